@@ -1,0 +1,70 @@
+# make          three static binaries in build/
+# make demo     a tour with real input, checked; installs what it needs
+# make test     all tests; installs what it needs
+# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage
+# make bench    one table of figures, with the limits of this machine beside them
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   := -s -w -X mbus/internal/flags.Version=$(VERSION)
+TOOL      := go tool -modfile=tools/go.mod
+FUZZTIME  ?= 1m
+BENCH     ?= .
+BASE      ?= HEAD
+TESTFLAGS ?=
+
+.PHONY: all run demo test race check lint fuzz cover sabotage bench bench-compare clean
+
+all:
+	@mkdir -p build
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/...
+
+run: all
+	./build/broker
+
+demo: all
+	@scripts/need.sh nc
+	scripts/demo.sh build
+
+# Not from the cache: it does not know of the programs that the tests start.
+test:
+	@scripts/need.sh nc
+	go test -count=1 $(TESTFLAGS) ./...
+
+race:
+	@scripts/need.sh nc gcc
+	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
+
+check: lint sabotage
+	scripts/fuzz.sh 3s
+
+lint:
+	go mod tidy -diff
+	cd tools && go mod tidy -diff
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	@files=$$($(TOOL) gofumpt -l .) && if [ -n "$$files" ]; then echo "not formatted as gofumpt does:" $$files; exit 1; fi
+	go test -count=1 -run 'Import|Document' . ./test/docs
+
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
+
+cover:
+	@scripts/need.sh nc
+	@mkdir -p build
+	go test -count=1 -coverpkg=./internal/... -coverprofile=build/cover.out ./...
+	go tool cover -func=build/cover.out | awk '$$3 + 0 < 60 || $$1 == "total:"'
+
+# A build that breaks a promise must turn a named test red.
+sabotage:
+	scripts/sabotage.sh
+
+bench: all
+	go run ./test/bench -build build $(BENCHFLAGS)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
+
+# This tree's Go benchmarks beside those of the revision BASE.
+bench-compare:
+	scripts/bench-compare.sh '$(BASE)' '$(BENCH)'
+
+clean:
+	rm -rf build

@@ -1,0 +1,87 @@
+// Package mbus has no code: this test keeps the arrows between the packages.
+package mbus
+
+import (
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// arrows says which packages of the module each package may import. The broker
+// is in the middle: servers above it, what keeps messages below.
+var arrows = map[string][]string{
+	"internal/batch":             {},
+	"internal/flags":             {},
+	"internal/store":             {"internal/batch"},
+	"internal/store/storetest":   {"internal/batch", "internal/store"},
+	"internal/commitlog":         {"internal/batch", "internal/store"},
+	"internal/commitlog/crashfs": {"internal/commitlog"},
+	"internal/group":             {"internal/batch", "internal/store"},
+	"internal/broker":            {"internal/batch", "internal/store", "internal/group"},
+	"internal/record":            {"internal/batch"},
+	"internal/line":              {"internal/batch", "internal/record", "internal/store", "internal/group", "internal/broker"},
+	"internal/producer":          {"internal/batch", "internal/record"},
+	"internal/consumer":          {"internal/batch", "internal/record"},
+	"cmd/broker":                 {"internal/flags", "internal/commitlog", "internal/store", "internal/broker", "internal/line"},
+	"cmd/producer":               {"internal/flags", "internal/producer"},
+	"cmd/consumer":               {"internal/flags", "internal/consumer"},
+	"test/brokertest":            {},
+	"test/bench":                 {"internal/batch", "test/brokertest"},
+}
+
+// forbidden are packages of others that would let a package do what is another
+// one's part.
+var forbidden = map[string][]string{
+	"internal/batch":  {"net", "os", "syscall"},
+	"internal/record": {"net", "os", "syscall"},
+	"internal/store":  {"net", "os", "syscall"},
+	"internal/group":  {"net", "os", "syscall"},
+	"internal/broker": {"net", "os", "syscall"},
+	"internal/line":   {"os", "path/filepath"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	packages := imports(t)
+	for _, name := range slices.Sorted(maps.Keys(packages)) {
+		if strings.HasPrefix(name, "test/") && len(packages[name]) == 0 {
+			continue // only tests
+		}
+		allowed, known := arrows[name]
+		if !known {
+			t.Errorf("%s is new: say in arrows what it may import", name)
+			continue
+		}
+		for _, path := range packages[name] {
+			if own, ok := strings.CutPrefix(path, "mbus/"); ok && !slices.Contains(allowed, own) {
+				t.Errorf("%s imports %s", name, own)
+			}
+			if slices.Contains(forbidden[name], path) {
+				t.Errorf("%s imports %s, which is not its part", name, path)
+			}
+		}
+	}
+	for name := range arrows {
+		if _, found := packages[name]; !found {
+			t.Errorf("%s does not exist: take it out of arrows", name)
+		}
+	}
+}
+
+// imports gives what each package of the module imports, tests left out.
+func imports(t *testing.T) map[string][]string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := make(map[string][]string)
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		if name, ok := strings.CutPrefix(words[0], "mbus/"); ok {
+			packages[name] = words[1:]
+		}
+	}
+	return packages
+}

@@ -1,0 +1,125 @@
+package crashfs
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+)
+
+// A file is an open file.
+type file struct {
+	fs     *FS
+	name   string
+	node   *node
+	closed bool // guarded by fs.mu
+}
+
+// lock takes the lock for a call, unless there can't be one any more.
+func (f *file) lock(op string) (unlock func(), err error) {
+	f.fs.mu.Lock()
+	switch {
+	case f.fs.dead:
+		err = ErrDead
+	case f.closed:
+		err = fs.ErrClosed
+	default:
+		return f.fs.mu.Unlock, nil
+	}
+	f.fs.mu.Unlock()
+	return nil, pathError(op, f.name, err)
+}
+
+func (f *file) ReadAt(p []byte, pos int64) (int, error) {
+	unlock, err := f.lock("read")
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if pos >= int64(len(f.node.data)) {
+		return 0, io.EOF
+	}
+	n := copy(p, f.node.data[pos:])
+	f.fs.reads[f.name] += int64(n)
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *file) WriteAt(p []byte, pos int64) (int, error) {
+	failed := f.fs.before(Call{Op: WriteAt, Name: f.name, Pos: pos, Len: len(p)})
+	var short *ShortWrite
+	switch {
+	case errors.As(failed, &short):
+		p, failed = p[:min(short.N, len(p))], short.Err
+	case failed != nil:
+		p = nil
+	}
+	unlock, err := f.lock("write")
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if len(p) > 0 {
+		f.node.change(dataOp{pos: pos, bytes: bytes.Clone(p)})
+	}
+	if failed != nil {
+		return len(p), pathError("write", f.name, failed)
+	}
+	return len(p), nil
+}
+
+func (f *file) Truncate(size int64) error {
+	if err := f.fs.before(Call{Op: Truncate, Name: f.name, Pos: size}); err != nil {
+		return pathError("truncate", f.name, err)
+	}
+	unlock, err := f.lock("truncate")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	f.node.change(dataOp{pos: size})
+	return nil
+}
+
+// Sync syncs what was written before the call; what is written while it runs
+// may as well come too late.
+func (f *file) Sync() error {
+	unlock, err := f.lock("sync")
+	if err != nil {
+		return err
+	}
+	changes := f.node.changes
+	unlock()
+	failed := f.fs.before(Call{Op: Sync, Name: f.name})
+	if unlock, err = f.lock("sync"); err != nil {
+		return err
+	}
+	defer unlock()
+	if failed != nil {
+		f.node.failSync(changes)
+		return pathError("sync", f.name, failed)
+	}
+	f.node.sync(changes)
+	return nil
+}
+
+func (f *file) Size() (int64, error) {
+	unlock, err := f.lock("size")
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	return int64(len(f.node.data)), nil
+}
+
+func (f *file) Close() error {
+	unlock, err := f.lock("close")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	f.closed = true
+	return nil
+}

@@ -1,0 +1,55 @@
+package crashfs
+
+// An Op is a kind of call that changes the file system or syncs it.
+type Op string
+
+// The calls a Hook sees.
+const (
+	Create   Op = "create"
+	Mkdir    Op = "mkdir"
+	Rename   Op = "rename"
+	Remove   Op = "remove"
+	WriteAt  Op = "write"
+	Truncate Op = "truncate"
+	Sync     Op = "sync"
+	SyncDir  Op = "syncdir"
+)
+
+// A Call is one call before it is carried out.
+type Call struct {
+	Op   Op
+	Name string // as the caller gave it; of a file, the name it was opened with
+	To   string // of a Rename
+	Pos  int64  // of a WriteAt; the size of a Truncate
+	Len  int    // of a WriteAt
+}
+
+// A Hook is called before each Call, by the goroutine that makes it and without
+// any lock: it may count, wait, call Kill, or return an error, with which the
+// call then fails without having done anything. A *ShortWrite makes a WriteAt
+// do the beginning of its work.
+type Hook func(Call) error
+
+// A ShortWrite has a WriteAt write N bytes and then fail with Err.
+type ShortWrite struct {
+	N   int
+	Err error
+}
+
+func (e *ShortWrite) Error() string { return "short write: " + e.Err.Error() }
+
+func (e *ShortWrite) Unwrap() error { return e.Err }
+
+// before asks the hook.
+func (d *FS) before(c Call) error {
+	d.mu.Lock()
+	hook, dead := d.hook, d.dead
+	d.mu.Unlock()
+	switch {
+	case dead:
+		return ErrDead
+	case hook == nil:
+		return nil
+	}
+	return hook(c)
+}

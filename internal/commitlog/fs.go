@@ -1,0 +1,109 @@
+package commitlog
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// FS is the part of a file system that the log relies on, so that tests can put
+// one in its place that fails, or forgets what was not synced. What it assumes
+// of a disk: bytes are safe after Sync of their file, names after SyncDir of
+// their directory; before that any of them may be there after a crash, or not,
+// in any combination, and a write may have happened in part.
+type FS interface {
+	Open(name string) (File, error)   // for reading and writing; must exist
+	Create(name string) (File, error) // made empty; must not exist
+	Mkdir(name string) error
+	Rename(from, to string) error // replaces to, at once
+	Remove(name string) error     // a file or an empty directory
+	SyncDir(name string) error
+	ReadDir(name string) ([]Entry, error) // sorted by name
+}
+
+// A File is an open file. ReadAt and WriteAt may be used by many goroutines.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Truncate(size int64) error
+	Sync() error // contents and size, not times: fdatasync
+	Size() (int64, error)
+}
+
+// An Entry is a name in a directory.
+type Entry struct {
+	Name string
+	Dir  bool
+	Size int64 // of a file, in bytes
+}
+
+// osFS is the system's own file system.
+type osFS struct{}
+
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// Sync waits through EINTR and nothing else: after any other error the kernel
+// may have dropped the pages, and a second sync would claim success.
+func (f osFile) Sync() error {
+	for {
+		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {
+			return os.NewSyscallError("fdatasync", err)
+		}
+	}
+}
+
+func (osFS) Open(name string) (File, error) { return open(name, os.O_RDWR) }
+
+func (osFS) Create(name string) (File, error) {
+	return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+}
+
+func open(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFS) Mkdir(name string) error      { return os.Mkdir(name, 0o700) }
+func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
+func (osFS) Remove(name string) error     { return os.Remove(name) }
+
+func (osFS) SyncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+func (osFS) ReadDir(name string) ([]Entry, error) {
+	list, err := os.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, 0, len(list))
+	for _, d := range list {
+		info, err := d.Info()
+		if os.IsNotExist(err) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, Entry{filepath.Base(d.Name()), d.IsDir(), info.Size()})
+	}
+	return entries, nil
+}

@@ -1,0 +1,89 @@
+package commitlog
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"sync"
+	"syscall"
+)
+
+// A handle is a file that is open while somebody uses it.
+type handle struct {
+	fs   FS
+	name string
+
+	mu   sync.Mutex // guards what follows
+	file File
+	refs int
+}
+
+// acquire opens the file, if it is not open, until as many calls of release.
+func (h *handle) acquire() (File, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file == nil {
+		f, err := h.fs.Open(h.name)
+		if err != nil {
+			return nil, err
+		}
+		h.file = f
+	}
+	h.refs++
+	return h.file, nil
+}
+
+// create makes the file, replacing one that is left of an earlier attempt, and
+// acquires it.
+func (h *handle) create() (File, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f, err := h.fs.Create(h.name)
+	if errors.Is(err, fs.ErrExist) {
+		if err = h.fs.Remove(h.name); err == nil {
+			f, err = h.fs.Create(h.name)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	h.file, h.refs = f, 1
+	return f, nil
+}
+
+func (h *handle) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refs--
+	if h.refs == 0 {
+		h.file.Close() // what had to be synced has been
+		h.file = nil
+	}
+}
+
+// readAt fills p from pos and returns fewer bytes only at the end of the file.
+func (h *handle) readAt(p []byte, pos int64) (int, error) {
+	f, err := h.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer h.release()
+	n, err := f.ReadAt(p, pos)
+	return n, ignoreEOF(err)
+}
+
+func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// isFull says that a write failed for want of space and may succeed later.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+func isExist(err error) bool { return errors.Is(err, fs.ErrExist) }

@@ -1,0 +1,256 @@
+package commitlog
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"sort"
+	"sync"
+)
+
+// The index file beside a segment holds the sync mark in its header, and then
+// entries that ascend in offset, position and time alike, so that one array is
+// searched by each of them:
+//
+//	 0        8       16       24       32       40      44        48       60    64
+//	+--------+-------+--------+--------+--------+-------+---------+--------+-----+
+//	| magic  | base  | synced | synced | max    | entry | entries | zeros  | CRC |
+//	|mbusidx1| offset| bytes  | next   | time   | count | CRC     |        |     |
+//	+--------+-------+--------+--------+--------+-------+---------+--------+-----+
+//	| offset | position | max time before |  … count times, 24 bytes each
+//	+--------+----------+-----------------+
+//
+// The mark says that the segment's first "synced bytes" bytes have been synced
+// and end before offset "synced next". It is written after each sync and not
+// synced itself, so after a power cut it may be older than the truth, never
+// newer. An index that is missing, stale or damaged is built again from the
+// segment.
+const (
+	indexMagic  = "mbusidx1"
+	indexHeader = 64
+	entrySize   = 24
+	entriesMax  = 8192 // a segment; the interval between entries follows from it
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A mark is a place in a segment: between batches, or at its end.
+type mark struct {
+	pos     int64 // bytes before it
+	next    int64 // offset of the first record after it
+	maxTime int64 // latest time of any record before it, minTime if none
+}
+
+// minTime stands for "no record".
+const minTime = math.MinInt64
+
+// An entry says where a batch begins.
+type entry struct {
+	offset int64 // its base offset
+	pos    int64 // its position in the segment
+	before int64 // latest time of any record before it in the segment
+}
+
+func (e entry) append(p []byte) []byte {
+	p = binary.BigEndian.AppendUint64(p, uint64(e.offset))
+	p = binary.BigEndian.AppendUint64(p, uint64(e.pos))
+	return binary.BigEndian.AppendUint64(p, uint64(e.before))
+}
+
+func parseEntry(p []byte) entry {
+	return entry{
+		offset: int64(binary.BigEndian.Uint64(p)),
+		pos:    int64(binary.BigEndian.Uint64(p[8:])),
+		before: int64(binary.BigEndian.Uint64(p[16:])),
+	}
+}
+
+// An index finds batches in one segment. Its entries are in the file but for a
+// tail that is not written yet.
+type index struct {
+	file handle
+	base int64
+
+	mu      sync.Mutex // guards what follows
+	synced  mark       // as the header says
+	count   int        // entries in the file
+	crc     uint32     // of the entries in the file
+	checked bool       // the entries in the file have been read and are sound
+	tail    []entry    // not in the file yet
+	last    int64      // position of the latest entry
+}
+
+// header encodes the header with m as its mark.
+func (x *index) header(m mark) []byte {
+	p := make([]byte, 0, indexHeader)
+	p = append(p, indexMagic...)
+	p = binary.BigEndian.AppendUint64(p, uint64(x.base))
+	p = binary.BigEndian.AppendUint64(p, uint64(m.pos))
+	p = binary.BigEndian.AppendUint64(p, uint64(m.next))
+	p = binary.BigEndian.AppendUint64(p, uint64(m.maxTime))
+	p = binary.BigEndian.AppendUint32(p, uint32(x.count))
+	p = binary.BigEndian.AppendUint32(p, x.crc)
+	p = p[:indexHeader-4]
+	return binary.BigEndian.AppendUint32(p, crc32.Checksum(p, castagnoli))
+}
+
+// open reads the header. It reports false, and leaves the index empty with its
+// mark at the segment's beginning, when there is no sound one.
+func (x *index) open() (bool, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.reset()
+	f, err := x.file.acquire()
+	if isNotExist(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer x.file.release()
+	var p [indexHeader]byte
+	if n, err := f.ReadAt(p[:], 0); n < len(p) {
+		return false, ignoreEOF(err)
+	}
+	sum := binary.BigEndian.Uint32(p[indexHeader-4:])
+	m := mark{
+		pos:     int64(binary.BigEndian.Uint64(p[16:])),
+		next:    int64(binary.BigEndian.Uint64(p[24:])),
+		maxTime: int64(binary.BigEndian.Uint64(p[32:])),
+	}
+	if string(p[:8]) != indexMagic || sum != crc32.Checksum(p[:indexHeader-4], castagnoli) ||
+		int64(binary.BigEndian.Uint64(p[8:])) != x.base || m.pos < 0 || m.next < x.base {
+		return false, nil
+	}
+	x.synced = m
+	x.count = int(binary.BigEndian.Uint32(p[40:]))
+	x.crc = binary.BigEndian.Uint32(p[44:])
+	return true, nil
+}
+
+// reset makes the index that of an empty segment. Its file is not touched.
+func (x *index) reset() {
+	x.synced = mark{next: x.base, maxTime: minTime}
+	x.count, x.crc, x.checked, x.tail, x.last = 0, 0, false, nil, 0
+}
+
+// replace puts entries, which cover the segment up to end, in the place of those
+// in the file and of what was noted below end.
+func (x *index) replace(entries []entry, end int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.tail {
+		if e.pos >= end {
+			entries = append(entries, e)
+		}
+	}
+	x.count, x.crc, x.checked, x.tail = 0, 0, true, entries
+}
+
+// note records that a batch begins at m, if the latest entry is interval bytes
+// or more away.
+func (x *index) note(m mark, interval int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if m.pos > 0 && m.pos-x.last >= interval {
+		x.tail = append(x.tail, entry{m.next, m.pos, m.maxTime})
+		x.last = m.pos
+	}
+}
+
+// flush writes the entries up to m and then m itself as the mark. Sync is the
+// caller's to call where it matters.
+func (x *index) flush(m mark) error {
+	f, err := x.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer x.file.release()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := sort.Search(len(x.tail), func(i int) bool { return x.tail[i].pos >= m.pos })
+	if n > 0 {
+		p := make([]byte, 0, n*entrySize)
+		for _, e := range x.tail[:n] {
+			p = e.append(p)
+		}
+		if _, err := f.WriteAt(p, indexHeader+int64(x.count)*entrySize); err != nil {
+			return err
+		}
+		x.count += n
+		x.crc = crc32.Update(x.crc, castagnoli, p)
+		x.tail = append(x.tail[:0], x.tail[n:]...)
+	}
+	if _, err := f.WriteAt(x.header(m), 0); err != nil {
+		return err
+	}
+	x.synced = m
+	return nil
+}
+
+// floor finds the last entry for which after is false, after being false for
+// some first entries and true for all others; the segment's beginning if there
+// is none. The entries in the file have been checked.
+func (x *index) floor(after func(entry) bool) (entry, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if i := sort.Search(len(x.tail), func(i int) bool { return after(x.tail[i]) }); i > 0 {
+		return x.tail[i-1], nil
+	}
+	found := entry{offset: x.base, before: minTime}
+	if x.count == 0 {
+		return found, nil
+	}
+	f, err := x.file.acquire()
+	if err != nil {
+		return found, err
+	}
+	defer x.file.release()
+	sort.Search(x.count, func(i int) bool {
+		var p [entrySize]byte
+		if _, e := f.ReadAt(p[:], indexHeader+int64(i)*entrySize); e != nil {
+			err = e
+			return true
+		}
+		e := parseEntry(p[:])
+		if after(e) {
+			return true
+		}
+		found = e // the search only moves up from here
+		return false
+	})
+	return found, err
+}
+
+// check reads the entries in the file once and returns an error, for which the
+// index is to be built again, if they are not what was written.
+func (x *index) check() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.checked || x.count == 0 {
+		x.checked = true
+		return nil
+	}
+	f, err := x.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer x.file.release()
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	if want := indexHeader + int64(x.count)*entrySize; size < want {
+		return fmt.Errorf("%w: it has %d bytes, its header says %d", errStale, size, want)
+	}
+	p := make([]byte, x.count*entrySize)
+	if _, err := f.ReadAt(p, indexHeader); err != nil {
+		return err
+	}
+	if crc32.Checksum(p, castagnoli) != x.crc {
+		return fmt.Errorf("%w: the CRC of its %d entries is wrong", errStale, x.count)
+	}
+	x.checked = true
+	return nil
+}

@@ -1,0 +1,292 @@
+package commitlog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const startName = "log-start-offset"
+
+// recover finds out what of a partition is on the disk, and puts right what a
+// crash has left. Only the last segment can hold anything that was not synced:
+// a new one is begun when the one before is synced and complete. Of the last
+// one only what lies behind the sync mark is read.
+func (l *partition) recover() error {
+	entries, err := l.fs.ReadDir(l.dir)
+	if err != nil {
+		return err
+	}
+	sizes := make(map[int64]int64)
+	for _, e := range entries {
+		if base, ok := parseBase(e.Name, logSuffix); ok {
+			sizes[base] = e.Size
+			l.segments = append(l.segments, newSegment(l, base))
+		}
+	}
+	slices.SortFunc(l.segments, func(a, b *segment) int { return int(max(-1, min(1, a.base-b.base))) })
+	if l.start, err = l.readStart(); err != nil {
+		return err
+	}
+	if err := l.removeOrphans(entries, sizes); err != nil {
+		return err
+	}
+	if err := l.removeBelowStart(); err != nil {
+		return err
+	}
+	if len(l.segments) == 0 {
+		return l.begin(l.start)
+	}
+	l.start = max(l.start, l.segments[0].base)
+	s := l.active()
+	if err := l.recoverSegment(s, sizes[s.base]); err != nil {
+		return fmt.Errorf("recovering %s: %w", s.file.name, err)
+	}
+	if l.high.next < l.start {
+		return l.begin(l.start)
+	}
+	return nil
+}
+
+// removeOrphans deletes indexes without a segment: a removal was under way.
+func (l *partition) removeOrphans(entries []Entry, sizes map[int64]int64) error {
+	for _, e := range entries {
+		base, ok := parseBase(e.Name, indexSuffix)
+		if _, exists := sizes[base]; ok && !exists {
+			if err := l.fs.Remove(filepath.Join(l.dir, e.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeBelowStart deletes segments that the log start offset has passed.
+func (l *partition) removeBelowStart() error {
+	for len(l.segments) > 1 && l.segments[1].base <= l.start {
+		if err := l.segments[0].remove(); err != nil {
+			return err
+		}
+		l.segments = l.segments[1:]
+	}
+	return nil
+}
+
+// begin goes on at offset with a new segment.
+func (l *partition) begin(offset int64) error {
+	s := newSegment(l, offset)
+	if err := s.create(); err != nil {
+		return err
+	}
+	s.release()
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return err
+	}
+	l.segments = append(l.segments, s)
+	l.written = mark{next: offset, maxTime: minTime}
+	l.high = l.written
+	return nil
+}
+
+// recoverSegment finds the end of the last segment, which has size bytes.
+func (l *partition) recoverSegment(s *segment, size int64) error {
+	known, err := s.index.open()
+	if err != nil {
+		return err
+	}
+	synced := s.index.synced
+	from := synced
+	lost := known && synced.pos > size
+	if lost {
+		l.log.Error("synced bytes are missing from the end of a segment", "file", s.file.name,
+			"size", size, "synced", synced.pos)
+	}
+	if lost || !known {
+		s.index.reset()
+		from = s.index.synced
+	}
+	end, reason, err := l.scan(s, from, size, known && !lost)
+	if err != nil {
+		return err
+	}
+	if end.pos < size {
+		if err := l.setAside(s, end.pos, size, reason); err != nil {
+			return err
+		}
+	}
+	if !known || end.pos != synced.pos {
+		if err := l.settle(s, end); err != nil {
+			return err
+		}
+	}
+	l.written, l.high = end, end
+	if lost && synced.next > end.next {
+		return l.begin(synced.next) // no offset is ever used twice
+	}
+	return nil
+}
+
+// scan reads the segment from a mark to its end and returns the end of what is
+// sound. Behind a known mark nothing was acknowledged once a batch is torn;
+// without one, damage is passed over where sound batches follow.
+func (l *partition) scan(s *segment, from mark, size int64, known bool) (mark, error, error) {
+	w := walk(s, view{end: size, next: math.MaxInt64}, entry{from.next, from.pos, from.maxTime})
+	defer w.close()
+	w.win.step, w.strict = 1<<20, known
+	end := from
+	for more := w.next(); more; more = w.next() {
+		if err := w.intact(); errors.Is(err, errDamaged) {
+			if !w.skip(err) {
+				break
+			}
+		} else if err != nil {
+			return end, nil, err
+		}
+		s.index.note(w.at, l.interval)
+		end = w.end()
+	}
+	return end, w.hole, w.err
+}
+
+// settle makes what was found in the segment as safe as what is acknowledged,
+// because it is visible from now on.
+func (l *partition) settle(s *segment, end mark) error {
+	f, err := s.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return s.writeIndex(end)
+}
+
+// setAside copies the segment's bytes from pos to size into a file of their own
+// and cuts them off.
+func (l *partition) setAside(s *segment, pos, size int64, reason error) error {
+	f, err := s.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	name, err := l.copyTail(s, f, pos, size)
+	if err != nil {
+		return err
+	}
+	l.warn("cut off a torn end, which was never acknowledged", "file", s.file.name, "offset", pos,
+		"bytes", size-pos, "kept in", name, "reason", reason)
+	if err := f.Truncate(pos); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// copyTail returns the name of the copy, which has no name yet; none if there
+// are only zeros to copy.
+func (l *partition) copyTail(s *segment, f File, pos, size int64) (string, error) {
+	w := window{f: f, end: size, step: 1 << 20}
+	var out File
+	var name string
+	for at := pos; at < size; {
+		p, err := w.at(at, 1<<20)
+		if err != nil {
+			return "", err
+		}
+		if out == nil && len(bytes.Trim(p, "\x00")) > 0 {
+			if out, name, err = l.createAside(s, pos); err != nil {
+				return "", err
+			}
+			defer out.Close()
+		}
+		if out != nil {
+			if _, err := out.WriteAt(p, at-pos); err != nil {
+				return "", err
+			}
+		}
+		at += int64(len(p))
+		if len(p) == 0 {
+			break // the file is shorter than it was
+		}
+	}
+	if out == nil {
+		return "", nil
+	}
+	if err := out.Sync(); err != nil {
+		return "", err
+	}
+	return name, l.fs.SyncDir(l.dir)
+}
+
+func (l *partition) createAside(s *segment, pos int64) (File, string, error) {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("%s.cut-%d", s.file.name, pos)
+		if i > 0 {
+			name += "." + strconv.Itoa(i)
+		}
+		f, err := l.fs.Create(name)
+		if !isExist(err) {
+			return f, name, err
+		}
+	}
+}
+
+// readStart is the log start offset that Trim has stored; 0 if it has not.
+func (l *partition) readStart() (int64, error) {
+	f, err := l.fs.Open(filepath.Join(l.dir, startName))
+	if isNotExist(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	p := make([]byte, 32)
+	n, err := f.ReadAt(p, 0)
+	if ignoreEOF(err) != nil {
+		return 0, err
+	}
+	start, err := strconv.ParseInt(strings.TrimSpace(string(p[:n])), 10, 64)
+	if err != nil || start < 0 {
+		l.log.Error("ignoring a damaged log start offset", "file", filepath.Join(l.dir, startName), "content", string(p[:n]))
+		return 0, nil
+	}
+	return start, nil
+}
+
+// writeStart stores the log start offset.
+func (l *partition) writeStart(offset int64) error {
+	return writeFile(l.fs, filepath.Join(l.dir, startName), strconv.AppendInt(nil, offset, 10))
+}
+
+// writeFile replaces a small file as a whole: after a crash it has the old
+// content or the new.
+func writeFile(fs FS, name string, content []byte) error {
+	tmp := name + ".tmp"
+	if err := fs.Remove(tmp); err != nil && !isNotExist(err) {
+		return err
+	}
+	f, err := fs.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(append(content, '\n'), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = fs.Rename(tmp, name)
+	}
+	if err != nil {
+		return err
+	}
+	return fs.SyncDir(filepath.Dir(name))
+}

@@ -1,0 +1,192 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+const (
+	logSuffix   = ".log"
+	indexSuffix = ".index"
+)
+
+// A segment is a file of record batches, end to end, named by the offset of its
+// first record, and its index.
+type segment struct {
+	log   *partition
+	base  int64
+	file  handle
+	index index
+
+	loadMu sync.Mutex // guards what follows
+	loaded bool       // the index is sound, sealed is known
+	sealed mark       // end of a segment that is not the last
+}
+
+func newSegment(l *partition, base int64) *segment {
+	name := filepath.Join(l.dir, fmt.Sprintf("%020d", base))
+	s := &segment{log: l, base: base}
+	s.file = handle{fs: l.fs, name: name + logSuffix}
+	s.index.file = handle{fs: l.fs, name: name + indexSuffix}
+	s.index.base = base
+	s.index.reset()
+	return s
+}
+
+// parseBase takes the offset from a segment's file name, without its suffix.
+func parseBase(name, suffix string) (int64, bool) {
+	digits, ok := strings.CutSuffix(name, suffix)
+	if !ok || len(digits) != 20 {
+		return 0, false
+	}
+	base, err := strconv.ParseInt(digits, 10, 64)
+	return base, err == nil && base >= 0
+}
+
+// create makes both files, durable when the directory is synced, and keeps them
+// open for its caller.
+func (s *segment) create() error {
+	if _, err := s.file.create(); err != nil {
+		return err
+	}
+	f, err := s.index.file.create()
+	if err != nil {
+		s.file.release()
+		return err
+	}
+	if _, err = f.WriteAt(s.index.header(s.index.synced), 0); err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		s.release()
+	}
+	return err
+}
+
+func (s *segment) acquire() error {
+	if _, err := s.file.acquire(); err != nil {
+		return err
+	}
+	if _, err := s.index.file.acquire(); err != nil {
+		s.file.release()
+		return err
+	}
+	return nil
+}
+
+func (s *segment) release() {
+	s.file.release()
+	s.index.file.release()
+}
+
+// remove deletes both files, the index last: a segment without an index is
+// whole, an index without a segment is nothing.
+func (s *segment) remove() error {
+	if err := s.log.fs.Remove(s.file.name); err != nil && !isNotExist(err) {
+		return err
+	}
+	if err := s.log.fs.Remove(s.index.file.name); err != nil && !isNotExist(err) {
+		return err
+	}
+	return nil
+}
+
+// seal says that the segment ends at m and no more will be appended.
+func (s *segment) seal(m mark) {
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	s.sealed = m
+}
+
+// load makes the index sound, checked or built again, and finds out where a
+// sealed segment ends. v says how far the segment can be read; for a sealed
+// one that is not known before, and v.end is its size as far as it matters.
+func (s *segment) load(v view) error {
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	if s.loaded {
+		return nil
+	}
+	reason := s.check(v)
+	if errors.Is(reason, errStale) {
+		s.log.warn("building an index again", "file", s.index.file.name, "reason", reason)
+		reason = s.rebuild(v)
+	}
+	s.loaded = reason == nil
+	return reason
+}
+
+// errStale says that an index does not fit its segment.
+var errStale = errors.New("not the segment's index")
+
+func (s *segment) check(v view) error {
+	if v.active {
+		return s.index.check()
+	}
+	f, err := s.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	ok, err := s.index.open()
+	if err != nil {
+		return err
+	}
+	s.sealed = s.index.synced
+	switch {
+	case !ok:
+		s.sealed.pos = size
+		return fmt.Errorf("%w: missing or damaged", errStale)
+	case s.sealed.pos != size || s.sealed.next > v.next:
+		s.sealed.pos = size
+		return fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, s.sealed.pos)
+	}
+	return s.index.check()
+}
+
+// rebuild makes the index anew from the headers of the batches, going on after
+// damage where it can.
+func (s *segment) rebuild(v view) error {
+	if !v.active {
+		v.end = s.sealed.pos
+	}
+	fresh := index{base: s.base}
+	w := walk(s, v, entry{offset: s.base, before: minTime})
+	defer w.close()
+	for w.next() {
+		fresh.note(w.at, s.log.interval)
+	}
+	if w.err != nil {
+		return w.err
+	}
+	end := w.end()
+	s.index.replace(fresh.tail, v.end)
+	if !v.active {
+		s.sealed = end
+	}
+	if err := s.writeIndex(mark{v.end, end.next, end.maxTime}); err != nil {
+		s.log.warn("cannot write an index", "file", s.index.file.name, "reason", err)
+	}
+	return nil
+}
+
+// writeIndex writes the index into its file, which may not exist.
+func (s *segment) writeIndex(m mark) error {
+	_, err := s.index.file.acquire()
+	if isNotExist(err) {
+		_, err = s.index.file.create()
+	}
+	if err != nil {
+		return err
+	}
+	defer s.index.file.release()
+	return s.index.flush(m)
+}

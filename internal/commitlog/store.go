@@ -1,0 +1,365 @@
+// Package commitlog is the store on disk: for each partition a directory of
+// segments with an index each. It is the only package that touches the data
+// directory, and it owns durability: what is synced when, what a crash can
+// leave behind and how that is put right. FORMAT.md draws the files.
+package commitlog
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"mbus/internal/store"
+)
+
+// Names in the data directory.
+const (
+	formatName = "format"
+	lockName   = "lock"
+	topicsName = "topics"
+	stageName  = "tmp" // topics being made or deleted; emptied at start
+	topicName  = "topic.json"
+	format     = "mbus 1"
+)
+
+// A Store keeps its topics in one data directory.
+type Store struct {
+	fs     FS
+	dir    string
+	opts   Options
+	lock   *os.File
+	hot    atomic.Int64
+	maxHot int64
+
+	adminMu sync.Mutex // one topic is made or deleted at a time
+
+	mu     sync.RWMutex // guards what follows
+	topics map[string]*topic
+	closed bool
+}
+
+type topic struct {
+	store.Topic
+	partitions []*partition
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the data directory dir, making it if it is not there, and recovers
+// what a crash has left. It fails if another process has it open, if it is not a
+// data directory, or if a file can't be read; it does not fail for damage in
+// stored messages.
+func Open(dir string, o Options) (*Store, error) {
+	s := &Store{fs: o.FS, dir: dir, opts: o, topics: make(map[string]*topic), maxHot: maxHot()}
+	if s.opts.SegmentBytes <= 0 {
+		s.opts.SegmentBytes = DefaultSegmentBytes
+	}
+	if s.opts.Log == nil {
+		s.opts.Log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if s.fs == nil {
+		s.fs = osFS{}
+		s.lock, err = lockDir(dir)
+	}
+	if err == nil {
+		err = s.open()
+	}
+	if err != nil {
+		s.unlock()
+		return nil, fmt.Errorf("data directory %q: %w", dir, err)
+	}
+	return s, nil
+}
+
+// maxHot is the number of partitions that may keep their files open while they
+// are idle: two files each, and half of what the process may open is left.
+func maxHot() int64 {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		return 256
+	}
+	return int64(min(r.Cur, 1<<20) / 4)
+}
+
+func (s *Store) path(names ...string) string {
+	return filepath.Join(append([]string{s.dir}, names...)...)
+}
+
+func (s *Store) open() error {
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	if err := removeAll(s.fs, s.path(stageName)); err != nil {
+		return err
+	}
+	for _, name := range []string{topicsName, stageName} {
+		if err := s.fs.Mkdir(s.path(name)); err != nil && !isExist(err) {
+			return err
+		}
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return err
+	}
+	entries, err := s.fs.ReadDir(s.path(topicsName))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Dir {
+			t, err := s.openTopic(e.Name)
+			if err != nil {
+				return err
+			}
+			s.topics[e.Name] = t
+		}
+	}
+	return nil
+}
+
+// checkFormat makes a data directory of an empty one, and refuses one that holds
+// something else.
+func (s *Store) checkFormat() error {
+	if err := s.fs.Mkdir(s.dir); err != nil && !isExist(err) {
+		return err
+	}
+	content, err := s.readFile(formatName)
+	if err == nil {
+		if got := strings.TrimSpace(string(content)); got != format {
+			return fmt.Errorf("its format is %q, this program knows %q", got, format)
+		}
+		return nil
+	}
+	if !isNotExist(err) {
+		return err
+	}
+	entries, err := s.fs.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name != lockName && e.Name != formatName+".tmp" {
+			return fmt.Errorf("it holds %q and no file %q: this is not an mbus data directory", e.Name, formatName)
+		}
+	}
+	if err := s.fs.SyncDir(filepath.Dir(filepath.Clean(s.dir))); err != nil {
+		return err
+	}
+	return writeFile(s.fs, s.path(formatName), []byte(format))
+}
+
+// readFile reads a small file.
+func (s *Store) readFile(names ...string) ([]byte, error) {
+	f, err := s.fs.Open(s.path(names...))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p := make([]byte, 4096)
+	n, err := f.ReadAt(p, 0)
+	return p[:n], ignoreEOF(err)
+}
+
+// A topicFile is what topic.json holds.
+type topicFile struct {
+	ID         string `json:"id"`
+	Partitions int    `json:"partitions"`
+}
+
+func (s *Store) openTopic(name string) (*topic, error) {
+	content, err := s.readFile(topicsName, name, topicName)
+	if err != nil {
+		return nil, err
+	}
+	var tf topicFile
+	if err := json.Unmarshal(content, &tf); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.path(topicsName, name, topicName), err)
+	}
+	id, err := hex.DecodeString(strings.ReplaceAll(tf.ID, "-", ""))
+	if err != nil || len(id) != 16 || tf.Partitions < 1 {
+		return nil, fmt.Errorf("%s: it does not describe a topic", s.path(topicsName, name, topicName))
+	}
+	t := &topic{Topic: store.Topic{Name: name, ID: [16]byte(id), Partitions: tf.Partitions}}
+	for i := range tf.Partitions {
+		l := s.newPartition(name, i)
+		if err := l.recover(); err != nil {
+			return nil, err
+		}
+		t.partitions = append(t.partitions, l)
+	}
+	return t, nil
+}
+
+func (s *Store) newPartition(topic string, number int) *partition {
+	l := &partition{
+		fs: s.fs, dir: s.path(topicsName, topic, strconv.Itoa(number)), topic: topic, number: number,
+		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
+		syncEvery: s.opts.SyncEvery, hot: &s.hot, maxHot: s.maxHot,
+	}
+	l.quiet.L = &l.mu
+	return l
+}
+
+// Topics implements store.Store.
+func (s *Store) Topics() []store.Topic {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]store.Topic, 0, len(s.topics))
+	for _, t := range s.topics {
+		list = append(list, t.Topic)
+	}
+	slices.SortFunc(list, func(a, b store.Topic) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Partition implements store.Store.
+func (s *Store) Partition(topic string, number int) (store.Partition, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := s.topics[topic]
+	switch {
+	case s.closed:
+		return nil, store.ErrClosed
+	case t == nil || number < 0 || number >= t.Partitions:
+		return nil, store.ErrUnknownTopic
+	}
+	return t.partitions[number], nil
+}
+
+// CreateTopic implements store.Store. The topic is made beside the others and
+// moved to its place complete, so that a crash leaves all of it or nothing.
+func (s *Store) CreateTopic(name string, partitions int) (store.Topic, error) {
+	if filepath.Base(name) != name || !filepath.IsLocal(name) || name == "." || partitions < 1 {
+		return store.Topic{}, fmt.Errorf("no topic %q of %d partitions can be made", name, partitions)
+	}
+	s.adminMu.Lock()
+	defer s.adminMu.Unlock()
+	s.mu.RLock()
+	exists, closed := s.topics[name] != nil, s.closed
+	s.mu.RUnlock()
+	if closed {
+		return store.Topic{}, store.ErrClosed
+	}
+	if exists {
+		return store.Topic{}, store.ErrTopicExists
+	}
+	t := &topic{Topic: store.Topic{Name: name, ID: newID(), Partitions: partitions}}
+	stage := s.path(stageName, name)
+	if err := s.stage(stage, t); err != nil {
+		_ = removeAll(s.fs, stage) // or at the next start
+		return store.Topic{}, noRoom(err)
+	}
+	if err := s.fs.Rename(stage, s.path(topicsName, name)); err != nil {
+		return store.Topic{}, noRoom(err)
+	}
+	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
+		return store.Topic{}, err
+	}
+	for i := range partitions {
+		l := s.newPartition(name, i)
+		if err := l.recover(); err != nil {
+			return store.Topic{}, err
+		}
+		t.partitions = append(t.partitions, l)
+	}
+	s.mu.Lock()
+	s.topics[name] = t
+	s.mu.Unlock()
+	return t.Topic, nil
+}
+
+// stage makes a topic's directory, durable but for its own name.
+func (s *Store) stage(dir string, t *topic) error {
+	if err := removeAll(s.fs, dir); err != nil { // of an attempt that failed
+		return err
+	}
+	if err := s.fs.Mkdir(dir); err != nil {
+		return err
+	}
+	for i := range t.Partitions {
+		l := s.newPartition(t.Name, i)
+		l.dir = filepath.Join(dir, strconv.Itoa(i))
+		if err := s.fs.Mkdir(l.dir); err != nil {
+			return err
+		}
+		if err := l.begin(0); err != nil {
+			return err
+		}
+	}
+	content, err := json.Marshal(topicFile{formatID(t.ID), t.Partitions})
+	if err != nil {
+		return err
+	}
+	return writeFile(s.fs, filepath.Join(dir, topicName), content)
+}
+
+// newID makes a random UUID (RFC 9562, version 4).
+func newID() (id [16]byte) {
+	rand.Read(id[:])
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+func formatID(id [16]byte) string {
+	h := hex.EncodeToString(id[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// DeleteTopic implements store.Store. Moving the directory away is what deletes
+// the topic; the space is freed after that, at the next start at the latest.
+func (s *Store) DeleteTopic(name string) error {
+	s.adminMu.Lock()
+	defer s.adminMu.Unlock()
+	s.mu.Lock()
+	t := s.topics[name]
+	delete(s.topics, name)
+	s.mu.Unlock()
+	if t == nil {
+		return store.ErrUnknownTopic
+	}
+	for _, l := range t.partitions {
+		_ = l.close() // what can't be synced is deleted all the same
+	}
+	grave := s.path(stageName, formatID(t.ID))
+	if err := s.fs.Rename(s.path(topicsName, name), grave); err != nil {
+		return err
+	}
+	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
+		return err
+	}
+	return removeAll(s.fs, grave)
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.adminMu.Lock()
+	defer s.adminMu.Unlock()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	topics := s.topics
+	s.mu.Unlock()
+	var errs []error
+	for _, t := range topics {
+		for _, l := range t.partitions {
+			errs = append(errs, l.close())
+		}
+	}
+	s.unlock()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,180 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+
+	"mbus/internal/batch"
+)
+
+// errDamaged says that bytes of a segment are not a batch as it was written.
+var errDamaged = errors.New("damaged")
+
+// checkHeader says whether h, followed by what makes up room bytes, can be a
+// batch with base offset want.
+func checkHeader(h batch.Batch, room, want int64) error {
+	if _, err := batch.Size(h, int(min(room, maxBatch))); err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if h.BaseOffset() != want {
+		return fmt.Errorf("%w: the base offset is %d, not %d", errDamaged, h.BaseOffset(), want)
+	}
+	if h.LastOffsetDelta() < 0 {
+		return fmt.Errorf("%w: the last offset delta is %d", errDamaged, h.LastOffsetDelta())
+	}
+	return nil
+}
+
+// A walker goes through the headers of a segment's batches, past damage.
+type walker struct {
+	win    window
+	close  func()
+	strict bool // stop at the first damage
+
+	v     view
+	at    mark        // where the batch begins
+	h     batch.Batch // its header; nil before the first and after the last
+	least int64       // the base offset that the next batch has at the least
+	hole  error       // what was wrong just before the batch, or at the end
+	bad   int64       // where that was
+	err   error       // of the file system
+	buf   [batch.HeaderSize]byte
+}
+
+// walk begins at e. The caller ends with w.close.
+func walk(s *segment, v view, e entry) *walker {
+	w := &walker{v: v, at: mark{e.pos, e.offset, e.before}, least: e.offset, close: func() {}}
+	f, err := s.file.acquire()
+	if err != nil {
+		w.err = err
+		return w
+	}
+	w.win = window{f: f, end: v.end, step: 16 << 10}
+	w.close = s.file.release
+	return w
+}
+
+// next moves to the next batch. After false, w.at is the end that was reached
+// and w.hole or w.err says what is wrong with it, if anything is.
+func (w *walker) next() bool {
+	if w.err != nil {
+		return false
+	}
+	w.at, w.h, w.hole = w.end(), nil, nil
+	if w.at.pos >= w.v.end {
+		return false
+	}
+	h, err := w.win.at(w.at.pos, batch.HeaderSize)
+	if err == nil {
+		if hole := checkHeader(h, w.v.end-w.at.pos, w.at.next); hole != nil {
+			return w.skip(hole)
+		}
+	}
+	return w.take(h, err)
+}
+
+func (w *walker) take(h batch.Batch, err error) bool {
+	w.err = err
+	if err != nil || h == nil {
+		return false
+	}
+	w.h = append(w.buf[:0], h[:batch.HeaderSize]...)
+	w.least = w.h.BaseOffset() + 1
+	return true
+}
+
+// end is the mark behind the batch, or where the walk ended.
+func (w *walker) end() mark {
+	if w.h == nil {
+		return w.at
+	}
+	n, _ := batch.Size(w.h, maxBatch)
+	return mark{w.at.pos + int64(n), w.h.NextOffset(), max(w.at.maxTime, w.h.MaxTimestamp())}
+}
+
+// intact reads the whole batch and says, as errDamaged, whether its checksum is
+// wrong.
+func (w *walker) intact() error {
+	n, _ := batch.Size(w.h, maxBatch)
+	p, err := w.win.at(w.at.pos, n)
+	if err != nil {
+		return err
+	}
+	if len(p) < n {
+		return fmt.Errorf("%w: the file ends within a batch", errDamaged)
+	}
+	if err := batch.Batch(p).CheckCRC(); err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil
+}
+
+// skip gives up the batch at w.at for the reason given and moves to the first
+// sound one behind.
+func (w *walker) skip(reason error) bool {
+	w.hole, w.bad, w.h = reason, w.at.pos, nil
+	if w.strict {
+		return false
+	}
+	return w.take(w.resync())
+}
+
+// resync moves w.at to the first sound batch at or behind it and returns it; or
+// to the end, if there is none. It tries the place itself (the header before
+// may be the one that is wrong) and where a damaged header says that the next
+// batch is, before it tries every byte.
+func (w *walker) resync() (batch.Batch, error) {
+	pos := w.at.pos
+	h, err := w.win.at(pos, batch.HeaderSize)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := batch.Size(h, maxBatch); err == nil {
+		after, err := w.sound(pos + int64(n))
+		if err != nil {
+			return nil, err
+		}
+		// The base offset has no checksum: it is true if what follows agrees.
+		follows := w.v.next
+		if after != nil {
+			follows = after.BaseOffset()
+		}
+		if b, err := w.sound(pos); err != nil || b != nil && b.NextOffset() == follows {
+			return b, err
+		}
+		if after != nil {
+			return w.sound(pos + int64(n))
+		}
+	}
+	w.win.step = 1 << 20
+	for pos++; pos+batch.HeaderSize <= w.v.end; pos++ {
+		if b, err := w.sound(pos); b != nil || err != nil {
+			return b, err
+		}
+	}
+	w.at.pos = w.v.end
+	return nil, nil
+}
+
+// sound moves to the batch at pos and returns it, if there is one with the
+// right checksum and offsets that can follow.
+func (w *walker) sound(pos int64) (batch.Batch, error) {
+	h, err := w.win.at(pos, batch.HeaderSize)
+	if err != nil {
+		return nil, err
+	}
+	b := batch.Batch(h)
+	if len(h) < batch.HeaderSize || b.BaseOffset() < w.least || b.LastOffsetDelta() < 0 || b.NextOffset() > w.v.next {
+		return nil, nil
+	}
+	n, err := batch.Size(h, int(max(0, min(w.v.end-pos, maxBatch))))
+	if err != nil {
+		return nil, nil
+	}
+	p, err := w.win.at(pos, n)
+	if err != nil || len(p) < n || batch.Batch(p).CheckCRC() != nil {
+		return nil, err
+	}
+	w.at.pos, w.at.next = pos, batch.Batch(p).BaseOffset()
+	return p, nil
+}

@@ -1,0 +1,27 @@
+// Package record owns what both ends of a line protocol connection must agree
+// on about a message: how topics and groups are named, and a record's form as a
+// line of JSON.
+package record
+
+import "fmt"
+
+// MaxName is the length in bytes that a topic's or group's name may have: with
+// a partition's number behind it, it is still a file name.
+const MaxName = 249
+
+// CheckName reports why name can't be the name of a topic or a group; what says
+// which of the two it is.
+func CheckName(what, name string) error {
+	ok := name != "" && len(name) <= MaxName && name != "." && name != ".."
+	for i := 0; ok && i < len(name); i++ {
+		ok = inName(name[i])
+	}
+	if !ok {
+		return fmt.Errorf("invalid %s name %q: it takes 1 to %d of A-Z a-z 0-9 . _ - and not . or ..", what, name, MaxName)
+	}
+	return nil
+}
+
+func inName(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+}

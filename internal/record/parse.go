@@ -1,0 +1,206 @@
+package record
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+
+	"mbus/internal/batch"
+)
+
+// A Message is what a producer's line of JSON asks to be stored. It is meant to
+// be used for one line after the other.
+type Message struct {
+	Key, Value   []byte // nil for null; valid as long as the line, until the next ParseJSON
+	Headers      []batch.Header
+	Timestamp    int64 // milliseconds since 1970
+	HasTimestamp bool  // otherwise the line had none
+
+	unescaped []byte // holds what could not be taken from the line as it stands
+}
+
+// ParseJSON fills m from a line (without LF) of the form that AppendJSON
+// writes. Only payload, key, headers and ts count, all may be missing or null;
+// tstype, topic, partition, offset and broker are ignored. An error says what
+// is wrong with the line: not one JSON object in valid UTF-8, a key that is not
+// known or comes twice (be it once as plain text and once as base64), or a
+// value of the wrong type.
+func ParseJSON(line []byte, m *Message) error {
+	*m = Message{Headers: m.Headers[:0], unescaped: m.unescaped[:0]}
+	if !json.Valid(line) {
+		return json.Unmarshal(line, new(json.RawMessage)) // for its words
+	}
+	if !utf8.Valid(line) {
+		return errors.New("json: invalid UTF-8; use payload_base64 for other bytes")
+	}
+	w := walker{p: line, m: m}
+	if w.peek() != '{' {
+		return errors.New("json: a message is an object")
+	}
+	return w.object()
+}
+
+// A walker takes values off the front of p, which is valid JSON: only what
+// JSON leaves open needs to be checked.
+type walker struct {
+	p    []byte
+	m    *Message
+	seen field
+}
+
+// A field is what one or two keys of the object stand for.
+type field uint
+
+const (
+	payload field = 1 << iota
+	key
+	headers
+	timestamp
+)
+
+func (w *walker) object() error {
+	w.p = w.p[1:]
+	for w.peek() != '}' {
+		name, err := w.text()
+		if err != nil {
+			return err
+		}
+		w.peek()
+		w.p = w.p[1:] // the colon
+		if err := w.member(name); err != nil {
+			return err
+		}
+		if w.peek() == ',' {
+			w.p = w.p[1:]
+		}
+	}
+	return nil
+}
+
+func (w *walker) member(name []byte) (err error) {
+	m := w.m
+	switch string(name) {
+	case "tstype", "topic", "partition", "offset", "broker":
+		w.skip()
+	case "payload":
+		m.Value, err = w.value(payload, "payload", false)
+	case "payload_base64":
+		m.Value, err = w.value(payload, "payload_base64", true)
+	case "key":
+		m.Key, err = w.value(key, "key", false)
+	case "key_base64":
+		m.Key, err = w.value(key, "key_base64", true)
+	case "headers":
+		err = w.headers("headers", false)
+	case "headers_base64":
+		err = w.headers("headers_base64", true)
+	case "ts":
+		err = w.timestamp("ts")
+	default:
+		err = fmt.Errorf("json: unknown field %q", name)
+	}
+	return err
+}
+
+func (w *walker) once(f field, name string) error {
+	if w.seen&f != 0 {
+		return fmt.Errorf("json: field %q gives a second value for what has one", name)
+	}
+	w.seen |= f
+	return nil
+}
+
+func (w *walker) value(f field, name string, encoded bool) ([]byte, error) {
+	if err := w.once(f, name); err != nil {
+		return nil, err
+	}
+	return w.bytes(name, encoded)
+}
+
+// bytes takes a string, base64-encoded or not, or null.
+func (w *walker) bytes(name string, encoded bool) ([]byte, error) {
+	switch w.peek() {
+	case 'n':
+		w.skip()
+		return nil, nil
+	case '"':
+	default:
+		return nil, fmt.Errorf("json: field %q takes strings and null only", name)
+	}
+	s, err := w.text()
+	if err != nil || !encoded {
+		return s, err
+	}
+	n := len(w.m.unescaped)
+	w.m.unescaped, err = base64.StdEncoding.Strict().AppendDecode(w.m.unescaped, s)
+	if err != nil {
+		return nil, fmt.Errorf("json: field %q is not base64", name)
+	}
+	return w.unescapedFrom(n), nil
+}
+
+func (w *walker) headers(name string, encoded bool) error {
+	if err := w.once(headers, name); err != nil {
+		return err
+	}
+	if w.peek() == 'n' {
+		w.skip()
+		return nil
+	}
+	if w.peek() != '[' {
+		return fmt.Errorf("json: field %q takes a list of keys and values", name)
+	}
+	w.p = w.p[1:]
+	for w.peek() != ']' {
+		if err := w.header(name, encoded); err != nil {
+			return err
+		}
+	}
+	w.p = w.p[1:]
+	return nil
+}
+
+func (w *walker) header(name string, encoded bool) error {
+	if w.peek() != '"' {
+		return fmt.Errorf("json: field %q has a header key that is not a string", name)
+	}
+	k, err := w.text()
+	if err != nil {
+		return err
+	}
+	if w.peek() != ',' {
+		return fmt.Errorf("json: field %q has a header key without a value", name)
+	}
+	w.p = w.p[1:]
+	v, err := w.bytes(name, encoded)
+	if err != nil {
+		return err
+	}
+	w.m.Headers = append(w.m.Headers, batch.Header{Key: string(k), Value: v})
+	if w.peek() == ',' {
+		w.p = w.p[1:]
+	}
+	return nil
+}
+
+func (w *walker) timestamp(name string) error {
+	if err := w.once(timestamp, name); err != nil {
+		return err
+	}
+	w.peek()
+	start := w.p
+	w.skip()
+	number := start[:len(start)-len(w.p)]
+	if string(number) == "null" {
+		return nil
+	}
+	ts, err := strconv.ParseInt(string(number), 10, 64)
+	if err != nil {
+		return fmt.Errorf("json: field %q takes a whole number of milliseconds, not %s", name, number)
+	}
+	w.m.Timestamp, w.m.HasTimestamp = ts, true
+	return nil
+}

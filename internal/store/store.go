@@ -1,0 +1,136 @@
+// Package store is the driver between the broker and whatever keeps its
+// messages: the interfaces an implementation has, the chunks it gives out and
+// the errors callers tell apart. A store keeps whole, opaque record batches;
+// it knows their headers and nothing of their records. Validation, limits and
+// waiting belong to the broker. Package storetest checks an implementation.
+package store
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A Store keeps topics. Its methods may be called by any goroutine.
+type Store interface {
+	// Topics lists all topics by name, ascending.
+	Topics() []Topic
+	// CreateTopic makes a topic that is durable when it returns. It fails with
+	// ErrTopicExists, ErrFull, or an error of the system.
+	CreateTopic(name string, partitions int) (Topic, error)
+	// DeleteTopic removes a topic for good: when it returns, no restart brings
+	// a byte of it back. Its partitions answer ErrClosed from then on.
+	DeleteTopic(name string) error
+	// Partition gives one partition, numbered from 0, or ErrUnknownTopic.
+	Partition(topic string, number int) (Partition, error)
+	// Close syncs what was appended, and ends. Appends under way are answered.
+	Close() error
+}
+
+// A Topic is what a store knows of a topic.
+type Topic struct {
+	Name       string
+	ID         [16]byte // random (RFC 9562, version 4), new for each incarnation
+	Partitions int
+}
+
+// A Partition is one log of record batches. Its methods may be called by any
+// goroutine; appends are ordered by the calls.
+type Partition interface {
+	// Append takes one or more whole batches, which the caller has verified,
+	// stamps them in place with their offsets, and writes them. It does not
+	// wait until they are durable: done is called once for each Append that
+	// returned nil, in the order of the calls, with the first record's offset
+	// when the batches are durable and visible, or with the error that means
+	// they may not be. done must not block; it may run before Append returns.
+	//
+	// An error returned means that nothing was stored and done is not called:
+	// ErrFull (try again later), ErrFailed (this log takes no more) or
+	// ErrClosed. The batches may be reused when Append returns.
+	Append(batches []byte, done func(base int64, err error)) error
+
+	// Read points c at whole batches, of maxBytes or less but at least one,
+	// that begin with the one that holds offset. c ends up empty at the high
+	// watermark. ErrOutOfRange says that offset is below the start or above
+	// the high watermark; a *GapError that the log has nothing at offset but
+	// goes on later; a *DamageError that what is stored there can't be used.
+	// A Chunk that is used again, for the offset where it ended, saves the
+	// look-up. The caller ends with c.Release.
+	Read(offset int64, maxBytes int, c *Chunk) error
+
+	// Offsets are the log start offset and the high watermark: records from
+	// start up to but not including high are durable and readable.
+	Offsets() (start, high int64)
+
+	// OffsetForTime is the base offset of the first batch that has a record as
+	// late as time, in milliseconds since 1970; the high watermark if none has.
+	OffsetForTime(time int64) (int64, error)
+
+	// Size is the number of bytes of all batches stored.
+	Size() int64
+
+	// Trim makes before the log start offset, for good, and frees what space
+	// it can. It does nothing if the log starts there or later already;
+	// ErrOutOfRange says that before is above the high watermark.
+	Trim(before int64) error
+
+	// Retain forgets old records, whole segments at a time.
+	Retain(Retention) (Retained, error)
+
+	// Wake calls f once, soon, when the high watermark is above offset: at
+	// once if it is already. f must not block. cancel takes f back; it may
+	// come too late.
+	Wake(offset int64, f func()) (cancel func())
+}
+
+// Retention says what a partition may forget.
+type Retention struct {
+	Before int64 // age: records older than this, in milliseconds since 1970; 0 for none
+	Keep   int64 // age does not remove this offset or what follows it
+	Bytes  int64 // size: the oldest go until this many bytes are left; 0 for no bound
+}
+
+// Retained says what Retain did.
+type Retained struct {
+	Start int64 // the log start offset now
+	Freed int64 // bytes
+	Held  bool  // Keep held back something that is old enough to go
+}
+
+// What an Append or a CreateTopic may be told. Test with errors.Is.
+var (
+	ErrTopicExists  = errors.New("topic exists")
+	ErrUnknownTopic = errors.New("unknown topic or partition")
+	ErrOutOfRange   = errors.New("offset out of range")
+	ErrClosed       = errors.New("log is closed")
+	ErrFull         = errors.New("no space left for the log") // not stored; may work later
+	ErrFailed       = errors.New("log accepts no more after an I/O error")
+)
+
+// A GapError says that a log has no records between two offsets: they were
+// there once, and are lost.
+type GapError struct {
+	Topic       string
+	Partition   int
+	First, Next int64 // nothing from First up to but not including Next
+}
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("%s/%d: offsets %d to %d are missing", e.Topic, e.Partition, e.First, e.Next-1)
+}
+
+// A DamageError says that stored bytes are not what was written.
+type DamageError struct {
+	Topic       string
+	Partition   int
+	First, Next int64 // the offsets that can't be read: First up to but not including Next
+	File        string
+	Pos         int64 // where in File the damage begins
+	Reason      error
+}
+
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("%s/%d: offsets %d to %d are damaged (%s at byte %d: %v)",
+		e.Topic, e.Partition, e.First, e.Next-1, e.File, e.Pos, e.Reason)
+}
+
+func (e *DamageError) Unwrap() error { return e.Reason }

@@ -1,0 +1,5 @@
+//go:build race
+
+package brokertest
+
+var buildFlags = []string{"-race"}
