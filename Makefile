@@ -27,11 +27,11 @@ demo: all
 
 # Not from the cache: it does not know of the programs that the tests start.
 test:
-	@scripts/need.sh nc
+	@scripts/need.sh nc strace
 	go test -count=1 $(TESTFLAGS) ./...
 
 race:
-	@scripts/need.sh nc gcc
+	@scripts/need.sh nc strace gcc
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
 check: lint sabotage
@@ -49,7 +49,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 cover:
-	@scripts/need.sh nc
+	@scripts/need.sh nc strace
 	@mkdir -p build
 	go test -count=1 -coverpkg=./internal/... -coverprofile=build/cover.out ./...
 	go tool cover -func=build/cover.out | awk '$$3 + 0 < 60 || $$1 == "total:"'

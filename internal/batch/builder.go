@@ -3,7 +3,7 @@ package batch
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"math/bits"
+	"slices"
 )
 
 // A Header is a key and value that travel with a record.
@@ -13,14 +13,20 @@ type Header struct {
 }
 
 // A Builder writes record batches, one after the other, into one buffer that it
-// keeps from use to use. The zero value is ready.
+// keeps from use to use. The zero value is ready. Its callers keep a batch below
+// 2 GiB; see OpenSize.
 type Builder struct {
-	buf      []byte
-	start    int // of the open batch in buf
-	count    int32
-	baseTime int64
-	maxTime  int64
+	buf       []byte
+	start     int // of the open batch in buf
+	count     int32
+	lastDelta int32
+	baseTime  int64
+	maxTime   int64
 }
+
+// RecordOverhead bounds what a record without headers takes in a batch beyond
+// its key and value, in bytes: seven fields, none longer than a varint may be.
+const RecordOverhead = 1 + 5 + 10 + 5 + 5 + 5 + 1
 
 // Reset forgets everything but the buffer.
 func (b *Builder) Reset() {
@@ -32,29 +38,50 @@ func (b *Builder) Reset() {
 // timestamp is in milliseconds since 1970; a nil key or value is null. The
 // arguments are copied.
 func (b *Builder) Add(timestamp int64, key, value []byte, headers ...Header) {
+	size := 0
+	for i := range headers {
+		size += varintLen(len(headers[i].Key)) + len(headers[i].Key) + fieldLen(headers[i].Value)
+	}
+	b.add(b.count, timestamp, key, value, len(headers), size)
+	for i := range headers {
+		b.buf = binary.AppendVarint(b.buf, int64(len(headers[i].Key)))
+		b.buf = append(b.buf, headers[i].Key...)
+		b.buf = appendField(b.buf, headers[i].Value)
+	}
+}
+
+// AddRecord appends a copy of r, headers included, to the open batch, opening
+// one if there is none. It gets the next offset, whatever its own is.
+func (b *Builder) AddRecord(r *Record) { b.addRecord(b.count, r) }
+
+func (b *Builder) addRecord(delta int32, r *Record) {
+	b.add(delta, r.Timestamp, r.Key, r.Value, r.headerCount, len(r.headers))
+	b.buf = append(b.buf, r.headers...)
+}
+
+// add appends a record up to and including the number of its headers, which
+// the caller appends and which take size bytes.
+func (b *Builder) add(delta int32, timestamp int64, key, value []byte, headers, size int) {
 	if b.count == 0 {
 		b.open(timestamp)
 	}
-	b.maxTime = max(b.maxTime, timestamp)
-	timeDelta, delta := timestamp-b.baseTime, int64(b.count)
-	size := 1 + varintLen(timeDelta) + varintLen(delta) + bytesLen(key) + bytesLen(value) + varintLen(int64(len(headers)))
-	for i := range headers {
-		size += varintLen(int64(len(headers[i].Key))) + len(headers[i].Key) + bytesLen(headers[i].Value)
-	}
-	p := binary.AppendVarint(b.buf, int64(size))
-	p = append(p, 0)
-	p = binary.AppendVarint(p, timeDelta)
-	p = binary.AppendVarint(p, delta)
-	p = appendBytes(p, key)
-	p = appendBytes(p, value)
-	p = binary.AppendVarint(p, int64(len(headers)))
-	for i := range headers {
-		p = binary.AppendVarint(p, int64(len(headers[i].Key)))
-		p = append(p, headers[i].Key...)
-		p = appendBytes(p, headers[i].Value)
-	}
-	b.buf = p
 	b.count++
+	b.lastDelta = delta
+	b.maxTime = max(b.maxTime, timestamp)
+	timeDelta := zigzag(timestamp - b.baseTime) // wraps, as it does when it is added again
+	size += 1 + uvarintLen(timeDelta) + varintLen(int(delta)) + fieldLen(key) + fieldLen(value) + varintLen(headers)
+
+	i := len(b.buf)
+	p := slices.Grow(b.buf, size+binary.MaxVarintLen32)
+	p = p[:cap(p)]
+	i = putUvarint(p, i, zigzag(int64(size)))
+	p[i] = 0 // attributes
+	i = putUvarint(p, i+1, timeDelta)
+	i = putUvarint(p, i, zigzag(int64(delta)))
+	i = putField(p, i, key)
+	i = putField(p, i, value)
+	i = putUvarint(p, i, zigzag(int64(headers)))
+	b.buf = p[:i]
 }
 
 func (b *Builder) open(timestamp int64) {
@@ -84,7 +111,7 @@ func (b *Builder) Close(base int64) {
 	binary.BigEndian.PutUint64(h, uint64(base))
 	binary.BigEndian.PutUint32(h[posLength:], uint32(len(h)-lengthEnd))
 	h[posMagic] = magic
-	binary.BigEndian.PutUint32(h[posLastDelta:], uint32(b.count-1))
+	binary.BigEndian.PutUint32(h[posLastDelta:], uint32(b.lastDelta))
 	binary.BigEndian.PutUint64(h[posBaseTime:], uint64(b.baseTime))
 	binary.BigEndian.PutUint64(h[posMaxTime:], uint64(b.maxTime))
 	for i := posProducerID; i < posCount; i++ {
@@ -101,27 +128,3 @@ func (b *Builder) Bytes() []byte { return b.buf }
 
 // Cap is the size of the buffer that the Builder keeps, in bytes.
 func (b *Builder) Cap() int { return cap(b.buf) }
-
-// RecordOverhead bounds what a record without headers takes in a batch beyond
-// its key and value, in bytes: seven fields, none longer than a varint may be.
-const RecordOverhead = 1 + 5 + 10 + 5 + 5 + 5 + 1
-
-func varintLen(v int64) int {
-	u := uint64(v)<<1 ^ uint64(v>>63)
-	return (bits.Len64(u|1) + 6) / 7
-}
-
-func bytesLen(p []byte) int {
-	if p == nil {
-		return 1
-	}
-	return varintLen(int64(len(p))) + len(p)
-}
-
-func appendBytes(dst, p []byte) []byte {
-	if p == nil {
-		return append(dst, 1) // -1, zigzag
-	}
-	dst = binary.AppendVarint(dst, int64(len(p)))
-	return append(dst, p...)
-}

@@ -1,54 +1,24 @@
 package batch
 
-import (
-	"iter"
-)
-
-// A Record is one message as it lies in its batch. The slices alias the batch
-// (or the iterator's buffer, when the batch is compressed) and are valid until
-// the iterator moves to another batch.
-type Record struct {
-	Offset     int64
-	Timestamp  int64  // milliseconds since 1970
-	Key, Value []byte // nil for null, which is not the same as empty
-
-	headers     []byte
-	headerCount int
-}
-
-// HeaderCount is the number of headers.
-func (r *Record) HeaderCount() int { return r.headerCount }
-
-// Headers yields keys and values in order; a null value is nil.
-func (r *Record) Headers() iter.Seq2[[]byte, []byte] {
-	return func(yield func(k, v []byte) bool) {
-		var k, v []byte
-		for range r.headerCount {
-			i := 0
-			k, i = field32(r.headers, i)
-			v, i = field32(r.headers, i)
-			if !yield(k, v) {
-				return
-			}
-		}
-	}
-}
-
 // An Iterator walks the records of one batch after another without allocating
 // for each record. Its zero value is ready; it must not be copied after use.
+//
+// From one compressed batch to the next it keeps what it needs to expand them,
+// and the buffer. There is nothing to close.
 type Iterator struct {
 	// MaxExpanded bounds what a compressed batch's records may expand to, in
 	// bytes; 0 means DefaultMaxExpanded.
 	MaxExpanded int
 
-	p             []byte
-	pos           int
-	left          int
+	p             []byte // the records, expanded
+	pos           int    // of the next one
+	left          int    // records to come
 	base          int64
 	baseTime      int64
 	appendTime    int64 // overrides every record's own time when logAppendTime
 	logAppendTime bool
-	delta         int64
+	delta         int64 // offset delta of the current record, -1 before the first
+	lastDelta     int64 // what the header says of the last
 	rec           Record
 	err           error
 	dec           decompressor
@@ -62,7 +32,10 @@ func (it *Iterator) Reset(b Batch) error {
 	it.left = b.Count()
 	it.base, it.baseTime = b.BaseOffset(), b.BaseTimestamp()
 	it.logAppendTime, it.appendTime = b.LogAppendTime(), b.MaxTimestamp()
+	it.delta, it.lastDelta = -1, int64(b.LastOffsetDelta())
+	it.rec = Record{}
 	it.p, it.pos = b[HeaderSize:], 0
+	it.dec.trim()
 	if codec := b.Codec(); codec != None {
 		p, err := it.dec.decompress(codec, b[HeaderSize:], it.maxExpanded())
 		if err != nil {
@@ -82,24 +55,14 @@ func (it *Iterator) maxExpanded() int {
 }
 
 // Next moves to the next record and reports whether there is one. After false,
-// Err says whether the batch ended as its header promised.
+// Err says whether the batch ended as its header promised. The offsets of a
+// batch ascend and go no further than its LastOffset.
 func (it *Iterator) Next() bool {
 	if it.left <= 0 {
 		return it.end()
 	}
 	it.left--
-	if it.quick() {
-		return true
-	}
-	size, i := varint32(it.p, it.pos)
-	if size < 0 || size > int64(len(it.p)-i) {
-		return it.fail("a record's length is wrong")
-	}
-	it.pos = i + int(size)
-	if !it.parse(it.p[i:it.pos:it.pos]) {
-		return it.fail("a record's fields do not fit its length")
-	}
-	return true
+	return it.nextPlain() || it.next()
 }
 
 // end reports false, and an error unless the records end where they should.
@@ -115,71 +78,78 @@ func (it *Iterator) fail(format string, args ...any) bool {
 	return false
 }
 
-func (it *Iterator) quick() bool {
+// nextPlain is a fast next for the many records that have no headers and only
+// short varints. Otherwise, and for all that are damaged, it does nothing and
+// reports false.
+func (it *Iterator) nextPlain() bool {
 	p := it.p
 	size, i := shortVarint(p, it.pos)
 	end := i + size>>1
-	timeDelta, i := shortVarint(p, i+1)
+	timeDelta, i := shortVarint(p, i+1) // after the attributes, which are unused
 	delta, i := shortVarint(p, i)
 	keyLen, key := shortVarint(p, i)
 	valueLen, value := shortVarint(p, key+keyLen>>1)
 	headers, i := shortVarint(p, value+valueLen>>1)
-	if i != end || end > len(p) || (size|delta)&1|headers != 0 || keyLen&1 > 0 && keyLen > 1 || valueLen&1 > 0 && valueLen > 1 {
+	if i != end || end > len(p) || (size|delta)&1 != 0 || headers != 0 || !plainLen(keyLen) || !plainLen(valueLen) {
+		return false
+	}
+	if d := int64(delta >> 1); d <= it.delta || d > it.lastDelta {
 		return false
 	}
 	it.pos = end
-	it.delta = int64(delta >> 1)
-	r := &it.rec
-	r.Offset = it.base + int64(delta>>1)
-	r.Timestamp = it.appendTime
-	if !it.logAppendTime {
-		r.Timestamp = it.baseTime + unzigzag(uint64(timeDelta))
-	}
-	r.Key, r.Value = sub(p, key, keyLen), sub(p, value, valueLen)
-	r.headers, r.headerCount = nil, 0
+	it.set(int64(delta>>1), unzigzag(uint64(timeDelta)))
+	it.rec.Key, it.rec.Value = plainField(p, key, keyLen), plainField(p, value, valueLen)
+	it.rec.headers, it.rec.headerCount = nil, 0
 	return true
 }
 
-func sub(p []byte, i, u int) []byte {
-	if u == 1 {
-		return nil
+// next reads the next record, whatever it is like.
+func (it *Iterator) next() bool {
+	size, i := varint32(it.p, it.pos)
+	if size < 0 || size > int64(len(it.p)-i) {
+		return it.fail("a record's length is wrong")
 	}
-	u >>= 1
-	return p[i : i+u : i+u]
-}
-
-// parse reads the fields of one record into it.rec and reports whether they
-// fill p.
-func (it *Iterator) parse(p []byte) bool {
-	r := &it.rec
-	timeDelta, i := varint64(p, 1) // after the attributes, which are unused
+	it.pos = i + int(size)
+	p := it.p[i:it.pos:it.pos]
+	timeDelta, i := varint64(p, 1)
 	delta, i := varint32(p, i)
-	r.Key, i = field32(p, i)
-	r.Value, i = field32(p, i)
-	n, i := varint32(p, i)
-	if n < 0 || i > len(p) {
-		return false
+	r := &it.rec
+	r.Key, i = readField(p, i)
+	r.Value, i = readField(p, i)
+	headers, i := varint32(p, i)
+	if i > len(p) || skipHeaders(p, i, headers) != len(p) {
+		return it.fail("a record's fields do not fit its length")
 	}
-	r.Offset, r.Timestamp = it.base+delta, it.baseTime+timeDelta
-	if it.logAppendTime {
-		r.Timestamp = it.appendTime
+	if delta <= it.delta || delta > it.lastDelta {
+		return it.fail("offset delta %d after %d, the last being %d", delta, it.delta, it.lastDelta)
 	}
-	it.delta = delta
-	r.headers, r.headerCount = p[i:], int(n)
-	return skipHeaders(p, i, n) == len(p)
+	it.set(delta, timeDelta)
+	r.headers, r.headerCount = p[i:], int(headers)
+	return true
 }
 
-// skipHeaders is the position after n headers.
+// set gives the current record its offset and time. The sums may wrap, as they
+// do in Kafka's clients; nothing else depends on them.
+func (it *Iterator) set(delta, timeDelta int64) {
+	it.delta = delta
+	it.rec.Offset = it.base + delta
+	it.rec.Timestamp = it.appendTime
+	if !it.logAppendTime {
+		it.rec.Timestamp = it.baseTime + timeDelta
+	}
+}
+
+// skipHeaders is the position after n headers, each of which has a key.
 func skipHeaders(p []byte, i int, n int64) int {
-	for ; n > 0 && i < len(p); n-- {
+	if n < 0 || n > int64(len(p)-i) {
+		return past
+	}
+	for range n {
 		var key []byte
-		if key, i = field32(p, i); key == nil {
+		if key, i = readField(p, i); key == nil {
 			return past
 		}
-		_, i = field32(p, i)
-	}
-	if n > 0 {
-		return past
+		_, i = readField(p, i)
 	}
 	return i
 }

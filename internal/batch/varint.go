@@ -17,8 +17,9 @@ import (
 // past is a position beyond any slice, to which a length may be added.
 const past = math.MaxInt / 2
 
-// shortVarint reads a varint, still zigzag encoded, of one to three bytes that
-// are not the last two of p. It is what the compiler can put in line.
+// shortVarint reads a varint, and leaves it zigzag encoded, that has one to three
+// bytes and does not lie in the last two of p. It is small enough for the
+// compiler to put it in line.
 func shortVarint(p []byte, i int) (u, next int) {
 	if i >= 0 && i < len(p)-2 {
 		if u = int(p[i]); u < 1<<7 {
@@ -35,7 +36,12 @@ func shortVarint(p []byte, i int) (u, next int) {
 }
 
 // varint32 reads a 32-bit varint.
-func varint32(p []byte, i int) (v int64, next int) { return longVarint(p, i, 32) }
+func varint32(p []byte, i int) (v int64, next int) {
+	if u, next := shortVarint(p, i); next != past {
+		return unzigzag(uint64(u)), next
+	}
+	return longVarint(p, i, 32)
+}
 
 // varint64 reads a 64-bit varint.
 func varint64(p []byte, i int) (v int64, next int) { return longVarint(p, i, 64) }
@@ -56,8 +62,8 @@ func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
 func zigzag(v int64) uint64 { return uint64(v)<<1 ^ uint64(v>>63) }
 
-// field32 reads a length and as many bytes; length -1 is null.
-func field32(p []byte, i int) (b []byte, next int) {
+// readField reads a length and as many bytes; length -1 is null.
+func readField(p []byte, i int) (b []byte, next int) {
 	n, i := varint32(p, i)
 	if n < 0 || n > int64(len(p)-i) { // also when i is past
 		if n == -1 {
@@ -66,4 +72,62 @@ func field32(p []byte, i int) (b []byte, next int) {
 		return nil, past
 	}
 	return p[i : i+int(n) : i+int(n)], i + int(n)
+}
+
+// putUvarint writes u, zigzag encoded already, at p[i].
+func putUvarint(p []byte, i int, u uint64) (next int) {
+	for u >= 0x80 {
+		p[i] = byte(u) | 0x80
+		u >>= 7
+		i++
+	}
+	p[i] = byte(u)
+	return i + 1
+}
+
+// putField writes a length and b at p[i]; nil is null.
+func putField(p []byte, i int, b []byte) (next int) {
+	if b == nil {
+		p[i] = 1 // -1, zigzag encoded
+		return i + 1
+	}
+	i = putUvarint(p, i, zigzag(int64(len(b))))
+	return i + copy(p[i:], b)
+}
+
+func appendField(dst, b []byte) []byte {
+	if b == nil {
+		return append(dst, 1)
+	}
+	return append(binary.AppendVarint(dst, int64(len(b))), b...)
+}
+
+// uvarintLen counts by looping: most take one or two bytes.
+func uvarintLen(u uint64) int {
+	n := 1
+	for ; u >= 0x80; u >>= 7 {
+		n++
+	}
+	return n
+}
+
+func varintLen(n int) int { return uvarintLen(zigzag(int64(n))) }
+
+func fieldLen(b []byte) int {
+	if b == nil {
+		return 1
+	}
+	return varintLen(len(b)) + len(b)
+}
+
+// plainLen reports whether u, a zigzag-encoded length, is not negative, or -1
+// for null.
+func plainLen(u int) bool { return u&1 == 0 || u == 1 }
+
+// plainField is the field at p[i] whose length, zigzag encoded, is u.
+func plainField(p []byte, i, u int) []byte {
+	if u == 1 {
+		return nil
+	}
+	return p[i : i+u>>1 : i+u>>1]
 }

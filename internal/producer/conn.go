@@ -5,9 +5,7 @@
 package producer
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -109,19 +107,9 @@ func (c *Conn) Flush() error {
 	_, err := c.tcp.Write(c.open.Bytes())
 	c.open.Reset()
 	if err != nil {
-		return c.failed(err)
+		return c.Wait() // what can't be written to is soon read to its end, and may hold an answer
 	}
 	return nil
-}
-
-// failed turns a write's error into the answer that the broker gave before it
-// closed the connection, if there is one.
-func (c *Conn) failed(err error) error {
-	<-c.done // a connection that can't be written to is soon read to its end
-	if c.err != nil {
-		return c.err
-	}
-	return c.lost(err)
 }
 
 // Close sends what is left, closes our side and waits until the broker has
@@ -131,9 +119,7 @@ func (c *Conn) Close() error {
 		return err
 	}
 	c.closing.Store(true)
-	if err := c.tcp.CloseWrite(); err != nil {
-		return c.failed(err)
-	}
+	_ = c.tcp.CloseWrite() // where it fails the connection has ended, and Wait says how
 	return c.Wait()
 }
 
@@ -152,14 +138,6 @@ func (c *Conn) Sent() int64 { return c.sent.Load() }
 
 // Acked is the number of messages that the broker has acknowledged so far.
 func (c *Conn) Acked() int64 { return c.acked.Load() }
-
-// lost is the error for a connection that ended for the reason err.
-func (c *Conn) lost(err error) error {
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the broker closed it")
-	}
-	return c.ended(fmt.Errorf("connection lost: %w", err))
-}
 
 func (c *Conn) ended(err error) error {
 	return &Error{Sent: c.Sent(), Acked: c.Acked(), Err: err}

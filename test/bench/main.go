@@ -14,7 +14,6 @@ import (
 // config says how much is measured. Sizes are in bytes.
 type config struct {
 	broker string // the program
-	dir    string // what is measured is written under it
 	rounds int
 
 	diskBytes  int

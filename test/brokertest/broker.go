@@ -31,7 +31,7 @@ func Start(t testing.TB, data string, flags ...string) *Broker {
 func (b *Broker) Begin() {
 	b.t.Helper()
 	args := append([]string{"-pport", "0", "-cport", "0", "-data", b.Data}, b.flags...)
-	p, err := Begin(Program(b.t, "broker"), args...)
+	p, err := Begin("", Program(b.t, "broker"), args...)
 	if err != nil {
 		b.t.Fatal(err)
 	}

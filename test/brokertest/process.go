@@ -34,15 +34,16 @@ type Process struct {
 	readyAfter           time.Duration
 }
 
-// Begin starts the broker program at path and does not wait for it to listen.
-// It ends when this process does, at the latest.
-func Begin(path string, args ...string) (*Process, error) {
+// Begin starts the broker program at path, in the directory dir if that is not
+// empty, and does not wait for it to listen. It ends when this process does, at
+// the latest.
+func Begin(dir, path string, args ...string) (*Process, error) {
 	p := &Process{
 		cmd:    exec.Command(path, args...),
 		ready:  make(chan struct{}),
 		exited: make(chan struct{}),
 	}
-	p.cmd.Env = Environment()
+	p.cmd.Dir, p.cmd.Env = dir, Environment()
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -68,8 +69,8 @@ func Environment() []string {
 }
 
 // Launch is Begin followed by Ready.
-func Launch(path string, args ...string) (*Process, error) {
-	p, err := Begin(path, args...)
+func Launch(dir, path string, args ...string) (*Process, error) {
+	p, err := Begin(dir, path, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func Launch(path string, args ...string) (*Process, error) {
 	return p, nil
 }
 
-var addressLine = regexp.MustCompile(`\b(producers|consumers):? .*?(\S+:[0-9]+)`)
+var addressLine = regexp.MustCompile(`^(producers|consumers): (\S+)\n$`)
 
 func (p *Process) watch(stderr io.Reader) {
 	lines := bufio.NewReader(stderr)

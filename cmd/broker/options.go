@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/flags"
+)
+
+const (
+	defaultProducerPort = 9990
+	defaultConsumerPort = 9991
+)
+
+// options are the broker's flags.
+type options struct {
+	producerHost   string
+	producerPort   int
+	consumerHost   string
+	consumerPort   int
+	data           string
+	syncEvery      time.Duration // 0 for always
+	partitions     int
+	maxMessage     int
+	maxConnections int
+	writeTimeout   time.Duration
+	retention      time.Duration
+	retentionBytes int64
+}
+
+const usage = `
+Usage: broker [flags]
+
+Keeps topics of messages in a data directory, takes messages on one port and
+gives them out on another. Needs no flags.`
+
+// parse reads the flags. If ok is false the program ends with the exit code.
+func parse(args []string) (o *options, code int, ok bool) {
+	o = new(options)
+	limits := broker.DefaultLimits()
+	s := flags.New("broker", usage)
+	s.StringVar(&o.producerHost, "phost", "127.0.0.1", "`address` to listen on for producers")
+	s.IntVar(&o.producerPort, "pport", defaultProducerPort, "`port` for producers; 0 for any")
+	s.StringVar(&o.consumerHost, "chost", "127.0.0.1", "`address` to listen on for consumers")
+	s.IntVar(&o.consumerPort, "cport", defaultConsumerPort, "`port` for consumers; 0 for any")
+	s.StringVar(&o.data, "data", "./data", "data `directory`, made if it is not there")
+	s.Func("fsync", "`when` to sync: always, before a message is acknowledged, or an interval such as 100ms (default always)", o.setSync)
+	s.IntVar(&o.partitions, "partitions", 1, "`number` of partitions of new topics")
+	s.IntVar(&o.maxMessage, "max-message", limits.MaxMessage, "largest message, in `bytes`")
+	s.IntVar(&o.maxConnections, "max-connections", limits.MaxConnections, "`number` of connections at the same time")
+	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`time` after which a reader that takes nothing is cut off")
+	s.DurationVar(&o.retention, "retention", 168*time.Hour, "age from which messages are removed, once the group default has consumed them; 0 for `never`")
+	s.Int64Var(&o.retentionBytes, "retention-bytes", 0, "`size` of a partition from which its oldest messages are removed; 0 for none")
+	if code, ok = s.Parse(args); !ok {
+		return nil, code, false
+	}
+	if err := o.check(); err != nil {
+		return nil, s.Fail("%v", err), false
+	}
+	return o, 0, true
+}
+
+func (o *options) setSync(value string) error {
+	if value == "always" {
+		o.syncEvery = 0
+		return nil
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		return errors.New("it takes always, or an interval such as 100ms")
+	}
+	o.syncEvery = d
+	return nil
+}
+
+func (o *options) check() error {
+	switch {
+	case o.producerPort < 0 || o.producerPort > 65535:
+		return fmt.Errorf("-pport is %d: it takes 0 to 65535", o.producerPort)
+	case o.consumerPort < 0 || o.consumerPort > 65535:
+		return fmt.Errorf("-cport is %d: it takes 0 to 65535", o.consumerPort)
+	case o.partitions < 1 || o.partitions > broker.MaxPartitions:
+		return fmt.Errorf("-partitions is %d: it takes 1 to %d", o.partitions, broker.MaxPartitions)
+	case o.maxMessage < 1 || o.maxMessage > broker.MaxMaxMessage:
+		return fmt.Errorf("-max-message is %d: it takes 1 to %d", o.maxMessage, broker.MaxMaxMessage)
+	case o.maxConnections < 1:
+		return fmt.Errorf("-max-connections is %d: it takes 1 or more", o.maxConnections)
+	case o.writeTimeout <= 0:
+		return fmt.Errorf("-write-timeout is %v: it takes a positive time", o.writeTimeout)
+	case o.retention < 0:
+		return fmt.Errorf("-retention is %v: it can't be negative", o.retention)
+	case o.retentionBytes < 0:
+		return fmt.Errorf("-retention-bytes is %d: it can't be negative", o.retentionBytes)
+	}
+	return nil
+}
+
+// brokerOptions are what the broker itself is told.
+func (o *options) brokerOptions(log *slog.Logger) broker.Options {
+	limits := broker.DefaultLimits()
+	limits.MaxMessage, limits.MaxConnections, limits.WriteTime = o.maxMessage, o.maxConnections, o.writeTimeout
+	return broker.Options{
+		Limits: limits, Partitions: o.partitions, Log: log,
+		Retention: o.retention, RetentionBytes: o.retentionBytes,
+	}
+}

@@ -1,0 +1,119 @@
+// Command producer publishes a message, or each line of its standard input, to
+// a topic of an mbus broker. It exits with 0 when the broker has acknowledged
+// every message, 1 when it has not, and 2 when it was called in a wrong way.
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"mbus/internal/flags"
+	"mbus/internal/producer"
+	"mbus/internal/record"
+)
+
+const usage = `
+Usage: producer -topic TOPIC -message TEXT
+       producer -topic TOPIC < FILE
+
+Publishes TEXT, or each line of standard input, as a message, and ends when the
+broker has all of them on disk. Lines are sent as they come in. The topic is made
+if it does not exist.
+
+  producer -topic orders -message "first order"
+  tail -f access.log | producer -topic log
+
+Exit codes: 0 all messages are on disk, 1 not all are (standard error says how
+many), 2 wrong usage.`
+
+type options struct {
+	addr    string
+	topic   string
+	message []byte // nil to read standard input
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	opts, code, ok := parse(args)
+	if !ok {
+		return code
+	}
+	conn, err := producer.Dial(opts.addr, opts.topic)
+	if err != nil {
+		return fail(err)
+	}
+	stop := showProgress(conn)
+	err = publish(conn, opts)
+	stop()
+	if err != nil {
+		return fail(err)
+	}
+	return 0
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "producer:", err)
+	return 1
+}
+
+func parse(args []string) (opts options, code int, ok bool) {
+	fs := flags.New("producer", usage)
+	host := fs.String("host", "127.0.0.1", "`HOST` that the broker runs on")
+	port := fs.Int("port", 9990, "the broker's `PORT` for producers")
+	fs.StringVar(&opts.topic, "topic", "", "`TOPIC` to publish to (required)")
+	message := fs.String("message", "", "publish `TEXT`, which may be empty, instead of standard input")
+	if code, ok := fs.Parse(args); !ok {
+		return opts, code, false
+	}
+	if opts.topic == "" {
+		return opts, fs.Fail("-topic is missing"), false
+	}
+	if err := record.CheckName("topic", opts.topic); err != nil {
+		return opts, fs.Fail("%v", err), false
+	}
+	if *port < 1 || *port > 65535 {
+		return opts, fs.Fail("-port is %d, not 1 to 65535", *port), false
+	}
+	if fs.Given("message") {
+		opts.message = []byte(*message)
+	}
+	opts.addr = net.JoinHostPort(*host, strconv.Itoa(*port))
+	return opts, 0, true
+}
+
+// publish sends everything and waits until it is acknowledged. When the
+// connection ends before, it does not wait for input that may never come.
+func publish(conn *producer.Conn, opts options) error {
+	sent := make(chan error, 1)
+	go func() { sent <- send(conn, opts) }()
+	select {
+	case err := <-sent:
+		return err
+	case <-conn.Done():
+		if err := conn.Wait(); err != nil {
+			return err
+		}
+		return <-sent
+	}
+}
+
+// send returns the broker's error before one of the input: the former says what
+// became of the messages.
+func send(conn *producer.Conn, opts options) error {
+	var inputErr error
+	if opts.message != nil {
+		inputErr = conn.SendMessage(opts.message)
+	} else {
+		inputErr = conn.SendLines(os.Stdin)
+	}
+	if err := conn.Close(); err != nil {
+		return err
+	}
+	if inputErr != nil {
+		return fmt.Errorf("%w; %d messages before that are acknowledged", inputErr, conn.Acked())
+	}
+	return nil
+}

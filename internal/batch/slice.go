@@ -1,0 +1,40 @@
+package batch
+
+// Slice appends to dst, in which no batch may be open, one uncompressed batch
+// of the records of b whose offsets are from or more but less than to. They
+// keep their offsets, times, keys, values and headers, and the batch the leader
+// epoch; it has no producer. If there are no such records nothing is appended.
+// it is scratch space.
+//
+// An error, which wraps ErrCorrupt or ErrTooLarge, says that b can't be read
+// up to to; then dst is as it was.
+func Slice(dst *Builder, it *Iterator, b Batch, from, to int64) error {
+	if err := it.Reset(b); err != nil {
+		return err
+	}
+	start := len(dst.buf)
+	var base int64 // offset delta of the first record taken
+	for it.Next() {
+		r := it.Record()
+		if r.Offset >= to {
+			break
+		}
+		if r.Offset < from {
+			continue
+		}
+		if dst.count == 0 {
+			base = it.delta
+		}
+		dst.addRecord(int32(it.delta-base), r)
+	}
+	if err := it.Err(); err != nil {
+		dst.buf, dst.count = dst.buf[:start], 0
+		return err
+	}
+	if dst.count > 0 {
+		first := b.BaseOffset() + base
+		dst.Close(first)
+		Batch(dst.buf[start:]).Stamp(first, b.LeaderEpoch())
+	}
+	return nil
+}

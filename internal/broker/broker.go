@@ -1,0 +1,157 @@
+// Package broker is what the servers call: topics, publishing, reading and
+// groups, over any store. It owns validation, limits and policy (when topics
+// are made, what retention may remove, how positions are kept), and knows no
+// protocol.
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// Options are what New may be told.
+type Options struct {
+	Limits         Limits        // DefaultLimits, or changed
+	Partitions     int           // of topics made on first publish; 0 for 1
+	Retention      time.Duration // age at which messages may go; 0 for never
+	RetentionBytes int64         // size of a partition from which its oldest messages go; 0 for none
+	Log            *slog.Logger  // nil for none
+}
+
+// A Broker is the bus itself. Its methods may be called by any goroutine.
+type Broker struct {
+	Limits Limits
+	Budget Budget
+	Log    *slog.Logger
+
+	opts   Options
+	store  store.Store
+	groups *group.Groups
+	held   map[string]bool // partitions whose retention waits for a group; for the retention loop alone
+	stop   chan struct{}
+	ended  sync.WaitGroup
+
+	mu     sync.RWMutex // guards what follows
+	topics map[string]*Topic
+
+	journal journal
+}
+
+// What a caller may be told, beside the errors of package store.
+var (
+	ErrTooManyTopics = errors.New("too many topics")
+	ErrInternalTopic = errors.New("names that begin with __ are the broker's own")
+	ErrTooLarge      = errors.New("too large")
+)
+
+// New makes a broker over s and reads back the positions of its groups.
+func New(s store.Store, o Options) (*Broker, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Partitions = max(1, o.Partitions)
+	b := &Broker{
+		Limits: o.Limits, Log: o.Log, opts: o, store: s,
+		held: make(map[string]bool), stop: make(chan struct{}), topics: make(map[string]*Topic),
+	}
+	b.Budget.max = o.Limits.MaxInFlight
+	for _, t := range s.Topics() {
+		if _, err := b.openTopic(t); err != nil {
+			return nil, err
+		}
+	}
+	b.groups = group.New(b.record)
+	if err := b.loadPositions(); err != nil {
+		return nil, fmt.Errorf("reading the groups' positions: %w", err)
+	}
+	b.ended.Go(b.retain)
+	return b, nil
+}
+
+// Close ends the broker's own work and closes the store, which answers what is
+// under way. The servers have been stopped before.
+func (b *Broker) Close() error {
+	close(b.stop)
+	b.ended.Wait()
+	return b.store.Close()
+}
+
+// Topic finds a topic. It returns store.ErrUnknownTopic if there is none.
+func (b *Broker) Topic(name string) (*Topic, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if t := b.topics[name]; t != nil {
+		return t, nil
+	}
+	return nil, store.ErrUnknownTopic
+}
+
+// Internal says whether a topic of this name is the broker's own.
+func Internal(name string) bool { return strings.HasPrefix(name, "__") }
+
+// MakeTopic finds a topic for publishing, and makes it if there is none. The
+// name has been checked by record.CheckName.
+func (b *Broker) MakeTopic(name string) (*Topic, error) {
+	if Internal(name) {
+		return nil, ErrInternalTopic
+	}
+	return b.makeTopic(name, b.opts.Partitions)
+}
+
+func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
+	if t, err := b.Topic(name); err == nil {
+		return t, nil
+	}
+	b.mu.RLock()
+	full := len(b.topics) >= MaxTopics
+	b.mu.RUnlock()
+	if full {
+		return nil, fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
+	}
+	made, err := b.store.CreateTopic(name, partitions)
+	if errors.Is(err, store.ErrTopicExists) {
+		return b.Topic(name) // another connection was faster
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.openTopic(made)
+}
+
+// openTopic puts a topic of the store on the list.
+func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
+	t := &Topic{Topic: made}
+	for i := range made.Partitions {
+		p, err := b.store.Partition(made.Name, i)
+		if err != nil {
+			return nil, err
+		}
+		t.Partitions = append(t.Partitions, p)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.topics[made.Name] = t
+	return t, nil
+}
+
+// Position is how far a group has come in a partition.
+func (b *Broker) Position(groupName, topic string, partition int) *group.Position {
+	return b.groups.Position(group.Key{Group: groupName, Topic: topic, Partition: partition})
+}
+
+// Check verifies one batch that a client made, using it as scratch space. The
+// error wraps batch.ErrCorrupt, batch.ErrTooLarge or ErrTooLarge.
+func (b *Broker) Check(p batch.Batch, it *batch.Iterator) error {
+	if len(p) > b.Limits.MaxBatch() {
+		return fmt.Errorf("%w: the batch has %d bytes, the limit is %d", ErrTooLarge, len(p), b.Limits.MaxBatch())
+	}
+	return p.Verify(it)
+}

@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Every limit of mbus stands here, with its reason. Those that a user may want
+// to change are flags of the broker; what is in Limits can be changed by tests.
+const (
+	// DefaultMaxMessage is what Kafka allows, near enough (1 MiB); larger
+	// things belong in a file or an object store, and their name in a message.
+	DefaultMaxMessage = 1 << 20
+
+	// MaxMaxMessage is the highest -max-message: a message is in memory whole,
+	// several times over.
+	MaxMaxMessage = 256 << 20
+
+	// BatchSlack is what a batch may take beyond one message of the largest
+	// size: room for a key, headers and the batch's own fields.
+	BatchSlack = 64 << 10
+
+	// TargetBatch is the size at which a batch made here is closed, in bytes:
+	// large enough that its header costs nothing, small enough that a reader
+	// needs no large buffer.
+	TargetBatch = 64 << 10
+
+	// MaxTopics bounds what a client that invents topics can cost: each takes
+	// some files and about 1 KiB of memory.
+	MaxTopics = 100_000
+
+	// MaxPartitions of a topic that is made on first publish (-partitions).
+	MaxPartitions = 1000
+
+	// RequestLine bounds the first line of a connection, in bytes: names of 249
+	// bytes and all options fit several times.
+	RequestLine = 4096
+
+	// FirstBuffer is the buffer that a connection starts with, in bytes. What
+	// it needs beyond that is taken from the Budget.
+	FirstBuffer = 4 << 10
+
+	// ReadBuffer is what a busy producer's connection reads into, in bytes. It
+	// is the piece that is written at once.
+	ReadBuffer = 256 << 10
+
+	// InFlight is how many pieces one connection may have written without their
+	// being synced. It bounds what is kept to answer them.
+	InFlight = 256
+
+	// SendBuffer is what a consumer's connection collects before it writes, in
+	// bytes: a stalled reader costs this much.
+	SendBuffer = 64 << 10
+)
+
+// Limits are those limits that depend on the machine or on patience.
+type Limits struct {
+	MaxMessage     int           // bytes of a message's key, value and headers
+	MaxConnections int           // of all listeners together; each may cost a few KiB idle
+	MaxInFlight    int64         // bytes that all connections together hold of what was sent and is not stored yet
+	RequestTime    time.Duration // until the request line is complete: enough to type it
+	WriteTime      time.Duration // that a reader may take no byte
+	CloseTime      time.Duration // that a reader may take to close when it has been sent all
+	SettleTime     time.Duration // that a drain waits at the end for what others hold
+	ResetTime      time.Duration // that a reader that closed early has to reset
+	StopTime       time.Duration // that the broker waits at its end for what is under way
+}
+
+// DefaultLimits are those of a broker that is told nothing else.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxMessage:     DefaultMaxMessage,
+		MaxConnections: 10_000,
+		MaxInFlight:    256 << 20,
+		RequestTime:    time.Minute,
+		WriteTime:      time.Minute,
+		CloseTime:      5 * time.Minute,
+		SettleTime:     500 * time.Millisecond,
+		ResetTime:      300 * time.Millisecond,
+		StopTime:       3 * time.Second,
+	}
+}
+
+// MaxBatch is the size of the largest batch that is taken in, in bytes.
+func (l Limits) MaxBatch() int { return l.MaxMessage + BatchSlack }
+
+// A Budget bounds the memory, in bytes, that connections hold together.
+type Budget struct {
+	max  int64
+	used atomic.Int64
+}
+
+// Take reserves n bytes, or reports that there are not as many left.
+func (b *Budget) Take(n int) bool {
+	if b.used.Add(int64(n)) > b.max {
+		b.used.Add(-int64(n))
+		return false
+	}
+	return true
+}
+
+// Give returns n bytes.
+func (b *Budget) Give(n int) { b.used.Add(-int64(n)) }

@@ -1,0 +1,72 @@
+package broker
+
+import (
+	"fmt"
+	"time"
+
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// retainEvery is the time between two looks for messages that may go.
+const retainEvery = time.Minute
+
+// retain removes old messages until the broker ends.
+func (b *Broker) retain() {
+	if b.opts.Retention <= 0 && b.opts.RetentionBytes <= 0 {
+		return
+	}
+	tick := time.NewTicker(retainEvery)
+	defer tick.Stop()
+	for {
+		b.Retain(time.Now())
+		select {
+		case <-tick.C:
+		case <-b.stop:
+			return
+		}
+	}
+}
+
+// Retain removes the messages that the retention options let go at the time
+// now. The broker calls it itself, once a minute, one call at a time.
+func (b *Broker) Retain(now time.Time) {
+	b.mu.RLock()
+	topics := make([]*Topic, 0, len(b.topics))
+	for name, t := range b.topics {
+		if name != PositionsTopic {
+			topics = append(topics, t)
+		}
+	}
+	b.mu.RUnlock()
+	for _, t := range topics {
+		for i := range t.Partitions {
+			b.retainPartition(t, i, now)
+		}
+	}
+}
+
+func (b *Broker) retainPartition(t *Topic, i int, now time.Time) {
+	r := store.Retention{
+		Keep:  b.groups.Committed(group.Key{Group: group.Default, Topic: t.Name, Partition: i}),
+		Bytes: b.opts.RetentionBytes,
+	}
+	if b.opts.Retention > 0 {
+		r.Before = now.Add(-b.opts.Retention).UnixMilli()
+	}
+	log := b.Log.With("topic", t.Name, "partition", i)
+	done, err := t.Partitions[i].Retain(r)
+	if err != nil {
+		log.Warn("retention failed", "reason", err)
+		return
+	}
+	if done.Freed > 0 {
+		log.Info("removed old messages", "bytes", done.Freed, "start", done.Start)
+	}
+	name := fmt.Sprintf("%s/%d", t.Name, i)
+	if done.Held && !b.held[name] {
+		log.Warn("keeping messages past their retention: group \"default\" has not consumed them",
+			"from", r.Keep, "retention", b.opts.Retention)
+	}
+	b.held[name] = done.Held
+}

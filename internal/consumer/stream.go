@@ -1,0 +1,192 @@
+package consumer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"mbus/internal/batch"
+)
+
+const (
+	// maxBatch is the largest batch taken, in bytes. What a batch expands to is
+	// bounded by 64 MiB, so an honest one is no larger than that and its header
+	// and fields.
+	maxBatch = batch.DefaultMaxExpanded + 64<<10
+
+	// maxLine is the longest line between batches, in bytes: far more than any
+	// error that a broker has words for.
+	maxLine = 16 << 10
+
+	// readSize is the buffer to begin with, in bytes: several batches a system
+	// call.
+	readSize = 256 << 10
+)
+
+// ErrLost says that the connection ended before the broker had said that the
+// stream does: what was received is not all.
+var ErrLost = errors.New("connection lost before the end of the topic")
+
+// An Error is the line with which a broker ends a stream that it can't go on
+// with.
+type Error struct{ Code, Text string }
+
+func (e *Error) Error() string {
+	return strings.TrimSpace("the broker answered -" + e.Code + " " + e.Text)
+}
+
+// Skips reports whether the position may move past what the error is about: the
+// messages before it were sent, those it names are gone.
+func (e *Error) Skips() bool { return e.Code == "GAP" || e.Code == "DAMAGED" }
+
+// A stream takes apart what the broker sends with format=batch:
+//
+//	*( "@" partition LF *batch ) ( "." LF | "-" code [ " " text ] LF )
+type stream struct {
+	src       io.Reader
+	idle      func() error // called before every read, which may take long
+	buf       []byte
+	r, w      int // buf[r:w] was read from src and not yet taken
+	partition int // of the batches that follow; -1 before the first
+	err       error
+}
+
+func newStream(src io.Reader, idle func() error) *stream {
+	return &stream{src: src, idle: idle, buf: make([]byte, readSize), partition: -1}
+}
+
+// next returns the next batch, whole and with the CRC it should have; it is
+// valid until the following call. At the end the error is io.EOF, or an *Error;
+// ErrLost and what wraps batch.ErrCorrupt say that the stream is broken, and
+// errors of idle are returned as they are. All errors are final.
+func (s *stream) next() (batch.Batch, error) {
+	for s.err == nil {
+		if s.r == s.w {
+			s.err = s.fill()
+			continue
+		}
+		switch s.buf[s.r] {
+		case '@':
+			s.err = s.takePartition()
+		case '.', '-':
+			s.err = s.takeEnd()
+		default:
+			var b batch.Batch
+			if b, s.err = s.takeBatch(); s.err == nil {
+				return b, nil
+			}
+		}
+	}
+	return nil, s.err
+}
+
+func (s *stream) takePartition() error {
+	line, err := s.takeLine()
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseUint(line[1:], 10, 31)
+	if err != nil {
+		return notBatches(line)
+	}
+	s.partition = int(n)
+	return nil
+}
+
+func (s *stream) takeEnd() error {
+	line, err := s.takeLine()
+	if err != nil {
+		return err
+	}
+	if line == "." {
+		return io.EOF
+	}
+	code, text, _ := strings.Cut(line[1:], " ")
+	if line[0] != '-' || code == "" {
+		return notBatches(line)
+	}
+	return &Error{Code: code, Text: text}
+}
+
+// takeLine takes a line and returns it without its LF.
+func (s *stream) takeLine() (string, error) {
+	for scanned := 0; ; {
+		p := s.buf[s.r:s.w]
+		i := bytes.IndexByte(p[scanned:], '\n')
+		if i >= 0 && scanned+i <= maxLine {
+			s.r += scanned + i + 1
+			return string(p[:scanned+i]), nil
+		}
+		if scanned = len(p); scanned > maxLine {
+			return "", notBatches(string(p[:64]))
+		}
+		if err := s.fill(); err != nil {
+			return "", err
+		}
+	}
+}
+
+func (s *stream) takeBatch() (batch.Batch, error) {
+	for s.w-s.r < batch.HeaderSize {
+		if err := s.fill(); err != nil {
+			return nil, err
+		}
+	}
+	if s.partition < 0 {
+		return nil, notBatches(string(s.buf[s.r : s.r+batch.HeaderSize]))
+	}
+	size, err := batch.Size(s.buf[s.r:s.w], maxBatch)
+	if err != nil {
+		return nil, s.broken(err)
+	}
+	for s.w-s.r < size {
+		if err := s.fill(); err != nil {
+			return nil, err
+		}
+	}
+	b := batch.Batch(s.buf[s.r : s.r+size : s.r+size])
+	s.r += size
+	if err := b.CheckCRC(); err != nil {
+		return nil, s.broken(err)
+	}
+	return b, nil
+}
+
+func (s *stream) broken(err error) error {
+	return fmt.Errorf("partition %d: %w", s.partition, err)
+}
+
+func notBatches(start string) error {
+	return fmt.Errorf("unexpected answer %q, which is not a broker's", start)
+}
+
+// fill reads more from src.
+func (s *stream) fill() error {
+	if err := s.idle(); err != nil {
+		return err
+	}
+	s.makeRoom()
+	n, err := s.src.Read(s.buf[s.w:])
+	s.w += n
+	switch {
+	case n > 0 || err == nil:
+		return nil // if there is an error, it comes again
+	case errors.Is(err, io.EOF):
+		return ErrLost
+	}
+	return fmt.Errorf("%w: %w", ErrLost, err)
+}
+
+// makeRoom moves what has not been taken to the beginning of the buffer. The
+// buffer is made larger only when half of it is in use, so it depends on what
+// has arrived, never on a length that was claimed.
+func (s *stream) makeRoom() {
+	p := s.buf[s.r:s.w]
+	if len(p) > len(s.buf)/2 && len(s.buf) < maxBatch {
+		s.buf = make([]byte, min(2*len(s.buf), maxBatch))
+	}
+	s.r, s.w = 0, copy(s.buf, p)
+}

@@ -1,0 +1,157 @@
+package line
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/store"
+)
+
+// A conn is one connection. Its goroutine reads; what it writes to is said with
+// each method.
+type conn struct {
+	server   *Server
+	broker   *broker.Broker
+	tcp      *net.TCPConn
+	in       input
+	finishes bool // a stop of the broker lets it go on for a while
+}
+
+func newConn(s *Server, tcp *net.TCPConn) *conn {
+	c := &conn{server: s, broker: s.broker, tcp: tcp}
+	c.in = input{conn: tcp, budget: &s.broker.Budget}
+	return c
+}
+
+// An answerError is told to the client before the connection is closed.
+type answerError struct {
+	code string
+	err  error
+}
+
+func (e *answerError) Error() string { return e.code + " " + e.err.Error() }
+func (e *answerError) line() string  { return "-" + oneLine(e.Error()) + "\n" }
+
+func answer(code, format string, args ...any) error {
+	return &answerError{code, fmt.Errorf(format, args...)}
+}
+
+// oneLine keeps an answer on its line, whatever a name of a file holds.
+func oneLine(s string) string {
+	if !bytes.ContainsAny([]byte(s), "\r\n") {
+		return s
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// codes says what a client is told for errors from below. The first that fits
+// counts.
+var codes = []struct {
+	err  error
+	code string
+}{
+	{store.ErrFull, "FULL"},
+	{store.ErrFailed, "FAILED"},
+	{store.ErrClosed, "SHUTDOWN"},
+	{broker.ErrTooManyTopics, "BUSY"},
+	{broker.ErrInternalTopic, "BADREQUEST"},
+	{broker.ErrTooLarge, "TOOLARGE"},
+	{batch.ErrTooLarge, "TOOLARGE"},
+	{batch.ErrCorrupt, "BADMESSAGE"},
+}
+
+// toAnswer makes an error of the broker one that the client is told.
+func toAnswer(err error) error {
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return &answerError{c.code, err}
+		}
+	}
+	return &answerError{"FAILED", err}
+}
+
+// readRequest reads and parses the first line. It returns io.EOF if the client
+// has left without one.
+func (c *conn) readRequest(options map[string]option) (*request, error) {
+	c.tcp.SetReadDeadline(time.Now().Add(c.broker.Limits.RequestTime))
+	if c.server.isStopping() {
+		c.interrupt()
+	}
+	for {
+		p := c.in.bytes()
+		if i := bytes.IndexByte(p, '\n'); i >= 0 && i < broker.RequestLine {
+			r, err := parseRequest(p[:i], options)
+			if err != nil {
+				return nil, &answerError{"BADREQUEST", err}
+			}
+			c.in.skip(i + 1)
+			c.tcp.SetReadDeadline(time.Time{})
+			return r, nil
+		}
+		if name := foreign(p); name != "" {
+			return nil, answer("BADREQUEST", "this is mbus's line protocol, not %s", name)
+		}
+		if len(p) >= broker.RequestLine {
+			return nil, answer("BADREQUEST", "the request line is longer than %d bytes", broker.RequestLine)
+		}
+		if err := c.in.fill(broker.RequestLine); err != nil {
+			return nil, c.noRequest(err, len(p))
+		}
+	}
+}
+
+func (c *conn) noRequest(err error, got int) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.server.isStopping():
+		return answer("SHUTDOWN", "the broker is stopping")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return answer("TIMEOUT", "no request line within %v", c.broker.Limits.RequestTime)
+	case err == io.EOF && got > 0:
+		return answer("BADREQUEST", "the request line has no LF")
+	}
+	return err
+}
+
+// say writes a line. Any goroutine may call it, for lines of which one does not
+// depend on the other.
+func (c *conn) say(line string) error {
+	c.tcp.SetWriteDeadline(time.Now().Add(c.broker.Limits.WriteTime))
+	_, err := io.WriteString(c.tcp, line)
+	return err
+}
+
+// lingerTime bounds how long a client may go on sending after it was told that
+// the connection is closed. Closing with its bytes unread would have the system
+// reset the connection, and the answer might be lost with it.
+const lingerTime = 2 * time.Second
+
+// sayLast writes the last line and sees that the client can read it.
+func (c *conn) sayLast(line string) {
+	if c.say(line) != nil || c.tcp.CloseWrite() != nil {
+		return
+	}
+	c.tcp.SetReadDeadline(time.Now().Add(lingerTime))
+	io.Copy(io.Discard, onlyReader{c.tcp})
+}
+
+// onlyReader hides other methods, so that io.Copy reads into a small buffer.
+type onlyReader struct{ io.Reader }
+
+// refuse tells a client that there is no room for it. It does not wait.
+func (c *conn) refuse() {
+	c.say("-BUSY too many connections\n")
+	c.tcp.Close()
+}
+
+// reset makes the coming close a reset: the client must not take it for the end.
+func (c *conn) reset() { c.tcp.SetLinger(0) }
+
+// interrupt ends a read that waits, now or later.
+func (c *conn) interrupt() { c.tcp.SetReadDeadline(time.Unix(1, 0)) }

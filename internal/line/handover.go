@@ -1,0 +1,125 @@
+package line
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// handOver closes the connection in good order and returns nil if the client has
+// read everything, as far as TCP can tell. This stands in for an acknowledgement
+// by clients that give none:
+//
+// A system that closes a connection with bytes unread, because the program has
+// died or has seen enough, sends a reset instead of a FIN (RFC 2525, section
+// 2.17). So when the client's system has acknowledged all bytes and the client
+// then closes with a FIN, the program has read them.
+//
+// A client that has closed its sending side before (nc -N) can't send a FIN
+// again. Its system has the bytes, and whether the program reads them shows only
+// if it does not: by a reset, for which some time is given.
+func (c *conn) handOver() error {
+	if err := c.allReceived(); err != nil {
+		return err
+	}
+	early, err := c.closedEarly()
+	if err != nil {
+		return err
+	}
+	if early {
+		return c.waitForReset()
+	}
+	if err := c.tcp.CloseWrite(); err != nil {
+		return err
+	}
+	c.tcp.SetReadDeadline(time.Now().Add(c.broker.Limits.CloseTime))
+	_, err = io.Copy(io.Discard, onlyReader{c.tcp})
+	return err
+}
+
+// waitForReset gives the client's system time for a reset and then closes.
+func (c *conn) waitForReset() error {
+	for end := time.Now().Add(c.broker.Limits.ResetTime); time.Now().Before(end); {
+		time.Sleep(min(c.broker.Limits.ResetTime, 10*time.Millisecond))
+		if _, err := c.closedEarly(); err != nil {
+			return err
+		}
+	}
+	return c.tcp.CloseWrite()
+}
+
+// allReceived waits until the client's system has acknowledged every byte. There
+// is no event for that.
+func (c *conn) allReceived() error {
+	raw, err := c.tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	pause, last := 20*time.Microsecond, -1
+	end := time.Now().Add(c.broker.Limits.WriteTime)
+	for {
+		queued, err := 0, error(nil)
+		if e := raw.Control(func(fd uintptr) { queued, err = unacknowledged(int(fd)) }); e != nil {
+			return e
+		}
+		if err != nil || queued == 0 {
+			return err
+		}
+		if queued != last {
+			last, end = queued, time.Now().Add(c.broker.Limits.WriteTime)
+		}
+		if time.Now().After(end) {
+			return os.ErrDeadlineExceeded
+		}
+		time.Sleep(pause)
+		pause = min(2*pause, 20*time.Millisecond)
+	}
+}
+
+// unacknowledged is the number of bytes in a socket's send queue, by ioctl
+// SIOCOUTQ of tcp(7); or the socket's error.
+func unacknowledged(fd int) (int, error) {
+	if code, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ERROR); err != nil {
+		return 0, err
+	} else if code != 0 {
+		return 0, syscall.Errno(code)
+	}
+	var n int32
+	if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n))); e != 0 {
+		return 0, fmt.Errorf("SIOCOUTQ: %w", e)
+	}
+	return int(n), nil
+}
+
+// closedEarly says, without waiting, whether the client has closed its sending
+// side. What it sent beyond its request is thrown away.
+func (c *conn) closedEarly() (bool, error) {
+	raw, err := c.tcp.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var p [512]byte
+	for {
+		n, err := 0, error(nil)
+		if e := raw.Control(func(fd uintptr) {
+			n, _, err = syscall.Recvfrom(int(fd), p[:], syscall.MSG_DONTWAIT)
+		}); e != nil {
+			return false, e
+		}
+		switch {
+		case errors.Is(err, syscall.EAGAIN):
+			return false, nil
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return false, err
+		case n == 0:
+			return true, nil
+		}
+	}
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

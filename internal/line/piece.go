@@ -1,0 +1,63 @@
+package line
+
+import (
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+)
+
+// A pieceBuilder makes the batches of one piece, for each partition its own.
+type pieceBuilder struct {
+	builders []*batch.Builder // by partition; nil for those without messages
+	own      int              // the partition for messages without a key
+	messages int
+	size     int // in bytes, about
+	one      [1]*batch.Builder
+}
+
+func newPiece(t *broker.Topic) *pieceBuilder {
+	p := &pieceBuilder{own: t.Next()}
+	p.builders = p.one[:]
+	if n := len(t.Partitions); n > 1 {
+		p.builders = make([]*batch.Builder, n)
+	}
+	return p
+}
+
+// add puts a message into the batch of its partition and closes the batch when
+// it is large enough.
+func (p *pieceBuilder) add(partition int, time int64, key, value []byte, headers ...batch.Header) {
+	b := p.builders[partition]
+	if b == nil {
+		b = builders.Get().(*batch.Builder)
+		b.Reset()
+		p.builders[partition] = b
+	}
+	before := len(b.Bytes())
+	b.Add(time, key, value, headers...)
+	p.size += len(b.Bytes()) - before
+	p.messages++
+	if b.OpenSize() >= broker.TargetBatch-broker.TargetBatch/64 {
+		b.Close(0)
+	}
+}
+
+// parts is the number of partitions that get messages.
+func (p *pieceBuilder) parts() int {
+	n := 0
+	for _, b := range p.builders {
+		if b != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// free gives the builders back.
+func (p *pieceBuilder) free() {
+	for _, b := range p.builders {
+		if b != nil && b.Cap() <= maxPooled {
+			builders.Put(b)
+		}
+	}
+	p.builders = nil
+}

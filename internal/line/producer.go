@@ -1,0 +1,286 @@
+package line
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/record"
+)
+
+// A publisher is a producer's connection: it turns what it reads into batches
+// and hands them to the log, while answers tells what is safe.
+type publisher struct {
+	*conn
+	request *request
+	topic   *broker.Topic // nil until the first message
+	answers *answers
+	count   uint64 // messages taken
+	now     int64  // time of the messages of a read, in milliseconds since 1970
+	message record.Message
+	it      batch.Iterator
+}
+
+// maxPiece is the size in bytes at which the messages of one read are handed to
+// the log although there are more: short lines grow when they become records.
+const maxPiece = 2 * broker.ReadBuffer
+
+// produce serves a producer's connection.
+func (c *conn) produce() error {
+	r, err := c.readRequest(producerOptions)
+	if err != nil {
+		return ignoreEOF(err)
+	}
+	if broker.Internal(r.topic) {
+		return toAnswer(broker.ErrInternalTopic)
+	}
+	p := &publisher{conn: c, request: r, answers: newAnswers(c)}
+	err = p.run()
+	told, failure := p.answers.finish()
+	if failure != nil {
+		return toAnswer(failure)
+	}
+	if err == io.EOF {
+		if told == 0 {
+			return c.say("+0\n")
+		}
+		return nil
+	}
+	return err
+}
+
+func ignoreEOF(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// run takes messages until there are no more, which is io.EOF, or something is
+// wrong.
+func (p *publisher) run() error {
+	take := p.takeLines
+	if p.request.format == formatBatch {
+		take = p.takeBatches
+	}
+	for {
+		p.now = time.Now().UnixMilli()
+		want, err := take()
+		if err != nil {
+			return err
+		}
+		if err := p.in.fill(want); err != nil {
+			return p.ended(err)
+		}
+	}
+}
+
+// ended says what the end of the input means.
+func (p *publisher) ended(err error) error {
+	rest := len(p.in.bytes())
+	switch {
+	case errors.Is(err, errBusy):
+		return &answerError{"BUSY", err}
+	case errors.Is(err, os.ErrDeadlineExceeded) && p.server.isStopping():
+		return answer("SHUTDOWN", "the broker is stopping")
+	case err == io.EOF && rest > 0 && p.request.format == formatBatch:
+		return answer("INCOMPLETE", "the last batch is not complete and was not taken")
+	case err == io.EOF && rest > 0:
+		return answer("INCOMPLETE", "the last message has no LF and was not taken")
+	}
+	return err
+}
+
+// builders holds what batches are built with.
+var builders = sync.Pool{New: func() any { return new(batch.Builder) }}
+
+// maxPooled is the size from which a builder's buffer is not kept.
+const maxPooled = 2 * maxPiece
+
+// takeLines publishes all lines that are there and returns how long the one
+// that is not complete may be.
+func (p *publisher) takeLines() (int, error) {
+	limit := p.broker.Limits.MaxMessage
+	if p.request.format == formatJSON {
+		limit = 6*limit + broker.BatchSlack // every byte may be escaped
+	}
+	for {
+		in := p.in.bytes()
+		end := bytes.LastIndexByte(in, '\n') + 1
+		if end == 0 {
+			if len(in) > limit {
+				return 0, p.tooLarge(p.count + 1)
+			}
+			return limit + 1, nil
+		}
+		used, err := p.publishLines(in[:end])
+		p.in.skip(used)
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (p *publisher) tooLarge(number uint64) error {
+	return answer("TOOLARGE", "message %d is larger than %d bytes", number, p.broker.Limits.MaxMessage)
+}
+
+// publishLines publishes the lines, or the first of them, and returns how many
+// bytes it used. The messages before one that is wrong are published.
+func (p *publisher) publishLines(lines []byte) (int, error) {
+	if p.topic == nil {
+		t, err := p.broker.MakeTopic(p.request.topic)
+		if err != nil {
+			return 0, toAnswer(err)
+		}
+		p.topic = t
+	}
+	out := newPiece(p.topic)
+	defer out.free()
+	used := 0
+	var wrong error
+	for used < len(lines) && out.size < maxPiece && wrong == nil {
+		n := bytes.IndexByte(lines[used:], '\n')
+		if wrong = p.add(out, lines[used:used+n]); wrong == nil {
+			used += n + 1
+		}
+	}
+	if err := p.publish(out); err != nil {
+		return used, err
+	}
+	return used, wrong
+}
+
+// add puts the message that a line stands for into out.
+func (p *publisher) add(out *pieceBuilder, line []byte) error {
+	number := p.count + uint64(out.messages) + 1
+	size := len(line)
+	switch {
+	case p.request.keyed:
+		key, value, ok := bytes.Cut(line, []byte("\t"))
+		if !ok {
+			return answer("BADMESSAGE", "message %d has no TAB between key and value", number)
+		}
+		if size <= p.broker.Limits.MaxMessage {
+			out.add(p.topic.ForKey(key), p.now, key, value)
+			return nil
+		}
+	case p.request.format == formatJSON:
+		return p.addJSON(out, line, number)
+	case size <= p.broker.Limits.MaxMessage:
+		out.add(out.own, p.now, nil, line)
+		return nil
+	}
+	return p.tooLarge(number)
+}
+
+func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error {
+	m := &p.message
+	if err := record.ParseJSON(line, m); err != nil {
+		return answer("BADMESSAGE", "message %d is not what format=json takes: %w", number, err)
+	}
+	size := len(m.Key) + len(m.Value)
+	for _, h := range m.Headers {
+		size += len(h.Key) + len(h.Value)
+	}
+	if size > p.broker.Limits.MaxMessage {
+		return p.tooLarge(number)
+	}
+	if !m.HasTimestamp {
+		m.Timestamp = p.now
+	}
+	partition := out.own
+	if m.Key != nil {
+		partition = p.topic.ForKey(m.Key)
+	}
+	out.add(partition, m.Timestamp, m.Key, m.Value, m.Headers...)
+	return nil
+}
+
+// publish hands a piece to the log.
+func (p *publisher) publish(out *pieceBuilder) error {
+	if out.messages == 0 {
+		return nil
+	}
+	number := p.answers.expect(out.messages, out.parts())
+	p.count += uint64(out.messages)
+	done := func(_ int64, err error) { p.answers.settle(number, err) }
+	for i, b := range out.builders {
+		if b == nil {
+			continue
+		}
+		b.Close(0)
+		if err := p.topic.Partitions[i].Append(b.Bytes(), done); err != nil {
+			done(0, err)
+		}
+	}
+	return p.answers.failure()
+}
+
+// takeBatches publishes all whole batches that are there and returns how long
+// the next one is.
+func (p *publisher) takeBatches() (int, error) {
+	in := p.in.bytes()
+	used, messages := 0, 0
+	want := batch.HeaderSize
+	var wrong error
+	for len(in)-used >= batch.HeaderSize {
+		n, err := batch.Size(in[used:], p.broker.Limits.MaxBatch())
+		if err != nil {
+			wrong = p.badBatch(in[used:], messages, err)
+			break
+		}
+		if want = n; n > len(in)-used {
+			break
+		}
+		b := batch.Batch(in[used : used+n])
+		if err := p.broker.Check(b, &p.it); err != nil {
+			wrong = p.badBatch(b, messages, err)
+			break
+		}
+		used, messages, want = used+n, messages+b.Count(), batch.HeaderSize
+	}
+	if err := p.publishBatches(in[:used], messages); err != nil {
+		return 0, err
+	}
+	p.in.skip(used)
+	return want, wrong
+}
+
+func (p *publisher) badBatch(b []byte, before int, err error) error {
+	number := p.count + uint64(before) + 1
+	limit := p.broker.Limits.MaxBatch()
+	if _, unlimited := batch.Size(b, 1<<31-1); unlimited == nil {
+		if n, _ := batch.Size(b, 1<<31-1); n > limit {
+			return answer("TOOLARGE", "the batch that begins with message %d has %d bytes, the limit is %d", number, n, limit)
+		}
+	}
+	var told *answerError
+	errors.As(toAnswer(err), &told)
+	return answer(told.code, "the batch that begins with message %d: %w", number, err)
+}
+
+func (p *publisher) publishBatches(batches []byte, messages int) error {
+	if messages == 0 {
+		return nil
+	}
+	if p.topic == nil {
+		t, err := p.broker.MakeTopic(p.request.topic)
+		if err != nil {
+			return toAnswer(err)
+		}
+		p.topic = t
+	}
+	number := p.answers.expect(messages, 1)
+	p.count += uint64(messages)
+	err := p.topic.Partitions[p.topic.Next()].Append(batches, func(_ int64, err error) { p.answers.settle(number, err) })
+	if err != nil {
+		p.answers.settle(number, err)
+	}
+	return p.answers.failure()
+}

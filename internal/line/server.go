@@ -1,0 +1,165 @@
+// Package line serves the line protocol of PROTOCOL.md: producers on one port,
+// consumers on another. It owns the connections, how requests and messages look
+// on the wire, and the judgement whether a consumer has read to the end.
+package line
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"mbus/internal/broker"
+)
+
+// A Server serves both ports of one broker.
+type Server struct {
+	broker *broker.Broker
+	log    *slog.Logger
+
+	mu        sync.Mutex // guards what follows
+	listeners []net.Listener
+	conns     map[*conn]struct{}
+	stopping  bool
+	full      bool // said already that there are too many connections
+
+	running sync.WaitGroup // connections
+}
+
+// NewServer serves nothing yet.
+func NewServer(b *broker.Broker) *Server {
+	return &Server{broker: b, log: b.Log, conns: make(map[*conn]struct{})}
+}
+
+// ServeProducers takes producers' connections from l until Stop.
+func (s *Server) ServeProducers(l net.Listener) { s.serve(l, (*conn).produce, false) }
+
+// ServeConsumers takes consumers' connections from l until Stop.
+func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, (*conn).consume, true) }
+
+// The pauses after a failed accept (too many open files, say): no busy loop, and
+// those who are connected go on.
+const (
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
+)
+
+func (s *Server) serve(l net.Listener, handle func(*conn) error, finishes bool) {
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
+	pause := firstPause
+	for {
+		nc, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			s.log.Warn("cannot take a connection", "reason", err)
+			time.Sleep(pause)
+			pause = min(2*pause, lastPause)
+			continue
+		}
+		pause = firstPause
+		s.start(nc.(*net.TCPConn), handle, finishes)
+	}
+}
+
+// start runs a connection in a goroutine of its own, if there is room for it.
+func (s *Server) start(tcp *net.TCPConn, handle func(*conn) error, finishes bool) {
+	c := newConn(s, tcp)
+	c.finishes = finishes
+	s.mu.Lock()
+	room := len(s.conns) < s.broker.Limits.MaxConnections
+	stopping := s.stopping
+	if room && !stopping {
+		s.conns[c] = struct{}{}
+		s.running.Add(1)
+	}
+	first := !room && !s.full
+	s.full = !room
+	s.mu.Unlock()
+	switch {
+	case stopping:
+		tcp.Close()
+	case !room:
+		if first {
+			s.log.Warn("too many connections", "limit", s.broker.Limits.MaxConnections)
+		}
+		c.refuse()
+	default:
+		go s.run(c, handle)
+	}
+}
+
+// run serves a connection to its end. A panic ends that connection only.
+func (s *Server) run(c *conn, handle func(*conn) error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("panic in a connection", "client", c.tcp.RemoteAddr(), "reason", r, "stack", string(debug.Stack()))
+			c.say("-INTERNAL an error in the broker, which it has logged\n")
+			c.tcp.Close()
+		}
+		c.in.free()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		s.running.Done()
+	}()
+	err := handle(c)
+	var answer *answerError
+	switch {
+	case errors.As(err, &answer):
+		c.sayLast(answer.line())
+	case err != nil:
+		s.log.Debug("connection lost", "client", c.tcp.RemoteAddr(), "reason", err)
+		c.reset()
+	}
+	c.tcp.Close()
+}
+
+// Stop ends the server: no more connections are taken, producers' messages that
+// have come are answered, consumers may go on until the context ends. Then what
+// is left is cut off.
+func (s *Server) Stop(ctx context.Context) {
+	s.mu.Lock()
+	s.stopping = true
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.conns {
+		if !c.finishes {
+			c.interrupt()
+		}
+	}
+	s.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		s.cutOff()
+		<-ended
+	}
+}
+
+func (s *Server) cutOff() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.reset()
+		c.tcp.Close()
+	}
+}
+
+func (s *Server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}

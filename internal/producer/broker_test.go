@@ -1,0 +1,143 @@
+package producer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+)
+
+// A fakeBroker serves one connection with what PROTOCOL.md says of port 9990;
+// the test says what to answer.
+type fakeBroker struct {
+	t       testing.TB
+	addr    string
+	conn    *net.TCPConn
+	r       *bufio.Reader
+	it      batch.Iterator
+	accepts chan *net.TCPConn
+}
+
+func listen(t testing.TB) *fakeBroker {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	b := &fakeBroker{t: t, addr: l.Addr().String(), accepts: make(chan *net.TCPConn, 1)}
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			b.accepts <- conn.(*net.TCPConn)
+		}
+	}()
+	return b
+}
+
+// dial connects a producer to a new fake broker and takes its request line.
+func dial(t testing.TB) (*Conn, *fakeBroker) {
+	t.Helper()
+	b := listen(t)
+	c, err := Dial(b.addr, "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.tcp.Close() })
+	b.conn = <-b.accepts
+	t.Cleanup(func() { b.conn.Close() })
+	_ = b.conn.SetDeadline(time.Now().Add(time.Minute))
+	b.r = bufio.NewReader(b.conn)
+	if line, err := b.r.ReadString('\n'); line != "orders?format=batch\n" {
+		t.Fatalf("request %q, %v", line, err)
+	}
+	return c, b
+}
+
+// read returns the messages of the next batch, which must be one that a broker
+// takes; at the end of the stream the error is io.EOF.
+func (b *fakeBroker) read() (messages []string, err error) {
+	header, err := b.r.Peek(batch.HeaderSize)
+	if err != nil {
+		if errors.Is(err, io.EOF) && len(header) > 0 {
+			err = fmt.Errorf("half a header: %q", header)
+		}
+		return nil, err
+	}
+	size, err := batch.Size(header, 1<<30)
+	if err != nil {
+		return nil, err
+	}
+	p := make([]byte, size)
+	if _, err := io.ReadFull(b.r, p); err != nil {
+		return nil, err
+	}
+	if err := batch.Batch(p).Verify(&b.it); err != nil {
+		return nil, err
+	}
+	if err := b.it.Reset(p); err != nil {
+		return nil, err
+	}
+	for b.it.Next() {
+		messages = append(messages, describe(b.it.Record().Value))
+	}
+	return messages, b.it.Err()
+}
+
+// describe keeps null apart from empty.
+func describe(value []byte) string {
+	if value == nil {
+		return "(null)"
+	}
+	return string(value)
+}
+
+// readN reads batches until they hold n messages.
+func (b *fakeBroker) readN(n int) []string {
+	b.t.Helper()
+	var messages []string
+	for len(messages) < n {
+		m, err := b.read()
+		if err != nil {
+			b.t.Fatalf("after %d of %d messages: %v", len(messages), n, err)
+		}
+		messages = append(messages, m...)
+	}
+	return messages
+}
+
+func (b *fakeBroker) answer(line string) {
+	b.t.Helper()
+	if _, err := io.WriteString(b.conn, line); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// serve takes everything in, acknowledges each batch, and closes at the end.
+func (b *fakeBroker) serve() <-chan []string {
+	result := make(chan []string, 1)
+	go func() {
+		defer b.conn.Close()
+		var all []string
+		for {
+			m, err := b.read()
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					b.t.Errorf("after %d messages: %v", len(all), err)
+				}
+				break
+			}
+			all = append(all, m...)
+			fmt.Fprintf(b.conn, "+%d\n", len(all))
+		}
+		if len(all) == 0 {
+			_, _ = io.WriteString(b.conn, "+0\n")
+		}
+		result <- all
+	}()
+	return result
+}

@@ -1,0 +1,122 @@
+package storetest
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"testing"
+
+	"mbus/internal/store"
+)
+
+// A fixture is a store under test and the model of what it holds.
+type fixture struct {
+	*testing.T
+	store.Store
+	Maker
+	reopen func() store.Store
+	topics map[string]*topic
+}
+
+type topic struct {
+	store.Topic
+	logs []*log
+}
+
+func newFixture(t *testing.T, open Opener) *fixture {
+	f := &fixture{T: t, topics: map[string]*topic{}}
+	f.Store, f.reopen = open(t)
+	return f
+}
+
+// create makes a topic.
+func (f *fixture) create(name string, partitions int) *topic {
+	f.Helper()
+	made, err := f.CreateTopic(name, partitions)
+	if err != nil {
+		f.Fatalf("create topic %q: %v", name, err)
+	}
+	if made.Name != name || made.Partitions != partitions {
+		f.Fatalf("create topic %q with %d partitions made %+v", name, partitions, made)
+	}
+	m := &topic{Topic: made}
+	for range partitions {
+		m.logs = append(m.logs, &log{t: f.T})
+	}
+	f.topics[name] = m
+	f.connect()
+	return m
+}
+
+// log makes a topic of one partition and returns that.
+func (f *fixture) log() *log {
+	f.Helper()
+	return f.create("orders", 1).logs[0]
+}
+
+// filled makes a log of that many batches of five records and about 650 bytes,
+// so that several of the store's segments are in use.
+func (f *fixture) filled(batches int) *log {
+	f.Helper()
+	l := f.log()
+	for range batches {
+		l.append(f.Batch(5, 100))
+	}
+	return l
+}
+
+// delete removes a topic.
+func (f *fixture) delete(name string) {
+	f.Helper()
+	if err := f.DeleteTopic(name); err != nil {
+		f.Fatalf("delete topic %q: %v", name, err)
+	}
+	delete(f.topics, name)
+}
+
+// connect gives each log in the model its partition.
+func (f *fixture) connect() {
+	f.Helper()
+	for name, m := range f.topics {
+		for i, l := range m.logs {
+			p, err := f.Partition(name, i)
+			if err != nil {
+				f.Fatalf("partition %d of %q: %v", i, name, err)
+			}
+			l.Partition = p
+		}
+	}
+}
+
+// restart opens the store again and compares everything with the model.
+func (f *fixture) restart() {
+	f.Helper()
+	f.Store = f.reopen()
+	f.connect()
+	f.check()
+}
+
+// check compares everything with the model.
+func (f *fixture) check() {
+	f.Helper()
+	var want []store.Topic
+	for _, name := range slices.Sorted(maps.Keys(f.topics)) {
+		want = append(want, f.topics[name].Topic)
+	}
+	if got := f.Topics(); !slices.Equal(got, want) {
+		f.Fatalf("topics are %v, want %v", got, want)
+	}
+	for _, m := range f.topics {
+		for _, l := range m.logs {
+			l.check()
+		}
+	}
+}
+
+// refuses says that err has to be want.
+func (f *fixture) refuses(what string, err, want error) {
+	f.Helper()
+	if !errors.Is(err, want) {
+		f.Errorf("%s: %v, want %v", what, err, want)
+	}
+}

@@ -1,0 +1,30 @@
+#!/bin/sh
+# sabotage.sh: tests of the tests. Each case breaks a promise in one source file,
+# in a copy that the build uses instead, and demands that a named test turns red.
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+flags=$(go env GOFLAGS)
+
+die() {
+	echo "sabotage: $name: $*" >&2
+	[ ! -s "$work/log" ] || cat "$work/log" >&2
+	exit 1
+}
+
+# check TEST PACKAGE runs one test, with the programs that it may build.
+check() { go test -count=1 -v -timeout 3m -run "^$1\$" "$2" >"$work/log" 2>&1; }
+
+# sabotage NAME FILE SED-EXPRESSION PACKAGE TEST
+sabotage() {
+	name=$1
+	echo "sabotage: $name: $5 must fail"
+	sed "$3" "$2" >"$work/copy.go"
+	! cmp -s "$2" "$work/copy.go" || die "the expression changes nothing in $2"
+	printf '{"Replace":{"%s":"%s"}}\n' "$PWD/$2" "$work/copy.go" >"$work/overlay.json"
+	check "$5" "$4" && grep -q -e "^--- PASS: $5 " "$work/log" || die "$5 does not pass as it is"
+	! GOFLAGS="$flags -overlay=$work/overlay.json" check "$5" "$4" || die "$5 did not notice"
+	grep -q -e "^--- FAIL: $5 " "$work/log" || die "the sabotaged build does something else than fail $5"
+}
+

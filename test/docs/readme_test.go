@@ -1,0 +1,158 @@
+package docs
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"mbus/test/brokertest"
+)
+
+// Every line of README.md's sh blocks is run, in order, in a directory that
+// looks like a checkout after make. A text block that follows shows what the sh
+// block before it prints, but for times. Lines of make are only looked up, with
+// make -n, as this test is part of one; the broker runs in the background.
+func TestReadmeCommandsDoWhatItSays(t *testing.T) {
+	fenced, _ := blocks(document(t, "README.md"))
+	s := newScratch(t)
+	compared := 0
+	output := ""
+	for _, b := range fenced {
+		switch b.language {
+		case "sh":
+			output = s.runAll(b)
+		case "text":
+			compared++
+			want := strings.Join(b.lines, "\n") + "\n"
+			if normal(output) != normal(want) {
+				t.Errorf("line %d: the commands above print %q", b.line, output)
+			}
+		}
+	}
+	if compared < 3 {
+		t.Errorf("%d outputs compared", compared)
+	}
+}
+
+var times = regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|"ts":\d+`)
+
+func normal(output string) string { return times.ReplaceAllString(output, "TIME") }
+
+// A scratch is a directory in which a reader's commands are run, with ports of
+// its own behind the usual ones.
+type scratch struct {
+	t      *testing.T
+	dir    string
+	broker *brokertest.Process
+}
+
+func newScratch(t *testing.T) *scratch {
+	t.Helper()
+	s := &scratch{t: t, dir: t.TempDir()}
+	for _, name := range []string{"Makefile", "LICENSE"} {
+		s.write(name, document(t, name), 0o600)
+	}
+	return s
+}
+
+func (s *scratch) write(name, content string, mode os.FileMode) {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// runAll runs the lines of a block and gives what they print.
+func (s *scratch) runAll(b block) string {
+	s.t.Helper()
+	var output strings.Builder
+	for i, line := range b.lines {
+		if strings.HasPrefix(line, "./build/broker") {
+			s.startBroker(line)
+			continue
+		}
+		cmd := exec.Command("/bin/sh", "-c", s.command(line))
+		cmd.Dir, cmd.Env = s.dir, brokertest.Environment()
+		cmd.Stdout = &output
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); err != nil {
+			s.t.Fatalf("README.md, line %d, %q: %v: %s%s", b.line+i, line, err, output.String(), stderr.String())
+		}
+	}
+	return output.String()
+}
+
+// command is the line with this broker's ports.
+func (s *scratch) command(line string) string {
+	if line == "make" || strings.HasPrefix(line, "make ") {
+		return strings.Replace(line, "make", "make -n >/dev/null", 1)
+	}
+	if s.broker == nil {
+		return line
+	}
+	line = strings.ReplaceAll(line, "127.0.0.1 9990", "127.0.0.1 "+brokertest.Port(s.broker.Producers()))
+	return strings.ReplaceAll(line, "127.0.0.1 9991", "127.0.0.1 "+brokertest.Port(s.broker.Consumers()))
+}
+
+// startBroker runs the broker in the directory, and puts the clients there with
+// its ports as their defaults.
+func (s *scratch) startBroker(line string) {
+	s.t.Helper()
+	flags := strings.Fields(line)[1:]
+	var err error
+	s.broker, err = brokertest.Launch(s.dir, brokertest.Program(s.t, "broker"), append(flags, "-pport", "0", "-cport", "0")...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(s.broker.Kill)
+	for name, address := range map[string]string{"producer": s.broker.Producers(), "consumer": s.broker.Consumers()} {
+		s.write("build/"+name, "#!/bin/sh\nMBUS_PORT="+brokertest.Port(address)+" exec '"+
+			brokertest.Program(s.t, name)+"' \"$@\"\n", 0o700)
+	}
+}
+
+var (
+	flagRow   = regexp.MustCompile("(?m)^\\| (`-[a-z-]+` )+\\|")
+	flagName  = regexp.MustCompile("`-([a-z-]+)`")
+	flagUsage = regexp.MustCompile(`(?m)^  -([a-z-]+)`)
+)
+
+// The tables have every flag of the programs and no other.
+func TestReadmeListsTheFlags(t *testing.T) {
+	_, list, _ := strings.Cut(document(t, "README.md"), "\n## Flags\n")
+	list, _, _ = strings.Cut(list, "\n## ")
+	for _, name := range []string{"broker", "producer", "consumer"} {
+		_, table, found := strings.Cut(list, "\n`"+name+"`\n")
+		if !found {
+			t.Errorf("README.md has no flags of %q", name)
+		}
+		table, _, _ = strings.Cut(table, "\n`") // the next program's
+		listed := make(map[string]bool)
+		for _, row := range flagRow.FindAllString(table, -1) {
+			for _, m := range flagName.FindAllStringSubmatch(row, -1) {
+				listed[m[1]] = true
+			}
+		}
+		usage, err := exec.Command(brokertest.Program(t, name), "-h").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s -h: %v", name, err)
+		}
+		for _, m := range flagUsage.FindAllStringSubmatch(string(usage), -1) {
+			if !listed[m[1]] && m[1] != "version" {
+				t.Errorf("README.md does not list -%s of %s", m[1], name)
+			}
+			delete(listed, m[1])
+		}
+		for flag := range listed {
+			t.Errorf("README.md lists -%s, which %s does not have", flag, name)
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package programs
+
+import (
+	"bufio"
+	"testing"
+	"time"
+
+	"mbus/test/brokertest"
+)
+
+// await polls a condition that no event announces.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("in a minute not: %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// awaitMessages waits until the topic has n messages. It looks as a group of
+// its own that never consumes, as it always leaves in disorder.
+func awaitMessages(t *testing.T, b *brokertest.Broker, topic string, n int) {
+	t.Helper()
+	await(t, topic+" has messages", func() bool {
+		conn := brokertest.Dial(t, b.Consumers(), topic+"?group=onlooker&n="+itoa(n)+"\n")
+		defer conn.Close()
+		defer conn.SetLinger(0)
+		lines := bufio.NewScanner(conn)
+		seen := 0
+		for lines.Scan() {
+			seen++
+		}
+		return seen >= n
+	})
+}

@@ -1,0 +1,90 @@
+package programs
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"mbus/test/brokertest"
+)
+
+func TestConsumerKilledInTheMiddleHasConsumedNothing(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	messages := manyMessages(200_000) // more than pipes and sockets hold
+	b.Publish("orders", messages...)
+	for range 3 {
+		output, consumer := startConsumer(t, b, "-topic", "orders", "-f", `%s\n`)
+		if got := brokertest.ReadLine(t, bufio.NewReader(output)); got != messages[0] {
+			t.Fatalf("the consumer began with %q", got)
+		}
+		kill(consumer)
+	}
+	consume(t, b, "-topic", "orders", "-f", `%s\n`).mustPrintText(t, []byte(strings.Join(messages, "\n")+"\n"))
+	consume(t, b, "-topic", "orders").mustPrint(t, "")
+}
+
+// The consumer has read all from its socket but has not been able to write it
+// out: what its system knows and what it has done differ.
+func TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	messages := manyMessages(1000) // somewhat more than a pipe holds
+	b.Publish("orders", messages...)
+	output, consumer := startConsumer(t, b, "-topic", "orders", "-f", `%s\n`)
+	await(t, "the pipe is full", func() bool { return waiting(t, output) > 60_000 })
+	kill(consumer)
+	consume(t, b, "-topic", "orders", "-f", `%s\n`).mustPrintText(t, []byte(strings.Join(messages, "\n")+"\n"))
+}
+
+func TestConsumerEndsQuietlyOnAClosedPipe(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	messages := manyMessages(200_000)
+	b.Publish("orders", messages...)
+	program := brokertest.Program(t, "consumer")
+	r := shell(t, b, program+` -port $C -topic orders -f '%s\n' | head -1`)
+	r.mustPrint(t, messages[0]+"\n")
+	if r.stderr != "" {
+		t.Errorf("standard error %q", r.stderr)
+	}
+	mustEqual(t, b.Drain("orders"), strings.Join(messages, "\n")+"\n")
+}
+
+// startConsumer runs the consumer with its standard output in a pipe, of which
+// it gives the reading end.
+func startConsumer(t *testing.T, b *brokertest.Broker, args ...string) (*os.File, *exec.Cmd) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	args = append([]string{"-port", brokertest.Port(b.Consumers())}, args...)
+	cmd := exec.Command(brokertest.Program(t, "consumer"), args...)
+	cmd.Env = brokertest.Environment()
+	cmd.Stdout = w
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	return r, cmd
+}
+
+func kill(cmd *exec.Cmd) {
+	cmd.Process.Kill()
+	cmd.Wait() // "signal: killed"
+}
+
+// waiting is the number of bytes in a pipe.
+func waiting(t *testing.T, pipe *os.File) int {
+	t.Helper()
+	var n int32
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, pipe.Fd(), syscall.TIOCINQ, uintptr(unsafe.Pointer(&n)))
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	return int(n)
+}

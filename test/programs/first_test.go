@@ -1,0 +1,81 @@
+package programs
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"mbus/test/brokertest"
+)
+
+func TestMessagesComeOutAsTheyWentIn(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	for _, message := range []string{"first order", "second order", "third order"} {
+		produce(t, b, nil, "-topic", "orders", "-message", message).mustWork(t)
+	}
+	stamp := `\d{4}/\d\d/\d\d \d\d:\d\d:\d\d`
+	want := regexp.MustCompile(`^` + stamp + ` \[orders\] first order\n` +
+		stamp + ` \[orders\] second order\n` + stamp + ` \[orders\] third order\n$`)
+	if got := consume(t, b, "-topic", "orders").mustWork(t).stdout; !want.MatchString(got) {
+		t.Errorf("the consumer printed %q", got)
+	}
+	consume(t, b, "-topic", "orders").mustPrint(t, "")
+}
+
+func TestUnknownTopicGivesNothingAndIsNotMade(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	b.Publish("orders", "first order")
+	consume(t, b, "-topic", "nosuchtopic").mustPrint(t, "")
+	found := shell(t, b, "find '"+b.Data+"'").mustWork(t).stdout
+	if strings.Contains(found, "nosuchtopic") || !strings.Contains(found, "orders") {
+		t.Errorf("the data directory has %s", found)
+	}
+}
+
+func TestAcknowledgedMessagesSurviveKillAndConsumedOnesStayConsumed(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	produce(t, b, nil, "-topic", "orders", "-message", "first order").mustWork(t)
+	produce(t, b, nil, "-topic", "orders", "-message", "second order").mustWork(t)
+	b.Restart()
+	consume(t, b, "-topic", "orders", "-n", "1", "-f", `%s\n`).mustPrint(t, "first order\n")
+	// Nobody is given the second before the first is durably consumed.
+	consume(t, b, "-topic", "orders", "-f", `%s\n`).mustPrint(t, "second order\n")
+	produce(t, b, nil, "-topic", "orders", "-message", "third order").mustWork(t)
+	consume(t, b, "-topic", "orders", "-f", `%s\n`).mustPrint(t, "third order\n")
+	b.Restart()
+	got := consume(t, b, "-topic", "orders", "-f", `%s\n`).mustWork(t).stdout
+	if strings.Contains(got, "first") || strings.Contains(got, "second") {
+		t.Errorf("consumed messages came again: %q", got)
+	}
+}
+
+func TestProgramsExitAsTheySay(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	for _, c := range []struct {
+		name   string
+		result result
+		code   int
+	}{
+		{"producer without a topic", produce(t, b, nil, "-message", "x"), 2},
+		{"consumer without a topic", consume(t, b), 2},
+		{"unknown flag", consume(t, b, "-topics", "orders"), 2},
+		{"bad topic", produce(t, b, nil, "-topic", "no such", "-message", "x"), 2},
+		{"nothing to consume", consume(t, b, "-topic", "none"), 0},
+		{"nothing to consume, with -fail-empty", consume(t, b, "-topic", "none", "-fail-empty"), 3},
+		{"version", consume(t, b, "-version"), 0},
+		{"no broker", run(t, nil, brokertest.Program(t, "consumer"), "-topic", "orders", "-port", "1"), 1},
+	} {
+		if c.result.code != c.code {
+			t.Errorf("%s: exit code %d, not %d: %q", c.name, c.result.code, c.code, c.result.stderr)
+		}
+	}
+}
+
+func TestSecondBrokerOnADirectoryNamesTheFirst(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	second := run(t, nil, brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-data", b.Data)
+	if second.code == 0 || !regexp.MustCompile(`\b`+itoa(b.Pid())+`\b`).MatchString(second.stderr) {
+		t.Errorf("exit code %d, standard error %q: no process id %d", second.code, second.stderr, b.Pid())
+	}
+	b.Publish("orders", "the first goes on")
+}

@@ -1,0 +1,39 @@
+package programs
+
+import (
+	"strings"
+	"testing"
+
+	"mbus/test/brokertest"
+)
+
+func TestNetcatPublishesAndConsumes(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	shell(t, b, `printf 'orders\nfirst order\n' | nc -N 127.0.0.1 $P`).mustPrint(t, "+1\n")
+	shell(t, b, `echo orders | nc 127.0.0.1 $C`).mustPrint(t, "first order\n")
+	shell(t, b, `echo orders | nc 127.0.0.1 $C`).mustPrint(t, "")
+}
+
+func TestNetcatThatClosesEarlyConsumes(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	b.Publish("orders", "first order", "second order")
+	shell(t, b, `echo orders | nc -N 127.0.0.1 $C`).mustPrint(t, "first order\nsecond order\n")
+	shell(t, b, `echo orders | nc -N 127.0.0.1 $C`).mustPrint(t, "")
+}
+
+func TestBashWithoutNetcatConsumes(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	b.Publish("orders", "first order")
+	const line = `bash -c 'exec 3<>/dev/tcp/127.0.0.1/$C; echo orders >&3; cat <&3'`
+	shell(t, b, line).mustPrint(t, "first order\n")
+	shell(t, b, line).mustPrint(t, "")
+}
+
+func TestNetcatCutOffByHeadConsumesNothing(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	messages := manyMessages(200_000) // more than pipes and sockets hold
+	b.Publish("orders", messages...)
+	shell(t, b, `echo orders | nc 127.0.0.1 $C | head -1`).mustPrint(t, messages[0]+"\n")
+	mustEqual(t, b.Drain("orders"), strings.Join(messages, "\n")+"\n")
+	mustEqual(t, b.Drain("orders"), "")
+}
