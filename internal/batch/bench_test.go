@@ -67,3 +67,21 @@ func BenchmarkCRC100B(b *testing.B) {
 	}
 	perRecord(b)
 }
+
+func BenchmarkDecompress(b *testing.B) {
+	p := contents()["text"][:1<<20]
+	for _, k := range packings {
+		b.Run(k.name, func(b *testing.B) {
+			packed := k.pack(b, p)
+			var d decompressor
+			b.SetBytes(int64(len(p)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := d.decompress(k.codec, packed, DefaultMaxExpanded); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(p))/float64(len(packed)), "ratio")
+		})
+	}
+}

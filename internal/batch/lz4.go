@@ -114,6 +114,10 @@ func (f *lz4Frame) uint32() (uint32, error) {
 
 // unlz4 expands the frame p into dst; see decompress.
 func unlz4(dst, p []byte) (int, error) {
+	if len(dst) == 0 { // the library's assembly must not be given nil
+		n, err := lz4Size(p)
+		return max(n, 1), err
+	}
 	f, err := openLZ4(p)
 	if err != nil {
 		return 0, err

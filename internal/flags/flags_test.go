@@ -82,7 +82,9 @@ func TestWrongUseIsSaidOnStandardErrorWithCodeTwo(t *testing.T) {
 		{"stray argument", nil, []string{"orders"}, "prog: unexpected argument \"orders\"\n"},
 		{"bad value", nil, []string{"-port", "x"}, "prog: invalid value \"x\" for flag -port: parse error\n"},
 		{
-			"bad variable", map[string]string{"MBUS_WRITE_TIMEOUT": "soon"}, nil,
+			"bad variable",
+			map[string]string{"MBUS_WRITE_TIMEOUT": "soon"},
+			nil,
 			"prog: invalid value \"soon\" of the environment variable MBUS_WRITE_TIMEOUT: parse error\n",
 		},
 	}

@@ -92,6 +92,14 @@ func (p *Position) Ack(m *Member) {
 	}
 }
 
+// GiveBack gives back what m holds from offset on.
+func (p *Position) GiveBack(m *Member, offset int64) {
+	p.end(m, func(h held) (held, bool) {
+		h.To = min(h.To, offset)
+		return h, h.From < h.To
+	})
+}
+
 // Release gives back what m holds. The next member that asks gets it.
 func (p *Position) Release(m *Member) {
 	p.end(m, func(h held) (held, bool) { return h, false })

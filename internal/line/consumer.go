@@ -2,7 +2,6 @@ package line
 
 import (
 	"errors"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -28,6 +27,7 @@ type drain struct {
 	chunk     store.Chunk
 	loaded    []byte // whole batches that have been read, not all sent yet
 	buf       *[]byte
+	taken     int // bytes of the budget, for what is larger than readChunk
 	it        batch.Iterator
 	slice     batch.Builder
 	out       []byte
@@ -124,10 +124,7 @@ func (d *drain) drainPartition(i int) error {
 		}
 		var damage *store.DamageError
 		if errors.As(err, &damage) {
-			d.server.log.Error("stored messages are damaged", "topic", damage.Topic, "partition", damage.Partition,
-				"first", damage.First, "next", damage.Next, "file", damage.File, "byte", damage.Pos, "reason", damage.Reason)
-			return d.missing(pos, free, damage.Next, answer("DAMAGED", "%s/%d: offsets %d to %d can't be read",
-				damage.Topic, damage.Partition, free.From, damage.Next-1))
+			return d.missing(pos, free, damage.Next, d.damaged(damage))
 		}
 		if err != nil {
 			return toAnswer(err)
@@ -164,6 +161,12 @@ func (d *drain) load(log store.Partition, offset int64) error {
 	if err := log.Read(offset, readChunk, &d.chunk); err != nil {
 		return err
 	}
+	if n := d.chunk.Len(); n > readChunk && n > d.taken {
+		if !d.broker.Budget.Take(n - d.taken) {
+			return &answerError{"BUSY", errBusy}
+		}
+		d.taken = n
+	}
 	if d.buf == nil {
 		d.buf = loads.Get().(*[]byte)
 	}
@@ -183,6 +186,7 @@ func (d *drain) unload() {
 		loads.Put(d.buf)
 	}
 	d.buf, d.loaded = nil, nil
+	d.slice, d.it = batch.Builder{}, batch.Iterator{}
 }
 
 // loadedEnd is the offset behind what is loaded.
@@ -207,7 +211,7 @@ func (d *drain) send(partition int, span group.Span) error {
 		}
 		b, rest, err := batch.Next(d.loaded)
 		if err != nil {
-			return toAnswer(err)
+			return toAnswer(err) // Load has checked it
 		}
 		d.loaded = rest
 		part := group.Span{From: max(at, b.BaseOffset()), To: min(span.To, b.NextOffset())}
@@ -244,11 +248,12 @@ func (d *drain) sendRecords(partition int, b batch.Batch, span group.Span) (int6
 		if len(d.out) < broker.SendBuffer {
 			continue
 		}
+		next := r.Offset + 1
 		if err := d.flush(); err != nil {
 			return 0, err
 		}
-		if d.loaded == nil {
-			return r.Offset + 1, nil
+		if d.loaded == nil { // and with it what r points to
+			return next, nil
 		}
 	}
 	if err := d.it.Err(); err != nil {
@@ -257,10 +262,21 @@ func (d *drain) sendRecords(partition int, b batch.Batch, span group.Span) (int6
 	return span.To, nil
 }
 
+// undecodable is for a batch whose records can't be read although its checksum
+// is right. Batches are checked when they come in, so it takes a log that was
+// written by another program, or with other limits.
 func (d *drain) undecodable(partition int, b batch.Batch, err error) error {
-	return toAnswer(&store.DamageError{
+	d.positions[partition].GiveBack(&d.member, b.NextOffset())
+	return d.damaged(&store.DamageError{
 		Topic: d.topic.Name, Partition: partition, First: b.BaseOffset(), Next: b.NextOffset(), Reason: err,
 	})
+}
+
+// damaged reports damage in the log, and makes the answer for the client.
+func (d *drain) damaged(e *store.DamageError) error {
+	d.server.log.Error("stored messages are damaged", "topic", e.Topic, "partition", e.Partition,
+		"first", e.First, "next", e.Next, "file", e.File, "byte", e.Pos, "reason", e.Reason)
+	return answer("DAMAGED", "%s/%d: offsets %d to %d can't be read", e.Topic, e.Partition, e.First, e.Next-1)
 }
 
 func (d *drain) appendRecord(partition int, r *batch.Record) {
@@ -289,11 +305,16 @@ func (d *drain) sendBatch(partition int, b batch.Batch, span group.Span) error {
 		}
 		b = d.slice.Bytes()
 	}
-	d.out = append(d.out, b...)
-	if len(d.out) < broker.SendBuffer {
-		return nil
+	if len(d.out)+len(b) > broker.SendBuffer {
+		if err := d.flush(); err != nil {
+			return err
+		}
 	}
-	return d.flush()
+	if len(b) > broker.SendBuffer/2 {
+		return d.write(b)
+	}
+	d.out = append(d.out, b...)
+	return nil
 }
 
 // end tells the client why there is no more, if there is a reason, and finds
@@ -331,6 +352,7 @@ func (d *drain) release() {
 	}
 	d.unload()
 	d.chunk.Release()
+	d.broker.Budget.Give(d.taken)
 }
 
 // stallTime is how long a write may take before the memory that is not needed
@@ -340,19 +362,36 @@ const stallTime = 250 * time.Millisecond
 // flush writes out. If the reader stalls, what is loaded is given up, so that
 // the connection costs no more than out while it waits.
 func (d *drain) flush() error {
-	if len(d.out) == 0 {
-		return nil
-	}
-	d.tcp.SetWriteDeadline(time.Now().Add(min(stallTime, d.broker.Limits.WriteTime)))
-	n, err := d.tcp.Write(d.out)
-	if err != nil && isTimeout(err) {
+	n, err := d.writeQuickly(d.out)
+	if isTimeout(err) {
 		d.unload()
-		d.slice = batch.Builder{}
-		d.it = batch.Iterator{}
 		err = d.writeSlowly(d.out[n:])
 	}
-	d.out = slices.Delete(d.out, 0, len(d.out))
+	if d.out = d.out[:0]; cap(d.out) > 2*broker.SendBuffer {
+		d.out = nil // grown for a large message
+	}
+	if d.buf == nil {
+		d.broker.Budget.Give(d.taken)
+		d.taken = 0
+	}
 	return err
+}
+
+// write writes p, which is part of what is loaded.
+func (d *drain) write(p []byte) error {
+	n, err := d.writeQuickly(p)
+	if isTimeout(err) {
+		err = d.writeSlowly(p[n:])
+	}
+	return err
+}
+
+func (d *drain) writeQuickly(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	d.tcp.SetWriteDeadline(time.Now().Add(min(stallTime, d.broker.Limits.WriteTime)))
+	return d.tcp.Write(p)
 }
 
 // writeSlowly writes p to a reader that must take something within WriteTime,

@@ -53,7 +53,10 @@ func appendHeaders(dst []byte, r *batch.Record) []byte {
 	}
 	sep := byte('[')
 	for k, v := range r.Headers() {
-		dst = appendString(append(dst, sep), bytes.ToValidUTF8(k, []byte("\uFFFD")))
+		if !utf8.Valid(k) {
+			k = bytes.ToValidUTF8(k, []byte("\uFFFD"))
+		}
+		dst = appendString(append(dst, sep), k)
 		dst = appendValue(append(dst, ','), v, encode)
 		sep = ','
 	}

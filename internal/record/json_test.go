@@ -46,7 +46,10 @@ func TestAppendJSON(t *testing.T) {
 			`"key":"\"\\","payload":"\u0008\u000c\n\r\t\u0000\u001f` + "\x7f</\u2028>\"}",
 		},
 		{
-			"not UTF-8", []byte{0xff}, []byte{0xc0, 0x80, 0xfe}, nil,
+			"not UTF-8",
+			[]byte{0xff},
+			[]byte{0xc0, 0x80, 0xfe},
+			nil,
 			`"key_base64":"/w==","payload_base64":"wID+"}`,
 		},
 		{"a surrogate is not UTF-8", nil, []byte{0xed, 0xa0, 0x80}, nil, `"key":null,"payload_base64":"7aCA"}`},

@@ -9,6 +9,8 @@ import "fmt"
 // a partition's number behind it, it is still a file name.
 const MaxName = 249
 
+const nameRule = "it takes 1 to 249 of A-Z a-z 0-9 . _ - and not . or .."
+
 // CheckName reports why name can't be the name of a topic or a group; what says
 // which of the two it is.
 func CheckName(what, name string) error {
@@ -17,7 +19,7 @@ func CheckName(what, name string) error {
 		ok = inName(name[i])
 	}
 	if !ok {
-		return fmt.Errorf("invalid %s name %q: it takes 1 to %d of A-Z a-z 0-9 . _ - and not . or ..", what, name, MaxName)
+		return fmt.Errorf("invalid %s name %q: %s", what, name, nameRule)
 	}
 	return nil
 }

@@ -77,9 +77,17 @@ func (c *conversation) closeWrite() error {
 	return c.conn.CloseWrite()
 }
 
+// send sends what has been collected. That the broker has closed meanwhile is
+// no error here: the transcript says what it answered.
 func (c *conversation) send() error {
+	if c.unsent.Len() == 0 {
+		return nil
+	}
 	_, err := io.WriteString(c.conn, c.unsent.String())
 	c.unsent.Reset()
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return nil
+	}
 	return err
 }
 

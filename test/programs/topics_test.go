@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"sync"
 	"testing"
 
 	"mbus/test/brokertest"
@@ -8,12 +9,30 @@ import (
 
 func TestThousandTopicsAreThereAfterAKill(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
-	for i := range 1000 {
-		b.Publish("topic-"+itoa(i), "message "+itoa(i))
-	}
+	concurrently(1000, func(i int) {
+		if answer := send(t, b.Producers(), "topic-"+itoa(i)+"\nmessage "+itoa(i)+"\n"); answer != "+1\n" {
+			t.Errorf("topic %d was answered %q", i, answer)
+		}
+	})
 	b.Restart()
 	t.Logf("listening after %v", b.ReadyAfter())
-	for i := range 1000 {
-		mustEqual(t, b.Drain("topic-"+itoa(i)), "message "+itoa(i)+"\n")
+	concurrently(1000, func(i int) {
+		if answer := send(t, b.Consumers(), "topic-"+itoa(i)+"\n"); answer != "message "+itoa(i)+"\n" {
+			t.Errorf("topic %d has %q", i, answer)
+		}
+	})
+}
+
+// concurrently calls f for 0 to n-1, some at the same time.
+func concurrently(n int, f func(i int)) {
+	const workers = 32
+	var working sync.WaitGroup
+	for w := range workers {
+		working.Go(func() {
+			for i := w; i < n; i += workers {
+				f(i)
+			}
+		})
 	}
+	working.Wait()
 }

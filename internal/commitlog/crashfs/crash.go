@@ -6,7 +6,9 @@ import (
 	"math/rand/v2"
 )
 
-// SectorSize is what a disk writes whole or, torn, in part.
+// SectorSize is what a disk writes whole or not at all, in bytes. Only where a
+// file grew may a sector hold something else: its size can be on the disk before
+// its data is.
 const SectorSize = 512
 
 // A Policy decides what a power cut leaves of what was not synced: for each
@@ -34,8 +36,8 @@ func Some(seed uint64) Policy {
 	return Policy{Name: "some kept", seed: seed, keep: anyShare}
 }
 
-// Torn keeps a random part, in which sectors hold zeros or garbage where they
-// were to be written.
+// Torn keeps a random part, in which sectors that were to be appended hold zeros
+// or garbage.
 func Torn(seed uint64) Policy {
 	return Policy{Name: "some kept, some torn", seed: seed, keep: anyShare, torn: 0.3}
 }
@@ -96,7 +98,7 @@ func (c *crash) data(n *node) []byte {
 	for i := range n.pending {
 		switch op := &n.pending[i]; {
 		case op.bytes != nil:
-			data = c.write(data, op)
+			data = c.write(data, op, int64(len(n.diskData)))
 		case c.kept():
 			data = op.apply(data)
 		}
@@ -104,13 +106,17 @@ func (c *crash) data(n *node) []byte {
 	return data
 }
 
-// write carries out a write sector by sector.
-func (c *crash) write(data []byte, op *dataOp) []byte {
+// write carries out a write sector by sector. The first synced bytes of the file
+// are not torn.
+func (c *crash) write(data []byte, op *dataOp, synced int64) []byte {
 	for done := 0; done < len(op.bytes); {
 		pos := op.pos + int64(done)
 		n := min(SectorSize-int(pos%SectorSize), len(op.bytes)-done)
 		if c.kept() {
-			sector := dataOp{pos: pos, bytes: c.tear(op.bytes[done : done+n])}
+			sector := dataOp{pos: pos, bytes: op.bytes[done : done+n]}
+			if pos >= synced {
+				sector.bytes = c.tear(sector.bytes)
+			}
 			data = sector.apply(data)
 		}
 		done += n

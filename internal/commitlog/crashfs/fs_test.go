@@ -238,6 +238,7 @@ func TestTornSectorsTouchNothingThatWasSynced(t *testing.T) {
 	ok(t, f.Sync())
 	ok(t, d.SyncDir("/"))
 	write(t, f, bytes.Repeat([]byte{'n'}, 2000), 700)
+	write(t, f, bytes.Repeat([]byte{'s'}, 100), 50)
 	var torn int
 	for seed := range uint64(100) {
 		p := read(t, d.Crash(Torn(seed)), "/f")

@@ -28,7 +28,7 @@ func sortedNames(m map[string]*node) []string { return slices.Sorted(maps.Keys(m
 // A nameOp is a change of one name, or, in a rename, of two at once.
 type nameOp struct {
 	number int // of the change, from 1
-	kind   Op // Create (of directories, too), Remove or Rename
+	kind   Op  // Create (of directories, too), Remove or Rename
 	dir    *node
 	name   string
 	node   *node

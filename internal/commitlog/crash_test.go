@@ -1,0 +1,143 @@
+package commitlog_test
+
+import (
+	"flag"
+	"sync/atomic"
+	"testing"
+
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+)
+
+var cycles = flag.Int("cycles", 1, "how many times as many random outcomes to try for each crash")
+
+// policies are the outcomes of a power cut that are tried for the n-th cut.
+func policies(n int) []crashfs.Policy {
+	list := []crashfs.Policy{crashfs.Nothing(), crashfs.Everything()}
+	for i := range 2 * *cycles {
+		seed := uint64(n*1000 + i)
+		list = append(list, crashfs.Some(seed), crashfs.Torn(seed))
+	}
+	return list
+}
+
+// killAt kills the process before its n-th mutating call; 0 for never. It
+// returns a count of the calls.
+func killAt(disk *crashfs.FS, n int64) *atomic.Int64 {
+	calls := new(atomic.Int64)
+	disk.SetHook(func(crashfs.Call) error {
+		if calls.Add(1) == n {
+			disk.Kill()
+			return crashfs.ErrDead
+		}
+		return nil
+	})
+	return calls
+}
+
+// runUntil runs a workload whose process dies before its n-th mutating call. It
+// reports whether it came to that.
+func (w workload) runUntil(n int) (disk *crashfs.FS, j *journal, died bool, err error) {
+	disk, j = crashfs.New(), newJournal()
+	calls := killAt(disk, int64(n))
+	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
+	if err == nil {
+		c := newClient(s, j)
+		c.acknowledges = w.syncEvery == 0
+		err = w.run(c)
+		s.Close() // no answer comes after this
+	}
+	died = calls.Load() >= int64(n)
+	if died {
+		err = nil // it was to fail
+	}
+	return disk, j, died, err
+}
+
+// eachCut runs the workload once for each of its mutating calls, cut there.
+func (w workload) eachCut(t *testing.T, check func(t *testing.T, n int, disk *crashfs.FS, j *journal)) {
+	for n := 1; !t.Failed(); n++ {
+		disk, j, died, err := w.runUntil(n)
+		if err != nil {
+			t.Fatalf("not cut: %v", err)
+		}
+		check(t, n, disk, j)
+		if !died {
+			if n < 20 {
+				t.Errorf("the workload makes only %d calls", n)
+			}
+			return
+		}
+	}
+}
+
+func TestPowerCutAtAnyCallLosesNothingAcknowledged(t *testing.T) {
+	for _, w := range workloads {
+		t.Run(w.name, func(t *testing.T) {
+			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
+				for i, p := range policies(n) {
+					if err := j.checkDisk(disk.Crash(p)); err != nil {
+						t.Errorf("power cut before call %d, outcome %d, %s: %v", n, i, p.Name, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestKillAtAnyCallLosesNothingAcknowledged(t *testing.T) {
+	for _, w := range workloads {
+		t.Run(w.name, func(t *testing.T) {
+			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
+				if err := j.checkDisk(disk.KillClone()); err != nil {
+					t.Errorf("killed before call %d: %v", n, err)
+				}
+			})
+		})
+	}
+}
+
+// A crash during recovery from a crash must lose nothing either.
+func TestCrashAtAnyCallOfRecoveryLosesNothingAcknowledged(t *testing.T) {
+	for _, w := range workloads {
+		t.Run(w.name, func(t *testing.T) {
+			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
+				if n%(1 + 8 / *cycles) != 0 {
+					return
+				}
+				seed := uint64(n)
+				checkRecoveryCuts(t, n, "after a kill", j, disk.KillClone)
+				checkRecoveryCuts(t, n, "after a power cut", j, func() *crashfs.FS { return disk.Crash(crashfs.Torn(seed)) })
+			})
+		})
+	}
+}
+
+// checkRecoveryCuts cuts recovery at each mutating call of it, by a power cut or
+// a kill, and checks what the next one makes of it.
+func checkRecoveryCuts(t *testing.T, n int, what string, j *journal, damaged func() *crashfs.FS) {
+	for m := 1; !t.Failed(); m++ {
+		disk := damaged()
+		calls := killAt(disk, int64(m))
+		s, err := openDisk(disk)
+		if calls.Load() < int64(m) {
+			if err != nil {
+				t.Errorf("cut before call %d, %s: %v", n, what, err)
+			} else {
+				s.Close()
+			}
+			return
+		}
+		if err == nil {
+			s.Close()
+		}
+		for _, p := range []crashfs.Policy{crashfs.Nothing(), crashfs.Some(uint64(m)), crashfs.Torn(uint64(m))} {
+			if err := j.checkDisk(disk.Crash(p)); err != nil {
+				t.Errorf("cut before call %d, %s, recovery cut before call %d, %s: %v", n, what, m, p.Name, err)
+			}
+		}
+		if err := j.checkDisk(disk.KillClone()); err != nil {
+			t.Errorf("cut before call %d, %s, recovery killed before call %d: %v", n, what, m, err)
+		}
+	}
+}

@@ -1,0 +1,352 @@
+package commitlog_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
+)
+
+// A journal is the model of the crash tests: what a store has been told and what
+// it has promised, as its client knows it at the moment of a crash.
+type journal struct {
+	mu     sync.Mutex // guards everything in it
+	topics map[string]*topicNote
+}
+
+type topicNote struct {
+	id        [16]byte
+	uncertain bool // being made or deleted: it may be there or not
+	logs      []*logNote
+}
+
+type logNote struct {
+	batches  map[int64][]byte // by base offset, as stamped
+	next     int64            // after the last one appended
+	safe     int64            // what was acknowledged, or seen by a reader, ends here
+	minStart int64
+	maxStart int64 // above minStart while a trim or retention is under way
+}
+
+func newJournal() *journal { return &journal{topics: map[string]*topicNote{}} }
+
+// A client uses a store and notes it down. Its methods return the store's error.
+type client struct {
+	store.Store
+	*journal
+	acknowledges bool // an answer means that it is safe
+	answers      sync.WaitGroup
+}
+
+func newClient(s store.Store, j *journal) *client {
+	return &client{Store: s, journal: j, acknowledges: true}
+}
+
+func (c *client) create(name string, partitions int) error {
+	n := &topicNote{uncertain: true}
+	for range partitions {
+		n.logs = append(n.logs, &logNote{batches: map[int64][]byte{}})
+	}
+	c.mu.Lock()
+	c.topics[name] = n
+	c.mu.Unlock()
+	made, err := c.CreateTopic(name, partitions)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.id, n.uncertain = made.ID, false
+	return nil
+}
+
+func (c *client) delete(name string) error {
+	c.mu.Lock()
+	c.topics[name].uncertain = true
+	c.mu.Unlock()
+	if err := c.DeleteTopic(name); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.topics, name)
+	return nil
+}
+
+// log gives a partition and the notes of it.
+func (c *client) log(name string, number int) (store.Partition, *logNote, error) {
+	p, err := c.Partition(name, number)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return p, c.topics[name].logs[number], err
+}
+
+// append appends without waiting for the answer; sync waits for all answers.
+func (c *client) append(name string, number int, batches ...[]byte) error {
+	l, n, err := c.log(name, number)
+	if err != nil {
+		return err
+	}
+	p := slices.Concat(batches...)
+	list, err := storetest.Split(p)
+	if err != nil {
+		return err
+	}
+	records := list[len(list)-1].Next + int64(len(list)) - 1 // a Maker's batches begin at 0
+	for _, b := range list[:len(list)-1] {
+		records += b.Next - 1
+	}
+	c.answers.Add(1)
+	err = l.Append(p, func(base int64, err error) {
+		defer c.answers.Done()
+		if err != nil || !c.acknowledges {
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		n.safe = max(n.safe, base+records)
+	})
+	if err != nil {
+		c.answers.Done()
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return n.add(p)
+}
+
+// add notes stamped batches.
+func (n *logNote) add(stamped []byte) error {
+	list, err := storetest.Split(stamped)
+	for _, b := range list {
+		n.batches[b.Base] = b.Bytes
+		n.next = max(n.next, b.Next)
+	}
+	return err
+}
+
+func (c *client) sync() error {
+	c.answers.Wait()
+	return nil
+}
+
+// look reads everything in a log and notes that it was seen.
+func (c *client) look(name string, number int) error {
+	l, n, err := c.log(name, number)
+	if err != nil {
+		return err
+	}
+	list, err := storetest.ReadAll(l, 2000)
+	if err != nil || len(list) == 0 || !c.acknowledges {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.safe = max(n.safe, list[len(list)-1].Next)
+	return nil
+}
+
+func (c *client) trim(name string, number int, before int64) error {
+	l, n, err := c.log(name, number)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	n.maxStart = max(n.maxStart, before)
+	c.mu.Unlock()
+	if err := l.Trim(before); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.minStart = n.maxStart
+	return nil
+}
+
+func (c *client) retain(name string, number int, r store.Retention) error {
+	l, n, err := c.log(name, number)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	n.maxStart = n.next
+	c.mu.Unlock()
+	got, err := l.Retain(r)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.minStart, n.maxStart = got.Start, got.Start
+	return nil
+}
+
+// verify compares a store that was opened after a crash with the journal. It
+// returns what is in it.
+func (j *journal) verify(s store.Store) (contents, error) {
+	found := contents{}
+	for _, t := range s.Topics() {
+		n := j.topics[t.Name]
+		switch {
+		case n == nil:
+			return nil, fmt.Errorf("topic %q was deleted, or never made, and is there", t.Name)
+		case !n.uncertain && n.id != t.ID:
+			return nil, fmt.Errorf("topic %q is another one", t.Name)
+		case len(n.logs) != t.Partitions:
+			return nil, fmt.Errorf("topic %q has %d partitions", t.Name, t.Partitions)
+		}
+		for i, l := range n.logs {
+			p, err := s.Partition(t.Name, i)
+			if err == nil {
+				found[logName{t.Name, i}], err = l.verify(p)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("partition %d of %q: %w", i, t.Name, err)
+			}
+		}
+	}
+	for name, n := range j.topics {
+		if _, err := s.Partition(name, 0); err != nil && !n.uncertain {
+			return nil, fmt.Errorf("topic %q: %w", name, err)
+		}
+	}
+	return found, nil
+}
+
+func (n *logNote) verify(p store.Partition) (content, error) {
+	start, high := p.Offsets()
+	switch {
+	case start < n.minStart || start > n.maxStart:
+		return content{}, fmt.Errorf("the log starts at %d, want %d to %d", start, n.minStart, n.maxStart)
+	case high < n.safe:
+		return content{}, fmt.Errorf("the log ends at %d, up to %d was acknowledged or seen", high, n.safe)
+	case high > n.next:
+		return content{}, fmt.Errorf("the log ends at %d, up to %d was appended", high, n.next)
+	}
+	list, err := storetest.ReadAll(p, 3000)
+	if err != nil {
+		return content{}, err
+	}
+	end := start
+	for _, b := range list {
+		if !bytes.Equal(b.Bytes, n.batches[b.Base]) {
+			return content{}, fmt.Errorf("the batch at %d is not the one that was appended there", b.Base)
+		}
+		end = b.Next
+	}
+	if end != high {
+		return content{}, fmt.Errorf("the batches end at %d, the high watermark is %d", end, high)
+	}
+	return content{start, high}, nil
+}
+
+// contents are what a store shows of each log; what is in between is known by
+// the journal.
+type contents map[logName]content
+
+type logName struct {
+	topic  string
+	number int
+}
+
+type content struct{ start, high int64 }
+
+// settled is the journal of somebody who comes after the crash and has seen what
+// is there.
+func (j *journal) settled(s store.Store, found contents) *journal {
+	after := newJournal()
+	for _, t := range s.Topics() {
+		n := &topicNote{id: t.ID}
+		for i, l := range j.topics[t.Name].logs {
+			c := found[logName{t.Name, i}]
+			n.logs = append(n.logs, &logNote{maps.Clone(l.batches), c.high, c.high, c.start, c.start})
+		}
+		after.topics[t.Name] = n
+	}
+	return after
+}
+
+// checkDisk opens what a crash has left and checks that nothing promised is
+// missing, that what is seen now stays even if the power goes again at once, and
+// that the store works.
+func (j *journal) checkDisk(disk *crashfs.FS) error {
+	if err := j.checkSeen(disk.KillClone()); err != nil {
+		return err
+	}
+	return j.checkUse(disk.KillClone())
+}
+
+func (j *journal) checkSeen(disk *crashfs.FS) error {
+	s, err := openDisk(disk)
+	if err != nil {
+		return err
+	}
+	defer func() { s.Close() }()
+	found, err := j.verify(s)
+	if err != nil {
+		return err
+	}
+	after := j.settled(s, found)
+	if s, err = reopen(s, disk.Crash(crashfs.Nothing())); err != nil {
+		return fmt.Errorf("after a second power cut: %w", err)
+	}
+	again, err := after.verify(s)
+	if err != nil || !maps.Equal(again, found) {
+		return fmt.Errorf("after a second power cut %v is left of %v: %w", again, found, err)
+	}
+	return nil
+}
+
+// checkUse uses a store after a crash and cuts the power once more.
+func (j *journal) checkUse(disk *crashfs.FS) error {
+	s, err := openDisk(disk)
+	if err != nil {
+		return err
+	}
+	defer func() { s.Close() }()
+	found, err := j.verify(s)
+	if err != nil {
+		return err
+	}
+	after := j.settled(s, found)
+	if err := after.use(s); err != nil {
+		return fmt.Errorf("used after the crash: %w", err)
+	}
+	if s, err = reopen(s, disk.Crash(crashfs.Nothing())); err != nil {
+		return fmt.Errorf("used after the crash, then a power cut: %w", err)
+	}
+	if _, err = after.verify(s); err != nil {
+		return fmt.Errorf("used after the crash, then a power cut: %w", err)
+	}
+	return nil
+}
+
+// use appends to every log, far enough for a new segment, and makes a topic.
+func (j *journal) use(s store.Store) error {
+	c := newClient(s, j)
+	m := storetest.Maker{}
+	for _, t := range s.Topics() {
+		for i := range t.Partitions {
+			if err := c.append(t.Name, i, m.Batch(2, 300), m.Batch(1, 2500)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := errors.Join(c.create("after the crash", 1), c.sync()); err != nil {
+		return err
+	}
+	for name, t := range j.topics {
+		for i, l := range t.logs {
+			if l.safe != l.next {
+				return fmt.Errorf("partition %d of %q acknowledged up to %d of %d", i, name, l.safe, l.next)
+			}
+		}
+	}
+	return nil
+}

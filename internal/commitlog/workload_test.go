@@ -1,0 +1,149 @@
+package commitlog_test
+
+import (
+	"sync"
+	"time"
+
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
+)
+
+// segmentBytes is small, so that a workload has many segments.
+const segmentBytes = 3 << 10
+
+func openDisk(disk *crashfs.FS) (*commitlog.Store, error) {
+	return commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes})
+}
+
+// reopen ends the store of a dead disk and opens the next one.
+func reopen(s store.Store, disk *crashfs.FS) (*commitlog.Store, error) {
+	s.Close()
+	return openDisk(disk)
+}
+
+// A workload uses a store until it is done or a call fails.
+type workload struct {
+	name      string
+	syncEvery time.Duration
+	run       func(*client) error
+}
+
+var workloads = []workload{
+	{"one after the other", 0, oneAfterTheOther},
+	{"several at once", 0, severalAtOnce},
+	{"topics come and go", 0, topicsComeAndGo},
+	{"logs are trimmed", 0, trimsLogs},
+	{"synced at intervals", time.Hour, oneAfterTheOther},
+}
+
+// steps runs steps until one fails.
+func steps(list ...func() error) error {
+	for _, step := range list {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oneAfterTheOther appends to one log, with and without waiting for answers.
+func oneAfterTheOther(c *client) error {
+	var m storetest.Maker
+	return steps(
+		func() error { return c.create("orders", 1) },
+		func() error {
+			return times(6, func(i int) error { return c.appendAndWait("orders", 0, m.Batch(3, 50*i)) })
+		},
+		func() error { return times(12, func(i int) error { return c.append("orders", 0, m.Batch(2, 400)) }) },
+		c.sync,
+		func() error { return c.look("orders", 0) },
+		func() error { return c.appendAndWait("orders", 0, m.Batch(1, 5000), m.Batch(1, 10)) },
+		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 700)) },
+		c.Close,
+	)
+}
+
+// severalAtOnce appends to two logs from several goroutines and reads.
+func severalAtOnce(c *client) error {
+	if err := c.create("orders", 2); err != nil {
+		return err
+	}
+	errs := make([]error, 4)
+	var group sync.WaitGroup
+	for g := range errs {
+		group.Go(func() {
+			m := storetest.Maker{}
+			errs[g] = times(6, func(i int) error {
+				if g == 3 {
+					return c.look("orders", i%2)
+				}
+				return c.append("orders", i%2, m.Batch(1+i, 60+20*g))
+			})
+		})
+	}
+	group.Wait()
+	_ = c.sync()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return c.Close()
+}
+
+func topicsComeAndGo(c *client) error {
+	var m storetest.Maker
+	return steps(
+		func() error { return c.create("billing", 2) },
+		func() error { return c.create("orders", 1) },
+		func() error { return c.appendAndWait("billing", 1, m.Batch(2, 30)) },
+		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 40)) },
+		func() error { return c.delete("billing") },
+		func() error { return c.create("billing", 1) },
+		func() error { return c.appendAndWait("billing", 0, m.Batch(1, 20)) },
+		func() error { return c.delete("orders") },
+		c.Close,
+	)
+}
+
+// trimsLogs has a log's start move by Trim and by retention.
+func trimsLogs(c *client) error {
+	var m storetest.Maker
+	fill := func() error {
+		return times(10, func(i int) error { return c.append("orders", 0, m.Batch(3, 250)) })
+	}
+	return steps(
+		func() error { return c.create("orders", 1) },
+		fill, c.sync,
+		func() error { return c.trim("orders", 0, 4) },
+		func() error { return c.trim("orders", 0, 16) },
+		fill, c.sync,
+		func() error { return c.retain("orders", 0, store.Retention{Bytes: 5000}) },
+		fill, c.sync,
+		func() error {
+			return c.retain("orders", 0, store.Retention{Before: storetest.FirstTime + 70, Keep: 75})
+		},
+		func() error { return c.look("orders", 0) },
+		func() error { return c.trim("orders", 0, 90) },
+		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 40)) },
+		c.Close,
+	)
+}
+
+func (c *client) appendAndWait(name string, number int, batches ...[]byte) error {
+	if err := c.append(name, number, batches...); err != nil {
+		return err
+	}
+	return c.sync()
+}
+
+func times(n int, f func(i int) error) error {
+	for i := range n {
+		if err := f(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
