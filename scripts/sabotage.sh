@@ -28,3 +28,18 @@ sabotage() {
 	grep -q -e "^--- FAIL: $5 " "$work/log" || die "the sabotaged build does something else than fail $5"
 }
 
+log=internal/commitlog/partition.go
+power=TestPowerCutAtAnyCallLosesNothingAcknowledged
+
+sabotage "acknowledge before the sync" $log \
+	'/) commit() bool {/,/^}/ s/err = l.sync()/go l.sync()/' ./internal/commitlog $power
+sabotage "never sync a segment" $log \
+	'/) sync() error {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
+sabotage "never sync a directory" $log \
+	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog $power
+sabotage "never ask the system to sync" internal/commitlog/fs.go \
+	's/err := syscall.Fdatasync(.*));/err := error(nil);/' ./test/programs TestFailedSyncIsNeverAcknowledged
+sabotage "take what was sent for consumed" internal/line/handover.go \
+	's/_, err = io.Copy(/go io.Copy(/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
+sabotage "let a killed consumer close in good order" internal/consumer/conn.go \
+	's/tcp.SetLinger(0)/tcp.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing

@@ -52,7 +52,8 @@ type decompressor struct {
 
 	gzip *gzipReader
 	zstd *zstd.Decoder
-	room int // bytes that zstd is set to expand a frame to
+
+	zstdBound int // bytes that zstd is set to expand a frame to
 }
 
 // decompress expands p, to no more than limit bytes. The result is valid until

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
+	"compress/gzip"
 )
 
 // maxDeflateRatio is how many bytes one byte of a deflate stream can become.

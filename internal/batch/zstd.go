@@ -9,14 +9,11 @@ import (
 
 const (
 	zstdBlock = 128 << 10 // no block expands to more
-	// zstdSlack is what the buffer has beyond its length, so that the decoder
-	// can go a block beyond its bound, where it notices, without growing it. The
-	// decoder also wants a bound of at least zstdMinRoom.
-	zstdSlack   = zstdBlock + 2*zstdMinRoom
-	zstdMinRoom = 1 << 10
-	// zstdWindow is the largest window a frame may say it needs: what level 22
-	// has, and what other decoders take. It costs no memory here.
-	zstdWindow = 128 << 20
+	// zstdSlack is what the buffer has beyond its length, so that the decoder,
+	// which notices that it went beyond its bound after a block, does so without
+	// growing the buffer. It also wants a bound of at least zstdMinBound.
+	zstdSlack    = zstdBlock + 2*zstdMinBound
+	zstdMinBound = 1 << 10
 )
 
 // Types of block.
@@ -26,31 +23,41 @@ const (
 	zstdCompressed
 )
 
+// A zstdFrame is one frame of a batch, and what its headers tell.
+type zstdFrame struct {
+	bytes  []byte
+	least  int // the content's size if the frame says it, else that of its uncompressed blocks
+	most   int // the same, else what its blocks can expand to
+	window int // how far matches may reach back; 0 for the whole content
+}
+
 // unzstd expands the frames of p into dst; see decompress.
+//
+// The decoder lets a frame grow to its window whatever it is told, so there is
+// to be room for that, or for as much as the frame can expand to. A limit that
+// leaves no room for either is taken to be exceeded.
 func (d *decompressor) unzstd(dst, p []byte, limit int) (int, error) {
 	n := 0
-	for len(p) > 0 {
-		frame, atLeast, rest, err := nextZstd(p)
+	for rest := p; len(rest) > 0; {
+		f, err := nextZstd(rest)
 		if err != nil {
 			return 0, err
 		}
-		if len(dst) == 0 { // a guess that is often enough
-			return max(atLeast, min(4*len(p), limit)), nil
+		if need := n + max(f.least, min(f.window, f.most)); need > len(dst) || len(dst) == 0 {
+			guess := min(4*len(p), limit)
+			return max(need, guess, 1), nil
 		}
-		if n+atLeast > len(dst) {
-			return n + atLeast, nil
-		}
-		if err := d.openZstd(len(dst) - n); err != nil {
+		if err := d.openZstd(max(len(dst)-n, f.window)); err != nil {
 			return 0, err
 		}
-		out, err := d.zstd.DecodeAll(frame, dst[n:n:cap(dst)])
+		out, err := d.zstd.DecodeAll(f.bytes, dst[n:n:cap(dst)])
 		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || n+len(out) > len(dst) {
 			return moreThan(len(dst), limit), nil
 		}
 		if err != nil {
 			return 0, err
 		}
-		n, p = n+len(out), rest
+		n, rest = n+len(out), rest[len(f.bytes):]
 	}
 	return n, nil
 }
@@ -64,77 +71,71 @@ func moreThan(size, limit int) int {
 	return min(4*size, limit)
 }
 
-// openZstd has d.zstd ready to expand one frame to room bytes or hardly more.
-func (d *decompressor) openZstd(room int) (err error) {
-	room = max(room, zstdMinRoom)
-	bound := zstd.WithDecoderMaxMemory(uint64(room))
+// openZstd has d.zstd ready to expand a frame to bound bytes or hardly more.
+func (d *decompressor) openZstd(bound int) (err error) {
+	bound = max(bound, zstdMinBound)
+	option := zstd.WithDecoderMaxMemory(uint64(bound))
 	switch {
 	case d.zstd == nil:
-		d.zstd, err = zstd.NewReader(nil, bound, zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
-	case d.room != room:
-		err = d.zstd.ResetWithOptions(nil, bound)
+		d.zstd, err = zstd.NewReader(nil, option, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	case d.zstdBound != bound:
+		err = d.zstd.ResetWithOptions(nil, option)
 	}
-	d.room = room
+	d.zstdBound = bound
 	return err
 }
 
-// nextZstd splits p after its first frame. atLeast is what the frame's header
-// says that it expands to, or else what its uncompressed blocks come to.
-func nextZstd(p []byte) (frame []byte, atLeast int, rest []byte, err error) {
+// nextZstd reads the headers of p's first frame.
+func nextZstd(p []byte) (f zstdFrame, err error) {
 	var h zstd.Header
 	if err := h.Decode(p); err != nil {
-		return nil, 0, nil, err
+		return f, err
 	}
-	rest = p[h.HeaderSize:]
+	end := int64(h.HeaderSize)
 	if h.Skippable {
-		if int64(h.SkippableSize) > int64(len(rest)) {
-			return nil, 0, nil, io.ErrUnexpectedEOF
-		}
-		rest = rest[h.SkippableSize:]
-		return p[:len(p)-len(rest)], 0, rest, nil
-	}
-	least, most, rest, err := skipZstdBlocks(rest)
-	if err != nil {
-		return nil, 0, nil, err
+		end += int64(h.SkippableSize)
+	} else if f.least, f.most, end, err = skipZstdBlocks(p, end); err != nil {
+		return f, err
 	}
 	if h.HasCheckSum {
-		if len(rest) < 4 {
-			return nil, 0, nil, io.ErrUnexpectedEOF
-		}
-		rest = rest[4:]
+		end += 4
 	}
+	if end > int64(len(p)) {
+		return f, io.ErrUnexpectedEOF
+	}
+	f.bytes = p[:end]
+	f.window = int(h.WindowSize)
 	if h.HasFCS {
-		if h.FrameContentSize > uint64(most) {
-			return nil, 0, nil, errors.New("frame is too short for its content size")
+		if h.FrameContentSize > uint64(f.most) {
+			return f, errors.New("frame is too short for its content size")
 		}
-		least = int(h.FrameContentSize)
+		f.least, f.most = int(h.FrameContentSize), int(h.FrameContentSize)
 	}
-	return p[:len(p)-len(rest)], least, rest, nil
+	return f, nil
 }
 
-// skipZstdBlocks skips the blocks of one frame. They expand to at least and at
-// most so many bytes.
-func skipZstdBlocks(p []byte) (least, most int, rest []byte, err error) {
+// skipZstdBlocks skips a frame's blocks, from p[i] to p[end]. They expand to at
+// least and at most so many bytes.
+func skipZstdBlocks(p []byte, i int64) (least, most int, end int64, err error) {
 	for last := false; !last; {
-		if len(p) < 3 {
-			return 0, 0, nil, io.ErrUnexpectedEOF
+		if i > int64(len(p)-3) {
+			return 0, 0, 0, io.ErrUnexpectedEOF
 		}
-		head := int(p[0]) | int(p[1])<<8 | int(p[2])<<16
+		head := int(p[i]) | int(p[i+1])<<8 | int(p[i+2])<<16
+		i += 3
 		last = head&1 != 0
-		size, stored := head>>3, head>>3
+		size := head >> 3
+		if size > zstdBlock {
+			return 0, 0, 0, errors.New("block is too large")
+		}
 		switch head >> 1 & 3 {
 		case zstdRaw:
-			least, most = least+size, most+size
+			least, most, i = least+size, most+size, i+int64(size)
 		case zstdRLE:
-			least, most, stored = least+size, most+size, 1
+			least, most, i = least+size, most+size, i+1
 		case zstdCompressed:
-			most += zstdBlock
+			most, i = most+zstdBlock, i+int64(size)
 		}
-		if stored > len(p)-3 {
-			return 0, 0, nil, io.ErrUnexpectedEOF
-		}
-		p = p[3+stored:]
 	}
-	return least, most, p, nil
+	return least, most, i, nil
 }

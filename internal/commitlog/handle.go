@@ -72,6 +72,16 @@ func (h *handle) readAt(p []byte, pos int64) (int, error) {
 	return n, ignoreEOF(err)
 }
 
+// size is the file's size in bytes.
+func (h *handle) size() (int64, error) {
+	f, err := h.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer h.release()
+	return f.Size()
+}
+
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func ignoreEOF(err error) error {

@@ -51,7 +51,7 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 	for i, s := range segments {
 		end := written
 		if i < len(segments)-1 {
-			if end, err = s.loadedEnd(segments[i+1].base); err != nil {
+			if end, err = s.end(segments[i+1].base); err != nil {
 				return out, err
 			}
 		}
@@ -96,16 +96,6 @@ func bySize(segments []*segment, sizes []int64, bound int64) int64 {
 	return 0
 }
 
-// loadedEnd is the end of a sealed segment behind which next comes.
-func (s *segment) loadedEnd(next int64) (mark, error) {
-	if err := s.load(view{next: next}); err != nil {
-		return mark{}, err
-	}
-	s.loadMu.Lock()
-	defer s.loadMu.Unlock()
-	return s.sealed, nil
-}
-
 // drop makes start the log start offset, durably, and deletes the segments that
 // lie wholly below it. The caller holds appendMu.
 func (l *partition) drop(start int64) error {
@@ -132,7 +122,7 @@ func (l *partition) Size() int64 {
 	segments, size := l.segments, l.written.pos
 	l.mu.Unlock()
 	for i, s := range segments[:len(segments)-1] {
-		end, err := s.loadedEnd(segments[i+1].base)
+		end, err := s.end(segments[i+1].base)
 		if err == nil {
 			size += end.pos
 		}
@@ -151,16 +141,17 @@ func (l *partition) OffsetForTime(time int64) (int64, error) {
 	for i, s := range segments {
 		v, last := view{active: true, end: high.pos, next: high.next}, high
 		if i < len(segments)-1 {
-			end, err := s.loadedEnd(segments[i+1].base)
+			end, err := s.end(segments[i+1].base)
 			if err != nil {
 				return 0, err
 			}
 			v, last = view{end: end.pos, next: segments[i+1].base}, end
-		} else if err := s.load(v); err != nil {
-			return 0, err
 		}
 		if last.maxTime < time || last.next <= start {
 			continue
+		}
+		if err := s.load(v); err != nil {
+			return 0, err
 		}
 		if offset, ok, err := s.findTime(v, time, start); ok || err != nil {
 			return offset, err

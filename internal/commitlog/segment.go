@@ -23,7 +23,8 @@ type segment struct {
 	index index
 
 	loadMu sync.Mutex // guards what follows
-	loaded bool       // the index is sound, sealed is known
+	loaded bool       // the index is sound
+	ended  bool       // sealed is known
 	sealed mark       // end of a segment that is not the last
 }
 
@@ -99,40 +100,49 @@ func (s *segment) remove() error {
 func (s *segment) seal(m mark) {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
-	s.sealed = m
+	s.ended, s.sealed = true, m
 }
 
-// load makes the index sound, checked or built again, and finds out where a
-// sealed segment ends. v says how far the segment can be read; for a sealed
-// one that is not known before, and v.end is its size as far as it matters.
+// load makes the index sound: its entries are checked once, or built again. v
+// says how far the segment can be read.
 func (s *segment) load(v view) error {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
+	if !v.active {
+		if err := s.findEnd(v); err != nil {
+			return err
+		}
+	}
 	if s.loaded {
 		return nil
 	}
-	reason := s.check(v)
-	if errors.Is(reason, errStale) {
-		s.log.warn("building an index again", "file", s.index.file.name, "reason", reason)
-		reason = s.rebuild(v)
+	err := s.index.check()
+	if errors.Is(err, errStale) {
+		err = s.rebuild(v, err)
 	}
-	s.loaded = reason == nil
-	return reason
+	s.loaded = err == nil
+	return err
+}
+
+// end is where a sealed segment ends, behind which next comes. It reads the
+// index's header at most, unless that is not sound.
+func (s *segment) end(next int64) (mark, error) {
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	err := s.findEnd(view{next: next})
+	return s.sealed, err
 }
 
 // errStale says that an index does not fit its segment.
 var errStale = errors.New("not the segment's index")
 
-func (s *segment) check(v view) error {
-	if v.active {
-		return s.index.check()
+// findEnd takes the end of a sealed segment from its index's header. The caller
+// holds loadMu.
+func (s *segment) findEnd(v view) error {
+	if s.ended {
+		return nil
 	}
-	f, err := s.file.acquire()
-	if err != nil {
-		return err
-	}
-	defer s.file.release()
-	size, err := f.Size()
+	size, err := s.file.size()
 	if err != nil {
 		return err
 	}
@@ -143,18 +153,23 @@ func (s *segment) check(v view) error {
 	s.sealed = s.index.synced
 	switch {
 	case !ok:
-		s.sealed.pos = size
-		return fmt.Errorf("%w: missing or damaged", errStale)
+		err = fmt.Errorf("%w: missing or damaged", errStale)
 	case s.sealed.pos != size || s.sealed.next > v.next:
-		s.sealed.pos = size
-		return fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, s.sealed.pos)
+		err = fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, s.sealed.pos)
 	}
-	return s.index.check()
+	if err != nil {
+		s.sealed.pos = size
+		err = s.rebuild(v, err)
+		s.loaded = err == nil
+	}
+	s.ended = err == nil
+	return err
 }
 
 // rebuild makes the index anew from the headers of the batches, going on after
 // damage where it can.
-func (s *segment) rebuild(v view) error {
+func (s *segment) rebuild(v view, reason error) error {
+	s.log.warn("building an index again", "file", s.index.file.name, "reason", reason)
 	if !v.active {
 		v.end = s.sealed.pos
 	}

@@ -323,10 +323,15 @@ func (s *Store) DeleteTopic(name string) error {
 	s.adminMu.Lock()
 	defer s.adminMu.Unlock()
 	s.mu.Lock()
-	t := s.topics[name]
-	delete(s.topics, name)
+	t, closed := s.topics[name], s.closed
+	if !closed {
+		delete(s.topics, name)
+	}
 	s.mu.Unlock()
-	if t == nil {
+	switch {
+	case closed:
+		return store.ErrClosed
+	case t == nil:
 		return store.ErrUnknownTopic
 	}
 	for _, l := range t.partitions {

@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -51,13 +52,31 @@ func (b *Broker) Publish(request string, messages ...string) {
 // connection in good order, so that the broker takes it as consumed.
 func (b *Broker) Drain(request string) string {
 	b.t.Helper()
-	conn := Dial(b.t, b.Consumers(), request+"\n")
+	answer, err := b.Read(request)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer
+}
+
+// Read is Drain for any goroutine.
+func (p *Process) Read(request string) (string, error) {
+	conn, err := net.Dial("tcp", p.Consumers())
+	if err != nil {
+		return "", err
+	}
 	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, request+"\n"); err != nil {
+		return "", err
+	}
 	answer, err := io.ReadAll(conn)
 	if err != nil {
-		b.t.Fatalf("draining %q: %v after %d bytes", request, err, len(answer))
+		err = fmt.Errorf("draining %q: %w after %d bytes", request, err, len(answer))
 	}
-	return string(answer)
+	return string(answer), err
 }
 
 // ReadLine reads a line and gives it without its LF; it fails the test where

@@ -9,10 +9,9 @@ import (
 
 // A file is an open file.
 type file struct {
-	fs     *FS
-	name   string
-	node   *node
-	closed bool // guarded by fs.mu
+	fs   *FS
+	name string
+	node *node
 }
 
 // lock takes the lock for a call, unless there can't be one any more.
@@ -21,7 +20,7 @@ func (f *file) lock(op string) (unlock func(), err error) {
 	switch {
 	case f.fs.dead:
 		err = ErrDead
-	case f.closed:
+	case !f.fs.open[f]:
 		err = fs.ErrClosed
 	default:
 		return f.fs.mu.Unlock, nil
@@ -120,6 +119,6 @@ func (f *file) Close() error {
 		return err
 	}
 	defer unlock()
-	f.closed = true
+	delete(f.fs.open, f)
 	return nil
 }

@@ -33,12 +33,15 @@ type FS struct {
 	hook    Hook
 	dead    bool
 	reads   map[string]int64 // bytes read by the name the file was opened with
+	open    map[*file]bool
 }
 
 // New makes an empty file system.
 func New() *FS { return newFS(newDir()) }
 
-func newFS(root *node) *FS { return &FS{root: root, reads: map[string]int64{}} }
+func newFS(root *node) *FS {
+	return &FS{root: root, reads: map[string]int64{}, open: map[*file]bool{}}
+}
 
 // SetHook has h called before every mutating call from now on; nil for none.
 func (d *FS) SetHook(h Hook) {
@@ -69,6 +72,18 @@ func (d *FS) BytesRead(suffix string) int64 {
 	return sum
 }
 
+// OpenFiles names the files that are open, as often as they are.
+func (d *FS) OpenFiles() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for f := range d.open {
+		names = append(names, f.name)
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Open opens a file that exists.
 func (d *FS) Open(name string) (commitlog.File, error) {
 	d.mu.Lock()
@@ -80,7 +95,7 @@ func (d *FS) Open(name string) (commitlog.File, error) {
 	if n.dir {
 		return nil, pathError("open", name, syscall.EISDIR)
 	}
-	return &file{fs: d, name: name, node: n}, nil
+	return d.opened(name, n), nil
 }
 
 // Create makes an empty file that must not exist.
@@ -89,7 +104,16 @@ func (d *FS) Create(name string) (commitlog.File, error) {
 	if err := d.link(Create, name, n); err != nil {
 		return nil, err
 	}
-	return &file{fs: d, name: name, node: n}, nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.opened(name, n), nil
+}
+
+// opened makes an open file. The caller holds d.mu.
+func (d *FS) opened(name string, n *node) *file {
+	f := &file{fs: d, name: name, node: n}
+	d.open[f] = true
+	return f
 }
 
 // Mkdir makes a directory that must not exist.

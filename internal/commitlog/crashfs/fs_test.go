@@ -384,3 +384,21 @@ func TestOpenFileOutlivesItsName(t *testing.T) {
 		t.Errorf("%d bytes counted as read, want 1", n)
 	}
 }
+
+func TestOpenFilesAreCountedUntilClosed(t *testing.T) {
+	d := New()
+	f := create(t, d, "/f", nil)
+	g, err := d.Open("/f")
+	ok(t, err)
+	if names := d.OpenFiles(); !slices.Equal(names, []string{"/f", "/f"}) {
+		t.Errorf("open are %q", names)
+	}
+	ok(t, f.Close())
+	ok(t, g.Close())
+	if err := g.Close(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("second close: %v", err)
+	}
+	if names := d.OpenFiles(); len(names) > 0 {
+		t.Errorf("open are %q", names)
+	}
+}
