@@ -56,6 +56,7 @@ cover:
 
 # A build that breaks a promise must turn a named test red.
 sabotage:
+	@scripts/need.sh strace
 	scripts/sabotage.sh
 
 bench: all

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -119,12 +120,13 @@ type process struct {
 
 func command(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0], args...)}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // what hangs fails
+	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], args...)}
 	p.Env = append(os.Environ(), asProgram+"=1", "TZ=UTC")
 	p.Stderr = &p.stderr
 	t.Cleanup(func() {
+		cancel()
 		if p.Process != nil && p.ProcessState == nil {
-			_ = p.Process.Kill()
 			_ = p.Wait()
 		}
 	})
@@ -266,11 +268,11 @@ func TestMessagesArePrintedAsTheyCome(t *testing.T) {
 	}
 }
 
-// unread is a stream that no pipe holds, of messages that are lines of 100
-// bytes.
-func unread() string {
+// unread is a stream of n messages that are lines of 100 bytes: more than 700
+// are more than a pipe holds.
+func unread(n int) string {
 	line := strings.Repeat("x", 99)
-	values := make([]string, 10_000)
+	values := make([]string, n)
 	for i := range values {
 		values[i] = line
 	}
@@ -278,22 +280,32 @@ func unread() string {
 }
 
 func TestNothingIsConsumedWhenKilledBeforeAllIsWrittenOut(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT, syscall.SIGTERM} {
-		t.Run(sig.String(), func(t *testing.T) {
+	tests := []struct {
+		name     string
+		messages int
+		signal   syscall.Signal
+	}{
+		{"kill -9 in the middle", 10_000, syscall.SIGKILL},
+		{"kill -9 in the last write", 1500, syscall.SIGKILL},
+		{"SIGINT", 1500, syscall.SIGINT},
+		{"SIGTERM", 1500, syscall.SIGTERM},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			b := listen(t)
 			p, out := start(t, b, "-f", `%s\n`)
-			conn := b.serve(unread()) // with its end: the consumer has only to write
+			conn := b.serve(unread(tt.messages)) // with its end: the consumer has only to write
 			if _, err := out.ReadByte(); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Process.Signal(sig); err != nil {
+			if err := p.Process.Signal(tt.signal); err != nil {
 				t.Fatal(err)
 			}
 			if consumed(t, conn) {
 				t.Error("the connection was closed in good order")
 			}
 			_ = p.Wait()
-			if ws := p.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != sig {
+			if ws := p.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != tt.signal {
 				t.Errorf("ended with %v, not by the signal", p.ProcessState)
 			}
 			if p.stderr.Len() > 0 {
@@ -315,7 +327,7 @@ func TestReaderThatLeavesEndsItQuietlyAndNothingIsConsumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Close()
-	conn := b.serve(unread())
+	conn := b.serve(unread(10_000))
 	line, err := bufio.NewReader(r).ReadString('\n') // as head -1 does
 	if len(line) != 100 {
 		t.Errorf("got %q, %v", line, err)

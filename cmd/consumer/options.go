@@ -21,7 +21,7 @@ goes wrong before, they come again. Groups are independent of each other.
   consumer -topic orders
   consumer -topic orders -group billing -n 10 -f '%o %k=%s\n'
 
-prints a message as "2024/06/10 11:00:01 [orders] first order", or as -f says:
+A message is printed as "2024/06/10 11:00:01 [orders] first order", or as -f says:
 
   %s payload   %S its length in bytes, -1 for null    %t topic       %o offset
   %k key       %K its length in bytes, -1 for null    %p partition   %% percent sign

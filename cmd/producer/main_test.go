@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -121,12 +122,13 @@ type process struct {
 
 func command(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0], args...)}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // what hangs fails
+	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], args...)}
 	p.Env = append(os.Environ(), asProgram+"=1")
 	p.Stdout, p.Stderr = &p.out, &p.stderr
 	t.Cleanup(func() {
+		cancel()
 		if p.Process != nil && p.ProcessState == nil {
-			_ = p.Process.Kill()
 			_ = p.Wait()
 		}
 	})

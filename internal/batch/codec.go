@@ -74,16 +74,19 @@ func (d *decompressor) decompress(c Codec, p []byte, limit int) ([]byte, error) 
 	}
 	for {
 		n, err := d.expand(c, p, limit)
-		switch {
-		case err != nil:
-			return nil, corrupt("%v: %v", c, err)
-		case n > limit:
-			return nil, fmt.Errorf("%w of %d bytes (%v)", ErrTooLarge, limit, c)
-		case n <= len(d.buf):
-			d.used = n
-			return d.buf[:n:n], nil
+		if err == nil && n <= limit {
+			if n <= len(d.buf) {
+				d.used = n
+				return d.buf[:n:n], nil
+			}
+			d.grow(n, limit, slack)
+			continue
 		}
-		d.grow(n, limit, slack)
+		d.trim()
+		if err != nil {
+			return nil, corrupt("%v: %v", c, err)
+		}
+		return nil, fmt.Errorf("%w of %d bytes (%v)", ErrTooLarge, limit, c)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 
-	"compress/gzip"
+	"github.com/klauspost/compress/gzip"
 )
 
 // maxDeflateRatio is how many bytes one byte of a deflate stream can become.

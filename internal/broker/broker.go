@@ -39,6 +39,7 @@ type Broker struct {
 	stop   chan struct{}
 	ended  sync.WaitGroup
 
+	making sync.Mutex   // held while a topic is made
 	mu     sync.RWMutex // guards what follows
 	topics map[string]*Topic
 
@@ -110,16 +111,18 @@ func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
 	if t, err := b.Topic(name); err == nil {
 		return t, nil
 	}
+	b.making.Lock()
+	defer b.making.Unlock()
+	if t, err := b.Topic(name); err == nil {
+		return t, nil // another connection was faster
+	}
 	b.mu.RLock()
-	full := len(b.topics) >= MaxTopics
+	full := len(b.topics) >= MaxTopics && !Internal(name)
 	b.mu.RUnlock()
 	if full {
 		return nil, fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
 	}
 	made, err := b.store.CreateTopic(name, partitions)
-	if errors.Is(err, store.ErrTopicExists) {
-		return b.Topic(name) // another connection was faster
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -357,6 +357,7 @@ func (l *partition) roll() error {
 	}
 	s := newSegment(l, end.next)
 	if err := s.create(); err != nil {
+		_ = s.remove() // recovery does it, too
 		return noRoom(err)
 	}
 	if err := l.fs.SyncDir(l.dir); err != nil {
@@ -430,7 +431,7 @@ func (l *partition) Read(offset int64, maxBytes int, c *store.Chunk) error {
 	if err != nil {
 		return err
 	}
-	goesOn := c.Next == offset
+	goesOn := c.Next == offset && !c.Lost
 	if s == nil {
 		if c.Clear(); !goesOn {
 			c.Release()
@@ -448,7 +449,7 @@ func (l *partition) Read(offset int64, maxBytes int, c *store.Chunk) error {
 		c.Source = p
 	}
 	c.Clear()
-	c.Next = -1 // should this fail, the next Read looks anew
+	c.Next, c.Lost = -1, false // should this fail, the next Read looks anew
 	if err := s.load(v); err != nil {
 		return err
 	}
@@ -524,8 +525,8 @@ func (l *partition) close() error {
 	wakers, unsynced := l.wakers, l.unsynced
 	l.wakers = nil
 	l.mu.Unlock()
-	var err error
-	if l.isHot && unsynced == nil {
+	err := unsynced
+	if l.isHot && err == nil {
 		err = l.sync()
 	}
 	l.cool()

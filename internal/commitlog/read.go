@@ -137,7 +137,7 @@ type pin struct {
 }
 
 // Release implements store.Source.
-func (p *pin) Release() { p.s.release() }
+func (p *pin) Release() { p.s.file.release() }
 
 // Load implements store.Source.
 func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {

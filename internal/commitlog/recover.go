@@ -14,8 +14,8 @@ import (
 const startName = "log-start-offset"
 
 // recover finds out what of a partition is on the disk, and puts right what a
-// crash has left. Only the last segment can hold anything that was not synced:
-// a new one is begun when the one before is synced and complete. Of the last
+// crash has left. Only the last segment with anything in it can hold what was not
+// synced: a new one is begun when the one before is synced and complete. Of that
 // one only what lies behind the sync mark is read.
 func (l *partition) recover() error {
 	entries, err := l.fs.ReadDir(l.dir)
@@ -30,26 +30,77 @@ func (l *partition) recover() error {
 		}
 	}
 	slices.SortFunc(l.segments, func(a, b *segment) int { return int(max(-1, min(1, a.base-b.base))) })
-	if l.start, err = l.readStart(); err != nil {
+	start, err := l.readStart()
+	if err != nil {
 		return err
 	}
 	if err := l.removeOrphans(entries, sizes); err != nil {
 		return err
 	}
+	if l.start = start; len(l.segments) == 0 {
+		l.start = max(0, start)
+		return l.begin(l.start)
+	}
+	if start < 0 {
+		l.start = l.segments[0].base
+	}
+	if err := l.removeEmpty(sizes); err != nil {
+		return err
+	}
 	if err := l.removeBelowStart(); err != nil {
 		return err
 	}
-	if len(l.segments) == 0 {
-		return l.begin(l.start)
+	return l.recoverLast(sizes)
+}
+
+// recoverLast finds the log's end in the last segment, or in the one before if
+// the last is empty: beginning it may have failed, so that the one before was
+// written to all the same.
+func (l *partition) recoverLast(sizes map[int64]int64) error {
+	if n := len(l.segments); n > 1 && sizes[l.active().base] == 0 {
+		empty := l.active()
+		l.segments = l.segments[:n-1]
+		resume, err := l.recoverSegment(l.active(), sizes[l.active().base])
+		if err != nil {
+			return err
+		}
+		if resume > empty.base {
+			return errors.Join(empty.remove(), l.resume(resume))
+		}
+		l.segments = append(l.segments, empty)
 	}
-	l.start = max(l.start, l.segments[0].base)
 	s := l.active()
-	if err := l.recoverSegment(s, sizes[s.base]); err != nil {
-		return fmt.Errorf("recovering %s: %w", s.file.name, err)
+	if sizes[s.base] == 0 { // a segment is written to when its name is synced
+		if err := l.fs.SyncDir(l.dir); err != nil {
+			return err
+		}
 	}
-	if l.high.next < l.start {
-		return l.begin(l.start)
+	resume, err := l.recoverSegment(s, sizes[s.base])
+	if err != nil {
+		return err
 	}
+	return l.resume(max(resume, l.start))
+}
+
+// resume sees to it that the next record gets this offset or a higher one.
+func (l *partition) resume(offset int64) error {
+	if offset > l.high.next {
+		return l.begin(offset)
+	}
+	return nil
+}
+
+// removeEmpty deletes empty segments between others: beginning them has failed.
+func (l *partition) removeEmpty(sizes map[int64]int64) error {
+	kept := l.segments[:0]
+	for i, s := range l.segments {
+		if sizes[s.base] > 0 || i == 0 || i == len(l.segments)-1 {
+			kept = append(kept, s)
+		} else if err := s.remove(); err != nil {
+			return err
+		}
+	}
+	l.segments = kept
 	return nil
 }
 
@@ -66,8 +117,14 @@ func (l *partition) removeOrphans(entries []Entry, sizes map[int64]int64) error 
 	return nil
 }
 
-// removeBelowStart deletes segments that the log start offset has passed.
+// removeBelowStart deletes segments that the log start offset has passed, once
+// it is certain that the log start offset itself is kept.
 func (l *partition) removeBelowStart() error {
+	if l.segments[0].base < l.start {
+		if err := l.fs.SyncDir(l.dir); err != nil {
+			return err
+		}
+	}
 	for len(l.segments) > 1 && l.segments[1].base <= l.start {
 		if err := l.segments[0].remove(); err != nil {
 			return err
@@ -93,11 +150,13 @@ func (l *partition) begin(offset int64) error {
 	return nil
 }
 
-// recoverSegment finds the end of the last segment, which has size bytes.
-func (l *partition) recoverSegment(s *segment, size int64) error {
+// recoverSegment finds the end of the last segment, which has size bytes, and
+// returns the offset from which the log can go on: no offset is used twice, even
+// if records have been lost.
+func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
 	known, err := s.index.open()
 	if err != nil {
-		return err
+		return 0, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	}
 	synced := s.index.synced
 	from := synced
@@ -111,24 +170,17 @@ func (l *partition) recoverSegment(s *segment, size int64) error {
 		from = s.index.synced
 	}
 	end, reason, err := l.scan(s, from, size, known && !lost)
+	if err == nil && end.pos < size {
+		err = l.setAside(s, end.pos, size, reason)
+	}
+	if err == nil && (!known || end.pos != synced.pos) {
+		err = l.settle(s, from, end)
+	}
 	if err != nil {
-		return err
-	}
-	if end.pos < size {
-		if err := l.setAside(s, end.pos, size, reason); err != nil {
-			return err
-		}
-	}
-	if !known || end.pos != synced.pos {
-		if err := l.settle(s, end); err != nil {
-			return err
-		}
+		return 0, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	}
 	l.written, l.high = end, end
-	if lost && synced.next > end.next {
-		return l.begin(synced.next) // no offset is ever used twice
-	}
-	return nil
+	return max(synced.next, end.next), nil
 }
 
 // scan reads the segment from a mark to its end and returns the end of what is
@@ -153,14 +205,27 @@ func (l *partition) scan(s *segment, from mark, size int64, known bool) (mark, e
 	return end, w.hole, w.err
 }
 
-// settle makes what was found in the segment as safe as what is acknowledged,
-// because it is visible from now on.
-func (l *partition) settle(s *segment, end mark) error {
+// settle makes what was found between two marks as safe as what is acknowledged,
+// because it is visible from now on. It writes the bytes once more: if a sync of
+// them has failed before, the system may hold them in memory, take them for
+// written, and have nothing to do in another sync.
+func (l *partition) settle(s *segment, from, end mark) error {
 	f, err := s.file.acquire()
 	if err != nil {
 		return err
 	}
 	defer s.file.release()
+	w := window{f: f, end: end.pos, step: 1 << 20}
+	for pos := from.pos; pos < end.pos; {
+		p, err := w.at(pos, int(min(1<<20, end.pos-pos)))
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(p, pos); err != nil {
+			return err
+		}
+		pos += int64(len(p))
+	}
 	if err := f.Sync(); err != nil {
 		return err
 	}
@@ -236,7 +301,8 @@ func (l *partition) createAside(s *segment, pos int64) (File, string, error) {
 	}
 }
 
-// readStart is the log start offset that Trim has stored; 0 if it has not.
+// readStart is the log start offset that was stored last; 0 if none was, -1 if it
+// is damaged.
 func (l *partition) readStart() (int64, error) {
 	f, err := l.fs.Open(filepath.Join(l.dir, startName))
 	if isNotExist(err) {
@@ -254,7 +320,7 @@ func (l *partition) readStart() (int64, error) {
 	start, err := strconv.ParseInt(strings.TrimSpace(string(p[:n])), 10, 64)
 	if err != nil || start < 0 {
 		l.log.Error("ignoring a damaged log start offset", "file", filepath.Join(l.dir, startName), "content", string(p[:n]))
-		return 0, nil
+		return -1, nil
 	}
 	return start, nil
 }

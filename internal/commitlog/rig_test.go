@@ -248,7 +248,7 @@ func files(t *testing.T, disk *crashfs.FS, suffix string) []string {
 }
 
 // readFile reads a file whole.
-func readFile(t *testing.T, disk *crashfs.FS, name string) []byte {
+func readFile(t testing.TB, disk *crashfs.FS, name string) []byte {
 	t.Helper()
 	f, err := disk.Open(name)
 	if err != nil {
@@ -267,7 +267,7 @@ func readFile(t *testing.T, disk *crashfs.FS, name string) []byte {
 }
 
 // writeFile gives a file that exists another content, durably.
-func writeFile(t *testing.T, disk *crashfs.FS, name string, content []byte) {
+func writeFile(t testing.TB, disk *crashfs.FS, name string, content []byte) {
 	t.Helper()
 	f, err := disk.Open(name)
 	if err != nil {

@@ -112,6 +112,10 @@ func (s *Store) open() error {
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return err
 	}
+	// A topic may have been moved to its place and not been synced there.
+	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
+		return err
+	}
 	entries, err := s.fs.ReadDir(s.path(topicsName))
 	if err != nil {
 		return err
@@ -266,16 +270,9 @@ func (s *Store) CreateTopic(name string, partitions int) (store.Topic, error) {
 	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
 		return store.Topic{}, err
 	}
-	for i := range partitions {
-		l := s.newPartition(name, i)
-		if err := l.recover(); err != nil {
-			return store.Topic{}, err
-		}
-		t.partitions = append(t.partitions, l)
+	if err := s.admit(name); err != nil {
+		return store.Topic{}, err
 	}
-	s.mu.Lock()
-	s.topics[name] = t
-	s.mu.Unlock()
 	return t.Topic, nil
 }
 
@@ -339,12 +336,24 @@ func (s *Store) DeleteTopic(name string) error {
 	}
 	grave := s.path(stageName, formatID(t.ID))
 	if err := s.fs.Rename(s.path(topicsName, name), grave); err != nil {
-		return err
+		return errors.Join(noRoom(err), s.admit(name))
 	}
 	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
 		return err
 	}
 	return removeAll(s.fs, grave)
+}
+
+// admit opens a topic that is in its place and puts it on the list.
+func (s *Store) admit(name string) error {
+	t, err := s.openTopic(name)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.topics[name] = t
+	return nil
 }
 
 // Close implements store.Store.

@@ -32,6 +32,7 @@ type walker struct {
 	strict bool // stop at the first damage
 
 	v     view
+	prev  mark        // where the batch before begins; at.pos if it is not known
 	at    mark        // where the batch begins
 	h     batch.Batch // its header; nil before the first and after the last
 	least int64       // the base offset that the next batch has at the least
@@ -60,14 +61,14 @@ func (w *walker) next() bool {
 	if w.err != nil {
 		return false
 	}
-	w.at, w.h, w.hole = w.end(), nil, nil
+	w.prev, w.at, w.h, w.hole = w.at, w.end(), nil, nil
 	if w.at.pos >= w.v.end {
 		return false
 	}
 	h, err := w.win.at(w.at.pos, batch.HeaderSize)
 	if err == nil {
 		if hole := checkHeader(h, w.v.end-w.at.pos, w.at.next); hole != nil {
-			return w.skip(hole)
+			return w.lost(hole)
 		}
 	}
 	return w.take(h, err)
@@ -90,6 +91,21 @@ func (w *walker) end() mark {
 	}
 	n, _ := batch.Size(w.h, maxBatch)
 	return mark{w.at.pos + int64(n), w.h.NextOffset(), max(w.at.maxTime, w.h.MaxTimestamp())}
+}
+
+// lost is for a place where no batch begins: it may be the length or the count
+// of the batch before that is wrong.
+func (w *walker) lost(hole error) bool {
+	if w.prev.pos < w.at.pos && !w.strict {
+		p, err := w.win.at(w.prev.pos, int(w.at.pos-w.prev.pos))
+		if err != nil {
+			return w.take(nil, err)
+		}
+		if err := batch.Batch(p).CheckCRC(); err != nil {
+			w.at, hole = w.prev, fmt.Errorf("%w: %w", errDamaged, err)
+		}
+	}
+	return w.skip(hole)
 }
 
 // intact reads the whole batch and says, as errDamaged, whether its checksum is

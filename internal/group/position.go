@@ -78,9 +78,11 @@ func (p *Position) Lease(m *Member, s Span) bool {
 }
 
 // Ack says that all that m holds has been consumed, and writes the position to
-// the journal.
+// the journal if that is anything.
 func (p *Position) Ack(m *Member) {
-	p.end(m, func(h held) (held, bool) { return held{h.Span, nil}, true })
+	if !p.end(m, func(h held) (held, bool) { return held{h.Span, nil}, true }) {
+		return
+	}
 	p.mu.Lock()
 	p.advance()
 	p.dirty = true
@@ -105,14 +107,17 @@ func (p *Position) Release(m *Member) {
 	p.end(m, func(h held) (held, bool) { return h, false })
 }
 
-// end replaces or drops the spans that m holds and wakes those who wait.
-func (p *Position) end(m *Member, f func(held) (held, bool)) {
+// end replaces or drops the spans that m holds and wakes those who wait. It
+// reports whether there were any.
+func (p *Position) end(m *Member, f func(held) (held, bool)) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	found := false
 	kept := p.held[:0]
 	for _, h := range p.held {
 		keep := true
 		if h.by == m {
+			found = true
 			h, keep = f(h)
 		}
 		if keep {
@@ -120,10 +125,11 @@ func (p *Position) end(m *Member, f func(held) (held, bool)) {
 		}
 	}
 	p.held = kept
-	if p.changed != nil {
+	if found && p.changed != nil {
 		close(p.changed)
 		p.changed = nil
 	}
+	return found
 }
 
 // advance joins acknowledged spans that touch and moves the committed offset

@@ -71,7 +71,7 @@ func ParseValue(p []byte) (State, error) {
 		return s, nil
 	}
 	n := r.uint(4)
-	if n > maxBeyond {
+	if r.bad || n > maxBeyond {
 		return State{}, errRecord
 	}
 	last := s.Offset

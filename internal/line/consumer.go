@@ -305,12 +305,13 @@ func (d *drain) sendBatch(partition int, b batch.Batch, span group.Span) error {
 		}
 		b = d.slice.Bytes()
 	}
-	if len(d.out)+len(b) > broker.SendBuffer {
+	large := len(b) > broker.SendBuffer/2
+	if large || len(d.out)+len(b) > broker.SendBuffer {
 		if err := d.flush(); err != nil {
 			return err
 		}
 	}
-	if len(b) > broker.SendBuffer/2 {
+	if large {
 		return d.write(b)
 	}
 	d.out = append(d.out, b...)

@@ -20,6 +20,7 @@ type Chunk struct {
 	Source Source
 	Pos    int64
 	N      int
+	Lost   bool // Load met damage: where the batches end is not certain
 }
 
 // Len is the size of the batches in bytes, 0 for an empty chunk.
@@ -32,7 +33,9 @@ func (c *Chunk) Load(buf []byte) ([]byte, error) {
 	if c.N == 0 {
 		return buf[:0], nil
 	}
-	return c.Source.Load(buf, c.Pos, c.N, c.First)
+	p, err := c.Source.Load(buf, c.Pos, c.N, c.First)
+	c.Lost = c.Lost || len(p) < c.N
+	return p, err
 }
 
 // Clear makes the chunk empty but remembers its end, to go on from there.

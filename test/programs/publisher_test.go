@@ -165,7 +165,7 @@ func owner(publishers []*publisher, line string) (index, number int) {
 func (p *publisher) missing(found []bool) (lost int) {
 	for _, s := range p.acked {
 		for n := s.first; n < s.next; n++ {
-			if !found[n] {
+			if n >= len(found) || !found[n] { // the former was never sent
 				lost++
 			}
 		}

@@ -1,0 +1,218 @@
+package broker_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"mbus/internal/broker"
+	"mbus/internal/store"
+)
+
+func TestTopicIsMadeOnceHoweverManyPublishFirst(t *testing.T) {
+	var made atomic.Int32
+	b := mustOpen(t, setup{dir: t.TempDir(), options: broker.Options{Partitions: 3}, wrap: func(s store.Store) store.Store {
+		return &wrapped{Store: s, create: func(s store.Store, name string, partitions int) (store.Topic, error) {
+			topic, err := s.CreateTopic(name, partitions)
+			if err == nil {
+				made.Add(1)
+			}
+			return topic, err
+		}}
+	}})
+	defer mustClose(t, b)
+	const publishers = 30
+	got := make([]*broker.Topic, publishers)
+	var all sync.WaitGroup
+	for i := range got {
+		all.Go(func() {
+			topic, err := b.MakeTopic("orders")
+			if err != nil {
+				t.Error(err)
+			}
+			got[i] = topic
+		})
+	}
+	all.Wait()
+	for _, topic := range got {
+		if topic != got[0] || len(topic.Partitions) != 3 {
+			t.Fatalf("publishers got %v and %v", topic, got[0])
+		}
+	}
+	if made.Load() != 1 {
+		t.Errorf("made %d times", made.Load())
+	}
+}
+
+// The second publisher comes when the store has the topic and the broker has
+// not heard of it yet.
+func TestSecondPublisherFindsTheTopicThatTheFirstJustMade(t *testing.T) {
+	var b *broker.Broker
+	second := make(chan error, 1)
+	var asked atomic.Bool
+	b = mustOpen(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
+		return &wrapped{Store: s, create: func(s store.Store, name string, partitions int) (store.Topic, error) {
+			topic, err := s.CreateTopic(name, partitions)
+			if !asked.CompareAndSwap(false, true) {
+				return topic, err
+			}
+			answered := make(chan struct{})
+			go func() {
+				_, err := b.MakeTopic(name)
+				second <- err
+				close(answered)
+			}()
+			select {
+			case <-answered:
+			case <-time.After(50 * time.Millisecond): // it waits for the first to end: fine, too
+			}
+			return topic, err
+		}}
+	}})
+	defer mustClose(t, b)
+	mustMake(t, b, "orders")
+	if err := <-second; err != nil {
+		t.Errorf("the second publisher is told %v", err)
+	}
+}
+
+func TestTopicsAreFoundAfterARestartWithTheirOwnPartitions(t *testing.T) {
+	dir := t.TempDir()
+	b := mustOpen(t, setup{dir: dir, options: broker.Options{Partitions: 3}})
+	id := mustMake(t, b, "orders").ID
+	mustClose(t, b)
+	b = mustOpen(t, setup{dir: dir, options: broker.Options{Partitions: 5}})
+	defer mustClose(t, b)
+	for name, want := range map[string]int{"orders": 3, "new": 5} {
+		if got := len(mustMake(t, b, name).Partitions); got != want {
+			t.Errorf("%s has %d partitions, not %d", name, got, want)
+		}
+	}
+	if mustMake(t, b, "orders").ID != id {
+		t.Error("it is another topic now")
+	}
+}
+
+func TestUnknownTopicsAreNotMadeByAskingForThem(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	for range 2 {
+		if _, err := b.Topic("orders"); !errors.Is(err, store.ErrUnknownTopic) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestInternalTopicsAreNotForClientsToMake(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	for _, name := range []string{"__consumer_offsets", "__", "__x"} {
+		if _, err := b.MakeTopic(name); !errors.Is(err, broker.ErrInternalTopic) || !broker.Internal(name) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	mustMake(t, b, "_x")
+	if broker.Internal("_x") || broker.Internal("x__") {
+		t.Error("they are the clients'")
+	}
+}
+
+// A crowd is a store that has as many topics as there may be.
+type crowd struct{ store.Store }
+
+func (c crowd) Topics() []store.Topic {
+	topics := make([]store.Topic, broker.MaxTopics)
+	for i := range topics {
+		topics[i] = store.Topic{Name: fmt.Sprintf("t%d", i), Partitions: 1}
+	}
+	return topics
+}
+
+func (c crowd) Partition(topic string, number int) (store.Partition, error) {
+	if topic[0] == 't' {
+		return nil, nil
+	}
+	return c.Store.Partition(topic, number)
+}
+
+func TestTooManyTopicsAreRefusedAndPositionsKept(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store { return crowd{s} }})
+	defer mustClose(t, b)
+	if _, err := b.MakeTopic("one-more"); !errors.Is(err, broker.ErrTooManyTopics) || !strings.Contains(err.Error(), "100000") {
+		t.Errorf("one more: %v", err)
+	}
+	mustMake(t, b, "t99999") // is there
+	consume(t, b.Position("default", "t5", 0), 0, 10)
+	journalled(t, b, 1)
+}
+
+func TestKeysGoWhereKafkasDefaultPartitionerPutsThem(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	theirs := kgo.StickyKeyPartitioner(nil).ForTopic("orders")
+	for _, partitions := range []int{1, 2, 3, 16, 1000} {
+		topic := &broker.Topic{Partitions: make([]store.Partition, partitions)}
+		for i := range 3000 {
+			key := make([]byte, i%40)
+			for j := range key {
+				key[j] = byte(rng.Uint32())
+			}
+			want := theirs.Partition(&kgo.Record{Key: key}, partitions)
+			if got := topic.ForKey(key); got != want {
+				t.Fatalf("key %x of %d partitions goes to %d, not %d", key, partitions, got, want)
+			}
+		}
+	}
+}
+
+func TestMessagesWithoutKeysGoToEachPartitionInTurn(t *testing.T) {
+	topic := &broker.Topic{Partitions: make([]store.Partition, 3)}
+	counts := make([]int, 3)
+	for range 300 {
+		counts[topic.Next()]++
+	}
+	for i, n := range counts {
+		if n != 100 {
+			t.Errorf("partition %d was chosen %d times of 300", i, n)
+		}
+	}
+}
+
+func TestBudgetIsNeverExceeded(t *testing.T) {
+	limits := broker.DefaultLimits()
+	limits.MaxInFlight = 1000
+	b := mustOpen(t, setup{dir: t.TempDir(), options: broker.Options{Limits: limits}})
+	defer mustClose(t, b)
+	if !b.Budget.Take(1000) || b.Budget.Take(1) {
+		t.Fatal("it is not 1000")
+	}
+	b.Budget.Give(1000)
+	var held atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := range 2000 {
+				n := i%400 + 1
+				if !b.Budget.Take(n) {
+					continue
+				}
+				if now := held.Add(int64(n)); now > 1000 {
+					t.Errorf("%d bytes are held", now)
+				}
+				held.Add(-int64(n))
+				b.Budget.Give(n)
+			}
+		})
+	}
+	all.Wait()
+	if !b.Budget.Take(1000) {
+		t.Error("what was given back is not there")
+	}
+	b.Budget.Give(1000)
+}

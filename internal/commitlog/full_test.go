@@ -1,0 +1,203 @@
+package commitlog_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
+)
+
+// noSpace is what a full disk answers to a call that needs space; it syncs.
+func noSpace(c crashfs.Call) error {
+	if c.Op == crashfs.Sync || c.Op == crashfs.SyncDir || c.Op == crashfs.Remove {
+		return nil
+	}
+	return syscall.ENOSPC
+}
+
+func TestFullDiskRefusesAtOnceAndResumesWithSpace(t *testing.T) {
+	r := newRig(t, oneSegment())
+	for range 3 {
+		r.fill(3)
+		r.disk.SetHook(noSpace)
+		for range 3 {
+			r.refuses(store.ErrFull, r.Batch(3, 200))
+		}
+		r.holdsStored()
+		r.disk.SetHook(nil)
+	}
+	r.goesOn()
+}
+
+// A batch that the disk took whole before it was full must not come back, as its
+// producer was told that it is not stored.
+func TestFullDiskLeavesNothingOfWhatWasRefused(t *testing.T) {
+	var m storetest.Maker
+	first, second := m.Batch(3, 200), m.Batch(3, 200)
+	for _, n := range []int{1, len(first) - 1, len(first), len(first) + 1, len(first) + len(second)} {
+		r := newRig(t, oneSegment())
+		r.fill(2)
+		r.disk.SetHook(shortWrites(n))
+		r.refuses(store.ErrFull, first, second)
+		r.disk.SetHook(nil)
+		r.holdsStored()
+		r.reopen(r.disk.KillClone())
+		r.holdsStored()
+		r.goesOn()
+	}
+}
+
+// The same with something appended over it that is as long as its first batch.
+func TestFullDiskLeavesNothingBehindALaterAppend(t *testing.T) {
+	for _, truncates := range []bool{true, false} {
+		r := newRig(t, oneSegment())
+		r.fill(2)
+		short := shortWrites(1 << 20)
+		r.disk.SetHook(func(c crashfs.Call) error {
+			if c.Op == crashfs.Truncate && !truncates {
+				return syscall.ENOSPC
+			}
+			return short(c)
+		})
+		r.refuses(store.ErrFull, r.Batch(3, 200), r.Batch(3, 200), r.Batch(3, 200))
+		r.disk.SetHook(nil)
+		r.fill(1)
+		r.holdsStored()
+		r.reopen(r.disk.KillClone())
+		r.holdsStored()
+		r.goesOn()
+	}
+}
+
+// shortWrites has writes to segments end after n bytes for want of space.
+func shortWrites(n int) crashfs.Hook {
+	return func(c crashfs.Call) error {
+		if c.Op == crashfs.WriteAt && isLog(c) {
+			return &crashfs.ShortWrite{N: n, Err: syscall.ENOSPC}
+		}
+		return nil
+	}
+}
+
+// failNth fails the n-th call that needs space from now on, and reports whether
+// it came.
+func failNth(disk *crashfs.FS, n int64) *atomic.Bool {
+	var calls atomic.Int64
+	failed := new(atomic.Bool)
+	disk.SetHook(func(c crashfs.Call) error {
+		err := noSpace(c)
+		if err == nil || calls.Add(1) != n {
+			return nil
+		}
+		failed.Store(true)
+		return err
+	})
+	return failed
+}
+
+func TestFullDiskAtAnyCallOfABeginningSegment(t *testing.T) {
+	for n := int64(1); ; n++ {
+		r := newRig(t, smallSegments())
+		r.fill(3)
+		failed := failNth(r.disk, n)
+		large := r.Batch(1, segmentBytes)
+		done := make(chan answer, 1)
+		err := r.Append(large, func(base int64, err error) { done <- answer{base, err} })
+		if err == nil { // the call that failed was none that matters
+			if a := wait(t, done, "the answer"); a.err != nil {
+				t.Fatalf("call %d: answered %v", n, a.err)
+			}
+			stamped, _ := storetest.Split(large)
+			r.stored = append(r.stored, stamped...)
+		} else if !errors.Is(err, store.ErrFull) {
+			t.Fatalf("call %d: append: %v, want ErrFull", n, err)
+		}
+		r.disk.SetHook(nil)
+		t.Logf("call %d: append: %v", n, err)
+		r.holdsStored()
+		r.fill(5)
+		r.holdsStored()
+		r.goesOn()
+		if !failed.Load() {
+			if n < 4 {
+				t.Errorf("a new segment takes only %d calls", n)
+			}
+			return
+		}
+	}
+}
+
+func TestFullDiskAtAnyCallOfATopicBeingMade(t *testing.T) {
+	for n := int64(1); ; n++ {
+		r := newRig(t, oneSegment())
+		failed := failNth(r.disk, n)
+		_, err := r.store.CreateTopic("billing", 2)
+		r.disk.SetHook(nil)
+		if !failed.Load() {
+			if err != nil || n < 6 {
+				t.Errorf("a topic takes %d calls: %v", n, err)
+			}
+			return
+		}
+		if err != nil {
+			if !errors.Is(err, store.ErrFull) {
+				t.Fatalf("call %d: %v, want ErrFull", n, err)
+			}
+			if _, err := r.store.CreateTopic("billing", 2); err != nil {
+				t.Fatalf("call %d failed, with space again: %v", n, err)
+			}
+		}
+		r.restart()
+		if list := r.store.Topics(); len(list) != 2 || list[0].Name != "billing" || list[0].Partitions != 2 {
+			t.Fatalf("call %d: topics are %v", n, list)
+		}
+	}
+}
+
+func TestFullDiskAtAnyCallOfForgetting(t *testing.T) {
+	for name, forget := range map[string]func(*rig) error{
+		"trim":   func(r *rig) error { return r.Trim(15) },
+		"retain": func(r *rig) error { _, err := r.Retain(store.Retention{Bytes: 3000}); return err },
+		"delete": func(r *rig) error { return r.store.DeleteTopic("billing") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n := int64(1); ; n++ {
+				r := newRig(t, smallSegments())
+				if _, err := r.store.CreateTopic("billing", 1); err != nil {
+					t.Fatal(err)
+				}
+				r.fill(12)
+				failed := failNth(r.disk, n)
+				err := forget(r)
+				r.disk.SetHook(nil)
+				if err != nil {
+					if err := forget(r); err != nil {
+						t.Fatalf("call %d failed, with space again: %v", n, err)
+					}
+				}
+				r.checkFrom(t)
+				r.restart()
+				r.checkFrom(t)
+				if !failed.Load() {
+					return
+				}
+			}
+		})
+	}
+}
+
+// checkFrom says that everything from the log start offset on is there.
+func (r *rig) checkFrom(t *testing.T) {
+	t.Helper()
+	start, _ := r.Offsets()
+	for i, b := range r.stored {
+		if b.Next > start {
+			r.holds(r.stored[i:])
+			return
+		}
+	}
+}

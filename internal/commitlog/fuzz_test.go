@@ -1,0 +1,105 @@
+package commitlog_test
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"mbus/internal/batch"
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store/storetest"
+)
+
+// FuzzRecoverSegment opens a log whose only segment and its index hold anything:
+// what is sound at the segment's beginning is there afterwards, and the log
+// can be used.
+func FuzzRecoverSegment(f *testing.F) {
+	template, log, index := seedLog(f)
+	half := len(log) / 2
+	f.Add(log, index)
+	f.Add(log[:half], index)
+	f.Add(log[:half], []byte{})
+	f.Add(log, []byte("mbusidx1"))
+	f.Add(append(log[:half:half], log[half+7:]...), index)
+	f.Add([]byte{}, index)
+	f.Add(append(log[:half:half], make([]byte, 500)...), []byte{})
+	f.Fuzz(func(t *testing.T, log, index []byte) {
+		disk := template.KillClone()
+		writeFile(t, disk, activeLog, log)
+		writeFile(t, disk, strings.TrimSuffix(activeLog, ".log")+".index", index)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		recoverAndUse(t, disk, soundPrefix(log))
+		runtime.ReadMemStats(&after)
+		most := uint64(100*(len(log)+len(index)) + 16<<20)
+		if n := after.TotalAlloc - before.TotalAlloc; n > most {
+			t.Errorf("%d bytes were allocated for %d of segment and %d of index", n, len(log), len(index))
+		}
+	})
+}
+
+// seedLog makes a disk with a log, closed.
+func seedLog(f *testing.F) (disk *crashfs.FS, log, index []byte) {
+	disk = crashfs.New()
+	s, err := commitlog.Open("/data", commitlog.Options{FS: disk})
+	if err != nil {
+		f.Fatal(err)
+	}
+	j := newJournal()
+	c := newClient(s, j)
+	var m storetest.Maker
+	err = steps(
+		func() error { return c.create("orders", 1) },
+		func() error {
+			return times(6, func(i int) error { return c.appendAndWait("orders", 0, m.Batch(1+i%3, 20*i)) })
+		},
+		c.Close,
+	)
+	if err != nil {
+		f.Fatal(err)
+	}
+	disk = disk.KillClone()
+	log = readFile(f, disk, activeLog)
+	index = readFile(f, disk, strings.TrimSuffix(activeLog, ".log")+".index")
+	return disk, log, index
+}
+
+// soundPrefix gives the batches that p begins with and that can be a log's.
+func soundPrefix(p []byte) []storetest.Stored {
+	var list []storetest.Stored
+	var next int64
+	for {
+		b, rest, err := batch.Next(p)
+		if err != nil || b.BaseOffset() != next || b.LastOffsetDelta() < 0 || b.CheckCRC() != nil {
+			return list
+		}
+		list = append(list, storetest.Stored{Base: next, Next: b.NextOffset(), Bytes: b})
+		p, next = rest, b.NextOffset()
+	}
+}
+
+// recoverAndUse opens the log, twice, and says that it begins with prefix.
+func recoverAndUse(t *testing.T, disk *crashfs.FS, prefix []storetest.Stored) {
+	for range 2 {
+		s, err := commitlog.Open("/data", commitlog.Options{FS: disk})
+		if err != nil {
+			t.Fatalf("open: %v", err)
+		}
+		p, err := s.Partition("orders", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sound, _, err := survey(p, 300)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(sound) < len(prefix) {
+			t.Fatalf("%d batches are left of %d", len(sound), len(prefix))
+		}
+		sameBatches(t, sound[:len(prefix)], prefix)
+		r := &rig{T: t, Partition: p}
+		r.fill(1)
+		s.Close()
+	}
+}

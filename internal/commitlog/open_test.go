@@ -1,0 +1,209 @@
+package commitlog_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
+)
+
+func TestSecondOpenIsRefusedAndNamesTheProcess(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s, err := commitlog.Open(dir, commitlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = commitlog.Open(dir, commitlog.Options{})
+	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("second open: %v, want an error with the directory and process id %d", err, os.Getpid())
+	}
+	if _, err := s.CreateTopic("orders", 1); err != nil {
+		t.Errorf("the first can't be used any more: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = commitlog.Open(dir, commitlog.Options{}); err != nil {
+		t.Fatalf("open after the first was closed: %v", err)
+	}
+	s.Close()
+}
+
+func TestNobodyElseCanReadTheDataDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s, err := commitlog.Open(dir, commitlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreateTopic("orders", 1); err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		want := fs.FileMode(0o600)
+		if d.IsDir() {
+			want = 0o700
+		}
+		if err == nil && info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, want %v", name, info.Mode().Perm(), want)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDirectoryOfSomethingElseIsRefusedAndLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "thesis.txt")
+	if err := os.WriteFile(name, []byte("years of work"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := commitlog.Open(dir, commitlog.Options{}); err == nil || !strings.Contains(err.Error(), "thesis.txt") {
+		t.Errorf("open: %v, want an error that names what is there", err)
+	}
+	if p, err := os.ReadFile(name); err != nil || string(p) != "years of work" {
+		t.Errorf("the file holds %q, %v", p, err)
+	}
+}
+
+func TestOtherFormatIsRefused(t *testing.T) {
+	r := newRig(t, oneSegment())
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk := r.disk.KillClone()
+	writeFile(t, disk, "/data/format", []byte("mbus 99\n"))
+	if _, err := commitlog.Open("/data", commitlog.Options{FS: disk}); err == nil || !strings.Contains(err.Error(), "mbus 99") {
+		t.Errorf("open: %v, want an error that names the format", err)
+	}
+}
+
+func TestReadersLeaveNoFileOpen(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(30)
+	open := r.disk.OpenFiles()
+	for range 5 {
+		r.holdsStored()
+		for _, b := range r.stored {
+			if _, err := r.OffsetForTime(storetest.FirstTime + b.Base); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.showsAt(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if now := r.disk.OpenFiles(); !slices.Equal(now, open) {
+		t.Errorf("open were %q, now %q", open, now)
+	}
+	if err := r.store.Close(); err != nil {
+		t.Error(err)
+	}
+	if left := r.disk.OpenFiles(); len(left) > 0 {
+		t.Errorf("after Close are open %q", left)
+	}
+}
+
+func TestHeldChunkKeepsItsFileOpenUntilReleased(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(30)
+	var c store.Chunk
+	if err := r.Read(0, 2000, &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.store.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := storetest.Split(p)
+	sameBatches(t, got, r.stored[:len(got)])
+	c.Release()
+	if left := r.disk.OpenFiles(); len(left) > 0 {
+		t.Errorf("after Release are open %q", left)
+	}
+}
+
+func TestLogsMayOutnumberTheFilesAProcessMayOpen(t *testing.T) {
+	const topics, limit = 200, 120
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)
+	s, reopen := openFor(t, filepath.Join(t.TempDir(), "data"), commitlog.Options{})
+	for i := range topics {
+		if _, err := s.CreateTopic(fmt.Sprint("topic", i), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 3 {
+		for i := range topics {
+			r := &rig{T: t}
+			var err error
+			if r.Partition, err = s.Partition(fmt.Sprint("topic", i), 0); err != nil {
+				t.Fatal(err)
+			}
+			r.append(r.Batch(1, 100))
+			if list, err := storetest.ReadAll(r.Partition, 1000); err != nil || len(list) != round+1 {
+				t.Fatalf("topic %d has %d batches, want %d: %v", i, len(list), round+1, err)
+			}
+		}
+		s = reopen()
+	}
+}
+
+func TestDeletedTopicsLeaveNothingBehind(t *testing.T) {
+	r := newRig(t, smallSegments())
+	before := names(t, r.disk, "/data")
+	for range 3 {
+		if _, err := r.store.CreateTopic("billing", 3); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.store.DeleteTopic("billing"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := names(t, r.disk, "/data"); !slices.Equal(after, before) {
+		t.Errorf("there was %q, is now %q", before, after)
+	}
+}
+
+// names lists everything below a directory.
+func names(t *testing.T, disk *crashfs.FS, dir string) []string {
+	t.Helper()
+	list, err := disk.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range list {
+		name := dir + "/" + e.Name
+		all = append(all, name)
+		if e.Dir {
+			all = append(all, names(t, disk, name)...)
+		}
+	}
+	return all
+}

@@ -1,0 +1,186 @@
+package commitlog_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store/storetest"
+)
+
+// torn makes a log of which four batches are acknowledged and three more were
+// written and not synced when the process was killed.
+func torn(t *testing.T) (r *rig, killed *crashfs.FS, all []storetest.Stored) {
+	r = newRig(t, oneSegment())
+	r.fill(4)
+	g := r.gate()
+	all = r.stored
+	for i := range 3 {
+		_, stamped := r.submit(r.Batch(1+i, 20*i))
+		all = append(all, stamped...)
+	}
+	wait(t, g.arrived, "the sync")
+	killed = r.disk.KillClone()
+	g.pass(crashfs.ErrDead)
+	r.store.Close()
+	return r, killed, all
+}
+
+// activeLog is the only segment of a log with one.
+const activeLog = logDir + "/00000000000000000000.log"
+
+// reopensWith puts content in the active segment's place and opens the log.
+func (r *rig) reopensWith(killed *crashfs.FS, content []byte) {
+	r.Helper()
+	disk := killed.KillClone()
+	writeFile(r.T, disk, activeLog, content)
+	r.reopen(disk)
+}
+
+// upTo gives the batches that lie wholly in the first n bytes, and their size.
+func upTo(all []storetest.Stored, n int) (whole []storetest.Stored, size int) {
+	for _, b := range all {
+		if size+len(b.Bytes) > n {
+			break
+		}
+		whole, size = append(whole, b), size+len(b.Bytes)
+	}
+	return whole, size
+}
+
+func TestTailTornAtAnyByteIsCutOffThere(t *testing.T) {
+	r, killed, all := torn(t)
+	content := bytesOf(all)
+	for n := len(bytesOf(all[:4])); n <= len(content); n++ {
+		r.reopensWith(killed, content[:n])
+		whole, size := upTo(all, n)
+		r.holds(whole)
+		r.cutOff(size, content[size:n])
+	}
+}
+
+// cutOff says that these bytes, found at pos, were put aside with one warning.
+func (r *rig) cutOff(pos int, tail []byte) {
+	r.Helper()
+	var kept [][]byte
+	list, err := r.disk.ReadDir(logDir)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, e := range list {
+		if strings.HasPrefix(e.Name, "00000000000000000000.log") && e.Name != "00000000000000000000.log" {
+			kept = append(kept, readFile(r.T, r.disk, logDir+"/"+e.Name))
+		}
+	}
+	wantKept, wantLogged := 1, 1
+	if len(tail) == 0 {
+		wantLogged = 0
+	}
+	if len(bytes.Trim(tail, "\x00")) == 0 {
+		wantKept = 0
+	}
+	if len(kept) != wantKept || (len(kept) == 1 && !bytes.Equal(kept[0], tail)) {
+		r.Fatalf("%d bytes cut off at %d: %d files are kept aside, want %d with just these", len(tail), pos, len(kept), wantKept)
+	}
+	logged := r.log.logged()
+	if len(logged) != wantLogged {
+		r.Fatalf("%d bytes cut off at %d were reported as %q", len(tail), pos, logged)
+	}
+	for _, line := range logged {
+		if !strings.HasPrefix(line, "WARN") || !strings.Contains(line, activeLog) || !strings.Contains(line, fmt.Sprint(pos)) {
+			r.Fatalf("%d bytes cut off at %d were reported as %q", len(tail), pos, line)
+		}
+	}
+}
+
+func TestGarbageBehindTheEndIsCutOff(t *testing.T) {
+	r, killed, all := torn(t)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, n := range []int{1, 11, 12, 60, 61, 62, 511, 512, 4096, 100_000, 3 << 20} {
+		garbage := make([]byte, n)
+		for i := range garbage {
+			garbage[i] = byte(rng.Uint32() | 1)
+		}
+		for _, tail := range [][]byte{garbage, make([]byte, n), append(make([]byte, n), garbage...), append([]byte{}, append(garbage, make([]byte, n)...)...)} {
+			content := bytesOf(all)
+			r.reopensWith(killed, append(content, tail...))
+			r.holds(all)
+			r.cutOff(len(content), tail)
+		}
+	}
+}
+
+// What looks like the beginning of a batch must not be waited for, or believed.
+func TestTailThatPretendsToBeABatchIsCutOff(t *testing.T) {
+	r, killed, all := torn(t)
+	content := bytesOf(all)
+	header := bytes.Clone(all[6].Bytes[:61])
+	header[7] = byte(all[6].Next) // the base offset that comes next
+	for _, length := range []uint32{0, 48, 49, 50, 1 << 20, 1<<30 - 12, 1 << 30, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
+		tail := bytes.Clone(header)
+		tail[8], tail[9], tail[10], tail[11] = byte(length>>24), byte(length>>16), byte(length>>8), byte(length)
+		r.reopensWith(killed, append(bytes.Clone(content), tail...))
+		r.holds(all)
+		r.cutOff(len(content), tail)
+	}
+}
+
+func TestLogGoesOnBehindATornTail(t *testing.T) {
+	for _, cut := range []int{0, 1, 80} {
+		r, killed, all := torn(t)
+		content := bytesOf(all)
+		r.reopensWith(killed, content[:len(content)-cut])
+		whole, _ := upTo(all, len(content)-cut)
+		r.stored = whole
+		r.goesOn()
+		if cut > 0 && len(r.log.logged()) > 0 {
+			t.Errorf("the next start says %q", r.log.logged())
+		}
+	}
+}
+
+// Without its index it is not known what was synced; the sound beginning counts.
+func TestTailTornAtAnyByteWithoutAnIndex(t *testing.T) {
+	r, killed, all := torn(t)
+	content := bytesOf(all)
+	for n := 0; n <= len(content); n += 1 + n%13 {
+		disk := killed.KillClone()
+		writeFile(t, disk, activeLog, content[:n])
+		if err := disk.Remove(strings.TrimSuffix(activeLog, ".log") + ".index"); err != nil {
+			t.Fatal(err)
+		}
+		r.reopen(disk)
+		whole, size := upTo(all, n)
+		r.holds(whole)
+		r.cutOff(size, content[size:n])
+	}
+}
+
+func TestRecoveryReadsNoMoreThanLiesAboveTheSyncMark(t *testing.T) {
+	r, killed, all := torn(t)
+	tail := int64(len(bytesOf(all[4:])))
+	r.reopen(killed)
+	if n := r.disk.BytesRead(".log"); n > 2*tail { // to check it, and to write it once more
+		t.Errorf("recovery read %d bytes, above the sync mark are %d", n, tail)
+	}
+	r.restart()
+	if n := r.disk.BytesRead(".log"); n > 0 {
+		t.Errorf("opening what was closed in order read %d bytes", n)
+	}
+}
+
+func TestOpeningReadsAsMuchOfALargeLogAsOfASmallOne(t *testing.T) {
+	var read []int64
+	for _, batches := range []int{30, 300} {
+		r := newRig(t, smallSegments())
+		r.fill(batches)
+		r.reopen(r.disk.KillClone())
+		read = append(read, r.disk.BytesRead(""))
+	}
+	if read[1] > read[0]+segmentBytes {
+		t.Errorf("opening read %d bytes of the small log and %d of the large one", read[0], read[1])
+	}
+}
