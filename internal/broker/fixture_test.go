@@ -3,6 +3,7 @@ package broker_test
 import (
 	"bytes"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -107,7 +108,8 @@ func within(t testing.TB, what string, f func()) {
 	select {
 	case <-done:
 	case <-time.After(patience):
-		panic("this does not happen: " + what) // prints all goroutines
+		stacks := make([]byte, 1<<20)
+		t.Fatalf("this does not happen: %s\n%s", what, stacks[:runtime.Stack(stacks, true)])
 	}
 }
 

@@ -23,6 +23,8 @@ const compactAfter = 20_000
 
 // A journal is what the broker keeps about the positions' topic.
 type journal struct {
+	appendMu sync.Mutex // orders states in the log: what compaction writes is the latest when it is written
+
 	mu         sync.Mutex // guards what follows; not held while appending
 	log        store.Partition
 	records    int // since the last compaction
@@ -30,21 +32,27 @@ type journal struct {
 	compacting bool
 }
 
-// record is the group.Journal.
+// record is the group.Journal. done runs in a goroutine of its own: it may
+// record the next state, and an Append may have to wait for the very sync that
+// is being answered.
 func (b *Broker) record(k group.Key, s group.State, done func(error)) {
+	b.ended.Add(1) // until there is no later state
+	answer := func(err error) {
+		b.recorded(k, err)
+		go func() {
+			defer b.ended.Done()
+			done(err)
+		}()
+	}
 	log, err := b.positionsLog()
 	if err == nil {
 		var builder batch.Builder
 		addState(&builder, k, s)
 		builder.Close(0)
-		err = log.Append(builder.Bytes(), func(_ int64, err error) {
-			b.recorded(k, err)
-			done(err)
-		})
+		err = log.Append(builder.Bytes(), func(_ int64, err error) { answer(err) })
 	}
 	if err != nil {
-		b.recorded(k, err)
-		done(err)
+		answer(err)
 	}
 }
 
@@ -61,7 +69,7 @@ func (b *Broker) recorded(k group.Key, err error) {
 	j.records++
 	if j.records >= max(compactAfter, 4*j.positions) && !j.compacting {
 		j.compacting = true
-		go b.compact(j.log)
+		b.ended.Go(func() { b.compact(j.log) })
 	}
 }
 
@@ -89,42 +97,37 @@ func (b *Broker) positionsLog() (store.Partition, error) {
 }
 
 // compact writes the latest state of all positions and trims the log to them.
-// A state that is written meanwhile stands behind them, and counts.
+// A state that is written later stands behind them, and counts.
 func (b *Broker) compact(log store.Partition) {
-	j := &b.journal
-	finish := func(positions int) {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.records, j.positions, j.compacting = 0, positions, false
-	}
 	var builder batch.Builder
-	n := 0
+	var base int64
+	n, appended := 0, make(chan error, 1)
 	b.groups.States(func(k group.Key, s group.State) {
 		addState(&builder, k, s)
 		if n++; builder.OpenSize() >= TargetBatch {
 			builder.Close(0)
 		}
+	}, func() {
+		builder.Close(0)
+		err := log.Append(builder.Bytes(), func(at int64, err error) {
+			base = at
+			appended <- err
+		})
+		if err != nil {
+			appended <- err
+		}
 	})
-	builder.Close(0)
-	if n == 0 {
-		finish(0)
-		return
+	err := <-appended
+	if err == nil {
+		err = log.Trim(base)
 	}
-	err := log.Append(builder.Bytes(), func(base int64, err error) {
-		go func() { // Trim waits for syncs, which done must not
-			if err == nil {
-				err = log.Trim(base)
-			}
-			if err != nil {
-				b.Log.Warn("the groups' positions could not be compacted", "reason", err)
-			}
-			finish(n)
-		}()
-	})
 	if err != nil {
 		b.Log.Warn("the groups' positions could not be compacted", "reason", err)
-		finish(n)
 	}
+	j := &b.journal
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.records, j.positions, j.compacting = 0, n, false
 }
 
 // loadPositions reads the journal. Damage is fatal: to go on would be to deliver

@@ -30,12 +30,14 @@ type State struct {
 const maxBeyond = 1000
 
 // A Journal makes a state durable. It calls done once when it is, or with the
-// reason why it may not be; done may be called before the Journal returns.
+// reason why it may not be; in a goroutine of its own, for done hands the next
+// state to the Journal.
 type Journal func(k Key, s State, done func(error))
 
 // Groups are all groups of a broker.
 type Groups struct {
 	journal Journal
+	order   sync.RWMutex // held, shared, from taking a state until the journal has it
 
 	mu        sync.Mutex // guards what follows
 	positions map[Key]*Position
@@ -57,8 +59,8 @@ func (g *Groups) Load(k Key, s State) {
 	g.positions[k] = p
 }
 
-// Position is the one that k names. A new one begins at offset 0 and is not
-// kept anywhere until something is acknowledged.
+// Position is the one that k names, until Close. A new one begins at offset 0
+// and is forgotten again if nothing is acknowledged.
 func (g *Groups) Position(k Key) *Position {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -67,7 +69,20 @@ func (g *Groups) Position(k Key) *Position {
 		p = &Position{key: k, groups: g}
 		g.positions[k] = p
 	}
+	p.users++
 	return p
+}
+
+// Close says that a caller of Groups.Position has no more to do with it.
+func (p *Position) Close() {
+	p.groups.mu.Lock()
+	defer p.groups.mu.Unlock()
+	p.users--
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.users == 0 && p.committed == 0 && len(p.held) == 0 {
+		delete(p.groups.positions, p.key)
+	}
 }
 
 // Committed is the committed offset of the position that k names, 0 if there is
@@ -82,8 +97,16 @@ func (g *Groups) Committed(k Key) int64 {
 	return p.Committed()
 }
 
-// States calls f with each position that has moved, in no order.
-func (g *Groups) States(f func(Key, State)) {
+// States calls f with each position that has moved, in no order, and then calls
+// then. No state is handed to the journal meanwhile.
+func (g *Groups) States(f func(Key, State), then func()) {
+	g.order.Lock()
+	defer g.order.Unlock()
+	g.eachState(f)
+	then()
+}
+
+func (g *Groups) eachState(f func(Key, State)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for k, p := range g.positions {

@@ -21,6 +21,7 @@ type held struct {
 type Position struct {
 	key    Key
 	groups *Groups
+	users  int // that will call Close; guarded by the Groups' mu
 
 	mu        sync.Mutex // guards what follows
 	committed int64
@@ -180,6 +181,8 @@ func (p *Position) state() State {
 // write hands the latest state to the journal and comes back, when that is
 // durable, until there is no later one.
 func (p *Position) write(error) {
+	p.groups.order.RLock()
+	defer p.groups.order.RUnlock()
 	p.mu.Lock()
 	if !p.dirty {
 		p.writing = false

@@ -298,7 +298,11 @@ func TestStatesAreThoseOfPositionsThatHaveMoved(t *testing.T) {
 	lease("beyond", 2, 5).Ack(&m)
 	g.Load(key("loaded"), group.State{Offset: 7})
 	got := make(map[string]group.State)
-	g.States(func(k group.Key, s group.State) { got[k.Topic] = s })
+	g.States(func(k group.Key, s group.State) { got[k.Topic] = s }, func() {
+		if len(got) == 0 {
+			t.Error("called too early")
+		}
+	})
 	want := map[string]group.State{
 		"moved": {Offset: 5}, "beyond": {Beyond: []group.Span{{From: 2, To: 5}}}, "loaded": {Offset: 7},
 	}

@@ -21,7 +21,7 @@ type conn struct {
 	broker   *broker.Broker
 	tcp      *net.TCPConn
 	in       input
-	finishes bool // a stop of the broker lets it go on for a while
+	finishes bool // a stop of the broker lets it go on for a while; guarded by the server's mu
 }
 
 func newConn(s *Server, tcp *net.TCPConn) *conn {
@@ -81,9 +81,7 @@ func toAnswer(err error) error {
 // has left without one.
 func (c *conn) readRequest(options map[string]option) (*request, error) {
 	c.tcp.SetReadDeadline(time.Now().Add(c.broker.Limits.RequestTime))
-	if c.server.isStopping() {
-		c.interrupt()
-	}
+	c.interruptIfStopping()
 	for {
 		p := c.in.bytes()
 		if i := bytes.IndexByte(p, '\n'); i >= 0 && i < broker.RequestLine {
@@ -93,6 +91,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			}
 			c.in.skip(i + 1)
 			c.tcp.SetReadDeadline(time.Time{})
+			c.interruptIfStopping()
 			return r, nil
 		}
 		if name := foreign(p); name != "" {
@@ -155,3 +154,11 @@ func (c *conn) reset() { c.tcp.SetLinger(0) }
 
 // interrupt ends a read that waits, now or later.
 func (c *conn) interrupt() { c.tcp.SetReadDeadline(time.Unix(1, 0)) }
+
+// interruptIfStopping makes up for an interrupt that a change of the deadline
+// has undone.
+func (c *conn) interruptIfStopping() {
+	if c.server.isStopping() {
+		c.interrupt()
+	}
+}

@@ -40,6 +40,9 @@ func (c *conn) consume() error {
 	if err != nil {
 		return ignoreEOF(err)
 	}
+	if !c.server.finish(c) {
+		return answer("SHUTDOWN", "the broker is stopping")
+	}
 	d := &drain{conn: c, request: r, left: -1, partition: -1}
 	if r.n > 0 {
 		d.left = r.n
@@ -342,7 +345,6 @@ func (d *drain) end(err error) error {
 	for _, p := range d.positions {
 		p.Ack(&d.member)
 	}
-	d.positions = nil
 	return nil
 }
 
@@ -350,6 +352,7 @@ func (d *drain) end(err error) error {
 func (d *drain) release() {
 	for _, p := range d.positions {
 		p.Release(&d.member)
+		p.Close()
 	}
 	d.unload()
 	d.chunk.Release()

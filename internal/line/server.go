@@ -35,10 +35,10 @@ func NewServer(b *broker.Broker) *Server {
 }
 
 // ServeProducers takes producers' connections from l until Stop.
-func (s *Server) ServeProducers(l net.Listener) { s.serve(l, (*conn).produce, false) }
+func (s *Server) ServeProducers(l net.Listener) { s.serve(l, (*conn).produce) }
 
 // ServeConsumers takes consumers' connections from l until Stop.
-func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, (*conn).consume, true) }
+func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, (*conn).consume) }
 
 // The pauses after a failed accept (too many open files, say): no busy loop, and
 // those who are connected go on.
@@ -47,7 +47,7 @@ const (
 	lastPause  = time.Second
 )
 
-func (s *Server) serve(l net.Listener, handle func(*conn) error, finishes bool) {
+func (s *Server) serve(l net.Listener, handle func(*conn) error) {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
@@ -64,14 +64,13 @@ func (s *Server) serve(l net.Listener, handle func(*conn) error, finishes bool) 
 			continue
 		}
 		pause = firstPause
-		s.start(nc.(*net.TCPConn), handle, finishes)
+		s.start(nc.(*net.TCPConn), handle)
 	}
 }
 
 // start runs a connection in a goroutine of its own, if there is room for it.
-func (s *Server) start(tcp *net.TCPConn, handle func(*conn) error, finishes bool) {
+func (s *Server) start(tcp *net.TCPConn, handle func(*conn) error) {
 	c := newConn(s, tcp)
-	c.finishes = finishes
 	s.mu.Lock()
 	room := len(s.conns) < s.broker.Limits.MaxConnections
 	stopping := s.stopping
@@ -156,6 +155,15 @@ func (s *Server) cutOff() {
 		c.reset()
 		c.tcp.Close()
 	}
+}
+
+// finish lets c go on for a while when the server stops. It reports false if it
+// is stopping already.
+func (s *Server) finish(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.finishes = true
+	return !s.stopping
 }
 
 func (s *Server) isStopping() bool {

@@ -2,4 +2,7 @@
 
 package brokertest
 
+// Race says whether tests and programs run under the race detector.
+const Race = true
+
 var buildFlags = []string{"-race"}

@@ -2,6 +2,8 @@ package programs
 
 import (
 	"bufio"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +20,21 @@ func await(t *testing.T, what string, holds func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// mustDrainAll drains until all of messages have come, and fails the test where
+// one is missing or came twice. What an earlier reader holds until it is known
+// to be gone comes after the rest.
+func mustDrainAll(t *testing.T, messages []string, drain func() string) {
+	t.Helper()
+	var got []string
+	await(t, "every message comes again", func() bool {
+		got = append(got, strings.SplitAfter(drain(), "\n")...)
+		got = slices.DeleteFunc(got, func(line string) bool { return line == "" })
+		return len(got) >= len(messages)
+	})
+	slices.Sort(got)
+	mustEqual(t, strings.Join(got, ""), strings.Join(messages, "\n")+"\n")
 }
 
 // awaitMessages waits until the topic has n messages. It looks as a group of

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -18,12 +17,12 @@ func TestConsumerKilledInTheMiddleHasConsumedNothing(t *testing.T) {
 	b.Publish("orders", messages...)
 	for range 3 {
 		output, consumer := startConsumer(t, b, "-topic", "orders", "-f", `%s\n`)
-		if got := brokertest.ReadLine(t, bufio.NewReader(output)); got != messages[0] {
-			t.Fatalf("the consumer began with %q", got)
-		}
+		brokertest.ReadLine(t, bufio.NewReader(output))
 		kill(consumer)
 	}
-	consume(t, b, "-topic", "orders", "-f", `%s\n`).mustPrintText(t, []byte(strings.Join(messages, "\n")+"\n"))
+	mustDrainAll(t, messages, func() string {
+		return consume(t, b, "-topic", "orders", "-f", `%s\n`).mustWork(t).stdout
+	})
 	consume(t, b, "-topic", "orders").mustPrint(t, "")
 }
 
@@ -36,7 +35,9 @@ func TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing(t *testing.T) {
 	output, consumer := startConsumer(t, b, "-topic", "orders", "-f", `%s\n`)
 	await(t, "the pipe is full", func() bool { return waiting(t, output) > 60_000 })
 	kill(consumer)
-	consume(t, b, "-topic", "orders", "-f", `%s\n`).mustPrintText(t, []byte(strings.Join(messages, "\n")+"\n"))
+	mustDrainAll(t, messages, func() string {
+		return consume(t, b, "-topic", "orders", "-f", `%s\n`).mustWork(t).stdout
+	})
 }
 
 func TestConsumerEndsQuietlyOnAClosedPipe(t *testing.T) {
@@ -49,7 +50,7 @@ func TestConsumerEndsQuietlyOnAClosedPipe(t *testing.T) {
 	if r.stderr != "" {
 		t.Errorf("standard error %q", r.stderr)
 	}
-	mustEqual(t, b.Drain("orders"), strings.Join(messages, "\n")+"\n")
+	mustDrainAll(t, messages, func() string { return b.Drain("orders") })
 }
 
 // startConsumer runs the consumer with its standard output in a pipe, of which

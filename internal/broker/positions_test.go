@@ -1,0 +1,228 @@
+package broker_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// within this time nothing is synced, for tests that write much and cut no power
+var lazily = commitlog.Options{SyncEvery: time.Hour}
+
+// journalSize is the number of records that the positions' topic has.
+func journalSize(t testing.TB, b *broker.Broker) int64 {
+	t.Helper()
+	topic, err := b.Topic(broker.PositionsTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, high := topic.Partitions[0].Offsets()
+	return high - start
+}
+
+func TestPositionsAreKeptWhenTheBrokerEnds(t *testing.T) {
+	dir := t.TempDir()
+	b := mustOpen(t, setup{dir: dir})
+	consume(t, b.Position("default", "orders", 0), 0, 10)
+	consume(t, b.Position("default", "orders", 1), 0, 20)
+	consume(t, b.Position("billing", "orders", 0), 0, 5)
+	consume(t, b.Position("billing", "orders", 0), 7, 9)
+	mustClose(t, b)
+
+	b = mustOpen(t, setup{dir: dir})
+	defer mustClose(t, b)
+	for _, want := range []struct {
+		group     string
+		partition int
+		committed int64
+		free      group.Span
+	}{
+		{"default", 0, 10, group.Span{From: 10, To: 100}},
+		{"default", 1, 20, group.Span{From: 20, To: 100}},
+		{"billing", 0, 5, group.Span{From: 5, To: 7}},
+		{"other", 0, 0, group.Span{From: 0, To: 100}},
+	} {
+		p := b.Position(want.group, "orders", want.partition)
+		if p.Committed() != want.committed || p.Free(100) != want.free {
+			t.Errorf("%s/%d: committed %d, free %v", want.group, want.partition, p.Committed(), p.Free(100))
+		}
+	}
+}
+
+func TestPositionsAreKeptWhenTheBrokerIsKilled(t *testing.T) {
+	disk := crashfs.New()
+	b := mustOpen(t, setup{disk: disk})
+	for i := range int64(50) {
+		consume(t, b.Position("default", "orders", 0), 10*i, 10*i+10)
+		journalled(t, b, i+1)
+	}
+	next := disk.Crash(crashfs.Nothing())
+	_ = b.Close() // of the dead one
+	b = mustOpen(t, setup{disk: next})
+	defer mustClose(t, b)
+	if c := b.Position("default", "orders", 0).Committed(); c != 500 {
+		t.Errorf("committed is %d", c)
+	}
+}
+
+func TestNothingIsWrittenUntilSomethingIsConsumed(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	p := b.Position("default", "orders", 0)
+	var m group.Member
+	p.Ack(&m)
+	p.Lease(&m, group.Span{From: 0, To: 5})
+	p.Release(&m)
+	if _, err := b.Topic(broker.PositionsTopic); err == nil {
+		t.Errorf("%s was made for nothing", broker.PositionsTopic)
+	}
+}
+
+// Many members acknowledge at the same time, and the broker ends before all of
+// that has been written.
+func TestWhatWasConsumedJustBeforeTheEndIsKept(t *testing.T) {
+	dir := t.TempDir()
+	for round := range int64(10) {
+		b := mustOpen(t, setup{dir: dir})
+		p := b.Position("default", "orders", 0)
+		if p.Committed() != round*1000 {
+			t.Fatalf("round %d: committed is %d", round, p.Committed())
+		}
+		for from := round * 1000; from < (round+1)*1000; from += 100 {
+			consume(t, p, from, from+100)
+		}
+		mustClose(t, b)
+	}
+}
+
+// Each acknowledgement may begin a segment, which waits for the syncs of those
+// before it.
+func TestAcknowledgementsGoOnWhileTheJournalBeginsSegments(t *testing.T) {
+	dir := t.TempDir()
+	small := commitlog.Options{SegmentBytes: 512}
+	b := mustOpen(t, setup{dir: dir, log: small})
+	const positions, each = 4, 300
+	within(t, "all is acknowledged", func() {
+		var all sync.WaitGroup
+		for g := range positions {
+			p := b.Position(fmt.Sprint("g", g), "orders", 0)
+			all.Go(func() {
+				for i := range int64(each) {
+					consume(t, p, i, i+1)
+				}
+			})
+		}
+		all.Wait()
+	})
+	mustClose(t, b)
+	b = mustOpen(t, setup{dir: dir, log: small})
+	defer mustClose(t, b)
+	for g := range positions {
+		if c := b.Position(fmt.Sprint("g", g), "orders", 0).Committed(); c != each {
+			t.Errorf("group %d is at %d", g, c)
+		}
+	}
+}
+
+func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
+	book, log := newLog()
+	var full bool
+	var mu sync.Mutex
+	setFull := func(on bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		full = on
+	}
+	dir := t.TempDir()
+	b := mustOpen(t, setup{dir: dir, options: broker.Options{Log: log}, wrap: func(s store.Store) store.Store {
+		return &wrapped{Store: s, append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if full {
+				return store.ErrFull
+			}
+			return p.Append(batches, done)
+		}}
+	}})
+	p := b.Position("default", "orders", 3)
+	setFull(true)
+	consume(t, p, 0, 10)
+	await(t, "the failure is logged", func() bool {
+		return len(book.lines("level=ERROR", "group=default", "topic=orders", "partition=3")) == 1
+	})
+	if p.Committed() != 10 {
+		t.Errorf("committed is %d: in this life it counts all the same", p.Committed())
+	}
+	setFull(false)
+	consume(t, p, 10, 11)
+	mustClose(t, b)
+	b = mustOpen(t, setup{dir: dir})
+	defer mustClose(t, b)
+	if c := b.Position("default", "orders", 3).Committed(); c != 11 {
+		t.Errorf("committed is %d", c)
+	}
+}
+
+func TestJournalThatCannotBeReadStopsTheBroker(t *testing.T) {
+	key := group.Key{Group: "default", Topic: "orders"}.AppendKey(nil)
+	value := group.State{Offset: 5}.AppendValue(nil, 0)
+	for name, record := range map[string][2][]byte{
+		"key":   {[]byte("no key"), value},
+		"value": {key, []byte("no value")},
+		"null":  {key, nil},
+	} {
+		dir := t.TempDir()
+		fillJournal(t, setup{dir: dir}, func(b *batch.Builder) {
+			b.Add(0, key, value)
+			b.Add(0, record[0], record[1])
+		})
+		b, err := open(setup{dir: dir})
+		if err == nil {
+			mustClose(t, b)
+			t.Errorf("%s: it starts", name)
+		} else if !strings.Contains(err.Error(), "positions") || !strings.Contains(err.Error(), "offset 1") {
+			t.Errorf("%s: %v: it does not say where", name, err)
+		}
+	}
+}
+
+// fillJournal writes a positions' topic before any broker has run.
+func fillJournal(t testing.TB, s setup, fill func(*batch.Builder)) {
+	t.Helper()
+	if s.disk != nil {
+		s.log.FS, s.dir = s.disk, "/data"
+	}
+	st, err := commitlog.Open(s.dir, s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.CreateTopic(broker.PositionsTopic, 1); err != nil {
+		t.Fatal(err)
+	}
+	p, err := st.Partition(broker.PositionsTopic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b batch.Builder
+	fill(&b)
+	b.Close(0)
+	appended := make(chan error, 1)
+	if err := p.Append(b.Bytes(), func(_ int64, err error) { appended <- err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-appended; err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
