@@ -123,7 +123,8 @@ func TestBlocksInTheS2FormatAreRefused(t *testing.T) {
 func TestNothingExpandsToNothing(t *testing.T) {
 	for _, k := range packings {
 		var d decompressor
-		if got, err := d.decompress(k.codec, k.pack(t, nil), 100_000_000); err != nil || len(got) != 0 {
+		got, err := d.decompress(k.codec, k.pack(t, nil), DefaultMaxExpanded)
+		if len(got) != 0 || (err == nil) == (k.name == "snappy xerial") { // which would have no block
 			t.Errorf("%s: %d bytes, %v", k.name, len(got), err)
 		}
 	}

@@ -49,7 +49,7 @@ func unsnappy(dst, p []byte) (int, error) {
 // too short for that.
 func snappySize(p []byte) (int, error) {
 	framed, p := cutXerial(p)
-	if len(p) == 0 && !framed {
+	if len(p) == 0 {
 		return 0, io.ErrUnexpectedEOF
 	}
 	total := 0
@@ -71,7 +71,7 @@ func snappySize(p []byte) (int, error) {
 }
 
 func cutXerial(p []byte) (framed bool, rest []byte) {
-	if len(p) < xerialHeader || !bytes.HasPrefix(p, xerialMagic) {
+	if len(p) <= xerialHeader || !bytes.HasPrefix(p, xerialMagic) {
 		return false, p
 	}
 	return true, p[xerialHeader:]

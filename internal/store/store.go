@@ -41,7 +41,8 @@ type Partition interface {
 	// wait until they are durable: done is called once for each Append that
 	// returned nil, in the order of the calls, with the first record's offset
 	// when the batches are durable and visible, or with the error that means
-	// they may not be. done must not block; it may run before Append returns.
+	// they may not be. done must not block, nor call Append; it may run before
+	// Append returns.
 	//
 	// An error returned means that nothing was stored and done is not called:
 	// ErrFull (try again later), ErrFailed (this log takes no more) or
