@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -216,9 +217,22 @@ func (l *partition) commitAll() {
 	}
 }
 
+// gather lets others append before a sync as long as there are any at hand, so
+// that it serves many: it gives way to every goroutine that can run, and does
+// not wait for any.
+func (l *partition) gather() {
+	for n, last := 0, -1; n != last; {
+		runtime.Gosched()
+		l.mu.Lock()
+		n, last = len(l.waiting), n
+		l.mu.Unlock()
+	}
+}
+
 // commit makes what has been written durable and visible, and answers it. It
 // reports whether it is to be called again.
 func (l *partition) commit() bool {
+	l.gather()
 	l.mu.Lock()
 	if len(l.waiting) == 0 {
 		l.committing = false

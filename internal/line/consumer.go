@@ -73,16 +73,19 @@ func (d *drain) begin() {
 // settling time.
 func (d *drain) run() error {
 	var settled <-chan time.Time
-	for {
+	for last := false; ; {
 		for i := range d.positions {
 			if err := d.drainPartition(i); err != nil {
 				return err
 			}
 		}
-		if err := d.flush(); err != nil || d.left == 0 {
+		if err := d.flush(); err != nil || d.left == 0 || last {
 			return err
 		}
 		changed := d.others()
+		if d.anyFree() {
+			continue // given back while others were looked at, or a reader was slow
+		}
 		if changed == nil {
 			return nil
 		}
@@ -92,9 +95,19 @@ func (d *drain) run() error {
 		select {
 		case <-changed:
 		case <-settled:
-			return nil
+			last = true // changed is of one partition only
 		}
 	}
+}
+
+// anyFree says whether there is something that nobody holds.
+func (d *drain) anyFree() bool {
+	for i, p := range d.positions {
+		if s := p.Free(d.ends[i]); s.From < s.To {
+			return true
+		}
+	}
+	return false
 }
 
 // others is closed when another member has given something back; nil if none
@@ -219,7 +232,7 @@ func (d *drain) send(partition int, span group.Span) error {
 		d.loaded = rest
 		part := group.Span{From: max(at, b.BaseOffset()), To: min(span.To, b.NextOffset())}
 		if d.request.format == formatBatch {
-			at, err = part.To, d.sendBatch(partition, b, part)
+			at, err = d.sendBatch(partition, b, part)
 		} else {
 			at, err = d.sendRecords(partition, b, part)
 		}
@@ -295,30 +308,34 @@ func (d *drain) appendRecord(partition int, r *batch.Record) {
 	d.out = append(d.out, '\n')
 }
 
-// sendBatch sends a batch as it is stored, or the part of it in span.
-func (d *drain) sendBatch(partition int, b batch.Batch, span group.Span) error {
+// sendBatch sends a batch as it is stored, or the part of it in span, and returns
+// the offset behind it; the first one when it was given up as the reader stalled.
+func (d *drain) sendBatch(partition int, b batch.Batch, span group.Span) (int64, error) {
 	if d.partition != partition {
 		d.partition = partition
 		d.out = append(strconv.AppendInt(append(d.out, '@'), int64(partition), 10), '\n')
 	}
-	if span.From > b.BaseOffset() || span.To < b.NextOffset() {
-		d.slice.Reset()
-		if err := batch.Slice(&d.slice, &d.it, b, span.From, span.To); err != nil {
-			return d.undecodable(partition, b, err)
-		}
-		b = d.slice.Bytes()
-	}
 	large := len(b) > broker.SendBuffer/2
 	if large || len(d.out)+len(b) > broker.SendBuffer {
 		if err := d.flush(); err != nil {
-			return err
+			return 0, err
+		}
+		if d.loaded == nil { // and with it b
+			return span.From, nil
 		}
 	}
+	if span.From > b.BaseOffset() || span.To < b.NextOffset() {
+		d.slice.Reset()
+		if err := batch.Slice(&d.slice, &d.it, b, span.From, span.To); err != nil {
+			return 0, d.undecodable(partition, b, err)
+		}
+		b = d.slice.Bytes()
+	}
 	if large {
-		return d.write(b)
+		return span.To, d.write(b)
 	}
 	d.out = append(d.out, b...)
-	return nil
+	return span.To, nil
 }
 
 // end tells the client why there is no more, if there is a reason, and finds
