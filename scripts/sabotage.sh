@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags=$(go env GOFLAGS)
+passed=" " # tests known to pass on the source as it is
 
 die() {
 	echo "sabotage: $name: $*" >&2
@@ -23,19 +24,23 @@ sabotage() {
 	sed "$3" "$2" >"$work/copy.go"
 	! cmp -s "$2" "$work/copy.go" || die "the expression changes nothing in $2"
 	printf '{"Replace":{"%s":"%s"}}\n' "$PWD/$2" "$work/copy.go" >"$work/overlay.json"
-	check "$5" "$4" && grep -q -e "^--- PASS: $5 " "$work/log" || die "$5 does not pass as it is"
+	case $passed in
+	*" $5 "*) ;;
+	*) check "$5" "$4" && grep -q -e "^--- PASS: $5 " "$work/log" || die "$5 does not pass as it is" ;;
+	esac
+	passed="$passed$5 "
 	! GOFLAGS="$flags -overlay=$work/overlay.json" check "$5" "$4" || die "$5 did not notice"
 	grep -q -e "^--- FAIL: $5 " "$work/log" || die "the sabotaged build does something else than fail $5"
 }
 
-log=internal/commitlog/partition.go
+commit=internal/commitlog/commit.go
 power=TestPowerCutAtAnyCallLosesNothingAcknowledged
 
-sabotage "acknowledge before the sync" $log \
+sabotage "acknowledge before the sync" $commit \
 	'/) commit() bool {/,/^}/ s/err = l.sync()/go l.sync()/' ./internal/commitlog $power
-sabotage "never sync a segment" $log \
+sabotage "never sync a segment" $commit \
 	'/) sync() error {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
-sabotage "never sync a directory" $log \
+sabotage "never sync a directory" internal/commitlog/partition.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog $power
 sabotage "never ask the system to sync" internal/commitlog/fs.go \
 	's/err := syscall.Fdatasync(.*));/err := error(nil);/' ./test/programs TestFailedSyncIsNeverAcknowledged

@@ -14,7 +14,7 @@ const (
 
 	// MaxMaxMessage is the highest -max-message: a message is in memory whole,
 	// several times over.
-	MaxMaxMessage = 256 << 20
+	MaxMaxMessage = 32 << 20
 
 	// BatchSlack is what a batch may take beyond one message of the largest
 	// size: room for a key, headers and the batch's own fields.

@@ -3,8 +3,8 @@ package commitlog
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
+	"sort"
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
@@ -17,40 +17,84 @@ type view struct {
 	next   int64 // no record in the segment has this offset or a higher one
 }
 
-// maxBatch bounds what a stored header may claim, in bytes. It is above what
-// any broker takes in, so that a changed limit makes no batch unreadable.
-const maxBatch = 1 << 30
-
-// A window reads a file forwards in large steps and gives out small pieces.
-type window struct {
-	f    io.ReaderAt
-	end  int64 // nothing is read from here on
-	step int
-	pos  int64
-	buf  []byte
+// Read implements store.Partition.
+func (l *partition) Read(offset int64, maxBytes int, c *store.Chunk) error {
+	s, v, err := l.locate(offset)
+	if err != nil {
+		return err
+	}
+	goesOn := c.Next == offset && !c.Lost
+	if s == nil {
+		if c.Clear(); !goesOn {
+			c.Release()
+		}
+		c.First, c.Next = offset, offset
+		return nil
+	}
+	p, same := c.Source.(*pin)
+	if same && p.s == s {
+		s.file.release() // the chunk has it open already
+	} else {
+		goesOn = false
+		c.Release()
+		p = &pin{s: s}
+		c.Source = p
+	}
+	c.Clear()
+	c.Next, c.Lost = -1, false // should this fail, the next Read looks anew
+	if err := s.load(v); err != nil {
+		return err
+	}
+	last := mark{pos: v.end, next: v.next}
+	if !v.active {
+		last = s.sealed
+		v.end = last.pos
+	}
+	p.v = v
+	m := mark{pos: c.Pos, next: offset}
+	if !goesOn || m.pos >= v.end {
+		if m, err = s.find(v, offset); err != nil {
+			return err
+		}
+	}
+	end, err := s.cut(v, last, m, int64(maxBytes))
+	if err != nil {
+		return err
+	}
+	c.First, c.Next, c.Pos, c.N = m.next, end.next, m.pos, int(end.pos-m.pos)
+	return nil
 }
 
-// at returns n bytes at pos, or as many as there are before the end. They are
-// valid until the next call.
-func (w *window) at(pos int64, n int) ([]byte, error) {
-	n = int(max(0, min(int64(n), w.end-pos)))
-	if n == 0 {
-		return nil, nil
+// locate finds the segment that offset belongs to and opens its file; nil at
+// the high watermark.
+func (l *partition) locate(offset int64) (*segment, view, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, view{}, store.ErrClosed
+	case offset < l.start || offset > l.high.next:
+		return nil, view{}, store.ErrOutOfRange
+	case offset == l.high.next:
+		return nil, view{}, nil
 	}
-	if pos < w.pos || pos+int64(n) > w.pos+int64(len(w.buf)) {
-		size := int(min(int64(max(n, w.step)), w.end-pos))
-		if cap(w.buf) < size {
-			w.buf = make([]byte, size)
+	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > offset }) - 1
+	if i < 0 {
+		return nil, view{}, &store.GapError{
+			Topic: l.topic, Partition: l.number, First: offset, Next: l.segments[0].base,
 		}
-		got, err := w.f.ReadAt(w.buf[:size], pos)
-		if err != nil && !errors.Is(err, io.EOF) {
-			w.buf = w.buf[:0]
-			return nil, err
-		}
-		w.pos, w.buf = pos, w.buf[:got]
 	}
-	p := w.buf[pos-w.pos:]
-	return p[:min(n, len(p))], nil
+	s := l.segments[i]
+	_, err := s.file.acquire()
+	return s, l.view(i), err
+}
+
+// view is how far the i-th segment can be read now. The caller holds mu.
+func (l *partition) view(i int) view {
+	if i == len(l.segments)-1 {
+		return view{active: true, end: l.high.pos, next: l.high.next}
+	}
+	return view{next: l.segments[i+1].base}
 }
 
 // find returns the mark of the batch that holds offset.

@@ -3,9 +3,46 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"mbus/internal/batch"
 )
+
+// maxBatch bounds what a stored header may claim, in bytes. It is above what
+// any broker takes in, so that a changed limit makes no batch unreadable.
+const maxBatch = 1 << 30
+
+// A window reads a file forwards in large steps and gives out small pieces.
+type window struct {
+	f    io.ReaderAt
+	end  int64 // nothing is read from here on
+	step int
+	pos  int64
+	buf  []byte
+}
+
+// at returns n bytes at pos, or as many as there are before the end. They are
+// valid until the next call.
+func (w *window) at(pos int64, n int) ([]byte, error) {
+	n = int(max(0, min(int64(n), w.end-pos)))
+	if n == 0 {
+		return nil, nil
+	}
+	if pos < w.pos || pos+int64(n) > w.pos+int64(len(w.buf)) {
+		size := int(min(int64(max(n, w.step)), w.end-pos))
+		if cap(w.buf) < size {
+			w.buf = make([]byte, size)
+		}
+		got, err := w.f.ReadAt(w.buf[:size], pos)
+		if err != nil && !errors.Is(err, io.EOF) {
+			w.buf = w.buf[:0]
+			return nil, err
+		}
+		w.pos, w.buf = pos, w.buf[:got]
+	}
+	p := w.buf[pos-w.pos:]
+	return p[:min(n, len(p))], nil
+}
 
 // errDamaged says that bytes of a segment are not a batch as it was written.
 var errDamaged = errors.New("damaged")

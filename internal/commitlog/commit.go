@@ -1,0 +1,166 @@
+package commitlog
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"mbus/internal/store"
+)
+
+// submit hands a written append to the commit goroutine.
+func (l *partition) submit(end mark, w waiter) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written = end
+	l.waiting = append(l.waiting, w)
+	if !l.committing {
+		l.committing = true
+		go l.commitAll()
+	}
+}
+
+// commitAll runs while there are appends to answer.
+func (l *partition) commitAll() {
+	for l.commit() {
+	}
+	if l.hot.Load() > l.maxHot && l.appendMu.TryLock() {
+		l.mu.Lock()
+		idle := !l.committing && len(l.waiting) == 0 && l.timer == nil && !l.closed
+		l.mu.Unlock()
+		if idle {
+			l.cool()
+		}
+		l.appendMu.Unlock()
+	}
+}
+
+// gather lets others append before a sync as long as there are any at hand, so
+// that it serves many: it gives way to every goroutine that can run, and does
+// not wait for any.
+func (l *partition) gather() {
+	for n, last := 0, -1; n != last; {
+		runtime.Gosched()
+		l.mu.Lock()
+		n, last = len(l.waiting), n
+		l.mu.Unlock()
+	}
+}
+
+// commit makes what has been written durable and visible, and answers it. It
+// reports whether it is to be called again.
+func (l *partition) commit() bool {
+	l.gather()
+	l.mu.Lock()
+	if len(l.waiting) == 0 {
+		l.committing = false
+		l.quiet.Broadcast()
+		l.mu.Unlock()
+		return false
+	}
+	waiting := l.waiting
+	l.waiting, l.spare = l.spare[:0], nil
+	end := l.written
+	l.mu.Unlock()
+
+	var err error
+	if l.syncEvery == 0 {
+		err = l.sync()
+	} else {
+		l.syncLater()
+	}
+	wake, err := l.publish(end, err)
+	for i, w := range waiting {
+		w.done(w.base, err)
+		waiting[i] = waiter{}
+	}
+	for _, f := range wake {
+		f()
+	}
+	l.mu.Lock()
+	l.spare = waiting
+	l.mu.Unlock()
+	return true
+}
+
+// publish raises the high watermark to end unless a sync has failed, and
+// returns whom that wakes.
+func (l *partition) publish(end mark, err error) ([]func(), error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		err = l.unsynced
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.high = end
+	var wake []func()
+	for w := range l.wakers {
+		if w.offset < end.next {
+			wake = append(wake, w.f)
+			delete(l.wakers, w)
+		}
+	}
+	return wake, nil
+}
+
+// sync makes all that was written before the call durable, and then says so in
+// the mark. A sync that failed is never tried again: the system may have
+// dropped what it could not write and would claim success.
+func (l *partition) sync() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	s, end, err := l.active(), l.written, l.unsynced
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	f, err := s.file.acquire()
+	if err == nil {
+		err = f.Sync()
+		s.file.release()
+	}
+	if err != nil {
+		return l.fail(err)
+	}
+	l.writeMark(s, end)
+	return nil
+}
+
+// fail gives the log up after a failed sync.
+func (l *partition) fail(err error) error {
+	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
+	l.mu.Lock()
+	l.unsynced, l.refuse = err, err
+	l.mu.Unlock()
+	l.log.Error("sync failed: the log accepts no more", "topic", l.topic, "partition", l.number, "reason", err)
+	return err
+}
+
+// writeMark may fail: recovery then reads more than it would have to.
+func (l *partition) writeMark(s *segment, end mark) {
+	err := s.index.flush(end)
+	if err != nil && !l.markFailed {
+		l.warn("cannot write the sync mark", "file", s.index.file.name, "reason", err)
+	}
+	l.markFailed = err != nil
+}
+
+// syncLater sees to it that a sync follows within syncEvery.
+func (l *partition) syncLater() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil && !l.closed {
+		l.timer = time.AfterFunc(l.syncEvery, func() {
+			l.mu.Lock()
+			l.timer = nil
+			closed := l.closed
+			l.mu.Unlock()
+			if !closed {
+				_ = l.sync() // has said so, and refuses appends from now on
+			}
+		})
+	}
+}
