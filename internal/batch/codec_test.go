@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -180,21 +181,21 @@ func streamZstd(tb testing.TB, p []byte) []byte {
 }
 
 // contents are inputs of many sizes, from noise to zeros.
-func contents() map[string][]byte {
+var contents = sync.OnceValue(func() map[string][]byte {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	noise := make([]byte, 300_000)
 	for i := range noise {
 		noise[i] = byte(rnd.Uint32())
 	}
 	var text []byte
-	for len(text) < 3_000_000 {
+	for len(text) < 1_100_000 {
 		text = fmt.Appendf(text, `{"order":%d,"customer":"c%d","amount":%d.00}`+"\n", len(text), rnd.IntN(1000), rnd.IntN(100))
 	}
 	return map[string][]byte{
 		"one byte": {1}, "noise": noise, "text": text, "short text": text[:1000],
 		"zeros": make([]byte, 1_000_000), "repeated noise": bytes.Repeat(noise[:60000], 5),
 	}
-}
+})
 
 func TestEveryPackingExpandsToWhatWentIn(t *testing.T) {
 	all := contents()

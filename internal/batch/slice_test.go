@@ -198,7 +198,7 @@ func TestAddRecordCopiesARecordWithItsHeaders(t *testing.T) {
 	compare(t, read(t, dst.Bytes()), want)
 }
 
-func TestTheBuilderSaysHowMuchIsOpen(t *testing.T) {
+func TestTheBuilderSaysHowMuchIsOpenAndNamesNoProducer(t *testing.T) {
 	var b batch.Builder
 	if b.Count() != 0 || b.OpenSize() != 0 {
 		t.Errorf("nothing open: %d records, %d bytes", b.Count(), b.OpenSize())
@@ -213,6 +213,10 @@ func TestTheBuilderSaysHowMuchIsOpen(t *testing.T) {
 		t.Errorf("one record: %d records, %d bytes open of %d", b.Count(), size, len(b.Bytes()))
 	}
 	b.Close(0)
+	if p := batch.Batch(b.Bytes()); p.ProducerID() != batch.NoProducer || p.ProducerEpoch() != batch.NoProducer ||
+		p.BaseSequence() != batch.NoProducer || p.Attributes() != 0 {
+		t.Errorf("producer %d, epoch %d, sequence %d, attributes %x", p.ProducerID(), p.ProducerEpoch(), p.BaseSequence(), p.Attributes())
+	}
 	b.Add(0, []byte("key"), []byte("value"))
 	if b.Count() != 1 || b.OpenSize() != size {
 		t.Errorf("the second batch: %d records, %d bytes", b.Count(), b.OpenSize())

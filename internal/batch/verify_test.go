@@ -62,13 +62,28 @@ func TestVerifyAcceptsASoundBatch(t *testing.T) {
 	}
 }
 
-func TestVerifyRefuses(t *testing.T) {
+// A refusal is a batch that Verify does not take, and what it says.
+type refusal struct {
+	name string
+	b    Batch
+	want string
+}
+
+func testRefusals(t *testing.T, cases []refusal) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var it Iterator
+			err := c.b.Verify(&it)
+			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an ErrCorrupt that says %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestVerifyRefusesHeadersThatAreWrong(t *testing.T) {
 	sound := func(change func(Batch)) Batch { return fixed(batchOf(2, plain(0), plain(1)), change) }
-	cases := []struct {
-		name string
-		b    Batch
-		want string
-	}{
+	testRefusals(t, []refusal{
 		{"nothing", nil, "less than a header"},
 		{"less than a header", sound(func(Batch) {})[:HeaderSize-1], "less than a header"},
 		{"magic 1", sound(func(b Batch) { b[posMagic] = 1 }), "magic is 1"},
@@ -88,12 +103,19 @@ func TestVerifyRefuses(t *testing.T) {
 		{"the last offset delta too small", sound(putUint32(posLastDelta, 0)), "last offset delta is 0 with 2"},
 		{"the last offset delta too large", sound(putUint32(posLastDelta, 2)), "last offset delta is 2 with 2"},
 		{"a negative last offset delta", sound(putUint32(posLastDelta, math.MaxUint32)), "last offset delta is -1"},
+	})
+}
+
+func TestVerifyRefusesRecordsThatAreWrong(t *testing.T) {
+	testRefusals(t, []refusal{
 		{"fewer records than the count", batchOf(3, plain(0), plain(1)), "length is wrong"},
 		{"more records than the count", batchOf(1, plain(0), plain(1)), "after the last record"},
 		{"a byte after the records", batchOf(1, plain(0), []byte{0}), "1 bytes after the last record"},
 		{"the largest count", batchOf(math.MaxInt32, plain(0)), "length is wrong"},
 		{"offset deltas with a gap", batchOf(2, plain(0), plain(2)), "offset delta 2 after 0"},
 		{"offset deltas that repeat", batchOf(2, plain(0), plain(0)), "offset delta 0 after 0"},
+		{"offset deltas that repeat and go on", batchOf(3, plain(0), plain(0), plain(1)), "offset delta 0 after 0"},
+		{"offset deltas that go far and come back", batchOf(3, plain(0), plain(3), plain(1)), "offset delta 3 after 0, the last being 2"},
 		{"offset deltas that go back", batchOf(3, plain(0), plain(1), plain(0)), "offset delta 0 after 1"},
 		{"offset deltas from 1", batchOf(2, plain(1), plain(2)), "offset delta 2 after 1"},
 		{"a negative offset delta", batchOf(1, plain(-1)), "offset delta -1"},
@@ -123,16 +145,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"a header's key beyond the record", batchOf(1, rec("\x00", 0, 0, -1, -1, 1, 9, "k", -1)), "do not fit"},
 		{"a header's value of length -2", batchOf(1, rec("\x00", 0, 0, -1, -1, 1, 1, "k", -2)), "do not fit"},
 		{"a header without a value", batchOf(1, rec("\x00", 0, 0, -1, -1, 1, 1, "k")), "do not fit"},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			var it Iterator
-			err := c.b.Verify(&it)
-			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %v, want an ErrCorrupt that says %q", err, c.want)
-			}
-		})
-	}
+	})
 }
 
 func nothing(Batch) {}

@@ -33,9 +33,9 @@ type zstdFrame struct {
 
 // unzstd expands the frames of p into dst; see decompress.
 //
-// The decoder lets a frame grow to its window whatever it is told, so there is
-// to be room for that, or for as much as the frame can expand to. A limit that
-// leaves no room for either is taken to be exceeded.
+// The decoder can't be given a bound below the frame's window, so there is to be
+// room for that, or for as much as the frame can expand to. A limit that leaves
+// no room for either is taken to be exceeded.
 func (d *decompressor) unzstd(dst, p []byte, limit int) (int, error) {
 	n := 0
 	for rest := p; len(rest) > 0; {
@@ -44,8 +44,7 @@ func (d *decompressor) unzstd(dst, p []byte, limit int) (int, error) {
 			return 0, err
 		}
 		if need := n + max(f.least, min(f.window, f.most)); need > len(dst) || len(dst) == 0 {
-			guess := min(4*len(p), limit)
-			return max(need, guess, 1), nil
+			return max(need, min(n+f.most, 4*len(p), limit), 1), nil // the middle is a guess
 		}
 		if err := d.openZstd(max(len(dst)-n, f.window)); err != nil {
 			return 0, err

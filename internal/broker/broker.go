@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +38,9 @@ type Broker struct {
 	groups *group.Groups
 	held   map[string]bool // partitions whose retention waits for a group; for the retention loop alone
 	stop   chan struct{}
-	ended  sync.WaitGroup
+
+	checkers chan *batch.Iterator // those that are not in use
+	ended    sync.WaitGroup
 
 	making sync.Mutex   // held while a topic is made
 	mu     sync.RWMutex // guards what follows
@@ -64,6 +67,10 @@ func New(s store.Store, o Options) (*Broker, error) {
 		held: make(map[string]bool), stop: make(chan struct{}), topics: make(map[string]*Topic),
 	}
 	b.Budget.max = o.Limits.MaxInFlight
+	b.checkers = make(chan *batch.Iterator, runtime.GOMAXPROCS(0))
+	for range cap(b.checkers) {
+		b.checkers <- new(batch.Iterator)
+	}
 	for _, t := range s.Topics() {
 		if _, err := b.openTopic(t); err != nil {
 			return nil, err
@@ -150,11 +157,22 @@ func (b *Broker) Position(groupName, topic string, partition int) *group.Positio
 	return b.groups.Position(group.Key{Group: groupName, Topic: topic, Partition: partition})
 }
 
-// Check verifies one batch that a client made, using it as scratch space. The
-// error wraps batch.ErrCorrupt, batch.ErrTooLarge or ErrTooLarge.
-func (b *Broker) Check(p batch.Batch, it *batch.Iterator) error {
+// iterators are for Check, not more at a time than there are processors: a batch
+// may expand to batch.DefaultMaxExpanded.
+var (
+	iterators = sync.Pool{New: func() any { return new(batch.Iterator) }}
+	checking  = make(chan struct{}, runtime.GOMAXPROCS(0))
+)
+
+// Check verifies one batch that a client made. As many checks run at the same
+// time as there are processors, which bounds what compressed batches can cost:
+// each may expand to batch.DefaultMaxExpanded bytes. The error wraps
+// batch.ErrCorrupt, batch.ErrTooLarge or ErrTooLarge.
+func (b *Broker) Check(p batch.Batch) error {
 	if len(p) > b.Limits.MaxBatch() {
 		return fmt.Errorf("%w: the batch has %d bytes, the limit is %d", ErrTooLarge, len(p), b.Limits.MaxBatch())
 	}
+	it := <-b.checkers
+	defer func() { b.checkers <- it }()
 	return p.Verify(it)
 }

@@ -23,8 +23,6 @@ const compactAfter = 20_000
 
 // A journal is what the broker keeps about the positions' topic.
 type journal struct {
-	appendMu sync.Mutex // orders states in the log: what compaction writes is the latest when it is written
-
 	mu         sync.Mutex // guards what follows; not held while appending
 	log        store.Partition
 	records    int // since the last compaction

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -23,7 +24,6 @@ type publisher struct {
 	count   uint64 // messages taken
 	now     int64  // time of the messages of a read, in milliseconds since 1970
 	message record.Message
-	it      batch.Iterator
 }
 
 // maxPiece is the size in bytes at which the messages of one read are handed to
@@ -239,7 +239,7 @@ func (p *publisher) takeBatches() (int, error) {
 			break
 		}
 		b := batch.Batch(in[used : used+n])
-		if err := p.broker.Check(b, &p.it); err != nil {
+		if err := p.broker.Check(b); err != nil {
 			wrong = p.badBatch(b, messages, err)
 			break
 		}
@@ -255,10 +255,8 @@ func (p *publisher) takeBatches() (int, error) {
 func (p *publisher) badBatch(b []byte, before int, err error) error {
 	number := p.count + uint64(before) + 1
 	limit := p.broker.Limits.MaxBatch()
-	if _, unlimited := batch.Size(b, 1<<31-1); unlimited == nil {
-		if n, _ := batch.Size(b, 1<<31-1); n > limit {
-			return answer("TOOLARGE", "the batch that begins with message %d has %d bytes, the limit is %d", number, n, limit)
-		}
+	if n, unlimited := batch.Size(b, math.MaxInt); unlimited == nil && n > limit {
+		return answer("TOOLARGE", "the batch that begins with message %d has %d bytes, the limit is %d", number, n, limit)
 	}
 	var told *answerError
 	errors.As(toAnswer(err), &told)

@@ -1,0 +1,139 @@
+package broker_test
+
+import (
+	"testing"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+)
+
+var segments = commitlog.Options{SegmentBytes: 4 << 10}
+
+var newYear = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+const day = 24 * time.Hour
+
+// days publishes a segment for each of so many days from the new year on: ten
+// messages each, in a segment of their own.
+func days(t testing.TB, topic *broker.Topic, n int) {
+	t.Helper()
+	for i := range n {
+		publish(t, topic.Partitions[0], newYear.Add(time.Duration(i)*day), 10, 350)
+	}
+}
+
+func mustStart(t testing.TB, topic *broker.Topic, want int64) {
+	t.Helper()
+	if start, _ := topic.Partitions[0].Offsets(); start != want {
+		t.Errorf("the log starts at %d, not %d", start, want)
+	}
+}
+
+func TestAgeRemovesWhatTheDefaultGroupHasConsumed(t *testing.T) {
+	book, log := newLog()
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, options: broker.Options{Retention: 7 * day, Log: log}})
+	defer mustClose(t, b)
+	topic := mustMake(t, b, "orders")
+	days(t, topic, 10)
+	consume(t, b.Position("default", "orders", 0), 0, 100)
+	for _, step := range []struct {
+		at    time.Duration
+		start int64
+	}{
+		{7 * day, 0}, {7*day + time.Hour, 10}, {9*day + time.Hour, 30}, {9*day + time.Hour, 30}, {100 * day, 100},
+	} {
+		b.Retain(newYear.Add(step.at))
+		mustStart(t, topic, step.start)
+	}
+	if n := len(book.lines("removed", "topic=orders", "partition=0")); n != 3 {
+		t.Errorf("it was said %d times that messages were removed", n)
+	}
+	if lines := book.lines("level=WARN"); len(lines) > 0 {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestAgeKeepsWhatTheDefaultGroupHasNotConsumedAndSaysSoOnce(t *testing.T) {
+	book, log := newLog()
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, options: broker.Options{Retention: 7 * day, Log: log}})
+	defer mustClose(t, b)
+	topic := mustMake(t, b, "orders")
+	days(t, topic, 10)
+	position := b.Position("default", "orders", 0)
+	warned := func(want int) {
+		t.Helper()
+		if n := len(book.lines("level=WARN", "topic=orders", "partition=0", "default")); n != want {
+			t.Errorf("it was said %d times, not %d", n, want)
+		}
+	}
+	later := newYear.Add(100 * day)
+	consume(t, b.Position("billing", "orders", 0), 0, 100) // has no say
+	b.Retain(newYear)
+	warned(0)
+	for range 3 {
+		b.Retain(later)
+	}
+	mustStart(t, topic, 0)
+	warned(1)
+	consume(t, position, 0, 35)
+	b.Retain(later)
+	mustStart(t, topic, 30)
+	warned(1)
+	consume(t, position, 35, 100)
+	b.Retain(later)
+	mustStart(t, topic, 100)
+	warned(1)
+	publish(t, topic.Partitions[0], newYear, 10, 350)
+	b.Retain(later)
+	mustStart(t, topic, 100)
+	warned(2) // it is held again
+}
+
+func TestGroupsThatHaveConsumedLessDoNotHoldBackMessages(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, options: broker.Options{Retention: day}})
+	defer mustClose(t, b)
+	topic := mustMake(t, b, "orders")
+	days(t, topic, 3)
+	consume(t, b.Position("billing", "orders", 0), 0, 1)
+	consume(t, b.Position("default", "orders", 0), 0, 30)
+	b.Retain(newYear.Add(100 * day))
+	mustStart(t, topic, 30)
+}
+
+func TestSizeRemovesEvenWhatNobodyHasConsumed(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, options: broker.Options{RetentionBytes: 16 << 10}})
+	defer mustClose(t, b)
+	topic := mustMake(t, b, "orders")
+	days(t, topic, 20)
+	b.Retain(newYear)
+	start, high := topic.Partitions[0].Offsets()
+	if size := topic.Partitions[0].Size(); size > 16<<10 || size < 8<<10 || start == 0 || high != 200 {
+		t.Errorf("%d bytes are left, from %d to %d", size, start, high)
+	}
+}
+
+func TestRetentionLeavesEverythingAloneUnlessAsked(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments})
+	defer mustClose(t, b)
+	topic := mustMake(t, b, "orders")
+	days(t, topic, 5)
+	consume(t, b.Position("default", "orders", 0), 0, 50)
+	b.Retain(newYear.Add(10_000 * day))
+	mustStart(t, topic, 0)
+}
+
+func TestRetentionNeverTouchesPositions(t *testing.T) {
+	dir := t.TempDir()
+	s := setup{dir: dir, log: segments, options: broker.Options{Retention: time.Nanosecond, RetentionBytes: 1}}
+	b := mustOpen(t, s)
+	for i := range int64(200) {
+		consume(t, b.Position("default", "orders", int(i%10)), i, i+1)
+		journalled(t, b, i+1)
+	}
+	b.Retain(time.Now().Add(10_000 * day))
+	if n := journalSize(t, b); n != 200 {
+		t.Errorf("%d positions are left", n)
+	}
+	mustClose(t, b)
+}
