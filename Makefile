@@ -9,7 +9,7 @@ LDFLAGS   := -s -w -X mbus/internal/flags.Version=$(VERSION)
 TOOL      := go tool -modfile=tools/go.mod
 FUZZTIME  ?= 1m
 BENCH     ?= .
-BASE      ?= HEAD
+REF       ?= HEAD
 TESTFLAGS ?=
 
 .PHONY: all run demo test race check lint fuzz cover sabotage bench bench-compare clean
@@ -63,9 +63,9 @@ bench: all
 	go run ./test/bench -build build $(BENCHFLAGS)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
 
-# This tree's Go benchmarks beside those of the revision BASE.
+# This tree's Go benchmarks beside those of the revision REF.
 bench-compare:
-	scripts/bench-compare.sh '$(BASE)' '$(BENCH)'
+	scripts/bench-compare.sh '$(REF)' '$(BENCH)'
 
 clean:
 	rm -rf build

@@ -4,11 +4,13 @@ package programs
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"mbus/test/brokertest"
 )
@@ -31,11 +33,15 @@ func run(t *testing.T, stdin io.Reader, name string, args ...string) result {
 	return r
 }
 
-// execute is run for any goroutine.
+// execute is run for any goroutine. It ends a program that does not end, with
+// the exit code -1.
 func execute(stdin io.Reader, name string, args ...string) (result, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(name, args...)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = brokertest.Environment()
+	cmd.WaitDelay = time.Second // for what a shell has started
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
