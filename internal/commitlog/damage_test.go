@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,8 +106,9 @@ func TestDamageOfSeveralBatchesInARow(t *testing.T) {
 		r := newRig(t, oneSegment())
 		r.fill(20)
 		pos, size := len(bytesOf(r.stored[:6])), len(bytesOf(r.stored[6:11]))
-		r.restartDamaged(indexed, func(content []byte) {
+		r.restartDamaged(indexed, func(content []byte) []byte {
 			clear(content[pos+10 : pos+size-10])
+			return content
 		})
 		if err := r.shows(hole{r.stored[6].Base, r.stored[10].Next, false}); err != nil {
 			t.Errorf("with index %v: %v", indexed, err)
@@ -115,19 +117,32 @@ func TestDamageOfSeveralBatchesInARow(t *testing.T) {
 }
 
 // restartDamaged closes the store, changes the active segment and opens it again.
-func (r *rig) restartDamaged(indexed bool, change func(content []byte)) {
+func (r *rig) restartDamaged(indexed bool, change func(content []byte) []byte) {
 	r.Helper()
 	if err := r.store.Close(); err != nil {
 		r.Fatal(err)
 	}
 	disk := r.disk.KillClone()
-	content := readFile(r.T, disk, activeLog)
-	change(content)
-	writeFile(r.T, disk, activeLog, content)
+	writeFile(r.T, disk, activeLog, change(readFile(r.T, disk, activeLog)))
 	if !indexed {
 		r.removeFile(disk, strings.TrimSuffix(activeLog, ".log")+".index")
 	}
 	r.reopen(disk)
+}
+
+// Bytes that belong to no batch cost no record, so that nothing is missing.
+func TestBytesBetweenBatchesCostNothing(t *testing.T) {
+	for _, n := range []int{1, 60, 61, 500} {
+		r := newRig(t, oneSegment())
+		r.fill(6)
+		pos := len(bytesOf(r.stored[:3]))
+		r.restartDamaged(false, func(content []byte) []byte {
+			return slices.Concat(content[:pos], bytes.Repeat([]byte{0xA7}, n), content[pos:])
+		})
+		if err := r.shows(); err != nil {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
 }
 
 func TestDamageAtTheBeginningAndTheEnd(t *testing.T) {
@@ -135,7 +150,10 @@ func TestDamageAtTheBeginningAndTheEnd(t *testing.T) {
 		r := newRig(t, oneSegment())
 		r.fill(20)
 		b, pos := r.stored[i], len(bytesOf(r.stored[:i]))
-		r.restartDamaged(true, func(content []byte) { clear(content[pos : pos+len(b.Bytes)]) })
+		r.restartDamaged(true, func(content []byte) []byte {
+			clear(content[pos : pos+len(b.Bytes)])
+			return content
+		})
 		if err := r.shows(hole{b.Base, b.Next, false}); err != nil {
 			t.Errorf("batch %d cleared: %v", i, err)
 		}

@@ -9,21 +9,57 @@ import (
 	"mbus/internal/commitlog/crashfs"
 )
 
-// One call fails, the process goes on as well as it can and ends, and either the
+// A fault is what goes wrong from some mutating call on: it says with what error
+// the call that is number n from there, from 0, fails.
+type fault struct {
+	name string
+	err  func(n int64, c crashfs.Call) error
+}
+
+func once(err error) func(int64, crashfs.Call) error {
+	return func(n int64, _ crashfs.Call) error {
+		if n > 0 {
+			return nil
+		}
+		return err
+	}
+}
+
+var faults = []fault{
+	{"input/output error", once(syscall.EIO)},
+	{"no space, once", once(syscall.ENOSPC)},
+	{"no space from then on", func(_ int64, c crashfs.Call) error { return noSpace(c) }},
+	{"no space for a while", func(n int64, c crashfs.Call) error {
+		if n > 7 {
+			return nil
+		}
+		return noSpace(c)
+	}},
+	{"short writes for a while", func(n int64, c crashfs.Call) error {
+		if n > 7 || noSpace(c) == nil {
+			return nil
+		}
+		return &crashfs.ShortWrite{N: c.Len / 2, Err: syscall.ENOSPC}
+	}},
+}
+
+// Calls fail, the process goes on as well as it can and ends, and either the
 // next process finds the files as they are, or the power has failed meanwhile.
 func TestErrorAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 	for _, w := range workloads {
-		for _, fault := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
-			t.Run(w.name+", "+fault.Error(), func(t *testing.T) {
+		for _, f := range faults {
+			t.Run(w.name+", "+f.name, func(t *testing.T) {
 				for n := int64(1); !t.Failed(); n++ {
-					disk, j, failed := w.runWithError(n, fault)
+					disk, j, failed, err := w.runWith(f, n)
+					if err != nil {
+						t.Errorf("error at call %d, the store while it is open: %v", n, err)
+					}
 					if err := j.checkDisk(disk.KillClone()); err != nil {
 						t.Errorf("error at call %d, then a restart: %v", n, err)
 					}
-					for _, p := range []crashfs.Policy{crashfs.Nothing(), crashfs.Torn(uint64(n))} {
-						if err := j.checkDisk(disk.Crash(p)); err != nil {
-							t.Errorf("error at call %d, then a power cut, %s: %v", n, p.Name, err)
-						}
+					p := crashfs.Torn(uint64(n))
+					if err := j.checkDisk(disk.Crash(p)); err != nil {
+						t.Errorf("error at call %d, then a power cut, %s: %v", n, p.Name, err)
 					}
 					if !failed {
 						return
@@ -34,22 +70,24 @@ func TestErrorAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
-// runWithError runs the workload with an error at its n-th mutating call.
-func (w workload) runWithError(n int64, fault error) (disk *crashfs.FS, j *journal, failed bool) {
+// runWith runs the workload to its end, with a fault from its n-th mutating call
+// on, and says what was wrong with the store before it was closed.
+func (w workload) runWith(f fault, n int64) (disk *crashfs.FS, j *journal, failed bool, problem error) {
 	disk, j = crashfs.New(), newJournal()
 	var calls atomic.Int64
-	disk.SetHook(func(crashfs.Call) error {
-		if calls.Add(1) == n {
-			return fault
+	disk.SetHook(func(c crashfs.Call) error {
+		if i := calls.Add(1); i >= n {
+			return f.err(i-n, c)
 		}
 		return nil
 	})
 	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
 	if err == nil {
 		c := newClient(s, j)
-		c.acknowledges = w.syncEvery == 0
-		_ = w.run(c) // its errors are those of the call
+		c.acknowledges, c.stubborn = w.syncEvery == 0, true
+		_ = w.run(c)
 		s.Close()
+		problem = c.problem
 	}
-	return disk, j, calls.Load() >= n
+	return disk, j, calls.Load() >= n, problem
 }

@@ -49,10 +49,10 @@ func seedLog(f *testing.F) (disk *crashfs.FS, log, index []byte) {
 	j := newJournal()
 	c := newClient(s, j)
 	var m storetest.Maker
-	err = steps(
+	err = c.steps(
 		func() error { return c.create("orders", 1) },
 		func() error {
-			return times(6, func(i int) error { return c.appendAndWait("orders", 0, m.Batch(1+i%3, 20*i)) })
+			return c.times(6, func(i int) error { return c.appendAndWait("orders", 0, m.Batch(1+i%3, 20*i)) })
 		},
 		c.Close,
 	)

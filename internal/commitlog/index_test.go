@@ -2,12 +2,15 @@ package commitlog_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/store/storetest"
 )
 
 // A change is what may be found in an index's place.
@@ -87,4 +90,33 @@ func (r *rig) answersAsBefore(which int, what string) {
 	}
 	r.goesOn()
 	r.stored = stored
+}
+
+func TestReadersShareTheRebuildingOfIndexes(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(40)
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk := r.disk.KillClone()
+	for _, name := range files(t, disk, ".index") {
+		r.removeFile(disk, name)
+	}
+	r.reopen(disk)
+	errs := make([]error, 4)
+	var group sync.WaitGroup
+	for i := range errs {
+		group.Go(func() {
+			var list []storetest.Stored
+			if list, errs[i] = storetest.ReadAll(r.Partition, 1+1000*i); errs[i] == nil && len(list) < 40 {
+				errs[i] = fmt.Errorf("%d batches of 40 or more", len(list))
+			}
+		})
+	}
+	r.fill(10)
+	group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
+	}
+	r.holdsStored()
 }

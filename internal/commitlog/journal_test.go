@@ -41,6 +41,8 @@ type client struct {
 	store.Store
 	*journal
 	acknowledges bool // an answer means that it is safe
+	stubborn     bool // goes on after an error
+	problem      error
 	answers      sync.WaitGroup
 }
 
@@ -54,6 +56,10 @@ func (c *client) create(name string, partitions int) error {
 		n.logs = append(n.logs, &logNote{batches: map[int64][]byte{}})
 	}
 	c.mu.Lock()
+	if c.topics[name] != nil { // a delete has failed
+		c.mu.Unlock()
+		return nil
+	}
 	c.topics[name] = n
 	c.mu.Unlock()
 	made, err := c.CreateTopic(name, partitions)
@@ -79,12 +85,25 @@ func (c *client) delete(name string) error {
 	return nil
 }
 
+// close looks at everything, if the client has gone on after an error, and ends:
+// whatever has failed, readers go on.
+func (c *client) close() error {
+	if c.stubborn {
+		_ = c.sync()
+		_, c.problem = c.verify(c.Store)
+	}
+	return c.Close()
+}
+
 // log gives a partition and the notes of it.
 func (c *client) log(name string, number int) (store.Partition, *logNote, error) {
 	p, err := c.Partition(name, number)
+	if err != nil {
+		return nil, nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return p, c.topics[name].logs[number], err
+	return p, c.topics[name].logs[number], nil
 }
 
 // append appends without waiting for the answer; sync waits for all answers.
@@ -163,10 +182,16 @@ func (c *client) trim(name string, number int, before int64) error {
 	if err := l.Trim(before); err != nil {
 		return err
 	}
+	c.started(l, n)
+	return nil
+}
+
+// started notes where a log starts, which is certain after a trim or retention.
+func (c *client) started(l store.Partition, n *logNote) {
+	start, _ := l.Offsets()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n.minStart = n.maxStart
-	return nil
+	n.minStart, n.maxStart = start, start
 }
 
 func (c *client) retain(name string, number int, r store.Retention) error {
@@ -177,13 +202,10 @@ func (c *client) retain(name string, number int, r store.Retention) error {
 	c.mu.Lock()
 	n.maxStart = n.next
 	c.mu.Unlock()
-	got, err := l.Retain(r)
-	if err != nil {
+	if _, err := l.Retain(r); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n.minStart, n.maxStart = got.Start, got.Start
+	c.started(l, n)
 	return nil
 }
 
@@ -257,10 +279,13 @@ type logName struct {
 
 type content struct{ start, high int64 }
 
-// settled is the journal of somebody who comes after the crash and has seen what
-// is there.
-func (j *journal) settled(s store.Store, found contents) *journal {
-	after := newJournal()
+// settle verifies a store and makes the journal of somebody who comes after the
+// crash and has seen what is there.
+func (j *journal) settle(s store.Store) (found contents, after *journal, err error) {
+	if found, err = j.verify(s); err != nil {
+		return nil, nil, err
+	}
+	after = newJournal()
 	for _, t := range s.Topics() {
 		n := &topicNote{id: t.ID}
 		for i, l := range j.topics[t.Name].logs {
@@ -269,7 +294,7 @@ func (j *journal) settled(s store.Store, found contents) *journal {
 		}
 		after.topics[t.Name] = n
 	}
-	return after
+	return found, after, nil
 }
 
 // checkDisk opens what a crash has left and checks that nothing promised is
@@ -287,15 +312,16 @@ func (j *journal) checkSeen(disk *crashfs.FS) error {
 	if err != nil {
 		return err
 	}
-	defer func() { s.Close() }()
-	found, err := j.verify(s)
+	found, after, err := j.settle(s)
+	disk = disk.Crash(crashfs.Nothing())
+	s.Close()
 	if err != nil {
 		return err
 	}
-	after := j.settled(s, found)
-	if s, err = reopen(s, disk.Crash(crashfs.Nothing())); err != nil {
+	if s, err = openDisk(disk); err != nil {
 		return fmt.Errorf("after a second power cut: %w", err)
 	}
+	defer s.Close()
 	again, err := after.verify(s)
 	if err != nil || !maps.Equal(again, found) {
 		return fmt.Errorf("after a second power cut %v is left of %v: %w", again, found, err)
@@ -309,19 +335,20 @@ func (j *journal) checkUse(disk *crashfs.FS) error {
 	if err != nil {
 		return err
 	}
-	defer func() { s.Close() }()
-	found, err := j.verify(s)
-	if err != nil {
-		return err
+	_, after, err := j.settle(s)
+	if err == nil {
+		err = after.use(s)
 	}
-	after := j.settled(s, found)
-	if err := after.use(s); err != nil {
+	disk = disk.Crash(crashfs.Nothing())
+	s.Close()
+	if err != nil {
 		return fmt.Errorf("used after the crash: %w", err)
 	}
-	if s, err = reopen(s, disk.Crash(crashfs.Nothing())); err != nil {
-		return fmt.Errorf("used after the crash, then a power cut: %w", err)
+	if s, err = openDisk(disk); err == nil {
+		defer s.Close()
+		_, err = after.verify(s)
 	}
-	if _, err = after.verify(s); err != nil {
+	if err != nil {
 		return fmt.Errorf("used after the crash, then a power cut: %w", err)
 	}
 	return nil

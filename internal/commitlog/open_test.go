@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -37,6 +38,22 @@ func TestSecondOpenIsRefusedAndNamesTheProcess(t *testing.T) {
 		t.Fatalf("open after the first was closed: %v", err)
 	}
 	s.Close()
+}
+
+func TestLockNamesNoProcessOfThePast(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "lock"), []byte("12345678901234567890\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := commitlog.Open(dir, commitlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, err = commitlog.Open(dir, commitlog.Options{})
+	if err == nil || !strings.HasSuffix(err.Error(), " "+strconv.Itoa(os.Getpid())) {
+		t.Errorf("second open: %v, want an error that ends in process id %d", err, os.Getpid())
+	}
 }
 
 func TestNobodyElseCanReadTheDataDirectory(t *testing.T) {
@@ -94,6 +111,47 @@ func TestOtherFormatIsRefused(t *testing.T) {
 	}
 }
 
+// A topic that can't be read must not look like one that does not exist.
+func TestDamagedTopicFileIsNamed(t *testing.T) {
+	r := newRig(t, oneSegment())
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed := r.disk.KillClone()
+	const name = "/data/topics/orders/topic.json"
+	for _, content := range []string{"", "{", `{"id":"x","partitions":1}`, `{"id":"","partitions":1}`, strings.Repeat("[", 10_000)} {
+		disk := closed.KillClone()
+		writeFile(t, disk, name, []byte(content))
+		if _, err := commitlog.Open("/data", commitlog.Options{FS: disk}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("open with %.20q: %v, want an error that names the file", content, err)
+		}
+	}
+}
+
+func TestDamagedLogStartIsReportedAndNothingIsLost(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(12)
+	if err := r.Trim(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed := r.disk.KillClone()
+	for _, content := range []string{"", "-1\n", "start\n", "99999999999999999999999999\n"} {
+		disk := closed.KillClone()
+		writeFile(t, disk, logDir+"/log-start-offset", []byte(content))
+		r.reopen(disk)
+		if start, _ := r.Offsets(); start != 0 {
+			t.Errorf("with %q the log starts at %d", content, start)
+		}
+		r.holdsStored()
+		if logged := r.log.logged(); len(logged) != 1 || !strings.Contains(logged[0], "log-start-offset") {
+			t.Errorf("with %q was logged %q", content, logged)
+		}
+	}
+}
+
 func TestReadersLeaveNoFileOpen(t *testing.T) {
 	r := newRig(t, smallSegments())
 	r.fill(30)
@@ -143,7 +201,7 @@ func TestHeldChunkKeepsItsFileOpenUntilReleased(t *testing.T) {
 }
 
 func TestLogsMayOutnumberTheFilesAProcessMayOpen(t *testing.T) {
-	const topics, limit = 200, 120
+	const topics, limit = 120, 100
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
 		t.Fatal(err)
@@ -159,18 +217,35 @@ func TestLogsMayOutnumberTheFilesAProcessMayOpen(t *testing.T) {
 		}
 	}
 	for round := range 3 {
+		var group sync.WaitGroup
 		for i := range topics {
-			r := &rig{T: t}
-			var err error
-			if r.Partition, err = s.Partition(fmt.Sprint("topic", i), 0); err != nil {
-				t.Fatal(err)
-			}
-			r.append(r.Batch(1, 100))
-			if list, err := storetest.ReadAll(r.Partition, 1000); err != nil || len(list) != round+1 {
-				t.Fatalf("topic %d has %d batches, want %d: %v", i, len(list), round+1, err)
+			if group.Go(func() { appendAndCount(t, s, fmt.Sprint("topic", i), round+1) }); i%4 == 3 {
+				group.Wait()
 			}
 		}
+		group.Wait()
 		s = reopen()
+	}
+}
+
+// appendAndCount appends a batch to a topic, which then has that many.
+func appendAndCount(t *testing.T, s store.Store, topic string, batches int) {
+	p, err := s.Partition(topic, 0)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var m storetest.Maker
+	done := make(chan error, 1)
+	if err := p.Append(m.Batch(1, 100), func(_ int64, err error) { done <- err }); err != nil {
+		t.Errorf("append to %q: %v", topic, err)
+		return
+	}
+	if err := <-done; err != nil {
+		t.Errorf("append to %q was answered %v", topic, err)
+	}
+	if list, err := storetest.ReadAll(p, 1000); err != nil || len(list) != batches {
+		t.Errorf("%q has %d batches, want %d: %v", topic, len(list), batches, err)
 	}
 }
 

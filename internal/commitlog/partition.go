@@ -293,6 +293,7 @@ func (l *partition) close() error {
 	for l.committing {
 		l.quiet.Wait()
 	}
+	segments := l.segments
 	if l.timer != nil {
 		l.timer.Stop()
 		l.timer = nil
@@ -305,6 +306,9 @@ func (l *partition) close() error {
 		err = l.sync()
 	}
 	l.cool()
+	for _, s := range segments {
+		s.forget()
+	}
 	for w := range wakers {
 		w.f()
 	}

@@ -19,74 +19,64 @@ type view struct {
 
 // Read implements store.Partition.
 func (l *partition) Read(offset int64, maxBytes int, c *store.Chunk) error {
-	s, v, err := l.locate(offset)
+	p, err := l.locate(offset)
 	if err != nil {
 		return err
 	}
 	goesOn := c.Next == offset && !c.Lost
-	if s == nil {
+	if p == nil {
 		if c.Clear(); !goesOn {
 			c.Release()
 		}
 		c.First, c.Next = offset, offset
 		return nil
 	}
-	p, same := c.Source.(*pin)
-	if same && p.s == s {
-		s.file.release() // the chunk has it open already
-	} else {
-		goesOn = false
-		c.Release()
-		p = &pin{s: s}
-		c.Source = p
-	}
-	c.Clear()
-	c.Next, c.Lost = -1, false // should this fail, the next Read looks anew
-	if err := s.load(v); err != nil {
-		return err
-	}
-	last := mark{pos: v.end, next: v.next}
-	if !v.active {
-		last = s.sealed
-		v.end = last.pos
-	}
-	p.v = v
-	m := mark{pos: c.Pos, next: offset}
-	if !goesOn || m.pos >= v.end {
-		if m, err = s.find(v, offset); err != nil {
-			return err
-		}
-	}
-	end, err := s.cut(v, last, m, int64(maxBytes))
+	last, same := c.Source.(*pin)
+	goesOn = goesOn && same && last.s == p.s
+	from := c.Pos + int64(c.N)
+	c.Release()
+	c.Source, c.Next = p, -1 // should this fail, the next Read looks anew
+	first, end, err := p.find(offset, from, goesOn, int64(maxBytes))
 	if err != nil {
-		return err
+		return l.forgotten(offset, err)
 	}
-	c.First, c.Next, c.Pos, c.N = m.next, end.next, m.pos, int(end.pos-m.pos)
+	c.First, c.Next, c.Pos, c.N = first.next, end.next, first.pos, int(end.pos-first.pos)
 	return nil
 }
 
-// locate finds the segment that offset belongs to and opens its file; nil at
-// the high watermark.
-func (l *partition) locate(offset int64) (*segment, view, error) {
+// forgotten explains an error for offset by its having been removed meanwhile, if
+// that is so.
+func (l *partition) forgotten(offset int64, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.closed:
-		return nil, view{}, store.ErrClosed
+		return store.ErrClosed
+	case offset < l.start:
+		return store.ErrOutOfRange
+	}
+	return err
+}
+
+// locate finds the segment that offset belongs to; nil at the high watermark.
+func (l *partition) locate(offset int64) (*pin, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, store.ErrClosed
 	case offset < l.start || offset > l.high.next:
-		return nil, view{}, store.ErrOutOfRange
+		return nil, store.ErrOutOfRange
 	case offset == l.high.next:
-		return nil, view{}, nil
+		return nil, nil
 	}
 	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > offset }) - 1
 	if i < 0 {
-		return nil, view{}, &store.GapError{
+		return nil, &store.GapError{
 			Topic: l.topic, Partition: l.number, First: offset, Next: l.segments[0].base,
 		}
 	}
-	s := l.segments[i]
-	_, err := s.file.acquire()
-	return s, l.view(i), err
+	return newPin(l.segments[i], l.view(i))
 }
 
 // view is how far the i-th segment can be read now. The caller holds mu.
@@ -174,14 +164,61 @@ func (s *segment) cut(v view, last mark, m mark, max int64) (mark, error) {
 	return end, nil
 }
 
-// A pin keeps a segment open for a chunk.
+// A pin keeps a segment's files open for a chunk, so that it can be read although
+// it is removed meanwhile.
 type pin struct {
-	s *segment
-	v view
+	s     *segment
+	v     view
+	index bool // the index is open, too; it may be missing
+}
+
+func newPin(s *segment, v view) (*pin, error) {
+	if _, err := s.file.acquire(); err != nil {
+		return nil, err
+	}
+	_, err := s.index.file.acquire()
+	if err != nil && !isNotExist(err) {
+		s.file.release()
+		return nil, err
+	}
+	return &pin{s, v, err == nil}, nil
 }
 
 // Release implements store.Source.
-func (p *pin) Release() { p.s.file.release() }
+func (p *pin) Release() {
+	p.s.file.release()
+	if p.index {
+		p.s.index.file.release()
+	}
+}
+
+// find returns the marks between which a chunk lies that begins with the batch
+// that holds offset. If goesOn is set that batch is expected at position from.
+func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end mark, err error) {
+	if err := p.s.load(p.v); err != nil {
+		return first, end, err
+	}
+	last := mark{pos: p.v.end, next: p.v.next}
+	if !p.v.active {
+		last = p.s.sealed
+		p.v.end = last.pos
+	}
+	first = mark{pos: from, next: offset}
+	if !goesOn || !p.s.begins(p.v, first) {
+		if first, err = p.s.find(p.v, offset); err != nil {
+			return first, end, err
+		}
+	}
+	end, err = p.s.cut(p.v, last, first, maxBytes)
+	return first, end, err
+}
+
+// begins says whether there is the header of a batch at m.
+func (s *segment) begins(v view, m mark) bool {
+	var h [batch.HeaderSize]byte
+	n, err := s.file.readAt(h[:max(0, min(int64(len(h)), v.end-m.pos))], m.pos)
+	return err == nil && checkHeader(h[:n], v.end-m.pos, m.next) == nil
+}
 
 // Load implements store.Source.
 func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {

@@ -132,12 +132,22 @@ func (l *partition) Size() int64 {
 
 // OffsetForTime implements store.Partition.
 func (l *partition) OffsetForTime(time int64) (int64, error) {
-	l.mu.Lock()
-	segments, start, high, closed := l.segments, l.start, l.high, l.closed
-	l.mu.Unlock()
-	if closed {
-		return 0, store.ErrClosed
+	for {
+		l.mu.Lock()
+		segments, start, high, closed := l.segments, l.start, l.high, l.closed
+		l.mu.Unlock()
+		if closed {
+			return 0, store.ErrClosed
+		}
+		offset, err := searchTime(segments, start, high, time)
+		if err == nil || !isNotExist(err) || l.forgotten(start, nil) == nil {
+			return offset, err
+		}
 	}
+}
+
+// searchTime is OffsetForTime in these segments.
+func searchTime(segments []*segment, start int64, high mark, time int64) (int64, error) {
 	for i, s := range segments {
 		v, last := view{active: true, end: high.pos, next: high.next}, high
 		if i < len(segments)-1 {

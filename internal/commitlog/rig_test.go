@@ -283,6 +283,5 @@ func writeFile(t testing.TB, disk *crashfs.FS, name string, content []byte) {
 	}
 }
 
-// isLog and isIndex tell the calls on a segment's files.
-func isLog(c crashfs.Call) bool   { return strings.HasSuffix(c.Name, ".log") }
-func isIndex(c crashfs.Call) bool { return strings.HasSuffix(c.Name, ".index") }
+// isLog tells the calls on a segment.
+func isLog(c crashfs.Call) bool { return strings.HasSuffix(c.Name, ".log") }

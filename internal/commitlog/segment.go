@@ -24,6 +24,7 @@ type segment struct {
 
 	loadMu sync.Mutex // guards what follows
 	loaded bool       // the index is sound
+	gone   bool       // the files are being deleted
 	ended  bool       // sealed is known
 	sealed mark       // end of a segment that is not the last
 }
@@ -84,9 +85,17 @@ func (s *segment) release() {
 	s.index.file.release()
 }
 
+// forget sees to it that nothing makes the segment's index again.
+func (s *segment) forget() {
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	s.gone = true
+}
+
 // remove deletes both files, the index last: a segment without an index is
 // whole, an index without a segment is nothing.
 func (s *segment) remove() error {
+	s.forget()
 	if err := s.log.fs.Remove(s.file.name); err != nil && !isNotExist(err) {
 		return err
 	}
@@ -186,6 +195,9 @@ func (s *segment) rebuild(v view, reason error) error {
 	s.index.replace(fresh.tail, v.end)
 	if !v.active {
 		s.sealed = end
+	}
+	if s.gone {
+		return nil
 	}
 	if err := s.writeIndex(mark{v.end, end.next, end.maxTime}); err != nil {
 		s.log.warn("cannot write an index", "file", s.index.file.name, "reason", err)

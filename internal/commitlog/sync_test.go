@@ -16,18 +16,25 @@ import (
 type gate struct {
 	arrived chan struct{}
 	result  chan error
-	syncs   atomic.Int32 // that have arrived
+	open    chan struct{} // closed at the end of the test
+	syncs   atomic.Int32  // that have arrived
 }
 
 func (r *rig) gate() *gate {
-	g := &gate{arrived: make(chan struct{}), result: make(chan error)}
+	g := &gate{arrived: make(chan struct{}, 100), result: make(chan error), open: make(chan struct{})}
+	r.Cleanup(func() { close(g.open) })
 	r.disk.SetHook(func(c crashfs.Call) error {
 		if c.Op != crashfs.Sync || !isLog(c) {
 			return nil
 		}
 		g.syncs.Add(1)
 		g.arrived <- struct{}{}
-		return <-g.result
+		select {
+		case err := <-g.result:
+			return err
+		case <-g.open:
+			return nil
+		}
 	})
 	return g
 }
@@ -281,6 +288,15 @@ func TestIntervalSyncAcknowledgesBeforeTheSync(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 	r.reopen(r.disk.Crash(crashfs.Nothing()))
+	r.holdsStored()
+}
+
+func TestIntervalSyncSurvivesAKill(t *testing.T) {
+	r := newRig(t, commitlog.Options{SyncEvery: time.Hour, SegmentBytes: segmentBytes})
+	r.fill(10)
+	r.reopen(r.disk.KillClone())
+	r.holdsStored()
+	r.fill(1)
 	r.holdsStored()
 }
 

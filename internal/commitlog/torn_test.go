@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"strings"
 	"testing"
 
+	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store/storetest"
 )
@@ -62,19 +64,57 @@ func TestTailTornAtAnyByteIsCutOffThere(t *testing.T) {
 	}
 }
 
+// Wherever the power fails while a tail is put aside, its bytes are somewhere.
+func TestTornTailIsNeverLost(t *testing.T) {
+	r, killed, all := torn(t)
+	content := bytesOf(all)
+	content = content[:len(content)-20]
+	_, size := upTo(all, len(content))
+	tail := content[size:]
+	for m := int64(1); ; m++ {
+		disk := killed.KillClone()
+		writeFile(t, disk, activeLog, content)
+		calls := killAt(disk, m)
+		if s, err := commitlog.Open("/data", commitlog.Options{FS: disk}); err == nil {
+			s.Close()
+		}
+		disk = disk.Crash(crashfs.Nothing())
+		found := bytes.Equal(readFile(t, disk, activeLog), content)
+		for _, p := range asides(t, disk) {
+			found = found || bytes.Equal(p, tail)
+		}
+		if !found {
+			t.Errorf("recovery cut before call %d: the %d bytes cut off are nowhere", m, len(tail))
+		}
+		r.reopen(disk)
+		whole, _ := upTo(all, size)
+		r.holds(whole)
+		if calls.Load() < m {
+			return
+		}
+	}
+}
+
+// asides gives the contents of the files that were put aside of the segment.
+func asides(t *testing.T, disk *crashfs.FS) [][]byte {
+	t.Helper()
+	list, err := disk.ReadDir(logDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept [][]byte
+	for _, e := range list {
+		if name := path.Join(logDir, e.Name); strings.HasPrefix(name, activeLog) && name != activeLog {
+			kept = append(kept, readFile(t, disk, name))
+		}
+	}
+	return kept
+}
+
 // cutOff says that these bytes, found at pos, were put aside with one warning.
 func (r *rig) cutOff(pos int, tail []byte) {
 	r.Helper()
-	var kept [][]byte
-	list, err := r.disk.ReadDir(logDir)
-	if err != nil {
-		r.Fatal(err)
-	}
-	for _, e := range list {
-		if strings.HasPrefix(e.Name, "00000000000000000000.log") && e.Name != "00000000000000000000.log" {
-			kept = append(kept, readFile(r.T, r.disk, logDir+"/"+e.Name))
-		}
-	}
+	kept := asides(r.T, r.disk)
 	wantKept, wantLogged := 1, 1
 	if len(tail) == 0 {
 		wantLogged = 0

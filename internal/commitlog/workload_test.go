@@ -1,6 +1,7 @@
 package commitlog_test
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -15,12 +16,6 @@ const segmentBytes = 3 << 10
 
 func openDisk(disk *crashfs.FS) (*commitlog.Store, error) {
 	return commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes})
-}
-
-// reopen ends the store of a dead disk and opens the next one.
-func reopen(s store.Store, disk *crashfs.FS) (*commitlog.Store, error) {
-	s.Close()
-	return openDisk(disk)
 }
 
 // A workload uses a store until it is done or a call fails.
@@ -38,10 +33,14 @@ var workloads = []workload{
 	{"synced at intervals", time.Hour, oneAfterTheOther},
 }
 
-// steps runs steps until one fails.
-func steps(list ...func() error) error {
-	for _, step := range list {
-		if err := step(); err != nil {
+// steps runs steps until one fails; all of them if the client is stubborn.
+func (c *client) steps(list ...func() error) error {
+	return c.times(len(list), func(i int) error { return list[i]() })
+}
+
+func (c *client) times(n int, step func(i int) error) error {
+	for i := range n {
+		if err := step(i); err != nil && !c.stubborn {
 			return err
 		}
 	}
@@ -51,23 +50,23 @@ func steps(list ...func() error) error {
 // oneAfterTheOther appends to one log, with and without waiting for answers.
 func oneAfterTheOther(c *client) error {
 	var m storetest.Maker
-	return steps(
+	return c.steps(
 		func() error { return c.create("orders", 1) },
 		func() error {
-			return times(6, func(i int) error { return c.appendAndWait("orders", 0, m.Batch(3, 50*i)) })
+			return c.times(6, func(i int) error { return c.appendAndWait("orders", 0, m.Batch(3, 50*i)) })
 		},
-		func() error { return times(12, func(i int) error { return c.append("orders", 0, m.Batch(2, 400)) }) },
+		func() error { return c.times(12, func(i int) error { return c.append("orders", 0, m.Batch(2, 400)) }) },
 		c.sync,
 		func() error { return c.look("orders", 0) },
 		func() error { return c.appendAndWait("orders", 0, m.Batch(1, 5000), m.Batch(1, 10)) },
 		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 700)) },
-		c.Close,
+		c.close,
 	)
 }
 
 // severalAtOnce appends to two logs from several goroutines and reads.
 func severalAtOnce(c *client) error {
-	if err := c.create("orders", 2); err != nil {
+	if err := c.create("orders", 2); err != nil && !c.stubborn {
 		return err
 	}
 	errs := make([]error, 4)
@@ -75,7 +74,7 @@ func severalAtOnce(c *client) error {
 	for g := range errs {
 		group.Go(func() {
 			m := storetest.Maker{}
-			errs[g] = times(6, func(i int) error {
+			errs[g] = c.times(6, func(i int) error {
 				if g == 3 {
 					return c.look("orders", i%2)
 				}
@@ -85,17 +84,15 @@ func severalAtOnce(c *client) error {
 	}
 	group.Wait()
 	_ = c.sync()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if err := errors.Join(errs...); err != nil && !c.stubborn {
+		return err
 	}
-	return c.Close()
+	return c.close()
 }
 
 func topicsComeAndGo(c *client) error {
 	var m storetest.Maker
-	return steps(
+	return c.steps(
 		func() error { return c.create("billing", 2) },
 		func() error { return c.create("orders", 1) },
 		func() error { return c.appendAndWait("billing", 1, m.Batch(2, 30)) },
@@ -104,7 +101,7 @@ func topicsComeAndGo(c *client) error {
 		func() error { return c.create("billing", 1) },
 		func() error { return c.appendAndWait("billing", 0, m.Batch(1, 20)) },
 		func() error { return c.delete("orders") },
-		c.Close,
+		c.close,
 	)
 }
 
@@ -112,9 +109,9 @@ func topicsComeAndGo(c *client) error {
 func trimsLogs(c *client) error {
 	var m storetest.Maker
 	fill := func() error {
-		return times(10, func(i int) error { return c.append("orders", 0, m.Batch(3, 250)) })
+		return c.times(10, func(i int) error { return c.append("orders", 0, m.Batch(3, 250)) })
 	}
-	return steps(
+	return c.steps(
 		func() error { return c.create("orders", 1) },
 		fill, c.sync,
 		func() error { return c.trim("orders", 0, 4) },
@@ -128,7 +125,7 @@ func trimsLogs(c *client) error {
 		func() error { return c.look("orders", 0) },
 		func() error { return c.trim("orders", 0, 90) },
 		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 40)) },
-		c.Close,
+		c.close,
 	)
 }
 
@@ -137,13 +134,4 @@ func (c *client) appendAndWait(name string, number int, batches ...[]byte) error
 		return err
 	}
 	return c.sync()
-}
-
-func times(n int, f func(i int) error) error {
-	for i := range n {
-		if err := f(i); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"slices"
 	"sync"
 
@@ -13,7 +14,10 @@ var concurrencyTests = []test{
 	{"appenders and readers of one log", appendsAndReadsAtOnce},
 	{"answers come in the order of offsets", answersInOffsetOrder},
 	{"appends, trims and retention", trimsWhileAppending},
+	{"readers of what is being forgotten", readsWhileTrimming},
 	{"topics made, deleted and listed", changesTopicsAtOnce},
+	{"a topic deleted while it is in use", deletesWhileInUse},
+	{"a store closed while it is in use", closesWhileInUse},
 }
 
 const (
@@ -175,6 +179,45 @@ func trimsWhileAppending(f *fixture) {
 	l.cut = true
 	l.start, _ = l.Offsets()
 	f.check()
+}
+
+func readsWhileTrimming(f *fixture) {
+	l := f.filled(100)
+	f.restart() // nothing is open, nothing looked up
+	var group sync.WaitGroup
+	for i := range 3 {
+		group.Go(func() { readFromStart(f, l.Partition, 1+i*2000, l.next) })
+	}
+	for before := int64(0); before <= l.next; before += 7 {
+		l.trim(before)
+	}
+	l.trim(l.next)
+	group.Wait()
+}
+
+// readFromStart reads from the log start offset on until that is end.
+func readFromStart(f *fixture, p store.Partition, maxBytes int, end int64) {
+	for {
+		var c store.Chunk
+		start, _ := p.Offsets()
+		err := p.Read(start, maxBytes, &c)
+		switch {
+		case errors.Is(err, store.ErrOutOfRange): // it has moved
+		case err != nil:
+			f.Errorf("read at %d: %v", start, err)
+		case start == end:
+			c.Release()
+			return
+		default:
+			if _, err := c.Load(nil); err != nil || c.First > start || c.Next <= start {
+				f.Errorf("read at %d gave %d to %d: %v", start, c.First, c.Next, err)
+			}
+		}
+		c.Release()
+		if f.Failed() {
+			return
+		}
+	}
 }
 
 func changesTopicsAtOnce(f *fixture) {
