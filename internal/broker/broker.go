@@ -157,13 +157,6 @@ func (b *Broker) Position(groupName, topic string, partition int) *group.Positio
 	return b.groups.Position(group.Key{Group: groupName, Topic: topic, Partition: partition})
 }
 
-// iterators are for Check, not more at a time than there are processors: a batch
-// may expand to batch.DefaultMaxExpanded.
-var (
-	iterators = sync.Pool{New: func() any { return new(batch.Iterator) }}
-	checking  = make(chan struct{}, runtime.GOMAXPROCS(0))
-)
-
 // Check verifies one batch that a client made. As many checks run at the same
 // time as there are processors, which bounds what compressed batches can cost:
 // each may expand to batch.DefaultMaxExpanded bytes. The error wraps
