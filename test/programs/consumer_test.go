@@ -2,8 +2,11 @@ package programs
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -34,6 +37,7 @@ func TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing(t *testing.T) {
 	b.Publish("orders", messages...)
 	output, consumer := startConsumer(t, b, "-topic", "orders", "-f", `%s\n`)
 	await(t, "the pipe is full", func() bool { return waiting(t, output) > 60_000 })
+	await(t, "the broker has sent all", func() bool { return closedByBroker(t, b.Consumers()) })
 	kill(consumer)
 	mustDrainAll(t, messages, func() string {
 		return consume(t, b, "-topic", "orders", "-f", `%s\n`).mustWork(t).stdout
@@ -51,6 +55,27 @@ func TestConsumerEndsQuietlyOnAClosedPipe(t *testing.T) {
 		t.Errorf("standard error %q", r.stderr)
 	}
 	mustDrainAll(t, messages, func() string { return b.Drain("orders") })
+}
+
+// closedByBroker says whether a client of the address has been sent the broker's
+// FIN and has not closed its own side: state CLOSE_WAIT of proc_net_tcp(5).
+func closedByBroker(t *testing.T, addr string) bool {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(brokertest.Port(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const closeWait = "08"
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); f[3] == closeWait && strings.HasSuffix(f[2], fmt.Sprintf(":%04X", port)) {
+			return true
+		}
+	}
+	return false
 }
 
 // startConsumer runs the consumer with its standard output in a pipe, of which
