@@ -39,7 +39,7 @@ type Broker struct {
 	held   map[string]bool // partitions whose retention waits for a group; for the retention loop alone
 	stop   chan struct{}
 
-	checkers chan *batch.Iterator // those that are not in use
+	checking chan struct{} // holds as many as there are calls of Check that verify
 	ended    sync.WaitGroup
 
 	making sync.Mutex   // held while a topic is made
@@ -67,10 +67,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 		held: make(map[string]bool), stop: make(chan struct{}), topics: make(map[string]*Topic),
 	}
 	b.Budget.max = o.Limits.MaxInFlight
-	b.checkers = make(chan *batch.Iterator, runtime.GOMAXPROCS(0))
-	for range cap(b.checkers) {
-		b.checkers <- new(batch.Iterator)
-	}
+	b.checking = make(chan struct{}, runtime.GOMAXPROCS(0))
 	for _, t := range s.Topics() {
 		if _, err := b.openTopic(t); err != nil {
 			return nil, err
@@ -157,6 +154,10 @@ func (b *Broker) Position(groupName, topic string, partition int) *group.Positio
 	return b.groups.Position(group.Key{Group: groupName, Topic: topic, Partition: partition})
 }
 
+// iterators are scratch space for Check. What a large batch has made of one goes
+// with the next collection of garbage.
+var iterators = sync.Pool{New: func() any { return new(batch.Iterator) }}
+
 // Check verifies one batch that a client made. As many checks run at the same
 // time as there are processors, which bounds what compressed batches can cost:
 // each may expand to batch.DefaultMaxExpanded bytes. The error wraps
@@ -165,7 +166,11 @@ func (b *Broker) Check(p batch.Batch) error {
 	if len(p) > b.Limits.MaxBatch() {
 		return fmt.Errorf("%w: the batch has %d bytes, the limit is %d", ErrTooLarge, len(p), b.Limits.MaxBatch())
 	}
-	it := <-b.checkers
-	defer func() { b.checkers <- it }()
+	b.checking <- struct{}{}
+	it := iterators.Get().(*batch.Iterator)
+	defer func() {
+		iterators.Put(it)
+		<-b.checking
+	}()
 	return p.Verify(it)
 }

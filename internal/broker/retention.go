@@ -19,9 +19,9 @@ func (b *Broker) retain() {
 	tick := time.NewTicker(retainEvery)
 	defer tick.Stop()
 	for {
-		b.Retain(time.Now())
 		select {
-		case <-tick.C:
+		case now := <-tick.C:
+			b.Retain(now)
 		case <-b.stop:
 			return
 		}

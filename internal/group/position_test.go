@@ -320,6 +320,33 @@ func TestStatesAreThoseOfPositionsThatHaveMoved(t *testing.T) {
 	}
 }
 
+func TestUnusedPositionsAreForgotten(t *testing.T) {
+	g := group.New(func(_ group.Key, _ group.State, done func(error)) { go done(nil) })
+	var m group.Member
+	forgotten := func(use func(*group.Position)) bool {
+		first := g.Position(theKey)
+		use(first)
+		second := g.Position(theKey)
+		if second != first {
+			t.Error("the same key names two positions")
+		}
+		second.Close()
+		first.Close()
+		third := g.Position(theKey)
+		defer third.Close()
+		return third != first
+	}
+	if !forgotten(func(p *group.Position) { p.Lease(&m, group.Span{From: 0, To: 5}); p.Release(&m) }) {
+		t.Error("one of which nothing was acknowledged is kept")
+	}
+	if forgotten(func(p *group.Position) { p.Lease(&m, group.Span{From: 2, To: 5}); p.Ack(&m) }) {
+		t.Error("one of which something was acknowledged out of turn is forgotten")
+	}
+	if forgotten(func(p *group.Position) { p.Lease(&m, group.Span{From: 0, To: 2}); p.Ack(&m) }) {
+		t.Error("one that has moved is forgotten")
+	}
+}
+
 // Members come and go in many goroutines; every offset must be acknowledged by
 // exactly one of them, and a write of the journal begin only after the last.
 func TestMembersInManyGoroutinesShareWithoutLossOrDuplicates(t *testing.T) {

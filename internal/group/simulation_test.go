@@ -11,7 +11,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "simulate only this seed")
-	seeds = flag.Uint64("seeds", 3000, "how many seeds to simulate")
+	seeds = flag.Uint64("seeds", 2000, "how many seeds to simulate")
 )
 
 // Members lease, acknowledge, give back and vanish at random, the journal takes

@@ -37,7 +37,7 @@ type answerError struct {
 }
 
 func (e *answerError) Error() string { return e.code + " " + e.err.Error() }
-func (e *answerError) line() string  { return "-" + oneLine(e.Error()) + "\n" }
+func (e *answerError) line() string  { return "-" + e.code + " " + oneLine(e.err.Error()) + "\n" }
 
 func answer(code, format string, args ...any) error {
 	return &answerError{code, fmt.Errorf(format, args...)}
@@ -69,6 +69,10 @@ var codes = []struct {
 
 // toAnswer makes an error of the broker one that the client is told.
 func toAnswer(err error) error {
+	var told *answerError
+	if errors.As(err, &told) {
+		return err
+	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
 			return &answerError{c.code, err}

@@ -83,16 +83,24 @@ func (c *conn) allReceived() error {
 // unacknowledged is the number of bytes in a socket's send queue, by ioctl
 // SIOCOUTQ of tcp(7); or the socket's error.
 func unacknowledged(fd int) (int, error) {
-	if code, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ERROR); err != nil {
+	if err := socketError(fd); err != nil {
 		return 0, err
-	} else if code != 0 {
-		return 0, syscall.Errno(code)
 	}
 	var n int32
 	if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n))); e != 0 {
 		return 0, fmt.Errorf("SIOCOUTQ: %w", e)
 	}
 	return int(n), nil
+}
+
+// socketError is what has become of a connection. After the client's FIN it is
+// all that tells of a reset: reading then finds the end for ever.
+func socketError(fd int) error {
+	code, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
+	if err == nil && code != 0 {
+		err = syscall.Errno(code)
+	}
+	return err
 }
 
 // closedEarly says, without waiting, whether the client has closed its sending
@@ -106,7 +114,9 @@ func (c *conn) closedEarly() (bool, error) {
 	for {
 		n, err := 0, error(nil)
 		if e := raw.Control(func(fd uintptr) {
-			n, _, err = syscall.Recvfrom(int(fd), p[:], syscall.MSG_DONTWAIT)
+			if err = socketError(int(fd)); err == nil {
+				n, _, err = syscall.Recvfrom(int(fd), p[:], syscall.MSG_DONTWAIT)
+			}
 		}); e != nil {
 			return false, e
 		}

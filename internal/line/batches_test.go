@@ -1,0 +1,305 @@
+package line_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+)
+
+// Where a batch's fields are, by FORMAT.md.
+const (
+	posLength     = 8
+	posCRC        = 17
+	posAttributes = 21
+	posProducer   = 43
+	posCount      = 57
+)
+
+// newBatch makes a batch of messages without keys.
+func newBatch(messages ...string) batch.Batch {
+	var b batch.Builder
+	for i, m := range messages {
+		b.Add(1718017201000+int64(i), nil, []byte(m))
+	}
+	b.Close(77) // whatever it is, the broker sets its own
+	return slices.Clone(b.Bytes())
+}
+
+// seal makes length and CRC fit what else is in a batch.
+func seal(b []byte) batch.Batch {
+	binary.BigEndian.PutUint32(b[posLength:], uint32(len(b)-posLength-4))
+	binary.BigEndian.PutUint32(b[posCRC:], crc32.Checksum(b[posAttributes:], crc32.MakeTable(crc32.Castagnoli)))
+	return b
+}
+
+// edit is a copy of b with some bytes replaced, and sealed.
+func edit(b batch.Batch, pos int, with ...byte) batch.Batch {
+	b = slices.Clone(b)
+	copy(b[pos:], with)
+	return seal(b)
+}
+
+var codecs = []batch.Codec{batch.None, batch.Gzip, batch.Snappy, batch.LZ4, batch.Zstd}
+
+// compressed is b with its records compressed.
+func compressed(t testing.TB, codec batch.Codec, b batch.Batch) batch.Batch {
+	t.Helper()
+	var out bytes.Buffer
+	out.Write(b[:batch.HeaderSize])
+	records := b[batch.HeaderSize:]
+	var err error
+	switch codec {
+	case batch.None:
+		out.Write(records)
+	case batch.Gzip:
+		w := gzip.NewWriter(&out)
+		w.Write(records)
+		err = w.Close()
+	case batch.Snappy:
+		out.Write(s2.EncodeSnappy(nil, records))
+	case batch.LZ4:
+		w := lz4.NewWriter(&out)
+		w.Write(records)
+		err = w.Close()
+	case batch.Zstd:
+		var w *zstd.Encoder
+		if w, err = zstd.NewWriter(nil); err == nil {
+			out.Write(w.EncodeAll(records, nil))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return edit(out.Bytes(), posAttributes+1, byte(codec))
+}
+
+// A message is what a consumer of batches gets.
+type message struct {
+	partition int
+	offset    int64
+	value     string
+}
+
+// A stream is a consumer's format=batch, taken apart.
+type stream struct {
+	messages []message
+	batches  []batch.Batch
+	end      string // the line at the end, without LF
+}
+
+// readStream takes a consumer's format=batch apart, by PROTOCOL.md.
+func readStream(t testing.TB, text string) (s stream) {
+	t.Helper()
+	p := []byte(text)
+	partition := -1
+	for len(p) > 0 {
+		switch p[0] {
+		case '@':
+			line, rest, _ := bytes.Cut(p, []byte("\n"))
+			n, err := strconv.Atoi(string(line[1:]))
+			if err != nil {
+				t.Fatalf("%q names no partition", line)
+			}
+			partition, p = n, rest
+			continue
+		case '.', '-':
+			line, rest, ok := bytes.Cut(p, []byte("\n"))
+			if !ok || len(rest) > 0 {
+				t.Fatalf("%s behind the end %q", brief(string(rest)), line)
+			}
+			s.end = string(line)
+			return s
+		}
+		b, rest, err := batch.Next(p)
+		if err != nil || partition < 0 {
+			t.Fatalf("no batch, of partition %d, %v: %s", partition, err, brief(string(p)))
+		}
+		s.messages = append(s.messages, readBatch(t, partition, b)...)
+		s.batches = append(s.batches, b)
+		p = rest
+	}
+	t.Fatalf("the stream has no end: %s", brief(text))
+	return s
+}
+
+func readBatch(t testing.TB, partition int, b batch.Batch) (messages []message) {
+	t.Helper()
+	var it batch.Iterator
+	if err := b.Verify(&it); err != nil {
+		t.Fatal(err)
+	}
+	if err := it.Reset(b); err != nil {
+		t.Fatal(err)
+	}
+	for it.Next() {
+		messages = append(messages, message{partition, it.Record().Offset, string(it.Record().Value)})
+	}
+	return messages
+}
+
+func text(batches ...batch.Batch) string { return string(bytes.Join(toBytes(batches), nil)) }
+
+func toBytes(batches []batch.Batch) (list [][]byte) {
+	for _, b := range batches {
+		list = append(list, b)
+	}
+	return list
+}
+
+func TestBatchesOfEveryCodecAreStoredAsTheyCame(t *testing.T) {
+	for _, codec := range codecs {
+		t.Run(codec.String(), func(t *testing.T) {
+			b := start(t, setup{})
+			var sent []batch.Batch
+			var want []message
+			for i := range 5 {
+				values := numbered(i*100+1, 50)
+				sent = append(sent, compressed(t, codec, newBatch(values...)))
+				for _, v := range values {
+					want = append(want, message{0, int64(len(want)), v})
+				}
+			}
+			answers := b.produce("orders?format=batch\n" + text(sent...))
+			if !strings.HasSuffix("\n"+answers, fmt.Sprintf("\n+%d\n", len(want))) {
+				t.Fatalf("answered %q", answers)
+			}
+			got := readStream(t, b.drain("orders?format=batch"))
+			if !slices.Equal(got.messages, want) || got.end != "." {
+				t.Errorf("%d messages of %d, end %q", len(got.messages), len(want), got.end)
+			}
+			for i, g := range got.batches {
+				g.Stamp(77, sent[i].LeaderEpoch())
+				if !bytes.Equal(g, sent[i]) {
+					t.Errorf("batch %d is not as it came", i)
+				}
+			}
+			for i, line := range strings.Split(strings.TrimSuffix(b.drain("orders?group=lines"), "\n"), "\n") {
+				if line != want[i].value {
+					t.Fatalf("line %d is %q, not %q", i, line, want[i].value)
+				}
+			}
+		})
+	}
+}
+
+func TestBatchesOfIdempotentProducersAreTaken(t *testing.T) {
+	b := start(t, setup{})
+	idempotent := edit(newBatch("first", "second"), posProducer, 0, 0, 0, 0, 0, 0, 3, 232, 0, 2, 0, 0, 0, 5)
+	if idempotent.ProducerID() != 1000 || idempotent.BaseSequence() != 5 {
+		t.Fatal("it is not what it should be")
+	}
+	if got := b.produce("orders?format=batch\n" + text(idempotent)); got != "+2\n" {
+		t.Errorf("answered %q", got)
+	}
+	got := readStream(t, b.drain("orders?format=batch"))
+	if len(got.messages) != 2 || got.batches[0].ProducerID() != 1000 || got.batches[0].ProducerEpoch() != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestBatchThatIsNotSoundIsRefused(t *testing.T) {
+	sound := newBatch("first", "second", "third")
+	damaged := slices.Clone(sound)
+	damaged[len(damaged)-2] ^= 1
+	for name, b := range map[string]batch.Batch{
+		"CRC":                    damaged,
+		"magic":                  edit(sound, 16, 1),
+		"control batch":          edit(sound, posAttributes+1, 32),
+		"a gap in the deltas":    edit(sound, 26, 3),
+		"too few counted":        edit(sound, posCount+3, 2),
+		"too many counted":       edit(edit(sound, posCount+3, 4), 26, 3),
+		"no records":             edit(edit(sound[:batch.HeaderSize], posCount+3, 0), 23, 255, 255, 255, 255),
+		"negative count":         edit(sound, posCount, 255, 255, 255, 255),
+		"unknown codec":          edit(sound, posAttributes+1, 7),
+		"not compressed":         edit(sound, posAttributes+1, byte(batch.Zstd)),
+		"garbage behind records": seal(append(slices.Clone(sound), 0)),
+		"no batch":               []byte(strings.Repeat("orders, in lines by mistake\n", 5)),
+		"length too small":       append(append(slices.Clone(sound[:posLength]), 0, 0, 0, 10), sound[posLength+4:]...),
+		"negative length":        append(append(slices.Clone(sound[:posLength]), 255, 255, 255, 255), sound[posLength+4:]...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus := start(t, setup{})
+			c := bus.dial(bus.producers, "orders?format=batch\n"+text(newBatch("fine", "fine, too"), b, newBatch("behind")))
+			c.mustSay("+2")
+			c.mustRefuse("BADMESSAGE", "message 3")
+			bus.mustDrain("orders", "fine\nfine, too\n")
+		})
+	}
+}
+
+func TestBatchThatIsNotCompleteIsNotTaken(t *testing.T) {
+	b := start(t, setup{})
+	second := text(newBatch("second"))
+	for i, n := range []int{1, 8, 12, 60, 61, 62, len(second) - 1} {
+		c := b.dial(b.producers, "orders?format=batch\n"+text(newBatch("first"))+second[:n]).finish()
+		c.mustSay("+1")
+		c.mustRefuse("INCOMPLETE", "batch")
+		b.mustDrain("orders?group=g"+strconv.Itoa(i), strings.Repeat("first\n", i+1))
+	}
+}
+
+func TestBatchesMayComeOneByteAtATime(t *testing.T) {
+	b := start(t, setup{})
+	c := b.dial(b.producers, "")
+	c.SetNoDelay(true)
+	sent := "orders?format=batch\n" + text(newBatch("first"), newBatch("second", "third"))
+	for i := range len(sent) {
+		c.send(sent[i : i+1])
+	}
+	if got := c.finish().rest(); !strings.HasSuffix(got, "+3\n") {
+		t.Errorf("answered %q", got)
+	}
+	b.mustDrain("orders", "first\nsecond\nthird\n")
+}
+
+func TestBatchIsAsLargeAsTheLimitAndNoLarger(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxMessage = 10_000 }})
+	const limit = 10_000 + 64<<10
+	var values []string
+	for range 75 {
+		values = append(values, strings.Repeat("x", 1000))
+	}
+	small := len(newBatch(values[1:]...))
+	values[0] = strings.Repeat("x", limit-small-20)
+	for len(newBatch(values...)) < limit {
+		values[0] += "x"
+	}
+	if got := b.produce("orders?format=batch\n" + text(newBatch(values...))); got != "+75\n" {
+		t.Errorf("a batch of %d bytes is answered %q", limit, got)
+	}
+	values[0] += "x"
+	c := b.dial(b.producers, "orders?format=batch\n"+text(newBatch("first"), newBatch(values...)))
+	c.mustSay("+1")
+	c.mustRefuse("TOOLARGE", "message 2", strconv.Itoa(limit))
+	header := newBatch("first")[:batch.HeaderSize]
+	binary.BigEndian.PutUint32(header[posLength:], 1<<31-1)
+	b.dial(b.producers, "orders?format=batch\n"+string(header)).mustRefuse("TOOLARGE", "2147483659", strconv.Itoa(limit))
+}
+
+func TestBatchThatExpandsTooFarIsRefused(t *testing.T) {
+	b := start(t, setup{})
+	zeros := newBatch(strings.Repeat("\x00", 65<<20))
+	for _, codec := range codecs[1:] {
+		bomb := compressed(t, codec, zeros)
+		if len(bomb) > broker.DefaultMaxMessage {
+			continue // snappy has not got the power
+		}
+		b.dial(b.producers, "orders?format=batch\n"+text(bomb)).mustRefuse("TOOLARGE", "message 1")
+	}
+	if _, err := b.broker.Topic("orders"); err == nil {
+		t.Error("something was taken")
+	}
+}

@@ -1,0 +1,230 @@
+package line_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/line"
+	"mbus/internal/store"
+)
+
+// patience bounds waits for what must happen.
+const patience = 30 * time.Second
+
+// moment is how long a test watches for what must not happen.
+const moment = 50 * time.Millisecond
+
+// A setup is how a test's bus is made; the zero value is a usual one, in a
+// directory of its own.
+type setup struct {
+	dir        string
+	disk       *crashfs.FS // instead of dir
+	log        commitlog.Options
+	partitions int
+	retain     int64 // bytes
+	wrap       func(store.Store) store.Store
+	limits     func(*broker.Limits)
+}
+
+// A bus is a broker that serves both ports.
+type bus struct {
+	t                    testing.TB
+	setup                setup
+	broker               *broker.Broker
+	server               *line.Server
+	producers, consumers string // addresses
+	book                 *logBook
+	panics               bool // are expected
+	serving              sync.WaitGroup
+	stopped              bool
+}
+
+// start runs a bus until the test ends.
+func start(t testing.TB, s setup) *bus {
+	t.Helper()
+	if s.dir == "" {
+		s.dir = t.TempDir()
+	}
+	b := &bus{t: t, setup: s, book: new(logBook)}
+	b.begin()
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *bus) begin() {
+	b.t.Helper()
+	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, nil))
+	options := s.log
+	options.Log = log
+	if s.disk != nil {
+		options.FS, s.dir = s.disk, "/data"
+	}
+	inner, err := commitlog.Open(s.dir, options)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var st store.Store = inner
+	if s.wrap != nil {
+		st = s.wrap(st)
+	}
+	limits := broker.DefaultLimits()
+	limits.SettleTime = 10 * time.Second // for slow machines; it ends earlier
+	limits.StopTime = patience
+	if s.limits != nil {
+		s.limits(&limits)
+	}
+	b.broker, err = broker.New(st, broker.Options{
+		Limits: limits, Partitions: s.partitions, RetentionBytes: s.retain, Log: log,
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.server = line.NewServer(b.broker)
+	b.producers, b.consumers = b.serve(b.server.ServeProducers), b.serve(b.server.ServeConsumers)
+	b.stopped = false
+}
+
+func (b *bus) serve(on func(net.Listener)) string {
+	b.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.serving.Go(func() { on(l) })
+	return l.Addr().String()
+}
+
+// stop ends the bus as the program does, but with more patience.
+func (b *bus) stop() {
+	if b.stopped {
+		return
+	}
+	b.stopped = true
+	within(b.t, "the bus stops", func() {
+		ctx, cancel := context.WithTimeout(context.Background(), b.broker.Limits.StopTime)
+		defer cancel()
+		b.server.Stop(ctx)
+		_ = b.broker.Close() // fails where tests make the disk fail
+		b.serving.Wait()
+	})
+	if panics := b.book.lines("panic"); len(panics) > 0 && !b.panics {
+		b.t.Errorf("%q", panics)
+	}
+	if b.t.Failed() {
+		b.t.Logf("the broker's log:\n%s", b.book.lines())
+	}
+}
+
+// restart stops the bus and starts it again; its ports change.
+func (b *bus) restart() {
+	b.t.Helper()
+	b.stop()
+	b.begin()
+}
+
+// within fails the test, and says where everything stands, if f hangs.
+func within(t testing.TB, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * patience):
+		stacks := make([]byte, 1<<20)
+		t.Fatalf("this does not happen: %s\n%s", what, stacks[:runtime.Stack(stacks, true)])
+	}
+}
+
+// await polls a condition for which there is no event.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("this does not happen: %s", what)
+		}
+	}
+}
+
+// A logBook collects what is logged.
+type logBook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// lines are those lines that hold all words.
+func (l *logBook) lines(words ...string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		all := true
+		for _, w := range words {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// A wrapped store is one whose calls tests can stand in for.
+type wrapped struct {
+	store.Store
+	append func(inner store.Partition, topic string, p []byte, done func(int64, error)) error
+	read   func(inner store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error
+}
+
+func (w *wrapped) Partition(topic string, number int) (store.Partition, error) {
+	p, err := w.Store.Partition(topic, number)
+	return &wrappedPartition{p, topic, w}, err
+}
+
+type wrappedPartition struct {
+	store.Partition
+	topic string
+	store *wrapped
+}
+
+func (p *wrappedPartition) Append(batches []byte, done func(int64, error)) error {
+	if p.store.append == nil {
+		return p.Partition.Append(batches, done)
+	}
+	return p.store.append(p.Partition, p.topic, batches, done)
+}
+
+func (p *wrappedPartition) Read(offset int64, maxBytes int, c *store.Chunk) error {
+	if p.store.read == nil {
+		return p.Partition.Read(offset, maxBytes, c)
+	}
+	return p.store.read(p.Partition, p.topic, offset, maxBytes, c)
+}
+
+// openFiles counts this process's file descriptors.
+func openFiles(t testing.TB) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}

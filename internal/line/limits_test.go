@@ -1,0 +1,192 @@
+package line_test
+
+import (
+	"bytes"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+)
+
+func TestConnectionsBeyondTheLimitAreAnsweredBusyAndTheOthersGoOn(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxConnections = 3 }})
+	b.publish("orders", "before")
+	await(t, "the connection has ended", func() bool { return b.dial(b.consumers, "nothing\n").rest() == "" })
+	var clients []*client
+	await(t, "there are three", func() bool {
+		c := b.dial(b.producers, "orders\nmessage\n")
+		if c.line() == "+1" {
+			clients = append(clients, c)
+		}
+		return len(clients) == 3
+	})
+	for range 5 {
+		b.dial(b.producers, "").mustRefuse("BUSY", "connections")
+		b.dial(b.consumers, "").mustRefuse("BUSY", "connections")
+	}
+	for _, c := range clients {
+		c.send("more\n")
+		c.mustSay("+2")
+	}
+	if n := len(b.book.lines("level=WARN", "connections", "limit=3")); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
+	clients[0].finish().mustEnd("")
+	await(t, "there is room again", func() bool { return strings.HasPrefix(b.dial(b.consumers, "orders\n").rest(), "before\n") })
+	clients[1].send("more\n")
+	clients[1].mustSay("+3")
+}
+
+// Memory for messages that have not come whole is bounded, too.
+func TestBytesInFlightBeyondTheBudgetAreAnsweredBusyAndTheOthersGoOn(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 4 << 20 }})
+	half := strings.Repeat("x", 500_000)
+	held := []*client{b.dial(b.producers, "orders\n")}
+	held[0].send(half)
+	busy := 0
+	for busy == 0 && len(held) < 100 {
+		c := b.dial(b.producers, "orders\n")
+		c.send(half)
+		c.SetReadDeadline(time.Now().Add(moment))
+		if line, err := c.r.ReadString('\n'); err == nil {
+			if !strings.HasPrefix(line, "-BUSY ") {
+				t.Fatalf("answered %q", line)
+			}
+			busy++
+			c.Close()
+			continue
+		}
+		c.patient()
+		held = append(held, c)
+	}
+	if busy == 0 || len(held) < 2 {
+		t.Fatalf("%d connections have half a message each, and %d are refused", len(held), busy)
+	}
+	b.publish("orders", numbered(1000, 20)...) // small messages go on
+	for _, c := range held {
+		c.send("\n")
+		c.mustSay("+1")
+		c.finish().mustEnd("")
+	}
+	for range 10 { // and all has been given back
+		b.publish("orders", half)
+	}
+	if !b.broker.Budget.Take(4 << 20) {
+		t.Error("some of the budget is still taken")
+	} else {
+		b.broker.Budget.Give(4 << 20)
+	}
+}
+
+// A consumer needs memory for batches that are larger than usual.
+func TestLargeBatchThatFindsNoBudgetIsAnsweredBusyAndComesLater(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 4 << 20 }})
+	large := strings.Repeat("x", 900_000)
+	b.publish("orders", "small")
+	b.publish("orders", large)
+	if !b.broker.Budget.Take(4<<20 - 100) {
+		t.Fatal("the budget is in use")
+	}
+	c := b.dial(b.consumers, "orders?format=batch\n")
+	got := readStream(t, c.rest())
+	if !strings.HasPrefix(got.end, "-BUSY ") {
+		t.Errorf("%d messages, end %s", len(got.messages), brief(got.end))
+	}
+	b.broker.Budget.Give(4<<20 - 100)
+	rest := readStream(t, b.drain("orders?format=batch"))
+	all := append(got.messages, rest.messages...)
+	if len(all) != 2 || all[0].value != "small" || all[1].value != large || rest.end != "." {
+		t.Errorf("%d messages in all, end %s", len(all), brief(rest.end))
+	}
+	await(t, "the budget is given back", func() bool {
+		if !b.broker.Budget.Take(4 << 20) {
+			return false
+		}
+		b.broker.Budget.Give(4 << 20)
+		return true
+	})
+}
+
+// liveBytes is the memory in use: the heap and all stacks.
+func liveBytes() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // pools keep things for one round
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+func TestStalledReadersCostLittleMemory(t *testing.T) {
+	const each = 128 << 10
+	for format, readers := range map[string]int64{"lines": 200, "json": 40, "batch": 40} {
+		t.Run(format, func(t *testing.T) {
+			b := start(t, setup{})
+			b.publish("orders", numbered(10_000, 500)...)
+			before := liveBytes()
+			var clients []net.Conn
+			for i := range readers {
+				c := b.dialWith(small, b.consumers, "orders?format="+format+"&group=g"+itoa(i)+"\n")
+				c.r = nil // 4 KiB of the test's own
+				c.awaitBytes(1)
+				clients = append(clients, c)
+			}
+			var cost int64
+			await(t, "they give back what they do not need", func() bool {
+				cost = (liveBytes() - before) / readers
+				return cost < each
+			})
+			t.Logf("%d KiB each", cost>>10)
+			b.publish("other", "others go on")
+			b.mustDrain("other", "others go on\n")
+			for _, c := range clients {
+				c.Close()
+			}
+		})
+	}
+}
+
+func TestIdleConnectionsCostLittleMemory(t *testing.T) {
+	const conns, each = 500, 24 << 10 // of it 4 KiB are the test's own, and 8 KiB the stack
+	b := start(t, setup{})
+	before := liveBytes()
+	var clients []*client
+	for range conns {
+		c := b.dial(b.producers, "orders\nmessage\n")
+		c.mustSay("+1")
+		clients = append(clients, c)
+	}
+	cost := (liveBytes() - before) / conns
+	t.Logf("%d KiB each", cost>>10)
+	if cost > each {
+		t.Errorf("an idle producer costs %d bytes", cost)
+	}
+	runtime.KeepAlive(clients)
+}
+
+// A batch of some KiB that expands to many MiB must not hold them afterwards.
+func TestCompressedBatchesHoldNoMemoryAfterwards(t *testing.T) {
+	const conns, each = 6, 4 << 20
+	b := start(t, setup{})
+	var builder batch.Builder
+	builder.Add(0, nil, bytes.Repeat([]byte{0}, 30<<20))
+	builder.Close(0)
+	bomb := text(compressed(t, batch.Zstd, builder.Bytes()))
+	builder = batch.Builder{}
+	before := liveBytes()
+	var clients []*client
+	for range conns {
+		c := b.dial(b.producers, "orders?format=batch\n"+bomb)
+		c.mustSay("+1")
+		clients = append(clients, c)
+	}
+	debug.FreeOSMemory()
+	if cost := (liveBytes() - before) / conns; cost > each {
+		t.Errorf("an idle producer that has sent %d bytes holds %d KiB", len(bomb), cost>>10)
+	}
+	runtime.KeepAlive(clients)
+}

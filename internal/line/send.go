@@ -1,0 +1,235 @@
+package line
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/record"
+	"mbus/internal/store"
+)
+
+// A sender reads messages from the log and writes them to a consumer, in the
+// format that it asked for.
+type sender struct {
+	*conn
+	request *request
+	topic   *broker.Topic
+
+	chunk     store.Chunk
+	loaded    []byte // whole batches that have been read, not all sent yet
+	buf       *[]byte
+	taken     int // bytes of the budget, for what is larger than readChunk
+	it        batch.Iterator
+	slice     batch.Builder
+	out       []byte
+	partition int // that was named last in format=batch; -1 for none
+}
+
+// readChunk is how much is read from the log at once, in bytes. A batch that is
+// larger is read whole.
+const readChunk = 128 << 10
+
+// load reads the batches from offset on.
+func (s *sender) load(log store.Partition, offset int64) error {
+	if err := log.Read(offset, readChunk, &s.chunk); err != nil {
+		return err
+	}
+	if n := s.chunk.Len(); n > readChunk && n > s.taken {
+		if !s.broker.Budget.Take(n - s.taken) {
+			return &answerError{"BUSY", errBusy}
+		}
+		s.taken = n
+	}
+	if s.buf == nil {
+		s.buf = loads.Get().(*[]byte)
+	}
+	p, err := s.chunk.Load(*s.buf)
+	if err != nil {
+		return err
+	}
+	*s.buf, s.loaded = p, p
+	if s.out == nil { // at once, for a grown one would be up to twice as large
+		s.out = make([]byte, 0, min(len(p), broker.SendBuffer)+broker.FirstBuffer)
+	}
+	return nil
+}
+
+var loads = sync.Pool{New: func() any { return new([]byte) }}
+
+// unload gives the memory back; what was loaded has to be read again.
+func (s *sender) unload() {
+	if s.buf != nil && cap(*s.buf) <= 2*readChunk {
+		loads.Put(s.buf)
+	}
+	s.buf, s.loaded = nil, nil
+	s.slice, s.it = batch.Builder{}, batch.Iterator{}
+}
+
+// loadedEnd is the offset behind what is loaded.
+func (s *sender) loadedEnd() (end int64) {
+	for p := s.loaded; len(p) > 0; {
+		b, rest, err := batch.Next(p)
+		if err != nil {
+			break
+		}
+		end, p = b.NextOffset(), rest
+	}
+	return end
+}
+
+// sendPart sends the part of a batch in span, and returns the offset behind what
+// it has dealt with: less when the reader stalls. A *store.DamageError says that
+// the batch can't be decoded.
+func (s *sender) sendPart(partition int, b batch.Batch, span group.Span) (int64, error) {
+	if s.request.format == formatBatch {
+		return s.sendBatch(partition, b, span)
+	}
+	return s.sendRecords(partition, b, span)
+}
+
+// sendRecords is sendPart for lines and JSON.
+func (s *sender) sendRecords(partition int, b batch.Batch, span group.Span) (int64, error) {
+	first, next := b.BaseOffset(), b.NextOffset() // b itself may be given up
+	err := s.it.Reset(b)
+	for err == nil && s.it.Next() {
+		r := s.it.Record()
+		if r.Offset < span.From {
+			continue
+		}
+		if r.Offset >= span.To {
+			return span.To, nil
+		}
+		s.appendRecord(partition, r)
+		if len(s.out) < broker.SendBuffer {
+			continue
+		}
+		done := r.Offset + 1
+		if err := s.flush(); err != nil {
+			return 0, err
+		}
+		if s.loaded == nil { // and with it what r points to
+			return done, nil
+		}
+	}
+	if err == nil {
+		err = s.it.Err()
+	}
+	if err != nil {
+		return 0, s.undecodable(partition, first, next, err)
+	}
+	return span.To, nil
+}
+
+// undecodable is for a batch whose records can't be read although its checksum
+// is right. Batches are checked when they come in, so it takes a log that was
+// written by another program, or with other limits.
+func (s *sender) undecodable(partition int, first, next int64, err error) error {
+	return &store.DamageError{Topic: s.topic.Name, Partition: partition, First: first, Next: next, Reason: err}
+}
+
+func (s *sender) appendRecord(partition int, r *batch.Record) {
+	switch {
+	case s.request.format == formatJSON:
+		s.out = record.AppendJSON(s.out, s.topic.Name, partition, r)
+	case s.request.keyed:
+		s.out = append(append(s.out, r.Key...), '\t')
+		s.out = append(s.out, r.Value...)
+	default:
+		s.out = append(s.out, r.Value...)
+	}
+	s.out = append(s.out, '\n')
+}
+
+// sendBatch is sendPart for batches: as it is stored if span is all of it.
+func (s *sender) sendBatch(partition int, b batch.Batch, span group.Span) (int64, error) {
+	if s.partition != partition {
+		s.partition = partition
+		s.out = append(strconv.AppendInt(append(s.out, '@'), int64(partition), 10), '\n')
+	}
+	large := len(b) > broker.SendBuffer/2
+	if large || len(s.out)+len(b) > broker.SendBuffer {
+		if err := s.flush(); err != nil {
+			return 0, err
+		}
+		if s.loaded == nil { // and with it b
+			return span.From, nil
+		}
+	}
+	if span.From > b.BaseOffset() || span.To < b.NextOffset() {
+		s.slice.Reset()
+		if err := batch.Slice(&s.slice, &s.it, b, span.From, span.To); err != nil {
+			return 0, s.undecodable(partition, b.BaseOffset(), b.NextOffset(), err)
+		}
+		b = s.slice.Bytes()
+	}
+	if large {
+		return span.To, s.write(b)
+	}
+	s.out = append(s.out, b...)
+	return span.To, nil
+}
+
+// close gives back all that the sender holds of the broker.
+func (s *sender) close() {
+	s.unload()
+	s.out = nil
+	s.chunk.Release()
+	s.broker.Budget.Give(s.taken)
+	s.taken = 0
+}
+
+// stallTime is how long a write may take before the memory that is not needed
+// meanwhile is given back.
+const stallTime = 250 * time.Millisecond
+
+// flush writes out. If the reader stalls, what is loaded is given up, so that
+// the connection costs no more than out while it waits.
+func (s *sender) flush() error {
+	n, err := s.writeQuickly(s.out)
+	if isTimeout(err) {
+		s.unload()
+		err = s.writeSlowly(s.out[n:])
+	}
+	if s.out = s.out[:0]; cap(s.out) > 2*broker.SendBuffer {
+		s.out = nil // grown for a large message
+	}
+	if s.buf == nil {
+		s.broker.Budget.Give(s.taken)
+		s.taken = 0
+	}
+	return err
+}
+
+// write writes p, which is part of what is loaded, when out is empty.
+func (s *sender) write(p []byte) error {
+	n, err := s.writeQuickly(p)
+	if isTimeout(err) {
+		s.out = append(s.out, p[n:]...)
+		err = s.flush() // which gives up the rest of what is loaded
+	}
+	return err
+}
+
+func (s *sender) writeQuickly(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	s.tcp.SetWriteDeadline(time.Now().Add(min(stallTime, s.broker.Limits.WriteTime)))
+	return s.tcp.Write(p)
+}
+
+// writeSlowly writes p to a reader that must take something within WriteTime,
+// again and again.
+func (s *sender) writeSlowly(p []byte) error {
+	for {
+		s.tcp.SetWriteDeadline(time.Now().Add(s.broker.Limits.WriteTime))
+		n, err := s.tcp.Write(p)
+		if p = p[n:]; n == 0 || err == nil || !isTimeout(err) {
+			return err
+		}
+	}
+}
