@@ -105,6 +105,9 @@ func TestLinesThatTrickleAreSentAtOnce(t *testing.T) {
 		}
 	}
 	w.Close()
+	if _, err := b.read(); !errors.Is(err, io.EOF) {
+		t.Fatalf("got %v, want the end", err)
+	}
 	b.answer("+4\n")
 	b.conn.Close()
 	if err := <-sent; err != nil {
