@@ -41,12 +41,13 @@ const (
 	FirstBuffer = 4 << 10
 
 	// ReadBuffer is what a busy producer's connection reads into, in bytes. It
-	// is the piece that is written at once.
-	ReadBuffer = 256 << 10
+	// is the piece that is written at once: with a quarter of it one connection
+	// publishes a fifth less.
+	ReadBuffer = 1 << 20
 
 	// InFlight is how many pieces one connection may have written without their
 	// being synced. It bounds what is kept to answer them.
-	InFlight = 256
+	InFlight = 64
 
 	// SendBuffer is what a consumer's connection collects before it writes, in
 	// bytes: a stalled reader costs this much.

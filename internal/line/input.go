@@ -26,7 +26,7 @@ type input struct {
 var errBusy = errors.New("the broker has no memory left for messages in flight")
 
 // manySmall is how many small reads in a row end the use of a large buffer.
-const manySmall = 64
+const manySmall = 8
 
 // large holds buffers of broker.ReadBuffer bytes.
 var large = sync.Pool{New: func() any { return new([broker.ReadBuffer]byte) }}
