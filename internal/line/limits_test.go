@@ -76,11 +76,14 @@ func TestBytesInFlightBeyondTheBudgetAreAnsweredBusyAndTheOthersGoOn(t *testing.
 	for range 10 { // and all has been given back
 		b.publish("orders", half)
 	}
-	if !b.broker.Budget.Take(4 << 20) {
-		t.Error("some of the budget is still taken")
-	} else {
-		b.broker.Budget.Give(4 << 20)
-	}
+	b.takeBudget(4 << 20)
+}
+
+// takeBudget takes so much of the budget as soon as connections that have ended
+// have given it back.
+func (b *bus) takeBudget(n int) {
+	b.t.Helper()
+	await(b.t, "the budget is given back", func() bool { return b.broker.Budget.Take(n) })
 }
 
 // A consumer needs memory for batches that are larger than usual.
@@ -89,9 +92,7 @@ func TestLargeBatchThatFindsNoBudgetIsAnsweredBusyAndComesLater(t *testing.T) {
 	large := strings.Repeat("x", 900_000)
 	b.publish("orders", "small")
 	b.publish("orders", large)
-	if !b.broker.Budget.Take(4<<20 - 100) {
-		t.Fatal("the budget is in use")
-	}
+	b.takeBudget(4<<20 - 100)
 	c := b.dial(b.consumers, "orders?format=batch\n")
 	got := readStream(t, c.rest())
 	if !strings.HasPrefix(got.end, "-BUSY ") {
@@ -103,13 +104,7 @@ func TestLargeBatchThatFindsNoBudgetIsAnsweredBusyAndComesLater(t *testing.T) {
 	if len(all) != 2 || all[0].value != "small" || all[1].value != large || rest.end != "." {
 		t.Errorf("%d messages in all, end %s", len(all), brief(rest.end))
 	}
-	await(t, "the budget is given back", func() bool {
-		if !b.broker.Budget.Take(4 << 20) {
-			return false
-		}
-		b.broker.Budget.Give(4 << 20)
-		return true
-	})
+	b.takeBudget(4 << 20)
 }
 
 // liveBytes is the memory in use: the heap and all stacks.
