@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 
@@ -30,8 +31,13 @@ func main() {
 	}
 }
 
+// gcPercent has the collector run twice as often as usual: no message costs an
+// allocation, so that it seldom runs, and stalled readers cost less.
+const gcPercent = 50
+
 // run is the broker from its start to its end.
 func run(o *options) error {
+	debug.SetGCPercent(gcPercent)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGXFSZ)

@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
-	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
@@ -44,39 +43,44 @@ func TestConnectionsBeyondTheLimitAreAnsweredBusyAndTheOthersGoOn(t *testing.T) 
 
 // Memory for messages that have not come whole is bounded, too.
 func TestBytesInFlightBeyondTheBudgetAreAnsweredBusyAndTheOthersGoOn(t *testing.T) {
-	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 4 << 20 }})
+	const budget = 4 << 20
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = budget }})
 	half := strings.Repeat("x", 500_000)
-	held := []*client{b.dial(b.producers, "orders\n")}
-	held[0].send(half)
-	busy := 0
-	for busy == 0 && len(held) < 100 {
+	said, complete := make(chan string, 20), make(chan struct{})
+	for range cap(said) {
 		c := b.dial(b.producers, "orders\n")
-		c.send(half)
-		c.SetReadDeadline(time.Now().Add(moment))
-		if line, err := c.r.ReadString('\n'); err == nil {
-			if !strings.HasPrefix(line, "-BUSY ") {
-				t.Fatalf("answered %q", line)
-			}
-			busy++
+		go func() { // fails where it is refused
+			c.Write([]byte(half))
+			<-complete
+			c.Write([]byte("\n"))
+		}()
+		go func() {
+			line, _ := c.r.ReadString('\n')
+			said <- line
 			c.Close()
-			continue
-		}
-		c.patient()
-		held = append(held, c)
+		}()
 	}
-	if busy == 0 || len(held) < 2 {
-		t.Fatalf("%d connections have half a message each, and %d are refused", len(held), busy)
+	if line := <-said; !strings.HasPrefix(line, "-BUSY ") {
+		t.Fatalf("answered %q", line)
 	}
 	b.publish("orders", numbered(1000, 20)...) // small messages go on
-	for _, c := range held {
-		c.send("\n")
-		c.mustSay("+1")
-		c.finish().mustEnd("")
+	close(complete)
+	acked := 0
+	for range cap(said) - 1 {
+		if line := <-said; line == "+1\n" {
+			acked++
+		} else if !strings.HasPrefix(line, "-BUSY ") {
+			t.Errorf("answered %q", line)
+		}
 	}
-	for range 10 { // and all has been given back
+	if acked < 2 {
+		t.Errorf("%d of %d messages are taken", acked, cap(said))
+	}
+	for range 10 { // there is nothing that is not given back
+		b.takeBudget(budget)
+		b.broker.Budget.Give(budget)
 		b.publish("orders", half)
 	}
-	b.takeBudget(4 << 20)
 }
 
 // takeBudget takes so much of the budget as soon as connections that have ended
