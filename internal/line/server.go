@@ -50,6 +50,9 @@ const (
 func (s *Server) serve(l net.Listener, handle func(*conn) error) {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
+	if s.stopping { // before it has begun
+		l.Close()
+	}
 	s.mu.Unlock()
 	pause := firstPause
 	for {

@@ -79,6 +79,20 @@ func TestStopAcknowledgesWhatIsOnItsWayBeforeItEndsAConnection(t *testing.T) {
 	b.mustDrain("orders", "before\nfirst\n")
 }
 
+func TestStopComesBeforeServing(t *testing.T) {
+	b := start(t, setup{})
+	b.server.Stop(context.Background())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, "serving ends", func() { b.server.ServeProducers(l) })
+	if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		c.Close()
+		t.Error("the port is open")
+	}
+}
+
 func TestStopLetsDrainsFinish(t *testing.T) {
 	b := start(t, setup{})
 	messages := numbered(10_000, 500)
