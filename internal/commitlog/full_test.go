@@ -56,13 +56,7 @@ func TestFullDiskLeavesNothingBehindALaterAppend(t *testing.T) {
 	for _, truncates := range []bool{true, false} {
 		r := newRig(t, oneSegment())
 		r.fill(2)
-		short := shortWrites(1 << 20)
-		r.disk.SetHook(func(c crashfs.Call) error {
-			if c.Op == crashfs.Truncate && !truncates {
-				return syscall.ENOSPC
-			}
-			return short(c)
-		})
+		r.disk.SetHook(fullAfter(1<<20, truncates))
 		r.refuses(store.ErrFull, r.Batch(3, 200), r.Batch(3, 200), r.Batch(3, 200))
 		r.disk.SetHook(nil)
 		r.fill(1)
@@ -73,6 +67,25 @@ func TestFullDiskLeavesNothingBehindALaterAppend(t *testing.T) {
 	}
 }
 
+// The same where the next append goes into another segment, whatever a power cut
+// keeps of what was not synced.
+func TestFullDiskLeavesNothingInACompleteSegment(t *testing.T) {
+	for _, truncates := range []bool{true, false} {
+		for seed := range uint64(20) {
+			r := newRig(t, smallSegments())
+			r.fill(2)
+			r.disk.SetHook(fullAfter(1<<20, truncates))
+			r.refuses(store.ErrFull, r.Batch(3, 200), r.Batch(1, 200))
+			r.disk.SetHook(nil)
+			r.append(r.Batch(1, segmentBytes))
+			r.holdsStored()
+			r.reopen(r.disk.Crash(crashfs.Some(seed)))
+			r.holdsStored()
+			r.goesOn()
+		}
+	}
+}
+
 // shortWrites has writes to segments end after n bytes for want of space.
 func shortWrites(n int) crashfs.Hook {
 	return func(c crashfs.Call) error {
@@ -80,6 +93,17 @@ func shortWrites(n int) crashfs.Hook {
 			return &crashfs.ShortWrite{N: n, Err: syscall.ENOSPC}
 		}
 		return nil
+	}
+}
+
+// fullAfter is shortWrites where truncates may fail, too.
+func fullAfter(n int, truncates bool) crashfs.Hook {
+	short := shortWrites(n)
+	return func(c crashfs.Call) error {
+		if c.Op == crashfs.Truncate && !truncates {
+			return syscall.ENOSPC
+		}
+		return short(c)
 	}
 }
 

@@ -200,10 +200,13 @@ func (l *partition) roll() error {
 	if err != nil {
 		return err
 	}
-	if l.syncEvery > 0 {
-		if err := l.sync(); err != nil {
-			return err
-		}
+	// What lies behind the end was refused, or cut off by a recovery that was killed
+	// before it had synced that. It must not come back once there is a next segment.
+	if err := old.truncate(end.pos); err != nil {
+		return noRoom(err)
+	}
+	if err := l.sync(); err != nil {
+		return err
 	}
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()

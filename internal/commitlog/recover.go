@@ -67,6 +67,9 @@ func (l *partition) recoverLast(sizes map[int64]int64) error {
 		if resume > empty.base {
 			return errors.Join(empty.remove(), l.resume(resume))
 		}
+		if err := l.sync(); err != nil { // a cut that an earlier recovery did not come to sync
+			return err
+		}
 		l.segments = append(l.segments, empty)
 	}
 	s := l.active()

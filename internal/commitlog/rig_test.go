@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,13 @@ import (
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
 )
+
+// The crash tests make many disks in memory and keep none, so that collecting the
+// garbage would take a fifth of the time.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	m.Run()
+}
 
 // A rig is a store with one log, "orders", on a disk in memory.
 type rig struct {

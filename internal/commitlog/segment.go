@@ -85,6 +85,16 @@ func (s *segment) release() {
 	s.index.file.release()
 }
 
+// truncate cuts off what lies behind the first size bytes.
+func (s *segment) truncate(size int64) error {
+	f, err := s.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	return f.Truncate(size)
+}
+
 // forget sees to it that nothing makes the segment's index again.
 func (s *segment) forget() {
 	s.loadMu.Lock()

@@ -101,19 +101,21 @@ func (s *Store) open() error {
 	if err := s.checkFormat(); err != nil {
 		return err
 	}
+	if err := s.makeDir(topicsName); err != nil {
+		return err
+	}
+	// A topic may have been moved to its place, or from there to be deleted, and
+	// not been synced there.
+	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
+		return err
+	}
 	if err := removeAll(s.fs, s.path(stageName)); err != nil {
 		return err
 	}
-	for _, name := range []string{topicsName, stageName} {
-		if err := s.fs.Mkdir(s.path(name)); err != nil && !isExist(err) {
-			return err
-		}
-	}
-	if err := s.fs.SyncDir(s.dir); err != nil {
+	if err := s.makeDir(stageName); err != nil {
 		return err
 	}
-	// A topic may have been moved to its place and not been synced there.
-	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
+	if err := s.fs.SyncDir(s.dir); err != nil {
 		return err
 	}
 	entries, err := s.fs.ReadDir(s.path(topicsName))
@@ -132,6 +134,14 @@ func (s *Store) open() error {
 	return nil
 }
 
+func (s *Store) makeDir(name string) error {
+	err := s.fs.Mkdir(s.path(name))
+	if isExist(err) {
+		return nil
+	}
+	return err
+}
+
 // checkFormat makes a data directory of an empty one, and refuses one that holds
 // something else.
 func (s *Store) checkFormat() error {
@@ -143,7 +153,7 @@ func (s *Store) checkFormat() error {
 		if got := strings.TrimSpace(string(content)); got != format {
 			return fmt.Errorf("its format is %q, this program knows %q", got, format)
 		}
-		return nil
+		return s.fs.SyncDir(s.dir) // before there is anything else in it
 	}
 	if !isNotExist(err) {
 		return err

@@ -2,12 +2,14 @@ package commitlog_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path"
 	"strings"
 	"testing"
 
+	"mbus/internal/batch"
 	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store/storetest"
@@ -93,6 +95,56 @@ func TestTornTailIsNeverLost(t *testing.T) {
 			return
 		}
 	}
+}
+
+// A cut that was not synced when recovery was killed must not be undone by a power
+// cut once the log has gone on in another segment: a new one, or one that a full
+// disk had left empty.
+func TestTornTailDoesNotComeBackInACompleteSegment(t *testing.T) {
+	for _, empty := range []bool{false, true} {
+		for m := int64(1); ; m++ {
+			r := newRig(t, smallSegments())
+			r.fill(2)
+			content := append(bytesOf(r.stored), r.nextTorn()...)
+			disk := r.disk.KillClone()
+			writeFile(t, disk, activeLog, content)
+			if empty {
+				beginEmpty(t, disk, r.stored[1].Next)
+			}
+			calls := killAt(disk, m)
+			if s, err := openDisk(disk); err == nil {
+				s.Close()
+			}
+			r.reopen(disk.KillClone())
+			r.append(r.Batch(1, segmentBytes))
+			r.reopen(r.disk.Crash(crashfs.Nothing()))
+			r.holdsStored()
+			r.goesOn()
+			if calls.Load() < m {
+				break
+			}
+		}
+	}
+}
+
+// beginEmpty makes a segment without an index, as where there was no space for it.
+func beginEmpty(t *testing.T, disk *crashfs.FS, base int64) {
+	t.Helper()
+	f, err := disk.Create(path.Join(logDir, fmt.Sprintf("%020d.log", base)))
+	if err == nil {
+		err = errors.Join(f.Close(), disk.SyncDir(logDir))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nextTorn is a batch as the log would append it next, with its end torn.
+func (r *rig) nextTorn() []byte {
+	b := r.Batch(3, 200)
+	batch.Batch(b).Stamp(r.stored[len(r.stored)-1].Next, 0)
+	b[len(b)-1] ^= 1
+	return b
 }
 
 // asides gives the contents of the files that were put aside of the segment.
