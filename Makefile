@@ -1,4 +1,4 @@
-# make          three static binaries in build/
+# make          four static binaries in build/
 # make demo     a tour with real input, checked; installs what it needs
 # make test     all tests; installs what it needs
 # make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage
@@ -27,11 +27,13 @@ demo: all
 
 # Not from the cache: it does not know of the programs that the tests start.
 test:
-	@scripts/need.sh nc strace
+	@scripts/need.sh nc strace kcat
 	go test -count=1 $(TESTFLAGS) ./...
+	@scripts/need.sh node npm gcc
+	cd test/clients && go test -count=1 $(TESTFLAGS) ./...
 
 race:
-	@scripts/need.sh nc strace gcc
+	@scripts/need.sh nc strace kcat gcc
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
 check: lint sabotage
@@ -40,7 +42,9 @@ check: lint sabotage
 lint:
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
+	cd test/clients && go mod tidy -diff
 	go vet ./...
+	cd test/clients && go vet ./...
 	$(TOOL) staticcheck ./...
 	@files=$$($(TOOL) gofumpt -l .) && if [ -n "$$files" ]; then echo "not formatted as gofumpt does:" $$files; exit 1; fi
 	go test -count=1 -run 'Import|Document' . ./test/docs
@@ -49,7 +53,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 cover:
-	@scripts/need.sh nc strace
+	@scripts/need.sh nc strace kcat
 	@mkdir -p build
 	go test -count=1 -coverpkg=./internal/... -coverprofile=build/cover.out ./...
 	go tool cover -func=build/cover.out | awk '$$3 + 0 < 60 || $$1 == "total:"'

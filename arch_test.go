@@ -20,14 +20,17 @@ var arrows = map[string][]string{
 	"internal/commitlog":         {"internal/batch", "internal/store"},
 	"internal/commitlog/crashfs": {"internal/commitlog"},
 	"internal/group":             {"internal/batch", "internal/store"},
-	"internal/broker":            {"internal/batch", "internal/store", "internal/group"},
+	"internal/broker":            {"internal/batch", "internal/record", "internal/store", "internal/group"},
 	"internal/record":            {"internal/batch"},
+	"internal/coordinator":       {},
+	"internal/kafka":             {"internal/batch", "internal/record", "internal/store", "internal/group", "internal/broker", "internal/coordinator"},
 	"internal/line":              {"internal/batch", "internal/record", "internal/store", "internal/group", "internal/broker"},
 	"internal/producer":          {"internal/batch", "internal/record"},
 	"internal/consumer":          {"internal/batch", "internal/record"},
-	"cmd/broker":                 {"internal/flags", "internal/commitlog", "internal/store", "internal/broker", "internal/line"},
+	"cmd/broker":                 {"internal/flags", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka"},
 	"cmd/producer":               {"internal/flags", "internal/record", "internal/producer"},
 	"cmd/consumer":               {"internal/batch", "internal/flags", "internal/record", "internal/consumer"},
+	"cmd/admin":                  {"internal/consumer", "internal/flags", "internal/record"},
 	"test/brokertest":            {},
 	"test/bench":                 {"internal/batch", "test/brokertest"},
 }
@@ -41,6 +44,8 @@ var forbidden = map[string][]string{
 	"internal/group":  {"net", "os", "syscall"},
 	"internal/broker": {"net", "os", "syscall"},
 	"internal/line":   {"io/fs", "path/filepath"},
+
+	"internal/coordinator": {"net", "os", "syscall"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

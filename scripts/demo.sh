@@ -30,7 +30,7 @@ die() {
 # start runs the broker and sets broker, pport and cport.
 start() {
 	command_line "./build/broker"
-	"$bin/broker" -data "$work/data" -pport 0 -cport 0 2>"$work/log" &
+	"$bin/broker" -data "$work/data" -pport 0 -cport 0 -kport 0 2>"$work/log" &
 	broker=$!
 	until pport=$(port producers) && cport=$(port consumers) && [ -n "$pport" ] && [ -n "$cport" ]; do
 		kill -0 "$broker" 2>/dev/null || die "the broker does not start"

@@ -12,7 +12,7 @@ targets=$(echo "$list" | awk '/^Fuzz/ { names[n++] = $1 } /^ok/ { for (i = 0; i 
 
 echo "$targets" | while read -r package target; do
 	echo "fuzz $package $target $1"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$package" >"$log" 2>&1 && continue
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" -fuzzminimizetime 10x "$package" >"$log" 2>&1 && continue
 	# The fuzzer now and then reports its own deadline as a failure, with no input that fails.
 	if grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log"; then continue; fi
 	cat "$log"

@@ -13,6 +13,7 @@ present() {
 packages() {
 	case $1 in
 	nc) echo netcat-openbsd ;;
+	node) echo nodejs ;;
 	gcc) echo gcc libc6-dev ;;
 	*) echo "$1" ;;
 	esac

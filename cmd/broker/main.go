@@ -13,10 +13,12 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
+	"mbus/internal/kafka"
 	"mbus/internal/line"
 )
 
@@ -42,7 +44,7 @@ func run(o *options) error {
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGXFSZ)
 
-	producers, consumers, err := listen(o)
+	ports, err := listen(o)
 	if err != nil {
 		return err
 	}
@@ -55,42 +57,65 @@ func run(o *options) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	server := line.NewServer(b)
-	go server.ServeProducers(producers)
-	go server.ServeConsumers(consumers)
-	greet(o, producers.Addr(), consumers.Addr())
+	lines := line.NewServer(b)
+	clients := kafka.NewServer(b, o.kafkaOptions())
+	go lines.ServeProducers(ports.producers)
+	go lines.ServeConsumers(ports.consumers)
+	go clients.Serve(ports.kafka)
+	greet(o, ports)
 
 	log.Info("stopping", "signal", (<-stop).String())
 	ctx, cancel := context.WithTimeout(context.Background(), b.Limits.StopTime)
 	defer cancel()
-	server.Stop(ctx)
+	var stopped sync.WaitGroup
+	stopped.Go(func() { lines.Stop(ctx) })
+	stopped.Go(func() { clients.Stop(ctx) })
+	stopped.Wait()
 	return b.Close()
 }
 
-// listen opens both ports before anything else is done, so that a second broker
+// ports are what the broker listens on.
+type ports struct {
+	producers, consumers, kafka net.Listener
+}
+
+// listen opens all ports before anything else is done, so that a second broker
 // by mistake fails at once; connections wait until they are served.
-func listen(o *options) (producers, consumers net.Listener, err error) {
-	producers, err = net.Listen("tcp", net.JoinHostPort(o.producerHost, strconv.Itoa(o.producerPort)))
-	if err != nil {
-		return nil, nil, fmt.Errorf("the producers' port: %w", err)
+func listen(o *options) (*ports, error) {
+	p := new(ports)
+	for _, port := range []struct {
+		whose  string
+		host   string
+		number int
+		to     *net.Listener
+	}{
+		{"the producers'", o.producerHost, o.producerPort, &p.producers},
+		{"the consumers'", o.consumerHost, o.consumerPort, &p.consumers},
+		{"the Kafka clients'", o.kafkaHost, o.kafkaPort, &p.kafka},
+	} {
+		l, err := net.Listen("tcp", net.JoinHostPort(port.host, strconv.Itoa(port.number)))
+		if err != nil {
+			return nil, fmt.Errorf("%s port: %w", port.whose, err)
+		}
+		*port.to = l
 	}
-	consumers, err = net.Listen("tcp", net.JoinHostPort(o.consumerHost, strconv.Itoa(o.consumerPort)))
-	if err != nil {
-		producers.Close()
-		return nil, nil, fmt.Errorf("the consumers' port: %w", err)
-	}
-	return producers, consumers, nil
+	return p, nil
 }
 
 // greet says on standard error what was started, and what to do next.
-func greet(o *options, producers, consumers net.Addr) {
+func greet(o *options, p *ports) {
 	durability := "every message is synced before it is acknowledged"
 	if o.syncEvery > 0 {
 		durability = fmt.Sprintf("synced every %v: a crash of the system can lose acknowledged messages", o.syncEvery)
 	}
-	fmt.Fprintf(os.Stderr, "data: %s\ndurability: %s\nproducers: %s\nconsumers: %s\n", o.data, durability, producers, consumers)
+	advertised := "the address that a client connected to"
+	if o.advertise != "" {
+		advertised = o.advertise
+	}
+	fmt.Fprintf(os.Stderr, "data: %s\ndurability: %s\nproducers: %s\nconsumers: %s\nkafka: %s\nadvertised: %s\n",
+		o.data, durability, p.producers.Addr(), p.consumers.Addr(), p.kafka.Addr(), advertised)
 	next := "producer -topic orders -message \"first order\""
-	if port := producers.(*net.TCPAddr).Port; port != defaultProducerPort {
+	if port := p.producers.Addr().(*net.TCPAddr).Port; port != defaultProducerPort {
 		next += fmt.Sprintf(" -port %d", port)
 	}
 	fmt.Fprintf(os.Stderr, "next: %s\n", next)

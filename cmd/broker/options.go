@@ -4,15 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/flags"
+	"mbus/internal/kafka"
 )
 
 const (
 	defaultProducerPort = 9990
 	defaultConsumerPort = 9991
+	defaultKafkaPort    = 9092
 )
 
 // options are the broker's flags.
@@ -21,6 +24,11 @@ type options struct {
 	producerPort   int
 	consumerHost   string
 	consumerPort   int
+	kafkaHost      string
+	kafkaPort      int
+	advertise      string
+	nodeID         int
+	rebalanceDelay time.Duration
 	data           string
 	syncEvery      time.Duration // 0 for always
 	partitions     int
@@ -46,6 +54,11 @@ func parse(args []string) (o *options, code int, ok bool) {
 	s.IntVar(&o.producerPort, "pport", defaultProducerPort, "`port` for producers; 0 for any")
 	s.StringVar(&o.consumerHost, "chost", "127.0.0.1", "`address` to listen on for consumers")
 	s.IntVar(&o.consumerPort, "cport", defaultConsumerPort, "`port` for consumers; 0 for any")
+	s.StringVar(&o.kafkaHost, "khost", "127.0.0.1", "`address` to listen on for Kafka clients")
+	s.IntVar(&o.kafkaPort, "kport", defaultKafkaPort, "`port` for Kafka clients; 0 for any")
+	s.StringVar(&o.advertise, "advertise", "", "`host:port` that Kafka clients are told to connect to (default the address that each connected to)")
+	s.IntVar(&o.nodeID, "node-id", 1, "`number` of this broker in what Kafka clients are told")
+	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`time` that the first members of a Kafka consumer group wait for more")
 	s.StringVar(&o.data, "data", "./data", "data `directory`, made if it is not there")
 	s.Func("fsync", "`when` to sync: always, before a message is acknowledged, or an interval such as 100ms (default always)", o.setSync)
 	s.IntVar(&o.partitions, "partitions", 1, "`number` of partitions of new topics")
@@ -82,6 +95,12 @@ func (o *options) check() error {
 		return fmt.Errorf("-pport is %d: it takes 0 to 65535", o.producerPort)
 	case o.consumerPort < 0 || o.consumerPort > 65535:
 		return fmt.Errorf("-cport is %d: it takes 0 to 65535", o.consumerPort)
+	case o.kafkaPort < 0 || o.kafkaPort > 65535:
+		return fmt.Errorf("-kport is %d: it takes 0 to 65535", o.kafkaPort)
+	case o.nodeID < 0 || o.nodeID > math.MaxInt32:
+		return fmt.Errorf("-node-id is %d: it takes 0 to %d", o.nodeID, math.MaxInt32)
+	case o.rebalanceDelay < 0:
+		return fmt.Errorf("-rebalance-delay is %v: it can't be negative", o.rebalanceDelay)
 	case o.partitions < 1 || o.partitions > broker.MaxPartitions:
 		return fmt.Errorf("-partitions is %d: it takes 1 to %d", o.partitions, broker.MaxPartitions)
 	case o.maxMessage < 1 || o.maxMessage > broker.MaxMaxMessage:
@@ -95,7 +114,17 @@ func (o *options) check() error {
 	case o.retentionBytes < 0:
 		return fmt.Errorf("-retention-bytes is %d: it can't be negative", o.retentionBytes)
 	}
+	if o.advertise != "" {
+		if err := kafka.CheckAddress(o.advertise); err != nil {
+			return fmt.Errorf("-advertise: %w", err)
+		}
+	}
 	return nil
+}
+
+// kafkaOptions are what the server for Kafka's clients is told.
+func (o *options) kafkaOptions() kafka.Options {
+	return kafka.Options{Advertise: o.advertise, NodeID: int32(o.nodeID), RebalanceDelay: o.rebalanceDelay}
 }
 
 // brokerOptions are what the broker itself is told.

@@ -26,8 +26,9 @@ func BenchmarkConsume(b *testing.B) {
 			b.SetBytes(100)
 			b.ReportAllocs()
 			b.ResetTimer()
-			if n, err := consume(opts, &output{w: io.Discard}); err != nil || n < int64(b.N) {
-				b.Fatalf("%d messages, %v", n, err)
+			s := session{opts: opts, sink: &output{w: io.Discard, format: f}}
+			if err := s.connection(b.Context()); err != nil || s.total < int64(b.N) {
+				b.Fatalf("%d messages, %v", s.total, err)
 			}
 		})
 	}

@@ -1,21 +1,21 @@
-// Command consumer prints the messages of a topic of an mbus broker. It
-// acknowledges only what it has written out: until then the connection is set
-// to be reset when the program ends, whatever ends it, and the messages come
-// again.
+// Command consumer prints the messages of a topic of an mbus broker, gives them
+// to a command, or writes them to a file. It acknowledges only what it has
+// written out. Without -follow and -exec the connection is set to be reset until
+// then, whatever ends the program, and the messages come again; with them it
+// sends acknowledgements, and what was not acknowledged comes again.
 //
-// That is why no signal is handled. SIGINT and SIGTERM end the program as they
-// end any other, and so does SIGPIPE, which the Go runtime raises for standard
-// output like the C library's tools have it: `consumer | head -1` ends without a
-// word, a shell sees 141, and nothing is consumed.
+// SIGINT and SIGTERM end a program that only drains as they end any other. With
+// -follow, -exec and -out it first acknowledges what it has done. SIGPIPE, which
+// the Go runtime raises for standard output like the C library's tools have it,
+// always ends it: `consumer | head -1` ends without a word, a shell sees 141, and
+// what was not written is not consumed.
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io"
 	"os"
 
-	"mbus/internal/batch"
 	"mbus/internal/consumer"
 )
 
@@ -32,63 +32,63 @@ func run(args []string) int {
 	if !ok {
 		return code
 	}
-	printed, err := consume(opts, &output{w: os.Stdout})
+	if opts.redrive {
+		return redrive(opts)
+	}
+	taken, err := consume(opts)
 	switch {
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "consumer:", err)
-		return exitError
-	case printed == 0 && opts.failEmpty:
+		return fail(err)
+	case taken == 0 && opts.failEmpty:
 		return exitEmpty
 	}
 	return 0
 }
 
-// consume prints messages to the end of the topic and then lets them count as
-// consumed. It returns how many it has printed.
-func consume(opts options, out *output) (printed int64, err error) {
-	opts.request.Idle = out.flush
-	conn, err := consumer.Dial(opts.addr, opts.request)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	printed, err = printAll(conn, opts, out)
-	var broker *consumer.Error
-	if errors.Is(err, io.EOF) {
-		err = nil
-	} else if !errors.As(err, &broker) || !broker.Skips() {
-		return printed, err
-	}
-	if flushErr := out.flush(); flushErr != nil {
-		return printed, flushErr
-	}
-	if commitErr := conn.Commit(); err == nil {
-		err = commitErr
-	}
-	return printed, err
+func fail(err error) int {
+	say("%v", err)
+	return exitError
 }
 
-// printAll prints messages until the stream ends, with an error that says how.
-func printAll(conn *consumer.Conn, opts options, out *output) (printed int64, err error) {
-	var it batch.Iterator
-	m := message{topic: opts.request.Topic}
-	for {
-		b, err := conn.Next()
-		if err != nil {
-			return printed, err
-		}
-		if err := it.Reset(b); err != nil {
-			return printed, fmt.Errorf("partition %d, offset %d: %w", conn.Partition(), b.BaseOffset(), err)
-		}
-		m.partition = conn.Partition()
-		for ; it.Next(); printed++ {
-			m.Record = it.Record()
-			if err := out.print(opts.format, &m); err != nil {
-				return printed, err
-			}
-		}
-		if err := it.Err(); err != nil {
-			return printed, fmt.Errorf("partition %d, offset %d: %w", conn.Partition(), b.BaseOffset(), err)
-		}
+// say writes a line for people.
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "consumer: "+format+"\n", args...)
+}
+
+func redrive(opts options) int {
+	moved, err := consumer.Redrive(opts.addr, opts.request.Topic, opts.request.Group)
+	if err != nil {
+		return fail(fmt.Errorf("%d messages moved: %w", moved, err))
 	}
+	say("%d messages moved", moved)
+	return 0
+}
+
+// consume brings the messages to where the options say, and returns how many
+// there were.
+func consume(opts options) (taken int64, err error) {
+	stop, kill := context.Background(), context.Background()
+	if opts.request.Follow || opts.command != "" || opts.file != "" {
+		stop, kill = signals(opts.command != "")
+	}
+	s := session{opts: opts}
+	switch {
+	case opts.command != "":
+		s.sink = &executor{command: opts.command, stop: stop, kill: kill}
+	case opts.file != "":
+		f, err := openFile(opts.file, opts.request.Topic, opts.format)
+		if err != nil {
+			return 0, err
+		}
+		defer f.close()
+		s.sink, s.next = f, f.next
+	default:
+		s.sink = &output{w: os.Stdout, format: opts.format}
+	}
+	if opts.request.Follow {
+		err = s.follow(stop)
+	} else {
+		err = s.connection(stop)
+	}
+	return s.total, err
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/test/brokertest"
 )
 
 // asProgram makes the test binary be the program itself, so that the tests run
@@ -25,11 +26,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	brokertest.Main(m)
 }
 
-// A fakeBroker serves one connection as PROTOCOL.md says; the test sends the
-// stream.
+// A fakeBroker serves connections, one after the other, as PROTOCOL.md says; the
+// test sends the stream.
 type fakeBroker struct {
 	t       *testing.T
 	port    string
@@ -47,7 +48,11 @@ func listen(t *testing.T) *fakeBroker {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	b := &fakeBroker{t: t, port: port, conn: make(chan *net.TCPConn, 1)}
 	go func() {
-		if conn, err := l.Accept(); err == nil {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
 			b.conn <- conn.(*net.TCPConn)
 		}
 	}()
@@ -65,6 +70,7 @@ func (b *fakeBroker) accept() *net.TCPConn {
 	}
 	b.t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	b.request = ""
 	for !strings.HasSuffix(b.request, "\n") {
 		var c [1]byte // and no byte more than the line
 		if _, err := conn.Read(c[:]); err != nil {
@@ -380,15 +386,14 @@ func TestNoBroker(t *testing.T) {
 
 func TestWrongUse(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                         "consumer: -topic is missing\n",
-		"-topic a/b":               `consumer: invalid topic name "a/b": `,
-		"-topic a -group .":        `consumer: invalid group name ".": `,
-		"-topic a -n -1":           "consumer: -n is -1, less than 0\n",
-		"-topic a -port 0":         "consumer: -port is 0, not 1 to 65535\n",
-		"-topic a -f %z":           "consumer: -f: unknown token \"%z\"\n",
-		"-topic a -f %s -json":     "consumer: -f and -json exclude each other\n",
-		"-topic a b":               "consumer: unexpected argument \"b\"\n",
-		"-topic a -from beginning": "consumer: flag provided but not defined: -from\n",
+		"":                     "consumer: -topic is missing\n",
+		"-topic a/b":           `consumer: invalid topic name "a/b": `,
+		"-topic a -group .":    `consumer: invalid group name ".": `,
+		"-topic a -n -1":       "consumer: -n is -1, less than 0\n",
+		"-topic a -port 0":     "consumer: -port is 0, not 1 to 65535\n",
+		"-topic a -f %z":       "consumer: -f: unknown token \"%z\"\n",
+		"-topic a -f %s -json": "consumer: -f and -json exclude each other\n",
+		"-topic a b":           "consumer: unexpected argument \"b\"\n",
 	} {
 		p := command(t, strings.Fields(args)...)
 		var out bytes.Buffer

@@ -15,11 +15,17 @@ const usage = `
 Usage: consumer -topic TOPIC [flags]
 
 Prints the messages of a topic that its group has not consumed yet, up to the
-end of the topic. They count as consumed when all have been printed; if anything
-goes wrong before, they come again. Groups are independent of each other.
+end of the topic, or with -follow all that come until ^C. They count as consumed
+when they have been printed; if anything goes wrong before, they come again.
+Groups are independent of each other; consumers of one group share its messages.
 
   consumer -topic orders
   consumer -topic orders -group billing -n 10 -f '%o %k=%s\n'
+  consumer -topic orders -group billing -follow
+  consumer -topic orders -group mail -follow -exec ./send-mail
+  consumer -topic orders -from 2h
+  consumer -topic orders -follow -json -out orders.json
+  consumer -topic orders.dlq -redrive
 
 A message is printed as "2024/06/10 11:00:01 [orders] first order", or as -f says:
 
@@ -28,56 +34,140 @@ A message is printed as "2024/06/10 11:00:01 [orders] first order", or as -f say
   %T time in milliseconds since 1970                  %h headers, as name=value,name=value
   \n \t \r \\ \0 \xNN: newline, tab, carriage return, backslash, NUL, any byte
 
+-from looks at messages without consuming them. It takes beginning, end, an
+offset, -10 (the last ten of each partition), 2h or 7d (as long ago), a time such
+as 2026-11-22T10:00:00Z, or 0:17,1:20 (an offset for each partition).
+
+-exec runs a line of shell for each message, with the message on its standard
+input and MBUS_TOPIC, MBUS_PARTITION, MBUS_OFFSET, MBUS_KEY and MBUS_TIMESTAMP in
+its environment. Exit code 0 acknowledges the message. With any other it is
+delivered again after a while, and at last goes to the topic TOPIC.dlq, from which
+-redrive moves messages back.
+
+-out appends to a file in which each message is exactly once, even after crashes:
+FILE.position, which belongs to it, says which messages it holds.
+
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 no message (with -fail-empty).`
+
+// Windows, in messages.
+const (
+	followWindow  = 100_000 // as fast as without acknowledgements
+	commandWindow = 1       // what one is slow with, others may do
+)
 
 type options struct {
 	addr      string
 	request   consumer.Request
 	format    format
 	failEmpty bool
+	command   string // for each message
+	file      string // in which each message is once
+	redrive   bool
+}
+
+// settings are the flags that options are made from.
+type settings struct {
+	*flags.Set
+	options
+	host   string
+	port   int
+	layout string
+	asJSON bool
 }
 
 func parse(args []string) (opts options, code int, ok bool) {
-	fs := flags.New("consumer", usage)
-	host := fs.String("host", "127.0.0.1", "`HOST` that the broker runs on")
-	port := fs.Int("port", 9991, "the broker's `PORT` for consumers")
-	fs.StringVar(&opts.request.Topic, "topic", "", "`TOPIC` to consume (required)")
-	fs.StringVar(&opts.request.Group, "group", "default", "`GROUP` to consume for")
-	fs.Int64Var(&opts.request.N, "n", 0, "end after `N` messages; 0 is no limit")
-	layout := fs.String("f", "", "print messages in this `FORMAT`")
-	asJSON := fs.Bool("json", false, "print a JSON object a line, as kcat -J does and the format=json of PROTOCOL.md")
-	fs.BoolVar(&opts.failEmpty, "fail-empty", false, "exit with 3 if there was no message")
-	if code, ok := fs.Parse(args); !ok {
+	s := &settings{Set: flags.New("consumer", usage)}
+	s.define()
+	if code, ok := s.Parse(args); !ok {
 		return opts, code, false
 	}
-	if err := opts.check(*port); err != nil {
-		return opts, fs.Fail("%v", err), false
+	if s.request.From == "stored" { // kcat's word for a group's position
+		s.request.From = ""
 	}
-	if *asJSON && *layout != "" {
-		return opts, fs.Fail("-f and -json exclude each other"), false
+	for _, check := range []func() error{s.checkValues, s.checkTogether, s.complete} {
+		if err := check(); err != nil {
+			return opts, s.Fail("%v", err), false
+		}
 	}
-	var err error
-	if opts.format, err = chooseFormat(opts.request.Topic, *layout, *asJSON); err != nil {
-		return opts, fs.Fail("-f: %v", err), false
-	}
-	opts.addr = net.JoinHostPort(*host, strconv.Itoa(*port))
-	return opts, 0, true
+	return s.options, 0, true
 }
 
-// check reports the first setting that is missing or not allowed.
-func (o *options) check(port int) error {
-	switch {
-	case o.request.Topic == "":
-		return errors.New("-topic is missing")
-	case port < 1 || port > 65535:
-		return fmt.Errorf("-port is %d, not 1 to 65535", port)
-	case o.request.N < 0:
-		return fmt.Errorf("-n is %d, less than 0", o.request.N)
+func (s *settings) define() {
+	r := &s.request
+	s.StringVar(&s.host, "host", "127.0.0.1", "`HOST` that the broker runs on")
+	s.IntVar(&s.port, "port", 9991, "the broker's `PORT` for consumers")
+	s.StringVar(&r.Topic, "topic", "", "`TOPIC` to consume (required)")
+	s.StringVar(&r.Group, "group", "default", "`GROUP` to consume for")
+	s.Int64Var(&r.N, "n", 0, "end after `N` messages; 0 is no limit")
+	s.BoolVar(&r.Follow, "follow", false, "print new messages as they come, until ^C; connect again when the broker is lost")
+	s.StringVar(&r.From, "from", "", "look at the messages from `POSITION` on, without consuming them")
+	s.StringVar(&s.layout, "f", "", "print messages in this `FORMAT`")
+	s.BoolVar(&s.asJSON, "json", false, "print a JSON object a line, as kcat -J does and the format=json of PROTOCOL.md")
+	s.BoolVar(&s.failEmpty, "fail-empty", false, "exit with 3 if there was no message")
+	s.StringVar(&s.command, "exec", "", "run `COMMAND` for each message instead of printing it")
+	s.StringVar(&s.file, "out", "", "append messages to `FILE`, each exactly once")
+	s.BoolVar(&s.redrive, "redrive", false, "move the messages of a dead-letter topic back to the topics they came from")
+	s.StringVar(&r.Start, "start", "", "`WHERE` a group begins that has no position yet: beginning (as without the flag) or end")
+	s.BoolVar(&r.Ordered, "ordered", false, "with -follow or -exec: of messages with the same key at most one at a time is under way in the group")
+	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 100000, or 1 with -exec")
+	s.DurationVar(&r.AckTimeout, "ack-timeout", 0, "with -follow or -exec: how long an acknowledgement may take; 0 is no limit")
+	s.DurationVar(&r.Retry, "retry", 0, "with -exec: how long a message that failed stays away at first; 0 leaves it to the broker (1s)")
+	s.StringVar(&r.Attempts, "attempts", "", "with -exec: a message is delivered `N` times before it goes to TOPIC.dlq; 0 is no limit (by default 5)")
+}
+
+// complete fills in what follows from the flags.
+func (s *settings) complete() (err error) {
+	r := &s.request
+	s.addr = net.JoinHostPort(s.host, strconv.Itoa(s.port))
+	if s.file != "" {
+		r.From = "beginning"
 	}
-	if err := record.CheckName("topic", o.request.Topic); err != nil {
+	if r.From != "" || s.redrive && !s.Given("group") {
+		r.Group = ""
+	}
+	if r.Ack = s.acknowledges(); r.Ack && r.Window == 0 {
+		r.Window = followWindow
+		if s.command != "" {
+			r.Window = commandWindow
+		}
+	}
+	if s.format, err = chooseFormat(r.Topic, s.layout, s.asJSON); err != nil {
+		return fmt.Errorf("-f: %w", err)
+	}
+	return nil
+}
+
+// acknowledges says whether messages are acknowledged one by one.
+func (s *settings) acknowledges() bool {
+	return s.command != "" || s.request.Follow && s.request.From == "" && s.file == ""
+}
+
+// checkValues reports the first setting that is missing or not allowed.
+func (s *settings) checkValues() error {
+	r := &s.request
+	attempts, err := strconv.Atoi(r.Attempts)
+	switch {
+	case r.Topic == "":
+		return errors.New("-topic is missing")
+	case s.port < 1 || s.port > 65535:
+		return fmt.Errorf("-port is %d, not 1 to 65535", s.port)
+	case r.N < 0:
+		return fmt.Errorf("-n is %d, less than 0", r.N)
+	case r.Window < 0:
+		return fmt.Errorf("-window is %d, less than 0", r.Window)
+	case r.AckTimeout < 0:
+		return fmt.Errorf("-ack-timeout is %v, less than 0", r.AckTimeout)
+	case r.Retry < 0:
+		return fmt.Errorf("-retry is %v, less than 0", r.Retry)
+	case r.Attempts != "" && (err != nil || attempts < 0):
+		return fmt.Errorf("-attempts is %q, not a number from 0", r.Attempts)
+	case r.Start != "" && r.Start != "beginning" && r.Start != "end":
+		return fmt.Errorf("-start is %q, not beginning or end", r.Start)
+	}
+	if err := record.CheckName("topic", r.Topic); err != nil {
 		return err
 	}
-	return record.CheckName("group", o.request.Group)
+	return record.CheckName("group", r.Group)
 }
 
 func chooseFormat(topic, layout string, asJSON bool) (format, error) {

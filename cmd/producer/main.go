@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -24,13 +25,17 @@ if it does not exist.
 
   producer -topic orders -message "first order"
   tail -f access.log | producer -topic log
+  producer -topic reminders -delay 30s -message "the oven"
+
+With -delay or -at the messages are on disk at once, too, but consumers get them
+only when they are due.
 
 Exit codes: 0 all messages are on disk, 1 not all are (standard error says how
 many), 2 wrong usage.`
 
 type options struct {
 	addr    string
-	topic   string
+	request producer.Request
 	message []byte // nil to read standard input
 }
 
@@ -41,7 +46,7 @@ func run(args []string) int {
 	if !ok {
 		return code
 	}
-	conn, err := producer.Dial(opts.addr, opts.topic)
+	conn, err := producer.Dial(opts.addr, opts.request)
 	if err != nil {
 		return fail(err)
 	}
@@ -63,25 +68,36 @@ func parse(args []string) (opts options, code int, ok bool) {
 	fs := flags.New("producer", usage)
 	host := fs.String("host", "127.0.0.1", "`HOST` that the broker runs on")
 	port := fs.Int("port", 9990, "the broker's `PORT` for producers")
-	fs.StringVar(&opts.topic, "topic", "", "`TOPIC` to publish to (required)")
+	fs.StringVar(&opts.request.Topic, "topic", "", "`TOPIC` to publish to (required)")
 	message := fs.String("message", "", "publish `TEXT`, which may be empty, instead of standard input")
+	fs.DurationVar(&opts.request.Delay, "delay", 0, "deliver the messages to groups so much later")
+	fs.StringVar(&opts.request.At, "at", "", "deliver the messages to groups at `TIME`: 2026-11-22T10:00:00Z, or milliseconds since 1970")
 	if code, ok := fs.Parse(args); !ok {
 		return opts, code, false
 	}
-	if opts.topic == "" {
-		return opts, fs.Fail("-topic is missing"), false
-	}
-	if err := record.CheckName("topic", opts.topic); err != nil {
+	if err := opts.check(*port); err != nil {
 		return opts, fs.Fail("%v", err), false
-	}
-	if *port < 1 || *port > 65535 {
-		return opts, fs.Fail("-port is %d, not 1 to 65535", *port), false
 	}
 	if fs.Given("message") {
 		opts.message = []byte(*message)
 	}
 	opts.addr = net.JoinHostPort(*host, strconv.Itoa(*port))
 	return opts, 0, true
+}
+
+// check reports the first setting that is missing or not allowed.
+func (o *options) check(port int) error {
+	switch {
+	case o.request.Topic == "":
+		return errors.New("-topic is missing")
+	case port < 1 || port > 65535:
+		return fmt.Errorf("-port is %d, not 1 to 65535", port)
+	case o.request.Delay < 0:
+		return fmt.Errorf("-delay is %v, less than 0", o.request.Delay)
+	case o.request.Delay > 0 && o.request.At != "":
+		return errors.New("-delay and -at exclude each other")
+	}
+	return record.CheckName("topic", o.request.Topic)
 }
 
 // publish sends everything and waits until it is acknowledged. When the

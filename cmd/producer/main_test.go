@@ -36,6 +36,8 @@ type fakeBroker struct {
 	l    net.Listener
 	conn net.Conn
 	r    *bufio.Reader
+
+	request string
 }
 
 func listen(t *testing.T) *fakeBroker {
@@ -60,8 +62,8 @@ func (b *fakeBroker) accept() {
 	b.t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	b.conn, b.r = conn, bufio.NewReader(conn)
-	if line, err := b.r.ReadString('\n'); line != "orders?format=batch\n" {
-		b.t.Fatalf("request %q, %v", line, err)
+	if b.request, err = b.r.ReadString('\n'); err != nil {
+		b.t.Fatal(err)
 	}
 }
 
@@ -175,7 +177,25 @@ func TestLinesOfStandardInput(t *testing.T) {
 	if got, want := b.serve(), []string{"first", "", "\xff\x00\r", "last without LF"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	if b.request != "orders?format=batch\n" {
+		t.Errorf("request %q", b.request)
+	}
 	p.check(t, 0, "")
+}
+
+func TestDelayAndTimeAreAskedFor(t *testing.T) {
+	for _, tt := range []struct{ flag, value, want string }{
+		{"-delay", "30s", "orders?format=batch&delay=30s\n"},
+		{"-at", "1795341600000", "orders?format=batch&at=1795341600000\n"},
+	} {
+		b := listen(t)
+		p, _ := start(t, b, tt.flag, tt.value, "-message", "a")
+		b.serve()
+		if b.request != tt.want {
+			t.Errorf("request %q, want %q", b.request, tt.want)
+		}
+		p.check(t, 0, "")
+	}
 }
 
 func TestNoInputIsSuccess(t *testing.T) {
@@ -286,12 +306,14 @@ func TestNoBroker(t *testing.T) {
 func TestWrongUse(t *testing.T) {
 	const hint = "producer -h shows the flags\n"
 	for args, want := range map[string]string{
-		"":                    "producer: -topic is missing\n",
-		"-topic a -port 0":    "producer: -port is 0, not 1 to 65535\n",
-		"-topic a message":    "producer: unexpected argument \"message\"\n",
-		"-topic a -key b":     "producer: flag provided but not defined: -key\n",
-		"-topic a -port many": "producer: invalid value \"many\" for flag -port: parse error\n",
-		"-topic a/b":          "producer: invalid topic name \"a/b\": it takes 1 to 249 of A-Z a-z 0-9 . _ - and not . or ..\n",
+		"":                         "producer: -topic is missing\n",
+		"-topic a -port 0":         "producer: -port is 0, not 1 to 65535\n",
+		"-topic a message":         "producer: unexpected argument \"message\"\n",
+		"-topic a -key b":          "producer: flag provided but not defined: -key\n",
+		"-topic a -delay -1s":      "producer: -delay is -1s, less than 0\n",
+		"-topic a -delay 1s -at 1": "producer: -delay and -at exclude each other\n",
+		"-topic a -port many":      "producer: invalid value \"many\" for flag -port: parse error\n",
+		"-topic a/b":               "producer: invalid topic name \"a/b\": it takes 1 to 249 of A-Z a-z 0-9 . _ - and not . or ..\n",
 	} {
 		p := command(t, strings.Fields(args)...)
 		if err := p.Start(); err != nil {

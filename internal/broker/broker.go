@@ -45,6 +45,7 @@ type Broker struct {
 	making sync.Mutex   // held while a topic is made
 	mu     sync.RWMutex // guards what follows
 	topics map[string]*Topic
+	awaits map[*await]struct{}
 
 	journal journal
 }
@@ -65,6 +66,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
 		held: make(map[string]bool), stop: make(chan struct{}), topics: make(map[string]*Topic),
+		awaits: make(map[*await]struct{}),
 	}
 	b.Budget.max = o.Limits.MaxInFlight
 	b.checking = make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -86,6 +88,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 func (b *Broker) Close() error {
 	close(b.stop)
 	b.ended.Wait()
+	b.groups.Flush()
 	return b.store.Close()
 }
 
@@ -126,6 +129,10 @@ func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
 	if full {
 		return nil, fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
 	}
+	return b.createTopic(name, partitions)
+}
+
+func (b *Broker) createTopic(name string, partitions int) (*Topic, error) {
 	made, err := b.store.CreateTopic(name, partitions)
 	if err != nil {
 		return nil, err
@@ -146,12 +153,8 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.topics[made.Name] = t
+	b.arrived(made.Name)
 	return t, nil
-}
-
-// Position is how far a group has come in a partition.
-func (b *Broker) Position(groupName, topic string, partition int) *group.Position {
-	return b.groups.Position(group.Key{Group: groupName, Topic: topic, Partition: partition})
 }
 
 // iterators are scratch space for Check. What a large batch has made of one goes

@@ -154,23 +154,21 @@ func publish(t testing.TB, p store.Partition, at time.Time, n, size int) {
 func consume(t testing.TB, p *group.Position, from, to int64) {
 	t.Helper()
 	var m group.Member
-	if !p.Lease(&m, group.Span{From: from, To: to}) {
+	if !m.Lease(p, group.Span{From: from, To: to}, 0) {
 		t.Fatalf("%d to %d are not free", from, to)
 	}
-	p.Ack(&m)
+	m.AckAll()
 }
 
-// journalled waits until the journal has n records or more.
-func journalled(t testing.TB, b *broker.Broker, n int64) {
+// mustSync waits until all positions are durable as they are. It may be called
+// by any goroutine.
+func mustSync(t testing.TB, b *broker.Broker) {
 	t.Helper()
-	await(t, "the position is written", func() bool {
-		topic, err := b.Topic(broker.PositionsTopic)
-		if err != nil {
-			return false
-		}
-		_, high := topic.Partitions[0].Offsets()
-		return high >= n
-	})
+	done := make(chan error, 1)
+	b.SyncPositions(func(err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Errorf("positions are not durable: %v", err)
+	}
 }
 
 // A wrapped store is one whose calls tests can stand in for.

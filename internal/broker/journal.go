@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"mbus/internal/batch"
@@ -21,111 +20,73 @@ const PositionsTopic = "__consumer_offsets"
 // of compaction stays a fraction of that of writing.
 const compactAfter = 20_000
 
-// A journal is what the broker keeps about the positions' topic.
+// A journal is what the broker keeps about the positions' topic. It is for the
+// goroutine that writes, after the start.
 type journal struct {
-	mu         sync.Mutex // guards what follows; not held while appending
-	log        store.Partition
-	records    int // since the last compaction
-	positions  int // that the last compaction wrote
-	compacting bool
+	log     store.Partition // nil until there is something to keep
+	records int             // since the last compaction
+	kept    int             // positions that the last compaction wrote
 }
 
-// record is the group.Journal. done runs in a goroutine of its own: it may
-// record the next state, and an Append may have to wait for the very sync that
-// is being answered.
-func (b *Broker) record(k group.Key, s group.State, done func(error)) {
-	b.ended.Add(1) // until there is no later state
-	answer := func(err error) {
-		b.recorded(k, err)
-		go func() {
-			defer b.ended.Done()
-			done(err)
-		}()
-	}
-	log, err := b.positionsLog()
-	if err == nil {
-		var builder batch.Builder
-		addState(&builder, k, s)
-		builder.Close(0)
-		err = log.Append(builder.Bytes(), func(_ int64, err error) { answer(err) })
-	}
-	if err != nil {
-		answer(err)
-	}
-}
-
-// recorded notes the outcome of a write, and compacts in time.
-func (b *Broker) recorded(k group.Key, err error) {
-	if err != nil {
-		b.Log.Error("a position could not be kept: after a restart messages will come again",
-			"group", k.Group, "topic", k.Topic, "partition", k.Partition, "reason", err)
-		return
-	}
+// record is the group.Write: it makes states durable.
+func (b *Broker) record(entries []group.Entry) error {
 	j := &b.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.records++
-	if j.records >= max(compactAfter, 4*j.positions) && !j.compacting {
-		j.compacting = true
-		b.ended.Go(func() { b.compact(j.log) })
+	if j.log == nil {
+		t, err := b.createTopic(PositionsTopic, 1)
+		if err != nil {
+			return b.notKept(entries, err)
+		}
+		j.log = t.Partitions[0]
 	}
+	if _, err := j.append(entries); err != nil {
+		return b.notKept(entries, err)
+	}
+	j.records += len(entries)
+	if j.records >= max(compactAfter, 4*j.kept) {
+		if err := j.compact(b.groups.All()); err != nil {
+			b.Log.Warn("the groups' positions could not be compacted", "reason", err)
+		}
+	}
+	return nil
 }
 
-func addState(b *batch.Builder, k group.Key, s group.State) {
-	now := time.Now().UnixMilli()
-	b.Add(now, k.AppendKey(nil), s.AppendValue(nil, now))
+func (b *Broker) notKept(entries []group.Entry, err error) error {
+	first := entries[0]
+	b.Log.Error("positions could not be kept: after a restart messages will come again", "positions", len(entries),
+		"group", first.Group, "topic", first.Topic, "partition", first.Partition, "reason", err)
+	return err
 }
 
-// positionsLog makes the topic when there is something to keep.
-func (b *Broker) positionsLog() (store.Partition, error) {
-	b.journal.mu.Lock()
-	log := b.journal.log
-	b.journal.mu.Unlock()
-	if log != nil {
-		return log, nil
-	}
-	t, err := b.makeTopic(PositionsTopic, 1)
-	if err != nil {
-		return nil, err
-	}
-	b.journal.mu.Lock()
-	defer b.journal.mu.Unlock()
-	b.journal.log = t.Partitions[0]
-	return b.journal.log, nil
-}
-
-// compact writes the latest state of all positions and trims the log to them.
-// A state that is written later stands behind them, and counts.
-func (b *Broker) compact(log store.Partition) {
+// append writes entries and waits until they are durable. It returns the offset
+// of the first one.
+func (j *journal) append(entries []group.Entry) (int64, error) {
 	var builder batch.Builder
-	var base int64
-	n, appended := 0, make(chan error, 1)
-	b.groups.States(func(k group.Key, s group.State) {
-		addState(&builder, k, s)
-		if n++; builder.OpenSize() >= TargetBatch {
+	now := time.Now().UnixMilli()
+	for _, e := range entries {
+		var value []byte
+		if !e.Gone {
+			value = e.AppendValue(nil, now)
+		}
+		builder.Add(now, e.AppendKey(nil), value)
+		if builder.OpenSize() >= TargetBatch {
 			builder.Close(0)
 		}
-	}, func() {
-		builder.Close(0)
-		err := log.Append(builder.Bytes(), func(at int64, err error) {
-			base = at
-			appended <- err
-		})
-		if err != nil {
-			appended <- err
+	}
+	builder.Close(0)
+	return store.AppendAndWait(j.log, builder.Bytes())
+}
+
+// compact writes all positions once more and trims the log to them.
+func (j *journal) compact(all []group.Entry) error {
+	_, base := j.log.Offsets()
+	if len(all) > 0 {
+		var err error
+		if base, err = j.append(all); err != nil {
+			return err
 		}
-	})
-	err := <-appended
-	if err == nil {
-		err = log.Trim(base)
 	}
-	if err != nil {
-		b.Log.Warn("the groups' positions could not be compacted", "reason", err)
-	}
-	j := &b.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.records, j.positions, j.compacting = 0, n, false
+	j.records, j.kept = 0, len(all)
+	return j.log.Trim(base)
 }
 
 // loadPositions reads the journal. Damage is fatal: to go on would be to deliver
@@ -159,7 +120,18 @@ func (b *Broker) loadPositions() error {
 	for k, s := range states {
 		b.groups.Load(k, s)
 	}
-	return nil
+	return b.forgetOrphans()
+}
+
+// forgetOrphans deletes the positions of topics that do not exist: they were
+// deleted, and a crash came in between. A topic that is made later with the same
+// name must not find them.
+func (b *Broker) forgetOrphans() error {
+	b.groups.Delete(func(k group.Key) bool {
+		_, err := b.Topic(k.Topic)
+		return err != nil
+	})
+	return b.syncPositions()
 }
 
 // replay puts the records of whole batches into states and returns the offset
@@ -180,12 +152,16 @@ func (b *Broker) replay(p []byte, it *batch.Iterator, states map[group.Key]group
 			if err != nil {
 				return 0, fmt.Errorf("offset %d: %w", r.Offset, err)
 			}
+			b.journal.records++
+			if r.Value == nil { // deleted
+				delete(states, k)
+				continue
+			}
 			s, err := group.ParseValue(r.Value)
 			if err != nil {
 				return 0, fmt.Errorf("offset %d: %w", r.Offset, err)
 			}
 			states[k] = s
-			b.journal.records++
 		}
 		if err := it.Err(); err != nil {
 			return 0, err

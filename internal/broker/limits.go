@@ -49,6 +49,24 @@ const (
 	// being synced. It bounds what is kept to answer them.
 	InFlight = 64
 
+	// Window and WindowBytes are what may be unacknowledged on one consumer's
+	// connection, in messages and bytes, if it says nothing else: enough to
+	// keep a worker busy, little enough that others get their share.
+	Window      = 1000
+	WindowBytes = 1 << 20
+
+	// RetryBackoff is the time until a message that has failed is delivered
+	// again; it doubles with each attempt, up to RetryBound.
+	RetryBackoff = time.Second
+	RetryBound   = 5 * time.Minute
+
+	// RetryAttempts is how often a message may fail before it goes to the dead
+	// letters.
+	RetryAttempts = 5
+
+	// MaxDelay bounds how far ahead a message may be due.
+	MaxDelay = 366 * 24 * time.Hour
+
 	// SendBuffer is what a consumer's connection collects before it writes, in
 	// bytes: a stalled reader costs this much.
 	SendBuffer = 64 << 10

@@ -34,7 +34,7 @@ func (b *Broker) Retain(now time.Time) {
 	b.mu.RLock()
 	topics := make([]*Topic, 0, len(b.topics))
 	for name, t := range b.topics {
-		if name != PositionsTopic {
+		if !Internal(name) {
 			topics = append(topics, t)
 		}
 	}
@@ -47,10 +47,8 @@ func (b *Broker) Retain(now time.Time) {
 }
 
 func (b *Broker) retainPartition(t *Topic, i int, now time.Time) {
-	r := store.Retention{
-		Keep:  b.groups.Committed(group.Key{Group: group.Default, Topic: t.Name, Partition: i}),
-		Bytes: b.opts.RetentionBytes,
-	}
+	consumed, _ := b.groups.Committed(group.Key{Group: group.Default, Topic: t.Name, Partition: i})
+	r := store.Retention{Keep: consumed.Offset, Bytes: b.opts.RetentionBytes}
 	if b.opts.Retention > 0 {
 		r.Before = now.Add(-b.opts.Retention).UnixMilli()
 	}

@@ -129,7 +129,7 @@ func TestRetentionNeverTouchesPositions(t *testing.T) {
 	b := mustOpen(t, s)
 	for i := range int64(200) {
 		consume(t, b.Position("default", "orders", int(i%10)), i, i+1)
-		journalled(t, b, i+1)
+		mustSync(t, b)
 	}
 	b.Retain(time.Now().Add(10_000 * day))
 	if n := journalSize(t, b); n != 200 {

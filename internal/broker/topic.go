@@ -12,7 +12,8 @@ type Topic struct {
 	store.Topic
 	Partitions []store.Partition
 
-	turn atomic.Uint32
+	turn       atomic.Uint32
+	idempotent idempotence
 }
 
 // Next is the partition for messages without a key: each in turn.

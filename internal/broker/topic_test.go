@@ -150,7 +150,7 @@ func TestTooManyTopicsAreRefusedAndPositionsKept(t *testing.T) {
 	}
 	mustMake(t, b, "t99999") // is there
 	consume(t, b.Position("default", "t5", 0), 0, 10)
-	journalled(t, b, 1)
+	mustSync(t, b)
 }
 
 func TestKeysGoWhereKafkasDefaultPartitionerPutsThem(t *testing.T) {

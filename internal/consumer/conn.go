@@ -1,10 +1,11 @@
 // Package consumer is the client side of the broker's port for consumers, with
 // format=batch.
 //
-// The position of the group moves only by Commit. From the first byte to then
-// the connection is set to be reset, not closed, when it ends: whatever ends
-// the program, kill -9 included, the broker sees a reset, and the messages come
-// again.
+// Without Request.Ack the position of the group moves only by Commit. From the
+// first byte to then the connection is set to be reset, not closed, when it
+// ends: whatever ends the program, kill -9 included, the broker sees a reset,
+// and the messages come again. With Request.Ack what was acknowledged is
+// consumed, and the rest comes again however the connection ends.
 package consumer
 
 import (
@@ -12,63 +13,81 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
 )
 
-// dialTimeout is for a host that does not answer at all.
-const dialTimeout = 10 * time.Second
+const (
+	// dialTimeout is for a host that does not answer at all.
+	dialTimeout = 10 * time.Second
 
-// A Request says what to consume. Names are the caller's to check; see
-// record.CheckName.
-type Request struct {
-	Topic string
-	Group string // the group whose position is read and moved
-	N     int64  // at most so many messages; 0 for all
+	// commitTimeout is how long a broker may take to say that acknowledgements
+	// are durable. It takes a sync.
+	commitTimeout = 5 * time.Second
 
-	// Idle, if not nil, is called before each wait for the broker: the time to
-	// write out what was received. Its error ends the stream.
-	Idle func() error
-}
+	// maxReason bounds what Fail says, in bytes, so that the line stays one that
+	// brokers take.
+	maxReason = 1000
+)
 
-func (r *Request) line() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s?format=batch&group=%s", r.Topic, r.Group)
-	if r.N > 0 {
-		fmt.Fprintf(&b, "&n=%d", r.N)
-	}
-	b.WriteByte('\n')
-	return b.String()
-}
-
-// A Conn is one connection that consumes one topic. It is for one goroutine.
+// A Conn is one connection that consumes one topic. It is for one goroutine, but
+// for Interrupt.
 type Conn struct {
-	tcp    *net.TCPConn
-	stream *stream
+	tcp         *net.TCPConn
+	stream      *stream
+	ack         bool
+	acked       int64 // said to the broker
+	unsaid      error // why the broker did not get all that was said
+	interrupted atomic.Bool
 }
 
-// Dial connects to the broker at addr, host:port, and sends the request.
+// ErrUnreachable says that there is no connection.
+var ErrUnreachable = errors.New("can't reach the broker")
+
+// Dial connects to the broker at addr, host:port, and sends the request. The
+// error wraps ErrUnreachable or ErrLost.
 func Dial(addr string, r Request) (*Conn, error) {
-	conn, err := net.DialTimeout("tcp", addr, dialTimeout)
+	tcp, err := dial(addr, !r.Ack, r.line())
 	if err != nil {
-		return nil, fmt.Errorf("can't reach the broker: %w", err)
-	}
-	tcp := conn.(*net.TCPConn)
-	if err := tcp.SetLinger(0); err != nil {
-		tcp.Close()
-		return nil, fmt.Errorf("the connection can't be set to be reset: %w", err)
-	}
-	if _, err := io.WriteString(tcp, r.line()); err != nil {
-		tcp.Close()
-		return nil, fmt.Errorf("%w: %w", ErrLost, err)
+		return nil, err
 	}
 	idle := r.Idle
 	if idle == nil {
 		idle = func() error { return nil }
 	}
-	return &Conn{tcp: tcp, stream: newStream(tcp, idle)}, nil
+	c := &Conn{tcp: tcp, ack: r.Ack}
+	c.stream = newStream(tcp, func() error {
+		if c.interrupted.Load() {
+			return ErrInterrupted
+		}
+		return idle()
+	})
+	return c, nil
+}
+
+// dial connects and sends the request line. With reset the connection is reset
+// when it ends, until something else is said.
+func dial(addr string, reset bool, line string) (*net.TCPConn, error) {
+	conn, err := net.DialTimeout("tcp", addr, dialTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	tcp := conn.(*net.TCPConn)
+	if reset {
+		if err := tcp.SetLinger(0); err != nil {
+			tcp.Close()
+			return nil, fmt.Errorf("the connection can't be set to be reset: %w", err)
+		}
+	}
+	if _, err := io.WriteString(tcp, line); err != nil {
+		tcp.Close()
+		return nil, fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return tcp, nil
 }
 
 // Next returns the next batch, whole and with the CRC it should have; it is
@@ -80,11 +99,56 @@ func (c *Conn) Next() (batch.Batch, error) { return c.stream.next() }
 // Partition is the partition of the batch that Next returned.
 func (c *Conn) Partition() int { return c.stream.partition }
 
-// Commit ends the connection in good order, by which the group's position moves
-// past everything received. The stream must have ended with io.EOF or with an
-// *Error that Skips. An error means that the messages may come again.
+// Ack says that the first n messages of this connection are done, all but those
+// that Fail was called for. Without Request.Ack it does nothing. A connection that can't be written to has ended,
+// which Next and Commit say.
+func (c *Conn) Ack(n int64) {
+	if c.ack && n > c.acked {
+		c.write("+" + strconv.FormatInt(n, 10) + "\n")
+		c.acked = n
+	}
+}
+
+// Fail says that message n of this connection, the first being 1, could not be
+// dealt with: it is delivered again. The messages before it are as Ack says.
+func (c *Conn) Fail(n int64, reason string) {
+	reason = strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' {
+			return ' '
+		}
+		return r
+	}, reason[:min(len(reason), maxReason)])
+	c.write("-" + strconv.FormatInt(n, 10) + " " + reason + "\n")
+}
+
+func (c *Conn) write(line string) {
+	if _, err := io.WriteString(c.tcp, line); err != nil {
+		c.unsaid = err
+	}
+}
+
+// Interrupt has Next return ErrInterrupted where it would wait, at once if it
+// waits now. Any goroutine may call it.
+func (c *Conn) Interrupt() {
+	c.interrupted.Store(true)
+	_ = c.tcp.SetReadDeadline(time.Unix(1, 0)) // fails only where the connection has ended
+}
+
+// Quiet reports whether nothing has come that Next could look at without
+// waiting.
+func (c *Conn) Quiet() bool { return c.stream.r == c.stream.w && !readable(c.tcp) }
+
+// Commit ends the connection in good order. Without Request.Ack the group's
+// position moves past everything received; the stream must have ended with
+// io.EOF or with an *Error that Skips. With it, Commit waits until the broker
+// has made durable what was acknowledged, at most 5 seconds. An error means that
+// the messages may come again.
 func (c *Conn) Commit() error {
-	if err := c.awaitClose(); err != nil {
+	await := c.awaitClose
+	if c.ack {
+		await = c.awaitConfirmation
+	}
+	if err := await(); err != nil {
 		return fmt.Errorf("connection lost before the position was moved: %w", err)
 	}
 	if err := c.tcp.SetLinger(-1); err != nil {
@@ -110,6 +174,37 @@ func (c *Conn) awaitClose() error {
 	return err
 }
 
+// awaitConfirmation closes our side, which says that there is no more to
+// acknowledge, and waits for the broker to close its own, which says that all
+// is durable. What it has sent meanwhile is not ours any more.
+func (c *Conn) awaitConfirmation() error {
+	s := c.stream
+	if err := c.tcp.CloseWrite(); err != nil {
+		c.unsaid = err // but the broker may have said why
+	}
+	s.idle = func() error { return nil }
+	deadline := time.Now().Add(commitTimeout)
+	for s.err == nil || mayGoOn(s.err) && time.Now().Before(deadline) {
+		s.err = c.tcp.SetReadDeadline(deadline) // anew, for Interrupt may come late
+		_, _ = s.next()
+	}
+	switch {
+	case s.confirmed >= c.acked:
+		return nil
+	case s.err == ErrLost: // the broker has closed; any other loss has an error with it
+		return c.unsaid
+	case mayGoOn(s.err):
+		return fmt.Errorf("the broker has not confirmed it within %v", commitTimeout)
+	}
+	return s.err
+}
+
+// mayGoOn reports whether the broker has not closed yet after the error.
+func mayGoOn(err error) bool {
+	var broker *Error
+	return errors.Is(err, io.EOF) || errors.Is(err, ErrInterrupted) || errors.As(err, &broker) && broker.Skips()
+}
+
 // Close resets the connection, unless Commit has ended it: nothing received
-// counts as consumed.
+// counts as consumed. With Request.Ack it closes it.
 func (c *Conn) Close() { c.tcp.Close() }

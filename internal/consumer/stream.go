@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -30,6 +31,9 @@ const (
 // stream does: what was received is not all.
 var ErrLost = errors.New("connection lost before the end of the topic")
 
+// ErrInterrupted says that Interrupt was called.
+var ErrInterrupted = errors.New("interrupted")
+
 // An Error is the line with which a broker ends a stream that it can't go on
 // with.
 type Error struct{ Code, Text string }
@@ -42,15 +46,34 @@ func (e *Error) Error() string {
 // messages before it were sent, those it names are gone.
 func (e *Error) Skips() bool { return e.Code == "GAP" || e.Code == "DAMAGED" }
 
+// Missing returns the partition that an error that Skips is about, and the offset
+// where it goes on. ok is false if it does not say so.
+func (e *Error) Missing() (partition int, next int64, ok bool) {
+	switch e.Code {
+	case "GAP":
+		n, err := fmt.Sscanf(e.Text, "first=%d partition=%d", &next, &partition)
+		return partition, next, n == 2 && err == nil
+	case "DAMAGED":
+		var first int64
+		_, rest, _ := strings.Cut(e.Text, "/") // no topic's name has one
+		n, err := fmt.Sscanf(rest, "%d: offsets %d to %d", &partition, &first, &next)
+		return partition, next + 1, n == 3 && err == nil
+	}
+	return 0, 0, false
+}
+
 // A stream takes apart what the broker sends with format=batch:
 //
 //	*( "@" partition LF *batch ) ( "." LF | "-" code [ " " text ] LF )
+//
+// with lines "+" count LF anywhere between batches.
 type stream struct {
 	src       io.Reader
 	idle      func() error // called before every read, which may take long
 	buf       []byte
-	r, w      int // buf[r:w] was read from src and not yet taken
-	partition int // of the batches that follow; -1 before the first
+	r, w      int   // buf[r:w] was read from src and not yet taken
+	partition int   // of the batches that follow; -1 before the first
+	confirmed int64 // acknowledgements that are durable
 	err       error
 }
 
@@ -61,7 +84,8 @@ func newStream(src io.Reader, idle func() error) *stream {
 // next returns the next batch, whole and with the CRC it should have; it is
 // valid until the following call. At the end the error is io.EOF, or an *Error;
 // ErrLost and what wraps batch.ErrCorrupt say that the stream is broken, and
-// errors of idle are returned as they are. All errors are final.
+// errors of idle are returned as they are. All errors are final, but that after
+// ErrInterrupted the stream can be read on.
 func (s *stream) next() (batch.Batch, error) {
 	for s.err == nil {
 		if s.r == s.w {
@@ -71,6 +95,8 @@ func (s *stream) next() (batch.Batch, error) {
 		switch s.buf[s.r] {
 		case '@':
 			s.err = s.takePartition()
+		case '+':
+			s.err = s.takeConfirmation()
 		case '.', '-':
 			s.err = s.takeEnd()
 		default:
@@ -93,6 +119,19 @@ func (s *stream) takePartition() error {
 		return notBatches(line)
 	}
 	s.partition = int(n)
+	return nil
+}
+
+func (s *stream) takeConfirmation() error {
+	line, err := s.takeLine()
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseUint(line[1:], 10, 63)
+	if err != nil || int64(n) < s.confirmed {
+		return notBatches(line)
+	}
+	s.confirmed = int64(n)
 	return nil
 }
 
@@ -176,6 +215,8 @@ func (s *stream) fill() error {
 		return nil // if there is an error, it comes again
 	case errors.Is(err, io.EOF):
 		return ErrLost
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrInterrupted
 	}
 	return fmt.Errorf("%w: %w", ErrLost, err)
 }

@@ -99,6 +99,26 @@ func TestStreamEndsWithAnErrorLine(t *testing.T) {
 	}
 }
 
+func TestErrorsSayWhereItGoesOn(t *testing.T) {
+	for _, tt := range []struct {
+		err       Error
+		partition int
+		next      int64
+		ok        bool
+	}{
+		{Error{"GAP", "first=120 partition=3"}, 3, 120, true},
+		{Error{"GAP", "first=120"}, 0, 120, false},
+		{Error{"DAMAGED", "a.b-c/2: offsets 5 to 9 can't be read"}, 2, 10, true},
+		{Error{"DAMAGED", "something"}, 0, 1, false},
+		{Error{"SHUTDOWN", "first=120 partition=3"}, 0, 0, false},
+	} {
+		partition, next, ok := tt.err.Missing()
+		if ok != tt.ok || ok && (partition != tt.partition || next != tt.next) {
+			t.Errorf("%v: %d, %d, %v", &tt.err, partition, next, ok)
+		}
+	}
+}
+
 func TestStreamThatStopsAnywhereIsLost(t *testing.T) {
 	whole := "@0\n" + batchOf(0, "a", "b") + "@1\n" + batchOf(0, "c") + "-GAP first=3\n"
 	for n := range len(whole) {

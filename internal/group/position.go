@@ -1,35 +1,60 @@
 package group
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // A Span is a range of offsets: From up to but not including To.
 type Span struct{ From, To int64 }
 
-// A Member is one connection that takes messages of a group. Members are told
-// apart by their address, so that a Member must not be copied.
-type Member struct{ _ byte }
-
-// A held span is leased to a member or, with none, acknowledged.
-type held struct {
-	Span
-	by *Member
-}
+// Len is the number of offsets in the span.
+func (s Span) Len() int64 { return s.To - s.From }
 
 // A Position is how far a group has come in one partition. Everything below the
 // committed offset has been consumed. Spans above it may be leased to members,
-// or acknowledged out of turn. Its methods may be called by any goroutine.
+// acknowledged out of turn, or wait. Its methods may be called by any goroutine.
 type Position struct {
 	key    Key
-	groups *Groups
-	users  int // that will call Close; guarded by the Groups' mu
+	groups *Groups // nil for one that is kept nowhere
+	users  int     // that will call Close; guarded by the Groups' mu
 
 	mu        sync.Mutex // guards what follows
 	committed int64
 	held      []held        // ascending, not overlapping, above committed
-	changed   chan struct{} // closed when a lease ends; nil while nobody waits
-	writing   bool          // a record of this position is on its way to the journal
-	dirty     bool          // and is not the latest
+	retries   retries       // failed messages that wait
+	attempts  map[int64]int // of messages that have failed and are not acknowledged
+	parked    int           // offsets held by failed and queued
+	failed    Member        // holds messages that have failed, until they may be delivered again
+	queued    Member        // holds messages behind one with the same key
+	order     *order        // nil unless messages are ordered by key
+	watchers  map[*Member]func()
+	ended     chan struct{} // closed when a lease ends; nil while nobody waits
+	epoch     int32
+	metadata  string
+	fresh     bool // nothing is kept of it
+	changed   bool // since the journal got it
+	gone      bool // deleted
 }
+
+// NewPosition makes one that belongs to no group and is kept nowhere.
+func NewPosition(offset int64) *Position { return &Position{committed: offset} }
+
+func newPosition(k Key, g *Groups, s State) *Position {
+	p := &Position{key: k, groups: g, committed: s.Offset, epoch: s.Epoch, metadata: s.Metadata}
+	for _, f := range s.Failed {
+		p.countFailure(f.Offset, f.Attempts)
+	}
+	for _, span := range s.Beyond {
+		p.held = append(p.held, held{Span: span})
+		p.forgetFailures(span)
+	}
+	p.advance()
+	return p
+}
+
+// Key names the position.
+func (p *Position) Key() Key { return p.key }
 
 // Committed is the offset below which everything has been consumed.
 func (p *Position) Committed() int64 {
@@ -38,11 +63,36 @@ func (p *Position) Committed() int64 {
 	return p.committed
 }
 
-// Free finds the lowest offsets, below end, that nobody holds. The span is
-// empty if there are none.
-func (p *Position) Free(end int64) Span {
+// Start has a position that nothing is kept of yet begin at offset. keep has
+// the journal remember that, even if nothing is ever acknowledged.
+func (p *Position) Start(offset int64, keep bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.fresh || len(p.held) > 0 {
+		return
+	}
+	p.unlockKeys(Span{p.committed, offset})
+	p.committed = offset
+	if keep {
+		p.fresh = false
+		p.mark()
+	}
+}
+
+// maxParked bounds the messages of a position that have failed or are behind one
+// with the same key. When there are as many, nothing above them is delivered.
+const maxParked = 10_000
+
+// Free finds the lowest offsets, below end, that nobody holds. If there are none
+// the span is empty, and due, unless it is zero, is the time when the next
+// message that has failed is free again.
+func (p *Position) Free(end int64, now time.Time) (s Span, due time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retry(now)
+	if p.parked >= maxParked {
+		end = min(end, p.lastParked())
+	}
 	from := p.committed
 	for _, h := range p.held {
 		if h.From > from {
@@ -51,104 +101,84 @@ func (p *Position) Free(end int64) Span {
 		}
 		from = h.To
 	}
-	return Span{from, max(from, end)}
+	if from < end {
+		return Span{from, end}, time.Time{}
+	}
+	if len(p.retries) > 0 {
+		due = p.retries[0].due
+	}
+	return Span{from, from}, due
 }
 
-// Lease gives s to m, unless a part of it has been given away since Free.
-func (p *Position) Lease(m *Member, s Span) bool {
+// lease gives s to m, unless a part of it has been given away since Free.
+func (p *Position) lease(m *Member, s Span) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.From < p.committed || s.To <= s.From {
-		return false
-	}
-	i := 0
-	for i < len(p.held) && p.held[i].To <= s.From {
-		i++
-	}
-	if i < len(p.held) && p.held[i].From < s.To {
-		return false
-	}
-	if i > 0 && p.held[i-1].by == m && p.held[i-1].To == s.From {
-		p.held[i-1].To = s.To
-		return true
-	}
-	p.held = append(p.held, held{})
-	copy(p.held[i+1:], p.held[i:])
-	p.held[i] = held{s, m}
-	return true
+	return p.take(s, m)
 }
 
-// Ack says that all that m holds has been consumed, and writes the position to
-// the journal if that is anything.
-func (p *Position) Ack(m *Member) {
-	if !p.end(m, func(h held) (held, bool) { return held{h.Span, nil}, true }) {
+// consume says that what m holds of s has been consumed.
+func (p *Position) consume(m *Member, s Span) {
+	p.mu.Lock()
+	if !p.replace(s, m, nil, true) {
+		p.mu.Unlock()
 		return
 	}
-	p.mu.Lock()
+	p.consumed(s)
+	freed := p.unlockKeys(s)
+	p.finish(freed)
+}
+
+// consumed notes that a span has been acknowledged. The caller holds mu.
+func (p *Position) consumed(s Span) {
+	p.forgetFailures(s)
 	p.advance()
-	p.dirty = true
-	write := !p.writing
-	p.writing = true
+	p.fresh, p.metadata, p.epoch = false, "", NoEpoch
+	p.mark()
+}
+
+// release gives back what m holds of s. The next member that asks gets it.
+func (p *Position) release(m *Member, s Span) {
+	p.mu.Lock()
+	p.finish(p.replace(s, m, nil, false))
+}
+
+// finish tells those who wait for the end of a lease, unlocks mu, and then, if
+// something has become free, wakes those who watch.
+func (p *Position) finish(freed bool) {
+	if p.ended != nil {
+		close(p.ended)
+		p.ended = nil
+	}
+	var wake []func()
+	if freed && len(p.watchers) > 0 {
+		wake = make([]func(), 0, len(p.watchers))
+		for _, f := range p.watchers {
+			wake = append(wake, f)
+		}
+	}
 	p.mu.Unlock()
-	if write {
-		p.write(nil)
+	for _, f := range wake {
+		f()
 	}
 }
 
-// GiveBack gives back what m holds from offset on.
-func (p *Position) GiveBack(m *Member, offset int64) {
-	p.end(m, func(h held) (held, bool) {
-		h.To = min(h.To, offset)
-		return h, h.From < h.To
-	})
-}
-
-// Release gives back what m holds. The next member that asks gets it.
-func (p *Position) Release(m *Member) {
-	p.end(m, func(h held) (held, bool) { return h, false })
-}
-
-// end replaces or drops the spans that m holds and wakes those who wait. It
-// reports whether there were any.
-func (p *Position) end(m *Member, f func(held) (held, bool)) bool {
+// Watch calls f whenever something may have become free, until Unwatch. f must
+// not block, nor call the Position or a Member.
+func (p *Position) Watch(m *Member, f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	found := false
-	kept := p.held[:0]
-	for _, h := range p.held {
-		keep := true
-		if h.by == m {
-			found = true
-			h, keep = f(h)
-		}
-		if keep {
-			kept = append(kept, h)
-		}
+	if p.watchers == nil {
+		p.watchers = make(map[*Member]func())
 	}
-	p.held = kept
-	if found && p.changed != nil {
-		close(p.changed)
-		p.changed = nil
-	}
-	return found
+	p.watchers[m] = f
 }
 
-// advance joins acknowledged spans that touch and moves the committed offset
-// over those that follow it. The caller holds mu.
-func (p *Position) advance() {
-	kept := p.held[:0]
-	for _, h := range p.held {
-		last := len(kept) - 1
-		switch {
-		case h.by == nil && h.From <= p.committed:
-			p.committed = max(p.committed, h.To)
-		case h.by == nil && last >= 0 && kept[last].by == nil && kept[last].To == h.From:
-			kept[last].To = h.To
-		default:
-			kept = append(kept, h)
-		}
-	}
-	p.held = kept
+// Unwatch ends Watch. A call may be under way.
+func (p *Position) Unwatch(m *Member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.watchers, m)
 }
 
 // Others returns a channel that is closed when another member than m gives back
@@ -158,10 +188,10 @@ func (p *Position) Others(m *Member, end int64) <-chan struct{} {
 	defer p.mu.Unlock()
 	for _, h := range p.held {
 		if h.by != nil && h.by != m && h.From < end {
-			if p.changed == nil {
-				p.changed = make(chan struct{})
+			if p.ended == nil {
+				p.ended = make(chan struct{})
 			}
-			return p.changed
+			return p.ended
 		}
 	}
 	return nil
@@ -169,7 +199,7 @@ func (p *Position) Others(m *Member, end int64) <-chan struct{} {
 
 // state is what the journal keeps of the position. The caller holds mu.
 func (p *Position) state() State {
-	s := State{Offset: p.committed}
+	s := State{Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Failed: p.failures()}
 	for _, h := range p.held {
 		if h.by == nil && len(s.Beyond) < maxBeyond {
 			s.Beyond = append(s.Beyond, h.Span)
@@ -178,19 +208,19 @@ func (p *Position) state() State {
 	return s
 }
 
-// write hands the latest state to the journal and comes back, when that is
-// durable, until there is no later one.
-func (p *Position) write(error) {
-	p.groups.order.RLock()
-	defer p.groups.order.RUnlock()
+func (p *Position) numbers() Numbers {
 	p.mu.Lock()
-	if !p.dirty {
-		p.writing = false
-		p.mu.Unlock()
-		return
+	defer p.mu.Unlock()
+	n := Numbers{Committed: p.committed}
+	for _, h := range p.held {
+		switch h.by {
+		case nil:
+			n.Beyond += h.Len()
+		case &p.failed, &p.queued:
+			n.Waiting += h.Len()
+		default:
+			n.Unacknowledged += h.Len()
+		}
 	}
-	p.dirty = false
-	s := p.state()
-	p.mu.Unlock()
-	p.groups.journal(p.key, s, p.write)
+	return n
 }

@@ -1,11 +1,6 @@
 package group_test
 
-import (
-	"sync"
-	"testing"
-
-	"mbus/internal/group"
-)
+import "testing"
 
 func TestPosition(t *testing.T) {
 	for name, text := range map[string]string{
@@ -157,6 +152,102 @@ func TestPosition(t *testing.T) {
 			free 10 -> 2 4
 			a acks
 			kept -> 2 4-5`,
+		"given back is what was leased last, not what lies above": `
+			a lease 10 14
+			a lease 3 6
+			a gives back 3
+			free 10 -> 0 10
+			a open -> 4 messages, 40 bytes, from 1 of 4 on
+			b lease 10 11 -> refused`,
+		"numbers of what was given back are given again": `
+			a lease 0 5
+			a gives back 3
+			a open -> 3 messages, 30 bytes, from 1 of 3 on
+			a lease 7 9
+			a acks 4
+			kept -> 3 7-8
+			a open -> 1 messages, 10 bytes, from 5 of 5 on`,
+		"acknowledged are the first messages of the member": `
+			a lease 0 3
+			b lease 3 6
+			a lease 6 9
+			a acks 5
+			kept -> 3 6-8
+			b acks 1
+			kept -> 4 6-8
+			a acks 5
+			a acks 2
+			kept -> 4 6-8
+			a acks 6
+			kept -> 4 6-9`,
+		"an acknowledgement of what was not sent is refused": `
+			a lease 0 3
+			a acks 4 -> not sent yet: 3 were
+			b acks 1 -> not sent yet: 0 were
+			committed -> 0
+			a acks 3
+			committed -> 3`,
+		"an acknowledgement after a release changes nothing": `
+			a lease 0 3
+			a releases
+			b lease 0 2
+			a acks 3
+			a open -> 0 messages, 0 bytes, from 0 of 3 on
+			committed -> 0
+			b acks
+			committed -> 2`,
+		"it begins where the first says": `
+			start 5
+			free 10 -> 5 10
+			writes -> 0
+			start 2
+			free 10 -> 2 10
+			start and keep 7
+			kept -> 7
+			start 0
+			free 10 -> 7 10`,
+		"it does not begin anew while somebody holds something": `
+			a lease 0 3
+			start 5
+			free 10 -> 3 10
+			a releases
+			start 5
+			free 10 -> 5 10`,
+		"a commit sets it, and forgets what was leased": `
+			a lease 0 6
+			a acks 4
+			a fails 5 -> attempt 1 of 4
+			b lease 6 8
+			b acks
+			commit 2
+			free 10 -> 2 10
+			kept -> 2
+			a acks
+			committed -> 2
+			after 10s
+			free 10 -> 2 10`,
+		"deleted it begins at 0, and nothing is kept": `
+			a lease 0 5
+			a acks 3
+			kept -> 3
+			delete
+			kept -> nothing
+			free 10 -> 0 10
+			a acks
+			kept -> nothing
+			restart
+			committed -> 0`,
+		"deleted and made anew before that is written": `
+			a lease 0 5
+			a acks
+			journal waits
+			b lease 5 6
+			b acks
+			delete
+			c lease 0 2
+			c acks
+			journal goes on
+			kept -> 2`,
 		"given back from below all is released": `
 			a lease 3 6
 			a gives back 0
@@ -208,208 +299,29 @@ func TestPosition(t *testing.T) {
 			a acks
 			committed -> 6
 			kept -> 6 8-9`,
-		"while a write is under way others wait and become one": `
-			journal waits
-			a lease 0 1
-			a acks
-			writes -> 1
-			b lease 1 2
-			b acks
-			c lease 2 3
-			c acks
-			writes -> 1
-			kept -> 1
-			journal goes on
-			writes -> 2
-			kept -> 3`,
-		"a write that nothing has changed since is the last": `
-			journal waits
-			a lease 0 1
-			a acks
-			journal goes on
-			writes -> 1
-			a lease 1 2
-			a acks
-			writes -> 2`,
+		"who watches is called when something is released": `
+			a lease 0 5
+			b watches
+			a acks 2
+			called -> 0
+			a gives back 4
+			called -> 1
+			a releases
+			called -> 1
+			a releases
+			called -> 0`,
+		"who watches is called when a commit frees something": `
+			a lease 0 5
+			b watches
+			commit 0
+			called -> 1`,
+		"who no longer watches is not called": `
+			a watches
+			a leaves
+			b lease 0 5
+			b releases
+			called -> 0`,
 	} {
 		t.Run(name, func(t *testing.T) { runScript(t, text) })
 	}
-}
-
-func TestOnlySoManyAcknowledgedSpansAreKept(t *testing.T) {
-	j := &heldJournal{goesOn: true}
-	p := group.New(j.write).Position(theKey)
-	var m group.Member
-	const spans = 1500
-	for i := range int64(spans) {
-		if !p.Lease(&m, group.Span{From: 2*i + 1, To: 2*i + 2}) {
-			t.Fatal("refused")
-		}
-	}
-	p.Ack(&m)
-	s := j.states[len(j.states)-1]
-	if len(s.Beyond) < 100 || len(s.Beyond) >= spans {
-		t.Fatalf("%d of %d spans are kept", len(s.Beyond), spans)
-	}
-	parsed, err := group.ParseValue(s.AppendValue(nil, 0))
-	if err != nil {
-		t.Fatalf("what was written is not read: %v", err)
-	}
-	mustEqualState(t, parsed, s)
-}
-
-func TestWhoWaitsForOthersIsWoken(t *testing.T) {
-	for name, end := range map[string]func(*group.Position, *group.Member){
-		"by an acknowledgement": (*group.Position).Ack,
-		"by a release":          (*group.Position).Release,
-		"by something given back": func(p *group.Position, m *group.Member) {
-			p.GiveBack(m, 1)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := group.New((&heldJournal{goesOn: true}).write).Position(theKey)
-			var a, b group.Member
-			p.Lease(&b, group.Span{From: 0, To: 3})
-			first, second := p.Others(&a, 10), p.Others(&a, 10)
-			select {
-			case <-first:
-				t.Fatal("woken before anything happened")
-			default:
-			}
-			end(p, &b)
-			<-first
-			<-second
-		})
-	}
-}
-
-func TestStatesAreThoseOfPositionsThatHaveMoved(t *testing.T) {
-	g := group.New(func(_ group.Key, _ group.State, done func(error)) { done(nil) })
-	var m group.Member
-	key := func(topic string) group.Key { return group.Key{Group: "g", Topic: topic} }
-	lease := func(topic string, from, to int64) *group.Position {
-		p := g.Position(key(topic))
-		p.Lease(&m, group.Span{From: from, To: to})
-		return p
-	}
-	g.Position(key("untouched"))
-	lease("leased", 0, 5)
-	lease("moved", 0, 5).Ack(&m)
-	lease("beyond", 2, 5).Ack(&m)
-	g.Load(key("loaded"), group.State{Offset: 7})
-	got := make(map[string]group.State)
-	g.States(func(k group.Key, s group.State) { got[k.Topic] = s }, func() {
-		if len(got) == 0 {
-			t.Error("called too early")
-		}
-	})
-	want := map[string]group.State{
-		"moved": {Offset: 5}, "beyond": {Beyond: []group.Span{{From: 2, To: 5}}}, "loaded": {Offset: 7},
-	}
-	if len(got) != len(want) {
-		t.Errorf("states of %v", got)
-	}
-	for topic, s := range want {
-		mustEqualState(t, got[topic], s)
-		if c := g.Committed(key(topic)); c != s.Offset {
-			t.Errorf("committed of %s is %d", topic, c)
-		}
-	}
-	if c := g.Committed(key("nobody has asked for")); c != 0 {
-		t.Errorf("committed of an unknown position is %d", c)
-	}
-}
-
-func TestUnusedPositionsAreForgotten(t *testing.T) {
-	g := group.New(func(_ group.Key, _ group.State, done func(error)) { go done(nil) })
-	var m group.Member
-	forgotten := func(use func(*group.Position)) bool {
-		first := g.Position(theKey)
-		use(first)
-		second := g.Position(theKey)
-		if second != first {
-			t.Error("the same key names two positions")
-		}
-		second.Close()
-		first.Close()
-		third := g.Position(theKey)
-		defer third.Close()
-		return third != first
-	}
-	if !forgotten(func(p *group.Position) { p.Lease(&m, group.Span{From: 0, To: 5}); p.Release(&m) }) {
-		t.Error("one of which nothing was acknowledged is kept")
-	}
-	if forgotten(func(p *group.Position) { p.Lease(&m, group.Span{From: 2, To: 5}); p.Ack(&m) }) {
-		t.Error("one of which something was acknowledged out of turn is forgotten")
-	}
-	if forgotten(func(p *group.Position) { p.Lease(&m, group.Span{From: 0, To: 2}); p.Ack(&m) }) {
-		t.Error("one that has moved is forgotten")
-	}
-}
-
-// Members come and go in many goroutines; every offset must be acknowledged by
-// exactly one of them, and a write of the journal begin only after the last.
-func TestMembersInManyGoroutinesShareWithoutLossOrDuplicates(t *testing.T) {
-	const end, members = 20_000, 8
-	var mu sync.Mutex
-	writing, last := false, int64(0)
-	g := group.New(func(_ group.Key, s group.State, done func(error)) {
-		mu.Lock()
-		if writing || s.Offset < last {
-			t.Errorf("write of %d after %d; one under way: %v", s.Offset, last, writing)
-		}
-		writing, last = true, s.Offset
-		mu.Unlock()
-		go func() {
-			mu.Lock()
-			writing = false
-			mu.Unlock()
-			done(nil)
-		}()
-	})
-	p := g.Position(theKey)
-	acked := make([][]group.Span, members)
-	var all sync.WaitGroup
-	for i := range acked {
-		all.Go(func() { acked[i] = takeAll(p, end, i) })
-	}
-	all.Wait()
-	count := make([]int, end)
-	for _, spans := range acked {
-		for _, s := range spans {
-			for o := s.From; o < s.To; o++ {
-				count[o]++
-			}
-		}
-	}
-	for o, n := range count {
-		if n != 1 {
-			t.Fatalf("offset %d was acknowledged %d times", o, n)
-		}
-	}
-	if p.Committed() != end {
-		t.Errorf("committed is %d", p.Committed())
-	}
-}
-
-// takeAll leases and acknowledges until everything is acknowledged, and gives
-// back every third lease.
-func takeAll(p *group.Position, end int64, salt int) (acked []group.Span) {
-	for i := salt; p.Committed() < end; i++ {
-		m := new(group.Member)
-		s := p.Free(end)
-		if s.To = min(s.To, s.From+int64(i%7)+1); !p.Lease(m, s) {
-			if c := p.Others(m, end); c != nil && s.From >= end {
-				<-c
-			}
-			continue
-		}
-		if i%3 == 0 {
-			p.Release(m)
-			continue
-		}
-		acked = append(acked, s)
-		p.Ack(m)
-	}
-	return acked
 }

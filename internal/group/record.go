@@ -7,8 +7,10 @@ import (
 
 // The journal's records have the key and value of Kafka's __consumer_offsets:
 // OffsetCommitKey version 1 and OffsetCommitValue version 3, as in Apache
-// Kafka's group-coordinator message definitions. Behind the value stand the
-// spans acknowledged beyond the offset, as a count and pairs of offsets.
+// Kafka's group-coordinator message definitions; a null value says that the
+// position was deleted. Behind the value stand the spans acknowledged beyond the
+// offset, as a count and pairs of offsets, and the messages that have failed, as
+// a count and pairs of an offset and a number of attempts.
 const (
 	keyVersion   = 1
 	valueVersion = 3
@@ -30,13 +32,18 @@ func (k Key) AppendKey(p []byte) []byte {
 func (s State) AppendValue(p []byte, now int64) []byte {
 	p = binary.BigEndian.AppendUint16(p, valueVersion)
 	p = binary.BigEndian.AppendUint64(p, uint64(s.Offset))
-	p = binary.BigEndian.AppendUint32(p, ^uint32(0)) // no leader epoch
-	p = appendString(p, "")                          // no metadata
+	p = binary.BigEndian.AppendUint32(p, uint32(s.Epoch))
+	p = appendString(p, s.Metadata)
 	p = binary.BigEndian.AppendUint64(p, uint64(now))
 	p = binary.BigEndian.AppendUint32(p, uint32(len(s.Beyond)))
 	for _, b := range s.Beyond {
 		p = binary.BigEndian.AppendUint64(p, uint64(b.From))
 		p = binary.BigEndian.AppendUint64(p, uint64(b.To))
+	}
+	p = binary.BigEndian.AppendUint32(p, uint32(len(s.Failed)))
+	for _, f := range s.Failed {
+		p = binary.BigEndian.AppendUint64(p, uint64(f.Offset))
+		p = binary.BigEndian.AppendUint32(p, uint32(f.Attempts))
 	}
 	return p
 }
@@ -48,7 +55,7 @@ func ParseKey(p []byte) (Key, error) {
 		return Key{}, errRecord
 	}
 	k := Key{Group: r.string(), Topic: r.string(), Partition: int(int32(r.uint(4)))}
-	if r.bad || k.Partition < 0 {
+	if r.bad || len(r.p) > 0 || k.Partition < 0 {
 		return Key{}, errRecord
 	}
 	return k, nil
@@ -60,29 +67,44 @@ func ParseValue(p []byte) (State, error) {
 	if r.uint(2) != valueVersion {
 		return State{}, errRecord
 	}
-	s := State{Offset: int64(r.uint(8))}
-	r.uint(4)
-	_ = r.string()
+	s := State{Offset: int64(r.uint(8)), Epoch: int32(r.uint(4)), Metadata: r.string()}
 	r.uint(8)
-	if r.bad || s.Offset < 0 {
+	if !r.bad && len(r.p) > 0 { // ours, not Kafka's
+		s.Beyond = r.spans(s.Offset)
+	}
+	if !r.bad && len(r.p) > 0 {
+		s.Failed = r.failures(s.Offset)
+	}
+	if r.bad || len(r.p) > 0 || s.Offset < 0 {
 		return State{}, errRecord
-	}
-	if len(r.p) == 0 {
-		return s, nil
-	}
-	n := r.uint(4)
-	if r.bad || n > maxBeyond {
-		return State{}, errRecord
-	}
-	last := s.Offset
-	for range n {
-		b := Span{int64(r.uint(8)), int64(r.uint(8))}
-		if r.bad || b.From < last || b.To <= b.From {
-			return State{}, errRecord
-		}
-		s.Beyond, last = append(s.Beyond, b), b.To
 	}
 	return s, nil
+}
+
+// spans reads spans that ascend from offset last on.
+func (r *reader) spans(last int64) (all []Span) {
+	for range r.count(maxBeyond) {
+		s := Span{int64(r.uint(8)), int64(r.uint(8))}
+		if r.bad || s.From < last || s.To <= s.From {
+			r.bad = true
+			return nil
+		}
+		all, last = append(all, s), s.To
+	}
+	return all
+}
+
+// failures reads failures that ascend from offset next on.
+func (r *reader) failures(next int64) (all []Failure) {
+	for range r.count(maxFailed) {
+		f := Failure{int64(r.uint(8)), int(int32(r.uint(4)))}
+		if r.bad || f.Offset < next || f.Attempts < 1 {
+			r.bad = true
+			return nil
+		}
+		all, next = append(all, f), f.Offset+1
+	}
+	return all
 }
 
 func appendString(p []byte, s string) []byte {
@@ -112,6 +134,18 @@ func (r *reader) uint(size int) (v uint64) {
 		v = v<<8 | uint64(b)
 	}
 	return v
+}
+
+// count reads a number that may not be above most.
+func (r *reader) count(most int) int {
+	n := int(r.uint(4))
+	if n > most {
+		r.bad = true
+	}
+	if r.bad {
+		return 0
+	}
+	return n
 }
 
 func (r *reader) string() string { return string(r.take(int(r.uint(2)))) }

@@ -2,7 +2,7 @@ package group_test
 
 import (
 	"math"
-	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,16 +19,21 @@ var keys = []group.Key{
 
 var states = []group.State{
 	{},
-	{Offset: 1},
-	{Offset: math.MaxInt64},
+	{Offset: 1, Epoch: group.NoEpoch},
+	{Offset: math.MaxInt64, Epoch: math.MaxInt32, Metadata: strings.Repeat("m", 32767)},
 	{Beyond: []group.Span{{From: 1, To: 2}}},
-	{Offset: 7, Beyond: []group.Span{{From: 8, To: 9}, {From: 11, To: math.MaxInt64}}},
+	{Offset: 7, Beyond: []group.Span{{From: 8, To: 9}, {From: 11, To: math.MaxInt64}}, Metadata: "of a client"},
+	{
+		Offset: 7, Epoch: 5, Beyond: []group.Span{{From: 8, To: 9}},
+		Failed: []group.Failure{{Offset: 7, Attempts: 1}, {Offset: 9, Attempts: math.MaxInt32}},
+	},
+	{Offset: 5, Beyond: []group.Span{{From: 5, To: 9}}, Failed: []group.Failure{{Offset: 6, Attempts: 1}}}, // which nobody writes
 }
 
 func mustEqualState(t *testing.T, got, want group.State) {
 	t.Helper()
-	if got.Offset != want.Offset || len(got.Beyond) != len(want.Beyond) ||
-		len(got.Beyond) > 0 && !reflect.DeepEqual(got.Beyond, want.Beyond) {
+	if got.Offset != want.Offset || got.Epoch != want.Epoch || got.Metadata != want.Metadata ||
+		!slices.Equal(got.Beyond, want.Beyond) || !slices.Equal(got.Failed, want.Failed) {
 		t.Errorf("%+v, not %+v", got, want)
 	}
 }
@@ -55,32 +60,50 @@ func TestRecordsAreThoseOfKafka(t *testing.T) {
 	if got := k.AppendKey(nil); string(got) != string(theirs.AppendTo(nil)) {
 		t.Errorf("key %x, not %x", got, theirs.AppendTo(nil))
 	}
-	value := kmsg.OffsetCommitValue{Version: 3, Offset: 77, LeaderEpoch: -1, CommitTimestamp: 1718017201000}
-	mine := group.State{Offset: 77, Beyond: []group.Span{{From: 80, To: 81}}}.AppendValue(nil, 1718017201000)
+	value := kmsg.OffsetCommitValue{Version: 3, Offset: 77, LeaderEpoch: 5, Metadata: "of a client", CommitTimestamp: 1718017201000}
+	state := group.State{Offset: 77, Epoch: 5, Metadata: "of a client"}
+	mine := state.AppendValue(nil, 1718017201000)
 	if !strings.HasPrefix(string(mine), string(value.AppendTo(nil))) {
 		t.Errorf("value %x does not begin with %x", mine, value.AppendTo(nil))
 	}
-	value.Metadata, value.LeaderEpoch = "of a client", 5
 	s, err := group.ParseValue(value.AppendTo(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustEqualState(t, s, group.State{Offset: 77})
+	mustEqualState(t, s, state)
 }
 
-func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
-	key, value := keys[0].AppendKey(nil), states[4].AppendValue(nil, 0)
+func TestRecordsOfTheFirstVersionAreRead(t *testing.T) {
+	state := group.State{Offset: 7, Epoch: group.NoEpoch, Beyond: []group.Span{{From: 8, To: 9}}}
+	value := state.AppendValue(nil, 0)
+	s, err := group.ParseValue(value[:len(value)-4]) // it had no failures
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustEqualState(t, s, state)
+}
+
+func TestRecordsCutShortAreRefused(t *testing.T) {
+	key, value := keys[0].AppendKey(nil), states[5].AppendValue(nil, 0)
 	for n := range key {
 		if k, err := group.ParseKey(key[:n]); err == nil {
 			t.Errorf("%d bytes of a key are taken for %+v", n, k)
 		}
 	}
-	plain := len(states[1].AppendValue(nil, 0)) - 4 // as Kafka writes it
+	kafka := len(states[0].AppendValue(nil, 0)) - 8
+	first := len(value) - 4 - 2*12
 	for n := range value {
-		if s, err := group.ParseValue(value[:n]); err == nil && n != plain {
+		if s, err := group.ParseValue(value[:n]); err == nil && n != kafka && n != first {
 			t.Errorf("%d bytes of a value are taken for %+v", n, s)
 		}
 	}
+	if _, err := group.ParseValue(append(value, 0)); err == nil {
+		t.Error("a byte too many is not seen")
+	}
+}
+
+func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
+	key, value := keys[0].AppendKey(nil), states[5].AppendValue(nil, 0)
 	with := func(p []byte, at int, b byte) []byte {
 		p = append([]byte(nil), p...)
 		p[at] = b
@@ -89,20 +112,29 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 	for name, k := range map[string][]byte{
 		"another version":    with(key, 1, 2),
 		"negative partition": with(key, len(key)-4, 0x80),
+		"a byte too many":    append(key[:len(key):len(key)], 0),
 	} {
 		if got, err := group.ParseKey(k); err == nil {
 			t.Errorf("key with %s is taken for %+v", name, got)
 		}
 	}
+	spans := len(states[0].AppendValue(nil, 0)) - 8
+	failures := len(value) - 4 - 2*12
 	span := func(s ...group.Span) []byte { return group.State{Offset: 7, Beyond: s}.AppendValue(nil, 0) }
+	failure := func(f ...group.Failure) []byte { return group.State{Offset: 7, Failed: f}.AppendValue(nil, 0) }
 	for name, v := range map[string][]byte{
-		"another version":               with(value, 1, 4),
-		"negative offset":               with(value, 2, 0x80),
-		"more spans than it has":        with(value, plain+3, 3),
-		"a number of spans that is mad": with(value, plain, 0xff),
-		"an empty span":                 span(group.Span{From: 9, To: 9}),
-		"a span below the offset":       span(group.Span{From: 5, To: 9}),
-		"spans that overlap":            span(group.Span{From: 8, To: 10}, group.Span{From: 9, To: 12}),
+		"another version":                  with(value, 1, 4),
+		"negative offset":                  with(value, 2, 0x80),
+		"more spans than it has":           with(value, spans+3, 9),
+		"a number of spans that is mad":    with(value, spans, 0xff),
+		"an empty span":                    span(group.Span{From: 9, To: 9}),
+		"a span below the offset":          span(group.Span{From: 5, To: 9}),
+		"spans that overlap":               span(group.Span{From: 8, To: 10}, group.Span{From: 9, To: 12}),
+		"more failures than it has":        with(value, failures+3, 3),
+		"a number of failures that is mad": with(value, failures, 0xff),
+		"a failure below the offset":       failure(group.Failure{Offset: 6, Attempts: 1}),
+		"no attempts":                      failure(group.Failure{Offset: 8}),
+		"a failure twice":                  failure(group.Failure{Offset: 8, Attempts: 1}, group.Failure{Offset: 8, Attempts: 2}),
 	} {
 		if got, err := group.ParseValue(v); err == nil {
 			t.Errorf("value with %s is taken for %+v", name, got)
@@ -140,10 +172,12 @@ func FuzzParseValue(f *testing.F) {
 			t.Fatalf("%+v: %v", s, err)
 		}
 		mustEqualState(t, again, s)
-		g := group.New(func(group.Key, group.State, func(error)) {})
+		g := group.New(func([]group.Entry) error { return nil })
 		g.Load(theKey, s)
-		if c := g.Committed(theKey); c < s.Offset {
-			t.Errorf("loaded, %+v is committed at %d", s, c)
+		if c, ok := g.Committed(theKey); !ok || c.Offset < s.Offset {
+			t.Errorf("loaded, %+v is %+v, %v", s, c, ok)
+		} else if _, err := group.ParseValue(c.AppendValue(nil, 3)); err != nil {
+			t.Errorf("loaded, %+v can't be kept again: %v", s, err)
 		}
 	})
 }

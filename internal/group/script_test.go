@@ -1,9 +1,12 @@
 package group_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"mbus/internal/group"
 )
@@ -12,89 +15,224 @@ import (
 // come of it.
 //
 //	a lease 0 5 -> refused     member a leases; without -> it must work
+//	a claims 3 k -> waits      the message at offset 3, which has the key k
+//	a acks                     all; "a acks 3" the first three
+//	a fails 2 -> attempt 1     of message 2; back-off 1s to 5s, dead at attempt 3
 //	a gives back 3             from offset 3 on
-//	a releases                 a acks
-//	free 10 -> 5 10            below offset 10; "nothing" for an empty span
+//	a releases, a leaves       the latter closes the position, too
+//	a open -> 2 messages, 20 bytes, from 3 of 4 on
+//	a watches                  called -> 2, so often since it was asked last
+//	bury 3, unbury 3           the latter due in 1s
+//	free 10 -> 5 10            below offset 10; "nothing", or "due in 1s", for an empty span
+//	after 2s                   time goes on
+//	start 5, start and keep 5  the position begins there
+//	commit 3                   of a Kafka client
 //	committed -> 5
 //	others a 10 -> somebody    does another than a hold something below 10?
 //	journal waits              writes are durable only from "journal goes on" on
-//	kept -> 5 7-9              the state written last, and what is beyond its offset
+//	journal fails              from now on
+//	kept -> 5 7-9 8*2          written last: the offset, what is beyond, attempts that failed
 //	writes -> 2                so many so far
+//	sync                       synced -> no, ok, failed
+//	delete                     the position, and a new one with its name
 //	restart                    with the state written last
 type script struct {
 	t       *testing.T
 	journal *heldJournal
 	groups  *group.Groups
+	pos     *group.Position
 	members map[string]*group.Member
+	calls   int
+	synced  string
 }
 
 var theKey = group.Key{Group: "default", Topic: "orders", Partition: 3}
 
 func runScript(t *testing.T, text string) {
-	s := &script{t: t}
-	s.start()
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{t: t, journal: newHeldJournal()}
+		s.start()
+		for line := range strings.Lines(text) {
+			if line = strings.TrimSpace(line); line == "" {
+				continue
+			}
+			step, want, _ := strings.Cut(line, " -> ")
+			got := s.step(strings.Fields(step))
+			synctest.Wait() // until the journal is idle, or waits
+			if got != want {
+				t.Errorf("%s: %q, not %q", step, got, want)
+				break
+			}
 		}
-		step, want, _ := strings.Cut(line, " -> ")
-		if got := s.step(strings.Fields(step)); got != want {
-			t.Fatalf("%s: %q, not %q", step, got, want)
-		}
-	}
+		s.journal.set(true, nil)
+		s.groups.Flush()
+	})
 }
 
+// start begins a life of the broker.
 func (s *script) start() {
-	old := s.journal
-	s.journal, s.members = &heldJournal{goesOn: true}, make(map[string]*group.Member)
+	s.members = make(map[string]*group.Member)
 	s.groups = group.New(s.journal.write)
-	if old != nil && len(old.states) > 0 {
-		s.groups.Load(theKey, old.states[len(old.states)-1])
+	for k, state := range s.journal.kept {
+		s.groups.Load(k, state)
 	}
+	s.pos = s.groups.Position(theKey)
 }
 
 func (s *script) step(words []string) string {
-	p := s.groups.Position(theKey)
-	switch words[0] {
-	case "free":
-		return spanText(p.Free(s.number(words[1])))
-	case "committed":
-		return fmt.Sprint(p.Committed())
-	case "others":
-		if p.Others(s.member(words[1]), s.number(words[2])) == nil {
-			return "nobody"
-		}
-		return "somebody"
-	case "journal":
-		s.journal.hold(words[1] == "waits")
-		return ""
-	case "kept":
-		return s.journal.kept()
-	case "writes":
-		return fmt.Sprint(len(s.journal.states))
-	case "restart":
+	if len(words) == 1 && words[0] == "restart" {
 		s.start()
 		return ""
 	}
-	return s.memberStep(p, s.member(words[0]), words[1:])
+	if got, ok := s.positionStep(words); ok {
+		return got
+	}
+	if got, ok := s.groupsStep(words); ok {
+		return got
+	}
+	return s.memberStep(s.pos, s.member(words[0]), words[1:])
+}
+
+// positionStep does what concerns the position, if that is what the words say.
+func (s *script) positionStep(words []string) (got string, ok bool) {
+	last := words[len(words)-1]
+	switch words[0] {
+	case "free":
+		return s.free(s.number(last)), true
+	case "bury":
+		s.pos.Bury(s.number(last))
+	case "unbury":
+		s.pos.Unbury(s.number(last), time.Now().Add(time.Second))
+	case "start":
+		s.pos.Start(s.number(last), words[1] == "and")
+	case "committed":
+		return fmt.Sprint(s.pos.Committed()), true
+	case "others":
+		if s.pos.Others(s.member(words[1]), s.number(last)) == nil {
+			return "nobody", true
+		}
+		return "somebody", true
+	default:
+		return "", false
+	}
+	return "", true
+}
+
+// groupsStep does what concerns the groups, their journal, and time.
+func (s *script) groupsStep(words []string) (got string, ok bool) {
+	switch words[0] {
+	case "after":
+		d, err := time.ParseDuration(words[1])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(d) // of the bubble
+	case "called":
+		got = fmt.Sprint(s.calls)
+		s.calls = 0
+	case "commit":
+		s.groups.Commit(theKey, group.State{Offset: s.number(words[1]), Epoch: group.NoEpoch})
+	case "delete":
+		s.groups.Delete(func(k group.Key) bool { return k == theKey })
+		s.pos = s.groups.Position(theKey)
+	case "journal":
+		var err error
+		if words[1] == "fails" {
+			err = errWrite
+		}
+		s.journal.set(words[1] != "waits", err)
+	case "kept":
+		got = s.journal.keptText()
+	case "writes":
+		got = fmt.Sprint(s.journal.writes)
+	case "sync":
+		s.synced = "no"
+		s.groups.Sync(s.isSynced)
+	case "synced":
+		got = s.synced
+	default:
+		return "", false
+	}
+	return got, true
+}
+
+func (s *script) isSynced(err error) {
+	switch {
+	case s.synced != "no":
+		s.synced = "twice"
+	case err != nil:
+		s.synced = "failed"
+	default:
+		s.synced = "ok"
+	}
+}
+
+func (s *script) free(end int64) string {
+	span, due := s.pos.Free(end, time.Now())
+	switch {
+	case span.Len() > 0:
+		return fmt.Sprintf("%d %d", span.From, span.To)
+	case !due.IsZero():
+		return fmt.Sprintf("due in %v", time.Until(due))
+	}
+	return "nothing"
 }
 
 func (s *script) memberStep(p *group.Position, m *group.Member, words []string) string {
 	switch words[0] {
 	case "lease":
-		if !p.Lease(m, group.Span{From: s.number(words[1]), To: s.number(words[2])}) {
+		span := group.Span{From: s.number(words[1]), To: s.number(words[2])}
+		if !m.Lease(p, span, 10*span.Len()) {
 			return "refused"
 		}
-	case "gives":
-		p.GiveBack(m, s.number(words[2]))
-	case "releases":
-		p.Release(m)
+	case "claims":
+		switch got, free := m.Claim(p, s.number(words[1]), uint64(words[2][0]), 10); {
+		case !free:
+			return "refused"
+		case !got:
+			return "waits"
+		}
 	case "acks":
-		p.Ack(m)
+		if len(words) == 1 {
+			m.AckAll()
+		} else if err := m.Ack(uint64(s.number(words[1]))); err != nil {
+			return err.Error()
+		}
+	case "fails":
+		return s.fail(m, uint64(s.number(words[1])))
+	case "gives":
+		m.GiveBack(p, s.number(words[2]))
+	case "releases":
+		m.Release()
+	case "watches":
+		p.Watch(m, func() { s.calls++ })
+	case "leaves":
+		m.Release()
+		p.Unwatch(m)
+		p.Close()
+		s.pos = s.groups.Position(theKey)
+	case "open":
+		n, bytes := m.Open()
+		return fmt.Sprintf("%d messages, %d bytes, from %d of %d on", n, bytes, m.Oldest(), m.Sent())
 	default:
 		s.t.Fatalf("no step %q", words)
 	}
 	return ""
+}
+
+func (s *script) fail(m *group.Member, n uint64) string {
+	r := group.Retry{Backoff: time.Second, Bound: 5 * time.Second, Attempts: 3}
+	f, ok, err := m.Fail(n, r, time.Now())
+	switch {
+	case errors.Is(err, group.ErrNotSent):
+		return "not sent"
+	case !ok:
+		return "settled"
+	case f.Dead:
+		return fmt.Sprintf("dead at %d", f.Offset)
+	}
+	return fmt.Sprintf("attempt %d of %d", f.Attempts, f.Offset)
 }
 
 func (s *script) member(name string) *group.Member {
@@ -110,52 +248,4 @@ func (s *script) number(word string) (n int64) {
 		s.t.Fatal(err)
 	}
 	return n
-}
-
-func spanText(s group.Span) string {
-	if s.To <= s.From {
-		return "nothing"
-	}
-	return fmt.Sprintf("%d %d", s.From, s.To)
-}
-
-// A heldJournal keeps all states that it was given. While it is held it keeps
-// their done, too.
-type heldJournal struct {
-	states  []group.State
-	goesOn  bool
-	waiting []func(error)
-}
-
-func (j *heldJournal) write(k group.Key, s group.State, done func(error)) {
-	if k != theKey {
-		panic(fmt.Sprintf("journal of %v", k))
-	}
-	j.states = append(j.states, s)
-	if j.goesOn {
-		done(nil)
-		return
-	}
-	j.waiting = append(j.waiting, done)
-}
-
-func (j *heldJournal) hold(on bool) {
-	j.goesOn = !on
-	waiting := j.waiting
-	j.waiting = nil
-	for _, done := range waiting {
-		done(nil)
-	}
-}
-
-func (j *heldJournal) kept() string {
-	if len(j.states) == 0 {
-		return "nothing"
-	}
-	s := j.states[len(j.states)-1]
-	text := fmt.Sprint(s.Offset)
-	for _, b := range s.Beyond {
-		text += fmt.Sprintf(" %d-%d", b.From, b.To)
-	}
-	return text
 }

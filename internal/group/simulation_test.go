@@ -3,114 +3,132 @@ package group_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"mbus/internal/group"
 )
 
 var (
 	seed  = flag.Uint64("seed", 0, "simulate only this seed")
-	seeds = flag.Uint64("seeds", 2000, "how many seeds to simulate")
+	seeds = flag.Uint64("seeds", 12_000, "how many seeds to simulate")
 )
 
-// Members lease, acknowledge, give back and vanish at random, the journal takes
-// its time, and the broker is killed and started again. After each step the
-// position is compared with a model.
-func TestSimulatedMembersLoseNothingAndShareNothing(t *testing.T) {
-	first, last := uint64(1), *seeds
+// Clients lease, acknowledge, fail, give back and vanish at random; topics and
+// groups are deleted and made anew; the journal takes its time, or fails; the
+// broker is killed and started again. After each step every position is
+// compared with a model.
+func TestSimulatedClientsLoseNothingAndShareNothing(t *testing.T) {
+	const shares = 8
 	if *seed != 0 {
-		first, last = *seed, *seed
+		simulate(t, *seed, new(tally))
+		return
 	}
-	restarts := 0
-	for n := first; n <= last; n++ {
-		s := newSimulation(n)
-		if err := s.run(); err != nil {
-			t.Fatalf("%v\nagain: go test ./internal/group -run %s -seed %d", err, t.Name(), n)
+	var all tally
+	t.Run("seeds", func(t *testing.T) {
+		for share := range uint64(shares) {
+			t.Run(fmt.Sprint(share), func(t *testing.T) {
+				t.Parallel()
+				for n := 1 + share; n <= *seeds && !t.Failed(); n += shares {
+					simulate(t, n, &all)
+				}
+			})
 		}
-		restarts += s.restarts
-	}
-	if *seed == 0 && restarts < int(*seeds) {
-		t.Errorf("only %d restarts in %d simulations", restarts, *seeds)
+	})
+	if !t.Failed() {
+		all.check(t, *seeds)
 	}
 }
 
-// A simulation is a position and what the model knows of it: for each offset
-// who holds it.
+func simulate(t *testing.T, seed uint64, all *tally) {
+	s := newSimulation(seed, all)
+	if err := s.run(); err != nil {
+		t.Errorf("seed %d: %v\nagain: go test ./internal/group -run Simulated -seed %d", seed, err, seed)
+	}
+}
+
+// A tally counts how often the things have happened that the simulation is for.
+type tally struct {
+	delivered, acked, failed, buried, queued, confirmed, restarts, badWrites, deleted, commits, slept atomic.Int64
+}
+
+func (a *tally) check(t *testing.T, seeds uint64) {
+	for name, n := range map[string]*atomic.Int64{
+		"delivered": &a.delivered, "acknowledged": &a.acked, "failed": &a.failed, "buried": &a.buried,
+		"queued": &a.queued, "confirmed": &a.confirmed, "restarts": &a.restarts, "failed writes": &a.badWrites,
+		"deleted": &a.deleted, "commits": &a.commits, "asleep": &a.slept,
+	} {
+		t.Logf("%s: %d", name, n.Load())
+		if uint64(n.Load()) < seeds/2 {
+			t.Errorf("%s: only %d in %d simulations", name, n.Load(), seeds)
+		}
+	}
+}
+
+const (
+	maxMessages = 40 // of a topic
+	maxClients  = 5
+	steps       = 150
+)
+
+var (
+	topicNames = []string{"orders", "stock"}
+	groupNames = []string{"plain", "ordered"}
+)
+
+// A simulation is a broker's groups and what the model knows of them.
 type simulation struct {
+	*life
 	rng     *rand.Rand
-	groups  *group.Groups
-	pos     *group.Position
-	members []*group.Member
-
-	owner     []*group.Member // nil for nobody, acked for nobody any more
-	committed int64           // the highest seen in this life
-	stale     group.Span      // of an earlier Free
-
-	durable  group.State  // what a restart finds for sure
-	writing  *group.State // and perhaps this one
-	last     group.State  // that was written
-	done     func(error)  // its completion
-	waits    []waitFor    // channels of Others
-	restarts int
-	problem  error // seen by the journal
+	tally   *tally
+	now     time.Time
+	disk    disk
+	logs    map[string]*log // nil for a topic that does not exist
+	going   map[string]bool // topics deleted, which may come back when that is durable
+	models  map[group.Key]*model
+	clients []*client
+	letters []letter
 }
 
-type waitFor struct {
-	changed <-chan struct{}
-	woken   bool // it must be closed by now
-	m       *group.Member
+// A letter is a dead message on its way to where those are kept.
+type letter struct {
+	*model
+	offset int64
 }
 
-var acked = new(group.Member)
-
-func newSimulation(seed uint64) *simulation {
-	s := &simulation{rng: rand.New(rand.NewPCG(seed, 1))}
-	s.start()
+func newSimulation(seed uint64, all *tally) *simulation {
+	s := &simulation{
+		rng: rand.New(rand.NewPCG(seed, 1)), tally: all, now: time.UnixMilli(0), disk: make(disk),
+		logs: make(map[string]*log), going: make(map[string]bool), models: make(map[group.Key]*model),
+	}
+	for _, name := range topicNames {
+		s.logs[name] = &log{topic: name}
+	}
+	s.life = newLife()
+	s.prod()
 	return s
 }
 
-// start begins a life with what is durable.
-func (s *simulation) start() {
-	s.groups = group.New(s.write)
-	if s.durable.Offset > 0 || len(s.durable.Beyond) > 0 {
-		s.groups.Load(theKey, s.durable)
+// truth is what the disk must hold when all is written.
+func (s *simulation) truth() disk {
+	d := make(disk)
+	for k, p := range s.models {
+		if !p.fresh {
+			d[k] = string(p.state().AppendValue(nil, 0))
+		}
 	}
-	s.pos = s.groups.Position(theKey)
-	s.members, s.waits, s.stale = nil, nil, group.Span{}
-	for range 2 + s.rng.IntN(3) {
-		s.members = append(s.members, new(group.Member))
-	}
-	s.committed = 0
-}
-
-// write is the journal: one write at a time, durable when complete says so.
-func (s *simulation) write(_ group.Key, state group.State, done func(error)) {
-	if s.done != nil {
-		s.problem = fmt.Errorf("a write of %v while one of %v is under way", state, *s.writing)
-	}
-	s.writing, s.last, s.done = &state, state, done
-	if s.rng.IntN(4) == 0 {
-		s.complete()
-	}
-}
-
-func (s *simulation) complete() {
-	if s.done == nil {
-		return
-	}
-	done, err := s.done, error(nil)
-	if s.rng.IntN(10) == 0 {
-		err = fmt.Errorf("not kept")
-	} else {
-		s.durable = *s.writing
-	}
-	s.done, s.writing = nil, nil
-	done(err)
+	return d
 }
 
 func (s *simulation) run() error {
-	for i := range 150 {
+	if err := s.begin(s.truth()); err != nil {
+		return err
+	}
+	for i := range steps {
 		what, err := s.step()
 		if err == nil {
 			err = s.check()
@@ -125,192 +143,249 @@ func (s *simulation) run() error {
 	return nil
 }
 
+// An action is a step that may happen, weight times as often as one of weight 1.
+type action struct {
+	name   string
+	weight int
+	do     func(*simulation) error
+}
+
+var actions = []action{
+	{"messages come", 12, (*simulation).publish},
+	{"join", 8, (*simulation).join},
+	{"leave", 4, (*simulation).leave},
+	{"lease", 30, withClient((*simulation).lease)},
+	{"ack", 26, withClient((*simulation).ack)},
+	{"fail", 26, withClient((*simulation).fail)},
+	{"release", 3, withClient((*simulation).release)},
+	{"others", 3, withClient((*simulation).others)},
+	{"letter", 30, (*simulation).letterArrives},
+	{"time", 6, (*simulation).time},
+	{"sync", 6, (*simulation).startSync},
+	{"write", 12, (*simulation).endWrite},
+	{"commit", 2, (*simulation).commit},
+	{"delete positions", 1, (*simulation).deletePositions},
+	{"delete topic", 1, (*simulation).deleteTopic},
+	{"make topic", 6, (*simulation).makeTopic},
+	{"restart", 2, (*simulation).restart},
+}
+
 func (s *simulation) step() (string, error) {
-	m := s.members[s.rng.IntN(len(s.members))]
-	switch n := s.rng.IntN(100); {
-	case n < 20:
-		s.owner = append(s.owner, make([]*group.Member, s.rng.IntN(8))...)
-		return "messages come", nil
-	case n < 50:
-		return "lease", s.lease(m)
-	case n < 65:
-		s.give(m, 0, acked)
-		s.pos.Ack(m)
-		return "ack", nil
-	case n < 73:
-		s.give(m, 0, nil)
-		s.pos.Release(m)
-		return "release", nil
-	case n < 80:
-		from := s.rng.Int64N(s.end() + 1)
-		s.give(m, from, nil)
-		s.pos.GiveBack(m, from)
-		return fmt.Sprintf("give back from %d", from), nil
-	case n < 88:
-		s.complete()
-		return "journal", nil
-	case n < 96:
-		return "others", s.others(m)
+	sum := 0
+	for _, a := range actions {
+		sum += a.weight
 	}
-	return "restart", s.restart()
-}
-
-func (s *simulation) end() int64 { return int64(len(s.owner)) }
-
-// lease takes a part of what is free, or something that may not be.
-func (s *simulation) lease(m *group.Member) error {
-	span := s.pos.Free(s.end())
-	switch s.rng.IntN(4) {
-	case 0:
-		span, s.stale = s.stale, span
-	case 1:
-		span.To = min(span.To, span.From+1+s.rng.Int64N(4))
-	case 2:
-		span.From += s.rng.Int64N(3)
-		span.To = min(s.end(), span.To+s.rng.Int64N(2))
-	}
-	free := span.From < span.To
-	for o := span.From; o < span.To; o++ {
-		free = free && s.owner[o] == nil
-	}
-	if got := s.pos.Lease(m, span); got != free {
-		return fmt.Errorf("lease of %v: %v, but free is %v", span, got, free)
-	}
-	if free {
-		for o := span.From; o < span.To; o++ {
-			s.owner[o] = m
+	n := s.rng.IntN(sum)
+	for _, a := range actions {
+		if n -= a.weight; n < 0 {
+			return a.name, a.do(s)
 		}
 	}
-	return nil
+	return "", nil
 }
 
-// give passes on what m holds from offset on.
-func (s *simulation) give(m *group.Member, from int64, to *group.Member) {
-	found := false
-	for o, by := range s.owner {
-		if by == m {
-			found = true
-			if int64(o) >= from {
-				s.owner[o] = to
-			}
+func withClient(do func(*simulation, *client) error) func(*simulation) error {
+	return func(s *simulation) error {
+		if len(s.clients) == 0 {
+			return s.join()
 		}
-	}
-	for i := range s.waits {
-		s.waits[i].woken = s.waits[i].woken || found && s.waits[i].m != m
+		return do(s, pick(s.rng, s.clients))
 	}
 }
 
-func (s *simulation) others(m *group.Member) error {
-	end := s.rng.Int64N(s.end() + 1)
-	somebody := false
-	for _, by := range s.owner[:end] {
-		somebody = somebody || by != nil && by != m && by != acked
-	}
-	changed := s.pos.Others(m, end)
-	if (changed != nil) != somebody {
-		return fmt.Errorf("others below %d: %v, but %v", end, changed != nil, somebody)
-	}
-	if changed != nil {
-		s.waits = append(s.waits, waitFor{changed: changed, m: m})
-	}
-	return nil
-}
+func pick[T any](rng *rand.Rand, from []T) T { return from[rng.IntN(len(from))] }
 
-// restart kills the broker. A write that is under way is durable, or is not.
-func (s *simulation) restart() error {
-	s.restarts++
-	if s.writing != nil && s.rng.IntN(2) == 0 {
-		s.durable = *s.writing
-	}
-	s.writing, s.done = nil, nil
-	kept := make([]*group.Member, len(s.owner))
-	mark := func(from, to int64) error {
-		for o := from; o < to; o++ {
-			if o >= s.end() || s.owner[o] != acked {
-				return fmt.Errorf("%v is kept, but %d was not acknowledged", s.durable, o)
-			}
-			kept[o] = acked
-		}
+// publish has messages come to a topic, of which its followers are told by its
+// log.
+func (s *simulation) publish() error {
+	l := s.logs[pick(s.rng, topicNames)]
+	if l == nil || l.end() >= maxMessages {
 		return nil
 	}
-	if err := mark(0, s.durable.Offset); err != nil {
+	for range 1 + s.rng.IntN(6) {
+		l.keys = append(l.keys, s.rng.Uint64N(3))
+	}
+	for _, c := range s.clients {
+		for _, u := range c.uses {
+			u.asleep = u.asleep && u.log != l
+		}
+	}
+	return nil
+}
+
+func (s *simulation) time() error {
+	s.now = s.now.Add(time.Duration(s.rng.IntN(30)) * time.Millisecond)
+	return nil
+}
+
+// letterArrives ends what has become of a dead message.
+func (s *simulation) letterArrives() error {
+	if len(s.letters) == 0 {
+		return nil
+	}
+	i := s.rng.IntN(len(s.letters))
+	l := s.letters[i]
+	s.letters = append(s.letters[:i:i], s.letters[i+1:]...)
+	if s.rng.IntN(3) > 0 {
+		s.tally.buried.Add(1)
+		l.pos.Bury(l.offset)
+		l.settle(l.offset)
+		return nil
+	}
+	m := l.at(l.offset)
+	m.fate, m.due = failed, s.now.Add(time.Duration(s.rng.IntN(30))*time.Millisecond)
+	l.pos.Unbury(l.offset, m.due)
+	return nil
+}
+
+// startSync asks when all that is acknowledged is durable.
+func (s *simulation) startSync() error {
+	s.sync(s.snapshot())
+	return nil
+}
+
+func (s *simulation) snapshot() *syncing {
+	y := &syncing{gone: slices.Collect(maps.Keys(s.going))}
+	for _, p := range s.models {
+		for o := range p.log.end() {
+			if m := p.at(o); m.fate == acked {
+				y.acked = append(y.acked, m)
+			}
+		}
+	}
+	return y
+}
+
+// endWrite has the journal's write succeed or fail; another one begins.
+func (s *simulation) endWrite() error {
+	if s.rng.IntN(4) == 0 {
+		s.tally.badWrites.Add(1)
+		return s.life.fail(s.disk, s.rng.IntN(2) == 0, s.truth())
+	}
+	confirmed, err := s.succeed(s.disk, s.truth())
+	for _, y := range confirmed {
+		s.tally.confirmed.Add(1)
+		for _, name := range y.gone {
+			delete(s.going, name)
+		}
+		for _, m := range y.acked {
+			m.confirmed = true
+		}
+	}
+	return err
+}
+
+// commit is what a Kafka client or an administrator does, with a group that has
+// no members.
+func (s *simulation) commit() error {
+	k := group.Key{Group: pick(s.rng, groupNames), Topic: pick(s.rng, topicNames)}
+	l := s.logs[k.Topic]
+	if l == nil {
+		return nil
+	}
+	for i := len(s.clients) - 1; i >= 0; i-- {
+		if s.clients[i].group == k.Group {
+			s.leaves(i)
+		}
+	}
+	s.letters = slices.DeleteFunc(s.letters, func(l letter) bool { return l.key == k })
+	state := group.State{Offset: s.rng.Int64N(l.end() + 1), Epoch: int32(s.rng.IntN(5)), Metadata: "of a client"}
+	s.groups.Commit(k, state)
+	p := s.model(k)
+	p.load(state)
+	s.tally.commits.Add(1)
+	return nil
+}
+
+// model is the one of the position that k names; there may be a new one.
+func (s *simulation) model(k group.Key) *model {
+	p := s.models[k]
+	if p == nil {
+		p = newModel(k, s.logs[k.Topic], k.Group == "ordered")
+		s.models[k] = p
+	}
+	return p
+}
+
+func (s *simulation) deletePositions() error {
+	name, topic := pick(s.rng, groupNames), pick(s.rng, append(topicNames[:2:2], ""))
+	s.forget(func(k group.Key) bool { return k.Group == name && (topic == "" || k.Topic == topic) })
+	return nil
+}
+
+func (s *simulation) deleteTopic() error {
+	name := pick(s.rng, topicNames)
+	if s.logs[name] == nil {
+		return nil
+	}
+	delete(s.logs, name)
+	s.going[name] = true
+	s.forget(func(k group.Key) bool { return k.Topic == name })
+	s.sync(s.snapshot())
+	return nil
+}
+
+func (s *simulation) forget(match func(group.Key) bool) {
+	s.groups.Delete(match)
+	for k, p := range s.models {
+		if match(k) {
+			p.gone = true
+			delete(s.models, k)
+			s.tally.deleted.Add(1)
+		}
+	}
+}
+
+func (s *simulation) makeTopic() error {
+	for _, name := range topicNames {
+		if s.logs[name] == nil && !s.going[name] {
+			s.logs[name] = &log{topic: name}
+		}
+	}
+	return nil
+}
+
+// restart kills the broker. What is being written is kept, perhaps. What is
+// kept of topics that do not exist is deleted.
+func (s *simulation) restart() error {
+	s.tally.restarts.Add(1)
+	if err := s.kill(s.disk, s.rng.IntN(2) == 0); err != nil {
 		return err
 	}
-	for _, b := range s.durable.Beyond {
-		if err := mark(b.From, b.To); err != nil {
+	old := s.models
+	s.life, s.models, s.clients, s.letters = newLife(), make(map[group.Key]*model), nil, nil
+	for k, value := range s.disk {
+		state, err := group.ParseValue([]byte(value))
+		if err != nil {
+			return err
+		}
+		s.groups.Load(k, state)
+		if s.logs[k.Topic] == nil {
+			continue
+		}
+		p := s.model(k)
+		p.load(state)
+		if err := p.remember(old[k]); err != nil {
 			return err
 		}
 	}
-	s.owner = kept
-	s.start()
-	return nil
-}
-
-// check compares the position with the model.
-func (s *simulation) check() error {
-	if s.problem != nil {
-		return s.problem
-	}
-	committed, free := s.end(), group.Span{From: s.end(), To: s.end()}
-	for o := s.end() - 1; o >= 0; o-- {
-		if s.owner[o] != acked {
-			committed = o
-		}
-		if s.owner[o] == nil {
-			if o+1 != free.From || free.From == s.end() {
-				free.To = o + 1
-			}
-			free.From = o
+	for k, p := range old {
+		if s.models[k] == nil && p.remembers() {
+			return fmt.Errorf("%+v is lost", k)
 		}
 	}
-	if got := s.pos.Committed(); got != committed || got < s.committed {
-		return fmt.Errorf("committed is %d, was %d, should be %d", got, s.committed, committed)
-	}
-	s.committed = committed
-	if got := s.pos.Free(s.end()); got != free && (got.From < got.To || free.From < free.To) {
-		return fmt.Errorf("free is %v, should be %v", got, free)
-	}
-	for _, w := range s.waits {
-		select {
-		case <-w.changed:
-		default:
-			if w.woken {
-				return fmt.Errorf("nobody was woken")
-			}
-		}
-	}
-	return nil
-}
-
-// finish takes everything that is left: nothing is lost, and all is kept.
-func (s *simulation) finish() error {
-	for _, m := range s.members {
-		s.give(m, 0, nil)
-		s.pos.Release(m)
-	}
-	s.owner = append(s.owner, nil) // so that there is something to write
-	m := s.members[0]
-	for span := s.pos.Free(s.end()); span.From < span.To; span = s.pos.Free(s.end()) {
-		if !s.pos.Lease(m, span) {
-			return fmt.Errorf("lease of %v is refused", span)
-		}
-		for o := span.From; o < span.To; o++ {
-			if s.owner[o] != nil {
-				return fmt.Errorf("%d is given out again", o)
-			}
-			s.owner[o] = m
-		}
-	}
-	s.give(m, 0, acked)
-	s.pos.Ack(m)
-	if err := s.check(); err != nil {
+	s.prod()
+	if err := s.begin(maps.Clone(s.disk)); err != nil {
 		return err
 	}
-	for s.done != nil {
-		s.complete()
-	}
-	if s.committed != s.end() || s.last.Offset != s.end() || len(s.last.Beyond) > 0 {
-		return fmt.Errorf("committed is %d, kept %v at %d messages", s.committed, s.last, s.end())
+	if len(s.going) > 0 || len(s.logs) < len(topicNames) {
+		s.groups.Delete(func(k group.Key) bool { return k != prodKey && s.logs[k.Topic] == nil })
+		for _, name := range topicNames {
+			if s.logs[name] == nil {
+				s.going[name] = true
+			}
+		}
+		s.sync(s.snapshot())
 	}
 	return nil
 }

@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/group"
 	"mbus/internal/store"
 )
 
@@ -21,6 +23,7 @@ type conn struct {
 	broker   *broker.Broker
 	tcp      *net.TCPConn
 	in       input
+	isCut    atomic.Bool
 	finishes bool // a stop of the broker lets it go on for a while; guarded by the server's mu
 }
 
@@ -60,6 +63,9 @@ var codes = []struct {
 	{store.ErrFull, "FULL"},
 	{store.ErrFailed, "FAILED"},
 	{store.ErrClosed, "SHUTDOWN"},
+	{store.ErrUnknownTopic, "GONE"},
+	{broker.ErrUnknownGroup, "GONE"},
+	{broker.ErrTooManyGroups, "BUSY"},
 	{broker.ErrTooManyTopics, "BUSY"},
 	{broker.ErrInternalTopic, "BADREQUEST"},
 	{broker.ErrTooLarge, "TOOLARGE"},
@@ -72,6 +78,10 @@ func toAnswer(err error) error {
 	var told *answerError
 	if errors.As(err, &told) {
 		return err
+	}
+	var inUse *group.InUseError
+	if errors.As(err, &inUse) {
+		return &answerError{"BUSY", err}
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
@@ -122,10 +132,24 @@ func (c *conn) noRequest(err error, got int) error {
 	return err
 }
 
+// writeWithin gives the next write so long. A connection that is cut stays so.
+func (c *conn) writeWithin(d time.Duration) {
+	c.tcp.SetWriteDeadline(time.Now().Add(d))
+	if c.isCut.Load() {
+		c.cut()
+	}
+}
+
+// cut ends a write that waits, now or later.
+func (c *conn) cut() {
+	c.isCut.Store(true)
+	c.tcp.SetWriteDeadline(time.Unix(1, 0))
+}
+
 // say writes a line. Any goroutine may call it, for lines of which one does not
 // depend on the other.
 func (c *conn) say(line string) error {
-	c.tcp.SetWriteDeadline(time.Now().Add(c.broker.Limits.WriteTime))
+	c.writeWithin(c.broker.Limits.WriteTime)
 	_, err := io.WriteString(c.tcp, line)
 	return err
 }

@@ -55,17 +55,10 @@ func (c *conn) waitForReset() error {
 // allReceived waits until the client's system has acknowledged every byte. There
 // is no event for that.
 func (c *conn) allReceived() error {
-	raw, err := c.tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
 	pause, last := 20*time.Microsecond, -1
 	end := time.Now().Add(c.broker.Limits.WriteTime)
 	for {
-		queued, err := 0, error(nil)
-		if e := raw.Control(func(fd uintptr) { queued, err = unacknowledged(int(fd)) }); e != nil {
-			return e
-		}
+		queued, err := c.queued()
 		if err != nil || queued == 0 {
 			return err
 		}
@@ -78,6 +71,18 @@ func (c *conn) allReceived() error {
 		time.Sleep(pause)
 		pause = min(2*pause, 20*time.Millisecond)
 	}
+}
+
+// queued is the number of bytes that the client's system has not acknowledged.
+func (c *conn) queued() (n int, err error) {
+	raw, err := c.tcp.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if e := raw.Control(func(fd uintptr) { n, err = unacknowledged(int(fd)) }); e != nil {
+		return 0, e
+	}
+	return n, err
 }
 
 // unacknowledged is the number of bytes in a socket's send queue, by ioctl

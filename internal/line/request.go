@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/record"
 )
@@ -22,38 +25,152 @@ const (
 	formatBatch format = "batch"
 )
 
-// A request is what the first line of a connection asks for.
+// A request is what the first line of a connection asks for. PROTOCOL.md says
+// what the options mean.
 type request struct {
 	topic  string
 	group  string
 	format format
 	keyed  bool
 	n      int64 // messages at most; 0 for all
+
+	follow     bool
+	ack        bool
+	confirm    bool
+	ordered    bool
+	startEnd   bool
+	redrive    bool
+	from       *from // nil for the position of the group
+	window     int64 // messages; 0 for the default
+	ackTimeout time.Duration
+	retry      group.Retry
+
+	at    time.Time     // producers: when the messages are due; zero for at once
+	delay time.Duration // or so long after they have come
+
+	admin func(*conn, *request) error // what to do; nil for messages
+	to    *from
+	named map[string]bool // the options that were given
 }
 
 // An option sets a field of the request from its value.
 type option func(r *request, value string) error
 
-// The options that each port knows; PROTOCOL.md says what they mean.
+// The options that each port knows, and each kind of administration.
 var (
-	producerOptions = map[string]option{"format": setFormat, "keyed": setKeyed}
-	consumerOptions = map[string]option{"format": setFormat, "keyed": setKeyed, "group": setGroup, "n": setN}
+	producerOptions = map[string]option{"format": setFormat, "keyed": setKeyed, "delay": setDelay, "at": setAt}
+	consumerOptions = map[string]option{
+		"format": setFormat, "keyed": setKeyed, "group": setGroup, "n": setN,
+		"follow": set(func(r *request) { r.follow = true }), "ack": set(func(r *request) { r.ack = true }),
+		"confirm": set(func(r *request) { r.confirm = true }), "ordered": set(func(r *request) { r.ordered = true }),
+		"redrive": set(func(r *request) { r.redrive = true }),
+		"start": setStart, "from": setFrom, "window": setWindow, "ack-timeout": setAckTimeout,
+		"retry": setRetry, "attempts": setAttempts,
+	}
 )
+
+// set is an option without a value.
+func set(f func(*request)) option {
+	return func(r *request, value string) error {
+		if value != "" {
+			return fmt.Errorf("it takes no value, not %q", value)
+		}
+		f(r)
+		return nil
+	}
+}
+
+func setStart(r *request, value string) error {
+	if value != "beginning" && value != "end" {
+		return fmt.Errorf("it takes beginning or end, not %q", value)
+	}
+	r.startEnd = value == "end"
+	return nil
+}
+
+func setFrom(r *request, value string) (err error) {
+	r.from, err = parseFrom(value, time.Now())
+	return err
+}
+
+func setWindow(r *request, value string) (err error) {
+	r.window, err = number(value, 1)
+	return err
+}
+
+func setAttempts(r *request, value string) error {
+	n, err := number(value, 0)
+	r.retry.Attempts = int(min(n, math.MaxInt32))
+	return err
+}
+
+// number reads a decimal number that is at least the least.
+func number(value string, least int64) (int64, error) {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < least || value[0] == '+' {
+		return 0, fmt.Errorf("it takes a number from %d, not %q", least, value)
+	}
+	return n, nil
+}
+
+func setAckTimeout(r *request, value string) (err error) {
+	r.ackTimeout, err = duration(value)
+	return err
+}
+
+func setRetry(r *request, value string) (err error) {
+	r.retry.Backoff, err = duration(value)
+	r.retry.Bound = max(r.retry.Backoff, broker.RetryBound)
+	return err
+}
+
+// duration reads one as Go writes them, and days.
+func duration(value string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(value, "d"); ok {
+		n, err := strconv.ParseInt(days, 10, 32)
+		if err == nil && n > 0 && n <= 36500 {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("it takes a duration such as 30s, 2h or 7d, not %q", value)
+	}
+	return d, nil
+}
+
+func setDelay(r *request, value string) (err error) {
+	r.delay, err = duration(value)
+	return err
+}
+
+func setAt(r *request, value string) (err error) {
+	r.at, err = parseTime(value)
+	return err
+}
+
+// parseTime reads a time of RFC 3339, or milliseconds since 1970.
+func parseTime(value string) (time.Time, error) {
+	if ms, err := strconv.ParseInt(value, 10, 64); err == nil && ms >= 0 {
+		return time.UnixMilli(ms), nil
+	}
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return t, fmt.Errorf("it takes a time such as 2026-11-22T10:00:00Z, or milliseconds since 1970, not %q", value)
+	}
+	return t, nil
+}
 
 func setFormat(r *request, value string) error {
 	switch r.format = format(value); r.format {
 	case formatLines, formatJSON, formatBatch:
 		return nil
 	}
-	return fmt.Errorf("format is %q: it takes lines, json or batch", value)
+	return fmt.Errorf("it takes lines, json or batch, not %q", value)
 }
 
 func setKeyed(r *request, value string) error {
-	if value != "" {
-		return fmt.Errorf("keyed takes no value, not %q", value)
-	}
-	r.keyed = true
-	return nil
+	return set(func(r *request) { r.keyed = true })(r, value)
 }
 
 func setGroup(r *request, value string) error {
@@ -61,13 +178,9 @@ func setGroup(r *request, value string) error {
 	return record.CheckName("group", value)
 }
 
-func setN(r *request, value string) error {
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || n < 1 {
-		return fmt.Errorf("n is %q: it takes a number from 1", value)
-	}
-	r.n = n
-	return nil
+func setN(r *request, value string) (err error) {
+	r.n, err = number(value, 1)
+	return err
 }
 
 // parseRequest reads a request line, without its LF.
@@ -77,36 +190,93 @@ func parseRequest(line []byte, options map[string]option) (*request, error) {
 		return nil, fmt.Errorf("this is mbus's line protocol, not %s", name)
 	}
 	topic, query, hasQuery := strings.Cut(string(line), "?")
+	r := &request{topic: topic, group: group.Default, format: formatLines, named: make(map[string]bool)}
+	r.retry = group.Retry{Backoff: broker.RetryBackoff, Bound: broker.RetryBound, Attempts: broker.RetryAttempts}
+	if topic == "" && hasQuery && options["group"] != nil {
+		return r, r.parseAdmin(query)
+	}
 	if err := record.CheckName("topic", topic); err != nil {
 		return nil, err
 	}
-	r := &request{topic: topic, group: group.Default, format: formatLines}
-	if !hasQuery {
-		return r, nil
+	if hasQuery {
+		if err := r.parseOptions(query, options); err != nil {
+			return nil, err
+		}
 	}
-	seen := make(map[string]bool)
+	return r, r.check()
+}
+
+func (r *request) parseOptions(query string, options map[string]option) error {
 	for _, o := range strings.Split(query, "&") {
 		name, value, _ := strings.Cut(o, "=")
 		set := options[name]
 		if set == nil {
-			return nil, fmt.Errorf("unknown option %q: this port knows %s", name, known(options))
+			return fmt.Errorf("unknown option %q: this port knows %s", name, known(options))
 		}
-		if seen[name] {
-			return nil, fmt.Errorf("option %q is given twice", name)
+		if r.named[name] {
+			return fmt.Errorf("option %q is given twice", name)
 		}
-		seen[name] = true
-		value, err := url.QueryUnescape(value)
+		r.named[name] = true
+		value, err := unescape(value)
+		if err == nil {
+			err = set(r, value)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("option %q: %w", name, err)
-		}
-		if err := set(r, value); err != nil {
-			return nil, err
+			return fmt.Errorf("option %q: %w", name, err)
 		}
 	}
+	return nil
+}
+
+// unescape is that of a URL's path: a plus sign stays one, for times have them.
+func unescape(value string) (string, error) { return url.PathUnescape(value) }
+
+// without lists options, and one without which each makes no sense.
+var without = []struct{ options, needed string }{
+	{"confirm", "ack"},
+	{"ordered", "ack"},
+	{"window", "ack"},
+	{"ack-timeout", "ack"},
+	{"retry", "ack"},
+	{"attempts", "ack"},
+}
+
+// exclusive lists options of which one at most may be given.
+var exclusive = [][2]string{
+	{"from", "group"},
+	{"from", "ack"},
+	{"from", "start"},
+	{"redrive", "ack"},
+	{"redrive", "follow"},
+	{"redrive", "from"},
+	{"delay", "at"},
+}
+
+// check finds options that don't go together.
+func (r *request) check() error {
 	if r.keyed && r.format != formatLines {
-		return nil, errors.New("keyed goes with format=lines: the other formats have keys of their own")
+		return errors.New("keyed goes with format=lines: the other formats have keys of their own")
 	}
-	return r, nil
+	if r.confirm && r.format == formatLines {
+		return errors.New("confirm goes with format=json or format=batch: among lines it could not be told from a message")
+	}
+	for _, w := range without {
+		if r.named[w.options] && !r.named[w.needed] {
+			return fmt.Errorf("option %q goes with %q", w.options, w.needed)
+		}
+	}
+	for _, e := range exclusive {
+		if r.named[e[0]] && r.named[e[1]] {
+			return fmt.Errorf("options %q and %q exclude each other", e[0], e[1])
+		}
+	}
+	if r.redrive && !strings.HasSuffix(r.topic, broker.DeadLetters) {
+		return fmt.Errorf("option %q goes with a topic that ends in %q", "redrive", broker.DeadLetters)
+	}
+	if strings.HasSuffix(r.topic, broker.DeadLetters) {
+		r.retry.Attempts = 0 // no dead letters of dead letters
+	}
+	return nil
 }
 
 func known(options map[string]option) string {

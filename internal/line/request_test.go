@@ -36,7 +36,11 @@ func TestRequestLineIsRefused(t *testing.T) {
 	b.publish("orders", "hello")
 	topics := []string{
 		"", ".", "..", "a/b", "a b", " orders", "orders ", "ä", "a\x00b", "orders\r\r", "a\rb", "#", "orders#",
-		strings.Repeat("n", 250), "?", "?format=lines", "*1\r", "$4",
+		strings.Repeat("n", 250), "*1\r", "$4",
+	}
+	for _, request := range []string{"?", "?format=lines", "?topic", "?delete", "?reset&group=g", "?delete&topic=a&group=b", "?topics&group=g", "?topics&format=batch"} {
+		b.dial(b.producers, request+"\n").mustRefuse("BADREQUEST", "topic name")
+		b.dial(b.consumers, request+"\n").mustRefuse("BADREQUEST", "")
 	}
 	for _, topic := range topics {
 		b.dial(b.producers, topic+"\n").mustRefuse("BADREQUEST", "topic name")
@@ -83,8 +87,8 @@ func TestRequestLineIsRefused(t *testing.T) {
 
 func TestUnknownOptionNamesTheKnownOnes(t *testing.T) {
 	b := start(t, setup{})
-	b.dial(b.producers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows format, keyed\n")
-	b.dial(b.consumers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows format, group, keyed, n\n")
+	b.dial(b.producers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows at, delay, format, keyed\n")
+	b.dial(b.consumers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows ack, ack-timeout, attempts, confirm, follow, format, from, group, keyed, n, ordered, redrive, retry, start, window\n")
 }
 
 func TestRequestLineThatIsTooLongIsRefusedAtOnce(t *testing.T) {

@@ -21,21 +21,24 @@ type sender struct {
 
 	chunk     store.Chunk
 	loaded    []byte // whole batches that have been read, not all sent yet
+	loads     int    // how often that was done
 	buf       *[]byte
 	taken     int // bytes of the budget, for what is larger than readChunk
 	it        batch.Iterator
 	slice     batch.Builder
 	out       []byte
-	partition int // that was named last in format=batch; -1 for none
+	small     *[smallOut]byte // that out began with, if it is from the pool
+	partition int   // that was named last in format=batch; -1 for none
+	written   int64 // bytes, in all
 }
 
 // readChunk is how much is read from the log at once, in bytes. A batch that is
 // larger is read whole.
 const readChunk = 128 << 10
 
-// load reads the batches from offset on.
-func (s *sender) load(log store.Partition, offset int64) error {
-	if err := log.Read(offset, readChunk, &s.chunk); err != nil {
+// load reads the batches from offset on, about most bytes and at most readChunk.
+func (s *sender) load(log store.Partition, offset int64, most int) error {
+	if err := log.Read(offset, min(most, readChunk), &s.chunk); err != nil {
 		return err
 	}
 	if n := s.chunk.Len(); n > readChunk && n > s.taken {
@@ -45,28 +48,57 @@ func (s *sender) load(log store.Partition, offset int64) error {
 		s.taken = n
 	}
 	if s.buf == nil {
-		s.buf = loads.Get().(*[]byte)
+		s.buf = buffers.Get().(*[]byte)
 	}
 	p, err := s.chunk.Load(*s.buf)
 	if err != nil {
 		return err
 	}
 	*s.buf, s.loaded = p, p
+	s.loads++
 	if s.out == nil { // at once, for a grown one would be up to twice as large
-		s.out = make([]byte, 0, min(len(p), broker.SendBuffer)+broker.FirstBuffer)
+		s.takeOut(min(len(p), broker.SendBuffer) + broker.FirstBuffer)
 	}
 	return nil
 }
 
-var loads = sync.Pool{New: func() any { return new([]byte) }}
+// Buffers to load into, and small ones to send from: those of followers that
+// get a little now and then.
+var (
+	buffers = sync.Pool{New: func() any { return new([]byte) }}
+	outs    = sync.Pool{New: func() any { return new([smallOut]byte) }}
+)
+
+const smallOut = 8 << 10
+
+// takeOut gets a buffer to send from.
+func (s *sender) takeOut(size int) {
+	if size > smallOut {
+		s.out = make([]byte, 0, size)
+		return
+	}
+	s.small = outs.Get().(*[smallOut]byte)
+	s.out = s.small[:0]
+}
+
+// freeOut gives the empty buffer back.
+func (s *sender) freeOut() {
+	if s.small != nil {
+		outs.Put(s.small)
+	}
+	s.out, s.small = nil, nil
+}
 
 // unload gives the memory back; what was loaded has to be read again.
 func (s *sender) unload() {
 	if s.buf != nil && cap(*s.buf) <= 2*readChunk {
-		loads.Put(s.buf)
+		buffers.Put(s.buf)
 	}
 	s.buf, s.loaded = nil, nil
-	s.slice, s.it = batch.Builder{}, batch.Iterator{}
+	if s.slice.Cap() > 0 {
+		s.slice = batch.Builder{}
+	}
+	s.it = batch.Iterator{}
 }
 
 // loadedEnd is the offset behind what is loaded.
@@ -176,7 +208,7 @@ func (s *sender) sendBatch(partition int, b batch.Batch, span group.Span) (int64
 // close gives back all that the sender holds of the broker.
 func (s *sender) close() {
 	s.unload()
-	s.out = nil
+	s.freeOut()
 	s.chunk.Release()
 	s.broker.Budget.Give(s.taken)
 	s.taken = 0
@@ -195,7 +227,7 @@ func (s *sender) flush() error {
 		err = s.writeSlowly(s.out[n:])
 	}
 	if s.out = s.out[:0]; cap(s.out) > 2*broker.SendBuffer {
-		s.out = nil // grown for a large message
+		s.freeOut() // grown for a large message
 	}
 	if s.buf == nil {
 		s.broker.Budget.Give(s.taken)
@@ -218,16 +250,19 @@ func (s *sender) writeQuickly(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	s.tcp.SetWriteDeadline(time.Now().Add(min(stallTime, s.broker.Limits.WriteTime)))
-	return s.tcp.Write(p)
+	s.writeWithin(min(stallTime, s.broker.Limits.WriteTime))
+	n, err := s.tcp.Write(p)
+	s.written += int64(n)
+	return n, err
 }
 
 // writeSlowly writes p to a reader that must take something within WriteTime,
 // again and again.
 func (s *sender) writeSlowly(p []byte) error {
 	for {
-		s.tcp.SetWriteDeadline(time.Now().Add(s.broker.Limits.WriteTime))
+		s.writeWithin(s.broker.Limits.WriteTime)
 		n, err := s.tcp.Write(p)
+		s.written += int64(n)
 		if p = p[n:]; n == 0 || err == nil || !isTimeout(err) {
 			return err
 		}

@@ -26,12 +26,13 @@ type Server struct {
 	stopping  bool
 	full      bool // said already that there are too many connections
 
+	stopped chan struct{}  // closed when the server is told to stop
 	running sync.WaitGroup // connections
 }
 
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
-	return &Server{broker: b, log: b.Log, conns: make(map[*conn]struct{})}
+	return &Server{broker: b, log: b.Log, conns: make(map[*conn]struct{}), stopped: make(chan struct{})}
 }
 
 // ServeProducers takes producers' connections from l until Stop.
@@ -128,6 +129,9 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 // is left is cut off.
 func (s *Server) Stop(ctx context.Context) {
 	s.mu.Lock()
+	if !s.stopping {
+		close(s.stopped)
+	}
 	s.stopping = true
 	for _, l := range s.listeners {
 		l.Close()

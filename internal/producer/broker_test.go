@@ -43,7 +43,7 @@ func listen(t testing.TB) *fakeBroker {
 func dial(t testing.TB) (*Conn, *fakeBroker) {
 	t.Helper()
 	b := listen(t)
-	c, err := Dial(b.addr, "orders")
+	c, err := Dial(b.addr, Request{Topic: "orders"})
 	if err != nil {
 		t.Fatal(err)
 	}

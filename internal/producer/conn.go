@@ -6,7 +6,9 @@ package producer
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -58,14 +60,32 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Dial connects to the broker at addr, host:port, to publish to topic. Names
-// are the caller's to check; see record.CheckName.
-func Dial(addr, topic string) (*Conn, error) {
+// A Request says where messages go, and when. Names are the caller's to check; see
+// record.CheckName.
+type Request struct {
+	Topic string
+	Delay time.Duration // consumers get the messages so much later; 0 for at once
+	At    string        // or then: RFC 3339, or milliseconds since 1970; "" for at once
+}
+
+func (r *Request) line() string {
+	line := r.Topic + "?format=batch"
+	if r.Delay > 0 {
+		line += "&delay=" + r.Delay.String()
+	}
+	if r.At != "" {
+		line += "&at=" + url.QueryEscape(r.At)
+	}
+	return line + "\n"
+}
+
+// Dial connects to the broker at addr, host:port, and sends the request.
+func Dial(addr string, r Request) (*Conn, error) {
 	conn, err := net.DialTimeout("tcp", addr, dialTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("can't reach the broker: %w", err)
 	}
-	if _, err := fmt.Fprintf(conn, "%s?format=batch\n", topic); err != nil {
+	if _, err := io.WriteString(conn, r.line()); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("connection lost: %w", err)
 	}

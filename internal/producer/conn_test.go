@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // add adds and sends messages.
@@ -38,6 +39,24 @@ func TestMessagesArriveInOrderAndAreAcknowledged(t *testing.T) {
 	}
 	if c.Sent() != 4 || c.Acked() != 4 {
 		t.Errorf("sent %d, acknowledged %d", c.Sent(), c.Acked())
+	}
+}
+
+func TestRequestLine(t *testing.T) {
+	for _, tt := range []struct {
+		request Request
+		want    string
+	}{
+		{Request{Topic: "orders"}, "orders?format=batch\n"},
+		{Request{Topic: "orders", Delay: 90 * time.Second}, "orders?format=batch&delay=1m30s\n"},
+		{
+			Request{Topic: "orders", At: "2026-11-22T10:00:00+01:00"},
+			"orders?format=batch&at=2026-11-22T10%3A00%3A00%2B01%3A00\n",
+		},
+	} {
+		if got := tt.request.line(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
 	}
 }
 
@@ -231,7 +250,7 @@ func TestDialSaysThatThereIsNoBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	_, err = Dial(l.Addr().String(), "orders")
+	_, err = Dial(l.Addr().String(), Request{Topic: "orders"})
 	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.HasPrefix(err.Error(), "can't reach the broker: ") {
 		t.Errorf("got %v", err)
 	}

@@ -135,3 +135,18 @@ func (e *DamageError) Error() string {
 }
 
 func (e *DamageError) Unwrap() error { return e.Reason }
+
+// AppendAndWait appends batches and waits until they are durable. It returns the
+// offset of the first record.
+func AppendAndWait(p Partition, batches []byte) (base int64, err error) {
+	done := make(chan struct{})
+	e := p.Append(batches, func(at int64, failed error) {
+		base, err = at, failed
+		close(done)
+	})
+	if e != nil {
+		return 0, e
+	}
+	<-done
+	return base, err
+}

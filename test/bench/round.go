@@ -64,7 +64,7 @@ func (r *round) machine() (err error) {
 // launch starts a broker on a directory under the round's, and makes a number
 // of the time until it listens.
 func (r *round) launch(data, name string) (err error) {
-	r.b, err = brokertest.Launch("", r.broker, "-pport", "0", "-cport", "0", "-data", filepath.Join(r.dir, data))
+	r.b, err = brokertest.Launch("", r.broker, "-pport", "0", "-cport", "0", "-kport", "0", "-data", filepath.Join(r.dir, data))
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func Start(t testing.TB, data string, flags ...string) *Broker {
 // listen: Ready does.
 func (b *Broker) Begin() {
 	b.t.Helper()
-	args := append([]string{"-pport", "0", "-cport", "0", "-data", b.Data}, b.flags...)
+	args := append([]string{"-pport", "0", "-cport", "0", "-kport", "0", "-data", b.Data}, b.flags...)
 	p, err := Begin("", Program(b.t, "broker"), args...)
 	if err != nil {
 		b.t.Fatal(err)

@@ -73,7 +73,7 @@ func TestProgramsExitAsTheySay(t *testing.T) {
 
 func TestSecondBrokerOnADirectoryNamesTheFirst(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
-	second := run(t, nil, brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-data", b.Data)
+	second := run(t, nil, brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-data", b.Data)
 	if second.code != 1 || !regexp.MustCompile(`\b`+itoa(b.Pid())+`\b`).MatchString(second.stderr) {
 		t.Errorf("exit code %d, standard error %q: no process id %d", second.code, second.stderr, b.Pid())
 	}

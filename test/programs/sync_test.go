@@ -46,7 +46,7 @@ func startWithFailingSync(t *testing.T, data string) *brokertest.Process {
 	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p, err := brokertest.Launch("", wrapper, "-pport", "0", "-cport", "0", "-data", data)
+	p, err := brokertest.Launch("", wrapper, "-pport", "0", "-cport", "0", "-kport", "0", "-data", data)
 	if err != nil && strings.Contains(err.Error(), "Operation not permitted") {
 		t.Skipf("this system lets nobody trace a process: %v", err)
 	}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"mbus/internal/flags"
+	"mbus/internal/record"
+)
+
+// A command is one request to a broker.
+type command struct {
+	addr   string
+	line   string // the request, with its LF
+	asJSON bool
+}
+
+// commands are the commands by name.
+var commands = map[string]*definition{
+	"topics": {optional: []string{"topic"}},
+	"groups": {optional: []string{"group", "topic"}},
+	"reset":  {required: []string{"group", "topic", "to"}, executes: true},
+	"delete": {optional: []string{"group", "topic"}, executes: true, one: true},
+}
+
+// A definition says which flags a command takes.
+type definition struct {
+	required, optional []string
+	executes           bool // only with -execute
+	one                bool // of the optional flags exactly one
+}
+
+var usages = map[string]string{
+	"topic": "the `TOPIC`",
+	"group": "the `GROUP`",
+	"to":    "the `POSITION` to go to: beginning, end, an offset, -10, 2h, a time",
+}
+
+func parseCommand(name string, d *definition, args []string) (c *command, code int, ok bool) {
+	fs := flags.New("admin "+name, usage)
+	host := fs.String("host", "127.0.0.1", "`HOST` that the broker runs on")
+	port := fs.Int("port", 9991, "the broker's `PORT` for consumers")
+	asJSON := fs.Bool("json", false, "print a JSON object a line")
+	execute := new(bool)
+	if d.executes {
+		execute = fs.Bool("execute", false, "do it: without this flag it is only shown")
+	}
+	values := make(map[string]*string)
+	for _, option := range append(d.required, d.optional...) {
+		values[option] = fs.String(option, "", usages[option])
+	}
+	if code, ok := fs.Parse(args); !ok {
+		return nil, code, false
+	}
+	if *port < 1 || *port > 65535 {
+		return nil, fs.Fail("-port is %d, not 1 to 65535", *port), false
+	}
+	if err := d.check(values); err != nil {
+		return nil, fs.Fail("%v", err), false
+	}
+	c = &command{addr: net.JoinHostPort(*host, strconv.Itoa(*port)), asJSON: *asJSON}
+	c.line = requestLine(name, values, *asJSON, *execute)
+	return c, 0, true
+}
+
+// check reports the first flag that is missing or not allowed.
+func (d *definition) check(values map[string]*string) error {
+	for _, name := range d.required {
+		if *values[name] == "" {
+			return fmt.Errorf("-%s is missing", name)
+		}
+	}
+	if d.one && (*values["topic"] == "") == (*values["group"] == "") {
+		return errors.New("it takes either -topic or -group")
+	}
+	for _, name := range []string{"topic", "group"} {
+		if v := values[name]; v != nil && *v != "" {
+			if err := record.CheckName(name, *v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func requestLine(name string, values map[string]*string, asJSON, execute bool) string {
+	var b strings.Builder
+	b.WriteString("?" + name)
+	for _, option := range []string{"group", "topic", "to"} {
+		if v := values[option]; v != nil && *v != "" {
+			b.WriteString("&" + option + "=" + url.QueryEscape(*v))
+		}
+	}
+	if asJSON {
+		b.WriteString("&format=json")
+	}
+	if execute {
+		b.WriteString("&execute")
+	}
+	return b.String() + "\n"
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/consumer"
+)
+
+const (
+	// firstPause is how long a lost connection is left alone before the next is
+	// tried; each failure doubles it, up to lastPause.
+	firstPause = 100 * time.Millisecond
+	lastPause  = 5 * time.Second
+)
+
+// A sink is what becomes of messages. n counts those of the connection.
+type sink interface {
+	// take deals with message n.
+	take(c *consumer.Conn, n int64, m *message) error
+	// idle is called before each wait for the broker, n messages having been taken.
+	idle(c *consumer.Conn, n int64) error
+	// settle makes the n messages taken safe, and acknowledges them.
+	settle(c *consumer.Conn, n int64) error
+}
+
+// errEnough says that as many messages as were asked for have been taken.
+var errEnough = errors.New("enough messages")
+
+// A session consumes a topic, with one connection after the other.
+type session struct {
+	opts  options
+	sink  sink
+	next  map[int]int64 // where each partition goes on, if that is for us to know; nil if not
+	total int64         // messages taken on all connections
+
+	connected bool // there has been a connection
+	conn      *consumer.Conn
+	taken     int64 // messages of conn
+}
+
+// follow consumes until stop ends, there were as many messages as asked for, or
+// going on would be wrong. It connects again when the connection is lost.
+func (s *session) follow(stop context.Context) error {
+	if s.next == nil && !s.opts.request.Ack {
+		if err := s.resolve(); err != nil {
+			return err
+		}
+	}
+	said := ""
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		before, begun := s.total, time.Now()
+		err := s.connection(stop)
+		if err == nil || !s.again(err) {
+			return err
+		}
+		if s.total > before || time.Since(begun) > lastPause {
+			pause, said = firstPause, ""
+		}
+		if text := err.Error(); text != said { // a broker that stays away is said once
+			said = text
+			say("%s; connecting again", text)
+		}
+		select {
+		case <-stop.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// again reports whether a new connection may fare better.
+func (s *session) again(err error) bool {
+	if !s.connected {
+		return false
+	}
+	var broker *consumer.Error
+	if !errors.As(err, &broker) {
+		return errors.Is(err, consumer.ErrLost) || errors.Is(err, consumer.ErrUnreachable)
+	}
+	switch broker.Code {
+	case "SHUTDOWN", "TIMEOUT":
+		return true
+	case "BUSY": // for a while, or with another kind of group: the first time a person reads it
+		return s.total > 0
+	}
+	return false
+}
+
+// resolve finds the offsets of the position to begin at: a second connection can
+// go on only from offsets.
+func (s *session) resolve() (err error) {
+	s.next, err = consumer.Resolve(s.opts.addr, s.opts.request.Topic, s.opts.request.From)
+	return err
+}
+
+// connection consumes with one connection, to the end of the stream or of stop.
+func (s *session) connection(stop context.Context) (err error) {
+	if s.conn, err = consumer.Dial(s.opts.addr, s.request()); err != nil {
+		return err
+	}
+	s.connected, s.taken = true, 0
+	defer s.conn.Close()
+	defer context.AfterFunc(stop, s.conn.Interrupt)()
+	return s.end(s.receive())
+}
+
+// request is what is asked for next.
+func (s *session) request() consumer.Request {
+	r := s.opts.request
+	if r.N > 0 {
+		r.N -= s.total
+	}
+	if s.next != nil {
+		r.From = consumer.Offsets(s.next)
+	}
+	r.Idle = func() error { return s.sink.idle(s.conn, s.taken) }
+	return r
+}
+
+// receive takes messages until the stream ends, with an error that says how.
+func (s *session) receive() error {
+	var it batch.Iterator
+	m := message{topic: s.opts.request.Topic}
+	for {
+		b, err := s.conn.Next()
+		if err != nil {
+			return err
+		}
+		m.partition = s.conn.Partition()
+		if err := s.takeBatch(&it, b, &m); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) takeBatch(it *batch.Iterator, b batch.Batch, m *message) error {
+	err := it.Reset(b)
+	for err == nil && it.Next() {
+		m.Record = it.Record()
+		if err := s.sink.take(s.conn, s.taken+1, m); err != nil {
+			return err
+		}
+		s.taken++
+		s.total++
+		if s.next != nil {
+			s.next[m.partition] = m.Offset + 1
+		}
+		if s.opts.request.Follow && s.total == s.opts.request.N {
+			return errEnough
+		}
+	}
+	if err == nil {
+		err = it.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("partition %d, offset %d: %w", m.partition, b.BaseOffset(), err)
+	}
+	return nil
+}
+
+// skip moves a position that is for us to know past what the broker said is
+// missing, as the broker does with that of a group.
+func (s *session) skip(e *consumer.Error) {
+	partition, next, ok := e.Missing()
+	if ok && s.next != nil && next > s.next[partition] {
+		s.next[partition] = next
+	}
+}
+
+// end settles what was taken, and ends a connection whose stream ended with err.
+// It returns nil if that was as it should be.
+func (s *session) end(err error) error {
+	ended := errors.Is(err, io.EOF)
+	var broker *consumer.Error
+	skips := errors.As(err, &broker) && broker.Skips()
+	switch {
+	case ended, errors.Is(err, errEnough), errors.Is(err, consumer.ErrInterrupted):
+		err = nil
+	case !skips:
+		return err
+	default:
+		s.skip(broker)
+	}
+	if settleErr := s.sink.settle(s.conn, s.taken); settleErr != nil {
+		return settleErr
+	}
+	if s.opts.request.Ack || ended || skips {
+		if commitErr := s.conn.Commit(); err == nil {
+			err = commitErr
+		}
+	}
+	return err
+}

@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/group"
+	"mbus/internal/record"
+	"mbus/internal/store"
+)
+
+// DeadLetters ends the name of the topic that holds the dead letters of another
+// one.
+const DeadLetters = ".dlq"
+
+// The headers that a dead letter has beyond its own.
+const (
+	HeaderTopic     = "mbus-topic"
+	HeaderPartition = "mbus-partition"
+	HeaderOffset    = "mbus-offset"
+	HeaderGroup     = "mbus-group"
+	HeaderAttempts  = "mbus-attempts"
+	HeaderReason    = "mbus-reason"
+)
+
+// buryAgain is the time after which a message is delivered once more that could
+// not be put among the dead letters.
+const buryAgain = time.Minute
+
+// Bury puts a dead message of a topic among the dead letters, and only when it
+// is durable there it counts as consumed. If that fails the message is delivered
+// again.
+func (b *Broker) Bury(t *Topic, f group.Failed, reason string) {
+	done := func(err error) {
+		k := f.Position.Key()
+		log := b.Log.With("group", k.Group, "topic", k.Topic, "partition", k.Partition, "offset", f.Offset, "reason", reason)
+		if err != nil {
+			log.Error("a dead message could not be kept: it will be delivered again", "error", err)
+			f.Position.Unbury(f.Offset, time.Now().Add(buryAgain))
+			return
+		}
+		log.Warn("a message went to the dead letters", "attempts", f.Attempts)
+		f.Position.Bury(f.Offset)
+	}
+	if err := b.bury(t, f, reason, done); err != nil {
+		done(err)
+	}
+}
+
+func (b *Broker) bury(t *Topic, f group.Failed, reason string, done func(error)) error {
+	k := f.Position.Key()
+	name := t.Name + DeadLetters
+	if err := record.CheckName("topic", name); err != nil {
+		return err
+	}
+	dead, err := b.MakeTopic(name)
+	if err != nil {
+		return err
+	}
+	return WithRecord(t.Partitions[k.Partition], f.Offset, func(r *batch.Record) error {
+		var builder batch.Builder
+		builder.Add(r.Timestamp, r.Key, r.Value, deadHeaders(r, k, f, reason)...)
+		builder.Close(0)
+		partition := dead.Next()
+		if r.Key != nil {
+			partition = dead.ForKey(r.Key)
+		}
+		return dead.Partitions[partition].Append(builder.Bytes(), func(_ int64, err error) { done(err) })
+	})
+}
+
+func deadHeaders(r *batch.Record, k group.Key, f group.Failed, reason string) []batch.Header {
+	all := make([]batch.Header, 0, r.HeaderCount()+6)
+	for key, value := range r.Headers() {
+		all = append(all, batch.Header{Key: string(key), Value: value})
+	}
+	add := func(key, value string) { all = append(all, batch.Header{Key: key, Value: []byte(value)}) }
+	add(HeaderTopic, k.Topic)
+	add(HeaderPartition, strconv.Itoa(k.Partition))
+	add(HeaderOffset, strconv.FormatInt(f.Offset, 10))
+	add(HeaderGroup, k.Group)
+	add(HeaderAttempts, strconv.Itoa(f.Attempts))
+	add(HeaderReason, reason)
+	return all
+}
+
+// errNoRecord says that a batch does not have the offset that its header claims.
+var errNoRecord = errors.New("no such record")
+
+// WithRecord calls f with the record at offset of a partition; it is valid until
+// f returns.
+func WithRecord(log store.Partition, offset int64, f func(*batch.Record) error) error {
+	var c store.Chunk
+	defer c.Release()
+	if err := log.Read(offset, 1, &c); err != nil {
+		return err
+	}
+	p, err := c.Load(nil)
+	if err != nil {
+		return err
+	}
+	b, _, err := batch.Next(p)
+	if err != nil {
+		return err
+	}
+	it := iterators.Get().(*batch.Iterator)
+	defer iterators.Put(it)
+	if err := it.Reset(b); err != nil {
+		return err
+	}
+	for it.Next() {
+		if r := it.Record(); r.Offset == offset {
+			return f(r)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: offset %d", errNoRecord, offset)
+}

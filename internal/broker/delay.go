@@ -1,0 +1,5 @@
+package broker
+
+// HeaderDeliverAt is the header that has a message wait: milliseconds since
+// 1970.
+const HeaderDeliverAt = "mbus-deliver-at"

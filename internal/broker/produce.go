@@ -1,0 +1,51 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// What an idempotent producer may be told, beside the errors of Check and of the
+// store. Nothing was stored then.
+var (
+	ErrFenced     = errors.New("a newer epoch of this producer has written")
+	ErrOutOfOrder = errors.New("sequence numbers are out of order")
+)
+
+// Produce checks one batch that a client made and appends it to a partition of t,
+// as store.Partition.Append does: done is called once if it returns nil, with the
+// first record's offset when the batch is durable.
+//
+// A batch with a producer id is stored once however often it is sent: one that is
+// among the last five of its producer in this partition is not appended again, and
+// done gets the offset of the first time, not before that one is durable. Others
+// must follow on each other by their sequence numbers. See sequences for how long
+// that is remembered.
+func (b *Broker) Produce(t *Topic, partition int, p batch.Batch, done func(base int64, err error)) error {
+	if partition < 0 || partition >= len(t.Partitions) {
+		return store.ErrUnknownTopic
+	}
+	if err := b.Check(p); err != nil {
+		return err
+	}
+	if err := mend(p); err != nil {
+		return err
+	}
+	if p.ProducerID() < 0 {
+		return t.Partitions[partition].Append(p, done)
+	}
+	if p.ProducerEpoch() < 0 || p.BaseSequence() < 0 {
+		return fmt.Errorf("%w: producer %d with epoch %d and sequence %d",
+			batch.ErrCorrupt, p.ProducerID(), p.ProducerEpoch(), p.BaseSequence())
+	}
+	return t.idempotent.of(t, partition).produce(b, t.Partitions[partition], p, done)
+}
+
+func mend(p batch.Batch) error {
+	it := iterators.Get().(*batch.Iterator)
+	defer iterators.Put(it)
+	return p.MendMaxTimestamp(it)
+}

@@ -1,0 +1,50 @@
+package broker
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"mbus/internal/store"
+)
+
+// Topics lists all topics, the broker's own among them, by name.
+func (b *Broker) Topics() []*Topic {
+	b.mu.RLock()
+	topics := make([]*Topic, 0, len(b.topics))
+	for _, t := range b.topics {
+		topics = append(topics, t)
+	}
+	b.mu.RUnlock()
+	slices.SortFunc(topics, func(x, y *Topic) int { return cmp.Compare(x.Name, y.Name) })
+	return topics
+}
+
+// CreateTopic makes a topic with so many partitions, 1 to MaxPartitions, or 0 for
+// as many as new topics have. The name has been checked by record.CheckName. It
+// fails with store.ErrTopicExists, ErrInternalTopic, ErrTooManyTopics,
+// ErrTooLarge, or an error of the store.
+func (b *Broker) CreateTopic(name string, partitions int) (*Topic, error) {
+	if partitions == 0 {
+		partitions = b.opts.Partitions
+	}
+	switch _, err := b.Topic(name); {
+	case err == nil:
+		return nil, store.ErrTopicExists
+	case Internal(name):
+		return nil, ErrInternalTopic
+	case partitions < 1 || partitions > MaxPartitions:
+		return nil, fmt.Errorf("%w: %d partitions, it takes 1 to %d", ErrTooLarge, partitions, MaxPartitions)
+	}
+	return b.makeTopic(name, partitions)
+}
+
+// NewPartitions is how many partitions a topic gets that is made without a number.
+func (b *Broker) NewPartitions() int { return b.opts.Partitions }
+
+// Retention is what messages are removed by: their age, and the size in bytes of
+// their partition; 0 for never.
+func (b *Broker) Retention() (age time.Duration, bytes int64) {
+	return b.opts.Retention, b.opts.RetentionBytes
+}

@@ -1,0 +1,35 @@
+package consumer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+)
+
+// Resolve has the broker at addr say which offset a position, as in Request.From,
+// is in each partition of the topic: what a preview of a group's reset shows. For
+// a topic that does not exist there is none, and all that will be in it comes
+// after the position.
+func Resolve(addr, topic, position string) (map[int]int64, error) {
+	answer, err := Ask(addr, "?reset&group=default&topic="+topic+"&to="+url.QueryEscape(position)+"&format=json\n")
+	var broker *Error
+	if errors.As(err, &broker) && broker.Code == "GONE" {
+		return map[int]int64{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[int]int64)
+	for _, line := range answer {
+		var row struct{ Partition, New *int64 }
+		if err := json.Unmarshal([]byte(line), &row); err != nil || row.Partition == nil || row.New == nil {
+			return nil, notBatches(line[:min(len(line), 64)])
+		}
+		offsets[int(*row.Partition)] = *row.New
+	}
+	if len(offsets) == 0 {
+		return nil, fmt.Errorf("%w: no partition of %q is named", ErrLost, topic)
+	}
+	return offsets, nil
+}

@@ -1,0 +1,133 @@
+package coordinator_test
+
+import (
+	"testing"
+
+	"mbus/internal/coordinator"
+)
+
+func TestMembersMayCommitExceptBeforeTheyKnowTheirPart(t *testing.T) {
+	r := newRig(t)
+	a := r.consumer("orders").join()
+	r.wantErr(a.commit(), coordinator.ErrRebalance)
+	a.sync()
+	r.wantErr(a.commit(), nil)
+	r.consumer("orders").join()
+	r.wantState(coordinator.PreparingRebalance)
+	r.wantErr(a.commit(), nil)
+}
+
+func TestCommitFromOutsideIsForGroupsWithoutMembers(t *testing.T) {
+	r := newRig(t)
+	outside := coordinator.Committer{Group: theGroup, Generation: -1}
+	end, err := r.BeginCommit(outside)
+	r.wantErr(err, nil)
+	if r.claims != 1 {
+		t.Errorf("%d claims in a commit", r.claims)
+	}
+	end()
+	if r.claims != 0 {
+		t.Errorf("%d claims after the commit", r.claims)
+	}
+	a := r.consumer("orders")
+	r.stable(a)
+	_, err = r.BeginCommit(outside)
+	r.wantErr(err, coordinator.ErrUnknownMember)
+	r.wantErr(a.leave(), nil)
+	_, err = r.BeginCommit(outside)
+	r.wantErr(err, nil)
+}
+
+func TestCommitFromOutsideIsRefusedWhileOthersUseTheGroup(t *testing.T) {
+	r := newRig(t)
+	r.busy = errTaken
+	_, err := r.BeginCommit(coordinator.Committer{Group: theGroup, Generation: -1})
+	r.wantErr(err, errTaken)
+}
+
+func TestDescriptionHasPartsOnlyWhileStable(t *testing.T) {
+	r := newRig(t)
+	a := r.consumer("orders").static("one").join()
+	d, err := r.Describe(theGroup)
+	r.wantErr(err, nil)
+	if d.State != coordinator.CompletingRebalance || d.Protocol != "" || d.Members[0].Metadata != nil {
+		t.Errorf("described as %+v", d)
+	}
+	a.sync()
+	d, _ = r.Describe(theGroup)
+	want := coordinator.Described{
+		Member: a.Member, Instance: "one", Client: "app", Host: "127.0.0.1",
+		Metadata: subscription("orders"), Part: part(a.Member, 1),
+	}
+	if got := d.Members[0]; d.Kind != "consumer" || d.Protocol != "range" || got.Member != want.Member || got.Instance != want.Instance ||
+		got.Client != want.Client || got.Host != want.Host || string(got.Metadata) != string(want.Metadata) || string(got.Part) != string(want.Part) {
+		t.Errorf("described as %+v", d)
+	}
+	_, err = r.Describe("another")
+	r.wantErr(err, coordinator.ErrUnknownGroup)
+}
+
+func TestBytesOfARequestAreNotKept(t *testing.T) {
+	r := newRig(t)
+	frame := append([]byte(nil), "metadata part"...)
+	a := r.consumer()
+	a.Protocols[0].Metadata = frame[:8]
+	a.join()
+	clear(frame[:8])
+	r.Sync(coordinator.SyncRequest{
+		Group: theGroup, Member: a.Member, Generation: a.joined.Generation,
+		Assignments: []coordinator.Assignment{{Member: a.Member, Part: frame[9:]}},
+	}, func(coordinator.SyncReply) {})
+	clear(frame)
+	d, _ := r.Describe(theGroup)
+	if got := d.Members[0]; string(got.Metadata) != "metadata" || string(got.Part) != "part" {
+		t.Errorf("described as %q, %q", got.Metadata, got.Part)
+	}
+}
+
+func TestListHasAllGroupsByName(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"b", "a", "c"} {
+		c := r.consumer("orders")
+		c.Group = name
+		c.join()
+		if name == "b" {
+			c.leave()
+		}
+	}
+	list := r.List()
+	if len(list) != 3 || list[0].Group != "a" || list[1].State != coordinator.Empty || list[2].State != coordinator.CompletingRebalance {
+		t.Errorf("listed %+v", list)
+	}
+}
+
+func TestOnlyGroupsWithoutMembersCanBeForgotten(t *testing.T) {
+	r := newRig(t)
+	r.wantErr(r.Forget(theGroup), coordinator.ErrUnknownGroup)
+	a := r.consumer("orders")
+	a.RequireID = true
+	a.join()
+	r.wantErr(r.Forget(theGroup), coordinator.ErrNotEmpty)
+	a.join()
+	r.wantErr(r.Forget(theGroup), coordinator.ErrNotEmpty)
+	r.wantErr(a.leave(), nil)
+	r.wantErr(r.Forget(theGroup), nil)
+	r.wantState(coordinator.Dead)
+}
+
+func TestSubscribedTopicsAreThoseOfAllMembers(t *testing.T) {
+	r := newRig(t)
+	if topics, ok := r.Subscribed(theGroup); !ok || len(topics) != 0 {
+		t.Errorf("unknown group: %v, %v", topics, ok)
+	}
+	r.stable(r.consumer("orders"), r.consumer("bills", "orders"))
+	if topics, ok := r.Subscribed(theGroup); !ok || len(topics) != 2 || !topics["orders"] || !topics["bills"] {
+		t.Errorf("%v, %v", topics, ok)
+	}
+	odd := r.consumer()
+	odd.Protocols[0].Metadata = []byte{0, 0, 0xff, 0xff, 0xff, 0xff, 0, 9}
+	odd.join()
+	if topics, ok := r.Subscribed(theGroup); ok {
+		t.Errorf("metadata that can't be read: %v", topics)
+	}
+}

@@ -1,0 +1,177 @@
+package group_test
+
+import (
+	"errors"
+	"fmt"
+
+	"mbus/internal/group"
+)
+
+// check compares everything with the model.
+func (s *simulation) check() error {
+	for _, n := range s.groups.Numbers() {
+		if n.Key == prodKey {
+			continue
+		}
+		p := s.models[n.Key]
+		if p == nil {
+			return fmt.Errorf("%+v is not forgotten", n)
+		}
+		if want := p.numbers(); n != want {
+			return fmt.Errorf("numbers are %+v, not %+v", n, want)
+		}
+	}
+	for _, p := range s.models {
+		if err := s.checkPosition(p); err != nil {
+			return fmt.Errorf("%+v: %w", p.key, err)
+		}
+	}
+	for _, c := range s.clients {
+		if err := s.checkClient(c); err != nil {
+			return fmt.Errorf("client of %s: %w", c.group, err)
+		}
+	}
+	return nil
+}
+
+func (s *simulation) checkPosition(p *model) error {
+	state, kept := s.groups.Committed(p.key)
+	if kept == p.fresh {
+		return fmt.Errorf("something is kept: %v", kept)
+	}
+	if state.Offset < p.lowest || state.Offset != p.committed() {
+		return fmt.Errorf("committed is %d, was %d, should be %d", state.Offset, p.lowest, p.committed())
+	}
+	p.lowest = state.Offset
+	if !p.ordered {
+		return nil
+	}
+	busy := make(map[uint64]bool)
+	for o := range p.log.end() {
+		switch p.at(o).fate {
+		case leased, failed, dead:
+			if busy[p.log.keys[o]] {
+				return fmt.Errorf("two messages with the key of %d are unacknowledged", o)
+			}
+			busy[p.log.keys[o]] = true
+		}
+	}
+	return nil
+}
+
+func (s *simulation) checkClient(c *client) error {
+	open, oldest := int64(0), uint64(0)
+	for i, d := range c.sent {
+		if !d.open {
+			continue
+		}
+		if open++; oldest == 0 {
+			oldest = uint64(i) + 1
+		}
+		if !c.mine(d) {
+			return fmt.Errorf("message %d was given to two", i+1)
+		}
+	}
+	messages, bytes := c.Open()
+	if messages != open || c.Sent() != uint64(len(c.sent)) || c.Oldest() != oldest {
+		return fmt.Errorf("open are %d of %d from %d on, not %d of %d from %d on",
+			messages, c.Sent(), c.Oldest(), open, len(c.sent), oldest)
+	}
+	if bytes < 100*open || bytes > 199*open+100 {
+		return fmt.Errorf("%d messages have %d bytes", open, bytes)
+	}
+	for _, u := range c.uses {
+		if u.asleep && (u.due.IsZero() || u.due.After(s.now)) && u.available(s.now) {
+			return errors.New("it was not woken")
+		}
+	}
+	return nil
+}
+
+// remember carries over a restart what has been confirmed.
+func (p *model) remember(old *model) error {
+	if old == nil {
+		return nil
+	}
+	for o := range old.log.end() {
+		m := p.at(o)
+		if m.confirmed = old.at(o).confirmed; m.confirmed && m.fate != acked {
+			return fmt.Errorf("%d is confirmed, and would be delivered again", o)
+		}
+	}
+	return nil
+}
+
+// remembers says whether anything has been confirmed.
+func (p *model) remembers() bool {
+	for i := range p.messages {
+		if p.messages[i].confirmed {
+			return true
+		}
+	}
+	return false
+}
+
+// finish takes everything that is left: nothing has been lost, and all is kept.
+func (s *simulation) finish() error {
+	for i := range s.letters {
+		l := s.letters[i]
+		l.pos.Bury(l.offset)
+		l.settle(l.offset)
+	}
+	s.letters = nil
+	for len(s.clients) > 0 {
+		s.leaves(0)
+	}
+	for k := range s.models {
+		if err := s.drain(k); err != nil {
+			return fmt.Errorf("%+v: %w", k, err)
+		}
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	s.sync(s.snapshot())
+	for range 2 {
+		if _, err := s.succeed(s.disk, s.truth()); err != nil {
+			return err
+		}
+	}
+	for k, p := range s.models {
+		state, _ := group.ParseValue([]byte(s.disk[k]))
+		if !p.fresh && (state.Offset != p.log.end() || len(state.Beyond)+len(state.Failed) > 0) {
+			return fmt.Errorf("%+v is kept as %+v at %d messages", k, state, p.log.end())
+		}
+	}
+	return s.kill(s.disk, true)
+}
+
+// drain acknowledges all of a position.
+func (s *simulation) drain(k group.Key) error {
+	p := s.models[k]
+	s.now = s.now.Add(backoff(9))
+	p.pos = s.groups.Position(k)
+	defer p.pos.Close()
+	c := &client{group: k.Group}
+	u := &use{model: p}
+	for p.committed() < p.log.end() {
+		span, _ := p.pos.Free(p.log.end(), s.now)
+		if want, _ := p.free(s.now); span != want || span.Len() == 0 {
+			return fmt.Errorf("free is %v, not %v: messages are lost", span, want)
+		}
+		take := s.leaseSpan
+		if p.ordered {
+			take = s.claim
+		}
+		if err := take(c, u, span); err != nil {
+			return err
+		}
+		c.AckAll()
+		for _, d := range c.sent {
+			if c.mine(d) {
+				d.settle(d.offset)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,284 @@
+package group_test
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"mbus/internal/group"
+)
+
+// A client is a member as its user sees it.
+type client struct {
+	group.Member
+	group string
+	uses  []*use
+	sent  []delivery // the message with number 1 first
+}
+
+// A use is how a client uses a position.
+type use struct {
+	*model
+	stale  group.Span // of an earlier Free
+	asleep bool       // Free found nothing, and nobody has called since
+	due    time.Time  // when it will look again by itself
+}
+
+type delivery struct {
+	*model
+	offset int64
+	open   bool
+}
+
+// mine says whether a delivery has not been settled.
+func (c *client) mine(d delivery) bool {
+	m := d.at(d.offset)
+	return d.open && m.fate == leased && m.by == c
+}
+
+func (s *simulation) join() error {
+	if len(s.clients) == maxClients {
+		return nil
+	}
+	c := &client{group: pick(s.rng, groupNames)}
+	for _, name := range topicNames {
+		l := s.logs[name]
+		if l == nil {
+			continue
+		}
+		k := group.Key{Group: c.group, Topic: name}
+		p := s.model(k)
+		p.pos = s.groups.Position(k)
+		p.users++
+		if s.rng.IntN(4) == 0 {
+			p.pos.Start(l.end(), true)
+			p.start(l.end(), true)
+		} else {
+			p.pos.Start(0, false)
+			p.start(0, false)
+		}
+		u := &use{model: p}
+		p.pos.Watch(&c.Member, func() { u.asleep = false })
+		c.uses = append(c.uses, u)
+	}
+	s.clients = append(s.clients, c)
+	return nil
+}
+
+func (s *simulation) leave() error {
+	if len(s.clients) > 0 {
+		s.leaves(s.rng.IntN(len(s.clients)))
+	}
+	return nil
+}
+
+func (s *simulation) leaves(i int) {
+	c := s.clients[i]
+	s.clients = append(s.clients[:i:i], s.clients[i+1:]...)
+	_ = s.release(c)
+	for _, u := range c.uses {
+		u.pos.Unwatch(&c.Member)
+		u.pos.Close()
+		u.leave()
+		if u.users == 0 && u.fresh && !u.gone {
+			delete(s.models, u.key)
+		}
+	}
+}
+
+// release is what a connection's end does, or a time-out.
+func (s *simulation) release(c *client) error {
+	c.Release()
+	for i, d := range c.sent {
+		if c.mine(d) {
+			*d.at(d.offset) = message{attempts: d.at(d.offset).attempts}
+		}
+		c.sent[i].open = false
+	}
+	return nil
+}
+
+// lease looks for what is free and takes some of it.
+func (s *simulation) lease(c *client) error {
+	if len(c.uses) == 0 {
+		return nil
+	}
+	u := pick(s.rng, c.uses)
+	span, due := u.pos.Free(u.log.end(), s.now)
+	want, wantDue := u.free(s.now)
+	if span.Len() != want.Len() || want.Len() > 0 && span != want || !due.Equal(wantDue) {
+		return fmt.Errorf("free is %v, due %v; not %v, %v", span, due, want, wantDue)
+	}
+	if span.Len() == 0 {
+		u.asleep, u.due = true, due
+		s.tally.slept.Add(1)
+		return nil
+	}
+	if s.rng.IntN(5) == 0 {
+		span, u.stale = u.stale, span
+	}
+	most := 1 + s.rng.Int64N(6)
+	span.To = min(span.To, span.From+most)
+	if u.ordered {
+		return s.claim(c, u, span)
+	}
+	before := len(c.sent)
+	if err := s.leaseSpan(c, u, span); err != nil {
+		return err
+	}
+	if len(c.sent) > before && s.rng.IntN(6) == 0 {
+		s.giveBack(c, u.model, span)
+	}
+	return nil
+}
+
+func (s *simulation) leaseSpan(c *client, u *use, span group.Span) error {
+	all := span.Len() > 0
+	for o := span.From; o < span.To; o++ {
+		all = all && u.at(o).fate == free
+	}
+	if got := c.Lease(u.pos, span, span.Len()*100+s.rng.Int64N(99)); got != all {
+		return fmt.Errorf("lease of %v: %v, but it is free: %v", span, got, all)
+	}
+	for o := span.From; o < span.To && all; o++ {
+		if err := s.deliver(c, u.model, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claim takes message by message, as the key of each allows.
+func (s *simulation) claim(c *client, u *use, span group.Span) error {
+	for o := span.From; o < span.To; o++ {
+		isFree, waits := u.at(o).fate == free, u.before(o)
+		got, wasFree := c.Claim(u.pos, o, u.log.keys[o], 100+s.rng.Int64N(50))
+		if wasFree != isFree || got != (isFree && !waits) {
+			return fmt.Errorf("claim of %d: %v, free %v; but it is free: %v, waits for its key: %v", o, got, wasFree, isFree, waits)
+		}
+		switch {
+		case got:
+			if err := s.deliver(c, u.model, o); err != nil {
+				return err
+			}
+			if s.rng.IntN(8) == 0 {
+				s.giveBack(c, u.model, group.Span{From: o, To: o + 1})
+			}
+		case isFree:
+			u.at(o).fate = queued
+			s.tally.queued.Add(1)
+		}
+	}
+	return nil
+}
+
+// deliver notes that a message has gone to a client.
+func (s *simulation) deliver(c *client, p *model, o int64) error {
+	m := p.at(o)
+	if m.confirmed {
+		return fmt.Errorf("%d is delivered again", o)
+	}
+	if m.due.After(s.now) {
+		return fmt.Errorf("%d is delivered before it is due", o)
+	}
+	s.tally.delivered.Add(1)
+	m.fate, m.by = leased, c
+	c.sent = append(c.sent, delivery{p, o, true})
+	return nil
+}
+
+// giveBack gives back a part of what was leased last.
+func (s *simulation) giveBack(c *client, p *model, span group.Span) {
+	offset := span.From + s.rng.Int64N(span.Len()+1)
+	c.GiveBack(p.pos, offset)
+	for o := offset; o < span.To; o++ {
+		m := p.at(o)
+		m.fate, m.by = free, nil
+		c.sent = c.sent[:len(c.sent)-1]
+	}
+}
+
+// ack acknowledges the first n messages, or more than there are.
+func (s *simulation) ack(c *client) error {
+	n := s.rng.IntN(len(c.sent) + 2)
+	if s.rng.IntN(3) == 0 {
+		n = len(c.sent)
+	}
+	err := c.Ack(uint64(n))
+	if (n > len(c.sent)) != errors.Is(err, group.ErrNotSent) {
+		return fmt.Errorf("ack of %d, of %d sent: %w", n, len(c.sent), err)
+	}
+	if err != nil {
+		return nil
+	}
+	for i, d := range c.sent[:n] {
+		if c.mine(d) {
+			s.tally.acked.Add(1)
+			d.settle(d.offset)
+		}
+		c.sent[i].open = false
+	}
+	return nil
+}
+
+// fail says that a message has failed, or one that there is not.
+func (s *simulation) fail(c *client) error {
+	n := s.rng.IntN(len(c.sent) + 2)
+	if s.rng.IntN(2) == 0 && c.Oldest() > 0 {
+		n = int(c.Oldest())
+	}
+	r := group.Retry{Backoff: 10 * time.Millisecond, Bound: 50 * time.Millisecond, Attempts: s.rng.IntN(4)}
+	got, ok, err := c.Fail(uint64(n), r, s.now)
+	if (n < 1 || n > len(c.sent)) != errors.Is(err, group.ErrNotSent) {
+		return fmt.Errorf("fail of %d, of %d sent: %w", n, len(c.sent), err)
+	}
+	if err != nil {
+		return nil
+	}
+	d := c.sent[n-1]
+	if ok != c.mine(d) {
+		return fmt.Errorf("fail of %d: %v", n, ok)
+	}
+	c.sent[n-1].open = false
+	if !ok {
+		return nil
+	}
+	s.tally.failed.Add(1)
+	m := d.at(d.offset)
+	m.attempts++
+	d.fresh = false
+	want := group.Failed{Position: d.pos, Offset: d.offset, Attempts: m.attempts, Dead: r.Attempts > 0 && m.attempts >= r.Attempts}
+	if got != want {
+		return fmt.Errorf("fail of %d: %+v, not %+v", n, got, want)
+	}
+	m.by = nil
+	if got.Dead {
+		m.fate = dead
+		s.letters = append(s.letters, letter{d.model, d.offset})
+		return nil
+	}
+	m.fate, m.due = failed, s.now.Add(backoff(m.attempts))
+	return nil
+}
+
+// backoff is 10 ms, doubled with each attempt, 50 ms at most.
+func backoff(attempts int) time.Duration {
+	return []time.Duration{0, 10, 20, 40, 50}[min(attempts, 4)] * time.Millisecond
+}
+
+// others asks whether anybody else holds something.
+func (s *simulation) others(c *client) error {
+	if len(c.uses) == 0 {
+		return nil
+	}
+	u := pick(s.rng, c.uses)
+	end, somebody := s.rng.Int64N(u.log.end()+1), false
+	for o := range end {
+		m := u.at(o)
+		somebody = somebody || m.fate != free && m.fate != acked && m.by != c
+	}
+	if got := u.pos.Others(&c.Member, end) != nil; got != somebody {
+		return fmt.Errorf("others below %d: %v, but %v", end, got, somebody)
+	}
+	return nil
+}

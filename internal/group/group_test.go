@@ -1,0 +1,256 @@
+package group_test
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"mbus/internal/group"
+)
+
+// kept writes nothing, and always well.
+func kept([]group.Entry) error { return nil }
+
+func keyOf(topic string) group.Key { return group.Key{Group: "g", Topic: topic} }
+
+func TestOnlySoManyAcknowledgedSpansAndFailuresAreKept(t *testing.T) {
+	g := group.New(kept)
+	p := g.Position(theKey)
+	var good, bad group.Member
+	const many = 1500
+	for i := range int64(many) {
+		if !good.Lease(p, group.Span{From: 3*i + 1, To: 3*i + 2}, 0) || !bad.Lease(p, group.Span{From: 3*i + 2, To: 3*i + 3}, 0) {
+			t.Fatal("refused")
+		}
+		if _, ok, err := bad.Fail(uint64(i)+1, group.Retry{}, timeZero); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	good.AckAll()
+	s, _ := g.Committed(theKey)
+	if len(s.Beyond) < 100 || len(s.Beyond) >= many || len(s.Failed) < 100 || len(s.Failed) >= many {
+		t.Fatalf("%d spans, %d failures of %d are kept", len(s.Beyond), len(s.Failed), many)
+	}
+	parsed, err := group.ParseValue(s.AppendValue(nil, 0))
+	if err != nil {
+		t.Fatalf("what was written is not read: %v", err)
+	}
+	mustEqualState(t, parsed, s)
+}
+
+func TestWhoWaitsForOthersIsWoken(t *testing.T) {
+	for name, end := range map[string]func(*group.Member, *group.Position){
+		"by an acknowledgement":   func(m *group.Member, _ *group.Position) { m.AckAll() },
+		"by a release":            func(m *group.Member, _ *group.Position) { m.Release() },
+		"by something given back": func(m *group.Member, p *group.Position) { m.GiveBack(p, 1) },
+		"by a failure":            func(m *group.Member, _ *group.Position) { _, _, _ = m.Fail(1, group.Retry{}, timeZero) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := group.New(kept).Position(theKey)
+			var a, b group.Member
+			b.Lease(p, group.Span{From: 0, To: 3}, 0)
+			first, second := p.Others(&a, 10), p.Others(&a, 10)
+			select {
+			case <-first:
+				t.Fatal("woken before anything happened")
+			default:
+			}
+			end(&b, p)
+			<-first
+			<-second
+		})
+	}
+}
+
+func TestAllListsThePositionsThatAreKept(t *testing.T) {
+	g := group.New(kept)
+	var m group.Member
+	lease := func(topic string, from, to int64) {
+		m.Lease(g.Position(keyOf(topic)), group.Span{From: from, To: to}, 0)
+	}
+	g.Position(keyOf("untouched"))
+	lease("moved", 0, 5)
+	lease("beyond", 2, 5)
+	m.AckAll()
+	lease("leased", 0, 5)
+	g.Load(keyOf("loaded"), group.State{Offset: 7, Epoch: group.NoEpoch})
+	want := []group.Entry{
+		{Key: keyOf("beyond"), State: group.State{Beyond: []group.Span{{From: 2, To: 5}}, Epoch: group.NoEpoch}},
+		{Key: keyOf("loaded"), State: group.State{Offset: 7, Epoch: group.NoEpoch}},
+		{Key: keyOf("moved"), State: group.State{Offset: 5, Epoch: group.NoEpoch}},
+	}
+	got := g.All()
+	if len(got) != len(want) {
+		t.Fatalf("%+v", got)
+	}
+	for i, e := range want {
+		if got[i].Key != e.Key || got[i].Gone {
+			t.Errorf("%+v, not %+v", got[i], e)
+		}
+		mustEqualState(t, got[i].State, e.State)
+		if s, ok := g.Committed(e.Key); !ok {
+			t.Errorf("%v is not kept", e.Key)
+		} else {
+			mustEqualState(t, s, e.State)
+		}
+	}
+	for _, topic := range []string{"untouched", "leased", "nobody has asked for"} {
+		if s, ok := g.Committed(keyOf(topic)); ok {
+			t.Errorf("of %s there is kept %+v", topic, s)
+		}
+	}
+}
+
+func TestNumbersOfAPosition(t *testing.T) {
+	g := group.New(kept)
+	p, q := g.Position(theKey), g.Position(theKey)
+	defer q.Close()
+	var a, b group.Member
+	a.Lease(p, group.Span{From: 0, To: 10}, 0)
+	_ = a.Ack(2)
+	_, _, _ = a.Fail(4, group.Retry{}, timeZero)
+	_, _ = b.Claim(p, 10, 'x', 0)
+	_, _ = b.Claim(p, 11, 'x', 0)
+	b.Lease(p, group.Span{From: 12, To: 15}, 0)
+	_, _ = b.Claim(p, 15, 'y', 0)
+	want := group.Numbers{Key: theKey, Committed: 2, Unacknowledged: 7 + 1 + 3 + 1, Waiting: 1 + 1, Members: 2}
+	if got := g.Numbers(); len(got) != 1 || got[0] != want {
+		t.Errorf("%+v, not %+v", got, want)
+	}
+	b.AckAll()
+	p.Close()
+	want.Unacknowledged, want.Waiting, want.Beyond, want.Members = 7, 1, 5, 1
+	if got := g.Numbers(); len(got) != 1 || got[0] != want {
+		t.Errorf("%+v, not %+v", got, want)
+	}
+}
+
+func TestUnusedPositionsAreForgotten(t *testing.T) {
+	g := group.New(kept)
+	var m group.Member
+	forgotten := func(use func(*group.Position)) bool {
+		first := g.Position(theKey)
+		use(first)
+		second := g.Position(theKey)
+		if second != first {
+			t.Error("the same key names two positions")
+		}
+		second.Close()
+		first.Close()
+		third := g.Position(theKey)
+		defer third.Close()
+		return third != first
+	}
+	if !forgotten(func(p *group.Position) { m.Lease(p, group.Span{From: 0, To: 5}, 0); m.Release() }) {
+		t.Error("one of which nothing was acknowledged is kept")
+	}
+	if forgotten(func(p *group.Position) { m.Lease(p, group.Span{From: 2, To: 5}, 0); m.AckAll() }) {
+		t.Error("one of which something was acknowledged out of turn is forgotten")
+	}
+	if forgotten(func(p *group.Position) { m.Lease(p, group.Span{From: 0, To: 2}, 0); m.AckAll() }) {
+		t.Error("one that has moved is forgotten")
+	}
+}
+
+func TestAGroupIsUsedInOneWayAtATime(t *testing.T) {
+	g := group.New(kept)
+	line, ordered := group.Use{Protocol: "line"}, group.Use{Protocol: "line", Ordered: true}
+	kafka := group.Use{Protocol: "kafka"}
+	first, err := g.Join("g", line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := g.Join("g", line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range []group.Use{ordered, kafka} {
+		var inUse *group.InUseError
+		if _, err := g.Join("g", u); !errors.As(err, &inUse) || inUse.Group != "g" || inUse.By != line {
+			t.Errorf("%v joins: %v", u, err)
+		}
+	}
+	if _, err := g.Join("another", kafka); err != nil {
+		t.Error(err)
+	}
+	first()
+	if n, by := g.Members("g"); n != 1 || by != line {
+		t.Errorf("%d members, %v", n, by)
+	}
+	second()
+	if n, _ := g.Members("g"); n != 0 {
+		t.Errorf("%d members when all have left", n)
+	}
+	if _, err := g.Join("g", kafka); err != nil {
+		t.Errorf("when all have left: %v", err)
+	}
+}
+
+// Members come and go in many goroutines; every offset must be acknowledged by
+// exactly one of them, one write be under way at a time, and the last one hold
+// all.
+func TestMembersInManyGoroutinesShareWithoutLossOrDuplicates(t *testing.T) {
+	const end, members = 20_000, 8
+	var mu sync.Mutex
+	last := int64(0)
+	g := group.New(func(entries []group.Entry) error {
+		if !mu.TryLock() {
+			t.Error("two writes at a time")
+			return nil
+		}
+		defer mu.Unlock()
+		if len(entries) != 1 || entries[0].Offset < last {
+			t.Errorf("write of %+v after %d", entries, last)
+			return nil
+		}
+		last = entries[0].Offset
+		return nil
+	})
+	p := g.Position(theKey)
+	acked := make([][]group.Span, members)
+	var all sync.WaitGroup
+	for i := range acked {
+		all.Go(func() { acked[i] = takeAll(p, end, i) })
+	}
+	all.Wait()
+	synced := make(chan error, 1)
+	g.Sync(func(err error) { synced <- err })
+	if err := <-synced; err != nil || last != end {
+		t.Errorf("written is %d, %v", last, err)
+	}
+	spans := slices.Concat(acked...)
+	slices.SortFunc(spans, func(a, b group.Span) int { return int(a.From - b.From) })
+	next := int64(0)
+	for _, s := range spans {
+		if s.From != next {
+			t.Fatalf("%v was acknowledged after %d", s, next)
+		}
+		next = s.To
+	}
+	if next != end || p.Committed() != end {
+		t.Errorf("acknowledged is %d, committed %d", next, p.Committed())
+	}
+}
+
+// takeAll leases and acknowledges until everything is acknowledged, and gives
+// back every third lease.
+func takeAll(p *group.Position, end int64, salt int) (acked []group.Span) {
+	m := new(group.Member)
+	for i := salt; p.Committed() < end; i++ {
+		s, _ := p.Free(end, timeZero)
+		if s.To = min(s.To, s.From+int64(i%7)+1); !m.Lease(p, s, 0) {
+			if c := p.Others(m, end); c != nil && s.From >= end {
+				<-c
+			}
+			continue
+		}
+		if i%3 == 0 {
+			m.Release()
+			continue
+		}
+		acked = append(acked, s)
+		m.AckAll()
+	}
+	return acked
+}

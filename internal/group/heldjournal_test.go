@@ -1,0 +1,67 @@
+package group_test
+
+import (
+	"fmt"
+	"sync"
+
+	"mbus/internal/group"
+)
+
+// A heldJournal keeps what it was given last, if it does not wait or fail.
+type heldJournal struct {
+	mu     sync.Mutex // guards what follows
+	wake   *sync.Cond // goesOn has changed
+	kept   map[group.Key]group.State
+	writes int // begun
+	goesOn bool
+	err    error
+}
+
+func newHeldJournal() *heldJournal {
+	j := &heldJournal{kept: make(map[group.Key]group.State), goesOn: true}
+	j.wake = sync.NewCond(&j.mu)
+	return j
+}
+
+func (j *heldJournal) write(entries []group.Entry) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.writes++
+	for !j.goesOn {
+		j.wake.Wait()
+	}
+	if j.err != nil {
+		return j.err
+	}
+	for _, e := range entries {
+		if e.Gone {
+			delete(j.kept, e.Key)
+		} else {
+			j.kept[e.Key] = e.State
+		}
+	}
+	return nil
+}
+
+// set says whether writes end, and how.
+func (j *heldJournal) set(goesOn bool, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.goesOn, j.err = goesOn, err
+	j.wake.Broadcast()
+}
+
+func (j *heldJournal) keptText() string {
+	s, ok := j.kept[theKey]
+	if !ok {
+		return "nothing"
+	}
+	text := fmt.Sprint(s.Offset)
+	for _, b := range s.Beyond {
+		text += fmt.Sprintf(" %d-%d", b.From, b.To)
+	}
+	for _, f := range s.Failed {
+		text += fmt.Sprintf(" %d*%d", f.Offset, f.Attempts)
+	}
+	return text
+}

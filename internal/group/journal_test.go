@@ -1,0 +1,77 @@
+package group_test
+
+import "testing"
+
+func TestJournal(t *testing.T) {
+	for name, text := range map[string]string{
+		"while a write is under way changes wait and become one": `
+			journal waits
+			a lease 0 1
+			a acks
+			writes -> 1
+			b lease 1 2
+			b acks
+			c lease 2 3
+			c acks
+			writes -> 1
+			kept -> nothing
+			journal goes on
+			writes -> 2
+			kept -> 3`,
+		"a write that nothing has changed since is the last": `
+			journal waits
+			a lease 0 1
+			a acks
+			journal goes on
+			writes -> 1
+			a lease 1 2
+			a acks
+			writes -> 2`,
+		"a sync where nothing has changed needs no write": `
+			sync
+			synced -> ok
+			writes -> 0`,
+		"a sync waits for what has changed before": `
+			journal waits
+			a lease 0 1
+			a acks
+			b lease 1 2
+			b acks
+			sync
+			synced -> no
+			journal goes on
+			synced -> ok
+			kept -> 2`,
+		"a sync is told of a failure, and so is the next": `
+			journal fails
+			a lease 0 1
+			a acks
+			sync
+			synced -> failed
+			sync
+			synced -> failed
+			kept -> nothing
+			journal goes on
+			sync
+			synced -> ok
+			kept -> 1`,
+		"a sync during a write that fails is told so": `
+			journal waits
+			a lease 0 1
+			a acks
+			sync
+			journal fails
+			synced -> failed`,
+		"after a failure all is written with the next change": `
+			journal fails
+			a lease 0 1
+			a acks
+			journal goes on
+			kept -> nothing
+			a lease 1 2
+			a acks
+			kept -> 2`,
+	} {
+		t.Run(name, func(t *testing.T) { runScript(t, text) })
+	}
+}

@@ -1,0 +1,218 @@
+package group
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+)
+
+const maxOffset = math.MaxInt64
+
+// A Member is one connection that takes messages of a group, of any number of
+// partitions. It numbers what it leases from 1, in the order of the leases: the
+// numbers are what a client acknowledges. A Member must not be copied. Its
+// methods may be called by any goroutine.
+type Member struct {
+	mu    sync.Mutex // guards what follows
+	sent  []sending  // not settled yet, in the order of their numbers
+	last  uint64     // number given
+	open  int64      // messages not settled
+	bytes int64      // of those, about
+}
+
+// A sending is messages in a row with numbers in a row.
+type sending struct {
+	pos *Position
+	Span
+	first uint64 // number of the message at From
+	bytes int64
+}
+
+// What a member may be told. Test with errors.Is.
+var (
+	ErrNotSent = errors.New("not sent yet")
+	errNotKept = errors.New("positions could not be kept")
+)
+
+// Lease gives s to the member, unless a part of it has been given away since
+// Free. bytes is about the size of the messages.
+func (m *Member) Lease(p *Position, s Span, bytes int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !p.lease(m, s) {
+		return false
+	}
+	m.add(p, s, bytes)
+	return true
+}
+
+// Claim is Lease for one message of a group that is ordered by key. It reports
+// whether the member has it, and whether it was free: a free one that the
+// member does not have waits for an earlier one with the same key.
+func (m *Member) Claim(p *Position, offset int64, key uint64, bytes int64) (got, free bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	got, free = p.claim(m, offset, key)
+	if got {
+		m.add(p, Span{offset, offset + 1}, bytes)
+	}
+	return got, free
+}
+
+func (m *Member) add(p *Position, s Span, bytes int64) {
+	n := s.Len()
+	first := m.last + 1
+	m.last += uint64(n)
+	m.open += n
+	m.bytes += bytes
+	if i := len(m.sent) - 1; i >= 0 {
+		l := &m.sent[i]
+		if l.pos == p && l.To == s.From && l.first+uint64(l.Len()) == first {
+			l.To = s.To
+			l.bytes += bytes
+			return
+		}
+	}
+	m.sent = append(m.sent, sending{p, s, first, bytes})
+}
+
+// GiveBack gives back the messages from offset on of what was leased last, in
+// ascending order: they have not been sent. Their numbers are given again.
+func (m *Member) GiveBack(p *Position, offset int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := int64(maxOffset) // what was leased before, but lies above, has been sent
+	for i := len(m.sent) - 1; i >= 0 && m.sent[i].pos == p && m.sent[i].To > offset && m.sent[i].To <= next; i-- {
+		l := &m.sent[i]
+		next = l.From
+		s := Span{max(l.From, offset), l.To}
+		p.release(m, s)
+		m.shrink(l, s.Len())
+		m.last -= uint64(s.Len())
+		if l.To = s.From; l.From == l.To {
+			m.sent = m.sent[:i]
+		}
+	}
+}
+
+// shrink takes n messages off what is open, and their part of the bytes.
+func (m *Member) shrink(l *sending, n int64) {
+	part := l.bytes
+	if n < l.Len() {
+		part = l.bytes / l.Len() * n
+	}
+	l.bytes -= part
+	m.bytes -= part
+	m.open -= n
+}
+
+// Ack says that the first n messages of the member have been consumed, all but
+// those that have failed. The error is ErrNotSent if there are not as many.
+func (m *Member) Ack(n uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n > m.last {
+		return fmt.Errorf("%w: %d were", ErrNotSent, m.last)
+	}
+	done := 0
+	for ; done < len(m.sent) && m.sent[done].first <= n; done++ {
+		l := &m.sent[done]
+		k := min(l.Len(), int64(n-l.first+1))
+		l.pos.consume(m, Span{l.From, l.From + k})
+		m.shrink(l, k)
+		l.From += k
+		l.first += uint64(k)
+		if l.From < l.To {
+			break
+		}
+	}
+	m.sent = append(m.sent[:0], m.sent[done:]...)
+	return nil
+}
+
+// AckAll says that all that was leased has been consumed.
+func (m *Member) AckAll() { _ = m.Ack(m.Sent()) }
+
+// Sent is the number of messages leased so far.
+func (m *Member) Sent() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last
+}
+
+// A Failed message of a member.
+type Failed struct {
+	Position *Position
+	Offset   int64
+	Attempts int  // this one included
+	Dead     bool // no more attempts: the caller ends with Position.Bury or Unbury
+}
+
+// Fail says that message n has failed. ok is false if it has been settled
+// before; the error is ErrNotSent if there is no such message.
+func (m *Member) Fail(n uint64, r Retry, now time.Time) (f Failed, ok bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n < 1 || n > m.last {
+		return f, false, fmt.Errorf("%w: %d were", ErrNotSent, m.last)
+	}
+	for i := range m.sent {
+		if l := m.sent[i]; l.first <= n && n < l.first+uint64(l.Len()) {
+			f.Position, f.Offset = l.pos, l.From+int64(n-l.first)
+			m.takeOut(i, f.Offset)
+			f.Attempts, f.Dead = l.pos.fail(m, f.Offset, r, now)
+			return f, f.Attempts > 0, nil
+		}
+	}
+	return f, false, nil
+}
+
+// takeOut settles one message of a sending.
+func (m *Member) takeOut(i int, offset int64) {
+	l := &m.sent[i]
+	rest := sending{l.pos, Span{offset + 1, l.To}, l.first + uint64(offset+1-l.From), 0}
+	m.shrink(l, 1)
+	if rest.Len() > 0 {
+		rest.bytes = l.bytes - l.bytes/(l.Len()-1)*(offset-l.From)
+		l.bytes -= rest.bytes
+	}
+	l.To = offset
+	tail := append([]sending(nil), m.sent[i+1:]...)
+	m.sent = m.sent[:i]
+	if l.Len() > 0 {
+		m.sent = append(m.sent, *l)
+	}
+	if rest.Len() > 0 {
+		m.sent = append(m.sent, rest)
+	}
+	m.sent = append(m.sent, tail...)
+}
+
+// Open is the number of messages that are not settled, and their bytes, about.
+func (m *Member) Open() (messages, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.open, m.bytes
+}
+
+// Oldest is the number of the first message that is not settled; 0 for none.
+func (m *Member) Oldest() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.sent) == 0 {
+		return 0
+	}
+	return m.sent[0].first
+}
+
+// Release gives back all that is not settled.
+func (m *Member) Release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.sent {
+		l.pos.release(m, l.Span)
+	}
+	m.sent, m.open, m.bytes = nil, 0, 0
+}

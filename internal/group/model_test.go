@@ -1,0 +1,234 @@
+package group_test
+
+import (
+	"time"
+
+	"mbus/internal/group"
+)
+
+// A fate is what has become of a message in a group.
+type fate byte
+
+const (
+	free   fate = iota
+	leased      // to a client
+	failed      // waits for its due time
+	dead        // failed for the last time, waits to be buried or not
+	queued      // waits for another one with the same key
+	acked
+)
+
+// A message is what the model knows of one.
+type message struct {
+	fate
+	by        *client   // of a leased one
+	due       time.Time // of a failed one
+	attempts  int
+	confirmed bool // that its acknowledgement is durable
+}
+
+// A log is the messages of a topic, of which a group only needs the keys.
+type log struct {
+	topic string
+	keys  []uint64
+}
+
+func (l *log) end() int64 { return int64(len(l.keys)) }
+
+// A model is what a position must be.
+type model struct {
+	key      group.Key
+	pos      *group.Position
+	log      *log
+	ordered  bool
+	messages []*message
+	epoch    int32
+	metadata string
+	fresh    bool  // nothing is kept
+	gone     bool  // deleted
+	users    int   // clients
+	lowest   int64 // that the committed offset may be
+}
+
+func newModel(k group.Key, l *log, ordered bool) *model {
+	return &model{key: k, log: l, ordered: ordered, epoch: group.NoEpoch, fresh: true}
+}
+
+// load makes the model of what the journal has kept.
+func (p *model) load(s group.State) {
+	p.fresh, p.epoch, p.metadata = false, s.Epoch, s.Metadata
+	p.reset(s.Offset)
+	for _, b := range s.Beyond {
+		for o := b.From; o < b.To; o++ {
+			p.at(o).fate = acked
+		}
+	}
+	for _, f := range s.Failed {
+		p.at(f.Offset).attempts = f.Attempts
+	}
+}
+
+// at is the message at an offset.
+func (p *model) at(o int64) *message {
+	for int64(len(p.messages)) <= max(o, p.log.end()-1) {
+		p.messages = append(p.messages, new(message))
+	}
+	return p.messages[o]
+}
+
+// reset has the position begin at offset, with all after it free.
+func (p *model) reset(offset int64) {
+	for o := range p.log.end() {
+		if p.at(o).fate = acked; o >= offset {
+			p.messages[o] = new(message)
+		}
+	}
+	p.lowest = offset
+}
+
+func (p *model) committed() int64 {
+	for o := range p.log.end() {
+		if p.at(o).fate != acked {
+			return o
+		}
+	}
+	return p.log.end()
+}
+
+// held says whether anything above the committed offset is not free.
+func (p *model) held() bool {
+	for o := p.committed(); o < p.log.end(); o++ {
+		if p.at(o).fate != free {
+			return true
+		}
+	}
+	return false
+}
+
+// start is Position.Start.
+func (p *model) start(offset int64, keep bool) {
+	if p.fresh && !p.held() {
+		p.reset(offset)
+		p.fresh = !keep
+	}
+}
+
+// settle ends the life of messages: they are acknowledged.
+func (p *model) settle(o int64) {
+	m := p.at(o)
+	m.fate, m.by, m.attempts = acked, nil, 0
+	p.fresh, p.epoch, p.metadata = false, group.NoEpoch, ""
+	if !p.ordered {
+		return
+	}
+	for next := o + 1; next < p.log.end(); next++ {
+		if p.log.keys[next] == p.log.keys[o] {
+			if n := p.at(next); n.fate == queued {
+				n.fate = free
+			}
+			return
+		}
+	}
+}
+
+// before finds a message with the same key as o, below it, that is not
+// acknowledged.
+func (p *model) before(o int64) bool {
+	for lower := range o {
+		if p.log.keys[lower] == p.log.keys[o] && p.at(lower).fate != acked {
+			return true
+		}
+	}
+	return false
+}
+
+// retry frees what is due.
+func (p *model) retry(now time.Time) {
+	for _, m := range p.messages {
+		if m.fate == failed && !m.due.After(now) {
+			m.fate = free
+		}
+	}
+}
+
+// free is Position.Free.
+func (p *model) free(now time.Time) (s group.Span, due time.Time) {
+	p.retry(now)
+	for o := range p.log.end() {
+		m := p.at(o)
+		if m.fate == failed && (due.IsZero() || m.due.Before(due)) {
+			due = m.due
+		}
+		switch {
+		case m.fate == free && s.To == 0:
+			s = group.Span{From: o, To: o + 1}
+		case m.fate == free && s.To == o:
+			s.To = o + 1
+		}
+	}
+	if s.To > 0 {
+		due = time.Time{}
+	}
+	return s, due
+}
+
+// available says whether Free would find anything.
+func (p *model) available(now time.Time) bool {
+	for o := range p.log.end() {
+		m := p.at(o)
+		if m.fate == free || m.fate == failed && !m.due.After(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// leave ends a use. With the last one the queues of keys go, unless a failed
+// message waits, which those with its key must not overtake.
+func (p *model) leave() {
+	p.users--
+	if p.users > 0 || p.count(failed)+p.count(dead) > 0 {
+		return
+	}
+	for _, m := range p.messages {
+		if m.fate == queued {
+			m.fate = free
+		}
+	}
+}
+
+func (p *model) count(f fate) (n int64) {
+	for _, m := range p.messages {
+		if m.fate == f {
+			n++
+		}
+	}
+	return n
+}
+
+// state is what the journal must keep.
+func (p *model) state() group.State {
+	s := group.State{Offset: p.committed(), Epoch: p.epoch, Metadata: p.metadata}
+	for o := s.Offset; o < p.log.end(); o++ {
+		m := p.at(o)
+		if m.fate == acked {
+			if i := len(s.Beyond) - 1; i >= 0 && s.Beyond[i].To == o {
+				s.Beyond[i].To++
+			} else {
+				s.Beyond = append(s.Beyond, group.Span{From: o, To: o + 1})
+			}
+		}
+		if m.attempts > 0 {
+			s.Failed = append(s.Failed, group.Failure{Offset: o, Attempts: m.attempts})
+		}
+	}
+	return s
+}
+
+func (p *model) numbers() group.Numbers {
+	n := group.Numbers{Key: p.key, Committed: p.committed(), Members: p.users}
+	n.Unacknowledged = p.count(leased)
+	n.Waiting = p.count(failed) + p.count(dead) + p.count(queued)
+	n.Beyond = p.count(acked) - n.Committed
+	return n
+}

@@ -1,0 +1,143 @@
+package kafka
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+)
+
+// Produce, versions 3 to 11. Versions 0 to 2 are advertised, because librdkafka
+// takes their absence for a broker without compression, and answered with
+// UNSUPPORTED_VERSION for each partition. One record batch a partition, taken as
+// it came. acks=1 waits for the sync as acks=all does; acks=0 is not answered, and
+// an error closes the connection. There are no transactions.
+func init() {
+	register(api{
+		key: 0, min: 0, max: 11, handle: typed(produce),
+		doc: "Versions 0 to 2 are answered with UNSUPPORTED_VERSION. acks=1 waits for the sync as acks=all does. No transactions.",
+	})
+}
+
+// A production is a request to produce of which some partitions are not settled.
+type production struct {
+	call *call
+	acks int16
+	resp *produceResponse
+	left atomic.Int32
+}
+
+func produce(c *call, req *kmsg.ProduceRequest) {
+	p := &production{call: c, acks: req.Acks, resp: &produceResponse{version: req.Version}}
+	p.left.Store(1)
+	p.resp.topics = make([]producedTopic, len(req.Topics))
+	refused := refusal(req)
+	for i := range req.Topics {
+		in, out := &req.Topics[i], &p.resp.topics[i]
+		out.name = in.Topic
+		out.parts = make([]producedPart, len(in.Partitions))
+		p.left.Add(int32(len(in.Partitions)))
+		topic, err := c.server.broker.Topic(in.Topic)
+		switch {
+		case refused != nil:
+			err = refused
+		case broker.Internal(in.Topic):
+			err = broker.ErrInternalTopic
+		}
+		for j := range in.Partitions {
+			p.append(topic, &in.Partitions[j], &out.parts[j], err)
+		}
+	}
+	p.settled()
+}
+
+// refusal is the error for a request that is not taken at all.
+func refusal(req *kmsg.ProduceRequest) error {
+	switch {
+	case req.Version < 3:
+		return kerr.UnsupportedVersion
+	case req.TransactionID != nil:
+		return kerr.TransactionalIDAuthorizationFailed
+	case req.Acks < -1 || req.Acks > 1:
+		return kerr.InvalidRequiredAcks
+	}
+	return nil
+}
+
+// attrTransactional marks a batch as part of a transaction.
+const attrTransactional = 0x10
+
+// append hands one partition's batch to the log, or settles it with err.
+func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, out *producedPart, err error) {
+	out.number = in.Partition
+	done := func(base int64, err error) {
+		p.settle(t, out, base, err)
+	}
+	if err == nil {
+		err = p.check(in)
+	}
+	if err == nil {
+		err = p.call.server.broker.Produce(t, int(in.Partition), in.Records, done)
+	}
+	if err != nil {
+		done(0, err)
+	}
+}
+
+// check is what Kafka demands of a batch beside what the log does.
+func (p *production) check(in *kmsg.ProduceRequestTopicPartition) error {
+	b := p.call.server.broker
+	switch {
+	case len(in.Records) == 0:
+		return kerr.InvalidRecord
+	case len(in.Records) > b.Limits.MaxBatch():
+		return fmt.Errorf("%w: a batch of %d bytes, the limit is %d", broker.ErrTooLarge, len(in.Records), b.Limits.MaxBatch())
+	}
+	first, rest, err := batch.Next(in.Records)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) > 0, first.Attributes()&attrTransactional != 0:
+		return kerr.InvalidRecord
+	case first.LogAppendTime():
+		return kerr.InvalidTimestamp
+	}
+	return nil
+}
+
+// settle takes one partition's outcome. It does not block, so that the log may
+// call it.
+func (p *production) settle(t *broker.Topic, out *producedPart, base int64, err error) {
+	if err != nil {
+		out.base, out.start = -1, -1
+		out.code, out.reason = code(err), text(err)
+	} else {
+		out.base = base
+		out.start, _ = t.Partitions[out.number].Offsets()
+	}
+	p.settled()
+}
+
+// settled counts one partition, and answers when it was the last.
+func (p *production) settled() {
+	if p.left.Add(-1) > 0 {
+		return
+	}
+	if p.acks != 0 {
+		p.call.reply(p.resp)
+		return
+	}
+	for _, t := range p.resp.topics {
+		for _, out := range t.parts {
+			if out.code != 0 {
+				p.call.fail(fmt.Errorf("produce with acks=0 to %q, partition %d: %s", t.name, out.number, *out.reason))
+				return
+			}
+		}
+	}
+	p.call.noReply()
+}

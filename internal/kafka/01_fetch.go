@@ -1,0 +1,162 @@
+package kafka
+
+import (
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Fetch, versions 4 to 12: whole batches as stored, the first of which holds the
+// offset asked for, and at least one of them whatever the maximum is. Waits until
+// there are so many bytes, or for so long, as the request says. Sessions (KIP-227)
+// are declined: each request names all its partitions. There are no transactions,
+// so that both levels of isolation read the same, and no followers.
+//
+// Batches that are damaged on disk are answered with CORRUPT_MESSAGE, and logged.
+// Where the log has lost records and goes on later, so does the answer.
+func init() {
+	register(api{
+		key: 1, min: 4, max: 12, handle: typed(startFetch),
+		doc: "Sessions are declined. Damaged batches are answered with CORRUPT_MESSAGE.",
+	})
+}
+
+// Limits of a fetch.
+const (
+	// maxFetch is how much is answered at most, in bytes, unless one batch alone
+	// is larger: the next request gets the rest.
+	maxFetch = 4 << 20
+
+	// maxFetchWait bounds how long a client may have its request wait.
+	maxFetchWait = 5 * time.Minute
+
+	// memoryWait is the pause before a fetch that found no memory tries again.
+	memoryWait = 50 * time.Millisecond
+)
+
+// A fetch is one request on its way. One goroutine works on it: the connection's,
+// or one of its own if it has to wait.
+type fetch struct {
+	call     *call
+	maxBytes int
+	minBytes int
+	deadline time.Time
+	resp     *fetchResponse
+	turn     int // the first partition that is looked at; the next one each time
+}
+
+func startFetch(c *call, req *kmsg.FetchRequest) {
+	f := &fetch{call: c, resp: &fetchResponse{version: req.Version}}
+	if req.SessionID != 0 && req.SessionEpoch > 0 {
+		f.resp.code = kerr.FetchSessionIDNotFound.Code
+		c.reply(f.resp)
+		return
+	}
+	f.maxBytes = min(int(max(req.MaxBytes, 0)), maxFetch)
+	f.minBytes = min(int(req.MinBytes), f.maxBytes)
+	f.deadline = time.Now().Add(min(time.Duration(req.MaxWaitMillis)*time.Millisecond, maxFetchWait))
+	f.resp.budget = &c.server.broker.Budget
+	for i := range req.Topics {
+		f.add(&req.Topics[i])
+	}
+	if !f.try() {
+		go f.wait()
+	}
+}
+
+// add finds what a topic of the request is about.
+func (f *fetch) add(t *kmsg.FetchRequestTopic) {
+	out := fetchTopic{name: t.Topic}
+	for i := range t.Partitions {
+		in := &t.Partitions[i]
+		p := &fetchPart{
+			topic: t.Topic, number: in.Partition, offset: in.FetchOffset,
+			maxBytes: int(max(in.PartitionMaxBytes, 0)), high: -1, start: -1,
+		}
+		_, p.log, p.code = f.call.server.partition(t.Topic, in.Partition)
+		if p.code == 0 {
+			p.code = checkEpoch(in.CurrentLeaderEpoch)
+		}
+		out.parts = append(out.parts, p)
+		f.resp.parts = append(f.resp.parts, p)
+	}
+	f.resp.topics = append(f.resp.topics, out)
+}
+
+// try answers if there is enough, or an error, or no time left.
+func (f *fetch) try() bool {
+	size, settled := f.look()
+	late := !time.Now().Before(f.deadline)
+	if size < f.minBytes && !settled && !late {
+		f.resp.release()
+		return false
+	}
+	if !f.resp.load(f.call.server) && !late {
+		return false
+	}
+	f.call.reply(f.resp)
+	return true
+}
+
+// look finds what there is, without reading it. It is settled if there is an error,
+// or more than the maxima allow.
+func (f *fetch) look() (size int, settled bool) {
+	parts := f.resp.parts
+	for i := range parts {
+		p := parts[(i+f.turn)%len(parts)]
+		size += p.look(f.call.server, f.maxBytes-size, size == 0)
+		settled = settled || p.code != 0 || p.chunk.Len() > 0 && p.chunk.Next < p.high
+	}
+	f.turn++
+	return size, settled
+}
+
+// wait tries again whenever something has come, until it is answered.
+func (f *fetch) wait() {
+	woken := make(chan struct{}, 1)
+	wake := func() {
+		select {
+		case woken <- struct{}{}:
+		default:
+		}
+	}
+	gone := make(chan struct{})
+	f.call.onClose(sync.OnceFunc(func() { close(gone) }))
+	end := time.NewTimer(time.Until(f.deadline))
+	defer end.Stop()
+	for {
+		cancel := f.wakeOn(wake)
+		select {
+		case <-woken:
+		case <-end.C:
+		case <-gone:
+			f.deadline = time.Time{}
+		}
+		cancel()
+		if f.try() {
+			return
+		}
+	}
+}
+
+// wakeOn has wake called when a partition has more than it was seen to have. A
+// fetch that has found no memory tries again after a while.
+func (f *fetch) wakeOn(wake func()) (cancel func()) {
+	var cancels []func()
+	for _, p := range f.resp.parts {
+		if p.log != nil {
+			cancels = append(cancels, p.log.Wake(p.high, wake))
+		}
+	}
+	if f.resp.noMemory {
+		timer := time.AfterFunc(memoryWait, wake)
+		cancels = append(cancels, func() { timer.Stop() })
+	}
+	return func() {
+		for _, cancel := range cancels {
+			cancel()
+		}
+	}
+}

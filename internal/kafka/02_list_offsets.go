@@ -1,0 +1,183 @@
+package kafka
+
+import (
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// ListOffsets, versions 0 to 8: the log start offset (-2, and -4, the local one of
+// tiered storage), the high watermark (-1), the latest record (-3), or the first
+// record that is as late as a time. A record's own time counts, so the one found
+// is the first in the log's order, not the earliest. Both levels of isolation
+// give the same.
+func init() {
+	register(api{
+		key: 2, min: 0, max: 8, handle: typed(listOffsets),
+		doc: "By time: the first record, in the order of the log, that is as late. Max timestamp (-3) and local log start (-4) as well.",
+	})
+}
+
+// What may stand for a time.
+const (
+	latestOffset   = -1
+	earliestOffset = -2
+	maxTimestamp   = -3
+	earliestLocal  = -4
+)
+
+func listOffsets(c *call, req *kmsg.ListOffsetsRequest) {
+	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+	for _, t := range req.Topics {
+		out := kmsg.NewListOffsetsResponseTopic()
+		out.Topic = t.Topic
+		for i := range t.Partitions {
+			out.Partitions = append(out.Partitions, c.server.listOffset(t.Topic, &t.Partitions[i], req.Version))
+		}
+		resp.Topics = append(resp.Topics, out)
+	}
+	c.reply(resp)
+}
+
+func (s *Server) listOffset(topic string, in *kmsg.ListOffsetsRequestTopicPartition, version int16) kmsg.ListOffsetsResponseTopicPartition {
+	out := kmsg.NewListOffsetsResponseTopicPartition()
+	out.Partition = in.Partition
+	_, log, failed := s.partition(topic, in.Partition)
+	if failed == 0 {
+		failed = checkEpoch(in.CurrentLeaderEpoch)
+	}
+	if out.ErrorCode = failed; failed != 0 {
+		return out
+	}
+	offset, timestamp, err := findOffset(log, in.Timestamp)
+	if err != nil {
+		out.ErrorCode = code(err)
+		return out
+	}
+	if out.Offset, out.Timestamp = offset, timestamp; offset >= 0 {
+		out.LeaderEpoch = leaderEpoch
+	}
+	if version == 0 && offset >= 0 && in.MaxNumOffsets > 0 {
+		out.OldStyleOffsets = []int64{offset}
+	}
+	return out
+}
+
+// findOffset returns an offset and, if it was found by time, its record's time;
+// -1 for what there is not.
+func findOffset(log store.Partition, timestamp int64) (offset, at int64, err error) {
+	start, high := log.Offsets()
+	switch {
+	case timestamp == latestOffset:
+		return high, -1, nil
+	case timestamp == earliestOffset, timestamp == earliestLocal:
+		return start, -1, nil
+	case timestamp == maxTimestamp:
+		return latestRecord(log, start, high)
+	case timestamp < 0:
+		return 0, 0, kerr.InvalidRequest
+	}
+	return recordAt(log, timestamp)
+}
+
+// recordAt finds the first record that is as late as timestamp.
+func recordAt(log store.Partition, timestamp int64) (offset, at int64, err error) {
+	from, err := log.OffsetForTime(timestamp)
+	if err != nil {
+		return 0, 0, err
+	}
+	offset, at = -1, -1
+	err = walkBatches(log, from, func(b batch.Batch, it *batch.Iterator) (bool, error) {
+		if b.MaxTimestamp() < timestamp {
+			return true, nil
+		}
+		if err := it.Reset(b); err != nil {
+			return false, err
+		}
+		for it.Next() {
+			if r := it.Record(); r.Timestamp >= timestamp {
+				offset, at = r.Offset, r.Timestamp
+				return false, nil
+			}
+		}
+		return true, it.Err()
+	})
+	return offset, at, err
+}
+
+// latestRecord finds the first of the records with the highest time.
+func latestRecord(log store.Partition, start, high int64) (offset, at int64, err error) {
+	lo, hi := int64(0), int64(1)<<62 // the highest time is at least lo, and less than hi
+	for lo+1 < hi && start < high {
+		middle := lo + (hi-lo)/2
+		from, err := log.OffsetForTime(middle)
+		if err != nil {
+			return 0, 0, err
+		}
+		if from < high {
+			lo = middle
+		} else {
+			hi = middle
+		}
+	}
+	if start == high {
+		return -1, -1, nil
+	}
+	return recordAt(log, lo)
+}
+
+// walkPiece is how much of a log is read at once, in bytes.
+const walkPiece = 64 << 10
+
+// walkBatches calls f with each batch from the one that holds offset on, until it
+// returns false. Damage is passed over.
+func walkBatches(log store.Partition, offset int64, f func(batch.Batch, *batch.Iterator) (bool, error)) error {
+	var c store.Chunk
+	var it batch.Iterator
+	defer c.Release()
+	var buf []byte
+	for {
+		err := log.Read(offset, walkPiece, &c)
+		if err == nil && c.Len() == 0 {
+			return nil
+		}
+		if err == nil {
+			buf, err = c.Load(buf)
+		}
+		if next, missing := missingUntil(err); missing {
+			offset = next
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for p := buf; len(p) > 0; {
+			b, rest, err := batch.Next(p)
+			if err != nil {
+				return err
+			}
+			goOn, err := f(b, &it)
+			if err != nil || !goOn {
+				return err
+			}
+			offset, p = b.NextOffset(), rest
+		}
+	}
+}
+
+// missingUntil is where a log goes on after an error that says what it lacks.
+func missingUntil(err error) (next int64, missing bool) {
+	var gap *store.GapError
+	var damage *store.DamageError
+	switch {
+	case errors.As(err, &gap):
+		return gap.Next, true
+	case errors.As(err, &damage):
+		return damage.Next, true
+	}
+	return 0, false
+}

@@ -1,0 +1,83 @@
+package kafka
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
+)
+
+// Metadata, versions 0 to 12: one broker, this one, at the address that the
+// client has connected to or that is advertised, leads everything. A topic that
+// is named and does not exist is made where the request allows it; from version
+// 10 a topic may be named by its id. Authorized operations are not told.
+func init() {
+	register(api{
+		key: 3, min: 0, max: 12, handle: typed(metadata),
+		doc: "Makes topics that are named and missing, if the request allows it. No authorized operations.",
+	})
+}
+
+func metadata(c *call, req *kmsg.MetadataRequest) {
+	resp := req.ResponseKind().(*kmsg.MetadataResponse)
+	b := kmsg.NewMetadataResponseBroker()
+	b.NodeID = c.server.opts.NodeID
+	b.Host, b.Port = c.conn.address()
+	resp.Brokers = append(resp.Brokers, b)
+	resp.ClusterID = &c.server.opts.ClusterID
+	resp.ControllerID = c.server.opts.NodeID
+	all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
+	if all {
+		for _, t := range c.server.broker.Topics() {
+			resp.Topics = append(resp.Topics, c.server.describe(t))
+		}
+	}
+	create := req.Version < 4 || req.AllowAutoTopicCreation
+	answered := make(map[string]bool)
+	for _, asked := range req.Topics {
+		topic := c.server.metadataOf(asked, create)
+		if name := topic.Topic; name == nil || !answered[*name] { // one that is named often is told once
+			resp.Topics = append(resp.Topics, topic)
+			if name != nil {
+				answered[*name] = true
+			}
+		}
+	}
+	c.reply(resp)
+}
+
+// metadataOf answers for one topic that was asked for.
+func (s *Server) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
+	if asked.Topic == nil {
+		if t := s.topicByID(asked.TopicID); t != nil {
+			return s.describe(t)
+		}
+		out := kmsg.NewMetadataResponseTopic()
+		out.TopicID, out.ErrorCode = asked.TopicID, kerr.UnknownTopicID.Code
+		return out
+	}
+	t, err := s.topicFor(*asked.Topic, create)
+	if err != nil {
+		if code(err) == kerr.UnknownServerError.Code {
+			s.log.Error("cannot make a topic", "topic", *asked.Topic, "reason", err)
+		}
+		out := kmsg.NewMetadataResponseTopic()
+		out.Topic, out.ErrorCode = asked.Topic, code(err)
+		return out
+	}
+	return s.describe(t)
+}
+
+func (s *Server) describe(t *broker.Topic) kmsg.MetadataResponseTopic {
+	out := kmsg.NewMetadataResponseTopic()
+	out.Topic, out.TopicID = &t.Name, t.ID
+	out.IsInternal = broker.Internal(t.Name)
+	self := []int32{s.opts.NodeID}
+	for i := range t.Partitions {
+		p := kmsg.NewMetadataResponseTopicPartition()
+		p.Partition, p.Leader, p.LeaderEpoch = int32(i), s.opts.NodeID, leaderEpoch
+		p.Replicas, p.ISR = self, self
+		out.Partitions = append(out.Partitions, p)
+	}
+	return out
+}

@@ -1,0 +1,123 @@
+package kafka
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/group"
+)
+
+// OffsetFetch, versions 0 to 9: what a group has committed, from version 8 for
+// several groups. Where there is nothing the offset is -1, without an error, for
+// groups and partitions that don't exist, too. Without transactions every offset
+// is stable, so that RequireStable asks for nothing.
+func init() {
+	register(api{
+		key: 9, min: 0, max: 9, handle: typed(offsetFetch),
+		doc: "An unknown group or partition has offset -1. RequireStable, member id and epoch are ignored.",
+	})
+}
+
+// noOffset stands for nothing committed.
+const noOffset = -1
+
+// noMetadata is what most commits have: one for all answers.
+var noMetadata = new(string)
+
+func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
+	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+	if req.Version < 8 {
+		resp.Topics = c.server.fetchOffsets(req)
+		c.reply(resp)
+		return
+	}
+	names := make([]string, len(req.Groups))
+	for i, g := range req.Groups {
+		names[i] = g.Group
+	}
+	if err := checkNames(names); err != nil {
+		c.fail(err)
+		return
+	}
+	for _, g := range req.Groups {
+		out := kmsg.NewOffsetFetchResponseGroup()
+		out.Group = g.Group
+		out.Topics = c.server.fetchGroupOffsets(g)
+		resp.Groups = append(resp.Groups, out)
+	}
+	c.reply(resp)
+}
+
+// fetchGroupOffsets answers for one group of a request.
+func (s *Server) fetchGroupOffsets(g kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchResponseGroupTopic {
+	if g.Topics == nil {
+		return allOffsets(s.broker.CommittedOffsets(g.Group))
+	}
+	topics := make([]kmsg.OffsetFetchResponseGroupTopic, 0, len(g.Topics))
+	for _, t := range g.Topics {
+		out := kmsg.NewOffsetFetchResponseGroupTopic()
+		out.Topic = t.Topic
+		for _, number := range t.Partitions {
+			out.Partitions = append(out.Partitions, s.committed(g.Group, t.Topic, number))
+		}
+		topics = append(topics, out)
+	}
+	return topics
+}
+
+// fetchOffsets answers a request of before version 8, for one group: the same in
+// other types.
+func (s *Server) fetchOffsets(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchResponseTopic {
+	g := kmsg.OffsetFetchRequestGroup{Group: req.Group}
+	if req.Topics != nil {
+		g.Topics = make([]kmsg.OffsetFetchRequestGroupTopic, len(req.Topics))
+	}
+	for i, t := range req.Topics {
+		g.Topics[i].Topic, g.Topics[i].Partitions = t.Topic, t.Partitions
+	}
+	var topics []kmsg.OffsetFetchResponseTopic
+	for _, t := range s.fetchGroupOffsets(g) {
+		out := kmsg.NewOffsetFetchResponseTopic()
+		out.Topic = t.Topic
+		for _, p := range t.Partitions {
+			old := kmsg.NewOffsetFetchResponseTopicPartition()
+			old.Partition, old.Offset, old.LeaderEpoch, old.Metadata = p.Partition, p.Offset, p.LeaderEpoch, p.Metadata
+			out.Partitions = append(out.Partitions, old)
+		}
+		topics = append(topics, out)
+	}
+	return topics
+}
+
+// committed is one partition's answer.
+func (s *Server) committed(groupName, topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
+	commit, ok := s.broker.CommittedOffset(groupName, topic, int(number))
+	if !ok {
+		commit = group.Commit{Partition: int(number), Offset: noOffset, LeaderEpoch: group.NoEpoch}
+	}
+	return committedPartition(commit)
+}
+
+func committedPartition(commit group.Commit) kmsg.OffsetFetchResponseGroupTopicPartition {
+	p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+	p.Partition, p.Offset, p.LeaderEpoch = int32(commit.Partition), commit.Offset, commit.LeaderEpoch
+	p.Metadata = noMetadata
+	if commit.Metadata != "" {
+		p.Metadata = nullable(commit.Metadata)
+	}
+	return p
+}
+
+// allOffsets puts commits, sorted by topic, under their topics.
+func allOffsets(commits []group.Commit) []kmsg.OffsetFetchResponseGroupTopic {
+	var topics []kmsg.OffsetFetchResponseGroupTopic
+	for _, commit := range commits {
+		if n := len(topics); n == 0 || topics[n-1].Topic != commit.Topic {
+			out := kmsg.NewOffsetFetchResponseGroupTopic()
+			out.Topic = commit.Topic
+			topics = append(topics, out)
+		}
+		last := &topics[len(topics)-1]
+		last.Partitions = append(last.Partitions, committedPartition(commit))
+	}
+	return topics
+}

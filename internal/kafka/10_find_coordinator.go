@@ -1,0 +1,56 @@
+package kafka
+
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// FindCoordinator, versions 0 to 6: this broker, for every group. For
+// transactions and share groups the answer is INVALID_REQUEST, which clients
+// don't retry: there are none here.
+func init() {
+	register(api{
+		key: 10, min: 0, max: 6, handle: typed(findCoordinator),
+		doc: "This broker, for consumer groups. Transactions and share groups are refused with INVALID_REQUEST.",
+	})
+}
+
+// groupCoordinator is the type of coordinator that consumer groups have.
+const groupCoordinator = 0
+
+func findCoordinator(c *call, req *kmsg.FindCoordinatorRequest) {
+	if err := checkNames(req.CoordinatorKeys); err != nil {
+		c.fail(err)
+		return
+	}
+	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
+	keys := req.CoordinatorKeys
+	if req.Version < 4 {
+		keys = []string{req.CoordinatorKey}
+	}
+	for _, key := range keys {
+		resp.Coordinators = append(resp.Coordinators, c.coordinator(key, req.CoordinatorType))
+	}
+	if req.Version < 4 {
+		only := resp.Coordinators[0]
+		resp.NodeID, resp.Host, resp.Port = only.NodeID, only.Host, only.Port
+		resp.ErrorCode, resp.ErrorMessage = only.ErrorCode, only.ErrorMessage
+	}
+	c.reply(resp)
+}
+
+func (c *call) coordinator(key string, kind int8) kmsg.FindCoordinatorResponseCoordinator {
+	out := kmsg.NewFindCoordinatorResponseCoordinator()
+	out.Key = key
+	if kind != groupCoordinator {
+		out.NodeID, out.Port = -1, -1
+		out.ErrorCode = kerr.InvalidRequest.Code
+		out.ErrorMessage = text(fmt.Errorf("there are only coordinators of consumer groups here, none of type %d", kind))
+		return out
+	}
+	out.NodeID = c.server.opts.NodeID
+	out.Host, out.Port = c.conn.address()
+	return out
+}

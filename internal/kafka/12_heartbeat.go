@@ -1,0 +1,16 @@
+package kafka
+
+import "github.com/twmb/franz-go/pkg/kmsg"
+
+// Heartbeat, versions 0 to 4: says that a member is alive, and tells it with
+// REBALANCE_IN_PROGRESS to join again. A group that is not known has no members:
+// UNKNOWN_MEMBER_ID.
+func init() {
+	register(api{key: 12, min: 0, max: 4, handle: typed(heartbeat), doc: "REBALANCE_IN_PROGRESS while members join."})
+}
+
+func heartbeat(c *call, req *kmsg.HeartbeatRequest) {
+	resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
+	resp.ErrorCode = groupCode(c.server.groups.Heartbeat(req.Group, req.MemberID, value(req.InstanceID), req.Generation))
+	c.reply(resp)
+}

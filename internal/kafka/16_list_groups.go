@@ -1,0 +1,58 @@
+package kafka
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/coordinator"
+)
+
+// ListGroups, versions 0 to 5: all groups that have members or committed offsets.
+// From version 4 by state, from version 5 by type, which is "classic" for all.
+func init() {
+	register(api{key: 16, min: 0, max: 5, handle: typed(listGroups), doc: `All groups are of type "classic".`})
+}
+
+// classic is the type of groups that this broker has (KIP-848 has others).
+const classic = "classic"
+
+func listGroups(c *call, req *kmsg.ListGroupsRequest) {
+	resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
+	for _, g := range c.server.listGroups() {
+		if !listed(req.StatesFilter, string(g.State)) || !listed(req.TypesFilter, classic) {
+			continue
+		}
+		out := kmsg.NewListGroupsResponseGroup()
+		out.Group, out.ProtocolType, out.GroupState, out.GroupType = g.Group, g.Kind, string(g.State), classic
+		resp.Groups = append(resp.Groups, out)
+	}
+	c.reply(resp)
+}
+
+// listed says whether a filter, if there is one, has the word in any case.
+func listed(filter []string, word string) bool {
+	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, word) })
+}
+
+// listGroups puts the coordinator's groups and those of the broker together, by
+// name.
+func (s *Server) listGroups() []coordinator.Listed {
+	all := make(map[string]coordinator.Listed)
+	for _, name := range s.broker.GroupNames() {
+		all[name] = coordinator.Listed{Group: name, State: coordinator.Empty}
+		if s.broker.Members(name) > 0 {
+			all[name] = coordinator.Listed{Group: name, Kind: coordinator.Consumer, State: coordinator.Stable}
+		}
+	}
+	for _, g := range s.groups.List() {
+		all[g.Group] = g
+	}
+	list := make([]coordinator.Listed, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		list = append(list, all[name])
+	}
+	return list
+}

@@ -1,0 +1,117 @@
+package kafka
+
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
+	"mbus/internal/record"
+	"mbus/internal/store"
+)
+
+// CreateTopics, versions 0 to 7: a topic with so many partitions, or as many as
+// the broker's default (-1). One replica; assignments must name this broker. A
+// topic has no configuration of its own: one that is given must be what holds
+// anyway. A topic is on disk when the answer is sent.
+func init() {
+	register(api{
+		key: 19, min: 0, max: 7, handle: typed(createTopics),
+		doc: "One replica. Configurations are taken only if they are what DescribeConfigs says anyway.",
+	})
+}
+
+func createTopics(c *call, req *kmsg.CreateTopicsRequest) {
+	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+	times := make(map[string]int)
+	for i := range req.Topics {
+		times[req.Topics[i].Topic]++
+	}
+	for i := range req.Topics {
+		in := &req.Topics[i]
+		out := kmsg.NewCreateTopicsResponseTopic()
+		out.Topic = in.Topic
+		err := c.server.checkNewTopic(in)
+		if times[in.Topic] > 1 {
+			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
+		}
+		if err == nil {
+			err = c.server.createTopic(in, req.ValidateOnly, &out)
+		}
+		out.ErrorCode, out.ErrorMessage = code(err), text(err)
+		resp.Topics = append(resp.Topics, out)
+	}
+	c.reply(resp)
+}
+
+// checkNewTopic says why a topic can't be made.
+func (s *Server) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
+	if err := record.CheckName("topic", in.Topic); err != nil {
+		return fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
+	}
+	_, err := s.broker.Topic(in.Topic)
+	switch {
+	case broker.Internal(in.Topic):
+		return broker.ErrInternalTopic
+	case err == nil:
+		return fmt.Errorf("%w: topic %q", store.ErrTopicExists, in.Topic)
+	}
+	if err := checkReplicas(in, s.opts.NodeID); err != nil {
+		return err
+	}
+	for _, config := range in.Configs {
+		if err := s.checkConfig(config.Name, config.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkReplicas checks partitions, replication factor, and the assignment that may
+// stand instead of both.
+func checkReplicas(in *kmsg.CreateTopicsRequestTopic, self int32) error {
+	n := int(in.NumPartitions)
+	if len(in.ReplicaAssignment) > 0 {
+		if in.NumPartitions != -1 || in.ReplicationFactor != -1 {
+			return fmt.Errorf("%w: an assignment comes with -1 partitions and replicas", kerr.InvalidRequest)
+		}
+		seen := make(map[int32]bool)
+		for _, a := range in.ReplicaAssignment {
+			if a.Partition < 0 || int(a.Partition) >= len(in.ReplicaAssignment) || seen[a.Partition] ||
+				len(a.Replicas) != 1 || a.Replicas[0] != self {
+				return fmt.Errorf("%w: the only broker is %d, and partitions are numbered from 0", kerr.InvalidReplicaAssignment, self)
+			}
+			seen[a.Partition] = true
+		}
+		n = len(in.ReplicaAssignment)
+	} else if in.ReplicationFactor != 1 && in.ReplicationFactor != -1 {
+		return fmt.Errorf("%w: %d, there is one broker", kerr.InvalidReplicationFactor, in.ReplicationFactor)
+	}
+	if n != -1 && (n < 1 || n > broker.MaxPartitions) {
+		return fmt.Errorf("%w: %d, it takes 1 to %d", kerr.InvalidPartitions, n, broker.MaxPartitions)
+	}
+	return nil
+}
+
+// createTopic makes a topic that has been checked, and says what it is like.
+func (s *Server) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly bool, out *kmsg.CreateTopicsResponseTopic) error {
+	n := max(int(in.NumPartitions), len(in.ReplicaAssignment), 0)
+	if n == 0 {
+		n = s.broker.NewPartitions()
+	}
+	if !validateOnly {
+		t, err := s.broker.CreateTopic(in.Topic, n)
+		if err != nil {
+			return err
+		}
+		out.TopicID = t.ID
+	}
+	out.NumPartitions, out.ReplicationFactor = int32(n), 1
+	for _, config := range s.topicConfigs() {
+		c := kmsg.NewCreateTopicsResponseTopicConfig()
+		c.Name, c.Value, c.ReadOnly, c.Source = config.name, kmsg.StringPtr(config.value), true, int8(config.source)
+		out.Configs = append(out.Configs, c)
+	}
+	return nil
+}

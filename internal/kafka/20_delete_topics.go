@@ -1,0 +1,50 @@
+package kafka
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
+)
+
+// DeleteTopics, versions 0 to 6: by name, from version 6 also by id. The topic is
+// gone, with all positions in it, when the answer is sent. The broker's own topics
+// stay.
+func init() {
+	register(api{
+		key: 20, min: 0, max: 6, handle: typed(deleteTopics),
+		doc: "By name or by id.",
+	})
+}
+
+func deleteTopics(c *call, req *kmsg.DeleteTopicsRequest) {
+	resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
+	for _, name := range req.TopicNames {
+		resp.Topics = append(resp.Topics, c.server.deleteTopic(&name, [16]byte{}))
+	}
+	for _, t := range req.Topics {
+		resp.Topics = append(resp.Topics, c.server.deleteTopic(t.Topic, t.TopicID))
+	}
+	c.reply(resp)
+}
+
+func (s *Server) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsResponseTopic {
+	out := kmsg.NewDeleteTopicsResponseTopic()
+	out.Topic, out.TopicID = name, id
+	var t *broker.Topic
+	var err error
+	if name != nil {
+		t, err = s.broker.Topic(*name)
+	} else if t = s.topicByID(id); t == nil {
+		err = kerr.UnknownTopicID
+	}
+	if err == nil {
+		out.Topic, out.TopicID = &t.Name, t.ID
+		err = s.broker.DeleteTopic(t.Name)
+	}
+	out.ErrorCode, out.ErrorMessage = code(err), text(err)
+	if err == nil {
+		s.log.Info("topic deleted", "topic", t.Name)
+	}
+	return out
+}

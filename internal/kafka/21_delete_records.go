@@ -1,0 +1,55 @@
+package kafka
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
+)
+
+// DeleteRecords, versions 0 to 2: moves the log start offset; -1 is the high
+// watermark. What lies below is gone for good; positions below stay what they are.
+func init() {
+	register(api{
+		key: 21, min: 0, max: 2, handle: typed(deleteRecords),
+		doc: "Moves the log start offset.",
+	})
+}
+
+func deleteRecords(c *call, req *kmsg.DeleteRecordsRequest) {
+	resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
+	for _, t := range req.Topics {
+		out := kmsg.NewDeleteRecordsResponseTopic()
+		out.Topic = t.Topic
+		for _, p := range t.Partitions {
+			out.Partitions = append(out.Partitions, c.server.deleteRecords(t.Topic, p.Partition, p.Offset))
+		}
+		resp.Topics = append(resp.Topics, out)
+	}
+	c.reply(resp)
+}
+
+func (s *Server) deleteRecords(topic string, number int32, before int64) kmsg.DeleteRecordsResponseTopicPartition {
+	out := kmsg.NewDeleteRecordsResponseTopicPartition()
+	out.Partition, out.LowWatermark = number, -1
+	_, log, failed := s.partition(topic, number)
+	if failed == 0 && broker.Internal(topic) {
+		failed = kerr.InvalidTopicException.Code
+	}
+	if out.ErrorCode = failed; failed != 0 {
+		return out
+	}
+	if before == -1 {
+		_, before = log.Offsets()
+	}
+	if before < 0 {
+		out.ErrorCode = kerr.OffsetOutOfRange.Code
+		return out
+	}
+	if err := log.Trim(before); err != nil {
+		out.ErrorCode = code(err)
+		return out
+	}
+	out.LowWatermark, _ = log.Offsets()
+	return out
+}

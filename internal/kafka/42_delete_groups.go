@@ -1,0 +1,39 @@
+package kafka
+
+import "github.com/twmb/franz-go/pkg/kmsg"
+
+// DeleteGroups, versions 0 to 3: forgets groups and their committed offsets,
+// answered when that is on disk. A group with members, line consumers among
+// them, is refused with NON_EMPTY_GROUP.
+func init() {
+	register(api{key: 42, min: 0, max: 3, handle: typed(deleteGroups), doc: "Answered when it is on disk."})
+}
+
+func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
+	if err := checkNames(req.Groups); err != nil {
+		c.fail(err)
+		return
+	}
+	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
+	go func() { // it waits for the disk
+		for _, name := range req.Groups {
+			err := c.server.deleteGroup(name)
+			out := kmsg.NewDeleteGroupsResponseGroup()
+			out.Group, out.ErrorCode, out.ErrorMessage = name, groupCode(err), text(err)
+			resp.Groups = append(resp.Groups, out)
+		}
+		c.reply(resp)
+	}()
+}
+
+func (s *Server) deleteGroup(name string) error {
+	known := s.groups.Forget(name)
+	if known != nil && !isUnknownGroup(known) {
+		return known
+	}
+	err := s.broker.DeleteOffsets(name, nil)
+	if isUnknownGroup(err) && known == nil { // it never committed
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,38 @@
+package kafka
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// Buffers are pooled by size: powers of two from smallBuffer to largeBuffer
+// bytes. Larger ones are left to the collector.
+const (
+	smallBits   = 12
+	largeBits   = 21
+	smallBuffer = 1 << smallBits
+	largeBuffer = 1 << largeBits
+)
+
+var pools [largeBits - smallBits + 1]sync.Pool
+
+// takeBuffer gives an empty buffer with a capacity of size bytes or more.
+func takeBuffer(size int) []byte {
+	if size > largeBuffer {
+		return make([]byte, 0, size)
+	}
+	class := bits.Len(uint(max(size, smallBuffer) - 1))
+	if p, ok := pools[class-smallBits].Get().(*[]byte); ok {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, 1<<class)
+}
+
+// giveBuffer takes back what takeBuffer gave, perhaps grown.
+func giveBuffer(p []byte) {
+	if cap(p) < smallBuffer || cap(p) > largeBuffer {
+		return
+	}
+	p = p[:0]
+	pools[bits.Len(uint(cap(p)))-1-smallBits].Put(&p)
+}

@@ -1,0 +1,62 @@
+package kafka
+
+import (
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/store"
+)
+
+// codes says which of Kafka's error codes stands for an error from below. The
+// first that fits counts.
+var codes = []struct {
+	err  error
+	code *kerr.Error
+}{
+	{store.ErrUnknownTopic, kerr.UnknownTopicOrPartition},
+	{store.ErrTopicExists, kerr.TopicAlreadyExists},
+	{store.ErrOutOfRange, kerr.OffsetOutOfRange},
+	{store.ErrFull, kerr.KafkaStorageError},
+	{store.ErrFailed, kerr.KafkaStorageError},
+	{store.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
+	{broker.ErrInternalTopic, kerr.InvalidTopicException},
+	{broker.ErrTooManyTopics, kerr.PolicyViolation},
+	{broker.ErrFenced, kerr.InvalidProducerEpoch},
+	{broker.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
+	{broker.ErrTooLarge, kerr.MessageTooLarge},
+	{batch.ErrTooLarge, kerr.MessageTooLarge},
+	{batch.ErrCorrupt, kerr.CorruptMessage},
+}
+
+// code is the error code for err, 0 for nil.
+func code(err error) int16 {
+	if err == nil {
+		return 0
+	}
+	var told *kerr.Error
+	if errors.As(err, &told) {
+		return told.Code
+	}
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return c.code.Code
+		}
+	}
+	var damage *store.DamageError
+	if errors.As(err, &damage) {
+		return kerr.CorruptMessage.Code
+	}
+	return kerr.UnknownServerError.Code
+}
+
+// text is what goes with a code where an answer has room for it, nil for nil.
+func text(err error) *string {
+	if err == nil {
+		return nil
+	}
+	s := err.Error()
+	return &s
+}

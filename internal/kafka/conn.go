@@ -1,0 +1,175 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
+)
+
+// A conn is one connection. Its goroutine reads requests and hands them to their
+// handlers; replies.go writes the answers.
+type conn struct {
+	server *Server
+	net    net.Conn
+	in     frames
+
+	mu      sync.Mutex // guards what follows
+	changed sync.Cond  // the queue has become shorter, or writing has ended
+	queue   []*call    // not answered yet, in the order of the requests
+	reading bool       // the connection's goroutine is in a handler, and writes after it
+	writing bool       // a goroutine writes
+	ended   bool       // no answers are written any more
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{server: s, net: nc}
+	c.changed.L = &c.mu
+	c.in = frames{conn: nc, budget: &s.broker.Budget, limits: &s.broker.Limits, stopping: s.isStopping}
+	return c
+}
+
+// serve takes requests until the client leaves, the server stops, or a request
+// is not one. What was asked is answered before it returns.
+func (c *conn) serve() error {
+	err := c.takeRequests()
+	switch {
+	case err == io.EOF:
+		err = nil
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.server.isStopping():
+		c.cancelAll()
+		c.finish()
+		err = nil
+	case err != nil && !isNetwork(err):
+		c.server.log.Warn("closing a Kafka client's connection", "client", c.net.RemoteAddr(), "reason", err)
+		c.finish()
+	}
+	return err
+}
+
+func isNetwork(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+func (c *conn) takeRequests() error {
+	for {
+		if !c.await() {
+			return io.EOF
+		}
+		if c.server.isStopping() {
+			c.interrupt()
+		}
+		frame, err := c.in.next()
+		if err != nil {
+			return err
+		}
+		err = c.handle(frame)
+		c.in.done()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// handle gives a request to its handler and writes what has been answered.
+func (c *conn) handle(frame []byte) error {
+	h, err := parseHeader(frame)
+	if err != nil {
+		return err
+	}
+	a := apis[h.key]
+	if a == nil {
+		return fmt.Errorf("API key %d is not known here", h.key)
+	}
+	if h.version < a.min || h.version > a.max {
+		return c.refuseVersion(a, h)
+	}
+	req := kmsg.RequestForKey(h.key)
+	req.SetVersion(h.version)
+	h.flexible = req.IsFlexible()
+	cost, err := c.decode(h, req, frame)
+	defer c.in.budget.Give(cost)
+	if err != nil {
+		return fmt.Errorf("%s of version %d: %w", kmsg.NameForKey(h.key), h.version, err)
+	}
+	a.handle(c.begin(h), req)
+	c.afterHandler()
+	return nil
+}
+
+// refuseVersion closes the connection, but answers a request that asks for the
+// versions.
+func (c *conn) refuseVersion(a *api, h header) error {
+	if h.key != int16(kmsg.ApiVersions) {
+		return fmt.Errorf("%s of version %d is not supported, only %d to %d", kmsg.NameForKey(h.key), h.version, a.min, a.max)
+	}
+	h.version = 0
+	c.begin(h).reply(unsupportedVersion())
+	c.afterHandler()
+	return nil
+}
+
+// cheap is the cost of a request, in bytes, that is not taken from the budget.
+const cheap = 64 << 10
+
+// decode reads a request's fields. It returns what it has taken from the budget
+// for them, to be given back.
+func (c *conn) decode(h header, req kmsg.Request, frame []byte) (taken int, err error) {
+	p, err := body(frame, h.flexible)
+	if err != nil {
+		return 0, err
+	}
+	cost, err := checkLayout(h.key, h.version, h.flexible, p)
+	if err != nil {
+		return 0, err
+	}
+	if cost > cheap {
+		if !c.in.budget.Take(cost) {
+			return 0, errBusy
+		}
+		taken = cost
+	}
+	return taken, req.ReadFrom(p)
+}
+
+// begin puts a call at the end of the queue.
+func (c *conn) begin(h header) *call {
+	call := &call{conn: c, server: c.server, header: h}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = append(c.queue, call)
+	c.reading = true
+	return call
+}
+
+// await waits while too many requests are not answered yet. It reports false if
+// the connection has ended.
+func (c *conn) await() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.queue) >= broker.InFlight && !c.ended {
+		c.changed.Wait()
+	}
+	return !c.ended
+}
+
+// interrupt ends a read that waits, now or later.
+func (c *conn) interrupt() { c.net.SetReadDeadline(longAgo) }
+
+// end lets go of everything. It is called once, by the connection's goroutine.
+func (c *conn) end() {
+	c.cutOff(io.EOF)
+	c.mu.Lock()
+	for c.writing {
+		c.changed.Wait()
+	}
+	c.mu.Unlock()
+	c.in.free()
+}

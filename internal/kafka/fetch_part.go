@@ -1,0 +1,105 @@
+package kafka
+
+import (
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"mbus/internal/store"
+)
+
+// A fetchPart is one partition of a fetch: what was asked for and what there is.
+type fetchPart struct {
+	topic    string
+	number   int32
+	log      store.Partition // nil if there is none
+	offset   int64
+	maxBytes int
+
+	code        int16
+	high, start int64 // -1 for unknown
+	chunk       store.Chunk
+	data        []byte // of the chunk
+}
+
+// look finds batches of left bytes or less, but at least one if none have been
+// found for the request. It returns their size.
+func (p *fetchPart) look(s *Server, left int, first bool) int {
+	if p.code != 0 {
+		return 0
+	}
+	p.start, p.high = p.log.Offsets()
+	switch {
+	case p.offset < p.start || p.offset > p.high:
+		p.code = kerr.OffsetOutOfRange.Code
+		return 0
+	case p.offset == p.high, left <= 0 && !first:
+		return 0
+	}
+	n := min(left, p.maxBytes)
+	err := p.log.Read(p.offset, n, &p.chunk)
+	var gap *store.GapError
+	if errors.As(err, &gap) {
+		s.reportLoss(err)
+		err = p.log.Read(gap.Next, n, &p.chunk)
+	}
+	if err != nil {
+		p.fail(s, err)
+		return 0
+	}
+	if p.chunk.Len() > n && !first {
+		p.chunk.Release()
+	}
+	return p.chunk.Len()
+}
+
+// load reads what was found.
+func (p *fetchPart) load(s *Server) {
+	if p.chunk.Len() == 0 {
+		return
+	}
+	buf := takeBuffer(p.chunk.Len())
+	data, err := p.chunk.Load(buf)
+	if err != nil {
+		giveBuffer(buf)
+		p.fail(s, err)
+		return
+	}
+	p.data = data
+	p.chunk.Release()
+}
+
+// fail makes an error the partition's answer.
+func (p *fetchPart) fail(s *Server, err error) {
+	p.chunk.Release()
+	p.code = code(err)
+	if p.code == kerr.CorruptMessage.Code || p.code == kerr.UnknownServerError.Code {
+		s.reportLoss(err)
+	}
+	if p.code == kerr.UnknownServerError.Code {
+		p.code = kerr.KafkaStorageError.Code
+	}
+}
+
+func (p *fetchPart) release() {
+	p.chunk.Release()
+	if p.data != nil {
+		giveBuffer(p.data)
+		p.data = nil
+	}
+}
+
+// reportEvery is the least time between two log lines about what can't be read:
+// clients ask for it again and again.
+const reportEvery = time.Second
+
+// reportLoss logs that a client can't be given what it asked for.
+func (s *Server) reportLoss(err error) {
+	now := time.Now().UnixNano()
+	last := s.reported.Load()
+	if now-last < int64(reportEvery) || !s.reported.CompareAndSwap(last, now) {
+		return
+	}
+	s.log.Error("a Kafka client asks for what can't be read", "reason", err)
+}

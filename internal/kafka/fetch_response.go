@@ -1,0 +1,139 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"net"
+
+	"mbus/internal/broker"
+)
+
+// A fetchResponse is made by hand, so that stored bytes are not copied: it is
+// some pieces with the batches between them.
+//
+//	throttle time · v7+: error code, session id · topics: name · partitions:
+//	  number · error code · high watermark · last stable offset · v5+: log
+//	  start offset · aborted transactions (none) · v11+: preferred read replica
+//	  (-1) · size of the batches · the batches
+//
+// From version 12 lengths are compact, and tagged fields (none) follow each
+// partition, each topic and the whole.
+type fetchResponse struct {
+	version int16
+	code    int16
+	topics  []fetchTopic
+	parts   []*fetchPart // of all topics
+
+	budget   *broker.Budget
+	taken    int
+	noMemory bool // load has failed
+}
+
+type fetchTopic struct {
+	name  string
+	parts []*fetchPart
+}
+
+// firstFlexibleFetch is the version from which lengths are compact.
+const firstFlexibleFetch = 12
+
+// load reads what was found. It reports false, having let go of everything, if
+// there is no memory for that.
+func (r *fetchResponse) load(s *Server) bool {
+	size := 0
+	for _, p := range r.parts {
+		size += p.chunk.Len()
+	}
+	if r.noMemory = !r.budget.Take(size); r.noMemory {
+		r.release()
+		return false
+	}
+	r.taken = size
+	for _, p := range r.parts {
+		p.load(s)
+	}
+	return true
+}
+
+// release lets go of what was found and read.
+func (r *fetchResponse) release() {
+	for _, p := range r.parts {
+		p.release()
+	}
+	if r.taken > 0 {
+		r.budget.Give(r.taken)
+		r.taken = 0
+	}
+}
+
+// size is the number of bytes of all batches.
+func (r *fetchResponse) size() int {
+	n := 0
+	for _, p := range r.parts {
+		n += len(p.data)
+	}
+	return n
+}
+
+// AppendTo appends everything, as kmsg's responses do.
+func (r *fetchResponse) AppendTo(dst []byte) []byte {
+	return r.encode(dst, func(dst, data []byte) []byte { return append(dst, data...) })
+}
+
+// pieces is the whole answer with its header; the batches are not copied.
+func (r *fetchResponse) pieces(h header) net.Buffers {
+	var out net.Buffers
+	head := binary.BigEndian.AppendUint32(make([]byte, 4, 128), uint32(h.correlation))
+	if h.flexible {
+		head = append(head, 0)
+	}
+	last := r.encode(head, func(dst, data []byte) []byte {
+		if len(data) == 0 {
+			return dst
+		}
+		out = append(out, dst, data)
+		return nil
+	})
+	out = append(out, last)
+	size := 0
+	for _, p := range out {
+		size += len(p)
+	}
+	binary.BigEndian.PutUint32(out[0], uint32(size-4))
+	return out
+}
+
+// encode appends everything but the batches, which it leaves to put.
+func (r *fetchResponse) encode(dst []byte, put func(dst, data []byte) []byte) []byte {
+	w := wire{flexible: r.version >= firstFlexibleFetch}
+	dst = binary.BigEndian.AppendUint32(dst, 0) // throttle time
+	if r.version >= 7 {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(r.code))
+		dst = binary.BigEndian.AppendUint32(dst, 0) // no session
+	}
+	dst = w.count(dst, len(r.topics))
+	for i := range r.topics {
+		t := &r.topics[i]
+		dst = w.count(w.text(dst, t.name), len(t.parts))
+		for _, p := range t.parts {
+			dst = r.appendPart(dst, w, p)
+			dst = w.tags(put(dst, p.data))
+		}
+		dst = w.tags(dst)
+	}
+	return w.tags(dst)
+}
+
+func (r *fetchResponse) appendPart(dst []byte, w wire, p *fetchPart) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(p.number))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(p.code))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(p.high))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(p.high)) // last stable offset
+	if r.version >= 5 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(p.start))
+	}
+	dst = w.count(dst, 0) // aborted transactions
+	if r.version >= 11 {
+		dst = binary.BigEndian.AppendUint32(dst, 0xffffffff) // any replica will do
+	}
+	return w.count(dst, len(p.data))
+}

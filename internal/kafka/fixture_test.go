@@ -1,0 +1,372 @@
+package kafka_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+	"mbus/internal/kafka"
+	"mbus/internal/store"
+)
+
+// patience bounds waits for what must happen.
+const patience = 30 * time.Second
+
+// A setup is how a test's bus is made; the zero value is a usual one, in a
+// directory of its own.
+type setup struct {
+	dir        string
+	log        commitlog.Options
+	partitions int
+	wrap       func(store.Store) store.Store
+	limits     func(*broker.Limits)
+	kafka      kafka.Options
+}
+
+// A bus is a broker that serves Kafka's clients.
+type bus struct {
+	t       testing.TB
+	setup   setup
+	broker  *broker.Broker
+	server  *kafka.Server
+	addr    string
+	book    *logBook
+	serving sync.WaitGroup
+	stopped bool
+}
+
+// start runs a bus until the test ends.
+func start(t testing.TB, s setup) *bus {
+	t.Helper()
+	if s.dir == "" {
+		s.dir = t.TempDir()
+	}
+	b := &bus{t: t, setup: s, book: new(logBook)}
+	b.begin("127.0.0.1:0")
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *bus) begin(address string) {
+	b.t.Helper()
+	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, nil))
+	options := s.log
+	options.Log = log
+	inner, err := commitlog.Open(s.dir, options)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var st store.Store = inner
+	if s.wrap != nil {
+		st = s.wrap(st)
+	}
+	limits := broker.DefaultLimits()
+	limits.StopTime = patience
+	if s.limits != nil {
+		s.limits(&limits)
+	}
+	b.broker, err = broker.New(st, broker.Options{Limits: limits, Partitions: s.partitions, Log: log})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.server = kafka.NewServer(b.broker, s.kafka)
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.addr = l.Addr().String()
+	b.serving.Go(func() { b.server.Serve(l) })
+	b.stopped = false
+}
+
+// stop ends the bus as the program does, but with more patience.
+func (b *bus) stop() {
+	if b.stopped {
+		return
+	}
+	b.stopped = true
+	within(b.t, "the bus stops", func() {
+		ctx, cancel := context.WithTimeout(context.Background(), b.broker.Limits.StopTime)
+		defer cancel()
+		b.server.Stop(ctx)
+		_ = b.broker.Close() // fails where tests make the disk fail
+		b.serving.Wait()
+	})
+	if panics := b.book.lines("panic"); len(panics) > 0 {
+		b.t.Errorf("%q", panics)
+	}
+	if b.t.Failed() {
+		b.t.Logf("the broker's log:\n%s", b.book.lines())
+	}
+}
+
+// restart stops the bus and starts it again at the same address.
+func (b *bus) restart() {
+	b.t.Helper()
+	b.stop()
+	b.begin(b.addr)
+}
+
+// topic makes a topic with one partition or more.
+func (b *bus) topic(name string, partitions int) *broker.Topic {
+	b.t.Helper()
+	t, err := b.broker.CreateTopic(name, partitions)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return t
+}
+
+// A client is a connection on which a test speaks the protocol itself.
+type client struct {
+	t testing.TB
+	net.Conn
+	sent int32 // the last correlation id
+	read int32
+}
+
+func (b *bus) dial() *client {
+	b.t.Helper()
+	nc, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(2 * patience))
+	return &client{t: b.t, Conn: nc}
+}
+
+// frame is a request as it is on the wire.
+func frame(req kmsg.Request, correlation int32) []byte {
+	p := binary.BigEndian.AppendUint16(make([]byte, 4), uint16(req.Key()))
+	p = binary.BigEndian.AppendUint16(p, uint16(req.GetVersion()))
+	p = binary.BigEndian.AppendUint32(p, uint32(correlation))
+	p = append(p, 0, 4, 't', 'e', 's', 't')
+	if req.IsFlexible() {
+		p = append(p, 0)
+	}
+	p = req.AppendTo(p)
+	binary.BigEndian.PutUint32(p, uint32(len(p)-4))
+	return p
+}
+
+func (c *client) send(req kmsg.Request) {
+	c.t.Helper()
+	c.sent++
+	if _, err := c.Write(frame(req, c.sent)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// receive reads the answer to the next of the requests that were sent.
+func (c *client) receive(req kmsg.Request) kmsg.Response {
+	c.t.Helper()
+	resp, err := c.tryReceive(req)
+	if err != nil {
+		c.t.Fatalf("answer to %T: %v", req, err)
+	}
+	return resp
+}
+
+func (c *client) tryReceive(req kmsg.Request) (kmsg.Response, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		return nil, err
+	}
+	p := make([]byte, binary.BigEndian.Uint32(size[:]))
+	if _, err := io.ReadFull(c, p); err != nil {
+		return nil, err
+	}
+	c.read++
+	r := kbin.Reader{Src: p}
+	if got := r.Int32(); got != c.read {
+		return nil, fmt.Errorf("correlation id %d, want %d", got, c.read)
+	}
+	if req.IsFlexible() && req.Key() != int16(kmsg.ApiVersions) {
+		kmsg.SkipTags(&r)
+	}
+	resp := req.ResponseKind()
+	if err := resp.ReadFrom(r.Src); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// ask sends a request and reads its answer.
+func ask[R kmsg.Response](c *client, req kmsg.Request) R {
+	c.t.Helper()
+	c.send(req)
+	return c.receive(req).(R)
+}
+
+// mustBeClosed fails the test unless the server closes the connection without a
+// further answer.
+func (c *client) mustBeClosed() {
+	c.t.Helper()
+	var p [1]byte
+	if n, err := c.Read(p[:]); n > 0 || err == nil {
+		c.t.Fatalf("the connection is open: %q", p[:n])
+	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		c.t.Fatal("the connection is not closed")
+	}
+}
+
+// A write is what a test produces.
+type write struct {
+	topic     string
+	partition int32
+	records   []byte
+}
+
+// request makes a request to produce, of version 9 and with acks=all.
+func produceRequest(writes ...write) *kmsg.ProduceRequest {
+	req := kmsg.NewPtrProduceRequest()
+	req.Version, req.Acks, req.TimeoutMillis = 9, -1, 1000
+	for _, w := range writes {
+		t := kmsg.NewProduceRequestTopic()
+		t.Topic = w.topic
+		p := kmsg.NewProduceRequestTopicPartition()
+		p.Partition, p.Records = w.partition, w.records
+		t.Partitions = append(t.Partitions, p)
+		req.Topics = append(req.Topics, t)
+	}
+	return req
+}
+
+// messages is a batch of so many records with values "0", "1" and so on, and times
+// 1000, 1001 and so on.
+func messages(n int) batch.Batch {
+	var b batch.Builder
+	for i := range n {
+		b.Add(1000+int64(i), nil, fmt.Append(nil, i))
+	}
+	b.Close(0)
+	return bytes.Clone(b.Bytes())
+}
+
+// produced is the only partition of an answer.
+func produced(resp *kmsg.ProduceResponse) kmsg.ProduceResponseTopicPartition {
+	return resp.Topics[0].Partitions[0]
+}
+
+// publish appends and fails the test unless that works.
+func (c *client) publish(topic string, partition int32, b batch.Batch) (base int64) {
+	c.t.Helper()
+	out := produced(ask[*kmsg.ProduceResponse](c, produceRequest(write{topic, partition, b})))
+	if out.ErrorCode != 0 {
+		c.t.Fatalf("produce to %q: code %d", topic, out.ErrorCode)
+	}
+	return out.BaseOffset
+}
+
+// A read is what a test fetches.
+type read struct {
+	topic     string
+	partition int32
+	offset    int64
+}
+
+// fetchRequest asks for 1 MiB, without waiting.
+func fetchRequest(version int16, reads ...read) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version, req.MaxBytes, req.MinBytes = version, 1<<20, 1
+	for _, r := range reads {
+		t := kmsg.NewFetchRequestTopic()
+		t.Topic = r.topic
+		p := kmsg.NewFetchRequestTopicPartition()
+		p.Partition, p.FetchOffset, p.PartitionMaxBytes = r.partition, r.offset, 1<<20
+		t.Partitions = append(t.Partitions, p)
+		req.Topics = append(req.Topics, t)
+	}
+	return req
+}
+
+// values are the records' values in stored batches.
+func values(t testing.TB, p []byte) (all []string) {
+	t.Helper()
+	var it batch.Iterator
+	for len(p) > 0 {
+		b, rest, err := batch.Next(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Verify(&it); err != nil {
+			t.Fatal(err)
+		}
+		it.Reset(b)
+		for it.Next() {
+			all = append(all, string(it.Record().Value))
+		}
+		p = rest
+	}
+	return all
+}
+
+// within fails the test, and says where everything stands, if f hangs.
+func within(t testing.TB, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * patience):
+		stacks := make([]byte, 1<<20)
+		t.Fatalf("this does not happen: %s\n%s", what, stacks[:runtime.Stack(stacks, true)])
+	}
+}
+
+// await polls a condition for which there is no event.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("this does not happen: %s", what)
+		}
+	}
+}
+
+// A logBook collects what is logged.
+type logBook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// lines are those lines that hold all words.
+func (l *logBook) lines(words ...string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		all := true
+		for _, w := range words {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			found = append(found, line)
+		}
+	}
+	return found
+}

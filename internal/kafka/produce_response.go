@@ -1,0 +1,66 @@
+package kafka
+
+import "encoding/binary"
+
+// A produceResponse is made by hand: there is one for each batch, and a client
+// that sends one message at a time waits for it.
+//
+//	topics: name · partitions: number · error code · base offset · v2+: log
+//	  append time (-1) · v5+: log start offset · v8+: records with errors (none),
+//	  error message
+//	v1+: throttle time
+type produceResponse struct {
+	version int16
+	topics  []producedTopic
+}
+
+type producedTopic struct {
+	name  string
+	parts []producedPart
+}
+
+// A producedPart is one partition's outcome.
+type producedPart struct {
+	number int32
+	code   int16
+	base   int64   // -1 after an error
+	start  int64   // -1 after an error
+	reason *string // nil without an error
+}
+
+// firstFlexibleProduce is the version from which lengths are compact.
+const firstFlexibleProduce = 9
+
+// AppendTo implements message.
+func (r *produceResponse) AppendTo(dst []byte) []byte {
+	w := wire{flexible: r.version >= firstFlexibleProduce}
+	dst = w.count(dst, len(r.topics))
+	for i := range r.topics {
+		t := &r.topics[i]
+		dst = w.count(w.text(dst, t.name), len(t.parts))
+		for j := range t.parts {
+			dst = w.tags(r.appendPart(dst, w, &t.parts[j]))
+		}
+		dst = w.tags(dst)
+	}
+	if r.version >= 1 {
+		dst = binary.BigEndian.AppendUint32(dst, 0) // throttle time
+	}
+	return w.tags(dst)
+}
+
+func (r *produceResponse) appendPart(dst []byte, w wire, p *producedPart) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(p.number))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(p.code))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(p.base))
+	if r.version >= 2 {
+		dst = binary.BigEndian.AppendUint64(dst, 1<<64-1) // -1: the producer's times hold
+	}
+	if r.version >= 5 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(p.start))
+	}
+	if r.version >= 8 {
+		dst = w.nullableText(w.count(dst, 0), p.reason)
+	}
+	return dst
+}

@@ -1,0 +1,208 @@
+package kafka_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/store"
+)
+
+func TestProduceAnswersTheOffsetInEveryVersion(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 2)
+	c := b.dial()
+	for version := int16(3); version <= 11; version++ {
+		req := produceRequest(write{"orders", 0, messages(2)}, write{"orders", 1, messages(3)})
+		req.Version = version
+		resp := ask[*kmsg.ProduceResponse](c, req)
+		for i, n := range []int64{2, 3} {
+			p := resp.Topics[i].Partitions[0]
+			if want := n * int64(version-3); p.ErrorCode != 0 || p.BaseOffset != want || p.LogAppendTime != -1 {
+				t.Errorf("version %d: %+v, want offset %d", version, p, want)
+			}
+		}
+	}
+}
+
+func TestProduceOfAnOldVersionIsRefusedForEachPartition(t *testing.T) {
+	c := start(t, setup{}).dial()
+	for version := int16(0); version < 3; version++ {
+		req := produceRequest(write{"orders", 0, []byte("not a batch")})
+		req.Version = version
+		if p := produced(ask[*kmsg.ProduceResponse](c, req)); p.ErrorCode != kerr.UnsupportedVersion.Code {
+			t.Errorf("version %d: code %d", version, p.ErrorCode)
+		}
+	}
+}
+
+// changed is a batch of which one header field is another, with the CRC as it was
+// or made anew.
+func changed(at int, value byte, crc bool) []byte {
+	p := messages(3)
+	p[at] = value
+	if crc {
+		binary.BigEndian.PutUint32(p[17:], crcOf(p))
+	}
+	return p
+}
+
+func TestProduceRefusesWhatIsNotABatchItCanTake(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxMessage = 1000 }})
+	b.topic("orders", 1)
+	if _, err := b.broker.CreateTopic("orders", 1); !errors.Is(err, store.ErrTopicExists) {
+		t.Fatal(err)
+	}
+	var large batch.Builder
+	large.Add(1, nil, make([]byte, 2000+broker.BatchSlack))
+	large.Close(0)
+	c := b.dial()
+	for name, test := range map[string]struct {
+		write
+		want *kerr.Error
+	}{
+		"an unknown topic":        {write{"nosuch", 0, messages(1)}, kerr.UnknownTopicOrPartition},
+		"an unknown partition":    {write{"orders", 1, messages(1)}, kerr.UnknownTopicOrPartition},
+		"a negative partition":    {write{"orders", -1, messages(1)}, kerr.UnknownTopicOrPartition},
+		"a null batch":            {write{"orders", 0, nil}, kerr.InvalidRecord},
+		"an empty batch":          {write{"orders", 0, []byte{}}, kerr.InvalidRecord},
+		"no batch":                {write{"orders", 0, []byte("this is no batch")}, kerr.CorruptMessage},
+		"two batches":             {write{"orders", 0, append(messages(1), messages(1)...)}, kerr.InvalidRecord},
+		"half a batch":            {write{"orders", 0, messages(3)[:70]}, kerr.CorruptMessage},
+		"a wrong CRC":             {write{"orders", 0, changed(70, 0xff, false)}, kerr.CorruptMessage},
+		"a magic of 1":            {write{"orders", 0, changed(16, 1, true)}, kerr.CorruptMessage},
+		"a codec that is unknown": {write{"orders", 0, changed(22, 7, true)}, kerr.CorruptMessage},
+		"a control batch":         {write{"orders", 0, changed(22, 0x20, true)}, kerr.CorruptMessage},
+		"a transactional batch":   {write{"orders", 0, changed(22, 0x10, true)}, kerr.InvalidRecord},
+		"log append time":         {write{"orders", 0, changed(22, 0x08, true)}, kerr.InvalidTimestamp},
+		"a count that is wrong":   {write{"orders", 0, changed(60, 9, true)}, kerr.CorruptMessage},
+		"a batch too large":       {write{"orders", 0, large.Bytes()}, kerr.MessageTooLarge},
+		"an internal topic":       {write{broker.PositionsTopic, 0, messages(1)}, kerr.InvalidTopicException},
+	} {
+		p := produced(ask[*kmsg.ProduceResponse](c, produceRequest(test.write)))
+		if p.ErrorCode != test.want.Code {
+			t.Errorf("%s: %v, want %v", name, kerr.ErrorForCode(p.ErrorCode), test.want)
+		}
+		if p.ErrorMessage == nil {
+			t.Errorf("%s: there is no text", name)
+		}
+	}
+	if base := c.publish("orders", 0, messages(1)); base != 0 {
+		t.Errorf("the first batch that is taken has offset %d", base)
+	}
+}
+
+func TestProduceRefusesAcksThatAreUnknownAndTransactions(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	req := produceRequest(write{"orders", 0, messages(1)})
+	req.Acks = 2
+	if p := produced(ask[*kmsg.ProduceResponse](c, req)); p.ErrorCode != kerr.InvalidRequiredAcks.Code {
+		t.Errorf("acks=2: code %d", p.ErrorCode)
+	}
+	req = produceRequest(write{"orders", 0, messages(1)})
+	req.TransactionID = kmsg.StringPtr("t")
+	if p := produced(ask[*kmsg.ProduceResponse](c, req)); p.ErrorCode != kerr.TransactionalIDAuthorizationFailed.Code {
+		t.Errorf("a transactional id: code %d", p.ErrorCode)
+	}
+}
+
+func TestABatchThatLeavesOutItsLatestTimeGetsThatOfItsRecords(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	p := messages(5) // at 1000 to 1004
+	const posMaxTime, posCRC = 35, 17
+	binary.BigEndian.PutUint64(p[posMaxTime:], 1<<64-1) // -1
+	binary.BigEndian.PutUint32(p[posCRC:], crcOf(p))
+	c.publish("orders", 0, p)
+	if out := listOffsets(c, 7, -3); out.Offset != 4 || out.Timestamp != 1004 {
+		t.Errorf("the latest record: %+v", out)
+	}
+}
+
+func TestProduceWithoutAcksIsNotAnswered(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	req := produceRequest(write{"orders", 0, messages(1)})
+	req.Acks = 0
+	c.send(req)
+	c.read++ // no answer for it
+	if base := c.publish("orders", 0, messages(1)); base != 1 {
+		t.Errorf("the second batch has offset %d", base)
+	}
+	req = produceRequest(write{"nosuch", 0, messages(1)})
+	req.Acks = 0
+	c.send(req)
+	c.mustBeClosed()
+}
+
+func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {
+	const n = 40
+	release := make(chan struct{})
+	appended := make(chan struct{}, n)
+	b := start(t, setup{wrap: func(s store.Store) store.Store {
+		return &wrapped{Store: s, append: func(inner store.Partition, p []byte, done func(int64, error)) error {
+			appended <- struct{}{}
+			return inner.Append(p, func(base int64, err error) {
+				go func() {
+					<-release
+					done(base, err)
+				}()
+			})
+		}}
+	}})
+	b.topic("orders", 1)
+	c := b.dial()
+	req := produceRequest(write{"orders", 0, messages(1)})
+	for range n {
+		c.send(req)
+	}
+	for range n {
+		<-appended // though none has been answered
+	}
+	close(release)
+	for i := range int64(n) {
+		if p := produced(c.receive(req).(*kmsg.ProduceResponse)); p.BaseOffset != i {
+			t.Fatalf("answer %d has offset %d", i, p.BaseOffset)
+		}
+	}
+}
+
+func TestAFullDiskIsAnErrorThatClientsTryAgain(t *testing.T) {
+	full := errors.New("no space")
+	b := start(t, setup{wrap: func(s store.Store) store.Store {
+		return &wrapped{Store: s, append: func(store.Partition, []byte, func(int64, error)) error {
+			return fmt.Errorf("%w: %w", store.ErrFull, full)
+		}}
+	}})
+	b.topic("orders", 1)
+	p := produced(ask[*kmsg.ProduceResponse](b.dial(), produceRequest(write{"orders", 0, messages(1)})))
+	if p.ErrorCode != kerr.KafkaStorageError.Code || !kerr.IsRetriable(kerr.ErrorForCode(p.ErrorCode)) {
+		t.Errorf("code %d", p.ErrorCode)
+	}
+}
+
+func TestTheBytesProducedAreTheBytesFetched(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	sent := messages(5)
+	c.publish("orders", 0, messages(2))
+	c.publish("orders", 0, sent)
+	resp := ask[*kmsg.FetchResponse](c, fetchRequest(11, read{"orders", 0, 4}))
+	got := resp.Topics[0].Partitions[0].RecordBatches
+	sent.Stamp(2, 0)
+	if !bytes.Equal(got, sent) {
+		t.Errorf("sent %x\ngot  %x", []byte(sent), got)
+	}
+}

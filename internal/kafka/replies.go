@@ -1,0 +1,206 @@
+package kafka
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// settle takes a call's answer. The answers that are due are written by the
+// connection's goroutine if it is in a handler, which it leaves soon, else by
+// one that exists only while there is something to write.
+func (c *conn) settle(call *call, response message, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if call.settled || c.ended {
+		release(response)
+		return
+	}
+	call.settled, call.response, call.err, call.cancel = true, response, err, nil
+	if c.queue[0] == call && !c.reading && !c.writing {
+		c.writing = true
+		go c.writeAll()
+	}
+}
+
+func release(m message) {
+	if r, ok := m.(releaser); ok {
+		r.release()
+	}
+}
+
+func (c *conn) onClose(call *call, f func()) {
+	c.mu.Lock()
+	if !call.settled && !c.ended {
+		call.cancel = f
+		f = nil
+	}
+	ended := c.ended
+	c.mu.Unlock()
+	if f != nil && ended {
+		f()
+	}
+}
+
+// afterHandler writes what is due, in the connection's goroutine.
+func (c *conn) afterHandler() {
+	c.mu.Lock()
+	c.reading = false
+	due := len(c.queue) > 0 && c.queue[0].settled && !c.writing && !c.ended
+	c.writing = c.writing || due
+	c.mu.Unlock()
+	if due {
+		c.writeAll()
+	}
+}
+
+// writeAll writes answers until the next one is not settled. The caller has set
+// writing.
+func (c *conn) writeAll() {
+	defer func() {
+		if r := recover(); r != nil {
+			c.server.panicked(c, r)
+			c.cutOff(errPanic)
+		}
+	}()
+	for {
+		due := c.due()
+		if len(due) == 0 {
+			return
+		}
+		if err := c.write(due); err != nil {
+			c.cutOff(err)
+		}
+	}
+}
+
+var errPanic = errors.New("a panic, which is logged")
+
+// due takes the settled calls at the head of the queue. If there are none it ends
+// the writing.
+func (c *conn) due() []*call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for n < len(c.queue) && c.queue[n].settled {
+		n++
+	}
+	if n == 0 || c.ended {
+		c.writing = false
+		c.changed.Broadcast()
+		return nil
+	}
+	due := append([]*call(nil), c.queue[:n]...)
+	c.queue = append(c.queue[:0], c.queue[n:]...)
+	clear(c.queue[len(c.queue) : len(c.queue)+n])
+	c.changed.Broadcast()
+	return due
+}
+
+// sendAt is how many bytes of small answers are collected before they are sent.
+const sendAt = 32 << 10
+
+// write writes answers, the small ones together.
+func (c *conn) write(due []*call) error {
+	out := takeBuffer(0)
+	defer func() {
+		giveBuffer(out)
+		for _, call := range due {
+			release(call.response)
+		}
+	}()
+	var failed error
+	for _, call := range due {
+		if call.err != nil {
+			failed = call.err
+			break
+		}
+		if call.response == nil {
+			continue
+		}
+		var err error
+		if out, err = c.collect(out, call); err != nil {
+			return err
+		}
+		release(call.response)
+		call.response = nil
+	}
+	if err := c.send(out); err != nil {
+		return err
+	}
+	return failed
+}
+
+// collect appends a small answer to out. What is large is sent, and what was
+// collected before it.
+func (c *conn) collect(out []byte, call *call) ([]byte, error) {
+	large, ok := call.response.(*fetchResponse)
+	if !ok || large.size() < sendAt {
+		if out = appendAnswer(out, call.header, call.response); len(out) < sendAt {
+			return out, nil
+		}
+		return out[:0], c.send(out)
+	}
+	pieces := large.pieces(call.header)
+	if len(out) > 0 {
+		pieces = append(net.Buffers{out}, pieces...)
+	}
+	c.net.SetWriteDeadline(time.Now().Add(c.server.broker.Limits.WriteTime))
+	_, err := pieces.WriteTo(c.net)
+	return out[:0], err
+}
+
+func (c *conn) send(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	c.net.SetWriteDeadline(time.Now().Add(c.server.broker.Limits.WriteTime))
+	_, err := c.net.Write(p)
+	return err
+}
+
+// cancelAll gives up what waits for something to happen.
+func (c *conn) cancelAll() {
+	c.mu.Lock()
+	var cancels []func()
+	for _, call := range c.queue {
+		if call.cancel != nil {
+			cancels = append(cancels, call.cancel)
+		}
+	}
+	c.mu.Unlock()
+	for _, cancel := range cancels {
+		cancel()
+	}
+}
+
+// finish waits until all that was asked is answered, or can't be.
+func (c *conn) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for (len(c.queue) > 0 || c.writing) && !c.ended {
+		c.changed.Wait()
+	}
+}
+
+// cutOff ends the connection at once, whatever is under way.
+func (c *conn) cutOff(reason error) {
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		return
+	}
+	c.ended = true
+	left := c.queue
+	c.queue = nil
+	c.changed.Broadcast()
+	c.mu.Unlock()
+	c.server.log.Debug("connection cut off", "client", c.net.RemoteAddr(), "reason", reason)
+	c.net.Close()
+	for _, call := range left {
+		release(call.response)
+		if call.cancel != nil {
+			call.cancel()
+		}
+	}
+}

@@ -1,0 +1,179 @@
+// Package kafka serves the Kafka protocol: every client and tool that speaks it
+// works on the same topics, and the same positions of groups, as the line
+// protocol. KAFKA.md, made from the registry of this package, says which
+// requests are answered and in which versions.
+//
+// A request's way: conn.go reads its frame, handler.go finds its handler, the
+// handler (one file per API key) answers at once or later, and replies.go writes
+// the answers in the order of the requests.
+package kafka
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mbus/internal/broker"
+)
+
+// Options are what NewServer may be told.
+type Options struct {
+	// Advertise is the host:port that clients are told to connect to; "" for
+	// the address that a connection came in on.
+	Advertise string
+	// NodeID is this broker's number in what clients are told; 0 or more.
+	NodeID int32
+	// ClusterID is what clients are told of the cluster; "" for "mbus".
+	ClusterID string
+	// RebalanceDelay is how long the first members of a group wait for more.
+	RebalanceDelay time.Duration
+}
+
+// A Server serves one port, or several, of one broker.
+type Server struct {
+	broker *broker.Broker
+	log    *slog.Logger
+	opts   Options
+	groups groups // what the handlers of consumer groups need
+
+	mu        sync.Mutex // guards what follows
+	listeners []net.Listener
+	conns     map[*conn]struct{}
+	stopping  bool
+	full      bool // said already that there are too many connections
+
+	running  sync.WaitGroup // connections
+	reported atomic.Int64   // when reportLoss has logged, in nanoseconds since 1970
+}
+
+// NewServer serves nothing yet.
+func NewServer(b *broker.Broker, o Options) *Server {
+	if o.ClusterID == "" {
+		o.ClusterID = "mbus"
+	}
+	s := &Server{broker: b, log: b.Log, opts: o, conns: make(map[*conn]struct{})}
+	s.groups = newGroups(s)
+	return s
+}
+
+// The pauses after a failed accept (too many open files, say): no busy loop, and
+// those who are connected go on.
+const (
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// Serve takes connections from l until Stop.
+func (s *Server) Serve(l net.Listener) {
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	if s.stopping { // before it has begun
+		l.Close()
+	}
+	s.mu.Unlock()
+	pause := firstPause
+	for {
+		nc, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			s.log.Warn("cannot take a connection", "reason", err)
+			time.Sleep(pause)
+			pause = min(2*pause, lastPause)
+			continue
+		}
+		pause = firstPause
+		s.start(nc)
+	}
+}
+
+// start runs a connection in a goroutine of its own, if there is room for it.
+// Kafka has no words for "too many connections": one more is closed.
+func (s *Server) start(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	room := len(s.conns) < s.broker.Limits.MaxConnections
+	stopping := s.stopping
+	if room && !stopping {
+		s.conns[c] = struct{}{}
+		s.running.Add(1)
+	}
+	first := !room && !s.full
+	s.full = !room
+	s.mu.Unlock()
+	if first {
+		s.log.Warn("too many connections", "limit", s.broker.Limits.MaxConnections)
+	}
+	if stopping || !room {
+		nc.Close()
+		return
+	}
+	go s.run(c)
+}
+
+// run serves a connection to its end. A panic ends that connection only.
+func (s *Server) run(c *conn) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(c, r)
+		}
+		c.end()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		s.running.Done()
+	}()
+	if err := c.serve(); err != nil {
+		s.log.Debug("connection lost", "client", c.net.RemoteAddr(), "reason", err)
+	}
+}
+
+func (s *Server) panicked(c *conn, reason any) {
+	s.log.Error("panic in a connection", "client", c.net.RemoteAddr(), "reason", reason, "stack", string(debug.Stack()))
+}
+
+// Stop ends the server: no more requests are taken, those that have come are
+// answered. When the context ends, what is left is cut off.
+func (s *Server) Stop(ctx context.Context) {
+	s.mu.Lock()
+	s.stopping = true
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.conns {
+		c.interrupt()
+	}
+	s.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		s.cutOff()
+		<-ended
+	}
+	s.groups.stop()
+}
+
+func (s *Server) cutOff() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.cutOff(context.Canceled)
+	}
+}
+
+func (s *Server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}

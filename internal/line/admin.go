@@ -1,0 +1,258 @@
+package line
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/record"
+	"mbus/internal/store"
+)
+
+// The requests of administration: a line that begins with a question mark, which
+// no topic can.
+var administration = map[string]struct {
+	run     func(*conn, *request) error
+	options string
+	needed  string
+}{
+	"topics": {(*conn).listTopics, "topic format", ""},
+	"groups": {(*conn).listGroups, "group topic format", ""},
+	"reset":  {(*conn).resetGroup, "group topic to execute format", "group topic to"},
+	"delete": {(*conn).deleteWhat, "group topic execute format", ""},
+}
+
+// parseAdmin reads what follows the question mark.
+func (r *request) parseAdmin(query string) error {
+	name, rest, more := strings.Cut(query, "&")
+	a, ok := administration[name]
+	if !ok {
+		return fmt.Errorf("unknown request %q: it takes ?delete, ?groups, ?reset or ?topics", "?"+name)
+	}
+	r.admin = a.run
+	r.group = ""
+	options := make(map[string]option)
+	for _, o := range strings.Fields(a.options) {
+		options[o] = adminOptions[o]
+	}
+	if more {
+		if err := r.parseOptions(rest, options); err != nil {
+			return err
+		}
+	}
+	for _, o := range strings.Fields(a.needed) {
+		if !r.named[o] {
+			return fmt.Errorf("?%s needs option %q", name, o)
+		}
+	}
+	if name == "delete" && r.named["topic"] == r.named["group"] {
+		return errors.New(`?delete needs option "topic" or "group", and not both`)
+	}
+	if r.format == formatBatch {
+		return errors.New("format=batch is for messages")
+	}
+	return nil
+}
+
+var adminOptions = map[string]option{
+	"format": setFormat, "group": setGroup,
+	"topic": func(r *request, value string) error {
+		r.topic = value
+		return record.CheckName("topic", value)
+	},
+	"to": func(r *request, value string) (err error) {
+		if r.to, err = parseFrom(value, time.Now()); err == nil && r.to == nil {
+			err = fmt.Errorf("%w, not %q", errFrom, value)
+		}
+		return err
+	},
+	"execute": set(func(*request) {}),
+}
+
+// administer answers a request of administration.
+func (c *conn) administer(r *request) error {
+	c.in.free()
+	if err := r.admin(c, r); err != nil {
+		return toAnswer(err)
+	}
+	return nil
+}
+
+// A table is an answer: lines of fields, the first with their names; in JSON an
+// object a line.
+type table struct {
+	names []string
+	json  bool
+	out   bytes.Buffer
+}
+
+func newTable(r *request, names ...string) *table {
+	t := &table{names: names, json: r.format == formatJSON}
+	if !t.json {
+		t.out.WriteString(strings.Join(names, "\t") + "\n")
+	}
+	return t
+}
+
+// row adds a line. The fields are strings and whole numbers.
+func (t *table) row(fields ...any) {
+	sep := ""
+	for i, f := range fields {
+		text := fmt.Sprint(f)
+		if t.json {
+			value, _ := json.Marshal(f) // of a string or a number it can't fail
+			text = strconv.Quote(t.names[i]) + ":" + string(value)
+			if sep == "" {
+				sep = "{"
+			}
+		}
+		t.out.WriteString(sep + text)
+		if sep = "\t"; t.json {
+			sep = ","
+		}
+	}
+	if t.json {
+		t.out.WriteString("}")
+	}
+	t.out.WriteString("\n")
+}
+
+// preview says how to have a request carried out that was only looked at.
+func (t *table) preview(r *request) {
+	if !r.named["execute"] && !t.json {
+		t.out.WriteString("# nothing has been changed: add execute to do it\n")
+	}
+}
+
+func (c *conn) listTopics(r *request) error {
+	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
+	found := r.topic == ""
+	for _, topic := range c.broker.Topics() {
+		if r.topic != "" && topic.Name != r.topic {
+			continue
+		}
+		found = true
+		messages, bytes, oldest := measure(topic)
+		t.row(topic.Name, len(topic.Partitions), messages, bytes, oldest)
+	}
+	if !found {
+		return fmt.Errorf("%w: %q", store.ErrUnknownTopic, r.topic)
+	}
+	return c.say(t.out.String())
+}
+
+// measure counts a topic's messages and bytes, and finds the time of its oldest
+// message.
+func measure(t *broker.Topic) (messages, bytes int64, oldest string) {
+	first := time.Time{}
+	for _, log := range t.Partitions {
+		start, high := log.Offsets()
+		messages += high - start
+		bytes += log.Size()
+		if start == high {
+			continue
+		}
+		_ = broker.WithRecord(log, start, func(r *batch.Record) error { // one that can't be read has no time
+			if at := time.UnixMilli(r.Timestamp); first.IsZero() || at.Before(first) {
+				first = at
+			}
+			return nil
+		})
+	}
+	if first.IsZero() {
+		return messages, bytes, "-"
+	}
+	return messages, bytes, first.UTC().Format(time.RFC3339)
+}
+
+func (c *conn) listGroups(r *request) error {
+	t := newTable(r, "group", "topic", "partition", "position", "end", "lag", "unacknowledged", "waiting", "members")
+	found := r.group == ""
+	for _, n := range c.broker.Positions() {
+		if r.group != "" && n.Group != r.group || r.topic != "" && n.Topic != r.topic {
+			continue
+		}
+		found = true
+		topic, err := c.broker.Topic(n.Topic)
+		if err != nil || n.Partition >= len(topic.Partitions) {
+			continue // deleted just now
+		}
+		start, end := topic.Partitions[n.Partition].Offsets()
+		lag := max(0, end-max(n.Committed, start)-n.Beyond)
+		t.row(n.Group, n.Topic, n.Partition, n.Committed, end, lag, n.Unacknowledged, n.Waiting, n.Members)
+	}
+	if !found {
+		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
+	}
+	return c.say(t.out.String())
+}
+
+func (c *conn) resetGroup(r *request) error {
+	topic, err := c.broker.Topic(r.topic)
+	if err != nil {
+		return fmt.Errorf("%w: %q", err, r.topic)
+	}
+	t := newTable(r, "group", "topic", "partition", "position", "new")
+	var commits []group.Commit
+	for i, log := range topic.Partitions {
+		offset, err := r.to.in(i, log)
+		if err != nil {
+			return err
+		}
+		now, _ := c.broker.CommittedOffset(r.group, r.topic, i)
+		t.row(r.group, r.topic, i, now.Offset, offset)
+		commits = append(commits, group.Commit{Topic: r.topic, Partition: i, Offset: offset, LeaderEpoch: group.NoEpoch})
+	}
+	if r.named["execute"] {
+		if err := c.broker.ResetOffsets(r.group, commits); err != nil {
+			return err
+		}
+	}
+	t.preview(r)
+	return c.say(t.out.String())
+}
+
+func (c *conn) deleteWhat(r *request) error {
+	if r.topic != "" {
+		return c.deleteTopic(r)
+	}
+	t := newTable(r, "group", "topic", "partition", "position")
+	commits := c.broker.CommittedOffsets(r.group)
+	for _, p := range commits {
+		t.row(r.group, p.Topic, p.Partition, p.Offset)
+	}
+	if len(commits) == 0 {
+		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
+	}
+	if r.named["execute"] {
+		if err := c.broker.DeleteOffsets(r.group, nil); err != nil {
+			return err
+		}
+	}
+	t.preview(r)
+	return c.say(t.out.String())
+}
+
+func (c *conn) deleteTopic(r *request) error {
+	topic, err := c.broker.Topic(r.topic)
+	if err != nil {
+		return fmt.Errorf("%w: %q", err, r.topic)
+	}
+	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
+	messages, bytes, oldest := measure(topic)
+	t.row(topic.Name, len(topic.Partitions), messages, bytes, oldest)
+	if r.named["execute"] {
+		if err := c.broker.DeleteTopic(r.topic); err != nil {
+			return err
+		}
+	}
+	t.preview(r)
+	return c.say(t.out.String())
+}

@@ -1,0 +1,248 @@
+package line
+
+import (
+	"errors"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// A consumer is a connection that gets a group's messages, or, with from, looks
+// at a topic without consuming. Those that drain and those that follow differ in
+// when they send and how they end.
+type consumer struct {
+	sender
+	parts  []part
+	member group.Member
+	lost   group.Member // holds what the client was told is missing
+	left   int64        // messages that may still be sent; -1 for all
+	leave  func()       // the group; nil without one
+}
+
+// A part is one partition of what a consumer gets.
+type part struct {
+	number int
+	pos    *group.Position
+	log    store.Partition
+	end    int64 // nothing from here on is sent
+}
+
+func newConsumer(c *conn, r *request) *consumer {
+	k := &consumer{sender: sender{conn: c, request: r, partition: -1}, left: -1}
+	if r.n > 0 {
+		k.left = r.n
+	}
+	return k
+}
+
+// consume serves a consumer's connection.
+func (c *conn) consume() error {
+	r, err := c.readRequest(consumerOptions)
+	if err != nil {
+		return ignoreEOF(err)
+	}
+	switch {
+	case r.admin != nil:
+		return c.administer(r)
+	case r.redrive:
+		return c.redrive(r)
+	case r.follow || r.ack:
+		return c.follow(r)
+	}
+	return c.drain(r)
+}
+
+// join makes the consumer a member of its group.
+func (k *consumer) join() (err error) {
+	if k.request.from != nil {
+		return nil
+	}
+	use := broker.UseLine
+	if k.request.ordered {
+		use = broker.UseOrdered
+	}
+	if k.leave, err = k.broker.UseGroup(k.request.group, use); err != nil {
+		return toAnswer(err)
+	}
+	return nil
+}
+
+// begin finds the positions in the topic, and notes where it ends.
+func (k *consumer) begin() error {
+	for i, log := range k.topic.Partitions {
+		start, high := log.Offsets()
+		var pos *group.Position
+		if f := k.request.from; f != nil {
+			offset, err := f.in(i, log)
+			if err != nil {
+				return err
+			}
+			pos = group.NewPosition(offset)
+		} else {
+			pos = k.broker.Position(k.request.group, k.topic.Name, i)
+			switch {
+			case k.request.startEnd:
+				pos.Start(high, true)
+			case k.request.group != group.Default: // which is there from the first message on
+				pos.Start(start, false)
+			}
+		}
+		k.parts = append(k.parts, part{i, pos, log, high})
+	}
+	return nil
+}
+
+// sendFree sends up to about most messages that nobody holds of a partition, as
+// many as one look into the log gives. It returns how many were sent, and if
+// none is there, when the next may be, if that is known.
+func (k *consumer) sendFree(p *part, end, most int64) (sent int64, due time.Time, err error) {
+	if k.left >= 0 {
+		most = min(most, k.left)
+	}
+	if most <= 0 {
+		return 0, due, nil
+	}
+	free, due := p.pos.Free(end, time.Now())
+	if free.Len() <= 0 {
+		return 0, due, nil
+	}
+	if err := k.load(p.log, free.From, max(broker.FirstBuffer, int(min(most, readChunk))*perMessage)); err != nil {
+		return 0, due, k.unreadable(p, free, err)
+	}
+	span := group.Span{From: free.From, To: min(free.To, k.loadedEnd(), free.From+most)}
+	if k.request.ordered {
+		sent, err = k.sendOrdered(p, span)
+		return sent, due, err
+	}
+	if !k.member.Lease(p.pos, span, k.part(span)) {
+		return 1, due, nil // another member was faster: look again
+	}
+	before := k.member.Sent()
+	err = k.send(p, span)
+	return span.Len() - int64(before-k.member.Sent()), due, err
+}
+
+// perMessage is how many bytes are read for each message that is wanted, to save
+// reading a great deal for one.
+const perMessage = 512
+
+// part is the size of the messages of a span of what is loaded, about.
+func (k *consumer) part(s group.Span) int64 {
+	first := s.From
+	if b, _, err := batch.Next(k.loaded); err == nil {
+		first = b.BaseOffset()
+	}
+	return int64(len(k.loaded)) * s.Len() / max(1, k.loadedEnd()-first)
+}
+
+// send sends the messages in span, which the member holds, of what is loaded.
+// What it fails to read again it gives back.
+func (k *consumer) send(p *part, span group.Span) error {
+	for at := span.From; at < span.To; {
+		if len(k.loaded) == 0 { // given up while the reader stalled
+			if err := k.load(p.log, at, readChunk); err != nil {
+				k.member.GiveBack(p.pos, at)
+				return k.unreadable(p, group.Span{From: at, To: span.To}, err)
+			}
+		}
+		b, rest, err := batch.Next(k.loaded)
+		if err != nil {
+			return toAnswer(err) // Load has checked it
+		}
+		if k.loaded = rest; b.NextOffset() <= at {
+			continue
+		}
+		next, err := k.sendPart(p.number, b, group.Span{From: at, To: min(span.To, b.NextOffset())})
+		if err != nil {
+			return k.undecodable(p, at, err)
+		}
+		if k.left > 0 {
+			k.left -= next - at
+		}
+		at = next
+	}
+	return nil
+}
+
+// unreadable makes the answer for a part of a partition that nobody holds and
+// that load has failed for.
+func (k *consumer) unreadable(p *part, free group.Span, err error) error {
+	if errors.Is(err, store.ErrOutOfRange) {
+		start, _ := p.log.Offsets()
+		return k.missing(p, free, start, answer("GAP", "first=%d partition=%d", start, p.number))
+	}
+	var gap *store.GapError
+	if errors.As(err, &gap) {
+		return k.missing(p, free, gap.Next, answer("GAP", "first=%d partition=%d", gap.Next, p.number))
+	}
+	var damage *store.DamageError
+	if errors.As(err, &damage) {
+		return k.missing(p, free, damage.Next, k.damaged(damage))
+	}
+	return toAnswer(err)
+}
+
+// missing tells the client that there is nothing up to next, so that its
+// position moves there when it has read that.
+func (k *consumer) missing(p *part, free group.Span, next int64, told error) error {
+	if next > free.From && !k.lost.Lease(p.pos, group.Span{From: free.From, To: min(free.To, next)}, 0) {
+		return nil // for another member to tell
+	}
+	return told
+}
+
+// undecodable deals with a batch, leased from offset at on, that can't be
+// decoded; other errors stay what they are.
+func (k *consumer) undecodable(p *part, at int64, err error) error {
+	var damage *store.DamageError
+	if !errors.As(err, &damage) {
+		return err
+	}
+	k.member.GiveBack(p.pos, at)
+	return k.missing(p, group.Span{From: at, To: damage.Next}, damage.Next, k.damaged(damage))
+}
+
+// damaged reports damage in the log, and makes the answer for the client.
+func (k *consumer) damaged(e *store.DamageError) error {
+	k.server.log.Error("stored messages are damaged", "topic", e.Topic, "partition", e.Partition,
+		"first", e.First, "next", e.Next, "file", e.File, "byte", e.Pos, "reason", e.Reason)
+	return answer("DAMAGED", "%s/%d: offsets %d to %d can't be read", e.Topic, e.Partition, e.First, e.Next-1)
+}
+
+// last adds to out what tells the client why there is no more. It returns err if
+// the client is not to be told.
+func (k *consumer) last(err error) error {
+	var told *answerError
+	switch {
+	case errors.As(err, &told):
+		k.out = append(k.out, told.line()...)
+	case err != nil:
+		return err
+	case k.request.format == formatBatch:
+		k.out = append(k.out, ".\n"...)
+	}
+	return nil
+}
+
+// consumed says that the client has got all that was sent.
+func (k *consumer) consumed() {
+	k.member.AckAll()
+	k.lost.AckAll()
+}
+
+// release gives back what has not been acknowledged.
+func (k *consumer) release() {
+	k.member.Release()
+	k.lost.Release()
+	for _, p := range k.parts {
+		p.pos.Close()
+	}
+	k.parts = nil
+	if k.leave != nil {
+		k.leave()
+	}
+	k.close()
+}

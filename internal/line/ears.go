@@ -1,0 +1,156 @@
+package line
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/group"
+)
+
+// hear takes what the client says until it leaves, which is errGone, or says
+// something wrong, or is interrupted.
+func (f *follower) hear() error {
+	if !f.request.ack {
+		return f.hearNothing()
+	}
+	for {
+		if err := f.hearAnswers(); err != nil {
+			return err
+		}
+		err := f.in.fill(broker.RequestLine)
+		if err == io.EOF {
+			return errGone
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// hearAnswers takes the lines that are there. Of acknowledgements in a row the
+// last counts.
+func (f *follower) hearAnswers() error {
+	var acked uint64
+	for {
+		p := f.in.bytes()
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			if len(p) >= broker.RequestLine {
+				return answer("BADREQUEST", "an answer is longer than %d bytes", broker.RequestLine)
+			}
+			return f.ack(acked)
+		}
+		line := bytes.TrimSuffix(p[:i], []byte("\r"))
+		kind, number, reason, err := parseAnswer(line)
+		if err != nil {
+			return err
+		}
+		if kind == '+' {
+			acked = max(acked, number)
+		} else if err := f.ack(acked); err != nil {
+			return err
+		} else if err := f.failed(number, reason); err != nil {
+			return err
+		}
+		f.in.skip(i + 1)
+	}
+}
+
+// parseAnswer reads "+N" or "-N reason".
+func parseAnswer(line []byte) (kind byte, number uint64, reason string, err error) {
+	if len(line) > 1 && (line[0] == '+' || line[0] == '-') {
+		digits, rest, _ := bytes.Cut(line[1:], []byte(" "))
+		number, err = strconv.ParseUint(string(digits), 10, 63)
+		if err == nil && (line[0] == '-' || len(rest) == 0) {
+			return line[0], number, string(rest), nil
+		}
+	}
+	return 0, 0, "", answer("BADREQUEST", "%q is neither +N nor -N and a reason", line)
+}
+
+// ack says that the first n messages are done.
+func (f *follower) ack(n uint64) error {
+	if n == 0 {
+		return nil
+	}
+	if err := f.member.Ack(n); err != nil {
+		return answer("BADREQUEST", "+%d: %w", n, err)
+	}
+	f.hang.heard()
+	if f.request.confirm {
+		f.broker.SyncPositions(func(err error) {
+			if err == nil {
+				storeMax(&f.confirmed, n)
+				f.wake()
+			}
+		})
+	}
+	if f.blocked.Swap(false) || !f.request.follow {
+		f.wake()
+	}
+	return nil
+}
+
+// failed says that message n has failed.
+func (f *follower) failed(n uint64, reason string) error {
+	failed, ok, err := f.member.Fail(n, f.request.retry, time.Now())
+	if err != nil {
+		return answer("BADREQUEST", "-%d: %w", n, err)
+	}
+	f.hang.heard()
+	if !ok {
+		return nil
+	}
+	f.bury(failed, reason)
+	f.blocked.Store(false)
+	f.wake()
+	return nil
+}
+
+// bury has a dead message kept among the dead letters.
+func (f *follower) bury(failed group.Failed, reason string) {
+	if failed.Dead {
+		f.broker.Bury(f.topic, failed, reason)
+	}
+}
+
+// hearNothing waits for the client to leave. What it says is thrown away. One
+// that closes its sending side (nc -N) may still be there.
+func (f *follower) hearNothing() error {
+	f.in.free()
+	_, err := io.Copy(io.Discard, onlyReader{f.tcp})
+	if err != nil {
+		return err
+	}
+	for {
+		f.mu.Lock()
+		ended := f.ended
+		f.mu.Unlock()
+		if ended || f.server.isStopping() {
+			f.interrupt()
+			_, err := f.tcp.Read(make([]byte, 1))
+			if err == nil || err == io.EOF {
+				err = errInterrupted
+			}
+			return err
+		}
+		if _, err := f.closedEarly(); err != nil {
+			return err
+		}
+		select {
+		case <-f.server.stopped:
+		case <-time.After(leftTime):
+		}
+	}
+}
+
+// leftTime is how often a follower whose client has closed its sending side
+// looks whether the connection is still there.
+const leftTime = 250 * time.Millisecond
+
+// errInterrupted ends the hearing of a client that has closed its sending side.
+var errInterrupted = errors.New("interrupted")

@@ -1,0 +1,437 @@
+package line
+
+import (
+	"errors"
+	"io"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/store"
+)
+
+// A follower is a consumer to which messages are pushed, or that acknowledges
+// them itself, or both.
+//
+// Its connection's goroutine hears what the client says. Another one, the pump,
+// sends; it exists only while there may be something to send, so that an idle
+// follower costs one goroutine. Whatever may be a reason to send calls wake.
+type follower struct {
+	*consumer
+	cancels []func() // of what the log, or the topic's making, has been asked to tell
+	seen    []int64  // the high watermark of each partition when the log was asked
+	marks   []mark   // what the client's system has not received yet; without ack
+	pause   time.Duration
+	hang    hang
+
+	blocked   atomic.Bool // the window is full
+	confirmed atomic.Uint64
+	told      uint64 // of what is confirmed
+
+	mu    sync.Mutex // guards what follows; nothing else is called while it is held
+	calls sync.Cond
+	again bool
+	runs  bool
+	err   error // that the pump has ended with: io.EOF when all is sent
+	ended bool
+	timer *time.Timer
+}
+
+// A mark is a place in the stream: so many messages are in so many bytes.
+type mark struct {
+	written  int64
+	messages uint64
+}
+
+// errGone ends a follower whose client has left.
+var errGone = errors.New("the client has left")
+
+func (c *conn) follow(r *request) error {
+	f := &follower{consumer: newConsumer(c, r)}
+	f.calls.L = &f.mu
+	defer f.release()
+	if err := f.join(); err != nil {
+		return err
+	}
+	if r.ackTimeout > 0 {
+		f.hang.start(f)
+	}
+	f.wake()
+	heard := f.hear()
+	return f.end(heard, f.stop())
+}
+
+// wake has the pump run, now or once more. It does not block.
+func (f *follower) wake() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.again = true
+	if !f.runs && !f.ended {
+		f.runs = true
+		go f.pump()
+	}
+}
+
+// pump sends until there is no reason left to.
+func (f *follower) pump() {
+	err := error(nil)
+	defer func() {
+		if r := recover(); r != nil {
+			f.server.log.Error("panic in a connection", "client", f.tcp.RemoteAddr(), "reason", r, "stack", string(debug.Stack()))
+			err = answer("INTERNAL", "an error in the broker, which it has logged")
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.runs = false; err != nil {
+			f.fail(err)
+		}
+		f.calls.Broadcast()
+	}()
+	for err == nil && f.goesOn() {
+		err = f.push()
+	}
+}
+
+// goesOn reports whether the pump has been woken since it was last asked. If
+// not, it has ended.
+func (f *follower) goesOn() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	again := f.again && !f.ended
+	f.again = false
+	f.runs = again
+	return again
+}
+
+// fail ends the follower. The caller holds mu.
+func (f *follower) fail(err error) {
+	if f.err == nil {
+		f.err = err
+	}
+	f.ended = true
+	f.interrupt()
+}
+
+// stop ends the pump and returns what it has ended with before; nil if nothing.
+func (f *follower) stop() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+	if f.runs {
+		f.cut()
+	}
+	for f.runs {
+		f.calls.Wait()
+	}
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+	f.hang.stop()
+	return f.err
+}
+
+// push sends all that may be sent now, with one write at its end.
+func (f *follower) push() error {
+	if f.topic == nil {
+		if ready, err := f.open(); !ready {
+			return err
+		}
+	}
+	if err := f.settle(); err != nil {
+		return err
+	}
+	due, err := f.sendAll()
+	if err != nil {
+		return err
+	}
+	f.confirm()
+	if err := f.flush(); err != nil {
+		return err
+	}
+	if f.done() {
+		return io.EOF
+	}
+	f.mark()
+	f.rest()
+	f.wakeAt(due)
+	return nil
+}
+
+// open finds the topic, and reports false if it is not there: then it is waited
+// for, or nothing is sent.
+func (f *follower) open() (bool, error) {
+	t, err := f.broker.Topic(f.request.topic)
+	if errors.Is(err, store.ErrUnknownTopic) {
+		if !f.request.follow {
+			return false, io.EOF
+		}
+		f.cancels = []func(){f.broker.Await(f.request.topic, f.wake)}
+		return false, nil
+	}
+	f.topic = t
+	if err := f.begin(); err != nil {
+		return false, err
+	}
+	f.cancels = make([]func(), len(f.parts))
+	f.seen = make([]int64, len(f.parts))
+	for i := range f.parts {
+		f.seen[i] = -1
+		f.parts[i].pos.Watch(&f.member, f.wake)
+		if f.request.follow {
+			f.parts[i].end = end
+		}
+	}
+	return true, nil
+}
+
+// sendAll sends what is free, while the window is open, a chunk of each
+// partition in turn. It returns when the next is due, if that is known.
+func (f *follower) sendAll() (next time.Time, err error) {
+	for more := true; more; {
+		more = false
+		next = time.Time{}
+		for i := range f.parts {
+			sent, due, err := f.sendPartition(i)
+			if err != nil {
+				return next, err
+			}
+			more = more || sent
+			if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+				next = due
+			}
+		}
+	}
+	return next, nil
+}
+
+// sendPartition sends a chunk, or sees to it that there will be a reason to try
+// again.
+func (f *follower) sendPartition(i int) (sent bool, due time.Time, err error) {
+	p := &f.parts[i]
+	room := f.room()
+	if room == 0 {
+		f.blocked.Store(true)
+		if room = f.room(); room == 0 {
+			return false, due, nil
+		}
+	}
+	_, high := p.log.Offsets()
+	n, due, err := f.sendFree(p, min(high, p.end), room)
+	if n > 0 || err != nil {
+		f.hang.more(f)
+		return n > 0, due, err
+	}
+	if f.request.follow && f.left != 0 {
+		err = f.ask(i, high)
+	}
+	return false, due, err
+}
+
+// ask has the log wake the pump when there is more than high.
+func (f *follower) ask(i int, high int64) error {
+	if f.seen[i] == high {
+		// Asked already, or woken for nothing: the log has been closed.
+		var c store.Chunk
+		defer c.Release()
+		if err := f.parts[i].log.Read(high, 1, &c); errors.Is(err, store.ErrClosed) && !f.server.isStopping() {
+			return answer("GONE", "topic %q was deleted", f.topic.Name)
+		}
+		return nil
+	}
+	if f.cancels[i] != nil {
+		f.cancels[i]()
+	}
+	f.seen[i] = high
+	f.cancels[i] = f.parts[i].log.Wake(high, f.wake)
+	return nil
+}
+
+// room is how many messages more may be sent.
+func (f *follower) room() int64 {
+	if !f.request.ack {
+		return maxChunk
+	}
+	open, bytes := f.member.Open()
+	switch {
+	case f.request.window > 0:
+		return max(0, f.request.window-open)
+	case bytes >= broker.WindowBytes:
+		return 0
+	}
+	return max(0, broker.Window-open)
+}
+
+// done says whether all is sent that was asked for.
+func (f *follower) done() bool {
+	if f.left == 0 {
+		return true
+	}
+	if f.request.follow || f.room() == 0 {
+		return false
+	}
+	now := time.Now()
+	for _, p := range f.parts {
+		if s, _ := p.pos.Free(p.end, now); s.Len() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// mark notes what has been written, to be settled when the client's system has
+// received it.
+func (f *follower) mark() {
+	sent := f.member.Sent()
+	switch n := len(f.marks); {
+	case f.request.ack:
+	case f.request.from != nil:
+		f.member.AckAll()
+	case n == 0 && f.member.Oldest() == 0 || n > 0 && f.marks[n-1].messages == sent:
+	default:
+		f.marks, f.pause = append(f.marks, mark{f.written, sent}), firstLook
+	}
+}
+
+// How often the pump looks whether the client's system has received what was
+// written: there is no event for that.
+const (
+	firstLook = 200 * time.Microsecond
+	lastLook  = 50 * time.Millisecond
+)
+
+// settle acknowledges what the client's system has received.
+func (f *follower) settle() error {
+	if len(f.marks) == 0 {
+		return nil
+	}
+	queued, err := f.queued()
+	if err != nil {
+		return err
+	}
+	n := 0
+	for n < len(f.marks) && f.marks[n].written <= f.written-int64(queued) {
+		n++
+	}
+	if n == 0 {
+		f.pause = min(2*f.pause, lastLook)
+		return nil
+	}
+	err = f.member.Ack(f.marks[n-1].messages)
+	f.marks = append(f.marks[:0], f.marks[n:]...)
+	f.pause = firstLook
+	return err
+}
+
+// wakeAt wakes the pump at the time due, unless it is zero, and sooner to
+// settle what is not settled.
+func (f *follower) wakeAt(due time.Time) {
+	wait := time.Until(due)
+	switch {
+	case len(f.marks) > 0 && (due.IsZero() || f.pause < wait):
+		wait = f.pause
+	case due.IsZero():
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.timer == nil {
+		f.timer = time.AfterFunc(wait, f.wake)
+	} else {
+		f.timer.Reset(wait)
+	}
+}
+
+// confirm tells the client which of its acknowledgements are durable.
+func (f *follower) confirm() {
+	if n := f.confirmed.Load(); n > f.told {
+		f.told = n
+		f.out = append(strconv.AppendUint(append(f.out, '+'), n, 10), '\n')
+	}
+}
+
+// rest gives memory back while there is nothing to send.
+func (f *follower) rest() {
+	f.unload()
+	f.freeOut()
+	f.chunk.Release()
+}
+
+// end tells the client why there is no more, as far as that is known, and lets
+// what it has got count. heard is what ended the hearing, pumped the pump.
+func (f *follower) end(heard, pumped error) error {
+	f.ask0()
+	switch {
+	case pumped != nil && !errors.Is(heard, errGone):
+		return f.endOfStream(pumped)
+	case errors.Is(heard, errGone):
+		return f.durable()
+	case f.server.isStopping() && isTimeout(heard):
+		return f.endOfStream(answer("SHUTDOWN", "the broker is stopping"))
+	}
+	return heard
+}
+
+// ask0 takes back all that was asked for.
+func (f *follower) ask0() {
+	for _, cancel := range f.cancels {
+		if cancel != nil {
+			cancel()
+		}
+	}
+	for i := range f.parts {
+		f.parts[i].pos.Unwatch(&f.member)
+	}
+}
+
+// endOfStream closes the broker's side, and hears the client out.
+func (f *follower) endOfStream(err error) error {
+	if err == io.EOF {
+		err = nil
+	}
+	f.confirm()
+	if err := f.last(err); err != nil {
+		return err
+	}
+	if err := f.flush(); err != nil {
+		return err
+	}
+	f.close()
+	if !f.request.ack {
+		return f.handOverAll()
+	}
+	if err := f.tcp.CloseWrite(); err != nil {
+		return err
+	}
+	f.tcp.SetReadDeadline(time.Time{})
+	if f.server.isStopping() {
+		f.tcp.SetReadDeadline(time.Now().Add(lingerTime))
+	}
+	if err := f.hear(); !errors.Is(err, errGone) {
+		return err
+	}
+	f.lost.AckAll()
+	return f.durable()
+}
+
+// handOverAll is the end of a follower that does not acknowledge.
+func (f *follower) handOverAll() error {
+	if err := f.handOver(); err != nil {
+		return err
+	}
+	f.consumed()
+	return nil
+}
+
+// durable waits until what was acknowledged is durable, so that the close tells
+// the client.
+func (f *follower) durable() error {
+	done := make(chan error, 1)
+	f.broker.SyncPositions(func(err error) { done <- err })
+	if err := <-done; err != nil {
+		return toAnswer(err)
+	}
+	return nil
+}

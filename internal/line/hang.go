@@ -1,0 +1,88 @@
+package line
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A hang is the watch over a client that has to acknowledge within some time.
+// The zero value watches nothing.
+type hang struct {
+	mu    sync.Mutex // guards what follows
+	limit time.Duration
+	since time.Time // of the last answer, or of the first message after all was answered
+	idle  bool      // nothing is unanswered
+	timer *time.Timer
+}
+
+// start begins to watch.
+func (h *hang) start(f *follower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.limit, h.idle = f.request.ackTimeout, true
+	h.timer = time.AfterFunc(h.limit, func() { h.check(f) })
+}
+
+// more says that messages have been sent.
+func (h *hang) more(f *follower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.idle && h.timer != nil {
+		h.idle, h.since = false, time.Now()
+		h.timer.Reset(h.limit)
+	}
+}
+
+// heard says that the client has answered.
+func (h *hang) heard() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.since = time.Now()
+}
+
+func (h *hang) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.timer != nil {
+		h.timer.Stop()
+		h.timer = nil
+	}
+}
+
+// check ends a follower that has been silent for too long: its oldest message
+// has failed.
+func (h *hang) check(f *follower) {
+	oldest := f.member.Oldest()
+	h.mu.Lock()
+	if h.timer == nil {
+		h.mu.Unlock()
+		return
+	}
+	if h.idle = oldest == 0; h.idle {
+		h.mu.Unlock()
+		return
+	}
+	if left := h.limit - time.Since(h.since); left > 0 {
+		h.timer.Reset(left)
+		h.mu.Unlock()
+		return
+	}
+	h.mu.Unlock()
+	failed, ok, err := f.member.Fail(oldest, f.request.retry, time.Now())
+	if err == nil && ok {
+		f.bury(failed, "ack-timeout")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail(answer("TIMEOUT", "no acknowledgement within %v", h.limit))
+}
+
+// storeMax raises v to n.
+func storeMax(v *atomic.Uint64, n uint64) {
+	for {
+		if old := v.Load(); n <= old || v.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package line
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/record"
+	"mbus/internal/store"
+)
+
+// A redrive is a consumer of a topic of dead letters, on whose behalf the broker
+// puts each back on the topic that it came from. A message is consumed when it
+// is durable there.
+type redrive struct {
+	*consumer
+	answers *answers
+}
+
+func (c *conn) redrive(r *request) error {
+	if !c.server.finish(c) {
+		return answer("SHUTDOWN", "the broker is stopping")
+	}
+	d := &redrive{newConsumer(c, r), newAnswers(c)}
+	defer d.release()
+	err := d.run()
+	told, failure := d.answers.finish()
+	if err == nil {
+		err = failure
+	}
+	if ackErr := d.member.Ack(told); err == nil {
+		err = ackErr
+	}
+	if err != nil {
+		return toAnswer(err)
+	}
+	if told == 0 {
+		return c.say("+0\n")
+	}
+	return nil
+}
+
+func (d *redrive) run() (err error) {
+	if d.topic, err = d.broker.Topic(d.request.topic); errors.Is(err, store.ErrUnknownTopic) {
+		return nil
+	}
+	if err := d.join(); err != nil {
+		return err
+	}
+	if err := d.begin(); err != nil {
+		return err
+	}
+	for i := range d.parts {
+		if err := d.partition(&d.parts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// partition puts back what nobody holds of a partition.
+func (d *redrive) partition(p *part) error {
+	for d.left != 0 {
+		free, _ := p.pos.Free(p.end, time.Now())
+		if free.Len() <= 0 {
+			return nil
+		}
+		s := group.Span{From: free.From, To: free.From + 1}
+		if !d.member.Lease(p.pos, s, 0) {
+			continue // another member was faster
+		}
+		if err := broker.WithRecord(p.log, s.From, d.putBack); err != nil {
+			return fmt.Errorf("offset %d: %w", s.From, err)
+		}
+		if d.left > 0 {
+			d.left--
+		}
+	}
+	return nil
+}
+
+// putBack publishes a dead letter where it came from.
+func (d *redrive) putBack(r *batch.Record) error {
+	var name string
+	var headers []batch.Header
+	for k, v := range r.Headers() {
+		if string(k) == broker.HeaderTopic {
+			name = string(v)
+		}
+		if !dead(string(k)) {
+			headers = append(headers, batch.Header{Key: string(k), Value: v})
+		}
+	}
+	if err := record.CheckName("topic", name); err != nil {
+		return answer("BADMESSAGE", "header %q: %w", broker.HeaderTopic, err)
+	}
+	t, err := d.broker.MakeTopic(name)
+	if err != nil {
+		return err
+	}
+	partition := t.Next()
+	if r.Key != nil {
+		partition = t.ForKey(r.Key)
+	}
+	var b batch.Builder
+	b.Add(r.Timestamp, r.Key, r.Value, headers...)
+	b.Close(0)
+	number := d.answers.expect(1, 1)
+	done := func(_ int64, err error) { d.answers.settle(number, err) }
+	if err := t.Partitions[partition].Append(b.Bytes(), done); err != nil {
+		done(0, err)
+	}
+	return d.answers.failure()
+}
+
+// dead says whether a header is one that only a dead letter has.
+func dead(header string) bool {
+	switch header {
+	case broker.HeaderTopic, broker.HeaderPartition, broker.HeaderOffset, broker.HeaderGroup, broker.HeaderAttempts, broker.HeaderReason:
+		return true
+	}
+	return strings.EqualFold(header, broker.HeaderDeliverAt)
+}

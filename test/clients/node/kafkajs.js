@@ -1,0 +1,81 @@
+// Runs kafkajs against a broker: node kafkajs.js HOST:PORT. Exits with 0 if all
+// went well.
+import assert from 'node:assert/strict'
+import kafkajs from 'kafkajs'
+
+const { CompressionTypes, ConfigResourceTypes, Kafka, logLevel } = kafkajs
+const kafka = new Kafka({ clientId: 'test', brokers: [process.argv[2]], logLevel: logLevel.ERROR })
+const count = 200
+const messages = topic => Array.from({ length: count }, (_, i) => ({
+  key: `key ${i}`, value: `${topic} ${i}`, headers: { h: `header ${i}` }, timestamp: String(1_700_000_000_000 + i),
+}))
+
+async function send (topic, options = {}, producerOptions = {}) {
+  const producer = kafka.producer({ allowAutoTopicCreation: true, ...producerOptions })
+  await producer.connect()
+  await producer.send({ topic, messages: messages(topic), ...options })
+  await producer.disconnect()
+}
+
+// read takes n messages of a topic as a member of a group, and commits.
+async function read (topic, groupId, n) {
+  const consumer = kafka.consumer({ groupId, sessionTimeout: 10_000, maxWaitTimeInMs: 500 })
+  await consumer.connect()
+  await consumer.subscribe({ topic, fromBeginning: true })
+  const got = []
+  await new Promise((resolve, reject) => {
+    consumer.on(consumer.events.CRASH, e => reject(e.payload.error))
+    consumer.run({
+      autoCommit: false,
+      eachMessage: async ({ message }) => {
+        if (got.length < n) got.push(message)
+        if (got.length === n) resolve()
+      },
+    }).catch(reject)
+  })
+  const next = String(Number(got.at(-1).offset) + 1)
+  await consumer.commitOffsets([{ topic, partition: 0, offset: next }])
+  await consumer.disconnect()
+  return got
+}
+
+function same (topic, got) {
+  const want = messages(topic)
+  assert.equal(got.length, count)
+  got.forEach((m, i) => assert.deepEqual(
+    [String(m.key), String(m.value), String(m.headers.h), m.timestamp, m.offset],
+    [want[i].key, want[i].value, want[i].headers.h, want[i].timestamp, String(i)]))
+}
+
+for (const [name, compression] of [['none', CompressionTypes.None], ['gzip', CompressionTypes.GZIP]]) {
+  for (const acks of [-1, 0, 1]) {
+    const topic = `${name}-${acks + 1}`
+    await send(topic, { compression, acks })
+    same(topic, await read(topic, `all-${topic}`, count))
+  }
+}
+
+await send('idempotent', {}, { idempotent: true })
+const first = await read('idempotent', 'billing', 80)
+same('idempotent', [...first, ...await read('idempotent', 'billing', count - 80)])
+
+const admin = kafka.admin()
+await admin.connect()
+assert.equal(await admin.createTopics({ topics: [{ topic: 'made', numPartitions: 3 }] }), true)
+assert((await admin.listTopics()).includes('made'))
+const described = await admin.fetchTopicMetadata({ topics: ['made'] })
+assert.equal(described.topics[0].partitions.length, 3)
+assert.equal((await admin.fetchTopicOffsets('idempotent'))[0].high, String(count))
+assert.equal((await admin.fetchTopicOffsetsByTimestamp('idempotent', 1_700_000_000_050))[0].offset, '50')
+assert.equal((await admin.fetchOffsets({ groupId: 'billing', topics: ['idempotent'] }))[0].partitions[0].offset, String(count))
+assert((await admin.listGroups()).groups.some(g => g.groupId === 'billing'))
+assert.equal((await admin.describeGroups(['billing'])).groups[0].state, 'Empty')
+const configs = await admin.describeConfigs({ includeSynonyms: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: 'made' }] })
+assert(configs.resources[0].configEntries.length > 0)
+assert.equal((await admin.describeCluster()).brokers.length, 1)
+await admin.deleteTopicRecords({ topic: 'idempotent', partitions: [{ partition: 0, offset: '100' }] })
+assert.equal((await admin.fetchTopicOffsets('idempotent'))[0].low, '100')
+await admin.deleteGroups(['billing'])
+await admin.deleteTopics({ topics: ['made'] })
+assert(!(await admin.listTopics()).includes('made'))
+await admin.disconnect()
