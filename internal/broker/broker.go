@@ -48,6 +48,7 @@ type Broker struct {
 	awaits map[*await]struct{}
 
 	journal journal
+	delays  delays
 }
 
 // What a caller may be told, beside the errors of package store.
@@ -80,6 +81,13 @@ func New(s store.Store, o Options) (*Broker, error) {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
 	}
 	b.ended.Go(b.retain)
+	b.delays.wake = make(chan struct{}, 1)
+	var end int64
+	if t, err := b.Topic(DelayedTopic); err == nil {
+		b.delays.log = t.Partitions[0]
+		_, end = t.Partitions[0].Offsets()
+	}
+	b.ended.Go(func() { b.deliver(end) })
 	return b, nil
 }
 
@@ -147,6 +155,9 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 		p, err := b.store.Partition(made.Name, i)
 		if err != nil {
 			return nil, err
+		}
+		if !Internal(made.Name) {
+			p = &delaying{p, b, made.ID, made.Name, i}
 		}
 		t.Partitions = append(t.Partitions, p)
 	}

@@ -1,5 +1,415 @@
 package broker
 
-// HeaderDeliverAt is the header that has a message wait: milliseconds since
-// 1970.
+import (
+	"bytes"
+	"cmp"
+	"container/heap"
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// HeaderDeliverAt is the header that has a message wait: the time, in
+// milliseconds since 1970, at which it is put into its topic. The last one
+// counts, and one that is no number does not.
 const HeaderDeliverAt = "mbus-deliver-at"
+
+// DelayedTopic is the internal topic that keeps the messages that are not due
+// yet. Its records are a waiting message (the key says when it is due and where
+// it goes, the value is a batch with the message), or a list of those that have
+// been put into their topics: no key, and the offsets as the value, 8 bytes each.
+const DelayedTopic = "__delayed"
+
+// deliverAtOnce bounds how many messages that are due are put into their topics
+// before it is noted that they have been: after a crash in between these come
+// once more.
+const deliverAtOnce = 1000
+
+// deliverAgain is the time after which a message is tried again that could not be
+// put into its topic.
+const deliverAgain = time.Second
+
+// Delays are the messages that are not due yet. In memory each is 16 bytes.
+type delays struct {
+	wake chan struct{} // something has changed
+
+	mu      sync.Mutex // guards what follows
+	log     store.Partition
+	waiting dues // the next one first
+}
+
+// A due message waits in the log at offset until at, in milliseconds since 1970.
+type due struct{ at, offset int64 }
+
+type dues []due
+
+func (d dues) Len() int { return len(d) }
+func (d dues) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(d[i].at, d[j].at), cmp.Compare(d[i].offset, d[j].offset)) < 0
+}
+func (d dues) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
+func (d *dues) Push(x any)   { *d = append(*d, x.(due)) }
+func (d *dues) Pop() any {
+	last := len(*d) - 1
+	x := (*d)[last]
+	*d = (*d)[:last]
+	return x
+}
+
+func (d *delays) add(at, offset int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	heap.Push(&d.waiting, due{at, offset})
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next takes those that are due, in due order; if none is, it returns the time
+// until one is.
+func (d *delays) next(now time.Time) (all []due, wait time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ms := now.UnixMilli()
+	for len(d.waiting) > 0 && d.waiting[0].at <= ms && len(all) < deliverAtOnce {
+		all = append(all, heap.Pop(&d.waiting).(due))
+	}
+	wait = time.Hour
+	if len(d.waiting) > 0 {
+		wait = max(0, min(wait, time.UnixMilli(d.waiting[0].at).Sub(now)))
+	}
+	return all, wait
+}
+
+// A delaying partition is a topic's as its producers see it: messages that are
+// not due yet go elsewhere first.
+type delaying struct {
+	store.Partition
+	b      *Broker
+	topic  [16]byte
+	name   string
+	number int
+}
+
+// Append implements store.Partition. The answers of two calls may come in
+// another order if one of them has messages that wait.
+func (p *delaying) Append(batches []byte, done func(base int64, err error)) error {
+	if !mayWait(batches) {
+		return p.Partition.Append(batches, done)
+	}
+	now, wait, dues, err := p.split(batches, time.Now().UnixMilli())
+	if err != nil {
+		return err
+	}
+	if len(dues) == 0 {
+		return p.Partition.Append(batches, done)
+	}
+	log, err := p.b.delayedLog()
+	if err != nil {
+		return err
+	}
+	answers := newBoth(done)
+	if len(now) == 0 {
+		answers.skip()
+	} else if err := p.Partition.Append(now, answers.own); err != nil {
+		return err
+	}
+	err = log.Append(wait, func(base int64, err error) {
+		for i, at := range dues {
+			if err == nil {
+				p.b.delays.add(at, base+int64(i))
+			}
+		}
+		answers.other(err)
+	})
+	if err != nil {
+		answers.other(err)
+	}
+	return nil
+}
+
+// mayWait says whether a message in the batches may have the header. It is cheap
+// for batches that are not compressed.
+func mayWait(batches []byte) bool {
+	if bytes.Contains(batches, []byte(HeaderDeliverAt)) {
+		return true
+	}
+	for p := batches; len(p) > 0; {
+		b, rest, err := batch.Next(p)
+		if err != nil {
+			return false
+		}
+		if b.Codec() != 0 {
+			return true
+		}
+		p = rest
+	}
+	return false
+}
+
+// split makes two of the batches: what is for now, and what waits, with the
+// times when it is due.
+func (p *delaying) split(batches []byte, ms int64) (now, wait []byte, dues []int64, err error) {
+	var nowBatch, waitBatch, one batch.Builder
+	it := iterators.Get().(*batch.Iterator)
+	defer iterators.Put(it)
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if err := it.Reset(b); err != nil {
+			return nil, nil, nil, err
+		}
+		for it.Next() {
+			r := it.Record()
+			at := deliverAt(r)
+			if at <= ms {
+				nowBatch.AddRecord(r)
+				continue
+			}
+			dues = append(dues, at)
+			one.Reset()
+			r.Timestamp = at
+			one.AddRecord(r)
+			one.Close(0)
+			waitBatch.Add(ms, p.key(at), one.Bytes())
+		}
+		if err := it.Err(); err != nil {
+			return nil, nil, nil, err
+		}
+		nowBatch.Close(0)
+		batches = rest
+	}
+	waitBatch.Close(0)
+	return nowBatch.Bytes(), waitBatch.Bytes(), dues, nil
+}
+
+// deliverAt is when a message is due; 0 for at once.
+func deliverAt(r *batch.Record) (at int64) {
+	for k, v := range r.Headers() {
+		if string(k) == HeaderDeliverAt {
+			at, _ = strconv.ParseInt(string(v), 10, 64)
+		}
+	}
+	return at
+}
+
+// key says when a message is due and where it goes: time, topic id, partition,
+// name.
+func (p *delaying) key(at int64) []byte {
+	k := binary.BigEndian.AppendUint64(nil, uint64(at))
+	k = append(k, p.topic[:]...)
+	k = binary.BigEndian.AppendUint32(k, uint32(p.number))
+	return append(k, p.name...)
+}
+
+// keySize is the size of a key without the name.
+const keySize = 8 + 16 + 4
+
+// both calls done once when both halves of an append are durable.
+type both struct {
+	mu   sync.Mutex
+	left int
+	base int64
+	err  error
+	done func(int64, error)
+}
+
+func newBoth(done func(int64, error)) *both { return &both{left: 2, done: done} }
+
+func (b *both) skip() { b.left-- }
+
+func (b *both) own(base int64, err error) { b.settle(base, err) }
+func (b *both) other(err error)           { b.settle(0, err) }
+
+func (b *both) settle(base int64, err error) {
+	b.mu.Lock()
+	b.left--
+	b.base = max(b.base, base)
+	if b.err == nil {
+		b.err = err
+	}
+	last := b.left == 0
+	b.mu.Unlock()
+	if last {
+		b.done(b.base, b.err)
+	}
+}
+
+// delayedLog makes the topic when there is something to keep.
+func (b *Broker) delayedLog() (store.Partition, error) {
+	d := &b.delays
+	d.mu.Lock()
+	log := d.log
+	d.mu.Unlock()
+	if log != nil {
+		return log, nil
+	}
+	t, err := b.makeTopic(DelayedTopic, 1)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log = t.Partitions[0]
+	return d.log, nil
+}
+
+// deliver puts messages into their topics when they are due, until the broker
+// ends. end is where the log ended when the broker was made.
+func (b *Broker) deliver(end int64) {
+	d := &b.delays
+	if err := b.loadDelays(end); err != nil {
+		b.Log.Error("delayed messages could not be read, and will not be delivered before a restart", "reason", err)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		all, wait := d.next(time.Now())
+		if len(all) > 0 {
+			b.deliverAll(all)
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-d.wake:
+		case <-timer.C:
+		case <-b.stop:
+			return
+		}
+	}
+}
+
+// deliverAll puts messages into their topics, waits until they are durable there,
+// and then notes that they have been delivered.
+func (b *Broker) deliverAll(all []due) {
+	errs := make([]error, len(all))
+	var under sync.WaitGroup
+	for i, m := range all {
+		under.Add(1)
+		done := func(_ int64, err error) {
+			errs[i] = err
+			under.Done()
+		}
+		if err := WithRecord(b.delays.log, m.offset, func(r *batch.Record) error { return b.putInPlace(r, done) }); err != nil {
+			done(0, err)
+		}
+	}
+	under.Wait()
+	var delivered []byte
+	for i, m := range all {
+		if errs[i] == nil || errors.Is(errs[i], store.ErrUnknownTopic) {
+			delivered = binary.BigEndian.AppendUint64(delivered, uint64(m.offset))
+			continue
+		}
+		b.Log.Error("a delayed message could not be put into its topic: it is tried again", "offset", m.offset, "reason", errs[i])
+		b.delays.add(time.Now().Add(deliverAgain).UnixMilli(), m.offset)
+	}
+	if err := b.noteDelivered(delivered); err != nil {
+		b.Log.Error("delayed messages have been delivered, and will be once more after a restart", "reason", err)
+	}
+}
+
+// putInPlace puts a waiting message into its topic. The error is
+// store.ErrUnknownTopic if the topic has been deleted meanwhile.
+func (b *Broker) putInPlace(r *batch.Record, done func(int64, error)) error {
+	if len(r.Key) < keySize {
+		return batch.ErrCorrupt
+	}
+	t, err := b.Topic(string(r.Key[keySize:]))
+	partition := int(binary.BigEndian.Uint32(r.Key[24:]))
+	if err != nil || [16]byte(r.Key[8:24]) != t.ID || partition >= len(t.Partitions) {
+		return store.ErrUnknownTopic
+	}
+	p, ok := t.Partitions[partition].(*delaying)
+	if !ok {
+		return store.ErrUnknownTopic
+	}
+	return p.Partition.Append(bytes.Clone(r.Value), done)
+}
+
+// noteDelivered keeps the offsets of what has been delivered, and frees what
+// space it can.
+func (b *Broker) noteDelivered(offsets []byte) error {
+	if len(offsets) == 0 {
+		return nil
+	}
+	d := &b.delays
+	var builder batch.Builder
+	builder.Add(time.Now().UnixMilli(), nil, offsets)
+	builder.Close(0)
+	base, err := store.AppendAndWait(d.log, builder.Bytes())
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	empty := len(d.waiting) == 0
+	d.mu.Unlock()
+	if empty { // what has come since has a higher offset than the note
+		return d.log.Trim(base)
+	}
+	return nil
+}
+
+// loadDelays finds what waits in the log below end.
+func (b *Broker) loadDelays(end int64) error {
+	d := &b.delays
+	if d.log == nil {
+		return nil
+	}
+	waiting := make(map[int64]int64)
+	var c store.Chunk
+	defer c.Release()
+	var it batch.Iterator
+	var buf []byte
+	for at, _ := d.log.Offsets(); at < end; {
+		if err := d.log.Read(at, 1<<20, &c); err != nil {
+			return err
+		}
+		var err error
+		if buf, err = c.Load(buf); err != nil {
+			return err
+		}
+		for p := buf; len(p) > 0; {
+			bt, rest, err := batch.Next(p)
+			if err != nil {
+				return err
+			}
+			if err := replayDelays(bt, &it, waiting); err != nil {
+				return err
+			}
+			at, p = bt.NextOffset(), rest
+		}
+	}
+	for offset, at := range waiting {
+		if offset < end {
+			d.add(at, offset)
+		}
+	}
+	return nil
+}
+
+func replayDelays(b batch.Batch, it *batch.Iterator, waiting map[int64]int64) error {
+	if err := it.Reset(b); err != nil {
+		return err
+	}
+	for it.Next() {
+		r := it.Record()
+		switch {
+		case r.Key == nil:
+			for v := r.Value; len(v) >= 8; v = v[8:] {
+				delete(waiting, int64(binary.BigEndian.Uint64(v)))
+			}
+		case len(r.Key) >= keySize:
+			waiting[r.Offset] = int64(binary.BigEndian.Uint64(r.Key))
+		}
+	}
+	return it.Err()
+}

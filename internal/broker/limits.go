@@ -64,9 +64,6 @@ const (
 	// letters.
 	RetryAttempts = 5
 
-	// MaxDelay bounds how far ahead a message may be due.
-	MaxDelay = 366 * 24 * time.Hour
-
 	// SendBuffer is what a consumer's connection collects before it writes, in
 	// bytes: a stalled reader costs this much.
 	SendBuffer = 64 << 10

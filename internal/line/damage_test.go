@@ -230,7 +230,7 @@ func TestGapIsReportedWhenRetentionWasFaster(t *testing.T) {
 	if first <= 10 || first >= 400 {
 		t.Fatalf("the log starts at %d", first)
 	}
-	gap := "-GAP first=" + itoa(first) + "\n"
+	gap := "-GAP first=" + itoa(first) + " partition=0\n"
 	c := b.dial(b.consumers, "orders\n") // who does not close in good order is told again
 	c.mustSay(strings.TrimSuffix(gap, "\n"))
 	c.reset()
@@ -263,6 +263,6 @@ func TestGapInTheLogIsReported(t *testing.T) {
 	}
 	b.begin()
 	first, next := baseOf(t, names[1]), baseOf(t, names[2])
-	b.mustDrain("orders", join(messages[:first])+"-GAP first="+itoa(next)+"\n")
+	b.mustDrain("orders", join(messages[:first])+"-GAP first="+itoa(next)+" partition=0\n")
 	b.mustDrain("orders", join(messages[next:]))
 }

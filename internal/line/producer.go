@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type publisher struct {
 	count   uint64 // messages taken
 	now     int64  // time of the messages of a read, in milliseconds since 1970
 	message record.Message
+	wait    []batch.Header // that all messages get, if they are to wait
 }
 
 // maxPiece is the size in bytes at which the messages of one read are handed to
@@ -70,6 +72,7 @@ func (p *publisher) run() error {
 	}
 	for {
 		p.now = time.Now().UnixMilli()
+		p.setWait()
 		want, err := take()
 		if err != nil {
 			return err
@@ -167,13 +170,13 @@ func (p *publisher) add(out *pieceBuilder, line []byte) error {
 			return answer("BADMESSAGE", "message %d has no TAB between key and value", number)
 		}
 		if size <= p.broker.Limits.MaxMessage {
-			out.add(p.topic.ForKey(key), p.now, key, value)
+			out.add(p.topic.ForKey(key), p.now, key, value, p.wait...)
 			return nil
 		}
 	case p.request.format == formatJSON:
 		return p.addJSON(out, line, number)
 	case size <= p.broker.Limits.MaxMessage:
-		out.add(out.own, p.now, nil, line)
+		out.add(out.own, p.now, nil, line, p.wait...)
 		return nil
 	}
 	return p.tooLarge(number)
@@ -198,6 +201,7 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 	if m.Key != nil {
 		partition = p.topic.ForKey(m.Key)
 	}
+	m.Headers = append(m.Headers, p.wait...)
 	out.add(partition, m.Timestamp, m.Key, m.Value, m.Headers...)
 	return nil
 }
@@ -274,6 +278,12 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 		}
 		p.topic = t
 	}
+	if p.wait != nil {
+		var err error
+		if batches, err = p.rebuild(batches); err != nil {
+			return toAnswer(err)
+		}
+	}
 	number := p.answers.expect(messages, 1)
 	p.count += uint64(messages)
 	err := p.topic.Partitions[p.topic.Next()].Append(batches, func(_ int64, err error) { p.answers.settle(number, err) })
@@ -281,4 +291,46 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 		p.answers.settle(number, err)
 	}
 	return p.answers.failure()
+}
+
+// setWait sets the header that has the messages of a read wait, if the request
+// says that they do.
+func (p *publisher) setWait() {
+	at := p.request.at.UnixMilli()
+	switch {
+	case p.request.delay > 0:
+		at = p.now + p.request.delay.Milliseconds()
+	case p.request.at.IsZero():
+		return
+	}
+	p.wait = []batch.Header{{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, at, 10)}}
+}
+
+// rebuild makes the batches of messages that wait once more, with the header.
+func (p *publisher) rebuild(batches []byte) ([]byte, error) {
+	var out batch.Builder
+	var it batch.Iterator
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil {
+			return nil, err
+		}
+		if err := it.Reset(b); err != nil {
+			return nil, err
+		}
+		for it.Next() {
+			r := it.Record()
+			var headers []batch.Header
+			for k, v := range r.Headers() {
+				headers = append(headers, batch.Header{Key: string(k), Value: v})
+			}
+			out.Add(r.Timestamp, r.Key, r.Value, append(headers, p.wait...)...)
+		}
+		if err := it.Err(); err != nil {
+			return nil, err
+		}
+		out.Close(0)
+		batches = rest
+	}
+	return out.Bytes(), nil
 }

@@ -64,7 +64,7 @@ var (
 		"follow": set(func(r *request) { r.follow = true }), "ack": set(func(r *request) { r.ack = true }),
 		"confirm": set(func(r *request) { r.confirm = true }), "ordered": set(func(r *request) { r.ordered = true }),
 		"redrive": set(func(r *request) { r.redrive = true }),
-		"start": setStart, "from": setFrom, "window": setWindow, "ack-timeout": setAckTimeout,
+		"start":   setStart, "from": setFrom, "window": setWindow, "ack-timeout": setAckTimeout,
 		"retry": setRetry, "attempts": setAttempts,
 	}
 )

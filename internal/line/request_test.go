@@ -51,7 +51,7 @@ func TestRequestLineIsRefused(t *testing.T) {
 		"&":                         `option ""`,
 		"=":                         `option ""`,
 		"format=lines&":             `option ""`,
-		"fromat=json":               `"fromat": this port knows format`,
+		"fromat=json":               `"fromat": this port knows a`,
 		"Format=json":               `"Format"`,
 		"form%61t=json":             "unknown option",
 		"format":                    "lines, json or batch",

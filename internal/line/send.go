@@ -28,8 +28,8 @@ type sender struct {
 	slice     batch.Builder
 	out       []byte
 	small     *[smallOut]byte // that out began with, if it is from the pool
-	partition int   // that was named last in format=batch; -1 for none
-	written   int64 // bytes, in all
+	partition int             // that was named last in format=batch; -1 for none
+	written   int64           // bytes, in all
 }
 
 // readChunk is how much is read from the log at once, in bytes. A batch that is
