@@ -20,10 +20,16 @@ const PositionsTopic = "__consumer_offsets"
 // of compaction stays a fraction of that of writing.
 const compactAfter = 20_000
 
+// journalEvery bounds how often positions are written while messages are
+// acknowledged one by one: their syncs would get in the way of those that
+// publishers wait for.
+const journalEvery = 5 * time.Millisecond
+
 // A journal is what the broker keeps about the positions' topic. It is for the
 // goroutine that writes, after the start.
 type journal struct {
 	log     store.Partition // nil until there is something to keep
+	last    time.Time       // of the last write
 	records int             // since the last compaction
 	kept    int             // positions that the last compaction wrote
 }
@@ -38,6 +44,8 @@ func (b *Broker) record(entries []group.Entry) error {
 		}
 		j.log = t.Partitions[0]
 	}
+	time.Sleep(time.Until(j.last.Add(journalEvery)))
+	j.last = time.Now()
 	if _, err := j.append(entries); err != nil {
 		return b.notKept(entries, err)
 	}

@@ -7,18 +7,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// FindCoordinator, versions 0 to 6: this broker, for every group. For
-// transactions and share groups the answer is INVALID_REQUEST, which clients
-// don't retry: there are none here.
+// FindCoordinator, versions 0 to 6: this broker, for every group. Transactions
+// and share groups there are none: for the former the answer is
+// TRANSACTIONAL_ID_AUTHORIZATION_FAILED, with which librdkafka gives up at once,
+// for the latter INVALID_REQUEST.
 func init() {
 	register(api{
 		key: 10, min: 0, max: 6, handle: typed(findCoordinator),
-		doc: "This broker, for consumer groups. Transactions and share groups are refused with INVALID_REQUEST.",
+		doc: "This broker, for consumer groups. Transactions are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, share groups with INVALID_REQUEST.",
 	})
 }
 
-// groupCoordinator is the type of coordinator that consumer groups have.
-const groupCoordinator = 0
+// The types of coordinators that consumer groups and transactions have.
+const (
+	groupCoordinator       = 0
+	transactionCoordinator = 1
+)
 
 func findCoordinator(c *call, req *kmsg.FindCoordinatorRequest) {
 	if err := checkNames(req.CoordinatorKeys); err != nil {
@@ -47,6 +51,9 @@ func (c *call) coordinator(key string, kind int8) kmsg.FindCoordinatorResponseCo
 	if kind != groupCoordinator {
 		out.NodeID, out.Port = -1, -1
 		out.ErrorCode = kerr.InvalidRequest.Code
+		if kind == transactionCoordinator {
+			out.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
+		}
 		out.ErrorMessage = text(fmt.Errorf("there are only coordinators of consumer groups here, none of type %d", kind))
 		return out
 	}

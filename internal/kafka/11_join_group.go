@@ -33,7 +33,7 @@ func joinGroup(c *call, req *kmsg.JoinGroupRequest) {
 func joinRequest(c *call, req *kmsg.JoinGroupRequest) coordinator.JoinRequest {
 	r := coordinator.JoinRequest{
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID),
-		Host:      c.clientHost(),
+		Client: string(c.header.client), Host: c.clientHost(),
 		Session:   time.Duration(req.SessionTimeoutMillis) * time.Millisecond,
 		Rebalance: time.Duration(req.RebalanceTimeoutMillis) * time.Millisecond,
 		Kind:      req.ProtocolType,

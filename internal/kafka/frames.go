@@ -15,13 +15,16 @@ import (
 
 // Limits of a request's frame, in bytes without its size field.
 const (
-	// maxFrame is for all requests but those to produce: a list of 30,000
-	// topics fits.
+	// maxFrame is for all requests but those below: a list of 30,000 topics fits.
 	maxFrame = 1 << 20
 
 	// maxProduce is at least what a request to produce may have, which may hold
 	// batches for many partitions; clients stop at 1 MiB unless told otherwise.
 	maxProduce = 16 << 20
+
+	// maxSync is for the assignments of a group, which its leader sends for all
+	// members at once.
+	maxSync = 16 << 20
 )
 
 // Frames reads requests' frames from a connection: a size in four bytes, and as
@@ -79,8 +82,11 @@ func (f *frames) size() (int, error) {
 	size := int64(int32(binary.BigEndian.Uint32(p)))
 	key := int16(binary.BigEndian.Uint16(p[sizeField:]))
 	limit := int64(maxFrame)
-	if key == int16(kmsg.Produce) {
+	switch key {
+	case int16(kmsg.Produce):
 		limit = max(maxProduce, int64(f.limits.MaxBatch())+maxFrame)
+	case int16(kmsg.SyncGroup):
+		limit = maxSync
 	}
 	if size < fixedHeader || size > limit {
 		return 0, fmt.Errorf("a request of %d bytes for API key %d: it takes %d to %d; is this a Kafka client, without TLS?",

@@ -60,7 +60,7 @@ func TestThereAreNoCoordinatorsOfTransactions(t *testing.T) {
 		if version >= 4 {
 			code = resp.Coordinators[0].ErrorCode
 		}
-		wantCode(t, fmt.Sprintf("version %d", version), code, kerr.InvalidRequest)
+		wantCode(t, fmt.Sprintf("version %d", version), code, kerr.TransactionalIDAuthorizationFailed)
 	}
 }
 

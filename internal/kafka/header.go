@@ -15,7 +15,8 @@ type header struct {
 	key         int16
 	version     int16
 	correlation int32
-	flexible    bool // the answer's header has tagged fields, too
+	client      []byte // id; part of the frame, valid while the handler runs
+	flexible    bool   // the answer's header has tagged fields, too
 }
 
 // fixedHeader is the size in bytes of a header up to and without the client id.
@@ -32,7 +33,21 @@ func parseHeader(frame []byte) (header, error) {
 		key:         int16(binary.BigEndian.Uint16(frame)),
 		version:     int16(binary.BigEndian.Uint16(frame[2:])),
 		correlation: int32(binary.BigEndian.Uint32(frame[4:])),
+		client:      clientID(frame[fixedHeader:]),
 	}, nil
+}
+
+// clientID is the client id at the beginning of p; nil if there is none, or if it
+// is not whole, which body reports.
+func clientID(p []byte) []byte {
+	if len(p) < 2 {
+		return nil
+	}
+	n := int(int16(binary.BigEndian.Uint16(p)))
+	if n < 0 || n > len(p)-2 {
+		return nil
+	}
+	return p[2 : 2+n]
 }
 
 // body skips the rest of the header: the client id, which is never compact, and

@@ -278,7 +278,7 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 		}
 		p.topic = t
 	}
-	if p.wait != nil {
+	if p.wait != nil || identified(batches) {
 		var err error
 		if batches, err = p.rebuild(batches); err != nil {
 			return toAnswer(err)
@@ -306,7 +306,25 @@ func (p *publisher) setWait() {
 	p.wait = []batch.Header{{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, at, 10)}}
 }
 
-// rebuild makes the batches of messages that wait once more, with the header.
+// identified says whether one of the batches has a producer id. It stands for
+// the promise of a Kafka producer to number its batches, which nobody has given
+// here: such batches were consumed somewhere, and are made once more without it.
+func identified(batches []byte) bool {
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil {
+			return false
+		}
+		if b.ProducerID() >= 0 {
+			return true
+		}
+		batches = rest
+	}
+	return false
+}
+
+// rebuild makes batches once more, without a producer id and with the header
+// that has messages wait, if they are to.
 func (p *publisher) rebuild(batches []byte) ([]byte, error) {
 	var out batch.Builder
 	var it batch.Iterator
