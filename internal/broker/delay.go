@@ -195,7 +195,9 @@ func (p *delaying) split(batches []byte, ms int64) (now, wait []byte, dues []int
 func deliverAt(r *batch.Record) (at int64) {
 	for k, v := range r.Headers() {
 		if string(k) == HeaderDeliverAt {
-			at, _ = strconv.ParseInt(string(v), 10, 64)
+			if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+				at = n
+			}
 		}
 	}
 	return at

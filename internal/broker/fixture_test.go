@@ -63,6 +63,7 @@ func open(s setup) (*broker.Broker, error) {
 	}
 	if s.options.Limits == (broker.Limits{}) {
 		s.options.Limits = broker.DefaultLimits()
+		s.options.Limits.JournalPause = 0
 	}
 	st, err := commitlog.Open(s.dir, s.log)
 	if err != nil {

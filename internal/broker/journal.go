@@ -20,11 +20,6 @@ const PositionsTopic = "__consumer_offsets"
 // of compaction stays a fraction of that of writing.
 const compactAfter = 20_000
 
-// journalEvery bounds how often positions are written while messages are
-// acknowledged one by one: their syncs would get in the way of those that
-// publishers wait for.
-const journalEvery = 5 * time.Millisecond
-
 // A journal is what the broker keeps about the positions' topic. It is for the
 // goroutine that writes, after the start.
 type journal struct {
@@ -44,7 +39,7 @@ func (b *Broker) record(entries []group.Entry) error {
 		}
 		j.log = t.Partitions[0]
 	}
-	time.Sleep(time.Until(j.last.Add(journalEvery)))
+	time.Sleep(time.Until(j.last.Add(b.Limits.JournalPause)))
 	j.last = time.Now()
 	if _, err := j.append(entries); err != nil {
 		return b.notKept(entries, err)

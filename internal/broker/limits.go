@@ -79,6 +79,7 @@ type Limits struct {
 	CloseTime      time.Duration // that a reader may take to close when it has been sent all
 	SettleTime     time.Duration // that a drain waits at the end for what others hold
 	ResetTime      time.Duration // that a reader that closed early has to reset
+	JournalPause   time.Duration // between two writes of positions: their syncs get in the way of publishers'
 	StopTime       time.Duration // that the broker waits at its end for what is under way
 }
 
@@ -93,6 +94,7 @@ func DefaultLimits() Limits {
 		CloseTime:      5 * time.Minute,
 		SettleTime:     500 * time.Millisecond,
 		ResetTime:      300 * time.Millisecond,
+		JournalPause:   5 * time.Millisecond,
 		StopTime:       3 * time.Second,
 	}
 }

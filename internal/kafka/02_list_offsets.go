@@ -1,12 +1,10 @@
 package kafka
 
 import (
-	"errors"
-
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"mbus/internal/batch"
+	"mbus/internal/broker"
 	"mbus/internal/store"
 )
 
@@ -81,32 +79,7 @@ func findOffset(log store.Partition, timestamp int64) (offset, at int64, err err
 	case timestamp < 0:
 		return 0, 0, kerr.InvalidRequest
 	}
-	return recordAt(log, timestamp)
-}
-
-// recordAt finds the first record that is as late as timestamp.
-func recordAt(log store.Partition, timestamp int64) (offset, at int64, err error) {
-	from, err := log.OffsetForTime(timestamp)
-	if err != nil {
-		return 0, 0, err
-	}
-	offset, at = -1, -1
-	err = walkBatches(log, from, func(b batch.Batch, it *batch.Iterator) (bool, error) {
-		if b.MaxTimestamp() < timestamp {
-			return true, nil
-		}
-		if err := it.Reset(b); err != nil {
-			return false, err
-		}
-		for it.Next() {
-			if r := it.Record(); r.Timestamp >= timestamp {
-				offset, at = r.Offset, r.Timestamp
-				return false, nil
-			}
-		}
-		return true, it.Err()
-	})
-	return offset, at, err
+	return broker.RecordAt(log, timestamp)
 }
 
 // latestRecord finds the first of the records with the highest time.
@@ -127,57 +100,5 @@ func latestRecord(log store.Partition, start, high int64) (offset, at int64, err
 	if start == high {
 		return -1, -1, nil
 	}
-	return recordAt(log, lo)
-}
-
-// walkPiece is how much of a log is read at once, in bytes.
-const walkPiece = 64 << 10
-
-// walkBatches calls f with each batch from the one that holds offset on, until it
-// returns false. Damage is passed over.
-func walkBatches(log store.Partition, offset int64, f func(batch.Batch, *batch.Iterator) (bool, error)) error {
-	var c store.Chunk
-	var it batch.Iterator
-	defer c.Release()
-	var buf []byte
-	for {
-		err := log.Read(offset, walkPiece, &c)
-		if err == nil && c.Len() == 0 {
-			return nil
-		}
-		if err == nil {
-			buf, err = c.Load(buf)
-		}
-		if next, missing := missingUntil(err); missing {
-			offset = next
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for p := buf; len(p) > 0; {
-			b, rest, err := batch.Next(p)
-			if err != nil {
-				return err
-			}
-			goOn, err := f(b, &it)
-			if err != nil || !goOn {
-				return err
-			}
-			offset, p = b.NextOffset(), rest
-		}
-	}
-}
-
-// missingUntil is where a log goes on after an error that says what it lacks.
-func missingUntil(err error) (next int64, missing bool) {
-	var gap *store.GapError
-	var damage *store.DamageError
-	switch {
-	case errors.As(err, &gap):
-		return gap.Next, true
-	case errors.As(err, &damage):
-		return damage.Next, true
-	}
-	return 0, false
+	return broker.RecordAt(log, lo)
 }

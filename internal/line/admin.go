@@ -176,10 +176,13 @@ func (c *conn) listGroups(r *request) error {
 	t := newTable(r, "group", "topic", "partition", "position", "end", "lag", "unacknowledged", "waiting", "members")
 	found := r.group == ""
 	for _, n := range c.broker.Positions() {
-		if r.group != "" && n.Group != r.group || r.topic != "" && n.Topic != r.topic {
+		if r.group != "" && n.Group != r.group {
 			continue
 		}
 		found = true
+		if r.topic != "" && n.Topic != r.topic {
+			continue
+		}
 		topic, err := c.broker.Topic(n.Topic)
 		if err != nil || n.Partition >= len(topic.Partitions) {
 			continue // deleted just now

@@ -40,6 +40,7 @@ type answerError struct {
 }
 
 func (e *answerError) Error() string { return e.code + " " + e.err.Error() }
+func (e *answerError) Unwrap() error { return e.err }
 func (e *answerError) line() string  { return "-" + e.code + " " + oneLine(e.err.Error()) + "\n" }
 
 func answer(code, format string, args ...any) error {

@@ -38,30 +38,38 @@ func (f *follower) hearAnswers() error {
 	for {
 		p := f.in.bytes()
 		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			if len(p) >= broker.RequestLine {
-				return answer("BADREQUEST", "an answer is longer than %d bytes", broker.RequestLine)
-			}
+		if i < 0 && len(p) < broker.RequestLine {
 			return f.ack(acked)
 		}
-		line := bytes.TrimSuffix(p[:i], []byte("\r"))
-		kind, number, reason, err := parseAnswer(line)
-		if err != nil {
-			return err
-		}
-		if kind == '+' {
+		kind, number, reason, err := parseAnswer(p, i)
+		if err == nil && kind == '+' && number <= f.member.Sent() {
 			acked = max(acked, number)
-		} else if err := f.ack(acked); err != nil {
+		} else if ackErr := f.ack(acked); ackErr != nil {
+			return ackErr
+		} else if err != nil {
 			return err
-		} else if err := f.failed(number, reason); err != nil {
+		} else if err := f.answered(kind, number, reason); err != nil {
 			return err
 		}
 		f.in.skip(i + 1)
 	}
 }
 
-// parseAnswer reads "+N" or "-N reason".
-func parseAnswer(line []byte) (kind byte, number uint64, reason string, err error) {
+// answered takes one answer.
+func (f *follower) answered(kind byte, number uint64, reason string) error {
+	if kind == '+' {
+		return f.ack(number)
+	}
+	return f.failed(number, reason)
+}
+
+// parseAnswer reads "+N" or "-N reason" from the beginning of p, up to the LF
+// at end. If that is below 0, or too far, the line is too long.
+func parseAnswer(p []byte, end int) (kind byte, number uint64, reason string, err error) {
+	if end < 0 || end >= broker.RequestLine {
+		return 0, 0, "", answer("BADREQUEST", "an answer is longer than %d bytes", broker.RequestLine)
+	}
+	line := bytes.TrimSuffix(p[:end], []byte("\r"))
 	if len(line) > 1 && (line[0] == '+' || line[0] == '-') {
 		digits, rest, _ := bytes.Cut(line[1:], []byte(" "))
 		number, err = strconv.ParseUint(string(digits), 10, 63)

@@ -120,8 +120,8 @@ func (f *follower) stop() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ended = true
-	if f.runs {
-		f.cut()
+	if f.runs { // and may be waiting for a client that reads nothing
+		defer time.AfterFunc(stallTime, f.cut).Stop()
 	}
 	for f.runs {
 		f.calls.Wait()
@@ -364,6 +364,8 @@ func (f *follower) rest() {
 func (f *follower) end(heard, pumped error) error {
 	f.ask0()
 	switch {
+	case errors.Is(pumped, errHangs):
+		return pumped // without hearing it out
 	case pumped != nil && !errors.Is(heard, errGone):
 		return f.endOfStream(pumped)
 	case errors.Is(heard, errGone):

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"mbus/internal/broker"
 	"mbus/internal/store"
 )
 
@@ -89,7 +90,11 @@ func (f *from) in(partition int, log store.Partition) (int64, error) {
 	}
 	switch {
 	case f.byTime:
-		return log.OffsetForTime(f.time)
+		offset, _, err := broker.RecordAt(log, f.time)
+		if offset < 0 {
+			offset = high
+		}
+		return offset, err
 	case at == beginning:
 		return start, nil
 	case at == end:

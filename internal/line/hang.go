@@ -1,10 +1,14 @@
 package line
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 )
+
+// errHangs ends a follower that acknowledges nothing.
+var errHangs = errors.New("no acknowledgement")
 
 // A hang is the watch over a client that has to acknowledge within some time.
 // The zero value watches nothing.
@@ -75,7 +79,7 @@ func (h *hang) check(f *follower) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fail(answer("TIMEOUT", "no acknowledgement within %v", h.limit))
+	f.fail(answer("TIMEOUT", "%w within %v", errHangs, h.limit))
 }
 
 // storeMax raises v to n.

@@ -266,7 +266,7 @@ func (r *request) check() error {
 		}
 	}
 	for _, e := range exclusive {
-		if r.named[e[0]] && r.named[e[1]] {
+		if r.named[e[0]] && r.named[e[1]] && (e[0] != "from" || r.from != nil) {
 			return fmt.Errorf("options %q and %q exclude each other", e[0], e[1])
 		}
 	}

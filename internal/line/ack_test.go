@@ -1,0 +1,348 @@
+package line_test
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/group"
+)
+
+// mustConfirm closes the client's sending side, reads to the end, and so knows
+// that what was acknowledged is durable.
+func (c *client) mustConfirm() {
+	c.t.Helper()
+	c.finish().mustEnd("")
+}
+
+func TestAcknowledgementIsCumulative(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", numbered(5, 0)...)
+	c := b.dial(b.consumers, "orders?follow&ack\n")
+	c.mustSay(numbered(5, 0)...)
+	c.send("+1\n+3\n+2\r\n")
+	c.mustConfirm()
+	b.mustDrain("orders", join(numbered(5, 0)[3:]))
+}
+
+func TestRestartRedeliversOnlyWhatWasNotAcknowledged(t *testing.T) {
+	b := start(t, setup{})
+	messages := numbered(10, 0)
+	b.publish("orders", messages...)
+	x := b.dial(b.consumers, "orders?follow&ack&window=5\n")
+	x.mustSay(messages[:5]...)
+	y := b.dial(b.consumers, "orders?follow&ack&window=5\n")
+	y.mustSay(messages[5:]...)
+	y.send("+3\n") // out of turn
+	y.mustConfirm()
+	x.send("+2\n")
+	x.mustConfirm()
+	b.restart()
+	b.mustDrain("orders", join(append(messages[2:5:5], messages[8:]...)))
+}
+
+func TestAckWithoutFollowEndsWithTheTopic(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second", "third")
+	c := b.dial(b.consumers, "orders?ack&retry=1h\n")
+	c.mustSay("first", "second", "third")
+	if p, err := c.r.ReadByte(); err != io.EOF {
+		t.Fatalf("%q, %v where the end was to come", p, err)
+	}
+	c.send("+2\n")
+	awaitCommitted(b, "default", 2)
+	c.send("+3\n")
+	awaitCommitted(b, "default", 3)
+	c.Close()
+	awaitMembers(b, "default", 0)
+	b.mustDrain("orders", "")
+}
+
+func TestAckWithoutFollowOfNoTopicEnds(t *testing.T) {
+	b := start(t, setup{})
+	b.dial(b.consumers, "orders?ack\n").mustEnd("")
+	b.dial(b.consumers, "orders?ack&format=batch\n").mustEnd(".\n")
+}
+
+func TestAckWithoutFollowGoesOnInWindows(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", numbered(5, 0)...)
+	c := b.dial(b.consumers, "orders?ack&window=2\n")
+	c.mustSay(numbered(5, 0)[:2]...)
+	c.mustBeSilent()
+	c.send("+2\n")
+	c.mustSay(numbered(5, 0)[2:4]...)
+	c.mustBeSilent()
+	c.send("+4\n")
+	c.mustSay(numbered(5, 0)[4])
+	c.send("+5\n")
+	c.mustConfirm()
+	b.mustDrain("orders", "")
+}
+
+func TestFailedMessageComesAgainAfterTheBackOff(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second", "third")
+	waits := b.dial(b.consumers, "orders?follow&ack&retry=1h\n")
+	waits.mustSay("first", "second", "third")
+	waits.send("-2 not today\n+3\n") // + is all but those that failed
+	awaitCommitted(b, "default", 1)
+	waits.mustBeSilent()
+	b.publish("orders", "fourth")
+	waits.mustSay("fourth") // which the failed one does not hold up
+
+	b.publish("soon", "first", "second")
+	c := b.dial(b.consumers, "soon?follow&ack&retry=10ms\n")
+	c.mustSay("first", "second")
+	c.send("-1 not now\n")
+	c.mustSay("first") // as the third on the connection
+	c.send("+3\n")
+	c.mustConfirm()
+	b.mustDrain("soon", "")
+}
+
+func TestFailedMessageComesAgainToAnyOfTheGroup(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first")
+	fails := b.dial(b.consumers, "orders?follow&ack&window=1&retry=100ms\n")
+	fails.mustSay("first")
+	b.publish("orders", "second")
+	other := b.dial(b.consumers, "orders?follow&ack&retry=1h\n")
+	other.mustSay("second")
+	fails.send("-1 can't\n")
+	fails.finish().mustEnd("")
+	other.mustSay("first")
+}
+
+func TestFailureOfAnAcknowledgedMessageIsIgnored(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second")
+	c := b.dial(b.consumers, "orders?follow&ack&retry=1ms\n")
+	c.mustSay("first", "second")
+	c.send("+2\n-1 too late\n")
+	c.mustConfirm()
+	b.mustDrain("orders", "")
+}
+
+func TestDeadMessageGoesToTheDeadLettersWithAllItHas(t *testing.T) {
+	b := start(t, setup{})
+	b.produce("orders?format=json\n" + `{"key":"k","payload":"bad","headers":["a","1","a","2"],"ts":1718017201000}` + "\n")
+	c := b.dial(b.consumers, "orders?group=billing&follow&ack&retry=1ms&attempts=3\n")
+	for i := range 3 {
+		c.mustSay("bad")
+		c.send(fmt.Sprintf("-%d reason %d\n", i+1, i+1))
+	}
+	awaitCommitted(b, "billing", 1)
+	c.mustBeSilent()
+	c.mustConfirm()
+	b.mustDrain("orders.dlq?format=json", `{"topic":"orders.dlq","partition":0,"offset":0,"tstype":"create","ts":1718017201000,"broker":1,`+
+		`"headers":["a","1","a","2","mbus-topic","orders","mbus-partition","0","mbus-offset","0","mbus-group","billing","mbus-attempts","3","mbus-reason","reason 3"],`+
+		`"key":"k","payload":"bad"}`+"\n")
+	b.restart()
+	b.mustDrain("orders?group=billing", "")
+}
+
+func TestAttemptsAreCountedOverRestarts(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "bad")
+	const request = "orders?follow&ack&retry=1ms&attempts=2\n"
+	c := b.dial(b.consumers, request)
+	c.mustSay("bad")
+	c.send("-1 no\n")
+	c.mustConfirm()
+	b.restart()
+	c = b.dial(b.consumers, request)
+	c.mustSay("bad")
+	c.send("-1 no\n")
+	awaitCommitted(b, "default", 1)
+	c.mustConfirm()
+	b.restart()
+	b.mustDrain("orders", "")
+	b.mustDrain("orders.dlq", "bad\n")
+}
+
+func TestMessageOfADeadLetterTopicHasNoEndOfAttempts(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders.dlq", "bad")
+	c := b.dial(b.consumers, "orders.dlq?follow&ack&retry=1ms&attempts=1\n")
+	for i := range 10 {
+		c.mustSay("bad")
+		c.send(fmt.Sprintf("-%d no\n", i+1))
+	}
+	c.mustSay("bad")
+	if _, err := b.broker.Topic("orders.dlq.dlq"); err == nil {
+		t.Fatal("there are dead letters of dead letters")
+	}
+}
+
+func TestAnswersThatMakeNoSenseAreRefused(t *testing.T) {
+	for said, words := range map[string]string{
+		"+3\n": "+3", "-3 bad\n": "-3", "-0 bad\n": "-0", "+99999999999999999999\n": "neither",
+		"garbage\n": `"garbage"`, "\n": "neither", "+\n": "neither", "-\n": "neither", "+1 2\n": "neither",
+		"++1\n": "neither", "--1\n": "neither", "+-1\n": "neither", "+1x\n": "neither",
+		strings.Repeat("x", 4096): "longer", "-1 " + strings.Repeat("x", 5000) + "\n": "longer",
+	} {
+		t.Run(brief(said), func(t *testing.T) {
+			b := start(t, setup{})
+			b.publish("orders", "first", "second")
+			c := b.dial(b.consumers, "orders?follow&ack\n")
+			c.mustSay("first", "second")
+			c.send("+1\n" + said)
+			c.finish().mustRefuse("BADREQUEST", words)
+			b.mustDrain("orders", "second\n") // the acknowledgement before it counts
+		})
+	}
+}
+
+func TestEmptyAcknowledgementIsHarmless(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first")
+	c := b.dial(b.consumers, "orders?follow&ack\n")
+	c.mustSay("first")
+	c.send("+0\n+1\n")
+	c.mustConfirm()
+	b.mustDrain("orders", "")
+}
+
+func TestHalfAnAnswerIsNone(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first")
+	c := b.dial(b.consumers, "orders?follow&ack\n")
+	c.mustSay("first")
+	c.send("+1")
+	c.mustConfirm()
+	b.mustDrain("orders", "first\n")
+}
+
+func TestSlowWorkerWithWindowOneHoldsOneMessage(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", numbered(20, 0)...)
+	slow := b.dial(b.consumers, "orders?follow&ack&window=1\n")
+	slow.mustSay("message 0 ")
+	quick := b.dial(b.consumers, "orders?follow&ack&window=1\n")
+	for i := 1; i < 20; i++ {
+		quick.mustSay(fmt.Sprintf("message %d ", i))
+		quick.send(fmt.Sprintf("+%d\n", i))
+	}
+	slow.mustBeSilent()
+	quick.mustBeSilent()
+	slow.send("+1\n")
+	awaitCommitted(b, "default", 20)
+}
+
+func TestWindowOfBytesBoundsWhatIsOut(t *testing.T) {
+	b := start(t, setup{})
+	messages := numbered(80, 100_000)
+	for at := 0; at < len(messages); at += 10 {
+		b.publish("orders", messages[at:at+10]...)
+	}
+	holds := b.dial(b.consumers, "orders?follow&ack\n")
+	holds.mustSay(messages[:10]...)
+	other := b.dial(b.consumers, "orders?follow&ack\n")
+	if at := strings.Split(other.line(), " ")[1]; at < "10" || at > "22" {
+		t.Fatalf("the other's first message is %s: the window is not about 1 MiB", at)
+	}
+}
+
+func TestWorkerThatDoesNotAcknowledgeInTimeIsCutOff(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second")
+	hangs := b.dial(b.consumers, "orders?follow&ack&ack-timeout=100ms&attempts=1\n")
+	hangs.mustSay("first", "second")
+	hangs.mustRefuse("TIMEOUT", "100ms")
+	b.mustDrain("orders", "second\n") // the oldest has failed
+	b.mustDrain("orders.dlq?format=json&n=1", `{"topic":"orders.dlq","partition":0,"offset":0,"tstype":"create","ts":`+timeOf(b, "orders.dlq")+`,"broker":1,`+
+		`"headers":["mbus-topic","orders","mbus-partition","0","mbus-offset","0","mbus-group","default","mbus-attempts","1","mbus-reason","ack-timeout"],`+
+		`"key":null,"payload":"first"}`+"\n")
+}
+
+// timeOf is the time of a topic's first message.
+func timeOf(b *bus, topic string) string {
+	b.t.Helper()
+	_, after, _ := strings.Cut(b.drain(topic+"?format=json&from=0&n=1"), `"ts":`)
+	ms, _, _ := strings.Cut(after, ",")
+	return ms
+}
+
+func TestWorkerWithNothingToAcknowledgeIsNotCutOff(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first")
+	c := b.dial(b.consumers, "orders?follow&ack&ack-timeout=20ms\n")
+	c.mustSay("first")
+	c.send("+1\n")
+	awaitCommitted(b, "default", 1)
+	c.mustBeSilent() // longer than the time-out
+	c.mustConfirm()
+}
+
+func TestConfirmSaysWhatIsDurable(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second", "third")
+	c := b.dial(b.consumers, "orders?format=json&follow&ack&confirm\n")
+	for range 3 {
+		if got := c.line(); !strings.HasPrefix(got, `{"topic":"orders"`) {
+			t.Fatalf("answered %q", got)
+		}
+	}
+	c.mustBeSilent()
+	c.send("+1\n")
+	c.mustSay("+1")
+	c.send("+3\n")
+	c.mustSay("+3")
+	b.restart()
+	b.mustDrain("orders", "")
+}
+
+func TestConfirmOfTheLastComesBeforeTheEnd(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first")
+	c := b.dial(b.consumers, "orders?format=batch&follow&ack&confirm\n")
+	c.mustSay("@0")
+	header, err := c.r.Peek(batch.HeaderSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int(header[8])<<24 | int(header[9])<<16 | int(header[10])<<8 | int(header[11])
+	if _, err := c.r.Discard(12 + size); err != nil {
+		t.Fatal(err)
+	}
+	c.send("+1\n")
+	c.mustSay("+1")
+	c.mustConfirm()
+}
+
+func TestStopKeepsWhatWasAcknowledged(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second")
+	c := b.dial(b.consumers, "orders?follow&ack\n")
+	c.mustSay("first", "second")
+	c.send("+1\n")
+	awaitCommitted(b, "default", 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.stop()
+	}()
+	c.mustRefuse("SHUTDOWN")
+	<-done
+	b.begin()
+	b.mustDrain("orders", "second\n")
+}
+
+func TestUnacknowledgedMessagesAreNotDrained(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second")
+	c := b.dial(b.consumers, "orders?follow&ack&window=1\n")
+	c.mustSay("first")
+	d := b.dial(b.consumers, "orders\n")
+	d.mustSay("second")
+	c.send("+1\n")
+	d.mustEnd("")
+	free, _ := b.broker.Position("default", "orders", 0).Free(2, time.Now())
+	if free != (group.Span{From: 2, To: 2}) && free.From != 1 { // 1: the end is still being looked at
+		t.Fatalf("%v is free", free)
+	}
+}
