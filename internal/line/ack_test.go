@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 )
 
@@ -64,7 +65,24 @@ func TestAckWithoutFollowEndsWithTheTopic(t *testing.T) {
 func TestAckWithoutFollowOfNoTopicEnds(t *testing.T) {
 	b := start(t, setup{})
 	b.dial(b.consumers, "orders?ack\n").mustEnd("")
-	b.dial(b.consumers, "orders?ack&format=batch\n").mustEnd(".\n")
+	c := b.dial(b.consumers, "orders?ack&format=batch\n")
+	c.mustSay(".")
+	c.finish().mustEnd("")
+}
+
+// The broker ends its side of a batch stream only when what was acknowledged is
+// durable, so that a client can wait for that.
+func TestAckWithoutFollowIsConfirmedByTheEndOfABatchStream(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first")
+	c := b.dial(b.consumers, "orders?ack&format=batch\n")
+	for !strings.HasSuffix(c.line(), ".") { // what stands before it is binary
+	}
+	c.send("+1\n")
+	c.finish().mustEnd("")
+	if got := b.broker.CommittedOffsets("default"); len(got) != 1 || got[0].Offset != 1 {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestAckWithoutFollowGoesOnInWindows(t *testing.T) {
@@ -294,6 +312,41 @@ func TestConfirmSaysWhatIsDurable(t *testing.T) {
 	c.mustSay("+3")
 	b.restart()
 	b.mustDrain("orders", "")
+}
+
+// The machine loses its power as soon as the client has been told; and it isn't
+// told while the disk is busy.
+func TestWhatIsConfirmedSurvivesAPowerCut(t *testing.T) {
+	for options, told := range map[string]func(*client){
+		"follow&ack":                     func(c *client) { c.mustEnd("") },
+		"follow&ack&confirm&format=json": func(c *client) { c.mustSay("+2") },
+	} {
+		t.Run(options, func(t *testing.T) {
+			disk := crashfs.New()
+			b := start(t, setup{disk: disk})
+			b.publish("orders", "first", "second", "third")
+			c := b.dial(b.consumers, "orders?"+options+"\n")
+			for range 3 {
+				c.line()
+			}
+			release := make(chan struct{})
+			disk.SetHook(func(c crashfs.Call) error {
+				if c.Op == crashfs.Sync {
+					<-release
+				}
+				return nil
+			})
+			c.send("+2\n")
+			if !strings.Contains(options, "confirm") {
+				c.finish()
+			}
+			c.mustBeSilent()
+			close(release)
+			told(c)
+			after := start(t, setup{disk: disk.Crash(crashfs.Nothing())})
+			after.mustDrain("orders", "third\n")
+		})
+	}
 }
 
 func TestConfirmOfTheLastComesBeforeTheEnd(t *testing.T) {

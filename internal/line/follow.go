@@ -390,6 +390,7 @@ func (f *follower) ask0() {
 
 // endOfStream closes the broker's side, and hears the client out.
 func (f *follower) endOfStream(err error) error {
+	marked := err == io.EOF && f.request.format == formatBatch // the client sees the end
 	if err == io.EOF {
 		err = nil
 	}
@@ -404,8 +405,10 @@ func (f *follower) endOfStream(err error) error {
 	if !f.request.ack {
 		return f.handOverAll()
 	}
-	if err := f.tcp.CloseWrite(); err != nil {
-		return err
+	if !marked {
+		if err := f.tcp.CloseWrite(); err != nil {
+			return err
+		}
 	}
 	f.tcp.SetReadDeadline(time.Time{})
 	if f.server.isStopping() {
