@@ -34,7 +34,9 @@ const buryAgain = time.Minute
 // is durable there it counts as consumed. If that fails the message is delivered
 // again.
 func (b *Broker) Bury(t *Topic, f group.Failed, reason string) {
+	b.ended.Add(1) // so that Close waits
 	done := func(err error) {
+		defer b.ended.Done()
 		k := f.Position.Key()
 		log := b.Log.With("group", k.Group, "topic", k.Topic, "partition", k.Partition, "offset", f.Offset, "reason", reason)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -329,10 +330,12 @@ func TestWhatIsConfirmedSurvivesAPowerCut(t *testing.T) {
 			for range 3 {
 				c.line()
 			}
-			release := make(chan struct{})
+			released := make(chan struct{})
+			release := sync.OnceFunc(func() { close(released) })
+			t.Cleanup(release)
 			disk.SetHook(func(c crashfs.Call) error {
 				if c.Op == crashfs.Sync {
-					<-release
+					<-released
 				}
 				return nil
 			})
@@ -341,7 +344,7 @@ func TestWhatIsConfirmedSurvivesAPowerCut(t *testing.T) {
 				c.finish()
 			}
 			c.mustBeSilent()
-			close(release)
+			release()
 			told(c)
 			after := start(t, setup{disk: disk.Crash(crashfs.Nothing())})
 			after.mustDrain("orders", "third\n")
