@@ -6,6 +6,7 @@ import (
 	"container/heap"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -100,15 +101,15 @@ type delaying struct {
 // Append implements store.Partition. The answers of two calls may come in
 // another order if one of them has messages that wait.
 func (p *delaying) Append(batches []byte, done func(base int64, err error)) error {
-	if !mayWait(batches) {
+	ms := time.Now().UnixMilli()
+	if waits, err := anyWaits(batches, ms); err != nil {
+		return err
+	} else if !waits {
 		return p.Partition.Append(batches, done)
 	}
-	now, wait, dues, err := p.split(batches, time.Now().UnixMilli())
+	now, wait, dues, err := p.split(batches, ms)
 	if err != nil {
 		return err
-	}
-	if len(dues) == 0 {
-		return p.Partition.Append(batches, done)
 	}
 	log, err := p.b.delayedLog()
 	if err != nil {
@@ -134,23 +135,33 @@ func (p *delaying) Append(batches []byte, done func(base int64, err error)) erro
 	return nil
 }
 
-// mayWait says whether a message in the batches may have the header. It is cheap
-// for batches that are not compressed.
-func mayWait(batches []byte) bool {
-	if bytes.Contains(batches, []byte(HeaderDeliverAt)) {
-		return true
-	}
-	for p := batches; len(p) > 0; {
-		b, rest, err := batch.Next(p)
+// anyWaits says whether a message in the batches is not due at the time ms. It
+// is cheap for batches that are not compressed.
+func anyWaits(batches []byte, ms int64) (bool, error) {
+	it := iterators.Get().(*batch.Iterator)
+	defer iterators.Put(it)
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
 		if err != nil {
-			return false
+			return false, err
 		}
-		if b.Codec() != 0 {
-			return true
+		batches = rest
+		if b.Codec() == batch.None && !bytes.Contains(b, []byte(HeaderDeliverAt)) {
+			continue
 		}
-		p = rest
+		if err := it.Reset(b); err != nil {
+			return false, err
+		}
+		for it.Next() {
+			if deliverAt(it.Record()) > ms {
+				return true, nil
+			}
+		}
+		if err := it.Err(); err != nil {
+			return false, err
+		}
 	}
-	return false
+	return false, nil
 }
 
 // split makes two of the batches: what is for now, and what waits, with the
@@ -360,58 +371,60 @@ func (b *Broker) noteDelivered(offsets []byte) error {
 	return nil
 }
 
-// loadDelays finds what waits in the log below end.
+// loadDelays finds what waits in the log below end: what was kept there, without
+// what was noted to be delivered.
 func (b *Broker) loadDelays(end int64) error {
 	d := &b.delays
 	if d.log == nil {
 		return nil
 	}
-	waiting := make(map[int64]int64)
-	var c store.Chunk
-	defer c.Release()
+	var r replayed
 	var it batch.Iterator
-	var buf []byte
-	for at, _ := d.log.Offsets(); at < end; {
-		if err := d.log.Read(at, 1<<20, &c); err != nil {
-			return err
-		}
-		var err error
-		if buf, err = c.Load(buf); err != nil {
-			return err
-		}
-		for p := buf; len(p) > 0; {
-			bt, rest, err := batch.Next(p)
-			if err != nil {
-				return err
-			}
-			if err := replayDelays(bt, &it, waiting); err != nil {
-				return err
-			}
-			at, p = bt.NextOffset(), rest
-		}
+	start, _ := d.log.Offsets()
+	if err := walk(d.log, start, stopAt, func(bt batch.Batch) (bool, error) {
+		return bt.BaseOffset() < end, r.take(bt, end, &it)
+	}); err != nil {
+		return err
 	}
-	for offset, at := range waiting {
-		if offset < end {
-			d.add(at, offset)
-		}
-	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting = append(d.waiting, r.waiting()...)
+	heap.Init(&d.waiting)
 	return nil
 }
 
-func replayDelays(b batch.Batch, it *batch.Iterator, waiting map[int64]int64) error {
+// replayed is what the log of delayed messages says, in the order of the log. It
+// takes a few bytes for each message, for there may be millions.
+type replayed struct {
+	kept      dues
+	delivered []int64 // offsets
+}
+
+// take takes a batch's records below end.
+func (l *replayed) take(b batch.Batch, end int64, it *batch.Iterator) error {
 	if err := it.Reset(b); err != nil {
 		return err
 	}
 	for it.Next() {
 		r := it.Record()
 		switch {
+		case r.Offset >= end:
 		case r.Key == nil:
 			for v := r.Value; len(v) >= 8; v = v[8:] {
-				delete(waiting, int64(binary.BigEndian.Uint64(v)))
+				l.delivered = append(l.delivered, int64(binary.BigEndian.Uint64(v)))
 			}
 		case len(r.Key) >= keySize:
-			waiting[r.Offset] = int64(binary.BigEndian.Uint64(r.Key))
+			l.kept = append(l.kept, due{int64(binary.BigEndian.Uint64(r.Key)), r.Offset})
 		}
 	}
 	return it.Err()
+}
+
+// waiting are those that have been kept and not delivered.
+func (l *replayed) waiting() dues {
+	slices.Sort(l.delivered)
+	return slices.DeleteFunc(l.kept, func(d due) bool {
+		_, found := slices.BinarySearch(l.delivered, d.offset)
+		return found
+	})
 }

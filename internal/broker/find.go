@@ -14,7 +14,8 @@ func RecordAt(log store.Partition, timestamp int64) (offset, at int64, err error
 		return 0, 0, err
 	}
 	offset, at = -1, -1
-	err = walkBatches(log, from, func(b batch.Batch, it *batch.Iterator) (bool, error) {
+	var it batch.Iterator
+	err = walk(log, from, passOver, func(b batch.Batch) (bool, error) {
 		if b.MaxTimestamp() < timestamp {
 			return true, nil
 		}
@@ -30,43 +31,4 @@ func RecordAt(log store.Partition, timestamp int64) (offset, at int64, err error
 		return true, it.Err()
 	})
 	return offset, at, err
-}
-
-// walkPiece is how much of a log is read at once, in bytes.
-const walkPiece = 64 << 10
-
-// walkBatches calls f with each batch from the one that holds offset on, until it
-// returns false. Damage is passed over.
-func walkBatches(log store.Partition, offset int64, f func(batch.Batch, *batch.Iterator) (bool, error)) error {
-	var c store.Chunk
-	var it batch.Iterator
-	defer c.Release()
-	var buf []byte
-	for {
-		err := log.Read(offset, walkPiece, &c)
-		if err == nil && c.Len() == 0 {
-			return nil
-		}
-		if err == nil {
-			buf, err = c.Load(buf)
-		}
-		if next, missing := missingUntil(err); missing {
-			offset = next
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for p := buf; len(p) > 0; {
-			b, rest, err := batch.Next(p)
-			if err != nil {
-				return err
-			}
-			goOn, err := f(b, &it)
-			if err != nil || !goOn {
-				return err
-			}
-			offset, p = b.NextOffset(), rest
-		}
-	}
 }

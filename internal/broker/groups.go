@@ -10,9 +10,6 @@ import (
 	"mbus/internal/store"
 )
 
-// ErrTooManyGroups says that no more groups can be kept.
-var ErrTooManyGroups = errors.New("too many groups")
-
 // ErrUnknownGroup says that nothing is kept of a group.
 var ErrUnknownGroup = errors.New("unknown group")
 
@@ -24,8 +21,8 @@ var (
 	UseKafka   = group.Use{Protocol: "kafka"}
 )
 
-// UseGroup lets a member use a group until it calls release. The error is a
-// *group.InUseError, or ErrTooManyGroups.
+// UseGroup lets a member use a group until it calls release. The error is
+// a *group.InUseError.
 func (b *Broker) UseGroup(name string, u group.Use) (release func(), err error) {
 	return b.groups.Join(name, u)
 }
@@ -40,15 +37,31 @@ func (b *Broker) Position(groupName, topic string, partition int) *group.Positio
 // or with the reason why they may not be. done must not block.
 func (b *Broker) SyncPositions(done func(error)) { b.groups.Sync(done) }
 
+// AwaitPositions is SyncPositions for those who can wait.
+func (b *Broker) AwaitPositions() error {
+	done := make(chan error, 1)
+	b.groups.Sync(func(err error) { done <- err })
+	return <-done
+}
+
 // CommitOffsets sets positions of a group, in any direction, and calls done when
 // they are durable, or with the reason why they may not be. The caller has seen
 // to it that no one else uses the group; done must not block.
 func (b *Broker) CommitOffsets(groupName string, commits []group.Commit, done func(error)) {
+	b.commit(groupName, commits)
+	b.groups.Sync(done)
+}
+
+func (b *Broker) commit(groupName string, commits []group.Commit) {
 	for _, c := range commits {
 		b.groups.Commit(group.Key{Group: groupName, Topic: c.Topic, Partition: c.Partition},
 			group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata})
 	}
-	b.groups.Sync(done)
+}
+
+// toCommit is what is kept of a position, as its group sees it.
+func toCommit(topic string, partition int, s group.State) group.Commit {
+	return group.Commit{Topic: topic, Partition: partition, Offset: s.Offset, LeaderEpoch: s.Epoch, Metadata: s.Metadata}
 }
 
 // ResetOffsets sets positions of a group that nobody may be using, and waits
@@ -58,16 +71,15 @@ func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {
 	if n, by := b.groups.Members(groupName); n > 0 {
 		return &group.InUseError{Group: groupName, By: by}
 	}
-	done := make(chan error, 1)
-	b.CommitOffsets(groupName, commits, func(err error) { done <- err })
-	return <-done
+	b.commit(groupName, commits)
+	return b.AwaitPositions()
 }
 
 // CommittedOffset is the position of a group in one partition; false if nothing
 // is kept of it.
 func (b *Broker) CommittedOffset(groupName, topic string, partition int) (group.Commit, bool) {
 	s, ok := b.groups.Committed(group.Key{Group: groupName, Topic: topic, Partition: partition})
-	return group.Commit{Topic: topic, Partition: partition, Offset: s.Offset, LeaderEpoch: s.Epoch, Metadata: s.Metadata}, ok
+	return toCommit(topic, partition, s), ok
 }
 
 // CommittedOffsets are all positions of a group, by topic and partition; none if
@@ -76,7 +88,7 @@ func (b *Broker) CommittedOffsets(groupName string) []group.Commit {
 	var commits []group.Commit
 	for _, e := range b.groups.All() {
 		if e.Group == groupName {
-			commits = append(commits, group.Commit{Topic: e.Topic, Partition: e.Partition, Offset: e.Offset, LeaderEpoch: e.Epoch, Metadata: e.Metadata})
+			commits = append(commits, toCommit(e.Topic, e.Partition, e.State))
 		}
 	}
 	return commits
@@ -113,13 +125,7 @@ func (b *Broker) DeleteOffsets(groupName string, topics map[string][]int) error 
 	b.groups.Delete(func(k group.Key) bool {
 		return k.Group == groupName && (topics == nil || slices.Contains(topics[k.Topic], k.Partition))
 	})
-	return b.syncPositions()
-}
-
-func (b *Broker) syncPositions() error {
-	done := make(chan error, 1)
-	b.groups.Sync(func(err error) { done <- err })
-	return <-done
+	return b.AwaitPositions()
 }
 
 // DeleteTopic removes a topic and all positions in it, for good. Those who use
@@ -142,5 +148,5 @@ func (b *Broker) DeleteTopic(name string) error {
 	delete(b.topics, name)
 	b.mu.Unlock()
 	b.groups.Delete(func(k group.Key) bool { return k.Topic == name })
-	return b.syncPositions()
+	return b.AwaitPositions()
 }

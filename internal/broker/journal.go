@@ -102,23 +102,12 @@ func (b *Broker) loadPositions() error {
 	log := t.Partitions[0]
 	b.journal.log = log
 	states := make(map[group.Key]group.State)
-	var c store.Chunk
-	defer c.Release()
 	var it batch.Iterator
-	var buf []byte
-	for at, _ := log.Offsets(); ; {
-		if err := log.Read(at, 1<<20, &c); err != nil {
-			return err
-		}
-		if c.Len() == 0 {
-			break
-		}
-		if buf, err = c.Load(buf); err != nil {
-			return err
-		}
-		if at, err = b.replay(buf, &it, states); err != nil {
-			return err
-		}
+	start, _ := log.Offsets()
+	if err := walk(log, start, stopAt, func(bt batch.Batch) (bool, error) {
+		return true, b.replay(bt, &it, states)
+	}); err != nil {
+		return err
 	}
 	for k, s := range states {
 		b.groups.Load(k, s)
@@ -134,42 +123,28 @@ func (b *Broker) forgetOrphans() error {
 		_, err := b.Topic(k.Topic)
 		return err != nil
 	})
-	return b.syncPositions()
+	return b.AwaitPositions()
 }
 
-// replay puts the records of whole batches into states and returns the offset
-// behind them.
-func (b *Broker) replay(p []byte, it *batch.Iterator, states map[group.Key]group.State) (int64, error) {
-	var next int64
-	for len(p) > 0 {
-		bt, rest, err := batch.Next(p)
-		if err != nil {
-			return 0, err
-		}
-		if err := it.Reset(bt); err != nil {
-			return 0, err
-		}
-		for it.Next() {
-			r := it.Record()
-			k, err := group.ParseKey(r.Key)
-			if err != nil {
-				return 0, fmt.Errorf("offset %d: %w", r.Offset, err)
-			}
-			b.journal.records++
-			if r.Value == nil { // deleted
-				delete(states, k)
-				continue
-			}
-			s, err := group.ParseValue(r.Value)
-			if err != nil {
-				return 0, fmt.Errorf("offset %d: %w", r.Offset, err)
-			}
-			states[k] = s
-		}
-		if err := it.Err(); err != nil {
-			return 0, err
-		}
-		next, p = bt.NextOffset(), rest
+// replay puts the records of a batch into states.
+func (b *Broker) replay(bt batch.Batch, it *batch.Iterator, states map[group.Key]group.State) error {
+	if err := it.Reset(bt); err != nil {
+		return err
 	}
-	return next, nil
+	for it.Next() {
+		r := it.Record()
+		k, err := group.ParseKey(r.Key)
+		if err != nil {
+			return fmt.Errorf("offset %d: %w", r.Offset, err)
+		}
+		b.journal.records++
+		if r.Value == nil { // deleted
+			delete(states, k)
+			continue
+		}
+		if states[k], err = group.ParseValue(r.Value); err != nil {
+			return fmt.Errorf("offset %d: %w", r.Offset, err)
+		}
+	}
+	return it.Err()
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -29,9 +28,6 @@ const (
 	// after a start, to learn what producers had written before: far more than
 	// what clients send again.
 	producerTail = 64 << 20
-
-	// tailPiece is how much of it is read at once, in bytes.
-	tailPiece = 1 << 20
 )
 
 // idempotence is what a topic knows of its idempotent producers.
@@ -213,38 +209,32 @@ func (s *sequences) load(b *Broker, log store.Partition) error {
 	if s.loaded {
 		return nil
 	}
-	var c store.Chunk
-	defer c.Release()
-	at, high, err := tail(log, &c, producerTail)
+	at, high, err := tail(log, producerTail)
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, 0, min(tailPiece, log.Size()))
-	for at < high {
-		if err := log.Read(at, tailPiece, &c); err != nil {
-			if at, err = pastDamage(b, err); err != nil {
-				return err
-			}
-			continue
-		}
-		buf, err = c.Load(buf)
-		if err != nil {
-			if at, err = pastDamage(b, err); err != nil {
-				return err
-			}
-			continue
-		}
-		at = s.replay(buf)
+	if at >= high {
+		s.loaded = true
+		return nil
+	}
+	missing := func(err error) error {
+		b.Log.Warn("idempotent producers' batches may be missing", "reason", err)
+		return nil
+	}
+	if err := walk(log, at, missing, s.replay); err != nil {
+		return err
 	}
 	s.loaded = true
 	return nil
 }
 
 // tail finds an offset from which the log has n bytes or less to its end.
-func tail(log store.Partition, c *store.Chunk, n int64) (at, high int64, err error) {
+func tail(log store.Partition, n int64) (at, high int64, err error) {
+	var c store.Chunk
+	defer c.Release()
 	at, high = log.Offsets()
 	for rest := log.Size(); rest > n && at < high; {
-		err := log.Read(at, int(rest-n), c)
+		err := log.Read(at, int(rest-n), &c)
 		if next, missing := missingUntil(err); missing {
 			at = next
 			continue
@@ -258,40 +248,10 @@ func tail(log store.Partition, c *store.Chunk, n int64) (at, high int64, err err
 	return at, high, nil
 }
 
-// missingUntil is where a log goes on after an error that says what it lacks.
-func missingUntil(err error) (next int64, missing bool) {
-	var gap *store.GapError
-	var damage *store.DamageError
-	switch {
-	case errors.As(err, &gap):
-		return gap.Next, true
-	case errors.As(err, &damage):
-		return damage.Next, true
+// replay remembers a batch as stored.
+func (s *sequences) replay(b batch.Batch) (goOn bool, err error) {
+	if b.ProducerID() >= 0 {
+		s.remember(b, &appended{first: b.BaseSequence(), final: finalSequence(b), settled: true, base: b.BaseOffset()})
 	}
-	return 0, false
-}
-
-func pastDamage(b *Broker, err error) (int64, error) {
-	next, missing := missingUntil(err)
-	if !missing {
-		return 0, err
-	}
-	b.Log.Warn("idempotent producers' batches may be missing", "reason", err)
-	return next, nil
-}
-
-// replay remembers batches as stored and returns the offset after them.
-func (s *sequences) replay(p []byte) (next int64) {
-	for len(p) > 0 {
-		b, rest, err := batch.Next(p)
-		if err != nil {
-			break // not in what Load has checked
-		}
-		if b.ProducerID() >= 0 {
-			a := &appended{first: b.BaseSequence(), final: finalSequence(b), settled: true, base: b.BaseOffset()}
-			s.remember(b, a)
-		}
-		next, p = b.NextOffset(), rest
-	}
-	return next
+	return true, nil
 }

@@ -44,7 +44,6 @@ var groupCodes = map[error]*kerr.Error{
 	coordinator.ErrNotEmpty:          kerr.NonEmptyGroup,
 	coordinator.ErrUnknownGroup:      kerr.GroupIDNotFound,
 	coordinator.ErrClosed:            kerr.CoordinatorNotAvailable,
-	broker.ErrTooManyGroups:          kerr.GroupMaxSizeReached,
 	broker.ErrUnknownGroup:           kerr.GroupIDNotFound,
 }
 

@@ -66,7 +66,6 @@ var codes = []struct {
 	{store.ErrClosed, "SHUTDOWN"},
 	{store.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
-	{broker.ErrTooManyGroups, "BUSY"},
 	{broker.ErrTooManyTopics, "BUSY"},
 	{broker.ErrInternalTopic, "BADREQUEST"},
 	{broker.ErrTooLarge, "TOOLARGE"},

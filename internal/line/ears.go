@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/broker"
@@ -162,3 +163,12 @@ const leftTime = 250 * time.Millisecond
 
 // errInterrupted ends the hearing of a client that has closed its sending side.
 var errInterrupted = errors.New("interrupted")
+
+// storeMax raises v to n.
+func storeMax(v *atomic.Uint64, n uint64) {
+	for {
+		if old := v.Load(); n <= old || v.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}

@@ -27,6 +27,8 @@ type follower struct {
 	pause   time.Duration
 	hang    hang
 
+	rung      atomic.Bool // by a log: it has more, or has been closed
+	closed    bool        // it may have been closed: for one push
 	blocked   atomic.Bool // the window is full
 	confirmed atomic.Uint64
 	told      uint64 // of what is confirmed
@@ -140,6 +142,7 @@ func (f *follower) push() error {
 			return err
 		}
 	}
+	f.closed = f.rung.Swap(false)
 	if err := f.settle(); err != nil {
 		return err
 	}
@@ -230,10 +233,18 @@ func (f *follower) sendPartition(i int) (sent bool, due time.Time, err error) {
 	return false, due, err
 }
 
+// ring is wake for a log.
+func (f *follower) ring() {
+	f.rung.Store(true)
+	f.wake()
+}
+
 // ask has the log wake the pump when there is more than high.
 func (f *follower) ask(i int, high int64) error {
-	if f.seen[i] == high {
-		// Asked already, or woken for nothing: the log has been closed.
+	if f.seen[i] == high { // asked already
+		if !f.closed {
+			return nil
+		}
 		var c store.Chunk
 		defer c.Release()
 		if err := f.parts[i].log.Read(high, 1, &c); errors.Is(err, store.ErrClosed) && !f.server.isStopping() {
@@ -245,7 +256,7 @@ func (f *follower) ask(i int, high int64) error {
 		f.cancels[i]()
 	}
 	f.seen[i] = high
-	f.cancels[i] = f.parts[i].log.Wake(high, f.wake)
+	f.cancels[i] = f.parts[i].log.Wake(high, f.ring)
 	return nil
 }
 
@@ -362,7 +373,7 @@ func (f *follower) rest() {
 // end tells the client why there is no more, as far as that is known, and lets
 // what it has got count. heard is what ended the hearing, pumped the pump.
 func (f *follower) end(heard, pumped error) error {
-	f.ask0()
+	f.unask()
 	switch {
 	case errors.Is(pumped, errHangs):
 		return pumped // without hearing it out
@@ -376,8 +387,8 @@ func (f *follower) end(heard, pumped error) error {
 	return heard
 }
 
-// ask0 takes back all that was asked for.
-func (f *follower) ask0() {
+// unask takes back all that was asked for.
+func (f *follower) unask() {
 	for _, cancel := range f.cancels {
 		if cancel != nil {
 			cancel()
@@ -433,9 +444,7 @@ func (f *follower) handOverAll() error {
 // durable waits until what was acknowledged is durable, so that the close tells
 // the client.
 func (f *follower) durable() error {
-	done := make(chan error, 1)
-	f.broker.SyncPositions(func(err error) { done <- err })
-	if err := <-done; err != nil {
+	if err := f.broker.AwaitPositions(); err != nil {
 		return toAnswer(err)
 	}
 	return nil

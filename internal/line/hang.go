@@ -3,7 +3,6 @@ package line
 import (
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -80,13 +79,4 @@ func (h *hang) check(f *follower) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail(answer("TIMEOUT", "%w within %v", errHangs, h.limit))
-}
-
-// storeMax raises v to n.
-func storeMax(v *atomic.Uint64, n uint64) {
-	for {
-		if old := v.Load(); n <= old || v.CompareAndSwap(old, n) {
-			return
-		}
-	}
 }
