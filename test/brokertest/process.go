@@ -24,14 +24,14 @@ const patience = 60 * time.Second
 type Process struct {
 	cmd    *exec.Cmd
 	begun  time.Time
-	ready  chan struct{} // closed when both addresses are known
+	ready  chan struct{} // closed when all addresses are known
 	exited chan struct{} // closed when the process has ended and err is set
 	err    error
 
-	mu                   sync.Mutex // guards what follows
-	output               strings.Builder
-	producers, consumers string
-	readyAfter           time.Duration
+	mu         sync.Mutex // guards what follows
+	output     strings.Builder
+	addresses  map[string]string // by what the broker calls them
+	readyAfter time.Duration
 }
 
 // Begin starts the broker program at path, in the directory dir if that is not
@@ -42,6 +42,8 @@ func Begin(dir, path string, args ...string) (*Process, error) {
 		cmd:    exec.Command(path, args...),
 		ready:  make(chan struct{}),
 		exited: make(chan struct{}),
+
+		addresses: make(map[string]string),
 	}
 	p.cmd.Dir, p.cmd.Env = dir, Environment()
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -81,7 +83,7 @@ func Launch(dir, path string, args ...string) (*Process, error) {
 	return p, nil
 }
 
-var addressLine = regexp.MustCompile(`^(producers|consumers): (\S+)\n$`)
+var addressLine = regexp.MustCompile(`^(producers|consumers|kafka): (\S+)\n$`)
 
 func (p *Process) watch(stderr io.Reader) {
 	lines := bufio.NewReader(stderr)
@@ -104,12 +106,8 @@ func (p *Process) note(line string) {
 	if m == nil || p.readyAfter != 0 {
 		return
 	}
-	if m[1] == "producers" {
-		p.producers = m[2]
-	} else {
-		p.consumers = m[2]
-	}
-	if p.producers != "" && p.consumers != "" {
+	p.addresses[m[1]] = m[2]
+	if len(p.addresses) == 3 {
 		p.readyAfter = time.Since(p.begun)
 		close(p.ready)
 	}
@@ -139,14 +137,21 @@ func (p *Process) ReadyAfter() time.Duration {
 func (p *Process) Producers() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.producers
+	return p.addresses["producers"]
 }
 
 // Consumers is the address that consumers connect to.
 func (p *Process) Consumers() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.consumers
+	return p.addresses["consumers"]
+}
+
+// Kafka is the address that Kafka clients connect to.
+func (p *Process) Kafka() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.addresses["kafka"]
 }
 
 // Output is what the broker has written to standard error so far.

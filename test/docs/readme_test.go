@@ -99,7 +99,8 @@ func (s *scratch) command(line string) string {
 		return line
 	}
 	line = strings.ReplaceAll(line, "127.0.0.1 9990", "127.0.0.1 "+brokertest.Port(s.broker.Producers()))
-	return strings.ReplaceAll(line, "127.0.0.1 9991", "127.0.0.1 "+brokertest.Port(s.broker.Consumers()))
+	line = strings.ReplaceAll(line, "127.0.0.1 9991", "127.0.0.1 "+brokertest.Port(s.broker.Consumers()))
+	return strings.ReplaceAll(line, "127.0.0.1:9092", s.broker.Kafka())
 }
 
 // startBroker runs the broker in the directory, and puts the clients there with
@@ -113,7 +114,9 @@ func (s *scratch) startBroker(line string) {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(s.broker.Kill)
-	for name, address := range map[string]string{"producer": s.broker.Producers(), "consumer": s.broker.Consumers()} {
+	for name, address := range map[string]string{
+		"producer": s.broker.Producers(), "consumer": s.broker.Consumers(), "admin": s.broker.Consumers(),
+	} {
 		s.write("build/"+name, "#!/bin/sh\nMBUS_PORT="+brokertest.Port(address)+" exec '"+
 			brokertest.Program(s.t, name)+"' \"$@\"\n", 0o700)
 	}
