@@ -72,7 +72,7 @@ const (
 // Limits are those limits that depend on the machine or on patience.
 type Limits struct {
 	MaxMessage     int           // bytes of a message's key, value and headers
-	MaxConnections int           // of all listeners together; each may cost a few KiB idle
+	MaxConnections int           // of all listeners of a protocol together; each may cost a few KiB idle
 	MaxInFlight    int64         // bytes that all connections together hold of what was sent and is not stored yet
 	RequestTime    time.Duration // until the request line is complete: enough to type it
 	WriteTime      time.Duration // that a reader may take no byte

@@ -10,7 +10,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -18,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mbus/internal/accept"
 	"mbus/internal/broker"
 )
 
@@ -61,13 +61,6 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	return s
 }
 
-// The pauses after a failed accept (too many open files, say): no busy loop, and
-// those who are connected go on.
-const (
-	firstPause = 5 * time.Millisecond
-	lastPause  = time.Second
-)
-
 // Serve takes connections from l until Stop.
 func (s *Server) Serve(l net.Listener) {
 	s.mu.Lock()
@@ -76,21 +69,7 @@ func (s *Server) Serve(l net.Listener) {
 		l.Close()
 	}
 	s.mu.Unlock()
-	pause := firstPause
-	for {
-		nc, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			s.log.Warn("cannot take a connection", "reason", err)
-			time.Sleep(pause)
-			pause = min(2*pause, lastPause)
-			continue
-		}
-		pause = firstPause
-		s.start(nc)
-	}
+	accept.Each(l, s.log, s.start)
 }
 
 // start runs a connection in a goroutine of its own, if there is room for it.

@@ -10,8 +10,8 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
-	"time"
 
+	"mbus/internal/accept"
 	"mbus/internal/broker"
 )
 
@@ -41,13 +41,6 @@ func (s *Server) ServeProducers(l net.Listener) { s.serve(l, (*conn).produce) }
 // ServeConsumers takes consumers' connections from l until Stop.
 func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, (*conn).consume) }
 
-// The pauses after a failed accept (too many open files, say): no busy loop, and
-// those who are connected go on.
-const (
-	firstPause = 5 * time.Millisecond
-	lastPause  = time.Second
-)
-
 func (s *Server) serve(l net.Listener, handle func(*conn) error) {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
@@ -55,21 +48,7 @@ func (s *Server) serve(l net.Listener, handle func(*conn) error) {
 		l.Close()
 	}
 	s.mu.Unlock()
-	pause := firstPause
-	for {
-		nc, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			s.log.Warn("cannot take a connection", "reason", err)
-			time.Sleep(pause)
-			pause = min(2*pause, lastPause)
-			continue
-		}
-		pause = firstPause
-		s.start(nc.(*net.TCPConn), handle)
-	}
+	accept.Each(l, s.log, func(nc net.Conn) { s.start(nc.(*net.TCPConn), handle) })
 }
 
 // start runs a connection in a goroutine of its own, if there is room for it.
