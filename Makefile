@@ -1,6 +1,7 @@
 # make          four static binaries in build/
 # make demo     a tour with real input, checked; installs what it needs
 # make test     all tests; installs what it needs
+# make promise  tries to prove the promises wrong; LONG=1 for hours, written to docs/PROOF.md
 # make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage
 # make bench    one table of figures, with the limits of this machine beside them
 
@@ -12,7 +13,7 @@ BENCH     ?= .
 REF       ?= HEAD
 TESTFLAGS ?=
 
-.PHONY: all run demo test race check lint fuzz cover sabotage bench bench-compare clean
+.PHONY: all run demo test promise race check lint fuzz cover sabotage bench bench-compare clean
 
 all:
 	@mkdir -p build
@@ -31,6 +32,11 @@ test:
 	go test -count=1 $(TESTFLAGS) ./...
 	@scripts/need.sh node npm gcc
 	cd test/clients && go test -count=1 $(TESTFLAGS) ./...
+
+# Some cases need root, for file systems of their own, and say so where it is missing.
+promise:
+	@scripts/need.sh nc strace kcat
+	go test -count=1 -v -timeout 24h ./test/fault $(if $(LONG),-long -record $(CURDIR)/docs/PROOF.md)
 
 race:
 	@scripts/need.sh nc strace kcat gcc

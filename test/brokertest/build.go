@@ -12,9 +12,13 @@ import (
 	"testing"
 )
 
-// Main runs a package's tests and then removes the programs built for them.
-func Main(m *testing.M) {
+// Main runs a package's tests, then what is to follow them, which may change the
+// exit code, and removes the programs built for them.
+func Main(m *testing.M, after ...func(code int) int) {
 	code := m.Run()
+	for _, f := range after {
+		code = f(code)
+	}
 	if built != "" {
 		os.RemoveAll(built)
 	}
