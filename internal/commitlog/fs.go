@@ -28,6 +28,10 @@ type File interface {
 	io.WriterAt
 	io.Closer
 	Truncate(size int64) error
+	// Allocate extends the file with zeros up to size, and takes the space that
+	// writes there will need, so that a sync of them has no more to write than
+	// the bytes. The file system may do less of it, or nothing.
+	Allocate(from, size int64) error
 	Sync() error // contents and size, not times: fdatasync
 	Size() (int64, error)
 }
@@ -50,6 +54,14 @@ func (f osFile) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+func (f osFile) Allocate(from, size int64) error {
+	err := syscall.Fallocate(int(f.Fd()), 0, from, size-from)
+	if err == syscall.EOPNOTSUPP || err == syscall.EINTR {
+		return nil
+	}
+	return os.NewSyscallError("fallocate", err)
 }
 
 // Sync waits through EINTR and nothing else: after any other error the kernel

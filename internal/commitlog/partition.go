@@ -32,6 +32,7 @@ type partition struct {
 
 	appendMu sync.Mutex // orders appends; held over the write
 	isHot    bool       // the active segment's files are open
+	room     int64      // size of the active segment's file, as far as is known
 
 	syncMu     sync.Mutex // held over each sync of the active segment and its mark
 	markFailed bool       // said already that the mark can't be written
@@ -172,12 +173,14 @@ func note(s *segment, batches []byte, m mark, interval int64) {
 // what was written of p lies behind the log's end, where the next append, or
 // recovery, disposes of it.
 func (l *partition) write(s *segment, p []byte, pos int64) error {
+	l.makeRoom(s, pos+int64(len(p)))
 	_, err := s.file.file.WriteAt(p, pos)
 	switch {
 	case err == nil:
 		return nil
 	case isFull(err):
 		_ = s.file.file.Truncate(pos)
+		l.room = pos
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
@@ -186,6 +189,23 @@ func (l *partition) write(s *segment, p []byte, pos int64) error {
 	l.mu.Unlock()
 	l.log.Error("write failed: the log accepts no more", "topic", l.topic, "partition", l.number, "reason", err)
 	return err
+}
+
+// roomMax is how much is allocated behind the end of a log at most, in bytes.
+const roomMax = 16 << 20
+
+// makeRoom extends the active segment's file, for a write up to end, by as much
+// again as it holds then: a sync of a write that does not extend the file takes
+// half as long, for there is no new size to be written with it. Where that
+// fails, the write itself tells why. The caller holds appendMu.
+func (l *partition) makeRoom(s *segment, end int64) {
+	if end <= l.room {
+		return
+	}
+	size := (end + min(end, roomMax) + 4095) &^ 4095
+	size = max(end, min(size, l.segBytes))
+	_ = s.file.file.Allocate(l.room, size)
+	l.room = size
 }
 
 // roll begins a new segment once the active one is synced and complete. The
@@ -223,7 +243,7 @@ func (l *partition) roll() error {
 		return l.fail(err)
 	}
 	l.cool()
-	l.isHot = true
+	l.isHot, l.room = true, 0
 	l.hot.Add(1)
 	old.seal(end)
 	l.mu.Lock()
@@ -305,6 +325,9 @@ func (l *partition) close() error {
 	l.wakers = nil
 	l.mu.Unlock()
 	err := unsynced
+	if err == nil && l.room > l.written.pos {
+		err = l.active().truncate(l.written.pos)
+	}
 	if l.isHot && err == nil {
 		err = l.sync()
 	}

@@ -67,6 +67,9 @@ func (l *partition) recoverLast(sizes map[int64]int64) error {
 		if resume > empty.base {
 			return errors.Join(empty.remove(), l.resume(resume))
 		}
+		if err := l.active().truncate(l.written.pos); err != nil {
+			return err
+		}
 		if err := l.sync(); err != nil { // a cut that an earlier recovery did not come to sync
 			return err
 		}
@@ -139,6 +142,11 @@ func (l *partition) removeBelowStart() error {
 
 // begin goes on at offset with a new segment.
 func (l *partition) begin(offset int64) error {
+	if l.room > l.written.pos {
+		if err := l.active().truncate(l.written.pos); err != nil {
+			return err
+		}
+	}
 	s := newSegment(l, offset)
 	if err := s.create(); err != nil {
 		return err
@@ -149,7 +157,7 @@ func (l *partition) begin(offset int64) error {
 	}
 	l.segments = append(l.segments, s)
 	l.written = mark{next: offset, maxTime: minTime}
-	l.high = l.written
+	l.high, l.room = l.written, 0
 	return nil
 }
 
@@ -182,7 +190,7 @@ func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	}
-	l.written, l.high = end, end
+	l.written, l.high, l.room = end, end, max(end.pos, l.room)
 	return max(synced.next, end.next), nil
 }
 
@@ -236,7 +244,8 @@ func (l *partition) settle(s *segment, from, end mark) error {
 }
 
 // setAside copies the segment's bytes from pos to size into a file of their own
-// and cuts them off.
+// and cuts them off, unless they are the zeros of space that no write has come to
+// use.
 func (l *partition) setAside(s *segment, pos, size int64, reason error) error {
 	f, err := s.file.acquire()
 	if err != nil {
@@ -246,6 +255,10 @@ func (l *partition) setAside(s *segment, pos, size int64, reason error) error {
 	name, err := l.copyTail(s, f, pos, size)
 	if err != nil {
 		return err
+	}
+	if name == "" {
+		l.room = size
+		return nil
 	}
 	l.warn("cut off a torn end, which was never acknowledged", "file", s.file.name, "offset", pos,
 		"bytes", size-pos, "kept in", name, "reason", reason)
@@ -266,21 +279,22 @@ func (l *partition) copyTail(s *segment, f File, pos, size int64) (string, error
 		if err != nil {
 			return "", err
 		}
-		if out == nil && len(bytes.Trim(p, "\x00")) > 0 {
+		if len(p) == 0 {
+			break // the file is shorter than it was
+		}
+		used := bytes.TrimRight(p, "\x00")
+		if out == nil && len(used) > 0 {
 			if out, name, err = l.createAside(s, pos); err != nil {
 				return "", err
 			}
 			defer out.Close()
 		}
-		if out != nil {
-			if _, err := out.WriteAt(p, at-pos); err != nil {
+		if len(used) > 0 {
+			if _, err := out.WriteAt(used, at-pos); err != nil {
 				return "", err
 			}
 		}
 		at += int64(len(p))
-		if len(p) == 0 {
-			break // the file is shorter than it was
-		}
 	}
 	if out == nil {
 		return "", nil

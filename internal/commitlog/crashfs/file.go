@@ -82,6 +82,22 @@ func (f *file) Truncate(size int64) error {
 	return nil
 }
 
+// Allocate is a truncate that only ever extends.
+func (f *file) Allocate(_, size int64) error {
+	if err := f.fs.before(Call{Op: Allocate, Name: f.name, Pos: size}); err != nil {
+		return pathError("allocate", f.name, err)
+	}
+	unlock, err := f.lock("allocate")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if size > int64(len(f.node.data)) {
+		f.node.change(dataOp{pos: size})
+	}
+	return nil
+}
+
 // Sync syncs what was written before the call; what is written while it runs
 // may as well come too late.
 func (f *file) Sync() error {

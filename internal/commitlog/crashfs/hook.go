@@ -11,6 +11,7 @@ const (
 	Remove   Op = "remove"
 	WriteAt  Op = "write"
 	Truncate Op = "truncate"
+	Allocate Op = "allocate"
 	Sync     Op = "sync"
 	SyncDir  Op = "syncdir"
 )
@@ -20,7 +21,7 @@ type Call struct {
 	Op   Op
 	Name string // as the caller gave it; of a file, the name it was opened with
 	To   string // of a Rename
-	Pos  int64  // of a WriteAt; the size of a Truncate
+	Pos  int64  // of a WriteAt; the size of a Truncate or an Allocate
 	Len  int    // of a WriteAt
 }
 
