@@ -37,9 +37,9 @@ commit=internal/commitlog/commit.go
 power=TestPowerCutAtAnyCallLosesNothingAcknowledged
 
 sabotage "acknowledge before the sync" $commit \
-	'/) commit() bool {/,/^}/ s/err = l.sync()/go l.sync()/' ./internal/commitlog $power
+	'/) commit() bool {/,/^}/ s/synced, err = l.sync()/go l.sync()/' ./internal/commitlog $power
 sabotage "never sync a segment" $commit \
-	'/) sync() error {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
+	'/) sync() (syncPoint, error) {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
 sabotage "never sync a directory" internal/commitlog/partition.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog $power
 sabotage "never ask the system to sync" internal/commitlog/fs.go \

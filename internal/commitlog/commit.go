@@ -63,9 +63,12 @@ func (l *partition) commit() bool {
 	end := l.written
 	l.mu.Unlock()
 
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	var synced syncPoint
 	var err error
 	if l.syncEvery == 0 {
-		err = l.sync()
+		synced, err = l.sync()
 	} else {
 		l.syncLater()
 	}
@@ -77,6 +80,7 @@ func (l *partition) commit() bool {
 	for _, f := range wake {
 		f()
 	}
+	l.writeMark(synced) // nobody waits for it
 	l.mu.Lock()
 	l.spare = waiting
 	l.mu.Unlock()
@@ -105,28 +109,43 @@ func (l *partition) publish(end mark, err error) ([]func(), error) {
 	return wake, nil
 }
 
-// sync makes all that was written before the call durable, and then says so in
-// the mark. A sync that failed is never tried again: the system may have
-// dropped what it could not write and would claim success.
-func (l *partition) sync() error {
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
+// A syncPoint is how far a segment is known to be synced; the zero value says
+// nothing.
+type syncPoint struct {
+	segment *segment
+	end     mark
+}
+
+// sync makes all that was written before the call durable. A sync that failed is
+// never tried again: the system may have dropped what it could not write and
+// would claim success. The caller holds syncMu.
+func (l *partition) sync() (syncPoint, error) {
 	l.mu.Lock()
-	s, end, err := l.active(), l.written, l.unsynced
+	p, err := syncPoint{l.active(), l.written}, l.unsynced
 	l.mu.Unlock()
 	if err != nil {
-		return err
+		return syncPoint{}, err
 	}
-	f, err := s.file.acquire()
+	f, err := p.segment.file.acquire()
 	if err == nil {
 		err = f.Sync()
-		s.file.release()
+		p.segment.file.release()
 	}
 	if err != nil {
-		return l.fail(err)
+		return syncPoint{}, l.fail(err)
 	}
-	l.writeMark(s, end)
-	return nil
+	return p, nil
+}
+
+// syncAndMark is for all but the commit goroutine.
+func (l *partition) syncAndMark() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	p, err := l.sync()
+	if err == nil {
+		l.writeMark(p)
+	}
+	return err
 }
 
 // fail gives the log up after a failed sync.
@@ -139,11 +158,15 @@ func (l *partition) fail(err error) error {
 	return err
 }
 
-// writeMark may fail: recovery then reads more than it would have to.
-func (l *partition) writeMark(s *segment, end mark) {
-	err := s.index.flush(end)
+// writeMark writes the sync mark. It may fail: recovery then reads more than it
+// would have to. The caller holds syncMu, since the sync.
+func (l *partition) writeMark(p syncPoint) {
+	if p.segment == nil {
+		return
+	}
+	err := p.segment.index.flush(p.end)
 	if err != nil && !l.markFailed {
-		l.warn("cannot write the sync mark", "file", s.index.file.name, "reason", err)
+		l.warn("cannot write the sync mark", "file", p.segment.index.file.name, "reason", err)
 	}
 	l.markFailed = err != nil
 }
@@ -159,7 +182,7 @@ func (l *partition) syncLater() {
 			closed := l.closed
 			l.mu.Unlock()
 			if !closed {
-				_ = l.sync() // has said so, and refuses appends from now on
+				_ = l.syncAndMark() // has said so, and refuses appends from now on
 			}
 		})
 	}

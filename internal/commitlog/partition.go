@@ -225,11 +225,11 @@ func (l *partition) roll() error {
 	if err := old.truncate(end.pos); err != nil {
 		return noRoom(err)
 	}
-	if err := l.sync(); err != nil {
-		return err
-	}
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
+	if _, err := l.sync(); err != nil {
+		return err
+	}
 	if err := l.complete(old, end); err != nil {
 		return noRoom(err)
 	}
@@ -329,7 +329,7 @@ func (l *partition) close() error {
 		err = l.active().truncate(l.written.pos)
 	}
 	if l.isHot && err == nil {
-		err = l.sync()
+		err = l.syncAndMark()
 	}
 	l.cool()
 	for _, s := range segments {

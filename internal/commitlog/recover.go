@@ -70,7 +70,7 @@ func (l *partition) recoverLast(sizes map[int64]int64) error {
 		if err := l.active().truncate(l.written.pos); err != nil {
 			return err
 		}
-		if err := l.sync(); err != nil { // a cut that an earlier recovery did not come to sync
+		if err := l.syncAndMark(); err != nil { // a cut that an earlier recovery did not come to sync
 			return err
 		}
 		l.segments = append(l.segments, empty)
