@@ -45,6 +45,7 @@ type Broker struct {
 	making sync.Mutex   // held while a topic is made
 	mu     sync.RWMutex // guards what follows
 	topics map[string]*Topic
+	ids    map[[16]byte]*Topic // the same
 	awaits map[*await]struct{}
 
 	journal journal
@@ -67,6 +68,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
 		held: make(map[string]bool), stop: make(chan struct{}), topics: make(map[string]*Topic),
+		ids:    make(map[[16]byte]*Topic),
 		awaits: make(map[*await]struct{}),
 	}
 	b.Budget.max = o.Limits.MaxInFlight
@@ -105,6 +107,17 @@ func (b *Broker) Topic(name string) (*Topic, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if t := b.topics[name]; t != nil {
+		return t, nil
+	}
+	return nil, store.ErrUnknownTopic
+}
+
+// TopicByID finds a topic by its id. It returns store.ErrUnknownTopic if there is
+// none: each incarnation of a name has an id of its own.
+func (b *Broker) TopicByID(id [16]byte) (*Topic, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if t := b.ids[id]; t != nil {
 		return t, nil
 	}
 	return nil, store.ErrUnknownTopic
@@ -163,7 +176,7 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.topics[made.Name] = t
+	b.topics[made.Name], b.ids[made.ID] = t, t
 	b.arrived(made.Name)
 	return t, nil
 }

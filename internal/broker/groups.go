@@ -137,7 +137,8 @@ func (b *Broker) DeleteTopic(name string) error {
 	}
 	b.making.Lock()
 	defer b.making.Unlock()
-	if _, err := b.Topic(name); err != nil {
+	t, err := b.Topic(name)
+	if err != nil {
 		return err
 	}
 	// The topic first: positions without a topic are forgotten at the next start.
@@ -146,6 +147,7 @@ func (b *Broker) DeleteTopic(name string) error {
 	}
 	b.mu.Lock()
 	delete(b.topics, name)
+	delete(b.ids, t.ID)
 	b.mu.Unlock()
 	b.groups.Delete(func(k group.Key) bool { return k.Topic == name })
 	return b.AwaitPositions()

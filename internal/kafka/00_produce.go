@@ -11,14 +11,15 @@ import (
 	"mbus/internal/broker"
 )
 
-// Produce, versions 3 to 11. Versions 0 to 2 are advertised, because librdkafka
+// Produce, versions 3 to 13. Versions 0 to 2 are advertised, because librdkafka
 // takes their absence for a broker without compression, and answered with
 // UNSUPPORTED_VERSION for each partition. One record batch a partition, taken as
 // it came. acks=1 waits for the sync as acks=all does; acks=0 is not answered, and
-// an error closes the connection. There are no transactions.
+// an error closes the connection. From version 13 on topics are named by their ids.
+// There are no transactions.
 func init() {
 	register(api{
-		key: 0, min: 0, max: 11, handle: typed(produce),
+		key: 0, min: 0, max: 13, handle: typed(produce),
 		doc: "Versions 0 to 2 are answered with UNSUPPORTED_VERSION. acks=1 waits for the sync as acks=all does. No transactions.",
 	})
 }
@@ -38,14 +39,17 @@ func produce(c *call, req *kmsg.ProduceRequest) {
 	refused := refusal(req)
 	for i := range req.Topics {
 		in, out := &req.Topics[i], &p.resp.topics[i]
-		out.name = in.Topic
+		out.name, out.id = in.Topic, in.TopicID
 		out.parts = make([]producedPart, len(in.Partitions))
 		p.left.Add(int32(len(in.Partitions)))
-		topic, err := c.server.broker.Topic(in.Topic)
+		topic, err := c.server.find(in.Topic, in.TopicID, req.Version >= firstProduceByID)
+		if err == nil {
+			out.name = topic.Name
+		}
 		switch {
 		case refused != nil:
 			err = refused
-		case broker.Internal(in.Topic):
+		case broker.Internal(out.name):
 			err = broker.ErrInternalTopic
 		}
 		for j := range in.Partitions {

@@ -8,17 +8,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Fetch, versions 4 to 12: whole batches as stored, the first of which holds the
+// Fetch, versions 4 to 18: whole batches as stored, the first of which holds the
 // offset asked for, and at least one of them whatever the maximum is. Waits until
 // there are so many bytes, or for so long, as the request says. Sessions (KIP-227)
-// are declined: each request names all its partitions. There are no transactions,
-// so that both levels of isolation read the same, and no followers.
+// are declined: each request names all its partitions, from version 13 on by the ids
+// of their topics. There are no transactions, so that both levels of isolation read
+// the same, and no followers: what later versions add is for those.
 //
 // Batches that are damaged on disk are answered with CORRUPT_MESSAGE, and logged.
 // Where the log has lost records and goes on later, so does the answer.
 func init() {
 	register(api{
-		key: 1, min: 4, max: 12, handle: typed(startFetch),
+		key: 1, min: 4, max: 18, handle: typed(startFetch),
 		doc: "Sessions are declined. Damaged batches are answered with CORRUPT_MESSAGE.",
 	})
 }
@@ -68,14 +69,15 @@ func startFetch(c *call, req *kmsg.FetchRequest) {
 
 // add finds what a topic of the request is about.
 func (f *fetch) add(t *kmsg.FetchRequestTopic) {
-	out := fetchTopic{name: t.Topic}
+	out := fetchTopic{name: t.Topic, id: t.TopicID}
+	topic, err := f.call.server.find(t.Topic, t.TopicID, f.resp.version >= firstFetchByID)
 	for i := range t.Partitions {
 		in := &t.Partitions[i]
 		p := &fetchPart{
 			topic: t.Topic, number: in.Partition, offset: in.FetchOffset,
 			maxBytes: int(max(in.PartitionMaxBytes, 0)), high: -1, start: -1,
 		}
-		_, p.log, p.code = f.call.server.partition(t.Topic, in.Partition)
+		p.log, p.code = partitionOf(topic, err, in.Partition)
 		if p.code == 0 {
 			p.code = checkEpoch(in.CurrentLeaderEpoch)
 		}

@@ -8,14 +8,14 @@ import (
 	"mbus/internal/store"
 )
 
-// ListOffsets, versions 0 to 8: the log start offset (-2, and -4, the local one of
+// ListOffsets, versions 0 to 11: the log start offset (-2, and -4, the local one of
 // tiered storage), the high watermark (-1), the latest record (-3), or the first
 // record that is as late as a time. A record's own time counts, so the one found
 // is the first in the log's order, not the earliest. Both levels of isolation
-// give the same.
+// give the same. What only tiered storage has (-5 and -6) has offset -1.
 func init() {
 	register(api{
-		key: 2, min: 0, max: 8, handle: typed(listOffsets),
+		key: 2, min: 0, max: 11, handle: typed(listOffsets),
 		doc: "By time: the first record, in the order of the log, that is as late. Max timestamp (-3) and local log start (-4) as well.",
 	})
 }
@@ -26,6 +26,8 @@ const (
 	earliestOffset = -2
 	maxTimestamp   = -3
 	earliestLocal  = -4
+	latestTiered   = -5
+	pendingUpload  = -6
 )
 
 func listOffsets(c *call, req *kmsg.ListOffsetsRequest) {
@@ -74,6 +76,8 @@ func findOffset(log store.Partition, timestamp int64) (offset, at int64, err err
 		return high, -1, nil
 	case timestamp == earliestOffset, timestamp == earliestLocal:
 		return start, -1, nil
+	case timestamp == latestTiered, timestamp == pendingUpload:
+		return -1, -1, nil
 	case timestamp == maxTimestamp:
 		return latestRecord(log, start, high)
 	case timestamp < 0:

@@ -7,13 +7,13 @@ import (
 	"mbus/internal/broker"
 )
 
-// Metadata, versions 0 to 12: one broker, this one, at the address that the
+// Metadata, versions 0 to 13: one broker, this one, at the address that the
 // client has connected to or that is advertised, leads everything. A topic that
 // is named and does not exist is made where the request allows it; from version
 // 10 a topic may be named by its id. Authorized operations are not told.
 func init() {
 	register(api{
-		key: 3, min: 0, max: 12, handle: typed(metadata),
+		key: 3, min: 0, max: 13, handle: typed(metadata),
 		doc: "Makes topics that are named and missing, if the request allows it. No authorized operations.",
 	})
 }
@@ -49,11 +49,12 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 // metadataOf answers for one topic that was asked for.
 func (s *Server) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
 	if asked.Topic == nil {
-		if t := s.topicByID(asked.TopicID); t != nil {
+		t, err := s.topicByID(asked.TopicID)
+		if err == nil {
 			return s.describe(t)
 		}
 		out := kmsg.NewMetadataResponseTopic()
-		out.TopicID, out.ErrorCode = asked.TopicID, kerr.UnknownTopicID.Code
+		out.TopicID, out.ErrorCode = asked.TopicID, code(err)
 		return out
 	}
 	t, err := s.topicFor(*asked.Topic, create)

@@ -4,18 +4,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"mbus/internal/broker"
 	"mbus/internal/coordinator"
 	"mbus/internal/group"
 )
 
-// OffsetCommit, versions 0 to 9: answered when the offsets are on disk. It is for
+// OffsetCommit, versions 0 to 10: answered when the offsets are on disk. It is for
 // members of the group's present generation and, with generation -1, for anybody
 // while the group has no members, as in version 0 always; NON_EMPTY_GROUP says that line consumers use
-// the group. Times and retention times are ignored: positions are kept until the
+// the group. In version 10 topics are named by their ids. Times and retention times are ignored: positions are kept until the
 // group is deleted.
 func init() {
 	register(api{
-		key: 8, min: 0, max: 9, handle: typed(offsetCommit),
+		key: 8, min: 0, max: 10, handle: typed(offsetCommit),
 		doc: "Answered when the offsets are on disk. Timestamps and retention times are ignored.",
 	})
 }
@@ -23,6 +24,9 @@ func init() {
 // maxMetadata is the longest text that goes with an offset, in bytes: Kafka's
 // offset.metadata.max.bytes.
 const maxMetadata = 4096
+
+// firstCommitByID is the version from which topics are named by their ids.
+const firstCommitByID = 10
 
 func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 	s := c.server
@@ -51,16 +55,17 @@ func (s *Server) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.Of
 	var commits []group.Commit
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetCommitResponseTopic()
-		out.Topic = t.Topic
+		out.Topic, out.TopicID = t.Topic, t.TopicID
+		topic, unknown := s.find(t.Topic, t.TopicID, req.Version >= firstCommitByID)
 		for _, p := range t.Partitions {
 			answer := kmsg.NewOffsetCommitResponseTopicPartition()
 			answer.Partition = p.Partition
 			if answer.ErrorCode = groupCode(refused); refused == nil {
-				answer.ErrorCode = s.checkCommit(t.Topic, &p)
+				answer.ErrorCode = checkCommit(topic, unknown, &p)
 			}
 			if answer.ErrorCode == 0 {
 				commits = append(commits, group.Commit{
-					Topic: t.Topic, Partition: int(p.Partition), Offset: p.Offset,
+					Topic: topic.Name, Partition: int(p.Partition), Offset: p.Offset,
 					LeaderEpoch: p.LeaderEpoch, Metadata: value(p.Metadata),
 				})
 			}
@@ -71,8 +76,8 @@ func (s *Server) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.Of
 	return resp, commits
 }
 
-func (s *Server) checkCommit(topic string, p *kmsg.OffsetCommitRequestTopicPartition) int16 {
-	if _, _, code := s.partition(topic, p.Partition); code != 0 {
+func checkCommit(t *broker.Topic, err error, p *kmsg.OffsetCommitRequestTopicPartition) int16 {
+	if _, code := partitionOf(t, err, p.Partition); code != 0 {
 		return code
 	}
 	switch {

@@ -6,16 +6,20 @@ import (
 	"mbus/internal/group"
 )
 
-// OffsetFetch, versions 0 to 9: what a group has committed, from version 8 for
-// several groups. Where there is nothing the offset is -1, without an error, for
-// groups and partitions that don't exist, too. Without transactions every offset
+// OffsetFetch, versions 0 to 10: what a group has committed, from version 8 for
+// several groups, in version 10 by the topics' ids. Where there is nothing the offset is -1, without an error, for
+// groups and partitions that don't exist, too; only an id that does not exist is
+// UNKNOWN_TOPIC_ID. Without transactions every offset
 // is stable, so that RequireStable asks for nothing.
 func init() {
 	register(api{
-		key: 9, min: 0, max: 9, handle: typed(offsetFetch),
+		key: 9, min: 0, max: 10, handle: typed(offsetFetch),
 		doc: "An unknown group or partition has offset -1. RequireStable, member id and epoch are ignored.",
 	})
 }
+
+// firstFetchOffsetsByID is the version from which topics are named by their ids.
+const firstFetchOffsetsByID = 10
 
 // noOffset stands for nothing committed.
 const noOffset = -1
@@ -41,7 +45,11 @@ func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
 	for _, g := range req.Groups {
 		out := kmsg.NewOffsetFetchResponseGroup()
 		out.Group = g.Group
-		out.Topics = c.server.fetchGroupOffsets(g)
+		if req.Version >= firstFetchOffsetsByID {
+			out.Topics = c.server.fetchOffsetsByID(g)
+		} else {
+			out.Topics = c.server.fetchGroupOffsets(g)
+		}
 		resp.Groups = append(resp.Groups, out)
 	}
 	c.reply(resp)
@@ -58,6 +66,36 @@ func (s *Server) fetchGroupOffsets(g kmsg.OffsetFetchRequestGroup) []kmsg.Offset
 		out.Topic = t.Topic
 		for _, number := range t.Partitions {
 			out.Partitions = append(out.Partitions, s.committed(g.Group, t.Topic, number))
+		}
+		topics = append(topics, out)
+	}
+	return topics
+}
+
+// fetchOffsetsByID is fetchGroupOffsets where topics have ids in place of names.
+func (s *Server) fetchOffsetsByID(g kmsg.OffsetFetchRequestGroup) (topics []kmsg.OffsetFetchResponseGroupTopic) {
+	if g.Topics == nil {
+		for _, out := range s.fetchGroupOffsets(g) {
+			if t, err := s.broker.Topic(out.Topic); err == nil { // it may be deleted just now
+				out.TopicID = t.ID
+				topics = append(topics, out)
+			}
+		}
+		return topics
+	}
+	for _, in := range g.Topics {
+		t, err := s.topicByID(in.TopicID)
+		out := kmsg.NewOffsetFetchResponseGroupTopic()
+		out.TopicID = in.TopicID
+		for _, number := range in.Partitions {
+			var p kmsg.OffsetFetchResponseGroupTopicPartition
+			if err == nil {
+				p = s.committed(g.Group, t.Name, number)
+			} else {
+				p = notCommitted(number)
+				p.ErrorCode = code(err)
+			}
+			out.Partitions = append(out.Partitions, p)
 		}
 		topics = append(topics, out)
 	}
@@ -92,9 +130,13 @@ func (s *Server) fetchOffsets(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchRe
 func (s *Server) committed(groupName, topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
 	commit, ok := s.broker.CommittedOffset(groupName, topic, int(number))
 	if !ok {
-		commit = group.Commit{Partition: int(number), Offset: noOffset, LeaderEpoch: group.NoEpoch}
+		return notCommitted(number)
 	}
 	return committedPartition(commit)
+}
+
+func notCommitted(number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
+	return committedPartition(group.Commit{Partition: int(number), Offset: noOffset, LeaderEpoch: group.NoEpoch})
 }
 
 func committedPartition(commit group.Commit) kmsg.OffsetFetchResponseGroupTopicPartition {

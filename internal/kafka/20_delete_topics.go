@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
@@ -35,8 +34,8 @@ func (s *Server) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsRespons
 	var err error
 	if name != nil {
 		t, err = s.broker.Topic(*name)
-	} else if t = s.topicByID(id); t == nil {
-		err = kerr.UnknownTopicID
+	} else {
+		t, err = s.topicByID(id)
 	}
 	if err == nil {
 		out.Topic, out.TopicID = &t.Name, t.ID

@@ -9,13 +9,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// InitProducerId, versions 0 to 4: a new producer id for an idempotent producer,
+// InitProducerId, versions 0 to 5: a new producer id for an idempotent producer,
 // or the next epoch of the one it has. Ids are random, so that none is given
 // twice though none is stored. Transactional ids are refused with
 // TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which clients don't retry.
 func init() {
 	register(api{
-		key: 22, min: 0, max: 4, handle: typed(initProducerID),
+		key: 22, min: 0, max: 5, handle: typed(initProducerID),
 		doc: "Idempotent producers only: a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED.",
 	})
 }

@@ -2,11 +2,11 @@ package kafka
 
 import "github.com/twmb/franz-go/pkg/kmsg"
 
-// DescribeCluster, versions 0 and 1: this broker alone, which is the controller,
+// DescribeCluster, versions 0 to 2: this broker alone, which is the controller,
 // too. Authorized operations are not told.
 func init() {
 	register(api{
-		key: 60, min: 0, max: 1, handle: typed(describeCluster),
+		key: 60, min: 0, max: 2, handle: typed(describeCluster),
 		doc: "One broker, which is the controller. No authorized operations.",
 	})
 }

@@ -10,7 +10,7 @@ import (
 // A fetchResponse is made by hand, so that stored bytes are not copied: it is
 // some pieces with the batches between them.
 //
-//	throttle time · v7+: error code, session id · topics: name · partitions:
+//	throttle time · v7+: error code, session id · topics: name, v13+: id · partitions:
 //	  number · error code · high watermark · last stable offset · v5+: log
 //	  start offset · aborted transactions (none) · v11+: preferred read replica
 //	  (-1) · size of the batches · the batches
@@ -30,11 +30,15 @@ type fetchResponse struct {
 
 type fetchTopic struct {
 	name  string
+	id    [16]byte
 	parts []*fetchPart
 }
 
-// firstFlexibleFetch is the version from which lengths are compact.
-const firstFlexibleFetch = 12
+// Versions from which lengths are compact, and topics are named by their ids.
+const (
+	firstFlexibleFetch = 12
+	firstFetchByID     = 13
+)
 
 // load reads what was found. It reports false, having let go of everything, if
 // there is no memory for that.
@@ -113,7 +117,7 @@ func (r *fetchResponse) encode(dst []byte, put func(dst, data []byte) []byte) []
 	dst = w.count(dst, len(r.topics))
 	for i := range r.topics {
 		t := &r.topics[i]
-		dst = w.count(w.text(dst, t.name), len(t.parts))
+		dst = w.count(w.topic(dst, t.name, t.id, r.version >= firstFetchByID), len(t.parts))
 		for _, p := range t.parts {
 			dst = r.appendPart(dst, w, p)
 			dst = w.tags(put(dst, p.data))

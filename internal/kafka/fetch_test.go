@@ -15,6 +15,7 @@ import (
 	"mbus/internal/store"
 )
 
+// newestFetch is the last version that names topics; see topic_id_test.go.
 const newestFetch = 12
 
 // fetched is the only partition of an answer.

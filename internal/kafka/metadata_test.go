@@ -32,7 +32,7 @@ func TestMetadataDescribesTopicsInEveryVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for version := int16(0); version <= 12; version++ {
+	for version := int16(0); version <= 13; version++ {
 		resp := ask[*kmsg.MetadataResponse](c, metadataFor(version, "orders"))
 		if n := resp.Brokers; len(n) != 1 || n[0].NodeID != 5 || n[0].Host != "localhost" || strconv.Itoa(int(n[0].Port)) != port {
 			t.Errorf("version %d: brokers %+v", version, n)
@@ -60,7 +60,7 @@ func TestMetadataOfAllTopicsMakesNone(t *testing.T) {
 	b.topic("a", 1)
 	b.topic("b", 1)
 	c := b.dial()
-	for version := int16(0); version <= 12; version++ {
+	for version := int16(0); version <= 13; version++ {
 		if resp := ask[*kmsg.MetadataResponse](c, metadataFor(version)); len(resp.Topics) != 2 {
 			t.Errorf("version %d: %d topics", version, len(resp.Topics))
 		}
@@ -145,7 +145,7 @@ func TestListOffsetsFindsEveryKindOfOffset(t *testing.T) {
 	if err := orders.Partitions[0].Trim(2); err != nil {
 		t.Fatal(err)
 	}
-	for version := int16(1); version <= 8; version++ {
+	for version := int16(1); version <= 11; version++ {
 		for _, test := range []struct{ timestamp, offset, at int64 }{
 			{-1, 12, -1},
 			{-2, 2, -1},
@@ -153,6 +153,7 @@ func TestListOffsetsFindsEveryKindOfOffset(t *testing.T) {
 			{1004, -1, -1},
 			{-3, 3, 1003},
 			{-4, 2, -1},
+			{-5, -1, -1},
 		} {
 			out := listOffsets(c, version, test.timestamp)
 			if out.ErrorCode != 0 || out.Offset != test.offset || out.Timestamp != test.at {
@@ -163,7 +164,7 @@ func TestListOffsetsFindsEveryKindOfOffset(t *testing.T) {
 	if out := listOffsets(c, 0, -1); len(out.OldStyleOffsets) != 1 || out.OldStyleOffsets[0] != 12 {
 		t.Errorf("version 0: %+v", out)
 	}
-	if out := listOffsets(c, 8, -5); out.ErrorCode != kerr.InvalidRequest.Code {
-		t.Errorf("-5: %+v", out)
+	if out := listOffsets(c, 8, -7); out.ErrorCode != kerr.InvalidRequest.Code {
+		t.Errorf("-7: %+v", out)
 	}
 }

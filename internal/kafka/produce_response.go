@@ -5,7 +5,7 @@ import "encoding/binary"
 // A produceResponse is made by hand: there is one for each batch, and a client
 // that sends one message at a time waits for it.
 //
-//	topics: name · partitions: number · error code · base offset · v2+: log
+//	topics: name, v13+: id · partitions: number · error code · base offset · v2+: log
 //	  append time (-1) · v5+: log start offset · v8+: records with errors (none),
 //	  error message
 //	v1+: throttle time
@@ -16,6 +16,7 @@ type produceResponse struct {
 
 type producedTopic struct {
 	name  string
+	id    [16]byte
 	parts []producedPart
 }
 
@@ -28,8 +29,11 @@ type producedPart struct {
 	reason *string // nil without an error
 }
 
-// firstFlexibleProduce is the version from which lengths are compact.
-const firstFlexibleProduce = 9
+// Versions from which lengths are compact, and topics are named by their ids.
+const (
+	firstFlexibleProduce = 9
+	firstProduceByID     = 13
+)
 
 // AppendTo implements message.
 func (r *produceResponse) AppendTo(dst []byte) []byte {
@@ -37,7 +41,7 @@ func (r *produceResponse) AppendTo(dst []byte) []byte {
 	dst = w.count(dst, len(r.topics))
 	for i := range r.topics {
 		t := &r.topics[i]
-		dst = w.count(w.text(dst, t.name), len(t.parts))
+		dst = w.count(w.topic(dst, t.name, t.id, r.version >= firstProduceByID), len(t.parts))
 		for j := range t.parts {
 			dst = w.tags(r.appendPart(dst, w, &t.parts[j]))
 		}

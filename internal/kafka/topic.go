@@ -17,10 +17,29 @@ const leaderEpoch = 0
 // partition finds a partition, and the error code if there is none.
 func (s *Server) partition(topic string, number int32) (*broker.Topic, store.Partition, int16) {
 	t, err := s.broker.Topic(topic)
-	if err != nil || number < 0 || int(number) >= len(t.Partitions) {
-		return nil, nil, kerr.UnknownTopicOrPartition.Code
+	log, code := partitionOf(t, err, number)
+	return t, log, code
+}
+
+// partitionOf is a partition of a topic that was looked for, with err as the
+// outcome, and the error code if there is none.
+func partitionOf(t *broker.Topic, err error, number int32) (store.Partition, int16) {
+	switch {
+	case err != nil:
+		return nil, code(err)
+	case number < 0 || int(number) >= len(t.Partitions):
+		return nil, kerr.UnknownTopicOrPartition.Code
 	}
-	return t, t.Partitions[number], 0
+	return t.Partitions[number], 0
+}
+
+// find finds the topic that a request means: by its name or, in the versions that
+// have ids in their place, by its id.
+func (s *Server) find(name string, id [16]byte, byID bool) (*broker.Topic, error) {
+	if byID {
+		return s.topicByID(id)
+	}
+	return s.broker.Topic(name)
 }
 
 // checkEpoch compares the leader's epoch that a client expects with ours. -1 is a
@@ -50,12 +69,11 @@ func (s *Server) topicFor(name string, create bool) (*broker.Topic, error) {
 	return s.broker.MakeTopic(name)
 }
 
-// topicByID finds a topic by its id, nil if there is none.
-func (s *Server) topicByID(id [16]byte) *broker.Topic {
-	for _, t := range s.broker.Topics() {
-		if t.ID == id {
-			return t
-		}
+// topicByID finds a topic by its id, or returns UNKNOWN_TOPIC_ID.
+func (s *Server) topicByID(id [16]byte) (*broker.Topic, error) {
+	t, err := s.broker.TopicByID(id)
+	if err != nil {
+		return nil, kerr.UnknownTopicID
 	}
-	return nil
+	return t, nil
 }

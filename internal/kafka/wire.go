@@ -24,6 +24,15 @@ func (w wire) text(dst []byte, s string) []byte {
 	return append(dst, s...)
 }
 
+// topic appends what a topic is called: its name or, where the version has ids in
+// their place, its id.
+func (w wire) topic(dst []byte, name string, id [16]byte, byID bool) []byte {
+	if byID {
+		return append(dst, id[:]...)
+	}
+	return w.text(dst, name)
+}
+
 // nullableText appends a string, or null for nil.
 func (w wire) nullableText(dst []byte, s *string) []byte {
 	switch {
