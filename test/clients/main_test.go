@@ -46,6 +46,7 @@ type broker struct {
 	t       *testing.T
 	data    string
 	address string // of its Kafka port
+	told    string // the address that clients are told to connect to, if it is another
 	cmd     *exec.Cmd
 	said    chan string // its standard error, when it has ended
 }
@@ -53,7 +54,13 @@ type broker struct {
 // start runs a broker until the test ends.
 func start(t *testing.T) *broker {
 	t.Helper()
-	b := &broker{t: t, data: t.TempDir(), address: "127.0.0.1:0"}
+	return startBehind(t, "")
+}
+
+// startBehind is start, where clients are told to connect to another address.
+func startBehind(t *testing.T, address string) *broker {
+	t.Helper()
+	b := &broker{t: t, data: t.TempDir(), address: "127.0.0.1:0", told: address}
 	b.begin()
 	t.Cleanup(func() { b.end(os.Interrupt) })
 	return b
@@ -64,7 +71,8 @@ var kafkaLine = regexp.MustCompile(`^kafka: (\S+)$`)
 func (b *broker) begin() {
 	b.t.Helper()
 	port := b.address[strings.LastIndexByte(b.address, ':')+1:]
-	b.cmd = exec.Command(program, "-data", b.data, "-pport", "0", "-cport", "0", "-kport", port, "-rebalance-delay", "50ms")
+	b.cmd = exec.Command(program, "-data", b.data, "-pport", "0", "-cport", "0", "-kport", port,
+		"-rebalance-delay", "50ms", "-advertise", b.told)
 	stderr, err := b.cmd.StderrPipe()
 	if err != nil {
 		b.t.Fatal(err)

@@ -61,19 +61,18 @@ func copyTo(dir string) error {
 	return nil
 }
 
-// script runs one of the programs against a broker of its own.
-func script(t *testing.T, name string) {
+// script runs one of the programs against the broker at an address.
+func script(t *testing.T, name, address string) {
 	t.Helper()
 	if err := install(); err != nil {
 		t.Fatal(err)
 	}
-	b := start(t)
-	cmd := exec.CommandContext(patient(t), "node", name, b.address)
+	cmd := exec.CommandContext(patient(t), "node", name, address)
 	cmd.Dir = installed
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("node %s: %v\n%s", name, err, out)
 	}
 }
 
-func TestKafkaJS(t *testing.T)      { script(t, "kafkajs.js") }
-func TestPlatformatic(t *testing.T) { script(t, "platformatic.js") }
+func TestKafkaJS(t *testing.T)      { script(t, "kafkajs.js", start(t).address) }
+func TestPlatformatic(t *testing.T) { script(t, "platformatic.js", start(t).address) }
