@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"internal/store":             {"internal/batch"},
 	"internal/store/storetest":   {"internal/batch", "internal/store"},
 	"internal/commitlog":         {"internal/batch", "internal/store"},
-	"internal/commitlog/crashfs": {"internal/commitlog"},
+	"internal/commitlog/crashfs": {"internal/commitlog", "internal/store"},
 	"internal/group":             {"internal/batch", "internal/store"},
 	"internal/broker":            {"internal/batch", "internal/record", "internal/store", "internal/group"},
 	"internal/record":            {"internal/batch"},

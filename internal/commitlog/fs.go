@@ -1,10 +1,13 @@
 package commitlog
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"mbus/internal/store"
 )
 
 // FS is the part of a file system that the log relies on, so that tests can put
@@ -33,6 +36,9 @@ type File interface {
 	// the bytes. The file system may do less of it, or nothing.
 	Allocate(from, size int64) error
 	Sync() error // contents and size, not times: fdatasync
+	// SendTo has the system send the n bytes at pos to the connection.
+	// errors.ErrUnsupported says that it can't, and nothing was sent.
+	SendTo(conn store.RawWriter, pos int64, n int) error
 	Size() (int64, error)
 }
 
@@ -72,6 +78,42 @@ func (f osFile) Sync() error {
 			return os.NewSyscallError("fdatasync", err)
 		}
 	}
+}
+
+// SendTo is sendfile(2).
+func (f osFile) SendTo(conn store.RawWriter, pos int64, n int) error {
+	var failed error
+	err := conn.Write(func(socket uintptr) (done bool) {
+		var sent int
+		sent, failed = f.sendfile(int(socket), pos, n)
+		pos, n = pos+int64(sent), n-sent
+		return failed != syscall.EAGAIN
+	})
+	if err == nil && failed != nil {
+		err = os.NewSyscallError("sendfile", failed)
+	}
+	if failed == syscall.EINVAL || failed == syscall.ENOSYS {
+		return errors.ErrUnsupported // of this kind of file or socket, so with the first byte
+	}
+	return err
+}
+
+// sendfile sends as much as the socket takes; it fails with EAGAIN if that is
+// less than n bytes.
+func (f osFile) sendfile(socket int, pos int64, n int) (sent int, err error) {
+	for sent < n {
+		m, err := syscall.Sendfile(socket, int(f.Fd()), &pos, n-sent)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return sent, err
+		case m == 0:
+			return sent, io.ErrUnexpectedEOF
+		default:
+			sent += m
+		}
+	}
+	return sent, nil
 }
 
 func (osFS) Open(name string) (File, error) { return open(name, os.O_RDWR) }

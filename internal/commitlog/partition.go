@@ -86,6 +86,7 @@ func (l *partition) Append(batches []byte, done func(int64, error)) error {
 		return err
 	}
 	note(s, batches, at, l.interval)
+	s.sound.add(at.pos, end.pos)
 	l.submit(end, waiter{at.next, done})
 	return nil
 }

@@ -236,9 +236,18 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 		sound, first = sound+len(b), b.NextOffset()
 	}
 	if sound > 0 {
+		p.s.sound.add(pos, pos+int64(sound))
 		return buf[:sound], nil
 	}
 	return nil, p.s.explain(p.v, mark{pos: pos, next: first})
+}
+
+// Sendable implements store.Sender.
+func (p *pin) Sendable(pos int64, n int) bool { return p.s.sound.holds(pos, n) }
+
+// SendTo implements store.Sender. The files are open until Release.
+func (p *pin) SendTo(conn store.RawWriter, pos int64, n int) error {
+	return p.s.file.file.SendTo(conn, pos, n)
 }
 
 // explain is the error for a batch at m that is not sound.

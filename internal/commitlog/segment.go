@@ -21,6 +21,7 @@ type segment struct {
 	base  int64
 	file  handle
 	index index
+	sound soundRange
 
 	loadMu sync.Mutex // guards what follows
 	loaded bool       // the index is sound

@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"errors"
+	"net"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -20,8 +22,18 @@ type fetchPart struct {
 	code        int16
 	high, start int64 // -1 for unknown
 	chunk       store.Chunk
-	data        []byte // of the chunk
+	data        []byte // of the chunk, unless it is sent unread
 }
+
+// sendfileAt is from how many bytes on a chunk is sent unread: below that it costs
+// more than it saves.
+const sendfileAt = 64 << 10
+
+// unread says that the chunk goes from the file to the connection.
+func (p *fetchPart) unread() bool { return p.chunk.Len() >= sendfileAt && p.chunk.Sendable() }
+
+// size is the number of bytes that the answer has of this partition.
+func (p *fetchPart) size() int { return len(p.data) + p.chunk.Len() }
 
 // look finds batches of left bytes or less, but at least one if none have been
 // found for the request. It returns their size.
@@ -54,9 +66,9 @@ func (p *fetchPart) look(s *Server, left int, first bool) int {
 	return p.chunk.Len()
 }
 
-// load reads what was found.
+// load reads what was found, if it is to be read.
 func (p *fetchPart) load(s *Server) {
-	if p.chunk.Len() == 0 {
+	if p.chunk.Len() == 0 || p.unread() {
 		return
 	}
 	buf := takeBuffer(p.chunk.Len())
@@ -68,6 +80,30 @@ func (p *fetchPart) load(s *Server) {
 	}
 	p.data = data
 	p.chunk.Release()
+}
+
+// sendTo has the system send the batches from the file, or reads and writes them
+// where it can't.
+func (p *fetchPart) sendTo(conn net.Conn) error {
+	if c, ok := conn.(syscall.Conn); ok {
+		raw, err := c.SyscallConn()
+		if err == nil {
+			err = p.chunk.SendTo(raw)
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	buf := takeBuffer(p.chunk.Len())
+	defer giveBuffer(buf)
+	data, err := p.chunk.Load(buf)
+	if err == nil && len(data) < p.chunk.Len() {
+		err = errors.New("stored batches are damaged")
+	}
+	if err == nil {
+		_, err = conn.Write(data)
+	}
+	return err
 }
 
 // fail makes an error the partition's answer.

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"encoding/binary"
-	"net"
 
 	"mbus/internal/broker"
 )
@@ -45,7 +44,9 @@ const (
 func (r *fetchResponse) load(s *Server) bool {
 	size := 0
 	for _, p := range r.parts {
-		size += p.chunk.Len()
+		if !p.unread() {
+			size += p.chunk.Len()
+		}
 	}
 	if r.noMemory = !r.budget.Take(size); r.noMemory {
 		r.release()
@@ -73,41 +74,49 @@ func (r *fetchResponse) release() {
 func (r *fetchResponse) size() int {
 	n := 0
 	for _, p := range r.parts {
-		n += len(p.data)
+		n += p.size()
 	}
 	return n
 }
 
-// AppendTo appends everything, as kmsg's responses do.
+// AppendTo appends everything, as kmsg's responses do. All of it has been read,
+// which is so of an answer that is smaller than sendfileAt.
 func (r *fetchResponse) AppendTo(dst []byte) []byte {
-	return r.encode(dst, func(dst, data []byte) []byte { return append(dst, data...) })
+	return r.encode(dst, func(dst []byte, p *fetchPart) []byte { return append(dst, p.data...) })
+}
+
+// A piece of an answer is bytes, or batches that are sent unread.
+type piece struct {
+	bytes  []byte
+	unread *fetchPart
 }
 
 // pieces is the whole answer with its header; the batches are not copied.
-func (r *fetchResponse) pieces(h header) net.Buffers {
-	var out net.Buffers
+func (r *fetchResponse) pieces(h header) (out []piece) {
 	head := binary.BigEndian.AppendUint32(make([]byte, 4, 128), uint32(h.correlation))
 	if h.flexible {
 		head = append(head, 0)
 	}
-	last := r.encode(head, func(dst, data []byte) []byte {
-		if len(data) == 0 {
+	size := 0
+	last := r.encode(head, func(dst []byte, p *fetchPart) []byte {
+		if p.size() == 0 {
 			return dst
 		}
-		out = append(out, dst, data)
+		size += len(dst) + p.size()
+		batches := piece{bytes: p.data}
+		if p.data == nil {
+			batches.unread = p
+		}
+		out = append(out, piece{bytes: dst}, batches)
 		return nil
 	})
-	out = append(out, last)
-	size := 0
-	for _, p := range out {
-		size += len(p)
-	}
-	binary.BigEndian.PutUint32(out[0], uint32(size-4))
+	out = append(out, piece{bytes: last})
+	binary.BigEndian.PutUint32(out[0].bytes, uint32(size+len(last)-sizeField))
 	return out
 }
 
 // encode appends everything but the batches, which it leaves to put.
-func (r *fetchResponse) encode(dst []byte, put func(dst, data []byte) []byte) []byte {
+func (r *fetchResponse) encode(dst []byte, put func(dst []byte, p *fetchPart) []byte) []byte {
 	w := wire{flexible: r.version >= firstFlexibleFetch}
 	dst = binary.BigEndian.AppendUint32(dst, 0) // throttle time
 	if r.version >= 7 {
@@ -120,7 +129,7 @@ func (r *fetchResponse) encode(dst []byte, put func(dst, data []byte) []byte) []
 		dst = w.count(w.topic(dst, t.name, t.id, r.version >= firstFetchByID), len(t.parts))
 		for _, p := range t.parts {
 			dst = r.appendPart(dst, w, p)
-			dst = w.tags(put(dst, p.data))
+			dst = w.tags(put(dst, p))
 		}
 		dst = w.tags(dst)
 	}
@@ -139,5 +148,5 @@ func (r *fetchResponse) appendPart(dst []byte, w wire, p *fetchPart) []byte {
 	if r.version >= 11 {
 		dst = binary.BigEndian.AppendUint32(dst, 0xffffffff) // any replica will do
 	}
-	return w.count(dst, len(p.data))
+	return w.count(dst, p.size())
 }

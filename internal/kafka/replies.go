@@ -141,13 +141,27 @@ func (c *conn) collect(out []byte, call *call) ([]byte, error) {
 		}
 		return out[:0], c.send(out)
 	}
-	pieces := large.pieces(call.header)
-	if len(out) > 0 {
-		pieces = append(net.Buffers{out}, pieces...)
-	}
+	return out[:0], c.sendPieces(out, large.pieces(call.header))
+}
+
+// sendPieces sends what is left in out and then the pieces of an answer.
+func (c *conn) sendPieces(out []byte, pieces []piece) error {
 	c.net.SetWriteDeadline(time.Now().Add(c.server.broker.Limits.WriteTime))
-	_, err := pieces.WriteTo(c.net)
-	return out[:0], err
+	due := net.Buffers{out}
+	for _, p := range pieces {
+		if p.unread == nil {
+			due = append(due, p.bytes)
+			continue
+		}
+		if _, err := due.WriteTo(c.net); err != nil {
+			return err
+		}
+		if err := p.unread.sendTo(c.net); err != nil {
+			return err
+		}
+	}
+	_, err := due.WriteTo(c.net)
+	return err
 }
 
 func (c *conn) send(p []byte) error {

@@ -11,6 +11,23 @@ type Source interface {
 	Release()
 }
 
+// A Sender is a Source that can have the system send a chunk's bytes, without
+// their passing through the program.
+type Sender interface {
+	// Sendable says whether the n bytes at pos can be sent unread: they are what
+	// was once checked, as far as this process knows.
+	Sendable(pos int64, n int) bool
+	// SendTo sends the n bytes at pos. Fewer are sent only with an error.
+	SendTo(conn RawWriter, pos int64, n int) error
+}
+
+// A RawWriter is the part of syscall.RawConn that sending takes.
+type RawWriter interface {
+	// Write calls f until it returns true, whenever the connection can be
+	// written to.
+	Write(f func(fd uintptr) (done bool)) error
+}
+
 // A Chunk is a run of whole batches, found but not yet read. The zero value is
 // empty. Only its owner may use it, one goroutine at a time.
 type Chunk struct {
@@ -36,6 +53,18 @@ func (c *Chunk) Load(buf []byte) ([]byte, error) {
 	p, err := c.Source.Load(buf, c.Pos, c.N, c.First)
 	c.Lost = c.Lost || len(p) < c.N
 	return p, err
+}
+
+// Sendable says whether SendTo can be called.
+func (c *Chunk) Sendable() bool {
+	s, ok := c.Source.(Sender)
+	return ok && c.N > 0 && s.Sendable(c.Pos, c.N)
+}
+
+// SendTo sends the batches of a Sendable chunk, as they are stored. After an error
+// part of them may have been sent.
+func (c *Chunk) SendTo(conn RawWriter) error {
+	return c.Source.(Sender).SendTo(conn, c.Pos, c.N)
 }
 
 // Clear makes the chunk empty but remembers its end, to go on from there.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+
+	"mbus/internal/store"
 )
 
 // A file is an open file.
@@ -128,6 +130,9 @@ func (f *file) Size() (int64, error) {
 	defer unlock()
 	return int64(len(f.node.data)), nil
 }
+
+// SendTo implements commitlog.File: there is no system to do it.
+func (f *file) SendTo(store.RawWriter, int64, int) error { return errors.ErrUnsupported }
 
 func (f *file) Close() error {
 	unlock, err := f.lock("close")
