@@ -51,6 +51,8 @@ func (l *partition) gather() {
 // reports whether it is to be called again.
 func (l *partition) commit() bool {
 	l.gather()
+	l.syncs <- struct{}{}
+	defer func() { <-l.syncs }()
 	l.mu.Lock()
 	if len(l.waiting) == 0 {
 		l.committing = false
@@ -139,6 +141,8 @@ func (l *partition) sync() (syncPoint, error) {
 
 // syncAndMark is for all but the commit goroutine.
 func (l *partition) syncAndMark() error {
+	l.syncs <- struct{}{}
+	defer func() { <-l.syncs }()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	p, err := l.sync()

@@ -29,6 +29,7 @@ type partition struct {
 	syncEvery time.Duration
 	hot       *atomic.Int64 // partitions of the store with open files
 	maxHot    int64
+	syncs     chan struct{} // of the store: holds an element for each sync that runs
 
 	appendMu sync.Mutex // orders appends; held over the write
 	isHot    bool       // the active segment's files are open

@@ -41,6 +41,7 @@ type Store struct {
 	lock   *os.File
 	hot    atomic.Int64
 	maxHot int64
+	syncs  chan struct{} // full: as many syncs run as may
 
 	adminMu sync.Mutex // one topic is made or deleted at a time
 
@@ -61,7 +62,7 @@ var _ store.Store = (*Store)(nil)
 // data directory, or if a file can't be read; it does not fail for damage in
 // stored messages.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{fs: o.FS, dir: dir, opts: o, topics: make(map[string]*topic), maxHot: maxHot()}
+	s := &Store{fs: o.FS, dir: dir, opts: o, topics: make(map[string]*topic), maxHot: maxHot(), syncs: make(chan struct{}, maxSyncs)}
 	if s.opts.SegmentBytes <= 0 {
 		s.opts.SegmentBytes = DefaultSegmentBytes
 	}
@@ -82,6 +83,11 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	return s, nil
 }
+
+// maxSyncs is how many partitions are synced at a time: each sync takes a thread of
+// the system, of which a program may have 10,000, and a disk does not get faster
+// with more of them. Those that wait meanwhile gather more to sync.
+const maxSyncs = 64
 
 // maxHot is the number of partitions that may keep their files open while they
 // are idle: two files each, and half of what the process may open is left.
@@ -219,7 +225,7 @@ func (s *Store) newPartition(topic string, number int) *partition {
 	l := &partition{
 		fs: s.fs, dir: s.path(topicsName, topic, strconv.Itoa(number)), topic: topic, number: number,
 		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
-		syncEvery: s.opts.SyncEvery, hot: &s.hot, maxHot: s.maxHot,
+		syncEvery: s.opts.SyncEvery, hot: &s.hot, maxHot: s.maxHot, syncs: s.syncs,
 	}
 	l.quiet.L = &l.mu
 	return l

@@ -2,6 +2,7 @@ package commitlog_test
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // A gate stops every sync of a segment until it is let through.
@@ -344,4 +346,60 @@ func (r *rig) readFirst() ([]byte, error) {
 		return nil, err
 	}
 	return c.Load(nil)
+}
+
+// A thousand partitions that want a sync at the same time must not take a thousand
+// threads.
+func TestSyncsAtATimeAreBounded(t *testing.T) {
+	const partitions, bound = 200, 64
+	disk := crashfs.New()
+	s, err := commitlog.Open("/data", commitlog.Options{FS: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreateTopic("orders", partitions); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var running, most int
+	arrived, open := make(chan struct{}, partitions), make(chan struct{})
+	disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && isLog(c) {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			mu.Unlock()
+			arrived <- struct{}{}
+			<-open
+			mu.Lock()
+			running--
+			mu.Unlock()
+		}
+		return nil
+	})
+	var maker storetest.Maker
+	answers := make(chan error, partitions)
+	for i := range partitions {
+		p, err := s.Partition("orders", i)
+		if err == nil {
+			err = p.Append(maker.Batch(1, 10), func(_ int64, err error) { answers <- err })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range bound {
+		wait(t, arrived, "a sync")
+	}
+	close(open)
+	for range partitions {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	disk.SetHook(nil)
+	if most != bound {
+		t.Errorf("%d syncs at a time, not %d", most, bound)
+	}
 }
