@@ -79,6 +79,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 		}
 	}
 	b.groups = group.New(b.record)
+	b.groups.MaxBytes = o.Limits.MaxPositions
 	if err := b.loadPositions(); err != nil {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
 	}
@@ -139,10 +140,20 @@ func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
 	if t, err := b.Topic(name); err == nil {
 		return t, nil
 	}
+	t, err := b.newTopic(name, partitions)
+	if errors.Is(err, store.ErrTopicExists) { // another connection was faster
+		return b.Topic(name)
+	}
+	return t, err
+}
+
+// newTopic makes a topic. Of those who want to make the same one the others get
+// store.ErrTopicExists.
+func (b *Broker) newTopic(name string, partitions int) (*Topic, error) {
 	b.making.Lock()
 	defer b.making.Unlock()
-	if t, err := b.Topic(name); err == nil {
-		return t, nil // another connection was faster
+	if _, err := b.Topic(name); err == nil {
+		return nil, store.ErrTopicExists
 	}
 	b.mu.RLock()
 	full := len(b.topics) >= MaxTopics && !Internal(name)

@@ -18,6 +18,10 @@ const compactAfter = 20_000
 
 const primedGroups = 7
 
+// compacted is the size of a journal that has just been: a record of each group,
+// and one of what was acknowledged.
+const compacted = primedGroups + 1
+
 func primedKey(i int) group.Key { return group.Key{Group: fmt.Sprint("g", i), Topic: "orders"} }
 
 // primed is how far a group has come in a journal of records records.
@@ -39,7 +43,7 @@ func prime(t testing.TB, s setup, records int) {
 func mustStand(t testing.TB, b *broker.Broker, records int, first int64) {
 	t.Helper()
 	for i := range primedGroups {
-		c, want := b.Position(primedKey(i).Group, "orders", 0).Committed(), primed(i, records)
+		c, want := position(t, b, primedKey(i).Group, "orders", 0).Committed(), primed(i, records)
 		if c != want && (i > 0 || c != first) {
 			t.Errorf("group %d is at %d, not %d", i, c, want)
 		}
@@ -52,13 +56,13 @@ func TestJournalIsCompactedAndKeepsEveryPosition(t *testing.T) {
 	b := mustOpen(t, s)
 	mustStand(t, b, compactAfter-1, 0)
 	at := primed(0, compactAfter-1)
-	consume(t, b.Position("g0", "orders", 0), at, at+5)
-	await(t, "the journal is compacted", func() bool { return journalSize(t, b) == primedGroups })
+	consume(t, position(t, b, "g0", "orders", 0), at, at+5)
+	await(t, "the journal is compacted", func() bool { return journalSize(t, b) == compacted })
 	mustClose(t, b)
 	b = mustOpen(t, s)
 	defer mustClose(t, b)
 	mustStand(t, b, compactAfter-1, at+5)
-	if c := b.Position("g0", "orders", 0).Committed(); c != at+5 {
+	if c := position(t, b, "g0", "orders", 0).Committed(); c != at+5 {
 		t.Errorf("the last acknowledgement is forgotten: %d", c)
 	}
 }
@@ -70,7 +74,7 @@ func TestJournalStaysSmallHoweverMuchIsAcknowledged(t *testing.T) {
 	const members, each = 20, 3000 // three times as much as it takes
 	var all sync.WaitGroup
 	for m := range members {
-		p := b.Position(fmt.Sprint("g", m), "orders", 0)
+		p := position(t, b, fmt.Sprint("g", m), "orders", 0)
 		all.Go(func() {
 			for i := range int64(each) {
 				consume(t, p, i, i+1)
@@ -83,7 +87,7 @@ func TestJournalStaysSmallHoweverMuchIsAcknowledged(t *testing.T) {
 	b = mustOpen(t, s)
 	defer mustClose(t, b)
 	for m := range members {
-		if c := b.Position(fmt.Sprint("g", m), "orders", 0).Committed(); c != each {
+		if c := position(t, b, fmt.Sprint("g", m), "orders", 0).Committed(); c != each {
 			t.Errorf("group %d is at %d", m, c)
 		}
 	}
@@ -108,7 +112,7 @@ func TestCrashDuringCompactionLosesNoPosition(t *testing.T) {
 		} {
 			b := mustOpen(t, setup{disk: disk.Crash(policy)})
 			mustStand(t, b, records, at+5)
-			p := b.Position("g0", "orders", 0)
+			p := position(t, b, "g0", "orders", 0)
 			consume(t, p, p.Committed(), at+10)
 			mustClose(t, b)
 			if t.Failed() {
@@ -135,14 +139,14 @@ func compactUntil(t *testing.T, disk *crashfs.FS, number int, at int64) bool {
 		}
 		return nil
 	})
-	consume(t, b.Position("g0", "orders", 0), at, at+5)
+	consume(t, position(t, b, "g0", "orders", 0), at, at+5)
 	finished := false
 	await(t, "the journal is compacted, or the broker killed", func() bool {
 		select {
 		case <-killed:
 			return true
 		default:
-			finished = journalSize(t, b) == primedGroups
+			finished = journalSize(t, b) == compacted
 			return finished
 		}
 	})
@@ -164,7 +168,7 @@ func TestPositionThatMovesDuringCompactionIsNotForgotten(t *testing.T) {
 		return &wrapped{Store: st, append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 			if batch.Batch(batches).Count() == primedGroups { // this is the compaction
 				var m group.Member
-				if !m.Lease(b.Position("g3", "orders", 0), group.Span{From: primed(3, records), To: 1_000_000}, 0) {
+				if !m.Lease(position(t, b, "g3", "orders", 0), group.Span{From: primed(3, records), To: 1_000_000}, 0) {
 					t.Error("not free")
 				}
 				m.AckAll()
@@ -173,12 +177,12 @@ func TestPositionThatMovesDuringCompactionIsNotForgotten(t *testing.T) {
 		}}
 	}
 	b = mustOpen(t, meanwhile)
-	consume(t, b.Position("g0", "orders", 0), at, at+5)
+	consume(t, position(t, b, "g0", "orders", 0), at, at+5)
 	await(t, "the journal is compacted", func() bool { return journalSize(t, b) < compactAfter })
 	mustClose(t, b)
 	b = mustOpen(t, s)
 	defer mustClose(t, b)
-	if c := b.Position("g3", "orders", 0).Committed(); c != 1_000_000 {
+	if c := position(t, b, "g3", "orders", 0).Committed(); c != 1_000_000 {
 		t.Errorf("after the restart the group is at %d: what it acknowledged comes again", c)
 	}
 }

@@ -67,7 +67,7 @@ func TestDelayedMessagesComeInDueOrderAndNotBefore(t *testing.T) {
 	b, topic := openDelays(t, t.TempDir())
 	defer b.Close()
 	p := topic.Partitions[0]
-	now := time.Now()
+	now := time.UnixMilli(time.Now().UnixMilli()) // due times are milliseconds
 	for _, m := range []struct {
 		after time.Duration
 		value string

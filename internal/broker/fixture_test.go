@@ -151,6 +151,30 @@ func publish(t testing.TB, p store.Partition, at time.Time, n, size int) {
 	}
 }
 
+// position is how far a group has come in a partition of a topic that exists.
+func position(t testing.TB, b *broker.Broker, groupName, topic string, partition int) *group.Position {
+	t.Helper()
+	found, err := b.Topic(topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := b.Position(groupName, found, partition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// groupNames are the groups of which something is kept.
+func groupNames(b *broker.Broker) (names []string) {
+	for _, g := range b.Groups() {
+		if g.Kept {
+			names = append(names, g.Name)
+		}
+	}
+	return names
+}
+
 // consume acknowledges the offsets of a span.
 func consume(t testing.TB, p *group.Position, from, to int64) {
 	t.Helper()

@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"mbus/internal/group"
@@ -14,11 +13,12 @@ import (
 var ErrUnknownGroup = errors.New("unknown group")
 
 // How a group may be used: by one protocol at a time, and by consumers of the
-// line protocol all with ordered, or all without.
+// line protocol, who add which topic, all with ordered, or all without.
 var (
 	UseLine    = group.Use{Protocol: "line"}
 	UseOrdered = group.Use{Protocol: "line", Ordered: true}
 	UseKafka   = group.Use{Protocol: "kafka"}
+	useAdmin   = group.Use{Protocol: "admin"}
 )
 
 // UseGroup lets a member use a group until it calls release. The error is
@@ -27,10 +27,16 @@ func (b *Broker) UseGroup(name string, u group.Use) (release func(), err error) 
 	return b.groups.Join(name, u)
 }
 
-// Position is how far a group has come in a partition. The caller ends with its
-// Close.
-func (b *Broker) Position(groupName, topic string, partition int) *group.Position {
-	return b.groups.Position(group.Key{Group: groupName, Topic: topic, Partition: partition})
+// Position is how far a group has come in a partition of a topic; of one that has
+// been deleted meanwhile it is kept nowhere. The caller ends with its Close. The
+// error is group.ErrTooMany.
+func (b *Broker) Position(groupName string, t *Topic, partition int) (*group.Position, error) {
+	b.mu.RLock() // so that a deletion of the topic finds it
+	defer b.mu.RUnlock()
+	if now := b.topics[t.Name]; now == nil || now.ID != t.ID {
+		return group.NewPosition(0), nil
+	}
+	return b.groups.Position(group.Key{Group: groupName, Topic: t.Name, Partition: partition}, t.ID)
 }
 
 // SyncPositions calls done once, when all positions are durable as they are now,
@@ -45,72 +51,94 @@ func (b *Broker) AwaitPositions() error {
 }
 
 // CommitOffsets sets positions of a group, in any direction, and calls done when
-// they are durable, or with the reason why they may not be. The caller has seen
-// to it that no one else uses the group; done must not block.
-func (b *Broker) CommitOffsets(groupName string, commits []group.Commit, done func(error)) {
-	b.commit(groupName, commits)
-	b.groups.Sync(done)
-}
-
-func (b *Broker) commit(groupName string, commits []group.Commit) {
-	for _, c := range commits {
-		b.groups.Commit(group.Key{Group: groupName, Topic: c.Topic, Partition: c.Partition},
-			group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata})
+// they are durable, with what has become of each: nil, group.ErrTooMany, or the
+// reason why it may not be. Positions move when that is durable, not before. What
+// is committed in a topic that is deleted meanwhile goes with it. The caller has
+// seen to it that no one else uses the group; done must not block, and keeps its
+// argument.
+func (b *Broker) CommitOffsets(groupName string, commits []group.Commit, done func([]error)) {
+	errs := make([]error, len(commits))
+	sets := make([]group.Set, 0, len(commits))
+	for i, c := range commits {
+		p, err := b.toCommit(groupName, c)
+		if errs[i] = err; p != nil {
+			sets = append(sets, group.Set{
+				Position: p, State: group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata},
+			})
+		}
 	}
+	b.groups.Commit(sets, func(err error) {
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = err
+			}
+		}
+		done(errs)
+	})
 }
 
-// toCommit is what is kept of a position, as its group sees it.
-func toCommit(topic string, partition int, s group.State) group.Commit {
-	return group.Commit{Topic: topic, Partition: partition, Offset: s.Offset, LeaderEpoch: s.Epoch, Metadata: s.Metadata}
+// toCommit is the position to be set, with room for what is kept of it; nil if
+// there is no such topic.
+func (b *Broker) toCommit(groupName string, c group.Commit) (*group.Position, error) {
+	t, err := b.Topic(c.Topic)
+	if err != nil {
+		return nil, nil
+	}
+	p, err := b.Position(groupName, t, c.Partition)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Reserve(len(c.Metadata)); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // ResetOffsets sets positions of a group that nobody may be using, and waits
-// until they are durable. The error is a *group.InUseError, or says why they may
-// not be.
+// until they are durable. Meanwhile nobody can join it. The error is
+// a *group.InUseError, group.ErrTooMany, or says why they may not be.
 func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {
-	if n, by := b.groups.Members(groupName); n > 0 {
-		return &group.InUseError{Group: groupName, By: by}
+	leave, err := b.groups.Join(groupName, useAdmin)
+	if err != nil {
+		return err
 	}
-	b.commit(groupName, commits)
-	return b.AwaitPositions()
-}
-
-// CommittedOffset is the position of a group in one partition; false if nothing
-// is kept of it.
-func (b *Broker) CommittedOffset(groupName, topic string, partition int) (group.Commit, bool) {
-	s, ok := b.groups.Committed(group.Key{Group: groupName, Topic: topic, Partition: partition})
-	return toCommit(topic, partition, s), ok
-}
-
-// CommittedOffsets are all positions of a group, by topic and partition; none if
-// nothing is kept of it.
-func (b *Broker) CommittedOffsets(groupName string) []group.Commit {
-	var commits []group.Commit
-	for _, e := range b.groups.All() {
-		if e.Group == groupName {
-			commits = append(commits, toCommit(e.Topic, e.Partition, e.State))
+	defer leave()
+	done := make(chan []error, 1)
+	b.CommitOffsets(groupName, commits, func(errs []error) { done <- errs })
+	for _, err := range <-done {
+		if err != nil {
+			return err
 		}
 	}
-	return commits
+	return nil
 }
 
-// GroupNames lists the groups of which a position is kept, ascending.
-func (b *Broker) GroupNames() []string {
-	names := make(map[string]struct{})
-	for _, e := range b.groups.All() {
-		names[e.Group] = struct{}{}
-	}
-	return slices.Sorted(maps.Keys(names))
+// CommittedOffset is what is durable of the position of a group in one partition;
+// false if nothing is.
+func (b *Broker) CommittedOffset(groupName, topic string, partition int) (group.Commit, bool) {
+	return b.groups.Committed(group.Key{Group: groupName, Topic: topic, Partition: partition})
 }
 
-// Positions lists all positions, those included that nothing is kept of yet.
-func (b *Broker) Positions() []group.Numbers { return b.groups.Numbers() }
-
-// Members is how many members use a group.
-func (b *Broker) Members(groupName string) int {
-	n, _ := b.groups.Members(groupName)
-	return n
+// CommittedOffsets are all positions of a group, as far as they are durable, by
+// topic and partition; none if nothing is.
+func (b *Broker) CommittedOffsets(groupName string) []group.Commit {
+	return b.groups.CommittedOf(groupName)
 }
+
+// Groups lists the groups of which a position is kept, and those that have
+// members, by name.
+func (b *Broker) Groups() []group.Listed { return b.groups.List() }
+
+// KeepsGroup says whether a position of a group is kept.
+func (b *Broker) KeepsGroup(groupName string) bool { return b.groups.Keeps(groupName) }
+
+// Positions lists the positions of a group, or of all with no name, those
+// included that nothing is kept of yet.
+func (b *Broker) Positions(groupName string) []group.Numbers { return b.groups.Numbers(groupName) }
+
+// Members are those that use a group, by client and topic.
+func (b *Broker) Members(groupName string) []group.Use { return b.groups.MemberList(groupName) }
 
 // DeleteOffsets forgets positions of a group, which nobody may be using, for
 // good: those of the partitions named, or all if topics is nil. The error is a
@@ -119,11 +147,11 @@ func (b *Broker) DeleteOffsets(groupName string, topics map[string][]int) error 
 	if n, by := b.groups.Members(groupName); n > 0 && topics == nil {
 		return &group.InUseError{Group: groupName, By: by}
 	}
-	if !slices.Contains(b.GroupNames(), groupName) {
+	if !b.groups.Keeps(groupName) {
 		return fmt.Errorf("%w %q", ErrUnknownGroup, groupName)
 	}
-	b.groups.Delete(func(k group.Key) bool {
-		return k.Group == groupName && (topics == nil || slices.Contains(topics[k.Topic], k.Partition))
+	b.groups.Delete(groupName, func(k group.Key) bool {
+		return topics == nil || slices.Contains(topics[k.Topic], k.Partition)
 	})
 	return b.AwaitPositions()
 }
@@ -142,13 +170,29 @@ func (b *Broker) DeleteTopic(name string) error {
 		return err
 	}
 	// The topic first: positions without a topic are forgotten at the next start.
-	if err := b.store.DeleteTopic(name); err != nil && !errors.Is(err, store.ErrUnknownTopic) {
+	err = b.store.DeleteTopic(name)
+	if errors.Is(err, store.ErrUnknownTopic) {
+		err = nil
+	}
+	if err != nil && b.reopen(name) {
 		return err
 	}
 	b.mu.Lock()
 	delete(b.topics, name)
 	delete(b.ids, t.ID)
 	b.mu.Unlock()
-	b.groups.Delete(func(k group.Key) bool { return k.Topic == name })
-	return b.AwaitPositions()
+	b.groups.DeleteAll(func(k group.Key) bool { return k.Topic == name })
+	return errors.Join(err, b.AwaitPositions())
+}
+
+// reopen has a topic used again that the store could not delete, for its
+// partitions have been closed. It reports false if the store has it no more.
+func (b *Broker) reopen(name string) bool {
+	for _, t := range b.store.Topics() {
+		if t.Name == name {
+			_, err := b.openTopic(t)
+			return err == nil
+		}
+	}
+	return false
 }

@@ -22,10 +22,12 @@ func reopened(t testing.TB, b *broker.Broker, s setup) *broker.Broker {
 
 func mustCommit(t testing.TB, b *broker.Broker, groupName string, commits ...group.Commit) {
 	t.Helper()
-	done := make(chan error, 1)
-	b.CommitOffsets(groupName, commits, func(err error) { done <- err })
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	done := make(chan []error, 1)
+	b.CommitOffsets(groupName, commits, func(errs []error) { done <- errs })
+	for _, err := range <-done {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -41,7 +43,7 @@ func TestCommittedOffsetsAreThoseThatWereCommitted(t *testing.T) {
 	}
 	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 100})
 	mustCommit(t, b, "billing", want...) // in any direction
-	consume(t, b.Position("another", "orders", 0), 0, 5)
+	consume(t, position(t, b, "another", "orders", 0), 0, 5)
 	for range 2 {
 		if got := b.CommittedOffsets("billing"); !slices.Equal(got, want) {
 			t.Errorf("%+v, not %+v", got, want)
@@ -52,7 +54,7 @@ func TestCommittedOffsetsAreThoseThatWereCommitted(t *testing.T) {
 		if got, ok := b.CommittedOffset("billing", "stock", 1); ok {
 			t.Errorf("of what was never committed there is %+v", got)
 		}
-		if names := b.GroupNames(); !slices.Equal(names, []string{"another", "billing"}) {
+		if names := groupNames(b); !slices.Equal(names, []string{"another", "billing"}) {
 			t.Errorf("groups %q", names)
 		}
 		b = reopened(t, b, s)
@@ -64,13 +66,14 @@ func TestAGroupHasOnePositionWhicheverWayItReads(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir()})
 	defer mustClose(t, b)
 	mustMake(t, b, "orders")
-	p := b.Position("billing", "orders", 0)
+	p := position(t, b, "billing", "orders", 0)
 	defer p.Close()
 	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 7})
 	if p.Committed() != 7 {
 		t.Errorf("a commit of 7 is %d", p.Committed())
 	}
 	consume(t, p, 7, 9)
+	mustSync(t, b)
 	if c, _ := b.CommittedOffset("billing", "orders", 0); c.Offset != 9 {
 		t.Errorf("what was consumed up to 9 is committed at %d", c.Offset)
 	}
@@ -82,8 +85,8 @@ func TestDeletedOffsetsStayDeleted(t *testing.T) {
 	for _, topic := range []string{"orders", "stock"} {
 		mustMake(t, b, topic)
 		for partition := range 2 {
-			consume(t, b.Position("billing", topic, partition), 0, 5)
-			consume(t, b.Position("another", topic, partition), 0, 5)
+			consume(t, position(t, b, "billing", topic, partition), 0, 5)
+			consume(t, position(t, b, "another", topic, partition), 0, 5)
 		}
 	}
 	if err := b.DeleteOffsets("billing", map[string][]int{"orders": {1}, "stock": {0, 1}}); err != nil {
@@ -98,7 +101,7 @@ func TestDeletedOffsetsStayDeleted(t *testing.T) {
 	}
 	b = reopened(t, b, s)
 	defer mustClose(t, b)
-	if names := b.GroupNames(); !slices.Equal(names, []string{"another"}) || len(b.CommittedOffsets("another")) != 4 {
+	if names := groupNames(b); !slices.Equal(names, []string{"another"}) || len(b.CommittedOffsets("another")) != 4 {
 		t.Errorf("groups %q", names)
 	}
 	if err := b.DeleteOffsets("billing", nil); !errors.Is(err, broker.ErrUnknownGroup) {
@@ -110,7 +113,7 @@ func TestAGroupThatIsInUseIsNotDeleted(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir()})
 	defer mustClose(t, b)
 	mustMake(t, b, "orders")
-	consume(t, b.Position("billing", "orders", 0), 0, 5)
+	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
 	release, err := b.UseGroup("billing", broker.UseLine)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +125,7 @@ func TestAGroupThatIsInUseIsNotDeleted(t *testing.T) {
 	if _, err := b.UseGroup("billing", broker.UseKafka); !errors.As(err, &inUse) {
 		t.Errorf("Kafka clients join: %v", err)
 	}
-	if n := b.Members("billing"); n != 1 {
+	if n := len(b.Members("billing")); n != 1 {
 		t.Errorf("%d members", n)
 	}
 	release()
@@ -136,8 +139,8 @@ func TestDeletedTopicTakesItsPositionsWithIt(t *testing.T) {
 	b := mustOpen(t, s)
 	mustMake(t, b, "orders")
 	mustMake(t, b, "stock")
-	consume(t, b.Position("billing", "orders", 0), 0, 5)
-	consume(t, b.Position("billing", "stock", 0), 0, 5)
+	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
+	consume(t, position(t, b, "billing", "stock", 0), 0, 5)
 	within(t, "the topic is deleted", func() {
 		if err := b.DeleteTopic("orders"); err != nil {
 			t.Error(err)
@@ -148,10 +151,10 @@ func TestDeletedTopicTakesItsPositionsWithIt(t *testing.T) {
 	}
 	mustMake(t, b, "orders")
 	for range 2 {
-		if c := b.Position("billing", "orders", 0).Committed(); c != 0 {
+		if c := position(t, b, "billing", "orders", 0).Committed(); c != 0 {
 			t.Errorf("in the topic made anew the group is at %d", c)
 		}
-		if c := b.Position("billing", "stock", 0).Committed(); c != 5 {
+		if c := position(t, b, "billing", "stock", 0).Committed(); c != 5 {
 			t.Errorf("in the other topic the group is at %d", c)
 		}
 		b = reopened(t, b, s)
@@ -163,7 +166,7 @@ func TestTopicsThatCannotBeDeleted(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir()})
 	defer mustClose(t, b)
 	mustMake(t, b, "orders")
-	consume(t, b.Position("billing", "orders", 0), 0, 5)
+	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
 	mustSync(t, b)
 	if err := b.DeleteTopic(broker.PositionsTopic); !errors.Is(err, broker.ErrInternalTopic) {
 		t.Errorf("an internal one: %v", err)
@@ -179,7 +182,7 @@ func TestPositionsOfATopicWhoseDeletionWasCutShortAreForgotten(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	b := mustOpen(t, s)
 	mustMake(t, b, "orders")
-	consume(t, b.Position("billing", "orders", 0), 0, 5)
+	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
 	mustClose(t, b)
 	st, err := commitlog.Open(s.dir, s.log)
 	if err != nil {
@@ -194,7 +197,7 @@ func TestPositionsOfATopicWhoseDeletionWasCutShortAreForgotten(t *testing.T) {
 	b = mustOpen(t, s)
 	mustMake(t, b, "orders")
 	for range 2 {
-		if c := b.Position("billing", "orders", 0).Committed(); c != 0 {
+		if c := position(t, b, "billing", "orders", 0).Committed(); c != 0 {
 			t.Errorf("in the topic made anew the group is at %d", c)
 		}
 		b = reopened(t, b, s)
@@ -217,7 +220,7 @@ func TestJournalOfDeletedPositionsIsRead(t *testing.T) {
 	b := mustOpen(t, s)
 	defer mustClose(t, b)
 	got := make(map[string]int64)
-	for _, name := range b.GroupNames() {
+	for _, name := range groupNames(b) {
 		got[name] = b.CommittedOffsets(name)[0].Offset
 	}
 	if !maps.Equal(got, map[string]int64{"anew": 3}) {
@@ -230,14 +233,14 @@ func TestAttemptsAndWhatIsBeyondAreKept(t *testing.T) {
 	b := mustOpen(t, s)
 	mustMake(t, b, "orders")
 	var m group.Member
-	m.Lease(b.Position("billing", "orders", 0), group.Span{From: 0, To: 5}, 0)
+	m.Lease(position(t, b, "billing", "orders", 0), group.Span{From: 0, To: 5}, 0)
 	if _, ok, err := m.Fail(2, group.Retry{}, now); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	m.AckAll()
 	b = reopened(t, b, s)
 	defer mustClose(t, b)
-	p := b.Position("billing", "orders", 0)
+	p := position(t, b, "billing", "orders", 0)
 	if free, _ := p.Free(5, now); free != (group.Span{From: 1, To: 2}) {
 		t.Errorf("%v is free", free)
 	}

@@ -16,17 +16,31 @@ import (
 const PositionsTopic = "__consumer_offsets"
 
 // compactAfter is the number of records, at the least, that the journal takes
-// before it is compacted; more when there are many positions, so that the cost
-// of compaction stays a fraction of that of writing.
-const compactAfter = 20_000
+// before it is compacted, and compactBytes that of bytes; more when there are many
+// positions, so that the cost of compaction stays a fraction of that of writing.
+const (
+	compactAfter = 20_000
+	compactBytes = 32 << 20
+)
+
+// journalPiece is how much is written at once when the journal is compacted, about,
+// in bytes: it bounds what that takes in memory.
+const journalPiece = 1 << 20
 
 // A journal is what the broker keeps about the positions' topic. It is for the
 // goroutine that writes, after the start.
 type journal struct {
 	log     store.Partition // nil until there is something to keep
 	last    time.Time       // of the last write
-	records int             // since the last compaction
+	records int             // since the last compaction, or in it
+	bytes   int64           // of those
 	kept    int             // positions that the last compaction wrote
+	size    int64           // bytes of those
+}
+
+// due says whether the journal is to be compacted before n records more.
+func (j *journal) due(n int) bool {
+	return j.records+n >= max(compactAfter, 4*j.kept) || j.bytes >= max(compactBytes, 4*j.size)
 }
 
 // record is the group.Write: it makes states durable.
@@ -41,14 +55,13 @@ func (b *Broker) record(entries []group.Entry) error {
 	}
 	time.Sleep(time.Until(j.last.Add(b.Limits.JournalPause)))
 	j.last = time.Now()
-	if _, err := j.append(entries); err != nil {
-		return b.notKept(entries, err)
-	}
-	j.records += len(entries)
-	if j.records >= max(compactAfter, 4*j.kept) {
-		if err := j.compact(b.groups.All()); err != nil {
+	if j.due(len(entries)) { // before entries are written: what the groups say may be older
+		if err := j.compact(b.groups); err != nil {
 			b.Log.Warn("the groups' positions could not be compacted", "reason", err)
 		}
+	}
+	if _, err := j.append(entries); err != nil {
+		return b.notKept(entries, err)
 	}
 	return nil
 }
@@ -76,20 +89,49 @@ func (j *journal) append(entries []group.Entry) (int64, error) {
 		}
 	}
 	builder.Close(0)
-	return store.AppendAndWait(j.log, builder.Bytes())
+	base, err := store.AppendAndWait(j.log, builder.Bytes())
+	if err == nil {
+		j.records += len(entries)
+		j.bytes += int64(len(builder.Bytes()))
+	}
+	return base, err
 }
 
-// compact writes all positions once more and trims the log to them.
-func (j *journal) compact(all []group.Entry) error {
-	_, base := j.log.Offsets()
-	if len(all) > 0 {
-		var err error
-		if base, err = j.append(all); err != nil {
-			return err
+// compact writes all positions once more, a piece at a time, and trims the log to
+// them.
+func (j *journal) compact(groups *group.Groups) error {
+	_, start := j.log.Offsets()
+	records, bytes := j.records, j.bytes
+	var piece []group.Entry
+	size := 0
+	flush := func() error {
+		if len(piece) == 0 {
+			return nil
+		}
+		_, err := j.append(piece)
+		piece, size = piece[:0], 0
+		return err
+	}
+	for _, g := range groups.List() {
+		if !g.Kept {
+			continue
+		}
+		for _, e := range groups.Of(g.Name) {
+			piece = append(piece, e)
+			if size += e.Size(); size >= journalPiece {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
 		}
 	}
-	j.records, j.kept = 0, len(all)
-	return j.log.Trim(base)
+	if err := flush(); err != nil {
+		return err
+	}
+	j.records -= records
+	j.bytes -= bytes
+	j.kept, j.size = j.records, j.bytes
+	return j.log.Trim(start)
 }
 
 // loadPositions reads the journal. Damage is fatal: to go on would be to deliver
@@ -105,24 +147,33 @@ func (b *Broker) loadPositions() error {
 	var it batch.Iterator
 	start, _ := log.Offsets()
 	if err := walk(log, start, stopAt, func(bt batch.Batch) (bool, error) {
+		b.journal.bytes += int64(len(bt))
 		return true, b.replay(bt, &it, states)
 	}); err != nil {
 		return err
 	}
+	orphans := make(map[group.Key]bool)
 	for k, s := range states {
+		t, err := b.Topic(k.Topic)
+		if err == nil && s.TopicID == (group.ID{}) { // kept by an older version
+			s.TopicID = t.ID
+		}
+		if err != nil || s.TopicID != t.ID {
+			orphans[k] = true
+		}
 		b.groups.Load(k, s)
 	}
-	return b.forgetOrphans()
+	return b.forget(orphans)
 }
 
-// forgetOrphans deletes the positions of topics that do not exist: they were
-// deleted, and a crash came in between. A topic that is made later with the same
-// name must not find them.
-func (b *Broker) forgetOrphans() error {
-	b.groups.Delete(func(k group.Key) bool {
-		_, err := b.Topic(k.Topic)
-		return err != nil
-	})
+// forget deletes the positions of topics that do not exist: they were deleted, and
+// a crash came in between. A topic that was made since with the same name, or is
+// later, must not find them.
+func (b *Broker) forget(orphans map[group.Key]bool) error {
+	if len(orphans) == 0 {
+		return nil
+	}
+	b.groups.DeleteAll(func(k group.Key) bool { return orphans[k] })
 	return b.AwaitPositions()
 }
 

@@ -74,6 +74,7 @@ type Limits struct {
 	MaxMessage     int           // bytes of a message's key, value and headers
 	MaxConnections int           // of all listeners of a protocol together; each may cost a few KiB idle
 	MaxInFlight    int64         // bytes that all connections together hold of what was sent and is not stored yet
+	MaxPositions   int64         // bytes that groups' positions take in memory: about 300,000 of them
 	RequestTime    time.Duration // until the request line is complete: enough to type it
 	WriteTime      time.Duration // that a reader may take no byte
 	CloseTime      time.Duration // that a reader may take to close when it has been sent all
@@ -89,6 +90,7 @@ func DefaultLimits() Limits {
 		MaxMessage:     DefaultMaxMessage,
 		MaxConnections: 10_000,
 		MaxInFlight:    256 << 20,
+		MaxPositions:   256 << 20,
 		RequestTime:    time.Minute,
 		WriteTime:      time.Minute,
 		CloseTime:      5 * time.Minute,

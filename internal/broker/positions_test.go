@@ -33,10 +33,10 @@ func TestPositionsAreKeptWhenTheBrokerEnds(t *testing.T) {
 	dir := t.TempDir()
 	b := mustOpen(t, setup{dir: dir, options: broker.Options{Partitions: 2}})
 	mustMake(t, b, "orders")
-	consume(t, b.Position("default", "orders", 0), 0, 10)
-	consume(t, b.Position("default", "orders", 1), 0, 20)
-	consume(t, b.Position("billing", "orders", 0), 0, 5)
-	consume(t, b.Position("billing", "orders", 0), 7, 9)
+	consume(t, position(t, b, "default", "orders", 0), 0, 10)
+	consume(t, position(t, b, "default", "orders", 1), 0, 20)
+	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
+	consume(t, position(t, b, "billing", "orders", 0), 7, 9)
 	mustClose(t, b)
 
 	b = mustOpen(t, setup{dir: dir})
@@ -52,7 +52,7 @@ func TestPositionsAreKeptWhenTheBrokerEnds(t *testing.T) {
 		{"billing", 0, 5, group.Span{From: 5, To: 7}},
 		{"other", 0, 0, group.Span{From: 0, To: 100}},
 	} {
-		p := b.Position(want.group, "orders", want.partition)
+		p := position(t, b, want.group, "orders", want.partition)
 		if free, _ := p.Free(100, time.Now()); p.Committed() != want.committed || free != want.free {
 			t.Errorf("%s/%d: committed %d, free %v", want.group, want.partition, p.Committed(), free)
 		}
@@ -64,14 +64,14 @@ func TestPositionsAreKeptWhenTheBrokerIsKilled(t *testing.T) {
 	b := mustOpen(t, setup{disk: disk})
 	mustMake(t, b, "orders")
 	for i := range int64(50) {
-		consume(t, b.Position("default", "orders", 0), 10*i, 10*i+10)
+		consume(t, position(t, b, "default", "orders", 0), 10*i, 10*i+10)
 		mustSync(t, b)
 	}
 	next := disk.Crash(crashfs.Nothing())
 	_ = b.Close() // of the dead one
 	b = mustOpen(t, setup{disk: next})
 	defer mustClose(t, b)
-	if c := b.Position("default", "orders", 0).Committed(); c != 500 {
+	if c := position(t, b, "default", "orders", 0).Committed(); c != 500 {
 		t.Errorf("committed is %d", c)
 	}
 }
@@ -79,7 +79,8 @@ func TestPositionsAreKeptWhenTheBrokerIsKilled(t *testing.T) {
 func TestNothingIsWrittenUntilSomethingIsConsumed(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir()})
 	defer mustClose(t, b)
-	p := b.Position("default", "orders", 0)
+	mustMake(t, b, "orders")
+	p := position(t, b, "default", "orders", 0)
 	var m group.Member
 	m.AckAll()
 	m.Lease(p, group.Span{From: 0, To: 5}, 0)
@@ -96,7 +97,7 @@ func TestWhatWasConsumedJustBeforeTheEndIsKept(t *testing.T) {
 	for round := range int64(10) {
 		b := mustOpen(t, setup{dir: dir})
 		mustMake(t, b, "orders")
-		p := b.Position("default", "orders", 0)
+		p := position(t, b, "default", "orders", 0)
 		if p.Committed() != round*1000 {
 			t.Fatalf("round %d: committed is %d", round, p.Committed())
 		}
@@ -118,7 +119,7 @@ func TestAcknowledgementsGoOnWhileTheJournalBeginsSegments(t *testing.T) {
 	within(t, "all is acknowledged", func() {
 		var all sync.WaitGroup
 		for g := range positions {
-			p := b.Position(fmt.Sprint("g", g), "orders", 0)
+			p := position(t, b, fmt.Sprint("g", g), "orders", 0)
 			all.Go(func() {
 				for i := range int64(each) {
 					consume(t, p, i, i+1)
@@ -132,7 +133,7 @@ func TestAcknowledgementsGoOnWhileTheJournalBeginsSegments(t *testing.T) {
 	b = mustOpen(t, setup{dir: dir, log: small})
 	defer mustClose(t, b)
 	for g := range positions {
-		if c := b.Position(fmt.Sprint("g", g), "orders", 0).Committed(); c != each {
+		if c := position(t, b, fmt.Sprint("g", g), "orders", 0).Committed(); c != each {
 			t.Errorf("group %d is at %d", g, c)
 		}
 	}
@@ -159,7 +160,7 @@ func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
 		}}
 	}})
 	mustMake(t, b, "orders")
-	p := b.Position("default", "orders", 3)
+	p := position(t, b, "default", "orders", 3)
 	setFull(true)
 	consume(t, p, 0, 10)
 	await(t, "the failure is logged", func() bool {
@@ -173,7 +174,7 @@ func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
 	mustClose(t, b)
 	b = mustOpen(t, setup{dir: dir})
 	defer mustClose(t, b)
-	if c := b.Position("default", "orders", 3).Committed(); c != 11 {
+	if c := position(t, b, "default", "orders", 3).Committed(); c != 11 {
 		t.Errorf("committed is %d", c)
 	}
 }

@@ -36,14 +36,14 @@ func TestAgeRemovesWhatTheDefaultGroupHasConsumed(t *testing.T) {
 	defer mustClose(t, b)
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 10)
-	consume(t, b.Position("default", "orders", 0), 0, 100)
+	consume(t, position(t, b, "default", "orders", 0), 0, 100)
 	for _, step := range []struct {
 		at    time.Duration
 		start int64
 	}{
 		{7 * day, 0}, {7*day + time.Hour, 10}, {9*day + time.Hour, 30}, {9*day + time.Hour, 30}, {100 * day, 100},
 	} {
-		b.Retain(newYear.Add(step.at))
+		retain(t, b, newYear.Add(step.at))
 		mustStart(t, topic, step.start)
 	}
 	if n := len(book.lines("removed", "topic=orders", "partition=0")); n != 3 {
@@ -60,7 +60,7 @@ func TestAgeKeepsWhatTheDefaultGroupHasNotConsumedAndSaysSoOnce(t *testing.T) {
 	defer mustClose(t, b)
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 10)
-	position := b.Position("default", "orders", 0)
+	pos := position(t, b, "default", "orders", 0)
 	warned := func(want int) {
 		t.Helper()
 		if n := len(book.lines("level=WARN", "topic=orders", "partition=0", "default")); n != want {
@@ -68,24 +68,24 @@ func TestAgeKeepsWhatTheDefaultGroupHasNotConsumedAndSaysSoOnce(t *testing.T) {
 		}
 	}
 	later := newYear.Add(100 * day)
-	consume(t, b.Position("billing", "orders", 0), 0, 100) // has no say
-	b.Retain(newYear)
+	consume(t, position(t, b, "billing", "orders", 0), 0, 100) // has no say
+	retain(t, b, newYear)
 	warned(0)
 	for range 3 {
-		b.Retain(later)
+		retain(t, b, later)
 	}
 	mustStart(t, topic, 0)
 	warned(1)
-	consume(t, position, 0, 35)
-	b.Retain(later)
+	consume(t, pos, 0, 35)
+	retain(t, b, later)
 	mustStart(t, topic, 30)
 	warned(1)
-	consume(t, position, 35, 100)
-	b.Retain(later)
+	consume(t, pos, 35, 100)
+	retain(t, b, later)
 	mustStart(t, topic, 100)
 	warned(1)
 	publish(t, topic.Partitions[0], newYear, 10, 350)
-	b.Retain(later)
+	retain(t, b, later)
 	mustStart(t, topic, 100)
 	warned(2) // it is held again
 }
@@ -95,9 +95,9 @@ func TestGroupsThatHaveConsumedLessDoNotHoldBackMessages(t *testing.T) {
 	defer mustClose(t, b)
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 3)
-	consume(t, b.Position("billing", "orders", 0), 0, 1)
-	consume(t, b.Position("default", "orders", 0), 0, 30)
-	b.Retain(newYear.Add(100 * day))
+	consume(t, position(t, b, "billing", "orders", 0), 0, 1)
+	consume(t, position(t, b, "default", "orders", 0), 0, 30)
+	retain(t, b, newYear.Add(100 * day))
 	mustStart(t, topic, 30)
 }
 
@@ -106,7 +106,7 @@ func TestSizeRemovesEvenWhatNobodyHasConsumed(t *testing.T) {
 	defer mustClose(t, b)
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 20)
-	b.Retain(newYear)
+	retain(t, b, newYear)
 	start, high := topic.Partitions[0].Offsets()
 	if size := topic.Partitions[0].Size(); size > 16<<10 || size < 8<<10 || start == 0 || high != 200 {
 		t.Errorf("%d bytes are left, from %d to %d", size, start, high)
@@ -118,20 +118,28 @@ func TestRetentionLeavesEverythingAloneUnlessAsked(t *testing.T) {
 	defer mustClose(t, b)
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 5)
-	consume(t, b.Position("default", "orders", 0), 0, 50)
-	b.Retain(newYear.Add(10_000 * day))
+	consume(t, position(t, b, "default", "orders", 0), 0, 50)
+	retain(t, b, newYear.Add(10_000 * day))
 	mustStart(t, topic, 0)
+}
+
+// retain removes what may go when all positions are durable.
+func retain(t testing.TB, b *broker.Broker, now time.Time) {
+	t.Helper()
+	mustSync(t, b)
+	b.Retain(now)
 }
 
 func TestRetentionNeverTouchesPositions(t *testing.T) {
 	dir := t.TempDir()
-	s := setup{dir: dir, log: segments, options: broker.Options{Retention: time.Nanosecond, RetentionBytes: 1}}
+	s := setup{dir: dir, log: segments, options: broker.Options{Partitions: 10, Retention: time.Nanosecond, RetentionBytes: 1}}
 	b := mustOpen(t, s)
+	mustMake(t, b, "orders")
 	for i := range int64(200) {
-		consume(t, b.Position("default", "orders", int(i%10)), i, i+1)
+		consume(t, position(t, b, "default", "orders", int(i%10)), i, i+1)
 		mustSync(t, b)
 	}
-	b.Retain(time.Now().Add(10_000 * day))
+	retain(t, b, time.Now().Add(10_000 * day))
 	if n := journalSize(t, b); n != 200 {
 		t.Errorf("%d positions are left", n)
 	}

@@ -149,7 +149,7 @@ func TestTooManyTopicsAreRefusedAndPositionsKept(t *testing.T) {
 		t.Errorf("one more: %v", err)
 	}
 	mustMake(t, b, "t99999") // is there
-	consume(t, b.Position("default", "t5", 0), 0, 10)
+	consume(t, position(t, b, "default", "t5", 0), 0, 10)
 	mustSync(t, b)
 }
 

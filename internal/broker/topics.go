@@ -37,7 +37,7 @@ func (b *Broker) CreateTopic(name string, partitions int) (*Topic, error) {
 	case partitions < 1 || partitions > MaxPartitions:
 		return nil, fmt.Errorf("%w: %d partitions, it takes 1 to %d", ErrTooLarge, partitions, MaxPartitions)
 	}
-	return b.makeTopic(name, partitions)
+	return b.newTopic(name, partitions)
 }
 
 // NewPartitions is how many partitions a topic gets that is made without a number.

@@ -42,7 +42,7 @@ func busy(t testing.TB) *group.Groups {
 		<-end
 		return nil
 	})
-	g.Commit(prodKey, group.State{})
+	g.Commit([]group.Set{{Position: position(g, prodKey)}}, func(error) {})
 	<-begun
 	t.Cleanup(func() {
 		close(end)
@@ -64,7 +64,7 @@ func crew(t testing.TB, p *group.Position, size int64) []*worker {
 
 func TestLeasesAndAcknowledgementsAllocateNothing(t *testing.T) {
 	for name, p := range map[string]*group.Position{
-		"of a group": busy(t).Position(theKey), "of no group": group.NewPosition(0),
+		"of a group": position(busy(t), theKey), "of no group": group.NewPosition(0),
 	} {
 		all := crew(t, p, 100)
 		i := 0
@@ -87,8 +87,8 @@ func TestLeasesAndAcknowledgementsAllocateNothing(t *testing.T) {
 // turn.
 func BenchmarkLeaseAndAck(b *testing.B) {
 	for name, p := range map[string]func(testing.TB) *group.Position{
-		"while the disk syncs": func(t testing.TB) *group.Position { return busy(t).Position(theKey) },
-		"no disk":              func(testing.TB) *group.Position { return group.New(kept).Position(theKey) },
+		"while the disk syncs": func(t testing.TB) *group.Position { return position(busy(t), theKey) },
+		"no disk":              func(testing.TB) *group.Position { return position(group.New(kept), theKey) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

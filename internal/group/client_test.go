@@ -41,6 +41,9 @@ func (s *simulation) join() error {
 		return nil
 	}
 	c := &client{group: pick(s.rng, groupNames)}
+	if s.committing(c.group) {
+		return nil
+	}
 	for _, name := range topicNames {
 		l := s.logs[name]
 		if l == nil {
@@ -48,7 +51,7 @@ func (s *simulation) join() error {
 		}
 		k := group.Key{Group: c.group, Topic: name}
 		p := s.model(k)
-		p.pos = s.groups.Position(k)
+		p.pos = position(s.groups, k)
 		p.users++
 		if s.rng.IntN(4) == 0 {
 			p.pos.Start(l.end(), true)

@@ -70,7 +70,9 @@ func newLife() *life {
 }
 
 // prod makes the journal write once more.
-func (l *life) prod() { l.groups.Commit(prodKey, group.State{}) }
+func (l *life) prod() {
+	l.groups.Commit([]group.Set{{Position: position(l.groups, prodKey)}}, func(error) {})
+}
 
 // sync calls Sync.
 func (l *life) sync(y *syncing) {

@@ -14,9 +14,12 @@ package group
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Default is the group of those who name none.
@@ -28,8 +31,13 @@ type Key struct {
 	Partition    int
 }
 
+// An ID is that of a topic: another one in each incarnation. A position belongs
+// to one of them; the zero ID is for journals of before IDs were kept.
+type ID [16]byte
+
 // A State is what the journal keeps of a position.
 type State struct {
+	TopicID  ID
 	Offset   int64     // committed
 	Beyond   []Span    // acknowledged above it, ascending
 	Failed   []Failure // not acknowledged, ascending
@@ -53,50 +61,138 @@ const (
 	maxFailed = 1000
 )
 
+// PositionCost is what a position takes in memory, with its share of the
+// indexes, beside its names and its metadata, in bytes.
+const PositionCost = 768
+
+// ErrTooMany says that there is no room for another position.
+var ErrTooMany = errors.New("too many groups: no more positions can be kept")
+
 // Groups are all groups of a broker. Its methods may be called by any goroutine.
 type Groups struct {
+	// MaxBytes is what all positions may take in memory; 0 for no bound. It is
+	// set before anything is called.
+	MaxBytes int64
+
 	journal journal
 
-	mu        sync.Mutex // guards what follows
-	positions map[Key]*Position
-	uses      map[string]*use
+	mu   sync.Mutex // guards what follows
+	sets map[string]*set
+	used int64 // bytes, see MaxBytes
+	uses map[string]*use
 }
+
+// A set is the positions of one group.
+type set struct {
+	positions map[part]*Position // guarded by the Groups' mu
+	kept      atomic.Int64       // of them: those that something is kept of
+}
+
+type part struct {
+	topic  string
+	number int
+}
+
+func (k Key) part() part { return part{k.Topic, k.Partition} }
 
 // New has no groups yet. write makes positions durable: see Write.
 func New(write Write) *Groups {
-	g := &Groups{positions: make(map[Key]*Position), uses: make(map[string]*use)}
+	g := &Groups{sets: make(map[string]*set), uses: make(map[string]*use)}
 	g.journal.write = write
 	g.journal.idle.L = &g.journal.mu
 	return g
 }
 
-// Load sets a position to what the journal has kept of it. It is for the start,
-// before anything else is called.
+// Load sets a position to what the journal has kept of it, whatever MaxBytes
+// says. It is for the start, before anything else is called.
 func (g *Groups) Load(k Key, s State) {
-	g.positions[k] = newPosition(k, g, s)
+	p := newPosition(k, g, s)
+	p.durable = durable{s.Offset, s.Epoch, s.Metadata, true}
+	p.charged = len(s.Metadata)
+	g.put(p)
+	p.set.kept.Add(1)
 }
 
-// Position is the one that k names, until Close. A new one begins at offset 0
-// and is forgotten again if nothing is acknowledged.
-func (g *Groups) Position(k Key) *Position {
+// put adds a position to those of its group. The caller holds mu.
+func (g *Groups) put(p *Position) {
+	s := g.sets[p.key.Group]
+	if s == nil {
+		s = &set{positions: make(map[part]*Position)}
+		g.sets[p.key.Group] = s
+	}
+	p.set = s
+	s.positions[p.key.part()] = p
+	g.used += p.cost()
+}
+
+// take is the other way round. The caller holds mu, and gives the bytes back.
+func (g *Groups) take(p *Position) {
+	delete(p.set.positions, p.key.part())
+	if len(p.set.positions) == 0 {
+		delete(g.sets, p.key.Group)
+	}
+}
+
+// cost is what a position counts for MaxBytes. The caller holds the Groups' mu.
+func (p *Position) cost() int64 {
+	return PositionCost + int64(len(p.key.Group)+len(p.key.Topic)+p.charged)
+}
+
+// Position is the one that k names, in the topic's incarnation id, until Close.
+// A new one begins at offset 0 and is forgotten again if nothing is acknowledged.
+// The error is ErrTooMany: those that exist are found all the same.
+func (g *Groups) Position(k Key, id ID) (*Position, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	p := g.positions[k]
-	if p == nil {
-		p = &Position{key: k, groups: g, epoch: NoEpoch, fresh: true}
-		g.positions[k] = p
+	if p := g.find(k); p != nil {
+		p.users++
+		return p, nil
 	}
-	p.users++
-	return p
+	p := &Position{key: k, topic: id, groups: g, epoch: NoEpoch, fresh: true, users: 1}
+	if err := g.room(p.cost()); err != nil {
+		return nil, err
+	}
+	g.put(p)
+	return p, nil
+}
+
+// room says whether n bytes more may be used. The caller holds mu.
+func (g *Groups) room(n int64) error {
+	if g.MaxBytes > 0 && g.used+n > g.MaxBytes {
+		return fmt.Errorf("%w: those that there are take %d bytes, the limit is %d", ErrTooMany, g.used, g.MaxBytes)
+	}
+	return nil
+}
+
+// Reserve makes sure that there is room for so many bytes of metadata. The error
+// is ErrTooMany.
+func (p *Position) Reserve(metadata int) error {
+	g := p.groups
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	more := metadata - p.charged // of what it has had at most: that stays until it is deleted
+	if more <= 0 || p.gone.Load() {
+		return nil
+	}
+	if err := g.room(int64(more)); err != nil {
+		return err
+	}
+	p.charged += more
+	g.used += int64(more)
+	return nil
 }
 
 // Close says that a caller of Groups.Position has no more to do with it.
 func (p *Position) Close() {
-	if p.groups == nil {
+	g := p.groups
+	if g == nil {
 		return
 	}
-	p.groups.mu.Lock()
-	defer p.groups.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	p.users--
 	if p.users > 0 {
 		return
@@ -104,57 +200,93 @@ func (p *Position) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.forgetOrder()
-	if p.fresh && p.groups.positions[p.key] == p {
-		delete(p.groups.positions, p.key)
+	if p.fresh && !p.gone.Load() {
+		p.gone.Store(true)
+		g.take(p)
+		g.used -= p.cost()
 	}
 }
 
-// find returns the position that k names, or nil.
+// find returns the position that k names, or nil. The caller holds mu.
 func (g *Groups) find(k Key) *Position {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.positions[k]
-}
-
-// Committed is what is kept of the position that k names; false if nothing is.
-func (g *Groups) Committed(k Key) (State, bool) {
-	p := g.find(k)
-	if p == nil {
-		return State{}, false
+	if s := g.sets[k.Group]; s != nil {
+		return s.positions[k.part()]
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.state(), !p.fresh
+	return nil
 }
 
-// Commit sets a position, whatever it was, and forgets what was leased or
-// acknowledged above. It is for a group without members, or whose members are
-// another protocol's.
-func (g *Groups) Commit(k Key, s State) {
-	p := g.Position(k)
-	defer p.Close()
-	p.mu.Lock()
-	p.committed, p.epoch, p.metadata = s.Offset, s.Epoch, s.Metadata
-	p.held, p.retries, p.attempts, p.order, p.parked, p.fresh = nil, nil, nil, nil, 0, false
-	p.mark()
-	p.finish(true)
+// Committed is what is durable of the position that k names; false if nothing is.
+func (g *Groups) Committed(k Key) (Commit, bool) {
+	g.mu.Lock()
+	p := g.find(k)
+	g.mu.Unlock()
+	if p == nil {
+		return Commit{Topic: k.Topic, Partition: k.Partition, LeaderEpoch: NoEpoch}, false
+	}
+	return p.commit()
 }
 
-// Delete forgets the positions that match, also in the journal. Members that
-// still use one go on, but nothing of it is kept.
-func (g *Groups) Delete(match func(Key) bool) {
+// CommittedOf is what is durable of a group's positions, by topic and partition.
+func (g *Groups) CommittedOf(name string) []Commit {
+	var all []Commit
+	for _, p := range g.of(name) {
+		if c, ok := p.commit(); ok {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// of are the positions of a group, by topic and partition.
+func (g *Groups) of(name string) []*Position {
+	g.mu.Lock()
+	var all []*Position
+	if s := g.sets[name]; s != nil {
+		all = make([]*Position, 0, len(s.positions))
+		for _, p := range s.positions {
+			all = append(all, p)
+		}
+	}
+	g.mu.Unlock()
+	slices.SortFunc(all, func(a, b *Position) int { return a.key.compare(b.key) })
+	return all
+}
+
+// Delete forgets the positions of a group that match, also in the journal.
+// Members that still use one go on, but nothing of it is kept.
+func (g *Groups) Delete(name string, match func(Key) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for k, p := range g.positions {
-		if !match(k) {
+	if s := g.sets[name]; s != nil {
+		g.deleteFrom(s, match)
+	}
+}
+
+// DeleteAll is Delete for all groups.
+func (g *Groups) DeleteAll(match func(Key) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.sets {
+		g.deleteFrom(s, match)
+	}
+}
+
+func (g *Groups) deleteFrom(s *set, match func(Key) bool) {
+	for _, p := range s.positions {
+		if !match(p.key) {
 			continue
 		}
-		delete(g.positions, k)
+		g.take(p)
 		p.mu.Lock()
-		if !p.fresh {
-			p.mark()
+		if p.fresh && p.commits == 0 {
+			g.used -= p.cost()
+		} else {
+			p.mark() // the bytes are given back when that is written
 		}
-		p.gone = true
+		if !p.fresh {
+			s.kept.Add(-1)
+		}
+		p.gone.Store(true)
 		p.mu.Unlock()
 	}
 }
@@ -166,24 +298,63 @@ type Entry struct {
 	Gone bool // deleted: nothing is kept
 }
 
-// All lists what there is to keep, by group, topic and partition.
-func (g *Groups) All() []Entry {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	all := make([]Entry, 0, len(g.positions))
-	for k, p := range g.positions {
+// Size is what the entry takes in the journal, about, in bytes.
+func (e Entry) Size() int {
+	return 100 + len(e.Group) + len(e.Key.Topic) + len(e.Metadata) + 16*len(e.Beyond) + 12*len(e.Failed)
+}
+
+// Of lists what there is to keep of a group, by topic and partition.
+func (g *Groups) Of(name string) []Entry {
+	var all []Entry
+	for _, p := range g.of(name) {
 		p.mu.Lock()
-		if !p.fresh {
-			all = append(all, Entry{Key: k, State: p.state()})
+		if !p.fresh && !p.gone.Load() {
+			all = append(all, Entry{Key: p.key, State: p.state()})
 		}
 		p.mu.Unlock()
 	}
-	slices.SortFunc(all, func(a, b Entry) int { return a.compare(b.Key) })
 	return all
 }
 
 func (k Key) compare(o Key) int {
 	return cmp.Or(strings.Compare(k.Group, o.Group), strings.Compare(k.Topic, o.Topic), cmp.Compare(k.Partition, o.Partition))
+}
+
+// A Listed group is one of which something is kept, or that has members.
+type Listed struct {
+	Name    string
+	Kept    bool
+	Members int
+	Use     Use // of the members
+}
+
+// List lists all groups by name.
+func (g *Groups) List() []Listed {
+	g.mu.Lock()
+	all := make([]Listed, 0, len(g.sets))
+	for name, s := range g.sets {
+		if s.kept.Load() > 0 {
+			n, u := g.members(name)
+			all = append(all, Listed{name, true, n, u})
+		}
+	}
+	for name := range g.uses {
+		if s := g.sets[name]; s == nil || s.kept.Load() == 0 {
+			n, u := g.members(name)
+			all = append(all, Listed{name, false, n, u})
+		}
+	}
+	g.mu.Unlock()
+	slices.SortFunc(all, func(a, b Listed) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Keeps says whether something is kept of a group.
+func (g *Groups) Keeps(name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.sets[name]
+	return s != nil && s.kept.Load() > 0
 }
 
 // Numbers are a position as its administrator sees it.
@@ -196,17 +367,29 @@ type Numbers struct {
 	Members        int   // connections that use the position
 }
 
-// Numbers lists all positions, those included that nothing is kept of yet.
-func (g *Groups) Numbers() []Numbers {
+// Numbers lists the positions of a group, those included that nothing is kept of
+// yet, by topic and partition; with no name those of all groups, by group.
+func (g *Groups) Numbers(name string) []Numbers {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	all := make([]Numbers, 0, len(g.positions))
-	for k, p := range g.positions {
-		n := p.numbers()
-		n.Key, n.Members = k, p.users
-		all = append(all, n)
+	var all []Numbers
+	if name == "" {
+		for _, s := range g.sets {
+			all = s.numbers(all)
+		}
+	} else if s := g.sets[name]; s != nil {
+		all = s.numbers(all)
 	}
 	slices.SortFunc(all, func(a, b Numbers) int { return a.compare(b.Key) })
+	return all
+}
+
+func (s *set) numbers(all []Numbers) []Numbers {
+	for _, p := range s.positions {
+		n := p.numbers()
+		n.Key, n.Members = p.key, p.users
+		all = append(all, n)
+	}
 	return all
 }
 

@@ -12,11 +12,30 @@ import (
 // kept writes nothing, and always well.
 func kept([]group.Entry) error { return nil }
 
+// position is the one that k names, where there is room for any number.
+func position(g *group.Groups, k group.Key) *group.Position {
+	p, err := g.Position(k, group.ID{})
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// commit sets a position, and waits until it is durable.
+func commit(t testing.TB, g *group.Groups, k group.Key, s group.State) {
+	t.Helper()
+	done := make(chan error, 1)
+	g.Commit([]group.Set{{Position: position(g, k), State: s}}, func(err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func keyOf(topic string) group.Key { return group.Key{Group: "g", Topic: topic} }
 
 func TestOnlySoManyAcknowledgedSpansAndFailuresAreKept(t *testing.T) {
 	g := group.New(kept)
-	p := g.Position(theKey)
+	p := position(g, theKey)
 	var good, bad group.Member
 	const many = 1500
 	for i := range int64(many) {
@@ -28,7 +47,7 @@ func TestOnlySoManyAcknowledgedSpansAndFailuresAreKept(t *testing.T) {
 		}
 	}
 	good.AckAll()
-	s, _ := g.Committed(theKey)
+	s := g.Of(theKey.Group)[0].State
 	if len(s.Beyond) < 100 || len(s.Beyond) >= many || len(s.Failed) < 100 || len(s.Failed) >= many {
 		t.Fatalf("%d spans, %d failures of %d are kept", len(s.Beyond), len(s.Failed), many)
 	}
@@ -47,7 +66,7 @@ func TestWhoWaitsForOthersIsWoken(t *testing.T) {
 		"by a failure":            func(m *group.Member, _ *group.Position) { _, _, _ = m.Fail(1, group.Retry{}, timeZero) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := group.New(kept).Position(theKey)
+			p := position(group.New(kept), theKey)
 			var a, b group.Member
 			b.Lease(p, group.Span{From: 0, To: 3}, 0)
 			first, second := p.Others(&a, 10), p.Others(&a, 10)
@@ -63,13 +82,13 @@ func TestWhoWaitsForOthersIsWoken(t *testing.T) {
 	}
 }
 
-func TestAllListsThePositionsThatAreKept(t *testing.T) {
+func TestThePositionsOfAGroupThatAreKeptAreListed(t *testing.T) {
 	g := group.New(kept)
 	var m group.Member
 	lease := func(topic string, from, to int64) {
-		m.Lease(g.Position(keyOf(topic)), group.Span{From: from, To: to}, 0)
+		m.Lease(position(g, keyOf(topic)), group.Span{From: from, To: to}, 0)
 	}
-	g.Position(keyOf("untouched"))
+	position(g, keyOf("untouched"))
 	lease("moved", 0, 5)
 	lease("beyond", 2, 5)
 	m.AckAll()
@@ -80,7 +99,7 @@ func TestAllListsThePositionsThatAreKept(t *testing.T) {
 		{Key: keyOf("loaded"), State: group.State{Offset: 7, Epoch: group.NoEpoch}},
 		{Key: keyOf("moved"), State: group.State{Offset: 5, Epoch: group.NoEpoch}},
 	}
-	got := g.All()
+	got := g.Of("g")
 	if len(got) != len(want) {
 		t.Fatalf("%+v", got)
 	}
@@ -89,22 +108,12 @@ func TestAllListsThePositionsThatAreKept(t *testing.T) {
 			t.Errorf("%+v, not %+v", got[i], e)
 		}
 		mustEqualState(t, got[i].State, e.State)
-		if s, ok := g.Committed(e.Key); !ok {
-			t.Errorf("%v is not kept", e.Key)
-		} else {
-			mustEqualState(t, s, e.State)
-		}
-	}
-	for _, topic := range []string{"untouched", "leased", "nobody has asked for"} {
-		if s, ok := g.Committed(keyOf(topic)); ok {
-			t.Errorf("of %s there is kept %+v", topic, s)
-		}
 	}
 }
 
 func TestNumbersOfAPosition(t *testing.T) {
 	g := group.New(kept)
-	p, q := g.Position(theKey), g.Position(theKey)
+	p, q := position(g, theKey), position(g, theKey)
 	defer q.Close()
 	var a, b group.Member
 	a.Lease(p, group.Span{From: 0, To: 10}, 0)
@@ -115,13 +124,13 @@ func TestNumbersOfAPosition(t *testing.T) {
 	b.Lease(p, group.Span{From: 12, To: 15}, 0)
 	_, _ = b.Claim(p, 15, 'y', 0)
 	want := group.Numbers{Key: theKey, Committed: 2, Unacknowledged: 7 + 1 + 3 + 1, Waiting: 1 + 1, Members: 2}
-	if got := g.Numbers(); len(got) != 1 || got[0] != want {
+	if got := g.Numbers(""); len(got) != 1 || got[0] != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}
 	b.AckAll()
 	p.Close()
 	want.Unacknowledged, want.Waiting, want.Beyond, want.Members = 7, 1, 5, 1
-	if got := g.Numbers(); len(got) != 1 || got[0] != want {
+	if got := g.Numbers(""); len(got) != 1 || got[0] != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}
 }
@@ -130,15 +139,15 @@ func TestUnusedPositionsAreForgotten(t *testing.T) {
 	g := group.New(kept)
 	var m group.Member
 	forgotten := func(use func(*group.Position)) bool {
-		first := g.Position(theKey)
+		first := position(g, theKey)
 		use(first)
-		second := g.Position(theKey)
+		second := position(g, theKey)
 		if second != first {
 			t.Error("the same key names two positions")
 		}
 		second.Close()
 		first.Close()
-		third := g.Position(theKey)
+		third := position(g, theKey)
 		defer third.Close()
 		return third != first
 	}
@@ -207,7 +216,7 @@ func TestMembersInManyGoroutinesShareWithoutLossOrDuplicates(t *testing.T) {
 		last = entries[0].Offset
 		return nil
 	})
-	p := g.Position(theKey)
+	p := position(g, theKey)
 	acked := make([][]group.Span, members)
 	var all sync.WaitGroup
 	for i := range acked {

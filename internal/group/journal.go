@@ -1,11 +1,21 @@
 package group
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // Write makes states durable, all or none, and returns when they are, or with
 // the reason why they may not be. It is called by one goroutine at a time, and
-// may call Groups.All.
+// may call Groups.List and Groups.Of: what these say may be newer than the entries,
+// and older where an entry is a commit. A position may occur twice: the later counts.
 type Write func([]Entry) error
+
+// maxWrite is how many positions are written at once: each may take 28 KiB.
+const maxWrite = 1000
+
+// retryAfter is the time after which what could not be written is tried again.
+const retryAfter = time.Second
 
 // A journal writes what has changed: all positions that have changed while one
 // write was under way go into the next, so that a thousand groups share a sync.
@@ -16,13 +26,55 @@ type journal struct {
 	mu      sync.Mutex // guards what follows
 	idle    sync.Cond  // running has become false
 	changed []*Position
+	commits []Set
 	waiting []func(error) // called when what has changed is durable
 	running bool
+	ended   bool // nothing is tried again by itself
+}
+
+// A Set puts a position where its State says.
+type Set struct {
+	Position *Position
+	State    State
+}
+
+// Commit sets positions, whatever they were, and forgets what was leased or
+// acknowledged above. That happens when it is durable, not before: then done is
+// called, or with the reason why it may not be; it must not block. It is for
+// groups without members, or whose members are another protocol's. The positions
+// are closed.
+func (g *Groups) Commit(sets []Set, done func(error)) {
+	j := &g.journal
+	var kept []Set
+	for _, c := range sets {
+		if p := c.Position; p.groups != nil {
+			p.mu.Lock()
+			p.commits++
+			p.mu.Unlock()
+			kept = append(kept, c)
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.commits = append(j.commits, kept...)
+	j.waiting = append(j.waiting, done)
+	j.start()
+}
+
+// committedAs is what Commit does when it is durable.
+func (p *Position) committedAs(s State) {
+	p.mu.Lock()
+	p.committed, p.epoch, p.metadata = s.Offset, s.Epoch, s.Metadata
+	p.held, p.retries, p.attempts, p.order, p.parked = nil, nil, nil, nil, 0
+	p.commits--
+	p.keep()
+	p.finish(true)
+	p.Close()
 }
 
 // mark says that the position has changed. The caller holds p.mu.
 func (p *Position) mark() {
-	if p.gone || p.groups == nil {
+	if p.groups == nil || p.gone.Load() {
 		return
 	}
 	j := &p.groups.journal
@@ -59,69 +111,188 @@ func (g *Groups) Flush() {
 	j := &g.journal
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.ended = true
 	for j.running {
 		j.idle.Wait()
 	}
 }
 
 // run writes until there is nothing left to write. After a failure it waits for
-// the next change: the store refuses, and goes on doing so.
+// the next change, or retryAfter.
 func (j *journal) run() {
 	var entries []Entry
 	for {
 		j.mu.Lock()
-		if len(j.changed)+len(j.waiting) == 0 {
+		if len(j.changed)+len(j.commits)+len(j.waiting) == 0 {
 			j.running = false
 			j.idle.Broadcast()
 			j.mu.Unlock()
 			return
 		}
-		changed, waiting := j.changed, j.waiting
-		j.changed, j.waiting = nil, nil
+		changed, commits, waiting := j.changed, j.commits, j.waiting
+		j.changed, j.commits, j.waiting = nil, nil, nil
 		j.mu.Unlock()
-		entries = gather(entries[:0], changed)
-		var err error
-		if len(entries) > 0 {
-			err = j.write(entries)
+		left := together(changed, commits)
+		for len(left) > 0 {
+			piece := left[:min(len(left), maxWrite)]
+			entries = gather(entries[:0], piece)
+			if err := j.write(entries); err != nil {
+				j.failed(left, waiting, err)
+				return
+			}
+			for i, c := range piece {
+				c.done(entries[i])
+			}
+			left = left[len(piece):]
 		}
 		for _, done := range waiting {
-			done(err)
-		}
-		if err != nil {
-			j.failed(changed)
-			return
+			done(nil)
 		}
 	}
 }
 
-func gather(entries []Entry, changed []*Position) []Entry {
+// A change is what is to be written of a position: as it is, or what it is to be.
+type change struct {
+	*Position
+	to *State // nil for as it is
+}
+
+// together lists what is to be written: commits last, for they say how a position
+// is to be whatever it was. What was deleted since it was committed ends here.
+func together(changed []*Position, commits []Set) []change {
+	all := make([]change, 0, len(changed)+len(commits))
 	for _, p := range changed {
-		p.mu.Lock()
-		p.changed = false
-		entries = append(entries, Entry{Key: p.key, State: p.state(), Gone: p.gone})
-		p.mu.Unlock()
+		all = append(all, change{p, nil})
+	}
+	for i, c := range commits {
+		if c.Position.gone.Load() {
+			c.Position.dropCommit()
+		} else {
+			all = append(all, change{c.Position, &commits[i].State})
+		}
+	}
+	return all
+}
+
+func gather(entries []Entry, changes []change) []Entry {
+	for _, c := range changes {
+		c.mu.Lock()
+		e := Entry{Key: c.key, Gone: c.gone.Load()}
+		if c.to == nil {
+			c.changed = false
+			e.State = c.state()
+		} else {
+			e.State = *c.to
+			e.TopicID = c.topic
+		}
+		c.mu.Unlock()
+		entries = append(entries, e)
 	}
 	return entries
 }
 
+// done notes that a change has been written.
+func (c change) done(e Entry) {
+	if c.to == nil {
+		c.isDurable(e)
+		return
+	}
+	c.isDurable(Entry{State: *c.to})
+	c.committedAs(*c.to)
+}
+
+// isDurable notes what has been written of a position.
+func (p *Position) isDurable(e Entry) {
+	if e.Gone {
+		g := p.groups
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.used -= p.cost()
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.durable = durable{e.Offset, e.Epoch, e.Metadata, true}
+}
+
 // failed keeps what could not be written for the next attempt, before what has
-// changed since: of two positions with one name the later one counts.
-func (j *journal) failed(positions []*Position) {
-	again := positions[:0]
-	for _, p := range positions {
-		p.mu.Lock()
-		if !p.changed {
-			p.changed = true
-			again = append(again, p)
+// changed since: of two positions with one name the later one counts. Commits are
+// not tried again: who made them is told.
+func (j *journal) failed(changes []change, waiting []func(error), err error) {
+	var again []*Position
+	var commits []Set
+	for _, c := range changes {
+		c.mu.Lock()
+		if c.to != nil {
+			commits = append(commits, Set{Position: c.Position})
+		} else if !c.changed {
+			c.changed = true
+			again = append(again, c.Position)
 		}
-		p.mu.Unlock()
+		c.mu.Unlock()
+	}
+	j.mu.Lock()
+	j.changed = append(again, j.changed...)
+	j.mu.Unlock()
+	for _, c := range commits {
+		c.Position.doubt()
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.changed = append(again, j.changed...)
-	for _, done := range j.waiting { // they have come meanwhile, and nobody else would answer them
-		go done(errNotKept)
+	// Those who have come meanwhile nobody else would answer.
+	j.commits, j.waiting = append(commits, j.commits...), append(waiting, j.waiting...)
+	for len(j.commits)+len(j.waiting) > 0 {
+		j.refuse(err)
 	}
-	j.waiting, j.running = nil, false
+	if j.running = false; len(j.changed) > 0 && !j.ended {
+		time.AfterFunc(retryAfter, j.retry)
+	}
 	j.idle.Broadcast()
+}
+
+// refuse answers all that wait with err. The caller holds mu, which is given up
+// meanwhile.
+func (j *journal) refuse(err error) {
+	commits, waiting := j.commits, j.waiting
+	j.commits, j.waiting = nil, nil
+	j.mu.Unlock()
+	defer j.mu.Lock()
+	for _, c := range commits {
+		c.Position.dropCommit()
+	}
+	for _, done := range waiting {
+		done(err)
+	}
+}
+
+// retry writes what could not be written, unless that has happened meanwhile.
+func (j *journal) retry() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.changed) > 0 && !j.ended {
+		j.start()
+	}
+}
+
+// doubt has a position written as it is: the disk may hold a commit of it that has
+// failed. If nothing was kept of it before, that is to be so again.
+func (p *Position) doubt() {
+	g := p.groups
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mark()
+	if p.fresh && !p.gone.Load() {
+		g.take(p)
+		p.gone.Store(true)
+	}
+}
+
+// dropCommit ends a commit that could not be written.
+func (p *Position) dropCommit() {
+	p.mu.Lock()
+	p.commits--
+	p.mu.Unlock()
+	p.Close()
 }

@@ -62,6 +62,69 @@ func TestJournal(t *testing.T) {
 			sync
 			journal fails
 			synced -> failed`,
+		"after a failure all is written a second later": `
+			journal fails
+			a lease 0 1
+			a acks
+			journal goes on
+			kept -> nothing
+			after 1s
+			kept -> 1
+			durable -> 1`,
+		"what is shown to others is durable": `
+			journal waits
+			a lease 0 1
+			a acks
+			durable -> nothing
+			committed -> 1
+			journal goes on
+			durable -> 1
+			journal waits
+			b lease 1 3
+			b acks
+			durable -> 1
+			journal goes on
+			durable -> 3`,
+		"a commit moves nothing before it is durable": `
+			commit 3
+			journal waits
+			commit 7
+			durable -> 3
+			committed -> 3
+			free 10 -> 3 10
+			journal goes on
+			commits -> ok
+			durable -> 7
+			committed -> 7`,
+		"a commit that can't be written moves nothing": `
+			commit 3
+			journal fails
+			commit 7
+			commits -> failed
+			durable -> 3
+			committed -> 3
+			journal goes on
+			after 1s
+			kept -> 3
+			sync
+			synced -> ok
+			kept -> 3`,
+		"a commit of a new position that can't be written leaves none": `
+			journal fails
+			commit 7
+			commits -> failed
+			durable -> nothing
+			journal goes on
+			after 1s
+			kept -> nothing`,
+		"a deletion outlives a commit under way": `
+			journal waits
+			commit 7
+			delete
+			journal goes on
+			commits -> ok
+			kept -> nothing
+			durable -> nothing`,
 		"after a failure all is written with the next change": `
 			journal fails
 			a lease 0 1

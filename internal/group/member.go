@@ -30,11 +30,8 @@ type sending struct {
 	bytes int64
 }
 
-// What a member may be told. Test with errors.Is.
-var (
-	ErrNotSent = errors.New("not sent yet")
-	errNotKept = errors.New("positions could not be kept")
-)
+// ErrNotSent is what a member may be told. Test with errors.Is.
+var ErrNotSent = errors.New("not sent yet")
 
 // Lease gives s to the member, unless a part of it has been given away since
 // Free. bytes is about the size of the messages.

@@ -44,10 +44,14 @@ type model struct {
 	messages []*message
 	epoch    int32
 	metadata string
-	fresh    bool  // nothing is kept
-	gone     bool  // deleted
-	users    int   // clients
-	lowest   int64 // that the committed offset may be
+	fresh    bool   // nothing is kept
+	gone     bool   // deleted
+	users    int    // clients, and commits under way
+	pending  int    // commits under way
+	doubt    bool   // a commit has failed, and may be on the disk
+	written  bool   // there was a position when the write under way began
+	known    string // what has been written of it, and is known to be
+	lowest   int64  // that the committed offset may be
 }
 
 func newModel(k group.Key, l *log, ordered bool) *model {

@@ -2,6 +2,7 @@ package group
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,9 +16,13 @@ func (s Span) Len() int64 { return s.To - s.From }
 // committed offset has been consumed. Spans above it may be leased to members,
 // acknowledged out of turn, or wait. Its methods may be called by any goroutine.
 type Position struct {
-	key    Key
-	groups *Groups // nil for one that is kept nowhere
-	users  int     // that will call Close; guarded by the Groups' mu
+	key     Key
+	topic   ID
+	groups  *Groups     // nil for one that is kept nowhere
+	set     *set        // that it is, or was, in
+	users   int         // that will call Close; guarded by the Groups' mu
+	charged int         // bytes of metadata; guarded by the Groups' mu
+	gone    atomic.Bool // deleted; set with mu held
 
 	mu        sync.Mutex // guards what follows
 	committed int64
@@ -34,14 +39,31 @@ type Position struct {
 	metadata  string
 	fresh     bool // nothing is kept of it
 	changed   bool // since the journal got it
-	gone      bool // deleted
+	commits   int  // on their way to the journal
+	durable   durable
+}
+
+// What is durable of a position, as others may see it.
+type durable struct {
+	offset   int64
+	epoch    int32
+	metadata string
+	ok       bool // there is something
+}
+
+// commit is what is durable of the position, and whether anything is.
+func (p *Position) commit() (Commit, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.durable
+	return Commit{p.key.Topic, p.key.Partition, d.offset, d.epoch, d.metadata}, d.ok && !p.gone.Load()
 }
 
 // NewPosition makes one that belongs to no group and is kept nowhere.
 func NewPosition(offset int64) *Position { return &Position{committed: offset} }
 
 func newPosition(k Key, g *Groups, s State) *Position {
-	p := &Position{key: k, groups: g, committed: s.Offset, epoch: s.Epoch, metadata: s.Metadata}
+	p := &Position{key: k, topic: s.TopicID, groups: g, committed: s.Offset, epoch: s.Epoch, metadata: s.Metadata}
 	for _, f := range s.Failed {
 		p.countFailure(f.Offset, f.Attempts)
 	}
@@ -74,9 +96,18 @@ func (p *Position) Start(offset int64, keep bool) {
 	p.unlockKeys(Span{p.committed, offset})
 	p.committed = offset
 	if keep {
-		p.fresh = false
+		p.keep()
 		p.mark()
 	}
+}
+
+// keep says that something is kept of the position from now on. The caller holds
+// mu, and marks it.
+func (p *Position) keep() {
+	if p.fresh && p.set != nil && !p.gone.Load() {
+		p.set.kept.Add(1)
+	}
+	p.fresh = false
 }
 
 // maxParked bounds the messages of a position that have failed or are behind one
@@ -133,7 +164,8 @@ func (p *Position) consume(m *Member, s Span) {
 func (p *Position) consumed(s Span) {
 	p.forgetFailures(s)
 	p.advance()
-	p.fresh, p.metadata, p.epoch = false, "", NoEpoch
+	p.keep()
+	p.metadata, p.epoch = "", NoEpoch
 	p.mark()
 }
 
@@ -199,7 +231,7 @@ func (p *Position) Others(m *Member, end int64) <-chan struct{} {
 
 // state is what the journal keeps of the position. The caller holds mu.
 func (p *Position) state() State {
-	s := State{Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Failed: p.failures()}
+	s := State{TopicID: p.topic, Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Failed: p.failures()}
 	for _, h := range p.held {
 		if h.by == nil && len(s.Beyond) < maxBeyond {
 			s.Beyond = append(s.Beyond, h.Span)

@@ -9,8 +9,8 @@ import (
 // OffsetCommitKey version 1 and OffsetCommitValue version 3, as in Apache
 // Kafka's group-coordinator message definitions; a null value says that the
 // position was deleted. Behind the value stand the spans acknowledged beyond the
-// offset, as a count and pairs of offsets, and the messages that have failed, as
-// a count and pairs of an offset and a number of attempts.
+// offset, as a count and pairs of offsets, the messages that have failed, as a
+// count and pairs of an offset and a number of attempts, and the topic's id.
 const (
 	keyVersion   = 1
 	valueVersion = 3
@@ -45,7 +45,7 @@ func (s State) AppendValue(p []byte, now int64) []byte {
 		p = binary.BigEndian.AppendUint64(p, uint64(f.Offset))
 		p = binary.BigEndian.AppendUint32(p, uint32(f.Attempts))
 	}
-	return p
+	return append(p, s.TopicID[:]...)
 }
 
 // ParseKey reads what AppendKey wrote.
@@ -74,6 +74,9 @@ func ParseValue(p []byte) (State, error) {
 	}
 	if !r.bad && len(r.p) > 0 {
 		s.Failed = r.failures(s.Offset)
+	}
+	if !r.bad && len(r.p) > 0 {
+		copy(s.TopicID[:], r.take(len(s.TopicID)))
 	}
 	if r.bad || len(r.p) > 0 || s.Offset < 0 {
 		return State{}, errRecord

@@ -22,6 +22,7 @@ var states = []group.State{
 	{Offset: 1, Epoch: group.NoEpoch},
 	{Offset: math.MaxInt64, Epoch: math.MaxInt32, Metadata: strings.Repeat("m", 32767)},
 	{Beyond: []group.Span{{From: 1, To: 2}}},
+	{TopicID: group.ID{1, 15: 16}, Offset: 3},
 	{Offset: 7, Beyond: []group.Span{{From: 8, To: 9}, {From: 11, To: math.MaxInt64}}, Metadata: "of a client"},
 	{
 		Offset: 7, Epoch: 5, Beyond: []group.Span{{From: 8, To: 9}},
@@ -32,7 +33,7 @@ var states = []group.State{
 
 func mustEqualState(t *testing.T, got, want group.State) {
 	t.Helper()
-	if got.Offset != want.Offset || got.Epoch != want.Epoch || got.Metadata != want.Metadata ||
+	if got.TopicID != want.TopicID || got.Offset != want.Offset || got.Epoch != want.Epoch || got.Metadata != want.Metadata ||
 		!slices.Equal(got.Beyond, want.Beyond) || !slices.Equal(got.Failed, want.Failed) {
 		t.Errorf("%+v, not %+v", got, want)
 	}
@@ -73,27 +74,35 @@ func TestRecordsAreThoseOfKafka(t *testing.T) {
 	mustEqualState(t, s, state)
 }
 
-func TestRecordsOfTheFirstVersionAreRead(t *testing.T) {
+// idSize is what a topic's id takes at the end of a value.
+const idSize = 16
+
+func TestRecordsOfOlderVersionsAreRead(t *testing.T) {
 	state := group.State{Offset: 7, Epoch: group.NoEpoch, Beyond: []group.Span{{From: 8, To: 9}}}
 	value := state.AppendValue(nil, 0)
-	s, err := group.ParseValue(value[:len(value)-4]) // it had no failures
-	if err != nil {
-		t.Fatal(err)
+	for name, old := range map[string][]byte{
+		"without failures":       value[:len(value)-idSize-4],
+		"without the topic's id": value[:len(value)-idSize],
+	} {
+		s, err := group.ParseValue(old)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		mustEqualState(t, s, state)
 	}
-	mustEqualState(t, s, state)
 }
 
 func TestRecordsCutShortAreRefused(t *testing.T) {
-	key, value := keys[0].AppendKey(nil), states[5].AppendValue(nil, 0)
+	key, value := keys[0].AppendKey(nil), states[6].AppendValue(nil, 0)
 	for n := range key {
 		if k, err := group.ParseKey(key[:n]); err == nil {
 			t.Errorf("%d bytes of a key are taken for %+v", n, k)
 		}
 	}
-	kafka := len(states[0].AppendValue(nil, 0)) - 8
-	first := len(value) - 4 - 2*12
+	kafka := len(states[0].AppendValue(nil, 0)) - 8 - idSize
+	first := len(value) - 4 - 2*12 - idSize
 	for n := range value {
-		if s, err := group.ParseValue(value[:n]); err == nil && n != kafka && n != first {
+		if s, err := group.ParseValue(value[:n]); err == nil && n != kafka && n != first && n != len(value)-idSize {
 			t.Errorf("%d bytes of a value are taken for %+v", n, s)
 		}
 	}
@@ -103,7 +112,7 @@ func TestRecordsCutShortAreRefused(t *testing.T) {
 }
 
 func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
-	key, value := keys[0].AppendKey(nil), states[5].AppendValue(nil, 0)
+	key, value := keys[0].AppendKey(nil), states[6].AppendValue(nil, 0)
 	with := func(p []byte, at int, b byte) []byte {
 		p = append([]byte(nil), p...)
 		p[at] = b
@@ -118,8 +127,8 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 			t.Errorf("key with %s is taken for %+v", name, got)
 		}
 	}
-	spans := len(states[0].AppendValue(nil, 0)) - 8
-	failures := len(value) - 4 - 2*12
+	spans := len(states[0].AppendValue(nil, 0)) - 8 - idSize
+	failures := len(value) - 4 - 2*12 - idSize
 	span := func(s ...group.Span) []byte { return group.State{Offset: 7, Beyond: s}.AppendValue(nil, 0) }
 	failure := func(f ...group.Failure) []byte { return group.State{Offset: 7, Failed: f}.AppendValue(nil, 0) }
 	for name, v := range map[string][]byte{
@@ -174,8 +183,8 @@ func FuzzParseValue(f *testing.F) {
 		mustEqualState(t, again, s)
 		g := group.New(func([]group.Entry) error { return nil })
 		g.Load(theKey, s)
-		if c, ok := g.Committed(theKey); !ok || c.Offset < s.Offset {
-			t.Errorf("loaded, %+v is %+v, %v", s, c, ok)
+		if c := g.Of(theKey.Group)[0]; c.Offset < s.Offset {
+			t.Errorf("loaded, %+v is %+v", s, c)
 		} else if _, err := group.ParseValue(c.AppendValue(nil, 3)); err != nil {
 			t.Errorf("loaded, %+v can't be kept again: %v", s, err)
 		}

@@ -57,7 +57,7 @@ func (p *Position) fail(m *Member, offset int64, r Retry, now time.Time) (attemp
 	p.countFailure(offset, attempts)
 	p.replace(Span{offset, offset + 1}, m, &p.failed, true)
 	p.parked++
-	p.fresh = false
+	p.keep()
 	p.mark()
 	dead = r.Attempts > 0 && attempts >= r.Attempts
 	if !dead {

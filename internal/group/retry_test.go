@@ -161,10 +161,10 @@ func TestWhenManyHaveFailedNothingAboveThemIsDeliveredUntilOneIsBuried(t *testin
 func TestACommitForgetsHowManyHaveFailed(t *testing.T) {
 	const most = 10_000
 	g := group.New(kept)
-	p := g.Position(theKey)
+	p := position(g, theKey)
 	defer p.Close()
 	failAll(t, p, most)
-	g.Commit(theKey, group.State{Offset: 5})
+	commit(t, g, theKey, group.State{Offset: 5})
 	if s, _ := p.Free(2*most, timeZero); s != (group.Span{From: 5, To: 2 * most}) {
 		t.Errorf("%v is free", s)
 	}

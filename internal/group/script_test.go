@@ -27,6 +27,8 @@ import (
 //	after 2s                   time goes on
 //	start 5, start and keep 5  the position begins there
 //	commit 3                   of a Kafka client
+//	commits -> ok              how the last one has ended: ok, failed
+//	durable -> 3               what others are shown, or nothing
 //	committed -> 5
 //	others a 10 -> somebody    does another than a hold something below 10?
 //	journal waits              writes are durable only from "journal goes on" on
@@ -37,13 +39,14 @@ import (
 //	delete                     the position, and a new one with its name
 //	restart                    with the state written last
 type script struct {
-	t       *testing.T
-	journal *heldJournal
-	groups  *group.Groups
-	pos     *group.Position
-	members map[string]*group.Member
-	calls   int
-	synced  string
+	t         *testing.T
+	journal   *heldJournal
+	groups    *group.Groups
+	pos       *group.Position
+	members   map[string]*group.Member
+	calls     int
+	synced    string
+	committed string // how the last commit has ended
 }
 
 var theKey = group.Key{Group: "default", Topic: "orders", Partition: 3}
@@ -77,7 +80,7 @@ func (s *script) start() {
 	for k, state := range s.journal.kept {
 		s.groups.Load(k, state)
 	}
-	s.pos = s.groups.Position(theKey)
+	s.pos = position(s.groups, theKey)
 }
 
 func (s *script) step(words []string) string {
@@ -132,10 +135,16 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 		got = fmt.Sprint(s.calls)
 		s.calls = 0
 	case "commit":
-		s.groups.Commit(theKey, group.State{Offset: s.number(words[1]), Epoch: group.NoEpoch})
+		state := group.State{Offset: s.number(words[1]), Epoch: group.NoEpoch}
+		s.groups.Commit([]group.Set{{Position: position(s.groups, theKey), State: state}}, func(err error) {
+			s.committed = "ok"
+			if err != nil {
+				s.committed = "failed"
+			}
+		})
 	case "delete":
-		s.groups.Delete(func(k group.Key) bool { return k == theKey })
-		s.pos = s.groups.Position(theKey)
+		s.groups.Delete(theKey.Group, func(k group.Key) bool { return k == theKey })
+		s.pos = position(s.groups, theKey)
 	case "journal":
 		var err error
 		if words[1] == "fails" {
@@ -151,6 +160,13 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 		s.groups.Sync(s.isSynced)
 	case "synced":
 		got = s.synced
+	case "commits": // how the last one has ended
+		got = s.committed
+	case "durable":
+		got = "nothing"
+		if c, ok := s.groups.Committed(theKey); ok {
+			got = fmt.Sprint(c.Offset)
+		}
 	default:
 		return "", false
 	}
@@ -211,7 +227,7 @@ func (s *script) memberStep(p *group.Position, m *group.Member, words []string) 
 		m.Release()
 		p.Unwatch(m)
 		p.Close()
-		s.pos = s.groups.Position(theKey)
+		s.pos = position(s.groups, theKey)
 	case "open":
 		n, bytes := m.Open()
 		return fmt.Sprintf("%d messages, %d bytes, from %d of %d on", n, bytes, m.Oldest(), m.Sent())

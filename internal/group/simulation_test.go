@@ -92,6 +92,14 @@ type simulation struct {
 	models  map[group.Key]*model
 	clients []*client
 	letters []letter
+	commits []*committing
+}
+
+// A committing is a call of Groups.Commit that has not been answered.
+type committing struct {
+	*model
+	state group.State
+	begun bool // in the write under way
 }
 
 // A letter is a dead message on its way to where those are kept.
@@ -119,6 +127,11 @@ func (s *simulation) truth() disk {
 	for k, p := range s.models {
 		if !p.fresh {
 			d[k] = string(p.state().AppendValue(nil, 0))
+		}
+	}
+	for _, c := range s.commits {
+		if !c.gone {
+			d[c.key] = string(c.state.AppendValue(nil, 0))
 		}
 	}
 	return d
@@ -260,9 +273,19 @@ func (s *simulation) snapshot() *syncing {
 func (s *simulation) endWrite() error {
 	if s.rng.IntN(4) == 0 {
 		s.tally.badWrites.Add(1)
-		return s.life.fail(s.disk, s.rng.IntN(2) == 0, s.truth())
+		s.dropCommits()
+		err := s.life.fail(s.disk, s.rng.IntN(2) == 0, s.truth())
+		s.begun()
+		return err
 	}
+	s.applyCommits()
 	confirmed, err := s.succeed(s.disk, s.truth())
+	for k, p := range s.models {
+		if p.written {
+			p.known, p.doubt = s.disk[k], false
+		}
+	}
+	s.begun()
 	for _, y := range confirmed {
 		s.tally.confirmed.Add(1)
 		for _, name := range y.gone {
@@ -288,13 +311,57 @@ func (s *simulation) commit() error {
 			s.leaves(i)
 		}
 	}
-	s.letters = slices.DeleteFunc(s.letters, func(l letter) bool { return l.key == k })
 	state := group.State{Offset: s.rng.Int64N(l.end() + 1), Epoch: int32(s.rng.IntN(5)), Metadata: "of a client"}
-	s.groups.Commit(k, state)
+	s.groups.Commit([]group.Set{{Position: position(s.groups, k), State: state}}, func(error) {})
 	p := s.model(k)
-	p.load(state)
-	s.tally.commits.Add(1)
+	p.users++
+	p.pending++
+	s.commits = append(s.commits, &committing{model: p, state: state})
 	return nil
+}
+
+// begun notes that a write has begun, and with it all commits.
+func (s *simulation) begun() {
+	for _, c := range s.commits {
+		c.begun = true
+	}
+	for _, p := range s.models {
+		p.written = true
+	}
+}
+
+// applyCommits does what the commits in the write under way have asked for.
+func (s *simulation) applyCommits() {
+	s.commits = slices.DeleteFunc(s.commits, func(c *committing) bool {
+		if c.begun {
+			c.leave()
+			c.pending--
+			c.load(c.state)
+			s.letters = slices.DeleteFunc(s.letters, func(l letter) bool { return l.model == c.model })
+			s.tally.commits.Add(1)
+		}
+		return c.begun
+	})
+}
+
+// dropCommits forgets all commits: the write under way fails.
+func (s *simulation) dropCommits() {
+	for _, c := range s.commits {
+		c.leave()
+		c.pending--
+		c.doubt = true
+	}
+	for _, c := range s.commits {
+		if c.users == 0 && c.fresh && !c.gone {
+			delete(s.models, c.key)
+		}
+	}
+	s.commits = nil
+}
+
+// committed says whether a group has a commit under way: nobody may join it.
+func (s *simulation) committing(name string) bool {
+	return slices.ContainsFunc(s.commits, func(c *committing) bool { return c.key.Group == name && !c.gone })
 }
 
 // model is the one of the position that k names; there may be a new one.
@@ -326,7 +393,7 @@ func (s *simulation) deleteTopic() error {
 }
 
 func (s *simulation) forget(match func(group.Key) bool) {
-	s.groups.Delete(match)
+	s.groups.DeleteAll(match)
 	for k, p := range s.models {
 		if match(k) {
 			p.gone = true
@@ -353,7 +420,7 @@ func (s *simulation) restart() error {
 		return err
 	}
 	old := s.models
-	s.life, s.models, s.clients, s.letters = newLife(), make(map[group.Key]*model), nil, nil
+	s.life, s.models, s.clients, s.letters, s.commits = newLife(), make(map[group.Key]*model), nil, nil, nil
 	for k, value := range s.disk {
 		state, err := group.ParseValue([]byte(value))
 		if err != nil {
@@ -365,6 +432,7 @@ func (s *simulation) restart() error {
 		}
 		p := s.model(k)
 		p.load(state)
+		p.known = value
 		if err := p.remember(old[k]); err != nil {
 			return err
 		}
@@ -378,8 +446,9 @@ func (s *simulation) restart() error {
 	if err := s.begin(maps.Clone(s.disk)); err != nil {
 		return err
 	}
+	s.begun()
 	if len(s.going) > 0 || len(s.logs) < len(topicNames) {
-		s.groups.Delete(func(k group.Key) bool { return k != prodKey && s.logs[k.Topic] == nil })
+		s.groups.DeleteAll(func(k group.Key) bool { return k != prodKey && s.logs[k.Topic] == nil })
 		for _, name := range topicNames {
 			if s.logs[name] == nil {
 				s.going[name] = true

@@ -1,11 +1,18 @@
 package group
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // A Use is how a connection, or a protocol, uses a group.
 type Use struct {
 	Protocol string // "line" or "kafka"
+	Topic    string // that Ordered is about; "" for the whole group
 	Ordered  bool   // by key
+	Client   string // for people; not a part of how
 }
 
 func (u Use) String() string {
@@ -27,44 +34,94 @@ type InUseError struct {
 
 func (e *InUseError) Error() string { return fmt.Sprintf("group %q is in use by %v", e.Group, e.By) }
 
-// use is how a group is used, and by how many.
+// use is how a group is used, and by whom.
 type use struct {
-	Use
+	protocol string
+	members  map[*Use]struct{}
+	topics   map[string]*topicUse
+}
+
+// topicUse is how the members of a group use one topic, and how many do.
+type topicUse struct {
+	ordered bool
 	members int
 }
 
-// Join lets a member use a group until it calls leave. The error is an
-// *InUseError if the group is used in another way.
+// Join lets a member use a group until it calls leave: all by one protocol, and
+// all of one topic either with Ordered or without. The error is an *InUseError if
+// the group is used in another way.
 func (g *Groups) Join(name string, u Use) (leave func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.uses[name]
 	if now == nil {
-		now = &use{Use: u}
+		now = &use{protocol: u.Protocol, members: make(map[*Use]struct{}), topics: make(map[string]*topicUse)}
 		g.uses[name] = now
 	}
-	if now.Use != u {
-		return nil, &InUseError{name, now.Use}
+	topic := now.topics[u.Topic]
+	if topic == nil {
+		topic = &topicUse{ordered: u.Ordered}
 	}
-	now.members++
-	return func() { g.leave(name) }, nil
+	if now.protocol != u.Protocol {
+		return nil, &InUseError{name, now.any()}
+	}
+	if topic.ordered != u.Ordered {
+		return nil, &InUseError{name, Use{Protocol: now.protocol, Topic: u.Topic, Ordered: topic.ordered}}
+	}
+	now.topics[u.Topic] = topic
+	topic.members++
+	now.members[&u] = struct{}{}
+	return func() { g.leave(name, &u) }, nil
 }
 
-func (g *Groups) leave(name string) {
+// any is how one of the members uses the group.
+func (u *use) any() Use {
+	for m := range u.members {
+		return Use{Protocol: m.Protocol, Topic: m.Topic, Ordered: m.Ordered}
+	}
+	return Use{Protocol: u.protocol}
+}
+
+func (g *Groups) leave(name string, u *Use) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.uses[name]
-	if now.members--; now.members == 0 {
+	delete(now.members, u)
+	topic := now.topics[u.Topic]
+	if topic.members--; topic.members == 0 {
+		delete(now.topics, u.Topic)
+	}
+	if len(now.members) == 0 {
 		delete(g.uses, name)
 	}
 }
 
-// Members is how many use a group, and how; 0 if none does.
+// Members is how many use a group, and by which protocol; 0 if none does.
 func (g *Groups) Members(name string) (int, Use) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.members(name)
+}
+
+func (g *Groups) members(name string) (int, Use) {
 	if now := g.uses[name]; now != nil {
-		return now.members, now.Use
+		return len(now.members), Use{Protocol: now.protocol}
 	}
 	return 0, Use{}
+}
+
+// MemberList are the members that use a group, by client and topic.
+func (g *Groups) MemberList(name string) []Use {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all []Use
+	if now := g.uses[name]; now != nil {
+		for u := range now.members {
+			all = append(all, *u)
+		}
+	}
+	slices.SortFunc(all, func(a, b Use) int {
+		return cmp.Or(strings.Compare(a.Client, b.Client), strings.Compare(a.Topic, b.Topic))
+	})
+	return all
 }

@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -17,7 +19,7 @@ import (
 func init() {
 	register(api{
 		key: 8, min: 0, max: 10, handle: typed(offsetCommit),
-		doc: "Answered when the offsets are on disk. Timestamps and retention times are ignored.",
+		doc: "Answered when the offsets are on disk. POLICY_VIOLATION when there is no room for more positions. Timestamps and retention times are ignored.",
 	})
 }
 
@@ -38,12 +40,12 @@ func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 		c.reply(resp)
 		return
 	}
-	s.broker.CommitOffsets(req.Group, commits, func(err error) {
+	s.broker.CommitOffsets(req.Group, commits, func(errs []error) {
 		end()
-		if err != nil {
-			s.log.Error("cannot commit offsets", "group", req.Group, "client", c.client(), "reason", err)
-			failCommits(resp, code(err))
+		if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+			s.log.Error("cannot commit offsets", "group", req.Group, "client", c.client(), "reason", errs[i])
 		}
+		fillCommits(resp, errs)
 		c.reply(resp)
 	})
 }
@@ -89,12 +91,12 @@ func checkCommit(t *broker.Topic, err error, p *kmsg.OffsetCommitRequestTopicPar
 	return 0
 }
 
-// failCommits puts code where there is none.
-func failCommits(resp *kmsg.OffsetCommitResponse, code int16) {
+// fillCommits says what has become of those commits that were not refused before.
+func fillCommits(resp *kmsg.OffsetCommitResponse, errs []error) {
 	for i := range resp.Topics {
 		for j := range resp.Topics[i].Partitions {
 			if p := &resp.Topics[i].Partitions[j]; p.ErrorCode == 0 {
-				p.ErrorCode = code
+				p.ErrorCode, errs = code(errs[0]), errs[1:]
 			}
 		}
 	}

@@ -2,21 +2,22 @@ package kafka
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"mbus/internal/broker"
 	"mbus/internal/coordinator"
+	"mbus/internal/group"
 )
 
 // DescribeGroups, versions 0 to 6: state, members and their parts. A group that
 // is not known is "Dead", from version 6 with GROUP_ID_NOT_FOUND. One that only
 // has committed offsets is "Empty"; one that line consumers use is "Stable", and
-// has no members that could be shown. Authorized operations are not told.
+// has these as members, without parts. Authorized operations are not told.
 func init() {
 	register(api{
 		key: 15, min: 0, max: 6, handle: typed(describeGroups),
-		doc: "A group of line consumers is Stable, without members. No authorized operations.",
+		doc: "A group of line consumers is Stable, its members have addresses and no assignment. No authorized operations.",
 	})
 }
 
@@ -26,9 +27,8 @@ func describeGroups(c *call, req *kmsg.DescribeGroupsRequest) {
 		return
 	}
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
-	kept := c.server.broker.GroupNames()
 	for _, name := range req.Groups {
-		d, err := c.server.describeGroup(name, kept)
+		d, err := c.server.describeGroup(name)
 		out := groupDescription(name, d)
 		if unknown := errors.Is(err, coordinator.ErrUnknownGroup); !unknown || req.Version >= 6 {
 			out.ErrorCode, out.ErrorMessage = groupCode(err), text(err)
@@ -39,19 +39,33 @@ func describeGroups(c *call, req *kmsg.DescribeGroupsRequest) {
 }
 
 // describeGroup asks the coordinator and, if it does not know the group, the
-// broker. It has offsets of the groups that are kept, ascending.
-func (s *Server) describeGroup(name string, kept []string) (coordinator.Description, error) {
+// broker.
+func (s *Server) describeGroup(name string) (coordinator.Description, error) {
 	d, err := s.groups.Describe(name)
 	if !errors.Is(err, coordinator.ErrUnknownGroup) {
 		return d, err
 	}
-	if s.broker.Members(name) > 0 {
-		return coordinator.Description{State: coordinator.Stable, Kind: coordinator.Consumer}, nil
+	if members := lineMembers(s.broker.Members(name)); len(members) > 0 {
+		return coordinator.Description{State: coordinator.Stable, Kind: coordinator.Consumer, Members: members}, nil
 	}
-	if _, found := slices.BinarySearch(kept, name); found {
+	if s.broker.KeepsGroup(name) {
 		return coordinator.Description{State: coordinator.Empty}, nil
 	}
 	return d, err
+}
+
+// lineMembers are those consumers of the line protocol that use a group, each with
+// its address: what they hold are messages, not partitions.
+func lineMembers(uses []group.Use) []coordinator.Described {
+	var all []coordinator.Described
+	for _, u := range uses {
+		if u.Protocol == broker.UseLine.Protocol {
+			all = append(all, coordinator.Described{
+				Member: "line-" + u.Client + "-" + u.Topic, Client: "line", Host: hostOf(u.Client),
+			})
+		}
+	}
+	return all
 }
 
 func groupDescription(name string, d coordinator.Description) kmsg.DescribeGroupsResponseGroup {

@@ -1,16 +1,17 @@
 package kafka
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"mbus/internal/broker"
 	"mbus/internal/coordinator"
 )
 
-// ListGroups, versions 0 to 5: all groups that have members or committed offsets.
+// ListGroups, versions 0 to 5: all groups that have members, line consumers
+// among them, or committed offsets.
 // From version 4 by state, from version 5 by type, which is "classic" for all.
 func init() {
 	register(api{key: 16, min: 0, max: 5, handle: typed(listGroups), doc: `All groups are of type "classic".`})
@@ -38,21 +39,23 @@ func listed(filter []string, word string) bool {
 }
 
 // listGroups puts the coordinator's groups and those of the broker together, by
-// name.
+// name. Where both know one the coordinator knows better.
 func (s *Server) listGroups() []coordinator.Listed {
-	all := make(map[string]coordinator.Listed)
-	for _, name := range s.broker.GroupNames() {
-		all[name] = coordinator.Listed{Group: name, State: coordinator.Empty}
-		if s.broker.Members(name) > 0 {
-			all[name] = coordinator.Listed{Group: name, Kind: coordinator.Consumer, State: coordinator.Stable}
+	theirs := s.groups.List()
+	ours := s.broker.Groups()
+	list := make([]coordinator.Listed, 0, len(theirs)+len(ours))
+	for _, g := range ours {
+		for len(theirs) > 0 && theirs[0].Group < g.Name {
+			list = append(list, theirs[0])
+			theirs = theirs[1:]
+		}
+		switch {
+		case len(theirs) > 0 && theirs[0].Group == g.Name:
+		case g.Use.Protocol == broker.UseLine.Protocol:
+			list = append(list, coordinator.Listed{Group: g.Name, Kind: coordinator.Consumer, State: coordinator.Stable})
+		case g.Kept:
+			list = append(list, coordinator.Listed{Group: g.Name, State: coordinator.Empty})
 		}
 	}
-	for _, g := range s.groups.List() {
-		all[g.Group] = g
-	}
-	list := make([]coordinator.Listed, 0, len(all))
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		list = append(list, all[name])
-	}
-	return list
+	return append(list, theirs...)
 }

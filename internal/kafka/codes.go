@@ -7,6 +7,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/group"
 	"mbus/internal/store"
 )
 
@@ -24,6 +25,7 @@ var codes = []struct {
 	{store.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
 	{broker.ErrInternalTopic, kerr.InvalidTopicException},
 	{broker.ErrTooManyTopics, kerr.PolicyViolation},
+	{group.ErrTooMany, kerr.PolicyViolation},
 	{broker.ErrFenced, kerr.InvalidProducerEpoch},
 	{broker.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
 	{broker.ErrTooLarge, kerr.MessageTooLarge},

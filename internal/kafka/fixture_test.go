@@ -20,6 +20,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
+	"mbus/internal/group"
 	"mbus/internal/kafka"
 	"mbus/internal/store"
 )
@@ -369,4 +370,18 @@ func (l *logBook) lines(words ...string) (found []string) {
 		}
 	}
 	return found
+}
+
+// position is how far a group has come in a partition of a topic that exists.
+func (b *bus) position(groupName, topic string, partition int) *group.Position {
+	b.t.Helper()
+	found, err := b.broker.Topic(topic)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	p, err := b.broker.Position(groupName, found, partition)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return p
 }

@@ -111,10 +111,12 @@ func nullable(s string) *string {
 }
 
 // clientHost is who asked, as Kafka shows it: the address after a slash.
-func (c *call) clientHost() string {
-	host, _, err := net.SplitHostPort(c.client())
+func (c *call) clientHost() string { return hostOf(c.client()) }
+
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return c.client()
+		return address
 	}
 	return "/" + host
 }

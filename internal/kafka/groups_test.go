@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
+	"mbus/internal/group"
 	"mbus/internal/kafka"
 )
 
@@ -264,7 +265,7 @@ func TestStopAnswersMembersThatWait(t *testing.T) {
 	await(t, "the rebalance begins", func() bool { return b.describe(5, theGroup).State == "PreparingRebalance" })
 	b.stop()
 	wantCode(t, "join", waiting.receive(req).(*kmsg.JoinGroupResponse).ErrorCode, kerr.CoordinatorNotAvailable)
-	if n := b.broker.Members(theGroup); n != 0 {
+	if n := len(b.broker.Members(theGroup)); n != 0 {
 		t.Errorf("the group is still used by %d", n)
 	}
 }
@@ -321,13 +322,22 @@ func TestGroupsWithoutKafkaMembersAreDescribed(t *testing.T) {
 	if g := b.describe(6, theGroup); g.ErrorCode != 0 || g.State != "Empty" || g.ProtocolType != "" {
 		t.Errorf("only offsets: %+v", g)
 	}
-	release, err := b.broker.UseGroup(theGroup, broker.UseLine)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	if g := b.describe(6, theGroup); g.ErrorCode != 0 || g.State != "Stable" || len(g.Members) != 0 {
-		t.Errorf("line consumers: %+v", g)
+	for _, name := range []string{theGroup, "without offsets"} {
+		release, err := b.broker.UseGroup(name, group.Use{Protocol: "line", Topic: "orders", Client: "127.0.0.1:54321"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+		g := b.describe(6, name)
+		if g.ErrorCode != 0 || g.State != "Stable" || g.ProtocolType != "consumer" || len(g.Members) != 1 {
+			t.Fatalf("line consumers: %+v", g)
+		}
+		if m := g.Members[0]; m.MemberID != "line-127.0.0.1:54321-orders" || m.ClientID != "line" || m.ClientHost != "/127.0.0.1" {
+			t.Errorf("a line consumer: %+v", m)
+		}
+		if got := b.list(5, []string{"Stable"}, nil); !slices.Contains(got, name+" Stable classic") {
+			t.Errorf("listed are %q", got)
+		}
 	}
 }
 

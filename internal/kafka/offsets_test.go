@@ -212,7 +212,7 @@ func TestKafkaAndLineConsumersHaveOnePosition(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
 	wantCode(t, "commit", b.dial().commit(8, position{"orders", 0, 42}), nil)
-	p := b.broker.Position(theGroup, "orders", 0)
+	p := b.position(theGroup, "orders", 0)
 	defer p.Close()
 	if got := p.Committed(); got != 42 {
 		t.Errorf("the position is %d", got)

@@ -397,7 +397,7 @@ func TestUnacknowledgedMessagesAreNotDrained(t *testing.T) {
 	d.mustSay("second")
 	c.send("+1\n")
 	d.mustEnd("")
-	free, _ := b.broker.Position("default", "orders", 0).Free(2, time.Now())
+	free, _ := b.position("default", "orders", 0).Free(2, time.Now())
 	if free != (group.Span{From: 2, To: 2}) && free.From != 1 { // 1: the end is still being looked at
 		t.Fatalf("%v is free", free)
 	}

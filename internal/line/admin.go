@@ -175,10 +175,7 @@ func measure(t *broker.Topic) (messages, bytes int64, oldest string) {
 func (c *conn) listGroups(r *request) error {
 	t := newTable(r, "group", "topic", "partition", "position", "end", "lag", "unacknowledged", "waiting", "members")
 	found := r.group == ""
-	for _, n := range c.broker.Positions() {
-		if r.group != "" && n.Group != r.group {
-			continue
-		}
+	for _, n := range c.broker.Positions(r.group) {
 		found = true
 		if r.topic != "" && n.Topic != r.topic {
 			continue
@@ -203,14 +200,17 @@ func (c *conn) resetGroup(r *request) error {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
 	t := newTable(r, "group", "topic", "partition", "position", "new")
+	now := make(map[group.Key]int64)
+	for _, n := range c.broker.Positions(r.group) {
+		now[n.Key] = n.Committed
+	}
 	var commits []group.Commit
 	for i, log := range topic.Partitions {
 		offset, err := r.to.in(i, log)
 		if err != nil {
 			return err
 		}
-		now, _ := c.broker.CommittedOffset(r.group, r.topic, i)
-		t.row(r.group, r.topic, i, now.Offset, offset)
+		t.row(r.group, r.topic, i, now[group.Key{Group: r.group, Topic: r.topic, Partition: i}], offset)
 		commits = append(commits, group.Commit{Topic: r.topic, Partition: i, Offset: offset, LeaderEpoch: group.NoEpoch})
 	}
 	if r.named["execute"] {
@@ -227,11 +227,10 @@ func (c *conn) deleteWhat(r *request) error {
 		return c.deleteTopic(r)
 	}
 	t := newTable(r, "group", "topic", "partition", "position")
-	commits := c.broker.CommittedOffsets(r.group)
-	for _, p := range commits {
-		t.row(r.group, p.Topic, p.Partition, p.Offset)
+	for _, p := range c.broker.Positions(r.group) {
+		t.row(r.group, p.Topic, p.Partition, p.Committed)
 	}
-	if len(commits) == 0 {
+	if !c.broker.KeepsGroup(r.group) {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
 	if r.named["execute"] {

@@ -67,6 +67,7 @@ var codes = []struct {
 	{store.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
 	{broker.ErrTooManyTopics, "BUSY"},
+	{group.ErrTooMany, "BUSY"},
 	{broker.ErrInternalTopic, "BADREQUEST"},
 	{broker.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrTooLarge, "TOOLARGE"},

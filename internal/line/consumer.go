@@ -64,6 +64,7 @@ func (k *consumer) join() (err error) {
 	if k.request.ordered {
 		use = broker.UseOrdered
 	}
+	use.Topic, use.Client = k.request.topic, k.tcp.RemoteAddr().String()
 	if k.leave, err = k.broker.UseGroup(k.request.group, use); err != nil {
 		return toAnswer(err)
 	}
@@ -82,7 +83,10 @@ func (k *consumer) begin() error {
 			}
 			pos = group.NewPosition(offset)
 		} else {
-			pos = k.broker.Position(k.request.group, k.topic.Name, i)
+			var err error
+			if pos, err = k.broker.Position(k.request.group, k.topic, i); err != nil {
+				return toAnswer(err)
+			}
 			switch {
 			case k.request.startEnd:
 				pos.Start(high, true)

@@ -62,7 +62,7 @@ func firstFree(p *group.Position) int64 {
 // awaitGivenBack waits until the default group's next message is free.
 func (b *bus) awaitGivenBack(topic string) {
 	b.t.Helper()
-	p := b.broker.Position("default", topic, 0)
+	p := b.position("default", topic, 0)
 	defer p.Close()
 	await(b.t, "messages are given back", func() bool {
 		free, _ := p.Free(1<<40, time.Now())
@@ -194,7 +194,7 @@ func TestMessagesThatCannotBeReadAgainAreNotConsumed(t *testing.T) {
 	b.publish("orders", messages...)
 	c := b.dialWith(small, b.consumers, "orders\n")
 	c.mustSay(messages[0])
-	p := b.broker.Position("default", "orders", 0)
+	p := b.position("default", "orders", 0)
 	held := firstFree(p)
 	await(t, "the reader stalls", func() bool {
 		last := held

@@ -15,6 +15,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/group"
 	"mbus/internal/line"
 	"mbus/internal/store"
 )
@@ -227,4 +228,18 @@ func openFiles(t testing.TB) int {
 		t.Fatal(err)
 	}
 	return len(files)
+}
+
+// position is how far a group has come in a partition of a topic that exists.
+func (b *bus) position(groupName, topic string, partition int) *group.Position {
+	b.t.Helper()
+	found, err := b.broker.Topic(topic)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	p, err := b.broker.Position(groupName, found, partition)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return p
 }

@@ -91,7 +91,7 @@ func TestGroupBeginsAtTheEndIfItSaysSo(t *testing.T) {
 // awaitMembers waits until so many connections use a group.
 func awaitMembers(b *bus, group string, n int) {
 	b.t.Helper()
-	await(b.t, fmt.Sprintf("group %s has %d members", group, n), func() bool { return b.broker.Members(group) == n })
+	await(b.t, fmt.Sprintf("group %s has %d members", group, n), func() bool { return len(b.broker.Members(group)) == n })
 }
 
 func TestFollowersOfOneGroupShare(t *testing.T) {

@@ -164,7 +164,7 @@ func FuzzConsumerRequest(f *testing.F) {
 		}
 		b.mustServe()
 		for _, name := range []string{group.Default, "a", "b"} { // whoever held something gives it back
-			p := b.broker.Position(name, "orders", 0)
+			p := b.position(name, "orders", 0)
 			await(t, "nobody holds anything", func() bool { return p.Others(nil, 1<<40) == nil })
 			p.Close()
 		}

@@ -49,7 +49,7 @@ func TestNothingIsConsumedUntilTheClientHasClosed(t *testing.T) {
 		t.Fatalf("%q, %v", p, err)
 	}
 	b.mustDrain("orders", "") // they are on their way
-	if n := b.broker.Position("default", "orders", 0).Committed(); n != 0 {
+	if n := b.position("default", "orders", 0).Committed(); n != 0 {
 		t.Errorf("%d are consumed", n)
 	}
 	c.reset()

@@ -68,7 +68,7 @@ func TestRedriveOfManyIsWhole(t *testing.T) {
 		t.Fatalf("answered %q", got)
 	}
 	await(t, "nothing waits", func() bool {
-		return b.broker.Position("default", "orders", 0).Committed() > 0
+		return b.position("default", "orders", 0).Committed() > 0
 	})
 	mustBeOnce(t, numbered(n, 0), b.drain("orders"))
 }

@@ -126,7 +126,7 @@ func TestDrainTakesOverWhatIsGivenBackBehindItsBack(t *testing.T) {
 	mu.Lock()
 	reading = func() {
 		holds.reset()
-		p := b.broker.Position("default", "orders", 0)
+		p := b.position("default", "orders", 0)
 		await(t, "it is given back", func() bool {
 			free, _ := p.Free(1, time.Now())
 			return free == group.Span{From: 0, To: 1}
