@@ -97,7 +97,7 @@ func TestGroupsThatHaveConsumedLessDoNotHoldBackMessages(t *testing.T) {
 	days(t, topic, 3)
 	consume(t, position(t, b, "billing", "orders", 0), 0, 1)
 	consume(t, position(t, b, "default", "orders", 0), 0, 30)
-	retain(t, b, newYear.Add(100 * day))
+	retain(t, b, newYear.Add(100*day))
 	mustStart(t, topic, 30)
 }
 
@@ -119,7 +119,7 @@ func TestRetentionLeavesEverythingAloneUnlessAsked(t *testing.T) {
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 5)
 	consume(t, position(t, b, "default", "orders", 0), 0, 50)
-	retain(t, b, newYear.Add(10_000 * day))
+	retain(t, b, newYear.Add(10_000*day))
 	mustStart(t, topic, 0)
 }
 
@@ -139,7 +139,7 @@ func TestRetentionNeverTouchesPositions(t *testing.T) {
 		consume(t, position(t, b, "default", "orders", int(i%10)), i, i+1)
 		mustSync(t, b)
 	}
-	retain(t, b, time.Now().Add(10_000 * day))
+	retain(t, b, time.Now().Add(10_000*day))
 	if n := journalSize(t, b); n != 200 {
 		t.Errorf("%d positions are left", n)
 	}
