@@ -32,11 +32,12 @@ const buryAgain = time.Minute
 
 // Bury puts a dead message of a topic among the dead letters, and only when it
 // is durable there it counts as consumed. If that fails the message is delivered
-// again.
-func (b *Broker) Bury(t *Topic, f group.Failed, reason string) {
+// again. settled is called once, when one or the other is so; it must not block.
+func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 	b.ended.Add(1) // so that Close waits
 	done := func(err error) {
 		defer b.ended.Done()
+		defer settled()
 		k := f.Position.Key()
 		log := b.Log.With("group", k.Group, "topic", k.Topic, "partition", k.Partition, "offset", f.Offset, "reason", reason)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
+	"mbus/internal/group"
 	"mbus/internal/store"
 )
 
@@ -285,4 +286,68 @@ func TestOffsetsAreDeletedUnlessAMemberReadsTheTopic(t *testing.T) {
 	}
 	defer release()
 	want("while line consumers use it", "orders", 0, kerr.NonEmptyGroup, nil)
+}
+
+func TestAtTheLimitOfPositionsNewOnesAreRefusedAndTheOthersGoOn(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxPositions = 2 * (group.PositionCost + 32) }})
+	b.topic("orders", 3)
+	c := b.dial()
+	wantCode(t, "the first", c.commit(8, position{"orders", 0, 1}), nil)
+	wantCode(t, "the second", c.commit(8, position{"orders", 1, 1}), nil)
+	req := commitRequest(8, position{"orders", 2, 9}, position{"orders", 0, 9})
+	got := ask[*kmsg.OffsetCommitResponse](c, req).Topics
+	wantCode(t, "the third", got[0].Partitions[0].ErrorCode, kerr.PolicyViolation)
+	wantCode(t, "the first again, beside the third", got[1].Partitions[0].ErrorCode, nil)
+	if all := c.fetchCommitted(8, theGroup, "", 0); len(all) != 2 || all["orders/0"].offset != 9 {
+		t.Errorf("committed are %v", all)
+	}
+	req = commitRequest(8, position{"orders", 0, 10})
+	text := strings.Repeat("m", 4000)
+	req.Topics[0].Partitions[0].Metadata = &text
+	wantCode(t, "with more metadata than there is room for",
+		ask[*kmsg.OffsetCommitResponse](c, req).Topics[0].Partitions[0].ErrorCode, kerr.PolicyViolation)
+	del := kmsg.NewPtrDeleteGroupsRequest()
+	del.Groups = []string{theGroup}
+	wantCode(t, "delete", ask[*kmsg.DeleteGroupsResponse](c, del).Groups[0].ErrorCode, nil)
+	wantCode(t, "the third, after a deletion", c.commit(8, position{"orders", 2, 9}), nil)
+}
+
+// The disk takes the commit, and its sync does not end.
+func TestOffsetsThatAreNotDurableAreNotShown(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var hold atomic.Bool
+	b := start(t, setup{wrap: func(s store.Store) store.Store {
+		return &wrapped{Store: s, append: func(p store.Partition, batches []byte, done func(int64, error)) error {
+			if !hold.CompareAndSwap(true, false) {
+				return p.Append(batches, done)
+			}
+			close(begun)
+			return p.Append(batches, func(base int64, err error) {
+				go func() {
+					<-goOn
+					done(base, err)
+				}()
+			})
+		}}
+	}})
+	b.topic("orders", 1)
+	wantCode(t, "commit", b.dial().commit(8, position{"orders", 0, 1}), nil)
+	hold.Store(true)
+	told := make(chan int16)
+	writer, reader := b.dial(), b.dial()
+	go func() { told <- writer.commit(8, position{"orders", 0, 2}) }()
+	<-begun
+	if got := reader.fetchCommitted(8, theGroup, "orders", 0)["orders/0"].offset; got != 1 {
+		t.Errorf("while 2 is not durable %d is shown", got)
+	}
+	select {
+	case code := <-told:
+		t.Errorf("while it is not durable it is answered: %d", code)
+	default:
+	}
+	close(goOn)
+	wantCode(t, "commit", <-told, nil)
+	if got := reader.fetchCommitted(8, theGroup, "orders", 0)["orders/0"].offset; got != 2 {
+		t.Errorf("%d is shown", got)
+	}
 }

@@ -123,7 +123,8 @@ func (f *follower) failed(n uint64, reason string) error {
 // bury has a dead message kept among the dead letters.
 func (f *follower) bury(failed group.Failed, reason string) {
 	if failed.Dead {
-		f.broker.Bury(f.topic, failed, reason)
+		f.burials.Add(1)
+		f.broker.Bury(f.topic, failed, reason, f.burials.Done)
 	}
 }
 

@@ -31,7 +31,8 @@ type follower struct {
 	closed    bool        // it may have been closed: for one push
 	blocked   atomic.Bool // the window is full
 	confirmed atomic.Uint64
-	told      uint64 // of what is confirmed
+	told      uint64         // of what is confirmed
+	burials   sync.WaitGroup // dead messages on their way to the dead letters
 
 	mu    sync.Mutex // guards what follows; nothing else is called while it is held
 	calls sync.Cond
@@ -441,9 +442,10 @@ func (f *follower) handOverAll() error {
 	return nil
 }
 
-// durable waits until what was acknowledged is durable, so that the close tells
-// the client.
+// durable waits until what was acknowledged is durable, and what has died is among
+// the dead letters, so that the close tells the client.
 func (f *follower) durable() error {
+	f.burials.Wait()
 	if err := f.broker.AwaitPositions(); err != nil {
 		return toAnswer(err)
 	}
