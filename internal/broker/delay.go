@@ -42,6 +42,14 @@ type delays struct {
 	mu      sync.Mutex // guards what follows
 	log     store.Partition
 	waiting dues // the next one first
+
+	// Of the log, since it was trimmed: what has been appended, about, how many
+	// waiting messages that were, and how much was left when it was last compacted.
+	bytes    int64
+	messages int
+	floor    int64
+
+	unread bool // the log holds what is not in waiting; for the delivering goroutine
 }
 
 // A due message waits in the log at offset until at, in milliseconds since 1970.
@@ -69,6 +77,17 @@ func (d *delays) add(at, offset int64) {
 	select {
 	case d.wake <- struct{}{}:
 	default:
+	}
+}
+
+// kept adds messages that have become durable, of so many bytes, from offset base on.
+func (d *delays) kept(ats []int64, base, size int64) {
+	d.mu.Lock()
+	d.bytes += size
+	d.messages += len(ats)
+	d.mu.Unlock()
+	for i, at := range ats {
+		d.add(at, base+int64(i))
 	}
 }
 
@@ -121,11 +140,10 @@ func (p *delaying) Append(batches []byte, done func(base int64, err error)) erro
 	} else if err := p.Partition.Append(now, answers.own); err != nil {
 		return err
 	}
+	size := int64(len(wait))
 	err = log.Append(wait, func(base int64, err error) {
-		for i, at := range dues {
-			if err == nil {
-				p.b.delays.add(at, base+int64(i))
-			}
+		if err == nil {
+			p.b.delays.kept(dues, base, size)
 		}
 		answers.other(err)
 	})
@@ -281,10 +299,12 @@ func (b *Broker) deliver(end int64) {
 	d := &b.delays
 	if err := b.loadDelays(end); err != nil {
 		b.Log.Error("delayed messages could not be read, and will not be delivered before a restart", "reason", err)
+		d.unread = true
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		b.compactDelays()
 		all, wait := d.next(time.Now())
 		if len(all) > 0 {
 			b.deliverAll(all)
@@ -364,8 +384,11 @@ func (b *Broker) noteDelivered(offsets []byte) error {
 	}
 	d.mu.Lock()
 	empty := len(d.waiting) == 0
+	if d.bytes += int64(len(builder.Bytes())); empty {
+		d.bytes, d.messages, d.floor = 0, 0, 0
+	}
 	d.mu.Unlock()
-	if empty { // what has come since has a higher offset than the note
+	if empty && !d.unread { // what has come since has a higher offset than the note
 		return d.log.Trim(base)
 	}
 	return nil
@@ -380,14 +403,18 @@ func (b *Broker) loadDelays(end int64) error {
 	}
 	var r replayed
 	var it batch.Iterator
+	var bytes int64
 	start, _ := d.log.Offsets()
 	if err := walk(d.log, start, stopAt, func(bt batch.Batch) (bool, error) {
+		bytes += int64(len(bt))
 		return bt.BaseOffset() < end, r.take(bt, end, &it)
 	}); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.bytes += bytes
+	d.messages += len(r.kept)
 	d.waiting = append(d.waiting, r.waiting()...)
 	heap.Init(&d.waiting)
 	return nil

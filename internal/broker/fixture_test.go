@@ -201,6 +201,7 @@ type wrapped struct {
 	store.Store
 	create func(inner store.Store, name string, partitions int) (store.Topic, error)
 	append func(inner store.Partition, topic string, p []byte, done func(int64, error)) error
+	read   func(inner store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error
 }
 
 func (w *wrapped) CreateTopic(name string, partitions int) (store.Topic, error) {
@@ -212,7 +213,7 @@ func (w *wrapped) CreateTopic(name string, partitions int) (store.Topic, error) 
 
 func (w *wrapped) Partition(topic string, number int) (store.Partition, error) {
 	p, err := w.Store.Partition(topic, number)
-	if err != nil || w.append == nil {
+	if err != nil {
 		return p, err
 	}
 	return &wrappedPartition{p, topic, w}, nil
@@ -225,7 +226,17 @@ type wrappedPartition struct {
 }
 
 func (p *wrappedPartition) Append(batches []byte, done func(int64, error)) error {
+	if p.store.append == nil {
+		return p.Partition.Append(batches, done)
+	}
 	return p.store.append(p.Partition, p.topic, batches, done)
+}
+
+func (p *wrappedPartition) Read(offset int64, maxBytes int, c *store.Chunk) error {
+	if p.store.read == nil {
+		return p.Partition.Read(offset, maxBytes, c)
+	}
+	return p.store.read(p.Partition, p.topic, offset, maxBytes, c)
 }
 
 func newLog() (*logBook, *slog.Logger) {

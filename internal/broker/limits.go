@@ -75,6 +75,7 @@ type Limits struct {
 	MaxConnections int           // of all listeners of a protocol together; each may cost a few KiB idle
 	MaxInFlight    int64         // bytes that all connections together hold of what was sent and is not stored yet
 	MaxPositions   int64         // bytes that groups' positions take in memory: about 300,000 of them
+	CompactDelayed int64         // bytes from which the log of delayed messages is compacted
 	RequestTime    time.Duration // until the request line is complete: enough to type it
 	WriteTime      time.Duration // that a reader may take no byte
 	CloseTime      time.Duration // that a reader may take to close when it has been sent all
@@ -91,6 +92,7 @@ func DefaultLimits() Limits {
 		MaxConnections: 10_000,
 		MaxInFlight:    256 << 20,
 		MaxPositions:   256 << 20,
+		CompactDelayed: 64 << 20,
 		RequestTime:    time.Minute,
 		WriteTime:      time.Minute,
 		CloseTime:      5 * time.Minute,

@@ -1,0 +1,238 @@
+package broker_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store"
+)
+
+// delaysOf is a setup whose log of delayed messages is compacted from so many
+// bytes on.
+func delaysOf(disk *crashfs.FS, bytes int64) setup {
+	s := setup{disk: disk}
+	s.options.Limits = broker.DefaultLimits()
+	s.options.Limits.CompactDelayed = bytes
+	return s
+}
+
+// stillWaiting counts, by their value, the messages that the log of delayed
+// messages has and does not say to be delivered.
+func stillWaiting(t testing.TB, b *broker.Broker) map[string]int {
+	t.Helper()
+	topic, err := b.Topic(broker.DelayedTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, delivered := make(map[int64]string), make(map[int64]bool)
+	start, end := topic.Partitions[0].Offsets()
+	for o := start; o < end; o++ {
+		if err := broker.WithRecord(topic.Partitions[0], o, func(r *batch.Record) error {
+			if r.Key == nil {
+				for v := r.Value; len(v) > 0; v = v[8:] {
+					delivered[int64(binary.BigEndian.Uint64(v))] = true
+				}
+				return nil
+			}
+			var it batch.Iterator
+			if err := it.Reset(batch.Batch(r.Value)); err != nil {
+				return err
+			}
+			it.Next()
+			kept[o] = string(it.Record().Value)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := make(map[string]int)
+	for o, v := range kept {
+		if !delivered[o] {
+			all[v]++
+		}
+	}
+	return all
+}
+
+// mustWait fails the test unless the messages far 0 to n-1, and no others, wait,
+// each once or, after a crash, more often.
+func mustWait(t testing.TB, b *broker.Broker, n, most int) {
+	t.Helper()
+	all := stillWaiting(t, b)
+	for i := range n {
+		if times := all[fmt.Sprint("far ", i)]; times < 1 || times > most {
+			t.Errorf("message %d waits %d times", i, times)
+		}
+	}
+	if len(all) != n {
+		t.Errorf("%d messages wait, not %d", len(all), n)
+	}
+}
+
+// delay has n messages that are due in an hour wait among near ones of 1 KiB, which
+// are delivered.
+func delay(t testing.TB, b *broker.Broker, n, near int) *broker.Topic {
+	t.Helper()
+	topic := mustMake(t, b, "orders")
+	p := topic.Partitions[0]
+	padding := strings.Repeat("x", 1000)
+	_, before := p.Offsets()
+	for i := range near {
+		if _, err := store.AppendAndWait(p, waiting(time.Now().Add(50*time.Millisecond), padding)); err != nil {
+			t.Fatal(err)
+		}
+		if i%(near/n) == 0 {
+			if _, err := store.AppendAndWait(p, waiting(time.Now().Add(time.Hour), fmt.Sprint("far ", i/(near/n)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	await(t, "all that are due have come", func() bool {
+		_, end := p.Offsets()
+		return end >= before+int64(near)
+	})
+	return topic
+}
+
+func delayedOffsets(t testing.TB, b *broker.Broker) (start, end int64) {
+	t.Helper()
+	topic, err := b.Topic(broker.DelayedTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return topic.Partitions[0].Offsets()
+}
+
+func TestAMessageThatWaitsLongDoesNotHoldTheLogOfDelayedMessages(t *testing.T) {
+	disk := crashfs.New()
+	b := mustOpen(t, delaysOf(disk, 20_000))
+	delay(t, b, 3, 60)
+	await(t, "the log is trimmed", func() bool {
+		start, _ := delayedOffsets(t, b)
+		return start > 3 && len(stillWaiting(t, b)) == 3
+	})
+	mustWait(t, b, 3, 1)
+	mustClose(t, b)
+	b = mustOpen(t, delaysOf(disk, 20_000))
+	defer mustClose(t, b)
+	mustWait(t, b, 3, 1)
+}
+
+func TestMessagesThatWereMovedComeOnceWhenTheyAreDue(t *testing.T) {
+	disk := crashfs.New()
+	b := mustOpen(t, delaysOf(disk, 1))
+	topic := mustMake(t, b, "orders")
+	p := topic.Partitions[0]
+	for i := range 20 {
+		at := time.Now().Add(20 * time.Millisecond)
+		if i%5 == 0 {
+			at = at.Add(time.Second)
+		}
+		if _, err := store.AppendAndWait(p, waiting(at, fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitEnd(t, p, 20)
+	b.Close()
+	b = mustOpen(t, delaysOf(disk, 1))
+	defer mustClose(t, b)
+	topic, err := b.Topic("orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := make(map[string]int)
+	for _, v := range arrived(t, topic.Partitions[0]) {
+		times[v]++
+	}
+	if len(times) != 20 || len(arrived(t, topic.Partitions[0])) != 20 {
+		t.Errorf("arrived are %v", times)
+	}
+}
+
+// The process or the system dies before each single change that the compaction
+// makes on the disk.
+func TestCrashDuringCompactionLosesNoDelayedMessage(t *testing.T) {
+	base := crashfs.New()
+	b := mustOpen(t, delaysOf(base, 1<<40))
+	delay(t, b, 5, 50)
+	mustClose(t, b)
+	calls := 0
+	for finished := false; !finished; calls++ {
+		disk := base.Crash(crashfs.Everything())
+		var made atomic.Int32
+		killed := make(chan struct{})
+		disk.SetHook(func(crashfs.Call) error {
+			if int(made.Add(1)) == calls+1 {
+				disk.Kill()
+				close(killed)
+			}
+			return nil
+		})
+		if b, err := open(delaysOf(disk, 1)); err == nil {
+			await(t, "the log is trimmed, or the broker killed", func() bool {
+				select {
+				case <-killed:
+					return true
+				default:
+					start, _ := delayedOffsets(t, b)
+					finished = start > 5
+					return finished
+				}
+			})
+			disk.Kill()
+			_ = b.Close() // of the dead one
+		}
+		for seed, policy := range []crashfs.Policy{
+			crashfs.Everything(), crashfs.Nothing(), crashfs.Some(uint64(calls)), crashfs.Torn(uint64(calls)),
+		} {
+			b := mustOpen(t, delaysOf(disk.Crash(policy), 1<<40))
+			mustWait(t, b, 5, 2)
+			mustClose(t, b)
+			if t.Failed() {
+				t.Fatalf("killed before call %d, policy %d", calls, seed)
+			}
+		}
+	}
+	if calls < 4 {
+		t.Errorf("there were only %d calls to be killed at", calls)
+	}
+}
+
+// What can't be read now may be readable after a restart, say of a machine with a
+// loose cable.
+func TestDelayedMessagesThatCouldNotBeReadAreNotTrimmed(t *testing.T) {
+	disk := crashfs.New()
+	b := mustOpen(t, delaysOf(disk, 1<<40))
+	delay(t, b, 5, 50)
+	mustClose(t, b)
+	var failed atomic.Bool
+	s := delaysOf(disk, 1)
+	s.wrap = func(st store.Store) store.Store {
+		return &wrapped{Store: st, read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+			if topic == broker.DelayedTopic && !failed.Swap(true) {
+				return errors.New("the cable is loose")
+			}
+			return p.Read(offset, maxBytes, c)
+		}}
+	}
+	b = mustOpen(t, s)
+	await(t, "reading has failed", failed.Load)
+	topic := mustMake(t, b, "orders")
+	_, end := topic.Partitions[0].Offsets()
+	if _, err := store.AppendAndWait(topic.Partitions[0], waiting(time.Now().Add(20*time.Millisecond), "near")); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, topic.Partitions[0], end+1)
+	mustClose(t, b)
+	b = mustOpen(t, delaysOf(disk, 1<<40))
+	defer mustClose(t, b)
+	mustWait(t, b, 5, 1)
+}
