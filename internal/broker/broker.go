@@ -90,7 +90,8 @@ func New(s store.Store, o Options) (*Broker, error) {
 		b.delays.log = t.Partitions[0]
 		_, end = t.Partitions[0].Offsets()
 	}
-	b.ended.Go(func() { b.deliver(end) })
+	log := b.delays.log
+	b.ended.Go(func() { b.deliver(log, end) })
 	return b, nil
 }
 
@@ -141,19 +142,19 @@ func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
 		return t, nil
 	}
 	t, err := b.newTopic(name, partitions)
-	if errors.Is(err, store.ErrTopicExists) { // another connection was faster
-		return b.Topic(name)
+	if t != nil { // another connection may have been faster
+		err = nil
 	}
 	return t, err
 }
 
-// newTopic makes a topic. Of those who want to make the same one the others get
-// store.ErrTopicExists.
+// newTopic makes a topic. Of those who want to make the same one the others get it
+// with store.ErrTopicExists.
 func (b *Broker) newTopic(name string, partitions int) (*Topic, error) {
 	b.making.Lock()
 	defer b.making.Unlock()
-	if _, err := b.Topic(name); err == nil {
-		return nil, store.ErrTopicExists
+	if t, err := b.Topic(name); err == nil {
+		return t, store.ErrTopicExists
 	}
 	b.mu.RLock()
 	full := len(b.topics) >= MaxTopics && !Internal(name)

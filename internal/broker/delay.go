@@ -294,10 +294,11 @@ func (b *Broker) delayedLog() (store.Partition, error) {
 }
 
 // deliver puts messages into their topics when they are due, until the broker
-// ends. end is where the log ended when the broker was made.
-func (b *Broker) deliver(end int64) {
+// ends. log, nil for none, is what there was when the broker was made, and ended at
+// end.
+func (b *Broker) deliver(log store.Partition, end int64) {
 	d := &b.delays
-	if err := b.loadDelays(end); err != nil {
+	if err := b.loadDelays(log, end); err != nil {
 		b.Log.Error("delayed messages could not be read, and will not be delivered before a restart", "reason", err)
 		d.unread = true
 	}
@@ -394,18 +395,18 @@ func (b *Broker) noteDelivered(offsets []byte) error {
 	return nil
 }
 
-// loadDelays finds what waits in the log below end: what was kept there, without
+// loadDelays finds what waits in a log, if there is one, below end: what was kept there, without
 // what was noted to be delivered.
-func (b *Broker) loadDelays(end int64) error {
+func (b *Broker) loadDelays(log store.Partition, end int64) error {
 	d := &b.delays
-	if d.log == nil {
+	if log == nil {
 		return nil
 	}
 	var r replayed
 	var it batch.Iterator
 	var bytes int64
-	start, _ := d.log.Offsets()
-	if err := walk(d.log, start, stopAt, func(bt batch.Batch) (bool, error) {
+	start, _ := log.Offsets()
+	if err := walk(log, start, stopAt, func(bt batch.Batch) (bool, error) {
 		bytes += int64(len(bt))
 		return bt.BaseOffset() < end, r.take(bt, end, &it)
 	}); err != nil {
