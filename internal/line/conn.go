@@ -29,7 +29,7 @@ type conn struct {
 
 func newConn(s *Server, tcp *net.TCPConn) *conn {
 	c := &conn{server: s, broker: s.broker, tcp: tcp}
-	c.in = input{conn: tcp, budget: &s.broker.Budget}
+	c.in = newInput(tcp, &s.broker.Budget)
 	return c
 }
 

@@ -131,9 +131,12 @@ func (f *follower) bury(failed group.Failed, reason string) {
 // hearNothing waits for the client to leave. What it says is thrown away. One
 // that closes its sending side (nc -N) may still be there.
 func (f *follower) hearNothing() error {
-	f.in.free()
-	_, err := io.Copy(io.Discard, onlyReader{f.tcp})
-	if err != nil {
+	var err error
+	for err == nil {
+		f.in.skip(len(f.in.bytes()))
+		err = f.in.fill(broker.FirstBuffer)
+	}
+	if err != io.EOF {
 		return err
 	}
 	for {

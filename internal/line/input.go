@@ -5,21 +5,31 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 
 	"mbus/internal/broker"
 )
 
 // An input is what has come on a connection and is not used yet. Its buffer is
-// small at first. A connection that fills it gets a larger one from a pool, and
-// gives it back when it has little to do; the broker's budget bounds them all.
+// there only while there is something to read or to use: it is taken from a pool
+// when bytes have come, small at first and larger for a connection that fills it,
+// and given back before the connection waits, but for what the beginning of a
+// message needs. The broker's budget bounds them all.
 type input struct {
-	conn   net.Conn
+	raw    syscall.RawConn
+	take   func(fd uintptr) bool // read, made once
 	budget *broker.Budget
 
+	mem   *[]byte // what the pool gave, of which buf is made; nil for none
 	buf   []byte
 	r, w  int // buf[r:w] is not used yet
 	taken int // bytes of the budget
+	next  int // size of the buffer that suits the connection
 	small int // reads in a row that did not need a large buffer
+
+	want int   // of the fill that goes on
+	n    int   // bytes that it has read
+	err  error // or why it failed
 }
 
 // errBusy says that the budget is used up.
@@ -28,8 +38,17 @@ var errBusy = errors.New("the broker has no memory left for messages in flight")
 // manySmall is how many small reads in a row end the use of a large buffer.
 const manySmall = 8
 
-// large holds buffers of broker.ReadBuffer bytes.
-var large = sync.Pool{New: func() any { return new([broker.ReadBuffer]byte) }}
+// The sizes of pooled buffers are broker.FirstBuffer and each sizeStep times the
+// one before, up to broker.ReadBuffer: a message of which a part has come holds
+// that many times its size at most.
+const sizeStep = 4
+
+var inputs [5]sync.Pool
+
+func newInput(conn *net.TCPConn, budget *broker.Budget) input {
+	raw, err := conn.SyscallConn()
+	return input{raw: raw, budget: budget, next: broker.FirstBuffer, err: err}
+}
 
 // bytes are what has come and is not used yet; valid until fill.
 func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
@@ -40,77 +59,122 @@ func (in *input) skip(n int) { in.r += n }
 // fill waits for more bytes. The buffer grows as far as a message of want bytes
 // needs; it fails with errBusy if there is no memory for that.
 func (in *input) fill(want int) error {
-	if err := in.prepare(want); err != nil {
+	if in.raw == nil {
+		return in.err // the connection was closed before it began
+	}
+	if in.take == nil {
+		in.take = in.read
+	}
+	in.want, in.n, in.err = want, 0, nil
+	if err := in.raw.Read(in.take); err != nil {
 		return err
 	}
-	n, err := in.conn.Read(in.buf[in.w:])
-	in.w += n
-	if n >= broker.FirstBuffer {
+	if in.err != nil {
+		return in.err
+	}
+	switch {
+	case in.w == len(in.buf):
+		in.next, in.small = min(sizeStep*len(in.buf), broker.ReadBuffer), 0
+	case in.n >= broker.FirstBuffer:
 		in.small = 0
-	} else {
+	case in.small < manySmall:
 		in.small++
+	default:
+		in.next = broker.FirstBuffer
 	}
-	if n > 0 {
-		return nil
+	return nil
+}
+
+// read reads what is there. It reports false, to be called again, if nothing is.
+func (in *input) read(fd uintptr) bool {
+	if in.err = in.prepare(); in.err != nil {
+		return true
 	}
-	if err == nil {
-		err = io.ErrNoProgress
+	for {
+		n, err := syscall.Read(int(fd), in.buf[in.w:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			in.shrink()
+			return false
+		case err != nil:
+			in.err = &net.OpError{Op: "read", Net: "tcp", Err: err}
+		case n == 0:
+			in.err = io.EOF
+		default:
+			in.n, in.w = n, in.w+n
+		}
+		return true
 	}
-	return err
 }
 
 // prepare makes room for a read, in a buffer that suits what there is to read.
-func (in *input) prepare(want int) error {
+func (in *input) prepare() error {
 	rest, size := in.w-in.r, len(in.buf)
 	switch {
-	case rest == 0 && (size > broker.ReadBuffer || in.small > manySmall):
-		in.free() // much was needed once
-	case rest == size && size >= broker.ReadBuffer:
-		return in.grow(min(2*size, max(want, size+broker.FirstBuffer)))
-	case rest == size && size > 0:
-		return in.enlarge()
-	case in.w == size && size > 0 && size < broker.ReadBuffer:
-		_ = in.enlarge() // faster, but it goes without
-	}
-	if in.buf == nil {
-		in.buf = make([]byte, broker.FirstBuffer)
-	}
-	if in.r > 0 {
+	case size < in.next && in.move(in.next): // faster, but it goes without
+	case size == 0:
+		in.move(broker.FirstBuffer)
+	case rest == size:
+		if !in.move(min(sizeStep*size, max(in.want, size+broker.FirstBuffer))) {
+			return errBusy
+		}
+	case in.r > 0:
 		in.w = copy(in.buf, in.bytes())
 		in.r = 0
 	}
 	return nil
 }
 
-// enlarge moves to a buffer from the pool.
-func (in *input) enlarge() error {
-	if !in.budget.Take(broker.ReadBuffer) {
-		return errBusy
+// shrink gives back what is not needed until more has come.
+func (in *input) shrink() {
+	rest := in.w - in.r
+	if rest == 0 {
+		in.free()
+	} else if size := len(in.buf); size > broker.FirstBuffer && size > sizeStep*rest {
+		in.move(rest)
 	}
-	b := large.Get().(*[broker.ReadBuffer]byte)
-	in.w = copy(b[:], in.bytes())
-	in.r, in.buf = 0, b[:]
-	in.taken += broker.ReadBuffer
-	return nil
 }
 
-// grow is for a message that does not fit even a large buffer.
-func (in *input) grow(size int) error {
-	if !in.budget.Take(size) {
-		return errBusy
+// move moves to a buffer of size bytes, or a little more. It reports false, and
+// changes nothing, if the budget is used up; a small one is not of the budget.
+func (in *input) move(size int) bool {
+	pool, class := 0, broker.FirstBuffer
+	for class < size && pool < len(inputs)-1 {
+		pool, class = pool+1, class*sizeStep
 	}
-	b := make([]byte, size)
-	n := copy(b, in.bytes())
+	size = max(size, class)
+	take := size
+	if size == broker.FirstBuffer {
+		take = 0
+	}
+	if take > 0 && !in.budget.Take(take) {
+		return false
+	}
+	var mem *[]byte
+	if size == class {
+		mem, _ = inputs[pool].Get().(*[]byte)
+	}
+	if mem == nil {
+		b := make([]byte, size)
+		mem = &b
+	}
+	n := copy(*mem, in.bytes())
 	in.free()
-	in.buf, in.w, in.taken = b, n, size
-	return nil
+	in.mem, in.buf, in.w, in.taken = mem, *mem, n, take
+	return true
 }
 
 // free gives the buffer back. What it held is lost.
 func (in *input) free() {
-	if len(in.buf) == broker.ReadBuffer {
-		large.Put((*[broker.ReadBuffer]byte)(in.buf))
+	pool, class := 0, broker.FirstBuffer
+	for class < len(in.buf) && pool < len(inputs)-1 {
+		pool, class = pool+1, class*sizeStep
+	}
+	if class == len(in.buf) {
+		inputs[pool].Put(in.mem)
 	}
 	in.budget.Give(in.taken)
-	in.buf, in.r, in.w, in.taken, in.small = nil, 0, 0, 0, 0
+	in.mem, in.buf, in.r, in.w, in.taken = nil, nil, 0, 0, 0
 }
