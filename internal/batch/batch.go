@@ -167,7 +167,7 @@ func (b Batch) checksum() uint32 { return crc32.Checksum(b[posAttributes:], cast
 // magic, CRC, codec, counts, and that the records are well formed and their
 // offset deltas run from 0 without a gap. it is scratch space, so that
 // verifying allocates nothing. Errors wrap ErrCorrupt or, where the records
-// would expand to more than it allows, ErrTooLarge.
+// would expand to more than it allows, or one of them is larger, ErrTooLarge.
 func (b Batch) Verify(it *Iterator) error {
 	n, err := Size(b, len(b))
 	if err != nil {
@@ -189,7 +189,21 @@ func (b Batch) Verify(it *Iterator) error {
 	if err := it.Reset(b); err != nil {
 		return err
 	}
+	at := it.pos
 	for it.Next() { // offset deltas ascend from 0 to count-1 at most, so there is no gap
+		if n := it.pos - at; it.MaxRecord > 0 && n > it.MaxRecord {
+			return fmt.Errorf("%w: a record has %d bytes, the limit is %d", ErrTooLarge, n, it.MaxRecord)
+		}
+		at = it.pos
 	}
 	return it.Err()
+}
+
+// ClearProducer takes the producer id away, and with it epoch and sequence. It
+// sets the CRC.
+func (b Batch) ClearProducer() {
+	for i := posProducerID; i < posCount; i++ {
+		b[i] = 0xff // NoProducer in all three
+	}
+	binary.BigEndian.PutUint32(b[posCRC:], b.checksum())
 }

@@ -35,7 +35,8 @@ func (c Codec) String() string {
 // decompression bomb would take.
 const DefaultMaxExpanded = 64 << 20
 
-// ErrTooLarge says that a batch's records would expand beyond the bound.
+// ErrTooLarge says that a batch's records, or one of them, would expand beyond the
+// bound.
 var ErrTooLarge = errors.New("compressed records expand beyond the limit")
 
 const (

@@ -11,6 +11,10 @@ type Iterator struct {
 	// bytes; 0 means DefaultMaxExpanded.
 	MaxExpanded int
 
+	// MaxRecord bounds what one record may have in a batch that Verify accepts, in
+	// bytes; 0 means no bound.
+	MaxRecord int
+
 	p             []byte // the records, expanded
 	pos           int    // of the next one
 	left          int    // records to come
@@ -47,6 +51,11 @@ func (it *Iterator) Reset(b Batch) error {
 	}
 	return nil
 }
+
+// Expanded is what the records of a compressed batch take at present, in bytes;
+// what is kept for the next one
+// included.
+func (it *Iterator) Expanded() int { return len(it.dec.buf) }
 
 func (it *Iterator) maxExpanded() int {
 	if it.MaxExpanded > 0 {

@@ -1,5 +1,7 @@
 package batch
 
+import "math"
+
 // Slice appends to dst, in which no batch may be open, one uncompressed batch
 // of the records of b whose offsets are from or more but less than to. They
 // keep their offsets, times, keys, values and headers, and the batch the leader
@@ -12,7 +14,16 @@ func Slice(dst *Builder, it *Iterator, b Batch, from, to int64) error {
 	if err := it.Reset(b); err != nil {
 		return err
 	}
+	_, err := SliceSome(dst, it, b, from, to, math.MaxInt)
+	return err
+}
+
+// SliceSome is Slice for an iterator that stands at the beginning of b, or where
+// the call before left it, and takes no further record when the slice has max
+// bytes. It returns the offset behind the last record that it took, or to.
+func SliceSome(dst *Builder, it *Iterator, b Batch, from, to int64, max int) (next int64, err error) {
 	start := len(dst.buf)
+	next = to
 	var base int64 // offset delta of the first record taken
 	for it.Next() {
 		r := it.Record()
@@ -26,15 +37,19 @@ func Slice(dst *Builder, it *Iterator, b Batch, from, to int64) error {
 			base = it.delta
 		}
 		dst.addRecord(int32(it.delta-base), r)
+		if dst.OpenSize() >= max {
+			next = r.Offset + 1
+			break
+		}
 	}
 	if err := it.Err(); err != nil {
 		dst.buf, dst.count = dst.buf[:start], 0
-		return err
+		return from, err
 	}
 	if dst.count > 0 {
 		first := b.BaseOffset() + base
 		dst.Close(first)
 		Batch(dst.buf[start:]).Stamp(first, b.LeaderEpoch())
 	}
-	return nil
+	return next, nil
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -39,8 +38,7 @@ type Broker struct {
 	held   map[string]bool // partitions whose retention waits for a group; for the retention loop alone
 	stop   chan struct{}
 
-	checking chan struct{} // holds as many as there are calls of Check that verify
-	ended    sync.WaitGroup
+	ended sync.WaitGroup
 
 	making sync.Mutex   // held while a topic is made
 	mu     sync.RWMutex // guards what follows
@@ -72,7 +70,6 @@ func New(s store.Store, o Options) (*Broker, error) {
 		awaits: make(map[*await]struct{}),
 	}
 	b.Budget.max = o.Limits.MaxInFlight
-	b.checking = make(chan struct{}, runtime.GOMAXPROCS(0))
 	for _, t := range s.Topics() {
 		if _, err := b.openTopic(t); err != nil {
 			return nil, err
@@ -193,23 +190,16 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	return t, nil
 }
 
-// iterators are scratch space for Check. What a large batch has made of one goes
-// with the next collection of garbage.
-var iterators = sync.Pool{New: func() any { return new(batch.Iterator) }}
-
-// Check verifies one batch that a client made. As many checks run at the same
-// time as there are processors, which bounds what compressed batches can cost:
-// each may expand to batch.DefaultMaxExpanded bytes. The error wraps
-// batch.ErrCorrupt, batch.ErrTooLarge or ErrTooLarge.
+// Check verifies one batch that a client made. No record of it may be larger than
+// a batch that is not compressed. The error wraps batch.ErrCorrupt,
+// batch.ErrTooLarge or ErrTooLarge.
 func (b *Broker) Check(p batch.Batch) error {
-	if len(p) > b.Limits.MaxBatch() {
-		return fmt.Errorf("%w: the batch has %d bytes, the limit is %d", ErrTooLarge, len(p), b.Limits.MaxBatch())
+	limit := b.Limits.MaxBatch()
+	if len(p) > limit {
+		return fmt.Errorf("%w: the batch has %d bytes, the limit is %d", ErrTooLarge, len(p), limit)
 	}
-	b.checking <- struct{}{}
-	it := iterators.Get().(*batch.Iterator)
-	defer func() {
-		iterators.Put(it)
-		<-b.checking
-	}()
-	return p.Verify(it)
+	return Scan(func(it *batch.Iterator) error {
+		it.MaxRecord = limit
+		return p.Verify(it)
+	})
 }

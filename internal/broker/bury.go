@@ -93,8 +93,8 @@ func deadHeaders(r *batch.Record, k group.Key, f group.Failed, reason string) []
 // errNoRecord says that a batch does not have the offset that its header claims.
 var errNoRecord = errors.New("no such record")
 
-// WithRecord calls f with the record at offset of a partition; it is valid until
-// f returns.
+// WithRecord calls f with a copy of the record at offset of a partition; it is
+// valid until f returns.
 func WithRecord(log store.Partition, offset int64, f func(*batch.Record) error) error {
 	var c store.Chunk
 	defer c.Release()
@@ -109,18 +109,19 @@ func WithRecord(log store.Partition, offset int64, f func(*batch.Record) error) 
 	if err != nil {
 		return err
 	}
-	it := iterators.Get().(*batch.Iterator)
-	defer iterators.Put(it)
-	if err := it.Reset(b); err != nil {
+	var one batch.Builder
+	if err := Scan(func(it *batch.Iterator) error { return batch.Slice(&one, it, b, offset, offset+1) }); err != nil {
 		return err
 	}
-	for it.Next() {
-		if r := it.Record(); r.Offset == offset {
-			return f(r)
-		}
+	var it batch.Iterator
+	if len(one.Bytes()) == 0 {
+		return fmt.Errorf("%w: offset %d", errNoRecord, offset)
 	}
-	if err := it.Err(); err != nil {
+	if err := it.Reset(one.Bytes()); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: offset %d", errNoRecord, offset)
+	if !it.Next() {
+		return it.Err()
+	}
+	return f(it.Record())
 }

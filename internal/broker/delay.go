@@ -120,13 +120,26 @@ type delaying struct {
 // Append implements store.Partition. The answers of two calls may come in
 // another order if one of them has messages that wait.
 func (p *delaying) Append(batches []byte, done func(base int64, err error)) error {
-	ms := time.Now().UnixMilli()
-	if waits, err := anyWaits(batches, ms); err != nil {
-		return err
-	} else if !waits {
+	if !mayWait(batches) {
 		return p.Partition.Append(batches, done)
 	}
-	now, wait, dues, err := p.split(batches, ms)
+	ms := time.Now().UnixMilli()
+	waits := false
+	err := Scan(func(it *batch.Iterator) (err error) {
+		if waits, err = anyWaits(it, batches, ms); waits {
+			err = p.appendParts(it, batches, ms, done)
+		}
+		return err
+	})
+	if err != nil || waits {
+		return err
+	}
+	return p.Partition.Append(batches, done)
+}
+
+// appendParts appends what is for now, and what waits.
+func (p *delaying) appendParts(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) error {
+	now, wait, dues, err := p.split(it, batches, ms)
 	if err != nil {
 		return err
 	}
@@ -153,20 +166,26 @@ func (p *delaying) Append(batches []byte, done func(base int64, err error)) erro
 	return nil
 }
 
-// anyWaits says whether a message in the batches is not due at the time ms. It
-// is cheap for batches that are not compressed.
-func anyWaits(batches []byte, ms int64) (bool, error) {
-	it := iterators.Get().(*batch.Iterator)
-	defer iterators.Put(it)
+// mayWait says whether one of the batches has to be looked into.
+func mayWait(batches []byte) bool {
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil || b.Codec() != batch.None || bytes.Contains(b, []byte(HeaderDeliverAt)) {
+			return true
+		}
+		batches = rest
+	}
+	return false
+}
+
+// anyWaits says whether a message in the batches is not due at the time ms.
+func anyWaits(it *batch.Iterator, batches []byte, ms int64) (bool, error) {
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
 		if err != nil {
 			return false, err
 		}
 		batches = rest
-		if b.Codec() == batch.None && !bytes.Contains(b, []byte(HeaderDeliverAt)) {
-			continue
-		}
 		if err := it.Reset(b); err != nil {
 			return false, err
 		}
@@ -184,10 +203,8 @@ func anyWaits(batches []byte, ms int64) (bool, error) {
 
 // split makes two of the batches: what is for now, and what waits, with the
 // times when it is due.
-func (p *delaying) split(batches []byte, ms int64) (now, wait []byte, dues []int64, err error) {
+func (p *delaying) split(it *batch.Iterator, batches []byte, ms int64) (now, wait []byte, dues []int64, err error) {
 	var nowBatch, waitBatch, one batch.Builder
-	it := iterators.Get().(*batch.Iterator)
-	defer iterators.Put(it)
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
 		if err != nil {

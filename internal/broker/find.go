@@ -14,21 +14,24 @@ func RecordAt(log store.Partition, timestamp int64) (offset, at int64, err error
 		return 0, 0, err
 	}
 	offset, at = -1, -1
-	var it batch.Iterator
-	err = walk(log, from, passOver, func(b batch.Batch) (bool, error) {
+	err = walk(log, from, passOver, func(b batch.Batch) (goOn bool, err error) {
 		if b.MaxTimestamp() < timestamp {
 			return true, nil
 		}
-		if err := it.Reset(b); err != nil {
-			return false, err
-		}
-		for it.Next() {
-			if r := it.Record(); r.Timestamp >= timestamp {
-				offset, at = r.Offset, r.Timestamp
-				return false, nil
+		err = Scan(func(it *batch.Iterator) error {
+			if err := it.Reset(b); err != nil {
+				return err
 			}
-		}
-		return true, it.Err()
+			for it.Next() {
+				if r := it.Record(); r.Timestamp >= timestamp {
+					offset, at = r.Offset, r.Timestamp
+					return nil
+				}
+			}
+			goOn = true
+			return it.Err()
+		})
+		return goOn, err
 	})
 	return offset, at, err
 }

@@ -36,8 +36,8 @@ const (
 	// bytes and all options fit several times.
 	RequestLine = 4096
 
-	// FirstBuffer is the buffer that a connection starts with, in bytes. What
-	// it needs beyond that is taken from the Budget.
+	// FirstBuffer is the smallest buffer of a connection that has something to
+	// read, in bytes. What it needs beyond that is taken from the Budget.
 	FirstBuffer = 4 << 10
 
 	// ReadBuffer is what a busy producer's connection reads into, in bytes. It

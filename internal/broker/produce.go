@@ -45,7 +45,8 @@ func (b *Broker) Produce(t *Topic, partition int, p batch.Batch, done func(base 
 }
 
 func mend(p batch.Batch) error {
-	it := iterators.Get().(*batch.Iterator)
-	defer iterators.Put(it)
-	return p.MendMaxTimestamp(it)
+	if p.LogAppendTime() || p.MaxTimestamp() >= p.BaseTimestamp() {
+		return nil
+	}
+	return Scan(p.MendMaxTimestamp)
 }

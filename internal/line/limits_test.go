@@ -1,7 +1,6 @@
 package line_test
 
 import (
-	"bytes"
 	"net"
 	"runtime"
 	"runtime/debug"
@@ -80,6 +79,29 @@ func TestBytesInFlightBeyondTheBudgetAreAnsweredBusyAndTheOthersGoOn(t *testing.
 		b.takeBudget(budget)
 		b.broker.Budget.Give(budget)
 		b.publish("orders", half)
+	}
+}
+
+// Producers that were busy once and are silent now leave the budget to others,
+// whether they are between messages or within one.
+func TestProducersThatWaitHoldNoMoreThanTheyHaveSent(t *testing.T) {
+	const budget, producers, part = 4 << 20, 20, 5000
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = budget }})
+	var clients []*client
+	for i := range producers {
+		c := b.dial(b.producers, "orders\n")
+		for n := range int64(3) {
+			c.send(strings.Repeat("x", 300_000) + "\n")
+			c.mustSay("+" + itoa(n+1))
+		}
+		c.send(strings.Repeat("y", i%2*part))
+		clients = append(clients, c)
+	}
+	b.takeBudget(budget - producers/2*4*part)
+	b.broker.Budget.Give(budget - producers/2*4*part)
+	for _, c := range clients {
+		c.send("z\n")
+		c.mustSay("+4")
 	}
 }
 
@@ -172,7 +194,10 @@ func TestCompressedBatchesHoldNoMemoryAfterwards(t *testing.T) {
 	const conns, each = 6, 4 << 20
 	b := start(t, setup{})
 	var builder batch.Builder
-	builder.Add(0, nil, bytes.Repeat([]byte{0}, 30<<20))
+	const messages = 30
+	for range messages {
+		builder.Add(0, nil, make([]byte, 1<<20))
+	}
 	builder.Close(0)
 	bomb := text(compressed(t, batch.Zstd, builder.Bytes()))
 	builder = batch.Builder{}
@@ -180,7 +205,7 @@ func TestCompressedBatchesHoldNoMemoryAfterwards(t *testing.T) {
 	var clients []*client
 	for range conns {
 		c := b.dial(b.producers, "orders?format=batch\n"+bomb)
-		c.mustSay("+1")
+		c.mustSay("+" + itoa(messages))
 		clients = append(clients, c)
 	}
 	debug.FreeOSMemory()

@@ -23,6 +23,9 @@ func (k *consumer) sendOrdered(p *part, span group.Span) (int64, error) {
 			k.loaded = rest
 			continue
 		}
+		if err := k.beginTurn(b); err != nil {
+			return 0, err
+		}
 		run, next, err := k.claim(p, b, group.Span{From: at, To: min(span.To, b.NextOffset())})
 		if err != nil {
 			return 0, k.undecodable(p, at, k.sender.undecodable(p.number, b.BaseOffset(), b.NextOffset(), err))
@@ -49,7 +52,8 @@ func (k *consumer) sendOrdered(p *part, span group.Span) (int64, error) {
 // and returns them and where to go on.
 func (k *consumer) claim(p *part, b batch.Batch, span group.Span) (run group.Span, next int64, err error) {
 	run = group.Span{From: span.From, To: span.From}
-	if err := k.it.Reset(b); err != nil {
+	defer k.endTurn()
+	if err := k.expand(b); err != nil {
 		return run, span.From, err
 	}
 	size := int64(len(b)) / int64(max(1, b.Count()))

@@ -278,11 +278,13 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 		}
 		p.topic = t
 	}
-	if p.wait != nil || identified(batches) {
+	clearProducers(batches)
+	if p.wait != nil {
 		var err error
 		if batches, err = p.rebuild(batches); err != nil {
 			return toAnswer(err)
 		}
+		defer p.in.budget.Give(len(batches))
 	}
 	number := p.answers.expect(messages, 1)
 	p.count += uint64(messages)
@@ -306,49 +308,64 @@ func (p *publisher) setWait() {
 	p.wait = []batch.Header{{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, at, 10)}}
 }
 
-// identified says whether one of the batches has a producer id. It stands for
-// the promise of a Kafka producer to number its batches, which nobody has given
-// here: such batches were consumed somewhere, and are made once more without it.
-func identified(batches []byte) bool {
+// clearProducers takes away producer ids. One stands for the promise of a Kafka
+// producer to number its batches, which nobody has given here: such batches were
+// consumed somewhere.
+func clearProducers(batches []byte) {
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
 		if err != nil {
-			return false
+			return
 		}
 		if b.ProducerID() >= 0 {
-			return true
+			b.ClearProducer()
 		}
 		batches = rest
 	}
-	return false
 }
 
-// rebuild makes batches once more, without a producer id and with the header
-// that has messages wait, if they are to.
+// rebuild makes batches once more, with the header that has messages wait. What
+// they take is taken from the budget.
 func (p *publisher) rebuild(batches []byte) ([]byte, error) {
 	var out batch.Builder
-	var it batch.Iterator
-	for len(batches) > 0 {
-		b, rest, err := batch.Next(batches)
-		if err != nil {
-			return nil, err
-		}
-		if err := it.Reset(b); err != nil {
-			return nil, err
-		}
-		for it.Next() {
-			r := it.Record()
-			var headers []batch.Header
-			for k, v := range r.Headers() {
-				headers = append(headers, batch.Header{Key: string(k), Value: v})
+	err := broker.Scan(func(it *batch.Iterator) error {
+		for len(batches) > 0 {
+			b, rest, err := batch.Next(batches)
+			if err != nil {
+				return err
 			}
-			out.Add(r.Timestamp, r.Key, r.Value, append(headers, p.wait...)...)
+			if err := p.addAll(&out, it, b); err != nil {
+				return err
+			}
+			batches = rest
 		}
-		if err := it.Err(); err != nil {
-			return nil, err
-		}
-		out.Close(0)
-		batches = rest
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !p.in.budget.Take(len(out.Bytes())) {
+		return nil, &answerError{"BUSY", errBusy}
 	}
 	return out.Bytes(), nil
+}
+
+// addAll adds the messages of a batch, with the header, to out.
+func (p *publisher) addAll(out *batch.Builder, it *batch.Iterator, b batch.Batch) error {
+	if err := it.Reset(b); err != nil {
+		return err
+	}
+	for it.Next() {
+		r := it.Record()
+		var headers []batch.Header
+		for k, v := range r.Headers() {
+			headers = append(headers, batch.Header{Key: string(k), Value: v})
+		}
+		out.Add(r.Timestamp, r.Key, r.Value, append(headers, p.wait...)...)
+		if out.OpenSize() >= broker.TargetBatch {
+			out.Close(0)
+		}
+	}
+	out.Close(0)
+	return it.Err()
 }

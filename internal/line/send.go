@@ -25,6 +25,7 @@ type sender struct {
 	buf       *[]byte
 	taken     int // bytes of the budget, for what is larger than readChunk
 	it        batch.Iterator
+	turn      time.Time // since when the sender has one; zero for none
 	slice     batch.Builder
 	out       []byte
 	small     *[smallOut]byte // that out began with, if it is from the pool
@@ -98,6 +99,7 @@ func (s *sender) unload() {
 	if s.slice.Cap() > 0 {
 		s.slice = batch.Builder{}
 	}
+	s.endTurn()
 	s.it = batch.Iterator{}
 }
 
@@ -126,7 +128,11 @@ func (s *sender) sendPart(partition int, b batch.Batch, span group.Span) (int64,
 // sendRecords is sendPart for lines and JSON.
 func (s *sender) sendRecords(partition int, b batch.Batch, span group.Span) (int64, error) {
 	first, next := b.BaseOffset(), b.NextOffset() // b itself may be given up
-	err := s.it.Reset(b)
+	if err := s.beginTurn(b); err != nil {
+		return 0, err
+	}
+	defer s.endTurn()
+	err := s.expand(b)
 	for err == nil && s.it.Next() {
 		r := s.it.Record()
 		if r.Offset < span.From {
@@ -192,16 +198,46 @@ func (s *sender) sendBatch(partition int, b batch.Batch, span group.Span) (int64
 		}
 	}
 	if span.From > b.BaseOffset() || span.To < b.NextOffset() {
-		s.slice.Reset()
-		if err := batch.Slice(&s.slice, &s.it, b, span.From, span.To); err != nil {
-			return 0, s.undecodable(partition, b.BaseOffset(), b.NextOffset(), err)
-		}
-		b = s.slice.Bytes()
+		return s.sendSlices(partition, b, span)
 	}
 	if large {
 		return span.To, s.write(b)
 	}
 	s.out = append(s.out, b...)
+	return span.To, nil
+}
+
+// sliceSize is the size in bytes at which a slice of a batch is sent.
+const sliceSize = broker.SendBuffer
+
+// sendSlices is sendBatch for a part of a batch, in batches that are not
+// compressed.
+func (s *sender) sendSlices(partition int, b batch.Batch, span group.Span) (int64, error) {
+	first, next := b.BaseOffset(), b.NextOffset() // b itself may be given up
+	if err := s.beginTurn(b); err != nil {
+		return 0, err
+	}
+	defer s.endTurn()
+	err := s.expand(b)
+	for at := span.From; err == nil && at < span.To; {
+		s.slice.Reset()
+		if at, err = batch.SliceSome(&s.slice, &s.it, b, at, span.To, sliceSize); err != nil {
+			break
+		}
+		s.out = append(s.out, s.slice.Bytes()...)
+		if len(s.out) < broker.SendBuffer {
+			continue
+		}
+		if err := s.flush(); err != nil {
+			return 0, err
+		}
+		if s.loaded == nil { // and with it b
+			return at, nil
+		}
+	}
+	if err != nil {
+		return 0, s.undecodable(partition, first, next, err)
+	}
 	return span.To, nil
 }
 
@@ -225,6 +261,8 @@ func (s *sender) flush() error {
 	if isTimeout(err) {
 		s.unload()
 		err = s.writeSlowly(s.out[n:])
+	} else if s.turnIsOver() {
+		s.unload()
 	}
 	if s.out = s.out[:0]; cap(s.out) > 2*broker.SendBuffer {
 		s.freeOut() // grown for a large message

@@ -19,6 +19,7 @@ import (
 type Server struct {
 	broker *broker.Broker
 	log    *slog.Logger
+	turns  *turns
 
 	mu        sync.Mutex // guards what follows
 	listeners []net.Listener
@@ -32,7 +33,7 @@ type Server struct {
 
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
-	return &Server{broker: b, log: b.Log, conns: make(map[*conn]struct{}), stopped: make(chan struct{})}
+	return &Server{broker: b, log: b.Log, turns: newTurns(), conns: make(map[*conn]struct{}), stopped: make(chan struct{})}
 }
 
 // ServeProducers takes producers' connections from l until Stop.
