@@ -1,0 +1,202 @@
+package fault
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// F35: thousands of connections that do nothing, or send a byte now and then: those
+// beyond the limit are told so, or closed by Kafka's port, and those who were there
+// before go on; when the crowd has gone there is room again.
+func TestF35SlowConnections(t *testing.T) {
+	const limit = 200
+	s := besiege(t, "-max-connections", strconv.Itoa(limit))
+	n := runs(500, 5000)
+	var early *lineConn
+	s.attackAtLimit(t, func() {
+		var err error
+		if early, err = dialLine(s.Producers(), "early"); err != nil {
+			t.Fatal(err)
+		}
+		defer early.Close()
+		for _, p := range s.ports() {
+			crowd := s.crowd(t, n, p.name, "")
+			busy := s.drip(t, p, crowd)
+			if busy < n-limit {
+				t.Errorf("%d of %d connections to the %s port are refused, not %d or more", busy, n, p.name, n-limit)
+			}
+			if _, err := exchangeOne(early, p.name); err != nil {
+				t.Errorf("who was there before is harmed: %v", err)
+			}
+			hangUp(crowd)
+			s.bystandWhenThereIsRoom(t)
+		}
+	})
+	if warnings := strings.Count(s.Output(), "too many connections"); warnings == 0 || warnings > 3*n/10 {
+		t.Errorf("it is logged %d times", warnings)
+	}
+	s.end(t)
+}
+
+// attackAtLimit is attack without bystanders, who would find no room.
+func (s *siege) attackAtLimit(t *testing.T, f func()) {
+	t.Helper()
+	s.resetPeak()
+	before := s.memory("VmRSS")
+	f()
+	s.mustLetGo(t)
+	if took := s.memory("VmHWM") - before; took > memoryOf(calm) {
+		t.Errorf("the broker took %d KiB more than before", took>>10)
+	}
+}
+
+// bystandWhenThereIsRoom waits until the broker has seen that a crowd is gone.
+func (s *siege) bystandWhenThereIsRoom(t *testing.T) {
+	t.Helper()
+	eventually(t, "there is room again", func() bool { return s.openFiles() <= s.files+1 })
+	c := s.bystand(func() {})
+	report(t, c)
+	c.mustKeep(t)
+}
+
+// drip sends a byte on each of a crowd's connections and counts those that have
+// been refused.
+func (s *siege) drip(t *testing.T, p port, crowd []net.Conn) (busy int) {
+	t.Helper()
+	for _, conn := range crowd {
+		io.WriteString(conn, "x")                                  // fails if it has been refused
+		conn.SetReadDeadline(time.Now().Add(2 * time.Millisecond)) // a refusal is there already
+		answer := make([]byte, 100)
+		n, err := conn.Read(answer)
+		if e, ok := err.(net.Error); ok && e.Timeout() {
+			continue
+		}
+		busy++
+		if n > 0 && !strings.HasPrefix(string(answer), "-BUSY ") {
+			t.Errorf("the %s port answers %q", p.name, answer[:n])
+		}
+	}
+	return busy
+}
+
+// exchangeOne publishes a message and waits until it is acknowledged.
+func exchangeOne(c *lineConn, message string) (string, error) {
+	if _, err := io.WriteString(c, message+"\n"); err != nil {
+		return "", err
+	}
+	return c.line()
+}
+
+// F35: clients that connect and leave at once, in each way, as fast as they can.
+func TestF35Connects(t *testing.T) {
+	s := besiege(t)
+	n := runs(3000, 150_000)
+	begun := time.Now()
+	s.attack(t, calm, func() {
+		ports := s.ports()
+		sideBySide(n, 16, func(i int) {
+			conn, err := dialFrom(i, ports[i%3].address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			switch i / 3 % 4 {
+			case 0:
+			case 1:
+				conn.(*net.TCPConn).SetLinger(0)
+			case 2:
+				io.WriteString(conn, "connects\nhalf")
+				conn.(*net.TCPConn).SetLinger(0)
+			case 3:
+				io.WriteString(conn, "connects\n")
+			}
+			conn.Close()
+		})
+	})
+	t.Logf("%.0f connects a minute", float64(n)/time.Since(begun).Minutes())
+	report(t, tally{Runs: n})
+	s.end(t)
+}
+
+// idleBound is what an idle connection may take of the broker's memory, in bytes.
+const idleBound = 24 << 10
+
+// F35: idle connections of all kinds, each of which has done some work before.
+func TestF35IdleConnections(t *testing.T) {
+	n := min(runs(2000, 50_000), mayOpen(t)-1000)
+	s := besiege(t, "-max-connections", "100000")
+	s.Publish("idle", "first")
+	before := s.memory("VmRSS")
+	conns := make([]net.Conn, n)
+	defer func() { hangUp(conns) }()
+	sideBySide(n, 64, func(i int) {
+		var err error
+		if conns[i], err = s.idler(i); err != nil {
+			t.Errorf("connection %d: %v", i, err)
+		}
+	})
+	s.mustHold(t, n)
+	each := (s.memory("VmRSS") - before) / int64(n)
+	t.Logf("%d idle connections take %d bytes each", n, each)
+	if each > memoryOf(idleBound) {
+		t.Errorf("each of %d idle connections takes %d bytes", n, each)
+	}
+	c := s.bystand(func() {})
+	c.mustKeep(t)
+	report(t, c)
+	hangUp(conns)
+	s.Publish("idle", "followers that are gone are seen when they are written to")
+	s.end(t)
+}
+
+// idler makes a producer, a follower or a Kafka client that has been answered
+// once.
+func (s *siege) idler(i int) (net.Conn, error) {
+	switch i % 3 {
+	case 0:
+		return s.idleLine(i, s.Producers(), "idle\nmessage\n")
+	case 1:
+		return s.idleLine(i, s.Consumers(), "idle?follow&from=0\n")
+	}
+	conn, err := dialFrom(i, s.Kafka())
+	if err != nil {
+		return nil, err
+	}
+	_, err = (&kafkaConn{Conn: conn}).ask(kmsg.NewPtrApiVersionsRequest())
+	return conn, err
+}
+
+func (s *siege) idleLine(i int, address, text string) (net.Conn, error) {
+	conn, err := dialFrom(i, address)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		return conn, err
+	}
+	conn.SetReadDeadline(time.Now().Add(patience))
+	_, err = bufio.NewReaderSize(conn, 16).ReadString('\n')
+	return conn, err
+}
+
+// mayOpen raises the number of files that this process, and the brokers that it
+// starts, may open, and returns it.
+func mayOpen(t *testing.T) int {
+	t.Helper()
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		t.Fatal(err)
+	}
+	if wanted := (syscall.Rlimit{Cur: 120_000, Max: 120_000}); r.Max < wanted.Max && syscall.Setrlimit(syscall.RLIMIT_NOFILE, &wanted) == nil {
+		r = wanted // as root
+	}
+	return int(min(r.Max, 1<<20))
+}
