@@ -37,6 +37,7 @@ test:
 promise:
 	@scripts/need.sh nc strace kcat
 	go test -count=1 -v -timeout 24h ./test/fault $(if $(LONG),-long -record $(CURDIR)/docs/PROOF.md)
+	$(if $(LONG),scripts/fuzz.sh 10m $(CURDIR)/docs/PROOF.md)
 
 race:
 	@scripts/need.sh nc strace kcat gcc

@@ -170,3 +170,20 @@ func FuzzConsumerRequest(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAcknowledgements says anything to a follower's connection that waits for
+// acknowledgements.
+func FuzzAcknowledgements(f *testing.F) {
+	on := startForFuzzing(f)
+	for _, said := range []string{"+3\n", "-1 broken\n+2\n", "+0\n", "-0\n", "+101\n", "+-1\n", "-9223372036854775808 x\n", "+1 \n", "\r\n", "+1\r\n-1", "\x00\n"} {
+		f.Add([]byte(said))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		b := on(t)
+		c := b.dial(b.consumers, "orders?ack&follow&format=json&n=5&group=fuzz&attempts=0&retry=1ms&confirm\n")
+		if got := c.converse(said); strings.Count(got, "\n-") > 1 {
+			t.Errorf("answered %q", got)
+		}
+		b.mustServe()
+	})
+}
