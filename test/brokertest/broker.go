@@ -10,8 +10,9 @@ type Broker struct {
 	*Process
 	Data string // its data directory
 
-	t     testing.TB
-	flags []string
+	t       testing.TB
+	flags   []string
+	program string // empty for the broker built for the tests
 }
 
 // Start runs a broker on free ports over the data directory, with further
@@ -31,7 +32,11 @@ func Start(t testing.TB, data string, flags ...string) *Broker {
 func (b *Broker) Begin() {
 	b.t.Helper()
 	args := append([]string{"-pport", "0", "-cport", "0", "-kport", "0", "-data", b.Data}, b.flags...)
-	p, err := Begin("", Program(b.t, "broker"), args...)
+	program := b.program
+	if program == "" {
+		program = Program(b.t, "broker")
+	}
+	p, err := Begin("", program, args...)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -1,0 +1,185 @@
+package fault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"mbus/test/brokertest"
+)
+
+// A crowd is publishers and consumers at work on one topic, over the lives of a
+// broker, and all that they have been promised.
+type crowd struct {
+	t          *testing.T
+	b          *brokertest.Broker
+	random     *rand.Rand
+	ledger     *ledger
+	publishers int
+	watchers   []*watcher
+	drains     []*reader
+	workers    []*worker
+}
+
+// newCrowd is of half as many watchers and drains as workers.
+func newCrowd(t *testing.T, b *brokertest.Broker, topic string, seed uint64, publishers, consumers int) *crowd {
+	c := &crowd{
+		t: t, b: b, ledger: newLedger(topic), publishers: publishers,
+		random: rand.New(rand.NewPCG(seed, 0)),
+	}
+	for i := range consumers {
+		switch i % 4 {
+		case 0:
+			c.watchers = append(c.watchers, &watcher{newReader(topic, "")})
+		case 1:
+			c.drains = append(c.drains, newReader(topic, fmt.Sprintf("drain%d", i)))
+		default:
+			c.workers = append(c.workers, &worker{reader: newReader(topic, fmt.Sprintf("work%d", i))})
+		}
+	}
+	return c
+}
+
+// seeds are different ones for each run and each call.
+func seeds(t *testing.T) uint64 {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	return seed
+}
+
+// live has all work until so many messages have been acknowledged, calls end,
+// which is to end the broker, and waits for all to notice.
+func (c *crowd) live(acks int, end func()) {
+	c.t.Helper()
+	var working sync.WaitGroup
+	m := newMeter(acks)
+	producers, consumers := c.b.Producers(), c.b.Consumers()
+	for i := range c.publishers {
+		r := rand.New(rand.NewPCG(c.random.Uint64(), 0))
+		last := 0
+		working.Go(func() {
+			c.ledger.publish(producers, name(i), r, nil, func(n int) {
+				m.count(n - last)
+				last = n
+			})
+		})
+	}
+	for _, w := range c.watchers {
+		working.Go(func() { w.work(consumers) })
+	}
+	for _, d := range c.drains {
+		working.Go(func() { d.drainOn(consumers) })
+	}
+	for _, w := range c.workers {
+		working.Go(func() { w.work(consumers) })
+	}
+	select {
+	case <-m.reached:
+	case <-time.After(time.Minute):
+		c.t.Errorf("the publishers get too few acknowledgements: %s", c.b.Output())
+	}
+	end()
+	working.Wait()
+}
+
+// check reads everything back, without consuming it, and compares it with all
+// promises made so far.
+func (c *crowd) check() tally {
+	c.t.Helper()
+	read := lines(c.b.Drain(c.ledger.topic + "?from=beginning"))
+	sum := c.ledger.judge(read)
+	there := make(map[string]bool, len(read))
+	for _, text := range read {
+		there[text] = true
+	}
+	for _, r := range c.readers() {
+		for text := range r.got {
+			if !there[text] {
+				sum.Lost++ // a consumer was shown it
+			}
+		}
+	}
+	for _, w := range c.workers {
+		position := positionOf(c.b, w.group, c.ledger.topic)
+		if position < w.confirmed || position > w.acked {
+			c.t.Errorf("group %s is at %d: up to %d was confirmed, up to %d acknowledged", w.group, position, w.confirmed, w.acked)
+			sum.Lost++
+		}
+		w.confirmed = max(w.confirmed, position) // ?groups has shown it
+	}
+	return sum
+}
+
+func (c *crowd) readers() (all []*reader) {
+	all = append(all, c.drains...)
+	for _, w := range c.watchers {
+		all = append(all, w.reader)
+	}
+	for _, w := range c.workers {
+		all = append(all, w.reader)
+	}
+	return all
+}
+
+// finish checks delivery at least once: with what is left for it each group has
+// got every message that is in the topic.
+func (c *crowd) finish() (sum tally) {
+	c.t.Helper()
+	log := lines(c.b.Drain(c.ledger.topic + "?from=beginning"))
+	groups := c.drains
+	for _, w := range c.workers {
+		groups = append(groups, w.reader)
+	}
+	for _, r := range groups {
+		for _, text := range lines(c.b.Drain(c.ledger.topic + "?group=" + r.group)) {
+			r.got[text] = true
+		}
+		missed := 0
+		for _, text := range log {
+			if !r.got[text] {
+				missed++
+			}
+		}
+		if missed > 0 {
+			c.t.Errorf("group %s never got %d messages of %d", r.group, missed, len(log))
+		}
+		sum.Lost += missed
+	}
+	return sum
+}
+
+// report checks everything at the end of a crowd and reports it, with what was
+// counted before.
+func (c *crowd) report(before tally) {
+	c.t.Helper()
+	sum := c.check()
+	sum.Runs--
+	sum.add(before)
+	sum.add(c.finish())
+	report(c.t, sum)
+	sum.mustKeep(c.t)
+	if sum.Duplicates > 0 {
+		c.t.Errorf("%+v", sum)
+	}
+}
+
+// A meter closes reached when so many have been counted.
+type meter struct {
+	reached chan struct{}
+
+	mu   sync.Mutex // guards left
+	left int
+}
+
+func newMeter(n int) *meter { return &meter{reached: make(chan struct{}), left: n} }
+
+func (m *meter) count(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left > 0 && m.left <= n {
+		close(m.reached)
+	}
+	m.left -= n
+}

@@ -1,0 +1,111 @@
+package fault
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// EXT4_IOC_SHUTDOWN of linux/fs/ext4/ext4.h: the file system stops at once, as in
+// a power cut, without writing anything out, its journal neither.
+const (
+	ext4Shutdown           = 0x8004587d
+	ext4ShutdownNoLogFlush = 2
+)
+
+// A loopDisk is an ext4 file system of its own, whose power can be cut: what
+// was synced stays, what was not is gone.
+type loopDisk struct {
+	dir    string // where it is mounted
+	device string
+}
+
+// newLoopDisk makes a disk and mounts it, and takes it away with the test.
+func newLoopDisk(t *testing.T, bytes int64) *loopDisk {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: a power cut is tried on a file system of its own, on a loop device")
+	}
+	for _, tool := range []string{"losetup", "mkfs.ext4"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s: a power cut is tried on a file system of its own, on a loop device", tool)
+		}
+	}
+	dir := t.TempDir()
+	image := filepath.Join(dir, "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, bytes); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "mkfs.ext4", "-q", "-F", image)
+	d := &loopDisk{dir: filepath.Join(dir, "mounted")}
+	if err := os.Mkdir(d.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.device = command(t, "losetup", "--find", "--show", image)
+	t.Cleanup(func() { command(t, "losetup", "--detach", d.device) })
+	d.mount(t)
+	t.Cleanup(func() { d.unmount(t) })
+	return d
+}
+
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (d *loopDisk) mount(t *testing.T) {
+	t.Helper()
+	if err := syscall.Mount(d.device, d.dir, "ext4", 0, ""); err != nil {
+		t.Fatalf("mounting %s: %v", d.device, err)
+	}
+}
+
+// unmount waits for the end of those who have been killed and still have files open.
+func (d *loopDisk) unmount(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := syscall.Unmount(d.dir, 0)
+		if err == nil {
+			return
+		}
+		if err != syscall.EBUSY || time.Now().After(deadline) {
+			t.Fatalf("unmounting %s: %v", d.dir, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// cut cuts the power. Whatever is called on the disk from now on fails.
+func (d *loopDisk) cut(t *testing.T) {
+	t.Helper()
+	f, err := os.Open(d.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	how := uint32(ext4ShutdownNoLogFlush)
+	_, _, failed := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), ext4Shutdown, uintptr(unsafe.Pointer(&how)))
+	if failed != 0 {
+		t.Fatalf("cutting the power: %v", failed)
+	}
+}
+
+// restore brings the power back. Nobody may use the disk.
+func (d *loopDisk) restore(t *testing.T) {
+	t.Helper()
+	d.unmount(t)
+	d.mount(t)
+}
