@@ -2,11 +2,13 @@ package brokertest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -32,46 +34,64 @@ type Change struct {
 	Old, New string
 }
 
-// Variant builds a broker whose source differs by the changes, without touching
-// the source, and gives its path. It has no race detector.
-func Variant(t testing.TB, changes ...Change) string {
+// variants are those that have been built, by their change.
+var variants = struct {
+	sync.Mutex
+	programs map[Change]string
+}{programs: make(map[Change]string)}
+
+// Variant builds a broker whose source differs by the change, without touching
+// the source, once for all tests of a package, and gives its path. It has no
+// race detector.
+func Variant(t testing.TB, c Change) string {
 	t.Helper()
+	if err := buildOnce(); err != nil { // makes the directory
+		t.Fatal(err)
+	}
+	variants.Lock()
+	defer variants.Unlock()
+	if variants.programs[c] == "" {
+		dir, err := os.MkdirTemp(built, "variant-")
+		if err == nil {
+			err = c.build(dir)
+		}
+		if err != nil {
+			t.Fatalf("a broker with %q in %s: %v", c.New, c.File, err)
+		}
+		variants.programs[c] = filepath.Join(dir, "broker")
+	}
+	return variants.programs[c]
+}
+
+// build builds the broker into dir.
+func (c Change) build(dir string) error {
 	root, err := Root()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	dir := t.TempDir()
-	replace := make(map[string]string)
-	for i, c := range changes {
-		name := filepath.Join(root, c.File)
-		source, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(string(source), c.Old); n != 1 {
-			t.Fatalf("%s has %q %d times, not once", c.File, c.Old, n)
-		}
-		replace[name] = filepath.Join(dir, fmt.Sprintf("%d.go", i))
-		text := strings.Replace(string(source), c.Old, c.New, 1)
-		if err := os.WriteFile(replace[name], []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	name, changed := filepath.Join(root, c.File), filepath.Join(dir, "changed.go")
+	source, err := os.ReadFile(name)
 	if err != nil {
-		t.Fatal(err)
+		return err
+	}
+	if n := strings.Count(string(source), c.Old); n != 1 {
+		return fmt.Errorf("the source has %q %d times, not once", c.Old, n)
+	}
+	text := strings.Replace(string(source), c.Old, c.New, 1)
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{name: changed}})
+	if err != nil {
+		return err
 	}
 	file := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(file, overlay, 0o600); err != nil {
-		t.Fatal(err)
+	if err := errors.Join(os.WriteFile(changed, []byte(text), 0o600), os.WriteFile(file, overlay, 0o600)); err != nil {
+		return err
 	}
-	program := filepath.Join(dir, "broker")
-	cmd := exec.Command("go", "build", "-overlay", file, "-o", program, "./cmd/broker")
+	cmd := exec.Command("go", "build", "-overlay", file, "-o", dir+"/", "./cmd/broker")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return program
+	return nil
 }
 
 // Traced gives the path of a script that runs a broker program under strace with
