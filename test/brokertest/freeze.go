@@ -47,3 +47,6 @@ func anyRuns(stats []string) bool {
 	}
 	return false
 }
+
+// Ended is closed when the process has ended.
+func (p *Process) Ended() <-chan struct{} { return p.exited }

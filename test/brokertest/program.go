@@ -103,7 +103,7 @@ func Traced(t testing.TB, program, injection string) string {
 		program = Program(t, "broker")
 	}
 	calls, _, _ := strings.Cut(injection, ":")
-	script := fmt.Sprintf("#!/bin/sh\nexec strace -D -f -qq -o /dev/null --seccomp-bpf -e trace=%s -e inject=%s '%s' \"$@\"\n",
+	script := fmt.Sprintf("#!/bin/sh\nexec strace -D -f -qq -o /dev/null -e trace=%s -e inject=%s '%s' \"$@\"\n",
 		calls, injection, program)
 	file := filepath.Join(t.TempDir(), "broker")
 	if err := os.WriteFile(file, []byte(script), 0o700); err != nil {

@@ -21,6 +21,8 @@ type crowd struct {
 	watchers   []*watcher
 	drains     []*reader
 	workers    []*worker
+	phoenix    *phoenix // nil for none
+	mortal     bool     // the broker may end by itself
 }
 
 // newCrowd is of half as many watchers and drains as workers.
@@ -75,8 +77,20 @@ func (c *crowd) live(acks int, end func()) {
 	for _, w := range c.workers {
 		working.Go(func() { w.work(consumers) })
 	}
+	if c.phoenix != nil {
+		process := c.b.Process
+		working.Go(func() {
+			if err := c.phoenix.work(process); err != nil {
+				c.t.Error(err)
+			}
+		})
+	}
 	select {
 	case <-m.reached:
+	case <-c.b.Ended():
+		if !c.mortal {
+			c.t.Errorf("the broker has ended by itself: %s", c.b.Output())
+		}
 	case <-time.After(time.Minute):
 		c.t.Errorf("the publishers get too few acknowledgements: %s", c.b.Output())
 	}
@@ -90,6 +104,9 @@ func (c *crowd) check() tally {
 	sum := c.loss()
 	if bad := sum.Lost + sum.Holes + sum.Duplicates + sum.Reordered + sum.Phantoms; bad > 0 {
 		c.t.Errorf("%+v, %q", sum, c.astray())
+	}
+	if c.phoenix != nil {
+		c.phoenix.check(c.t, c.b)
 	}
 	for _, w := range c.workers { // ?groups has shown it
 		w.confirmed = max(w.confirmed, positionOf(c.b, w.group, c.ledger.topic))
