@@ -10,19 +10,6 @@ import (
 // diskBytes is room for what a crowd publishes over its lives.
 const diskBytes = 512 << 20
 
-// powerCut ends a life: the power goes, and nothing that the broker would answer
-// later is heard. So it is stopped first, though syncs that are under way go on: a
-// kernel that loses its disk within fdatasync may return 0, as Linux 6.18 does.
-func (c *crowd) powerCut(d *loopDisk) func() {
-	return func() {
-		if err := c.b.Freeze(); err != nil {
-			c.t.Error(err)
-		}
-		d.cut(c.t)
-		c.b.Kill()
-	}
-}
-
 // crowdOnDisk is a crowd at a broker whose data is on a disk of its own.
 // program is empty for the broker built for the tests.
 func crowdOnDisk(t *testing.T, program string) (*crowd, *loopDisk) {
@@ -38,18 +25,19 @@ var smallSegments = brokertest.Change{
 	New:  "DefaultSegmentBytes = 256 << 10",
 }
 
-// Injected: power cuts under load, with segments as they are and with small ones.
+// Injected: power cuts under load of the line protocol and of a Kafka client, with
+// segments as they are and with small ones.
 // Expected: whatever was acknowledged, or shown to a consumer, or confirmed as
 // consumed, is there after each.
 func TestF03PowerCutUnderLoad(t *testing.T) {
 	for _, program := range []string{"", brokertest.Variant(t, smallSegments)} {
 		for range runs(1, 22) {
 			c, d := crowdOnDisk(t, program)
+			c.kafka = &standing{group: kafkaName}
 			var sum tally
 			for range runs(2, 5) {
 				sum.Runs++
-				c.live(2000+c.random.IntN(8000), c.powerCut(d))
-				d.restore(t)
+				c.live(2000+c.random.IntN(8000), func() { d.powerCut(t, c.b) })
 				c.b.Restart()
 				c.check()
 			}

@@ -35,8 +35,7 @@ func TestF04PowerCutWithALyingSyncIsSeen(t *testing.T) {
 // start on what is left has lost everything.
 func afterOneCut(t *testing.T, program string) tally {
 	c, d := crowdOnDisk(t, program)
-	c.live(2000, c.powerCut(d))
-	d.restore(t)
+	c.live(2000, func() { d.powerCut(t, c.b) })
 	c.b.Use("")
 	c.b.Begin()
 	defer c.b.Kill()

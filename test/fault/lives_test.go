@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -21,8 +22,10 @@ type crowd struct {
 	watchers   []*watcher
 	drains     []*reader
 	workers    []*worker
-	phoenix    *phoenix // nil for none
-	mortal     bool     // the broker may end by itself
+	phoenix    *phoenix  // nil for none
+	kafka      *standing // of the group of a Kafka client, which publishes, too; nil for none
+	mortal     bool      // the broker may end by itself
+	rest       func()    // while they live: ends the publishers when all is answered
 }
 
 // newCrowd is of half as many watchers and drains as workers.
@@ -38,7 +41,7 @@ func newCrowd(t *testing.T, b *brokertest.Broker, topic string, seed uint64, pub
 		case 1:
 			c.drains = append(c.drains, newReader(topic, fmt.Sprintf("drain%d", i)))
 		default:
-			c.workers = append(c.workers, &worker{reader: newReader(topic, fmt.Sprintf("work%d", i))})
+			c.workers = append(c.workers, newWorker(topic, fmt.Sprintf("work%d", i)))
 		}
 	}
 	return c
@@ -57,12 +60,19 @@ func (c *crowd) live(acks int, end func()) {
 	c.t.Helper()
 	var working sync.WaitGroup
 	m := newMeter(acks)
+	stop := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c.rest = func() {
+		close(stop)
+		cancel()
+	}
 	producers, consumers := c.b.Producers(), c.b.Consumers()
 	for i := range c.publishers {
 		r := rand.New(rand.NewPCG(c.random.Uint64(), 0))
 		last := 0
 		working.Go(func() {
-			c.ledger.publish(producers, name(i), r, nil, func(n int) {
+			c.ledger.publish(producers, name(i), r, stop, func(n int) {
 				m.count(n - last)
 				last = n
 			})
@@ -76,6 +86,9 @@ func (c *crowd) live(acks int, end func()) {
 	}
 	for _, w := range c.workers {
 		working.Go(func() { w.work(consumers) })
+	}
+	if c.kafka != nil {
+		c.liveKafka(ctx, &working, m.count)
 	}
 	if c.phoenix != nil {
 		process := c.b.Process
@@ -95,7 +108,23 @@ func (c *crowd) live(acks int, end func()) {
 		c.t.Errorf("the publishers get too few acknowledgements: %s", c.b.Output())
 	}
 	end()
+	cancel()
 	working.Wait()
+}
+
+// liveKafka has a Kafka client publish, and commit offsets, until ctx ends.
+func (c *crowd) liveKafka(ctx context.Context, working *sync.WaitGroup, counted func(n int)) {
+	address := c.b.Kafka()
+	working.Go(func() {
+		if err := c.ledger.publishKafka(ctx, address, counted); err != nil {
+			c.t.Error(err)
+		}
+	})
+	working.Go(func() {
+		if err := c.kafka.commitKafka(ctx, address, c.ledger.topic); err != nil {
+			c.t.Error(err)
+		}
+	})
 }
 
 // check is loss, and fails the test if there is any.
@@ -108,8 +137,8 @@ func (c *crowd) check() tally {
 	if c.phoenix != nil {
 		c.phoenix.check(c.t, c.b)
 	}
-	for _, w := range c.workers { // ?groups has shown it
-		w.confirmed = max(w.confirmed, positionOf(c.b, w.group, c.ledger.topic))
+	for _, g := range c.standings() { // ?groups has shown it
+		g.confirmed = max(g.confirmed, positionOf(c.b, g.group, c.ledger.topic))
 	}
 	return sum
 }
@@ -138,13 +167,23 @@ func (c *crowd) loss() tally {
 // astray tells which groups' positions are before what was confirmed, or behind
 // what was acknowledged.
 func (c *crowd) astray() (list []string) {
-	for _, w := range c.workers {
-		if at := positionOf(c.b, w.group, c.ledger.topic); at < w.confirmed || at > w.acked {
+	for _, g := range c.standings() {
+		if at := positionOf(c.b, g.group, c.ledger.topic); at < g.confirmed || at > g.acked {
 			list = append(list, fmt.Sprintf("group %s is at %d: up to %d was confirmed, up to %d acknowledged",
-				w.group, at, w.confirmed, w.acked))
+				g.group, at, g.confirmed, g.acked))
 		}
 	}
 	return list
+}
+
+func (c *crowd) standings() (all []*standing) {
+	for _, w := range c.workers {
+		all = append(all, w.standing)
+	}
+	if c.kafka != nil {
+		all = append(all, c.kafka)
+	}
+	return all
 }
 
 func (c *crowd) readers() (all []*reader) {

@@ -66,8 +66,11 @@ func (w *watcher) work(address string) {
 // got, and hears what of it is on disk.
 type worker struct {
 	*reader
-	acked     int64 // below this offset it has acknowledged everything
-	confirmed int64 // and this the broker has confirmed
+	*standing
+}
+
+func newWorker(topic, group string) *worker {
+	return &worker{newReader(topic, group), &standing{group: group}}
 }
 
 // A delivery is what of a message in format=json matters here.
@@ -78,7 +81,7 @@ type delivery struct {
 
 func (w *worker) work(address string) {
 	var ends []int64 // of each message of this connection, the offset behind it
-	w.lines(address, w.topic+"?follow&ack&confirm&format=json&group="+w.group, func(conn net.Conn, in *bufio.Reader, line string) {
+	w.lines(address, w.topic+"?follow&ack&confirm&format=json&group="+w.reader.group, func(conn net.Conn, in *bufio.Reader, line string) {
 		if n, ok := count(line); ok && n <= len(ends) {
 			w.confirmed = max(w.confirmed, ends[n-1])
 			return
