@@ -94,11 +94,24 @@ func (c Change) build(dir string) error {
 	return nil
 }
 
+// canTrace says why this system lets nobody trace a process.
+var canTrace = sync.OnceValue(func() error {
+	out, err := exec.Command("strace", "-o", "/dev/null", "true").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return err
+})
+
 // Traced gives the path of a script that runs a broker program under strace with
 // one injection, such as "fdatasync:retval=0"; empty is the broker built for
-// the tests. The process is the broker's own: strace stands beside it.
+// the tests. The process is the broker's own: strace stands beside it. Where
+// tracing is not allowed the test is skipped.
 func Traced(t testing.TB, program, injection string) string {
 	t.Helper()
+	if err := canTrace(); err != nil {
+		t.Skipf("needs strace, and a system that lets it trace: %v", err)
+	}
 	if program == "" {
 		program = Program(t, "broker")
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog/crashfs"
+	"mbus/test/brokertest"
 )
 
 // statesWanted is how many crash states are tried, briefly and thoroughly.
@@ -28,6 +29,9 @@ const (
 func TestF05CrashAtEveryCall(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // each state is a new disk in memory
 	wanted := runs(statesWanted, statesWantedLong)
+	if brokertest.Race {
+		wanted /= 10 // it takes ten times as long
+	}
 	calls, err := simulate(sabotage{}, 0, func(*pledges, *crashfs.FS) error { return nil })
 	if err != nil || calls < 100 {
 		t.Fatalf("the broker makes %d calls: %v", calls, err)

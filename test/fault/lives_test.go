@@ -58,46 +58,13 @@ func seeds(t *testing.T) uint64 {
 // which is to end the broker, and waits for all to notice.
 func (c *crowd) live(acks int, end func()) {
 	c.t.Helper()
-	var working sync.WaitGroup
-	m := newMeter(acks)
-	stop := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c.rest = func() {
-		close(stop)
-		cancel()
-	}
-	producers, consumers := c.b.Producers(), c.b.Consumers()
-	for i := range c.publishers {
-		r := rand.New(rand.NewPCG(c.random.Uint64(), 0))
-		last := 0
-		working.Go(func() {
-			c.ledger.publish(producers, name(i), r, stop, func(n int) {
-				m.count(n - last)
-				last = n
-			})
-		})
-	}
-	for _, w := range c.watchers {
-		working.Go(func() { w.work(consumers) })
-	}
-	for _, d := range c.drains {
-		working.Go(func() { d.drainOn(consumers) })
-	}
-	for _, w := range c.workers {
-		working.Go(func() { w.work(consumers) })
-	}
-	if c.kafka != nil {
-		c.liveKafka(ctx, &working, m.count)
-	}
-	if c.phoenix != nil {
-		process := c.b.Process
-		working.Go(func() {
-			if err := c.phoenix.work(process); err != nil {
-				c.t.Error(err)
-			}
-		})
-	}
+	c.rest = cancel
+	var working sync.WaitGroup
+	m := newMeter(acks)
+	c.publish(ctx, &working, m)
+	c.consume(&working)
 	select {
 	case <-m.reached:
 	case <-c.b.Ended():
@@ -110,6 +77,46 @@ func (c *crowd) live(acks int, end func()) {
 	end()
 	cancel()
 	working.Wait()
+}
+
+// publish has all publish until ctx ends or the broker is gone.
+func (c *crowd) publish(ctx context.Context, working *sync.WaitGroup, m *meter) {
+	address := c.b.Producers()
+	for i := range c.publishers {
+		r := rand.New(rand.NewPCG(c.random.Uint64(), 0))
+		last := 0
+		working.Go(func() {
+			c.ledger.publish(address, name(i), r, ctx.Done(), func(n int) {
+				m.count(n - last)
+				last = n
+			})
+		})
+	}
+	if c.kafka != nil {
+		c.liveKafka(ctx, working, m.count)
+	}
+	if c.phoenix != nil {
+		process := c.b.Process
+		working.Go(func() {
+			if err := c.phoenix.work(process); err != nil {
+				c.t.Error(err)
+			}
+		})
+	}
+}
+
+// consume has all consume until the broker is gone.
+func (c *crowd) consume(working *sync.WaitGroup) {
+	address := c.b.Consumers()
+	for _, w := range c.watchers {
+		working.Go(func() { w.work(address) })
+	}
+	for _, d := range c.drains {
+		working.Go(func() { d.drainOn(address) })
+	}
+	for _, w := range c.workers {
+		working.Go(func() { w.work(address) })
+	}
 }
 
 // liveKafka has a Kafka client publish, and commit offsets, until ctx ends.

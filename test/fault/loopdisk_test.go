@@ -51,20 +51,22 @@ func newLoopDisk(t *testing.T, bytes int64) *loopDisk {
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d.device = command(t, "losetup", "--find", "--show", image)
+	device, err := exec.Command("losetup", "--find", "--show", image).Output()
+	if err != nil {
+		t.Skipf("needs a loop device: a power cut is tried on a file system of its own: %v", err)
+	}
+	d.device = strings.TrimSpace(string(device))
 	t.Cleanup(func() { command(t, "losetup", "--detach", d.device) })
 	d.mount(t)
 	t.Cleanup(func() { d.unmount(t) })
 	return d
 }
 
-func command(t *testing.T, name string, args ...string) string {
+func command(t *testing.T, name string, args ...string) {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}
-	return strings.TrimSpace(string(out))
 }
 
 func (d *loopDisk) mount(t *testing.T) {

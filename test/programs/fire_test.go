@@ -21,7 +21,10 @@ import (
 	"mbus/test/brokertest"
 )
 
-var fireKills = flag.Int("fire-kills", 10, "how often a consumer or the broker is killed under fire")
+var (
+	fireKills = flag.Int("fire-kills", 10, "how often a consumer or the broker is killed under fire")
+	seed      = flag.Uint64("seed", 0, "of what happens under fire; 0 for another one each time")
+)
 
 // A fire is publishers and consumers of several groups at work on one topic,
 // while consumers and the broker are killed at random.
