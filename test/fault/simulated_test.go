@@ -97,10 +97,10 @@ func (p *pledges) publish(s *simulated, size int, count int) error {
 // commit moves the group in a topic, and waits.
 func commit(s *simulated, position fate, topic string, offset int64) error {
 	return position.change(fmt.Sprint(offset), func() error {
-		done := make(chan error, 1)
+		done := make(chan []error, 1)
 		commits := []group.Commit{{Topic: topic, Offset: offset, LeaderEpoch: group.NoEpoch}}
-		s.CommitOffsets(phoenixGroup, commits, func(err error) { done <- err })
-		return <-done
+		s.CommitOffsets(phoenixGroup, commits, func(errs []error) { done <- errs })
+		return errors.Join(<-done...)
 	})
 }
 
