@@ -12,9 +12,9 @@ import (
 // kafkaName is the publisher and the group of the Kafka clients in a crowd.
 const kafkaName = "kafka"
 
-// publishKafka publishes with an idempotent Kafka client until ctx ends or the
+// publishAsKafka publishes with an idempotent Kafka client until ctx ends or the
 // broker is gone. counted is told of each message acknowledged.
-func (l *ledger) publishKafka(ctx context.Context, address string, counted func(n int)) error {
+func (l *ledger) publishAsKafka(ctx context.Context, address string, counted func(n int)) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(l.topic),
 		kgo.AllowAutoTopicCreation(), kgo.MaxBufferedRecords(500))
 	if err != nil {
@@ -44,9 +44,9 @@ type standing struct {
 	acked, confirmed int64
 }
 
-// commitKafka commits one offset after the other, as a Kafka client that assigns
+// commitAsKafka commits one offset after the other, as a Kafka client that assigns
 // itself its partitions, until ctx ends or the broker is gone.
-func (s *standing) commitKafka(ctx context.Context, address, topic string) error {
+func (s *standing) commitAsKafka(ctx context.Context, address, topic string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(address))
 	if err != nil {
 		return err

@@ -123,12 +123,12 @@ func (c *crowd) consume(working *sync.WaitGroup) {
 func (c *crowd) liveKafka(ctx context.Context, working *sync.WaitGroup, counted func(n int)) {
 	address := c.b.Kafka()
 	working.Go(func() {
-		if err := c.ledger.publishKafka(ctx, address, counted); err != nil {
+		if err := c.ledger.publishAsKafka(ctx, address, counted); err != nil {
 			c.t.Error(err)
 		}
 	})
 	working.Go(func() {
-		if err := c.kafka.commitKafka(ctx, address, c.ledger.topic); err != nil {
+		if err := c.kafka.commitAsKafka(ctx, address, c.ledger.topic); err != nil {
 			c.t.Error(err)
 		}
 	})

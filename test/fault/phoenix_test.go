@@ -86,7 +86,7 @@ func (p *phoenix) step(b *brokertest.Process, n int) error {
 	case 2:
 		p.generation++
 		text = fmt.Sprintf("life %d", p.generation)
-		return p.topic.change(text+"\n", func() error { return put(b, phoenixTopic, text) })
+		return p.topic.change(text+"\n", func() error { return putOne(b, phoenixTopic, text) })
 	case 3: // the group has a position in the topic; that must die with it
 		return take(b, phoenixTopic, text)
 	default:
@@ -122,8 +122,8 @@ func expect(in *bufio.Reader, holds string) error {
 	return err
 }
 
-// put publishes a message.
-func put(b *brokertest.Process, topic, text string) error {
+// putOne publishes a message.
+func putOne(b *brokertest.Process, topic, text string) error {
 	conn, in, err := dial(b.Producers(), topic+"\n"+text+"\n")
 	if err != nil {
 		return err

@@ -55,8 +55,8 @@ func newPledges() *pledges {
 	return &pledges{phoenix: fate{"": true}, ashes: fate{"": true}, orders: fate{"": true}}
 }
 
-// message makes a batch of one record.
-func message(text string) []byte {
+// oneRecord makes a batch of one record.
+func oneRecord(text string) []byte {
 	var b batch.Builder
 	b.Add(1_700_000_000_000, nil, []byte(text))
 	b.Close(0)
@@ -76,7 +76,7 @@ func (p *pledges) publish(s *simulated, size int, count int) error {
 		text := fmt.Sprintf("order %d %s", n, strings.Repeat(string(rune('a'+n%26)), size))
 		p.sent = append(p.sent, text)
 		p.mu.Unlock()
-		err := s.Produce(t, 0, message(text), func(_ int64, err error) {
+		err := s.Produce(t, 0, oneRecord(text), func(_ int64, err error) {
 			if err == nil {
 				p.mu.Lock()
 				p.acked = max(p.acked, n+1)
@@ -113,7 +113,7 @@ func (p *pledges) rise(s *simulated) error {
 		if err != nil {
 			return err
 		}
-		_, err = store.AppendAndWait(t.Partitions[0], message(strings.TrimSuffix(text, "\n")))
+		_, err = store.AppendAndWait(t.Partitions[0], oneRecord(strings.TrimSuffix(text, "\n")))
 		return err
 	})
 }
