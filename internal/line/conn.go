@@ -162,6 +162,7 @@ const lingerTime = 2 * time.Second
 
 // sayLast writes the last line and sees that the client can read it.
 func (c *conn) sayLast(line string) {
+	c.keep()
 	if c.say(line) != nil || c.tcp.CloseWrite() != nil {
 		return
 	}
@@ -180,6 +181,9 @@ func (c *conn) refuse() {
 
 // reset makes the coming close a reset: the client must not take it for the end.
 func (c *conn) reset() { c.tcp.SetLinger(0) }
+
+// keep takes reset back.
+func (c *conn) keep() { c.tcp.SetLinger(-1) }
 
 // interrupt ends a read that waits, now or later.
 func (c *conn) interrupt() { c.tcp.SetReadDeadline(time.Unix(1, 0)) }

@@ -59,6 +59,9 @@ func (c *conn) follow(r *request) error {
 	if err := f.join(); err != nil {
 		return err
 	}
+	if r.ack {
+		c.reset() // should the broker die: its end must not look like the confirmation
+	}
 	if r.ackTimeout > 0 {
 		f.hang.start(f)
 	}

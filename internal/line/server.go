@@ -100,6 +100,8 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 	case err != nil:
 		s.log.Debug("connection lost", "client", c.tcp.RemoteAddr(), "reason", err)
 		c.reset()
+	default:
+		c.keep()
 	}
 	c.tcp.Close()
 }
