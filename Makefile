@@ -50,8 +50,10 @@ lint:
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
 	cd test/clients && go mod tidy -diff
+	cd bench && go mod tidy -diff
 	go vet ./...
 	cd test/clients && go vet ./...
+	cd bench && go vet ./...
 	$(TOOL) staticcheck ./...
 	@files=$$($(TOOL) gofumpt -l .) && if [ -n "$$files" ]; then echo "not formatted as gofumpt does:" $$files; exit 1; fi
 	go test -count=1 -run 'Import|Document' . ./test/docs
@@ -71,7 +73,7 @@ sabotage:
 	scripts/sabotage.sh
 
 bench: all
-	go run ./test/bench -build build $(BENCHFLAGS)
+	cd bench && go run ./own -build ../build $(BENCHFLAGS)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
 
 # This tree's Go benchmarks beside those of the revision REF.

@@ -33,7 +33,6 @@ var arrows = map[string][]string{
 	"cmd/consumer":               {"internal/batch", "internal/flags", "internal/record", "internal/consumer"},
 	"cmd/admin":                  {"internal/consumer", "internal/flags", "internal/record"},
 	"test/brokertest":            {},
-	"test/bench":                 {"internal/batch", "test/brokertest"},
 }
 
 // forbidden are packages of others that would let a package do what is another

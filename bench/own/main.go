@@ -1,4 +1,4 @@
-// Bench measures a real broker process over real sockets and files, and in the
+// Own measures a real broker process over real sockets and files, and in the
 // same run the machine it runs on, and prints one table: each figure with the
 // limit of the machine beside it. It asserts nothing; its exit code is 1 only
 // if something could not be measured.
@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"mbus/bench/machine"
 )
 
 // config says how much is measured. Sizes are in bytes.
@@ -26,21 +28,14 @@ type config struct {
 }
 
 func main() {
+	machine.BeRelay()
 	build := flag.String("build", "build", "`DIR` with the three programs")
 	dir := flag.String("dir", "", "`DIR` to write under; the default is beside the programs, so on the same disk")
 	rounds := flag.Int("rounds", 3, "the table has the medians of `N` rounds")
 	quick := flag.Bool("quick", false, "less of everything, and one round: a look, not a measurement")
-	relay := flag.Bool("relay", false, "be the relay that the machine is measured with")
 	flag.Parse()
-
-	var err error
-	if *relay {
-		err = runRelay()
-	} else {
-		err = run(*build, *dir, *rounds, *quick)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+	if err := run(*build, *dir, *rounds, *quick); err != nil {
+		fmt.Fprintln(os.Stderr, "own:", err)
 		os.Exit(1)
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+
+	"mbus/bench/measure"
 )
 
 // Names of the rows that figures are about.
@@ -45,13 +47,13 @@ func printFigures(w io.Writer, t *table) {
 func figures(t *table) []figure {
 	publish, drain := t.row(rowPublish), t.row(rowDrain)
 	list := []figure{
-		{"publishing, of the disk's write-and-sync rate", median(publish.share), 0.6, false, ""},
-		{"publishing", median(publish.rate) / 1e6, 1.5, false, "million/s where the disk allows"},
-		{"64 connections to 1, one message at a time", median(t.row(rowMany).rate) / median(t.row(rowOne).rate), 20, false, "times"},
-		{"draining, of a relay's rate", median(drain.share), 0.6, false, ""},
-		{"draining", median(drain.rate) / 1e6, 3, false, "million/s where a relay manages 5"},
-		{"processor time a message in", median(publish.each), 0.5, true, "us"},
-		{"processor time a message out", median(drain.each), 0.3, true, "us"},
+		{"publishing, of the disk's write-and-sync rate", measure.Median(publish.share), 0.6, false, ""},
+		{"publishing", measure.Median(publish.rate) / 1e6, 1.5, false, "million/s where the disk allows"},
+		{"64 connections to 1, one message at a time", measure.Median(t.row(rowMany).rate) / measure.Median(t.row(rowOne).rate), 20, false, "times"},
+		{"draining, of a relay's rate", measure.Median(drain.share), 0.6, false, ""},
+		{"draining", measure.Median(drain.rate) / 1e6, 3, false, "million/s where a relay manages 5"},
+		{"processor time a message in", measure.Median(publish.each), 0.5, true, "us"},
+		{"processor time a message out", measure.Median(drain.each), 0.3, true, "us"},
 		{numberIdle, t.value(numberIdle), 12, true, "MB"},
 		{numberEmpty, t.value(numberEmpty), 20, true, "ms"},
 		{numberFull, t.value(numberFull), 100, true, "ms"},

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mbus/bench/machine"
 	"mbus/internal/batch"
 )
 
@@ -79,7 +80,7 @@ func (p payload) send(address, topic string, times int) error {
 	defer conn.Close()
 	written := make(chan error, 1)
 	go func() {
-		err := writeRepeatedly(conn, p.bytes, times*len(p.bytes))
+		err := machine.WriteRepeatedly(conn, p.bytes, times*len(p.bytes))
 		written <- errors.Join(err, conn.CloseWrite())
 	}()
 	last := ""
@@ -155,21 +156,6 @@ func drain(address, line string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := discard(conn)
+	n, err := machine.Discard(conn)
 	return n, errors.Join(err, conn.Close())
-}
-
-// discard reads to the end.
-func discard(r io.Reader) (int, error) {
-	buf := make([]byte, 256<<10)
-	for total := 0; ; {
-		n, err := r.Read(buf)
-		total += n
-		if err == io.EOF {
-			return total, nil
-		}
-		if err != nil {
-			return total, err
-		}
-	}
 }

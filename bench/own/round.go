@@ -3,13 +3,19 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
+	"mbus/bench/machine"
 	"mbus/test/brokertest"
 )
+
+// recordBytes is what a message of 100 bytes alone is in the log.
+const recordBytes = 170
 
 // A round measures every row once.
 type round struct {
@@ -45,13 +51,13 @@ func (c config) round(t *table, parent string) error {
 }
 
 func (r *round) machine() (err error) {
-	if r.disk, err = diskRate(r.dir, r.diskBytes); err != nil {
+	if r.disk, err = machine.DiskRate(r.dir, r.diskBytes); err != nil {
 		return err
 	}
-	if r.sync, err = syncTime(r.dir, r.syncPairs); err != nil {
+	if r.sync, err = machine.SyncTime(r.dir, recordBytes, r.syncPairs); err != nil {
 		return err
 	}
-	if r.wire, err = relayRate(r.relayBytes); err != nil {
+	if r.wire, err = machine.RelayRate(r.relayBytes); err != nil {
 		return err
 	}
 	r.t.add("machine: write 1 MiB, fdatasync", sample{bytes: int(r.disk), took: time.Second})
@@ -74,7 +80,7 @@ func (r *round) launch(data, name string) (err error) {
 
 // observe makes a number of the broker's memory.
 func (r *round) observe(which, name string) error {
-	mb, err := memory(r.b.Pid(), which)
+	mb, err := machine.Memory(r.b.Pid(), which)
 	if err != nil {
 		return err
 	}
@@ -92,7 +98,7 @@ func (r *round) start() error {
 
 // measure times f, which returns messages and bytes, as a row.
 func (r *round) measure(name string, s sample, f func() (messages, bytes int, err error)) error {
-	before, err := processorTime(r.b.Pid())
+	before, err := machine.ThreadTime(r.b.Pid())
 	if err != nil {
 		return err
 	}
@@ -102,7 +108,7 @@ func (r *round) measure(name string, s sample, f func() (messages, bytes int, er
 	if err != nil {
 		return fmt.Errorf("%s: %w; the broker said: %s", name, err, r.b.Output())
 	}
-	after, err := processorTime(r.b.Pid())
+	after, err := machine.ThreadTime(r.b.Pid())
 	s.processor = after - before
 	r.t.add(name, s)
 	return err
@@ -255,4 +261,20 @@ func (r *round) forEachTopic(f func(topic string) error) error {
 		errs = append(errs, <-failed)
 	}
 	return errors.Join(errs...)
+}
+
+// fileBytes is the size of all files under dir whose path has part in it.
+func fileBytes(dir, part string) (int64, error) {
+	var sum int64
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.Contains(path, part) {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			sum += info.Size()
+		}
+		return err
+	})
+	return sum, err
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"time"
+
+	"mbus/bench/machine"
+	"mbus/bench/measure"
 )
 
 // A table has rows of throughput and single numbers, each with a value a round.
@@ -76,30 +78,22 @@ func (t *table) number(name, unit string, value float64) {
 func (t *table) value(name string) float64 {
 	for _, n := range t.numbers {
 		if n.name == name {
-			return median(n.values)
+			return measure.Median(n.values)
 		}
 	}
 	return 0
 }
 
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
-}
-
 func (t *table) print(w io.Writer) {
-	fmt.Fprintf(w, "%s\n\n", describe())
+	fmt.Fprintf(w, "%s\n\n", machine.Describe())
 	fmt.Fprintf(w, "%-46s %12s %9s %15s %12s\n", "", "messages/s", "MB/s", "of the limit", "cpu us/msg")
 	for _, r := range t.rows {
-		fmt.Fprintf(w, "%-46s %12s %9.0f %15s %12s\n", r.name, thousands(median(r.rate)), median(r.mbs),
+		fmt.Fprintf(w, "%-46s %12s %9.0f %15s %12s\n", r.name, measure.Thousands(measure.Median(r.rate)), measure.Median(r.mbs),
 			shown("%.2f "+r.limit, r.share), shown("%.2f", r.each))
 	}
 	fmt.Fprintln(w)
 	for _, n := range t.numbers {
-		fmt.Fprintf(w, "%-46s %12.1f %s\n", n.name, median(n.values), n.unit)
+		fmt.Fprintf(w, "%-46s %12.1f %s\n", n.name, measure.Median(n.values), n.unit)
 	}
 }
 
@@ -107,17 +101,5 @@ func shown(format string, values []float64) string {
 	if len(values) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(format, median(values))
-}
-
-// thousands writes a number with a comma before every three digits.
-func thousands(v float64) string {
-	if v == 0 {
-		return ""
-	}
-	digits := fmt.Sprintf("%.0f", v)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
+	return fmt.Sprintf(format, measure.Median(values))
 }

@@ -1,0 +1,61 @@
+// Package machine measures what a broker runs on: disk, loopback, processor
+// time and memory of processes. Linux only.
+package machine
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// DiskRate writes a file under dir in pieces of 1 MiB with fdatasync after
+// each, and gives bytes a second.
+func DiskRate(dir string, total int) (float64, error) {
+	piece := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	pairs := total / len(piece)
+	took, err := writeAndSync(dir, piece, pairs)
+	return float64(pairs*len(piece)) / took.Seconds(), err
+}
+
+// SyncTime is the mean time of writing a record of so many bytes and syncing it.
+func SyncTime(dir string, size, pairs int) (time.Duration, error) {
+	took, err := writeAndSync(dir, make([]byte, size), pairs)
+	return took / time.Duration(pairs), err
+}
+
+func writeAndSync(dir string, piece []byte, pairs int) (time.Duration, error) {
+	f, err := os.Create(filepath.Join(dir, "machine"))
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	begun := time.Now()
+	for range pairs {
+		if _, err := f.Write(piece); err != nil {
+			return 0, err
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(begun), nil
+}
+
+// Describe names the processor, the number of cores and the kernel.
+func Describe() string {
+	info, _ := os.ReadFile("/proc/cpuinfo") // for people; empty where there is none
+	model, cores := "unknown processor", 0
+	for line := range strings.Lines(string(info)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			model = strings.TrimSpace(value)
+			cores++
+		}
+	}
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return fmt.Sprintf("%s, %d cores, Linux %s", model, cores, strings.TrimSpace(string(kernel)))
+}
