@@ -1,0 +1,128 @@
+package bus
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+
+	"mbus/internal/batch"
+	"mbus/internal/consumer"
+	"mbus/internal/producer"
+)
+
+func mbusSystems(program string) []*System {
+	start := func(dir string) (*Process, error) { return startMbus(program, dir) }
+	version := func() (string, error) { return firstLine(program, "-version") }
+	const answers = "written and synced; no consumer sees it before"
+	return []*System{
+		{
+			Name: "mbus", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
+			Client: "the packages of producer and consumer, format=batch; one at a time: a line and +N",
+			Open:   func(p *Process) (Bus, error) { return &mbus{p.addresses["producers"], p.addresses["consumers"]}, nil },
+		},
+		{
+			Name: "mbus, plain lines", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
+			Client: "a socket with lines, as nc has it; its consumers ask with follow&ack",
+			Open: func(p *Process) (Bus, error) {
+				return &lines{mbus{p.addresses["producers"], p.addresses["consumers"]}}, nil
+			},
+		},
+		{
+			Name: "mbus, Kafka port", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
+			Client: kafkaClient,
+			Open:   func(p *Process) (Bus, error) { return openKafka(p.addresses["kafka"]) },
+		},
+	}
+}
+
+func startMbus(program, dir string) (*Process, error) {
+	list, err := freeAddresses(3)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"-data", filepath.Join(dir, "data")}
+	for i, flag := range []string{"-pport", "-cport", "-kport"} {
+		args = append(args, flag, port(list[i]))
+	}
+	p, err := run(dir, list[0], nil, program, args...)
+	if err == nil {
+		p.addresses = map[string]string{"producers": list[0], "consumers": list[1], "kafka": list[2]}
+	}
+	return p, err
+}
+
+// mbus speaks the line protocol with record batches.
+type mbus struct{ producers, consumers string }
+
+// Topic does nothing: topics come with their first message, groups with their
+// first request.
+func (m *mbus) Topic(string, ...string) error { return nil }
+
+func (m *mbus) Close() {}
+
+func (m *mbus) Publisher(topic string, _ bool) (Publisher, error) {
+	conn, err := producer.Dial(m.producers, producer.Request{Topic: topic})
+	if err != nil {
+		return nil, err
+	}
+	return batches{conn}, nil
+}
+
+type batches struct{ *producer.Conn }
+
+func (b batches) Add(message []byte) error { return b.Conn.Add(0, message) }
+
+// ackEvery is how many messages a consumer takes before it acknowledges them
+// without there being a pause.
+const ackEvery = 20_000
+
+func (m *mbus) Consume(ctx context.Context, r Reading, take func([]byte)) error {
+	var conn *consumer.Conn
+	var taken int64
+	conn, err := consumer.Dial(m.consumers, consumer.Request{
+		Topic: r.Topic, Group: r.Group, Follow: !r.Drain, Ack: !r.Drain,
+		Idle: func() error {
+			conn.Ack(taken)
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, conn.Interrupt)()
+	var it batch.Iterator
+	for said := int64(0); ; {
+		b, err := conn.Next()
+		if r.Drain && err == io.EOF {
+			return conn.Commit()
+		}
+		if err != nil {
+			return endedBy(ctx, err)
+		}
+		if err := it.Reset(b); err != nil {
+			return err
+		}
+		for it.Next() {
+			take(it.Record().Value)
+			taken++
+		}
+		if taken-said >= ackEvery {
+			conn.Ack(taken)
+			said = taken
+		}
+	}
+}
+
+// endedBy is nil where an error comes from the end of ctx.
+func endedBy(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (m *mbus) Sender(topic string) (Sender, error) {
+	conn, err := dialLines(m.producers, topic)
+	return lineSender{conn}, err
+}

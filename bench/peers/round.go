@@ -1,0 +1,256 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"mbus/bench/bus"
+	"mbus/bench/machine"
+	"mbus/bench/measure"
+)
+
+// A size says how much is measured.
+type size struct {
+	bulk    time.Duration // of publishing, of streaming, of each fan-out
+	most    int           // messages that are published at most before they are drained
+	perSecond int          // messages a second while latency is measured
+	latency time.Duration
+	singly  time.Duration
+	clients int
+	rest    time.Duration // before the memory of an idle broker is looked at
+
+	diskBytes, relayBytes, syncs int
+}
+
+var (
+	full = size{
+		bulk: 3 * time.Second, most: 5_000_000, perSecond: 2000, latency: 5 * time.Second,
+		singly: 3 * time.Second, clients: 32, rest: time.Second,
+		diskBytes: 512 << 20, relayBytes: 2 << 30, syncs: 500,
+	}
+	quick = size{
+		bulk: 300 * time.Millisecond, most: 500_000, perSecond: 1000, latency: time.Second,
+		singly: 300 * time.Millisecond, clients: 32, rest: 100 * time.Millisecond,
+		diskBytes: 64 << 20, relayBytes: 256 << 20, syncs: 50,
+	}
+)
+
+// A trial measures one system in one round.
+type trial struct {
+	size
+	*results
+	name string
+	b    bus.Bus
+	pids []int
+}
+
+// try runs a broker and makes every measurement that it is fit for. What fails
+// is noted and leaves a gap.
+func try(s size, r *results, sys *bus.System, parent string) error {
+	dir, err := os.MkdirTemp(parent, "peer-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	p, err := sys.Start(dir)
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	r.add(sys.Name, "startup", float64(p.StartUp.Microseconds())/1e3)
+	b, err := sys.Open(p)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	t := &trial{size: s, results: r, name: sys.Name, b: b, pids: p.Pids()}
+	time.Sleep(s.rest)
+	if err := t.memory("idle", "VmRSS"); err != nil {
+		return err
+	}
+	for _, step := range t.steps() {
+		if sys.Unfit(step.name) != "" {
+			continue
+		}
+		if err := step.do(); err != nil {
+			r.note("%s, %s: %v", sys.Name, step.name, err)
+			fmt.Fprintf(os.Stderr, "%s, %s: %v\n%s\n", sys.Name, step.name, err, p.Said())
+		}
+	}
+	return t.memory("peak", "VmHWM")
+}
+
+type step struct {
+	name string
+	do   func() error
+}
+
+func (t *trial) steps() []step {
+	return []step{
+		{"publish", t.publish},
+		{"stream", t.stream},
+		{"latency", t.latency},
+		{"singly", t.singly},
+		{"fanout10", func() error { return t.fanOut("fanout10", 10) }},
+		{"fanout100", func() error { return t.fanOut("fanout100", 100) }},
+	}
+}
+
+// memory adds up what the broker's processes have.
+func (t *trial) memory(key, which string) error {
+	var sum float64
+	for _, pid := range t.pids {
+		mb, err := machine.Memory(pid, which)
+		if err != nil {
+			return err
+		}
+		sum += mb
+	}
+	t.add(t.name, key, sum)
+	return nil
+}
+
+// processor adds what the broker needs of a processor for each of the messages
+// that f deals with.
+func (t *trial) processor(key string, f func() (int, error)) error {
+	before, err := machine.ProcessorTime(t.pids)
+	if err != nil {
+		return err
+	}
+	n, err := f()
+	if err != nil {
+		return err
+	}
+	after, err := machine.ProcessorTime(t.pids)
+	if err == nil {
+		t.add(t.name, key, float64((after-before).Nanoseconds())/1e3/float64(n))
+	}
+	return err
+}
+
+// publish fills a topic, then drains it.
+func (t *trial) publish() error {
+	if err := t.b.Topic("bulk", "readers"); err != nil {
+		return err
+	}
+	n := 0
+	err := t.processor("in", func() (int, error) {
+		sent, took, err := publish(t.b, "bulk", t.bulk, t.most)
+		if err == nil {
+			t.rate(t.name, "publish", sent, took)
+		}
+		n = sent
+		return sent, err
+	})
+	if err != nil || t.name == answererName {
+		return err
+	}
+	return t.processor("out", func() (int, error) {
+		took, err := drain(t.b, "bulk", "readers", n)
+		if err == nil {
+			t.rate(t.name, "drain", n, took)
+		}
+		return n, err
+	})
+}
+
+func (t *trial) stream() error {
+	if err := t.b.Topic("stream", "readers"); err != nil {
+		return err
+	}
+	n, took, err := stream(t.b, "stream", "readers", t.bulk)
+	if err == nil {
+		t.rate(t.name, "stream", n, took)
+	}
+	return err
+}
+
+func (t *trial) latency() error {
+	if err := t.b.Topic("latency", "readers"); err != nil {
+		return err
+	}
+	list, err := latencies(t.b, "latency", "readers", t.perSecond, t.size.latency)
+	if err != nil {
+		return err
+	}
+	for key, p := range map[string]float64{"p50": 0.5, "p99": 0.99, "p99.9": 0.999} {
+		t.add(t.name, key, float64(measure.Percentile(list, p).Nanoseconds())/1e6)
+	}
+	return nil
+}
+
+func (t *trial) singly() error {
+	if err := t.b.Topic("singly", "readers"); err != nil {
+		return err
+	}
+	n, took, err := singly(t.b, "singly", t.clients, t.size.singly)
+	if err == nil {
+		t.rate(t.name, "singly", n, took)
+	}
+	return err
+}
+
+func (t *trial) fanOut(key string, n int) error {
+	groups := groupNames(n)
+	if err := t.b.Topic(key, groups...); err != nil {
+		return err
+	}
+	deliveries, took, err := fanOut(t.b, key, groups, t.bulk)
+	if err == nil {
+		t.rate(t.name, key, deliveries, took)
+	}
+	return err
+}
+
+// Names of the rows that the machine has.
+const (
+	rowBatches = "machine: write 1 MiB, fdatasync"
+	rowOne     = "machine: write one message, fdatasync"
+	rowRelay   = "machine: relay"
+	rowSynced  = "machine: relay that syncs"
+)
+
+var machineRows = []string{rowBatches, rowOne, rowRelay, rowSynced, answererName}
+
+var answererName = bus.Answerer().Name
+
+// limits measures the machine.
+func limits(s size, r *results, parent string) error {
+	dir, err := os.MkdirTemp(parent, "machine-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	rate, err := machine.DiskRate(dir, s.diskBytes)
+	if err != nil {
+		return err
+	}
+	r.add(rowBatches, "publish", rate/measure.Size)
+	each, err := machine.SyncTime(dir, measure.Size, s.syncs)
+	if err != nil {
+		return err
+	}
+	r.add(rowOne, "publish", 1/each.Seconds())
+	r.add(rowOne, "p50", each.Seconds()*1e3)
+	rate, err = machine.RelayRate(s.relayBytes)
+	if err != nil {
+		return err
+	}
+	r.add(rowRelay, "stream", rate/(measure.Size+1))
+	err = errors.Join(relayed(s, r, rowRelay, ""), relayed(s, r, rowSynced, filepath.Join(dir, "relayed")))
+	return errors.Join(err, try(s, r, bus.Answerer(), parent))
+}
+
+// relayed measures the latency through a relay.
+func relayed(s size, r *results, name, file string) error {
+	b, err := bus.Relay(file)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	t := &trial{size: s, results: r, name: name, b: b}
+	return t.latency()
+}
