@@ -122,7 +122,9 @@ func (l *lines) Consume(ctx context.Context, r Reading, take func([]byte)) error
 		return err
 	}
 	defer c.conn.Close()
-	defer context.AfterFunc(ctx, func() { c.conn.Close() })()
+	if !r.Drain { // which ends by itself
+		defer context.AfterFunc(ctx, func() { c.conn.Close() })()
+	}
 	if err := c.Flush(); err != nil {
 		return err
 	}

@@ -90,7 +90,9 @@ func (m *mbus) Consume(ctx context.Context, r Reading, take func([]byte)) error 
 		return err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, conn.Interrupt)()
+	if !r.Drain { // which ends by itself, and must not be interrupted while it commits
+		defer context.AfterFunc(ctx, conn.Interrupt)()
+	}
 	var it batch.Iterator
 	for said := int64(0); ; {
 		b, err := conn.Next()

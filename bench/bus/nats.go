@@ -76,8 +76,8 @@ func (b *natsBus) ready() error {
 	}
 }
 
-// maxPending is how many messages may be unanswered.
-const maxPending = 10_000
+// maxPending is how many messages may be unanswered: the client's default.
+const maxPending = 4000
 
 func (b *natsBus) connect() (*nats.Conn, jetstream.JetStream, error) {
 	conn, err := nats.Connect(b.url)

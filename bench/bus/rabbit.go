@@ -110,7 +110,7 @@ func (b *rabbit) Topic(name string, groups ...string) error {
 	return nil
 }
 
-func (b *rabbit) Publisher(topic string, _ bool) (Publisher, error) { return b.publisher(topic, maxPending) }
+func (b *rabbit) Publisher(topic string, _ bool) (Publisher, error) { return b.publisher(topic, maxUnconfirmed) }
 
 func (b *rabbit) publisher(topic string, open int) (*rabbitPublisher, error) {
 	conn, ch, err := b.dial()
@@ -120,6 +120,9 @@ func (b *rabbit) publisher(topic string, open int) (*rabbitPublisher, error) {
 	p := &rabbitPublisher{conn: conn, ch: ch, topic: topic, confirms: ch.NotifyPublish(make(chan amqp.Confirmation, open))}
 	return p, ch.Confirm(false)
 }
+
+// maxUnconfirmed is how many messages may be unconfirmed.
+const maxUnconfirmed = 10_000
 
 type rabbitPublisher struct {
 	conn     *amqp.Connection
