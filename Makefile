@@ -4,6 +4,7 @@
 # make promise  tries to prove the promises wrong; LONG=1 for hours, written to docs/PROOF.md
 # make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage
 # make bench    one table of figures, with the limits of this machine beside them
+# make bench-peers   mbus beside other brokers, written to docs/BENCHMARKS.md
 
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X mbus/internal/flags.Version=$(VERSION)
@@ -13,7 +14,7 @@ BENCH     ?= .
 REF       ?= HEAD
 TESTFLAGS ?=
 
-.PHONY: all run demo test promise race check lint fuzz cover sabotage bench bench-compare clean
+.PHONY: all run demo test promise race check lint fuzz cover sabotage bench bench-peers bench-compare clean
 
 all:
 	@mkdir -p build
@@ -32,6 +33,7 @@ test:
 	go test -count=1 $(TESTFLAGS) ./...
 	@scripts/need.sh node npm gcc
 	cd test/clients && go test -count=1 $(TESTFLAGS) ./...
+	cd bench && go test -count=1 $(TESTFLAGS) ./...
 
 # Some cases need root, for file systems of their own, and say so where it is missing.
 promise:
@@ -75,6 +77,11 @@ sabotage:
 bench: all
 	cd bench && go run ./own -build ../build $(BENCHFLAGS)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
+
+# Others are built or installed as far as they can be had; the rest is said to be missing.
+bench-peers: all
+	@scripts/need.sh redis-server rabbitmq-server
+	cd bench && go run ./peers -build ../build -out ../docs $(BENCHFLAGS)
 
 # This tree's Go benchmarks beside those of the revision REF.
 bench-compare:

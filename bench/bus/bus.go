@@ -74,7 +74,7 @@ type Reading struct {
 }
 
 // patience bounds every wait for something that must happen.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 // redeliverAfter is when a broker may take an unacknowledged message for lost,
 // where that can be chosen: not while it is counted.

@@ -21,14 +21,14 @@ func mbusSystems(program string) []*System {
 			Open:   func(p *Process) (Bus, error) { return &mbus{p.addresses["producers"], p.addresses["consumers"]}, nil },
 		},
 		{
-			Name: "mbus, plain lines", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
+			Name: "mbus (plain lines)", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
 			Client: "a socket with lines, as nc has it; its consumers ask with follow&ack",
 			Open: func(p *Process) (Bus, error) {
 				return &lines{mbus{p.addresses["producers"], p.addresses["consumers"]}}, nil
 			},
 		},
 		{
-			Name: "mbus, Kafka port", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
+			Name: "mbus (Kafka port)", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
 			Client: kafkaClient,
 			Open:   func(p *Process) (Bus, error) { return openKafka(p.addresses["kafka"]) },
 		},

@@ -26,7 +26,7 @@ func natsSystems(tools string) []*System {
 	}
 	return []*System{
 		system("NATS JetStream", "written; synced every 2 minutes", "2m"),
-		system("NATS JetStream, syncing", "written and synced, each message by itself", "always"),
+		system("NATS JetStream (syncing)", "written and synced, each message by itself", "always"),
 	}
 }
 

@@ -65,6 +65,9 @@ func run(dir, address string, env []string, program string, args ...string) (*Pr
 	if err := p.cmd.Start(); err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
+	running.Lock()
+	running.list = append(running.list, p)
+	running.Unlock()
 	go func() {
 		_ = p.cmd.Wait() // how it ended does not matter, or shows in the log
 		close(p.exited)
@@ -77,11 +80,14 @@ func run(dir, address string, env []string, program string, args ...string) (*Pr
 	return p, nil
 }
 
+// startPatience is how long a broker may take to listen.
+const startPatience = 2 * time.Minute
+
 // pollEvery is how exact the start-up time is.
 const pollEvery = 500 * time.Microsecond
 
 func (p *Process) accepts() error {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(startPatience); time.Now().Before(deadline); {
 		conn, err := net.Dial("tcp", p.Address)
 		if err == nil {
 			return conn.Close()
@@ -105,11 +111,36 @@ func (p *Process) Said() string {
 // Pids are the broker's processes.
 func (p *Process) Pids() []int { return machine.Family(p.cmd.Process.Pid) }
 
-// Stop ends the broker: nothing of it is needed any more.
-func (p *Process) Stop() {
+// running are the processes that have been started, for StopAll.
+var running struct {
+	sync.Mutex
+	list []*Process
+}
+
+// StopAll ends every process that is still there. No other may be started any
+// more.
+func StopAll() {
+	running.Lock() // and never let go of
+	for _, p := range running.list {
+		p.kill()
+	}
+}
+
+// kill ends the broker with what it has started.
+func (p *Process) kill() {
+	select {
+	case <-p.exited:
+		return // its number may be another's by now
+	default:
+	}
 	for _, pid := range p.Pids() {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 	}
+}
+
+// Stop ends the broker: nothing of it is needed any more.
+func (p *Process) Stop() {
+	p.kill()
 	<-p.exited
 	p.log.Close()
 	for _, h := range p.helpers {

@@ -25,8 +25,8 @@ func rabbitSystems() []*System {
 		}
 	}
 	return []*System{
-		system("RabbitMQ, classic queue", "written and synced, in batches", "durable classic queues", "classic"),
-		system("RabbitMQ, quorum queue", "written and synced, in batches", "quorum queues on one node", "quorum"),
+		system("RabbitMQ (classic queue)", "written and synced, in batches", "durable classic queues", "classic"),
+		system("RabbitMQ (quorum queue)", "written and synced, in batches", "quorum queues on one node", "quorum"),
 	}
 }
 
@@ -74,7 +74,7 @@ type rabbit struct {
 func openRabbit(address, kind string) (Bus, error) {
 	b := &rabbit{url: "amqp://guest:guest@" + address + "/", kind: kind}
 	var err error
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(startPatience); ; {
 		b.conn, b.ch, err = b.dial()
 		if err == nil || time.Now().After(deadline) {
 			return b, err

@@ -20,7 +20,7 @@ func redisSystems() []*System {
 	}
 	return []*System{
 		system("Redis streams", "written; synced every second", "everysec"),
-		system("Redis streams, syncing", "written and synced, once for what was there", "always"),
+		system("Redis streams (syncing)", "written and synced, once for what was there", "always"),
 	}
 }
 

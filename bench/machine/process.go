@@ -3,6 +3,7 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -41,11 +42,14 @@ const tick = 10 * time.Millisecond
 
 // ProcessorTime is what the processes have spent on a processor, in the kernel
 // and outside of it, with threads that have ended; to a hundredth of a second
-// each.
+// each. The first must be there.
 func ProcessorTime(pids []int) (time.Duration, error) {
 	var sum time.Duration
-	for _, pid := range pids {
+	for i, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if i > 0 && errors.Is(err, fs.ErrNotExist) {
+			continue // a helper that is gone
+		}
 		if err != nil {
 			return 0, err
 		}

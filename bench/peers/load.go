@@ -50,9 +50,9 @@ func publish(b bus.Bus, topic string, during time.Duration, most int) (n int, to
 func drain(b bus.Bus, topic, group string, n int) (time.Duration, error) {
 	begun := time.Now()
 	t := consume(b, bus.Reading{Topic: topic, Group: group, Drain: true}, nil)
-	err := t.wait(n)
+	err := t.wait(n, soon())
 	took := time.Since(begun)
-	return took, errors.Join(err, t.stop())
+	return took, errors.Join(err, stop(t))
 }
 
 // warm sends the first message of a topic and waits until all tallies have it,
@@ -64,8 +64,9 @@ func warm(p bus.Publisher, tallies ...*tally) error {
 	if err := p.Flush(); err != nil {
 		return err
 	}
+	deadline := soon()
 	for _, t := range tallies {
-		if err := t.begin(); err != nil {
+		if err := t.begin(deadline); err != nil {
 			return fmt.Errorf("the first message: %w", err)
 		}
 	}
@@ -80,16 +81,16 @@ func stream(b bus.Bus, topic, group string, during time.Duration) (n int, took t
 	}
 	t := consume(b, bus.Reading{Topic: topic, Group: group}, nil)
 	if err := warm(p, t); err != nil {
-		return 0, 0, errors.Join(err, t.stop(), p.Close())
+		return 0, 0, errors.Join(err, stop(t), p.Close())
 	}
 	begun := time.Now()
 	n, err = sendFor(p, during, -1)
 	err = errors.Join(err, p.Close())
 	if err == nil {
-		err = t.wait(n + 1)
+		err = t.wait(n+1, soon())
 	}
 	took = time.Since(begun)
-	return n, took, errors.Join(err, t.stop())
+	return n, took, errors.Join(err, stop(t))
 }
 
 // latencies sends at a fixed rate, and gives for each message how long after it
@@ -120,9 +121,9 @@ func latencies(b bus.Bus, topic, group string, rate int, during time.Duration) (
 	}
 	err = errors.Join(err, p.Close())
 	if err == nil {
-		err = t.wait(n + 1)
+		err = t.wait(n+1, soon())
 	}
-	err = errors.Join(err, t.stop())
+	err = errors.Join(err, stop(t))
 	mu.Lock()
 	defer mu.Unlock()
 	slices.Sort(list)
@@ -194,16 +195,15 @@ func fanOut(b bus.Bus, topic string, groups []string, during time.Duration) (n i
 		begun := time.Now()
 		sent, err = sendWithin(p, during, window, progress, tallies)
 		err = errors.Join(err, p.Close())
+		deadline := soon()
 		for _, t := range tallies {
 			if err == nil {
-				err = t.wait(sent + 1)
+				err = t.wait(sent+1, deadline)
 			}
 		}
 		took = time.Since(begun)
 	}
-	for _, t := range tallies {
-		err = errors.Join(err, t.stop())
-	}
+	err = errors.Join(err, stop(tallies...))
 	return sent * len(groups), took, err
 }
 

@@ -9,9 +9,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"mbus/bench/bus"
@@ -58,6 +60,14 @@ func run(o options) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
+	go func() {
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+		<-stop
+		bus.StopAll()
+		os.RemoveAll(dir)
+		os.Exit(1)
+	}()
 	rep := &report{results: newResults(), size: full, rounds: o.rounds, began: time.Now(), versions: make(map[string]string)}
 	if o.quick {
 		rep.size, rep.rounds = quick, 1
@@ -113,8 +123,7 @@ func (rep *report) measure(dir string, machineToo bool) error {
 			sys := rep.systems[(i+j)%len(rep.systems)]
 			rep.say(i, sys.Name)
 			if err := try(rep.size, rep.results, sys, dir); err != nil {
-				rep.note("%s: %v", sys.Name, err)
-				fmt.Fprintf(os.Stderr, "%s: %v\n", sys.Name, err)
+				rep.fail(sys.Name, err)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -43,10 +44,11 @@ var metrics = []metric{
 // round, and what could not be measured.
 type results struct {
 	values map[string]map[string][]float64
+	failed map[string]bool // by the name of a system and a step
 	notes  []string
 }
 
-func newResults() *results { return &results{values: make(map[string]map[string][]float64)} }
+func newResults() *results { return &results{values: make(map[string]map[string][]float64), failed: make(map[string]bool)} }
 
 func (r *results) add(system, key string, value float64) {
 	if r.values[system] == nil {
@@ -75,9 +77,20 @@ func (r *results) spread(system, key string) (low, high float64) {
 	return slices.Min(values), slices.Max(values)
 }
 
-// note remembers what went wrong, once.
+// fail notes why something has failed; of several reasons the first.
+func (r *results) fail(name string, err error) {
+	r.failed[name] = true
+	first, more, _ := strings.Cut(err.Error(), "\n")
+	if more != "" {
+		first += " (and more)"
+	}
+	r.note("%s: %s", name, first)
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name, first)
+}
+
+// note remembers what a reader must know, once.
 func (r *results) note(format string, args ...any) {
-	text := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
+	text := fmt.Sprintf(format, args...)
 	if !slices.Contains(r.notes, text) {
 		r.notes = append(r.notes, text)
 	}

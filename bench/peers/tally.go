@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long a measurement may go on after its last message was sent.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 // A tally counts the messages that a group gets, in the callback of one
 // consumer, and knows when there are as many as there must be.
@@ -49,17 +49,20 @@ func (t *tally) check() {
 	}
 }
 
+// soon is the deadline for what must happen now.
+func soon() time.Time { return time.Now().Add(patience) }
+
 // wait waits for so many messages in all.
-func (t *tally) wait(target int) error {
+func (t *tally) wait(target int, deadline time.Time) error {
 	t.target.Store(int64(target))
 	t.check()
-	return t.await(t.reached, target)
+	return t.await(t.reached, target, deadline)
 }
 
 // begin waits for the first message.
-func (t *tally) begin() error { return t.await(t.first, 1) }
+func (t *tally) begin(deadline time.Time) error { return t.await(t.first, 1, deadline) }
 
-func (t *tally) await(closed <-chan struct{}, target int) error {
+func (t *tally) await(closed <-chan struct{}, target int, deadline time.Time) error {
 	select {
 	case <-closed:
 		return nil
@@ -71,18 +74,25 @@ func (t *tally) await(closed <-chan struct{}, target int) error {
 		default:
 		}
 		return fmt.Errorf("the consumer ended with %d of %d messages: %v", t.n.Load(), target, err)
-	case <-time.After(patience):
-		return fmt.Errorf("%d of %d messages after %v", t.n.Load(), target, patience)
+	case <-time.After(time.Until(deadline)):
+		return fmt.Errorf("only %d of %d messages came in time", t.n.Load(), target)
 	}
 }
 
-// stop ends the consumer.
-func (t *tally) stop() error {
-	t.cancel()
-	select {
-	case err := <-t.ended:
-		return err
-	case <-time.After(patience):
-		return errors.New("the consumer does not end")
+// stop ends consumers.
+func stop(tallies ...*tally) error {
+	for _, t := range tallies {
+		t.cancel()
 	}
+	deadline := time.After(patience)
+	var errs []error
+	for _, t := range tallies {
+		select {
+		case err := <-t.ended:
+			errs = append(errs, err)
+		case <-deadline:
+			return errors.New("a consumer does not end")
+		}
+	}
+	return errors.Join(errs...)
 }
