@@ -78,9 +78,9 @@ bench: all
 	cd bench && go run ./own -build ../build $(BENCHFLAGS)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
 
-# Others are built or installed as far as they can be had; the rest is said to be missing.
+# Measures what is there: Debian's redis-server and rabbitmq-server are not
+# installed here, for they would be started as services.
 bench-peers: all
-	@scripts/need.sh redis-server rabbitmq-server
 	cd bench && go run ./peers -build ../build -out ../docs $(BENCHFLAGS)
 
 # This tree's Go benchmarks beside those of the revision REF.

@@ -14,12 +14,13 @@ import (
 
 const kafkaClient = "franz-go, acks all, idempotent, no compression, a consumer group"
 
-// klite is a Kafka-protocol broker in Go that syncs before it answers. No Go
-// module proxy we know has it, so its program must be installed.
+// klite is a Kafka-protocol broker in Go that syncs before it answers. Where this
+// was written it could not be had as a Go module, so its program must be there,
+// and its flags are taken from its documentation, not tried.
 func klite() *System {
 	return &System{
 		Name: "klite", Answers: "written and synced", Client: kafkaClient, Config: "defaults, no S3",
-		Version: installed("klite", "--version"),
+		Version: installed("it could not be had as a Go module, so it has to be built elsewhere", "klite", "--version"),
 		Start: func(dir string) (*Process, error) {
 			program, err := exec.LookPath("klite")
 			if err != nil {

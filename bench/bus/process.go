@@ -173,11 +173,11 @@ func tool(dir, path string) (program, version func() (string, error)) {
 }
 
 // installed gives the version of a program that is looked for where programs are
-// installed.
-func installed(name string, args ...string) func() (string, error) {
+// installed. hint says how it gets there.
+func installed(hint, name string, args ...string) func() (string, error) {
 	return func() (string, error) {
 		if _, err := exec.LookPath(name); err != nil {
-			return "", err
+			return "", fmt.Errorf("no program %s is installed; %s", name, hint)
 		}
 		return firstLine(name, args...)
 	}

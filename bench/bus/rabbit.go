@@ -32,7 +32,7 @@ func rabbitSystems() []*System {
 
 func rabbitVersion() (string, error) {
 	if _, err := exec.LookPath(rabbitProgram); err != nil {
-		return "", err
+		return "", errors.New("it is not installed; on Debian: apt-get install rabbitmq-server")
 	}
 	return firstLine("dpkg-query", "-W", "-f", "rabbitmq-server ${Version}", "rabbitmq-server")
 }
@@ -110,7 +110,9 @@ func (b *rabbit) Topic(name string, groups ...string) error {
 	return nil
 }
 
-func (b *rabbit) Publisher(topic string, _ bool) (Publisher, error) { return b.publisher(topic, maxUnconfirmed) }
+func (b *rabbit) Publisher(topic string, _ bool) (Publisher, error) {
+	return b.publisher(topic, maxUnconfirmed)
+}
 
 func (b *rabbit) publisher(topic string, open int) (*rabbitPublisher, error) {
 	conn, ch, err := b.dial()

@@ -11,7 +11,7 @@ import (
 func redisSystems() []*System {
 	system := func(name, answers, sync string) *System {
 		return &System{
-			Name: name, Answers: answers, Version: installed("redis-server", "--version"), Unfit: always,
+			Name: name, Answers: answers, Version: installed("on Debian: apt-get install redis-server", "redis-server", "--version"), Unfit: always,
 			Config: "streams; appendonly yes, appendfsync " + sync + ", no snapshots",
 			Client: "go-redis, XADD in pipelines of 1,000, XREADGROUP of 1,000 and XACK",
 			Start:  func(dir string) (*Process, error) { return startRedis(dir, sync) },

@@ -97,6 +97,7 @@ func chosen(o options, name string) bool {
 func (rep *report) find(all []*bus.System, o options) {
 	for _, sys := range all {
 		if !chosen(o, sys.Name) {
+			rep.leftOut = append(rep.leftOut, sys.Name)
 			continue
 		}
 		version, err := sys.Version()

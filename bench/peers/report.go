@@ -22,6 +22,7 @@ type report struct {
 	took     time.Duration
 	systems  []*bus.System
 	versions map[string]string
+	leftOut  []string // not asked for
 }
 
 // rows are the names of what was measured, the machine first.
@@ -137,6 +138,9 @@ takes each message out of what comes. Messages have %d bytes of random letters a
 are not compressed. One topic, one partition, one node, loopback.
 
 `, rep.began.Format("2 January 2006"), rep.took.Round(time.Second), machine.Describe(), rep.rounds, messageSize)
+	if len(rep.leftOut) > 0 {
+		fmt.Fprintf(w, "- Left out of this run: %s\n", strings.Join(rep.leftOut, ", "))
+	}
 	for _, n := range rep.notes {
 		fmt.Fprintf(w, "- %s\n", n)
 	}

@@ -48,7 +48,9 @@ type results struct {
 	notes  []string
 }
 
-func newResults() *results { return &results{values: make(map[string]map[string][]float64), failed: make(map[string]bool)} }
+func newResults() *results {
+	return &results{values: make(map[string]map[string][]float64), failed: make(map[string]bool)}
+}
 
 func (r *results) add(system, key string, value float64) {
 	if r.values[system] == nil {

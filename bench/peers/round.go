@@ -14,13 +14,14 @@ import (
 
 // A size says how much is measured.
 type size struct {
-	bulk    time.Duration // of publishing, of streaming, of each fan-out
-	most    int           // messages that are published at most before they are drained
-	perSecond int          // messages a second while latency is measured
-	latency time.Duration
-	singly  time.Duration
-	clients int
-	rest    time.Duration // before the memory of an idle broker is looked at
+	bulk      time.Duration // of publishing, of streaming, of each fan-out
+	most      int           // messages that are published at most before they are drained
+	perSecond int           // messages a second while latency is measured
+	latency   time.Duration
+	singly    time.Duration
+	clients   int
+	groups    [2]int        // of the fan-outs
+	rest      time.Duration // before the memory of an idle broker is looked at
 
 	diskBytes, relayBytes, syncs int
 }
@@ -28,12 +29,12 @@ type size struct {
 var (
 	full = size{
 		bulk: 2 * time.Second, most: 5_000_000, perSecond: 2000, latency: 5 * time.Second,
-		singly: 2 * time.Second, clients: 32, rest: time.Second,
+		singly: 2 * time.Second, clients: 32, groups: [2]int{10, 100}, rest: time.Second,
 		diskBytes: 512 << 20, relayBytes: 2 << 30, syncs: 500,
 	}
 	quick = size{
 		bulk: 300 * time.Millisecond, most: 500_000, perSecond: 1000, latency: time.Second,
-		singly: 300 * time.Millisecond, clients: 32, rest: 100 * time.Millisecond,
+		singly: 300 * time.Millisecond, clients: 32, groups: [2]int{10, 100}, rest: 100 * time.Millisecond,
 		diskBytes: 64 << 20, relayBytes: 256 << 20, syncs: 50,
 	}
 )
@@ -100,8 +101,8 @@ func (t *trial) steps() []step {
 		{"stream", t.stream},
 		{"latency", t.latency},
 		{"singly", t.singly},
-		{"fanout10", func() error { return t.fanOut("fanout10", 10) }},
-		{"fanout100", func() error { return t.fanOut("fanout100", 100) }},
+		{"fanout10", func() error { return t.fanOut("fanout10", t.groups[0]) }},
+		{"fanout100", func() error { return t.fanOut("fanout100", t.groups[1]) }},
 	}
 }
 

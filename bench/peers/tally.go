@@ -16,7 +16,7 @@ const patience = 30 * time.Second
 // A tally counts the messages that a group gets, in the callback of one
 // consumer, and knows when there are as many as there must be.
 type tally struct {
-	n, target atomic.Int64 // target is 0 while it is not known
+	n, target atomic.Int64  // target is 0 while it is not known
 	first     chan struct{} // closed with the first message
 	reached   chan struct{}
 	closed    atomic.Bool

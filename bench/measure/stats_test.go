@@ -1,0 +1,55 @@
+package measure
+
+import (
+	"testing"
+	"time"
+)
+
+func TestMedianIsTheMiddleOrTheMeanOfTheTwoThere(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		want   float64
+	}{
+		{nil, 0},
+		{[]float64{7}, 7},
+		{[]float64{9, 1, 5}, 5},
+		{[]float64{10, 1, 3, 5}, 4},
+	} {
+		if got := Median(c.values); got != c.want {
+			t.Errorf("the median of %v is %v, not %v", c.values, got, c.want)
+		}
+	}
+}
+
+func TestPercentileIsTheSmallestValueThatEnoughDoNotExceed(t *testing.T) {
+	var thousand []time.Duration
+	for i := range 1000 {
+		thousand = append(thousand, time.Duration(i+1))
+	}
+	for _, c := range []struct {
+		sorted []time.Duration
+		p      float64
+		want   time.Duration
+	}{
+		{nil, 0.5, 0},
+		{thousand[:1], 0.999, 1},
+		{thousand[:10], 0.5, 5},
+		{thousand, 0.5, 500},
+		{thousand, 0.99, 990},
+		{thousand, 0.999, 999},
+		{thousand, 1, 1000},
+		{thousand[:999], 0.999, 999},
+	} {
+		if got := Percentile(c.sorted, c.p); got != c.want {
+			t.Errorf("the percentile %v of %d values is %d, not %d", c.p, len(c.sorted), got, c.want)
+		}
+	}
+}
+
+func TestThousandsAreSeparated(t *testing.T) {
+	for v, want := range map[float64]string{0: "", 999.4: "999", 1000: "1,000", 1234567: "1,234,567"} {
+		if got := Thousands(v); got != want {
+			t.Errorf("%v is written %q, not %q", v, got, want)
+		}
+	}
+}
