@@ -59,3 +59,12 @@ func Describe() string {
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return fmt.Sprintf("%s, %d cores, Linux %s", model, cores, strings.TrimSpace(string(kernel)))
 }
+
+// Load is the average number of tasks that ran or waited in the last minute; 0
+// where it is not known.
+func Load() float64 {
+	text, _ := os.ReadFile("/proc/loadavg")
+	var load float64
+	_, _ = fmt.Sscan(string(text), &load)
+	return load
+}

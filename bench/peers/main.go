@@ -60,18 +60,14 @@ func run(o options) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	go func() {
-		stop := make(chan os.Signal, 1)
-		signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
-		<-stop
-		bus.StopAll()
-		os.RemoveAll(dir)
-		os.Exit(1)
-	}()
-	rep := &report{results: newResults(), size: full, rounds: o.rounds, began: time.Now(), versions: make(map[string]string)}
+	rep := &report{
+		results: newResults(), size: full, rounds: o.rounds, began: time.Now(), load: machine.Load(),
+		versions: make(map[string]string),
+	}
 	if o.quick {
 		rep.size, rep.rounds = quick, 1
 	}
+	go rep.interrupt(dir)
 	rep.find(bus.All(filepath.Join(build, "broker"), dir), o)
 	if err := rep.measure(dir, chosen(o, "machine")); err != nil {
 		return err
@@ -81,6 +77,19 @@ func run(o options) error {
 		return nil
 	}
 	return rep.write(o.out)
+}
+
+// interrupt has the first ^C end the run after the system that is under way, and
+// the second one at once.
+func (rep *report) interrupt(dir string) {
+	stop := make(chan os.Signal, 2)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	<-stop
+	rep.interrupted.Store(true)
+	<-stop
+	bus.StopAll()
+	os.RemoveAll(dir)
+	os.Exit(1)
 }
 
 // chosen says whether a system is to be measured.
@@ -114,13 +123,16 @@ func (rep *report) find(all []*bus.System, o options) {
 // measure makes the rounds. Each begins with another system than the one before.
 func (rep *report) measure(dir string, machineToo bool) error {
 	for i := range rep.rounds {
-		if machineToo {
+		if machineToo && !rep.interrupted.Load() {
 			rep.say(i, "machine")
 			if err := limits(rep.size, rep.results, dir); err != nil {
 				return err
 			}
 		}
 		for j := range rep.systems {
+			if rep.interrupted.Load() {
+				break
+			}
 			sys := rep.systems[(i+j)%len(rep.systems)]
 			rep.say(i, sys.Name)
 			if err := try(rep.size, rep.results, sys, dir); err != nil {
@@ -130,6 +142,9 @@ func (rep *report) measure(dir string, machineToo bool) error {
 	}
 	if len(rep.values) == 0 {
 		return fmt.Errorf("nothing could be measured")
+	}
+	if rep.interrupted.Load() {
+		rep.note("The run was interrupted: not every system had %d rounds", rep.rounds)
 	}
 	rep.took = time.Since(rep.began)
 	return nil

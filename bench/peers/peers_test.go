@@ -75,6 +75,28 @@ func TestEveryWayOfSpeakingToMbusIsMeasuredInEveryRespect(t *testing.T) {
 	checkDocument(t, rep)
 }
 
+func TestDocumentOfABusyMachineSaysSo(t *testing.T) {
+	for load, said := range map[float64]bool{0.2: false, 9: true} {
+		rep := newReport()
+		rep.load = load
+		var doc strings.Builder
+		rep.markdown(&doc)
+		if got := strings.Contains(doc.String(), "was not quiet"); got != said {
+			t.Errorf("a load of %v is said: %v", load, got)
+		}
+	}
+}
+
+func TestInterruptedRunIsWrittenWithWhatThereIs(t *testing.T) {
+	rep := newReport()
+	rep.add("mbus", "publish", 1)
+	rep.systems = []*bus.System{{Name: "later"}} // its Start would panic
+	rep.interrupted.Store(true)
+	if err := rep.measure(t.TempDir(), true); err != nil || len(rep.notes) != 1 {
+		t.Errorf("%v, notes %q", err, rep.notes)
+	}
+}
+
 func checkDocument(t *testing.T, rep *report) {
 	dir := t.TempDir()
 	if err := rep.write(dir); err != nil {

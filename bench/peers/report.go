@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"mbus/bench/bus"
@@ -20,10 +21,16 @@ type report struct {
 	rounds   int
 	began    time.Time
 	took     time.Duration
+	load     float64 // of the machine before the run, as an average number of tasks
 	systems  []*bus.System
 	versions map[string]string
 	leftOut  []string // not asked for
+
+	interrupted atomic.Bool
 }
+
+// busy is the load average from which on figures are worth little.
+const busy = 0.7
 
 // rows are the names of what was measured, the machine first.
 func (rep *report) rows() []string {
@@ -138,6 +145,9 @@ takes each message out of what comes. Messages have %d bytes of random letters a
 are not compressed. One topic, one partition, one node, loopback.
 
 `, rep.began.Format("2 January 2006"), rep.took.Round(time.Second), machine.Describe(), rep.rounds, messageSize)
+	if rep.load >= busy {
+		fmt.Fprintf(w, "- **The machine was not quiet**: its load average was %.1f when the run began. These figures are no measurement.\n", rep.load)
+	}
 	if len(rep.leftOut) > 0 {
 		fmt.Fprintf(w, "- Left out of this run: %s\n", strings.Join(rep.leftOut, ", "))
 	}
