@@ -25,8 +25,8 @@ func rabbitSystems() []*System {
 		}
 	}
 	return []*System{
-		system("RabbitMQ (classic queue)", "written and synced, in batches", "durable classic queues", "classic"),
-		system("RabbitMQ (quorum queue)", "written and synced, in batches", "quorum queues on one node", "quorum"),
+		system("RabbitMQ (classic queue)", "written and synced in batches, as its documentation has it", "durable classic queues", "classic"),
+		system("RabbitMQ (quorum queue)", "written and synced in batches, as its documentation has it", "quorum queues on one node", "quorum"),
 	}
 }
 

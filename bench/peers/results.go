@@ -70,15 +70,6 @@ func (r *results) median(system, key string) (value float64, ok bool) {
 	return measure.Median(values), len(values) > 0
 }
 
-// spread gives the lowest and the highest of the rounds.
-func (r *results) spread(system, key string) (low, high float64) {
-	values := r.values[system][key]
-	if len(values) == 0 {
-		return 0, 0
-	}
-	return slices.Min(values), slices.Max(values)
-}
-
 // fail notes why something has failed; of several reasons the first.
 func (r *results) fail(name string, err error) {
 	r.failed[name] = true
