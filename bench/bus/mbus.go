@@ -22,7 +22,7 @@ func mbusSystems(program string) []*System {
 		},
 		{
 			Name: "mbus (plain lines)", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
-			Client: "a socket with lines, as nc has it; its consumers ask with follow&ack",
+			Client: "a socket with lines, as nc has it; consumers ask with follow&ack, but to drain",
 			Open: func(p *Process) (Bus, error) {
 				return &lines{mbus{p.addresses["producers"], p.addresses["consumers"]}}, nil
 			},
