@@ -1,6 +1,7 @@
 // Command broker keeps topics: producers send messages to it, consumers take
 // them. It exits with 0 after SIGINT or SIGTERM, 1 when it can't go on, and 2
-// when it was called in a wrong way.
+// when it was called in a wrong way. With -verify it reads a data directory instead
+// and exits with 0 if that is sound, 1 if it can't be read, 2 if it is damaged.
 package main
 
 import (
@@ -26,6 +27,9 @@ func main() {
 	o, code, ok := parse(os.Args[1:])
 	if !ok {
 		os.Exit(code)
+	}
+	if o.verify != "" {
+		os.Exit(verify(o.verify, os.Stdout, os.Stderr))
 	}
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "broker:", err)

@@ -37,6 +37,7 @@ type options struct {
 	writeTimeout   time.Duration
 	retention      time.Duration
 	retentionBytes int64
+	verify         string // a data directory; empty to run a broker
 }
 
 const usage = `
@@ -67,6 +68,7 @@ func parse(args []string) (o *options, code int, ok bool) {
 	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`time` after which a reader that takes nothing is cut off")
 	s.DurationVar(&o.retention, "retention", 168*time.Hour, "age from which messages are removed, once the group default has consumed them; 0 for `never`")
 	s.Int64Var(&o.retentionBytes, "retention-bytes", 0, "`size` of a partition from which its oldest messages are removed; 0 for none")
+	s.StringVar(&o.verify, "verify", "", "read all of the data `directory`, say what is damaged, change nothing, and end: exit code 0 if it is sound, 1 if it can't be read, 2 if it is damaged")
 	if code, ok = s.Parse(args); !ok {
 		return nil, code, false
 	}

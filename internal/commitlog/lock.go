@@ -21,8 +21,7 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		holder, _ := os.ReadFile(f.Name())
-		err = fmt.Errorf("it is in use by process %s", strings.TrimSpace(string(holder)))
+		err = inUse(f.Name())
 	}
 	if err == nil {
 		err = f.Truncate(0)
@@ -35,6 +34,12 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// inUse is the error for a lock that another process holds.
+func inUse(name string) error {
+	holder, _ := os.ReadFile(name)
+	return fmt.Errorf("it is in use by process %s", strings.TrimSpace(string(holder)))
 }
 
 func (s *Store) unlock() {

@@ -22,14 +22,7 @@ func (l *partition) recover() error {
 	if err != nil {
 		return err
 	}
-	sizes := make(map[int64]int64)
-	for _, e := range entries {
-		if base, ok := parseBase(e.Name, logSuffix); ok {
-			sizes[base] = e.Size
-			l.segments = append(l.segments, newSegment(l, base))
-		}
-	}
-	slices.SortFunc(l.segments, func(a, b *segment) int { return int(max(-1, min(1, a.base-b.base))) })
+	sizes := l.list(entries)
 	start, err := l.readStart()
 	if err != nil {
 		return err
@@ -51,6 +44,20 @@ func (l *partition) recover() error {
 		return err
 	}
 	return l.recoverLast(sizes)
+}
+
+// list takes the segments from what is in the directory, and gives their sizes in
+// bytes by base offset.
+func (l *partition) list(entries []Entry) map[int64]int64 {
+	sizes := make(map[int64]int64)
+	for _, e := range entries {
+		if base, ok := parseBase(e.Name, logSuffix); ok {
+			sizes[base] = e.Size
+			l.segments = append(l.segments, newSegment(l, base))
+		}
+	}
+	slices.SortFunc(l.segments, func(a, b *segment) int { return int(max(-1, min(1, a.base-b.base))) })
+	return sizes
 }
 
 // recoverLast finds the log's end in the last segment, or in the one before if

@@ -156,8 +156,8 @@ func (s *Store) checkFormat() error {
 	}
 	content, err := s.readFile(formatName)
 	if err == nil {
-		if got := strings.TrimSpace(string(content)); got != format {
-			return fmt.Errorf("its format is %q, this program knows %q", got, format)
+		if err := knownFormat(content); err != nil {
+			return err
 		}
 		return s.fs.SyncDir(s.dir) // before there is anything else in it
 	}
@@ -179,6 +179,14 @@ func (s *Store) checkFormat() error {
 	return writeFile(s.fs, s.path(formatName), []byte(format))
 }
 
+// knownFormat checks what the file of that name holds.
+func knownFormat(content []byte) error {
+	if got := strings.TrimSpace(string(content)); got != format {
+		return fmt.Errorf("its format is %q, this program knows %q", got, format)
+	}
+	return nil
+}
+
 // readFile reads a small file.
 func (s *Store) readFile(names ...string) ([]byte, error) {
 	f, err := s.fs.Open(s.path(names...))
@@ -197,22 +205,31 @@ type topicFile struct {
 	Partitions int    `json:"partitions"`
 }
 
-func (s *Store) openTopic(name string) (*topic, error) {
+// readTopic reads what is kept of a topic beside its partitions. The error is
+// errDamaged if that is not what was written.
+func (s *Store) readTopic(name string) (*topic, error) {
 	content, err := s.readFile(topicsName, name, topicName)
 	if err != nil {
 		return nil, err
 	}
 	var tf topicFile
 	if err := json.Unmarshal(content, &tf); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.path(topicsName, name, topicName), err)
+		return nil, fmt.Errorf("%w: %s: %w", errDamaged, s.path(topicsName, name, topicName), err)
 	}
 	id, err := hex.DecodeString(strings.ReplaceAll(tf.ID, "-", ""))
 	if err != nil || len(id) != 16 || tf.Partitions < 1 {
-		return nil, fmt.Errorf("%s: it does not describe a topic", s.path(topicsName, name, topicName))
+		return nil, fmt.Errorf("%w: %s: it does not describe a topic", errDamaged, s.path(topicsName, name, topicName))
 	}
-	t := &topic{Topic: store.Topic{Name: name, ID: [16]byte(id), Partitions: tf.Partitions}}
-	for i := range tf.Partitions {
-		l := s.newPartition(name, i)
+	return &topic{Topic: store.Topic{Name: name, ID: [16]byte(id), Partitions: tf.Partitions}}, nil
+}
+
+func (s *Store) openTopic(name string) (*topic, error) {
+	t, err := s.readTopic(name)
+	if err != nil {
+		return nil, err
+	}
+	for i := range t.Partitions {
+		l := s.newPartition(t.Topic, i)
 		if err := l.recover(); err != nil {
 			return nil, err
 		}
@@ -221,9 +238,9 @@ func (s *Store) openTopic(name string) (*topic, error) {
 	return t, nil
 }
 
-func (s *Store) newPartition(topic string, number int) *partition {
+func (s *Store) newPartition(t store.Topic, number int) *partition {
 	l := &partition{
-		fs: s.fs, dir: s.path(topicsName, topic, strconv.Itoa(number)), topic: topic, number: number,
+		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number,
 		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
 		syncEvery: s.opts.SyncEvery, hot: &s.hot, maxHot: s.maxHot, syncs: s.syncs,
 	}
@@ -301,7 +318,7 @@ func (s *Store) stage(dir string, t *topic) error {
 		return err
 	}
 	for i := range t.Partitions {
-		l := s.newPartition(t.Name, i)
+		l := s.newPartition(t.Topic, i)
 		l.dir = filepath.Join(dir, strconv.Itoa(i))
 		if err := s.fs.Mkdir(l.dir); err != nil {
 			return err

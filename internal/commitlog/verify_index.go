@@ -1,0 +1,69 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+)
+
+// An indexCheck compares an index with the batches of its segment.
+type indexCheck struct {
+	entries []entry // those still to be met
+	synced  mark
+	wrong   error
+}
+
+// newIndexCheck reads an index, of which the header has been read; known says
+// that this one is sound.
+func newIndexCheck(s *segment, known bool) (*indexCheck, error) {
+	x := &indexCheck{synced: s.index.synced}
+	if !known {
+		x.wrong = errors.New("its header is missing or damaged")
+		return x, nil
+	}
+	err := s.index.check()
+	if errors.Is(err, errStale) {
+		x.wrong = err
+		return x, nil
+	}
+	if err != nil || s.index.count == 0 {
+		return x, err
+	}
+	p := make([]byte, s.index.count*entrySize) // check has found them all there
+	if _, err := s.index.file.readAt(p, indexHeader); err != nil {
+		return x, err
+	}
+	for ; len(p) > 0; p = p[entrySize:] {
+		x.entries = append(x.entries, parseEntry(p))
+	}
+	return x, nil
+}
+
+// batch is called with the place of each sound batch, ascending. Its time counts
+// if no damage came before.
+func (x *indexCheck) batch(m mark, whole bool) {
+	for len(x.entries) > 0 && x.wrong == nil {
+		e := x.entries[0]
+		if e.pos > m.pos {
+			return
+		}
+		x.entries = x.entries[1:]
+		switch {
+		case e.pos < m.pos && whole, e.pos == m.pos && e.offset != m.next, e.pos == m.pos && whole && e.before != m.maxTime:
+			x.wrong = fmt.Errorf("its entry for offset %d, byte %d, fits no batch", e.offset, e.pos)
+		}
+	}
+}
+
+// end is called with the end of the segment. It returns what is wrong with the
+// index, if anything is.
+func (x *indexCheck) end(m mark, last, whole bool) error {
+	switch {
+	case x.wrong != nil || !whole:
+		return x.wrong
+	case len(x.entries) > 0:
+		return fmt.Errorf("its entry for byte %d lies behind the end", x.entries[0].pos)
+	case !last && x.synced != m:
+		return fmt.Errorf("its mark is %+v, the segment ends at %+v", x.synced, m)
+	}
+	return nil
+}

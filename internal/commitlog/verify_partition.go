@@ -1,0 +1,301 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+
+	"mbus/internal/batch"
+)
+
+// A checkup goes through one partition.
+type checkup struct {
+	*verifier
+	log   *partition
+	sizes map[int64]int64 // of the segments
+	next  int64           // offset that the next batch has
+}
+
+func (v *verifier) partition(l *partition) error {
+	entries, err := l.fs.ReadDir(l.dir)
+	c := &checkup{verifier: v, log: l}
+	if isNotExist(err) {
+		c.damage("", 0, 0, 0, errors.New("its directory is missing"))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.sizes = l.list(entries)
+	if l.start, err = l.readStart(); err != nil {
+		return err
+	}
+	if l.start < 0 {
+		c.damage(filepath.Join(l.dir, startName), 0, 0, 0, errors.New("it holds no offset"))
+		l.start = 0
+		if len(l.segments) > 0 {
+			l.start = l.segments[0].base
+		}
+	}
+	if len(l.segments) == 0 {
+		c.damage(l.dir, 0, 0, 0, errors.New("it holds no segment"))
+	}
+	c.next = l.start
+	if err := c.segments(); err != nil {
+		return err
+	}
+	return c.orphans(entries)
+}
+
+// damage reports that what is at pos of a file is wrong, and that the offsets
+// from first to next can't be read for that. What the log start offset has
+// passed is of no interest.
+func (c *checkup) damage(file string, pos, first, next int64, reason error) {
+	first = max(first, c.log.start)
+	if next <= first {
+		first, next = 0, 0
+	}
+	c.report(Finding{
+		Topic: c.log.topic, Partition: c.log.number, First: first, Next: next,
+		File: file, Pos: pos, Reason: reason,
+	})
+}
+
+// segments reads all of them but those that the log start offset has passed.
+func (c *checkup) segments() error {
+	l := c.log
+	for len(l.segments) > 1 && l.segments[1].base <= l.start {
+		l.segments = l.segments[1:]
+	}
+	// The last one may have been begun in vain, see recoverLast.
+	last := len(l.segments) - 1
+	if last > 0 {
+		empty, err := c.empty(l.active())
+		if err != nil {
+			return err
+		}
+		if empty {
+			last--
+		}
+	}
+	for i, s := range l.segments {
+		empty, err := c.empty(s)
+		if err != nil {
+			return err
+		}
+		if s.base > c.next && !empty {
+			c.damage("", 0, c.next, s.base, errMissing)
+		}
+		limit := int64(math.MaxInt64)
+		if i < last {
+			limit = l.segments[i+1].base
+		}
+		if !empty {
+			if err := c.segment(s, limit, i >= last); err != nil {
+				return err
+			}
+		}
+	}
+	if n := len(l.segments); n > 0 && l.segments[n-1].base > c.next {
+		c.damage("", 0, c.next, l.segments[n-1].base, errMissing)
+	}
+	return nil
+}
+
+var errMissing = errors.New("missing: no segment holds them")
+
+// empty says that nothing was written to a segment, as far as can be seen.
+func (c *checkup) empty(s *segment) (bool, error) {
+	size := c.sizes[s.base]
+	if size == 0 {
+		known, err := s.index.open()
+		return !known || s.index.synced.pos == 0, err
+	}
+	return c.zeros(s, 0, size)
+}
+
+// zeros says that a segment has nothing but zeros from pos to end, and its sync
+// mark nothing behind pos.
+func (c *checkup) zeros(s *segment, pos, end int64) (bool, error) {
+	known, err := s.index.open()
+	if err != nil || known && s.index.synced.pos > pos {
+		return false, err
+	}
+	f, err := s.file.acquire()
+	if err != nil {
+		return false, err
+	}
+	defer s.file.release()
+	w := window{f: f, end: end, step: 64 << 10}
+	for pos < end {
+		p, err := w.at(pos, 64<<10)
+		if err != nil || len(p) == 0 {
+			return err == nil, err
+		}
+		for _, b := range p {
+			if b != 0 {
+				return false, nil
+			}
+		}
+		pos += int64(len(p))
+	}
+	return true, nil
+}
+
+// A reading is of one segment.
+type reading struct {
+	*checkup
+	s     *segment
+	limit int64 // no record of the segment has this offset or a higher one
+	last  bool  // it may have a torn end
+	known bool  // there is a sync mark
+	w     *walker
+	ix    *indexCheck
+	whole bool // no damage so far
+}
+
+func (c *checkup) segment(s *segment, limit int64, last bool) error {
+	known, err := s.index.open()
+	if err != nil {
+		return err
+	}
+	r := &reading{checkup: c, s: s, limit: limit, last: last, known: known, whole: true}
+	if r.ix, err = newIndexCheck(s, known); err != nil {
+		return err
+	}
+	size := c.sizes[s.base]
+	r.w = walk(s, view{end: size, next: limit}, entry{offset: s.base, before: minTime})
+	defer r.w.close()
+	r.w.win.step, r.w.strict = 1<<20, true
+	c.next = s.base
+	if err := r.read(); err != nil {
+		return err
+	}
+	return r.end(size)
+}
+
+// read goes through the segment's batches.
+func (r *reading) read() error {
+	w := r.w
+	for {
+		ok := w.next()
+		if ok {
+			if err := w.intact(); errors.Is(err, errDamaged) {
+				ok = w.skip(err)
+			} else if err != nil {
+				return err
+			}
+		}
+		if !ok {
+			if w.err != nil || w.hole == nil {
+				return w.err
+			}
+			if ended, err := r.torn(); ended || err != nil {
+				return err
+			}
+			if ok = r.goOn(); !ok {
+				return w.err
+			}
+		}
+		r.take()
+	}
+}
+
+// take counts a sound batch.
+func (r *reading) take() {
+	h := r.w.h
+	n, _ := batch.Size(h, maxBatch)
+	r.sum.Records += h.NextOffset() - max(h.BaseOffset(), min(r.log.start, h.NextOffset()))
+	r.sum.Bytes += int64(n)
+	r.ix.batch(r.w.at, r.whole)
+	r.next = h.NextOffset()
+}
+
+// torn says that the segment ends where the walk has stopped: what follows was
+// never acknowledged. It is worth a note if it is more than room for what comes.
+func (r *reading) torn() (bool, error) {
+	pos := r.w.at.pos
+	if !r.last || r.known && pos < r.s.index.synced.pos {
+		return false, nil
+	}
+	zeros, err := r.zeros(r.s, pos, r.w.v.end)
+	if err != nil || zeros || !r.known {
+		return zeros, err
+	}
+	r.report(Finding{
+		Topic: r.log.topic, Partition: r.log.number, File: r.s.file.name, Pos: pos, Harmless: true,
+		Reason: fmt.Errorf("%d bytes behind the sync mark are torn and were never acknowledged: %w", r.w.v.end-pos, r.w.hole),
+	})
+	return true, nil
+}
+
+// goOn reports the damage at which the walk has stopped and moves to the next
+// sound batch, if there is one.
+func (r *reading) goOn() bool {
+	w := r.w
+	first, pos, hole := r.next, w.at.pos, w.hole
+	r.whole, w.strict = false, false
+	ok := w.take(w.resync())
+	w.strict = true
+	next := r.limit
+	switch {
+	case ok:
+		next = w.h.BaseOffset()
+	case r.last && r.known:
+		next = max(first, r.s.index.synced.next)
+	case r.last:
+		next = first // how many they were is not known any more
+	}
+	if w.err == nil {
+		r.damage(r.s.file.name, pos, first, next, hole)
+		r.next = next
+	}
+	return ok
+}
+
+// end looks at what lies between the last batch and the segment's end.
+func (r *reading) end(size int64) error {
+	synced := r.s.index.synced
+	end := r.w.at.pos
+	stop := mark{end, r.next, r.w.at.maxTime}
+	switch {
+	case r.last && r.known && r.next < synced.next && r.whole:
+		r.damage(r.s.file.name, end, r.next, synced.next,
+			fmt.Errorf("the segment ends at byte %d, %d bytes had been synced", end, synced.pos))
+		r.next = synced.next
+	case !r.last && r.next > r.limit:
+		r.damage(r.s.file.name, end, 0, 0, fmt.Errorf("its records reach up to offset %d, the next segment begins at %d", r.next-1, r.limit))
+	case !r.last && r.next < r.limit:
+		r.damage(r.s.file.name, end, r.next, r.limit, errors.New("the segment ends too early"))
+		r.next = r.limit
+	}
+	if reason := r.ix.end(stop, r.last, r.whole); reason != nil {
+		r.report(Finding{
+			Topic: r.log.topic, Partition: r.log.number, File: r.s.index.file.name,
+			Reason:   fmt.Errorf("the index is built again when it is needed: %w", reason),
+			Harmless: r.last && r.known, // its entries had not been synced
+		})
+	}
+	return nil
+}
+
+// orphans reports indexes that say that there was a segment which is missing.
+func (c *checkup) orphans(entries []Entry) error {
+	for _, e := range entries {
+		base, ok := parseBase(e.Name, indexSuffix)
+		if _, exists := c.sizes[base]; !ok || exists || base < c.log.start {
+			continue
+		}
+		s := newSegment(c.log, base)
+		known, err := s.index.open()
+		if err != nil {
+			return err
+		}
+		if m := s.index.synced; known && m.pos > 0 {
+			first := max(base, c.next)
+			c.damage(s.index.file.name, 0, first, m.next, errors.New("its segment is missing"))
+		}
+	}
+	return nil
+}
