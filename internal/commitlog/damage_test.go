@@ -8,13 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"mbus/internal/batch"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 )
-
-// notCovered says of a byte of a batch that no checksum covers it and no rule
-// tells what it has to be: the leader epoch.
-func notCovered(i int) bool { return i >= 12 && i < 16 }
 
 // A bit flipped anywhere in a batch below the sync mark costs that batch and no
 // other, in the active segment and in a sealed one.
@@ -44,7 +41,7 @@ func (r *rig) flipEach(log string, indexed bool) {
 	b := r.stored[first+1]
 	pos := len(r.stored[first].Bytes)
 	for i := range b.Bytes {
-		if notCovered(i) || (i > 80 && i%11 != 0) {
+		if i > 80 && i%11 != 0 {
 			continue
 		}
 		damaged := bytes.Clone(content)
@@ -68,7 +65,7 @@ func (r *rig) flipEach(log string, indexed bool) {
 // indexOf finds the batch that a segment begins with.
 func indexOf(r *rig, content []byte) int {
 	for i, b := range r.stored {
-		if bytes.HasPrefix(content, b.Bytes) {
+		if batch.Batch(content).BaseOffset() == b.Base {
 			return i
 		}
 	}
@@ -173,7 +170,7 @@ func TestSegmentShorterThanItsSyncMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed := r.disk.KillClone()
-	all, content := r.stored, bytesOf(r.stored)
+	all, content := r.stored, written(t, closed, r.stored)
 	for n := 0; n < len(content); n += 1 + n%7 {
 		disk := closed.KillClone()
 		writeFile(t, disk, activeLog, content[:n])

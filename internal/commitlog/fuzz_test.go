@@ -1,6 +1,7 @@
 package commitlog_test
 
 import (
+	"bytes"
 	"runtime"
 	"strings"
 	"testing"
@@ -16,21 +17,24 @@ import (
 // can be used.
 func FuzzRecoverSegment(f *testing.F) {
 	template, log, index := seedLog(f)
+	place := batch.Batch(log).LeaderEpoch()
+	stampAll(log, 0)
 	half := len(log) / 2
 	f.Add(log, index)
 	f.Add(log[:half], index)
 	f.Add(log[:half], []byte{})
-	f.Add(log, []byte("mbusidx1"))
+	f.Add(log, []byte("mbusidx2"))
 	f.Add(append(log[:half:half], log[half+7:]...), index)
 	f.Add([]byte{}, index)
 	f.Add(append(log[:half:half], make([]byte, 500)...), []byte{})
 	f.Fuzz(func(t *testing.T, log, index []byte) {
 		disk := template.KillClone()
+		log = adopt(log, place)
 		writeFile(t, disk, activeLog, log)
 		writeFile(t, disk, strings.TrimSuffix(activeLog, ".log")+".index", index)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		recoverAndUse(t, disk, soundPrefix(log))
+		recoverAndUse(t, disk, soundPrefix(log, place))
 		runtime.ReadMemStats(&after)
 		most := uint64(100*(len(log)+len(index)) + 16<<20)
 		if n := after.TotalAlloc - before.TotalAlloc; n > most {
@@ -65,15 +69,34 @@ func seedLog(f *testing.F) (disk *crashfs.FS, log, index []byte) {
 	return disk, log, index
 }
 
+// adopt gives the batches that p begins with, and that have no place, this one, so
+// that inputs of other runs can be the log's, too.
+func adopt(p []byte, place int32) []byte {
+	p = bytes.Clone(p)
+	for rest := p; len(rest) > 0; {
+		b, after, err := batch.Next(rest)
+		if err != nil {
+			break
+		}
+		if b.LeaderEpoch() == 0 {
+			b.Stamp(b.BaseOffset(), place)
+		}
+		rest = after
+	}
+	return p
+}
+
 // soundPrefix gives the batches that p begins with and that can be a log's.
-func soundPrefix(p []byte) []storetest.Stored {
+func soundPrefix(p []byte, place int32) []storetest.Stored {
 	var list []storetest.Stored
 	var next int64
 	for {
 		b, rest, err := batch.Next(p)
-		if err != nil || b.BaseOffset() != next || b.LastOffsetDelta() < 0 || b.CheckCRC() != nil {
+		if err != nil || b.BaseOffset() != next || b.LastOffsetDelta() < 0 || b.LeaderEpoch() != place || b.CheckCRC() != nil {
 			return list
 		}
+		b = bytes.Clone(b)
+		b.Stamp(next, 0)
 		list = append(list, storetest.Stored{Base: next, Next: b.NextOffset(), Bytes: b})
 		p, next = rest, b.NextOffset()
 	}

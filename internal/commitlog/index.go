@@ -15,8 +15,8 @@ import (
 //
 //	 0        8       16       24       32       40      44        48       60    64
 //	+--------+-------+--------+--------+--------+-------+---------+--------+-----+
-//	| magic  | base  | synced | synced | max    | entry | entries | zeros  | CRC |
-//	|mbusidx1| offset| bytes  | next   | time   | count | CRC     |        |     |
+//	| magic  | base  | synced | synced | max    | entry | entries | place, | CRC |
+//	|mbusidx2| offset| bytes  | next   | time   | count | CRC     | zeros  |     |
 //	+--------+-------+--------+--------+--------+-------+---------+--------+-----+
 //	| offset | position | max time before |  … count times, 24 bytes each
 //	+--------+----------+-----------------+
@@ -27,7 +27,7 @@ import (
 // newer. An index that is missing, stale or damaged is built again from the
 // segment.
 const (
-	indexMagic  = "mbusidx1"
+	indexMagic  = "mbusidx2"
 	indexHeader = 64
 	entrySize   = 24
 	entriesMax  = 8192 // a segment; the interval between entries follows from it
@@ -69,8 +69,9 @@ func parseEntry(p []byte) entry {
 // An index finds batches in one segment. Its entries are in the file but for a
 // tail that is not written yet.
 type index struct {
-	file handle
-	base int64
+	file  handle
+	base  int64
+	place place
 
 	mu      sync.Mutex // guards what follows
 	synced  mark       // as the header says
@@ -91,6 +92,7 @@ func (x *index) header(m mark) []byte {
 	p = binary.BigEndian.AppendUint64(p, uint64(m.maxTime))
 	p = binary.BigEndian.AppendUint32(p, uint32(x.count))
 	p = binary.BigEndian.AppendUint32(p, x.crc)
+	p = binary.BigEndian.AppendUint32(p, uint32(x.place))
 	p = p[:indexHeader-4]
 	return binary.BigEndian.AppendUint32(p, crc32.Checksum(p, castagnoli))
 }
@@ -120,7 +122,7 @@ func (x *index) open() (bool, error) {
 		maxTime: int64(binary.BigEndian.Uint64(p[32:])),
 	}
 	if string(p[:8]) != indexMagic || sum != crc32.Checksum(p[:indexHeader-4], castagnoli) ||
-		int64(binary.BigEndian.Uint64(p[8:])) != x.base || m.pos < 0 || m.next < x.base {
+		int64(binary.BigEndian.Uint64(p[8:])) != x.base || place(binary.BigEndian.Uint32(p[48:])) != x.place || m.pos < 0 || m.next < x.base {
 		return false, nil
 	}
 	x.synced = m

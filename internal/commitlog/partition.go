@@ -23,6 +23,7 @@ type partition struct {
 	dir       string
 	topic     string
 	number    int
+	place     place
 	log       *slog.Logger
 	segBytes  int64
 	interval  int64 // bytes between index entries, at the least
@@ -79,7 +80,7 @@ func (l *partition) Append(batches []byte, done func(int64, error)) error {
 	if err != nil {
 		return err
 	}
-	end, err := stamp(batches, at)
+	end, err := stamp(batches, at, l.place)
 	if err != nil {
 		return err
 	}
@@ -147,25 +148,28 @@ func (l *partition) cool() {
 	}
 }
 
-// stamp gives the batches their offsets, from m on, and returns their end.
-func stamp(batches []byte, m mark) (mark, error) {
+// stamp gives the batches their offsets, from m on, and their place, and returns
+// their end.
+func stamp(batches []byte, m mark, at place) (mark, error) {
 	for rest := batches; len(rest) > 0; {
 		b, r, err := batch.Next(rest)
 		if err != nil {
 			return m, err
 		}
-		b.Stamp(m.next, 0)
+		b.Stamp(m.next, int32(at))
 		m = mark{m.pos + int64(len(b)), b.NextOffset(), max(m.maxTime, b.MaxTimestamp())}
 		rest = r
 	}
 	return m, nil
 }
 
-// note puts the batches, which begin at m, into the index.
+// note puts the batches, which have been written at m, into the index, and makes
+// them look as readers see them.
 func note(s *segment, batches []byte, m mark, interval int64) {
 	for len(batches) > 0 {
 		b, rest, _ := batch.Next(batches) // stamp has seen them
 		s.index.note(m, interval)
+		b.Stamp(m.next, 0)
 		m = mark{m.pos + int64(len(b)), b.NextOffset(), max(m.maxTime, b.MaxTimestamp())}
 		batches = rest
 	}

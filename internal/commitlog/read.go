@@ -217,7 +217,7 @@ func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end 
 func (s *segment) begins(v view, m mark) bool {
 	var h [batch.HeaderSize]byte
 	n, err := s.file.readAt(h[:max(0, min(int64(len(h)), v.end-m.pos))], m.pos)
-	return err == nil && checkHeader(h[:n], v.end-m.pos, m.next) == nil
+	return err == nil && checkHeader(h[:n], v.end-m.pos, m.next, s.log.place) == nil
 }
 
 // Load implements store.Source.
@@ -230,9 +230,10 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 	sound := 0
 	for sound < got {
 		b, _, err := batch.Next(buf[sound:got])
-		if err != nil || b.BaseOffset() != first || b.LastOffsetDelta() < 0 || b.CheckCRC() != nil {
+		if err != nil || b.BaseOffset() != first || b.LastOffsetDelta() < 0 || !p.s.log.place.holds(b) || b.CheckCRC() != nil {
 			break
 		}
+		b.Stamp(first, 0)
 		sound, first = sound+len(b), b.NextOffset()
 	}
 	if sound > 0 {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 const startName = "log-start-offset"
@@ -336,13 +335,13 @@ func (l *partition) readStart() (int64, error) {
 		return 0, err
 	}
 	defer f.Close()
-	p := make([]byte, 32)
+	p := make([]byte, 64)
 	n, err := f.ReadAt(p, 0)
 	if ignoreEOF(err) != nil {
 		return 0, err
 	}
-	start, err := strconv.ParseInt(strings.TrimSpace(string(p[:n])), 10, 64)
-	if err != nil || start < 0 {
+	start, ok := l.place.parseStart(p[:n])
+	if !ok {
 		l.log.Error("ignoring a damaged log start offset", "file", filepath.Join(l.dir, startName), "content", string(p[:n]))
 		return -1, nil
 	}
@@ -351,7 +350,7 @@ func (l *partition) readStart() (int64, error) {
 
 // writeStart stores the log start offset.
 func (l *partition) writeStart(offset int64) error {
-	return writeFile(l.fs, filepath.Join(l.dir, startName), strconv.AppendInt(nil, offset, 10))
+	return writeFile(l.fs, filepath.Join(l.dir, startName), l.place.startText(offset))
 }
 
 // writeFile replaces a small file as a whole: after a crash it has the old

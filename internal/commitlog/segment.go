@@ -35,7 +35,7 @@ func newSegment(l *partition, base int64) *segment {
 	s := &segment{log: l, base: base}
 	s.file = handle{fs: l.fs, name: name + logSuffix}
 	s.index.file = handle{fs: l.fs, name: name + indexSuffix}
-	s.index.base = base
+	s.index.base, s.index.place = base, l.place
 	s.index.reset()
 	return s
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ const (
 	topicsName = "topics"
 	stageName  = "tmp" // topics being made or deleted; emptied at start
 	topicName  = "topic.json"
-	format     = "mbus 1"
+	format     = "mbus 2"
 )
 
 // A Store keeps its topics in one data directory.
@@ -203,6 +204,15 @@ func (s *Store) readFile(names ...string) ([]byte, error) {
 type topicFile struct {
 	ID         string `json:"id"`
 	Partitions int    `json:"partitions"`
+	CRC        string `json:"crc"` // of the topic's name and the other two
+}
+
+// encodeTopic makes the content of topic.json, without its LF.
+func encodeTopic(t store.Topic) ([]byte, error) {
+	tf := topicFile{ID: formatID(t.ID), Partitions: t.Partitions}
+	sum := crc32.Checksum(fmt.Appendf(nil, "%s %s %d", t.Name, tf.ID, tf.Partitions), castagnoli)
+	tf.CRC = fmt.Sprintf("%08x", sum)
+	return json.Marshal(tf)
 }
 
 // readTopic reads what is kept of a topic beside its partitions. The error is
@@ -216,11 +226,13 @@ func (s *Store) readTopic(name string) (*topic, error) {
 	if err := json.Unmarshal(content, &tf); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errDamaged, s.path(topicsName, name, topicName), err)
 	}
+	t := store.Topic{Name: name, Partitions: tf.Partitions}
 	id, err := hex.DecodeString(strings.ReplaceAll(tf.ID, "-", ""))
-	if err != nil || len(id) != 16 || tf.Partitions < 1 {
-		return nil, fmt.Errorf("%w: %s: it does not describe a topic", errDamaged, s.path(topicsName, name, topicName))
+	copy(t.ID[:], id)
+	if want, e := encodeTopic(t); err != nil || e != nil || t.Partitions < 1 || string(content) != string(want)+"\n" {
+		return nil, fmt.Errorf("%w: %s: it is not what was written for topic %q", errDamaged, s.path(topicsName, name, topicName), name)
 	}
-	return &topic{Topic: store.Topic{Name: name, ID: [16]byte(id), Partitions: tf.Partitions}}, nil
+	return &topic{Topic: t}, nil
 }
 
 func (s *Store) openTopic(name string) (*topic, error) {
@@ -240,7 +252,7 @@ func (s *Store) openTopic(name string) (*topic, error) {
 
 func (s *Store) newPartition(t store.Topic, number int) *partition {
 	l := &partition{
-		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number,
+		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
 		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
 		syncEvery: s.opts.SyncEvery, hot: &s.hot, maxHot: s.maxHot, syncs: s.syncs,
 	}
@@ -327,7 +339,7 @@ func (s *Store) stage(dir string, t *topic) error {
 			return err
 		}
 	}
-	content, err := json.Marshal(topicFile{formatID(t.ID), t.Partitions})
+	content, err := encodeTopic(t.Topic)
 	if err != nil {
 		return err
 	}

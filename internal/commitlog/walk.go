@@ -48,8 +48,8 @@ func (w *window) at(pos int64, n int) ([]byte, error) {
 var errDamaged = errors.New("damaged")
 
 // checkHeader says whether h, followed by what makes up room bytes, can be a
-// batch with base offset want.
-func checkHeader(h batch.Batch, room, want int64) error {
+// batch with base offset want that was written here.
+func checkHeader(h batch.Batch, room, want int64, here place) error {
 	if _, err := batch.Size(h, int(min(room, maxBatch))); err != nil {
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -59,6 +59,9 @@ func checkHeader(h batch.Batch, room, want int64) error {
 	if h.LastOffsetDelta() < 0 {
 		return fmt.Errorf("%w: the last offset delta is %d", errDamaged, h.LastOffsetDelta())
 	}
+	if !here.holds(h) {
+		return fmt.Errorf("%w: the batch was not written to this partition", errDamaged)
+	}
 	return nil
 }
 
@@ -66,6 +69,7 @@ func checkHeader(h batch.Batch, room, want int64) error {
 type walker struct {
 	win    window
 	close  func()
+	here   place
 	strict bool // stop at the first damage
 
 	v     view
@@ -81,7 +85,7 @@ type walker struct {
 
 // walk begins at e. The caller ends with w.close.
 func walk(s *segment, v view, e entry) *walker {
-	w := &walker{v: v, at: mark{e.pos, e.offset, e.before}, least: e.offset, close: func() {}}
+	w := &walker{v: v, here: s.log.place, at: mark{e.pos, e.offset, e.before}, least: e.offset, close: func() {}}
 	f, err := s.file.acquire()
 	if err != nil {
 		w.err = err
@@ -104,7 +108,7 @@ func (w *walker) next() bool {
 	}
 	h, err := w.win.at(w.at.pos, batch.HeaderSize)
 	if err == nil {
-		if hole := checkHeader(h, w.v.end-w.at.pos, w.at.next); hole != nil {
+		if hole := checkHeader(h, w.v.end-w.at.pos, w.at.next, w.here); hole != nil {
 			return w.lost(hole)
 		}
 	}
@@ -217,7 +221,7 @@ func (w *walker) sound(pos int64) (batch.Batch, error) {
 		return nil, err
 	}
 	b := batch.Batch(h)
-	if len(h) < batch.HeaderSize || b.BaseOffset() < w.least || b.LastOffsetDelta() < 0 || b.NextOffset() > w.v.next {
+	if len(h) < batch.HeaderSize || !w.here.holds(b) || b.BaseOffset() < w.least || b.LastOffsetDelta() < 0 || b.NextOffset() > w.v.next {
 		return nil, nil
 	}
 	n, err := batch.Size(h, int(max(0, min(w.v.end-pos, maxBatch))))
