@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"mbus/internal/batch"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 )
@@ -65,7 +64,7 @@ func (r *rig) flipEach(log string, indexed bool) {
 // indexOf finds the batch that a segment begins with.
 func indexOf(r *rig, content []byte) int {
 	for i, b := range r.stored {
-		if batch.Batch(content).BaseOffset() == b.Base {
+		if bytes.HasPrefix(content, b.Bytes) {
 			return i
 		}
 	}
@@ -170,7 +169,7 @@ func TestSegmentShorterThanItsSyncMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed := r.disk.KillClone()
-	all, content := r.stored, written(t, closed, r.stored)
+	all, content := r.stored, bytesOf(r.stored)
 	for n := 0; n < len(content); n += 1 + n%7 {
 		disk := closed.KillClone()
 		writeFile(t, disk, activeLog, content[:n])

@@ -18,7 +18,7 @@ import (
 func FuzzRecoverSegment(f *testing.F) {
 	template, log, index := seedLog(f)
 	place := batch.Batch(log).LeaderEpoch()
-	stampAll(log, 0)
+	log = adopt(log, place, 0)
 	half := len(log) / 2
 	f.Add(log, index)
 	f.Add(log[:half], index)
@@ -29,7 +29,7 @@ func FuzzRecoverSegment(f *testing.F) {
 	f.Add(append(log[:half:half], make([]byte, 500)...), []byte{})
 	f.Fuzz(func(t *testing.T, log, index []byte) {
 		disk := template.KillClone()
-		log = adopt(log, place)
+		log = adopt(log, 0, place)
 		writeFile(t, disk, activeLog, log)
 		writeFile(t, disk, strings.TrimSuffix(activeLog, ".log")+".index", index)
 		var before, after runtime.MemStats
@@ -69,17 +69,17 @@ func seedLog(f *testing.F) (disk *crashfs.FS, log, index []byte) {
 	return disk, log, index
 }
 
-// adopt gives the batches that p begins with, and that have no place, this one, so
-// that inputs of other runs can be the log's, too.
-func adopt(p []byte, place int32) []byte {
+// adopt gives the batches that p begins with another leader epoch, so that inputs
+// of other runs can be the log's, too.
+func adopt(p []byte, from, to int32) []byte {
 	p = bytes.Clone(p)
 	for rest := p; len(rest) > 0; {
 		b, after, err := batch.Next(rest)
 		if err != nil {
 			break
 		}
-		if b.LeaderEpoch() == 0 {
-			b.Stamp(b.BaseOffset(), place)
+		if b.LeaderEpoch() == from {
+			b.Stamp(b.BaseOffset(), to)
 		}
 		rest = after
 	}
@@ -95,8 +95,6 @@ func soundPrefix(p []byte, place int32) []storetest.Stored {
 		if err != nil || b.BaseOffset() != next || b.LastOffsetDelta() < 0 || b.LeaderEpoch() != place || b.CheckCRC() != nil {
 			return list
 		}
-		b = bytes.Clone(b)
-		b.Stamp(next, 0)
 		list = append(list, storetest.Stored{Base: next, Next: b.NextOffset(), Bytes: b})
 		p, next = rest, b.NextOffset()
 	}

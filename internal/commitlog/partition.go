@@ -163,13 +163,11 @@ func stamp(batches []byte, m mark, at place) (mark, error) {
 	return m, nil
 }
 
-// note puts the batches, which have been written at m, into the index, and makes
-// them look as readers see them.
+// note puts the batches, which begin at m, into the index.
 func note(s *segment, batches []byte, m mark, interval int64) {
 	for len(batches) > 0 {
 		b, rest, _ := batch.Next(batches) // stamp has seen them
 		s.index.note(m, interval)
-		b.Stamp(m.next, 0)
 		m = mark{m.pos + int64(len(b)), b.NextOffset(), max(m.maxTime, b.MaxTimestamp())}
 		batches = rest
 	}

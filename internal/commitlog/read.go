@@ -233,7 +233,6 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 		if err != nil || b.BaseOffset() != first || b.LastOffsetDelta() < 0 || !p.s.log.place.holds(b) || b.CheckCRC() != nil {
 			break
 		}
-		b.Stamp(first, 0)
 		sound, first = sound+len(b), b.NextOffset()
 	}
 	if sound > 0 {

@@ -26,23 +26,38 @@ func (l *partition) recover() error {
 	if err != nil {
 		return err
 	}
-	if err := l.removeOrphans(entries, sizes); err != nil {
-		return err
-	}
-	if l.start = start; len(l.segments) == 0 {
-		l.start = max(0, start)
-		return l.begin(l.start)
-	}
-	if start < 0 {
+	if l.start = max(0, start); start < 0 && len(l.segments) > 0 {
 		l.start = l.segments[0].base
 	}
+	orphans := l.orphans(entries, sizes)
+	lost, err := l.lostSegments(orphans)
+	if err != nil {
+		return err
+	}
+	if len(l.segments) == 0 {
+		l.log.Error("a log has no segment any more", "topic", l.topic, "partition", l.number)
+		err = l.begin(max(l.start, lost))
+	} else {
+		err = l.recoverSegments(sizes, lost)
+	}
+	if err != nil {
+		return err
+	}
+	return l.removeOrphans(orphans)
+}
+
+// recoverSegments goes on at the offset lost or a higher one.
+func (l *partition) recoverSegments(sizes map[int64]int64, lost int64) error {
 	if err := l.removeEmpty(sizes); err != nil {
 		return err
 	}
 	if err := l.removeBelowStart(); err != nil {
 		return err
 	}
-	return l.recoverLast(sizes)
+	if err := l.recoverLast(sizes); err != nil {
+		return err
+	}
+	return l.resume(lost)
 }
 
 // list takes the segments from what is in the directory, and gives their sizes in
@@ -116,14 +131,43 @@ func (l *partition) removeEmpty(sizes map[int64]int64) error {
 	return nil
 }
 
-// removeOrphans deletes indexes without a segment: a removal was under way.
-func (l *partition) removeOrphans(entries []Entry, sizes map[int64]int64) error {
+// orphans are the segments of which there is only the index: a removal was under way,
+// or they have been lost.
+func (l *partition) orphans(entries []Entry, sizes map[int64]int64) (list []*segment) {
 	for _, e := range entries {
 		base, ok := parseBase(e.Name, indexSuffix)
 		if _, exists := sizes[base]; ok && !exists {
-			if err := l.fs.Remove(filepath.Join(l.dir, e.Name)); err != nil {
-				return err
-			}
+			list = append(list, newSegment(l, base))
+		}
+	}
+	return list
+}
+
+// lostSegments reports the orphans with anything in them that the log start offset
+// has not passed, and returns the offset behind them.
+func (l *partition) lostSegments(orphans []*segment) (next int64, err error) {
+	for _, s := range orphans {
+		known, err := s.index.open()
+		if err != nil {
+			return 0, err
+		}
+		if m := s.index.synced; known && m.pos > 0 && m.next > l.start {
+			l.log.Error("a segment is missing", "topic", l.topic, "partition", l.number,
+				"file", s.file.name, "first", s.base, "next", m.next)
+			next = max(next, m.next)
+		}
+	}
+	return next, nil
+}
+
+// removeOrphans deletes the indexes, unless there is a segment for them now.
+func (l *partition) removeOrphans(orphans []*segment) error {
+	for _, s := range orphans {
+		if slices.ContainsFunc(l.segments, func(other *segment) bool { return other.base == s.base }) {
+			continue
+		}
+		if err := l.fs.Remove(s.index.file.name); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -169,7 +213,8 @@ func (l *partition) begin(offset int64) error {
 
 // recoverSegment finds the end of the last segment, which has size bytes, and
 // returns the offset from which the log can go on: no offset is used twice, even
-// if records have been lost.
+// if records have been lost. How many those were is not known without the index: then
+// as many are left out as there are bytes.
 func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
 	known, err := s.index.open()
 	if err != nil {
@@ -187,8 +232,13 @@ func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
 		from = s.index.synced
 	}
 	end, reason, err := l.scan(s, from, size, known && !lost)
-	if err == nil && end.pos < size {
+	sound := end.pos
+	switch {
+	case err != nil || end.pos == size:
+	case known && !lost:
 		err = l.setAside(s, end.pos, size, reason)
+	default:
+		end.pos, err = l.leave(s, end.pos, size, reason)
 	}
 	if err == nil && (!known || end.pos != synced.pos) {
 		err = l.settle(s, from, end)
@@ -197,7 +247,43 @@ func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
 		return 0, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	}
 	l.written, l.high, l.room = end, end, max(end.pos, l.room)
+	if !known {
+		return end.next + end.pos - sound, nil // no batch has more records than bytes but of the most alike
+	}
 	return max(synced.next, end.next), nil
+}
+
+// leave finds the end, behind pos, of what is damaged and may have been acknowledged:
+// that stays where it is, to be reported when it is read.
+func (l *partition) leave(s *segment, pos, size int64, reason error) (end int64, err error) {
+	l.room = size
+	end, err = lastUsed(s, pos, size)
+	if err == nil && end > pos {
+		l.log.Error("the end of a segment is damaged, and stays where it is", "topic", l.topic, "partition", l.number,
+			"file", s.file.name, "offset", pos, "bytes", end-pos, "reason", reason)
+	}
+	return end, err
+}
+
+// lastUsed is the position behind the last byte from pos to size that is not zero;
+// pos if there is none.
+func lastUsed(s *segment, pos, size int64) (int64, error) {
+	f, err := s.file.acquire()
+	if err != nil {
+		return pos, err
+	}
+	defer s.file.release()
+	w, end := window{f: f, end: size, step: 1 << 20}, pos
+	for at := pos; at < size; at += 1 << 20 {
+		p, err := w.at(at, 1<<20)
+		if err != nil {
+			return pos, err
+		}
+		if used := bytes.TrimRight(p, "\x00"); len(used) > 0 {
+			end = at + int64(len(used))
+		}
+	}
+	return end, nil
 }
 
 // scan reads the segment from a mark to its end and returns the end of what is

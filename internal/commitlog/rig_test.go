@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"mbus/internal/batch"
 	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
@@ -185,28 +184,7 @@ func sameBatches(t *testing.T, got, want []storetest.Stored) {
 	}
 }
 
-// written is what the batches look like in the disk's active segment, which begins
-// with a batch: there they carry their place.
-func written(t testing.TB, disk *crashfs.FS, list []storetest.Stored) []byte {
-	t.Helper()
-	p := bytesOf(list)
-	stampAll(p, batch.Batch(readFile(t, disk, activeLog)).LeaderEpoch())
-	return p
-}
-
-// stampAll gives the batches in p this place, 0 for none.
-func stampAll(p []byte, place int32) {
-	for len(p) > 0 {
-		b, rest, err := batch.Next(p)
-		if err != nil {
-			return
-		}
-		b.Stamp(b.BaseOffset(), place)
-		p = rest
-	}
-}
-
-// bytesOf is what the batches look like when they are read.
+// bytesOf is what the batches look like in a file.
 func bytesOf(list []storetest.Stored) []byte {
 	var p []byte
 	for _, b := range list {

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"mbus/internal/store"
 )
@@ -45,6 +46,7 @@ type Store struct {
 	syncs  chan struct{} // full: as many syncs run as may
 
 	adminMu sync.Mutex // one topic is made or deleted at a time
+	epochs  int32      // no epoch given so far is as high; guarded by adminMu
 
 	mu     sync.RWMutex // guards what follows
 	topics map[string]*topic
@@ -136,6 +138,7 @@ func (s *Store) open() error {
 				return err
 			}
 			s.topics[e.Name] = t
+			s.epochs = max(s.epochs, t.Epoch+int32(t.Partitions))
 		}
 	}
 	return nil
@@ -204,13 +207,14 @@ func (s *Store) readFile(names ...string) ([]byte, error) {
 type topicFile struct {
 	ID         string `json:"id"`
 	Partitions int    `json:"partitions"`
-	CRC        string `json:"crc"` // of the topic's name and the other two
+	Epoch      int32  `json:"epoch"`
+	CRC        string `json:"crc"` // of the topic's name and the others
 }
 
 // encodeTopic makes the content of topic.json, without its LF.
 func encodeTopic(t store.Topic) ([]byte, error) {
-	tf := topicFile{ID: formatID(t.ID), Partitions: t.Partitions}
-	sum := crc32.Checksum(fmt.Appendf(nil, "%s %s %d", t.Name, tf.ID, tf.Partitions), castagnoli)
+	tf := topicFile{ID: formatID(t.ID), Partitions: t.Partitions, Epoch: t.Epoch}
+	sum := crc32.Checksum(fmt.Appendf(nil, "%s %s %d %d", t.Name, tf.ID, tf.Partitions, tf.Epoch), castagnoli)
 	tf.CRC = fmt.Sprintf("%08x", sum)
 	return json.Marshal(tf)
 }
@@ -226,7 +230,7 @@ func (s *Store) readTopic(name string) (*topic, error) {
 	if err := json.Unmarshal(content, &tf); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errDamaged, s.path(topicsName, name, topicName), err)
 	}
-	t := store.Topic{Name: name, Partitions: tf.Partitions}
+	t := store.Topic{Name: name, Partitions: tf.Partitions, Epoch: tf.Epoch}
 	id, err := hex.DecodeString(strings.ReplaceAll(tf.ID, "-", ""))
 	copy(t.ID[:], id)
 	if want, e := encodeTopic(t); err != nil || e != nil || t.Partitions < 1 || string(content) != string(want)+"\n" {
@@ -303,7 +307,9 @@ func (s *Store) CreateTopic(name string, partitions int) (store.Topic, error) {
 	if exists {
 		return store.Topic{}, store.ErrTopicExists
 	}
-	t := &topic{Topic: store.Topic{Name: name, ID: newID(), Partitions: partitions}}
+	s.epochs = nextEpoch(s.epochs, time.Now())
+	t := &topic{Topic: store.Topic{Name: name, ID: newID(), Partitions: partitions, Epoch: s.epochs}}
+	s.epochs += int32(partitions)
 	stage := s.path(stageName, name)
 	if err := s.stage(stage, t); err != nil {
 		_ = removeAll(s.fs, stage) // or at the next start

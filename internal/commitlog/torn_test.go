@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path"
-	"slices"
 	"strings"
 	"testing"
 
@@ -58,7 +57,7 @@ func upTo(all []storetest.Stored, n int) (whole []storetest.Stored, size int) {
 
 func TestTailTornAtAnyByteIsCutOffThere(t *testing.T) {
 	r, killed, all := torn(t)
-	content := written(t, killed, all)
+	content := bytesOf(all)
 	for n := len(bytesOf(all[:4])); n <= len(content); n++ {
 		r.reopensWith(killed, content[:n])
 		whole, size := upTo(all, n)
@@ -70,7 +69,7 @@ func TestTailTornAtAnyByteIsCutOffThere(t *testing.T) {
 // Wherever the power fails while a tail is put aside, its bytes are somewhere.
 func TestTornTailIsNeverLost(t *testing.T) {
 	r, killed, all := torn(t)
-	content := written(t, killed, all)
+	content := bytesOf(all)
 	content = content[:len(content)-20]
 	_, size := upTo(all, len(content))
 	tail := content[size:]
@@ -106,8 +105,8 @@ func TestTornTailDoesNotComeBackInACompleteSegment(t *testing.T) {
 		for m := int64(1); ; m++ {
 			r := newRig(t, smallSegments())
 			r.fill(2)
+			content := append(bytesOf(r.stored), r.nextTorn()...)
 			disk := r.disk.KillClone()
-			content := append(written(t, disk, r.stored), r.nextTorn(disk)...)
 			writeFile(t, disk, activeLog, content)
 			if empty {
 				beginEmpty(t, disk, r.stored[1].Next)
@@ -141,9 +140,10 @@ func beginEmpty(t *testing.T, disk *crashfs.FS, base int64) {
 }
 
 // nextTorn is a batch as the log would append it next, with its end torn.
-func (r *rig) nextTorn(disk *crashfs.FS) []byte {
+func (r *rig) nextTorn() []byte {
 	b := r.Batch(3, 200)
-	batch.Batch(b).Stamp(r.stored[len(r.stored)-1].Next, batch.Batch(readFile(r.T, disk, activeLog)).LeaderEpoch())
+	last := r.stored[len(r.stored)-1]
+	batch.Batch(b).Stamp(last.Next, batch.Batch(last.Bytes).LeaderEpoch())
 	b[len(b)-1] ^= 1
 	return b
 }
@@ -190,7 +190,6 @@ func (r *rig) cutOff(pos int, tail []byte) {
 
 func TestGarbageBehindTheEndIsCutOff(t *testing.T) {
 	r, killed, all := torn(t)
-	content := written(t, killed, all)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, n := range []int{1, 11, 12, 60, 61, 62, 511, 512, 4096, 100_000, 3 << 20} {
 		garbage := make([]byte, n)
@@ -198,7 +197,8 @@ func TestGarbageBehindTheEndIsCutOff(t *testing.T) {
 			garbage[i] = byte(rng.Uint32() | 1)
 		}
 		for _, tail := range [][]byte{garbage, make([]byte, n), append(make([]byte, n), garbage...), append([]byte{}, append(garbage, make([]byte, n)...)...)} {
-			r.reopensWith(killed, slices.Concat(content, tail))
+			content := bytesOf(all)
+			r.reopensWith(killed, append(content, tail...))
 			r.holds(all)
 			r.cutOff(len(content), tail)
 		}
@@ -208,8 +208,8 @@ func TestGarbageBehindTheEndIsCutOff(t *testing.T) {
 // What looks like the beginning of a batch must not be waited for, or believed.
 func TestTailThatPretendsToBeABatchIsCutOff(t *testing.T) {
 	r, killed, all := torn(t)
-	content := written(t, killed, all)
-	header := bytes.Clone(content[len(content)-len(all[6].Bytes):][:61])
+	content := bytesOf(all)
+	header := bytes.Clone(all[6].Bytes[:61])
 	header[7] = byte(all[6].Next) // the base offset that comes next
 	for _, length := range []uint32{0, 48, 49, 50, 1 << 20, 1<<30 - 12, 1 << 30, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
 		tail := bytes.Clone(header)
@@ -223,7 +223,7 @@ func TestTailThatPretendsToBeABatchIsCutOff(t *testing.T) {
 func TestLogGoesOnBehindATornTail(t *testing.T) {
 	for _, cut := range []int{0, 1, 80} {
 		r, killed, all := torn(t)
-		content := written(t, killed, all)
+		content := bytesOf(all)
 		r.reopensWith(killed, content[:len(content)-cut])
 		whole, _ := upTo(all, len(content)-cut)
 		r.stored = whole
@@ -234,10 +234,11 @@ func TestLogGoesOnBehindATornTail(t *testing.T) {
 	}
 }
 
-// Without its index it is not known what was synced; the sound beginning counts.
+// Without its index it is not known what was synced: the sound beginning counts, and
+// what follows is damage, which stays where it is.
 func TestTailTornAtAnyByteWithoutAnIndex(t *testing.T) {
 	r, killed, all := torn(t)
-	content := written(t, killed, all)
+	content := bytesOf(all)
 	for n := 0; n <= len(content); n += 1 + n%13 {
 		disk := killed.KillClone()
 		writeFile(t, disk, activeLog, content[:n])
@@ -246,8 +247,22 @@ func TestTailTornAtAnyByteWithoutAnIndex(t *testing.T) {
 		}
 		r.reopen(disk)
 		whole, size := upTo(all, n)
-		r.holds(whole)
-		r.cutOff(size, content[size:n])
+		torn := bytes.TrimRight(content[size:n], "\x00")
+		if r.stored = whole; len(torn) == 0 {
+			r.holds(whole)
+			continue
+		}
+		first := all[len(whole)].Base
+		lost := hole{first, first + int64(len(torn)), false}
+		for range 2 {
+			if err := r.shows(lost); err != nil {
+				t.Fatalf("cut to %d bytes: %v", n, err)
+			}
+			r.restart()
+		}
+		if kept := readFile(t, r.disk, activeLog); !bytes.HasPrefix(kept, content[:size+len(torn)]) {
+			t.Fatalf("cut to %d bytes: the segment has %d bytes", n, len(kept))
+		}
 	}
 }
 

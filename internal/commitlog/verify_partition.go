@@ -122,25 +122,8 @@ func (c *checkup) zeros(s *segment, pos, end int64) (bool, error) {
 	if err != nil || known && s.index.synced.pos > pos {
 		return false, err
 	}
-	f, err := s.file.acquire()
-	if err != nil {
-		return false, err
-	}
-	defer s.file.release()
-	w := window{f: f, end: end, step: 64 << 10}
-	for pos < end {
-		p, err := w.at(pos, 64<<10)
-		if err != nil || len(p) == 0 {
-			return err == nil, err
-		}
-		for _, b := range p {
-			if b != 0 {
-				return false, nil
-			}
-		}
-		pos += int64(len(p))
-	}
-	return true, nil
+	used, err := lastUsed(s, pos, end)
+	return used == pos, err
 }
 
 // A reading is of one segment.
@@ -244,8 +227,11 @@ func (r *reading) goOn() bool {
 		next = w.h.BaseOffset()
 	case r.last && r.known:
 		next = max(first, r.s.index.synced.next)
-	case r.last:
-		next = first // how many they were is not known any more
+	case r.last: // as recoverSegment has it
+		used, err := lastUsed(r.s, pos, w.v.end)
+		if w.err = err; err == nil {
+			next = first + used - pos
+		}
 	}
 	if w.err == nil {
 		r.damage(r.s.file.name, pos, first, next, hole)

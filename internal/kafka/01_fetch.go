@@ -79,7 +79,7 @@ func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 		}
 		p.log, p.code = partitionOf(topic, err, in.Partition)
 		if p.code == 0 {
-			p.code = checkEpoch(in.CurrentLeaderEpoch)
+			p.code = checkEpoch(topic, in.Partition, in.CurrentLeaderEpoch)
 		}
 		out.parts = append(out.parts, p)
 		f.resp.parts = append(f.resp.parts, p)

@@ -46,9 +46,9 @@ func listOffsets(c *call, req *kmsg.ListOffsetsRequest) {
 func (s *Server) listOffset(topic string, in *kmsg.ListOffsetsRequestTopicPartition, version int16) kmsg.ListOffsetsResponseTopicPartition {
 	out := kmsg.NewListOffsetsResponseTopicPartition()
 	out.Partition = in.Partition
-	_, log, failed := s.partition(topic, in.Partition)
+	t, log, failed := s.partition(topic, in.Partition)
 	if failed == 0 {
-		failed = checkEpoch(in.CurrentLeaderEpoch)
+		failed = checkEpoch(t, in.Partition, in.CurrentLeaderEpoch)
 	}
 	if out.ErrorCode = failed; failed != 0 {
 		return out
@@ -59,7 +59,7 @@ func (s *Server) listOffset(topic string, in *kmsg.ListOffsetsRequestTopicPartit
 		return out
 	}
 	if out.Offset, out.Timestamp = offset, timestamp; offset >= 0 {
-		out.LeaderEpoch = leaderEpoch
+		out.LeaderEpoch = leaderEpoch(t, in.Partition)
 	}
 	if version == 0 && offset >= 0 && in.MaxNumOffsets > 0 {
 		out.OldStyleOffsets = []int64{offset}

@@ -76,7 +76,7 @@ func (s *Server) describe(t *broker.Topic) kmsg.MetadataResponseTopic {
 	self := []int32{s.opts.NodeID}
 	for i := range t.Partitions {
 		p := kmsg.NewMetadataResponseTopicPartition()
-		p.Partition, p.Leader, p.LeaderEpoch = int32(i), s.opts.NodeID, leaderEpoch
+		p.Partition, p.Leader, p.LeaderEpoch = int32(i), s.opts.NodeID, leaderEpoch(t, int32(i))
 		p.Replicas, p.ISR = self, self
 		out.Partitions = append(out.Partitions, p)
 	}

@@ -191,7 +191,7 @@ func TestDeleteRecordsMovesTheLogStartOffset(t *testing.T) {
 
 func TestOffsetForLeaderEpochKnowsOneEpoch(t *testing.T) {
 	b := start(t, setup{})
-	b.topic("orders", 1)
+	own := b.topic("orders", 1).Epoch
 	c := b.dial()
 	c.publish("orders", 0, messages(4))
 	for version := int16(2); version <= 4; version++ {
@@ -199,7 +199,13 @@ func TestOffsetForLeaderEpochKnowsOneEpoch(t *testing.T) {
 			current, epoch int32
 			code           int16
 			want           int64
-		}{{0, 0, 0, 4}, {-1, 0, 0, 4}, {-1, 5, 0, -1}, {3, 0, kerr.UnknownLeaderEpoch.Code, -1}} {
+		}{
+			{own, own, 0, 4},
+			{-1, own, 0, 4},
+			{-1, own + 5, 0, -1},
+			{own + 3, own, kerr.UnknownLeaderEpoch.Code, -1},
+			{own - 1, own, kerr.FencedLeaderEpoch.Code, -1},
+		} {
 			req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 			req.Version = version
 			topic := kmsg.NewOffsetForLeaderEpochRequestTopic()

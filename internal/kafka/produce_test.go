@@ -194,14 +194,14 @@ func TestAFullDiskIsAnErrorThatClientsTryAgain(t *testing.T) {
 
 func TestTheBytesProducedAreTheBytesFetched(t *testing.T) {
 	b := start(t, setup{})
-	b.topic("orders", 1)
+	orders := b.topic("orders", 1)
 	c := b.dial()
 	sent := messages(5)
 	c.publish("orders", 0, messages(2))
 	c.publish("orders", 0, sent)
 	resp := ask[*kmsg.FetchResponse](c, fetchRequest(11, read{"orders", 0, 4}))
 	got := resp.Topics[0].Partitions[0].RecordBatches
-	sent.Stamp(2, 0)
+	sent.Stamp(2, orders.Epoch)
 	if !bytes.Equal(got, sent) {
 		t.Errorf("sent %x\ngot  %x", []byte(sent), got)
 	}

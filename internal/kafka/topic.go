@@ -11,8 +11,9 @@ import (
 	"mbus/internal/store"
 )
 
-// leaderEpoch is the epoch of every partition: there is no other leader.
-const leaderEpoch = 0
+// leaderEpoch is the epoch of a partition, from its beginning to its end: there is no
+// other leader.
+func leaderEpoch(t *broker.Topic, partition int32) int32 { return t.Epoch + partition }
 
 // partition finds a partition, and the error code if there is none.
 func (s *Server) partition(topic string, number int32) (*broker.Topic, store.Partition, int16) {
@@ -42,13 +43,13 @@ func (s *Server) find(name string, id [16]byte, byID bool) (*broker.Topic, error
 	return s.broker.Topic(name)
 }
 
-// checkEpoch compares the leader's epoch that a client expects with ours. -1 is a
-// client that does not know.
-func checkEpoch(expected int32) int16 {
-	switch {
-	case expected > leaderEpoch:
+// checkEpoch compares the leader's epoch that a client expects with a partition's. -1
+// is a client that does not know.
+func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
+	switch epoch := leaderEpoch(t, partition); {
+	case expected > epoch:
 		return kerr.UnknownLeaderEpoch.Code
-	case expected < leaderEpoch && expected != -1:
+	case expected < epoch && expected != -1:
 		return kerr.FencedLeaderEpoch.Code
 	}
 	return 0

@@ -31,6 +31,7 @@ type Topic struct {
 	Name       string
 	ID         [16]byte // random (RFC 9562, version 4), new for each incarnation
 	Partitions int
+	Epoch      int32 // leader epoch of partition 0, that of partition 1 is one more and so on; higher than those of a topic of this name before
 }
 
 // A Partition is one log of record batches. Its methods may be called by any
