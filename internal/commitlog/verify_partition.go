@@ -129,13 +129,15 @@ func (c *checkup) zeros(s *segment, pos, end int64) (bool, error) {
 // A reading is of one segment.
 type reading struct {
 	*checkup
-	s     *segment
-	limit int64 // no record of the segment has this offset or a higher one
-	last  bool  // it may have a torn end
-	known bool  // there is a sync mark
-	w     *walker
-	ix    *indexCheck
-	whole bool // no damage so far
+	s      *segment
+	size   int64
+	limit  int64 // no record of the segment has this offset or a higher one
+	last   bool  // it may have a torn end
+	known  bool  // there is a sync mark
+	behind bool  // what is read now lies behind the mark
+	w      *walker
+	ix     *indexCheck
+	whole  bool // no damage so far
 }
 
 func (c *checkup) segment(s *segment, limit int64, last bool) error {
@@ -143,19 +145,23 @@ func (c *checkup) segment(s *segment, limit int64, last bool) error {
 	if err != nil {
 		return err
 	}
-	r := &reading{checkup: c, s: s, limit: limit, last: last, known: known, whole: true}
+	r := &reading{checkup: c, s: s, size: c.sizes[s.base], limit: limit, last: last, known: known, whole: true}
 	if r.ix, err = newIndexCheck(s, known); err != nil {
 		return err
 	}
-	size := c.sizes[s.base]
-	r.w = walk(s, view{end: size, next: limit}, entry{offset: s.base, before: minTime})
+	end := r.size
+	if last && known {
+		end = min(end, s.index.synced.pos)
+	}
+	r.w = walk(s, view{end: end, next: limit}, entry{offset: s.base, before: minTime})
 	defer r.w.close()
 	r.w.win.step, r.w.strict = 1<<20, true
 	c.next = s.base
 	if err := r.read(); err != nil {
 		return err
 	}
-	return r.end(size)
+	r.end()
+	return nil
 }
 
 // read goes through the segment's batches.
@@ -170,19 +176,38 @@ func (r *reading) read() error {
 				return err
 			}
 		}
-		if !ok {
-			if w.err != nil || w.hole == nil {
-				return w.err
-			}
-			if ended, err := r.torn(); ended || err != nil {
+		if !ok && w.err == nil && w.hole != nil {
+			ended, err := r.torn()
+			if ended || err != nil {
 				return err
 			}
-			if ok = r.goOn(); !ok {
-				return w.err
-			}
+			ok = r.goOn()
 		}
-		r.take()
+		switch {
+		case w.err != nil:
+			return w.err
+		case ok:
+			r.take()
+		case !r.pass():
+			return nil
+		}
 	}
+}
+
+// pass goes on behind the sync mark.
+func (r *reading) pass() bool {
+	if r.behind || !r.last || !r.known {
+		return false
+	}
+	w, synced := r.w, r.s.index.synced
+	if r.next < synced.next {
+		r.damage(r.s.file.name, w.at.pos, r.next, synced.next,
+			fmt.Errorf("the segment has %d bytes, %d of them sound here, %d had been synced", r.size, w.at.pos, synced.pos))
+	}
+	r.behind, r.next = true, max(r.next, synced.next)
+	w.v.end, w.win.end = r.size, r.size
+	w.at, w.h = synced, nil
+	return synced.pos < r.size
 }
 
 // take counts a sound batch.
@@ -199,7 +224,7 @@ func (r *reading) take() {
 // never acknowledged. It is worth a note if it is more than room for what comes.
 func (r *reading) torn() (bool, error) {
 	pos := r.w.at.pos
-	if !r.last || r.known && pos < r.s.index.synced.pos {
+	if !r.last || r.known && !r.behind {
 		return false, nil
 	}
 	zeros, err := r.zeros(r.s, pos, r.w.v.end)
@@ -241,19 +266,15 @@ func (r *reading) goOn() bool {
 }
 
 // end looks at what lies between the last batch and the segment's end.
-func (r *reading) end(size int64) error {
-	synced := r.s.index.synced
-	end := r.w.at.pos
-	stop := mark{end, r.next, r.w.at.maxTime}
+func (r *reading) end() {
+	stop := mark{r.w.at.pos, r.next, r.w.at.maxTime}
 	switch {
-	case r.last && r.known && r.next < synced.next && r.whole:
-		r.damage(r.s.file.name, end, r.next, synced.next,
-			fmt.Errorf("the segment ends at byte %d, %d bytes had been synced", end, synced.pos))
-		r.next = synced.next
-	case !r.last && r.next > r.limit:
-		r.damage(r.s.file.name, end, 0, 0, fmt.Errorf("its records reach up to offset %d, the next segment begins at %d", r.next-1, r.limit))
-	case !r.last && r.next < r.limit:
-		r.damage(r.s.file.name, end, r.next, r.limit, errors.New("the segment ends too early"))
+	case r.last:
+	case r.next > r.limit:
+		r.damage(r.s.file.name, stop.pos, 0, 0,
+			fmt.Errorf("its records reach up to offset %d, the next segment begins at %d", r.next-1, r.limit))
+	case r.next < r.limit:
+		r.damage(r.s.file.name, stop.pos, r.next, r.limit, errors.New("the segment ends too early"))
 		r.next = r.limit
 	}
 	if reason := r.ix.end(stop, r.last, r.whole); reason != nil {
@@ -263,7 +284,6 @@ func (r *reading) end(size int64) error {
 			Harmless: r.last && r.known, // its entries had not been synced
 		})
 	}
-	return nil
 }
 
 // orphans reports indexes that say that there was a segment which is missing.

@@ -84,9 +84,6 @@ func TestF10FlippedBitInTheActiveSegment(t *testing.T) {
 			bit := r.IntN(8 * len(content))
 			indexed := r.IntN(4) > 0
 			want := batchAt(at, content, bit/8)
-			if !indexed && want.next == last(s.logs[at]).next {
-				continue // without the index nobody knows that the last batch was acknowledged
-			}
 			disk := s.clone()
 			put(t, disk, name, flip(s.files[name], bit))
 			if !indexed {

@@ -1,0 +1,80 @@
+package fault
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// F9, widely: any file of the directory, the small ones included, is damaged in any
+// way. Whatever it costs is reported, to readers and by -verify, or the store does
+// not open; nothing else than what was stored is ever served.
+func TestF09AnyDamageToAnyFile(t *testing.T) {
+	var c tally
+	for seed := range uint64(runs(4, 40)) {
+		s := newSpecimen(t, seed, 20, seed%2 == 0, nil)
+		names := slices.Sorted(maps.Keys(s.files))
+		r := rand.New(rand.NewPCG(90, seed))
+		for range runs(250, 1500) {
+			disk := s.clone()
+			what := ""
+			for range 1 + r.IntN(3) {
+				name := names[r.IntN(len(names))]
+				how, content := mangle(r, s.files[name], s.files[names[r.IntN(len(names))]])
+				what += fmt.Sprintf("%s: %s; ", name, how)
+				if content == nil {
+					disk.Remove(name) // it may be gone already
+				} else {
+					put(t, disk, name, content)
+				}
+			}
+			x := s.examine(disk)
+			c.add(x.tally)
+			if x.problem != "" {
+				t.Fatalf("seed %d, %s %s\n%v\n%v", seed, what, x.problem, x.found, x.reported)
+			}
+		}
+	}
+	report(t, c)
+	c.mustKeep(t)
+}
+
+// mangle makes other content of a file's; nil for none at all.
+func mangle(r *rand.Rand, own, other []byte) (how string, content []byte) {
+	p := bytes.Clone(own)
+	from := r.IntN(len(p) + 1)
+	to := from + r.IntN(len(p)-from+1)
+	switch r.IntN(8) {
+	case 0:
+		return "missing", nil
+	case 1:
+		return fmt.Sprintf("cut off at %d", from), p[:from]
+	case 2:
+		clear(p[from:to])
+		return fmt.Sprintf("zeros from %d to %d", from, to), p
+	case 3:
+		fillRandom(r, p[from:to])
+		return fmt.Sprintf("garbage from %d to %d", from, to), p
+	case 4:
+		at := r.IntN(len(p) + 1)
+		copy(p[at:], own[from:to])
+		return fmt.Sprintf("bytes %d to %d again at %d", from, to, at), p
+	case 5:
+		n := min(len(other), len(p))
+		from = r.IntN(n + 1)
+		copy(p[from:], other[from:n])
+		return fmt.Sprintf("another file's bytes %d to %d", from, n), p
+	case 6:
+		tail := make([]byte, r.IntN(700))
+		fillRandom(r, tail)
+		return fmt.Sprintf("%d bytes more", len(tail)), append(p, tail...)
+	}
+	if len(p) == 0 {
+		return "nothing", p
+	}
+	bit := r.IntN(8 * len(p))
+	return fmt.Sprintf("bit %d flipped", bit), flip(p, bit)
+}
