@@ -1,0 +1,168 @@
+package fault
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// A state is a data directory in memory of a broker with topics and groups.
+type state struct {
+	disk      *crashfs.FS
+	files     map[string][]byte
+	positions []group.Commit // of the group "billing"
+}
+
+const topicsDir = specimenRoot + "/topics/"
+
+func newState(t *testing.T) *state {
+	t.Helper()
+	disk := crashfs.New()
+	b, err := openBroker(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	orders, err := b.CreateTopic("orders", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p batch.Builder
+	for i := range 20 {
+		p.Reset()
+		p.Add(int64(i), nil, []byte("order"))
+		p.Close(0)
+		if _, err := store.AppendAndWait(orders.Partitions[i%3], p.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		c := group.Commit{Topic: "orders", Partition: i % 3, Offset: int64(i / 3), LeaderEpoch: group.NoEpoch, Metadata: "m"}
+		if err := b.ResetOffsets("billing", []group.Commit{c}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &state{positions: b.CommittedOffsets("billing")}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.disk = disk.KillClone()
+	s.files = allFiles(t, s.disk.KillClone(), specimenRoot)
+	return s
+}
+
+func openBroker(disk *crashfs.FS) (*broker.Broker, error) {
+	st, err := commitlog.Open(specimenRoot, commitlog.Options{FS: disk})
+	if err != nil {
+		return nil, err
+	}
+	b, err := broker.New(st, broker.Options{Limits: broker.DefaultLimits()})
+	if err != nil {
+		st.Close()
+	}
+	return b, err
+}
+
+// F11. A topic's record, or one of a group's positions, is damaged: the broker says
+// so and does not start, every time it is tried, and no byte of a segment is
+// deleted.
+func TestF11DamagedTopicOrGroupRecords(t *testing.T) {
+	s := newState(t)
+	var c tally
+	for _, topic := range []string{"orders", broker.PositionsTopic} {
+		name := topicsDir + topic + "/topic.json"
+		content := s.files[name]
+		for bit := range 8 * len(content) {
+			c.add(s.refused(t, fmt.Sprintf("bit %d", bit), name, flip(content, bit)))
+		}
+		for n := range len(content) {
+			c.add(s.refused(t, fmt.Sprintf("cut off at %d", n), name, content[:n]))
+		}
+	}
+	name := topicsDir + broker.PositionsTopic + "/0/00000000000000000000.log"
+	content := logOf(s.files[name])
+	for n := range len(content) {
+		if n%runs(7, 1) == 0 {
+			c.add(s.refused(t, fmt.Sprintf("cut off at %d", n), name, content[:n]))
+		}
+	}
+	r := rand.New(rand.NewPCG(11, 1))
+	for range runs(500, 15_000) {
+		bit := r.IntN(8 * len(content))
+		c.add(s.refused(t, fmt.Sprintf("bit %d", bit), name, flip(content, bit)))
+	}
+	report(t, c)
+}
+
+// refused puts content into a file and says that the broker does not start, and
+// that -verify finds it.
+func (s *state) refused(t *testing.T, what, name string, content []byte) tally {
+	t.Helper()
+	disk := s.disk.KillClone()
+	put(t, disk, name, content)
+	var found []commitlog.Finding
+	_, failed := commitlog.Verify(specimenRoot, commitlog.Options{FS: disk}, func(f commitlog.Finding) { found = append(found, f) })
+	if failed == nil && !slices.ContainsFunc(found, func(f commitlog.Finding) bool { return !f.Harmless }) {
+		t.Errorf("%s: %s: -verify finds nothing", name, what)
+	}
+	for again := range 2 {
+		b, err := openBroker(disk)
+		if err == nil {
+			b.Close()
+			t.Fatalf("%s: %s: the broker starts at attempt %d", name, what, again)
+		}
+		if text := err.Error(); !strings.Contains(text, path.Base(path.Dir(name))) && !strings.Contains(text, broker.PositionsTopic) {
+			t.Errorf("%s: %s: refused with %q, which does not name it", name, what, text)
+		}
+		disk = disk.KillClone()
+	}
+	after := allFiles(t, disk, specimenRoot)
+	for _, file := range slices.Sorted(maps.Keys(s.files)) {
+		want := s.files[file]
+		if file == name {
+			want = content
+		}
+		want = bytes.TrimRight(want, "\x00") // which may be room behind the end
+		if got, there := after[file]; !there || strings.HasSuffix(file, ".log") && !bytes.HasPrefix(got, want) {
+			t.Errorf("%s: %s: afterwards %s has %d bytes of %d", name, what, file, len(got), len(want))
+		}
+	}
+	return tally{Runs: 1}
+}
+
+// F11. What can be made again from the records costs nothing: an index of the groups'
+// records in any state.
+func TestF11DamagedIndexOfGroupRecords(t *testing.T) {
+	s := newState(t)
+	name := topicsDir + broker.PositionsTopic + "/0/00000000000000000000.index"
+	r := rand.New(rand.NewPCG(11, 2))
+	var c tally
+	for range runs(100, 2000) {
+		disk := s.disk.KillClone()
+		how, content := mangle(r, s.files[name], s.files[topicsDir+"orders/0/00000000000000000000.index"])
+		if content == nil {
+			drop(t, disk, name)
+		} else {
+			put(t, disk, name, content)
+		}
+		b, err := openBroker(disk)
+		if err != nil {
+			t.Fatalf("%s: %v", how, err)
+		}
+		if got := b.CommittedOffsets("billing"); !slices.Equal(got, s.positions) {
+			t.Fatalf("%s: the positions are %+v, not %+v", how, got, s.positions)
+		}
+		b.Close()
+		c.Runs++
+	}
+	report(t, c)
+}
