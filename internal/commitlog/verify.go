@@ -22,11 +22,15 @@ type Finding struct {
 	Harmless    bool // left by a crash: the next start puts it right, and nothing acknowledged is lost
 }
 
-// String is the finding as one line without an LF; names are quoted.
+// String is the finding as one line without an LF: damage, gap (no file holds the
+// offsets) or note (harmless). Names are quoted.
 func (f Finding) String() string {
 	kind := "damage"
-	if f.Harmless {
+	switch {
+	case f.Harmless:
 		kind = "note"
+	case f.File == "" && f.Next > f.First:
+		kind = "gap"
 	}
 	partition, offsets, file := "all", "none", ""
 	if f.Partition >= 0 {

@@ -21,7 +21,7 @@ func (v *verifier) partition(l *partition) error {
 	entries, err := l.fs.ReadDir(l.dir)
 	c := &checkup{verifier: v, log: l}
 	if isNotExist(err) {
-		c.damage("", 0, 0, 0, errors.New("its directory is missing"))
+		c.damage(l.dir, 0, 0, 0, errors.New("its directory is missing"))
 		return nil
 	}
 	if err != nil {
@@ -45,7 +45,7 @@ func (v *verifier) partition(l *partition) error {
 	if err := c.segments(); err != nil {
 		return err
 	}
-	return c.orphans(entries)
+	return c.orphaned(entries)
 }
 
 // damage reports that what is at pos of a file is wrong, and that the offsets
@@ -55,6 +55,9 @@ func (c *checkup) damage(file string, pos, first, next int64, reason error) {
 	first = max(first, c.log.start)
 	if next <= first {
 		first, next = 0, 0
+	}
+	if next == 0 && file == "" {
+		return // a gap that nobody asks for
 	}
 	c.report(Finding{
 		Topic: c.log.topic, Partition: c.log.number, First: first, Next: next,
@@ -273,6 +276,9 @@ func (r *reading) end() {
 	case r.next > r.limit:
 		r.damage(r.s.file.name, stop.pos, 0, 0,
 			fmt.Errorf("its records reach up to offset %d, the next segment begins at %d", r.next-1, r.limit))
+	case r.next < r.limit && r.known && r.s.index.synced == stop:
+		r.damage("", 0, r.next, r.limit, errMissing)
+		r.next = r.limit
 	case r.next < r.limit:
 		r.damage(r.s.file.name, stop.pos, r.next, r.limit, errors.New("the segment ends too early"))
 		r.next = r.limit
@@ -286,21 +292,16 @@ func (r *reading) end() {
 	}
 }
 
-// orphans reports indexes that say that there was a segment which is missing.
-func (c *checkup) orphans(entries []Entry) error {
-	for _, e := range entries {
-		base, ok := parseBase(e.Name, indexSuffix)
-		if _, exists := c.sizes[base]; !ok || exists || base < c.log.start {
-			continue
-		}
-		s := newSegment(c.log, base)
+// orphaned reports indexes that say that there was a segment which is missing.
+func (c *checkup) orphaned(entries []Entry) error {
+	for _, s := range c.log.orphans(entries, c.sizes) {
 		known, err := s.index.open()
 		if err != nil {
 			return err
 		}
-		if m := s.index.synced; known && m.pos > 0 {
-			first := max(base, c.next)
-			c.damage(s.index.file.name, 0, first, m.next, errors.New("its segment is missing"))
+		if m := s.index.synced; known && m.pos > 0 && m.next > c.log.start {
+			c.damage(s.index.file.name, 0, c.next, m.next, errors.New("its segment is missing"))
+			c.next = max(c.next, m.next)
 		}
 	}
 	return nil
