@@ -42,6 +42,10 @@ sabotage "never sync a segment" $commit \
 	'/) sync() (syncPoint, error) {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
 sabotage "never sync a directory" internal/commitlog/partition.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog $power
+sabotage "check no CRC" internal/batch/batch.go \
+	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
+sabotage "take a batch of any partition" internal/commitlog/place.go \
+	's/return h.LeaderEpoch() == int32(l)/return true/' ./test/fault TestF12SegmentInAnothersPlace
 sabotage "never ask the system to sync" internal/commitlog/fs.go \
 	's/err := syscall.Fdatasync(.*));/err := error(nil);/' ./test/programs TestFailedSyncIsNeverAcknowledged
 sabotage "take what was sent for consumed" internal/line/handover.go \
