@@ -205,12 +205,24 @@ func (w *walker) resync() (batch.Batch, error) {
 	}
 	w.win.step = 1 << 20
 	for pos++; pos+batch.HeaderSize <= w.v.end; pos++ {
-		if b, err := w.sound(pos); b != nil || err != nil {
-			return b, err
+		b, err := w.sound(pos)
+		if err == nil && b != nil && w.contradicted(b) {
+			continue
+		}
+		if b != nil || err != nil {
+			return w.sound(pos)
 		}
 	}
 	w.at.pos = w.v.end
 	return nil, nil
+}
+
+// contradicted says whether a sound batch follows on b, which is at w.at, with another
+// base offset than b's, which has no checksum, lets expect.
+func (w *walker) contradicted(b batch.Batch) bool {
+	next := b.NextOffset()
+	after, err := w.sound(w.at.pos + int64(len(b)))
+	return err == nil && after != nil && after.BaseOffset() != next
 }
 
 // sound moves to the batch at pos and returns it, if there is one with the

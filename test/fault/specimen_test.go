@@ -2,6 +2,7 @@ package fault
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
@@ -74,6 +76,7 @@ func newSpecimen(t *testing.T, seed uint64, batches int, kill bool, snapshot fun
 			snapshot(allFiles(t, disk, specimenRoot))
 		}
 	}
+	s.awaitMarks(t, disk)
 	if !kill {
 		if err := st.Close(); err != nil {
 			t.Fatal(err)
@@ -84,6 +87,26 @@ func newSpecimen(t *testing.T, seed uint64, batches int, kill bool, snapshot fun
 	live := s.clone()
 	s.files = allFiles(t, live, specimenRoot)
 	return s
+}
+
+// awaitMarks waits until the sync marks, which are written after the answers, say
+// what was acknowledged: damage behind them is a torn end.
+func (s *specimen) awaitMarks(t *testing.T, disk *crashfs.FS) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for _, at := range shelves {
+		for {
+			files := allFiles(t, disk, specimenRoot)
+			header := files[indexOf(last(segmentsIn(files, at)))]
+			if int64(binary.BigEndian.Uint64(header[24:])) == last(s.logs[at]).next {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the sync mark of %+v is never written", at)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 // append appends a batch of a few records, the same for each shelf but for the
