@@ -115,7 +115,7 @@ func (s lineSender) Close() { s.conn.Close() }
 func (l *lines) Consume(ctx context.Context, r Reading, take func([]byte)) error {
 	request := r.Topic + "?group=" + r.Group
 	if !r.Drain {
-		request += "&follow&ack"
+		request += "&follow&ack&window=" + strconv.Itoa(window)
 	}
 	c, err := dialLines(l.consumers, request)
 	if err != nil {

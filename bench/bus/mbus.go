@@ -72,6 +72,10 @@ type batches struct{ *producer.Conn }
 
 func (b batches) Add(message []byte) error { return b.Conn.Add(0, message) }
 
+// window is how many messages a consumer may hold unacknowledged: what the program
+// consumer asks for.
+const window = 100_000
+
 // ackEvery is how many messages a consumer takes before it acknowledges them
 // without there being a pause.
 const ackEvery = 20_000
@@ -79,13 +83,17 @@ const ackEvery = 20_000
 func (m *mbus) Consume(ctx context.Context, r Reading, take func([]byte)) error {
 	var conn *consumer.Conn
 	var taken int64
-	conn, err := consumer.Dial(m.consumers, consumer.Request{
-		Topic: r.Topic, Group: r.Group, Follow: !r.Drain, Ack: !r.Drain,
+	request := consumer.Request{
+		Topic: r.Topic, Group: r.Group,
 		Idle: func() error {
 			conn.Ack(taken)
 			return nil
 		},
-	})
+	}
+	if !r.Drain {
+		request.Follow, request.Ack, request.Window = true, true, window
+	}
+	conn, err := consumer.Dial(m.consumers, request)
 	if err != nil {
 		return err
 	}
