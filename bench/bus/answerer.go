@@ -36,7 +36,7 @@ func Answerer() *System {
 		},
 		Open: func(p *Process) (Bus, error) { return openKafka(p.Address) },
 		Unfit: func(measurement string) string {
-			if measurement == "publish" {
+			if measurement == "publish" || measurement == "singly" {
 				return ""
 			}
 			return "it keeps nothing"
