@@ -53,7 +53,7 @@ func run(o *options) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	store, err := commitlog.Open(o.data, commitlog.Options{SyncEvery: o.syncEvery, Log: log})
+	store, err := commitlog.Open(o.data, commitlog.Options{SyncEvery: o.syncEvery, Reserve: o.reserve, Log: log})
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strconv"
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/internal/commitlog"
 	"mbus/internal/flags"
 	"mbus/internal/kafka"
 )
@@ -38,6 +40,7 @@ type options struct {
 	retention      time.Duration
 	retentionBytes int64
 	verify         string // a data directory; empty to run a broker
+	reserve        int64
 }
 
 const usage = `
@@ -69,6 +72,8 @@ func parse(args []string) (o *options, code int, ok bool) {
 	s.DurationVar(&o.retention, "retention", 168*time.Hour, "age from which messages are removed, once the group default has consumed them; 0 for `never`")
 	s.Int64Var(&o.retentionBytes, "retention-bytes", 0, "`size` of a partition from which its oldest messages are removed; 0 for none")
 	s.StringVar(&o.verify, "verify", "", "read all of the data `directory`, say what is damaged, change nothing, and end: exit code 0 if it is sound, 1 if it can't be read, 2 if it is damaged")
+	o.reserve = commitlog.DefaultReserve
+	s.Func("reserve", "`size` in bytes of the space on the disk that messages may not take, so that consumers can go on; 0 for none (default 64 MiB, or a sixteenth of a smaller disk)", o.setReserve)
 	if code, ok = s.Parse(args); !ok {
 		return nil, code, false
 	}
@@ -88,6 +93,13 @@ func (o *options) setSync(value string) error {
 		return errors.New("it takes always, or an interval such as 100ms")
 	}
 	o.syncEvery = d
+	return nil
+}
+
+func (o *options) setReserve(value string) (err error) {
+	if o.reserve, err = strconv.ParseInt(value, 10, 64); err != nil || o.reserve < 0 {
+		return errors.New("it takes a number of bytes")
+	}
 	return nil
 }
 

@@ -159,6 +159,11 @@ func (b *Broker) newTopic(name string, partitions int) (*Topic, error) {
 	if full {
 		return nil, fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
 	}
+	if !Internal(name) {
+		if err := b.store.Room(0); err != nil {
+			return nil, err
+		}
+	}
 	return b.createTopic(name, partitions)
 }
 

@@ -107,8 +107,8 @@ func (d *delays) next(now time.Time) (all []due, wait time.Duration) {
 	return all, wait
 }
 
-// A delaying partition is a topic's as its producers see it: messages that are
-// not due yet go elsewhere first.
+// A delaying partition is a topic's as its producers see it: there must be room,
+// and messages that are not due yet go elsewhere first.
 type delaying struct {
 	store.Partition
 	b      *Broker
@@ -120,6 +120,9 @@ type delaying struct {
 // Append implements store.Partition. The answers of two calls may come in
 // another order if one of them has messages that wait.
 func (p *delaying) Append(batches []byte, done func(base int64, err error)) error {
+	if err := p.b.store.Room(len(batches)); err != nil {
+		return err
+	}
 	if !mayWait(batches) {
 		return p.Partition.Append(batches, done)
 	}
@@ -355,13 +358,17 @@ func (b *Broker) deliverAll(all []due) {
 	}
 	under.Wait()
 	var delivered []byte
+	failed, reason := 0, error(nil)
 	for i, m := range all {
 		if errs[i] == nil || errors.Is(errs[i], store.ErrUnknownTopic) {
 			delivered = binary.BigEndian.AppendUint64(delivered, uint64(m.offset))
 			continue
 		}
-		b.Log.Error("a delayed message could not be put into its topic: it is tried again", "offset", m.offset, "reason", errs[i])
+		failed, reason = failed+1, errs[i]
 		b.delays.add(time.Now().Add(deliverAgain).UnixMilli(), m.offset)
+	}
+	if failed > 0 {
+		b.Log.Error("delayed messages could not be put into their topics: they are tried again", "messages", failed, "reason", reason)
 	}
 	if err := b.noteDelivered(delivered); err != nil {
 		b.Log.Error("delayed messages have been delivered, and will be once more after a restart", "reason", err)
@@ -382,6 +389,9 @@ func (b *Broker) putInPlace(r *batch.Record, done func(int64, error)) error {
 	p, ok := t.Partitions[partition].(*delaying)
 	if !ok {
 		return store.ErrUnknownTopic
+	}
+	if err := b.store.Room(len(r.Value)); err != nil {
+		return err
 	}
 	return p.Partition.Append(bytes.Clone(r.Value), done)
 }

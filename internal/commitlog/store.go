@@ -37,13 +37,14 @@ const (
 
 // A Store keeps its topics in one data directory.
 type Store struct {
-	fs     FS
-	dir    string
-	opts   Options
-	lock   *os.File
-	hot    atomic.Int64
-	maxHot int64
-	syncs  chan struct{} // full: as many syncs run as may
+	fs      FS
+	dir     string
+	opts    Options
+	lock    *os.File
+	hot     atomic.Int64
+	maxHot  int64
+	reserve reserve
+	syncs   chan struct{} // full: as many syncs run as may
 
 	adminMu sync.Mutex // one topic is made or deleted at a time
 	epochs  int32      // no epoch given so far is as high; guarded by adminMu
@@ -84,6 +85,7 @@ func Open(dir string, o Options) (*Store, error) {
 		s.unlock()
 		return nil, fmt.Errorf("data directory %q: %w", dir, err)
 	}
+	s.reserve.open(s.fs, dir, s.opts)
 	return s, nil
 }
 

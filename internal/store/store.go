@@ -22,6 +22,11 @@ type Store interface {
 	DeleteTopic(name string) error
 	// Partition gives one partition, numbered from 0, or ErrUnknownTopic.
 	Partition(topic string, number int) (Partition, error)
+	// Room says whether a publisher may append n bytes: nil, or an error that
+	// wraps ErrFull when that would leave too little space for what must go on
+	// while the disk is full. Nothing else asks: the broker's own records are
+	// appended without.
+	Room(n int) error
 	// Close syncs what was appended, and ends. Appends under way are answered.
 	Close() error
 }

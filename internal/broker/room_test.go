@@ -1,0 +1,97 @@
+package broker_test
+
+import (
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/store"
+)
+
+// A cramped store has no room for publishers while full is set.
+type cramped struct {
+	store.Store
+	full atomic.Bool
+}
+
+func (c *cramped) Room(int) error {
+	if c.full.Load() {
+		return store.ErrFull
+	}
+	return nil
+}
+
+func newCramped(t *testing.T) (*broker.Broker, *cramped) {
+	t.Helper()
+	c := new(cramped)
+	b := mustOpen(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
+		c.Store = s
+		return c
+	}})
+	t.Cleanup(func() { mustClose(t, b) })
+	return b, c
+}
+
+// delayed is a batch with one message that is due at that time.
+func delayed(at time.Time) batch.Batch {
+	var b batch.Builder
+	b.Add(0, nil, []byte("later"), batch.Header{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, at.UnixMilli(), 10)})
+	b.Close(0)
+	return b.Bytes()
+}
+
+func TestWithoutRoomPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
+	b, c := newCramped(t)
+	orders := mustMake(t, b, "orders")
+	publish(t, orders.Partitions[0], newYear, 10, 10)
+	c.full.Store(true)
+	var now batch.Builder
+	now.Add(0, nil, []byte("now"))
+	now.Close(0)
+	for name, p := range map[string]batch.Batch{"now": now.Bytes(), "later": delayed(time.Now().Add(time.Hour))} {
+		err := b.Produce(orders, 0, p, func(int64, error) { t.Errorf("%s was answered", name) })
+		if !errors.Is(err, store.ErrFull) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := b.MakeTopic("bills"); !errors.Is(err, store.ErrFull) {
+		t.Errorf("a new topic: %v", err)
+	}
+	consume(t, b.Position("billing", "orders", 0), 0, 5) // makes the journal's topic
+	mustSync(t, b)
+	if err := orders.Partitions[0].Trim(5); err != nil {
+		t.Errorf("trimming: %v", err)
+	}
+	if err := b.DeleteTopic("orders"); err != nil {
+		t.Errorf("deleting: %v", err)
+	}
+	c.full.Store(false)
+	publish(t, mustMake(t, b, "orders").Partitions[0], newYear, 1, 10)
+}
+
+func TestWithoutRoomDueMessagesWaitUntilThereIsSome(t *testing.T) {
+	b, c := newCramped(t)
+	orders := mustMake(t, b, "orders")
+	due := time.Now().Add(100 * time.Millisecond)
+	accepted := make(chan error, 1)
+	if err := b.Produce(orders, 0, delayed(due), func(_ int64, err error) { accepted <- err }); err != nil {
+		t.Fatal(err)
+	}
+	c.full.Store(true)
+	if err := <-accepted; err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the message is due", func() bool { return time.Now().After(due) })
+	if _, high := orders.Partitions[0].Offsets(); high != 0 {
+		t.Fatal("a message was put into its topic without room for it")
+	}
+	c.full.Store(false)
+	await(t, "the message is delivered", func() bool {
+		_, high := orders.Partitions[0].Offsets()
+		return high == 1
+	})
+}

@@ -1,0 +1,125 @@
+package commitlog_test
+
+import (
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store"
+)
+
+// A measured file system says that it has as much space as the test wants.
+type measured struct {
+	*crashfs.FS
+	free, size, looks atomic.Int64
+	err               error
+}
+
+func (m *measured) Space(string) (free, size int64, err error) {
+	m.looks.Add(1)
+	return m.free.Load(), m.size.Load(), m.err
+}
+
+func openMeasured(t *testing.T, free, size, reserve int64) (*measured, *commitlog.Store, *recorder) {
+	t.Helper()
+	disk, log := &measured{FS: crashfs.New()}, new(recorder)
+	disk.free.Store(free)
+	disk.size.Store(size)
+	return disk, reopenMeasured(t, disk, reserve, log), log
+}
+
+func reopenMeasured(t *testing.T, disk *measured, reserve int64, log *recorder) *commitlog.Store {
+	t.Helper()
+	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, Reserve: reserve, Log: slog.New(log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func mustHaveRoom(t *testing.T, s *commitlog.Store, n int, want error) {
+	t.Helper()
+	if err := s.Room(n); !errors.Is(err, want) {
+		t.Errorf("room for %d bytes: %v, not %v", n, err, want)
+	}
+}
+
+func TestReserveRefusesPublishersBelowItAndTakesThemAgain(t *testing.T) {
+	disk, s, log := openMeasured(t, 1000, 1<<20, 800)
+	mustHaveRoom(t, s, 100, nil)
+	mustHaveRoom(t, s, 100, nil)
+	disk.free.Store(800)
+	mustHaveRoom(t, s, 1, store.ErrFull)
+	disk.free.Store(0)
+	mustHaveRoom(t, s, 0, store.ErrFull)
+	disk.free.Store(850)
+	mustHaveRoom(t, s, 1, store.ErrFull) // an eighth more is needed to begin again
+	disk.free.Store(901)
+	mustHaveRoom(t, s, 1, nil)
+	if n := len(log.logged()); n != 2 {
+		t.Errorf("it was said %d times that publishing stops or goes on: %q", n, log.logged())
+	}
+}
+
+func TestReserveIsNotOvershotBetweenTwoMeasurements(t *testing.T) {
+	const size, reserve, each = 100 << 20, 1 << 20, 1000
+	disk, s, _ := openMeasured(t, size, size, reserve)
+	appends := 0
+	for ; s.Room(each) == nil; appends++ {
+		disk.free.Add(-each)
+	}
+	if free := disk.free.Load(); free < reserve || free > reserve+2*each {
+		t.Errorf("%d bytes are left, of which %d are kept back", free, reserve)
+	}
+	if looks := disk.looks.Load(); looks > int64(appends)/10 {
+		t.Errorf("the disk was measured %d times for %d appends", looks, appends)
+	}
+}
+
+func TestReserveIsSmallOnASmallDisk(t *testing.T) {
+	for _, c := range []struct{ size, reserve int64 }{{16 << 20, 1 << 20}, {1 << 30, 64 << 20}, {1 << 40, 64 << 20}} {
+		disk, s, _ := openMeasured(t, c.size, c.size, commitlog.DefaultReserve)
+		disk.free.Store(c.reserve + 10)
+		mustHaveRoom(t, s, int(c.size), store.ErrFull) // has it measure
+		disk.free.Store(c.reserve + c.reserve/8 + 10)
+		mustHaveRoom(t, s, 10, nil)
+		mustHaveRoom(t, s, int(c.reserve/8)+11, store.ErrFull)
+	}
+}
+
+func TestReserveKeepsNothingBackWhereItCanNotTellOrIsNotAsked(t *testing.T) {
+	_, s, _ := openMeasured(t, 0, 1<<20, 0)
+	mustHaveRoom(t, s, 1, nil)
+	_, s, _ = openMeasured(t, 0, 0, 1000) // a file system that does not know its size
+	mustHaveRoom(t, s, 1, nil)
+	disk, s, _ := openMeasured(t, 0, 1<<20, 1000)
+	mustHaveRoom(t, s, 1, store.ErrFull)
+	disk.err = errors.New("statfs: input/output error")
+	mustHaveRoom(t, s, 1, nil)
+	s.Close()
+	mustHaveRoom(t, reopenMeasured(t, disk, 1000, new(recorder)), 1, nil)
+}
+
+// What the broker keeps for itself is appended without asking for room.
+func TestReserveDoesNotBoundAppends(t *testing.T) {
+	disk, s, _ := openMeasured(t, 1<<20, 1<<20, 1000)
+	if _, err := s.CreateTopic("orders", 1); err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Partition("orders", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.free.Store(0)
+	mustHaveRoom(t, s, 1<<20+1, store.ErrFull)
+	r := &rig{T: t, Partition: p}
+	r.fill(1)
+	r.holdsStored()
+	if err := p.Trim(1); err != nil {
+		t.Error(err)
+	}
+}
