@@ -36,6 +36,7 @@ type journal struct {
 	bytes   int64           // of those
 	kept    int             // positions that the last compaction wrote
 	size    int64           // bytes of those
+	failing bool            // the last write has failed
 }
 
 // due says whether the journal is to be compacted before n records more.
@@ -63,10 +64,19 @@ func (b *Broker) record(entries []group.Entry) error {
 	if _, err := j.append(entries); err != nil {
 		return b.notKept(entries, err)
 	}
+	if j.failing {
+		j.failing = false
+		b.Log.Info("positions are kept again")
+	}
 	return nil
 }
 
+// notKept says so, once until positions are kept again.
 func (b *Broker) notKept(entries []group.Entry, err error) error {
+	if b.journal.failing {
+		return err
+	}
+	b.journal.failing = true
 	first := entries[0]
 	b.Log.Error("positions could not be kept: after a restart messages will come again", "positions", len(entries),
 		"group", first.Group, "topic", first.Topic, "partition", first.Partition, "reason", err)
