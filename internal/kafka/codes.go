@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"errors"
+	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -22,6 +23,8 @@ var codes = []struct {
 	{store.ErrOutOfRange, kerr.OffsetOutOfRange},
 	{store.ErrFull, kerr.KafkaStorageError},
 	{store.ErrFailed, kerr.KafkaStorageError},
+	{syscall.EMFILE, kerr.KafkaStorageError}, // nothing was done; clients try again
+	{syscall.ENFILE, kerr.KafkaStorageError},
 	{store.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
 	{broker.ErrInternalTopic, kerr.InvalidTopicException},
 	{broker.ErrTooManyTopics, kerr.PolicyViolation},

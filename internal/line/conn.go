@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"mbus/internal/batch"
@@ -72,6 +73,8 @@ var codes = []struct {
 	{broker.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrCorrupt, "BADMESSAGE"},
+	{syscall.EMFILE, "BUSY"}, // nothing was done
+	{syscall.ENFILE, "BUSY"},
 }
 
 // toAnswer makes an error of the broker one that the client is told.

@@ -2,10 +2,8 @@ package fault
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -51,59 +49,16 @@ type fullDisk struct {
 	d      *memDisk
 	b      *brokertest.Broker
 	l      *ledger
-	worker net.Conn // acknowledges what it gets, as the group workers
-	heard  *bufio.Reader
-	got    int
-	acked  int // of them
+	worker *oneByOne
 }
 
 func newFullDisk(t *testing.T, d *memDisk, b *brokertest.Broker) *fullDisk {
 	f := &fullDisk{t: t, d: d, b: b, l: newLedger("load")}
 	d.fill(4 << 20)
-	publishTo(f.l, b, 1, 100)
-	f.worker = brokertest.Dial(t, b.Consumers(), "load?group=workers&follow&ack&confirm&window=10&format=json\n")
-	f.heard = bufio.NewReader(f.worker)
-	f.confirm()
+	publishTo(f.l, b, 1, 1000)
+	f.worker = newOneByOne(t, b, "load", "workers")
+	f.worker.next()
 	return f
-}
-
-// take has the worker take a message.
-func (f *fullDisk) take() {
-	f.t.Helper()
-	if line := brokertest.ReadLine(f.t, f.heard); !strings.HasPrefix(line, "{") {
-		f.t.Fatalf("the worker got %q instead of a message", line)
-	}
-	f.got++
-}
-
-// acknowledge says that the worker is done with what it has, one message more at
-// the least.
-func (f *fullDisk) acknowledge() {
-	f.t.Helper()
-	if f.got == f.acked {
-		f.take()
-	}
-	f.acked = f.got
-	if _, err := fmt.Fprintf(f.worker, "+%d\n", f.got); err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-// confirm acknowledges and waits until the broker has it on disk. Messages may
-// come before.
-func (f *fullDisk) confirm() {
-	f.t.Helper()
-	f.acknowledge()
-	for {
-		line := brokertest.ReadLine(f.t, f.heard)
-		if line == fmt.Sprintf("+%d", f.acked) {
-			return
-		}
-		if !strings.HasPrefix(line, "{") {
-			f.t.Fatalf("the worker got %q instead of +%d", line, f.acked)
-		}
-		f.got++
-	}
 }
 
 func (f *fullDisk) fill(foreign bool) {
@@ -139,11 +94,11 @@ func (f *fullDisk) goesOn(confirms bool) {
 	f.t.Helper()
 	f.l.judge(lines(f.b.Drain("load?from=beginning"))).mustKeep(f.t)
 	if !confirms {
-		f.acknowledge()
+		f.worker.acknowledge()
 		return
 	}
 	for range 20 {
-		f.confirm()
+		f.worker.next()
 	}
 }
 
@@ -158,8 +113,8 @@ func (f *fullDisk) resumes() {
 	}
 	f.b.Restart()
 	c := f.l.judge(lines(f.b.Drain("load?from=beginning")))
-	if position := positionOf(f.b, "workers", "load"); position != int64(f.acked) {
-		f.t.Errorf("the workers' position is %d: %d were acknowledged", position, f.acked)
+	if position := positionOf(f.b, "workers", "load"); position != int64(f.worker.acked) {
+		f.t.Errorf("the workers' position is %d: %d were acknowledged", position, f.worker.acked)
 	}
 	report(f.t, c)
 	c.mustKeep(f.t)

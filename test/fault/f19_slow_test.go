@@ -1,0 +1,105 @@
+package fault
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"mbus/test/brokertest"
+)
+
+// syncDelay is how long each sync takes that is made slow.
+const syncDelay = 300 * time.Millisecond
+
+// Injected: each fdatasync of a topic's file begins 300 ms late. Expected: no
+// message is acknowledged or shown before a sync that began after it was sent
+// has ended, and 50 publishers share one: 50 messages that come while one is
+// under way need at most two more.
+func TestF19SlowSyncIsWaitedForAndShared(t *testing.T) {
+	for range runs(1, 50) {
+		o := slowSync(t, brokertest.Start(t, t.TempDir()))
+		if o.early > 0 || o.syncs > 3 {
+			t.Errorf("%+v", o)
+		}
+		report(t, o.tally)
+		o.mustKeep(t)
+	}
+}
+
+// The negative controls.
+func TestF19SlowSyncIsNoticedWhenNotWaitedFor(t *testing.T) {
+	const file = "internal/commitlog/commit.go"
+	for name, c := range map[string]brokertest.Change{
+		"shown-before-the-sync": {File: file, Old: "\t\terr = l.sync()", New: "\t\tearly, _ := l.publish(end, nil)\nfor _, f := range early {\nf()\n}\nerr = l.sync()"},
+		"acknowledged-early":    {File: file, Old: "err = l.sync()", New: "go l.sync()"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if o := slowSync(t, brokertest.StartProgram(t, brokertest.Variant(t, c), t.TempDir())); o.early == 0 {
+				t.Errorf("it is not noticed: %+v", o)
+			}
+		})
+	}
+}
+
+// A slowness is what came of slow syncs.
+type slowness struct {
+	tally
+	early int // acknowledged or shown before a sync could have ended
+	syncs int // for all messages together
+}
+
+func slowSync(t *testing.T, b *brokertest.Broker) (o slowness) {
+	t.Helper()
+	const publishers = 50
+	l := newLedger("slow")
+	publishTo(l, b, 1, 1)
+	f := follow(t, b, "slow")
+	await(t, "the follower is there", func() bool { return len(f.sights()) > 0 })
+	slow := inject(t, b.Pid(), fmt.Sprintf("fdatasync:delay_enter=%d", syncDelay.Microseconds()), segment(b.Data, "slow"))
+	sent := make(map[string]time.Time)
+	var mu sync.Mutex
+	var publishing sync.WaitGroup
+	var conns []net.Conn
+	for range publishers + 1 {
+		conns = append(conns, brokertest.Dial(t, b.Producers(), "slow\n"))
+	}
+	for i, conn := range conns {
+		n := l.send(fmt.Sprintf("one%d", i), -1)
+		text := l.message(fmt.Sprintf("one%d", i), n, 60)
+		sent[text] = time.Now()
+		if _, err := fmt.Fprintf(conn, "%s\n", text); err != nil {
+			t.Fatal(err)
+		}
+		begun := sent[text]
+		publishing.Go(func() {
+			answer, err := bufio.NewReader(conn).ReadString('\n')
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || answer != "+1\n" {
+				t.Errorf("answered %q: %v", answer, err)
+				return
+			}
+			l.acknowledge(fmt.Sprintf("one%d", i), n)
+			if time.Since(begun) < syncDelay {
+				o.early++
+			}
+		})
+	}
+	publishing.Wait()
+	o.syncs = len(slow.stop())
+	var read []string
+	await(t, "the follower has seen all", func() bool {
+		read = lines(b.Drain("slow?from=beginning"))
+		return len(f.sights()) >= len(read)
+	})
+	for _, s := range f.sights() {
+		if at, ok := sent[s.text]; ok && s.at.Sub(at) < syncDelay {
+			o.early++
+		}
+	}
+	o.tally = l.judge(read)
+	return o
+}
