@@ -19,11 +19,12 @@ import (
 
 // Options are what New may be told.
 type Options struct {
-	Limits         Limits        // DefaultLimits, or changed
-	Partitions     int           // of topics made on first publish; 0 for 1
-	Retention      time.Duration // age at which messages may go; 0 for never
-	RetentionBytes int64         // size of a partition from which its oldest messages go; 0 for none
-	Log            *slog.Logger  // nil for none
+	Limits         Limits           // DefaultLimits, or changed
+	Partitions     int              // of topics made on first publish; 0 for 1
+	Retention      time.Duration    // age at which messages may go; 0 for never
+	RetentionBytes int64            // size of a partition from which its oldest messages go; 0 for none
+	Log            *slog.Logger     // nil for none
+	Now            func() time.Time // the system's clock; nil for time.Now
 }
 
 // A Broker is the bus itself. Its methods may be called by any goroutine.
@@ -36,6 +37,8 @@ type Broker struct {
 	store  store.Store
 	groups *group.Groups
 	held   map[string]bool // partitions whose retention waits for a group; for the retention loop alone
+	ages   *ageClock       // for the retention loop alone
+	now    func() time.Time
 	stop   chan struct{}
 
 	ended sync.WaitGroup
@@ -62,12 +65,16 @@ func New(s store.Store, o Options) (*Broker, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	o.Partitions = max(1, o.Partitions)
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
 		held: make(map[string]bool), stop: make(chan struct{}), topics: make(map[string]*Topic),
 		ids:    make(map[[16]byte]*Topic),
-		awaits: make(map[*await]struct{}),
+		awaits: make(map[*await]struct{}), now: o.Now,
+		ages: newAgeClock(o.Now(), time.Now(), o.Retention),
 	}
 	b.Budget.max = o.Limits.MaxInFlight
 	for _, t := range s.Topics() {

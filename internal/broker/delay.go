@@ -35,6 +35,10 @@ const deliverAtOnce = 1000
 // put into its topic.
 const deliverAgain = time.Second
 
+// lookAgain bounds the time for which the clock is not looked at while messages
+// wait: it may jump.
+const lookAgain = time.Minute
+
 // Delays are the messages that are not due yet. In memory each is 16 bytes.
 type delays struct {
 	wake chan struct{} // something has changed
@@ -102,7 +106,7 @@ func (d *delays) next(now time.Time) (all []due, wait time.Duration) {
 	}
 	wait = time.Hour
 	if len(d.waiting) > 0 {
-		wait = max(0, min(wait, time.UnixMilli(d.waiting[0].at).Sub(now)))
+		wait = max(0, min(lookAgain, time.UnixMilli(d.waiting[0].at).Sub(now)))
 	}
 	return all, wait
 }
@@ -126,7 +130,7 @@ func (p *delaying) Append(batches []byte, done func(base int64, err error)) erro
 	if !mayWait(batches) {
 		return p.Partition.Append(batches, done)
 	}
-	ms := time.Now().UnixMilli()
+	ms := p.b.now().UnixMilli()
 	waits := false
 	err := Scan(func(it *batch.Iterator) (err error) {
 		if waits, err = anyWaits(it, batches, ms); waits {
@@ -326,7 +330,7 @@ func (b *Broker) deliver(log store.Partition, end int64) {
 	defer timer.Stop()
 	for {
 		b.compactDelays()
-		all, wait := d.next(time.Now())
+		all, wait := d.next(b.now())
 		if len(all) > 0 {
 			b.deliverAll(all)
 			continue
@@ -365,7 +369,7 @@ func (b *Broker) deliverAll(all []due) {
 			continue
 		}
 		failed, reason = failed+1, errs[i]
-		b.delays.add(time.Now().Add(deliverAgain).UnixMilli(), m.offset)
+		b.delays.add(b.now().Add(deliverAgain).UnixMilli(), m.offset)
 	}
 	if failed > 0 {
 		b.Log.Error("delayed messages could not be put into their topics: they are tried again", "messages", failed, "reason", reason)
@@ -404,7 +408,7 @@ func (b *Broker) noteDelivered(offsets []byte) error {
 	}
 	d := &b.delays
 	var builder batch.Builder
-	builder.Add(time.Now().UnixMilli(), nil, offsets)
+	builder.Add(b.now().UnixMilli(), nil, offsets)
 	builder.Close(0)
 	base, err := store.AppendAndWait(d.log, builder.Bytes())
 	if err != nil {

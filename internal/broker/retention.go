@@ -20,16 +20,31 @@ func (b *Broker) retain() {
 	defer tick.Stop()
 	for {
 		select {
-		case now := <-tick.C:
-			b.Retain(now)
+		case <-tick.C:
+			b.Sweep()
 		case <-b.stop:
 			return
 		}
 	}
 }
 
-// Retain removes the messages that the retention options let go at the time
-// now. The broker calls it itself, once a minute, one call at a time.
+// Sweep removes the messages that the retention options let go, and is not misled
+// by a clock that jumps. The broker calls it itself, once a minute, one call at a
+// time.
+func (b *Broker) Sweep() {
+	now, jump := b.ages.look(b.now(), time.Now())
+	switch {
+	case jump > 0:
+		b.Log.Warn("the system's clock has jumped ahead: no message is old by it before it has stayed so for as long as messages are kept",
+			"by", jump, "retention", b.opts.Retention)
+	case jump < 0:
+		b.Log.Warn("the system's clock was put back", "by", -jump)
+	}
+	b.Retain(now)
+}
+
+// Retain removes the messages that the retention options let go at the time now,
+// one call at a time.
 func (b *Broker) Retain(now time.Time) {
 	b.mu.RLock()
 	topics := make([]*Topic, 0, len(b.topics))

@@ -34,7 +34,9 @@ func follow(t *testing.T, b *brokertest.Broker, topic string) *follower {
 	f := &follower{conn: brokertest.Dial(t, b.Consumers(), topic+"?from=beginning&follow\n"), end: make(chan struct{})}
 	go func() {
 		defer close(f.end)
-		for in := bufio.NewScanner(f.conn); in.Scan(); {
+		in := bufio.NewScanner(f.conn)
+		in.Buffer(nil, 2<<20)
+		for in.Scan() {
 			if strings.HasPrefix(in.Text(), "-") {
 				continue // an error of the broker
 			}

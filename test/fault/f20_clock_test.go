@@ -1,0 +1,216 @@
+package fault
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+	"mbus/internal/line"
+	"mbus/test/brokertest"
+)
+
+// Injected: messages with times and due times from the beginning to the end of
+// all, over the line protocol. Expected: no panic; they come back as they are, a
+// look from a time on works, before and after a restart, and those that are due
+// are delivered.
+func TestF20TimesFromOneEndToTheOther(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	times := []int64{
+		0, -1, 1, 1718017201000, -1718017201000, 4102444800000, 253402300800000, -62135596800001,
+		math.MaxInt32, math.MinInt32, math.MaxInt64 / 1000, math.MinInt64 / 1000, math.MaxInt64 - 1, math.MinInt64 + 1, math.MaxInt64, math.MinInt64,
+	}
+	var sent []string
+	for _, ts := range times {
+		sent = append(sent, fmt.Sprintf(`{"payload":"at %d","ts":%d}`, ts, ts))
+	}
+	b.Publish("wild?format=json", sent...) // in one batch, whose times are far apart
+	for _, text := range sent {
+		b.Publish("wild?format=json", text) // and one in each
+	}
+	for range 2 {
+		got := b.Drain("wild?from=beginning&format=json")
+		for _, ts := range times {
+			if n := strings.Count(got, fmt.Sprintf(`"ts":%d,`, ts)); n != 2 {
+				t.Errorf("time %d comes %d times", ts, n)
+			}
+			if n := strings.Count(got, fmt.Sprintf(`"payload":"at %d"}`, ts)); n != 2 {
+				t.Errorf("the message of time %d comes %d times", ts, n)
+			}
+		}
+		for _, from := range []string{"2h", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "s@0", fmt.Sprint("s@", int64(math.MaxInt64))} {
+			if answer := b.Drain("wild?from=" + from); strings.Contains(answer, "-INTERNAL") {
+				t.Errorf("from %s was answered %q", from, answer)
+			}
+		}
+		b.Drain("?topics")
+		b.Restart()
+	}
+	due := 0
+	for _, ts := range times {
+		for _, answer := range []string{
+			publishOne(t, b, fmt.Sprintf("due?at=%d", ts), fmt.Sprint(ts)), // what is no time is refused
+			publishOne(t, b, "due?format=json", fmt.Sprintf(`{"payload":"%d","headers":["mbus-deliver-at","%d"]}`, ts, ts)),
+		} {
+			if answer == "+1" && ts <= time.Now().UnixMilli() {
+				due++
+			} else if answer != "+1" && !strings.HasPrefix(answer, "-BADREQUEST ") {
+				t.Errorf("due at %d was answered %q", ts, answer)
+			}
+		}
+	}
+	b.Restart()
+	await(t, "what is due is there", func() bool {
+		return strings.Count(b.Drain("due?from=beginning"), "\n") == due
+	})
+	if due < len(times)/2 {
+		t.Errorf("only %d messages are due", due)
+	}
+	report(t, tally{Runs: len(times), Acked: 2 * len(times), Read: 2 * len(times)})
+}
+
+// Injected: the clock jumps ten years ahead and back, is put back ten years and
+// right again, and then goes ahead for good, while messages are published and
+// retention does its work. Expected: no message is removed because of it, until
+// it is older than its retention by the time that has really passed; what is
+// delayed comes once.
+func TestF20JumpingClockRemovesNothing(t *testing.T) {
+	const years, keep = 10 * 365 * 24 * time.Hour, time.Hour
+	c := newClocked(t, keep)
+	c.sweep()
+	for _, jump := range []time.Duration{years, -years, -years, years, 0, keep / 2, keep / 2, keep, years} {
+		c.publish(5)
+		c.ahead.Add(int64(jump))
+		for range 3 {
+			c.sweep()
+		}
+		c.publish(5)
+		c.sweep()
+	}
+	c.ahead.Store(0)
+	c.sweep()
+	got := c.read("clocked?from=beginning")
+	report(t, tally{Runs: 9, Acked: len(c.sent), Read: len(lines(got))})
+	if got != strings.Join(c.sent, "\n")+"\n" {
+		t.Errorf("%d messages are left of %d", len(lines(got)), len(c.sent))
+	}
+	if !strings.Contains(c.book.String(), "jumped ahead") {
+		t.Error("nothing is said of the jumps")
+	}
+
+	// The negative control: without a jump the same messages go when they are old.
+	c.broker.Retain(time.Now().Add(2 * years))
+	if got := c.read("clocked?from=beginning"); got != "" {
+		t.Errorf("retention removes nothing at all: %d messages are left", len(lines(got)))
+	}
+}
+
+// A clocked broker runs in the test's process, with a clock of its own.
+type clocked struct {
+	t                    *testing.T
+	ahead                atomic.Int64 // of the system's clock
+	broker               *broker.Broker
+	producers, consumers string
+	book                 *book
+	sent                 []string
+}
+
+func newClocked(t *testing.T, keep time.Duration) *clocked {
+	t.Helper()
+	c := &clocked{t: t, book: new(book)}
+	log := slog.New(slog.NewTextHandler(c.book, nil))
+	s, err := commitlog.Open(t.TempDir(), commitlog.Options{SegmentBytes: 1000, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.broker, err = broker.New(s, broker.Options{
+		Limits: broker.DefaultLimits(), Retention: keep, Log: log,
+		Now: func() time.Time { return time.Now().Round(0).Add(time.Duration(c.ahead.Load())) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := line.NewServer(c.broker)
+	c.producers, c.consumers = c.listen(server.ServeProducers), c.listen(server.ServeConsumers)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		server.Stop(ctx)
+		if err := c.broker.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func (c *clocked) listen(serve func(net.Listener)) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	go serve(l)
+	return l.Addr().String()
+}
+
+// sweep has retention look, as it does each minute.
+func (c *clocked) sweep() { c.broker.Sweep() }
+
+// publish publishes messages with the time of the clock and has the group default
+// consume them.
+func (c *clocked) publish(n int) {
+	c.t.Helper()
+	now := time.Now().Add(time.Duration(c.ahead.Load())).UnixMilli()
+	for range n {
+		text := fmt.Sprintf("message %d %s", len(c.sent), strings.Repeat("x", 200))
+		c.sent = append(c.sent, text)
+		conn := brokertest.Dial(c.t, c.producers, fmt.Sprintf("clocked?format=json\n{\"payload\":%q,\"ts\":%d}\n", text, now))
+		if line := brokertest.ReadLine(c.t, bufio.NewReader(conn)); line != "+1" {
+			c.t.Fatalf("the publisher was answered %q", line)
+		}
+		conn.Close()
+	}
+	c.read("clocked")
+	await(c.t, "the group has consumed them", func() bool {
+		return strings.HasPrefix(c.read("?groups&format=json&group=default"), fmt.Sprintf(`{"group":"default","topic":"clocked","partition":0,"position":%d,`, len(c.sent)))
+	})
+}
+
+// read reads the answer to a consumer's request to its end.
+func (c *clocked) read(request string) string {
+	c.t.Helper()
+	conn := brokertest.Dial(c.t, c.consumers, request+"\n")
+	defer conn.Close()
+	var answer bytes.Buffer
+	if _, err := answer.ReadFrom(conn); err != nil {
+		c.t.Fatal(err)
+	}
+	return answer.String()
+}
+
+// A book collects what is logged.
+type book struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *book) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *book) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
