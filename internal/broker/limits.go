@@ -64,8 +64,14 @@ const (
 	// letters.
 	RetryAttempts = 5
 
+	// Loads is how many consumers' connections may hold what they have read from
+	// the log and not copied yet, some 200 KiB each, while the others wait for a
+	// moment: enough to keep every processor busy, and a thousand readers that
+	// begin at once cost no more.
+	Loads = 128
+
 	// SendBuffer is what a consumer's connection collects before it writes, in
-	// bytes: a stalled reader costs this much.
+	// bytes: a stalled reader costs this much at most.
 	SendBuffer = 64 << 10
 )
 

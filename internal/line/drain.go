@@ -52,6 +52,7 @@ func (d *drain) run() (err error) {
 		if changed == nil {
 			return nil
 		}
+		d.unload()
 		if settled == nil {
 			settled = time.After(d.broker.Limits.SettleTime)
 		}

@@ -121,13 +121,16 @@ func (f *follower) fail(err error) {
 	f.interrupt()
 }
 
+// cutTime is how long a pump that is to end may go on writing.
+const cutTime = 250 * time.Millisecond
+
 // stop ends the pump and returns what it has ended with before; nil if nothing.
 func (f *follower) stop() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ended = true
 	if f.runs { // and may be waiting for a client that reads nothing
-		defer time.AfterFunc(stallTime, f.cut).Stop()
+		defer time.AfterFunc(cutTime, f.cut).Stop()
 	}
 	for f.runs {
 		f.calls.Wait()

@@ -1,6 +1,7 @@
 package line
 
 import (
+	"bytes"
 	"strconv"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ type sender struct {
 	slice     batch.Builder
 	out       []byte
 	small     *[smallOut]byte // that out began with, if it is from the pool
+	large     *[largeOut]byte // or this
+	packed    bool            // what is loaded has to be decompressed to be sent
 	partition int             // that was named last in format=batch; -1 for none
 	written   int64           // bytes, in all
 }
@@ -49,6 +52,7 @@ func (s *sender) load(log store.Partition, offset int64, most int) error {
 		s.taken = n
 	}
 	if s.buf == nil {
+		s.server.loads <- struct{}{}
 		s.buf = buffers.Get().(*[]byte)
 	}
 	p, err := s.chunk.Load(*s.buf)
@@ -63,37 +67,48 @@ func (s *sender) load(log store.Partition, offset int64, most int) error {
 	return nil
 }
 
-// Buffers to load into, and small ones to send from: those of followers that
-// get a little now and then.
+// Buffers to load into, and to send from. Small ones are for followers that get a
+// little now and then.
 var (
-	buffers = sync.Pool{New: func() any { return new([]byte) }}
-	outs    = sync.Pool{New: func() any { return new([smallOut]byte) }}
+	buffers   = sync.Pool{New: func() any { return new([]byte) }}
+	outs      = sync.Pool{New: func() any { return new([smallOut]byte) }}
+	largeOuts = sync.Pool{New: func() any { return new([largeOut]byte) }}
 )
 
-const smallOut = 8 << 10
+const (
+	smallOut = 8 << 10
+	largeOut = broker.SendBuffer + broker.FirstBuffer
+)
 
 // takeOut gets a buffer to send from.
 func (s *sender) takeOut(size int) {
 	if size > smallOut {
-		s.out = make([]byte, 0, size)
+		s.large = largeOuts.Get().(*[largeOut]byte)
+		s.out = s.large[:0]
 		return
 	}
 	s.small = outs.Get().(*[smallOut]byte)
 	s.out = s.small[:0]
 }
 
-// freeOut gives the empty buffer back.
+// freeOut gives the buffer back, and what is in it.
 func (s *sender) freeOut() {
 	if s.small != nil {
 		outs.Put(s.small)
 	}
-	s.out, s.small = nil, nil
+	if s.large != nil {
+		largeOuts.Put(s.large)
+	}
+	s.out, s.small, s.large = nil, nil, nil
 }
 
 // unload gives the memory back; what was loaded has to be read again.
 func (s *sender) unload() {
-	if s.buf != nil && cap(*s.buf) <= 2*readChunk {
-		buffers.Put(s.buf)
+	if s.buf != nil {
+		if cap(*s.buf) <= 2*readChunk {
+			buffers.Put(s.buf)
+		}
+		<-s.server.loads
 	}
 	s.buf, s.loaded = nil, nil
 	if s.slice.Cap() > 0 {
@@ -128,6 +143,7 @@ func (s *sender) sendPart(partition int, b batch.Batch, span group.Span) (int64,
 // sendRecords is sendPart for lines and JSON.
 func (s *sender) sendRecords(partition int, b batch.Batch, span group.Span) (int64, error) {
 	first, next := b.BaseOffset(), b.NextOffset() // b itself may be given up
+	s.packed = b.Codec() != batch.None
 	if err := s.beginTurn(b); err != nil {
 		return 0, err
 	}
@@ -250,17 +266,21 @@ func (s *sender) close() {
 	s.taken = 0
 }
 
-// stallTime is how long a write may take before the memory that is not needed
-// meanwhile is given back.
-const stallTime = 250 * time.Millisecond
+// How long a write may take before the memory that is not needed meanwhile is
+// given back: a moment only, for many readers may stall at once, and to read a
+// batch again costs little. It is more where it has to be decompressed again, too.
+const (
+	stallTime       = 10 * time.Millisecond
+	packedStallTime = 250 * time.Millisecond
+)
 
 // flush writes out. If the reader stalls, what is loaded is given up, so that
-// the connection costs no more than out while it waits.
+// the connection costs no more than what is left of out while it waits.
 func (s *sender) flush() error {
 	n, err := s.writeQuickly(s.out)
 	if isTimeout(err) {
 		s.unload()
-		err = s.writeSlowly(s.out[n:])
+		err = s.writeSlowly(s.takeRest(n))
 	} else if s.turnIsOver() {
 		s.unload()
 	}
@@ -272,6 +292,16 @@ func (s *sender) flush() error {
 		s.taken = 0
 	}
 	return err
+}
+
+// takeRest is out from n on, in a buffer of its own unless that saves little.
+func (s *sender) takeRest(n int) []byte {
+	rest := s.out[n:]
+	if len(rest) <= cap(s.out)*7/8 {
+		rest = bytes.Clone(rest)
+		s.freeOut()
+	}
+	return rest
 }
 
 // write writes p, which is part of what is loaded, when out is empty.
@@ -288,7 +318,11 @@ func (s *sender) writeQuickly(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	s.writeWithin(min(stallTime, s.broker.Limits.WriteTime))
+	patience := stallTime
+	if s.packed {
+		patience = packedStallTime
+	}
+	s.writeWithin(min(patience, s.broker.Limits.WriteTime))
 	n, err := s.tcp.Write(p)
 	s.written += int64(n)
 	return n, err

@@ -27,13 +27,17 @@ type Server struct {
 	stopping  bool
 	full      bool // said already that there are too many connections
 
+	loads   chan struct{}  // holds as many as there are senders that have loaded something
 	stopped chan struct{}  // closed when the server is told to stop
 	running sync.WaitGroup // connections
 }
 
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
-	return &Server{broker: b, log: b.Log, turns: newTurns(), conns: make(map[*conn]struct{}), stopped: make(chan struct{})}
+	return &Server{
+		broker: b, log: b.Log, turns: newTurns(), conns: make(map[*conn]struct{}),
+		loads: make(chan struct{}, broker.Loads), stopped: make(chan struct{}),
+	}
 }
 
 // ServeProducers takes producers' connections from l until Stop.

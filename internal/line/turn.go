@@ -39,9 +39,11 @@ func (s *sender) beginTurn(b batch.Batch) error {
 	select {
 	case turns.free <- struct{}{}:
 	default:
+		<-s.server.loads // so that who waits holds up nobody
 		turns.waiting.Add(1)
 		turns.free <- struct{}{}
 		turns.waiting.Add(-1)
+		s.server.loads <- struct{}{}
 		if _, err := s.queued(); err != nil {
 			<-turns.free
 			return err
