@@ -31,11 +31,7 @@ func TestF19SlowSyncIsWaitedForAndShared(t *testing.T) {
 
 // The negative controls.
 func TestF19SlowSyncIsNoticedWhenNotWaitedFor(t *testing.T) {
-	const file = "internal/commitlog/commit.go"
-	for name, c := range map[string]brokertest.Change{
-		"shown-before-the-sync": {File: file, Old: "\t\terr = l.sync()", New: "\t\tearly, _ := l.publish(end, nil)\nfor _, f := range early {\nf()\n}\nerr = l.sync()"},
-		"acknowledged-early":    {File: file, Old: "err = l.sync()", New: "go l.sync()"},
-	} {
+	for name, c := range map[string]brokertest.Change{"shown": shownBeforeTheSync, "acknowledged": acknowledgedEarly} {
 		t.Run(name, func(t *testing.T) {
 			if o := slowSync(t, brokertest.StartProgram(t, brokertest.Variant(t, c), t.TempDir())); o.early == 0 {
 				t.Errorf("it is not noticed: %+v", o)
