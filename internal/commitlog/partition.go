@@ -28,6 +28,7 @@ type partition struct {
 	segBytes  int64
 	interval  int64 // bytes between index entries, at the least
 	syncEvery time.Duration
+	space     *reserve
 	hot       *atomic.Int64 // partitions of the store with open files
 	maxHot    int64
 	syncs     chan struct{} // of the store: holds an element for each sync that runs
@@ -208,6 +209,9 @@ func (l *partition) makeRoom(s *segment, end int64) {
 	}
 	size := (end + min(end, roomMax) + 4095) &^ 4095
 	size = max(end, min(size, l.segBytes))
+	if !l.space.ahead(size - end) {
+		size = end
+	}
 	_ = s.file.file.Allocate(l.room, size)
 	l.room = size
 }

@@ -100,6 +100,24 @@ func (r *reserve) take(n int64) error {
 	return nil
 }
 
+// ahead says whether a log may allocate n bytes ahead of its end, and takes them
+// of what is left: that is no reason to use up what is kept back.
+func (r *reserve) ahead(n int64) bool {
+	if r.fs == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if free, _, err := r.fs.Space(r.dir); err == nil {
+		r.left = min(r.left, free-r.bytes)
+	}
+	if n > r.left {
+		return false
+	}
+	r.left -= n
+	return true
+}
+
 // measure finds out what is left, and whether it is enough for n bytes. Once it
 // was not, it takes some more to be enough again, so that few clients meet the
 // edge. The caller holds mu.

@@ -123,3 +123,38 @@ func TestReserveDoesNotBoundAppends(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Space that is allocated ahead is not worth the reserve.
+func TestReserveIsNotAllocatedAhead(t *testing.T) {
+	disk, s, _ := openMeasured(t, 1<<20, 1<<20, 1000)
+	if _, err := s.CreateTopic("orders", 1); err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Partition("orders", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var allocated atomic.Int64
+	end := int64(0)
+	disk.SetHook(func(c crashfs.Call) error {
+		switch c.Op {
+		case crashfs.Allocate:
+			allocated.Store(c.Pos)
+		case crashfs.WriteAt:
+			if isLog(c) {
+				end = c.Pos + int64(c.Len)
+			}
+		}
+		return nil
+	})
+	r := &rig{T: t, Partition: p}
+	r.fill(1)
+	if allocated.Load() <= end {
+		t.Errorf("with space %d bytes are allocated for %d", allocated.Load(), end)
+	}
+	disk.free.Store(1500)
+	r.append(r.Batch(30, 200))
+	if allocated.Load() > end {
+		t.Errorf("without space %d bytes are allocated for %d", allocated.Load(), end)
+	}
+}
