@@ -26,7 +26,7 @@ func TestF21StoppedAndContinued(t *testing.T) {
 	for i := range runs(3, 100) {
 		loads.await(t, 500)
 		signal(t, b, syscall.SIGSTOP)
-		await(t, "the broker stands still", func() bool { return state(t, b.Pid()) == "T" })
+		await(t, "the broker stands still", func() bool { return processState(t, b.Pid()) == "T" })
 		stalled := l.stall(t, b, fmt.Sprintf("stalled%d", i))
 		signal(t, b, syscall.SIGCONT)
 		worker.next()
@@ -163,8 +163,8 @@ func signal(t *testing.T, b *brokertest.Broker, s syscall.Signal) {
 	}
 }
 
-// state is that of a process, as proc_pid_stat(5) has it.
-func state(t *testing.T, pid int) string {
+// processState is that of a process, as proc_pid_stat(5) has it.
+func processState(t *testing.T, pid int) string {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
