@@ -176,11 +176,26 @@ func (c *conn) sayLast(line string) {
 // onlyReader hides other methods, so that io.Copy reads into a small buffer.
 type onlyReader struct{ io.Reader }
 
-// refuse tells a client that there is no room for it. It does not wait.
-func (c *conn) refuse() {
-	c.say("-BUSY too many connections\n")
-	c.tcp.Close()
+// refusals is how many clients may be heard out at a time that there was no room
+// for. The answer to more of them may be lost on its way.
+const refusals = 64
+
+// refuse tells a client that there is no room for it.
+func (s *Server) refuse(c *conn) {
+	select {
+	case s.refusing <- struct{}{}:
+		go func() {
+			defer func() { <-s.refusing }()
+			c.sayLast(tooMany)
+			c.tcp.Close()
+		}()
+	default:
+		c.say(tooMany)
+		c.tcp.Close()
+	}
 }
+
+const tooMany = "-BUSY too many connections\n"
 
 // reset makes the coming close a reset: the client must not take it for the end.
 func (c *conn) reset() { c.tcp.SetLinger(0) }

@@ -27,16 +27,17 @@ type Server struct {
 	stopping  bool
 	full      bool // said already that there are too many connections
 
-	loads   chan struct{}  // holds as many as there are senders that have loaded something
-	stopped chan struct{}  // closed when the server is told to stop
-	running sync.WaitGroup // connections
+	loads    chan struct{}  // holds as many as there are senders that have loaded something
+	refusing chan struct{}  // holds as many as are being refused
+	stopped  chan struct{}  // closed when the server is told to stop
+	running  sync.WaitGroup // connections
 }
 
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
 	return &Server{
 		broker: b, log: b.Log, turns: newTurns(), conns: make(map[*conn]struct{}),
-		loads: make(chan struct{}, broker.Loads), stopped: make(chan struct{}),
+		loads: make(chan struct{}, broker.Loads), refusing: make(chan struct{}, refusals), stopped: make(chan struct{}),
 	}
 }
 
@@ -76,7 +77,7 @@ func (s *Server) start(tcp *net.TCPConn, handle func(*conn) error) {
 		if first {
 			s.log.Warn("too many connections", "limit", s.broker.Limits.MaxConnections)
 		}
-		c.refuse()
+		s.refuse(c)
 	default:
 		go s.run(c, handle)
 	}
