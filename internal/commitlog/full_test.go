@@ -225,3 +225,33 @@ func (r *rig) checkFrom(t *testing.T) {
 		}
 	}
 }
+
+// A directory that can't be opened has not failed to be synced.
+func TestNoDescriptorsForANewSegmentIsNotTheEndOfTheLog(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(3)
+	r.disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.SyncDir {
+			return syscall.EMFILE
+		}
+		return nil
+	})
+	var err error
+	for range 10 {
+		if err = r.Append(r.Batch(3, 200), func(int64, error) {}); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, syscall.EMFILE) || errors.Is(err, store.ErrFailed) {
+		t.Fatalf("a new segment without descriptors: %v", err)
+	}
+	r.disk.SetHook(nil)
+	if _, err := store.AppendAndWait(r.Partition, r.Batch(3, 200)); err != nil {
+		t.Errorf("with descriptors again: %v", err)
+	}
+	_, high := r.Offsets()
+	r.reopen(r.disk.Crash(crashfs.Nothing()))
+	if _, found := r.Offsets(); found != high {
+		t.Errorf("offsets up to %d after a power cut, not %d", found, high)
+	}
+}

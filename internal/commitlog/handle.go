@@ -96,4 +96,10 @@ func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
+// noFiles says that a file could not be opened for want of descriptors: nothing was
+// done, and it may succeed later.
+func noFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
 func isExist(err error) bool { return errors.Is(err, fs.ErrExist) }

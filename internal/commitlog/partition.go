@@ -248,6 +248,10 @@ func (l *partition) roll() error {
 	}
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		s.release()
+		if noFiles(err) {
+			_ = s.remove()
+			return err
+		}
 		return l.fail(err)
 	}
 	l.cool()
