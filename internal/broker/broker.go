@@ -175,7 +175,7 @@ func (b *Broker) newTopic(name string, partitions int) (*Topic, error) {
 }
 
 func (b *Broker) createTopic(name string, partitions int) (*Topic, error) {
-	made, err := b.store.CreateTopic(name, partitions)
+	made, err := b.store.CreateTopic(name, partitions, "")
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func FuzzDelayedRecords(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := st.CreateTopic(broker.DelayedTopic, 1); err != nil {
+		if _, err := st.CreateTopic(broker.DelayedTopic, 1, ""); err != nil {
 			t.Fatal(err)
 		}
 		log, err := st.Partition(broker.DelayedTopic, 0)

@@ -199,16 +199,16 @@ func mustSync(t testing.TB, b *broker.Broker) {
 // A wrapped store is one whose calls tests can stand in for.
 type wrapped struct {
 	store.Store
-	create func(inner store.Store, name string, partitions int) (store.Topic, error)
+	create func(inner store.Store, name string, partitions int, config string) (store.Topic, error)
 	append func(inner store.Partition, topic string, p []byte, done func(int64, error)) error
 	read   func(inner store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error
 }
 
-func (w *wrapped) CreateTopic(name string, partitions int) (store.Topic, error) {
+func (w *wrapped) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
 	if w.create == nil {
-		return w.Store.CreateTopic(name, partitions)
+		return w.Store.CreateTopic(name, partitions, config)
 	}
-	return w.create(w.Store, name, partitions)
+	return w.create(w.Store, name, partitions, config)
 }
 
 func (w *wrapped) Partition(topic string, number int) (store.Partition, error) {

@@ -29,7 +29,7 @@ func TestPositionsOfADeletedTopicAreNotThoseOfTheNextOneWithItsName(t *testing.T
 	if err := st.DeleteTopic("orders"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.CreateTopic("orders", 1); err != nil {
+	if _, err := st.CreateTopic("orders", 1, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {

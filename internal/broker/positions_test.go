@@ -212,7 +212,7 @@ func fillJournal(t testing.TB, s setup, fill func(*batch.Builder)) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"orders", broker.PositionsTopic} {
-		if _, err := st.CreateTopic(name, 1); err != nil {
+		if _, err := st.CreateTopic(name, 1, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

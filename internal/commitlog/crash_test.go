@@ -148,9 +148,9 @@ func checkRecoveryCuts(t *testing.T, n int, what string, j *journal, damaged fun
 func TestPowerCutInRecoveryFromAKillLeavesADataDirectory(t *testing.T) {
 	for name, step := range map[string]func(*commitlog.Store) error{
 		"first start":   func(*commitlog.Store) error { return nil },
-		"topic is made": func(s *commitlog.Store) error { _, err := s.CreateTopic("orders", 1); return err },
+		"topic is made": func(s *commitlog.Store) error { _, err := s.CreateTopic("orders", 1, ""); return err },
 		"topic is deleted": func(s *commitlog.Store) error {
-			if _, err := s.CreateTopic("orders", 1); err != nil {
+			if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 				return err
 			}
 			return s.DeleteTopic("orders")

@@ -159,7 +159,7 @@ func TestFullDiskAtAnyCallOfATopicBeingMade(t *testing.T) {
 	for n := int64(1); ; n++ {
 		r := newRig(t, oneSegment())
 		failed := failNth(r.disk, n)
-		_, err := r.store.CreateTopic("billing", 2)
+		_, err := r.store.CreateTopic("billing", 2, "")
 		r.disk.SetHook(nil)
 		if !failed.Load() {
 			if err != nil || n < 6 {
@@ -171,7 +171,7 @@ func TestFullDiskAtAnyCallOfATopicBeingMade(t *testing.T) {
 			if !errors.Is(err, store.ErrFull) {
 				t.Fatalf("call %d: %v, want ErrFull", n, err)
 			}
-			if _, err := r.store.CreateTopic("billing", 2); err != nil {
+			if _, err := r.store.CreateTopic("billing", 2, ""); err != nil {
 				t.Fatalf("call %d failed, with space again: %v", n, err)
 			}
 		}
@@ -191,7 +191,7 @@ func TestFullDiskAtAnyCallOfForgetting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for n := int64(1); ; n++ {
 				r := newRig(t, smallSegments())
-				if _, err := r.store.CreateTopic("billing", 1); err != nil {
+				if _, err := r.store.CreateTopic("billing", 1, ""); err != nil {
 					t.Fatal(err)
 				}
 				r.fill(12)

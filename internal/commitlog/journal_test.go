@@ -24,6 +24,9 @@ type topicNote struct {
 	id        [16]byte
 	uncertain bool // being made or deleted: it may be there or not
 	logs      []*logNote
+	totals    []int // how many logs there may be: one number, unless growing has failed
+	config    string
+	changing  string // config while it is being replaced
 }
 
 type logNote struct {
@@ -51,7 +54,7 @@ func newClient(s store.Store, j *journal) *client {
 }
 
 func (c *client) create(name string, partitions int) error {
-	n := &topicNote{uncertain: true}
+	n := &topicNote{uncertain: true, totals: []int{partitions}}
 	for range partitions {
 		n.logs = append(n.logs, &logNote{batches: map[int64][]byte{}})
 	}
@@ -62,7 +65,7 @@ func (c *client) create(name string, partitions int) error {
 	}
 	c.topics[name] = n
 	c.mu.Unlock()
-	made, err := c.CreateTopic(name, partitions)
+	made, err := c.CreateTopic(name, partitions, "")
 	if err != nil {
 		return err
 	}
@@ -82,6 +85,37 @@ func (c *client) delete(name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.topics, name)
+	return nil
+}
+
+func (c *client) grow(name string, total int) error {
+	c.mu.Lock()
+	n := c.topics[name]
+	n.totals = append(n.totals, total)
+	for len(n.logs) < total {
+		n.logs = append(n.logs, &logNote{batches: map[int64][]byte{}})
+	}
+	c.mu.Unlock()
+	if _, err := c.AddPartitions(name, total); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.totals = []int{total}
+	return nil
+}
+
+func (c *client) configure(name, config string) error {
+	c.mu.Lock()
+	n := c.topics[name]
+	n.changing = config
+	c.mu.Unlock()
+	if err := c.Configure(name, config); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.config = config
 	return nil
 }
 
@@ -220,10 +254,12 @@ func (j *journal) verify(s store.Store) (contents, error) {
 			return nil, fmt.Errorf("topic %q was deleted, or never made, and is there", t.Name)
 		case !n.uncertain && n.id != t.ID:
 			return nil, fmt.Errorf("topic %q is another one", t.Name)
-		case len(n.logs) != t.Partitions:
+		case !slices.Contains(n.totals, t.Partitions):
 			return nil, fmt.Errorf("topic %q has %d partitions", t.Name, t.Partitions)
+		case t.Config != n.config && t.Config != n.changing:
+			return nil, fmt.Errorf("topic %q has the configuration %q", t.Name, t.Config)
 		}
-		for i, l := range n.logs {
+		for i, l := range n.logs[:t.Partitions] {
 			p, err := s.Partition(t.Name, i)
 			if err == nil {
 				found[logName{t.Name, i}], err = l.verify(p)
@@ -287,8 +323,8 @@ func (j *journal) settle(s store.Store) (found contents, after *journal, err err
 	}
 	after = newJournal()
 	for _, t := range s.Topics() {
-		n := &topicNote{id: t.ID}
-		for i, l := range j.topics[t.Name].logs {
+		n := &topicNote{id: t.ID, totals: []int{t.Partitions}, config: t.Config, changing: t.Config}
+		for i, l := range j.topics[t.Name].logs[:t.Partitions] {
 			c := found[logName{t.Name, i}]
 			n.logs = append(n.logs, &logNote{maps.Clone(l.batches), c.high, c.high, c.start, c.start})
 		}
@@ -354,12 +390,16 @@ func (j *journal) checkUse(disk *crashfs.FS) error {
 	return nil
 }
 
-// use appends to every log, far enough for a new segment, and makes a topic.
+// use alters every topic, appends to every log, far enough for a new segment, and
+// makes a topic.
 func (j *journal) use(s store.Store) error {
 	c := newClient(s, j)
 	m := storetest.Maker{}
 	for _, t := range s.Topics() {
-		for i := range t.Partitions {
+		if err := errors.Join(c.grow(t.Name, t.Partitions+1), c.configure(t.Name, `{"after":"the crash"}`)); err != nil {
+			return err
+		}
+		for i := range t.Partitions + 1 {
 			if err := c.append(t.Name, i, m.Batch(2, 300), m.Batch(1, 2500)); err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ func TestSecondOpenIsRefusedAndNamesTheProcess(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("second open: %v, want an error with the directory and process id %d", err, os.Getpid())
 	}
-	if _, err := s.CreateTopic("orders", 1); err != nil {
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 		t.Errorf("the first can't be used any more: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -63,7 +63,7 @@ func TestNobodyElseCanReadTheDataDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := s.CreateTopic("orders", 1); err != nil {
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 		t.Fatal(err)
 	}
 	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
@@ -212,7 +212,7 @@ func TestLogsMayOutnumberTheFilesAProcessMayOpen(t *testing.T) {
 	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)
 	s, reopen := openFor(t, filepath.Join(t.TempDir(), "data"), commitlog.Options{})
 	for i := range topics {
-		if _, err := s.CreateTopic(fmt.Sprint("topic", i), 1); err != nil {
+		if _, err := s.CreateTopic(fmt.Sprint("topic", i), 1, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -253,7 +253,7 @@ func TestDeletedTopicsLeaveNothingBehind(t *testing.T) {
 	r := newRig(t, smallSegments())
 	before := names(t, r.disk, "/data")
 	for range 3 {
-		if _, err := r.store.CreateTopic("billing", 3); err != nil {
+		if _, err := r.store.CreateTopic("billing", 3, ""); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.store.DeleteTopic("billing"); err != nil {

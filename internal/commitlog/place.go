@@ -18,7 +18,7 @@ import (
 // log's, though its checksums and offsets fit.
 type place int32
 
-func placeOf(t store.Topic, partition int) place { return place(t.Epoch + int32(partition)) }
+func placeOf(t store.Topic, partition int) place { return place(t.PartitionEpoch(partition)) }
 
 // firstEpoch is the beginning of the seconds that nextEpoch counts, in seconds
 // since 1970: the year 2026. They are used up in 2094.

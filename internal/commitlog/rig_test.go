@@ -42,7 +42,7 @@ type rig struct {
 func newRig(t *testing.T, o commitlog.Options) *rig {
 	r := &rig{T: t, disk: crashfs.New(), options: o}
 	r.start(r.disk)
-	if _, err := r.store.CreateTopic("orders", 1); err != nil {
+	if _, err := r.store.CreateTopic("orders", 1, ""); err != nil {
 		t.Fatal(err)
 	}
 	r.connect()

@@ -22,7 +22,7 @@ func sendLog(t *testing.T) (s *commitlog.Store, dir string, want []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateTopic("orders", 1); err != nil {
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 		t.Fatal(err)
 	}
 	p := partition(t, s)

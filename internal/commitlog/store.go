@@ -5,12 +5,8 @@
 package commitlog
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -30,7 +26,7 @@ const (
 	formatName = "format"
 	lockName   = "lock"
 	topicsName = "topics"
-	stageName  = "tmp" // topics being made or deleted; emptied at start
+	stageName  = "tmp" // topics being made, altered or deleted; emptied at start
 	topicName  = "topic.json"
 	format     = "mbus 2"
 )
@@ -46,7 +42,7 @@ type Store struct {
 	reserve reserve
 	syncs   chan struct{} // full: as many syncs run as may
 
-	adminMu sync.Mutex // one topic is made or deleted at a time
+	adminMu sync.Mutex // one topic is made, altered or deleted at a time
 	epochs  int32      // no epoch given so far is as high; guarded by adminMu
 
 	mu     sync.RWMutex // guards what follows
@@ -57,6 +53,7 @@ type Store struct {
 type topic struct {
 	store.Topic
 	partitions []*partition
+	unsure     bool // what topic.json holds after a crash; guarded by adminMu
 }
 
 var _ store.Store = (*Store)(nil)
@@ -120,6 +117,9 @@ func (s *Store) open() error {
 	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
 		return err
 	}
+	if err := s.syncAltered(); err != nil {
+		return err
+	}
 	if err := removeAll(s.fs, s.path(stageName)); err != nil {
 		return err
 	}
@@ -140,14 +140,14 @@ func (s *Store) open() error {
 				return err
 			}
 			s.topics[e.Name] = t
-			s.epochs = max(s.epochs, t.Epoch+int32(t.Partitions))
+			s.epochs = max(s.epochs, t.EpochsEnd())
 		}
 	}
 	return nil
 }
 
-func (s *Store) makeDir(name string) error {
-	err := s.fs.Mkdir(s.path(name))
+func (s *Store) makeDir(names ...string) error {
+	err := s.fs.Mkdir(s.path(names...))
 	if isExist(err) {
 		return nil
 	}
@@ -205,57 +205,6 @@ func (s *Store) readFile(names ...string) ([]byte, error) {
 	return p[:n], ignoreEOF(err)
 }
 
-// A topicFile is what topic.json holds.
-type topicFile struct {
-	ID         string `json:"id"`
-	Partitions int    `json:"partitions"`
-	Epoch      int32  `json:"epoch"`
-	CRC        string `json:"crc"` // of the topic's name and the others
-}
-
-// encodeTopic makes the content of topic.json, without its LF.
-func encodeTopic(t store.Topic) ([]byte, error) {
-	tf := topicFile{ID: formatID(t.ID), Partitions: t.Partitions, Epoch: t.Epoch}
-	sum := crc32.Checksum(fmt.Appendf(nil, "%s %s %d %d", t.Name, tf.ID, tf.Partitions, tf.Epoch), castagnoli)
-	tf.CRC = fmt.Sprintf("%08x", sum)
-	return json.Marshal(tf)
-}
-
-// readTopic reads what is kept of a topic beside its partitions. The error is
-// errDamaged if that is not what was written.
-func (s *Store) readTopic(name string) (*topic, error) {
-	content, err := s.readFile(topicsName, name, topicName)
-	if err != nil {
-		return nil, err
-	}
-	var tf topicFile
-	if err := json.Unmarshal(content, &tf); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", errDamaged, s.path(topicsName, name, topicName), err)
-	}
-	t := store.Topic{Name: name, Partitions: tf.Partitions, Epoch: tf.Epoch}
-	id, err := hex.DecodeString(strings.ReplaceAll(tf.ID, "-", ""))
-	copy(t.ID[:], id)
-	if want, e := encodeTopic(t); err != nil || e != nil || t.Partitions < 1 || string(content) != string(want)+"\n" {
-		return nil, fmt.Errorf("%w: %s: it is not what was written for topic %q", errDamaged, s.path(topicsName, name, topicName), name)
-	}
-	return &topic{Topic: t}, nil
-}
-
-func (s *Store) openTopic(name string) (*topic, error) {
-	t, err := s.readTopic(name)
-	if err != nil {
-		return nil, err
-	}
-	for i := range t.Partitions {
-		l := s.newPartition(t.Topic, i)
-		if err := l.recover(); err != nil {
-			return nil, err
-		}
-		t.partitions = append(t.partitions, l)
-	}
-	return t, nil
-}
-
 func (s *Store) newPartition(t store.Topic, number int) *partition {
 	l := &partition{
 		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
@@ -294,7 +243,7 @@ func (s *Store) Partition(topic string, number int) (store.Partition, error) {
 
 // CreateTopic implements store.Store. The topic is made beside the others and
 // moved to its place complete, so that a crash leaves all of it or nothing.
-func (s *Store) CreateTopic(name string, partitions int) (store.Topic, error) {
+func (s *Store) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
 	if filepath.Base(name) != name || !filepath.IsLocal(name) || name == "." || partitions < 1 {
 		return store.Topic{}, fmt.Errorf("no topic %q of %d partitions can be made", name, partitions)
 	}
@@ -310,7 +259,7 @@ func (s *Store) CreateTopic(name string, partitions int) (store.Topic, error) {
 		return store.Topic{}, store.ErrTopicExists
 	}
 	s.epochs = nextEpoch(s.epochs, time.Now())
-	t := &topic{Topic: store.Topic{Name: name, ID: newID(), Partitions: partitions, Epoch: s.epochs}}
+	t := &topic{Topic: store.Topic{Name: name, ID: newID(), Partitions: partitions, Epoch: s.epochs, Config: config}}
 	s.epochs += int32(partitions)
 	stage := s.path(stageName, name)
 	if err := s.stage(stage, t); err != nil {
@@ -352,19 +301,6 @@ func (s *Store) stage(dir string, t *topic) error {
 		return err
 	}
 	return writeFile(s.fs, filepath.Join(dir, topicName), content)
-}
-
-// newID makes a random UUID (RFC 9562, version 4).
-func newID() (id [16]byte) {
-	rand.Read(id[:])
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	return id
-}
-
-func formatID(id [16]byte) string {
-	h := hex.EncodeToString(id[:])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
 // DeleteTopic implements store.Store. Moving the directory away is what deletes

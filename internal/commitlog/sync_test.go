@@ -188,7 +188,7 @@ func TestFailedSyncAnswersAllThatWaitWithAnError(t *testing.T) {
 
 func TestFailedSyncLeavesOtherLogsAlone(t *testing.T) {
 	r := newRig(t, oneSegment())
-	if _, err := r.store.CreateTopic("billing", 1); err != nil {
+	if _, err := r.store.CreateTopic("billing", 1, ""); err != nil {
 		t.Fatal(err)
 	}
 	failAll(r, crashfs.Sync)
@@ -358,7 +358,7 @@ func TestSyncsAtATimeAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := s.CreateTopic("orders", partitions); err != nil {
+	if _, err := s.CreateTopic("orders", partitions, ""); err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex

@@ -49,7 +49,7 @@ func TestVerifyFindsNoDamageAfterAPowerCut(t *testing.T) {
 func TestVerifyCountsWhatIsThere(t *testing.T) {
 	r := newRig(t, smallSegments())
 	r.fill(20)
-	if _, err := r.store.CreateTopic("bills", 3); err != nil {
+	if _, err := r.store.CreateTopic("bills", 3, ""); err != nil {
 		t.Fatal(err)
 	}
 	want := commitlog.Verified{Topics: 2, Partitions: 4, Records: 60, Bytes: int64(len(bytesOf(r.stored)))}
@@ -153,7 +153,7 @@ func TestEpochsAscend(t *testing.T) {
 	r := newRig(t, oneSegment())
 	last := int32(-1)
 	for i := range 6 {
-		made, err := r.store.CreateTopic("bills", 3)
+		made, err := r.store.CreateTopic("bills", 3, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,6 +29,7 @@ var workloads = []workload{
 	{"one after the other", 0, oneAfterTheOther},
 	{"several at once", 0, severalAtOnce},
 	{"topics come and go", 0, topicsComeAndGo},
+	{"topics are altered", 0, topicsAreAltered},
 	{"logs are trimmed", 0, trimsLogs},
 	{"synced at intervals", time.Hour, oneAfterTheOther},
 }
@@ -101,6 +102,22 @@ func topicsComeAndGo(c *client) error {
 		func() error { return c.create("billing", 1) },
 		func() error { return c.appendAndWait("billing", 0, m.Batch(1, 20)) },
 		func() error { return c.delete("orders") },
+		c.close,
+	)
+}
+
+func topicsAreAltered(c *client) error {
+	var m storetest.Maker
+	return c.steps(
+		func() error { return c.create("orders", 1) },
+		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 30)) },
+		func() error { return c.configure("orders", `{"a":"1"}`) },
+		func() error { return c.grow("orders", 3) },
+		func() error { return c.appendAndWait("orders", 2, m.Batch(2, 40)) },
+		func() error { return c.configure("orders", `{"b":"2"}`) },
+		func() error { return c.appendAndWait("orders", 1, m.Batch(1, 20)) },
+		func() error { return c.grow("orders", 4) },
+		func() error { return c.appendAndWait("orders", 3, m.Batch(1, 20)) },
 		c.close,
 	)
 }

@@ -239,7 +239,7 @@ func TestTooManyTopicsAreAnsweredBusy(t *testing.T) {
 // A store with noMore takes no more topics.
 type noMore struct{ store.Store }
 
-func (noMore) CreateTopic(string, int) (store.Topic, error) {
+func (noMore) CreateTopic(string, int, string) (store.Topic, error) {
 	return store.Topic{}, broker.ErrTooManyTopics
 }
 

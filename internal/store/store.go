@@ -16,7 +16,16 @@ type Store interface {
 	Topics() []Topic
 	// CreateTopic makes a topic that is durable when it returns. It fails with
 	// ErrTopicExists, ErrFull, or an error of the system.
-	CreateTopic(name string, partitions int) (Topic, error)
+	CreateTopic(name string, partitions int, config string) (Topic, error)
+	// AddPartitions gives a topic as many partitions as it takes to have total,
+	// which is more than it has. They are durable when it returns; a crash leaves
+	// all of them or none. It fails with ErrUnknownTopic, ErrFull, or an error of
+	// the system.
+	AddPartitions(name string, total int) (Topic, error)
+	// Configure replaces a topic's configuration. The new one is durable when it
+	// returns; a crash leaves the old one or the new. It fails as AddPartitions
+	// does.
+	Configure(name, config string) error
 	// DeleteTopic removes a topic for good: when it returns, no restart brings
 	// a byte of it back. Its partitions answer ErrClosed from then on.
 	DeleteTopic(name string) error
@@ -37,7 +46,18 @@ type Topic struct {
 	ID         [16]byte // random (RFC 9562, version 4), new for each incarnation
 	Partitions int
 	Epoch      int32 // leader epoch of partition 0, that of partition 1 is one more and so on; higher than those of a topic of this name before
+
+	// Grown says from which partition on the epochs are others, because it was added
+	// later: as PARTITION:EPOCH, ascending, with spaces between. See PartitionEpoch.
+	Grown string
+
+	// Config is the topic's own configuration: a JSON object without spaces, which
+	// the store keeps and does not look into, of at most MaxConfig bytes; "" for none.
+	Config string
 }
+
+// MaxConfig is the largest Topic.Config, in bytes: some ten settings.
+const MaxConfig = 1 << 10
 
 // A Partition is one log of record batches. Its methods may be called by any
 // goroutine; appends are ordered by the calls.

@@ -64,7 +64,7 @@ func newSpecimen(t *testing.T, seed uint64, batches int, kill bool, snapshot fun
 		t.Fatal(err)
 	}
 	for topic, partitions := range map[string]int{"orders": 2, "bills": 1} {
-		if _, err := st.CreateTopic(topic, partitions); err != nil {
+		if _, err := st.CreateTopic(topic, partitions, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

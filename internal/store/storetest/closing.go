@@ -40,7 +40,7 @@ func closeRefuses(f *fixture) {
 		f.Fatalf("close: %v", err)
 	}
 	refusesAsClosed(f, l.Partition)
-	_, err := f.CreateTopic("new", 1)
+	_, err := f.CreateTopic("new", 1, "")
 	f.refuses("create topic", err, store.ErrClosed)
 	f.refuses("delete topic", f.DeleteTopic("orders"), store.ErrClosed)
 	_, err = f.Partition("orders", 0)

@@ -225,7 +225,7 @@ func changesTopicsAtOnce(f *fixture) {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		group.Go(func() {
 			for range 10 {
-				if _, err := f.CreateTopic(name, 2); err != nil {
+				if _, err := f.CreateTopic(name, 2, ""); err != nil {
 					f.Errorf("create %q: %v", name, err)
 				}
 				p, err := f.Partition(name, 1)

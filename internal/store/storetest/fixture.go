@@ -32,7 +32,7 @@ func newFixture(t *testing.T, open Opener) *fixture {
 // create makes a topic.
 func (f *fixture) create(name string, partitions int) *topic {
 	f.Helper()
-	made, err := f.CreateTopic(name, partitions)
+	made, err := f.CreateTopic(name, partitions, "")
 	if err != nil {
 		f.Fatalf("create topic %q: %v", name, err)
 	}

@@ -26,6 +26,7 @@ func Run(t *testing.T, open Opener) {
 		tests []test
 	}{
 		{"Topics", topicTests},
+		{"Alter", alterTests},
 		{"Append", appendTests},
 		{"Read", readTests},
 		{"OffsetForTime", timeTests},

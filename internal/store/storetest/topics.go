@@ -57,10 +57,10 @@ func keepsTopics(f *fixture) {
 func refusesExistingTopic(f *fixture) {
 	l := f.log()
 	l.append(f.Batch(1, 10))
-	_, err := f.CreateTopic("orders", 1)
+	_, err := f.CreateTopic("orders", 1, "")
 	f.refuses("create twice", err, store.ErrTopicExists)
 	f.restart()
-	_, err = f.CreateTopic("orders", 2)
+	_, err = f.CreateTopic("orders", 2, "")
 	f.refuses("create after a restart", err, store.ErrTopicExists)
 	f.check()
 }

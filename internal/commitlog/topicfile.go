@@ -1,0 +1,99 @@
+package commitlog
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"strings"
+
+	"mbus/internal/store"
+)
+
+// A topicFile is what topic.json holds.
+type topicFile struct {
+	ID         string `json:"id"`
+	Partitions int    `json:"partitions"`
+	Epoch      int32  `json:"epoch"`
+	Grown      string `json:"grown,omitempty"`
+
+	Config json.RawMessage `json:"config,omitempty"`
+	CRC    string          `json:"crc"` // of the topic's name and the others
+}
+
+// maxTopicFile is the largest topic.json, in bytes: what readFile reads.
+const maxTopicFile = 4096
+
+// encodeTopic makes the content of topic.json, without its LF.
+func encodeTopic(t store.Topic) ([]byte, error) {
+	tf := topicFile{ID: formatID(t.ID), Partitions: t.Partitions, Epoch: t.Epoch, Grown: t.Grown}
+	text := fmt.Appendf(nil, "%s %s %d %d", t.Name, tf.ID, tf.Partitions, tf.Epoch)
+	if len(t.Config) > store.MaxConfig {
+		return nil, fmt.Errorf("a configuration of %d bytes for topic %q, the limit is %d", len(t.Config), t.Name, store.MaxConfig)
+	}
+	if t.Config != "" {
+		config, err := json.Marshal(json.RawMessage(t.Config)) // without spaces
+		if err != nil {
+			return nil, err
+		}
+		tf.Config = config
+	}
+	if t.Grown != "" || t.Config != "" {
+		text = fmt.Appendf(text, " %s %s", t.Grown, tf.Config)
+	}
+	tf.CRC = fmt.Sprintf("%08x", crc32.Checksum(text, castagnoli))
+	content, err := json.Marshal(tf)
+	if err == nil && len(content) >= maxTopicFile {
+		err = fmt.Errorf("%s of topic %q has %d bytes, the limit is %d", topicName, t.Name, len(content), maxTopicFile)
+	}
+	return content, err
+}
+
+// readTopic reads what is kept of a topic beside its partitions. The error is
+// errDamaged if that is not what was written.
+func (s *Store) readTopic(name string) (*topic, error) {
+	content, err := s.readFile(topicsName, name, topicName)
+	if err != nil {
+		return nil, err
+	}
+	var tf topicFile
+	if err := json.Unmarshal(content, &tf); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", errDamaged, s.path(topicsName, name, topicName), err)
+	}
+	t := store.Topic{Name: name, Partitions: tf.Partitions, Epoch: tf.Epoch, Grown: tf.Grown, Config: string(tf.Config)}
+	id, err := hex.DecodeString(strings.ReplaceAll(tf.ID, "-", ""))
+	copy(t.ID[:], id)
+	if want, e := encodeTopic(t); err != nil || e != nil || t.Partitions < 1 || string(content) != string(want)+"\n" {
+		return nil, fmt.Errorf("%w: %s: it is not what was written for topic %q", errDamaged, s.path(topicsName, name, topicName), name)
+	}
+	return &topic{Topic: t}, nil
+}
+
+func (s *Store) openTopic(name string) (*topic, error) {
+	t, err := s.readTopic(name)
+	if err != nil {
+		return nil, err
+	}
+	for i := range t.Partitions {
+		l := s.newPartition(t.Topic, i)
+		if err := l.recover(); err != nil {
+			return nil, err
+		}
+		t.partitions = append(t.partitions, l)
+	}
+	return t, nil
+}
+
+// newID makes a random UUID (RFC 9562, version 4).
+func newID() (id [16]byte) {
+	rand.Read(id[:])
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+func formatID(id [16]byte) string {
+	h := hex.EncodeToString(id[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
