@@ -25,6 +25,7 @@ var commands = map[string]*definition{
 	"groups": {optional: []string{"group", "topic"}},
 	"reset":  {required: []string{"group", "topic", "to"}, executes: true},
 	"delete": {optional: []string{"group", "topic"}, executes: true, one: true},
+	"grow":   {required: []string{"topic", "partitions"}, executes: true},
 }
 
 // A definition says which flags a command takes.
@@ -35,9 +36,11 @@ type definition struct {
 }
 
 var usages = map[string]string{
-	"topic": "the `TOPIC`",
-	"group": "the `GROUP`",
-	"to":    "the `POSITION` to go to: beginning, end, an offset, -10, 2h, a time",
+	"topic":      "the `TOPIC`",
+	"group":      "the `GROUP`",
+	"partitions": "how many partitions the topic is to have: the `NUMBER`",
+
+	"to": "the `POSITION` to go to: beginning, end, an offset, -10, 2h, a time",
 }
 
 func parseCommand(name string, d *definition, args []string) (c *command, code int, ok bool) {
@@ -90,7 +93,7 @@ func (d *definition) check(values map[string]*string) error {
 func requestLine(name string, values map[string]*string, asJSON, execute bool) string {
 	var b strings.Builder
 	b.WriteString("?" + name)
-	for _, option := range []string{"group", "topic", "to"} {
+	for _, option := range []string{"group", "topic", "partitions", "to"} {
 		if v := values[option]; v != nil && *v != "" {
 			b.WriteString("&" + option + "=" + url.QueryEscape(*v))
 		}

@@ -69,14 +69,16 @@ func admin(t *testing.T, args ...string) (out, said string, code int) {
 
 func TestRequestOfEachCommand(t *testing.T) {
 	for args, want := range map[string]string{
-		"topics":                              "?topics",
-		"topics -topic orders -json":          "?topics&topic=orders&format=json",
-		"groups":                              "?groups",
-		"groups -topic orders -group billing": "?groups&group=billing&topic=orders",
-		"reset -group b -topic o -to -10":     "?reset&group=b&topic=o&to=-10",
-		"reset -group b -topic o -to 0 -json": "?reset&group=b&topic=o&to=0&format=json",
-		"delete -topic orders":                "?delete&topic=orders",
-		"delete -group billing -execute":      "?delete&group=billing&execute",
+		"topics":                               "?topics",
+		"topics -topic orders -json":           "?topics&topic=orders&format=json",
+		"groups":                               "?groups",
+		"groups -topic orders -group billing":  "?groups&group=billing&topic=orders",
+		"reset -group b -topic o -to -10":      "?reset&group=b&topic=o&to=-10",
+		"reset -group b -topic o -to 0 -json":  "?reset&group=b&topic=o&to=0&format=json",
+		"delete -topic orders":                 "?delete&topic=orders",
+		"delete -group billing -execute":       "?delete&group=billing&execute",
+		"grow -topic orders -partitions 6":     "?grow&topic=orders&partitions=6",
+		"grow -topic o -partitions 6 -execute": "?grow&topic=o&partitions=6&execute",
 		"reset -group b -topic o -to 2026-11-22T10:00:00+01:00 -execute": "?reset&group=b&topic=o&to=2026-11-22T10%3A00%3A00%2B01%3A00&execute",
 	} {
 		port, asked := answering(t, "kind\tname\n", false)
@@ -166,8 +168,8 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 
 func TestWrongUse(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                           "admin: a command is missing: topics, groups, reset or delete\nadmin -h",
-		"drop":                       "admin: unknown command \"drop\": there are topics, groups, reset and delete\nadmin -h",
+		"":                           "admin: a command is missing: topics, groups, reset, delete or grow\nadmin -h",
+		"drop":                       "admin: unknown command \"drop\": there are topics, groups, reset, delete and grow\nadmin -h",
 		"-port 1 topics":             "admin: flag provided but not defined: -port\nadmin -h",
 		"topics -group a":            "admin topics: flag provided but not defined: -group\nadmin topics -h",
 		"topics -execute":            "admin topics: flag provided but not defined: -execute\n",

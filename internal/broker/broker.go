@@ -91,8 +91,8 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b.delays.wake = make(chan struct{}, 1)
 	var end int64
 	if t, err := b.Topic(DelayedTopic); err == nil {
-		b.delays.log = t.Partitions[0]
-		_, end = t.Partitions[0].Offsets()
+		b.delays.log = t.Partitions()[0]
+		_, end = t.Partitions()[0].Offsets()
 	}
 	log := b.delays.log
 	b.ended.Go(func() { b.deliver(log, end) })
@@ -184,22 +184,32 @@ func (b *Broker) createTopic(name string, partitions int) (*Topic, error) {
 
 // openTopic puts a topic of the store on the list.
 func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
-	t := &Topic{Topic: made}
-	for i := range made.Partitions {
-		p, err := b.store.Partition(made.Name, i)
-		if err != nil {
-			return nil, err
-		}
-		if !Internal(made.Name) {
-			p = &delaying{p, b, made.ID, made.Name, i}
-		}
-		t.Partitions = append(t.Partitions, p)
+	t := &Topic{Name: made.Name, ID: made.ID}
+	partitions, err := b.openPartitions(t, 0, made.Partitions)
+	if err != nil {
+		return nil, err
 	}
+	t.partitions.Store(&partitions)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.topics[made.Name], b.ids[made.ID] = t, t
 	b.arrived(made.Name)
 	return t, nil
+}
+
+// openPartitions are the partitions of t from number first on, up to total.
+func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partition, err error) {
+	for i := first; i < total; i++ {
+		p, err := b.store.Partition(t.Name, i)
+		if err != nil {
+			return nil, err
+		}
+		if !Internal(t.Name) {
+			p = &delaying{p, b, t.ID, t.Name, i}
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // Check verifies one batch that a client made. No record of it may be larger than

@@ -63,15 +63,11 @@ func (b *Broker) bury(t *Topic, f group.Failed, reason string, done func(error))
 	if err != nil {
 		return err
 	}
-	return WithRecord(t.Partitions[k.Partition], f.Offset, func(r *batch.Record) error {
+	return WithRecord(t.Partitions()[k.Partition], f.Offset, func(r *batch.Record) error {
 		var builder batch.Builder
 		builder.Add(r.Timestamp, r.Key, r.Value, deadHeaders(r, k, f, reason)...)
 		builder.Close(0)
-		partition := dead.Next()
-		if r.Key != nil {
-			partition = dead.ForKey(r.Key)
-		}
-		return dead.Partitions[partition].Append(builder.Bytes(), func(_ int64, err error) { done(err) })
+		return dead.For(r.Key).Append(builder.Bytes(), func(_ int64, err error) { done(err) })
 	})
 }
 

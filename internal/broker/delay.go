@@ -313,7 +313,7 @@ func (b *Broker) delayedLog() (store.Partition, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.log = t.Partitions[0]
+	d.log = t.Partitions()[0]
 	return d.log, nil
 }
 
@@ -387,10 +387,10 @@ func (b *Broker) putInPlace(r *batch.Record, done func(int64, error)) error {
 	}
 	t, err := b.Topic(string(r.Key[keySize:]))
 	partition := int(binary.BigEndian.Uint32(r.Key[24:]))
-	if err != nil || [16]byte(r.Key[8:24]) != t.ID || partition >= len(t.Partitions) {
+	if err != nil || [16]byte(r.Key[8:24]) != t.ID || partition >= len(t.Partitions()) {
 		return store.ErrUnknownTopic
 	}
-	p, ok := t.Partitions[partition].(*delaying)
+	p, ok := t.Partitions()[partition].(*delaying)
 	if !ok {
 		return store.ErrUnknownTopic
 	}

@@ -43,7 +43,7 @@ func FuzzDelayedRecords(f *testing.F) {
 			t.Fatal(err)
 		}
 		over := mustOpen(t, s)
-		publish(t, mustMake(t, over, "orders").Partitions[0], time.Now(), 1, 10)
+		publish(t, mustMake(t, over, "orders").Partitions()[0], time.Now(), 1, 10)
 		mustClose(t, over)
 	})
 }

@@ -66,7 +66,7 @@ func awaitEnd(t *testing.T, p store.Partition, end int64) {
 func TestDelayedMessagesComeInDueOrderAndNotBefore(t *testing.T) {
 	b, topic := openDelays(t, t.TempDir())
 	defer b.Close()
-	p := topic.Partitions[0]
+	p := topic.Partitions()[0]
 	now := time.UnixMilli(time.Now().UnixMilli()) // due times are milliseconds
 	for _, m := range []struct {
 		after time.Duration
@@ -90,11 +90,11 @@ func TestDelayedMessagesSurviveARestartAndComeOnce(t *testing.T) {
 	b, topic := openDelays(t, dir)
 	soon := time.Now().Add(300 * time.Millisecond)
 	for i := range 100 {
-		if _, err := store.AppendAndWait(topic.Partitions[0], waiting(soon, fmt.Sprint("soon ", i))); err != nil {
+		if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(soon, fmt.Sprint("soon ", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := store.AppendAndWait(topic.Partitions[0], waiting(time.Now().Add(time.Hour), "later")); err != nil {
+	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(time.Now().Add(time.Hour), "later")); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // before they are due, and after
@@ -102,10 +102,10 @@ func TestDelayedMessagesSurviveARestartAndComeOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		b, topic = openDelays(t, dir)
-		awaitEnd(t, topic.Partitions[0], 100)
+		awaitEnd(t, topic.Partitions()[0], 100)
 	}
 	defer b.Close()
-	got := arrived(t, topic.Partitions[0])
+	got := arrived(t, topic.Partitions()[0])
 	for i, v := range got {
 		if v != fmt.Sprint("soon ", i) {
 			t.Fatalf("%d is %q", i, v)
@@ -120,7 +120,7 @@ func TestDelayedMessagesOfADeletedTopicAreGone(t *testing.T) {
 	b, topic := openDelays(t, t.TempDir())
 	defer b.Close()
 	at := time.Now().Add(200 * time.Millisecond)
-	if _, err := store.AppendAndWait(topic.Partitions[0], waiting(at, "gone")); err != nil {
+	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(at, "gone")); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.DeleteTopic("orders"); err != nil {
@@ -130,11 +130,11 @@ func TestDelayedMessagesOfADeletedTopicAreGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.AppendAndWait(topic.Partitions[0], waiting(at.Add(100*time.Millisecond), "of the new one")); err != nil {
+	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(at.Add(100*time.Millisecond), "of the new one")); err != nil {
 		t.Fatal(err)
 	}
-	awaitEnd(t, topic.Partitions[0], 1)
-	if got := fmt.Sprint(arrived(t, topic.Partitions[0])); got != "[of the new one]" {
+	awaitEnd(t, topic.Partitions()[0], 1)
+	if got := fmt.Sprint(arrived(t, topic.Partitions()[0])); got != "[of the new one]" {
 		t.Error(got)
 	}
 }

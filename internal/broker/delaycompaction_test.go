@@ -33,9 +33,9 @@ func stillWaiting(t testing.TB, b *broker.Broker) map[string]int {
 		t.Fatal(err)
 	}
 	kept, delivered := make(map[int64]string), make(map[int64]bool)
-	start, end := topic.Partitions[0].Offsets()
+	start, end := topic.Partitions()[0].Offsets()
 	for o := start; o < end; o++ {
-		if err := broker.WithRecord(topic.Partitions[0], o, func(r *batch.Record) error {
+		if err := broker.WithRecord(topic.Partitions()[0], o, func(r *batch.Record) error {
 			if r.Key == nil {
 				for v := r.Value; len(v) > 0; v = v[8:] {
 					delivered[int64(binary.BigEndian.Uint64(v))] = true
@@ -82,7 +82,7 @@ func mustWait(t testing.TB, b *broker.Broker, n, most int) {
 func delay(t testing.TB, b *broker.Broker, n, near int) *broker.Topic {
 	t.Helper()
 	topic := mustMake(t, b, "orders")
-	p := topic.Partitions[0]
+	p := topic.Partitions()[0]
 	padding := strings.Repeat("x", 1000)
 	_, before := p.Offsets()
 	for i := range near {
@@ -108,7 +108,7 @@ func delayedOffsets(t testing.TB, b *broker.Broker) (start, end int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return topic.Partitions[0].Offsets()
+	return topic.Partitions()[0].Offsets()
 }
 
 func TestAMessageThatWaitsLongDoesNotHoldTheLogOfDelayedMessages(t *testing.T) {
@@ -129,7 +129,7 @@ func TestMessagesThatWereMovedComeOnceWhenTheyAreDue(t *testing.T) {
 	disk := crashfs.New()
 	b := mustOpen(t, delaysOf(disk, 1))
 	topic := mustMake(t, b, "orders")
-	p := topic.Partitions[0]
+	p := topic.Partitions()[0]
 	for i := range 20 {
 		at := time.Now().Add(20 * time.Millisecond)
 		if i%5 == 0 {
@@ -148,10 +148,10 @@ func TestMessagesThatWereMovedComeOnceWhenTheyAreDue(t *testing.T) {
 		t.Fatal(err)
 	}
 	times := make(map[string]int)
-	for _, v := range arrived(t, topic.Partitions[0]) {
+	for _, v := range arrived(t, topic.Partitions()[0]) {
 		times[v]++
 	}
-	if len(times) != 20 || len(arrived(t, topic.Partitions[0])) != 20 {
+	if len(times) != 20 || len(arrived(t, topic.Partitions()[0])) != 20 {
 		t.Errorf("arrived are %v", times)
 	}
 }
@@ -226,11 +226,11 @@ func TestDelayedMessagesThatCouldNotBeReadAreNotTrimmed(t *testing.T) {
 	b = mustOpen(t, s)
 	await(t, "reading has failed", failed.Load)
 	topic := mustMake(t, b, "orders")
-	_, end := topic.Partitions[0].Offsets()
-	if _, err := store.AppendAndWait(topic.Partitions[0], waiting(time.Now().Add(20*time.Millisecond), "near")); err != nil {
+	_, end := topic.Partitions()[0].Offsets()
+	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(time.Now().Add(20*time.Millisecond), "near")); err != nil {
 		t.Fatal(err)
 	}
-	awaitEnd(t, topic.Partitions[0], end+1)
+	awaitEnd(t, topic.Partitions()[0], end+1)
 	mustClose(t, b)
 	b = mustOpen(t, delaysOf(disk, 1<<40))
 	defer mustClose(t, b)

@@ -142,7 +142,7 @@ func TestATopicThatCouldNotBeDeletedIsUsedOn(t *testing.T) {
 	b := mustOpen(t, setup{disk: disk})
 	defer mustClose(t, b)
 	old := mustMake(t, b, "orders")
-	publish(t, old.Partitions[0], now, 3, 10)
+	publish(t, old.Partitions()[0], now, 3, 10)
 	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 2, LeaderEpoch: group.NoEpoch})
 	disk.SetHook(func(c crashfs.Call) error {
 		if c.Op == crashfs.Rename {
@@ -158,8 +158,8 @@ func TestATopicThatCouldNotBeDeletedIsUsedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	publish(t, topic.Partitions[0], now, 1, 10)
-	if _, high := topic.Partitions[0].Offsets(); high != 4 {
+	publish(t, topic.Partitions()[0], now, 1, 10)
+	if _, high := topic.Partitions()[0].Offsets(); high != 4 {
 		t.Errorf("it has %d messages", high)
 	}
 	if got, _ := b.CommittedOffset("billing", "orders", 0); got.Offset != 2 {
@@ -180,7 +180,7 @@ func TestATopicThatIsGoneThoughItsDeletionFailedIsNotUsed(t *testing.T) {
 	if _, err := b.Topic("orders"); !errors.Is(err, store.ErrUnknownTopic) {
 		t.Errorf("it is still there: %v", err)
 	}
-	publish(t, mustMake(t, b, "orders").Partitions[0], now, 1, 10)
+	publish(t, mustMake(t, b, "orders").Partitions()[0], now, 1, 10)
 }
 
 func TestOfThoseWhoCreateATopicAtTheSameTimeOneSucceeds(t *testing.T) {

@@ -52,7 +52,7 @@ func (b *Broker) record(entries []group.Entry) error {
 		if err != nil {
 			return b.notKept(entries, err)
 		}
-		j.log = t.Partitions[0]
+		j.log = t.Partitions()[0]
 	}
 	time.Sleep(time.Until(j.last.Add(b.Limits.JournalPause)))
 	j.last = time.Now()
@@ -151,7 +151,7 @@ func (b *Broker) loadPositions() error {
 	if errors.Is(err, store.ErrUnknownTopic) {
 		return nil
 	}
-	log := t.Partitions[0]
+	log := t.Partitions()[0]
 	b.journal.log = log
 	states := make(map[group.Key]group.State)
 	var it batch.Iterator

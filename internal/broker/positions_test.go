@@ -25,7 +25,7 @@ func journalSize(t testing.TB, b *broker.Broker) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start, high := topic.Partitions[0].Offsets()
+	start, high := topic.Partitions()[0].Offsets()
 	return high - start
 }
 

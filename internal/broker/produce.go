@@ -25,9 +25,11 @@ var (
 // must follow on each other by their sequence numbers. See sequences for how long
 // that is remembered.
 func (b *Broker) Produce(t *Topic, partition int, p batch.Batch, done func(base int64, err error)) error {
-	if partition < 0 || partition >= len(t.Partitions) {
+	partitions := t.Partitions()
+	if partition < 0 || partition >= len(partitions) {
 		return store.ErrUnknownTopic
 	}
+	log := partitions[partition]
 	if err := b.Check(p); err != nil {
 		return err
 	}
@@ -35,13 +37,13 @@ func (b *Broker) Produce(t *Topic, partition int, p batch.Batch, done func(base 
 		return err
 	}
 	if p.ProducerID() < 0 {
-		return t.Partitions[partition].Append(p, done)
+		return log.Append(p, done)
 	}
 	if p.ProducerEpoch() < 0 || p.BaseSequence() < 0 {
 		return fmt.Errorf("%w: producer %d with epoch %d and sequence %d",
 			batch.ErrCorrupt, p.ProducerID(), p.ProducerEpoch(), p.BaseSequence())
 	}
-	return t.idempotent.of(t, partition).produce(b, t.Partitions[partition], p, done)
+	return t.idempotent.of(partition).produce(b, log, p, done)
 }
 
 func mend(p batch.Batch) error {

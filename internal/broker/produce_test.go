@@ -76,12 +76,12 @@ func (b *tryout) mustProduce(p batch.Batch, want int64) {
 
 func (b *tryout) mustRefuse(p batch.Batch, want error) {
 	b.t.Helper()
-	_, before := b.topic.Partitions[0].Offsets()
+	_, before := b.topic.Partitions()[0].Offsets()
 	if base, err := b.produce(p); !errors.Is(err, want) {
 		b.t.Fatalf("producer %d, epoch %d, sequence %d: offset %d, %v; want %v",
 			p.ProducerID(), p.ProducerEpoch(), p.BaseSequence(), base, err, want)
 	}
-	if _, after := b.topic.Partitions[0].Offsets(); after != before {
+	if _, after := b.topic.Partitions()[0].Offsets(); after != before {
 		b.t.Fatalf("%d records were appended", after-before)
 	}
 }

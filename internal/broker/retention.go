@@ -55,7 +55,7 @@ func (b *Broker) Retain(now time.Time) {
 	}
 	b.mu.RUnlock()
 	for _, t := range topics {
-		for i := range t.Partitions {
+		for i := range t.Partitions() {
 			b.retainPartition(t, i, now)
 		}
 	}
@@ -68,7 +68,7 @@ func (b *Broker) retainPartition(t *Topic, i int, now time.Time) {
 		r.Before = now.Add(-b.opts.Retention).UnixMilli()
 	}
 	log := b.Log.With("topic", t.Name, "partition", i)
-	done, err := t.Partitions[i].Retain(r)
+	done, err := t.Partitions()[i].Retain(r)
 	if err != nil {
 		log.Warn("retention failed", "reason", err)
 		return

@@ -19,13 +19,13 @@ const day = 24 * time.Hour
 func days(t testing.TB, topic *broker.Topic, n int) {
 	t.Helper()
 	for i := range n {
-		publish(t, topic.Partitions[0], newYear.Add(time.Duration(i)*day), 10, 350)
+		publish(t, topic.Partitions()[0], newYear.Add(time.Duration(i)*day), 10, 350)
 	}
 }
 
 func mustStart(t testing.TB, topic *broker.Topic, want int64) {
 	t.Helper()
-	if start, _ := topic.Partitions[0].Offsets(); start != want {
+	if start, _ := topic.Partitions()[0].Offsets(); start != want {
 		t.Errorf("the log starts at %d, not %d", start, want)
 	}
 }
@@ -84,7 +84,7 @@ func TestAgeKeepsWhatTheDefaultGroupHasNotConsumedAndSaysSoOnce(t *testing.T) {
 	retain(t, b, later)
 	mustStart(t, topic, 100)
 	warned(1)
-	publish(t, topic.Partitions[0], newYear, 10, 350)
+	publish(t, topic.Partitions()[0], newYear, 10, 350)
 	retain(t, b, later)
 	mustStart(t, topic, 100)
 	warned(2) // it is held again
@@ -107,8 +107,8 @@ func TestSizeRemovesEvenWhatNobodyHasConsumed(t *testing.T) {
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 20)
 	retain(t, b, newYear)
-	start, high := topic.Partitions[0].Offsets()
-	if size := topic.Partitions[0].Size(); size > 16<<10 || size < 8<<10 || start == 0 || high != 200 {
+	start, high := topic.Partitions()[0].Offsets()
+	if size := topic.Partitions()[0].Size(); size > 16<<10 || size < 8<<10 || start == 0 || high != 200 {
 		t.Errorf("%d bytes are left, from %d to %d", size, start, high)
 	}
 }

@@ -33,17 +33,14 @@ const (
 // idempotence is what a topic knows of its idempotent producers.
 type idempotence struct {
 	mu         sync.Mutex
-	partitions []*sequences // nil until the first idempotent producer
+	partitions []*sequences // up to the last that has had one
 }
 
-func (i *idempotence) of(t *Topic, partition int) *sequences {
+func (i *idempotence) of(partition int) *sequences {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.partitions == nil {
-		i.partitions = make([]*sequences, len(t.Partitions))
-	}
-	if i.partitions[partition] == nil {
-		i.partitions[partition] = new(sequences)
+	for len(i.partitions) <= partition {
+		i.partitions = append(i.partitions, new(sequences))
 	}
 	return i.partitions[partition]
 }

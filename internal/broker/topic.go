@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 
 	"mbus/internal/store"
@@ -9,28 +10,73 @@ import (
 
 // A Topic is a store's topic with its partitions at hand.
 type Topic struct {
-	store.Topic
-	Partitions []store.Partition
+	Name string
+	ID   [16]byte
 
+	partitions atomic.Pointer[[]store.Partition]
 	turn       atomic.Uint32
 	idempotent idempotence
+
+	mu       sync.Mutex // guards what follows
+	watchers map[*func()]struct{}
 }
 
-// Next is the partition for messages without a key: each in turn.
-func (t *Topic) Next() int {
-	if len(t.Partitions) == 1 {
+// Partitions are the topic's partitions by number. There may be more the next
+// time, never fewer: who numbers messages by them takes them once.
+func (t *Topic) Partitions() []store.Partition { return *t.partitions.Load() }
+
+// Next is the partition, of n, for messages without a key: each in turn.
+func (t *Topic) Next(n int) int {
+	if n == 1 {
 		return 0
 	}
-	return int(t.turn.Add(1)-1) % len(t.Partitions)
+	return int(t.turn.Add(1)-1) % n
 }
 
-// ForKey is the partition of all messages with this key, the one that Kafka's
-// default partitioner chooses: murmur2 of the key, without its sign.
-func (t *Topic) ForKey(key []byte) int {
-	if len(t.Partitions) == 1 {
+// ForKey is the partition, of n, of all messages with this key, the one that
+// Kafka's default partitioner chooses: murmur2 of the key, without its sign.
+func ForKey(key []byte, n int) int {
+	if n == 1 {
 		return 0
 	}
-	return int(murmur2(key)&0x7fffffff) % len(t.Partitions)
+	return int(murmur2(key)&0x7fffffff) % n
+}
+
+// For is the partition for a message with this key, or, if key is nil, for one
+// without.
+func (t *Topic) For(key []byte) store.Partition {
+	all := t.Partitions()
+	if key == nil {
+		return all[t.Next(len(all))]
+	}
+	return all[ForKey(key, len(all))]
+}
+
+// WatchGrowth calls f whenever the topic has got partitions, until cancel. f must
+// not block; it may be called once more, after cancel.
+func (t *Topic) WatchGrowth(f func()) (cancel func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.watchers == nil {
+		t.watchers = make(map[*func()]struct{})
+	}
+	t.watchers[&f] = struct{}{}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.watchers, &f)
+	}
+}
+
+// grow puts partitions behind those that the topic has.
+func (t *Topic) grow(more []store.Partition) {
+	all := append(append([]store.Partition(nil), t.Partitions()...), more...)
+	t.partitions.Store(&all)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for f := range t.watchers {
+		(*f)()
+	}
 }
 
 // murmur2 is Austin Appleby's MurmurHash2 with the seed of Apache Kafka's

@@ -42,7 +42,7 @@ func TestTopicIsMadeOnceHoweverManyPublishFirst(t *testing.T) {
 	}
 	all.Wait()
 	for _, topic := range got {
-		if topic != got[0] || len(topic.Partitions) != 3 {
+		if topic != got[0] || len(topic.Partitions()) != 3 {
 			t.Fatalf("publishers got %v and %v", topic, got[0])
 		}
 	}
@@ -91,7 +91,7 @@ func TestTopicsAreFoundAfterARestartWithTheirOwnPartitions(t *testing.T) {
 	b = mustOpen(t, setup{dir: dir, options: broker.Options{Partitions: 5}})
 	defer mustClose(t, b)
 	for name, want := range map[string]int{"orders": 3, "new": 5} {
-		if got := len(mustMake(t, b, name).Partitions); got != want {
+		if got := len(mustMake(t, b, name).Partitions()); got != want {
 			t.Errorf("%s has %d partitions, not %d", name, got, want)
 		}
 	}
@@ -157,14 +157,13 @@ func TestKeysGoWhereKafkasDefaultPartitionerPutsThem(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	theirs := kgo.StickyKeyPartitioner(nil).ForTopic("orders")
 	for _, partitions := range []int{1, 2, 3, 16, 1000} {
-		topic := &broker.Topic{Partitions: make([]store.Partition, partitions)}
 		for i := range 500 {
 			key := make([]byte, i%40)
 			for j := range key {
 				key[j] = byte(rng.Uint32())
 			}
 			want := theirs.Partition(&kgo.Record{Key: key}, partitions)
-			if got := topic.ForKey(key); got != want {
+			if got := broker.ForKey(key, partitions); got != want {
 				t.Fatalf("key %x of %d partitions goes to %d, not %d", key, partitions, got, want)
 			}
 		}
@@ -172,10 +171,10 @@ func TestKeysGoWhereKafkasDefaultPartitionerPutsThem(t *testing.T) {
 }
 
 func TestMessagesWithoutKeysGoToEachPartitionInTurn(t *testing.T) {
-	topic := &broker.Topic{Partitions: make([]store.Partition, 3)}
+	var topic broker.Topic
 	counts := make([]int, 3)
 	for range 300 {
-		counts[topic.Next()]++
+		counts[topic.Next(len(counts))]++
 	}
 	for i, n := range counts {
 		if n != 100 {

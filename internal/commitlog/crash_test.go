@@ -149,6 +149,15 @@ func TestPowerCutInRecoveryFromAKillLeavesADataDirectory(t *testing.T) {
 	for name, step := range map[string]func(*commitlog.Store) error{
 		"first start":   func(*commitlog.Store) error { return nil },
 		"topic is made": func(s *commitlog.Store) error { _, err := s.CreateTopic("orders", 1, ""); return err },
+		"topic is altered": func(s *commitlog.Store) error {
+			if _, err := s.CreateTopic("orders", 1, ""); err != nil {
+				return err
+			}
+			if _, err := s.AddPartitions("orders", 3); err != nil {
+				return err
+			}
+			return s.Configure("orders", `{"a":"1"}`)
+		},
 		"topic is deleted": func(s *commitlog.Store) error {
 			if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 				return err

@@ -182,6 +182,45 @@ func TestFullDiskAtAnyCallOfATopicBeingMade(t *testing.T) {
 	}
 }
 
+func TestFullDiskAtAnyCallOfATopicBeingAltered(t *testing.T) {
+	for name, alter := range map[string]func(*rig) error{
+		"grow":      func(r *rig) error { _, err := r.store.AddPartitions("orders", 3); return err },
+		"configure": func(r *rig) error { return r.store.Configure("orders", `{"a":"1"}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n := int64(1); ; n++ {
+				r := newRig(t, oneSegment())
+				failed := failNth(r.disk, n)
+				err := alter(r)
+				r.disk.SetHook(nil)
+				if err != nil {
+					if !errors.Is(err, store.ErrFull) {
+						t.Fatalf("call %d: %v, want ErrFull", n, err)
+					}
+					if got := r.store.Topics()[0]; got.Partitions != 1 || got.Config != "" {
+						t.Fatalf("call %d failed, and the topic is %+v", n, got)
+					}
+					if err := alter(r); err != nil {
+						t.Fatalf("call %d failed, with space again: %v", n, err)
+					}
+				}
+				r.fill(3)
+				r.reopen(r.disk.Crash(crashfs.Nothing()))
+				r.holdsStored()
+				if got := r.store.Topics()[0]; got.Partitions != 3 && got.Config != `{"a":"1"}` {
+					t.Fatalf("call %d: the topic is %+v", n, got)
+				}
+				if !failed.Load() {
+					if n < 4 {
+						t.Errorf("it takes only %d calls", n)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
 func TestFullDiskAtAnyCallOfForgetting(t *testing.T) {
 	for name, forget := range map[string]func(*rig) error{
 		"trim":   func(r *rig) error { return r.Trim(15) },

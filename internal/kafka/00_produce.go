@@ -121,7 +121,7 @@ func (p *production) settle(t *broker.Topic, out *producedPart, base int64, err 
 		out.code, out.reason = code(err), text(err)
 	} else {
 		out.base = base
-		out.start, _ = t.Partitions[out.number].Offsets()
+		out.start, _ = t.Partitions()[out.number].Offsets()
 	}
 	p.settled()
 }

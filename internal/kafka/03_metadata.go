@@ -74,7 +74,7 @@ func (s *Server) describe(t *broker.Topic) kmsg.MetadataResponseTopic {
 	out.Topic, out.TopicID = &t.Name, t.ID
 	out.IsInternal = broker.Internal(t.Name)
 	self := []int32{s.opts.NodeID}
-	for i := range t.Partitions {
+	for i := range t.Partitions() {
 		p := kmsg.NewMetadataResponseTopicPartition()
 		p.Partition, p.Leader, p.LeaderEpoch = int32(i), s.opts.NodeID, leaderEpoch(t, int32(i))
 		p.Replicas, p.ISR = self, self

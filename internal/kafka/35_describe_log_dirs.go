@@ -41,7 +41,7 @@ func describeLogDirs(c *call, req *kmsg.DescribeLogDirsRequest) {
 func logSizes(t *broker.Topic, only []int32) kmsg.DescribeLogDirsResponseDirTopic {
 	out := kmsg.NewDescribeLogDirsResponseDirTopic()
 	out.Topic = t.Name
-	for i, log := range t.Partitions {
+	for i, log := range t.Partitions() {
 		if len(only) > 0 && !slices.Contains(only, int32(i)) {
 			continue
 		}

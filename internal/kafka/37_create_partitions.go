@@ -5,30 +5,55 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"mbus/internal/store"
 )
 
-// CreatePartitions, versions 0 to 3: a topic keeps the number of partitions it was
-// made with, so that every request is refused with INVALID_PARTITIONS.
+// CreatePartitions, versions 0 to 3: a topic gets more partitions, never fewer. An
+// assignment must name this broker for each of the new ones. They are on disk when
+// the answer is sent. Consumers learn of them when they ask for metadata again;
+// groups that have a position in the topic begin at their first message.
 func init() {
 	register(api{
 		key: 37, min: 0, max: 3, handle: typed(createPartitions),
-		doc: "Refused with INVALID_PARTITIONS: a topic keeps the number it was made with.",
+		doc: "More, never fewer. Groups that have a position in the topic begin at the first message of the new ones.",
 	})
 }
 
 func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 	resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
-	for _, t := range req.Topics {
+	times := make(map[string]int)
+	for i := range req.Topics {
+		times[req.Topics[i].Topic]++
+	}
+	for i := range req.Topics {
+		in := &req.Topics[i]
 		out := kmsg.NewCreatePartitionsResponseTopic()
-		out.Topic = t.Topic
-		err := error(store.ErrUnknownTopic)
-		if found, unknown := c.server.broker.Topic(t.Topic); unknown == nil {
-			err = fmt.Errorf("%w: the topic keeps its %d partitions", kerr.InvalidPartitions, len(found.Partitions))
+		out.Topic = in.Topic
+		err := c.server.checkGrowth(in)
+		if times[in.Topic] > 1 {
+			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
+		}
+		if err == nil && !req.ValidateOnly {
+			err = c.server.broker.AddPartitions(in.Topic, int(in.Count))
 		}
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		resp.Topics = append(resp.Topics, out)
 	}
 	c.reply(resp)
+}
+
+// checkGrowth says why a topic can't have so many partitions.
+func (s *Server) checkGrowth(in *kmsg.CreatePartitionsRequestTopic) error {
+	t, err := s.broker.CheckGrowth(in.Topic, int(in.Count))
+	if err != nil || len(in.Assignment) == 0 {
+		return err
+	}
+	if n := int(in.Count) - len(t.Partitions()); len(in.Assignment) != n {
+		return fmt.Errorf("%w: it is for %d partitions, %d are new", kerr.InvalidReplicaAssignment, len(in.Assignment), n)
+	}
+	for _, a := range in.Assignment {
+		if len(a.Replicas) != 1 || a.Replicas[0] != s.opts.NodeID {
+			return fmt.Errorf("%w: the only broker is %d", kerr.InvalidReplicaAssignment, s.opts.NodeID)
+		}
+	}
+	return nil
 }

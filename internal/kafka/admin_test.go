@@ -35,7 +35,7 @@ func TestCreateTopicsMakesATopicInEveryVersion(t *testing.T) {
 		req.Version = version
 		resp := ask[*kmsg.CreateTopicsResponse](c, req).Topics[0]
 		made, err := b.broker.Topic(req.Topics[0].Topic)
-		if resp.ErrorCode != 0 || err != nil || len(made.Partitions) != 3 {
+		if resp.ErrorCode != 0 || err != nil || len(made.Partitions()) != 3 {
 			t.Errorf("version %d: %+v, %v", version, resp, err)
 		}
 		if version >= 5 && (resp.NumPartitions != 3 || resp.ReplicationFactor != 1 || len(resp.Configs) == 0) {
@@ -300,25 +300,6 @@ func TestNothingCanBeAlteredButWhatHoldsAnywayIsAccepted(t *testing.T) {
 			if out := ask[*kmsg.IncrementalAlterConfigsResponse](c, req).Resources[0]; out.ErrorCode != test.want {
 				t.Errorf("incremental, version %d: %+v: %+v", version, test, out)
 			}
-		}
-	}
-}
-
-func TestCreatePartitionsIsRefused(t *testing.T) {
-	b := start(t, setup{})
-	b.topic("orders", 1)
-	c := b.dial()
-	for version := int16(0); version <= 3; version++ {
-		req := kmsg.NewPtrCreatePartitionsRequest()
-		req.Version = version
-		for _, name := range []string{"orders", "nosuch"} {
-			topic := kmsg.NewCreatePartitionsRequestTopic()
-			topic.Topic, topic.Count = name, 3
-			req.Topics = append(req.Topics, topic)
-		}
-		out := ask[*kmsg.CreatePartitionsResponse](c, req).Topics
-		if out[0].ErrorCode != kerr.InvalidPartitions.Code || out[1].ErrorCode != kerr.UnknownTopicOrPartition.Code {
-			t.Errorf("version %d: %+v", version, out)
 		}
 	}
 }

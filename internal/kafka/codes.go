@@ -27,6 +27,7 @@ var codes = []struct {
 	{syscall.ENFILE, kerr.KafkaStorageError},
 	{store.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
 	{broker.ErrInternalTopic, kerr.InvalidTopicException},
+	{broker.ErrPartitions, kerr.InvalidPartitions},
 	{broker.ErrTooManyTopics, kerr.PolicyViolation},
 	{group.ErrTooMany, kerr.PolicyViolation},
 	{broker.ErrFenced, kerr.InvalidProducerEpoch},

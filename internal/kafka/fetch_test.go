@@ -117,7 +117,7 @@ func TestFetchSaysWhatIsWrong(t *testing.T) {
 	for range 3 {
 		c.publish("orders", 0, messages(2))
 	}
-	if err := orders.Partitions[0].Trim(2); err != nil {
+	if err := orders.Partitions()[0].Trim(2); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {

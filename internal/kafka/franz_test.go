@@ -115,7 +115,7 @@ func TestFranzGoesOnProducingOverARestartWithoutDuplicates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, high := topic.Partitions[0].Offsets(); high != n {
+	if _, high := topic.Partitions()[0].Offsets(); high != n {
 		t.Fatalf("%d records are stored, not %d", high, n)
 	}
 }

@@ -142,7 +142,7 @@ func TestListOffsetsFindsEveryKindOfOffset(t *testing.T) {
 	for range 3 {
 		c.publish("orders", 0, messages(4)) // at 1000 to 1003
 	}
-	if err := orders.Partitions[0].Trim(2); err != nil {
+	if err := orders.Partitions()[0].Trim(2); err != nil {
 		t.Fatal(err)
 	}
 	for version := int16(1); version <= 11; version++ {

@@ -28,10 +28,10 @@ func partitionOf(t *broker.Topic, err error, number int32) (store.Partition, int
 	switch {
 	case err != nil:
 		return nil, code(err)
-	case number < 0 || int(number) >= len(t.Partitions):
+	case number < 0 || int(number) >= len(t.Partitions()):
 		return nil, kerr.UnknownTopicOrPartition.Code
 	}
-	return t.Partitions[number], 0
+	return t.Partitions()[number], 0
 }
 
 // find finds the topic that a request means: by its name or, in the versions that

@@ -27,6 +27,7 @@ var administration = map[string]struct {
 	"groups": {(*conn).listGroups, "group topic format", ""},
 	"reset":  {(*conn).resetGroup, "group topic to execute format", "group topic to"},
 	"delete": {(*conn).deleteWhat, "group topic execute format", ""},
+	"grow":   {(*conn).growTopic, "topic partitions execute format", "topic partitions"},
 }
 
 // parseAdmin reads what follows the question mark.
@@ -34,7 +35,7 @@ func (r *request) parseAdmin(query string) error {
 	name, rest, more := strings.Cut(query, "&")
 	a, ok := administration[name]
 	if !ok {
-		return fmt.Errorf("unknown request %q: it takes ?delete, ?groups, ?reset or ?topics", "?"+name)
+		return fmt.Errorf("unknown request %q: it takes ?delete, ?groups, ?grow, ?reset or ?topics", "?"+name)
 	}
 	r.admin = a.run
 	r.group = ""
@@ -72,6 +73,12 @@ var adminOptions = map[string]option{
 			err = fmt.Errorf("%w, not %q", errFrom, value)
 		}
 		return err
+	},
+	"partitions": func(r *request, value string) (err error) {
+		if r.total, err = strconv.Atoi(value); err != nil || r.total < 1 {
+			return fmt.Errorf("it is a number from 1, not %q", value)
+		}
+		return nil
 	},
 	"execute": set(func(*request) {}),
 }
@@ -140,7 +147,7 @@ func (c *conn) listTopics(r *request) error {
 		}
 		found = true
 		messages, bytes, oldest := measure(topic)
-		t.row(topic.Name, len(topic.Partitions), messages, bytes, oldest)
+		t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest)
 	}
 	if !found {
 		return fmt.Errorf("%w: %q", store.ErrUnknownTopic, r.topic)
@@ -152,7 +159,7 @@ func (c *conn) listTopics(r *request) error {
 // message.
 func measure(t *broker.Topic) (messages, bytes int64, oldest string) {
 	first := time.Time{}
-	for _, log := range t.Partitions {
+	for _, log := range t.Partitions() {
 		start, high := log.Offsets()
 		messages += high - start
 		bytes += log.Size()
@@ -181,10 +188,10 @@ func (c *conn) listGroups(r *request) error {
 			continue
 		}
 		topic, err := c.broker.Topic(n.Topic)
-		if err != nil || n.Partition >= len(topic.Partitions) {
+		if err != nil || n.Partition >= len(topic.Partitions()) {
 			continue // deleted just now
 		}
-		start, end := topic.Partitions[n.Partition].Offsets()
+		start, end := topic.Partitions()[n.Partition].Offsets()
 		lag := max(0, end-max(n.Committed, start)-n.Beyond)
 		t.row(n.Group, n.Topic, n.Partition, n.Committed, end, lag, n.Unacknowledged, n.Waiting, n.Members)
 	}
@@ -205,7 +212,7 @@ func (c *conn) resetGroup(r *request) error {
 		now[n.Key] = n.Committed
 	}
 	var commits []group.Commit
-	for i, log := range topic.Partitions {
+	for i, log := range topic.Partitions() {
 		offset, err := r.to.in(i, log)
 		if err != nil {
 			return err
@@ -215,6 +222,22 @@ func (c *conn) resetGroup(r *request) error {
 	}
 	if r.named["execute"] {
 		if err := c.broker.ResetOffsets(r.group, commits); err != nil {
+			return err
+		}
+	}
+	t.preview(r)
+	return c.say(t.out.String())
+}
+
+func (c *conn) growTopic(r *request) error {
+	topic, err := c.broker.CheckGrowth(r.topic, r.total)
+	if err != nil {
+		return err
+	}
+	t := newTable(r, "topic", "partitions", "new")
+	t.row(topic.Name, len(topic.Partitions()), r.total)
+	if r.named["execute"] {
+		if err := c.broker.AddPartitions(r.topic, r.total); err != nil {
 			return err
 		}
 	}
@@ -249,7 +272,7 @@ func (c *conn) deleteTopic(r *request) error {
 	}
 	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
 	messages, bytes, oldest := measure(topic)
-	t.row(topic.Name, len(topic.Partitions), messages, bytes, oldest)
+	t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest)
 	if r.named["execute"] {
 		if err := c.broker.DeleteTopic(r.topic); err != nil {
 			return err

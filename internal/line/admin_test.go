@@ -21,7 +21,7 @@ func (b *bus) size(name string) string {
 		b.t.Fatal(err)
 	}
 	var size int64
-	for _, log := range topic.Partitions {
+	for _, log := range topic.Partitions() {
 		size += log.Size()
 	}
 	return itoa(size)
@@ -163,7 +163,7 @@ func TestAdministrationThatMakesNoSenseIsRefused(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders", "first")
 	for request, words := range map[string]string{
-		"?": `"?"`, "?nothing": "?delete, ?groups, ?reset or ?topics", "?topics&group=x": "knows format, topic",
+		"?": `"?"`, "?nothing": "?delete, ?groups, ?grow, ?reset or ?topics", "?topics&group=x": "knows format, topic",
 		"?groups&execute": "knows format, group, topic", "?topics&topic=a/b": `"a/b"`, "?topics&topic=": "topic",
 		"?groups&format=batch": "for messages", "?reset": `"group"`, "?reset&group=g&topic=orders": `"to"`,
 		"?reset&group=g&to=0": `"topic"`, "?reset&group=g&topic=orders&to=x": `"x"`, "?delete": "not both",

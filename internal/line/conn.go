@@ -69,6 +69,7 @@ var codes = []struct {
 	{broker.ErrUnknownGroup, "GONE"},
 	{broker.ErrTooManyTopics, "BUSY"},
 	{group.ErrTooMany, "BUSY"},
+	{broker.ErrPartitions, "BADREQUEST"},
 	{broker.ErrInternalTopic, "BADREQUEST"},
 	{broker.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrTooLarge, "TOOLARGE"},

@@ -73,30 +73,35 @@ func (k *consumer) join() (err error) {
 
 // begin finds the positions in the topic, and notes where it ends.
 func (k *consumer) begin() error {
-	for i, log := range k.topic.Partitions {
-		start, high := log.Offsets()
-		var pos *group.Position
-		if f := k.request.from; f != nil {
-			offset, err := f.in(i, log)
-			if err != nil {
-				return err
-			}
-			pos = group.NewPosition(offset)
-		} else {
-			var err error
-			if pos, err = k.broker.Position(k.request.group, k.topic, i); err != nil {
-				return toAnswer(err)
-			}
-			switch {
-			case k.request.startEnd:
-				pos.Start(high, true)
-			case k.request.group != group.Default: // which is there from the first message on
-				pos.Start(start, false)
-			}
+	for i, log := range k.topic.Partitions() {
+		pos, err := k.position(i, log)
+		if err != nil {
+			return err
 		}
+		_, high := log.Offsets()
 		k.parts = append(k.parts, part{i, pos, log, high})
 	}
 	return nil
+}
+
+// position is where the consumer begins in a partition.
+func (k *consumer) position(i int, log store.Partition) (*group.Position, error) {
+	if f := k.request.from; f != nil {
+		offset, err := f.in(i, log)
+		return group.NewPosition(offset), err
+	}
+	start, high := log.Offsets()
+	pos, err := k.broker.Position(k.request.group, k.topic, i)
+	if err != nil {
+		return nil, toAnswer(err)
+	}
+	switch {
+	case k.request.startEnd:
+		pos.Start(high, true)
+	case k.request.group != group.Default: // which is there from the first message on
+		pos.Start(start, false)
+	}
+	return pos, nil
 }
 
 // sendFree sends up to about most messages that nobody holds of a partition, as

@@ -227,7 +227,7 @@ func TestGapIsReportedWhenRetentionWasFaster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, _ := topic.Partitions[0].Offsets()
+	first, _ := topic.Partitions()[0].Offsets()
 	if first <= 10 || first >= 400 {
 		t.Fatalf("the log starts at %d", first)
 	}

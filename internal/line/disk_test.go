@@ -100,11 +100,11 @@ func TestOneSyncServesAllWhoWait(t *testing.T) {
 	clients := []*client{b.dial(b.producers, "orders\nfirst\n")}
 	<-g.held
 	topic, _ := b.broker.Topic("orders")
-	size := topic.Partitions[0].Size()
+	size := topic.Partitions()[0].Size()
 	for range 50 {
 		clients = append(clients, b.dial(b.producers, "orders\nmore\n"))
-		await(t, "it is written", func() bool { return topic.Partitions[0].Size() > size })
-		size = topic.Partitions[0].Size()
+		await(t, "it is written", func() bool { return topic.Partitions()[0].Size() > size })
+		size = topic.Partitions()[0].Size()
 	}
 	close(g.opened)
 	for _, c := range clients {

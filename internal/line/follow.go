@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/internal/group"
 	"mbus/internal/store"
 )
 
@@ -22,6 +23,7 @@ import (
 type follower struct {
 	*consumer
 	cancels []func() // of what the log, or the topic's making, has been asked to tell
+	ungrow  func()   // of what the topic has been asked to tell; nil before there is one
 	seen    []int64  // the high watermark of each partition when the log was asked
 	marks   []mark   // what the client's system has not received yet; without ack
 	pause   time.Duration
@@ -149,6 +151,9 @@ func (f *follower) push() error {
 			return err
 		}
 	}
+	if err := f.extend(); err != nil {
+		return err
+	}
 	f.closed = f.rung.Swap(false)
 	if err := f.settle(); err != nil {
 		return err
@@ -181,20 +186,47 @@ func (f *follower) open() (bool, error) {
 		f.cancels = []func(){f.broker.Await(f.request.topic, f.wake)}
 		return false, nil
 	}
-	f.topic = t
+	f.topic, f.cancels = t, nil
+	f.ungrow = t.WatchGrowth(f.wake)
 	if err := f.begin(); err != nil {
 		return false, err
 	}
-	f.cancels = make([]func(), len(f.parts))
-	f.seen = make([]int64, len(f.parts))
 	for i := range f.parts {
-		f.seen[i] = -1
-		f.parts[i].pos.Watch(&f.member, f.wake)
-		if f.request.follow {
-			f.parts[i].end = end
-		}
+		f.attach(i)
 	}
 	return true, nil
+}
+
+// attach has a partition wake the pump.
+func (f *follower) attach(i int) {
+	f.cancels, f.seen = append(f.cancels, nil), append(f.seen, -1)
+	f.parts[i].pos.Watch(&f.member, f.wake)
+	if f.request.follow {
+		f.parts[i].end = end
+	}
+}
+
+// extend adds the partitions that the topic has got since, from their first
+// message on: all of it has come later than the follower.
+func (f *follower) extend() error {
+	if !f.request.follow {
+		return nil
+	}
+	partitions := f.topic.Partitions()
+	for i := len(f.parts); i < len(partitions); i++ {
+		start, _ := partitions[i].Offsets()
+		pos := group.NewPosition(start)
+		if f.request.from == nil {
+			var err error
+			if pos, err = f.broker.Position(f.request.group, f.topic, i); err != nil {
+				return toAnswer(err)
+			}
+			pos.Start(start, false)
+		}
+		f.parts = append(f.parts, part{i, pos, partitions[i], end})
+		f.attach(i)
+	}
+	return nil
 }
 
 // sendAll sends what is free, while the window is open, a chunk of each
@@ -396,6 +428,9 @@ func (f *follower) end(heard, pumped error) error {
 
 // unask takes back all that was asked for.
 func (f *follower) unask() {
+	if f.ungrow != nil {
+		f.ungrow()
+	}
 	for _, cancel := range f.cancels {
 		if cancel != nil {
 			cancel()

@@ -93,7 +93,7 @@ func TestFromBeforeTheStartOfTheLogSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, _ := topic.Partitions[0].Offsets()
+	first, _ := topic.Partitions()[0].Offsets()
 	if first == 0 {
 		t.Fatal("retention has taken nothing")
 	}

@@ -3,25 +3,31 @@ package line
 import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/store"
 )
 
 // A pieceBuilder makes the batches of one piece, for each partition its own.
 type pieceBuilder struct {
-	builders []*batch.Builder // by partition; nil for those without messages
-	own      int              // the partition for messages without a key
-	messages int
-	size     int // in bytes, about
-	one      [1]*batch.Builder
+	partitions []store.Partition // of the topic, as it was when the piece was begun
+	builders   []*batch.Builder  // by partition; nil for those without messages
+	own        int               // the partition for messages without a key
+	messages   int
+	size       int // in bytes, about
+	one        [1]*batch.Builder
 }
 
 func newPiece(t *broker.Topic) *pieceBuilder {
-	p := &pieceBuilder{own: t.Next()}
+	p := &pieceBuilder{partitions: t.Partitions()}
+	p.own = t.Next(len(p.partitions))
 	p.builders = p.one[:]
-	if n := len(t.Partitions); n > 1 {
+	if n := len(p.partitions); n > 1 {
 		p.builders = make([]*batch.Builder, n)
 	}
 	return p
 }
+
+// forKey is the partition for messages with a key.
+func (p *pieceBuilder) forKey(key []byte) int { return broker.ForKey(key, len(p.partitions)) }
 
 // add puts a message into the batch of its partition and closes the batch when
 // it is large enough.

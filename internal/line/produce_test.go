@@ -212,7 +212,7 @@ func TestMessagesOfOneKeyStayInOrderOnOnePartition(t *testing.T) {
 		t.Errorf("of each key %v of %v messages", seen, next)
 	}
 	topic, _ := b.broker.Topic("orders")
-	for _, p := range topic.Partitions {
+	for _, p := range topic.Partitions() {
 		if _, high := p.Offsets(); high > 0 {
 			used++
 		}
@@ -232,8 +232,8 @@ func TestCountIsOfMessagesFromTheFirstOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := "k"
-	for i := 0; topic.ForKey([]byte(good)) == topic.ForKey([]byte("bad key")); i++ {
+	good, n := "k", len(topic.Partitions())
+	for i := 0; broker.ForKey([]byte(good), n) == broker.ForKey([]byte("bad key"), n); i++ {
 		good = "k" + strconv.Itoa(i)
 	}
 	c := b.dial(b.producers, "orders?keyed\n"+good+"\t1\n"+good+"\t2\n")

@@ -170,7 +170,7 @@ func (p *publisher) add(out *pieceBuilder, line []byte) error {
 			return answer("BADMESSAGE", "message %d has no TAB between key and value", number)
 		}
 		if size <= p.broker.Limits.MaxMessage {
-			out.add(p.topic.ForKey(key), p.now, key, value, p.wait...)
+			out.add(out.forKey(key), p.now, key, value, p.wait...)
 			return nil
 		}
 	case p.request.format == formatJSON:
@@ -199,7 +199,7 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 	}
 	partition := out.own
 	if m.Key != nil {
-		partition = p.topic.ForKey(m.Key)
+		partition = out.forKey(m.Key)
 	}
 	m.Headers = append(m.Headers, p.wait...)
 	out.add(partition, m.Timestamp, m.Key, m.Value, m.Headers...)
@@ -219,7 +219,7 @@ func (p *publisher) publish(out *pieceBuilder) error {
 			continue
 		}
 		b.Close(0)
-		if err := p.topic.Partitions[i].Append(b.Bytes(), done); err != nil {
+		if err := out.partitions[i].Append(b.Bytes(), done); err != nil {
 			done(0, err)
 		}
 	}
@@ -288,7 +288,7 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 	}
 	number := p.answers.expect(messages, 1)
 	p.count += uint64(messages)
-	err := p.topic.Partitions[p.topic.Next()].Append(batches, func(_ int64, err error) { p.answers.settle(number, err) })
+	err := p.topic.For(nil).Append(batches, func(_ int64, err error) { p.answers.settle(number, err) })
 	if err != nil {
 		p.answers.settle(number, err)
 	}

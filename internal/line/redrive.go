@@ -102,16 +102,12 @@ func (d *redrive) putBack(r *batch.Record) error {
 	if err != nil {
 		return err
 	}
-	partition := t.Next()
-	if r.Key != nil {
-		partition = t.ForKey(r.Key)
-	}
 	var b batch.Builder
 	b.Add(r.Timestamp, r.Key, r.Value, headers...)
 	b.Close(0)
 	number := d.answers.expect(1, 1)
 	done := func(_ int64, err error) { d.answers.settle(number, err) }
-	if err := t.Partitions[partition].Append(b.Bytes(), done); err != nil {
+	if err := t.For(r.Key).Append(b.Bytes(), done); err != nil {
 		done(0, err)
 	}
 	return d.answers.failure()

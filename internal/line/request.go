@@ -50,6 +50,8 @@ type request struct {
 
 	admin func(*conn, *request) error // what to do; nil for messages
 	to    *from
+	total int // partitions that a topic is to have
+
 	named map[string]bool // the options that were given
 }
 

@@ -148,7 +148,7 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		_, high := topic.Partitions[0].Offsets()
+		_, high := topic.Partitions()[0].Offsets()
 		return high > 100
 	})
 	b.stop()

@@ -113,7 +113,7 @@ func (p *pledges) rise(s *simulated) error {
 		if err != nil {
 			return err
 		}
-		_, err = store.AppendAndWait(t.Partitions[0], oneRecord(strings.TrimSuffix(text, "\n")))
+		_, err = store.AppendAndWait(t.Partitions()[0], oneRecord(strings.TrimSuffix(text, "\n")))
 		return err
 	})
 }
@@ -199,7 +199,7 @@ func (s *simulated) texts(topic string) (texts []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := storetest.ReadAll(t.Partitions[0], 3000)
+	list, err := storetest.ReadAll(t.Partitions()[0], 3000)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,77 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"mbus/internal/group"
+)
+
+// ErrPartitions says that a topic can't have so many partitions.
+var ErrPartitions = errors.New("number of partitions")
+
+// AddPartitions gives a topic as many partitions as it takes to have total. Those
+// who follow it get the messages of the new ones from their beginning, and so does
+// every group that has a position in the topic. The partitions are durable when it
+// returns. The error is store.ErrUnknownTopic, ErrInternalTopic, ErrPartitions, or
+// one of the store. Messages with a key go to another partition than before.
+func (b *Broker) AddPartitions(name string, total int) error {
+	b.making.Lock()
+	defer b.making.Unlock()
+	t, err := b.CheckGrowth(name, total)
+	if err != nil {
+		return err
+	}
+	if _, err := b.store.AddPartitions(name, total); err != nil {
+		return err
+	}
+	had := len(t.Partitions())
+	more, err := b.openPartitions(t, had, total)
+	if err != nil {
+		return err
+	}
+	if err := b.beginPositions(t, had, total); err != nil {
+		b.Log.Warn("groups may not begin at the first message of new partitions", "topic", name, "reason", err)
+	}
+	t.grow(more)
+	b.Log.Info("topic has grown", "topic", name, "partitions", total)
+	return nil
+}
+
+// CheckGrowth finds the topic if AddPartitions would be tried.
+func (b *Broker) CheckGrowth(name string, total int) (*Topic, error) {
+	t, err := b.Topic(name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %q", err, name)
+	case Internal(name):
+		return nil, ErrInternalTopic
+	case total <= len(t.Partitions()):
+		return nil, fmt.Errorf("%w: topic %q has %d already, %d are not more", ErrPartitions, name, len(t.Partitions()), total)
+	case total > MaxPartitions:
+		return nil, fmt.Errorf("%w: %d, a topic has %d at most", ErrPartitions, total, MaxPartitions)
+	}
+	return t, nil
+}
+
+// beginPositions has the groups that have a position in the topic begin at the first
+// message of the partitions from first on, before there is one: those that begin at
+// the end where they have no position would miss what comes before they look.
+func (b *Broker) beginPositions(t *Topic, first, total int) error {
+	for _, g := range b.groups.List() {
+		in := func(c group.Commit) bool { return c.Topic == t.Name }
+		if !slices.ContainsFunc(b.groups.CommittedOf(g.Name), in) {
+			continue
+		}
+		for i := first; i < total; i++ {
+			p, err := b.Position(g.Name, t, i)
+			if err != nil {
+				return err
+			}
+			p.Start(0, true)
+			p.Close()
+		}
+	}
+	return b.AwaitPositions()
+}
