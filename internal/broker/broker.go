@@ -145,7 +145,7 @@ func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
 	if t, err := b.Topic(name); err == nil {
 		return t, nil
 	}
-	t, err := b.newTopic(name, partitions)
+	t, err := b.newTopic(name, partitions, nil)
 	if t != nil { // another connection may have been faster
 		err = nil
 	}
@@ -154,7 +154,7 @@ func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
 
 // newTopic makes a topic. Of those who want to make the same one the others get it
 // with store.ErrTopicExists.
-func (b *Broker) newTopic(name string, partitions int) (*Topic, error) {
+func (b *Broker) newTopic(name string, partitions int, config map[string]string) (*Topic, error) {
 	b.making.Lock()
 	defer b.making.Unlock()
 	if t, err := b.Topic(name); err == nil {
@@ -171,11 +171,11 @@ func (b *Broker) newTopic(name string, partitions int) (*Topic, error) {
 			return nil, err
 		}
 	}
-	return b.createTopic(name, partitions)
+	return b.createTopic(name, partitions, config)
 }
 
-func (b *Broker) createTopic(name string, partitions int) (*Topic, error) {
-	made, err := b.store.CreateTopic(name, partitions, "")
+func (b *Broker) createTopic(name string, partitions int, config map[string]string) (*Topic, error) {
+	made, err := b.store.CreateTopic(name, partitions, stored(config))
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +185,7 @@ func (b *Broker) createTopic(name string, partitions int) (*Topic, error) {
 // openTopic puts a topic of the store on the list.
 func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	t := &Topic{Name: made.Name, ID: made.ID}
+	b.restore(t, made.Config)
 	partitions, err := b.openPartitions(t, 0, made.Partitions)
 	if err != nil {
 		return nil, err
@@ -205,7 +206,7 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 			return nil, err
 		}
 		if !Internal(t.Name) {
-			p = &delaying{p, b, t.ID, t.Name, i}
+			p = &delaying{&stamping{Partition: p, topic: t}, b, t.ID, t.Name, i}
 		}
 		list = append(list, p)
 	}

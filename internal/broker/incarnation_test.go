@@ -190,7 +190,7 @@ func TestOfThoseWhoCreateATopicAtTheSameTimeOneSucceeds(t *testing.T) {
 		name, errs := fmt.Sprint("t", i), make(chan error, 2)
 		for range 2 {
 			go func() {
-				_, err := b.CreateTopic(name, 1)
+				_, err := b.CreateTopic(name, 1, nil)
 				errs <- err
 			}()
 		}

@@ -48,7 +48,7 @@ func (j *journal) due(n int) bool {
 func (b *Broker) record(entries []group.Entry) error {
 	j := &b.journal
 	if j.log == nil {
-		t, err := b.createTopic(PositionsTopic, 1)
+		t, err := b.createTopic(PositionsTopic, 1, nil)
 		if err != nil {
 			return b.notKept(entries, err)
 		}

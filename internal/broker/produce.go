@@ -24,23 +24,30 @@ var (
 // done gets the offset of the first time, not before that one is durable. Others
 // must follow on each other by their sequence numbers. See sequences for how long
 // that is remembered.
-func (b *Broker) Produce(t *Topic, partition int, p batch.Batch, done func(base int64, err error)) error {
+//
+// at is the time that the log has given the batch, in milliseconds since 1970, or -1
+// if those of its messages hold.
+func (b *Broker) Produce(t *Topic, partition int, p batch.Batch, done func(base int64, err error)) (at int64, err error) {
 	partitions := t.Partitions()
 	if partition < 0 || partition >= len(partitions) {
-		return store.ErrUnknownTopic
+		return -1, store.ErrUnknownTopic
 	}
 	log := partitions[partition]
+	if limit := t.MaxBatch(); len(p) > limit {
+		return -1, fmt.Errorf("%w: the batch has %d bytes, the limit of topic %q is %d", ErrTooLarge, len(p), t.Name, limit)
+	}
 	if err := b.Check(p); err != nil {
-		return err
+		return -1, err
 	}
 	if err := mend(p); err != nil {
-		return err
+		return -1, err
 	}
 	if p.ProducerID() < 0 {
-		return log.Append(p, done)
+		err := log.Append(p, done)
+		return stampedAt(p), err
 	}
 	if p.ProducerEpoch() < 0 || p.BaseSequence() < 0 {
-		return fmt.Errorf("%w: producer %d with epoch %d and sequence %d",
+		return -1, fmt.Errorf("%w: producer %d with epoch %d and sequence %d",
 			batch.ErrCorrupt, p.ProducerID(), p.ProducerEpoch(), p.BaseSequence())
 	}
 	return t.idempotent.of(partition).produce(b, log, p, done)

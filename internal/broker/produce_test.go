@@ -56,7 +56,7 @@ func (b *tryout) produce(p batch.Batch) (base int64, err error) {
 		err  error
 	}
 	done := make(chan outcome, 1)
-	if err := b.Produce(b.topic, 0, p, func(base int64, err error) { done <- outcome{base, err} }); err != nil {
+	if _, err := b.Produce(b.topic, 0, p, func(base int64, err error) { done <- outcome{base, err} }); err != nil {
 		return -1, err
 	}
 	within(b.t, "produce is answered", func() {
@@ -182,7 +182,7 @@ func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 			answered := make(chan int, 2)
 			for i := range answers {
 				p := idempotent(7, 0, 0, 1)
-				if err := b.Produce(b.topic, 0, p, func(base int64, err error) {
+				if _, err := b.Produce(b.topic, 0, p, func(base int64, err error) {
 					answers[i] = err
 					answered <- i
 				}); err != nil {
@@ -225,7 +225,7 @@ func TestProduceRefusesWhatCheckRefuses(t *testing.T) {
 	p := idempotent(7, 0, 0, 1)
 	p[len(p)-1]++
 	b.mustRefuse(p, batch.ErrCorrupt)
-	if err := b.Produce(b.topic, 1, idempotent(7, 0, 0, 1), nil); !errors.Is(err, store.ErrUnknownTopic) {
+	if _, err := b.Produce(b.topic, 1, idempotent(7, 0, 0, 1), nil); !errors.Is(err, store.ErrUnknownTopic) {
 		t.Errorf("an unknown partition: %v", err)
 	}
 }

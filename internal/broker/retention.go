@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"mbus/internal/group"
@@ -13,9 +14,6 @@ const retainEvery = time.Minute
 
 // retain removes old messages until the broker ends.
 func (b *Broker) retain() {
-	if b.opts.Retention <= 0 && b.opts.RetentionBytes <= 0 {
-		return
-	}
 	tick := time.NewTicker(retainEvery)
 	defer tick.Stop()
 	for {
@@ -62,10 +60,9 @@ func (b *Broker) Retain(now time.Time) {
 }
 
 func (b *Broker) retainPartition(t *Topic, i int, now time.Time) {
-	consumed, _ := b.groups.Committed(group.Key{Group: group.Default, Topic: t.Name, Partition: i})
-	r := store.Retention{Keep: consumed.Offset, Bytes: b.opts.RetentionBytes}
-	if b.opts.Retention > 0 {
-		r.Before = now.Add(-b.opts.Retention).UnixMilli()
+	r := b.retentionOf(t, i, now)
+	if r.Before <= 0 && r.Bytes <= 0 {
+		return
 	}
 	log := b.Log.With("topic", t.Name, "partition", i)
 	done, err := t.Partitions()[i].Retain(r)
@@ -82,4 +79,24 @@ func (b *Broker) retainPartition(t *Topic, i int, now time.Time) {
 			"from", r.Keep, "retention", b.opts.Retention)
 	}
 	b.held[name] = done.Held
+}
+
+// retentionOf is what a partition may forget. What group "default" has not consumed
+// is kept, unless the age was set for this topic: who did that meant it.
+func (b *Broker) retentionOf(t *Topic, i int, now time.Time) (r store.Retention) {
+	s := t.settings.Load()
+	if s.retentionBytes >= 0 {
+		r.Bytes = max(1, s.retentionBytes)
+	}
+	if s.retention < 0 {
+		return r
+	}
+	r.Before = now.UnixMilli() - s.retention
+	if _, own := s.own[ConfigRetention]; own {
+		r.Keep = math.MaxInt64
+		return r
+	}
+	consumed, _ := b.groups.Committed(group.Key{Group: group.Default, Topic: t.Name, Partition: i})
+	r.Keep = consumed.Offset
+	return r
 }

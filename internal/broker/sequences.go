@@ -65,6 +65,7 @@ type sequence struct {
 // Appended is one batch.
 type appended struct {
 	first, final int32 // sequence numbers
+	at           int64 // the time that the log has given it, or -1; guarded by the sequences' mu
 
 	mu      sync.Mutex // guards what follows
 	settled bool
@@ -98,27 +99,29 @@ func (a *appended) wait(done func(int64, error)) {
 	}
 }
 
-// produce appends p unless that has been done, or its numbers forbid it.
-func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done func(int64, error)) error {
+// produce appends p unless that has been done, or its numbers forbid it. at is the
+// time that the log has given it, -1 for none.
+func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done func(int64, error)) (at int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(b, log); err != nil {
-		return err
+		return -1, err
 	}
 	before, err := s.judge(log, p)
 	if err != nil {
-		return err
+		return -1, err
 	}
 	if before != nil {
 		before.wait(done)
-		return nil
+		return before.at, nil
 	}
 	a := &appended{first: p.BaseSequence(), final: finalSequence(p), waiting: []func(int64, error){done}}
 	if err := log.Append(p, a.settle); err != nil {
-		return err
+		return -1, err
 	}
+	a.at = stampedAt(p)
 	s.remember(p, a)
-	return nil
+	return a.at, nil
 }
 
 // finalSequence is the number of a batch's last record: after the highest comes 0.
@@ -248,7 +251,7 @@ func tail(log store.Partition, n int64) (at, high int64, err error) {
 // replay remembers a batch as stored.
 func (s *sequences) replay(b batch.Batch) (goOn bool, err error) {
 	if b.ProducerID() >= 0 {
-		s.remember(b, &appended{first: b.BaseSequence(), final: finalSequence(b), settled: true, base: b.BaseOffset()})
+		s.remember(b, &appended{first: b.BaseSequence(), final: finalSequence(b), at: stampedAt(b), settled: true, base: b.BaseOffset()})
 	}
 	return true, nil
 }

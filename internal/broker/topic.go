@@ -14,6 +14,7 @@ type Topic struct {
 	ID   [16]byte
 
 	partitions atomic.Pointer[[]store.Partition]
+	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
 	idempotent idempotence
 

@@ -22,10 +22,11 @@ func (b *Broker) Topics() []*Topic {
 }
 
 // CreateTopic makes a topic with so many partitions, 1 to MaxPartitions, or 0 for
-// as many as new topics have. The name has been checked by record.CheckName. It
-// fails with store.ErrTopicExists, ErrInternalTopic, ErrTooManyTopics,
-// ErrTooLarge, or an error of the store.
-func (b *Broker) CreateTopic(name string, partitions int) (*Topic, error) {
+// as many as new topics have, and what it has set for itself, nil for nothing. The
+// name has been checked by record.CheckName. It fails with store.ErrTopicExists,
+// ErrInternalTopic, ErrTooManyTopics, ErrTooLarge, ErrConfig, or an error of the
+// store.
+func (b *Broker) CreateTopic(name string, partitions int, config map[string]string) (*Topic, error) {
 	if partitions == 0 {
 		partitions = b.opts.Partitions
 	}
@@ -37,7 +38,10 @@ func (b *Broker) CreateTopic(name string, partitions int) (*Topic, error) {
 	case partitions < 1 || partitions > MaxPartitions:
 		return nil, fmt.Errorf("%w: %d partitions, it takes 1 to %d", ErrTooLarge, partitions, MaxPartitions)
 	}
-	return b.newTopic(name, partitions)
+	if err := b.CheckConfig(config); err != nil {
+		return nil, err
+	}
+	return b.newTopic(name, partitions, config)
 }
 
 // NewPartitions is how many partitions a topic gets that is made without a number.

@@ -107,7 +107,7 @@ func TestReserveKeepsNothingBackWhereItCanNotTellOrIsNotAsked(t *testing.T) {
 // What the broker keeps for itself is appended without asking for room.
 func TestReserveDoesNotBoundAppends(t *testing.T) {
 	disk, s, _ := openMeasured(t, 1<<20, 1<<20, 1000)
-	if _, err := s.CreateTopic("orders", 1); err != nil {
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 		t.Fatal(err)
 	}
 	p, err := s.Partition("orders", 0)
@@ -127,7 +127,7 @@ func TestReserveDoesNotBoundAppends(t *testing.T) {
 // Space that is allocated ahead is not worth the reserve.
 func TestReserveIsNotAllocatedAhead(t *testing.T) {
 	disk, s, _ := openMeasured(t, 1<<20, 1<<20, 1000)
-	if _, err := s.CreateTopic("orders", 1); err != nil {
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 		t.Fatal(err)
 	}
 	p, err := s.Partition("orders", 0)

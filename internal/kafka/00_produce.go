@@ -85,7 +85,7 @@ func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartiti
 		err = p.check(in)
 	}
 	if err == nil {
-		err = p.call.server.broker.Produce(t, int(in.Partition), in.Records, done)
+		out.time, err = p.call.server.broker.Produce(t, int(in.Partition), in.Records, done)
 	}
 	if err != nil {
 		done(0, err)

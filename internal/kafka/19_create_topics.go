@@ -12,13 +12,13 @@ import (
 )
 
 // CreateTopics, versions 0 to 7: a topic with so many partitions, or as many as
-// the broker's default (-1). One replica; assignments must name this broker. A
-// topic has no configuration of its own: one that is given must be what holds
-// anyway. A topic is on disk when the answer is sent.
+// the broker's default (-1). One replica; assignments must name this broker. Of the
+// configurations those are taken that DescribeConfigs shows as not read-only; others
+// must be what holds anyway. A topic is on disk when the answer is sent.
 func init() {
 	register(api{
 		key: 19, min: 0, max: 7, handle: typed(createTopics),
-		doc: "One replica. Configurations are taken only if they are what DescribeConfigs says anyway.",
+		doc: "One replica. Configurations as in AlterConfigs.",
 	})
 }
 
@@ -60,12 +60,21 @@ func (s *Server) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	if err := checkReplicas(in, s.opts.NodeID); err != nil {
 		return err
 	}
-	for _, config := range in.Configs {
-		if err := s.checkConfig(config.Name, config.Value); err != nil {
-			return err
-		}
+	own, err := s.newConfig(in)
+	if err != nil {
+		return err
 	}
-	return nil
+	return s.broker.CheckConfig(own)
+}
+
+// newConfig is what a topic that is to be made sets for itself.
+func (s *Server) newConfig(in *kmsg.CreateTopicsRequestTopic) (map[string]string, error) {
+	changes := make([]change, len(in.Configs))
+	for i := range in.Configs {
+		changes[i] = change{in.Configs[i].Name, in.Configs[i].Value}
+	}
+	own := make(map[string]string)
+	return own, applyTo(own, s.topicDefaults(), changes)
 }
 
 // checkReplicas checks partitions, replication factor, and the assignment that may
@@ -100,17 +109,21 @@ func (s *Server) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly boo
 	if n == 0 {
 		n = s.broker.NewPartitions()
 	}
+	own, err := s.newConfig(in)
+	if err != nil {
+		return err
+	}
 	if !validateOnly {
-		t, err := s.broker.CreateTopic(in.Topic, n)
+		t, err := s.broker.CreateTopic(in.Topic, n, own)
 		if err != nil {
 			return err
 		}
 		out.TopicID = t.ID
 	}
 	out.NumPartitions, out.ReplicationFactor = int32(n), 1
-	for _, config := range s.topicConfigs() {
+	for _, config := range s.topicConfigs(own) {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()
-		c.Name, c.Value, c.ReadOnly, c.Source = config.name, kmsg.StringPtr(config.value), true, int8(config.source)
+		c.Name, c.Value, c.ReadOnly, c.Source = config.name, kmsg.StringPtr(config.value), !config.settable, int8(config.source)
 		out.Configs = append(out.Configs, c)
 	}
 	return nil

@@ -7,12 +7,12 @@ import (
 )
 
 // DescribeConfigs, versions 0 to 4: the settings of topics and of this broker that
-// Kafka has names for. All are read-only: they are the broker's flags, or always
-// the same. No synonyms.
+// Kafka has names for, and where each comes from: set for the topic, a flag of the
+// broker, or the code. Those that can't be set for a topic are read-only.
 func init() {
 	register(api{
 		key: 32, min: 0, max: 4, handle: typed(describeConfigs),
-		doc: "Topics and this broker. All are read-only. No synonyms.",
+		doc: "Topics and this broker, with synonyms. What can't be set for a topic is read-only.",
 	})
 }
 
@@ -33,7 +33,7 @@ func describeConfigs(c *call, req *kmsg.DescribeConfigsRequest) {
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		for _, config := range configs {
 			if in.ConfigNames == nil || slices.Contains(in.ConfigNames, config.name) {
-				out.Configs = append(out.Configs, config.describe(req.IncludeDocumentation))
+				out.Configs = append(out.Configs, config.describe(req.IncludeSynonyms, req.IncludeDocumentation))
 			}
 		}
 		resp.Resources = append(resp.Resources, out)
@@ -46,13 +46,30 @@ type resource struct {
 	name string
 }
 
-func (c *config) describe(withDoc bool) kmsg.DescribeConfigsResponseResourceConfig {
+func (c *config) describe(withSynonyms, withDoc bool) kmsg.DescribeConfigsResponseResourceConfig {
 	out := kmsg.NewDescribeConfigsResponseResourceConfig()
 	out.Name, out.Value = c.name, kmsg.StringPtr(c.value)
-	out.ReadOnly, out.Source, out.ConfigType = true, c.source, c.kind
+	out.ReadOnly, out.Source, out.ConfigType = !c.settable, c.source, c.kind
 	out.IsDefault = c.source == kmsg.ConfigSourceDefaultConfig
+	if withSynonyms {
+		out.ConfigSynonyms = c.synonyms()
+	}
 	if withDoc {
 		out.Documentation = &c.doc
 	}
 	return out
+}
+
+// synonyms are the values that a setting would have, the one that it has first: that
+// of the topic, and that for all topics, under the name that the broker has for it.
+func (c *config) synonyms() (all []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym) {
+	for ; c != nil; c = c.beneath {
+		s := kmsg.NewDescribeConfigsResponseResourceConfigConfigSynonym()
+		s.Name, s.Value, s.Source = c.name, kmsg.StringPtr(c.value), c.source
+		if c.source != kmsg.ConfigSourceDynamicTopicConfig && c.general != "" {
+			s.Name = c.general
+		}
+		all = append(all, s)
+	}
+	return all
 }

@@ -2,12 +2,13 @@ package kafka
 
 import "github.com/twmb/franz-go/pkg/kmsg"
 
-// AlterConfigs, versions 0 to 2: there is nothing that can be altered. What holds
-// anyway is accepted, everything else is answered with INVALID_CONFIG.
+// AlterConfigs, versions 0 to 2: replaces all that a topic has set for itself. What
+// can't be set may be named with the value that it has anyway; everything else is
+// answered with INVALID_CONFIG. It is on disk when the answer is sent.
 func init() {
 	register(api{
 		key: 33, min: 0, max: 2, handle: typed(alterConfigs),
-		doc: "Accepts what holds anyway; everything else is INVALID_CONFIG.",
+		doc: "Replaces all that a topic has set for itself. Nothing of the broker can be altered.",
 	})
 }
 
@@ -15,14 +16,13 @@ func alterConfigs(c *call, req *kmsg.AlterConfigsRequest) {
 	resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
 	for i := range req.Resources {
 		in := &req.Resources[i]
+		changes := make([]change, len(in.Configs))
+		for j := range in.Configs {
+			changes[j] = change{in.Configs[j].Name, in.Configs[j].Value}
+		}
 		out := kmsg.NewAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = in.ResourceType, in.ResourceName
-		_, err := c.server.resourceConfigs(in.ResourceType, in.ResourceName)
-		for j := range in.Configs {
-			if err == nil {
-				err = c.server.alter(in.ResourceType, in.ResourceName, in.Configs[j].Name, in.Configs[j].Value)
-			}
-		}
+		err := c.server.alter(in.ResourceType, in.ResourceName, changes, true, req.ValidateOnly)
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		resp.Resources = append(resp.Resources, out)
 	}

@@ -7,13 +7,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// IncrementalAlterConfigs, versions 0 and 1: there is nothing that can be altered.
-// Setting what holds anyway, or deleting what was never set, is accepted;
-// everything else is answered with INVALID_CONFIG.
+// IncrementalAlterConfigs, versions 0 and 1: SET and DELETE what a topic has set for
+// itself, all of a request or nothing. APPEND and SUBTRACT, which are for lists, are
+// refused: no list can be set. The rest is as with AlterConfigs.
 func init() {
 	register(api{
 		key: 44, min: 0, max: 1, handle: typed(incrementalAlterConfigs),
-		doc: "Accepts what holds anyway; everything else is INVALID_CONFIG.",
+		doc: "SET and DELETE for topics. APPEND and SUBTRACT are INVALID_CONFIG.",
 	})
 }
 
@@ -23,11 +23,9 @@ func incrementalAlterConfigs(c *call, req *kmsg.IncrementalAlterConfigsRequest) 
 		in := &req.Resources[i]
 		out := kmsg.NewIncrementalAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = in.ResourceType, in.ResourceName
-		_, err := c.server.resourceConfigs(in.ResourceType, in.ResourceName)
-		for j := range in.Configs {
-			if err == nil {
-				err = c.server.alterOne(in, &in.Configs[j])
-			}
+		changes, err := increments(in)
+		if err == nil {
+			err = c.server.alter(in.ResourceType, in.ResourceName, changes, false, req.ValidateOnly)
 		}
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		resp.Resources = append(resp.Resources, out)
@@ -35,12 +33,25 @@ func incrementalAlterConfigs(c *call, req *kmsg.IncrementalAlterConfigsRequest) 
 	c.reply(resp)
 }
 
-func (s *Server) alterOne(r *kmsg.IncrementalAlterConfigsRequestResource, in *kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
-	switch in.Op {
-	case kmsg.IncrementalAlterConfigOpSet:
-		return s.alter(r.ResourceType, r.ResourceName, in.Name, in.Value)
-	case kmsg.IncrementalAlterConfigOpDelete:
-		return s.alter(r.ResourceType, r.ResourceName, in.Name, nil)
+// increments are the changes that are asked for, of each setting one.
+func increments(r *kmsg.IncrementalAlterConfigsRequestResource) ([]change, error) {
+	changes := make([]change, len(r.Configs))
+	named := make(map[string]bool)
+	for i := range r.Configs {
+		in := &r.Configs[i]
+		switch {
+		case named[in.Name]:
+			return nil, fmt.Errorf("%w: %q is named twice", kerr.InvalidRequest, in.Name)
+		case in.Op == kmsg.IncrementalAlterConfigOpDelete:
+			changes[i] = change{name: in.Name}
+		case in.Op != kmsg.IncrementalAlterConfigOpSet:
+			return nil, fmt.Errorf("%w: %q takes SET and DELETE", kerr.InvalidConfig, in.Name)
+		case in.Value == nil:
+			return nil, fmt.Errorf("%w: %q is to be set to null", kerr.InvalidRequest, in.Name)
+		default:
+			changes[i] = change{in.Name, in.Value}
+		}
+		named[in.Name] = true
 	}
-	return fmt.Errorf("%w: %s can't be changed", kerr.InvalidConfig, in.Name)
+	return changes, nil
 }

@@ -81,7 +81,8 @@ func TestCreateTopicsSaysWhatIsWrong(t *testing.T) {
 		"a partition twice":  {assigned(0, 0, 0), kerr.InvalidReplicaAssignment},
 		"a partition beyond": {assigned(0, 0, 2), kerr.InvalidReplicaAssignment},
 		"unknown config":     {newTopic("new", 1, "colour", "blue"), kerr.InvalidConfig},
-		"another retention":  {newTopic("new", 1, "retention.ms", "1"), kerr.InvalidConfig},
+		"no retention":       {newTopic("new", 1, "retention.ms", "-2"), kerr.InvalidConfig},
+		"compaction":         {newTopic("new", 1, "cleanup.policy", "compact"), kerr.InvalidConfig},
 		"twice":              {twice, kerr.InvalidRequest},
 	} {
 		resp := ask[*kmsg.CreateTopicsResponse](c, test.req).Topics[0]
@@ -266,7 +267,7 @@ func TestDescribeConfigsTellsOfTopicsAndTheBroker(t *testing.T) {
 	}
 }
 
-func TestNothingCanBeAlteredButWhatHoldsAnywayIsAccepted(t *testing.T) {
+func TestWhatCanNotBeSetIsAcceptedIfItHoldsAnyway(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
 	c := b.dial()

@@ -28,6 +28,7 @@ var codes = []struct {
 	{store.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
 	{broker.ErrInternalTopic, kerr.InvalidTopicException},
 	{broker.ErrPartitions, kerr.InvalidPartitions},
+	{broker.ErrConfig, kerr.InvalidConfig},
 	{broker.ErrTooManyTopics, kerr.PolicyViolation},
 	{group.ErrTooMany, kerr.PolicyViolation},
 	{broker.ErrFenced, kerr.InvalidProducerEpoch},

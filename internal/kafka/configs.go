@@ -1,43 +1,78 @@
 package kafka
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"mbus/internal/store"
+	"mbus/internal/broker"
 )
 
-// A config is one of the settings that Kafka's tools ask for, under Kafka's name.
-// They can't be changed through the protocol: they are the broker's flags, or
+// A config is one of the settings that Kafka's tools ask for, under Kafka's name. A
+// topic may set some of its own for itself; all others are the broker's flags, or
 // always the same.
 type config struct {
-	name   string
-	value  string
-	kind   kmsg.ConfigType
-	source kmsg.ConfigSource
-	doc    string
+	name     string
+	value    string
+	kind     kmsg.ConfigType
+	source   kmsg.ConfigSource
+	settable bool
+	doc      string
+
+	general string // what the broker calls its default for all topics; "" for none
+	beneath *config
 }
 
-// topicConfigs are what holds for every topic.
-func (s *Server) topicConfigs() []config {
-	return []config{
-		{"cleanup.policy", "delete", kmsg.ConfigTypeList, kmsg.ConfigSourceDefaultConfig, "old messages are removed"},
-		{"compression.type", "producer", kmsg.ConfigTypeString, kmsg.ConfigSourceDefaultConfig, "batches are kept as they came"},
-		{"flush.messages", "1", kmsg.ConfigTypeLong, kmsg.ConfigSourceDefaultConfig, "a message is synced before it is acknowledged"},
-		{"max.message.bytes", strconv.Itoa(s.broker.Limits.MaxBatch()), kmsg.ConfigTypeInt, kmsg.ConfigSourceStaticBrokerConfig, "largest batch (-max-message)"},
-		{"message.timestamp.type", "CreateTime", kmsg.ConfigTypeString, kmsg.ConfigSourceDefaultConfig, "a message's time is its producer's"},
-		{"min.insync.replicas", "1", kmsg.ConfigTypeInt, kmsg.ConfigSourceDefaultConfig, "there is one broker"},
-		{"retention.bytes", s.retentionBytes(), kmsg.ConfigTypeLong, kmsg.ConfigSourceStaticBrokerConfig, "size of a partition from which its oldest messages are removed (-retention-bytes)"},
-		{"retention.ms", s.retentionMillis(), kmsg.ConfigTypeLong, kmsg.ConfigSourceStaticBrokerConfig, "age from which messages are removed (-retention)"},
-	}
-}
+// Where a value that no topic has set for itself comes from: a flag, or the code.
+const (
+	fromFlag = kmsg.ConfigSourceStaticBrokerConfig
+	fromCode = kmsg.ConfigSourceDefaultConfig
+)
 
 // unlimited is how Kafka writes that there is no bound.
 const unlimited = "-1"
+
+// topicDefaults are what holds for a topic that has set nothing for itself, by name.
+func (s *Server) topicDefaults() []config {
+	maxBatch := strconv.Itoa(s.broker.Limits.MaxBatch())
+	list := []config{
+		{name: "cleanup.policy", general: "log.cleanup.policy", value: "delete", kind: kmsg.ConfigTypeList, source: fromCode, doc: "old messages are removed; there is no compaction"},
+		{name: "compression.type", general: "compression.type", value: "producer", kind: kmsg.ConfigTypeString, source: fromCode, doc: "batches are kept as they came"},
+		{name: "flush.messages", value: "1", kind: kmsg.ConfigTypeLong, source: fromCode, doc: "a message is synced before it is acknowledged"},
+		{name: broker.ConfigMaxBatch, general: "message.max.bytes", value: maxBatch, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "largest batch (-max-message, which is also the highest that a topic may set)"},
+		{name: broker.ConfigTimestamps, general: "log.message.timestamp.type", value: broker.CreateTime, kind: kmsg.ConfigTypeString, source: fromCode, doc: "whether a message's time is its producer's (CreateTime) or that of the log (LogAppendTime)"},
+		{name: "min.insync.replicas", general: "min.insync.replicas", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
+		{name: broker.ConfigRetentionBytes, general: "log.retention.bytes", value: s.retentionBytes(), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "size of a partition from which its oldest messages are removed (-retention-bytes)"},
+		{name: broker.ConfigRetention, general: "log.retention.ms", value: s.retentionMillis(), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "age from which messages are removed (-retention)"},
+		{name: "unclean.leader.election.enable", general: "unclean.leader.election.enable", value: "false", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "there is one broker"},
+	}
+	for i := range list {
+		switch list[i].name {
+		case broker.ConfigMaxBatch, broker.ConfigTimestamps, broker.ConfigRetentionBytes, broker.ConfigRetention:
+			list[i].settable = true
+		}
+	}
+	return list
+}
+
+// topicConfigs are what holds for a topic that has set own for itself.
+func (s *Server) topicConfigs(own map[string]string) []config {
+	list := s.topicDefaults()
+	for i := range list {
+		c := &list[i]
+		if value, set := own[c.name]; set {
+			general := *c
+			c.beneath = &general
+			c.value, c.source = value, kmsg.ConfigSourceDynamicTopicConfig
+		}
+	}
+	return list
+}
 
 func (s *Server) retentionBytes() string {
 	if _, bytes := s.broker.Retention(); bytes > 0 {
@@ -53,45 +88,39 @@ func (s *Server) retentionMillis() string {
 	return unlimited
 }
 
-// brokerConfigs are what the broker was told.
+// brokerConfigs are what the broker was told, and its defaults for all topics.
 func (s *Server) brokerConfigs() []config {
-	const static, constant = kmsg.ConfigSourceStaticBrokerConfig, kmsg.ConfigSourceDefaultConfig
-	return []config{
-		{"advertised.listeners", s.opts.Advertise, kmsg.ConfigTypeString, static, "empty: the address that a client connects to (-advertise)"},
-		{"auto.create.topics.enable", "true", kmsg.ConfigTypeBoolean, constant, "topics are made with their first message"},
-		{"default.replication.factor", "1", kmsg.ConfigTypeInt, constant, "there is one broker"},
-		{"delete.topic.enable", "true", kmsg.ConfigTypeBoolean, constant, "topics can be deleted"},
-		{"group.initial.rebalance.delay.ms", strconv.FormatInt(s.opts.RebalanceDelay.Milliseconds(), 10), kmsg.ConfigTypeInt, static, "how long the first members of a group wait for more (-rebalance-delay)"},
-		{"log.retention.bytes", s.retentionBytes(), kmsg.ConfigTypeLong, static, "size of a partition from which its oldest messages are removed (-retention-bytes)"},
-		{"log.retention.ms", s.retentionMillis(), kmsg.ConfigTypeLong, static, "age from which messages are removed (-retention)"},
-		{"message.max.bytes", strconv.Itoa(s.broker.Limits.MaxBatch()), kmsg.ConfigTypeInt, static, "largest batch (-max-message)"},
-		{"node.id", strconv.Itoa(int(s.opts.NodeID)), kmsg.ConfigTypeInt, static, "this broker's number (-node-id)"},
-		{"num.partitions", strconv.Itoa(s.broker.NewPartitions()), kmsg.ConfigTypeInt, static, "partitions of new topics (-partitions)"},
+	id := strconv.Itoa(int(s.opts.NodeID))
+	delay := strconv.FormatInt(s.opts.RebalanceDelay.Milliseconds(), 10)
+	list := []config{
+		{name: "advertised.listeners", value: s.opts.Advertise, kind: kmsg.ConfigTypeString, source: fromFlag, doc: "empty: the address that a client connects to (-advertise)"},
+		{name: "auto.create.topics.enable", value: "true", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "topics are made with their first message"},
+		{name: "broker.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
+		{name: "default.replication.factor", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
+		{name: "delete.topic.enable", value: "true", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "topics can be deleted"},
+		{name: "group.initial.rebalance.delay.ms", value: delay, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "how long the first members of a group wait for more (-rebalance-delay)"},
+		{name: "node.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
+		{name: "num.partitions", value: strconv.Itoa(s.broker.NewPartitions()), kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "partitions of new topics (-partitions)"},
 	}
-}
-
-// checkConfig refuses a topic's setting that is not what holds anyway. nil stands
-// for the default.
-func (s *Server) checkConfig(name string, value *string) error {
-	configs := s.topicConfigs()
-	i := slices.IndexFunc(configs, func(c config) bool { return c.name == name })
-	switch {
-	case i < 0:
-		return fmt.Errorf("%w: %q is not known", kerr.InvalidConfig, name)
-	case value != nil && *value != configs[i].value:
-		return fmt.Errorf("%w: %s is %q for all topics and can't be changed", kerr.InvalidConfig, name, configs[i].value)
+	for _, c := range s.topicDefaults() {
+		if c.general != "" {
+			c.name, c.settable = c.general, false
+			list = append(list, c)
+		}
 	}
-	return nil
+	slices.SortFunc(list, func(a, b config) int { return cmp.Compare(a.name, b.name) })
+	return list
 }
 
 // resourceConfigs are the settings of a topic or of this broker.
 func (s *Server) resourceConfigs(kind kmsg.ConfigResourceType, name string) ([]config, error) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
-		if _, err := s.broker.Topic(name); err != nil {
-			return nil, store.ErrUnknownTopic
+		t, err := s.broker.Topic(name)
+		if err != nil {
+			return nil, err
 		}
-		return s.topicConfigs(), nil
+		return s.topicConfigs(t.Config()), nil
 	case kmsg.ConfigResourceTypeBroker:
 		if name != "" && name != strconv.Itoa(int(s.opts.NodeID)) {
 			return nil, fmt.Errorf("%w: the only broker is %d, not %q", kerr.InvalidRequest, s.opts.NodeID, name)
@@ -101,19 +130,58 @@ func (s *Server) resourceConfigs(kind kmsg.ConfigResourceType, name string) ([]c
 	return nil, fmt.Errorf("%w: resources of type %v have no configuration", kerr.InvalidRequest, kind)
 }
 
-// alter takes a change that changes nothing, and refuses others.
-func (s *Server) alter(kind kmsg.ConfigResourceType, name, config string, value *string) error {
-	configs, err := s.resourceConfigs(kind, name)
+// A change is one setting of a request to alter some; a nil value stands for the
+// default.
+type change struct {
+	name  string
+	value *string
+}
+
+// alter makes changes to what a resource has set for itself, or, with fresh, in place
+// of all of it. With check nothing is changed.
+func (s *Server) alter(kind kmsg.ConfigResourceType, name string, changes []change, fresh, check bool) error {
+	known, err := s.resourceConfigs(kind, name)
 	if err != nil {
 		return err
 	}
-	for _, c := range configs {
-		if c.name == config && (value == nil || *value == c.value) {
-			return nil
+	apply := func(own map[string]string) error {
+		if fresh {
+			clear(own)
 		}
-		if c.name == config {
-			return fmt.Errorf("%w: %s is %q and can't be changed", kerr.InvalidConfig, config, c.value)
+		return applyTo(own, known, changes)
+	}
+	if kind != kmsg.ConfigResourceTypeTopic {
+		return apply(make(map[string]string))
+	}
+	if !check {
+		return s.broker.Configure(name, apply)
+	}
+	t, err := s.broker.Topic(name)
+	if err != nil {
+		return err
+	}
+	own := maps.Clone(t.Config())
+	if err := apply(own); err != nil {
+		return err
+	}
+	return s.broker.CheckConfig(own)
+}
+
+// applyTo makes changes to what a topic has set for itself. What can't be set may be
+// named if it is what holds anyway.
+func applyTo(own map[string]string, known []config, changes []change) error {
+	for _, change := range changes {
+		i := slices.IndexFunc(known, func(c config) bool { return c.name == change.name })
+		switch {
+		case i < 0:
+			return fmt.Errorf("%w: %q is not known", kerr.InvalidConfig, change.name)
+		case known[i].settable && change.value != nil:
+			own[change.name] = *change.value
+		case known[i].settable:
+			delete(own, change.name)
+		case change.value != nil && *change.value != known[i].value:
+			return fmt.Errorf("%w: %s is %q (%s) and can't be changed", kerr.InvalidConfig, change.name, known[i].value, known[i].doc)
 		}
 	}
-	return fmt.Errorf("%w: %q is not known", kerr.InvalidConfig, config)
+	return nil
 }

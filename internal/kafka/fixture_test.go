@@ -126,7 +126,7 @@ func (b *bus) restart() {
 // topic makes a topic with one partition or more.
 func (b *bus) topic(name string, partitions int) *broker.Topic {
 	b.t.Helper()
-	t, err := b.broker.CreateTopic(name, partitions)
+	t, err := b.broker.CreateTopic(name, partitions, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -107,18 +107,13 @@ func TestTheBrokersOwnTopicsDoNotGrow(t *testing.T) {
 // miss what is published before it learns of a new partition.
 func TestAGroupGetsAllMessagesOfNewPartitions(t *testing.T) {
 	b := start(t, setup{})
-	b.topic("orders", 1)
+	id := b.topic("orders", 1).ID
 	producer := b.dial()
+	producer.publish("orders", 0, messages(3))
+	commitByID(producer, id) // up to 2
 	cl := b.franz(kgo.ConsumeTopics("orders"), kgo.ConsumerGroup("billing"), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()),
-		kgo.MetadataMinAge(10*time.Millisecond), kgo.MetadataMaxAge(100*time.Millisecond), kgo.DisableAutoCommit())
-	go cl.PollFetches(patient(t)) // joins
-	await(t, "the consumer has joined", func() bool { return len(b.broker.Members("billing")) == 1 })
-	producer.publish("orders", 0, messages(1))
-	await(t, "a position is kept", func() bool {
-		_ = cl.CommitUncommittedOffsets(patient(t))
-		_, kept := b.broker.CommittedOffset("billing", "orders", 0)
-		return kept
-	})
+		kgo.MetadataMinAge(10*time.Millisecond), kgo.MetadataMaxAge(100*time.Millisecond))
+	poll(t, cl, 1) // it is at work
 	if out := ask[*kmsg.CreatePartitionsResponse](producer, grow(3, "orders", 3)).Topics[0]; out.ErrorCode != 0 {
 		t.Fatalf("%+v", out)
 	}

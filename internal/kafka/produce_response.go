@@ -6,7 +6,7 @@ import "encoding/binary"
 // that sends one message at a time waits for it.
 //
 //	topics: name, v13+: id · partitions: number · error code · base offset · v2+: log
-//	  append time (-1) · v5+: log start offset · v8+: records with errors (none),
+//	  append time · v5+: log start offset · v8+: records with errors (none),
 //	  error message
 //	v1+: throttle time
 type produceResponse struct {
@@ -26,6 +26,7 @@ type producedPart struct {
 	code   int16
 	base   int64   // -1 after an error
 	start  int64   // -1 after an error
+	time   int64   // that the log has given the batch; -1 for none; nothing after an error
 	reason *string // nil without an error
 }
 
@@ -58,7 +59,11 @@ func (r *produceResponse) appendPart(dst []byte, w wire, p *producedPart) []byte
 	dst = binary.BigEndian.AppendUint16(dst, uint16(p.code))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(p.base))
 	if r.version >= 2 {
-		dst = binary.BigEndian.AppendUint64(dst, 1<<64-1) // -1: the producer's times hold
+		at := p.time
+		if p.code != 0 {
+			at = -1
+		}
+		dst = binary.BigEndian.AppendUint64(dst, uint64(at))
 	}
 	if r.version >= 5 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(p.start))

@@ -19,7 +19,7 @@ func TestProduceAnswersTheOffsetInEveryVersion(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 2)
 	c := b.dial()
-	for version := int16(3); version <= 11; version++ {
+	for version := int16(3); version <= 12; version++ {
 		req := produceRequest(write{"orders", 0, messages(2)}, write{"orders", 1, messages(3)})
 		req.Version = version
 		resp := ask[*kmsg.ProduceResponse](c, req)
@@ -57,7 +57,7 @@ func changed(at int, value byte, crc bool) []byte {
 func TestProduceRefusesWhatIsNotABatchItCanTake(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxMessage = 1000 }})
 	b.topic("orders", 1)
-	if _, err := b.broker.CreateTopic("orders", 1); !errors.Is(err, store.ErrTopicExists) {
+	if _, err := b.broker.CreateTopic("orders", 1, nil); !errors.Is(err, store.ErrTopicExists) {
 		t.Fatal(err)
 	}
 	var large batch.Builder

@@ -11,6 +11,7 @@ type pieceBuilder struct {
 	partitions []store.Partition // of the topic, as it was when the piece was begun
 	builders   []*batch.Builder  // by partition; nil for those without messages
 	own        int               // the partition for messages without a key
+	maxBatch   int               // bytes
 	messages   int
 	size       int // in bytes, about
 	one        [1]*batch.Builder
@@ -19,6 +20,7 @@ type pieceBuilder struct {
 func newPiece(t *broker.Topic) *pieceBuilder {
 	p := &pieceBuilder{partitions: t.Partitions()}
 	p.own = t.Next(len(p.partitions))
+	p.maxBatch = t.MaxBatch()
 	p.builders = p.one[:]
 	if n := len(p.partitions); n > 1 {
 		p.builders = make([]*batch.Builder, n)
@@ -38,6 +40,9 @@ func (p *pieceBuilder) add(partition int, time int64, key, value []byte, headers
 		b.Reset()
 		p.builders[partition] = b
 	}
+	if b.OpenSize() > 0 && b.OpenSize()+sizeBound(key, value, headers) > p.maxBatch {
+		b.Close(0)
+	}
 	before := len(b.Bytes())
 	b.Add(time, key, value, headers...)
 	p.size += len(b.Bytes()) - before
@@ -45,6 +50,24 @@ func (p *pieceBuilder) add(partition int, time int64, key, value []byte, headers
 	if b.OpenSize() >= broker.TargetBatch-broker.TargetBatch/64 {
 		b.Close(0)
 	}
+}
+
+// headerOverhead bounds what a header takes beside its key and value, in bytes: two
+// lengths.
+const headerOverhead = 10
+
+// sizeBound is what a record takes in a batch at most, in bytes.
+func sizeBound(key, value []byte, headers []batch.Header) int {
+	n := batch.RecordOverhead + len(key) + len(value)
+	for i := range headers {
+		n += headerOverhead + len(headers[i].Key) + len(headers[i].Value)
+	}
+	return n
+}
+
+// fits says whether a batch that the topic takes can hold the message.
+func (p *pieceBuilder) fits(key, value []byte, headers []batch.Header) bool {
+	return batch.HeaderSize+sizeBound(key, value, headers) <= p.maxBatch
 }
 
 // parts is the number of partitions that get messages.

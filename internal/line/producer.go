@@ -130,7 +130,11 @@ func (p *publisher) takeLines() (int, error) {
 }
 
 func (p *publisher) tooLarge(number uint64) error {
-	return answer("TOOLARGE", "message %d is larger than %d bytes", number, p.broker.Limits.MaxMessage)
+	limit := p.broker.Limits.MaxMessage
+	if p.topic != nil {
+		limit = min(limit, p.topic.MaxMessage())
+	}
+	return answer("TOOLARGE", "message %d is larger than %d bytes", number, limit)
 }
 
 // publishLines publishes the lines, or the first of them, and returns how many
@@ -169,13 +173,13 @@ func (p *publisher) add(out *pieceBuilder, line []byte) error {
 		if !ok {
 			return answer("BADMESSAGE", "message %d has no TAB between key and value", number)
 		}
-		if size <= p.broker.Limits.MaxMessage {
+		if size <= p.broker.Limits.MaxMessage && out.fits(key, value, p.wait) {
 			out.add(out.forKey(key), p.now, key, value, p.wait...)
 			return nil
 		}
 	case p.request.format == formatJSON:
 		return p.addJSON(out, line, number)
-	case size <= p.broker.Limits.MaxMessage:
+	case size <= p.broker.Limits.MaxMessage && out.fits(nil, line, p.wait):
 		out.add(out.own, p.now, nil, line, p.wait...)
 		return nil
 	}
@@ -191,7 +195,8 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 	for _, h := range m.Headers {
 		size += len(h.Key) + len(h.Value)
 	}
-	if size > p.broker.Limits.MaxMessage {
+	m.Headers = append(m.Headers, p.wait...)
+	if size > p.broker.Limits.MaxMessage || !out.fits(m.Key, m.Value, m.Headers) {
 		return p.tooLarge(number)
 	}
 	if !m.HasTimestamp {
@@ -201,7 +206,6 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 	if m.Key != nil {
 		partition = out.forKey(m.Key)
 	}
-	m.Headers = append(m.Headers, p.wait...)
 	out.add(partition, m.Timestamp, m.Key, m.Value, m.Headers...)
 	return nil
 }
@@ -229,12 +233,12 @@ func (p *publisher) publish(out *pieceBuilder) error {
 // takeBatches publishes all whole batches that are there and returns how long
 // the next one is.
 func (p *publisher) takeBatches() (int, error) {
-	in := p.in.bytes()
+	in, limit := p.in.bytes(), p.maxBatch()
 	used, messages := 0, 0
 	want := batch.HeaderSize
 	var wrong error
 	for len(in)-used >= batch.HeaderSize {
-		n, err := batch.Size(in[used:], p.broker.Limits.MaxBatch())
+		n, err := batch.Size(in[used:], limit)
 		if err != nil {
 			wrong = p.badBatch(in[used:], messages, err)
 			break
@@ -256,9 +260,21 @@ func (p *publisher) takeBatches() (int, error) {
 	return want, wrong
 }
 
+// maxBatch is the size of the largest batch that the topic takes, in bytes.
+func (p *publisher) maxBatch() int {
+	t := p.topic
+	if t == nil {
+		t, _ = p.broker.Topic(p.request.topic)
+	}
+	if t == nil { // it is made with the first message
+		return p.broker.Limits.MaxBatch()
+	}
+	return t.MaxBatch()
+}
+
 func (p *publisher) badBatch(b []byte, before int, err error) error {
 	number := p.count + uint64(before) + 1
-	limit := p.broker.Limits.MaxBatch()
+	limit := p.maxBatch()
 	if n, unlimited := batch.Size(b, math.MaxInt); unlimited == nil && n > limit {
 		return answer("TOOLARGE", "the batch that begins with message %d has %d bytes, the limit is %d", number, n, limit)
 	}

@@ -1,0 +1,175 @@
+package broker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+
+	"mbus/internal/batch"
+)
+
+// What a topic may have set for itself, under the names of Kafka's topic
+// configurations.
+const (
+	ConfigRetention      = "retention.ms"           // age from which messages are removed; -1 for never
+	ConfigRetentionBytes = "retention.bytes"        // size of a partition from which its oldest messages are; -1 for none
+	ConfigMaxBatch       = "max.message.bytes"      // size of the largest batch
+	ConfigTimestamps     = "message.timestamp.type" // CreateTime or LogAppendTime
+)
+
+// Whose times a topic's messages have: the producer's, or that of the log.
+const (
+	CreateTime    = "CreateTime"
+	LogAppendTime = "LogAppendTime"
+)
+
+// minMaxBatch is the least that a topic's largest batch may be, in bytes: one with
+// a short message fits.
+const minMaxBatch = 128
+
+// ErrConfig says that a topic can't be configured so.
+var ErrConfig = errors.New("configuration")
+
+// Settings are what holds for one topic. They don't change; a topic gets new ones.
+type settings struct {
+	own            map[string]string // what the topic has set for itself
+	retention      int64             // milliseconds; -1 for ever
+	retentionBytes int64             // -1 for no bound
+	maxBatch       int               // bytes
+	appendTime     bool              // the log's time counts
+}
+
+// setters read a value into the settings.
+var setters = map[string]func(s *settings, value string, limit int) error{
+	ConfigRetention: func(s *settings, value string, _ int) (err error) {
+		s.retention, err = number(value, -1, math.MaxInt64)
+		return err
+	},
+	ConfigRetentionBytes: func(s *settings, value string, _ int) (err error) {
+		s.retentionBytes, err = number(value, -1, math.MaxInt64)
+		return err
+	},
+	ConfigMaxBatch: func(s *settings, value string, limit int) error {
+		n, err := number(value, minMaxBatch, int64(limit))
+		s.maxBatch = int(n)
+		return err
+	},
+	ConfigTimestamps: func(s *settings, value string, _ int) error {
+		if s.appendTime = value == LogAppendTime; !s.appendTime && value != CreateTime {
+			return fmt.Errorf("it is %s or %s, not %q", CreateTime, LogAppendTime, value)
+		}
+		return nil
+	},
+}
+
+func number(value string, low, high int64) (int64, error) {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < low || n > high {
+		return 0, fmt.Errorf("it is a number from %d to %d, not %q", low, high, value)
+	}
+	return n, nil
+}
+
+// settings are those of a topic that has set own for itself. The error, which wraps
+// ErrConfig, names what can't be set; the rest holds.
+func (b *Broker) settings(own map[string]string) (*settings, error) {
+	s := &settings{own: make(map[string]string), retention: -1, retentionBytes: -1, maxBatch: b.Limits.MaxBatch()}
+	if b.opts.Retention > 0 {
+		s.retention = b.opts.Retention.Milliseconds()
+	}
+	if b.opts.RetentionBytes > 0 {
+		s.retentionBytes = b.opts.RetentionBytes
+	}
+	var wrong error
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		set, err := setters[name], error(nil)
+		before := *s
+		if set == nil {
+			err = fmt.Errorf("%w: %q can't be set for a topic", ErrConfig, name)
+		} else if err = set(s, own[name], b.Limits.MaxBatch()); err != nil {
+			err = fmt.Errorf("%w: %s: %w", ErrConfig, name, err)
+		}
+		if err != nil {
+			*s, wrong = before, err
+			continue
+		}
+		s.own[name] = own[name]
+	}
+	return s, wrong
+}
+
+// stored is a configuration as the store keeps it.
+func stored(own map[string]string) string {
+	if len(own) == 0 {
+		return ""
+	}
+	p, _ := json.Marshal(own) // of strings it can't fail
+	return string(p)
+}
+
+// restore gives a topic the settings that the store has kept. What does not hold
+// any more, because a limit of the broker is lower now, is logged and left out.
+func (b *Broker) restore(t *Topic, config string) {
+	own := make(map[string]string)
+	if config != "" {
+		if err := json.Unmarshal([]byte(config), &own); err != nil {
+			b.Log.Error("a topic's configuration can't be read: the defaults hold", "topic", t.Name, "reason", err)
+		}
+	}
+	s, err := b.settings(own)
+	if err != nil {
+		b.Log.Warn("part of a topic's configuration can't be used: the default holds", "topic", t.Name, "reason", err)
+	}
+	t.settings.Store(s)
+}
+
+// Config is what the topic has set for itself, by name. It must not be changed.
+func (t *Topic) Config() map[string]string { return t.settings.Load().own }
+
+// MaxBatch is the size of the largest batch that the topic takes, in bytes.
+func (t *Topic) MaxBatch() int { return t.settings.Load().maxBatch }
+
+// MaxMessage is the size, in bytes, up to which a message certainly fits into a
+// batch that the topic takes, if it has no headers.
+func (t *Topic) MaxMessage() int { return t.MaxBatch() - batch.HeaderSize - batch.RecordOverhead }
+
+// CheckConfig says, with an error that wraps ErrConfig, why a topic can't be
+// configured so.
+func (b *Broker) CheckConfig(own map[string]string) error {
+	_, err := b.settings(own)
+	return err
+}
+
+// Configure changes what a topic has set for itself. change alters the copy that it
+// is given, or returns an error. The new configuration is durable, and holds for
+// what comes then, when Configure returns. The error is store.ErrUnknownTopic,
+// ErrInternalTopic, wraps ErrConfig, or is that of change or of the store.
+func (b *Broker) Configure(name string, change func(own map[string]string) error) error {
+	b.making.Lock()
+	defer b.making.Unlock()
+	t, err := b.Topic(name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %q", err, name)
+	case Internal(name):
+		return ErrInternalTopic
+	}
+	own := maps.Clone(t.Config())
+	if err := change(own); err != nil {
+		return err
+	}
+	s, err := b.settings(own)
+	if err != nil {
+		return err
+	}
+	if err := b.store.Configure(name, stored(own)); err != nil {
+		return err
+	}
+	t.settings.Store(s)
+	b.Log.Info("topic configured", "topic", name, "config", stored(own))
+	return nil
+}

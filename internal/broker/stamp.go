@@ -1,0 +1,46 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// A stamping partition is a topic's as its log takes messages in: where the time of
+// the log counts (LogAppendTime), batches get it.
+type stamping struct {
+	store.Partition
+	topic *Topic
+
+	mu   sync.Mutex // held over the append of what is stamped, so that times ascend
+	last int64
+}
+
+// Append implements store.Partition.
+func (p *stamping) Append(batches []byte, done func(base int64, err error)) error {
+	if !p.topic.settings.Load().appendTime {
+		return p.Partition.Append(batches, done)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = max(p.last, time.Now().UnixMilli())
+	for rest := batches; len(rest) > 0; {
+		b, next, err := batch.Next(rest)
+		if err != nil {
+			return err
+		}
+		b.SetAppendTime(p.last)
+		rest = next
+	}
+	return p.Partition.Append(batches, done)
+}
+
+// stampedAt is the time that the log has given a batch, -1 if it has none.
+func stampedAt(b batch.Batch) int64 {
+	if b.LogAppendTime() {
+		return b.MaxTimestamp()
+	}
+	return -1
+}

@@ -1,0 +1,318 @@
+package kafka_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/batch"
+)
+
+// alter sets and deletes configurations of a topic, one by one: a value of "-" stands
+// for DELETE. It returns the code.
+func alter(c *client, topic string, configs ...string) int16 {
+	c.t.Helper()
+	return ask[*kmsg.IncrementalAlterConfigsResponse](c, alterRequest(topic, configs...)).Resources[0].ErrorCode
+}
+
+func alterRequest(topic string, configs ...string) *kmsg.IncrementalAlterConfigsRequest {
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	req.Version = 1
+	r := kmsg.NewIncrementalAlterConfigsRequestResource()
+	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	for i := 0; i < len(configs); i += 2 {
+		in := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		if in.Name = configs[i]; configs[i+1] == "-" {
+			in.Op = kmsg.IncrementalAlterConfigOpDelete
+		} else {
+			in.Value = &configs[i+1]
+		}
+		r.Configs = append(r.Configs, in)
+	}
+	req.Resources = append(req.Resources, r)
+	return req
+}
+
+// replace replaces all configurations of a topic, and returns the code.
+func replace(c *client, check bool, topic string, configs ...string) int16 {
+	c.t.Helper()
+	req := kmsg.NewPtrAlterConfigsRequest()
+	req.Version, req.ValidateOnly = 2, check
+	r := kmsg.NewAlterConfigsRequestResource()
+	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	for i := 0; i < len(configs); i += 2 {
+		r.Configs = append(r.Configs, kmsg.AlterConfigsRequestResourceConfig{Name: configs[i], Value: &configs[i+1]})
+	}
+	req.Resources = append(req.Resources, r)
+	return ask[*kmsg.AlterConfigsResponse](c, req).Resources[0].ErrorCode
+}
+
+// described is one configuration of a topic.
+func described(c *client, topic, name string) kmsg.DescribeConfigsResponseResourceConfig {
+	c.t.Helper()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.Version, req.IncludeSynonyms = 4, true
+	in := kmsg.NewDescribeConfigsRequestResource()
+	in.ResourceType, in.ResourceName, in.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{name}
+	req.Resources = append(req.Resources, in)
+	out := ask[*kmsg.DescribeConfigsResponse](c, req).Resources[0]
+	if out.ErrorCode != 0 || len(out.Configs) != 1 {
+		c.t.Fatalf("%s of %s: %+v", name, topic, out)
+	}
+	return out.Configs[0]
+}
+
+// mustHave compares a topic's configurations; "-" says that it has none of its own.
+func mustHave(c *client, topic string, configs ...string) {
+	c.t.Helper()
+	for i := 0; i < len(configs); i += 2 {
+		got := described(c, topic, configs[i])
+		own := got.Source == kmsg.ConfigSourceDynamicTopicConfig
+		if want := configs[i+1]; own != (want != "-") || own && *got.Value != want {
+			c.t.Errorf("%s is %s, its own: %v; want %s", configs[i], *got.Value, own, want)
+		}
+	}
+}
+
+func TestATopicsConfigurationIsSetShownAndKept(t *testing.T) {
+	b := start(t, setup{})
+	c := b.dial()
+	made := ask[*kmsg.CreateTopicsResponse](c, newTopic("orders", 1, "retention.ms", "1000", "message.timestamp.type", "LogAppendTime")).Topics[0]
+	if made.ErrorCode != 0 {
+		t.Fatalf("%+v", made)
+	}
+	for _, out := range made.Configs {
+		if out.Name == "retention.ms" && (*out.Value != "1000" || out.ReadOnly || out.Source != int8(kmsg.ConfigSourceDynamicTopicConfig)) {
+			t.Errorf("the answer says %+v", out)
+		}
+	}
+	steps := []struct {
+		change func() int16
+		want   []string
+	}{
+		{func() int16 { return 0 }, []string{"retention.ms", "1000", "message.timestamp.type", "LogAppendTime", "retention.bytes", "-"}},
+		{
+			func() int16 {
+				return alter(c, "orders", "retention.ms", "-", "retention.bytes", "5000", "max.message.bytes", "1000")
+			},
+			[]string{"retention.ms", "-", "retention.bytes", "5000", "max.message.bytes", "1000", "message.timestamp.type", "LogAppendTime"},
+		},
+		{func() int16 { return alter(c, "orders", "retention.ms", "-1", "retention.bytes", "-") }, []string{"retention.ms", "-1", "retention.bytes", "-", "max.message.bytes", "1000"}},
+		{func() int16 { return replace(c, false, "orders", "retention.bytes", "77") }, []string{"retention.ms", "-", "retention.bytes", "77", "max.message.bytes", "-"}},
+		{func() int16 { return replace(c, false, "orders") }, []string{"retention.bytes", "-"}},
+	}
+	for i, step := range steps {
+		if code := step.change(); code != 0 {
+			t.Fatalf("step %d: code %d", i, code)
+		}
+		mustHave(c, "orders", step.want...)
+		b.restart()
+		c = b.dial()
+		mustHave(c, "orders", step.want...)
+	}
+}
+
+func TestDescribeConfigsSaysWhereAValueComesFrom(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	if code := alter(c, "orders", "max.message.bytes", "1000"); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	set := described(c, "orders", "max.message.bytes")
+	if *set.Value != "1000" || set.ReadOnly || set.Source != kmsg.ConfigSourceDynamicTopicConfig || set.ConfigType != kmsg.ConfigTypeInt {
+		t.Errorf("%+v", set)
+	}
+	beneath := fmt.Sprint(b.broker.Limits.MaxBatch())
+	if s := set.ConfigSynonyms; len(s) != 2 || s[0].Name != "max.message.bytes" || *s[0].Value != "1000" ||
+		s[1].Name != "message.max.bytes" || *s[1].Value != beneath || s[1].Source != kmsg.ConfigSourceStaticBrokerConfig {
+		t.Errorf("%+v", s)
+	}
+	fixed := described(c, "orders", "min.insync.replicas")
+	if *fixed.Value != "1" || !fixed.ReadOnly || fixed.Source != kmsg.ConfigSourceDefaultConfig || len(fixed.ConfigSynonyms) != 1 {
+		t.Errorf("%+v", fixed)
+	}
+	unset := described(c, "orders", "retention.ms")
+	if *unset.Value != "-1" || unset.ReadOnly || unset.Source == kmsg.ConfigSourceDynamicTopicConfig {
+		t.Errorf("%+v", unset)
+	}
+}
+
+func TestAConfigurationThatCanNotBeIsRefusedAndChangesNothing(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	if code := alter(c, "orders", "retention.ms", "1000"); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	for _, configs := range [][]string{
+		{"colour", "blue"},
+		{"retention.ms", "-2"},
+		{"retention.ms", "a day"},
+		{"retention.bytes", ""},
+		{"max.message.bytes", "1"},
+		{"max.message.bytes", fmt.Sprint(b.broker.Limits.MaxBatch() + 1)},
+		{"message.timestamp.type", "logappendtime"},
+		{"cleanup.policy", "compact"},
+		{"cleanup.policy", "compact,delete"},
+		{"compression.type", "gzip"},
+		{"min.insync.replicas", "2"},
+		{"retention.bytes", "5000", "colour", "blue"}, // all or nothing
+	} {
+		if code := alter(c, "orders", configs...); code != kerr.InvalidConfig.Code {
+			t.Errorf("%q: code %d", configs, code)
+		}
+		if code := replace(c, false, "orders", configs...); code != kerr.InvalidConfig.Code {
+			t.Errorf("%q in place of all: code %d", configs, code)
+		}
+		if out := ask[*kmsg.CreateTopicsResponse](c, newTopic("new", 1, configs...)).Topics[0]; out.ErrorCode != kerr.InvalidConfig.Code {
+			t.Errorf("%q: a topic is made: %+v", configs, out)
+		}
+	}
+	for want, codes := range map[*kerr.Error]int16{
+		kerr.InvalidRequest:          alter(c, "orders", "retention.ms", "1", "retention.ms", "2"),
+		kerr.UnknownTopicOrPartition: alter(c, "nosuch", "retention.ms", "1"),
+	} {
+		if codes != want.Code {
+			t.Errorf("code %d, want %v", codes, want)
+		}
+	}
+	for _, op := range []kmsg.IncrementalAlterConfigOp{kmsg.IncrementalAlterConfigOpAppend, kmsg.IncrementalAlterConfigOpSubtract} {
+		req := alterRequest("orders", "cleanup.policy", "delete")
+		req.Resources[0].Configs[0].Op = op
+		if out := ask[*kmsg.IncrementalAlterConfigsResponse](c, req).Resources[0]; out.ErrorCode != kerr.InvalidConfig.Code {
+			t.Errorf("%v: %+v", op, out)
+		}
+	}
+	mustHave(c, "orders", "retention.ms", "1000", "retention.bytes", "-", "max.message.bytes", "-")
+}
+
+func TestValidatingAConfigurationChangesNothing(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	req := alterRequest("orders", "retention.ms", "1000")
+	req.ValidateOnly = true
+	if out := ask[*kmsg.IncrementalAlterConfigsResponse](c, req).Resources[0]; out.ErrorCode != 0 {
+		t.Errorf("%+v", out)
+	}
+	if code := replace(c, true, "orders", "retention.ms", "1000"); code != 0 {
+		t.Errorf("code %d", code)
+	}
+	bad := alterRequest("orders", "retention.ms", "x")
+	bad.ValidateOnly = true
+	if out := ask[*kmsg.IncrementalAlterConfigsResponse](c, bad).Resources[0]; out.ErrorCode != kerr.InvalidConfig.Code {
+		t.Errorf("%+v", out)
+	}
+	mustHave(c, "orders", "retention.ms", "-")
+}
+
+func TestProduceKeepsToTheTopicsLargestBatch(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	b.topic("other", 1)
+	c := b.dial()
+	p := messages(50)
+	if code := alter(c, "orders", "max.message.bytes", fmt.Sprint(len(p)-1)); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	if out := produced(ask[*kmsg.ProduceResponse](c, produceRequest(write{"orders", 0, p}))); out.ErrorCode != kerr.MessageTooLarge.Code {
+		t.Errorf("%+v", out)
+	}
+	c.publish("other", 0, p)
+	if code := alter(c, "orders", "max.message.bytes", fmt.Sprint(len(p))); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	c.publish("orders", 0, p)
+}
+
+func TestLogAppendTimeIsTheTimeOfTheLog(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	c.publish("orders", 0, messages(2)) // with the producer's times: 1000 and 1001
+	if code := alter(c, "orders", "message.timestamp.type", "LogAppendTime"); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	before := time.Now().UnixMilli()
+	var last int64
+	for range 3 {
+		out := produced(ask[*kmsg.ProduceResponse](c, produceRequest(write{"orders", 0, messages(2)})))
+		if out.ErrorCode != 0 || out.LogAppendTime < max(before, last) || out.LogAppendTime > time.Now().UnixMilli() {
+			t.Fatalf("%+v", out)
+		}
+		last = out.LogAppendTime
+	}
+	if code := alter(c, "orders", "message.timestamp.type", "-"); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	if out := produced(ask[*kmsg.ProduceResponse](c, produceRequest(write{"orders", 0, messages(2)}))); out.LogAppendTime != -1 {
+		t.Errorf("%+v", out)
+	}
+	p := fetched(ask[*kmsg.FetchResponse](c, fetchRequest(newestFetch, read{"orders", 0, 0}))).RecordBatches
+	if n := len(values(t, p)); n != 10 { // which checks the CRC, too
+		t.Fatalf("%d records", n)
+	}
+	for i := range 5 {
+		stored, rest, err := batch.Next(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamped := i > 0 && i < 4
+		if stored.LogAppendTime() != stamped || stored.BaseTimestamp() != 1000 || stamped && stored.MaxTimestamp() < before ||
+			!stamped && stored.MaxTimestamp() != 1001 {
+			t.Errorf("batch %d: log append time %v, %d to %d", i, stored.LogAppendTime(), stored.BaseTimestamp(), stored.MaxTimestamp())
+		}
+		p = rest
+	}
+	if out := listOffsets(c, 7, before); out.Offset != 2 || out.Timestamp < before {
+		t.Errorf("by time: %+v", out)
+	}
+}
+
+func TestABatchThatIsSentAgainIsAnsweredWithItsLogAppendTime(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	if code := alter(c, "orders", "message.timestamp.type", "LogAppendTime"); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	numbered := func() []byte { return sequenced(messages(2), 77, 0, 0) }
+	first := produced(ask[*kmsg.ProduceResponse](c, produceRequest(write{"orders", 0, numbered()})))
+	if first.ErrorCode != 0 || first.LogAppendTime < 0 {
+		t.Fatalf("%+v", first)
+	}
+	for range 2 {
+		again := produced(ask[*kmsg.ProduceResponse](c, produceRequest(write{"orders", 0, numbered()})))
+		if again.ErrorCode != 0 || again.BaseOffset != 0 || again.LogAppendTime != first.LogAppendTime {
+			t.Errorf("%+v, the first time %+v", again, first)
+		}
+		b.restart()
+		c = b.dial()
+	}
+}
+
+func TestTheBrokersConfigurationCanNotBeAltered(t *testing.T) {
+	b := start(t, setup{})
+	c := b.dial()
+	for value, want := range map[string]int16{"true": 0, "false": kerr.InvalidConfig.Code} {
+		req := alterRequest("0", "delete.topic.enable", value)
+		req.Resources[0].ResourceType = kmsg.ConfigResourceTypeBroker
+		if out := ask[*kmsg.IncrementalAlterConfigsResponse](c, req).Resources[0]; out.ErrorCode != want {
+			t.Errorf("%s: %+v", value, out)
+		}
+	}
+}
+
+// sequenced makes a batch that of an idempotent producer.
+func sequenced(p []byte, id int64, epoch int16, sequence int32) []byte {
+	binary.BigEndian.PutUint64(p[43:], uint64(id))
+	binary.BigEndian.PutUint16(p[51:], uint16(epoch))
+	binary.BigEndian.PutUint32(p[53:], uint32(sequence))
+	binary.BigEndian.PutUint32(p[17:], crcOf(p))
+	return p
+}
