@@ -38,7 +38,7 @@ func (it *Iterator) Reset(b Batch) error {
 	it.base, it.baseTime = b.BaseOffset(), b.BaseTimestamp()
 	it.logAppendTime, it.appendTime = b.LogAppendTime(), b.MaxTimestamp()
 	it.delta, it.lastDelta = -1, int64(b.LastOffsetDelta())
-	it.rec = Record{}
+	it.rec = Record{AppendTime: it.logAppendTime}
 	it.p, it.pos = b[HeaderSize:], 0
 	it.dec.trim()
 	if codec := b.Codec(); codec != None {

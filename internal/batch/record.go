@@ -16,6 +16,7 @@ import "iter"
 type Record struct {
 	Offset     int64
 	Timestamp  int64  // milliseconds since 1970
+	AppendTime bool   // Timestamp is the log's, not the producer's
 	Key, Value []byte // nil for null, which is not the same as empty
 
 	headers     []byte // as they lie in the batch

@@ -21,7 +21,11 @@ func AppendJSON(dst []byte, topic string, partition int, r *batch.Record) []byte
 	dst = strconv.AppendInt(dst, int64(partition), 10)
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendInt(dst, r.Offset, 10)
-	dst = append(dst, `,"tstype":"create","ts":`...)
+	if r.AppendTime {
+		dst = append(dst, `,"tstype":"logappend","ts":`...)
+	} else {
+		dst = append(dst, `,"tstype":"create","ts":`...)
+	}
 	dst = strconv.AppendInt(dst, r.Timestamp, 10)
 	dst = append(dst, `,"broker":1`...)
 	if r.HeaderCount() > 0 {
