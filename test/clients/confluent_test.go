@@ -192,6 +192,24 @@ func TestConfluentAdministersTopicsAndGroups(t *testing.T) {
 	if err != nil || len(configs[0].Config) == 0 {
 		t.Errorf("%+v, %v", configs, err)
 	}
+	grown, err := admin.CreatePartitions(ctx, []kafka.PartitionsSpecification{{Topic: "made", IncreaseTo: 5}})
+	if err != nil || grown[0].Error.Code() != kafka.ErrNoError {
+		t.Errorf("%+v, %v", grown, err)
+	}
+	if m, err := admin.GetMetadata(nil, true, int(patience.Milliseconds())); err != nil || len(m.Topics["made"].Partitions) != 5 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	set, err := admin.IncrementalAlterConfigs(ctx, []kafka.ConfigResource{{
+		Type: kafka.ResourceTopic, Name: "made",
+		Config: []kafka.ConfigEntry{{Name: "retention.ms", Value: "60000", IncrementalOperation: kafka.AlterConfigOpTypeSet}},
+	}})
+	if err != nil || set[0].Error.Code() != kafka.ErrNoError {
+		t.Errorf("%+v, %v", set, err)
+	}
+	configs, err = admin.DescribeConfigs(ctx, []kafka.ConfigResource{{Type: kafka.ResourceTopic, Name: "made"}})
+	if err != nil || configs[0].Config["retention.ms"].Value != "60000" || configs[0].Config["retention.ms"].Source != kafka.ConfigSourceDynamicTopic {
+		t.Errorf("%+v, %v", configs, err)
+	}
 	groups, err := admin.ListConsumerGroups(ctx)
 	if err != nil || len(groups.Errors) > 0 {
 		t.Errorf("%+v, %v", groups, err)

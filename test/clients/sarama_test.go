@@ -230,6 +230,17 @@ func TestSaramaAdministersTopicsAndGroups(t *testing.T) {
 	if err != nil || len(configs) != 1 || len(configs[0].Configs) == 0 {
 		t.Errorf("configurations: %+v, %v", configs, err)
 	}
+	if err := admin.CreatePartitions("made", 5, nil, false); err != nil {
+		t.Error(err)
+	}
+	limit := "5000"
+	if err := admin.AlterConfig(sarama.TopicResource, "made", map[string]*string{"max.message.bytes": &limit}, false); err != nil {
+		t.Error(err)
+	}
+	topics, err = admin.ListTopics()
+	if err != nil || topics["made"].NumPartitions != 5 || *topics["made"].ConfigEntries["max.message.bytes"] != limit {
+		t.Errorf("altered: %+v, %v", topics["made"], err)
+	}
 	brokers, controller, err := admin.DescribeCluster()
 	if err != nil || len(brokers) != 1 || controller != brokers[0].ID() {
 		t.Errorf("cluster: %+v, %d, %v", brokers, controller, err)
