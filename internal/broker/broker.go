@@ -185,6 +185,7 @@ func (b *Broker) createTopic(name string, partitions int, config map[string]stri
 // openTopic puts a topic of the store on the list.
 func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	t := &Topic{Name: made.Name, ID: made.ID}
+	t.know(made)
 	b.restore(t, made.Config)
 	partitions, err := b.openPartitions(t, 0, made.Partitions)
 	if err != nil {

@@ -23,7 +23,8 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.store.AddPartitions(name, total); err != nil {
+	grown, err := b.store.AddPartitions(name, total)
+	if err != nil {
 		return err
 	}
 	had := len(t.Partitions())
@@ -34,6 +35,7 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	if err := b.beginPositions(t, had, total); err != nil {
 		b.Log.Warn("groups may not begin at the first message of new partitions", "topic", name, "reason", err)
 	}
+	t.know(grown)
 	t.grow(more)
 	b.Log.Info("topic has grown", "topic", name, "partitions", total)
 	return nil

@@ -14,6 +14,7 @@ type Topic struct {
 	ID   [16]byte
 
 	partitions atomic.Pointer[[]store.Partition]
+	epochs     atomic.Pointer[[]int32] // by partition; set before partitions
 	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
 	idempotent idempotence
@@ -25,6 +26,18 @@ type Topic struct {
 // Partitions are the topic's partitions by number. There may be more the next
 // time, never fewer: who numbers messages by them takes them once.
 func (t *Topic) Partitions() []store.Partition { return *t.partitions.Load() }
+
+// LeaderEpoch is that of a partition, which never changes.
+func (t *Topic) LeaderEpoch(partition int) int32 { return (*t.epochs.Load())[partition] }
+
+// know takes the epochs of what the store knows of the topic.
+func (t *Topic) know(made store.Topic) {
+	epochs := make([]int32, made.Partitions)
+	for i := range epochs {
+		epochs[i] = made.PartitionEpoch(i)
+	}
+	t.epochs.Store(&epochs)
+}
 
 // Next is the partition, of n, for messages without a key: each in turn.
 func (t *Topic) Next(n int) int {

@@ -192,7 +192,7 @@ func TestDeleteRecordsMovesTheLogStartOffset(t *testing.T) {
 
 func TestOffsetForLeaderEpochKnowsOneEpoch(t *testing.T) {
 	b := start(t, setup{})
-	own := b.topic("orders", 1).Epoch
+	own := b.topic("orders", 1).LeaderEpoch(0)
 	c := b.dial()
 	c.publish("orders", 0, messages(4))
 	for version := int16(2); version <= 4; version++ {

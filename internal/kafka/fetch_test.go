@@ -130,7 +130,7 @@ func TestFetchSaysWhatIsWrong(t *testing.T) {
 		"negative":        {read{"orders", 0, -1}, -1, kerr.OffsetOutOfRange},
 		"no topic":        {read{"nosuch", 0, 0}, -1, kerr.UnknownTopicOrPartition},
 		"no partition":    {read{"orders", 1, 0}, -1, kerr.UnknownTopicOrPartition},
-		"a later leader":  {read{"orders", 0, 2}, orders.Epoch + 1, kerr.UnknownLeaderEpoch},
+		"a later leader":  {read{"orders", 0, 2}, orders.LeaderEpoch(0) + 1, kerr.UnknownLeaderEpoch},
 	} {
 		req := fetchRequest(newestFetch, test.read)
 		req.Topics[0].Partitions[0].CurrentLeaderEpoch = test.epoch

@@ -43,6 +43,12 @@ func TestCreatePartitionsGrowsATopicForGood(t *testing.T) {
 		if len(m.Partitions) != int(want) {
 			t.Errorf("version %d: there are %d partitions", version, len(m.Partitions))
 		}
+		for i, p := range m.Partitions {
+			if i > 0 && p.LeaderEpoch <= m.Partitions[i-1].LeaderEpoch {
+				t.Errorf("version %d: partition %d has the leader epoch %d", version, i, p.LeaderEpoch)
+			}
+		}
+		b.topic(fmt.Sprint("between", version), 3) // has the epochs that the topic would grow into
 		if base := c.publish("orders", want-1, messages(2)); base != 0 {
 			t.Errorf("version %d: the new partition begins at %d", version, base)
 		}

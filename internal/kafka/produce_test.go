@@ -201,7 +201,7 @@ func TestTheBytesProducedAreTheBytesFetched(t *testing.T) {
 	c.publish("orders", 0, sent)
 	resp := ask[*kmsg.FetchResponse](c, fetchRequest(11, read{"orders", 0, 4}))
 	got := resp.Topics[0].Partitions[0].RecordBatches
-	sent.Stamp(2, orders.Epoch)
+	sent.Stamp(2, orders.LeaderEpoch(0))
 	if !bytes.Equal(got, sent) {
 		t.Errorf("sent %x\ngot  %x", []byte(sent), got)
 	}

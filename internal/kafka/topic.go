@@ -13,7 +13,7 @@ import (
 
 // leaderEpoch is the epoch of a partition, from its beginning to its end: there is no
 // other leader.
-func leaderEpoch(t *broker.Topic, partition int32) int32 { return t.Epoch + partition }
+func leaderEpoch(t *broker.Topic, partition int32) int32 { return t.LeaderEpoch(int(partition)) }
 
 // partition finds a partition, and the error code if there is none.
 func (s *Server) partition(topic string, number int32) (*broker.Topic, store.Partition, int16) {

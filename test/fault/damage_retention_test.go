@@ -43,7 +43,7 @@ func overtake(t *testing.T, seed uint64) tally {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	topic, err := b.CreateTopic("bills", 1)
+	topic, err := b.CreateTopic("bills", 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +60,8 @@ func overtake(t *testing.T, seed uint64) tally {
 			got, next = append(got, 1), 1
 		}
 		if b.Retain(time.Now()); r.IntN(4) == 0 {
-			start, high := topic.Partitions[0].Offsets()
-			if err := topic.Partitions[0].Trim(start + r.Int64N(high-start+1)); err != nil {
+			start, high := topic.Partitions()[0].Offsets()
+			if err := topic.Partitions()[0].Trim(start + r.Int64N(high-start+1)); err != nil {
 				t.Fatal(err)
 			}
 		}

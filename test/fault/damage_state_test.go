@@ -34,7 +34,7 @@ func newState(t *testing.T) *state {
 	if err != nil {
 		t.Fatal(err)
 	}
-	orders, err := b.CreateTopic("orders", 3)
+	orders, err := b.CreateTopic("orders", 3, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func newState(t *testing.T) *state {
 		p.Reset()
 		p.Add(int64(i), nil, []byte("order"))
 		p.Close(0)
-		if _, err := store.AppendAndWait(orders.Partitions[i%3], p.Bytes()); err != nil {
+		if _, err := store.AppendAndWait(orders.Partitions()[i%3], p.Bytes()); err != nil {
 			t.Fatal(err)
 		}
 		c := group.Commit{Topic: "orders", Partition: i % 3, Offset: int64(i / 3), LeaderEpoch: group.NoEpoch, Metadata: "m"}
