@@ -207,7 +207,7 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 			return nil, err
 		}
 		if !Internal(t.Name) {
-			p = &delaying{&stamping{Partition: p, topic: t}, b, t.ID, t.Name, i}
+			p = &delaying{&stamping{Partition: p, topic: t, now: b.now}, b, t.ID, t.Name, i}
 		}
 		list = append(list, p)
 	}

@@ -23,6 +23,9 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	if err != nil {
 		return err
 	}
+	if err := b.store.Room(0); err != nil {
+		return err
+	}
 	grown, err := b.store.AddPartitions(name, total)
 	if err != nil {
 		return err

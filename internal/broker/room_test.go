@@ -47,13 +47,13 @@ func delayed(at time.Time) batch.Batch {
 func TestWithoutRoomPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
 	b, c := newCramped(t)
 	orders := mustMake(t, b, "orders")
-	publish(t, orders.Partitions[0], newYear, 10, 10)
+	publish(t, orders.Partitions()[0], newYear, 10, 10)
 	c.full.Store(true)
 	var now batch.Builder
 	now.Add(0, nil, []byte("now"))
 	now.Close(0)
 	for name, p := range map[string]batch.Batch{"now": now.Bytes(), "later": delayed(time.Now().Add(time.Hour))} {
-		err := b.Produce(orders, 0, p, func(int64, error) { t.Errorf("%s was answered", name) })
+		_, err := b.Produce(orders, 0, p, func(int64, error) { t.Errorf("%s was answered", name) })
 		if !errors.Is(err, store.ErrFull) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -63,14 +63,14 @@ func TestWithoutRoomPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
 	}
 	consume(t, position(t, b, "billing", "orders", 0), 0, 5) // makes the journal's topic
 	mustSync(t, b)
-	if err := orders.Partitions[0].Trim(5); err != nil {
+	if err := orders.Partitions()[0].Trim(5); err != nil {
 		t.Errorf("trimming: %v", err)
 	}
 	if err := b.DeleteTopic("orders"); err != nil {
 		t.Errorf("deleting: %v", err)
 	}
 	c.full.Store(false)
-	publish(t, mustMake(t, b, "orders").Partitions[0], newYear, 1, 10)
+	publish(t, mustMake(t, b, "orders").Partitions()[0], newYear, 1, 10)
 }
 
 func TestWithoutRoomDueMessagesWaitUntilThereIsSome(t *testing.T) {
@@ -78,7 +78,7 @@ func TestWithoutRoomDueMessagesWaitUntilThereIsSome(t *testing.T) {
 	orders := mustMake(t, b, "orders")
 	due := time.Now().Add(100 * time.Millisecond)
 	accepted := make(chan error, 1)
-	if err := b.Produce(orders, 0, delayed(due), func(_ int64, err error) { accepted <- err }); err != nil {
+	if _, err := b.Produce(orders, 0, delayed(due), func(_ int64, err error) { accepted <- err }); err != nil {
 		t.Fatal(err)
 	}
 	c.full.Store(true)
@@ -86,12 +86,12 @@ func TestWithoutRoomDueMessagesWaitUntilThereIsSome(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the message is due", func() bool { return time.Now().After(due) })
-	if _, high := orders.Partitions[0].Offsets(); high != 0 {
+	if _, high := orders.Partitions()[0].Offsets(); high != 0 {
 		t.Fatal("a message was put into its topic without room for it")
 	}
 	c.full.Store(false)
 	await(t, "the message is delivered", func() bool {
-		_, high := orders.Partitions[0].Offsets()
+		_, high := orders.Partitions()[0].Offsets()
 		return high == 1
 	})
 }

@@ -13,6 +13,7 @@ import (
 type stamping struct {
 	store.Partition
 	topic *Topic
+	now   func() time.Time
 
 	mu   sync.Mutex // held over the append of what is stamped, so that times ascend
 	last int64
@@ -25,7 +26,7 @@ func (p *stamping) Append(batches []byte, done func(base int64, err error)) erro
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last = max(p.last, time.Now().UnixMilli())
+	p.last = max(p.last, p.now().UnixMilli())
 	for rest := batches; len(rest) > 0; {
 		b, next, err := batch.Next(rest)
 		if err != nil {
