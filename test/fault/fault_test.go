@@ -17,7 +17,7 @@ import (
 
 var (
 	long       = flag.Bool("long", false, "run each case to the figures of a long run instead of briefly")
-	recordFile = flag.String("record", "", "write the table of this run, as Markdown, to this file")
+	recordFile = flag.String("record", "", "add the table of this run, as Markdown, to this file")
 )
 
 func TestMain(m *testing.M) {
@@ -33,11 +33,24 @@ func finish(code int) int {
 	if *recordFile == "" {
 		return code
 	}
-	if err := os.WriteFile(*recordFile, []byte(record(code == 0)), 0o644); err != nil {
+	if err := addRecord(record(code == 0)); err != nil {
 		fmt.Fprintln(os.Stderr, "fault:", err)
 		return 1
 	}
 	return code
+}
+
+func addRecord(text string) error {
+	f, err := os.OpenFile(*recordFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() == 0 {
+		text = proofHead + text
+	}
+	_, err = f.WriteString(text)
+	return err
 }
 
 // runs is how often a case does its work: brief or, with -long, thorough times.

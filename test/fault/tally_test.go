@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"flag"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -89,16 +90,24 @@ func (s *table) String() string {
 	return b.String()
 }
 
-// record is the document of a run.
+// proofHead begins the document that runs are recorded in.
+const proofHead = "# Proof\n\nThe cases of `test/fault`, run long. What each does, and what it expects, stands above its test.\n" +
+	"Negative controls break a promise on purpose: F04, and those named for what is seen or shown. Their losses are wanted.\n" +
+	"Each run adds its table; `make promise LONG=1` runs everything.\n"
+
+// record is what a run adds to the document.
 func record(passed bool) string {
 	verdict := "All cases passed."
 	if !passed {
 		verdict = "**Cases failed.**"
 	}
-	return fmt.Sprintf("# Proof\n\nWritten by `make promise LONG=1` on %s, of commit %s, on Linux %s, %d processors, %s.\n"+
-		"%s What each case does stands above its test in `test/fault`.\n\n%s",
-		time.Now().UTC().Format("2006-01-02"), output("git", "describe", "--tags", "--always", "--dirty"),
-		output("uname", "-r"), runtime.NumCPU(), runtime.Version(), verdict, tallies.String())
+	selected := ""
+	if f := flag.Lookup("test.run"); f != nil && f.Value.String() != "" {
+		selected = fmt.Sprintf(" Only cases that match `%s`.", f.Value)
+	}
+	return fmt.Sprintf("\n## %s\n\nCommit %s, Linux %s, %d processors, %s. %s%s\n\n%s",
+		time.Now().UTC().Format("2006-01-02 15:04"), output("git", "describe", "--tags", "--always", "--dirty"),
+		output("uname", "-r"), runtime.NumCPU(), runtime.Version(), verdict, selected, tallies.String())
 }
 
 func output(name string, args ...string) string {
