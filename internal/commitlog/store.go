@@ -188,7 +188,7 @@ func (s *Store) checkFormat() error {
 // knownFormat checks what the file of that name holds.
 func knownFormat(content []byte) error {
 	if got := strings.TrimSpace(string(content)); got != format {
-		return fmt.Errorf("its format is %q, this program knows %q", got, format)
+		return fmt.Errorf("its format is %q, this program knows %q: CHANGELOG.md says under Upgrading what to do", got, format)
 	}
 	return nil
 }
