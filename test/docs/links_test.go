@@ -48,7 +48,7 @@ func documents(t *testing.T) []string {
 
 var (
 	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	mention  = regexp.MustCompile(`\b[A-Z]{3,}\.md\b`)
+	mention  = regexp.MustCompile(`\b([a-z]+/)*[A-Z]{3,}\.md\b`)
 	codeSpan = regexp.MustCompile("`[^`\n]*`")
 )
 
