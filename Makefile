@@ -13,6 +13,8 @@ FUZZTIME  ?= 1m
 BENCH     ?= .
 REF       ?= HEAD
 TESTFLAGS ?=
+# Only root can make file systems of its own to cut the power of.
+DISKS     := $(if $(filter 0,$(shell id -u)),losetup mkfs.ext4)
 
 .PHONY: all run demo test promise race check lint fuzz cover sabotage bench bench-peers bench-compare clean
 
@@ -29,7 +31,7 @@ demo: all
 
 # Not from the cache: it does not know of the programs that the tests start.
 test:
-	@scripts/need.sh nc strace kcat
+	@scripts/need.sh nc strace kcat $(DISKS)
 	go test -count=1 $(TESTFLAGS) ./...
 	@scripts/need.sh node npm gcc
 	cd test/clients && go test -count=1 $(TESTFLAGS) ./...
@@ -37,12 +39,12 @@ test:
 
 # Some cases need root, for file systems of their own, and say so where it is missing.
 promise:
-	@scripts/need.sh nc strace kcat
+	@scripts/need.sh nc strace kcat $(DISKS)
 	go test -count=1 -v -timeout 24h ./test/fault $(if $(LONG),-long -record $(CURDIR)/docs/PROOF.md)
 	$(if $(LONG),scripts/fuzz.sh 10m $(CURDIR)/docs/PROOF.md)
 
 race:
-	@scripts/need.sh nc strace kcat gcc
+	@scripts/need.sh nc strace kcat gcc $(DISKS)
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
 check: lint sabotage
@@ -65,7 +67,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 cover:
-	@scripts/need.sh nc strace kcat
+	@scripts/need.sh nc strace kcat $(DISKS)
 	@mkdir -p build
 	go test -count=1 -coverpkg=./internal/... -coverprofile=build/cover.out ./...
 	go tool cover -func=build/cover.out | awk '$$3 + 0 < 60 || $$1 == "total:"'

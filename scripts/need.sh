@@ -15,6 +15,8 @@ packages() {
 	nc) echo netcat-openbsd ;;
 	node) echo nodejs ;;
 	gcc) echo gcc libc6-dev ;;
+	losetup) echo mount ;;
+	mkfs.ext4) echo e2fsprogs ;;
 	*) echo "$1" ;;
 	esac
 }

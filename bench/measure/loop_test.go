@@ -19,7 +19,7 @@ func TestOpenLoopKeepsToItsTimesWhateverSendTakes(t *testing.T) {
 			}
 			dues = append(dues, due)
 			for len(dues) == 10 && time.Since(due) < 20*time.Millisecond {
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond) // a send that stalls, while others fall due
 			}
 			return nil
 		},

@@ -149,7 +149,7 @@ func publishing(address string, acked *atomic.Int64, stop <-chan struct{}) {
 		}
 		conn, err := producer.Dial(address, producer.Request{Topic: "orders"})
 		if err != nil {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // nothing tells when it listens again
 			continue
 		}
 		before := acked.Load()

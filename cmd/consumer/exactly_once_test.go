@@ -15,16 +15,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"mbus/test/brokertest"
 )
 
-// await waits for a condition that there is no event for.
 func await(t *testing.T, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it does not happen")
-		}
-	}
+	brokertest.Await(t, time.Minute, "what is waited for", done)
 }
 
 const (

@@ -11,6 +11,7 @@ import (
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // The journal is compacted after this many records, by FORMAT.md.
@@ -165,7 +166,7 @@ func TestPositionThatMovesDuringCompactionIsNotForgotten(t *testing.T) {
 	prime(t, s, records)
 	meanwhile := s
 	meanwhile.wrap = func(st store.Store) store.Store {
-		return &wrapped{Store: st, append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+		return &storetest.Wrapped{Store: st, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 			if batch.Batch(batches).Count() == primedGroups { // this is the compaction
 				var m group.Member
 				if !m.Lease(position(t, b, "g3", "orders", 0), group.Span{From: primed(3, records), To: 1_000_000}, 0) {

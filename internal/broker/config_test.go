@@ -73,7 +73,7 @@ func TestAConfigurationThatDoesNotHoldAnyMoreIsLeftOutAndSaid(t *testing.T) {
 	if orders.MaxBatch() != limits.MaxBatch() || orders.Config()[broker.ConfigRetention] != "5" {
 		t.Errorf("largest batch %d, %v", orders.MaxBatch(), orders.Config())
 	}
-	if lines := book.lines("level=WARN", broker.ConfigMaxBatch, "topic=orders"); len(lines) != 1 {
+	if lines := book.Lines("level=WARN", broker.ConfigMaxBatch, "topic=orders"); len(lines) != 1 {
 		t.Errorf("%q", lines)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // delaysOf is a setup whose log of delayed messages is compacted from so many
@@ -216,7 +217,7 @@ func TestDelayedMessagesThatCouldNotBeReadAreNotTrimmed(t *testing.T) {
 	var failed atomic.Bool
 	s := delaysOf(disk, 1)
 	s.wrap = func(st store.Store) store.Store {
-		return &wrapped{Store: st, read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storetest.Wrapped{Store: st, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
 			if topic == broker.DelayedTopic && !failed.Swap(true) {
 				return errors.New("the cable is loose")
 			}

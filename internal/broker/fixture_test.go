@@ -1,11 +1,7 @@
 package broker_test
 
 import (
-	"bytes"
 	"log/slog"
-	"runtime"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,38 +11,11 @@ import (
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/test/brokertest"
 )
 
 // patience bounds waits for what must happen.
 const patience = 30 * time.Second
-
-// A logBook collects what is logged.
-type logBook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// lines are those lines that hold all words.
-func (l *logBook) lines(words ...string) (found []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(line, w)
-		}
-		if all {
-			found = append(found, line)
-		}
-	}
-	return found
-}
 
 // A setup is how a broker of a test is made; the zero value is a usual one.
 type setup struct {
@@ -98,30 +67,14 @@ func mustClose(t testing.TB, b *broker.Broker) {
 	})
 }
 
-// within fails the test, and says where everything stands, if f hangs.
 func within(t testing.TB, what string, f func()) {
 	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		stacks := make([]byte, 1<<20)
-		t.Fatalf("this does not happen: %s\n%s", what, stacks[:runtime.Stack(stacks, true)])
-	}
+	brokertest.Within(t, patience, what, f)
 }
 
-// await polls a condition for which there is no event.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("this does not happen: %s", what)
-		}
-	}
+	brokertest.Await(t, patience, what, condition)
 }
 
 func mustMake(t testing.TB, b *broker.Broker, name string) *broker.Topic {
@@ -196,50 +149,7 @@ func mustSync(t testing.TB, b *broker.Broker) {
 	}
 }
 
-// A wrapped store is one whose calls tests can stand in for.
-type wrapped struct {
-	store.Store
-	create func(inner store.Store, name string, partitions int, config string) (store.Topic, error)
-	append func(inner store.Partition, topic string, p []byte, done func(int64, error)) error
-	read   func(inner store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error
-}
-
-func (w *wrapped) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
-	if w.create == nil {
-		return w.Store.CreateTopic(name, partitions, config)
-	}
-	return w.create(w.Store, name, partitions, config)
-}
-
-func (w *wrapped) Partition(topic string, number int) (store.Partition, error) {
-	p, err := w.Store.Partition(topic, number)
-	if err != nil {
-		return p, err
-	}
-	return &wrappedPartition{p, topic, w}, nil
-}
-
-type wrappedPartition struct {
-	store.Partition
-	topic string
-	store *wrapped
-}
-
-func (p *wrappedPartition) Append(batches []byte, done func(int64, error)) error {
-	if p.store.append == nil {
-		return p.Partition.Append(batches, done)
-	}
-	return p.store.append(p.Partition, p.topic, batches, done)
-}
-
-func (p *wrappedPartition) Read(offset int64, maxBytes int, c *store.Chunk) error {
-	if p.store.read == nil {
-		return p.Partition.Read(offset, maxBytes, c)
-	}
-	return p.store.read(p.Partition, p.topic, offset, maxBytes, c)
-}
-
-func newLog() (*logBook, *slog.Logger) {
-	book := new(logBook)
+func newLog() (*brokertest.LogBook, *slog.Logger) {
+	book := new(brokertest.LogBook)
 	return book, slog.New(slog.NewTextHandler(book, nil))
 }

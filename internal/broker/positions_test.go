@@ -13,6 +13,7 @@ import (
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // within this time nothing is synced, for tests that write much and cut no power
@@ -150,7 +151,7 @@ func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
 	}
 	dir := t.TempDir()
 	b := mustOpen(t, setup{dir: dir, options: broker.Options{Log: log}, wrap: func(s store.Store) store.Store {
-		return &wrapped{Store: s, append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if full {
@@ -164,7 +165,7 @@ func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
 	setFull(true)
 	consume(t, p, 0, 10)
 	await(t, "the failure is logged", func() bool {
-		return len(book.lines("level=ERROR", "group=default", "topic=orders", "partition=3")) == 1
+		return len(book.Lines("level=ERROR", "group=default", "topic=orders", "partition=3")) == 1
 	})
 	if p.Committed() != 10 {
 		t.Errorf("committed is %d: in this life it counts all the same", p.Committed())

@@ -12,6 +12,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // idempotent is a batch of n records of a producer that goes on with number first.
@@ -169,7 +170,7 @@ func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			release := make(chan struct{})
 			b := newTryout(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
-				return &wrapped{Store: s, append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+				return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 					return inner.Append(p, func(base int64, err error) {
 						go func() {
 							<-release
@@ -208,7 +209,7 @@ func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 func TestABatchThatIsRefusedMayBeSentAgain(t *testing.T) {
 	full := true
 	b := newTryout(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
-		return &wrapped{Store: s, append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 			if full {
 				return store.ErrFull
 			}

@@ -46,10 +46,10 @@ func TestAgeRemovesWhatTheDefaultGroupHasConsumed(t *testing.T) {
 		retain(t, b, newYear.Add(step.at))
 		mustStart(t, topic, step.start)
 	}
-	if n := len(book.lines("removed", "topic=orders", "partition=0")); n != 3 {
+	if n := len(book.Lines("removed", "topic=orders", "partition=0")); n != 3 {
 		t.Errorf("it was said %d times that messages were removed", n)
 	}
-	if lines := book.lines("level=WARN"); len(lines) > 0 {
+	if lines := book.Lines("level=WARN"); len(lines) > 0 {
 		t.Errorf("%q", lines)
 	}
 }
@@ -63,7 +63,7 @@ func TestAgeKeepsWhatTheDefaultGroupHasNotConsumedAndSaysSoOnce(t *testing.T) {
 	pos := position(t, b, "default", "orders", 0)
 	warned := func(want int) {
 		t.Helper()
-		if n := len(book.lines("level=WARN", "topic=orders", "partition=0", "default")); n != want {
+		if n := len(book.Lines("level=WARN", "topic=orders", "partition=0", "default")); n != want {
 			t.Errorf("it was said %d times, not %d", n, want)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mbus/test/brokertest"
 )
 
 // acknowledging connects a client that acknowledges to a broker that the test
@@ -148,13 +150,7 @@ func TestQuietTellsWhetherSomethingHasCome(t *testing.T) {
 		t.Error("there is something before anything was sent")
 	}
 	send(t, broker, "@0\n"+batchOf(0, "a")+batchOf(1, "b")[:1])
-	end := time.Now().Add(time.Minute)
-	for c.Quiet() && time.Now().Before(end) {
-		time.Sleep(time.Millisecond)
-	}
-	if c.Quiet() {
-		t.Fatal("what has come is not seen")
-	}
+	brokertest.Await(t, time.Minute, "what has come is seen", func() bool { return !c.Quiet() })
 	if _, err := c.Next(); err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func TestWhatIsNoRequestClosesTheConnectionAndSaysWhy(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.mustBeClosed()
-		await(t, name+" is logged: "+test.says, func() bool { return b.book.lines("closing", test.says) != nil })
+		await(t, name+" is logged: "+test.says, func() bool { return b.book.Lines("closing", test.says) != nil })
 	}
 }
 
@@ -251,7 +251,7 @@ func fuzzed(t testing.TB, b *bus, p []byte) {
 	}()
 	io.Copy(io.Discard, nc)
 	await(t, "the connection has ended", func() bool { return b.server.Connections() == 0 })
-	if panics := b.book.lines("panic"); len(panics) > 0 {
+	if panics := b.book.Lines("panic"); len(panics) > 0 {
 		t.Fatalf("%q", panics)
 	}
 }

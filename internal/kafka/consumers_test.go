@@ -255,8 +255,8 @@ func TestKilledConsumerIsReplacedWithinItsSessionTimeout(t *testing.T) {
 	if n := len(b.describe(5, theGroup).Members); n != 1 {
 		t.Errorf("%d members", n)
 	}
-	if len(b.book.lines("member is silent", theGroup)) != 1 {
-		t.Errorf("logged: %q", b.book.lines("member"))
+	if len(b.book.Lines("member is silent", theGroup)) != 1 {
+		t.Errorf("logged: %q", b.book.Lines("member"))
 	}
 }
 

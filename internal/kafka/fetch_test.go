@@ -13,6 +13,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // newestFetch is the last version that names topics; see topic_id_test.go.
@@ -263,7 +264,7 @@ func TestASessionIsDeclined(t *testing.T) {
 func TestDamageIsAnErrorAndAGapIsPassedOver(t *testing.T) {
 	var fail atomic.Pointer[error]
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &wrapped{Store: s, read: func(inner store.Partition, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storetest.Wrapped{Store: s, Read: func(inner store.Partition, _ string, offset int64, maxBytes int, c *store.Chunk) error {
 			if err := fail.Load(); err != nil && offset < 2 {
 				return *err
 			}
@@ -287,7 +288,7 @@ func TestDamageIsAnErrorAndAGapIsPassedOver(t *testing.T) {
 			t.Errorf("%v: code %d", test.err, p.ErrorCode)
 		}
 	}
-	if b.book.lines("can't be read", "damaged") == nil {
+	if b.book.Lines("can't be read", "damaged") == nil {
 		t.Error("the damage is not logged")
 	}
 	var gap error = &store.GapError{Topic: "orders", First: 0, Next: 2}

@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +21,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/kafka"
 	"mbus/internal/store"
+	"mbus/test/brokertest"
 )
 
 // patience bounds waits for what must happen.
@@ -46,7 +45,7 @@ type bus struct {
 	broker  *broker.Broker
 	server  *kafka.Server
 	addr    string
-	book    *logBook
+	book    *brokertest.LogBook
 	serving sync.WaitGroup
 	stopped bool
 }
@@ -57,7 +56,7 @@ func start(t testing.TB, s setup) *bus {
 	if s.dir == "" {
 		s.dir = t.TempDir()
 	}
-	b := &bus{t: t, setup: s, book: new(logBook)}
+	b := &bus{t: t, setup: s, book: new(brokertest.LogBook)}
 	b.begin("127.0.0.1:0")
 	t.Cleanup(b.stop)
 	return b
@@ -108,11 +107,11 @@ func (b *bus) stop() {
 		_ = b.broker.Close() // fails where tests make the disk fail
 		b.serving.Wait()
 	})
-	if panics := b.book.lines("panic"); len(panics) > 0 {
+	if panics := b.book.Lines("panic"); len(panics) > 0 {
 		b.t.Errorf("%q", panics)
 	}
 	if b.t.Failed() {
-		b.t.Logf("the broker's log:\n%s", b.book.lines())
+		b.t.Logf("the broker's log:\n%s", b.book.Lines())
 	}
 }
 
@@ -318,58 +317,14 @@ func values(t testing.TB, p []byte) (all []string) {
 	return all
 }
 
-// within fails the test, and says where everything stands, if f hangs.
 func within(t testing.TB, what string, f func()) {
 	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-	case <-time.After(2 * patience):
-		stacks := make([]byte, 1<<20)
-		t.Fatalf("this does not happen: %s\n%s", what, stacks[:runtime.Stack(stacks, true)])
-	}
+	brokertest.Within(t, 2*patience, what, f)
 }
 
-// await polls a condition for which there is no event.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("this does not happen: %s", what)
-		}
-	}
-}
-
-// A logBook collects what is logged.
-type logBook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// lines are those lines that hold all words.
-func (l *logBook) lines(words ...string) (found []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(line, w)
-		}
-		if all {
-			found = append(found, line)
-		}
-	}
-	return found
+	brokertest.Await(t, patience, what, condition)
 }
 
 // position is how far a group has come in a partition of a topic that exists.

@@ -239,7 +239,7 @@ func TestKafkaMembersAndLineConsumersExcludeEachOther(t *testing.T) {
 	m := b.member(3)
 	wantCode(t, "join", m.join().ErrorCode, kerr.InconsistentGroupProtocol)
 	wantCode(t, "commit", m.commit(8, position{"orders", 0, 1}), kerr.NonEmptyGroup)
-	if len(b.book.lines("a member cannot join", theGroup)) == 0 {
+	if len(b.book.Lines("a member cannot join", theGroup)) == 0 {
 		t.Error("the refusal was not logged")
 	}
 	release()

@@ -13,6 +13,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 func TestProduceAnswersTheOffsetInEveryVersion(t *testing.T) {
@@ -151,7 +152,7 @@ func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {
 	release := make(chan struct{})
 	appended := make(chan struct{}, n)
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &wrapped{Store: s, append: func(inner store.Partition, p []byte, done func(int64, error)) error {
+		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 			appended <- struct{}{}
 			return inner.Append(p, func(base int64, err error) {
 				go func() {
@@ -181,7 +182,7 @@ func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {
 func TestAFullDiskIsAnErrorThatClientsTryAgain(t *testing.T) {
 	full := errors.New("no space")
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &wrapped{Store: s, append: func(store.Partition, []byte, func(int64, error)) error {
+		return &storetest.Wrapped{Store: s, Append: func(store.Partition, string, []byte, func(int64, error)) error {
 			return fmt.Errorf("%w: %w", store.ErrFull, full)
 		}}
 	}})

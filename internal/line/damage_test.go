@@ -16,6 +16,7 @@ import (
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // damage flips a bit of the records of each batch of a topic that holds one of
@@ -89,7 +90,7 @@ func TestDamagedMessagesAreReportedAndDoNotBlock(t *testing.T) {
 	messages := b.publishTens("orders", 6)
 	b.damage("orders", 20, 55)
 	b.dial(b.consumers, "orders\n").mustEnd(join(messages[:20]) + "-DAMAGED orders/0: offsets 20 to 29 can't be read\n")
-	if n := len(b.book.lines("level=ERROR", "damaged", "topic=orders", "first=20", "next=30")); n != 1 {
+	if n := len(b.book.Lines("level=ERROR", "damaged", "topic=orders", "first=20", "next=30")); n != 1 {
 		t.Errorf("it is logged %d times", n)
 	}
 	b.dial(b.consumers, "orders\n").mustEnd(join(messages[30:50]) + "-DAMAGED orders/0: offsets 50 to 59 can't be read\n")
@@ -184,7 +185,7 @@ func TestBatchThatCannotBeDecodedIsReportedAsDamage(t *testing.T) {
 func TestMessagesThatCannotBeReadAgainAreNotConsumed(t *testing.T) {
 	var fail atomic.Bool
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &wrapped{Store: s, read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storetest.Wrapped{Store: s, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
 			if topic == "orders" && fail.Load() {
 				return errors.New("the cable is loose")
 			}

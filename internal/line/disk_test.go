@@ -10,6 +10,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // A gate lets calls pass, or holds them until it is opened.
@@ -195,15 +196,15 @@ func TestFailureEndsAConnectionThatIsStillSending(t *testing.T) {
 
 func TestPanicEndsOneConnectionOnly(t *testing.T) {
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &wrapped{
+		return &storetest.Wrapped{
 			Store: s,
-			append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+			Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 				if strings.Contains(string(batches), "panic now") {
 					panic("a bug while appending")
 				}
 				return p.Append(batches, done)
 			},
-			read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+			Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
 				if topic == "unreadable" {
 					panic("a bug while reading")
 				}
@@ -221,7 +222,7 @@ func TestPanicEndsOneConnectionOnly(t *testing.T) {
 	b.publish("unreadable", "message")
 	b.dial(b.consumers, "unreadable\n").mustRefuse("INTERNAL")
 	for _, words := range []string{"a bug while appending", "a bug while reading"} {
-		if n := len(b.book.lines("level=ERROR", words, "stack")); n != 1 {
+		if n := len(b.book.Lines("level=ERROR", words, "stack")); n != 1 {
 			t.Errorf("%q is logged %d times", words, n)
 		}
 	}
@@ -245,7 +246,7 @@ func (noMore) CreateTopic(string, int, string) (store.Topic, error) {
 
 func TestErrorsOfTheSystemStayOnOneLine(t *testing.T) {
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &wrapped{Store: s, append: func(store.Partition, string, []byte, func(int64, error)) error {
+		return &storetest.Wrapped{Store: s, Append: func(store.Partition, string, []byte, func(int64, error)) error {
 			return errors.New("a name\nwith\r\nline ends")
 		}}
 	}})

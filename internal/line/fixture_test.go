@@ -1,13 +1,10 @@
 package line_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +15,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/line"
 	"mbus/internal/store"
+	"mbus/test/brokertest"
 )
 
 // patience bounds waits for what must happen.
@@ -45,7 +43,7 @@ type bus struct {
 	broker               *broker.Broker
 	server               *line.Server
 	producers, consumers string // addresses
-	book                 *logBook
+	book                 *brokertest.LogBook
 	panics               bool // are expected
 	serving              sync.WaitGroup
 	stopped              bool
@@ -57,7 +55,7 @@ func start(t testing.TB, s setup) *bus {
 	if s.dir == "" {
 		s.dir = t.TempDir()
 	}
-	b := &bus{t: t, setup: s, book: new(logBook)}
+	b := &bus{t: t, setup: s, book: new(brokertest.LogBook)}
 	b.begin()
 	t.Cleanup(b.stop)
 	return b
@@ -119,11 +117,11 @@ func (b *bus) stop() {
 		_ = b.broker.Close() // fails where tests make the disk fail
 		b.serving.Wait()
 	})
-	if panics := b.book.lines("panic"); len(panics) > 0 && !b.panics {
+	if panics := b.book.Lines("panic"); len(panics) > 0 && !b.panics {
 		b.t.Errorf("%q", panics)
 	}
 	if b.t.Failed() {
-		b.t.Logf("the broker's log:\n%s", b.book.lines())
+		b.t.Logf("the broker's log:\n%s", b.book.Lines())
 	}
 }
 
@@ -134,90 +132,14 @@ func (b *bus) restart() {
 	b.begin()
 }
 
-// within fails the test, and says where everything stands, if f hangs.
 func within(t testing.TB, what string, f func()) {
 	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-	case <-time.After(2 * patience):
-		stacks := make([]byte, 1<<20)
-		t.Fatalf("this does not happen: %s\n%s", what, stacks[:runtime.Stack(stacks, true)])
-	}
+	brokertest.Within(t, 2*patience, what, f)
 }
 
-// await polls a condition for which there is no event.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("this does not happen: %s", what)
-		}
-	}
-}
-
-// A logBook collects what is logged.
-type logBook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// lines are those lines that hold all words.
-func (l *logBook) lines(words ...string) (found []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(line, w)
-		}
-		if all {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
-// A wrapped store is one whose calls tests can stand in for.
-type wrapped struct {
-	store.Store
-	append func(inner store.Partition, topic string, p []byte, done func(int64, error)) error
-	read   func(inner store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error
-}
-
-func (w *wrapped) Partition(topic string, number int) (store.Partition, error) {
-	p, err := w.Store.Partition(topic, number)
-	return &wrappedPartition{p, topic, w}, err
-}
-
-type wrappedPartition struct {
-	store.Partition
-	topic string
-	store *wrapped
-}
-
-func (p *wrappedPartition) Append(batches []byte, done func(int64, error)) error {
-	if p.store.append == nil {
-		return p.Partition.Append(batches, done)
-	}
-	return p.store.append(p.Partition, p.topic, batches, done)
-}
-
-func (p *wrappedPartition) Read(offset int64, maxBytes int, c *store.Chunk) error {
-	if p.store.read == nil {
-		return p.Partition.Read(offset, maxBytes, c)
-	}
-	return p.store.read(p.Partition, p.topic, offset, maxBytes, c)
+	brokertest.Await(t, patience, what, condition)
 }
 
 // openFiles counts this process's file descriptors.

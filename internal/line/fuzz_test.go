@@ -41,7 +41,7 @@ func (b *bus) mustServe() {
 	if got := b.drain("others"); !strings.HasSuffix(got, "hello\n") {
 		b.t.Fatalf("another consumer gets %q", got)
 	}
-	if panics := b.book.lines("panic"); len(panics) > 0 {
+	if panics := b.book.Lines("panic"); len(panics) > 0 {
 		b.t.Fatalf("%q", panics)
 	}
 }

@@ -223,7 +223,7 @@ func TestReaderThatIsSlowGetsEverything(t *testing.T) {
 		if _, err := io.CopyN(&got, c.r, piece); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(moment / 10)
+		time.Sleep(moment / 10) // this is what the reader is slow with
 	}
 	got.WriteString(c.rest())
 	if got.String() != join(messages) {

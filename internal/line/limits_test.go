@@ -31,7 +31,7 @@ func TestConnectionsBeyondTheLimitAreAnsweredBusyAndTheOthersGoOn(t *testing.T) 
 		c.send("more\n")
 		c.mustSay("+2")
 	}
-	if n := len(b.book.lines("level=WARN", "connections", "limit=3")); n != 1 {
+	if n := len(b.book.Lines("level=WARN", "connections", "limit=3")); n != 1 {
 		t.Errorf("it is logged %d times", n)
 	}
 	clients[0].finish().mustEnd("")

@@ -129,17 +129,7 @@ func (s *Server) Stop(ctx context.Context) {
 		}
 	}
 	s.mu.Unlock()
-	ended := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		s.cutOff()
-		<-ended
-	}
+	accept.Await(ctx, &s.running, s.cutOff)
 }
 
 func (s *Server) cutOff() {

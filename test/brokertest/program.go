@@ -103,28 +103,35 @@ var canTrace = sync.OnceValue(func() error {
 	return err
 })
 
-// Traced gives the path of a script that runs a broker program under strace with
-// one injection, such as "fdatasync:retval=0"; empty is the broker built for
-// the tests. The process is the broker's own: strace stands beside it. Where
-// tracing is not allowed the test is skipped.
-func Traced(t testing.TB, program, injection string) string {
+// Strace gives the path of a script that runs a broker program under strace with
+// these options; an empty program is the broker built for the tests. The process is
+// the broker's own: strace stands beside it. Where tracing is not allowed the test
+// is skipped; where strace is missing it fails.
+func Strace(t testing.TB, program, options string) string {
 	t.Helper()
-	if err := canTrace(); err != nil {
-		t.Skipf("needs strace, and a system that lets it trace: %v", err)
+	if err := canTrace(); errors.Is(err, exec.ErrNotFound) {
+		t.Fatalf("\"make test\" installs it: %v", err)
+	} else if err != nil {
+		t.Skipf("needs a system that lets it trace: %v", err)
 	}
 	if program == "" {
 		program = Program(t, "broker")
 	}
-	calls, _, _ := strings.Cut(injection, ":")
-	quick := "--seccomp-bpf" // strace 6.1 does not count with it
-	if strings.Contains(injection, "when=") {
-		quick = ""
-	}
-	script := fmt.Sprintf("#!/bin/sh\nexec strace -D -f -qq -o /dev/null %s -e trace=%s -e inject=%s '%s' \"$@\"\n",
-		quick, calls, injection, program)
+	script := fmt.Sprintf("#!/bin/sh\nexec strace -D -f -qq %s '%s' \"$@\"\n", options, program)
 	file := filepath.Join(t.TempDir(), "broker")
 	if err := os.WriteFile(file, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// Traced is Strace with one injection, such as "fdatasync:retval=0".
+func Traced(t testing.TB, program, injection string) string {
+	t.Helper()
+	calls, _, _ := strings.Cut(injection, ":")
+	quick := "--seccomp-bpf" // strace 6.1 does not count with it
+	if strings.Contains(injection, "when=") {
+		quick = ""
+	}
+	return Strace(t, program, fmt.Sprintf("-o /dev/null %s -e trace=%s -e inject=%s", quick, calls, injection))
 }

@@ -68,14 +68,7 @@ func (f *follower) vanished(read []string) (n int) {
 	return n
 }
 
-// await polls a condition that no event announces.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("in a minute not: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	brokertest.Await(t, time.Minute, what, holds)
 }

@@ -10,16 +10,9 @@ import (
 	"mbus/test/brokertest"
 )
 
-// await polls a condition that no event announces.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("in a minute not: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	brokertest.Await(t, time.Minute, what, holds)
 }
 
 // mustDrainAll drains until all of messages have come, and fails the test where

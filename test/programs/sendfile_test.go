@@ -2,7 +2,6 @@ package programs
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -16,7 +15,7 @@ import (
 // the system send as many bytes as were published.
 func TestKafkaFetchIsSentByTheSystem(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace")
-	b := startTraced(t, t.TempDir(), trace, "trace=sendfile")
+	b := brokertest.StartProgram(t, brokertest.Strace(t, "", "-o '"+trace+"' -e trace=sendfile"), t.TempDir())
 	message := strings.Repeat("x", 1000)
 	var text strings.Builder
 	for range 4000 {
@@ -29,26 +28,6 @@ func TestKafkaFetchIsSentByTheSystem(t *testing.T) {
 	if sent := bytesSent(t, trace); sent < text.Len() {
 		t.Errorf("the system has sent %d bytes, the messages have %d", sent, text.Len())
 	}
-}
-
-// startTraced runs a broker under strace, which writes its trace to a file.
-func startTraced(t *testing.T, data, trace, what string) *brokertest.Process {
-	t.Helper()
-	if err := exec.Command("strace", "-o", "/dev/null", "true").Run(); err != nil {
-		t.Skipf("this system lets nobody trace a process: %v", err)
-	}
-	wrapper := filepath.Join(t.TempDir(), "broker")
-	script := "#!/bin/sh\nexec strace -D -f -qq -o '" + trace + "' -e " + what + " '" +
-		brokertest.Program(t, "broker") + "' \"$@\"\n"
-	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	p, err := brokertest.Launch("", wrapper, "-pport", "0", "-cport", "0", "-kport", "0", "-data", data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Kill)
-	return p
 }
 
 var sendfileCall = regexp.MustCompile(`sendfile(?:64)?\(.*\) += (\d+)`)

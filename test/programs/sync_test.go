@@ -1,8 +1,6 @@
 package programs
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,7 +15,7 @@ func TestFailedSyncIsNeverAcknowledged(t *testing.T) {
 	b.Publish("orders", "first order")
 	b.Stop()
 
-	failing := startWithFailingSync(t, b.Data)
+	failing := brokertest.StartProgram(t, brokertest.Traced(t, "", "fdatasync:error=EIO"), b.Data)
 	for range 2 {
 		c := newClient(t, failing.Producers(), "orders")
 		c.write("second order")
@@ -35,24 +33,4 @@ func TestFailedSyncIsNeverAcknowledged(t *testing.T) {
 		t.Errorf("after the restart the log has %q", got)
 	}
 	b.Publish("orders", "third order")
-}
-
-// startWithFailingSync runs a broker in which fdatasync answers EIO.
-func startWithFailingSync(t *testing.T, data string) *brokertest.Process {
-	t.Helper()
-	wrapper := filepath.Join(t.TempDir(), "broker")
-	script := "#!/bin/sh\nexec strace -D -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:error=EIO '" +
-		brokertest.Program(t, "broker") + "' \"$@\"\n"
-	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	p, err := brokertest.Launch("", wrapper, "-pport", "0", "-cport", "0", "-kport", "0", "-data", data)
-	if err != nil && strings.Contains(err.Error(), "Operation not permitted") {
-		t.Skipf("this system lets nobody trace a process: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Kill)
-	return p
 }
