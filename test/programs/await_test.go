@@ -15,15 +15,19 @@ func await(t *testing.T, what string, holds func() bool) {
 	brokertest.Await(t, time.Minute, what, holds)
 }
 
-// mustDrainAll drains until all of messages have come, and fails the test where
-// one is missing or came twice. What an earlier reader holds until it is known
-// to be gone comes after the rest.
-func mustDrainAll(t *testing.T, messages []string, drain func() string) {
+// mustDrainAll drains the topic orders until all of messages have come, and fails
+// the test where one is missing or came twice. What an earlier reader holds until
+// it is known to be gone comes after the rest.
+func mustDrainAll(t *testing.T, b *brokertest.Broker, messages []string, drain func() string) {
 	t.Helper()
 	var got []string
 	await(t, "every message comes again", func() bool {
+		consumed := strings.Contains(b.Drain("?groups&group=default&topic=orders&format=json"), `"lag":0,`)
 		got = append(got, strings.SplitAfter(drain(), "\n")...)
 		got = slices.DeleteFunc(got, func(line string) bool { return line == "" })
+		if consumed && len(got) < len(messages) {
+			t.Fatalf("%d of %d messages have come, and the group has consumed all", len(got), len(messages))
+		}
 		return len(got) >= len(messages)
 	})
 	slices.Sort(got)

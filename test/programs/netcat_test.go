@@ -33,6 +33,6 @@ func TestNetcatCutOffByHeadConsumesNothing(t *testing.T) {
 	messages := manyMessages(200_000) // more than pipes and sockets hold
 	b.Publish("orders", messages...)
 	shell(t, b, `echo orders | nc 127.0.0.1 $C | head -1`).mustPrint(t, messages[0]+"\n")
-	mustDrainAll(t, messages, func() string { return b.Drain("orders") })
+	mustDrainAll(t, b, messages, func() string { return b.Drain("orders") })
 	mustEqual(t, b.Drain("orders"), "")
 }

@@ -16,7 +16,7 @@ func TestStalledReaderIsCutOffAndHasConsumedNothing(t *testing.T) {
 	b.Publish("orders", messages...)
 	stalled := brokertest.Dial(t, b.Consumers(), "orders\n")
 	awaitByte(t, stalled)
-	mustDrainAll(t, messages, func() string { return b.Drain("orders") })
+	mustDrainAll(t, b, messages, func() string { return b.Drain("orders") })
 	if _, err := io.Copy(io.Discard, stalled); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the stalled connection ended with %v, not a reset", err)
 	}
