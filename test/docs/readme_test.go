@@ -11,12 +11,18 @@ import (
 	"mbus/test/brokertest"
 )
 
-// Every line of README.md's sh blocks is run, in order, in a directory that
-// looks like a checkout after make. A text block that follows shows what the sh
-// block before it prints, but for times. Lines of make are only looked up, with
+// Every line of the sh blocks is run, in order, in a directory that looks like
+// a checkout after make. A text block that follows shows what the sh block
+// before it prints, but for times. Lines of make are only looked up, with
 // make -n, as this test is part of one; the broker runs in the background.
-func TestReadmeCommandsDoWhatItSays(t *testing.T) {
-	fenced, _ := blocks(document(t, "README.md"))
+func TestReadmeCommandsDoWhatItSays(t *testing.T) { commandsDo(t, "README.md", 3) }
+
+func TestCommandsForKafkaClientsDoWhatIsSaid(t *testing.T) { commandsDo(t, "KAFKA.md", 1) }
+
+// commandsDo compares at least so many outputs.
+func commandsDo(t *testing.T, name string, least int) {
+	t.Helper()
+	fenced, _ := blocks(document(t, name))
 	s := newScratch(t)
 	compared := 0
 	output := ""
@@ -28,11 +34,11 @@ func TestReadmeCommandsDoWhatItSays(t *testing.T) {
 			compared++
 			want := strings.Join(b.lines, "\n") + "\n"
 			if normal(output) != normal(want) {
-				t.Errorf("line %d: the commands above print %q", b.line, output)
+				t.Errorf("%s, line %d: the commands above print %q", name, b.line, output)
 			}
 		}
 	}
-	if compared < 3 {
+	if compared < least {
 		t.Errorf("%d outputs compared", compared)
 	}
 }
@@ -78,16 +84,22 @@ func (s *scratch) runAll(b block) string {
 			s.startBroker(line)
 			continue
 		}
-		cmd := exec.Command("/bin/sh", "-c", s.command(line))
-		cmd.Dir, cmd.Env = s.dir, brokertest.Environment()
+		cmd := s.shell(line)
 		cmd.Stdout = &output
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		if err := cmd.Run(); err != nil {
-			s.t.Fatalf("README.md, line %d, %q: %v: %s%s", b.line+i, line, err, output.String(), stderr.String())
+			s.t.Fatalf("line %d, %q: %v: %s%s", b.line+i, line, err, output.String(), stderr.String())
 		}
 	}
 	return output.String()
+}
+
+// shell is the line, to be run by a shell.
+func (s *scratch) shell(line string) *exec.Cmd {
+	cmd := exec.Command("/bin/sh", "-c", s.command(line))
+	cmd.Dir, cmd.Env = s.dir, brokertest.Environment()
+	return cmd
 }
 
 // command is the line with this broker's ports.
