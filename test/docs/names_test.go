@@ -35,39 +35,103 @@ func TestReadmePointsToFunctionsThatExist(t *testing.T) {
 	}
 }
 
+// A listedFlag is what README.md says of a flag of a program.
+type listedFlag struct{ name, value string }
+
 var (
-	flagRow   = regexp.MustCompile("(?m)^\\| (`-[a-z-]+` )+\\|")
+	flagRow   = regexp.MustCompile("(?m)^\\| ((?:`-[a-z-]+` )+)\\| (.*?) ?\\|")
 	flagName  = regexp.MustCompile("`-([a-z-]+)`")
-	flagUsage = regexp.MustCompile(`(?m)^  -([a-z-]+)`)
+	flagUsage = regexp.MustCompile(`(?m)^  -([a-z-]+).*\n(.*)`)
 )
 
-// The tables have every flag of the programs and no other.
-func TestReadmeListsTheFlags(t *testing.T) {
-	list := section(t, "README.md", "Flags")
-	for _, name := range []string{"broker", "producer", "consumer"} {
-		_, table, found := strings.Cut(list, "\n`"+name+"`\n")
-		if !found {
-			t.Errorf("README.md has no flags of %q", name)
-		}
-		table, _, _ = strings.Cut(table, "\n`") // the next program's
-		listed := make(map[string]bool)
-		for _, row := range flagRow.FindAllString(table, -1) {
-			for _, m := range flagName.FindAllStringSubmatch(row, -1) {
-				listed[m[1]] = true
+// listedFlags are those of the first table in text. Several flags of a row have one
+// default each, or the same.
+func listedFlags(text string) (list []listedFlag) {
+	table, _, _ := strings.Cut(text, "\n`") // where the next program's begins
+	for _, row := range flagRow.FindAllStringSubmatch(table, -1) {
+		names := flagName.FindAllStringSubmatch(row[1], -1)
+		value := strings.ReplaceAll(row[2], "`", "")
+		values := strings.Split(value, ", ")
+		for i, m := range names {
+			if len(values) == len(names) {
+				value = values[i]
 			}
+			list = append(list, listedFlag{m[1], value})
 		}
-		usage, err := exec.Command(brokertest.Program(t, name), "-h").CombinedOutput()
+	}
+	return list
+}
+
+// usages are what a program says of its flags with -h, by name. Those of admin are
+// the flags of all its commands.
+func usages(t *testing.T, program string) map[string]string {
+	t.Helper()
+	commands := [][]string{{"-h"}}
+	if program == "admin" {
+		commands = nil
+		for _, name := range []string{"topics", "groups", "reset", "delete", "grow"} {
+			commands = append(commands, []string{name, "-h"})
+		}
+	}
+	all := make(map[string]string)
+	for _, args := range commands {
+		usage, err := exec.Command(brokertest.Program(t, program), args...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("%s -h: %v", name, err)
+			t.Fatalf("%s %q: %v", program, args, err)
 		}
 		for _, m := range flagUsage.FindAllStringSubmatch(string(usage), -1) {
-			if !listed[m[1]] && m[1] != "version" {
-				t.Errorf("README.md does not list -%s of %s", m[1], name)
-			}
-			delete(listed, m[1])
+			all[m[1]] = m[2]
 		}
-		for flag := range listed {
-			t.Errorf("README.md lists -%s, which %s does not have", flag, name)
+	}
+	delete(all, "version")
+	return all
+}
+
+// says reports whether a usage text names this default. What has none may have a
+// sentence in its place.
+func says(usage, value string) bool {
+	if value == "" {
+		_, given, found := strings.Cut(usage, "(default ")
+		given, _, _ = strings.Cut(given, ")")
+		return !found || strings.Contains(given, " ")
+	}
+	return regexp.MustCompile(`(^|[^\w.])` + regexp.QuoteMeta(value) + `((0m)?0?s)?($|[^\w.])`).MatchString(usage)
+}
+
+// The tables have every flag of the programs, with its default, and no other.
+func TestReadmeListsTheFlagsAndTheirDefaults(t *testing.T) {
+	text := section(t, "README.md", "Flags")
+	for _, program := range []string{"broker", "producer", "consumer", "admin"} {
+		_, table, found := strings.Cut(text, "\n`"+program)
+		if !found {
+			t.Errorf("README.md has no flags of %q", program)
+		}
+		table = table[strings.Index(table, "\n"):]
+		known := usages(t, program)
+		for _, f := range listedFlags(table) {
+			usage, found := known[f.name]
+			if !found {
+				t.Errorf("README.md lists -%s, which %s does not have", f.name, program)
+			} else if !says(usage, f.value) {
+				t.Errorf("README.md says that -%s of %s is %q by default; -h says %q", f.name, program, f.value, usage)
+			}
+			delete(known, f.name)
+		}
+		for name := range known {
+			t.Errorf("README.md does not list -%s of %s", name, program)
+		}
+	}
+}
+
+var makeTarget = regexp.MustCompile("`make ([a-z][a-z-]*)")
+
+func TestDocumentsNameTargetsOfTheMakefile(t *testing.T) {
+	makefile := document(t, "Makefile")
+	for _, name := range documents(t) {
+		for _, m := range makeTarget.FindAllStringSubmatch(document(t, name), -1) {
+			if !strings.Contains(makefile, "\n"+m[1]+":") {
+				t.Errorf("%s names make %s, which is not there", name, m[1])
+			}
 		}
 	}
 }
