@@ -2,6 +2,7 @@ package docs
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"os/exec"
 	"regexp"
@@ -14,10 +15,11 @@ import (
 	"mbus/test/brokertest"
 )
 
-// indented are the lines of a text that stand four spaces in: conversations, and
-// commands that do not end by themselves.
+// indented are the lines of a text that stand four spaces in, outside of fenced
+// blocks: conversations, and commands that do not end by themselves.
 func indented(text string) (lines []string) {
-	for line := range strings.Lines(text) {
+	_, prose := blocks(text)
+	for line := range strings.Lines(prose) {
 		if line, found := strings.CutPrefix(line, "    "); found {
 			lines = append(lines, strings.TrimSuffix(line, "\n"))
 		}
@@ -140,6 +142,29 @@ func TestReadmeConversationIsTrue(t *testing.T) {
 	if err := c.run(script); err != nil {
 		t.Error(err)
 	}
+}
+
+// What follows the first message is more than a pipe holds, so nc has not read it all.
+func TestProtocolCommandThatReadsOneLineConsumesNone(t *testing.T) {
+	commands := indented(section(t, "PROTOCOL.md", "Consuming"))
+	if len(commands) != 1 {
+		t.Fatalf("commands: %q", commands)
+	}
+	s := newScratch(t)
+	s.startBroker("./build/broker")
+	conn := brokertest.Dial(t, s.broker.Producers(), "orders\nfirst order\n"+strings.Repeat(strings.Repeat("x", 1<<20)+"\n", 4))
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if answers, err := io.ReadAll(conn); err != nil || brokertest.LastLine(string(answers)) != "+5" {
+		t.Fatalf("the broker answers %q, %v", answers, err)
+	}
+	if got := s.runAll(block{lines: commands}); got != "first order\n" {
+		t.Fatalf("it prints %q", got)
+	}
+	brokertest.Await(t, patience, "the messages come again", func() bool {
+		return s.runAll(block{lines: []string{`./build/consumer -topic orders -n 1 -f '%s\n'`}}) == "first order\n"
+	})
 }
 
 var upgrade = regexp.MustCompile("`(\\(echo .*\\) \\| nc -N 127.0.0.1 9990)`")
