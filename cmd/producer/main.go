@@ -70,8 +70,8 @@ func parse(args []string) (opts options, code int, ok bool) {
 	port := fs.Int("port", 9990, "the broker's `PORT` for producers")
 	fs.StringVar(&opts.request.Topic, "topic", "", "`TOPIC` to publish to (required)")
 	message := fs.String("message", "", "publish `TEXT`, which may be empty, instead of standard input")
-	fs.DurationVar(&opts.request.Delay, "delay", 0, "deliver the messages to groups so much later")
-	fs.StringVar(&opts.request.At, "at", "", "deliver the messages to groups at `TIME`: 2026-11-22T10:00:00Z, or milliseconds since 1970")
+	fs.DurationVar(&opts.request.Delay, "delay", 0, "deliver the messages so much later")
+	fs.StringVar(&opts.request.At, "at", "", "deliver the messages at `TIME`: 2026-11-22T10:00:00Z, or milliseconds since 1970")
 	if code, ok := fs.Parse(args); !ok {
 		return opts, code, false
 	}
