@@ -140,10 +140,7 @@ func (f *follower) hearNothing() error {
 		return err
 	}
 	for {
-		f.mu.Lock()
-		ended := f.ended
-		f.mu.Unlock()
-		if ended || f.server.isStopping() {
+		if f.hasEnded() || f.server.isStopping() {
 			f.interrupt()
 			_, err := f.tcp.Read(make([]byte, 1))
 			if err == nil || err == io.EOF {

@@ -22,6 +22,7 @@ import (
 // follower costs one goroutine. Whatever may be a reason to send calls wake.
 type follower struct {
 	*consumer
+	pump
 	cancels []func() // of what the log, or the topic's making, has been asked to tell
 	ungrow  func()   // of what the topic has been asked to tell; nil before there is one
 	seen    []int64  // the high watermark of each partition when the log was asked
@@ -35,14 +36,6 @@ type follower struct {
 	confirmed atomic.Uint64
 	told      uint64         // of what is confirmed
 	burials   sync.WaitGroup // dead messages on their way to the dead letters
-
-	mu    sync.Mutex // guards what follows; nothing else is called while it is held
-	calls sync.Cond
-	again bool
-	runs  bool
-	err   error // that the pump has ended with: io.EOF when all is sent
-	ended bool
-	timer *time.Timer
 }
 
 // A mark is a place in the stream: so many messages are in so many bytes.
@@ -56,7 +49,7 @@ var errGone = errors.New("the client has left")
 
 func (c *conn) follow(r *request) error {
 	f := &follower{consumer: newConsumer(c, r)}
-	f.calls.L = &f.mu
+	f.push, f.over = f.guardedPush, f.interrupt
 	defer f.release()
 	if err := f.join(); err != nil {
 		return err
@@ -67,85 +60,26 @@ func (c *conn) follow(r *request) error {
 	if r.ackTimeout > 0 {
 		f.hang.start(f)
 	}
-	f.wake()
+	f.pump.start()
 	heard := f.hear()
-	return f.end(heard, f.stop())
+	pumped := f.stop(f.cut)
+	f.hang.stop()
+	return f.end(heard, pumped)
 }
 
-// wake has the pump run, now or once more. It does not block.
-func (f *follower) wake() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.again = true
-	if !f.runs && !f.ended {
-		f.runs = true
-		go f.pump()
-	}
-}
-
-// pump sends until there is no reason left to.
-func (f *follower) pump() {
-	err := error(nil)
+// guardedPush is push, with a panic as an error.
+func (f *follower) guardedPush() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			f.server.log.Error("panic in a connection", "client", f.tcp.RemoteAddr(), "reason", r, "stack", string(debug.Stack()))
 			err = answer("INTERNAL", "an error in the broker, which it has logged")
 		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.runs = false; err != nil {
-			f.fail(err)
-		}
-		f.calls.Broadcast()
 	}()
-	for err == nil && f.goesOn() {
-		err = f.push()
-	}
+	return f.pushAll()
 }
 
-// goesOn reports whether the pump has been woken since it was last asked. If
-// not, it has ended.
-func (f *follower) goesOn() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	again := f.again && !f.ended
-	f.again = false
-	f.runs = again
-	return again
-}
-
-// fail ends the follower. The caller holds mu.
-func (f *follower) fail(err error) {
-	if f.err == nil {
-		f.err = err
-	}
-	f.ended = true
-	f.interrupt()
-}
-
-// cutTime is how long a pump that is to end may go on writing.
-const cutTime = 250 * time.Millisecond
-
-// stop ends the pump and returns what it has ended with before; nil if nothing.
-func (f *follower) stop() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ended = true
-	if f.runs { // and may be waiting for a client that reads nothing
-		defer time.AfterFunc(cutTime, f.cut).Stop()
-	}
-	for f.runs {
-		f.calls.Wait()
-	}
-	if f.timer != nil {
-		f.timer.Stop()
-	}
-	f.hang.stop()
-	return f.err
-}
-
-// push sends all that may be sent now, with one write at its end.
-func (f *follower) push() error {
+// pushAll sends all that may be sent now, with one write at its end.
+func (f *follower) pushAll() error {
 	if f.topic == nil {
 		if ready, err := f.open(); !ready {
 			return err
@@ -385,13 +319,7 @@ func (f *follower) wakeAt(due time.Time) {
 	case due.IsZero():
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.timer == nil {
-		f.timer = time.AfterFunc(wait, f.wake)
-	} else {
-		f.timer.Reset(wait)
-	}
+	f.wakeIn(wait)
 }
 
 // confirm tells the client which of its acknowledgements are durable.

@@ -76,7 +76,5 @@ func (h *hang) check(f *follower) {
 	if err == nil && ok {
 		f.bury(failed, "ack-timeout")
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.fail(answer("TIMEOUT", "%w within %v", errHangs, h.limit))
 }

@@ -1,0 +1,82 @@
+package line
+
+import (
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Whoever wakes a pump, and whenever: push runs once at a time, and once more after
+// the last wake. That one goroutine leaves a pump while another is started for it is
+// rare, so there are many pumps, and more threads than processors.
+func TestPumpNeverPushesTwiceAtOnceAndMissesNoWake(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(32))
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() { wakeOften(t, 10_000) })
+	}
+	all.Wait()
+}
+
+func wakeOften(t *testing.T, wakes int) {
+	var work, pushing atomic.Int64
+	var twice atomic.Bool
+	p := &pump{over: func() {}}
+	p.push = func() error {
+		if pushing.Add(1) > 1 {
+			twice.Store(true)
+		}
+		work.Store(0)
+		runtime.Gosched()
+		pushing.Add(-1)
+		return nil
+	}
+	p.start()
+	var wakers sync.WaitGroup
+	for range 2 {
+		wakers.Go(func() {
+			for range wakes {
+				work.Add(1)
+				p.wake()
+				runtime.Gosched()
+			}
+		})
+	}
+	wakers.Wait()
+	awaitCalm(p)
+	if twice.Load() {
+		t.Error("push was called while it ran")
+	}
+	if n := work.Load(); n != 0 {
+		t.Errorf("%d wakes were missed", n)
+	}
+}
+
+func awaitCalm(p *pump) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.runs {
+		p.calm.Wait()
+	}
+}
+
+func TestPumpEndsWithTheFirstErrorAndIsWokenNoMore(t *testing.T) {
+	first := errors.New("first")
+	ends, pushes := 0, 0
+	p := &pump{over: func() { ends++ }}
+	p.push = func() error {
+		pushes++
+		p.wake()
+		return first
+	}
+	p.start()
+	awaitCalm(p)
+	p.fail(io.EOF)
+	p.wake()
+	if err := p.stop(func() { t.Error("it is cut") }); err != first || ends != 2 || pushes != 1 {
+		t.Errorf("%v after %d pushes, ended %d times", err, pushes, ends)
+	}
+}
