@@ -68,7 +68,7 @@ func parse(args []string) (o *options, code int, ok bool) {
 	s.IntVar(&o.partitions, "partitions", 1, "`number` of partitions of new topics")
 	s.IntVar(&o.maxMessage, "max-message", limits.MaxMessage, "largest message, in `bytes`")
 	s.IntVar(&o.maxConnections, "max-connections", limits.MaxConnections, "`number` of connections at the same time")
-	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`time` after which a reader that takes nothing is cut off; a Kafka client that has not taken an answer")
+	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`time` after which a reader that takes nothing is cut off")
 	s.DurationVar(&o.retention, "retention", 168*time.Hour, "`age` from which messages are removed, once the group default has consumed them; 0 for never")
 	s.Int64Var(&o.retentionBytes, "retention-bytes", 0, "`size` of a partition from which its oldest messages are removed; 0 for none")
 	s.StringVar(&o.verify, "verify", "", "read all of the data `directory`, say what is damaged, change nothing, and end: exit code 0 if it is sound, 1 if it can't be read, 2 if it is damaged")

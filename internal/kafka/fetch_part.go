@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"errors"
-	"net"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -66,7 +64,8 @@ func (p *fetchPart) look(s *Server, left int, first bool) int {
 	return p.chunk.Len()
 }
 
-// load reads what was found, if it is to be read.
+// load reads what was found, if it is to be read, and keeps it unless it can be sent
+// unread after that: memory does not wait for slow clients.
 func (p *fetchPart) load(s *Server) {
 	if p.chunk.Len() == 0 || p.unread() {
 		return
@@ -78,21 +77,20 @@ func (p *fetchPart) load(s *Server) {
 		p.fail(s, err)
 		return
 	}
+	if len(data) == p.chunk.Len() && p.unread() { // now that it has been checked
+		giveBuffer(data)
+		return
+	}
 	p.data = data
 	p.chunk.Release()
 }
 
 // sendTo has the system send the batches from the file, or reads and writes them
 // where it can't.
-func (p *fetchPart) sendTo(conn net.Conn) error {
-	if c, ok := conn.(syscall.Conn); ok {
-		raw, err := c.SyscallConn()
-		if err == nil {
-			err = p.chunk.SendTo(raw)
-		}
-		if !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
+func (p *fetchPart) sendTo(client patience) error {
+	err := client.sendUnread(&p.chunk)
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
 	buf := takeBuffer(p.chunk.Len())
 	defer giveBuffer(buf)
@@ -101,7 +99,7 @@ func (p *fetchPart) sendTo(conn net.Conn) error {
 		err = errors.New("stored batches are damaged")
 	}
 	if err == nil {
-		_, err = conn.Write(data)
+		err = client.write(data)
 	}
 	return err
 }

@@ -52,10 +52,12 @@ func (r *fetchResponse) load(s *Server) bool {
 		r.release()
 		return false
 	}
-	r.taken = size
+	r.taken = 0
 	for _, p := range r.parts {
 		p.load(s)
+		r.taken += len(p.data)
 	}
+	r.budget.Give(size - r.taken)
 	return true
 }
 

@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"errors"
-	"net"
-	"time"
 )
 
 // settle takes a call's answer. The answers that are due are written by the
@@ -146,32 +144,31 @@ func (c *conn) collect(out []byte, call *call) ([]byte, error) {
 
 // sendPieces sends what is left in out and then the pieces of an answer.
 func (c *conn) sendPieces(out []byte, pieces []piece) error {
-	c.net.SetWriteDeadline(time.Now().Add(c.server.broker.Limits.WriteTime))
-	due := net.Buffers{out}
+	due := [][]byte{out}
 	for _, p := range pieces {
 		if p.unread == nil {
 			due = append(due, p.bytes)
 			continue
 		}
-		if _, err := due.WriteTo(c.net); err != nil {
+		if err := c.patience().write(due...); err != nil {
 			return err
 		}
-		if err := p.unread.sendTo(c.net); err != nil {
+		due = nil
+		if err := p.unread.sendTo(c.patience()); err != nil {
 			return err
 		}
 	}
-	_, err := due.WriteTo(c.net)
-	return err
+	return c.patience().write(due...)
 }
 
 func (c *conn) send(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	c.net.SetWriteDeadline(time.Now().Add(c.server.broker.Limits.WriteTime))
-	_, err := c.net.Write(p)
-	return err
+	return c.patience().write(p)
 }
+
+func (c *conn) patience() patience { return patience{c.net, c.server.broker.Limits.WriteTime} }
 
 // cancelAll gives up what waits for something to happen.
 func (c *conn) cancelAll() {

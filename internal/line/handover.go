@@ -2,12 +2,12 @@ package line
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"syscall"
 	"time"
-	"unsafe"
+
+	"mbus/internal/tcp"
 )
 
 // handOver closes the connection in good order and returns nil if the client has
@@ -74,39 +74,7 @@ func (c *conn) allReceived() error {
 }
 
 // queued is the number of bytes that the client's system has not acknowledged.
-func (c *conn) queued() (n int, err error) {
-	raw, err := c.tcp.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	if e := raw.Control(func(fd uintptr) { n, err = unacknowledged(int(fd)) }); e != nil {
-		return 0, e
-	}
-	return n, err
-}
-
-// unacknowledged is the number of bytes in a socket's send queue, by ioctl
-// SIOCOUTQ of tcp(7); or the socket's error.
-func unacknowledged(fd int) (int, error) {
-	if err := socketError(fd); err != nil {
-		return 0, err
-	}
-	var n int32
-	if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n))); e != 0 {
-		return 0, fmt.Errorf("SIOCOUTQ: %w", e)
-	}
-	return int(n), nil
-}
-
-// socketError is what has become of a connection. After the client's FIN it is
-// all that tells of a reset: reading then finds the end for ever.
-func socketError(fd int) error {
-	code, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
-	if err == nil && code != 0 {
-		err = syscall.Errno(code)
-	}
-	return err
-}
+func (c *conn) queued() (int, error) { return tcp.Unacknowledged(c.tcp) }
 
 // closedEarly says, without waiting, whether the client has closed its sending
 // side. What it sent beyond its request is thrown away.
@@ -119,7 +87,7 @@ func (c *conn) closedEarly() (bool, error) {
 	for {
 		n, err := 0, error(nil)
 		if e := raw.Control(func(fd uintptr) {
-			if err = socketError(int(fd)); err == nil {
+			if err = tcp.SocketError(int(fd)); err == nil {
 				n, _, err = syscall.Recvfrom(int(fd), p[:], syscall.MSG_DONTWAIT)
 			}
 		}); e != nil {

@@ -11,6 +11,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/record"
 	"mbus/internal/store"
+	"mbus/internal/tcp"
 )
 
 // A sender reads messages from the log and writes them to a consumer, in the
@@ -329,13 +330,21 @@ func (s *sender) writeQuickly(p []byte) (int, error) {
 }
 
 // writeSlowly writes p to a reader that must take something within WriteTime,
-// again and again.
+// again and again. That nothing could be written does not say that it has not: the
+// system lets more be written when there is much room only.
 func (s *sender) writeSlowly(p []byte) error {
 	for {
+		before, err := tcp.Acknowledged(s.tcp)
+		if err != nil {
+			return err
+		}
 		s.writeWithin(s.broker.Limits.WriteTime)
 		n, err := s.tcp.Write(p)
 		s.written += int64(n)
-		if p = p[n:]; n == 0 || err == nil || !isTimeout(err) {
+		if p = p[n:]; err == nil || !isTimeout(err) {
+			return err
+		}
+		if taken, e := tcp.Acknowledged(s.tcp); taken == before || e != nil {
 			return err
 		}
 	}

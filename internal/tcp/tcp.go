@@ -1,0 +1,62 @@
+// Package tcp asks the system what it knows of a TCP connection and package net
+// does not say.
+package tcp
+
+import (
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Unacknowledged is the number of bytes written to conn that the other side's
+// system has not acknowledged, by ioctl SIOCOUTQ of tcp(7). The error is the
+// connection's where it has one, such as a reset.
+func Unacknowledged(conn syscall.Conn) (n int, err error) {
+	err = control(conn, func(fd int) error {
+		if err := SocketError(fd); err != nil {
+			return err
+		}
+		n, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		return err
+	})
+	return n, err
+}
+
+// Acknowledged is the number of bytes that the other side's system has acknowledged
+// so far, of tcp_info (linux/tcp.h, since Linux 4.1).
+func Acknowledged(conn syscall.Conn) (n uint64, err error) {
+	err = control(conn, func(fd int) error {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			n = info.Bytes_acked
+		}
+		return err
+	})
+	return n, err
+}
+
+func control(conn syscall.Conn, f func(fd int) error) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if e := raw.Control(func(fd uintptr) { err = f(int(fd)) }); e != nil {
+		return e
+	}
+	if err != nil {
+		return fmt.Errorf("asking the system for a connection: %w", err)
+	}
+	return nil
+}
+
+// SocketError is what has become of a connection, nil if it is well. After the
+// other side's FIN it is all that tells of a reset: reading then finds the end for
+// ever. It is told once.
+func SocketError(fd int) error {
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		err = syscall.Errno(code)
+	}
+	return err
+}
