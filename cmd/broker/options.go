@@ -138,7 +138,7 @@ func (o *options) check() error {
 
 // kafkaOptions are what the server for Kafka's clients is told.
 func (o *options) kafkaOptions() kafka.Options {
-	return kafka.Options{Advertise: o.advertise, NodeID: int32(o.nodeID), RebalanceDelay: o.rebalanceDelay}
+	return kafka.Options{Advertise: o.advertise, NodeID: int32(o.nodeID), RebalanceDelay: o.rebalanceDelay, SyncEvery: o.syncEvery}
 }
 
 // brokerOptions are what the broker itself is told.

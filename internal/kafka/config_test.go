@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/batch"
+	"mbus/internal/kafka"
 )
 
 // alter sets and deletes configurations of a topic, one by one: a value of "-" stands
@@ -139,6 +140,19 @@ func TestDescribeConfigsSaysWhereAValueComesFrom(t *testing.T) {
 	unset := described(c, "orders", "retention.ms")
 	if *unset.Value != "-1" || unset.ReadOnly || unset.Source == kmsg.ConfigSourceDynamicTopicConfig {
 		t.Errorf("%+v", unset)
+	}
+}
+
+func TestClientsAreToldWhenMessagesAreSynced(t *testing.T) {
+	for every, want := range map[time.Duration][2]string{
+		0:                      {"flush.messages", "1"},
+		100 * time.Millisecond: {"flush.ms", "100"},
+	} {
+		b := start(t, setup{kafka: kafka.Options{SyncEvery: every}})
+		b.topic("orders", 1)
+		if got := described(b.dial(), "orders", want[0]); *got.Value != want[1] || got.Source != kmsg.ConfigSourceStaticBrokerConfig {
+			t.Errorf("synced each %v: %+v", every, got)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func (s *Server) topicDefaults() []config {
 	list := []config{
 		{name: "cleanup.policy", general: "log.cleanup.policy", value: "delete", kind: kmsg.ConfigTypeList, source: fromCode, doc: "old messages are removed; there is no compaction"},
 		{name: "compression.type", general: "compression.type", value: "producer", kind: kmsg.ConfigTypeString, source: fromCode, doc: "batches are kept as they came"},
-		{name: "flush.messages", value: "1", kind: kmsg.ConfigTypeLong, source: fromCode, doc: "a message is synced before it is acknowledged"},
+		s.flushConfig(),
 		{name: broker.ConfigMaxBatch, general: "message.max.bytes", value: maxBatch, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "largest batch (-max-message, which is also the highest that a topic may set)"},
 		{name: broker.ConfigTimestamps, general: "log.message.timestamp.type", value: broker.CreateTime, kind: kmsg.ConfigTypeString, source: fromCode, doc: "whether a message's time is its producer's (CreateTime) or that of the log (LogAppendTime)"},
 		{name: "min.insync.replicas", general: "min.insync.replicas", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
@@ -58,6 +58,15 @@ func (s *Server) topicDefaults() []config {
 		}
 	}
 	return list
+}
+
+// flushConfig says when messages are synced.
+func (s *Server) flushConfig() config {
+	if every := s.opts.SyncEvery; every > 0 {
+		ms := max(1, every.Milliseconds())
+		return config{name: "flush.ms", general: "log.flush.interval.ms", value: strconv.FormatInt(ms, 10), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "how long a message that is acknowledged may wait for its sync (-fsync)"}
+	}
+	return config{name: "flush.messages", general: "log.flush.interval.messages", value: "1", kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "a message is synced before it is acknowledged (-fsync)"}
 }
 
 // topicConfigs are what holds for a topic that has set own for itself.

@@ -32,6 +32,9 @@ type Options struct {
 	ClusterID string
 	// RebalanceDelay is how long the first members of a group wait for more.
 	RebalanceDelay time.Duration
+	// SyncEvery is how often messages are synced that are acknowledged before; 0 if
+	// each is synced before. It is what clients are told, no more.
+	SyncEvery time.Duration
 }
 
 // A Server serves one port, or several, of one broker.
