@@ -1,6 +1,7 @@
 #!/bin/sh
-# fuzz.sh TIME [RECORD]: runs every fuzz target of the module for that long, and
-# adds to the file RECORD how many there were.
+# fuzz.sh TIME [RECORD [PATTERN]]: runs every fuzz target of the module for that long,
+# or those with a line "PACKAGE TARGET" that matches PATTERN, and adds to the file
+# RECORD which they were.
 set -eu
 cd "$(dirname "$0")/.."
 log=$(mktemp)
@@ -9,6 +10,7 @@ trap 'rm -f "$log"' EXIT
 # "go test -list" names the targets of a package and then the package.
 list=$(go test -list '^Fuzz' ./...) || { echo "$list"; exit 1; }
 targets=$(echo "$list" | awk '/^Fuzz/ { names[n++] = $1 } /^ok/ { for (i = 0; i < n; i++) print $2, names[i]; n = 0 }')
+targets=$(echo "$targets" | grep -E "${3:-.}") || true
 [ -n "$targets" ] || { echo "fuzz.sh: no fuzz target found" >&2; exit 1; }
 
 echo "$targets" | while read -r package target; do
@@ -20,4 +22,6 @@ echo "$targets" | while read -r package target; do
 	exit 1
 done
 
-[ $# -lt 2 ] || printf '\n%d fuzz targets ran for %s each, and found nothing.\n' "$(echo "$targets" | wc -l)" "$1" >>"$2"
+[ $# -lt 2 ] || echo "$targets" | awk -v time="$1" '
+	{ sub(".*/", "", $1); names = names (NR > 1 ? ", " : "") $1 "." $2 }
+	END { printf "\n%d fuzz targets ran for %s each, and found nothing: %s.\n", NR, time, names }' | fold -sw 100 >>"$2"
