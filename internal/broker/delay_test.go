@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,11 +23,41 @@ func waiting(at time.Time, value string) []byte {
 
 func openDelays(t *testing.T, dir string) (*broker.Broker, *broker.Topic) {
 	t.Helper()
+	return openDelaysAt(t, dir, time.Now)
+}
+
+// A stopped clock begins to run when the test has done what must come before.
+type stoppedClock struct {
+	at   time.Time
+	mu   sync.Mutex
+	runs time.Time // since when; zero if it does not
+}
+
+func (c *stoppedClock) run() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.runs.IsZero() {
+		c.runs = time.Now()
+	}
+}
+
+func (c *stoppedClock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.runs.IsZero() {
+		return c.at
+	}
+	return c.at.Add(time.Since(c.runs))
+}
+
+// openDelaysAt is openDelays with a clock.
+func openDelaysAt(t *testing.T, dir string, now func() time.Time) (*broker.Broker, *broker.Topic) {
+	t.Helper()
 	s, err := commitlog.Open(dir, commitlog.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := broker.New(s, broker.Options{Limits: broker.DefaultLimits()})
+	b, err := broker.New(s, broker.Options{Limits: broker.DefaultLimits(), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,20 +95,21 @@ func awaitEnd(t *testing.T, p store.Partition, end int64) {
 }
 
 func TestDelayedMessagesComeInDueOrderAndNotBefore(t *testing.T) {
-	b, topic := openDelays(t, t.TempDir())
+	clock := &stoppedClock{at: time.UnixMilli(time.Now().UnixMilli())} // due times are milliseconds
+	b, topic := openDelaysAt(t, t.TempDir(), clock.now)
 	defer b.Close()
 	p := topic.Partitions()[0]
-	now := time.UnixMilli(time.Now().UnixMilli()) // due times are milliseconds
 	for _, m := range []struct {
 		after time.Duration
 		value string
-	}{{600 * time.Millisecond, "third"}, {200 * time.Millisecond, "first"}, {400 * time.Millisecond, "second"}, {time.Hour, "much later"}, {-time.Hour, "at once"}} {
-		if _, err := store.AppendAndWait(p, waiting(now.Add(m.after), m.value)); err != nil {
+	}{{300 * time.Millisecond, "third"}, {100 * time.Millisecond, "first"}, {200 * time.Millisecond, "second"}, {time.Hour, "much later"}, {-time.Hour, "at once"}} {
+		if _, err := store.AppendAndWait(p, waiting(clock.at.Add(m.after), m.value)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	clock.run()
 	awaitEnd(t, p, 4)
-	if time.Since(now) < 600*time.Millisecond {
+	if clock.now().Before(clock.at.Add(300 * time.Millisecond)) {
 		t.Error("the third has come before its time")
 	}
 	if got := fmt.Sprint(arrived(t, p)); got != "[at once first second third]" {
@@ -87,21 +119,22 @@ func TestDelayedMessagesComeInDueOrderAndNotBefore(t *testing.T) {
 
 func TestDelayedMessagesSurviveARestartAndComeOnce(t *testing.T) {
 	dir := t.TempDir()
-	b, topic := openDelays(t, dir)
-	soon := time.Now().Add(300 * time.Millisecond)
+	clock := &stoppedClock{at: time.Now()}
+	b, topic := openDelaysAt(t, dir, clock.now)
 	for i := range 100 {
-		if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(soon, fmt.Sprint("soon ", i))); err != nil {
+		if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(clock.at.Add(100*time.Millisecond), fmt.Sprint("soon ", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(time.Now().Add(time.Hour), "later")); err != nil {
+	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(clock.at.Add(time.Hour), "later")); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // before they are due, and after
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
 		}
-		b, topic = openDelays(t, dir)
+		b, topic = openDelaysAt(t, dir, clock.now)
+		clock.run()
 		awaitEnd(t, topic.Partitions()[0], 100)
 	}
 	defer b.Close()
