@@ -113,12 +113,8 @@ func (s *Store) settle(old *topic) (*topic, error) {
 		return nil, err
 	}
 	t.partitions = slices.Clone(old.partitions)
-	for i := len(t.partitions); i < t.Partitions; i++ {
-		l := s.newPartition(t.Topic, i)
-		if err := l.recover(); err != nil {
-			return nil, err
-		}
-		t.partitions = append(t.partitions, l)
+	if err := s.recoverLogs(t); err != nil {
+		return nil, err
 	}
 	s.put(t)
 	return t, nil

@@ -39,7 +39,7 @@ func (h *handle) create() (File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f, err := h.fs.Create(h.name)
-	if errors.Is(err, fs.ErrExist) {
+	if isExist(err) {
 		if err = h.fs.Remove(h.name); err == nil {
 			f, err = h.fs.Create(h.name)
 		}

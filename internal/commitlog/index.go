@@ -7,6 +7,8 @@ import (
 	"math"
 	"sort"
 	"sync"
+
+	"mbus/internal/batch"
 )
 
 // The index file beside a segment holds the sync mark in its header, and then
@@ -40,6 +42,12 @@ type mark struct {
 	pos     int64 // bytes before it
 	next    int64 // offset of the first record after it
 	maxTime int64 // latest time of any record before it, minTime if none
+}
+
+// behind is the mark behind a batch that begins at m: its header, and its size in
+// bytes.
+func (m mark) behind(h batch.Batch, size int) mark {
+	return mark{m.pos + int64(size), h.NextOffset(), max(m.maxTime, h.MaxTimestamp())}
 }
 
 // minTime stands for "no record".

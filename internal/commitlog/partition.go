@@ -158,7 +158,7 @@ func stamp(batches []byte, m mark, at place) (mark, error) {
 			return m, err
 		}
 		b.Stamp(m.next, int32(at))
-		m = mark{m.pos + int64(len(b)), b.NextOffset(), max(m.maxTime, b.MaxTimestamp())}
+		m = m.behind(b, len(b))
 		rest = r
 	}
 	return m, nil
@@ -169,7 +169,7 @@ func note(s *segment, batches []byte, m mark, interval int64) {
 	for len(batches) > 0 {
 		b, rest, _ := batch.Next(batches) // stamp has seen them
 		s.index.note(m, interval)
-		m = mark{m.pos + int64(len(b)), b.NextOffset(), max(m.maxTime, b.MaxTimestamp())}
+		m = m.behind(b, len(b))
 		batches = rest
 	}
 }

@@ -193,14 +193,14 @@ func knownFormat(content []byte) error {
 	return nil
 }
 
-// readFile reads a small file.
+// readFile reads a small file, of at most maxTopicFile bytes.
 func (s *Store) readFile(names ...string) ([]byte, error) {
 	f, err := s.fs.Open(s.path(names...))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	p := make([]byte, 4096)
+	p := make([]byte, maxTopicFile)
 	n, err := f.ReadAt(p, 0)
 	return p[:n], ignoreEOF(err)
 }
@@ -339,9 +339,7 @@ func (s *Store) admit(name string) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.topics[name] = t
+	s.put(t)
 	return nil
 }
 

@@ -75,14 +75,19 @@ func (s *Store) openTopic(name string) (*topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range t.Partitions {
+	return t, s.recoverLogs(t)
+}
+
+// recoverLogs recovers the partitions that t is to have and has not.
+func (s *Store) recoverLogs(t *topic) error {
+	for i := len(t.partitions); i < t.Partitions; i++ {
 		l := s.newPartition(t.Topic, i)
 		if err := l.recover(); err != nil {
-			return nil, err
+			return err
 		}
 		t.partitions = append(t.partitions, l)
 	}
-	return t, nil
+	return nil
 }
 
 // newID makes a random UUID (RFC 9562, version 4).

@@ -131,7 +131,7 @@ func (w *walker) end() mark {
 		return w.at
 	}
 	n, _ := batch.Size(w.h, maxBatch)
-	return mark{w.at.pos + int64(n), w.h.NextOffset(), max(w.at.maxTime, w.h.MaxTimestamp())}
+	return w.at.behind(w.h, n)
 }
 
 // lost is for a place where no batch begins: it may be the length or the count
