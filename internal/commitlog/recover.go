@@ -22,12 +22,8 @@ func (l *partition) recover() error {
 		return err
 	}
 	sizes := l.list(entries)
-	start, err := l.readStart()
-	if err != nil {
+	if _, err := l.findStart(); err != nil {
 		return err
-	}
-	if l.start = max(0, start); start < 0 && len(l.segments) > 0 {
-		l.start = l.segments[0].base
 	}
 	orphans := l.orphans(entries, sizes)
 	lost, err := l.lostSegments(orphans)
@@ -147,17 +143,27 @@ func (l *partition) orphans(entries []Entry, sizes map[int64]int64) (list []*seg
 // has not passed, and returns the offset behind them.
 func (l *partition) lostSegments(orphans []*segment) (next int64, err error) {
 	for _, s := range orphans {
-		known, err := s.index.open()
+		end, err := l.lostIn(s)
 		if err != nil {
 			return 0, err
 		}
-		if m := s.index.synced; known && m.pos > 0 && m.next > l.start {
+		if end > 0 {
 			l.log.Error("a segment is missing", "topic", l.topic, "partition", l.number,
-				"file", s.file.name, "first", s.base, "next", m.next)
-			next = max(next, m.next)
+				"file", s.file.name, "first", s.base, "next", end)
+			next = max(next, end)
 		}
 	}
 	return next, nil
+}
+
+// lostIn is the offset behind an orphan; 0 if there was nothing in it that the log
+// start offset has not passed.
+func (l *partition) lostIn(orphan *segment) (next int64, err error) {
+	known, err := orphan.index.open()
+	if m := orphan.index.synced; known && m.pos > 0 && m.next > l.start {
+		next = m.next
+	}
+	return next, err
 }
 
 // removeOrphans deletes the indexes, unless there is a segment for them now.
@@ -408,6 +414,16 @@ func (l *partition) createAside(s *segment, pos int64) (File, string, error) {
 			return f, name, err
 		}
 	}
+}
+
+// findStart sets the log start offset to what was stored last; 0 if none was. If
+// that is not sound the first segment begins the log.
+func (l *partition) findStart() (sound bool, err error) {
+	start, err := l.readStart()
+	if l.start = max(0, start); start < 0 && len(l.segments) > 0 {
+		l.start = l.segments[0].base
+	}
+	return start >= 0, err
 }
 
 // readStart is the log start offset that was stored last; 0 if none was, -1 if it

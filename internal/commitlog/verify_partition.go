@@ -28,15 +28,12 @@ func (v *verifier) partition(l *partition) error {
 		return err
 	}
 	c.sizes = l.list(entries)
-	if l.start, err = l.readStart(); err != nil {
+	sound, err := l.findStart()
+	if err != nil {
 		return err
 	}
-	if l.start < 0 {
+	if !sound {
 		c.damage(filepath.Join(l.dir, startName), 0, 0, 0, errors.New("it holds no offset"))
-		l.start = 0
-		if len(l.segments) > 0 {
-			l.start = l.segments[0].base
-		}
 	}
 	if len(l.segments) == 0 {
 		c.damage(l.dir, 0, 0, 0, errors.New("it holds no segment"))
@@ -295,13 +292,13 @@ func (r *reading) end() {
 // orphaned reports indexes that say that there was a segment which is missing.
 func (c *checkup) orphaned(entries []Entry) error {
 	for _, s := range c.log.orphans(entries, c.sizes) {
-		known, err := s.index.open()
+		next, err := c.log.lostIn(s)
 		if err != nil {
 			return err
 		}
-		if m := s.index.synced; known && m.pos > 0 && m.next > c.log.start {
-			c.damage(s.index.file.name, 0, c.next, m.next, errors.New("its segment is missing"))
-			c.next = max(c.next, m.next)
+		if next > 0 {
+			c.damage(s.index.file.name, 0, c.next, next, errors.New("its segment is missing"))
+			c.next = max(c.next, next)
 		}
 	}
 	return nil
