@@ -63,7 +63,7 @@ func startFetch(c *call, req *kmsg.FetchRequest) {
 		f.add(&req.Topics[i])
 	}
 	if !f.try() {
-		go f.wait()
+		c.async(f.wait)
 	}
 }
 

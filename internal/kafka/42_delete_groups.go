@@ -15,7 +15,7 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 		return
 	}
 	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
-	go func() { // it waits for the disk
+	c.async(func() { // it waits for the disk
 		for _, name := range req.Groups {
 			err := c.server.deleteGroup(name)
 			out := kmsg.NewDeleteGroupsResponseGroup()
@@ -23,7 +23,7 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 			resp.Groups = append(resp.Groups, out)
 		}
 		c.reply(resp)
-	}()
+	})
 }
 
 func (s *Server) deleteGroup(name string) error {

@@ -26,7 +26,7 @@ func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 		return
 	}
 	doomed := s.chooseOffsets(req, resp, reads)
-	go func() { // it waits for the disk
+	c.async(func() { // it waits for the disk
 		defer end()
 		err := s.broker.DeleteOffsets(req.Group, doomed)
 		if _, known := s.groups.Describe(req.Group); isUnknownGroup(err) && known == nil {
@@ -36,7 +36,7 @@ func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 			resp.Topics = nil
 		}
 		c.reply(resp)
-	}()
+	})
 }
 
 // beginDelete keeps line consumers out of the group until end, and says which

@@ -86,5 +86,13 @@ func (c *call) fail(err error) { c.conn.settle(c, nil, err) }
 // should settle the call, or a stop of the server has to wait for it.
 func (c *call) onClose(f func()) { c.conn.onClose(c, f) }
 
+// async runs f, which settles the call, in a goroutine of its own.
+func (c *call) async(f func()) {
+	go func() {
+		defer c.conn.recovered(func() {})
+		f()
+	}()
+}
+
 // client is how log lines name who asked.
 func (c *call) client() string { return c.conn.net.RemoteAddr().String() }

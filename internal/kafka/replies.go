@@ -55,12 +55,7 @@ func (c *conn) afterHandler() {
 // writeAll writes answers until the next one is not settled. The caller has set
 // writing.
 func (c *conn) writeAll() {
-	defer func() {
-		if r := recover(); r != nil {
-			c.server.panicked(c, r)
-			c.cutOff(errPanic)
-		}
-	}()
+	defer c.recovered(func() { c.due() }) // which says that nobody writes any more
 	for {
 		due := c.due()
 		if len(due) == 0 {
@@ -73,6 +68,16 @@ func (c *conn) writeAll() {
 }
 
 var errPanic = errors.New("a panic, which is logged")
+
+// recovered is deferred where a panic is to end this connection only. Then it
+// calls after.
+func (c *conn) recovered(after func()) {
+	if r := recover(); r != nil {
+		c.server.panicked(c, r)
+		c.cutOff(errPanic)
+		after()
+	}
+}
 
 // due takes the settled calls at the head of the queue. If there are none it ends
 // the writing.

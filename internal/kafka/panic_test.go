@@ -1,0 +1,103 @@
+package kafka_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// A faultyStore is a store of which a part has a mistake.
+type faultyStore struct {
+	store.Store
+	inRead atomic.Bool // reading panics
+	inSend atomic.Bool // sending what was read does
+}
+
+func (s *faultyStore) Partition(topic string, number int) (store.Partition, error) {
+	p, err := s.Store.Partition(topic, number)
+	return &faultyLog{p, s}, err
+}
+
+type faultyLog struct {
+	store.Partition
+	s *faultyStore
+}
+
+func (l *faultyLog) Read(offset int64, maxBytes int, c *store.Chunk) error {
+	if l.s.inRead.Load() {
+		panic("reading")
+	}
+	c.Release()
+	err := l.Partition.Read(offset, maxBytes, c)
+	if err == nil && l.s.inSend.Load() {
+		c.Source = faultySource{c.Source}
+	}
+	return err
+}
+
+type faultySource struct{ store.Source }
+
+func (faultySource) Sendable(int64, int) bool                 { return true }
+func (faultySource) SendTo(store.RawWriter, int64, int) error { panic("sending") }
+
+// faulty is a bus on such a store, with a topic "orders".
+func faulty(t *testing.T) (*bus, *faultyStore) {
+	s := new(faultyStore)
+	b := start(t, setup{wrap: func(inner store.Store) store.Store {
+		s.Store = inner
+		return s
+	}})
+	b.topic("orders", 1)
+	return b, s
+}
+
+// endsAlone fails the test unless one panic has ended no more than its connection.
+func (b *bus) endsAlone() {
+	b.t.Helper()
+	await(b.t, "the connection has ended", func() bool { return b.server.Connections() == 0 })
+	b.stopped = true // not by stop, which takes no panics
+	within(b.t, "the bus stops", func() {
+		b.server.Stop(context.Background())
+		if err := b.broker.Close(); err != nil {
+			b.t.Error(err)
+		}
+		b.serving.Wait()
+	})
+	if panics := b.book.Lines("panic"); len(panics) != 1 {
+		b.t.Errorf("%q", panics)
+	}
+}
+
+func TestAPanicOverAnAnswerEndsItsConnection(t *testing.T) {
+	b, s := faulty(t)
+	c := b.dial()
+	var large batch.Builder
+	large.Add(1, nil, make([]byte, 100<<10))
+	large.Close(0)
+	c.publish("orders", 0, large.Bytes())
+	s.inSend.Store(true)
+	req := fetchRequest(11, read{"orders", 0, 0})
+	c.send(req)
+	if _, err := c.tryReceive(req); err == nil {
+		t.Error("the request is answered")
+	}
+	b.endsAlone()
+}
+
+func TestAPanicInARequestThatWaitsEndsItsConnection(t *testing.T) {
+	b, s := faulty(t)
+	c := b.dial()
+	req := fetchRequest(11, read{"orders", 0, 0})
+	req.MaxWaitMillis = int32(patience.Milliseconds())
+	c.send(req)
+	await(t, "the request waits", func() bool { return b.server.Waiting() == 1 })
+	s.inRead.Store(true)
+	other := b.dial()
+	other.publish("orders", 0, messages(1))
+	other.Close()
+	c.mustBeClosed()
+	b.endsAlone()
+}
