@@ -45,7 +45,6 @@ type fetch struct {
 	minBytes int
 	deadline time.Time
 	resp     *fetchResponse
-	turn     int // the first partition that is looked at; the next one each time
 }
 
 func startFetch(c *call, req *kmsg.FetchRequest) {
@@ -105,13 +104,10 @@ func (f *fetch) try() bool {
 // look finds what there is, without reading it. It is settled if there is an error,
 // or more than the maxima allow.
 func (f *fetch) look() (size int, settled bool) {
-	parts := f.resp.parts
-	for i := range parts {
-		p := parts[(i+f.turn)%len(parts)]
+	for _, p := range f.resp.parts {
 		size += p.look(f.call.server, f.maxBytes-size, size == 0)
 		settled = settled || p.code != 0 || p.chunk.Len() > 0 && p.chunk.Next < p.high
 	}
-	f.turn++
 	return size, settled
 }
 
