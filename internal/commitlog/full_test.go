@@ -294,3 +294,37 @@ func TestNoDescriptorsForANewSegmentIsNotTheEndOfTheLog(t *testing.T) {
 		t.Errorf("offsets up to %d after a power cut, not %d", found, high)
 	}
 }
+
+func TestATopicCanBeMadeAfterNoDescriptorsAtAnyDirectory(t *testing.T) {
+	for n := 1; ; n++ {
+		r := newRig(t, oneSegment())
+		calls := 0
+		r.disk.SetHook(func(c crashfs.Call) error {
+			if c.Op == crashfs.SyncDir {
+				if calls++; calls == n {
+					return syscall.EMFILE
+				}
+			}
+			return nil
+		})
+		_, err := r.store.CreateTopic("billing", 2, "")
+		r.disk.SetHook(nil)
+		if calls < n {
+			if err != nil || n < 3 {
+				t.Errorf("a topic takes %d syncs of directories: %v", n, err)
+			}
+			return
+		}
+		if !errors.Is(err, syscall.EMFILE) {
+			t.Fatalf("directory %d: %v", n, err)
+		}
+		made, err := r.store.CreateTopic("billing", 1, "")
+		if err != nil {
+			t.Fatalf("directory %d failed, with descriptors again: %v", n, err)
+		}
+		r.reopen(r.disk.Crash(crashfs.Nothing()))
+		if list := r.store.Topics(); len(list) != 2 || list[0] != made {
+			t.Fatalf("directory %d: topics are %v, one of them was %v", n, list, made)
+		}
+	}
+}

@@ -266,11 +266,8 @@ func (s *Store) CreateTopic(name string, partitions int, config string) (store.T
 		_ = removeAll(s.fs, stage) // or at the next start
 		return store.Topic{}, noRoom(err)
 	}
-	if err := s.fs.Rename(stage, s.path(topicsName, name)); err != nil {
+	if err := s.moveIn(stage, name); err != nil {
 		return store.Topic{}, noRoom(err)
-	}
-	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
-		return store.Topic{}, err
 	}
 	if err := s.admit(name); err != nil {
 		return store.Topic{}, err
@@ -303,6 +300,34 @@ func (s *Store) stage(dir string, t *topic) error {
 	return writeFile(s.fs, filepath.Join(dir, topicName), content)
 }
 
+// moveIn moves a staged topic to its place, durably. What stands there already was
+// left by an attempt to make it, or to delete it, that failed in the end.
+func (s *Store) moveIn(stage, name string) error {
+	place := s.path(topicsName, name)
+	err := s.fs.Rename(stage, place)
+	if isExist(err) {
+		grave := s.path(stageName, formatID(newID()))
+		if err = s.fs.Rename(place, grave); err == nil {
+			err = s.forget(grave)
+		}
+		if err == nil {
+			err = s.fs.Rename(stage, place)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return s.fs.SyncDir(s.path(topicsName))
+}
+
+// forget deletes a topic that has been moved away, once that is durable.
+func (s *Store) forget(grave string) error {
+	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
+		return err
+	}
+	return removeAll(s.fs, grave)
+}
+
 // DeleteTopic implements store.Store. Moving the directory away is what deletes
 // the topic; the space is freed after that, at the next start at the latest.
 func (s *Store) DeleteTopic(name string) error {
@@ -327,10 +352,7 @@ func (s *Store) DeleteTopic(name string) error {
 	if err := s.fs.Rename(s.path(topicsName, name), grave); err != nil {
 		return errors.Join(noRoom(err), s.admit(name))
 	}
-	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
-		return err
-	}
-	return removeAll(s.fs, grave)
+	return s.forget(grave)
 }
 
 // admit opens a topic that is in its place and puts it on the list.
