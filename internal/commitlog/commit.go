@@ -25,14 +25,28 @@ func (l *partition) commitAll() {
 	for l.commit() {
 	}
 	if l.hot.Load() > l.maxHot && l.appendMu.TryLock() {
-		l.mu.Lock()
-		idle := !l.committing && len(l.waiting) == 0 && l.timer == nil && !l.closed
-		l.mu.Unlock()
-		if idle {
-			l.cool()
-		}
+		l.rest()
 		l.appendMu.Unlock()
 	}
+}
+
+// rest closes the active segment's files if the log is idle. A sync that was to come
+// later comes first. The caller holds appendMu.
+func (l *partition) rest() {
+	l.mu.Lock()
+	idle, late := !l.committing && !l.closed, l.timer != nil
+	if idle && late {
+		if idle = l.timer.Stop(); idle { // else it is about to sync
+			l.timer = nil
+		}
+	}
+	l.mu.Unlock()
+	if !idle || late && l.syncAndMark() != nil {
+		return
+	}
+	l.syncMu.Lock() // for one that is under way
+	defer l.syncMu.Unlock()
+	l.cool()
 }
 
 // gather lets others append before a sync as long as there are any at hand, so
@@ -69,7 +83,7 @@ func (l *partition) commit() bool {
 	defer l.syncMu.Unlock()
 	var synced syncPoint
 	var err error
-	if l.syncEvery == 0 {
+	if l.syncEvery == 0 || l.hot.Load() > l.maxHot { // so that the files can be closed
 		synced, err = l.sync()
 	} else {
 		l.syncLater()
@@ -141,10 +155,24 @@ func (l *partition) sync() (syncPoint, error) {
 
 // syncAndMark is for all but the commit goroutine.
 func (l *partition) syncAndMark() error {
+	l.beginSync()
+	defer l.endSync()
+	return l.syncNow()
+}
+
+// beginSync takes syncMu when one sync more may run.
+func (l *partition) beginSync() {
 	l.syncs <- struct{}{}
-	defer func() { <-l.syncs }()
 	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
+}
+
+func (l *partition) endSync() {
+	l.syncMu.Unlock()
+	<-l.syncs
+}
+
+// syncNow is syncAndMark between beginSync and endSync.
+func (l *partition) syncNow() error {
 	p, err := l.sync()
 	if err == nil {
 		l.writeMark(p)
@@ -180,14 +208,20 @@ func (l *partition) syncLater() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.timer == nil && !l.closed {
-		l.timer = time.AfterFunc(l.syncEvery, func() {
-			l.mu.Lock()
-			l.timer = nil
-			closed := l.closed
-			l.mu.Unlock()
-			if !closed {
-				_ = l.syncAndMark() // has said so, and refuses appends from now on
-			}
-		})
+		l.timer = time.AfterFunc(l.syncEvery, l.lateSync)
+	}
+}
+
+// lateSync is the sync that was to come later. A log that is closed has synced: its
+// files may be those of another one by now.
+func (l *partition) lateSync() {
+	l.beginSync()
+	defer l.endSync()
+	l.mu.Lock()
+	l.timer = nil
+	closed := l.closed
+	l.mu.Unlock()
+	if !closed {
+		_ = l.syncNow() // it has said so, and refuses appends from now on
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
@@ -201,6 +202,12 @@ func TestHeldChunkKeepsItsFileOpenUntilReleased(t *testing.T) {
 }
 
 func TestLogsMayOutnumberTheFilesAProcessMayOpen(t *testing.T) {
+	t.Run("always", func(t *testing.T) { outnumberFiles(t, commitlog.Options{}) })
+	t.Run("interval", func(t *testing.T) { outnumberFiles(t, commitlog.Options{SyncEvery: time.Hour}) })
+}
+
+// outnumberFiles appends to more logs than files may be open.
+func outnumberFiles(t *testing.T, o commitlog.Options) {
 	const topics, limit = 120, 100
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
@@ -210,7 +217,7 @@ func TestLogsMayOutnumberTheFilesAProcessMayOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)
-	s, reopen := openFor(t, filepath.Join(t.TempDir(), "data"), commitlog.Options{})
+	s, reopen := openFor(t, filepath.Join(t.TempDir(), "data"), o)
 	for i := range topics {
 		if _, err := s.CreateTopic(fmt.Sprint("topic", i), 1, ""); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,52 @@
+package commitlog
+
+import (
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// A topic's files may be those of one that was made anew when the sync comes to run.
+func TestALateSyncLeavesALogAloneThatHasBeenClosed(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{SyncEvery: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
+		t.Fatal(err)
+	}
+	l := s.topics["orders"].partitions[0]
+	var b batch.Builder
+	b.Add(1, nil, []byte("first order"))
+	b.Close(0)
+	if _, err := store.AppendAndWait(l, b.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	l.appendMu.Lock()
+	l.cool() // so that close has nothing to sync
+	l.appendMu.Unlock()
+
+	l.syncMu.Lock()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.lateSync()
+	}()
+	for deadline := time.Now().Add(30 * time.Second); len(l.syncs) == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the sync has not begun")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := s.DeleteTopic("orders"); err != nil {
+		t.Error(err)
+	}
+	l.syncMu.Unlock()
+	<-ended
+	if l.unsynced != nil {
+		t.Errorf("it was synced: %v", l.unsynced)
+	}
+}
