@@ -36,8 +36,7 @@ type Broker struct {
 	opts   Options
 	store  store.Store
 	groups *group.Groups
-	held   map[string]bool // partitions whose retention waits for a group; for the retention loop alone
-	ages   *ageClock       // for the retention loop alone
+	ages   *ageClock // for the retention loop alone
 	now    func() time.Time
 	stop   chan struct{}
 
@@ -71,8 +70,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	o.Partitions = max(1, o.Partitions)
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
-		held: make(map[string]bool), stop: make(chan struct{}), topics: make(map[string]*Topic),
-		ids:    make(map[[16]byte]*Topic),
+		stop: make(chan struct{}), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
 		awaits: make(map[*await]struct{}), now: o.Now,
 		ages: newAgeClock(o.Now(), time.Now(), o.Retention),
 	}
@@ -184,7 +182,7 @@ func (b *Broker) createTopic(name string, partitions int, config map[string]stri
 
 // openTopic puts a topic of the store on the list.
 func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
-	t := &Topic{Name: made.Name, ID: made.ID}
+	t := &Topic{Name: made.Name, ID: made.ID, held: make(map[int]bool)}
 	t.know(made)
 	b.restore(t, made.Config)
 	partitions, err := b.openPartitions(t, 0, made.Partitions)

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -73,12 +72,11 @@ func (b *Broker) retainPartition(t *Topic, i int, now time.Time) {
 	if done.Freed > 0 {
 		log.Info("removed old messages", "bytes", done.Freed, "start", done.Start)
 	}
-	name := fmt.Sprintf("%s/%d", t.Name, i)
-	if done.Held && !b.held[name] {
+	if done.Held && !t.held[i] {
 		log.Warn("keeping messages past their retention: group \"default\" has not consumed them",
 			"from", r.Keep, "retention", b.opts.Retention)
 	}
-	b.held[name] = done.Held
+	t.held[i] = done.Held
 }
 
 // retentionOf is what a partition may forget. What group "default" has not consumed

@@ -88,6 +88,12 @@ func TestAgeKeepsWhatTheDefaultGroupHasNotConsumedAndSaysSoOnce(t *testing.T) {
 	retain(t, b, later)
 	mustStart(t, topic, 100)
 	warned(2) // it is held again
+	if err := b.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	days(t, mustMake(t, b, "orders"), 1)
+	retain(t, b, later)
+	warned(3) // another topic
 }
 
 func TestGroupsThatHaveConsumedLessDoNotHoldBackMessages(t *testing.T) {

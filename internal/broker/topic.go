@@ -18,6 +18,7 @@ type Topic struct {
 	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
 	idempotent idempotence
+	held       map[int]bool // partitions whose retention waits for a group; for the retention loop alone
 
 	mu       sync.Mutex // guards what follows
 	watchers map[*func()]struct{}
