@@ -144,7 +144,8 @@ func (p *delaying) Append(batches []byte, done func(base int64, err error)) erro
 	return p.Partition.Append(batches, done)
 }
 
-// appendParts appends what is for now, and what waits.
+// appendParts appends what waits, and then what is for now: most often there is only
+// the former, and if that is refused nothing has been stored.
 func (p *delaying) appendParts(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) error {
 	now, wait, dues, err := p.split(it, batches, ms)
 	if err != nil {
@@ -154,21 +155,21 @@ func (p *delaying) appendParts(it *batch.Iterator, batches []byte, ms int64, don
 	if err != nil {
 		return err
 	}
-	answers := newBoth(done)
-	if len(now) == 0 {
-		answers.skip()
-	} else if err := p.Partition.Append(now, answers.own); err != nil {
-		return err
-	}
+	answers := &both{left: 2, done: done}
 	size := int64(len(wait))
-	err = log.Append(wait, func(base int64, err error) {
+	if err := log.Append(wait, func(base int64, err error) {
 		if err == nil {
 			p.b.delays.kept(dues, base, size)
 		}
-		answers.other(err)
-	})
-	if err != nil {
-		answers.other(err)
+		answers.settle(0, err)
+	}); err != nil {
+		return err
+	}
+	if len(now) > 0 {
+		err = p.Partition.Append(now, answers.settle)
+	}
+	if len(now) == 0 || err != nil {
+		answers.settle(0, err)
 	}
 	return nil
 }
@@ -276,13 +277,6 @@ type both struct {
 	err  error
 	done func(int64, error)
 }
-
-func newBoth(done func(int64, error)) *both { return &both{left: 2, done: done} }
-
-func (b *both) skip() { b.left-- }
-
-func (b *both) own(base int64, err error) { b.settle(base, err) }
-func (b *both) other(err error)           { b.settle(0, err) }
 
 func (b *both) settle(base int64, err error) {
 	b.mu.Lock()

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"strconv"
 	"testing"
+	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
@@ -22,7 +24,12 @@ func idempotent(producer int64, epoch int16, first int32, n int) batch.Batch {
 		builder.Add(1000+int64(i), nil, fmt.Append(nil, first+int32(i)))
 	}
 	builder.Close(0)
-	p := bytes.Clone(builder.Bytes())
+	return numbered(builder.Bytes(), producer, epoch, first)
+}
+
+// numbered is a copy of a batch, as one of a producer that goes on with number first.
+func numbered(b []byte, producer int64, epoch int16, first int32) batch.Batch {
+	p := bytes.Clone(b)
 	const posCRC, posAttributes, posProducer = 17, 21, 43
 	binary.BigEndian.PutUint64(p[posProducer:], uint64(producer))
 	binary.BigEndian.PutUint16(p[posProducer+8:], uint16(epoch))
@@ -219,6 +226,26 @@ func TestABatchThatIsRefusedMayBeSentAgain(t *testing.T) {
 	b.mustRefuse(idempotent(7, 0, 0, 1), store.ErrFull)
 	full = false
 	b.mustProduce(idempotent(7, 0, 0, 1), 0)
+}
+
+func TestABatchOfWhichAPartIsRefusedThatIsToWaitMayBeSentAgain(t *testing.T) {
+	full := true
+	b := newTryout(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
+		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
+			if full && topic == broker.DelayedTopic {
+				return store.ErrFull
+			}
+			return inner.Append(p, done)
+		}}
+	}})
+	var both batch.Builder
+	both.Add(1, nil, []byte("now"))
+	both.Add(1, nil, []byte("later"), batch.Header{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, time.Now().Add(time.Hour).UnixMilli(), 10)})
+	both.Close(0)
+	p := numbered(both.Bytes(), 7, 0, 0)
+	b.mustRefuse(p, store.ErrFull)
+	full = false
+	b.mustProduce(p, 0)
 }
 
 func TestProduceRefusesWhatCheckRefuses(t *testing.T) {
