@@ -7,32 +7,21 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
-// A faultyStore is a store of which a part has a mistake.
-type faultyStore struct {
-	store.Store
+// mistakes are what is wrong with a store.
+type mistakes struct {
 	inRead atomic.Bool // reading panics
 	inSend atomic.Bool // sending what was read does
 }
 
-func (s *faultyStore) Partition(topic string, number int) (store.Partition, error) {
-	p, err := s.Store.Partition(topic, number)
-	return &faultyLog{p, s}, err
-}
-
-type faultyLog struct {
-	store.Partition
-	s *faultyStore
-}
-
-func (l *faultyLog) Read(offset int64, maxBytes int, c *store.Chunk) error {
-	if l.s.inRead.Load() {
+func (m *mistakes) read(p store.Partition, _ string, offset int64, maxBytes int, c *store.Chunk) error {
+	if m.inRead.Load() {
 		panic("reading")
 	}
-	c.Release()
-	err := l.Partition.Read(offset, maxBytes, c)
-	if err == nil && l.s.inSend.Load() {
+	err := p.Read(offset, maxBytes, c)
+	if err == nil && m.inSend.Load() {
 		c.Source = faultySource{c.Source}
 	}
 	return err
@@ -43,15 +32,12 @@ type faultySource struct{ store.Source }
 func (faultySource) Sendable(int64, int) bool                 { return true }
 func (faultySource) SendTo(store.RawWriter, int64, int) error { panic("sending") }
 
-// faulty is a bus on such a store, with a topic "orders".
-func faulty(t *testing.T) (*bus, *faultyStore) {
-	s := new(faultyStore)
-	b := start(t, setup{wrap: func(inner store.Store) store.Store {
-		s.Store = inner
-		return s
-	}})
+// faulty is a bus on a store with mistakes, with a topic "orders".
+func faulty(t *testing.T) (*bus, *mistakes) {
+	m := new(mistakes)
+	b := start(t, setup{wrap: func(s store.Store) store.Store { return &storetest.Wrapped{Store: s, Read: m.read} }})
 	b.topic("orders", 1)
-	return b, s
+	return b, m
 }
 
 // endsAlone fails the test unless one panic has ended no more than its connection.
@@ -72,13 +58,13 @@ func (b *bus) endsAlone() {
 }
 
 func TestAPanicOverAnAnswerEndsItsConnection(t *testing.T) {
-	b, s := faulty(t)
+	b, m := faulty(t)
 	c := b.dial()
 	var large batch.Builder
 	large.Add(1, nil, make([]byte, 100<<10))
 	large.Close(0)
 	c.publish("orders", 0, large.Bytes())
-	s.inSend.Store(true)
+	m.inSend.Store(true)
 	req := fetchRequest(11, read{"orders", 0, 0})
 	c.send(req)
 	if _, err := c.tryReceive(req); err == nil {
@@ -88,13 +74,13 @@ func TestAPanicOverAnAnswerEndsItsConnection(t *testing.T) {
 }
 
 func TestAPanicInARequestThatWaitsEndsItsConnection(t *testing.T) {
-	b, s := faulty(t)
+	b, m := faulty(t)
 	c := b.dial()
 	req := fetchRequest(11, read{"orders", 0, 0})
 	req.MaxWaitMillis = int32(patience.Milliseconds())
 	c.send(req)
 	await(t, "the request waits", func() bool { return b.server.Waiting() == 1 })
-	s.inRead.Store(true)
+	m.inRead.Store(true)
 	other := b.dial()
 	other.publish("orders", 0, messages(1))
 	other.Close()
