@@ -52,6 +52,10 @@ func (it *Iterator) Reset(b Batch) error {
 	return nil
 }
 
+// Records are the batch's records as bytes, expanded where they were compressed. They
+// are valid as long as the iterator's Record is.
+func (it *Iterator) Records() []byte { return it.p }
+
 // Expanded is what the records of a compressed batch take at present, in bytes;
 // what is kept for the next one
 // included.

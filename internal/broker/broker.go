@@ -5,6 +5,7 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -216,12 +217,23 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 // a batch that is not compressed. The error wraps batch.ErrCorrupt,
 // batch.ErrTooLarge or ErrTooLarge.
 func (b *Broker) Check(p batch.Batch) error {
+	_, err := b.check(p)
+	return err
+}
+
+// check is Check; it also says whether a message of the batch may have to wait.
+func (b *Broker) check(p batch.Batch) (mayWait bool, err error) {
 	limit := b.Limits.MaxBatch()
 	if len(p) > limit {
-		return fmt.Errorf("%w: the batch has %d bytes, the limit is %d", ErrTooLarge, len(p), limit)
+		return false, fmt.Errorf("%w: the batch has %d bytes, the limit is %d", ErrTooLarge, len(p), limit)
 	}
-	return Scan(func(it *batch.Iterator) error {
+	err = Scan(func(it *batch.Iterator) error {
 		it.MaxRecord = limit
-		return p.Verify(it)
+		if err := p.Verify(it); err != nil {
+			return err
+		}
+		mayWait = bytes.Contains(it.Records(), []byte(HeaderDeliverAt))
+		return nil
 	})
+	return mayWait, err
 }

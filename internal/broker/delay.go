@@ -144,6 +144,18 @@ func (p *delaying) Append(batches []byte, done func(base int64, err error)) erro
 	return p.Partition.Append(batches, done)
 }
 
+// A prompt partition is a topic's for batches of which it is known that no message
+// waits.
+type prompt struct{ *delaying }
+
+// Append implements store.Partition.
+func (p prompt) Append(batches []byte, done func(base int64, err error)) error {
+	if err := p.b.store.Room(len(batches)); err != nil {
+		return err
+	}
+	return p.Partition.Append(batches, done)
+}
+
 // appendParts appends what waits, and then what is for now: most often there is only
 // the former, and if that is refused nothing has been stored.
 func (p *delaying) appendParts(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) error {

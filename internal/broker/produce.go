@@ -36,8 +36,12 @@ func (b *Broker) Produce(t *Topic, partition int, p batch.Batch, done func(base 
 	if limit := t.MaxBatch(); len(p) > limit {
 		return -1, fmt.Errorf("%w: the batch has %d bytes, the limit of topic %q is %d", ErrTooLarge, len(p), t.Name, limit)
 	}
-	if err := b.Check(p); err != nil {
+	mayWait, err := b.check(p)
+	if err != nil {
 		return -1, err
+	}
+	if d, ok := log.(*delaying); ok && !mayWait {
+		log = prompt{d}
 	}
 	if err := mend(p); err != nil {
 		return -1, err
