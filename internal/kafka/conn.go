@@ -47,10 +47,15 @@ func (c *conn) serve() error {
 		c.finish()
 		err = nil
 	case err != nil && !isNetwork(err):
-		c.server.log.Warn("closing a Kafka client's connection", "client", c.net.RemoteAddr(), "reason", err)
+		c.closing(err)
 		c.finish()
 	}
 	return err
+}
+
+// closing says why a connection is closed where the client is not told.
+func (c *conn) closing(reason error) {
+	c.server.log.Warn("closing a Kafka client's connection", "client", c.net.RemoteAddr(), "reason", reason)
 }
 
 func isNetwork(err error) bool {

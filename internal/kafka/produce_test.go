@@ -145,6 +145,9 @@ func TestProduceWithoutAcksIsNotAnswered(t *testing.T) {
 	req.Acks = 0
 	c.send(req)
 	c.mustBeClosed()
+	if said := b.book.Lines("level=WARN", "acks=0", "nosuch"); len(said) != 1 {
+		t.Errorf("why the connection was closed is said %d times", len(said))
+	}
 }
 
 func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {

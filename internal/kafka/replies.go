@@ -116,6 +116,7 @@ func (c *conn) write(due []*call) error {
 	for _, call := range due {
 		if call.err != nil {
 			failed = call.err
+			c.closing(failed)
 			break
 		}
 		if call.response == nil {
