@@ -5,12 +5,16 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/broker"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // mustConfirm closes the client's sending side, reads to the end, and so knows
@@ -313,6 +317,30 @@ func TestConfirmSaysWhatIsDurable(t *testing.T) {
 	c.mustSay("+3")
 	b.restart()
 	b.mustDrain("orders", "")
+}
+
+// The client says nothing more before it has been told.
+func TestConfirmComesWhenWhatCouldNotBeWrittenHasBeen(t *testing.T) {
+	var full atomic.Bool
+	refused := make(chan struct{}, 1000)
+	b := start(t, setup{wrap: func(s store.Store) store.Store {
+		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+			if topic == broker.PositionsTopic && full.Load() {
+				refused <- struct{}{}
+				return store.ErrFull
+			}
+			return p.Append(batches, done)
+		}}
+	}})
+	b.publish("orders", "first", "second")
+	c := b.dial(b.consumers, "orders?format=json&follow&ack&confirm\n")
+	c.line()
+	c.line()
+	full.Store(true)
+	c.send("+2\n")
+	<-refused
+	full.Store(false)
+	c.mustSay("+2")
 }
 
 // The machine loses its power as soon as the client has been told; and it isn't

@@ -91,17 +91,30 @@ func (f *follower) ack(n uint64) error {
 	}
 	f.hang.heard()
 	if f.request.confirm {
-		f.broker.SyncPositions(func(err error) {
-			if err == nil {
-				storeMax(&f.confirmed, n)
-				f.wake()
-			}
-		})
+		storeMax(&f.acked, n)
+		f.awaitDurable(n)
 	}
 	if f.blocked.Swap(false) || !f.request.follow {
 		f.wake()
 	}
 	return nil
+}
+
+// confirmAgain is the time after which it is asked again for what was acknowledged
+// and could not be written, which the broker tries again, too.
+const confirmAgain = time.Second
+
+// awaitDurable has the client told when what it has acknowledged up to n is durable.
+func (f *follower) awaitDurable(n uint64) {
+	f.broker.SyncPositions(func(err error) {
+		switch {
+		case err == nil:
+			storeMax(&f.confirmed, n)
+			f.wake()
+		case n == f.acked.Load() && !f.hasEnded():
+			time.AfterFunc(confirmAgain, func() { f.awaitDurable(n) })
+		}
+	})
 }
 
 // failed says that message n has failed.

@@ -30,9 +30,10 @@ type follower struct {
 	pause   time.Duration
 	hang    hang
 
-	rung      atomic.Bool // by a log: it has more, or has been closed
-	closed    bool        // it may have been closed: for one push
-	blocked   atomic.Bool // the window is full
+	rung      atomic.Bool   // by a log: it has more, or has been closed
+	closed    bool          // it may have been closed: for one push
+	blocked   atomic.Bool   // the window is full
+	acked     atomic.Uint64 // by a client that wants it confirmed
 	confirmed atomic.Uint64
 	told      uint64         // of what is confirmed
 	burials   sync.WaitGroup // dead messages on their way to the dead letters
