@@ -44,7 +44,7 @@ func (p *fetchPart) look(s *Server, left int, first bool) int {
 	case p.offset < p.start || p.offset > p.high:
 		p.code = kerr.OffsetOutOfRange.Code
 		return 0
-	case p.offset == p.high, left <= 0 && !first:
+	case left <= 0 && !first:
 		return 0
 	}
 	n := min(left, p.maxBytes)

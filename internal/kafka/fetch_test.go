@@ -230,6 +230,22 @@ func TestAFetchThatWaitsDelaysNoOtherConnection(t *testing.T) {
 	await(t, "the fetch gives up", func() bool { return b.server.Connections() == 1 })
 }
 
+func TestAFetchThatWaitsIsToldThatTheTopicWasDeleted(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	req := fetchRequest(11, read{"orders", 0, 0})
+	req.MaxWaitMillis = 1000
+	c.send(req)
+	await(t, "the request waits", func() bool { return b.server.Waiting() == 1 })
+	if err := b.broker.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	if out := fetched(c.receive(req).(*kmsg.FetchResponse)); out.ErrorCode != kerr.NotLeaderForPartition.Code {
+		t.Errorf("the answer has code %d", out.ErrorCode)
+	}
+}
+
 func TestAServerThatStopsAnswersAFetchThatWaits(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
