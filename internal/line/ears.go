@@ -89,7 +89,7 @@ func (f *follower) ack(n uint64) error {
 	if err := f.member.Ack(n); err != nil {
 		return answer("BADREQUEST", "+%d: %w", n, err)
 	}
-	f.hang.heard()
+	f.hang.heard(f)
 	if f.request.confirm {
 		storeMax(&f.acked, n)
 		f.awaitDurable(n)
@@ -123,7 +123,7 @@ func (f *follower) failed(n uint64, reason string) error {
 	if err != nil {
 		return answer("BADREQUEST", "-%d: %w", n, err)
 	}
-	f.hang.heard()
+	f.hang.heard(f)
 	if !ok {
 		return nil
 	}

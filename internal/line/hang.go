@@ -38,10 +38,13 @@ func (h *hang) more(f *follower) {
 }
 
 // heard says that the client has answered.
-func (h *hang) heard() {
+func (h *hang) heard(f *follower) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.since = time.Now()
+	if h.timer != nil {
+		h.since = time.Now()
+		h.idle = h.idle || f.member.Oldest() == 0
+	}
 }
 
 func (h *hang) stop() {
@@ -53,25 +56,32 @@ func (h *hang) stop() {
 	}
 }
 
-// check ends a follower that has been silent for too long: its oldest message
-// has failed.
-func (h *hang) check(f *follower) {
-	oldest := f.member.Oldest()
+// overdue is the oldest message of a client that has been silent for too long; 0 if
+// it has not. Then it sees to the next check.
+func (h *hang) overdue(f *follower) uint64 {
 	h.mu.Lock()
-	if h.timer == nil {
-		h.mu.Unlock()
-		return
+	defer h.mu.Unlock()
+	if h.timer == nil || h.idle { // more has it checked again
+		return 0
 	}
+	oldest := f.member.Oldest()
 	if h.idle = oldest == 0; h.idle {
-		h.mu.Unlock()
-		return
+		return 0
 	}
 	if left := h.limit - time.Since(h.since); left > 0 {
 		h.timer.Reset(left)
-		h.mu.Unlock()
+		return 0
+	}
+	return oldest
+}
+
+// check ends a follower that has been silent for too long: its oldest message
+// has failed.
+func (h *hang) check(f *follower) {
+	oldest := h.overdue(f)
+	if oldest == 0 {
 		return
 	}
-	h.mu.Unlock()
 	failed, ok, err := f.member.Fail(oldest, f.request.retry, time.Now())
 	if err == nil && ok {
 		f.bury(failed, "ack-timeout")
