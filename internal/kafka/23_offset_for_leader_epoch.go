@@ -1,9 +1,14 @@
 package kafka
 
-import "github.com/twmb/franz-go/pkg/kmsg"
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/store"
+)
 
 // OffsetForLeaderEpoch, versions 2 to 4: a partition has one leader epoch, which
-// ends at the high watermark.
+// ends at the high watermark. One before it, of a topic of the same name that was
+// deleted, ends where the log begins, as in Kafka: a consumer goes on there.
 func init() {
 	register(api{
 		key: 23, min: 2, max: 4, handle: typed(offsetForLeaderEpoch),
@@ -23,13 +28,24 @@ func offsetForLeaderEpoch(c *call, req *kmsg.OffsetForLeaderEpochRequest) {
 			if failed == 0 {
 				failed = checkEpoch(topic, p.Partition, p.CurrentLeaderEpoch)
 			}
-			if answer.ErrorCode = failed; failed == 0 && p.LeaderEpoch == leaderEpoch(topic, p.Partition) {
-				answer.LeaderEpoch = p.LeaderEpoch
-				_, answer.EndOffset = log.Offsets()
+			if answer.ErrorCode = failed; failed == 0 {
+				answer.LeaderEpoch, answer.EndOffset = endOfEpoch(log, p.LeaderEpoch, leaderEpoch(topic, p.Partition))
 			}
 			out.Partitions = append(out.Partitions, answer)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
 	c.reply(resp)
+}
+
+// endOfEpoch is where the epoch asked for ends in a log of epoch own, or -1 and -1.
+func endOfEpoch(log store.Partition, asked, own int32) (epoch int32, end int64) {
+	start, high := log.Offsets()
+	switch {
+	case asked < 0 || asked > own:
+		return -1, -1
+	case asked < own:
+		return asked, start
+	}
+	return own, high
 }

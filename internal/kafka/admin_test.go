@@ -174,15 +174,7 @@ func TestDeleteRecordsMovesTheLogStartOffset(t *testing.T) {
 		{"orders", -1, 6, 0},
 	} {
 		for version := int16(0); version <= 2; version++ {
-			req := kmsg.NewPtrDeleteRecordsRequest()
-			req.Version = version
-			topic := kmsg.NewDeleteRecordsRequestTopic()
-			topic.Topic = test.topic
-			p := kmsg.NewDeleteRecordsRequestTopicPartition()
-			p.Offset = test.offset
-			topic.Partitions = append(topic.Partitions, p)
-			req.Topics = append(req.Topics, topic)
-			out := ask[*kmsg.DeleteRecordsResponse](c, req).Topics[0].Partitions[0]
+			out := c.deleteRecords(version, test.topic, test.offset)
 			if out.ErrorCode != test.code || out.LowWatermark != test.want {
 				t.Errorf("version %d: to %d: %+v", version, test.offset, out)
 			}
@@ -190,22 +182,44 @@ func TestDeleteRecordsMovesTheLogStartOffset(t *testing.T) {
 	}
 }
 
+// deleteRecords deletes what lies before the offset in partition 0.
+func (c *client) deleteRecords(version int16, topic string, offset int64) kmsg.DeleteRecordsResponseTopicPartition {
+	c.t.Helper()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	req.Version = version
+	in := kmsg.NewDeleteRecordsRequestTopic()
+	in.Topic = topic
+	p := kmsg.NewDeleteRecordsRequestTopicPartition()
+	p.Offset = offset
+	in.Partitions = append(in.Partitions, p)
+	req.Topics = append(req.Topics, in)
+	return ask[*kmsg.DeleteRecordsResponse](c, req).Topics[0].Partitions[0]
+}
+
 func TestOffsetForLeaderEpochKnowsOneEpoch(t *testing.T) {
 	b := start(t, setup{})
 	own := b.topic("orders", 1).LeaderEpoch(0)
 	c := b.dial()
 	c.publish("orders", 0, messages(4))
+	c.publish("orders", 0, messages(3))
+	if out := c.deleteRecords(2, "orders", 4); out.LowWatermark != 4 {
+		t.Fatalf("%+v", out)
+	}
 	for version := int16(2); version <= 4; version++ {
 		for _, test := range []struct {
 			current, epoch int32
 			code           int16
+			told           int32
 			want           int64
 		}{
-			{own, own, 0, 4},
-			{-1, own, 0, 4},
-			{-1, own + 5, 0, -1},
-			{own + 3, own, kerr.UnknownLeaderEpoch.Code, -1},
-			{own - 1, own, kerr.FencedLeaderEpoch.Code, -1},
+			{own, own, 0, own, 7},
+			{-1, own, 0, own, 7},
+			{own, own - 1, 0, own - 1, 4}, // of a topic before: what is here comes after it
+			{-1, 0, 0, 0, 4},
+			{-1, -1, 0, -1, -1},
+			{-1, own + 5, 0, -1, -1},
+			{own + 3, own, kerr.UnknownLeaderEpoch.Code, -1, -1},
+			{own - 1, own, kerr.FencedLeaderEpoch.Code, -1, -1},
 		} {
 			req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 			req.Version = version
@@ -216,7 +230,7 @@ func TestOffsetForLeaderEpochKnowsOneEpoch(t *testing.T) {
 			topic.Partitions = append(topic.Partitions, p)
 			req.Topics = append(req.Topics, topic)
 			out := ask[*kmsg.OffsetForLeaderEpochResponse](c, req).Topics[0].Partitions[0]
-			if out.ErrorCode != test.code || out.EndOffset != test.want {
+			if out.ErrorCode != test.code || out.LeaderEpoch != test.told || out.EndOffset != test.want {
 				t.Errorf("version %d, %+v: %+v", version, test, out)
 			}
 		}
