@@ -63,7 +63,7 @@ func (s *Store) addLogs(t *topic) error {
 		if err := s.fs.Mkdir(l.dir); err != nil {
 			return err
 		}
-		if err := l.recover(); err != nil {
+		if err := l.begin(0); err != nil {
 			return err
 		}
 		t.partitions = append(t.partitions, l)
