@@ -154,3 +154,15 @@ func TestFranzConsumesFromStartEndOffsetAndTime(t *testing.T) {
 		})
 	}
 }
+
+func TestFranzFallsBackFromTheNewGroupProtocol(t *testing.T) {
+	b := start(t, setup{})
+	if err := b.franz().ProduceSync(patient(t), &kgo.Record{Topic: "orders", Value: []byte("first order")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	cl := b.franz(kgo.ConsumeTopics("orders"), kgo.ConsumerGroup("billing"), kgo.ServerSideBalancer(),
+		kgo.Balancers(kgo.RangeBalancer()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if got := poll(t, cl, 1)[0]; string(got.Value) != "first order" {
+		t.Errorf("%+v", got)
+	}
+}

@@ -65,6 +65,16 @@ func TestThereAreNoCoordinatorsOfTransactions(t *testing.T) {
 	}
 }
 
+func TestTheNewGroupProtocolIsRefused(t *testing.T) {
+	c := start(t, setup{}).dial()
+	for version := int16(0); version <= 1; version++ {
+		req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		req.Version, req.Group, req.SubscribedTopicNames = version, "billing", []string{"orders"}
+		resp := ask[*kmsg.ConsumerGroupHeartbeatResponse](c, req)
+		wantCode(t, fmt.Sprintf("version %d", version), resp.ErrorCode, kerr.UnsupportedVersion)
+	}
+}
+
 // A member is a consumer that a test plays by hand.
 type member struct {
 	*client

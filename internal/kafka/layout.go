@@ -44,6 +44,7 @@ var layouts = parseLayouts(map[int16]string{
 	44: "[256 1 s [64 s 1 s]] 1",
 	47: "s [128 s [64 4]]",
 	60: "1 1@1 1@2",
+	68: "s s 4 s s 4 [16 s] s@1 s [64 16 [4 4]]",
 })
 
 // A field is one part of a layout.

@@ -1,0 +1,23 @@
+package kafka
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// ConsumerGroupHeartbeat, versions 0 to 1: always UNSUPPORTED_VERSION, as Kafka
+// answers where the group protocol of KIP-848 is switched off. It is advertised
+// because librdkafka, told to use that protocol, takes its absence for a coordinator
+// that will come back, and waits for ever without a word; the answer it reports.
+func init() {
+	register(api{
+		key: 68, min: 0, max: 1, handle: typed(consumerGroupHeartbeat),
+		doc: "Always UNSUPPORTED_VERSION, which clients report, or go on with the classic protocol.",
+	})
+}
+
+func consumerGroupHeartbeat(c *call, req *kmsg.ConsumerGroupHeartbeatRequest) {
+	resp := req.ResponseKind().(*kmsg.ConsumerGroupHeartbeatResponse)
+	resp.ErrorCode = kerr.UnsupportedVersion.Code
+	c.reply(resp)
+}
