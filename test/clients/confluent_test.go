@@ -224,3 +224,55 @@ func TestConfluentAdministersTopicsAndGroups(t *testing.T) {
 		t.Errorf("%+v, %v", deleted, err)
 	}
 }
+
+// The epoch of a topic made anew is higher, and its records are not those that the
+// consumer has read.
+func TestConfluentConsumerGoesOnWithATopicMadeAnew(t *testing.T) {
+	b := start(t)
+	confluentSend(t, b, "orders", -1)
+	c, err := kafka.NewConsumer(confluentConfig(b, "group.id", "billing", "auto.offset.reset", "earliest",
+		"topic.metadata.refresh.interval.ms", "100"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Subscribe("orders", nil); err != nil {
+		t.Fatal(err)
+	}
+	wantAll(t, "orders", confluentRead(t, c, perTopic))
+	held, err := c.Assignment()
+	if err == nil {
+		err = c.Pause(held)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := kafka.NewAdminClient(confluentConfig(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	ctx := patient(t)
+	deleted, err := admin.DeleteTopics(ctx, []string{"orders"})
+	if err != nil || deleted[0].Error.Code() != kafka.ErrNoError {
+		t.Fatalf("%+v, %v", deleted, err)
+	}
+	confluentSend(t, b, "orders", -1)
+	confluentSend(t, b, "orders", -1)
+	if err := c.Resume(held); err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for deadline := time.Now().Add(patience); read < 2*perTopic && time.Now().Before(deadline); {
+		m, ok := c.Poll(100).(*kafka.Message) // or that the topic was not there for a moment
+		if !ok || m.TopicPartition.Error != nil {
+			continue
+		}
+		if read++; read == 1 && m.TopicPartition.Offset != 0 {
+			t.Fatalf("goes on at offset %v", m.TopicPartition.Offset)
+		}
+	}
+	if read != 2*perTopic {
+		t.Errorf("%d messages have come", read)
+	}
+}
