@@ -14,12 +14,14 @@ import (
 // OffsetCommit, versions 0 to 10: answered when the offsets are on disk. It is for
 // members of the group's present generation and, with generation -1, for anybody
 // while the group has no members, as in version 0 always; NON_EMPTY_GROUP says that line consumers use
-// the group. In version 10 topics are named by their ids. Times and retention times are ignored: positions are kept until the
+// the group. What a member has read of a topic of the same name that was deleted, which
+// the older leader epoch tells, is UNKNOWN_TOPIC_OR_PARTITION; epochs that others
+// bring from elsewhere are not kept. In version 10 topics are named by their ids. Times and retention times are ignored: positions are kept until the
 // group is deleted.
 func init() {
 	register(api{
 		key: 8, min: 0, max: 10, handle: typed(offsetCommit),
-		doc: "Answered when the offsets are on disk. POLICY_VIOLATION when there is no room for more positions. Timestamps and retention times are ignored.",
+		doc: "Answered when the offsets are on disk. POLICY_VIOLATION when there is no room for more positions; UNKNOWN_TOPIC_OR_PARTITION for what a member has read before the topic was made anew. Timestamps and retention times are ignored.",
 	})
 }
 
@@ -63,13 +65,10 @@ func (s *Server) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.Of
 			answer := kmsg.NewOffsetCommitResponseTopicPartition()
 			answer.Partition = p.Partition
 			if answer.ErrorCode = groupCode(refused); refused == nil {
-				answer.ErrorCode = checkCommit(topic, unknown, &p)
+				answer.ErrorCode = checkCommit(topic, unknown, &p, req.Generation >= 0)
 			}
 			if answer.ErrorCode == 0 {
-				commits = append(commits, group.Commit{
-					Topic: topic.Name, Partition: int(p.Partition), Offset: p.Offset,
-					LeaderEpoch: p.LeaderEpoch, Metadata: value(p.Metadata),
-				})
+				commits = append(commits, commitOf(topic, &p))
 			}
 			out.Partitions = append(out.Partitions, answer)
 		}
@@ -78,11 +77,25 @@ func (s *Server) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.Of
 	return resp, commits
 }
 
-func checkCommit(t *broker.Topic, err error, p *kmsg.OffsetCommitRequestTopicPartition) int16 {
+// commitOf is what is kept. An epoch that is not the partition's own, which a tool has
+// copied from another cluster, is not: with it consumers would not trust the offset.
+func commitOf(t *broker.Topic, p *kmsg.OffsetCommitRequestTopicPartition) group.Commit {
+	epoch := p.LeaderEpoch
+	if epoch != leaderEpoch(t, p.Partition) {
+		epoch = group.NoEpoch
+	}
+	return group.Commit{
+		Topic: t.Name, Partition: int(p.Partition), Offset: p.Offset, LeaderEpoch: epoch, Metadata: value(p.Metadata),
+	}
+}
+
+func checkCommit(t *broker.Topic, err error, p *kmsg.OffsetCommitRequestTopicPartition, byMember bool) int16 {
 	if _, code := partitionOf(t, err, p.Partition); code != 0 {
 		return code
 	}
 	switch {
+	case byMember && p.LeaderEpoch >= 0 && p.LeaderEpoch < leaderEpoch(t, p.Partition):
+		return kerr.UnknownTopicOrPartition.Code
 	case p.Offset < 0:
 		return kerr.OffsetOutOfRange.Code
 	case len(value(p.Metadata)) > maxMetadata:

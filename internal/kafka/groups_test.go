@@ -239,6 +239,34 @@ func TestCommitsOfOthersAreRefusedWhileAGroupHasMembers(t *testing.T) {
 	wantCode(t, "from outside", b.dial().commit(8, position{"orders", 0, 1}), nil)
 }
 
+func TestAMemberCommitsNothingOfATopicBeforeItWasMadeAnew(t *testing.T) {
+	b := start(t, setup{})
+	old := b.topic("orders", 1).LeaderEpoch(0)
+	m := b.active(9)
+	if err := b.broker.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	own := b.topic("orders", 1).LeaderEpoch(0)
+	for _, test := range []struct {
+		epoch  int32
+		want   *kerr.Error
+		offset int64
+	}{
+		{old, kerr.UnknownTopicOrPartition, -1},
+		{own, nil, 0},
+		{-1, nil, 0}, // it does not know
+	} {
+		req := commitRequest(8, position{"orders", 0, 0})
+		req.MemberID, req.Generation = m.id, m.generation
+		req.Topics[0].Partitions[0].LeaderEpoch = test.epoch
+		got := ask[*kmsg.OffsetCommitResponse](m.client, req).Topics[0].Partitions[0].ErrorCode
+		wantCode(t, fmt.Sprintf("epoch %d of %d", test.epoch, own), got, test.want)
+		if c, ok := b.broker.CommittedOffset(theGroup, "orders", 0); ok != (test.offset >= 0) || ok && c.LeaderEpoch != test.epoch {
+			t.Errorf("epoch %d of %d: committed is %+v, %v", test.epoch, own, c, ok)
+		}
+	}
+}
+
 func TestKafkaMembersAndLineConsumersExcludeEachOther(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)

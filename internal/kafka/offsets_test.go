@@ -116,19 +116,20 @@ func TestCommittedOffsetIsFetchedInEveryVersion(t *testing.T) {
 func TestAllOffsetsOfAGroupAreFetchedWithoutNamingTopics(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 2)
-	b.topic("bills", 1)
+	own := b.topic("bills", 1).LeaderEpoch(0)
 	c := b.dial()
 	req := commitRequest(8, position{"orders", 0, 1}, position{"orders", 1, 2}, position{"bills", 0, 3})
 	text := "from a test"
-	req.Topics[2].Partitions[0].Metadata, req.Topics[2].Partitions[0].LeaderEpoch = &text, 0
+	req.Topics[2].Partitions[0].Metadata, req.Topics[2].Partitions[0].LeaderEpoch = &text, own
+	req.Topics[0].Partitions[0].LeaderEpoch = 0 // of another cluster: it is not kept
 	ask[*kmsg.OffsetCommitResponse](c, req)
 	for version := int16(2); version <= 9; version++ {
 		got := c.fetchCommitted(version, theGroup, "", 0)
-		epoch := int32(0)
+		epoch := own
 		if version < 5 {
 			epoch = -1
 		}
-		if len(got) != 3 || got["orders/0"].offset != 1 || got["orders/1"].offset != 2 || got["bills/0"] != (committed{3, epoch, text}) {
+		if len(got) != 3 || got["orders/0"] != (committed{1, -1, ""}) || got["orders/1"].offset != 2 || got["bills/0"] != (committed{3, epoch, text}) {
 			t.Errorf("version %d: got %v", version, got)
 		}
 	}
