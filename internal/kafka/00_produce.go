@@ -92,6 +92,13 @@ func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartiti
 	}
 }
 
+// Where the format's version stands, in record batches and the messages before them,
+// and the one of batches. Clients try again what is CORRUPT_MESSAGE, but not this.
+const (
+	magicAt        = 16
+	magicOfBatches = 2
+)
+
 // check is what Kafka demands of a batch beside what the log does.
 func (p *production) check(in *kmsg.ProduceRequestTopicPartition) error {
 	b := p.call.server.broker
@@ -103,6 +110,8 @@ func (p *production) check(in *kmsg.ProduceRequestTopicPartition) error {
 	}
 	first, rest, err := batch.Next(in.Records)
 	switch {
+	case len(in.Records) > magicAt && in.Records[magicAt] < magicOfBatches:
+		return fmt.Errorf("%w: messages of format version %d, it takes 2", kerr.InvalidRecord, in.Records[magicAt])
 	case err != nil:
 		return err
 	case len(rest) > 0, first.Attributes()&attrTransactional != 0:
