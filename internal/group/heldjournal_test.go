@@ -2,6 +2,7 @@ package group_test
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 
 	"mbus/internal/group"
@@ -51,8 +52,22 @@ func (j *heldJournal) set(goesOn bool, err error) {
 	j.wake.Broadcast()
 }
 
+// begun is how many writes have begun.
+func (j *heldJournal) begun() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.writes
+}
+
+// all is what is kept.
+func (j *heldJournal) all() map[group.Key]group.State {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.kept)
+}
+
 func (j *heldJournal) keptText() string {
-	s, ok := j.kept[theKey]
+	s, ok := j.all()[theKey]
 	if !ok {
 		return "nothing"
 	}

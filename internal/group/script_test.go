@@ -77,7 +77,7 @@ func runScript(t *testing.T, text string) {
 func (s *script) start() {
 	s.members = make(map[string]*group.Member)
 	s.groups = group.New(s.journal.write)
-	for k, state := range s.journal.kept {
+	for k, state := range s.journal.all() {
 		s.groups.Load(k, state)
 	}
 	s.pos = position(s.groups, theKey)
@@ -154,7 +154,7 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 	case "kept":
 		got = s.journal.keptText()
 	case "writes":
-		got = fmt.Sprint(s.journal.writes)
+		got = fmt.Sprint(s.journal.begun())
 	case "sync":
 		s.synced = "no"
 		s.groups.Sync(s.isSynced)
