@@ -13,11 +13,12 @@ import (
 
 // OffsetCommit, versions 0 to 10: answered when the offsets are on disk. It is for
 // members of the group's present generation and, with generation -1, for anybody
-// while the group has no members, as in version 0 always; NON_EMPTY_GROUP says that line consumers use
-// the group. What a member has read of a topic of the same name that was deleted, which
-// the older leader epoch tells, is UNKNOWN_TOPIC_OR_PARTITION; epochs that others
-// bring from elsewhere are not kept. In version 10 topics are named by their ids. Times and retention times are ignored: positions are kept until the
-// group is deleted.
+// while the group has no members, as in version 0 always; NON_EMPTY_GROUP says that
+// line consumers use the group. What a member has read of a topic of the same name
+// that was deleted, which the older leader epoch tells, is
+// UNKNOWN_TOPIC_OR_PARTITION; epochs that others bring from elsewhere are not kept.
+// In version 10 topics are named by their ids. Times and retention times are
+// ignored: positions are kept until the group is deleted.
 func init() {
 	register(api{
 		key: 8, min: 0, max: 10, handle: typed(offsetCommit),
