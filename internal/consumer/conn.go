@@ -100,8 +100,8 @@ func (c *Conn) Next() (batch.Batch, error) { return c.stream.next() }
 func (c *Conn) Partition() int { return c.stream.partition }
 
 // Ack says that the first n messages of this connection are done, all but those
-// that Fail was called for. Without Request.Ack it does nothing. A connection that can't be written to has ended,
-// which Next and Commit say.
+// that Fail was called for. Without Request.Ack it does nothing. A connection that
+// can't be written to has ended, which Next and Commit say.
 func (c *Conn) Ack(n int64) {
 	if c.ack && n > c.acked {
 		c.write("+" + strconv.FormatInt(n, 10) + "\n")

@@ -7,10 +7,10 @@ import (
 )
 
 // OffsetFetch, versions 0 to 10: what a group has committed, from version 8 for
-// several groups, in version 10 by the topics' ids. Where there is nothing the offset is -1, without an error, for
-// groups and partitions that don't exist, too; only an id that does not exist is
-// UNKNOWN_TOPIC_ID. Without transactions every offset
-// is stable, so that RequireStable asks for nothing.
+// several groups, in version 10 by the topics' ids. Where there is nothing the offset
+// is -1, without an error, for groups and partitions that don't exist, too; only an id
+// that does not exist is UNKNOWN_TOPIC_ID. Without transactions every offset is
+// stable, so that RequireStable asks for nothing.
 func init() {
 	register(api{
 		key: 9, min: 0, max: 10, handle: typed(offsetFetch),
