@@ -28,11 +28,6 @@ func waiting(at time.Time, value string) []byte {
 	return b.Bytes()
 }
 
-func openDelays(t *testing.T, dir string) (*broker.Broker, *broker.Topic) {
-	t.Helper()
-	return openDelaysAt(t, dir, time.Now)
-}
-
 // A stopped clock begins to run when the test has done what must come before.
 type stoppedClock struct {
 	at   time.Time
@@ -57,7 +52,7 @@ func (c *stoppedClock) now() time.Time {
 	return c.at.Add(time.Since(c.runs))
 }
 
-// openDelaysAt is openDelays with a clock.
+// openDelaysAt opens a broker with a clock, and a topic of it.
 func openDelaysAt(t *testing.T, dir string, now func() time.Time) (*broker.Broker, *broker.Topic) {
 	t.Helper()
 	s, err := commitlog.Open(dir, commitlog.Options{})
@@ -157,9 +152,10 @@ func TestDelayedMessagesSurviveARestartAndComeOnce(t *testing.T) {
 }
 
 func TestDelayedMessagesOfADeletedTopicAreGone(t *testing.T) {
-	b, topic := openDelays(t, t.TempDir())
+	clock := &stoppedClock{at: time.Now()}
+	b, topic := openDelaysAt(t, t.TempDir(), clock.now)
 	defer b.Close()
-	at := time.Now().Add(200 * time.Millisecond)
+	at := clock.at.Add(100 * time.Millisecond)
 	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(at, "gone")); err != nil {
 		t.Fatal(err)
 	}
@@ -173,6 +169,7 @@ func TestDelayedMessagesOfADeletedTopicAreGone(t *testing.T) {
 	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(at.Add(100*time.Millisecond), "of the new one")); err != nil {
 		t.Fatal(err)
 	}
+	clock.run()
 	awaitEnd(t, topic.Partitions()[0], 1)
 	if got := fmt.Sprint(arrived(t, topic.Partitions()[0])); got != "[of the new one]" {
 		t.Error(got)

@@ -15,20 +15,22 @@ import (
 // A cramped store has no room for publishers while full is set.
 type cramped struct {
 	store.Store
-	full atomic.Bool
+	full    atomic.Bool
+	refused atomic.Int64 // how often there was none
 }
 
 func (c *cramped) Room(int) error {
 	if c.full.Load() {
+		c.refused.Add(1)
 		return store.ErrFull
 	}
 	return nil
 }
 
-func newCramped(t *testing.T) (*broker.Broker, *cramped) {
+func newCramped(t *testing.T, options broker.Options) (*broker.Broker, *cramped) {
 	t.Helper()
 	c := new(cramped)
-	b := mustOpen(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
+	b := mustOpen(t, setup{dir: t.TempDir(), options: options, wrap: func(s store.Store) store.Store {
 		c.Store = s
 		return c
 	}})
@@ -45,7 +47,7 @@ func delayed(at time.Time) batch.Batch {
 }
 
 func TestWithoutRoomPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
-	b, c := newCramped(t)
+	b, c := newCramped(t, broker.Options{})
 	orders := mustMake(t, b, "orders")
 	publish(t, orders.Partitions()[0], newYear, 10, 10)
 	c.full.Store(true)
@@ -74,18 +76,19 @@ func TestWithoutRoomPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
 }
 
 func TestWithoutRoomDueMessagesWaitUntilThereIsSome(t *testing.T) {
-	b, c := newCramped(t)
+	clock := &stoppedClock{at: time.Now()}
+	b, c := newCramped(t, broker.Options{Now: clock.now})
 	orders := mustMake(t, b, "orders")
-	due := time.Now().Add(100 * time.Millisecond)
 	accepted := make(chan error, 1)
-	if _, err := b.Produce(orders, 0, delayed(due), func(_ int64, err error) { accepted <- err }); err != nil {
+	if _, err := b.Produce(orders, 0, delayed(clock.at.Add(100*time.Millisecond)), func(_ int64, err error) { accepted <- err }); err != nil {
 		t.Fatal(err)
 	}
 	c.full.Store(true)
 	if err := <-accepted; err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the message is due", func() bool { return time.Now().After(due) })
+	clock.run()
+	await(t, "the message is due, finds no room, and is tried again", func() bool { return c.refused.Load() > 1 })
 	if _, high := orders.Partitions()[0].Offsets(); high != 0 {
 		t.Fatal("a message was put into its topic without room for it")
 	}
