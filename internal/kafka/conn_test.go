@@ -83,9 +83,14 @@ func TestWhatIsNoRequestClosesTheConnectionAndSaysWhy(t *testing.T) {
 
 func TestARequestThatStopsInTheMiddleIsNotWaitedForWithoutEnd(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 10 * time.Millisecond }})
-	c := b.dial()
+	c, halfway := b.dial(), b.dial()
+	halfway.Write(frame(metadataFor(1), 1)[:9])
+	halfway.mustBeClosed()
+	halfway = b.dial() // its time begins when that of a first byte from c would be over
+	halfway.Write(frame(metadataFor(1), 1)[:9])
+	halfway.mustBeClosed()
 	ask[*kmsg.MetadataResponse](c, metadataFor(1)) // between requests there is no bound
-	time.AfterFunc(50*time.Millisecond, func() { c.Write(frame(metadataFor(1), 2)[:9]) })
+	c.Write(frame(metadataFor(1), 2)[:9])
 	c.mustBeClosed()
 }
 

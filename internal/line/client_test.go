@@ -132,12 +132,19 @@ func (c *client) mustRefuse(code string, words ...string) {
 // rest reads what comes until the broker closes in good order, and closes.
 func (c *client) rest() string {
 	c.t.Helper()
-	p, err := io.ReadAll(c.r)
+	text, err := c.tryRest()
 	if err != nil {
-		c.t.Fatalf("%v after %s", err, brief(string(p)))
+		c.t.Fatalf("%v after %s", err, brief(text))
 	}
+	return text
+}
+
+// tryRest is rest where the broker has so little patience that this may be too slow
+// for it.
+func (c *client) tryRest() (string, error) {
+	p, err := io.ReadAll(c.r)
 	c.Close()
-	return string(p)
+	return string(p), err
 }
 
 // reset ends the connection as the system does for a program that has died.

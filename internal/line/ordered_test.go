@@ -34,13 +34,23 @@ func TestOrderedHasOneMessageOfAKeyOutAtMost(t *testing.T) {
 func TestOrderedFailureHoldsUpItsKeyOnly(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders?keyed", "a\t1", "a\t2", "b\t3", "b\t4")
-	c := b.dial(b.consumers, "orders?keyed&follow&ack&ordered&retry=200ms\n")
+	c := b.dial(b.consumers, "orders?keyed&follow&ack&ordered&retry=1h\n")
 	c.mustSay("a\t1", "b\t3")
 	c.send("-1 not now\n+2\n")
-	c.mustSay("b\t4", "a\t1")
-	c.send("+4\n")
+	c.mustSay("b\t4")
+	c.mustBeSilent()
+}
+
+func TestOrderedFailureComesAgainBeforeTheNextOfItsKey(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders?keyed", "a\t1", "a\t2")
+	c := b.dial(b.consumers, "orders?keyed&follow&ack&ordered&retry=10ms\n")
+	c.mustSay("a\t1")
+	c.send("-1 not now\n")
+	c.mustSay("a\t1")
+	c.send("+2\n")
 	c.mustSay("a\t2")
-	c.send("+5\n")
+	c.send("+3\n")
 	c.mustConfirm()
 	b.mustDrain("orders", "")
 }

@@ -145,7 +145,7 @@ func TestRequestThatDoesNotComeTimesOut(t *testing.T) {
 			t.Fatal("no request was in time, or the time is not for the request alone")
 		}
 		slow := b.dial(b.producers, "orders\n") // in time, most often
-		for range 2 { // the second one's time begins when that of the slow one must be over
+		for range 2 {                           // the second one's time begins when that of the slow one must be over
 			b.dial(b.producers, "").mustRefuse("TIMEOUT")
 		}
 		slow.Write([]byte("first\n")) // if it fails, so does reading
