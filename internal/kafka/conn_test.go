@@ -83,14 +83,15 @@ func TestWhatIsNoRequestClosesTheConnectionAndSaysWhy(t *testing.T) {
 
 func TestARequestThatStopsInTheMiddleIsNotWaitedForWithoutEnd(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 10 * time.Millisecond }})
-	c, halfway := b.dial(), b.dial()
-	halfway.Write(frame(metadataFor(1), 1)[:9])
-	halfway.mustBeClosed()
-	halfway = b.dial() // its time begins when that of a first byte from c would be over
-	halfway.Write(frame(metadataFor(1), 1)[:9])
-	halfway.mustBeClosed()
+	c := b.dial()
+	ask[*kmsg.MetadataResponse](c, metadataFor(1))
+	for range 2 { // the second one's time begins when one of c would be over
+		halfway := b.dial()
+		halfway.Write(frame(metadataFor(1), 1)[:9])
+		halfway.mustBeClosed()
+	}
 	ask[*kmsg.MetadataResponse](c, metadataFor(1)) // between requests there is no bound
-	c.Write(frame(metadataFor(1), 2)[:9])
+	c.Write(frame(metadataFor(1), 3)[:9])
 	c.mustBeClosed()
 }
 

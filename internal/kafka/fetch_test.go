@@ -235,7 +235,7 @@ func TestAFetchThatWaitsIsToldThatTheTopicWasDeleted(t *testing.T) {
 	b.topic("orders", 1)
 	c := b.dial()
 	req := fetchRequest(11, read{"orders", 0, 0})
-	req.MaxWaitMillis = 1000
+	req.MaxWaitMillis = int32(patience.Milliseconds())
 	c.send(req)
 	await(t, "the request waits", func() bool { return b.server.Waiting() == 1 })
 	if err := b.broker.DeleteTopic("orders"); err != nil {
