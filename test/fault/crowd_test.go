@@ -2,8 +2,12 @@ package fault
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,10 +33,7 @@ func TestF35SlowConnections(t *testing.T) {
 		defer early.Close()
 		for _, p := range s.ports() {
 			crowd := s.crowd(t, n, p.name, "")
-			busy := s.drip(t, p, crowd)
-			if busy < n-limit {
-				t.Errorf("%d of %d connections to the %s port are refused, not %d or more", busy, n, p.name, n-limit)
-			}
+			s.drip(t, p, crowd, n-limit)
 			if _, err := exchangeOne(early, p.name); err != nil {
 				t.Errorf("who was there before is harmed: %v", err)
 			}
@@ -67,24 +68,30 @@ func (s *siege) bystandWhenThereIsRoom(t *testing.T) {
 	c.mustKeep(t)
 }
 
-// drip sends a byte on each of a crowd's connections and counts those that have
-// been refused.
-func (s *siege) drip(t *testing.T, p port, crowd []net.Conn) (busy int) {
+// drip sends a byte on each of a crowd's connections, and waits until so many of
+// them, or more, have been refused.
+func (s *siege) drip(t *testing.T, p port, crowd []net.Conn, refused int) {
 	t.Helper()
 	for _, conn := range crowd {
-		io.WriteString(conn, "x")                                  // fails if it has been refused
-		conn.SetReadDeadline(time.Now().Add(2 * time.Millisecond)) // a refusal is there already
-		answer := make([]byte, 100)
-		n, err := conn.Read(answer)
-		if e, ok := err.(net.Error); ok && e.Timeout() {
-			continue
-		}
-		busy++
-		if n > 0 && !strings.HasPrefix(string(answer), "-BUSY ") {
-			t.Errorf("the %s port answers %q", p.name, answer[:n])
-		}
+		io.WriteString(conn, "x") // fails if it has been refused
 	}
-	return busy
+	waiting := slices.Clone(crowd)
+	eventually(t, fmt.Sprintf("%d of %d connections to the %s port are refused", refused, len(crowd), p.name), func() bool {
+		waiting = slices.DeleteFunc(waiting, func(conn net.Conn) bool { return isRefused(t, p, conn) })
+		return len(crowd)-len(waiting) >= refused
+	})
+}
+
+// isRefused reports whether a connection's refusal has come: words, or its end.
+func isRefused(t *testing.T, p port, conn net.Conn) bool {
+	t.Helper()
+	conn.SetReadDeadline(time.Now().Add(time.Millisecond)) // of a refusal that is there already
+	answer := make([]byte, 100)
+	n, err := conn.Read(answer)
+	if n > 0 && !strings.HasPrefix(string(answer), "-BUSY ") {
+		t.Errorf("the %s port answers %q", p.name, answer[:n])
+	}
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // exchangeOne publishes a message and waits until it is acknowledged.

@@ -74,19 +74,32 @@ func (f *fullDisk) fill(foreign bool) {
 }
 
 // refuses publishes what is too much, to a topic that is there and to a new one.
-// The first is as large as what an allocation ahead may have left.
+// The first is as large as what an allocation ahead may have left. A machine that is
+// busy may answer late once; a broker that is slow does it each time.
 func (f *fullDisk) refuses() {
 	f.t.Helper()
 	for i, request := range []string{"load", "load", "new"} {
-		begun := time.Now()
-		conn := brokertest.Dial(f.t, f.b.Producers(), request+"\n")
-		go io.WriteString(conn, strings.Repeat("x", 1_000_000)+"\n") // if it fails, so does reading
-		line := brokertest.ReadLine(f.t, bufio.NewReader(conn))
-		if took := time.Since(begun); !strings.HasPrefix(line, "-FULL ") || took > answerWithin {
-			f.t.Errorf("message %d to the full disk was answered %q after %v", i, line, took)
+		took := f.refuse(request)
+		for attempts := 0; took > answerWithin && attempts < 10; attempts++ {
+			took = f.refuse(request)
 		}
-		conn.Close()
+		if took > answerWithin {
+			f.t.Errorf("message %d to the full disk was answered after %v", i, took)
+		}
 	}
+}
+
+// refuse publishes what is too much, and gives the time until it is refused.
+func (f *fullDisk) refuse(request string) time.Duration {
+	f.t.Helper()
+	begun := time.Now()
+	conn := brokertest.Dial(f.t, f.b.Producers(), request+"\n")
+	defer conn.Close()
+	go io.WriteString(conn, strings.Repeat("x", 1_000_000)+"\n") // if it fails, so does reading
+	if line := brokertest.ReadLine(f.t, bufio.NewReader(conn)); !strings.HasPrefix(line, "-FULL ") {
+		f.t.Errorf("a message of %s to the full disk was answered %q", request, line)
+	}
+	return time.Since(begun)
 }
 
 // goesOn says that readers, and acknowledgements if confirms, go on.

@@ -66,7 +66,7 @@ func (p *phoenix) work(b *brokertest.Process) error {
 		select {
 		case <-b.Ended():
 			return nil
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			return err
 		}
 	}
