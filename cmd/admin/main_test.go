@@ -142,13 +142,7 @@ func TestAnswersThatAreErrors(t *testing.T) {
 }
 
 func TestNoBroker(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	if _, said, code := admin(t, "topics", "-port", port); code != 1 || !strings.HasPrefix(said, "admin: can't reach the broker: ") {
+	if _, said, code := admin(t, "topics", "-port", brokertest.Port(brokertest.Reserve(t))); code != 1 || !strings.HasPrefix(said, "admin: can't reach the broker: ") {
 		t.Errorf("said %q, exit %d", said, code)
 	}
 }

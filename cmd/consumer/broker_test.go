@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,12 +23,7 @@ import (
 func realBroker(t *testing.T, flags ...string) *brokertest.Broker {
 	t.Helper()
 	for _, flag := range []string{"-pport", "-cport"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		flags = append(flags, flag, brokertest.Port(l.Addr().String()))
-		l.Close()
+		flags = append(flags, flag, brokertest.Port(brokertest.Reserve(t)))
 	}
 	return brokertest.Start(t, t.TempDir(), flags...)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"mbus/test/brokertest"
 )
 
 // expect reads a line that the consumer sends to the broker.
@@ -219,13 +221,7 @@ func TestErrorsThatEndAFollower(t *testing.T) {
 }
 
 func TestFollowerEndsWhenTheFirstConnectionFails(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	p := command(t, "-port", port, "-topic", "orders", "-follow")
+	p := command(t, "-port", brokertest.Port(brokertest.Reserve(t)), "-topic", "orders", "-follow")
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -368,13 +368,7 @@ func TestNothingIsConsumedWhenOutputFails(t *testing.T) {
 }
 
 func TestNoBroker(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	p := command(t, "-port", port, "-topic", "orders")
+	p := command(t, "-port", brokertest.Port(brokertest.Reserve(t)), "-topic", "orders")
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mbus/test/brokertest"
 )
 
 // A fakeBroker serves one connection: it reads the request line, sends what it
@@ -133,12 +135,7 @@ func TestCommitWaitsForTheBrokerToClose(t *testing.T) {
 }
 
 func TestDialSaysThatThereIsNoBroker(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	_, err = Dial(l.Addr().String(), Request{Topic: "orders", Group: "default"})
+	_, err := Dial(brokertest.Reserve(t), Request{Topic: "orders", Group: "default"})
 	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.HasPrefix(err.Error(), "can't reach the broker: ") {
 		t.Errorf("got %v", err)
 	}

@@ -57,7 +57,7 @@ func start(t testing.TB, s setup) *bus {
 		s.dir = t.TempDir()
 	}
 	b := &bus{t: t, setup: s, book: new(brokertest.LogBook)}
-	b.begin("127.0.0.1:0")
+	b.begin(brokertest.Reserve(t))
 	t.Cleanup(b.stop)
 	return b
 }

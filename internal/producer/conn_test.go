@@ -3,12 +3,13 @@ package producer
 import (
 	"errors"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"mbus/test/brokertest"
 )
 
 // add adds and sends messages.
@@ -245,12 +246,7 @@ func TestBatchesAreOfABoundedSizeAndALargeMessageHasItsOwn(t *testing.T) {
 }
 
 func TestDialSaysThatThereIsNoBroker(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	_, err = Dial(l.Addr().String(), Request{Topic: "orders"})
+	_, err := Dial(brokertest.Reserve(t), Request{Topic: "orders"})
 	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.HasPrefix(err.Error(), "can't reach the broker: ") {
 		t.Errorf("got %v", err)
 	}

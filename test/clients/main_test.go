@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -60,10 +61,32 @@ func start(t *testing.T) *broker {
 // startBehind is start, where clients are told to connect to another address.
 func startBehind(t *testing.T, address string) *broker {
 	t.Helper()
-	b := &broker{t: t, data: t.TempDir(), address: "127.0.0.1:0", told: address}
+	b := &broker{t: t, data: t.TempDir(), address: reserve(t), told: address}
 	b.begin()
 	t.Cleanup(func() { b.end(os.Interrupt) })
 	return b
+}
+
+// reserve gives an address that is nobody else's until the test ends, although the
+// broker is not there all the time: a socket that does not listen is bound to it.
+func reserve(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	err = errors.Join(
+		syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
+		syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint("127.0.0.1:", name.(*syscall.SockaddrInet4).Port)
 }
 
 var kafkaLine = regexp.MustCompile(`^kafka: (\S+)$`)
