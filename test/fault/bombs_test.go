@@ -44,7 +44,7 @@ func crumbs(t testing.TB, c batch.Codec, size int) []byte {
 // one, which may expand to the limit, and what was used just before may not have
 // been collected yet. It does not depend on how many come.
 func bombBound() int64 {
-	return calm + int64(3*(runtime.NumCPU()+1))*batch.DefaultMaxExpanded
+	return calm + int64(3*(runtime.GOMAXPROCS(0)+1))*batch.DefaultMaxExpanded
 }
 
 // F32: bombs that expand beyond the limit, in each codec, from many connections at
