@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/test/brokertest"
 )
 
 func TestCommandGetsTheMessageAndWhereItIsFrom(t *testing.T) {
@@ -108,6 +109,7 @@ func TestSignalLeavesTheRunningCommandToEnd(t *testing.T) {
 	send(t, conn, "@0\n"+batchOf(0, "a", "never begun"))
 	printed(t, out, "begun")
 	p.signal(t, syscall.SIGINT)
+	brokertest.AwaitRest(t, p.Process.Pid)             // the signal must not come after the command's end
 	if err := os.WriteFile(gate, nil, 0); err != nil { // opens when the command reads
 		t.Fatal(err)
 	}

@@ -130,6 +130,7 @@ func command(t *testing.T, args ...string) *process {
 	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], args...)}
 	p.Env = append(os.Environ(), asProgram+"=1", "TZ=UTC")
 	p.Stderr = &p.stderr
+	p.WaitDelay = 10 * time.Second // for a command that it has left behind
 	t.Cleanup(func() {
 		cancel()
 		if p.Process != nil && p.ProcessState == nil {

@@ -85,7 +85,7 @@ func (s *siege) end(t *testing.T) {
 	if t.Failed() {
 		return // what the broker has said so far is of more use
 	}
-	s.mustRest(t)
+	brokertest.AwaitRest(t, s.Pid()) // goroutines that have closed their connections may not have ended
 	if err := syscall.Kill(s.Pid(), syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
@@ -94,28 +94,6 @@ func (s *siege) end(t *testing.T) {
 	if n := len(stackOf.FindAllString(s.Output(), -1)); n == 0 || n > idleGoroutines {
 		t.Errorf("the broker has %d goroutines, not 1 to %d:\n%s", n, idleGoroutines, s.Output())
 	}
-}
-
-// mustRest waits until the broker does nothing: goroutines that have closed their
-// connections may not have ended yet. All its threads sleep, field 3 of
-// proc_pid_stat(5), several times in a row.
-func (s *siege) mustRest(t *testing.T) {
-	t.Helper()
-	looks := 0
-	eventually(t, "the broker rests", func() bool {
-		looks++
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.Pid()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, thread := range threads {
-			stat, _ := os.ReadFile(thread) // fails if it has ended
-			if _, behind, _ := strings.Cut(string(stat), ") "); stat != nil && !strings.HasPrefix(behind, "S") {
-				looks = 0
-			}
-		}
-		return looks >= 5
-	})
 }
 
 // stackOf finds goroutines, but not those of the garbage collector, one for each
