@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds waits for what must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A setup is how a broker of a test is made; the zero value is a usual one.
 type setup struct {

@@ -194,7 +194,7 @@ func bytesOf(list []storetest.Stored) []byte {
 }
 
 // patience bounds every wait for something that should happen at once.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func wait[T any](t *testing.T, c <-chan T, what string) T {
 	t.Helper()

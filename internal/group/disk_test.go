@@ -92,7 +92,7 @@ func (l *life) begin(truth disk) error {
 }
 
 // patience bounds waits for what must happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // succeed ends the write under way well.
 func (l *life) succeed(d disk, now disk) (confirmed []*syncing, err error) {

@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds waits for what must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A setup is how a test's bus is made; the zero value is a usual one, in a
 // directory of its own.

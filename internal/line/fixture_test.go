@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds waits for what must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // moment is how long a test watches for what must not happen.
 const moment = 50 * time.Millisecond
