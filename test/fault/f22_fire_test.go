@@ -266,14 +266,20 @@ func (f *fire) consume(c *victim, r *rand.Rand) {
 	}
 }
 
-// begin makes a life the current one, unless its broker has gone or all is over.
-func (f *fire) begin(c *victim, l *life, b *brokertest.Process) bool {
+// begin starts a life and makes it the current one, unless its broker has gone or all
+// is over. Nothing can be delivered to a life that the end of its broker does not end.
+func (f *fire) begin(c *victim, l *life, b *brokertest.Process, start func() error) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.up && !f.over && f.b.Process == b {
-		c.life = l
+	if !f.up || f.over || f.b.Process != b {
+		return false
 	}
-	return c.life == l
+	if err := start(); err != nil {
+		f.t.Error(err)
+		return false
+	}
+	c.life = l
+	return true
 }
 
 // follow consumes over a connection, and keeps a few of the newest messages
@@ -285,13 +291,14 @@ func (f *fire) follow(c *victim, b *brokertest.Process, conn *net.TCPConn, r *ra
 		kill:  func() { conn.SetLinger(0); conn.Close() },
 		leave: func() { left = true; conn.CloseWrite() },
 	}
-	if !f.begin(c, l, b) {
+	if !f.begin(c, l, b, func() error { return nil }) { // it has not asked for anything yet
 		return
 	}
 	end := f.read(c.group, l, conn, "&follow", func() {
 		if n := l.received - r.IntN(20); n > l.acked {
-			fmt.Fprintf(conn, "+%d\n", n) // if it fails, so does reading
-			l.acked = n
+			if _, err := fmt.Fprintf(conn, "+%d\n", n); err == nil { // it may have left by now
+				l.acked = n
+			}
 		}
 	})
 	f.mu.Lock() // guards left
@@ -354,20 +361,19 @@ func (f *fire) runProcess(c *victim, b *brokertest.Process) {
 		"-topic", "fire", "-group", c.group, "-follow", "-f", `%s\n`)
 	cmd.Env = brokertest.Environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		f.t.Error(err)
-		return
+	var out io.Reader
+	start := func() (err error) {
+		if out, err = cmd.StdoutPipe(); err == nil {
+			err = cmd.Start()
+		}
+		return err
 	}
 	l := &life{
 		kill:  func() { cmd.Process.Kill() },
 		leave: func() { cmd.Process.Signal(syscall.SIGTERM) },
 	}
-	if !f.begin(c, l, b) {
-		l.kill()
+	if !f.begin(c, l, b, start) {
+		return
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		f.deliver(c.group, l, lines.Text())
