@@ -41,6 +41,7 @@ type life struct {
 	within  []*syncing         // answered with the write under way
 	behind  []*syncing         // answered with the next one
 	answers chan answer
+	killed  chan struct{} // when closed, all writes fail
 }
 
 // A syncing is a call of Groups.Sync.
@@ -60,11 +61,15 @@ var errWrite = errors.New("not kept")
 func newLife() *life {
 	l := &life{
 		arrived: make(chan []group.Entry), result: make(chan error),
-		answers: make(chan answer, 1000),
+		answers: make(chan answer, 1000), killed: make(chan struct{}),
 	}
 	l.groups = group.New(func(entries []group.Entry) error {
-		l.arrived <- entries
-		return <-l.result
+		select {
+		case l.arrived <- entries:
+			return <-l.result
+		case <-l.killed:
+			return errWrite
+		}
 	})
 	return l
 }
@@ -109,19 +114,22 @@ func (l *life) succeed(d disk, now disk) (confirmed []*syncing, err error) {
 	return confirmed, l.answered(confirmed, false)
 }
 
-// fail ends the write under way badly: perhaps it is kept, though.
-func (l *life) fail(d disk, kept bool, now disk) error {
+// fail ends the write under way badly: perhaps it is kept, though. Another one
+// begins by itself if somebody waits behind it, or commits.
+func (l *life) fail(d disk, kept, commits bool, now disk) error {
 	if kept {
 		d.apply(l.entries)
 	}
+	within := l.within
 	l.result <- errWrite
-	l.groups.Flush()
-	if err := l.answered(append(l.within, l.behind...), true); err != nil {
+	if len(l.behind) == 0 && !commits {
+		l.groups.Flush()
+		l.prod()
+	}
+	if err := l.begin(now); err != nil {
 		return err
 	}
-	l.behind = nil
-	l.prod()
-	return l.begin(now)
+	return l.answered(within, true)
 }
 
 // answered checks that those and no others have been answered.
@@ -153,6 +161,7 @@ func (l *life) kill(d disk, kept bool) error {
 	if kept {
 		d.apply(l.entries)
 	}
+	close(l.killed)
 	l.result <- errWrite
 	l.groups.Flush()
 	return l.answered(append(l.within, l.behind...), true)

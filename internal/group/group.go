@@ -200,7 +200,19 @@ func (p *Position) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.forgetOrder()
-	if p.fresh && !p.gone.Load() {
+	p.forget()
+}
+
+// forget ends a position that nobody uses and nothing is kept of. If the disk may
+// hold something it only begins anew, until that is written. The caller holds mu, and
+// that of the Groups.
+func (p *Position) forget() {
+	g := p.groups
+	switch {
+	case p.users > 0 || !p.fresh || p.gone.Load():
+	case p.doubted:
+		p.committed = 0
+	default:
 		p.gone.Store(true)
 		g.take(p)
 		g.used -= p.cost()
@@ -278,7 +290,7 @@ func (g *Groups) deleteFrom(s *set, match func(Key) bool) {
 		}
 		g.take(p)
 		p.mu.Lock()
-		if p.fresh && p.commits == 0 {
+		if p.fresh && p.commits == 0 && !p.doubted {
 			g.used -= p.cost()
 		} else {
 			p.mark() // the bytes are given back when that is written
@@ -386,6 +398,9 @@ func (g *Groups) Numbers(name string) []Numbers {
 
 func (s *set) numbers(all []Numbers) []Numbers {
 	for _, p := range s.positions {
+		if p.users == 0 && p.isFresh() {
+			continue // it is only there until the journal has written that nothing is kept
+		}
 		n := p.numbers()
 		n.Key, n.Members = p.key, p.users
 		all = append(all, n)

@@ -16,6 +16,7 @@ type heldJournal struct {
 	writes int // begun
 	goesOn bool
 	err    error
+	once   bool // err is for one write
 }
 
 func newHeldJournal() *heldJournal {
@@ -31,8 +32,11 @@ func (j *heldJournal) write(entries []group.Entry) error {
 	for !j.goesOn {
 		j.wake.Wait()
 	}
-	if j.err != nil {
-		return j.err
+	if err := j.err; err != nil {
+		if j.once {
+			j.err = nil
+		}
+		return err
 	}
 	for _, e := range entries {
 		if e.Gone {
@@ -44,11 +48,11 @@ func (j *heldJournal) write(entries []group.Entry) error {
 	return nil
 }
 
-// set says whether writes end, and how.
-func (j *heldJournal) set(goesOn bool, err error) {
+// set says whether writes end, and how: all, or only the first one.
+func (j *heldJournal) set(goesOn bool, err error, once bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.goesOn, j.err = goesOn, err
+	j.goesOn, j.err, j.once = goesOn, err, once
 	j.wake.Broadcast()
 }
 

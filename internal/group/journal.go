@@ -120,7 +120,6 @@ func (g *Groups) Flush() {
 // run writes until there is nothing left to write. After a failure it waits for
 // the next change, or retryAfter.
 func (j *journal) run() {
-	var entries []Entry
 	for {
 		j.mu.Lock()
 		if len(j.changed)+len(j.commits)+len(j.waiting) == 0 {
@@ -132,23 +131,35 @@ func (j *journal) run() {
 		changed, commits, waiting := j.changed, j.commits, j.waiting
 		j.changed, j.commits, j.waiting = nil, nil, nil
 		j.mu.Unlock()
-		left := together(changed, commits)
-		for len(left) > 0 {
-			piece := left[:min(len(left), maxWrite)]
-			entries = gather(entries[:0], piece)
-			if err := j.write(entries); err != nil {
-				j.failed(left, waiting, err)
-				return
-			}
-			for i, c := range piece {
-				c.done(entries[i])
-			}
-			left = left[len(piece):]
+		left, err := j.writeAll(together(changed, commits))
+		if err != nil {
+			j.drop(left)
 		}
 		for _, done := range waiting {
-			done(nil)
+			done(err)
+		}
+		if err != nil && j.rest() {
+			return
 		}
 	}
+}
+
+// writeAll writes changes a piece at a time, and returns those that are left if that
+// fails.
+func (j *journal) writeAll(left []change) ([]change, error) {
+	var entries []Entry
+	for len(left) > 0 {
+		piece := left[:min(len(left), maxWrite)]
+		entries = gather(entries[:0], piece)
+		if err := j.write(entries); err != nil {
+			return left, err
+		}
+		for i, c := range piece {
+			c.done(entries[i])
+		}
+		left = left[len(piece):]
+	}
+	return nil, nil
 }
 
 // A change is what is to be written of a position: as it is, or what it is to be.
@@ -181,6 +192,7 @@ func gather(entries []Entry, changes []change) []Entry {
 		if c.to == nil {
 			c.changed = false
 			e.State = c.state()
+			e.Gone = e.Gone || c.fresh
 		} else {
 			e.State = *c.to
 			e.TopicID = c.topic
@@ -197,35 +209,39 @@ func (c change) done(e Entry) {
 		c.isDurable(e)
 		return
 	}
-	c.isDurable(Entry{State: *c.to})
+	c.mu.Lock()
+	c.durable = durable{c.to.Offset, c.to.Epoch, c.to.Metadata, true}
+	c.mu.Unlock()
 	c.committedAs(*c.to)
 }
 
-// isDurable notes what has been written of a position.
+// isDurable notes that the position has been written as it was.
 func (p *Position) isDurable(e Entry) {
-	if e.Gone {
-		g := p.groups
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.used -= p.cost()
-		return
-	}
+	g := p.groups
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.durable = durable{e.Offset, e.Epoch, e.Metadata, true}
+	p.doubted = false
+	switch {
+	case p.gone.Load() && !p.changed: // that was the last write of it
+		g.used -= p.cost()
+	case e.Gone:
+		p.durable = durable{}
+		p.forget()
+	default:
+		p.durable = durable{e.Offset, e.Epoch, e.Metadata, true}
+	}
 }
 
-// failed keeps what could not be written for the next attempt, before what has
+// drop keeps changes that could not be written for the next attempt, before what has
 // changed since: of two positions with one name the later one counts. Commits are
 // not tried again: who made them is told.
-func (j *journal) failed(changes []change, waiting []func(error), err error) {
+func (j *journal) drop(changes []change) {
 	var again []*Position
-	var commits []Set
 	for _, c := range changes {
 		c.mu.Lock()
-		if c.to != nil {
-			commits = append(commits, Set{Position: c.Position})
-		} else if !c.changed {
+		if c.to == nil && !c.changed {
 			c.changed = true
 			again = append(again, c.Position)
 		}
@@ -234,35 +250,27 @@ func (j *journal) failed(changes []change, waiting []func(error), err error) {
 	j.mu.Lock()
 	j.changed = append(again, j.changed...)
 	j.mu.Unlock()
-	for _, c := range commits {
-		c.Position.doubt()
+	for _, c := range changes {
+		if c.to != nil {
+			c.doubt()
+			c.dropCommit()
+		}
 	}
+}
+
+// rest ends the writing after a failure, unless there is somebody to answer who has
+// come since that write began. What has changed is tried again later.
+func (j *journal) rest() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	// Those who have come meanwhile nobody else would answer.
-	j.commits, j.waiting = append(commits, j.commits...), append(waiting, j.waiting...)
-	for len(j.commits)+len(j.waiting) > 0 {
-		j.refuse(err)
+	if len(j.commits)+len(j.waiting) > 0 {
+		return false
 	}
 	if j.running = false; len(j.changed) > 0 && !j.ended {
 		time.AfterFunc(retryAfter, j.retry)
 	}
 	j.idle.Broadcast()
-}
-
-// refuse answers all that wait with err. The caller holds mu, which is given up
-// meanwhile.
-func (j *journal) refuse(err error) {
-	commits, waiting := j.commits, j.waiting
-	j.commits, j.waiting = nil, nil
-	j.mu.Unlock()
-	defer j.mu.Lock()
-	for _, c := range commits {
-		c.Position.dropCommit()
-	}
-	for _, done := range waiting {
-		done(err)
-	}
+	return true
 }
 
 // retry writes what could not be written, unless that has happened meanwhile.
@@ -275,17 +283,14 @@ func (j *journal) retry() {
 }
 
 // doubt has a position written as it is: the disk may hold a commit of it that has
-// failed. If nothing was kept of it before, that is to be so again.
+// failed. If nothing was kept of it before, that is to be so again; others may use
+// it meanwhile, and what they do counts.
 func (p *Position) doubt() {
-	g := p.groups
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mark()
-	if p.fresh && !p.gone.Load() {
-		g.take(p)
-		p.gone.Store(true)
+	if !p.gone.Load() {
+		p.doubted = true
+		p.mark()
 	}
 }
 

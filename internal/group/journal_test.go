@@ -55,13 +55,42 @@ func TestJournal(t *testing.T) {
 			sync
 			synced -> ok
 			kept -> 1`,
-		"a sync during a write that fails is told so": `
+		"a sync during a write that fails is told of the next one": `
 			journal waits
 			a lease 0 1
 			a acks
 			sync
+			journal fails once
+			synced -> ok
+			kept -> 1`,
+		"a commit is not told of the failure of an earlier one": `
+			journal waits
+			commit 3
+			commit 7
+			journal fails once
+			commits -> ok
+			kept -> 7
+			durable -> 7`,
+		"what is done at a new position while a commit of it fails is kept": `
 			journal fails
-			synced -> failed`,
+			commit 7
+			commits -> failed
+			journal goes on
+			a lease 0 1
+			a acks
+			sync
+			synced -> ok
+			kept -> 1
+			durable -> 1`,
+		"a position is deleted of which the first commit has failed": `
+			journal fails
+			commit 7
+			commits -> failed
+			delete
+			journal goes on
+			commit 2
+			commits -> ok
+			kept -> 2`,
 		"after a failure all is written a second later": `
 			journal fails
 			a lease 0 1

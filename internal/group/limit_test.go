@@ -57,6 +57,42 @@ func TestPositionsThatNothingIsKeptOfCountWhileTheyAreUsed(t *testing.T) {
 	position(g, group.Key{Group: "b", Topic: "t"})
 }
 
+func TestAPositionOfWhichACommitHasFailedGivesItsRoomBackOnce(t *testing.T) {
+	for name, deleted := range map[string]bool{"and that was deleted": true, "and that was not": false} {
+		t.Run(name, func(t *testing.T) {
+			j := newHeldJournal()
+			g := group.New(j.write)
+			g.MaxBytes = 2 * (group.PositionCost + 2)
+			key := func(name string) group.Key { return group.Key{Group: name, Topic: "t"} }
+			sync := func() (err error) {
+				done := make(chan error, 1)
+				g.Sync(func(err error) { done <- err })
+				return <-done
+			}
+			j.set(true, errWrite, false)
+			g.Commit([]group.Set{{Position: position(g, key("a"))}}, func(error) {})
+			if err := sync(); err == nil {
+				t.Fatal("the commit did not fail")
+			}
+			if n := len(g.Numbers("")); n != 0 {
+				t.Errorf("%d positions are shown", n)
+			}
+			if deleted {
+				g.DeleteAll(func(group.Key) bool { return true })
+			}
+			j.set(true, nil, false)
+			if err := sync(); err != nil {
+				t.Fatal(err)
+			}
+			position(g, key("b"))
+			position(g, key("c"))
+			if _, err := g.Position(key("d"), group.ID{}); !errors.Is(err, group.ErrTooMany) {
+				t.Errorf("there is room for more than two: %v", err)
+			}
+		})
+	}
+}
+
 func TestMetadataCounts(t *testing.T) {
 	g := limited(2)
 	p := position(g, group.Key{Group: "a", Topic: "t"})

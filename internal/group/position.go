@@ -22,7 +22,7 @@ type Position struct {
 	set     *set        // that it is, or was, in
 	users   int         // that will call Close; guarded by the Groups' mu
 	charged int         // bytes of metadata; guarded by the Groups' mu
-	gone    atomic.Bool // deleted; set with mu held
+	gone    atomic.Bool // deleted, or forgotten; set with mu held
 
 	mu        sync.Mutex // guards what follows
 	committed int64
@@ -39,6 +39,7 @@ type Position struct {
 	metadata  string
 	fresh     bool // nothing is kept of it
 	changed   bool // since the journal got it
+	doubted   bool // the disk may hold a commit that has failed, until this is written as it is
 	commits   int  // on their way to the journal
 	durable   durable
 }
@@ -83,6 +84,13 @@ func (p *Position) Committed() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.committed
+}
+
+// isFresh says whether nothing is kept of the position.
+func (p *Position) isFresh() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fresh
 }
 
 // Start has a position that nothing is kept of yet begin at offset. keep has

@@ -32,7 +32,7 @@ import (
 //	committed -> 5
 //	others a 10 -> somebody    does another than a hold something below 10?
 //	journal waits              writes are durable only from "journal goes on" on
-//	journal fails              from now on
+//	journal fails              from now on, or "once"
 //	kept -> 5 7-9 8*2          written last: the offset, what is beyond, attempts that failed
 //	writes -> 2                so many so far
 //	sync                       synced -> no, ok, failed
@@ -68,7 +68,7 @@ func runScript(t *testing.T, text string) {
 				break
 			}
 		}
-		s.journal.set(true, nil)
+		s.journal.set(true, nil, false)
 		s.groups.Flush()
 	})
 }
@@ -150,7 +150,7 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 		if words[1] == "fails" {
 			err = errWrite
 		}
-		s.journal.set(words[1] != "waits", err)
+		s.journal.set(words[1] != "waits", err, words[len(words)-1] == "once")
 	case "kept":
 		got = s.journal.keptText()
 	case "writes":

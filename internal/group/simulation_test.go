@@ -274,7 +274,7 @@ func (s *simulation) endWrite() error {
 	if s.rng.IntN(4) == 0 {
 		s.tally.badWrites.Add(1)
 		s.dropCommits()
-		err := s.life.fail(s.disk, s.rng.IntN(2) == 0, s.truth())
+		err := s.life.fail(s.disk, s.rng.IntN(2) == 0, len(s.commits) > 0, s.truth())
 		s.begun()
 		return err
 	}
@@ -344,19 +344,19 @@ func (s *simulation) applyCommits() {
 	})
 }
 
-// dropCommits forgets all commits: the write under way fails.
+// dropCommits forgets the commits of the write under way, which fails.
 func (s *simulation) dropCommits() {
-	for _, c := range s.commits {
-		c.leave()
-		c.pending--
-		c.doubt = true
-	}
-	for _, c := range s.commits {
-		if c.users == 0 && c.fresh && !c.gone {
-			delete(s.models, c.key)
+	s.commits = slices.DeleteFunc(s.commits, func(c *committing) bool {
+		if c.begun {
+			c.leave()
+			c.pending--
+			c.doubt = true
+			if c.users == 0 && c.fresh && !c.gone {
+				delete(s.models, c.key)
+			}
 		}
-	}
-	s.commits = nil
+		return c.begun
+	})
 }
 
 // committed says whether a group has a commit under way: nobody may join it.
