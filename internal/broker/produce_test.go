@@ -117,7 +117,6 @@ func TestProducersAreIndependent(t *testing.T) {
 
 func TestSequenceNumbersMustFollowOnEachOther(t *testing.T) {
 	b := newTryout(t, setup{dir: t.TempDir()})
-	b.mustRefuse(idempotent(7, 0, 1, 1), broker.ErrOutOfOrder) // nobody has written here
 	b.mustProduce(idempotent(7, 0, 0, 3), 0)
 	b.mustRefuse(idempotent(7, 0, 4, 1), broker.ErrOutOfOrder)
 	b.mustRefuse(idempotent(7, 0, 2, 1), broker.ErrOutOfOrder)
@@ -170,6 +169,19 @@ func TestProducersAreKnownAfterARestart(t *testing.T) {
 	b.mustRefuse(idempotent(7, 3, 9, 1), broker.ErrOutOfOrder)
 	b.mustRefuse(idempotent(7, 2, 8, 1), broker.ErrFenced)
 	b.mustProduce(idempotent(7, 3, 8, 1), 8)
+}
+
+func TestAProducerOfDelayedMessagesGoesOnAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	first := mustOpen(t, setup{dir: dir})
+	b := &tryout{first, t, mustMake(t, first, "orders")}
+	later := time.Now().Add(time.Hour)
+	b.mustProduce(numbered(waiting(later, "first"), 7, 0, 0), 0)
+	mustClose(t, first)
+	b = newTryout(t, setup{dir: dir})
+	b.mustProduce(numbered(waiting(later, "second"), 7, 0, 1), 0)
+	b.mustRefuse(numbered(waiting(later, "fourth"), 7, 0, 3), broker.ErrOutOfOrder)
+	b.mustProduce(idempotent(7, 0, 2, 1), 0)
 }
 
 func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {

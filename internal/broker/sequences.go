@@ -107,7 +107,7 @@ func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done 
 	if err := s.load(b, log); err != nil {
 		return -1, err
 	}
-	before, err := s.judge(log, p)
+	before, err := s.judge(p)
 	if err != nil {
 		return -1, err
 	}
@@ -131,10 +131,10 @@ func finalSequence(p batch.Batch) int32 {
 
 // judge finds the time that p was appended before, if it was, or says why it may
 // not be appended now.
-func (s *sequences) judge(log store.Partition, p batch.Batch) (*appended, error) {
+func (s *sequences) judge(p batch.Batch) (*appended, error) {
 	known := s.producers[p.ProducerID()]
 	if known == nil || time.Since(known.used) > producerExpires {
-		return nil, s.judgeNew(log, p)
+		return nil, nil // it may have been forgotten, so any number will do, as in Kafka (KIP-360)
 	}
 	first, final := p.BaseSequence(), finalSequence(p)
 	latest := known.last[len(known.last)-1]
@@ -159,15 +159,6 @@ func (s *sequences) judge(log store.Partition, p batch.Batch) (*appended, error)
 
 func outOfOrder(p batch.Batch, want int32) error {
 	return fmt.Errorf("%w: producer %d goes on with %d, not %d", ErrOutOfOrder, p.ProducerID(), p.BaseSequence(), want)
-}
-
-// judgeNew is for a producer that is not known. It may have been forgotten, so
-// that any number will do, except in a log that nobody has written to.
-func (s *sequences) judgeNew(log store.Partition, p batch.Batch) error {
-	if _, high := log.Offsets(); high == 0 && len(s.producers) == 0 && p.BaseSequence() != 0 {
-		return outOfOrder(p, 0)
-	}
-	return nil
 }
 
 func (s *sequences) remember(p batch.Batch, a *appended) {
