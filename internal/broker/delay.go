@@ -6,7 +6,6 @@ import (
 	"container/heap"
 	"encoding/binary"
 	"errors"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -53,7 +52,9 @@ type delays struct {
 	messages int
 	floor    int64
 
-	unread bool // the log holds what is not in waiting; for the delivering goroutine
+	// For the delivering goroutine.
+	unread   bool            // the log holds what is not in waiting
+	reported map[string]bool // what can't be read of it
 }
 
 // A due message waits in the log at offset until at, in milliseconds since 1970.
@@ -370,12 +371,15 @@ func (b *Broker) deliverAll(all []due) {
 	var delivered []byte
 	failed, reason := 0, error(nil)
 	for i, m := range all {
-		if errs[i] == nil || errors.Is(errs[i], store.ErrUnknownTopic) {
+		switch err := errs[i]; {
+		case err == nil || errors.Is(err, store.ErrUnknownTopic):
 			delivered = binary.BigEndian.AppendUint64(delivered, uint64(m.offset))
-			continue
+		case isDamage(err):
+			b.leaveDelayed(m.offset, m.offset+1, err)
+		default:
+			failed, reason = failed+1, err
+			b.delays.add(b.now().Add(deliverAgain).UnixMilli(), m.offset)
 		}
-		failed, reason = failed+1, errs[i]
-		b.delays.add(b.now().Add(deliverAgain).UnixMilli(), m.offset)
 	}
 	if failed > 0 {
 		b.Log.Error("delayed messages could not be put into their topics: they are tried again", "messages", failed, "reason", reason)
@@ -430,66 +434,4 @@ func (b *Broker) noteDelivered(offsets []byte) error {
 		return d.log.Trim(base)
 	}
 	return nil
-}
-
-// loadDelays finds what waits in a log, if there is one, below end: what was kept there, without
-// what was noted to be delivered.
-func (b *Broker) loadDelays(log store.Partition, end int64) error {
-	d := &b.delays
-	if log == nil {
-		return nil
-	}
-	var r replayed
-	var it batch.Iterator
-	var bytes int64
-	start, _ := log.Offsets()
-	if err := walk(log, start, stopAt, func(bt batch.Batch) (bool, error) {
-		bytes += int64(len(bt))
-		return bt.BaseOffset() < end, r.take(bt, end, &it)
-	}); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.bytes += bytes
-	d.messages += len(r.kept)
-	d.waiting = append(d.waiting, r.waiting()...)
-	heap.Init(&d.waiting)
-	return nil
-}
-
-// replayed is what the log of delayed messages says, in the order of the log. It
-// takes a few bytes for each message, for there may be millions.
-type replayed struct {
-	kept      dues
-	delivered []int64 // offsets
-}
-
-// take takes a batch's records below end.
-func (l *replayed) take(b batch.Batch, end int64, it *batch.Iterator) error {
-	if err := it.Reset(b); err != nil {
-		return err
-	}
-	for it.Next() {
-		r := it.Record()
-		switch {
-		case r.Offset >= end:
-		case r.Key == nil:
-			for v := r.Value; len(v) >= 8; v = v[8:] {
-				l.delivered = append(l.delivered, int64(binary.BigEndian.Uint64(v)))
-			}
-		case len(r.Key) >= keySize:
-			l.kept = append(l.kept, due{int64(binary.BigEndian.Uint64(r.Key)), r.Offset})
-		}
-	}
-	return it.Err()
-}
-
-// waiting are those that have been kept and not delivered.
-func (l *replayed) waiting() dues {
-	slices.Sort(l.delivered)
-	return slices.DeleteFunc(l.kept, func(d due) bool {
-		_, found := slices.BinarySearch(l.delivered, d.offset)
-		return found
-	})
 }

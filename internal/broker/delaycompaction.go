@@ -49,7 +49,9 @@ func (b *Broker) compactDelays() {
 	if err == nil {
 		err = d.log.Trim(cut)
 	}
-	if err != nil && !errors.Is(err, errStopping) {
+	if isDamage(err) {
+		b.leaveDelayed(offsets[0], offsets[len(offsets)-1]+1, err)
+	} else if err != nil && !errors.Is(err, errStopping) {
 		b.Log.Warn("the log of delayed messages could not be compacted", "reason", err)
 	}
 }

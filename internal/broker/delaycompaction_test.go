@@ -1,9 +1,12 @@
 package broker_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -204,6 +207,103 @@ func TestCrashDuringCompactionLosesNoDelayedMessage(t *testing.T) {
 	}
 	if calls < 4 {
 		t.Errorf("there were only %d calls to be killed at", calls)
+	}
+}
+
+// flipDelayed flips a bit in the one place where the log of delayed messages has text.
+func flipDelayed(t *testing.T, dir, text string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "topics", broker.DelayedTopic, "0", "*.log"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("segments %q, %v", files, err)
+	}
+	content, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(content, []byte(text)); n != 1 {
+		t.Fatalf("%q is there %d times", text, n)
+	}
+	content[bytes.Index(content, []byte(text))] ^= 1
+	if err := os.WriteFile(files[0], content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamageAmongDelayedMessagesIsReportedAtEachStartAndHoldsUpNoOthers(t *testing.T) {
+	dir := t.TempDir()
+	b := mustOpen(t, setup{dir: dir})
+	log := mustMake(t, b, "orders").Partitions()[0]
+	due := time.Now().Add(time.Second)
+	for _, text := range []string{"first", "broken", "third"} {
+		if _, err := store.AppendAndWait(log, waiting(due, text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, b)
+	flipDelayed(t, dir, "broken")
+	for start := range int64(2) {
+		book, logger := newLog()
+		s := setup{dir: dir}
+		s.options.Log = logger
+		b = mustOpen(t, s)
+		log = mustMake(t, b, "orders").Partitions()[0]
+		if start > 0 {
+			if _, err := store.AppendAndWait(log, waiting(time.Now().Add(time.Millisecond), "later")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		awaitEnd(t, log, 2+start)
+		mustClose(t, b)
+		if n := len(book.Lines("level=ERROR", "damaged", "offsets 1 to 1")); n != 1 {
+			t.Errorf("start %d: reported %d times: %q", start+1, n, book.Lines("delayed"))
+		}
+	}
+	b = mustOpen(t, setup{dir: dir})
+	defer mustClose(t, b)
+	if got := fmt.Sprint(arrived(t, mustMake(t, b, "orders").Partitions()[0])); got != "[first third later]" {
+		t.Errorf("%s", got)
+	}
+	if start, _ := delayedOffsets(t, b); start != 0 {
+		t.Errorf("what may be readable elsewhere is trimmed: the log starts at %d", start)
+	}
+}
+
+// A message that is damaged while it waits is not tried again and again.
+func TestADelayedMessageThatIsDamagedIsReportedOnceAndComesIfItCanBeReadAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	var tries atomic.Int64
+	book, logger := newLog()
+	s := setup{dir: dir, wrap: func(st store.Store) store.Store {
+		return &storetest.Wrapped{Store: st, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+			if topic == broker.DelayedTopic && offset == 0 {
+				tries.Add(1)
+				return &store.DamageError{Topic: topic, First: 0, Next: 1, Reason: batch.ErrCorrupt}
+			}
+			return p.Read(offset, maxBytes, c)
+		}}
+	}}
+	s.options.Log = logger
+	b := mustOpen(t, s)
+	log := mustMake(t, b, "orders").Partitions()[0]
+	again := time.Now().Add(1500 * time.Millisecond) // it would be tried each second
+	if _, err := store.AppendAndWait(log, waiting(time.Now().Add(10*time.Millisecond), "broken")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.AppendAndWait(log, waiting(again, "sound")); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, log, 1)
+	mustClose(t, b)
+	if n, lines := tries.Load(), book.Lines("level=ERROR"); n != 1 || len(lines) != 1 || !strings.Contains(lines[0], "offsets 0 to 0") {
+		t.Errorf("tried %d times, reported: %q", n, lines)
+	}
+	b = mustOpen(t, setup{dir: dir})
+	defer mustClose(t, b)
+	log = mustMake(t, b, "orders").Partitions()[0]
+	awaitEnd(t, log, 2)
+	if got := fmt.Sprint(arrived(t, log)); got != "[sound broken]" {
+		t.Errorf("%s", got)
 	}
 }
 
