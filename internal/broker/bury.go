@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"mbus/internal/batch"
@@ -35,7 +36,7 @@ const buryAgain = time.Minute
 // again. settled is called once, when one or the other is so; it must not block.
 func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 	b.ended.Add(1) // so that Close waits
-	done := func(err error) {
+	done := onceOnly(func(err error) {
 		defer b.ended.Done()
 		defer settled()
 		k := f.Position.Key()
@@ -47,10 +48,20 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 		}
 		log.Warn("a message went to the dead letters", "attempts", f.Attempts)
 		f.Position.Bury(f.Offset)
-	}
-	if err := b.bury(t, f, reason, done); err != nil {
-		done(err)
-	}
+	})
+	err := errors.New("a panic")
+	defer func() {
+		if err != nil {
+			done(err)
+		}
+	}()
+	err = b.bury(t, f, reason, done)
+}
+
+// onceOnly is f, which does nothing when it is called again.
+func onceOnly(f func(error)) func(error) {
+	var once sync.Once
+	return func(err error) { once.Do(func() { f(err) }) }
 }
 
 func (b *Broker) bury(t *Topic, f group.Failed, reason string, done func(error)) error {

@@ -2,6 +2,7 @@ package line_test
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"syscall"
@@ -229,6 +230,25 @@ func TestPanicEndsOneConnectionOnly(t *testing.T) {
 	bystander.send("third\n")
 	bystander.mustSay("+2")
 	b.mustDrain("orders", "first\nsecond\nthird\n")
+}
+
+func TestAPanicOverAnAnswerLeavesNothingOfTheFollower(t *testing.T) {
+	b := start(t, setup{wrap: func(s store.Store) store.Store {
+		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+			if topic == "orders.dlq" {
+				panic("a bug while burying")
+			}
+			return p.Append(batches, done)
+		}}
+	}, limits: func(l *broker.Limits) { l.SettleTime = moment }}) // the first one stays out
+	b.panics = true
+	b.publish("orders", "first")
+	c := b.dial(b.consumers, "orders?follow&ack&attempts=1\n")
+	c.mustSay("first")
+	c.send("-1 I can't\n")
+	_, _ = io.Copy(io.Discard, c) // until it is closed
+	b.publish("orders", "second")
+	b.mustDrain("orders", "second\n")
 }
 
 func TestTooManyTopicsAreAnsweredBusy(t *testing.T) {

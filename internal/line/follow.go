@@ -62,10 +62,18 @@ func (c *conn) follow(r *request) error {
 		f.hang.start(f)
 	}
 	f.pump.start()
+	defer f.still() // should the hearing panic
 	heard := f.hear()
+	return f.end(heard, f.still())
+}
+
+// still ends all that happens without the connection's goroutine, and returns what
+// had ended the pump before.
+func (f *follower) still() error {
 	pumped := f.stop(f.cut)
 	f.hang.stop()
-	return f.end(heard, pumped)
+	f.unask()
+	return pumped
 }
 
 // guardedPush is push, with a panic as an error.
@@ -341,7 +349,6 @@ func (f *follower) rest() {
 // end tells the client why there is no more, as far as that is known, and lets
 // what it has got count. heard is what ended the hearing, pumped the pump.
 func (f *follower) end(heard, pumped error) error {
-	f.unask()
 	switch {
 	case errors.Is(pumped, errHangs):
 		return pumped // without hearing it out
@@ -365,6 +372,7 @@ func (f *follower) unask() {
 			cancel()
 		}
 	}
+	f.ungrow, f.cancels = nil, nil
 	for i := range f.parts {
 		f.parts[i].pos.Unwatch(&f.member)
 	}
