@@ -163,11 +163,26 @@ func (b *Broker) DeleteTopic(name string) error {
 	if Internal(name) {
 		return ErrInternalTopic
 	}
+	return b.deleteTopic(func() (*Topic, error) { return b.Topic(name) })
+}
+
+// DeleteTopicByID is DeleteTopic for one incarnation of a name: one that has been made
+// anew stays.
+func (b *Broker) DeleteTopicByID(id [16]byte) error {
+	return b.deleteTopic(func() (*Topic, error) { return b.TopicByID(id) })
+}
+
+// deleteTopic deletes the topic that find finds: nobody makes another one meanwhile.
+func (b *Broker) deleteTopic(find func() (*Topic, error)) error {
 	b.making.Lock()
 	defer b.making.Unlock()
-	t, err := b.Topic(name)
+	t, err := find()
 	if err != nil {
 		return err
+	}
+	name := t.Name
+	if Internal(name) {
+		return ErrInternalTopic
 	}
 	// The topic first: positions without a topic are forgotten at the next start.
 	err = b.store.DeleteTopic(name)

@@ -83,6 +83,38 @@ func TestAPositionInATopicThatIsDeletedMeanwhileIsKeptNowhere(t *testing.T) {
 	}
 }
 
+// Somebody has found the topic by its id, and another one deletes it and makes it anew.
+func TestATopicMadeAnewIsNotDeletedByTheIDOfTheOldOne(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	old := mustMake(t, b, "orders")
+	if err := b.DeleteTopicByID(old.ID); err != nil {
+		t.Fatal(err)
+	}
+	made := mustMake(t, b, "orders")
+	if err := b.DeleteTopicByID(old.ID); !errors.Is(err, store.ErrUnknownTopic) {
+		t.Errorf("deleting the old one again: %v", err)
+	}
+	if now, err := b.Topic("orders"); err != nil || now != made {
+		t.Errorf("the new one is gone: %v", err)
+	}
+}
+
+func TestTheBrokersOwnTopicsAreNotDeletedByID(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	mustMake(t, b, "orders")
+	consume(t, position(t, b, "billing", "orders", 0), 0, 1)
+	mustSync(t, b)
+	own, err := b.Topic(broker.PositionsTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.DeleteTopicByID(own.ID); !errors.Is(err, broker.ErrInternalTopic) {
+		t.Error(err)
+	}
+}
+
 // Deletions and commits of many go on at the same time; whatever is left must be
 // what is there after a restart.
 func TestCommitsThatRaceDeletionsLeaveTheSameInMemoryAndOnDisk(t *testing.T) {

@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"mbus/internal/broker"
 )
 
 // DeleteTopics, versions 0 to 6: by name, from version 6 also by id. The topic is
@@ -30,16 +28,10 @@ func deleteTopics(c *call, req *kmsg.DeleteTopicsRequest) {
 func (s *Server) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsResponseTopic {
 	out := kmsg.NewDeleteTopicsResponseTopic()
 	out.Topic, out.TopicID = name, id
-	var t *broker.Topic
-	var err error
-	if name != nil {
-		t, err = s.broker.Topic(*name)
-	} else {
-		t, err = s.topicByID(id)
-	}
+	t, err := s.find(value(name), id, name == nil)
 	if err == nil {
 		out.Topic, out.TopicID = &t.Name, t.ID
-		err = s.broker.DeleteTopic(t.Name)
+		err = s.broker.DeleteTopicByID(t.ID)
 	}
 	out.ErrorCode, out.ErrorMessage = code(err), text(err)
 	if err == nil {
