@@ -20,12 +20,13 @@ type conn struct {
 	net    net.Conn
 	in     frames
 
-	mu      sync.Mutex // guards what follows
-	changed sync.Cond  // the queue has become shorter, or writing has ended
-	queue   []*call    // not answered yet, in the order of the requests
-	reading bool       // the connection's goroutine is in a handler, and writes after it
-	writing bool       // a goroutine writes
-	ended   bool       // no answers are written any more
+	mu       sync.Mutex // guards what follows
+	changed  sync.Cond  // the queue has become shorter, or writing has ended, or the server stops
+	queue    []*call    // not answered yet, in the order of the requests
+	reading  bool       // the connection's goroutine is in a handler, and writes after it
+	writing  bool       // a goroutine writes
+	stopping bool       // what waits for something to happen is given up
+	ended    bool       // no answers are written any more
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -159,14 +160,28 @@ func (c *conn) begin(h header) *call {
 func (c *conn) await() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.queue) >= broker.InFlight && !c.ended {
-		c.changed.Wait()
+	for cancelled := false; len(c.queue) >= broker.InFlight && !c.ended; {
+		if !c.stopping || cancelled {
+			c.changed.Wait()
+			continue
+		}
+		cancelled = true
+		c.mu.Unlock()
+		c.cancelAll()
+		c.mu.Lock()
 	}
 	return !c.ended
 }
 
-// interrupt ends a read that waits, now or later.
-func (c *conn) interrupt() { c.net.SetReadDeadline(longAgo) }
+// interrupt says that the server stops: it ends a read that waits, now or later, and
+// what waits for something to happen.
+func (c *conn) interrupt() {
+	c.mu.Lock()
+	c.stopping = true
+	c.changed.Broadcast()
+	c.mu.Unlock()
+	c.net.SetReadDeadline(longAgo)
+}
 
 // end lets go of everything. It is called once, by the connection's goroutine.
 func (c *conn) end() {

@@ -262,6 +262,24 @@ func TestAServerThatStopsAnswersAFetchThatWaits(t *testing.T) {
 	}
 }
 
+func TestAServerThatStopsAnswersAsManyFetchesAsMayWait(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.StopTime = 10 * patience }}) // too late for within
+	b.topic("orders", 1)
+	c := b.dial()
+	req := fetchRequest(newestFetch, read{"orders", 0, 0})
+	req.MaxWaitMillis = 1 << 30
+	for range broker.InFlight {
+		c.send(req)
+	}
+	await(t, "all fetches have come", func() bool { return b.server.Waiting() == broker.InFlight })
+	b.stop()
+	for range broker.InFlight {
+		if p := fetched(c.receive(req).(*kmsg.FetchResponse)); p.ErrorCode != 0 || len(p.RecordBatches) > 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 func TestASessionIsDeclined(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)

@@ -29,13 +29,12 @@ func release(m message) {
 
 func (c *conn) onClose(call *call, f func()) {
 	c.mu.Lock()
-	if !call.settled && !c.ended {
+	gone := c.ended || c.stopping && !call.settled
+	if !gone && !call.settled {
 		call.cancel = f
-		f = nil
 	}
-	ended := c.ended
 	c.mu.Unlock()
-	if f != nil && ended {
+	if gone {
 		f()
 	}
 }
