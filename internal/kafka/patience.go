@@ -3,7 +3,6 @@ package kafka
 import (
 	"errors"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
@@ -52,32 +51,7 @@ func (w patientRaw) Write(f func(fd uintptr) bool) error {
 	return w.persist(func() error { return w.RawConn.Write(f) })
 }
 
-// looks is how often within limit it is seen whether the client has taken something.
-const looks = 4
-
-// persist calls op until it ends otherwise than by its deadline, or the client has
-// taken nothing for so long. That op could write nothing does not say so: the system
-// lets more be written when there is much room only.
 func (w patience) persist(op func() error) error {
-	taken := int64(-1)
-	for idle := 0; ; idle++ {
-		w.conn.SetWriteDeadline(time.Now().Add(w.limit / looks))
-		err := op()
-		if !errors.Is(err, os.ErrDeadlineExceeded) || idle == looks {
-			return err
-		}
-		if now := w.taken(); now > taken {
-			taken, idle = now, 0
-		}
-	}
-}
-
-// taken is the number of bytes that the client's system has acknowledged.
-func (w patience) taken() int64 {
-	if conn, ok := w.conn.(syscall.Conn); ok {
-		if n, err := tcp.Acknowledged(conn); err == nil {
-			return int64(n)
-		}
-	}
-	return 0
+	within := func(d time.Duration) { w.conn.SetWriteDeadline(time.Now().Add(d)) }
+	return tcp.Persist(w.conn, w.limit, within, op)
 }

@@ -131,6 +131,12 @@ func (t *table) row(fields ...any) {
 	t.out.WriteString("\n")
 }
 
+// sayTable writes a table, which may be large, to a client that may take its time.
+func (c *conn) sayTable(t *table) error {
+	_, err := c.writeSlowly(t.out.Bytes())
+	return err
+}
+
 // preview says how to have a request carried out that was only looked at.
 func (t *table) preview(r *request) {
 	if !r.named["execute"] && !t.json {
@@ -152,7 +158,7 @@ func (c *conn) listTopics(r *request) error {
 	if !found {
 		return fmt.Errorf("%w: %q", store.ErrUnknownTopic, r.topic)
 	}
-	return c.say(t.out.String())
+	return c.sayTable(t)
 }
 
 // measure counts a topic's messages and bytes, and finds the time of its oldest
@@ -198,7 +204,7 @@ func (c *conn) listGroups(r *request) error {
 	if !found {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
-	return c.say(t.out.String())
+	return c.sayTable(t)
 }
 
 func (c *conn) resetGroup(r *request) error {
@@ -226,7 +232,7 @@ func (c *conn) resetGroup(r *request) error {
 		}
 	}
 	t.preview(r)
-	return c.say(t.out.String())
+	return c.sayTable(t)
 }
 
 func (c *conn) growTopic(r *request) error {
@@ -242,7 +248,7 @@ func (c *conn) growTopic(r *request) error {
 		}
 	}
 	t.preview(r)
-	return c.say(t.out.String())
+	return c.sayTable(t)
 }
 
 func (c *conn) deleteWhat(r *request) error {
@@ -262,7 +268,7 @@ func (c *conn) deleteWhat(r *request) error {
 		}
 	}
 	t.preview(r)
-	return c.say(t.out.String())
+	return c.sayTable(t)
 }
 
 func (c *conn) deleteTopic(r *request) error {
@@ -279,5 +285,5 @@ func (c *conn) deleteTopic(r *request) error {
 		}
 	}
 	t.preview(r)
-	return c.say(t.out.String())
+	return c.sayTable(t)
 }

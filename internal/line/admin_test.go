@@ -1,9 +1,12 @@
 package line_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"mbus/internal/broker"
 )
 
 const (
@@ -47,6 +50,29 @@ func TestOldestOfATopicIsThatOfAllPartitions(t *testing.T) {
 	b.produce("orders?format=json\n" + `{"payload":"late","ts":` + itoa(old.Add(time.Hour).UnixMilli()) + "}\n")
 	b.produce("orders?format=json\n" + `{"payload":"early","ts":` + itoa(old.UnixMilli()) + "}\n")
 	b.mustDrain("?topics&topic=orders", topicsHead+"orders\t2\t2\t"+b.size("orders")+"\t2024-06-10T12:00:00Z\n")
+}
+
+// As long as it takes something now and then it goes on.
+func TestASlowReaderOfALargeTableGetsAllOfIt(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = 20 * moment }})
+	name := strings.Repeat("o", 249)
+	b.publish(name, "message")
+	const groups = 20_000 // some 10 MB, more than the systems of both keep
+	for i := range groups {
+		p := b.position(fmt.Sprintf("%0249d", i), name, 0)
+		defer p.Close()
+	}
+	c := b.dialWith(small, b.consumers, "?groups\n")
+	begun, lines := time.Now(), 0
+	for time.Since(begun) < 35*moment {
+		c.line()
+		if lines++; lines%16 == 0 {
+			time.Sleep(moment / 10) // this is what the reader is slow with
+		}
+	}
+	if lines += strings.Count(c.rest(), "\n"); lines < 1+groups {
+		t.Errorf("%d lines", lines)
+	}
 }
 
 func TestGroupsAreListed(t *testing.T) {

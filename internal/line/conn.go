@@ -15,6 +15,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/tcp"
 )
 
 // A conn is one connection. Its goroutine reads; what it writes to is said with
@@ -158,6 +159,22 @@ func (c *conn) say(line string) error {
 	_, err := io.WriteString(c.tcp, line)
 	return err
 }
+
+// writeSlowly writes p to a client that must take something within WriteTime, again
+// and again. n is how much was written.
+func (c *conn) writeSlowly(p []byte) (n int, err error) {
+	err = tcp.Persist(c.tcp, c.broker.Limits.WriteTime, c.writeWithin, func() error {
+		more, err := c.tcp.Write(p[n:])
+		if n += more; isTimeout(err) && c.isCut.Load() {
+			return errCut
+		}
+		return err
+	})
+	return n, err
+}
+
+// errCut ends a write to a connection that has been cut.
+var errCut = errors.New("the connection is cut")
 
 // lingerTime bounds how long a client may go on sending after it was told that
 // the connection is closed. Closing with its bytes unread would have the system

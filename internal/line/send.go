@@ -11,7 +11,6 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/record"
 	"mbus/internal/store"
-	"mbus/internal/tcp"
 )
 
 // A sender reads messages from the log and writes them to a consumer, in the
@@ -329,23 +328,9 @@ func (s *sender) writeQuickly(p []byte) (int, error) {
 	return n, err
 }
 
-// writeSlowly writes p to a reader that must take something within WriteTime,
-// again and again. That nothing could be written does not say that it has not: the
-// system lets more be written when there is much room only.
+// writeSlowly is conn's, and counts what it writes.
 func (s *sender) writeSlowly(p []byte) error {
-	for {
-		before, err := tcp.Acknowledged(s.tcp)
-		if err != nil {
-			return err
-		}
-		s.writeWithin(s.broker.Limits.WriteTime)
-		n, err := s.tcp.Write(p)
-		s.written += int64(n)
-		if p = p[n:]; err == nil || !isTimeout(err) {
-			return err
-		}
-		if taken, e := tcp.Acknowledged(s.tcp); taken == before || e != nil {
-			return err
-		}
-	}
+	n, err := s.conn.writeSlowly(p)
+	s.written += int64(n)
+	return err
 }
