@@ -1,14 +1,12 @@
 // Package accept owns how listeners give out connections, without end and without
-// a busy loop when there are no file descriptors left, and how a server that stops
-// waits for the end of its connections.
+// a busy loop when there are no file descriptors left, how many there may be, and how
+// a server that stops waits for their end.
 package accept
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 )
 
@@ -36,21 +34,5 @@ func Each(l net.Listener, log *slog.Logger, start func(net.Conn)) {
 		}
 		pause = firstPause
 		start(conn)
-	}
-}
-
-// Await waits until the connections that count as running have ended. If the context
-// ends first it calls cutOff, which has them end at once.
-func Await(ctx context.Context, running *sync.WaitGroup, cutOff func()) {
-	ended := make(chan struct{})
-	go func() {
-		running.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		cutOff()
-		<-ended
 	}
 }

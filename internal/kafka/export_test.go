@@ -1,24 +1,21 @@
 package kafka
 
 // Connections is how many there are.
-func (s *Server) Connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
+func (s *Server) Connections() (n int) {
+	s.conns.Each(func(*conn) { n++ })
+	return n
 }
 
 // Waiting is how many requests wait for something to happen.
 func (s *Server) Waiting() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
+	s.conns.Each(func(c *conn) {
 		c.mu.Lock()
+		defer c.mu.Unlock()
 		for _, call := range c.queue {
 			if call.cancel != nil {
 				n++
 			}
 		}
-		c.mu.Unlock()
-	}
+	})
 	return n
 }

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,19 +38,12 @@ type Options struct {
 
 // A Server serves one port, or several, of one broker.
 type Server struct {
-	broker *broker.Broker
-	log    *slog.Logger
-	opts   Options
-	groups groups // what the handlers of consumer groups need
-
-	mu        sync.Mutex // guards what follows
-	listeners []net.Listener
-	conns     map[*conn]struct{}
-	stopping  bool
-	full      bool // said already that there are too many connections
-
-	running  sync.WaitGroup // connections
-	reported atomic.Int64   // when reportLoss has logged, in nanoseconds since 1970
+	broker   *broker.Broker
+	log      *slog.Logger
+	opts     Options
+	groups   groups // what the handlers of consumer groups need
+	conns    *accept.Conns[*conn]
+	reported atomic.Int64 // when reportLoss has logged, in nanoseconds since 1970
 }
 
 // NewServer serves nothing yet.
@@ -59,44 +51,20 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	if o.ClusterID == "" {
 		o.ClusterID = "mbus"
 	}
-	s := &Server{broker: b, log: b.Log, opts: o, conns: make(map[*conn]struct{})}
+	s := &Server{broker: b, log: b.Log, opts: o, conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections)}
 	s.groups = newGroups(s)
 	return s
 }
 
-// Serve takes connections from l until Stop.
+// Serve takes connections from l until Stop. Kafka has no words for "too many
+// connections": one more is closed.
 func (s *Server) Serve(l net.Listener) {
-	s.mu.Lock()
-	s.listeners = append(s.listeners, l)
-	if s.stopping { // before it has begun
-		l.Close()
-	}
-	s.mu.Unlock()
-	accept.Each(l, s.log, s.start)
-}
-
-// start runs a connection in a goroutine of its own, if there is room for it.
-// Kafka has no words for "too many connections": one more is closed.
-func (s *Server) start(nc net.Conn) {
-	c := newConn(s, nc)
-	s.mu.Lock()
-	room := len(s.conns) < s.broker.Limits.MaxConnections
-	stopping := s.stopping
-	if room && !stopping {
-		s.conns[c] = struct{}{}
-		s.running.Add(1)
-	}
-	first := !room && !s.full
-	s.full = !room
-	s.mu.Unlock()
-	if first {
-		s.log.Warn("too many connections", "limit", s.broker.Limits.MaxConnections)
-	}
-	if stopping || !room {
-		nc.Close()
-		return
-	}
-	go s.run(c)
+	s.conns.Serve(l, func(nc net.Conn) {
+		c := newConn(s, nc)
+		if s.conns.Start(c, func() { s.run(c) }) != nil {
+			nc.Close()
+		}
+	})
 }
 
 // run serves a connection to its end. A panic ends that connection only.
@@ -106,10 +74,6 @@ func (s *Server) run(c *conn) {
 			s.panicked(c, r)
 		}
 		c.end()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-		s.running.Done()
 	}()
 	if err := c.serve(); err != nil {
 		s.log.Debug("connection lost", "client", c.net.RemoteAddr(), "reason", err)
@@ -123,29 +87,8 @@ func (s *Server) panicked(c *conn, reason any) {
 // Stop ends the server: no more requests are taken, those that have come are
 // answered. When the context ends, what is left is cut off.
 func (s *Server) Stop(ctx context.Context) {
-	s.mu.Lock()
-	s.stopping = true
-	for _, l := range s.listeners {
-		l.Close()
-	}
-	for c := range s.conns {
-		c.interrupt()
-	}
-	s.mu.Unlock()
-	accept.Await(ctx, &s.running, s.cutOff)
+	s.conns.Stop(ctx, (*conn).interrupt, func(c *conn) { c.cutOff(context.Canceled) })
 	s.groups.stop()
 }
 
-func (s *Server) cutOff() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.cutOff(context.Canceled)
-	}
-}
-
-func (s *Server) isStopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopping
-}
+func (s *Server) isStopping() bool { return s.conns.IsStopping() }

@@ -26,7 +26,7 @@ type conn struct {
 	tcp      *net.TCPConn
 	in       input
 	isCut    atomic.Bool
-	finishes bool // a stop of the broker lets it go on for a while; guarded by the server's mu
+	finishes atomic.Bool // a stop of the broker lets it go on for a while
 }
 
 func newConn(s *Server, tcp *net.TCPConn) *conn {

@@ -165,7 +165,7 @@ func (f *follower) hearNothing() error {
 			return err
 		}
 		select {
-		case <-f.server.stopped:
+		case <-f.server.conns.Stopped():
 		case <-time.After(leftTime):
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"sync"
 
 	"mbus/internal/accept"
 	"mbus/internal/broker"
@@ -20,24 +19,17 @@ type Server struct {
 	broker *broker.Broker
 	log    *slog.Logger
 	turns  *turns
+	conns  *accept.Conns[*conn]
 
-	mu        sync.Mutex // guards what follows
-	listeners []net.Listener
-	conns     map[*conn]struct{}
-	stopping  bool
-	full      bool // said already that there are too many connections
-
-	loads    chan struct{}  // holds as many as there are senders that have loaded something
-	refusing chan struct{}  // holds as many as are being refused
-	stopped  chan struct{}  // closed when the server is told to stop
-	running  sync.WaitGroup // connections
+	loads    chan struct{} // holds as many as there are senders that have loaded something
+	refusing chan struct{} // holds as many as are being refused
 }
 
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
 	return &Server{
-		broker: b, log: b.Log, turns: newTurns(), conns: make(map[*conn]struct{}),
-		loads: make(chan struct{}, broker.Loads), refusing: make(chan struct{}, refusals), stopped: make(chan struct{}),
+		broker: b, log: b.Log, turns: newTurns(), conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections),
+		loads: make(chan struct{}, broker.Loads), refusing: make(chan struct{}, refusals),
 	}
 }
 
@@ -48,39 +40,15 @@ func (s *Server) ServeProducers(l net.Listener) { s.serve(l, (*conn).produce) }
 func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, (*conn).consume) }
 
 func (s *Server) serve(l net.Listener, handle func(*conn) error) {
-	s.mu.Lock()
-	s.listeners = append(s.listeners, l)
-	if s.stopping { // before it has begun
-		l.Close()
-	}
-	s.mu.Unlock()
-	accept.Each(l, s.log, func(nc net.Conn) { s.start(nc.(*net.TCPConn), handle) })
-}
-
-// start runs a connection in a goroutine of its own, if there is room for it.
-func (s *Server) start(tcp *net.TCPConn, handle func(*conn) error) {
-	c := newConn(s, tcp)
-	s.mu.Lock()
-	room := len(s.conns) < s.broker.Limits.MaxConnections
-	stopping := s.stopping
-	if room && !stopping {
-		s.conns[c] = struct{}{}
-		s.running.Add(1)
-	}
-	first := !room && !s.full
-	s.full = !room
-	s.mu.Unlock()
-	switch {
-	case stopping:
-		tcp.Close()
-	case !room:
-		if first {
-			s.log.Warn("too many connections", "limit", s.broker.Limits.MaxConnections)
+	s.conns.Serve(l, func(nc net.Conn) {
+		c := newConn(s, nc.(*net.TCPConn))
+		switch s.conns.Start(c, func() { s.run(c, handle) }) {
+		case accept.ErrFull:
+			s.refuse(c)
+		case accept.ErrStopped:
+			c.tcp.Close()
 		}
-		s.refuse(c)
-	default:
-		go s.run(c, handle)
-	}
+	})
 }
 
 // run serves a connection to its end. A panic ends that connection only.
@@ -92,10 +60,6 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 			c.tcp.Close()
 		}
 		c.in.free()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-		s.running.Done()
 	}()
 	err := handle(c)
 	var answer *answerError
@@ -115,43 +79,22 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 // have come are answered, consumers may go on until the context ends. Then what
 // is left is cut off.
 func (s *Server) Stop(ctx context.Context) {
-	s.mu.Lock()
-	if !s.stopping {
-		close(s.stopped)
-	}
-	s.stopping = true
-	for _, l := range s.listeners {
-		l.Close()
-	}
-	for c := range s.conns {
-		if !c.finishes {
+	interrupt := func(c *conn) {
+		if !c.finishes.Load() {
 			c.interrupt()
 		}
 	}
-	s.mu.Unlock()
-	accept.Await(ctx, &s.running, s.cutOff)
-}
-
-func (s *Server) cutOff() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
+	s.conns.Stop(ctx, interrupt, func(c *conn) {
 		c.reset()
 		c.tcp.Close()
-	}
+	})
 }
 
 // finish lets c go on for a while when the server stops. It reports false if it
 // is stopping already.
 func (s *Server) finish(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.finishes = true
-	return !s.stopping
+	c.finishes.Store(true)
+	return !s.isStopping()
 }
 
-func (s *Server) isStopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopping
-}
+func (s *Server) isStopping() bool { return s.conns.IsStopping() }
