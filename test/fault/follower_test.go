@@ -32,16 +32,21 @@ type sight struct {
 func follow(t *testing.T, b *brokertest.Broker, topic string) *follower {
 	t.Helper()
 	f := &follower{conn: brokertest.Dial(t, b.Consumers(), topic+"?from=beginning&follow\n"), end: make(chan struct{})}
+	if err := f.conn.SetDeadline(time.Time{}); err != nil { // it may take as long as the test
+		t.Fatal(err)
+	}
 	go func() {
 		defer close(f.end)
-		in := bufio.NewScanner(f.conn)
-		in.Buffer(nil, 2<<20)
-		for in.Scan() {
-			if strings.HasPrefix(in.Text(), "-") {
+		for in := bufio.NewReader(f.conn); ; {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return // what has no LF was cut off, and is no message
+			}
+			if strings.HasPrefix(line, "-") {
 				continue // an error of the broker
 			}
 			f.mu.Lock()
-			f.seen = append(f.seen, sight{in.Text(), time.Now()})
+			f.seen = append(f.seen, sight{strings.TrimSuffix(line, "\n"), time.Now()})
 			f.mu.Unlock()
 		}
 	}()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"mbus/test/brokertest"
 )
@@ -28,6 +29,9 @@ func newOneByOne(t *testing.T, b *brokertest.Broker, topic, group string) *oneBy
 // acknowledge takes a message and acknowledges it.
 func (w *oneByOne) acknowledge() {
 	w.t.Helper()
+	if err := w.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		w.t.Fatal(err)
+	}
 	if !w.ahead {
 		if line := brokertest.ReadLine(w.t, w.in); !strings.HasPrefix(line, "{") {
 			w.t.Fatalf("the consumer got %q instead of a message", line)
