@@ -219,6 +219,7 @@ func TestStoppingTheBrokerEndsFollowers(t *testing.T) {
 				c.mustSay("first")
 			}
 			waits := b.dial(b.consumers, "none?"+options+"\n")
+			b.drain("others")    // what came before it has been accepted
 			waits.mustBeSilent() // both are under way
 			done := make(chan struct{})
 			go func() {
