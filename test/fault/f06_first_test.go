@@ -31,7 +31,7 @@ func TestF06PowerCutAfterTheFirstIsSeenWithALyingSync(t *testing.T) {
 	lying := brokertest.Traced(t, brokertest.Variant(t, smallSegments), "fdatasync,fsync:retval=0")
 	for _, c := range firsts(1) {
 		t.Run(c.name, func(t *testing.T) {
-			const attempts = 20
+			const attempts = 100
 			for range attempts {
 				if c.cut(t, lying) != c.want {
 					return

@@ -37,7 +37,7 @@ func TestF19SlowSyncIsWaitedForAndShared(t *testing.T) {
 func TestF19SlowSyncIsNoticedWhenNotWaitedFor(t *testing.T) {
 	for name, c := range map[string]brokertest.Change{"shown": shownBeforeTheSync, "acknowledged": acknowledgedEarly} {
 		t.Run(name, func(t *testing.T) {
-			const attempts = 20
+			const attempts = 100
 			for range attempts {
 				if o := slowSync(t, brokertest.StartProgram(t, brokertest.Variant(t, c), t.TempDir())); o.early > 0 {
 					return

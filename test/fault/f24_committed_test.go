@@ -56,7 +56,7 @@ func TestF24PositionsConfirmedEarlyAreSeenToGoBack(t *testing.T) {
 		New: "	late := append([]group.Entry(nil), entries...)\n" +
 			"	time.AfterFunc(time.Second, func() { j.append(late) })\n",
 	})
-	const attempts = 20
+	const attempts = 100
 	for range attempts {
 		c, d := committersOnDisk(t, early)
 		c.live(5000, func() { d.powerCut(t, c.b) })

@@ -33,7 +33,7 @@ func TestF26DeletedStaysDeletedOverACut(t *testing.T) {
 // topic was deleted, on a disk that is cut, brings it back.
 func TestF26DeletedComesBackWithALyingSync(t *testing.T) {
 	lying := brokertest.Traced(t, "", "fdatasync,fsync:retval=0")
-	const attempts = 20
+	const attempts = 100
 	for range attempts {
 		if comesBack(t, lying) {
 			return
