@@ -49,7 +49,7 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 		log.Warn("a message went to the dead letters", "attempts", f.Attempts)
 		f.Position.Bury(f.Offset)
 	})
-	err := errors.New("a panic")
+	err := errors.New("a panic") // unless bury returns: Close must not wait for ever
 	defer func() {
 		if err != nil {
 			done(err)

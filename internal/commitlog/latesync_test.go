@@ -6,6 +6,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
+	"mbus/test/brokertest"
 )
 
 // A topic's files may be those of one that was made anew when the sync comes to run.
@@ -35,12 +36,7 @@ func TestALateSyncLeavesALogAloneThatHasBeenClosed(t *testing.T) {
 		defer close(ended)
 		l.lateSync()
 	}()
-	for deadline := time.Now().Add(30 * time.Second); len(l.syncs) == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("the sync has not begun")
-		}
-		time.Sleep(time.Millisecond)
-	}
+	brokertest.Await(t, time.Minute, "the sync has begun", func() bool { return len(l.syncs) > 0 })
 	if err := s.DeleteTopic("orders"); err != nil {
 		t.Error(err)
 	}

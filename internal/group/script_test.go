@@ -130,7 +130,7 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		time.Sleep(d) // of the bubble
+		time.Sleep(d) // in the bubble, where time passes at once
 	case "called":
 		got = fmt.Sprint(s.calls)
 		s.calls = 0

@@ -1,8 +1,6 @@
 package kafka
 
-import (
-	"errors"
-)
+import "errors"
 
 // settle takes a call's answer. The answers that are due are written by the
 // connection's goroutine if it is in a handler, which it leaves soon, else by

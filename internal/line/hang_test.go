@@ -41,7 +41,7 @@ func (w *watched) answer(t *testing.T, n uint64) {
 // after lets time pass; then the follower must have ended, or not.
 func (w *watched) after(t *testing.T, d time.Duration, ended bool) {
 	t.Helper()
-	time.Sleep(d)
+	time.Sleep(d) // in the bubble, where time passes at once
 	synctest.Wait()
 	if w.hasEnded() != ended {
 		t.Fatalf("ended: %v", w.hasEnded())

@@ -13,10 +13,10 @@ import (
 const looks = 4
 
 // Persist calls op, which writes to conn, until it ends otherwise than by its
-// deadline, or the client has taken nothing for limit: how long it takes for
-// everything is the client's affair. within sets the deadline of each call. That op
-// could write nothing does not say that nothing was taken: the system lets more be
-// written when there is much room only.
+// deadline, or the client has taken nothing for limit, and at most a quarter longer:
+// how long it takes for everything is the client's affair. within sets the deadline of
+// each call. That op could write nothing does not say that nothing was taken: the
+// system lets more be written when there is much room only.
 func Persist(conn net.Conn, limit time.Duration, within func(time.Duration), op func() error) error {
 	last := int64(-1)
 	for idle := 0; ; idle++ {

@@ -9,7 +9,6 @@ import (
 	"math"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -104,7 +103,7 @@ func TestF20JumpingClockRemovesNothing(t *testing.T) {
 	if got != strings.Join(c.sent, "\n")+"\n" {
 		t.Errorf("%d messages are left of %d", len(lines(got)), len(c.sent))
 	}
-	if !strings.Contains(c.book.String(), "jumped ahead") {
+	if c.book.Lines("jumped ahead") == nil {
 		t.Error("nothing is said of the jumps")
 	}
 
@@ -121,13 +120,13 @@ type clocked struct {
 	ahead                atomic.Int64 // of the system's clock
 	broker               *broker.Broker
 	producers, consumers string
-	book                 *book
+	book                 *brokertest.LogBook
 	sent                 []string
 }
 
 func newClocked(t *testing.T, keep time.Duration) *clocked {
 	t.Helper()
-	c := &clocked{t: t, book: new(book)}
+	c := &clocked{t: t, book: new(brokertest.LogBook)}
 	log := slog.New(slog.NewTextHandler(c.book, nil))
 	s, err := commitlog.Open(t.TempDir(), commitlog.Options{SegmentBytes: 1000, Log: log})
 	if err != nil {
@@ -196,22 +195,4 @@ func (c *clocked) read(request string) string {
 		c.t.Fatal(err)
 	}
 	return answer.String()
-}
-
-// A book collects what is logged.
-type book struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *book) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *book) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	"mbus/test/brokertest"
@@ -58,7 +57,7 @@ func newLoopDisk(t *testing.T, bytes int64) *loopDisk {
 	d.device = strings.TrimSpace(string(device))
 	t.Cleanup(func() { command(t, "losetup", "--detach", d.device) })
 	d.mount(t)
-	t.Cleanup(func() { d.unmount(t) })
+	t.Cleanup(func() { unmount(t, d.dir) })
 	return d
 }
 
@@ -78,19 +77,15 @@ func (d *loopDisk) mount(t *testing.T) {
 }
 
 // unmount waits for the end of those who have been killed and still have files open.
-func (d *loopDisk) unmount(t *testing.T) {
+func unmount(t *testing.T, dir string) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := syscall.Unmount(d.dir, 0)
-		if err == nil {
-			return
+	await(t, "nobody has files open in "+dir, func() bool {
+		err := syscall.Unmount(dir, 0)
+		if err != nil && err != syscall.EBUSY {
+			t.Fatalf("unmounting %s: %v", dir, err)
 		}
-		if err != syscall.EBUSY || time.Now().After(deadline) {
-			t.Fatalf("unmounting %s: %v", d.dir, err)
-		}
-		time.Sleep(time.Millisecond)
-	}
+		return err == nil
+	})
 }
 
 // powerCut cuts the power, and brings it back when the broker is gone. Nothing that
@@ -125,6 +120,6 @@ func (d *loopDisk) cut(t *testing.T) {
 // restore brings the power back. Nobody may use the disk.
 func (d *loopDisk) restore(t *testing.T) {
 	t.Helper()
-	d.unmount(t)
+	unmount(t, d.dir)
 	d.mount(t)
 }

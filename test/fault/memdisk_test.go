@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // A memDisk is a small file system of its own, to be filled.
@@ -24,24 +23,8 @@ func newMemDisk(t *testing.T, options string) *memDisk {
 	if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, options); err != nil {
 		t.Skipf("needs to be allowed to mount a tmpfs: %v", err)
 	}
-	t.Cleanup(d.unmount)
+	t.Cleanup(func() { unmount(t, d.dir) })
 	return d
-}
-
-// unmount waits for the end of those who still have files open.
-func (d *memDisk) unmount() {
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := syscall.Unmount(d.dir, 0)
-		if err == nil {
-			return
-		}
-		if err != syscall.EBUSY || time.Now().After(deadline) {
-			d.t.Errorf("unmounting %s: %v", d.dir, err)
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func (d *memDisk) data() string { return filepath.Join(d.dir, "data") }
