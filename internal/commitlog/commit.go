@@ -96,6 +96,7 @@ func (l *partition) commit() bool {
 	for _, f := range wake {
 		f()
 	}
+	runtime.Gosched()   // those who were told go first
 	l.writeMark(synced) // nobody waits for it
 	l.mu.Lock()
 	l.spare = waiting

@@ -88,7 +88,12 @@ type index struct {
 	checked bool       // the entries in the file have been read and are sound
 	tail    []entry    // not in the file yet
 	last    int64      // position of the latest entry
+	recent  []entry    // the latest batches, each of them, while the log is appended to
 }
+
+// maxRecent bounds recent. Half of it is more than a sync serves of publishers that send
+// one message at a time, so who follows the log finds its place without reading.
+const maxRecent = 128
 
 // header encodes the header with m as its mark.
 func (x *index) header(m mark) []byte {
@@ -142,7 +147,7 @@ func (x *index) open() (bool, error) {
 // reset makes the index that of an empty segment. Its file is not touched.
 func (x *index) reset() {
 	x.synced = mark{next: x.base, maxTime: minTime}
-	x.count, x.crc, x.checked, x.tail, x.last = 0, 0, false, nil, 0
+	x.count, x.crc, x.checked, x.tail, x.last, x.recent = 0, 0, false, nil, 0, nil
 }
 
 // replace puts entries, which cover the segment up to end, in the place of those
@@ -158,15 +163,27 @@ func (x *index) replace(entries []entry, end int64) {
 	x.count, x.crc, x.checked, x.tail = 0, 0, true, entries
 }
 
-// note records that a batch begins at m, if the latest entry is interval bytes
-// or more away.
+// note records that a batch begins at m: for good if the latest entry is interval bytes
+// or more away, else until rest or until there are many later ones.
 func (x *index) note(m mark, interval int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	e := entry{m.next, m.pos, m.maxTime}
 	if m.pos > 0 && m.pos-x.last >= interval {
-		x.tail = append(x.tail, entry{m.next, m.pos, m.maxTime})
+		x.tail = append(x.tail, e)
 		x.last = m.pos
 	}
+	if len(x.recent) == maxRecent {
+		x.recent = x.recent[:copy(x.recent, x.recent[maxRecent/2:])]
+	}
+	x.recent = append(x.recent, e)
+}
+
+// rest gives up what is only in memory and not for good.
+func (x *index) rest() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.recent = nil
 }
 
 // flush writes the entries up to m and then m itself as the mark. Sync is the
@@ -205,8 +222,10 @@ func (x *index) flush(m mark) error {
 func (x *index) floor(after func(entry) bool) (entry, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if i := sort.Search(len(x.tail), func(i int) bool { return after(x.tail[i]) }); i > 0 {
-		return x.tail[i-1], nil
+	for _, list := range [][]entry{x.recent, x.tail} {
+		if i := sort.Search(len(list), func(i int) bool { return after(list[i]) }); i > 0 {
+			return list[i-1], nil
+		}
 	}
 	found := entry{offset: x.base, before: minTime}
 	if x.count == 0 {

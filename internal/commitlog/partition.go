@@ -145,6 +145,7 @@ func (l *partition) cool() {
 		l.mu.Lock()
 		s := l.active()
 		l.mu.Unlock()
+		s.index.rest()
 		s.release()
 	}
 }

@@ -93,6 +93,9 @@ func (s *segment) find(v view, offset int64) (mark, error) {
 	if err != nil {
 		return mark{}, err
 	}
+	if e.offset == offset && e.pos < v.end { // what Load reads is checked
+		return mark{e.pos, e.offset, e.before}, nil
+	}
 	w := walk(s, v, e)
 	defer w.close()
 	more := w.next()

@@ -1,0 +1,101 @@
+package commitlog_test
+
+import (
+	"testing"
+	"time"
+
+	"mbus/internal/commitlog"
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
+)
+
+// benchLog is a log in real files that holds n batches of a message of 100 bytes.
+func benchLog(b *testing.B, o commitlog.Options, n int) store.Partition {
+	s, err := commitlog.Open(b.TempDir(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
+		b.Fatal(err)
+	}
+	p, err := s.Partition("orders", 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var m storetest.Maker
+	for range n {
+		appendOne(b, p, m.Batch(1, 100))
+	}
+	return p
+}
+
+// appendOne appends and waits for the answer.
+func appendOne(b *testing.B, p store.Partition, batch []byte) {
+	answer := make(chan error, 1)
+	err := p.Append(batch, func(_ int64, err error) { answer <- err })
+	if err == nil {
+		err = <-answer
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// lateSync has syncs come after the benchmark, so that it does not measure the disk.
+var lateSync = commitlog.Options{SyncEvery: time.Hour}
+
+// One message to its answer, with and without the sync.
+func BenchmarkAppend(b *testing.B) {
+	for name, o := range map[string]commitlog.Options{"synced": {}, "not synced": lateSync} {
+		b.Run(name, func(b *testing.B) {
+			p := benchLog(b, o, 0)
+			var m storetest.Maker
+			batch := m.Batch(1, 100)
+			b.ReportAllocs()
+			for b.Loop() {
+				appendOne(b, p, batch)
+			}
+		})
+	}
+}
+
+// What was appended last, as each consumer that follows reads it.
+func BenchmarkReadLatest(b *testing.B) {
+	p := benchLog(b, lateSync, 20_000)
+	benchRead(b, p, func(int64) int64 {
+		_, high := p.Offsets()
+		return high - 1
+	})
+}
+
+// A log from its beginning, 64 KiB at a time, over and over.
+func BenchmarkReadOn(b *testing.B) {
+	p := benchLog(b, lateSync, 20_000)
+	benchRead(b, p, func(next int64) int64 {
+		if _, high := p.Offsets(); next == high {
+			return 0
+		}
+		return next
+	})
+}
+
+// benchRead reads at the offset that at gives for the end of the read before.
+func benchRead(b *testing.B, p store.Partition, at func(next int64) int64) {
+	var c store.Chunk
+	defer func() { c.Release() }()
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		offset := at(c.Next)
+		if err := p.Read(offset, 64<<10, &c); err != nil {
+			b.Fatal(err)
+		}
+		batches, err := c.Load(buf)
+		if err != nil {
+			b.Fatal(err)
+		}
+		buf = batches
+		b.SetBytes(int64(len(batches)))
+	}
+}
