@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -10,15 +11,29 @@ import (
 	"mbus/internal/tcp"
 )
 
-// A patience writes to a client that must take something within limit, again and
-// again. How long it takes for everything is the client's affair.
+// A patience writes to a client that must take something within limit, or half as long
+// again, over and over. How long it takes for everything is the client's affair.
 type patience struct {
 	conn  net.Conn
 	limit time.Duration
 }
 
-// write writes everything in due.
-func (w patience) write(due ...[]byte) error {
+// soon is the part of the limit in which nearly all answers are taken.
+const soon = 4
+
+// write writes p. The first attempt takes few calls, so that the goroutine of one
+// answer gets by with the stack that it begins with.
+func (w patience) write(p []byte) error {
+	w.conn.SetWriteDeadline(time.Now().Add(w.limit / soon))
+	n, err := w.conn.Write(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return w.writeAll(p[n:])
+	}
+	return err
+}
+
+// writeAll writes everything in due.
+func (w patience) writeAll(due ...[]byte) error {
 	left := net.Buffers(due)
 	return w.persist(func() error {
 		_, err := left.WriteTo(w.conn)

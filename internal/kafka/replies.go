@@ -153,7 +153,7 @@ func (c *conn) sendPieces(out []byte, pieces []piece) error {
 			due = append(due, p.bytes)
 			continue
 		}
-		if err := c.patience().write(due...); err != nil {
+		if err := c.patience().writeAll(due...); err != nil {
 			return err
 		}
 		due = nil
@@ -161,7 +161,7 @@ func (c *conn) sendPieces(out []byte, pieces []piece) error {
 			return err
 		}
 	}
-	return c.patience().write(due...)
+	return c.patience().writeAll(due...)
 }
 
 func (c *conn) send(p []byte) error {
