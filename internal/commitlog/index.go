@@ -196,23 +196,32 @@ func (x *index) flush(m mark) error {
 	defer x.file.release()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n := sort.Search(len(x.tail), func(i int) bool { return x.tail[i].pos >= m.pos })
-	if n > 0 {
-		p := make([]byte, 0, n*entrySize)
-		for _, e := range x.tail[:n] {
-			p = e.append(p)
-		}
-		if _, err := f.WriteAt(p, indexHeader+int64(x.count)*entrySize); err != nil {
-			return err
-		}
-		x.count += n
-		x.crc = crc32.Update(x.crc, castagnoli, p)
-		x.tail = append(x.tail[:0], x.tail[n:]...)
+	if err := x.flushTail(f, m); err != nil {
+		return err
 	}
 	if _, err := f.WriteAt(x.header(m), 0); err != nil {
 		return err
 	}
 	x.synced = m
+	return nil
+}
+
+// flushTail writes the entries up to m. The caller holds mu.
+func (x *index) flushTail(f File, m mark) error {
+	n := sort.Search(len(x.tail), func(i int) bool { return x.tail[i].pos >= m.pos })
+	if n == 0 {
+		return nil
+	}
+	p := make([]byte, 0, n*entrySize)
+	for _, e := range x.tail[:n] {
+		p = e.append(p)
+	}
+	if _, err := f.WriteAt(p, indexHeader+int64(x.count)*entrySize); err != nil {
+		return err
+	}
+	x.count += n
+	x.crc = crc32.Update(x.crc, castagnoli, p)
+	x.tail = append(x.tail[:0], x.tail[n:]...)
 	return nil
 }
 
