@@ -34,7 +34,7 @@ func Answerer() *System {
 			}
 			return run(dir, address, []string{answererVariable + "=" + address}, os.Args[0])
 		},
-		Open: func(p *Process) (Bus, error) { return openKafka(p.Address) },
+		Open: func(p *Process) (Bus, error) { return OpenKafka(p.Address) },
 		Unfit: func(measurement string) string {
 			if measurement == "publish" || measurement == "singly" {
 				return ""
@@ -50,38 +50,57 @@ func BeAnswerer() {
 	if address == "" {
 		return
 	}
-	l, err := net.Listen("tcp", address)
-	for err == nil {
-		var conn net.Conn
-		if conn, err = l.Accept(); err == nil {
-			go serve(conn)
-		}
+	log, err := openSent(os.Getenv(fileVariable))
+	if err == nil {
+		err = acceptAll(address, log)
 	}
 	fmt.Fprintln(os.Stderr, "answerer:", err)
 	os.Exit(1)
 }
 
-// versions are the requests that are answered, and the highest version of each.
-var versions = map[kmsg.Key]int16{
-	kmsg.Produce: 9, kmsg.Metadata: 8, kmsg.ApiVersions: 3, kmsg.CreateTopics: 4, kmsg.InitProducerID: 4,
+func acceptAll(address string, log *sentLog) error {
+	l, err := net.Listen("tcp", address)
+	for err == nil {
+		var conn net.Conn
+		if conn, err = l.Accept(); err == nil {
+			go serve(conn.(*net.TCPConn), log)
+		}
+	}
+	return err
 }
 
-func serve(conn net.Conn) {
+// versions are the requests that are answered, and the highest version of each.
+var versions = map[kmsg.Key]int16{
+	kmsg.Produce: 9, kmsg.Fetch: 11, kmsg.ListOffsets: 5, kmsg.Metadata: 8,
+	kmsg.ApiVersions: 3, kmsg.CreateTopics: 4, kmsg.InitProducerID: 4,
+}
+
+// serve answers the requests of a connection. Fetches are answered from log.
+func serve(conn *net.TCPConn, log *sentLog) {
 	defer conn.Close()
+	if err := answerAll(conn, log); err != nil && !errors.Is(err, io.EOF) {
+		fmt.Fprintln(os.Stderr, "answerer:", err)
+	}
+}
+
+func answerAll(conn *net.TCPConn, log *sentLog) error {
 	r := bufio.NewReaderSize(conn, bufferBytes)
 	for {
 		frame, err := readFrame(r)
-		if err == nil {
-			frame, err = answer(frame, conn.LocalAddr().(*net.TCPAddr))
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			_, err = conn.Write(frame)
+		req, correlation, err := parse(frame)
+		if err != nil {
+			return err
+		}
+		if fetch, ok := req.(*kmsg.FetchRequest); ok {
+			err = log.answer(conn, fetch, correlation)
+		} else {
+			_, err = conn.Write(encode(respond(req, conn.LocalAddr().(*net.TCPAddr), log.end), correlation))
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				fmt.Fprintln(os.Stderr, "answerer:", err)
-			}
-			return
+			return err
 		}
 	}
 }
@@ -100,41 +119,43 @@ func readFrame(r io.Reader) ([]byte, error) {
 	return frame, err
 }
 
-// answer takes a request apart, header and body, and makes the response's frame.
-func answer(frame []byte, self *net.TCPAddr) ([]byte, error) {
+// parse takes a request apart, header and body.
+func parse(frame []byte) (req kmsg.Request, correlation []byte, err error) {
 	key, version := kmsg.Key(binary.BigEndian.Uint16(frame)), int16(binary.BigEndian.Uint16(frame[2:]))
 	highest, known := versions[key]
 	if !known {
-		return nil, fmt.Errorf("request %d is not answered", key)
+		return nil, nil, fmt.Errorf("request %d is not answered", key)
 	}
-	req := kmsg.RequestForKey(key.Int16())
+	req = kmsg.RequestForKey(key.Int16())
 	req.SetVersion(min(version, highest))
 	correlation, body := frame[4:8], frame[10:]
 	if n := int(int16(binary.BigEndian.Uint16(frame[8:]))); n > len(body) {
-		return nil, errors.New("a client's name ends behind its request")
+		return nil, nil, errors.New("a client's name ends behind its request")
 	} else if n > 0 {
 		body = body[n:]
 	}
 	if req.IsFlexible() {
 		if len(body) == 0 || body[0] != 0 {
-			return nil, errors.New("unexpected tags in a header")
+			return nil, nil, errors.New("unexpected tags in a header")
 		}
 		body = body[1:]
 	}
-	if err := req.ReadFrom(body); err != nil {
-		return nil, err
-	}
-	resp := respond(req, self)
+	return req, correlation, req.ReadFrom(body)
+}
+
+// encode makes the frame of a response.
+func encode(resp kmsg.Response, correlation []byte) []byte {
 	out := append(make([]byte, 4, 256), correlation...)
-	if resp.IsFlexible() && key != kmsg.ApiVersions {
+	if resp.IsFlexible() && kmsg.Key(resp.Key()) != kmsg.ApiVersions {
 		out = append(out, 0)
 	}
 	out = resp.AppendTo(out)
 	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
-	return out, nil
+	return out
 }
 
-func respond(req kmsg.Request, self *net.TCPAddr) kmsg.Response {
+// respond makes the response to what is not a fetch; end is that of every topic.
+func respond(req kmsg.Request, self *net.TCPAddr, end int64) kmsg.Response {
 	resp := req.ResponseKind()
 	switch resp := resp.(type) {
 	case *kmsg.ApiVersionsResponse:
@@ -159,6 +180,8 @@ func respond(req kmsg.Request, self *net.TCPAddr) kmsg.Response {
 		}
 	case *kmsg.InitProducerIDResponse:
 		resp.ProducerID = 1
+	case *kmsg.ListOffsetsResponse:
+		listOffsets(resp, req.(*kmsg.ListOffsetsRequest), end)
 	case *kmsg.ProduceResponse:
 		for _, topic := range req.(*kmsg.ProduceRequest).Topics {
 			t := kmsg.NewProduceResponseTopic()

@@ -68,9 +68,9 @@ type Sender interface {
 
 // A Reading says what to consume and how.
 type Reading struct {
-	Topic, Group string
-	Urgent       bool // nothing is collected where that can be chosen
-	Drain        bool // only what is there: where that is another request, Consume may return at its end
+	Topic, Group string // without a group, where that is possible, the whole topic
+	Urgent       bool   // nothing is collected where that can be chosen
+	Drain        bool   // only what is there: where that is another request, Consume may return at its end
 }
 
 // patience bounds every wait for something that must happen.

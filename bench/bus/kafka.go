@@ -32,7 +32,7 @@ func klite() *System {
 			}
 			return run(dir, address, nil, program, "--listen", address, "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn")
 		},
-		Open:  func(p *Process) (Bus, error) { return openKafka(p.Address) },
+		Open:  func(p *Process) (Bus, error) { return OpenKafka(p.Address) },
 		Unfit: always,
 	}
 }
@@ -43,7 +43,9 @@ type kafka struct {
 	admin   *kgo.Client
 }
 
-func openKafka(address string) (Bus, error) {
+// OpenKafka prepares to speak to a broker of the Kafka protocol that runs. Without
+// a group its consumers read partition 0.
+func OpenKafka(address string) (Bus, error) {
 	admin, err := kgo.NewClient(kgo.SeedBrokers(address))
 	return &kafka{address, admin}, err
 }
@@ -134,8 +136,14 @@ func (s kafkaSender) Send(message []byte) error {
 func (s kafkaSender) Close() { s.client.Close() }
 
 func (k *kafka) Consume(ctx context.Context, r Reading, take func([]byte)) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(k.address), kgo.ConsumerGroup(r.Group), kgo.ConsumeTopics(r.Topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	start := kgo.NewOffset().AtStart()
+	options := []kgo.Opt{kgo.SeedBrokers(k.address), kgo.ConsumeResetOffset(start)}
+	if r.Group == "" {
+		options = append(options, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: {0: start}}))
+	} else {
+		options = append(options, kgo.ConsumerGroup(r.Group), kgo.ConsumeTopics(r.Topic))
+	}
+	c, err := kgo.NewClient(options...)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,10 @@ import (
 // lines speaks mbus's line protocol with plain lines.
 type lines struct{ mbus }
 
+// OpenLines prepares to speak to an mbus that runs, at its addresses for producers
+// and for consumers.
+func OpenLines(producers, consumers string) Bus { return &lines{mbus{producers, consumers}} }
+
 // A lineConn is a connection that messages are written to as lines.
 type lineConn struct {
 	conn    *net.TCPConn

@@ -12,7 +12,7 @@ import (
 
 func mbusSystems(program string) []*System {
 	start := func(dir string) (*Process, error) { return startMbus(program, dir) }
-	version := func() (string, error) { return firstLine(program, "-version") }
+	version := func() (string, error) { return Version(program) }
 	const answers = "written and synced; no consumer sees it before"
 	return []*System{
 		{
@@ -24,16 +24,19 @@ func mbusSystems(program string) []*System {
 			Name: "mbus (plain lines)", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
 			Client: "a socket with lines, as nc has it; consumers ask with follow&ack, but to drain",
 			Open: func(p *Process) (Bus, error) {
-				return &lines{mbus{p.addresses["producers"], p.addresses["consumers"]}}, nil
+				return OpenLines(p.addresses["producers"], p.addresses["consumers"]), nil
 			},
 		},
 		{
 			Name: "mbus (Kafka port)", Answers: answers, Config: "defaults", Version: version, Start: start, Unfit: always,
 			Client: kafkaClient,
-			Open:   func(p *Process) (Bus, error) { return openKafka(p.addresses["kafka"]) },
+			Open:   func(p *Process) (Bus, error) { return OpenKafka(p.addresses["kafka"]) },
 		},
 	}
 }
+
+// Version is what mbus's broker, the program, calls itself.
+func Version(program string) (string, error) { return firstLine(program, "-version") }
 
 func startMbus(program, dir string) (*Process, error) {
 	list, err := freeAddresses(3)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,33 +18,38 @@ import (
 func DiskRate(dir string, total int) (float64, error) {
 	piece := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	pairs := total / len(piece)
-	took, err := writeAndSync(dir, piece, pairs)
-	return float64(pairs*len(piece)) / took.Seconds(), err
+	begun := time.Now()
+	_, err := writeAndSync(dir, piece, pairs)
+	return float64(pairs*len(piece)) / time.Since(begun).Seconds(), err
 }
 
-// SyncTime is the mean time of writing a record of so many bytes and syncing it.
-func SyncTime(dir string, size, pairs int) (time.Duration, error) {
-	took, err := writeAndSync(dir, make([]byte, size), pairs)
-	return took / time.Duration(pairs), err
+// SyncTimes are the times, ascending, that it takes to write a record of so many
+// bytes and sync it.
+func SyncTimes(dir string, size, pairs int) ([]time.Duration, error) {
+	times, err := writeAndSync(dir, make([]byte, size), pairs)
+	slices.Sort(times)
+	return times, err
 }
 
-func writeAndSync(dir string, piece []byte, pairs int) (time.Duration, error) {
+func writeAndSync(dir string, piece []byte, pairs int) ([]time.Duration, error) {
 	f, err := os.Create(filepath.Join(dir, "machine"))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	begun := time.Now()
+	times := make([]time.Duration, 0, pairs)
 	for range pairs {
+		begun := time.Now()
 		if _, err := f.Write(piece); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
-			return 0, err
+			return nil, err
 		}
+		times = append(times, time.Since(begun))
 	}
-	return time.Since(begun), nil
+	return times, nil
 }
 
 // Describe names the processor, the number of cores and the kernel.
@@ -59,6 +65,9 @@ func Describe() string {
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return fmt.Sprintf("%s, %d cores, Linux %s", model, cores, strings.TrimSpace(string(kernel)))
 }
+
+// Busy is the load average from which on figures are worth little.
+const Busy = 2
 
 // Load is the average number of tasks that ran or waited in the last minute; 0
 // where it is not known.

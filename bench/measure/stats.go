@@ -18,6 +18,15 @@ func Median(values []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
+// Mean is the mean of times; 0 of none.
+func Mean(times []time.Duration) time.Duration {
+	var sum time.Duration
+	for _, t := range times {
+		sum += t
+	}
+	return sum / time.Duration(max(len(times), 1))
+}
+
 // Percentile is the smallest value that at least the share p, above 0 and at
 // most 1, of all values does not exceed; sorted must ascend. 0 of none.
 func Percentile(sorted []time.Duration, p float64) time.Duration {

@@ -53,3 +53,12 @@ func TestThousandsAreSeparated(t *testing.T) {
 		}
 	}
 }
+
+func TestMeanIsTheMeanAndNothingOfNothing(t *testing.T) {
+	if got := Mean([]time.Duration{1, 2, 6}); got != 3 {
+		t.Errorf("the mean of 1, 2, 6 is %v", got)
+	}
+	if got := Mean(nil); got != 0 {
+		t.Errorf("the mean of nothing is %v", got)
+	}
+}

@@ -29,9 +29,6 @@ type report struct {
 	interrupted atomic.Bool
 }
 
-// busy is the load average from which on figures are worth little.
-const busy = 2
-
 // rows are the names of what was measured, the machine first.
 func (rep *report) rows() []string {
 	var list []string
@@ -146,7 +143,7 @@ are not compressed. One topic, one partition, one node, loopback.
 
 `, rep.began.Format("2 January 2006"), rep.took.Round(time.Second), machine.Describe(), rep.rounds, messageSize)
 	fmt.Fprintf(w, "- The load average was %.1f when the run began.\n", rep.load)
-	if rep.load >= busy {
+	if rep.load >= machine.Busy {
 		fmt.Fprintln(w, "- **The machine was not quiet**: these figures are no measurement.")
 	}
 	if len(rep.leftOut) > 0 {

@@ -64,6 +64,13 @@ func (r *results) rate(system, key string, n int, took time.Duration) {
 	r.add(system, key, float64(n)/took.Seconds())
 }
 
+// percentiles adds those of latencies, which ascend.
+func (r *results) percentiles(system string, list []time.Duration) {
+	for key, p := range map[string]float64{"p50": 0.5, "p99": 0.99, "p99.9": 0.999} {
+		r.add(system, key, float64(measure.Percentile(list, p).Nanoseconds())/1e6)
+	}
+}
+
 // median gives the median of the rounds, if there is one.
 func (r *results) median(system, key string) (value float64, ok bool) {
 	values := r.values[system][key]

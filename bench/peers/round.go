@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mbus/bench/bus"
+	"mbus/bench/load"
 	"mbus/bench/machine"
 	"mbus/bench/measure"
 )
@@ -30,12 +31,12 @@ var (
 	full = size{
 		bulk: 2 * time.Second, most: 5_000_000, perSecond: 2000, latency: 5 * time.Second,
 		singly: 2 * time.Second, clients: 32, groups: [2]int{10, 100}, rest: time.Second,
-		diskBytes: 512 << 20, relayBytes: 2 << 30, syncs: 500,
+		diskBytes: 512 << 20, relayBytes: 2 << 30, syncs: 2000,
 	}
 	quick = size{
 		bulk: 300 * time.Millisecond, most: 500_000, perSecond: 1000, latency: time.Second,
 		singly: 300 * time.Millisecond, clients: 32, groups: [2]int{10, 100}, rest: 100 * time.Millisecond,
-		diskBytes: 64 << 20, relayBytes: 256 << 20, syncs: 50,
+		diskBytes: 64 << 20, relayBytes: 256 << 20, syncs: 200,
 	}
 )
 
@@ -148,7 +149,7 @@ func (t *trial) publish() error {
 	}
 	n := 0
 	err := t.processor("in", func() (int, error) {
-		sent, took, err := publish(t.b, "bulk", t.bulk, t.most)
+		sent, took, err := load.Publish(t.b, "bulk", t.bulk, t.most)
 		if err == nil {
 			t.rate(t.name, "publish", sent, took)
 		}
@@ -159,7 +160,7 @@ func (t *trial) publish() error {
 		return err
 	}
 	return t.processor("out", func() (int, error) {
-		took, err := drain(t.b, "bulk", "readers", n)
+		took, err := load.Drain(t.b, "bulk", "readers", n)
 		if err == nil {
 			t.rate(t.name, "drain", n, took)
 		}
@@ -171,7 +172,7 @@ func (t *trial) stream() error {
 	if err := t.b.Topic("stream", "readers"); err != nil {
 		return err
 	}
-	n, took, err := stream(t.b, "stream", "readers", t.bulk)
+	n, took, err := load.Stream(t.b, "stream", "readers", t.bulk)
 	if err == nil {
 		t.rate(t.name, "stream", n, took)
 	}
@@ -182,13 +183,11 @@ func (t *trial) latency() error {
 	if err := t.b.Topic("latency", "readers"); err != nil {
 		return err
 	}
-	list, err := latencies(t.b, "latency", "readers", t.perSecond, t.size.latency)
+	list, err := load.Latencies(t.b, "latency", "readers", t.perSecond, t.size.latency)
 	if err != nil {
 		return err
 	}
-	for key, p := range map[string]float64{"p50": 0.5, "p99": 0.99, "p99.9": 0.999} {
-		t.add(t.name, key, float64(measure.Percentile(list, p).Nanoseconds())/1e6)
-	}
+	t.percentiles(t.name, list)
 	return nil
 }
 
@@ -196,7 +195,7 @@ func (t *trial) singly() error {
 	if err := t.b.Topic("singly", "readers"); err != nil {
 		return err
 	}
-	n, took, err := singly(t.b, "singly", t.clients, t.size.singly)
+	n, took, err := load.Singly(t.b, "singly", t.clients, t.size.singly)
 	if err == nil {
 		t.rate(t.name, "singly", n, took)
 	}
@@ -204,11 +203,11 @@ func (t *trial) singly() error {
 }
 
 func (t *trial) fanOut(key string, n int) error {
-	groups := groupNames(n)
+	groups := load.GroupNames(n)
 	if err := t.b.Topic(key, groups...); err != nil {
 		return err
 	}
-	deliveries, took, err := fanOut(t.b, key, groups, t.bulk)
+	deliveries, took, err := load.FanOut(t.b, key, groups, t.bulk)
 	if err == nil {
 		t.rate(t.name, key, deliveries, took)
 	}
@@ -239,12 +238,12 @@ func limits(s size, r *results, parent string) error {
 		return err
 	}
 	r.add(rowBatches, "publish", rate/measure.Size)
-	each, err := machine.SyncTime(dir, measure.Size, s.syncs)
+	times, err := machine.SyncTimes(dir, measure.Size, s.syncs)
 	if err != nil {
 		return err
 	}
-	r.add(rowOne, "publish", 1/each.Seconds())
-	r.add(rowOne, "p50", each.Seconds()*1e3)
+	r.add(rowOne, "publish", 1/measure.Mean(times).Seconds())
+	r.percentiles(rowOne, times)
 	rate, err = machine.RelayRate(s.relayBytes)
 	if err != nil {
 		return err

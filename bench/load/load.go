@@ -1,4 +1,7 @@
-package main
+// Package load puts load on a broker and measures how it bears it: in bulk, at a
+// fixed rate, one message at a time, to many groups. The load and the consumers
+// are this process.
+package load
 
 import (
 	"errors"
@@ -33,8 +36,8 @@ func sendFor(p bus.Publisher, during time.Duration, most int) (int, error) {
 	}
 }
 
-// publish sends for a time and waits until all is acknowledged.
-func publish(b bus.Bus, topic string, during time.Duration, most int) (n int, took time.Duration, err error) {
+// Publish sends for a time, or most messages if that is sooner and not negative, and waits until all is acknowledged.
+func Publish(b bus.Bus, topic string, during time.Duration, most int) (n int, took time.Duration, err error) {
 	p, err := b.Publisher(topic, false)
 	if err != nil {
 		return 0, 0, err
@@ -45,9 +48,9 @@ func publish(b bus.Bus, topic string, during time.Duration, most int) (n int, to
 	return n, time.Since(begun), err
 }
 
-// drain has a group read the n messages of a topic, from its asking for them to
+// Drain has a group read the n messages of a topic, from its asking for them to
 // the last.
-func drain(b bus.Bus, topic, group string, n int) (time.Duration, error) {
+func Drain(b bus.Bus, topic, group string, n int) (time.Duration, error) {
 	begun := time.Now()
 	t := consume(b, bus.Reading{Topic: topic, Group: group, Drain: true}, nil)
 	err := t.wait(n, soon())
@@ -73,8 +76,8 @@ func warm(p bus.Publisher, tallies ...*tally) error {
 	return nil
 }
 
-// stream publishes for a time while a group reads, to the last message read.
-func stream(b bus.Bus, topic, group string, during time.Duration) (n int, took time.Duration, err error) {
+// Stream publishes for a time while a group reads, to the last message read.
+func Stream(b bus.Bus, topic, group string, during time.Duration) (n int, took time.Duration, err error) {
 	p, err := b.Publisher(topic, false)
 	if err != nil {
 		return 0, 0, err
@@ -93,9 +96,9 @@ func stream(b bus.Bus, topic, group string, during time.Duration) (n int, took t
 	return n, took, errors.Join(err, stop(t))
 }
 
-// latencies sends at a fixed rate, and gives for each message how long after it
+// Latencies sends at a fixed rate, and gives for each message how long after it
 // was due a consumer had it; they ascend.
-func latencies(b bus.Bus, topic, group string, rate int, during time.Duration) ([]time.Duration, error) {
+func Latencies(b bus.Bus, topic, group string, rate int, during time.Duration) ([]time.Duration, error) {
 	p, err := b.Publisher(topic, true)
 	if err != nil {
 		return nil, err
@@ -130,9 +133,9 @@ func latencies(b bus.Bus, topic, group string, rate int, during time.Duration) (
 	return list, errors.Join(err, bad)
 }
 
-// singly has each of several clients send one message at a time for a time, and
+// Singly has each of several clients send one message at a time for a time, and
 // counts those acknowledged.
-func singly(b bus.Bus, topic string, clients int, during time.Duration) (n int, took time.Duration, err error) {
+func Singly(b bus.Bus, topic string, clients int, during time.Duration) (n int, took time.Duration, err error) {
 	var total atomic.Int64
 	failed := make(chan error, clients)
 	var ready sync.WaitGroup
@@ -170,9 +173,9 @@ func singly(b bus.Bus, topic string, clients int, during time.Duration) (n int, 
 // publisher waits for them.
 const underWay = 200_000
 
-// fanOut publishes for a time to a topic that all groups follow, never far
+// FanOut publishes for a time to a topic that all groups follow, never far
 // ahead of the slowest, and counts deliveries.
-func fanOut(b bus.Bus, topic string, groups []string, during time.Duration) (n int, took time.Duration, err error) {
+func FanOut(b bus.Bus, topic string, groups []string, during time.Duration) (n int, took time.Duration, err error) {
 	p, err := b.Publisher(topic, false)
 	if err != nil {
 		return 0, 0, err
@@ -250,7 +253,8 @@ func slowest(tallies []*tally) int64 {
 	return least
 }
 
-func groupNames(n int) []string {
+// GroupNames makes n names.
+func GroupNames(n int) []string {
 	var list []string
 	for i := range n {
 		list = append(list, "group-"+strconv.Itoa(i))
