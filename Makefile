@@ -3,7 +3,7 @@
 # make test     all tests; installs what it needs
 # make promise  tries to prove the promises wrong; LONG=1 for hours, written to docs/PROOF.md
 # make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage
-# make bench    one table of figures, with the limits of this machine beside them
+# make bench    the figures to reach beside the limits of this machine, in docs/FIGURES.md
 # make bench-peers   mbus beside other brokers, written to docs/BENCHMARKS.md
 
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -78,7 +78,7 @@ sabotage:
 	scripts/sabotage.sh
 
 bench: all
-	cd bench && go run ./own -build ../build $(BENCHFLAGS)
+	cd bench && go run ./own -build ../build -out ../docs $(BENCHFLAGS)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
 
 # Measures what is there: Debian's redis-server and rabbitmq-server are not

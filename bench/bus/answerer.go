@@ -28,11 +28,7 @@ func Answerer() *System {
 		Config:  "a server that answers each produce request",
 		Version: func() (string, error) { return "", nil },
 		Start: func(dir string) (*Process, error) {
-			address, err := FreeAddress()
-			if err != nil {
-				return nil, err
-			}
-			return run(dir, address, []string{answererVariable + "=" + address}, os.Args[0])
+			return startAnswerer(dir, "")
 		},
 		Open: func(p *Process) (Bus, error) { return OpenKafka(p.Address) },
 		Unfit: func(measurement string) string {
@@ -42,6 +38,19 @@ func Answerer() *System {
 			return "it keeps nothing"
 		},
 	}
+}
+
+// startAnswerer runs this program again as the answerer. file may be empty.
+func startAnswerer(dir, file string) (*Process, error) {
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return run(dir, address, []string{answererVariable + "=" + address, fileVariable + "=" + file}, program)
 }
 
 // BeAnswerer does not return where the program was started to be the answerer.

@@ -24,11 +24,7 @@ const fileVariable = "MBUS_BENCH_ANSWERER_FILE"
 // the least for a message out, and what a consumer can take. dir is for its log.
 // There are no groups. The program must call BeAnswerer first of all.
 func StartSender(dir, file string) (*Process, error) {
-	address, err := FreeAddress()
-	if err != nil {
-		return nil, err
-	}
-	return run(dir, address, []string{answererVariable + "=" + address, fileVariable + "=" + file}, os.Args[0])
+	return startAnswerer(dir, file)
 }
 
 // A sentLog is a file of record batches, with where each is.

@@ -11,16 +11,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mbus/bench/measure"
 )
 
 // DiskRate writes a file under dir in pieces of 1 MiB with fdatasync after
 // each, and gives bytes a second.
 func DiskRate(dir string, total int) (float64, error) {
 	piece := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
-	pairs := total / len(piece)
-	begun := time.Now()
-	_, err := writeAndSync(dir, piece, pairs)
-	return float64(pairs*len(piece)) / time.Since(begun).Seconds(), err
+	times, err := writeAndSync(dir, piece, total/len(piece))
+	return float64(len(piece)) / measure.Mean(times).Seconds(), err
 }
 
 // SyncTimes are the times, ascending, that it takes to write a record of so many

@@ -1,73 +1,115 @@
 // Own measures a real broker process over real sockets and files, and in the
-// same run the machine it runs on, and prints one table: each figure with the
-// limit of the machine beside it. It asserts nothing; its exit code is 1 only
-// if something could not be measured.
+// same run the machine it runs on. It prints each figure that mbus is to reach,
+// with the limit of the machine beside it, and everything that was measured, and
+// writes both for people to read. It asserts nothing; its exit code is 1 only if
+// something could not be measured.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
+	"time"
 
+	"mbus/bench/bus"
 	"mbus/bench/machine"
 )
 
-// config says how much is measured. Sizes are in bytes.
-type config struct {
-	broker string // the program
-	rounds int
-
-	diskBytes  int
-	relayBytes int
-	lines      int // messages of a bulk row with 100 bytes each
-	backlog    int // messages of the long row
-	syncPairs  int // write-and-sync pairs for the latency
-	seconds    int // of each row that publishes one message at a time
-	topics     int
+type options struct {
+	build, dir, out string
+	rounds          int
+	quick           bool
 }
 
 func main() {
 	machine.BeRelay()
-	build := flag.String("build", "build", "`DIR` with the three programs")
-	dir := flag.String("dir", "", "`DIR` to write under; the default is beside the programs, so on the same disk")
-	rounds := flag.Int("rounds", 3, "the table has the medians of `N` rounds")
-	quick := flag.Bool("quick", false, "less of everything, and one round: a look, not a measurement")
+	bus.BeAnswerer()
+	var o options
+	flag.StringVar(&o.build, "build", "build", "`DIR` with the three programs")
+	flag.StringVar(&o.dir, "dir", "", "`DIR` to write under; the default is beside the programs, so on the same disk")
+	flag.StringVar(&o.out, "out", "", "`DIR` for FIGURES.md; without it the figures are only printed")
+	flag.IntVar(&o.rounds, "rounds", 3, "medians of `N` rounds")
+	flag.BoolVar(&o.quick, "quick", false, "less of everything, and one round: a look, not a measurement")
 	flag.Parse()
-	if err := run(*build, *dir, *rounds, *quick); err != nil {
+	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "own:", err)
 		os.Exit(1)
 	}
 }
 
-func run(build, dir string, rounds int, quick bool) error {
-	if dir == "" {
-		dir = build
+func run(o options) error {
+	build, err := filepath.Abs(o.build)
+	if err != nil {
+		return err
 	}
-	c := config{
-		broker: filepath.Join(build, "broker"), rounds: rounds,
-		diskBytes: 1 << 30, relayBytes: 4 << 30, lines: 3_000_000, backlog: 10_000_000,
-		syncPairs: 500, seconds: 3, topics: 1000,
+	if o.dir == "" {
+		o.dir = build
 	}
-	if quick {
-		c.rounds, c.seconds, c.syncPairs = 1, 1, 100
-		c.diskBytes, c.relayBytes, c.lines, c.backlog = c.diskBytes/8, c.relayBytes/8, 500_000, 2_000_000
+	dir, err := os.MkdirTemp(o.dir, "bench-")
+	if err != nil {
+		return err
 	}
-	var t table
-	for i := range c.rounds {
-		fmt.Fprintf(os.Stderr, "round %d of %d\n", i+1, c.rounds)
-		if err := c.round(&t, dir); err != nil {
+	defer os.RemoveAll(dir)
+	go removeWhenInterrupted(dir)
+	rep := &report{size: full, rounds: o.rounds, began: time.Now(), load: machine.Load()}
+	if o.quick {
+		rep.size, rep.rounds = quick, 1
+	}
+	if rep.version, err = bus.Version(filepath.Join(build, "broker")); err != nil {
+		return err
+	}
+	if err := rep.measure(build, dir); err != nil {
+		return err
+	}
+	rep.print(os.Stdout)
+	if o.out == "" {
+		return nil
+	}
+	return rep.write(o.out)
+}
+
+// removeWhenInterrupted ends the program at ^C, with those it has started, and
+// without leaving the logs.
+func removeWhenInterrupted(dir string) {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	<-stop
+	for _, pid := range machine.Family(os.Getpid())[1:] {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+	}
+	for i := 0; i < 10 && os.RemoveAll(dir) != nil; i++ {
+		time.Sleep(100 * time.Millisecond) // they may still write
+	}
+	os.Exit(1)
+}
+
+// measure makes the rounds, and then what is measured once.
+func (rep *report) measure(build, parent string) error {
+	broker := filepath.Join(build, "broker")
+	for i := range rep.rounds {
+		rep.say("round %d of %d", i+1, rep.rounds)
+		if err := newRound(rep.size, &rep.table, broker).run(parent, (*round).everyRound); err != nil {
 			return err
 		}
 	}
-	for _, name := range []string{"broker", "producer", "consumer"} {
+	rep.say("once: the backlog, many topics, many connections")
+	if err := newRound(rep.size, &rep.table, broker).run(parent, (*round).once); err != nil {
+		return err
+	}
+	for _, name := range programs {
 		info, err := os.Stat(filepath.Join(build, name))
 		if err != nil {
 			return err
 		}
-		t.number("size of "+name, "MB", float64(info.Size())/1e6)
+		rep.number("size of "+name, "MB", float64(info.Size())/1e6)
 	}
-	t.print(os.Stdout)
-	printFigures(os.Stdout, &t)
+	rep.took = time.Since(rep.began)
 	return nil
+}
+
+func (rep *report) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%5.0fs  %s\n", time.Since(rep.began).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -2,10 +2,9 @@ package main
 
 import (
 	"fmt"
-	"io"
+	"math"
 	"time"
 
-	"mbus/bench/machine"
 	"mbus/bench/measure"
 )
 
@@ -13,7 +12,17 @@ import (
 type table struct {
 	rows    []*row
 	numbers []*number
+
+	short, long      int    // messages of the backlogs
+	backlogNote      string // if they are not what they should be
+	topicCount, idle int    // topics, and idle followers and as many producers, as there were
 }
+
+func (t *table) backlogOf(n int) string { return "a backlog of " + whole(n) + t.backlogNote }
+
+// Names of the rows that drain the backlogs.
+func (t *table) drainShort() string { return "drain " + t.backlogOf(t.short) }
+func (t *table) drainLong() string  { return "drain " + t.backlogOf(t.long) }
 
 type row struct {
 	name                   string
@@ -55,6 +64,7 @@ func (t *table) add(name string, s sample) {
 	}
 }
 
+// row gives the row of a name, nil if there is none.
 func (t *table) row(name string) *row {
 	for _, r := range t.rows {
 		if r.name == name {
@@ -62,6 +72,38 @@ func (t *table) row(name string) *row {
 		}
 	}
 	return nil
+}
+
+// rate is the median of a row's messages a second, NaN if there is none; so are
+// those that follow of what they are about.
+func (t *table) rate(name string) float64 {
+	return t.of(name, func(r *row) []float64 { return r.rate })
+}
+
+func (t *table) mbs(name string) float64 {
+	return t.of(name, func(r *row) []float64 { return r.mbs })
+}
+
+func (t *table) share(name string) float64 {
+	return t.of(name, func(r *row) []float64 { return r.share })
+}
+
+func (t *table) each(name string) float64 {
+	return t.of(name, func(r *row) []float64 { return r.each })
+}
+
+func (t *table) of(name string, column func(*row) []float64) float64 {
+	if r := t.row(name); r != nil {
+		return median(column(r))
+	}
+	return math.NaN()
+}
+
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	return measure.Median(values)
 }
 
 func (t *table) number(name, unit string, value float64) {
@@ -74,31 +116,28 @@ func (t *table) number(name, unit string, value float64) {
 	t.numbers = append(t.numbers, &number{name, unit, []float64{value}})
 }
 
-// value is the median of a number.
+// value is the median of a number, NaN if there is none.
 func (t *table) value(name string) float64 {
 	for _, n := range t.numbers {
 		if n.name == name {
-			return measure.Median(n.values)
+			return median(n.values)
 		}
 	}
-	return 0
+	return math.NaN()
 }
 
-func (t *table) print(w io.Writer) {
-	fmt.Fprintf(w, "%s\n\n", machine.Describe())
-	fmt.Fprintf(w, "%-46s %12s %9s %15s %12s\n", "", "messages/s", "MB/s", "of the limit", "cpu us/msg")
-	for _, r := range t.rows {
-		fmt.Fprintf(w, "%-46s %12s %9.0f %15s %12s\n", r.name, measure.Thousands(measure.Median(r.rate)), measure.Median(r.mbs),
-			shown("%.2f "+r.limit, r.share), shown("%.2f", r.each))
-	}
-	fmt.Fprintln(w)
-	for _, n := range t.numbers {
-		fmt.Fprintf(w, "%-46s %12.1f %s\n", n.name, measure.Median(n.values), n.unit)
+// columns are the titles of what is shown of a row.
+var columns = []string{"messages/s", "MB/s", "of the limit", "processor, µs/msg"}
+
+// cells are what is shown of a row.
+func (r *row) cells() []string {
+	return []string{
+		measure.Thousands(measure.Median(r.rate)), shown("%.0f", r.mbs), shown("%.2f "+r.limit, r.share), shown("%.3f", r.each),
 	}
 }
 
 func shown(format string, values []float64) string {
-	if len(values) == 0 {
+	if measure.Median(values) == 0 {
 		return ""
 	}
 	return fmt.Sprintf(format, measure.Median(values))

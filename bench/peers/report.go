@@ -139,7 +139,8 @@ Medians of %d rounds. In each round every broker runs once, a process of its own
 over an empty directory, and each round begins with another one. Load and
 consumers are one other process, which shares the processor with the broker; it
 takes each message out of what comes. Messages have %d bytes of random letters and
-are not compressed. One topic, one partition, one node, loopback.
+are not compressed. One topic, one partition, one node, loopback. What mbus is to reach
+on this machine, and whether it does, is in [FIGURES.md](FIGURES.md).
 
 `, rep.began.Format("2 January 2006"), rep.took.Round(time.Second), machine.Describe(), rep.rounds, messageSize)
 	fmt.Fprintf(w, "- The load average was %.1f when the run began.\n", rep.load)
