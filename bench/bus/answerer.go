@@ -87,11 +87,12 @@ var versions = map[kmsg.Key]int16{
 // serve answers the requests of a connection. Fetches are answered from log.
 func serve(conn *net.TCPConn, log *sentLog) {
 	defer conn.Close()
-	if err := answerAll(conn, log); err != nil && !errors.Is(err, io.EOF) {
+	if err := answerAll(conn, log); !errors.Is(err, io.EOF) {
 		fmt.Fprintln(os.Stderr, "answerer:", err)
 	}
 }
 
+// answerAll goes on until the client leaves or something is wrong.
 func answerAll(conn *net.TCPConn, log *sentLog) error {
 	r := bufio.NewReaderSize(conn, bufferBytes)
 	for {

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"mbus/bench/bus"
 	"mbus/bench/load"
-	"mbus/bench/machine"
 	"mbus/bench/measure"
 	"mbus/internal/consumer"
 )
@@ -122,27 +120,32 @@ func (r *round) save(topic, name string) error {
 
 func theirs(p *bus.Process) server { return server{p.Pids()[0], p.Said} }
 
+// produceRow publishes for a time, and gives how many messages there were.
 func (r *round) produceRow(name string, of server, s sample, b bus.Bus) (n int, rate float64, err error) {
-	var took time.Duration
-	err = r.measure(name, of, s, func() (int, int, error) {
-		n, took, err = load.Publish(b, "bulk", r.size.bulk, r.most)
-		return n, n * measure.Size, err
+	s.processor, err = of.spends(func() (err error) {
+		n, s.took, err = load.Publish(b, "bulk", r.size.bulk, r.most)
+		return err
 	})
-	return n, float64(n) / took.Seconds(), err
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return n, r.clientRow(name, s, n), nil
 }
 
 // fetchRow has n messages consumed, by a group if that is not empty.
 func (r *round) fetchRow(name string, of server, s sample, b bus.Bus, group string, n int) (rate float64, err error) {
-	before, err := machine.ThreadTime(of.pid)
+	s.processor, err = of.spends(func() (err error) {
+		s.took, err = load.Drain(b, "bulk", group, n)
+		return err
+	})
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%s: %w", name, err)
 	}
-	took, err := load.Drain(b, "bulk", group, n)
-	if err != nil {
-		return 0, errors.Join(err, errors.New(name+": the server said: "+of.said()))
-	}
-	after, err := machine.ThreadTime(of.pid)
-	s.messages, s.bytes, s.took, s.processor = n, n*measure.Size, took, after-before
+	return r.clientRow(name, s, n), nil
+}
+
+func (r *round) clientRow(name string, s sample, n int) (rate float64) {
+	s.messages, s.bytes = n, n*measure.Size
 	r.add(name, s)
-	return float64(n) / took.Seconds(), err
+	return float64(n) / s.took.Seconds()
 }

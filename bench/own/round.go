@@ -103,22 +103,32 @@ type server struct {
 
 func (r *round) ours() server { return server{r.b.Pid(), r.b.Output} }
 
+// spends gives the processor time that the server needs while f runs.
+func (s server) spends(f func() error) (time.Duration, error) {
+	before, err := machine.ThreadTime(s.pid)
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, fmt.Errorf("%w; the server said: %s", err, s.said())
+	}
+	after, err := machine.ThreadTime(s.pid)
+	return after - before, err
+}
+
 // measure times f, which returns messages and bytes, as a row.
-func (r *round) measure(name string, of server, s sample, f func() (messages, bytes int, err error)) error {
-	before, err := machine.ThreadTime(of.pid)
-	if err != nil {
+func (r *round) measure(name string, of server, s sample, f func() (messages, bytes int, err error)) (err error) {
+	s.processor, err = of.spends(func() (err error) {
+		begun := time.Now()
+		s.messages, s.bytes, err = f()
+		s.took = time.Since(begun)
 		return err
-	}
-	begun := time.Now()
-	s.messages, s.bytes, err = f()
-	s.took = time.Since(begun)
+	})
 	if err != nil {
-		return fmt.Errorf("%s: %w; the server said: %s", name, err, of.said())
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	after, err := machine.ThreadTime(of.pid)
-	s.processor = after - before
 	r.add(name, s)
-	return err
+	return nil
 }
 
 // forEach calls f with the numbers below n, a few at once.
