@@ -25,9 +25,9 @@ func (r *round) bulk() error {
 		connections int
 		total       int
 	}{
+		{rowKib, "kib-1", linesOf(1024), 1, r.kibs},
 		{rowPublish, "lines-1", linesOf(100), 1, r.lines},
 		{"publish 100-byte lines, 16 producers", "lines-16", linesOf(100), 16, r.lines},
-		{rowKib, "kib-1", linesOf(1024), 1, r.kibs},
 		{"publish 1-KiB lines, 16 producers", "kib-16", linesOf(1024), 16, r.kibs},
 		{"publish 100 bytes in batches, 1 producer", "batches-1", batchesOf(100), 1, r.lines},
 		{"publish 100 bytes in batches, 16 producers", "batches-16", batchesOf(100), 16, r.lines},
@@ -62,34 +62,17 @@ func (r *round) inLog() error {
 	return err
 }
 
-// singly publishes one message at a time.
-func (r *round) singly() (err error) {
-	if r.syncs, err = machine.SyncTimes(r.dir, recordBytes, r.size.syncs); err != nil {
-		return err
-	}
-	each := measure.Mean(r.syncs).Seconds()
-	r.add("machine: write one record, fdatasync", sample{messages: int(1 / each), took: time.Second})
-	for _, row := range []struct {
-		name        string
-		connections int
-	}{{rowOne, 1}, {rowMany, 64}} {
-		s := sample{limit: "syncs", limitRate: 1 / each, byMessages: true}
-		err := r.measure(row.name, r.ours(), s, func() (int, int, error) {
-			n, err := publishSingly(r.b.Producers(), "singly-"+strconv.Itoa(row.connections), 100, row.connections, r.size.singly)
-			return n, n * 100, err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // latencies sends at a fixed rate through a relay, through one that syncs, and
 // through the broker. What the last two do is compared with one sync and one
 // relay.
 func (r *round) latencies() error {
-	p50, p99 := r.percentiles(latencySync, r.syncs)
+	syncs, err := machine.SyncTimes(r.dir, recordBytes, r.syncs)
+	if err != nil {
+		return err
+	}
+	r.synced = 1 / measure.Mean(syncs).Seconds()
+	r.add("machine: write one record, fdatasync", sample{messages: int(r.synced), took: time.Second})
+	p50, p99 := r.percentiles(latencySync, syncs)
 	plain, err := bus.Relay("")
 	if err != nil {
 		return err
@@ -130,17 +113,35 @@ func (r *round) percentiles(name string, list []time.Duration) (p50, p99 float64
 	return p50, p99
 }
 
+// singly publishes one message at a time.
+func (r *round) singly() error {
+	for _, row := range []struct {
+		name        string
+		connections int
+	}{{rowOne, 1}, {rowMany, 64}} {
+		s := sample{limit: "syncs", limitRate: r.synced, byMessages: true}
+		err := r.measure(row.name, r.ours(), s, func() (int, int, error) {
+			n, err := publishSingly(r.b.Producers(), "singly-"+strconv.Itoa(row.connections), 100, row.connections, r.size.singly)
+			return n, n * 100, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // drains reads what is there, as lines and in batches.
 func (r *round) drains() error {
+	messages, err := publish(r.b.Producers(), "drain", linesOf(100), 1, r.drained)
+	if err != nil {
+		return err
+	}
 	wire, err := machine.RelayRate(r.relayBytes)
 	if err != nil {
 		return err
 	}
 	r.add(rowRelay, sample{messages: int(wire / 101), bytes: int(wire), took: time.Second})
-	messages, err := publish(r.b.Producers(), "drain", linesOf(100), 1, r.drained)
-	if err != nil {
-		return err
-	}
 	s := sample{limit: "relay", limitRate: wire}
 	if err := r.drainRow(rowDrain, "drain", s, messages); err != nil {
 		return err

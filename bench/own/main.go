@@ -56,7 +56,7 @@ func run(o options) error {
 	go removeWhenInterrupted(dir)
 	rep := &report{size: full, rounds: o.rounds, began: time.Now(), load: machine.Load()}
 	if o.quick {
-		rep.size, rep.rounds = quick, 1
+		rep.size, rep.rounds, rep.quick = quick, 1, true
 	}
 	if rep.version, err = bus.Version(filepath.Join(build, "broker")); err != nil {
 		return err

@@ -164,6 +164,17 @@ func TestDocumentOfABusyMachineSaysSo(t *testing.T) {
 	}
 }
 
+func TestDocumentOfAQuickLookSaysSo(t *testing.T) {
+	for _, isQuick := range []bool{false, true} {
+		rep := &report{size: tiny, quick: isQuick}
+		var doc strings.Builder
+		rep.markdown(&doc)
+		if got := strings.Contains(doc.String(), "with `-quick`"); got != isQuick {
+			t.Errorf("a look that is quick, %v, is said: %v", isQuick, got)
+		}
+	}
+}
+
 func TestFigureThatWasNotMeasuredIsNoFigureReached(t *testing.T) {
 	for _, f := range figures(&table{}) {
 		if v := f.verdict(); v == "reached" || v == "NOT REACHED" {

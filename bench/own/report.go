@@ -16,6 +16,7 @@ import (
 type report struct {
 	table
 	size    size
+	quick   bool
 	rounds  int
 	began   time.Time
 	took    time.Duration
@@ -79,6 +80,9 @@ one node, loopback. How mbus stands beside other brokers is in
 `, rep.began.Format("2 January 2006"), rep.took.Round(time.Second), rep.version, machine.Describe(), rep.rounds, rep.load)
 	if rep.load >= machine.Busy {
 		fmt.Fprintln(w, "- **The machine was not quiet**: these figures are no measurement.")
+	}
+	if rep.quick {
+		fmt.Fprintln(w, "- **This was a look with `-quick`**: less of everything, no measurement.")
 	}
 	rep.figures(w)
 	fmt.Fprint(w, rep.whatIsMeasured())

@@ -93,11 +93,17 @@ func follow(t *testing.T, from, target string) string {
 func TestDocumentsMentionedExist(t *testing.T) {
 	for _, name := range documents(t) {
 		for _, m := range mention.FindAllString(document(t, name), -1) {
-			if _, err := os.Stat(filepath.Join(root(t), m)); err != nil {
+			beside := filepath.Join(root(t), filepath.Dir(name), m)
+			if !exists(filepath.Join(root(t), m)) && !exists(beside) {
 				t.Errorf("%s mentions %s, which does not exist", name, m)
 			}
 		}
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func TestDocumentsAndSourcesNameNoMachine(t *testing.T) {
