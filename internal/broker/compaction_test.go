@@ -174,7 +174,7 @@ func TestPositionThatMovesDuringCompactionIsNotForgotten(t *testing.T) {
 				}
 				m.AckAll()
 			}
-			return p.Append(batches, done)
+			return store.Append(p, batches, done)
 		}}
 	}
 	b = mustOpen(t, meanwhile)

@@ -122,69 +122,69 @@ type delaying struct {
 	number int
 }
 
-// Append implements store.Partition. The answers of two calls may come in
+// Write implements store.Partition. The answers of two calls may come in
 // another order if one of them has messages that wait.
-func (p *delaying) Append(batches []byte, done func(base int64, err error)) error {
+func (p *delaying) Write(batches []byte, done func(base int64, err error)) (lead store.Lead, err error) {
 	if err := p.b.store.Room(len(batches)); err != nil {
-		return err
+		return lead, err
 	}
 	if !mayWait(batches) {
-		return p.Partition.Append(batches, done)
+		return p.Partition.Write(batches, done)
 	}
 	ms := p.b.now().UnixMilli()
 	waits := false
-	err := Scan(func(it *batch.Iterator) (err error) {
+	err = Scan(func(it *batch.Iterator) (err error) {
 		if waits, err = anyWaits(it, batches, ms); waits {
-			err = p.appendParts(it, batches, ms, done)
+			lead, err = p.writeParts(it, batches, ms, done)
 		}
 		return err
 	})
 	if err != nil || waits {
-		return err
+		return lead, err
 	}
-	return p.Partition.Append(batches, done)
+	return p.Partition.Write(batches, done)
 }
 
 // A prompt partition is a topic's for batches of which it is known that no message
 // waits.
 type prompt struct{ *delaying }
 
-// Append implements store.Partition.
-func (p prompt) Append(batches []byte, done func(base int64, err error)) error {
+// Write implements store.Partition.
+func (p prompt) Write(batches []byte, done func(base int64, err error)) (store.Lead, error) {
 	if err := p.b.store.Room(len(batches)); err != nil {
-		return err
+		return store.Lead{}, err
 	}
-	return p.Partition.Append(batches, done)
+	return p.Partition.Write(batches, done)
 }
 
-// appendParts appends what waits, and then what is for now: most often there is only
+// writeParts writes what waits, and then what is for now: most often there is only
 // the former, and if that is refused nothing has been stored.
-func (p *delaying) appendParts(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) error {
+func (p *delaying) writeParts(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) (lead store.Lead, err error) {
 	now, wait, dues, err := p.split(it, batches, ms)
 	if err != nil {
-		return err
+		return lead, err
 	}
 	log, err := p.b.delayedLog()
 	if err != nil {
-		return err
+		return lead, err
 	}
 	answers := &both{left: 2, done: done}
 	size := int64(len(wait))
-	if err := log.Append(wait, func(base int64, err error) {
+	if err := store.Append(log, wait, func(base int64, err error) {
 		if err == nil {
 			p.b.delays.kept(dues, base, size)
 		}
 		answers.settle(0, err)
 	}); err != nil {
-		return err
+		return lead, err
 	}
 	if len(now) > 0 {
-		err = p.Partition.Append(now, answers.settle)
+		lead, err = p.Partition.Write(now, answers.settle)
 	}
 	if len(now) == 0 || err != nil {
 		answers.settle(0, err)
 	}
-	return nil
+	return lead, nil
 }
 
 // mayWait says whether one of the batches has to be looked into.
@@ -407,7 +407,7 @@ func (b *Broker) putInPlace(r *batch.Record, done func(int64, error)) error {
 	if err := b.store.Room(len(r.Value)); err != nil {
 		return err
 	}
-	return p.Partition.Append(bytes.Clone(r.Value), done)
+	return store.Append(p.Partition, bytes.Clone(r.Value), done)
 }
 
 // noteDelivered keeps the offsets of what has been delivered, and frees what

@@ -226,7 +226,7 @@ func BenchmarkProduceCompressed(b *testing.B) {
 	many.Close(0)
 	p := gzipped(b, many.Bytes())
 	for b.Loop() {
-		if _, err := broker.Produce(topic, 0, p, func(int64, error) {}); err != nil {
+		if err := begin(broker, topic, 0, p, func(int64, error) {}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -96,7 +96,7 @@ func publish(t testing.TB, p store.Partition, at time.Time, n, size int) {
 	}
 	b.Close(0)
 	appended := make(chan error, 1)
-	if err := p.Append(b.Bytes(), func(_ int64, err error) { appended <- err }); err != nil {
+	if err := store.Append(p, b.Bytes(), func(_ int64, err error) { appended <- err }); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-appended; err != nil {

@@ -157,7 +157,7 @@ func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
 			if full {
 				return store.ErrFull
 			}
-			return p.Append(batches, done)
+			return store.Append(p, batches, done)
 		}}
 	}})
 	mustMake(t, b, "orders")
@@ -225,7 +225,7 @@ func fillJournal(t testing.TB, s setup, fill func(*batch.Builder)) {
 	fill(&b)
 	b.Close(0)
 	appended := make(chan error, 1)
-	if err := p.Append(b.Bytes(), func(_ int64, err error) { appended <- err }); err != nil {
+	if err := store.Append(p, b.Bytes(), func(_ int64, err error) { appended <- err }); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-appended; err != nil {

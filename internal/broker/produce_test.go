@@ -56,6 +56,17 @@ func newTryout(t *testing.T, s setup) *tryout {
 	return &tryout{b, t, topic}
 }
 
+// begin produces and does not wait.
+func (b *tryout) begin(t *broker.Topic, partition int, p batch.Batch, done func(int64, error)) error {
+	return begin(b.Broker, t, partition, p, done)
+}
+
+func begin(b *broker.Broker, t *broker.Topic, partition int, p batch.Batch, done func(int64, error)) error {
+	_, lead, err := b.Produce(t, partition, p, done)
+	lead.Go()
+	return err
+}
+
 // produce waits for the outcome.
 func (b *tryout) produce(p batch.Batch) (base int64, err error) {
 	b.t.Helper()
@@ -64,7 +75,7 @@ func (b *tryout) produce(p batch.Batch) (base int64, err error) {
 		err  error
 	}
 	done := make(chan outcome, 1)
-	if _, err := b.Produce(b.topic, 0, p, func(base int64, err error) { done <- outcome{base, err} }); err != nil {
+	if err := b.begin(b.topic, 0, p, func(base int64, err error) { done <- outcome{base, err} }); err != nil {
 		return -1, err
 	}
 	within(b.t, "produce is answered", func() {
@@ -190,7 +201,7 @@ func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 			release := make(chan struct{})
 			b := newTryout(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
 				return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
-					return inner.Append(p, func(base int64, err error) {
+					return store.Append(inner, p, func(base int64, err error) {
 						go func() {
 							<-release
 							done(base, errors.Join(err, failure))
@@ -202,7 +213,7 @@ func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 			answered := make(chan int, 2)
 			for i := range answers {
 				p := idempotent(7, 0, 0, 1)
-				if _, err := b.Produce(b.topic, 0, p, func(base int64, err error) {
+				if err := b.begin(b.topic, 0, p, func(base int64, err error) {
 					answers[i] = err
 					answered <- i
 				}); err != nil {
@@ -232,7 +243,7 @@ func TestABatchThatIsRefusedMayBeSentAgain(t *testing.T) {
 			if full {
 				return store.ErrFull
 			}
-			return inner.Append(p, done)
+			return store.Append(inner, p, done)
 		}}
 	}})
 	b.mustRefuse(idempotent(7, 0, 0, 1), store.ErrFull)
@@ -247,7 +258,7 @@ func TestABatchOfWhichAPartIsRefusedThatIsToWaitMayBeSentAgain(t *testing.T) {
 			if full && topic == broker.DelayedTopic {
 				return store.ErrFull
 			}
-			return inner.Append(p, done)
+			return store.Append(inner, p, done)
 		}}
 	}})
 	var both batch.Builder
@@ -265,7 +276,7 @@ func TestProduceRefusesWhatCheckRefuses(t *testing.T) {
 	p := idempotent(7, 0, 0, 1)
 	p[len(p)-1]++
 	b.mustRefuse(p, batch.ErrCorrupt)
-	if _, err := b.Produce(b.topic, 1, idempotent(7, 0, 0, 1), nil); !errors.Is(err, store.ErrUnknownTopic) {
+	if err := b.begin(b.topic, 1, idempotent(7, 0, 0, 1), nil); !errors.Is(err, store.ErrUnknownTopic) {
 		t.Errorf("an unknown partition: %v", err)
 	}
 }

@@ -55,7 +55,7 @@ func TestWithoutRoomPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
 	now.Add(0, nil, []byte("now"))
 	now.Close(0)
 	for name, p := range map[string]batch.Batch{"now": now.Bytes(), "later": delayed(time.Now().Add(time.Hour))} {
-		_, err := b.Produce(orders, 0, p, func(int64, error) { t.Errorf("%s was answered", name) })
+		err := begin(b, orders, 0, p, func(int64, error) { t.Errorf("%s was answered", name) })
 		if !errors.Is(err, store.ErrFull) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -80,7 +80,7 @@ func TestWithoutRoomDueMessagesWaitUntilThereIsSome(t *testing.T) {
 	b, c := newCramped(t, broker.Options{Now: clock.now})
 	orders := mustMake(t, b, "orders")
 	accepted := make(chan error, 1)
-	if _, err := b.Produce(orders, 0, delayed(clock.at.Add(100*time.Millisecond)), func(_ int64, err error) { accepted <- err }); err != nil {
+	if err := begin(b, orders, 0, delayed(clock.at.Add(100*time.Millisecond)), func(_ int64, err error) { accepted <- err }); err != nil {
 		t.Fatal(err)
 	}
 	c.full.Store(true)

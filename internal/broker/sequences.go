@@ -101,27 +101,27 @@ func (a *appended) wait(done func(int64, error)) {
 
 // produce appends p unless that has been done, or its numbers forbid it. at is the
 // time that the log has given it, -1 for none.
-func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done func(int64, error)) (at int64, err error) {
+func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done func(int64, error)) (at int64, lead store.Lead, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(b, log); err != nil {
-		return -1, err
+		return -1, lead, err
 	}
 	before, err := s.judge(p)
 	if err != nil {
-		return -1, err
+		return -1, lead, err
 	}
 	if before != nil {
 		before.wait(done)
-		return before.at, nil
+		return before.at, lead, nil
 	}
 	a := &appended{first: p.BaseSequence(), final: finalSequence(p), waiting: []func(int64, error){done}}
-	if err := log.Append(p, a.settle); err != nil {
-		return -1, err
+	if lead, err = log.Write(p, a.settle); err != nil {
+		return -1, lead, err
 	}
 	a.at = stampedAt(p)
 	s.remember(p, a)
-	return a.at, nil
+	return a.at, lead, nil
 }
 
 // finalSequence is the number of a batch's last record: after the highest comes 0.

@@ -19,10 +19,10 @@ type stamping struct {
 	last int64
 }
 
-// Append implements store.Partition.
-func (p *stamping) Append(batches []byte, done func(base int64, err error)) error {
+// Write implements store.Partition.
+func (p *stamping) Write(batches []byte, done func(base int64, err error)) (store.Lead, error) {
 	if !p.topic.settings.Load().appendTime {
-		return p.Partition.Append(batches, done)
+		return p.Partition.Write(batches, done)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -30,12 +30,12 @@ func (p *stamping) Append(batches []byte, done func(base int64, err error)) erro
 	for rest := batches; len(rest) > 0; {
 		b, next, err := batch.Next(rest)
 		if err != nil {
-			return err
+			return store.Lead{}, err
 		}
 		b.SetAppendTime(p.last)
 		rest = next
 	}
-	return p.Partition.Append(batches, done)
+	return p.Partition.Write(batches, done)
 }
 
 // stampedAt is the time that the log has given a batch, -1 if it has none.

@@ -33,7 +33,7 @@ func benchLog(b *testing.B, o commitlog.Options, n int) store.Partition {
 // appendOne appends and waits for the answer.
 func appendOne(b *testing.B, p store.Partition, batch []byte) {
 	answer := make(chan error, 1)
-	err := p.Append(batch, func(_ int64, err error) { answer <- err })
+	err := store.Append(p, batch, func(_ int64, err error) { answer <- err })
 	if err == nil {
 		err = <-answer
 	}

@@ -8,26 +8,46 @@ import (
 	"mbus/internal/store"
 )
 
-// submit hands a written append to the commit goroutine.
-func (l *partition) submit(end mark, w waiter) {
+// submit puts a written append among those that wait, and gives the lead to it if
+// there is none. Where many append nobody leads: it would keep from its own work who has
+// been answered long ago.
+func (l *partition) submit(end mark, w waiter) store.Lead {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.written = end
 	l.waiting = append(l.waiting, w)
-	if !l.committing {
-		l.committing = true
-		go l.commitAll()
+	if l.committing {
+		return store.Lead{}
 	}
+	l.committing = true
+	if l.served > 1 {
+		go l.Commit()
+		return store.Lead{}
+	}
+	return store.LeadOf(l)
 }
 
-// commitAll runs while there are appends to answer.
-func (l *partition) commitAll() {
-	for l.commit() {
-	}
-	if l.hot.Load() > l.maxHot && l.appendMu.TryLock() {
+// Commit implements store.Committer.
+func (l *partition) Commit() {
+	l.gather()
+	l.commit()
+	if l.goesOn() {
+		go l.Commit()
+	} else if l.hot.Load() > l.maxHot && l.appendMu.TryLock() {
 		l.rest()
 		l.appendMu.Unlock()
 	}
+}
+
+// goesOn says whether there is more to commit. If not nobody commits any more.
+func (l *partition) goesOn() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.committing = len(l.waiting) > 0
+	if !l.committing {
+		l.quiet.Broadcast()
+	}
+	return l.committing
 }
 
 // rest closes the active segment's files if the log is idle. A sync that was to come
@@ -61,21 +81,13 @@ func (l *partition) gather() {
 	}
 }
 
-// commit makes what has been written durable and visible, and answers it. It
-// reports whether it is to be called again.
-func (l *partition) commit() bool {
-	l.gather()
+// commit makes what has been written durable and visible, and answers it.
+func (l *partition) commit() {
 	l.syncs <- struct{}{}
 	defer func() { <-l.syncs }()
 	l.mu.Lock()
-	if len(l.waiting) == 0 {
-		l.committing = false
-		l.quiet.Broadcast()
-		l.mu.Unlock()
-		return false
-	}
 	waiting := l.waiting
-	l.waiting, l.spare = l.spare[:0], nil
+	l.waiting, l.spare, l.served = l.spare[:0], nil, len(l.waiting)
 	end := l.written
 	l.mu.Unlock()
 
@@ -101,7 +113,6 @@ func (l *partition) commit() bool {
 	l.mu.Lock()
 	l.spare = waiting
 	l.mu.Unlock()
-	return true
 }
 
 // publish raises the high watermark to end unless a sync has failed, and
@@ -154,7 +165,7 @@ func (l *partition) sync() (syncPoint, error) {
 	return p, nil
 }
 
-// syncAndMark is for all but the commit goroutine.
+// syncAndMark is for all but who commits.
 func (l *partition) syncAndMark() error {
 	l.beginSync()
 	defer l.endSync()

@@ -130,7 +130,7 @@ func TestFullDiskAtAnyCallOfABeginningSegment(t *testing.T) {
 		failed := failNth(r.disk, n)
 		large := r.Batch(1, segmentBytes)
 		done := make(chan answer, 1)
-		err := r.Append(large, func(base int64, err error) { done <- answer{base, err} })
+		err := store.Append(r, large, func(base int64, err error) { done <- answer{base, err} })
 		if err == nil { // the call that failed was none that matters
 			if a := wait(t, done, "the answer"); a.err != nil {
 				t.Fatalf("call %d: answered %v", n, a.err)
@@ -277,7 +277,7 @@ func TestNoDescriptorsForANewSegmentIsNotTheEndOfTheLog(t *testing.T) {
 	})
 	var err error
 	for range 10 {
-		if err = r.Append(r.Batch(3, 200), func(int64, error) {}); err != nil {
+		if err = store.Append(r, r.Batch(3, 200), func(int64, error) {}); err != nil {
 			break
 		}
 	}

@@ -156,7 +156,7 @@ func (c *client) append(name string, number int, batches ...[]byte) error {
 		records += b.Next - 1
 	}
 	c.answers.Add(1)
-	err = l.Append(p, func(base int64, err error) {
+	err = store.Append(l, p, func(base int64, err error) {
 		defer c.answers.Done()
 		if err != nil || !c.acknowledges {
 			return

@@ -244,7 +244,7 @@ func appendAndCount(t *testing.T, s store.Store, topic string, batches int) {
 	}
 	var m storetest.Maker
 	done := make(chan error, 1)
-	if err := p.Append(m.Batch(1, 100), func(_ int64, err error) { done <- err }); err != nil {
+	if err := store.Append(p, m.Batch(1, 100), func(_ int64, err error) { done <- err }); err != nil {
 		t.Errorf("append to %q: %v", topic, err)
 		return
 	}

@@ -13,9 +13,9 @@ import (
 )
 
 // A partition is one log on disk. Appends are written one after the other under
-// appendMu. A goroutine that exists only while there is something to sync
-// makes them durable, as many at a time as have been written meanwhile: that is
-// the group commit.
+// appendMu. While there is something to sync one goroutine makes it durable, as many
+// appends at a time as have been written meanwhile: that is the group commit. It is
+// that of the first appender, or one that this starts (store.Lead).
 //
 // Locks are taken in this order: appendMu, syncMu, mu.
 type partition struct {
@@ -48,7 +48,8 @@ type partition struct {
 	high       mark       // its part that is visible; next is the high watermark
 	waiting    []waiter   // appended, not answered yet; in order
 	spare      []waiter   // the slice of the last commit, to use again
-	committing bool       // the commit goroutine runs
+	committing bool       // somebody commits, or is to begin it
+	served     int        // appends that the last commit has answered
 	timer      *time.Timer
 	refuse     error // why appends are refused, for ever
 	unsynced   error // a failed sync: nothing more may be acknowledged
@@ -73,25 +74,24 @@ func (l *partition) warn(msg string, args ...any) {
 
 func (l *partition) active() *segment { return l.segments[len(l.segments)-1] }
 
-// Append implements store.Partition.
-func (l *partition) Append(batches []byte, done func(int64, error)) error {
+// Write implements store.Partition.
+func (l *partition) Write(batches []byte, done func(int64, error)) (store.Lead, error) {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
 	s, at, err := l.reserve(int64(len(batches)))
 	if err != nil {
-		return err
+		return store.Lead{}, err
 	}
 	end, err := stamp(batches, at, l.place)
 	if err != nil {
-		return err
+		return store.Lead{}, err
 	}
 	if err := l.write(s, batches, at.pos); err != nil {
-		return err
+		return store.Lead{}, err
 	}
 	note(s, batches, at, l.interval)
 	s.sound.add(at.pos, end.pos)
-	l.submit(end, waiter{at.next, done})
-	return nil
+	return l.submit(end, waiter{at.next, done}), nil
 }
 
 // reserve finds the place for n bytes more, in a new segment if need be, with

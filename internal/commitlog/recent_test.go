@@ -53,7 +53,7 @@ func TestAnIdleLogDoesNotRememberItsLatestBatches(t *testing.T) {
 	var m storetest.Maker
 	answered := make(chan error, 1)
 	for range 3 {
-		if err := p.Append(m.Batch(1, 100), func(_ int64, err error) { answered <- err }); err != nil {
+		if err := store.Append(p, m.Batch(1, 100), func(_ int64, err error) { answered <- err }); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-answered; err != nil {

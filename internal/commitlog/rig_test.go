@@ -105,7 +105,7 @@ func (r *rig) submit(batches ...[]byte) (answers chan answer, stamped []storetes
 	r.Helper()
 	p := slices.Concat(batches...)
 	answers = make(chan answer, 2)
-	if err := r.Append(p, func(base int64, err error) { answers <- answer{base, err} }); err != nil {
+	if err := store.Append(r, p, func(base int64, err error) { answers <- answer{base, err} }); err != nil {
 		r.Fatalf("append: %v", err)
 	}
 	stamped, err := storetest.Split(p)
@@ -166,7 +166,7 @@ func (r *rig) goesOn() {
 // refuses says that an append is refused with an error, and not answered.
 func (r *rig) refuses(want error, batches ...[]byte) {
 	r.Helper()
-	err := r.Append(slices.Concat(batches...), func(int64, error) { r.Error("a refused append was answered") })
+	err := store.Append(r, slices.Concat(batches...), func(int64, error) { r.Error("a refused append was answered") })
 	if !errors.Is(err, want) {
 		r.Fatalf("append: %v, want %v", err, want)
 	}

@@ -61,7 +61,7 @@ func TestAcknowledgedMeansSynced(t *testing.T) {
 	for i := range int64(30) {
 		before := syncs.Load()
 		done := make(chan error, 1)
-		err := r.Append(r.Batch(2, 100), func(_ int64, err error) {
+		err := store.Append(r, r.Batch(2, 100), func(_ int64, err error) {
 			if syncs.Load() == before {
 				t.Errorf("append %d was acknowledged before any sync", i)
 			}
@@ -321,7 +321,7 @@ func TestFailedIntervalSyncStopsTheLog(t *testing.T) {
 	g.pass(syscall.EIO)
 	deadline := time.Now().Add(patience)
 	for {
-		err := r.Append(r.Batch(1, 10), func(int64, error) {})
+		err := store.Append(r, r.Batch(1, 10), func(int64, error) {})
 		if errors.Is(err, store.ErrFailed) {
 			break
 		}
@@ -383,7 +383,7 @@ func TestSyncsAtATimeAreBounded(t *testing.T) {
 	for i := range partitions {
 		p, err := s.Partition("orders", i)
 		if err == nil {
-			err = p.Append(maker.Batch(1, 10), func(_ int64, err error) { answers <- err })
+			err = store.Append(p, maker.Batch(1, 10), func(_ int64, err error) { answers <- err })
 		}
 		if err != nil {
 			t.Fatal(err)

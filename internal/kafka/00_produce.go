@@ -9,6 +9,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/store"
 )
 
 // Produce, versions 3 to 13. Versions 0 to 2 are advertised, because librdkafka
@@ -28,11 +29,13 @@ func init() {
 type production struct {
 	call *call
 	acks int16
+	lead store.Lead // of the latest partition
 	resp *produceResponse
 	left atomic.Int32
 }
 
 func produce(c *call, req *kmsg.ProduceRequest) {
+	size := 0
 	p := &production{call: c, acks: req.Acks, resp: &produceResponse{version: req.Version}}
 	p.left.Store(1)
 	p.resp.topics = make([]producedTopic, len(req.Topics))
@@ -54,8 +57,10 @@ func produce(c *call, req *kmsg.ProduceRequest) {
 		}
 		for j := range in.Partitions {
 			p.append(topic, &in.Partitions[j], &out.parts[j], err)
+			size += len(in.Partitions[j].Records)
 		}
 	}
+	broker.Lead(p.lead, size)
 	p.settled()
 }
 
@@ -85,7 +90,8 @@ func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartiti
 		err = p.check(in)
 	}
 	if err == nil {
-		out.time, err = p.call.server.broker.Produce(t, int(in.Partition), in.Records, done)
+		p.lead.Go()
+		out.time, p.lead, err = p.call.server.broker.Produce(t, int(in.Partition), in.Records, done)
 	}
 	if err != nil {
 		done(0, err)

@@ -154,7 +154,7 @@ func TestCommitThatIsNotOnDiskIsNotConfirmed(t *testing.T) {
 			if full.Load() {
 				return store.ErrFull
 			}
-			return inner.Append(p, done)
+			return store.Append(inner, p, done)
 		}}
 	}})
 	b.topic("orders", 1)
@@ -321,10 +321,10 @@ func TestOffsetsThatAreNotDurableAreNotShown(t *testing.T) {
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
 		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 			if !hold.CompareAndSwap(true, false) {
-				return p.Append(batches, done)
+				return store.Append(p, batches, done)
 			}
 			close(begun)
-			return p.Append(batches, func(base int64, err error) {
+			return store.Append(p, batches, func(base int64, err error) {
 				go func() {
 					<-goOn
 					done(base, err)

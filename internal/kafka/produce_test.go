@@ -158,7 +158,7 @@ func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
 		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 			appended <- struct{}{}
-			return inner.Append(p, func(base int64, err error) {
+			return store.Append(inner, p, func(base int64, err error) {
 				go func() {
 					<-release
 					done(base, err)

@@ -357,7 +357,7 @@ func TestConfirmComesWhenWhatCouldNotBeWrittenHasBeen(t *testing.T) {
 				refused <- struct{}{}
 				return store.ErrFull
 			}
-			return p.Append(batches, done)
+			return store.Append(p, batches, done)
 		}}
 	}})
 	b.publish("orders", "first", "second")

@@ -160,7 +160,7 @@ func TestBatchThatCannotBeDecodedIsReportedAsDamage(t *testing.T) {
 			}
 			bad := edit(newBatch("a", "b", "c"), batch.HeaderSize, 1, 1, 1, 1)
 			appended := make(chan error, 1)
-			if err := p.Append(bad, func(_ int64, err error) { appended <- err }); err != nil {
+			if err := store.Append(p, bad, func(_ int64, err error) { appended <- err }); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-appended; err != nil {

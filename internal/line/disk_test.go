@@ -203,7 +203,7 @@ func TestPanicEndsOneConnectionOnly(t *testing.T) {
 				if strings.Contains(string(batches), "panic now") {
 					panic("a bug while appending")
 				}
-				return p.Append(batches, done)
+				return store.Append(p, batches, done)
 			},
 			Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
 				if topic == "unreadable" {
@@ -238,7 +238,7 @@ func TestAPanicOverAnAnswerLeavesNothingOfTheFollower(t *testing.T) {
 			if topic == "orders.dlq" {
 				panic("a bug while burying")
 			}
-			return p.Append(batches, done)
+			return store.Append(p, batches, done)
 		}}
 	}, limits: func(l *broker.Limits) { l.SettleTime = moment }}) // the first one stays out
 	b.panics = true

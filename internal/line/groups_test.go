@@ -48,10 +48,10 @@ func TestTheCloseConfirmsDeadLetters(t *testing.T) {
 			b := start(t, setup{wrap: func(s store.Store) store.Store {
 				return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 					if topic != "orders.dlq" {
-						return p.Append(batches, done)
+						return store.Append(p, batches, done)
 					}
 					close(begun)
-					return p.Append(batches, func(base int64, err error) {
+					return store.Append(p, batches, func(base int64, err error) {
 						go func() {
 							<-goOn
 							done(base, err)

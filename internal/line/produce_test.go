@@ -252,6 +252,6 @@ func failOn(topic, part string) func(store.Partition, string, []byte, func(int64
 		if name == topic && strings.Contains(string(batches), part) {
 			return store.ErrFull
 		}
-		return p.Append(batches, done)
+		return store.Append(p, batches, done)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/record"
+	"mbus/internal/store"
 )
 
 // A publisher is a producer's connection: it turns what it reads into batches
@@ -218,15 +219,19 @@ func (p *publisher) publish(out *pieceBuilder) error {
 	number := p.answers.expect(out.messages, out.parts())
 	p.count += uint64(out.messages)
 	done := func(_ int64, err error) { p.answers.settle(number, err) }
+	var lead store.Lead
 	for i, b := range out.builders {
 		if b == nil {
 			continue
 		}
 		b.Close(0)
-		if err := out.partitions[i].Append(b.Bytes(), done); err != nil {
+		lead.Go()
+		var err error
+		if lead, err = out.partitions[i].Write(b.Bytes(), done); err != nil {
 			done(0, err)
 		}
 	}
+	broker.Lead(lead, out.size)
 	return p.answers.failure()
 }
 
@@ -304,10 +309,11 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 	}
 	number := p.answers.expect(messages, 1)
 	p.count += uint64(messages)
-	err := p.topic.For(nil).Append(batches, func(_ int64, err error) { p.answers.settle(number, err) })
+	lead, err := p.topic.For(nil).Write(batches, func(_ int64, err error) { p.answers.settle(number, err) })
 	if err != nil {
 		p.answers.settle(number, err)
 	}
+	broker.Lead(lead, len(batches))
 	return p.answers.failure()
 }
 

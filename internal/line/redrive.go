@@ -107,7 +107,7 @@ func (d *redrive) putBack(r *batch.Record) error {
 	b.Close(0)
 	number := d.answers.expect(1, 1)
 	done := func(_ int64, err error) { d.answers.settle(number, err) }
-	if err := t.For(r.Key).Append(b.Bytes(), done); err != nil {
+	if err := store.Append(t.For(r.Key), b.Bytes(), done); err != nil {
 		done(0, err)
 	}
 	return d.answers.failure()

@@ -62,18 +62,18 @@ const MaxConfig = 1 << 10
 // A Partition is one log of record batches. Its methods may be called by any
 // goroutine; appends are ordered by the calls.
 type Partition interface {
-	// Append takes one or more whole batches, which the caller has verified,
+	// Write takes one or more whole batches, which the caller has verified,
 	// stamps them in place with their offsets, and writes them. It does not
-	// wait until they are durable: done is called once for each Append that
+	// wait until they are durable: done is called once for each Write that
 	// returned nil, in the order of the calls, with the first record's offset
 	// when the batches are durable and visible, or with the error that means
-	// they may not be. done must not block, nor call Append; it may run before
-	// Append returns.
+	// they may not be. done must not block, nor call Write; it may run before
+	// Write returns. The caller does what Lead says.
 	//
 	// An error returned means that nothing was stored and done is not called:
 	// ErrFull (try again later), ErrFailed (this log takes no more) or
-	// ErrClosed. The batches may be reused when Append returns.
-	Append(batches []byte, done func(base int64, err error)) error
+	// ErrClosed. The batches may be reused when Write returns.
+	Write(batches []byte, done func(base int64, err error)) (Lead, error)
 
 	// Read points c at whole batches, of maxBytes or less but at least one,
 	// that begin with the one that holds offset. c ends up empty at the high
@@ -162,17 +162,25 @@ func (e *DamageError) Error() string {
 
 func (e *DamageError) Unwrap() error { return e.Reason }
 
+// Append is Write, with the commit in the background.
+func Append(p Partition, batches []byte, done func(base int64, err error)) error {
+	lead, err := p.Write(batches, done)
+	lead.Go()
+	return err
+}
+
 // AppendAndWait appends batches and waits until they are durable. It returns the
 // offset of the first record.
 func AppendAndWait(p Partition, batches []byte) (base int64, err error) {
 	done := make(chan struct{})
-	e := p.Append(batches, func(at int64, failed error) {
+	lead, e := p.Write(batches, func(at int64, failed error) {
 		base, err = at, failed
 		close(done)
 	})
 	if e != nil {
 		return 0, e
 	}
+	lead.Commit()
 	<-done
 	return base, err
 }

@@ -76,7 +76,7 @@ func (p *pledges) publish(s *simulated, size int, count int) error {
 		text := fmt.Sprintf("order %d %s", n, strings.Repeat(string(rune('a'+n%26)), size))
 		p.sent = append(p.sent, text)
 		p.mu.Unlock()
-		_, err := s.Produce(t, 0, oneRecord(text), func(_ int64, err error) {
+		_, lead, err := s.Produce(t, 0, oneRecord(text), func(_ int64, err error) {
 			if err == nil {
 				p.mu.Lock()
 				p.acked = max(p.acked, n+1)
@@ -84,6 +84,7 @@ func (p *pledges) publish(s *simulated, size int, count int) error {
 			}
 			answers <- err
 		})
+		lead.Go()
 		if err != nil {
 			return err
 		}

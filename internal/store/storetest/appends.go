@@ -52,7 +52,7 @@ func stampsInPlace(f *fixture) {
 	l.append(f.Batch(4, 10))
 	p := slices.Concat(f.Batch(2, 100), f.Batch(3, 100))
 	done := make(chan answer, 1)
-	if err := l.Append(p, func(base int64, err error) { done <- answer{base, err} }); err != nil {
+	if err := store.Append(l, p, func(base int64, err error) { done <- answer{base, err} }); err != nil {
 		f.Fatal(err)
 	}
 	l.add(p) // fails if they are not stamped 4 and 6
@@ -88,7 +88,7 @@ func answersInOrder(f *fixture) {
 	all := make(chan struct{})
 	for range appends {
 		p := f.Batch(2, 50)
-		err := l.Append(p, func(base int64, err error) {
+		err := store.Append(l, p, func(base int64, err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if got = append(got, answer{base, err}); len(got) == appends {
@@ -119,7 +119,7 @@ func answersWhenVisible(f *fixture) {
 	high := make(chan int64, 1)
 	for range 50 {
 		p := f.Batch(3, 50)
-		err := l.Append(p, func(int64, error) {
+		err := store.Append(l, p, func(int64, error) {
 			_, h := l.Offsets()
 			high <- h
 		})

@@ -16,7 +16,7 @@ func closeAnswers(f *fixture) {
 	done := make(chan answer, 2*appends)
 	for range appends {
 		p := f.Batch(1, 100)
-		if err := l.Append(p, func(base int64, err error) { done <- answer{base, err} }); err != nil {
+		if err := store.Append(l, p, func(base int64, err error) { done <- answer{base, err} }); err != nil {
 			f.Fatal(err)
 		}
 		l.add(p)

@@ -38,7 +38,7 @@ func (l *log) appendAtOnce(f *fixture) {
 			for n := range perEach {
 				p := slices.Concat(m.Batch(n%3+1, 40), m.Batch(1, n))
 				done := make(chan answer, 1)
-				if err := l.Append(p, func(base int64, err error) { done <- answer{base, err} }); err != nil {
+				if err := store.Append(l, p, func(base int64, err error) { done <- answer{base, err} }); err != nil {
 					f.Errorf("append: %v", err)
 					return
 				}
@@ -122,7 +122,7 @@ func answersInOffsetOrder(f *fixture) {
 		m := &Maker{records: int64(i+1) * 1_000_000}
 		group.Go(func() {
 			for range perEach {
-				err := l.Append(m.Batch(2, 30), func(base int64, err error) {
+				err := store.Append(l, m.Batch(2, 30), func(base int64, err error) {
 					mu.Lock()
 					bases = append(bases, base)
 					mu.Unlock()
@@ -238,7 +238,7 @@ func changesTopicsAtOnce(f *fixture) {
 				}
 				done := make(chan error, 1)
 				var m Maker
-				if err := p.Append(m.Batch(1, 10), func(_ int64, err error) { done <- err }); err != nil {
+				if err := store.Append(p, m.Batch(1, 10), func(_ int64, err error) { done <- err }); err != nil {
 					f.Errorf("append: %v", err)
 				} else if err := <-done; err != nil {
 					f.Errorf("append was answered: %v", err)

@@ -33,7 +33,7 @@ func (l *log) append(batches ...[]byte) int64 {
 	l.t.Helper()
 	p := slices.Concat(batches...)
 	done := make(chan answer, 2)
-	if err := l.Append(p, func(base int64, err error) { done <- answer{base, err} }); err != nil {
+	if err := store.Append(l, p, func(base int64, err error) { done <- answer{base, err} }); err != nil {
 		l.t.Fatalf("append: %v", err)
 	}
 	a := wait(l.t, done, "done of an append")

@@ -27,7 +27,7 @@ func (l *log) race(f *fixture, end func()) {
 		group.Go(func() {
 			for n := 0; ; n++ {
 				var calls atomic.Int32
-				err := l.Append(m.Batch(2, 100), func(int64, error) {
+				err := store.Append(l, m.Batch(2, 100), func(int64, error) {
 					answered.Add(1)
 					twice.Add(min(1, calls.Add(1)-1))
 				})

@@ -112,7 +112,7 @@ func deletesTopic(f *fixture) {
 // refusesAsClosed calls everything of a partition that may not be used now.
 func refusesAsClosed(f *fixture, p store.Partition) {
 	f.Helper()
-	f.refuses("append", p.Append(f.Batch(1, 10), func(int64, error) { f.Error("done was called") }), store.ErrClosed)
+	f.refuses("append", store.Append(p, f.Batch(1, 10), func(int64, error) { f.Error("done was called") }), store.ErrClosed)
 	var c store.Chunk
 	defer c.Release()
 	f.refuses("read", p.Read(0, 1, &c), store.ErrClosed)
@@ -128,7 +128,7 @@ func answersAppendsOnDelete(f *fixture) {
 	const appends = 50
 	done := make(chan answer, 2*appends)
 	for range appends {
-		if err := l.Append(f.Batch(1, 100), func(base int64, err error) { done <- answer{base, err} }); err != nil {
+		if err := store.Append(l, f.Batch(1, 100), func(base int64, err error) { done <- answer{base, err} }); err != nil {
 			f.Fatal(err)
 		}
 	}

@@ -34,11 +34,11 @@ type wrappedPartition struct {
 	store *Wrapped
 }
 
-func (p *wrappedPartition) Append(batches []byte, done func(int64, error)) error {
+func (p *wrappedPartition) Write(batches []byte, done func(int64, error)) (store.Lead, error) {
 	if p.store.Append == nil {
-		return p.Partition.Append(batches, done)
+		return p.Partition.Write(batches, done)
 	}
-	return p.store.Append(p.Partition, p.topic, batches, done)
+	return store.Lead{}, p.store.Append(p.Partition, p.topic, batches, done)
 }
 
 func (p *wrappedPartition) Read(offset int64, maxBytes int, c *store.Chunk) error {
