@@ -14,6 +14,7 @@ import (
 func (l *partition) submit(end mark, w waiter) store.Lead {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.fresh += end.pos - l.written.pos
 	l.written = end
 	l.waiting = append(l.waiting, w)
 	if l.committing {
@@ -144,19 +145,29 @@ type syncPoint struct {
 	end     mark
 }
 
+// muchBytes is from how many bytes on a sync is left to the system: their writing takes
+// longer then than waking who does it.
+const muchBytes = 64 << 10
+
 // sync makes all that was written before the call durable. A sync that failed is
 // never tried again: the system may have dropped what it could not write and
 // would claim success. The caller holds syncMu.
 func (l *partition) sync() (syncPoint, error) {
 	l.mu.Lock()
 	p, err := syncPoint{l.active(), l.written}, l.unsynced
+	much := l.fresh >= muchBytes
+	l.fresh = 0
 	l.mu.Unlock()
 	if err != nil {
 		return syncPoint{}, err
 	}
 	f, err := p.segment.file.acquire()
 	if err == nil {
-		err = f.Sync()
+		if much {
+			err = f.SyncMuch()
+		} else {
+			err = f.Sync()
+		}
 		p.segment.file.release()
 	}
 	if err != nil {

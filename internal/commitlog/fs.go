@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"mbus/internal/aio"
 	"mbus/internal/store"
 )
 
@@ -36,6 +37,9 @@ type File interface {
 	// the bytes. The file system may do less of it, or nothing.
 	Allocate(from, size int64) error
 	Sync() error // contents and size, not times: fdatasync
+	// SyncMuch is Sync for what takes some time: it begins later, and takes less of a
+	// processor.
+	SyncMuch() error
 	// SendTo has the system send the n bytes at pos to the connection.
 	// errors.ErrUnsupported says that it can't, and nothing was sent.
 	SendTo(conn store.RawWriter, pos int64, n int) error
@@ -78,6 +82,15 @@ func (f osFile) Sync() error {
 			return os.NewSyscallError("fdatasync", err)
 		}
 	}
+}
+
+// SyncMuch implements File.
+func (f osFile) SyncMuch() error {
+	err := aio.Fdatasync(f.File)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return f.Sync()
+	}
+	return os.NewSyscallError("fdatasync", err)
 }
 
 // SendTo is sendfile(2).

@@ -45,6 +45,7 @@ type partition struct {
 	segments   []*segment // ascending; the last is active
 	start      int64      // log start offset
 	written    mark       // end of the active segment
+	fresh      int64      // bytes written since the last sync began
 	high       mark       // its part that is visible; next is the high watermark
 	waiting    []waiter   // appended, not answered yet; in order
 	spare      []waiter   // the slice of the last commit, to use again

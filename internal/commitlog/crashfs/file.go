@@ -122,6 +122,9 @@ func (f *file) Sync() error {
 	return nil
 }
 
+// SyncMuch is Sync.
+func (f *file) SyncMuch() error { return f.Sync() }
+
 func (f *file) Size() (int64, error) {
 	unlock, err := f.lock("size")
 	if err != nil {

@@ -1,0 +1,114 @@
+package aio
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+func newFile(t testing.TB, name string) *os.File {
+	f, err := os.Create(filepath.Join(t.TempDir(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// newTestQueue fails where the system has no asynchronous I/O: the broker would go
+// without, and nobody would notice.
+func newTestQueue(t testing.TB) *queue {
+	q, err := newQueue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func TestManySyncsAtOnceAreAnswered(t *testing.T) {
+	q := newTestQueue(t)
+	var all sync.WaitGroup
+	for i := range 2 * atOnce {
+		f := newFile(t, strconv.Itoa(i))
+		all.Go(func() {
+			for range 10 {
+				if _, err := f.WriteString("a line\n"); err != nil {
+					t.Error(err)
+				}
+				if err := q.fdatasync(int(f.Fd())); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) > 0 {
+		t.Errorf("%d are still waited for", len(q.waiting))
+	}
+}
+
+func TestAFileSyncsInTheBackground(t *testing.T) {
+	if err := Fdatasync(newFile(t, "a")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatCannotBeSyncedIsNotSupported(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	q := newTestQueue(t)
+	if err := q.fdatasync(int(w.Fd())); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a pipe: %v, want %v", err, errors.ErrUnsupported)
+	}
+	if len(q.waiting) > 0 {
+		t.Error("it is still waited for")
+	}
+}
+
+func TestAnErrorReachesWhoWaitsForIt(t *testing.T) {
+	q := newTestQueue(t)
+	bad, good := make(chan error, 1), make(chan error, 1)
+	first, second := q.expect(bad), q.expect(good)
+	for _, e := range []end{{key: second}, {key: first, result: -int64(syscall.EIO)}} {
+		q.settle(e.key, e.err())
+	}
+	if err := <-bad; err != syscall.EIO {
+		t.Errorf("the sync that failed: %v, want %v", err, syscall.EIO)
+	}
+	if err := <-good; err != nil {
+		t.Errorf("the other: %v", err)
+	}
+}
+
+// A sync of a MiB in the background, and one that a thread waits for.
+func BenchmarkSync(b *testing.B) {
+	for name, sync := range map[string]func(*os.File) error{
+		"background": Fdatasync,
+		"fdatasync":  func(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			f := newFile(b, "a")
+			p := make([]byte, 1<<20)
+			b.SetBytes(int64(len(p)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f.WriteAt(p, 0); err != nil {
+					b.Fatal(err)
+				}
+				if err := sync(f); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
