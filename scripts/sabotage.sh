@@ -37,7 +37,7 @@ commit=internal/commitlog/commit.go
 power=TestPowerCutAtAnyCallLosesNothingAcknowledged
 
 sabotage "acknowledge before the sync" $commit \
-	'/) commit() bool {/,/^}/ s/synced, err = l.sync()/go l.sync()/' ./internal/commitlog $power
+	'/) commit() {/,/^}/ s/synced, err = l.sync()/go l.sync()/' ./internal/commitlog $power
 sabotage "never sync a segment" $commit \
 	'/) sync() (syncPoint, error) {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
 sabotage "never sync a directory" internal/commitlog/partition.go \

@@ -23,7 +23,7 @@ func TestF19SlowSyncIsWaitedForAndShared(t *testing.T) {
 	for range runs(1, 50) {
 		shared := false
 		for attempts := 0; !shared; attempts++ {
-			o := slowSync(t, brokertest.Start(t, t.TempDir()))
+			o := slowSync(t, brokertest.StartProgram(t, brokertest.Variant(t, allFdatasync), t.TempDir()))
 			if shared = o.syncs <= 3; !shared && attempts == 10 || o.early > 0 {
 				t.Fatalf("%+v", o)
 			}

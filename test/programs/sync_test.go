@@ -11,14 +11,24 @@ import (
 // strace has it: what can't be synced is not acknowledged and not shown, and
 // nothing is acknowledged without trying.
 func TestFailedSyncIsNeverAcknowledged(t *testing.T) {
+	mustNotAcknowledge(t, brokertest.Traced(t, "", "fdatasync:error=EIO"), "second order")
+}
+
+// The same of a sync in the background.
+func TestFailedSyncOfMuchIsNeverAcknowledged(t *testing.T) {
+	failing := brokertest.Change{File: "internal/aio/aio.go", Old: "if e.result < 0 {\n\t\treturn syscall.Errno(-e.result)", New: "if e.result == 0 {\n\t\treturn syscall.EIO"}
+	mustNotAcknowledge(t, brokertest.Variant(t, failing), strings.Repeat("second order ", 10_000))
+}
+
+func mustNotAcknowledge(t *testing.T, program, message string) {
 	b := brokertest.Start(t, t.TempDir())
 	b.Publish("orders", "first order")
 	b.Stop()
 
-	failing := brokertest.StartProgram(t, brokertest.Traced(t, "", "fdatasync:error=EIO"), b.Data)
+	failing := brokertest.StartProgram(t, program, b.Data)
 	for range 2 {
 		c := newClient(t, failing.Producers(), "orders")
-		c.write("second order")
+		c.write(message)
 		if answer := brokertest.ReadLine(t, c.reader); !strings.HasPrefix(answer, "-FAILED ") {
 			t.Errorf("a message that can't be synced was answered %q", answer)
 		}
