@@ -3,6 +3,7 @@ package commitlog
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"mbus/internal/store"
@@ -30,6 +31,7 @@ func (l *partition) submit(end mark, w waiter) store.Lead {
 
 // Commit implements store.Committer.
 func (l *partition) Commit() {
+	defer fatal()
 	l.gather()
 	l.commit()
 	if l.goesOn() {
@@ -37,6 +39,16 @@ func (l *partition) Commit() {
 	} else if l.hot.Load() > l.maxHot && l.appendMu.TryLock() {
 		l.rest()
 		l.appendMu.Unlock()
+	}
+}
+
+// fatal is deferred where a panic must end the program, although a caller recovers from
+// those of its connection: nothing would be committed any more.
+func fatal() {
+	if r := recover(); r != nil {
+		message := fmt.Sprintf("%v\n%s", r, debug.Stack())
+		go panic(message)
+		select {}
 	}
 }
 

@@ -29,15 +29,16 @@ func init() {
 type production struct {
 	call *call
 	acks int16
-	lead store.Lead // of the latest partition
+	lead store.Lead // of the latest partition, which has
+	size int        // bytes of messages
 	resp *produceResponse
 	left atomic.Int32
 }
 
 func produce(c *call, req *kmsg.ProduceRequest) {
-	size := 0
 	p := &production{call: c, acks: req.Acks, resp: &produceResponse{version: req.Version}}
 	p.left.Store(1)
+	defer func() { p.lead.Go() }() // should something panic
 	p.resp.topics = make([]producedTopic, len(req.Topics))
 	refused := refusal(req)
 	for i := range req.Topics {
@@ -57,10 +58,9 @@ func produce(c *call, req *kmsg.ProduceRequest) {
 		}
 		for j := range in.Partitions {
 			p.append(topic, &in.Partitions[j], &out.parts[j], err)
-			size += len(in.Partitions[j].Records)
 		}
 	}
-	broker.Lead(p.lead, size)
+	p.commit()
 	p.settled()
 }
 
@@ -91,11 +91,20 @@ func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartiti
 	}
 	if err == nil {
 		p.lead.Go()
+		p.lead = store.Lead{}
 		out.time, p.lead, err = p.call.server.broker.Produce(t, int(in.Partition), in.Records, done)
+		p.size = len(in.Records)
 	}
 	if err != nil {
 		done(0, err)
 	}
+}
+
+// commit sees to it that what has been appended becomes durable.
+func (p *production) commit() {
+	lead := p.lead
+	p.lead = store.Lead{}
+	broker.Lead(lead, p.size)
 }
 
 // Where the format's version stands, in record batches and the messages before them,
