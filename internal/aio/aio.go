@@ -62,20 +62,16 @@ func newQueue() (*queue, error) {
 	return q, nil
 }
 
-// A control is struct iocb of linux/aio_abi.h. The two fields in which the order of bytes
-// counts are zero.
+// A control is struct iocb of linux/aio_abi.h. What a sync does not need is zero.
 type control struct {
-	key      uint64 // comes back with the end
-	_        uint64
-	opcode   uint16
-	priority int16
-	fd       uint32
-	buffer   uint64
-	bytes    uint64
-	offset   int64
-	_        uint64
-	flags    uint32
-	eventfd  uint32
+	key     uint64 // comes back with the end
+	_       uint64
+	opcode  uint16
+	_       int16
+	fd      uint32
+	_       [4]uint64 // where, how much
+	flags   uint32
+	eventfd uint32
 }
 
 // An end is struct io_event of linux/aio_abi.h.
