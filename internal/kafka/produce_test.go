@@ -12,6 +12,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/commitlog"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
 )
@@ -210,4 +211,31 @@ func TestTheBytesProducedAreTheBytesFetched(t *testing.T) {
 	if !bytes.Equal(got, sent) {
 		t.Errorf("sent %x\ngot  %x", []byte(sent), got)
 	}
+}
+
+// The second batch for a partition begins a segment, for which the first one has to be
+// synced: that is its own connection's to do.
+func TestAPartitionMayBeNamedTwiceInARequest(t *testing.T) {
+	b := start(t, setup{log: commitlog.Options{SegmentBytes: 4 << 10}})
+	b.topic("orders", 2)
+	c := b.dial()
+	var writes []write
+	for range 50 {
+		writes = append(writes, write{"orders", 0, messages(20)}, write{"orders", 1, messages(20)})
+	}
+	within(t, "the request is answered", func() {
+		resp := ask[*kmsg.ProduceResponse](c, produceRequest(writes...))
+		n := 0
+		for _, topic := range resp.Topics {
+			for _, p := range topic.Partitions {
+				if want := int64(n / 2 * 20); p.ErrorCode != 0 || p.BaseOffset != want {
+					t.Errorf("batch %d: code %d, offset %d, want %d", n, p.ErrorCode, p.BaseOffset, want)
+				}
+				n++
+			}
+		}
+		if n != len(writes) {
+			t.Errorf("%d batches were answered, want %d", n, len(writes))
+		}
+	})
 }
