@@ -93,8 +93,8 @@ func (s *segment) find(v view, offset int64) (mark, error) {
 	if err != nil {
 		return mark{}, err
 	}
-	if e.offset == offset && e.pos < v.end { // what Load reads is checked
-		return mark{e.pos, e.offset, e.before}, nil
+	if at := (mark{e.pos, e.offset, e.before}); e.offset == offset && s.begins(v, at) {
+		return at, nil
 	}
 	w := walk(s, v, e)
 	defer w.close()

@@ -34,6 +34,7 @@ type siege struct {
 func besiege(t *testing.T, flags ...string) *siege {
 	t.Helper()
 	s := &siege{Broker: brokertest.Start(t, t.TempDir(), flags...), t: t}
+	s.Publish("much", strings.Repeat("x", 100<<10)) // the first sync in the background opens a file for all
 	s.files = s.openFiles()
 	s.bystand(func() {}).mustKeep(t) // fills pools
 	s.mustLetGo(t)
