@@ -46,8 +46,7 @@ func (r *round) bulk() error {
 // disk measures what the disk takes, in bytes a second, and what this program takes of a
 // processor for it, as if there were messages of 100 bytes.
 func (r *round) disk() (rate float64, err error) {
-	pids := []int{os.Getpid()}
-	before, err := machine.ProcessorTime(pids)
+	before, err := machine.ThreadTime(os.Getpid())
 	if err != nil {
 		return 0, err
 	}
@@ -55,7 +54,7 @@ func (r *round) disk() (rate float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	after, err := machine.ProcessorTime(pids)
+	after, err := machine.ThreadTime(os.Getpid())
 	took := float64(r.diskBytes) / rate * float64(time.Second)
 	r.add(rowDisk, sample{messages: r.diskBytes / 100, bytes: r.diskBytes, took: time.Duration(took), processor: after - before})
 	return rate, err
