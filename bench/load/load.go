@@ -253,11 +253,11 @@ func slowest(tallies []*tally) int64 {
 	return least
 }
 
-// GroupNames makes n names.
-func GroupNames(n int) []string {
+// GroupNames makes n names of groups of a topic: others may still have members.
+func GroupNames(topic string, n int) []string {
 	var list []string
 	for i := range n {
-		list = append(list, "group-"+strconv.Itoa(i))
+		list = append(list, topic+"-group-"+strconv.Itoa(i))
 	}
 	return list
 }

@@ -187,7 +187,6 @@ func (r *round) fanOut() error {
 		return err
 	}
 	defer overKafka.Close()
-	groups := load.GroupNames(r.groups)
 	for _, way := range []struct {
 		name, topic string
 		b           bus.Bus
@@ -195,6 +194,7 @@ func (r *round) fanOut() error {
 		{rowFanOut, "fanout-lines", bus.OpenLines(r.b.Producers(), r.b.Consumers())},
 		{rowFanOutKafka, "fanout-kafka", overKafka},
 	} {
+		groups := load.GroupNames(way.topic, r.groups)
 		if err := way.b.Topic(way.topic, groups...); err != nil {
 			return err
 		}

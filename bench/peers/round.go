@@ -203,7 +203,7 @@ func (t *trial) singly() error {
 }
 
 func (t *trial) fanOut(key string, n int) error {
-	groups := load.GroupNames(n)
+	groups := load.GroupNames(key, n)
 	if err := t.b.Topic(key, groups...); err != nil {
 		return err
 	}
