@@ -260,3 +260,12 @@ func (l *partition) lateSync() {
 		_ = l.syncNow() // it has said so, and refuses appends from now on
 	}
 }
+
+// Sync implements store.Partition.
+func (l *partition) Sync(done func(error)) {
+	if l.syncEvery == 0 {
+		done(nil)
+		return
+	}
+	go func() { done(l.syncAndMark()) }()
+}

@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"sort"
+	"time"
 
 	"mbus/internal/store"
 )
@@ -114,6 +115,25 @@ func (l *partition) drop(start int64) error {
 		}
 	}
 	return nil
+}
+
+// Roll implements store.Partition.
+func (l *partition) Roll(bytes int64, age time.Duration) {}
+
+// Tail implements store.Partition.
+func (l *partition) Tail(n int64) (int64, error) {
+	l.mu.Lock()
+	segments, start, left := l.segments, l.start, n-l.written.pos
+	l.mu.Unlock()
+	i := len(segments) - 1
+	for ; i > 0 && left > 0; i-- {
+		end, err := segments[i-1].end(segments[i].base)
+		if err != nil {
+			return 0, err
+		}
+		left -= end.pos
+	}
+	return max(start, segments[i].base), nil
 }
 
 // Size implements store.Partition.

@@ -41,6 +41,7 @@ type Store struct {
 	maxHot  int64
 	reserve reserve
 	syncs   chan struct{} // full: as many syncs run as may
+	now     func() time.Time
 
 	adminMu sync.Mutex // one topic is made, altered or deleted at a time
 	epochs  int32      // no epoch given so far is as high; guarded by adminMu
@@ -63,7 +64,7 @@ var _ store.Store = (*Store)(nil)
 // data directory, or if a file can't be read; it does not fail for damage in
 // stored messages.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{fs: o.FS, dir: dir, opts: o, topics: make(map[string]*topic), maxHot: maxHot(), syncs: make(chan struct{}, maxSyncs)}
+	s := &Store{fs: o.FS, dir: dir, opts: o, topics: make(map[string]*topic), maxHot: maxHot(), syncs: make(chan struct{}, maxSyncs), now: time.Now}
 	if s.opts.SegmentBytes <= 0 {
 		s.opts.SegmentBytes = DefaultSegmentBytes
 	}
@@ -214,6 +215,12 @@ func (s *Store) newPartition(t store.Topic, number int) *partition {
 	l.quiet.L = &l.mu
 	return l
 }
+
+// Deleted implements store.Store.
+func (s *Store) Deleted(id [16]byte) bool { return true }
+
+// UseClock implements store.Store.
+func (s *Store) UseClock(now func() time.Time) { s.now = now }
 
 // Topics implements store.Store.
 func (s *Store) Topics() []store.Topic {

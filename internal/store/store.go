@@ -8,6 +8,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // A Store keeps topics. Its methods may be called by any goroutine.
@@ -36,6 +37,13 @@ type Store interface {
 	// while the disk is full. Nothing else asks: the broker's own records are
 	// appended without.
 	Room(n int) error
+	// Deleted says whether the topic of this id has been deleted, as far as is known
+	// for certain: what depends on it may be forgotten. False says nothing: a topic's
+	// directory may only be missing.
+	Deleted(id [16]byte) bool
+	// UseClock sets the clock that append times are taken from, which is the system's
+	// until then. It is called once, before anything is appended.
+	UseClock(now func() time.Time)
 	// Close syncs what was appended, and ends. Appends under way are answered.
 	Close() error
 }
@@ -103,16 +111,30 @@ type Partition interface {
 	// Retain forgets old records, whole segments at a time.
 	Retain(Retention) (Retained, error)
 
+	// Roll sets the size in bytes and the age from which the next append, or Retain,
+	// begins a new segment, so that Retain can hold small bounds; 0 for the store's own.
+	Roll(bytes int64, age time.Duration)
+
+	// Tail is the lowest offset from which the log has at most n bytes to its end, or
+	// a little more. It costs the same however long the log is.
+	Tail(n int64) (offset int64, err error)
+
+	// Sync calls done once all that has been answered without an error is durable. For a
+	// store that syncs before it answers, that is at once. done must not block.
+	Sync(done func(error))
+
 	// Wake calls f once, soon, when the high watermark is above offset: at
 	// once if it is already. f must not block. cancel takes f back; it may
 	// come too late.
 	Wake(offset int64, f func()) (cancel func())
 }
 
-// Retention says what a partition may forget.
+// Retention says what a partition may forget. A record is as old as its append, or as
+// its own time if that is later, by an hour at most.
 type Retention struct {
 	Before int64 // age: records older than this, in milliseconds since 1970; 0 for none
-	Keep   int64 // age does not remove this offset or what follows it
+	Keep   int64 // Before does not remove this offset or what follows it
+	Unread int64 // age: records older than this go although Keep holds them; 0 for none
 	Bytes  int64 // size: the oldest go until this many bytes are left; 0 for no bound
 }
 
@@ -121,6 +143,7 @@ type Retained struct {
 	Start int64 // the log start offset now
 	Freed int64 // bytes
 	Held  bool  // Keep held back something that is old enough to go
+	Lost  int64 // offsets from Keep on that are gone although Keep held them
 }
 
 // What an Append or a CreateTopic may be told. Test with errors.Is.
@@ -131,6 +154,7 @@ var (
 	ErrClosed       = errors.New("log is closed")
 	ErrFull         = errors.New("no space left for the log") // not stored; may work later
 	ErrFailed       = errors.New("log accepts no more after an I/O error")
+	ErrUnusable     = errors.New("topic can't be used") // it is damaged or missing; the error says what to do
 )
 
 // A GapError says that a log has no records between two offsets: they were
