@@ -15,11 +15,11 @@ import (
 // entries that ascend in offset, position and time alike, so that one array is
 // searched by each of them:
 //
-//	 0        8       16       24       32       40      44        48       60    64
-//	+--------+-------+--------+--------+--------+-------+---------+--------+-----+
-//	| magic  | base  | synced | synced | max    | entry | entries | place, | CRC |
-//	|mbusidx2| offset| bytes  | next   | time   | count | CRC     | zeros  |     |
-//	+--------+-------+--------+--------+--------+-------+---------+--------+-----+
+//	 0        8       16       24       32       40      44        48      52       60    64
+//	+--------+-------+--------+--------+--------+-------+---------+-------+--------+-----+
+//	| magic  | base  | synced | synced | max    | entry | entries | place | append | CRC |
+//	|mbusidx2| offset| bytes  | next   | time   | count | CRC     |       | times  |     |
+//	+--------+-------+--------+--------+--------+-------+---------+-------+--------+-----+
 //	| offset | position | max time before |  … count times, 24 bytes each
 //	+--------+----------+-----------------+
 //
@@ -83,12 +83,13 @@ type index struct {
 
 	mu      sync.Mutex // guards what follows
 	synced  mark       // as the header says
-	count   int        // entries in the file
-	crc     uint32     // of the entries in the file
-	checked bool       // the entries in the file have been read and are sound
-	tail    []entry    // not in the file yet
-	last    int64      // position of the latest entry
-	recent  []entry    // the latest batches, each of them, while the log is appended to
+	times   appendTimes
+	count   int     // entries in the file
+	crc     uint32  // of the entries in the file
+	checked bool    // the entries in the file have been read and are sound
+	tail    []entry // not in the file yet
+	last    int64   // position of the latest entry
+	recent  []entry // the latest batches, each of them, while the log is appended to
 }
 
 // maxRecent bounds recent. Half of it is more than a sync serves of publishers that send
@@ -106,7 +107,8 @@ func (x *index) header(m mark) []byte {
 	p = binary.BigEndian.AppendUint32(p, uint32(x.count))
 	p = binary.BigEndian.AppendUint32(p, x.crc)
 	p = binary.BigEndian.AppendUint32(p, uint32(x.place))
-	p = p[:indexHeader-4]
+	p = binary.BigEndian.AppendUint32(p, x.times.first)
+	p = binary.BigEndian.AppendUint32(p, x.times.last)
 	return binary.BigEndian.AppendUint32(p, crc32.Checksum(p, castagnoli))
 }
 
@@ -139,6 +141,7 @@ func (x *index) open() (bool, error) {
 		return false, nil
 	}
 	x.synced = m
+	x.times = appendTimes{binary.BigEndian.Uint32(p[52:]), binary.BigEndian.Uint32(p[56:])}
 	x.count = int(binary.BigEndian.Uint32(p[40:]))
 	x.crc = binary.BigEndian.Uint32(p[44:])
 	return true, nil
@@ -146,7 +149,7 @@ func (x *index) open() (bool, error) {
 
 // reset makes the index that of an empty segment. Its file is not touched.
 func (x *index) reset() {
-	x.synced = mark{next: x.base, maxTime: minTime}
+	x.synced, x.times = mark{next: x.base, maxTime: minTime}, appendTimes{}
 	x.count, x.crc, x.checked, x.tail, x.last, x.recent = 0, 0, false, nil, 0, nil
 }
 
@@ -177,6 +180,25 @@ func (x *index) note(m mark, interval int64) {
 		x.recent = x.recent[:copy(x.recent, x.recent[maxRecent/2:])]
 	}
 	x.recent = append(x.recent, e)
+}
+
+// appended notes when something was appended to the segment.
+func (x *index) appended(now uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.times = x.times.add(now)
+}
+
+// appendTimes are the times of the first append to the segment and of the last one. Those
+// that lie ahead of now are corrected for good, with the next mark.
+func (x *index) appendTimes(now uint32) (times appendTimes, corrected bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.times
+	if now > 0 {
+		x.times = old.trust(now)
+	}
+	return x.times, x.times != old
 }
 
 // rest gives up what is only in memory and not for good.

@@ -32,6 +32,7 @@ type partition struct {
 	hot       *atomic.Int64 // partitions of the store with open files
 	maxHot    int64
 	syncs     chan struct{} // of the store: holds an element for each sync that runs
+	now       func() time.Time
 
 	appendMu sync.Mutex // orders appends; held over the write
 	isHot    bool       // the active segment's files are open
@@ -91,6 +92,7 @@ func (l *partition) Write(batches []byte, done func(int64, error)) (store.Lead, 
 		return store.Lead{}, err
 	}
 	note(s, batches, at, l.interval)
+	s.index.appended(seconds(l.now()))
 	s.sound.add(at.pos, end.pos)
 	return l.submit(end, waiter{at.next, done}), nil
 }

@@ -246,6 +246,9 @@ func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
 	default:
 		end.pos, err = l.leave(s, end.pos, size, reason)
 	}
+	if known && end.pos > synced.pos { // since the mark, nobody knows when
+		s.index.appended(seconds(l.now()))
+	}
 	if err == nil && (!known || end.pos != synced.pos) {
 		err = l.settle(s, from, end)
 	}

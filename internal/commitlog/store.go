@@ -211,6 +211,7 @@ func (s *Store) newPartition(t store.Topic, number int) *partition {
 		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
 		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
 		syncEvery: s.opts.SyncEvery, hot: &s.hot, space: &s.reserve, maxHot: s.maxHot, syncs: s.syncs,
+		now: func() time.Time { return s.now() },
 	}
 	l.quiet.L = &l.mu
 	return l

@@ -1,0 +1,51 @@
+package commitlog
+
+import "time"
+
+// laterBound is by how much the time of a record may make its segment younger than its
+// last append, in milliseconds.
+const laterBound = int64(time.Hour / time.Millisecond)
+
+// Append times are kept for each segment, in seconds since the beginning of 2026 (UTC),
+// rounded up; 0 is unknown. They are used up in 2162.
+type appendTimes struct {
+	first, last uint32
+}
+
+// add notes an append. The last time only grows: a clock that is put back makes nothing
+// older than it is, and trust corrects one that was ahead.
+func (a appendTimes) add(now uint32) appendTimes {
+	if a.first == 0 {
+		a.first = now
+	}
+	a.last = max(a.last, now)
+	return a
+}
+
+// trust takes times that lie ahead of the clock, which was wrong then, for now.
+func (a appendTimes) trust(now uint32) appendTimes {
+	return appendTimes{min(a.first, now), min(a.last, now)}
+}
+
+// age is the time from which a segment's age counts, in milliseconds since 1970. latest is
+// the latest time of its records, and now the time by the clock.
+func (a appendTimes) age(latest, now int64) int64 {
+	if a.last == 0 {
+		return min(latest, now)
+	}
+	last := min(millis(a.last), now)
+	return max(last, min(latest, last+laterBound))
+}
+
+// seconds is a time as append times are kept; 0 before 2026 and behind 2162.
+func seconds(t time.Time) uint32 {
+	ms := t.UnixMilli() - firstEpoch*1000
+	s := (ms + 999) / 1000
+	if s <= 0 || s > 1<<32-1 {
+		return 0
+	}
+	return uint32(s)
+}
+
+// millis is an append time in milliseconds since 1970.
+func millis(s uint32) int64 { return (firstEpoch + int64(s)) * 1000 }
