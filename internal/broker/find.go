@@ -7,7 +7,8 @@ import (
 
 // RecordAt finds the first record of a partition, in the order of the log, that is
 // as late as timestamp, in milliseconds since 1970. offset is -1 if there is none.
-// What is damaged is passed over.
+// What is damaged is passed over, and so is what lies below the log start in the batch
+// that holds it.
 func RecordAt(log store.Partition, timestamp int64) (offset, at int64, err error) {
 	from, err := log.OffsetForTime(timestamp)
 	if err != nil {
@@ -23,7 +24,7 @@ func RecordAt(log store.Partition, timestamp int64) (offset, at int64, err error
 				return err
 			}
 			for it.Next() {
-				if r := it.Record(); r.Timestamp >= timestamp {
+				if r := it.Record(); r.Offset >= from && r.Timestamp >= timestamp {
 					offset, at = r.Offset, r.Timestamp
 					return nil
 				}
@@ -32,6 +33,55 @@ func RecordAt(log store.Partition, timestamp int64) (offset, at int64, err error
 			return it.Err()
 		})
 		return goOn, err
+	})
+	return offset, at, err
+}
+
+// LatestRecord finds the first of the records with the highest time; offset is -1 if
+// there is no record.
+func LatestRecord(log store.Partition) (offset, at int64, err error) {
+	start, high := log.Offsets()
+	if start == high {
+		return -1, -1, nil
+	}
+	lo, hi := int64(0), int64(1)<<62 // the highest time is at least lo, and less than hi
+	for lo+1 < hi {
+		middle := lo + (hi-lo)/2
+		from, err := log.OffsetForTime(middle)
+		if err != nil {
+			return 0, 0, err
+		}
+		if from < high {
+			lo = middle
+		} else {
+			hi = middle
+		}
+	}
+	if offset, at, err = RecordAt(log, lo); offset >= 0 || err != nil {
+		return offset, at, err
+	}
+	return latestFrom(log, start)
+}
+
+// latestFrom is LatestRecord where that reads all of the log: the batch that holds the
+// log start has the highest time, and the record with it lies below.
+func latestFrom(log store.Partition, start int64) (offset, at int64, err error) {
+	offset, at = -1, -1
+	err = walk(log, start, passOver, func(b batch.Batch) (goOn bool, err error) {
+		if b.MaxTimestamp() <= at {
+			return true, nil
+		}
+		return true, Scan(func(it *batch.Iterator) error {
+			if err := it.Reset(b); err != nil {
+				return err
+			}
+			for it.Next() {
+				if r := it.Record(); r.Offset >= start && r.Timestamp > at {
+					offset, at = r.Offset, r.Timestamp
+				}
+			}
+			return it.Err()
+		})
 	})
 	return offset, at, err
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
@@ -64,8 +65,9 @@ type sequence struct {
 
 // Appended is one batch.
 type appended struct {
-	first, final int32 // sequence numbers
-	at           int64 // the time that the log has given it, or -1; guarded by the sequences' mu
+	first, final int32       // sequence numbers
+	at           int64       // the time that the log has given it, or -1; guarded by the sequences' mu
+	failed       atomic.Bool // it is not stored: it may be sent again, and nothing may follow on it before
 
 	mu      sync.Mutex // guards what follows
 	settled bool
@@ -77,6 +79,7 @@ type appended struct {
 // settle tells all who wait. It may run while the append has not returned.
 func (a *appended) settle(base int64, err error) {
 	a.mu.Lock()
+	a.failed.Store(err != nil)
 	a.settled, a.base, a.err = true, base, err
 	waiting := a.waiting
 	a.waiting = nil
@@ -107,7 +110,7 @@ func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done 
 	if err := s.load(b, log); err != nil {
 		return -1, lead, err
 	}
-	before, err := s.judge(p)
+	before, failed, err := s.judge(p)
 	if err != nil {
 		return -1, lead, err
 	}
@@ -115,12 +118,16 @@ func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done 
 		before.wait(done)
 		return before.at, lead, nil
 	}
-	a := &appended{first: p.BaseSequence(), final: finalSequence(p), waiting: []func(int64, error){done}}
+	a := &appended{first: p.BaseSequence(), final: finalSequence(p), at: -1, waiting: []func(int64, error){done}}
 	if lead, err = log.Write(p, a.settle); err != nil {
+		if s.producers[p.ProducerID()] == nil { // else the number that is expected stays
+			a.failed.Store(true)
+			s.remember(p, a, nil)
+		}
 		return -1, lead, err
 	}
 	a.at = stampedAt(p)
-	s.remember(p, a)
+	s.remember(p, a, failed)
 	return a.at, lead, nil
 }
 
@@ -130,38 +137,58 @@ func finalSequence(p batch.Batch) int32 {
 }
 
 // judge finds the time that p was appended before, if it was, or says why it may
-// not be appended now.
-func (s *sequences) judge(p batch.Batch) (*appended, error) {
+// not be appended now. failed is the attempt to append it that p is to take the place
+// of, nil for none.
+func (s *sequences) judge(p batch.Batch) (before, failed *appended, err error) {
 	known := s.producers[p.ProducerID()]
 	if known == nil || time.Since(known.used) > producerExpires {
-		return nil, nil // it may have been forgotten, so any number will do, as in Kafka (KIP-360)
+		return nil, nil, nil // it may have been forgotten, so any number will do, as in Kafka (KIP-360)
 	}
 	first, final := p.BaseSequence(), finalSequence(p)
-	latest := known.last[len(known.last)-1]
 	switch {
 	case p.ProducerEpoch() < known.epoch:
-		return nil, fmt.Errorf("%w: producer %d has epoch %d, not %d", ErrFenced, p.ProducerID(), known.epoch, p.ProducerEpoch())
+		return nil, nil, fmt.Errorf("%w: producer %d has epoch %d, not %d", ErrFenced, p.ProducerID(), known.epoch, p.ProducerEpoch())
 	case p.ProducerEpoch() > known.epoch && first != 0:
-		return nil, outOfOrder(p, 0)
+		return nil, nil, outOfOrder(p, 0)
 	case p.ProducerEpoch() > known.epoch:
-		return nil, nil
+		return nil, nil, nil
 	}
 	for _, a := range known.last {
-		if a.first == first && a.final == final {
-			return a, nil
+		if a.first == first && a.final == final && !a.failed.Load() {
+			return a, nil, nil
 		}
 	}
-	if next := int32((int64(latest.final) + 1) & 0x7fffffff); first != next {
-		return nil, outOfOrder(p, next)
+	next, failed := known.next()
+	if first != next || failed != nil && final != failed.final && len(known.last) > 1 {
+		return nil, nil, outOfOrder(p, next)
 	}
-	return nil, nil
+	return nil, failed, nil
+}
+
+// next is the number that the producer goes on with. What has failed at the end is as if
+// it had never been sent. failed is what the next batch takes the place of: the first
+// batch that has failed although a later one has not, which must come again as it was,
+// or the only one.
+func (q *sequence) next() (next int32, failed *appended) {
+	for n := len(q.last); n > 1 && q.last[n-1].failed.Load(); n-- {
+		q.last = q.last[:n-1]
+	}
+	for _, a := range q.last {
+		if a.failed.Load() {
+			return a.first, a
+		}
+	}
+	latest := q.last[len(q.last)-1]
+	return int32((int64(latest.final) + 1) & 0x7fffffff), nil
 }
 
 func outOfOrder(p batch.Batch, want int32) error {
 	return fmt.Errorf("%w: producer %d goes on with %d, not %d", ErrOutOfOrder, p.ProducerID(), p.BaseSequence(), want)
 }
 
-func (s *sequences) remember(p batch.Batch, a *appended) {
+// remember notes that p has been appended as a, in place of an attempt that failed if
+// there was one.
+func (s *sequences) remember(p batch.Batch, a, failed *appended) {
 	if s.producers == nil {
 		s.producers = make(map[int64]*sequence)
 	}
@@ -174,6 +201,10 @@ func (s *sequences) remember(p batch.Batch, a *appended) {
 		s.producers[p.ProducerID()] = known
 	}
 	known.used = time.Now()
+	if i := slices.Index(known.last, failed); i >= 0 {
+		known.last[i] = a
+		return
+	}
 	if len(known.last) == remembered {
 		known.last = append(known.last[:0], known.last[1:]...)
 	}
@@ -195,54 +226,35 @@ func (s *sequences) forget() {
 	}
 }
 
-// load reads back, once, what is at the end of the log.
+// load reads back, once, what is at the end of the log: all idempotent producers of the
+// partition wait for that, for none can be judged before, and nobody else does.
 func (s *sequences) load(b *Broker, log store.Partition) error {
 	if s.loaded {
 		return nil
 	}
-	at, high, err := tail(log, producerTail)
+	at, err := log.Tail(producerTail)
 	if err != nil {
 		return err
 	}
-	if at >= high {
-		s.loaded = true
-		return nil
-	}
+	_, high := log.Offsets()
 	missing := func(err error) error {
 		b.Log.Warn("idempotent producers' batches may be missing", "reason", err)
 		return nil
 	}
-	if err := walk(log, at, missing, s.replay); err != nil {
+	s.producers = nil // of an attempt that failed
+	if err := walk(log, at, missing, func(p batch.Batch) (goOn bool, err error) {
+		s.replay(p)
+		return p.NextOffset() < high, nil
+	}); err != nil {
 		return err
 	}
 	s.loaded = true
 	return nil
 }
 
-// tail finds an offset from which the log has n bytes or less to its end.
-func tail(log store.Partition, n int64) (at, high int64, err error) {
-	var c store.Chunk
-	defer c.Release()
-	at, high = log.Offsets()
-	for rest := log.Size(); rest > n && at < high; {
-		err := log.Read(at, int(rest-n), &c)
-		if next, missing := missingUntil(err); missing {
-			at = next
-			continue
-		}
-		if err != nil {
-			return 0, 0, err
-		}
-		rest -= int64(c.Len())
-		at = c.Next
-	}
-	return at, high, nil
-}
-
 // replay remembers a batch as stored.
-func (s *sequences) replay(b batch.Batch) (goOn bool, err error) {
+func (s *sequences) replay(b batch.Batch) {
 	if b.ProducerID() >= 0 {
-		s.remember(b, &appended{first: b.BaseSequence(), final: finalSequence(b), at: stampedAt(b), settled: true, base: b.BaseOffset()})
+		s.remember(b, &appended{first: b.BaseSequence(), final: finalSequence(b), at: stampedAt(b), settled: true, base: b.BaseOffset()}, nil)
 	}
-	return true, nil
 }

@@ -120,20 +120,44 @@ func (l *partition) drop(start int64) error {
 // Roll implements store.Partition.
 func (l *partition) Roll(bytes int64, age time.Duration) {}
 
-// Tail implements store.Partition.
+// Tail implements store.Partition. It looks at the segments that hold the last n bytes,
+// and into the index of the first of them.
 func (l *partition) Tail(n int64) (int64, error) {
-	l.mu.Lock()
-	segments, start, left := l.segments, l.start, n-l.written.pos
-	l.mu.Unlock()
+	for {
+		l.mu.Lock()
+		segments, start, written, high, closed := l.segments, l.start, l.written, l.high, l.closed
+		l.mu.Unlock()
+		if closed {
+			return 0, store.ErrClosed
+		}
+		offset, err := tail(segments, written, high, n)
+		if err == nil || !isNotExist(err) || l.forgotten(start, nil) == nil {
+			return min(max(start, offset), high.next), err
+		}
+	}
+}
+
+// tail is Tail in these segments.
+func tail(segments []*segment, written, high mark, n int64) (int64, error) {
 	i := len(segments) - 1
-	for ; i > 0 && left > 0; i-- {
-		end, err := segments[i-1].end(segments[i].base)
-		if err != nil {
+	v, end := view{active: true, end: high.pos, next: high.next}, written
+	for n -= end.pos; i > 0 && n > 0; n -= end.pos {
+		next := segments[i].base
+		i--
+		var err error
+		if end, err = segments[i].end(next); err != nil {
 			return 0, err
 		}
-		left -= end.pos
+		v = view{end: end.pos, next: next}
 	}
-	return max(start, segments[i].base), nil
+	if n >= 0 {
+		return segments[i].base, nil
+	}
+	if err := segments[i].load(v); err != nil { // it has -n bytes too many
+		return 0, err
+	}
+	e, err := segments[i].index.floor(func(e entry) bool { return e.pos > -n })
+	return e.offset, err
 }
 
 // Size implements store.Partition.

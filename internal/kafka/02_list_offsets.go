@@ -79,30 +79,9 @@ func findOffset(log store.Partition, timestamp int64) (offset, at int64, err err
 	case timestamp == latestTiered, timestamp == pendingUpload:
 		return -1, -1, nil
 	case timestamp == maxTimestamp:
-		return latestRecord(log, start, high)
+		return broker.LatestRecord(log)
 	case timestamp < 0:
 		return 0, 0, kerr.InvalidRequest
 	}
 	return broker.RecordAt(log, timestamp)
-}
-
-// latestRecord finds the first of the records with the highest time.
-func latestRecord(log store.Partition, start, high int64) (offset, at int64, err error) {
-	lo, hi := int64(0), int64(1)<<62 // the highest time is at least lo, and less than hi
-	for lo+1 < hi && start < high {
-		middle := lo + (hi-lo)/2
-		from, err := log.OffsetForTime(middle)
-		if err != nil {
-			return 0, 0, err
-		}
-		if from < high {
-			lo = middle
-		} else {
-			hi = middle
-		}
-	}
-	if start == high {
-		return -1, -1, nil
-	}
-	return broker.RecordAt(log, lo)
 }
