@@ -37,8 +37,8 @@ type Broker struct {
 	opts   Options
 	store  store.Store
 	groups *group.Groups
-	ages   *ageClock // for the retention loop alone
-	now    func() time.Time
+	clock  *clock
+	now    func() time.Time // Now
 	stop   chan struct{}
 
 	ended sync.WaitGroup
@@ -65,16 +65,14 @@ func New(s store.Store, o Options) (*Broker, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	o.Partitions = max(1, o.Partitions)
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
 		stop: make(chan struct{}), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
-		awaits: make(map[*await]struct{}), now: o.Now,
-		ages: newAgeClock(o.Now(), time.Now(), o.Retention),
+		awaits: make(map[*await]struct{}), clock: newClock(o.Now),
 	}
+	b.now, b.clock.jumped = b.Now, b.clockJumped
+	s.UseClock(b.clock.wall)
 	b.Budget.max = o.Limits.MaxInFlight
 	for _, t := range s.Topics() {
 		if _, err := b.openTopic(t); err != nil {

@@ -1,68 +1,133 @@
 package broker
 
-import "time"
+import (
+	"math"
+	"sync"
+	"time"
+)
 
 // clockStep is how far the wall clock may be from where the time that has passed
 // since the last look would have it, without having jumped: clocks are corrected
 // in small steps all the time.
 const clockStep = 5 * time.Second
 
-// An ageClock is the time that messages' ages are judged by, so that a wall clock
-// that jumps ahead makes none of them old. It follows the wall clock, but does not
-// believe a jump ahead before it has lasted as long as messages are kept: by then
-// all that was published before is as old in any case. It goes back with the wall
-// clock at once, which only keeps messages longer.
+// believeAfter is how long a jump ahead must have lasted before messages are
+// delivered and stamped by it. A clock that is wrong for a moment (an answer of a
+// wrong time server, a virtual machine that was moved) is put right sooner.
+const believeAfter = time.Minute
+
+// lookEvery is the longest time between two looks at the clock while something
+// depends on it, so that a jump is noticed when it happens.
+const lookEvery = 5 * time.Second
+
+// maxJumps bounds the jumps that are remembered: 24 bytes each, and added up at
+// each look. Of more the two that are closest in time, for their age, become one.
+const maxJumps = 64
+
+// A clock is the broker's time. It follows the system's wall clock, and goes back
+// with it at once. A jump ahead is believed only when it has lasted: for a minute
+// where messages are delivered and stamped (now), and for removing as long as the
+// messages in question are kept (ageTime). Its methods may be called by any
+// goroutine.
 //
-// What the wall clock says at the start is believed.
-type ageClock struct {
-	keep  time.Duration // how long messages are kept
-	last  time.Time     // of the last look, steady
-	now   time.Time     // at the last look
-	jumps []clockJump   // not believed yet; the oldest first
+// No message is removed before it has been kept for its time: the log stamps appends
+// by the wall clock as it is (wall), so that an append at s has, at t, the age t-s
+// plus all jumps between the two; and jumps that are younger than the retention are
+// taken off. It may be kept longer, by the jumps of the last retention period.
+type clock struct {
+	read   func() (wall, steady time.Time) // steady does not jump
+	jumped func(by time.Duration)          // told of each jump, ahead or back (negative)
+
+	mu     sync.Mutex // guards what follows
+	wallAt time.Time  // at the last look
+	steady time.Time  // of the last look
+	jumps  []clockJump
+	back   clockJump // by how much now has gone back of late
 }
 
-// A clockJump put the wall clock ahead by so much.
+// A clockJump put the wall clock ahead by so much, and has not been taken back. The
+// latest comes last.
 type clockJump struct {
-	seen time.Time // steady
-	by   time.Duration
+	seen    time.Time // steady
+	by      time.Duration
+	returns bool // to a time that it was before it went back for a moment
 }
 
-func newAgeClock(wall, steady time.Time, keep time.Duration) *ageClock {
-	return &ageClock{keep: keep, last: steady, now: wall.Round(0)}
+// newClock makes a clock over the wall clock that wall reads, which is believed at
+// the start; nil for the system's.
+func newClock(wall func() time.Time) *clock {
+	c := &clock{jumped: func(time.Duration) {}}
+	c.read = func() (time.Time, time.Time) {
+		steady := time.Now()
+		if wall == nil {
+			return steady.Round(0), steady
+		}
+		return wall().Round(0), steady
+	}
+	c.wallAt, c.steady = c.read()
+	return c
 }
 
-// look gives the time, and how far the wall clock has jumped since the last look.
-// steady is a time by a clock that does not jump.
-func (c *ageClock) look(wall, steady time.Time) (now time.Time, jump time.Duration) {
-	c.now = c.now.Add(steady.Sub(c.last))
-	c.last = steady
-	jump = wall.Round(0).Sub(c.now) - c.disbelieved()
-	switch {
-	case jump > clockStep:
-		c.jumps = append(c.jumps, clockJump{steady, jump})
-	case jump < -clockStep:
-		c.takeBack(-jump)
-	}
-	for len(c.jumps) > 0 && steady.Sub(c.jumps[0].seen) >= c.keep {
-		c.jumps = c.jumps[1:]
-	}
-	c.now = wall.Round(0).Add(-c.disbelieved())
-	if jump >= -clockStep && jump <= clockStep {
-		jump = 0
-	}
-	return c.now, jump
+// now is the time by which messages are delivered and stamped. It believes a jump
+// ahead when it has lasted for believeAfter.
+func (c *clock) now() time.Time {
+	return c.look(func() time.Time {
+		return c.wallAt.Add(-c.ahead(believeAfter, false))
+	})
 }
 
-// disbelieved is how far ahead of the time the wall clock is.
-func (c *ageClock) disbelieved() (sum time.Duration) {
-	for _, j := range c.jumps {
-		sum += j.by
+// ageTime is the time by which messages are judged that are kept for so long.
+func (c *clock) ageTime(keep time.Duration) time.Time {
+	return c.look(func() time.Time { return c.wallAt.Add(-c.ahead(keep, true)) })
+}
+
+// wall is what the system's wall clock says, whatever it is worth.
+func (c *clock) wall() time.Time {
+	return c.look(func() time.Time { return c.wallAt })
+}
+
+// look reads the clocks, and gives what f makes of that with mu held.
+func (c *clock) look(f func() time.Time) time.Time {
+	c.mu.Lock()
+	wall, steady := c.read()
+	by := wall.Sub(c.wallAt.Add(steady.Sub(c.steady)))
+	c.wallAt, c.steady = wall, steady
+	if by >= -clockStep && by <= clockStep {
+		by = 0
 	}
-	return sum
+	c.jump(by)
+	t := f()
+	c.mu.Unlock()
+	if by != 0 {
+		c.jumped(by)
+	}
+	return t
+}
+
+// jump notes a jump ahead, or one back. The caller holds mu, as for all that follows.
+func (c *clock) jump(by time.Duration) {
+	if by < 0 {
+		c.takeBack(-by)
+	}
+	if by <= 0 {
+		return
+	}
+	if n := min(by, c.back.by); n > 0 && c.steady.Sub(c.back.seen) < believeAfter {
+		c.jumps = append(c.jumps, clockJump{c.steady, n, true})
+		c.back.by -= n
+		by -= n
+	}
+	if by > 0 {
+		c.jumps = append(c.jumps, clockJump{c.steady, by, false})
+	}
+	for len(c.jumps) > maxJumps {
+		c.join()
+	}
 }
 
 // takeBack has the latest jumps undone by a jump back.
-func (c *ageClock) takeBack(by time.Duration) {
+func (c *clock) takeBack(by time.Duration) {
+	went := by - c.ahead(believeAfter, false) // less what was not believed
 	for by > 0 && len(c.jumps) > 0 {
 		latest := &c.jumps[len(c.jumps)-1]
 		n := min(by, latest.by)
@@ -72,4 +137,49 @@ func (c *ageClock) takeBack(by time.Duration) {
 			c.jumps = c.jumps[:len(c.jumps)-1]
 		}
 	}
+	if went += c.ahead(believeAfter, false); c.steady.Sub(c.back.seen) < believeAfter {
+		went += c.back.by
+	}
+	c.back = clockJump{seen: c.steady, by: went}
+}
+
+// ahead is by how much the wall clock has jumped ahead within the last so long. The
+// returns to a time of before count only if all is true.
+func (c *clock) ahead(within time.Duration, all bool) (sum time.Duration) {
+	for i := len(c.jumps) - 1; i >= 0 && c.steady.Sub(c.jumps[i].seen) < within; i-- {
+		if all || !c.jumps[i].returns {
+			sum += c.jumps[i].by
+		}
+	}
+	return sum
+}
+
+// join makes one of two jumps that follow on each other, as late as the later one,
+// so that none is believed too early. The older they are the further apart they may
+// have been: that is how few can stand for years.
+func (c *clock) join() {
+	best, least := 0, math.Inf(1)
+	for i, j := range c.jumps[:len(c.jumps)-1] {
+		apart := float64(c.jumps[i+1].seen.Sub(j.seen)) / float64(c.steady.Sub(j.seen)+1)
+		if apart < least {
+			best, least = i, apart
+		}
+	}
+	c.jumps[best+1].by += c.jumps[best].by
+	c.jumps[best+1].returns = c.jumps[best+1].returns && c.jumps[best].returns
+	c.jumps = append(c.jumps[:best], c.jumps[best+1:]...)
+}
+
+// Now is the broker's time, by which messages are delivered and stamped: that of the
+// system's wall clock, but for jumps ahead that have not lasted for a minute.
+func (b *Broker) Now() time.Time { return b.clock.now() }
+
+// clockJumped says so in the log.
+func (b *Broker) clockJumped(by time.Duration) {
+	if by > 0 {
+		b.Log.Warn("the system's clock has jumped ahead: messages are delivered by it when that has lasted, and removed by it when that has lasted as long as they are kept",
+			"by", by, "delivered", believeAfter)
+		return
+	}
+	b.Log.Warn("the system's clock was put back", "by", -by)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -8,7 +9,7 @@ import (
 // A clockRig moves both clocks and looks.
 type clockRig struct {
 	t            *testing.T
-	clock        *ageClock
+	clock        *clock
 	wall, steady time.Time
 }
 
@@ -16,38 +17,59 @@ const week = 7 * 24 * time.Hour
 
 func newClockRig(t *testing.T) *clockRig {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return &clockRig{t, newAgeClock(now, now, week), now, now}
+	r := &clockRig{t: t, wall: now, steady: now}
+	r.clock = newClock(nil)
+	r.clock.read = func() (time.Time, time.Time) { return r.wall, r.steady }
+	r.clock.wallAt, r.clock.steady = r.clock.read()
+	return r
 }
 
 // pass lets time pass in steps of a minute, during which the wall clock goes
-// wrong by drift each, and then jumps.
+// wrong by drift each, and then jumps, which is noticed.
 func (r *clockRig) pass(d, drift, jump time.Duration) {
 	for end := r.steady.Add(d); r.steady.Before(end); {
-		r.steady, r.wall = r.steady.Add(time.Minute), r.wall.Add(time.Minute+drift)
-		r.clock.look(r.wall, r.steady)
+		step := min(time.Minute, end.Sub(r.steady))
+		r.steady, r.wall = r.steady.Add(step), r.wall.Add(step+drift)
+		r.clock.now()
 	}
 	r.wall = r.wall.Add(jump)
+	r.clock.now()
 }
 
-// mustBehind says that the clock is so far behind the wall clock.
+// mustBehind says that messages which are kept for a week are judged by a time so far
+// behind the wall clock.
 func (r *clockRig) mustBehind(want time.Duration) {
 	r.t.Helper()
-	if now, _ := r.clock.look(r.wall, r.steady); r.wall.Sub(now) != want {
-		r.t.Errorf("it is %v behind the wall clock, not %v", r.wall.Sub(now), want)
+	r.mustBehindFor(week, want)
+}
+
+func (r *clockRig) mustBehindFor(keep, want time.Duration) {
+	r.t.Helper()
+	if behind := r.wall.Sub(r.clock.ageTime(keep)); behind != want {
+		r.t.Errorf("for messages that are kept for %v it is %v behind the wall clock, not %v", keep, behind, want)
+	}
+}
+
+// mustNow says that messages are delivered by a time so far behind the wall clock.
+func (r *clockRig) mustNow(want time.Duration) {
+	r.t.Helper()
+	if behind := r.wall.Sub(r.clock.now()); behind != want {
+		r.t.Errorf("now is %v behind the wall clock, not %v", behind, want)
 	}
 }
 
 const years = 10 * 365 * 24 * time.Hour
 
-func TestAgeClockFollowsAWallClockThatIsCorrectedInSmallSteps(t *testing.T) {
+func TestClockFollowsAWallClockThatIsCorrectedInSmallSteps(t *testing.T) {
 	r := newClockRig(t)
 	r.pass(24*time.Hour, time.Second, 4*time.Second)
 	r.mustBehind(0)
 	r.pass(24*time.Hour, -time.Second, -4*time.Second)
 	r.mustBehind(0)
+	r.mustNow(0)
 }
 
-func TestAgeClockBelievesAJumpAheadWhenItHasLastedAsLongAsMessagesAreKept(t *testing.T) {
+func TestClockRemovesByAJumpAheadWhenItHasLastedAsLongAsMessagesAreKept(t *testing.T) {
 	r := newClockRig(t)
 	r.pass(time.Hour, 0, years)
 	r.mustBehind(years)
@@ -57,36 +79,126 @@ func TestAgeClockBelievesAJumpAheadWhenItHasLastedAsLongAsMessagesAreKept(t *tes
 	r.mustBehind(0)
 }
 
-func TestAgeClockForgetsAJumpThatWasTakenBack(t *testing.T) {
+// Each topic has its own retention: one that is shorter, or for ever, says nothing of
+// the others.
+func TestClockJudgesEachRetentionByItself(t *testing.T) {
+	r := newClockRig(t)
+	r.pass(0, 0, years)
+	r.pass(time.Hour, 0, 0)
+	for keep, behind := range map[time.Duration]time.Duration{
+		0: 0, time.Minute: 0, time.Hour: 0, time.Hour + 1: years, week: years, 1<<63 - 1: years,
+	} {
+		r.mustBehindFor(keep, behind)
+	}
+}
+
+func TestClockDeliversByAJumpAheadWhenItHasLastedForAMinute(t *testing.T) {
+	r := newClockRig(t)
+	r.pass(time.Hour, 0, years)
+	r.mustNow(years)
+	r.pass(believeAfter-1, 0, 0)
+	r.mustNow(years)
+	r.pass(1, 0, 0)
+	r.mustNow(0)
+	r.mustBehind(years)
+	r.pass(0, 0, -years)
+	r.mustNow(0)
+	r.mustBehind(0)
+}
+
+func TestClockForgetsAJumpThatWasTakenBack(t *testing.T) {
 	r := newClockRig(t)
 	r.pass(time.Hour, 0, 8*time.Hour)
 	r.mustBehind(8 * time.Hour)
 	r.pass(24*time.Hour, 0, years)
 	r.mustBehind(8*time.Hour + years)
+	r.mustNow(years)
 	r.pass(time.Hour, 0, -years)
 	r.mustBehind(8 * time.Hour)
+	r.mustNow(0)
 	r.pass(week, 0, 0)
 	r.mustBehind(0)
 }
 
 // What is published while the clock is behind would be old when it is put right.
-func TestAgeClockGoesBackAtOnceAndDoesNotBelieveTheWayAhead(t *testing.T) {
+func TestClockGoesBackAtOnceAndDoesNotRemoveByTheWayAhead(t *testing.T) {
 	r := newClockRig(t)
 	r.pass(time.Hour, 0, -years)
 	r.mustBehind(0)
+	r.mustNow(0)
 	r.pass(time.Hour, 0, years)
 	r.mustBehind(years)
+	r.mustNow(years)
 	r.pass(week, 0, 0)
 	r.mustBehind(0)
 }
 
-func TestAgeClockOfALaptopThatSleepsEachNightIsBehindByAWeekOfNights(t *testing.T) {
+// A clock that was behind for a moment stamps nothing with the past for a minute more,
+// and is not believed beyond where it was.
+func TestClockReturnsAtOnceFromAMomentInThePast(t *testing.T) {
+	r := newClockRig(t)
+	r.pass(0, 0, -years)
+	r.pass(time.Second, 0, years+time.Hour)
+	r.mustNow(time.Hour)
+	r.mustBehind(years + time.Hour)
+}
+
+// A clock that goes back and forth between the right time and a wrong one is not
+// believed because it has been at the wrong one before.
+func TestClockDoesNotReturnToATimeThatItNeverBelieved(t *testing.T) {
+	r := newClockRig(t)
+	for range 3 {
+		r.pass(10*time.Second, 0, years)
+		r.mustNow(years)
+		r.pass(10*time.Second, 0, -years)
+		r.mustNow(0)
+	}
+}
+
+func TestClockOfALaptopThatSleepsEachNightIsBehindByAWeekOfNights(t *testing.T) {
 	r := newClockRig(t)
 	for range 60 {
 		r.pass(16*time.Hour, 0, 8*time.Hour)
 	}
-	now, _ := r.clock.look(r.wall, r.steady)
-	if behind := r.wall.Sub(now); behind > 12*8*time.Hour {
+	if behind := r.wall.Sub(r.clock.ageTime(week)); behind > 12*8*time.Hour {
 		t.Errorf("it is %v behind", behind)
+	}
+	if n := len(r.clock.jumps); n > maxJumps {
+		t.Errorf("%d jumps are remembered", n)
+	}
+}
+
+// However the clock jumps: nothing is removed before it has been kept for its time, and
+// few jumps are remembered.
+func TestClockMakesNothingOldBeforeItsTime(t *testing.T) {
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		r := newClockRig(t)
+		type stamped struct{ at, steady time.Time }
+		var all []stamped
+		keeps := []time.Duration{time.Second, time.Minute, time.Hour, week, 100 * week}
+		for range 300 {
+			step := time.Duration(rnd.ExpFloat64() * float64(keeps[rnd.IntN(len(keeps)-1)]))
+			jump := time.Duration(0)
+			if rnd.IntN(2) == 0 {
+				jump = clockStep + time.Duration(rnd.ExpFloat64()*float64(keeps[rnd.IntN(len(keeps))]))
+			}
+			if rnd.IntN(2) == 0 {
+				jump = -jump
+			}
+			r.steady, r.wall = r.steady.Add(step), r.wall.Add(step+jump)
+			all = append(all, stamped{r.clock.wall(), r.steady})
+			for _, keep := range keeps {
+				now := r.clock.ageTime(keep)
+				for _, s := range all {
+					if age := r.steady.Sub(s.steady); age < keep && now.Sub(s.at) > age {
+						t.Fatalf("seed %d: what is %v old and kept for %v counts as %v old", seed, age, keep, now.Sub(s.at))
+					}
+				}
+			}
+		}
+		if n := len(r.clock.jumps); n > maxJumps {
+			t.Fatalf("seed %d: %d jumps are remembered", seed, n)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"mbus/internal/batch"
 )
@@ -41,6 +42,15 @@ type settings struct {
 	retentionBytes int64             // -1 for no bound
 	maxBatch       int               // bytes
 	appendTime     bool              // the log's time counts
+}
+
+// keep is how long messages are kept, as a duration: centuries where they are kept
+// for ever, or longer than that.
+func (s *settings) keep() time.Duration {
+	if s.retention < 0 || s.retention > math.MaxInt64/int64(time.Millisecond) {
+		return math.MaxInt64
+	}
+	return time.Duration(s.retention) * time.Millisecond
 }
 
 // setters read a value into the settings.

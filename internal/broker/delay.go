@@ -34,10 +34,6 @@ const deliverAtOnce = 1000
 // put into its topic.
 const deliverAgain = time.Second
 
-// lookAgain bounds the time for which the clock is not looked at while messages
-// wait: it may jump.
-const lookAgain = time.Minute
-
 // Delays are the messages that are not due yet. In memory each is 16 bytes.
 type delays struct {
 	wake chan struct{} // something has changed
@@ -107,7 +103,7 @@ func (d *delays) next(now time.Time) (all []due, wait time.Duration) {
 	}
 	wait = time.Hour
 	if len(d.waiting) > 0 {
-		wait = max(0, min(lookAgain, time.UnixMilli(d.waiting[0].at).Sub(now)))
+		wait = max(0, min(lookEvery, time.UnixMilli(d.waiting[0].at).Sub(now)))
 	}
 	return all, wait
 }

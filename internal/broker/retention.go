@@ -28,21 +28,16 @@ func (b *Broker) retain() {
 // Sweep removes the messages that the retention options let go, and is not misled
 // by a clock that jumps. The broker calls it itself, once a minute, one call at a
 // time.
-func (b *Broker) Sweep() {
-	now, jump := b.ages.look(b.now(), time.Now())
-	switch {
-	case jump > 0:
-		b.Log.Warn("the system's clock has jumped ahead: no message is old by it before it has stayed so for as long as messages are kept",
-			"by", jump, "retention", b.opts.Retention)
-	case jump < 0:
-		b.Log.Warn("the system's clock was put back", "by", -jump)
-	}
-	b.Retain(now)
-}
+func (b *Broker) Sweep() { b.sweep(b.clock.ageTime) }
 
 // Retain removes the messages that the retention options let go at the time now,
 // one call at a time.
 func (b *Broker) Retain(now time.Time) {
+	b.sweep(func(time.Duration) time.Time { return now })
+}
+
+// sweep is Retain, where the time depends on how long messages are kept.
+func (b *Broker) sweep(now func(keep time.Duration) time.Time) {
 	b.mu.RLock()
 	topics := make([]*Topic, 0, len(b.topics))
 	for name, t := range b.topics {
@@ -52,8 +47,9 @@ func (b *Broker) Retain(now time.Time) {
 	}
 	b.mu.RUnlock()
 	for _, t := range topics {
+		at := now(t.settings.Load().keep())
 		for i := range t.Partitions() {
-			b.retainPartition(t, i, now)
+			b.retainPartition(t, i, at)
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
@@ -72,7 +71,7 @@ func (p *publisher) run() error {
 		take = p.takeBatches
 	}
 	for {
-		p.now = time.Now().UnixMilli()
+		p.now = p.broker.Now().UnixMilli()
 		p.setWait()
 		want, err := take()
 		if err != nil {
