@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"mbus/internal/flags"
@@ -51,6 +49,7 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	execute := new(bool)
 	if d.executes {
 		execute = fs.Bool("execute", false, "do it: without this flag it is only shown")
+		fs.Acts("execute")
 	}
 	values := make(map[string]*string)
 	for _, option := range append(d.required, d.optional...) {
@@ -65,7 +64,11 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	if err := d.check(values); err != nil {
 		return nil, fs.Fail("%v", err), false
 	}
-	c = &command{addr: net.JoinHostPort(*host, strconv.Itoa(*port)), asJSON: *asJSON}
+	addr, err := flags.Address(*host, *port)
+	if err != nil {
+		return nil, fs.Fail("-host: %v", err), false
+	}
+	c = &command{addr: addr, asJSON: *asJSON}
 	c.line = requestLine(name, values, *asJSON, *execute)
 	return c, 0, true
 }

@@ -9,11 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"syscall"
 
@@ -53,6 +51,7 @@ func run(o *options) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	checkDescriptors(o.maxConnections, log)
 	store, err := commitlog.Open(o.data, commitlog.Options{SyncEvery: o.syncEvery, Reserve: o.reserve, Log: log})
 	if err != nil {
 		return err
@@ -78,34 +77,6 @@ func run(o *options) error {
 	return b.Close()
 }
 
-// ports are what the broker listens on.
-type ports struct {
-	producers, consumers, kafka net.Listener
-}
-
-// listen opens all ports before anything else is done, so that a second broker
-// by mistake fails at once; connections wait until they are served.
-func listen(o *options) (*ports, error) {
-	p := new(ports)
-	for _, port := range []struct {
-		whose  string
-		host   string
-		number int
-		to     *net.Listener
-	}{
-		{"the producers'", o.producerHost, o.producerPort, &p.producers},
-		{"the consumers'", o.consumerHost, o.consumerPort, &p.consumers},
-		{"the Kafka clients'", o.kafkaHost, o.kafkaPort, &p.kafka},
-	} {
-		l, err := net.Listen("tcp", net.JoinHostPort(port.host, strconv.Itoa(port.number)))
-		if err != nil {
-			return nil, fmt.Errorf("%s port: %w", port.whose, err)
-		}
-		*port.to = l
-	}
-	return p, nil
-}
-
 // greet says on standard error what was started, and what to do next.
 func greet(o *options, p *ports) {
 	durability := "every message is synced before it is acknowledged"
@@ -119,7 +90,7 @@ func greet(o *options, p *ports) {
 	fmt.Fprintf(os.Stderr, "data: %s\ndurability: %s\nproducers: %s\nconsumers: %s\nkafka: %s\nadvertised: %s\n",
 		o.data, durability, p.producers.Addr(), p.consumers.Addr(), p.kafka.Addr(), advertised)
 	next := "producer -topic orders -message \"first order\""
-	if port := p.producers.Addr().(*net.TCPAddr).Port; port != defaultProducerPort {
+	if port := portOf(p.producers); port != defaultProducerPort {
 		next += fmt.Sprintf(" -port %d", port)
 	}
 	fmt.Fprintf(os.Stderr, "next: %s\n", next)

@@ -74,6 +74,7 @@ func parse(args []string) (o *options, code int, ok bool) {
 	s.StringVar(&o.verify, "verify", "", "read all of the data `directory`, say what is damaged, change nothing, and end: exit code 0 if it is sound, 1 if it can't be read, 2 if it is damaged")
 	o.reserve = commitlog.DefaultReserve
 	s.Func("reserve", "`size` in bytes of the space on the disk that messages may not take, so that consumers can go on; 0 for none (default 64 MiB, or a sixteenth of a smaller disk)", o.setReserve)
+	s.Acts("verify")
 	if code, ok = s.Parse(args); !ok {
 		return nil, code, false
 	}
@@ -104,13 +105,12 @@ func (o *options) setReserve(value string) (err error) {
 }
 
 func (o *options) check() error {
+	for _, p := range o.places() {
+		if err := p.check(); err != nil {
+			return err
+		}
+	}
 	switch {
-	case o.producerPort < 0 || o.producerPort > 65535:
-		return fmt.Errorf("-pport is %d: it takes 0 to 65535", o.producerPort)
-	case o.consumerPort < 0 || o.consumerPort > 65535:
-		return fmt.Errorf("-cport is %d: it takes 0 to 65535", o.consumerPort)
-	case o.kafkaPort < 0 || o.kafkaPort > 65535:
-		return fmt.Errorf("-kport is %d: it takes 0 to 65535", o.kafkaPort)
 	case o.nodeID < 0 || o.nodeID > math.MaxInt32:
 		return fmt.Errorf("-node-id is %d: it takes 0 to %d", o.nodeID, math.MaxInt32)
 	case o.rebalanceDelay < 0:

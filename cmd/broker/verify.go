@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
 
 	"mbus/internal/commitlog"
 )
@@ -17,6 +18,10 @@ const (
 // verify checks a data directory: a line on out for each thing that is wrong and
 // one with what was read. It gives the exit code.
 func verify(dir string, out, errs io.Writer) int {
+	if _, err := os.Stat(dir); err != nil {
+		fmt.Fprintf(errs, "broker: data directory %q: %v\n", dir, err)
+		return exitUnreadable
+	}
 	lines := bufio.NewWriter(out)
 	sum, err := commitlog.Verify(dir, commitlog.Options{}, func(f commitlog.Finding) {
 		fmt.Fprintln(lines, f)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"mbus/internal/consumer"
 )
 
@@ -171,12 +173,26 @@ func replace(path, text string) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
+	return syncName(path) // and with it the name of a file that is new
+}
+
+// syncName makes durable that the file has this name. A directory that can't be
+// opened for reading, or can't be synced, has its whole file system synced for it.
+func syncName(path string) error {
 	dir, err := os.Open(filepath.Dir(path))
+	if err == nil {
+		defer dir.Close()
+		err = dir.Sync()
+	}
+	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EINVAL) {
+		return err
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	return dir.Sync() // and with it the name of a file that is new
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
 }
 
 func writeSynced(path, text string) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 
 	"mbus/internal/consumer"
@@ -107,6 +106,7 @@ func (s *settings) define() {
 	s.StringVar(&s.command, "exec", "", "run `COMMAND` for each message instead of printing it")
 	s.StringVar(&s.file, "out", "", "append messages to `FILE`, each exactly once")
 	s.BoolVar(&s.redrive, "redrive", false, "move the messages of a dead-letter topic back to the topics they came from")
+	s.Acts("redrive")
 	s.StringVar(&r.Start, "start", "", "`WHERE` a group begins that has no position yet: beginning (as without the flag) or end")
 	s.BoolVar(&r.Ordered, "ordered", false, "with -follow or -exec: of messages with the same key at most one at a time is under way in the group")
 	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 100000, or 1 with -exec")
@@ -118,7 +118,9 @@ func (s *settings) define() {
 // complete fills in what follows from the flags.
 func (s *settings) complete() (err error) {
 	r := &s.request
-	s.addr = net.JoinHostPort(s.host, strconv.Itoa(s.port))
+	if s.addr, err = flags.Address(s.host, s.port); err != nil {
+		return fmt.Errorf("-host: %w", err)
+	}
 	if s.file != "" {
 		r.From = "beginning"
 	}

@@ -6,9 +6,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 
 	"mbus/internal/flags"
 	"mbus/internal/producer"
@@ -81,7 +79,11 @@ func parse(args []string) (opts options, code int, ok bool) {
 	if fs.Given("message") {
 		opts.message = []byte(*message)
 	}
-	opts.addr = net.JoinHostPort(*host, strconv.Itoa(*port))
+	addr, err := flags.Address(*host, *port)
+	if err != nil {
+		return opts, fs.Fail("-host: %v", err), false
+	}
+	opts.addr = addr
 	return opts, 0, true
 }
 

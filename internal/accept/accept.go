@@ -17,20 +17,36 @@ const (
 	lastPause  = time.Second
 )
 
+// repeatAfter is how long accepts may go on failing until it is logged again.
+const repeatAfter = time.Minute
+
 // Each calls start with each connection of l, one after the other, until l is
-// closed.
+// closed. That connections can't be taken is logged when it begins, each minute that
+// it lasts, and when it has ended.
 func Each(l net.Listener, log *slog.Logger, start func(net.Conn)) {
 	pause := firstPause
+	var failed, logged time.Time // zero while connections are taken
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
-			log.Warn("cannot take a connection", "reason", err)
+			if failed.IsZero() {
+				failed = time.Now()
+			}
+			if time.Since(logged) >= repeatAfter {
+				log.Warn("no connection can be taken; clients wait: raise the limit of descriptors, or lower -max-connections",
+					"address", l.Addr(), "reason", err)
+				logged = time.Now()
+			}
 			time.Sleep(pause)
 			pause = min(2*pause, lastPause)
 			continue
+		}
+		if !failed.IsZero() {
+			log.Info("connections are taken again", "address", l.Addr(), "after", time.Since(failed).Round(time.Millisecond))
+			failed, logged = time.Time{}, time.Time{}
 		}
 		pause = firstPause
 		start(conn)

@@ -1,7 +1,12 @@
 // Package flags reads the settings of mbus's programs: flags as the standard
-// flag package knows them, each of which can also be set in the environment, as
-// MBUS_ and the flag's name in capitals with _ for -. A flag on the command
-// line wins.
+// flag package knows them, most of which can also be set in the environment, as
+// MBUS_ and the flag's name in capitals with _ for -, or for one program alone as
+// MBUS_, the program's name, _ and the flag's. A flag on the command line wins,
+// then the variable of the program.
+//
+// The environment is shared with systems that describe services in it: with a
+// service named mbus Kubernetes and docker --link set MBUS_PORT=tcp://10.0.0.7:9990
+// and more. Such a value is not a flag's.
 package flags
 
 import (
@@ -9,7 +14,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -32,6 +41,7 @@ type Set struct {
 	LookupEnv func(name string) (string, bool)
 
 	usage string
+	acts  map[string]bool // flags that the environment does not set
 }
 
 // New returns a program's empty Set. The usage text is shown by -h above the
@@ -40,7 +50,19 @@ func New(program, usage string) *Set {
 	fs := flag.NewFlagSet(program, flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // errors are said once, by Fail
 	fs.Usage = func() {}
-	return &Set{FlagSet: fs, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv, usage: usage}
+	return &Set{
+		FlagSet: fs, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv,
+		usage: usage, acts: map[string]bool{"version": true},
+	}
+}
+
+// Acts says that the flags have the program do something else than it is for. They
+// are set on the command line only, as -version is: a variable that was left behind
+// must not delete a topic.
+func (s *Set) Acts(names ...string) {
+	for _, name := range names {
+		s.acts[name] = true
+	}
 }
 
 // Parse sets the flags from args, which exclude the program's name, and from
@@ -81,28 +103,82 @@ func (s *Set) Given(name string) bool {
 	return given
 }
 
-// Variable is the name of the environment variable that sets the flag.
+// Variable is the name of the environment variable that sets the flag of all
+// programs that have it.
 func Variable(name string) string {
 	return "MBUS_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-// fromEnvironment sets those flags that were not on the command line. An empty
-// variable counts as not set, which is how container files write "none".
+// ownVariable is the name of the one that sets the flag of this program alone. The
+// commands of a program share it.
+func (s *Set) ownVariable(name string) string {
+	return Variable(s.program() + "-" + name)
+}
+
+// program is the name without that of a command.
+func (s *Set) program() string {
+	program, _, _ := strings.Cut(s.Name(), " ")
+	return program
+}
+
+// fromEnvironment sets those flags that were not on the command line.
 func (s *Set) fromEnvironment() error {
 	var errs []error
 	s.VisitAll(func(f *flag.Flag) {
-		v, _ := s.LookupEnv(Variable(f.Name))
-		if v == "" || f.Name == "version" || s.Given(f.Name) {
+		if s.acts[f.Name] || s.Given(f.Name) {
+			return
+		}
+		variable, v := s.lookup(f.Name)
+		if v == "" {
 			return
 		}
 		if err := s.Set(f.Name, v); err != nil {
-			errs = append(errs, fmt.Errorf("invalid value %q of the environment variable %s: %w", v, Variable(f.Name), err))
+			errs = append(errs, fmt.Errorf("invalid value %q of the environment variable %s: %w", v, variable, err))
 		}
 	})
 	if len(errs) > 0 {
 		return errs[0]
 	}
 	return nil
+}
+
+// service is what Kubernetes and docker --link say of a service in a variable named
+// after it: MBUS_PORT is tcp://10.0.0.7:9990 or udp://[fd00::7]:9990.
+var service = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://`)
+
+// lookup gives the value that the environment has for a flag, and the variable. An
+// empty variable counts as not set, which is how container files write "none", and
+// so does one that describes a service.
+func (s *Set) lookup(name string) (variable, value string) {
+	for _, variable := range []string{s.ownVariable(name), Variable(name)} {
+		v, _ := s.LookupEnv(variable)
+		if strings.HasSuffix(variable, "_PORT") && service.MatchString(v) {
+			fmt.Fprintf(s.Err, "%s: the environment variable %s is ignored: %q describes a service, not a port; -%s or %s sets the port\n",
+				s.Name(), variable, v, name, s.ownVariable(name))
+			continue
+		}
+		if v != "" {
+			return variable, v
+		}
+	}
+	return "", ""
+}
+
+// Address is the host:port that net.Dial and net.Listen take. An IPv6 address may
+// have brackets around it. The error says what is wrong with the host or the port,
+// in words that follow the flag's name.
+func Address(host string, port int) (string, error) {
+	if inner, bracketed := strings.CutPrefix(host, "["); bracketed {
+		inner, closed := strings.CutSuffix(inner, "]")
+		if ip, err := netip.ParseAddr(inner); err != nil || !closed || !ip.Is6() {
+			return "", fmt.Errorf("%q has brackets, which belong around an IPv6 address only, as in [::1]", host)
+		}
+		host = inner
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsAny(host, ":/[]") {
+		return "", fmt.Errorf("%q is no host: it takes a name or an address, without a protocol and without a port", host)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
 }
 
 func (s *Set) printUsage() {
@@ -113,9 +189,10 @@ func (s *Set) printUsage() {
 		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
 			fmt.Fprintf(s.Out, " (default %s)", f.DefValue)
 		}
-		if f.Name != "version" {
+		if !s.acts[f.Name] {
 			fmt.Fprintf(s.Out, " [%s]", Variable(f.Name))
 		}
 		fmt.Fprintln(s.Out)
 	})
+	fmt.Fprintf(s.Out, "\nWith %s_ in place of MBUS_ a variable is for this program alone.\n", Variable(s.program()))
 }

@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"flag"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,7 @@ func TestHelpListsFlagsDefaultsAndVariables(t *testing.T) {
 		"  -json\n    \tprint JSON [MBUS_JSON]\n",
 		"  -write-timeout duration\n    \thow long to wait (default 1m0s) [MBUS_WRITE_TIMEOUT]\n",
 		"  -version\n    \tprint the version and exit\n",
+		"\nWith MBUS_PROG_ in place of MBUS_ a variable is for this program alone.\n",
 	} {
 		if !strings.Contains(s.out.String(), want) {
 			t.Errorf("help lacks %q:\n%s", want, s.out.String())
@@ -134,5 +136,101 @@ func TestVersionIsPrintedOnStandardOutput(t *testing.T) {
 	code, ok := s.set.Parse([]string{"-version"})
 	if ok || code != 0 || s.out.String() != "prog "+Version+"\n" {
 		t.Errorf("code %d, ok %v, printed %q", code, ok, s.out.String())
+	}
+}
+
+// Kubernetes and docker --link describe a service named mbus in these variables; what
+// is named after a program describes a service named mbus-prog.
+func TestVariablesOfServicesAreNotFlags(t *testing.T) {
+	for _, value := range []string{
+		"tcp://10.0.0.7:9990", "udp://10.0.0.7:9990", "sctp://10.0.0.7:9990", "tcp://[fd00::7]:9990", "http://mbus:80",
+	} {
+		for _, name := range []string{"MBUS_PORT", "MBUS_PROG_PORT"} {
+			s := newSettings(map[string]string{
+				name: value, "MBUS_SERVICE_HOST": "10.0.0.7", "MBUS_SERVICE_PORT": "9990",
+				"MBUS_PORT_9990_TCP": "tcp://10.0.0.7:9990", "MBUS_PORT_9990_TCP_PORT": "9990",
+				"MBUS_NAME": "/web/mbus", "MBUS_ENV_TOPIC": "x",
+			})
+			if code, ok := s.set.Parse(nil); !ok || *s.port != 9990 || s.set.Given("port") {
+				t.Errorf("%s=%s: code %d, port %d", name, value, code, *s.port)
+			}
+			if said := s.err.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, name) {
+				t.Errorf("%s=%s: said %q", name, value, said)
+			}
+		}
+	}
+}
+
+func TestVariableOfAServiceIsNotMentionedWhereAFlagOrAnotherVariableSetsThePort(t *testing.T) {
+	s := newSettings(map[string]string{"MBUS_PORT": "tcp://10.0.0.7:9990"})
+	if _, ok := s.set.Parse([]string{"-port", "7"}); !ok || *s.port != 7 || s.err.String() != "" {
+		t.Errorf("ok %v, port %d, said %q", ok, *s.port, s.err.String())
+	}
+	s = newSettings(map[string]string{"MBUS_PORT": "tcp://10.0.0.7:9990", "MBUS_PROG_PORT": "8"})
+	if _, ok := s.set.Parse(nil); !ok || *s.port != 8 || s.err.String() != "" {
+		t.Errorf("ok %v, port %d, said %q", ok, *s.port, s.err.String())
+	}
+}
+
+// What looks like a service's address is a value like any other for what no service
+// is described by.
+func TestOnlyPortsAreDescribedByServices(t *testing.T) {
+	s := newSettings(map[string]string{"MBUS_TOPIC": "tcp://10.0.0.7:9990"})
+	if _, ok := s.set.Parse(nil); !ok || *s.topic != "tcp://10.0.0.7:9990" || s.err.String() != "" {
+		t.Errorf("ok %v, topic %q, said %q", ok, *s.topic, s.err.String())
+	}
+}
+
+func TestVariableOfTheProgramWinsOverThatOfAll(t *testing.T) {
+	s := newSettings(map[string]string{"MBUS_PORT": "1", "MBUS_PROG_PORT": "2", "MBUS_OTHER_PORT": "3", "MBUS_PROG_TOPIC": ""})
+	if _, ok := s.set.Parse(nil); !ok || *s.port != 2 || *s.topic != "" {
+		t.Errorf("ok %v, port %d, topic %q", ok, *s.port, *s.topic)
+	}
+	s = newSettings(map[string]string{"MBUS_PROG_PORT": "many"})
+	if code, ok := s.set.Parse(nil); ok || code != 2 || !strings.Contains(s.err.String(), "MBUS_PROG_PORT") {
+		t.Errorf("code %d, ok %v, said %q", code, ok, s.err.String())
+	}
+}
+
+func TestCommandsOfAProgramShareItsVariables(t *testing.T) {
+	s := newSettings(map[string]string{"MBUS_PROG_PORT": "2"})
+	s.set.FlagSet.Init("prog list", flag.ContinueOnError)
+	if _, ok := s.set.Parse(nil); !ok || *s.port != 2 {
+		t.Errorf("ok %v, port %d", ok, *s.port)
+	}
+}
+
+func TestActsAreNotSetByTheEnvironment(t *testing.T) {
+	s := newSettings(map[string]string{"MBUS_JSON": "true", "MBUS_PROG_JSON": "true"})
+	s.set.Acts("json")
+	if _, ok := s.set.Parse(nil); !ok || *s.json {
+		t.Errorf("ok %v, json %v", ok, *s.json)
+	}
+	s = newSettings(nil)
+	s.set.Acts("json")
+	s.set.Parse([]string{"-h"})
+	if strings.Contains(s.out.String(), "MBUS_JSON") {
+		t.Errorf("help names a variable:\n%s", s.out.String())
+	}
+}
+
+func TestAddressTakesHostsWithAndWithoutBrackets(t *testing.T) {
+	for host, want := range map[string]string{
+		"127.0.0.1": "127.0.0.1:7", "localhost": "localhost:7", "bus.example.com": "bus.example.com:7",
+		"::1": "[::1]:7", "[::1]": "[::1]:7", "::": "[::]:7", "[::]": "[::]:7", "": ":7", "0.0.0.0": "0.0.0.0:7",
+		"fe80::1%eth0": "[fe80::1%eth0]:7", "[fe80::1%eth0]": "[fe80::1%eth0]:7",
+		"::ffff:127.0.0.1": "[::ffff:127.0.0.1]:7",
+	} {
+		if got, err := Address(host, 7); err != nil || got != want {
+			t.Errorf("%q: %q, %v", host, got, err)
+		}
+	}
+	for _, host := range []string{
+		"[", "]", "[]", "[::1", "::1]", "[[::1]]", "[localhost]", "[127.0.0.1]",
+		"127.0.0.1:9990", "localhost:9990", "[::1]:9990", "tcp://127.0.0.1", "a/b",
+	} {
+		if got, err := Address(host, 7); err == nil {
+			t.Errorf("%q: taken as %q", host, got)
+		}
 	}
 }

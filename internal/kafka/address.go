@@ -3,20 +3,34 @@ package kafka
 import (
 	"fmt"
 	"net"
+	"net/netip"
+	"regexp"
 	"strconv"
 )
 
 // CheckAddress reports why address can't be advertised.
 func CheckAddress(address string) error {
-	_, _, err := splitAddress(address)
-	return err
+	host, _, err := splitAddress(address)
+	if err != nil {
+		return err
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil && !hostName.MatchString(host):
+		return fmt.Errorf("address %q: %q is neither the name of a host nor an IP address", address, host)
+	case err == nil && ip.IsUnspecified():
+		return fmt.Errorf("address %q: clients can't connect to %s, which stands for all addresses of a machine", address, host)
+	}
+	return nil
 }
 
-// splitAddress reads a host:port. The port is 1 to 65535.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})$`)
+
+// splitAddress reads a host:port, an IPv6 address in brackets. The port is 1 to 65535.
 func splitAddress(address string) (host string, port int32, err error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", 0, fmt.Errorf("address %q: %w", address, err)
+		return "", 0, fmt.Errorf("address %q: it takes host:port, without a protocol, and an IPv6 address in brackets, as in [::1]:9092", address)
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || n == 0 || host == "" {
@@ -26,15 +40,13 @@ func splitAddress(address string) (host string, port int32, err error) {
 }
 
 // Address is where this connection's client finds the broker: what is advertised,
-// or the address that it has connected to.
+// or the address that it has connected to. That is told as a number, never as a name,
+// which may have other addresses, too.
 func (c *conn) address() (host string, port int32) {
 	if advertised := c.server.opts.Advertise; advertised != "" {
 		host, port, _ = splitAddress(advertised) // has been checked
 		return host, port
 	}
 	local := c.net.LocalAddr().(*net.TCPAddr)
-	if local.IP.IsLoopback() {
-		return "localhost", int32(local.Port)
-	}
-	return local.IP.String(), int32(local.Port)
+	return local.AddrPort().Addr().Unmap().String(), int32(local.Port)
 }

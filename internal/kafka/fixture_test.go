@@ -140,9 +140,12 @@ type client struct {
 	read int32
 }
 
-func (b *bus) dial() *client {
+func (b *bus) dial() *client { return b.dialAt(b.addr) }
+
+// dialAt is dial by another address.
+func (b *bus) dialAt(address string) *client {
 	b.t.Helper()
-	nc, err := net.Dial("tcp", b.addr)
+	nc, err := net.Dial("tcp", address)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func TestMetadataDescribesTopicsInEveryVersion(t *testing.T) {
 	}
 	for version := int16(0); version <= 13; version++ {
 		resp := ask[*kmsg.MetadataResponse](c, metadataFor(version, "orders"))
-		if n := resp.Brokers; len(n) != 1 || n[0].NodeID != 5 || n[0].Host != "localhost" || strconv.Itoa(int(n[0].Port)) != port {
+		if n := resp.Brokers; len(n) != 1 || n[0].NodeID != 5 || n[0].Host != "127.0.0.1" || strconv.Itoa(int(n[0].Port)) != port {
 			t.Errorf("version %d: brokers %+v", version, n)
 		}
 		if version >= 1 && resp.ControllerID != 5 || version >= 2 && *resp.ClusterID != "test" {

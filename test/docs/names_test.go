@@ -123,6 +123,21 @@ func TestReadmeListsTheFlagsAndTheirDefaults(t *testing.T) {
 	}
 }
 
+// forServices are the names of the variables, behind the service's own name, in which
+// Kubernetes and docker --link describe a service. That of a port may be a flag's: what
+// describes a service is told apart there by its value.
+var forServices = regexp.MustCompile(`^(name$|env-|service-|port-)`)
+
+func TestNoFlagIsNamedAsAVariableThatDescribesAService(t *testing.T) {
+	for _, program := range []string{"broker", "producer", "consumer", "admin"} {
+		for name := range usages(t, program) {
+			if forServices.MatchString(name) {
+				t.Errorf("beside a service named mbus the environment sets -%s of %s", name, program)
+			}
+		}
+	}
+}
+
 var makeTarget = regexp.MustCompile("`make ([a-z][a-z-]*)")
 
 func TestDocumentsNameTargetsOfTheMakefile(t *testing.T) {
