@@ -225,17 +225,21 @@ func (l *partition) fail(err error) error {
 	return err
 }
 
-// writeMark writes the sync mark. It may fail: recovery then reads more than it
-// would have to. The caller holds syncMu, since the sync.
+// writeMark writes the sync mark, which is synced a while later. It may fail: recovery
+// then reads more than it would have to. The caller holds syncMu, since the sync.
 func (l *partition) writeMark(p syncPoint) {
 	if p.segment == nil {
 		return
 	}
+	before := p.segment.index.mark()
 	err := p.segment.index.flush(p.end)
 	if err != nil && !l.markFailed {
 		l.warn("cannot write the sync mark", "file", p.segment.index.file.name, "reason", err)
 	}
 	l.markFailed = err != nil
+	if err == nil && p.end != before {
+		l.marks.moved(l, p.end.pos-before.pos)
+	}
 }
 
 // syncLater sees to it that a sync follows within syncEvery.

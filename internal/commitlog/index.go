@@ -24,9 +24,9 @@ import (
 //	+--------+----------+-----------------+
 //
 // The mark says that the segment's first "synced bytes" bytes have been synced
-// and end before offset "synced next". It is written after each sync and not
-// synced itself, so after a power cut it may be older than the truth, never
-// newer. An index that is missing, stale or damaged is built again from the
+// and end before offset "synced next". It is written after each sync, and synced
+// itself in the background (marks), so after a power cut it may be older than the
+// truth, never newer. An index that is missing, stale or damaged is built again from the
 // segment.
 const (
 	indexMagic  = "mbusidx2"
@@ -208,8 +208,25 @@ func (x *index) rest() {
 	x.recent = nil
 }
 
-// flush writes the entries up to m and then m itself as the mark. Sync is the
-// caller's to call where it matters.
+// mark is the sync mark as it was written last.
+func (x *index) mark() mark {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.synced
+}
+
+// sync makes durable what was written, without keeping anybody from writing on.
+func (x *index) sync() error {
+	f, err := x.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer x.file.release()
+	return f.Sync()
+}
+
+// flush writes the entries up to m and then m itself as the mark, or a later one that is
+// known by now. Sync is the caller's to call where it matters.
 func (x *index) flush(m mark) error {
 	f, err := x.file.acquire()
 	if err != nil {
@@ -218,6 +235,9 @@ func (x *index) flush(m mark) error {
 	defer x.file.release()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if m.pos < x.synced.pos {
+		m = x.synced
+	}
 	if err := x.flushTail(f, m); err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type partition struct {
 	maxHot    int64
 	syncs     chan struct{} // of the store: holds an element for each sync that runs
 	now       func() time.Time
+	marks     *marks // of the store
 
 	appendMu sync.Mutex // orders appends; held over the write
 	isHot    bool       // the active segment's files are open
@@ -40,6 +41,10 @@ type partition struct {
 
 	syncMu     sync.Mutex // held over each sync of the active segment and its mark
 	markFailed bool       // said already that the mark can't be written
+
+	markQueued atomic.Bool  // among those that wait in marks
+	markBehind atomic.Int64 // bytes by which the mark has moved since its last sync began
+	markUnsafe bool         // said already that the mark can't be synced; of marks' rounds
 
 	mu         sync.Mutex // guards what follows
 	quiet      sync.Cond  // committing has become false
@@ -275,12 +280,7 @@ func (l *partition) complete(s *segment, m mark) error {
 	if err := s.writeIndex(m); err != nil {
 		return err
 	}
-	f, err := s.index.file.acquire()
-	if err != nil {
-		return err
-	}
-	defer s.index.file.release()
-	return f.Sync()
+	return s.index.sync()
 }
 
 // noRoom turns a full disk into store.ErrFull. Other errors stay as they are:

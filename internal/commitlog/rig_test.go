@@ -56,6 +56,12 @@ func smallSegments() commitlog.Options { return commitlog.Options{SegmentBytes: 
 // oneSegment has everything in the active segment.
 func oneSegment() commitlog.Options { return commitlog.Options{} }
 
+// smallIndex has an index entry for each batch or two of one segment, and syncs that come
+// at the end.
+func smallIndex() commitlog.Options {
+	return commitlog.Options{SyncEvery: time.Hour, SegmentBytes: 1 << 20}
+}
+
 // start opens the store on a disk.
 func (r *rig) start(disk *crashfs.FS) {
 	r.Helper()
@@ -234,6 +240,11 @@ func (h *recorder) logged() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.lines)
+}
+
+// says tells whether something was logged that contains text.
+func (h *recorder) says(text string) bool {
+	return slices.ContainsFunc(h.logged(), func(line string) bool { return strings.Contains(line, text) })
 }
 
 // logDir is the directory of the rig's log.

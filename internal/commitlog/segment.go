@@ -210,7 +210,11 @@ func (s *segment) rebuild(v view, reason error) error {
 	if s.gone {
 		return nil
 	}
-	if err := s.writeIndex(mark{v.end, end.next, end.maxTime}); err != nil {
+	m := mark{v.end, end.next, end.maxTime}
+	if v.active {
+		m = s.index.mark() // what is visible need not be synced
+	}
+	if err := s.writeIndex(m); err != nil {
 		s.log.warn("cannot write an index", "file", s.index.file.name, "reason", err)
 	}
 	return nil

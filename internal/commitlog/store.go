@@ -41,6 +41,7 @@ type Store struct {
 	maxHot  int64
 	reserve reserve
 	syncs   chan struct{} // full: as many syncs run as may
+	marks   marks
 	now     func() time.Time
 
 	adminMu sync.Mutex // one topic is made, altered or deleted at a time
@@ -64,7 +65,7 @@ var _ store.Store = (*Store)(nil)
 // data directory, or if a file can't be read; it does not fail for damage in
 // stored messages.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{fs: o.FS, dir: dir, opts: o, topics: make(map[string]*topic), maxHot: maxHot(), syncs: make(chan struct{}, maxSyncs), now: time.Now}
+	s := &Store{fs: o.FS, dir: dir, opts: o, topics: make(map[string]*topic), maxHot: maxHot(), syncs: make(chan struct{}, maxSyncs), marks: marks{every: marksEvery}, now: time.Now}
 	if s.opts.SegmentBytes <= 0 {
 		s.opts.SegmentBytes = DefaultSegmentBytes
 	}
@@ -210,7 +211,7 @@ func (s *Store) newPartition(t store.Topic, number int) *partition {
 	l := &partition{
 		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
 		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
-		syncEvery: s.opts.SyncEvery, hot: &s.hot, space: &s.reserve, maxHot: s.maxHot, syncs: s.syncs,
+		syncEvery: s.opts.SyncEvery, hot: &s.hot, space: &s.reserve, maxHot: s.maxHot, syncs: s.syncs, marks: &s.marks,
 		now: func() time.Time { return s.now() },
 	}
 	l.quiet.L = &l.mu
@@ -391,6 +392,7 @@ func (s *Store) Close() error {
 			errs = append(errs, l.close())
 		}
 	}
+	s.marks.close()
 	s.unlock()
 	return errors.Join(errs...)
 }

@@ -1,0 +1,31 @@
+package commitlog
+
+import (
+	"time"
+
+	"mbus/internal/store"
+)
+
+// SetMarksEvery sets after what time sync marks are synced, from the next on that moves.
+func (s *Store) SetMarksEvery(d time.Duration) {
+	s.marks.mu.Lock()
+	defer s.marks.mu.Unlock()
+	s.marks.every = d
+}
+
+// MarksRest says whether no sync mark waits for its sync, so that nothing wakes up.
+func (s *Store) MarksRest() bool {
+	s.marks.mu.Lock()
+	defer s.marks.mu.Unlock()
+	return len(s.marks.queue) == 0 && s.marks.timer == nil
+}
+
+// IsMarked says whether the sync mark is at the log's end.
+func IsMarked(p store.Partition) bool {
+	l := p.(*partition)
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.active().index.mark() == l.written
+}

@@ -1,0 +1,185 @@
+package commitlog_test
+
+import (
+	"encoding/binary"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store/storetest"
+	"mbus/test/brokertest"
+)
+
+// indexSyncs has a disk tell of each sync of an index, before it, and fail it with err.
+func indexSyncs(disk *crashfs.FS, err error) <-chan string {
+	syncs := make(chan string, 1000)
+	disk.SetHook(func(c crashfs.Call) error {
+		if c.Op != crashfs.Sync || !strings.HasSuffix(c.Name, ".index") {
+			return nil
+		}
+		syncs <- c.Name
+		return err
+	})
+	return syncs
+}
+
+// marksRig has a log whose marks are synced as soon as they have moved, or in an hour.
+func marksRig(t *testing.T, every time.Duration) *rig {
+	r := newRig(t, oneSegment())
+	r.store.SetMarksEvery(every)
+	return r
+}
+
+func (r *rig) marksRest() {
+	r.Helper()
+	brokertest.Await(r.T, patience, "the mark is at the end", func() bool { return commitlog.IsMarked(r.Partition) })
+	brokertest.Await(r.T, patience, "all marks are synced", r.store.MarksRest)
+}
+
+// loseWhatIsNotSynced cuts the power, and says that the mark is at the end of what was
+// stored all the same.
+func (r *rig) loseWhatIsNotSynced() {
+	r.Helper()
+	disk := r.disk.Crash(crashfs.Nothing())
+	header := readFile(r.T, disk, strings.TrimSuffix(activeLog, ".log")+".index")
+	if got, want := binary.BigEndian.Uint64(header[16:]), len(bytesOf(r.stored)); got != uint64(want) {
+		r.Errorf("after the power cut %d bytes are known to be synced, %d were", got, want)
+	}
+	r.reopen(disk)
+}
+
+// What had been synced a while before a power cut is known after it.
+func TestSyncMarkIsMadeDurableByItself(t *testing.T) {
+	r := marksRig(t, time.Millisecond)
+	for range 3 { // and again, after it has rested
+		r.fill(5)
+		r.marksRest()
+		r.loseWhatIsNotSynced()
+		r.store.SetMarksEvery(time.Millisecond)
+		r.holdsStored()
+	}
+}
+
+// A log that is written to in bulk does not wait for its time.
+func TestSyncMarkIsMadeDurableAfterMuch(t *testing.T) {
+	r := marksRig(t, time.Hour)
+	syncs := indexSyncs(r.disk, nil)
+	for range 3 {
+		r.append(r.Batch(1, 1<<20))
+	}
+	if len(syncs) > 0 {
+		t.Error("the mark was synced after 3 MiB")
+	}
+	r.append(r.Batch(1, 1<<20))
+	wait(t, syncs, "the sync of the mark after 4 MiB")
+}
+
+func TestLogsWhoseMarksRestWakeNobody(t *testing.T) {
+	r := marksRig(t, time.Hour)
+	if !r.store.MarksRest() {
+		t.Error("there is a round to come, and nothing was appended")
+	}
+	r.fill(1)
+	brokertest.Await(t, patience, "the mark waits", func() bool { return !r.store.MarksRest() })
+}
+
+// A disk that takes long for an index holds up neither appends nor readers.
+func TestSyncOfAMarkHoldsUpNobody(t *testing.T) {
+	r := marksRig(t, time.Millisecond)
+	arrived, open := make(chan struct{}, 1000), make(chan struct{})
+	r.disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && strings.HasSuffix(c.Name, ".index") {
+			arrived <- struct{}{}
+			<-open
+		}
+		return nil
+	})
+	r.fill(1)
+	wait(t, arrived, "the sync of the mark")
+	r.fill(20)
+	r.holdsStored()
+	close(open)
+	r.marksRest()
+	r.loseWhatIsNotSynced() // the mark that moved during the sync was synced by the next
+	r.holdsStored()
+}
+
+// It is not the log that has failed: the mark on the disk stays older.
+func TestFailedSyncOfAMarkIsSaidOnce(t *testing.T) {
+	r := marksRig(t, time.Millisecond)
+	syncs := indexSyncs(r.disk, syscall.EIO)
+	for range 3 {
+		r.fill(2)
+		wait(t, syncs, "the sync of the mark")
+		r.marksRest()
+	}
+	if logged := r.log.logged(); len(logged) != 1 || !strings.HasPrefix(logged[0], "WARN cannot sync the sync mark") {
+		t.Errorf("logged was %q", logged)
+	}
+	r.reopen(r.disk.Crash(crashfs.Nothing()))
+	r.holdsStored()
+	r.goesOn()
+}
+
+func TestMarksOfADeletedTopicAreForgotten(t *testing.T) {
+	r := marksRig(t, 50*time.Millisecond)
+	r.fill(2)
+	if err := r.store.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	brokertest.Await(t, patience, "no mark waits", r.store.MarksRest)
+	if logged := r.log.logged(); len(logged) > 0 {
+		t.Errorf("logged was %q", logged)
+	}
+}
+
+// Close waits for the marks that have moved last.
+func TestSyncMarkIsDurableAfterClose(t *testing.T) {
+	r := marksRig(t, time.Hour)
+	r.fill(10)
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.loseWhatIsNotSynced()
+	r.holdsStored()
+}
+
+// An index that is built again because somebody reads says no more than what is
+// synced: with syncs at intervals more than that is visible.
+func TestIndexBuiltAgainIsNotAheadOfTheSync(t *testing.T) {
+	for seed := range uint64(30) {
+		r := newRig(t, smallIndex())
+		r.fill(50)
+		if err := r.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		disk := r.disk.KillClone()
+		index := files(t, disk, ".index")[0]
+		content := readFile(t, disk, index)
+		clear(content[64:]) // the header has come to the disk and the entries have not
+		writeFile(t, disk, index, content)
+		r.reopen(disk)
+		r.fill(20)
+		r.holdsStored()
+		if !r.log.says("building an index again") {
+			t.Fatal("the index was not built again")
+		}
+		r.reopen(disk.Crash(crashfs.Some(seed)))
+		if err := r.keeps(50); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// keeps says that of what was stored at least the first n batches are there, and no
+// damage among them.
+func (r *rig) keeps(n int) error {
+	list, err := storetest.ReadAll(r.Partition, 1<<20)
+	if err == nil && len(list) < n {
+		r.Errorf("%d batches are left of %d that were synced", len(list), n)
+	}
+	return err
+}
