@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 )
 
 // HeaderSize is the number of bytes before a batch's records; no batch is
@@ -166,8 +167,10 @@ func (b Batch) checksum() uint32 { return crc32.Checksum(b[posAttributes:], cast
 // Verify checks all that a log relies on before it takes a batch in: length,
 // magic, CRC, codec, counts, and that the records are well formed and their
 // offset deltas run from 0 without a gap. it is scratch space, so that
-// verifying allocates nothing. Errors wrap ErrCorrupt or, where the records
-// would expand to more than it allows, or one of them is larger, ErrTooLarge.
+// verifying allocates nothing; it knows the Times of the records then. What the header
+// says of the latest of these is not looked at: see SetMaxTimestamp. Errors wrap
+// ErrCorrupt or, where the records would expand to more than it allows, or one of them
+// is larger, ErrTooLarge.
 func (b Batch) Verify(it *Iterator) error {
 	n, err := Size(b, len(b))
 	if err != nil {
@@ -189,13 +192,18 @@ func (b Batch) Verify(it *Iterator) error {
 	if err := it.Reset(b); err != nil {
 		return err
 	}
-	at := it.pos
+	at, earliest, latest := it.pos, int64(math.MaxInt64), int64(math.MinInt64)
 	for it.Next() { // offset deltas ascend from 0 to count-1 at most, so there is no gap
 		if n := it.pos - at; it.MaxRecord > 0 && n > it.MaxRecord {
 			return fmt.Errorf("%w: a record has %d bytes, the limit is %d", ErrTooLarge, n, it.MaxRecord)
 		}
 		at = it.pos
+		latest = max(latest, it.rec.Timestamp)
+		if t := it.rec.Timestamp; t < earliest && t != NoTimestamp {
+			earliest = t
+		}
 	}
+	it.earliest, it.latest = min(earliest, latest), latest
 	return it.Err()
 }
 

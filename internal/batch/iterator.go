@@ -25,6 +25,8 @@ type Iterator struct {
 	delta         int64 // offset delta of the current record, -1 before the first
 	lastDelta     int64 // what the header says of the last
 	rec           Record
+	earliest      int64 // of the batch that Verify has found sound
+	latest        int64
 	err           error
 	dec           decompressor
 }
@@ -55,6 +57,11 @@ func (it *Iterator) Reset(b Batch) error {
 // Records are the batch's records as bytes, expanded where they were compressed. They
 // are valid as long as the iterator's Record is.
 func (it *Iterator) Records() []byte { return it.p }
+
+// Times are the earliest and the latest time of the records of the batch that Verify has
+// accepted, in milliseconds since 1970. A record without a time (NoTimestamp) counts as
+// the earliest only if all are without.
+func (it *Iterator) Times() (earliest, latest int64) { return it.earliest, it.latest }
 
 // Expanded is what the records of a compressed batch take at present, in bytes;
 // what is kept for the next one

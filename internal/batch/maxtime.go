@@ -1,27 +1,19 @@
 package batch
 
-import (
-	"encoding/binary"
-	"math"
-)
+import "encoding/binary"
 
-// MendMaxTimestamp sets the batch's latest time, where its producer has left it
-// out, to that of its records, and its CRC with it: retention would take such a
-// batch for one that is ancient. It has been left out if it is before the first
-// record's; any other value is taken as it is. The batch has been verified. it is
-// scratch space.
-func (b Batch) MendMaxTimestamp(it *Iterator) error {
-	if b.LogAppendTime() || b.MaxTimestamp() >= b.BaseTimestamp() {
-		return nil
+// NoTimestamp is the time of a record whose producer has given it none.
+const NoTimestamp = -1
+
+// SetMaxTimestamp makes ms, in milliseconds since 1970, what the header says of the
+// latest time of the records, and computes the CRC again if that is new. A producer's
+// claim is not believed: Kafka's clients leave it out (-1) or give the last record's,
+// and what is too late or too early would mislead searches by time, and retention. A
+// batch that has the time of a log stays as it is: there it is the time itself.
+func (b Batch) SetMaxTimestamp(ms int64) {
+	if b.LogAppendTime() || b.MaxTimestamp() == ms {
+		return
 	}
-	if err := it.Reset(b); err != nil {
-		return err
-	}
-	latest := int64(math.MinInt64)
-	for it.Next() {
-		latest = max(latest, it.rec.Timestamp)
-	}
-	binary.BigEndian.PutUint64(b[posMaxTime:], uint64(latest))
+	binary.BigEndian.PutUint64(b[posMaxTime:], uint64(ms))
 	binary.BigEndian.PutUint32(b[posCRC:], b.checksum())
-	return it.Err()
 }

@@ -34,12 +34,13 @@ type Broker struct {
 	Budget Budget
 	Log    *slog.Logger
 
-	opts   Options
-	store  store.Store
-	groups *group.Groups
-	clock  *clock
-	now    func() time.Time // Now
-	stop   chan struct{}
+	opts     Options
+	fallback *settings // of a topic that has set nothing for itself
+	store    store.Store
+	groups   *group.Groups
+	clock    *clock
+	now      func() time.Time // Now
+	stop     chan struct{}
 
 	ended sync.WaitGroup
 
@@ -73,6 +74,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	}
 	b.now, b.clock.jumped = b.Now, b.clockJumped
 	s.UseClock(b.clock.wall)
+	b.fallback, _ = b.settings(nil)
 	b.Budget.max = o.Limits.MaxInFlight
 	for _, t := range s.Topics() {
 		if _, err := b.openTopic(t); err != nil {
@@ -211,27 +213,34 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 	return list, nil
 }
 
-// Check verifies one batch that a client made. No record of it may be larger than
-// a batch that is not compressed. The error wraps batch.ErrCorrupt,
-// batch.ErrTooLarge or ErrTooLarge.
-func (b *Broker) Check(p batch.Batch) error {
-	_, err := b.check(p)
+// Check verifies one batch that a client made for t, nil for a topic that is still to
+// be made. No record of it may be larger than a batch that is not compressed. It sets
+// what the header says of the latest time to that of the records. The error wraps
+// batch.ErrCorrupt, batch.ErrTooLarge, ErrTooLarge or ErrTime.
+func (b *Broker) Check(t *Topic, p batch.Batch) error {
+	_, err := b.check(t, p)
 	return err
 }
 
 // check is Check; it also says whether a message of the batch may have to wait.
-func (b *Broker) check(p batch.Batch) (mayWait bool, err error) {
+func (b *Broker) check(t *Topic, p batch.Batch) (mayWait bool, err error) {
 	limit := b.Limits.MaxBatch()
 	if len(p) > limit {
 		return false, fmt.Errorf("%w: the batch has %d bytes, the limit is %d", ErrTooLarge, len(p), limit)
 	}
+	var earliest, latest int64
 	err = Scan(func(it *batch.Iterator) error {
 		it.MaxRecord = limit
 		if err := p.Verify(it); err != nil {
 			return err
 		}
+		earliest, latest = it.Times()
 		mayWait = bytes.Contains(it.Records(), []byte(HeaderDeliverAt))
 		return nil
 	})
-	return mayWait, err
+	if err != nil {
+		return false, err
+	}
+	p.SetMaxTimestamp(latest)
+	return mayWait, b.CheckTimes(t, earliest, latest)
 }

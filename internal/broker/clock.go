@@ -3,6 +3,7 @@ package broker
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,6 +38,7 @@ const maxJumps = 64
 type clock struct {
 	read   func() (wall, steady time.Time) // steady does not jump
 	jumped func(by time.Duration)          // told of each jump, ahead or back (negative)
+	seen   atomic.Int64                    // the wall clock at the last look, in milliseconds since 1970
 
 	mu     sync.Mutex // guards what follows
 	wallAt time.Time  // at the last look
@@ -92,6 +94,7 @@ func (c *clock) look(f func() time.Time) time.Time {
 	wall, steady := c.read()
 	by := wall.Sub(c.wallAt.Add(steady.Sub(c.steady)))
 	c.wallAt, c.steady = wall, steady
+	c.seen.Store(wall.UnixMilli())
 	if by >= -clockStep && by <= clockStep {
 		by = 0
 	}

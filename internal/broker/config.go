@@ -20,6 +20,16 @@ const (
 	ConfigRetentionBytes = "retention.bytes"        // size of a partition from which its oldest messages are; -1 for none
 	ConfigMaxBatch       = "max.message.bytes"      // size of the largest batch
 	ConfigTimestamps     = "message.timestamp.type" // CreateTime or LogAppendTime
+
+	// How far a message's time may be from the broker's clock, in milliseconds.
+	ConfigTimestampAfter  = "message.timestamp.after.max.ms"
+	ConfigTimestampBefore = "message.timestamp.before.max.ms"
+)
+
+// What holds for these unless a topic sets them, as in Kafka.
+const (
+	TimestampAfter  = int64(time.Hour / time.Millisecond)
+	TimestampBefore = int64(math.MaxInt64) // no bound
 )
 
 // Whose times a topic's messages have: the producer's, or that of the log.
@@ -42,15 +52,17 @@ type settings struct {
 	retentionBytes int64             // -1 for no bound
 	maxBatch       int               // bytes
 	appendTime     bool              // the log's time counts
+	timeAfter      int64             // milliseconds that a message's time may be ahead
+	timeBefore     int64             // milliseconds that it may be behind
 }
 
 // keep is how long messages are kept, as a duration: centuries where they are kept
 // for ever, or longer than that.
 func (s *settings) keep() time.Duration {
-	if s.retention < 0 || s.retention > math.MaxInt64/int64(time.Millisecond) {
+	if s.retention < 0 {
 		return math.MaxInt64
 	}
-	return time.Duration(s.retention) * time.Millisecond
+	return span(s.retention)
 }
 
 // setters read a value into the settings.
@@ -66,6 +78,14 @@ var setters = map[string]func(s *settings, value string, limit int) error{
 	ConfigMaxBatch: func(s *settings, value string, limit int) error {
 		n, err := number(value, minMaxBatch, int64(limit))
 		s.maxBatch = int(n)
+		return err
+	},
+	ConfigTimestampAfter: func(s *settings, value string, _ int) (err error) {
+		s.timeAfter, err = number(value, 0, math.MaxInt64)
+		return err
+	},
+	ConfigTimestampBefore: func(s *settings, value string, _ int) (err error) {
+		s.timeBefore, err = number(value, 0, math.MaxInt64)
 		return err
 	},
 	ConfigTimestamps: func(s *settings, value string, _ int) error {
@@ -87,7 +107,10 @@ func number(value string, low, high int64) (int64, error) {
 // settings are those of a topic that has set own for itself. The error, which wraps
 // ErrConfig, names what can't be set; the rest holds.
 func (b *Broker) settings(own map[string]string) (*settings, error) {
-	s := &settings{own: make(map[string]string), retention: -1, retentionBytes: -1, maxBatch: b.Limits.MaxBatch()}
+	s := &settings{
+		own: make(map[string]string), retention: -1, retentionBytes: -1, maxBatch: b.Limits.MaxBatch(),
+		timeAfter: TimestampAfter, timeBefore: TimestampBefore,
+	}
 	if b.opts.Retention > 0 {
 		s.retention = b.opts.Retention.Milliseconds()
 	}

@@ -36,15 +36,12 @@ func (b *Broker) Produce(t *Topic, partition int, p batch.Batch, done func(base 
 	if limit := t.MaxBatch(); len(p) > limit {
 		return -1, lead, fmt.Errorf("%w: the batch has %d bytes, the limit of topic %q is %d", ErrTooLarge, len(p), t.Name, limit)
 	}
-	mayWait, err := b.check(p)
+	mayWait, err := b.check(t, p)
 	if err != nil {
 		return -1, lead, err
 	}
 	if d, ok := log.(*delaying); ok && !mayWait {
 		log = prompt{d}
-	}
-	if err := mend(p); err != nil {
-		return -1, lead, err
 	}
 	if p.ProducerID() < 0 {
 		lead, err = log.Write(p, done)
@@ -70,11 +67,4 @@ func Lead(lead store.Lead, size int) {
 	} else {
 		lead.Go()
 	}
-}
-
-func mend(p batch.Batch) error {
-	if p.LogAppendTime() || p.MaxTimestamp() >= p.BaseTimestamp() {
-		return nil
-	}
-	return Scan(p.MendMaxTimestamp)
 }

@@ -16,7 +16,7 @@ type stamping struct {
 	now   func() time.Time
 
 	mu   sync.Mutex // held over the append of what is stamped, so that times ascend
-	last int64
+	last int64      // the latest time; one that the clock was put back behind does not count
 }
 
 // Write implements store.Partition.
@@ -26,7 +26,9 @@ func (p *stamping) Write(batches []byte, done func(base int64, err error)) (stor
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last = max(p.last, p.now().UnixMilli())
+	if now := p.now().UnixMilli(); now > p.last || p.last-now > clockStep.Milliseconds() {
+		p.last = now
+	}
 	for rest := batches; len(rest) > 0; {
 		b, next, err := batch.Next(rest)
 		if err != nil {

@@ -34,6 +34,7 @@ var codes = []struct {
 	{broker.ErrFenced, kerr.InvalidProducerEpoch},
 	{broker.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
 	{broker.ErrTooLarge, kerr.MessageTooLarge},
+	{broker.ErrTime, kerr.InvalidTimestamp},
 	{batch.ErrTooLarge, kerr.MessageTooLarge},
 	{batch.ErrCorrupt, kerr.CorruptMessage},
 }

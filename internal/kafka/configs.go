@@ -45,6 +45,8 @@ func (s *Server) topicDefaults() []config {
 		{name: "compression.type", general: "compression.type", value: "producer", kind: kmsg.ConfigTypeString, source: fromCode, doc: "batches are kept as they came"},
 		s.flushConfig(),
 		{name: broker.ConfigMaxBatch, general: "message.max.bytes", value: maxBatch, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "largest batch (-max-message, which is also the highest that a topic may set)"},
+		{name: broker.ConfigTimestampAfter, general: "log.message.timestamp.after.max.ms", value: strconv.FormatInt(broker.TimestampAfter, 10), kind: kmsg.ConfigTypeLong, source: fromCode, doc: "how far ahead of the broker's clock a message's time may be (CreateTime)"},
+		{name: broker.ConfigTimestampBefore, general: "log.message.timestamp.before.max.ms", value: strconv.FormatInt(broker.TimestampBefore, 10), kind: kmsg.ConfigTypeLong, source: fromCode, doc: "how far behind the broker's clock a message's time may be (CreateTime)"},
 		{name: broker.ConfigTimestamps, general: "log.message.timestamp.type", value: broker.CreateTime, kind: kmsg.ConfigTypeString, source: fromCode, doc: "whether a message's time is its producer's (CreateTime) or that of the log (LogAppendTime)"},
 		{name: "min.insync.replicas", general: "min.insync.replicas", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
 		{name: broker.ConfigRetentionBytes, general: "log.retention.bytes", value: s.retentionBytes(), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "size of a partition from which its oldest messages are removed (-retention-bytes)"},
@@ -53,7 +55,7 @@ func (s *Server) topicDefaults() []config {
 	}
 	for i := range list {
 		switch list[i].name {
-		case broker.ConfigMaxBatch, broker.ConfigTimestamps, broker.ConfigRetentionBytes, broker.ConfigRetention:
+		case broker.ConfigMaxBatch, broker.ConfigTimestamps, broker.ConfigTimestampAfter, broker.ConfigTimestampBefore, broker.ConfigRetentionBytes, broker.ConfigRetention:
 			list[i].settable = true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -238,4 +239,63 @@ func TestAPartitionMayBeNamedTwiceInARequest(t *testing.T) {
 			t.Errorf("%d batches were answered, want %d", n, len(writes))
 		}
 	})
+}
+
+func TestTimesThatATopicDoesNotTakeAreInvalid(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	at := func(times ...int64) batch.Batch {
+		var builder batch.Builder
+		for _, ms := range times {
+			builder.Add(ms, nil, []byte("x"))
+		}
+		builder.Close(0)
+		return bytes.Clone(builder.Bytes())
+	}
+	now := time.Now().UnixMilli()
+	refused := func(p batch.Batch, want bool) {
+		t.Helper()
+		out := produced(ask[*kmsg.ProduceResponse](c, produceRequest(write{"orders", 0, p})))
+		if (out.ErrorCode == kerr.InvalidTimestamp.Code) != want || !want && out.ErrorCode != 0 {
+			t.Errorf("latest time %d: code %d", p.MaxTimestamp(), out.ErrorCode)
+		}
+	}
+	refused(at(now, time.Now().UnixMicro()), true)
+	refused(at(0, now+1800_000), false)
+	if code := alter(c, "orders", "message.timestamp.after.max.ms", "1000", "message.timestamp.before.max.ms", "60000"); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	refused(at(now+1800_000), true)
+	refused(at(now, now-120_000), true)
+	refused(at(-1), false) // none
+	refused(at(now), false)
+	mustHave(c, "orders", "message.timestamp.after.max.ms", "1000", "message.timestamp.before.max.ms", "60000")
+	if code := alter(c, "orders", "message.timestamp.after.max.ms", "-1"); code != kerr.InvalidConfig.Code {
+		t.Errorf("code %d", code)
+	}
+}
+
+// What a producer claims of the latest time misleads no search: segmentio/kafka-go's
+// Conn gives the time of the last record, others give -1 or the time of their own clock.
+func TestSearchesByTimeGoByTheRecords(t *testing.T) {
+	for _, claimed := range []int64{-1, 2000, 9_999_999} {
+		b := start(t, setup{})
+		b.topic("orders", 1)
+		c := b.dial()
+		var builder batch.Builder
+		for _, ms := range []int64{1000, 9000, 2000} {
+			builder.Add(ms, nil, []byte("x"))
+		}
+		builder.Close(0)
+		p := builder.Bytes()
+		binary.BigEndian.PutUint64(p[35:], uint64(claimed))
+		binary.BigEndian.PutUint32(p[17:], crcOf(p))
+		c.publish("orders", 0, p)
+		for _, search := range []int64{-3, 9000, 2001} { // -3 is the latest
+			if out := listOffsets(c, 7, search); out.ErrorCode != 0 || out.Offset != 1 || out.Timestamp != 9000 {
+				t.Errorf("claimed %d: a search for %d finds offset %d, time %d, code %d", claimed, search, out.Offset, out.Timestamp, out.ErrorCode)
+			}
+		}
+	}
 }

@@ -75,6 +75,7 @@ var codes = []struct {
 	{broker.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrCorrupt, "BADMESSAGE"},
+	{broker.ErrTime, "BADMESSAGE"},
 	{syscall.EMFILE, "BUSY"}, // nothing was done
 	{syscall.ENFILE, "BUSY"},
 }

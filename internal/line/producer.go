@@ -201,6 +201,8 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 	}
 	if !m.HasTimestamp {
 		m.Timestamp = p.now
+	} else if err := p.broker.CheckTimes(p.topic, m.Timestamp, m.Timestamp); err != nil {
+		return answer("BADMESSAGE", "message %d: %w", number, err)
 	}
 	partition := out.own
 	if m.Key != nil {
@@ -251,7 +253,7 @@ func (p *publisher) takeBatches() (int, error) {
 			break
 		}
 		b := batch.Batch(in[used : used+n])
-		if err := p.broker.Check(b); err != nil {
+		if err := p.broker.Check(p.known(), b); err != nil {
 			wrong = p.badBatch(b, messages, err)
 			break
 		}
@@ -266,14 +268,19 @@ func (p *publisher) takeBatches() (int, error) {
 
 // maxBatch is the size of the largest batch that the topic takes, in bytes.
 func (p *publisher) maxBatch() int {
-	t := p.topic
-	if t == nil {
-		t, _ = p.broker.Topic(p.request.topic)
+	if t := p.known(); t != nil {
+		return t.MaxBatch()
 	}
-	if t == nil { // it is made with the first message
-		return p.broker.Limits.MaxBatch()
+	return p.broker.Limits.MaxBatch()
+}
+
+// known is the topic, nil if it is still to be made, with the first message.
+func (p *publisher) known() *broker.Topic {
+	if p.topic != nil {
+		return p.topic
 	}
-	return t.MaxBatch()
+	t, _ := p.broker.Topic(p.request.topic)
+	return t
 }
 
 func (p *publisher) badBatch(b []byte, before int, err error) error {

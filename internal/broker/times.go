@@ -1,0 +1,71 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"mbus/internal/batch"
+)
+
+// ErrTime says that a record has a time that its topic does not take.
+var ErrTime = errors.New("time out of bounds")
+
+// software is a time before which no broker of this kind has run: a clock that says
+// less is not set, and refuses nothing.
+var software = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+
+// CheckTimes says, with an error that wraps ErrTime, why a topic does not take records
+// that a client has given times from earliest to latest, in milliseconds since 1970. t
+// is nil for a topic that is still to be made. What the broker moves itself (delayed
+// messages, dead letters and those that are put back) is not asked.
+func (b *Broker) CheckTimes(t *Topic, earliest, latest int64) error {
+	s := b.fallback
+	if t != nil {
+		s = t.settings.Load()
+	}
+	if s.appendTime {
+		return nil
+	}
+	// The clock is read only where its last reading would not do.
+	if latest > later(b.clock.seen.Load(), s.timeAfter) {
+		wall := b.clock.wall().UnixMilli()
+		if latest > later(wall, s.timeAfter) && wall >= software {
+			return fmt.Errorf("%w: %s is more than %v ahead of the broker's clock (%s)",
+				ErrTime, timeText(latest), span(s.timeAfter), ConfigTimestampAfter)
+		}
+	}
+	if s.timeBefore == math.MaxInt64 || earliest == batch.NoTimestamp {
+		return nil
+	}
+	if now := b.Now().UnixMilli(); later(earliest, s.timeBefore) < now {
+		return fmt.Errorf("%w: %s is more than %v behind the broker's clock (%s)",
+			ErrTime, timeText(earliest), span(s.timeBefore), ConfigTimestampBefore)
+	}
+	return nil
+}
+
+// later is ms plus by, which is not negative.
+func later(ms, by int64) int64 {
+	if ms > math.MaxInt64-by {
+		return math.MaxInt64
+	}
+	return ms + by
+}
+
+// span is so many milliseconds as a duration.
+func span(ms int64) time.Duration {
+	if ms > math.MaxInt64/int64(time.Millisecond) {
+		return math.MaxInt64
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// timeText shows a time as it was given, and as people read it where they can.
+func timeText(ms int64) string {
+	if t := time.UnixMilli(ms).UTC(); t.Year() >= 0 && t.Year() <= 9999 {
+		return fmt.Sprintf("%d (%s)", ms, t.Format(time.RFC3339))
+	}
+	return fmt.Sprintf("%d (in milliseconds since 1970)", ms)
+}
