@@ -8,10 +8,14 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
@@ -22,9 +26,10 @@ import (
 // Injected: messages with times and due times from the beginning to the end of
 // all, over the line protocol. Expected: no panic; they come back as they are, a
 // look from a time on works, before and after a restart, and those that are due
-// are delivered.
+// are delivered. A topic that has not been told to takes no times far ahead.
 func TestF20TimesFromOneEndToTheOther(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
+	makeTopic(t, b, "wild", broker.ConfigTimestampAfter, fmt.Sprint(int64(math.MaxInt64)))
 	times := []int64{
 		0, -1, 1, 1718017201000, -1718017201000, 4102444800000, 253402300800000, -62135596800001,
 		math.MaxInt32, math.MinInt32, math.MaxInt64 / 1000, math.MinInt64 / 1000, math.MaxInt64 - 1, math.MinInt64 + 1, math.MaxInt64, math.MinInt64,
@@ -36,6 +41,12 @@ func TestF20TimesFromOneEndToTheOther(t *testing.T) {
 	b.Publish("wild?format=json", sent...) // in one batch, whose times are far apart
 	for _, text := range sent {
 		b.Publish("wild?format=json", text) // and one in each
+	}
+	for i, ts := range times {
+		answer := publishOne(t, b, "tame?format=json", sent[i])
+		if ahead := ts > time.Now().Add(time.Hour).UnixMilli(); ahead && !strings.HasPrefix(answer, "-BADMESSAGE ") || !ahead && answer != "+1" {
+			t.Errorf("a message of time %d is answered %q", ts, answer)
+		}
 	}
 	for range 2 {
 		got := b.Drain("wild?from=beginning&format=json")
@@ -78,6 +89,26 @@ func TestF20TimesFromOneEndToTheOther(t *testing.T) {
 	report(t, tally{Runs: len(times), Acked: 2 * len(times), Read: 2 * len(times)})
 }
 
+// makeTopic makes a topic with configurations, as Kafka's clients do.
+func makeTopic(t *testing.T, b *brokertest.Broker, name string, configs ...string) {
+	t.Helper()
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, 1, 1
+	for i := 0; i < len(configs); i += 2 {
+		config := kmsg.NewCreateTopicsRequestTopicConfig()
+		config.Name, config.Value = configs[i], &configs[i+1]
+		topic.Configs = append(topic.Configs, config)
+	}
+	create := kmsg.NewPtrCreateTopicsRequest()
+	create.Topics, create.Version = append(create.Topics, topic), 2
+	k := dialKafka(t, b.Kafka())
+	defer k.Close()
+	resp, err := k.ask(create)
+	if err != nil || resp.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode != 0 {
+		t.Fatalf("topic %q: %+v, %v", name, resp, err)
+	}
+}
+
 // Injected: the clock jumps ten years ahead and back, is put back ten years and
 // right again, and then goes ahead for good, while messages are published and
 // retention does its work. Expected: no message is removed because of it, until
@@ -85,32 +116,83 @@ func TestF20TimesFromOneEndToTheOther(t *testing.T) {
 // delayed comes once.
 func TestF20JumpingClockRemovesNothing(t *testing.T) {
 	const years, keep = 10 * 365 * 24 * time.Hour, time.Hour
-	c := newClocked(t, keep)
-	c.sweep()
-	for _, jump := range []time.Duration{years, -years, -years, years, 0, keep / 2, keep / 2, keep, years} {
-		c.publish(5)
-		c.ahead.Add(int64(jump))
-		for range 3 {
+	for _, flag := range []time.Duration{keep, 0, time.Millisecond} { // -retention; else the topic's own counts
+		c := newClocked(t, flag)
+		if flag != keep {
+			c.create("clocked", broker.ConfigRetention, fmt.Sprint(keep.Milliseconds()))
+		}
+		c.sweep()
+		for _, jump := range []time.Duration{years, -years, -years, years, 0, keep / 2, keep / 2, keep, years} {
+			c.publish(5)
+			c.ahead.Add(int64(jump))
+			for range 3 {
+				c.sweep()
+			}
+			c.publish(5)
 			c.sweep()
 		}
-		c.publish(5)
+		c.ahead.Store(0)
 		c.sweep()
+		got := c.read("clocked?from=beginning")
+		report(t, tally{Runs: 9, Acked: len(c.sent), Read: len(lines(got))})
+		if got != strings.Join(c.sent, "\n")+"\n" {
+			t.Errorf("-retention %v: %d messages are left of %d", flag, len(lines(got)), len(c.sent))
+		}
+		if c.book.Lines("jumped ahead") == nil {
+			t.Error("nothing is said of the jumps")
+		}
+
+		// The negative control: without a jump the same messages go when they are old.
+		c.broker.Retain(time.Now().Add(2 * years))
+		if got := c.read("clocked?from=beginning"); got != "" {
+			t.Errorf("retention removes nothing at all: %d messages are left", len(lines(got)))
+		}
 	}
-	c.ahead.Store(0)
-	c.sweep()
-	got := c.read("clocked?from=beginning")
-	report(t, tally{Runs: 9, Acked: len(c.sent), Read: len(lines(got))})
-	if got != strings.Join(c.sent, "\n")+"\n" {
-		t.Errorf("%d messages are left of %d", len(lines(got)), len(c.sent))
+}
+
+// Injected: while messages wait for next year, and a topic is stamped by the log, the
+// clock is ten years ahead for a moment, again and again, and then ten years behind.
+// Expected: nothing is delivered, and nothing is stamped with a time ahead.
+func TestF20WrongClockForAMomentNeitherDeliversNorStamps(t *testing.T) {
+	const years = 10 * 365 * 24 * time.Hour
+	c := newClocked(t, time.Hour)
+	c.create("stamped", broker.ConfigTimestamps, broker.LogAppendTime)
+	acked := 0
+	publish := func(request, text string) {
+		t.Helper()
+		conn := brokertest.Dial(t, c.producers, request+"\n"+text+"\n")
+		defer conn.Close()
+		if line := brokertest.ReadLine(t, bufio.NewReader(conn)); line != "+1" {
+			t.Fatalf("%s: the publisher was answered %q", request, line)
+		}
+		acked++
 	}
-	if c.book.Lines("jumped ahead") == nil {
-		t.Error("nothing is said of the jumps")
+	for _, jump := range []time.Duration{0, years, 0, 2 * years, 0, -years, 0} {
+		c.ahead.Store(int64(jump))
+		publish(fmt.Sprintf("later?at=%d", time.Now().Add(years/10).UnixMilli()), "next year")
+		if jump >= 0 { // by a clock that is behind the year is over too early
+			publish("later?delay=8760h", "in a year")
+		}
+		publish("stamped", fmt.Sprint("x", jump))
+	}
+	got := c.read("stamped?from=beginning&format=json")
+	for _, found := range regexp.MustCompile(`"ts":(\d+)`).FindAllStringSubmatch(got, -1) {
+		if ms, err := strconv.ParseInt(found[1], 10, 64); err != nil || ms > time.Now().Add(time.Hour).UnixMilli() {
+			t.Errorf("a message is stamped %q, %v", found[1], err)
+		}
+	}
+	report(t, tally{Runs: 7, Acked: acked, Read: len(lines(got))})
+	if n := len(lines(got)); n != 7 {
+		t.Errorf("%d messages are there, not 7", n)
+	}
+	if got := c.read("later?from=beginning"); got != "" {
+		t.Errorf("%d messages of next year are delivered", len(lines(got)))
 	}
 
-	// The negative control: without a jump the same messages go when they are old.
-	c.broker.Retain(time.Now().Add(2 * years))
-	if got := c.read("clocked?from=beginning"); got != "" {
-		t.Errorf("retention removes nothing at all: %d messages are left", len(lines(got)))
+	// The negative control: a clock that is believed delivers them.
+	publish(fmt.Sprintf("later?at=%d", time.Now().UnixMilli()-1), "due")
+	if got := c.read("later?from=beginning"); got != "due\n" {
+		t.Errorf("what is due is %q", got)
 	}
 }
 
@@ -150,6 +232,18 @@ func newClocked(t *testing.T, keep time.Duration) *clocked {
 		}
 	})
 	return c
+}
+
+// create makes a topic with configurations.
+func (c *clocked) create(name string, configs ...string) {
+	c.t.Helper()
+	own := make(map[string]string)
+	for i := 0; i < len(configs); i += 2 {
+		own[configs[i]] = configs[i+1]
+	}
+	if _, err := c.broker.CreateTopic(name, 1, own); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func (c *clocked) listen(serve func(net.Listener)) string {
