@@ -191,6 +191,11 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 		return nil, err
 	}
 	t.partitions.Store(&partitions)
+	if b.groups != nil { // not at the start
+		if n := b.groups.DeleteOthers(t.Name, t.ID); n > 0 {
+			b.Log.Warn("groups had positions in another topic of this name, which was missing: they are forgotten", "topic", t.Name, "positions", n)
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.topics[made.Name], b.ids[made.ID] = t, t

@@ -71,7 +71,7 @@ func TestJournalIsCompactedAndKeepsEveryPosition(t *testing.T) {
 func TestJournalStaysSmallHoweverMuchIsAcknowledged(t *testing.T) {
 	s := setup{dir: t.TempDir(), log: lazily}
 	b := mustOpen(t, s)
-	mustMake(t, b, "orders")
+	mustFill(t, b, "orders")
 	const members, each = 20, 3000 // three times as much as it takes
 	var all sync.WaitGroup
 	for m := range members {

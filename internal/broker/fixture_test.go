@@ -1,6 +1,8 @@
 package broker_test
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"log/slog"
 	"testing"
 	"time"
@@ -85,6 +87,31 @@ func mustMake(t testing.TB, b *broker.Broker, name string) *broker.Topic {
 	}
 	return topic
 }
+
+// mustFill is mustMake for a topic that has messages, as far as the offsets go.
+func mustFill(t testing.TB, b *broker.Broker, name string) *broker.Topic {
+	t.Helper()
+	topic := mustMake(t, b, name)
+	for _, p := range topic.Partitions() {
+		lengthen(t, p)
+	}
+	return topic
+}
+
+// lengthen appends one batch that takes filled offsets and has one record.
+func lengthen(t testing.TB, p store.Partition) {
+	t.Helper()
+	var b batch.Builder
+	b.Add(1000, nil, nil)
+	b.Close(0)
+	binary.BigEndian.PutUint32(b.Bytes()[23:], filled-1)
+	binary.BigEndian.PutUint32(b.Bytes()[17:], crc32.Checksum(b.Bytes()[21:], crc32.MakeTable(crc32.Castagnoli)))
+	if _, err := store.AppendAndWait(p, b.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const filled = 10_000_000
 
 // publish appends one batch of n messages, size bytes each, of the time given,
 // and waits until it is durable.

@@ -28,9 +28,35 @@ func (b *Broker) UseGroup(name string, u group.Use) (release func(), err error) 
 }
 
 // Position is how far a group has come in a partition of a topic; of one that has
-// been deleted meanwhile it is kept nowhere. The caller ends with its Close. The
-// error is group.ErrTooMany.
+// been deleted meanwhile it is kept nowhere. One beyond the end of the log, where a
+// Kafka client may have set it, is moved back to the end. The caller ends with its
+// Close. The error is group.ErrTooMany.
 func (b *Broker) Position(groupName string, t *Topic, partition int) (*group.Position, error) {
+	p, err := b.position(groupName, t, partition)
+	if err != nil {
+		return nil, err
+	}
+	if all := t.Partitions(); partition < len(all) {
+		_, end := all[partition].Offsets()
+		if was, beyond := p.Clamp(end); beyond {
+			b.warnBeyond(p.Key(), was, end)
+		}
+	}
+	return p, nil
+}
+
+// StartAtEnd has a position that nothing is kept of yet begin at the end of its
+// partition, or at its first message if it may have been lost, and keeps that.
+func (b *Broker) StartAtEnd(p *group.Position, t *Topic, partition int) {
+	start, end := t.Partitions()[partition].Offsets()
+	if b.PositionsLost(t, partition) {
+		end = start
+	}
+	p.Start(end, true)
+}
+
+// position is Position wherever it lies.
+func (b *Broker) position(groupName string, t *Topic, partition int) (*group.Position, error) {
 	b.mu.RLock() // so that a deletion of the topic finds it
 	defer b.mu.RUnlock()
 	if now := b.topics[t.Name]; now == nil || now.ID != t.ID {
@@ -84,7 +110,7 @@ func (b *Broker) toCommit(groupName string, c group.Commit) (*group.Position, er
 	if err != nil {
 		return nil, nil
 	}
-	p, err := b.Position(groupName, t, c.Partition)
+	p, err := b.position(groupName, t, c.Partition)
 	if err != nil {
 		return nil, err
 	}

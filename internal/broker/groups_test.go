@@ -34,8 +34,8 @@ func mustCommit(t testing.TB, b *broker.Broker, groupName string, commits ...gro
 func TestCommittedOffsetsAreThoseThatWereCommitted(t *testing.T) {
 	s := setup{dir: t.TempDir(), options: broker.Options{Partitions: 2}}
 	b := mustOpen(t, s)
-	mustMake(t, b, "orders")
-	mustMake(t, b, "stock")
+	mustFill(t, b, "orders")
+	mustFill(t, b, "stock")
 	want := []group.Commit{
 		{Topic: "orders", Partition: 0, Offset: 7, LeaderEpoch: 3, Metadata: "of a client"},
 		{Topic: "orders", Partition: 1, Offset: 9, LeaderEpoch: group.NoEpoch},
@@ -137,8 +137,8 @@ func TestAGroupThatIsInUseIsNotDeleted(t *testing.T) {
 func TestDeletedTopicTakesItsPositionsWithIt(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	b := mustOpen(t, s)
-	mustMake(t, b, "orders")
-	mustMake(t, b, "stock")
+	mustFill(t, b, "orders")
+	mustFill(t, b, "stock")
 	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
 	consume(t, position(t, b, "billing", "stock", 0), 0, 5)
 	within(t, "the topic is deleted", func() {
@@ -149,7 +149,7 @@ func TestDeletedTopicTakesItsPositionsWithIt(t *testing.T) {
 	if _, err := b.Topic("orders"); !errors.Is(err, store.ErrUnknownTopic) {
 		t.Errorf("it is still there: %v", err)
 	}
-	mustMake(t, b, "orders")
+	mustFill(t, b, "orders")
 	for range 2 {
 		if c := position(t, b, "billing", "orders", 0).Committed(); c != 0 {
 			t.Errorf("in the topic made anew the group is at %d", c)
@@ -181,7 +181,7 @@ func TestTopicsThatCannotBeDeleted(t *testing.T) {
 func TestPositionsOfATopicWhoseDeletionWasCutShortAreForgotten(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	b := mustOpen(t, s)
-	mustMake(t, b, "orders")
+	mustFill(t, b, "orders")
 	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
 	mustClose(t, b)
 	st, err := commitlog.Open(s.dir, s.log)
@@ -195,7 +195,7 @@ func TestPositionsOfATopicWhoseDeletionWasCutShortAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = mustOpen(t, s)
-	mustMake(t, b, "orders")
+	mustFill(t, b, "orders")
 	for range 2 {
 		if c := position(t, b, "billing", "orders", 0).Committed(); c != 0 {
 			t.Errorf("in the topic made anew the group is at %d", c)
@@ -231,7 +231,7 @@ func TestJournalOfDeletedPositionsIsRead(t *testing.T) {
 func TestAttemptsAndWhatIsBeyondAreKept(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	b := mustOpen(t, s)
-	mustMake(t, b, "orders")
+	mustFill(t, b, "orders")
 	var m group.Member
 	m.Lease(position(t, b, "billing", "orders", 0), group.Span{From: 0, To: 5}, 0)
 	if _, ok, err := m.Fail(2, group.Retry{}, now); !ok || err != nil {

@@ -61,7 +61,7 @@ func (b *Broker) CheckGrowth(name string, total int) (*Topic, error) {
 }
 
 // beginPositions has the groups that have a position in the topic begin at the first
-// message of the partitions from first on, before there is one: those that begin at
+// message of the partitions from first on, whatever is kept of them, before there is one: those that begin at
 // the end where they have no position would miss what comes before they look.
 func (b *Broker) beginPositions(t *Topic, first, total int) error {
 	for _, g := range b.groups.List() {
@@ -75,6 +75,7 @@ func (b *Broker) beginPositions(t *Topic, first, total int) error {
 				return err
 			}
 			p.Start(0, true)
+			p.Clamp(0)
 			p.Close()
 		}
 	}

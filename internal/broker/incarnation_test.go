@@ -19,7 +19,7 @@ import (
 func TestPositionsOfADeletedTopicAreNotThoseOfTheNextOneWithItsName(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	b := mustOpen(t, s)
-	mustMake(t, b, "orders")
+	mustFill(t, b, "orders")
 	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 5, LeaderEpoch: group.NoEpoch})
 	mustClose(t, b)
 	st, err := commitlog.Open(s.dir, s.log)
@@ -39,6 +39,7 @@ func TestPositionsOfADeletedTopicAreNotThoseOfTheNextOneWithItsName(t *testing.T
 	if got := b.CommittedOffsets("billing"); len(got) > 0 {
 		t.Errorf("in the topic made anew the group is at %+v", got)
 	}
+	mustFill(t, b, "orders")
 	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 1, LeaderEpoch: group.NoEpoch})
 	b = reopened(t, b, s)
 	defer mustClose(t, b)

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"mbus/internal/batch"
@@ -37,6 +35,8 @@ type journal struct {
 	kept    int             // positions that the last compaction wrote
 	size    int64           // bytes of those
 	failing bool            // the last write has failed
+	losses  losses          // set at the start
+	damaged bool            // a part of the log can't be read
 }
 
 // due says whether the journal is to be compacted before n records more.
@@ -57,9 +57,7 @@ func (b *Broker) record(entries []group.Entry) error {
 	time.Sleep(time.Until(j.last.Add(b.Limits.JournalPause)))
 	j.last = time.Now()
 	if j.due(len(entries)) { // before entries are written: what the groups say may be older
-		if err := j.compact(b.groups); err != nil {
-			b.Log.Warn("the groups' positions could not be compacted", "reason", err)
-		}
+		b.compactPositions()
 	}
 	if _, err := j.append(entries); err != nil {
 		return b.notKept(entries, err)
@@ -107,9 +105,22 @@ func (j *journal) append(entries []group.Entry) (int64, error) {
 	return base, err
 }
 
-// compact writes all positions once more, a piece at a time, and trims the log to
-// them.
-func (j *journal) compact(groups *group.Groups) error {
+// compactPositions compacts the journal.
+func (b *Broker) compactPositions() {
+	j := &b.journal
+	err := j.compact(b.groups, b.lossEntries())
+	switch {
+	case err != nil:
+		b.Log.Warn("the groups' positions could not be compacted", "reason", err)
+	case j.damaged:
+		j.damaged = false
+		b.Log.Warn("the damaged part of the groups' positions was removed when they were compacted", "topic", PositionsTopic)
+	}
+}
+
+// compact writes all positions once more, a piece at a time, and more with them, and
+// trims the log to them. Those of topics that are missing are among them.
+func (j *journal) compact(groups *group.Groups, more []group.Entry) error {
 	_, start := j.log.Offsets()
 	records, bytes := j.records, j.bytes
 	var piece []group.Entry
@@ -122,16 +133,25 @@ func (j *journal) compact(groups *group.Groups) error {
 		piece, size = piece[:0], 0
 		return err
 	}
+	add := func(e group.Entry) error {
+		piece = append(piece, e)
+		if size += e.Size(); size < journalPiece {
+			return nil
+		}
+		return flush()
+	}
+	for _, e := range more {
+		if err := add(e); err != nil {
+			return err
+		}
+	}
 	for _, g := range groups.List() {
 		if !g.Kept {
 			continue
 		}
 		for _, e := range groups.Of(g.Name) {
-			piece = append(piece, e)
-			if size += e.Size(); size >= journalPiece {
-				if err := flush(); err != nil {
-					return err
-				}
+			if err := add(e); err != nil {
+				return err
 			}
 		}
 	}
@@ -142,70 +162,4 @@ func (j *journal) compact(groups *group.Groups) error {
 	j.bytes -= bytes
 	j.kept, j.size = j.records, j.bytes
 	return j.log.Trim(start)
-}
-
-// loadPositions reads the journal. Damage is fatal: to go on would be to deliver
-// again, or to skip, what nobody asked for.
-func (b *Broker) loadPositions() error {
-	t, err := b.Topic(PositionsTopic)
-	if errors.Is(err, store.ErrUnknownTopic) {
-		return nil
-	}
-	log := t.Partitions()[0]
-	b.journal.log = log
-	states := make(map[group.Key]group.State)
-	var it batch.Iterator
-	start, _ := log.Offsets()
-	if err := walk(log, start, stopAt, func(bt batch.Batch) (bool, error) {
-		b.journal.bytes += int64(len(bt))
-		return true, b.replay(bt, &it, states)
-	}); err != nil {
-		return err
-	}
-	orphans := make(map[group.Key]bool)
-	for k, s := range states {
-		t, err := b.Topic(k.Topic)
-		if err == nil && s.TopicID == (group.ID{}) { // kept by an older version
-			s.TopicID = t.ID
-		}
-		if err != nil || s.TopicID != t.ID {
-			orphans[k] = true
-		}
-		b.groups.Load(k, s)
-	}
-	return b.forget(orphans)
-}
-
-// forget deletes the positions of topics that do not exist: they were deleted, and
-// a crash came in between. A topic that was made since with the same name, or is
-// later, must not find them.
-func (b *Broker) forget(orphans map[group.Key]bool) error {
-	if len(orphans) == 0 {
-		return nil
-	}
-	b.groups.DeleteAll(func(k group.Key) bool { return orphans[k] })
-	return b.AwaitPositions()
-}
-
-// replay puts the records of a batch into states.
-func (b *Broker) replay(bt batch.Batch, it *batch.Iterator, states map[group.Key]group.State) error {
-	if err := it.Reset(bt); err != nil {
-		return err
-	}
-	for it.Next() {
-		r := it.Record()
-		k, err := group.ParseKey(r.Key)
-		if err != nil {
-			return fmt.Errorf("offset %d: %w", r.Offset, err)
-		}
-		b.journal.records++
-		if r.Value == nil { // deleted
-			delete(states, k)
-			continue
-		}
-		if states[k], err = group.ParseValue(r.Value); err != nil {
-			return fmt.Errorf("offset %d: %w", r.Offset, err)
-		}
-	}
-	return it.Err()
 }

@@ -105,12 +105,13 @@ func New(write Write) *Groups {
 
 // Load sets a position to what the journal has kept of it, whatever MaxBytes
 // says. It is for the start, before anything else is called.
-func (g *Groups) Load(k Key, s State) {
+func (g *Groups) Load(k Key, s State) *Position {
 	p := newPosition(k, g, s)
 	p.durable = durable{s.Offset, s.Epoch, s.Metadata, true}
 	p.charged = len(s.Metadata)
 	g.put(p)
 	p.set.kept.Add(1)
+	return p
 }
 
 // put adds a position to those of its group. The caller holds mu.
@@ -270,7 +271,7 @@ func (g *Groups) Delete(name string, match func(Key) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s := g.sets[name]; s != nil {
-		g.deleteFrom(s, match)
+		g.deleteFrom(s, func(p *Position) bool { return match(p.key) })
 	}
 }
 
@@ -279,15 +280,28 @@ func (g *Groups) DeleteAll(match func(Key) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range g.sets {
-		g.deleteFrom(s, match)
+		g.deleteFrom(s, func(p *Position) bool { return match(p.key) })
 	}
 }
 
-func (g *Groups) deleteFrom(s *set, match func(Key) bool) {
+// DeleteOthers forgets the positions in a topic that belong to another incarnation of
+// it than id, as DeleteAll does, and returns their number.
+func (g *Groups) DeleteOthers(topic string, id ID) (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.sets {
+		n += g.deleteFrom(s, func(p *Position) bool { return p.key.Topic == topic && p.topic != id })
+	}
+	return n
+}
+
+// deleteFrom forgets the positions of a set that match. The caller holds mu.
+func (g *Groups) deleteFrom(s *set, match func(*Position) bool) (n int) {
 	for _, p := range s.positions {
-		if !match(p.key) {
+		if !match(p) {
 			continue
 		}
+		n++
 		g.take(p)
 		p.mu.Lock()
 		if p.fresh && p.commits == 0 && !p.doubted {
@@ -301,6 +315,7 @@ func (g *Groups) deleteFrom(s *set, match func(Key) bool) {
 		p.gone.Store(true)
 		p.mu.Unlock()
 	}
+	return n
 }
 
 // An Entry is a position and what the journal keeps of it.

@@ -109,6 +109,56 @@ func (p *Position) Start(offset int64, keep bool) {
 	}
 }
 
+// Clamp moves a state that lies beyond the end of its log back to the end: its log has
+// lost what was consumed, and what is published next must not be skipped. It reports
+// whether there was anything beyond.
+func (s *State) Clamp(end int64) bool {
+	beyond := s.Offset > end
+	s.Offset = min(s.Offset, end)
+	for i, b := range s.Beyond {
+		if b.To > end {
+			s.Beyond[i].To, beyond = end, true
+			if s.Beyond = s.Beyond[:i+1]; b.From >= end {
+				s.Beyond = s.Beyond[:i]
+			}
+			break
+		}
+	}
+	for i, f := range s.Failed {
+		if f.Offset >= end {
+			s.Failed, beyond = s.Failed[:i], true
+			break
+		}
+	}
+	if beyond {
+		s.Epoch, s.Metadata = NoEpoch, ""
+	}
+	return beyond
+}
+
+// Clamp is State.Clamp for a position that may be in use: one that was committed beyond
+// the end of its log is moved back there. It returns where it was.
+func (p *Position) Clamp(end int64) (was int64, beyond bool) {
+	p.mu.Lock()
+	if was = p.committed; was <= end {
+		p.mu.Unlock()
+		return was, false
+	}
+	p.committed, p.epoch, p.metadata = end, NoEpoch, ""
+	p.held, p.retries, p.attempts, p.order, p.parked = nil, nil, nil, nil, 0 // all of it lies above
+	p.keep()
+	p.mark()
+	p.finish(true)
+	return was, true
+}
+
+// Rewrite has the journal write the position as it is.
+func (p *Position) Rewrite() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mark()
+}
+
 // keep says that something is kept of the position from now on. The caller holds
 // mu, and marks it.
 func (p *Position) keep() {

@@ -130,9 +130,20 @@ func (s *Server) fetchOffsets(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchRe
 func (s *Server) committed(groupName, topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
 	commit, ok := s.broker.CommittedOffset(groupName, topic, int(number))
 	if !ok {
-		return notCommitted(number)
+		return s.notCommittedIn(topic, number)
 	}
 	return committedPartition(commit)
+}
+
+// notCommittedIn is notCommitted, unless something may have been that was lost: then it
+// is the log start, so that a client that begins at the end skips nothing.
+func (s *Server) notCommittedIn(topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
+	t, log, failed := s.partition(topic, number)
+	if failed != 0 || !s.broker.PositionsLost(t, int(number)) {
+		return notCommitted(number)
+	}
+	start, _ := log.Offsets()
+	return committedPartition(group.Commit{Partition: int(number), Offset: start, LeaderEpoch: group.NoEpoch})
 }
 
 func notCommitted(number int32) kmsg.OffsetFetchResponseGroupTopicPartition {

@@ -2,6 +2,8 @@ package kafka_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -204,7 +206,9 @@ func TestCommitThatCannotBeKeptIsRefusedByItself(t *testing.T) {
 func TestCommittedOffsetsSurviveARestart(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
-	wantCode(t, "commit", b.dial().commit(8, position{"orders", 0, 42}), nil)
+	c := b.dial()
+	c.publish("orders", 0, messages(50))
+	wantCode(t, "commit", c.commit(8, position{"orders", 0, 42}), nil)
 	b.restart()
 	if got := b.dial().fetchCommitted(8, theGroup, "orders", 0); got["orders/0"].offset != 42 {
 		t.Errorf("got %v", got)
@@ -214,11 +218,67 @@ func TestCommittedOffsetsSurviveARestart(t *testing.T) {
 func TestKafkaAndLineConsumersHaveOnePosition(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
-	wantCode(t, "commit", b.dial().commit(8, position{"orders", 0, 42}), nil)
+	c := b.dial()
+	c.publish("orders", 0, messages(50))
+	wantCode(t, "commit", c.commit(8, position{"orders", 0, 42}), nil)
 	p := b.position(theGroup, "orders", 0)
 	defer p.Close()
 	if got := p.Committed(); got != 42 {
 		t.Errorf("the position is %d", got)
+	}
+}
+
+// A commit beyond the end is taken, as in Kafka. Line consumers then go on at the end.
+func TestACommitBeyondTheEndIsTakenAndCountsUpToTheEndForLines(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	c.publish("orders", 0, messages(5))
+	wantCode(t, "commit", c.commit(8, position{"orders", 0, 100}), nil)
+	if got := c.fetchCommitted(8, theGroup, "orders", 0); got["orders/0"].offset != 100 {
+		t.Errorf("got %v", got)
+	}
+	p := b.position(theGroup, "orders", 0)
+	if got := p.Committed(); got != 5 {
+		t.Errorf("the position is %d", got)
+	}
+	p.Close()
+	b.restart()
+	if got := b.dial().fetchCommitted(8, theGroup, "orders", 0); got["orders/0"].offset != 5 {
+		t.Errorf("after a restart: %v", got)
+	}
+}
+
+// After damage to the journal a group of which nothing is kept may be one that was lost:
+// a client that begins at the end (auto.offset.reset=latest) is given the first message.
+func TestAGroupWhosePositionMayBeLostBeginsAtTheFirstMessage(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	c.publish("orders", 0, messages(5))
+	wantCode(t, "commit", c.commit(8, position{"orders", 0, 3}), nil)
+	b.stop()
+	name := filepath.Join(b.setup.dir, "topics", broker.PositionsTopic, "0", "00000000000000000000.log")
+	p, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p[80] ^= 1
+	if err := os.WriteFile(name, p, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.restart()
+	c = b.dial()
+	c.publish("orders", 0, messages(5))
+	if got := c.fetchCommitted(8, theGroup, "orders", 0); got["orders/0"] != (committed{0, -1, ""}) {
+		t.Errorf("got %v", got)
+	}
+	if got := c.fetchCommitted(8, theGroup, "", 0); len(got) > 0 {
+		t.Errorf("of all that is kept: %v", got)
+	}
+	b.topic("later", 1)
+	if got := c.fetchCommitted(8, theGroup, "later", 0); got["later/0"] != nothing {
+		t.Errorf("in a topic that is later: %v", got)
 	}
 }
 

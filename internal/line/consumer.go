@@ -90,14 +90,14 @@ func (k *consumer) position(i int, log store.Partition) (*group.Position, error)
 		offset, err := f.in(i, log)
 		return group.NewPosition(offset), err
 	}
-	start, high := log.Offsets()
+	start, _ := log.Offsets()
 	pos, err := k.broker.Position(k.request.group, k.topic, i)
 	if err != nil {
 		return nil, toAnswer(err)
 	}
 	switch {
 	case k.request.startEnd:
-		pos.Start(high, true)
+		k.broker.StartAtEnd(pos, k.topic, i)
 	case k.request.group != group.Default: // which is there from the first message on
 		pos.Start(start, false)
 	}

@@ -1,0 +1,192 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"mbus/internal/batch"
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// A loading is the journal being read at the start. What can't be read is reported and
+// passed over: a position of which an earlier record is there is that one, so that
+// messages come again; see losses for the others.
+type loading struct {
+	b      *Broker
+	it     batch.Iterator
+	states map[group.Key]group.State
+	losses losses
+	missed damagedPart
+}
+
+// loadPositions reads the journal, and puts right what does not fit the topics: see
+// judge.
+func (b *Broker) loadPositions() error {
+	t, err := b.Topic(PositionsTopic)
+	if errors.Is(err, store.ErrUnknownTopic) {
+		return nil
+	}
+	log := t.Partitions()[0]
+	b.journal.log = log
+	l := &loading{b: b, states: make(map[group.Key]group.State), losses: make(losses)}
+	start, _ := log.Offsets()
+	if err := walk(log, start, l.lost, l.replay); err != nil {
+		return err
+	}
+	b.noteLosses(l.losses, l.missed)
+	l.load()
+	return nil
+}
+
+// lost reports a part of the journal that can't be read.
+func (l *loading) lost(err error) error {
+	next, _ := missingUntil(err)
+	l.miss(next, "reason", err)
+	return nil
+}
+
+// miss reports records that can't be read, up to next.
+func (l *loading) miss(next int64, args ...any) {
+	l.missed.until = next
+	l.missed.pieces++
+	l.b.Log.Error("positions of groups can't be read: groups whose latest position is among them go on at an earlier one, and messages come again; "+
+		"groups of which nothing else is kept begin at the first message, also those that would begin at the end",
+		append(args, "topic", PositionsTopic, "until", next)...)
+}
+
+// replay takes the records of a batch.
+func (l *loading) replay(bt batch.Batch) (goOn bool, err error) {
+	l.b.journal.bytes += int64(len(bt))
+	next := bt.BaseOffset()
+	if err := l.it.Reset(bt); err != nil {
+		l.miss(bt.NextOffset(), "first", next, "reason", err)
+		return true, nil
+	}
+	for l.it.Next() {
+		r := l.it.Record()
+		next = r.Offset + 1
+		l.b.journal.records++
+		k, err := group.ParseKey(r.Key)
+		if err != nil {
+			l.miss(next, "first", r.Offset, "reason", fmt.Errorf("key: %w", err))
+			continue
+		}
+		if err := l.take(k, r.Value); err != nil {
+			l.miss(next, "first", r.Offset, "group", k.Group, "of", k.Topic, "partition", k.Partition, "reason", err)
+		}
+	}
+	if err := l.it.Err(); err != nil {
+		l.miss(bt.NextOffset(), "first", next, "reason", err)
+	}
+	return true, nil
+}
+
+// take has a record count for its key; without a value it deletes what was kept.
+func (l *loading) take(k group.Key, value []byte) error {
+	if value == nil {
+		delete(l.states, k)
+		return nil
+	}
+	s, err := group.ParseValue(value)
+	switch {
+	case err != nil:
+		return err
+	case k.Group == noGroup:
+		l.losses[k] = s
+	default:
+		l.states[k] = s
+	}
+	return nil
+}
+
+// What becomes of a position at the start.
+type verdict int
+
+const (
+	asItIs      verdict = iota
+	clamped             // it lies beyond the end of its log, and is moved there
+	noTopic             // its topic is not there: it is kept until that is back, or deleted
+	noPartition         // its topic has fewer partitions: it is kept until there are as many
+	orphan              // its topic was deleted: it is forgotten
+	taken               // another topic has the name: it is forgotten
+)
+
+// judge says what becomes of a position, and changes s accordingly. A topic's positions
+// are forgotten only if it is known for certain that it was deleted, or if another one
+// has its name: its directory may have got lost, and come back.
+func (b *Broker) judge(k group.Key, s *group.State) verdict {
+	t, err := b.Topic(k.Topic)
+	if s.TopicID == (group.ID{}) { // kept by an older version
+		if err != nil {
+			return orphan
+		}
+		s.TopicID = t.ID
+	}
+	switch {
+	case err == nil && s.TopicID == t.ID:
+		return judgeIn(t, k.Partition, s)
+	case b.store.Deleted(s.TopicID):
+		return orphan
+	case err == nil:
+		return taken
+	}
+	return noTopic
+}
+
+// judgeIn is judge for a position in a partition of a topic that is there.
+func judgeIn(t *Topic, partition int, s *group.State) verdict {
+	all := t.Partitions()
+	if partition >= len(all) {
+		return noPartition
+	}
+	if _, end := all[partition].Offsets(); s.Clamp(end) {
+		return clamped
+	}
+	return asItIs
+}
+
+// load hands the positions to the groups, and forgets those whose topics were deleted.
+func (l *loading) load() {
+	b := l.b
+	forget := make(map[group.Key]bool)
+	counts := make(map[verdict]map[string]int) // by topic
+	var moved []*group.Position
+	for k, s := range l.states {
+		was := s.Offset
+		v := b.judge(k, &s)
+		p := b.groups.Load(k, s)
+		switch v {
+		case clamped:
+			b.warnBeyond(k, was, s.Offset)
+			moved = append(moved, p)
+		case orphan, taken:
+			forget[k] = true
+		}
+		if counts[v] == nil {
+			counts[v] = make(map[string]int)
+		}
+		counts[v][k.Topic]++
+	}
+	for v, text := range map[verdict]string{
+		noTopic:     "a topic is missing that groups have positions in: they are kept until its directory is back, or the topic is deleted",
+		noPartition: "groups have positions in partitions that the topic does not have: they are kept until its topic.json is as it was",
+		taken:       "groups had positions in another topic of this name, which is missing: they are forgotten",
+	} {
+		for topic, n := range counts[v] {
+			b.Log.Warn(text, "topic", topic, "positions", n)
+		}
+	}
+	if len(forget) > 0 {
+		b.groups.DeleteAll(func(k group.Key) bool { return forget[k] })
+	}
+	for _, p := range moved {
+		p.Rewrite()
+	}
+}
+
+// warnBeyond says that a position was moved back to the end of its log.
+func (b *Broker) warnBeyond(k group.Key, was, end int64) {
+	b.Log.Warn("a position was beyond the end of its log, and is set to the end: the log has lost messages, or the position was set there",
+		"group", k.Group, "topic", k.Topic, "partition", k.Partition, "position", was, "end", end)
+}
