@@ -2,8 +2,10 @@ package commitlog
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math"
 	"sort"
 	"sync"
@@ -87,6 +89,7 @@ type index struct {
 	count   int     // entries in the file
 	crc     uint32  // of the entries in the file
 	checked bool    // the entries in the file have been read and are sound
+	held    []entry // those in the file, if they can't be read there
 	tail    []entry // not in the file yet
 	last    int64   // position of the latest entry
 	recent  []entry // the latest batches, each of them, while the log is appended to
@@ -119,7 +122,7 @@ func (x *index) open() (bool, error) {
 	defer x.mu.Unlock()
 	x.reset()
 	f, err := x.file.acquire()
-	if isNotExist(err) {
+	if isNotExist(err) || isUnreadable(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -128,6 +131,9 @@ func (x *index) open() (bool, error) {
 	defer x.file.release()
 	var p [indexHeader]byte
 	if n, err := f.ReadAt(p[:], 0); n < len(p) {
+		if isUnreadable(err) {
+			err = nil
+		}
 		return false, ignoreEOF(err)
 	}
 	sum := binary.BigEndian.Uint32(p[indexHeader-4:])
@@ -150,7 +156,7 @@ func (x *index) open() (bool, error) {
 // reset makes the index that of an empty segment. Its file is not touched.
 func (x *index) reset() {
 	x.synced, x.times = mark{next: x.base, maxTime: minTime}, appendTimes{}
-	x.count, x.crc, x.checked, x.tail, x.last, x.recent = 0, 0, false, nil, 0, nil
+	x.count, x.crc, x.checked, x.held, x.tail, x.last, x.recent = 0, 0, false, nil, nil, 0, nil
 }
 
 // replace puts entries, which cover the segment up to end, in the place of those
@@ -163,7 +169,18 @@ func (x *index) replace(entries []entry, end int64) {
 			entries = append(entries, e)
 		}
 	}
-	x.count, x.crc, x.checked, x.tail = 0, 0, true, entries
+	x.count, x.crc, x.checked, x.held, x.tail = 0, 0, true, nil, entries
+	if x.synced.pos > end { // the segment has been cut off
+		x.synced = mark{next: x.base, maxTime: minTime}
+	}
+}
+
+// hold keeps the entries that are in the file from now on, because they can't be read
+// there. They are given as they were written.
+func (x *index) hold(entries []entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.held = entries[:min(x.count, len(entries))]
 }
 
 // note records that a batch begins at m: for good if the latest entry is interval bytes
@@ -261,6 +278,9 @@ func (x *index) flushTail(f File, m mark) error {
 	if _, err := f.WriteAt(p, indexHeader+int64(x.count)*entrySize); err != nil {
 		return err
 	}
+	if x.held != nil {
+		x.held = append(x.held[:x.count:x.count], x.tail[:n]...)
+	}
 	x.count += n
 	x.crc = crc32.Update(x.crc, castagnoli, p)
 	x.tail = append(x.tail[:0], x.tail[n:]...)
@@ -273,18 +293,18 @@ func (x *index) flushTail(f File, m mark) error {
 func (x *index) floor(after func(entry) bool) (entry, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, list := range [][]entry{x.recent, x.tail} {
+	for _, list := range [][]entry{x.recent, x.tail, x.held} {
 		if i := sort.Search(len(list), func(i int) bool { return after(list[i]) }); i > 0 {
 			return list[i-1], nil
 		}
 	}
 	found := entry{offset: x.base, before: minTime}
-	if x.count == 0 {
+	if x.count == 0 || x.held != nil {
 		return found, nil
 	}
 	f, err := x.file.acquire()
 	if err != nil {
-		return found, err
+		return found, stale(err)
 	}
 	defer x.file.release()
 	sort.Search(x.count, func(i int) bool {
@@ -300,7 +320,65 @@ func (x *index) floor(after func(entry) bool) (entry, error) {
 		found = e // the search only moves up from here
 		return false
 	})
-	return found, err
+	return found, stale(err)
+}
+
+// above finds the first entry behind a position and an offset; none if there is none, or
+// none that can be read and has been checked.
+func (x *index) above(pos, offset int64) (found entry, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	behind := func(e entry) bool { return e.pos > pos && e.offset > offset }
+	for _, list := range [][]entry{x.recent, x.tail, x.held} {
+		i := sort.Search(len(list), func(i int) bool { return behind(list[i]) })
+		if i < len(list) && (!ok || list[i].pos < found.pos) {
+			found, ok = list[i], true
+		}
+	}
+	if x.count == 0 || x.held != nil || !x.checked {
+		return found, ok
+	}
+	f, err := x.file.acquire()
+	if err != nil {
+		return found, ok
+	}
+	defer x.file.release()
+	sort.Search(x.count, func(i int) bool {
+		var p [entrySize]byte
+		if _, err := f.ReadAt(p[:], indexHeader+int64(i)*entrySize); err != nil {
+			return false
+		}
+		e := parseEntry(p[:])
+		if !behind(e) {
+			return false
+		}
+		if !ok || e.pos < found.pos {
+			found, ok = e, true
+		}
+		return true
+	})
+	return found, ok
+}
+
+// stale turns an error by which entries can't be read, or are not there any more, into
+// errStale: the index is built again.
+func stale(err error) error {
+	if isUnreadable(err) || isNotExist(err) || errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: it can't be read: %w", errStale, err)
+	}
+	return err
+}
+
+// reread is check of what has been written just now.
+func (x *index) reread() error {
+	x.mu.Lock()
+	x.checked = false
+	x.mu.Unlock()
+	err := x.check()
+	x.mu.Lock()
+	x.checked = true
+	x.mu.Unlock()
+	return err
 }
 
 // check reads the entries in the file once and returns an error, for which the
@@ -314,19 +392,19 @@ func (x *index) check() error {
 	}
 	f, err := x.file.acquire()
 	if err != nil {
-		return err
+		return stale(err)
 	}
 	defer x.file.release()
 	size, err := f.Size()
 	if err != nil {
-		return err
+		return stale(err)
 	}
 	if want := indexHeader + int64(x.count)*entrySize; size < want {
 		return fmt.Errorf("%w: it has %d bytes, its header says %d", errStale, size, want)
 	}
 	p := make([]byte, x.count*entrySize)
 	if _, err := f.ReadAt(p, indexHeader); err != nil {
-		return err
+		return stale(err)
 	}
 	if crc32.Checksum(p, castagnoli) != x.crc {
 		return fmt.Errorf("%w: the CRC of its %d entries is wrong", errStale, x.count)

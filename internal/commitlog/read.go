@@ -89,7 +89,7 @@ func (l *partition) view(i int) view {
 
 // find returns the mark of the batch that holds offset.
 func (s *segment) find(v view, offset int64) (mark, error) {
-	e, err := s.index.floor(func(e entry) bool { return e.offset > offset })
+	e, err := s.floor(v, func(e entry) bool { return e.offset > offset })
 	if err != nil {
 		return mark{}, err
 	}
@@ -103,18 +103,18 @@ func (s *segment) find(v view, offset int64) (mark, error) {
 		if offset == w.h.BaseOffset() {
 			return w.at, nil
 		}
-		if offset >= w.h.NextOffset() {
-			more = w.next()
-			continue
-		}
-		// In the middle of a batch all depends on a count that the header
-		// states, so that it has to be true.
-		if err := w.intact(); err == nil {
-			return w.at, nil
-		} else if !errors.Is(err, errDamaged) {
-			return mark{}, err
-		} else {
+		// All depends on the length and the count that the header states, so that they
+		// have to be true.
+		err := w.intact()
+		switch {
+		case errors.Is(err, errDamaged):
 			more = w.skip(err)
+		case err != nil:
+			return mark{}, err
+		case offset < w.h.NextOffset():
+			return w.at, nil
+		default:
+			more = w.next()
 		}
 	}
 	switch {
@@ -141,7 +141,7 @@ func (s *segment) cut(v view, last mark, m mark, max int64) (mark, error) {
 	if m.pos+max >= v.end {
 		return last, nil
 	}
-	e, err := s.index.floor(func(e entry) bool { return e.pos > m.pos+max })
+	e, err := s.floor(v, func(e entry) bool { return e.pos > m.pos+max })
 	if err != nil {
 		return mark{}, err
 	}
@@ -180,7 +180,7 @@ func newPin(s *segment, v view) (*pin, error) {
 		return nil, err
 	}
 	_, err := s.index.file.acquire()
-	if err != nil && !isNotExist(err) {
+	if err != nil && !isNotExist(err) && !isUnreadable(err) {
 		s.file.release()
 		return nil, err
 	}
@@ -219,14 +219,34 @@ func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end 
 // begins says whether there is the header of a batch at m.
 func (s *segment) begins(v view, m mark) bool {
 	var h [batch.HeaderSize]byte
-	n, err := s.file.readAt(h[:max(0, min(int64(len(h)), v.end-m.pos))], m.pos)
+	n, err := s.readAt(h[:max(0, min(int64(len(h)), v.end-m.pos))], m.pos)
 	return err == nil && checkHeader(h[:n], v.end-m.pos, m.next, s.log.place) == nil
+}
+
+// readAt fills p from pos and returns fewer bytes only at the end of the file.
+func (s *segment) readAt(p []byte, pos int64) (int, error) {
+	f, err := s.file.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer s.file.release()
+	if !s.sectors.some.Load() {
+		if n, err := f.ReadAt(p, pos); !isUnreadable(err) {
+			return n, ignoreEOF(err)
+		}
+	}
+	r := &sectorReader{f: f, segment: s}
+	n, err := r.ReadAt(p, pos)
+	if i := slices.IndexFunc(r.bad, func(b badSpan) bool { return b.to > pos }); i >= 0 {
+		n = int(max(0, min(int64(n), r.bad[i].from-pos)))
+	}
+	return n, ignoreEOF(err)
 }
 
 // Load implements store.Source.
 func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 	buf = slices.Grow(buf[:0], n)[:n]
-	got, err := p.s.file.readAt(buf, pos)
+	got, err := p.s.readAt(buf, pos)
 	if err != nil {
 		return nil, err
 	}

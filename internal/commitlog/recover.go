@@ -277,11 +277,11 @@ func (l *partition) leave(s *segment, pos, size int64, reason error) (end int64,
 // lastUsed is the position behind the last byte from pos to size that is not zero;
 // pos if there is none.
 func lastUsed(s *segment, pos, size int64) (int64, error) {
-	f, err := s.file.acquire()
+	f, err := s.reader()
 	if err != nil {
 		return pos, err
 	}
-	defer s.file.release()
+	defer f.close()
 	w, end := window{f: f, end: size, step: 1 << 20}, pos
 	for at := pos; at < size; at += 1 << 20 {
 		p, err := w.at(at, 1<<20)
@@ -303,14 +303,7 @@ func (l *partition) scan(s *segment, from mark, size int64, known bool) (mark, e
 	defer w.close()
 	w.win.step, w.strict = 1<<20, known
 	end := from
-	for more := w.next(); more; more = w.next() {
-		if err := w.intact(); errors.Is(err, errDamaged) {
-			if !w.skip(err) {
-				break
-			}
-		} else if err != nil {
-			return end, nil, err
-		}
+	for w.nextSound() {
 		s.index.note(w.at, l.interval)
 		end = w.end()
 	}
@@ -322,18 +315,22 @@ func (l *partition) scan(s *segment, from mark, size int64, known bool) (mark, e
 // them has failed before, the system may hold them in memory, take them for
 // written, and have nothing to do in another sync.
 func (l *partition) settle(s *segment, from, end mark) error {
-	f, err := s.file.acquire()
+	r, err := s.reader()
 	if err != nil {
 		return err
 	}
-	defer s.file.release()
-	w := window{f: f, end: end.pos, step: 1 << 20}
+	defer r.close()
+	f, w := r.f, window{f: r, end: end.pos, step: 1 << 20}
 	for pos := from.pos; pos < end.pos; {
 		p, err := w.at(pos, int(min(1<<20, end.pos-pos)))
 		if err != nil {
 			return err
 		}
-		if _, err := f.WriteAt(p, pos); err != nil {
+		err = r.readable(p, pos, func(p []byte, pos int64) error {
+			_, err := f.WriteAt(p, pos)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		pos += int64(len(p))
@@ -348,12 +345,12 @@ func (l *partition) settle(s *segment, from, end mark) error {
 // and cuts them off, unless they are the zeros of space that no write has come to
 // use.
 func (l *partition) setAside(s *segment, pos, size int64, reason error) error {
-	f, err := s.file.acquire()
+	r, err := s.reader()
 	if err != nil {
 		return err
 	}
-	defer s.file.release()
-	name, err := l.copyTail(s, f, pos, size)
+	defer r.close()
+	name, err := l.copyTail(s, r, pos, size)
 	if err != nil {
 		return err
 	}
@@ -363,15 +360,15 @@ func (l *partition) setAside(s *segment, pos, size int64, reason error) error {
 	}
 	l.warn("cut off a torn end, which was never acknowledged", "file", s.file.name, "offset", pos,
 		"bytes", size-pos, "kept in", name, "reason", reason)
-	if err := f.Truncate(pos); err != nil {
+	if err := r.f.Truncate(pos); err != nil {
 		return err
 	}
-	return f.Sync()
+	return r.f.Sync()
 }
 
 // copyTail returns the name of the copy, which has no name yet; none if there
-// are only zeros to copy.
-func (l *partition) copyTail(s *segment, f File, pos, size int64) (string, error) {
+// are only zeros to copy. It has zeros where the tail can't be read.
+func (l *partition) copyTail(s *segment, f *sectorReader, pos, size int64) (string, error) {
 	w := window{f: f, end: size, step: 1 << 20}
 	var out File
 	var name string
@@ -391,7 +388,11 @@ func (l *partition) copyTail(s *segment, f File, pos, size int64) (string, error
 			defer out.Close()
 		}
 		if len(used) > 0 {
-			if _, err := out.WriteAt(used, at-pos); err != nil {
+			err := f.readable(used, at, func(p []byte, at int64) error {
+				_, err := out.WriteAt(p, at-pos)
+				return err
+			})
+			if err != nil {
 				return "", err
 			}
 		}
@@ -432,17 +433,16 @@ func (l *partition) findStart() (sound bool, err error) {
 // readStart is the log start offset that was stored last; 0 if none was, -1 if it
 // is damaged.
 func (l *partition) readStart() (int64, error) {
-	f, err := l.fs.Open(filepath.Join(l.dir, startName))
+	p := make([]byte, 64)
+	n, err := l.readSmall(startName, p)
 	if isNotExist(err) {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, err
+	if isUnreadable(err) {
+		l.log.Error("ignoring a log start offset that can't be read", "file", filepath.Join(l.dir, startName), "reason", err)
+		return -1, nil
 	}
-	defer f.Close()
-	p := make([]byte, 64)
-	n, err := f.ReadAt(p, 0)
-	if ignoreEOF(err) != nil {
+	if err != nil {
 		return 0, err
 	}
 	start, ok := l.place.parseStart(p[:n])
@@ -451,6 +451,17 @@ func (l *partition) readStart() (int64, error) {
 		return -1, nil
 	}
 	return start, nil
+}
+
+// readSmall reads a file that p has space for.
+func (l *partition) readSmall(name string, p []byte) (int, error) {
+	f, err := l.fs.Open(filepath.Join(l.dir, name))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	n, err := f.ReadAt(p, 0)
+	return n, ignoreEOF(err)
 }
 
 // writeStart stores the log start offset.

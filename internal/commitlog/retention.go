@@ -217,13 +217,13 @@ func searchTime(segments []*segment, start int64, high mark, time int64) (int64,
 // findTime finds the first batch at or above start with a record as late as
 // time.
 func (s *segment) findTime(v view, time, start int64) (int64, bool, error) {
-	e, err := s.index.floor(func(e entry) bool { return e.before >= time && e.offset > start })
+	e, err := s.floor(v, func(e entry) bool { return e.before >= time && e.offset > start })
 	if err != nil {
 		return 0, false, err
 	}
 	w := walk(s, v, e)
 	defer w.close()
-	for w.next() {
+	for w.nextSound() {
 		if w.h.MaxTimestamp() >= time && w.h.NextOffset() > start {
 			return max(start, w.h.BaseOffset()), true, nil
 		}

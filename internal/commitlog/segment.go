@@ -3,7 +3,9 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +24,9 @@ type segment struct {
 	file  handle
 	index index
 	sound soundRange
+
+	sectors sectors // that can't be read
+	jumps   jumps   // past damage
 
 	loadMu sync.Mutex // guards what follows
 	loaded bool       // the index is sound
@@ -144,6 +149,22 @@ func (s *segment) load(v view) error {
 	return err
 }
 
+// floor is index.floor of an index that has been loaded. If it can't be read any more it
+// is built again.
+func (s *segment) floor(v view, after func(entry) bool) (entry, error) {
+	e, err := s.index.floor(after)
+	if !errors.Is(err, errStale) {
+		return e, err
+	}
+	s.loadMu.Lock()
+	err = s.rebuild(v, err)
+	s.loadMu.Unlock()
+	if err != nil {
+		return e, err
+	}
+	return s.index.floor(after)
+}
+
 // end is where a sealed segment ends, behind which next comes. It reads the
 // index's header at most, unless that is not sound.
 func (s *segment) end(next int64) (mark, error) {
@@ -186,9 +207,12 @@ func (s *segment) findEnd(v view) error {
 	return err
 }
 
-// rebuild makes the index anew from the headers of the batches, going on after
-// damage where it can.
+// rebuild makes the index anew from the batches, going on after damage where it can. The
+// caller holds loadMu.
 func (s *segment) rebuild(v view, reason error) error {
+	if s.gone {
+		return fmt.Errorf("%s: %w", s.file.name, fs.ErrNotExist)
+	}
 	s.log.warn("building an index again", "file", s.index.file.name, "reason", reason)
 	if !v.active {
 		v.end = s.sealed.pos
@@ -196,26 +220,30 @@ func (s *segment) rebuild(v view, reason error) error {
 	fresh := index{base: s.base}
 	w := walk(s, v, entry{offset: s.base, before: minTime})
 	defer w.close()
-	for w.next() {
+	w.win.step = 1 << 20
+	for w.nextSound() {
 		fresh.note(w.at, s.log.interval)
 	}
 	if w.err != nil {
 		return w.err
 	}
 	end := w.end()
-	s.index.replace(fresh.tail, v.end)
 	if !v.active {
 		s.sealed = end
 	}
-	if s.gone {
-		return nil
-	}
+	s.index.replace(slices.Clone(fresh.tail), v.end)
 	m := mark{v.end, end.next, end.maxTime}
 	if v.active {
 		m = s.index.mark() // what is visible need not be synced
 	}
-	if err := s.writeIndex(m); err != nil {
+	err := s.writeIndex(m)
+	if err != nil {
 		s.log.warn("cannot write an index", "file", s.index.file.name, "reason", err)
+	} else if err = s.index.reread(); err != nil {
+		s.log.warn("keeping an index in memory", "file", s.index.file.name, "reason", err)
+	}
+	if err != nil {
+		s.index.hold(fresh.tail)
 	}
 	return nil
 }
@@ -223,7 +251,7 @@ func (s *segment) rebuild(v view, reason error) error {
 // writeIndex writes the index into its file, which may not exist.
 func (s *segment) writeIndex(m mark) error {
 	_, err := s.index.file.acquire()
-	if isNotExist(err) {
+	if isNotExist(err) || isUnreadable(err) {
 		_, err = s.index.file.create()
 	}
 	if err != nil {

@@ -29,3 +29,10 @@ func (r *soundRange) holds(pos int64, n int) bool {
 	defer r.mu.Unlock()
 	return pos >= r.from && pos+int64(n) <= r.to
 }
+
+// clear says that nothing of it is known to be sound any more.
+func (r *soundRange) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.from, r.to = 0, 0
+}

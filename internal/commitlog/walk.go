@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 
 	"mbus/internal/batch"
@@ -68,32 +69,34 @@ func checkHeader(h batch.Batch, room, want int64, here place) error {
 // A walker goes through the headers of a segment's batches, past damage.
 type walker struct {
 	win    window
-	close  func()
-	here   place
+	file   *sectorReader // nil after an error
+	s      *segment
 	strict bool // stop at the first damage
 
-	v     view
-	prev  mark        // where the batch before begins; at.pos if it is not known
-	at    mark        // where the batch begins
-	h     batch.Batch // its header; nil before the first and after the last
-	least int64       // the base offset that the next batch has at the least
-	hole  error       // what was wrong just before the batch, or at the end
-	bad   int64       // where that was
-	err   error       // of the file system
-	buf   [batch.HeaderSize]byte
+	v    view
+	at   mark        // where the batch begins
+	h    batch.Batch // its header; nil before the first and after the last
+	sure bool        // its checksum has been found right
+	hole error       // what was wrong just before the batch, or at the end
+	bad  int64       // where that was
+	err  error       // of the file system
+	buf  [batch.HeaderSize]byte
 }
 
 // walk begins at e. The caller ends with w.close.
 func walk(s *segment, v view, e entry) *walker {
-	w := &walker{v: v, here: s.log.place, at: mark{e.pos, e.offset, e.before}, least: e.offset, close: func() {}}
-	f, err := s.file.acquire()
-	if err != nil {
-		w.err = err
-		return w
+	w := &walker{s: s, v: v, at: mark{e.pos, e.offset, e.before}}
+	w.file, w.err = s.reader()
+	if w.err == nil {
+		w.win = window{f: w.file, end: v.end, step: 16 << 10}
 	}
-	w.win = window{f: f, end: v.end, step: 16 << 10}
-	w.close = s.file.release
 	return w
+}
+
+func (w *walker) close() {
+	if w.file != nil {
+		w.file.close()
+	}
 }
 
 // next moves to the next batch. After false, w.at is the end that was reached
@@ -102,26 +105,50 @@ func (w *walker) next() bool {
 	if w.err != nil {
 		return false
 	}
-	w.prev, w.at, w.h, w.hole = w.at, w.end(), nil, nil
+	w.at, w.h, w.hole = w.end(), nil, nil
 	if w.at.pos >= w.v.end {
 		return false
 	}
 	h, err := w.win.at(w.at.pos, batch.HeaderSize)
 	if err == nil {
-		if hole := checkHeader(h, w.v.end-w.at.pos, w.at.next, w.here); hole != nil {
-			return w.lost(hole)
+		if hole := w.checkHeader(h, w.at); hole != nil {
+			return w.skip(hole)
 		}
 	}
 	return w.take(h, err)
 }
 
-func (w *walker) take(h batch.Batch, err error) bool {
+// nextSound is next for those that believe no header: the checksum of the batch is right.
+func (w *walker) nextSound() bool {
+	more := w.next()
+	if !more {
+		return false
+	}
+	err := w.intact()
+	if errors.Is(err, errDamaged) {
+		return w.skip(err)
+	}
 	w.err = err
+	return err == nil
+}
+
+// checkHeader is checkHeader of what was read at m.
+func (w *walker) checkHeader(h batch.Batch, m mark) error {
+	err := checkHeader(h, w.v.end-m.pos, m.next, w.s.log.place)
+	if err != nil {
+		if lost := w.file.lost(m.pos, m.pos+batch.HeaderSize); lost != nil {
+			return lost
+		}
+	}
+	return err
+}
+
+func (w *walker) take(h batch.Batch, err error) bool {
+	w.err, w.sure = err, false
 	if err != nil || h == nil {
 		return false
 	}
 	w.h = append(w.buf[:0], h[:batch.HeaderSize]...)
-	w.least = w.h.BaseOffset() + 1
 	return true
 }
 
@@ -134,37 +161,53 @@ func (w *walker) end() mark {
 	return w.at.behind(w.h, n)
 }
 
-// lost is for a place where no batch begins: it may be the length or the count
-// of the batch before that is wrong.
-func (w *walker) lost(hole error) bool {
-	if w.prev.pos < w.at.pos && !w.strict {
-		p, err := w.win.at(w.prev.pos, int(w.at.pos-w.prev.pos))
-		if err != nil {
-			return w.take(nil, err)
-		}
-		if err := batch.Batch(p).CheckCRC(); err != nil {
-			w.at, hole = w.prev, fmt.Errorf("%w: %w", errDamaged, err)
-		}
-	}
-	return w.skip(hole)
-}
-
 // intact reads the whole batch and says, as errDamaged, whether its checksum is
 // wrong.
 func (w *walker) intact() error {
+	if w.sure {
+		return nil
+	}
 	n, _ := batch.Size(w.h, maxBatch)
-	p, err := w.win.at(w.at.pos, n)
+	err := w.check(w.at.pos, w.at.pos+int64(n))
+	w.sure = err == nil
+	return err
+}
+
+// check is intact for the batch between two positions. It needs no memory for what a
+// header claims.
+func (w *walker) check(from, to int64) error {
+	h, err := w.win.at(from, batch.HeaderSize)
 	if err != nil {
 		return err
 	}
-	if len(p) < n {
-		return fmt.Errorf("%w: the file ends within a batch", errDamaged)
+	if len(h) < batch.HeaderSize {
+		return errShort
 	}
-	if err := batch.Batch(p).CheckCRC(); err != nil {
-		return fmt.Errorf("%w: %w", errDamaged, err)
+	want, sum := batch.Batch(h).CRC(), uint32(0)
+	for pos := from + crcBegins; pos < to; {
+		p, err := w.win.at(pos, int(min(to-pos, 1<<20)))
+		if err != nil {
+			return err
+		}
+		if len(p) == 0 {
+			return errShort
+		}
+		sum = crc32.Update(sum, castagnoli, p)
+		pos += int64(len(p))
+	}
+	if lost := w.file.lost(from, to); lost != nil {
+		return lost
+	}
+	if sum != want {
+		return fmt.Errorf("%w: %w: CRC-32C is %08x, the header says %08x", errDamaged, batch.ErrCorrupt, sum, want)
 	}
 	return nil
 }
+
+// crcBegins is where in a batch the bytes begin that its checksum covers.
+const crcBegins = 21
+
+var errShort = fmt.Errorf("%w: the file ends within a batch", errDamaged)
 
 // skip gives up the batch at w.at for the reason given and moves to the first
 // sound one behind.
@@ -173,77 +216,23 @@ func (w *walker) skip(reason error) bool {
 	if w.strict {
 		return false
 	}
-	return w.take(w.resync())
+	h, err := w.resync()
+	more := w.take(h, err)
+	w.sure = more
+	return more
 }
 
-// resync moves w.at to the first sound batch at or behind it and returns it; or
-// to the end, if there is none. It tries the place itself (the header before
-// may be the one that is wrong) and where a damaged header says that the next
-// batch is, before it tries every byte.
+// resync moves w.at to the first sound batch behind the damage at w.at and returns its
+// header; or to the end, if there is none.
 func (w *walker) resync() (batch.Batch, error) {
-	pos := w.at.pos
-	h, err := w.win.at(pos, batch.HeaderSize)
+	to, found, err := w.past(w.at)
 	if err != nil {
 		return nil, err
 	}
-	if n, err := batch.Size(h, maxBatch); err == nil {
-		after, err := w.sound(pos + int64(n))
-		if err != nil {
-			return nil, err
-		}
-		// The base offset has no checksum: it is true if what follows agrees.
-		follows := w.v.next
-		if after != nil {
-			follows = after.BaseOffset()
-		}
-		if b, err := w.sound(pos); err != nil || b != nil && b.NextOffset() == follows {
-			return b, err
-		}
-		if after != nil {
-			return w.sound(pos + int64(n))
-		}
-	}
-	w.win.step = 1 << 20
-	for pos++; pos+batch.HeaderSize <= w.v.end; pos++ {
-		b, err := w.sound(pos)
-		if err == nil && b != nil && w.contradicted(b) {
-			continue
-		}
-		if b != nil || err != nil {
-			return w.sound(pos)
-		}
-	}
-	w.at.pos = w.v.end
-	return nil, nil
-}
-
-// contradicted says whether a sound batch follows on b, which is at w.at, with another
-// base offset than b's, which has no checksum, lets expect.
-func (w *walker) contradicted(b batch.Batch) bool {
-	next := b.NextOffset()
-	after, err := w.sound(w.at.pos + int64(len(b)))
-	return err == nil && after != nil && after.BaseOffset() != next
-}
-
-// sound moves to the batch at pos and returns it, if there is one with the
-// right checksum and offsets that can follow.
-func (w *walker) sound(pos int64) (batch.Batch, error) {
-	h, err := w.win.at(pos, batch.HeaderSize)
-	if err != nil {
-		return nil, err
-	}
-	b := batch.Batch(h)
-	if len(h) < batch.HeaderSize || !w.here.holds(b) || b.BaseOffset() < w.least || b.LastOffsetDelta() < 0 || b.NextOffset() > w.v.next {
+	if !found {
+		w.at.pos = w.v.end
 		return nil, nil
 	}
-	n, err := batch.Size(h, int(max(0, min(w.v.end-pos, maxBatch))))
-	if err != nil {
-		return nil, nil
-	}
-	p, err := w.win.at(pos, n)
-	if err != nil || len(p) < n || batch.Batch(p).CheckCRC() != nil {
-		return nil, err
-	}
-	w.at.pos, w.at.next = pos, batch.Batch(p).BaseOffset()
-	return p, nil
+	w.at.pos, w.at.next = to.pos, to.next
+	return w.win.at(to.pos, batch.HeaderSize)
 }

@@ -1,0 +1,596 @@
+package commitlog
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"math"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+)
+
+// The way past damage.
+//
+// Where a batch is damaged, the next place at which one is certain to begin is an entry of
+// the index, or the segment's end. Between the two is a region of which every place may be
+// the beginning of a sound batch. What looks like one there may also lie within a message,
+// for which reason the first that has a right checksum is not taken: a message may have
+// been made to look so, and claim the offsets of those behind it. In this order count
+//
+//  1. batches that follow on each other without a byte or an offset left out, up to the end
+//     of the region;
+//  2. what the header of the damaged batch says of its end and of the offset behind it, of
+//     which damage has left one, as a rule: where either agrees with 1, nothing is left to
+//     be found between them, and else a sound batch there is the next one;
+//  3. batches that follow on each other up to a header that says that it reaches to 1: that
+//     of another damaged batch;
+//  4. what is left: the batches that end last, or, where the end of the region is not known
+//     to be one of a batch, the longest run of them.
+//
+// Of several runs of batches that end at the same place and offset the one that begins first
+// counts: it is not part of a message of another's.
+//
+// So it takes more than one damaged batch in a region (32 KiB, or a batch and 32 KiB) for
+// bytes of a message to be taken for a batch, or one whose offsets and length both are
+// wrong. Then what lies within it may be, if it claims offsets that are the damaged batch's
+// own, or were those of another damaged one. Without the index the same holds for all of the
+// segment. And who knows byte for byte what others will publish behind his batch, up to the
+// end of the region, can hide a batch in it that claims to hold all this.
+//
+// The cost is two passes over the region, whatever it holds: one finds the headers, one
+// computes the checksums of all the batches that they claim. Where the region is large it is
+// charted in parts of at most chartBytes and chartMost headers, each of which gets half as
+// far at least.
+const (
+	chartBytes = 128 << 20 // more than twice the largest batch that a broker takes in
+	chartMost  = 1 << 18   // headers, of 80 bytes of memory each
+	maxIslands = 256       // found in one region in the last of the ways above
+)
+
+// A jump leads from a place where no sound batch begins to the next one that is sound.
+type jump struct {
+	from, to edge
+	until    time.Time // not remembered longer, if set: what can't be read may be read again
+}
+
+// A candidate is what can be the header of a batch.
+type candidate struct {
+	pos, end   int64 // bytes
+	base, next int64 // offsets
+	crc, front uint32
+	sound      bool
+	before     int32 // the batch that it follows on, -1 for none
+	begins     edge  // where the run of batches begins that it ends
+}
+
+// An edge is a place in a segment and the offset there.
+type edge struct{ pos, next int64 }
+
+func (m mark) edge() edge { return edge{m.pos, m.next} }
+
+// A chart is of one region.
+type chart struct {
+	w         *walker
+	from, to  edge
+	exact     bool  // a batch begins at to, or the log ends there
+	truncated bool  // the region goes on behind to
+	used      int64 // from here on there are only zeros
+
+	list  []candidate    // ascending by pos
+	byEnd []int32        // those that are sound, ascending by end
+	all   []int32        // all of them, ascending by end
+	nexts map[int64]bool // offsets behind them
+	runs  map[edge]int32 // sound ones by their end, of those with the same the one whose run begins first
+	taken []run
+	jumps []jump
+}
+
+// past finds the first sound batch behind d, where one is damaged.
+func (w *walker) past(d mark) (to mark, found bool, err error) {
+	if to, ok := w.s.jumps.from(d); ok && to.pos < w.v.end {
+		if sound, err := w.soundAt(to); sound || err != nil {
+			return to, sound, err
+		}
+	}
+	step := w.win.step
+	w.win.step = max(step, 64<<10)
+	defer func() { w.win.step = step }()
+	var list []jump
+	for at := d.edge(); len(list) == 0; {
+		c := &chart{w: w, from: at}
+		c.to, c.exact = w.anchor(at)
+		if err := c.draw(); err != nil {
+			return d, false, err
+		}
+		if list = c.jumps; len(list) > 0 {
+			break
+		}
+		if at = c.rest(); at.pos >= w.v.end {
+			return d, false, nil
+		}
+		if c.truncated {
+			continue
+		}
+		sound, err := w.soundAt(mark{pos: at.pos, next: at.next})
+		if err != nil {
+			return d, false, err
+		}
+		if sound {
+			list = []jump{{to: at}}
+		}
+	}
+	list[0].from = d.edge()
+	for i := range list {
+		if w.file.lost(list[i].from.pos, list[i].to.pos) != nil {
+			list[i].until = time.Now().Add(badFor)
+		}
+	}
+	w.s.jumps.add(list)
+	return mark{pos: list[0].to.pos, next: list[0].to.next}, true, nil
+}
+
+// rest is where to go on where a chart shows nothing.
+func (c *chart) rest() edge {
+	if c.truncated {
+		return edge{c.from.pos + (c.to.pos-c.from.pos)/2, c.from.next}
+	}
+	return c.to
+}
+
+// soundAt says whether there is a sound batch at m.
+func (w *walker) soundAt(m mark) (bool, error) {
+	h, err := w.win.at(m.pos, batch.HeaderSize)
+	if err != nil || checkHeader(h, w.v.end-m.pos, m.next, w.s.log.place) != nil {
+		return false, err
+	}
+	n, _ := batch.Size(h, maxBatch)
+	if to, _ := w.anchor(m.edge()); m.pos+int64(n) > to.pos {
+		return false, nil
+	}
+	err = w.check(m.pos, m.pos+int64(n))
+	if errors.Is(err, errDamaged) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// anchor is the next place behind another where a batch begins, or the end; exact says that
+// this is certain.
+func (w *walker) anchor(behind edge) (to edge, exact bool) {
+	e, ok := w.s.index.above(behind.pos, behind.next)
+	if ok && e.pos < w.v.end && e.offset <= w.v.next {
+		return edge{e.pos, e.offset}, true
+	}
+	return edge{w.v.end, w.v.next}, w.v.next < math.MaxInt64
+}
+
+// draw finds the jumps from the beginning of the region on.
+func (c *chart) draw() error {
+	if err := c.collect(); err != nil {
+		return err
+	}
+	if err := c.checksums(); err != nil {
+		return err
+	}
+	c.chain()
+	return c.decide()
+}
+
+// collect finds all headers of the region. It ends early where there are too many.
+func (c *chart) collect() error {
+	limit := c.to.pos
+	if limit > c.from.pos+chartBytes {
+		limit, c.truncated = c.from.pos+chartBytes, true
+	}
+	pattern := binary.BigEndian.AppendUint32(nil, uint32(c.w.s.log.place))
+	pattern = append(pattern, 2) // magic
+	const before = 12            // bytes of a header
+	c.used = c.from.pos
+	for pos := c.from.pos; pos < limit; {
+		p, err := c.w.win.at(pos, int(min(limit-pos, int64(c.w.win.step))))
+		if err != nil {
+			return err
+		}
+		if n := len(bytes.TrimRight(p, "\x00")); n > 0 {
+			c.used = pos + int64(n)
+		}
+		at := 0
+		for {
+			i := bytes.Index(p[min(at+before, len(p)):], pattern)
+			if i < 0 || at+i+batch.HeaderSize > len(p) {
+				break
+			}
+			at += i
+			if c.header(batch.Batch(p[at:]), pos+int64(at)); len(c.list) == chartMost {
+				limit, c.truncated = pos+int64(at), true
+				break
+			}
+			at++
+		}
+		if len(p) < batch.HeaderSize || c.truncated && pos+int64(len(p)) >= limit {
+			break
+		}
+		pos += int64(len(p)) - batch.HeaderSize + 1
+		if pos+batch.HeaderSize > limit {
+			break
+		}
+	}
+	if c.truncated {
+		c.to.pos, c.exact = limit, false
+	}
+	return nil
+}
+
+// header notes what may be one at pos.
+func (c *chart) header(h batch.Batch, pos int64) {
+	n, err := batch.Size(h, maxBatch)
+	base := h.BaseOffset()
+	if err != nil || h.LastOffsetDelta() < 0 || base < c.from.next || base > c.to.next || h.NextOffset() > c.to.next {
+		return
+	}
+	c.list = append(c.list, candidate{pos: pos, end: pos + int64(n), base: base, next: h.NextOffset(), crc: h.CRC(), before: -1})
+}
+
+// checksums finds out which candidates are sound.
+func (c *chart) checksums() error {
+	ends := make([]int32, 0, len(c.list))
+	for i := range c.list {
+		if c.list[i].end <= c.to.pos {
+			ends = append(ends, int32(i))
+		}
+	}
+	c.sortByEnd(ends)
+	if len(ends) == 0 {
+		return nil
+	}
+	s := summing{w: c.w, pos: c.list[0].pos + crcBegins}
+	for next := 0; len(ends) > 0; {
+		e := &c.list[ends[0]]
+		if next < len(c.list) && c.list[next].pos+crcBegins <= e.end {
+			b := &c.list[next]
+			if err := s.upTo(b.pos + crcBegins); err != nil {
+				return err
+			}
+			b.front = s.sum
+			next++
+			continue
+		}
+		if err := s.upTo(e.end); err != nil {
+			return err
+		}
+		e.sound = !s.short && crcBehind(s.sum, e.front, e.end-e.pos-crcBegins) == e.crc && c.w.file.lost(e.pos, e.end) == nil
+		ends = ends[1:]
+	}
+	return nil
+}
+
+// A summing is the CRC-32C of what has been read.
+type summing struct {
+	w     *walker
+	pos   int64
+	sum   uint32
+	short bool // the file has ended
+}
+
+func (s *summing) upTo(pos int64) error {
+	for s.pos < pos && !s.short {
+		p, err := s.w.win.at(s.pos, int(min(pos-s.pos, int64(s.w.win.step))))
+		if err != nil {
+			return err
+		}
+		s.short = len(p) == 0
+		s.sum = crc32.Update(s.sum, castagnoli, p)
+		s.pos += int64(len(p))
+	}
+	return nil
+}
+
+// chain finds, for each end of a batch, the run of batches that ends there and begins first.
+func (c *chart) chain() {
+	for i := range c.list {
+		if c.list[i].sound {
+			c.byEnd = append(c.byEnd, int32(i))
+		}
+	}
+	c.sortByEnd(c.byEnd)
+	c.runs = make(map[edge]int32, len(c.byEnd))
+	for _, i := range c.byEnd {
+		b := &c.list[i]
+		b.begins = edge{b.pos, b.base}
+		if before, ok := c.runs[b.begins]; ok {
+			b.before, b.begins = before, c.list[before].begins
+		}
+		at := edge{b.end, b.next}
+		if other, ok := c.runs[at]; !ok || b.begins.pos < c.list[other].begins.pos {
+			c.runs[at] = i
+		}
+	}
+}
+
+func (c *chart) sortByEnd(list []int32) {
+	slices.SortFunc(list, func(a, b int32) int { return cmp.Compare(c.list[a].end, c.list[b].end) })
+}
+
+// A run is batches that follow on each other.
+type run struct{ from, to edge }
+
+// decide takes runs of batches, in the order that is explained above.
+func (c *chart) decide() error {
+	left, right, certain := c.from, c.to, c.exact
+	for {
+		d, err := c.headerAt(left)
+		if err != nil {
+			return err
+		}
+		r, ok := c.endingAt(left, right, d)
+		if !ok && d.explains(right, certain) {
+			break
+		}
+		if !ok {
+			r, ok = c.endingLate(left, right, d)
+		}
+		if ok {
+			c.taken, right, certain = append(c.taken, r), r.from, true
+			continue
+		}
+		if c.isLast(d, right, certain) {
+			break
+		}
+		if r, ok := c.claimed(left, right, d); ok {
+			c.taken, left = append(c.taken, r), r.to
+			continue
+		}
+		if r, ok := c.beforeAnother(left, right, certain, d); ok {
+			c.taken, right = append(c.taken, r), r.from
+			continue
+		}
+		c.others(left, right, certain, d)
+		break
+	}
+	c.leap()
+	return nil
+}
+
+// leap makes jumps of what lies between the runs that were taken.
+func (c *chart) leap() {
+	slices.SortFunc(c.taken, func(a, b run) int { return cmp.Compare(a.from.pos, b.from.pos) })
+	at, limit := c.from, c.to.pos
+	if c.truncated {
+		limit = c.rest().pos
+	}
+	for _, r := range c.taken {
+		if r.from.pos >= limit {
+			return
+		}
+		if r.from != at {
+			c.jumps = append(c.jumps, jump{from: at, to: r.from})
+		}
+		at = r.to
+	}
+}
+
+// A claim is what the header of a damaged batch says.
+type claim struct {
+	candidate
+	is bool // it is a header of this log
+	of bool // and of the batch that is due
+}
+
+// headerAt reads the header at the beginning of what is damaged.
+func (c *chart) headerAt(at edge) (d claim, err error) {
+	var p [batch.HeaderSize]byte
+	n, err := c.w.file.ReadAt(p[:], at.pos)
+	h := batch.Batch(p[:n])
+	size, bad := batch.Size(h, maxBatch)
+	if bad != nil || !c.w.s.log.place.holds(h) || h.LastOffsetDelta() < 0 {
+		return d, ignoreEOF(err)
+	}
+	d.pos, d.end, d.base, d.next = at.pos, at.pos+int64(size), h.BaseOffset(), h.NextOffset()
+	d.is, d.of = true, d.base == at.next
+	return d, ignoreEOF(err)
+}
+
+// explains says whether the damaged batch takes up all that is left.
+func (d *claim) explains(right edge, certain bool) bool {
+	return certain && (d.is && d.end == right.pos || d.of && d.next == right.next)
+}
+
+// isLast says whether the damaged batch takes up all that is left of a segment of which
+// nobody knows the end, but for zeros.
+func (c *chart) isLast(d claim, right edge, certain bool) bool {
+	return !certain && d.of && !c.truncated && d.end >= c.used && d.end <= right.pos
+}
+
+// endingAt is the run up to right.
+func (c *chart) endingAt(left, right edge, d claim) (run, bool) {
+	i, ok := c.runs[right]
+	if !ok {
+		return run{}, false
+	}
+	return c.within(i, left, d)
+}
+
+// endingLate is the run up to the end of the segment, before which there may be zeros, and
+// offsets left out. One that ends where the damaged batch does is a part of that.
+func (c *chart) endingLate(left, right edge, d claim) (run, bool) {
+	if right != c.to || right.pos != c.w.v.end || c.truncated {
+		return run{}, false
+	}
+	best := int32(-1)
+	for k := len(c.byEnd) - 1; k >= 0 && c.list[c.byEnd[k]].end >= c.used; k-- {
+		i := c.byEnd[k]
+		if best < 0 || c.list[i].begins.pos < c.list[best].begins.pos {
+			best = i
+		}
+	}
+	if best < 0 || d.of && c.list[best].end == d.end {
+		return run{}, false
+	}
+	return c.within(best, left, d)
+}
+
+// within is the run that i ends, from left on. Where the header of the batch that is due is
+// there, no other has its offset; and where bytes are left out, offsets are.
+func (c *chart) within(i int32, left edge, d claim) (r run, ok bool) {
+	r.to = edge{c.list[i].end, c.list[i].next}
+	for ; i >= 0; i = c.list[i].before {
+		b := &c.list[i]
+		if b.pos < left.pos || b.base < left.next || b.base == left.next && d.of {
+			break
+		}
+		r.from, ok = edge{b.pos, b.base}, true
+	}
+	return r, ok
+}
+
+// claimed is the run that begins where the damaged batch says that it ends.
+func (c *chart) claimed(left, right edge, d claim) (r run, ok bool) {
+	if !d.of {
+		return r, false
+	}
+	at := edge{d.end, -1}
+	for {
+		i := sort.Search(len(c.list), func(i int) bool { return c.list[i].pos >= at.pos })
+		if i == len(c.list) || c.list[i].pos != at.pos || !c.list[i].sound {
+			return r, ok
+		}
+		b := &c.list[i]
+		if b.base <= left.next || ok && b.base != at.next || b.end > right.pos || b.next > right.next {
+			return r, ok
+		}
+		if !ok {
+			r.from, ok = edge{b.pos, b.base}, true
+		}
+		at = edge{b.end, b.next}
+		r.to = at
+	}
+}
+
+// beforeAnother is the run that ends where another damaged batch begins, of which the header
+// says that it reaches to right.
+func (c *chart) beforeAnother(left, right edge, certain bool, d claim) (best run, ok bool) {
+	if !certain {
+		return best, false
+	}
+	if c.all == nil {
+		for i := range c.list {
+			c.all = append(c.all, int32(i))
+		}
+		c.sortByEnd(c.all)
+	}
+	k := sort.Search(len(c.all), func(k int) bool { return c.list[c.all[k]].end >= right.pos })
+	for ; k < len(c.all) && c.list[c.all[k]].end == right.pos; k++ {
+		h := &c.list[c.all[k]]
+		i, follows := c.runs[edge{h.pos, h.base}]
+		if h.next != right.next || !follows || h.pos <= left.pos || ok && c.list[i].begins.pos >= best.from.pos {
+			continue
+		}
+		if r, fits := c.within(i, left, d); fits && r.from.next > left.next {
+			best, ok = r, true
+		}
+	}
+	return best, ok
+}
+
+// others takes what is left between two edges: runs that nothing is known of, where they do
+// not contradict those taken before.
+func (c *chart) others(left, right edge, certain bool, d claim) {
+	order := slices.Clone(c.byEnd)
+	slices.SortStableFunc(order, func(a, b int32) int {
+		x, y := &c.list[a], &c.list[b]
+		if certain {
+			return cmp.Or(cmp.Compare(y.end, x.end), cmp.Compare(x.begins.pos, y.begins.pos))
+		}
+		return cmp.Compare(y.end-y.begins.pos, x.end-x.begins.pos)
+	})
+	var more []run // ascending
+	for _, i := range order {
+		b := &c.list[i]
+		r := run{b.begins, edge{b.end, b.next}}
+		if len(more) == maxIslands {
+			break
+		}
+		if r.from.pos <= left.pos || r.from.next <= left.next || r.to.pos > right.pos || r.to.next > right.next || !c.credible(r, left, certain, d) {
+			continue
+		}
+		k := sort.Search(len(more), func(k int) bool { return more[k].from.pos >= r.from.pos })
+		if k > 0 && !more[k-1].leaves(r) || k < len(more) && !r.leaves(more[k]) {
+			continue
+		}
+		more = slices.Insert(more, k, r)
+	}
+	c.taken = append(c.taken, more...)
+}
+
+// leaves says whether another run can lie behind r.
+func (r run) leaves(other run) bool {
+	return other.from.pos >= r.to.pos && other.from.next >= r.to.next
+}
+
+// credible says whether there can be a run of batches between two damaged ones of which the
+// first one's header is there. It has to begin where that one says that the next offset is,
+// or the header of another damaged one; and where the end is not certain, a header follows.
+func (c *chart) credible(r run, left edge, certain bool, d claim) bool {
+	if !certain && r.from.next-left.next > recordsMax*(r.from.pos-left.pos) {
+		return false // its base offset has no checksum
+	}
+	if !d.of {
+		return true
+	}
+	if c.nexts == nil {
+		c.nexts = make(map[int64]bool, len(c.list))
+		for i := range c.list {
+			c.nexts[c.list[i].next] = true
+		}
+	}
+	if r.from.next != d.next && !c.nexts[r.from.next] {
+		return false
+	}
+	if certain {
+		return true
+	}
+	i := sort.Search(len(c.list), func(i int) bool { return c.list[i].pos >= r.to.pos })
+	return i < len(c.list) && c.list[i].pos == r.to.pos && c.list[i].base == r.to.next
+}
+
+// recordsMax is how many records a byte of a batch stands for at most, compressed.
+const recordsMax = 256
+
+// jumps are the ways past damage that were found in a segment. They are looked at again
+// before they are gone: what they begin with is damaged still, and what they lead to sound.
+type jumps struct {
+	mu   sync.Mutex // guards what follows
+	list []jump     // ascending
+}
+
+const maxJumps = 4096
+
+// from is where the jump from d leads to.
+func (j *jumps) from(d mark) (to mark, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := sort.Search(len(j.list), func(i int) bool { return j.list[i].from.pos >= d.pos })
+	if i == len(j.list) || j.list[i].from != d.edge() || !j.list[i].until.IsZero() && time.Now().After(j.list[i].until) {
+		return to, false
+	}
+	return mark{pos: j.list[i].to.pos, next: j.list[i].to.next}, true
+}
+
+// add remembers jumps, in place of those in the same part of the segment.
+func (j *jumps) add(list []jump) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	first, last := list[0].from.pos, list[len(list)-1].from.pos
+	j.list = slices.DeleteFunc(j.list, func(o jump) bool { return o.from.pos >= first && o.from.pos <= last })
+	if len(j.list)+len(list) > maxJumps {
+		j.list = j.list[:0]
+	}
+	j.list = append(j.list, list[:min(len(list), maxJumps)]...)
+	slices.SortFunc(j.list, func(a, b jump) int { return cmp.Compare(a.from.pos, b.from.pos) })
+}

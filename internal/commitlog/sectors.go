@@ -1,0 +1,285 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// unreadable are the errors by which a file system says that it can't give back some
+// bytes of a file. They are damage of these bytes and of no others.
+var unreadable = []error{
+	syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EILSEQ, syscall.EREMOTEIO, syscall.ESTALE,
+}
+
+func isUnreadable(err error) bool {
+	return err != nil && slices.ContainsFunc(unreadable, func(e error) bool { return errors.Is(err, e) })
+}
+
+const (
+	blockBytes  = 4096 // what a disk or the page cache reads at once
+	sectorBytes = 512  // the least that a disk reads
+
+	// badFor is how long a block that can't be read is not tried again: a disk may try
+	// for seconds each time. An error that has gone by then is forgotten.
+	badFor = 10 * time.Second
+
+	maxBad   = 4096 // spans that are remembered of a segment
+	maxAgain = 3    // times that a read fails although each of its sectors can be read
+)
+
+// A badSpan is bytes of a segment that can't be read.
+type badSpan struct {
+	from, to int64
+	err      error
+	until    time.Time // not tried again before
+}
+
+// sectors are the bytes of a segment that could not be read lately.
+type sectors struct {
+	some atomic.Bool // there are any
+
+	mu  sync.Mutex // guards what follows
+	bad []badSpan  // ascending, apart
+
+	look sync.Mutex // held by the one that looks for more
+}
+
+// in are the spans that overlap the bytes between two positions.
+func (k *sectors) in(from, to int64) (list []badSpan) {
+	if !k.some.Load() {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	k.bad = slices.DeleteFunc(k.bad, func(b badSpan) bool { return now.After(b.until) })
+	k.some.Store(len(k.bad) > 0)
+	for _, b := range k.bad {
+		if b.from < to && b.to > from {
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+// add remembers spans.
+func (k *sectors) add(spans []badSpan) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range spans {
+		if len(k.bad) < maxBad {
+			k.bad = append(k.bad, b)
+		}
+	}
+	slices.SortFunc(k.bad, func(a, b badSpan) int { return int(max(-1, min(1, a.from-b.from))) })
+	k.some.Store(len(k.bad) > 0)
+}
+
+// A sectorReader reads a segment's file. It is the only way to do so: bytes that the disk
+// can't give back come as others, which must never be written nor served, and are known by
+// lost. One goroutine at a time may use it.
+type sectorReader struct {
+	f       File
+	segment *segment
+	bad     []badSpan // of what has been read
+}
+
+// reader opens the segment's file for reading until close.
+func (s *segment) reader() (*sectorReader, error) {
+	f, err := s.file.acquire()
+	if err != nil {
+		return nil, err
+	}
+	return &sectorReader{f: f, segment: s}, nil
+}
+
+func (r *sectorReader) close() { r.segment.file.release() }
+
+// lost says why some of the bytes between two positions, which have been read, can't be
+// read; nil if all of them can.
+func (r *sectorReader) lost(from, to int64) error {
+	i := sort.Search(len(r.bad), func(i int) bool { return r.bad[i].to > from })
+	if i == len(r.bad) || r.bad[i].from >= to {
+		return nil
+	}
+	b := r.bad[i]
+	return fmt.Errorf("%w: %d bytes at byte %d can't be read: %w", errDamaged, b.to-b.from, b.from, b.err)
+}
+
+// readable calls f with each part of p, read from pos, that is what the disk holds.
+func (r *sectorReader) readable(p []byte, pos int64, f func(p []byte, pos int64) error) error {
+	end := pos + int64(len(p))
+	for at := pos; at < end; {
+		next := badSpan{from: end, to: end}
+		if i := sort.Search(len(r.bad), func(i int) bool { return r.bad[i].to > at }); i < len(r.bad) && r.bad[i].from < end {
+			next = r.bad[i]
+		}
+		if next.from > at {
+			if err := f(p[at-pos:next.from-pos], at); err != nil {
+				return err
+			}
+		}
+		at = next.to
+	}
+	return nil
+}
+
+// ReadAt implements io.ReaderAt. A device of which nothing can be read any more is an
+// error, and no damage.
+func (r *sectorReader) ReadAt(p []byte, pos int64) (int, error) {
+	known := r.segment.sectors.in(pos, pos+int64(len(p)))
+	if len(known) == 0 {
+		n, err := r.f.ReadAt(p, pos)
+		if err == nil || !isUnreadable(err) {
+			return n, err
+		}
+	}
+	return r.piecemeal(p, pos)
+}
+
+// filling is what stands for a byte that can't be read. It begins no batch.
+const filling = 0xD7
+
+// piecemeal reads what can be read of p, and remembers what can't.
+func (r *sectorReader) piecemeal(p []byte, pos int64) (got int, end error) {
+	k := &r.segment.sectors
+	k.look.Lock()
+	defer k.look.Unlock()
+	known := k.in(pos, pos+int64(len(p)))
+	alive := len(known) > 0 // some of the file could be read when these were found
+	var found []badSpan
+	for step, again := len(p), 0; got < len(p) && end == nil; {
+		at := pos + int64(got)
+		if b, ok := spanAt(known, at); ok {
+			n := int(min(b.to-at, int64(len(p)-got)))
+			fill(p[got : got+n])
+			got += n
+			continue
+		}
+		if step <= blockBytes {
+			step = int(at | (blockBytes - 1) + 1 - at)
+		}
+		n, err := r.f.ReadAt(p[got:got+min(step, untilNext(known, at), len(p)-got)], at)
+		got += n
+		alive = alive || n > 0
+		switch {
+		case err == nil:
+			step *= 2
+		case !isUnreadable(err):
+			end = err
+		case n > 0 || step > blockBytes:
+			step = blockBytes
+		default:
+			b, ok := r.locate(at, err)
+			if ok {
+				found, known = append(found, b), append(known, b)
+			} else if again++; again > maxAgain {
+				end = err
+			}
+		}
+	}
+	if err := r.settle(found, alive); err != nil {
+		return 0, err
+	}
+	r.note(known)
+	return got, end
+}
+
+// note keeps the spans for lost and readable.
+func (r *sectorReader) note(spans []badSpan) {
+	for _, b := range spans {
+		if !slices.ContainsFunc(r.bad, func(o badSpan) bool { return o.from == b.from && o.to == b.to }) {
+			r.bad = append(r.bad, b)
+		}
+	}
+	slices.SortFunc(r.bad, func(a, b badSpan) int { return int(max(-1, min(1, a.from-b.from))) })
+}
+
+// settle remembers what was found, unless nothing at all can be read.
+func (r *sectorReader) settle(found []badSpan, alive bool) error {
+	if len(found) == 0 {
+		return nil
+	}
+	if !alive && !r.alive() {
+		return found[0].err
+	}
+	r.segment.sectors.add(found)
+	r.segment.sound.clear()
+	r.segment.log.warn("part of a file can't be read", "file", r.segment.file.name,
+		"position", found[0].from, "bytes", found[len(found)-1].to-found[0].from, "reason", found[0].err)
+	return nil
+}
+
+// locate finds the sectors, from that of at to the end of its block, that can't be read:
+// those between the first and the last such one. There are none if all can be read now.
+func (r *sectorReader) locate(at int64, err error) (badSpan, bool) {
+	from, to := at&^(sectorBytes-1), at|(blockBytes-1)+1
+	for from < to && r.reads(from) {
+		from += sectorBytes
+	}
+	for to > from && r.reads(to-sectorBytes) {
+		to -= sectorBytes
+	}
+	return badSpan{from, to, err, time.Now().Add(badFor)}, from < to
+}
+
+// reads says whether a sector can be read.
+func (r *sectorReader) reads(pos int64) bool {
+	var p [sectorBytes]byte
+	_, err := r.f.ReadAt(p[:], pos)
+	return err == nil || !isUnreadable(err)
+}
+
+// alive says whether anything of the file can be read; of one that has a block only,
+// whether the index can.
+func (r *sectorReader) alive() bool {
+	size, err := r.f.Size()
+	if err != nil {
+		return false
+	}
+	const probes = 8
+	for i := range int64(probes + 1) {
+		var p [1]byte
+		n, err := r.f.ReadAt(p[:], min(size-1, size/probes*i&^(sectorBytes-1)))
+		if n > 0 && err == nil {
+			return true
+		}
+	}
+	if size > blockBytes {
+		return false
+	}
+	var p [1]byte
+	n, _ := r.segment.index.file.readAt(p[:], 0)
+	return n > 0
+}
+
+func spanAt(list []badSpan, pos int64) (badSpan, bool) {
+	i := slices.IndexFunc(list, func(b badSpan) bool { return b.from <= pos && pos < b.to })
+	if i < 0 {
+		return badSpan{}, false
+	}
+	return list[i], true
+}
+
+// untilNext is how many bytes there are from pos to the next span.
+func untilNext(list []badSpan, pos int64) int {
+	n := int64(1 << 30)
+	for _, b := range list {
+		if b.from > pos {
+			n = min(n, b.from-pos)
+		}
+	}
+	return int(n)
+}
+
+func fill(p []byte) {
+	for i := range p {
+		p[i] = filling
+	}
+}
