@@ -222,6 +222,7 @@ func (b *Broker) deleteTopic(find func() (*Topic, error)) error {
 	delete(b.topics, name)
 	delete(b.ids, t.ID)
 	b.mu.Unlock()
+	b.delays.abandon(t.ID)
 	b.groups.DeleteAll(func(k group.Key) bool { return k.Topic == name })
 	return errors.Join(err, b.AwaitPositions())
 }
