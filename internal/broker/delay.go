@@ -80,7 +80,7 @@ type delays struct {
 	mover    *mover          // the compaction that runs; nil for none
 	noted    []int64         // offsets noted since it has begun that it has not moved yet
 	moved    map[int64]int64 // of what was being delivered when it ended: the new offsets
-	damage   span            // what could not be read; empty for nothing
+	damage   offsetRange            // what could not be read; empty for nothing
 	reported map[string]bool // of that
 	unread   bool            // the log holds what has not been looked at
 }
@@ -94,8 +94,8 @@ func (d *delays) init(log store.Partition, limits Limits) {
 	d.moved, d.reported = make(map[int64]int64), make(map[string]bool)
 }
 
-// A span is the offsets from first up to but not including next.
-type span struct{ first, next int64 }
+// An offsetRange is the offsets from first up to but not including next.
+type offsetRange struct{ first, next int64 }
 
 // A target is a partition of one incarnation of a topic.
 type target struct {

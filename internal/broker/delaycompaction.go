@@ -176,7 +176,7 @@ func (m *mover) lose(next int64, err error) {
 	if n == 0 {
 		return
 	}
-	m.b.leaveDelayed(span{m.left[0], m.left[n-1] + 1}, err)
+	m.b.leaveDelayed(offsetRange{m.left[0], m.left[n-1] + 1}, err)
 	m.lost = append(m.lost, m.left[:n]...)
 	m.left = m.left[n:]
 }

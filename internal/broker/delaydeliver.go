@@ -35,8 +35,12 @@ func (b *Broker) deliver(log store.Partition, end int64) {
 			case <-b.stop:
 				return
 			}
+			to, err := b.destination(q)
+			if errors.Is(err, errTopicDeleted) { // here, so that all queues of the topic are dropped together
+				b.dropQueues(q)
+			}
 			b.ended.Go(func() {
-				b.deliverTo(q)
+				b.deliverTo(q, to, err)
 				<-running
 			})
 			continue
@@ -52,13 +56,11 @@ func (b *Broker) deliver(log store.Partition, end int64) {
 }
 
 // deliverTo gives a queue its turn: what is due of it, or a crowd of that, is put into
-// its partition.
-func (b *Broker) deliverTo(q *queue) {
+// its partition, which destination has found.
+func (b *Broker) deliverTo(q *queue, to *delaying, err error) {
 	d := &b.delays
-	to, err := b.destination(q)
 	switch {
 	case errors.Is(err, errTopicDeleted):
-		b.dropQueues(q)
 		d.end(q, b.now())
 		return
 	case err != nil:
@@ -127,7 +129,8 @@ func (b *Broker) destination(q *queue) (*delaying, error) {
 	return nil, errTopicDeleted // an internal topic: nothing is delayed there
 }
 
-// dropQueues drops what waits for the topic of a queue, which has been deleted.
+// dropQueues drops what waits for the topic of a queue, which has been deleted. It is for
+// the delivering goroutine.
 func (b *Broker) dropQueues(q *queue) {
 	d := &b.delays
 	var all []due
@@ -144,7 +147,7 @@ func (b *Broker) dropQueues(q *queue) {
 		return
 	}
 	b.Log.Warn("delayed messages are dropped, because their topic has been deleted", "topic", q.name, "messages", len(all))
-	<-b.note(all)
+	b.ended.Go(func() { <-b.note(all) })
 }
 
 // abandon has what waits for a topic that has been deleted be dropped soon.

@@ -20,19 +20,19 @@ func (b *Broker) loadDelays(log store.Partition, end int64) error {
 		return nil
 	}
 	r := replayed{kept: make(map[target]*keptList), strange: func(offset int64) {
-		b.leaveDelayed(span{offset, offset + 1}, fmt.Errorf("%w: the record's key can't be read", batch.ErrCorrupt))
+		b.leaveDelayed(offsetRange{offset, offset + 1}, fmt.Errorf("%w: the record's key can't be read", batch.ErrCorrupt))
 	}}
 	var it batch.Iterator
 	var bytes int64
 	start, _ := log.Offsets()
 	damaged := func(err error) error {
-		b.leaveDelayed(span{start, end}, err)
+		b.leaveDelayed(offsetRange{start, end}, err)
 		return nil
 	}
 	if err := walk(log, start, damaged, func(bt batch.Batch) (bool, error) {
 		bytes += int64(len(bt))
 		if err := r.take(bt, end, &it); err != nil {
-			b.leaveDelayed(span{bt.BaseOffset(), bt.NextOffset()}, err)
+			b.leaveDelayed(offsetRange{bt.BaseOffset(), bt.NextOffset()}, err)
 		}
 		return bt.BaseOffset() < end, nil
 	}); err != nil {
@@ -142,12 +142,12 @@ func (b *Broker) lose(offset int64, err error) {
 	b.delays.mu.Lock()
 	b.delays.left--
 	b.delays.mu.Unlock()
-	b.leaveDelayed(span{offset, offset + 1}, err)
+	b.leaveDelayed(offsetRange{offset, offset + 1}, err)
 }
 
 // leaveDelayed reports, once, what is damaged in the log of delayed messages, at
 // these offsets unless err names others. It is not delivered before a restart.
-func (b *Broker) leaveDelayed(at span, err error) {
+func (b *Broker) leaveDelayed(at offsetRange, err error) {
 	if _, named := missingUntil(err); !named {
 		err = fmt.Errorf("%s/0: offsets %d to %d: %w", DelayedTopic, at.first, at.next-1, err)
 	}
@@ -164,13 +164,13 @@ func (b *Broker) leaveDelayed(at span, err error) {
 }
 
 // damaged notes that what is at these offsets is damaged.
-func (d *delays) damaged(at span) {
+func (d *delays) damaged(at offsetRange) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.damage.next == 0 {
 		d.damage = at
 	}
-	d.damage = span{min(d.damage.first, at.first), max(d.damage.next, at.next)}
+	d.damage = offsetRange{min(d.damage.first, at.first), max(d.damage.next, at.next)}
 }
 
 // keepsDamage says whether the log may not be trimmed to an offset, because it is damaged
@@ -191,7 +191,7 @@ func (b *Broker) trimDelays(cut int64) error {
 		past.next = 0
 	}
 	if past.next > 0 {
-		d.damage = span{}
+		d.damage = offsetRange{}
 	}
 	d.mu.Unlock()
 	if past.next > 0 {

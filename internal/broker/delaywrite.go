@@ -46,6 +46,18 @@ func ParseDeliverAt(value string) (ms int64, err error) {
 	return ms, nil
 }
 
+// CheckDeliverAt says whether headers have a message wait until a time that can't be read:
+// the error wraps ErrDeliverAt.
+func CheckDeliverAt(headers []batch.Header) error {
+	for i := len(headers) - 1; i >= 0; i-- {
+		if headers[i].Key == HeaderDeliverAt {
+			_, err := headerTime(headers[i].Value)
+			return err
+		}
+	}
+	return nil
+}
+
 // deliverAt is when a message is due; 0 or less for at once.
 func deliverAt(r *batch.Record) (at int64, err error) {
 	var value []byte
@@ -58,7 +70,12 @@ func deliverAt(r *batch.Record) (at int64, err error) {
 	if !has {
 		return 0, nil
 	}
-	if at, err = ParseDeliverAt(string(value)); err != nil {
+	return headerTime(value)
+}
+
+func headerTime(value []byte) (int64, error) {
+	at, err := ParseDeliverAt(string(value))
+	if err != nil {
 		err = fmt.Errorf("header %q: %w", HeaderDeliverAt, err)
 	}
 	return at, err
