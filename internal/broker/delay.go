@@ -80,7 +80,7 @@ type delays struct {
 	mover    *mover          // the compaction that runs; nil for none
 	noted    []int64         // offsets noted since it has begun that it has not moved yet
 	moved    map[int64]int64 // of what was being delivered when it ended: the new offsets
-	damage   offsetRange            // what could not be read; empty for nothing
+	damage   offsetRange     // what could not be read; empty for nothing
 	reported map[string]bool // of that
 	unread   bool            // the log holds what has not been looked at
 }
