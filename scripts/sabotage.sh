@@ -42,6 +42,11 @@ sabotage "never sync a segment" $commit \
 	'/) sync() (syncPoint, error) {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
 sabotage "never sync a directory" internal/commitlog/partition.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog $power
+sabotage "tombstone after the move" internal/commitlog/topics.go \
+	'/) DeleteTopic(/,/^}/ { s/if err := s.catalog.bury(t.ID); err != nil/if err := error(nil); err != nil/; s/moved, err := s.remove(name, t.ID)/&; err = errors.Join(err, s.catalog.bury(t.ID))/ }' \
+	./internal/commitlog $power
+sabotage "forget a topic that is missing" internal/commitlog/unusable.go \
+	'/) openTopics(/,/^}/ s/s.setUnusable(name, errAbsent)/delete(s.catalog.made, name)/' ./internal/commitlog TestUnusableTopicKeepsItsNameAndStopsNoOther
 sabotage "check no CRC" internal/batch/batch.go \
 	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
 sabotage "take a batch of any partition" internal/commitlog/place.go \

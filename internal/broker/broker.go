@@ -44,8 +44,9 @@ type Broker struct {
 
 	ended sync.WaitGroup
 
-	making sync.Mutex   // held while a topic is made
+	names  store.Names  // held by who makes, alters or deletes the topic
 	mu     sync.RWMutex // guards what follows
+	making int          // topics that are being made
 	topics map[string]*Topic
 	ids    map[[16]byte]*Topic // the same
 	awaits map[*await]struct{}
@@ -87,13 +88,13 @@ func New(s store.Store, o Options) (*Broker, error) {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
 	}
 	b.ended.Go(b.retain)
-	var log store.Partition
+	b.delays.wake = make(chan struct{}, 1)
 	var end int64
 	if t, err := b.Topic(DelayedTopic); err == nil {
-		log = t.Partitions()[0]
-		_, end = log.Offsets()
+		b.delays.log = t.Partitions()[0]
+		_, end = t.Partitions()[0].Offsets()
 	}
-	b.delays.init(log, o.Limits)
+	log := b.delays.log
 	b.ended.Go(func() { b.deliver(log, end) })
 	return b, nil
 }
@@ -107,12 +108,16 @@ func (b *Broker) Close() error {
 	return b.store.Close()
 }
 
-// Topic finds a topic. It returns store.ErrUnknownTopic if there is none.
+// Topic finds a topic. It returns store.ErrUnknownTopic if there is none, and
+// store.ErrUnusable if it is damaged or missing.
 func (b *Broker) Topic(name string) (*Topic, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if t := b.topics[name]; t != nil {
 		return t, nil
+	}
+	if _, err := b.store.Partition(name, 0); errors.Is(err, store.ErrUnusable) {
+		return nil, err
 	}
 	return nil, store.ErrUnknownTopic
 }
@@ -154,23 +159,38 @@ func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
 // newTopic makes a topic. Of those who want to make the same one the others get it
 // with store.ErrTopicExists.
 func (b *Broker) newTopic(name string, partitions int, config map[string]string) (*Topic, error) {
-	b.making.Lock()
-	defer b.making.Unlock()
+	defer b.names.Lock(name)()
 	if t, err := b.Topic(name); err == nil {
 		return t, store.ErrTopicExists
 	}
-	b.mu.RLock()
-	full := len(b.topics) >= MaxTopics && !Internal(name)
-	b.mu.RUnlock()
-	if full {
-		return nil, fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
-	}
 	if !Internal(name) {
+		if !b.admit() {
+			return nil, fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
+		}
+		defer b.admitted()
 		if err := b.store.Room(0); err != nil {
 			return nil, err
 		}
 	}
 	return b.createTopic(name, partitions, config)
+}
+
+// admit says whether there may be a topic more, which counts until admitted.
+func (b *Broker) admit() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.topics)+b.making >= MaxTopics {
+		return false
+	}
+	b.making++
+	return true
+}
+
+// admitted says that the topic is on the list, or has not been made.
+func (b *Broker) admitted() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.making--
 }
 
 func (b *Broker) createTopic(name string, partitions int, config map[string]string) (*Topic, error) {
@@ -221,8 +241,7 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 // Check verifies one batch that a client made for t, nil for a topic that is still to
 // be made. No record of it may be larger than a batch that is not compressed. It sets
 // what the header says of the latest time to that of the records. The error wraps
-// batch.ErrCorrupt, batch.ErrTooLarge, ErrTooLarge, ErrTime or
-// ErrDeliverAt.
+// batch.ErrCorrupt, batch.ErrTooLarge, ErrTooLarge or ErrTime.
 func (b *Broker) Check(t *Topic, p batch.Batch) error {
 	_, err := b.check(t, p)
 	return err
@@ -242,14 +261,7 @@ func (b *Broker) check(t *Topic, p batch.Batch) (mayWait bool, err error) {
 		}
 		earliest, latest = it.Times()
 		mayWait = bytes.Contains(it.Records(), []byte(HeaderDeliverAt))
-		if !mayWait {
-			return nil
-		}
-		if err := it.Reset(p); err != nil {
-			return err
-		}
-		_, err := latestDue(it)
-		return err
+		return nil
 	})
 	if err != nil {
 		return false, err

@@ -83,22 +83,13 @@ func (b *Broker) AwaitPositions() error {
 // seen to it that no one else uses the group; done must not block, and keeps its
 // argument.
 func (b *Broker) CommitOffsets(groupName string, commits []group.Commit, done func([]error)) {
-	assigned := func(_ *group.Position, s group.State) group.State {
-		s.Assigned = true
-		return s
-	}
-	b.commit(groupName, commits, assigned, done)
-}
-
-// commit is CommitOffsets. kind says of what kind a position is then.
-func (b *Broker) commit(groupName string, commits []group.Commit, kind func(*group.Position, group.State) group.State, done func([]error)) {
 	errs := make([]error, len(commits))
 	sets := make([]group.Set, 0, len(commits))
 	for i, c := range commits {
 		p, err := b.toCommit(groupName, c)
 		if errs[i] = err; p != nil {
 			sets = append(sets, group.Set{
-				Position: p, State: kind(p, group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata}),
+				Position: p, State: group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata},
 			})
 		}
 	}
@@ -116,6 +107,9 @@ func (b *Broker) commit(groupName string, commits []group.Commit, kind func(*gro
 // there is no such topic.
 func (b *Broker) toCommit(groupName string, c group.Commit) (*group.Position, error) {
 	t, err := b.Topic(c.Topic)
+	if errors.Is(err, store.ErrUnusable) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, nil
 	}
@@ -131,8 +125,7 @@ func (b *Broker) toCommit(groupName string, c group.Commit) (*group.Position, er
 }
 
 // ResetOffsets sets positions of a group that nobody may be using, and waits
-// until they are durable. They stay of the kind that they are, of one who leases
-// messages or has partitions assigned. Meanwhile nobody can join it. The error is
+// until they are durable. Meanwhile nobody can join it. The error is
 // a *group.InUseError, group.ErrTooMany, or says why they may not be.
 func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {
 	leave, err := b.groups.Join(groupName, useAdmin)
@@ -141,7 +134,7 @@ func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {
 	}
 	defer leave()
 	done := make(chan []error, 1)
-	b.commit(groupName, commits, (*group.Position).KeepKind, func(errs []error) { done <- errs })
+	b.CommitOffsets(groupName, commits, func(errs []error) { done <- errs })
 	for _, err := range <-done {
 		if err != nil {
 			return err
@@ -192,47 +185,53 @@ func (b *Broker) DeleteOffsets(groupName string, topics map[string][]int) error 
 	return b.AwaitPositions()
 }
 
-// DeleteTopic removes a topic and all positions in it, for good. Those who use
-// it are told store.ErrClosed. The error is store.ErrUnknownTopic,
-// ErrInternalTopic, or says what is left.
+// DeleteTopic removes a topic and all positions in it, for good: one that can't be
+// used as well. Those who use it are told store.ErrClosed. The error is
+// store.ErrUnknownTopic, ErrInternalTopic, or says what is left.
 func (b *Broker) DeleteTopic(name string) error {
-	if Internal(name) {
-		return ErrInternalTopic
-	}
-	return b.deleteTopic(func() (*Topic, error) { return b.Topic(name) })
+	return b.deleteTopic(name, func(*Topic) bool { return true })
 }
 
 // DeleteTopicByID is DeleteTopic for one incarnation of a name: one that has been made
 // anew stays.
 func (b *Broker) DeleteTopicByID(id [16]byte) error {
-	return b.deleteTopic(func() (*Topic, error) { return b.TopicByID(id) })
-}
-
-// deleteTopic deletes the topic that find finds: nobody makes another one meanwhile.
-func (b *Broker) deleteTopic(find func() (*Topic, error)) error {
-	b.making.Lock()
-	defer b.making.Unlock()
-	t, err := find()
+	t, err := b.TopicByID(id)
 	if err != nil {
 		return err
 	}
-	name := t.Name
+	return b.deleteTopic(t.Name, func(now *Topic) bool { return now == t })
+}
+
+// deleteTopic deletes the topic of a name, if it is the one meant: nobody makes another
+// one meanwhile.
+func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
 	if Internal(name) {
 		return ErrInternalTopic
 	}
-	// The topic first: positions without a topic are forgotten at the next start.
+	defer b.names.Lock(name)()
+	t, err := b.Topic(name)
+	switch {
+	case errors.Is(err, store.ErrUnusable):
+	case err != nil:
+		return err
+	case !meant(t):
+		return store.ErrUnknownTopic
+	}
+	// The topic first: positions in a topic that is known to be deleted are forgotten
+	// at the next start.
 	err = b.store.DeleteTopic(name)
 	if errors.Is(err, store.ErrUnknownTopic) {
 		err = nil
 	}
-	if err != nil && b.reopen(name) {
+	if err != nil && (t == nil || b.reopen(name)) {
 		return err
 	}
-	b.mu.Lock()
-	delete(b.topics, name)
-	delete(b.ids, t.ID)
-	b.mu.Unlock()
-	b.delays.abandon(t.ID)
+	if t != nil {
+		b.mu.Lock()
+		delete(b.topics, name)
+		delete(b.ids, t.ID)
+		b.mu.Unlock()
+	}
 	b.groups.DeleteAll(func(k group.Key) bool { return k.Topic == name })
 	return errors.Join(err, b.AwaitPositions())
 }

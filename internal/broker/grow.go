@@ -17,8 +17,7 @@ var ErrPartitions = errors.New("number of partitions")
 // returns. The error is store.ErrUnknownTopic, ErrInternalTopic, ErrPartitions, or
 // one of the store. Messages with a key go to another partition than before.
 func (b *Broker) AddPartitions(name string, total int) error {
-	b.making.Lock()
-	defer b.making.Unlock()
+	defer b.names.Lock(name)()
 	t, err := b.CheckGrowth(name, total)
 	if err != nil {
 		return err
@@ -65,10 +64,8 @@ func (b *Broker) CheckGrowth(name string, total int) (*Topic, error) {
 // the end where they have no position would miss what comes before they look.
 func (b *Broker) beginPositions(t *Topic, first, total int) error {
 	for _, g := range b.groups.List() {
-		in := func(e group.Entry) bool { return e.Topic == t.Name }
-		has := b.groups.Of(g.Name)
-		at := slices.IndexFunc(has, in)
-		if at < 0 {
+		in := func(c group.Commit) bool { return c.Topic == t.Name }
+		if !slices.ContainsFunc(b.groups.CommittedOf(g.Name), in) {
 			continue
 		}
 		for i := first; i < total; i++ {
@@ -76,7 +73,6 @@ func (b *Broker) beginPositions(t *Topic, first, total int) error {
 			if err != nil {
 				return err
 			}
-			p.SetAssigned(has[at].Assigned)
 			p.Start(0, true)
 			p.Clamp(0)
 			p.Close()

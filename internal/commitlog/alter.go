@@ -3,8 +3,8 @@ package commitlog
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"mbus/internal/store"
 )
@@ -21,10 +21,14 @@ const alteredSuffix = "~"
 
 // AddPartitions implements store.Store. The partitions are made beside the others,
 // where nobody looks for them before topic.json counts them. What a crash leaves of
-// them is removed the next time.
+// them is removed the next time; what holds messages, because an older topic.json was
+// put back, becomes a partition again.
 func (s *Store) AddPartitions(name string, total int) (store.Topic, error) {
-	s.adminMu.Lock()
-	defer s.adminMu.Unlock()
+	end, err := s.begin(name)
+	if err != nil {
+		return store.Topic{}, err
+	}
+	defer end()
 	old, settled, err := s.existing(name)
 	if err != nil {
 		return store.Topic{}, err
@@ -36,10 +40,7 @@ func (s *Store) AddPartitions(name string, total int) (store.Topic, error) {
 		return store.Topic{}, fmt.Errorf("topic %q has %d partitions already, %d are not more", name, old.Partitions, total)
 	}
 	t := &topic{Topic: old.Topic, partitions: slices.Clone(old.partitions)}
-	s.epochs = nextEpoch(s.epochs, time.Now())
-	t.Grow(total, s.epochs)
-	s.epochs += int32(total - old.Partitions)
-	err = s.addLogs(t)
+	err = s.addLogs(t, total)
 	if err == nil {
 		err = s.replace(old, t)
 	}
@@ -52,29 +53,87 @@ func (s *Store) AddPartitions(name string, total int) (store.Topic, error) {
 	return t.Topic, nil
 }
 
-// addLogs makes the partitions that t is to have and has not, durable with their
+// addLogs gives t the partitions that it takes to have total, durable with their
 // names.
-func (s *Store) addLogs(t *topic) error {
-	for i := len(t.partitions); i < t.Partitions; i++ {
-		l := s.newPartition(t.Topic, i)
-		if err := removeAll(s.fs, l.dir); err != nil { // of an attempt that failed
+func (s *Store) addLogs(t *topic, total int) error {
+	had := t.Partitions
+	kept, err := s.grow(t, total)
+	if err != nil {
+		return err
+	}
+	more := make([]*partition, total-had)
+	err = s.together(len(more), func(i int) error {
+		l := s.newPartition(t.Topic, had+i)
+		if kept[had+i] {
+			if err := l.recover(); err != nil {
+				return err
+			}
+		} else if err := s.anew(l); err != nil {
 			return err
 		}
-		if err := s.fs.Mkdir(l.dir); err != nil {
-			return err
+		more[i] = l
+		return nil
+	})
+	for _, l := range more {
+		if l != nil && err == nil {
+			t.partitions = append(t.partitions, l)
+		} else if l != nil {
+			_ = l.close()
 		}
-		if err := l.begin(0); err != nil {
-			return err
-		}
-		t.partitions = append(t.partitions, l)
+	}
+	if err != nil {
+		return err
 	}
 	return s.fs.SyncDir(s.path(topicsName, t.Name))
 }
 
+// grow has t count total partitions, and says which of them hold messages already:
+// those keep their leader epochs.
+func (s *Store) grow(t *topic, total int) (kept map[int]bool, err error) {
+	beyond, err := s.beyond(t.Topic)
+	if err != nil {
+		return nil, err
+	}
+	kept = make(map[int]bool)
+	first, err := s.takeEpochs(total - t.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	for number := t.Partitions; number < total; number++ {
+		epoch := first
+		if b, ok := beyond[number]; ok {
+			if !b.known {
+				return nil, fmt.Errorf("%w: the directory %q holds messages that can't be told to be its own: move it away to add the partition",
+					store.ErrUnusable, s.path(topicsName, t.Name, strconv.Itoa(number)))
+			}
+			epoch, kept[number] = b.epoch, true
+			s.passEpoch(epoch)
+		} else {
+			first++
+		}
+		t.Grow(number+1, epoch)
+	}
+	return kept, nil
+}
+
+// anew makes an empty partition in place of what an attempt that failed has left.
+func (s *Store) anew(l *partition) error {
+	if err := removeAll(s.fs, l.dir); err != nil {
+		return err
+	}
+	if err := s.fs.Mkdir(l.dir); err != nil {
+		return err
+	}
+	return s.beginLog(l)
+}
+
 // Configure implements store.Store.
 func (s *Store) Configure(name, config string) error {
-	s.adminMu.Lock()
-	defer s.adminMu.Unlock()
+	end, err := s.begin(name)
+	if err != nil {
+		return err
+	}
+	defer end()
 	old, _, err := s.existing(name)
 	if err != nil {
 		return err
@@ -85,18 +144,11 @@ func (s *Store) Configure(name, config string) error {
 }
 
 // existing finds a topic to alter. settled says that it was not known before what
-// its topic.json holds. The caller holds adminMu.
+// its topic.json holds. The caller holds the name.
 func (s *Store) existing(name string) (t *topic, settled bool, err error) {
-	s.mu.RLock()
-	t, closed := s.topics[name], s.closed
-	s.mu.RUnlock()
-	switch {
-	case closed:
-		return nil, false, store.ErrClosed
-	case t == nil:
-		return nil, false, store.ErrUnknownTopic
-	case !t.unsure:
-		return t, false, nil
+	t, err = s.find(name)
+	if err != nil || !t.unsure {
+		return t, false, err
 	}
 	t, err = s.settle(t)
 	return t, true, noRoom(err)
@@ -120,17 +172,14 @@ func (s *Store) settle(old *topic) (*topic, error) {
 	return t, nil
 }
 
-// put makes t the topic of its name.
-func (s *Store) put(t *topic) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.topics[t.Name] = t
-}
-
-// replace makes t durable in place of old. The caller holds adminMu.
+// replace makes t durable in place of old. The caller holds the name. The catalog
+// knows it first, so that it is never behind.
 func (s *Store) replace(old, t *topic) error {
 	content, err := encodeTopic(t.Topic)
 	if err != nil {
+		return err
+	}
+	if err := s.catalog.put(t.Topic); err != nil {
 		return err
 	}
 	marker := s.path(stageName, t.Name+alteredSuffix)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"mbus/internal/aio"
 	"mbus/internal/store"
 )
@@ -49,12 +51,15 @@ type File interface {
 // An Entry is a name in a directory.
 type Entry struct {
 	Name string
-	Dir  bool
-	Size int64 // of a file, in bytes
+	Dir  bool  // or a link to one
+	Size int64 // of a file, or of that which a link leads to, in bytes
+	Link bool  // a symbolic link; to nothing if neither Dir nor Size is set
 }
 
 // osFS is the system's own file system.
-type osFS struct{}
+type osFS struct {
+	warn func(dir string, err error) // told of directories that can't be synced; nil for nobody
+}
 
 type osFile struct{ *os.File }
 
@@ -147,13 +152,33 @@ func (osFS) Mkdir(name string) error      { return os.Mkdir(name, 0o700) }
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 func (osFS) Remove(name string) error     { return os.Remove(name) }
 
-func (osFS) SyncDir(name string) error {
+// SyncDir is fsync(2). A file system that does not sync directories (CIFS, vboxsf, some
+// FUSE) answers EINVAL: it keeps names by itself, or not, and there is nothing to be
+// done about it.
+func (fs osFS) SyncDir(name string) error {
 	d, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		if fs.warn != nil {
+			fs.warn(name, err)
+		}
+		return nil
+	}
+	return err
+}
+
+// SyncAll is syncfs(2): it syncs the file system that a directory is in.
+func (osFS) SyncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return os.NewSyscallError("syncfs", unix.Syncfs(int(d.Fd())))
 }
 
 func (osFS) ReadDir(name string) ([]Entry, error) {
@@ -163,14 +188,22 @@ func (osFS) ReadDir(name string) ([]Entry, error) {
 	}
 	entries := make([]Entry, 0, len(list))
 	for _, d := range list {
-		info, err := d.Info()
-		if os.IsNotExist(err) {
-			continue // removed meanwhile
+		e := Entry{Name: filepath.Base(d.Name()), Link: d.Type()&os.ModeSymlink != 0}
+		stat := d.Info
+		if e.Link {
+			stat = func() (os.FileInfo, error) { return os.Stat(filepath.Join(name, d.Name())) }
 		}
-		if err != nil {
+		info, err := stat()
+		switch {
+		case err == nil:
+			e.Dir, e.Size = info.IsDir(), info.Size()
+		case e.Link: // it leads nowhere
+		case os.IsNotExist(err):
+			continue // removed meanwhile
+		default:
 			return nil, err
 		}
-		entries = append(entries, Entry{filepath.Base(d.Name()), d.IsDir(), info.Size()})
+		entries = append(entries, e)
 	}
 	return entries, nil
 }

@@ -18,6 +18,7 @@ import (
 type journal struct {
 	mu     sync.Mutex // guards everything in it
 	topics map[string]*topicNote
+	gone   [][16]byte // ids of topics that were deleted
 }
 
 type topicNote struct {
@@ -77,7 +78,8 @@ func (c *client) create(name string, partitions int) error {
 
 func (c *client) delete(name string) error {
 	c.mu.Lock()
-	c.topics[name].uncertain = true
+	n := c.topics[name]
+	n.uncertain = true
 	c.mu.Unlock()
 	if err := c.DeleteTopic(name); err != nil {
 		return err
@@ -85,6 +87,7 @@ func (c *client) delete(name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.topics, name)
+	c.gone = append(c.gone, n.id)
 	return nil
 }
 
@@ -270,11 +273,33 @@ func (j *journal) verify(s store.Store) (contents, error) {
 		}
 	}
 	for name, n := range j.topics {
-		if _, err := s.Partition(name, 0); err != nil && !n.uncertain {
+		if _, err := s.Partition(name, 0); err != nil && (!n.uncertain || errors.Is(err, store.ErrUnusable)) {
 			return nil, fmt.Errorf("topic %q: %w", name, err)
 		}
 	}
-	return found, nil
+	return found, j.verifyDeleted(s)
+}
+
+// verifyDeleted says that the store knows of each topic whether it was deleted: what
+// depends on it is forgotten then, and no sooner.
+func (j *journal) verifyDeleted(s store.Store) error {
+	there := make(map[[16]byte]bool)
+	for _, t := range s.Topics() {
+		if there[t.ID] = true; s.Deleted(t.ID) {
+			return fmt.Errorf("topic %q is there, and said to be deleted", t.Name)
+		}
+	}
+	for _, id := range j.gone {
+		if !s.Deleted(id) {
+			return fmt.Errorf("a topic was deleted, and the store does not know that")
+		}
+	}
+	for name, n := range j.topics {
+		if n.id != [16]byte{} && !there[n.id] && !s.Deleted(n.id) {
+			return fmt.Errorf("topic %q is gone, and not said to be deleted", name)
+		}
+	}
+	return nil
 }
 
 func (n *logNote) verify(p store.Partition) (content, error) {
@@ -322,6 +347,7 @@ func (j *journal) settle(s store.Store) (found contents, after *journal, err err
 		return nil, nil, err
 	}
 	after = newJournal()
+	after.gone = slices.Clone(j.gone)
 	for _, t := range s.Topics() {
 		n := &topicNote{id: t.ID, totals: []int{t.Partitions}, config: t.Config, changing: t.Config}
 		for i, l := range j.topics[t.Name].logs[:t.Partitions] {

@@ -4,25 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 )
 
-// lockDir makes the data directory, if need be, and locks it for this process.
-// The lock goes when the process does, however it ends.
-func lockDir(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+// lockDir makes the data directory, if need be, and locks it for this process. The
+// lock goes when the process does, however it ends. A directory that is refused is
+// left as it is.
+func (s *Store) lockDir() error {
+	if err := s.look(); err != nil {
+		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.path(lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = inUse(f.Name())
-	}
+	err = flock(f, syscall.LOCK_EX)
 	if err == nil {
 		err = f.Truncate(0)
 	}
@@ -31,9 +32,26 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, err
+		return err
 	}
-	return f, nil
+	s.lock = f
+	return nil
+}
+
+// flock is flock(2), without waiting: how is LOCK_EX, or LOCK_SH for -verify, which
+// shares the directory with others that only read.
+func flock(f *os.File, how int) error {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EWOULDBLOCK) && how == syscall.LOCK_EX && syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil:
+		return errors.New("it is being read by another process, such as broker -verify: wait until that has ended")
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return inUse(f.Name())
+	}
+	return fmt.Errorf("the file system can't lock files (%s: flock: %w), and two brokers in one directory would destroy it: "+
+		"use another file system, or mount this one with locks", f.Name(), err)
 }
 
 // inUse is the error for a lock that another process holds.
@@ -46,5 +64,16 @@ func (s *Store) unlock() {
 	if s.lock != nil {
 		s.lock.Close()
 		s.lock = nil
+	}
+}
+
+// warnNoSync gives what says once that directories are not synced.
+func (s *Store) warnNoSync() func(dir string, err error) {
+	var once sync.Once
+	return func(dir string, err error) {
+		once.Do(func() {
+			s.opts.Log.Warn("the file system of the data directory does not sync directories: a power cut may take new topics and segments with what is in them",
+				"directory", dir, "reason", err)
+		})
 	}
 }

@@ -112,23 +112,6 @@ func TestOtherFormatIsRefused(t *testing.T) {
 	}
 }
 
-// A topic that can't be read must not look like one that does not exist.
-func TestDamagedTopicFileIsNamed(t *testing.T) {
-	r := newRig(t, oneSegment())
-	if err := r.store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	closed := r.disk.KillClone()
-	const name = "/data/topics/orders/topic.json"
-	for _, content := range []string{"", "{", `{"id":"x","partitions":1}`, `{"id":"","partitions":1}`, strings.Repeat("[", 10_000)} {
-		disk := closed.KillClone()
-		writeFile(t, disk, name, []byte(content))
-		if _, err := commitlog.Open("/data", commitlog.Options{FS: disk}); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("open with %.20q: %v, want an error that names the file", content, err)
-		}
-	}
-}
-
 func TestDamagedLogStartIsReportedAndNothingIsLost(t *testing.T) {
 	r := newRig(t, smallSegments())
 	r.fill(12)

@@ -357,23 +357,24 @@ func (l *partition) close() error {
 	return err
 }
 
-// removeAll deletes a directory and all that is in it.
+// removeAll deletes a directory and all that is in it; behind a link only what is
+// ours. What file systems put into a directory may stay.
 func removeAll(fs FS, dir string) error {
 	entries, err := fs.ReadDir(dir)
-	if isNotExist(err) {
-		return nil
-	}
 	if err != nil {
-		return err
+		return ignoreNotExist(err)
 	}
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name)
-		if e.Dir {
+		switch {
+		case e.Link && e.Dir:
+			err = removeLinked(fs, name)
+		case e.Dir:
 			err = removeAll(fs, name)
-		} else {
-			err = fs.Remove(name)
+		default:
+			err = ignoreNotExist(fs.Remove(name))
 		}
-		if err != nil {
+		if err != nil && !isForeign(e.Name) {
 			return err
 		}
 	}

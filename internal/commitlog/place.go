@@ -1,8 +1,11 @@
 package commitlog
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -21,15 +24,41 @@ type place int32
 func placeOf(t store.Topic, partition int) place { return place(t.PartitionEpoch(partition)) }
 
 // firstEpoch is the beginning of the seconds that nextEpoch counts, in seconds
-// since 1970: the year 2026. They are used up in 2094.
+// since 1970: the year 2026.
 const firstEpoch = 1_767_225_600
+
+// clockEpochs is the highest epoch that is taken from the clock: the year 2060.
+// Behind it epochs go on one by one, so that a clock that was wrong once, by however
+// much, leaves a billion of them.
+const clockEpochs = 1 << 30
 
 // nextEpoch is the epoch for a new topic, at the time now, after one that ends
 // where last says. Kafka clients expect a topic that is made anew to have a higher
-// one than before: that is known of the topics there are, and of those that have
-// been deleted as long as the process lives; after that the clock has to go on.
+// one than before: the catalog knows the last. The clock goes on where the catalog
+// was lost, or an older one was put back.
 func nextEpoch(last int32, now time.Time) int32 {
-	return max(last, int32(max(0, now.Unix()-firstEpoch)))
+	return max(last, int32(max(0, min(now.Unix()-firstEpoch, clockEpochs))))
+}
+
+// takeEpochs takes n epochs that no partition has or had, and returns the first.
+func (s *Store) takeEpochs(n int) (int32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := nextEpoch(s.epochs, s.now())
+	if first > math.MaxInt32-int32(n) {
+		return 0, errors.New("there are no leader epochs left for more partitions")
+	}
+	s.epochs = first + int32(n)
+	return first, nil
+}
+
+// passEpoch sees to it that no other partition gets this epoch or a lower one.
+func (s *Store) passEpoch(epoch int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if epoch < math.MaxInt32 {
+		s.epochs = max(s.epochs, epoch+1)
+	}
 }
 
 // holds says whether the batch of this header was written here.
@@ -46,4 +75,13 @@ func (l place) parseStart(content []byte) (offset int64, ok bool) {
 	digits, _, _ := strings.Cut(string(content), " ")
 	offset, err := strconv.ParseInt(digits, 10, 64)
 	return offset, err == nil && offset >= 0 && string(content) == string(l.startText(offset))+"\n"
+}
+
+// indexEpoch takes the leader epoch from the header of an index, if that is sound.
+func indexEpoch(header []byte) (int32, bool) {
+	if len(header) < indexHeader || string(header[:8]) != indexMagic {
+		return 0, false
+	}
+	sum := binary.BigEndian.Uint32(header[indexHeader-4:])
+	return int32(binary.BigEndian.Uint32(header[48:])), sum == crc32.Checksum(header[:indexHeader-4], castagnoli)
 }

@@ -21,6 +21,9 @@ func (l *partition) recover() error {
 	if err != nil {
 		return err
 	}
+	if len(entries) == 0 {
+		return errAbsent // to begin at 0 would be to use offsets twice
+	}
 	sizes := l.list(entries)
 	if _, err := l.findStart(); err != nil {
 		return err

@@ -235,6 +235,8 @@ func (h *recorder) Handle(_ context.Context, rec slog.Record) error {
 	return nil
 }
 
+func (h *recorder) logger() *slog.Logger { return slog.New(h) }
+
 // logged gives what was logged so far.
 func (h *recorder) logged() []string {
 	h.mu.Lock()

@@ -45,6 +45,15 @@ func newSegment(l *partition, base int64) *segment {
 	return s
 }
 
+// moved says that the partition's directory is another one now.
+func (l *partition) moved(dir string) {
+	l.dir = dir
+	for _, s := range l.segments {
+		s.file.name = filepath.Join(dir, filepath.Base(s.file.name))
+		s.index.file.name = filepath.Join(dir, filepath.Base(s.index.file.name))
+	}
+}
+
 // parseBase takes the offset from a segment's file name, without its suffix.
 func parseBase(name, suffix string) (int64, bool) {
 	digits, ok := strings.CutSuffix(name, suffix)

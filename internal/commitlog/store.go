@@ -28,6 +28,7 @@ const (
 	topicsName = "topics"
 	stageName  = "tmp" // topics being made, altered or deleted; emptied at start
 	topicName  = "topic.json"
+	graveName  = "deleted" // in a topic's directory: it is being deleted where it is
 	format     = "mbus 2"
 )
 
@@ -40,42 +41,43 @@ type Store struct {
 	hot     atomic.Int64
 	maxHot  int64
 	reserve reserve
-	syncs   chan struct{} // full: as many syncs run as may
+	syncs   chan struct{} // full: as many syncs of logs run as may
+	makings chan struct{} // full: as many syncs of topics being made run as may
 	marks   marks
 	now     func() time.Time
+	catalog *catalog
+	moves   gate // the syncs of topics/
 
-	adminMu sync.Mutex // one topic is made, altered or deleted at a time
-	epochs  int32      // no epoch given so far is as high; guarded by adminMu
+	names   store.Names  // held by who makes, alters or deletes the topic
+	altered sync.RWMutex // read by all of them; Close waits for them
+	inPlace sync.Mutex   // a topic is made that can't be moved to its place
 
-	mu     sync.RWMutex // guards what follows
-	topics map[string]*topic
-	closed bool
+	mu       sync.RWMutex // guards what follows
+	topics   map[string]*topic
+	unusable map[string]*unusable
+	attempts map[string][16]byte // topics in their places although making them has failed in the end
+	epochs   int32               // no epoch given so far is as high
+	closed   bool
 }
 
 type topic struct {
 	store.Topic
 	partitions []*partition
-	unsure     bool // what topic.json holds after a crash; guarded by adminMu
+	unsure     bool // what topic.json holds after a crash; guarded by the name
 }
 
 var _ store.Store = (*Store)(nil)
 
 // Open opens the data directory dir, making it if it is not there, and recovers
-// what a crash has left. It fails if another process has it open, if it is not a
-// data directory, or if a file can't be read; it does not fail for damage in
-// stored messages.
+// what a crash has left. It fails if another process has it open, or if it is not a
+// data directory; it does not fail for damage in stored messages, nor for topics that
+// are damaged or missing: those can't be used.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{fs: o.FS, dir: dir, opts: o, topics: make(map[string]*topic), maxHot: maxHot(), syncs: make(chan struct{}, maxSyncs), marks: marks{every: marksEvery}, now: time.Now}
-	if s.opts.SegmentBytes <= 0 {
-		s.opts.SegmentBytes = DefaultSegmentBytes
-	}
-	if s.opts.Log == nil {
-		s.opts.Log = slog.New(slog.DiscardHandler)
-	}
+	s := newStore(o.FS, dir, o)
 	var err error
 	if s.fs == nil {
-		s.fs = osFS{}
-		s.lock, err = lockDir(dir)
+		s.fs = osFS{warn: s.warnNoSync()}
+		err = s.lockDir()
 	}
 	if err == nil {
 		err = s.open()
@@ -86,6 +88,20 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.reserve.open(s.fs, dir, s.opts)
 	return s, nil
+}
+
+func newStore(fs FS, dir string, o Options) *Store {
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = DefaultSegmentBytes
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{
+		fs: fs, dir: dir, opts: o, maxHot: maxHot(), marks: marks{every: marksEvery}, now: time.Now,
+		syncs: make(chan struct{}, maxSyncs), makings: make(chan struct{}, maxSyncs),
+		topics: make(map[string]*topic), unusable: make(map[string]*unusable), attempts: make(map[string][16]byte),
+	}
 }
 
 // maxSyncs is how many partitions are synced at a time: each sync takes a thread of
@@ -116,7 +132,7 @@ func (s *Store) open() error {
 	}
 	// A topic may have been moved to its place, or from there to be deleted, and
 	// not been synced there.
-	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
+	if err := s.syncTopics(); err != nil {
 		return err
 	}
 	if err := s.syncAltered(); err != nil {
@@ -131,68 +147,12 @@ func (s *Store) open() error {
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return err
 	}
-	entries, err := s.fs.ReadDir(s.path(topicsName))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Dir {
-			t, err := s.openTopic(e.Name)
-			if err != nil {
-				return err
-			}
-			s.topics[e.Name] = t
-			s.epochs = max(s.epochs, t.EpochsEnd())
-		}
-	}
-	return nil
+	return s.openTopics()
 }
 
-func (s *Store) makeDir(names ...string) error {
-	err := s.fs.Mkdir(s.path(names...))
-	if isExist(err) {
-		return nil
-	}
-	return err
-}
-
-// checkFormat makes a data directory of an empty one, and refuses one that holds
-// something else.
-func (s *Store) checkFormat() error {
-	if err := s.fs.Mkdir(s.dir); err != nil && !isExist(err) {
-		return err
-	}
-	content, err := s.readFile(formatName)
-	if err == nil {
-		if err := knownFormat(content); err != nil {
-			return err
-		}
-		return s.fs.SyncDir(s.dir) // before there is anything else in it
-	}
-	if !isNotExist(err) {
-		return err
-	}
-	entries, err := s.fs.ReadDir(s.dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Name != lockName && e.Name != formatName+".tmp" {
-			return fmt.Errorf("it holds %q and no file %q: this is not an mbus data directory", e.Name, formatName)
-		}
-	}
-	if err := s.fs.SyncDir(filepath.Dir(filepath.Clean(s.dir))); err != nil {
-		return err
-	}
-	return writeFile(s.fs, s.path(formatName), []byte(format))
-}
-
-// knownFormat checks what the file of that name holds.
-func knownFormat(content []byte) error {
-	if got := strings.TrimSpace(string(content)); got != format {
-		return fmt.Errorf("its format is %q, this program knows %q: CHANGELOG.md says under Upgrading what to do", got, format)
-	}
-	return nil
+// syncTopics makes the names in topics/ durable, as they are now.
+func (s *Store) syncTopics() error {
+	return s.moves.do(func() error { return s.fs.SyncDir(s.path(topicsName)) })
 }
 
 // readFile reads a small file, of at most maxTopicFile bytes.
@@ -219,7 +179,7 @@ func (s *Store) newPartition(t store.Topic, number int) *partition {
 }
 
 // Deleted implements store.Store.
-func (s *Store) Deleted(id [16]byte) bool { return true }
+func (s *Store) Deleted(id [16]byte) bool { return s.catalog.isDeleted(id) }
 
 // UseClock implements store.Store.
 func (s *Store) UseClock(now func() time.Time) { s.now = now }
@@ -238,146 +198,43 @@ func (s *Store) Topics() []store.Topic {
 
 // Partition implements store.Store.
 func (s *Store) Partition(topic string, number int) (store.Partition, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	t := s.topics[topic]
-	switch {
-	case s.closed:
-		return nil, store.ErrClosed
-	case t == nil || number < 0 || number >= t.Partitions:
+	t, err := s.find(topic)
+	if err != nil {
+		return nil, err
+	}
+	if number < 0 || number >= t.Partitions {
 		return nil, store.ErrUnknownTopic
 	}
 	return t.partitions[number], nil
 }
 
-// CreateTopic implements store.Store. The topic is made beside the others and
-// moved to its place complete, so that a crash leaves all of it or nothing.
-func (s *Store) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
-	if filepath.Base(name) != name || !filepath.IsLocal(name) || name == "." || partitions < 1 {
-		return store.Topic{}, fmt.Errorf("no topic %q of %d partitions can be made", name, partitions)
-	}
-	s.adminMu.Lock()
-	defer s.adminMu.Unlock()
+// find finds a topic. It fails with ErrClosed, ErrUnusable or ErrUnknownTopic.
+func (s *Store) find(name string) (*topic, error) {
 	s.mu.RLock()
-	exists, closed := s.topics[name] != nil, s.closed
-	s.mu.RUnlock()
-	if closed {
-		return store.Topic{}, store.ErrClosed
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, store.ErrClosed
 	}
-	if exists {
-		return store.Topic{}, store.ErrTopicExists
+	if t := s.topics[name]; t != nil {
+		return t, nil
 	}
-	s.epochs = nextEpoch(s.epochs, time.Now())
-	t := &topic{Topic: store.Topic{Name: name, ID: newID(), Partitions: partitions, Epoch: s.epochs, Config: config}}
-	s.epochs += int32(partitions)
-	stage := s.path(stageName, name)
-	if err := s.stage(stage, t); err != nil {
-		_ = removeAll(s.fs, stage) // or at the next start
-		return store.Topic{}, noRoom(err)
+	if u := s.unusable[name]; u != nil {
+		return nil, u.err
 	}
-	if err := s.moveIn(stage, name); err != nil {
-		return store.Topic{}, noRoom(err)
-	}
-	if err := s.admit(name); err != nil {
-		return store.Topic{}, err
-	}
-	return t.Topic, nil
+	return nil, store.ErrUnknownTopic
 }
 
-// stage makes a topic's directory, durable but for its own name.
-func (s *Store) stage(dir string, t *topic) error {
-	if err := removeAll(s.fs, dir); err != nil { // of an attempt that failed
-		return err
-	}
-	if err := s.fs.Mkdir(dir); err != nil {
-		return err
-	}
-	for i := range t.Partitions {
-		l := s.newPartition(t.Topic, i)
-		l.dir = filepath.Join(dir, strconv.Itoa(i))
-		if err := s.fs.Mkdir(l.dir); err != nil {
-			return err
-		}
-		if err := l.begin(0); err != nil {
-			return err
-		}
-	}
-	content, err := encodeTopic(t.Topic)
-	if err != nil {
-		return err
-	}
-	return writeFile(s.fs, filepath.Join(dir, topicName), content)
-}
-
-// moveIn moves a staged topic to its place, durably. What stands there already was
-// left by an attempt to make it, or to delete it, that failed in the end.
-func (s *Store) moveIn(stage, name string) error {
-	place := s.path(topicsName, name)
-	err := s.fs.Rename(stage, place)
-	if isExist(err) {
-		grave := s.path(stageName, formatID(newID()))
-		if err = s.fs.Rename(place, grave); err == nil {
-			err = s.forget(grave)
-		}
-		if err == nil {
-			err = s.fs.Rename(stage, place)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return s.fs.SyncDir(s.path(topicsName))
-}
-
-// forget deletes a topic that has been moved away, once that is durable.
-func (s *Store) forget(grave string) error {
-	if err := s.fs.SyncDir(s.path(topicsName)); err != nil {
-		return err
-	}
-	return removeAll(s.fs, grave)
-}
-
-// DeleteTopic implements store.Store. Moving the directory away is what deletes
-// the topic; the space is freed after that, at the next start at the latest.
-func (s *Store) DeleteTopic(name string) error {
-	s.adminMu.Lock()
-	defer s.adminMu.Unlock()
+// put makes t the topic of its name.
+func (s *Store) put(t *topic) {
 	s.mu.Lock()
-	t, closed := s.topics[name], s.closed
-	if !closed {
-		delete(s.topics, name)
-	}
-	s.mu.Unlock()
-	switch {
-	case closed:
-		return store.ErrClosed
-	case t == nil:
-		return store.ErrUnknownTopic
-	}
-	for _, l := range t.partitions {
-		_ = l.close() // what can't be synced is deleted all the same
-	}
-	grave := s.path(stageName, formatID(t.ID))
-	if err := s.fs.Rename(s.path(topicsName, name), grave); err != nil {
-		return errors.Join(noRoom(err), s.admit(name))
-	}
-	return s.forget(grave)
-}
-
-// admit opens a topic that is in its place and puts it on the list.
-func (s *Store) admit(name string) error {
-	t, err := s.openTopic(name)
-	if err != nil {
-		return err
-	}
-	s.put(t)
-	return nil
+	defer s.mu.Unlock()
+	s.topics[t.Name] = t
 }
 
 // Close implements store.Store.
 func (s *Store) Close() error {
-	s.adminMu.Lock()
-	defer s.adminMu.Unlock()
+	s.altered.Lock()
+	defer s.altered.Unlock()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()

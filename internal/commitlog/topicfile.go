@@ -57,25 +57,23 @@ func (s *Store) readTopic(name string) (*topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	var tf topicFile
-	if err := json.Unmarshal(content, &tf); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", errDamaged, s.path(topicsName, name, topicName), err)
-	}
-	t := store.Topic{Name: name, Partitions: tf.Partitions, Epoch: tf.Epoch, Grown: tf.Grown, Config: string(tf.Config)}
-	id, err := hex.DecodeString(strings.ReplaceAll(tf.ID, "-", ""))
-	copy(t.ID[:], id)
-	if want, e := encodeTopic(t); err != nil || e != nil || t.Partitions < 1 || string(content) != string(want)+"\n" {
+	t, ok := decodeTopic(name, strings.TrimSuffix(string(content), "\n"))
+	if !ok || !strings.HasSuffix(string(content), "\n") {
 		return nil, fmt.Errorf("%w: %s: it is not what was written for topic %q", errDamaged, s.path(topicsName, name, topicName), name)
 	}
 	return &topic{Topic: t}, nil
 }
 
-func (s *Store) openTopic(name string) (*topic, error) {
-	t, err := s.readTopic(name)
-	if err != nil {
-		return nil, err
+// decodeTopic reads what encodeTopic has made for the topic of this name.
+func decodeTopic(name, content string) (t store.Topic, ok bool) {
+	var tf topicFile
+	if err := json.Unmarshal([]byte(content), &tf); err != nil {
+		return t, false
 	}
-	return t, s.recoverLogs(t)
+	t = store.Topic{Name: name, Partitions: tf.Partitions, Epoch: tf.Epoch, Grown: tf.Grown, Config: string(tf.Config)}
+	t.ID, ok = parseID(tf.ID)
+	want, err := encodeTopic(t)
+	return t, ok && err == nil && t.Partitions > 0 && content == string(want)
 }
 
 // recoverLogs recovers the partitions that t is to have and has not.
@@ -83,7 +81,7 @@ func (s *Store) recoverLogs(t *topic) error {
 	for i := len(t.partitions); i < t.Partitions; i++ {
 		l := s.newPartition(t.Topic, i)
 		if err := l.recover(); err != nil {
-			return err
+			return fmt.Errorf("partition %d: %w", i, err)
 		}
 		t.partitions = append(t.partitions, l)
 	}

@@ -3,9 +3,12 @@ package commitlog
 import (
 	"errors"
 	"fmt"
-	"log/slog"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"syscall"
 
 	"mbus/internal/store"
@@ -59,7 +62,8 @@ type Verified struct {
 // options only FS counts.
 func Verify(dir string, o Options, found func(Finding)) (Verified, error) {
 	v := &verifier{found: found}
-	v.store = &Store{fs: readOnly{o.FS}, dir: dir, opts: Options{SegmentBytes: DefaultSegmentBytes, Log: slog.New(slog.DiscardHandler)}}
+	v.store = newStore(readOnly{o.FS}, dir, Options{})
+	v.store.catalog = newCatalog(v.store.fs, v.store.path(catalogName))
 	err := error(nil)
 	if o.FS == nil {
 		v.store.fs = readOnly{}
@@ -75,11 +79,12 @@ func Verify(dir string, o Options, found func(Finding)) (Verified, error) {
 	return v.sum, nil
 }
 
-// shareDir sees to it that no broker uses the directory meanwhile. There is no
-// lock to take if none has ever used it.
+// shareDir sees to it that no broker uses the directory meanwhile. There is no lock to
+// take if none has ever used it, and none that can be taken in a copy that belongs to
+// somebody else, or on a file system without locks.
 func shareDir(dir string) (*os.File, error) {
 	f, err := os.Open(filepath.Join(dir, lockName))
-	if isNotExist(err) {
+	if isNotExist(err) || errors.Is(err, fs.ErrPermission) {
 		return nil, nil
 	}
 	if err != nil {
@@ -89,11 +94,11 @@ func shareDir(dir string) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
+	defer f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = inUse(f.Name())
+		return nil, inUse(f.Name())
 	}
-	f.Close()
-	return nil, err
+	return nil, nil
 }
 
 // A verifier goes through a data directory.
@@ -104,21 +109,23 @@ type verifier struct {
 }
 
 func (v *verifier) run() error {
-	content, err := v.store.readFile(formatName)
-	if isNotExist(err) {
-		return fmt.Errorf("it has no file %q: this is not an mbus data directory", formatName)
-	}
-	if err == nil {
-		err = knownFormat(content)
+	begun, err := v.store.hasFormat()
+	if err == nil && !begun {
+		if _, err = v.store.fs.ReadDir(v.store.dir); err == nil {
+			err = fmt.Errorf("it has no file %q: this is not an mbus data directory", formatName)
+		}
 	}
 	if err != nil {
 		return err
 	}
+	v.catalog()
 	topics, err := v.store.fs.ReadDir(v.store.path(topicsName))
-	if err != nil {
+	if ignoreNotExist(err) != nil {
 		return err
 	}
+	there := make(map[string]bool)
 	for _, e := range topics {
+		there[e.Name] = e.Dir
 		if !e.Dir {
 			continue
 		}
@@ -126,7 +133,33 @@ func (v *verifier) run() error {
 			return err
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(v.store.catalog.made)) {
+		if !there[name] {
+			v.whole(name, v.store.path(topicsName, name), errAbsent)
+		}
+	}
 	return nil
+}
+
+// catalog reads the catalog of topics.
+func (v *verifier) catalog() {
+	c := v.store.catalog
+	_, bad, err := c.load()
+	if err != nil {
+		v.report(Finding{Partition: -1, File: c.name, Reason: err})
+	}
+	for _, b := range bad {
+		reason := fmt.Errorf("line %d is damaged: a topic of which there is no directory may be forgotten", b.number)
+		if b.torn {
+			reason = fmt.Errorf("line %d was not written whole", b.number)
+		}
+		v.report(Finding{Partition: -1, File: c.name, Pos: b.pos, Reason: reason, Harmless: b.torn})
+	}
+}
+
+// whole reports that something is wrong with a topic as a whole.
+func (v *verifier) whole(name, file string, reason error) {
+	v.report(Finding{Topic: name, Partition: -1, File: file, Reason: reason})
 }
 
 func (v *verifier) report(f Finding) {
@@ -137,14 +170,22 @@ func (v *verifier) report(f Finding) {
 }
 
 func (v *verifier) topic(name string) error {
-	v.sum.Topics++
-	t, err := v.store.readTopic(name)
-	if errors.Is(err, errDamaged) || isNotExist(err) {
-		v.report(Finding{Topic: name, Partition: -1, File: v.store.path(topicsName, name, topicName), Reason: err})
+	if v.store.isBeingDeleted(name) {
+		v.report(Finding{Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
+			Reason: errors.New("it has been deleted: the next start removes what is left")})
 		return nil
 	}
-	if err != nil {
+	t, err := v.readTopic(name)
+	if errors.Is(err, errNoTopic) {
+		return nil
+	}
+	v.sum.Topics++
+	if t == nil {
 		return err
+	}
+	if v.store.catalog.isDeleted(t.ID) {
+		v.report(Finding{Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
+			Reason: errors.New("it was deleted, or was being deleted, and is there: the next start uses it again")})
 	}
 	for i := range t.Partitions {
 		v.sum.Partitions++
@@ -152,7 +193,43 @@ func (v *verifier) topic(name string) error {
 			return err
 		}
 	}
-	return nil
+	return v.beyond(t.Topic)
+}
+
+// readTopic reads what is kept of a topic beside its partitions, in the catalog if
+// need be. It is nil if that can't be read, which has been reported then.
+func (v *verifier) readTopic(name string) (*topic, error) {
+	t, err := v.store.readTopic(name)
+	if err == nil || noFiles(err) {
+		return t, err
+	}
+	file := v.store.path(topicsName, name, topicName)
+	known, ok := v.store.catalog.topic(name)
+	if !ok {
+		reason := v.store.withoutTopicFile(name, err)
+		if !errors.Is(reason, errNoTopic) {
+			v.whole(name, file, reason)
+			return nil, nil
+		}
+		return nil, reason
+	}
+	t, reason := v.store.complete(known)
+	if reason != nil {
+		v.whole(name, v.store.path(topicsName, name), reason)
+		return nil, nil
+	}
+	v.whole(name, file, err)
+	return t, nil
+}
+
+// beyond reports partitions with messages that topic.json does not count.
+func (v *verifier) beyond(t store.Topic) error {
+	found, err := v.store.beyond(t)
+	for _, n := range slices.Sorted(maps.Keys(found)) {
+		v.report(Finding{Topic: t.Name, Partition: n, File: v.store.path(topicsName, t.Name, strconv.Itoa(n)),
+			Reason: fmt.Errorf("it holds messages, and the topic has %d partitions: give it %d to have them back (admin grow)", t.Partitions, n+1)})
+	}
+	return err
 }
 
 // readOnly is a file system that refuses to change anything.

@@ -23,6 +23,7 @@ var codes = []struct {
 	{store.ErrOutOfRange, kerr.OffsetOutOfRange},
 	{store.ErrFull, kerr.KafkaStorageError},
 	{store.ErrFailed, kerr.KafkaStorageError},
+	{store.ErrUnusable, kerr.KafkaStorageError},
 	{syscall.EMFILE, kerr.KafkaStorageError}, // nothing was done; clients try again
 	{syscall.ENFILE, kerr.KafkaStorageError},
 	{store.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
@@ -37,7 +38,6 @@ var codes = []struct {
 	{broker.ErrTime, kerr.InvalidTimestamp},
 	{batch.ErrTooLarge, kerr.MessageTooLarge},
 	{batch.ErrCorrupt, kerr.CorruptMessage},
-	{broker.ErrDeliverAt, kerr.InvalidTimestamp}, // clients do not try again
 }
 
 // code is the error code for err, 0 for nil.

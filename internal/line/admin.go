@@ -272,13 +272,16 @@ func (c *conn) deleteWhat(r *request) error {
 }
 
 func (c *conn) deleteTopic(r *request) error {
-	topic, err := c.broker.Topic(r.topic)
-	if err != nil {
-		return fmt.Errorf("%w: %q", err, r.topic)
-	}
 	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
-	messages, bytes, oldest := measure(topic)
-	t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest)
+	switch topic, err := c.broker.Topic(r.topic); {
+	case errors.Is(err, store.ErrUnusable): // nobody knows what is in it
+		t.row(r.topic, 0, 0, 0, "-")
+	case err != nil:
+		return fmt.Errorf("%w: %q", err, r.topic)
+	default:
+		messages, bytes, oldest := measure(topic)
+		t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest)
+	}
 	if r.named["execute"] {
 		if err := c.broker.DeleteTopic(r.topic); err != nil {
 			return err

@@ -65,6 +65,7 @@ var codes = []struct {
 }{
 	{store.ErrFull, "FULL"},
 	{store.ErrFailed, "FAILED"},
+	{store.ErrUnusable, "FAILED"},
 	{store.ErrClosed, "SHUTDOWN"},
 	{store.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
@@ -76,7 +77,6 @@ var codes = []struct {
 	{batch.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrCorrupt, "BADMESSAGE"},
 	{broker.ErrTime, "BADMESSAGE"},
-	{broker.ErrDeliverAt, "BADMESSAGE"},
 	{syscall.EMFILE, "BUSY"}, // nothing was done
 	{syscall.ENFILE, "BUSY"},
 }

@@ -29,6 +29,9 @@ func (d *drain) run() (err error) {
 	if errors.Is(err, store.ErrUnknownTopic) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	if err := d.join(); err != nil {
 		return err
 	}

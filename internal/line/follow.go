@@ -129,6 +129,9 @@ func (f *follower) open() (bool, error) {
 		f.cancels = []func(){f.broker.Await(f.request.topic, f.wake)}
 		return false, nil
 	}
+	if err != nil {
+		return false, err
+	}
 	f.topic, f.cancels = t, nil
 	f.ungrow = t.WatchGrowth(f.wake)
 	if err := f.begin(); err != nil {

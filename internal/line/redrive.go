@@ -48,6 +48,9 @@ func (d *redrive) run() (err error) {
 	if d.topic, err = d.broker.Topic(d.request.topic); errors.Is(err, store.ErrUnknownTopic) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	if err := d.join(); err != nil {
 		return err
 	}

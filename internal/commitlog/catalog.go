@@ -1,0 +1,382 @@
+package commitlog
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"mbus/internal/store"
+)
+
+// The catalog says which topics there are and which have been deleted, so that a
+// topic whose directory is missing is told from one that was deleted. It is a text
+// file, a line a change, appended to and synced:
+//
+//	CRC made "NAME" TOPIC.JSON    the topic was made, altered, or found again
+//	CRC deleted ID                it was deleted
+//	CRC epochs N                  no leader epoch given so far is as high
+//
+// CRC is that of what follows it on the line, in hexadecimal. Of the lines of one id
+// the last counts. Empty lines count for nothing: there are some ahead of the end, so
+// that a topic can be deleted while the disk is full. A line that is not whole harms
+// no other one.
+const catalogName = "catalog"
+
+const (
+	// catalogAhead is how many bytes are taken ahead of the end, at the least.
+	catalogAhead = 16 << 10
+
+	// maxTombstones is how many deleted topics are remembered, the latest. A tombstone is
+	// needed until the positions in its topic have been deleted: that follows at once,
+	// or at the next start.
+	maxTombstones = 10_000
+
+	// catalogSlack is how many lines that count for nothing are no reason to write the
+	// catalog anew.
+	catalogSlack = 100
+)
+
+// A catalog is the file of that name, and what it says.
+type catalog struct {
+	fs   FS
+	name string
+	gate gate // the writes
+
+	mu      sync.Mutex // guards what follows
+	made    map[string]store.Topic
+	names   map[[16]byte]string // of those in made
+	deleted map[[16]byte]bool
+	graves  [][16]byte // the ids in deleted, and others, in the order of the lines
+	epochs  int32
+	waiting []catalogLine // to be written
+	lines   int           // in the file
+	end     int64         // of the last line, in bytes
+	size    int64         // of the file, in bytes
+	stale   bool          // the file does not say what is known here: it is to be written anew
+}
+
+// A catalogLine is a change: topic was made, or id was deleted.
+type catalogLine struct {
+	topic   store.Topic
+	deleted bool // of the topic only the id counts
+}
+
+func newCatalog(fs FS, name string) *catalog {
+	return &catalog{
+		fs: fs, name: name, made: make(map[string]store.Topic), names: make(map[[16]byte]string),
+		deleted: make(map[[16]byte]bool),
+	}
+}
+
+// A badLine is one of the catalog that is not what was written.
+type badLine struct {
+	number int // from 1
+	pos    int64
+	torn   bool // none follows that is whole: its write was cut short, perhaps
+}
+
+// load reads the file. It reports false if there is none.
+func (c *catalog) load() (exists bool, bad []badLine, err error) {
+	content, err := readAround(c.fs, c.name)
+	if isNotExist(err) {
+		c.stale = true
+		return false, nil, nil
+	}
+	if err != nil {
+		return false, nil, err
+	}
+	c.size = int64(len(content))
+	pos := 0
+	for number := 1; pos < len(content); number++ {
+		text, _, _ := bytes.Cut(content[pos:], []byte("\n"))
+		line := bytes.Trim(text, "\x00 \r")
+		switch {
+		case len(line) == 0:
+		case c.parse(string(line)):
+			c.lines++
+			c.end = int64(pos + len(text) + 1)
+			for i := range bad {
+				bad[i].torn = false
+			}
+		default:
+			bad = append(bad, badLine{number, int64(pos), true})
+		}
+		pos += len(text) + 1
+	}
+	c.stale = len(bad) > 0 || c.end > c.size || c.lines > 2*(len(c.made)+len(c.deleted))+catalogSlack
+	return true, bad, nil
+}
+
+// readAround reads a file whole. What can't be read of it comes as zeros.
+func readAround(fs FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	p := make([]byte, size)
+	if n, err := f.ReadAt(p, 0); err == nil || errors.Is(err, io.EOF) {
+		return p[:n], nil
+	}
+	clear(p)
+	for at := 0; at < len(p); at += 512 {
+		piece := p[at:min(at+512, len(p))]
+		if _, err := f.ReadAt(piece, int64(at)); ignoreEOF(err) != nil {
+			clear(piece)
+			piece[0] = '?' // so that the line is no empty one
+		}
+	}
+	return p, nil
+}
+
+// parse takes a line, and reports false if it is not what was written.
+func (c *catalog) parse(line string) bool {
+	sum, rest, _ := strings.Cut(line, " ")
+	if sum != checksum(rest) {
+		return false
+	}
+	kind, rest, _ := strings.Cut(rest, " ")
+	switch kind {
+	case "made":
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return false
+		}
+		name, err := strconv.Unquote(quoted)
+		if err != nil {
+			return false
+		}
+		t, ok := decodeTopic(name, strings.TrimPrefix(rest[len(quoted):], " "))
+		if ok {
+			c.apply(catalogLine{topic: t})
+		}
+		return ok
+	case "deleted":
+		id, ok := parseID(rest)
+		if ok {
+			c.apply(catalogLine{store.Topic{ID: id}, true})
+		}
+		return ok
+	case "epochs":
+		n, err := strconv.ParseInt(rest, 10, 32)
+		c.epochs = max(c.epochs, int32(n))
+		return err == nil
+	}
+	return true // of a later version
+}
+
+func checksum(text string) string {
+	return fmt.Sprintf("%08x", crc32.Checksum([]byte(text), castagnoli))
+}
+
+// parseID reads what formatID has written.
+func parseID(s string) (id [16]byte, ok bool) {
+	p, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+	copy(id[:], p)
+	return id, err == nil && formatID(id) == s
+}
+
+// apply makes a line known. The caller holds mu, or is the only one.
+func (c *catalog) apply(l catalogLine) {
+	id := l.topic.ID
+	if l.deleted {
+		delete(c.made, c.names[id])
+		delete(c.names, id)
+		if !c.deleted[id] {
+			c.deleted[id] = true
+			c.graves = append(c.graves, id)
+		}
+		return
+	}
+	delete(c.deleted, id)
+	if before, ok := c.made[l.topic.Name]; ok {
+		delete(c.names, before.ID)
+	}
+	c.made[l.topic.Name], c.names[id] = l.topic, l.topic.Name
+	c.epochs = max(c.epochs, l.topic.EpochsEnd())
+}
+
+// text is the line as it is in the file, with its LF.
+func (l catalogLine) text() (string, error) {
+	rest := "deleted " + formatID(l.topic.ID)
+	if !l.deleted {
+		content, err := encodeTopic(l.topic)
+		if err != nil {
+			return "", err
+		}
+		rest = fmt.Sprintf("made %q %s", l.topic.Name, content)
+	}
+	return checksum(rest) + " " + rest + "\n", nil
+}
+
+// know is for the start: it takes what a topic's directory says, and reports whether
+// the topic was unknown, and whether it had been deleted.
+func (c *catalog) know(t store.Topic) (unknown, deleted bool) {
+	before, ok := c.made[t.Name]
+	unknown, deleted = !ok || before.ID != t.ID, c.deleted[t.ID]
+	if before != t {
+		c.apply(catalogLine{topic: t})
+		c.stale = true
+	}
+	return unknown, deleted
+}
+
+// topic is what is known of the topic of a name.
+func (c *catalog) topic(name string) (store.Topic, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, ok := c.made[name]
+	return t, ok
+}
+
+// isDeleted says whether there is a tombstone for an id.
+func (c *catalog) isDeleted(id [16]byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deleted[id]
+}
+
+// put makes it durable that a topic is what t says.
+func (c *catalog) put(t store.Topic) error { return c.add(catalogLine{topic: t}) }
+
+// bury makes it durable that a topic has been deleted.
+func (c *catalog) bury(id [16]byte) error { return c.add(catalogLine{store.Topic{ID: id}, true}) }
+
+// restore takes back that a topic has been deleted: it is there. If that can't be
+// written now it is known all the same, and written with the next change, or found out
+// at the next start.
+func (c *catalog) restore(t store.Topic) error {
+	err := c.put(t)
+	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.apply(catalogLine{topic: t})
+		c.stale = true
+	}
+	return err
+}
+
+// add makes a line durable, with those that others add at the same time. After an
+// error it is not known here; the file may have it until it is written again.
+func (c *catalog) add(l catalogLine) error {
+	c.mu.Lock()
+	c.waiting = append(c.waiting, l)
+	c.mu.Unlock()
+	return c.gate.do(c.flush)
+}
+
+// flush writes the lines that wait. The gate lets one run at a time.
+func (c *catalog) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock() // short: readers come at the start
+	lines := c.waiting
+	c.waiting = nil
+	err := c.append(lines)
+	if err == nil {
+		for _, l := range lines {
+			c.apply(l)
+		}
+		return nil
+	}
+	if !noFiles(err) {
+		c.stale = true
+		_ = c.rewrite() // without the lines; or the next time
+	}
+	return err
+}
+
+// append writes lines behind the last one. The caller holds mu.
+func (c *catalog) append(lines []catalogLine) error {
+	if c.stale {
+		if err := c.rewrite(); err != nil {
+			return err
+		}
+	}
+	var p []byte
+	for _, l := range lines {
+		text, err := l.text()
+		if err != nil {
+			return err
+		}
+		p = append(p, text...)
+	}
+	n := int64(len(p))
+	if c.end+n > c.size {
+		p = append(p, bytes.Repeat([]byte("\n"), catalogAhead)...)
+	}
+	f, err := c.fs.Open(c.name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(p, c.end); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	c.size = max(c.size, c.end+int64(len(p)))
+	c.end += n
+	c.lines += len(lines)
+	return nil
+}
+
+// rewrite replaces the file by one that says what is known, and no more. The caller
+// holds mu, or is the only one.
+func (c *catalog) rewrite() error {
+	c.graves = slices.DeleteFunc(c.graves, func(id [16]byte) bool { return !c.deleted[id] })
+	for len(c.graves) > maxTombstones {
+		delete(c.deleted, c.graves[0])
+		c.graves = c.graves[1:]
+	}
+	rest := fmt.Sprintf("epochs %d", c.epochs)
+	content := checksum(rest) + " " + rest + "\n"
+	lines := make([]catalogLine, 0, len(c.graves)+len(c.made))
+	for _, id := range c.graves {
+		lines = append(lines, catalogLine{store.Topic{ID: id}, true})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.made)) {
+		lines = append(lines, catalogLine{topic: c.made[name]})
+	}
+	var b strings.Builder
+	b.WriteString(content)
+	for _, l := range lines {
+		text, err := l.text()
+		if err != nil {
+			return err
+		}
+		b.WriteString(text)
+	}
+	end := int64(b.Len())
+	b.WriteString(strings.Repeat("\n", catalogAhead))
+	if err := writeFile(c.fs, c.name, []byte(b.String())); err != nil {
+		return err
+	}
+	c.end, c.size, c.lines, c.stale = end, int64(b.Len())+1, len(lines)+1, false
+	return nil
+}
+
+// report says what is wrong with the file.
+func (c *catalog) report(log *slog.Logger, bad []badLine) {
+	for _, b := range bad {
+		if b.torn {
+			log.Warn("the end of the catalog of topics was not written whole", "file", c.name, "line", b.number)
+		} else {
+			log.Error("a line of the catalog of topics is damaged: a topic of which there is no directory may be forgotten",
+				"file", c.name, "line", b.number)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package commitlog
+
+import "sync"
+
+// A gate runs a sync for many at once: callers that come while one runs wait for the
+// next, which serves all of them.
+type gate struct {
+	mu      sync.Mutex // guards what follows
+	running bool
+	next    *round
+}
+
+// A round is one run, and those that wait for it.
+type round struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// do returns when sync has run, from its beginning to its end, after the call. All
+// callers give the same sync, and get the error of the run that served them.
+func (g *gate) do(sync func() error) error {
+	g.mu.Lock()
+	if g.running {
+		if g.next == nil {
+			g.next = &round{done: make(chan struct{})}
+		}
+		r := g.next
+		g.mu.Unlock()
+		<-r.done
+		return r.err
+	}
+	g.running = true
+	g.mu.Unlock()
+	err := sync()
+	g.pass(sync)
+	return err
+}
+
+// pass serves those that have come meanwhile, in the background, until there is
+// nobody.
+func (g *gate) pass(sync func() error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.next
+	g.next = nil
+	if r == nil {
+		g.running = false
+		return
+	}
+	go func() {
+		r.err = sync()
+		close(r.done)
+		g.pass(sync)
+	}()
+}

@@ -1,0 +1,163 @@
+package commitlog
+
+import (
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// What mbus has made in a topic's directory, and what others may put there: behind a
+// link, or where a directory can't be moved, only the former is removed.
+
+// isOurs says whether a file in a partition's directory is of a kind that mbus makes:
+// those of a segment begin with its offset.
+func isOurs(name string) bool {
+	digits, _, _ := strings.Cut(name, ".")
+	return len(digits) == 20 && strings.Trim(digits, "0123456789") == "" || strings.HasPrefix(name, startName)
+}
+
+// partitionNumber takes the number from the name of a partition's directory.
+func partitionNumber(e Entry) (int, bool) {
+	n, err := strconv.Atoi(e.Name)
+	return n, err == nil && n >= 0 && e.Dir && strconv.Itoa(n) == e.Name
+}
+
+// removeTopic removes what is ours in a topic's directory, and the directory, or the
+// link to it, if nothing else is left there.
+func removeTopic(fs FS, dir string) error {
+	if err := removeOurs(fs, dir); err != nil {
+		return err
+	}
+	_ = fs.Remove(dir) // a mount point stays, and what somebody else has put into it
+	return nil
+}
+
+// removeOurs removes what is ours in a topic's directory: the file that says that it
+// is being deleted as the last.
+func removeOurs(fs FS, dir string) error {
+	entries, err := fs.ReadDir(dir)
+	if err != nil {
+		return ignoreNotExist(err)
+	}
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name)
+		if _, ok := partitionNumber(e); ok {
+			if err := removeLog(fs, name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range []string{topicName + ".tmp", topicName} {
+		if err := fs.Remove(filepath.Join(dir, name)); ignoreNotExist(err) != nil {
+			return err
+		}
+	}
+	if err := fs.SyncDir(dir); err != nil {
+		return err
+	}
+	return ignoreNotExist(fs.Remove(filepath.Join(dir, graveName)))
+}
+
+// removeLog removes what is ours in a partition's directory, and the directory, if
+// nothing else is left there.
+func removeLog(fs FS, dir string) error {
+	if err := removeFiles(fs, dir); err != nil {
+		return err
+	}
+	_ = fs.Remove(dir)
+	return nil
+}
+
+// removeFiles removes the files in a partition's directory that are ours.
+func removeFiles(fs FS, dir string) error {
+	entries, err := fs.ReadDir(dir)
+	if err != nil {
+		return ignoreNotExist(err)
+	}
+	for _, e := range entries {
+		if !e.Dir && isOurs(e.Name) {
+			if err := ignoreNotExist(fs.Remove(filepath.Join(dir, e.Name))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeLinked removes what is ours behind a link, to a topic or to a partition, and
+// the link.
+func removeLinked(fs FS, link string) error {
+	if err := removeFiles(fs, link); err != nil {
+		return err
+	}
+	return removeTopic(fs, link)
+}
+
+func ignoreNotExist(err error) error {
+	if isNotExist(err) {
+		return nil
+	}
+	return err
+}
+
+// vacant says whether a directory in the place of a topic is none, and holds no
+// messages: it is empty, or has been left by an attempt to make a topic there, or to
+// delete one.
+func (s *Store) vacant(dir string) (bool, error) {
+	entries, err := s.fs.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		switch _, isLog := partitionNumber(e); {
+		case isForeign(e.Name) || e.Name == topicName+".tmp":
+		case !isLog:
+			return false, nil
+		default:
+			logs, err := s.fs.ReadDir(filepath.Join(dir, e.Name))
+			if err != nil {
+				return false, err
+			}
+			for _, f := range logs {
+				_, isIndex := parseBase(f.Name, indexSuffix)
+				_, isLog := parseBase(f.Name, logSuffix)
+				if !isIndex && (!isLog || f.Size > 0) {
+					return false, nil
+				}
+			}
+		}
+	}
+	return true, nil
+}
+
+// holdsMessages says whether a partition's directory has a segment with anything in
+// it.
+func holdsMessages(entries []Entry) bool {
+	for _, e := range entries {
+		if _, isLog := parseBase(e.Name, logSuffix); isLog && e.Size > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// foreign are names that file systems, mounts and tools put into a directory by
+// themselves; those that end in "*" begin so.
+var foreign = []string{
+	"lost+found", "aquota.user", "aquota.group", "quota.user", "quota.group", ".fuse_hidden*", ".nfs*",
+	".snapshot", ".snapshots", ".zfs", ".snap", ".glusterfs", ".Trash", ".Trash-*", ".Trashes", ".directory",
+	".gitkeep", ".gitignore", ".keep", ".placeholder", ".DS_Store", "._*", ".AppleDouble", ".fseventsd",
+	".Spotlight-V100", ".TemporaryItems", ".DocumentRevisions-V100", ".VolumeIcon.icns", ".apdisk",
+	"System Volume Information", "$RECYCLE.BIN", "RECYCLER", "desktop.ini", "Thumbs.db", "@eaDir", "#recycle", "#snapshot",
+}
+
+// isForeign says whether nobody's data is behind a name.
+func isForeign(name string) bool {
+	for _, f := range foreign {
+		prefix, any := strings.CutSuffix(f, "*")
+		if name == f || any && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
