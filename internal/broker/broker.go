@@ -88,13 +88,13 @@ func New(s store.Store, o Options) (*Broker, error) {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
 	}
 	b.ended.Go(b.retain)
-	b.delays.wake = make(chan struct{}, 1)
+	var log store.Partition
 	var end int64
 	if t, err := b.Topic(DelayedTopic); err == nil {
-		b.delays.log = t.Partitions()[0]
-		_, end = t.Partitions()[0].Offsets()
+		log = t.Partitions()[0]
+		_, end = log.Offsets()
 	}
-	log := b.delays.log
+	b.delays.init(log, o.Limits)
 	b.ended.Go(func() { b.deliver(log, end) })
 	return b, nil
 }
@@ -241,7 +241,8 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 // Check verifies one batch that a client made for t, nil for a topic that is still to
 // be made. No record of it may be larger than a batch that is not compressed. It sets
 // what the header says of the latest time to that of the records. The error wraps
-// batch.ErrCorrupt, batch.ErrTooLarge, ErrTooLarge or ErrTime.
+// batch.ErrCorrupt, batch.ErrTooLarge, ErrTooLarge, ErrTime or
+// ErrDeliverAt.
 func (b *Broker) Check(t *Topic, p batch.Batch) error {
 	_, err := b.check(t, p)
 	return err
@@ -261,7 +262,14 @@ func (b *Broker) check(t *Topic, p batch.Batch) (mayWait bool, err error) {
 		}
 		earliest, latest = it.Times()
 		mayWait = bytes.Contains(it.Records(), []byte(HeaderDeliverAt))
-		return nil
+		if !mayWait {
+			return nil
+		}
+		if err := it.Reset(p); err != nil {
+			return err
+		}
+		_, err := latestDue(it)
+		return err
 	})
 	if err != nil {
 		return false, err

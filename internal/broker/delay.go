@@ -1,22 +1,18 @@
 package broker
 
 import (
-	"bytes"
 	"cmp"
 	"container/heap"
-	"encoding/binary"
-	"errors"
-	"strconv"
+	"math"
 	"sync"
 	"time"
 
-	"mbus/internal/batch"
 	"mbus/internal/store"
 )
 
-// HeaderDeliverAt is the header that has a message wait: the time, in
-// milliseconds since 1970, at which it is put into its topic. The last one
-// counts, and one that is no number does not.
+// HeaderDeliverAt is the header that has a message wait: the time at which it is put
+// into its topic, in milliseconds since 1970 or as RFC 3339 has it. The last one counts.
+// ParseDeliverAt says which values are refused.
 const HeaderDeliverAt = "mbus-deliver-at"
 
 // DelayedTopic is the internal topic that keeps the messages that are not due
@@ -25,22 +21,55 @@ const HeaderDeliverAt = "mbus-deliver-at"
 // been put into their topics: no key, and the offsets as the value, 8 bytes each.
 const DelayedTopic = "__delayed"
 
-// deliverAtOnce bounds how many messages that are due are put into their topics
-// before it is noted that they have been: after a crash in between these come
-// once more.
-const deliverAtOnce = 1000
+// Limits of the delivery of messages that are due.
+const (
+	// portionMessages and portionBytes bound what is appended to a partition at once.
+	// Two portions of a partition at most are on their way, or not noted to be
+	// delivered: after a crash these come once more.
+	portionMessages = 2000
+	portionBytes    = 1 << 20
 
-// deliverAgain is the time after which a message is tried again that could not be
-// put into its topic.
-const deliverAgain = time.Second
+	// crowdMessages and crowdBytes bound what is read at once for a partition to which
+	// more is due: much, because messages that are due one after the other may be far
+	// apart in the log, and a batch is read once for all that are taken of it. So much
+	// is read for as many partitions as crowds says; the others read a portion.
+	crowdMessages = 64 << 10
+	crowdBytes    = 8 << 20
+	crowds        = 4
+
+	// queuesAtOnce bounds the partitions that are delivered to at the same time, as
+	// many as are synced at the same time. The others take turns.
+	queuesAtOnce = 64
+)
+
+// damageFactor says up to which size of its log, in Limits.CompactDelayed, damage is kept:
+// it may be readable on another disk or machine. Then the log is trimmed past it.
+const damageFactor = 16
+
+// Times of the delivery.
+const (
+	// deliverAgain is the time after which a message is tried again that could not be
+	// put into its topic. It doubles each time, up to deliverAgainBound.
+	deliverAgain      = time.Second
+	deliverAgainBound = 8 * time.Second
+
+	// missingAgain is the time after which a topic is looked for again that is missing.
+	missingAgain = time.Minute
+)
 
 // Delays are the messages that are not due yet. In memory each is 16 bytes.
 type delays struct {
-	wake chan struct{} // something has changed
+	wake       chan struct{} // something has changed
+	crowds     chan struct{} // holds an element for each crowd that is being delivered
+	keepDamage int64         // bytes of the log up to which it is not trimmed past damage
 
 	mu      sync.Mutex // guards what follows
 	log     store.Partition
-	waiting dues // the next one first
+	queues  map[target]*queue
+	idle    queueHeap // those that have messages and are not being delivered
+	left    int       // messages that are in the log and neither delivered nor dropped
+	pending map[*halves]int64
+	unnoted []int64 // offsets that have been delivered or cancelled, and must be noted
 
 	// Of the log, since it was trimmed: what has been appended, about, how many
 	// waiting messages that were, and how much was left when it was last compacted.
@@ -48,389 +77,258 @@ type delays struct {
 	messages int
 	floor    int64
 
-	// For the delivering goroutine.
-	unread   bool            // the log holds what is not in waiting
-	reported map[string]bool // what can't be read of it
+	mover    *mover          // the compaction that runs; nil for none
+	noted    []int64         // offsets noted since it has begun that it has not moved yet
+	moved    map[int64]int64 // of what was being delivered when it ended: the new offsets
+	damage   offsetRange     // what could not be read; empty for nothing
+	reported map[string]bool // of that
+	unread   bool            // the log holds what has not been looked at
 }
 
-// A due message waits in the log at offset until at, in milliseconds since 1970.
-type due struct{ at, offset int64 }
-
-type dues []due
-
-func (d dues) Len() int { return len(d) }
-func (d dues) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(d[i].at, d[j].at), cmp.Compare(d[i].offset, d[j].offset)) < 0
-}
-func (d dues) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
-func (d *dues) Push(x any)   { *d = append(*d, x.(due)) }
-func (d *dues) Pop() any {
-	last := len(*d) - 1
-	x := (*d)[last]
-	*d = (*d)[:last]
-	return x
+// init makes delays ready for use; log is nil if there is none yet.
+func (d *delays) init(log store.Partition, limits Limits) {
+	d.wake, d.crowds = make(chan struct{}, 1), make(chan struct{}, crowds)
+	d.keepDamage = damageFactor * limits.CompactDelayed
+	d.log = log
+	d.queues, d.pending = make(map[target]*queue), make(map[*halves]int64)
+	d.moved, d.reported = make(map[int64]int64), make(map[string]bool)
 }
 
-func (d *delays) add(at, offset int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	heap.Push(&d.waiting, due{at, offset})
+// An offsetRange is the offsets from first up to but not including next.
+type offsetRange struct{ first, next int64 }
+
+// A target is a partition of one incarnation of a topic.
+type target struct {
+	topic     [16]byte
+	partition uint32
+}
+
+// A queue is the messages that wait for one partition. Each is delivered to by itself, so
+// that one that is stuck, or gets very many, holds up no other. It is guarded by the
+// mutex of delays.
+type queue struct {
+	target
+	name      string // of the topic
+	waiting   dues
+	notBefore int64         // milliseconds since 1970: its turn, or when it is tried again
+	backoff   time.Duration // after the last failure; 0 for none
+	place     int           // in delays.idle, -1 if it is not there
+	busy      bool          // it is being delivered
+	lowest    int64         // offset that is on its way; math.MaxInt64 for none
+	fits      int           // messages that were not too much to read at once; 0 for unknown
+	warned    bool          // that the topic, or the partition, is missing
+	atOnce    bool          // its topic has been deleted, or is missing
+}
+
+// next is when the queue wants to be delivered, in milliseconds since 1970.
+func (q *queue) next() int64 {
+	if q.atOnce {
+		return math.MinInt64
+	}
+	return max(q.waiting[0].at, q.notBefore)
+}
+
+// Of returns the queue of a target, a new one if there is none. The caller holds mu.
+func (d *delays) of(t target, name string) *queue {
+	q := d.queues[t]
+	if q == nil {
+		q = &queue{target: t, name: name, place: -1, lowest: math.MaxInt64}
+		d.queues[t] = q
+	}
+	return q
+}
+
+// settle puts a queue that has changed in its place. The caller holds mu.
+func (d *delays) settle(q *queue) {
+	switch {
+	case q.busy:
+		return
+	case len(q.waiting) == 0:
+		if q.place >= 0 {
+			heap.Remove(&d.idle, q.place)
+		}
+		delete(d.queues, q.target)
+	case q.place < 0:
+		heap.Push(&d.idle, q)
+	default:
+		heap.Fix(&d.idle, q.place)
+	}
+	d.poke()
+}
+
+// poke has the delivery look again.
+func (d *delays) poke() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
 }
 
-// kept adds messages that have become durable, of so many bytes, from offset base on.
-func (d *delays) kept(ats []int64, base, size int64) {
-	d.mu.Lock()
-	d.bytes += size
-	d.messages += len(ats)
-	d.mu.Unlock()
-	for i, at := range ats {
-		d.add(at, base+int64(i))
-	}
+// kept counts messages that have become durable in the log, so many and of so many bytes.
+func (d *delays) kept(messages int, bytes int64) {
+	d.bytes += bytes
+	d.messages += messages
+	d.left += messages
 }
 
-// next takes those that are due, in due order; if none is, it returns the time
-// until one is.
-func (d *delays) next(now time.Time) (all []due, wait time.Duration) {
+// admit has messages wait that have been counted: they are at the offsets from first on.
+func (d *delays) admit(t target, name string, ats []int64, first int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.of(t, name)
+	for i, at := range ats {
+		q.waiting.push(due{at, first + int64(i)})
+	}
+	d.settle(q)
+}
+
+// cancel has n messages that have been counted, from offset first on, not be delivered.
+func (d *delays) cancel(first int64, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left -= n
+	for i := range int64(n) {
+		d.unnoted = append(d.unnoted, first+i)
+	}
+	d.poke()
+}
+
+// ready takes the queue whose turn it is, nil for none. Then it returns the time until
+// the next one is due.
+func (d *delays) ready(now time.Time) (*queue, time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.idle) == 0 {
+		return nil, time.Hour
+	}
+	at := d.idle[0].next()
+	if at > now.UnixMilli() {
+		return nil, max(0, min(lookEvery, time.UnixMilli(at).Sub(now)))
+	}
+	q := heap.Pop(&d.idle).(*queue)
+	q.busy, q.atOnce = true, false
+	return q, 0
+}
+
+// crowded says whether a queue may have more than a portion to deliver.
+func (d *delays) crowded(q *queue) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(q.waiting) > portionMessages
+}
+
+// take takes up to n messages of a queue that are due, in due order.
+func (d *delays) take(q *queue, now time.Time, n int) (window []due) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ms := now.UnixMilli()
-	for len(d.waiting) > 0 && d.waiting[0].at <= ms && len(all) < deliverAtOnce {
-		all = append(all, heap.Pop(&d.waiting).(due))
+	for len(q.waiting) > 0 && q.waiting[0].at <= ms && len(window) < n {
+		m := q.waiting.pop()
+		window = append(window, m)
+		q.lowest = min(q.lowest, m.offset)
 	}
-	wait = time.Hour
-	if len(d.waiting) > 0 {
-		wait = max(0, min(lookEvery, time.UnixMilli(d.waiting[0].at).Sub(now)))
-	}
-	return all, wait
+	return window
 }
 
-// A delaying partition is a topic's as its producers see it: there must be room,
-// and messages that are not due yet go elsewhere first.
-type delaying struct {
-	store.Partition
-	b      *Broker
-	topic  [16]byte
-	name   string
-	number int
-}
-
-// Write implements store.Partition. The answers of two calls may come in
-// another order if one of them has messages that wait.
-func (p *delaying) Write(batches []byte, done func(base int64, err error)) (lead store.Lead, err error) {
-	if err := p.b.store.Room(len(batches)); err != nil {
-		return lead, err
-	}
-	if !mayWait(batches) {
-		return p.Partition.Write(batches, done)
-	}
-	ms := p.b.now().UnixMilli()
-	waits := false
-	err = Scan(func(it *batch.Iterator) (err error) {
-		if waits, err = anyWaits(it, batches, ms); waits {
-			lead, err = p.writeParts(it, batches, ms, done)
-		}
-		return err
-	})
-	if err != nil || waits {
-		return lead, err
-	}
-	return p.Partition.Write(batches, done)
-}
-
-// A prompt partition is a topic's for batches of which it is known that no message
-// waits.
-type prompt struct{ *delaying }
-
-// Write implements store.Partition.
-func (p prompt) Write(batches []byte, done func(base int64, err error)) (store.Lead, error) {
-	if err := p.b.store.Room(len(batches)); err != nil {
-		return store.Lead{}, err
-	}
-	return p.Partition.Write(batches, done)
-}
-
-// writeParts writes what waits, and then what is for now: most often there is only
-// the former, and if that is refused nothing has been stored.
-func (p *delaying) writeParts(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) (lead store.Lead, err error) {
-	now, wait, dues, err := p.split(it, batches, ms)
-	if err != nil {
-		return lead, err
-	}
-	log, err := p.b.delayedLog()
-	if err != nil {
-		return lead, err
-	}
-	answers := &both{left: 2, done: done}
-	size := int64(len(wait))
-	if err := store.Append(log, wait, func(base int64, err error) {
-		if err == nil {
-			p.b.delays.kept(dues, base, size)
-		}
-		answers.settle(0, err)
-	}); err != nil {
-		return lead, err
-	}
-	if len(now) > 0 {
-		lead, err = p.Partition.Write(now, answers.settle)
-	}
-	if len(now) == 0 || err != nil {
-		answers.settle(0, err)
-	}
-	return lead, nil
-}
-
-// mayWait says whether one of the batches has to be looked into.
-func mayWait(batches []byte) bool {
-	for len(batches) > 0 {
-		b, rest, err := batch.Next(batches)
-		if err != nil || b.Codec() != batch.None || bytes.Contains(b, []byte(HeaderDeliverAt)) {
-			return true
-		}
-		batches = rest
-	}
-	return false
-}
-
-// anyWaits says whether a message in the batches is not due at the time ms.
-func anyWaits(it *batch.Iterator, batches []byte, ms int64) (bool, error) {
-	for len(batches) > 0 {
-		b, rest, err := batch.Next(batches)
-		if err != nil {
-			return false, err
-		}
-		batches = rest
-		if err := it.Reset(b); err != nil {
-			return false, err
-		}
-		for it.Next() {
-			if deliverAt(it.Record()) > ms {
-				return true, nil
-			}
-		}
-		if err := it.Err(); err != nil {
-			return false, err
-		}
-	}
-	return false, nil
-}
-
-// split makes two of the batches: what is for now, and what waits, with the
-// times when it is due.
-func (p *delaying) split(it *batch.Iterator, batches []byte, ms int64) (now, wait []byte, dues []int64, err error) {
-	var nowBatch, waitBatch, one batch.Builder
-	for len(batches) > 0 {
-		b, rest, err := batch.Next(batches)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		if err := it.Reset(b); err != nil {
-			return nil, nil, nil, err
-		}
-		for it.Next() {
-			r := it.Record()
-			at := deliverAt(r)
-			if at <= ms {
-				nowBatch.AddRecord(r)
-				continue
-			}
-			dues = append(dues, at)
-			one.Reset()
-			r.Timestamp = at
-			one.AddRecord(r)
-			one.Close(0)
-			waitBatch.Add(ms, p.key(at), one.Bytes())
-		}
-		if err := it.Err(); err != nil {
-			return nil, nil, nil, err
-		}
-		nowBatch.Close(0)
-		batches = rest
-	}
-	waitBatch.Close(0)
-	return nowBatch.Bytes(), waitBatch.Bytes(), dues, nil
-}
-
-// deliverAt is when a message is due; 0 for at once.
-func deliverAt(r *batch.Record) (at int64) {
-	for k, v := range r.Headers() {
-		if string(k) == HeaderDeliverAt {
-			if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-				at = n
-			}
-		}
-	}
-	return at
-}
-
-// key says when a message is due and where it goes: time, topic id, partition,
-// name.
-func (p *delaying) key(at int64) []byte {
-	k := binary.BigEndian.AppendUint64(nil, uint64(at))
-	k = append(k, p.topic[:]...)
-	k = binary.BigEndian.AppendUint32(k, uint32(p.number))
-	return append(k, p.name...)
-}
-
-// keySize is the size of a key without the name.
-const keySize = 8 + 16 + 4
-
-// both calls done once when both halves of an append are durable.
-type both struct {
-	mu   sync.Mutex
-	left int
-	base int64
-	err  error
-	done func(int64, error)
-}
-
-func (b *both) settle(base int64, err error) {
-	b.mu.Lock()
-	b.left--
-	b.base = max(b.base, base)
-	if b.err == nil {
-		b.err = err
-	}
-	last := b.left == 0
-	b.mu.Unlock()
-	if last {
-		b.done(b.base, b.err)
-	}
-}
-
-// delayedLog makes the topic when there is something to keep.
-func (b *Broker) delayedLog() (store.Partition, error) {
-	d := &b.delays
-	d.mu.Lock()
-	log := d.log
-	d.mu.Unlock()
-	if log != nil {
-		return log, nil
-	}
-	t, err := b.makeTopic(DelayedTopic, 1)
-	if err != nil {
-		return nil, err
-	}
+// giveBack has messages wait again.
+func (d *delays) giveBack(q *queue, messages []due) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.log = t.Partitions()[0]
-	return d.log, nil
+	for _, m := range messages {
+		if to, ok := d.moved[m.offset]; ok {
+			delete(d.moved, m.offset)
+			m.offset = to
+		}
+		q.waiting.push(m)
+	}
 }
 
-// deliver puts messages into their topics when they are due, until the broker
-// ends. log, nil for none, is what there was when the broker was made, and ended at
-// end.
-func (b *Broker) deliver(log store.Partition, end int64) {
-	d := &b.delays
-	if err := b.loadDelays(log, end); err != nil {
-		b.Log.Error("delayed messages could not be read, and will not be delivered before a restart", "reason", err)
-		d.unread = true
-	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		b.compactDelays()
-		all, wait := d.next(b.now())
-		if len(all) > 0 {
-			b.deliverAll(all)
-			continue
-		}
-		timer.Reset(wait)
-		select {
-		case <-d.wake:
-		case <-timer.C:
-		case <-b.stop:
+// end says that a queue is not being delivered any more, and when its next turn is.
+func (d *delays) end(q *queue, notBefore time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q.busy, q.lowest, q.notBefore = false, math.MaxInt64, notBefore.UnixMilli()
+	d.settle(q)
+}
+
+// A due message waits in the log at offset until at, in milliseconds since 1970.
+type due struct{ at, offset int64 }
+
+// Dues are a heap: the next one first.
+type dues []due
+
+func (d due) compare(x due) int {
+	return cmp.Or(cmp.Compare(d.at, x.at), cmp.Compare(d.offset, x.offset))
+}
+
+func (d *dues) push(x due) {
+	*d = append(*d, x)
+	h := *d
+	for i := len(h) - 1; i > 0; {
+		up := (i - 1) / 2
+		if h[up].compare(h[i]) <= 0 {
 			return
 		}
+		h[up], h[i] = h[i], h[up]
+		i = up
 	}
 }
 
-// deliverAll puts messages into their topics, waits until they are durable there,
-// and then notes that they have been delivered.
-func (b *Broker) deliverAll(all []due) {
-	errs := make([]error, len(all))
-	var under sync.WaitGroup
-	for i, m := range all {
-		under.Add(1)
-		done := func(_ int64, err error) {
-			errs[i] = err
-			under.Done()
+func (d *dues) pop() due {
+	h := *d
+	first, last := h[0], len(h)-1
+	h[0] = h[last]
+	*d = h[:last]
+	d.sink(0)
+	return first
+}
+
+// sink puts the element at i below those that come before it.
+func (d dues) sink(i int) {
+	for {
+		next := 2*i + 1
+		if next >= len(d) {
+			return
 		}
-		if err := WithRecord(b.delays.log, m.offset, func(r *batch.Record) error { return b.putInPlace(r, done) }); err != nil {
-			done(0, err)
+		if right := next + 1; right < len(d) && d[right].compare(d[next]) < 0 {
+			next = right
 		}
-	}
-	under.Wait()
-	var delivered []byte
-	failed, reason := 0, error(nil)
-	for i, m := range all {
-		switch err := errs[i]; {
-		case err == nil || errors.Is(err, store.ErrUnknownTopic):
-			delivered = binary.BigEndian.AppendUint64(delivered, uint64(m.offset))
-		case isDamage(err):
-			b.leaveDelayed(m.offset, m.offset+1, err)
-		default:
-			failed, reason = failed+1, err
-			b.delays.add(b.now().Add(deliverAgain).UnixMilli(), m.offset)
+		if d[i].compare(d[next]) <= 0 {
+			return
 		}
-	}
-	if failed > 0 {
-		b.Log.Error("delayed messages could not be put into their topics: they are tried again", "messages", failed, "reason", reason)
-	}
-	if err := b.noteDelivered(delivered); err != nil {
-		b.Log.Error("delayed messages have been delivered, and will be once more after a restart", "reason", err)
+		d[i], d[next] = d[next], d[i]
+		i = next
 	}
 }
 
-// putInPlace puts a waiting message into its topic. The error is
-// store.ErrUnknownTopic if the topic has been deleted meanwhile.
-func (b *Broker) putInPlace(r *batch.Record, done func(int64, error)) error {
-	if len(r.Key) < keySize {
-		return batch.ErrCorrupt
+// init makes a heap of any order.
+func (d dues) init() {
+	for i := len(d)/2 - 1; i >= 0; i-- {
+		d.sink(i)
 	}
-	t, err := b.Topic(string(r.Key[keySize:]))
-	if errors.Is(err, store.ErrUnusable) { // it may be there again later
-		return err
-	}
-	partition := int(binary.BigEndian.Uint32(r.Key[24:]))
-	if err != nil || [16]byte(r.Key[8:24]) != t.ID || partition >= len(t.Partitions()) {
-		return store.ErrUnknownTopic
-	}
-	p, ok := t.Partitions()[partition].(*delaying)
-	if !ok {
-		return store.ErrUnknownTopic
-	}
-	if err := b.store.Room(len(r.Value)); err != nil {
-		return err
-	}
-	return store.Append(p.Partition, bytes.Clone(r.Value), done)
 }
 
-// noteDelivered keeps the offsets of what has been delivered, and frees what
-// space it can.
-func (b *Broker) noteDelivered(offsets []byte) error {
-	if len(offsets) == 0 {
-		return nil
-	}
-	d := &b.delays
-	var builder batch.Builder
-	builder.Add(b.now().UnixMilli(), nil, offsets)
-	builder.Close(0)
-	base, err := store.AppendAndWait(d.log, builder.Bytes())
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	empty := len(d.waiting) == 0
-	if d.bytes += int64(len(builder.Bytes())); empty {
-		d.bytes, d.messages, d.floor = 0, 0, 0
-	}
-	d.mu.Unlock()
-	if empty && !d.unread { // what has come since has a higher offset than the note
-		return d.log.Trim(base)
-	}
-	return nil
+// A queueHeap holds queues that have messages, the next one first.
+type queueHeap []*queue
+
+func (h queueHeap) Len() int           { return len(h) }
+func (h queueHeap) Less(i, j int) bool { return h[i].next() < h[j].next() }
+func (h queueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+func (h *queueHeap) Push(x any) {
+	q := x.(*queue)
+	q.place = len(*h)
+	*h = append(*h, q)
+}
+
+func (h *queueHeap) Pop() any {
+	last := len(*h) - 1
+	q := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	q.place = -1
+	return q
 }

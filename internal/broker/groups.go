@@ -83,13 +83,22 @@ func (b *Broker) AwaitPositions() error {
 // seen to it that no one else uses the group; done must not block, and keeps its
 // argument.
 func (b *Broker) CommitOffsets(groupName string, commits []group.Commit, done func([]error)) {
+	assigned := func(_ *group.Position, s group.State) group.State {
+		s.Assigned = true
+		return s
+	}
+	b.commit(groupName, commits, assigned, done)
+}
+
+// commit is CommitOffsets. kind says of what kind a position is then.
+func (b *Broker) commit(groupName string, commits []group.Commit, kind func(*group.Position, group.State) group.State, done func([]error)) {
 	errs := make([]error, len(commits))
 	sets := make([]group.Set, 0, len(commits))
 	for i, c := range commits {
 		p, err := b.toCommit(groupName, c)
 		if errs[i] = err; p != nil {
 			sets = append(sets, group.Set{
-				Position: p, State: group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata},
+				Position: p, State: kind(p, group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata}),
 			})
 		}
 	}
@@ -125,7 +134,8 @@ func (b *Broker) toCommit(groupName string, c group.Commit) (*group.Position, er
 }
 
 // ResetOffsets sets positions of a group that nobody may be using, and waits
-// until they are durable. Meanwhile nobody can join it. The error is
+// until they are durable. They stay of the kind that they are, of one who leases
+// messages or has partitions assigned. Meanwhile nobody can join it. The error is
 // a *group.InUseError, group.ErrTooMany, or says why they may not be.
 func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {
 	leave, err := b.groups.Join(groupName, useAdmin)
@@ -134,7 +144,7 @@ func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {
 	}
 	defer leave()
 	done := make(chan []error, 1)
-	b.CommitOffsets(groupName, commits, func(errs []error) { done <- errs })
+	b.commit(groupName, commits, (*group.Position).KeepKind, func(errs []error) { done <- errs })
 	for _, err := range <-done {
 		if err != nil {
 			return err
@@ -231,6 +241,7 @@ func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
 		delete(b.topics, name)
 		delete(b.ids, t.ID)
 		b.mu.Unlock()
+		b.delays.abandon(t.ID)
 	}
 	b.groups.DeleteAll(func(k group.Key) bool { return k.Topic == name })
 	return errors.Join(err, b.AwaitPositions())

@@ -64,8 +64,10 @@ func (b *Broker) CheckGrowth(name string, total int) (*Topic, error) {
 // the end where they have no position would miss what comes before they look.
 func (b *Broker) beginPositions(t *Topic, first, total int) error {
 	for _, g := range b.groups.List() {
-		in := func(c group.Commit) bool { return c.Topic == t.Name }
-		if !slices.ContainsFunc(b.groups.CommittedOf(g.Name), in) {
+		in := func(e group.Entry) bool { return e.Topic == t.Name }
+		has := b.groups.Of(g.Name)
+		at := slices.IndexFunc(has, in)
+		if at < 0 {
 			continue
 		}
 		for i := first; i < total; i++ {
@@ -73,6 +75,7 @@ func (b *Broker) beginPositions(t *Topic, first, total int) error {
 			if err != nil {
 				return err
 			}
+			p.SetAssigned(has[at].Assigned)
 			p.Start(0, true)
 			p.Clamp(0)
 			p.Close()

@@ -64,7 +64,7 @@ func (g *Groups) Commit(sets []Set, done func(error)) {
 // committedAs is what Commit does when it is durable.
 func (p *Position) committedAs(s State) {
 	p.mu.Lock()
-	p.committed, p.epoch, p.metadata = s.Offset, s.Epoch, s.Metadata
+	p.committed, p.epoch, p.metadata, p.assigned = s.Offset, s.Epoch, s.Metadata, s.Assigned
 	p.held, p.retries, p.attempts, p.order, p.parked = nil, nil, nil, nil, 0
 	p.commits--
 	p.keep()

@@ -37,6 +37,7 @@ type Position struct {
 	ended     chan struct{} // closed when a lease ends; nil while nobody waits
 	epoch     int32
 	metadata  string
+	assigned  bool // last written by one who has partitions assigned, not leases
 	fresh     bool // nothing is kept of it
 	changed   bool // since the journal got it
 	doubted   bool // the disk may hold a commit that has failed, until this is written as it is
@@ -64,7 +65,7 @@ func (p *Position) commit() (Commit, bool) {
 func NewPosition(offset int64) *Position { return &Position{committed: offset} }
 
 func newPosition(k Key, g *Groups, s State) *Position {
-	p := &Position{key: k, topic: s.TopicID, groups: g, committed: s.Offset, epoch: s.Epoch, metadata: s.Metadata}
+	p := &Position{key: k, topic: s.TopicID, groups: g, committed: s.Offset, epoch: s.Epoch, metadata: s.Metadata, assigned: s.Assigned}
 	for _, f := range s.Failed {
 		p.countFailure(f.Offset, f.Attempts)
 	}
@@ -223,7 +224,7 @@ func (p *Position) consumed(s Span) {
 	p.forgetFailures(s)
 	p.advance()
 	p.keep()
-	p.metadata, p.epoch = "", NoEpoch
+	p.metadata, p.epoch, p.assigned = "", NoEpoch, false
 	p.mark()
 }
 
@@ -289,7 +290,7 @@ func (p *Position) Others(m *Member, end int64) <-chan struct{} {
 
 // state is what the journal keeps of the position. The caller holds mu.
 func (p *Position) state() State {
-	s := State{TopicID: p.topic, Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Failed: p.failures()}
+	s := State{TopicID: p.topic, Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Assigned: p.assigned, Failed: p.failures()}
 	for _, h := range p.held {
 		if h.by == nil && len(s.Beyond) < maxBeyond {
 			s.Beyond = append(s.Beyond, h.Span)

@@ -10,7 +10,9 @@ import (
 // Kafka's group-coordinator message definitions; a null value says that the
 // position was deleted. Behind the value stand the spans acknowledged beyond the
 // offset, as a count and pairs of offsets, the messages that have failed, as a
-// count and pairs of an offset and a number of attempts, and the topic's id.
+// count and pairs of an offset and a number of attempts, the topic's id, and a byte that
+// is 1 if the position was last written by one who has partitions assigned (Kafka), and 0
+// if by one who leases messages.
 const (
 	keyVersion   = 1
 	valueVersion = 3
@@ -45,7 +47,11 @@ func (s State) AppendValue(p []byte, now int64) []byte {
 		p = binary.BigEndian.AppendUint64(p, uint64(f.Offset))
 		p = binary.BigEndian.AppendUint32(p, uint32(f.Attempts))
 	}
-	return append(p, s.TopicID[:]...)
+	p = append(p, s.TopicID[:]...)
+	if s.Assigned {
+		return append(p, 1)
+	}
+	return append(p, 0)
 }
 
 // ParseKey reads what AppendKey wrote.
@@ -77,6 +83,11 @@ func ParseValue(p []byte) (State, error) {
 	}
 	if !r.bad && len(r.p) > 0 {
 		copy(s.TopicID[:], r.take(len(s.TopicID)))
+	}
+	s.Assigned = s.Metadata != "" || s.Epoch != NoEpoch // of before that was kept, or Kafka's
+	if !r.bad && len(r.p) > 0 {
+		kind := r.uint(1)
+		s.Assigned, r.bad = kind == 1, kind > 1
 	}
 	if r.bad || len(r.p) > 0 || s.Offset < 0 {
 		return State{}, errRecord

@@ -29,11 +29,13 @@ var states = []group.State{
 		Failed: []group.Failure{{Offset: 7, Attempts: 1}, {Offset: 9, Attempts: math.MaxInt32}},
 	},
 	{Offset: 5, Beyond: []group.Span{{From: 5, To: 9}}, Failed: []group.Failure{{Offset: 6, Attempts: 1}}}, // which nobody writes
+	{TopicID: group.ID{1, 15: 16}, Offset: 3, Epoch: group.NoEpoch, Assigned: true},
+	{TopicID: group.ID{1, 15: 16}, Offset: 3, Epoch: 7, Metadata: "of a client", Assigned: true},
 }
 
 func mustEqualState(t *testing.T, got, want group.State) {
 	t.Helper()
-	if got.TopicID != want.TopicID || got.Offset != want.Offset || got.Epoch != want.Epoch || got.Metadata != want.Metadata ||
+	if got.TopicID != want.TopicID || got.Offset != want.Offset || got.Epoch != want.Epoch || got.Metadata != want.Metadata || got.Assigned != want.Assigned ||
 		!slices.Equal(got.Beyond, want.Beyond) || !slices.Equal(got.Failed, want.Failed) {
 		t.Errorf("%+v, not %+v", got, want)
 	}
@@ -62,7 +64,7 @@ func TestRecordsAreThoseOfKafka(t *testing.T) {
 		t.Errorf("key %x, not %x", got, theirs.AppendTo(nil))
 	}
 	value := kmsg.OffsetCommitValue{Version: 3, Offset: 77, LeaderEpoch: 5, Metadata: "of a client", CommitTimestamp: 1718017201000}
-	state := group.State{Offset: 77, Epoch: 5, Metadata: "of a client"}
+	state := group.State{Offset: 77, Epoch: 5, Metadata: "of a client", Assigned: true}
 	mine := state.AppendValue(nil, 1718017201000)
 	if !strings.HasPrefix(string(mine), string(value.AppendTo(nil))) {
 		t.Errorf("value %x does not begin with %x", mine, value.AppendTo(nil))
@@ -74,21 +76,41 @@ func TestRecordsAreThoseOfKafka(t *testing.T) {
 	mustEqualState(t, s, state)
 }
 
-// idSize is what a topic's id takes at the end of a value.
-const idSize = 16
+// tail is what a topic's id and the kind take at the end of a value.
+const tail = 16 + 1
 
 func TestRecordsOfOlderVersionsAreRead(t *testing.T) {
 	state := group.State{Offset: 7, Epoch: group.NoEpoch, Beyond: []group.Span{{From: 8, To: 9}}}
 	value := state.AppendValue(nil, 0)
 	for name, old := range map[string][]byte{
-		"without failures":       value[:len(value)-idSize-4],
-		"without the topic's id": value[:len(value)-idSize],
+		"without failures":       value[:len(value)-tail-4],
+		"without the topic's id": value[:len(value)-tail],
+		"without its kind":       value[:len(value)-1],
 	} {
 		s, err := group.ParseValue(old)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		mustEqualState(t, s, state)
+	}
+}
+
+// Of before the kind was kept, what a Kafka client has committed is told by what only
+// these give.
+func TestTheKindOfOlderPositionsIsThatOfWhoGaveMore(t *testing.T) {
+	for _, c := range []struct {
+		group.State
+		assigned bool
+	}{
+		{group.State{Offset: 7, Epoch: group.NoEpoch}, false},
+		{group.State{Offset: 7, Epoch: 0}, true},
+		{group.State{Offset: 7, Epoch: group.NoEpoch, Metadata: "m"}, true},
+	} {
+		value := c.AppendValue(nil, 0)
+		got, err := group.ParseValue(value[:len(value)-1])
+		if err != nil || got.Assigned != c.assigned {
+			t.Errorf("%+v: %+v, %v", c.State, got, err)
+		}
 	}
 }
 
@@ -99,10 +121,10 @@ func TestRecordsCutShortAreRefused(t *testing.T) {
 			t.Errorf("%d bytes of a key are taken for %+v", n, k)
 		}
 	}
-	kafka := len(states[0].AppendValue(nil, 0)) - 8 - idSize
-	first := len(value) - 4 - 2*12 - idSize
+	kafka := len(states[0].AppendValue(nil, 0)) - 8 - tail
+	first := len(value) - 4 - 2*12 - tail
 	for n := range value {
-		if s, err := group.ParseValue(value[:n]); err == nil && n != kafka && n != first && n != len(value)-idSize {
+		if s, err := group.ParseValue(value[:n]); err == nil && n != kafka && n != first && n != len(value)-tail && n != len(value)-1 {
 			t.Errorf("%d bytes of a value are taken for %+v", n, s)
 		}
 	}
@@ -127,8 +149,8 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 			t.Errorf("key with %s is taken for %+v", name, got)
 		}
 	}
-	spans := len(states[0].AppendValue(nil, 0)) - 8 - idSize
-	failures := len(value) - 4 - 2*12 - idSize
+	spans := len(states[0].AppendValue(nil, 0)) - 8 - tail
+	failures := len(value) - 4 - 2*12 - tail
 	span := func(s ...group.Span) []byte { return group.State{Offset: 7, Beyond: s}.AppendValue(nil, 0) }
 	failure := func(f ...group.Failure) []byte { return group.State{Offset: 7, Failed: f}.AppendValue(nil, 0) }
 	for name, v := range map[string][]byte{
@@ -143,6 +165,7 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 		"a number of failures that is mad": with(value, failures, 0xff),
 		"a failure below the offset":       failure(group.Failure{Offset: 6, Attempts: 1}),
 		"no attempts":                      failure(group.Failure{Offset: 8}),
+		"a kind that there is not":         with(value, len(value)-1, 2),
 		"a failure twice":                  failure(group.Failure{Offset: 8, Attempts: 1}, group.Failure{Offset: 8, Attempts: 2}),
 	} {
 		if got, err := group.ParseValue(v); err == nil {

@@ -38,6 +38,7 @@ var codes = []struct {
 	{broker.ErrTime, kerr.InvalidTimestamp},
 	{batch.ErrTooLarge, kerr.MessageTooLarge},
 	{batch.ErrCorrupt, kerr.CorruptMessage},
+	{broker.ErrDeliverAt, kerr.InvalidTimestamp}, // clients do not try again
 }
 
 // code is the error code for err, 0 for nil.

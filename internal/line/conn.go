@@ -77,6 +77,7 @@ var codes = []struct {
 	{batch.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrCorrupt, "BADMESSAGE"},
 	{broker.ErrTime, "BADMESSAGE"},
+	{broker.ErrDeliverAt, "BADMESSAGE"},
 	{syscall.EMFILE, "BUSY"}, // nothing was done
 	{syscall.ENFILE, "BUSY"},
 }

@@ -196,6 +196,9 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 		size += len(h.Key) + len(h.Value)
 	}
 	m.Headers = append(m.Headers, p.wait...)
+	if err := broker.CheckDeliverAt(m.Headers); err != nil {
+		return answer("BADMESSAGE", "message %d: %w", number, err)
+	}
 	if size > p.broker.Limits.MaxMessage || !out.fits(m.Key, m.Value, m.Headers) {
 		return p.tooLarge(number)
 	}

@@ -146,8 +146,12 @@ func setDelay(r *request, value string) (err error) {
 	return err
 }
 
-func setAt(r *request, value string) (err error) {
-	r.at, err = parseTime(value)
+func setAt(r *request, value string) error {
+	if _, err := parseTime(value); err != nil {
+		return err
+	}
+	ms, err := broker.ParseDeliverAt(value)
+	r.at = time.UnixMilli(ms)
 	return err
 }
 

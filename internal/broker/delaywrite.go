@@ -1,0 +1,395 @@
+package broker
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// ErrDeliverAt says that the time at which a message is to be delivered can't be read,
+// or can't be meant.
+var ErrDeliverAt = errors.New("delivery time")
+
+// What a delivery time in milliseconds since 1970 can be: later than March 1973, because
+// less is a time in seconds, or no time but a delay; and before the year 10000, because
+// more is a time in microseconds. 0 and what is negative is at once.
+const (
+	minDeliverAt = 100_000_000_000
+	maxDeliverAt = 253_402_300_799_999
+)
+
+// ParseDeliverAt reads a delivery time: milliseconds since 1970, or RFC 3339. One that
+// has passed means at once. The error wraps ErrDeliverAt.
+func ParseDeliverAt(value string) (ms int64, err error) {
+	ms, err = strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		t, err := time.Parse(time.RFC3339, value)
+		if err != nil {
+			return 0, fmt.Errorf("%w: it takes a time such as 2026-11-22T10:00:00Z, or milliseconds since 1970, not %q", ErrDeliverAt, value)
+		}
+		return t.UnixMilli(), nil
+	}
+	switch {
+	case ms > 0 && ms < minDeliverAt:
+		return 0, fmt.Errorf("%w: %d milliseconds since 1970 are %s: it takes milliseconds, not seconds or a delay",
+			ErrDeliverAt, ms, time.UnixMilli(ms).UTC().Format(time.DateOnly))
+	case ms > maxDeliverAt:
+		return 0, fmt.Errorf("%w: %d milliseconds since 1970 are after the year 9999: it takes milliseconds, not microseconds or nanoseconds", ErrDeliverAt, ms)
+	}
+	return ms, nil
+}
+
+// CheckDeliverAt says whether headers have a message wait until a time that can't be read:
+// the error wraps ErrDeliverAt.
+func CheckDeliverAt(headers []batch.Header) error {
+	for i := len(headers) - 1; i >= 0; i-- {
+		if headers[i].Key == HeaderDeliverAt {
+			_, err := headerTime(headers[i].Value)
+			return err
+		}
+	}
+	return nil
+}
+
+// deliverAt is when a message is due; 0 or less for at once.
+func deliverAt(r *batch.Record) (at int64, err error) {
+	var value []byte
+	has := false
+	for k, v := range r.Headers() {
+		if string(k) == HeaderDeliverAt {
+			value, has = v, true
+		}
+	}
+	if !has {
+		return 0, nil
+	}
+	return headerTime(value)
+}
+
+func headerTime(value []byte) (int64, error) {
+	at, err := ParseDeliverAt(string(value))
+	if err != nil {
+		err = fmt.Errorf("header %q: %w", HeaderDeliverAt, err)
+	}
+	return at, err
+}
+
+// A delaying partition is a topic's as its producers see it: there must be room,
+// and messages that are not due yet go elsewhere first.
+type delaying struct {
+	store.Partition
+	b      *Broker
+	topic  [16]byte
+	name   string
+	number int
+}
+
+// Write implements store.Partition. The answers of two calls may come in
+// another order if one of them has messages that wait.
+func (p *delaying) Write(batches []byte, done func(base int64, err error)) (lead store.Lead, err error) {
+	if err := p.b.store.Room(len(batches)); err != nil {
+		return lead, err
+	}
+	if !mayWait(batches) {
+		return p.Partition.Write(batches, done)
+	}
+	ms := p.b.now().UnixMilli()
+	waits := false
+	err = Scan(func(it *batch.Iterator) (err error) {
+		if waits, err = anyWaits(it, batches, ms); waits {
+			lead, err = p.writeHalves(it, batches, ms, done)
+		}
+		return err
+	})
+	if err != nil || waits {
+		return lead, err
+	}
+	return p.Partition.Write(batches, done)
+}
+
+// A prompt partition is a topic's for batches of which it is known that no message
+// waits.
+type prompt struct{ *delaying }
+
+// Write implements store.Partition.
+func (p prompt) Write(batches []byte, done func(base int64, err error)) (store.Lead, error) {
+	if err := p.b.store.Room(len(batches)); err != nil {
+		return store.Lead{}, err
+	}
+	return p.Partition.Write(batches, done)
+}
+
+// promptly is the partition for messages that do not wait, whatever their headers say.
+func promptly(p store.Partition) store.Partition {
+	if d, ok := p.(*delaying); ok {
+		return prompt{d}
+	}
+	return p
+}
+
+// writeHalves writes what waits, and what is for now. If one is refused the other does
+// not count.
+func (p *delaying) writeHalves(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) (lead store.Lead, err error) {
+	if !p.exists() {
+		return lead, store.ErrClosed
+	}
+	now, wait, dues, err := p.split(it, batches, ms)
+	if err != nil {
+		return lead, err
+	}
+	if err := p.b.store.Room(len(now) + len(wait)); err != nil {
+		return lead, err
+	}
+	log, err := p.b.delayedLog()
+	if err != nil {
+		return lead, err
+	}
+	h := &halves{p: p, dues: dues, size: int64(len(wait)), now: len(now) > 0, done: done}
+	if err := store.Append(log, wait, h.kept); err != nil {
+		return lead, err
+	}
+	if len(now) == 0 {
+		return lead, nil
+	}
+	lead, err = p.Partition.Write(now, h.written)
+	if err != nil {
+		h.refuse()
+	}
+	return lead, err
+}
+
+// exists says whether this incarnation of the topic has not been deleted.
+func (p *delaying) exists() bool {
+	_, err := p.b.TopicByID(p.topic)
+	return err == nil
+}
+
+// mayWait says whether one of the batches has to be looked into.
+func mayWait(batches []byte) bool {
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil || b.Codec() != batch.None || bytes.Contains(b, []byte(HeaderDeliverAt)) {
+			return true
+		}
+		batches = rest
+	}
+	return false
+}
+
+// anyWaits says whether a message in the batches is not due at the time ms. The error
+// wraps ErrDeliverAt if a delivery time can't be read.
+func anyWaits(it *batch.Iterator, batches []byte, ms int64) (waits bool, err error) {
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil {
+			return false, err
+		}
+		batches = rest
+		if err := it.Reset(b); err != nil {
+			return false, err
+		}
+		if !bytes.Contains(it.Records(), []byte(HeaderDeliverAt)) {
+			continue
+		}
+		latest, err := latestDue(it)
+		if err != nil {
+			return false, err
+		}
+		waits = waits || latest > ms
+	}
+	return waits, nil
+}
+
+// latestDue is the latest delivery time of the records to come.
+func latestDue(it *batch.Iterator) (latest int64, err error) {
+	for it.Next() {
+		at, err := deliverAt(it.Record())
+		if err != nil {
+			return 0, err
+		}
+		latest = max(latest, at)
+	}
+	return latest, it.Err()
+}
+
+// split makes two of the batches: what is for now, and what waits, with the
+// times when it is due.
+func (p *delaying) split(it *batch.Iterator, batches []byte, ms int64) (now, wait []byte, dues []int64, err error) {
+	var nowBatch, waitBatch, one batch.Builder
+	var key []byte
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if err := it.Reset(b); err != nil {
+			return nil, nil, nil, err
+		}
+		for it.Next() {
+			r := it.Record()
+			at, err := deliverAt(r)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			if at <= ms {
+				nowBatch.AddRecord(r)
+				closeFull(&nowBatch)
+				continue
+			}
+			dues = append(dues, at)
+			one.Reset()
+			r.Timestamp = at
+			one.AddRecord(r)
+			one.Close(0)
+			key = p.appendKey(key[:0], at)
+			waitBatch.Add(ms, key, one.Bytes())
+			closeFull(&waitBatch)
+		}
+		if err := it.Err(); err != nil {
+			return nil, nil, nil, err
+		}
+		nowBatch.Close(0)
+		batches = rest
+	}
+	waitBatch.Close(0)
+	return nowBatch.Bytes(), waitBatch.Bytes(), dues, nil
+}
+
+// closeFull closes a batch that is large enough.
+func closeFull(b *batch.Builder) {
+	if b.OpenSize() >= TargetBatch {
+		b.Close(0)
+	}
+}
+
+// appendKey says when a message is due and where it goes: time, topic id, partition,
+// name.
+func (p *delaying) appendKey(k []byte, at int64) []byte {
+	k = binary.BigEndian.AppendUint64(k, uint64(at))
+	k = append(k, p.topic[:]...)
+	k = binary.BigEndian.AppendUint32(k, uint32(p.number))
+	return append(k, p.name...)
+}
+
+// keySize is the size of a key without the name.
+const keySize = 8 + 16 + 4
+
+// parseKey reads the key of a waiting message.
+func parseKey(k []byte) (at int64, t target, name []byte, ok bool) {
+	if len(k) < keySize {
+		return 0, t, nil, false
+	}
+	t = target{topic: [16]byte(k[8:24]), partition: binary.BigEndian.Uint32(k[24:])}
+	return int64(binary.BigEndian.Uint64(k)), t, k[keySize:], true
+}
+
+// Halves are an append whose messages wait, all or some of them. It is answered when both
+// halves are durable, and only then does what waits count: if the other half is refused,
+// or the topic has been deleted meanwhile, it is not delivered.
+type halves struct {
+	p    *delaying
+	dues []int64 // of what waits
+	size int64   // of what waits, in bytes
+	now  bool    // there is something that does not wait
+	done func(int64, error)
+
+	mu      sync.Mutex // guards what follows; may be held while the mutex of delays is taken
+	answers int        // that have come
+	refused bool       // what is for now was, and the caller was told
+	stored  bool       // what waits is durable
+	first   int64      // the offset where it waits
+	base    int64      // of what is for now
+	err     error
+}
+
+// kept takes the outcome of what waits.
+func (h *halves) kept(first int64, err error) {
+	h.mu.Lock()
+	if h.stored, h.first = err == nil, first; h.stored {
+		d := &h.p.b.delays
+		d.mu.Lock()
+		d.kept(len(h.dues), h.size)
+		d.pending[h] = first
+		d.mu.Unlock()
+	}
+	h.mu.Unlock()
+	h.answer(err)
+}
+
+// written takes the outcome of what is for now.
+func (h *halves) written(base int64, err error) {
+	h.mu.Lock()
+	h.base = base
+	h.mu.Unlock()
+	h.answer(err)
+}
+
+// refuse says that what is for now was refused: the caller is told without done.
+func (h *halves) refuse() {
+	h.mu.Lock()
+	h.refused = true
+	h.mu.Unlock()
+	h.answer(nil)
+}
+
+func (h *halves) answer(err error) {
+	h.mu.Lock()
+	h.answers++
+	if h.err == nil {
+		h.err = err
+	}
+	last := h.answers == 2 || !h.now
+	h.mu.Unlock()
+	if last {
+		h.finish()
+	}
+}
+
+// finish has what waits wait, or not be delivered, and answers. The topic is looked for
+// when that is decided: if it is there, its deletion has not been answered yet.
+func (h *halves) finish() {
+	d := &h.p.b.delays
+	if h.err == nil && !h.refused && !h.p.exists() {
+		h.err = store.ErrClosed
+	}
+	switch {
+	case h.err == nil && !h.refused:
+		d.admit(target{h.p.topic, uint32(h.p.number)}, h.p.name, h.dues, h.first)
+	case h.stored:
+		d.cancel(h.first, len(h.dues))
+	}
+	if h.stored {
+		d.mu.Lock()
+		delete(d.pending, h)
+		d.mu.Unlock()
+	}
+	if !h.refused {
+		h.done(h.base, h.err)
+	}
+}
+
+// delayedLog makes the topic when there is something to keep.
+func (b *Broker) delayedLog() (store.Partition, error) {
+	d := &b.delays
+	d.mu.Lock()
+	log := d.log
+	d.mu.Unlock()
+	if log != nil {
+		return log, nil
+	}
+	t, err := b.makeTopic(DelayedTopic, 1)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log = t.Partitions()[0]
+	return d.log, nil
+}

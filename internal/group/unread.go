@@ -1,0 +1,64 @@
+package group
+
+// Unread says how far a group has come that leases messages: it has not consumed what
+// lies from Offset on.
+type Unread struct {
+	Key
+	Offset int64
+}
+
+// Unread lists the positions, in topics that match, of groups that lease messages: those
+// that were last written by one who does, and those that somebody uses and nothing is
+// kept of yet. What a crash may take back counts as not consumed.
+func (g *Groups) Unread(match func(topic string) bool) []Unread {
+	type used struct {
+		p     *Position
+		users int
+	}
+	var positions []used
+	g.mu.Lock()
+	for _, s := range g.sets {
+		for part, p := range s.positions {
+			if match(part.topic) {
+				positions = append(positions, used{p, p.users})
+			}
+		}
+	}
+	g.mu.Unlock()
+	var all []Unread
+	for _, u := range positions {
+		if offset, ok := u.p.unread(u.users > 0); ok {
+			all = append(all, Unread{u.p.key, offset})
+		}
+	}
+	return all
+}
+
+// unread is the offset from which on the position may hold messages back, and whether it
+// does. A position of which nothing is kept does where it is used.
+func (p *Position) unread(isUsed bool) (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	offset := p.committed
+	if p.durable.ok {
+		offset = min(offset, p.durable.offset)
+	}
+	return offset, !p.assigned && !p.gone.Load() && (!p.fresh || isUsed)
+}
+
+// KeepKind has a state leave the position of the kind that it is.
+func (p *Position) KeepKind(s State) State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Assigned = p.assigned
+	return s
+}
+
+// SetAssigned says of what kind a position is of which nothing is kept yet.
+func (p *Position) SetAssigned(assigned bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fresh {
+		p.assigned = assigned
+	}
+}
