@@ -52,6 +52,7 @@ func run(o *options) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	checkDescriptors(o.maxConnections, log)
+	slog.SetDefault(log) // package aio has no other
 	store, err := commitlog.Open(o.data, commitlog.Options{SyncEvery: o.syncEvery, Reserve: o.reserve, Log: log})
 	if err != nil {
 		return err

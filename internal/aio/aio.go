@@ -12,17 +12,27 @@ package aio
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Fdatasync is fdatasync(2). errors.ErrUnsupported says that the system does not do it
-// in the background, now or ever, and that nothing has been done.
+// ErrRefused says that the system does not sync this file in the background, now or ever,
+// and that nothing has been done. A sync that was begun and failed never gives it.
+var ErrRefused = errors.New("aio: no sync in the background")
+
+// errLost says that the end of a sync did not come through: it may have failed.
+var errLost = errors.New("aio: the result of a sync was lost")
+
+// Fdatasync is fdatasync(2), or fails with ErrRefused. After any other error the sync must
+// not be tried again: the system has told of the failure and may claim success then.
 func Fdatasync(f *os.File) error {
 	q, err := shared()
 	if err != nil {
@@ -32,7 +42,14 @@ func Fdatasync(f *os.File) error {
 }
 
 // shared is the one queue of the process.
-var shared = sync.OnceValues(newQueue)
+var shared = sync.OnceValues(func() (*queue, error) {
+	q, err := newQueue()
+	if err != nil {
+		slog.Warn("large syncs hold a thread each, because the system does not do them in the background", "reason", err)
+		return nil, ErrRefused
+	}
+	return q, nil
+})
 
 // A queue is a context of the kernel's, and who waits for it.
 type queue struct {
@@ -42,7 +59,8 @@ type queue struct {
 
 	mu      sync.Mutex // guards what follows
 	waiting map[uint64]chan error
-	next    uint64 // key in waiting
+	next    uint64 // the latest key in waiting
+	broken  bool   // its ends can't be collected any more
 }
 
 // atOnce is how many syncs may be under way; those beyond are not supported.
@@ -51,15 +69,28 @@ const atOnce = 256
 func newQueue() (*queue, error) {
 	q := &queue{waiting: make(map[uint64]chan error)}
 	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, atOnce, uintptr(unsafe.Pointer(&q.context)), 0); errno != 0 {
-		return nil, errors.ErrUnsupported
+		return nil, os.NewSyscallError("io_setup", errno)
 	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return nil, errors.ErrUnsupported // the context stays, unused
+		return nil, os.NewSyscallError("eventfd", err) // the context stays, unused
 	}
-	q.eventfd, q.ended = fd, os.NewFile(uintptr(fd), "eventfd")
+	if err := q.listen(fd); err != nil {
+		return nil, err
+	}
 	go q.collect()
 	return q, nil
+}
+
+// listen takes the eventfd, if the scheduler can wait for it: there may be no more
+// epoll(7) watches for this user.
+func (q *queue) listen(fd int) error {
+	q.eventfd, q.ended = fd, os.NewFile(uintptr(fd), "eventfd")
+	if err := q.ended.SetReadDeadline(time.Time{}); err != nil {
+		q.ended.Close()
+		return fmt.Errorf("waiting for an eventfd: %w", err)
+	}
+	return nil
 }
 
 // A control is struct iocb of linux/aio_abi.h. What a sync does not need is zero.
@@ -90,10 +121,14 @@ const (
 
 func (q *queue) fdatasync(fd int) error {
 	answer := make(chan error, 1)
-	c := &control{key: q.expect(answer), opcode: opFdatasync, fd: uint32(fd), flags: flagEventfd, eventfd: uint32(q.eventfd)}
+	key := q.expect(answer)
+	if key == 0 {
+		return ErrRefused
+	}
+	c := &control{key: key, opcode: opFdatasync, fd: uint32(fd), flags: flagEventfd, eventfd: uint32(q.eventfd)}
 	if !q.submit(c) {
 		q.settle(c.key, nil)
-		return errors.ErrUnsupported
+		return ErrRefused
 	}
 	return <-answer
 }
@@ -110,10 +145,13 @@ func (q *queue) submit(c *control) bool {
 	}
 }
 
-// expect puts an answer among those that are waited for.
+// expect puts an answer among those that are waited for; 0 says that no end would come.
 func (q *queue) expect(answer chan error) (key uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.broken {
+		return 0
+	}
 	q.next++
 	q.waiting[q.next] = answer
 	return q.next
@@ -129,19 +167,36 @@ func (q *queue) settle(key uint64, err error) {
 	}
 }
 
-// collect answers what has ended, as long as the process lives.
+// collect answers what has ended, as long as the process lives. Where that can't go on
+// whatever is under way has failed, as far as anybody can know, and no more is begun.
 func (q *queue) collect() {
 	var count [8]byte
 	for {
-		if _, err := q.ended.Read(count[:]); err != nil {
-			panic("aio: cannot read an eventfd: " + err.Error())
+		_, err := q.ended.Read(count[:])
+		if err == nil {
+			err = q.take(binary.NativeEndian.Uint64(count[:]))
 		}
-		q.take(binary.NativeEndian.Uint64(count[:]))
+		if err != nil {
+			q.giveUp(err)
+			return
+		}
+	}
+}
+
+// giveUp ends the queue.
+func (q *queue) giveUp(reason error) {
+	slog.Warn("large syncs hold a thread each from now on: their ends in the background can't be read", "reason", reason)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.broken = true
+	for key, answer := range q.waiting {
+		answer <- fmt.Errorf("%w: %w", errLost, reason)
+		delete(q.waiting, key)
 	}
 }
 
 // take answers n that have ended.
-func (q *queue) take(n uint64) {
+func (q *queue) take(n uint64) error {
 	var ends [16]end
 	for n > 0 {
 		got, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, q.context, 1, uintptr(min(n, uint64(len(ends)))),
@@ -150,18 +205,25 @@ func (q *queue) take(n uint64) {
 			continue
 		}
 		if errno != 0 {
-			panic("aio: io_getevents: " + errno.Error())
+			return os.NewSyscallError("io_getevents", errno)
 		}
 		for _, e := range ends[:got] {
 			q.settle(e.key, e.err())
 		}
 		n -= uint64(got)
 	}
+	return nil
 }
 
+// err never satisfies errors.Is(err, errors.ErrUnsupported), as EOPNOTSUPP and ENOSYS do
+// by themselves: a block device or a FUSE server may end a sync with them.
 func (e end) err() error {
-	if e.result < 0 {
-		return syscall.Errno(-e.result)
+	if e.result >= 0 {
+		return nil
 	}
-	return nil
+	errno := syscall.Errno(-e.result)
+	if errors.Is(errno, errors.ErrUnsupported) {
+		return fmt.Errorf("the sync was begun and ended with: %v", errno)
+	}
+	return errno
 }

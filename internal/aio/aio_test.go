@@ -39,7 +39,7 @@ func TestManySyncsAtOnceAreAnswered(t *testing.T) {
 				if _, err := f.WriteString("a line\n"); err != nil {
 					t.Error(err)
 				}
-				if err := q.fdatasync(int(f.Fd())); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+				if err := q.fdatasync(int(f.Fd())); err != nil && !errors.Is(err, ErrRefused) {
 					t.Error(err)
 				}
 			}
@@ -67,8 +67,8 @@ func TestWhatCannotBeSyncedIsNotSupported(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	q := newTestQueue(t)
-	if err := q.fdatasync(int(w.Fd())); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("a pipe: %v, want %v", err, errors.ErrUnsupported)
+	if err := q.fdatasync(int(w.Fd())); !errors.Is(err, ErrRefused) {
+		t.Errorf("a pipe: %v, want %v", err, ErrRefused)
 	}
 	if len(q.waiting) > 0 {
 		t.Error("it is still waited for")
@@ -87,6 +87,47 @@ func TestAnErrorReachesWhoWaitsForIt(t *testing.T) {
 	}
 	if err := <-good; err != nil {
 		t.Errorf("the other: %v", err)
+	}
+}
+
+// Whoever syncs again after such an end is told of success: the kernel has told of the
+// error already.
+func TestASyncThatEndedIsNotOneThatWasRefused(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EOPNOTSUPP, syscall.ENOSYS, syscall.EIO, syscall.ENOSPC, syscall.EINVAL, syscall.EAGAIN} {
+		err := end{result: -int64(errno)}.err()
+		if err == nil || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, ErrRefused) {
+			t.Errorf("a sync that ended with %v: %v", errno, err)
+		}
+	}
+	if err := (end{result: -int64(syscall.ENOSPC)}).err(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a full disk: %v", err)
+	}
+}
+
+// The kernel's answer to a sync that is under way is lost then: it may have failed.
+func TestAQueueThatCannotGoOnFailsWhatIsUnderWayAndRefusesMore(t *testing.T) {
+	q := newTestQueue(t)
+	answer := make(chan error, 1)
+	if q.expect(answer) == 0 {
+		t.Fatal("a sound queue takes no sync")
+	}
+	q.ended.Close() // collect can't read it any more
+	if err := <-answer; err == nil || errors.Is(err, ErrRefused) {
+		t.Errorf("the sync under way: %v, want a failure", err)
+	}
+	if err := q.fdatasync(int(newFile(t, "a").Fd())); !errors.Is(err, ErrRefused) {
+		t.Errorf("the next one: %v, want %v", err, ErrRefused)
+	}
+}
+
+// The user may have no epoll watch left. A file can't be watched either.
+func TestAnEventfdThatCannotBeWatchedIsNoQueue(t *testing.T) {
+	fd, err := syscall.Open(filepath.Join(t.TempDir(), "a"), syscall.O_CREAT|syscall.O_RDWR|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := new(queue).listen(fd); err == nil {
+		t.Error("it is taken for one that tells of ends")
 	}
 }
 

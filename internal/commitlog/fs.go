@@ -92,7 +92,7 @@ func (f osFile) Sync() error {
 // SyncMuch implements File.
 func (f osFile) SyncMuch() error {
 	err := aio.Fdatasync(f.File)
-	if errors.Is(err, errors.ErrUnsupported) {
+	if errors.Is(err, aio.ErrRefused) {
 		return f.Sync()
 	}
 	return os.NewSyscallError("fdatasync", err)
