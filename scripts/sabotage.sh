@@ -37,7 +37,7 @@ commit=internal/commitlog/commit.go
 power=TestPowerCutAtAnyCallLosesNothingAcknowledged
 
 sabotage "acknowledge before the sync" $commit \
-	'/) commit() {/,/^}/ s/synced, err = l.sync()/go l.sync()/' ./internal/commitlog $power
+	'/) commit() {/,/^}/ s/synced, err := l.sync()/synced, err := syncPoint{}, error(nil); go l.sync()/' ./internal/commitlog $power
 sabotage "never sync a segment" $commit \
 	'/) sync() (syncPoint, error) {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
 sabotage "never sync a directory" internal/commitlog/partition.go \
@@ -47,6 +47,14 @@ sabotage "tombstone after the move" internal/commitlog/topics.go \
 	./internal/commitlog $power
 sabotage "forget a topic that is missing" internal/commitlog/unusable.go \
 	'/) openTopics(/,/^}/ s/s.setUnusable(name, errAbsent)/delete(s.catalog.made, name)/' ./internal/commitlog TestUnusableTopicKeepsItsNameAndStopsNoOther
+sabotage "trim before the sync with an interval" internal/commitlog/logstart.go \
+	's/err := l.syncVisible()/err := error(nil)/' ./internal/commitlog $power
+sabotage "acknowledge for longer than the interval" $commit \
+	's/age >= l.syncEvery/age < 0/' ./internal/commitlog TestAppendsWaitForASyncThatTakesLongerThanTheInterval
+sabotage "sync a failed sync again" internal/aio/aio.go \
+	's/errors.Is(errno, errors.ErrUnsupported)/false/' ./internal/aio TestASyncThatEndedIsNotOneThatWasRefused
+sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
+	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestFullDiskIsNoReasonToKeepWhatMayGo
 sabotage "check no CRC" internal/batch/batch.go \
 	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
 sabotage "take a batch of any partition" internal/commitlog/place.go \

@@ -27,7 +27,7 @@ func configure(t testing.TB, b *broker.Broker, topic string, configs ...string) 
 
 // What is set for a topic is meant for it: its age holds whoever has consumed what.
 func TestATopicsOwnAgeRemovesWhatNobodyHasConsumed(t *testing.T) {
-	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, options: broker.Options{Retention: 100 * day}})
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, wrap: atTheirTime, options: broker.Options{Retention: 100 * day}})
 	defer mustClose(t, b)
 	orders, other := mustMake(t, b, "orders"), mustMake(t, b, "other")
 	days(t, orders, 10)

@@ -1,11 +1,15 @@
 package broker_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 var segments = commitlog.Options{SegmentBytes: 4 << 10}
@@ -23,6 +27,23 @@ func days(t testing.TB, topic *broker.Topic, n int) {
 	}
 }
 
+// atTheirTime has messages appended at their own time, so that they have an age.
+func atTheirTime(inner store.Store) store.Store {
+	s := &punctual{storetest.Wrapped{Store: inner}}
+	var now atomic.Int64
+	inner.UseClock(func() time.Time { return time.UnixMilli(now.Load()) })
+	s.Append = func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+		now.Store(batch.Batch(batches).MaxTimestamp())
+		return store.Append(p, batches, done)
+	}
+	return s
+}
+
+type punctual struct{ storetest.Wrapped }
+
+// UseClock implements store.Store. There is a clock already.
+func (*punctual) UseClock(func() time.Time) {}
+
 func mustStart(t testing.TB, topic *broker.Topic, want int64) {
 	t.Helper()
 	if start, _ := topic.Partitions()[0].Offsets(); start != want {
@@ -32,7 +53,7 @@ func mustStart(t testing.TB, topic *broker.Topic, want int64) {
 
 func TestAgeRemovesWhatTheDefaultGroupHasConsumed(t *testing.T) {
 	book, log := newLog()
-	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, options: broker.Options{Retention: 7 * day, Log: log}})
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, wrap: atTheirTime, options: broker.Options{Retention: 7 * day, Log: log}})
 	defer mustClose(t, b)
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 10)
@@ -56,7 +77,7 @@ func TestAgeRemovesWhatTheDefaultGroupHasConsumed(t *testing.T) {
 
 func TestAgeKeepsWhatTheDefaultGroupHasNotConsumedAndSaysSoOnce(t *testing.T) {
 	book, log := newLog()
-	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, options: broker.Options{Retention: 7 * day, Log: log}})
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, wrap: atTheirTime, options: broker.Options{Retention: 7 * day, Log: log}})
 	defer mustClose(t, b)
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 10)
@@ -97,7 +118,7 @@ func TestAgeKeepsWhatTheDefaultGroupHasNotConsumedAndSaysSoOnce(t *testing.T) {
 }
 
 func TestGroupsThatHaveConsumedLessDoNotHoldBackMessages(t *testing.T) {
-	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, options: broker.Options{Retention: day}})
+	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, wrap: atTheirTime, options: broker.Options{Retention: day}})
 	defer mustClose(t, b)
 	topic := mustMake(t, b, "orders")
 	days(t, topic, 3)

@@ -1,6 +1,9 @@
 package commitlog
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // laterBound is by how much the time of a record may make its segment younger than its
 // last append, in milliseconds.
@@ -11,6 +14,10 @@ const laterBound = int64(time.Hour / time.Millisecond)
 type appendTimes struct {
 	first, last uint32
 }
+
+// sinceTheMark is the time of appends that recovery finds behind the sync mark: it lies
+// ahead of the clock, and becomes the time of the first look at it.
+const sinceTheMark = math.MaxUint32
 
 // add notes an append. The last time only grows: a clock that is put back makes nothing
 // older than it is, and trust corrects one that was ahead.

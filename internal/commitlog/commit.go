@@ -15,6 +15,9 @@ import (
 func (l *partition) submit(end mark, w waiter) store.Lead {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.syncEvery > 0 && l.oldest.IsZero() {
+		l.oldest = time.Now()
+	}
 	l.fresh += end.pos - l.written.pos
 	l.written = end
 	l.waiting = append(l.waiting, w)
@@ -67,14 +70,9 @@ func (l *partition) goesOn() bool {
 // later comes first. The caller holds appendMu.
 func (l *partition) rest() {
 	l.mu.Lock()
-	idle, late := !l.committing && !l.closed, l.timer != nil
-	if idle && late {
-		if idle = l.timer.Stop(); idle { // else it is about to sync
-			l.timer = nil
-		}
-	}
+	idle, dirty := !l.committing && !l.closed, l.unsynced == nil && l.written.pos > l.durable
 	l.mu.Unlock()
-	if !idle || late && l.syncAndMark() != nil {
+	if !idle || dirty && l.syncAndMark() != nil {
 		return
 	}
 	l.syncMu.Lock() // for one that is under way
@@ -82,38 +80,80 @@ func (l *partition) rest() {
 	l.cool()
 }
 
+// What is at hand is gathered for so many rounds and bytes at the most: who has appended
+// first does not wait for as long as others have something to append.
+const (
+	gatherRounds = 32
+	gatherBytes  = 4 << 20
+)
+
 // gather lets others append before a sync as long as there are any at hand, so
 // that it serves many: it gives way to every goroutine that can run, and does
 // not wait for any.
 func (l *partition) gather() {
-	for n, last := 0, -1; n != last; {
+	last := -1
+	for range gatherRounds {
 		runtime.Gosched()
 		l.mu.Lock()
-		n, last = len(l.waiting), n
+		n, bytes := len(l.waiting), l.fresh
 		l.mu.Unlock()
+		if n == last || bytes >= gatherBytes {
+			return
+		}
+		last = n
 	}
 }
 
-// commit makes what has been written durable and visible, and answers it.
+// commit makes what has been written visible, and answers it, once it is durable; with an
+// interval while the oldest write that is not durable is younger than that.
 func (l *partition) commit() {
-	l.syncs <- struct{}{}
-	defer func() { <-l.syncs }()
-	l.mu.Lock()
-	waiting := l.waiting
-	l.waiting, l.spare, l.served = l.spare[:0], nil, len(l.waiting)
-	end := l.written
-	l.mu.Unlock()
-
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	var synced syncPoint
-	var err error
-	if l.syncEvery == 0 || l.hot.Load() > l.maxHot { // so that the files can be closed
-		synced, err = l.sync()
-	} else {
-		l.syncLater()
+	if l.isEarly() {
+		waiting, end := l.take()
+		wake, err := l.publish(end, nil)
+		l.answer(waiting, wake, err)
+		return
 	}
+	l.beginSync()
+	defer l.endSync()
+	waiting, end := l.take()
+	synced, err := l.sync()
 	wake, err := l.publish(end, err)
+	l.answer(waiting, wake, err)
+	runtime.Gosched()   // those who were told go first
+	l.writeMark(synced) // nobody waits for it
+}
+
+// isEarly says whether what has been written may be answered before the sync, and sees to
+// it that the sync follows. It comes after half the interval, so that it has the other half
+// to take. Where it takes longer appends wait for it, and no more is unsynced than was
+// written in an interval.
+func (l *partition) isEarly() bool {
+	if l.syncEvery == 0 || l.hot.Load() > l.maxHot { // its files are to be closed
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	age := time.Since(l.oldest)
+	if !l.oldest.IsZero() && age >= l.syncEvery {
+		return false
+	}
+	if l.timer == nil && !l.closed {
+		l.timer = time.AfterFunc(max(0, l.syncEvery/2-age), l.lateSync)
+	}
+	return true
+}
+
+// take gives all appends that wait, and the end of what they wrote.
+func (l *partition) take() (waiting []waiter, end mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waiting = l.waiting
+	l.waiting, l.spare, l.served = l.spare[:0], nil, len(waiting)
+	return waiting, l.written
+}
+
+// answer tells those whose appends waited, and those who waited for them.
+func (l *partition) answer(waiting []waiter, wake []func(), err error) {
 	for i, w := range waiting {
 		w.done(w.base, err)
 		waiting[i] = waiter{}
@@ -121,11 +161,9 @@ func (l *partition) commit() {
 	for _, f := range wake {
 		f()
 	}
-	runtime.Gosched()   // those who were told go first
-	l.writeMark(synced) // nobody waits for it
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.spare = waiting
-	l.mu.Unlock()
 }
 
 // publish raises the high watermark to end unless a sync has failed, and
@@ -163,7 +201,8 @@ const muchBytes = 64 << 10
 
 // sync makes all that was written before the call durable. A sync that failed is
 // never tried again: the system may have dropped what it could not write and
-// would claim success. The caller holds syncMu.
+// would claim success. One that could not be begun, as no descriptor was left for the
+// file, has not failed. The caller holds syncMu.
 func (l *partition) sync() (syncPoint, error) {
 	l.mu.Lock()
 	p, err := syncPoint{l.active(), l.written}, l.unsynced
@@ -174,18 +213,36 @@ func (l *partition) sync() (syncPoint, error) {
 		return syncPoint{}, err
 	}
 	f, err := p.segment.file.acquire()
-	if err == nil {
-		if much {
-			err = f.SyncMuch()
-		} else {
-			err = f.Sync()
-		}
-		p.segment.file.release()
+	if err != nil {
+		return syncPoint{}, err
+	}
+	defer p.segment.file.release()
+	var began time.Time
+	if l.syncEvery > 0 {
+		began = time.Now()
+	}
+	if much {
+		err = f.SyncMuch()
+	} else {
+		err = f.Sync()
 	}
 	if err != nil {
 		return syncPoint{}, l.fail(err)
 	}
+	l.isDurable(p, began)
 	return p, nil
+}
+
+// isDurable notes what a sync that began then has made durable. The oldest write behind it
+// was made after that.
+func (l *partition) isDurable(p syncPoint, began time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.durable = p.end.pos
+	if l.written.pos == p.end.pos {
+		began = time.Time{}
+	}
+	l.oldest = began
 }
 
 // syncAndMark is for all but who commits.
@@ -242,15 +299,6 @@ func (l *partition) writeMark(p syncPoint) {
 	}
 }
 
-// syncLater sees to it that a sync follows within syncEvery.
-func (l *partition) syncLater() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.timer == nil && !l.closed {
-		l.timer = time.AfterFunc(l.syncEvery, l.lateSync)
-	}
-}
-
 // lateSync is the sync that was to come later. A log that is closed has synced: its
 // files may be those of another one by now.
 func (l *partition) lateSync() {
@@ -258,18 +306,65 @@ func (l *partition) lateSync() {
 	defer l.endSync()
 	l.mu.Lock()
 	l.timer = nil
-	closed := l.closed
+	over := l.closed || l.written.pos == l.durable
 	l.mu.Unlock()
-	if !closed {
-		_ = l.syncNow() // it has said so, and refuses appends from now on
+	if over || l.syncNow() == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unsynced == nil && l.timer == nil && !l.closed { // it could not be begun
+		l.timer = time.AfterFunc(l.syncEvery, l.lateSync)
 	}
 }
 
-// Sync implements store.Partition.
+// syncVisible makes durable what an interval has let be answered before its sync. What
+// takes the place of older things must be durable before those are given up.
+func (l *partition) syncVisible() error {
+	l.mu.Lock()
+	clean := l.high.pos <= l.durable
+	l.mu.Unlock()
+	if clean {
+		return nil
+	}
+	return l.syncAndMark()
+}
+
+// Sync implements store.Partition. All who ask while a sync runs share the next one.
 func (l *partition) Sync(done func(error)) {
-	if l.syncEvery == 0 {
-		done(nil)
+	l.mu.Lock()
+	err := l.unsynced
+	switch {
+	case l.high.pos <= l.durable:
+		err = nil
+	case err == nil && l.closed:
+		err = store.ErrClosed
+	case err == nil:
+		l.asking = append(l.asking, done)
+		if len(l.asking) == 1 {
+			go l.syncForAll()
+		}
+		l.mu.Unlock()
 		return
 	}
-	go func() { done(l.syncAndMark()) }()
+	l.mu.Unlock()
+	done(err)
+}
+
+// syncForAll is the sync for those who ask for one. Those who come while it waits for its
+// turn are served by it.
+func (l *partition) syncForAll() {
+	l.beginSync()
+	l.mu.Lock()
+	asking, closed := l.asking, l.closed
+	l.asking = nil
+	l.mu.Unlock()
+	err := error(store.ErrClosed)
+	if !closed {
+		err = l.syncNow()
+	}
+	l.endSync()
+	for _, done := range asking {
+		done(err)
+	}
 }

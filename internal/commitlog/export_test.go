@@ -29,3 +29,6 @@ func IsMarked(p store.Partition) bool {
 	defer l.mu.Unlock()
 	return l.active().index.mark() == l.written
 }
+
+// Syncs is how many syncs of segments run or are about to.
+func (s *Store) Syncs() int { return len(s.syncs) }

@@ -34,10 +34,14 @@ func (h *handle) acquire() (File, error) {
 }
 
 // create makes the file, replacing one that is left of an earlier attempt, and
-// acquires it.
+// acquires it. If somebody has it open it is that one: he has just made it.
 func (h *handle) create() (File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.file != nil {
+		h.refs++
+		return h.file, nil
+	}
 	f, err := h.fs.Create(h.name)
 	if isExist(err) {
 		if err = h.fs.Remove(h.name); err == nil {
@@ -100,6 +104,13 @@ func isFull(err error) bool {
 // done, and it may succeed later.
 func noFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// notTried says that a sync could not be begun, as the file or directory could not be
+// opened. Nothing has failed, and it may succeed later.
+func notTried(err error) bool {
+	var e *fs.PathError
+	return noFiles(err) || errors.As(err, &e) && e.Op == "open"
 }
 
 func isExist(err error) bool { return errors.Is(err, fs.ErrExist) }

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
@@ -36,6 +38,7 @@ type logNote struct {
 	safe     int64            // what was acknowledged, or seen by a reader, ends here
 	minStart int64
 	maxStart int64 // above minStart while a trim or retention is under way
+	failed   int64 // where one that has failed may have the log start after a crash
 }
 
 func newJournal() *journal { return &journal{topics: map[string]*topicNote{}} }
@@ -48,10 +51,28 @@ type client struct {
 	stubborn     bool // goes on after an error
 	problem      error
 	answers      sync.WaitGroup
+	clock        atomic.Int64 // the store's, in milliseconds since 1970
 }
 
 func newClient(s store.Store, j *journal) *client {
-	return &client{Store: s, journal: j, acknowledges: true}
+	c := &client{Store: s, journal: j, acknowledges: true}
+	c.clock.Store(storetest.FirstTime)
+	s.UseClock(c.now)
+	return c
+}
+
+func (c *client) now() time.Time { return time.UnixMilli(c.clock.Load()) }
+
+// pass has time go by.
+func (c *client) pass(d time.Duration) { c.clock.Add(d.Milliseconds()) }
+
+// roll has the next append, or retention, begin a new segment at a size or age.
+func (c *client) roll(name string, number int, bytes int64, age time.Duration) error {
+	l, _, err := c.log(name, number)
+	if err == nil {
+		l.Roll(bytes, age)
+	}
+	return err
 }
 
 func (c *client) create(name string, partitions int) error {
@@ -216,19 +237,32 @@ func (c *client) trim(name string, number int, before int64) error {
 	c.mu.Lock()
 	n.maxStart = max(n.maxStart, before)
 	c.mu.Unlock()
+	_, high := l.Offsets()
 	if err := l.Trim(before); err != nil {
+		c.notStarted(n)
 		return err
 	}
-	c.started(l, n)
+	c.started(l, n, high)
 	return nil
 }
 
-// started notes where a log starts, which is certain after a trim or retention.
-func (c *client) started(l store.Partition, n *logNote) {
+// started notes where a log starts, which is certain after a trim or retention; and where
+// it started later than before, that what had been visible until high is durable.
+func (c *client) started(l store.Partition, n *logNote, high int64) {
 	start, _ := l.Offsets()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n.minStart, n.maxStart = start, start
+	if start > n.minStart {
+		n.safe = max(n.safe, high)
+	}
+	n.minStart, n.maxStart = start, max(start, n.failed)
+}
+
+// notStarted is for a trim or retention that has failed: it may have been stored.
+func (c *client) notStarted(n *logNote) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.failed = n.maxStart
 }
 
 func (c *client) retain(name string, number int, r store.Retention) error {
@@ -239,10 +273,12 @@ func (c *client) retain(name string, number int, r store.Retention) error {
 	c.mu.Lock()
 	n.maxStart = n.next
 	c.mu.Unlock()
+	_, high := l.Offsets()
 	if _, err := l.Retain(r); err != nil {
+		c.notStarted(n)
 		return err
 	}
-	c.started(l, n)
+	c.started(l, n, high)
 	return nil
 }
 
@@ -352,7 +388,7 @@ func (j *journal) settle(s store.Store) (found contents, after *journal, err err
 		n := &topicNote{id: t.ID, totals: []int{t.Partitions}, config: t.Config, changing: t.Config}
 		for i, l := range j.topics[t.Name].logs[:t.Partitions] {
 			c := found[logName{t.Name, i}]
-			n.logs = append(n.logs, &logNote{maps.Clone(l.batches), c.high, c.high, c.start, c.start})
+			n.logs = append(n.logs, &logNote{maps.Clone(l.batches), c.high, c.high, c.start, c.start, c.start})
 		}
 		after.topics[t.Name] = n
 	}

@@ -17,7 +17,7 @@ import (
 // appends at a time as have been written meanwhile: that is the group commit. It is
 // that of the first appender, or one that this starts (store.Lead).
 //
-// Locks are taken in this order: appendMu, syncMu, mu.
+// Locks are taken in this order: trimMu, appendMu, syncMu, mu.
 type partition struct {
 	fs        FS
 	dir       string
@@ -33,11 +33,17 @@ type partition struct {
 	maxHot    int64
 	syncs     chan struct{} // of the store: holds an element for each sync that runs
 	now       func() time.Time
-	marks     *marks // of the store
+	marks     *marks       // of the store
+	rollBytes atomic.Int64 // size from which a new segment is begun; 0 for segBytes
+	rollAge   atomic.Int64 // seconds from the first append to a segment to the end of it; 0 for no end
+
+	trimMu sync.Mutex // one call of Trim or Retain at a time; guards what follows
+	marker string     // name of a file that holds the log start offset in its name; "" for none
 
 	appendMu sync.Mutex // orders appends; held over the write
 	isHot    bool       // the active segment's files are open
 	room     int64      // size of the active segment's file, as far as is known
+	noted    uint32     // append time that the active segment's index knows
 
 	syncMu     sync.Mutex // held over each sync of the active segment and its mark
 	markFailed bool       // said already that the mark can't be written
@@ -52,6 +58,8 @@ type partition struct {
 	start      int64      // log start offset
 	written    mark       // end of the active segment
 	fresh      int64      // bytes written since the last sync began
+	durable    int64      // bytes of the active segment that are known to be synced
+	oldest     time.Time  // with an interval: no write that is not durable was before; zero if there is none
 	high       mark       // its part that is visible; next is the high watermark
 	waiting    []waiter   // appended, not answered yet; in order
 	spare      []waiter   // the slice of the last commit, to use again
@@ -61,6 +69,7 @@ type partition struct {
 	refuse     error // why appends are refused, for ever
 	unsynced   error // a failed sync: nothing more may be acknowledged
 	closed     bool
+	asking     []func(error) // for all that is visible to be durable
 	wakers     map[*waker]struct{}
 }
 
@@ -83,9 +92,10 @@ func (l *partition) active() *segment { return l.segments[len(l.segments)-1] }
 
 // Write implements store.Partition.
 func (l *partition) Write(batches []byte, done func(int64, error)) (store.Lead, error) {
+	now := seconds(l.now())
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
-	s, at, err := l.reserve(int64(len(batches)))
+	s, at, err := l.reserve(int64(len(batches)), now)
 	if err != nil {
 		return store.Lead{}, err
 	}
@@ -97,29 +107,66 @@ func (l *partition) Write(batches []byte, done func(int64, error)) (store.Lead, 
 		return store.Lead{}, err
 	}
 	note(s, batches, at, l.interval)
-	s.index.appended(seconds(l.now()))
+	if now != l.noted {
+		s.index.appended(now)
+		l.noted = now
+	}
 	s.sound.add(at.pos, end.pos)
 	return l.submit(end, waiter{at.next, done}), nil
 }
 
 // reserve finds the place for n bytes more, in a new segment if need be, with
 // the segment's files open. The caller holds appendMu.
-func (l *partition) reserve(n int64) (*segment, mark, error) {
+func (l *partition) reserve(n int64, now uint32) (*segment, mark, error) {
 	if err := l.usable(); err != nil {
 		return nil, mark{}, err
 	}
-	l.mu.Lock()
-	s, at := l.active(), l.written
-	l.mu.Unlock()
-	if at.pos > 0 && at.pos+n > l.segBytes {
-		if err := l.roll(); err != nil {
+	s, at := l.end()
+	full := at.pos+n > l.segmentLimit()
+	if at.pos > 0 && (full || now != l.noted && l.isOld(s, now)) {
+		err := l.roll()
+		if err != nil && !full {
+			err = l.usable() // another time
+		}
+		if err != nil {
 			return nil, mark{}, err
 		}
-		l.mu.Lock()
-		s, at = l.active(), l.written
-		l.mu.Unlock()
+		s, at = l.end()
 	}
 	return s, at, l.heat(s)
+}
+
+// end is the active segment, and where it ends.
+func (l *partition) end() (*segment, mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.active(), l.written
+}
+
+// segmentLimit is the size in bytes that a segment has at the most, unless one Write has
+// more.
+func (l *partition) segmentLimit() int64 {
+	if n := l.rollBytes.Load(); n > 0 {
+		return min(n, l.segBytes)
+	}
+	return l.segBytes
+}
+
+// isOld says whether it is so long ago that something was first appended to the active
+// segment that a new one is to be begun.
+func (l *partition) isOld(s *segment, now uint32) bool {
+	age := l.rollAge.Load()
+	if age <= 0 || now == 0 {
+		return false
+	}
+	times, _ := s.index.appendTimes(now)
+	return times.first > 0 && int64(now-times.first) > age
+}
+
+// Roll implements store.Partition.
+func (l *partition) Roll(bytes int64, age time.Duration) {
+	l.rollBytes.Store(bytes)
+	l.rollAge.Store(int64((age + time.Second - 1) / time.Second))
 }
 
 func (l *partition) usable() error {
@@ -217,7 +264,7 @@ func (l *partition) makeRoom(s *segment, end int64) {
 		return
 	}
 	size := (end + min(end, roomMax) + 4095) &^ 4095
-	size = max(end, min(size, l.segBytes))
+	size = max(end, min(size, l.segmentLimit()))
 	if !l.space.ahead(size - end) {
 		size = end
 	}
@@ -237,42 +284,59 @@ func (l *partition) roll() error {
 	if err != nil {
 		return err
 	}
-	// What lies behind the end was refused, or cut off by a recovery that was killed
-	// before it had synced that. It must not come back once there is a next segment.
-	if err := old.truncate(end.pos); err != nil {
-		return noRoom(err)
-	}
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	if _, err := l.sync(); err != nil {
+	wasHot := l.isHot
+	if err := l.heat(old); err != nil { // once for all that follows
 		return err
 	}
-	if err := l.complete(old, end); err != nil {
-		return noRoom(err)
-	}
-	s := newSegment(l, end.next)
-	if err := s.create(); err != nil {
-		_ = s.remove() // recovery does it, too
-		return noRoom(err)
-	}
-	if err := l.fs.SyncDir(l.dir); err != nil {
-		s.release()
-		if noFiles(err) {
-			_ = s.remove()
-			return err
+	s, err := l.next(old, end)
+	if err != nil {
+		if !wasHot {
+			l.cool()
 		}
-		return l.fail(err)
+		return err
 	}
 	l.cool()
-	l.isHot, l.room = true, 0
+	l.isHot, l.room, l.noted = true, 0, 0
 	l.hot.Add(1)
 	old.seal(end)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segments = append(l.segments, s)
 	l.written = mark{next: end.next, maxTime: minTime}
-	l.high = l.written
+	l.high, l.durable, l.oldest, l.fresh = l.written, 0, time.Time{}, 0
 	return nil
+}
+
+// next makes the segment that follows the active one, which ends at a mark and is open.
+func (l *partition) next(old *segment, end mark) (*segment, error) {
+	// What lies behind the end was refused, or cut off by a recovery that was killed
+	// before it had synced that. It must not come back once there is a next segment.
+	if err := old.truncate(end.pos); err != nil {
+		return nil, noRoom(err)
+	}
+	l.room = end.pos
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if _, err := l.sync(); err != nil {
+		return nil, err
+	}
+	if err := l.complete(old, end); err != nil {
+		return nil, noRoom(err)
+	}
+	s := newSegment(l, end.next)
+	if err := s.create(); err != nil {
+		_ = s.remove() // recovery does it, too
+		return nil, noRoom(err)
+	}
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		s.release()
+		if notTried(err) {
+			_ = s.remove()
+			return nil, err
+		}
+		return nil, l.fail(err)
+	}
+	return s, nil
 }
 
 // complete makes the index of a segment that ends at m durable.
@@ -321,6 +385,8 @@ func (l *partition) Wake(offset int64, f func()) (cancel func()) {
 
 // close ends the log: what was appended is answered and synced.
 func (l *partition) close() error {
+	l.trimMu.Lock()
+	defer l.trimMu.Unlock()
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
 	l.mu.Lock()

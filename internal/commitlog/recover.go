@@ -10,8 +10,6 @@ import (
 	"strconv"
 )
 
-const startName = "log-start-offset"
-
 // recover finds out what of a partition is on the disk, and puts right what a
 // crash has left. Only the last segment with anything in it can hold what was not
 // synced: a new one is begun when the one before is synced and complete. Of that
@@ -42,6 +40,7 @@ func (l *partition) recover() error {
 	if err != nil {
 		return err
 	}
+	l.durable = l.written.pos
 	return l.removeOrphans(orphans)
 }
 
@@ -67,6 +66,9 @@ func (l *partition) list(entries []Entry) map[int64]int64 {
 		if base, ok := parseBase(e.Name, logSuffix); ok {
 			sizes[base] = e.Size
 			l.segments = append(l.segments, newSegment(l, base))
+		}
+		if start, ok := parseBase(e.Name, startSuffix); ok && start >= l.start {
+			l.start, l.marker = start, filepath.Join(l.dir, e.Name)
 		}
 	}
 	slices.SortFunc(l.segments, func(a, b *segment) int { return int(max(-1, min(1, a.base-b.base))) })
@@ -249,8 +251,8 @@ func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
 	default:
 		end.pos, err = l.leave(s, end.pos, size, reason)
 	}
-	if known && end.pos > synced.pos { // since the mark, nobody knows when
-		s.index.appended(seconds(l.now()))
+	if known && end.pos > synced.pos {
+		s.index.appended(sinceTheMark)
 	}
 	if err == nil && (!known || end.pos != synced.pos) {
 		err = l.settle(s, from, end)
@@ -412,7 +414,7 @@ func (l *partition) copyTail(s *segment, f *sectorReader, pos, size int64) (stri
 
 func (l *partition) createAside(s *segment, pos int64) (File, string, error) {
 	for i := 0; ; i++ {
-		name := fmt.Sprintf("%s.cut-%d", s.file.name, pos)
+		name := fmt.Sprintf("%s%s%d", s.file.name, cutInfix, pos)
 		if i > 0 {
 			name += "." + strconv.Itoa(i)
 		}
@@ -421,55 +423,6 @@ func (l *partition) createAside(s *segment, pos int64) (File, string, error) {
 			return f, name, err
 		}
 	}
-}
-
-// findStart sets the log start offset to what was stored last; 0 if none was. If
-// that is not sound the first segment begins the log.
-func (l *partition) findStart() (sound bool, err error) {
-	start, err := l.readStart()
-	if l.start = max(0, start); start < 0 && len(l.segments) > 0 {
-		l.start = l.segments[0].base
-	}
-	return start >= 0, err
-}
-
-// readStart is the log start offset that was stored last; 0 if none was, -1 if it
-// is damaged.
-func (l *partition) readStart() (int64, error) {
-	p := make([]byte, 64)
-	n, err := l.readSmall(startName, p)
-	if isNotExist(err) {
-		return 0, nil
-	}
-	if isUnreadable(err) {
-		l.log.Error("ignoring a log start offset that can't be read", "file", filepath.Join(l.dir, startName), "reason", err)
-		return -1, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	start, ok := l.place.parseStart(p[:n])
-	if !ok {
-		l.log.Error("ignoring a damaged log start offset", "file", filepath.Join(l.dir, startName), "content", string(p[:n]))
-		return -1, nil
-	}
-	return start, nil
-}
-
-// readSmall reads a file that p has space for.
-func (l *partition) readSmall(name string, p []byte) (int, error) {
-	f, err := l.fs.Open(filepath.Join(l.dir, name))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	n, err := f.ReadAt(p, 0)
-	return n, ignoreEOF(err)
-}
-
-// writeStart stores the log start offset.
-func (l *partition) writeStart(offset int64) error {
-	return writeFile(l.fs, filepath.Join(l.dir, startName), l.place.startText(offset))
 }
 
 // writeFile replaces a small file as a whole: after a crash it has the old

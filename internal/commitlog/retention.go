@@ -1,25 +1,34 @@
 package commitlog
 
 import (
+	"errors"
+	"path/filepath"
 	"sort"
-	"time"
+	"strings"
 
 	"mbus/internal/store"
 )
 
-// trimRoll is the size in bytes of an active segment from which Trim begins a
-// new one, so that the space behind a moving log start is freed sooner or later.
-const trimRoll = 16 << 20
+// Trim begins a new segment, so that the space behind a moving log start is freed, when
+// the active one has trimRoll bytes; or emptyRoll, if there is nothing left in it.
+const (
+	trimRoll  = 16 << 20
+	emptyRoll = 64 << 10
+)
 
-// Trim implements store.Partition.
+// idleAfter is how many seconds after its last append a log gives back the space that is
+// allocated behind its end.
+const idleAfter = 60
+
+// Trim implements store.Partition. Appends go on meanwhile.
 func (l *partition) Trim(before int64) error {
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
+	l.trimMu.Lock()
+	defer l.trimMu.Unlock()
 	if err := l.usable(); err != nil {
 		return err
 	}
 	l.mu.Lock()
-	start, high, written := l.start, l.high.next, l.written.pos
+	start, high, written := l.start, l.high.next, l.written
 	l.mu.Unlock()
 	if before > high {
 		return store.ErrOutOfRange
@@ -27,50 +36,39 @@ func (l *partition) Trim(before int64) error {
 	if before <= start {
 		return nil
 	}
-	if written >= trimRoll {
-		if err := l.roll(); err != nil {
+	if written.pos >= trimRoll || written.pos >= emptyRoll && before == written.next {
+		if err := l.rollNow(); err != nil && !errors.Is(err, store.ErrFull) {
 			return err
 		}
 	}
 	return l.drop(before)
 }
 
-// Retain implements store.Partition.
+// Retain implements store.Partition. Appends go on meanwhile.
 func (l *partition) Retain(r store.Retention) (store.Retained, error) {
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
-	if err := l.usable(); err != nil {
-		return store.Retained{}, err
-	}
+	l.trimMu.Lock()
+	defer l.trimMu.Unlock()
 	l.mu.Lock()
-	segments, high, written := l.segments, l.high.next, l.written
-	out := store.Retained{Start: l.start}
+	out, closed := store.Retained{Start: l.start}, l.closed
 	l.mu.Unlock()
-
-	before, sizes, err := int64(0), make([]int64, len(segments)), error(nil)
-	aged := true
-	for i, s := range segments {
-		end := written
-		if i < len(segments)-1 {
-			if end, err = s.end(segments[i+1].base); err != nil {
-				return out, err
-			}
-		}
-		sizes[i] = end.pos
-		aged = aged && r.Before > 0 && end.pos > 0 && end.maxTime < r.Before
-		if aged && end.next > r.Keep {
-			out.Held, aged = true, false
-		}
-		if aged && end.next <= high {
-			before = end.next
-		}
+	if closed {
+		return out, store.ErrClosed
 	}
-	before = max(before, bySize(segments, sizes, r.Bytes))
-	if before <= out.Start {
-		return out, nil
+	if err := l.rollOld(); err != nil {
+		return out, err
 	}
-	if before > segments[len(segments)-1].base { // the active one goes, too
-		if err := l.roll(); err != nil {
+	list, err := l.extents()
+	if err != nil {
+		return out, err
+	}
+	aged, held := byAge(list, r)
+	out.Held = held
+	before := max(out.Start, aged, bySize(list, r.Bytes))
+	if last := list[len(list)-1]; before > last.base { // the active one goes, too
+		switch err := l.rollNow(); {
+		case errors.Is(err, store.ErrFull):
+			before = max(out.Start, last.base)
+		case err != nil:
 			return out, err
 		}
 	}
@@ -78,47 +76,170 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 	if err := l.drop(before); err != nil {
 		return out, err
 	}
+	if r.Before > 0 && before > r.Keep {
+		out.Lost = before - max(out.Start, r.Keep)
+	}
 	out.Start, out.Freed = before, size-l.Size()
+	l.giveBack()
 	return out, nil
+}
+
+// An extent is what retention has to know of a segment.
+type extent struct {
+	base    int64
+	end     mark
+	age     int64 // milliseconds since 1970
+	visible bool  // all of it
+}
+
+// extents are those of all segments. It may have to build indexes again.
+func (l *partition) extents() ([]extent, error) {
+	l.mu.Lock()
+	segments, high, written := l.segments, l.high.next, l.written
+	l.mu.Unlock()
+	clock := l.now()
+	list := make([]extent, len(segments))
+	for i, s := range segments {
+		end, isActive := written, i == len(segments)-1
+		if !isActive {
+			var err error
+			if end, err = s.end(segments[i+1].base); err != nil {
+				return nil, err
+			}
+		}
+		times, corrected := s.index.appendTimes(seconds(clock))
+		if corrected {
+			l.keepTimes(s) // or the next process corrects them once more
+		}
+		list[i] = extent{s.base, end, times.age(end.maxTime, clock.UnixMilli()), end.next <= high}
+	}
+	return list, nil
+}
+
+// keepTimes makes the append times of a segment durable that have been corrected.
+func (l *partition) keepTimes(s *segment) {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if s.writeIndex(s.index.mark()) == nil {
+		_ = s.index.sync()
+	}
+}
+
+// byAge is the offset below which everything is old enough to go, and whether something
+// that is stays because it is to be kept.
+func byAge(list []extent, r store.Retention) (before int64, held bool) {
+	for _, e := range list {
+		if e.age >= r.Before || e.end.pos == 0 || !e.visible {
+			return before, false
+		}
+		if e.end.next > r.Keep && e.age >= r.Unread {
+			return before, true
+		}
+		before = e.end.next
+	}
+	return before, false
 }
 
 // bySize is the offset below which segments have to go for the rest to take at
 // most bound bytes. The last one stays.
-func bySize(segments []*segment, sizes []int64, bound int64) int64 {
+func bySize(list []extent, bound int64) int64 {
 	if bound <= 0 {
 		return 0
 	}
 	var sum int64
-	for i := len(segments) - 1; i >= 0; i-- {
-		if sum += sizes[i]; sum > bound {
-			return segments[min(i+1, len(segments)-1)].base
+	for i := len(list) - 1; i >= 0; i-- {
+		if sum += list[i].end.pos; sum > bound {
+			return list[min(i+1, len(list)-1)].base
 		}
 	}
 	return 0
 }
 
-// drop makes start the log start offset, durably, and deletes the segments that
-// lie wholly below it. The caller holds appendMu.
-func (l *partition) drop(start int64) error {
-	if err := l.writeStart(start); err != nil {
-		return noRoom(err)
+// rollOld begins a new segment if something was appended to the active one so long ago that
+// it is time for that, so that what is old can go before the segment is full. Without space
+// for it that has to wait.
+func (l *partition) rollOld() error {
+	s, at := l.end()
+	if at.pos == 0 || l.usable() != nil || !l.isOld(s, seconds(l.now())) {
+		return nil
 	}
-	l.mu.Lock()
-	l.start = start
-	n := sort.Search(len(l.segments)-1, func(i int) bool { return l.segments[i+1].base > start })
-	gone := l.segments[:n]
-	l.segments = l.segments[n:len(l.segments):len(l.segments)]
-	l.mu.Unlock()
-	for _, s := range gone {
-		if err := s.remove(); err != nil {
-			return err
-		}
+	if err := l.rollNow(); !errors.Is(err, store.ErrFull) {
+		return err
 	}
 	return nil
 }
 
-// Roll implements store.Partition.
-func (l *partition) Roll(bytes int64, age time.Duration) {}
+// rollNow begins a new segment between two appends. It leaves no files open that are not
+// to be.
+func (l *partition) rollNow() error {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if _, at := l.end(); at.pos == 0 {
+		return nil
+	}
+	err := l.roll()
+	if l.hot.Load() > l.maxHot {
+		l.rest()
+	}
+	return err
+}
+
+// giveBack frees what is allocated behind the end of a log that nothing has been appended to
+// for some time. A crash may bring it back.
+func (l *partition) giveBack() {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	s, at := l.end()
+	now := seconds(l.now())
+	times, _ := s.index.appendTimes(now)
+	if l.room > at.pos && l.usable() == nil && (now == 0 || now-times.last >= idleAfter) && s.truncate(at.pos) == nil {
+		l.room = at.pos
+	}
+}
+
+// drop makes start the log start offset, durably, and deletes the segments that
+// lie wholly below it. The caller holds trimMu.
+func (l *partition) drop(start int64) error {
+	if err := l.keepStart(start); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	n := below(l.segments, start)
+	gone := l.segments[:n]
+	l.segments = l.segments[n:len(l.segments):len(l.segments)]
+	first := l.segments[0].base
+	l.mu.Unlock()
+	if len(gone) == 0 {
+		return nil
+	}
+	var errs []error
+	for _, s := range gone {
+		errs = append(errs, s.remove())
+	}
+	return errors.Join(append(errs, l.removeCut(first))...)
+}
+
+// below counts the segments that lie wholly below an offset. The last one never does.
+func below(segments []*segment, offset int64) int {
+	return sort.Search(len(segments)-1, func(i int) bool { return segments[i+1].base > offset })
+}
+
+// removeCut deletes what recovery has cut off segments below an offset: it is as old as
+// they were.
+func (l *partition) removeCut(offset int64) error {
+	entries, err := l.fs.ReadDir(l.dir)
+	errs := []error{err}
+	for _, e := range entries {
+		name, _, isCut := strings.Cut(e.Name, cutInfix)
+		if base, ok := parseBase(name, logSuffix); isCut && ok && base < offset {
+			errs = append(errs, l.fs.Remove(filepath.Join(l.dir, e.Name)))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // Tail implements store.Partition. It looks at the segments that hold the last n bytes,
 // and into the index of the first of them.

@@ -14,6 +14,7 @@ import (
 const (
 	logSuffix   = ".log"
 	indexSuffix = ".index"
+	cutInfix    = ".cut-" // behind the name of a segment: what recovery has cut off
 )
 
 // A segment is a file of record batches, end to end, named by the offset of its

@@ -31,7 +31,9 @@ var workloads = []workload{
 	{"topics come and go", 0, topicsComeAndGo},
 	{"topics are altered", 0, topicsAreAltered},
 	{"logs are trimmed", 0, trimsLogs},
+	{"segments roll by age and size", 0, rollsByAge},
 	{"synced at intervals", time.Hour, oneAfterTheOther},
+	{"synced at intervals, and trimmed", time.Hour, trimsLogs},
 }
 
 // steps runs steps until one fails; all of them if the client is stubborn.
@@ -137,10 +139,36 @@ func trimsLogs(c *client) error {
 		func() error { return c.retain("orders", 0, store.Retention{Bytes: 5000}) },
 		fill, c.sync,
 		func() error {
-			return c.retain("orders", 0, store.Retention{Before: storetest.FirstTime + 70, Keep: 75})
+			c.pass(2 * time.Hour)
+			return c.retain("orders", 0, store.Retention{Before: c.now().Add(-time.Hour).UnixMilli(), Keep: 75})
 		},
 		func() error { return c.look("orders", 0) },
 		func() error { return c.trim("orders", 0, 90) },
+		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 40)) },
+		c.close,
+	)
+}
+
+// rollsByAge has segments begin because the one before is old, or a small bound is set.
+func rollsByAge(c *client) error {
+	var m storetest.Maker
+	daily := func() error {
+		return c.times(6, func(int) error {
+			c.pass(24 * time.Hour)
+			return c.appendAndWait("orders", 0, m.Batch(2, 50))
+		})
+	}
+	return c.steps(
+		func() error { return c.create("orders", 1) },
+		func() error { return c.roll("orders", 0, 1000, 36*time.Hour) },
+		daily,
+		func() error {
+			return c.retain("orders", 0, store.Retention{Before: c.now().Add(-72 * time.Hour).UnixMilli(), Keep: 100})
+		},
+		func() error { return c.times(4, func(int) error { return c.append("orders", 0, m.Batch(3, 200)) }) },
+		c.sync,
+		func() error { c.pass(48 * time.Hour); return c.retain("orders", 0, store.Retention{Bytes: 2000}) },
+		func() error { return c.look("orders", 0) },
 		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 40)) },
 		c.close,
 	)

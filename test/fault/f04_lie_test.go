@@ -15,7 +15,7 @@ func TestF04PowerCutWithALyingSyncIsSeen(t *testing.T) {
 	}
 	for name, program := range map[string]string{
 		"the system's sync lies":       brokertest.Traced(t, "", "fdatasync,fsync:retval=0"),
-		"acknowledged before the sync": brokertest.Traced(t, commit("	synced, err = l.sync()\n", "	go l.sync()\n"), slow),
+		"acknowledged before the sync": brokertest.Traced(t, commit("	synced, err := l.sync()\n", "	synced, err := syncPoint{}, error(nil)\n	go l.sync()\n"), slow),
 		"shown before the sync":        brokertest.Traced(t, commit("	l.written = end\n", "	l.written, l.high = end, end\n"), slow),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -35,7 +35,7 @@ func (f *fixture) grow(name string, total int) {
 		f.Fatalf("grown to %d partitions the topic is %+v, want %+v", total, got, m.Topic)
 	}
 	for len(m.logs) < total {
-		m.logs = append(m.logs, &log{t: f.T})
+		m.logs = append(m.logs, &log{t: f.T, now: f.now})
 	}
 	f.connect()
 }

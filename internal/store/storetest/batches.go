@@ -8,8 +8,9 @@ import (
 	"mbus/internal/batch"
 )
 
-// FirstTime is the time of a Maker's first record, in milliseconds since 1970.
-const FirstTime = 1_700_000_000_000
+// FirstTime is the time of a Maker's first record, in milliseconds since 1970: in January
+// 2026.
+const FirstTime = 1_768_000_000_000
 
 // A Maker makes record batches, no two of which are alike. The zero value is
 // ready; its batches are the same in every run.

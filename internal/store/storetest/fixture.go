@@ -4,7 +4,9 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"mbus/internal/store"
 )
@@ -16,6 +18,7 @@ type fixture struct {
 	Maker
 	reopen func() store.Store
 	topics map[string]*topic
+	clock  atomic.Int64 // the store's, in milliseconds since 1970
 }
 
 type topic struct {
@@ -25,9 +28,13 @@ type topic struct {
 
 func newFixture(t *testing.T, open Opener) *fixture {
 	f := &fixture{T: t, topics: map[string]*topic{}}
+	f.clock.Store(FirstTime)
 	f.Store, f.reopen = open(t)
+	f.UseClock(f.now)
 	return f
 }
+
+func (f *fixture) now() time.Time { return time.UnixMilli(f.clock.Load()) }
 
 // create makes a topic.
 func (f *fixture) create(name string, partitions int) *topic {
@@ -41,7 +48,7 @@ func (f *fixture) create(name string, partitions int) *topic {
 	}
 	m := &topic{Topic: made}
 	for range partitions {
-		m.logs = append(m.logs, &log{t: f.T})
+		m.logs = append(m.logs, &log{t: f.T, now: f.now})
 	}
 	f.topics[name] = m
 	f.connect()
@@ -92,6 +99,7 @@ func (f *fixture) connect() {
 func (f *fixture) restart() {
 	f.Helper()
 	f.Store = f.reopen()
+	f.UseClock(f.now)
 	f.connect()
 	f.check()
 }

@@ -13,11 +13,13 @@ import (
 // A log is a partition and the model of what it holds.
 type log struct {
 	store.Partition
-	t *testing.T
+	t   *testing.T
+	now func() time.Time // by the store's clock
 
 	start   int64
 	next    int64
 	batches []Stored // all ever appended
+	times   []int64  // when each was appended, in milliseconds since 1970
 	cut     bool     // something was forgotten: Size may be less than of all ever appended
 }
 
@@ -56,6 +58,7 @@ func (l *log) add(stamped []byte) {
 			l.t.Fatalf("a batch was stamped with offset %d, want %d", b.Base, l.next)
 		}
 		l.next = b.Next
+		l.times = append(l.times, l.now().UnixMilli())
 	}
 	l.batches = append(l.batches, list...)
 }

@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"math"
+	"slices"
+	"time"
 
 	"mbus/internal/store"
 )
@@ -9,11 +11,16 @@ import (
 var retainTests = []test{
 	{"nothing asked for, nothing forgotten", retainsAll},
 	{"by age, nothing young goes", retainsByAge},
-	{"by age, out-of-order times keep what they must", retainsNonMonotonicAge},
+	{"by age, a record's own time counts for an hour at most", retainsLaterRecords},
+	{"by age, old records that were appended lately stay", retainsOldRecordsAppendedLately},
+	{"by age, an append by a clock that was ahead counts as now", retainsAppendsAheadOfTheClock},
+	{"by age, what is to be kept goes when it is old enough", retainsUnread},
+	{"by age, of a log that is not busy", retainsLogThatIsNotBusy},
 	{"by age, what is to be kept is held", retainsKept},
 	{"by age, a part is held", retainsPartly},
 	{"by size, the oldest go", retainsBySize},
 	{"by size, what is to be kept goes too", retainsBySizeInSpiteOfKeep},
+	{"by size, small bounds hold", retainsSmallBounds},
 	{"an empty log", retainsEmptyLog},
 	{"again and again while the log grows", retainsGrowingLog},
 }
@@ -45,17 +52,43 @@ func (l *log) retain(r store.Retention) store.Retained {
 func (l *log) checkForgotten(r store.Retention, start int64) {
 	l.t.Helper()
 	left := sizeOf(l.visible())
-	for _, b := range l.visible() {
+	for i, b := range l.batches {
+		if b.Next <= l.start {
+			continue
+		}
 		if b.Next > start {
 			break
 		}
-		byAge := b.maxTime() < r.Before && b.Next <= r.Keep
+		age := l.age(i)
+		byAge := age < r.Before && (b.Next <= r.Keep || age < r.Unread)
 		bySize := r.Bytes > 0 && left > r.Bytes-SegmentBytes // what goes at a time went together
 		if !byAge && !bySize {
-			l.t.Fatalf("retain %+v forgot offsets %d to %d of time %d with %d bytes left", r, b.Base, b.Next, b.maxTime(), left)
+			l.t.Fatalf("retain %+v forgot offsets %d to %d of time %d with %d bytes left", r, b.Base, b.Next, age, left)
 		}
 		left -= int64(len(b.Bytes))
 	}
+}
+
+const hour = int64(time.Hour / time.Millisecond)
+
+// age is the time that the age of the i-th batch counts from, at the least.
+func (l *log) age(i int) int64 {
+	return max(l.times[i], min(l.batches[i].maxTime(), l.times[i]+hour))
+}
+
+// pass has time go by.
+func (f *fixture) pass(d time.Duration) { f.clock.Add(d.Milliseconds()) }
+
+// aged makes a log of that many batches of five records and about 650 bytes, that are
+// appended ten seconds one after the other.
+func (f *fixture) aged(batches int) *log {
+	f.Helper()
+	l := f.log()
+	for range batches {
+		l.append(f.Batch(5, 100))
+		f.pass(10 * time.Second)
+	}
+	return l
 }
 
 func retainsAll(f *fixture) {
@@ -67,17 +100,17 @@ func retainsAll(f *fixture) {
 }
 
 func retainsByAge(f *fixture) {
-	l := f.filled(60)
+	l := f.aged(60)
 	l.retain(store.Retention{Before: FirstTime, Keep: forever})
 	if l.start != 0 {
 		f.Errorf("the start is %d with nothing old", l.start)
 	}
-	half := l.batches[30].maxTime()
+	half := l.times[30]
 	got := l.retain(store.Retention{Before: half, Keep: forever})
 	if l.start == 0 || got.Held {
 		f.Errorf("half the log was old: %+v", got)
 	}
-	if old := half - FirstTime - l.start; old*130 > 2*SegmentBytes {
+	if old := 30*5 - l.start; old*130 > 2*SegmentBytes {
 		f.Errorf("%d old records are left, from %d on", old, l.start)
 	}
 	f.restart()
@@ -85,20 +118,128 @@ func retainsByAge(f *fixture) {
 	f.check()
 }
 
-func retainsNonMonotonicAge(f *fixture) {
+func retainsLaterRecords(f *fixture) {
 	l := f.log()
 	for i := range int64(60) {
-		time := FirstTime + i
-		if i == 20 {
-			time = FirstTime + 1000 // keeps its segment, and so all behind it
+		at := f.now().UnixMilli()
+		switch i {
+		case 20:
+			at += hour / 2 // keeps its segment, and so all behind it
+		case 30:
+			at *= 1000 // microseconds
 		}
-		l.append(f.At(time, time, time, time))
+		l.append(f.At(at, at, at, at))
+		f.pass(10 * time.Second)
 	}
-	l.retain(store.Retention{Before: FirstTime + 500, Keep: forever})
+	l.retain(store.Retention{Before: l.times[59], Keep: forever})
 	if l.start == 0 || l.start > 80 {
 		f.Errorf("the start is %d, want it up to 80, where a young batch begins", l.start)
 	}
+	l.retain(store.Retention{Before: l.times[20] + hour*3/4, Keep: forever})
+	if l.start <= 80 || l.start > 120 {
+		f.Errorf("the start is %d, want it up to 120, where a batch of the far future begins", l.start)
+	}
+	l.retain(store.Retention{Before: l.times[59] + hour + 2000, Keep: forever})
+	if l.start != l.next {
+		f.Errorf("the start is %d and all up to %d was appended more than an hour before", l.start, l.next)
+	}
 	f.check()
+}
+
+func retainsOldRecordsAppendedLately(f *fixture) {
+	l := f.log()
+	for range 60 {
+		l.append(f.At(1, 2, 3, 4))
+		f.pass(10 * time.Second)
+	}
+	l.retain(store.Retention{Before: FirstTime - 1, Keep: forever})
+	if l.start != 0 {
+		f.Errorf("the start is %d, and all was appended lately", l.start)
+	}
+	f.restart()
+	l.retain(store.Retention{Before: l.times[30], Keep: forever})
+	if l.start == 0 {
+		f.Error("what was appended long ago is still there")
+	}
+}
+
+func retainsAppendsAheadOfTheClock(f *fixture) {
+	l := f.log()
+	f.pass(365 * 24 * time.Hour)
+	for range 20 {
+		l.append(f.At(FirstTime, FirstTime, FirstTime))
+	}
+	f.pass(-365 * 24 * time.Hour)
+	l.times = slices.Repeat([]int64{f.now().UnixMilli()}, 20)
+	l.retain(store.Retention{Before: l.times[0], Keep: forever})
+	if l.start != 0 {
+		f.Errorf("the start is %d when nothing is old", l.start)
+	}
+	f.restart()
+	f.pass(time.Hour)
+	l.retain(store.Retention{Before: l.times[0] + 2000, Keep: forever})
+	if l.start == 0 {
+		f.Error("what was appended by a clock that was ahead is kept an hour after it was put right")
+	}
+	f.check()
+}
+
+func retainsUnread(f *fixture) {
+	l := f.aged(60)
+	got := l.retain(store.Retention{Before: l.times[50], Keep: 75, Unread: l.times[10]})
+	if l.start == 0 || l.start > 75 || !got.Held || got.Lost != 0 {
+		f.Errorf("the start is %d, offset 75 is to be kept: %+v", l.start, got)
+	}
+	got = l.retain(store.Retention{Before: l.times[50], Keep: 75, Unread: l.times[40]})
+	if l.start <= 75 || l.start > 200 || !got.Held || got.Lost != l.start-75 {
+		f.Errorf("the start is %d, what is to be kept is older than that: %+v", l.start, got)
+	}
+	f.restart()
+	before := l.start
+	got = l.retain(store.Retention{Before: l.times[50], Keep: 75, Unread: math.MaxInt64})
+	if l.start <= before || l.start > 250 || got.Held || got.Lost != l.start-before {
+		f.Errorf("the start is %d, none is old enough to be lost twice: %+v", l.start, got)
+	}
+	f.check()
+}
+
+// Without Roll all of it would be in one segment that never gets old.
+func retainsLogThatIsNotBusy(f *fixture) {
+	l := f.log()
+	l.Roll(0, 24*time.Hour)
+	for range 20 {
+		l.append(f.Batch(1, 10))
+		f.pass(12 * time.Hour)
+	}
+	l.retain(store.Retention{Before: l.times[10], Keep: forever})
+	if l.start < 6 || l.start > 10 {
+		f.Errorf("the start is %d, want it near 10, with two messages a day", l.start)
+	}
+	f.restart()
+	l.Roll(0, 24*time.Hour)
+	l.retain(store.Retention{Before: FirstTime}) // a crash leaves appends of which nobody knows when they were
+	f.pass(365 * 24 * time.Hour)
+	l.retain(store.Retention{Before: f.now().UnixMilli() - hour, Keep: forever})
+	if l.start != l.next || l.Size() != 0 {
+		f.Errorf("the start is %d of %d with %d bytes, after a year without a message", l.start, l.next, l.Size())
+	}
+	f.check()
+}
+
+// The bound is below what a segment has at the most.
+func retainsSmallBounds(f *fixture) {
+	l := f.log()
+	l.Roll(1000, 0)
+	for range 40 {
+		l.append(f.Batch(1, 200))
+		l.retain(store.Retention{Bytes: 2000})
+		if size := l.Size(); size > 3000 {
+			f.Fatalf("%d bytes are left, allowed are 2000 and a segment of 1000", size)
+		}
+	}
+	if l.next-l.start < 5 {
+		f.Errorf("only %d messages of 300 bytes are left", l.next-l.start)
+	}
 }
 
 func retainsKept(f *fixture) {
@@ -160,7 +301,8 @@ func retainsGrowingLog(f *fixture) {
 	l := f.log()
 	for i := range 100 {
 		l.append(f.Batch(3, 100))
-		l.retain(store.Retention{Before: FirstTime + int64(3*i-60), Keep: int64(2 * i), Bytes: 6 * SegmentBytes})
+		f.pass(3 * time.Second)
+		l.retain(store.Retention{Before: FirstTime + int64(3*i-60)*1000, Keep: int64(2 * i), Bytes: 6 * SegmentBytes})
 		if i%25 == 24 {
 			f.restart()
 		}
