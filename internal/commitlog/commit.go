@@ -296,6 +296,9 @@ func (l *partition) writeMark(p syncPoint) {
 	l.markFailed = err != nil
 	if err == nil && p.end != before {
 		l.marks.moved(l, p.end.pos-before.pos)
+		if l.syncEvery > 0 { // recovery is to tell by it what a power cut could tear
+			l.marks.hurry(l)
+		}
 	}
 }
 

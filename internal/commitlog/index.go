@@ -242,9 +242,19 @@ func (x *index) sync() error {
 	return f.Sync()
 }
 
-// flush writes the entries up to m and then m itself as the mark, or a later one that is
-// known by now. Sync is the caller's to call where it matters.
+// flush writes the entries up to m and then m itself as the mark. Sync is the
+// caller's to call where it matters.
 func (x *index) flush(m mark) error {
+	return x.write(func() mark { return m })
+}
+
+// rewrite writes the entries up to the mark, which stays what it is.
+func (x *index) rewrite() error {
+	return x.write(func() mark { return x.synced })
+}
+
+// write is flush with the mark that to gives.
+func (x *index) write(to func() mark) error {
 	f, err := x.file.acquire()
 	if err != nil {
 		return err
@@ -252,9 +262,7 @@ func (x *index) flush(m mark) error {
 	defer x.file.release()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if m.pos < x.synced.pos {
-		m = x.synced
-	}
+	m := to()
 	if err := x.flushTail(f, m); err != nil {
 		return err
 	}

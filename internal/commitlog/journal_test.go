@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +38,9 @@ type logNote struct {
 	next     int64            // after the last one appended
 	safe     int64            // what was acknowledged, or seen by a reader, ends here
 	minStart int64
-	maxStart int64 // above minStart while a trim or retention is under way
-	failed   int64 // where one that has failed may have the log start after a crash
+	maxStart int64  // above minStart while a trim or retention is under way
+	failed   int64  // where one that has failed may have the log start after a crash
+	lost     []hole // may be reported as damaged or missing although it was acknowledged or seen
 }
 
 func newJournal() *journal { return &journal{topics: map[string]*topicNote{}} }
@@ -348,21 +350,35 @@ func (n *logNote) verify(p store.Partition) (content, error) {
 	case high > n.next:
 		return content{}, fmt.Errorf("the log ends at %d, up to %d was appended", high, n.next)
 	}
-	list, err := storetest.ReadAll(p, 3000)
+	list, holes, err := survey(p, 3000)
 	if err != nil {
 		return content{}, err
 	}
-	end := start
+	for _, h := range holes {
+		if !n.mayLose(h) {
+			return content{}, fmt.Errorf("offsets %d to %d are reported as lost, up to %d was acknowledged or seen", h.first, h.next-1, n.safe)
+		}
+	}
+	end, reported := start, ""
 	for _, b := range list {
-		if !bytes.Equal(b.Bytes, n.batches[b.Base]) {
-			return content{}, fmt.Errorf("the batch at %d is not the one that was appended there", b.Base)
+		for len(holes) > 0 && holes[0].first == end {
+			end, holes, reported = holes[0].next, holes[1:], reported+fmt.Sprintf("%d-%d ", holes[0].first, holes[0].next)
+		}
+		if b.Base > end || !bytes.Equal(b.Bytes, n.batches[b.Base]) {
+			return content{}, fmt.Errorf("the batch at %d is not the one that was appended there, or something is missing from %d on", b.Base, end)
 		}
 		end = b.Next
 	}
 	if end != high {
 		return content{}, fmt.Errorf("the batches end at %d, the high watermark is %d", end, high)
 	}
-	return content{start, high}, nil
+	return content{start, high, reported}, nil
+}
+
+// mayLose says whether something may be missing: that was never acknowledged, or it is
+// known by now.
+func (n *logNote) mayLose(h hole) bool {
+	return h.first >= n.safe || slices.ContainsFunc(n.lost, func(l hole) bool { return l.first <= h.first && h.next <= l.next })
 }
 
 // contents are what a store shows of each log; what is in between is known by
@@ -374,7 +390,20 @@ type logName struct {
 	number int
 }
 
-type content struct{ start, high int64 }
+type content struct {
+	start, high int64
+	lost        string // offsets that are reported as lost
+}
+
+func (c content) holes() (list []hole) {
+	for _, field := range strings.Fields(c.lost) {
+		var h hole
+		if _, err := fmt.Sscanf(field, "%d-%d", &h.first, &h.next); err == nil {
+			list = append(list, h)
+		}
+	}
+	return list
+}
 
 // settle verifies a store and makes the journal of somebody who comes after the
 // crash and has seen what is there.
@@ -388,7 +417,7 @@ func (j *journal) settle(s store.Store) (found contents, after *journal, err err
 		n := &topicNote{id: t.ID, totals: []int{t.Partitions}, config: t.Config, changing: t.Config}
 		for i, l := range j.topics[t.Name].logs[:t.Partitions] {
 			c := found[logName{t.Name, i}]
-			n.logs = append(n.logs, &logNote{maps.Clone(l.batches), c.high, c.high, c.start, c.start, c.start})
+			n.logs = append(n.logs, &logNote{maps.Clone(l.batches), c.high, c.high, c.start, c.start, c.start, c.holes()})
 		}
 		after.topics[t.Name] = n
 	}

@@ -25,10 +25,7 @@ func (s *Store) lockDir() error {
 	}
 	err = flock(f, syscall.LOCK_EX)
 	if err == nil {
-		err = f.Truncate(0)
-	}
-	if err == nil {
-		_, err = fmt.Fprintln(f, os.Getpid())
+		err = writePid(f)
 	}
 	if err != nil {
 		f.Close()
@@ -52,6 +49,19 @@ func flock(f *os.File, how int) error {
 	}
 	return fmt.Errorf("the file system can't lock files (%s: flock: %w), and two brokers in one directory would destroy it: "+
 		"use another file system, or mount this one with locks", f.Name(), err)
+}
+
+// writePid says who holds the lock. It writes over what was there, for which a disk that
+// is full has space; should it have none the lock holds all the same.
+func writePid(f *os.File) error {
+	n, err := f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
+	if isFull(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Truncate(int64(n))
 }
 
 // inUse is the error for a lock that another process holds.

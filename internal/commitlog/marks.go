@@ -30,7 +30,8 @@ type marks struct {
 	rest   time.Time    // no round begins before
 	closed bool
 
-	round sync.Mutex // held over a round of syncs
+	round  sync.Mutex // held over a round of syncs
+	failed bool       // a mark could not be synced; guarded by round
 }
 
 // moved is for a log whose mark has been written, n bytes further on than before. It
@@ -95,7 +96,9 @@ func (m *marks) sync(budget time.Duration) (took time.Duration) {
 		if l == nil {
 			break
 		}
-		l.syncMark()
+		if l.syncMark() != nil {
+			m.failed = true
+		}
 	}
 	return took
 }
@@ -113,8 +116,9 @@ func (m *marks) next() *partition {
 	return l
 }
 
-// close is for the end, when no mark moves any more.
-func (m *marks) close() {
+// close is for the end, when no mark moves any more. It says whether all marks are
+// durable.
+func (m *marks) close() bool {
 	m.mu.Lock()
 	m.closed = true
 	if m.timer != nil {
@@ -122,20 +126,24 @@ func (m *marks) close() {
 	}
 	m.mu.Unlock()
 	m.sync(marksAtEnd)
+	m.round.Lock()
+	defer m.round.Unlock()
+	return m.next() == nil && !m.failed
 }
 
 // syncMark makes the sync mark durable. No lock of the log is held meanwhile. Where that
 // fails recovery may find an older mark, and reads more. Only rounds call it.
-func (l *partition) syncMark() {
+func (l *partition) syncMark() error {
 	l.mu.Lock()
 	s := l.active()
 	l.mu.Unlock()
 	err := s.index.sync()
 	if isNotExist(err) {
-		return // the topic has been deleted
+		return nil // the topic has been deleted
 	}
 	if err != nil && !l.markUnsafe {
 		l.warn("cannot sync the sync mark: after a power cut recovery goes by an older one", "file", s.index.file.name, "reason", err)
 	}
 	l.markUnsafe = err != nil
+	return err
 }

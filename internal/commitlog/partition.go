@@ -34,16 +34,19 @@ type partition struct {
 	syncs     chan struct{} // of the store: holds an element for each sync that runs
 	now       func() time.Time
 	marks     *marks       // of the store
+	doubt     bool         // what is read may not be on the disk; for recovery
+	late      bool         // what lies behind the sync mark was not synced; for recovery
 	rollBytes atomic.Int64 // size from which a new segment is begun; 0 for segBytes
 	rollAge   atomic.Int64 // seconds from the first append to a segment to the end of it; 0 for no end
 
 	trimMu sync.Mutex // one call of Trim or Retain at a time; guards what follows
 	marker string     // name of a file that holds the log start offset in its name; "" for none
 
-	appendMu sync.Mutex // orders appends; held over the write
-	isHot    bool       // the active segment's files are open
-	room     int64      // size of the active segment's file, as far as is known
-	noted    uint32     // append time that the active segment's index knows
+	appendMu sync.Mutex     // orders appends; held over the write
+	isHot    bool           // the active segment's files are open
+	room     int64          // size of the active segment's file, as far as is known
+	noted    uint32         // append time that the active segment's index knows
+	owed     []func() error // what appends wait for, because there was no space for it
 
 	syncMu     sync.Mutex // held over each sync of the active segment and its mark
 	markFailed bool       // said already that the mark can't be written
@@ -119,6 +122,9 @@ func (l *partition) Write(batches []byte, done func(int64, error)) (store.Lead, 
 // the segment's files open. The caller holds appendMu.
 func (l *partition) reserve(n int64, now uint32) (*segment, mark, error) {
 	if err := l.usable(); err != nil {
+		return nil, mark{}, err
+	}
+	if err := l.pay(); err != nil {
 		return nil, mark{}, err
 	}
 	s, at := l.end()
@@ -240,7 +246,9 @@ func (l *partition) write(s *segment, p []byte, pos int64) error {
 	case err == nil:
 		return nil
 	case isFull(err):
-		_ = s.file.file.Truncate(pos)
+		if s.file.file.Truncate(pos) != nil { // what was refused must not come back behind the next append
+			l.owed = append(l.owed, func() error { return s.truncate(pos) })
+		}
 		l.room = pos
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
@@ -275,6 +283,9 @@ func (l *partition) makeRoom(s *segment, end int64) {
 // roll begins a new segment once the active one is synced and complete. The
 // caller holds appendMu, so that nothing is appended meanwhile.
 func (l *partition) roll() error {
+	if err := l.pay(); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	for l.committing {
 		l.quiet.Wait()
@@ -426,9 +437,18 @@ func (l *partition) close() error {
 // removeAll deletes a directory and all that is in it; behind a link only what is
 // ours. What file systems put into a directory may stay.
 func removeAll(fs FS, dir string) error {
-	entries, err := fs.ReadDir(dir)
+	err := removeIn(fs, dir)
 	if err != nil {
 		return ignoreNotExist(err)
+	}
+	return fs.Remove(dir)
+}
+
+// removeIn is removeAll of what is in a directory, which stays.
+func removeIn(fs FS, dir string) error {
+	entries, err := fs.ReadDir(dir)
+	if err != nil {
+		return err
 	}
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name)
@@ -444,5 +464,5 @@ func removeAll(fs FS, dir string) error {
 			return err
 		}
 	}
-	return fs.Remove(dir)
+	return nil
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 )
 
 // recover finds out what of a partition is on the disk, and puts right what a
@@ -33,7 +35,7 @@ func (l *partition) recover() error {
 	}
 	if len(l.segments) == 0 {
 		l.log.Error("a log has no segment any more", "topic", l.topic, "partition", l.number)
-		err = l.begin(max(l.start, lost))
+		err = l.beginAnew(max(l.start, lost))
 	} else {
 		err = l.recoverSegments(sizes, lost)
 	}
@@ -42,6 +44,14 @@ func (l *partition) recover() error {
 	}
 	l.durable = l.written.pos
 	return l.removeOrphans(orphans)
+}
+
+// beginAnew is for a log that has lost all its segments.
+func (l *partition) beginAnew(offset int64) error {
+	l.segments = []*segment{newSegment(l, offset)} // without files, until there is space
+	l.written = mark{next: offset, maxTime: minTime}
+	l.high = l.written
+	return l.orOwe(func() error { return l.begin(l.written, offset) })
 }
 
 // recoverSegments goes on at the offset lost or a higher one.
@@ -79,27 +89,29 @@ func (l *partition) list(entries []Entry) map[int64]int64 {
 // the last is empty: beginning it may have failed, so that the one before was
 // written to all the same.
 func (l *partition) recoverLast(sizes map[int64]int64) error {
-	if n := len(l.segments); n > 1 && sizes[l.active().base] == 0 {
-		empty := l.active()
-		l.segments = l.segments[:n-1]
-		resume, err := l.recoverSegment(l.active(), sizes[l.active().base])
+	began, err := l.beganInVain(sizes)
+	if err != nil {
+		return err
+	}
+	if empty := l.active(); began {
+		l.segments = l.segments[:len(l.segments)-1]
+		before := l.active()
+		resume, err := l.recoverSegment(before, sizes[before.base])
 		if err != nil {
 			return err
 		}
 		if resume > empty.base {
 			return errors.Join(empty.remove(), l.resume(resume))
 		}
-		if err := l.active().truncate(l.written.pos); err != nil {
-			return err
-		}
-		if err := l.syncAndMark(); err != nil { // a cut that an earlier recovery did not come to sync
+		end := l.written // a cut that an earlier recovery did not come to sync is behind it
+		if err := l.orOwe(func() error { return l.sealAt(before, end) }); err != nil {
 			return err
 		}
 		l.segments = append(l.segments, empty)
 	}
 	s := l.active()
-	if sizes[s.base] == 0 { // a segment is written to when its name is synced
-		if err := l.fs.SyncDir(l.dir); err != nil {
+	if sizes[s.base] == 0 && l.doubt {
+		if err := s.settleNames(); err != nil {
 			return err
 		}
 	}
@@ -110,25 +122,74 @@ func (l *partition) recoverLast(sizes map[int64]int64) error {
 	return l.resume(max(resume, l.start))
 }
 
-// resume sees to it that the next record gets this offset or a higher one.
-func (l *partition) resume(offset int64) error {
-	if offset > l.high.next {
-		return l.begin(offset)
+// beganInVain says that there is a last segment to which nothing was written, as far as
+// is known, and one before.
+func (l *partition) beganInVain(sizes map[int64]int64) (bool, error) {
+	if len(l.segments) < 2 || sizes[l.active().base] > 0 {
+		return false, nil
 	}
-	return nil
+	held, err := l.active().held()
+	return !held, err
 }
 
-// removeEmpty deletes empty segments between others: beginning them has failed.
+// held says that the index knows of bytes in the segment, be they there or not.
+func (s *segment) held() (bool, error) {
+	known, err := s.index.open()
+	return known && s.index.mark().pos > 0, err
+}
+
+// settleNames makes durable that there are the segment's files, and the index in its
+// file: a segment is written to when that is so.
+func (s *segment) settleNames() error {
+	if err := s.index.sync(); err != nil && !isNotExist(err) {
+		return err
+	}
+	return s.log.fs.SyncDir(s.log.dir)
+}
+
+// resume sees to it that the next record gets this offset or a higher one. What lies
+// between is missing.
+func (l *partition) resume(offset int64) error {
+	if offset <= l.high.next {
+		return nil
+	}
+	end := l.written
+	l.written.next, l.high.next = offset, offset
+	return l.orOwe(func() error { return l.begin(end, offset) })
+}
+
+// removeEmpty deletes empty segments between others if beginning them has failed: then
+// the log went on in the one before. Any others have been emptied, which is reported.
 func (l *partition) removeEmpty(sizes map[int64]int64) error {
 	kept := l.segments[:0]
-	for i, s := range l.segments {
-		if sizes[s.base] > 0 || i == 0 || i == len(l.segments)-1 {
+	next := l.start // offset behind the last segment with anything in it
+	for i, s := range l.segments[:len(l.segments)-1] {
+		behind := l.segments[i+1].base
+		if sizes[s.base] > 0 {
 			kept = append(kept, s)
-		} else if err := s.remove(); err != nil {
-			return err
+			continue
 		}
+		if len(kept) > 0 {
+			end, _ := kept[len(kept)-1].end(behind) // if that can't be read nothing is known
+			next = max(next, end.next)
+		}
+		held, err := s.held()
+		switch {
+		case err != nil:
+			return err
+		case behind <= l.start: // removeBelowStart sees to it
+		case held || len(kept) == 0 || next <= s.base:
+			l.log.Error("a segment has been emptied: its messages are lost", "topic", l.topic, "partition", l.number,
+				"file", s.file.name, "first", max(s.base, l.start), "next", behind)
+		default:
+			if err := s.remove(); err != nil {
+				return err
+			}
+			continue
+		}
+		kept = append(kept, s)
 	}
-	l.segments = kept
+	l.segments = append(kept, l.active())
 	return nil
 }
 
@@ -201,10 +262,11 @@ func (l *partition) removeBelowStart() error {
 	return nil
 }
 
-// begin goes on at offset with a new segment.
-func (l *partition) begin(offset int64) error {
-	if l.room > l.written.pos {
-		if err := l.active().truncate(l.written.pos); err != nil {
+// begin goes on at offset with a new segment; the one before, if there is one, ends at
+// end. Once the log is in use the caller holds appendMu.
+func (l *partition) begin(end mark, offset int64) error {
+	if n := len(l.segments); n > 0 && l.active().base < offset {
+		if err := l.sealAt(l.active(), end); err != nil {
 			return err
 		}
 	}
@@ -216,67 +278,121 @@ func (l *partition) begin(offset int64) error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}
-	l.segments = append(l.segments, s)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := slices.DeleteFunc(slices.Clone(l.segments), func(s *segment) bool { return s.base == offset })
+	l.segments = append(before, s)
 	l.written = mark{next: offset, maxTime: minTime}
-	l.high, l.room = l.written, 0
+	l.high, l.durable, l.room, l.noted = l.written, 0, 0, 0
 	return nil
 }
 
+// sealAt cuts a segment to its end, for good, and completes its index, before another
+// one follows.
+func (l *partition) sealAt(s *segment, end mark) error {
+	f, err := s.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	if err := f.Truncate(end.pos); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return l.complete(s, end)
+}
+
 // recoverSegment finds the end of the last segment, which has size bytes, and
-// returns the offset from which the log can go on: no offset is used twice, even
-// if records have been lost. How many those were is not known without the index: then
-// as many are left out as there are bytes.
+// returns the offset from which the log can go on: no offset that is known to have been
+// given is used twice, even if records have been lost. How many those were is not known
+// without the index: then as many are left out as there are bytes.
 func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
 	known, err := s.index.open()
 	if err != nil {
 		return 0, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	}
-	synced := s.index.synced
-	from := synced
+	synced := s.index.mark()
 	lost := known && synced.pos > size
 	if lost {
-		l.log.Error("synced bytes are missing from the end of a segment", "file", s.file.name,
-			"size", size, "synced", synced.pos)
+		l.log.Error("synced bytes are missing from the end of a segment", "topic", l.topic, "partition", l.number,
+			"file", s.file.name, "size", size, "synced", synced.pos)
 	}
 	if lost || !known {
 		s.index.reset()
-		from = s.index.synced
 	}
-	end, reason, err := l.scan(s, from, size, known && !lost)
-	sound := end.pos
+	found, err := l.scan(s, s.index.mark(), size, l.late && known && !lost)
+	if err == nil {
+		err = l.putRight(s, found, size, known && !lost)
+	}
 	switch {
-	case err != nil || end.pos == size:
-	case known && !lost:
-		err = l.setAside(s, end.pos, size, reason)
-	default:
-		end.pos, err = l.leave(s, end.pos, size, reason)
-	}
-	if known && end.pos > synced.pos {
-		s.index.appended(sinceTheMark)
-	}
-	if err == nil && (!known || end.pos != synced.pos) {
-		err = l.settle(s, from, end)
-	}
-	if err != nil {
+	case err != nil:
 		return 0, fmt.Errorf("recovering %s: %w", s.file.name, err)
+	case !known:
+		return l.written.next + l.written.pos - found.end.pos, nil // no batch has more records than bytes but of the most alike
 	}
-	l.written, l.high, l.room = end, end, max(end.pos, l.room)
-	if !known {
-		return end.next + end.pos - sound, nil // no batch has more records than bytes but of the most alike
-	}
-	return max(synced.next, end.next), nil
+	return max(synced.next, l.written.next), nil
 }
 
-// leave finds the end, behind pos, of what is damaged and may have been acknowledged:
-// that stays where it is, to be reported when it is read.
-func (l *partition) leave(s *segment, pos, size int64, reason error) (end int64, err error) {
+// putRight goes on with what was found in the last segment, of size bytes. marked says
+// that the sync mark is known, and that the segment is not shorter than it says.
+func (l *partition) putRight(s *segment, found found, size int64, marked bool) error {
+	from, end := s.index.mark(), found.end
+	l.reportHoles(s, found, marked)
 	l.room = size
-	end, err = lastUsed(s, pos, size)
-	if err == nil && end > pos {
-		l.log.Error("the end of a segment is damaged, and stays where it is", "topic", l.topic, "partition", l.number,
-			"file", s.file.name, "offset", pos, "bytes", end-pos, "reason", reason)
+	switch {
+	case found.reason == nil:
+	case marked:
+		l.room = end.pos
+		err := l.orOwe(func() error { return l.setAside(s, found, size) })
+		if err != nil {
+			return err
+		}
+	default:
+		l.leave(s, found)
+		end.pos = found.used
 	}
-	return end, err
+	l.written, l.high = end, end
+	if marked && end.pos == from.pos {
+		if l.doubt && end.pos > 0 {
+			l.marks.add(l) // the process that wrote the mark may not have come to sync it
+		}
+		return nil
+	}
+	if marked {
+		s.index.appended(sinceTheMark)
+	}
+	if err := l.orOwe(func() error { return l.settle(s, found.sound) }); err != nil {
+		return err
+	}
+	return l.orOwe(func() error {
+		if err := l.complete(s, end); err != nil || marked {
+			return err
+		}
+		return l.fs.SyncDir(l.dir) // the index may be a new file
+	})
+}
+
+// leave reports what is damaged behind the last sound batch and may have been
+// acknowledged long ago: it stays where it is, to be reported when it is read.
+func (l *partition) leave(s *segment, found found) {
+	l.log.Error("the end of a segment is damaged, and stays where it is", "topic", l.topic, "partition", l.number,
+		"file", s.file.name, "offset", found.end.pos, "bytes", found.used-found.end.pos, "reason", found.reason)
+}
+
+// reportHoles says which offsets are lost between sound batches. Behind the sync mark
+// that need not have been acknowledged, but may have been.
+func (l *partition) reportHoles(s *segment, found found, marked bool) {
+	since := "the sync mark"
+	if !marked {
+		since = "the beginning of a segment whose sync mark is lost"
+	}
+	for _, h := range found.holes {
+		l.warn("messages are damaged that may have been acknowledged; those behind them are kept", "first", h.first, "next", h.next,
+			"file", s.file.name, "position", h.pos, "behind", since, "reason", h.reason,
+			"what to do", "compare with the producers' own records; readers are told and go on")
+	}
 }
 
 // lastUsed is the position behind the last byte from pos to size that is not zero;
@@ -300,116 +416,192 @@ func lastUsed(s *segment, pos, size int64) (int64, error) {
 	return end, nil
 }
 
-// scan reads the segment from a mark to its end and returns the end of what is
-// sound. Behind a known mark nothing was acknowledged once a batch is torn;
-// without one, damage is passed over where sound batches follow.
-func (l *partition) scan(s *segment, from mark, size int64, known bool) (mark, error, error) {
-	w := walk(s, view{end: size, next: math.MaxInt64}, entry{from.next, from.pos, from.maxTime})
-	defer w.close()
-	w.win.step, w.strict = 1<<20, known
-	end := from
-	for w.nextSound() {
-		s.index.note(w.at, l.interval)
-		end = w.end()
-	}
-	return end, w.hole, w.err
+// What scan has found in a segment behind a mark.
+type found struct {
+	end    mark   // behind the last sound batch
+	sound  []span // where the sound batches are, ascending
+	holes  []lostOffsets
+	used   int64 // behind the last byte that is not zero, if reason is not nil
+	reason error // why the bytes from end to used are no batch; nil if there are none but zeros
 }
 
-// settle makes what was found between two marks as safe as what is acknowledged,
-// because it is visible from now on. It writes the bytes once more: if a sync of
-// them has failed before, the system may hold them in memory, take them for
-// written, and have nothing to do in another sync.
-func (l *partition) settle(s *segment, from, end mark) error {
-	r, err := s.reader()
+// A span is a range of bytes in a segment.
+type span struct{ from, to int64 }
+
+// lostOffsets can't be read; the bytes in their place begin at pos.
+type lostOffsets struct {
+	first, next, pos int64
+	reason           error
+}
+
+// scan reads the segment from a mark to its end, past what is not sound where sound
+// batches follow, and notes these in the index. torn says that what is not sound was
+// torn by a power cut: then nothing that follows was synced either, and it ends there.
+func (l *partition) scan(s *segment, from mark, size int64, torn bool) (found, error) {
+	w := walk(s, view{end: size, next: math.MaxInt64}, entry{from.next, from.pos, from.maxTime})
+	defer w.close()
+	w.win.step, w.strict = 1<<20, true
+	out := found{end: from, used: -1}
+	for {
+		more := w.nextSound()
+		if !more && w.hole != nil && w.err == nil {
+			var err error
+			if more, err = out.pass(s, w, size, torn); err != nil {
+				return out, err
+			}
+		}
+		if !more {
+			return out, w.err
+		}
+		s.index.note(w.at, l.interval)
+		out.add(w.at.pos, w.end())
+	}
+}
+
+// add takes in the sound batch from pos to end.
+func (f *found) add(pos int64, end mark) {
+	if n := len(f.sound); n > 0 && f.sound[n-1].to == pos {
+		f.sound[n-1].to = end.pos
+	} else {
+		f.sound = append(f.sound, span{pos, end.pos})
+	}
+	f.end = end
+}
+
+// pass moves w from a place that is not sound to the next batch that is, if there is
+// one. Zeros up to the end of the file are space that was allocated ahead.
+func (f *found) pass(s *segment, w *walker, size int64, torn bool) (more bool, err error) {
+	pos, reason := w.bad, w.hole
+	if f.used < 0 {
+		if f.used, err = lastUsed(s, pos, size); err != nil {
+			return false, err
+		}
+	}
+	if pos >= f.used {
+		return false, nil
+	}
+	if torn {
+		f.reason = reason
+		return false, nil
+	}
+	w.strict = false
+	more = w.skip(reason)
+	w.strict = true
+	switch {
+	case w.err != nil:
+	case !more:
+		f.reason = reason
+	case w.h.BaseOffset() > f.end.next:
+		f.holes = append(f.holes, lostOffsets{f.end.next, w.h.BaseOffset(), pos, reason})
+	}
+	return more, nil
+}
+
+// settle makes the sound batches as safe as what is acknowledged, because they are visible
+// from now on. It writes the sound bytes once more where the process before has ended in the same boot:
+// if a sync of them has failed then, the system may hold them in memory, take them for
+// written, and have nothing to do in another sync. After another boot they have come from
+// the disk, and a write could only spoil them.
+func (l *partition) settle(s *segment, sound []span) error {
+	f, err := s.file.acquire()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	f, w := r.f, window{f: r, end: end.pos, step: 1 << 20}
-	for pos := from.pos; pos < end.pos; {
-		p, err := w.at(pos, int(min(1<<20, end.pos-pos)))
-		if err != nil {
-			return err
+	defer s.file.release()
+	if l.doubt {
+		for _, p := range sound {
+			if err := rewrite(f, p); err != nil {
+				return err
+			}
 		}
-		err = r.readable(p, pos, func(p []byte, pos int64) error {
-			_, err := f.WriteAt(p, pos)
-			return err
-		})
+	}
+	return f.Sync()
+}
+
+// rewrite writes a range of bytes as it is.
+func rewrite(f File, s span) error {
+	w := window{f: f, end: s.to, step: 1 << 20}
+	for pos := s.from; pos < s.to; {
+		p, err := w.at(pos, int(min(1<<20, s.to-pos)))
+		if err == nil && len(p) == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err == nil {
+			_, err = f.WriteAt(p, pos)
+		}
 		if err != nil {
 			return err
 		}
 		pos += int64(len(p))
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return s.writeIndex(end)
+	return nil
 }
 
-// setAside copies the segment's bytes from pos to size into a file of their own
-// and cuts them off, unless they are the zeros of space that no write has come to
-// use.
-func (l *partition) setAside(s *segment, pos, size int64, reason error) error {
+// setAside copies the torn end of a segment of size bytes into a file of its own and cuts
+// it off.
+func (l *partition) setAside(s *segment, found found, size int64) error {
 	r, err := s.reader()
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	name, err := l.copyTail(s, r, pos, size)
+	pos := found.end.pos
+	name, err := l.copyTail(s, r, span{pos, found.used})
 	if err != nil {
 		return err
 	}
-	if name == "" {
-		l.room = size
-		return nil
-	}
-	l.warn("cut off a torn end, which was never acknowledged", "file", s.file.name, "offset", pos,
-		"bytes", size-pos, "kept in", name, "reason", reason)
+	l.warn("cut off a torn end, which lies behind the sync mark", "file", s.file.name, "offset", pos,
+		"bytes", size-pos, "kept in", name, "reason", found.reason)
 	if err := r.f.Truncate(pos); err != nil {
 		return err
 	}
 	return r.f.Sync()
 }
 
-// copyTail returns the name of the copy, which has no name yet; none if there
-// are only zeros to copy. It has zeros where the tail can't be read.
-func (l *partition) copyTail(s *segment, f *sectorReader, pos, size int64) (string, error) {
-	w := window{f: f, end: size, step: 1 << 20}
-	var out File
-	var name string
-	for at := pos; at < size; {
+// copyTail returns the name of the copy, which is durable and has zeros where the tail
+// can't be read. It leaves none if it fails.
+func (l *partition) copyTail(s *segment, r *sectorReader, tail span) (name string, err error) {
+	if !l.space.fits(tail.to - tail.from) {
+		return "", syscall.ENOSPC
+	}
+	out, name, err := l.createAside(s, tail.from)
+	if err != nil {
+		return "", err
+	}
+	err = copyTo(out, r, tail)
+	if err == nil {
+		err = out.Sync()
+	}
+	out.Close()
+	if err != nil {
+		_ = l.fs.Remove(name)
+		return "", err
+	}
+	return name, l.fs.SyncDir(l.dir)
+}
+
+// copyTo copies a range of bytes to the beginning of another file, as far as it can be
+// read.
+func copyTo(out File, r *sectorReader, s span) error {
+	w := window{f: r, end: s.to, step: 1 << 20}
+	for at := s.from; at < s.to; {
 		p, err := w.at(at, 1<<20)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if len(p) == 0 {
 			break // the file is shorter than it was
 		}
-		used := bytes.TrimRight(p, "\x00")
-		if out == nil && len(used) > 0 {
-			if out, name, err = l.createAside(s, pos); err != nil {
-				return "", err
-			}
-			defer out.Close()
-		}
-		if len(used) > 0 {
-			err := f.readable(used, at, func(p []byte, at int64) error {
-				_, err := out.WriteAt(p, at-pos)
-				return err
-			})
-			if err != nil {
-				return "", err
-			}
+		err = r.readable(p, at, func(p []byte, at int64) error {
+			_, err := out.WriteAt(p, at-s.from)
+			return err
+		})
+		if err != nil {
+			return err
 		}
 		at += int64(len(p))
 	}
-	if out == nil {
-		return "", nil
-	}
-	if err := out.Sync(); err != nil {
-		return "", err
-	}
-	return name, l.fs.SyncDir(l.dir)
+	return nil
 }
 
 func (l *partition) createAside(s *segment, pos int64) (File, string, error) {

@@ -118,6 +118,16 @@ func (r *reserve) ahead(n int64) bool {
 	return true
 }
 
+// fits says whether there seem to be n bytes at all, so that who has to write them need
+// not try.
+func (r *reserve) fits(n int64) bool {
+	if r.fs == nil {
+		return true
+	}
+	free, _, err := r.fs.Space(r.dir)
+	return err != nil || free >= n
+}
+
 // measure finds out what is left, and whether it is enough for n bytes. Once it
 // was not, it takes some more to be enough again, so that few clients meet the
 // edge. The caller holds mu.

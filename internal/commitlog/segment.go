@@ -208,6 +208,10 @@ func (s *segment) findEnd(v view) error {
 	case s.sealed.pos != size || s.sealed.next > v.next:
 		err = fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, s.sealed.pos)
 	}
+	if ok && s.sealed.pos > size {
+		s.log.log.Error("synced bytes are missing from the end of a segment", "topic", s.log.topic, "partition", s.log.number,
+			"file", s.file.name, "size", size, "synced", s.sealed.pos)
+	}
 	if err != nil {
 		s.sealed.pos = size
 		err = s.rebuild(v, err)
@@ -242,11 +246,11 @@ func (s *segment) rebuild(v view, reason error) error {
 		s.sealed = end
 	}
 	s.index.replace(slices.Clone(fresh.tail), v.end)
-	m := mark{v.end, end.next, end.maxTime}
-	if v.active {
-		m = s.index.mark() // what is visible need not be synced
+	write := func() error { return s.index.flush(mark{v.end, end.next, end.maxTime}) }
+	if v.active || s.index.mark().pos > v.end { // what is visible need not be synced; what is missing is known by the mark
+		write = s.index.rewrite
 	}
-	err := s.writeIndex(m)
+	err := s.withIndex(write)
 	if err != nil {
 		s.log.warn("cannot write an index", "file", s.index.file.name, "reason", err)
 	} else if err = s.index.reread(); err != nil {
@@ -260,6 +264,12 @@ func (s *segment) rebuild(v view, reason error) error {
 
 // writeIndex writes the index into its file, which may not exist.
 func (s *segment) writeIndex(m mark) error {
+	return s.withIndex(func() error { return s.index.flush(m) })
+}
+
+// withIndex calls write with the index's file open, making it anew if there is none that
+// can be opened.
+func (s *segment) withIndex(write func() error) error {
 	_, err := s.index.file.acquire()
 	if isNotExist(err) || isUnreadable(err) {
 		_, err = s.index.file.create()
@@ -268,5 +278,5 @@ func (s *segment) writeIndex(m mark) error {
 		return err
 	}
 	defer s.index.file.release()
-	return s.index.flush(m)
+	return write()
 }

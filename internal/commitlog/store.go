@@ -44,6 +44,9 @@ type Store struct {
 	syncs   chan struct{} // full: as many syncs of logs run as may
 	makings chan struct{} // full: as many syncs of topics being made run as may
 	marks   marks
+	noted   string // what the file "boot" holds, without LF; of Open and Close
+	doubt   bool   // what is read may not be on the disk; set by Open
+	late    bool   // what lies behind the sync marks was not synced before a power cut; of Open
 	now     func() time.Time
 	catalog *catalog
 	moves   gate // the syncs of topics/
@@ -127,6 +130,9 @@ func (s *Store) open() error {
 	if err := s.checkFormat(); err != nil {
 		return err
 	}
+	if err := s.enterBoot(); err != nil {
+		return err
+	}
 	if err := s.makeDir(topicsName); err != nil {
 		return err
 	}
@@ -138,16 +144,20 @@ func (s *Store) open() error {
 	if err := s.syncAltered(); err != nil {
 		return err
 	}
-	if err := removeAll(s.fs, s.path(stageName)); err != nil {
+	if err := s.makeDir(stageName); err != nil {
 		return err
 	}
-	if err := s.makeDir(stageName); err != nil {
+	if err := removeIn(s.fs, s.path(stageName)); err != nil {
 		return err
 	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return err
 	}
-	return s.openTopics()
+	if err := s.openTopics(); err != nil {
+		return err
+	}
+	s.doubt, s.late = true, false // a topic that could not be moved away is opened again
+	return s.stayInBoot()
 }
 
 // syncTopics makes the names in topics/ durable, as they are now.
@@ -171,7 +181,7 @@ func (s *Store) newPartition(t store.Topic, number int) *partition {
 	l := &partition{
 		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
 		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
-		syncEvery: s.opts.SyncEvery, hot: &s.hot, space: &s.reserve, maxHot: s.maxHot, syncs: s.syncs, marks: &s.marks,
+		syncEvery: s.opts.SyncEvery, hot: &s.hot, space: &s.reserve, maxHot: s.maxHot, syncs: s.syncs, marks: &s.marks, doubt: s.doubt, late: s.late,
 		now: func() time.Time { return s.now() },
 	}
 	l.quiet.L = &l.mu
@@ -249,7 +259,10 @@ func (s *Store) Close() error {
 			errs = append(errs, l.close())
 		}
 	}
-	s.marks.close()
+	err := errors.Join(errs...)
+	if s.marks.close() && err == nil {
+		s.leaveBoot()
+	}
 	s.unlock()
-	return errors.Join(errs...)
+	return err
 }

@@ -47,10 +47,10 @@ func survey(p store.Partition, maxBytes int) (sound []storetest.Stored, holes []
 
 func holeOf(err error) (hole, bool) {
 	if e, ok := errors.AsType[*store.DamageError](err); ok {
-		return hole{e.First, e.Next, false}, e.Topic == "orders" && e.File != "" && e.Reason != nil
+		return hole{e.First, e.Next, false}, e.Topic != "" && e.File != "" && e.Reason != nil
 	}
 	if e, ok := errors.AsType[*store.GapError](err); ok {
-		return hole{e.First, e.Next, true}, e.Topic == "orders"
+		return hole{e.First, e.Next, true}, e.Topic != ""
 	}
 	return hole{}, false
 }

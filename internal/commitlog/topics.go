@@ -127,7 +127,7 @@ func (s *Store) describe(dir string, t *topic) error {
 func (s *Store) beginLog(l *partition) error {
 	s.makings <- struct{}{}
 	defer func() { <-s.makings }()
-	return l.begin(0)
+	return l.begin(mark{}, 0)
 }
 
 // together calls f with the numbers below n, several at a time, as file systems sync

@@ -119,6 +119,7 @@ func (v *verifier) run() error {
 		return err
 	}
 	v.catalog()
+	v.store.readBoot()
 	topics, err := v.store.fs.ReadDir(v.store.path(topicsName))
 	if ignoreNotExist(err) != nil {
 		return err
@@ -247,6 +248,17 @@ func (r readOnly) ReadDir(name string) ([]Entry, error) {
 		return r.fs.ReadDir(name)
 	}
 	return osFS{}.ReadDir(name)
+}
+
+func (r readOnly) Boot() string {
+	fs := r.fs
+	if fs == nil {
+		fs = osFS{}
+	}
+	if b, ok := fs.(booted); ok {
+		return b.Boot()
+	}
+	return ""
 }
 
 func (readOnly) Create(string) (File, error) { return nil, store.ErrClosed }

@@ -177,7 +177,7 @@ func (r *reading) read() error {
 			}
 		}
 		if !ok && w.err == nil && w.hole != nil {
-			ended, err := r.torn()
+			ended, err := r.ended()
 			if ended || err != nil {
 				return err
 			}
@@ -220,10 +220,10 @@ func (r *reading) take() {
 	r.next = h.NextOffset()
 }
 
-// torn says that the segment ends where the walk has stopped: what follows was
-// never acknowledged. It is worth a note if it is more than room for what comes.
-func (r *reading) torn() (bool, error) {
-	pos := r.w.at.pos
+// ended says that the segment ends where the walk has stopped, as recovery has it: all
+// that follows is space for what comes, or a power cut has torn it. That is worth a note.
+func (r *reading) ended() (bool, error) {
+	pos, hole := r.w.at.pos, r.w.hole
 	if !r.last || r.known && !r.behind {
 		return false, nil
 	}
@@ -231,11 +231,25 @@ func (r *reading) torn() (bool, error) {
 	if err != nil || zeros || !r.known {
 		return zeros, err
 	}
+	if more, err := r.goesOn(pos); more || err != nil {
+		return false, err
+	}
 	r.report(Finding{
 		Topic: r.log.topic, Partition: r.log.number, File: r.s.file.name, Pos: pos, Harmless: true,
-		Reason: fmt.Errorf("%d bytes behind the sync mark are torn and were never acknowledged: %w", r.w.v.end-pos, r.w.hole),
+		Reason: fmt.Errorf("%d bytes at the end, behind the sync mark, are torn; the next start keeps a copy and cuts them off: %w", r.w.v.end-pos, hole),
 	})
 	return true, nil
+}
+
+// goesOn says whether recovery looks for sound batches behind pos, and finds one.
+func (r *reading) goesOn(pos int64) (bool, error) {
+	if r.log.late {
+		return false, nil
+	}
+	w := walk(r.s, r.w.v, entry{offset: r.next, pos: pos})
+	defer w.close()
+	h, err := w.resync()
+	return h != nil, err
 }
 
 // goOn reports the damage at which the walk has stopped and moves to the next
@@ -257,6 +271,9 @@ func (r *reading) goOn() bool {
 		if w.err = err; err == nil {
 			next = first + used - pos
 		}
+	}
+	if r.behind {
+		hole = fmt.Errorf("behind the sync mark, so that it may have been acknowledged, or not: %w", hole)
 	}
 	if w.err == nil {
 		r.damage(r.s.file.name, pos, first, next, hole)

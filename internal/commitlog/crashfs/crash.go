@@ -57,7 +57,9 @@ func (d *FS) Crash(p Policy) *FS {
 			d.pending[i].apply(c.after)
 		}
 	}
-	return newFS(c.node(d.root))
+	after := newFS(c.node(d.root))
+	after.boot = d.boot + 1
+	return after
 }
 
 // A crash is one outcome in the making.
@@ -150,7 +152,7 @@ func (d *FS) KillClone() *FS {
 	defer d.mu.Unlock()
 	c := cloner{}
 	clone := newFS(c.node(d.root))
-	clone.changes = d.changes
+	clone.changes, clone.boot = d.changes, d.boot
 	for _, op := range d.pending {
 		op.dir, op.toDir, op.node = c.node(op.dir), c.node(op.toDir), c.node(op.node)
 		clone.pending = append(clone.pending, op)

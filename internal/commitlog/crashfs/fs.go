@@ -11,6 +11,7 @@ package crashfs
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,7 @@ type FS struct {
 	changes int      // of names, so far
 	pending []nameOp // those not yet synced, in the order of the calls
 	hook    Hook
+	boot    int // how often the power was cut
 	dead    bool
 	reads   map[string]int64 // bytes read by the name the file was opened with
 	open    map[*file]bool
@@ -57,6 +59,9 @@ func (d *FS) Kill() {
 	defer d.mu.Unlock()
 	d.dead = true
 }
+
+// Boot is the same as long as the power is not cut.
+func (d *FS) Boot() string { return fmt.Sprint("boot ", d.boot) }
 
 // BytesRead is the number of bytes read so far from files that were opened
 // under a name that ends in suffix.
