@@ -82,6 +82,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 			return nil, err
 		}
 	}
+	b.journal.logs = make(map[store.Partition]group.Key)
 	b.groups = group.New(b.record)
 	b.groups.MaxBytes = o.Limits.MaxPositions
 	if err := b.loadPositions(); err != nil {

@@ -78,7 +78,8 @@ func (b *Broker) bury(t *Topic, f group.Failed, reason string, done func(error))
 		var builder batch.Builder
 		builder.Add(r.Timestamp, r.Key, r.Value, deadHeaders(r, k, f, reason)...)
 		builder.Close(0)
-		return store.Append(promptly(dead.For(r.Key)), builder.Bytes(), func(_ int64, err error) { done(err) })
+		log := promptly(dead.For(r.Key))
+		return store.Append(log, builder.Bytes(), durably(log, done))
 	})
 }
 

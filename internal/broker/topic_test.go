@@ -147,6 +147,7 @@ func (c crowd) Partition(topic string, number int) (store.Partition, error) {
 type unread struct{ store.Partition }
 
 func (unread) Offsets() (start, high int64) { return 0, filled }
+func (unread) Sync(done func(error))        { done(nil) }
 
 func TestTooManyTopicsAreRefusedAndPositionsKept(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store { return crowd{s} }})

@@ -15,7 +15,8 @@ import (
 
 // A redrive is a consumer of a topic of dead letters, on whose behalf the broker
 // puts each back on the topic that it came from. A message is consumed when it
-// is durable there.
+// is durable there, and counted to the client when that is durable, too: what the
+// client has been told of is not put back again, whatever ends the redrive.
 type redrive struct {
 	*consumer
 	answers *answers
@@ -26,14 +27,12 @@ func (c *conn) redrive(r *request) error {
 		return answer("SHUTDOWN", "the broker is stopping")
 	}
 	d := &redrive{newConsumer(c, r), newAnswers(c)}
+	d.answers.before = d.consumed
 	defer d.release()
 	err := d.run()
 	told, failure := d.answers.finish()
 	if err == nil {
 		err = failure
-	}
-	if ackErr := d.member.Ack(told); err == nil {
-		err = ackErr
 	}
 	if err != nil {
 		return toAnswer(err)
@@ -42,6 +41,15 @@ func (c *conn) redrive(r *request) error {
 		return c.say("+0\n")
 	}
 	return nil
+}
+
+// consumed says that the first n messages are durable where they came from, and waits
+// until that is durable.
+func (d *redrive) consumed(n uint64) error {
+	if err := d.member.Ack(n); err != nil {
+		return err
+	}
+	return d.broker.AwaitPositions()
 }
 
 func (d *redrive) run() (err error) {
@@ -109,10 +117,7 @@ func (d *redrive) putBack(r *batch.Record) error {
 	b.Add(r.Timestamp, r.Key, r.Value, headers...)
 	b.Close(0)
 	number := d.answers.expect(1, 1)
-	done := func(_ int64, err error) { d.answers.settle(number, err) }
-	if err := store.Append(t.For(r.Key), b.Bytes(), done); err != nil {
-		done(0, err)
-	}
+	broker.AppendDurably(t.For(r.Key), b.Bytes(), func(err error) { d.answers.settle(number, err) })
 	return d.answers.failure()
 }
 

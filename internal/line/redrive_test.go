@@ -1,9 +1,13 @@
 package line_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
 )
 
 const fields = `"tstype":"create","ts":1718017201000,"broker":1,`
@@ -94,4 +98,79 @@ func TestDeadLetterThatIsDelayedIsDueAtOnceWhenPutBack(t *testing.T) {
 	if !strings.Contains(got, `"payload":"p"`) || strings.Contains(strings.ToLower(got), "mbus-") {
 		t.Fatalf("what was put back is %q", got)
 	}
+}
+
+// What the client of a redrive has been told of is durable where it came from, and so is
+// that it is consumed: whenever the power goes, it is not put back again. With an interval
+// between syncs it may be, and all of it is in one of both places at the least.
+func TestWhatARedriveHasToldIsNotPutBackAgainAfterACrash(t *testing.T) {
+	for _, log := range []commitlog.Options{{}, {SyncEvery: time.Hour}} {
+		always := log.SyncEvery == 0
+		b := start(t, setup{disk: crashfs.New(), log: log})
+		const n = 2000
+		var letters strings.Builder
+		for i := range n {
+			letters.WriteString(`{"payload":"m` + itoa(int64(i)) + `","headers":["mbus-topic","orders"]}` + "\n")
+		}
+		b.produce("orders.dlq?format=json\n" + letters.String())
+		awaitSynced(b, "orders.dlq")
+		c := b.dial(b.consumers, "orders.dlq?redrive\n")
+		told, err := strconv.Atoi(strings.TrimPrefix(c.line(), "+"))
+		if err != nil || told >= n {
+			t.Fatalf("told of %d of %d at first: %v", told, n, err)
+		}
+		disk := b.setup.disk.Crash(crashfs.Nothing())
+		b.stop() // the dead one
+		b = start(t, setup{disk: disk})
+		b.drain("orders.dlq?redrive")
+		times := make(map[string]int)
+		for m := range strings.Lines(b.drain("orders")) {
+			times[m]++
+		}
+		for i := range n {
+			m := "m" + itoa(int64(i)) + "\n"
+			if times[m] == 0 || times[m] > 1 && i < told && always { // else a position may be the interval old
+				t.Fatalf("%+v: of %d messages the client was told of %d, and number %d is there %d times", log, n, told, i, times[m])
+			}
+		}
+	}
+}
+
+// awaitSynced waits until what was published to a topic is durable.
+func awaitSynced(b *bus, topic string) {
+	b.t.Helper()
+	found, err := b.broker.Topic(topic)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, log := range found.Partitions() {
+		done := make(chan error, 1)
+		log.Sync(func(err error) { done <- err })
+		if err := <-done; err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+func TestARedriveTellsOfWhatIsDurable(t *testing.T) {
+	b := start(t, setup{disk: crashfs.New(), log: commitlog.Options{SyncEvery: time.Hour}})
+	b.produce("orders.dlq?format=json\n" + `{"payload":"p","headers":["mbus-topic","orders"]}` + "\n")
+	b.publish("orders", "there")
+	g := newGate()
+	b.setup.disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && segmentOf(c, "orders") {
+			g.pass()
+		}
+		return nil
+	})
+	c := b.dial(b.consumers, "orders.dlq?redrive\n")
+	<-g.held
+	c.mustBeSilent()
+	if at := b.position("default", "orders.dlq", 0).Committed(); at != 0 {
+		t.Errorf("before the sync of orders the group is at %d", at)
+	}
+	b.setup.disk.SetHook(nil)
+	close(g.opened)
+	c.mustEnd("+1\n")
+	b.mustDrain("orders", "there\np\n")
 }

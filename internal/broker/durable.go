@@ -1,0 +1,149 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// durably is for what is called with the outcome of an append: it has done called when
+// what was appended is durable, too, and not only answered, as with an interval between
+// syncs. Whatever gives something up because it is elsewhere now calls it before.
+func durably(log store.Partition, done func(error)) func(base int64, err error) {
+	return func(_ int64, err error) {
+		if err != nil {
+			done(err)
+			return
+		}
+		log.Sync(done)
+	}
+}
+
+// AppendDurably appends batches and calls done once, when they are durable however the
+// store syncs, or with the reason why they may not be. done must not block.
+func AppendDurably(log store.Partition, batches []byte, done func(error)) {
+	if err := store.Append(log, batches, durably(log, done)); err != nil {
+		done(err)
+	}
+}
+
+// relyPatience is how long positions wait for the logs that they rely on. A sync that
+// takes longer holds up no positions in other topics; those in this one are written
+// without it. Should the log lose messages then, they are set to its end at the next
+// start, so that nothing is skipped.
+const relyPatience = time.Second
+
+// Relied are the logs that positions are written of, with a sync that has not ended;
+// true if it was waited for in vain.
+type relied struct {
+	mu    sync.Mutex
+	under map[store.Partition]bool
+}
+
+// await waits until all that logs have answered is durable, for relyPatience at most. It
+// returns those that are not then. They are not waited for again, nor returned, before
+// that sync has ended. A sync that fails is reported by the store.
+func (r *relied) await(logs []store.Partition) (late []store.Partition) {
+	ended := make(chan struct{}, len(logs))
+	left := 0
+	for _, log := range logs {
+		if r.begin(log) {
+			left++
+			log.Sync(func(error) {
+				r.end(log)
+				ended <- struct{}{}
+			})
+		}
+	}
+	var patience <-chan time.Time
+	for ; left > 0; left-- {
+		select {
+		case <-ended:
+			continue // at once, most often
+		default:
+		}
+		if patience == nil {
+			patience = time.After(relyPatience)
+		}
+		select {
+		case <-ended:
+		case <-patience:
+			return r.give(logs)
+		}
+	}
+	return nil
+}
+
+// begin says whether no sync of the log is under way, and notes that one is.
+func (r *relied) begin(log store.Partition) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, under := r.under[log]; under {
+		return false
+	}
+	if r.under == nil {
+		r.under = make(map[store.Partition]bool)
+	}
+	r.under[log] = false
+	return true
+}
+
+func (r *relied) end(log store.Partition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.under, log)
+}
+
+// give returns those of the logs whose sync was waited for in vain just now.
+func (r *relied) give(logs []store.Partition) (late []store.Partition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, log := range logs {
+		if inVain, under := r.under[log]; under && !inVain {
+			r.under[log] = true
+			late = append(late, log)
+		}
+	}
+	return late
+}
+
+// secure waits until the logs are durable that entries rely on, before these are written:
+// otherwise a crash could leave positions beyond the ends of their logs.
+func (b *Broker) secure(entries []group.Entry) {
+	j := &b.journal
+	clear(j.logs)
+	all := j.list[:0]
+	for _, e := range entries {
+		if log := b.logOf(e); log != nil {
+			if _, known := j.logs[log]; !known {
+				j.logs[log] = e.Key
+				all = append(all, log)
+			}
+		}
+	}
+	j.list = all
+	began := time.Now()
+	for _, log := range j.relied.await(all) {
+		k := j.logs[log]
+		b.Log.Warn("positions are written before the log that they are in is synced: its sync takes too long",
+			"topic", k.Topic, "partition", k.Partition, "waited", relyPatience)
+	}
+	j.took = time.Since(began)
+}
+
+// logOf is the log that an entry relies on; nil for none.
+func (b *Broker) logOf(e group.Entry) store.Partition {
+	if e.Gone {
+		return nil
+	}
+	t, err := b.Topic(e.Key.Topic)
+	if err != nil || t.ID != e.TopicID {
+		return nil
+	}
+	if all := t.Partitions(); e.Partition < len(all) {
+		return all[e.Partition]
+	}
+	return nil
+}

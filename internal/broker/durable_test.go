@@ -1,0 +1,270 @@
+package broker_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/group"
+)
+
+// A watch says which topics have messages that are written and not synced, and reports
+// positions that are written meanwhile.
+type watch struct {
+	t     testing.TB
+	mu    sync.Mutex
+	dirty map[string]bool
+	seen  int // writes of positions
+}
+
+// topicOf is the topic of a segment; empty for other files.
+func topicOf(name string) string {
+	parts := strings.Split(name, "/")
+	if len(parts) < 3 || !strings.HasSuffix(name, ".log") {
+		return ""
+	}
+	return parts[len(parts)-3]
+}
+
+func watchDisk(t testing.TB, disk *crashfs.FS) *watch {
+	w := &watch{t: t, dirty: make(map[string]bool)}
+	disk.SetHook(func(c crashfs.Call) error {
+		topic := topicOf(c.Name)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		switch {
+		case topic == "":
+		case c.Op == crashfs.WriteAt && topic == broker.PositionsTopic:
+			w.seen++
+			for name, dirty := range w.dirty {
+				if dirty {
+					t.Errorf("positions are written, and topic %q is not synced", name)
+				}
+			}
+		case c.Op == crashfs.WriteAt:
+			w.dirty[topic] = true
+		case c.Op == crashfs.Sync:
+			w.dirty[topic] = false
+		}
+		return nil
+	})
+	return w
+}
+
+// written waits for positions to be written.
+func (w *watch) written(what string) {
+	w.t.Helper()
+	await(w.t, "positions are written: "+what, func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.seen == 0 {
+			return false
+		}
+		w.seen = 0
+		return true
+	})
+}
+
+func TestPositionsAreWrittenWhenTheirLogsAreSynced(t *testing.T) {
+	s := setup{disk: crashfs.New(), log: lazily}
+	b := mustOpen(t, s)
+	defer mustClose(t, b)
+	orders, stock := mustMake(t, b, "orders"), mustMake(t, b, "stock")
+	publish(t, stock.Partitions()[0], time.Now(), 2, 10)
+	mustCommit(t, b, "billing", group.Commit{Topic: "stock", Offset: 1}) // makes their topic
+	w := watchDisk(t, s.disk)
+	for i, use := range map[string]func(from, to int64){
+		"acknowledged": func(from, to int64) { consume(t, position(t, b, "default", "orders", 0), from, to) },
+		"committed": func(_, to int64) {
+			mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: to})
+		},
+		"reset": func(from, _ int64) {
+			if err := b.ResetOffsets("other", []group.Commit{{Topic: "orders", Offset: from}}); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		for range 5 {
+			publish(t, orders.Partitions()[0], time.Now(), 1, 10)
+			_, high := orders.Partitions()[0].Offsets()
+			use(position(t, b, "default", "orders", 0).Committed(), high)
+			w.written(i)
+			mustSync(t, b)
+		}
+	}
+	publish(t, stock.Partitions()[0], time.Now(), 1, 10)
+	w.mu.Lock()
+	w.dirty["stock"] = false // nobody's position relies on it
+	w.mu.Unlock()
+	publish(t, orders.Partitions()[0], time.Now(), 1, 10)
+	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 3})
+	w.written("of another topic")
+}
+
+// Compaction writes positions as they are then.
+func TestCompactionWritesPositionsWhenTheirLogsAreSynced(t *testing.T) {
+	s := setup{disk: crashfs.New(), log: lazily}
+	b := mustOpen(t, s)
+	defer mustClose(t, b)
+	orders, stock := mustMake(t, b, "orders").Partitions()[0], mustMake(t, b, "stock")
+	publish(t, orders, time.Now(), 1, 10)
+	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 1})
+	w := watchDisk(t, s.disk)
+	commits := make([]group.Commit, 1000)
+	for i := range commits {
+		commits[i] = group.Commit{Topic: stock.Name, Partition: i}
+	}
+	p := position(t, b, "billing", "orders", 0)
+	for n := int64(1); n < 25; n++ {
+		publish(t, orders, time.Now(), 1, 10)
+		done := make(chan []error, 1)
+		b.CommitOffsets("busy", commits, func(errs []error) { done <- errs })
+		consume(t, p, n, n+1) // while that is written, or compacted before
+		<-done
+	}
+	mustSync(t, b)
+	if start, _ := offsets(t, b, broker.PositionsTopic); start == 0 {
+		t.Error("no compaction has happened")
+	}
+	w.written("all")
+}
+
+func offsets(t testing.TB, b *broker.Broker, topic string) (start, high int64) {
+	t.Helper()
+	return mustHave(t, b, topic).Partitions()[0].Offsets()
+}
+
+// holdSyncs has the syncs of a topic's segments wait until release.
+func holdSyncs(disk *crashfs.FS, topic string) (held <-chan struct{}, release func()) {
+	stuck, begun := make(chan struct{}), make(chan struct{}, 100)
+	disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && topicOf(c.Name) == topic {
+			begun <- struct{}{}
+			<-stuck
+		}
+		return nil
+	})
+	return begun, sync.OnceFunc(func() { close(stuck) })
+}
+
+func TestASyncThatHangsHoldsUpNoPositionsForEver(t *testing.T) {
+	book, log := newLog()
+	s := setup{disk: crashfs.New(), log: lazily, options: broker.Options{Log: log}}
+	b := mustOpen(t, s)
+	orders, stock := mustMake(t, b, "orders"), mustMake(t, b, "stock")
+	for _, topic := range []*broker.Topic{orders, stock} {
+		publish(t, topic.Partitions()[0], time.Now(), 20, 10)
+	}
+	_, release := holdSyncs(s.disk, "orders")
+	defer release()
+	within(t, "positions in both topics are kept", func() {
+		for i := range int64(10) {
+			mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: i})
+			mustCommit(t, b, "billing", group.Commit{Topic: "stock", Offset: i})
+		}
+	})
+	if n := len(book.Lines("level=WARN", "topic=orders", "partition=0", "waited=1s")); n != 1 {
+		t.Errorf("it is said %d times: %q", n, book.Lines())
+	}
+	release()
+	publish(t, orders.Partitions()[0], time.Now(), 1, 10)
+	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 11})
+	mustClose(t, b)
+}
+
+// After a crash no position lies beyond its log, and each message is delivered.
+func TestAfterACrashNoPositionIsBeyondItsLog(t *testing.T) {
+	for seed := range uint64(40) {
+		policy := crashfs.Some(seed)
+		if seed%4 == 0 {
+			policy = crashfs.Torn(seed)
+		}
+		s := setup{disk: crashfs.New(), log: lazily}
+		b := mustOpen(t, s)
+		orders := mustMake(t, b, "orders").Partitions()[0]
+		for i := range int64(20) {
+			publish(t, orders, time.Now(), 1, 10)
+			mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: i + 1})
+		}
+		publish(t, orders, time.Now(), 10, 10)
+		disk := s.disk.Crash(policy)
+		_ = b.Close() // of the dead one
+		book, log := newLog()
+		b = mustOpen(t, setup{disk: disk, options: broker.Options{Log: log}})
+		if lines := book.Lines("beyond the end"); len(lines) > 0 {
+			t.Fatalf("seed %d: %q", seed, lines)
+		}
+		mustClose(t, b)
+	}
+}
+
+// A dead letter counts as consumed when it is durable where it went to.
+func TestADeadLetterIsConsumedWhenItIsDurable(t *testing.T) {
+	s := setup{disk: crashfs.New(), log: lazily}
+	b := mustOpen(t, s)
+	defer mustClose(t, b)
+	orders := mustMake(t, b, "orders")
+	publish(t, orders.Partitions()[0], time.Now(), 1, 10)
+	publish(t, mustMake(t, b, "orders.dlq").Partitions()[0], time.Now(), 1, 10)
+	held, release := holdSyncs(s.disk, "orders.dlq")
+	defer release()
+	p := position(t, b, "billing", "orders", 0)
+	var m group.Member
+	m.Lease(p, group.Span{From: 0, To: 1}, 0)
+	f, _, err := m.Fail(1, group.Retry{Attempts: 1}, time.Now())
+	if err != nil || !f.Dead {
+		t.Fatal(f, err)
+	}
+	settled := make(chan struct{})
+	b.Bury(orders, f, "no good", func() { close(settled) })
+	<-held
+	select {
+	case <-settled:
+		t.Error("it is settled")
+	default:
+	}
+	mustSync(t, b)
+	if c := p.Committed(); c != 0 {
+		t.Errorf("before the sync of the dead letter the group is at %d", c)
+	}
+	release()
+	within(t, "it is settled", func() { <-settled })
+	if c := p.Committed(); c != 1 {
+		t.Errorf("the group is at %d", c)
+	}
+}
+
+func TestAppendDurablySaysWhatHasFailed(t *testing.T) {
+	s := setup{disk: crashfs.New(), log: lazily}
+	b := mustOpen(t, s)
+	orders := mustMake(t, b, "orders").Partitions()[0]
+	var one batch.Builder
+	one.Add(1000, nil, nil)
+	one.Close(0)
+	outcome := func() error {
+		done := make(chan error, 1)
+		broker.AppendDurably(orders, one.Bytes(), func(err error) { done <- err })
+		return <-done
+	}
+	if err := outcome(); err != nil {
+		t.Error(err)
+	}
+	s.disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && topicOf(c.Name) == "orders" {
+			return fmt.Errorf("no more")
+		}
+		return nil
+	})
+	for range 2 { // the sync, and then the append
+		if err := outcome(); err == nil {
+			t.Error("no error")
+		}
+	}
+	s.disk.SetHook(nil)
+	_ = b.Close()
+}
