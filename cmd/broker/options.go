@@ -22,25 +22,26 @@ const (
 
 // options are the broker's flags.
 type options struct {
-	producerHost   string
-	producerPort   int
-	consumerHost   string
-	consumerPort   int
-	kafkaHost      string
-	kafkaPort      int
-	advertise      string
-	nodeID         int
-	rebalanceDelay time.Duration
-	data           string
-	syncEvery      time.Duration // 0 for always
-	partitions     int
-	maxMessage     int
-	maxConnections int
-	writeTimeout   time.Duration
-	retention      time.Duration
-	retentionBytes int64
-	verify         string // a data directory; empty to run a broker
-	reserve        int64
+	producerHost    string
+	producerPort    int
+	consumerHost    string
+	consumerPort    int
+	kafkaHost       string
+	kafkaPort       int
+	advertise       string
+	nodeID          int
+	rebalanceDelay  time.Duration
+	data            string
+	syncEvery       time.Duration // 0 for always
+	partitions      int
+	maxMessage      int
+	maxConnections  int
+	writeTimeout    time.Duration
+	retention       time.Duration
+	retentionUnread time.Duration // 0 for that of all messages
+	retentionBytes  int64
+	verify          string // a data directory; empty to run a broker
+	reserve         int64
 }
 
 const usage = `
@@ -69,7 +70,8 @@ func parse(args []string) (o *options, code int, ok bool) {
 	s.IntVar(&o.maxMessage, "max-message", limits.MaxMessage, "largest message, in `bytes`")
 	s.IntVar(&o.maxConnections, "max-connections", limits.MaxConnections, "`number` of connections at the same time")
 	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`time` after which a reader that takes nothing is cut off")
-	s.DurationVar(&o.retention, "retention", 168*time.Hour, "`age` from which messages are removed, once the group default has consumed them; 0 for never")
+	s.DurationVar(&o.retention, "retention", 168*time.Hour, "`age` from which messages are removed; 0 for never")
+	s.DurationVar(&o.retentionUnread, "retention-unread", broker.DefaultRetentionUnread, "`age` from which messages are removed that a group of consumers of lines has not consumed, if it is higher; 0 for none")
 	s.Int64Var(&o.retentionBytes, "retention-bytes", 0, "`size` of a partition from which its oldest messages are removed; 0 for none")
 	s.StringVar(&o.verify, "verify", "", "read all of the data `directory`, say what is damaged, change nothing, and end: exit code 0 if it is sound, 1 if it can't be read, 2 if it is damaged")
 	o.reserve = commitlog.DefaultReserve
@@ -125,6 +127,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-write-timeout is %v: it takes a positive time", o.writeTimeout)
 	case o.retention < 0:
 		return fmt.Errorf("-retention is %v: it can't be negative", o.retention)
+	case o.retentionUnread < 0:
+		return fmt.Errorf("-retention-unread is %v: it can't be negative", o.retentionUnread)
 	case o.retentionBytes < 0:
 		return fmt.Errorf("-retention-bytes is %d: it can't be negative", o.retentionBytes)
 	}
@@ -145,8 +149,12 @@ func (o *options) kafkaOptions() kafka.Options {
 func (o *options) brokerOptions(log *slog.Logger) broker.Options {
 	limits := broker.DefaultLimits()
 	limits.MaxMessage, limits.MaxConnections, limits.WriteTime = o.maxMessage, o.maxConnections, o.writeTimeout
+	unread := o.retentionUnread
+	if unread == 0 {
+		unread = -1
+	}
 	return broker.Options{
 		Limits: limits, Partitions: o.partitions, Log: log,
-		Retention: o.retention, RetentionBytes: o.retentionBytes,
+		Retention: o.retention, RetentionUnread: unread, RetentionBytes: o.retentionBytes,
 	}
 }

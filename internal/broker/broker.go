@@ -20,12 +20,17 @@ import (
 
 // Options are what New may be told.
 type Options struct {
-	Limits         Limits           // DefaultLimits, or changed
-	Partitions     int              // of topics made on first publish; 0 for 1
-	Retention      time.Duration    // age at which messages may go; 0 for never
-	RetentionBytes int64            // size of a partition from which its oldest messages go; 0 for none
-	Log            *slog.Logger     // nil for none
-	Now            func() time.Time // the system's clock; nil for time.Now
+	Limits         Limits        // DefaultLimits, or changed
+	Partitions     int           // of topics made on first publish; 0 for 1
+	Retention      time.Duration // age at which messages may go; 0 for never
+	RetentionBytes int64         // size of a partition from which its oldest messages go; 0 for none
+
+	// RetentionUnread is the age at which messages go that a group which leases messages
+	// has not consumed; 0 for DefaultRetentionUnread, negative for that of all others.
+	RetentionUnread time.Duration
+
+	Log *slog.Logger     // nil for none
+	Now func() time.Time // the system's clock; nil for time.Now
 }
 
 // A Broker is the bus itself. Its methods may be called by any goroutine.
@@ -43,6 +48,9 @@ type Broker struct {
 	stop     chan struct{}
 
 	ended sync.WaitGroup
+
+	sweeping  sync.Mutex    // held while messages are removed
+	resettled chan struct{} // a topic's settings are others, or there is a new one
 
 	names  store.Names  // held by who makes, alters or deletes the topic
 	mu     sync.RWMutex // guards what follows
@@ -68,9 +76,13 @@ func New(s store.Store, o Options) (*Broker, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Partitions = max(1, o.Partitions)
+	if o.RetentionUnread == 0 {
+		o.RetentionUnread = DefaultRetentionUnread
+	}
+	o.RetentionUnread = max(0, o.RetentionUnread)
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
-		stop: make(chan struct{}), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
+		stop: make(chan struct{}), resettled: make(chan struct{}, 1), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
 		awaits: make(map[*await]struct{}), clock: newClock(o.Now),
 	}
 	b.now, b.clock.jumped = b.Now, b.clockJumped
@@ -204,7 +216,7 @@ func (b *Broker) createTopic(name string, partitions int, config map[string]stri
 
 // openTopic puts a topic of the store on the list.
 func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
-	t := &Topic{Name: made.Name, ID: made.ID, held: make(map[int]bool)}
+	t := &Topic{Name: made.Name, ID: made.ID, swept: time.Now(), held: make(map[int]bool)}
 	t.know(made)
 	b.restore(t, made.Config)
 	partitions, err := b.openPartitions(t, 0, made.Partitions)
@@ -235,6 +247,9 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 			p = &delaying{&stamping{Partition: p, topic: t, now: b.now}, b, t.ID, t.Name, i}
 		}
 		list = append(list, p)
+	}
+	if s := t.settings.Load(); s.removes() && !Internal(t.Name) {
+		b.resettle(t, list)
 	}
 	return list, nil
 }

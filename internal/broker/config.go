@@ -21,6 +21,10 @@ const (
 	ConfigMaxBatch       = "max.message.bytes"      // size of the largest batch
 	ConfigTimestamps     = "message.timestamp.type" // CreateTime or LogAppendTime
 
+	// The age from which messages are removed that a group which leases messages has not
+	// consumed; 0 for that of all others, -1 for never. Kafka has no such groups.
+	ConfigRetentionUnread = "mbus.retention.unread.ms"
+
 	// How far a message's time may be from the broker's clock, in milliseconds.
 	ConfigTimestampAfter  = "message.timestamp.after.max.ms"
 	ConfigTimestampBefore = "message.timestamp.before.max.ms"
@@ -31,6 +35,11 @@ const (
 	TimestampAfter  = int64(time.Hour / time.Millisecond)
 	TimestampBefore = int64(math.MaxInt64) // no bound
 )
+
+// DefaultRetentionUnread is how long messages are kept that are not consumed: long
+// enough that a consumer which was forgotten is missed, and no longer, so that it does
+// not fill the disk.
+const DefaultRetentionUnread = 720 * time.Hour
 
 // Whose times a topic's messages have: the producer's, or that of the log.
 const (
@@ -47,13 +56,14 @@ var ErrConfig = errors.New("configuration")
 
 // Settings are what holds for one topic. They don't change; a topic gets new ones.
 type settings struct {
-	own            map[string]string // what the topic has set for itself
-	retention      int64             // milliseconds; -1 for ever
-	retentionBytes int64             // -1 for no bound
-	maxBatch       int               // bytes
-	appendTime     bool              // the log's time counts
-	timeAfter      int64             // milliseconds that a message's time may be ahead
-	timeBefore     int64             // milliseconds that it may be behind
+	own             map[string]string // what the topic has set for itself
+	retention       int64             // milliseconds; -1 for ever
+	retentionBytes  int64             // -1 for no bound
+	retentionUnread int64             // milliseconds, of what is not consumed; -1 for ever
+	maxBatch        int               // bytes
+	appendTime      bool              // the log's time counts
+	timeAfter       int64             // milliseconds that a message's time may be ahead
+	timeBefore      int64             // milliseconds that it may be behind
 }
 
 // keep is how long messages are kept, as a duration: centuries where they are kept
@@ -73,6 +83,10 @@ var setters = map[string]func(s *settings, value string, limit int) error{
 	},
 	ConfigRetentionBytes: func(s *settings, value string, _ int) (err error) {
 		s.retentionBytes, err = number(value, -1, math.MaxInt64)
+		return err
+	},
+	ConfigRetentionUnread: func(s *settings, value string, _ int) (err error) {
+		s.retentionUnread, err = number(value, -1, math.MaxInt64)
 		return err
 	},
 	ConfigMaxBatch: func(s *settings, value string, limit int) error {
@@ -109,7 +123,7 @@ func number(value string, low, high int64) (int64, error) {
 func (b *Broker) settings(own map[string]string) (*settings, error) {
 	s := &settings{
 		own: make(map[string]string), retention: -1, retentionBytes: -1, maxBatch: b.Limits.MaxBatch(),
-		timeAfter: TimestampAfter, timeBefore: TimestampBefore,
+		retentionUnread: b.opts.RetentionUnread.Milliseconds(), timeAfter: TimestampAfter, timeBefore: TimestampBefore,
 	}
 	if b.opts.Retention > 0 {
 		s.retention = b.opts.Retention.Milliseconds()
@@ -202,6 +216,7 @@ func (b *Broker) Configure(name string, change func(own map[string]string) error
 		return err
 	}
 	t.settings.Store(s)
+	b.resettle(t, t.Partitions())
 	b.Log.Info("topic configured", "topic", name, "config", stored(own))
 	return nil
 }

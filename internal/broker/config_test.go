@@ -25,7 +25,7 @@ func configure(t testing.TB, b *broker.Broker, topic string, configs ...string) 
 	}
 }
 
-// What is set for a topic is meant for it: its age holds whoever has consumed what.
+// What no group of those who lease messages has begun to read goes by age, as in Kafka.
 func TestATopicsOwnAgeRemovesWhatNobodyHasConsumed(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir(), log: segments, wrap: atTheirTime, options: broker.Options{Retention: 100 * day}})
 	defer mustClose(t, b)

@@ -147,3 +147,34 @@ func TestTheTimeOfTheLogIsNotStuckWhereTheClockWasWrong(t *testing.T) {
 		}
 	}
 }
+
+// What was due while the broker was down is put into its topic then, and kept for its
+// time from then on.
+func TestAnOverdueMessageIsKeptForItsTime(t *testing.T) {
+	var clock shifted
+	s := setup{dir: t.TempDir(), options: broker.Options{Now: clock.now}}
+	b := mustOpen(t, s)
+	topic, err := b.CreateTopic("orders", 1, map[string]string{broker.ConfigRetention: fmt.Sprint(day.Milliseconds())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(time.Now().Add(time.Hour), "the oven")); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, b)
+	clock.ahead(3 * day) // a long weekend
+	for range 2 {
+		b = mustOpen(t, s)
+		topic = mustMake(t, b, "orders")
+		await(t, "it is delivered", func() bool { _, high := topic.Partitions()[0].Offsets(); return high == 1 })
+		b.Sweep()
+		b.Retain(clock.now().Add(23 * time.Hour))
+		mustStart(t, topic, 0)
+		mustClose(t, b)
+	}
+	b = mustOpen(t, s)
+	defer mustClose(t, b)
+	topic = mustMake(t, b, "orders")
+	b.Retain(clock.now().Add(25 * time.Hour))
+	mustStart(t, topic, 1)
+}

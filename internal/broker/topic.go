@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mbus/internal/store"
 )
@@ -18,7 +19,9 @@ type Topic struct {
 	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
 	idempotent idempotence
-	held       map[int]bool // partitions whose retention waits for a group; for the retention loop alone
+
+	swept time.Time    // when retention last looked; guarded by the broker's sweeping
+	held  map[int]bool // partitions whose retention waits for a group; guarded by the same
 
 	mu       sync.Mutex // guards what follows
 	watchers map[*func()]struct{}

@@ -47,6 +47,10 @@ func (b *Broker) CreateTopic(name string, partitions int, config map[string]stri
 // NewPartitions is how many partitions a topic gets that is made without a number.
 func (b *Broker) NewPartitions() int { return b.opts.Partitions }
 
+// RetentionUnread is the age from which messages are removed that a group which leases
+// messages has not consumed; 0 for that of all others.
+func (b *Broker) RetentionUnread() time.Duration { return b.opts.RetentionUnread }
+
 // Retention is what messages are removed by: their age, and the size in bytes of
 // their partition; 0 for never.
 func (b *Broker) Retention() (age time.Duration, bytes int64) {

@@ -392,6 +392,7 @@ type Numbers struct {
 	Unacknowledged int64 // leased to members
 	Waiting        int64 // failed, or behind a message with the same key
 	Beyond         int64 // acknowledged above the committed offset
+	Lost           int64 // removed by retention before they were consumed, since the broker's start
 	Members        int   // connections that use the position
 }
 

@@ -37,11 +37,12 @@ type Position struct {
 	ended     chan struct{} // closed when a lease ends; nil while nobody waits
 	epoch     int32
 	metadata  string
-	assigned  bool // last written by one who has partitions assigned, not leases
-	fresh     bool // nothing is kept of it
-	changed   bool // since the journal got it
-	doubted   bool // the disk may hold a commit that has failed, until this is written as it is
-	commits   int  // on their way to the journal
+	lost      int64 // messages that were removed before they were consumed, since the start
+	assigned  bool  // last written by one who has partitions assigned, not leases
+	fresh     bool  // nothing is kept of it
+	changed   bool  // since the journal got it
+	doubted   bool  // the disk may hold a commit that has failed, until this is written as it is
+	commits   int   // on their way to the journal
 	durable   durable
 }
 
@@ -302,7 +303,7 @@ func (p *Position) state() State {
 func (p *Position) numbers() Numbers {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := Numbers{Committed: p.committed}
+	n := Numbers{Committed: p.committed, Lost: p.lost}
 	for _, h := range p.held {
 		switch h.by {
 		case nil:

@@ -62,3 +62,15 @@ func (p *Position) SetAssigned(assigned bool) {
 		p.assigned = assigned
 	}
 }
+
+// Lose counts n messages that were removed before the position had come to them.
+func (g *Groups) Lose(k Key, n int64) {
+	g.mu.Lock()
+	p := g.find(k)
+	g.mu.Unlock()
+	if p != nil {
+		p.mu.Lock()
+		p.lost += n
+		p.mu.Unlock()
+	}
+}

@@ -48,6 +48,7 @@ func (s *Server) topicDefaults() []config {
 		{name: broker.ConfigTimestampAfter, general: "log.message.timestamp.after.max.ms", value: strconv.FormatInt(broker.TimestampAfter, 10), kind: kmsg.ConfigTypeLong, source: fromCode, doc: "how far ahead of the broker's clock a message's time may be (CreateTime)"},
 		{name: broker.ConfigTimestampBefore, general: "log.message.timestamp.before.max.ms", value: strconv.FormatInt(broker.TimestampBefore, 10), kind: kmsg.ConfigTypeLong, source: fromCode, doc: "how far behind the broker's clock a message's time may be (CreateTime)"},
 		{name: broker.ConfigTimestamps, general: "log.message.timestamp.type", value: broker.CreateTime, kind: kmsg.ConfigTypeString, source: fromCode, doc: "whether a message's time is its producer's (CreateTime) or that of the log (LogAppendTime)"},
+		{name: broker.ConfigRetentionUnread, general: "mbus.retention.unread.ms", value: strconv.FormatInt(s.broker.RetentionUnread().Milliseconds(), 10), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "age from which messages are removed that a group which leases messages (consumers of lines) has not consumed (-retention-unread)"},
 		{name: "min.insync.replicas", general: "min.insync.replicas", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
 		{name: broker.ConfigRetentionBytes, general: "log.retention.bytes", value: s.retentionBytes(), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "size of a partition from which its oldest messages are removed (-retention-bytes)"},
 		{name: broker.ConfigRetention, general: "log.retention.ms", value: s.retentionMillis(), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "age from which messages are removed (-retention)"},
@@ -55,7 +56,7 @@ func (s *Server) topicDefaults() []config {
 	}
 	for i := range list {
 		switch list[i].name {
-		case broker.ConfigMaxBatch, broker.ConfigTimestamps, broker.ConfigTimestampAfter, broker.ConfigTimestampBefore, broker.ConfigRetentionBytes, broker.ConfigRetention:
+		case broker.ConfigMaxBatch, broker.ConfigTimestamps, broker.ConfigTimestampAfter, broker.ConfigTimestampBefore, broker.ConfigRetentionBytes, broker.ConfigRetention, broker.ConfigRetentionUnread:
 			list[i].settable = true
 		}
 	}

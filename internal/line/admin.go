@@ -108,10 +108,11 @@ func newTable(r *request, names ...string) *table {
 	return t
 }
 
-// row adds a line. The fields are strings and whole numbers.
+// row adds a line. The fields are strings and whole numbers; those without a name are
+// left out.
 func (t *table) row(fields ...any) {
 	sep := ""
-	for i, f := range fields {
+	for i, f := range fields[:min(len(fields), len(t.names))] {
 		text := fmt.Sprint(f)
 		if t.json {
 			value, _ := json.Marshal(f) // of a string or a number it can't fail
@@ -186,7 +187,11 @@ func measure(t *broker.Topic) (messages, bytes int64, oldest string) {
 }
 
 func (c *conn) listGroups(r *request) error {
-	t := newTable(r, "group", "topic", "partition", "position", "end", "lag", "unacknowledged", "waiting", "members")
+	names := []string{"group", "topic", "partition", "position", "end", "lag", "unacknowledged", "waiting", "members"}
+	if r.format == formatJSON { // the table is wide enough
+		names = append(names, "lost")
+	}
+	t := newTable(r, names...)
 	found := r.group == ""
 	for _, n := range c.broker.Positions(r.group) {
 		found = true
@@ -199,7 +204,7 @@ func (c *conn) listGroups(r *request) error {
 		}
 		start, end := topic.Partitions()[n.Partition].Offsets()
 		lag := max(0, end-max(n.Committed, start)-n.Beyond)
-		t.row(n.Group, n.Topic, n.Partition, n.Committed, end, lag, n.Unacknowledged, n.Waiting, n.Members)
+		t.row(n.Group, n.Topic, n.Partition, n.Committed, end, lag, n.Unacknowledged, n.Waiting, n.Members, n.Lost)
 	}
 	if !found {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)

@@ -87,7 +87,7 @@ func TestGroupsAreListed(t *testing.T) {
 	awaitMembers(b, "mail", 0)
 	b.mustDrain("?groups&group=mail&topic=orders", groupsHead+"mail\torders\t0\t3\t10\t7\t0\t0\t0\n")
 	b.mustDrain("?groups&group=mail&format=json",
-		`{"group":"mail","topic":"orders","partition":0,"position":3,"end":10,"lag":7,"unacknowledged":0,"waiting":0,"members":0}`+"\n")
+		`{"group":"mail","topic":"orders","partition":0,"position":3,"end":10,"lag":7,"unacknowledged":0,"waiting":0,"members":0,"lost":0}`+"\n")
 	all := b.drain("?groups")
 	if !strings.HasPrefix(all, groupsHead) || !strings.Contains(all, "\nbilling\t") || !strings.Contains(all, "\nmail\t") {
 		t.Fatalf("answered %q", all)
