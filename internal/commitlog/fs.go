@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -43,7 +44,8 @@ type File interface {
 	// processor.
 	SyncMuch() error
 	// SendTo has the system send the n bytes at pos to the connection.
-	// errors.ErrUnsupported says that it can't, and nothing was sent.
+	// errors.ErrUnsupported says that it can't, or that the file can't be read there, and
+	// that nothing was sent.
 	SendTo(conn store.RawWriter, pos int64, n int) error
 	Size() (int64, error)
 }
@@ -98,20 +100,22 @@ func (f osFile) SyncMuch() error {
 	return os.NewSyscallError("fdatasync", err)
 }
 
-// SendTo is sendfile(2).
+// SendTo is sendfile(2). Only with the first byte can it say that it can't: later the caller
+// would send all again.
 func (f osFile) SendTo(conn store.RawWriter, pos int64, n int) error {
 	var failed error
+	begun := false
 	err := conn.Write(func(socket uintptr) (done bool) {
 		var sent int
 		sent, failed = f.sendfile(int(socket), pos, n)
-		pos, n = pos+int64(sent), n-sent
+		pos, n, begun = pos+int64(sent), n-sent, begun || sent > 0
 		return failed != syscall.EAGAIN
 	})
 	if err == nil && failed != nil {
 		err = os.NewSyscallError("sendfile", failed)
 	}
-	if failed == syscall.EINVAL || failed == syscall.ENOSYS {
-		return errors.ErrUnsupported // of this kind of file or socket, so with the first byte
+	if !begun && (failed == syscall.EINVAL || failed == syscall.ENOSYS || isUnreadable(failed)) {
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, failed)
 	}
 	return err
 }

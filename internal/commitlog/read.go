@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sort"
 
@@ -258,6 +259,9 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 		}
 		sound, first = sound+len(b), b.NextOffset()
 	}
+	if sound < n {
+		p.s.sound.cut(pos+int64(sound), pos+int64(n))
+	}
 	if sound > 0 {
 		p.s.sound.add(pos, pos+int64(sound))
 		return buf[:sound], nil
@@ -268,9 +272,17 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 // Sendable implements store.Sender.
 func (p *pin) Sendable(pos int64, n int) bool { return p.s.sound.holds(pos, n) }
 
-// SendTo implements store.Sender. The files are open until Release.
+// SendTo implements store.Sender. The files are open until Release. After an error of the
+// file, and not of the connection, the next to ask for these bytes has them read, and is told
+// what is damaged.
 func (p *pin) SendTo(conn store.RawWriter, pos int64, n int) error {
-	return p.s.file.file.SendTo(conn, pos, n)
+	err := p.s.file.file.SendTo(conn, pos, n)
+	if isUnreadable(err) || errors.Is(err, io.ErrUnexpectedEOF) {
+		p.s.sound.refuse(pos, pos+int64(n))
+		p.s.log.warn("can't send what a file holds: it is read from now on", "file", p.s.file.name,
+			"position", pos, "bytes", n, "reason", err)
+	}
+	return err
 }
 
 // explain is the error for a batch at m that is not sound.

@@ -1,6 +1,9 @@
 package commitlog
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // A soundRange is the part of a segment whose bytes this process has written, or
 // has read and checked. They can be sent to a client unread: should the disk have
@@ -8,6 +11,7 @@ import "sync"
 type soundRange struct {
 	mu       sync.Mutex // guards what follows
 	from, to int64      // bytes
+	until    time.Time  // nothing is sent unread before, if set
 }
 
 // add says that the bytes between two positions are sound, too. Of two ranges
@@ -23,16 +27,38 @@ func (r *soundRange) add(from, to int64) {
 	}
 }
 
-// holds says whether all n bytes at pos are sound.
+// cut says that of the bytes between two positions some are not sound. What is left
+// before or behind them is remembered, the larger part.
+func (r *soundRange) cut(from, to int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case to <= r.from || from >= r.to:
+	case from-r.from >= r.to-to:
+		r.to = max(from, r.from)
+	default:
+		r.from = min(to, r.to)
+	}
+}
+
+// unsentFor is how long a segment is read before it is sent where sending it has failed.
+const unsentFor = time.Minute
+
+// refuse has the bytes between two positions, and for a while all others, read before they
+// are sent.
+func (r *soundRange) refuse(from, to int64) {
+	r.cut(from, to)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.until = time.Now().Add(unsentFor)
+}
+
+// holds says whether all n bytes at pos are sound, and can be sent unread.
 func (r *soundRange) holds(pos int64, n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return pos >= r.from && pos+int64(n) <= r.to
-}
-
-// clear says that nothing of it is known to be sound any more.
-func (r *soundRange) clear() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.from, r.to = 0, 0
+	if pos < r.from || pos+int64(n) > r.to {
+		return false
+	}
+	return r.until.IsZero() || time.Now().After(r.until)
 }

@@ -57,9 +57,9 @@ type Verified struct {
 
 // Verify reads every batch of a data directory and compares it with all that is
 // known of it: checksums, offsets, the partition it belongs to, the index. It
-// calls found for each thing that is wrong, and changes nothing. The error says
-// why the directory can't be read: nobody may have it open meanwhile. Of the
-// options only FS counts.
+// calls found for each thing that is wrong or can't be read, and goes on with what is
+// next, and changes nothing. The error says why the directory as a whole can't be read:
+// nobody may have it open meanwhile. Of the options only FS counts.
 func Verify(dir string, o Options, found func(Finding)) (Verified, error) {
 	v := &verifier{found: found}
 	v.store = newStore(readOnly{o.FS}, dir, Options{})
@@ -130,9 +130,7 @@ func (v *verifier) run() error {
 		if !e.Dir {
 			continue
 		}
-		if err := v.topic(e.Name); err != nil {
-			return err
-		}
+		v.topic(e.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.store.catalog.made)) {
 		if !there[name] {
@@ -170,19 +168,23 @@ func (v *verifier) report(f Finding) {
 	v.found(f)
 }
 
-func (v *verifier) topic(name string) error {
+// topic goes through all of a topic that can be read, and reports what can't.
+func (v *verifier) topic(name string) {
 	if v.store.isBeingDeleted(name) {
 		v.report(Finding{Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
 			Reason: errors.New("it has been deleted: the next start removes what is left")})
-		return nil
+		return
 	}
 	t, err := v.readTopic(name)
 	if errors.Is(err, errNoTopic) {
-		return nil
+		return
 	}
 	v.sum.Topics++
+	if err != nil {
+		v.whole(name, v.store.path(topicsName, name, topicName), err)
+	}
 	if t == nil {
-		return err
+		return
 	}
 	if v.store.catalog.isDeleted(t.ID) {
 		v.report(Finding{Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
@@ -190,11 +192,9 @@ func (v *verifier) topic(name string) error {
 	}
 	for i := range t.Partitions {
 		v.sum.Partitions++
-		if err := v.partition(v.store.newPartition(t.Topic, i)); err != nil {
-			return err
-		}
+		v.partition(v.store.newPartition(t.Topic, i))
 	}
-	return v.beyond(t.Topic)
+	v.beyond(t.Topic)
 }
 
 // readTopic reads what is kept of a topic beside its partitions, in the catalog if
@@ -224,13 +224,15 @@ func (v *verifier) readTopic(name string) (*topic, error) {
 }
 
 // beyond reports partitions with messages that topic.json does not count.
-func (v *verifier) beyond(t store.Topic) error {
+func (v *verifier) beyond(t store.Topic) {
 	found, err := v.store.beyond(t)
 	for _, n := range slices.Sorted(maps.Keys(found)) {
 		v.report(Finding{Topic: t.Name, Partition: n, File: v.store.path(topicsName, t.Name, strconv.Itoa(n)),
 			Reason: fmt.Errorf("it holds messages, and the topic has %d partitions: give it %d to have them back (admin grow)", t.Partitions, n+1)})
 	}
-	return err
+	if err != nil {
+		v.whole(t.Name, v.store.path(topicsName, t.Name), err)
+	}
 }
 
 // readOnly is a file system that refuses to change anything.

@@ -13,29 +13,27 @@ type indexCheck struct {
 }
 
 // newIndexCheck reads an index, of which the header has been read; known says
-// that this one is sound.
-func newIndexCheck(s *segment, known bool) (*indexCheck, error) {
-	x := &indexCheck{synced: s.index.synced}
-	if !known {
-		x.wrong = errors.New("its header is missing or damaged")
-		return x, nil
+// that this one is sound, and failed why it can't be read.
+func newIndexCheck(s *segment, known bool, failed error) *indexCheck {
+	x := &indexCheck{synced: s.index.synced, wrong: failed}
+	if !known && failed == nil {
+		x.wrong = errors.New("its header is missing, damaged, or can't be read")
 	}
-	err := s.index.check()
-	if errors.Is(err, errStale) {
-		x.wrong = err
-		return x, nil
+	if x.wrong != nil {
+		return x
 	}
-	if err != nil || s.index.count == 0 {
-		return x, err
+	if x.wrong = s.index.check(); x.wrong != nil || s.index.count == 0 {
+		return x
 	}
 	p := make([]byte, s.index.count*entrySize) // check has found them all there
 	if _, err := s.index.file.readAt(p, indexHeader); err != nil {
-		return x, err
+		x.wrong = err
+		return x
 	}
 	for ; len(p) > 0; p = p[entrySize:] {
 		x.entries = append(x.entries, parseEntry(p))
 	}
-	return x, nil
+	return x
 }
 
 // batch is called with the place of each sound batch, ascending. Its time counts

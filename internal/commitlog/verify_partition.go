@@ -17,32 +17,31 @@ type checkup struct {
 	next  int64           // offset that the next batch has
 }
 
-func (v *verifier) partition(l *partition) error {
+// partition goes through all of a partition that can be read, and reports what can't.
+func (v *verifier) partition(l *partition) {
 	entries, err := l.fs.ReadDir(l.dir)
 	c := &checkup{verifier: v, log: l}
 	if isNotExist(err) {
-		c.damage(l.dir, 0, 0, 0, errors.New("its directory is missing"))
-		return nil
+		err = errors.New("its directory is missing")
 	}
 	if err != nil {
-		return err
+		c.damage(l.dir, 0, 0, 0, err)
+		return
 	}
 	c.sizes = l.list(entries)
 	sound, err := l.findStart()
-	if err != nil {
-		return err
+	if err == nil && !sound {
+		err = errors.New("it holds no offset, or can't be read")
 	}
-	if !sound {
-		c.damage(filepath.Join(l.dir, startName), 0, 0, 0, errors.New("it holds no offset"))
+	if err != nil {
+		c.damage(filepath.Join(l.dir, startName), 0, 0, 0, err)
 	}
 	if len(l.segments) == 0 {
 		c.damage(l.dir, 0, 0, 0, errors.New("it holds no segment"))
 	}
 	c.next = l.start
-	if err := c.segments(); err != nil {
-		return err
-	}
-	return c.orphaned(entries)
+	c.segments()
+	c.orphaned(entries)
 }
 
 // damage reports that what is at pos of a file is wrong, and that the offsets
@@ -63,56 +62,45 @@ func (c *checkup) damage(file string, pos, first, next int64, reason error) {
 }
 
 // segments reads all of them but those that the log start offset has passed.
-func (c *checkup) segments() error {
+func (c *checkup) segments() {
 	l := c.log
 	for len(l.segments) > 1 && l.segments[1].base <= l.start {
 		l.segments = l.segments[1:]
 	}
 	// The last one may have been begun in vain, see recoverLast.
 	last := len(l.segments) - 1
-	if last > 0 {
-		empty, err := c.empty(l.active())
-		if err != nil {
-			return err
-		}
-		if empty {
-			last--
-		}
+	if last > 0 && c.empty(l.active()) {
+		last--
 	}
 	for i, s := range l.segments {
-		empty, err := c.empty(s)
-		if err != nil {
-			return err
+		if c.empty(s) {
+			continue
 		}
-		if s.base > c.next && !empty {
+		if s.base > c.next {
 			c.damage("", 0, c.next, s.base, errMissing)
 		}
 		limit := int64(math.MaxInt64)
 		if i < last {
 			limit = l.segments[i+1].base
 		}
-		if !empty {
-			if err := c.segment(s, limit, i >= last); err != nil {
-				return err
-			}
-		}
+		c.segment(s, limit, i >= last)
 	}
 	if n := len(l.segments); n > 0 && l.segments[n-1].base > c.next {
 		c.damage("", 0, c.next, l.segments[n-1].base, errMissing)
 	}
-	return nil
 }
 
 var errMissing = errors.New("missing: no segment holds them")
 
 // empty says that nothing was written to a segment, as far as can be seen.
-func (c *checkup) empty(s *segment) (bool, error) {
+func (c *checkup) empty(s *segment) bool {
 	size := c.sizes[s.base]
 	if size == 0 {
 		known, err := s.index.open()
-		return !known || s.index.synced.pos == 0, err
+		return err == nil && (!known || s.index.synced.pos == 0)
 	}
-	return c.zeros(s, 0, size)
+	zeros, err := c.zeros(s, 0, size)
+	return err == nil && zeros
 }
 
 // zeros says that a segment has nothing but zeros from pos to end, and its sync
@@ -140,15 +128,10 @@ type reading struct {
 	whole  bool // no damage so far
 }
 
-func (c *checkup) segment(s *segment, limit int64, last bool) error {
+func (c *checkup) segment(s *segment, limit int64, last bool) {
 	known, err := s.index.open()
-	if err != nil {
-		return err
-	}
 	r := &reading{checkup: c, s: s, size: c.sizes[s.base], limit: limit, last: last, known: known, whole: true}
-	if r.ix, err = newIndexCheck(s, known); err != nil {
-		return err
-	}
+	r.ix = newIndexCheck(s, known, err)
 	end := r.size
 	if last && known {
 		end = min(end, s.index.synced.pos)
@@ -158,10 +141,22 @@ func (c *checkup) segment(s *segment, limit int64, last bool) error {
 	r.w.win.step, r.w.strict = 1<<20, true
 	c.next = s.base
 	if err := r.read(); err != nil {
-		return err
+		r.giveUp(err)
 	}
 	r.end()
-	return nil
+}
+
+// giveUp is for a segment that can't be read from here on, or not at all.
+func (r *reading) giveUp(reason error) {
+	next := r.limit
+	switch {
+	case r.last && r.known:
+		next = max(r.next, r.s.index.synced.next)
+	case r.last:
+		next = r.next
+	}
+	r.damage(r.s.file.name, r.w.at.pos, r.next, next, reason)
+	r.next, r.whole = next, false
 }
 
 // read goes through the segment's batches.
@@ -307,16 +302,15 @@ func (r *reading) end() {
 }
 
 // orphaned reports indexes that say that there was a segment which is missing.
-func (c *checkup) orphaned(entries []Entry) error {
+func (c *checkup) orphaned(entries []Entry) {
 	for _, s := range c.log.orphans(entries, c.sizes) {
 		next, err := c.log.lostIn(s)
 		if err != nil {
-			return err
+			c.damage(s.index.file.name, 0, 0, 0, err)
 		}
 		if next > 0 {
 			c.damage(s.index.file.name, 0, c.next, next, errors.New("its segment is missing"))
 			c.next = max(c.next, next)
 		}
 	}
-	return nil
 }

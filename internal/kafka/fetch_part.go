@@ -85,6 +85,10 @@ func (p *fetchPart) load(s *Server) {
 	p.chunk.Release()
 }
 
+// errSince says that the file has changed since what it holds was found sound. The client
+// has part of an answer, so that the connection ends; its next request is told of the damage.
+var errSince = errors.New("stored batches have been damaged since they were checked")
+
 // sendTo has the system send the batches from the file, or reads and writes them
 // where it can't.
 func (p *fetchPart) sendTo(client patience) error {
@@ -95,13 +99,10 @@ func (p *fetchPart) sendTo(client patience) error {
 	buf := takeBuffer(p.chunk.Len())
 	defer giveBuffer(buf)
 	data, err := p.chunk.Load(buf)
-	if err == nil && len(data) < p.chunk.Len() {
-		err = errors.New("stored batches are damaged")
+	if err != nil || len(data) < p.chunk.Len() {
+		return errors.Join(errSince, err)
 	}
-	if err == nil {
-		err = client.write(data)
-	}
-	return err
+	return client.write(data)
 }
 
 // fail makes an error the partition's answer.

@@ -1,6 +1,9 @@
 package kafka
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // settle takes a call's answer. The answers that are due are written by the
 // connection's goroutine if it is in a handler, which it leaves soon, else by
@@ -157,7 +160,11 @@ func (c *conn) sendPieces(out []byte, pieces []piece) error {
 			return err
 		}
 		due = nil
-		if err := p.unread.sendTo(c.patience()); err != nil {
+		err := p.unread.sendTo(c.patience())
+		if errors.Is(err, errSince) {
+			c.closing(fmt.Errorf("%s/%d from offset %d: %w", p.unread.topic, p.unread.number, p.unread.offset, err))
+		}
+		if err != nil {
 			return err
 		}
 	}

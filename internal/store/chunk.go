@@ -17,7 +17,8 @@ type Sender interface {
 	// Sendable says whether the n bytes at pos can be sent unread: they are what
 	// was once checked, as far as this process knows.
 	Sendable(pos int64, n int) bool
-	// SendTo sends the n bytes at pos. Fewer are sent only with an error.
+	// SendTo sends the n bytes at pos. Fewer are sent only with an error; none with
+	// errors.ErrUnsupported, after which they may be loaded and sent.
 	SendTo(conn RawWriter, pos int64, n int) error
 }
 
