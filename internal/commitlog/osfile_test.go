@@ -30,3 +30,45 @@ func TestSyncDirReachesTheDirectory(t *testing.T) {
 		t.Errorf("sync of a missing directory: %v", err)
 	}
 }
+
+// A pickySocket takes bytes until it is full, and then fails as one does to which the system
+// can't send files.
+type pickySocket struct{ full, refusing uintptr }
+
+func (s pickySocket) Write(f func(uintptr) bool) error {
+	if f(s.full) {
+		return errors.New("all was taken")
+	}
+	f(s.refusing)
+	return nil
+}
+
+// "Nothing was sent" is said only where that is so: all would be sent again.
+func TestSendThatFailsAfterAPartIsNotTakenForNothing(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(4 << 20); err != nil {
+		t.Fatal(err)
+	}
+	refusing, err := os.OpenFile(filepath.Join(t.TempDir(), "end"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refusing.Close()
+	var pair [2]int
+	if pair, err = syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(pair[0])
+	defer syscall.Close(pair[1])
+	full := pickySocket{uintptr(pair[0]), refusing.Fd()}
+	if err := (osFile{f}).SendTo(full, 0, 4<<20); err == nil || errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("after a part: %v, want EINVAL", err)
+	}
+	if err := (osFile{f}).SendTo(full, 0, 4<<20); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("with the first byte: %v, want that it can't be done", err)
+	}
+}

@@ -1,0 +1,510 @@
+package commitlog_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
+)
+
+// A worn disk can't read some bytes of some files. Like a kernel it gives what comes before
+// them, or, if it is blunt, nothing at all.
+type worn struct {
+	*crashfs.FS
+	blunt bool
+	err   error
+	send  func(conn store.RawWriter, pos int64, n int) error // in place of SendTo
+
+	mu     sync.Mutex // guards what follows
+	bad    []patch
+	failed atomic.Int64 // reads
+	wrote  func(name string, p []byte, pos int64)
+}
+
+// A patch is the bytes of the files with a suffix that can't be read.
+type patch struct {
+	suffix   string
+	from, to int64
+	open     bool // the files can't be opened, either
+}
+
+type wornFile struct {
+	commitlog.File
+	disk *worn
+	name string
+}
+
+func (d *worn) breaks(bad ...patch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bad = bad
+}
+
+// until is where a read of n bytes at pos stops.
+func (d *worn) until(name string, pos, n int64, open bool) (to int64, failed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	to = pos + n
+	for _, b := range d.bad {
+		if strings.HasSuffix(name, b.suffix) && b.from < to && b.to > pos && (b.open || !open) {
+			to, failed = max(pos, b.from), true
+		}
+	}
+	if failed && d.blunt {
+		to = pos
+	}
+	return to, failed
+}
+
+func (d *worn) Open(name string) (commitlog.File, error) {
+	if _, failed := d.until(name, 0, 1<<40, true); failed {
+		return nil, fmt.Errorf("open %s: %w", name, d.err)
+	}
+	f, err := d.FS.Open(name)
+	return &wornFile{f, d, name}, err
+}
+
+func (d *worn) Create(name string) (commitlog.File, error) {
+	f, err := d.FS.Create(name)
+	return &wornFile{f, d, name}, err
+}
+
+func (f *wornFile) ReadAt(p []byte, pos int64) (int, error) {
+	to, failed := f.disk.until(f.name, pos, int64(len(p)), false)
+	if !failed {
+		return f.File.ReadAt(p, pos)
+	}
+	f.disk.failed.Add(1)
+	n, err := f.File.ReadAt(p[:to-pos], pos)
+	if err == nil {
+		err = fmt.Errorf("read %s: %w", f.name, f.disk.err)
+	}
+	return n, err
+}
+
+func (f *wornFile) WriteAt(p []byte, pos int64) (int, error) {
+	if f.disk.wrote != nil {
+		f.disk.wrote(f.name, p, pos)
+	}
+	return f.File.WriteAt(p, pos)
+}
+
+func (f *wornFile) SendTo(conn store.RawWriter, pos int64, n int) error {
+	if f.disk.send == nil {
+		return f.File.SendTo(conn, pos, n)
+	}
+	return f.disk.send(conn, pos, n)
+}
+
+// wear closes the rig's store and opens it on a disk that has worn.
+func (r *rig) wear(d *worn) {
+	r.Helper()
+	if err := r.store.Close(); err != nil {
+		r.Fatal(err)
+	}
+	d.FS = r.disk.KillClone()
+	r.startWorn(d)
+}
+
+func (r *rig) startWorn(d *worn) {
+	r.Helper()
+	if d.err == nil {
+		d.err = syscall.EIO
+	}
+	r.log, r.disk = new(recorder), d.FS
+	r.options.FS, r.options.Log = d, slog.New(r.log)
+	s, err := commitlog.Open("/data", r.options)
+	if err != nil {
+		r.Fatalf("open: %v", err)
+	}
+	r.store = s
+	r.connect()
+}
+
+// placed is a stored batch with its place in a segment.
+type placed struct {
+	storetest.Stored
+	from, to int64
+}
+
+// inSegment gives the batches of a segment.
+func (r *rig) inSegment(disk *crashfs.FS, log string) (list []placed) {
+	r.Helper()
+	content := readFile(r.T, disk, log)
+	pos := int64(0)
+	for _, b := range r.stored[indexOf(r, content):] {
+		if !bytes.HasPrefix(content[pos:], b.Bytes) {
+			break
+		}
+		list = append(list, placed{b, pos, pos + int64(len(b.Bytes))})
+		pos += int64(len(b.Bytes))
+	}
+	return list
+}
+
+// holesFor is what readers are told where these bytes of a segment can't be read.
+func holesFor(list []placed, from, to int64) (holes []hole) {
+	for _, b := range list {
+		if b.from >= to || b.to <= from {
+			continue
+		}
+		if n := len(holes); n > 0 && holes[n-1].next == b.Base {
+			holes[n-1].next = b.Next
+		} else {
+			holes = append(holes, hole{b.Base, b.Next, false})
+		}
+	}
+	return holes
+}
+
+// Sectors that can't be read cost the batches in them and no others, wherever they are and
+// whatever the disk says of them, with the index or without.
+func TestUnreadableSectorsCostTheirBatchesOnly(t *testing.T) {
+	errs := []error{syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EILSEQ, syscall.EREMOTEIO, syscall.ESTALE}
+	n := 0
+	for _, which := range []int{1, -1} {
+		for _, size := range []int64{512, 4096, 8192} {
+			for from := int64(0); from < 24<<10; from += 512 * (1 + from/512%5) {
+				n++
+				r := newRig(t, commitlog.Options{SegmentBytes: 24 << 10})
+				r.fill(50)
+				d := &worn{blunt: n%2 == 0, err: errs[n%len(errs)]}
+				logs := files(t, r.disk, ".log")
+				log := logs[(which+len(logs))%len(logs)]
+				list := r.inSegment(r.disk, log)
+				d.breaks(patch{suffix: log, from: from, to: from + size})
+				if from/512%3 == 0 && from+size <= list[len(list)-1].from { // else nobody knows how many are lost
+					r.store.Close()
+					r.removeFile(r.disk, strings.TrimSuffix(log, ".log")+".index")
+				}
+				r.wear(d)
+				if err := r.shows(holesFor(list, from, from+size)...); err != nil {
+					t.Fatalf("%s, %d bytes at %d (%v): %v", log, size, from, d.err, err)
+				}
+				if err := r.store.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+// The reader is told why, and where.
+func TestUnreadableSectorIsNamed(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(11)
+	d := new(worn)
+	log := files(t, r.disk, ".log")[1]
+	b := r.inSegment(r.disk, log)[1]
+	d.breaks(patch{suffix: log, from: b.from &^ 511, to: b.from&^511 + 512})
+	r.wear(d)
+	var c store.Chunk
+	defer c.Release()
+	err := r.Read(b.Base, 1, &c)
+	if err == nil {
+		_, err = c.Load(nil)
+	}
+	e, ok := errors.AsType[*store.DamageError](err)
+	want := fmt.Sprintf("512 bytes at byte %d can't be read: read %s: input/output error", b.from&^511, log)
+	if !ok || e.File != log || !errors.Is(err, syscall.EIO) || !strings.Contains(e.Reason.Error(), want) {
+		t.Errorf("%v, want %q in it", err, want)
+	}
+}
+
+// A disk that tries each bad sector for seconds is not asked for it by each reader, but
+// after a while it is: the error may have gone.
+func TestUnreadableSectorIsTriedAgainAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, oneSegment())
+		r.fill(20)
+		d := new(worn)
+		list := r.inSegment(r.disk, activeLog)
+		d.breaks(patch{suffix: ".log", from: 4096, to: 8192})
+		r.wear(d)
+		lost := holesFor(list, 4096, 8192)
+		if err := r.shows(lost...); err != nil {
+			t.Error(err)
+		}
+		once := d.failed.Load()
+		for range 50 {
+			if err := r.shows(lost...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := d.failed.Load(); n > once || once > 20 {
+			t.Errorf("the disk was asked %d times, and %d times more for what it had failed to read", once, n-once)
+		}
+		d.breaks()
+		time.Sleep(time.Minute)
+		if err := r.shows(); err != nil {
+			t.Errorf("once it can be read again: %v", err)
+		}
+		r.store.Close()
+	})
+}
+
+// A device that is gone is no damage: nobody's position moves past what it holds.
+func TestDeviceThatIsGoneIsAnError(t *testing.T) {
+	for name, bad := range map[string]patch{
+		"nothing can be read":   {suffix: "", to: 1 << 40},
+		"nothing can be opened": {suffix: "", to: 1 << 40, open: true},
+	} {
+		r := newRig(t, oneSegment())
+		r.fill(20)
+		d := new(worn)
+		r.wear(d)
+		d.breaks(bad)
+		for _, offset := range []int64{0, 31, 59} {
+			var c store.Chunk
+			err := r.Read(offset, 1<<20, &c)
+			if err == nil {
+				_, err = c.Load(nil)
+			}
+			c.Release()
+			if _, damage := errors.AsType[*store.DamageError](err); damage || !errors.Is(err, syscall.EIO) {
+				t.Errorf("%s: read at %d: %v", name, offset, err)
+			}
+		}
+		d.breaks()
+		r.holdsStored()
+	}
+}
+
+// A segment of one block is no more than a sector: its index tells whether the device is there.
+func TestUnreadableBlockThatHoldsAWholeSegment(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(11)
+	d := new(worn)
+	log := files(t, r.disk, ".log")[1]
+	d.breaks(patch{suffix: log, from: 0, to: 4096})
+	list := r.inSegment(r.disk, log)
+	r.wear(d)
+	if err := r.shows(hole{list[0].Base, list[len(list)-1].Next, false}); err != nil {
+		t.Error(err)
+	}
+}
+
+// An index that can't be read, or not even opened, is built again: at the start, for a
+// reader, while the log is open, for retention, sizes and times.
+func TestUnreadableIndexIsBuiltAgain(t *testing.T) {
+	for _, size := range []int64{512, 1 << 20} {
+		for _, open := range []bool{false, true} {
+			for _, late := range []bool{false, true} {
+				for _, from := range []int64{0, 64, 512} {
+					r := newRig(t, commitlog.Options{SegmentBytes: 64 << 10})
+					r.fill(300)
+					d := new(worn)
+					bad := patch{suffix: ".index", from: from, to: from + size}
+					if open { // the last one has to be opened for appending
+						bad = patch{suffix: files(t, r.disk, ".index")[1], to: size, open: true}
+					}
+					if !late {
+						d.breaks(bad)
+					}
+					r.wear(d)
+					d.breaks(bad)
+					size := r.Size()
+					if want := int64(len(bytesOf(r.stored))); size != want {
+						t.Errorf("size %d, want %d", size, want)
+					}
+					r.findsTimes()
+					r.holdsStored()
+					r.fill(1)
+					out, err := r.Retain(store.Retention{Bytes: size / 2})
+					if err != nil || out.Freed == 0 {
+						t.Errorf("%+v, opened late %v: retention frees %d bytes: %v", bad, late, out.Freed, err)
+					}
+					if err := r.store.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// findsTimes looks each batch up by its time.
+func (r *rig) findsTimes() {
+	r.Helper()
+	for i := 0; i < len(r.stored); i += 7 {
+		b := r.stored[i]
+		got, err := r.OffsetForTime(storetest.FirstTime + b.Base)
+		if err != nil || got != b.Base {
+			r.Fatalf("the batch of offset %d is found at %d, %v", b.Base, got, err)
+		}
+	}
+}
+
+// An index that can't be read is not read anew for each reader.
+func TestUnreadableIndexIsBuiltOnce(t *testing.T) {
+	r := newRig(t, commitlog.Options{SegmentBytes: 1 << 20})
+	r.fill(600)
+	d := new(worn)
+	d.breaks(patch{suffix: ".index", to: 1 << 20})
+	r.wear(d)
+	for range 20 {
+		if err := r.shows(); err != nil {
+			t.Fatal(err)
+		}
+		r.fill(1)
+	}
+	built := slices.DeleteFunc(r.log.logged(), func(s string) bool { return !strings.Contains(s, "building an index again") })
+	if len(built) != 1 {
+		t.Errorf("%d times: %q", len(built), built)
+	}
+}
+
+func TestUnreadableLogStartIsDamaged(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		r := newRig(t, smallSegments())
+		r.fill(20)
+		if err := r.Trim(31); err != nil {
+			t.Fatal(err)
+		}
+		first := r.stored[indexOf(r, readFile(t, r.disk, files(t, r.disk, ".log")[0]))].Base
+		d := new(worn)
+		d.breaks(patch{suffix: "log-start-offset", to: 512, open: open})
+		r.wear(d)
+		if start, _ := r.Offsets(); start != first {
+			t.Errorf("the log starts at %d, want %d", start, first)
+		}
+		if logged := r.log.logged(); len(logged) == 0 || !strings.Contains(logged[0], "log start offset that can't be read") {
+			t.Errorf("logged was %q", logged)
+		}
+	}
+}
+
+// After a power cut what is found behind the mark is written once more. What can't be read is
+// not, and it is not cut off as torn with what is sound behind it.
+func TestWhatCannotBeReadIsNeverWritten(t *testing.T) {
+	for from := int64(0); from < 14_000; from += 1536 {
+		r := newRig(t, oneSegment())
+		r.fill(20)
+		d := &worn{FS: r.disk.Crash(crashfs.Nothing()), blunt: true}
+		whole := readFile(t, d.FS, activeLog)
+		r.store.Close()
+		d.breaks(patch{suffix: ".log", from: from, to: from + 512})
+		d.wrote = func(name string, p []byte, pos int64) {
+			for i, b := range p {
+				if at := pos + int64(i); strings.HasSuffix(name, ".log") && at < int64(len(whole)) && b != whole[at] {
+					t.Fatalf("byte %d of %s is overwritten", at, name)
+				}
+			}
+		}
+		r.startWorn(d)
+		if err := r.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What the system could not send is read from then on, and told of as other damage is.
+func TestFileThatCannotBeSentIsRead(t *testing.T) {
+	for name, failed := range map[string]error{
+		"can't be read": fmt.Errorf("sendfile: %w", syscall.EIO), "has become shorter": fmt.Errorf("sendfile: %w", io.ErrUnexpectedEOF),
+	} {
+		r := newRig(t, oneSegment())
+		d := new(worn)
+		r.wear(d)
+		r.fill(20)
+		list := r.inSegment(d.FS, activeLog)
+		d.send = func(store.RawWriter, int64, int) error { return failed }
+		var c store.Chunk
+		if err := r.Read(0, 1<<20, &c); err != nil || !c.Sendable() {
+			t.Fatalf("what was written can be sent: %v, %v", c.Sendable(), err)
+		}
+		if err := c.SendTo(nil); !errors.Is(err, failed) {
+			t.Fatal(err)
+		}
+		d.breaks(patch{suffix: ".log", from: 4096, to: 4608})
+		if c.Sendable() {
+			t.Errorf("%s: it would be sent again", name)
+		}
+		c.Release()
+		if err := r.shows(holesFor(list, 4096, 4608)...); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if logged := r.log.logged(); len(logged) == 0 || !strings.HasPrefix(logged[0], "WARN can't send what a file holds") ||
+			!strings.Contains(logged[0], "topic=orders partition=0 file="+activeLog) {
+			t.Errorf("%s: logged was %q", name, logged)
+		}
+	}
+}
+
+// A segment that somebody has cut while the log is open costs what was cut off.
+func TestSegmentThatIsCutWhileTheLogIsOpen(t *testing.T) {
+	for _, kept := range []int{0, 2, 5} {
+		r := newRig(t, smallSegments())
+		r.fill(11)
+		for _, log := range files(t, r.disk, ".log")[:2] {
+			content := readFile(t, r.disk, log)
+			list := r.inSegment(r.disk, log)
+			kept := min(kept, len(list)-1)
+			writeFile(t, r.disk, log, content[:list[kept].from+20])
+			if err := r.shows(hole{list[kept].Base, list[len(list)-1].Next, false}); err != nil {
+				t.Errorf("%s ends in batch %d: %v", log, kept, err)
+			}
+			writeFile(t, r.disk, log, content)
+		}
+		if err := r.shows(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// -verify goes on past whatever it can't read, and says what that costs.
+func TestVerifyGoesOnPastWhatItCannotRead(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(20)
+	for _, name := range []string{"aaa", "zzz"} {
+		if _, err := r.store.CreateTopic(name, 1, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	logs := files(t, r.disk, ".log")
+	list := r.inSegment(r.disk, logs[1])
+	for name, test := range map[string]struct {
+		bad  patch
+		want string
+	}{
+		"a sector":  {patch{suffix: logs[1], from: 512, to: 1024}, fmt.Sprintf("offsets=%d-", list[0].Base)},
+		"a segment": {patch{suffix: logs[1], to: 1 << 40, open: true}, fmt.Sprintf("offsets=%d-%d ", list[0].Base, list[len(list)-1].Next-1)},
+		"an index":  {patch{suffix: strings.TrimSuffix(logs[1], ".log") + ".index", to: 512}, "index is built again"},
+		"its index": {patch{suffix: strings.TrimSuffix(logs[1], ".log") + ".index", to: 512, open: true}, "index is built again"},
+		"all of it": {patch{suffix: ".log", to: 1 << 40}, "offsets=0-"},
+		"a topic":   {patch{suffix: "aaa/topic.json", to: 512}, `topic="aaa"`},
+		"nothing":   {patch{suffix: "nosuch", to: 1}, ""},
+	} {
+		d := &worn{FS: r.disk.KillClone(), err: syscall.EIO}
+		d.breaks(test.bad)
+		content := readFile(t, d.FS, "/data/topics/zzz/topic.json")
+		writeFile(t, d.FS, "/data/topics/zzz/topic.json", content[:10])
+		var found []string
+		sum, err := commitlog.Verify("/data", commitlog.Options{FS: d}, func(f commitlog.Finding) { found = append(found, f.String()) })
+		if err != nil || sum.Damaged != len(found) || sum.Topics != 3 {
+			t.Errorf("%s: %+v, %q, %v", name, sum, found, err)
+		}
+		for _, want := range []string{test.want, `topic="zzz"`} {
+			if !slices.ContainsFunc(found, func(s string) bool { return strings.Contains(s, want) }) {
+				t.Errorf("%s: %q is missing in %q", name, want, found)
+			}
+		}
+	}
+}
