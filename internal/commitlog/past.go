@@ -5,11 +5,13 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"math"
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
@@ -21,32 +23,38 @@ import (
 // the index, or the segment's end. Between the two is a region of which every place may be
 // the beginning of a sound batch. What looks like one there may also lie within a message,
 // for which reason the first that has a right checksum is not taken: a message may have
-// been made to look so, and claim the offsets of those behind it. In this order count
+// been made to look so, and claim the offsets of those behind it. A run is batches that
+// follow on each other without a byte or an offset left out. In this order count
 //
-//  1. batches that follow on each other without a byte or an offset left out, up to the end
-//     of the region;
-//  2. what the header of the damaged batch says of its end and of the offset behind it, of
-//     which damage has left one, as a rule: where either agrees with 1, nothing is left to
-//     be found between them, and else a sound batch there is the next one;
-//  3. batches that follow on each other up to a header that says that it reaches to 1: that
-//     of another damaged batch;
-//  4. what is left: the batches that end last, or, where the end of the region is not known
-//     to be one of a batch, the longest run of them.
+//  1. the run that begins where the damaged batch ends, if that is certain, or if the run
+//     reaches the end of the region. A checksum does not cover a batch's length, base offset
+//     and epoch: where only these are wrong, it tells the end;
+//  2. the run that reaches the end of the region, of several the one that begins first: it
+//     is not part of a message of another's;
+//  3. what the header of the damaged batch says of its end and of the offset behind it: where
+//     one of them agrees with 2, nothing is left to be found, and else a run there is next;
+//  4. the run up to a header that says that it reaches to 2: that of another damaged batch;
+//  5. what lies behind the damaged batch if its header is believed: those runs that end last,
+//     or, where the end of the region is not known to be one of a batch, the longest.
 //
-// Of several runs of batches that end at the same place and offset the one that begins first
-// counts: it is not part of a message of another's.
+// So where one batch is damaged in a region (32 KiB, or a batch and 32 KiB), in one bit or in
+// its records, no message is taken for a batch; without the index, too, where the region is
+// all of the segment. What remains possible:
 //
-// So it takes more than one damaged batch in a region (32 KiB, or a batch and 32 KiB) for
-// bytes of a message to be taken for a batch, or one whose offsets and length both are
-// wrong. Then what lies within it may be, if it claims offsets that are the damaged batch's
-// own, or were those of another damaged one. Without the index the same holds for all of the
-// segment. And who knows byte for byte what others will publish behind his batch, up to the
-// end of the region, can hide a batch in it that claims to hold all this.
+//   - Of a batch of several records whose header is destroyed, a message may be served as a
+//     batch that has some of the offsets which that batch had.
+//   - Where two batches are damaged, and the header of one that an enemy has published is
+//     destroyed, a message in it may have offsets of the other damaged one.
+//   - Where the header of a batch is destroyed, a message in it that holds what others will
+//     publish, byte for byte up to the end of the region, can claim to hold all that.
+//   - A batch that is sound between two whose headers both are damaged may be taken for a part
+//     of the first one, and be reported as damaged, though it is not.
 //
 // The cost is two passes over the region, whatever it holds: one finds the headers, one
-// computes the checksums of all the batches that they claim. Where the region is large it is
-// charted in parts of at most chartBytes and chartMost headers, each of which gets half as
-// far at least.
+// computes the checksums of all the batches that they claim, each from those of two places
+// (crcBehind). Where the region is large it is charted in parts of at most chartBytes and
+// chartMost headers, of which one half at least is done with each time. What was found is
+// remembered (jumps), so that it is not paid for by each reader.
 const (
 	chartBytes = 128 << 20 // more than twice the largest batch that a broker takes in
 	chartMost  = 1 << 18   // headers, of 80 bytes of memory each
@@ -57,6 +65,7 @@ const (
 type jump struct {
 	from, to edge
 	until    time.Time // not remembered longer, if set: what can't be read may be read again
+	judged   bool      // what looks like a sound batch at from is none
 }
 
 // A candidate is what can be the header of a batch.
@@ -78,9 +87,13 @@ func (m mark) edge() edge { return edge{m.pos, m.next} }
 type chart struct {
 	w         *walker
 	from, to  edge
-	exact     bool  // a batch begins at to, or the log ends there
-	truncated bool  // the region goes on behind to
-	used      int64 // from here on there are only zeros
+	exact     bool // a batch begins at to, or the log ends there
+	truncated bool // the region goes on behind to
+
+	used  int64  // from here on there are only zeros
+	crc   uint32 // of the damaged batch at from, as its header says
+	delta int64  // of its last offset
+	end   int64  // where it ends by its checksum; 0 if that is right nowhere
 
 	list  []candidate    // ascending by pos
 	byEnd []int32        // those that are sound, ascending by end
@@ -172,6 +185,13 @@ func (w *walker) anchor(behind edge) (to edge, exact bool) {
 
 // draw finds the jumps from the beginning of the region on.
 func (c *chart) draw() error {
+	h, err := c.w.win.at(c.from.pos, batch.HeaderSize)
+	if err != nil {
+		return err
+	}
+	if len(h) == batch.HeaderSize {
+		c.crc, c.delta = batch.Batch(h).CRC(), int64(batch.Batch(h).LastOffsetDelta())
+	}
 	if err := c.collect(); err != nil {
 		return err
 	}
@@ -237,7 +257,7 @@ func (c *chart) header(h batch.Batch, pos int64) {
 	c.list = append(c.list, candidate{pos: pos, end: pos + int64(n), base: base, next: h.NextOffset(), crc: h.CRC(), before: -1})
 }
 
-// checksums finds out which candidates are sound.
+// checksums finds out which candidates are sound, and where the damaged batch ends.
 func (c *chart) checksums() error {
 	ends := make([]int32, 0, len(c.list))
 	for i := range c.list {
@@ -246,28 +266,51 @@ func (c *chart) checksums() error {
 		}
 	}
 	c.sortByEnd(ends)
-	if len(ends) == 0 {
-		return nil
-	}
-	s := summing{w: c.w, pos: c.list[0].pos + crcBegins}
-	for next := 0; len(ends) > 0; {
+	s := summing{w: c.w, pos: c.from.pos + crcBegins}
+	for fronts, starts := c.list, c.list; len(ends) > 0; {
 		e := &c.list[ends[0]]
-		if next < len(c.list) && c.list[next].pos+crcBegins <= e.end {
-			b := &c.list[next]
-			if err := s.upTo(b.pos + crcBegins); err != nil {
-				return err
-			}
-			b.front = s.sum
-			next++
-			continue
+		switch {
+		case len(starts) > 0 && starts[0].pos < min(e.end, fronts[0].pos+crcBegins):
+			c.endsAt(&s, starts[0].pos)
+			starts = starts[1:]
+		case len(fronts) > 0 && fronts[0].pos+crcBegins <= e.end:
+			s.upTo(fronts[0].pos + crcBegins)
+			fronts[0].front = s.sum
+			fronts = fronts[1:]
+		default:
+			s.upTo(e.end)
+			e.sound = !s.short && crcBehind(s.sum, e.front, e.end-e.pos-crcBegins) == e.crc && c.w.file.lost(e.pos, e.end) == nil
+			ends = ends[1:]
 		}
-		if err := s.upTo(e.end); err != nil {
-			return err
-		}
-		e.sound = !s.short && crcBehind(s.sum, e.front, e.end-e.pos-crcBegins) == e.crc && c.w.file.lost(e.pos, e.end) == nil
-		ends = ends[1:]
 	}
-	return nil
+	return c.endsLast(&s)
+}
+
+// endsAt takes the damaged batch to end at pos if its checksum says so: that does not cover
+// its length. The last such place counts.
+func (c *chart) endsAt(s *summing, pos int64) {
+	if pos < c.from.pos+batch.HeaderSize {
+		return
+	}
+	if s.upTo(pos); !s.short && s.sum == c.crc && c.w.file.lost(c.from.pos+crcBegins-4, pos) == nil {
+		c.end = pos
+	}
+}
+
+// endsLast is endsAt for the end of the region. Zeros at the end of a segment may be the
+// batch's own, in part.
+func (c *chart) endsLast(s *summing) error {
+	if c.to.pos < c.w.v.end || c.truncated {
+		c.endsAt(s, c.to.pos)
+		return s.err
+	}
+	c.endsAt(s, max(c.used, s.pos))
+	for n := int64(0); n < batch.HeaderSize && !s.short; n++ {
+		s.sum = crc32.Update(s.sum, castagnoli, []byte{0})
+		s.pos++
+		c.endsAt(s, s.pos)
+	}
+	return s.err
 }
 
 // A summing is the CRC-32C of what has been read.
@@ -275,20 +318,17 @@ type summing struct {
 	w     *walker
 	pos   int64
 	sum   uint32
-	short bool // the file has ended
+	short bool // the file has ended, or can't be read
+	err   error
 }
 
-func (s *summing) upTo(pos int64) error {
+func (s *summing) upTo(pos int64) {
 	for s.pos < pos && !s.short {
 		p, err := s.w.win.at(s.pos, int(min(pos-s.pos, int64(s.w.win.step))))
-		if err != nil {
-			return err
-		}
-		s.short = len(p) == 0
+		s.err, s.short = err, len(p) == 0
 		s.sum = crc32.Update(s.sum, castagnoli, p)
 		s.pos += int64(len(p))
 	}
-	return nil
 }
 
 // chain finds, for each end of a batch, the run of batches that ends there and begins first.
@@ -328,26 +368,35 @@ func (c *chart) decide() error {
 		if err != nil {
 			return err
 		}
-		r, ok := c.endingAt(left, right, d)
-		if !ok && d.explains(right, certain) {
-			break
-		}
-		if !ok {
-			r, ok = c.endingLate(left, right, d)
-		}
-		if ok {
-			c.taken, right, certain = append(c.taken, r), r.from, true
+		r, ok := c.claimed(left, right, d)
+		if ok && (r.to == right || d.known) {
+			c.taken, left = append(c.taken, r), r.to
+			if left == right {
+				break
+			}
 			continue
 		}
-		if c.isLast(d, right, certain) {
+		if l, ok := c.upTo(left, right, d); ok {
+			c.taken, right, certain = append(c.taken, l), l.from, true
+			continue
+		}
+		if d.explains(right, certain) || c.isLast(d, right) {
 			break
 		}
-		if r, ok := c.claimed(left, right, d); ok {
+		if ok {
 			c.taken, left = append(c.taken, r), r.to
 			continue
 		}
-		if r, ok := c.beforeAnother(left, right, certain, d); ok {
-			c.taken, right = append(c.taken, r), r.from
+		l, another, ok := c.beforeAnother(left, right, certain, d)
+		if ok {
+			c.taken, right = append(c.taken, l), l.from
+			continue
+		}
+		if another {
+			break
+		}
+		if d.of && d.end > left.pos && d.end < right.pos && d.next <= right.next {
+			left = edge{d.end, d.next}
 			continue
 		}
 		c.others(left, right, certain, d)
@@ -355,6 +404,19 @@ func (c *chart) decide() error {
 	}
 	c.leap()
 	return nil
+}
+
+// upTo is the run up to right, which may be the end of the segment, though offsets are left
+// out there.
+func (c *chart) upTo(left, right edge, d claim) (run, bool) {
+	r, ok := c.endingAt(left, right, d)
+	if !ok && !d.explains(right, right != c.to || c.exact) {
+		r, ok = c.endingLate(left, right, d)
+	}
+	if ok && d.known && r.from.pos < d.end && r.from.pos > left.pos {
+		return r, false // a part of the damaged batch
+	}
+	return r, ok
 }
 
 // leap makes jumps of what lies between the runs that were taken.
@@ -369,29 +431,50 @@ func (c *chart) leap() {
 			return
 		}
 		if r.from != at {
-			c.jumps = append(c.jumps, jump{from: at, to: r.from})
+			c.jumps = append(c.jumps, jump{from: at, to: r.from, judged: at != c.from && c.looksSound(at)})
 		}
 		at = r.to
 	}
+	if at != c.from && at != c.to && c.looksSound(at) {
+		c.jumps = append(c.jumps, jump{from: at, to: c.to, judged: true})
+	}
+}
+
+// looksSound says whether there is what looks like a sound batch at an edge.
+func (c *chart) looksSound(at edge) bool {
+	h, err := c.w.win.at(at.pos, batch.HeaderSize)
+	if err != nil || checkHeader(h, c.w.v.end-at.pos, at.next, c.w.s.log.place) != nil {
+		return false
+	}
+	n, _ := batch.Size(h, maxBatch)
+	end := at.pos + int64(n)
+	return end > c.to.pos || c.w.check(at.pos, end) == nil
 }
 
 // A claim is what the header of a damaged batch says.
 type claim struct {
 	candidate
-	is bool // it is a header of this log
-	of bool // and of the batch that is due
+	is    bool // it is a header of this log
+	of    bool // and of the batch that is due
+	known bool // the checksum is right, but for what it does not cover: end and next are certain
 }
 
 // headerAt reads the header at the beginning of what is damaged.
 func (c *chart) headerAt(at edge) (d claim, err error) {
+	if at == c.from && c.end > 0 && c.delta >= 0 {
+		d.pos, d.end, d.base, d.next = at.pos, c.end, at.next, at.next+c.delta+1
+		d.is, d.of, d.known = true, true, true
+		return d, nil
+	}
 	var p [batch.HeaderSize]byte
 	n, err := c.w.file.ReadAt(p[:], at.pos)
 	h := batch.Batch(p[:n])
 	size, bad := batch.Size(h, maxBatch)
-	if bad != nil || !c.w.s.log.place.holds(h) || h.LastOffsetDelta() < 0 {
+	if bad != nil || !c.w.s.log.place.holds(h) {
 		return d, ignoreEOF(err)
 	}
-	d.pos, d.end, d.base, d.next = at.pos, at.pos+int64(size), h.BaseOffset(), h.NextOffset()
+	d.pos, d.end = at.pos, at.pos+int64(size)
+	d.base, d.next = h.BaseOffset(), max(h.BaseOffset(), h.NextOffset())
 	d.is, d.of = true, d.base == at.next
 	return d, ignoreEOF(err)
 }
@@ -401,10 +484,11 @@ func (d *claim) explains(right edge, certain bool) bool {
 	return certain && (d.is && d.end == right.pos || d.of && d.next == right.next)
 }
 
-// isLast says whether the damaged batch takes up all that is left of a segment of which
-// nobody knows the end, but for zeros.
-func (c *chart) isLast(d claim, right edge, certain bool) bool {
-	return !certain && d.of && !c.truncated && d.end >= c.used && d.end <= right.pos
+// isLast says whether the damaged batch takes up all that is left of a segment but for
+// zeros. Its own last bytes may be zeros that were taken for such.
+func (c *chart) isLast(d claim, right edge) bool {
+	atEnd := right == c.to && right.pos == c.w.v.end && !c.truncated
+	return atEnd && d.is && d.end >= c.used && d.end < right.pos+batch.HeaderSize
 }
 
 // endingAt is the run up to right.
@@ -429,11 +513,17 @@ func (c *chart) endingLate(left, right edge, d claim) (run, bool) {
 			best = i
 		}
 	}
-	if best < 0 || d.of && c.list[best].end == d.end {
+	if best < 0 || c.isLast(d, right) && c.list[best].begins.pos > left.pos {
 		return run{}, false
 	}
-	return c.within(best, left, d)
+	r, ok := c.within(best, left, d)
+	alone := r.from.pos == c.list[best].pos
+	return r, ok && !(alone && r.tooFar(left))
 }
+
+// tooFar says whether more offsets have been left out before a run than the bytes that have
+// been can stand for. A base offset has no checksum; another batch that follows confirms it.
+func (r run) tooFar(left edge) bool { return r.from.next-left.next > recordsMax*(r.from.pos-left.pos) }
 
 // within is the run that i ends, from left on. Where the header of the batch that is due is
 // there, no other has its offset; and where bytes are left out, offsets are.
@@ -473,10 +563,10 @@ func (c *chart) claimed(left, right edge, d claim) (r run, ok bool) {
 }
 
 // beforeAnother is the run that ends where another damaged batch begins, of which the header
-// says that it reaches to right.
-func (c *chart) beforeAnother(left, right edge, certain bool, d claim) (best run, ok bool) {
+// says that it reaches to right; another says that there is one directly behind the first.
+func (c *chart) beforeAnother(left, right edge, certain bool, d claim) (best run, another, ok bool) {
 	if !certain {
-		return best, false
+		return best, false, false
 	}
 	if c.all == nil {
 		for i := range c.list {
@@ -487,15 +577,19 @@ func (c *chart) beforeAnother(left, right edge, certain bool, d claim) (best run
 	k := sort.Search(len(c.all), func(k int) bool { return c.list[c.all[k]].end >= right.pos })
 	for ; k < len(c.all) && c.list[c.all[k]].end == right.pos; k++ {
 		h := &c.list[c.all[k]]
+		if h.next != right.next || h.pos <= left.pos {
+			continue
+		}
+		another = another || d.of && d.next == h.base
 		i, follows := c.runs[edge{h.pos, h.base}]
-		if h.next != right.next || !follows || h.pos <= left.pos || ok && c.list[i].begins.pos >= best.from.pos {
+		if !follows || ok && c.list[i].begins.pos >= best.from.pos {
 			continue
 		}
 		if r, fits := c.within(i, left, d); fits && r.from.next > left.next {
 			best, ok = r, true
 		}
 	}
-	return best, ok
+	return best, another, ok
 }
 
 // others takes what is left between two edges: runs that nothing is known of, where they do
@@ -537,8 +631,8 @@ func (r run) leaves(other run) bool {
 // first one's header is there. It has to begin where that one says that the next offset is,
 // or the header of another damaged one; and where the end is not certain, a header follows.
 func (c *chart) credible(r run, left edge, certain bool, d claim) bool {
-	if !certain && r.from.next-left.next > recordsMax*(r.from.pos-left.pos) {
-		return false // its base offset has no checksum
+	if !certain && r.tooFar(left) {
+		return false
 	}
 	if !d.of {
 		return true
@@ -565,6 +659,8 @@ const recordsMax = 256
 // jumps are the ways past damage that were found in a segment. They are looked at again
 // before they are gone: what they begin with is damaged still, and what they lead to sound.
 type jumps struct {
+	judged atomic.Int64 // how many are
+
 	mu   sync.Mutex // guards what follows
 	list []jump     // ascending
 }
@@ -593,4 +689,29 @@ func (j *jumps) add(list []jump) {
 	}
 	j.list = append(j.list, list[:min(len(list), maxJumps)]...)
 	slices.SortFunc(j.list, func(a, b jump) int { return cmp.Compare(a.from.pos, b.from.pos) })
+	judged := int64(0)
+	for _, o := range j.list {
+		if o.judged {
+			judged++
+		}
+	}
+	j.judged.Store(judged)
 }
+
+// stop is the first place at or behind pos where what looks like a sound batch is none.
+func (j *jumps) stop(pos int64) (at edge, ok bool) {
+	if j.judged.Load() == 0 {
+		return at, false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, o := range j.list {
+		if o.judged && o.from.pos >= pos {
+			return o.from, true
+		}
+	}
+	return at, false
+}
+
+// errWithin is what is wrong with the batch at such a place.
+var errWithin = fmt.Errorf("%w: what looks like a batch lies within another one", errDamaged)

@@ -139,6 +139,9 @@ func (s *segment) damage(first, next int64, w *walker) error {
 // cut ends a chunk that begins at m: max bytes behind it or less, but at least
 // one batch.
 func (s *segment) cut(v view, last mark, m mark, max int64) (mark, error) {
+	if at, ok := s.jumps.stop(m.pos + 1); ok && at.pos <= min(m.pos+max, v.end) {
+		return mark{pos: at.pos, next: at.next}, nil
+	}
 	if m.pos+max >= v.end {
 		return last, nil
 	}
@@ -219,6 +222,9 @@ func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end 
 
 // begins says whether there is the header of a batch at m.
 func (s *segment) begins(v view, m mark) bool {
+	if at, ok := s.jumps.stop(m.pos); ok && at == m.edge() {
+		return false
+	}
 	var h [batch.HeaderSize]byte
 	n, err := s.readAt(h[:max(0, min(int64(len(h)), v.end-m.pos))], m.pos)
 	return err == nil && checkHeader(h[:n], v.end-m.pos, m.next, s.log.place) == nil

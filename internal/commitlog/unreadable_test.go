@@ -32,6 +32,7 @@ type worn struct {
 	mu     sync.Mutex // guards what follows
 	bad    []patch
 	failed atomic.Int64 // reads
+	read   atomic.Int64 // bytes of segments
 	wrote  func(name string, p []byte, pos int64)
 }
 
@@ -84,6 +85,9 @@ func (d *worn) Create(name string) (commitlog.File, error) {
 }
 
 func (f *wornFile) ReadAt(p []byte, pos int64) (int, error) {
+	if strings.HasSuffix(f.name, ".log") {
+		f.disk.read.Add(int64(len(p)))
+	}
 	to, failed := f.disk.until(f.name, pos, int64(len(p)), false)
 	if !failed {
 		return f.File.ReadAt(p, pos)

@@ -114,6 +114,9 @@ func (w *walker) next() bool {
 		if hole := w.checkHeader(h, w.at); hole != nil {
 			return w.skip(hole)
 		}
+		if at, ok := w.s.jumps.stop(w.at.pos); ok && at == w.at.edge() {
+			return w.skip(errWithin)
+		}
 	}
 	return w.take(h, err)
 }
