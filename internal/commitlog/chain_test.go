@@ -57,6 +57,7 @@ func (c *chain) work() *journal {
 	j := newJournal()
 	s, err := commitlog.Open("/data", commitlog.Options{FS: c.disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
 	if err == nil {
+		s.SetHealAfter(f.heal)
 		client := newClient(s, j)
 		client.acknowledges, client.stubborn = w.syncEvery == 0, failing < cut
 		_ = w.run(client)

@@ -227,6 +227,7 @@ func (l *partition) sync() (syncPoint, error) {
 		err = f.Sync()
 	}
 	if err != nil {
+		l.ails()
 		return syncPoint{}, l.fail(err)
 	}
 	l.isDurable(p, began)
@@ -272,13 +273,13 @@ func (l *partition) syncNow() error {
 	return err
 }
 
-// fail gives the log up after a failed sync.
+// fail has the log refuse appends after a failed sync.
 func (l *partition) fail(err error) error {
 	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
 	l.mu.Lock()
 	l.unsynced, l.refuse = err, err
 	l.mu.Unlock()
-	l.log.Error("sync failed: the log accepts no more", "topic", l.topic, "partition", l.number, "reason", err)
+	l.log.Error("sync failed: the log accepts no more until it could be copied to a new file, which an append tries again and again", "topic", l.topic, "partition", l.number, "reason", err)
 	return err
 }
 

@@ -32,3 +32,7 @@ func IsMarked(p store.Partition) bool {
 
 // Syncs is how many syncs of segments run or are about to.
 func (s *Store) Syncs() int { return len(s.syncs) }
+
+// SetHealAfter sets after what time it is tried to heal logs, of the topics that are made
+// from now on.
+func (s *Store) SetHealAfter(d time.Duration) { s.healAfter = d }

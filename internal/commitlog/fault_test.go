@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
@@ -15,6 +16,7 @@ import (
 type fault struct {
 	name string
 	err  func(n int64, c crashfs.Call) error
+	heal time.Duration // after this long logs are healed
 }
 
 func once(err error) func(int64, crashfs.Call) error {
@@ -27,15 +29,22 @@ func once(err error) func(int64, crashfs.Call) error {
 }
 
 var faults = []fault{
-	{"input/output error", once(syscall.EIO)},
-	{"no space, once", once(syscall.ENOSPC)},
-	{"no space from then on", func(_ int64, c crashfs.Call) error { return noSpace(c) }},
+	{"input/output error", once(syscall.EIO), time.Hour},
+	{"input/output error, healed at once", once(syscall.EIO), 0},
+	{"syncs of logs fail for a while, healed at once", func(n int64, c crashfs.Call) error {
+		if n < 15 && c.Op == crashfs.Sync && !strings.HasSuffix(c.Name, ".index") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}, 0},
+	{"no space, once", once(syscall.ENOSPC), time.Hour},
+	{"no space from then on", func(_ int64, c crashfs.Call) error { return noSpace(c) }, time.Hour},
 	{"no space for a while", func(n int64, c crashfs.Call) error {
 		if n > 7 {
 			return nil
 		}
 		return noSpace(c)
-	}},
+	}, time.Hour},
 	{"short writes for a while", func(n int64, c crashfs.Call) error {
 		if n > 7 || noSpace(c) == nil {
 			return nil
@@ -44,7 +53,7 @@ var faults = []fault{
 			return syscall.ENOSPC // a header lies within a sector, which is written whole or not at all
 		}
 		return &crashfs.ShortWrite{N: c.Len / 2, Err: syscall.ENOSPC}
-	}},
+	}, time.Hour},
 }
 
 // Calls fail, the process goes on as well as it can and ends, and either the
@@ -87,6 +96,7 @@ func (w workload) runWith(f fault, n int64) (disk *crashfs.FS, j *journal, faile
 	})
 	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
 	if err == nil {
+		s.SetHealAfter(f.heal)
 		c := newClient(s, j)
 		c.acknowledges, c.stubborn = w.syncEvery == 0, true
 		_ = w.run(c)

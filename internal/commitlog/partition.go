@@ -33,6 +33,7 @@ type partition struct {
 	maxHot    int64
 	syncs     chan struct{} // of the store: holds an element for each sync that runs
 	now       func() time.Time
+	healAfter time.Duration
 	marks     *marks       // of the store
 	doubt     bool         // what is read may not be on the disk; for recovery
 	late      bool         // what lies behind the sync mark was not synced; for recovery
@@ -69,8 +70,9 @@ type partition struct {
 	committing bool       // somebody commits, or is to begin it
 	served     int        // appends that the last commit has answered
 	timer      *time.Timer
-	refuse     error // why appends are refused, for ever
+	refuse     error // why appends are refused
 	unsynced   error // a failed sync: nothing more may be acknowledged
+	ailment    ailment
 	closed     bool
 	asking     []func(error) // for all that is visible to be durable
 	wakers     map[*waker]struct{}
@@ -121,7 +123,11 @@ func (l *partition) Write(batches []byte, done func(int64, error)) (store.Lead, 
 // reserve finds the place for n bytes more, in a new segment if need be, with
 // the segment's files open. The caller holds appendMu.
 func (l *partition) reserve(n int64, now uint32) (*segment, mark, error) {
-	if err := l.usable(); err != nil {
+	err := l.usable()
+	if err != nil && l.curable() {
+		err = l.heal()
+	}
+	if err != nil {
 		return nil, mark{}, err
 	}
 	if err := l.pay(); err != nil {
@@ -253,10 +259,11 @@ func (l *partition) write(s *segment, p []byte, pos int64) error {
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
+	l.ails()
 	l.mu.Lock()
 	l.refuse = err
 	l.mu.Unlock()
-	l.log.Error("write failed: the log accepts no more", "topic", l.topic, "partition", l.number, "reason", err)
+	l.log.Error("write failed: the log accepts no more until it could be copied to a new file, which an append tries again and again", "topic", l.topic, "partition", l.number, "reason", err)
 	return err
 }
 

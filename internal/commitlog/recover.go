@@ -43,6 +43,9 @@ func (l *partition) recover() error {
 		return err
 	}
 	l.durable = l.written.pos
+	if slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == healName }) {
+		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy does it
+	}
 	return l.removeOrphans(orphans)
 }
 

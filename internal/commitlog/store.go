@@ -34,22 +34,23 @@ const (
 
 // A Store keeps its topics in one data directory.
 type Store struct {
-	fs      FS
-	dir     string
-	opts    Options
-	lock    *os.File
-	hot     atomic.Int64
-	maxHot  int64
-	reserve reserve
-	syncs   chan struct{} // full: as many syncs of logs run as may
-	makings chan struct{} // full: as many syncs of topics being made run as may
-	marks   marks
-	noted   string // what the file "boot" holds, without LF; of Open and Close
-	doubt   bool   // what is read may not be on the disk; set by Open
-	late    bool   // what lies behind the sync marks was not synced before a power cut; of Open
-	now     func() time.Time
-	catalog *catalog
-	moves   gate // the syncs of topics/
+	fs        FS
+	dir       string
+	opts      Options
+	lock      *os.File
+	hot       atomic.Int64
+	maxHot    int64
+	reserve   reserve
+	syncs     chan struct{} // full: as many syncs of logs run as may
+	makings   chan struct{} // full: as many syncs of topics being made run as may
+	marks     marks
+	noted     string // what the file "boot" holds, without LF; of Open and Close
+	doubt     bool   // what is read may not be on the disk; set by Open
+	late      bool   // what lies behind the sync marks was not synced before a power cut; of Open
+	now       func() time.Time
+	healAfter time.Duration // but for tests healAfter
+	catalog   *catalog
+	moves     gate // the syncs of topics/
 
 	names   store.Names  // held by who makes, alters or deletes the topic
 	altered sync.RWMutex // read by all of them; Close waits for them
@@ -101,7 +102,7 @@ func newStore(fs FS, dir string, o Options) *Store {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Store{
-		fs: fs, dir: dir, opts: o, maxHot: maxHot(), marks: marks{every: marksEvery}, now: time.Now,
+		fs: fs, dir: dir, opts: o, maxHot: maxHot(), marks: marks{every: marksEvery}, now: time.Now, healAfter: healAfter,
 		syncs: make(chan struct{}, maxSyncs), makings: make(chan struct{}, maxSyncs),
 		topics: make(map[string]*topic), unusable: make(map[string]*unusable), attempts: make(map[string][16]byte),
 	}
@@ -182,7 +183,7 @@ func (s *Store) newPartition(t store.Topic, number int) *partition {
 		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
 		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
 		syncEvery: s.opts.SyncEvery, hot: &s.hot, space: &s.reserve, maxHot: s.maxHot, syncs: s.syncs, marks: &s.marks, doubt: s.doubt, late: s.late,
-		now: func() time.Time { return s.now() },
+		now: func() time.Time { return s.now() }, healAfter: s.healAfter,
 	}
 	l.quiet.L = &l.mu
 	return l

@@ -79,7 +79,7 @@ type Partition interface {
 	// Write returns. The caller does what Lead says.
 	//
 	// An error returned means that nothing was stored and done is not called:
-	// ErrFull (try again later), ErrFailed (this log takes no more) or
+	// ErrFull (try again later), ErrFailed (after an I/O error; it may work later) or
 	// ErrClosed. The batches may be reused when Write returns.
 	Write(batches []byte, done func(base int64, err error)) (Lead, error)
 
@@ -143,7 +143,7 @@ type Retained struct {
 	Start int64 // the log start offset now
 	Freed int64 // bytes
 	Held  bool  // Keep held back something that is old enough to go
-	Lost  int64 // offsets from Keep on that are gone although Keep held them
+	Lost  int64 // offsets from Keep on that are gone although Keep held them: older than Unread, or for size
 }
 
 // What an Append or a CreateTopic may be told. Test with errors.Is.

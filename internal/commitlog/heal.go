@@ -1,0 +1,163 @@
+package commitlog
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// After a failed write or sync it is not known what of the active segment's file is on the
+// disk behind its durable part, and that file is never synced again. So that the log need
+// not end for that, what is visible of it is copied into a new file, which is synced and
+// takes the old one's name. That is as safe as a new segment: the new file has failed
+// nothing yet. An append is what tries it, after a while; where it fails, too, the log goes
+// on refusing.
+//
+// A crash leaves the old file, of which the durable part is known, or the new one.
+
+// healName is the copy until it has the segment's name.
+const healName = "copy.tmp"
+
+// Between two attempts to heal a log so much time goes by; twice as much after each that
+// failed.
+const (
+	healAfter = time.Second
+	healMost  = time.Minute
+)
+
+// An ailment is what a log suffers from after a failed write or sync.
+type ailment struct {
+	next  time.Time     // when it may be tried to heal it
+	pause time.Duration // between the last attempt and the next; 0 where there is none to come
+}
+
+// ails notes that the active segment's file has failed.
+func (l *partition) ails() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ailment = ailment{time.Now().Add(l.healAfter), l.healAfter}
+}
+
+// curable says whether it is time to heal the log, and sets the next time.
+func (l *partition) curable() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := &l.ailment
+	now := time.Now()
+	if l.closed || l.refuse == nil || a.next.IsZero() || now.Before(a.next) {
+		return false
+	}
+	a.pause = min(2*a.pause, healMost)
+	a.next = now.Add(a.pause)
+	return true
+}
+
+// heal has the log go on in a copy of the active segment's file. The caller holds appendMu.
+func (l *partition) heal() error {
+	l.mu.Lock()
+	for l.committing {
+		l.quiet.Wait()
+	}
+	old, durable, end, reason := l.active(), l.durable, l.high, l.refuse
+	l.mu.Unlock()
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	err := l.copyActive(old, durable, end)
+	var s *segment
+	if err == nil {
+		s, err = l.replaceActive(old)
+	}
+	if err != nil {
+		l.warn("the log still accepts no more: what is visible can't be copied to a new file", "file", old.file.name, "reason", err)
+		return fmt.Errorf("%w, and a new file could not be made: %w", reason, err)
+	}
+	l.cool()     // the old file
+	old.forget() // its readers end with it
+	l.mu.Lock()
+	l.segments = append(slices.Clone(l.segments[:len(l.segments)-1]), s)
+	l.written, l.high, l.durable = end, end, end.pos
+	l.fresh, l.oldest, l.refuse, l.unsynced, l.ailment = 0, time.Time{}, nil, nil, ailment{}
+	l.mu.Unlock()
+	l.room, l.noted = end.pos, 0
+	l.writeMark(syncPoint{s, end})
+	l.warn("the log accepts messages again, in a new file", "file", s.file.name)
+	return nil
+}
+
+// copyActive copies the active segment up to end into a file of its own, and syncs that.
+// What is not known to be durable is checked: the system may have lost it, and not know.
+func (l *partition) copyActive(old *segment, durable int64, end mark) error {
+	if err := old.checkFrom(durable, end); err != nil {
+		return err
+	}
+	f, err := old.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer old.file.release()
+	name := filepath.Join(l.dir, healName)
+	if err := l.fs.Remove(name); err != nil && !isNotExist(err) {
+		return err
+	}
+	to, err := l.fs.Create(name)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	w := window{f: f, end: end.pos, step: 1 << 20}
+	for pos := int64(0); pos < end.pos; {
+		p, err := w.at(pos, int(min(1<<20, end.pos-pos)))
+		if err != nil {
+			return err
+		}
+		if len(p) == 0 {
+			return fmt.Errorf("%s is shorter than its %d bytes", old.file.name, end.pos)
+		}
+		if _, err := to.WriteAt(p, pos); err != nil {
+			return err
+		}
+		pos += int64(len(p))
+	}
+	return to.Sync()
+}
+
+// checkFrom says whether all batches are sound that reach behind a position of the segment.
+func (s *segment) checkFrom(pos int64, end mark) error {
+	if pos >= end.pos {
+		return nil
+	}
+	v := view{active: true, end: end.pos, next: math.MaxInt64}
+	w := walk(s, v, entry{offset: s.base, before: minTime})
+	defer w.close()
+	for w.next() {
+		if w.end().pos <= pos {
+			continue
+		}
+		if err := w.intact(); err != nil {
+			return err
+		}
+	}
+	if w.err == nil && (w.hole != nil || w.end().next != end.next) {
+		return fmt.Errorf("%w: what is visible ends at offset %d, not %d", errDamaged, w.end().next, end.next)
+	}
+	return w.err
+}
+
+// replaceActive gives the copy the active segment's name, durably.
+func (l *partition) replaceActive(old *segment) (*segment, error) {
+	s := newSegment(l, old.base)
+	known, err := s.index.open()
+	if err == nil && !known {
+		err = fmt.Errorf("%w: %s", errStale, s.index.file.name)
+	}
+	if err == nil {
+		err = l.fs.Rename(filepath.Join(l.dir, healName), old.file.name)
+	}
+	if err == nil {
+		err = l.fs.SyncDir(l.dir)
+	}
+	s.index.times, _ = old.index.appendTimes(0)
+	return s, err
+}
