@@ -30,7 +30,7 @@ func (b *Broker) UseGroup(name string, u group.Use) (release func(), err error) 
 // Position is how far a group has come in a partition of a topic; of one that has
 // been deleted meanwhile it is kept nowhere. One beyond the end of the log, where a
 // Kafka client may have set it, is moved back to the end. The caller ends with its
-// Close. The error is group.ErrTooMany.
+// Close. The error is group.ErrTooMany, or wraps store.ErrUnusable.
 func (b *Broker) Position(groupName string, t *Topic, partition int) (*group.Position, error) {
 	p, err := b.position(groupName, t, partition)
 	if err != nil {
@@ -55,8 +55,15 @@ func (b *Broker) StartAtEnd(p *group.Position, t *Topic, partition int) {
 	p.Start(end, true)
 }
 
+// PositionsUnusable says why no group can be used, nor its positions looked at: what keeps
+// them is damaged or missing. The error wraps store.ErrUnusable; it is nil most often.
+func (b *Broker) PositionsUnusable() error { return b.journal.unusable }
+
 // position is Position wherever it lies.
 func (b *Broker) position(groupName string, t *Topic, partition int) (*group.Position, error) {
+	if err := b.journal.unusable; err != nil {
+		return nil, err
+	}
 	b.mu.RLock() // so that a deletion of the topic finds it
 	defer b.mu.RUnlock()
 	if now := b.topics[t.Name]; now == nil || now.ID != t.ID {

@@ -38,6 +38,8 @@ type journal struct {
 	losses  losses          // set at the start
 	damaged bool            // a part of the log can't be read
 
+	unusable error // why there is no log, though there was one; set at the start
+
 	relied relied
 	logs   map[store.Partition]group.Key // scratch: those that entries rely on
 	list   []store.Partition             // the same

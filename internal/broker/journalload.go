@@ -21,10 +21,16 @@ type loading struct {
 }
 
 // loadPositions reads the journal, and puts right what does not fit the topics: see
-// judge.
+// judge. If the journal as a whole can't be used groups can't be, for to have them begin
+// anew would be to deliver all again, and to skip for those that begin at the end.
 func (b *Broker) loadPositions() error {
 	t, err := b.Topic(PositionsTopic)
-	if errors.Is(err, store.ErrUnknownTopic) {
+	switch {
+	case errors.Is(err, store.ErrUnknownTopic):
+		return nil
+	case err != nil: // the others go on
+		b.journal.unusable = err
+		b.Log.Error("the groups' positions can't be used: no group can consume, nor commit, before that is put right", "topic", PositionsTopic, "reason", err)
 		return nil
 	}
 	log := t.Partitions()[0]
@@ -117,16 +123,14 @@ const (
 // has its name: its directory may have got lost, and come back.
 func (b *Broker) judge(k group.Key, s *group.State) verdict {
 	t, err := b.Topic(k.Topic)
-	if s.TopicID == (group.ID{}) { // kept by an older version
-		if err != nil {
-			return orphan
-		}
-		s.TopicID = t.ID
-	}
+	older := s.TopicID == (group.ID{}) // kept by a version that kept no ids
 	switch {
+	case err == nil && older:
+		s.TopicID = t.ID
+		return judgeIn(t, k.Partition, s)
 	case err == nil && s.TopicID == t.ID:
 		return judgeIn(t, k.Partition, s)
-	case b.store.Deleted(s.TopicID):
+	case older && errors.Is(err, store.ErrUnknownTopic), !older && b.store.Deleted(s.TopicID):
 		return orphan
 	case err == nil:
 		return taken
@@ -169,7 +173,7 @@ func (l *loading) load() {
 		counts[v][k.Topic]++
 	}
 	for v, text := range map[verdict]string{
-		noTopic:     "a topic is missing that groups have positions in: they are kept until its directory is back, or the topic is deleted",
+		noTopic:     "a topic is missing or can't be used that groups have positions in: they are kept until it is as it was, or is deleted",
 		noPartition: "groups have positions in partitions that the topic does not have: they are kept until its topic.json is as it was",
 		taken:       "groups had positions in another topic of this name, which is missing: they are forgotten",
 	} {

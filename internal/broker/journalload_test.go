@@ -338,7 +338,7 @@ func TestPositionsInATopicThatIsMissingAreKept(t *testing.T) {
 		compactJournal(t, b)
 		mustClose(t, b)
 	}
-	if n := len(book.Lines("level=WARN", "a topic is missing", "topic=orders", "positions=1")); n != 2 {
+	if n := len(book.Lines("level=WARN", "a topic is missing or can't be used", "topic=orders", "positions=1")); n != 2 {
 		t.Errorf("%q", book.Lines())
 	}
 	if err := s.disk.Rename("/data/lost", "/data/topics/orders"); err != nil {
@@ -438,5 +438,41 @@ func TestPositionsInADeletedTopicAreForgottenInSilence(t *testing.T) {
 	defer mustClose(t, b)
 	if names := groupNames(b); len(names) > 0 || strings.Contains(fmt.Sprint(book.Lines("level=WARN")), "orders") {
 		t.Errorf("groups %q; %q", names, book.Lines())
+	}
+}
+
+// Without its positions a group would begin anew: it can't be used, and all else goes on.
+func TestPositionsThatCannotBeUsedStopNothingElse(t *testing.T) {
+	book, log := newLog()
+	s := setup{disk: crashfs.New(), options: broker.Options{Log: log}}
+	b := mustOpen(t, s)
+	mustFill(t, b, "orders")
+	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
+	mustClose(t, b)
+	if err := s.disk.Rename("/data/topics/"+broker.PositionsTopic, "/data/lost"); err != nil {
+		t.Fatal(err)
+	}
+	b = mustOpen(t, s)
+	orders := mustMake(t, b, "orders")
+	publish(t, orders.Partitions()[0], time.Now(), 1, 10)
+	if _, err := b.Position("billing", orders, 0); !errors.Is(err, store.ErrUnusable) || !errors.Is(b.PositionsUnusable(), store.ErrUnusable) {
+		t.Errorf("the group can be used: %v, %v", err, b.PositionsUnusable())
+	}
+	done := make(chan []error, 1)
+	b.CommitOffsets("billing", []group.Commit{{Topic: "orders", Offset: 7}}, func(errs []error) { done <- errs })
+	if errs := <-done; !errors.Is(errs[0], store.ErrUnusable) {
+		t.Errorf("it commits: %v", errs)
+	}
+	if n := len(book.Lines("level=ERROR", "no group can consume", broker.PositionsTopic)); n != 1 {
+		t.Errorf("%q", book.Lines())
+	}
+	mustClose(t, b)
+	if err := s.disk.Rename("/data/lost", "/data/topics/"+broker.PositionsTopic); err != nil {
+		t.Fatal(err)
+	}
+	b = mustOpen(t, s)
+	defer mustClose(t, b)
+	if c := position(t, b, "billing", "orders", 0).Committed(); c != 5 || b.PositionsUnusable() != nil {
+		t.Errorf("it is back, and the group is at %d; %v", c, b.PositionsUnusable())
 	}
 }

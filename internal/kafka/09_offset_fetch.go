@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/group"
@@ -29,8 +30,9 @@ var noMetadata = new(string)
 
 func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+	failed := c.server.positionsCode()
 	if req.Version < 8 {
-		resp.Topics = c.server.fetchOffsets(req)
+		resp.Topics, resp.ErrorCode = c.server.fetchOffsets(req), failed
 		c.reply(resp)
 		return
 	}
@@ -44,7 +46,7 @@ func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
 	}
 	for _, g := range req.Groups {
 		out := kmsg.NewOffsetFetchResponseGroup()
-		out.Group = g.Group
+		out.Group, out.ErrorCode = g.Group, failed
 		if req.Version >= firstFetchOffsetsByID {
 			out.Topics = c.server.fetchOffsetsByID(g)
 		} else {
@@ -53,6 +55,15 @@ func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
 		resp.Groups = append(resp.Groups, out)
 	}
 	c.reply(resp)
+}
+
+// positionsCode is not 0 where the positions can't be used: to answer that nothing is
+// committed would have clients begin anew. They try again.
+func (s *Server) positionsCode() int16 {
+	if s.broker.PositionsUnusable() != nil {
+		return kerr.CoordinatorLoadInProgress.Code
+	}
+	return 0
 }
 
 // fetchGroupOffsets answers for one group of a request.
@@ -118,6 +129,7 @@ func (s *Server) fetchOffsets(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchRe
 		out.Topic = t.Topic
 		for _, p := range t.Partitions {
 			old := kmsg.NewOffsetFetchResponseTopicPartition()
+			old.ErrorCode = p.ErrorCode
 			old.Partition, old.Offset, old.LeaderEpoch, old.Metadata = p.Partition, p.Offset, p.LeaderEpoch, p.Metadata
 			out.Partitions = append(out.Partitions, old)
 		}
@@ -128,6 +140,11 @@ func (s *Server) fetchOffsets(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchRe
 
 // committed is one partition's answer.
 func (s *Server) committed(groupName, topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
+	if failed := s.positionsCode(); failed != 0 {
+		p := notCommitted(number)
+		p.ErrorCode = failed
+		return p
+	}
 	commit, ok := s.broker.CommittedOffset(groupName, topic, int(number))
 	if !ok {
 		return s.notCommittedIn(topic, number)

@@ -282,6 +282,37 @@ func TestAGroupWhosePositionMayBeLostBeginsAtTheFirstMessage(t *testing.T) {
 	}
 }
 
+// A client that is told that nothing is committed begins anew.
+func TestPositionsThatCannotBeUsedAreAnErrorThatClientsTryAgain(t *testing.T) {
+	b := start(t, setup{})
+	id := b.topic("orders", 1).ID
+	c := b.dial()
+	c.publish("orders", 0, messages(5))
+	wantCode(t, "commit", c.commit(8, position{"orders", 0, 3}), nil)
+	b.stop()
+	if err := os.Rename(filepath.Join(b.setup.dir, "topics", broker.PositionsTopic), filepath.Join(b.setup.dir, "lost")); err != nil {
+		t.Fatal(err)
+	}
+	b.restart()
+	c = b.dial()
+	want := kerr.CoordinatorLoadInProgress.Code
+	for version := int16(0); version <= 10; version++ {
+		req := kmsg.NewPtrOffsetFetchRequest()
+		req.Version, req.Group = version, theGroup
+		req.Topics = []kmsg.OffsetFetchRequestTopic{{Topic: "orders", Partitions: []int32{0}}}
+		req.Groups = []kmsg.OffsetFetchRequestGroup{{Group: theGroup, MemberEpoch: -1, Topics: []kmsg.OffsetFetchRequestGroupTopic{
+			{Topic: "orders", TopicID: id, Partitions: []int32{0}},
+		}}}
+		resp := ask[*kmsg.OffsetFetchResponse](c, req)
+		switch {
+		case version >= 8 && (resp.Groups[0].ErrorCode != want || resp.Groups[0].Topics[0].Partitions[0].ErrorCode != want),
+			version >= 2 && version < 8 && resp.ErrorCode != want,
+			version < 8 && resp.Topics[0].Partitions[0].ErrorCode != want:
+			t.Errorf("version %d: %+v", version, resp)
+		}
+	}
+}
+
 // deleteOffset gives the code of the whole, and that of the partition.
 func (c *client) deleteOffset(topic string, partition int32) (int16, int16) {
 	c.t.Helper()
