@@ -15,6 +15,10 @@ type losses map[group.Key]group.State
 // noGroup is the name under which losses are kept.
 const noGroup = ""
 
+// lostGroup is what retention calls a group of which nothing is left: it may have been one
+// that leases messages, and what it has not consumed is kept longer.
+const lostGroup = "(one whose position is lost)"
+
 // A damagedPart is what of the journal can't be read: so many pieces, the last one up to
 // an offset.
 type damagedPart struct {

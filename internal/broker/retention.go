@@ -151,7 +151,11 @@ func (b *Broker) retainPartition(t *Topic, i int, now func(keep time.Duration) t
 	slices.SortFunc(unread, func(x, y group.Unread) int {
 		return cmp.Or(cmp.Compare(x.Offset, y.Offset), cmp.Compare(x.Group, y.Group))
 	})
-	r := t.settings.Load().allow(now, unread)
+	holders := unread
+	if b.journal.unusable != nil || b.PositionsLost(t, i) {
+		holders = append([]group.Unread{{Key: group.Key{Group: lostGroup}}}, unread...)
+	}
+	r := t.settings.Load().allow(now, holders)
 	log := b.Log.With("topic", t.Name, "partition", i)
 	start, _ := t.Partitions()[i].Offsets()
 	done, err := t.Partitions()[i].Retain(r)
@@ -173,7 +177,7 @@ func (b *Broker) retainPartition(t *Topic, i int, now func(keep time.Duration) t
 		}
 	}
 	if done.Held && !t.held[i] {
-		log.Warn("keeping messages past their retention: a group has not consumed them", "group", unread[0].Group, "from", r.Keep)
+		log.Warn("keeping messages past their retention: a group has not consumed them", "group", holders[0].Group, "from", r.Keep)
 	}
 	t.held[i] = done.Held
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"mbus/internal/batch"
 	"mbus/internal/store"
 )
 
@@ -55,13 +56,31 @@ type Verified struct {
 	Damaged            int   // findings that are not harmless
 }
 
+// An Observer is shown what Verify finds, to check what only the broker knows.
+type Observer struct {
+	Topic  string                                              // whose batches are shown
+	Batch  func(batch.Batch)                                   // each sound one, in order; it is valid until that returns
+	Topics func(all []Checked, deleted func(id [16]byte) bool) // at the end; deleted is as Store.Deleted
+}
+
+// A Checked topic is one that Verify has looked at.
+type Checked struct {
+	store.Topic
+	Ends []int64 // of its logs, by partition, math.MaxInt64 if not known; nil for one of which it is reported that it can't be used
+}
+
 // Verify reads every batch of a data directory and compares it with all that is
 // known of it: checksums, offsets, the partition it belongs to, the index. It
 // calls found for each thing that is wrong or can't be read, and goes on with what is
 // next, and changes nothing. The error says why the directory as a whole can't be read:
 // nobody may have it open meanwhile. Of the options only FS counts.
 func Verify(dir string, o Options, found func(Finding)) (Verified, error) {
-	v := &verifier{found: found}
+	return VerifyAnd(dir, o, Observer{}, found)
+}
+
+// VerifyAnd is Verify, and shows an observer what it finds.
+func VerifyAnd(dir string, o Options, look Observer, found func(Finding)) (Verified, error) {
+	v := &verifier{found: found, look: look}
 	v.store = newStore(readOnly{o.FS}, dir, Options{})
 	v.store.catalog = newCatalog(v.store.fs, v.store.path(catalogName))
 	err := error(nil)
@@ -106,6 +125,8 @@ type verifier struct {
 	store *Store
 	found func(Finding)
 	sum   Verified
+	look  Observer
+	all   []Checked
 }
 
 func (v *verifier) run() error {
@@ -135,7 +156,11 @@ func (v *verifier) run() error {
 	for _, name := range slices.Sorted(maps.Keys(v.store.catalog.made)) {
 		if !there[name] {
 			v.whole(name, v.store.path(topicsName, name), errAbsent)
+			v.all = append(v.all, Checked{Topic: store.Topic{Name: name}})
 		}
+	}
+	if v.look.Topics != nil {
+		v.look.Topics(v.all, v.store.catalog.isDeleted)
 	}
 	return nil
 }
@@ -184,16 +209,19 @@ func (v *verifier) topic(name string) {
 		v.whole(name, v.store.path(topicsName, name, topicName), err)
 	}
 	if t == nil {
+		v.all = append(v.all, Checked{Topic: store.Topic{Name: name}})
 		return
 	}
 	if v.store.catalog.isDeleted(t.ID) {
 		v.report(Finding{Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
 			Reason: errors.New("it was deleted, or was being deleted, and is there: the next start uses it again")})
 	}
+	ends := make([]int64, t.Partitions)
 	for i := range t.Partitions {
 		v.sum.Partitions++
-		v.partition(v.store.newPartition(t.Topic, i))
+		ends[i] = v.partition(v.store.newPartition(t.Topic, i))
 	}
+	v.all = append(v.all, Checked{t.Topic, ends})
 	v.beyond(t.Topic)
 }
 

@@ -17,8 +17,9 @@ type checkup struct {
 	next  int64           // offset that the next batch has
 }
 
-// partition goes through all of a partition that can be read, and reports what can't.
-func (v *verifier) partition(l *partition) {
+// partition goes through all of a partition that can be read, and reports what can't. It
+// returns where the log ends, math.MaxInt64 if that is not known.
+func (v *verifier) partition(l *partition) (end int64) {
 	entries, err := l.fs.ReadDir(l.dir)
 	c := &checkup{verifier: v, log: l}
 	if isNotExist(err) {
@@ -26,7 +27,7 @@ func (v *verifier) partition(l *partition) {
 	}
 	if err != nil {
 		c.damage(l.dir, 0, 0, 0, err)
-		return
+		return math.MaxInt64
 	}
 	c.sizes = l.list(entries)
 	sound, err := l.findStart()
@@ -42,6 +43,10 @@ func (v *verifier) partition(l *partition) {
 	c.next = l.start
 	c.segments()
 	c.orphaned(entries)
+	if len(l.segments) == 0 {
+		return c.next
+	}
+	return max(c.next, l.active().base)
 }
 
 // damage reports that what is at pos of a file is wrong, and that the offsets
@@ -213,6 +218,12 @@ func (r *reading) take() {
 	r.sum.Bytes += int64(n)
 	r.ix.batch(r.w.at, r.whole)
 	r.next = h.NextOffset()
+	if r.look.Batch != nil && r.log.topic == r.look.Topic && r.next > r.log.start {
+		p := make([]byte, n)
+		if _, err := r.w.win.f.ReadAt(p, r.w.at.pos); err == nil { // as a moment ago
+			r.look.Batch(p)
+		}
+	}
 }
 
 // ended says that the segment ends where the walk has stopped, as recovery has it: all
