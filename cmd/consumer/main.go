@@ -71,7 +71,7 @@ func consume(opts options) (taken int64, err error) {
 	if opts.request.Follow || opts.command != "" || opts.file != "" {
 		stop, kill = signals(opts.command != "")
 	}
-	s := session{opts: opts}
+	s := session{opts: opts, read: make(map[int]int64)}
 	switch {
 	case opts.command != "":
 		s.sink = &executor{command: opts.command, stop: stop, kill: kill}
@@ -88,7 +88,7 @@ func consume(opts options) (taken int64, err error) {
 	if opts.request.Follow {
 		err = s.follow(stop)
 	} else {
-		err = s.connection(stop)
+		err = s.drain(stop)
 	}
 	return s.total, err
 }

@@ -248,13 +248,50 @@ func TestErrorsAfterWhichNothingIsConsumed(t *testing.T) {
 	}
 }
 
-func TestGapAndDamageAreSaidAndThePositionMovesPastThem(t *testing.T) {
+const wentOn = "; going on behind that\nconsumer: some messages are missing: each place is named above\n"
+
+func TestDrainGoesOnBehindWhatIsMissing(t *testing.T) {
 	for _, line := range []string{"-GAP first=120", "-DAMAGED orders/0: offsets 5 to 9 can't be read"} {
-		out, stderr, code, gone := drain(t, "@0\n"+batchOf(0, "a")+line+"\n", "-f", `%s\n`)
-		if want := "consumer: the broker answered " + line + "\n"; out != "a\n" || stderr != want || code != 1 || !gone {
-			t.Errorf("printed %q, said %q, exit %d, consumed %v", out, stderr, code, gone)
+		b := listen(t)
+		p, out := start(t, b, "-f", `%s\n`)
+		first := b.serve("@0\n" + batchOf(0, "a") + line + "\n")
+		if !consumed(t, first) {
+			t.Errorf("%s: the position does not move", line)
+		}
+		second := b.serve("@0\n" + batchOf(130, "b") + ".\n")
+		all, err := io.ReadAll(out)
+		if err != nil || string(all) != "a\nb\n" {
+			t.Errorf("%s: printed %q, %v", line, all, err)
+		}
+		p.check(t, 1, "consumer: the broker answered "+line+wentOn)
+		if !consumed(t, second) || b.request != "orders?format=batch&group=default\n" {
+			t.Errorf("%s: the second request was %q, or is not consumed", line, b.request)
 		}
 	}
+}
+
+func TestReplayGoesOnBehindWhatIsMissing(t *testing.T) {
+	const line = "-DAMAGED orders/0: offsets 5 to 9 can't be read"
+	b := listen(t)
+	p, _ := start(t, b, "-from", "-10", "-f", `%s\n`)
+	b.serve("@0\n" + batchOf(0, "a", "b", "c", "d", "e") + line + "\n")
+	b.resolve("-10", 2, 7)
+	b.serve("@0\n" + batchOf(10, "f") + ".\n")
+	if b.request != "orders?format=batch&from=0%3A10%2C1%3A7\n" {
+		t.Errorf("the second request was %q", b.request)
+	}
+	p.check(t, 1, "consumer: the broker answered "+line+wentOn)
+}
+
+// With the same place named again it would go on for ever.
+func TestDrainEndsWhereThePositionDoesNotMove(t *testing.T) {
+	const line = "-DAMAGED orders/0: offsets 5 to 9 can't be read"
+	b := listen(t)
+	p, _ := start(t, b)
+	b.serve(line + "\n")
+	b.serve(line + "\n")
+	p.check(t, 1, "consumer: the broker answered "+line+"; going on behind that\n"+
+		"consumer: some messages are missing: each place is named above\nthe broker answered "+line+"\n")
 }
 
 func TestMessagesArePrintedAsTheyCome(t *testing.T) {

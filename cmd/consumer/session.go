@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"mbus/internal/batch"
@@ -36,11 +37,45 @@ type session struct {
 	opts  options
 	sink  sink
 	next  map[int]int64 // where each partition goes on, if that is for us to know; nil if not
+	read  map[int]int64 // where each partition goes on that messages have come from
 	total int64         // messages taken on all connections
 
 	connected bool // there has been a connection
 	conn      *consumer.Conn
 	taken     int64 // messages of conn
+}
+
+// errMissing says that the topic was read to its end, but for messages that the
+// broker does not have any more or can't read. Each such place has been said.
+var errMissing = errors.New("some messages are missing: each place is named above")
+
+// drain consumes what there is, past messages that are missing: each such place ends
+// a connection, and the next one goes on behind it.
+func (s *session) drain(stop context.Context) error {
+	var end error
+	for said := ""; ; {
+		before := s.total
+		err := s.connection(stop)
+		if !s.skipped(err) || err.Error() == said && s.total == before { // nothing has moved
+			return errors.Join(end, err)
+		}
+		said = err.Error()
+		say("%v; going on behind that", err)
+		if end = errMissing; s.opts.request.N > 0 && s.total >= s.opts.request.N {
+			return end
+		}
+	}
+}
+
+// skipped says whether a stream ended because messages are missing, and the next one
+// begins behind them.
+func (s *session) skipped(err error) bool {
+	var broker *consumer.Error
+	if !errors.As(err, &broker) || !broker.Skips() {
+		return false
+	}
+	_, _, named := broker.Missing()
+	return named || s.opts.request.From == ""
 }
 
 // follow consumes until stop ends, there were as many messages as asked for, or
@@ -157,19 +192,31 @@ func (s *session) takeBatch(it *batch.Iterator, b batch.Batch, m *message) error
 	if err == nil {
 		err = it.Err()
 	}
-	if err != nil {
+	if err == nil {
+		s.read[m.partition] = b.NextOffset()
+	} else {
 		return fmt.Errorf("partition %d, offset %d: %w", m.partition, b.BaseOffset(), err)
 	}
 	return nil
 }
 
 // skip moves a position that is for us to know past what the broker said is
-// missing, as the broker does with that of a group.
-func (s *session) skip(e *consumer.Error) {
-	partition, next, ok := e.Missing()
-	if ok && s.next != nil && next > s.next[partition] {
-		s.next[partition] = next
+// missing, as the broker does with that of a group. Where the position has been the
+// broker's to find, as in -from 2h, it is found once more for the partitions that
+// nothing has come from yet.
+func (s *session) skip(e *consumer.Error) error {
+	partition, next, named := e.Missing()
+	if !named || s.next == nil && s.opts.request.From == "" {
+		return nil
 	}
+	if s.next == nil {
+		if err := s.resolve(); err != nil {
+			return err
+		}
+		maps.Copy(s.next, s.read)
+	}
+	s.next[partition] = max(next, s.next[partition])
+	return nil
 }
 
 // end settles what was taken, and ends a connection whose stream ended with err.
@@ -184,7 +231,9 @@ func (s *session) end(err error) error {
 	case !skips:
 		return err
 	default:
-		s.skip(broker)
+		if skipErr := s.skip(broker); skipErr != nil {
+			return errors.Join(err, skipErr)
+		}
 	}
 	if settleErr := s.sink.settle(s.conn, s.taken); settleErr != nil {
 		return settleErr
