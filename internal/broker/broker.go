@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
@@ -50,7 +51,13 @@ type Broker struct {
 	ended sync.WaitGroup
 
 	sweeping  sync.Mutex    // held while messages are removed
-	resettled chan struct{} // a topic's settings are others, or there is a new one
+	resettled chan struct{} // a topic's settings are others, there is a new one, or the clock has jumped
+
+	clockMoved atomic.Bool // the clock has jumped since the last note
+	clockKept  struct {    // for the retention loop, and the end
+		at      time.Time
+		failing bool
+	}
 
 	names  store.Names  // held by who makes, alters or deletes the topic
 	mu     sync.RWMutex // guards what follows
@@ -83,10 +90,9 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
 		stop: make(chan struct{}), resettled: make(chan struct{}, 1), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
-		awaits: make(map[*await]struct{}), clock: newClock(o.Now),
+		awaits: make(map[*await]struct{}),
 	}
-	b.now, b.clock.jumped = b.Now, b.clockJumped
-	s.UseClock(b.clock.wall)
+	b.startClock()
 	b.fallback, _ = b.settings(nil)
 	b.Budget.max = o.Limits.MaxInFlight
 	for _, t := range s.Topics() {
@@ -118,6 +124,7 @@ func (b *Broker) Close() error {
 	close(b.stop)
 	b.ended.Wait()
 	b.groups.Flush()
+	b.keepClock(true)
 	return b.store.Close()
 }
 

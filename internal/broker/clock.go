@@ -25,6 +25,10 @@ const lookEvery = 5 * time.Second
 // each look. Of more the two that are closest in time, for their age, become one.
 const maxJumps = 64
 
+// software is a time before which no broker of this kind has run. A wall clock that says
+// less, as that of a machine without a battery does until it has asked others, is not set.
+var software = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // A clock is the broker's time. It follows the system's wall clock, and goes back
 // with it at once. A jump ahead is believed only when it has lasted: for a minute
 // where messages are delivered and stamped (now), and for removing as long as the
@@ -34,11 +38,16 @@ const maxJumps = 64
 // No message is removed before it has been kept for its time: the log stamps appends
 // by the wall clock as it is (wall), so that an append at s has, at t, the age t-s
 // plus all jumps between the two; and jumps that are younger than the retention are
-// taken off. It may be kept longer, by the jumps of the last retention period.
+// taken off. It may be kept longer, by the jumps of the last retention period. The time
+// for which the broker was down counts as a jump (see restore), for the clock may be wrong
+// at the start.
+//
+// A wall clock that is not set is not followed: time goes on from what was known.
 type clock struct {
 	read   func() (wall, steady time.Time) // steady does not jump
 	jumped func(by time.Duration)          // told of each jump, ahead or back (negative)
 	seen   atomic.Int64                    // the wall clock at the last look, in milliseconds since 1970
+	unset  atomic.Bool                     // it has not been set, and is not followed
 
 	mu     sync.Mutex // guards what follows
 	wallAt time.Time  // at the last look
@@ -92,7 +101,12 @@ func (c *clock) wall() time.Time {
 func (c *clock) look(f func() time.Time) time.Time {
 	c.mu.Lock()
 	wall, steady := c.read()
-	by := wall.Sub(c.wallAt.Add(steady.Sub(c.steady)))
+	goesOn := c.wallAt.Add(steady.Sub(c.steady))
+	c.unset.Store(wall.Before(software))
+	if wall.Before(software) && !c.wallAt.Before(software) {
+		wall = goesOn
+	}
+	by := wall.Sub(goesOn)
 	c.wallAt, c.steady = wall, steady
 	c.seen.Store(wall.UnixMilli())
 	if by >= -clockStep && by <= clockStep {
@@ -171,18 +185,4 @@ func (c *clock) join() {
 	c.jumps[best+1].by += c.jumps[best].by
 	c.jumps[best+1].returns = c.jumps[best+1].returns && c.jumps[best].returns
 	c.jumps = append(c.jumps[:best], c.jumps[best+1:]...)
-}
-
-// Now is the broker's time, by which messages are delivered and stamped: that of the
-// system's wall clock, but for jumps ahead that have not lasted for a minute.
-func (b *Broker) Now() time.Time { return b.clock.now() }
-
-// clockJumped says so in the log.
-func (b *Broker) clockJumped(by time.Duration) {
-	if by > 0 {
-		b.Log.Warn("the system's clock has jumped ahead: messages are delivered by it when that has lasted, and removed by it when that has lasted as long as they are kept",
-			"by", by, "delivered", believeAfter)
-		return
-	}
-	b.Log.Warn("the system's clock was put back", "by", -by)
 }

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"mbus/internal/store"
 )
 
 // A clockRig moves both clocks and looks.
@@ -16,12 +18,29 @@ type clockRig struct {
 const week = 7 * 24 * time.Hour
 
 func newClockRig(t *testing.T) *clockRig {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := time.Date(2060, 1, 1, 0, 0, 0, 0, time.UTC)
 	r := &clockRig{t: t, wall: now, steady: now}
+	r.begin(nil)
+	return r
+}
+
+// begin makes the clock, which goes on from a note.
+func (r *clockRig) begin(note []byte) {
+	r.t.Helper()
 	r.clock = newClock(nil)
 	r.clock.read = func() (time.Time, time.Time) { return r.wall, r.steady }
 	r.clock.wallAt, r.clock.steady = r.clock.read()
-	return r
+	if note != nil && !r.clock.restore(note) {
+		r.t.Errorf("%s is not taken for a note", note)
+	}
+}
+
+// restart begins anew after some time, in which the wall clock may have jumped, too.
+func (r *clockRig) restart(down, jump time.Duration) {
+	r.t.Helper()
+	note := r.clock.note()
+	r.steady, r.wall = r.steady.Add(down), r.wall.Add(down+jump)
+	r.begin(note)
 }
 
 // pass lets time pass in steps of a minute, during which the wall clock goes
@@ -186,7 +205,11 @@ func TestClockMakesNothingOldBeforeItsTime(t *testing.T) {
 			if rnd.IntN(2) == 0 {
 				jump = -jump
 			}
-			r.steady, r.wall = r.steady.Add(step), r.wall.Add(step+jump)
+			if rnd.IntN(10) == 0 {
+				r.restart(step, jump)
+			} else {
+				r.steady, r.wall = r.steady.Add(step), r.wall.Add(step+jump)
+			}
 			all = append(all, stamped{r.clock.wall(), r.steady})
 			for _, keep := range keeps {
 				now := r.clock.ageTime(keep)
@@ -200,5 +223,78 @@ func TestClockMakesNothingOldBeforeItsTime(t *testing.T) {
 		if n := len(r.clock.jumps); n > maxJumps {
 			t.Fatalf("seed %d: %d jumps are remembered", seed, n)
 		}
+	}
+}
+
+// What the clock says at a start is believed where messages are delivered, and not where
+// they are removed.
+func TestClockTakesTheTimeThatTheBrokerWasDownForAJump(t *testing.T) {
+	r := newClockRig(t)
+	r.pass(time.Hour, 0, 0)
+	r.restart(0, years)
+	r.mustNow(0)
+	r.mustBehind(years)
+	r.pass(24*time.Hour, 0, 0)
+	r.restart(time.Second, 0) // again with the wrong clock
+	r.mustBehind(years)
+	r.mustBehindFor(24*time.Hour, 0)
+	r.restart(0, -years) // it is right again
+	r.mustBehind(0)
+	r.mustNow(0)
+}
+
+func TestClockBelievesTheTimeThatTheBrokerWasDownWhenItHasRunForLong(t *testing.T) {
+	r := newClockRig(t)
+	r.restart(24*time.Hour, 0)
+	for range 6 {
+		r.pass(24*time.Hour, 0, 0)
+		r.restart(time.Second, 0)
+		r.mustBehind(24 * time.Hour)
+	}
+	r.pass(24*time.Hour, 0, 0)
+	r.mustBehind(0)
+}
+
+// A machine without a battery starts in 1970 each day, and is put right a little later.
+func TestClockThatIsNotSetIsNotFollowed(t *testing.T) {
+	r := newClockRig(t)
+	for range 30 {
+		real := r.wall.Add(8 * time.Hour) // of the night
+		r.restart(8*time.Hour, -r.wall.Sub(time.Unix(0, 0)))
+		if now := r.clock.now(); now.Sub(real) > 0 || real.Sub(now) > 9*time.Hour {
+			t.Fatalf("it is %v, really %v", now, real)
+		}
+		r.pass(10*time.Second, 0, real.Sub(r.wall))
+		r.pass(16*time.Hour, 0, 0)
+		r.mustNow(0)
+	}
+	if behind := r.wall.Sub(r.clock.ageTime(week)); behind > 12*8*time.Hour {
+		t.Errorf("messages are judged by a time %v behind", behind)
+	}
+	r.pass(0, 0, -years*9/2) // the battery again, while it runs
+	r.mustNow(-years * 9 / 2)
+}
+
+// A clock that is behind at the start, and is put right soon, stamps and delivers as it did.
+func TestClockReturnsAtOnceFromAStartInThePast(t *testing.T) {
+	r := newClockRig(t)
+	r.restart(time.Hour, -5*time.Hour)
+	r.mustNow(0)
+	r.pass(10*time.Second, 0, 5*time.Hour)
+	r.mustNow(time.Hour)
+}
+
+func TestClockNotesThatCanNotBeOnesAreRefused(t *testing.T) {
+	r := newClockRig(t)
+	for _, note := range []string{"", "{", "{}", `{"time":5}`, `{"time":"now"}`, "null", `{"time":1e999}`, "\x00\x00"} {
+		if r.clock.restore([]byte(note)) {
+			t.Errorf("%q is taken for a note", note)
+		}
+	}
+	for range 10 * maxJumps {
+		r.pass(time.Minute, 0, time.Hour)
+	}
+	if n := len(r.clock.note()); n > store.MaxNote {
+		t.Errorf("a note has %d bytes", n)
 	}
 }

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -133,7 +134,10 @@ func compactUntil(t *testing.T, disk *crashfs.FS, number int, at int64) bool {
 	b := mustOpen(t, setup{disk: disk})
 	var calls atomic.Int32
 	killed := make(chan struct{})
-	disk.SetHook(func(crashfs.Call) error {
+	disk.SetHook(func(c crashfs.Call) error {
+		if strings.HasPrefix(c.Name, "/data/clock") {
+			return nil // is written meanwhile
+		}
 		if int(calls.Add(1)) == number+1 {
 			disk.Kill()
 			close(killed)

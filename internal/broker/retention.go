@@ -34,7 +34,7 @@ func (b *Broker) retain() {
 	timer := time.NewTimer(sweepLeast)
 	defer timer.Stop()
 	for {
-		timer.Reset(b.untilSweep())
+		timer.Reset(min(b.untilSweep(), b.keepClock(false)))
 		select {
 		case <-timer.C:
 			b.sweep(b.clock.ageTime, func(t *Topic) bool { return time.Since(t.swept) >= t.settings.Load().sweepEvery() })
@@ -83,6 +83,11 @@ func (b *Broker) resettle(t *Topic, logs []store.Partition) {
 	for _, log := range logs {
 		log.Roll(t.settings.Load().roll())
 	}
+	b.wakeRetention()
+}
+
+// wakeRetention has the retention loop look again what is to be done when.
+func (b *Broker) wakeRetention() {
 	select {
 	case b.resettled <- struct{}{}:
 	default:

@@ -12,10 +12,6 @@ import (
 // ErrTime says that a record has a time that its topic does not take.
 var ErrTime = errors.New("time out of bounds")
 
-// software is a time before which no broker of this kind has run: a clock that says
-// less is not set, and refuses nothing.
-var software = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
-
 // CheckTimes says, with an error that wraps ErrTime, why a topic does not take records
 // that a client has given times from earliest to latest, in milliseconds since 1970. t
 // is nil for a topic that is still to be made. What the broker moves itself (delayed
@@ -31,7 +27,7 @@ func (b *Broker) CheckTimes(t *Topic, earliest, latest int64) error {
 	// The clock is read only where its last reading would not do.
 	if latest > later(b.clock.seen.Load(), s.timeAfter) {
 		wall := b.clock.wall().UnixMilli()
-		if latest > later(wall, s.timeAfter) && wall >= software {
+		if latest > later(wall, s.timeAfter) && !b.clock.unset.Load() {
 			return fmt.Errorf("%w: %s is more than %v ahead of the broker's clock (%s)",
 				ErrTime, timeText(latest), span(s.timeAfter), ConfigTimestampAfter)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 )
 
@@ -129,7 +130,7 @@ func TestTheTimeOfTheLogIsNotStuckWhereTheClockWasWrong(t *testing.T) {
 	clock.ahead(10 * 365 * day)
 	b := newTryout(t, setup{dir: t.TempDir(), options: broker.Options{Now: clock.now}})
 	configure(t, b.Broker, "orders", broker.ConfigTimestamps, broker.LogAppendTime)
-	for i, wrong := range []time.Duration{10 * 365 * day, 0, -3 * 365 * day, 0} {
+	for i, wrong := range []time.Duration{10 * 365 * day, 0, -100 * day, 0} {
 		clock.ahead(wrong)
 		if _, err := b.produce(of(newYear)); err != nil {
 			t.Fatal(err)
@@ -177,4 +178,49 @@ func TestAnOverdueMessageIsKeptForItsTime(t *testing.T) {
 	topic = mustMake(t, b, "orders")
 	b.Retain(clock.now().Add(25 * time.Hour))
 	mustStart(t, topic, 1)
+}
+
+// A start by a wrong clock removes nothing before it has lasted for as long as messages
+// are kept, nor does the next one, whether the broker ended in good order or not.
+func TestAStartByAWrongClockRemovesNothing(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		var clock shifted
+		disk := crashfs.New()
+		s := setup{disk: disk, options: broker.Options{Now: clock.now, Retention: 7 * day}}
+		b := mustOpen(t, s)
+		topic := mustMake(t, b, "orders")
+		publish(t, topic.Partitions()[0], time.Now(), 10, 10)
+		brief, err := b.CreateTopic("brief", 1, map[string]string{broker.ConfigRetention: "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, brief.Partitions()[0], time.Now(), 10, 10)
+		for range 3 {
+			if killed {
+				await(t, "the time is kept", func() bool { _, err := disk.Open("/data/clock"); return err == nil })
+				dead := disk
+				disk = disk.Crash(crashfs.Nothing())
+				dead.Kill()
+				_ = b.Close()
+			} else {
+				mustClose(t, b)
+			}
+			clock.ahead(10 * 365 * day)
+			s.disk = disk
+			b = mustOpen(t, s)
+			b.Sweep()
+			mustStart(t, mustMake(t, b, "orders"), 0)
+		}
+		await(t, "what is kept for a moment goes", func() bool {
+			b.Sweep()
+			start, _ := mustMake(t, b, "brief").Partitions()[0].Offsets()
+			return start == 10
+		})
+		clock.ahead(0)
+		b.Sweep()
+		mustStart(t, mustMake(t, b, "orders"), 0)
+		b.Retain(clock.now().Add(8 * day)) // the negative control
+		mustStart(t, mustMake(t, b, "orders"), 10)
+		mustClose(t, b)
+	}
 }

@@ -5,6 +5,7 @@
 package commitlog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,7 @@ import (
 const (
 	formatName = "format"
 	lockName   = "lock"
+	noteName   = "clock" // the broker's note; what a start needs to know of the time
 	topicsName = "topics"
 	stageName  = "tmp" // topics being made, altered or deleted; emptied at start
 	topicName  = "topic.json"
@@ -194,6 +196,32 @@ func (s *Store) Deleted(id [16]byte) bool { return s.catalog.isDeleted(id) }
 
 // UseClock implements store.Store.
 func (s *Store) UseClock(now func() time.Time) { s.now = now }
+
+// Note implements store.Store.
+func (s *Store) Note() []byte {
+	f, err := s.fs.Open(s.path(noteName))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	p := make([]byte, store.MaxNote+1) // and an LF
+	n, err := f.ReadAt(p, 0)
+	if ignoreEOF(err) != nil {
+		return nil
+	}
+	return bytes.TrimSuffix(p[:n], []byte("\n"))
+}
+
+// KeepNote implements store.Store.
+func (s *Store) KeepNote(p []byte) error {
+	s.mu.RLock()
+	closed := s.closed
+	s.mu.RUnlock()
+	if closed {
+		return store.ErrClosed
+	}
+	return writeFile(s.fs, s.path(noteName), p)
+}
 
 // Topics implements store.Store.
 func (s *Store) Topics() []store.Topic {

@@ -44,6 +44,13 @@ type Store interface {
 	// UseClock sets the clock that append times are taken from, which is the system's
 	// until then. It is called once, before anything is appended.
 	UseClock(now func() time.Time)
+	// Note gives what was last kept with KeepNote; nil if there is nothing, or it can't be
+	// read.
+	Note() []byte
+	// KeepNote keeps up to MaxNote bytes of the broker's beside the topics, in place of
+	// those that were kept before. They are durable when it returns; a crash leaves the
+	// old ones or the new.
+	KeepNote(p []byte) error
 	// Close syncs what was appended, and ends. Appends under way are answered.
 	Close() error
 }
@@ -66,6 +73,9 @@ type Topic struct {
 
 // MaxConfig is the largest Topic.Config, in bytes: some ten settings.
 const MaxConfig = 1 << 10
+
+// MaxNote is the most that Store.KeepNote keeps, in bytes.
+const MaxNote = 8 << 10
 
 // A Partition is one log of record batches. Its methods may be called by any
 // goroutine; appends are ordered by the calls.

@@ -19,11 +19,30 @@ var topicTests = []test{
 	{"a deleted topic's appends are answered", answersAppendsOnDelete},
 	{"a topic made anew shows nothing of the old one", recreatesTopicEmpty},
 	{"deleting one leaves the others alone", deletesOnlyThatTopic},
+	{"a note is kept beside them", keepsNote},
 }
 
 func hasNoTopics(f *fixture) {
 	if got := f.Topics(); len(got) > 0 {
 		f.Errorf("topics are %v", got)
+	}
+}
+
+func keepsNote(f *fixture) {
+	if p := f.Note(); len(p) > 0 {
+		f.Errorf("the note of a new store is %q", p)
+	}
+	for _, p := range []string{"a note", strings.Repeat("x", store.MaxNote), "\n", "another"} {
+		if err := f.KeepNote([]byte(p)); err != nil {
+			f.Fatal(err)
+		}
+		if got := f.Note(); string(got) != p {
+			f.Errorf("the note is %q, not %q", got, p)
+		}
+		f.restart()
+		if got := f.Note(); string(got) != p {
+			f.Errorf("after a restart the note is %q, not %q", got, p)
+		}
 	}
 }
 

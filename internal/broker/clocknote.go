@@ -1,0 +1,126 @@
+package broker
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// The broker keeps a note of its clock (store.KeepNote), so that a start by a wrong clock
+// removes nothing: when it was last known to run, and which jumps of the wall clock are to
+// be believed yet. It is written at the start, at the end, each hour, and after a jump. Of
+// a note that is too old a longer time counts as a jump, which only keeps messages longer.
+const noteEvery = time.Hour
+
+// noteSoonest is the shortest time between two notes, for clocks that jump all the time.
+const noteSoonest = 10 * time.Second
+
+// A clockNote is what is kept. FORMAT.md shows it.
+type clockNote struct {
+	Time  int64      `json:"time"` // of the wall clock, in milliseconds since 1970
+	Jumps []jumpNote `json:"jumps,omitempty"`
+}
+
+// A jumpNote is a clockJump.
+type jumpNote struct {
+	By      int64 `json:"by"`  // milliseconds
+	Ago     int64 `json:"ago"` // milliseconds for which the broker has run since
+	Returns bool  `json:"returns,omitempty"`
+}
+
+// note is what is to be kept of the clock.
+func (c *clock) note() []byte {
+	c.wall()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := clockNote{Time: c.wallAt.UnixMilli()}
+	for _, j := range c.jumps {
+		up := (j.by + time.Millisecond - 1).Milliseconds() // or something is believed too early
+		n.Jumps = append(n.Jumps, jumpNote{up, c.steady.Sub(j.seen).Milliseconds(), j.returns})
+	}
+	p, _ := json.Marshal(n) // of numbers it can't fail
+	return p
+}
+
+// restore has the clock go on from a note. What the wall clock says is believed at once
+// where messages are delivered and stamped. For removing the time since the note is a jump
+// ahead, which must last as all do. It reports false for what is no note.
+func (c *clock) restore(p []byte) bool {
+	var n clockNote
+	if json.Unmarshal(p, &n) != nil || n.Time < software.UnixMilli() || len(n.Jumps) > maxJumps {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wall, steady := c.read()
+	c.wallAt, c.steady, c.jumps = time.UnixMilli(n.Time), steady, nil
+	for _, j := range n.Jumps {
+		c.jumps = append(c.jumps, clockJump{steady.Add(-span(j.Ago)), span(j.By), j.Returns})
+	}
+	if wall.Before(software) {
+		return true // it goes on from the note
+	}
+	switch down := wall.Sub(c.wallAt); {
+	case down > clockStep:
+		c.jumps = append(c.jumps, clockJump{steady, down, true})
+		for len(c.jumps) > maxJumps {
+			c.join()
+		}
+	case down < -clockStep:
+		c.jump(down)
+	}
+	c.wallAt = wall
+	return true
+}
+
+// startClock makes the broker's clock, and gives it to the store.
+func (b *Broker) startClock() {
+	b.clock = newClock(b.opts.Now)
+	b.now = b.Now
+	before := b.clock.wallAt
+	p := b.store.Note()
+	if len(p) > 0 && !b.clock.restore(p) {
+		b.Log.Warn("the file that says when the broker last ran can't be used: the system's clock is believed", "file", "clock")
+	}
+	if before.Before(software) {
+		b.Log.Warn("the system's clock is not set: time goes on from when the broker last ran, if that is known", "clock", before)
+	}
+	b.clock.jumped = b.clockJumped
+	b.store.UseClock(b.clock.wall)
+}
+
+// keepClock keeps the note of the clock, if it is time, or now. It returns the time until
+// the next one is due.
+func (b *Broker) keepClock(now bool) time.Duration {
+	k := &b.clockKept
+	since := time.Since(k.at)
+	if due := b.clockMoved.Load() && since >= noteSoonest; !now && !due && since < noteEvery {
+		if b.clockMoved.Load() {
+			return noteSoonest - since
+		}
+		return noteEvery - since
+	}
+	k.at = time.Now()
+	b.clockMoved.Store(false)
+	err := b.store.KeepNote(b.clock.note())
+	if err != nil && !k.failing {
+		b.Log.Warn("the time could not be kept, which tells a wrong clock at the next start", "reason", err)
+	}
+	k.failing = err != nil
+	return noteEvery
+}
+
+// Now is the broker's time, by which messages are delivered and stamped: that of the
+// system's wall clock, but for jumps ahead that have not lasted for a minute.
+func (b *Broker) Now() time.Time { return b.clock.now() }
+
+// clockJumped says so in the log, and has it noted.
+func (b *Broker) clockJumped(by time.Duration) {
+	b.clockMoved.Store(true)
+	b.wakeRetention()
+	if by > 0 {
+		b.Log.Warn("the system's clock has jumped ahead: messages are delivered by it when that has lasted, and removed by it when that has lasted as long as they are kept",
+			"by", by, "delivered", believeAfter)
+		return
+	}
+	b.Log.Warn("the system's clock was put back", "by", -by)
+}
