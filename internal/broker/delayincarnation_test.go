@@ -71,7 +71,7 @@ func TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre(t *testing.T) {
 			}
 			for range 2 { // without the topic, and with the one made anew
 				if err := publish(b, old); !errors.Is(err, store.ErrClosed) {
-					t.Errorf("it was answered %v", err)
+					t.Fatalf("it was answered %v", err)
 				}
 				mustMake(t, b, "orders")
 			}
@@ -117,7 +117,7 @@ func TestADelayedMessageWhoseTopicIsDeletedBeforeTheAnswerIsRefused(t *testing.T
 	}()
 	close(hold)
 	if err := <-answer; !errors.Is(err, store.ErrClosed) {
-		t.Errorf("it was answered %v", err)
+		t.Fatalf("it was answered %v", err)
 	}
 	await(t, "nothing waits", func() bool { return len(stillWaiting(t, b)) == 0 })
 	mustClose(t, b)

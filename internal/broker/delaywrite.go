@@ -362,6 +362,9 @@ func (h *halves) finish() {
 	switch {
 	case h.err == nil && !h.refused:
 		d.admit(target{h.p.topic, uint32(h.p.number)}, h.p.name, h.dues, h.first)
+		if !h.p.exists() { // it has been deleted just now, and may not have found them
+			d.abandon(h.p.topic)
+		}
 	case h.stored:
 		d.cancel(h.first, len(h.dues))
 	}
