@@ -95,6 +95,7 @@ func (s *Store) grow(t *topic, total int) (kept map[int]bool, err error) {
 		return nil, err
 	}
 	kept = make(map[int]bool)
+	own := t.EpochsEnd() // those that were added later are higher
 	first, err := s.takeEpochs(total - t.Partitions)
 	if err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func (s *Store) grow(t *topic, total int) (kept map[int]bool, err error) {
 	for number := t.Partitions; number < total; number++ {
 		epoch := first
 		if b, ok := beyond[number]; ok {
-			if !b.known {
+			if !b.known || b.epoch < own {
 				return nil, fmt.Errorf("%w: the directory %q holds messages that can't be told to be its own: move it away to add the partition",
 					store.ErrUnusable, s.path(topicsName, t.Name, strconv.Itoa(number)))
 			}

@@ -1,6 +1,9 @@
 package commitlog_test
 
 import (
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,4 +101,44 @@ func benchRead(b *testing.B, p store.Partition, at func(next int64) int64) {
 		buf = batches
 		b.SetBytes(int64(len(batches)))
 	}
+}
+
+// Topics of one partition, one after the other, and from many goroutines.
+func BenchmarkCreateTopics(b *testing.B) {
+	for _, makers := range []int{1, 64} {
+		b.Run(fmt.Sprint("makers=", makers), func(b *testing.B) {
+			s := benchStore(b)
+			var made atomic.Int64
+			var group sync.WaitGroup
+			b.ResetTimer()
+			for range makers {
+				group.Go(func() {
+					for n := made.Add(1); n <= int64(b.N); n = made.Add(1) {
+						if _, err := s.CreateTopic(fmt.Sprint("orders-", n), 1, ""); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			group.Wait()
+		})
+	}
+}
+
+// A topic of as many partitions as the benchmark has iterations.
+func BenchmarkCreatePartitions(b *testing.B) {
+	s := benchStore(b)
+	b.ResetTimer()
+	if _, err := s.CreateTopic("orders", b.N, ""); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func benchStore(b *testing.B) *commitlog.Store {
+	s, err := commitlog.Open(b.TempDir(), commitlog.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	return s
 }

@@ -206,7 +206,7 @@ func (c *catalog) apply(l catalogLine) {
 		delete(c.names, before.ID)
 	}
 	c.made[l.topic.Name], c.names[id] = l.topic, l.topic.Name
-	c.epochs = max(c.epochs, l.topic.EpochsEnd())
+	c.epochs = max(c.epochs, epochsEnd(l.topic))
 }
 
 // text is the line as it is in the file, with its LF.

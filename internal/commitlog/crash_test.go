@@ -22,13 +22,18 @@ func policies(n int) []crashfs.Policy {
 }
 
 // killAt kills the process before its n-th mutating call; 0 for never. It
-// returns a count of the calls.
-func killAt(disk *crashfs.FS, n int64) *atomic.Int64 {
+// returns a count of the calls. What others say of a call counts, too.
+func killAt(disk *crashfs.FS, n int64, others ...crashfs.Hook) *atomic.Int64 {
 	calls := new(atomic.Int64)
-	disk.SetHook(func(crashfs.Call) error {
+	disk.SetHook(func(c crashfs.Call) error {
 		if calls.Add(1) == n {
 			disk.Kill()
 			return crashfs.ErrDead
+		}
+		for _, h := range others {
+			if err := h(c); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -39,7 +44,7 @@ func killAt(disk *crashfs.FS, n int64) *atomic.Int64 {
 // reports whether it came to that.
 func (w workload) runUntil(n int) (disk *crashfs.FS, j *journal, died bool, err error) {
 	disk, j = crashfs.New(), newJournal()
-	calls := killAt(disk, int64(n))
+	calls := killAt(disk, int64(n), w.hooks...)
 	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
 	if err == nil {
 		c := newClient(s, j)

@@ -90,7 +90,14 @@ func (w workload) runWith(f fault, n int64) (disk *crashfs.FS, j *journal, faile
 	var calls atomic.Int64
 	disk.SetHook(func(c crashfs.Call) error {
 		if i := calls.Add(1); i >= n {
-			return f.err(i-n, c)
+			if err := f.err(i-n, c); err != nil {
+				return err
+			}
+		}
+		for _, h := range w.hooks {
+			if err := h(c); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

@@ -150,7 +150,7 @@ func (c *client) configure(name, config string) error {
 func (c *client) close() error {
 	if c.stubborn {
 		_ = c.sync()
-		_, c.problem = c.verify(c.Store)
+		_, c.problem = c.verifyTopics(c.Store)
 	}
 	return c.Close()
 }
@@ -287,6 +287,15 @@ func (c *client) retain(name string, number int, r store.Retention) error {
 // verify compares a store that was opened after a crash with the journal. It
 // returns what is in it.
 func (j *journal) verify(s store.Store) (contents, error) {
+	found, err := j.verifyTopics(s)
+	if err == nil {
+		err = j.verifyDeleted(s)
+	}
+	return found, err
+}
+
+// verifyTopics is verify for what is in the topics.
+func (j *journal) verifyTopics(s store.Store) (contents, error) {
 	found := contents{}
 	for _, t := range s.Topics() {
 		n := j.topics[t.Name]
@@ -311,11 +320,11 @@ func (j *journal) verify(s store.Store) (contents, error) {
 		}
 	}
 	for name, n := range j.topics {
-		if _, err := s.Partition(name, 0); err != nil && (!n.uncertain || errors.Is(err, store.ErrUnusable)) {
+		if _, err := s.Partition(name, 0); err != nil && (!n.uncertain || n.id == [16]byte{} && errors.Is(err, store.ErrUnusable)) {
 			return nil, fmt.Errorf("topic %q: %w", name, err)
 		}
 	}
-	return found, j.verifyDeleted(s)
+	return found, nil
 }
 
 // verifyDeleted says that the store knows of each topic whether it was deleted: what

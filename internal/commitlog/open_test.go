@@ -98,6 +98,9 @@ func TestDirectoryOfSomethingElseIsRefusedAndLeftAlone(t *testing.T) {
 	if p, err := os.ReadFile(name); err != nil || string(p) != "years of work" {
 		t.Errorf("the file holds %q, %v", p, err)
 	}
+	if list, err := os.ReadDir(dir); len(list) != 1 {
+		t.Errorf("it holds %v, %v", list, err)
+	}
 }
 
 func TestOtherFormatIsRefused(t *testing.T) {

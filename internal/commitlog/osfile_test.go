@@ -72,3 +72,16 @@ func TestSendThatFailsAfterAPartIsNotTakenForNothing(t *testing.T) {
 		t.Errorf("with the first byte: %v, want that it can't be done", err)
 	}
 }
+
+// The kernel can't sync a directory of /proc and says so, as CIFS does.
+func TestDirectoryThatIsNotSyncedIsWarnedOf(t *testing.T) {
+	warned := 0
+	fs := osFS{warn: func(dir string, err error) {
+		if warned++; dir != "/proc/self" || !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("warned of %s: %v", dir, err)
+		}
+	}}
+	if err := fs.SyncDir("/proc/self"); err != nil || warned != 1 {
+		t.Errorf("%v, warned %d times", err, warned)
+	}
+}

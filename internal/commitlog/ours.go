@@ -1,9 +1,11 @@
 package commitlog
 
 import (
+	"errors"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // What mbus has made in a topic's directory, and what others may put there: behind a
@@ -28,8 +30,21 @@ func removeTopic(fs FS, dir string) error {
 	if err := removeOurs(fs, dir); err != nil {
 		return err
 	}
-	_ = fs.Remove(dir) // a mount point stays, and what somebody else has put into it
-	return nil
+	return removeDir(fs, dir)
+}
+
+// removeDir removes a directory, or a link to one. It stays if it is a mount point, or
+// if somebody else has put something into it; then what was removed from it is made
+// durable.
+func removeDir(fs FS, dir string) error {
+	switch err := fs.Remove(dir); {
+	case err == nil || isNotExist(err):
+		return nil
+	case isExist(err) || errors.Is(err, syscall.EBUSY):
+		return fs.SyncDir(dir)
+	default:
+		return err
+	}
 }
 
 // removeOurs removes what is ours in a topic's directory: the file that says that it
@@ -47,7 +62,7 @@ func removeOurs(fs FS, dir string) error {
 			}
 		}
 	}
-	for _, name := range []string{topicName + ".tmp", topicName} {
+	for _, name := range []string{topicName + ".tmp", graveName + ".tmp", topicName} {
 		if err := fs.Remove(filepath.Join(dir, name)); ignoreNotExist(err) != nil {
 			return err
 		}
@@ -64,8 +79,7 @@ func removeLog(fs FS, dir string) error {
 	if err := removeFiles(fs, dir); err != nil {
 		return err
 	}
-	_ = fs.Remove(dir)
-	return nil
+	return removeDir(fs, dir)
 }
 
 // removeFiles removes the files in a partition's directory that are ours.
@@ -110,7 +124,7 @@ func (s *Store) vacant(dir string) (bool, error) {
 	}
 	for _, e := range entries {
 		switch _, isLog := partitionNumber(e); {
-		case isForeign(e.Name) || e.Name == topicName+".tmp":
+		case isForeign(e.Name) || e.Name == topicName+".tmp" || e.Name == graveName+".tmp":
 		case !isLog:
 			return false, nil
 		default:

@@ -52,6 +52,18 @@ func (s *Store) takeEpochs(n int) (int32, error) {
 	return first, nil
 }
 
+// epochsEnd is above the epochs of all partitions of t: partitions that were added
+// again need not have ascending ones.
+func epochsEnd(t store.Topic) int32 {
+	end := t.EpochsEnd()
+	if t.Grown != "" {
+		for i := range t.Partitions {
+			end = max(end, t.PartitionEpoch(i)+1)
+		}
+	}
+	return end
+}
+
 // passEpoch sees to it that no other partition gets this epoch or a lower one.
 func (s *Store) passEpoch(epoch int32) {
 	s.mu.Lock()

@@ -212,6 +212,9 @@ func (s *Store) createInPlace(place string, t *topic) error {
 		err = s.together(t.Partitions, func(i int) error { return s.beginLog(t.partitions[i]) })
 	}
 	if err == nil {
+		err = s.fs.SyncDir(place)
+	}
+	if err == nil {
 		err = s.describe(place, t)
 	}
 	if err != nil {
@@ -305,8 +308,22 @@ func (s *Store) DeleteTopic(name string) error {
 	if err == nil || moved {
 		return err
 	}
-	// It is there, and goes on.
-	return errors.Join(noRoom(err), s.catalog.restore(t.Topic), s.admit(name))
+	return errors.Join(noRoom(err), s.goOn(t.Topic, errors.Is(err, errMarked)))
+}
+
+// errMarked says that a topic could not be deleted where it is, and that it may be
+// marked as one that is being deleted.
+var errMarked = errors.New("it may be removed at the next start")
+
+// goOn has a topic used again that could not be deleted. One that is marked must not
+// be before it is certain that the catalog does not say the same.
+func (s *Store) goOn(t store.Topic, marked bool) error {
+	err := s.catalog.restore(t)
+	if err != nil && marked {
+		s.setUnusable(t.Name, fmt.Errorf("it could not be deleted: %w", err))
+		return err
+	}
+	return errors.Join(err, s.admit(t.Name))
 }
 
 // remove moves a topic's directory away and deletes what is in it. moved says that
@@ -346,7 +363,8 @@ func (s *Store) empty(grave string) error {
 // until all else is gone.
 func (s *Store) removeInPlace(place string, id [16]byte) (begun bool, err error) {
 	if err := writeFile(s.fs, filepath.Join(place, graveName), []byte(formatID(id))); err != nil {
-		return false, err
+		_ = s.fs.Remove(filepath.Join(place, graveName))
+		return false, fmt.Errorf("%w: %w", errMarked, err)
 	}
 	if err := removeTopic(s.fs, place); err != nil {
 		return true, err

@@ -50,7 +50,7 @@ func (s *Store) openTopics() error {
 	}
 	for name, t := range s.catalog.made {
 		if s.topics[name] == nil && s.unusable[name] == nil {
-			s.epochs = max(s.epochs, t.EpochsEnd())
+			s.epochs = max(s.epochs, epochsEnd(t))
 			s.setUnusable(name, errAbsent)
 		}
 	}
@@ -90,8 +90,14 @@ func (s *Store) openEntry(e Entry, catalogued bool) error {
 		return nil
 	}
 	s.topics[e.Name] = t
-	s.epochs = max(s.epochs, t.EpochsEnd())
-	switch unknown, deleted := s.catalog.know(t.Topic); {
+	s.epochs = max(s.epochs, epochsEnd(t.Topic))
+	unknown, deleted := s.catalog.know(t.Topic)
+	if unknown && catalogued { // a process that was killed may not have come to sync it
+		if err := s.fs.SyncDir(s.path(topicsName, t.Name)); err != nil {
+			return err
+		}
+	}
+	switch {
 	case deleted:
 		s.opts.Log.Warn("a topic that was being deleted, or was deleted, is there, and is used again: delete it once more if it is to go",
 			"topic", t.Name, "id", formatID(t.ID))
@@ -126,19 +132,21 @@ func (s *Store) setUnusable(name string, reason error) {
 // caller holds the name.
 func (s *Store) deleteUnusable(name string) error {
 	s.mu.RLock()
-	u := s.unusable[name]
+	id := s.unusable[name].id
 	s.mu.RUnlock()
-	id, known := u.id, u.id != [16]byte{}
-	if known {
-		if err := s.catalog.bury(id); err != nil {
-			return err
-		}
-	} else {
+	if id == [16]byte{} {
 		id = newID()
+	}
+	known, ok := s.catalog.topic(name)
+	if err := s.catalog.bury(id); err != nil {
+		return err
 	}
 	moved, err := s.remove(name, id)
 	if err != nil && !moved {
-		return err // the tombstone says what was wanted, and that it is still there
+		if ok {
+			err = errors.Join(err, s.catalog.restore(known))
+		}
+		return err
 	}
 	s.mu.Lock()
 	delete(s.unusable, name)
@@ -171,8 +179,8 @@ func (s *Store) openTopic(name string) (*topic, error) {
 	return t, s.reportBeyond(t.Topic)
 }
 
-// isBeingDeleted says whether a topic was being deleted where it is. If another one
-// has been put there since, that is not the one.
+// isBeingDeleted says whether a topic was being deleted where it is: a file says so, and
+// so does the catalog. If another one has been put there since, that is not the one.
 func (s *Store) isBeingDeleted(name string) bool {
 	content, err := s.readFile(topicsName, name, graveName)
 	if err != nil {
@@ -180,7 +188,7 @@ func (s *Store) isBeingDeleted(name string) bool {
 	}
 	id, ok := parseID(strings.TrimSpace(string(content)))
 	t, err := s.readTopic(name)
-	return ok && (err != nil || t.ID == id)
+	return ok && s.catalog.isDeleted(id) && (err != nil || t.ID == id)
 }
 
 // rebuildTopic makes topic.json, which could not be read, from what the catalog knows

@@ -33,6 +33,15 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 		}
 	}
 	create := req.Version < 4 || req.AllowAutoTopicCreation
+	if create {
+		var names []string
+		for _, asked := range req.Topics {
+			if asked.Topic != nil {
+				names = append(names, *asked.Topic)
+			}
+		}
+		c.server.makeMissing(names)
+	}
 	answered := make(map[string]bool)
 	for _, asked := range req.Topics {
 		topic := c.server.metadataOf(asked, create)

@@ -28,20 +28,20 @@ func createTopics(c *call, req *kmsg.CreateTopicsRequest) {
 	for i := range req.Topics {
 		times[req.Topics[i].Topic]++
 	}
-	for i := range req.Topics {
-		in := &req.Topics[i]
-		out := kmsg.NewCreateTopicsResponseTopic()
+	resp.Topics = make([]kmsg.CreateTopicsResponseTopic, len(req.Topics))
+	sideBySide(len(req.Topics), func(i int) {
+		in, out := &req.Topics[i], &resp.Topics[i]
+		*out = kmsg.NewCreateTopicsResponseTopic()
 		out.Topic = in.Topic
 		err := c.server.checkNewTopic(in)
 		if times[in.Topic] > 1 {
 			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
 		}
 		if err == nil {
-			err = c.server.createTopic(in, req.ValidateOnly, &out)
+			err = c.server.createTopic(in, req.ValidateOnly, out)
 		}
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
-		resp.Topics = append(resp.Topics, out)
-	}
+	})
 	c.reply(resp)
 }
 

@@ -3,6 +3,8 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -77,4 +79,36 @@ func (s *Server) topicByID(id [16]byte) (*broker.Topic, error) {
 		return nil, kerr.UnknownTopicID
 	}
 	return t, nil
+}
+
+// makeMissing makes those of the topics that are not there. What can't be made is left
+// to the next who looks for it.
+func (s *Server) makeMissing(names []string) {
+	var missing []string
+	for _, name := range names {
+		if _, err := s.broker.Topic(name); errors.Is(err, store.ErrUnknownTopic) {
+			missing = append(missing, name)
+		}
+	}
+	sideBySide(len(missing), func(i int) { _, _ = s.topicFor(missing[i], true) })
+}
+
+// maxBeside is how many topics of one request are made at a time: their syncs are
+// shared.
+const maxBeside = 64
+
+// sideBySide calls f with the numbers below n, several at a time.
+func sideBySide(n int, f func(i int)) {
+	var next atomic.Int64
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			f(i)
+		}
+	}
+	var group sync.WaitGroup
+	for range min(n, maxBeside) - 1 {
+		group.Go(work)
+	}
+	work()
+	group.Wait()
 }
