@@ -17,6 +17,7 @@ import (
 type scarce struct {
 	*crashfs.FS
 	calls, n atomic.Int64 // n is 0 for never
+	slow     atomic.Value // a func(), called before a file is opened
 }
 
 func (s *scarce) take() error {
@@ -33,6 +34,9 @@ func (s *scarce) failAt(n int64) {
 }
 
 func (s *scarce) Open(name string) (commitlog.File, error) {
+	if f, ok := s.slow.Load().(func()); ok {
+		f()
+	}
 	if err := s.take(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
@@ -216,4 +217,39 @@ func TestTrimOfAllFreesTheSpaceSoon(t *testing.T) {
 	if start, high := r.Offsets(); start != 1 || high != 1 {
 		t.Errorf("offsets %d to %d", start, high)
 	}
+}
+
+// A disk that takes long to open a file holds up no append.
+func TestAppendsGoOnWhileAReaderOpensAFile(t *testing.T) {
+	disk := &scarce{FS: crashfs.New()}
+	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{T: t, disk: disk.FS, store: s}
+	r.connect()
+	r.fill(12)
+	opened, open := make(chan struct{}), make(chan struct{})
+	disk.slow.Store(func() {
+		opened <- struct{}{}
+		<-open
+	})
+	read := make(chan error, 1)
+	go func() {
+		var c store.Chunk
+		defer c.Release()
+		read <- r.Read(0, 1, &c)
+	}()
+	wait(t, opened, "the reader")
+	disk.slow.Store(func() {})
+	r.fill(3)
+	close(open)
+	if err := wait(t, read, "what was read"); err != nil {
+		t.Error(err)
+	}
+	r.holdsStored()
 }

@@ -59,25 +59,44 @@ func (l *partition) forgotten(offset int64, err error) error {
 	return err
 }
 
-// locate finds the segment that offset belongs to; nil at the high watermark.
+// locate finds the segment that offset belongs to, and opens it; nil at the high watermark.
+// No lock of the log is held while it opens files.
 func (l *partition) locate(offset int64) (*pin, error) {
+	s, v, err := l.holding(offset)
+	if s == nil {
+		return nil, err
+	}
+	p, err := newPin(s, v)
+	if err != nil {
+		return nil, l.forgotten(offset, err)
+	}
+	if err := l.forgotten(offset, nil); err != nil { // its files may be those of another topic by now
+		p.Release()
+		return nil, err
+	}
+	return p, nil
+}
+
+// holding finds the segment that offset belongs to, and how far it can be read; nil at the
+// high watermark.
+func (l *partition) holding(offset int64) (*segment, view, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.closed:
-		return nil, store.ErrClosed
+		return nil, view{}, store.ErrClosed
 	case offset < l.start || offset > l.high.next:
-		return nil, store.ErrOutOfRange
+		return nil, view{}, store.ErrOutOfRange
 	case offset == l.high.next:
-		return nil, nil
+		return nil, view{}, nil
 	}
 	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > offset }) - 1
 	if i < 0 {
-		return nil, &store.GapError{
+		return nil, view{}, &store.GapError{
 			Topic: l.topic, Partition: l.number, First: offset, Next: l.segments[0].base,
 		}
 	}
-	return newPin(l.segments[i], l.view(i))
+	return l.segments[i], l.view(i), nil
 }
 
 // view is how far the i-th segment can be read now. The caller holds mu.

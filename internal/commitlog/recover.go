@@ -42,7 +42,9 @@ func (l *partition) recover() error {
 	if err != nil {
 		return err
 	}
-	l.durable = l.written.pos
+	if len(l.owed) == 0 {
+		l.durable = l.written.pos
+	}
 	if slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == healName }) {
 		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy does it
 	}

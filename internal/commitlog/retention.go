@@ -195,7 +195,7 @@ func (l *partition) giveBack() {
 	s, at := l.end()
 	now := seconds(l.now())
 	times, _ := s.index.appendTimes(now)
-	if l.room > at.pos && l.usable() == nil && (now == 0 || now-times.last >= idleAfter) && s.truncate(at.pos) == nil {
+	if l.room > at.pos && l.usable() == nil && len(l.owed) == 0 && (now == 0 || now-times.last >= idleAfter) && s.truncate(at.pos) == nil {
 		l.room = at.pos
 	}
 }

@@ -32,6 +32,8 @@ func Run(t *testing.T, open Opener) {
 		{"OffsetForTime", timeTests},
 		{"Trim", trimTests},
 		{"Retain", retainTests},
+		{"Sync", syncTests},
+		{"Tail", tailTests},
 		{"Wake", wakeTests},
 		{"Concurrency", concurrencyTests},
 		{"Close", closeTests},
