@@ -77,3 +77,20 @@ sabotage "delay a message for a topic that was deleted" internal/broker/delaywri
 	'/) exists() bool {/,/^}/ s/return err == nil/return err == nil || true/' ./internal/broker TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre
 sabotage "let a delayed message be acknowledged after its topic was deleted" internal/broker/delaywrite.go \
 	's/h.err == nil \&\& !h.refused \&\& !h.p.exists()/false/' ./internal/broker TestADelayedMessageWhoseTopicIsDeletedBeforeTheAnswerIsRefused
+clock=internal/broker/clock.go
+sabotage "deliver by a clock that is wrong for a moment" $clock \
+	's/return c.wallAt.Add(-c.ahead(believeAfter, false))/return c.wallAt/' ./test/fault TestF20WrongClockForAMomentNeitherDeliversNorStamps
+sabotage "remove by a clock that is wrong for a moment" $clock \
+	's/c.ahead(keep, true)/c.ahead(0, true)/' ./test/fault TestF20JumpingClockRemovesNothing
+sabotage "remove by a clock that is wrong at the start" internal/broker/clocknote.go \
+	's/case down > clockStep:/case false:/' ./internal/broker TestAStartByAWrongClockRemovesNothing
+sabotage "follow a clock that is not set" $clock \
+	's/if wall.Before(software) \&\& !c.wallAt.Before(software)/if false/' ./internal/broker TestClockThatIsNotSetIsNotFollowed
+sabotage "believe a header's latest time" internal/broker/broker.go \
+	's/p.SetMaxTimestamp(latest)/_ = latest/' ./internal/kafka TestSearchesByTimeGoByTheRecords
+sabotage "remove what a group that leases has not consumed" internal/broker/retention.go \
+	's/r.Keep = unread\[0\].Offset/_ = unread/' ./internal/line TestUnreadMessagesAreKeptLongerAndTheirLossIsTold
+sabotage "keep messages for Kafka's groups" internal/group/unread.go \
+	's/!p.assigned \&\& //' ./internal/broker TestWhatNobodyOrOnlyAKafkaGroupReadsGoesByAge
+sabotage "forget of what kind a position is" internal/group/record.go \
+	's/s.Assigned, r.bad = kind == 1, kind > 1/r.bad = kind > 1/' ./internal/broker TestAGroupThatIsUsedInAnotherWayHoldsBackAsThatDoes
