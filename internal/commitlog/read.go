@@ -118,6 +118,7 @@ func (s *segment) find(v view, offset int64) (mark, error) {
 	}
 	w := walk(s, v, e)
 	defer w.close()
+	from, to := s.sound.both()
 	more := w.next()
 	for more && offset >= w.h.BaseOffset() {
 		if offset == w.h.BaseOffset() {
@@ -125,7 +126,10 @@ func (s *segment) find(v view, offset int64) (mark, error) {
 		}
 		// All depends on the length and the count that the header states, so that they
 		// have to be true.
-		err := w.intact()
+		var err error
+		if w.at.pos < from || w.end().pos > to {
+			err = w.intact()
+		}
 		switch {
 		case errors.Is(err, errDamaged):
 			more = w.skip(err)

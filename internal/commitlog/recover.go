@@ -508,31 +508,34 @@ func (f *found) pass(s *segment, w *walker, size int64, torn bool) (more bool, e
 // written, and have nothing to do in another sync. After another boot they have come from
 // the disk, and a write could only spoil them.
 func (l *partition) settle(s *segment, sound []span) error {
-	f, err := s.file.acquire()
+	r, err := s.reader()
 	if err != nil {
 		return err
 	}
-	defer s.file.release()
+	defer r.close()
 	if l.doubt {
 		for _, p := range sound {
-			if err := rewrite(f, p); err != nil {
+			if err := rewrite(r, p); err != nil {
 				return err
 			}
 		}
 	}
-	return f.Sync()
+	return r.f.Sync()
 }
 
-// rewrite writes a range of bytes as it is.
-func rewrite(f File, s span) error {
-	w := window{f: f, end: s.to, step: 1 << 20}
+// rewrite writes a range of bytes as it is, but for what can't be read any more.
+func rewrite(r *sectorReader, s span) error {
+	w := window{f: r, end: s.to, step: 1 << 20}
 	for pos := s.from; pos < s.to; {
 		p, err := w.at(pos, int(min(1<<20, s.to-pos)))
 		if err == nil && len(p) == 0 {
 			err = io.ErrUnexpectedEOF
 		}
 		if err == nil {
-			_, err = f.WriteAt(p, pos)
+			err = r.readable(p, pos, func(p []byte, pos int64) error {
+				_, err := r.f.WriteAt(p, pos)
+				return err
+			})
 		}
 		if err != nil {
 			return err

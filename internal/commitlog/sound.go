@@ -6,8 +6,8 @@ import (
 )
 
 // A soundRange is the part of a segment whose bytes this process has written, or
-// has read and checked. They can be sent to a client unread: should the disk have
-// damaged them since, the batches' own CRCs tell the client.
+// has read and checked. Their headers are believed, and they can be sent to a client unread:
+// should the disk have damaged them since, the batches' own CRCs tell the client.
 type soundRange struct {
 	mu       sync.Mutex // guards what follows
 	from, to int64      // bytes
@@ -57,8 +57,12 @@ func (r *soundRange) refuse(from, to int64) {
 func (r *soundRange) holds(pos int64, n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if pos < r.from || pos+int64(n) > r.to {
-		return false
-	}
-	return r.until.IsZero() || time.Now().After(r.until)
+	return pos >= r.from && pos+int64(n) <= r.to && (r.until.IsZero() || time.Now().After(r.until))
+}
+
+// both are the range as it is now.
+func (r *soundRange) both() (from, to int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.from, r.to
 }
