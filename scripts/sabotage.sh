@@ -63,6 +63,12 @@ sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestFullDiskIsNoReasonToKeepWhatMayGo
 sabotage "check no CRC" internal/batch/batch.go \
 	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
+sabotage "an unreadable sector is an error for the whole segment" internal/commitlog/sectors.go \
+	's/return err != nil && slices/return false \&\& slices/' ./internal/commitlog TestUnreadableSectorsCostTheirBatchesOnly
+sabotage "take the first sound batch behind damage" internal/commitlog/past.go \
+	'/) decide() error {/,/^}/ s/r, ok := c.claimed(left, right, d)/if c.others(left, right, false, claim{}); left == c.from { break }; &/
+	/) others(/,/^}/ s/cmp.Compare(y.end-y.begins.pos, x.end-x.begins.pos)/cmp.Compare(x.pos, y.pos)/' \
+	./internal/commitlog TestMessageIsNeverServedAsABatch
 sabotage "take a batch of any partition" internal/commitlog/place.go \
 	's/return h.LeaderEpoch() == int32(l)/return true/' ./test/fault TestF12SegmentInAnothersPlace
 sabotage "never ask the system to sync" internal/commitlog/fs.go \

@@ -25,9 +25,12 @@ const (
 	blockBytes  = 4096 // what a disk or the page cache reads at once
 	sectorBytes = 512  // the least that a disk reads
 
-	// badFor is how long a block that can't be read is not tried again: a disk may try
-	// for seconds each time. An error that has gone by then is forgotten.
+	// badFor is how long a sector that can't be read is not tried again, at the least: a disk
+	// may try for seconds each time. An error that has gone by then is forgotten.
 	badFor = 10 * time.Second
+
+	// slowDisk is what a read that fails takes where the disk has tried it again and again.
+	slowDisk = 100 * time.Millisecond
 
 	maxBad   = 4096 // spans that are remembered of a segment
 	maxAgain = 3    // times that a read fails although each of its sectors can be read
@@ -176,10 +179,12 @@ func (r *sectorReader) piecemeal(p []byte, pos int64) (got int, end error) {
 		case n > 0 || step > blockBytes:
 			step = blockBytes
 		default:
-			b, ok := r.locate(at, err)
-			if ok {
-				found, known = append(found, b), append(known, b)
-			} else if again++; again > maxAgain {
+			list := r.locate(at, err)
+			found, known = append(found, list...), append(known, list...)
+			if len(list) > 0 {
+				continue
+			}
+			if again++; again > maxAgain {
 				end = err
 			}
 		}
@@ -218,17 +223,34 @@ func (r *sectorReader) settle(found []badSpan, alive bool) error {
 	return nil
 }
 
-// locate finds the sectors, from that of at to the end of its block, that can't be read:
-// those between the first and the last such one. There are none if all can be read now.
-func (r *sectorReader) locate(at int64, err error) (badSpan, bool) {
+// locate finds the sectors, from that of at to the end of its block, that can't be read.
+// There are none if all can be read now. Where the disk takes its time to fail, those between
+// the first and the last such one are not tried, and it is left in peace for longer.
+func (r *sectorReader) locate(at int64, err error) (list []badSpan) {
 	from, to := at&^(sectorBytes-1), at|(blockBytes-1)+1
+	began := time.Now()
 	for from < to && r.reads(from) {
 		from += sectorBytes
 	}
+	slow := time.Since(began) > slowDisk
 	for to > from && r.reads(to-sectorBytes) {
 		to -= sectorBytes
 	}
-	return badSpan{from, to, err, time.Now().Add(badFor)}, from < to
+	for pos := from; pos < to; pos += sectorBytes {
+		if !slow && pos > from && pos < to-sectorBytes && r.reads(pos) {
+			continue
+		}
+		if n := len(list); n > 0 && list[n-1].to == pos {
+			list[n-1].to += sectorBytes
+		} else {
+			list = append(list, badSpan{from: pos, to: pos + sectorBytes, err: err})
+		}
+	}
+	now := time.Now()
+	for i := range list {
+		list[i].until = now.Add(max(badFor, 10*now.Sub(began)))
+	}
+	return list
 }
 
 // reads says whether a sector can be read.

@@ -9,7 +9,6 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 )
 
@@ -32,7 +31,7 @@ type examination struct {
 }
 
 // examine verifies a damaged copy of the specimen, opens it and reads everything.
-func (s *specimen) examine(disk *crashfs.FS) *examination {
+func (s *specimen) examine(disk commitlog.FS) *examination {
 	x := &examination{tally: tally{Runs: 1}}
 	options := commitlog.Options{FS: disk, SegmentBytes: segmentBytes}
 	_, x.failed = commitlog.Verify(specimenRoot, options, func(f commitlog.Finding) { x.found = append(x.found, f) })
