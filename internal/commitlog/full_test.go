@@ -109,11 +109,14 @@ func fullAfter(n int, truncates bool) crashfs.Hook {
 
 // failNth fails the n-th call that needs space from now on, and reports whether
 // it came.
-func failNth(disk *crashfs.FS, n int64) *atomic.Bool {
+func failNth(disk *crashfs.FS, n int64) *atomic.Bool { return failNthOf(disk, n, noSpace) }
+
+// failNthOf fails the n-th call that h fails.
+func failNthOf(disk *crashfs.FS, n int64, h crashfs.Hook) *atomic.Bool {
 	var calls atomic.Int64
 	failed := new(atomic.Bool)
 	disk.SetHook(func(c crashfs.Call) error {
-		err := noSpace(c)
+		err := h(c)
 		if err == nil || calls.Add(1) != n {
 			return nil
 		}

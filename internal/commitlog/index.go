@@ -170,9 +170,6 @@ func (x *index) replace(entries []entry, end int64) {
 		}
 	}
 	x.count, x.crc, x.checked, x.held, x.tail = 0, 0, true, nil, entries
-	if x.synced.pos > end { // the segment has been cut off
-		x.synced = mark{next: x.base, maxTime: minTime}
-	}
 }
 
 // hold keeps the entries that are in the file from now on, because they can't be read

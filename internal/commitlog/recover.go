@@ -489,9 +489,7 @@ func (f *found) pass(s *segment, w *walker, size int64, torn bool) (more bool, e
 		f.reason = reason
 		return false, nil
 	}
-	w.strict = false
-	more = w.skip(reason)
-	w.strict = true
+	more = w.goOn(reason)
 	switch {
 	case w.err != nil:
 	case !more:
@@ -500,6 +498,22 @@ func (f *found) pass(s *segment, w *walker, size int64, torn bool) (more bool, e
 		f.holes = append(f.holes, lostOffsets{f.end.next, w.h.BaseOffset(), pos, reason})
 	}
 	return more, nil
+}
+
+// goOn moves from where no batch is to the next sound one, if there is any. One that begins
+// just there is none if its offset is higher than it can be: that has no checksum, and is
+// damaged.
+func (w *walker) goOn(reason error) bool {
+	strict, pos, at := w.strict, w.at.pos, w.at
+	w.strict = false
+	more := w.skip(reason)
+	for more && w.at.pos == at.pos && w.h.BaseOffset() > at.next {
+		at = mark{w.end().pos, at.next + w.h.NextOffset() - w.h.BaseOffset(), at.maxTime}
+		w.at = at
+		more = w.skip(reason)
+	}
+	w.strict, w.bad = strict, pos
+	return more
 }
 
 // settle makes the sound batches as safe as what is acknowledged, because they are visible

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"mbus/internal/batch"
 )
@@ -72,6 +73,8 @@ func (c *checkup) segments() {
 	for len(l.segments) > 1 && l.segments[1].base <= l.start {
 		l.segments = l.segments[1:]
 	}
+	end := l.active() // others that are empty, as far as can be seen, were begun in vain
+	l.segments = slices.DeleteFunc(l.segments, func(s *segment) bool { return s != end && c.empty(s) })
 	// The last one may have been begun in vain, see recoverLast.
 	last := len(l.segments) - 1
 	if last > 0 && c.empty(l.active()) {
@@ -237,7 +240,7 @@ func (r *reading) ended() (bool, error) {
 	if err != nil || zeros || !r.known {
 		return zeros, err
 	}
-	if more, err := r.goesOn(pos); more || err != nil {
+	if more, err := r.goesOn(pos, hole); more || err != nil {
 		return false, err
 	}
 	r.report(Finding{
@@ -248,14 +251,13 @@ func (r *reading) ended() (bool, error) {
 }
 
 // goesOn says whether recovery looks for sound batches behind pos, and finds one.
-func (r *reading) goesOn(pos int64) (bool, error) {
+func (r *reading) goesOn(pos int64, hole error) (bool, error) {
 	if r.log.late {
 		return false, nil
 	}
 	w := walk(r.s, r.w.v, entry{offset: r.next, pos: pos})
 	defer w.close()
-	h, err := w.resync()
-	return h != nil, err
+	return w.goOn(hole), w.err
 }
 
 // goOn reports the damage at which the walk has stopped and moves to the next
@@ -263,9 +265,8 @@ func (r *reading) goesOn(pos int64) (bool, error) {
 func (r *reading) goOn() bool {
 	w := r.w
 	first, pos, hole := r.next, w.at.pos, w.hole
-	r.whole, w.strict = false, false
-	ok := w.take(w.resync())
-	w.strict = true
+	r.whole = false
+	ok := w.goOn(hole)
 	next := r.limit
 	switch {
 	case ok:
