@@ -109,12 +109,14 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b.ended.Go(b.retain)
 	var log store.Partition
 	var end int64
+	var ends map[target]int64
 	if t, err := b.Topic(DelayedTopic); err == nil {
 		log = t.Partitions()[0]
 		_, end = log.Offsets()
+		ends = b.ends()
 	}
 	b.delays.init(log, o.Limits)
-	b.ended.Go(func() { b.deliver(log, end) })
+	b.ended.Go(func() { b.deliver(log, end, ends) })
 	return b, nil
 }
 

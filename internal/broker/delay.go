@@ -63,6 +63,8 @@ type delays struct {
 	crowds     chan struct{} // holds an element for each crowd that is being delivered
 	keepDamage int64         // bytes of the log up to which it is not trimmed past damage
 
+	keepDelivered int64 // bytes of the log up to which what was delivered is kept for a while
+
 	mu      sync.Mutex // guards what follows
 	log     store.Partition
 	queues  map[target]*queue
@@ -73,9 +75,10 @@ type delays struct {
 
 	// Of the log, since it was trimmed: what has been appended, about, how many
 	// waiting messages that were, and how much was left when it was last compacted.
-	bytes    int64
-	messages int
-	floor    int64
+	bytes     int64
+	messages  int
+	floor     int64
+	delivered deliveredUpTo // what it may be trimmed to later
 
 	mover    *mover          // the compaction that runs; nil for none
 	noted    []int64         // offsets noted since it has begun that it has not moved yet
@@ -88,7 +91,7 @@ type delays struct {
 // init makes delays ready for use; log is nil if there is none yet.
 func (d *delays) init(log store.Partition, limits Limits) {
 	d.wake, d.crowds = make(chan struct{}, 1), make(chan struct{}, crowds)
-	d.keepDamage = damageFactor * limits.CompactDelayed
+	d.keepDamage, d.keepDelivered = damageFactor*limits.CompactDelayed, limits.CompactDelayed
 	d.log = log
 	d.queues, d.pending = make(map[target]*queue), make(map[*halves]int64)
 	d.moved, d.reported = make(map[int64]int64), make(map[string]bool)

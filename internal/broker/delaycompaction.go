@@ -54,7 +54,7 @@ func (b *Broker) compact(m *mover) {
 	err := m.run()
 	cut, orphans := b.delays.compacted(m, err == nil)
 	if len(orphans) > 0 {
-		<-b.note(orphans)
+		<-b.note(orphans, arrival{})
 	}
 	if err == nil {
 		err = b.trimDelays(cut)
@@ -108,6 +108,7 @@ func (d *delays) compacted(m *mover, whole bool) (cut int64, orphans []due) {
 		d.messages -= m.beganMessages
 	}
 	d.floor = d.bytes
+	d.delivered = deliveredUpTo{}
 	return cut, orphans
 }
 
@@ -210,7 +211,7 @@ func (m *mover) flush() error {
 	default:
 	}
 	m.piece.Close(0)
-	p := append(m.piece.Bytes(), buildNote(m.old, m.b.now())...)
+	p := append(m.piece.Bytes(), buildNote(m.old, arrival{}, m.b.now())...)
 	base, err := store.AppendAndWait(m.log, p)
 	if err != nil {
 		return err

@@ -13,10 +13,10 @@ import (
 
 // deliver puts messages into their topics when they are due, until the broker
 // ends. log, nil for none, is what there was when the broker was made, and ended at
-// end.
-func (b *Broker) deliver(log store.Partition, end int64) {
+// end, and the other logs at ends.
+func (b *Broker) deliver(log store.Partition, end int64, ends map[target]int64) {
 	d := &b.delays
-	if err := b.loadDelays(log, end); err != nil {
+	if err := b.loadDelays(log, end, ends); err != nil {
 		b.Log.Error("delayed messages could not be read, and will not be delivered before a restart", "reason", err)
 		d.mu.Lock()
 		d.unread = true
@@ -147,7 +147,7 @@ func (b *Broker) dropQueues(q *queue) {
 		return
 	}
 	b.Log.Warn("delayed messages are dropped, because their topic has been deleted", "topic", q.name, "messages", len(all))
-	b.ended.Go(func() { <-b.note(all) })
+	b.ended.Go(func() { <-b.note(all, arrival{}) })
 }
 
 // abandon has what waits for a topic that has been deleted be dropped soon.
@@ -178,6 +178,7 @@ type carrier struct {
 // A portion is messages that are appended at once.
 type portion struct {
 	messages []due
+	base     int64 // offset of the first, once durable says so
 	durable  chan error
 	noted    <-chan struct{}
 }
@@ -275,7 +276,10 @@ func (c *carrier) append(p *portion) error {
 	if err := c.b.store.Room(len(c.builder.Bytes())); err != nil {
 		return err
 	}
-	return store.Append(c.to.Partition, c.builder.Bytes(), func(_ int64, err error) { p.durable <- err })
+	return store.Append(c.to.Partition, c.builder.Bytes(), func(base int64, err error) {
+		p.base = base
+		p.durable <- err
+	})
 }
 
 // settle takes the outcome of a portion, nil for none. When it is durable it is noted
@@ -297,13 +301,14 @@ func (c *carrier) settle(p *portion) (noted <-chan struct{}) {
 		}
 		return nil
 	}
-	return c.b.note(p.messages)
+	to := target{c.to.topic, uint32(c.to.number)}
+	return c.b.note(p.messages, arrival{to, p.base + int64(len(p.messages))})
 }
 
 // note writes that messages have been delivered, or dropped, and frees what space it can.
 // The channel is closed when that is durable, or has failed: then it is tried again with
 // the next note.
-func (b *Broker) note(messages []due) <-chan struct{} {
+func (b *Broker) note(messages []due, to arrival) <-chan struct{} {
 	d := &b.delays
 	noted := make(chan struct{})
 	d.mu.Lock()
@@ -319,17 +324,17 @@ func (b *Broker) note(messages []due) <-chan struct{} {
 		close(noted)
 		return noted
 	}
-	p := buildNote(offsets, b.now())
+	p := buildNote(offsets, to, b.now())
 	finish := func(base int64, err error) {
-		trim := d.noteEnded(offsets, base, int64(len(p)), err)
-		if err == nil && !trim {
+		cut := d.noteEnded(offsets, base, int64(len(p)), err)
+		if err == nil && cut == 0 {
 			close(noted)
 			return
 		}
 		go func() { // not here, where the log may not be called
 			defer close(noted)
 			if err == nil {
-				err = b.trimDelays(base)
+				err = b.trimDelays(cut)
 			}
 			if err != nil {
 				b.Log.Error("it could not be noted that delayed messages have been delivered: after a restart they may be delivered again", "reason", err)
@@ -348,25 +353,24 @@ func (b *Broker) noteCancelled() {
 	some := len(b.delays.unnoted) > 0
 	b.delays.mu.Unlock()
 	if some {
-		<-b.note(nil)
+		<-b.note(nil, arrival{})
 	}
 }
 
-// noteEnded takes the outcome of a note, and says whether the log may be trimmed to it:
-// nothing before it waits. What has come since is behind it.
-func (d *delays) noteEnded(offsets []int64, base, size int64, err error) (trim bool) {
+// noteEnded takes the outcome of a note, and says to which offset the log may be trimmed,
+// because nothing before it waits; 0 for not now. What has come since is behind it.
+func (d *delays) noteEnded(offsets []int64, base, size int64, err error) (cut int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
 		d.unnoted = append(d.unnoted, offsets...)
-		return false
+		return 0
 	}
 	d.bytes += size
 	if d.left > 0 || d.mover != nil || d.keepsDamage(base) {
-		return false
+		return 0
 	}
-	d.bytes, d.messages, d.floor = 0, 0, 0
-	return true
+	return d.cut(base, time.Now())
 }
 
 // alias lists the offsets at which a message is that is noted: where it was found, and
@@ -388,8 +392,9 @@ func (d *delays) alias(offset int64) []int64 {
 // noteSize is how many offsets a record of a note has at most.
 const noteSize = 4096
 
-// buildNote makes batches of notes.
-func buildNote(offsets []int64, now time.Time) []byte {
+// buildNote makes batches of notes. The arrival is that of the messages, if they have been
+// delivered.
+func buildNote(offsets []int64, to arrival, now time.Time) []byte {
 	var builder batch.Builder
 	value := make([]byte, 0, 8*min(noteSize, len(offsets)))
 	for some := range slices.Chunk(offsets, noteSize) {
@@ -397,7 +402,7 @@ func buildNote(offsets []int64, now time.Time) []byte {
 		for _, o := range some {
 			value = binary.BigEndian.AppendUint64(value, uint64(o))
 		}
-		builder.Add(now.UnixMilli(), nil, value)
+		builder.Add(now.UnixMilli(), nil, value, to.headers()...)
 		closeFull(&builder)
 	}
 	builder.Close(0)

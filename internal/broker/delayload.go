@@ -14,12 +14,12 @@ import (
 // there, without what was noted to be delivered. Damage is reported and passed over;
 // where it has cost a note, messages are delivered once more. What waits for a topic that
 // is not there is looked at at once.
-func (b *Broker) loadDelays(log store.Partition, end int64) error {
+func (b *Broker) loadDelays(log store.Partition, end int64, ends map[target]int64) error {
 	d := &b.delays
 	if log == nil {
 		return nil
 	}
-	r := replayed{kept: make(map[target]*keptList), strange: func(offset int64) {
+	r := replayed{kept: make(map[target]*keptList), arrivals: make(map[target][]deliveredRun), strange: func(offset int64) {
 		b.leaveDelayed(offsetRange{offset, offset + 1}, fmt.Errorf("%w: the record's key can't be read", batch.ErrCorrupt))
 	}}
 	var it batch.Iterator
@@ -42,6 +42,7 @@ func (b *Broker) loadDelays(log store.Partition, end int64) error {
 	d.bytes += bytes
 	d.messages += r.count
 	d.mu.Unlock()
+	b.recall(&r, ends)
 	slices.Sort(r.delivered)
 	for t, list := range r.kept {
 		b.loadQueue(t, list.name, list.waiting(r.delivered))
@@ -73,7 +74,8 @@ type replayed struct {
 	kept      map[target]*keptList
 	count     int     // of what was kept
 	delivered []int64 // offsets
-	last      target  // of the last record
+	arrivals  map[target][]deliveredRun
+	last      target // of the last record
 	lastList  *keptList
 	strange   func(offset int64) // for a record that is neither a message nor a note
 }
@@ -94,9 +96,11 @@ func (l *replayed) take(b batch.Batch, end int64, it *batch.Iterator) error {
 		switch {
 		case r.Offset >= end:
 		case r.Key == nil:
+			from := len(l.delivered)
 			for v := r.Value; len(v) >= 8; v = v[8:] {
 				l.delivered = append(l.delivered, int64(binary.BigEndian.Uint64(v)))
 			}
+			l.arrived(parseArrival(r), from)
 		default:
 			l.keep(r)
 		}
