@@ -20,7 +20,7 @@ const (
 // up may be what that has taken the place of. The caller holds trimMu.
 func (l *partition) keepStart(start int64) error {
 	l.mu.Lock()
-	same := start == l.start
+	same, end := start == l.start, l.high.next
 	l.mu.Unlock()
 	if same {
 		return nil
@@ -28,7 +28,7 @@ func (l *partition) keepStart(start int64) error {
 	if err := l.syncVisible(); err != nil {
 		return err
 	}
-	err := l.writeStart(start)
+	err := l.writeStart(start, end)
 	switch {
 	case isFull(err):
 		return noRoom(l.nameStart(start, err))
@@ -96,6 +96,7 @@ func (l *partition) findStart() (sound bool, err error) {
 		l.start = max(l.start, l.segments[0].base)
 	}
 	l.start = max(l.start, start)
+	l.startEnd = max(l.startEnd, l.start)
 	return start >= 0, err
 }
 
@@ -114,11 +115,12 @@ func (l *partition) readStart() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	start, ok := l.place.parseStart(p[:n])
+	start, end, ok := l.place.parseStart(p[:n])
 	if !ok {
 		l.log.Error("ignoring a damaged log start offset", "file", filepath.Join(l.dir, startName), "content", string(p[:n]))
 		return -1, nil
 	}
+	l.startEnd = end
 	return start, nil
 }
 
@@ -133,7 +135,22 @@ func (l *partition) readSmall(name string, p []byte) (int, error) {
 	return n, ignoreEOF(err)
 }
 
-// writeStart stores the log start offset.
-func (l *partition) writeStart(offset int64) error {
-	return writeFile(l.fs, filepath.Join(l.dir, startName), l.place.startText(offset))
+// writeStart stores the log start offset. What is before end is durable.
+func (l *partition) writeStart(offset, end int64) error {
+	return writeFile(l.fs, filepath.Join(l.dir, startName), l.place.startText(offset, end))
+}
+
+// doubtStart gives up a log start offset that was written when the log reached further than
+// it does now. In a copy of a data directory that is in use it may be newer than the log:
+// what has taken the place of what lies before the start is missing, such as the latest
+// positions of groups.
+func (l *partition) doubtStart(reached int64) error {
+	first := l.segments[0].base
+	if reached >= l.startEnd || first >= l.start {
+		return nil
+	}
+	l.log.Error("the log start offset is newer than the log, and is not used: the data directory is an incomplete copy, or damaged",
+		"topic", l.topic, "partition", l.number, "start", l.start, "first", reached, "next", l.startEnd, "begins", first)
+	l.start = first
+	return l.orOwe(func() error { return l.writeStart(first, l.high.next) })
 }

@@ -37,6 +37,7 @@ type partition struct {
 	marks     *marks       // of the store
 	doubt     bool         // what is read may not be on the disk; for recovery
 	late      bool         // what lies behind the sync mark was not synced; for recovery
+	startEnd  int64        // the log has reached it when the log start offset was written; for recovery
 	rollBytes atomic.Int64 // size from which a new segment is begun; 0 for segBytes
 	rollAge   atomic.Int64 // seconds from the first append to a segment to the end of it; 0 for no end
 

@@ -76,17 +76,29 @@ func (s *Store) passEpoch(epoch int32) {
 // holds says whether the batch of this header was written here.
 func (l place) holds(h batch.Batch) bool { return h.LeaderEpoch() == int32(l) }
 
-// startText is what is in the file of the log start offset, without the LF.
-func (l place) startText(offset int64) []byte {
-	p := strconv.AppendInt(nil, offset, 10)
+// startText is what is in the file of the log start offset, without the LF. The log ended at
+// end when it was written, or later.
+func (l place) startText(offset, end int64) []byte {
+	p := fmt.Appendf(nil, "%d %d", offset, end)
 	return fmt.Appendf(p, " %08x", crc32.Update(uint32(l), castagnoli, p))
 }
 
-// parseStart reads the content of the file of the log start offset.
-func (l place) parseStart(content []byte) (offset int64, ok bool) {
-	digits, _, _ := strings.Cut(string(content), " ")
-	offset, err := strconv.ParseInt(digits, 10, 64)
-	return offset, err == nil && offset >= 0 && string(content) == string(l.startText(offset))+"\n"
+// parseStart reads the content of the file of the log start offset. Earlier versions wrote
+// no end: a log ends behind its start.
+func (l place) parseStart(content []byte) (offset, end int64, ok bool) {
+	text, found := strings.CutSuffix(string(content), "\n")
+	fields := strings.Split(text, " ")
+	sum := fields[len(fields)-1]
+	numbers := strings.TrimSuffix(text, " "+sum)
+	if !found || len(fields) < 2 || len(fields) > 3 || sum != fmt.Sprintf("%08x", crc32.Update(uint32(l), castagnoli, []byte(numbers))) {
+		return 0, 0, false
+	}
+	offset, err := strconv.ParseInt(fields[0], 10, 64)
+	end = offset
+	if len(fields) == 3 && err == nil {
+		end, err = strconv.ParseInt(fields[1], 10, 64)
+	}
+	return offset, end, err == nil && offset >= 0 && end >= offset
 }
 
 // indexEpoch takes the leader epoch from the header of an index, if that is sound.

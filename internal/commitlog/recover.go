@@ -2,7 +2,6 @@ package commitlog
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -64,14 +63,22 @@ func (l *partition) recoverSegments(sizes map[int64]int64, lost int64) error {
 	if err := l.removeEmpty(sizes); err != nil {
 		return err
 	}
+	ends, err := l.recoverLast(sizes)
+	if err != nil {
+		return err
+	}
+	if err := l.doubtStart(ends.reached); err != nil {
+		return err
+	}
 	if err := l.removeBelowStart(); err != nil {
 		return err
 	}
-	if err := l.recoverLast(sizes); err != nil {
-		return err
-	}
-	return l.resume(lost)
+	return l.resume(max(ends.resume, l.start, lost))
 }
+
+// Ends are what is known of a log's end: the offset behind its last sound batch, and the
+// one from which the log can go on.
+type ends struct{ reached, resume int64 }
 
 // list takes the segments from what is in the directory, and gives their sizes in
 // bytes by base offset.
@@ -93,38 +100,34 @@ func (l *partition) list(entries []Entry) map[int64]int64 {
 // recoverLast finds the log's end in the last segment, or in the one before if
 // the last is empty: beginning it may have failed, so that the one before was
 // written to all the same.
-func (l *partition) recoverLast(sizes map[int64]int64) error {
+func (l *partition) recoverLast(sizes map[int64]int64) (ends, error) {
 	began, err := l.beganInVain(sizes)
 	if err != nil {
-		return err
+		return ends{}, err
 	}
 	if empty := l.active(); began {
 		l.segments = l.segments[:len(l.segments)-1]
 		before := l.active()
-		resume, err := l.recoverSegment(before, sizes[before.base])
+		found, err := l.recoverSegment(before, sizes[before.base])
 		if err != nil {
-			return err
+			return found, err
 		}
-		if resume > empty.base {
-			return errors.Join(empty.remove(), l.resume(resume))
+		if found.resume > empty.base {
+			return found, empty.remove()
 		}
 		end := l.written // a cut that an earlier recovery did not come to sync is behind it
 		if err := l.orOwe(func() error { return l.sealAt(before, end) }); err != nil {
-			return err
+			return ends{}, err
 		}
 		l.segments = append(l.segments, empty)
 	}
 	s := l.active()
 	if sizes[s.base] == 0 && l.doubt {
 		if err := s.settleNames(); err != nil {
-			return err
+			return ends{}, err
 		}
 	}
-	resume, err := l.recoverSegment(s, sizes[s.base])
-	if err != nil {
-		return err
-	}
-	return l.resume(max(resume, l.start))
+	return l.recoverSegment(s, sizes[s.base])
 }
 
 // beganInVain says that there is a last segment to which nothing was written, as far as
@@ -309,35 +312,80 @@ func (l *partition) sealAt(s *segment, end mark) error {
 	return l.complete(s, end)
 }
 
-// recoverSegment finds the end of the last segment, which has size bytes, and
-// returns the offset from which the log can go on: no offset that is known to have been
-// given is used twice, even if records have been lost. How many those were is not known
-// without the index: then as many are left out as there are bytes.
-func (l *partition) recoverSegment(s *segment, size int64) (int64, error) {
+// recoverSegment finds the end of the last segment, which has size bytes. The log can go on
+// from where no offset that is known to have been given is used twice, even if records have
+// been lost. How many those were is not known without the index: then as many are left out
+// as there are bytes.
+func (l *partition) recoverSegment(s *segment, size int64) (ends, error) {
 	known, err := s.index.open()
 	if err != nil {
-		return 0, fmt.Errorf("recovering %s: %w", s.file.name, err)
+		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	}
 	synced := s.index.mark()
-	lost := known && synced.pos > size
-	if lost {
-		l.log.Error("synced bytes are missing from the end of a segment", "topic", l.topic, "partition", l.number,
-			"file", s.file.name, "size", size, "synced", synced.pos)
+	short := known && synced.pos > size
+	reached := int64(math.MaxInt64)
+	if known && s.lacks(synced, size) {
+		if reached, err = l.reportLack(s, synced, size); err != nil {
+			return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
+		}
 	}
-	if lost || !known {
+	if short || !known {
 		s.index.reset()
 	}
-	found, err := l.scan(s, s.index.mark(), size, l.late && known && !lost)
+	found, err := l.scan(s, s.index.mark(), size, l.late && known && !short)
 	if err == nil {
-		err = l.putRight(s, found, size, known && !lost)
+		err = l.putRight(s, found, size, known && !short)
 	}
+	reached = min(reached, found.end.next)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("recovering %s: %w", s.file.name, err)
+		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	case !known:
-		return l.written.next + l.written.pos - found.end.pos, nil // no batch has more records than bytes but of the most alike
+		return ends{reached, l.written.next + l.written.pos - found.end.pos}, nil // no batch has more records than bytes but of the most alike
 	}
-	return max(synced.next, l.written.next), nil
+	return ends{reached, max(synced.next, l.written.next)}, nil
+}
+
+// lacks says that a segment of size bytes does not have all that was synced before its mark
+// was written. A copy of a data directory that is in use may have the index of a moment
+// later than that of the segment. Only what lies before the mark, behind the last entry of
+// the index, is read, and nothing of a segment without space ahead, which has all its bytes
+// if it has their number.
+func (s *segment) lacks(m mark, size int64) bool {
+	if m.pos == 0 || size <= m.pos {
+		return size < m.pos
+	}
+	from := entry{offset: s.base, before: minTime}
+	if s.index.check() == nil {
+		if e, err := s.index.floor(func(e entry) bool { return e.pos >= m.pos }); err == nil {
+			from = e
+		}
+	}
+	w := walk(s, view{end: m.pos, next: m.next}, from)
+	defer w.close()
+	w.strict = true
+	end := mark{pos: from.pos, next: from.offset}
+	for w.nextSound() {
+		end = w.end()
+	}
+	return end.pos != m.pos
+}
+
+// reportLack says which offsets are not in a segment of size bytes although they lie before
+// its mark, and returns the offset behind the last that is.
+func (l *partition) reportLack(s *segment, m mark, size int64) (reached int64, err error) {
+	seen := newSegment(l, s.base) // whose index is of no use
+	found, err := l.scan(seen, mark{next: s.base, maxTime: minTime}, min(size, m.pos), false)
+	if err != nil {
+		return 0, err
+	}
+	end := lostOffsets{first: found.end.next, next: max(m.next, found.end.next), pos: found.end.pos}
+	for _, h := range append(found.holes, end) {
+		l.log.Error("synced bytes are missing from the end of a segment: the data directory is an incomplete copy, or damaged",
+			"topic", l.topic, "partition", l.number, "first", h.first, "next", h.next,
+			"file", s.file.name, "position", h.pos, "size", size, "synced", m.pos)
+	}
+	return found.end.next, nil
 }
 
 // putRight goes on with what was found in the last segment, of size bytes. marked says

@@ -47,6 +47,10 @@ func (v *verifier) partition(l *partition) (end int64) {
 	if len(l.segments) == 0 {
 		return c.next
 	}
+	if c.next < l.startEnd {
+		c.damage(filepath.Join(l.dir, startName), 0, c.next, l.startEnd,
+			fmt.Errorf("the log ends at offset %d, and had reached %d when its start was written: an incomplete copy, or damaged", c.next, l.startEnd))
+	}
 	return max(c.next, l.active().base)
 }
 
