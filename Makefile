@@ -31,7 +31,7 @@ demo: all
 
 # Not from the cache: it does not know of the programs that the tests start.
 test:
-	@scripts/need.sh nc strace kcat $(DISKS)
+	@scripts/need.sh nc strace kcat rsync $(DISKS)
 	go test -count=1 $(TESTFLAGS) ./...
 	@scripts/need.sh node npm gcc
 	cd test/clients && go test -count=1 $(TESTFLAGS) ./...
@@ -39,12 +39,12 @@ test:
 
 # Some cases need root, for file systems of their own, and say so where it is missing.
 promise:
-	@scripts/need.sh nc strace kcat $(DISKS)
+	@scripts/need.sh nc strace kcat rsync $(DISKS)
 	go test -count=1 -v -timeout 24h ./test/fault $(if $(LONG),-long -record $(CURDIR)/docs/PROOF.md)
 	$(if $(LONG),scripts/fuzz.sh 10m $(CURDIR)/docs/PROOF.md)
 
 race:
-	@scripts/need.sh nc strace kcat gcc $(DISKS)
+	@scripts/need.sh nc strace kcat rsync gcc $(DISKS)
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
 check: lint sabotage
@@ -67,7 +67,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 cover:
-	@scripts/need.sh nc strace kcat $(DISKS)
+	@scripts/need.sh nc strace kcat rsync $(DISKS)
 	@mkdir -p build
 	go test -count=1 -coverpkg=./internal/... -coverprofile=build/cover.out ./...
 	go tool cover -func=build/cover.out | awk '$$3 + 0 < 60 || $$1 == "total:"'

@@ -34,56 +34,70 @@ type Change struct {
 	Old, New string
 }
 
-// variants are those that have been built, by their change.
+// variants are those that have been built, by their changes.
 var variants = struct {
 	sync.Mutex
-	programs map[Change]string
-}{programs: make(map[Change]string)}
+	programs map[string]string
+}{programs: make(map[string]string)}
 
-// Variant builds a broker whose source differs by the change, without touching
-// the source, once for all tests of a package, and gives its path. It has no
-// race detector.
-func Variant(t testing.TB, c Change) string {
+// Variant builds a broker whose source differs by the changes, each of another file,
+// without touching the source, once for all tests of a package, and gives its path. It
+// has no race detector.
+func Variant(t testing.TB, changes ...Change) string {
 	t.Helper()
 	if err := buildOnce(); err != nil { // makes the directory
 		t.Fatal(err)
 	}
 	variants.Lock()
 	defer variants.Unlock()
-	if variants.programs[c] == "" {
+	key := fmt.Sprint(changes)
+	if variants.programs[key] == "" {
 		dir, err := os.MkdirTemp(built, "variant-")
 		if err == nil {
-			err = c.build(dir)
+			err = buildWith(dir, changes)
 		}
 		if err != nil {
-			t.Fatalf("a broker with %q in %s: %v", c.New, c.File, err)
+			t.Fatalf("a broker with %+v: %v", changes, err)
 		}
-		variants.programs[c] = filepath.Join(dir, "broker")
+		variants.programs[key] = filepath.Join(dir, "broker")
 	}
-	return variants.programs[c]
+	return variants.programs[key]
 }
 
-// build builds the broker into dir.
-func (c Change) build(dir string) error {
+// apply writes the changed source into a file, and gives the name of what it replaces.
+func (c Change) apply(root, changed string) (name string, err error) {
+	name = filepath.Join(root, c.File)
+	source, err := os.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(source), c.Old); n != 1 {
+		return "", fmt.Errorf("the source has %q %d times, not once", c.Old, n)
+	}
+	return name, os.WriteFile(changed, []byte(strings.Replace(string(source), c.Old, c.New, 1)), 0o600)
+}
+
+// buildWith builds the broker with the changes into dir.
+func buildWith(dir string, changes []Change) error {
 	root, err := Root()
 	if err != nil {
 		return err
 	}
-	name, changed := filepath.Join(root, c.File), filepath.Join(dir, "changed.go")
-	source, err := os.ReadFile(name)
-	if err != nil {
-		return err
+	replaced := make(map[string]string)
+	for i, c := range changes {
+		changed := filepath.Join(dir, fmt.Sprintf("changed%d.go", i))
+		name, err := c.apply(root, changed)
+		if err != nil {
+			return err
+		}
+		replaced[name] = changed
 	}
-	if n := strings.Count(string(source), c.Old); n != 1 {
-		return fmt.Errorf("the source has %q %d times, not once", c.Old, n)
-	}
-	text := strings.Replace(string(source), c.Old, c.New, 1)
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{name: changed}})
+	overlay, err := json.Marshal(map[string]any{"Replace": replaced})
 	if err != nil {
 		return err
 	}
 	file := filepath.Join(dir, "overlay.json")
-	if err := errors.Join(os.WriteFile(changed, []byte(text), 0o600), os.WriteFile(file, overlay, 0o600)); err != nil {
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		return err
 	}
 	cmd := exec.Command("go", "build", "-overlay", file, "-o", dir+"/", "./cmd/broker")

@@ -11,7 +11,8 @@ import (
 // A ledger knows what was sent to one topic and what was acknowledged of it, and
 // judges what is read back. Its methods may be called by any goroutine.
 type ledger struct {
-	topic string
+	topic   string
+	options string // of the producers' request, from the question mark on
 
 	mu         sync.Mutex // guards what follows
 	publishers map[string]*account

@@ -25,7 +25,7 @@ func (l *ledger) publish(address, publisher string, r *rand.Rand, stop <-chan st
 	conn.SetDeadline(time.Now().Add(time.Minute))
 	answers := bufio.NewReader(conn)
 	first, sent, acked := -1, 0, 0
-	_, err = io.WriteString(conn, l.topic+"\n")
+	_, err = io.WriteString(conn, l.topic+l.options+"\n")
 	for {
 		allowed, last := r.IntN(1000), false // unanswered
 		select {
