@@ -120,19 +120,47 @@ func (b *Broker) sweep(now func(keep time.Duration) time.Time, isDue func(*Topic
 	if len(due) == 0 {
 		return
 	}
-	unread := make(map[part][]group.Unread)
+	unread := make(map[string][]group.Unread)
 	for _, u := range b.groups.Unread(func(topic string) bool { return due[topic] != nil }) {
-		p := part{u.Topic, u.Partition}
-		unread[p] = append(unread[p], u)
+		unread[u.Topic] = append(unread[u.Topic], u)
 	}
 	for _, t := range due {
 		t.swept = time.Now()
-		for i := range t.Partitions() {
-			b.retainPartition(t, i, now, unread[part{t.Name, i}])
+		for i, unread := range byPartition(unread[t.Name], len(t.Partitions())) {
+			b.retainPartition(t, i, now, unread)
 		}
 	}
 }
 
+// byPartition is what groups have not consumed of a topic, for each of its n partitions,
+// the least first. A group that has no position in a partition has consumed nothing there.
+func byPartition(unread []group.Unread, n int) [][]group.Unread {
+	all := make([][]group.Unread, n)
+	groups := make(map[string]map[int]bool)
+	for _, u := range unread {
+		if u.Partition >= n {
+			continue
+		}
+		all[u.Partition] = append(all[u.Partition], u)
+		if groups[u.Group] == nil {
+			groups[u.Group] = make(map[int]bool)
+		}
+		groups[u.Group][u.Partition] = true
+	}
+	for i := range all {
+		for name, has := range groups {
+			if !has[i] {
+				all[i] = append(all[i], group.Unread{Key: group.Key{Group: name, Topic: unread[0].Topic, Partition: i}})
+			}
+		}
+		slices.SortFunc(all[i], func(x, y group.Unread) int {
+			return cmp.Or(cmp.Compare(x.Offset, y.Offset), cmp.Compare(x.Group, y.Group))
+		})
+	}
+	return all
+}
+
+// A part is a partition of a topic by name.
 type part struct {
 	topic  string
 	number int
@@ -178,13 +206,25 @@ func (b *Broker) retainPartition(t *Topic, i int, now func(keep time.Duration) t
 		if from := max(u.Offset, start); from < done.Start {
 			log.Warn("messages were removed that a group has not consumed: it is told with -GAP when it asks for them",
 				"group", u.Group, "first", from, "next", done.Start)
-			b.groups.Lose(u.Key, done.Start-from)
+			b.tellLoss(t, u, from, done.Start)
 		}
 	}
 	if done.Held && !t.held[i] {
 		log.Warn("keeping messages past their retention: a group has not consumed them", "group", holders[0].Group, "from", r.Keep)
 	}
 	t.held[i] = done.Held
+}
+
+// tellLoss counts messages that a group has lost. If it had no position in the partition it
+// gets one, so that it is told: it would begin at the log start.
+func (b *Broker) tellLoss(t *Topic, u group.Unread, from, next int64) {
+	p, err := b.position(u.Group, t, u.Partition)
+	if err != nil {
+		return // there is no room for one
+	}
+	defer p.Close()
+	p.Start(from, true)
+	b.groups.Lose(u.Key, next-from)
 }
 
 // allow is what a partition may forget of which groups that lease messages have read all

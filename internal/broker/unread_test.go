@@ -283,3 +283,39 @@ func TestShortRetentionsHoldByThemselves(t *testing.T) {
 	configure(t, b, "later", broker.ConfigRetention, "100")
 	await(t, "the other one is gone, too", gone(later))
 }
+
+// A group that reads a topic reads all of its partitions, also those of which it has had
+// nothing yet.
+func TestAGroupHoldsBackPartitionsThatItHasNoPositionIn(t *testing.T) {
+	k := keepingBroker(t, broker.Options{})
+	if err := k.AddPartitions("orders", 2); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		publish(t, k.topic.Partitions()[1], newYear.Add(time.Duration(i)*day), 10, 350)
+	}
+	k.leased("default", 100)
+	k.committed("kafka", 100)
+	starts := func(want int64) {
+		t.Helper()
+		if start, _ := k.topic.Partitions()[1].Offsets(); start != want {
+			t.Errorf("partition 1 starts at %d, not %d", start, want)
+		}
+	}
+	k.mustKeep(15, 90)
+	starts(0)
+	k.reopen()
+	k.mustKeep(39, 100)
+	starts(100)
+	for _, n := range k.Positions("default") {
+		if n.Partition == 1 && (n.Lost != 100 || n.Committed != 0) { // below the log start: it is told
+			t.Errorf("%+v", n)
+		}
+	}
+	if n := len(k.Positions("default")); n != 2 {
+		t.Errorf("there are %d positions", n)
+	}
+	if lines := k.book.Lines("level=WARN", "not consumed", "group=kafka"); len(lines) > 0 {
+		t.Errorf("%q", lines)
+	}
+}

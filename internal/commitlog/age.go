@@ -29,8 +29,13 @@ func (a appendTimes) add(now uint32) appendTimes {
 	return a
 }
 
-// trust takes times that lie ahead of the clock, which was wrong then, for now.
-func (a appendTimes) trust(now uint32) appendTimes {
+// trust takes times that lie ahead of the clock, which was wrong then, for now; and where
+// nothing is known but the latest time of the records, that one, which would keep the
+// segment until then.
+func (a appendTimes) trust(now uint32, latest int64) appendTimes {
+	if a.last == 0 && latest > millis(now) {
+		return appendTimes{now, now}
+	}
 	return appendTimes{min(a.first, now), min(a.last, now)}
 }
 

@@ -54,17 +54,30 @@ func TestAppendTimesAheadOfTheClockAreCorrected(t *testing.T) {
 	x.reset()
 	x.appended(100)
 	x.appended(90) // the clock was put back
-	if got, _ := x.appendTimes(200); got != (appendTimes{100, 100}) {
+	if got, _ := x.appendTimes(200, minTime); got != (appendTimes{100, 100}) {
 		t.Errorf("appended at 100 and 90: %+v", got)
 	}
 	x.appended(9000)
-	if got, corrected := x.appendTimes(300); got != (appendTimes{100, 300}) || !corrected {
+	if got, corrected := x.appendTimes(300, minTime); got != (appendTimes{100, 300}) || !corrected {
 		t.Errorf("appended at 9000, it is 300: %+v, corrected: %v", got, corrected)
 	}
-	if got, corrected := x.appendTimes(400); got != (appendTimes{100, 300}) || corrected {
+	if got, corrected := x.appendTimes(400, minTime); got != (appendTimes{100, 300}) || corrected {
 		t.Errorf("and later: %+v, corrected: %v", got, corrected)
 	}
-	if got, _ := x.appendTimes(0); got != (appendTimes{100, 300}) {
+	if got, _ := x.appendTimes(0, minTime); got != (appendTimes{100, 300}) {
 		t.Errorf("with a clock before 2026: %+v", got)
+	}
+	x.reset() // of an older version, with a record of the far future: it is to go some time
+	if got, corrected := x.appendTimes(0, math.MaxInt64); got != (appendTimes{}) || corrected {
+		t.Errorf("nothing known, with a clock before 2026: %+v", got)
+	}
+	if got, corrected := x.appendTimes(300, millis(200)); got != (appendTimes{}) || corrected {
+		t.Errorf("nothing known, and an old record: %+v", got)
+	}
+	if got, corrected := x.appendTimes(300, math.MaxInt64); got != (appendTimes{300, 300}) || !corrected {
+		t.Errorf("nothing known, and a record of the future: %+v, corrected: %v", got, corrected)
+	}
+	if got, corrected := x.appendTimes(400, math.MaxInt64); got != (appendTimes{300, 300}) || corrected {
+		t.Errorf("and later: %+v, corrected: %v", got, corrected)
 	}
 }

@@ -158,6 +158,6 @@ func (l *partition) replaceActive(old *segment) (*segment, error) {
 	if err == nil {
 		err = l.fs.SyncDir(l.dir)
 	}
-	s.index.times, _ = old.index.appendTimes(0)
+	s.index.times, _ = old.index.appendTimes(0, minTime)
 	return s, err
 }

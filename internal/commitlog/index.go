@@ -204,13 +204,14 @@ func (x *index) appended(now uint32) {
 }
 
 // appendTimes are the times of the first append to the segment and of the last one. Those
-// that lie ahead of now are corrected for good, with the next mark.
-func (x *index) appendTimes(now uint32) (times appendTimes, corrected bool) {
+// that lie ahead of now are corrected for good, with the next mark; latest is the latest
+// time of its records.
+func (x *index) appendTimes(now uint32, latest int64) (times appendTimes, corrected bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	old := x.times
 	if now > 0 {
-		x.times = old.trust(now)
+		x.times = old.trust(now, latest)
 	}
 	return x.times, x.times != old
 }

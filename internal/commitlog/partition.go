@@ -172,7 +172,7 @@ func (l *partition) isOld(s *segment, now uint32) bool {
 	if age <= 0 || now == 0 {
 		return false
 	}
-	times, _ := s.index.appendTimes(now)
+	times, _ := s.index.appendTimes(now, minTime)
 	return times.first > 0 && int64(now-times.first) > age
 }
 

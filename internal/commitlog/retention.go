@@ -107,7 +107,7 @@ func (l *partition) extents() ([]extent, error) {
 				return nil, err
 			}
 		}
-		times, corrected := s.index.appendTimes(seconds(clock))
+		times, corrected := s.index.appendTimes(seconds(clock), end.maxTime)
 		if corrected {
 			l.keepTimes(s) // or the next process corrects them once more
 		}
@@ -194,7 +194,7 @@ func (l *partition) giveBack() {
 	defer l.appendMu.Unlock()
 	s, at := l.end()
 	now := seconds(l.now())
-	times, _ := s.index.appendTimes(now)
+	times, _ := s.index.appendTimes(now, minTime)
 	if l.room > at.pos && l.usable() == nil && len(l.owed) == 0 && (now == 0 || now-times.last >= idleAfter) && s.truncate(at.pos) == nil {
 		l.room = at.pos
 	}
