@@ -133,7 +133,11 @@ func TestATornEndIsNoDamage(t *testing.T) {
 	for what, spoil := range spoilers {
 		t.Run(what, func(t *testing.T) {
 			r := cutRig(t, oneSegment())
-			found := r.spoiled(spoil, 10, 11)
+			torn := []int{10, 11}
+			if what == "a bit of the offset" { // of two with the same one flipped nobody could tell
+				torn = torn[1:]
+			}
+			found := r.spoiled(spoil, torn...)
 			if what == "zeros" { // which is what the space is that was allocated ahead
 				if len(found) > 0 || len(r.log.logged()) > 0 {
 					t.Errorf("verify finds %q, logged was %q", found, r.log.logged())
@@ -150,7 +154,7 @@ func TestATornEndIsNoDamage(t *testing.T) {
 					t.Errorf("%d files are kept aside", len(kept))
 				}
 			}
-			r.stored = r.stored[:10]
+			r.stored = r.stored[:torn[0]]
 			r.staysAs()
 		})
 	}

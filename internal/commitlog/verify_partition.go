@@ -38,11 +38,12 @@ func (v *verifier) partition(l *partition) (end int64) {
 	if err != nil {
 		c.damage(filepath.Join(l.dir, startName), 0, 0, 0, err)
 	}
+	c.next = l.start
 	if len(l.segments) == 0 {
 		c.damage(l.dir, 0, 0, 0, errors.New("it holds no segment"))
+	} else {
+		c.segments()
 	}
-	c.next = l.start
-	c.segments()
 	c.orphaned(entries)
 	if len(l.segments) == 0 {
 		return c.next
