@@ -61,6 +61,24 @@ sabotage "heal a log by the file that has failed" internal/commitlog/heal.go \
 	'/) heal() error {/,/^}/ s/err := l.copyActive(old, durable, end)/err := error(nil)/; s/s, err = l.replaceActive(old)/s = old/' ./internal/commitlog TestALogGoesOnAfterAFailedSync
 sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestFullDiskIsNoReasonToKeepWhatMayGo
+sabotage "write positions before their topic is synced" internal/broker/journal.go \
+	's/^\tb.secure(entries)$/\t_ = entries/' ./internal/broker TestPositionsAreWrittenWhenTheirLogsAreSynced
+sabotage "compact positions before their topic is synced" internal/broker/journal.go \
+	's/^\t\tb.secure(piece)$/\t\t_ = piece/' ./internal/broker TestCompactionWritesPositionsWhenTheirLogsAreSynced
+sabotage "count a dead letter before it is durable" internal/broker/bury.go \
+	's/durably(log, done)/func(_ int64, err error) { done(err) }/' ./internal/broker TestADeadLetterIsConsumedWhenItIsDurable
+sabotage "tell of a redrive that is not kept" internal/line/redrive.go \
+	's/d.answers.before = d.consumed/d.answers.before = d.member.Ack/' ./internal/line TestWhatARedriveHasToldIsNotPutBackAgainAfterACrash
+sabotage "delete the positions of a topic that is missing" internal/broker/journalload.go \
+	's/!older \&\& b.store.Deleted(s.TopicID)/!older/' ./internal/broker TestPositionsInATopicThatIsMissingAreKept
+sabotage "leave a position beyond the end" internal/broker/journalload.go \
+	's/s.Clamp(end)/s.Clamp(end + 1<<40)/' ./internal/broker TestPositionsBeyondTheEndAreSetToTheEnd
+sabotage "begin at the end where a position may be lost" internal/broker/losses.go \
+	's/return start < s.Offset/return start < 0/' ./internal/broker TestDamagedPositionsStopNothingAndSkipNothing
+sabotage "take producer ids from the request" internal/kafka/22_init_producer_id.go \
+	's/= newProducerID(), 0/= req.ProducerID, req.ProducerEpoch+1/' ./internal/kafka TestProducersThatBringTheSameIDLoseNothing
+sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
+	's/a.failed.Store(err != nil)/a.failed.Store(false)/' ./internal/broker TestIdempotentProducersAgainstAModel
 sabotage "check no CRC" internal/batch/batch.go \
 	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
 sabotage "an unreadable sector is an error for the whole segment" internal/commitlog/sectors.go \

@@ -58,6 +58,7 @@ func judgeBoth(t *testing.T, b *brokertest.Broker, l *ledger, f *follower) {
 	c := l.judge(read)
 	report(t, c)
 	c.mustKeep(t)
+	l.mustAnswer(t, b)
 	if n := f.vanished(read); n > 0 || c.Duplicates > 0 {
 		t.Errorf("%d messages that were shown have vanished, %d come twice", n, c.Duplicates)
 	}

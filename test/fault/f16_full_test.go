@@ -131,6 +131,7 @@ func (f *fullDisk) resumes() {
 	}
 	report(f.t, c)
 	c.mustKeep(f.t)
+	f.l.mustAnswer(f.t, f.b)
 	if c.Duplicates > 0 || c.Acked < 1000 {
 		f.t.Errorf("%+v", c)
 	}

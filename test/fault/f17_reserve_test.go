@@ -58,6 +58,7 @@ func TestF17ReserveRefusesPublishersOnly(t *testing.T) {
 	c := l.judge(lines(b.Drain("load?from=beginning")))
 	report(t, c)
 	c.mustKeep(t)
+	l.mustAnswer(t, b)
 }
 
 // publishOne publishes a message and gives the answer.

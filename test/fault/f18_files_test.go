@@ -77,6 +77,7 @@ func TestF18NoFilesLeft(t *testing.T) {
 	c := l.judge(lines(b.Drain("orders?from=beginning")))
 	report(t, c)
 	c.mustKeep(t)
+	l.mustAnswer(t, b)
 }
 
 // limitedTo gives the path of a script that runs the broker with so many files

@@ -42,6 +42,7 @@ func TestF21StoppedAndContinued(t *testing.T) {
 	c := l.judge(read)
 	report(t, c)
 	c.mustKeep(t)
+	l.mustAnswer(t, b)
 	if n := len(f.sights()); n != len(read) || f.vanished(read) > 0 || c.Duplicates > 0 {
 		t.Errorf("the follower has seen %d messages of %d, %d twice", n, len(read), c.Duplicates)
 	}
@@ -154,6 +155,7 @@ func TestF21SecondBrokerOnTheDirectory(t *testing.T) {
 	c := l.judge(lines(b.Drain("load?from=beginning")))
 	report(t, c)
 	c.mustKeep(t)
+	l.mustAnswer(t, b)
 }
 
 func signal(t *testing.T, b *brokertest.Broker, s syscall.Signal) {

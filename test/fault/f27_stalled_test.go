@@ -63,6 +63,7 @@ func TestF27ConsumersThatNeverRead(t *testing.T) {
 	c := l.judge(lines(b.Drain("load?from=beginning")))
 	report(t, c)
 	c.mustKeep(t)
+	l.mustAnswer(t, b)
 }
 
 // dialNarrow connects with the smallest buffer for what comes, so that not reading

@@ -239,6 +239,7 @@ func (c *crowd) report(before tally) {
 	sum.Runs--
 	sum.add(before)
 	sum.add(c.finish())
+	c.ledger.mustAnswer(c.t, c.b)
 	report(c.t, sum)
 }
 
