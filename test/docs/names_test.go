@@ -150,3 +150,32 @@ func TestDocumentsNameTargetsOfTheMakefile(t *testing.T) {
 		}
 	}
 }
+
+var quoted = regexp.MustCompile("`([^`]+)`")
+
+// What docs/operations.md says of lines in the log would mislead if they were worded
+// otherwise.
+func TestOperatorsAreToldOfLinesThatAreLogged(t *testing.T) {
+	var source strings.Builder
+	for _, name := range files(t, func(path string) bool {
+		return strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") &&
+			(strings.HasPrefix(path, "internal/") || strings.HasPrefix(path, "cmd/broker/"))
+	}) {
+		source.WriteString(document(t, name))
+	}
+	n := 0
+	for line := range strings.Lines(section(t, "docs/operations.md", "What to do when")) {
+		cell, _, isRow := strings.Cut(strings.TrimPrefix(line, "| "), " |")
+		if !isRow || !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		for _, m := range quoted.FindAllStringSubmatch(cell, -1) {
+			if n++; !strings.Contains(source.String(), m[1]) && m[1] != "already in use" && m[1] != "permission denied" {
+				t.Errorf("docs/operations.md quotes %q, which nothing logs", m[1])
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("%d lines are quoted", n)
+	}
+}
