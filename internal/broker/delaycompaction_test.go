@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/test/brokertest"
 )
 
 // delaysOf is a setup whose log of delayed messages is compacted from so many
@@ -339,4 +341,68 @@ func TestDelayedMessagesThatCouldNotBeReadAreNotTrimmed(t *testing.T) {
 	b = mustOpen(t, delaysOf(disk, 1<<40))
 	defer mustClose(t, b)
 	mustWait(t, b, 5, 1)
+}
+
+// Damage keeps the log as it is until that has 16 times the size from which it is
+// compacted. Then it is compacted, and trimmed, past the damage.
+func TestDamageAmongDelayedMessagesIsKeptUntilTheLogIsLarge(t *testing.T) {
+	dir := t.TempDir()
+	options := func(log *brokertest.LogBook) setup {
+		s := delaysOf(nil, 5_000)
+		s.dir = dir
+		if log != nil {
+			s.options.Log = slog.New(slog.NewTextHandler(log, nil))
+		}
+		return s
+	}
+	b := mustOpen(t, options(nil))
+	orders := mustMake(t, b, "orders").Partitions()[0]
+	for _, text := range []string{"far 0", "broken", "far 1"} {
+		if _, err := store.AppendAndWait(orders, waiting(time.Now().Add(time.Hour), text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, b)
+	flipDelayed(t, dir, "broken")
+	book := new(brokertest.LogBook)
+	b = mustOpen(t, options(book))
+	orders = mustMake(t, b, "orders").Partitions()[0]
+	text := strings.Repeat("x", 1000)
+	size := func() int64 {
+		topic, err := b.Topic(broker.DelayedTopic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return topic.Partitions()[0].Size()
+	}
+	for end := int64(1); ; end++ {
+		if _, err := store.AppendAndWait(orders, waiting(time.Now().Add(2*time.Millisecond), text)); err != nil {
+			t.Fatal(err)
+		}
+		awaitEnd(t, orders, end)
+		start, _ := delayedOffsets(t, b)
+		if start > 2 {
+			if end < 50 { // of 16 * 5000 bytes
+				t.Errorf("after %d messages the damage is trimmed", end)
+			}
+			break
+		}
+		if size() > 200_000 {
+			t.Fatalf("the log has %d bytes", size())
+		}
+	}
+	await(t, "it is said what was removed", func() bool {
+		return len(book.Lines("level=WARN", "too large to keep what is damaged", "first=1 last=1")) == 1
+	})
+	if n := len(book.Lines("level=ERROR")); n != 1 {
+		t.Errorf("there are %d errors", n)
+	}
+	mustClose(t, b)
+	again := new(brokertest.LogBook)
+	b = mustOpen(t, options(again))
+	defer mustClose(t, b)
+	mustWait(t, b, 2, 1)
+	if lines := again.Lines("damaged"); len(lines) > 0 {
+		t.Errorf("after a restart it is still reported: %q", lines)
+	}
 }

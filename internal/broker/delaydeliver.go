@@ -276,9 +276,11 @@ func (c *carrier) append(p *portion) error {
 	if err := c.b.store.Room(len(c.builder.Bytes())); err != nil {
 		return err
 	}
-	return store.Append(c.to.Partition, c.builder.Bytes(), func(base int64, err error) {
+	log := c.to.Partition
+	answer := durably(log, func(err error) { p.durable <- err })
+	return store.Append(log, c.builder.Bytes(), func(base int64, err error) {
 		p.base = base
-		p.durable <- err
+		answer(base, err)
 	})
 }
 
@@ -288,13 +290,7 @@ func (c *carrier) settle(p *portion) (noted <-chan struct{}) {
 	if p == nil {
 		return nil
 	}
-	err := <-p.durable
-	if err == nil {
-		// Where the log answers before it has synced, the note could be durable first.
-		c.to.Sync(func(err error) { p.durable <- err })
-		err = <-p.durable
-	}
-	if err != nil {
+	if err := <-p.durable; err != nil {
 		c.b.delays.giveBack(c.q, p.messages)
 		if c.err == nil {
 			c.err = err

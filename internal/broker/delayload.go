@@ -134,13 +134,6 @@ func (k *keptList) waiting(delivered []int64) dues {
 	})
 }
 
-// isDamage says whether an error means that what the log holds can't be used, now or
-// later.
-func isDamage(err error) bool {
-	_, missing := missingUntil(err)
-	return missing || errors.Is(err, batch.ErrCorrupt) || errors.Is(err, errNoRecord)
-}
-
 // lose gives up a message, which waited at offset and is damaged.
 func (b *Broker) lose(offset int64, err error) {
 	b.delays.mu.Lock()
@@ -152,7 +145,9 @@ func (b *Broker) lose(offset int64, err error) {
 // leaveDelayed reports, once, what is damaged in the log of delayed messages, at
 // these offsets unless err names others. It is not delivered before a restart.
 func (b *Broker) leaveDelayed(at offsetRange, err error) {
-	if _, named := missingUntil(err); !named {
+	if named, ok := missingRange(err); ok {
+		at = named
+	} else {
 		err = fmt.Errorf("%s/0: offsets %d to %d: %w", DelayedTopic, at.first, at.next-1, err)
 	}
 	d := &b.delays
@@ -165,6 +160,19 @@ func (b *Broker) leaveDelayed(at offsetRange, err error) {
 		b.Log.Error("delayed messages are damaged, and will not be delivered", "reason", err,
 			"log", DelayedTopic, "keptUntilTheLogHasBytes", d.keepDamage)
 	}
+}
+
+// missingRange is which offsets a log lacks, by an error that says so.
+func missingRange(err error) (at offsetRange, ok bool) {
+	var gap *store.GapError
+	var damage *store.DamageError
+	switch {
+	case errors.As(err, &gap):
+		return offsetRange{gap.First, gap.Next}, true
+	case errors.As(err, &damage):
+		return offsetRange{damage.First, damage.Next}, true
+	}
+	return at, false
 }
 
 // damaged notes that what is at these offsets is damaged.

@@ -128,7 +128,8 @@ func (r *windowReader) take(p []byte) error {
 	for len(p) > 0 && len(r.order) > 0 {
 		b, rest, err := batch.Next(p)
 		if err != nil {
-			return err
+			r.lose(r.next()+1, err)
+			return nil
 		}
 		p = rest
 		if r.next() >= b.NextOffset() {

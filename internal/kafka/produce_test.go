@@ -57,6 +57,14 @@ func changed(at int, value byte, crc bool) []byte {
 	return p
 }
 
+// dueAt is a batch with a delivery time.
+func dueAt(at string) []byte {
+	var b batch.Builder
+	b.Add(1000, nil, []byte("x"), batch.Header{Key: broker.HeaderDeliverAt, Value: []byte(at)})
+	b.Close(0)
+	return b.Bytes()
+}
+
 func TestProduceRefusesWhatIsNotABatchItCanTake(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxMessage = 1000 }})
 	b.topic("orders", 1)
@@ -86,6 +94,8 @@ func TestProduceRefusesWhatIsNotABatchItCanTake(t *testing.T) {
 		"a control batch":         {write{"orders", 0, changed(22, 0x20, true)}, kerr.CorruptMessage},
 		"a transactional batch":   {write{"orders", 0, changed(22, 0x10, true)}, kerr.InvalidRecord},
 		"log append time":         {write{"orders", 0, changed(22, 0x08, true)}, kerr.InvalidTimestamp},
+		"delivery time":           {write{"orders", 0, dueAt("30s")}, kerr.InvalidTimestamp},
+		"delivery in seconds":     {write{"orders", 0, dueAt("1893456000")}, kerr.InvalidTimestamp},
 		"a count that is wrong":   {write{"orders", 0, changed(60, 9, true)}, kerr.CorruptMessage},
 		"a batch too large":       {write{"orders", 0, large.Bytes()}, kerr.MessageTooLarge},
 		"an internal topic":       {write{broker.PositionsTopic, 0, messages(1)}, kerr.InvalidTopicException},

@@ -45,6 +45,30 @@ func TestTimesFarAheadAreRefused(t *testing.T) {
 	}
 }
 
+func TestDeliveryTimesThatCantBeReadAreRefused(t *testing.T) {
+	b := start(t, setup{})
+	var one batch.Builder
+	one.Add(time.Now().UnixMilli(), nil, []byte("x"), batch.Header{Key: broker.HeaderDeliverAt, Value: []byte("30s")})
+	one.Close(0)
+	const good, bad = `{"payload":"a"}`, `{"payload":"b","headers":["mbus-deliver-at",%s]}`
+	for _, test := range []struct{ request, answers string }{
+		{"new?format=json\n" + good + "\n" + fmt.Sprintf(bad, `"soon"`) + "\n" + good + "\n", "+1\n-BADMESSAGE message 2: header \"mbus-deliver-at\": delivery time: "},
+		{"new?format=json\n" + fmt.Sprintf(bad, "null") + "\n", "-BADMESSAGE message 1: "},
+		{"new?format=json\n" + fmt.Sprintf(bad, `"1893456000"`) + "\n", "-BADMESSAGE message 1: "},
+		{"new?format=json\n" + fmt.Sprintf(bad, `"2099-01-01T00:00:00Z"`) + "\n", "+1\n"},
+		{"new?format=batch\n" + text(at(time.Now().UnixMilli())) + text(one.Bytes()), "+1\n-BADMESSAGE the batch that begins with message 2: header "},
+		{"new?format=batch&delay=1h\n" + text(at(time.Now().UnixMilli())), "+1\n"},
+		{"new?at=1893456000\nx\n", "-BADREQUEST option \"at\": delivery time: 1893456000 milliseconds since 1970 are 1970-01-22"},
+		{"new?at=1893456000000000\nx\n", "-BADREQUEST option \"at\": delivery time: "},
+		{"new?at=-1\nx\n", "-BADREQUEST option \"at\": "},
+		{"new?at=0\nx\n", "+1\n"},
+	} {
+		if got := b.produce(test.request); !strings.HasPrefix(got, test.answers) {
+			t.Errorf("%q is answered %q, not %q", brief(test.request), got, test.answers)
+		}
+	}
+}
+
 // A topic that takes times of the last minute takes those of lines, and what the broker
 // moves itself: what was delayed, and what comes back from the dead letters.
 func TestWhatTheBrokerMovesIsNotRefusedForItsTime(t *testing.T) {
