@@ -254,6 +254,8 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 		}
 		if !Internal(t.Name) {
 			p = &delaying{&stamping{Partition: p, topic: t, now: b.now}, b, t.ID, t.Name, i}
+		} else if t.Name == DelayedTopic {
+			p = &delayLog{Partition: p}
 		}
 		list = append(list, p)
 	}
