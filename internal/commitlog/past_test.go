@@ -264,12 +264,7 @@ func damageAt(random *rand.Rand, p []byte, from int) string {
 // hostileLog is a log whose segment has a batch of look-alikes, the length of which is
 // damaged, between others, and is big bytes long.
 func hostileLog(t testing.TB, big int, hostile bool) *crashfs.FS {
-	r := &rig{T: new(testing.T), disk: crashfs.New(), options: oneSegment()}
-	r.start(r.disk)
-	if _, err := r.store.CreateTopic("orders", 1, ""); err != nil {
-		t.Fatal(err)
-	}
-	r.connect()
+	r := newFuzzRig(t)
 	r.append(one([]byte("first")))
 	value := make([]byte, 0, big/8)
 	for len(value) < big/8 {
@@ -360,4 +355,89 @@ func BenchmarkPastDamage(b *testing.B) {
 			})
 		}
 	}
+}
+
+// The disk damages what this process has written while the log is open.
+func TestMessageIsNotServedAsABatchInALogThatIsOpen(t *testing.T) {
+	for name := range (forger{}).hostile(0) {
+		r := newRig(t, oneSegment())
+		r.fill(2)
+		r.append(one(r.forger().hostile(6)[name]))
+		for i := range 7 {
+			r.append(one(fmt.Append(nil, "real ", i)))
+		}
+		for range 200 { // so that nobody knows where each batch begins
+			r.append(one([]byte("more")))
+		}
+		content := readFile(t, r.disk, activeLog)
+		pos := len(bytesOf(r.stored[:2]))
+		for bit := 8 * 8; bit < 8*30; bit += 3 {
+			damaged := bytes.Clone(content)
+			damaged[pos+bit/8] ^= 1 << (bit % 8)
+			writeFile(t, r.disk, activeLog, damaged)
+			if err := r.showsUnforged(2); err != nil {
+				t.Fatalf("%s, bit %d: %v", name, bit, err)
+			}
+		}
+		writeFile(t, r.disk, activeLog, content)
+		r.holdsStored()
+	}
+}
+
+// FuzzPastDamage damages a batch with any message between others: these are served, and what
+// they hold, and nothing else.
+func FuzzPastDamage(f *testing.F) {
+	f.Add([]byte("a message"), uint16(9), byte(0x40), true)
+	f.Add(bytes.Repeat([]byte{0, 0, 0, 2}, 40), uint16(8), byte(1), false)
+	r := newFuzzRig(f)
+	epoch := r.forger().epoch
+	for _, value := range r.forger().hostile(1) {
+		value = bytes.ReplaceAll(value, binary.BigEndian.AppendUint32(nil, uint32(epoch)), fuzzEpoch)
+		f.Add(value, uint16(9), byte(0x40), true)
+		f.Add(value, uint16(11), byte(0x80), false)
+	}
+	f.Fuzz(func(t *testing.T, value []byte, at uint16, mask byte, indexed bool) {
+		if len(value) > 64<<10 || mask == 0 {
+			return
+		}
+		r := newFuzzRig(t)
+		r.T = t
+		value = bytes.ReplaceAll(value, fuzzEpoch, binary.BigEndian.AppendUint32(nil, uint32(r.forger().epoch)))
+		r.append(one([]byte("before")), one(value))
+		for i := range 9 {
+			r.append(one(fmt.Append(nil, "real ", i)))
+		}
+		if err := r.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		disk := r.disk.KillClone()
+		content := readFile(t, disk, activeLog)
+		hit := content[len(r.stored[0].Bytes):][:len(r.stored[1].Bytes)]
+		hit[int(at)%len(hit)] ^= mask
+		writeFile(t, disk, activeLog, content)
+		if !indexed {
+			r.removeFile(disk, strings.TrimSuffix(activeLog, ".log")+".index")
+		}
+		r.start(disk)
+		r.connect()
+		defer r.store.Close()
+		if err := r.showsUnforged(1); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// fuzzEpoch stands in an input for the epoch of the log that it becomes a message of, which is
+// another one each time.
+var fuzzEpoch = []byte("EPCH")
+
+// newFuzzRig is a rig outside of a test.
+func newFuzzRig(t testing.TB) *rig {
+	r := &rig{T: new(testing.T), disk: crashfs.New(), options: oneSegment()}
+	r.start(r.disk)
+	if _, err := r.store.CreateTopic("orders", 1, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.connect()
+	return r
 }

@@ -261,7 +261,7 @@ func (s *segment) readAt(p []byte, pos int64) (int, error) {
 	}
 	defer s.file.release()
 	if !s.sectors.some.Load() {
-		if n, err := f.ReadAt(p, pos); !isUnreadable(err) {
+		if n, err := readAt(f, p, pos); !isUnreadable(err) {
 			return n, ignoreEOF(err)
 		}
 	}

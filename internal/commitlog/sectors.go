@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sort"
 	"sync"
@@ -15,6 +16,21 @@ import (
 // bytes of a file. They are damage of these bytes and of no others.
 var unreadable = []error{
 	syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EILSEQ, syscall.EREMOTEIO, syscall.ESTALE,
+	errShortRead,
+}
+
+var errShortRead = errors.New("a read ended before the end of the file")
+
+// readAt is f.ReadAt, where a read that ends before the end of the file is an error.
+func readAt(f File, p []byte, pos int64) (int, error) {
+	n, err := f.ReadAt(p, pos)
+	if n < len(p) && (err == nil || errors.Is(err, io.EOF)) {
+		size, failed := f.Size()
+		if err = io.EOF; failed == nil && pos+int64(n) < size {
+			err = errShortRead
+		}
+	}
+	return n, err
 }
 
 func isUnreadable(err error) bool {
@@ -27,7 +43,7 @@ const (
 
 	// badFor is how long a sector that can't be read is not tried again, at the least: a disk
 	// may try for seconds each time. An error that has gone by then is forgotten.
-	badFor = 10 * time.Second
+	badFor = time.Second
 
 	// slowDisk is what a read that fails takes where the disk has tried it again and again.
 	slowDisk = 100 * time.Millisecond
@@ -138,7 +154,7 @@ func (r *sectorReader) readable(p []byte, pos int64, f func(p []byte, pos int64)
 func (r *sectorReader) ReadAt(p []byte, pos int64) (int, error) {
 	known := r.segment.sectors.in(pos, pos+int64(len(p)))
 	if len(known) == 0 {
-		n, err := r.f.ReadAt(p, pos)
+		n, err := readAt(r.f, p, pos)
 		if err == nil || !isUnreadable(err) {
 			return n, err
 		}
@@ -168,7 +184,7 @@ func (r *sectorReader) piecemeal(p []byte, pos int64) (got int, end error) {
 		if step <= blockBytes {
 			step = int(at | (blockBytes - 1) + 1 - at)
 		}
-		n, err := r.f.ReadAt(p[got:got+min(step, untilNext(known, at), len(p)-got)], at)
+		n, err := readAt(r.f, p[got:got+min(step, untilNext(known, at), len(p)-got)], at)
 		got += n
 		alive = alive || n > 0
 		switch {
@@ -256,7 +272,7 @@ func (r *sectorReader) locate(at int64, err error) (list []badSpan) {
 // reads says whether a sector can be read.
 func (r *sectorReader) reads(pos int64) bool {
 	var p [sectorBytes]byte
-	_, err := r.f.ReadAt(p[:], pos)
+	_, err := readAt(r.f, p[:], pos)
 	return err == nil || !isUnreadable(err)
 }
 
@@ -270,7 +286,7 @@ func (r *sectorReader) alive() bool {
 	const probes = 8
 	for i := range int64(probes + 1) {
 		var p [1]byte
-		n, err := r.f.ReadAt(p[:], min(size-1, size/probes*i&^(sectorBytes-1)))
+		n, err := readAt(r.f, p[:], min(size-1, size/probes*i&^(sectorBytes-1)))
 		if n > 0 && err == nil {
 			return true
 		}

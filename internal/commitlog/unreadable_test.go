@@ -178,7 +178,7 @@ func holesFor(list []placed, from, to int64) (holes []hole) {
 // Sectors that can't be read cost the batches in them and no others, wherever they are and
 // whatever the disk says of them, with the index or without.
 func TestUnreadableSectorsCostTheirBatchesOnly(t *testing.T) {
-	errs := []error{syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EILSEQ, syscall.EREMOTEIO, syscall.ESTALE}
+	errs := []error{syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EILSEQ, syscall.EREMOTEIO, syscall.ESTALE, io.EOF}
 	n := 0
 	for _, which := range []int{1, -1} {
 		for _, size := range []int64{512, 4096, 8192} {
