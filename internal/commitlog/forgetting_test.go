@@ -2,6 +2,7 @@ package commitlog_test
 
 import (
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -234,6 +235,8 @@ func TestAppendsGoOnWhileAReaderOpensAFile(t *testing.T) {
 	r.connect()
 	r.fill(12)
 	opened, open := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(open) })
+	defer release()
 	disk.slow.Store(func() {
 		opened <- struct{}{}
 		<-open
@@ -247,7 +250,7 @@ func TestAppendsGoOnWhileAReaderOpensAFile(t *testing.T) {
 	wait(t, opened, "the reader")
 	disk.slow.Store(func() {})
 	r.fill(3)
-	close(open)
+	release()
 	if err := wait(t, read, "what was read"); err != nil {
 		t.Error(err)
 	}
