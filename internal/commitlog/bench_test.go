@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,4 +142,40 @@ func benchStore(b *testing.B) *commitlog.Store {
 	}
 	b.Cleanup(func() { s.Close() })
 	return s
+}
+
+// Sixty-four that append one message at a time, and some that append much, as
+// messages (or batches of 64 KiB) an operation, with the processor time each takes.
+func BenchmarkAppendAtOnce(b *testing.B) {
+	for name, c := range map[string]struct{ appenders, size int }{"64 small": {64, 100}, "4 of 64 KiB": {4, 64 << 10}} {
+		b.Run(name, func(b *testing.B) {
+			p := benchLog(b, commitlog.Options{}, 0)
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var all sync.WaitGroup
+			began := processorTime(b)
+			for range c.appenders {
+				all.Go(func() {
+					var m storetest.Maker
+					for batch := m.Batch(1, c.size); left.Add(-1) >= 0; {
+						if _, err := store.AppendAndWait(p, batch); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(processorTime(b)-began)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// processorTime is what the process has used so far.
+func processorTime(b *testing.B) time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
