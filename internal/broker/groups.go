@@ -90,15 +90,21 @@ func (b *Broker) AwaitPositions() error {
 // seen to it that no one else uses the group; done must not block, and keeps its
 // argument.
 func (b *Broker) CommitOffsets(groupName string, commits []group.Commit, done func([]error)) {
+	_ = b.CommitOffsetsIn(groupName, commits, func(queue func()) error { queue(); return nil }, done)
+}
+
+// CommitOffsetsIn is CommitOffsets for commits whose order matters: within has queue called
+// where they have their turn, or says why they may not be. Then done is not called.
+func (b *Broker) CommitOffsetsIn(groupName string, commits []group.Commit, within func(queue func()) error, done func([]error)) error {
 	assigned := func(_ *group.Position, s group.State) group.State {
 		s.Assigned = true
 		return s
 	}
-	b.commit(groupName, commits, assigned, done)
+	return b.commit(groupName, commits, assigned, within, done)
 }
 
-// commit is CommitOffsets. kind says of what kind a position is then.
-func (b *Broker) commit(groupName string, commits []group.Commit, kind func(*group.Position, group.State) group.State, done func([]error)) {
+// commit is CommitOffsetsIn. kind says of what kind a position is then.
+func (b *Broker) commit(groupName string, commits []group.Commit, kind func(*group.Position, group.State) group.State, within func(queue func()) error, done func([]error)) error {
 	errs := make([]error, len(commits))
 	sets := make([]group.Set, 0, len(commits))
 	for i, c := range commits {
@@ -109,14 +115,21 @@ func (b *Broker) commit(groupName string, commits []group.Commit, kind func(*gro
 			})
 		}
 	}
-	b.groups.Commit(sets, func(err error) {
+	settled := func(err error) {
 		for i := range errs {
 			if errs[i] == nil {
 				errs[i] = err
 			}
 		}
 		done(errs)
-	})
+	}
+	err := within(func() { b.groups.Commit(sets, settled) })
+	if err != nil {
+		for _, s := range sets {
+			s.Position.Close()
+		}
+	}
+	return err
 }
 
 // toCommit is the position to be set, with room for what is kept of it; nil if
@@ -151,7 +164,8 @@ func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {
 	}
 	defer leave()
 	done := make(chan []error, 1)
-	b.commit(groupName, commits, (*group.Position).KeepKind, func(errs []error) { done <- errs })
+	atOnce := func(queue func()) error { queue(); return nil }
+	_ = b.commit(groupName, commits, (*group.Position).KeepKind, atOnce, func(errs []error) { done <- errs })
 	for _, err := range <-done {
 		if err != nil {
 			return err

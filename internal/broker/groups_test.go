@@ -134,6 +134,21 @@ func TestAGroupThatIsInUseIsNotDeleted(t *testing.T) {
 	}
 }
 
+func TestACommitWhoseTurnIsOverLeavesNothing(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	mustFill(t, b, "orders")
+	over := errors.New("the turn is over")
+	commits := []group.Commit{{Topic: "orders", Offset: 5}}
+	if err := b.CommitOffsetsIn("billing", commits, func(func()) error { return over }, func([]error) { t.Error("it is answered") }); err != over {
+		t.Errorf("%v", err)
+	}
+	mustSync(t, b)
+	if all := b.Positions(""); len(all) > 0 {
+		t.Errorf("there is %+v", all)
+	}
+}
+
 func TestDeletedTopicTakesItsPositionsWithIt(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	b := mustOpen(t, s)

@@ -60,9 +60,13 @@ func (b *Broker) CheckGrowth(name string, total int) (*Topic, error) {
 }
 
 // beginPositions has the groups that have a position in the topic begin at the first
-// message of the partitions from first on, whatever is kept of them, before there is one: those that begin at
-// the end where they have no position would miss what comes before they look.
+// message of the partitions from first on, whatever is kept of them, before there is one:
+// those that begin at the end where they have no position would miss what comes before
+// they look. First commits that are under way count, too.
 func (b *Broker) beginPositions(t *Topic, first, total int) error {
+	if err := b.AwaitPositions(); err != nil {
+		return err
+	}
 	for _, g := range b.groups.List() {
 		in := func(e group.Entry) bool { return e.Topic == t.Name }
 		has := b.groups.Of(g.Name)

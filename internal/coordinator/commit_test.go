@@ -45,6 +45,28 @@ func TestCommitFromOutsideIsRefusedWhileOthersUseTheGroup(t *testing.T) {
 	r.wantErr(err, errTaken)
 }
 
+// A commit was let through, and others have joined before it is queued.
+func TestCommitsAreQueuedInTheirGeneration(t *testing.T) {
+	r := newRig(t)
+	outside := coordinator.Committer{Group: theGroup, Generation: -1}
+	queued := 0
+	queue := func() { queued++ }
+	end, err := r.BeginCommit(outside)
+	r.wantErr(err, nil)
+	r.wantErr(r.QueueCommit(outside, queue), nil)
+	end()
+	a := r.consumer("orders")
+	r.stable(a)
+	r.wantErr(r.QueueCommit(outside, queue), coordinator.ErrUnknownMember)
+	old := coordinator.Committer{Group: theGroup, Member: a.Member, Generation: a.joined.Generation}
+	r.wantErr(r.QueueCommit(old, queue), nil)
+	r.stable(a, r.consumer("orders"))
+	r.wantErr(r.QueueCommit(old, queue), coordinator.ErrIllegalGeneration)
+	if queued != 2 {
+		t.Errorf("%d were queued", queued)
+	}
+}
+
 func TestDescriptionHasPartsOnlyWhileStable(t *testing.T) {
 	r := newRig(t)
 	a := r.consumer("orders").static("one").join()

@@ -82,6 +82,8 @@ type Committer struct {
 	Generation              int32
 }
 
+func (r Committer) outside() bool { return r.Generation < 0 && r.Member == "" && r.Instance == "" }
+
 // BeginCommit says whether offsets may be committed; end is to be called when
 // they are. From outside that is so while the group has no members of any kind;
 // else the error is ErrUnknownMember, or the Claim's. Members are told ErrRebalance
@@ -89,22 +91,48 @@ type Committer struct {
 func (c *Coordinator) BeginCommit(r Committer) (end func(), err error) {
 	c.mu.Lock()
 	defer c.unlock()
-	if r.Generation < 0 && r.Member == "" && r.Instance == "" {
+	if r.outside() {
 		end, err = c.idle(r.Group)
 		if err == ErrNotEmpty {
 			err = ErrUnknownMember
 		}
 		return end, err
 	}
+	if err := c.mayCommit(r); err != nil {
+		return nil, err
+	}
+	return func() {}, nil
+}
+
+// mayCommit is BeginCommit for a member. The caller holds mu.
+func (c *Coordinator) mayCommit(r Committer) error {
 	g, m, err := c.member(r.Group, r.Member, r.Instance, r.Generation)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	g.touch(m)
 	if g.state == CompletingRebalance {
-		return nil, ErrRebalance
+		return ErrRebalance
 	}
-	return func() {}, nil
+	return nil
+}
+
+// QueueCommit calls queue if what BeginCommit has let through may still be committed, else
+// it returns why not, as BeginCommit does. No generation begins before queue returns, so
+// that the commits of one are queued before those of the next. queue must not block, nor
+// call the Coordinator.
+func (c *Coordinator) QueueCommit(r Committer, queue func()) error {
+	c.mu.Lock()
+	defer c.unlock()
+	if r.outside() {
+		if g, _ := c.find(r.Group); g != nil && len(g.members) > 0 {
+			return ErrUnknownMember
+		}
+	} else if err := c.mayCommit(r); err != nil {
+		return err
+	}
+	queue()
+	return nil
 }
 
 // Idle keeps consumers of other protocols out of a group until end is called,

@@ -35,22 +35,28 @@ const firstCommitByID = 10
 
 func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 	s := c.server
-	end, err := s.groups.BeginCommit(coordinator.Committer{
+	who := coordinator.Committer{
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID), Generation: req.Generation,
-	})
+	}
+	end, err := s.groups.BeginCommit(who)
 	resp, commits := s.commits(req, err)
 	if err != nil {
 		c.reply(resp)
 		return
 	}
-	s.broker.CommitOffsets(req.Group, commits, func(errs []error) {
+	inTurn := func(queue func()) error { return s.groups.QueueCommit(who, queue) }
+	if err := s.broker.CommitOffsetsIn(req.Group, commits, inTurn, func(errs []error) {
 		end()
 		if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 			s.log.Error("cannot commit offsets", "group", req.Group, "client", c.client(), "reason", errs[i])
 		}
 		fillCommits(resp, errs)
 		c.reply(resp)
-	})
+	}); err != nil { // a new generation has begun meanwhile
+		end()
+		resp, _ := s.commits(req, err)
+		c.reply(resp)
+	}
 }
 
 // commits picks what is to be committed, none if the request as a whole is
