@@ -162,6 +162,9 @@ func (p *pledges) meet(disk *crashfs.FS, use bool) (after *pledges, err error) {
 	if err == nil {
 		after, err = p.judge(found)
 	}
+	if err == nil {
+		after.ghost, err = p.haunted(s)
+	}
 	if err == nil && use {
 		err = after.reuse(s)
 	}

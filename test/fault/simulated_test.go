@@ -45,6 +45,7 @@ type pledges struct {
 	phoenix    fate // what the topic of this name holds
 	ashes      fate // where the group stands in it
 	orders     fate // where the group stands in the topic "orders"
+	ghost      ghost
 
 	mu    sync.Mutex // guards what follows, until the broker has ended
 	sent  []string   // to the topic "orders", in order
@@ -145,7 +146,11 @@ func (p *pledges) work(s *simulated) error {
 		func() error { return p.fall(s) },
 		func() error { return p.rise(s) },
 		func() error { return commit(s, p.ashes, phoenixTopic, 1) },
+		func() error { return p.haunt(s) },
 		func() error { return p.forget(s) },
+		func() error { return p.exorcise(s) },
+		func() error { return p.haunt(s) },
+		func() error { return p.appear(s) },
 		func() error { return p.publish(s, 5000, 1) },
 		func() error { return commit(s, p.orders, "orders", 9) },
 		func() error { return p.publish(s, 50, 3) },
@@ -163,7 +168,10 @@ func (p *pledges) reuse(s *simulated) error {
 	if err == nil && !p.phoenix[""] {
 		err = p.fall(s)
 	}
-	return errors.Join(err, p.rise(s))
+	if err == nil && p.ghost != (ghost{}) {
+		err = p.exorcise(s)
+	}
+	return errors.Join(err, p.rise(s), p.haunt(s))
 }
 
 // A sighting is what is found of it all.
