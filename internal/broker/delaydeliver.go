@@ -111,7 +111,8 @@ func (b *Broker) destination(q *queue) (*delaying, error) {
 		if _, err := b.Topic(q.name); err == nil || b.store.Deleted(q.topic) {
 			return nil, errTopicDeleted
 		}
-		return nil, fmt.Errorf("%w: %q with the id %x", store.ErrUnknownTopic, q.name, q.topic)
+		return nil, fmt.Errorf("%w: %q with the id %x: put its directory back and restart the broker, or delete the topic (if there is none of this name, make one first)",
+			store.ErrUnknownTopic, q.name, q.topic)
 	}
 	all := t.Partitions()
 	n := int(q.partition)

@@ -3,6 +3,8 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -213,6 +215,49 @@ func TestDelayedMessagesThatRaceDeletionsBelongToTheirIncarnation(t *testing.T) 
 		}
 		return true
 	})
+}
+
+// A disk is not mounted, or a directory has been moved: what waits for a topic that is
+// missing waits on, and comes when the topic is there again.
+func TestADelayedMessageForATopicThatIsMissingWaits(t *testing.T) {
+	clock := &stoppedClock{at: time.Now()}
+	s := setup{dir: t.TempDir()}
+	s.options.Now = clock.now
+	b := mustOpen(t, s)
+	mustMake(t, b, "others")
+	if _, err := store.AppendAndWait(mustMake(t, b, "orders").Partitions()[0], waiting(clock.at.Add(time.Second), "in time")); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, b)
+	topic, away := filepath.Join(s.dir, "topics", "orders"), filepath.Join(t.TempDir(), "orders")
+	if err := os.Rename(topic, away); err != nil {
+		t.Fatal(err)
+	}
+	book, logger := newLog()
+	s.options.Log = logger
+	b = mustOpen(t, s)
+	clock.jump(2 * time.Second)
+	await(t, "it is reported", func() bool {
+		return len(book.Lines("level=ERROR", "delayed messages can't be put into their topic", "topic=orders")) == 1
+	})
+	if _, err := store.AppendAndWait(mustMake(t, b, "others").Partitions()[0], waiting(clock.now().Add(time.Millisecond), "goes on")); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, mustMake(t, b, "others").Partitions()[0], 1)
+	mustClose(t, b)
+	if lines := book.Lines("dropped"); len(lines) > 0 {
+		t.Errorf("%q", lines)
+	}
+	if err := os.Rename(away, topic); err != nil {
+		t.Fatal(err)
+	}
+	b = mustOpen(t, s)
+	defer mustClose(t, b)
+	log := mustMake(t, b, "orders").Partitions()[0]
+	awaitEnd(t, log, 1)
+	if got := fmt.Sprint(arrived(t, log)); got != "[in time]" {
+		t.Errorf("%s", got)
+	}
 }
 
 // A topic's directory may be one of an older copy.
