@@ -306,17 +306,22 @@ func TestIntervalSyncComesByItself(t *testing.T) {
 	r := newRig(t, commitlog.Options{SyncEvery: time.Millisecond})
 	for range 3 {
 		g := r.gate()
-		r.fill(1)
+		answers, _ := r.submit(r.Batch(1, 10)) // it may have to wait for the sync
 		wait(t, g.arrived, "the sync")
 		g.pass(nil)
 		r.disk.SetHook(nil)
+		wait(t, answers, "the answer")
 	}
 }
 
 func TestFailedIntervalSyncStopsTheLog(t *testing.T) {
 	r := newRig(t, commitlog.Options{SyncEvery: time.Millisecond})
-	g := r.gate()
 	r.fill(1)
+	if err := wait(t, r.ask(), "the sync"); err != nil {
+		t.Fatal(err)
+	}
+	g := r.gate()
+	r.submit(r.Batch(1, 10)) // it may have to wait for the sync
 	wait(t, g.arrived, "the sync")
 	g.pass(syscall.EIO)
 	deadline := time.Now().Add(patience)
