@@ -1,12 +1,16 @@
 package kafka
 
 import (
+	"errors"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/store"
 )
 
-// DeleteTopics, versions 0 to 6: by name, from version 6 also by id. The topic is
-// gone, with all positions in it, when the answer is sent. The broker's own topics
-// stay.
+// DeleteTopics, versions 0 to 6: by name, from version 6 also by id; a topic that is
+// damaged or missing by name. The topic is gone, with all positions in it, when the
+// answer is sent. The broker's own topics stay.
 func init() {
 	register(api{
 		key: 20, min: 0, max: 6, handle: typed(deleteTopics),
@@ -29,13 +33,17 @@ func (s *Server) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsRespons
 	out := kmsg.NewDeleteTopicsResponseTopic()
 	out.Topic, out.TopicID = name, id
 	t, err := s.find(value(name), id, name == nil)
-	if err == nil {
-		out.Topic, out.TopicID = &t.Name, t.ID
+	switch {
+	case err == nil:
+		name = &t.Name
+		out.Topic, out.TopicID = name, t.ID
 		err = s.broker.DeleteTopicByID(t.ID)
+	case errors.Is(err, store.ErrUnusable):
+		err = s.broker.DeleteTopic(*name)
 	}
 	out.ErrorCode, out.ErrorMessage = code(err), text(err)
 	if err == nil {
-		s.log.Info("topic deleted", "topic", t.Name)
+		s.log.Info("topic deleted", "topic", *name)
 	}
 	return out
 }

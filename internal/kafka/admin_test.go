@@ -1,6 +1,9 @@
 package kafka_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -351,6 +354,66 @@ func TestDescribeClusterTellsOfThisBroker(t *testing.T) {
 		if n := resp.Brokers; len(n) != 1 || n[0].Host != "bus.example.com" || n[0].Port != 19092 || n[0].NodeID != 3 ||
 			resp.ClusterID != "test" || resp.ControllerID != 3 {
 			t.Errorf("version %d: %+v", version, resp)
+		}
+	}
+}
+
+// A topic whose directory is missing is no unknown one, and can be deleted by name.
+func TestMissingTopicIsAStorageErrorAndCanBeDeleted(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	if err := os.Rename(filepath.Join(b.setup.dir, "topics", "orders"), filepath.Join(t.TempDir(), "orders")); err != nil {
+		t.Fatal(err)
+	}
+	b.restart()
+	c := b.dial()
+	meta := kmsg.NewPtrMetadataRequest()
+	meta.AllowAutoTopicCreation = true
+	asked := kmsg.NewMetadataRequestTopic()
+	asked.Topic = kmsg.StringPtr("orders")
+	meta.Topics = append(meta.Topics, asked)
+	if out := ask[*kmsg.MetadataResponse](c, meta).Topics[0]; out.ErrorCode != kerr.KafkaStorageError.Code {
+		t.Errorf("metadata: %+v", out)
+	}
+	if out := ask[*kmsg.CreateTopicsResponse](c, newTopic("orders", 1)).Topics[0]; out.ErrorCode != kerr.KafkaStorageError.Code {
+		t.Errorf("making it: %+v", out)
+	}
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.TopicNames = []string{"orders"}
+	if out := ask[*kmsg.DeleteTopicsResponse](c, req).Topics[0]; out.ErrorCode != 0 {
+		t.Errorf("deleting it: %+v", out)
+	}
+	if out := ask[*kmsg.CreateTopicsResponse](c, newTopic("orders", 1)).Topics[0]; out.ErrorCode != 0 {
+		t.Errorf("making it anew: %+v", out)
+	}
+}
+
+// The topics of one request are made at the same time, and answered in its order.
+func TestManyTopicsOfOneRequest(t *testing.T) {
+	b := start(t, setup{})
+	req := newTopic("orders-0", 1)
+	for i := 1; i < 150; i++ {
+		more := req.Topics[0]
+		more.Topic = fmt.Sprint("orders-", i)
+		req.Topics = append(req.Topics, more)
+	}
+	req.Topics[7].Topic = "orders-8" // twice
+	for i, out := range ask[*kmsg.CreateTopicsResponse](b.dial(), req).Topics {
+		_, err := b.broker.Topic(fmt.Sprint("orders-", i))
+		if twice := i == 7 || i == 8; out.Topic != req.Topics[i].Topic || (out.ErrorCode != 0) != twice || (err != nil) != twice {
+			t.Errorf("topic %d: %+v, %v", i, out, err)
+		}
+	}
+	meta := kmsg.NewPtrMetadataRequest()
+	meta.AllowAutoTopicCreation = true
+	for i := range 150 {
+		asked := kmsg.NewMetadataRequestTopic()
+		asked.Topic = kmsg.StringPtr(fmt.Sprint("bills-", i))
+		meta.Topics = append(meta.Topics, asked)
+	}
+	for i, out := range ask[*kmsg.MetadataResponse](b.dial(), meta).Topics {
+		if out.ErrorCode != 0 || *out.Topic != fmt.Sprint("bills-", i) || len(out.Partitions) != 1 {
+			t.Errorf("topic %d: %+v", i, out)
 		}
 	}
 }

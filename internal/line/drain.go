@@ -30,7 +30,7 @@ func (d *drain) run() (err error) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return toAnswer(err)
 	}
 	if err := d.join(); err != nil {
 		return err

@@ -130,7 +130,7 @@ func (f *follower) open() (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, toAnswer(err)
 	}
 	f.topic, f.cancels = t, nil
 	f.ungrow = t.WatchGrowth(f.wake)

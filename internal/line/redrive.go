@@ -57,7 +57,7 @@ func (d *redrive) run() (err error) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return toAnswer(err)
 	}
 	if err := d.join(); err != nil {
 		return err
