@@ -79,6 +79,19 @@ sabotage "take producer ids from the request" internal/kafka/22_init_producer_id
 	's/= newProducerID(), 0/= req.ProducerID, req.ProducerEpoch+1/' ./internal/kafka TestProducersThatBringTheSameIDLoseNothing
 sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
 	's/a.failed.Store(err != nil)/a.failed.Store(false)/' ./internal/broker TestIdempotentProducersAgainstAModel
+recover=internal/commitlog/recover.go
+sabotage "never sync a sync mark by itself" internal/commitlog/marks.go \
+	's/if l.syncMark() != nil {/if false {/' ./internal/commitlog TestSyncMarkIsMadeDurableByItself
+sabotage "cut off what is sound behind damage after a power cut" $recover \
+	'/) pass(s \*segment/,/^}/ s/if torn {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
+sabotage "take what is visible for synced when an index is built again" internal/commitlog/segment.go \
+	's/if v.active || s.index.mark().pos > v.end {/if false {/' ./internal/commitlog TestIndexBuiltAgainIsNotAheadOfTheSync
+sabotage "append before the index of a new segment is synced" $recover \
+	's/if sizes\[s.base\] == 0 \&\& l.doubt {/if false {/' ./internal/commitlog TestIndexIsSyncedBeforeItsSegmentIsWrittenTo
+sabotage "write over the disk after another boot" $recover \
+	'/) settle(s \*segment/,/^}/ s/if l.doubt {/if true {/' ./internal/commitlog TestRecoveryWritesOverTheLogOnlyInTheSameBoot
+sabotage "cut off a torn end that could not be copied" $recover \
+	'/) copyTail(/,/^}/ s/return "", err$/return "", nil/' ./internal/commitlog TestATornEndIsKeptWholeOrNotCutOff
 sabotage "check no CRC" internal/batch/batch.go \
 	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
 sabotage "an unreadable sector is an error for the whole segment" internal/commitlog/sectors.go \

@@ -38,9 +38,10 @@ type logNote struct {
 	next     int64            // after the last one appended
 	safe     int64            // what was acknowledged, or seen by a reader, ends here
 	minStart int64
-	maxStart int64  // above minStart while a trim or retention is under way
-	failed   int64  // where one that has failed may have the log start after a crash
-	lost     []hole // may be reported as damaged or missing although it was acknowledged or seen
+	maxStart int64    // above minStart while a trim or retention is under way
+	failed   int64    // where one that has failed may have the log start after a crash
+	before   *logNote // what was promised before damage
+	lost     []hole   // may be reported as damaged or missing although it was acknowledged or seen
 }
 
 func newJournal() *journal { return &journal{topics: map[string]*topicNote{}} }
@@ -369,16 +370,19 @@ func (n *logNote) verify(p store.Partition) (content, error) {
 		}
 	}
 	end, reported := start, ""
-	for _, b := range list {
+	pass := func() {
 		for len(holes) > 0 && holes[0].first == end {
 			end, holes, reported = holes[0].next, holes[1:], reported+fmt.Sprintf("%d-%d ", holes[0].first, holes[0].next)
 		}
+	}
+	for _, b := range list {
+		pass()
 		if b.Base > end || !bytes.Equal(b.Bytes, n.batches[b.Base]) {
 			return content{}, fmt.Errorf("the batch at %d is not the one that was appended there, or something is missing from %d on", b.Base, end)
 		}
 		end = b.Next
 	}
-	if end != high {
+	if pass(); end != high {
 		return content{}, fmt.Errorf("the batches end at %d, the high watermark is %d", end, high)
 	}
 	return content{start, high, reported}, nil
@@ -426,7 +430,9 @@ func (j *journal) settle(s store.Store) (found contents, after *journal, err err
 		n := &topicNote{id: t.ID, totals: []int{t.Partitions}, config: t.Config, changing: t.Config}
 		for i, l := range j.topics[t.Name].logs[:t.Partitions] {
 			c := found[logName{t.Name, i}]
-			n.logs = append(n.logs, &logNote{maps.Clone(l.batches), c.high, c.high, c.start, c.start, c.start, c.holes()})
+			n.logs = append(n.logs, &logNote{
+				batches: maps.Clone(l.batches), next: c.high, safe: c.high, minStart: c.start, maxStart: c.start, failed: c.start, lost: c.holes(),
+			})
 		}
 		after.topics[t.Name] = n
 	}

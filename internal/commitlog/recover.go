@@ -333,10 +333,15 @@ func (l *partition) recoverSegment(s *segment, size int64) (ends, error) {
 		s.index.reset()
 	}
 	found, err := l.scan(s, s.index.mark(), size, l.late && known && !short)
+	// What the log had reached when its start was written was synced then.
+	proven := known && !short && found.reason != nil && found.end.next < l.startEnd
 	if err == nil {
-		err = l.putRight(s, found, size, known && !short)
+		err = l.putRight(s, found, size, known && !short && !proven)
 	}
 	reached = min(reached, found.end.next)
+	if proven {
+		reached, synced.next = l.startEnd, max(synced.next, l.startEnd)
+	}
 	switch {
 	case err != nil:
 		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
@@ -389,7 +394,8 @@ func (l *partition) reportLack(s *segment, m mark, size int64) (reached int64, e
 }
 
 // putRight goes on with what was found in the last segment, of size bytes. marked says
-// that the sync mark is known, and that the segment is not shorter than it says.
+// that the sync mark is known, that the segment is not shorter than it says, and that what
+// is not sound at the end need not have been synced.
 func (l *partition) putRight(s *segment, found found, size int64, marked bool) error {
 	from, end := s.index.mark(), found.end
 	l.reportHoles(s, found, marked)
