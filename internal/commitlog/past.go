@@ -59,6 +59,9 @@ const (
 	chartBytes = 128 << 20 // more than twice the largest batch that a broker takes in
 	chartMost  = 1 << 18   // headers, of 80 bytes of memory each
 	maxIslands = 256       // found in one region in the last of the ways above
+	// maxBelieved is how many damaged batches in a row are believed what their headers say
+	// in a region. Each takes a look at all candidates.
+	maxBelieved = 64
 )
 
 // A jump leads from a place where no sound batch begins to the next one that is sound.
@@ -95,13 +98,14 @@ type chart struct {
 	delta int64  // of its last offset
 	end   int64  // where it ends by its checksum; 0 if that is right nowhere
 
-	list  []candidate    // ascending by pos
-	byEnd []int32        // those that are sound, ascending by end
-	all   []int32        // all of them, ascending by end
-	nexts map[int64]bool // offsets behind them
-	runs  map[edge]int32 // sound ones by their end, of those with the same the one whose run begins first
-	taken []run
-	jumps []jump
+	list   []candidate    // ascending by pos
+	byEnd  []int32        // those that are sound, ascending by end
+	all    []int32        // all of them, ascending by end
+	nexts  map[int64]bool // offsets behind them
+	latest int32          // of findLatest, and 1; 0 if that has not been looked for
+	runs   map[edge]int32 // sound ones by their end, of those with the same the one whose run begins first
+	taken  []run
+	jumps  []jump
 }
 
 // past finds the first sound batch behind d, where one is damaged.
@@ -363,7 +367,7 @@ type run struct{ from, to edge }
 // decide takes runs of batches, in the order that is explained above.
 func (c *chart) decide() error {
 	left, right, certain := c.from, c.to, c.exact
-	for {
+	for believed := 0; ; {
 		d, err := c.headerAt(left)
 		if err != nil {
 			return err
@@ -395,8 +399,8 @@ func (c *chart) decide() error {
 		if another {
 			break
 		}
-		if d.of && d.end > left.pos && d.end < right.pos && d.next <= right.next {
-			left = edge{d.end, d.next}
+		if d.of && d.end > left.pos && d.end < right.pos && d.next <= right.next && believed < maxBelieved {
+			left, believed = edge{d.end, d.next}, believed+1
 			continue
 		}
 		c.others(left, right, certain, d)
@@ -506,6 +510,21 @@ func (c *chart) endingLate(left, right edge, d claim) (run, bool) {
 	if right != c.to || right.pos != c.w.v.end || c.truncated {
 		return run{}, false
 	}
+	if c.latest == 0 {
+		c.latest = 1 + c.findLatest()
+	}
+	best := c.latest - 1
+	if best < 0 || c.isLast(d, right) && c.list[best].begins.pos > left.pos {
+		return run{}, false
+	}
+	r, ok := c.within(best, left, d)
+	alone := r.from.pos == c.list[best].pos
+	return r, ok && !(alone && r.tooFar(left))
+}
+
+// findLatest is the candidate that ends where there are only zeros, of several the one whose
+// run begins first; -1 if there is none.
+func (c *chart) findLatest() int32 {
 	best := int32(-1)
 	for k := len(c.byEnd) - 1; k >= 0 && c.list[c.byEnd[k]].end >= c.used; k-- {
 		i := c.byEnd[k]
@@ -513,12 +532,7 @@ func (c *chart) endingLate(left, right edge, d claim) (run, bool) {
 			best = i
 		}
 	}
-	if best < 0 || c.isLast(d, right) && c.list[best].begins.pos > left.pos {
-		return run{}, false
-	}
-	r, ok := c.within(best, left, d)
-	alone := r.from.pos == c.list[best].pos
-	return r, ok && !(alone && r.tooFar(left))
+	return best
 }
 
 // tooFar says whether more offsets have been left out before a run than the bytes that have
