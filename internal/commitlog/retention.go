@@ -90,6 +90,7 @@ type extent struct {
 	end     mark
 	age     int64 // milliseconds since 1970
 	visible bool  // all of it
+	unread  bool  // nothing of it can be read: it goes with the one behind it
 }
 
 // extents are those of all segments. It may have to build indexes again.
@@ -103,7 +104,12 @@ func (l *partition) extents() ([]extent, error) {
 		end, isActive := written, i == len(segments)-1
 		if !isActive {
 			var err error
-			if end, err = s.end(segments[i+1].base); err != nil {
+			if end, err = s.end(segments[i+1].base); isUnreadable(err) {
+				end = mark{max(1, end.pos), segments[i+1].base, minTime}
+				list[i] = extent{s.base, end, 0, end.next <= high, true}
+				continue
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -111,7 +117,12 @@ func (l *partition) extents() ([]extent, error) {
 		if corrected {
 			l.keepTimes(s) // or the next process corrects them once more
 		}
-		list[i] = extent{s.base, end, times.age(end.maxTime, clock.UnixMilli()), end.next <= high}
+		list[i] = extent{s.base, end, times.age(end.maxTime, clock.UnixMilli()), end.next <= high, false}
+	}
+	for i := len(list) - 2; i >= 0; i-- {
+		if list[i].unread {
+			list[i].age = list[i+1].age
+		}
 	}
 	return list, nil
 }
@@ -277,7 +288,7 @@ func tail(segments []*segment, written, high mark, n int64) (int64, error) {
 	if err := segments[i].load(v); err != nil { // it has -n bytes too many
 		return 0, err
 	}
-	e, err := segments[i].index.floor(func(e entry) bool { return e.pos > -n })
+	e, err := segments[i].floor(v, func(e entry) bool { return e.pos > -n })
 	return e.offset, err
 }
 

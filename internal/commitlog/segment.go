@@ -193,15 +193,18 @@ func (s *segment) findEnd(v view) error {
 	if s.ended {
 		return nil
 	}
-	size, err := s.file.size()
-	if err != nil {
-		return err
-	}
 	ok, err := s.index.open()
 	if err != nil {
 		return err
 	}
 	s.sealed = s.index.synced
+	size, err := s.file.size()
+	if isUnreadable(err) && ok && s.sealed.next <= v.next {
+		return nil // for the time being
+	}
+	if err != nil {
+		return err
+	}
 	switch {
 	case !ok:
 		err = fmt.Errorf("%w: missing or damaged", errStale)

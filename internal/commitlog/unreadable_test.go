@@ -341,6 +341,32 @@ func TestUnreadableIndexIsBuiltAgain(t *testing.T) {
 	}
 }
 
+// A segment of which nothing can be read, without its index or with it, goes like others when
+// it is time, and does not keep those behind it.
+func TestRetentionRemovesSegmentsThatCannotBeRead(t *testing.T) {
+	for name, bad := range map[string]patch{"opened": {to: 1 << 40, open: true}, "read": {to: 1 << 40}} {
+		for _, suffix := range []string{".log", ""} {
+			for _, r := range []store.Retention{{Bytes: 5000}, {Before: 1 << 60, Keep: 1 << 60}} {
+				rig := newRig(t, smallSegments())
+				rig.fill(40)
+				d := new(worn)
+				bad.suffix = strings.TrimSuffix(files(t, rig.disk, ".log")[1], ".log") + suffix
+				d.breaks(bad)
+				if suffix == "" {
+					other := bad
+					bad.suffix, other.suffix = bad.suffix+".log", bad.suffix+".index"
+					d.breaks(bad, other)
+				}
+				rig.wear(d)
+				out, err := rig.Retain(r)
+				if err != nil || out.Start < 90 {
+					t.Errorf("%+v, can't be %s: %+v, %v", r, name, out, err)
+				}
+			}
+		}
+	}
+}
+
 // findsTimes looks each batch up by its time.
 func (r *rig) findsTimes() {
 	r.Helper()
