@@ -31,9 +31,9 @@ import (
 // published then is delivered to every group.
 func TestF23CopiedWhileItWorks(t *testing.T) {
 	program := small(t)
-	for range runs(1, 10) {
+	for range runs(1, 40) {
 		l := newBackupLoad(t, brokertest.StartProgram(t, program, filepath.Join(t.TempDir(), "data")))
-		for i := range runs(3, 20) {
+		for i := range runs(3, 5) {
 			l.copyAndCheck(program, copiers[i%len(copiers)])
 		}
 		l.b.Stop()
@@ -98,7 +98,7 @@ func (l *backupLoad) work() (stop func()) {
 				ledger.publish(l.b.Producers(), name(i), random, ctx.Done(), func(n int) {
 					begun.count(n - last)
 					last = n
-					time.Sleep(2 * time.Millisecond) // so that the copies stay small
+					time.Sleep(time.Duration(2+n/50) * time.Millisecond) // so that the copies stay small
 				})
 			})
 		}

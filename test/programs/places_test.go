@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -259,6 +260,38 @@ func TestConsumerWritesIntoADirectoryThatItMayNotList(t *testing.T) {
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "orders")); err != nil || string(text) != "first order\n" {
 		t.Errorf("the file has %q, %v", text, err)
+	}
+}
+
+// As OpenShift runs it: a user that no file names, nothing in the environment, and a data
+// directory whose parent may be passed and not listed.
+func TestBrokerRunsAsAUserWithoutANameWhereItMayListNothingElse(t *testing.T) {
+	dir, program := ownedDirectory(t, "broker", 0o700)
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		cmd := exec.Command(program, "-pport", "0", "-cport", "0", "-kport", "0", "-data", filepath.Join(dir, "data"))
+		asNobody(cmd)
+		cmd.Dir = "/"
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill() })
+		var said strings.Builder
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			fmt.Fprintln(&said, lines.Text())
+			if strings.HasPrefix(lines.Text(), "next: ") {
+				cmd.Process.Signal(syscall.SIGTERM)
+			}
+		}
+		if err := cmd.Wait(); err != nil || !strings.Contains(said.String(), "next: ") || strings.Contains(said.String(), "level=WARN") {
+			t.Errorf("it ends with %v and said %s", err, said.String())
+		}
 	}
 }
 
