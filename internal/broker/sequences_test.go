@@ -286,3 +286,35 @@ func TestTheFirstIdempotentBatchReadsTheLogsEndOnly(t *testing.T) {
 		t.Errorf("bytes read by the MiB of the log: %v", read)
 	}
 }
+
+// BenchmarkFirstIdempotentBatch is what the first batch of a producer takes after a start:
+// it reads the last 64 MiB of the log, however long that is.
+func BenchmarkFirstIdempotentBatch(b *testing.B) {
+	for _, mib := range []int{32, 96, 192} {
+		b.Run(fmt.Sprint(mib, "MiB"), func(b *testing.B) {
+			s := setup{disk: crashfs.New()}
+			bus := mustOpen(b, s)
+			for range mib {
+				publish(b, mustMake(b, bus, "orders").Partitions()[0], time.UnixMilli(1000), 1000, 1000)
+			}
+			mustClose(b, bus)
+			for b.Loop() {
+				b.StopTimer()
+				bus := mustOpen(b, s)
+				topic := mustMake(b, bus, "orders")
+				done := make(chan error, 1)
+				b.StartTimer()
+				err := begin(bus, topic, 0, idempotent(7, 0, 0, 1), func(_ int64, err error) { done <- err })
+				if err == nil {
+					err = <-done
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				mustClose(b, bus)
+				b.StartTimer()
+			}
+		})
+	}
+}
