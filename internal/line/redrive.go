@@ -84,14 +84,36 @@ func (d *redrive) partition(p *part) error {
 		if !d.member.Lease(p.pos, s, 0) {
 			continue // another member was faster
 		}
-		if err := broker.WithRecord(p.log, s.From, d.putBack); err != nil {
-			return fmt.Errorf("offset %d: %w", s.From, err)
+		err := broker.WithRecord(p.log, s.From, d.putBack)
+		if isLost(err) {
+			d.member.GiveBack(p.pos, s.From)
+			err = d.passOver(p, free, err)
+		} else if err != nil {
+			err = fmt.Errorf("offset %d: %w", s.From, err)
+		}
+		if err != nil {
+			return err
 		}
 		if d.left > 0 {
 			d.left--
 		}
 	}
 	return nil
+}
+
+// isLost says whether a log has a message no more, or can't read it.
+func isLost(err error) bool {
+	var gap *store.GapError
+	var damage *store.DamageError
+	return errors.As(err, &gap) || errors.As(err, &damage) || errors.Is(err, store.ErrOutOfRange)
+}
+
+// passOver makes the answer for dead letters that are lost. They count as consumed, so
+// that a next redrive goes on behind them.
+func (d *redrive) passOver(p *part, free group.Span, err error) error {
+	told := d.unreadable(p, free, err)
+	d.lost.AckAll()
+	return told
 }
 
 // putBack publishes a dead letter where it came from.

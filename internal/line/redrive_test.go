@@ -174,3 +174,37 @@ func TestARedriveTellsOfWhatIsDurable(t *testing.T) {
 	c.mustEnd("+1\n")
 	b.mustDrain("orders", "there\np\n")
 }
+
+func TestARedrivePassesOverWhatIsDamagedAndSaysSo(t *testing.T) {
+	b := start(t, setup{})
+	for _, m := range []string{"a", "b", "c"} {
+		b.produce("orders.dlq?format=json\n" + `{"payload":"` + m + `","headers":["mbus-topic","orders"]}` + "\n")
+	}
+	b.damage("orders.dlq", 1)
+	if got := b.drain("orders.dlq?redrive"); !strings.HasPrefix(got, "+1\n-DAMAGED orders.dlq/0: offsets 1 to 1 ") {
+		t.Errorf("answered %q", got)
+	}
+	b.mustDrain("orders.dlq?redrive", "+1\n")
+	b.mustDrain("orders", "a\nc\n")
+	b.restart()
+	b.mustDrain("orders.dlq?redrive", "+0\n")
+}
+
+func TestARedrivePassesOverWhatTheLogHasForgotten(t *testing.T) {
+	b := start(t, setup{})
+	b.produce("orders.dlq?format=json\n" + `{"payload":"a","headers":["mbus-topic","orders"]}` + "\n")
+	b.drain("orders.dlq?redrive")
+	for _, m := range []string{"b", "c"} {
+		b.produce("orders.dlq?format=json\n" + `{"payload":"` + m + `","headers":["mbus-topic","orders"]}` + "\n")
+	}
+	topic, err := b.broker.Topic("orders.dlq")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := topic.Partitions()[0].Trim(2); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain("orders.dlq?redrive", "-GAP first=2 partition=0\n")
+	b.mustDrain("orders.dlq?redrive", "+1\n")
+	b.mustDrain("orders", "a\nc\n")
+}
