@@ -31,6 +31,14 @@ type saboteur struct {
 	awake atomic.Bool
 }
 
+// Boot is that of the disk.
+func (s *saboteur) Boot() string {
+	if b, ok := s.FS.(interface{ Boot() string }); ok {
+		return b.Boot()
+	}
+	return ""
+}
+
 func (s *saboteur) SyncDir(name string) error {
 	if s.noNames && s.awake.Load() {
 		return nil
