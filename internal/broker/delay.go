@@ -86,6 +86,7 @@ type delays struct {
 	damage   offsetRange     // what could not be read; empty for nothing
 	reported map[string]bool // of that
 	unread   bool            // the log holds what has not been looked at
+	failing  bool            // a note could not be written, which has been reported
 }
 
 // init makes delays ready for use; log is nil if there is none yet.

@@ -91,8 +91,13 @@ func (b *Broker) backOff(q *queue, err error) time.Duration {
 		q.backoff = 0
 		return 0
 	}
+	first := q.backoff == 0
 	q.backoff = max(deliverAgain, min(2*q.backoff, deliverAgainBound))
-	if !errors.Is(err, store.ErrClosed) { // its topic has just been deleted
+	switch {
+	case !first, errors.Is(err, store.ErrClosed): // it has been said, or the topic has just been deleted
+	case errors.Is(err, store.ErrFull):
+		b.Log.Warn("delayed messages wait for space on the disk", "topic", q.name, "partition", q.partition, "reason", err)
+	default:
 		b.Log.Error("delayed messages could not be put into their topic: they are tried again",
 			"topic", q.name, "partition", q.partition, "reason", err)
 	}
@@ -333,7 +338,7 @@ func (b *Broker) note(messages []due, to arrival) <-chan struct{} {
 			if err == nil {
 				err = b.trimDelays(cut)
 			}
-			if err != nil {
+			if err != nil && d.fails() {
 				b.Log.Error("it could not be noted that delayed messages have been delivered: after a restart they may be delivered again", "reason", err)
 			}
 		}()
@@ -364,10 +369,21 @@ func (d *delays) noteEnded(offsets []int64, base, size int64, err error) (cut in
 		return 0
 	}
 	d.bytes += size
+	d.failing = false
 	if d.left > 0 || d.mover != nil || d.keepsDamage(base) {
 		return 0
 	}
 	return d.cut(base, time.Now())
+}
+
+// fails notes that a note could not be written, and says whether that is to be reported:
+// once until one is written.
+func (d *delays) fails() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first := !d.failing
+	d.failing = true
+	return first
 }
 
 // alias lists the offsets at which a message is that is noted: where it was found, and
