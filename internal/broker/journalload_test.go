@@ -476,3 +476,41 @@ func TestPositionsThatCannotBeUsedStopNothingElse(t *testing.T) {
 		t.Errorf("it is back, and the group is at %d; %v", c, b.PositionsUnusable())
 	}
 }
+
+func TestPositionsInAMissingTopicGoWhenItIsDeleted(t *testing.T) {
+	s := setup{disk: crashfs.New()}
+	b := mustOpen(t, s)
+	mustFill(t, b, "orders")
+	mustFill(t, b, "stock")
+	consume(t, position(t, b, "billing", "orders", 0), 0, 5)
+	consume(t, position(t, b, "billing", "stock", 0), 0, 5)
+	mustClose(t, b)
+	if err := s.disk.Rename("/data/topics/orders", "/data/lost"); err != nil {
+		t.Fatal(err)
+	}
+	b = mustOpen(t, s)
+	if _, err := b.MakeTopic("orders"); !errors.Is(err, store.ErrUnusable) {
+		t.Errorf("its name is free: %v", err)
+	}
+	if c, ok := b.CommittedOffset("billing", "orders", 0); !ok || c.Offset != 5 {
+		t.Errorf("while it is missing: %+v, %v", c, ok)
+	}
+	b = reopened(t, b, s)
+	if err := b.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if c, ok := b.CommittedOffset("billing", "orders", 0); ok {
+			t.Errorf("after its deletion: %+v", c)
+		}
+		if c, ok := b.CommittedOffset("billing", "stock", 0); !ok || c.Offset != 5 {
+			t.Errorf("in the other topic: %+v, %v", c, ok)
+		}
+		b = reopened(t, b, s)
+	}
+	mustMake(t, b, "orders")
+	if c := position(t, b, "billing", "orders", 0).Committed(); c != 0 {
+		t.Errorf("in a new topic of its name it is at %d", c)
+	}
+	mustClose(t, b)
+}

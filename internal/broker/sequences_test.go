@@ -318,3 +318,52 @@ func BenchmarkFirstIdempotentBatch(b *testing.B) {
 		})
 	}
 }
+
+// A batch of which one half waits and the other is refused, at once or later, is sent again
+// until it is taken: each of its messages is there once.
+func TestEachHalfOfABatchThatIsSentAgainIsStoredOnce(t *testing.T) {
+	for name, fail := range map[string]func(*whim){
+		"at once": func(w *whim) { w.set(rand.New(always(0))) },
+		"later":   func(w *whim) { w.holdNext(); w.let <- errLost },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := new(whim)
+			b := newTryout(t, setup{dir: t.TempDir(), wrap: w.wrap})
+			soon := time.Now().Add(500 * time.Millisecond)
+			var halves batch.Builder
+			halves.Add(1, nil, []byte("now"))
+			halves.Add(1, nil, []byte("later"), batch.Header{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, soon.UnixMilli(), 10)})
+			halves.Close(0)
+			p := numbered(halves.Bytes(), 7, 0, 0)
+			for range 2 {
+				fail(w)
+				if _, err := b.produce(p); err == nil {
+					t.Fatal("it is stored")
+				}
+			}
+			w.set(nil)
+			for range 2 {
+				if _, err := b.produce(p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.mustRefuse(idempotent(7, 0, 3, 1), broker.ErrOutOfOrder)
+			await(t, "both are there", func() bool { return len(payloads(t, b.Broker)) >= 2 })
+			marker := time.Now().Add(300 * time.Millisecond) // what would come twice is due before
+			if _, err := store.AppendAndWait(b.topic.Partitions()[0], waiting(marker, "marker")); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "what is due later is there", func() bool {
+				all := payloads(t, b.Broker)
+				return len(all) > 0 && all[len(all)-1] == "marker"
+			})
+			times := make(map[string]int)
+			for _, text := range payloads(t, b.Broker) {
+				times[text]++
+			}
+			if times["now"] != 1 || times["later"] != 1 || times["marker"] != 1 {
+				t.Errorf("stored: %v", times)
+			}
+		})
+	}
+}

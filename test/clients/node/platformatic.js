@@ -63,6 +63,10 @@ await send('idempotent', { idempotent: true })
 const first = await read('idempotent', 'billing', 80)
 same('idempotent', [...first, ...await read('idempotent', 'billing', count - 80)])
 
+// Each asks for a producer id with id 0 and epoch 0: they must not be one producer.
+await Promise.all([1, 2, 3].map(() => send('crowd', { idempotent: true })))
+assert.equal((await read('crowd', 'crowd', 3 * count)).length, 3 * count)
+
 const admin = new Admin(base)
 await admin.createTopics({ topics: ['made'], partitions: 3, replicas: 1 })
 assert((await admin.listTopics()).includes('made'))
