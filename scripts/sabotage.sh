@@ -40,7 +40,7 @@ sabotage "acknowledge before the sync" $commit \
 	'/) commit() {/,/^}/ s/synced, err := l.sync()/synced, err := syncPoint{}, error(nil); go l.sync()/' ./internal/commitlog $power
 sabotage "never sync a segment" $commit \
 	'/) sync() (syncPoint, error) {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
-sabotage "never sync a directory" internal/commitlog/partition.go \
+sabotage "never sync a directory" internal/commitlog/roll.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog $power
 sabotage "tombstone after the move" internal/commitlog/topics.go \
 	'/) DeleteTopic(/,/^}/ { s/if err := s.catalog.bury(t.ID); err != nil/if err := error(nil); err != nil/; s/moved, err := s.remove(name, t.ID)/&; err = errors.Join(err, s.catalog.bury(t.ID))/ }' \
@@ -49,7 +49,7 @@ sabotage "forget a topic that is missing" internal/commitlog/unusable.go \
 	'/) openTopics(/,/^}/ s/s.setUnusable(name, errAbsent)/delete(s.catalog.made, name)/' ./internal/commitlog TestUnusableTopicKeepsItsNameAndStopsNoOther
 sabotage "trim before the sync with an interval" internal/commitlog/logstart.go \
 	's/err := l.syncVisible()/err := error(nil)/' ./internal/commitlog $power
-sabotage "acknowledge for longer than the interval" $commit \
+sabotage "acknowledge for longer than the interval" internal/commitlog/interval.go \
 	's/age >= l.syncEvery/age < 0/' ./internal/commitlog TestAppendsWaitForASyncThatTakesLongerThanTheInterval
 sabotage "sync a failed sync again" internal/aio/aio.go \
 	's/errors.Is(errno, errors.ErrUnsupported)/false/' ./internal/aio TestASyncThatEndedIsNotOneThatWasRefused
@@ -58,7 +58,7 @@ sabotage "heal a log without a sync" internal/commitlog/heal.go \
 sabotage "heal a log without its name" internal/commitlog/heal.go \
 	's/err = l.fs.SyncDir(l.dir)/err = nil/' ./internal/commitlog TestALogGoesOnAfterAFailedSync
 sabotage "heal a log by the file that has failed" internal/commitlog/heal.go \
-	'/) heal() error {/,/^}/ s/err := l.copyActive(old, durable, end)/err := error(nil)/; s/s, err = l.replaceActive(old)/s = old/' ./internal/commitlog TestALogGoesOnAfterAFailedSync
+	'/) heal() error {/,/^}/ s/err := l.copyActive(old, durable, end)/err := error(nil); _ = durable/; s/s, err = l.replaceActive(old)/s = old/' ./internal/commitlog TestAHealedLogKeepsWhatWasAcknowledgedBeforeTheSync
 sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestFullDiskIsNoReasonToKeepWhatMayGo
 sabotage "write positions before their topic is synced" internal/broker/journal.go \

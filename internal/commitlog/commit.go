@@ -123,26 +123,6 @@ func (l *partition) commit() {
 	l.writeMark(synced) // nobody waits for it
 }
 
-// isEarly says whether what has been written may be answered before the sync, and sees to
-// it that the sync follows. It comes after half the interval, so that it has the other half
-// to take. Where it takes longer appends wait for it, and no more is unsynced than was
-// written in an interval.
-func (l *partition) isEarly() bool {
-	if l.syncEvery == 0 || l.hot.Load() > l.maxHot { // its files are to be closed
-		return false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	age := time.Since(l.oldest)
-	if !l.oldest.IsZero() && age >= l.syncEvery {
-		return false
-	}
-	if l.timer == nil && !l.closed {
-		l.timer = time.AfterFunc(max(0, l.syncEvery/2-age), l.lateSync)
-	}
-	return true
-}
-
 // take gives all appends that wait, and the end of what they wrote.
 func (l *partition) take() (waiting []waiter, end mark) {
 	l.mu.Lock()
@@ -300,75 +280,5 @@ func (l *partition) writeMark(p syncPoint) {
 		if l.syncEvery > 0 { // recovery is to tell by it what a power cut could tear
 			l.marks.hurry(l)
 		}
-	}
-}
-
-// lateSync is the sync that was to come later. A log that is closed has synced: its
-// files may be those of another one by now.
-func (l *partition) lateSync() {
-	l.beginSync()
-	defer l.endSync()
-	l.mu.Lock()
-	l.timer = nil
-	over := l.closed || l.written.pos == l.durable
-	l.mu.Unlock()
-	if over || l.syncNow() == nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.unsynced == nil && l.timer == nil && !l.closed { // it could not be begun
-		l.timer = time.AfterFunc(l.syncEvery, l.lateSync)
-	}
-}
-
-// syncVisible makes durable what an interval has let be answered before its sync. What
-// takes the place of older things must be durable before those are given up.
-func (l *partition) syncVisible() error {
-	l.mu.Lock()
-	clean := l.high.pos <= l.durable
-	l.mu.Unlock()
-	if clean {
-		return nil
-	}
-	return l.syncAndMark()
-}
-
-// Sync implements store.Partition. All who ask while a sync runs share the next one.
-func (l *partition) Sync(done func(error)) {
-	l.mu.Lock()
-	err := l.unsynced
-	switch {
-	case l.high.pos <= l.durable:
-		err = nil
-	case err == nil && l.closed:
-		err = store.ErrClosed
-	case err == nil:
-		l.asking = append(l.asking, done)
-		if len(l.asking) == 1 {
-			go l.syncForAll()
-		}
-		l.mu.Unlock()
-		return
-	}
-	l.mu.Unlock()
-	done(err)
-}
-
-// syncForAll is the sync for those who ask for one. Those who come while it waits for its
-// turn are served by it.
-func (l *partition) syncForAll() {
-	l.beginSync()
-	l.mu.Lock()
-	asking, closed := l.asking, l.closed
-	l.asking = nil
-	l.mu.Unlock()
-	err := error(store.ErrClosed)
-	if !closed {
-		err = l.syncNow()
-	}
-	l.endSync()
-	for _, done := range asking {
-		done(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"testing"
 
+	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 )
@@ -48,7 +49,12 @@ func TestFullDiskIsNoReasonToKeepWhatMayGo(t *testing.T) {
 					t.Fatalf("%d segments were there, %d are, from %d on", files1, n, r.startOffset())
 				}
 				start := r.startOffset()
-				r.reopen(r.disk.KillClone())
+				killed := r.disk.KillClone()
+				sum, err := commitlog.Verify("/data", commitlog.Options{FS: killed}, func(f commitlog.Finding) { t.Error(f) })
+				if err != nil || sum.Damaged > 0 {
+					t.Errorf("-verify: %+v, %v", sum, err)
+				}
+				r.reopen(killed)
 				if r.startOffset() != start {
 					t.Fatalf("after a kill the log starts at %d, not %d", r.startOffset(), start)
 				}

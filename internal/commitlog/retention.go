@@ -166,38 +166,6 @@ func bySize(list []extent, bound int64) int64 {
 	return 0
 }
 
-// rollOld begins a new segment if something was appended to the active one so long ago that
-// it is time for that, so that what is old can go before the segment is full. Without space
-// for it that has to wait.
-func (l *partition) rollOld() error {
-	s, at := l.end()
-	if at.pos == 0 || l.usable() != nil || !l.isOld(s, seconds(l.now())) {
-		return nil
-	}
-	if err := l.rollNow(); !errors.Is(err, store.ErrFull) {
-		return err
-	}
-	return nil
-}
-
-// rollNow begins a new segment between two appends. It leaves no files open that are not
-// to be.
-func (l *partition) rollNow() error {
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
-	if err := l.usable(); err != nil {
-		return err
-	}
-	if _, at := l.end(); at.pos == 0 {
-		return nil
-	}
-	err := l.roll()
-	if l.hot.Load() > l.maxHot {
-		l.rest()
-	}
-	return err
-}
-
 // giveBack frees what is allocated behind the end of a log that nothing has been appended to
 // for some time. A crash may bring it back.
 func (l *partition) giveBack() {
