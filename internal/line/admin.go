@@ -69,7 +69,7 @@ var adminOptions = map[string]option{
 		return record.CheckName("topic", value)
 	},
 	"to": func(r *request, value string) (err error) {
-		if r.to, err = parseFrom(value, time.Now()); err == nil && r.to == nil {
+		if r.to, err = parseFrom(value, r.now); err == nil && r.to == nil {
 			err = fmt.Errorf("%w, not %q", errFrom, value)
 		}
 		return err

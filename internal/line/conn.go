@@ -108,7 +108,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 	for {
 		p := c.in.bytes()
 		if i := bytes.IndexByte(p, '\n'); i >= 0 && i < broker.RequestLine {
-			r, err := parseRequest(p[:i], options)
+			r, err := parseRequest(p[:i], options, c.broker.Now())
 			if err != nil {
 				return nil, &answerError{"BADREQUEST", err}
 			}

@@ -52,6 +52,7 @@ type request struct {
 	to    *from
 	total int // partitions that a topic is to have
 
+	now   time.Time       // when the request came, by the broker's clock
 	named map[string]bool // the options that were given
 }
 
@@ -91,7 +92,7 @@ func setStart(r *request, value string) error {
 }
 
 func setFrom(r *request, value string) (err error) {
-	r.from, err = parseFrom(value, time.Now())
+	r.from, err = parseFrom(value, r.now)
 	return err
 }
 
@@ -189,14 +190,14 @@ func setN(r *request, value string) (err error) {
 	return err
 }
 
-// parseRequest reads a request line, without its LF.
-func parseRequest(line []byte, options map[string]option) (*request, error) {
+// parseRequest reads a request line, without its LF, that came at the time now.
+func parseRequest(line []byte, options map[string]option, now time.Time) (*request, error) {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if name := foreign(line); name != "" {
 		return nil, fmt.Errorf("this is mbus's line protocol, not %s", name)
 	}
 	topic, query, hasQuery := strings.Cut(string(line), "?")
-	r := &request{topic: topic, group: group.Default, format: formatLines, named: make(map[string]bool)}
+	r := &request{topic: topic, group: group.Default, format: formatLines, now: now, named: make(map[string]bool)}
 	r.retry = group.Retry{Backoff: broker.RetryBackoff, Bound: broker.RetryBound, Attempts: broker.RetryAttempts}
 	if topic == "" && hasQuery && options["group"] != nil {
 		return r, r.parseAdmin(query)

@@ -176,6 +176,9 @@ func TestF20WrongClockForAMomentNeitherDeliversNorStamps(t *testing.T) {
 			publish("later?delay=8760h", "in a year")
 		}
 		publish("stamped", fmt.Sprint("x", jump))
+		if got := c.read("?reset&group=house&topic=stamped&to=1h&format=json"); jump > 0 && !strings.Contains(got, `"new":0}`) {
+			t.Errorf("an hour ago is %q", got)
+		}
 	}
 	got := c.read("stamped?from=beginning&format=json")
 	for _, found := range regexp.MustCompile(`"ts":(\d+)`).FindAllStringSubmatch(got, -1) {
