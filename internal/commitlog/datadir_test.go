@@ -1,12 +1,14 @@
 package commitlog_test
 
 import (
+	"errors"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -215,12 +217,18 @@ func TestMakingATopicRemovesNoOther(t *testing.T) {
 		disk  folding
 		first string
 		other string
+		stuck bool // nothing can be moved
 	}{
-		"case": {folding{FS: crashfs.New()}, "orders", "Orders"},
-		"dots": {folding{crashfs.New(), true}, "orders", "orders."},
-		"dot":  {folding{crashfs.New(), true}, "orders", "Orders.."},
+		"case":            {folding{FS: crashfs.New()}, "orders", "Orders", false},
+		"dot":             {folding{crashfs.New(), true}, "orders", "orders.", false},
+		"dots":            {folding{crashfs.New(), true}, "orders", "Orders..", false},
+		"case, no moving": {folding{FS: crashfs.New()}, "orders", "Orders", true},
+		"dot, no moving":  {folding{crashfs.New(), true}, "orders", "orders.", true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if test.stuck {
+				test.disk.FS.(*crashfs.FS).SetHook(noMoves)
+			}
 			s := openWith(t, test.disk, nil)
 			if _, err := s.CreateTopic(test.first, 1, ""); err != nil {
 				t.Fatal(err)
@@ -262,6 +270,11 @@ func TestTopicWhoseNameIsNotKeptIsRefused(t *testing.T) {
 // A topic that is put back while the broker runs is not removed by making one of its
 // name.
 func TestTopicThatIsPutBackIsNotRemoved(t *testing.T) {
+	t.Run("moved", func(t *testing.T) { putBack(t, nil) })
+	t.Run("no moving", func(t *testing.T) { putBack(t, noMoves) })
+}
+
+func putBack(t *testing.T, hook crashfs.Hook) {
 	disk := crashfs.New()
 	s := openWith(t, disk, nil)
 	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
@@ -280,6 +293,7 @@ func TestTopicThatIsPutBackIsNotRemoved(t *testing.T) {
 	if err := disk.Rename("/backup", ordersDir); err != nil {
 		t.Fatal(err)
 	}
+	disk.SetHook(hook)
 	if _, err := s.CreateTopic("orders", 1, ""); err == nil || !strings.Contains(err.Error(), "restart the broker") {
 		t.Errorf("making it: %v", err)
 	}
@@ -335,4 +349,63 @@ func TestTopicsAreMadeAndDeletedSideBySide(t *testing.T) {
 		}
 		s = reopen()
 	}
+}
+
+// A topic is made again after an attempt that failed at any call, and the process is
+// killed at any call of that: the topic is there, or it is not, and nothing is damaged.
+func TestKillWhileATopicIsMadeAgain(t *testing.T) {
+	for name, hook := range map[string]crashfs.Hook{"moved": func(crashfs.Call) error { return nil }, "where it is": noMoves} {
+		t.Run(name, func(t *testing.T) {
+			for n, failed := int64(1), true; failed; n++ {
+				for m, died := int64(1), true; died && failed; m++ {
+					failed, died = killedAgain(t, hook, n, m)
+				}
+			}
+		})
+	}
+}
+
+// killedAgain fails the n-th call of making a topic, and kills the process at the m-th of
+// making it again.
+func killedAgain(t *testing.T, hook crashfs.Hook, n, m int64) (failed, died bool) {
+	t.Helper()
+	disk := crashfs.New()
+	s := openWith(t, disk, nil)
+	calls := failAt(disk, n, hook)
+	_, err := s.CreateTopic("orders", 2, "")
+	if failed = calls.Load() >= n; err == nil {
+		return failed, false
+	}
+	calls = killAt(disk, m, hook)
+	_, err = s.CreateTopic("orders", 2, "")
+	if died = calls.Load() >= m; !died && err != nil {
+		t.Fatalf("call %d failed, making it again: %v", n, err)
+	}
+	for _, disk := range []*crashfs.FS{disk.KillClone(), disk.Crash(crashfs.Some(uint64(n * m)))} {
+		log := new(recorder)
+		s := openWith(t, disk, log)
+		for _, line := range log.logged() {
+			if strings.HasPrefix(line, "ERROR") {
+				t.Fatalf("call %d failed, killed at call %d: %s", n, m, line)
+			}
+		}
+		if _, err := s.CreateTopic("orders", 2, ""); err != nil && !errors.Is(err, store.ErrTopicExists) {
+			t.Fatalf("call %d failed, killed at call %d: %v", n, m, err)
+		}
+		appendThree(t, s, "orders", 1)
+		s.Close()
+	}
+	return failed, died
+}
+
+// failAt has the n-th call fail, and returns a count of the calls.
+func failAt(disk *crashfs.FS, n int64, hook crashfs.Hook) *atomic.Int64 {
+	calls := new(atomic.Int64)
+	disk.SetHook(func(c crashfs.Call) error {
+		if calls.Add(1) == n {
+			return syscall.EIO
+		}
+		return hook(c)
+	})
+	return calls
 }

@@ -171,12 +171,10 @@ func (s *Store) moveIn(stage string, t *topic) error {
 	if err != nil && (inTheWay(err) || elsewhere(err)) {
 		s.inPlace.Lock() // on some file systems two names are one
 		defer s.inPlace.Unlock()
-		if inTheWay(err) {
-			if err = s.makeWay(t.Name); err == nil {
-				err = s.fs.Rename(stage, place)
-			}
+		if err := s.makeWay(t.Name); err != nil {
+			return err
 		}
-		if elsewhere(err) || errors.Is(err, syscall.ENOTDIR) {
+		if err = s.fs.Rename(stage, place); err != nil && (inTheWay(err) || elsewhere(err)) {
 			return s.createInPlace(place, t)
 		}
 	}
@@ -201,8 +199,8 @@ func elsewhere(err error) bool {
 	return errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EBUSY)
 }
 
-// createInPlace makes a topic where it is to be. Without topic.json, which comes last,
-// it is nothing.
+// createInPlace makes a topic where it is to be, after makeWay: in a mount point, or
+// behind a link, or where nothing is. Without topic.json, which comes last, it is nothing.
 func (s *Store) createInPlace(place string, t *topic) error {
 	if err := s.fs.Mkdir(place); err != nil && !isExist(err) {
 		return err
@@ -230,21 +228,28 @@ func (s *Store) createInPlace(place string, t *topic) error {
 func (s *Store) makeWay(name string) error {
 	place := s.path(topicsName, name)
 	vacant, err := s.vacant(place)
-	if err != nil {
+	switch {
+	case isNotExist(err):
+		return nil
+	case errors.Is(err, syscall.ENOTDIR):
+		return s.occupied(name)
+	case err != nil:
 		return err
+	}
+	if vacant || s.isBeingDeleted(name) {
+		return removeOurs(s.fs, place)
 	}
 	s.mu.RLock()
 	id, failed := s.attempts[name]
 	s.mu.RUnlock()
-	if !vacant && failed {
-		t, err := s.readTopic(name)
-		vacant = err == nil && t.ID == id
-	}
-	vacant = vacant || s.isBeingDeleted(name)
-	if !vacant {
+	if t, err := s.readTopic(name); !failed || err != nil || t.ID != id {
 		return s.occupied(name)
 	}
-	return removeTopic(s.fs, place)
+	if err := s.catalog.bury(id); err != nil {
+		return err
+	}
+	_, err = s.remove(name, id)
+	return err
 }
 
 // occupied is the error for a topic whose place something else has.

@@ -467,3 +467,28 @@ func TestLinkThatLeadsNowhereIsAMissingTopic(t *testing.T) {
 	}
 	hasRecords(t, reopen(), "orders", 0, 3)
 }
+
+// A link that leads to an empty directory is where a new topic of that name goes.
+func TestTopicIsMadeBehindALink(t *testing.T) {
+	dir := t.TempDir()
+	data, disk := filepath.Join(dir, "data"), filepath.Join(dir, "disk 2")
+	s, reopen := openFor(t, data, commitlog.Options{})
+	if err := errors.Join(os.MkdirAll(filepath.Join(disk, "lost+found"), 0o700), os.Symlink(disk, filepath.Join(data, "topics", "orders"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateTopic("orders", 2, ""); err != nil {
+		t.Fatal(err)
+	}
+	appendThree(t, s, "orders", 1)
+	s = reopen()
+	hasRecords(t, s, "orders", 1, 3)
+	if _, err := os.Stat(filepath.Join(disk, "topic.json")); err != nil {
+		t.Error(err)
+	}
+	if err := s.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(disk); len(left) != 1 {
+		t.Errorf("%s holds %v, %v", disk, left, err)
+	}
+}
