@@ -170,7 +170,16 @@ func (l *partition) heat(s *segment) error {
 	if l.isHot {
 		return nil
 	}
-	if err := s.acquire(); err != nil {
+	err := s.acquire()
+	if isUnreadable(err) {
+		l.mu.Lock()
+		v := l.view(len(l.segments) - 1)
+		l.mu.Unlock()
+		if s.reload(v, err) == nil {
+			err = s.acquire()
+		}
+	}
+	if err != nil {
 		return err
 	}
 	l.isHot = true

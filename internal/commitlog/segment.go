@@ -159,6 +159,16 @@ func (s *segment) load(v view) error {
 	return err
 }
 
+// reload builds an index again that could be read, and for the reason given can't be any
+// more.
+func (s *segment) reload(v view, reason error) error {
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	err := s.rebuild(v, reason)
+	s.loaded = err == nil
+	return err
+}
+
 // floor is index.floor of an index that has been loaded. If it can't be read any more it
 // is built again.
 func (s *segment) floor(v view, after func(entry) bool) (entry, error) {
@@ -166,10 +176,7 @@ func (s *segment) floor(v view, after func(entry) bool) (entry, error) {
 	if !errors.Is(err, errStale) {
 		return e, err
 	}
-	s.loadMu.Lock()
-	err = s.rebuild(v, err)
-	s.loadMu.Unlock()
-	if err != nil {
+	if err := s.reload(v, err); err != nil {
 		return e, err
 	}
 	return s.index.floor(after)
@@ -271,11 +278,16 @@ func (s *segment) writeIndex(m mark) error {
 }
 
 // withIndex calls write with the index's file open, making it anew if there is none that
-// can be opened.
+// can be opened. One that is there, and can't be, is not closed any more when it has been made
+// anew.
 func (s *segment) withIndex(write func() error) error {
 	_, err := s.index.file.acquire()
-	if isNotExist(err) || isUnreadable(err) {
+	lost := isUnreadable(err)
+	if lost || isNotExist(err) {
 		_, err = s.index.file.create()
+	}
+	if lost && err == nil {
+		_, err = s.index.file.acquire()
 	}
 	if err != nil {
 		return err

@@ -313,9 +313,7 @@ func TestUnreadableIndexIsBuiltAgain(t *testing.T) {
 					r.fill(300)
 					d := new(worn)
 					bad := patch{suffix: ".index", from: from, to: from + size}
-					if open { // the last one has to be opened for appending
-						bad = patch{suffix: files(t, r.disk, ".index")[1], to: size, open: true}
-					}
+					bad.open = open
 					if !late {
 						d.breaks(bad)
 					}
@@ -365,6 +363,48 @@ func TestRetentionRemovesSegmentsThatCannotBeRead(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is appended first after an index has become one that can't be opened is stored, and found.
+func TestAppendWhileTheIndexCannotBeOpened(t *testing.T) {
+	r := newRig(t, commitlog.Options{SegmentBytes: 256 << 10})
+	r.fill(300)
+	d := new(worn)
+	r.wear(d)
+	d.breaks(patch{suffix: ".index", to: 1 << 40, open: true})
+	r.fill(3)
+	r.holdsStored()
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.breaks()
+	d.FS = d.FS.KillClone()
+	r.startWorn(d)
+	r.holdsStored()
+}
+
+// Many read past the same sectors while others append.
+func TestManyReadersPastUnreadableSectors(t *testing.T) {
+	r := newRig(t, smallSegments())
+	r.fill(40)
+	d := &worn{blunt: true}
+	log := files(t, r.disk, ".log")[2]
+	list := r.inSegment(r.disk, log)
+	d.breaks(patch{suffix: log, from: 512, to: 1024}, patch{suffix: log, from: 2048, to: 2560}, patch{suffix: ".index", to: 512})
+	want := holesFor(list, 512, 2560)
+	r.wear(d)
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			for range 5 {
+				if _, holes, err := survey(r.Partition, 1+700*i); err != nil || !slices.Equal(holes, want) {
+					t.Errorf("%+v are missing, want %+v: %v", holes, want, err)
+				}
+			}
+		})
+	}
+	r.fill(10)
+	group.Wait()
 }
 
 // findsTimes looks each batch up by its time.
