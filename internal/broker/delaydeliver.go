@@ -186,7 +186,6 @@ type portion struct {
 	messages []due
 	base     int64 // offset of the first, once durable says so
 	durable  chan error
-	noted    <-chan struct{}
 }
 
 // carry carries messages, and waits until they are noted, or wait again. The error is

@@ -415,6 +415,18 @@ func BenchmarkDeliverDelayed(b *testing.B) {
 			_, err := store.AppendAndWait(p, manyWaiting(at, 0, n))
 			return err
 		}},
+		{"in any order", func(p store.Partition, at time.Time) error {
+			var builder batch.Builder
+			for i := range n {
+				builder.Add(1, nil, fmt.Append(nil, i), deliverAtHeader(at.Add(time.Duration(rand.IntN(500))*time.Millisecond)))
+				if builder.OpenSize() >= broker.TargetBatch {
+					builder.Close(0)
+				}
+			}
+			builder.Close(0)
+			_, err := store.AppendAndWait(p, builder.Bytes())
+			return err
+		}},
 		{"one compressed batch", func(p store.Partition, at time.Time) error {
 			_, err := store.AppendAndWait(p, gzipped(b, oneBatch(at, n)))
 			return err
