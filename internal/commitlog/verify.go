@@ -196,8 +196,10 @@ func (v *verifier) report(f Finding) {
 // topic goes through all of a topic that can be read, and reports what can't.
 func (v *verifier) topic(name string) {
 	if v.store.isBeingDeleted(name) {
-		v.report(Finding{Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
-			Reason: errors.New("it has been deleted: the next start removes what is left")})
+		v.report(Finding{
+			Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
+			Reason: errors.New("it has been deleted: the next start removes what is left"),
+		})
 		return
 	}
 	t, err := v.readTopic(name)
@@ -213,8 +215,10 @@ func (v *verifier) topic(name string) {
 		return
 	}
 	if v.store.catalog.isDeleted(t.ID) {
-		v.report(Finding{Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
-			Reason: errors.New("it was deleted, or was being deleted, and is there: the next start uses it again")})
+		v.report(Finding{
+			Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
+			Reason: errors.New("it was deleted, or was being deleted, and is there: the next start uses it again"),
+		})
 	}
 	ends := make([]int64, t.Partitions)
 	for i := range t.Partitions {
@@ -255,8 +259,10 @@ func (v *verifier) readTopic(name string) (*topic, error) {
 func (v *verifier) beyond(t store.Topic) {
 	found, err := v.store.beyond(t)
 	for _, n := range slices.Sorted(maps.Keys(found)) {
-		v.report(Finding{Topic: t.Name, Partition: n, File: v.store.path(topicsName, t.Name, strconv.Itoa(n)),
-			Reason: fmt.Errorf("it holds messages, and the topic has %d partitions: give it %d to have them back (admin grow)", t.Partitions, n+1)})
+		v.report(Finding{
+			Topic: t.Name, Partition: n, File: v.store.path(topicsName, t.Name, strconv.Itoa(n)),
+			Reason: fmt.Errorf("it holds messages, and the topic has %d partitions: give it %d to have them back (admin grow)", t.Partitions, n+1),
+		})
 	}
 	if err != nil {
 		v.whole(t.Name, v.store.path(topicsName, t.Name), err)

@@ -27,11 +27,15 @@ func TestTimesFarAheadAreRefused(t *testing.T) {
 	now := time.Now()
 	micros := now.UnixMicro() // for milliseconds
 	for _, test := range []struct{ request, answers string }{
-		{fmt.Sprintf("json?format=json\n{\"payload\":\"a\",\"ts\":%d}\n{\"payload\":\"b\",\"ts\":%d}\n{\"payload\":\"c\"}\n", now.UnixMilli(), micros),
-			"+1\n-BADMESSAGE message 2: time out of bounds: "},
+		{
+			fmt.Sprintf("json?format=json\n{\"payload\":\"a\",\"ts\":%d}\n{\"payload\":\"b\",\"ts\":%d}\n{\"payload\":\"c\"}\n", now.UnixMilli(), micros),
+			"+1\n-BADMESSAGE message 2: time out of bounds: ",
+		},
 		{fmt.Sprintf("json?format=json\n{\"payload\":\"a\",\"ts\":%d}\n", int64(math.MaxInt64)), "-BADMESSAGE message 1: time out of bounds: "},
-		{"batch?format=batch\n" + text(at(now.UnixMilli()), at(now.UnixMilli(), now.Add(2*time.Hour).UnixMilli())),
-			"+1\n-BADMESSAGE the batch that begins with message 2: time out of bounds: "},
+		{
+			"batch?format=batch\n" + text(at(now.UnixMilli()), at(now.UnixMilli(), now.Add(2*time.Hour).UnixMilli())),
+			"+1\n-BADMESSAGE the batch that begins with message 2: time out of bounds: ",
+		},
 		{"new?format=batch\n" + text(at(micros)), "-BADMESSAGE the batch that begins with message 1: time out of bounds: "},
 		{fmt.Sprintf("json?format=json\n{\"payload\":\"a\",\"ts\":%d}\n{\"payload\":\"b\",\"ts\":%d}\n", now.Add(50*time.Minute).UnixMilli(), int64(math.MinInt64)), "+2\n"},
 		{"json?format=batch\n" + text(at(now.Add(50*time.Minute).UnixMilli())), "+1\n"},

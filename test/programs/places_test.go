@@ -127,12 +127,20 @@ func TestProgramsTakeHostsWithAndWithoutBrackets(t *testing.T) {
 func TestAddressesThatAreNoneAreWrongUsage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	for _, args := range [][]string{
-		{"broker", "-advertise", "::1:9092"}, {"broker", "-advertise", "[::1]"}, {"broker", "-advertise", "localhost"},
-		{"broker", "-advertise", "0.0.0.0:9092"}, {"broker", "-advertise", "PLAINTEXT://bus:9092"},
-		{"broker", "-phost", "[::1"}, {"broker", "-chost", "127.0.0.1:9991"}, {"broker", "-khost", "[localhost]"},
-		{"broker", "-kport", "65536"}, {"broker", "-pport", "-1"},
-		{"producer", "-topic", "t", "-message", "x", "-host", "[::1"}, {"producer", "-topic", "t", "-message", "x", "-host", "localhost:9990"},
-		{"consumer", "-topic", "t", "-host", "[localhost]"}, {"admin", "topics", "-host", "tcp://127.0.0.1"},
+		{"broker", "-advertise", "::1:9092"},
+		{"broker", "-advertise", "[::1]"},
+		{"broker", "-advertise", "localhost"},
+		{"broker", "-advertise", "0.0.0.0:9092"},
+		{"broker", "-advertise", "PLAINTEXT://bus:9092"},
+		{"broker", "-phost", "[::1"},
+		{"broker", "-chost", "127.0.0.1:9991"},
+		{"broker", "-khost", "[localhost]"},
+		{"broker", "-kport", "65536"},
+		{"broker", "-pport", "-1"},
+		{"producer", "-topic", "t", "-message", "x", "-host", "[::1"},
+		{"producer", "-topic", "t", "-message", "x", "-host", "localhost:9990"},
+		{"consumer", "-topic", "t", "-host", "[localhost]"},
+		{"admin", "topics", "-host", "tcp://127.0.0.1"},
 	} {
 		flags := args[1:]
 		if args[0] == "broker" {
