@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -490,5 +491,71 @@ func TestTopicIsMadeBehindALink(t *testing.T) {
 	}
 	if left, err := os.ReadDir(disk); len(left) != 1 {
 		t.Errorf("%s holds %v, %v", disk, left, err)
+	}
+}
+
+// A badDisk can't read some bytes of a file.
+type badDisk struct {
+	commitlog.FS
+	name     string
+	from, to int64
+}
+
+func (d badDisk) Open(name string) (commitlog.File, error) {
+	f, err := d.FS.Open(name)
+	if err == nil && name == d.name {
+		f = badFile{f, d}
+	}
+	return f, err
+}
+
+type badFile struct {
+	commitlog.File
+	disk badDisk
+}
+
+func (f badFile) ReadAt(p []byte, pos int64) (int, error) {
+	if pos < f.disk.to && pos+int64(len(p)) > f.disk.from {
+		return 0, syscall.EIO
+	}
+	return f.File.ReadAt(p, pos)
+}
+
+// A sector of the catalog that can't be read costs the lines in it, and a topic's file
+// costs nothing.
+func TestSectorsOfTheCatalogAndATopicFileThatCantBeRead(t *testing.T) {
+	disk := crashfs.New()
+	s := openWith(t, disk, nil)
+	const topics = 30 // some 3 KiB of lines
+	for i := range topics {
+		if _, err := s.CreateTopic(fmt.Sprint("topic-", i), 1, ""); err != nil {
+			t.Fatal(err)
+		}
+		appendThree(t, s, fmt.Sprint("topic-", i), 0)
+	}
+	s.Close()
+	closed := disk.KillClone()
+	for _, bad := range []badDisk{{name: catalogFile, from: 1024, to: 1536}, {name: "/data/topics/topic-7/topic.json", to: 512}} {
+		bad.FS = closed.KillClone()
+		sum, err := commitlog.Verify("/data", commitlog.Options{FS: bad}, func(commitlog.Finding) {})
+		if err != nil || sum.Damaged == 0 || sum.Records != 3*topics {
+			t.Errorf("%s: %+v, %v", bad.name, sum, err)
+		}
+		log := new(recorder)
+		s := openWith(t, bad, log)
+		for i := range topics {
+			hasRecords(t, s, fmt.Sprint("topic-", i), 0, 3)
+		}
+		if lines := log.logged(); len(lines) == 0 || !strings.HasPrefix(lines[0], "ERROR") {
+			t.Errorf("%s: logged %q", bad.name, lines)
+		}
+		s.Close()
+	}
+	// Those whose lines can be read are missed.
+	gone := closed.KillClone()
+	removeTree(t, gone, "/data/topics/topic-29")
+	s = openWith(t, badDisk{gone, catalogFile, 1024, 1536}, nil)
+	if _, err := s.CreateTopic("topic-29", 1, ""); !errors.Is(err, store.ErrUnusable) {
+		t.Errorf("making topic-29: %v", err)
 	}
 }
