@@ -58,7 +58,8 @@ func (l *loading) miss(next int64, args ...any) {
 	l.missed.pieces++
 	l.b.Log.Error("positions of groups can't be read: groups whose latest position is among them go on at an earlier one, and messages come again; "+
 		"groups of which nothing else is kept begin at the first message, also those that would begin at the end",
-		append(args, "topic", PositionsTopic, "until", next)...)
+		append(args, "topic", PositionsTopic, "until", next,
+			"do", "copy the topic's directory if what is damaged is to be looked at: compaction removes it")...)
 }
 
 // replay takes the records of a batch.
