@@ -41,6 +41,7 @@ func (l *partition) recover() error {
 	if err != nil {
 		return err
 	}
+	l.durable = 0
 	if len(l.owed) == 0 {
 		l.durable = l.written.pos
 	}
