@@ -189,7 +189,7 @@ func (k *consumer) unreadable(p *part, free group.Span, err error) error {
 	}
 	var damage *store.DamageError
 	if errors.As(err, &damage) {
-		return k.missing(p, free, damage.Next, k.damaged(damage))
+		return k.missing(p, free, damage.Next, k.damaged(damage, free.From))
 	}
 	return toAnswer(err)
 }
@@ -211,14 +211,15 @@ func (k *consumer) undecodable(p *part, at int64, err error) error {
 		return err
 	}
 	k.member.GiveBack(p.pos, at)
-	return k.missing(p, group.Span{From: at, To: damage.Next}, damage.Next, k.damaged(damage))
+	return k.missing(p, group.Span{From: at, To: damage.Next}, damage.Next, k.damaged(damage, at))
 }
 
-// damaged reports damage in the log, and makes the answer for the client.
-func (k *consumer) damaged(e *store.DamageError) error {
+// damaged reports damage in the log, and makes the answer for the client, of which
+// the offsets below from are no concern.
+func (k *consumer) damaged(e *store.DamageError, from int64) error {
 	k.server.log.Error("stored messages are damaged", "topic", e.Topic, "partition", e.Partition,
 		"first", e.First, "next", e.Next, "file", e.File, "byte", e.Pos, "reason", e.Reason)
-	return answer("DAMAGED", "%s/%d: offsets %d to %d can't be read", e.Topic, e.Partition, e.First, e.Next-1)
+	return answer("DAMAGED", "%s/%d: offsets %d to %d can't be read", e.Topic, e.Partition, max(e.First, from), e.Next-1)
 }
 
 // last adds to out what tells the client why there is no more. It returns err if
