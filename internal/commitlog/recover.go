@@ -123,7 +123,8 @@ func (l *partition) recoverLast(sizes map[int64]int64) (ends, error) {
 		l.segments = append(l.segments, empty)
 	}
 	s := l.active()
-	if sizes[s.base] == 0 && l.doubt {
+	isFirst := s.base == 0 && len(l.segments) == 1 // made with its topic, which was there when all of it was durable
+	if sizes[s.base] == 0 && l.doubt && !isFirst {
 		if err := s.settleNames(); err != nil {
 			return ends{}, err
 		}
@@ -387,6 +388,9 @@ func (l *partition) reportLack(s *segment, m mark, size int64) (reached int64, e
 	}
 	end := lostOffsets{first: found.end.next, next: max(m.next, found.end.next), pos: found.end.pos}
 	for _, h := range append(found.holes, end) {
+		if h.next == h.first {
+			continue
+		}
 		l.log.Error("synced bytes are missing from the end of a segment: the data directory is an incomplete copy, or damaged",
 			"topic", l.topic, "partition", l.number, "first", h.first, "next", h.next,
 			"file", s.file.name, "position", h.pos, "size", size, "synced", m.pos)
