@@ -132,6 +132,9 @@ func (s *segment) checkFrom(pos int64, end mark) error {
 	w := walk(s, v, entry{offset: s.base, before: minTime})
 	defer w.close()
 	for w.next() {
+		if w.hole != nil && w.bad >= pos {
+			return w.hole
+		}
 		if w.end().pos <= pos {
 			continue
 		}
