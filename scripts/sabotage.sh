@@ -83,7 +83,7 @@ recover=internal/commitlog/recover.go
 sabotage "never sync a sync mark by itself" internal/commitlog/marks.go \
 	's/if l.syncMark() != nil {/if false {/' ./internal/commitlog TestSyncMarkIsMadeDurableByItself
 sabotage "cut off what is sound behind damage after a power cut" $recover \
-	'/) pass(s \*segment/,/^}/ s/if torn {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
+	'/) pass(s \*segment/,/^}/ s/if how == behindCut {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
 sabotage "take what is visible for synced when an index is built again" internal/commitlog/segment.go \
 	's/if v.active || s.index.mark().pos > v.end {/if false {/' ./internal/commitlog TestIndexBuiltAgainIsNotAheadOfTheSync
 sabotage "append before the index of a new segment is synced" $recover \

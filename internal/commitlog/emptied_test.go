@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
 )
 
 // A segment that held something and has been emptied, or cut, is damage: whichever it is,
@@ -137,4 +138,28 @@ func TestASegmentBegunInVainIsNoDamage(t *testing.T) {
 	r.logsNoError()
 	r.holdsStored()
 	r.goesOn()
+}
+
+// Where a log goes on in a new segment, because the end of the one before is lost, the one
+// before is complete, whatever a power cut takes.
+func TestASegmentThatIsGivenUpIsComplete(t *testing.T) {
+	for seed := range uint64(20) {
+		r := newRig(t, oneSegment())
+		r.fill(5)
+		r.marked()
+		disk := r.disk.KillClone()
+		size := len(bytesOf(r.stored[:3]))
+		writeFile(t, disk, activeLog, append(bytesOf(r.stored[:3]), make([]byte, 300)...))
+		r.reopen(disk)
+		lost := hole{r.stored[3].Base, r.stored[4].Next, false}
+		r.fill(1)
+		r.reopen(r.disk.Crash(crashfs.Some(seed)))
+		if logged := r.log.logged(); len(logged) > 0 {
+			t.Fatalf("seed %d: after the power cut was logged %q", seed, logged)
+		}
+		r.losesEither(lost)
+		if kept := len(readFile(t, r.disk, activeLog)); kept != size {
+			t.Fatalf("seed %d: the segment has %d bytes, %d of them sound", seed, kept, size)
+		}
+	}
 }

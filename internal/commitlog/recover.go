@@ -334,7 +334,14 @@ func (l *partition) recoverSegment(s *segment, size int64) (ends, error) {
 	if short || !known {
 		s.index.reset()
 	}
-	found, err := l.scan(s, s.index.mark(), size, l.late && known && !short)
+	how := anywhere
+	if known && !short {
+		how = behindMark
+		if l.late {
+			how = behindCut
+		}
+	}
+	found, err := l.scan(s, s.index.mark(), size, how)
 	// What the log had reached when its start was written was synced then.
 	proven := known && !short && found.reason != nil && found.end.next < l.startEnd
 	if err == nil {
@@ -382,7 +389,7 @@ func (s *segment) lacks(m mark, size int64) bool {
 // its mark, and returns the offset behind the last that is.
 func (l *partition) reportLack(s *segment, m mark, size int64) (reached int64, err error) {
 	seen := newSegment(l, s.base) // whose index is of no use
-	found, err := l.scan(seen, mark{next: s.base, maxTime: minTime}, min(size, m.pos), false)
+	found, err := l.scan(seen, mark{next: s.base, maxTime: minTime}, min(size, m.pos), anywhere)
 	if err != nil {
 		return 0, err
 	}
@@ -498,10 +505,18 @@ type lostOffsets struct {
 	reason           error
 }
 
+// scanning says what is known of what a scan reads.
+type scanning int
+
+const (
+	anywhere   scanning = iota
+	behindMark          // it lies behind the sync mark
+	behindCut           // what is not sound there was torn by a power cut: nothing behind it was synced
+)
+
 // scan reads the segment from a mark to its end, past what is not sound where sound
-// batches follow, and notes these in the index. torn says that what is not sound was
-// torn by a power cut: then nothing that follows was synced either, and it ends there.
-func (l *partition) scan(s *segment, from mark, size int64, torn bool) (found, error) {
+// batches follow, and notes these in the index.
+func (l *partition) scan(s *segment, from mark, size int64, how scanning) (found, error) {
 	w := walk(s, view{end: size, next: math.MaxInt64}, entry{from.next, from.pos, from.maxTime})
 	defer w.close()
 	w.win.step, w.strict = 1<<20, true
@@ -510,7 +525,7 @@ func (l *partition) scan(s *segment, from mark, size int64, torn bool) (found, e
 		more := w.nextSound()
 		if !more && w.hole != nil && w.err == nil {
 			var err error
-			if more, err = out.pass(s, w, size, torn); err != nil {
+			if more, err = out.pass(s, w, size, how); err != nil {
 				return out, err
 			}
 		}
@@ -534,7 +549,7 @@ func (f *found) add(pos int64, end mark) {
 
 // pass moves w from a place that is not sound to the next batch that is, if there is
 // one. Zeros up to the end of the file are space that was allocated ahead.
-func (f *found) pass(s *segment, w *walker, size int64, torn bool) (more bool, err error) {
+func (f *found) pass(s *segment, w *walker, size int64, how scanning) (more bool, err error) {
 	pos, reason := w.bad, w.hole
 	if f.used < 0 {
 		if f.used, err = lastUsed(s, pos, size); err != nil {
@@ -544,11 +559,11 @@ func (f *found) pass(s *segment, w *walker, size int64, torn bool) (more bool, e
 	if pos >= f.used {
 		return false, nil
 	}
-	if torn {
+	if how == behindCut {
 		f.reason = reason
 		return false, nil
 	}
-	more = w.goOn(reason)
+	more = w.goOn(reason, how == behindMark)
 	switch {
 	case w.err != nil:
 	case !more:
@@ -559,16 +574,22 @@ func (f *found) pass(s *segment, w *walker, size int64, torn bool) (more bool, e
 	return more, nil
 }
 
-// goOn moves from where no batch is to the next sound one, if there is any. One that begins
-// just there is none if its offset is higher than it can be: that has no checksum, and is
-// damaged.
-func (w *walker) goOn(reason error) bool {
+// goOn moves from where no batch is to the next sound one, if there is any. Offsets have no
+// checksum: a batch that begins just there is none if its offset is higher than it can be;
+// nor, behind the sync mark, where only batches were written, is one further on whose offset
+// leaves none for what lies between.
+func (w *walker) goOn(reason error, behind bool) bool {
 	strict, pos, at := w.strict, w.at.pos, w.at
 	w.strict = false
 	more := w.skip(reason)
-	for more && w.at.pos == at.pos && w.h.BaseOffset() > at.next {
-		at = mark{w.end().pos, at.next + w.h.NextOffset() - w.h.BaseOffset(), at.maxTime}
-		w.at = at
+	for more {
+		end, records := w.end().pos, w.h.NextOffset()-w.h.BaseOffset()
+		if w.at.pos == at.pos && w.h.BaseOffset() > at.next {
+			at = mark{end, at.next + records, at.maxTime}
+		} else if !behind || w.at.pos == at.pos || w.h.BaseOffset() > at.next {
+			break
+		}
+		w.at = mark{end, at.next, at.maxTime}
 		more = w.skip(reason)
 	}
 	w.strict, w.bad = strict, pos
@@ -631,8 +652,12 @@ func (l *partition) setAside(s *segment, found found, size int64) error {
 	if err != nil {
 		return err
 	}
+	known := "acknowledged only if the disk has damaged it, in the last second before a power cut"
+	if l.late || l.syncEvery > 0 {
+		known = "may have been acknowledged: with -fsync INTERVAL that comes before the sync"
+	}
 	l.warn("cut off a torn end, which lies behind the sync mark", "file", s.file.name, "offset", pos,
-		"bytes", size-pos, "kept in", name, "reason", found.reason)
+		"bytes", size-pos, "kept in", name, "reason", found.reason, "what it held", known)
 	if err := r.f.Truncate(pos); err != nil {
 		return err
 	}

@@ -262,7 +262,7 @@ func (r *reading) goesOn(pos int64, hole error) (bool, error) {
 	}
 	w := walk(r.s, r.w.v, entry{offset: r.next, pos: pos})
 	defer w.close()
-	return w.goOn(hole), w.err
+	return w.goOn(hole, true), w.err
 }
 
 // goOn reports the damage at which the walk has stopped and moves to the next
@@ -271,7 +271,7 @@ func (r *reading) goOn() bool {
 	w := r.w
 	first, pos, hole := r.next, w.at.pos, w.hole
 	r.whole = false
-	ok := w.goOn(hole)
+	ok := w.goOn(hole, r.behind)
 	next := r.limit
 	switch {
 	case ok:
