@@ -9,8 +9,10 @@ import (
 const (
 	// marksEvery is how long a sync mark that has moved waits for its own sync.
 	marksEvery = time.Second
-	// marksBytes is how many bytes a mark may move before it no longer waits that long.
-	marksBytes = 4 << 20
+	// marksBytes is how many bytes a mark may move before it no longer waits that long. With
+	// 4 MiB one connection in bulk took a tenth longer for 200 MB, with 64 MiB no longer
+	// than without.
+	marksBytes = 64 << 20
 	// marksBudget bounds one round of syncs of marks, in time. After it, nine times as
 	// long is left to the others.
 	marksBudget = 100 * time.Millisecond

@@ -67,13 +67,13 @@ func TestSyncMarkIsMadeDurableAfterMuch(t *testing.T) {
 	r := marksRig(t, time.Hour)
 	syncs := indexSyncs(r.disk, nil)
 	for range 3 {
-		r.append(r.Batch(1, 1<<20))
+		r.append(r.Batch(1, 16<<20))
 	}
 	if len(syncs) > 0 {
-		t.Error("the mark was synced after 3 MiB")
+		t.Error("the mark was synced after 48 MiB")
 	}
-	r.append(r.Batch(1, 1<<20))
-	wait(t, syncs, "the sync of the mark after 4 MiB")
+	r.append(r.Batch(1, 16<<20))
+	wait(t, syncs, "the sync of the mark after 64 MiB")
 }
 
 func TestLogsWhoseMarksRestWakeNobody(t *testing.T) {
