@@ -62,6 +62,7 @@ type Broker struct {
 	names  store.Names  // held by who makes, alters or deletes the topic
 	mu     sync.RWMutex // guards what follows
 	making int          // topics that are being made
+	parts  int          // partitions of all topics, and those that are being made
 	topics map[string]*Topic
 	ids    map[[16]byte]*Topic // the same
 	awaits map[*await]struct{}
@@ -186,10 +187,10 @@ func (b *Broker) newTopic(name string, partitions int, config map[string]string)
 		return t, store.ErrTopicExists
 	}
 	if !Internal(name) {
-		if !b.admit() {
-			return nil, fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
+		if err := b.admit(1, partitions); err != nil {
+			return nil, err
 		}
-		defer b.admitted()
+		defer b.admitted(1, partitions)
 		if err := b.store.Room(0); err != nil {
 			return nil, err
 		}
@@ -197,22 +198,28 @@ func (b *Broker) newTopic(name string, partitions int, config map[string]string)
 	return b.createTopic(name, partitions, config)
 }
 
-// admit says whether there may be a topic more, which counts until admitted.
-func (b *Broker) admit() bool {
+// admit says whether there may be so many topics and partitions more, which count until
+// admitted. The error is ErrTooManyTopics.
+func (b *Broker) admit(topics, partitions int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.topics)+b.making >= MaxTopics {
-		return false
+	switch {
+	case len(b.topics)+b.making+topics > MaxTopics:
+		return fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
+	case b.parts+partitions > MaxAllPartitions:
+		return fmt.Errorf("%w: all together have %d partitions, the limit is %d", ErrTooManyTopics, b.parts, MaxAllPartitions)
 	}
-	b.making++
-	return true
+	b.making += topics
+	b.parts += partitions
+	return nil
 }
 
-// admitted says that the topic is on the list, or has not been made.
-func (b *Broker) admitted() {
+// admitted says that what was admitted is on the list, or has not been made.
+func (b *Broker) admitted(topics, partitions int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.making--
+	b.making -= topics
+	b.parts -= partitions
 }
 
 func (b *Broker) createTopic(name string, partitions int, config map[string]string) (*Topic, error) {
@@ -240,7 +247,11 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if before := b.topics[made.Name]; before != nil { // it could not be deleted
+		b.parts -= len(before.Partitions())
+	}
 	b.topics[made.Name], b.ids[made.ID] = t, t
+	b.parts += len(partitions)
 	b.arrived(made.Name)
 	return t, nil
 }

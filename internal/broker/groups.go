@@ -261,6 +261,7 @@ func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
 		b.mu.Lock()
 		delete(b.topics, name)
 		delete(b.ids, t.ID)
+		b.parts -= len(t.Partitions())
 		b.mu.Unlock()
 		b.delays.abandon(t.ID)
 	}

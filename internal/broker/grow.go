@@ -14,8 +14,8 @@ var ErrPartitions = errors.New("number of partitions")
 // AddPartitions gives a topic as many partitions as it takes to have total. Those
 // who follow it get the messages of the new ones from their beginning, and so does
 // every group that has a position in the topic. The partitions are durable when it
-// returns. The error is store.ErrUnknownTopic, ErrInternalTopic, ErrPartitions, or
-// one of the store. Messages with a key go to another partition than before.
+// returns. The error is store.ErrUnknownTopic, ErrInternalTopic, ErrPartitions,
+// ErrTooManyTopics, or one of the store. Messages with a key go to another partition than before.
 func (b *Broker) AddPartitions(name string, total int) error {
 	defer b.names.Lock(name)()
 	t, err := b.CheckGrowth(name, total)
@@ -25,11 +25,15 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	if err := b.store.Room(0); err != nil {
 		return err
 	}
+	had := len(t.Partitions())
+	if err := b.admit(0, total-had); err != nil {
+		return err
+	}
+	defer b.admitted(0, total-had)
 	grown, err := b.store.AddPartitions(name, total)
 	if err != nil {
 		return err
 	}
-	had := len(t.Partitions())
 	more, err := b.openPartitions(t, had, total)
 	if err != nil {
 		return err
@@ -39,8 +43,16 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	}
 	t.know(grown)
 	t.grow(more)
+	b.counted(len(more))
 	b.Log.Info("topic has grown", "topic", name, "partitions", total)
 	return nil
+}
+
+// counted notes partitions that a topic has got.
+func (b *Broker) counted(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.parts += n
 }
 
 // CheckGrowth finds the topic if AddPartitions would be tried.

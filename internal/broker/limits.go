@@ -29,8 +29,12 @@ const (
 	// some files and about 1 KiB of memory.
 	MaxTopics = 100_000
 
-	// MaxPartitions of a topic that is made on first publish (-partitions).
+	// MaxPartitions of a topic.
 	MaxPartitions = 1000
+
+	// MaxAllPartitions bounds the partitions of all topics together: each takes five
+	// files or directories, about 2 KiB of memory, and time at the start.
+	MaxAllPartitions = 200_000
 
 	// RequestLine bounds the first line of a connection, in bytes: names of 249
 	// bytes and all options fit several times.

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"mbus/internal/broker"
+	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
 )
@@ -158,6 +159,50 @@ func TestTooManyTopicsAreRefusedAndPositionsKept(t *testing.T) {
 	mustMake(t, b, "t99999") // is there
 	consume(t, position(t, b, "default", "t5", 0), 0, 10)
 	mustSync(t, b)
+}
+
+// A wide store has a topic with nearly as many partitions as all may have.
+type wide struct{ store.Store }
+
+func (w wide) Topics() []store.Topic {
+	return append(w.Store.Topics(), store.Topic{Name: "tall", Partitions: broker.MaxAllPartitions - 10})
+}
+
+func (w wide) Partition(topic string, number int) (store.Partition, error) {
+	if topic == "tall" {
+		return unread{}, nil
+	}
+	return w.Store.Partition(topic, number)
+}
+
+func TestPartitionsOfAllTopicsAreBounded(t *testing.T) {
+	b := mustOpen(t, setup{disk: crashfs.New(), wrap: func(s store.Store) store.Store { return wide{s} }})
+	defer mustClose(t, b)
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, broker.ErrTooManyTopics) || !strings.Contains(err.Error(), "200000") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for range 3 { // what was refused takes nothing
+		_, err := b.CreateTopic("big", 11, nil)
+		refused("a topic of 11 where 10 are left", err)
+	}
+	if _, err := b.CreateTopic("orders", 4, nil); err != nil {
+		t.Fatal(err)
+	}
+	refused("7 more where 6 are left", b.AddPartitions("orders", 11))
+	if err := b.AddPartitions("orders", 10); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.MakeTopic("one-more")
+	refused("one more", err)
+	if err := b.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.CreateTopic("others", 10, nil); err != nil {
+		t.Errorf("with a topic of 10 deleted: %v", err)
+	}
 }
 
 func TestKeysGoWhereKafkasDefaultPartitionerPutsThem(t *testing.T) {
