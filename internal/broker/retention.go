@@ -124,33 +124,50 @@ func (b *Broker) sweep(now func(keep time.Duration) time.Time, isDue func(*Topic
 	for _, u := range b.groups.Unread(func(topic string) bool { return due[topic] != nil }) {
 		unread[u.Topic] = append(unread[u.Topic], u)
 	}
+	if len(unread) > 0 {
+		b.securePositions()
+	}
 	for _, t := range due {
 		t.swept = time.Now()
-		for i, unread := range byPartition(unread[t.Name], len(t.Partitions())) {
+		for i, unread := range byPartition(unread[t.Name], len(t.Partitions()), b.hasPosition) {
 			b.retainPartition(t, i, now, unread)
 		}
 	}
 }
 
+// securePositions waits until the positions that have been written are durable: what groups
+// have consumed by them may go, and they must not come back for it. Where that fails their log
+// has failed, which the store reports.
+func (b *Broker) securePositions() {
+	t, err := b.Topic(PositionsTopic)
+	if err != nil {
+		return // there are none
+	}
+	done := make(chan struct{})
+	t.Partitions()[0].Sync(func(error) { close(done) })
+	<-done
+}
+
 // byPartition is what groups have not consumed of a topic, for each of its n partitions,
-// the least first. A group that has no position in a partition has consumed nothing there.
-func byPartition(unread []group.Unread, n int) [][]group.Unread {
+// the least first. A group that has no position in a partition has consumed nothing there;
+// where it has one that is not listed it holds nothing back.
+func byPartition(unread []group.Unread, n int, has func(group.Key) bool) [][]group.Unread {
 	all := make([][]group.Unread, n)
-	groups := make(map[string]map[int]bool)
+	listed := make(map[string]map[int]bool)
 	for _, u := range unread {
 		if u.Partition >= n {
 			continue
 		}
 		all[u.Partition] = append(all[u.Partition], u)
-		if groups[u.Group] == nil {
-			groups[u.Group] = make(map[int]bool)
+		if listed[u.Group] == nil {
+			listed[u.Group] = make(map[int]bool)
 		}
-		groups[u.Group][u.Partition] = true
+		listed[u.Group][u.Partition] = true
 	}
 	for i := range all {
-		for name, has := range groups {
-			if !has[i] {
-				all[i] = append(all[i], group.Unread{Key: group.Key{Group: name, Topic: unread[0].Topic, Partition: i}})
+		for name, in := range listed {
+			if k := (group.Key{Group: name, Topic: unread[0].Topic, Partition: i}); !in[i] && !has(k) {
+				all[i] = append(all[i], group.Unread{Key: k})
 			}
 		}
 		slices.SortFunc(all[i], func(x, y group.Unread) int {
@@ -158,6 +175,12 @@ func byPartition(unread []group.Unread, n int) [][]group.Unread {
 		})
 	}
 	return all
+}
+
+// hasPosition says whether a group has a position.
+func (b *Broker) hasPosition(k group.Key) bool {
+	_, ok := b.groups.Committed(k)
+	return ok
 }
 
 // A part is a partition of a topic by name.

@@ -132,6 +132,45 @@ func TestAGroupThatIsUsedInAnotherWayHoldsBackAsThatDoes(t *testing.T) {
 	k.mustKeep(15, 90)
 }
 
+// The first message that a consumer of lines holds makes the group one that leases.
+func TestAGroupOfKafkaClientsThatLeasesHoldsBackWhatItHasNotConsumed(t *testing.T) {
+	k := keepingBroker(t, broker.Options{})
+	k.committed("both", 10)
+	p := position(t, k.Broker, "both", "orders", 0)
+	defer p.Close()
+	var m group.Member
+	if !m.Lease(p, group.Span{From: 10, To: 20}, 0) {
+		t.Fatal("they are not free")
+	}
+	k.mustKeep(15, 10)
+	m.Release()
+	k.mustKeep(15, 90)
+}
+
+// A group may be of one kind in one partition and of the other in the next.
+func TestAGroupHoldsBackThePartitionsThatItLeases(t *testing.T) {
+	k := keepingBroker(t, broker.Options{Partitions: 3})
+	logs := k.topic.Partitions()
+	for i := range 10 {
+		for _, log := range logs[1:] {
+			publish(t, log, newYear.Add(time.Duration(i)*day), 10, 350)
+		}
+	}
+	k.leased("both", 10)
+	consume(t, position(t, k.Broker, "both", "orders", 1), 0, 10)
+	k.committed("both", 50)
+	for range 2 {
+		k.mustKeep(15, 90)
+		if start, _ := k.topic.Partitions()[1].Offsets(); start != 10 {
+			t.Errorf("partition 1, which it leases, starts at %d", start)
+		}
+		if start, _ := k.topic.Partitions()[2].Offsets(); start != 0 {
+			t.Errorf("partition 2, where it has nothing yet, starts at %d", start)
+		}
+		k.reopen()
+	}
+}
+
 func TestAResetLeavesAGroupOfItsKind(t *testing.T) {
 	k := keepingBroker(t, broker.Options{})
 	k.leased("lines", 90)

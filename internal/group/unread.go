@@ -1,5 +1,7 @@
 package group
 
+import "slices"
+
 // Unread says how far a group has come that leases messages: it has not consumed what
 // lies from Offset on.
 type Unread struct {
@@ -8,8 +10,8 @@ type Unread struct {
 }
 
 // Unread lists the positions, in topics that match, of groups that lease messages: those
-// that were last written by one who does, and those that somebody uses and nothing is
-// kept of yet. What a crash may take back counts as not consumed.
+// that were last written by one who does, those of which something is leased, and those
+// that somebody uses and nothing is kept of yet. What a crash may take back counts as not consumed.
 func (g *Groups) Unread(match func(topic string) bool) []Unread {
 	type used struct {
 		p     *Position
@@ -43,7 +45,12 @@ func (p *Position) unread(isUsed bool) (int64, bool) {
 	if p.durable.ok {
 		offset = min(offset, p.durable.offset)
 	}
-	return offset, !p.assigned && !p.gone.Load() && (!p.fresh || isUsed)
+	return offset, (!p.assigned || p.leased()) && !p.gone.Load() && (!p.fresh || isUsed)
+}
+
+// leased says whether somebody holds messages. The caller holds mu.
+func (p *Position) leased() bool {
+	return slices.ContainsFunc(p.held, func(h held) bool { return h.by != nil })
 }
 
 // KeepKind has a state leave the position of the kind that it is.
