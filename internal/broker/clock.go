@@ -42,7 +42,8 @@ var software = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // for which the broker was down counts as a jump (see restore), for the clock may be wrong
 // at the start.
 //
-// A wall clock that is not set is not followed: time goes on from what was known.
+// A wall clock that is not set is not followed: time goes on from what was known, or else
+// from the beginning of 2026. So the log never has times that no note may have.
 type clock struct {
 	read   func() (wall, steady time.Time) // steady does not jump
 	jumped func(by time.Duration)          // told of each jump, ahead or back (negative)
@@ -65,7 +66,7 @@ type clockJump struct {
 }
 
 // newClock makes a clock over the wall clock that wall reads, which is believed at
-// the start; nil for the system's.
+// the start if it is set; nil for the system's.
 func newClock(wall func() time.Time) *clock {
 	c := &clock{jumped: func(time.Duration) {}}
 	c.read = func() (time.Time, time.Time) {
@@ -76,6 +77,10 @@ func newClock(wall func() time.Time) *clock {
 		return wall().Round(0), steady
 	}
 	c.wallAt, c.steady = c.read()
+	if c.wallAt.Before(software) {
+		c.wallAt = software.Add(time.Second) // that of appends is unknown where it is less
+		c.unset.Store(true)
+	}
 	return c
 }
 
@@ -103,7 +108,7 @@ func (c *clock) look(f func() time.Time) time.Time {
 	wall, steady := c.read()
 	goesOn := c.wallAt.Add(steady.Sub(c.steady))
 	c.unset.Store(wall.Before(software))
-	if wall.Before(software) && !c.wallAt.Before(software) {
+	if wall.Before(software) {
 		wall = goesOn
 	}
 	by := wall.Sub(goesOn)

@@ -76,13 +76,13 @@ func (c *clock) restore(p []byte) bool {
 func (b *Broker) startClock() {
 	b.clock = newClock(b.opts.Now)
 	b.now = b.Now
-	before := b.clock.wallAt
+	unset := b.clock.unset.Load()
 	p := b.store.Note()
 	if len(p) > 0 && !b.clock.restore(p) {
 		b.Log.Warn("the file that says when the broker last ran can't be used: the system's clock is believed", "file", "clock")
 	}
-	if before.Before(software) {
-		b.Log.Warn("the system's clock is not set: time goes on from when the broker last ran, if that is known", "clock", before)
+	if unset {
+		b.Log.Warn("the system's clock is not set: time goes on from when the broker last ran, or from the beginning of 2026 if that is not known", "now", b.clock.wall())
 	}
 	b.clock.jumped = b.clockJumped
 	b.store.UseClock(b.clock.wall)

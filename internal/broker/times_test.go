@@ -180,6 +180,34 @@ func TestAnOverdueMessageIsKeptForItsTime(t *testing.T) {
 	mustStart(t, topic, 1)
 }
 
+// A machine that has never known the time keeps what it took in, whenever it learns it.
+func TestAFirstStartWithAClockThatIsNotSetRemovesNothing(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		var clock shifted
+		clock.ahead(-time.Since(time.Unix(0, 0)))
+		s := setup{dir: t.TempDir(), options: broker.Options{Now: clock.now, Retention: 7 * day}}
+		b := mustOpen(t, s)
+		publish(t, mustMake(t, b, "orders").Partitions()[0], clock.now(), 10, 10)
+		if _, err := store.AppendAndWait(mustMake(t, b, "later").Partitions()[0], waiting(b.Now().Add(time.Hour), "the oven")); err != nil {
+			t.Error(err)
+		}
+		if running {
+			clock.ahead(0)
+			b.Sweep()
+		}
+		for range 2 {
+			mustClose(t, b)
+			clock.ahead(0)
+			b = mustOpen(t, s)
+			b.Sweep()
+			mustStart(t, mustMake(t, b, "orders"), 0)
+		}
+		b.Retain(clock.now().Add(8 * day)) // the negative control
+		mustStart(t, mustMake(t, b, "orders"), 10)
+		mustClose(t, b)
+	}
+}
+
 // A start by a wrong clock removes nothing before it has lasted for as long as messages
 // are kept, nor does the next one, whether the broker ended in good order or not.
 func TestAStartByAWrongClockRemovesNothing(t *testing.T) {
