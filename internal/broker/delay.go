@@ -98,6 +98,13 @@ func (d *delays) init(log store.Partition, limits Limits) {
 	d.moved, d.reported = make(map[int64]int64), make(map[string]bool)
 }
 
+// used says whether messages have ever waited.
+func (d *delays) used() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.log != nil
+}
+
 // An offsetRange is the offsets from first up to but not including next.
 type offsetRange struct{ first, next int64 }
 

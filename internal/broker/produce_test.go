@@ -195,6 +195,40 @@ func TestAProducerOfDelayedMessagesGoesOnAfterARestart(t *testing.T) {
 	b.mustProduce(idempotent(7, 0, 2, 1), 0)
 }
 
+// Of what waited the end of the log knows nothing, so the numbers may go on behind it. That
+// holds for the first batch after a start, be it refused, and for none that goes back.
+func TestAProducerOfWhichSomeMessagesWaitedGoesOnAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	first := mustOpen(t, setup{dir: dir})
+	b := &tryout{first, t, mustMake(t, first, "orders")}
+	later := time.Now().Add(time.Hour)
+	for producer := range int64(3) {
+		b.mustProduce(idempotent(producer, 0, 0, 1), producer)
+		b.mustProduce(numbered(waiting(later, "second"), producer, 0, 1), 0)
+	}
+	mustClose(t, first)
+	var full bool
+	b = newTryout(t, setup{dir: dir, wrap: func(s store.Store) store.Store {
+		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+			if full {
+				return store.ErrFull
+			}
+			return store.Append(inner, p, done)
+		}}
+	}})
+	b.mustProduce(idempotent(0, 0, 0, 1), 0) // sent again
+	b.mustProduce(idempotent(0, 0, 2, 2), 3)
+	b.mustRefuse(idempotent(0, 0, 5, 1), broker.ErrOutOfOrder)
+	b.mustProduce(idempotent(0, 0, 4, 1), 5)
+	b.mustRefuse(idempotent(1, 0, math.MaxInt32, 1), broker.ErrOutOfOrder)
+	b.mustProduce(numbered(waiting(later, "second"), 1, 0, 1), 0) // sent again, and taken for new
+	b.mustRefuse(idempotent(1, 0, 3, 1), broker.ErrOutOfOrder)
+	full = true
+	b.mustRefuse(idempotent(2, 0, 2, 1), store.ErrFull)
+	full = false
+	b.mustRefuse(idempotent(2, 0, 3, 1), broker.ErrOutOfOrder)
+}
+
 func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 	for name, failure := range map[string]error{"stored": nil, "lost": store.ErrFailed} {
 		t.Run(name, func(t *testing.T) {

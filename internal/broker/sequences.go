@@ -61,6 +61,10 @@ type sequence struct {
 	epoch int16
 	last  []*appended // at most remembered, the latest last; never empty
 	used  time.Time
+
+	// readBack says that nothing has come since the start. What the producer wrote last is
+	// missing in last then if it waited, or waits, to be delivered.
+	readBack bool
 }
 
 // Appended is one batch.
@@ -110,7 +114,7 @@ func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done 
 	if err := s.load(b, log); err != nil {
 		return -1, lead, err
 	}
-	before, failed, err := s.judge(p)
+	before, failed, err := s.judge(p, b.delays.used())
 	if err != nil {
 		return -1, lead, err
 	}
@@ -120,7 +124,9 @@ func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done 
 	}
 	a := &appended{first: p.BaseSequence(), final: finalSequence(p), at: -1, waiting: []func(int64, error){done}}
 	if lead, err = log.Write(p, a.settle); err != nil {
-		if s.producers[p.ProducerID()] == nil { // else the number that is expected stays
+		if known := s.producers[p.ProducerID()]; known != nil { // the number that is expected stays
+			known.readBack = false
+		} else {
 			a.failed.Store(true)
 			s.remember(p, a, nil)
 		}
@@ -138,8 +144,8 @@ func finalSequence(p batch.Batch) int32 {
 
 // judge finds the time that p was appended before, if it was, or says why it may
 // not be appended now. failed is the attempt to append it that p is to take the place
-// of, nil for none.
-func (s *sequences) judge(p batch.Batch) (before, failed *appended, err error) {
+// of, nil for none. waits says that messages may have waited that are not known of.
+func (s *sequences) judge(p batch.Batch, waits bool) (before, failed *appended, err error) {
 	known := s.producers[p.ProducerID()]
 	if known == nil || time.Since(known.used) > producerExpires {
 		return nil, nil, nil // it may have been forgotten, so any number will do, as in Kafka (KIP-360)
@@ -159,6 +165,9 @@ func (s *sequences) judge(p batch.Batch) (before, failed *appended, err error) {
 		}
 	}
 	next, failed := known.next()
+	if known.readBack && waits && (first-next)&0x7fffffff < 1<<30 {
+		return nil, nil, nil // what is between waited
+	}
 	if first != next || failed != nil && final != failed.final && len(known.last) > 1 {
 		return nil, nil, outOfOrder(p, next)
 	}
@@ -201,6 +210,7 @@ func (s *sequences) remember(p batch.Batch, a, failed *appended) {
 		s.producers[p.ProducerID()] = known
 	}
 	known.used = time.Now()
+	known.readBack = false
 	if i := slices.Index(known.last, failed); i >= 0 {
 		known.last[i] = a
 		return
@@ -256,5 +266,6 @@ func (s *sequences) load(b *Broker, log store.Partition) error {
 func (s *sequences) replay(b batch.Batch) {
 	if b.ProducerID() >= 0 {
 		s.remember(b, &appended{first: b.BaseSequence(), final: finalSequence(b), at: stampedAt(b), settled: true, base: b.BaseOffset()}, nil)
+		s.producers[b.ProducerID()].readBack = true
 	}
 }
