@@ -29,23 +29,20 @@ func AppendDurably(log store.Partition, batches []byte, done func(error)) {
 	}
 }
 
-// relyPatience is how long positions wait for the logs that they rely on. A sync that
+// Relied are the logs that positions are written of, with a sync that has not ended;
+// true if it was waited for in vain. Positions wait for Limits.RelyPatience. A sync that
 // takes longer holds up no positions in other topics; those in this one are written
 // without it. Should the log lose messages then, they are set to its end at the next
 // start, so that nothing is skipped.
-const relyPatience = time.Second
-
-// Relied are the logs that positions are written of, with a sync that has not ended;
-// true if it was waited for in vain.
 type relied struct {
 	mu    sync.Mutex
 	under map[store.Partition]bool
 }
 
-// await waits until all that logs have answered is durable, for relyPatience at most. It
+// await waits until all that logs have answered is durable, for so long at most. It
 // returns those that are not then. They are not waited for again, nor returned, before
 // that sync has ended. A sync that fails is reported by the store.
-func (r *relied) await(logs []store.Partition) (late []store.Partition) {
+func (r *relied) await(logs []store.Partition, most time.Duration) (late []store.Partition) {
 	ended := make(chan struct{}, len(logs))
 	left := 0
 	for _, log := range logs {
@@ -65,7 +62,7 @@ func (r *relied) await(logs []store.Partition) (late []store.Partition) {
 		default:
 		}
 		if patience == nil {
-			patience = time.After(relyPatience)
+			patience = time.After(most)
 		}
 		select {
 		case <-ended:
@@ -125,10 +122,10 @@ func (b *Broker) secure(entries []group.Entry) {
 	}
 	j.list = all
 	began := time.Now()
-	for _, log := range j.relied.await(all) {
+	for _, log := range j.relied.await(all, b.Limits.RelyPatience) {
 		k := j.logs[log]
 		b.Log.Warn("positions are written before the log that they are in is synced: its sync takes too long",
-			"topic", k.Topic, "partition", k.Partition, "waited", relyPatience)
+			"topic", k.Topic, "partition", k.Partition, "waited", b.Limits.RelyPatience)
 	}
 	j.took = time.Since(began)
 }

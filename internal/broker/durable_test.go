@@ -35,6 +35,14 @@ func topicOf(name string) string {
 	return parts[len(parts)-3]
 }
 
+// patientLimits are those of a broker whose positions wait for syncs however slow the
+// machine is.
+func patientLimits() broker.Limits {
+	l := broker.DefaultLimits()
+	l.JournalPause, l.RelyPatience = 0, patience
+	return l
+}
+
 func watchDisk(t testing.TB, disk *crashfs.FS) *watch {
 	w := &watch{t: t, dirty: make(map[string]bool)}
 	disk.SetHook(func(c crashfs.Call) error {
@@ -75,7 +83,7 @@ func (w *watch) written(what string) {
 }
 
 func TestPositionsAreWrittenWhenTheirLogsAreSynced(t *testing.T) {
-	s := setup{disk: crashfs.New(), log: lazily}
+	s := setup{disk: crashfs.New(), options: broker.Options{Limits: patientLimits()}, log: lazily}
 	b := mustOpen(t, s)
 	defer mustClose(t, b)
 	orders, stock := mustMake(t, b, "orders"), mustMake(t, b, "stock")
@@ -114,7 +122,7 @@ func TestPositionsAreWrittenWhenTheirLogsAreSynced(t *testing.T) {
 // for.
 func TestCompactionWritesPositionsWhenTheirLogsAreSynced(t *testing.T) {
 	var published, synced, compacted atomic.Int64
-	s := setup{disk: crashfs.New(), log: lazily, wrap: func(s store.Store) store.Store {
+	s := setup{disk: crashfs.New(), options: broker.Options{Limits: patientLimits()}, log: lazily, wrap: func(s store.Store) store.Store {
 		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
 			if topic == broker.PositionsTopic {
 				if at := positionIn(t, p, "orders"); at > synced.Load() {
@@ -229,7 +237,7 @@ func TestAfterACrashNoPositionIsBeyondItsLog(t *testing.T) {
 		if seed%4 == 0 {
 			policy = crashfs.Torn(seed)
 		}
-		s := setup{disk: crashfs.New(), log: lazily}
+		s := setup{disk: crashfs.New(), options: broker.Options{Limits: patientLimits()}, log: lazily}
 		b := mustOpen(t, s)
 		orders := mustMake(t, b, "orders").Partitions()[0]
 		for i := range int64(20) {
@@ -253,7 +261,7 @@ func TestAfterACrashNoPositionIsBeyondItsLog(t *testing.T) {
 func TestACrashAtAnyCallWithAnIntervalLeavesNoPositionBeyondItsLog(t *testing.T) {
 	done := false
 	for n := int64(1); !done; n++ {
-		s := setup{disk: crashfs.New(), log: commitlog.Options{SyncEvery: time.Hour, SegmentBytes: 4 << 10}}
+		s := setup{disk: crashfs.New(), options: broker.Options{Limits: patientLimits()}, log: commitlog.Options{SyncEvery: time.Hour, SegmentBytes: 4 << 10}}
 		b := mustOpen(t, s)
 		var calls atomic.Int64
 		s.disk.SetHook(func(crashfs.Call) error {
@@ -313,6 +321,27 @@ func workWithInterval(b *broker.Broker) (synced int64) {
 		}
 	}
 	return synced
+}
+
+// What retention removes because groups have consumed it does not come back as unread.
+func TestRetentionRemovesWhatIsDurablyConsumed(t *testing.T) {
+	s := setup{
+		disk: crashfs.New(), log: commitlog.Options{SegmentBytes: 4 << 10, SyncEvery: time.Hour}, wrap: atTheirTime,
+		options: broker.Options{Retention: 7 * day, RetentionUnread: 30 * day},
+	}
+	b := mustOpen(t, s)
+	days(t, mustMake(t, b, "orders"), 10)
+	consume(t, position(t, b, "default", "orders", 0), 0, 50)
+	retain(t, b, newYear.Add(15*day+time.Hour))
+	mustStart(t, mustMake(t, b, "orders"), 50)
+	s.disk = s.disk.Crash(crashfs.Nothing())
+	_ = b.Close() // of the dead one
+	b = mustOpen(t, s)
+	defer mustClose(t, b)
+	mustStart(t, mustMake(t, b, "orders"), 50)
+	if c := position(t, b, "default", "orders", 0).Committed(); c != 50 {
+		t.Errorf("the group is at %d", c)
+	}
 }
 
 // A dead letter counts as consumed when it is durable where it went to.

@@ -92,6 +92,7 @@ type Limits struct {
 	SettleTime     time.Duration // that a drain waits at the end for what others hold
 	ResetTime      time.Duration // that a reader that closed early has to reset
 	JournalPause   time.Duration // between two writes of positions: their syncs get in the way of publishers'
+	RelyPatience   time.Duration // that positions wait for the logs that they rely on, with an interval between syncs
 	StopTime       time.Duration // that the broker waits at its end for what is under way
 }
 
@@ -109,6 +110,7 @@ func DefaultLimits() Limits {
 		SettleTime:     500 * time.Millisecond,
 		ResetTime:      300 * time.Millisecond,
 		JournalPause:   5 * time.Millisecond,
+		RelyPatience:   time.Second,
 		StopTime:       3 * time.Second,
 	}
 }
