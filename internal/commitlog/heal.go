@@ -67,7 +67,7 @@ func (l *partition) heal() error {
 	err := l.copyActive(old, durable, end)
 	var s *segment
 	if err == nil {
-		s, err = l.replaceActive(old)
+		s, err = l.replaceActive(old, end)
 	}
 	if err != nil {
 		l.warn("the log still accepts no more: what is visible can't be copied to a new file", "file", old.file.name, "reason", err)
@@ -148,19 +148,21 @@ func (s *segment) checkFrom(pos int64, end mark) error {
 	return w.err
 }
 
-// replaceActive gives the copy the active segment's name, durably.
-func (l *partition) replaceActive(old *segment) (*segment, error) {
+// replaceActive gives the copy, which ends at a mark, the active segment's name, durably. An
+// index that can't be used is built again.
+func (l *partition) replaceActive(old *segment, end mark) (*segment, error) {
 	s := newSegment(l, old.base)
 	known, err := s.index.open()
-	if err == nil && !known {
-		err = fmt.Errorf("%w: %s", errStale, s.index.file.name)
-	}
+	s.index.times, _ = old.index.appendTimes(0, minTime)
 	if err == nil {
 		err = l.fs.Rename(filepath.Join(l.dir, healName), old.file.name)
 	}
 	if err == nil {
 		err = l.fs.SyncDir(l.dir)
 	}
-	s.index.times, _ = old.index.appendTimes(0, minTime)
+	if err == nil && !known {
+		s.index.synced = end
+		err = s.reload(view{active: true, end: end.pos, next: end.next}, fmt.Errorf("%w: missing or damaged", errStale))
+	}
 	return s, err
 }

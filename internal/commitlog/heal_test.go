@@ -27,6 +27,24 @@ func newHealingRig(t *testing.T, o commitlog.Options) *rig {
 	return r
 }
 
+func newHealingRigOnAWornDisk(t *testing.T) (*rig, *worn) {
+	r := &rig{T: t, disk: crashfs.New(), log: new(recorder)}
+	d := &worn{FS: r.disk, err: syscall.EIO}
+	r.options = commitlog.Options{FS: d, Log: r.log.logger(), SegmentBytes: 1 << 20}
+	s, err := commitlog.Open("/data", r.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetHealAfter(0)
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.store = s
+	r.connect()
+	t.Cleanup(func() { r.store.Close() })
+	return r, d
+}
+
 // fails appends, and says that it was not acknowledged.
 func (r *rig) fails() {
 	r.Helper()
@@ -186,5 +204,39 @@ func TestHealingIsNotTriedAllTheTime(t *testing.T) {
 	}
 	if n := copies.Load(); n < 1 || n > 4 { // after 20, 60, 140 ms
 		t.Errorf("%d attempts within 200 ms", n)
+	}
+}
+
+// An index that is lost, or can't be read, is no reason to give up the log: it is built again.
+func TestALogIsHealedWhateverHasBecomeOfItsIndex(t *testing.T) {
+	index := strings.TrimSuffix(activeLog, ".log") + ".index"
+	for name, spoil := range map[string]func(r *rig, d *worn){
+		"unreadable":      func(_ *rig, d *worn) { d.breaks(patch{suffix: ".index", to: 1 << 40}) },
+		"can't be opened": func(_ *rig, d *worn) { d.breaks(patch{suffix: ".index", to: 1 << 40, open: true}) },
+		"removed":         func(r *rig, _ *worn) { r.removeFile(r.disk, index) },
+		"emptied":         func(r *rig, _ *worn) { writeFile(r.T, r.disk, index, nil) },
+		"damaged": func(r *rig, _ *worn) {
+			content := readFile(r.T, r.disk, index)
+			content[20] ^= 1
+			writeFile(r.T, r.disk, index, content)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, d := newHealingRigOnAWornDisk(t)
+			r.fill(60)
+			if !commitlog.IsMarked(r.Partition) { // waits for the writing of the mark
+				t.Fatal("the mark is not at the end")
+			}
+			spoil(r, d)
+			failAll(r, crashfs.Sync)
+			r.fails()
+			r.disk.SetHook(nil)
+			r.fill(60)
+			r.holdsStored()
+			d.breaks()
+			r.reopen(r.disk.Crash(crashfs.Nothing()))
+			r.holdsStored()
+			r.goesOn()
+		})
 	}
 }
