@@ -153,6 +153,13 @@ func (x *index) open() (bool, error) {
 	return true, nil
 }
 
+// readable says whether anything can be read of the file.
+func (x *index) readable() bool {
+	var p [1]byte
+	n, _ := x.file.readAt(p[:], 0)
+	return n > 0
+}
+
 // reset makes the index that of an empty segment. Its file is not touched.
 func (x *index) reset() {
 	x.synced, x.times = mark{next: x.base, maxTime: minTime}, appendTimes{}

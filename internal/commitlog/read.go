@@ -68,7 +68,7 @@ func (l *partition) locate(offset int64) (*pin, error) {
 	}
 	p, err := newPin(s, v)
 	if err != nil {
-		return nil, l.forgotten(offset, err)
+		return nil, l.forgotten(offset, s.absent(offset, v.next, err))
 	}
 	if err := l.forgotten(offset, nil); err != nil { // its files may be those of another topic by now
 		p.Release()
@@ -105,6 +105,18 @@ func (l *partition) view(i int) view {
 		return view{active: true, end: l.high.pos, next: l.high.next}
 	}
 	return view{next: l.segments[i+1].base}
+}
+
+// absent is the error for a segment that can't be opened: its offsets are damaged if its file
+// has gone, or if the file can't be read and the index, which lies beside it, can. Otherwise
+// the device may be gone.
+func (s *segment) absent(first, next int64, reason error) error {
+	if !isNotExist(reason) && !(isUnreadable(reason) && s.index.readable()) {
+		return reason
+	}
+	return &store.DamageError{
+		Topic: s.log.topic, Partition: s.log.number, First: first, Next: next, File: s.file.name, Reason: reason,
+	}
 }
 
 // find returns the mark of the batch that holds offset.

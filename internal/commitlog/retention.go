@@ -104,7 +104,7 @@ func (l *partition) extents() ([]extent, error) {
 		end, isActive := written, i == len(segments)-1
 		if !isActive {
 			var err error
-			if end, err = s.end(segments[i+1].base); isUnreadable(err) {
+			if end, err = s.end(segments[i+1].base); isUnreadable(err) || isNotExist(err) {
 				end = mark{max(1, end.pos), segments[i+1].base, minTime}
 				list[i] = extent{s.base, end, 0, end.next <= high, true}
 				continue
@@ -307,7 +307,7 @@ func searchTime(segments []*segment, start int64, high mark, time int64) (int64,
 		if err := s.load(v); err != nil {
 			return 0, err
 		}
-		if offset, ok, err := s.findTime(v, time, start); ok || err != nil {
+		if offset, ok, err := s.findTime(v, time, start); ok || err != nil && !isUnreadable(err) {
 			return offset, err
 		}
 	}

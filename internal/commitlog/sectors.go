@@ -294,9 +294,7 @@ func (r *sectorReader) alive() bool {
 	if size > blockBytes {
 		return false
 	}
-	var p [1]byte
-	n, _ := r.segment.index.file.readAt(p[:], 0)
-	return n > 0
+	return r.segment.index.readable()
 }
 
 func spanAt(list []badSpan, pos int64) (badSpan, bool) {

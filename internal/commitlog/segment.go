@@ -206,7 +206,7 @@ func (s *segment) findEnd(v view) error {
 	}
 	s.sealed = s.index.synced
 	size, err := s.file.size()
-	if isUnreadable(err) && ok && s.sealed.next <= v.next {
+	if (isUnreadable(err) || isNotExist(err)) && ok && s.sealed.next <= v.next {
 		return nil // for the time being
 	}
 	if err != nil {

@@ -578,3 +578,43 @@ func TestVerifyGoesOnPastWhatItCannotRead(t *testing.T) {
 		}
 	}
 }
+
+// A segment that has gone, or whose file can't be opened, is damage of its offsets, while the log
+// is open, too. Those behind it are found, and retention and publishers go on.
+func TestSegmentThatCannotBeOpened(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		for which := range 3 {
+			for _, used := range []bool{false, true} {
+				r := newRig(t, smallSegments())
+				r.fill(14)
+				d := new(worn)
+				r.wear(d)
+				if used { // its index has been read
+					r.holdsStored()
+				}
+				log := files(t, r.disk, ".log")[which]
+				list := r.inSegment(r.disk, log)
+				if removed {
+					r.removeFile(r.disk, log)
+				} else {
+					d.breaks(patch{suffix: log, to: 1 << 40, open: true})
+				}
+				lost := hole{list[0].Base, list[len(list)-1].Next, false}
+				if err := r.shows(lost); err != nil {
+					t.Fatalf("segment %d, removed %v, used %v: %v", which, removed, used, err)
+				}
+				if _, err := r.Tail(1 << 20); err != nil {
+					t.Errorf("the log's tail: %v", err)
+				}
+				if offset, err := r.OffsetForTime(storetest.FirstTime + 39); err != nil || offset != 39 {
+					t.Errorf("segment %d, removed %v, used %v: record 39 is found at %d, %v", which, removed, used, offset, err)
+				}
+				r.fill(1)
+				out, err := r.Retain(store.Retention{Bytes: 3000})
+				if err != nil || out.Start < lost.next {
+					t.Errorf("segment %d, removed %v, used %v: retained from %d, %v", which, removed, used, out.Start, err)
+				}
+			}
+		}
+	}
+}

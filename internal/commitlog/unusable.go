@@ -54,21 +54,20 @@ func (s *Store) openTopics() error {
 			s.setUnusable(name, errAbsent)
 		}
 	}
-	return s.writeCatalog()
+	s.writeCatalog()
+	return nil
 }
 
-// writeCatalog writes the catalog anew if that is to be. A full disk is no reason
-// not to start: it is written with the next change.
-func (s *Store) writeCatalog() error {
+// writeCatalog writes the catalog anew if that is to be. That it can't be written, on a full
+// disk or for what has its name, is no reason not to start: it is written with the next change,
+// and until then no topic is made or deleted.
+func (s *Store) writeCatalog() {
 	if !s.catalog.stale {
-		return nil
+		return
 	}
-	err := s.catalog.rewrite()
-	if isFull(err) {
+	if err := s.catalog.rewrite(); err != nil {
 		s.opts.Log.Warn("the catalog of topics can't be written now", "file", s.catalog.name, "reason", err)
-		return nil
 	}
-	return err
 }
 
 // openEntry opens what is in topics/ under a name.

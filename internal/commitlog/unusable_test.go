@@ -559,3 +559,58 @@ func TestSectorsOfTheCatalogAndATopicFileThatCantBeRead(t *testing.T) {
 		t.Errorf("making topic-29: %v", err)
 	}
 }
+
+// Where the catalog can't be written the topics are served all the same, and none is made.
+func TestTheStoreOpensWhereTheCatalogCantBeWritten(t *testing.T) {
+	for name, spoil := range map[string]func(disk *crashfs.FS){
+		"a directory has its name": func(disk *crashfs.FS) {
+			if err := errors.Join(disk.Remove(catalogFile), disk.Mkdir(catalogFile)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"it is gone, and the disk fails": func(disk *crashfs.FS) {
+			if err := disk.Remove(catalogFile); err != nil {
+				t.Fatal(err)
+			}
+			disk.SetHook(func(c crashfs.Call) error {
+				if strings.HasPrefix(c.Name, catalogFile) {
+					return syscall.EIO
+				}
+				return nil
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := crashfs.New()
+			s := openWith(t, disk, nil)
+			if _, err := s.CreateTopic("orders", 1, ""); err != nil {
+				t.Fatal(err)
+			}
+			appendThree(t, s, "orders", 0)
+			s.Close()
+			spoil(disk)
+			log := new(recorder)
+			s = openWith(t, disk, log)
+			hasRecords(t, s, "orders", 0, 3)
+			appendThree(t, s, "orders", 0)
+			if !log.says("WARN the catalog of topics can't be written now") {
+				t.Errorf("logged %q", log.logged())
+			}
+			if _, err := s.CreateTopic("billing", 1, ""); err == nil {
+				t.Error("a topic was made")
+			}
+			if err := s.DeleteTopic("orders"); err == nil {
+				t.Error("a topic was deleted")
+			}
+			s.Close()
+			disk.SetHook(nil)
+			_ = disk.Remove(catalogFile)
+			s = openWith(t, disk, nil)
+			defer s.Close()
+			hasRecords(t, s, "orders", 0, 6)
+			if _, err := s.CreateTopic("later", 1, ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
