@@ -112,8 +112,13 @@ func (c *catalog) load() (exists bool, bad []badLine, err error) {
 		}
 		pos += len(text) + 1
 	}
-	c.stale = len(bad) > 0 || c.end > c.size || c.lines > 2*(len(c.made)+len(c.deleted))+catalogSlack
+	c.stale = len(bad) > 0 || c.end > c.size
 	return true, bad, nil
+}
+
+// isWasteful says whether more than half of the lines, and catalogSlack, count for nothing.
+func (c *catalog) isWasteful() bool {
+	return c.lines > 2*(len(c.made)+min(len(c.deleted), maxTombstones))+catalogSlack
 }
 
 // readAround reads a file whole. What can't be read of it comes as zeros.
@@ -300,8 +305,8 @@ func (c *catalog) flush() error {
 
 // append writes lines behind the last one. The caller holds mu.
 func (c *catalog) append(lines []catalogLine) error {
-	if c.stale {
-		if err := c.rewrite(); err != nil {
+	if c.stale || c.isWasteful() {
+		if err := c.rewrite(); err != nil && (c.stale || !isFull(err)) {
 			return err
 		}
 	}

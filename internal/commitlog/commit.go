@@ -215,10 +215,14 @@ func (l *partition) sync() (syncPoint, error) {
 }
 
 // isDurable notes what a sync that began then has made durable. The oldest write behind it
-// was made after that.
+// was made after that. A sync of a segment that has been completed meanwhile says nothing of
+// the active one.
 func (l *partition) isDurable(p syncPoint, began time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if p.segment != l.active() {
+		return
+	}
 	l.durable = p.end.pos
 	if l.written.pos == p.end.pos {
 		began = time.Time{}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -92,11 +93,9 @@ func (l *partition) copyActive(old *segment, durable int64, end mark) error {
 	if err := old.checkFrom(durable, end); err != nil {
 		return err
 	}
-	f, err := old.file.acquire()
-	if err != nil {
-		return err
+	if !l.space.fits(end.pos) {
+		return syscall.ENOSPC
 	}
-	defer old.file.release()
 	name := filepath.Join(l.dir, healName)
 	if err := l.fs.Remove(name); err != nil && !isNotExist(err) {
 		return err
@@ -106,21 +105,33 @@ func (l *partition) copyActive(old *segment, durable int64, end mark) error {
 		return err
 	}
 	defer to.Close()
-	w := window{f: f, end: end.pos, step: 1 << 20}
-	for pos := int64(0); pos < end.pos; {
-		p, err := w.at(pos, int(min(1<<20, end.pos-pos)))
-		if err != nil {
-			return err
-		}
-		if len(p) == 0 {
-			return fmt.Errorf("%s is shorter than its %d bytes", old.file.name, end.pos)
-		}
-		if _, err := to.WriteAt(p, pos); err != nil {
-			return err
-		}
-		pos += int64(len(p))
+	if err = copyWhole(to, old, end.pos); err == nil {
+		err = to.Sync()
 	}
-	return to.Sync()
+	if err != nil {
+		_ = l.fs.Remove(name) // or it takes space until the next attempt
+	}
+	return err
+}
+
+// copyWhole copies the first size bytes of a segment, all of which must be readable.
+func copyWhole(to File, s *segment, size int64) error {
+	r, err := s.reader()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := copyTo(to, r, span{0, size}); err != nil {
+		return err
+	}
+	if err := r.lost(0, size); err != nil {
+		return err
+	}
+	got, err := to.Size()
+	if err == nil && got < size {
+		err = fmt.Errorf("%s is shorter than its %d bytes", s.file.name, size)
+	}
+	return err
 }
 
 // checkFrom says whether all batches are sound that reach behind a position of the segment.

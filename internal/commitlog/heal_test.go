@@ -96,6 +96,9 @@ func TestALogIsHealedWhenTheDiskTakesSomethingAgain(t *testing.T) {
 	for range 5 {
 		r.fails()
 		r.holdsStored()
+		if left := files(t, r.disk, ".tmp"); len(left) > 0 {
+			t.Errorf("a copy that failed takes space: %q", left)
+		}
 	}
 	r.disk.SetHook(nil)
 	r.fill(6)

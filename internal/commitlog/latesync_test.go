@@ -46,3 +46,39 @@ func TestALateSyncLeavesALogAloneThatHasBeenClosed(t *testing.T) {
 		t.Errorf("it was synced: %v", l.unsynced)
 	}
 }
+
+// A sync for those who have asked for one may end when the segment that it was of has been
+// completed. What is appended to the next one is not durable for that.
+func TestASyncOfACompleteSegmentSaysNothingOfTheNextOne(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{SyncEvery: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
+		t.Fatal(err)
+	}
+	l := s.topics["orders"].partitions[0]
+	var b batch.Builder
+	b.Add(1, nil, []byte("first order"))
+	b.Close(0)
+	if _, err := store.AppendAndWait(l, b.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	l.syncMu.Lock()
+	synced, err := l.sync()
+	l.syncMu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.rollNow(); err != nil {
+		t.Fatal(err)
+	}
+	l.isDurable(synced, time.Now()) // as the end of a sync that has begun before
+	if _, err := store.AppendAndWait(l, b.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if l.durable != 0 {
+		t.Errorf("%d bytes of the new segment count as durable, and none was synced", l.durable)
+	}
+}

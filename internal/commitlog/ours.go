@@ -12,10 +12,10 @@ import (
 // link, or where a directory can't be moved, only the former is removed.
 
 // isOurs says whether a file in a partition's directory is of a kind that mbus makes:
-// those of a segment begin with its offset.
+// those of a segment begin with its offset, except for the copy that heals a log.
 func isOurs(name string) bool {
 	digits, _, _ := strings.Cut(name, ".")
-	return len(digits) == 20 && strings.Trim(digits, "0123456789") == "" || strings.HasPrefix(name, startName)
+	return len(digits) == 20 && strings.Trim(digits, "0123456789") == "" || strings.HasPrefix(name, startName) || name == healName
 }
 
 // partitionNumber takes the number from the name of a partition's directory.

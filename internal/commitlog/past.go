@@ -108,13 +108,35 @@ type chart struct {
 	jumps  []jump
 }
 
+// charting holds an element for each region that is charted. Where many readers come to the
+// same damage, the first ones find the way, and the others find it remembered.
+var charting = make(chan struct{}, 4)
+
 // past finds the first sound batch behind d, where one is damaged.
 func (w *walker) past(d mark) (to mark, found bool, err error) {
-	if to, ok := w.s.jumps.from(d); ok && to.pos < w.v.end {
-		if sound, err := w.soundAt(to); sound || err != nil {
-			return to, sound, err
-		}
+	if to, found, err = w.remembered(d); found || err != nil {
+		return to, found, err
 	}
+	charting <- struct{}{}
+	defer func() { <-charting }()
+	if to, found, err = w.remembered(d); found || err != nil {
+		return to, found, err
+	}
+	return w.find(d)
+}
+
+// remembered is past where that has been found before.
+func (w *walker) remembered(d mark) (to mark, found bool, err error) {
+	to, ok := w.s.jumps.from(d)
+	if !ok || to.pos >= w.v.end {
+		return d, false, nil
+	}
+	found, err = w.soundAt(to)
+	return to, found, err
+}
+
+// find is past where nothing is remembered.
+func (w *walker) find(d mark) (to mark, found bool, err error) {
 	step := w.win.step
 	w.win.step = max(step, 64<<10)
 	defer func() { w.win.step = step }()

@@ -73,9 +73,10 @@ func (s *Store) create(t *topic) error {
 	if err == nil {
 		err = s.catalog.put(t.Topic)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.attempts, t.Name)
 	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.attempts[t.Name] = t.ID
 	}
 	return err

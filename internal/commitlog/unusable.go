@@ -62,7 +62,7 @@ func (s *Store) openTopics() error {
 // disk or for what has its name, is no reason not to start: it is written with the next change,
 // and until then no topic is made or deleted.
 func (s *Store) writeCatalog() {
-	if !s.catalog.stale {
+	if !s.catalog.stale && !s.catalog.isWasteful() {
 		return
 	}
 	if err := s.catalog.rewrite(); err != nil {
