@@ -204,9 +204,6 @@ func (b *Broker) userTopics() []*Topic {
 
 // retainPartition removes what may go of a partition that groups have not read all of.
 func (b *Broker) retainPartition(t *Topic, i int, now func(keep time.Duration) time.Time, unread []group.Unread) {
-	slices.SortFunc(unread, func(x, y group.Unread) int {
-		return cmp.Or(cmp.Compare(x.Offset, y.Offset), cmp.Compare(x.Group, y.Group))
-	})
 	holders := unread
 	if b.journal.unusable != nil || b.PositionsLost(t, i) {
 		holders = append([]group.Unread{{Key: group.Key{Group: lostGroup}}}, unread...)
@@ -271,10 +268,4 @@ func (s *settings) allow(now func(keep time.Duration) time.Time, unread []group.
 		r.Unread = now(span(keep)).UnixMilli() - keep
 	}
 	return r
-}
-
-// Unread lists the positions of groups that lease messages, and so hold back what they
-// have not consumed of a topic.
-func (b *Broker) Unread(topic string) []group.Unread {
-	return b.groups.Unread(func(name string) bool { return name == topic })
 }

@@ -76,9 +76,6 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 	if err := l.drop(before); err != nil {
 		return out, err
 	}
-	if r.Before > 0 && before > r.Keep {
-		out.Lost = before - max(out.Start, r.Keep)
-	}
 	out.Start, out.Freed = before, size-l.Size()
 	l.giveBack()
 	return out, nil

@@ -153,7 +153,6 @@ type Retained struct {
 	Start int64 // the log start offset now
 	Freed int64 // bytes
 	Held  bool  // Keep held back something that is old enough to go
-	Lost  int64 // offsets from Keep on that are gone although Keep held them: older than Unread, or for size
 }
 
 // What an Append or a CreateTopic may be told. Test with errors.Is.

@@ -1,0 +1,8 @@
+package broker
+
+import "mbus/internal/group"
+
+// Unread lists the positions of groups that lease messages of a topic.
+func (b *Broker) Unread(topic string) []group.Unread {
+	return b.groups.Unread(func(name string) bool { return name == topic })
+}
