@@ -109,7 +109,7 @@ sabotage "take what was sent for consumed" internal/line/handover.go \
 sabotage "let a killed consumer close in good order" internal/consumer/conn.go \
 	's/tcp.SetLinger(0)/tcp.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
 sabotage "note a delayed message before its topic is synced" internal/broker/delaydeliver.go \
-	's/answer := durably(log, func(err error) { p.durable <- err })/answer := func(_ int64, err error) { p.durable <- err }/' ./internal/broker TestIntervalSyncKeepsADelayedMessageInOneOfBothLogs
+	's/answer := durably(log, func(err error) { p.durable <- err })/answer := func(_ int64, err error) { p.durable <- err }/' ./internal/broker TestIntervalSyncNotesADelayedMessageWhenItsTopicIsSynced
 sabotage "delay a message for a topic that was deleted" internal/broker/delaywrite.go \
 	'/) exists() bool {/,/^}/ s/return err == nil/return err == nil || true/' ./internal/broker TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre
 sabotage "let a delayed message be acknowledged after its topic was deleted" internal/broker/delaywrite.go \

@@ -335,6 +335,38 @@ func TestIntervalSyncKeepsADelayedMessageInOneOfBothLogs(t *testing.T) {
 	_ = b.Close() // of the dead one
 }
 
+// With an interval a message is noted as delivered only when its topic holds it durably,
+// so that nothing depends on the note being read with care after a crash.
+func TestIntervalSyncNotesADelayedMessageWhenItsTopicIsSynced(t *testing.T) {
+	disk := crashfs.New()
+	clock := &stoppedClock{at: time.Now()}
+	s := setup{disk: disk, log: commitlog.Options{SyncEvery: time.Hour}}
+	s.options.Now = clock.now
+	b := mustOpen(t, s)
+	defer mustClose(t, b)
+	p := mustMake(t, b, "orders").Partitions()[0]
+	if _, err := store.AppendAndWait(p, manyWaiting(clock.at.Add(time.Second), 0, 10)); err != nil {
+		t.Fatal(err)
+	}
+	var dirty, early atomic.Bool
+	disk.SetHook(func(c crashfs.Call) error {
+		switch {
+		case !strings.HasSuffix(c.Name, ".log"):
+		case strings.Contains(c.Name, "/orders/"):
+			dirty.Store(c.Op == crashfs.WriteAt || dirty.Load() && c.Op != crashfs.Sync)
+		case strings.Contains(c.Name, "/"+broker.DelayedTopic+"/") && c.Op == crashfs.WriteAt && dirty.Load():
+			early.Store(true)
+		}
+		return nil
+	})
+	clock.jump(2 * time.Second)
+	awaitEnd(t, p, 10)
+	await(t, "all is noted", func() bool { return len(stillWaiting(t, b)) == 0 })
+	if early.Load() {
+		t.Error("messages were noted as delivered before they were durable in their topic")
+	}
+}
+
 // The half for now is refused: the batch is not stored, and once it is sent again each
 // message is there once.
 func TestABatchOfWhichOneHalfIsRefusedIsNotStored(t *testing.T) {
