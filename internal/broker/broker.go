@@ -240,7 +240,7 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 		return nil, err
 	}
 	t.partitions.Store(&partitions)
-	if b.groups != nil { // not at the start
+	if b.journal.missing[t.Name] > 0 {
 		if n := b.groups.DeleteOthers(t.Name, t.ID); n > 0 {
 			b.Log.Warn("groups had positions in another topic of this name, which was missing: they are forgotten", "topic", t.Name, "positions", n)
 		}

@@ -286,7 +286,10 @@ func TestClockReturnsAtOnceFromAStartInThePast(t *testing.T) {
 
 func TestClockNotesThatCanNotBeOnesAreRefused(t *testing.T) {
 	r := newClockRig(t)
-	for _, note := range []string{"", "{", "{}", `{"time":5}`, `{"time":"now"}`, "null", `{"time":1e999}`, "\x00\x00"} {
+	for _, note := range []string{
+		"", "{", "{}", `{"time":5}`, `{"time":"now"}`, "null", `{"time":1e999}`, "\x00\x00",
+		`{"time":1800000000000,"jumps":[{"by":-5,"ago":1}]}`, `{"time":1800000000000,"jumps":[{"by":5,"ago":-1}]}`,
+	} {
 		if r.clock.restore([]byte(note)) {
 			t.Errorf("%q is taken for a note", note)
 		}

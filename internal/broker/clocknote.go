@@ -49,6 +49,11 @@ func (c *clock) restore(p []byte) bool {
 	if json.Unmarshal(p, &n) != nil || n.Time < software.UnixMilli() || len(n.Jumps) > maxJumps {
 		return false
 	}
+	for _, j := range n.Jumps {
+		if j.By <= 0 || j.Ago < 0 {
+			return false
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wall, steady := c.read()

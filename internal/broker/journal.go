@@ -38,7 +38,8 @@ type journal struct {
 	losses  losses          // set at the start
 	damaged bool            // a part of the log can't be read
 
-	unusable error // why there is no log, though there was one; set at the start
+	unusable error          // why there is no log, though there was one; set at the start
+	missing  map[string]int // by topic: positions that were kept because it is missing; set at the start
 
 	relied relied
 	logs   map[store.Partition]group.Key // scratch: those that entries rely on

@@ -182,6 +182,7 @@ func (l *loading) load() {
 			b.Log.Warn(text, "topic", topic, "positions", n)
 		}
 	}
+	b.journal.missing = counts[noTopic]
 	if len(forget) > 0 {
 		b.groups.DeleteAll(func(k group.Key) bool { return forget[k] })
 	}
