@@ -136,7 +136,14 @@ func (l *partition) reserve(n int64, now uint32) (*segment, mark, error) {
 	}
 	s, at := l.end()
 	full := at.pos+n > l.segmentLimit()
-	if at.pos > 0 && (full || now != l.noted && l.isOld(s, now)) {
+	lost := false
+	if !l.isHot {
+		if err := l.heat(s); err != nil {
+			return nil, mark{}, err
+		}
+		lost = s.hasLost(at.pos)
+	}
+	if at.pos > 0 && (full || lost || now != l.noted && l.isOld(s, now)) {
 		err := l.roll()
 		if err != nil && !full {
 			err = l.usable() // another time

@@ -86,7 +86,7 @@ type ends struct{ reached, resume int64 }
 func (l *partition) list(entries []Entry) map[int64]int64 {
 	sizes := make(map[int64]int64)
 	for _, e := range entries {
-		if base, ok := parseBase(e.Name, logSuffix); ok {
+		if base, ok := parseBase(e.Name, logSuffix); ok && !e.Dir {
 			sizes[base] = e.Size
 			l.segments = append(l.segments, newSegment(l, base))
 		}

@@ -16,7 +16,7 @@ import (
 // bytes of a file. They are damage of these bytes and of no others.
 var unreadable = []error{
 	syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EILSEQ, syscall.EREMOTEIO, syscall.ESTALE,
-	errShortRead,
+	syscall.EISDIR, errShortRead,
 }
 
 var errShortRead = errors.New("a read ended before the end of the file")
@@ -295,6 +295,15 @@ func (r *sectorReader) alive() bool {
 		return false
 	}
 	return r.segment.index.readable()
+}
+
+// hasLost says whether the block in which a segment ends can't be read in front of its end. Then
+// nothing can be written behind it either: the system would have to read the block first.
+func (s *segment) hasLost(end int64) bool {
+	var p [blockBytes]byte
+	from := end &^ (blockBytes - 1)
+	n, err := s.readAt(p[:end-from], from)
+	return isUnreadable(err) || err == nil && int64(n) < end-from
 }
 
 func spanAt(list []badSpan, pos int64) (badSpan, bool) {

@@ -618,3 +618,29 @@ func TestSegmentThatCannotBeOpened(t *testing.T) {
 		}
 	}
 }
+
+// Behind a sector that can't be read nothing can be written, as the system would have to read its
+// block first: the log goes on in a new segment.
+func TestAppendBehindAnUnreadableEnd(t *testing.T) {
+	r := newRig(t, oneSegment())
+	r.fill(11)
+	list := r.inSegment(r.disk, activeLog)
+	end := list[len(list)-1].to
+	bad := patch{suffix: activeLog, from: (end - 1) &^ 511, to: end}
+	d := new(worn)
+	d.breaks(bad)
+	r.wear(d)
+	for range 2 {
+		r.fill(3)
+		if err := r.shows(holesFor(list, bad.from, bad.to)...); err != nil {
+			t.Error(err)
+		}
+		for _, e := range files(t, r.disk, ".log") {
+			if size := int64(len(readFile(t, r.disk, e))); e == activeLog && size != end {
+				t.Errorf("the segment has %d bytes, not %d", size, end)
+			}
+		}
+		r.store.Close()
+		r.startWorn(d)
+	}
+}
