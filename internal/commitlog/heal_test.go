@@ -243,3 +243,28 @@ func TestALogIsHealedWhateverHasBecomeOfItsIndex(t *testing.T) {
 		})
 	}
 }
+
+// A new segment whose name can't be made durable is removed, and the next append begins it again:
+// nothing is in it.
+func TestALogBeginsASegmentAgainWhoseNameCouldNotBeSynced(t *testing.T) {
+	for _, reason := range []error{syscall.EIO, syscall.ENOSPC} {
+		r := newRig(t, smallSegments())
+		r.disk.SetHook(func(c crashfs.Call) error {
+			if c.Op == crashfs.SyncDir {
+				return reason
+			}
+			return nil
+		})
+		r.fill(4)
+		for range 3 {
+			r.refuses(reason, r.Batch(3, 200))
+			r.holdsStored()
+		}
+		r.disk.SetHook(nil)
+		r.fill(6)
+		if logs := files(t, r.disk, ".log"); len(logs) != 3 {
+			t.Errorf("segments are %q", logs)
+		}
+		r.goesOn()
+	}
+}

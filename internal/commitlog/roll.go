@@ -126,11 +126,8 @@ func (l *partition) next(old *segment, end mark) (*segment, error) {
 	}
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		s.release()
-		if notTried(err) {
-			_ = s.remove()
-			return nil, err
-		}
-		return nil, l.fail(err)
+		_ = s.remove()
+		return nil, noRoom(err)
 	}
 	return s, nil
 }
