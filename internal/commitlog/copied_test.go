@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 )
 
@@ -140,5 +141,64 @@ func TestLogStartWithoutAnEndIsRead(t *testing.T) {
 	r.reopen(disk)
 	if start := r.startOffset(); start != 7 || len(r.log.logged()) > 0 {
 		t.Errorf("the log begins at %d; logged was %q", start, r.log.logged())
+	}
+}
+
+// A copy that was made while a topic got partitions may have the topic.json of then and not the
+// directories: it is used with those that it has, and the others can be added, or put back.
+func TestCopyOfATopicThatGrewMeanwhile(t *testing.T) {
+	for _, empty := range []bool{false, true} {
+		for _, grows := range []bool{false, true} {
+			disk := crashfs.New()
+			s := openWith(t, disk, nil)
+			for _, name := range []string{"orders", "other", "another"} { // so that epochs are not in a row
+				if _, err := s.CreateTopic(name, 2, ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			appendThree(t, s, "orders", 1)
+			for total := 3; total <= 4; total++ {
+				if _, err := s.AddPartitions("orders", total); err != nil {
+					t.Fatal(err)
+				}
+				appendThree(t, s, "orders", total-1)
+			}
+			s.Close()
+			part := disk.KillClone()
+			for _, dir := range []string{"/data/topics/orders/2", "/data/topics/orders/3"} {
+				removeTree(t, part, dir)
+				if empty {
+					if err := part.Mkdir(dir); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			var found []commitlog.Finding
+			sum, err := commitlog.Verify("/data", commitlog.Options{FS: part}, func(f commitlog.Finding) { found = append(found, f) })
+			if err != nil || sum.Damaged != 2 || found[0].Partition != 2 {
+				t.Errorf("verify: %+v, %v", found, err)
+			}
+			log := new(recorder)
+			s = openWith(t, part, log)
+			hasRecords(t, s, "orders", 1, 3)
+			if !log.says("ERROR partitions that were added to a topic are not there: it is used without them topic=orders first=2 partitions=4") {
+				t.Errorf("logged %q", log.logged())
+			}
+			appendThree(t, s, "orders", 1)
+			if grows {
+				made, err := s.AddPartitions("orders", 4)
+				if err != nil || made.PartitionEpoch(2) <= 0 {
+					t.Fatal(err)
+				}
+				appendThree(t, s, "orders", 3)
+			}
+			s.Close()
+			part = part.KillClone()
+			s = openWith(t, part, nil)
+			hasRecords(t, s, "orders", 1, 6)
+			if grows {
+				hasRecords(t, s, "orders", 3, 3)
+			}
+		}
 	}
 }

@@ -169,6 +169,7 @@ func (s *Store) openTopic(name string) (*topic, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.leaveOut(&t.Topic)
 	if err := s.recoverLogs(t); err != nil {
 		for _, l := range t.partitions {
 			_ = l.close() // nothing was appended
@@ -213,6 +214,27 @@ func (s *Store) rebuildTopic(name string, damage error) (*topic, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// leaveOut has a topic go without its last partitions, if they were added later and are not
+// there: in a copy that was made meanwhile topic.json may be newer than the names beside it. It
+// is as if an older one were there.
+func (s *Store) leaveOut(t *store.Topic) {
+	there, had := t.Partitions, t.Partitions
+	for there > 1 {
+		entries, err := s.fs.ReadDir(s.path(topicsName, t.Name, strconv.Itoa(there-1)))
+		if err != nil && !isNotExist(err) || len(entries) > 0 {
+			break
+		}
+		there--
+	}
+	end := epochsEnd(*t)
+	if there == had || !t.Shrink(there) {
+		return
+	}
+	s.passEpoch(end - 1)
+	s.opts.Log.Error("partitions that were added to a topic are not there: it is used without them", "topic", t.Name,
+		"first", there, "partitions", had, "do", fmt.Sprintf("put them back as they were and restart the broker, or add empty ones: give the topic %d partitions (admin grow)", had))
 }
 
 // complete is a topic that the catalog knows, if all its partitions are there.

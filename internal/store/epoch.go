@@ -30,6 +30,25 @@ func (t *Topic) Grow(total int, epoch int32) {
 	t.Partitions = total
 }
 
+// Shrink takes back that partitions were given to the topic, so that it has total again. It
+// reports false, and does nothing, if that is not known of all of them.
+func (t *Topic) Shrink(total int) bool {
+	words := strings.Fields(t.Grown)
+	for i, word := range words {
+		if from, _ := parseGrown(word); from >= total {
+			if i == 0 && from > total {
+				return false
+			}
+			t.Grown, t.Partitions = strings.Join(words[:i], " "), total
+			return true
+		}
+	}
+	if len(words) > 0 {
+		t.Partitions = total
+	}
+	return len(words) > 0
+}
+
 // parseGrown reads one word of Grown.
 func parseGrown(word string) (from int, epoch int32) {
 	_, _ = fmt.Sscanf(word, "%d:%d", &from, &epoch) // written by Grow
