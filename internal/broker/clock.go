@@ -39,7 +39,7 @@ var software = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // by the wall clock as it is (wall), so that an append at s has, at t, the age t-s
 // plus all jumps between the two; and jumps that are younger than the retention are
 // taken off. It may be kept longer, by the jumps of the last retention period. The time
-// for which the broker was down counts as a jump (see restore), for the clock may be wrong
+// for which the broker was down counts as a jump (see restore), because the clock may be wrong
 // at the start.
 //
 // A wall clock that is not set is not followed: time goes on from what was known, or else

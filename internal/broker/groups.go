@@ -154,7 +154,7 @@ func (b *Broker) toCommit(groupName string, c group.Commit) (*group.Position, er
 }
 
 // ResetOffsets sets positions of a group that nobody may be using, and waits
-// until they are durable. They stay of the kind that they are, of one who leases
+// until they are durable. They stay of the kind that they are, of a member that leases
 // messages or has partitions assigned. Meanwhile nobody can join it. The error is
 // a *group.InUseError, group.ErrTooMany, or says why they may not be.
 func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {

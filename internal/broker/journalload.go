@@ -21,8 +21,8 @@ type loading struct {
 }
 
 // loadPositions reads the journal, and puts right what does not fit the topics: see
-// judge. If the journal as a whole can't be used groups can't be, for to have them begin
-// anew would be to deliver all again, and to skip for those that begin at the end.
+// judge. If the journal as a whole can't be used groups can't be, because without positions
+// they would get all messages again, or skip some where they begin at the end.
 func (b *Broker) loadPositions() error {
 	t, err := b.Topic(PositionsTopic)
 	switch {

@@ -20,7 +20,7 @@ const (
 
 // Retention removes whole segments. So that few are kept for longer than they must be,
 // the log begins a new one after an eighth of the age, and of the size, that are asked
-// for; within these bounds, for a segment costs two files and some syncs.
+// for; within these bounds, because a segment costs two files and some syncs.
 const (
 	rollShare     = 8
 	rollAgeLeast  = 10 * time.Second

@@ -237,7 +237,7 @@ func (s *sequences) forget() {
 }
 
 // load reads back, once, what is at the end of the log: all idempotent producers of the
-// partition wait for that, for none can be judged before, and nobody else does.
+// partition wait for that, because none can be judged before, and no others do.
 func (s *sequences) load(b *Broker, log store.Partition) error {
 	if s.loaded {
 		return nil

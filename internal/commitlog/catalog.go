@@ -41,7 +41,7 @@ const (
 	maxTombstones = 10_000
 
 	// catalogSlack is how many lines that count for nothing are no reason to write the
-	// catalog anew.
+	// whole catalog.
 	catalogSlack = 100
 )
 
@@ -61,7 +61,7 @@ type catalog struct {
 	lines   int           // in the file
 	end     int64         // of the last line, in bytes
 	size    int64         // of the file, in bytes
-	stale   bool          // the file does not say what is known here: it is to be written anew
+	stale   bool          // the file does not say what is known here: all of it is to be written
 }
 
 // A catalogLine is a change: topic was made, or id was deleted.

@@ -80,8 +80,8 @@ func (l *partition) rest() {
 	l.cool()
 }
 
-// What is at hand is gathered for so many rounds and bytes at the most: who has appended
-// first does not wait for as long as others have something to append.
+// Gathering ends after so many rounds or bytes, so that the first append does not wait for as
+// long as others come.
 const (
 	gatherRounds = 32
 	gatherBytes  = 4 << 20
@@ -132,7 +132,7 @@ func (l *partition) take() (waiting []waiter, end mark) {
 	return waiting, l.written
 }
 
-// answer tells those whose appends waited, and those who waited for them.
+// answer calls back the appends that waited, and wakes the readers that waited for them.
 func (l *partition) answer(waiting []waiter, wake []func(), err error) {
 	for i, w := range waiting {
 		w.done(w.base, err)

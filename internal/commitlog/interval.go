@@ -57,7 +57,7 @@ func (l *partition) syncVisible() error {
 	return l.syncAndMark()
 }
 
-// Sync implements store.Partition. All who ask while a sync runs share the next one.
+// Sync implements store.Partition. Calls that come while a sync runs share the next one.
 func (l *partition) Sync(done func(error)) {
 	l.mu.Lock()
 	err := l.unsynced
@@ -78,8 +78,8 @@ func (l *partition) Sync(done func(error)) {
 	done(err)
 }
 
-// syncForAll is the sync for those who ask for one. Those who come while it waits for its
-// turn are served by it.
+// syncForAll is the sync for all callers of Sync that wait, those included that come before
+// its turn.
 func (l *partition) syncForAll() {
 	l.beginSync()
 	l.mu.Lock()

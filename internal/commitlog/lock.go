@@ -51,8 +51,8 @@ func flock(f *os.File, how int) error {
 		"use another file system, or mount this one with locks", f.Name(), err)
 }
 
-// writePid says who holds the lock. It writes over what was there, for which a disk that
-// is full has space; should it have none the lock holds all the same.
+// writePid says who holds the lock. It overwrites the file, because a full disk has
+// space for that. Without space the lock holds all the same.
 func writePid(f *os.File) error {
 	n, err := f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
 	if isFull(err) {

@@ -48,8 +48,8 @@ func (l *partition) setStart(start int64) {
 	l.start = start
 }
 
-// nameStart keeps the log start offset in the name of a file, for the reason given: there is
-// no space. That file is the one that has the last such name, or the index of a segment that
+// nameStart keeps the log start offset in the name of a file, because there is no space: the
+// reason says so. That file is the one that has the last such name, or the index of a segment that
 // goes.
 func (l *partition) nameStart(start int64, reason error) error {
 	old := l.marker

@@ -118,8 +118,8 @@ func (r *reserve) ahead(n int64) bool {
 	return true
 }
 
-// fits says whether there seem to be n bytes at all, so that who has to write them need
-// not try.
+// fits says whether there seem to be n bytes at all, so that a write of them is worth
+// trying.
 func (r *reserve) fits(n int64) bool {
 	if r.fs == nil {
 		return true

@@ -231,7 +231,7 @@ func (s *segment) findEnd(v view) error {
 	return err
 }
 
-// rebuild makes the index anew from the batches, going on after damage where it can. The
+// rebuild makes the index again from the batches, going on after damage where it can. The
 // caller holds loadMu.
 func (s *segment) rebuild(v view, reason error) error {
 	if s.gone {
@@ -277,9 +277,8 @@ func (s *segment) writeIndex(m mark) error {
 	return s.withIndex(func() error { return s.index.flush(m) })
 }
 
-// withIndex calls write with the index's file open, making it anew if there is none that
-// can be opened. One that is there, and can't be, is not closed any more when it has been made
-// anew.
+// withIndex calls write with the index's file open. It makes the file if there is none that can
+// be opened. Where one was there that could not be opened, the new one stays open.
 func (s *segment) withIndex(write func() error) error {
 	_, err := s.index.file.acquire()
 	lost := isUnreadable(err)

@@ -58,7 +58,7 @@ func (s *Store) openTopics() error {
 	return nil
 }
 
-// writeCatalog writes the catalog anew if that is to be. That it can't be written, on a full
+// writeCatalog writes the whole catalog if that is due. That it can't be written, on a full
 // disk or for what has its name, is no reason not to start: it is written with the next change,
 // and until then no topic is made or deleted.
 func (s *Store) writeCatalog() {
@@ -209,7 +209,7 @@ func (s *Store) rebuildTopic(name string, damage error) (*topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.opts.Log.Error("a topic's file can't be read, and is made anew from the catalog", "topic", name, "reason", damage)
+	s.opts.Log.Error("a topic's file can't be read, and is written again from the catalog", "topic", name, "reason", damage)
 	if err := writeFile(s.fs, s.path(topicsName, name, topicName), content); err != nil && !isFull(err) {
 		return nil, err
 	}

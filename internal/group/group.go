@@ -43,7 +43,7 @@ type State struct {
 	Failed   []Failure // not acknowledged, ascending
 	Epoch    int32     // leader epoch that a Kafka client gave with its commit, or NoEpoch
 	Metadata string    // what a Kafka client has said with its commit, 32767 bytes at most
-	Assigned bool      // last written by one who has partitions assigned (Kafka), not leases
+	Assigned bool      // last written by a member with assigned partitions (Kafka), not leases
 }
 
 // NoEpoch stands for no leader epoch.

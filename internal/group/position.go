@@ -38,7 +38,7 @@ type Position struct {
 	epoch     int32
 	metadata  string
 	lost      int64 // messages that were removed before they were consumed, since the start
-	assigned  bool  // last written by one who has partitions assigned, not leases
+	assigned  bool  // last written by a member with assigned partitions, not leases
 	fresh     bool  // nothing is kept of it
 	changed   bool  // since the journal got it
 	doubted   bool  // the disk may hold a commit that has failed, until this is written as it is

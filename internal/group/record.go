@@ -11,8 +11,8 @@ import (
 // position was deleted. Behind the value stand the spans acknowledged beyond the
 // offset, as a count and pairs of offsets, the messages that have failed, as a
 // count and pairs of an offset and a number of attempts, the topic's id, and a byte that
-// is 1 if the position was last written by one who has partitions assigned (Kafka), and 0
-// if by one who leases messages.
+// is 1 if a member with assigned partitions (Kafka) has written the position last, and 0 if
+// a member that leases messages has.
 const (
 	keyVersion   = 1
 	valueVersion = 3

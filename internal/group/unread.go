@@ -10,7 +10,7 @@ type Unread struct {
 }
 
 // Unread lists the positions, in topics that match, of groups that lease messages: those
-// that were last written by one who does, those of which something is leased, and those
+// that a member with leases has written last, those of which something is leased, and those
 // that somebody uses and nothing is kept of yet. What a crash may take back counts as not consumed.
 func (g *Groups) Unread(match func(topic string) bool) []Unread {
 	type used struct {

@@ -58,7 +58,7 @@ func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
 }
 
 // positionsCode is not 0 where the positions can't be used: to answer that nothing is
-// committed would have clients begin anew. They try again.
+// committed would have clients begin at the beginning or the end. They try again.
 func (s *Server) positionsCode() int16 {
 	if s.broker.PositionsUnusable() != nil {
 		return kerr.CoordinatorLoadInProgress.Code

@@ -81,8 +81,8 @@ func (s *Server) topicByID(id [16]byte) (*broker.Topic, error) {
 	return t, nil
 }
 
-// makeMissing makes those of the topics that are not there. What can't be made is left
-// to the next who looks for it.
+// makeMissing makes those of the topics that are not there. An error is left to
+// the caller that looks for the topic next.
 func (s *Server) makeMissing(names []string) {
 	var missing []string
 	for _, name := range names {
