@@ -60,10 +60,10 @@ func TestUnreadMessagesAreKeptLongerAndTheirLossIsTold(t *testing.T) {
 	c.mustSay(gap)
 	c.finish().mustEnd("")
 	for _, name := range []string{"default", "drains", "acks", "follows"} {
-		answer := b.drain("?groups&format=json&group=" + name)
-		if !strings.Contains(answer, `"position":6,`) || !strings.Contains(answer, `"lost":4}`) {
-			t.Errorf("%s", answer)
-		}
+		await(t, "group "+name+" is behind what it was told of", func() bool {
+			answer := b.drain("?groups&format=json&group=" + name)
+			return strings.Contains(answer, `"position":6,`) && strings.Contains(answer, `"lost":4}`)
+		})
 		if n := len(b.book.Lines("level=WARN", "group="+name, "topic=orders", "partition=0", "first=2", "next=6")); n != 1 {
 			t.Errorf("it was said %d times that group %q loses messages", n, name)
 		}
