@@ -1,0 +1,244 @@
+package broker_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// An intervalModel works with a broker that syncs only when it is told to, or when
+// something relies on it, and knows what was synced.
+type intervalModel struct {
+	b      *broker.Broker
+	rnd    *rand.Rand
+	cut    atomic.Bool      // the power
+	n      int              // messages that were sent
+	acked  []string         // since the last sync
+	synced []string         // before it
+	buried map[int64]string // messages that have failed, by offset
+	groups map[string]int64 // positions that are synced
+}
+
+// append publishes some messages, of which half are delayed if it is said so.
+func (m *intervalModel) append(delay time.Duration) bool {
+	t, err := m.b.MakeTopic("orders")
+	if err != nil {
+		return false
+	}
+	var b batch.Builder
+	var texts []string
+	for i := range 1 + m.rnd.IntN(4) {
+		m.n++
+		text := fmt.Sprintf("message %d", m.n)
+		var headers []batch.Header
+		if delay > 0 && i%2 == 0 {
+			headers = []batch.Header{{Key: broker.HeaderDeliverAt, Value: fmt.Append(nil, time.Now().Add(delay).UnixMilli())}}
+		}
+		b.Add(time.Now().UnixMilli(), nil, fmt.Appendf(nil, "%s%300s", text, ""), headers...)
+		texts = append(texts, text)
+	}
+	b.Close(0)
+	if _, err := store.AppendAndWait(t.Partitions()[0], b.Bytes()); err != nil {
+		return false
+	}
+	m.acked = append(m.acked, texts...)
+	return true
+}
+
+// consume takes some messages for the group of lines, or one that has failed for good.
+func (m *intervalModel) consume(bury bool) bool {
+	t, err := m.b.Topic("orders")
+	if err != nil {
+		return true // there is none yet
+	}
+	p, err := m.b.Position("lines", t, 0)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	_, end := t.Partitions()[0].Offsets()
+	s, _ := p.Free(end, time.Now())
+	s.To = min(s.To, s.From+1+m.rnd.Int64N(4))
+	if bury {
+		s.To = min(s.To, s.From+1)
+	}
+	var member group.Member
+	if s.Len() == 0 || !member.Lease(p, s, 0) {
+		return true
+	}
+	if !bury {
+		member.AckAll()
+		return true
+	}
+	f, _, err := member.Fail(1, group.Retry{Attempts: 1}, time.Now())
+	if err != nil || broker.WithRecord(t.Partitions()[0], s.From, func(r *batch.Record) error {
+		m.buried[s.From] = strings.TrimRight(string(r.Value), " ")
+		return nil
+	}) != nil {
+		return false
+	}
+	settled := make(chan struct{})
+	m.b.Bury(t, f, "no good", func() { close(settled) })
+	<-settled
+	return true
+}
+
+// commit has a Kafka client commit that it has read all.
+func (m *intervalModel) commit() bool {
+	t, err := m.b.Topic("orders")
+	if err != nil {
+		return true
+	}
+	_, end := t.Partitions()[0].Offsets()
+	done := make(chan []error, 1)
+	m.b.CommitOffsets("kafka", []group.Commit{{Topic: "orders", Offset: end}}, func(errs []error) { done <- errs })
+	return (<-done)[0] == nil
+}
+
+// sync makes all durable that has been answered.
+func (m *intervalModel) sync() bool {
+	if m.b.AwaitPositions() != nil {
+		return false
+	}
+	groups := make(map[string]int64)
+	for _, name := range []string{"lines", "kafka"} {
+		if c, ok := m.b.CommittedOffset(name, "orders", 0); ok {
+			groups[name] = c.Offset
+		}
+	}
+	for _, t := range m.b.Topics() {
+		done := make(chan error, 1)
+		t.Partitions()[0].Sync(func(err error) { done <- err })
+		if <-done != nil {
+			return false
+		}
+	}
+	m.synced, m.acked, m.groups = append(m.synced, m.acked...), nil, groups
+	return true
+}
+
+// deliver waits until what was delayed is in its topic.
+func (m *intervalModel) deliver(t testing.TB) bool {
+	await(t, "what was delayed is delivered", func() bool {
+		if m.n == 0 {
+			return true
+		}
+		topic, err := m.b.Topic("orders")
+		if err != nil {
+			return m.cut.Load()
+		}
+		_, end := topic.Partitions()[0].Offsets()
+		return m.cut.Load() || end == int64(m.n)
+	})
+	return true
+}
+
+// work goes on until something fails.
+func (m *intervalModel) work(t testing.TB) {
+	for ok, i := true, 0; ok && i < 60; i++ {
+		switch m.rnd.IntN(12) {
+		case 0, 1, 2:
+			ok = m.append(0)
+		case 3, 4:
+			ok = m.append(time.Duration(1+m.rnd.IntN(4)) * time.Millisecond)
+		case 5, 6:
+			ok = m.consume(false)
+		case 7:
+			ok = m.consume(true)
+		case 8:
+			ok = m.commit()
+		case 9:
+			ok = m.sync()
+		case 10:
+			ok = m.deliver(t)
+		case 11:
+			m.b.Retain(time.Now().Add(time.Hour)) // which begins segments
+		}
+	}
+}
+
+// texts are the messages of a topic.
+func texts(t *testing.T, topic *broker.Topic) map[string]bool {
+	all := make(map[string]bool)
+	for _, value := range arrivedFast(t, topic.Partitions()[0]) {
+		all[strings.TrimRight(value, " ")] = true
+	}
+	return all
+}
+
+// mustHaveAll starts a broker on what a power cut has left.
+func (m *intervalModel) mustHaveAll(t *testing.T, s setup) {
+	book, log := newLog()
+	s.options.Log = log
+	b := mustOpen(t, s)
+	defer mustClose(t, b)
+	if lines := book.Lines("beyond the end"); len(lines) > 0 {
+		t.Fatalf("%q", lines)
+	}
+	orders, dead := mustMake(t, b, "orders"), mustMake(t, b, "orders.dlq")
+	for name, at := range m.groups {
+		if c, ok := b.CommittedOffset(name, "orders", 0); !ok || c.Offset < at {
+			t.Fatalf("group %q is at %d (%v), and was at %d when that was synced", name, c.Offset, ok, at)
+		}
+	}
+	await(t, "what was synced is in its topic", func() bool {
+		has := texts(t, orders)
+		for _, text := range m.synced {
+			if !has[text] {
+				return false
+			}
+		}
+		return true
+	})
+	c, _ := b.CommittedOffset("lines", "orders", 0)
+	has := texts(t, dead)
+	for offset, text := range m.buried {
+		if offset < c.Offset && !has[text] {
+			t.Fatalf("%q at %d is no dead letter, and its group is at %d", text, offset, c.Offset)
+		}
+	}
+}
+
+// With an interval between syncs the power goes at any call, while messages are published,
+// delayed, consumed, committed and buried: what was synced is in one of the logs then, and
+// no position says more than they have.
+func TestAPowerCutWithAnIntervalCostsNothingThatWasSynced(t *testing.T) {
+	for seed := range uint64(40) {
+		limits := patientLimits()
+		limits.CompactDelayed = 2 << 10
+		s := setup{
+			disk: crashfs.New(), log: commitlog.Options{SyncEvery: time.Hour, SegmentBytes: 6 << 10},
+			options: broker.Options{Limits: limits, Retention: day},
+		}
+		m := &intervalModel{b: mustOpen(t, s), rnd: rand.New(rand.NewPCG(seed, 99)), buried: make(map[int64]string)}
+		var calls atomic.Int64
+		at := 20 + m.rnd.Int64N(600)
+		s.disk.SetHook(func(crashfs.Call) error {
+			if calls.Add(1) == at {
+				s.disk.Kill()
+				m.cut.Store(true)
+			}
+			return nil
+		})
+		m.work(t)
+		s.disk.Kill()
+		for _, policy := range []crashfs.Policy{crashfs.Nothing(), crashfs.Everything(), crashfs.Some(seed), crashfs.Torn(seed)} {
+			t.Run(fmt.Sprintf("seed %d, call %d, %s", seed, min(at, calls.Load()), policy.Name), func(t *testing.T) {
+				after := s
+				after.disk = s.disk.Crash(policy)
+				m.mustHaveAll(t, after)
+			})
+		}
+		_ = m.b.Close() // of the dead one
+	}
+}
