@@ -82,7 +82,7 @@ sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
 recover=internal/commitlog/recover.go
 sabotage "never sync a sync mark by itself" internal/commitlog/marks.go \
 	's/if l.syncMark() != nil {/if false {/' ./internal/commitlog TestSyncMarkIsMadeDurableByItself
-sabotage "cut off what is sound behind damage after a power cut" $recover \
+sabotage "cut off what is sound behind damage after a power cut" internal/commitlog/scan.go \
 	'/) pass(s \*segment/,/^}/ s/if how == behindCut {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
 sabotage "take what is visible for synced when an index is built again" internal/commitlog/segment.go \
 	's/if v.active || s.index.mark().pos > v.end {/if false {/' ./internal/commitlog TestIndexBuiltAgainIsNotAheadOfTheSync
@@ -90,13 +90,13 @@ sabotage "append before the index of a new segment is synced" $recover \
 	's/if sizes\[s.base\] == 0 \&\& l.doubt \&\& !isFirst {/if false \&\& isFirst {/' ./internal/commitlog TestIndexIsSyncedBeforeItsSegmentIsWrittenTo
 sabotage "write over the disk after another boot" $recover \
 	'/) settle(s \*segment/,/^}/ s/if l.doubt {/if true {/' ./internal/commitlog TestRecoveryWritesOverTheLogOnlyInTheSameBoot
-sabotage "cut off a torn end that could not be copied" $recover \
+sabotage "cut off a torn end that could not be copied" internal/commitlog/aside.go \
 	'/) copyTail(/,/^}/ s/return "", err$/return "", nil/' ./internal/commitlog TestATornEndIsKeptWholeOrNotCutOff
 sabotage "check no CRC" internal/batch/batch.go \
 	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
 sabotage "an unreadable sector is an error for the whole segment" internal/commitlog/sectors.go \
 	's/return err != nil && slices/return false \&\& slices/' ./internal/commitlog TestUnreadableSectorsCostTheirBatchesOnly
-sabotage "take the first sound batch behind damage" internal/commitlog/past.go \
+sabotage "take the first sound batch behind damage" internal/commitlog/runs.go \
 	'/) decide() error {/,/^}/ s/r, ok := c.claimed(left, right, d)/if c.others(left, right, false, claim{}); left == c.from { break }; &/
 	/) others(/,/^}/ s/cmp.Compare(y.end-y.begins.pos, x.end-x.begins.pos)/cmp.Compare(x.pos, y.pos)/' \
 	./internal/commitlog TestMessageIsNeverServedAsABatch
@@ -131,7 +131,7 @@ sabotage "keep messages for Kafka's groups" internal/group/unread.go \
 	's/(!p.assigned || p.leased()) \&\& //' ./internal/broker TestWhatNobodyOrOnlyAKafkaGroupReadsGoesByAge
 sabotage "forget of what kind a position is" internal/group/record.go \
 	's/s.Assigned, r.bad = kind == 1, kind > 1/r.bad = kind > 1/' ./internal/broker TestAGroupThatIsUsedInAnotherWayHoldsBackAsThatDoes
-sabotage "start in silence on a copy whose index is newer than its segment" internal/commitlog/recover.go \
+sabotage "start in silence on a copy whose index is newer than its segment" internal/commitlog/lost.go \
 	's/return end.pos != m.pos/return end.pos < 0/' ./internal/commitlog TestCopyOfAnIndexThatIsNewerThanThatOfItsSegment
 sabotage "believe a log start that is newer than its log" internal/commitlog/logstart.go \
 	's/if reached >= l.startEnd ||/if reached >= 0 ||/' ./internal/commitlog TestCopyOfALogStartThatIsNewerThanThatOfItsSegment

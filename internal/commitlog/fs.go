@@ -211,3 +211,30 @@ func (osFS) ReadDir(name string) ([]Entry, error) {
 	}
 	return entries, nil
 }
+
+// writeFile replaces a small file as a whole: after a crash it has the old
+// content or the new.
+func writeFile(fs FS, name string, content []byte) error {
+	tmp := name + ".tmp"
+	if err := fs.Remove(tmp); err != nil && !isNotExist(err) {
+		return err
+	}
+	f, err := fs.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(append(content, '\n'), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = fs.Rename(tmp, name)
+	}
+	if err != nil {
+		return err
+	}
+	return fs.SyncDir(filepath.Dir(name))
+}

@@ -1,0 +1,225 @@
+package commitlog
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"hash/crc32"
+	"slices"
+
+	"mbus/internal/batch"
+)
+
+// A candidate is what can be the header of a batch.
+type candidate struct {
+	pos, end   int64 // bytes
+	base, next int64 // offsets
+	crc, front uint32
+	sound      bool
+	before     int32 // the batch that it follows on, -1 for none
+	begins     edge  // where the run of batches begins that it ends
+}
+
+// A chart is of one region.
+type chart struct {
+	w         *walker
+	from, to  edge
+	exact     bool // a batch begins at to, or the log ends there
+	truncated bool // the region goes on behind to
+
+	used  int64  // from here on there are only zeros
+	crc   uint32 // of the damaged batch at from, as its header says
+	delta int64  // of its last offset
+	end   int64  // where it ends by its checksum; 0 if that is right nowhere
+
+	list   []candidate    // ascending by pos
+	byEnd  []int32        // those that are sound, ascending by end
+	all    []int32        // all of them, ascending by end
+	nexts  map[int64]bool // offsets behind them
+	latest int32          // of findLatest, and 1; 0 if that has not been looked for
+	runs   map[edge]int32 // sound ones by their end, of those with the same the one whose run begins first
+	taken  []run
+	jumps  []jump
+}
+
+// rest is where to go on where a chart shows nothing.
+func (c *chart) rest() edge {
+	if c.truncated {
+		return edge{c.from.pos + (c.to.pos-c.from.pos)/2, c.from.next}
+	}
+	return c.to
+}
+
+// draw finds the jumps from the beginning of the region on.
+func (c *chart) draw() error {
+	h, err := c.w.win.at(c.from.pos, batch.HeaderSize)
+	if err != nil {
+		return err
+	}
+	if len(h) == batch.HeaderSize {
+		c.crc, c.delta = batch.Batch(h).CRC(), int64(batch.Batch(h).LastOffsetDelta())
+	}
+	if err := c.collect(); err != nil {
+		return err
+	}
+	if err := c.checksums(); err != nil {
+		return err
+	}
+	c.chain()
+	return c.decide()
+}
+
+// collect finds all headers of the region. It ends early where there are too many.
+func (c *chart) collect() error {
+	limit := c.to.pos
+	if limit > c.from.pos+chartBytes {
+		limit, c.truncated = c.from.pos+chartBytes, true
+	}
+	pattern := binary.BigEndian.AppendUint32(nil, uint32(c.w.s.log.place))
+	pattern = append(pattern, 2) // magic
+	const before = 12            // bytes of a header
+	c.used = c.from.pos
+	for pos := c.from.pos; pos < limit; {
+		p, err := c.w.win.at(pos, int(min(limit-pos, int64(c.w.win.step))))
+		if err != nil {
+			return err
+		}
+		if n := len(bytes.TrimRight(p, "\x00")); n > 0 {
+			c.used = pos + int64(n)
+		}
+		at := 0
+		for {
+			i := bytes.Index(p[min(at+before, len(p)):], pattern)
+			if i < 0 || at+i+batch.HeaderSize > len(p) {
+				break
+			}
+			at += i
+			if c.header(batch.Batch(p[at:]), pos+int64(at)); len(c.list) == chartMost {
+				limit, c.truncated = pos+int64(at), true
+				break
+			}
+			at++
+		}
+		if len(p) < batch.HeaderSize || c.truncated && pos+int64(len(p)) >= limit {
+			break
+		}
+		pos += int64(len(p)) - batch.HeaderSize + 1
+		if pos+batch.HeaderSize > limit {
+			break
+		}
+	}
+	if c.truncated {
+		c.to.pos, c.exact = limit, false
+	}
+	return nil
+}
+
+// header notes what may be one at pos.
+func (c *chart) header(h batch.Batch, pos int64) {
+	n, err := batch.Size(h, maxBatch)
+	base := h.BaseOffset()
+	if err != nil || h.LastOffsetDelta() < 0 || base < c.from.next || base > c.to.next || h.NextOffset() > c.to.next {
+		return
+	}
+	c.list = append(c.list, candidate{pos: pos, end: pos + int64(n), base: base, next: h.NextOffset(), crc: h.CRC(), before: -1})
+}
+
+// checksums finds out which candidates are sound, and where the damaged batch ends.
+func (c *chart) checksums() error {
+	ends := make([]int32, 0, len(c.list))
+	for i := range c.list {
+		if c.list[i].end <= c.to.pos {
+			ends = append(ends, int32(i))
+		}
+	}
+	c.sortByEnd(ends)
+	s := summing{w: c.w, pos: c.from.pos + crcBegins}
+	for fronts, starts := c.list, c.list; len(ends) > 0; {
+		e := &c.list[ends[0]]
+		switch {
+		case len(starts) > 0 && starts[0].pos < min(e.end, fronts[0].pos+crcBegins):
+			c.endsAt(&s, starts[0].pos)
+			starts = starts[1:]
+		case len(fronts) > 0 && fronts[0].pos+crcBegins <= e.end:
+			s.upTo(fronts[0].pos + crcBegins)
+			fronts[0].front = s.sum
+			fronts = fronts[1:]
+		default:
+			s.upTo(e.end)
+			e.sound = !s.short && crcBehind(s.sum, e.front, e.end-e.pos-crcBegins) == e.crc && c.w.file.lost(e.pos, e.end) == nil
+			ends = ends[1:]
+		}
+	}
+	return c.endsLast(&s)
+}
+
+// endsAt takes the damaged batch to end at pos if its checksum says so: that does not cover
+// its length. The last such place counts.
+func (c *chart) endsAt(s *summing, pos int64) {
+	if pos < c.from.pos+batch.HeaderSize {
+		return
+	}
+	if s.upTo(pos); !s.short && s.sum == c.crc && c.w.file.lost(c.from.pos+crcBegins-4, pos) == nil {
+		c.end = pos
+	}
+}
+
+// endsLast is endsAt for the end of the region. Zeros at the end of a segment may be the
+// batch's own, in part.
+func (c *chart) endsLast(s *summing) error {
+	if c.to.pos < c.w.v.end || c.truncated {
+		c.endsAt(s, c.to.pos)
+		return s.err
+	}
+	c.endsAt(s, max(c.used, s.pos))
+	for n := int64(0); n < batch.HeaderSize && !s.short; n++ {
+		s.sum = crc32.Update(s.sum, castagnoli, []byte{0})
+		s.pos++
+		c.endsAt(s, s.pos)
+	}
+	return s.err
+}
+
+// A summing is the CRC-32C of what has been read.
+type summing struct {
+	w     *walker
+	pos   int64
+	sum   uint32
+	short bool // the file has ended, or can't be read
+	err   error
+}
+
+func (s *summing) upTo(pos int64) {
+	for s.pos < pos && !s.short {
+		p, err := s.w.win.at(s.pos, int(min(pos-s.pos, int64(s.w.win.step))))
+		s.err, s.short = err, len(p) == 0
+		s.sum = crc32.Update(s.sum, castagnoli, p)
+		s.pos += int64(len(p))
+	}
+}
+
+// chain finds, for each end of a batch, the run of batches that ends there and begins first.
+func (c *chart) chain() {
+	for i := range c.list {
+		if c.list[i].sound {
+			c.byEnd = append(c.byEnd, int32(i))
+		}
+	}
+	c.sortByEnd(c.byEnd)
+	c.runs = make(map[edge]int32, len(c.byEnd))
+	for _, i := range c.byEnd {
+		b := &c.list[i]
+		b.begins = edge{b.pos, b.base}
+		if before, ok := c.runs[b.begins]; ok {
+			b.before, b.begins = before, c.list[before].begins
+		}
+		at := edge{b.end, b.next}
+		if other, ok := c.runs[at]; !ok || b.begins.pos < c.list[other].begins.pos {
+			c.runs[at] = i
+		}
+	}
+}
+
+func (c *chart) sortByEnd(list []int32) {
+	slices.SortFunc(list, func(a, b int32) int { return cmp.Compare(c.list[a].end, c.list[b].end) })
+}
