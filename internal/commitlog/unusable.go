@@ -48,6 +48,9 @@ func (s *Store) openTopics() error {
 			return err
 		}
 	}
+	if !exists && len(s.topics)+len(s.unusable) > 0 {
+		s.opts.Log.Warn("there is no catalog of topics, and it is made from the directories that are there: a topic without a directory is forgotten", "file", s.catalog.name)
+	}
 	for name, t := range s.catalog.made {
 		if s.topics[name] == nil && s.unusable[name] == nil {
 			s.epochs = max(s.epochs, epochsEnd(t))
