@@ -54,8 +54,10 @@ type Broker struct {
 	resettled chan struct{} // a topic's settings are others, there is a new one, or the clock has jumped
 
 	clockMoved atomic.Bool // the clock has jumped since the last note
-	clockKept  struct {    // for the retention loop, and the end
+	clockKept  struct {
+		mu      sync.Mutex // guards what follows
 		at      time.Time
+		atOnce  int // notes of jumps that may be written at once
 		failing bool
 	}
 
@@ -107,6 +109,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	if err := b.loadPositions(); err != nil {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
 	}
+	b.keepClock(true)
 	b.ended.Go(b.retain)
 	var log store.Partition
 	var end int64

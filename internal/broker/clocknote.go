@@ -2,17 +2,24 @@ package broker
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
+
+	"mbus/internal/store"
 )
 
 // The broker keeps a note of its clock (store.KeepNote), so that a start by a wrong clock
 // removes nothing: when it was last known to run, and which jumps of the wall clock are to
-// be believed yet. It is written at the start, at the end, each hour, and after a jump. Of
+// be believed yet. It is written at the start, at the end, each hour, and with a jump. Of
 // a note that is too old a longer time counts as a jump, which only keeps messages longer.
 const noteEvery = time.Hour
 
-// noteSoonest is the shortest time between two notes, for clocks that jump all the time.
-const noteSoonest = 10 * time.Second
+// noteSoonest is the shortest time between two notes for clocks that jump all the time. A few
+// jumps are noted at once: who finds one writes the note before using the time.
+const (
+	noteSoonest = 10 * time.Second
+	noteAtOnce  = 8
+)
 
 // A clockNote is what is kept. FORMAT.md shows it.
 type clockNote struct {
@@ -27,9 +34,8 @@ type jumpNote struct {
 	Returns bool  `json:"returns,omitempty"`
 }
 
-// note is what is to be kept of the clock.
+// note is what is to be kept of the clock, as of the last look.
 func (c *clock) note() []byte {
-	c.wall()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := clockNote{Time: c.wallAt.UnixMilli()}
@@ -96,7 +102,10 @@ func (b *Broker) startClock() {
 // keepClock keeps the note of the clock, if it is time, or now. It returns the time until
 // the next one is due.
 func (b *Broker) keepClock(now bool) time.Duration {
+	b.clock.wall() // which may find a jump, and note it
 	k := &b.clockKept
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	since := time.Since(k.at)
 	if due := b.clockMoved.Load() && since >= noteSoonest; !now && !due && since < noteEvery {
 		if b.clockMoved.Load() {
@@ -104,14 +113,37 @@ func (b *Broker) keepClock(now bool) time.Duration {
 		}
 		return noteEvery - since
 	}
+	k.atOnce = noteAtOnce
+	b.writeClock()
+	return noteEvery
+}
+
+// writeClock writes the note. The caller holds the mutex of clockKept.
+func (b *Broker) writeClock() {
+	k := &b.clockKept
 	k.at = time.Now()
 	b.clockMoved.Store(false)
 	err := b.store.KeepNote(b.clock.note())
+	if errors.Is(err, store.ErrClosed) {
+		return
+	}
 	if err != nil && !k.failing {
 		b.Log.Warn("the time could not be kept, which tells a wrong clock at the next start", "reason", err)
 	}
 	k.failing = err != nil
-	return noteEvery
+}
+
+// keepJump keeps a jump before anything is stamped by the clock as it is now, unless there
+// have been many of late.
+func (b *Broker) keepJump() {
+	k := &b.clockKept
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	b.clockMoved.Store(true)
+	if k.atOnce > 0 {
+		k.atOnce--
+		b.writeClock()
+	}
 }
 
 // Now is the broker's time, by which messages are delivered and stamped: that of the
@@ -120,7 +152,7 @@ func (b *Broker) Now() time.Time { return b.clock.now() }
 
 // clockJumped says so in the log, and has it noted.
 func (b *Broker) clockJumped(by time.Duration) {
-	b.clockMoved.Store(true)
+	b.keepJump()
 	b.wakeRetention()
 	if by > 0 {
 		b.Log.Warn("the system's clock has jumped ahead: messages are delivered by it when that has lasted, and removed by it when that has lasted as long as they are kept",
