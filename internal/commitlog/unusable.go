@@ -213,8 +213,8 @@ func (s *Store) rebuildTopic(name string, damage error) (*topic, error) {
 		return nil, err
 	}
 	s.opts.Log.Error("a topic's file can't be read, and is written again from the catalog", "topic", name, "reason", damage)
-	if err := writeFile(s.fs, s.path(topicsName, name, topicName), content); err != nil && !isFull(err) {
-		return nil, err
+	if err := writeFile(s.fs, s.path(topicsName, name, topicName), content); err != nil {
+		s.opts.Log.Warn("a topic's file can't be written now: the catalog holds the same", "topic", name, "reason", err)
 	}
 	return t, nil
 }

@@ -130,6 +130,39 @@ func TestTopicFileIsMadeAnewFromTheCatalog(t *testing.T) {
 	}
 }
 
+// Where it can't be made anew, for what has its name or because the disk fails, the topic is used
+// all the same.
+func TestTopicFileThatCantBeMadeAnewStopsNoTopic(t *testing.T) {
+	closed, orders := closedWith(t)
+	for _, fails := range []bool{false, true} {
+		disk := closed.KillClone()
+		if err := disk.Remove(ordersFile); err != nil {
+			t.Fatal(err)
+		}
+		if fails {
+			disk.SetHook(func(c crashfs.Call) error {
+				if strings.HasPrefix(c.Name, ordersFile) {
+					return syscall.EIO
+				}
+				return nil
+			})
+		} else {
+			mkdir(t, disk, ordersFile)
+		}
+		log := new(recorder)
+		s := openWith(t, disk, log)
+		if list := s.Topics(); len(list) != 2 || list[1] != orders {
+			t.Errorf("fails %v: the topics are %v", fails, list)
+		}
+		appendThree(t, s, "orders", 1)
+		hasRecords(t, s, "orders", 1, 6)
+		if !log.says("WARN a topic's file can't be written now") {
+			t.Errorf("fails %v: logged %q", fails, log.logged())
+		}
+		s.Close()
+	}
+}
+
 // What of a topic is damaged or missing so that it can't be used must not look like no
 // topic, and stops no other one.
 func TestUnusableTopicKeepsItsNameAndStopsNoOther(t *testing.T) {
