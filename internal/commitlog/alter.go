@@ -200,17 +200,28 @@ func (s *Store) replace(old, t *topic) error {
 	return nil
 }
 
-// syncAltered makes durable what a process has left that was altering topics.
+// syncAltered makes durable what a process has left that was altering topics: of all of them,
+// where it can't be read which ones.
 func (s *Store) syncAltered() error {
 	entries, err := s.fs.ReadDir(s.path(stageName))
+	var names []string
+	for _, e := range entries {
+		if name, altered := strings.CutSuffix(e.Name, alteredSuffix); altered && !e.Dir {
+			names = append(names, name)
+		}
+	}
+	if err != nil && !isNotExist(err) && !noFiles(err) {
+		entries, err = s.fs.ReadDir(s.path(topicsName))
+		for _, e := range entries {
+			if e.Dir {
+				names = append(names, e.Name)
+			}
+		}
+	}
 	if err != nil && !isNotExist(err) {
 		return err
 	}
-	for _, e := range entries {
-		name, altered := strings.CutSuffix(e.Name, alteredSuffix)
-		if !altered || e.Dir {
-			continue
-		}
+	for _, name := range names {
 		if err := s.fs.SyncDir(s.path(topicsName, name)); err != nil && !isNotExist(err) {
 			return err
 		}

@@ -150,8 +150,8 @@ func (s *Store) open() error {
 	if err := s.makeDir(stageName); err != nil {
 		return err
 	}
-	if err := removeIn(s.fs, s.path(stageName)); err != nil {
-		return err
+	if err := removeIn(s.fs, s.path(stageName)); err != nil { // no topic needs what is there
+		s.opts.Log.Warn("what is left of topics that were deleted can't be removed", "directory", s.path(stageName), "reason", err)
 	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return err

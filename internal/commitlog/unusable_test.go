@@ -163,6 +163,40 @@ func TestTopicFileThatCantBeMadeAnewStopsNoTopic(t *testing.T) {
 	}
 }
 
+// What a deleted topic has left is needed by nobody: that it can't be removed stops no topic.
+func TestTheStoreOpensWhereWhatIsDeletedCantBeRemoved(t *testing.T) {
+	closed, _ := closedWith(t)
+	for name, spoil := range map[string]func(disk *crashfs.FS){
+		"it can't be removed": func(disk *crashfs.FS) {
+			mkdir(t, disk, "/data/tmp/topic")
+			disk.SetHook(func(c crashfs.Call) error {
+				if c.Op == crashfs.Remove && strings.HasPrefix(c.Name, "/data/tmp/") {
+					return syscall.EIO
+				}
+				return nil
+			})
+		},
+		"a file has its name": func(disk *crashfs.FS) {
+			removeTree(t, disk, "/data/tmp")
+			f, err := disk.Create("/data/tmp")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		},
+	} {
+		disk, log := closed.KillClone(), new(recorder)
+		spoil(disk)
+		s := openWith(t, disk, log)
+		appendThree(t, s, "orders", 1)
+		hasRecords(t, s, "orders", 1, 6)
+		if !log.says("WARN what is left of topics that were deleted can't be removed") {
+			t.Errorf("%s: logged %q", name, log.logged())
+		}
+		s.Close()
+	}
+}
+
 // What of a topic is damaged or missing so that it can't be used must not look like no
 // topic, and stops no other one.
 func TestUnusableTopicKeepsItsNameAndStopsNoOther(t *testing.T) {
