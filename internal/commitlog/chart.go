@@ -141,16 +141,27 @@ func (c *chart) checksums() error {
 			c.endsAt(&s, starts[0].pos)
 			starts = starts[1:]
 		case len(fronts) > 0 && fronts[0].pos+crcBegins <= e.end:
-			s.upTo(fronts[0].pos + crcBegins)
+			c.sumTo(&s, fronts[0].pos+crcBegins)
 			fronts[0].front = s.sum
 			fronts = fronts[1:]
 		default:
-			s.upTo(e.end)
+			c.sumTo(&s, e.end)
 			e.sound = !s.short && crcBehind(s.sum, e.front, e.end-e.pos-crcBegins) == e.crc && c.w.file.lost(e.pos, e.end) == nil
 			ends = ends[1:]
 		}
 	}
 	return c.endsLast(&s)
+}
+
+// sumTo is s.upTo, and endsAt for the last byte in front of the zeros at the end of a segment and
+// for those zeros that may be the batch's own: a header may claim more of them.
+func (c *chart) sumTo(s *summing, pos int64) {
+	if c.to.pos == c.w.v.end && !c.truncated {
+		for at := max(s.pos, c.used); at < min(pos, c.used+batch.HeaderSize) && !s.short; at++ {
+			c.endsAt(s, at)
+		}
+	}
+	s.upTo(pos)
 }
 
 // endsAt takes the damaged batch to end at pos if its checksum says so: that does not cover

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
@@ -158,6 +159,39 @@ func (r *rig) showsUnforged(damaged ...int) error {
 		return fmt.Errorf("a batch of offset %d is served that was never stored: %w: %.100q", batch.Batch(b).BaseOffset(), errForged, b)
 	}
 	return nil
+}
+
+// Nor behind the sync mark, as the last message, where zeros follow because space was allocated
+// ahead, and where the mark is lost.
+func TestLastMessageIsNeverServedAsABatchAfterAKill(t *testing.T) {
+	for name := range (forger{}).hostile(0) {
+		r := newRig(t, oneSegment())
+		r.fill(2)
+		if !commitlog.IsMarked(r.Partition) { // waits for the writing of the mark
+			t.Fatal("the mark is not at the end")
+		}
+		mark := readFile(t, r.disk, activeIndex)
+		r.append(one(r.forger().hostile(6)[name]))
+		killed, pos := r.disk.KillClone(), len(bytesOf(r.stored[:2]))
+		r.store.Close()
+		content := readFile(t, killed, activeLog)
+		for bit := range 8 * 30 {
+			damaged := bytes.Clone(content)
+			damaged[pos+bit/8] ^= 1 << (bit % 8)
+			disk := killed.KillClone()
+			writeFile(t, disk, activeLog, damaged)
+			if bit%3 == 0 {
+				r.removeFile(disk, activeIndex)
+			} else {
+				writeFile(t, disk, activeIndex, mark)
+			}
+			r.reopen(disk)
+			if err := r.showsUnforged(2); err != nil {
+				t.Fatalf("%s, bit %d: %v", name, bit, err)
+			}
+		}
+		r.store.Close()
+	}
 }
 
 // A second batch is damaged among those that follow: what is between the two is served, and
