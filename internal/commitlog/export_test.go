@@ -36,3 +36,9 @@ func (s *Store) Syncs() int { return len(s.syncs) }
 // SetHealAfter sets after what time it is tried to heal logs, of the topics that are made
 // from now on.
 func (s *Store) SetHealAfter(d time.Duration) { s.healAfter = d }
+
+// BadSpans is how many parts of the active segment are remembered that can't be read.
+func BadSpans(p store.Partition) int {
+	s := p.(*partition).active()
+	return len(s.sectors.in(0, 1<<62))
+}

@@ -91,13 +91,28 @@ func (k *sectors) in(from, to int64) (list []badSpan) {
 func (k *sectors) add(spans []badSpan) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.bad = joined(append(k.bad, spans...))
+	k.bad = k.bad[:min(len(k.bad), maxBad)]
+	k.some.Store(len(k.bad) > 0)
+}
+
+// joined sorts spans, and makes one of those that touch.
+func joined(spans []badSpan) []badSpan {
+	slices.SortFunc(spans, func(a, b badSpan) int { return int(max(-1, min(1, a.from-b.from))) })
+	kept := spans[:0]
 	for _, b := range spans {
-		if len(k.bad) < maxBad {
-			k.bad = append(k.bad, b)
+		n := len(kept)
+		if n == 0 || b.from > kept[n-1].to {
+			kept = append(kept, b)
+			continue
+		}
+		last := &kept[n-1]
+		last.to = max(last.to, b.to)
+		if b.until.After(last.until) {
+			last.until = b.until
 		}
 	}
-	slices.SortFunc(k.bad, func(a, b badSpan) int { return int(max(-1, min(1, a.from-b.from))) })
-	k.some.Store(len(k.bad) > 0)
+	return kept
 }
 
 // A sectorReader reads a segment's file. It is the only way to do so: bytes that the disk
@@ -214,12 +229,7 @@ func (r *sectorReader) piecemeal(p []byte, pos int64) (got int, end error) {
 
 // note keeps the spans for lost and readable.
 func (r *sectorReader) note(spans []badSpan) {
-	for _, b := range spans {
-		if !slices.ContainsFunc(r.bad, func(o badSpan) bool { return o.from == b.from && o.to == b.to }) {
-			r.bad = append(r.bad, b)
-		}
-	}
-	slices.SortFunc(r.bad, func(a, b badSpan) int { return int(max(-1, min(1, a.from-b.from))) })
+	r.bad = joined(append(r.bad, spans...))
 }
 
 // settle remembers what was found, unless nothing at all can be read.

@@ -644,3 +644,26 @@ func TestAppendBehindAnUnreadableEnd(t *testing.T) {
 		r.startWorn(d)
 	}
 }
+
+// A disk may lose millions of sectors at once. They are remembered as one part: the time and
+// the memory that each sector took grew with their number.
+func TestLargePartThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, oneSegment())
+		const size = 128 << 10
+		for range 256 {
+			r.append(r.Batch(1, size))
+		}
+		d := new(worn)
+		d.breaks(patch{suffix: activeLog, from: 2 * size, to: 254 * size})
+		r.wear(d)
+		list, holes, err := survey(r.Partition, 1<<20)
+		if err != nil || len(holes) != 1 || len(list) < 3 {
+			t.Errorf("%d batches are left, missing is %+v: %v", len(list), holes, err)
+		}
+		if n := commitlog.BadSpans(r.Partition); n != 1 {
+			t.Errorf("%d parts are remembered, want 1", n)
+		}
+		r.store.Close()
+	})
+}
