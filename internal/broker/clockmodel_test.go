@@ -29,7 +29,7 @@ func (m *clockModel) note(format string, args ...any) {
 
 // jump sets the clock.
 func (m *clockModel) jump() {
-	by := pick(m.rnd, 0, 0, 0, -time.Since(time.Unix(0, 0)), -20*day, -2*time.Hour, 2*time.Hour, 20*day, 10*365*day, 70*365*day)
+	by := pick(m.rnd, 0, 0, 0, -time.Since(time.Unix(0, 0)), -20*day, -2*time.Hour, 2*time.Hour, 20*day, 10*365*day, 70*365*day, 200*365*day)
 	m.clock.ahead(by)
 	m.note("clock %+d hours", by/time.Hour)
 }

@@ -10,7 +10,8 @@ import (
 const laterBound = int64(time.Hour / time.Millisecond)
 
 // Append times are kept for each segment, in seconds since the beginning of 2026 (UTC),
-// rounded up; 0 is unknown. They are used up in 2162.
+// rounded up; 0 is unknown. They are used up in 2162: what is later becomes the last one,
+// which does not age.
 type appendTimes struct {
 	first, last uint32
 }
@@ -18,6 +19,9 @@ type appendTimes struct {
 // sinceTheMark is the time of appends that recovery finds behind the sync mark: it lies
 // ahead of the clock, and becomes the time of the first look at it.
 const sinceTheMark = math.MaxUint32
+
+// lastTime is the last append time that can be kept.
+const lastTime = sinceTheMark - 1
 
 // add notes an append. The last time only grows: a clock that is put back makes nothing
 // older than it is, and trust corrects one that was ahead.
@@ -46,17 +50,16 @@ func (a appendTimes) age(latest, now int64) int64 {
 		return min(latest, now)
 	}
 	last := min(millis(a.last), now)
+	if a.last >= lastTime {
+		last = now
+	}
 	return max(last, min(latest, last+laterBound))
 }
 
-// seconds is a time as append times are kept; 0 before 2026 and behind 2162.
+// seconds is a time as append times are kept; 0 before 2026.
 func seconds(t time.Time) uint32 {
 	ms := t.UnixMilli() - firstEpoch*1000
-	s := (ms + 999) / 1000
-	if s <= 0 || s > 1<<32-1 {
-		return 0
-	}
-	return uint32(s)
+	return uint32(min(max(0, (ms+999)/1000), lastTime))
 }
 
 // millis is an append time in milliseconds since 1970.
