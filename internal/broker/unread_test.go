@@ -190,6 +190,22 @@ func TestAResetLeavesAGroupOfItsKind(t *testing.T) {
 	k.mustKeep(15, 60)
 }
 
+// A partition in which the group had nothing yet is of the kind of the others.
+func TestAResetOfNewPartitionsLeavesTheGroupOfItsKind(t *testing.T) {
+	k := keepingBroker(t, broker.Options{Partitions: 2})
+	for i := range 10 {
+		publish(t, k.topic.Partitions()[1], newYear.Add(time.Duration(i)*day), 10, 350)
+	}
+	k.committed("kafka", 90)
+	if err := k.ResetOffsets("kafka", []group.Commit{{Topic: "orders"}, {Topic: "orders", Partition: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	k.mustKeep(15, 90)
+	if start, _ := k.topic.Partitions()[1].Offsets(); start != 90 {
+		t.Errorf("partition 1 starts at %d", start)
+	}
+}
+
 // Who is connected and has acknowledged nothing yet is about to read what there is.
 func TestAConsumerThatHasAcknowledgedNothingHoldsMessagesBack(t *testing.T) {
 	k := keepingBroker(t, broker.Options{})

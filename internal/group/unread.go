@@ -53,11 +53,25 @@ func (p *Position) leased() bool {
 	return slices.ContainsFunc(p.held, func(h held) bool { return h.by != nil })
 }
 
-// KeepKind has a state leave the position of the kind that it is.
+// KeepKind has a state leave the position of the kind that it is; one of which nothing is
+// kept becomes of the kind of the group's others, those in the same topic first.
 func (p *Position) KeepKind(s State) State {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	fresh := p.fresh && p.groups != nil
 	s.Assigned = p.assigned
+	p.mu.Unlock()
+	if !fresh {
+		return s
+	}
+	others := p.groups.Of(p.key.Group)
+	for i, e := range others {
+		if i == 0 || e.Topic == p.key.Topic {
+			s.Assigned = e.Assigned
+		}
+		if e.Topic == p.key.Topic {
+			return s
+		}
+	}
 	return s
 }
 
