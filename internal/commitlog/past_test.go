@@ -278,6 +278,46 @@ func TestAnyDamageBesideAnyMessage(t *testing.T) {
 	}
 }
 
+// Where two batches are damaged, what the first one holds may be taken for a batch of the same
+// offset that lies behind it. Readers go on there, too, and are not told of no offsets for ever.
+func TestReadersGoOnWhereTheSameOffsetIsFoundAgain(t *testing.T) {
+	for _, seed := range []uint64{3343, 3571} {
+		random := rand.New(rand.NewPCG(seed, 77))
+		r := newRig(t, oneSegment())
+		var marks [][]byte
+		for range 14 {
+			_, next := r.Offsets()
+			switch random.IntN(3) {
+			case 0:
+				all := r.forger().hostile(next)
+				r.append(one(all[slices.Sorted(maps.Keys(all))[random.IntN(len(all))]]))
+			case 1:
+				r.fill(1)
+			default:
+				r.append(one(make([]byte, random.IntN(400))))
+			}
+			if !commitlog.IsMarked(r.Partition) {
+				t.Fatal("the mark is not at the end")
+			}
+			marks = append(marks, readFile(t, r.disk, activeIndex))
+		}
+		disk, used := r.disk.KillClone(), len(bytesOf(r.stored))
+		content := readFile(t, disk, activeLog)
+		for range 1 + random.IntN(2) {
+			damageAt(random, content[:used], random.IntN(used))
+		}
+		writeFile(t, disk, activeLog, content)
+		writeFile(t, disk, activeIndex, marks[random.IntN(len(marks)+1)])
+		r.reopen(disk)
+		for _, maxBytes := range []int{1, 2000, 1 << 20} {
+			if _, _, err := survey(r.Partition, maxBytes); err != nil {
+				t.Errorf("seed %d, %d bytes at a time: %v", seed, maxBytes, err)
+			}
+		}
+		r.store.Close()
+	}
+}
+
 func damageAt(random *rand.Rand, p []byte, from int) string {
 	n := min(1+random.IntN(300), len(p)-from)
 	switch random.IntN(4) {

@@ -307,7 +307,13 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 		p.s.sound.add(pos, pos+int64(sound))
 		return buf[:sound], nil
 	}
-	return nil, p.s.explain(p.v, mark{pos: pos, next: first})
+	from, to, err := p.s.explain(p.v, mark{pos: pos, next: first})
+	if err != nil {
+		return nil, err
+	}
+	buf = slices.Grow(buf[:0], int(to-from))[:to-from]
+	got, err = p.s.readAt(buf, from)
+	return buf[:got], err
 }
 
 // Sendable implements store.Sender.
@@ -326,23 +332,26 @@ func (p *pin) SendTo(conn store.RawWriter, pos int64, n int) error {
 	return err
 }
 
-// explain is the error for a batch at m that is not sound.
-func (s *segment) explain(v view, m mark) error {
+// explain is the error for a batch at m that is not sound; or where a sound one lies that begins
+// with the same offset, behind bytes that belong to none.
+func (s *segment) explain(v view, m mark) (from, to int64, err error) {
 	w := walk(s, v, entry{offset: m.next, pos: m.pos})
 	defer w.close()
 	more := w.next()
 	if more && w.hole == nil {
 		err := w.intact()
 		if err == nil {
-			return fmt.Errorf("%s: byte %d could not be read at first", s.file.name, m.pos)
+			return 0, 0, fmt.Errorf("%s: byte %d could not be read at first", s.file.name, m.pos)
 		}
 		more = w.skip(err)
 	}
-	if w.err != nil {
-		return w.err
+	switch {
+	case w.err != nil:
+		return 0, 0, w.err
+	case more && w.h.BaseOffset() == m.next:
+		return w.at.pos, w.end().pos, nil
+	case more:
+		return 0, 0, s.damage(m.next, w.h.BaseOffset(), w)
 	}
-	if more {
-		return s.damage(m.next, w.h.BaseOffset(), w)
-	}
-	return s.damage(m.next, v.next, w)
+	return 0, 0, s.damage(m.next, v.next, w)
 }
