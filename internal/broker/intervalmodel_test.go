@@ -23,13 +23,15 @@ type intervalModel struct {
 	rnd    *rand.Rand
 	cut    atomic.Bool      // the power
 	n      int              // messages that were sent
+	far    int              // of these, those that wait for an hour
 	acked  []string         // since the last sync
 	synced []string         // before it
 	buried map[int64]string // messages that have failed, by offset
 	groups map[string]int64 // positions that are synced
 }
 
-// append publishes some messages, of which half are delayed if it is said so.
+// append publishes some messages, of which half are delayed if it is said so, now and then
+// for an hour.
 func (m *intervalModel) append(delay time.Duration) bool {
 	t, err := m.b.MakeTopic("orders")
 	if err != nil {
@@ -37,11 +39,18 @@ func (m *intervalModel) append(delay time.Duration) bool {
 	}
 	var b batch.Builder
 	var texts []string
+	isFar := delay > 0 && m.rnd.IntN(4) == 0
+	if isFar {
+		delay = time.Hour
+	}
 	for i := range 1 + m.rnd.IntN(4) {
 		m.n++
 		text := fmt.Sprintf("message %d", m.n)
 		var headers []batch.Header
 		if delay > 0 && i%2 == 0 {
+			if isFar {
+				m.far++
+			}
 			headers = []batch.Header{{Key: broker.HeaderDeliverAt, Value: fmt.Append(nil, time.Now().Add(delay).UnixMilli())}}
 		}
 		b.Add(time.Now().UnixMilli(), nil, fmt.Appendf(nil, "%s%300s", text, ""), headers...)
@@ -138,7 +147,7 @@ func (m *intervalModel) deliver(t testing.TB) bool {
 			return m.cut.Load()
 		}
 		_, end := topic.Partitions()[0].Offsets()
-		return m.cut.Load() || end == int64(m.n)
+		return m.cut.Load() || end == int64(m.n-m.far)
 	})
 	return true
 }
@@ -180,6 +189,7 @@ func texts(t *testing.T, topic *broker.Topic) map[string]bool {
 func (m *intervalModel) mustHaveAll(t *testing.T, s setup) {
 	book, log := newLog()
 	s.options.Log = log
+	s.options.Now = func() time.Time { return time.Now().Add(2 * time.Hour) } // all is due
 	b := mustOpen(t, s)
 	defer mustClose(t, b)
 	if lines := book.Lines("beyond the end"); len(lines) > 0 {
