@@ -131,6 +131,12 @@ sabotage "remove what a group that leases has not consumed" internal/broker/rete
 	's/r.Keep = unread\[0\].Offset/_ = unread/' ./internal/line TestUnreadMessagesAreKeptLongerAndTheirLossIsTold
 sabotage "keep messages for Kafka's groups" internal/group/unread.go \
 	's/(!p.assigned || p.leased()) \&\& //' ./internal/broker TestWhatNobodyOrOnlyAKafkaGroupReadsGoesByAge
+sabotage "hold back where a group is one of Kafka clients" internal/broker/retention.go \
+	's/!in\[i\] \&\& !has(k)/!in[i]/' ./internal/broker TestAGroupHoldsBackThePartitionsThatItLeases
+sabotage "remove what was consumed by positions that are not durable" internal/broker/retention.go \
+	's/	b.securePositions()$/	_ = b/' ./internal/broker TestRetentionRemovesWhatIsDurablyConsumed
+sabotage "note a jump of the clock later" internal/broker/clocknote.go \
+	's/if k.atOnce > 0 {/if false {/' ./internal/broker TestNoClockRemovesWhatWasPublishedAMomentAgo
 sabotage "forget of what kind a position is" internal/group/record.go \
 	's/s.Assigned, r.bad = kind == 1, kind > 1/r.bad = kind > 1/' ./internal/broker TestAGroupThatIsUsedInAnotherWayHoldsBackAsThatDoes
 sabotage "start in silence on a copy whose index is newer than its segment" internal/commitlog/lost.go \
