@@ -208,6 +208,31 @@ func TestAFirstStartWithAClockThatIsNotSetRemovesNothing(t *testing.T) {
 	}
 }
 
+// Whoever finds that the clock has jumped notes it, with the store's help.
+func TestAJumpOfTheClockIsFoundByWhoeverLooksFirst(t *testing.T) {
+	var clock shifted
+	b := newTryout(t, setup{dir: t.TempDir(), options: broker.Options{Now: clock.now, Retention: 7 * day}})
+	for i, look := range []func(){
+		func() { mustMake(t, b.Broker, "stock") },
+		func() { publish(t, b.topic.Partitions()[0], time.Now(), 1, 10) },
+		func() {
+			if err := b.AddPartitions("orders", 2); err != nil {
+				t.Error(err)
+			}
+		},
+		b.Sweep,
+		func() { configure(t, b.Broker, "orders", broker.ConfigRetention, "1000000") },
+		func() {
+			if err := b.DeleteTopic("stock"); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		clock.ahead(time.Duration(i+1) * time.Hour)
+		within(t, "it goes on", look)
+	}
+}
+
 // A start by a wrong clock removes nothing before it has lasted for as long as messages
 // are kept, nor does the next one, whether the broker ended in good order or not.
 func TestAStartByAWrongClockRemovesNothing(t *testing.T) {

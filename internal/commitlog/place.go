@@ -42,9 +42,10 @@ func nextEpoch(last int32, now time.Time) int32 {
 
 // takeEpochs takes n epochs that no partition has or had, and returns the first.
 func (s *Store) takeEpochs(n int) (int32, error) {
+	now := s.now() // without the lock: who reads the clock may keep a note
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := nextEpoch(s.epochs, s.now())
+	first := nextEpoch(s.epochs, now)
 	if first > math.MaxInt32-int32(n) {
 		return 0, errors.New("there are no leader epochs left for more partitions")
 	}

@@ -42,7 +42,7 @@ type Store interface {
 	// directory may only be missing.
 	Deleted(id [16]byte) bool
 	// UseClock sets the clock that append times are taken from, which is the system's
-	// until then. It is called once, before anything is appended.
+	// until then, and may call KeepNote. It is called once, before anything is appended.
 	UseClock(now func() time.Time)
 	// Note gives what was last kept with KeepNote; nil if there is nothing, or it can't be
 	// read.
