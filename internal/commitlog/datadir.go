@@ -12,6 +12,9 @@ import (
 // look refuses a directory that holds something else, and changes nothing.
 func (s *Store) look() error {
 	_, err := s.hasFormat()
+	if errors.Is(err, errDamaged) {
+		return nil
+	}
 	return err
 }
 
@@ -19,8 +22,14 @@ func (s *Store) look() error {
 // something else.
 func (s *Store) hasFormat() (bool, error) {
 	content, err := s.readFile(formatName)
-	if err == nil {
-		return true, knownFormat(content)
+	if err == nil || isUnreadable(err) {
+		if err == nil {
+			err = knownFormat(content)
+		}
+		if err != nil && !namesFormat(content) && s.hasCatalog() {
+			return true, fmt.Errorf("%w: %s: %w", errDamaged, s.path(formatName), err)
+		}
+		return true, err
 	}
 	if !isNotExist(err) {
 		return false, err
@@ -58,6 +67,16 @@ func knownFormat(content []byte) error {
 	return nil
 }
 
+// namesFormat says whether the file of that name says which format of ours it is.
+func namesFormat(content []byte) bool { return strings.HasPrefix(string(content), "mbus ") }
+
+// hasCatalog says whether there is a catalog with a line that is sound: the directory is ours.
+func (s *Store) hasCatalog() bool {
+	c := newCatalog(s.fs, s.path(catalogName))
+	exists, _, err := c.load()
+	return exists && err == nil && c.lines > 0
+}
+
 // checkFormat makes a data directory of an empty one, and refuses one that holds
 // something else.
 func (s *Store) checkFormat() error {
@@ -65,6 +84,10 @@ func (s *Store) checkFormat() error {
 		return err
 	}
 	begun, err := s.hasFormat()
+	if errors.Is(err, errDamaged) {
+		s.opts.Log.Error("the file that says the format is damaged, and is written again", "reason", err)
+		return writeFile(s.fs, s.path(formatName), []byte(format))
+	}
 	if err != nil {
 		return err
 	}

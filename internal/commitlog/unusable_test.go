@@ -681,3 +681,40 @@ func TestTheStoreOpensWhereTheCatalogCantBeWritten(t *testing.T) {
 		})
 	}
 }
+
+// A file format that can't be read, in a directory that has a catalog, stops no topic. One that
+// names another format does.
+func TestDamagedFormatIsWrittenAgain(t *testing.T) {
+	closed, orders := closedWith(t)
+	const name = "/data/format"
+	for _, content := range []string{"", "mbu", "\x00\x00\x00\x00\x00\x00\x00", "mcus 2\n", "unreadable"} {
+		under := closed.KillClone()
+		disk := badDisk{FS: under, name: "none"}
+		if content == "unreadable" {
+			disk.name, disk.to = name, 512
+		} else {
+			writeFile(t, under, name, []byte(content))
+		}
+		sum, err := commitlog.Verify("/data", commitlog.Options{FS: disk}, func(commitlog.Finding) {})
+		if err != nil || sum.Damaged != 1 || sum.Records != 6 {
+			t.Errorf("%q: %+v, %v", content, sum, err)
+		}
+		log := new(recorder)
+		s := openWith(t, disk, log)
+		if list := s.Topics(); len(list) != 2 || list[1] != orders {
+			t.Errorf("%q: the topics are %v", content, list)
+		}
+		if !log.says("ERROR the file that says the format is damaged, and is written again") {
+			t.Errorf("%q: logged %q", content, log.logged())
+		}
+		s.Close()
+		if got := string(readFile(t, under, name)); got != "mbus 2\n" {
+			t.Errorf("%q: then it is %q", content, got)
+		}
+	}
+	disk := closed.KillClone()
+	writeFile(t, disk, name, []byte("mbus 3\n"))
+	if _, err := commitlog.Open("/data", commitlog.Options{FS: disk}); err == nil || !strings.Contains(err.Error(), `"mbus 3"`) {
+		t.Errorf("of another format: %v", err)
+	}
+}

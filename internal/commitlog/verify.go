@@ -131,6 +131,10 @@ type verifier struct {
 
 func (v *verifier) run() error {
 	begun, err := v.store.hasFormat()
+	if errors.Is(err, errDamaged) {
+		v.report(Finding{Partition: -1, File: v.store.path(formatName), Reason: err})
+		err = nil
+	}
 	if err == nil && !begun {
 		if _, err = v.store.fs.ReadDir(v.store.dir); err == nil {
 			err = fmt.Errorf("it has no file %q: this is not an mbus data directory", formatName)
