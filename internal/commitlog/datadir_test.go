@@ -409,3 +409,32 @@ func failAt(disk *crashfs.FS, n int64, hook crashfs.Hook) *atomic.Int64 {
 	})
 	return calls
 }
+
+// Nor if that one comes to its place while the attempt is under way.
+func TestMakingATopicInPlaceRemovesNoOtherThatComesMeanwhile(t *testing.T) {
+	disk := crashfs.New()
+	s, err := commitlog.Open("/data", commitlog.Options{FS: folding{FS: disk}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	renames := 0
+	disk.SetHook(func(c crashfs.Call) error {
+		if c.Op != crashfs.Rename || !strings.HasSuffix(c.To, "/topics/Orders") {
+			return nil
+		}
+		if renames++; renames == 2 {
+			if _, err := s.CreateTopic("orders", 1, ""); err != nil {
+				t.Errorf("the other one: %v", err)
+			}
+			appendThree(t, s, "orders", 0)
+		}
+		return syscall.EXDEV
+	})
+	if _, err := s.CreateTopic("Orders", 1, ""); err == nil {
+		t.Error("a topic was made in the place of another one")
+	}
+	disk.SetHook(nil)
+	s.Close()
+	hasRecords(t, openWith(t, disk.KillClone(), nil), "orders", 0, 3)
+}

@@ -217,10 +217,19 @@ func (s *Store) createInPlace(place string, t *topic) error {
 		err = s.describe(place, t)
 	}
 	if err != nil {
-		_ = removeOurs(s.fs, place)
-		return err
+		s.undo(place, t)
 	}
-	return nil
+	return err
+}
+
+// undo removes what a failed attempt to make a topic in its place has left. On some file systems
+// two names are one, so that another topic may have come there meanwhile.
+func (s *Store) undo(place string, t *topic) {
+	vacant, _ := s.vacant(place)
+	there, err := s.readTopic(t.Name)
+	if vacant || err == nil && there.ID == t.ID {
+		_ = removeOurs(s.fs, place)
+	}
 }
 
 // makeWay sees to it that nothing is in the way of a topic that is to be made. What
