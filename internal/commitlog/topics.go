@@ -258,7 +258,7 @@ func (s *Store) makeWay(name string) error {
 	if err := s.catalog.bury(id); err != nil {
 		return err
 	}
-	_, err = s.remove(name, id)
+	_, err = s.removeOr(name, id, func(place string) (bool, error) { return s.removeInPlace(place, id) }) // inPlace is held
 	return err
 }
 
@@ -344,12 +344,21 @@ func (s *Store) goOn(t store.Topic, marked bool) error {
 // remove moves a topic's directory away and deletes what is in it. moved says that
 // it is gone, though something of it may be left until the next start.
 func (s *Store) remove(name string, id [16]byte) (moved bool, err error) {
+	return s.removeOr(name, id, func(place string) (bool, error) {
+		s.inPlace.Lock() // nobody makes another one there meanwhile, on file systems where two names are one
+		defer s.inPlace.Unlock()
+		return s.removeInPlace(place, id)
+	})
+}
+
+// removeOr is remove; where a directory can't be moved it calls inPlace.
+func (s *Store) removeOr(name string, id [16]byte, inPlace func(place string) (bool, error)) (moved bool, err error) {
 	place, grave := s.path(topicsName, name), s.path(stageName, formatID(id))
 	switch err = s.fs.Rename(place, grave); {
 	case isNotExist(err): // somebody else has removed it
 		return true, s.syncTopics()
 	case elsewhere(err):
-		return s.removeInPlace(place, id)
+		return inPlace(place)
 	case err != nil:
 		return false, err
 	}
