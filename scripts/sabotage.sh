@@ -60,7 +60,7 @@ sabotage "heal a log without a sync" internal/commitlog/heal.go \
 sabotage "heal a log without its name" internal/commitlog/heal.go \
 	's/err = l.fs.SyncDir(l.dir)/err = nil/' ./internal/commitlog TestALogGoesOnAfterAFailedSync
 sabotage "heal a log by the file that has failed" internal/commitlog/heal.go \
-	'/) heal() error {/,/^}/ s/err := l.copyActive(old, durable, end)/err := error(nil); _ = durable/; s/s, err = l.replaceActive(old)/s = old/' ./internal/commitlog TestAHealedLogKeepsWhatWasAcknowledgedBeforeTheSync
+	'/) heal() error {/,/^}/ s/err := l.copyActive(old, durable, end)/err := error(nil); _ = durable/; s/s, err = l.replaceActive(old, end)/s = old/' ./internal/commitlog TestAHealedLogKeepsWhatWasAcknowledgedBeforeTheSync
 sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestFullDiskIsNoReasonToKeepWhatMayGo
 sabotage "write positions before their topic is synced" internal/broker/journal.go \

@@ -106,11 +106,4 @@ func noFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// notTried says that a sync could not be begun, as the file or directory could not be
-// opened. Nothing has failed, and it may succeed later.
-func notTried(err error) bool {
-	var e *fs.PathError
-	return noFiles(err) || errors.As(err, &e) && e.Op == "open"
-}
-
 func isExist(err error) bool { return errors.Is(err, fs.ErrExist) }
