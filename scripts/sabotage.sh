@@ -70,7 +70,7 @@ sabotage "compact positions before their topic is synced" internal/broker/journa
 sabotage "count a dead letter before it is durable" internal/broker/bury.go \
 	's/durably(log, done)/func(_ int64, err error) { done(err) }/' ./internal/broker TestADeadLetterIsConsumedWhenItIsDurable
 sabotage "tell of a redrive that is not kept" internal/line/redrive.go \
-	's/d.answers.before = d.consumed/d.answers.before = d.member.Ack/' ./internal/line TestWhatARedriveHasToldIsNotPutBackAgainAfterACrash
+	's/d.answers.before = d.consumed/d.answers.before = d.member.Ack/' ./internal/line TestARedriveTellsOfWhatItsPositionKeeps
 sabotage "delete the positions of a topic that is missing" internal/broker/journalload.go \
 	's/!older \&\& b.store.Deleted(s.TopicID)/!older/' ./internal/broker TestPositionsInATopicThatIsMissingAreKept
 sabotage "leave a position beyond the end" internal/broker/journalload.go \

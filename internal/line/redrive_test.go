@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/commitlog/crashfs"
 )
@@ -173,6 +174,25 @@ func TestARedriveTellsOfWhatIsDurable(t *testing.T) {
 	close(g.opened)
 	c.mustEnd("+1\n")
 	b.mustDrain("orders", "there\np\n")
+}
+
+func TestARedriveTellsOfWhatItsPositionKeeps(t *testing.T) {
+	b := start(t, setup{disk: crashfs.New()})
+	b.produce("orders.dlq?format=json\n" + `{"payload":"p","headers":["mbus-topic","orders"]}` + "\n")
+	g := newGate()
+	b.setup.disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && segmentOf(c, broker.PositionsTopic) {
+			g.pass()
+		}
+		return nil
+	})
+	c := b.dial(b.consumers, "orders.dlq?redrive\n")
+	<-g.held
+	c.mustBeSilent()
+	b.setup.disk.SetHook(nil)
+	close(g.opened)
+	c.mustEnd("+1\n")
+	b.mustDrain("orders", "p\n")
 }
 
 func TestARedrivePassesOverWhatIsDamagedAndSaysSo(t *testing.T) {
