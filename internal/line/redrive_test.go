@@ -3,6 +3,7 @@ package line_test
 import (
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -186,11 +187,15 @@ func TestARedriveTellsOfWhatItsPositionKeeps(t *testing.T) {
 		}
 		return nil
 	})
+	release := sync.OnceFunc(func() {
+		b.setup.disk.SetHook(nil)
+		close(g.opened)
+	})
+	t.Cleanup(release)
 	c := b.dial(b.consumers, "orders.dlq?redrive\n")
 	<-g.held
 	c.mustBeSilent()
-	b.setup.disk.SetHook(nil)
-	close(g.opened)
+	release()
 	c.mustEnd("+1\n")
 	b.mustDrain("orders", "p\n")
 }
