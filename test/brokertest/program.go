@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -133,7 +134,12 @@ func Strace(t testing.TB, program, options string) string {
 	}
 	script := fmt.Sprintf("#!/bin/sh\nexec strace -D -f -qq %s '%s' \"$@\"\n", options, program)
 	file := filepath.Join(t.TempDir(), "broker")
-	if err := os.WriteFile(file, []byte(script), 0o700); err != nil {
+	// A process that is begun meanwhile would have the file open for writing for a moment,
+	// and the system does not run such a file (ETXTBSY).
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(file, []byte(script), 0o700)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return file
