@@ -128,7 +128,7 @@ func (s *shop) act() {
 			}
 		}
 	case 7:
-		time.Sleep(time.Duration(s.random.IntN(10)) * time.Minute)
+		time.Sleep(time.Duration(s.random.IntN(10)) * time.Minute) // in the bubble, where time passes at once
 	}
 }
 
@@ -179,7 +179,7 @@ func TestCopyInAnyOrderHasWhatWasAcknowledgedBefore(t *testing.T) {
 				}
 			}
 			s.publish("orders")
-			time.Sleep(time.Hour) // delayed messages are delivered
+			time.Sleep(time.Hour) // in the bubble: delayed messages are delivered
 			synctest.Wait()
 			if lost := s.missing(values); len(lost) > 0 {
 				t.Errorf("seed %d: of %d lost are %v", seed, len(values), slices.Collect(maps.Keys(lost)))

@@ -253,7 +253,7 @@ func TestUnreadableSectorIsTriedAgainAfterAWhile(t *testing.T) {
 			t.Errorf("the disk was asked %d times, and %d times more for what it had failed to read", once, n-once)
 		}
 		d.breaks()
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // in the bubble: what is remembered of a bad sector is forgotten
 		if err := r.shows(); err != nil {
 			t.Errorf("once it can be read again: %v", err)
 		}
