@@ -24,6 +24,9 @@ func printAnswer(answer []string, asJSON bool, out, notes io.Writer) error {
 			said = append(said, note)
 			continue
 		}
+		if name, ok := strings.CutPrefix(line, "%2D"); ok { // a name that begins with a dash
+			line = "-" + name
+		}
 		_, _ = io.WriteString(rows, line) // an error comes with Flush
 	}
 	if err := errors.Join(table.Flush(), buffered.Flush()); err != nil {

@@ -23,6 +23,7 @@ var commands = map[string]*definition{
 	"groups": {optional: []string{"group", "topic"}},
 	"reset":  {required: []string{"group", "topic", "to"}, executes: true},
 	"delete": {optional: []string{"group", "topic"}, executes: true, one: true},
+	"create": {required: []string{"topic"}, optional: []string{"partitions", "retention", "retention-unread", "retention-bytes"}, executes: true},
 	"grow":   {required: []string{"topic", "partitions"}, executes: true},
 }
 
@@ -37,6 +38,10 @@ var usages = map[string]string{
 	"topic":      "the `TOPIC`",
 	"group":      "the `GROUP`",
 	"partitions": "how many partitions the topic is to have: the `NUMBER`",
+
+	"retention":        "`AGE` at which the topic's messages are removed; 0 for never (default that of the broker)",
+	"retention-unread": "`AGE` at which they are removed if a group of consumers of lines has not consumed them; 0 for that of the others (default that of the broker)",
+	"retention-bytes":  "`SIZE` of a partition from which its oldest messages are removed; 0 for no bound (default that of the broker)",
 
 	"to": "the `POSITION` to go to: beginning, end, an offset, -10, 2h, a time",
 }
@@ -96,7 +101,7 @@ func (d *definition) check(values map[string]*string) error {
 func requestLine(name string, values map[string]*string, asJSON, execute bool) string {
 	var b strings.Builder
 	b.WriteString("?" + name)
-	for _, option := range []string{"group", "topic", "partitions", "to"} {
+	for _, option := range []string{"group", "topic", "partitions", "retention", "retention-unread", "retention-bytes", "to"} {
 		if v := values[option]; v != nil && *v != "" {
 			b.WriteString("&" + option + "=" + url.QueryEscape(*v))
 		}

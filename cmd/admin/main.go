@@ -1,6 +1,7 @@
 // Command admin asks an mbus broker about its topics and groups, sets a group's
-// position, deletes topics and groups, and gives topics more partitions. It sends one administration request
-// of PROTOCOL.md and prints the answer, which is the broker's, in columns.
+// position, creates and deletes topics, deletes groups, and gives topics more
+// partitions. It sends one administration request of PROTOCOL.md and prints the
+// answer, which is the broker's, in columns.
 package main
 
 import (
@@ -20,11 +21,14 @@ Usage: admin topics [-topic TOPIC]
        admin reset -group GROUP -topic TOPIC -to POSITION [-execute]
        admin delete -topic TOPIC [-execute]
        admin delete -group GROUP [-execute]
+       admin create -topic TOPIC [-partitions NUMBER] [-retention AGE]
+                    [-retention-unread AGE] [-retention-bytes SIZE] [-execute]
        admin grow -topic TOPIC -partitions NUMBER [-execute]
 
 Lists topics, or groups with their positions; sets a group's position in each
-partition of a topic; deletes a topic or a group; gives a topic more partitions.
-Without -execute, reset, delete and grow only show what they would do.
+partition of a topic; deletes a topic or a group; creates a topic; gives a topic
+more partitions. Without -execute, reset, delete, create and grow only show what
+they would do.
 
 POSITION is beginning, end, an offset, -10 (the last ten of each partition), 2h
 or 7d (as long ago), or a time such as 2026-11-22T10:00:00Z.
@@ -51,7 +55,7 @@ func run(args []string) int {
 func parse(args []string) (c *command, code int, ok bool) {
 	top := flags.New("admin", usage)
 	if len(args) == 0 {
-		return nil, top.Fail("a command is missing: topics, groups, reset, delete or grow"), false
+		return nil, top.Fail("a command is missing: topics, groups, reset, delete, create or grow"), false
 	}
 	d := commands[args[0]]
 	switch {
@@ -59,9 +63,9 @@ func parse(args []string) (c *command, code int, ok bool) {
 		if code, ok := top.Parse(args); !ok {
 			return nil, code, false
 		}
-		return nil, top.Fail("the command comes first: topics, groups, reset, delete or grow"), false
+		return nil, top.Fail("the command comes first: topics, groups, reset, delete, create or grow"), false
 	case d == nil:
-		return nil, top.Fail("unknown command %q: there are topics, groups, reset, delete and grow", args[0]), false
+		return nil, top.Fail("unknown command %q: there are topics, groups, reset, delete, create and grow", args[0]), false
 	}
 	return parseCommand(args[0], d, args[1:])
 }

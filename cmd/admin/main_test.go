@@ -69,16 +69,18 @@ func admin(t *testing.T, args ...string) (out, said string, code int) {
 
 func TestRequestOfEachCommand(t *testing.T) {
 	for args, want := range map[string]string{
-		"topics":                               "?topics",
-		"topics -topic orders -json":           "?topics&topic=orders&format=json",
-		"groups":                               "?groups",
-		"groups -topic orders -group billing":  "?groups&group=billing&topic=orders",
-		"reset -group b -topic o -to -10":      "?reset&group=b&topic=o&to=-10",
-		"reset -group b -topic o -to 0 -json":  "?reset&group=b&topic=o&to=0&format=json",
-		"delete -topic orders":                 "?delete&topic=orders",
-		"delete -group billing -execute":       "?delete&group=billing&execute",
-		"grow -topic orders -partitions 6":     "?grow&topic=orders&partitions=6",
-		"grow -topic o -partitions 6 -execute": "?grow&topic=o&partitions=6&execute",
+		"topics":                              "?topics",
+		"topics -topic orders -json":          "?topics&topic=orders&format=json",
+		"groups":                              "?groups",
+		"groups -topic orders -group billing": "?groups&group=billing&topic=orders",
+		"reset -group b -topic o -to -10":     "?reset&group=b&topic=o&to=-10",
+		"reset -group b -topic o -to 0 -json": "?reset&group=b&topic=o&to=0&format=json",
+		"delete -topic orders":                "?delete&topic=orders",
+		"delete -group billing -execute":      "?delete&group=billing&execute",
+		"create -topic orders":                "?create&topic=orders",
+		"create -topic o -partitions 3 -retention 7d -retention-unread 0 -retention-bytes 1000 -execute": "?create&topic=o&partitions=3&retention=7d&retention-unread=0&retention-bytes=1000&execute",
+		"grow -topic orders -partitions 6":                               "?grow&topic=orders&partitions=6",
+		"grow -topic o -partitions 6 -execute":                           "?grow&topic=o&partitions=6&execute",
 		"reset -group b -topic o -to 2026-11-22T10:00:00+01:00 -execute": "?reset&group=b&topic=o&to=2026-11-22T10%3A00%3A00%2B01%3A00&execute",
 	} {
 		port, asked := answering(t, "kind\tname\n", false)
@@ -162,8 +164,8 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 
 func TestWrongUse(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                           "admin: a command is missing: topics, groups, reset, delete or grow\nadmin -h",
-		"drop":                       "admin: unknown command \"drop\": there are topics, groups, reset, delete and grow\nadmin -h",
+		"":                           "admin: a command is missing: topics, groups, reset, delete, create or grow\nadmin -h",
+		"drop":                       "admin: unknown command \"drop\": there are topics, groups, reset, delete, create and grow\nadmin -h",
 		"-port 1 topics":             "admin: flag provided but not defined: -port\nadmin -h",
 		"topics -group a":            "admin topics: flag provided but not defined: -group\nadmin topics -h",
 		"topics -execute":            "admin topics: flag provided but not defined: -execute\n",
@@ -183,6 +185,14 @@ func TestWrongUse(t *testing.T) {
 		if out != "" || !strings.HasPrefix(said, want) || code != 2 {
 			t.Errorf("%q: printed %q, said %q, exit %d", args, out, said, code)
 		}
+	}
+}
+
+func TestANameThatBeginsWithADashIsPrinted(t *testing.T) {
+	port, _ := answering(t, "topic\tpartitions\n%2Dx\t3\norders%2D\t1\n", false)
+	out, said, code := admin(t, "topics", "-topic", "-x", "-port", port)
+	if want := "topic      partitions\n-x         3\norders%2D  1\n"; out != want || said != "" || code != 0 {
+		t.Errorf("printed\n%s said %q, exit %d", out, said, code)
 	}
 }
 
@@ -236,6 +246,10 @@ func TestAdministrationOfABroker(t *testing.T) {
 		t.Errorf("a group that was deleted begins with %q", got)
 	}
 	ask("delete -topic orders -execute")
+	ask("create -topic -x -partitions 3 -execute")
+	if got := ask("topics -topic -x"); !strings.Contains(got, "\n-x ") {
+		t.Errorf("listed\n%s", got)
+	}
 	if _, said, code := admin(t, "topics", "-topic", "orders", "-port", brokertest.Port(b.Consumers())); code != 1 {
 		t.Errorf("a topic that was deleted is listed: said %q, exit %d", said, code)
 	}

@@ -34,6 +34,7 @@ type options struct {
 	data            string
 	syncEvery       time.Duration // 0 for always
 	partitions      int
+	autoCreate      bool
 	maxMessage      int
 	maxConnections  int
 	writeTimeout    time.Duration
@@ -67,6 +68,7 @@ func parse(args []string) (o *options, code int, ok bool) {
 	s.StringVar(&o.data, "data", "./data", "data `directory`, made if it is not there")
 	s.Func("fsync", "`when` to sync: always, before a message is acknowledged, or an interval such as 100ms (default always)", o.setSync)
 	s.IntVar(&o.partitions, "partitions", 1, "`number` of partitions of new topics")
+	s.BoolVar(&o.autoCreate, "auto-create", true, "make a topic with its first message; with -auto-create=false only admin create and Kafka's CreateTopics make one")
 	s.IntVar(&o.maxMessage, "max-message", limits.MaxMessage, "largest message, in `bytes`")
 	s.IntVar(&o.maxConnections, "max-connections", limits.MaxConnections, "`number` of connections at the same time")
 	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`time` after which a reader that takes nothing is cut off")
@@ -154,7 +156,7 @@ func (o *options) brokerOptions(log *slog.Logger) broker.Options {
 		unread = -1
 	}
 	return broker.Options{
-		Limits: limits, Partitions: o.partitions, Log: log,
+		Limits: limits, Partitions: o.partitions, NoAutoCreate: !o.autoCreate, Log: log,
 		Retention: o.retention, RetentionUnread: unread, RetentionBytes: o.retentionBytes,
 	}
 }

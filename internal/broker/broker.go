@@ -23,6 +23,7 @@ import (
 type Options struct {
 	Limits         Limits        // DefaultLimits, or changed
 	Partitions     int           // of topics made on first publish; 0 for 1
+	NoAutoCreate   bool          // a topic is made only when somebody asks for it to be made
 	Retention      time.Duration // age at which messages may go; 0 for never
 	RetentionBytes int64         // size of a partition from which its oldest messages go; 0 for none
 
@@ -78,6 +79,10 @@ var (
 	ErrTooManyTopics = errors.New("too many topics")
 	ErrInternalTopic = errors.New("names that begin with __ are the broker's own")
 	ErrTooLarge      = errors.New("too large")
+
+	// ErrNoAutoCreate wraps store.ErrUnknownTopic: there is none, and the broker was told
+	// not to make topics by itself.
+	ErrNoAutoCreate = fmt.Errorf("%w, and this broker makes none by itself (-auto-create=false)", store.ErrUnknownTopic)
 )
 
 // New makes a broker over s and reads back the positions of its groups.
@@ -162,14 +167,33 @@ func (b *Broker) TopicByID(id [16]byte) (*Topic, error) {
 // Internal says whether a topic of this name is the broker's own.
 func Internal(name string) bool { return strings.HasPrefix(name, "__") }
 
-// MakeTopic finds a topic for publishing, and makes it if there is none. The
-// name has been checked by record.CheckName.
+// MakeTopic finds a topic for publishing, and makes it if there is none, unless
+// Options.NoAutoCreate: then the error is ErrNoAutoCreate. The name has been checked by
+// record.CheckName.
 func (b *Broker) MakeTopic(name string) (*Topic, error) {
-	if Internal(name) {
-		return nil, ErrInternalTopic
+	if err := b.MayPublish(name); err != nil {
+		return nil, err
 	}
 	return b.makeTopic(name, b.opts.Partitions)
 }
+
+// MayPublish says why MakeTopic can't give a topic of this name, whatever room there is:
+// the error is ErrInternalTopic or ErrNoAutoCreate.
+func (b *Broker) MayPublish(name string) error {
+	if Internal(name) {
+		return ErrInternalTopic
+	}
+	if !b.opts.NoAutoCreate {
+		return nil
+	}
+	if _, err := b.Topic(name); errors.Is(err, store.ErrUnknownTopic) {
+		return fmt.Errorf("%w: %q; admin create -topic %s -execute makes it", ErrNoAutoCreate, name, name)
+	}
+	return nil
+}
+
+// AutoCreate says whether a topic is made with its first message.
+func (b *Broker) AutoCreate() bool { return !b.opts.NoAutoCreate }
 
 func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
 	if t, err := b.Topic(name); err == nil {

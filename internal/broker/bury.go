@@ -70,7 +70,10 @@ func (b *Broker) bury(t *Topic, f group.Failed, reason string, done func(error))
 	if err := record.CheckName("topic", name); err != nil {
 		return err
 	}
-	dead, err := b.MakeTopic(name)
+	if Internal(name) {
+		return ErrInternalTopic
+	}
+	dead, err := b.makeTopic(name, b.opts.Partitions)
 	if err != nil {
 		return err
 	}

@@ -27,21 +27,26 @@ func (b *Broker) Topics() []*Topic {
 // ErrInternalTopic, ErrTooManyTopics, ErrTooLarge, ErrConfig, or an error of the
 // store.
 func (b *Broker) CreateTopic(name string, partitions int, config map[string]string) (*Topic, error) {
+	if err := b.CheckCreation(name, partitions, config); err != nil {
+		return nil, err
+	}
 	if partitions == 0 {
 		partitions = b.opts.Partitions
 	}
+	return b.newTopic(name, partitions, config)
+}
+
+// CheckCreation says why CreateTopic would fail, as far as that is known before.
+func (b *Broker) CheckCreation(name string, partitions int, config map[string]string) error {
 	switch _, err := b.Topic(name); {
 	case err == nil:
-		return nil, store.ErrTopicExists
+		return store.ErrTopicExists
 	case Internal(name):
-		return nil, ErrInternalTopic
-	case partitions < 1 || partitions > MaxPartitions:
-		return nil, fmt.Errorf("%w: %d partitions, it takes 1 to %d", ErrTooLarge, partitions, MaxPartitions)
+		return ErrInternalTopic
+	case partitions < 0 || partitions > MaxPartitions:
+		return fmt.Errorf("%w: %d partitions, it takes 1 to %d", ErrTooLarge, partitions, MaxPartitions)
 	}
-	if err := b.CheckConfig(config); err != nil {
-		return nil, err
-	}
-	return b.newTopic(name, partitions, config)
+	return b.CheckConfig(config)
 }
 
 // NewPartitions is how many partitions a topic gets that is made without a number.

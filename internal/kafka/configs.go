@@ -106,7 +106,7 @@ func (s *Server) brokerConfigs() []config {
 	delay := strconv.FormatInt(s.opts.RebalanceDelay.Milliseconds(), 10)
 	list := []config{
 		{name: "advertised.listeners", value: s.opts.Advertise, kind: kmsg.ConfigTypeString, source: fromFlag, doc: "empty: the address that a client connects to (-advertise)"},
-		{name: "auto.create.topics.enable", value: "true", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "topics are made with their first message"},
+		{name: "auto.create.topics.enable", value: strconv.FormatBool(s.broker.AutoCreate()), kind: kmsg.ConfigTypeBoolean, source: fromFlag, doc: "topics are made with their first message (-auto-create)"},
 		{name: "broker.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
 		{name: "default.replication.factor", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
 		{name: "delete.topic.enable", value: "true", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "topics can be deleted"},

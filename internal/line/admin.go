@@ -27,6 +27,7 @@ var administration = map[string]struct {
 	"groups": {(*conn).listGroups, "group topic format", ""},
 	"reset":  {(*conn).resetGroup, "group topic to execute format", "group topic to"},
 	"delete": {(*conn).deleteWhat, "group topic execute format", ""},
+	"create": {(*conn).createTopic, "topic partitions retention retention-unread retention-bytes execute format", "topic"},
 	"grow":   {(*conn).growTopic, "topic partitions execute format", "topic partitions"},
 }
 
@@ -35,13 +36,15 @@ func (r *request) parseAdmin(query string) error {
 	name, rest, more := strings.Cut(query, "&")
 	a, ok := administration[name]
 	if !ok {
-		return fmt.Errorf("unknown request %q: it takes ?delete, ?groups, ?grow, ?reset or ?topics", "?"+name)
+		return fmt.Errorf("unknown request %q: it takes ?create, ?delete, ?groups, ?grow, ?reset or ?topics", "?"+name)
 	}
 	r.admin = a.run
 	r.group = ""
 	options := make(map[string]option)
 	for _, o := range strings.Fields(a.options) {
-		options[o] = adminOptions[o]
+		if options[o] = adminOptions[o]; options[o] == nil {
+			options[o] = settingOptions[o]
+		}
 	}
 	if more {
 		if err := r.parseOptions(rest, options); err != nil {
@@ -108,12 +111,19 @@ func newTable(r *request, names ...string) *table {
 	return t
 }
 
+// dash stands for a dash where a name would begin a line with it: a line that begins
+// with a dash is an error.
+const dash = "%2D"
+
 // row adds a line. The fields are strings and whole numbers; those without a name are
 // left out.
 func (t *table) row(fields ...any) {
 	sep := ""
 	for i, f := range fields[:min(len(fields), len(t.names))] {
 		text := fmt.Sprint(f)
+		if name, ok := strings.CutPrefix(text, "-"); ok && i == 0 {
+			text = dash + name
+		}
 		if t.json {
 			value, _ := json.Marshal(f) // of a string or a number it can't fail
 			text = strconv.Quote(t.names[i]) + ":" + string(value)

@@ -69,6 +69,8 @@ var codes = []struct {
 	{store.ErrClosed, "SHUTDOWN"},
 	{store.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
+	{store.ErrTopicExists, "EXISTS"},
+	{broker.ErrConfig, "BADREQUEST"},
 	{broker.ErrTooManyTopics, "BUSY"},
 	{group.ErrTooMany, "BUSY"},
 	{broker.ErrPartitions, "BADREQUEST"},

@@ -31,6 +31,7 @@ type setup struct {
 	disk       *crashfs.FS // instead of dir
 	log        commitlog.Options
 	partitions int
+	noCreate   bool  // topics are made only when that is asked for
 	retain     int64 // bytes
 	wrap       func(store.Store) store.Store
 	limits     func(*broker.Limits)
@@ -84,7 +85,7 @@ func (b *bus) begin() {
 		s.limits(&limits)
 	}
 	b.broker, err = broker.New(st, broker.Options{
-		Limits: limits, Partitions: s.partitions, RetentionBytes: s.retain, Log: log,
+		Limits: limits, Partitions: s.partitions, NoAutoCreate: s.noCreate, RetentionBytes: s.retain, Log: log,
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -38,8 +38,8 @@ func (c *conn) produce() error {
 	if err != nil {
 		return ignoreEOF(err)
 	}
-	if broker.Internal(r.topic) {
-		return toAnswer(broker.ErrInternalTopic)
+	if err := c.broker.MayPublish(r.topic); err != nil {
+		return toAnswer(err)
 	}
 	p := &publisher{conn: c, request: r, answers: newAnswers(c)}
 	err = p.run()

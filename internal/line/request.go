@@ -50,7 +50,9 @@ type request struct {
 
 	admin func(*conn, *request) error // what to do; nil for messages
 	to    *from
-	total int // partitions that a topic is to have
+	total int // partitions that a topic is to have; 0 for as many as new ones get
+
+	config map[string]string // what a new topic has set for itself, under the broker's names
 
 	now   time.Time       // when the request came, by the broker's clock
 	named map[string]bool // the options that were given

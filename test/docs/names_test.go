@@ -70,7 +70,7 @@ func usages(t *testing.T, program string) map[string]string {
 	commands := [][]string{{"-h"}}
 	if program == "admin" {
 		commands = nil
-		for _, name := range []string{"topics", "groups", "reset", "delete", "grow"} {
+		for _, name := range []string{"topics", "groups", "reset", "delete", "create", "grow"} {
 			commands = append(commands, []string{name, "-h"})
 		}
 	}

@@ -1,0 +1,83 @@
+package line
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mbus/internal/broker"
+)
+
+// The options of ?create that set what a topic has for itself.
+var settingOptions = map[string]option{
+	"retention":        age(broker.ConfigRetention),
+	"retention-unread": age(broker.ConfigRetentionUnread),
+	"retention-bytes": func(r *request, value string) error {
+		n, err := number(value, 0)
+		if err == nil {
+			r.configure(broker.ConfigRetentionBytes, n)
+		}
+		return err
+	},
+}
+
+// age is an option that sets a duration, which Kafka counts in milliseconds.
+func age(name string) option {
+	return func(r *request, value string) error {
+		if value == "0" {
+			r.configure(name, 0)
+			return nil
+		}
+		d, err := duration(value)
+		if err == nil {
+			r.configure(name, int64(d/time.Millisecond))
+		}
+		return err
+	}
+}
+
+// configure sets what the topic is to have for itself. 0 stands for never, or for no
+// bound, as in the broker's flags.
+func (r *request) configure(name string, value int64) {
+	if r.config == nil {
+		r.config = make(map[string]string)
+	}
+	if value == 0 && name != broker.ConfigRetentionUnread { // where 0 means that of all others
+		value = -1
+	}
+	r.config[name] = strconv.FormatInt(value, 10)
+}
+
+func (c *conn) createTopic(r *request) error {
+	if err := c.broker.CheckCreation(r.topic, r.total, r.config); err != nil {
+		return fmt.Errorf("%w: %q", err, r.topic)
+	}
+	partitions := r.total
+	if partitions == 0 {
+		partitions = c.broker.NewPartitions()
+	}
+	t := newTable(r, "topic", "partitions", "settings")
+	t.row(r.topic, partitions, settingsOf(r.config))
+	if r.named["execute"] {
+		if _, err := c.broker.CreateTopic(r.topic, r.total, r.config); err != nil {
+			return fmt.Errorf("%w: %q", err, r.topic)
+		}
+	}
+	t.preview(r)
+	return c.sayTable(t)
+}
+
+// settingsOf are what a topic has set for itself, as a field of a table.
+func settingsOf(config map[string]string) string {
+	if len(config) == 0 {
+		return "-"
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(config)) {
+		all = append(all, name+"="+config[name])
+	}
+	return strings.Join(all, " ")
+}
