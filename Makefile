@@ -1,8 +1,9 @@
 # make          four static binaries in build/
 # make demo     a tour with real input, checked; installs what it needs
-# make test     all tests; installs what it needs
+# make test     all tests, 5 minutes; installs what it needs
+# make quick    most of the tests in less than a minute
 # make promise  tries to prove the promises wrong; LONG=1 for hours, written to docs/PROOF.md
-# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage
+# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage; 10 minutes
 # make bench    the figures to reach beside the limits of this machine, in docs/FIGURES.md
 # make bench-peers   mbus beside other brokers, written to docs/BENCHMARKS.md
 
@@ -13,12 +14,15 @@ FUZZTIME  ?= 1m
 BENCH     ?= .
 REF       ?= HEAD
 TESTFLAGS ?=
+# A line for each package when it ends, and at the end what failed and what was not run.
+GOTEST    := gotestsum --format pkgname --format-hide-empty-pkg --
 # Only root can make file systems of its own to cut the power of.
 DISKS     := $(if $(filter 0,$(shell id -u)),losetup mkfs.ext4)
 
-.PHONY: all run demo test promise race check lint fuzz cover sabotage bench bench-peers bench-compare clean
+.PHONY: all run demo test tests quick promise race check lint fuzz cover sabotage bench bench-peers bench-compare clean
 
 all:
+	@scripts/need.sh go
 	@mkdir -p build
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/...
 
@@ -29,13 +33,21 @@ demo: all
 	@scripts/need.sh nc
 	scripts/demo.sh build
 
-# Not from the cache: it does not know of the programs that the tests start.
 test:
-	@scripts/need.sh nc strace kcat rsync $(DISKS)
-	go test -count=1 $(TESTFLAGS) ./...
+	@scripts/timed.sh "make test" "5 minutes on 2 processors; make quick less than one" make --no-print-directory tests
+
+# Not from the cache: it does not know of the programs that the tests start.
+tests:
+	@scripts/need.sh go nc strace kcat rsync $(DISKS)
+	@$(TOOL) $(GOTEST) -count=1 $(TESTFLAGS) ./...
 	@scripts/need.sh node npm gcc
-	cd test/clients && go test -count=1 $(TESTFLAGS) ./...
-	cd bench && go test -count=1 $(TESTFLAGS) ./...
+	@cd test/clients && go tool -modfile=../../tools/go.mod $(GOTEST) -count=1 $(TESTFLAGS) ./...
+	@cd bench && go tool -modfile=../tools/go.mod $(GOTEST) -count=1 $(TESTFLAGS) ./...
+
+# Without the tests that need programs of others, and with fewer rounds of those at random.
+quick:
+	@scripts/need.sh go
+	@scripts/timed.sh "make quick" "50 seconds on 2 processors" $(TOOL) $(GOTEST) -short -count=1 $(TESTFLAGS) ./...
 
 # Some cases need root, for file systems of their own, and say so where it is missing.
 promise:
@@ -47,10 +59,11 @@ race:
 	@scripts/need.sh nc strace kcat rsync gcc $(DISKS)
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
-check: lint sabotage
-	scripts/fuzz.sh 3s
+check:
+	@scripts/timed.sh "make check" "10 minutes on 2 processors" make --no-print-directory lint sabotage fuzz FUZZTIME=3s
 
 lint:
+	@scripts/need.sh go
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
 	cd test/clients && go mod tidy -diff
@@ -58,6 +71,7 @@ lint:
 	go vet ./...
 	cd test/clients && go vet ./...
 	cd bench && go vet ./...
+	@echo "staticcheck takes two minutes when it runs for the first time"
 	$(TOOL) staticcheck ./...
 	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
 	@files=$$($(TOOL) gofumpt -l .) && if [ -n "$$files" ]; then echo "not formatted as gofumpt does:" $$files; exit 1; fi

@@ -13,11 +13,16 @@ targets=$(echo "$list" | awk '/^Fuzz/ { names[n++] = $1 } /^ok/ { for (i = 0; i 
 targets=$(echo "$targets" | grep -E "${3:-.}") || true
 [ -n "$targets" ] || { echo "fuzz.sh: no fuzz target found" >&2; exit 1; }
 
-echo "$targets" | while read -r package target; do
-	echo "fuzz $package $target $1"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" -fuzzminimizetime 10x "$package" >"$log" 2>&1 && continue
+count=$(echo "$targets" | wc -l)
+echo "$targets" | nl | while read -r number package target; do
+	printf 'fuzz %d of %d: %s %s for %s: ' "$number" "$count" "$package" "$target" "$1"
 	# The fuzzer now and then reports its own deadline as a failure, with no input that fails.
-	if grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log"; then continue; fi
+	if go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" -fuzzminimizetime 10x "$package" >"$log" 2>&1 ||
+		{ grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log"; }; then
+		echo "nothing found"
+		continue
+	fi
+	echo FAILED
 	cat "$log"
 	exit 1
 done

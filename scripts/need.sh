@@ -6,6 +6,7 @@ set -eu
 present() {
 	case $1 in
 	nc) command -v nc >/dev/null && nc -h 2>&1 | grep -q -e '-N' ;; # not every netcat has -N
+	go) go list -m >/dev/null 2>&1 ;; # before 1.21 it can't read go.mod, from then on it fetches what that says
 	*) command -v "$1" >/dev/null ;;
 	esac
 }
@@ -23,6 +24,10 @@ packages() {
 
 for command in "$@"; do
 	present "$command" && continue
+	if [ "$command" = go ]; then
+		echo "need.sh: Go $(sed -n "s/^go //p" "$(dirname "$0")/../go.mod") or later is missing: https://go.dev/doc/install" >&2
+		exit 1
+	fi
 	wanted=$(packages "$command")
 	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 		echo "need.sh: $command is missing; install it first, on Debian with: apt-get install $wanted" >&2

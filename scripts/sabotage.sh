@@ -6,10 +6,12 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags=$(go env GOFLAGS)
+cases=$(grep -c '^sabotage "' "$0")
+number=0
 passed=" " # tests known to pass on the source as it is
 
 die() {
-	echo "sabotage: $name: $*" >&2
+	echo "FAILED: $*" >&2
 	[ ! -s "$work/log" ] || cat "$work/log" >&2
 	exit 1
 }
@@ -20,7 +22,8 @@ check() { go test -count=1 -v -timeout 3m -run "^$1\$" "$2" >"$work/log" 2>&1; }
 # sabotage NAME FILE SED-EXPRESSION PACKAGE TEST
 sabotage() {
 	name=$1
-	echo "sabotage: $name: $5 must fail"
+	number=$((number + 1))
+	printf 'sabotage %d of %d: %s: ' "$number" "$cases" "$name"
 	sed "$3" "$2" >"$work/copy.go"
 	! cmp -s "$2" "$work/copy.go" || die "the expression changes nothing in $2"
 	printf '{"Replace":{"%s":"%s"}}\n' "$PWD/$2" "$work/copy.go" >"$work/overlay.json"
@@ -31,6 +34,7 @@ sabotage() {
 	passed="$passed$5 "
 	! GOFLAGS="$flags -overlay=$work/overlay.json" check "$5" "$4" || die "$5 did not notice"
 	grep -q -e "^--- FAIL: $5 " "$work/log" || die "the sabotaged build does something else than fail $5"
+	echo "$5 notices"
 }
 
 commit=internal/commitlog/commit.go

@@ -21,6 +21,14 @@ func policies(n int) []crashfs.Policy {
 	return list
 }
 
+// stride is how many calls lie from one that is tried to the next: with -short a sample is.
+func stride() int {
+	if testing.Short() {
+		return 7
+	}
+	return 1
+}
+
 // killAt kills the process before its n-th mutating call; 0 for never. It
 // returns a count of the calls. What others say of a call counts, too.
 func killAt(disk *crashfs.FS, n int64, others ...crashfs.Hook) *atomic.Int64 {
@@ -61,7 +69,7 @@ func (w workload) runUntil(n int) (disk *crashfs.FS, j *journal, died bool, err 
 
 // eachCut runs the workload once for each of its mutating calls, cut there.
 func (w workload) eachCut(t *testing.T, check func(t *testing.T, n int, disk *crashfs.FS, j *journal)) {
-	for n := 1; !t.Failed(); n++ {
+	for n := 1; !t.Failed(); n += stride() {
 		disk, j, died, err := w.runUntil(n)
 		if err != nil {
 			t.Fatalf("not cut: %v", err)

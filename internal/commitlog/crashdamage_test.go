@@ -38,7 +38,7 @@ func TestPowerCutAndDamageAtAnyCallCostThatBatchOnly(t *testing.T) {
 			})
 		})
 	}
-	if tried < 200 {
+	if tried < 200/stride() {
 		t.Errorf("only %d times was there something to damage", tried)
 	}
 }

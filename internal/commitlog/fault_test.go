@@ -62,7 +62,7 @@ func TestErrorAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 	for _, w := range workloads {
 		for _, f := range faults {
 			t.Run(w.name+", "+f.name, func(t *testing.T) {
-				for n := int64(1); !t.Failed(); n++ {
+				for n := int64(1); !t.Failed(); n += int64(stride()) {
 					disk, j, failed, err := w.runWith(f, n)
 					if err != nil {
 						t.Errorf("error at call %d, the store while it is open: %v", n, err)
