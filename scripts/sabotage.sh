@@ -153,3 +153,7 @@ sabotage "tell Kafka clients a name for the address they came in on" internal/ka
 	's/return local.AddrPort().Addr().Unmap().String(),/return "localhost",/' ./internal/kafka TestClientsAreToldTheAddressThatTheyCameInOn
 sabotage "take a variable that describes a service for a flag" internal/flags/flags.go \
 	's/service.MatchString(v)/service.MatchString("")/' ./internal/flags TestVariablesOfServicesAreNotFlags
+sabotage "begin with partition 0 each time" internal/line/consumer.go \
+	's/k.turn = p.number + 1/k.turn = 0/' ./internal/line TestNoPartitionWaitsForAnotherToBeEmpty
+sabotage "forget which partition is next for a group" internal/line/consumer.go \
+	's/	p.pos.Served()$/	_ = p/' ./internal/line TestNoFreeMessageWaitsForMoreThanARound

@@ -86,7 +86,14 @@ type Groups struct {
 // A set is the positions of one group.
 type set struct {
 	positions map[part]*Position // guarded by the Groups' mu
-	kept      atomic.Int64       // of them: those that something is kept of
+	turns     map[string]*turn   // by topic; guarded by the Groups' mu
+	kept      atomic.Int64       // of the positions: those that something is kept of
+}
+
+// A turn is shared by the positions of a group in one topic.
+type turn struct {
+	next      atomic.Int64 // partition that a member begins with
+	positions int          // that share it; guarded by the Groups' mu
 }
 
 type part struct {
@@ -119,17 +126,25 @@ func (g *Groups) Load(k Key, s State) *Position {
 func (g *Groups) put(p *Position) {
 	s := g.sets[p.key.Group]
 	if s == nil {
-		s = &set{positions: make(map[part]*Position)}
+		s = &set{positions: make(map[part]*Position), turns: make(map[string]*turn)}
 		g.sets[p.key.Group] = s
 	}
 	p.set = s
 	s.positions[p.key.part()] = p
 	g.used += p.cost()
+	if p.turn = s.turns[p.key.Topic]; p.turn == nil {
+		p.turn = new(turn)
+		s.turns[p.key.Topic] = p.turn
+	}
+	p.turn.positions++
 }
 
 // take is the other way round. The caller holds mu, and gives the bytes back.
 func (g *Groups) take(p *Position) {
 	delete(p.set.positions, p.key.part())
+	if p.turn.positions--; p.turn.positions == 0 {
+		delete(p.set.turns, p.key.Topic)
+	}
 	if len(p.set.positions) == 0 {
 		delete(g.sets, p.key.Group)
 	}

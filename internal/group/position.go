@@ -20,6 +20,7 @@ type Position struct {
 	topic   ID
 	groups  *Groups     // nil for one that is kept nowhere
 	set     *set        // that it is, or was, in
+	turn    *turn       // nil for one that is kept nowhere
 	users   int         // that will call Close; guarded by the Groups' mu
 	charged int         // bytes of metadata; guarded by the Groups' mu
 	gone    atomic.Bool // deleted, or forgotten; set with mu held
@@ -80,6 +81,23 @@ func newPosition(k Key, g *Groups, s State) *Position {
 
 // Key names the position.
 func (p *Position) Key() Key { return p.key }
+
+// Turn is the partition with which the group's next member begins to look in the
+// topic: the one behind the last that was served. It may be a partition too many.
+func (p *Position) Turn() int {
+	if p.turn == nil {
+		return 0
+	}
+	return int(p.turn.next.Load())
+}
+
+// Served says that a member has got messages of the position: it is the next
+// partition's turn.
+func (p *Position) Served() {
+	if p.turn != nil {
+		p.turn.next.Store(int64(p.key.Partition) + 1)
+	}
+}
 
 // Committed is the offset below which everything has been consumed.
 func (p *Position) Committed() int64 {

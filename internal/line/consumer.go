@@ -2,6 +2,7 @@ package line
 
 import (
 	"errors"
+	"iter"
 	"time"
 
 	"mbus/internal/batch"
@@ -19,6 +20,7 @@ type consumer struct {
 	member group.Member
 	lost   group.Member // holds what the client was told is missing
 	left   int64        // messages that may still be sent; -1 for all
+	turn   int          // number of the part that is looked at next; may be one too many
 	leave  func()       // the group; nil without one
 }
 
@@ -81,7 +83,31 @@ func (k *consumer) begin() error {
 		_, high := log.Offsets()
 		k.parts = append(k.parts, part{i, pos, log, high})
 	}
+	if k.left >= 0 || k.request.follow || k.request.ack {
+		k.turn = k.parts[0].pos.Turn()
+	}
 	return nil
+}
+
+// inTurn lists all parts once. It begins behind the one that was served last, by
+// this consumer or before it came by another of its group: no partition waits for
+// another one to be empty.
+func (k *consumer) inTurn() iter.Seq2[int, *part] {
+	first := k.turn
+	return func(yield func(int, *part) bool) {
+		for j := range k.parts {
+			i := (first + j) % len(k.parts)
+			if !yield(i, &k.parts[i]) {
+				return
+			}
+		}
+	}
+}
+
+// served says that messages of a part have been sent, or may have been.
+func (k *consumer) served(p *part) {
+	k.turn = p.number + 1
+	p.pos.Served()
 }
 
 // position is where the consumer begins in a partition.
@@ -129,6 +155,7 @@ func (k *consumer) sendFree(p *part, end, most int64) (sent int64, due time.Time
 	if !k.member.Lease(p.pos, span, k.part(span)) {
 		return 1, due, nil // another member was faster: look again
 	}
+	k.served(p)
 	before := k.member.Sent()
 	err = k.send(p, span)
 	return span.Len() - int64(before-k.member.Sent()), due, err

@@ -40,8 +40,8 @@ func (d *drain) run() (err error) {
 	}
 	var settled <-chan time.Time
 	for {
-		for i := range d.parts {
-			if err := d.drainPart(&d.parts[i]); err != nil {
+		for _, p := range d.inTurn() {
+			if err := d.drainPart(p); err != nil {
 				return err
 			}
 		}

@@ -181,7 +181,7 @@ func (f *follower) sendAll() (next time.Time, err error) {
 	for more := true; more; {
 		more = false
 		next = time.Time{}
-		for i := range f.parts {
+		for i := range f.inTurn() {
 			sent, due, err := f.sendPartition(i)
 			if err != nil {
 				return next, err

@@ -32,6 +32,7 @@ func (k *consumer) sendOrdered(p *part, span group.Span) (int64, error) {
 		}
 		if run.Len() > 0 {
 			loaded, loads := k.loaded, k.loads
+			k.served(p)
 			if err := k.send(p, run); err != nil {
 				return 0, err
 			}

@@ -65,8 +65,8 @@ func (d *redrive) run() (err error) {
 	if err := d.begin(); err != nil {
 		return err
 	}
-	for i := range d.parts {
-		if err := d.partition(&d.parts[i]); err != nil {
+	for _, p := range d.inTurn() {
+		if err := d.partition(p); err != nil {
 			return err
 		}
 	}
@@ -84,6 +84,7 @@ func (d *redrive) partition(p *part) error {
 		if !d.member.Lease(p.pos, s, 0) {
 			continue // another member was faster
 		}
+		d.served(p)
 		err := broker.WithRecord(p.log, s.From, d.putBack)
 		if isLost(err) {
 			d.member.GiveBack(p.pos, s.From)
