@@ -96,7 +96,7 @@ func TestPositionsAreWrittenWhenTheirLogsAreSynced(t *testing.T) {
 			mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: to})
 		},
 		"reset": func(from, _ int64) {
-			if err := b.ResetOffsets("other", []group.Commit{{Topic: "orders", Offset: from}}); err != nil {
+			if err := b.ResetOffsets("other", orders, []int64{from}); err != nil {
 				t.Error(err)
 			}
 		},

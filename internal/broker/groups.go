@@ -96,22 +96,13 @@ func (b *Broker) CommitOffsets(groupName string, commits []group.Commit, done fu
 // CommitOffsetsIn is CommitOffsets for commits whose order matters: within has queue called
 // where they have their turn, or says why they may not be. Then done is not called.
 func (b *Broker) CommitOffsetsIn(groupName string, commits []group.Commit, within func(queue func()) error, done func([]error)) error {
-	assigned := func(_ *group.Position, s group.State) group.State {
-		s.Assigned = true
-		return s
-	}
-	return b.commit(groupName, commits, assigned, within, done)
-}
-
-// commit is CommitOffsetsIn. kind says of what kind a position is then.
-func (b *Broker) commit(groupName string, commits []group.Commit, kind func(*group.Position, group.State) group.State, within func(queue func()) error, done func([]error)) error {
 	errs := make([]error, len(commits))
 	sets := make([]group.Set, 0, len(commits))
 	for i, c := range commits {
 		p, err := b.toCommit(groupName, c)
 		if errs[i] = err; p != nil {
 			sets = append(sets, group.Set{
-				Position: p, State: kind(p, group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata}),
+				Position: p, State: group.State{Offset: c.Offset, Epoch: c.LeaderEpoch, Metadata: c.Metadata, Assigned: true},
 			})
 		}
 	}
@@ -125,11 +116,16 @@ func (b *Broker) commit(groupName string, commits []group.Commit, kind func(*gro
 	}
 	err := within(func() { b.groups.Commit(sets, settled) })
 	if err != nil {
-		for _, s := range sets {
-			s.Position.Close()
-		}
+		closeAll(sets)
 	}
 	return err
+}
+
+// closeAll is for positions that are not set after all.
+func closeAll(sets []group.Set) {
+	for _, s := range sets {
+		s.Position.Close()
+	}
 }
 
 // toCommit is the position to be set, with room for what is kept of it; nil if
@@ -153,25 +149,30 @@ func (b *Broker) toCommit(groupName string, c group.Commit) (*group.Position, er
 	return p, nil
 }
 
-// ResetOffsets sets positions of a group that nobody may be using, and waits
-// until they are durable. They stay of the kind that they are, of a member that leases
-// messages or has partitions assigned. Meanwhile nobody can join it. The error is
-// a *group.InUseError, group.ErrTooMany, or says why they may not be.
-func (b *Broker) ResetOffsets(groupName string, commits []group.Commit) error {
+// ResetOffsets sets the positions in a topic, by partition, of a group that nobody may
+// be using, and waits until they are durable. They stay of the kind that they are, of a
+// member that leases messages or has partitions assigned. Meanwhile nobody can join the
+// group. Of a topic that is deleted meanwhile nothing is kept. The error is a
+// *group.InUseError, group.ErrTooMany with no position set, or says why they may not be
+// durable.
+func (b *Broker) ResetOffsets(groupName string, t *Topic, offsets []int64) error {
 	leave, err := b.groups.Join(groupName, useAdmin)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	done := make(chan []error, 1)
-	atOnce := func(queue func()) error { queue(); return nil }
-	_ = b.commit(groupName, commits, (*group.Position).KeepKind, atOnce, func(errs []error) { done <- errs })
-	for _, err := range <-done {
+	sets := make([]group.Set, 0, len(offsets))
+	for i, offset := range offsets {
+		p, err := b.position(groupName, t, i)
 		if err != nil {
+			closeAll(sets)
 			return err
 		}
+		sets = append(sets, group.Set{Position: p, State: p.KeepKind(group.State{Offset: offset, Epoch: group.NoEpoch})})
 	}
-	return nil
+	done := make(chan error, 1)
+	b.groups.Commit(sets, func(err error) { done <- err })
+	return <-done
 }
 
 // CommittedOffset is what is durable of the position of a group in one partition;

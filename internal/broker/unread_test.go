@@ -180,7 +180,7 @@ func TestAResetLeavesAGroupOfItsKind(t *testing.T) {
 		if name == "new" {
 			offset = 60 // as one of consumers of lines
 		}
-		if err := k.ResetOffsets(name, []group.Commit{{Topic: "orders", Offset: offset, LeaderEpoch: group.NoEpoch}}); err != nil {
+		if err := k.ResetOffsets(name, k.topic, []int64{offset}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -197,7 +197,7 @@ func TestAResetOfNewPartitionsLeavesTheGroupOfItsKind(t *testing.T) {
 		publish(t, k.topic.Partitions()[1], newYear.Add(time.Duration(i)*day), 10, 350)
 	}
 	k.committed("kafka", 90)
-	if err := k.ResetOffsets("kafka", []group.Commit{{Topic: "orders"}, {Topic: "orders", Partition: 1}}); err != nil {
+	if err := k.ResetOffsets("kafka", k.topic, []int64{0, 0}); err != nil {
 		t.Fatal(err)
 	}
 	k.mustKeep(15, 90)

@@ -25,8 +25,8 @@ var administration = map[string]struct {
 }{
 	"topics": {(*conn).listTopics, "topic format", ""},
 	"groups": {(*conn).listGroups, "group topic format", ""},
-	"reset":  {(*conn).resetGroup, "group topic to execute format", "group topic to"},
-	"delete": {(*conn).deleteWhat, "group topic execute format", ""},
+	"reset":  {(*conn).resetGroup, "group topic id to execute format", "group topic to"},
+	"delete": {(*conn).deleteWhat, "group topic id execute format", ""},
 	"create": {(*conn).createTopic, "topic partitions retention retention-unread retention-bytes execute format", "topic"},
 	"grow":   {(*conn).growTopic, "topic partitions execute format", "topic partitions"},
 }
@@ -59,6 +59,9 @@ func (r *request) parseAdmin(query string) error {
 	if name == "delete" && r.named["topic"] == r.named["group"] {
 		return errors.New(`?delete needs option "topic" or "group", and not both`)
 	}
+	if r.id != nil && !r.named["topic"] {
+		return errors.New(`option "id" goes with "topic"`)
+	}
 	if r.format == formatBatch {
 		return errors.New("format=batch is for messages")
 	}
@@ -66,7 +69,7 @@ func (r *request) parseAdmin(query string) error {
 }
 
 var adminOptions = map[string]option{
-	"format": setFormat, "group": setGroup,
+	"format": setFormat, "group": setGroup, "id": setID,
 	"topic": func(r *request, value string) error {
 		r.topic = value
 		return record.CheckName("topic", value)
@@ -156,7 +159,11 @@ func (t *table) preview(r *request) {
 }
 
 func (c *conn) listTopics(r *request) error {
-	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
+	names := []string{"topic", "partitions", "messages", "bytes", "oldest"}
+	if r.format == formatJSON { // the table is wide enough
+		names = append(names, "id")
+	}
+	t := newTable(r, names...)
 	found := r.topic == ""
 	for _, topic := range c.broker.Topics() {
 		if r.topic != "" && topic.Name != r.topic {
@@ -164,7 +171,7 @@ func (c *conn) listTopics(r *request) error {
 		}
 		found = true
 		messages, bytes, oldest := measure(topic)
-		t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest)
+		t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest, topicID(topic.ID).String())
 	}
 	if !found {
 		return fmt.Errorf("%w: %q", store.ErrUnknownTopic, r.topic)
@@ -223,7 +230,7 @@ func (c *conn) listGroups(r *request) error {
 }
 
 func (c *conn) resetGroup(r *request) error {
-	topic, err := c.broker.Topic(r.topic)
+	topic, err := r.find(c.broker)
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
@@ -232,17 +239,17 @@ func (c *conn) resetGroup(r *request) error {
 	for _, n := range c.broker.Positions(r.group) {
 		now[n.Key] = n.Committed
 	}
-	var commits []group.Commit
+	var offsets []int64
 	for i, log := range topic.Partitions() {
 		offset, err := r.to.in(i, log)
 		if err != nil {
 			return err
 		}
 		t.row(r.group, r.topic, i, now[group.Key{Group: r.group, Topic: r.topic, Partition: i}], offset)
-		commits = append(commits, group.Commit{Topic: r.topic, Partition: i, Offset: offset, LeaderEpoch: group.NoEpoch})
+		offsets = append(offsets, offset)
 	}
 	if r.named["execute"] {
-		if err := c.broker.ResetOffsets(r.group, commits); err != nil {
+		if err := c.broker.ResetOffsets(r.group, topic, offsets); err != nil {
 			return err
 		}
 	}
@@ -288,7 +295,8 @@ func (c *conn) deleteWhat(r *request) error {
 
 func (c *conn) deleteTopic(r *request) error {
 	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
-	switch topic, err := c.broker.Topic(r.topic); {
+	topic, err := r.find(c.broker)
+	switch {
 	case errors.Is(err, store.ErrUnusable): // nobody knows what is in it
 		t.row(r.topic, 0, 0, 0, "-")
 	case err != nil:
@@ -298,7 +306,12 @@ func (c *conn) deleteTopic(r *request) error {
 		t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest)
 	}
 	if r.named["execute"] {
-		if err := c.broker.DeleteTopic(r.topic); err != nil {
+		if topic != nil {
+			err = c.broker.DeleteTopicByID(topic.ID) // the one that was shown
+		} else {
+			err = c.broker.DeleteTopic(r.topic)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -41,7 +41,7 @@ func TestTopicsAreListed(t *testing.T) {
 	}
 	b.mustDrain("?topics&topic=orders", topicsHead+orders)
 	b.mustDrain("?topics&topic=orders&format=json",
-		`{"topic":"orders","partitions":2,"messages":3,"bytes":`+b.size("orders")+`,"oldest":"2024-06-10T12:00:00Z"}`+"\n")
+		`{"topic":"orders","partitions":2,"messages":3,"bytes":`+b.size("orders")+`,"oldest":"2024-06-10T12:00:00Z","id":"`+b.id("orders")+`"}`+"\n")
 	b.dial(b.consumers, "?topics&topic=none\n").mustRefuse("GONE", `"none"`)
 }
 

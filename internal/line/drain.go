@@ -25,7 +25,7 @@ func (c *conn) drain(r *request) error {
 // run sends what is free, and then what other members give back within the
 // settling time.
 func (d *drain) run() (err error) {
-	d.topic, err = d.broker.Topic(d.request.topic)
+	d.topic, err = d.request.find(d.broker)
 	if errors.Is(err, store.ErrUnknownTopic) {
 		return nil
 	}

@@ -121,7 +121,7 @@ func (f *follower) pushAll() error {
 // open finds the topic, and reports false if it is not there: then it is waited
 // for, or nothing is sent.
 func (f *follower) open() (bool, error) {
-	t, err := f.broker.Topic(f.request.topic)
+	t, err := f.request.find(f.broker)
 	if errors.Is(err, store.ErrUnknownTopic) {
 		if !f.request.follow {
 			return false, io.EOF

@@ -63,6 +63,7 @@ var requests = []string{
 	"orders", "orders\r", "", "\r", "orders?format=json", "orders?format=batch&keyed", "orders?n=5&group=a%2Db", "orders?%", "__x",
 	"GET / HTTP/1.1", "\x16\x03\x01", "SSH-2.0-x", "*1\r", strings.Repeat("x", 4095), "orders?n=" + strings.Repeat("0", 5000),
 	"orders?format=json&group=b\r", "orders?format=batch&n=3", "__consumer_offsets?format=json", "orders?keyed&n=7", "orders\nfirst",
+	"orders?id=01234567-89ab-4cde-8f01-23456789abcd", "orders?follow&id=0123456789ab4cde8f0123456789abcd", "?delete&topic=orders&id=-",
 }
 
 func FuzzRequestLine(f *testing.F) {

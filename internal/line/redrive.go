@@ -53,7 +53,7 @@ func (d *redrive) consumed(n uint64) error {
 }
 
 func (d *redrive) run() (err error) {
-	if d.topic, err = d.broker.Topic(d.request.topic); errors.Is(err, store.ErrUnknownTopic) {
+	if d.topic, err = d.request.find(d.broker); errors.Is(err, store.ErrUnknownTopic) {
 		return nil
 	}
 	if err != nil {

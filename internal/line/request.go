@@ -29,6 +29,7 @@ const (
 // what the options mean.
 type request struct {
 	topic  string
+	id     *topicID // of the topic; nil for any
 	group  string
 	format format
 	keyed  bool
@@ -65,7 +66,7 @@ type option func(r *request, value string) error
 var (
 	producerOptions = map[string]option{"format": setFormat, "keyed": setKeyed, "delay": setDelay, "at": setAt}
 	consumerOptions = map[string]option{
-		"format": setFormat, "keyed": setKeyed, "group": setGroup, "n": setN,
+		"format": setFormat, "keyed": setKeyed, "group": setGroup, "id": setID, "n": setN,
 		"follow": set(func(r *request) { r.follow = true }), "ack": set(func(r *request) { r.ack = true }),
 		"confirm": set(func(r *request) { r.confirm = true }), "ordered": set(func(r *request) { r.ordered = true }),
 		"redrive": set(func(r *request) { r.redrive = true }),

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -48,7 +49,9 @@ func newState(t *testing.T) *state {
 			t.Fatal(err)
 		}
 		c := group.Commit{Topic: "orders", Partition: i % 3, Offset: int64(i / 3), LeaderEpoch: group.NoEpoch, Metadata: "m"}
-		if err := b.ResetOffsets("billing", []group.Commit{c}); err != nil {
+		committed := make(chan []error, 1)
+		b.CommitOffsets("billing", []group.Commit{c}, func(errs []error) { committed <- errs })
+		if err := errors.Join(<-committed...); err != nil {
 			t.Fatal(err)
 		}
 	}
