@@ -106,6 +106,11 @@ func (p *model) remember(old *model) error {
 		if m.confirmed && m.fate != acked {
 			return fmt.Errorf("%d is confirmed, and would be delivered again", o)
 		}
+		was := old.at(o)
+		m.reopened, m.promised = was.reopened, was.promised && old.pending == 0 && !old.doubt
+		if m.promised && was.fate != acked && m.fate == acked {
+			return fmt.Errorf("%d was reopened for good, and is lost", o)
+		}
 	}
 	return nil
 }

@@ -46,9 +46,10 @@ type life struct {
 
 // A syncing is a call of Groups.Sync.
 type syncing struct {
-	acked []*message // what it will confirm
-	gone  []string   // topics deleted before
-	calls int        // of done
+	acked    []*message // what it will confirm
+	reopened []*message // the same
+	gone     []string   // topics deleted before
+	calls    int        // of done
 }
 
 type answer struct {

@@ -58,7 +58,7 @@ type Failure struct {
 // Bounds on what is kept of a position; after a restart what is not kept is
 // delivered again, or its attempts are counted anew.
 const (
-	maxBeyond = 1000
+	maxBeyond = 10_000
 	maxFailed = 1000
 )
 

@@ -37,7 +37,7 @@ func TestOnlySoManyAcknowledgedSpansAndFailuresAreKept(t *testing.T) {
 	g := group.New(kept)
 	p := position(g, theKey)
 	var good, bad group.Member
-	const many = 1500
+	const many = 11_000
 	for i := range int64(many) {
 		if !good.Lease(p, group.Span{From: 3*i + 1, To: 3*i + 2}, 0) || !bad.Lease(p, group.Span{From: 3*i + 2, To: 3*i + 3}, 0) {
 			t.Fatal("refused")

@@ -11,7 +11,8 @@ import (
 // and older where an entry is a commit. A position may occur twice: the later counts.
 type Write func([]Entry) error
 
-// maxWrite is how many positions are written at once: each may take 28 KiB.
+// maxWrite is how many positions are written at once: each takes a hundred bytes most
+// often, and 200 KiB if all that may be kept of it is there.
 const maxWrite = 1000
 
 // retryAfter is the time after which what could not be written is tried again.

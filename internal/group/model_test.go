@@ -25,6 +25,8 @@ type message struct {
 	due       time.Time // of a failed one
 	attempts  int
 	confirmed bool // that its acknowledgement is durable
+	reopened  bool // it was acknowledged before
+	promised  bool // that its reopening is durable
 }
 
 // A log is the messages of a topic, of which a group only needs the keys.
@@ -83,7 +85,7 @@ func (p *model) at(o int64) *message {
 // reset has the position begin at offset, with all after it free.
 func (p *model) reset(offset int64) {
 	for o := range p.log.end() {
-		if p.at(o).fate = acked; o >= offset {
+		if p.at(o).fate, p.messages[o].attempts = acked, 0; o >= offset {
 			p.messages[o] = new(message)
 		}
 	}

@@ -12,10 +12,13 @@ import (
 // offset, as a count and pairs of offsets, the messages that have failed, as a
 // count and pairs of an offset and a number of attempts, the topic's id, and a byte that
 // is 1 if a member with assigned partitions (Kafka) has written the position last, and 0 if
-// a member that leases messages has.
+// a member that leases messages has. At the end stand the spans beyond that the first count,
+// of firstBeyond at most, leaves out: a count and, of each, its distance from the one before
+// it and its length, as varints.
 const (
 	keyVersion   = 1
 	valueVersion = 3
+	firstBeyond  = 1000
 )
 
 // errRecord says that a record of the journal can't be understood.
@@ -37,8 +40,9 @@ func (s State) AppendValue(p []byte, now int64) []byte {
 	p = binary.BigEndian.AppendUint32(p, uint32(s.Epoch))
 	p = appendString(p, s.Metadata)
 	p = binary.BigEndian.AppendUint64(p, uint64(now))
-	p = binary.BigEndian.AppendUint32(p, uint32(len(s.Beyond)))
-	for _, b := range s.Beyond {
+	first := s.Beyond[:min(len(s.Beyond), firstBeyond)]
+	p = binary.BigEndian.AppendUint32(p, uint32(len(first)))
+	for _, b := range first {
 		p = binary.BigEndian.AppendUint64(p, uint64(b.From))
 		p = binary.BigEndian.AppendUint64(p, uint64(b.To))
 	}
@@ -48,10 +52,26 @@ func (s State) AppendValue(p []byte, now int64) []byte {
 		p = binary.BigEndian.AppendUint32(p, uint32(f.Attempts))
 	}
 	p = append(p, s.TopicID[:]...)
+	kind := byte(0)
 	if s.Assigned {
-		return append(p, 1)
+		kind = 1
 	}
-	return append(p, 0)
+	return appendSpans(append(p, kind), s.Beyond[len(first):], first)
+}
+
+// appendSpans appends spans in little room; before are those that they follow.
+func appendSpans(p []byte, spans, before []Span) []byte {
+	p = binary.AppendUvarint(p, uint64(len(spans)))
+	last := int64(0)
+	if len(before) > 0 {
+		last = before[len(before)-1].To
+	}
+	for _, s := range spans {
+		p = binary.AppendUvarint(p, uint64(s.From-last))
+		p = binary.AppendUvarint(p, uint64(s.Len()))
+		last = s.To
+	}
+	return p
 }
 
 // ParseKey reads what AppendKey wrote.
@@ -89,6 +109,9 @@ func ParseValue(p []byte) (State, error) {
 		kind := r.uint(1)
 		s.Assigned, r.bad = kind == 1, kind > 1
 	}
+	if !r.bad && len(r.p) > 0 {
+		s.Beyond = r.moreSpans(s.Beyond)
+	}
 	if r.bad || len(r.p) > 0 || s.Offset < 0 {
 		return State{}, errRecord
 	}
@@ -97,13 +120,30 @@ func ParseValue(p []byte) (State, error) {
 
 // spans reads spans that ascend from offset last on.
 func (r *reader) spans(last int64) (all []Span) {
-	for range r.count(maxBeyond) {
+	for range r.count(firstBeyond) {
 		s := Span{int64(r.uint(8)), int64(r.uint(8))}
 		if r.bad || s.From < last || s.To <= s.From {
 			r.bad = true
 			return nil
 		}
 		all, last = append(all, s), s.To
+	}
+	return all
+}
+
+// moreSpans reads what appendSpans wrote behind the spans of before.
+func (r *reader) moreSpans(all []Span) []Span {
+	n := r.uvarint()
+	if n > maxBeyond || n > 0 && len(all) != firstBeyond {
+		r.bad = true
+	}
+	for ; n > 0 && !r.bad; n-- {
+		last := all[len(all)-1].To
+		from := last + int64(r.uvarint())
+		s := Span{from, from + int64(r.uvarint())}
+		if r.bad = r.bad || s.From < last || s.To <= s.From; !r.bad {
+			all = append(all, s)
+		}
 	}
 	return all
 }
@@ -147,6 +187,16 @@ func (r *reader) uint(size int) (v uint64) {
 	for _, b := range r.take(size) {
 		v = v<<8 | uint64(b)
 	}
+	return v
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.p)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.p = r.p[n:]
 	return v
 }
 

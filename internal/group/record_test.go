@@ -1,6 +1,7 @@
 package group_test
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 	"strings"
@@ -17,7 +18,19 @@ var keys = []group.Key{
 	{Group: strings.Repeat("g", 249), Topic: strings.Repeat("t", 249), Partition: math.MaxInt32},
 }
 
+// runs are so many spans of one message, with one between.
+func runs(n int64) (all []group.Span) {
+	for i := range n {
+		all = append(all, group.Span{From: 2*i + 8, To: 2*i + 9})
+	}
+	return all
+}
+
 var states = []group.State{
+	{Offset: 7, Beyond: runs(1000)},
+	{Offset: 7, Beyond: runs(1001)},
+	{Offset: 7, Epoch: group.NoEpoch, Beyond: append(runs(9999), group.Span{From: 1 << 40, To: math.MaxInt64}), Failed: []group.Failure{{Offset: 7, Attempts: 1}}},
+
 	{},
 	{Offset: 1, Epoch: group.NoEpoch},
 	{Offset: math.MaxInt64, Epoch: math.MaxInt32, Metadata: strings.Repeat("m", 32767)},
@@ -76,8 +89,8 @@ func TestRecordsAreThoseOfKafka(t *testing.T) {
 	mustEqualState(t, s, state)
 }
 
-// tail is what a topic's id and the kind take at the end of a value.
-const tail = 16 + 1
+// tail is what a topic's id, the kind and no more spans take at the end of a value.
+const tail = 16 + 1 + 1
 
 func TestRecordsOfOlderVersionsAreRead(t *testing.T) {
 	state := group.State{Offset: 7, Epoch: group.NoEpoch, Beyond: []group.Span{{From: 8, To: 9}}}
@@ -85,7 +98,8 @@ func TestRecordsOfOlderVersionsAreRead(t *testing.T) {
 	for name, old := range map[string][]byte{
 		"without failures":       value[:len(value)-tail-4],
 		"without the topic's id": value[:len(value)-tail],
-		"without its kind":       value[:len(value)-1],
+		"without its kind":       value[:len(value)-2],
+		"without more spans":     value[:len(value)-1],
 	} {
 		s, err := group.ParseValue(old)
 		if err != nil {
@@ -107,7 +121,7 @@ func TestTheKindOfOlderPositionsIsThatOfWhoGaveMore(t *testing.T) {
 		{group.State{Offset: 7, Epoch: group.NoEpoch, Metadata: "m"}, true},
 	} {
 		value := c.AppendValue(nil, 0)
-		got, err := group.ParseValue(value[:len(value)-1])
+		got, err := group.ParseValue(value[:len(value)-2])
 		if err != nil || got.Assigned != c.assigned {
 			t.Errorf("%+v: %+v, %v", c.State, got, err)
 		}
@@ -115,16 +129,16 @@ func TestTheKindOfOlderPositionsIsThatOfWhoGaveMore(t *testing.T) {
 }
 
 func TestRecordsCutShortAreRefused(t *testing.T) {
-	key, value := keys[0].AppendKey(nil), states[6].AppendValue(nil, 0)
+	key, value := keys[0].AppendKey(nil), states[9].AppendValue(nil, 0)
 	for n := range key {
 		if k, err := group.ParseKey(key[:n]); err == nil {
 			t.Errorf("%d bytes of a key are taken for %+v", n, k)
 		}
 	}
-	kafka := len(states[0].AppendValue(nil, 0)) - 8 - tail
+	kafka := len(states[3].AppendValue(nil, 0)) - 8 - tail
 	first := len(value) - 4 - 2*12 - tail
 	for n := range value {
-		if s, err := group.ParseValue(value[:n]); err == nil && n != kafka && n != first && n != len(value)-tail && n != len(value)-1 {
+		if s, err := group.ParseValue(value[:n]); err == nil && n != kafka && n != first && n != len(value)-tail && n != len(value)-2 && n != len(value)-1 {
 			t.Errorf("%d bytes of a value are taken for %+v", n, s)
 		}
 	}
@@ -134,7 +148,7 @@ func TestRecordsCutShortAreRefused(t *testing.T) {
 }
 
 func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
-	key, value := keys[0].AppendKey(nil), states[6].AppendValue(nil, 0)
+	key, value := keys[0].AppendKey(nil), states[9].AppendValue(nil, 0)
 	with := func(p []byte, at int, b byte) []byte {
 		p = append([]byte(nil), p...)
 		p[at] = b
@@ -149,24 +163,30 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 			t.Errorf("key with %s is taken for %+v", name, got)
 		}
 	}
-	spans := len(states[0].AppendValue(nil, 0)) - 8 - tail
+	spans := len(states[3].AppendValue(nil, 0)) - 8 - tail
 	failures := len(value) - 4 - 2*12 - tail
+	many := group.State{Beyond: runs(1000)}.AppendValue(nil, 0)
 	span := func(s ...group.Span) []byte { return group.State{Offset: 7, Beyond: s}.AppendValue(nil, 0) }
 	failure := func(f ...group.Failure) []byte { return group.State{Offset: 7, Failed: f}.AppendValue(nil, 0) }
 	for name, v := range map[string][]byte{
-		"another version":                  with(value, 1, 4),
-		"negative offset":                  with(value, 2, 0x80),
-		"more spans than it has":           with(value, spans+3, 9),
-		"a number of spans that is mad":    with(value, spans, 0xff),
-		"an empty span":                    span(group.Span{From: 9, To: 9}),
-		"a span below the offset":          span(group.Span{From: 5, To: 9}),
-		"spans that overlap":               span(group.Span{From: 8, To: 10}, group.Span{From: 9, To: 12}),
-		"more failures than it has":        with(value, failures+3, 3),
-		"a number of failures that is mad": with(value, failures, 0xff),
-		"a failure below the offset":       failure(group.Failure{Offset: 6, Attempts: 1}),
-		"no attempts":                      failure(group.Failure{Offset: 8}),
-		"a kind that there is not":         with(value, len(value)-1, 2),
-		"a failure twice":                  failure(group.Failure{Offset: 8, Attempts: 1}, group.Failure{Offset: 8, Attempts: 2}),
+		"another version":                     with(value, 1, 4),
+		"negative offset":                     with(value, 2, 0x80),
+		"more spans than it has":              with(value, spans+3, 9),
+		"a number of spans that is mad":       with(value, spans, 0xff),
+		"an empty span":                       span(group.Span{From: 9, To: 9}),
+		"a span below the offset":             span(group.Span{From: 5, To: 9}),
+		"spans that overlap":                  span(group.Span{From: 8, To: 10}, group.Span{From: 9, To: 12}),
+		"more failures than it has":           with(value, failures+3, 3),
+		"a number of failures that is mad":    with(value, failures, 0xff),
+		"a failure below the offset":          failure(group.Failure{Offset: 6, Attempts: 1}),
+		"no attempts":                         failure(group.Failure{Offset: 8}),
+		"a kind that there is not":            with(value, len(value)-2, 2),
+		"more spans behind few":               with(value, len(value)-1, 1),
+		"more spans than are kept":            binary.AppendUvarint(value[:len(value)-1:len(value)-1], 10_001),
+		"more spans that wrap around":         binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(many[:len(many)-1:len(many)-1], 1), math.MaxInt64), 1),
+		"more spans of nothing":               append(many[:len(many)-1:len(many)-1], 1, 0, 0),
+		"more of the later spans than it has": append(many[:len(many)-1:len(many)-1], 2, 1, 1),
+		"a failure twice":                     failure(group.Failure{Offset: 8, Attempts: 1}, group.Failure{Offset: 8, Attempts: 2}),
 	} {
 		if got, err := group.ParseValue(v); err == nil {
 			t.Errorf("value with %s is taken for %+v", name, got)

@@ -22,6 +22,7 @@ import (
 //	a releases, a leaves       the latter closes the position, too
 //	a open -> 2 messages, 20 bytes, from 3 of 4 on
 //	a watches                  called -> 2, so often since it was asked last
+//	reopen 3 -> full           what can't be; without -> it must work
 //	bury 3, unbury 3           the latter due in 1s
 //	free 10 -> 5 10            below offset 10; "nothing", or "due in 1s", for an empty span
 //	after 2s                   time goes on
@@ -107,6 +108,10 @@ func (s *script) positionStep(words []string) (got string, ok bool) {
 		s.pos.Bury(s.number(last))
 	case "unbury":
 		s.pos.Unbury(s.number(last), time.Now().Add(time.Second))
+	case "reopen":
+		if err := s.pos.Reopen(s.number(last)); err != nil {
+			return reasons[err], true
+		}
 	case "start":
 		s.pos.Start(s.number(last), words[1] == "and")
 	case "committed":
@@ -122,6 +127,11 @@ func (s *script) positionStep(words []string) (got string, ok bool) {
 	return "", true
 }
 
+// reasons are why a message can't be reopened, in a word.
+var reasons = map[error]string{
+	group.ErrNoPosition: "no position", group.ErrAssigned: "assigned", group.ErrFull: "full", group.ErrDying: "dying",
+}
+
 // groupsStep does what concerns the groups, their journal, and time.
 func (s *script) groupsStep(words []string) (got string, ok bool) {
 	switch words[0] {
@@ -135,7 +145,7 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 		got = fmt.Sprint(s.calls)
 		s.calls = 0
 	case "commit":
-		state := group.State{Offset: s.number(words[1]), Epoch: group.NoEpoch}
+		state := group.State{Offset: s.number(words[1]), Epoch: group.NoEpoch, Assigned: true}
 		s.groups.Commit([]group.Set{{Position: position(s.groups, theKey), State: state}}, func(err error) {
 			s.committed = "ok"
 			if err != nil {

@@ -53,14 +53,14 @@ func simulate(t *testing.T, seed uint64, all *tally) {
 
 // A tally counts how often the things have happened that the simulation is for.
 type tally struct {
-	delivered, acked, failed, buried, queued, confirmed, restarts, badWrites, deleted, commits, slept atomic.Int64
+	delivered, acked, failed, buried, queued, confirmed, restarts, badWrites, deleted, commits, slept, reopened atomic.Int64
 }
 
 func (a *tally) check(t *testing.T, seeds uint64) {
 	for name, n := range map[string]*atomic.Int64{
 		"delivered": &a.delivered, "acknowledged": &a.acked, "failed": &a.failed, "buried": &a.buried,
 		"queued": &a.queued, "confirmed": &a.confirmed, "restarts": &a.restarts, "failed writes": &a.badWrites,
-		"deleted": &a.deleted, "commits": &a.commits, "asleep": &a.slept,
+		"deleted": &a.deleted, "commits": &a.commits, "asleep": &a.slept, "reopened": &a.reopened,
 	} {
 		t.Logf("%s: %d", name, n.Load())
 		if uint64(n.Load()) < seeds/2 {
@@ -173,6 +173,7 @@ var actions = []action{
 	{"release", 3, withClient((*simulation).release)},
 	{"others", 3, withClient((*simulation).others)},
 	{"letter", 30, (*simulation).letterArrives},
+	{"reopen", 8, (*simulation).reopen},
 	{"time", 6, (*simulation).time},
 	{"sync", 6, (*simulation).startSync},
 	{"write", 12, (*simulation).endWrite},
@@ -261,8 +262,11 @@ func (s *simulation) snapshot() *syncing {
 	y := &syncing{gone: slices.Collect(maps.Keys(s.going))}
 	for _, p := range s.models {
 		for o := range p.log.end() {
-			if m := p.at(o); m.fate == acked {
+			switch m := p.at(o); {
+			case m.fate == acked:
 				y.acked = append(y.acked, m)
+			case m.reopened:
+				y.reopened = append(y.reopened, m)
 			}
 		}
 	}
@@ -293,6 +297,9 @@ func (s *simulation) endWrite() error {
 		}
 		for _, m := range y.acked {
 			m.confirmed = true
+		}
+		for _, m := range y.reopened {
+			m.promised = true
 		}
 	}
 	return err
