@@ -3,11 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 
 	"mbus/internal/flags"
 	"mbus/internal/record"
+	"mbus/internal/units"
 )
 
 // A command is one request to a broker.
@@ -35,21 +34,21 @@ type definition struct {
 }
 
 var usages = map[string]string{
-	"topic":      "the `TOPIC`",
-	"group":      "the `GROUP`",
-	"partitions": "how many partitions the topic is to have: the `NUMBER`",
+	"topic":      "`TOPIC`: the topic's name",
+	"group":      "`GROUP`: the group's name",
+	"partitions": "`NUMBER`: how many partitions the topic is to have",
 
-	"retention":        "`AGE` at which the topic's messages are removed; 0 for never (default that of the broker)",
-	"retention-unread": "`AGE` at which they are removed if a group of consumers of lines has not consumed them; 0 for that of the others (default that of the broker)",
-	"retention-bytes":  "`SIZE` of a partition from which its oldest messages are removed; 0 for no bound (default that of the broker)",
+	"retention":        "`AGE`: the age at which the topic's messages are removed; 0 for never (default that of the broker)",
+	"retention-unread": "`AGE`: the age at which they are removed if a group of consumers of lines has not consumed them; 0 for that of the others (default that of the broker)",
+	"retention-bytes":  "`SIZE`: the size of a partition from which its oldest messages are removed; 0 for no bound (default that of the broker)",
 
-	"to": "the `POSITION` to go to: beginning, end, an offset, -10, 2h, a time",
+	"to": "`POSITION`: where to go: beginning, end, an offset, -10, 2h, a time",
 }
 
 func parseCommand(name string, d *definition, args []string) (c *command, code int, ok bool) {
 	fs := flags.New("admin "+name, usage)
-	host := fs.String("host", "127.0.0.1", "`HOST` that the broker runs on")
-	port := fs.Int("port", 9991, "the broker's `PORT` for consumers")
+	host := fs.String("host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
+	port := fs.Int("port", 9991, "`PORT`: the broker's port for consumers")
 	asJSON := fs.Bool("json", false, "print a JSON object a line")
 	execute := new(bool)
 	if d.executes {
@@ -58,8 +57,13 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	}
 	values := make(map[string]*string)
 	for _, option := range append(d.required, d.optional...) {
-		values[option] = fs.String(option, "", usages[option])
+		values[option] = new(string)
+		define(fs, values[option], option)
 	}
+	fs.Group("What it is about", append(d.required, d.optional...)...)
+	fs.Group("How", "execute", "json")
+	fs.Group("Where the broker is", "host", "port")
+	fs.Group("Something else", "version")
 	if code, ok := fs.Parse(args); !ok {
 		return nil, code, false
 	}
@@ -76,6 +80,26 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	c = &command{addr: addr, asJSON: *asJSON}
 	c.line = requestLine(name, values, *asJSON, *execute)
 	return c, 0, true
+}
+
+// define makes the flag of an option.
+func define(fs *flags.Set, to *string, option string) {
+	checked := func(check func(string) error) {
+		fs.Func(option, usages[option], func(value string) error {
+			*to = value
+			return check(value)
+		})
+	}
+	switch option {
+	case "to":
+		fs.PositionVar(to, option, usages[option])
+	case "retention", "retention-unread":
+		checked(func(value string) error { _, err := units.ParseDuration(value); return err })
+	case "retention-bytes":
+		checked(func(value string) error { _, err := units.ParseSize(value); return err })
+	default:
+		fs.StringVar(to, option, "", usages[option])
+	}
 }
 
 // check reports the first flag that is missing or not allowed.
@@ -99,18 +123,17 @@ func (d *definition) check(values map[string]*string) error {
 }
 
 func requestLine(name string, values map[string]*string, asJSON, execute bool) string {
-	var b strings.Builder
-	b.WriteString("?" + name)
+	line := units.NewRequest("?" + name)
 	for _, option := range []string{"group", "topic", "partitions", "retention", "retention-unread", "retention-bytes", "to"} {
 		if v := values[option]; v != nil && *v != "" {
-			b.WriteString("&" + option + "=" + url.QueryEscape(*v))
+			line.Option(option, *v)
 		}
 	}
 	if asJSON {
-		b.WriteString("&format=json")
+		line.Option("format", "json")
 	}
 	if execute {
-		b.WriteString("&execute")
+		line.Word("execute")
 	}
-	return b.String() + "\n"
+	return line.String()
 }

@@ -31,7 +31,8 @@ more partitions. Without -execute, reset, delete, create and grow only show what
 they would do.
 
 POSITION is beginning, end, an offset, -10 (the last ten of each partition), 2h
-or 7d (as long ago), or a time such as 2026-11-22T10:00:00Z.
+or 7d (as long ago), or a time such as 2026-11-22, 2026-11-22 10:00 (local time)
+or 2026-11-22T10:00:00Z.
 
 admin COMMAND -h shows the flags.
 

@@ -26,25 +26,28 @@ Groups are independent of each other; consumers of one group share its messages.
   consumer -topic orders -follow -json -out orders.json
   consumer -topic orders.dlq -redrive
 
-A message is printed as "2024/06/10 11:00:01 [orders] first order", or as -f says:
+A message is printed as "2024/06/10 11:00:01 [orders] first order", where the
+time is that of the machine's time zone (TZ), or as -f says:
 
-  %s payload   %S its length in bytes, -1 for null    %t topic       %o offset
-  %k key       %K its length in bytes, -1 for null    %p partition   %% percent sign
-  %T time in milliseconds since 1970                  %h headers, as name=value,name=value
+  %s payload   %S its length in bytes, -1 for null   %t topic
+  %k key       %K its length in bytes, -1 for null   %p partition   %o offset
+  %h headers, as name=value,name=value               %% percent sign
+  %T time in milliseconds since 1970
   \n \t \r \\ \0 \xNN: newline, tab, carriage return, backslash, NUL, any byte
 
 -from looks at messages without consuming them. It takes beginning, end, an
-offset, -10 (the last ten of each partition), 2h or 7d (as long ago), a time such
-as 2026-11-22T10:00:00Z, or 0:17,1:20 (an offset for each partition).
+offset, -10 (the last ten of each partition), 2h or 7d (as long ago), a time
+such as 2026-11-22, 2026-11-22 10:00 or 2026-11-22T10:00:00Z, or 0:17,1:20 (an
+offset for each partition).
 
 -exec runs a line of shell for each message, with the message on its standard
-input and MBUS_TOPIC, MBUS_PARTITION, MBUS_OFFSET, MBUS_KEY and MBUS_TIMESTAMP in
-its environment. Exit code 0 acknowledges the message. With any other it is
-delivered again after a while, and at last goes to the topic TOPIC.dlq, from which
--redrive moves messages back.
+input and MBUS_TOPIC, MBUS_PARTITION, MBUS_OFFSET, MBUS_KEY and MBUS_TIMESTAMP
+in its environment. Exit code 0 acknowledges the message. With any other it is
+delivered again after a while, and at last goes to the topic TOPIC.dlq, from
+which -redrive moves messages back.
 
--out appends to a file in which each message is exactly once, even after crashes:
-FILE.position, which belongs to it, says which messages it holds.
+-out appends to a file in which each message is exactly once, even after
+crashes: FILE.position, which belongs to it, says which messages it holds.
 
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 no message (with -fail-empty).`
 
@@ -91,28 +94,38 @@ func parse(args []string) (opts options, code int, ok bool) {
 	return s.options, 0, true
 }
 
+// define makes the flags.
 func (s *settings) define() {
 	r := &s.request
-	s.StringVar(&s.host, "host", "127.0.0.1", "`HOST` that the broker runs on")
-	s.IntVar(&s.port, "port", 9991, "the broker's `PORT` for consumers")
-	s.StringVar(&r.Topic, "topic", "", "`TOPIC` to consume (required)")
-	s.StringVar(&r.Group, "group", "default", "`GROUP` to consume for")
-	s.Int64Var(&r.N, "n", 0, "end after `N` messages; 0 is no limit")
+	s.StringVar(&s.host, "host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
+	s.IntVar(&s.port, "port", 9991, "`PORT`: the broker's port for consumers")
+	s.Group("Where the broker is", "host", "port")
+
+	s.StringVar(&r.Topic, "topic", "", "`TOPIC`: the topic to consume (required)")
+	s.StringVar(&r.Group, "group", "default", "`GROUP`: the group to consume for; each has a position of its own")
 	s.BoolVar(&r.Follow, "follow", false, "print new messages as they come, until ^C; connect again when the broker is lost")
-	s.StringVar(&r.From, "from", "", "look at the messages from `POSITION` on, without consuming them")
+	s.Int64Var(&r.N, "n", 0, "end after `N` messages; 0 is no limit")
+	s.PositionVar(&r.From, "from", "look at the messages from `POSITION` on, without consuming them")
+	s.StringVar(&r.Start, "start", "", "`WHERE`: where a group begins that has no position yet: beginning (as without the flag) or end")
+	s.Group("What is consumed", "topic", "group", "follow", "n", "from", "start")
+
 	s.StringVar(&s.layout, "f", "", "print messages in this `FORMAT`")
 	s.BoolVar(&s.asJSON, "json", false, "print a JSON object a line, as kcat -J does and the format=json of PROTOCOL.md")
-	s.BoolVar(&s.failEmpty, "fail-empty", false, "exit with 3 if there was no message")
-	s.StringVar(&s.command, "exec", "", "run `COMMAND` for each message instead of printing it")
 	s.StringVar(&s.file, "out", "", "append messages to `FILE`, each exactly once")
+	s.BoolVar(&s.failEmpty, "fail-empty", false, "exit with 3 if there was no message")
+	s.Group("How it is printed", "f", "json", "out", "fail-empty")
+
+	s.StringVar(&s.command, "exec", "", "run `COMMAND` for each message instead of printing it")
+	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 100000, or 1 with -exec")
+	s.DurationVar(&r.AckTimeout, "ack-timeout", 0, "`TIME`: with -follow or -exec: how long an acknowledgement may take; 0 is no limit")
+	s.DurationVar(&r.Retry, "retry", 0, "`TIME`: with -exec: how long a message that failed stays away at first; 0 leaves it to the broker (1s)")
+	s.StringVar(&r.Attempts, "attempts", "", "with -exec: a message is delivered `N` times before it goes to TOPIC.dlq; 0 is no limit (by default 5)")
+	s.BoolVar(&r.Ordered, "ordered", false, "with -follow or -exec: of messages with the same key at most one at a time is under way in the group")
+	s.Group("Work on each message", "exec", "window", "ack-timeout", "retry", "attempts", "ordered")
+
 	s.BoolVar(&s.redrive, "redrive", false, "move the messages of a dead-letter topic back to the topics they came from")
 	s.Acts("redrive")
-	s.StringVar(&r.Start, "start", "", "`WHERE` a group begins that has no position yet: beginning (as without the flag) or end")
-	s.BoolVar(&r.Ordered, "ordered", false, "with -follow or -exec: of messages with the same key at most one at a time is under way in the group")
-	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 100000, or 1 with -exec")
-	s.DurationVar(&r.AckTimeout, "ack-timeout", 0, "with -follow or -exec: how long an acknowledgement may take; 0 is no limit")
-	s.DurationVar(&r.Retry, "retry", 0, "with -exec: how long a message that failed stays away at first; 0 leaves it to the broker (1s)")
-	s.StringVar(&r.Attempts, "attempts", "", "with -exec: a message is delivered `N` times before it goes to TOPIC.dlq; 0 is no limit (by default 5)")
+	s.Group("Something else", "redrive", "version")
 }
 
 // complete fills in what follows from the flags.
@@ -157,10 +170,6 @@ func (s *settings) checkValues() error {
 		return fmt.Errorf("-n is %d, less than 0", r.N)
 	case r.Window < 0:
 		return fmt.Errorf("-window is %d, less than 0", r.Window)
-	case r.AckTimeout < 0:
-		return fmt.Errorf("-ack-timeout is %v, less than 0", r.AckTimeout)
-	case r.Retry < 0:
-		return fmt.Errorf("-retry is %v, less than 0", r.Retry)
 	case r.Attempts != "" && (err != nil || attempts < 0):
 		return fmt.Errorf("-attempts is %q, not a number from 0", r.Attempts)
 	case r.Start != "" && r.Start != "beginning" && r.Start != "end":

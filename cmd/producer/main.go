@@ -18,8 +18,8 @@ Usage: producer -topic TOPIC -message TEXT
        producer -topic TOPIC < FILE
 
 Publishes TEXT, or each line of standard input, as a message, and ends when the
-broker has all of them on disk. Lines are sent as they come in. The topic is made
-if it does not exist.
+broker has all of them on disk. Lines are sent as they come in. The topic is
+made if it does not exist.
 
   producer -topic orders -message "first order"
   tail -f access.log | producer -topic log
@@ -64,12 +64,16 @@ func fail(err error) int {
 
 func parse(args []string) (opts options, code int, ok bool) {
 	fs := flags.New("producer", usage)
-	host := fs.String("host", "127.0.0.1", "`HOST` that the broker runs on")
-	port := fs.Int("port", 9990, "the broker's `PORT` for producers")
-	fs.StringVar(&opts.request.Topic, "topic", "", "`TOPIC` to publish to (required)")
+	host := fs.String("host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
+	port := fs.Int("port", 9990, "`PORT`: the broker's port for producers")
+	fs.Group("Where the broker is", "host", "port")
+	fs.StringVar(&opts.request.Topic, "topic", "", "`TOPIC`: the topic to publish to (required)")
 	message := fs.String("message", "", "publish `TEXT`, which may be empty, instead of standard input")
-	fs.DurationVar(&opts.request.Delay, "delay", 0, "deliver the messages so much later")
-	fs.StringVar(&opts.request.At, "at", "", "deliver the messages at `TIME`: 2026-11-22T10:00:00Z, or milliseconds since 1970")
+	fs.Group("What is published", "topic", "message")
+	fs.DurationVar(&opts.request.Delay, "delay", 0, "`TIME`: deliver the messages so much later: 30s, 1h30m or 7d; 0 for at once")
+	fs.TimeVar(&opts.request.At, "at", "`TIME`: deliver the messages then: 2026-11-22 10:00 (local time), 2026-11-22T10:00:00Z, or milliseconds since 1970")
+	fs.Group("When it is delivered", "delay", "at")
+	fs.Group("Something else", "version")
 	if code, ok := fs.Parse(args); !ok {
 		return opts, code, false
 	}
@@ -94,8 +98,6 @@ func (o *options) check(port int) error {
 		return errors.New("-topic is missing")
 	case port < 1 || port > 65535:
 		return fmt.Errorf("-port is %d, not 1 to 65535", port)
-	case o.request.Delay < 0:
-		return fmt.Errorf("-delay is %v, less than 0", o.request.Delay)
 	case o.request.Delay > 0 && o.request.At != "":
 		return errors.New("-delay and -at exclude each other")
 	}

@@ -310,9 +310,9 @@ func TestWrongUse(t *testing.T) {
 		"-topic a -port 0":         "producer: -port is 0, not 1 to 65535\n",
 		"-topic a message":         "producer: unexpected argument \"message\"\n",
 		"-topic a -key b":          "producer: flag provided but not defined: -key\n",
-		"-topic a -delay -1s":      "producer: -delay is -1s, less than 0\n",
+		"-topic a -delay -1s":      "producer: invalid value \"-1s\" for flag -delay: it takes a duration from 0 up with its unit, such as 500ms, 30s, 1h30m, 7d or 1d12h\n",
 		"-topic a -delay 1s -at 1": "producer: -delay and -at exclude each other\n",
-		"-topic a -port many":      "producer: invalid value \"many\" for flag -port: parse error\n",
+		"-topic a -port many":      "producer: invalid value \"many\" for flag -port: it takes a whole number\n",
 		"-topic a/b":               "producer: invalid topic name \"a/b\": it takes 1 to 249 of A-Z a-z 0-9 . _ - and not . or ..\n",
 	} {
 		p := command(t, strings.Fields(args)...)

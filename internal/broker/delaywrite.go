@@ -25,8 +25,9 @@ const (
 	maxDeliverAt = 253_402_300_799_999
 )
 
-// ParseDeliverAt reads a delivery time: milliseconds since 1970, or RFC 3339. One that
-// has passed means at once. The error wraps ErrDeliverAt.
+// ParseDeliverAt reads a delivery time: milliseconds since 1970, or RFC 3339, which
+// names its zone: nobody knows that of the program which wrote a header. One that has
+// passed means at once. The error wraps ErrDeliverAt.
 func ParseDeliverAt(value string) (ms int64, err error) {
 	ms, err = strconv.ParseInt(value, 10, 64)
 	if err != nil {

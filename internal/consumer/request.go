@@ -3,11 +3,12 @@ package consumer
 import (
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"mbus/internal/units"
 )
 
 // A Request says what to consume; PROTOCOL.md says what each option means.
@@ -36,16 +37,16 @@ type Request struct {
 
 // line is the request line.
 func (r *Request) line() string {
-	var b strings.Builder
-	b.WriteString(r.Topic + "?format=batch")
+	line := units.NewRequest(r.Topic)
+	line.Option("format", "batch")
 	option := func(given bool, name, value string) {
 		if given {
-			b.WriteString("&" + name + "=" + url.QueryEscape(value))
+			line.Option(name, value)
 		}
 	}
 	word := func(given bool, name string) {
 		if given {
-			b.WriteString("&" + name)
+			line.Word(name)
 		}
 	}
 	option(r.Group != "", "group", r.Group)
@@ -56,10 +57,10 @@ func (r *Request) line() string {
 	option(r.Start != "", "start", r.Start)
 	word(r.Ordered, "ordered")
 	option(r.Window > 0, "window", strconv.Itoa(r.Window))
-	option(r.AckTimeout > 0, "ack-timeout", r.AckTimeout.String())
-	option(r.Retry > 0, "retry", r.Retry.String())
+	option(r.AckTimeout > 0, "ack-timeout", units.FormatDuration(r.AckTimeout))
+	option(r.Retry > 0, "retry", units.FormatDuration(r.Retry))
 	option(r.Attempts != "", "attempts", r.Attempts)
-	return b.String() + "\n"
+	return line.String()
 }
 
 // Offsets is the From that begins each partition at the offset that next has

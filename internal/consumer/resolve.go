@@ -4,7 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
+
+	"mbus/internal/units"
 )
 
 // Resolve has the broker at addr say which offset a position, as in Request.From,
@@ -12,7 +13,12 @@ import (
 // a topic that does not exist there is none, and all that will be in it comes
 // after the position.
 func Resolve(addr, topic, position string) (map[int]int64, error) {
-	answer, err := Ask(addr, "?reset&group=default&topic="+topic+"&to="+url.QueryEscape(position)+"&format=json\n")
+	line := units.NewRequest("?reset")
+	line.Option("group", "default")
+	line.Option("topic", topic)
+	line.Option("to", position)
+	line.Option("format", "json")
+	answer, err := Ask(addr, line.String())
 	var broker *Error
 	if errors.As(err, &broker) && broker.Code == "GONE" {
 		return map[int]int64{}, nil

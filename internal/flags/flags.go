@@ -14,11 +14,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
 	"regexp"
-	"strconv"
 	"strings"
 )
 
@@ -30,8 +27,10 @@ var Version = "development"
 // ExitUsage is the exit code of a program that was called in a wrong way.
 const ExitUsage = 2
 
-// A Set is a program's flags. They are defined with the methods of
-// flag.FlagSet; a back-quoted word in a flag's usage stands for its value.
+// A Set is a program's flags. They are defined with the methods of flag.FlagSet, of
+// which some stand here in place of the standard ones, to read what package units reads
+// and to say what they take. A back-quoted word in a flag's usage stands for its value;
+// one at the beginning with a colon behind it is not shown in the text.
 type Set struct {
 	*flag.FlagSet
 
@@ -40,8 +39,9 @@ type Set struct {
 	// LookupEnv is os.LookupEnv but in tests.
 	LookupEnv func(name string) (string, bool)
 
-	usage string
-	acts  map[string]bool // flags that the environment does not set
+	usage  string
+	groups []group
+	acts   map[string]bool // flags that the environment does not set
 }
 
 // New returns a program's empty Set. The usage text is shown by -h above the
@@ -70,6 +70,9 @@ func (s *Set) Acts(names ...string) {
 // been said.
 func (s *Set) Parse(args []string) (code int, ok bool) {
 	version := s.Bool("version", false, "print the version and exit")
+	if len(args) == 1 && (args[0] == "help" || args[0] == "version") {
+		args = []string{"-" + args[0]}
+	}
 	err := s.FlagSet.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -86,6 +89,7 @@ func (s *Set) Parse(args []string) (code int, ok bool) {
 	if err := s.fromEnvironment(); err != nil {
 		return s.Fail("%v", err), false
 	}
+	s.checkZone()
 	return 0, true
 }
 
@@ -162,37 +166,4 @@ func (s *Set) lookup(name string) (variable, value string) {
 		}
 	}
 	return "", ""
-}
-
-// Address is the host:port that net.Dial and net.Listen take. An IPv6 address may
-// have brackets around it. The error says what is wrong with the host or the port,
-// in words that follow the flag's name.
-func Address(host string, port int) (string, error) {
-	if inner, bracketed := strings.CutPrefix(host, "["); bracketed {
-		inner, closed := strings.CutSuffix(inner, "]")
-		if ip, err := netip.ParseAddr(inner); err != nil || !closed || !ip.Is6() {
-			return "", fmt.Errorf("%q has brackets, which belong around an IPv6 address only, as in [::1]", host)
-		}
-		host = inner
-	}
-	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsAny(host, ":/[]") {
-		return "", fmt.Errorf("%q is no host: it takes a name or an address, without a protocol and without a port", host)
-	}
-	return net.JoinHostPort(host, strconv.Itoa(port)), nil
-}
-
-func (s *Set) printUsage() {
-	fmt.Fprintf(s.Out, "%s\n\nFlags, and the environment variables that set them too:\n", strings.TrimSpace(s.usage))
-	s.VisitAll(func(f *flag.Flag) {
-		value, usage := flag.UnquoteUsage(f)
-		fmt.Fprintf(s.Out, "  %s\n    \t%s", strings.TrimSpace("-"+f.Name+" "+value), usage)
-		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
-			fmt.Fprintf(s.Out, " (default %s)", f.DefValue)
-		}
-		if !s.acts[f.Name] {
-			fmt.Fprintf(s.Out, " [%s]", Variable(f.Name))
-		}
-		fmt.Fprintln(s.Out)
-	})
-	fmt.Fprintf(s.Out, "\nWith %s_ in place of MBUS_ a variable is for this program alone.\n", Variable(s.program()))
 }

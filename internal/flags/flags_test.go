@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mbus/internal/units"
 )
 
 type settings struct {
@@ -24,8 +26,8 @@ func newSettings(env map[string]string) *settings {
 		return v, ok
 	}
 	s.port = s.set.Int("port", 9990, "the broker's `number`")
-	s.timeout = s.set.Duration("write-timeout", time.Minute, "how long to wait")
-	s.topic = s.set.String("topic", "", "the `TOPIC`")
+	s.timeout = s.set.Duration("write-timeout", time.Minute, "`duration`: how long to wait")
+	s.topic = s.set.String("topic", "", "`TOPIC`: the name of a topic")
 	s.json = s.set.Bool("json", false, "print JSON")
 	return s
 }
@@ -81,12 +83,12 @@ func TestWrongUseIsSaidOnStandardErrorWithCodeTwo(t *testing.T) {
 	}{
 		{"unknown flag", nil, []string{"-prot", "1"}, "prog: flag provided but not defined: -prot\n"},
 		{"stray argument", nil, []string{"orders"}, "prog: unexpected argument \"orders\"\n"},
-		{"bad value", nil, []string{"-port", "x"}, "prog: invalid value \"x\" for flag -port: parse error\n"},
+		{"bad value", nil, []string{"-port", "x"}, "prog: invalid value \"x\" for flag -port: it takes a whole number\n"},
 		{
 			"bad variable",
 			map[string]string{"MBUS_WRITE_TIMEOUT": "soon"},
 			nil,
-			"prog: invalid value \"soon\" of the environment variable MBUS_WRITE_TIMEOUT: parse error\n",
+			"prog: invalid value \"soon\" of the environment variable MBUS_WRITE_TIMEOUT: " + units.ErrDuration.Error() + "\n",
 		},
 	}
 	for _, tt := range tests {
@@ -107,22 +109,126 @@ func TestWrongUseIsSaidOnStandardErrorWithCodeTwo(t *testing.T) {
 }
 
 func TestHelpListsFlagsDefaultsAndVariables(t *testing.T) {
-	s := newSettings(map[string]string{"MBUS_PORT": "broken"})
-	code, ok := s.set.Parse([]string{"-h"})
-	if ok || code != 0 || s.err.String() != "" {
-		t.Errorf("code %d, ok %v, standard error %q", code, ok, s.err.String())
+	for _, ask := range []string{"-h", "-help", "--help", "help"} {
+		s := newSettings(map[string]string{"MBUS_PORT": "broken"})
+		s.set.Group("Where", "port", "topic")
+		code, ok := s.set.Parse([]string{ask})
+		if ok || code != 0 || s.err.String() != "" {
+			t.Errorf("%s: code %d, ok %v, standard error %q", ask, code, ok, s.err.String())
+		}
+		want := `Usage: prog -topic TOPIC
+
+Where:
+  -port number        the broker's number (default 9990) [MBUS_PORT]
+  -topic TOPIC        the name of a topic [MBUS_TOPIC]
+
+Also:
+  -json               print JSON [MBUS_JSON]
+  -version            print the version and exit
+  -write-timeout duration
+                      how long to wait (default 1m) [MBUS_WRITE_TIMEOUT]
+
+A variable in brackets sets the flag, too. With MBUS_PROG_ in place of MBUS_ it
+is for this program alone.
+`
+		if s.out.String() != want {
+			t.Errorf("%s: printed\n%s\nwant\n%s", ask, s.out.String(), want)
+		}
 	}
-	for _, want := range []string{
-		"Usage: prog -topic TOPIC\n",
-		"  -port number\n    \tthe broker's number (default 9990) [MBUS_PORT]\n",
-		"  -topic TOPIC\n    \tthe TOPIC [MBUS_TOPIC]\n",
-		"  -json\n    \tprint JSON [MBUS_JSON]\n",
-		"  -write-timeout duration\n    \thow long to wait (default 1m0s) [MBUS_WRITE_TIMEOUT]\n",
-		"  -version\n    \tprint the version and exit\n",
-		"\nWith MBUS_PROG_ in place of MBUS_ a variable is for this program alone.\n",
+}
+
+func TestHelpIsWrappedAtWords(t *testing.T) {
+	s := New("prog", "Usage: prog")
+	var out strings.Builder
+	s.Out = &out
+	word := strings.Repeat("w", 9)
+	s.String("a", "", "`V`: "+strings.Repeat(word+" ", 20))
+	s.String("long-name-of-a-flag", "", "`V`: "+strings.Repeat("x", 100)+" y")
+	s.Parse([]string{"-h"})
+	for line := range strings.Lines(out.String()) {
+		line = strings.TrimSuffix(line, "\n")
+		if len(line) > 80 && !strings.Contains(line, "xxx") || line != strings.TrimRight(line, " ") {
+			t.Errorf("%q has %d columns", line, len(line))
+		}
+		for _, w := range strings.Fields(line) {
+			if strings.HasPrefix(w, "w") && w != word {
+				t.Errorf("%q is a part of a word", w)
+			}
+		}
+	}
+}
+
+func TestFlagsSayWhatTheyTake(t *testing.T) {
+	var n int64
+	for flag, words := range map[string]string{
+		"-size": "64KiB", "-size=-1": "64KiB", "-size=1.5": "64KiB", "-time=5": "with its unit", "-time=-1h": "with its unit", "-time=soon": "7d",
+		"-number=1.5": "a whole number", "-number=99999999999999999999": "too large", "-large=x": "a whole number", "-flag=maybe": "true or false",
+		"-at=tomorrow": "2026-11-22 10:00", "-from=tomorrow": "beginning, end",
 	} {
-		if !strings.Contains(s.out.String(), want) {
-			t.Errorf("help lacks %q:\n%s", want, s.out.String())
+		s := New("prog", "")
+		var said strings.Builder
+		s.Out, s.Err = &said, &said
+		s.SizeVar(&n, "size", 0, "")
+		s.Duration("time", 0, "")
+		s.Int("number", 0, "")
+		s.Int64Var(&n, "large", 0, "")
+		s.Bool("flag", false, "")
+		at, from := "", ""
+		s.TimeVar(&at, "at", "")
+		s.PositionVar(&from, "from", "")
+		args := []string{flag}
+		if flag == "-size" {
+			args = append(args, "many")
+		}
+		if code, ok := s.Parse(args); ok || code != ExitUsage || !strings.Contains(said.String(), words) {
+			t.Errorf("%s: code %d, ok %v, said %q", flag, code, ok, said.String())
+		}
+	}
+}
+
+func TestFlagsAreShownAsTheyAreTaken(t *testing.T) {
+	s := New("prog", "")
+	var out strings.Builder
+	s.Out = &out
+	var size, other int64
+	s.SizeVar(&size, "size", 64<<20, "`S`: size")
+	s.SizeVar(&other, "other", 10_000_000_000, "`S`: other")
+	s.Duration("time", 168*time.Hour, "`T`: time")
+	s.Parse([]string{"-h"})
+	for _, want := range []string{"size (default 64MiB)", "other (default 10GB)", "time (default 7d)"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestTimesGetTheZoneOfTheProgram(t *testing.T) {
+	defer func(zone *time.Location) { time.Local = zone }(time.Local)
+	time.Local = time.FixedZone("JST", 9*3600)
+	s := New("prog", "")
+	var at, from string
+	s.TimeVar(&at, "at", "")
+	s.PositionVar(&from, "from", "")
+	if _, ok := s.Parse([]string{"-at", "2026-11-28 10:00", "-from", "2026-11-28"}); !ok {
+		t.Fatal("refused")
+	}
+	if at != "2026-11-28T10:00:00+09:00" || from != "2026-11-28T00:00:00+09:00" {
+		t.Errorf("at %q, from %q", at, from)
+	}
+	for _, text := range []string{"", "stored", "2h", "-10", "end"} {
+		if err := s.Set("from", text); err != nil || from != text {
+			t.Errorf("%q: %q, %v", text, from, err)
+		}
+	}
+}
+
+func TestUnknownTimeZoneIsSaid(t *testing.T) {
+	for zone, wrong := range map[string]bool{
+		"": false, "UTC": false, "Asia/Tokyo": false, ":Europe/Berlin": false, "/etc/localtime": false, "Asia/Tokio": true, "CET-1CEST": true,
+	} {
+		s := newSettings(map[string]string{"TZ": zone})
+		if _, ok := s.set.Parse(nil); !ok || strings.Contains(s.err.String(), "TZ") != wrong {
+			t.Errorf("%q: ok %v, said %q", zone, ok, s.err.String())
 		}
 	}
 }
@@ -132,10 +238,12 @@ func TestVersionIsPrintedOnStandardOutput(t *testing.T) {
 	if _, ok := s.set.Parse(nil); !ok {
 		t.Error("the environment variable MBUS_VERSION made it print the version")
 	}
-	s = newSettings(nil)
-	code, ok := s.set.Parse([]string{"-version"})
-	if ok || code != 0 || s.out.String() != "prog "+Version+"\n" {
-		t.Errorf("code %d, ok %v, printed %q", code, ok, s.out.String())
+	for _, ask := range []string{"-version", "version"} {
+		s = newSettings(nil)
+		code, ok := s.set.Parse([]string{ask})
+		if ok || code != 0 || s.out.String() != "prog "+Version+"\n" {
+			t.Errorf("%s: code %d, ok %v, printed %q", ask, code, ok, s.out.String())
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/record"
 	"mbus/internal/store"
+	"mbus/internal/units"
 )
 
 // The requests of administration: a line that begins with a question mark, which
@@ -76,7 +77,7 @@ var adminOptions = map[string]option{
 	},
 	"to": func(r *request, value string) (err error) {
 		if r.to, err = parseFrom(value, r.now); err == nil && r.to == nil {
-			err = fmt.Errorf("%w, not %q", errFrom, value)
+			err = fmt.Errorf("%w, not %q", units.ErrPosition, value)
 		}
 		return err
 	},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/internal/units"
 )
 
 // The options of ?create that set what a topic has for itself.
@@ -16,15 +17,17 @@ var settingOptions = map[string]option{
 	"retention":        age(broker.ConfigRetention),
 	"retention-unread": age(broker.ConfigRetentionUnread),
 	"retention-bytes": func(r *request, value string) error {
-		n, err := number(value, 0)
-		if err == nil {
-			r.configure(broker.ConfigRetentionBytes, n)
+		n, err := units.ParseSize(value)
+		if err != nil {
+			return fmt.Errorf("%w, not %q", err, value)
 		}
-		return err
+		r.configure(broker.ConfigRetentionBytes, n)
+		return nil
 	},
 }
 
-// age is an option that sets a duration, which Kafka counts in milliseconds.
+// age is an option that sets a duration, which Kafka counts in milliseconds: less than
+// one is refused, because it would be 0, which is never.
 func age(name string) option {
 	return func(r *request, value string) error {
 		if value == "0" {
@@ -32,8 +35,11 @@ func age(name string) option {
 			return nil
 		}
 		d, err := duration(value)
+		if err == nil && d < time.Millisecond {
+			err = fmt.Errorf("it takes 1ms or more, or 0, not %q", value)
+		}
 		if err == nil {
-			r.configure(name, int64(d/time.Millisecond))
+			r.configure(name, d.Milliseconds())
 		}
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/units"
 )
 
 // A follower is a consumer to which messages are pushed, or that acknowledges
@@ -148,7 +149,7 @@ func (f *follower) attach(i int) {
 	f.cancels, f.seen = append(f.cancels, nil), append(f.seen, -1)
 	f.parts[i].pos.Watch(&f.member, f.wake)
 	if f.request.follow {
-		f.parts[i].end = end
+		f.parts[i].end = units.End
 	}
 }
 
@@ -169,7 +170,7 @@ func (f *follower) extend() error {
 			}
 			pos.Start(start, false)
 		}
-		f.parts = append(f.parts, part{i, pos, partitions[i], end})
+		f.parts = append(f.parts, part{i, pos, partitions[i], units.End})
 		f.attach(i)
 	}
 	return nil

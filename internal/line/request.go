@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/record"
+	"mbus/internal/units"
 )
 
 // A format is how messages travel on a connection.
@@ -130,17 +130,14 @@ func setRetry(r *request, value string) (err error) {
 	return err
 }
 
-// duration reads one as Go writes them, and days.
+// duration reads one that is above 0.
 func duration(value string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(value, "d"); ok {
-		n, err := strconv.ParseInt(days, 10, 32)
-		if err == nil && n > 0 && n <= 36500 {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
+	d, err := units.ParseDuration(value)
+	if err == nil && d == 0 {
+		err = errors.New("it takes a duration above 0")
 	}
-	d, err := time.ParseDuration(value)
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("it takes a duration such as 30s, 2h or 7d, not %q", value)
+	if err != nil {
+		return 0, fmt.Errorf("%w, not %q", err, value)
 	}
 	return d, nil
 }
@@ -151,24 +148,16 @@ func setDelay(r *request, value string) (err error) {
 }
 
 func setAt(r *request, value string) error {
-	if _, err := parseTime(value); err != nil {
+	at, err := units.ParseTime(value, time.UTC)
+	if err != nil {
+		return fmt.Errorf("%w, not %q", err, value)
+	}
+	r.at = at
+	if _, err := strconv.ParseUint(value, 10, 64); err == nil {
+		_, err = broker.ParseDeliverAt(value) // which knows seconds from milliseconds
 		return err
 	}
-	ms, err := broker.ParseDeliverAt(value)
-	r.at = time.UnixMilli(ms)
-	return err
-}
-
-// parseTime reads a time of RFC 3339, or milliseconds since 1970.
-func parseTime(value string) (time.Time, error) {
-	if ms, err := strconv.ParseInt(value, 10, 64); err == nil && ms >= 0 {
-		return time.UnixMilli(ms), nil
-	}
-	t, err := time.Parse(time.RFC3339, value)
-	if err != nil {
-		return t, fmt.Errorf("it takes a time such as 2026-11-22T10:00:00Z, or milliseconds since 1970, not %q", value)
-	}
-	return t, nil
+	return nil
 }
 
 func setFormat(r *request, value string) error {
@@ -227,7 +216,7 @@ func (r *request) parseOptions(query string, options map[string]option) error {
 			return fmt.Errorf("option %q is given twice", name)
 		}
 		r.named[name] = true
-		value, err := unescape(value)
+		value, err := units.Unescape(value)
 		if err == nil {
 			err = set(r, value)
 		}
@@ -237,9 +226,6 @@ func (r *request) parseOptions(query string, options map[string]option) error {
 	}
 	return nil
 }
-
-// unescape is that of a URL's path: a plus sign stays one, for times have them.
-func unescape(value string) (string, error) { return url.PathUnescape(value) }
 
 // without lists options, and one without which each makes no sense.
 var without = []struct{ options, needed string }{

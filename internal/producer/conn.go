@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/units"
 )
 
 const (
@@ -69,14 +69,15 @@ type Request struct {
 }
 
 func (r *Request) line() string {
-	line := r.Topic + "?format=batch"
+	line := units.NewRequest(r.Topic)
+	line.Option("format", "batch")
 	if r.Delay > 0 {
-		line += "&delay=" + r.Delay.String()
+		line.Option("delay", units.FormatDuration(r.Delay))
 	}
 	if r.At != "" {
-		line += "&at=" + url.QueryEscape(r.At)
+		line.Option("at", r.At)
 	}
-	return line + "\n"
+	return line.String()
 }
 
 // Dial connects to the broker at addr, host:port, and sends the request.

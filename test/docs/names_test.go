@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"mbus/test/brokertest"
 )
@@ -42,7 +43,7 @@ type listedFlag struct{ name, value string }
 var (
 	flagRow   = regexp.MustCompile("(?m)^\\| ((?:`-[a-z-]+` )+)\\| (.*?) ?\\|")
 	flagName  = regexp.MustCompile("`-([a-z-]+)`")
-	flagUsage = regexp.MustCompile(`(?m)^  -([a-z-]+).*\n(.*)`)
+	flagUsage = regexp.MustCompile(`(?m)^  -([a-z-]+)((?:.*\n)(?:    .*\n)*)`)
 )
 
 // listedFlags are those of the first table in text. Several flags of a row have one
@@ -80,12 +81,27 @@ func usages(t *testing.T, program string) map[string]string {
 		if err != nil {
 			t.Fatalf("%s %q: %v", program, args, err)
 		}
+		mustFit(t, string(usage))
 		for _, m := range flagUsage.FindAllStringSubmatch(string(usage), -1) {
-			all[m[1]] = m[2]
+			all[m[1]] = strings.Join(strings.Fields(m[2]), " ")
 		}
 	}
 	delete(all, "version")
 	return all
+}
+
+// mustFit says which lines a terminal of 80 columns would break, and whether a flag is
+// in no group.
+func mustFit(t *testing.T, usage string) {
+	t.Helper()
+	for line := range strings.Lines(usage) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("%q has %d columns", line, n)
+		}
+		if line == "Also:\n" {
+			t.Errorf("flags are in no group:\n%s", usage)
+		}
+	}
 }
 
 // says reports whether a usage text names this default. What has none may have a

@@ -1,0 +1,146 @@
+package flags
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"mbus/internal/units"
+)
+
+// A value is a flag's of any type, which is read and written by functions.
+type value[T any] struct {
+	to    *T
+	read  func(string) (T, error)
+	write func(T) string
+}
+
+// String is what the help shows as the default. The standard package calls it with a
+// zero value, too.
+func (v *value[T]) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return v.write(*v.to)
+}
+
+func (v *value[T]) Set(text string) error {
+	read, err := v.read(text)
+	if err == nil {
+		*v.to = read
+	}
+	return err
+}
+
+// IntVar defines a flag that is a whole number.
+func (s *Set) IntVar(to *int, name string, preset int, usage string) {
+	*to = preset
+	s.Var(&value[int]{to, readInt, strconv.Itoa}, name, usage)
+}
+
+// Int is IntVar with a variable of its own.
+func (s *Set) Int(name string, preset int, usage string) *int {
+	to := new(int)
+	s.IntVar(to, name, preset, usage)
+	return to
+}
+
+// Int64Var defines a flag that is a whole number.
+func (s *Set) Int64Var(to *int64, name string, preset int64, usage string) {
+	*to = preset
+	s.Var(&value[int64]{to, readInt64, func(n int64) string { return strconv.FormatInt(n, 10) }}, name, usage)
+}
+
+// DurationVar defines a flag that is a duration from 0 up, as units.ParseDuration
+// reads it.
+func (s *Set) DurationVar(to *time.Duration, name string, preset time.Duration, usage string) {
+	*to = preset
+	s.Var(&value[time.Duration]{to, units.ParseDuration, units.FormatDuration}, name, usage)
+}
+
+// Duration is DurationVar with a variable of its own.
+func (s *Set) Duration(name string, preset time.Duration, usage string) *time.Duration {
+	to := new(time.Duration)
+	s.DurationVar(to, name, preset, usage)
+	return to
+}
+
+// SizeVar defines a flag that is a size in bytes from 0 up, as units.ParseSize reads
+// it.
+func (s *Set) SizeVar(to *int64, name string, preset int64, usage string) {
+	*to = preset
+	s.Var(&value[int64]{to, units.ParseSize, units.FormatSize}, name, usage)
+}
+
+// TimeVar defines a flag that is a time, as units.ParseTime reads it, or empty. What
+// names no zone is in the program's and gets its offset: the broker's zone may be
+// another.
+func (s *Set) TimeVar(to *string, name, usage string) {
+	s.Var(&value[string]{to, readTime, asItIs}, name, usage)
+}
+
+// PositionVar defines a flag that is a position in a topic, as units.ParsePosition
+// reads it, or stored, or empty. Times are as those of TimeVar.
+func (s *Set) PositionVar(to *string, name, usage string) {
+	s.Var(&value[string]{to, readPosition, asItIs}, name, usage)
+}
+
+// BoolVar defines a flag that needs no value.
+func (s *Set) BoolVar(to *bool, name string, preset bool, usage string) {
+	*to = preset
+	s.Var(&boolValue{value[bool]{to, readBool, strconv.FormatBool}}, name, usage)
+}
+
+// Bool is BoolVar with a variable of its own.
+func (s *Set) Bool(name string, preset bool, usage string) *bool {
+	to := new(bool)
+	s.BoolVar(to, name, preset, usage)
+	return to
+}
+
+type boolValue struct{ value[bool] }
+
+// IsBoolFlag has the standard package take the flag without a value.
+func (*boolValue) IsBoolFlag() bool { return true }
+
+func readInt64(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return 0, errors.New("the number is too large")
+	case err != nil:
+		return 0, errors.New("it takes a whole number")
+	}
+	return n, nil
+}
+
+func readInt(text string) (int, error) {
+	n, err := readInt64(text)
+	return int(n), err // of the same size on all systems that mbus runs on
+}
+
+func readBool(text string) (bool, error) {
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, errors.New("it takes true or false, or no value")
+	}
+	return b, nil
+}
+
+func readTime(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	_, err := units.ParseTime(text, time.Local)
+	return units.WithZone(text, time.Local), err
+}
+
+func readPosition(text string) (string, error) {
+	if text == "" || text == "stored" {
+		return text, nil
+	}
+	_, err := units.ParsePosition(text, time.Now(), time.Local)
+	return units.WithZone(text, time.Local), err
+}
+
+func asItIs(text string) string { return text }
