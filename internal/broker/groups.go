@@ -175,6 +175,18 @@ func (b *Broker) ResetOffsets(groupName string, t *Topic, offsets []int64) error
 	return <-done
 }
 
+// AwaitCommits calls done once, when the commits of these groups that were made before are
+// durable, or have failed. It reports false, and does not call done, if there are none.
+// done must not block.
+func (b *Broker) AwaitCommits(groupNames []string, done func()) bool {
+	for _, name := range groupNames {
+		if b.groups.AwaitCommits(name, done) { // which waits for those of all groups
+			return true
+		}
+	}
+	return false
+}
+
 // CommittedOffset is what is durable of the position of a group in one partition;
 // false if nothing is.
 func (b *Broker) CommittedOffset(groupName, topic string, partition int) (group.Commit, bool) {

@@ -38,6 +38,57 @@ func TestCommitFromOutsideIsForGroupsWithoutMembers(t *testing.T) {
 	r.wantErr(err, nil)
 }
 
+// A consumer that chooses its partitions itself has no generation, whatever ids it has.
+func TestACommitWithoutAGenerationIsFromOutsideWhateverItNames(t *testing.T) {
+	for name, who := range map[string]coordinator.Committer{
+		"a member id":    {Group: theGroup, Member: "app-1", Generation: -1},
+		"an instance id": {Group: theGroup, Instance: "one", Generation: -1},
+		"both":           {Group: theGroup, Member: "app-1", Instance: "one", Generation: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			commit := func() error {
+				end, err := r.BeginCommit(who)
+				if err == nil {
+					end()
+				}
+				return err
+			}
+			r.wantErr(commit(), nil)
+			a := r.consumer("orders").static("one")
+			r.stable(a)
+			refused := commit()
+			if refused == nil {
+				t.Error("it is taken while the group has a member")
+			}
+			r.wantErr(r.QueueCommit(who, func() { t.Error("it is queued while the group has a member") }), refused)
+			own := who
+			own.Member = a.Member
+			_, err := r.BeginCommit(own)
+			r.wantErr(err, coordinator.ErrIllegalGeneration)
+			r.wantErr(a.leave(), nil)
+			r.wantErr(commit(), nil)
+		})
+	}
+}
+
+// Until a commit is on disk consumers of other protocols would begin before it.
+func TestAGroupIsClaimedUntilItsLastCommitHasEnded(t *testing.T) {
+	r := newRig(t)
+	a := r.consumer("orders")
+	r.stable(a)
+	end, err := r.BeginCommit(coordinator.Committer{Group: theGroup, Member: a.Member, Generation: a.joined.Generation})
+	r.wantErr(err, nil)
+	r.wantErr(a.leave(), nil)
+	if r.claims != 1 {
+		t.Errorf("%d claims while the commit of a member that has left is under way", r.claims)
+	}
+	end()
+	if r.claims != 0 {
+		t.Errorf("%d claims after it", r.claims)
+	}
+}
+
 func TestCommitFromOutsideIsRefusedWhileOthersUseTheGroup(t *testing.T) {
 	r := newRig(t)
 	r.busy = errTaken

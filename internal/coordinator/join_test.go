@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -108,7 +109,7 @@ func TestJoinIsRefused(t *testing.T) {
 		"no group":                    {func(c *consumer) { c.Group = "" }, coordinator.ErrGroupName},
 		"a group with a control code": {func(c *consumer) { c.Group = "a\nb" }, coordinator.ErrGroupName},
 		"a group that is no text":     {func(c *consumer) { c.Group = "\xff" }, coordinator.ErrGroupName},
-		"a group of 250 bytes":        {func(c *consumer) { c.Group = string(make([]byte, 250)) }, coordinator.ErrGroupName},
+		"a group of 1001 bytes":       {func(c *consumer) { c.Group = strings.Repeat("g", 1001) }, coordinator.ErrGroupName},
 		"session too short":           {func(c *consumer) { c.Session = 6*time.Second - 1 }, coordinator.ErrSessionTimeout},
 		"session too long":            {func(c *consumer) { c.Session = 30*time.Minute + 1 }, coordinator.ErrSessionTimeout},
 		"no protocol type":            {func(c *consumer) { c.Kind = "" }, coordinator.ErrProtocol},

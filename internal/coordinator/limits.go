@@ -34,8 +34,8 @@ func DefaultLimits() Limits {
 }
 
 const (
-	// maxName of a group, in bytes: as long as a topic's.
-	maxName = 249
+	// maxName of a group, in bytes. Kafka has no bound but the 32,767 of its strings.
+	maxName = 1000
 
 	// maxProtocols that a member may offer. Clients have at most a handful.
 	maxProtocols = 64

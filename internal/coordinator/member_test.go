@@ -68,7 +68,7 @@ func TestRequestsToAnUnknownGroupAreOfAnUnknownMember(t *testing.T) {
 	a := r.consumer("orders")
 	a.Member, a.joined.Generation = "app-1", 1
 	r.wantErr(a.heartbeat(), coordinator.ErrUnknownMember)
-	r.wantErr(a.commit(), coordinator.ErrUnknownMember)
+	r.wantErr(a.commit(), coordinator.ErrUnknownGroup)
 	r.wantErr(a.leave(), coordinator.ErrUnknownMember)
 	r.wantSync(a.sync(), coordinator.ErrUnknownMember)
 }

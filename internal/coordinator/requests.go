@@ -39,21 +39,20 @@ func (c *Coordinator) Heartbeat(groupName, id, instance string, generation int32
 // instance id, with or without the id.
 type Leaver struct{ Member, Instance string }
 
-// Leave removes members and says for each what came of it. The second error is
-// for all of them.
+// Leave removes members and says for each what came of it: of a group that is not known
+// none is a member. The second error is for all of them.
 func (c *Coordinator) Leave(groupName string, leavers []Leaver) ([]error, error) {
 	c.mu.Lock()
 	defer c.unlock()
 	g, err := c.find(groupName)
-	if err == ErrUnknownGroup {
-		return nil, ErrUnknownMember
-	}
-	if err != nil {
+	if err != nil && err != ErrUnknownGroup {
 		return nil, err
 	}
 	results := make([]error, len(leavers))
 	for i, l := range leavers {
-		results[i] = g.leave(l)
+		if results[i] = ErrUnknownMember; g != nil {
+			results[i] = g.leave(l)
+		}
 	}
 	return results, nil
 }
@@ -75,38 +74,45 @@ func (g *group) leave(l Leaver) error {
 	return nil
 }
 
-// A Committer is who wants to commit offsets: a member, or somebody from
-// outside, with no names and a generation of -1.
+// A Committer wants to commit offsets: a member, or somebody from outside, with a
+// generation of -1. Consumers that choose their partitions themselves are outside, too, and
+// may have an instance id.
 type Committer struct {
 	Group, Member, Instance string
 	Generation              int32
 }
 
-func (r Committer) outside() bool { return r.Generation < 0 && r.Member == "" && r.Instance == "" }
-
 // BeginCommit says whether offsets may be committed; end is to be called when
-// they are. From outside that is so while the group has no members of any kind;
+// they are: until then the group is claimed, so that consumers of other protocols begin
+// after the commit. From outside that is so while the group has no members of any kind;
 // else the error is ErrUnknownMember, or the Claim's. Members are told ErrRebalance
-// when they have joined a generation and don't know their part yet.
+// when they have joined a generation and don't know their part yet, and ErrUnknownGroup
+// if there is no such group.
 func (c *Coordinator) BeginCommit(r Committer) (end func(), err error) {
 	c.mu.Lock()
 	defer c.unlock()
-	if r.outside() {
-		end, err = c.idle(r.Group)
-		if err == ErrNotEmpty {
-			err = ErrUnknownMember
-		}
-		return end, err
-	}
 	if err := c.mayCommit(r); err != nil {
 		return nil, err
 	}
-	return func() {}, nil
+	return c.opts.Claim(r.Group)
 }
 
-// mayCommit is BeginCommit for a member. The caller holds mu.
+// mayCommit is BeginCommit without the claim. The caller holds mu.
 func (c *Coordinator) mayCommit(r Committer) error {
-	g, m, err := c.member(r.Group, r.Member, r.Instance, r.Generation)
+	g, err := c.find(r.Group)
+	if err != nil && err != ErrUnknownGroup {
+		return err
+	}
+	empty := g == nil || len(g.members) == 0
+	switch {
+	case r.Generation < 0 && empty:
+		return nil
+	case r.Generation < 0 && r.Member == "" && r.Instance == "":
+		return ErrUnknownMember
+	case g == nil:
+		return ErrUnknownGroup
+	}
+	_, m, err := c.member(r.Group, r.Member, r.Instance, r.Generation)
 	if err != nil {
 		return err
 	}
@@ -124,11 +130,7 @@ func (c *Coordinator) mayCommit(r Committer) error {
 func (c *Coordinator) QueueCommit(r Committer, queue func()) error {
 	c.mu.Lock()
 	defer c.unlock()
-	if r.outside() {
-		if g, _ := c.find(r.Group); g != nil && len(g.members) > 0 {
-			return ErrUnknownMember
-		}
-	} else if err := c.mayCommit(r); err != nil {
+	if err := c.mayCommit(r); err != nil {
 		return err
 	}
 	queue()

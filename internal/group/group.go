@@ -38,7 +38,7 @@ type ID [16]byte
 // A State is what the journal keeps of a position.
 type State struct {
 	TopicID  ID
-	Offset   int64     // committed
+	Offset   int64     // committed; negative where a Kafka client has committed that: then leases begin at 0
 	Beyond   []Span    // acknowledged above it, ascending
 	Failed   []Failure // not acknowledged, ascending
 	Epoch    int32     // leader epoch that a Kafka client gave with its commit, or NoEpoch
@@ -88,6 +88,7 @@ type set struct {
 	positions map[part]*Position // guarded by the Groups' mu
 	turns     map[string]*turn   // by topic; guarded by the Groups' mu
 	kept      atomic.Int64       // of the positions: those that something is kept of
+	commits   atomic.Int64       // on their way to the journal
 }
 
 // A turn is shared by the positions of a group in one topic.
@@ -444,7 +445,7 @@ func (s *set) numbers(all []Numbers) []Numbers {
 type Commit struct {
 	Topic       string
 	Partition   int
-	Offset      int64
+	Offset      int64  // negative, from a Kafka client: no position
 	LeaderEpoch int32  // NoEpoch for none
 	Metadata    string // of the client
 }

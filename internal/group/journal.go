@@ -51,6 +51,7 @@ func (g *Groups) Commit(sets []Set, done func(error)) {
 		if p := c.Position; p.groups != nil {
 			p.mu.Lock()
 			p.commits++
+			p.set.commits.Add(1)
 			p.mu.Unlock()
 			kept = append(kept, c)
 		}
@@ -65,9 +66,11 @@ func (g *Groups) Commit(sets []Set, done func(error)) {
 // committedAs is what Commit does when it is durable.
 func (p *Position) committedAs(s State) {
 	p.mu.Lock()
-	p.committed, p.epoch, p.metadata, p.assigned = s.Offset, s.Epoch, s.Metadata, s.Assigned
+	p.committed, p.unset = max(s.Offset, 0), min(s.Offset, 0)
+	p.epoch, p.metadata, p.assigned = s.Epoch, s.Metadata, s.Assigned
 	p.held, p.retries, p.attempts, p.order, p.parked = nil, nil, nil, nil, 0
 	p.commits--
+	p.set.commits.Add(-1)
 	p.keep()
 	p.finish(true)
 	p.Close()
@@ -104,6 +107,20 @@ func (g *Groups) Sync(done func(error)) {
 	defer j.mu.Unlock()
 	j.waiting = append(j.waiting, done)
 	j.start()
+}
+
+// AwaitCommits calls done once, when the commits of a group that were made before are
+// durable, or have failed. It reports false, and does not call done, if there are none.
+// done must not block.
+func (g *Groups) AwaitCommits(name string, done func()) bool {
+	g.mu.Lock()
+	s := g.sets[name]
+	g.mu.Unlock()
+	if s == nil || s.commits.Load() == 0 {
+		return false
+	}
+	g.Sync(func(error) { done() })
+	return true
 }
 
 // Flush waits until nothing is being written. It is for the end, when no more
@@ -299,6 +316,7 @@ func (p *Position) doubt() {
 func (p *Position) dropCommit() {
 	p.mu.Lock()
 	p.commits--
+	p.set.commits.Add(-1)
 	p.mu.Unlock()
 	p.Close()
 }

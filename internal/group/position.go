@@ -27,6 +27,7 @@ type Position struct {
 
 	mu        sync.Mutex // guards what follows
 	committed int64
+	unset     int64         // negative: what a Kafka client has committed in place of an offset
 	held      []held        // ascending, not overlapping, above committed
 	retries   retries       // failed messages that wait
 	attempts  map[int64]int // of messages that have failed and are not acknowledged
@@ -67,7 +68,7 @@ func (p *Position) commit() (Commit, bool) {
 func NewPosition(offset int64) *Position { return &Position{committed: offset} }
 
 func newPosition(k Key, g *Groups, s State) *Position {
-	p := &Position{key: k, topic: s.TopicID, groups: g, committed: s.Offset, epoch: s.Epoch, metadata: s.Metadata, assigned: s.Assigned}
+	p := &Position{key: k, topic: s.TopicID, groups: g, committed: max(s.Offset, 0), unset: min(s.Offset, 0), epoch: s.Epoch, metadata: s.Metadata, assigned: s.Assigned}
 	for _, f := range s.Failed {
 		p.countFailure(f.Offset, f.Attempts)
 	}
@@ -243,7 +244,7 @@ func (p *Position) consumed(s Span) {
 	p.forgetFailures(s)
 	p.advance()
 	p.keep()
-	p.metadata, p.epoch, p.assigned = "", NoEpoch, false
+	p.metadata, p.epoch, p.assigned, p.unset = "", NoEpoch, false, 0
 	p.mark()
 }
 
@@ -310,6 +311,9 @@ func (p *Position) Others(m *Member, end int64) <-chan struct{} {
 // state is what the journal keeps of the position. The caller holds mu.
 func (p *Position) state() State {
 	s := State{TopicID: p.topic, Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Assigned: p.assigned, Failed: p.failures()}
+	if p.unset < 0 {
+		s.Offset = p.unset
+	}
 	for _, h := range p.held {
 		if h.by == nil && len(s.Beyond) < maxBeyond {
 			s.Beyond = append(s.Beyond, h.Span)

@@ -96,10 +96,10 @@ func ParseValue(p []byte) (State, error) {
 	s := State{Offset: int64(r.uint(8)), Epoch: int32(r.uint(4)), Metadata: r.string()}
 	r.uint(8)
 	if !r.bad && len(r.p) > 0 { // ours, not Kafka's
-		s.Beyond = r.spans(s.Offset)
+		s.Beyond = r.spans(max(s.Offset, 0))
 	}
 	if !r.bad && len(r.p) > 0 {
-		s.Failed = r.failures(s.Offset)
+		s.Failed = r.failures(max(s.Offset, 0))
 	}
 	if !r.bad && len(r.p) > 0 {
 		copy(s.TopicID[:], r.take(len(s.TopicID)))
@@ -112,7 +112,7 @@ func ParseValue(p []byte) (State, error) {
 	if !r.bad && len(r.p) > 0 {
 		s.Beyond = r.moreSpans(s.Beyond)
 	}
-	if r.bad || len(r.p) > 0 || s.Offset < 0 {
+	if r.bad || len(r.p) > 0 {
 		return State{}, errRecord
 	}
 	return s, nil

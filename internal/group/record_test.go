@@ -44,6 +44,8 @@ var states = []group.State{
 	{Offset: 5, Beyond: []group.Span{{From: 5, To: 9}}, Failed: []group.Failure{{Offset: 6, Attempts: 1}}}, // which nobody writes
 	{TopicID: group.ID{1, 15: 16}, Offset: 3, Epoch: group.NoEpoch, Assigned: true},
 	{TopicID: group.ID{1, 15: 16}, Offset: 3, Epoch: 7, Metadata: "of a client", Assigned: true},
+	{Offset: -1, Epoch: group.NoEpoch, Assigned: true}, // of a Kafka client: no position
+	{Offset: math.MinInt64, Epoch: group.NoEpoch, Failed: []group.Failure{{Offset: 0, Attempts: 1}}},
 }
 
 func mustEqualState(t *testing.T, got, want group.State) {
@@ -170,7 +172,6 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 	failure := func(f ...group.Failure) []byte { return group.State{Offset: 7, Failed: f}.AppendValue(nil, 0) }
 	for name, v := range map[string][]byte{
 		"another version":                     with(value, 1, 4),
-		"negative offset":                     with(value, 2, 0x80),
 		"more spans than it has":              with(value, spans+3, 9),
 		"a number of spans that is mad":       with(value, spans, 0xff),
 		"an empty span":                       span(group.Span{From: 9, To: 9}),

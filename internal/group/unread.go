@@ -43,7 +43,7 @@ func (p *Position) unread(isUsed bool) (int64, bool) {
 	defer p.mu.Unlock()
 	offset := p.committed
 	if p.durable.ok {
-		offset = min(offset, p.durable.offset)
+		offset = max(0, min(offset, p.durable.offset))
 	}
 	return offset, (!p.assigned || p.leased()) && !p.gone.Load() && (!p.fresh || isUsed)
 }

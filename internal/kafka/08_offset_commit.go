@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,8 +16,10 @@ import (
 // members of the group's present generation and, with generation -1, for anybody
 // while the group has no members, as in version 0 always; NON_EMPTY_GROUP says that
 // line consumers use the group. What a member has read of a topic of the same name
-// that was deleted, which the older leader epoch tells, is
-// UNKNOWN_TOPIC_OR_PARTITION; epochs that others bring from elsewhere are not kept.
+// that was deleted, which the former leader epoch tells, is
+// UNKNOWN_TOPIC_OR_PARTITION; epochs that come from elsewhere, 0 for instance, are not
+// kept. A negative offset is kept and told as it is, as in Kafka: a consumer then begins
+// where its auto.offset.reset says, and a consumer of lines at the first message.
 // In version 10 topics are named by their ids. Times and retention times are
 // ignored: positions are kept until the group is deleted.
 func init() {
@@ -71,7 +74,7 @@ func (s *Server) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.Of
 		for _, p := range t.Partitions {
 			answer := kmsg.NewOffsetCommitResponseTopicPartition()
 			answer.Partition = p.Partition
-			if answer.ErrorCode = groupCode(refused); refused == nil {
+			if answer.ErrorCode = commitCode(refused, req.Version); refused == nil {
 				answer.ErrorCode = checkCommit(topic, unknown, &p, req.Generation >= 0)
 			}
 			if answer.ErrorCode == 0 {
@@ -82,6 +85,18 @@ func (s *Server) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.Of
 		resp.Topics = append(resp.Topics, out)
 	}
 	return resp, commits
+}
+
+// firstUnknownGroup is the version from which a member's commit to a group that is not known
+// is answered with GROUP_ID_NOT_FOUND.
+const firstUnknownGroup = 9
+
+// commitCode is groupCode for a commit that is refused as a whole.
+func commitCode(err error, version int16) int16 {
+	if version < firstUnknownGroup && errors.Is(err, coordinator.ErrUnknownGroup) {
+		return kerr.IllegalGeneration.Code
+	}
+	return groupCode(err)
 }
 
 // commitOf is what is kept. An epoch that is not the partition's own, which a tool has
@@ -97,14 +112,15 @@ func commitOf(t *broker.Topic, p *kmsg.OffsetCommitRequestTopicPartition) group.
 }
 
 func checkCommit(t *broker.Topic, err error, p *kmsg.OffsetCommitRequestTopicPartition, byMember bool) int16 {
-	if _, code := partitionOf(t, err, p.Partition); code != 0 {
+	if err != nil {
+		return groupCode(err)
+	}
+	if _, code := partitionOf(t, nil, p.Partition); code != 0 {
 		return code
 	}
 	switch {
-	case byMember && p.LeaderEpoch >= 0 && p.LeaderEpoch < leaderEpoch(t, p.Partition):
+	case byMember && isFormerEpoch(t, p.Partition, p.LeaderEpoch):
 		return kerr.UnknownTopicOrPartition.Code
-	case p.Offset < 0:
-		return kerr.OffsetOutOfRange.Code
 	case len(value(p.Metadata)) > maxMetadata:
 		return kerr.OffsetMetadataTooLarge.Code
 	}
@@ -116,7 +132,7 @@ func fillCommits(resp *kmsg.OffsetCommitResponse, errs []error) {
 	for i := range resp.Topics {
 		for j := range resp.Topics[i].Partitions {
 			if p := &resp.Topics[i].Partitions[j]; p.ErrorCode == 0 {
-				p.ErrorCode, errs = code(errs[0]), errs[1:]
+				p.ErrorCode, errs = groupCode(errs[0]), errs[1:]
 			}
 		}
 	}

@@ -10,12 +10,14 @@ import (
 // OffsetFetch, versions 0 to 10: what a group has committed, from version 8 for
 // several groups, in version 10 by the topics' ids. Where there is nothing the offset
 // is -1, without an error, for groups and partitions that don't exist, too; only an id
-// that does not exist is UNKNOWN_TOPIC_ID. Without transactions every offset is
-// stable, so that RequireStable asks for nothing.
+// that does not exist is UNKNOWN_TOPIC_ID. The answer waits for the commits of these groups
+// that came before, on whatever connection: a member that commits without waiting and leaves
+// has handed its offset to the next owner. Without transactions there is nothing more for
+// which RequireStable would have to wait.
 func init() {
 	register(api{
 		key: 9, min: 0, max: 10, handle: typed(offsetFetch),
-		doc: "An unknown group or partition has offset -1. RequireStable, member id and epoch are ignored.",
+		doc: "An unknown group or partition has offset -1. Waits for the commits of the group that came before. Member id and epoch are ignored.",
 	})
 }
 
@@ -29,32 +31,42 @@ const noOffset = -1
 var noMetadata = new(string)
 
 func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
-	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
-	failed := c.server.positionsCode()
-	if req.Version < 8 {
-		resp.Topics, resp.ErrorCode = c.server.fetchOffsets(req), failed
-		c.reply(resp)
-		return
-	}
-	names := make([]string, len(req.Groups))
-	for i, g := range req.Groups {
-		names[i] = g.Group
+	names := []string{req.Group}
+	if req.Version >= 8 {
+		names = names[:0]
+		for _, g := range req.Groups {
+			names = append(names, g.Group)
+		}
 	}
 	if err := checkNames(names); err != nil {
 		c.fail(err)
 		return
 	}
+	answer := func() { c.reply(c.server.offsets(req)) }
+	if !c.server.broker.AwaitCommits(names, func() { c.async(answer) }) {
+		answer()
+	}
+}
+
+// offsets is the answer to a request, as of now.
+func (s *Server) offsets(req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
+	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+	failed := s.positionsCode()
+	if req.Version < 8 {
+		resp.Topics, resp.ErrorCode = s.fetchOffsets(req), failed
+		return resp
+	}
 	for _, g := range req.Groups {
 		out := kmsg.NewOffsetFetchResponseGroup()
 		out.Group, out.ErrorCode = g.Group, failed
 		if req.Version >= firstFetchOffsetsByID {
-			out.Topics = c.server.fetchOffsetsByID(g)
+			out.Topics = s.fetchOffsetsByID(g)
 		} else {
-			out.Topics = c.server.fetchGroupOffsets(g)
+			out.Topics = s.fetchGroupOffsets(g)
 		}
 		resp.Groups = append(resp.Groups, out)
 	}
-	c.reply(resp)
+	return resp
 }
 
 // positionsCode is not 0 where the positions can't be used: to answer that nothing is

@@ -3,12 +3,14 @@ package kafka
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"mbus/internal/broker"
 	"mbus/internal/store"
 )
 
 // OffsetForLeaderEpoch, versions 2 to 4: a partition has one leader epoch, which
 // ends at the high watermark. One before it, of a topic of the same name that was
-// deleted, ends where the log begins, as in Kafka: a consumer goes on there.
+// deleted, ends where the log begins, as in Kafka: a consumer goes on there. An epoch that
+// this broker has not given to any topic, 0 for instance, is taken for the partition's own.
 func init() {
 	register(api{
 		key: 23, min: 2, max: 4, handle: typed(offsetForLeaderEpoch),
@@ -29,7 +31,7 @@ func offsetForLeaderEpoch(c *call, req *kmsg.OffsetForLeaderEpochRequest) {
 				failed = checkEpoch(topic, p.Partition, p.CurrentLeaderEpoch)
 			}
 			if answer.ErrorCode = failed; failed == 0 {
-				answer.LeaderEpoch, answer.EndOffset = endOfEpoch(log, p.LeaderEpoch, leaderEpoch(topic, p.Partition))
+				answer.LeaderEpoch, answer.EndOffset = endOfEpoch(topic, log, p.Partition, p.LeaderEpoch)
 			}
 			out.Partitions = append(out.Partitions, answer)
 		}
@@ -38,13 +40,14 @@ func offsetForLeaderEpoch(c *call, req *kmsg.OffsetForLeaderEpochRequest) {
 	c.reply(resp)
 }
 
-// endOfEpoch is where the epoch asked for ends in a log of epoch own, or -1 and -1.
-func endOfEpoch(log store.Partition, asked, own int32) (epoch int32, end int64) {
+// endOfEpoch is where the epoch asked for ends in the log of a partition, or -1 and -1.
+func endOfEpoch(t *broker.Topic, log store.Partition, partition, asked int32) (epoch int32, end int64) {
 	start, high := log.Offsets()
+	own := leaderEpoch(t, partition)
 	switch {
 	case asked < 0 || asked > own:
 		return -1, -1
-	case asked < own:
+	case isFormerEpoch(t, partition, asked):
 		return asked, start
 	}
 	return own, high

@@ -8,7 +8,8 @@ import (
 
 // DescribeConfigs, versions 0 to 4: the settings of topics and of this broker that
 // Kafka has names for, and where each comes from: set for the topic, a flag of the
-// broker, or the code. Those that can't be set for a topic are read-only.
+// broker, or the code. Those that can't be set for a topic are read-only. No names, null or
+// an empty list, stand for all.
 func init() {
 	register(api{
 		key: 32, min: 0, max: 4, handle: typed(describeConfigs),
@@ -21,7 +22,7 @@ func describeConfigs(c *call, req *kmsg.DescribeConfigsRequest) {
 	answered := make(map[resource]bool)
 	for i := range req.Resources {
 		in := &req.Resources[i]
-		if r := (resource{in.ResourceType, in.ResourceName}); in.ConfigNames == nil {
+		if r := (resource{in.ResourceType, in.ResourceName}); len(in.ConfigNames) == 0 {
 			if answered[r] { // one that is named often is told once
 				continue
 			}
@@ -32,7 +33,7 @@ func describeConfigs(c *call, req *kmsg.DescribeConfigsRequest) {
 		configs, err := c.server.resourceConfigs(in.ResourceType, in.ResourceName)
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		for _, config := range configs {
-			if in.ConfigNames == nil || slices.Contains(in.ConfigNames, config.name) {
+			if len(in.ConfigNames) == 0 || slices.Contains(in.ConfigNames, config.name) {
 				out.Configs = append(out.Configs, config.describe(req.IncludeSynonyms, req.IncludeDocumentation))
 			}
 		}

@@ -26,7 +26,12 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 	})
 }
 
+// deleteGroup waits for the disk, and first for the commits of members that have left.
 func (s *Server) deleteGroup(name string) error {
+	committed := make(chan struct{})
+	if s.broker.AwaitCommits([]string{name}, func() { close(committed) }) {
+		<-committed
+	}
 	known := s.groups.Forget(name)
 	if known != nil && !isUnknownGroup(known) {
 		return known

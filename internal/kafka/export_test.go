@@ -19,3 +19,13 @@ func (s *Server) Waiting() (n int) {
 	})
 	return n
 }
+
+// Unanswered is how many requests are not answered yet.
+func (s *Server) Unanswered() (n int) {
+	s.conns.Each(func(c *conn) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		n += len(c.queue)
+	})
+	return n
+}

@@ -48,7 +48,9 @@ var groupCodes = map[error]*kerr.Error{
 }
 
 // groupCode is the error code for an error of the coordinator, or of the broker's
-// groups; 0 for nil. A group that is used by line consumers is not empty.
+// groups; 0 for nil. A group that is used by line consumers is not empty. What the store
+// could not do, on a full disk for instance, is COORDINATOR_NOT_AVAILABLE: that is tried
+// again, while consumers end with the codes that producers try again.
 func groupCode(err error) int16 {
 	var used *group.InUseError
 	if errors.As(err, &used) {
@@ -59,7 +61,12 @@ func groupCode(err error) int16 {
 			return told.Code
 		}
 	}
-	return code(err)
+	switch known := code(err); known {
+	case kerr.KafkaStorageError.Code, kerr.NotLeaderForPartition.Code, kerr.UnknownServerError.Code:
+		return kerr.CoordinatorNotAvailable.Code
+	default:
+		return known
+	}
 }
 
 // joinCode is groupCode for one who wants to join: clients know no better word

@@ -164,7 +164,7 @@ func TestCommitThatIsNotOnDiskIsNotConfirmed(t *testing.T) {
 	full.Store(true)
 	req := commitRequest(8, position{"orders", 0, 1}, position{"unknown", 0, 1})
 	resp := ask[*kmsg.OffsetCommitResponse](c, req)
-	wantCode(t, "commit", resp.Topics[0].Partitions[0].ErrorCode, kerr.KafkaStorageError)
+	wantCode(t, "commit", resp.Topics[0].Partitions[0].ErrorCode, kerr.CoordinatorNotAvailable)
 	wantCode(t, "commit of an unknown topic", resp.Topics[1].Partitions[0].ErrorCode, kerr.UnknownTopicOrPartition)
 	full.Store(false)
 	wantCode(t, "commit", c.commit(8, position{"orders", 0, 1}), nil)
@@ -191,11 +191,11 @@ func TestCommitThatCannotBeKeptIsRefusedByItself(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
 	c := b.dial()
-	req := commitRequest(8, position{"orders", 0, 5}, position{"orders", 1, 5}, position{"unknown", 0, 5}, position{"orders", 0, -1}, position{"orders", 0, 5})
+	req := commitRequest(8, position{"orders", 0, 5}, position{"orders", 1, 5}, position{"unknown", 0, 5}, position{"orders", 0, 5})
 	long := strings.Repeat("x", 4097)
-	req.Topics[4].Partitions[0].Metadata = &long
+	req.Topics[3].Partitions[0].Metadata = &long
 	resp := ask[*kmsg.OffsetCommitResponse](c, req)
-	for i, want := range []*kerr.Error{nil, kerr.UnknownTopicOrPartition, kerr.UnknownTopicOrPartition, kerr.OffsetOutOfRange, kerr.OffsetMetadataTooLarge} {
+	for i, want := range []*kerr.Error{nil, kerr.UnknownTopicOrPartition, kerr.UnknownTopicOrPartition, kerr.OffsetMetadataTooLarge} {
 		wantCode(t, fmt.Sprintf("commit %d", i), resp.Topics[i].Partitions[0].ErrorCode, want)
 	}
 	if got := c.fetchCommitted(8, theGroup, "", 0); len(got) != 1 || got["orders/0"].offset != 5 {
@@ -430,17 +430,24 @@ func TestOffsetsThatAreNotDurableAreNotShown(t *testing.T) {
 	writer, reader := b.dial(), b.dial()
 	go func() { told <- writer.commit(8, position{"orders", 0, 2}) }()
 	<-begun
-	if got := reader.fetchCommitted(8, theGroup, "orders", 0)["orders/0"].offset; got != 1 {
-		t.Errorf("while 2 is not durable %d is shown", got)
+	if got, _ := b.broker.CommittedOffset(theGroup, "orders", 0); got.Offset != 1 {
+		t.Errorf("while 2 is not durable %d is told", got.Offset)
 	}
+	other := kmsg.NewPtrOffsetFetchRequest()
+	other.Version, other.Group = 7, "another"
+	ask[*kmsg.OffsetFetchResponse](reader, other) // other groups don't wait
+	shown := make(chan int64)
+	go func() { shown <- reader.fetchCommitted(8, theGroup, "orders", 0)["orders/0"].offset }()
 	select {
 	case code := <-told:
 		t.Errorf("while it is not durable it is answered: %d", code)
+	case offset := <-shown:
+		t.Errorf("while 2 is not durable %d is shown", offset)
 	default:
 	}
 	close(goOn)
 	wantCode(t, "commit", <-told, nil)
-	if got := reader.fetchCommitted(8, theGroup, "orders", 0)["orders/0"].offset; got != 2 {
+	if got := <-shown; got != 2 {
 		t.Errorf("%d is shown", got)
 	}
 }

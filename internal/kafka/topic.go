@@ -45,6 +45,18 @@ func (s *Server) find(name string, id [16]byte, byID bool) (*broker.Topic, error
 	return s.broker.Topic(name)
 }
 
+// lowestEpoch is below every leader epoch that this broker has given to a topic: epochs are
+// the seconds since 2026, and this is its twelfth day. Clients that don't know the epoch of
+// what they have read say 0, the first one of a topic of Kafka's.
+const lowestEpoch = 1_000_000
+
+// isFormerEpoch says whether an epoch is that of a topic of the same name that was deleted.
+// Where the clock was wrong when a topic was made, its epoch is lower than those of others.
+func isFormerEpoch(t *broker.Topic, partition, epoch int32) bool {
+	own := leaderEpoch(t, partition)
+	return epoch > 0 && epoch < own && (epoch >= lowestEpoch || own < lowestEpoch)
+}
+
 // checkEpoch compares the leader's epoch that a client expects with a partition's. -1
 // is a client that does not know.
 func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
