@@ -218,7 +218,7 @@ func TestOffsetForLeaderEpochKnowsOneEpoch(t *testing.T) {
 			{own, own, 0, own, 7},
 			{-1, own, 0, own, 7},
 			{own, own - 1, 0, own - 1, 4}, // of a topic before: what is here comes after it
-			{-1, 0, 0, own, 7}, // an epoch from elsewhere: no truncation
+			{-1, 0, 0, own, 7},            // an epoch from elsewhere: no truncation
 			{-1, -1, 0, -1, -1},
 			{-1, own + 5, 0, -1, -1},
 			{own + 3, own, kerr.UnknownLeaderEpoch.Code, -1, -1},
