@@ -217,15 +217,20 @@ func (b *Broker) Members(groupName string) []group.Use { return b.groups.MemberL
 // good: those of the partitions named, or all if topics is nil. The error is a
 // *group.InUseError, ErrUnknownGroup, or says why the positions may come back.
 func (b *Broker) DeleteOffsets(groupName string, topics map[string][]int) error {
-	if n, by := b.groups.Members(groupName); n > 0 && topics == nil {
-		return &group.InUseError{Group: groupName, By: by}
+	if topics == nil {
+		kept, err := b.groups.DeleteUnused(groupName)
+		switch {
+		case err != nil:
+			return err
+		case !kept:
+			return fmt.Errorf("%w %q", ErrUnknownGroup, groupName)
+		}
+		return b.AwaitPositions()
 	}
 	if !b.groups.Keeps(groupName) {
 		return fmt.Errorf("%w %q", ErrUnknownGroup, groupName)
 	}
-	b.groups.Delete(groupName, func(k group.Key) bool {
-		return topics == nil || slices.Contains(topics[k.Topic], k.Partition)
-	})
+	b.groups.Delete(groupName, func(k group.Key) bool { return slices.Contains(topics[k.Topic], k.Partition) })
 	return b.AwaitPositions()
 }
 
@@ -268,6 +273,9 @@ func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
 		err = nil
 	}
 	if err != nil && (t == nil || b.reopen(name)) {
+		if t != nil {
+			t.end() // another *Topic has its partitions now
+		}
 		return err
 	}
 	if t != nil {
@@ -277,6 +285,7 @@ func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
 		b.parts -= len(t.Partitions())
 		b.mu.Unlock()
 		b.delays.abandon(t.ID)
+		t.end()
 	}
 	b.groups.DeleteAll(func(k group.Key) bool { return k.Topic == name })
 	return errors.Join(err, b.AwaitPositions())

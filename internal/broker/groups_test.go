@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -131,6 +132,53 @@ func TestAGroupThatIsInUseIsNotDeleted(t *testing.T) {
 	release()
 	if err := b.DeleteOffsets("billing", nil); err != nil {
 		t.Errorf("when all have left: %v", err)
+	}
+}
+
+// While a group has a member all others find the positions that the member has.
+func TestAGroupIsNotDeletedUnderAMemberThatJoins(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	mustFill(t, b, "orders")
+	const deletions = 200
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; n < deletions; {
+			err := b.DeleteOffsets("billing", nil)
+			var inUse *group.InUseError
+			switch {
+			case err == nil:
+				n++
+			case !errors.Is(err, broker.ErrUnknownGroup) && !errors.As(err, &inUse):
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for rounds := 0; ; rounds++ {
+		select {
+		case <-done:
+			t.Logf("%d rounds", rounds)
+			return
+		default:
+		}
+		p := position(t, b, "billing", "orders", 0) // something is kept of the group
+		p.Start(5, true)
+		p.Close()
+		leave, err := b.UseGroup("billing", broker.UseLine)
+		if err != nil {
+			t.Fatalf("a deletion keeps members out: %v", err)
+		}
+		mine := position(t, b, "billing", "orders", 0)
+		runtime.Gosched()
+		others := position(t, b, "billing", "orders", 0)
+		if mine != others {
+			t.Fatal("the group was deleted under a member")
+		}
+		others.Close()
+		mine.Close()
+		leave()
 	}
 }
 

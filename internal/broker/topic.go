@@ -23,6 +23,7 @@ type Topic struct {
 	swept time.Time    // when retention last looked; guarded by the broker's sweeping
 	held  map[int]bool // partitions whose retention waits for a group; guarded by the same
 
+	deleted  atomic.Bool
 	mu       sync.Mutex // guards what follows
 	watchers map[*func()]struct{}
 }
@@ -70,9 +71,12 @@ func (t *Topic) For(key []byte) store.Partition {
 	return all[ForKey(key, len(all))]
 }
 
-// WatchGrowth calls f whenever the topic has got partitions, until cancel. f must
-// not block; it may be called once more, after cancel.
-func (t *Topic) WatchGrowth(f func()) (cancel func()) {
+// Deleted says whether the topic was deleted: there may be another one of its name.
+func (t *Topic) Deleted() bool { return t.deleted.Load() }
+
+// Watch calls f whenever the topic has got partitions, and when it has been deleted,
+// until cancel. f must not block; it may be called once more, after cancel.
+func (t *Topic) Watch(f func()) (cancel func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.watchers == nil {
@@ -90,6 +94,17 @@ func (t *Topic) WatchGrowth(f func()) (cancel func()) {
 func (t *Topic) grow(more []store.Partition) {
 	all := append(append([]store.Partition(nil), t.Partitions()...), more...)
 	t.partitions.Store(&all)
+	t.changed()
+}
+
+// end says that the topic has been deleted.
+func (t *Topic) end() {
+	t.deleted.Store(true)
+	t.changed()
+}
+
+// changed calls those who watch.
+func (t *Topic) changed() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for f := range t.watchers {

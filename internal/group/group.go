@@ -292,6 +292,23 @@ func (g *Groups) Delete(name string, match func(Key) bool) {
 	}
 }
 
+// DeleteUnused forgets all positions of a group that has no members, also in the journal,
+// and reports whether anything was kept of it. Who joins it then has others. The error is
+// an *InUseError, and nothing is forgotten.
+func (g *Groups) DeleteUnused(name string) (kept bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n, by := g.members(name); n > 0 {
+		return false, &InUseError{name, by}
+	}
+	s := g.sets[name]
+	if s == nil || s.kept.Load() == 0 {
+		return false, nil
+	}
+	g.deleteFrom(s, func(*Position) bool { return true })
+	return true, nil
+}
+
 // DeleteAll is Delete for all groups.
 func (g *Groups) DeleteAll(match func(Key) bool) {
 	g.mu.Lock()

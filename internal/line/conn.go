@@ -66,7 +66,7 @@ var codes = []struct {
 	{store.ErrFull, "FULL"},
 	{store.ErrFailed, "FAILED"},
 	{store.ErrUnusable, "FAILED"},
-	{store.ErrClosed, "SHUTDOWN"},
+	{store.ErrClosed, "GONE"}, // see told
 	{store.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
 	{store.ErrTopicExists, "EXISTS"},
@@ -82,6 +82,19 @@ var codes = []struct {
 	{broker.ErrDeliverAt, "BADMESSAGE"},
 	{syscall.EMFILE, "BUSY"}, // nothing was done
 	{syscall.ENFILE, "BUSY"},
+}
+
+// told is the answer that the client gets. A log is closed when its topic is deleted,
+// and when the broker stops.
+func (c *conn) told(a *answerError) string {
+	switch {
+	case !errors.Is(a.err, store.ErrClosed):
+	case c.server.isStopping():
+		a = &answerError{"SHUTDOWN", errors.New("the broker is stopping")}
+	default:
+		a = &answerError{"GONE", errors.New("the topic was deleted")}
+	}
+	return a.line()
 }
 
 // toAnswer makes an error of the broker one that the client is told.

@@ -57,6 +57,15 @@ func (c *conn) consume() error {
 	return c.drain(r)
 }
 
+// gone is the answer where the topic was deleted, and nil else. It is for those who
+// find nothing more to send.
+func (k *consumer) gone() error {
+	if k.topic.Deleted() {
+		return answer("GONE", "the topic %q was deleted", k.topic.Name)
+	}
+	return nil
+}
+
 // join makes the consumer a member of its group.
 func (k *consumer) join() (err error) {
 	if k.request.from != nil {
@@ -252,10 +261,10 @@ func (k *consumer) damaged(e *store.DamageError, from int64) error {
 // last adds to out what tells the client why there is no more. It returns err if
 // the client is not to be told.
 func (k *consumer) last(err error) error {
-	var told *answerError
+	var a *answerError
 	switch {
-	case errors.As(err, &told):
-		k.out = append(k.out, told.line()...)
+	case errors.As(err, &a):
+		k.out = append(k.out, k.told(a)...)
 	case err != nil:
 		return err
 	case k.request.format == formatBatch:

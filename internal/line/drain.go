@@ -53,7 +53,7 @@ func (d *drain) run() (err error) {
 			continue // given back while others were looked at, or a reader was slow
 		}
 		if changed == nil {
-			return nil
+			return d.gone()
 		}
 		d.unload()
 		if settled == nil {
@@ -66,7 +66,7 @@ func (d *drain) run() (err error) {
 				return err // others wait for what this one holds
 			}
 		case <-settled:
-			return nil
+			return d.gone()
 		}
 	}
 }

@@ -25,14 +25,12 @@ type follower struct {
 	*consumer
 	pump
 	cancels []func() // of what the log, or the topic's making, has been asked to tell
-	ungrow  func()   // of what the topic has been asked to tell; nil before there is one
+	unwatch func()   // of what the topic has been asked to tell; nil before there is one
 	seen    []int64  // the high watermark of each partition when the log was asked
 	marks   []mark   // what the client's system has not received yet; without ack
 	pause   time.Duration
 	hang    hang
 
-	rung      atomic.Bool   // by a log: it has more, or has been closed
-	closed    bool          // it may have been closed: for one push
 	blocked   atomic.Bool   // the window is full
 	acked     atomic.Uint64 // by a client that wants it confirmed
 	confirmed atomic.Uint64
@@ -95,10 +93,12 @@ func (f *follower) pushAll() error {
 			return err
 		}
 	}
+	if err := f.gone(); err != nil {
+		return err
+	}
 	if err := f.extend(); err != nil {
 		return err
 	}
-	f.closed = f.rung.Swap(false)
 	if err := f.settle(); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (f *follower) open() (bool, error) {
 		return false, toAnswer(err)
 	}
 	f.topic, f.cancels = t, nil
-	f.ungrow = t.WatchGrowth(f.wake)
+	f.unwatch = t.Watch(f.wake)
 	if err := f.begin(); err != nil {
 		return false, err
 	}
@@ -214,36 +214,21 @@ func (f *follower) sendPartition(i int) (sent bool, due time.Time, err error) {
 		return n > 0, due, err
 	}
 	if f.request.follow && f.left != 0 {
-		err = f.ask(i, high)
+		f.ask(i, high)
 	}
-	return false, due, err
-}
-
-// ring is wake for a log.
-func (f *follower) ring() {
-	f.rung.Store(true)
-	f.wake()
+	return false, due, nil
 }
 
 // ask has the log wake the pump when there is more than high.
-func (f *follower) ask(i int, high int64) error {
+func (f *follower) ask(i int, high int64) {
 	if f.seen[i] == high { // asked already
-		if !f.closed {
-			return nil
-		}
-		var c store.Chunk
-		defer c.Release()
-		if err := f.parts[i].log.Read(high, 1, &c); errors.Is(err, store.ErrClosed) && !f.server.isStopping() {
-			return answer("GONE", "topic %q was deleted", f.topic.Name)
-		}
-		return nil
+		return
 	}
 	if f.cancels[i] != nil {
 		f.cancels[i]()
 	}
 	f.seen[i] = high
-	f.cancels[i] = f.parts[i].log.Wake(high, f.ring)
-	return nil
+	f.cancels[i] = f.parts[i].log.Wake(high, f.wake)
 }
 
 // room is how many messages more may be sent.
@@ -368,15 +353,15 @@ func (f *follower) end(heard, pumped error) error {
 
 // unask takes back all that was asked for.
 func (f *follower) unask() {
-	if f.ungrow != nil {
-		f.ungrow()
+	if f.unwatch != nil {
+		f.unwatch()
 	}
 	for _, cancel := range f.cancels {
 		if cancel != nil {
 			cancel()
 		}
 	}
-	f.ungrow, f.cancels = nil, nil
+	f.unwatch, f.cancels = nil, nil
 	for i := range f.parts {
 		f.parts[i].pos.Unwatch(&f.member)
 	}

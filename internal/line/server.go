@@ -65,7 +65,7 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 	var answer *answerError
 	switch {
 	case errors.As(err, &answer):
-		c.sayLast(answer.line())
+		c.sayLast(c.told(answer))
 	case err != nil:
 		s.log.Debug("connection lost", "client", c.tcp.RemoteAddr(), "reason", err)
 		c.reset()
