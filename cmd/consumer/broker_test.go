@@ -113,7 +113,10 @@ func TestFollowersOfAGroupShareItsMessages(t *testing.T) {
 func TestMessageThatKeepsFailingIsDeadAndCanBeRedriven(t *testing.T) {
 	b := realBroker(t)
 	b.Publish("orders", "good", "bad")
-	result(t, b, "-group", "w", "-follow", "-n", "3", "-attempts", "2", "-retry", "1ms", "-exec", "! grep -q bad")
+	p, _ := begin(t, b, "-group", "w", "-follow", "-n", "3", "-attempts", "2", "-retry", "1ms", "-exec", "! grep -q bad")
+	if code := p.finish(); code != 4 {
+		t.Errorf("exit %d, said %q", code, p.stderr.String())
+	}
 	const reason = ",mbus-group=w,mbus-attempts=2,mbus-reason=exit status 1\n"
 	dead := ""
 	await(t, func() bool {

@@ -1,98 +1,144 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"strconv"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mbus/internal/consumer"
 )
 
 const (
-	// maxKey is the longest key given to a command, in bytes: Linux takes
-	// environment variables of 128 KiB.
-	maxKey = 120 << 10
+	// ackTimeout is how long the broker waits for a word of a consumer with -exec that
+	// has hung, or whose machine is gone; working is how often it says that its command
+	// runs.
+	ackTimeout = 30 * time.Second
+	working    = 10 * time.Second
+)
 
-	// inputWait is for a command that has ended and left another process behind
-	// that keeps its standard input open but does not read it.
-	inputWait = time.Second
+// Exit codes of a shell that can't run a command.
+const (
+	cannotRun = 126
+	notFound  = 127
 )
 
 // An executor runs a command for each message. Exit 0 acknowledges it.
 type executor struct {
-	command string          // a line of shell
+	line    string          // of shell
+	group   string          // that it consumes for
+	limit   time.Duration   // of a command; 0 is none
+	grace   time.Duration   // that a command has to end by itself after stop
+	retries retries         // of messages that failed
 	stop    context.Context // no further command is begun
 	kill    context.Context // a command that runs is killed
+	failed  int64           // messages
 }
 
-// take runs the command and says what became of it. The command that is killed
-// because we are, says nothing of its message, which is neither done nor failed.
-func (e *executor) take(conn *consumer.Conn, n int64, m *message) error {
-	if e.stop.Err() != nil {
-		return consumer.ErrInterrupted
+// errFailed says that some messages failed.
+var errFailed = errors.New("some messages failed")
+
+// A givenBack is an error after which the message that was being dealt with is given
+// back: it is neither done nor failed.
+type givenBack struct{ error }
+
+func (g givenBack) Unwrap() error { return g.error }
+
+func newExecutor(opts options, stop, kill context.Context) *executor {
+	return &executor{
+		line: opts.command, group: opts.request.Group, limit: opts.limit, grace: opts.grace,
+		retries: opts.retries, stop: stop, kill: kill,
 	}
-	reason, err := e.run(m)
-	switch {
-	case err != nil:
-		return fmt.Errorf("-exec: %w", err)
-	case e.kill.Err() != nil && reason != "":
-		return consumer.ErrInterrupted
-	case reason == "":
-		conn.Ack(n)
-	default:
-		say("partition %d, offset %d: %s", m.partition, m.Offset, reason)
-		conn.Fail(n, reason)
-	}
-	return nil
 }
 
-// run returns why the command failed for the message, "" if it did not. An error
-// says that commands can't be run.
-func (e *executor) run(m *message) (reason string, err error) {
-	if len(m.Key) > maxKey || bytes.IndexByte(m.Key, 0) >= 0 {
-		return "the key can't be an environment variable", nil
-	}
-	cmd := exec.CommandContext(e.kill, "/bin/sh", "-c", e.command)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(m.Value), os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), environment(m)...)
-	// A group of its own: a terminal's ^C is for us, and what a second one ends
-	// is all that the shell has begun.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = inputWait
-	err = cmd.Run()
-	if cmd.ProcessState == nil {
-		return "", err
-	}
-	if cmd.ProcessState.Success() {
-		return "", unlessLeftBehind(err)
-	}
-	return cmd.ProcessState.String(), nil
-}
-
-// unlessLeftBehind drops what Run says of a command that succeeded and left
-// somebody behind.
-func unlessLeftBehind(err error) error {
-	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil
+// outcome is what the program ends with after err. A follower that was told to end has
+// nothing to say of messages that failed: they come again, or are dead letters.
+func (e *executor) outcome(err error, follow bool) error {
+	if err == nil && e.failed > 0 && (!follow || e.stop.Err() == nil) {
+		return errFailed
 	}
 	return err
 }
 
-func environment(m *message) []string {
-	return []string{
-		"MBUS_TOPIC=" + m.topic,
-		"MBUS_PARTITION=" + strconv.Itoa(m.partition),
-		"MBUS_OFFSET=" + strconv.FormatInt(m.Offset, 10),
-		"MBUS_KEY=" + string(m.Key),
-		"MBUS_TIMESTAMP=" + strconv.FormatInt(m.Timestamp, 10),
+// take runs the command and says what became of it. The command that is ended because
+// we are, says nothing of its message, which is neither done nor failed.
+func (e *executor) take(conn *consumer.Conn, n int64, m *message) error {
+	if e.stop.Err() != nil {
+		return consumer.ErrInterrupted
 	}
+	c, err := execute(e.line, m.Value, environment(m, e.group))
+	if err != nil {
+		return givenBack{fmt.Errorf("-exec: %w", err)}
+	}
+	late, ended := e.await(c, conn)
+	state, err := c.wait()
+	switch {
+	case err != nil:
+		return givenBack{fmt.Errorf("-exec: %w", err)}
+	case state.Success() && !late:
+		conn.Ack(n)
+		return nil
+	case ended:
+		return consumer.ErrInterrupted
+	case late:
+		return e.fail(conn, n, m, fmt.Sprintf("no end within %v", e.limit))
+	case state.ExitCode() == cannotRun, state.ExitCode() == notFound:
+		return givenBack{fmt.Errorf("-exec: the shell can't run %q: %v; %s is given back", e.line, state, m.place())}
+	case readerLeft():
+		return givenBack{errReaderLeft}
+	}
+	return e.fail(conn, n, m, state.String())
+}
+
+// await waits for the command to end, and ends it when it is late, or when we are to end.
+func (e *executor) await(c *running, conn *consumer.Conn) (late, ended bool) {
+	word := time.NewTicker(working)
+	defer word.Stop()
+	limit, stopped := after(e.limit), (<-chan time.Time)(nil)
+	stop := e.stop.Done()
+	for {
+		select {
+		case <-c.ended:
+			return false, false
+		case <-word.C:
+			conn.Working()
+		case <-limit:
+			c.end(killGrace)
+			return true, false
+		case <-stop:
+			stop, stopped = nil, time.After(e.grace)
+		case <-stopped:
+			c.end(killGrace)
+			return false, true
+		case <-e.kill.Done():
+			c.kill()
+			return false, true
+		}
+	}
+}
+
+// after is time.After, and for 0 never.
+func after(d time.Duration) <-chan time.Time {
+	if d == 0 {
+		return nil
+	}
+	return time.After(d)
+}
+
+// fail says that the message has failed, to the broker and to people.
+func (e *executor) fail(conn *consumer.Conn, n int64, m *message, reason string) error {
+	e.failed++
+	say("%s, attempt %d: %s; %s", m.place(), m.attempt, reason, e.retries.next(m))
+	conn.Fail(n, reason)
+	return nil
+}
+
+// readerLeft reports whether what a command writes can't be read by anybody any more,
+// which is why it may have failed.
+func readerLeft() bool {
+	return broken(unix.Stdout) || broken(unix.Stderr)
 }
 
 // idle and settle have nothing to do: take has acknowledged every message.

@@ -15,9 +15,9 @@ import (
 
 func TestCommandGetsTheMessageAndWhereItIsFrom(t *testing.T) {
 	b := listen(t)
-	p, out := start(t, b, "-exec", `printf '%s %s %s [%s] %s: ' $MBUS_TOPIC $MBUS_PARTITION $MBUS_OFFSET "$MBUS_KEY" $MBUS_TIMESTAMP; cat`)
+	p, out := start(t, b, "-exec", `printf '%s %s %s [%s] %s: ' $MBUS_MSG_TOPIC $MBUS_MSG_PARTITION $MBUS_MSG_OFFSET "$MBUS_MSG_KEY" $MBUS_MSG_TIMESTAMP; cat`)
 	conn := b.accept()
-	if want := "orders?format=batch&group=default&ack&window=1\n"; b.request != want {
+	if want := "orders?format=batch&group=default&ack&window=1&ack-timeout=30s\n"; b.request != want {
 		t.Errorf("request %q, want %q", b.request, want)
 	}
 	var messages batch.Builder
@@ -49,7 +49,8 @@ func TestCommandThatFailsHasItsMessageComeAgain(t *testing.T) {
 	expect(t, acks, "+4")
 	expectEOF(t, acks)
 	conn.Close()
-	p.check(t, 0, "consumer: partition 0, offset 1: exit status 3\nconsumer: partition 0, offset 2: signal: killed\n")
+	p.check(t, 4, "consumer: orders/0 offset 1, attempt 1: exit status 3; again in 1s\n"+
+		"consumer: orders/0 offset 2, attempt 1: signal: killed; again in 1s\n")
 }
 
 func TestCommandNeedNotReadItsMessage(t *testing.T) {
@@ -62,32 +63,56 @@ func TestCommandNeedNotReadItsMessage(t *testing.T) {
 	p.check(t, 0, "")
 }
 
-func TestKeyThatCannotBeInAnEnvironmentFails(t *testing.T) {
-	for _, key := range []string{"a\x00b", strings.Repeat("k", maxKey+1)} {
-		b := listen(t)
-		p, _ := start(t, b, "-exec", "true")
-		conn := b.accept()
-		var messages batch.Builder
-		messages.Add(1, []byte(key), nil)
-		messages.Close(0)
-		send(t, conn, "@0\n"+string(messages.Bytes())+".\n")
-		_ = conn.CloseWrite()
-		expect(t, bufio.NewReader(conn), "-1 the key can't be an environment variable")
-		p.check(t, 0, "consumer: partition 0, offset 0: the key can't be an environment variable\n")
-	}
-}
-
-func TestLongestKeyOfACommand(t *testing.T) {
+// runs has a consumer run the command for the message, which must succeed, and returns
+// what it printed.
+func runs(t *testing.T, messages *batch.Builder, command string, args ...string) string {
+	t.Helper()
 	b := listen(t)
-	p, out := start(t, b, "-exec", `printf '%s\n' ${#MBUS_KEY}`)
+	p, out := start(t, b, append(args, "-exec", command)...)
 	conn := b.accept()
-	var messages batch.Builder
-	messages.Add(1, []byte(strings.Repeat("k", maxKey)), nil)
 	messages.Close(0)
 	send(t, conn, "@0\n"+string(messages.Bytes())+".\n")
 	_ = conn.CloseWrite()
-	printed(t, out, "122880")
+	expect(t, bufio.NewReader(conn), "+1")
+	all, _ := io.ReadAll(out)
 	p.check(t, 0, "")
+	return string(all)
+}
+
+func TestCommandIsToldAnyKey(t *testing.T) {
+	const command = `printf '%s|' "${MBUS_MSG_KEY-none}" "${MBUS_MSG_KEY_BASE64-none}" "${MBUS_MSG_KEY_SIZE-none}" | cut -c -70`
+	long := strings.Repeat("k", maxVariable)
+	for _, tt := range []struct {
+		name      string
+		key       []byte
+		want, cut string
+	}{
+		{"null", nil, "none|none|none|", ""},
+		{"empty", []byte{}, "|none|0|", ""},
+		{"a NUL", []byte("\x00\x00\x00\x07"), "none|AAAABw==|4|", ""},
+		{"not UTF-8", []byte("\xff"), "none|/w==|1|", ""},
+		{"the longest", []byte(long), strings.Repeat("k", 70), ""},
+		{"too long", []byte(long + "k"), "none|none|122881|", ""},
+		{"too long in base64", []byte("\x00" + long[1:]), "none|none|122880|", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var messages batch.Builder
+			messages.Add(1, tt.key, nil)
+			if got := runs(t, &messages, command); got != tt.want+"\n" {
+				t.Errorf("printed %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestCommandIsToldAllOfItsMessage(t *testing.T) {
+	t.Setenv("MBUS_MSG_KEY", "another message's")
+	var messages batch.Builder
+	messages.Add(1, nil, []byte("four"), batch.Header{Key: "h", Value: []byte("a b")}, batch.Header{Key: headerAttempt, Value: []byte("3")})
+	got := runs(t, &messages, `echo "$MBUS_MSG_SIZE $MBUS_MSG_ATTEMPT $MBUS_MSG_GROUP $MBUS_MSG_HEADERS ${MBUS_MSG_KEY-none}"; env | grep ^MBUS_ | grep -v ^MBUS_MSG_; true`, "-group", "mail")
+	if want := `4 3 mail ["h","a b"] none` + "\n"; got != want {
+		t.Errorf("printed %q, want %q", got, want)
+	}
 }
 
 // fifo makes a named pipe, by which a command says that it runs, or waits.
@@ -103,7 +128,7 @@ func fifo(t *testing.T, name string) string {
 func TestSignalLeavesTheRunningCommandToEnd(t *testing.T) {
 	b := listen(t)
 	gate := fifo(t, "gate")
-	p, out := start(t, b, "-follow", "-exec", "echo begun; cat "+gate+"; echo ended")
+	p, out := start(t, b, "-follow", "-grace", "1h", "-exec", "echo begun; cat "+gate+"; echo ended")
 	conn := b.accept()
 	acks := bufio.NewReader(conn)
 	send(t, conn, "@0\n"+batchOf(0, "a", "never begun"))
@@ -125,7 +150,7 @@ func TestSignalLeavesTheRunningCommandToEnd(t *testing.T) {
 
 func TestSecondSignalKillsTheCommandAndItsMessageIsNeitherDoneNorFailed(t *testing.T) {
 	b := listen(t)
-	p, out := start(t, b, "-follow", "-exec", "echo begun; (cat "+fifo(t, "gate")+"); echo ended")
+	p, out := start(t, b, "-follow", "-grace", "1h", "-exec", "echo begun; (cat "+fifo(t, "gate")+"); echo ended")
 	conn := b.accept()
 	acks := bufio.NewReader(conn)
 	send(t, conn, "@0\n"+batchOf(0, "a"))
@@ -138,4 +163,141 @@ func TestSecondSignalKillsTheCommandAndItsMessageIsNeitherDoneNorFailed(t *testi
 		t.Errorf("printed %q after the signals", rest)
 	}
 	p.check(t, 0, "")
+}
+
+func TestSignalEndsACommandThatGoesOnPastItsGrace(t *testing.T) {
+	for name, command := range map[string]string{
+		"ended by SIGTERM": "",
+		"that ignores it":  "trap '' TERM; ",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := listen(t)
+			p, out := start(t, b, "-follow", "-grace", "1ms", "-exec", command+"echo begun; (cat "+fifo(t, "gate")+"); echo ended")
+			conn := b.accept()
+			acks := bufio.NewReader(conn)
+			send(t, conn, "@0\n"+batchOf(0, "a"))
+			printed(t, out, "begun")
+			p.signal(t, syscall.SIGTERM)
+			expectEOF(t, acks) // neither done nor failed
+			conn.Close()
+			if rest, _ := io.ReadAll(out); len(rest) > 0 { // and all that hold the pipe are gone
+				t.Errorf("printed %q after the signal", rest)
+			}
+			p.check(t, 0, "")
+		})
+	}
+}
+
+func TestCommandThatCleansUpAtTheSignalHasDoneItsMessage(t *testing.T) {
+	b := listen(t)
+	p, out := start(t, b, "-follow", "-grace", "1ms", "-exec", "exec 2>/dev/null; trap 'exit 0' TERM; (echo begun; exec cat "+fifo(t, "gate")+")")
+	conn := b.accept()
+	acks := bufio.NewReader(conn)
+	send(t, conn, "@0\n"+batchOf(0, "a"))
+	printed(t, out, "begun")
+	p.signal(t, syscall.SIGTERM)
+	expect(t, acks, "+1")
+	expectEOF(t, acks)
+	conn.Close()
+	p.check(t, 0, "")
+}
+
+// What hangs is ended with all that it has begun, its message has failed, and the next
+// one is dealt with.
+func TestCommandThatHangsIsEndedAndItsMessageHasFailed(t *testing.T) {
+	b := listen(t)
+	gate := fifo(t, "gate")
+	p, out := start(t, b, "-follow", "-n", "2", "-window", "2", "-ack-timeout", "1s", "-attempts", "1",
+		"-exec", `read -r m; [ "$m" != hang ] || (trap '' TERM; cat `+gate+`; echo goes on); echo "$m"`)
+	conn := b.accept()
+	if !strings.Contains(b.request, "&ack-timeout=30s&") {
+		t.Errorf("request %q: the broker's patience is not that of the command", b.request)
+	}
+	acks := bufio.NewReader(conn)
+	send(t, conn, "@0\n"+batchOf(0, "hang\n", "good\n"))
+	expect(t, acks, "-1 no end within 1s")
+	expect(t, acks, "+2")
+	expectEOF(t, acks)
+	conn.Close()
+	if all, _ := io.ReadAll(out); string(all) != "good\n" {
+		t.Errorf("printed %q", all)
+	}
+	p.check(t, 4, "consumer: orders/0 offset 0, attempt 1: no end within 1s; it goes to orders.dlq\n")
+}
+
+func TestCommandThatCannotBeRunEndsTheProgramAndItsMessageIsGivenBack(t *testing.T) {
+	plain := filepath.Join(t.TempDir(), "plain")
+	write(t, plain, "no program")
+	for command, want := range map[string]string{
+		"/no/such/command": "exit status 127",
+		plain:              "exit status 126",
+	} {
+		b := listen(t)
+		p, _ := start(t, b, "-follow", "-window", "2", "-exec", "exec 2>/dev/null; "+command)
+		conn := b.accept()
+		acks := bufio.NewReader(conn)
+		send(t, conn, "@0\n"+batchOf(7, "a", "b"))
+		expectEOF(t, acks)
+		conn.Close()
+		p.check(t, 1, "consumer: -exec: the shell can't run \"exec 2>/dev/null; "+command+"\": "+want+"; orders/0 offset 7 is given back\n")
+	}
+}
+
+// commandTo starts a consumer that prints to the pipe, whose writing end it closes here.
+func commandTo(t *testing.T, pipe *os.File, args ...string) *process {
+	t.Helper()
+	p := command(t, args...)
+	p.Stdout = pipe
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pipe.Close()
+	return p
+}
+
+func TestReaderThatLeavesEndsCommandsQuietlyAndTheMessageIsGivenBack(t *testing.T) {
+	for name, command := range map[string]string{
+		"the command dies of it": "cat",
+		"the command notes it":   "trap '' PIPE; cat 2>/dev/null",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := listen(t)
+			reader, writer, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := commandTo(t, writer, "-port", b.port, "-topic", "orders", "-follow", "-exec", command)
+			conn := b.accept()
+			reader.Close()
+			send(t, conn, "@0\n"+batchOf(0, "a"))
+			expectEOF(t, bufio.NewReader(conn))
+			conn.Close()
+			_ = p.Wait()
+			if s := p.ProcessState.Sys().(syscall.WaitStatus); !s.Signaled() || s.Signal() != syscall.SIGPIPE || p.stderr.Len() > 0 {
+				t.Errorf("%v, said %q", p.ProcessState, p.stderr.String())
+			}
+		})
+	}
+}
+
+// A command reads its message from a file: it can't take a part of it for the whole.
+func TestKilledConsumersCommandHasReadAllOfItsMessageAndDoesNotGoOn(t *testing.T) {
+	b := listen(t)
+	path := filepath.Join(t.TempDir(), "done")
+	p, out := start(t, b, "-exec", "echo $$; wc -c; cat "+fifo(t, "gate")+"; echo >"+path)
+	conn := b.accept()
+	send(t, conn, "@0\n"+batchOf(0, strings.Repeat("x", 900_000))+".\n")
+	pid := brokertest.ReadLine(t, out)
+	printed(t, out, "900000")
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool {
+		_, err := os.Stat("/proc/" + pid)
+		return os.IsNotExist(err)
+	})
+	if sizeOf(path) > 0 {
+		t.Error("the command has gone on")
+	}
+	_ = p.Wait()
 }

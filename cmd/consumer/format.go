@@ -14,7 +14,27 @@ import (
 type message struct {
 	topic     string
 	partition int
+	attempt   int // counts its deliveries from 1; 0 where the broker does not say it
 	*batch.Record
+}
+
+// headerAttempt is the broker's header of a message that it delivers once more on a
+// connection with acknowledgements. It is not of the message.
+const headerAttempt = "mbus-attempt"
+
+// takeAttempt takes the number of the attempt out of the message's headers.
+func (m *message) takeAttempt() {
+	m.attempt = 1
+	if v, ok := m.TakeHeader(headerAttempt); ok {
+		if n, err := strconv.Atoi(string(v)); err == nil {
+			m.attempt = n
+		}
+	}
+}
+
+// place is where the message is, for people.
+func (m *message) place() string {
+	return fmt.Sprintf("%s/%d offset %d", m.topic, m.partition, m.Offset)
 }
 
 // A step appends a part of what is printed for a message.
@@ -40,6 +60,10 @@ func defaultFormat(topic string) format {
 func jsonFormat() format {
 	return format{func(dst []byte, m *message) []byte {
 		dst = record.AppendJSON(dst, m.topic, m.partition, m.Record)
+		if m.attempt > 0 {
+			dst = append(dst[:len(dst)-1], `,"attempt":`...)
+			dst = append(strconv.AppendInt(dst, int64(m.attempt), 10), '}')
+		}
 		return append(dst, '\n')
 	}}
 }
@@ -107,6 +131,7 @@ var tokens = map[byte]step{
 	'S': func(dst []byte, m *message) []byte { return appendLength(dst, m.Value) },
 	'T': func(dst []byte, m *message) []byte { return strconv.AppendInt(dst, m.Timestamp, 10) },
 	'h': appendHeaders,
+	'a': func(dst []byte, m *message) []byte { return strconv.AppendInt(dst, int64(m.attempt), 10) },
 }
 
 func payload(dst []byte, m *message) []byte { return append(dst, m.Value...) }

@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -21,8 +22,9 @@ import (
 
 // Exit codes other than those of the flags.
 const (
-	exitError = 1
-	exitEmpty = 3
+	exitError  = 1
+	exitEmpty  = 3
+	exitFailed = 4
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -37,6 +39,11 @@ func run(args []string) int {
 	}
 	taken, err := consume(opts)
 	switch {
+	case errors.Is(err, errReaderLeft):
+		endOfPipe()
+		return fail(err)
+	case errors.Is(err, errFailed):
+		return exitFailed // each has been said
 	case err != nil:
 		return fail(err)
 	case taken == 0 && opts.failEmpty:
@@ -74,7 +81,9 @@ func consume(opts options) (taken int64, err error) {
 	s := session{opts: opts, read: make(map[int]int64)}
 	switch {
 	case opts.command != "":
-		s.sink = &executor{command: opts.command, stop: stop, kill: kill}
+		e := newExecutor(opts, stop, kill)
+		s.sink = e
+		err = e.outcome(s.run(stop), opts.request.Follow)
 	case opts.file != "":
 		f, err := openFile(opts.file, opts.request.Topic, opts.format)
 		if err != nil {
@@ -82,13 +91,10 @@ func consume(opts options) (taken int64, err error) {
 		}
 		defer f.close()
 		s.sink, s.next = f, f.next
+		return s.total, s.run(stop)
 	default:
 		s.sink = &output{w: os.Stdout, format: opts.format}
-	}
-	if opts.request.Follow {
-		err = s.follow(stop)
-	} else {
-		err = s.drain(stop)
+		err = s.run(stop)
 	}
 	return s.total, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"mbus/internal/consumer"
 	"mbus/internal/flags"
@@ -41,15 +42,18 @@ such as 2026-11-22, 2026-11-22 10:00 or 2026-11-22T10:00:00Z, or 0:17,1:20 (an
 offset for each partition).
 
 -exec runs a line of shell for each message, with the message on its standard
-input and MBUS_TOPIC, MBUS_PARTITION, MBUS_OFFSET, MBUS_KEY and MBUS_TIMESTAMP
-in its environment. Exit code 0 acknowledges the message. With any other it is
-delivered again after a while, and at last goes to the topic TOPIC.dlq, from
-which -redrive moves messages back.
+input. Its environment says which message it is: MBUS_MSG_TOPIC, _PARTITION,
+_OFFSET, _TIMESTAMP, _SIZE, _ATTEMPT (counted from 1), _GROUP, _KEY and _HEADERS
+(JSON), or _KEY_BASE64 and _HEADERS_BASE64 of what is not text. Exit code 0
+acknowledges the message. With any other it is delivered again after a while, and
+at last goes to the topic TOPIC.dlq, from which -redrive moves messages back. A
+command that the shell can't run (126, 127) ends the consumer.
 
 -out appends to a file in which each message is exactly once, even after
 crashes: FILE.position, which belongs to it, says which messages it holds.
 
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 no message (with -fail-empty).`
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 no message (with -fail-empty),
+4 some messages failed (with -exec).`
 
 // Windows, in messages.
 const (
@@ -62,7 +66,10 @@ type options struct {
 	request   consumer.Request
 	format    format
 	failEmpty bool
-	command   string // for each message
+	command   string        // for each message
+	limit     time.Duration // of a command; 0 is none
+	grace     time.Duration // that a command has to end by itself
+	retries   retries
 	file      string // in which each message is once
 	redrive   bool
 }
@@ -117,11 +124,12 @@ func (s *settings) define() {
 
 	s.StringVar(&s.command, "exec", "", "run `COMMAND` for each message instead of printing it")
 	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 100000, or 1 with -exec")
-	s.DurationVar(&r.AckTimeout, "ack-timeout", 0, "`TIME`: with -follow or -exec: how long an acknowledgement may take; 0 is no limit")
+	s.DurationVar(&r.AckTimeout, "ack-timeout", 0, "`TIME`: with -follow: how long an acknowledgement may take; with -exec: how long COMMAND may, then it is ended and its message has failed; 0 is no limit")
+	s.DurationVar(&s.grace, "grace", 5*time.Second, "`TIME`: with -exec: how long COMMAND may go on after ^C or SIGTERM before it is ended")
 	s.DurationVar(&r.Retry, "retry", 0, "`TIME`: with -exec: how long a message that failed stays away at first; 0 leaves it to the broker (1s)")
 	s.StringVar(&r.Attempts, "attempts", "", "with -exec: a message is delivered `N` times before it goes to TOPIC.dlq; 0 is no limit (by default 5)")
 	s.BoolVar(&r.Ordered, "ordered", false, "with -follow or -exec: of messages with the same key at most one at a time is under way in the group")
-	s.Group("Work on each message", "exec", "window", "ack-timeout", "retry", "attempts", "ordered")
+	s.Group("Work on each message", "exec", "window", "ack-timeout", "grace", "retry", "attempts", "ordered")
 
 	s.BoolVar(&s.redrive, "redrive", false, "move the messages of a dead-letter topic back to the topics they came from")
 	s.Acts("redrive")
@@ -140,16 +148,30 @@ func (s *settings) complete() (err error) {
 	if r.From != "" || s.redrive && !s.Given("group") {
 		r.Group = ""
 	}
+	if s.command != "" {
+		s.completeCommand()
+	}
 	if r.Ack = s.acknowledges(); r.Ack && r.Window == 0 {
 		r.Window = followWindow
-		if s.command != "" {
-			r.Window = commandWindow
-		}
 	}
 	if s.format, err = chooseFormat(r.Topic, s.layout, s.asJSON); err != nil {
 		return fmt.Errorf("-f: %w", err)
 	}
 	return nil
+}
+
+// completeCommand fills in what -exec needs. The time-out of acknowledgements is ours to
+// keep: what the broker gets is for a program that is gone.
+func (s *settings) completeCommand() {
+	r := &s.request
+	if r.Window == 0 {
+		r.Window = commandWindow
+	}
+	s.limit, r.AckTimeout = r.AckTimeout, ackTimeout
+	s.retries = retries{pause: r.Retry, attempts: defaultAttempts}
+	if r.Attempts != "" {
+		s.retries.attempts, _ = strconv.Atoi(r.Attempts) // checked
+	}
 }
 
 // acknowledges says whether messages are acknowledged one by one.

@@ -45,6 +45,14 @@ type session struct {
 	taken     int64 // messages of conn
 }
 
+// run consumes as the options say.
+func (s *session) run(stop context.Context) error {
+	if s.opts.request.Follow {
+		return s.follow(stop)
+	}
+	return s.drain(stop)
+}
+
 // errMissing says that the topic was read to its end, but for messages that the
 // broker does not have any more or can't read. Each such place has been said.
 var errMissing = errors.New("some messages are missing: each place is named above")
@@ -176,7 +184,9 @@ func (s *session) receive() error {
 func (s *session) takeBatch(it *batch.Iterator, b batch.Batch, m *message) error {
 	err := it.Reset(b)
 	for err == nil && it.Next() {
-		m.Record = it.Record()
+		if m.Record = it.Record(); s.opts.request.Ack {
+			m.takeAttempt()
+		}
 		if err := s.sink.take(s.conn, s.taken+1, m); err != nil {
 			return err
 		}
@@ -225,9 +235,11 @@ func (s *session) end(err error) error {
 	ended := errors.Is(err, io.EOF)
 	var broker *consumer.Error
 	skips := errors.As(err, &broker) && broker.Skips()
+	var back givenBack
 	switch {
 	case ended, errors.Is(err, errEnough), errors.Is(err, consumer.ErrInterrupted):
 		err = nil
+	case errors.As(err, &back): // an end in good order, so that nothing has failed
 	case !skips:
 		return err
 	default:

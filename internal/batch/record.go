@@ -32,11 +32,34 @@ func (r *Record) Headers() iter.Seq2[[]byte, []byte] {
 		i := 0
 		for range r.headerCount {
 			var k, v []byte
-			k, i = readField(r.headers, i)
-			v, i = readField(r.headers, i)
-			if !yield(k, v) {
+			if k, v, i = r.headerAt(i); !yield(k, v) {
 				return
 			}
 		}
 	}
+}
+
+// TakeHeader takes the last header with this key out of the record, not out of its
+// batch, and returns its value. ok is false where there is none.
+func (r *Record) TakeHeader(key string) (value []byte, ok bool) {
+	var begin, end int
+	for i, n := 0, 0; n < r.headerCount; n++ {
+		k, v, next := r.headerAt(i)
+		if string(k) == key {
+			value, ok, begin, end = v, true, i, next
+		}
+		i = next
+	}
+	if ok {
+		r.headers = append(r.headers[:begin:begin], r.headers[end:]...)
+		r.headerCount--
+	}
+	return value, ok
+}
+
+// headerAt is the header that begins at i, and where the next one does.
+func (r *Record) headerAt(i int) (key, value []byte, next int) {
+	key, i = readField(r.headers, i)
+	value, next = readField(r.headers, i)
+	return key, value, next
 }

@@ -109,6 +109,10 @@ func (c *Conn) Ack(n int64) {
 	}
 }
 
+// Working says that the messages that were not acknowledged yet are still being worked
+// on: the broker's time-out for acknowledgements begins anew.
+func (c *Conn) Working() { c.write("+" + strconv.FormatInt(c.acked, 10) + "\n") }
+
 // Fail says that message n of this connection, the first being 1, could not be
 // dealt with: it is delivered again. The messages before it are as Ack says.
 func (c *Conn) Fail(n int64, reason string) {

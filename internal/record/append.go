@@ -46,25 +46,39 @@ func appendField(dst []byte, name string, value []byte) []byte {
 }
 
 func appendHeaders(dst []byte, r *batch.Record) []byte {
-	encode := false
-	for _, v := range r.Headers() {
-		encode = encode || !utf8.Valid(v)
-	}
-	if encode {
+	if encodeHeaders(r) {
 		dst = append(dst, `,"headers_base64":`...)
 	} else {
 		dst = append(dst, `,"headers":`...)
 	}
+	dst, _ = AppendHeaders(dst, r)
+	return dst
+}
+
+// AppendHeaders appends the headers of r, which has some, as the list that AppendJSON
+// writes, and reports whether their values are base64-encoded.
+func AppendHeaders(dst []byte, r *batch.Record) (_ []byte, encoded bool) {
+	encoded = encodeHeaders(r)
 	sep := byte('[')
 	for k, v := range r.Headers() {
 		if !utf8.Valid(k) {
 			k = bytes.ToValidUTF8(k, []byte("\uFFFD"))
 		}
 		dst = appendString(append(dst, sep), k)
-		dst = appendValue(append(dst, ','), v, encode)
+		dst = appendValue(append(dst, ','), v, encoded)
 		sep = ','
 	}
-	return append(dst, ']')
+	return append(dst, ']'), encoded
+}
+
+// encodeHeaders reports whether a value is not UTF-8.
+func encodeHeaders(r *batch.Record) bool {
+	for _, v := range r.Headers() {
+		if !utf8.Valid(v) {
+			return true
+		}
+	}
+	return false
 }
 
 func appendValue(dst, value []byte, encode bool) []byte {
