@@ -21,15 +21,9 @@ const maxVariable = 120 << 10
 // another what to do.
 const variable = "MBUS_MSG_"
 
-// environment is that of a command for the message: ours, and the message's. What a
-// command further up was told of its own message is not in it.
+// environment is that of a command for the message: ours, and the message's.
 func environment(m *message, group string) []string {
-	var env []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, variable) {
-			env = append(env, v)
-		}
-	}
+	env := inherited(os.Environ())
 	add := func(name, value string) { env = append(env, variable+name+"="+value) }
 	add("TOPIC", m.topic)
 	add("PARTITION", strconv.Itoa(m.partition))
@@ -50,6 +44,28 @@ func environment(m *message, group string) []string {
 		}
 		if len(headers) <= maxVariable {
 			add(name, string(headers))
+		}
+	}
+	return env
+}
+
+// inherited is the part of our environment that a command gets. What a command further
+// up was told of its own message is not in it. MBUS_PORT, which is for us, is not either:
+// a producer has another port. It is named as that of the programs that have the same.
+func inherited(environ []string) []string {
+	var env []string
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		switch {
+		case strings.HasPrefix(name, variable):
+		case name == "MBUS_PORT":
+			for _, own := range []string{"MBUS_CONSUMER_PORT", "MBUS_ADMIN_PORT"} {
+				if _, ok := os.LookupEnv(own); !ok {
+					env = append(env, own+"="+value)
+				}
+			}
+		default:
+			env = append(env, v)
 		}
 	}
 	return env

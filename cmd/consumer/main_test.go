@@ -443,7 +443,7 @@ func TestWrongUse(t *testing.T) {
 func TestHelp(t *testing.T) {
 	p := command(t, "-h")
 	out, err := p.Output()
-	if err != nil || !strings.HasPrefix(string(out), "Usage: consumer -topic TOPIC") || !strings.Contains(string(out), "[MBUS_FAIL_EMPTY]") {
+	if err != nil || !strings.HasPrefix(string(out), "Usage: consumer -topic TOPIC") || !strings.Contains(string(out), "[MBUS_HOST]") {
 		t.Errorf("got %q, %v", out, err)
 	}
 }

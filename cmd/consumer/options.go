@@ -33,7 +33,7 @@ time is that of the machine's time zone (TZ), or as -f says:
   %s payload   %S its length in bytes, -1 for null   %t topic
   %k key       %K its length in bytes, -1 for null   %p partition   %o offset
   %h headers, as name=value,name=value               %% percent sign
-  %T time in milliseconds since 1970
+  %T time in milliseconds since 1970                 %a attempt, with -follow
   \n \t \r \\ \0 \xNN: newline, tab, carriage return, backslash, NUL, any byte
 
 -from looks at messages without consuming them. It takes beginning, end, an
@@ -107,6 +107,7 @@ func (s *settings) define() {
 	s.StringVar(&s.host, "host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
 	s.IntVar(&s.port, "port", 9991, "`PORT`: the broker's port for consumers")
 	s.Group("Where the broker is", "host", "port")
+	s.Places("host", "port")
 
 	s.StringVar(&r.Topic, "topic", "", "`TOPIC`: the topic to consume (required)")
 	s.StringVar(&r.Group, "group", "default", "`GROUP`: the group to consume for; each has a position of its own")
@@ -132,7 +133,6 @@ func (s *settings) define() {
 	s.Group("Work on each message", "exec", "window", "ack-timeout", "grace", "retry", "attempts", "ordered")
 
 	s.BoolVar(&s.redrive, "redrive", false, "move the messages of a dead-letter topic back to the topics they came from")
-	s.Acts("redrive")
 	s.Group("Something else", "redrive", "version")
 }
 

@@ -67,6 +67,7 @@ func parse(args []string) (opts options, code int, ok bool) {
 	host := fs.String("host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
 	port := fs.Int("port", 9990, "`PORT`: the broker's port for producers")
 	fs.Group("Where the broker is", "host", "port")
+	fs.Places("host", "port")
 	fs.StringVar(&opts.request.Topic, "topic", "", "`TOPIC`: the topic to publish to (required)")
 	message := fs.String("message", "", "publish `TEXT`, which may be empty, instead of standard input")
 	fs.Group("What is published", "topic", "message")

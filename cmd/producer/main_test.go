@@ -326,7 +326,7 @@ func TestWrongUse(t *testing.T) {
 func TestHelp(t *testing.T) {
 	p := command(t, "-h")
 	_ = p.Run()
-	if got := p.out.String(); p.ProcessState.ExitCode() != 0 || !strings.HasPrefix(got, "Usage: producer -topic TOPIC") || !strings.Contains(got, "[MBUS_TOPIC]") {
+	if got := p.out.String(); p.ProcessState.ExitCode() != 0 || !strings.HasPrefix(got, "Usage: producer -topic TOPIC") || !strings.Contains(got, "[MBUS_HOST]") {
 		t.Errorf("exit %d, printed %q", p.ProcessState.ExitCode(), got)
 	}
 }

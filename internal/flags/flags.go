@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +43,7 @@ type Set struct {
 	usage  string
 	groups []group
 	acts   map[string]bool // flags that the environment does not set
+	places []string        // the only flags that the environment sets; nil for all but acts
 }
 
 // New returns a program's empty Set. The usage text is shown by -h above the
@@ -63,6 +65,18 @@ func (s *Set) Acts(names ...string) {
 	for _, name := range names {
 		s.acts[name] = true
 	}
+}
+
+// Places says that these flags say where something is, and that the environment sets
+// no others. A client's environment is passed on to the programs that it runs, and a
+// variable there must not say what those do.
+func (s *Set) Places(names ...string) {
+	s.places = names
+}
+
+// variable reports whether the environment can set the flag.
+func (s *Set) variable(name string) bool {
+	return !s.acts[name] && (s.places == nil || slices.Contains(s.places, name))
 }
 
 // Parse sets the flags from args, which exclude the program's name, and from
@@ -129,7 +143,7 @@ func (s *Set) program() string {
 func (s *Set) fromEnvironment() error {
 	var errs []error
 	s.VisitAll(func(f *flag.Flag) {
-		if s.acts[f.Name] || s.Given(f.Name) {
+		if !s.variable(f.Name) || s.Given(f.Name) {
 			return
 		}
 		variable, v := s.lookup(f.Name)

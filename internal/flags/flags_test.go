@@ -222,6 +222,14 @@ func TestTimesGetTheZoneOfTheProgram(t *testing.T) {
 	}
 }
 
+func TestEnvironmentSaysPlacesOnly(t *testing.T) {
+	s := newSettings(map[string]string{"MBUS_TOPIC": "left behind", "MBUS_PROG_JSON": "true", "MBUS_PROG_PORT": "7"})
+	s.set.Places("port")
+	if _, ok := s.set.Parse([]string{"-topic", "orders"}); !ok || !s.set.Given("port") || s.set.Given("json") {
+		t.Errorf("ok %v, said %q", ok, s.err.String())
+	}
+}
+
 func TestUnknownTimeZoneIsSaid(t *testing.T) {
 	for zone, wrong := range map[string]bool{
 		"": false, "UTC": false, "Asia/Tokyo": false, ":Europe/Berlin": false, "/etc/localtime": false, "Asia/Tokio": true, "CET-1CEST": true,

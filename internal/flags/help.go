@@ -69,7 +69,7 @@ func (s *Set) printFlag(f *flag.Flag) {
 	if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
 		text += " (default " + f.DefValue + ")"
 	}
-	if !s.acts[f.Name] {
+	if s.variable(f.Name) {
 		text += " [" + Variable(f.Name) + "]"
 	}
 	head := strings.TrimSpace("-" + f.Name + " " + value)

@@ -75,6 +75,23 @@ func TestProgramsOfOneEnvironmentHaveVariablesOfTheirOwn(t *testing.T) {
 	runIn(t, env, brokertest.Program(t, "consumer"), "-topic", "out", "-f", `%s\n`).mustPrint(t, "first order\nsecond order\n")
 }
 
+// What a program was told of the broker and of a message tells the programs that it runs
+// neither another broker nor what to do.
+func TestCommandsOfAConsumerDoWhatTheirFlagsSay(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	b.Publish("in", "first order")
+	admin := brokertest.Program(t, "admin")
+	env := []string{
+		"MBUS_PORT=" + brokertest.Port(b.Consumers()), "MBUS_TOPIC=in", "MBUS_GROUP=another", "MBUS_N=0",
+		"PATH=" + filepath.Dir(admin) + ":" + os.Getenv("PATH"),
+	}
+	producer := "producer -port " + brokertest.Port(b.Producers())
+	runIn(t, env, brokertest.Program(t, "consumer"), "-topic", "in", "-exec",
+		"! "+producer+" -message child 2>/dev/null && "+producer+" -topic out -message child && admin topics -topic out | grep -q out").mustWork(t)
+	runIn(t, env, brokertest.Program(t, "consumer"), "-topic", "in").mustPrint(t, "")
+	runIn(t, env, brokertest.Program(t, "consumer"), "-topic", "out", "-f", "%s").mustPrint(t, "child")
+}
+
 func TestEnvironmentDeletesNothing(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
 	b.Publish("orders", "first order")
