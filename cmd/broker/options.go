@@ -41,8 +41,10 @@ type options struct {
 	retention       time.Duration
 	retentionUnread time.Duration // 0 for that of all messages
 	retentionBytes  int64         // 0 for no bound
-	verify          string        // a data directory; empty to run a broker
-	reserve         int64         // bytes
+	logLevel        slog.Level
+	logFormat       string // text or json
+	verify          string // a data directory; empty to run a broker
+	reserve         int64  // bytes
 }
 
 const usage = `
@@ -98,6 +100,11 @@ func (o *options) define(s *flags.Set) {
 	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in what Kafka clients are told")
 	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`TIME`: how long the first members of a Kafka consumer group wait for more")
 	s.Group("For Kafka clients", "node-id", "rebalance-delay")
+
+	o.logFormat = logText
+	s.Func("log-level", "`LEVEL`: what is logged: debug (connections, too), info, warn or error (default info)", o.setLogLevel)
+	s.Func("log-format", "`FORM`: of the log on standard error: text or json (default text)", o.setLogFormat)
+	s.Group("What it says", "log-level", "log-format")
 
 	s.StringVar(&o.verify, "verify", "", "`DIRECTORY`: read all of it, say what is damaged, change nothing, and end: exit code 0 if it is sound, 1 if it can't be read, 2 if it is damaged")
 	s.Acts("verify")

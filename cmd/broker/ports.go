@@ -84,20 +84,23 @@ func (p place) advice(err error) string {
 
 func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 
-// descriptorsForFiles is how many file descriptors the broker should have beside
-// those of connections: files of the log, listeners, syncs.
-const descriptorsForFiles = 512
+// Descriptors beside those of connections: of each partition that is written to, and of
+// all else, such as listeners and syncs, at least.
+const (
+	descriptorsOfAPartition = 2
+	descriptorsForFiles     = 512
+)
 
 // checkDescriptors warns where the system lets the broker have fewer file descriptors
-// than the connections of one protocol may take, which -max-connections bounds. Go has
-// raised the limit to the hard one.
-func checkDescriptors(maxConnections int, log *slog.Logger) {
+// than the connections of one protocol may take, which -max-connections bounds, and the
+// partitions that are there. Go has raised the limit to the hard one.
+func checkDescriptors(maxConnections, partitions int, log *slog.Logger) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return
 	}
-	if needed := uint64(maxConnections) + descriptorsForFiles; limit.Cur < needed {
-		log.Warn("the system allows fewer file descriptors than -max-connections may need: connections may have to wait; raise the limit (ulimit -n, LimitNOFILE=) or lower -max-connections",
-			"limit", limit.Cur, "needed", needed)
+	if needed := uint64(maxConnections + max(descriptorsForFiles, descriptorsOfAPartition*partitions)); limit.Cur < needed {
+		log.Warn("the system allows fewer file descriptors than -max-connections and the partitions may need: connections may have to wait; raise the limit (ulimit -n, LimitNOFILE=) or lower -max-connections",
+			"limit", limit.Cur, "needed", needed, "connections", maxConnections, "partitions", partitions)
 	}
 }

@@ -169,12 +169,12 @@ func Internal(name string) bool { return strings.HasPrefix(name, "__") }
 
 // MakeTopic finds a topic for publishing, and makes it if there is none, unless
 // Options.NoAutoCreate: then the error is ErrNoAutoCreate. The name has been checked by
-// record.CheckName.
-func (b *Broker) MakeTopic(name string) (*Topic, error) {
+// record.CheckName. by are attributes for the log: for whom the topic is made.
+func (b *Broker) MakeTopic(name string, by ...any) (*Topic, error) {
 	if err := b.MayPublish(name); err != nil {
 		return nil, err
 	}
-	return b.makeTopic(name, b.opts.Partitions)
+	return b.makeTopic(name, b.opts.Partitions, by...)
 }
 
 // MayPublish says why MakeTopic can't give a topic of this name, whatever room there is:
@@ -195,15 +195,18 @@ func (b *Broker) MayPublish(name string) error {
 // AutoCreate says whether a topic is made with its first message.
 func (b *Broker) AutoCreate() bool { return !b.opts.NoAutoCreate }
 
-func (b *Broker) makeTopic(name string, partitions int) (*Topic, error) {
+func (b *Broker) makeTopic(name string, partitions int, by ...any) (*Topic, error) {
 	if t, err := b.Topic(name); err == nil {
 		return t, nil
 	}
 	t, err := b.newTopic(name, partitions, nil)
-	if t != nil { // another connection may have been faster
-		err = nil
+	if t == nil {
+		return nil, err
 	}
-	return t, err
+	if err == nil { // and no other connection was faster
+		b.Log.Info("topic made", append([]any{"topic", name, "partitions", partitions}, by...)...)
+	}
+	return t, nil
 }
 
 // newTopic makes a topic. Of those who want to make the same one the others get it

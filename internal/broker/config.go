@@ -217,6 +217,5 @@ func (b *Broker) Configure(name string, change func(own map[string]string) error
 	}
 	t.settings.Store(s)
 	b.resettle(t, t.Partitions())
-	b.Log.Info("topic configured", "topic", name, "config", stored(own))
 	return nil
 }

@@ -44,7 +44,6 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	t.know(grown)
 	t.grow(more)
 	b.counted(len(more))
-	b.Log.Info("topic has grown", "topic", name, "partitions", total)
 	return nil
 }
 

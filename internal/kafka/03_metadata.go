@@ -40,7 +40,7 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 				names = append(names, *asked.Topic)
 			}
 		}
-		c.server.makeMissing(names)
+		c.server.makeMissing(names, "client", c.client())
 	}
 	answered := make(map[string]bool)
 	for _, asked := range req.Topics {

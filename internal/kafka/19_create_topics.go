@@ -38,7 +38,7 @@ func createTopics(c *call, req *kmsg.CreateTopicsRequest) {
 			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
 		}
 		if err == nil {
-			err = c.server.createTopic(in, req.ValidateOnly, out)
+			err = c.createTopic(in, req.ValidateOnly, out)
 		}
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 	})
@@ -104,7 +104,8 @@ func checkReplicas(in *kmsg.CreateTopicsRequestTopic, self int32) error {
 }
 
 // createTopic makes a topic that has been checked, and says what it is like.
-func (s *Server) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly bool, out *kmsg.CreateTopicsResponseTopic) error {
+func (c *call) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly bool, out *kmsg.CreateTopicsResponseTopic) error {
+	s := c.server
 	n := max(int(in.NumPartitions), len(in.ReplicaAssignment), 0)
 	if n == 0 {
 		n = s.broker.NewPartitions()
@@ -119,6 +120,7 @@ func (s *Server) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly boo
 			return err
 		}
 		out.TopicID = t.ID
+		c.did("topic made", "topic", in.Topic, "partitions", n, "settings", own)
 	}
 	out.NumPartitions, out.ReplicationFactor = int32(n), 1
 	for _, config := range s.topicConfigs(own) {

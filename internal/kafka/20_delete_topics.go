@@ -21,15 +21,16 @@ func init() {
 func deleteTopics(c *call, req *kmsg.DeleteTopicsRequest) {
 	resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
 	for _, name := range req.TopicNames {
-		resp.Topics = append(resp.Topics, c.server.deleteTopic(&name, [16]byte{}))
+		resp.Topics = append(resp.Topics, c.deleteTopic(&name, [16]byte{}))
 	}
 	for _, t := range req.Topics {
-		resp.Topics = append(resp.Topics, c.server.deleteTopic(t.Topic, t.TopicID))
+		resp.Topics = append(resp.Topics, c.deleteTopic(t.Topic, t.TopicID))
 	}
 	c.reply(resp)
 }
 
-func (s *Server) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsResponseTopic {
+func (c *call) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsResponseTopic {
+	s := c.server
 	out := kmsg.NewDeleteTopicsResponseTopic()
 	out.Topic, out.TopicID = name, id
 	t, err := s.find(value(name), id, name == nil)
@@ -43,7 +44,7 @@ func (s *Server) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsRespons
 	}
 	out.ErrorCode, out.ErrorMessage = code(err), text(err)
 	if err == nil {
-		s.log.Info("topic deleted", "topic", *name)
+		c.did("topic deleted", "topic", *name)
 	}
 	return out
 }

@@ -22,17 +22,17 @@ func deleteRecords(c *call, req *kmsg.DeleteRecordsRequest) {
 		out := kmsg.NewDeleteRecordsResponseTopic()
 		out.Topic = t.Topic
 		for _, p := range t.Partitions {
-			out.Partitions = append(out.Partitions, c.server.deleteRecords(t.Topic, p.Partition, p.Offset))
+			out.Partitions = append(out.Partitions, c.deleteRecords(t.Topic, p.Partition, p.Offset))
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
 	c.reply(resp)
 }
 
-func (s *Server) deleteRecords(topic string, number int32, before int64) kmsg.DeleteRecordsResponseTopicPartition {
+func (c *call) deleteRecords(topic string, number int32, before int64) kmsg.DeleteRecordsResponseTopicPartition {
 	out := kmsg.NewDeleteRecordsResponseTopicPartition()
 	out.Partition, out.LowWatermark = number, -1
-	_, log, failed := s.partition(topic, number)
+	_, log, failed := c.server.partition(topic, number)
 	if failed == 0 && broker.Internal(topic) {
 		failed = kerr.InvalidTopicException.Code
 	}
@@ -51,5 +51,6 @@ func (s *Server) deleteRecords(topic string, number int32, before int64) kmsg.De
 		return out
 	}
 	out.LowWatermark, _ = log.Offsets()
+	c.did("messages were removed", "topic", topic, "partition", number, "start", out.LowWatermark)
 	return out
 }

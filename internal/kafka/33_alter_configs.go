@@ -22,7 +22,7 @@ func alterConfigs(c *call, req *kmsg.AlterConfigsRequest) {
 		}
 		out := kmsg.NewAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = in.ResourceType, in.ResourceName
-		err := c.server.alter(in.ResourceType, in.ResourceName, changes, true, req.ValidateOnly)
+		err := c.alter(in.ResourceType, in.ResourceName, changes, true, req.ValidateOnly)
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		resp.Resources = append(resp.Resources, out)
 	}

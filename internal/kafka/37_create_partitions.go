@@ -33,7 +33,9 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
 		}
 		if err == nil && !req.ValidateOnly {
-			err = c.server.broker.AddPartitions(in.Topic, int(in.Count))
+			if err = c.server.broker.AddPartitions(in.Topic, int(in.Count)); err == nil {
+				c.did("topic has grown", "topic", in.Topic, "partitions", in.Count)
+			}
 		}
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		resp.Topics = append(resp.Topics, out)

@@ -18,6 +18,9 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 	c.async(func() { // it waits for the disk
 		for _, name := range req.Groups {
 			err := c.server.deleteGroup(name)
+			if err == nil {
+				c.did("group deleted", "group", name)
+			}
 			out := kmsg.NewDeleteGroupsResponseGroup()
 			out.Group, out.ErrorCode, out.ErrorMessage = name, groupCode(err), text(err)
 			resp.Groups = append(resp.Groups, out)

@@ -25,7 +25,7 @@ func incrementalAlterConfigs(c *call, req *kmsg.IncrementalAlterConfigsRequest) 
 		out.ResourceType, out.ResourceName = in.ResourceType, in.ResourceName
 		changes, err := increments(in)
 		if err == nil {
-			err = c.server.alter(in.ResourceType, in.ResourceName, changes, false, req.ValidateOnly)
+			err = c.alter(in.ResourceType, in.ResourceName, changes, false, req.ValidateOnly)
 		}
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		resp.Resources = append(resp.Resources, out)

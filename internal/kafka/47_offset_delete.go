@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -34,6 +36,8 @@ func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 		}
 		if resp.ErrorCode = groupCode(err); err != nil {
 			resp.Topics = nil
+		} else {
+			c.did("positions were deleted", "group", req.Group, "topics", slices.Sorted(maps.Keys(doomed)))
 		}
 		c.reply(resp)
 	})

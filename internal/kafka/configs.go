@@ -151,7 +151,8 @@ type change struct {
 
 // alter makes changes to what a resource has set for itself, or, with fresh, in place
 // of all of it. With check nothing is changed.
-func (s *Server) alter(kind kmsg.ConfigResourceType, name string, changes []change, fresh, check bool) error {
+func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change, fresh, check bool) error {
+	s := c.server
 	known, err := s.resourceConfigs(kind, name)
 	if err != nil {
 		return err
@@ -166,7 +167,13 @@ func (s *Server) alter(kind kmsg.ConfigResourceType, name string, changes []chan
 		return apply(make(map[string]string))
 	}
 	if !check {
-		return s.broker.Configure(name, apply)
+		if err := s.broker.Configure(name, apply); err != nil {
+			return err
+		}
+		if t, err := s.broker.Topic(name); err == nil {
+			c.did("topic configured", "topic", name, "settings", t.Config())
+		}
+		return nil
 	}
 	t, err := s.broker.Topic(name)
 	if err != nil {

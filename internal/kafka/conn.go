@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -19,6 +21,8 @@ type conn struct {
 	server *Server
 	net    net.Conn
 	in     frames
+
+	isClient bool // has sent a whole Kafka request; its goroutine's own
 
 	mu       sync.Mutex // guards what follows
 	changed  sync.Cond  // the queue has become shorter, or writing has ended, or the server stops
@@ -54,9 +58,14 @@ func (c *conn) serve() error {
 	return err
 }
 
-// closing says why a connection is closed where the client is not told.
+// closing says why a connection is closed where the client is not told. What has not
+// spoken the Kafka protocol, such as a scan of ports, is no client that needs help.
 func (c *conn) closing(reason error) {
-	c.server.log.Warn("closing a Kafka client's connection", "client", c.net.RemoteAddr(), "reason", reason)
+	level := slog.LevelDebug
+	if c.isClient {
+		level = slog.LevelWarn
+	}
+	c.server.log.Log(context.Background(), level, "closing a Kafka client's connection", "client", c.net.RemoteAddr(), "reason", reason)
 }
 
 func isNetwork(err error) bool {
@@ -105,6 +114,7 @@ func (c *conn) handle(frame []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s of version %d: %w", kmsg.NameForKey(h.key), h.version, err)
 	}
+	c.isClient = true
 	a.handle(c.begin(h), req)
 	c.afterHandler()
 	return nil

@@ -77,8 +77,18 @@ func TestWhatIsNoRequestClosesTheConnectionAndSaysWhy(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.mustBeClosed()
-		await(t, name+" is logged: "+test.says, func() bool { return b.book.Lines("closing", test.says) != nil })
+		await(t, name+" is logged: "+test.says, func() bool { return b.book.Lines("closing", "level=DEBUG", test.says) != nil })
 	}
+}
+
+// A scan of ports is no warning; a client that has spoken before needs help.
+func TestWhatAClientIsClosedForIsAWarning(t *testing.T) {
+	b := start(t, setup{})
+	c := b.dial()
+	ask[*kmsg.MetadataResponse](c, metadataFor(1))
+	c.Write(raw(0, 3, 0, 99, 0, 0, 0, 1, 0xff, 0xff))
+	c.mustBeClosed()
+	await(t, "it is logged", func() bool { return b.book.Lines("closing", "level=WARN", "version 99 is not supported") != nil })
 }
 
 func TestARequestThatStopsInTheMiddleIsNotWaitedForWithoutEnd(t *testing.T) {

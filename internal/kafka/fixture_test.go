@@ -64,7 +64,7 @@ func start(t testing.TB, s setup) *bus {
 
 func (b *bus) begin(address string) {
 	b.t.Helper()
-	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, nil))
+	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	options := s.log
 	options.Log = log
 	inner, err := commitlog.Open(s.dir, options)

@@ -94,5 +94,10 @@ func (c *call) async(f func()) {
 	}()
 }
 
+// did logs what the client has had changed.
+func (c *call) did(msg string, args ...any) {
+	c.server.log.Info(msg, append(args, "client", c.client())...)
+}
+
 // client is how log lines name who asked.
 func (c *call) client() string { return c.conn.net.RemoteAddr().String() }

@@ -9,7 +9,9 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -61,7 +63,8 @@ func NewServer(b *broker.Broker, o Options) *Server {
 func (s *Server) Serve(l net.Listener) {
 	s.conns.Serve(l, func(nc net.Conn) {
 		c := newConn(s, nc)
-		if s.conns.Start(c, func() { s.run(c) }) != nil {
+		if err := s.conns.Start(c, func() { s.run(c) }); err != nil {
+			s.debug(c, "refused", "port", "kafka", "reason", err)
 			nc.Close()
 		}
 	})
@@ -75,8 +78,18 @@ func (s *Server) run(c *conn) {
 		}
 		c.end()
 	}()
-	if err := c.serve(); err != nil {
-		s.log.Debug("connection lost", "client", c.net.RemoteAddr(), "reason", err)
+	s.debug(c, "connected", "port", "kafka")
+	err := c.serve()
+	s.debug(c, "disconnected", "reason", cmp.Or(err, errDone))
+}
+
+// errDone is the reason where a client has closed its connection.
+var errDone = errors.New("done")
+
+// debug logs what a connection does.
+func (s *Server) debug(c *conn, msg string, args ...any) {
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug(msg, append([]any{"client", c.net.RemoteAddr()}, args...)...)
 	}
 }
 

@@ -69,8 +69,9 @@ func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
 	return 0
 }
 
-// topicFor finds a topic, and makes it if create allows it.
-func (s *Server) topicFor(name string, create bool) (*broker.Topic, error) {
+// topicFor finds a topic, and makes it if create allows it. by is for the log, as with
+// broker.MakeTopic.
+func (s *Server) topicFor(name string, create bool, by ...any) (*broker.Topic, error) {
 	t, err := s.broker.Topic(name)
 	if err == nil || !errors.Is(err, store.ErrUnknownTopic) {
 		return t, err
@@ -81,7 +82,7 @@ func (s *Server) topicFor(name string, create bool) (*broker.Topic, error) {
 	if !create {
 		return nil, store.ErrUnknownTopic
 	}
-	return s.broker.MakeTopic(name)
+	return s.broker.MakeTopic(name, by...)
 }
 
 // topicByID finds a topic by its id, or returns UNKNOWN_TOPIC_ID.
@@ -95,14 +96,14 @@ func (s *Server) topicByID(id [16]byte) (*broker.Topic, error) {
 
 // makeMissing makes those of the topics that are not there. An error is left to
 // the caller that looks for the topic next.
-func (s *Server) makeMissing(names []string) {
+func (s *Server) makeMissing(names []string, by ...any) {
 	var missing []string
 	for _, name := range names {
 		if _, err := s.broker.Topic(name); errors.Is(err, store.ErrUnknownTopic) {
 			missing = append(missing, name)
 		}
 	}
-	sideBySide(len(missing), func(i int) { _, _ = s.topicFor(missing[i], true) })
+	sideBySide(len(missing), func(i int) { _, _ = s.topicFor(missing[i], true, by...) })
 }
 
 // maxBeside is how many topics of one request are made at a time: their syncs are

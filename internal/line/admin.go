@@ -99,6 +99,11 @@ func (c *conn) administer(r *request) error {
 	return nil
 }
 
+// did logs what the client has had changed.
+func (c *conn) did(msg string, args ...any) {
+	c.server.log.Info(msg, append(args, "client", c.tcp.RemoteAddr())...)
+}
+
 // A table is an answer: lines of fields, the first with their names; in JSON an
 // object a line.
 type table struct {
@@ -253,6 +258,7 @@ func (c *conn) resetGroup(r *request) error {
 		if err := c.broker.ResetOffsets(r.group, topic, offsets); err != nil {
 			return err
 		}
+		c.did("positions were set", "group", r.group, "topic", r.topic, "offsets", offsets)
 	}
 	t.preview(r)
 	return c.sayTable(t)
@@ -269,6 +275,7 @@ func (c *conn) growTopic(r *request) error {
 		if err := c.broker.AddPartitions(r.topic, r.total); err != nil {
 			return err
 		}
+		c.did("topic has grown", "topic", r.topic, "partitions", r.total)
 	}
 	t.preview(r)
 	return c.sayTable(t)
@@ -289,6 +296,7 @@ func (c *conn) deleteWhat(r *request) error {
 		if err := c.broker.DeleteOffsets(r.group, nil); err != nil {
 			return err
 		}
+		c.did("group deleted", "group", r.group)
 	}
 	t.preview(r)
 	return c.sayTable(t)
@@ -315,6 +323,7 @@ func (c *conn) deleteTopic(r *request) error {
 		if err != nil {
 			return err
 		}
+		c.did("topic deleted", "topic", r.topic)
 	}
 	t.preview(r)
 	return c.sayTable(t)

@@ -127,6 +127,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			if err != nil {
 				return nil, &answerError{"BADREQUEST", err}
 			}
+			c.server.debug(c, "request", "line", string(p[:i]))
 			c.in.skip(i + 1)
 			c.tcp.SetReadDeadline(time.Time{})
 			c.interruptIfStopping()

@@ -71,6 +71,7 @@ func (c *conn) createTopic(r *request) error {
 		if _, err := c.broker.CreateTopic(r.topic, r.total, r.config); err != nil {
 			return fmt.Errorf("%w: %q", err, r.topic)
 		}
+		c.did("topic made", "topic", r.topic, "partitions", partitions, "settings", settingsOf(r.config))
 	}
 	t.preview(r)
 	return c.sayTable(t)

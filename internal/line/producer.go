@@ -141,7 +141,7 @@ func (p *publisher) tooLarge(number uint64) error {
 // bytes it used. The messages before one that is wrong are published.
 func (p *publisher) publishLines(lines []byte) (int, error) {
 	if p.topic == nil {
-		t, err := p.broker.MakeTopic(p.request.topic)
+		t, err := p.broker.MakeTopic(p.request.topic, "client", p.tcp.RemoteAddr())
 		if err != nil {
 			return 0, toAnswer(err)
 		}
@@ -302,7 +302,7 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 		return nil
 	}
 	if p.topic == nil {
-		t, err := p.broker.MakeTopic(p.request.topic)
+		t, err := p.broker.MakeTopic(p.request.topic, "client", p.tcp.RemoteAddr())
 		if err != nil {
 			return toAnswer(err)
 		}

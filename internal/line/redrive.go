@@ -132,7 +132,7 @@ func (d *redrive) putBack(r *batch.Record) error {
 	if err := record.CheckName("topic", name); err != nil {
 		return answer("BADMESSAGE", "header %q: %w", broker.HeaderTopic, err)
 	}
-	t, err := d.broker.MakeTopic(name)
+	t, err := d.broker.MakeTopic(name, "client", d.tcp.RemoteAddr())
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 package line
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -34,16 +35,20 @@ func NewServer(b *broker.Broker) *Server {
 }
 
 // ServeProducers takes producers' connections from l until Stop.
-func (s *Server) ServeProducers(l net.Listener) { s.serve(l, (*conn).produce) }
+func (s *Server) ServeProducers(l net.Listener) { s.serve(l, "producers", (*conn).produce) }
 
 // ServeConsumers takes consumers' connections from l until Stop.
-func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, (*conn).consume) }
+func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, "consumers", (*conn).consume) }
 
-func (s *Server) serve(l net.Listener, handle func(*conn) error) {
+func (s *Server) serve(l net.Listener, port string, handle func(*conn) error) {
 	s.conns.Serve(l, func(nc net.Conn) {
 		c := newConn(s, nc.(*net.TCPConn))
-		switch s.conns.Start(c, func() { s.run(c, handle) }) {
+		switch s.conns.Start(c, func() {
+			s.debug(c, "connected", "port", port)
+			s.run(c, handle)
+		}) {
 		case accept.ErrFull:
+			s.debug(c, "refused", "port", port, "reason", "too many connections")
 			s.refuse(c)
 		case accept.ErrStopped:
 			c.tcp.Close()
@@ -67,12 +72,22 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 	case errors.As(err, &answer):
 		c.sayLast(c.told(answer))
 	case err != nil:
-		s.log.Debug("connection lost", "client", c.tcp.RemoteAddr(), "reason", err)
 		c.reset()
 	default:
 		c.keep()
 	}
 	c.tcp.Close()
+	s.debug(c, "disconnected", "reason", cmp.Or(err, errDone))
+}
+
+// errDone is the reason where a connection has ended as it should.
+var errDone = errors.New("done")
+
+// debug logs what a connection does.
+func (s *Server) debug(c *conn, msg string, args ...any) {
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug(msg, append([]any{"client", c.tcp.RemoteAddr()}, args...)...)
+	}
 }
 
 // Stop ends the server: no more connections are taken, producers' messages that
