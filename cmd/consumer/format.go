@@ -59,11 +59,7 @@ func defaultFormat(topic string) format {
 // jsonFormat prints a line of JSON.
 func jsonFormat() format {
 	return format{func(dst []byte, m *message) []byte {
-		dst = record.AppendJSON(dst, m.topic, m.partition, m.Record)
-		if m.attempt > 0 {
-			dst = append(dst[:len(dst)-1], `,"attempt":`...)
-			dst = append(strconv.AppendInt(dst, int64(m.attempt), 10), '}')
-		}
+		dst = record.AppendJSON(dst, record.Origin{Topic: m.topic, Partition: m.partition, Attempt: m.attempt}, m.Record)
 		return append(dst, '\n')
 	}}
 }

@@ -38,11 +38,19 @@ func (b *Builder) Reset() {
 // timestamp is in milliseconds since 1970; a nil key or value is null. The
 // arguments are copied.
 func (b *Builder) Add(timestamp int64, key, value []byte, headers ...Header) {
-	size := 0
+	b.add(b.count, timestamp, key, value, len(headers), headersLen(headers))
+	b.addHeaders(headers)
+}
+
+// headersLen is what headers take in a record, in bytes.
+func headersLen(headers []Header) (size int) {
 	for i := range headers {
 		size += varintLen(len(headers[i].Key)) + len(headers[i].Key) + fieldLen(headers[i].Value)
 	}
-	b.add(b.count, timestamp, key, value, len(headers), size)
+	return size
+}
+
+func (b *Builder) addHeaders(headers []Header) {
 	for i := range headers {
 		b.buf = binary.AppendVarint(b.buf, int64(len(headers[i].Key)))
 		b.buf = append(b.buf, headers[i].Key...)
@@ -54,9 +62,10 @@ func (b *Builder) Add(timestamp int64, key, value []byte, headers ...Header) {
 // one if there is none. It gets the next offset, whatever its own is.
 func (b *Builder) AddRecord(r *Record) { b.addRecord(b.count, r) }
 
-func (b *Builder) addRecord(delta int32, r *Record) {
-	b.add(delta, r.Timestamp, r.Key, r.Value, r.headerCount, len(r.headers))
+func (b *Builder) addRecord(delta int32, r *Record, more ...Header) {
+	b.add(delta, r.Timestamp, r.Key, r.Value, r.headerCount+len(more), len(r.headers)+headersLen(more))
 	b.buf = append(b.buf, r.headers...)
+	b.addHeaders(more)
 }
 
 // add appends a record up to and including the number of its headers, which

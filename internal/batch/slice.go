@@ -14,14 +14,15 @@ func Slice(dst *Builder, it *Iterator, b Batch, from, to int64) error {
 	if err := it.Reset(b); err != nil {
 		return err
 	}
-	_, err := SliceSome(dst, it, b, from, to, math.MaxInt)
+	_, err := SliceSome(dst, it, b, from, to, math.MaxInt, nil)
 	return err
 }
 
 // SliceSome is Slice for an iterator that stands at the beginning of b, or where
 // the call before left it, and takes no further record when the slice has max
-// bytes. It returns the offset behind the last record that it took, or to.
-func SliceSome(dst *Builder, it *Iterator, b Batch, from, to int64, max int) (next int64, err error) {
+// bytes. more, unless it is nil, says which headers the record at an offset gets behind
+// its own. It returns the offset behind the last record that it took, or to.
+func SliceSome(dst *Builder, it *Iterator, b Batch, from, to int64, max int, more func(offset int64) []Header) (next int64, err error) {
 	start := len(dst.buf)
 	next = to
 	var base int64 // offset delta of the first record taken
@@ -36,7 +37,11 @@ func SliceSome(dst *Builder, it *Iterator, b Batch, from, to int64, max int) (ne
 		if dst.count == 0 {
 			base = it.delta
 		}
-		dst.addRecord(int32(it.delta-base), r)
+		var headers []Header
+		if more != nil {
+			headers = more(r.Offset)
+		}
+		dst.addRecord(int32(it.delta-base), r, headers...)
 		if dst.OpenSize() >= max {
 			next = r.Offset + 1
 			break

@@ -27,6 +27,10 @@ const (
 	HeaderReason    = "mbus-reason"
 )
 
+// HeaderAttempt tells a consumer, in a batch, how often it has been tried to deliver the
+// message, this time included, where that is twice or more. It is never stored.
+const HeaderAttempt = "mbus-attempt"
+
 // buryAgain is the time after which a message is delivered once more that could
 // not be put among the dead letters.
 const buryAgain = time.Minute

@@ -425,6 +425,7 @@ type Numbers struct {
 	Unacknowledged int64 // leased to members
 	Waiting        int64 // failed, or behind a message with the same key
 	Beyond         int64 // acknowledged above the committed offset
+	Attempt        int   // that a message is at which has failed most often: once more than that, 1 at least
 	Lost           int64 // removed by retention before they were consumed, since the broker's start
 	Members        int   // connections that use the position
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 )
@@ -129,6 +130,31 @@ func (m *Member) Ack(n uint64) error {
 	return nil
 }
 
+// AckSome says that the messages from number first to last, both included, have been
+// consumed, and returns how many were not settled before. The error is ErrNotSent
+// if there are none with such numbers.
+func (m *Member) AckSome(first, last uint64) (n int64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if first < 1 || last < first || last > m.last {
+		return 0, fmt.Errorf("%w: %d were", ErrNotSent, m.last)
+	}
+	for i := m.find(first); i < len(m.sent) && m.sent[i].first <= last; {
+		l := m.sent[i]
+		s := l.Span
+		if l.first < first {
+			s.From += int64(first - l.first)
+		}
+		if end := l.first + uint64(l.Len()); end > last+1 {
+			s.To -= int64(end - last - 1)
+		}
+		n += s.Len()
+		i = m.takeOut(i, s)
+		l.pos.consume(m, s)
+	}
+	return n, nil
+}
+
 // AckAll says that all that was leased has been consumed.
 func (m *Member) AckAll() { _ = m.Ack(m.Sent()) }
 
@@ -155,36 +181,59 @@ func (m *Member) Fail(n uint64, r Retry, now time.Time) (f Failed, ok bool, err 
 	if n < 1 || n > m.last {
 		return f, false, fmt.Errorf("%w: %d were", ErrNotSent, m.last)
 	}
-	for i := range m.sent {
-		if l := m.sent[i]; l.first <= n && n < l.first+uint64(l.Len()) {
-			f.Position, f.Offset = l.pos, l.From+int64(n-l.first)
-			m.takeOut(i, f.Offset)
-			f.Attempts, f.Dead = l.pos.fail(m, f.Offset, r, now)
-			return f, f.Attempts > 0, nil
-		}
+	i := m.find(n)
+	if i == len(m.sent) || m.sent[i].first > n {
+		return f, false, nil
 	}
-	return f, false, nil
+	f, ok = m.fail(i, m.sent[i].From+int64(n-m.sent[i].first), r, now)
+	return f, ok, nil
 }
 
-// takeOut settles one message of a sending.
-func (m *Member) takeOut(i int, offset int64) {
-	l := &m.sent[i]
-	rest := sending{l.pos, Span{offset + 1, l.To}, l.first + uint64(offset+1-l.From), 0}
-	m.shrink(l, 1)
-	if rest.Len() > 0 {
-		rest.bytes = l.bytes - l.bytes/(l.Len()-1)*(offset-l.From)
+// fail says that one message of a sending has failed. The caller holds mu.
+func (m *Member) fail(i int, offset int64, r Retry, now time.Time) (f Failed, ok bool) {
+	f.Position, f.Offset = m.sent[i].pos, offset
+	m.takeOut(i, Span{offset, offset + 1})
+	f.Attempts, f.Dead = f.Position.fail(m, offset, r, now)
+	return f, f.Attempts > 0
+}
+
+// takeOut settles the messages in cut of a sending. It returns the index of the first
+// sending behind them.
+func (m *Member) takeOut(i int, cut Span) int {
+	l := m.sent[i]
+	each := l.bytes / l.Len() // of a message, about
+	m.shrink(&l, cut.Len())
+	rest := sending{l.pos, Span{cut.To, l.To}, l.first + uint64(cut.To-l.From), 0}
+	l.To = cut.From
+	switch {
+	case rest.Len() == 0:
+	case l.Len() == 0:
+		rest.bytes = l.bytes
+	default:
+		rest.bytes = each * rest.Len()
 		l.bytes -= rest.bytes
 	}
-	l.To = offset
-	tail := append([]sending(nil), m.sent[i+1:]...)
-	m.sent = m.sent[:i]
+	left := make([]sending, 0, 2)
 	if l.Len() > 0 {
-		m.sent = append(m.sent, *l)
+		left = append(left, l)
 	}
+	behind := i + len(left)
 	if rest.Len() > 0 {
-		m.sent = append(m.sent, rest)
+		left = append(left, rest)
 	}
-	m.sent = append(m.sent, tail...)
+	m.sent = slices.Replace(m.sent, i, i+1, left...)
+	return behind
+}
+
+// find is the index of the first sending that ends with message n or behind it.
+func (m *Member) find(n uint64) int {
+	i, _ := slices.BinarySearchFunc(m.sent, n, func(l sending, n uint64) int {
+		if l.first+uint64(l.Len()) <= n {
+			return -1
+		}
+		return 1
+	})
+	return i
 }
 
 // Open is the number of messages that are not settled, and their bytes, about.
@@ -208,6 +257,22 @@ func (m *Member) Oldest() uint64 {
 func (m *Member) Release() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.release()
+}
+
+// Lose is Release where the client is lost: the oldest message that is not settled has
+// failed, for it may be what the client died of. ok is false if there is none.
+func (m *Member) Lose(r Retry, now time.Time) (f Failed, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.sent) > 0 {
+		f, ok = m.fail(0, m.sent[0].From, r, now)
+	}
+	m.release()
+	return f, ok
+}
+
+func (m *Member) release() {
 	for _, l := range m.sent {
 		l.pos.release(m, l.Span)
 	}

@@ -236,5 +236,9 @@ func (p *model) numbers() group.Numbers {
 	n.Unacknowledged = p.count(leased)
 	n.Waiting = p.count(failed) + p.count(dead) + p.count(queued)
 	n.Beyond = p.count(acked) - n.Committed
+	n.Attempt = 1
+	for _, m := range p.messages {
+		n.Attempt = max(n.Attempt, m.attempts+1)
+	}
 	return n
 }

@@ -325,7 +325,7 @@ func (p *Position) state() State {
 func (p *Position) numbers() Numbers {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := Numbers{Committed: p.committed, Lost: p.lost}
+	n := Numbers{Committed: p.committed, Attempt: p.mostAttempts() + 1, Lost: p.lost}
 	for _, h := range p.held {
 		switch h.by {
 		case nil:

@@ -139,6 +139,41 @@ func (p *Position) forgetFailures(s Span) {
 	}
 }
 
+// FailuresIn lists the messages of a span that have failed before, ascending. Of what
+// a member holds only that member can change it.
+func (p *Position) FailuresIn(s Span) (all []Failure) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if int64(len(p.attempts)) < s.Len() {
+		for o, n := range p.attempts {
+			if s.From <= o && o < s.To {
+				all = append(all, Failure{o, n})
+			}
+		}
+		sortFailures(all)
+		return all
+	}
+	for o := s.From; o < s.To && len(p.attempts) > 0; o++ {
+		if n := p.attempts[o]; n > 0 {
+			all = append(all, Failure{o, n})
+		}
+	}
+	return all
+}
+
+func sortFailures(all []Failure) {
+	slices.SortFunc(all, func(a, b Failure) int { return cmp.Compare(a.Offset, b.Offset) })
+}
+
+// mostAttempts is how often a message has failed that has failed most often. The
+// caller holds mu.
+func (p *Position) mostAttempts() (most int) {
+	for _, n := range p.attempts {
+		most = max(most, n)
+	}
+	return most
+}
+
 // failures lists the lowest messages that have failed.
 func (p *Position) failures() []Failure {
 	if len(p.attempts) == 0 {
@@ -148,6 +183,6 @@ func (p *Position) failures() []Failure {
 	for o, n := range p.attempts {
 		all = append(all, Failure{o, n})
 	}
-	slices.SortFunc(all, func(a, b Failure) int { return cmp.Compare(a.Offset, b.Offset) })
+	sortFailures(all)
 	return all[:min(len(all), maxFailed)]
 }

@@ -210,7 +210,7 @@ func measure(t *broker.Topic) (messages, bytes int64, oldest string) {
 }
 
 func (c *conn) listGroups(r *request) error {
-	names := []string{"group", "topic", "partition", "position", "end", "lag", "unacknowledged", "waiting", "members"}
+	names := []string{"group", "topic", "partition", "position", "end", "lag", "unacknowledged", "waiting", "members", "attempt"}
 	if r.format == formatJSON { // the table is wide enough
 		names = append(names, "lost")
 	}
@@ -227,7 +227,7 @@ func (c *conn) listGroups(r *request) error {
 		}
 		start, end := topic.Partitions()[n.Partition].Offsets()
 		lag := max(0, end-max(n.Committed, start)-n.Beyond)
-		t.row(n.Group, n.Topic, n.Partition, n.Committed, end, lag, n.Unacknowledged, n.Waiting, n.Members, n.Lost)
+		t.row(n.Group, n.Topic, n.Partition, n.Committed, end, lag, n.Unacknowledged, n.Waiting, n.Members, n.Attempt, n.Lost)
 	}
 	if !found {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)

@@ -11,7 +11,7 @@ import (
 
 const (
 	topicsHead = "topic\tpartitions\tmessages\tbytes\toldest\n"
-	groupsHead = "group\ttopic\tpartition\tposition\tend\tlag\tunacknowledged\twaiting\tmembers\n"
+	groupsHead = "group\ttopic\tpartition\tposition\tend\tlag\tunacknowledged\twaiting\tmembers\tattempt\n"
 	resetHead  = "group\ttopic\tpartition\tposition\tnew\n"
 	nothing    = "# nothing has been changed: add execute to do it\n"
 )
@@ -82,12 +82,12 @@ func TestGroupsAreListed(t *testing.T) {
 	c.mustSay(numbered(4, 0)...)
 	c.send("+1\n-3 later\n")
 	c.mustSay(numbered(6, 0)[4:]...) // so both have been heard
-	b.mustDrain("?groups&group=billing", groupsHead+"billing\torders\t0\t1\t10\t9\t4\t1\t1\n")
+	b.mustDrain("?groups&group=billing", groupsHead+"billing\torders\t0\t1\t10\t9\t4\t1\t1\t2\n")
 	b.mustDrain("orders?group=mail&n=3", join(numbered(3, 0)))
 	awaitMembers(b, "mail", 0)
-	b.mustDrain("?groups&group=mail&topic=orders", groupsHead+"mail\torders\t0\t3\t10\t7\t0\t0\t0\n")
+	b.mustDrain("?groups&group=mail&topic=orders", groupsHead+"mail\torders\t0\t3\t10\t7\t0\t0\t0\t1\n")
 	b.mustDrain("?groups&group=mail&format=json",
-		`{"group":"mail","topic":"orders","partition":0,"position":3,"end":10,"lag":7,"unacknowledged":0,"waiting":0,"members":0,"lost":0}`+"\n")
+		`{"group":"mail","topic":"orders","partition":0,"position":3,"end":10,"lag":7,"unacknowledged":0,"waiting":0,"members":0,"attempt":1,"lost":0}`+"\n")
 	all := b.drain("?groups")
 	if !strings.HasPrefix(all, groupsHead) || !strings.Contains(all, "\nbilling\t") || !strings.Contains(all, "\nmail\t") {
 		t.Fatalf("answered %q", all)
@@ -103,7 +103,7 @@ func TestResetShowsWhatItWouldDoAndThenDoesIt(t *testing.T) {
 	awaitMembers(b, "g", 0)
 	const change = resetHead + "g\torders\t0\t8\t2\n"
 	b.mustDrain("?reset&group=g&topic=orders&to=2", change+nothing)
-	b.mustDrain("?groups&group=g", groupsHead+"g\torders\t0\t8\t10\t2\t0\t0\t0\n")
+	b.mustDrain("?groups&group=g", groupsHead+"g\torders\t0\t8\t10\t2\t0\t0\t0\t1\n")
 	b.mustDrain("?reset&group=g&topic=orders&to=2&execute", change)
 	b.restart() // it is durable
 	b.mustDrain("orders?group=g", join(numbered(10, 0)[2:]))

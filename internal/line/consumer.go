@@ -200,7 +200,11 @@ func (k *consumer) send(p *part, span group.Span) error {
 		if k.loaded = rest; b.NextOffset() <= at {
 			continue
 		}
-		next, err := k.sendPart(p.number, b, group.Span{From: at, To: min(span.To, b.NextOffset())})
+		part := group.Span{From: at, To: min(span.To, b.NextOffset())}
+		if k.request.ack && k.request.format != formatLines {
+			k.again = p.pos.FailuresIn(part)
+		}
+		next, err := k.sendPart(p.number, b, part)
 		if err != nil {
 			return k.undecodable(p, at, err)
 		}

@@ -4,8 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strconv"
-	"sync/atomic"
+	"strings"
 	"time"
 
 	"mbus/internal/broker"
@@ -32,94 +31,113 @@ func (f *follower) hear() error {
 	}
 }
 
-// hearAnswers takes the lines that are there. Of acknowledgements in a row the
-// last counts.
+// hearAnswers takes the lines that are there. Of counts in a row the highest is
+// taken.
 func (f *follower) hearAnswers() error {
-	var acked uint64
+	defer f.confirmSome()
+	highest := noCount
 	for {
 		p := f.in.bytes()
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 && len(p) < broker.RequestLine {
-			return f.ack(acked)
+			return f.ackUpTo(highest)
 		}
-		kind, number, reason, err := parseAnswer(p, i)
-		if err == nil && kind == '+' && number <= f.member.Sent() {
-			acked = max(acked, number)
-		} else if ackErr := f.ack(acked); ackErr != nil {
-			return ackErr
-		} else if err != nil {
+		v, err := parseVerdict(p, i)
+		if err == nil && v.kind == '+' && v.to <= f.member.Sent() {
+			highest = max(highest, int64(v.to))
+			f.in.skip(i + 1)
+			continue
+		}
+		if err := f.ackUpTo(highest); err != nil {
 			return err
-		} else if err := f.answered(kind, number, reason); err != nil {
+		}
+		highest = noCount
+		if err == nil {
+			err = f.take(v)
+		}
+		if err != nil {
 			return err
 		}
 		f.in.skip(i + 1)
 	}
 }
 
-// answered takes one answer.
-func (f *follower) answered(kind byte, number uint64, reason string) error {
-	if kind == '+' {
-		return f.ack(number)
-	}
-	return f.failed(number, reason)
-}
+// noCount stands for no "+N" among the lines that are there.
+const noCount = int64(-1)
 
-// parseAnswer reads "+N" or "-N reason" from the beginning of p, up to the LF
-// at end. If that is below 0, or too far, the line is too long.
-func parseAnswer(p []byte, end int) (kind byte, number uint64, reason string, err error) {
-	if end < 0 || end >= broker.RequestLine {
-		return 0, 0, "", answer("BADREQUEST", "an answer is longer than %d bytes", broker.RequestLine)
-	}
-	line := bytes.TrimSuffix(p[:end], []byte("\r"))
-	if len(line) > 1 && (line[0] == '+' || line[0] == '-') {
-		digits, rest, _ := bytes.Cut(line[1:], []byte(" "))
-		number, err = strconv.ParseUint(string(digits), 10, 63)
-		if err == nil && (line[0] == '-' || len(rest) == 0) {
-			return line[0], number, string(rest), nil
-		}
-	}
-	return 0, 0, "", answer("BADREQUEST", "%q is neither +N nor -N and a reason", line)
-}
-
-// ack says that the first n messages are done.
-func (f *follower) ack(n uint64) error {
-	if n == 0 {
+// ackUpTo is ack for a count, if there was one.
+func (f *follower) ackUpTo(count int64) error {
+	if count == noCount {
 		return nil
 	}
+	return f.ack(uint64(count))
+}
+
+// take takes one answer.
+func (f *follower) take(v verdict) error {
+	switch v.kind {
+	case '+':
+		return f.ack(v.to)
+	case '=':
+		return f.ackSome(v)
+	}
+	return f.failed(v.from, v.failure)
+}
+
+// ack says that the first n messages are done; with 0, or a number that was said
+// before, only that the client is still at work.
+func (f *follower) ack(n uint64) error {
 	if err := f.member.Ack(n); err != nil {
 		return answer("BADREQUEST", "+%d: %w", n, err)
 	}
 	f.hang.heard(f)
+	if n == 0 {
+		return nil
+	}
 	if f.request.confirm {
-		storeMax(&f.acked, n)
-		f.awaitDurable(n)
+		f.confirms.expect(n)
+		f.awaitDurable(n, nil)
 	}
-	if f.blocked.Swap(false) || !f.request.follow {
-		f.wake()
-	}
+	f.settledSome()
 	return nil
 }
 
-// confirmAgain is the time after which it is asked again for what was acknowledged
-// and could not be written, which the broker tries again, too.
-const confirmAgain = time.Second
+// ackSome says that the messages that v names are done.
+func (f *follower) ackSome(v verdict) error {
+	n, err := f.member.AckSome(v.from, v.to)
+	if err != nil {
+		return answer("BADREQUEST", "=%s: %w", v.notes(nil), err)
+	}
+	f.hang.heard(f)
+	if n == 0 {
+		return nil
+	}
+	if f.request.confirm {
+		f.some = append(f.some, v)
+	}
+	f.settledSome()
+	return nil
+}
 
-// awaitDurable has the client told when what it has acknowledged up to n is durable.
-func (f *follower) awaitDurable(n uint64) {
-	f.broker.SyncPositions(func(err error) {
-		switch {
-		case err == nil:
-			storeMax(&f.confirmed, n)
-			f.wake()
-		case n == f.acked.Load() && !f.hasEnded():
-			time.AfterFunc(confirmAgain, func() { f.awaitDurable(n) })
-		}
-	})
+// settledSome has the pump go on where it waits for the client's answers.
+func (f *follower) settledSome() {
+	if f.blocked.Swap(false) || !f.request.follow {
+		f.wake()
+	}
 }
 
 // failed says that message n has failed.
-func (f *follower) failed(n uint64, reason string) error {
-	failed, ok, err := f.member.Fail(n, f.request.retry, time.Now())
+func (f *follower) failed(n uint64, why failure) error {
+	retry := f.request.retry
+	switch {
+	case why.dead && strings.HasSuffix(f.request.topic, broker.DeadLetters):
+		return answer("BADREQUEST", "-%d dead: topic %q has no dead letters of its own: acknowledge the message, or let it come again", n, f.request.topic)
+	case why.dead:
+		retry.Attempts = 1
+	case why.hasRetry:
+		retry.Backoff, retry.Bound = why.retry, why.retry
+	}
+	failed, ok, err := f.member.Fail(n, retry, time.Now())
 	if err != nil {
 		return answer("BADREQUEST", "-%d: %w", n, err)
 	}
@@ -127,7 +145,7 @@ func (f *follower) failed(n uint64, reason string) error {
 	if !ok {
 		return nil
 	}
-	f.bury(failed, reason)
+	f.bury(failed, why.reason)
 	f.blocked.Store(false)
 	f.wake()
 	return nil
@@ -177,12 +195,3 @@ const leftTime = 250 * time.Millisecond
 
 // errInterrupted ends the hearing of a client that has closed its sending side.
 var errInterrupted = errors.New("interrupted")
-
-// storeMax raises v to n.
-func storeMax(v *atomic.Uint64, n uint64) {
-	for {
-		if old := v.Load(); n <= old || v.CompareAndSwap(old, n) {
-			return
-		}
-	}
-}

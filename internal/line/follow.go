@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,11 +30,10 @@ type follower struct {
 	pause   time.Duration
 	hang    hang
 
-	blocked   atomic.Bool   // the window is full
-	acked     atomic.Uint64 // by a client that wants it confirmed
-	confirmed atomic.Uint64
-	told      uint64         // of what is confirmed
-	burials   sync.WaitGroup // dead messages on their way to the dead letters
+	blocked  atomic.Bool // the window is full
+	confirms confirms
+	some     []verdict      // said with "=", and not to be confirmed yet
+	burials  sync.WaitGroup // dead messages on their way to the dead letters
 }
 
 // A mark is a place in the stream: so many messages are in so many bytes.
@@ -63,7 +61,15 @@ func (c *conn) follow(r *request) error {
 	f.pump.start()
 	defer f.still() // should the hearing panic
 	heard := f.hear()
-	return f.end(heard, f.still())
+	pumped := f.still()
+	if r.ack && isTimeout(heard) && f.isLost(pumped) {
+		heard = f.hearRest()
+	}
+	err := f.end(heard, pumped)
+	if f.isLost(pumped) || f.isLost(err) || f.isLost(heard) && !isTimeout(heard) {
+		f.lose()
+	}
+	return err
 }
 
 // still ends all that happens without the connection's goroutine, and returns what
@@ -106,7 +112,7 @@ func (f *follower) pushAll() error {
 	if err != nil {
 		return err
 	}
-	f.confirm()
+	f.out = f.confirms.tell(f.out)
 	if err := f.flush(); err != nil {
 		return err
 	}
@@ -320,14 +326,6 @@ func (f *follower) wakeAt(due time.Time) {
 	f.wakeIn(wait)
 }
 
-// confirm tells the client which of its acknowledgements are durable.
-func (f *follower) confirm() {
-	if n := f.confirmed.Load(); n > f.told {
-		f.told = n
-		f.out = append(strconv.AppendUint(append(f.out, '+'), n, 10), '\n')
-	}
-}
-
 // rest gives memory back while there is nothing to send.
 func (f *follower) rest() {
 	f.unload()
@@ -373,7 +371,7 @@ func (f *follower) endOfStream(err error) error {
 	if err == io.EOF {
 		err = nil
 	}
-	f.confirm()
+	f.out = f.confirms.tell(f.out)
 	if err := f.last(err); err != nil {
 		return err
 	}

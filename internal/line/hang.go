@@ -57,10 +57,8 @@ func (h *hang) stop() {
 }
 
 // overdue is the oldest message of a client that has been silent for too long; 0 if
-// it has not. Then it sees to the next check.
+// it has not. Then it sees to the next check. The caller holds mu.
 func (h *hang) overdue(f *follower) uint64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.timer == nil || h.idle { // more has it checked again
 		return 0
 	}
@@ -76,15 +74,20 @@ func (h *hang) overdue(f *follower) uint64 {
 }
 
 // check ends a follower that has been silent for too long: its oldest message
-// has failed.
+// has failed. While it does that stop waits, so that no message fails, or goes to the
+// dead letters, behind the back of a follower that has ended otherwise.
 func (h *hang) check(f *follower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	oldest := h.overdue(f)
 	if oldest == 0 {
 		return
 	}
 	failed, ok, err := f.member.Fail(oldest, f.request.retry, time.Now())
-	if err == nil && ok {
-		f.bury(failed, "ack-timeout")
+	if err != nil || !ok { // answered just now
+		h.timer.Reset(h.limit)
+		return
 	}
+	f.bury(failed, "ack-timeout")
 	f.fail(answer("TIMEOUT", "%w within %v", errHangs, h.limit))
 }

@@ -2,6 +2,8 @@ package line
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -31,6 +33,7 @@ type sender struct {
 	out       []byte
 	small     *[smallOut]byte // that out began with, if it is from the pool
 	large     *[largeOut]byte // or this
+	again     []group.Failure // of what is being sent: the messages that have failed before, ascending
 	packed    bool            // what is loaded has to be decompressed to be sent
 	partition int             // that was named last in format=batch; -1 for none
 	written   int64           // bytes, in all
@@ -188,7 +191,11 @@ func (s *sender) undecodable(partition int, first, next int64, err error) error 
 func (s *sender) appendRecord(partition int, r *batch.Record) {
 	switch {
 	case s.request.format == formatJSON:
-		s.out = record.AppendJSON(s.out, s.topic.Name, partition, r)
+		from := record.Origin{Topic: s.topic.Name, Partition: partition}
+		if s.request.ack {
+			from.Attempt = s.attempt(r.Offset)
+		}
+		s.out = record.AppendJSON(s.out, from, r)
 	case s.request.keyed:
 		s.out = append(append(s.out, r.Key...), '\t')
 		s.out = append(s.out, r.Value...)
@@ -198,7 +205,26 @@ func (s *sender) appendRecord(partition int, r *batch.Record) {
 	s.out = append(s.out, '\n')
 }
 
-// sendBatch is sendPart for batches: as it is stored if span is all of it.
+// attempt is how often a message has been delivered that is sent now, this time included.
+func (s *sender) attempt(offset int64) int {
+	i, found := slices.BinarySearchFunc(s.again, offset, func(f group.Failure, o int64) int { return cmp.Compare(f.Offset, o) })
+	if !found {
+		return 1
+	}
+	return s.again[i].Attempts + 1
+}
+
+// attemptHeader tells the attempt of a message that has failed before.
+func (s *sender) attemptHeader(offset int64) []batch.Header {
+	n := s.attempt(offset)
+	if n == 1 {
+		return nil
+	}
+	return []batch.Header{{Key: broker.HeaderAttempt, Value: strconv.AppendInt(nil, int64(n), 10)}}
+}
+
+// sendBatch is sendPart for batches: as it is stored if span is all of it, and none of
+// its messages has failed before.
 func (s *sender) sendBatch(partition int, b batch.Batch, span group.Span) (int64, error) {
 	if s.partition != partition {
 		s.partition = partition
@@ -213,7 +239,7 @@ func (s *sender) sendBatch(partition int, b batch.Batch, span group.Span) (int64
 			return span.From, nil
 		}
 	}
-	if span.From > b.BaseOffset() || span.To < b.NextOffset() {
+	if span.From > b.BaseOffset() || span.To < b.NextOffset() || len(s.again) > 0 {
 		return s.sendSlices(partition, b, span)
 	}
 	if large {
@@ -226,7 +252,7 @@ func (s *sender) sendBatch(partition int, b batch.Batch, span group.Span) (int64
 // sliceSize is the size in bytes at which a slice of a batch is sent.
 const sliceSize = broker.SendBuffer
 
-// sendSlices is sendBatch for a part of a batch, in batches that are not
+// sendSlices is sendBatch for what has to be written anew, in batches that are not
 // compressed.
 func (s *sender) sendSlices(partition int, b batch.Batch, span group.Span) (int64, error) {
 	first, next := b.BaseOffset(), b.NextOffset() // b itself may be given up
@@ -234,10 +260,14 @@ func (s *sender) sendSlices(partition int, b batch.Batch, span group.Span) (int6
 		return 0, err
 	}
 	defer s.endTurn()
+	var more func(int64) []batch.Header
+	if len(s.again) > 0 {
+		more = s.attemptHeader
+	}
 	err := s.expand(b)
 	for at := span.From; err == nil && at < span.To; {
 		s.slice.Reset()
-		if at, err = batch.SliceSome(&s.slice, &s.it, b, at, span.To, sliceSize); err != nil {
+		if at, err = batch.SliceSome(&s.slice, &s.it, b, at, span.To, sliceSize, more); err != nil {
 			break
 		}
 		s.out = append(s.out, s.slice.Bytes()...)

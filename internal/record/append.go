@@ -9,16 +9,23 @@ import (
 	"mbus/internal/batch"
 )
 
+// An Origin is where a message has come from.
+type Origin struct {
+	Topic     string
+	Partition int
+	Attempt   int // how often the message has been delivered, this time included; 0 if it is not to be told
+}
+
 // AppendJSON appends r as one JSON object, without LF, with the keys that
-// kcat -J prints. A key or payload that is not UTF-8 is written base64-encoded
+// kcat -J prints, and attempt. A key or payload that is not UTF-8 is written base64-encoded
 // as key_base64 or payload_base64; one such header value makes the list
 // headers_base64. In the key of a header, which Kafka defines as text, bytes
 // that are not UTF-8 become U+FFFD. It allocates only to make dst larger.
-func AppendJSON(dst []byte, topic string, partition int, r *batch.Record) []byte {
+func AppendJSON(dst []byte, from Origin, r *batch.Record) []byte {
 	dst = append(dst, `{"topic":`...)
-	dst = appendString(dst, topic)
+	dst = appendString(dst, from.Topic)
 	dst = append(dst, `,"partition":`...)
-	dst = strconv.AppendInt(dst, int64(partition), 10)
+	dst = strconv.AppendInt(dst, int64(from.Partition), 10)
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendInt(dst, r.Offset, 10)
 	if r.AppendTime {
@@ -28,6 +35,10 @@ func AppendJSON(dst []byte, topic string, partition int, r *batch.Record) []byte
 	}
 	dst = strconv.AppendInt(dst, r.Timestamp, 10)
 	dst = append(dst, `,"broker":1`...)
+	if from.Attempt > 0 {
+		dst = append(dst, `,"attempt":`...)
+		dst = strconv.AppendInt(dst, int64(from.Attempt), 10)
+	}
 	if r.HeaderCount() > 0 {
 		dst = appendHeaders(dst, r)
 	}

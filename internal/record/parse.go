@@ -24,7 +24,7 @@ type Message struct {
 
 // ParseJSON fills m from a line (without LF) of the form that AppendJSON
 // writes. Only payload, key, headers and ts count, all may be missing or null;
-// tstype, topic, partition, offset and broker are ignored. An error says what
+// tstype, topic, partition, offset, broker and attempt are ignored. An error says what
 // is wrong with the line: not one JSON object in valid UTF-8, a key that is not
 // known or comes twice (be it once as plain text and once as base64), or a
 // value of the wrong type.
@@ -83,7 +83,7 @@ func (w *walker) object() error {
 func (w *walker) member(name []byte) (err error) {
 	m := w.m
 	switch string(name) {
-	case "tstype", "topic", "partition", "offset", "broker":
+	case "tstype", "topic", "partition", "offset", "broker", "attempt":
 		w.skip()
 	case "payload":
 		m.Value, err = w.value(payload, "payload", false)

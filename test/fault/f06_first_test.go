@@ -52,7 +52,7 @@ type first struct {
 
 // committedFirst is what is listed of the group when it has consumed the only message.
 const committedFirst = `{"group":"ashes","topic":"nest","partition":0,"position":1,"end":1,"lag":0,` +
-	`"unacknowledged":0,"waiting":0,"members":0,"lost":0}` + "\n"
+	`"unacknowledged":0,"waiting":0,"members":0,"attempt":1,"lost":0}` + "\n"
 
 // firsts are all of them; those around a new segment are times as many.
 func firsts(times int) []first {

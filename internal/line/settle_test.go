@@ -1,0 +1,160 @@
+package line_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestOneMessageIsAcknowledgedOutOfTurn(t *testing.T) {
+	for said, left := range map[string][]int{
+		"=3\n":                 {0, 1, 3, 4, 5},
+		"=2-4\r\n":             {0, 4, 5},
+		"=1-6\n":               nil,
+		"=6\n=1\n=3-3\n":       {1, 3, 4},
+		"=2-4\n=3\n=1-5\n":     {5},
+		"+2\n=1-4\n=2\n":       {4, 5},
+		"=5\n+3\n":             {3, 5},
+		"=5\n-5 late\n+4\n":    {5},
+		"-5 failed\n=4-6\n":    {0, 1, 2, 4},
+		"=4\n+0\n=4\n+0\n":     {0, 1, 2, 4, 5},
+		"=2\n=4\n=6\n=3\n+1\n": {4},
+	} {
+		t.Run(brief(said), func(t *testing.T) {
+			b := start(t, setup{})
+			messages := numbered(6, 0)
+			b.publish("orders", messages...)
+			c := b.dial(b.consumers, "orders?follow&ack&retry=1h\n")
+			c.mustSay(messages...)
+			c.send(said)
+			c.mustConfirm()
+			b.restart() // which forgets the back-off
+			var want []string
+			for _, i := range left {
+				want = append(want, messages[i])
+			}
+			b.mustDrain("orders", join(want))
+		})
+	}
+}
+
+func TestAnAcknowledgementOutOfTurnMakesRoomInTheWindow(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", numbered(5, 0)...)
+	c := b.dial(b.consumers, "orders?follow&ack&window=3\n")
+	c.mustSay(numbered(3, 0)...)
+	c.send("=2-3\n")
+	c.mustSay(numbered(5, 0)[3:]...)
+}
+
+func TestAcknowledgementsOfWhatWasNotSentAreRefused(t *testing.T) {
+	for _, said := range []string{"=0", "=4", "=3-4", "=0-1", "=1-9223372036854775807", "-4 dead", "-4 retry=1s", "-0 dead"} {
+		t.Run(said, func(t *testing.T) {
+			b := start(t, setup{})
+			b.publish("orders", "first", "second", "third")
+			c := b.dial(b.consumers, "orders?follow&ack\n")
+			c.mustSay("first", "second", "third")
+			c.send("=2\n" + said + "\n")
+			number, _, _ := strings.Cut(said, " ")
+			c.finish().mustRefuse("BADREQUEST", number, "not sent")
+			b.mustDrain("orders", "first\nthird\n")
+		})
+	}
+}
+
+// What was said out of turn is confirmed as that, and a count as a count.
+func TestConfirmOfWhatIsAcknowledgedOutOfTurn(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", numbered(6, 0)...)
+	c := b.dial(b.consumers, "orders?format=json&follow&ack&confirm\n")
+	for range 6 {
+		c.line()
+	}
+	c.send("=5\n")
+	c.mustSay("=5")
+	c.send("=2-3\n")
+	c.mustSay("=2-3")
+	c.send("=5\n=2\n+0\n") // which changes nothing
+	c.mustBeSilent()
+	c.send("+1\n")
+	c.mustSay("+1")
+	b.restart()
+	b.mustDrain("orders", join([]string{"message 3 ", "message 5 "}))
+}
+
+func TestAFailureSaysWhenTheMessageComesAgain(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second")
+	c := b.dial(b.consumers, "orders?follow&ack&retry=1h&attempts=3\n")
+	c.mustSay("first", "second")
+	c.send("-1 retry=1ms the oven is hot\n-2 the oven is hot\n")
+	c.mustSay("first")
+	c.send("-3 retry=1ms\n")
+	c.mustSay("first")
+	c.send("-4 retry=1ms and this is the third time\n") // which no time helps
+	awaitCommitted(b, "default", 1)
+	c.mustBeSilent()
+	if got := b.drain("orders.dlq?format=json"); !strings.Contains(got, `"mbus-attempts","3","mbus-reason","and this is the third time"]`) {
+		t.Errorf("the dead letter is %q", got)
+	}
+}
+
+func TestAFailureMayBeTheLast(t *testing.T) {
+	for options, reason := range map[string]string{"": "no such customer", "&attempts=0": ""} {
+		b := start(t, setup{})
+		b.publish("orders", "bad", "good")
+		c := b.dial(b.consumers, "orders?follow&ack&retry=1h"+options+"\n")
+		c.mustSay("bad", "good")
+		c.send("-1 dead " + reason + "\n")
+		awaitCommitted(b, "default", 1)
+		c.send("-1 dead again\n-1 retry=1s\n") // it is settled
+		c.send("+2\n")
+		c.mustConfirm()
+		got := b.drain("orders.dlq?format=json")
+		if !strings.Contains(got, `"mbus-attempts","1","mbus-reason","`+reason+`"]`) || strings.Count(got, "\n") != 1 {
+			t.Errorf("the dead letters are %q", got)
+		}
+	}
+}
+
+func TestADeadLetterHasNoDeadLetter(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders.dlq", "bad")
+	c := b.dial(b.consumers, "orders.dlq?follow&ack\n")
+	c.mustSay("bad")
+	c.send("-1 dead\n")
+	c.finish().mustRefuse("BADREQUEST", "no dead letters of its own")
+	b.mustDrain("orders.dlq", "bad\n")
+}
+
+// "+0", and a count that was said before, is all that the client says for longer than
+// the time-out, several times over. Where the machine has been busy for so long, which
+// is chance, it is cut off, and another group is looked at.
+func TestAClientThatSaysThatItIsAtWorkIsNotCutOff(t *testing.T) {
+	for _, said := range []string{"+0\n", "+1\n", "=1\n"} {
+		t.Run(brief(said), func(t *testing.T) {
+			b := start(t, setup{})
+			b.publish("orders", "first", "second", "third")
+			for attempts := 0; ; attempts++ {
+				if attempts == 20 {
+					t.Fatal("it is always cut off")
+				}
+				c := b.dial(b.consumers, "orders?follow&ack&window=2&ack-timeout=200ms&group=g"+itoa(int64(attempts))+"\n")
+				c.mustSay("first", "second")
+				if said != "+0\n" {
+					c.send(said)
+					c.mustSay("third")
+				}
+				begun, inTime := time.Now(), true
+				for inTime && time.Since(begun) < time.Second {
+					time.Sleep(20 * time.Millisecond) // this is how long the client is silent
+					_, err := c.Write([]byte(said))
+					inTime = err == nil
+				}
+				if inTime && c.finish().rest() == "" {
+					return
+				}
+			}
+		})
+	}
+}

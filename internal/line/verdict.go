@@ -1,0 +1,92 @@
+package line
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"mbus/internal/broker"
+)
+
+// A verdict is what a client with ack says of messages that it was sent. PROTOCOL.md has
+// the forms.
+type verdict struct {
+	kind     byte   // '+', '=' or '-'
+	from, to uint64 // the numbers of the messages, both included; the same unless it is a range
+	failure         // of '-'
+}
+
+// A failure is what a client says of a message that has failed.
+type failure struct {
+	retry    time.Duration // until the message comes again, if hasRetry
+	hasRetry bool          // otherwise the connection's counts
+	dead     bool          // it does not come again
+	reason   string
+}
+
+// parseVerdict reads an answer from the beginning of p, up to the LF at end. If that
+// is below 0, or too far, the line is too long. The error is an *answerError.
+func parseVerdict(p []byte, end int) (verdict, error) {
+	if end < 0 || end >= broker.RequestLine {
+		return verdict{}, answer("BADREQUEST", "an answer is longer than %d bytes", broker.RequestLine)
+	}
+	line := string(bytes.TrimSuffix(p[:end], []byte("\r")))
+	unknown := answer("BADREQUEST", "%q is neither +N, =N or =N-M, nor -N and a reason", line)
+	if line == "" {
+		return verdict{}, unknown
+	}
+	numbers, text, more := strings.Cut(line[1:], " ")
+	v := verdict{kind: line[0]}
+	var err error
+	switch {
+	case v.kind == '-':
+		if v.failure, err = parseFailure(text); err != nil {
+			return verdict{}, answer("BADREQUEST", "%q: %w", line, err)
+		}
+	case v.kind != '+' && v.kind != '=', more:
+		return verdict{}, unknown
+	}
+	first, last, isRange := strings.Cut(numbers, "-")
+	v.from, err = strconv.ParseUint(first, 10, 63)
+	if v.to = v.from; err == nil && isRange && v.kind == '=' {
+		v.to, err = strconv.ParseUint(last, 10, 63)
+	} else if isRange {
+		return verdict{}, unknown
+	}
+	if err != nil || v.to < v.from {
+		return verdict{}, unknown
+	}
+	return v, nil
+}
+
+// parseFailure reads what follows the number of a message that has failed: options,
+// each once at most, and the reason. A second space ends the options, too.
+func parseFailure(text string) (f failure, err error) {
+	for {
+		word, rest, _ := strings.Cut(text, " ")
+		value, isRetry := strings.CutPrefix(word, "retry=")
+		switch {
+		case isRetry && !f.hasRetry:
+			f.hasRetry = true
+			if f.retry, err = duration(value); err != nil {
+				return failure{}, err
+			}
+		case word == "dead" && !f.dead:
+			f.dead = true
+		default:
+			f.reason = strings.TrimPrefix(text, " ")
+			return f, nil
+		}
+		text = rest
+	}
+}
+
+// notes writes what the verdict is about: N, or N-M.
+func (v verdict) notes(dst []byte) []byte {
+	dst = strconv.AppendUint(dst, v.from, 10)
+	if v.to != v.from {
+		dst = strconv.AppendUint(append(dst, '-'), v.to, 10)
+	}
+	return dst
+}
