@@ -3,6 +3,7 @@ package line_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,7 @@ func TestOrderedHasOneMessageOfAKeyOutAtMost(t *testing.T) {
 	y.mustBeSilent()
 	x.send("+1\n") // and a flows on, to either
 	await(t, "another message of a is out", func() bool {
-		return strings.Contains(b.drain("?groups&topic=orders"), "default\torders\t0\t1\t6\t5\t3\t2\t2\n")
+		return strings.Contains(b.drain("?groups&topic=orders"), "default\torders\t0\t1\t6\t5\t3\t2\t2\t1\n")
 	})
 }
 
@@ -75,12 +76,14 @@ func TestOrderedKeepsNoOrderOfMessagesWithoutKey(t *testing.T) {
 func TestOrderedMembersDieAndTheOrderIsKept(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders?keyed", "a\t1", "a\t2", "b\t3")
-	dies := b.dial(b.consumers, "orders?keyed&follow&ack&ordered\n")
+	dies := b.dial(b.consumers, "orders?keyed&follow&ack&ordered&retry=10ms\n")
 	dies.mustSay("a\t1", "b\t3")
 	lives := b.dial(b.consumers, "orders?keyed&follow&ack&ordered\n")
 	lives.mustBeSilent()
 	dies.reset()
-	lives.mustSay("a\t1", "b\t3")
+	if got := []string{lives.line(), lives.line()}; !slices.Contains(got, "a\t1") || !slices.Contains(got, "b\t3") { // the former has failed
+		t.Fatalf("%q come", got)
+	}
 	lives.send("+2\n")
 	lives.mustSay("a\t2")
 }
