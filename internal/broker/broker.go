@@ -62,13 +62,14 @@ type Broker struct {
 		failing bool
 	}
 
-	names  store.Names  // held by who makes, alters or deletes the topic
-	mu     sync.RWMutex // guards what follows
-	making int          // topics that are being made
-	parts  int          // partitions of all topics, and those that are being made
-	topics map[string]*Topic
-	ids    map[[16]byte]*Topic // the same
-	awaits map[*await]struct{}
+	names    store.Names  // held by who makes, alters or deletes the topic
+	mu       sync.RWMutex // guards what follows
+	making   int          // topics that are being made
+	parts    int          // partitions of all topics, and those that are being made
+	topics   map[string]*Topic
+	ids      map[[16]byte]*Topic // the same
+	awaits   map[*await]struct{}
+	expected map[string]bool // topics that are not there, and groups begin at their first message
 
 	journal journal
 	delays  delays
@@ -98,7 +99,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
 		stop: make(chan struct{}), resettled: make(chan struct{}, 1), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
-		awaits: make(map[*await]struct{}),
+		awaits: make(map[*await]struct{}), expected: make(map[string]bool),
 	}
 	b.startClock()
 	b.fallback, _ = b.settings(nil)
@@ -280,6 +281,7 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	if before := b.topics[made.Name]; before != nil { // it could not be deleted
 		b.parts -= len(before.Partitions())
 	}
+	b.adopt(t)
 	b.topics[made.Name], b.ids[made.ID] = t, t
 	b.parts += len(partitions)
 	b.arrived(made.Name)

@@ -117,6 +117,7 @@ const (
 	noPartition         // its topic has fewer partitions: it is kept until there are as many
 	orphan              // its topic was deleted: it is forgotten
 	taken               // another topic has the name: it is forgotten
+	expected            // its topic was still to be made
 )
 
 // judge says what becomes of a position, and changes s accordingly. A topic's positions
@@ -126,6 +127,8 @@ func (b *Broker) judge(k group.Key, s *group.State) verdict {
 	t, err := b.Topic(k.Topic)
 	older := s.TopicID == (group.ID{}) // kept by a version that kept no ids
 	switch {
+	case s.TopicID == group.Early:
+		return expected
 	case err == nil && older:
 		s.TopicID = t.ID
 		return judgeIn(t, k.Partition, s)
@@ -156,6 +159,7 @@ func (l *loading) load() {
 	b := l.b
 	forget := make(map[group.Key]bool)
 	counts := make(map[verdict]map[string]int) // by topic
+	early := make(map[string]bool)             // topics
 	var moved []*group.Position
 	for k, s := range l.states {
 		was := s.Offset
@@ -167,6 +171,8 @@ func (l *loading) load() {
 			moved = append(moved, p)
 		case orphan, taken:
 			forget[k] = true
+		case expected:
+			early[k.Topic] = true
 		}
 		if counts[v] == nil {
 			counts[v] = make(map[string]int)
@@ -189,6 +195,7 @@ func (l *loading) load() {
 	for _, p := range moved {
 		p.Rewrite()
 	}
+	b.expectAgain(early)
 }
 
 // warnBeyond says that a position was moved back to the end of its log.

@@ -75,7 +75,7 @@ func (c *PositionCheck) Compare(topics []store.Topic, ends [][]int64, deleted fu
 		var wrong bool
 		if i, there := number[k.Topic]; there {
 			f, wrong = compareIn(k, s, topics[i], ends[i], deleted)
-		} else if s.TopicID != (group.ID{}) && !deleted(s.TopicID) {
+		} else if s.TopicID != (group.ID{}) && s.TopicID != group.Early && !deleted(s.TopicID) {
 			f, wrong = inMissing(k, s, "it is not there"), true
 		}
 		p := part{f.Topic, f.Partition}
@@ -96,7 +96,7 @@ func (c *PositionCheck) Compare(topics []store.Topic, ends [][]int64, deleted fu
 func compareIn(k group.Key, s group.State, t store.Topic, ends []int64, deleted func(id [16]byte) bool) (f PositionFinding, wrong bool) {
 	other := s.TopicID != (group.ID{}) && s.TopicID != t.ID
 	switch {
-	case ends == nil || other && deleted(s.TopicID):
+	case ends == nil || s.TopicID == group.Early || other && deleted(s.TopicID):
 		return f, false
 	case other:
 		return inMissing(k, s, "another topic has its name: the next start forgets them"), true

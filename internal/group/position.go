@@ -17,7 +17,7 @@ func (s Span) Len() int64 { return s.To - s.From }
 // acknowledged out of turn, or wait. Its methods may be called by any goroutine.
 type Position struct {
 	key     Key
-	topic   ID
+	topic   ID          // written with the Groups' mu and mu held
 	groups  *Groups     // nil for one that is kept nowhere
 	set     *set        // that it is, or was, in
 	turn    *turn       // nil for one that is kept nowhere

@@ -20,6 +20,7 @@ type consumer struct {
 	member group.Member
 	lost   group.Member // holds what the client was told is missing
 	left   int64        // messages that may still be sent; -1 for all
+	early  bool         // the topic was made after the request came
 	turn   int          // number of the part that is looked at next; may be one too many
 	leave  func()       // the group; nil without one
 }
@@ -119,13 +120,29 @@ func (k *consumer) served(p *part) {
 	p.pos.Served()
 }
 
+// expect is for a topic that does not exist. What will come in it comes after the request:
+// with start=end the group begins at its first message, and that is kept.
+func (k *consumer) expect() error {
+	k.early = true
+	if !k.request.startEnd {
+		return nil
+	}
+	if err := k.broker.ExpectTopic(k.request.group, k.request.topic); err != nil {
+		return toAnswer(err)
+	}
+	return nil
+}
+
 // position is where the consumer begins in a partition.
 func (k *consumer) position(i int, log store.Partition) (*group.Position, error) {
+	start, _ := log.Offsets()
 	if f := k.request.from; f != nil {
+		if k.early && f.fromEnd() {
+			return group.NewPosition(start), nil
+		}
 		offset, err := f.in(i, log)
 		return group.NewPosition(offset), err
 	}
-	start, _ := log.Offsets()
 	pos, err := k.broker.Position(k.request.group, k.topic, i)
 	if err != nil {
 		return nil, toAnswer(err)

@@ -26,14 +26,18 @@ func (c *conn) drain(r *request) error {
 // settling time.
 func (d *drain) run() (err error) {
 	d.topic, err = d.request.find(d.broker)
-	if errors.Is(err, store.ErrUnknownTopic) {
+	none := errors.Is(err, store.ErrUnknownTopic)
+	if none && !d.request.startEnd {
 		return nil
 	}
-	if err != nil {
+	if err != nil && !none {
 		return toAnswer(err)
 	}
 	if err := d.join(); err != nil {
 		return err
+	}
+	if none {
+		return d.expect()
 	}
 	if err := d.begin(); err != nil {
 		return err

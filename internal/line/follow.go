@@ -130,6 +130,9 @@ func (f *follower) pushAll() error {
 func (f *follower) open() (bool, error) {
 	t, err := f.request.find(f.broker)
 	if errors.Is(err, store.ErrUnknownTopic) {
+		if err := f.expect(); err != nil {
+			return false, err
+		}
 		if !f.request.follow {
 			return false, io.EOF
 		}

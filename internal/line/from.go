@@ -25,6 +25,11 @@ func parseFrom(value string, now time.Time) (*from, error) {
 	return &from{p}, nil
 }
 
+// fromEnd says whether the place is counted from the end.
+func (f *from) fromEnd() bool {
+	return f.Partitions == nil && !f.ByTime && f.Offset != units.Beginning && (f.Offset == units.End || f.Offset < 0)
+}
+
 // in is the offset of the place in a partition: the log's start or later, or
 // below that if a place was named which the log has forgotten. Behind the end
 // is an error.
