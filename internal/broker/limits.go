@@ -1,9 +1,6 @@
 package broker
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Every limit of mbus stands here, with its reason. Those that a user may want
 // to change are flags of the broker; what is in Limits can be changed by tests.
@@ -117,21 +114,3 @@ func DefaultLimits() Limits {
 
 // MaxBatch is the size of the largest batch that is taken in, in bytes.
 func (l Limits) MaxBatch() int { return l.MaxMessage + BatchSlack }
-
-// A Budget bounds the memory, in bytes, that connections hold together.
-type Budget struct {
-	max  int64
-	used atomic.Int64
-}
-
-// Take reserves n bytes, or reports that there are not as many left.
-func (b *Budget) Take(n int) bool {
-	if b.used.Add(int64(n)) > b.max {
-		b.used.Add(-int64(n))
-		return false
-	}
-	return true
-}
-
-// Give returns n bytes.
-func (b *Budget) Give(n int) { b.used.Add(-int64(n)) }

@@ -33,29 +33,17 @@ type production struct {
 	size int        // bytes of messages
 	resp *produceResponse
 	left atomic.Int32
+
+	refused error // why nothing of it is taken
 }
 
 func produce(c *call, req *kmsg.ProduceRequest) {
-	p := &production{call: c, acks: req.Acks, resp: &produceResponse{version: req.Version}}
-	p.left.Store(1)
+	p := newProduction(c, req.Version, req.Acks, req.TransactionID != nil)
 	defer func() { p.lead.Go() }() // should something panic
 	p.resp.topics = make([]producedTopic, len(req.Topics))
-	refused := refusal(req)
 	for i := range req.Topics {
 		in, out := &req.Topics[i], &p.resp.topics[i]
-		out.name, out.id = in.Topic, in.TopicID
-		out.parts = make([]producedPart, len(in.Partitions))
-		p.left.Add(int32(len(in.Partitions)))
-		topic, err := c.server.find(in.Topic, in.TopicID, req.Version >= firstProduceByID)
-		if err == nil {
-			out.name = topic.Name
-		}
-		switch {
-		case refused != nil:
-			err = refused
-		case broker.Internal(out.name):
-			err = broker.ErrInternalTopic
-		}
+		topic, err := p.begin(out, in.Topic, in.TopicID, len(in.Partitions))
 		for j := range in.Partitions {
 			p.append(topic, &in.Partitions[j], &out.parts[j], err)
 		}
@@ -64,17 +52,36 @@ func produce(c *call, req *kmsg.ProduceRequest) {
 	p.settled()
 }
 
-// refusal is the error for a request that is not taken at all.
-func refusal(req *kmsg.ProduceRequest) error {
+func newProduction(c *call, version, acks int16, transactional bool) *production {
+	p := &production{call: c, acks: acks, resp: &produceResponse{version: version}}
+	p.left.Store(1) // until all have been appended
 	switch {
-	case req.Version < 3:
-		return kerr.UnsupportedVersion
-	case req.TransactionID != nil:
-		return kerr.TransactionalIDAuthorizationFailed
-	case req.Acks < -1 || req.Acks > 1:
-		return kerr.InvalidRequiredAcks
+	case version < 3:
+		p.refused = kerr.UnsupportedVersion
+	case transactional:
+		p.refused = kerr.TransactionalIDAuthorizationFailed
+	case acks < -1 || acks > 1:
+		p.refused = kerr.InvalidRequiredAcks
 	}
-	return nil
+	return p
+}
+
+// begin finds the topic that so many partitions are of, and says why they are not taken.
+func (p *production) begin(out *producedTopic, name string, id [16]byte, partitions int) (*broker.Topic, error) {
+	out.name, out.id = name, id
+	out.parts = make([]producedPart, partitions)
+	p.left.Add(int32(partitions))
+	topic, err := p.call.server.find(name, id, p.resp.version >= firstProduceByID)
+	if err == nil {
+		out.name = topic.Name
+	}
+	switch {
+	case p.refused != nil:
+		err = p.refused
+	case broker.Internal(out.name):
+		err = broker.ErrInternalTopic
+	}
+	return topic, err
 }
 
 // attrTransactional marks a batch as part of a transaction.
@@ -121,7 +128,7 @@ func (p *production) check(in *kmsg.ProduceRequestTopicPartition) error {
 	case len(in.Records) == 0:
 		return kerr.InvalidRecord
 	case len(in.Records) > b.Limits.MaxBatch():
-		return fmt.Errorf("%w: a batch of %d bytes, the limit is %d", broker.ErrTooLarge, len(in.Records), b.Limits.MaxBatch())
+		return tooLarge(len(in.Records), b.Limits.MaxBatch())
 	}
 	first, rest, err := batch.Next(in.Records)
 	switch {
@@ -135,6 +142,10 @@ func (p *production) check(in *kmsg.ProduceRequestTopicPartition) error {
 		return kerr.InvalidTimestamp
 	}
 	return nil
+}
+
+func tooLarge(size, limit int) error {
+	return fmt.Errorf("%w: a batch of %d bytes, the limit is %d", broker.ErrTooLarge, size, limit)
 }
 
 // settle takes one partition's outcome. It does not block, so that the log may

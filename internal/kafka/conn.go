@@ -21,6 +21,8 @@ type conn struct {
 	server *Server
 	net    net.Conn
 	in     frames
+	quit   chan struct{} // closed by giveUp
+	giveUp func()        // ends waiting for memory
 
 	isClient bool // has sent a whole Kafka request; its goroutine's own
 
@@ -34,9 +36,13 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{server: s, net: nc}
+	c := &conn{server: s, net: nc, quit: make(chan struct{})}
+	c.giveUp = sync.OnceFunc(func() { close(c.quit) })
 	c.changed.L = &c.mu
-	c.in = frames{conn: nc, budget: &s.broker.Budget, limits: &s.broker.Limits, stopping: s.isStopping}
+	c.in = frames{
+		conn: nc, budget: &s.broker.Budget, limits: &s.broker.Limits,
+		stopping: s.isStopping, quit: c.quit, short: s.reportShortage,
+	}
 	return c
 }
 
@@ -81,16 +87,27 @@ func (c *conn) takeRequests() error {
 		if c.server.isStopping() {
 			c.interrupt()
 		}
-		frame, err := c.in.next()
-		if err != nil {
-			return err
-		}
-		err = c.handle(frame)
-		c.in.done()
-		if err != nil {
+		if err := c.takeRequest(); err != nil {
 			return err
 		}
 	}
+}
+
+// takeRequest waits for a request and hands it to its handler.
+func (c *conn) takeRequest() error {
+	size, err := c.in.begin()
+	switch {
+	case err != nil:
+		return err
+	case size > c.server.maxWhole && c.in.isKey(kmsg.Produce):
+		return c.produceStream(size)
+	}
+	frame, err := c.in.whole(size)
+	if err != nil {
+		return err
+	}
+	defer c.in.done()
+	return c.handle(frame)
 }
 
 // handle gives a request to its handler and writes what has been answered.
@@ -110,7 +127,7 @@ func (c *conn) handle(frame []byte) error {
 	req.SetVersion(h.version)
 	h.flexible = req.IsFlexible()
 	cost, err := c.decode(h, req, frame)
-	defer c.in.budget.Give(cost)
+	defer c.server.decoding.Give(cost)
 	if err != nil {
 		return fmt.Errorf("%s of version %d: %w", kmsg.NameForKey(h.key), h.version, err)
 	}
@@ -132,11 +149,17 @@ func (c *conn) refuseVersion(a *api, h header) error {
 	return nil
 }
 
-// cheap is the cost of a request, in bytes, that is not taken from the budget.
-const cheap = 64 << 10
+const (
+	// cheap is the cost of a request, in bytes, that is not counted.
+	cheap = 64 << 10
 
-// decode reads a request's fields. It returns what it has taken from the budget
-// for them, to be given back.
+	// decodeMemory is what all that is decoded may cost, in bytes; others wait. It is more
+	// than the dearest request may, and apart from what frames take: a connection that
+	// waits for this has a frame.
+	decodeMemory = costFactor*maxWhole + 2*costSlack
+)
+
+// decode reads a request's fields. It returns what it has taken for them, to be given back.
 func (c *conn) decode(h header, req kmsg.Request, frame []byte) (taken int, err error) {
 	p, err := body(frame, h.flexible)
 	if err != nil {
@@ -147,8 +170,8 @@ func (c *conn) decode(h header, req kmsg.Request, frame []byte) (taken int, err 
 		return 0, err
 	}
 	if cost > cheap {
-		if !c.in.budget.Take(cost) {
-			return 0, errBusy
+		if c.server.decoding.Wait(cost, c.quit) != nil {
+			return 0, errGivenUp
 		}
 		taken = cost
 	}
@@ -190,6 +213,7 @@ func (c *conn) interrupt() {
 	c.stopping = true
 	c.changed.Broadcast()
 	c.mu.Unlock()
+	c.giveUp()
 	c.net.SetReadDeadline(longAgo)
 }
 

@@ -59,7 +59,7 @@ func TestWhatIsNoRequestClosesTheConnectionAndSaysWhy(t *testing.T) {
 		"a frame that is short":   {[]byte{0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0}, "of 2 bytes"},
 		"a negative size":         {[]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0}, "of -1 bytes"},
 		"too large":               {[]byte{0, 0x10, 0, 1, 0, 3, 0, 0, 0, 0, 0, 1}, "of 1048577 bytes"},
-		"too large to produce":    {[]byte{1, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 1}, "of 16777217 bytes"},
+		"too large to produce":    {[]byte{6, 0x40, 0, 1, 0, 0, 0, 3, 0, 0, 0, 1}, "of 104857601 bytes"},
 		"an unknown key":          {raw(0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff), "is not known here"},
 		"a negative key":          {raw(0xff, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff), "is not known here"},
 		"an unknown version":      {raw(0, 3, 0, 99, 0, 0, 0, 1, 0xff, 0xff), "version 99 is not supported"},
@@ -172,7 +172,7 @@ func TestOneConnectionTooManyIsClosed(t *testing.T) {
 	})
 }
 
-func TestARequestForWhichThereIsNoMemoryClosesItsConnectionOnly(t *testing.T) {
+func TestARequestThatCanNeverHaveItsMemoryClosesItsConnectionOnly(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 100_000 }})
 	b.topic("orders", 1)
 	var builder batch.Builder
@@ -181,6 +181,7 @@ func TestARequestForWhichThereIsNoMemoryClosesItsConnectionOnly(t *testing.T) {
 	c := b.dial()
 	c.Write(frame(produceRequest(write{"orders", 0, builder.Bytes()}), 1)) // may fail
 	c.mustBeClosed()
+	await(t, "the reason is logged", func() bool { return b.book.Lines("closing", "more than all requests together") != nil })
 	if base := b.dial().publish("orders", 0, messages(1)); base != 0 {
 		t.Errorf("offset %d", base)
 	}

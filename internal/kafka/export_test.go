@@ -29,3 +29,7 @@ func (s *Server) Unanswered() (n int) {
 	})
 	return n
 }
+
+// StreamFrom has requests to produce of so many bytes read piece by piece. It is for before
+// the first connection.
+func (s *Server) StreamFrom(size int) { s.maxWhole = size - 1 }

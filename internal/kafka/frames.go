@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -18,48 +19,56 @@ const (
 	// maxFrame is for all requests but those below: a list of 30,000 topics fits.
 	maxFrame = 1 << 20
 
-	// maxProduce is at least what a request to produce may have, which may hold
-	// batches for many partitions; clients stop at 1 MiB unless told otherwise.
-	maxProduce = 16 << 20
+	// maxProduce is at least what a request to produce may have, as in Kafka
+	// (socket.request.max.bytes): some clients fill one with batches for all partitions.
+	maxProduce = 100 << 20
 
 	// maxSync is for the assignments of a group, which its leader sends for all
 	// members at once.
 	maxSync = 16 << 20
+
+	// maxWhole is up to where a frame is read whole. A larger one is used piece by piece.
+	maxWhole = 16 << 20
 )
 
 // Frames reads requests' frames from a connection: a size in four bytes, and as
-// many bytes. Its buffer is small at first and grows with what has come, not with
-// the size that was claimed; it takes what is large from the broker's budget and
-// gives it back when the frame has been used.
+// many bytes. Its buffer is small until it is full. Then a larger one of the frame's whole
+// size is taken from the broker's budget, or waited for, and given back when the frame has
+// been used: so nobody who holds a part of a frame waits for memory.
 type frames struct {
 	conn     net.Conn
 	budget   *broker.Budget
 	limits   *broker.Limits
 	stopping func() bool
+	quit     <-chan struct{} // closed when nothing is waited for any more
+	short    func()          // called when there is no memory, before it is waited for
 
 	buf     []byte
-	r, w    int  // buf[r:w] has come and is not used yet
-	frame   int  // size of the frame that next gave out, its size field included
-	taken   int  // bytes of the budget
-	bounded bool // a read has a deadline
+	r, w    int       // buf[r:w] has come and is not used yet
+	frame   int       // size of the frame that next gave out, its size field included
+	ahead   int       // how many bytes from r on are of the frame that a large buffer is for
+	taken   int       // bytes of the budget
+	until   time.Time // when what a large buffer is for has to be there
+	bounded bool      // a read has a deadline
 }
 
-// errBusy says that the budget is used up.
-var errBusy = errors.New("the broker has no memory left for requests in flight")
+// errGivenUp is as if a read had been ended: nothing is waited for any more.
+var errGivenUp = &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 
 // sizeField is the size in bytes of what stands before a frame.
 const sizeField = 4
 
-// next waits for a whole frame. It is valid until done. At the end of the
-// connection it returns io.EOF.
-func (f *frames) next() ([]byte, error) {
+// begin waits for the beginning of a frame and returns its size. At the end of the
+// connection the error is io.EOF.
+func (f *frames) begin() (size int, err error) {
 	if err := f.fill(sizeField + fixedHeader); err != nil {
-		return nil, err
+		return 0, err
 	}
-	size, err := f.size()
-	if err != nil {
-		return nil, err
-	}
+	return f.size()
+}
+
+// whole waits for all of a frame that has begun. It is valid until done.
+func (f *frames) whole(size int) ([]byte, error) {
 	if err := f.fill(sizeField + size); err != nil {
 		return nil, err
 	}
@@ -71,7 +80,9 @@ func (f *frames) next() ([]byte, error) {
 func (f *frames) done() {
 	f.r += f.frame
 	f.frame = 0
-	if f.r == f.w {
+	if f.taken > 0 {
+		f.free()
+	} else if f.r == f.w {
 		f.r, f.w = 0, 0
 	}
 }
@@ -95,6 +106,11 @@ func (f *frames) size() (int, error) {
 	return int(size), nil
 }
 
+// isKey says whether the frame that has begun is for a request of that key.
+func (f *frames) isKey(k kmsg.Key) bool {
+	return int16(binary.BigEndian.Uint16(f.buf[f.r+sizeField:])) == int16(k)
+}
+
 // fill reads until there are n bytes. Between frames the client may take its
 // time, within one it has to go on.
 func (f *frames) fill(n int) error {
@@ -102,18 +118,27 @@ func (f *frames) fill(n int) error {
 		if err := f.prepare(n); err != nil {
 			return err
 		}
-		f.setDeadline(f.w > f.r)
-		got, err := f.conn.Read(f.buf[f.w:])
+		f.setDeadline(f.w > f.r || f.taken > 0)
+		got, err := f.conn.Read(f.buf[f.w:f.end(n)])
 		f.w += got
 		switch {
 		case got > 0:
-		case err == io.EOF && f.w > f.r:
+		case err == io.EOF && (f.w > f.r || f.taken > 0):
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return err
 		}
 	}
 	return nil
+}
+
+// end is up to where in the buffer a read may go that is for n bytes. A large buffer takes
+// nothing of the next frame, so that it can be given back.
+func (f *frames) end(n int) int {
+	if f.taken == 0 {
+		return len(f.buf)
+	}
+	return min(len(f.buf), f.r+min(max(n, broker.FirstBuffer), f.ahead))
 }
 
 // setDeadline bounds a read if a frame has begun. A server that stops has set one
@@ -125,6 +150,9 @@ func (f *frames) setDeadline(begun bool) {
 	var at time.Time
 	if begun {
 		at = time.Now().Add(f.limits.RequestTime)
+		if f.taken > 0 && at.After(f.until) {
+			at = f.until
+		}
 	}
 	f.bounded = begun
 	f.conn.SetReadDeadline(at)
@@ -136,38 +164,54 @@ func (f *frames) setDeadline(begun bool) {
 // longAgo as a deadline ends a read at once.
 var longAgo = time.Unix(1, 0)
 
-// prepare makes room for more bytes of a frame of n bytes.
+// prepare makes room for more bytes of n that belong together.
 func (f *frames) prepare(n int) error {
-	rest := f.w - f.r
-	if rest == 0 && len(f.buf) > broker.FirstBuffer {
-		f.free()
-	}
 	if f.buf == nil {
 		f.buf, f.r, f.w = make([]byte, broker.FirstBuffer), 0, 0
 	}
 	if len(f.buf)-f.r >= n && f.w < len(f.buf) {
 		return nil
 	}
-	if rest < len(f.buf) { // there is room, not where it is needed
+	if f.w-f.r < len(f.buf) { // there is room, not where it is needed
 		f.r, f.w = 0, copy(f.buf, f.buf[f.r:f.w])
 		return nil
 	}
-	return f.grow(n)
+	return f.enlarge(n, n, n)
 }
 
-// grow moves to a larger buffer, at most of the size that a frame of n bytes
-// needs, and at most 16 times as large as what has come.
-func (f *frames) grow(n int) error {
-	size := min(n, 16*len(f.buf))
-	if !f.budget.Take(size) {
-		return errBusy
+// enlarge moves to a buffer of size bytes, when the budget has as many as are to be taken for
+// it. It is for the bytes that are ahead. They have to come at a MiB in limits.RequestTime:
+// others wait for the memory.
+func (f *frames) enlarge(size, take, ahead int) error {
+	if f.budget.Waiting() > 0 || !f.budget.Take(take) {
+		f.short()
+		switch err := f.budget.Wait(take, f.quit); {
+		case errors.Is(err, broker.ErrGivenUp):
+			return errGivenUp
+		case err != nil:
+			return fmt.Errorf("a request of %d bytes: %w", ahead-sizeField, err)
+		}
 	}
 	p := takeBuffer(size)
 	p = p[:cap(p)]
-	w := copy(p, f.buf[f.r:f.w])
-	f.free()
-	f.buf, f.r, f.w, f.taken = p, 0, w, size
+	f.w = copy(p, f.buf[f.r:f.w])
+	f.buf, f.r, f.taken, f.ahead = p, 0, take, ahead
+	f.until = time.Now().Add(f.limits.RequestTime * time.Duration(2+ahead>>20))
 	return nil
+}
+
+// settle gives a large buffer back, and keeps what has come of the next frame: it was in the
+// first buffer.
+func (f *frames) settle() {
+	rest := f.buf[f.r:f.w]
+	if f.taken == 0 || len(rest) == 0 {
+		f.free()
+		return
+	}
+	small := make([]byte, broker.FirstBuffer)
+	w := copy(small, rest)
+	f.free()
+	f.buf, f.w = small, w
 }
 
 // free gives the buffer back. What it held is lost.

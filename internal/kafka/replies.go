@@ -216,6 +216,7 @@ func (c *conn) cutOff(reason error) {
 	c.queue = nil
 	c.changed.Broadcast()
 	c.mu.Unlock()
+	c.giveUp()
 	c.server.log.Debug("connection cut off", "client", c.net.RemoteAddr(), "reason", reason)
 	c.net.Close()
 	for _, call := range left {

@@ -45,7 +45,10 @@ type Server struct {
 	opts     Options
 	groups   groups // what the handlers of consumer groups need
 	conns    *accept.Conns[*conn]
-	reported atomic.Int64 // when reportLoss has logged, in nanoseconds since 1970
+	decoding *broker.Budget // for what is decoded
+	maxWhole int            // bytes up to which a frame is read whole
+	reported atomic.Int64   // when reportLoss has logged, in nanoseconds since 1970
+	short    atomic.Int64   // when reportShortage has
 }
 
 // NewServer serves nothing yet.
@@ -53,7 +56,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	if o.ClusterID == "" {
 		o.ClusterID = "mbus"
 	}
-	s := &Server{broker: b, log: b.Log, opts: o, conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections)}
+	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections)}
 	s.groups = newGroups(s)
 	return s
 }
@@ -95,6 +98,20 @@ func (s *Server) debug(c *conn, msg string, args ...any) {
 
 func (s *Server) panicked(c *conn, reason any) {
 	s.log.Error("panic in a connection", "client", c.net.RemoteAddr(), "reason", reason, "stack", string(debug.Stack()))
+}
+
+// shortageEvery is the least time between two log lines about requests that wait for memory.
+const shortageEvery = time.Minute
+
+// reportShortage logs that a request waits for memory.
+func (s *Server) reportShortage() {
+	now := time.Now().UnixNano()
+	last := s.short.Load()
+	if now-last < int64(shortageEvery) || !s.short.CompareAndSwap(last, now) {
+		return
+	}
+	s.log.Warn("Kafka clients' requests wait for memory: those that have begun to come take all of it, in bytes",
+		"limit", s.broker.Limits.MaxInFlight)
 }
 
 // Stop ends the server: no more requests are taken, those that have come are
