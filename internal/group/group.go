@@ -8,8 +8,8 @@
 // until it is free again. The committed offset is the end of the unbroken run
 // of acknowledged messages.
 //
-// Locks are taken in this order: a Member's, the Groups', a Position's, the
-// journal's.
+// Locks are taken in this order: a Member's, the Groups', a Position's, then the
+// journal's, a log's or a Waiter's.
 package group
 
 import (
@@ -74,6 +74,10 @@ type Groups struct {
 	// MaxBytes is what all positions may take in memory; 0 for no bound. It is
 	// set before anything is called.
 	MaxBytes int64
+
+	// Clock is the one by which messages are due; nil for the system's. It is set
+	// before anything is called.
+	Clock Clock
 
 	journal journal
 

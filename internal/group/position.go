@@ -35,7 +35,7 @@ type Position struct {
 	failed    Member        // holds messages that have failed, until they may be delivered again
 	queued    Member        // holds messages behind one with the same key
 	order     *order        // nil unless messages are ordered by key
-	watchers  map[*Member]func()
+	watchers  *watchers     // nil unless somebody watches
 	ended     chan struct{} // closed when a lease ends; nil while nobody waits
 	epoch     int32
 	metadata  string
@@ -199,6 +199,11 @@ const maxParked = 10_000
 func (p *Position) Free(end int64, now time.Time) (s Span, due time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.free(end, now)
+}
+
+// free is Free. The caller holds mu.
+func (p *Position) free(end int64, now time.Time) (s Span, due time.Time) {
 	p.retry(now)
 	if p.parked >= maxParked {
 		end = min(end, p.lastParked())
@@ -255,41 +260,17 @@ func (p *Position) release(m *Member, s Span) {
 }
 
 // finish tells those who wait for the end of a lease, unlocks mu, and then, if
-// something has become free, wakes those who watch.
+// something has become free, or will, wakes one of those who wait for that.
 func (p *Position) finish(freed bool) {
 	if p.ended != nil {
 		close(p.ended)
 		p.ended = nil
 	}
-	var wake []func()
-	if freed && len(p.watchers) > 0 {
-		wake = make([]func(), 0, len(p.watchers))
-		for _, f := range p.watchers {
-			wake = append(wake, f)
-		}
+	if !freed {
+		p.mu.Unlock()
+		return
 	}
-	p.mu.Unlock()
-	for _, f := range wake {
-		f()
-	}
-}
-
-// Watch calls f whenever something may have become free, until Unwatch. f must
-// not block, nor call the Position or a Member.
-func (p *Position) Watch(m *Member, f func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.watchers == nil {
-		p.watchers = make(map[*Member]func())
-	}
-	p.watchers[m] = f
-}
-
-// Unwatch ends Watch. A call may be under way.
-func (p *Position) Unwatch(m *Member) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.watchers, m)
+	p.unlockAndWake()
 }
 
 // Others returns a channel that is closed when another member than m gives back

@@ -1,0 +1,285 @@
+package group
+
+import (
+	"container/list"
+	"math"
+	"sync"
+	"time"
+)
+
+// A Log is what a position needs to know of the log that it is in.
+type Log interface {
+	Offsets() (start, high int64)
+
+	// Wake calls f once, soon, when the log has more than offset, or has ended.
+	Wake(offset int64, f func()) (cancel func())
+}
+
+// A Waiter is a member while it has nothing to do: it waits for messages of the
+// positions that it watches. Of all that wait for a position one is woken when
+// something has become free, the one that has waited longest. It takes what it can,
+// and then has the next one woken if there is more: so a message wakes one member,
+// however many wait.
+//
+// Watch, Busy, Rest and Close are called by one goroutine at a time.
+type Waiter struct {
+	wake    func() // there may be something to lease
+	ended   func() // a log has ended
+	watches []*watch
+
+	mu     sync.Mutex // guards what follows; taken after a Position's
+	isIdle bool
+	by     *Position // that has woken it, and has not been looked at since; nil for none
+}
+
+// A watch is a Waiter's interest in one position.
+type watch struct {
+	*Waiter
+	pos    *Position
+	queued *list.Element // in the position's queue; nil for not; guarded by its mu
+}
+
+// NewWaiter watches nothing yet. wake and ended must not block, nor call a Position, a
+// Member or a Waiter.
+func NewWaiter(wake, ended func()) *Waiter { return &Waiter{wake: wake, ended: ended} }
+
+// Watch has the Waiter wait for messages of p, too, which are in log.
+func (w *Waiter) Watch(p *Position, log Log) {
+	x := &watch{Waiter: w, pos: p}
+	w.watches = append(w.watches, x)
+	p.watch(x, log)
+}
+
+// Busy says that the member looks for messages itself from now on.
+func (w *Waiter) Busy() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.isIdle = false
+}
+
+// PassOn says that the member has leased something, or can't take anything: if there is
+// more where it was woken, another one is woken. It is called before anything that takes time.
+func (w *Waiter) PassOn() {
+	w.mu.Lock()
+	p := w.by
+	w.by = nil
+	w.mu.Unlock()
+	if p != nil {
+		p.mu.Lock()
+		p.unlockAndWake()
+	}
+}
+
+// Rest says that the member has found nothing, and could take something.
+func (w *Waiter) Rest() {
+	w.mu.Lock()
+	w.isIdle, w.by = true, nil // for all positions are looked at once more
+	w.mu.Unlock()
+	for _, x := range w.watches {
+		x.pos.await(x)
+	}
+}
+
+// Close ends the waiting. What the member was woken for is for the next one.
+func (w *Waiter) Close() {
+	w.Busy()
+	w.PassOn()
+	for _, x := range w.watches {
+		x.pos.unwatch(x)
+	}
+	w.watches = nil
+}
+
+// rings says whether the member is to be woken for p: if it is idle, and was not woken
+// since.
+func (w *Waiter) rings(p *Position) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.isIdle {
+		return false
+	}
+	w.isIdle, w.by = false, p
+	return true
+}
+
+// watchers are those who watch a position. The position's mu guards them.
+type watchers struct {
+	log     Log
+	all     map[*watch]struct{}
+	queue   list.List // of *watch, those that have waited longest first; some may be busy again
+	hears   int64     // the log is to tell when it has more; -1 for not
+	unhear  func()
+	unended func()
+	alarm   time.Time // when the queue is looked at, because a message is due; zero for never
+	unalarm func()
+}
+
+// watch adds one who watches.
+func (p *Position) watch(x *watch, log Log) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.watchers == nil {
+		p.watchers = &watchers{log: log, all: make(map[*watch]struct{}), hears: -1}
+		p.watchers.unended = log.Wake(math.MaxInt64, p.ends)
+	}
+	p.watchers.all[x] = struct{}{}
+}
+
+// unwatch is the other way round.
+func (p *Position) unwatch(x *watch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.watchers
+	delete(w.all, x)
+	if x.queued != nil {
+		w.queue.Remove(x.queued)
+	}
+	if len(w.all) > 0 {
+		return
+	}
+	w.unended()
+	if w.unhear != nil {
+		w.unhear()
+	}
+	if w.unalarm != nil {
+		w.unalarm()
+	}
+	p.watchers = nil
+}
+
+// await puts one who has found nothing into the queue.
+func (p *Position) await(x *watch) {
+	p.mu.Lock()
+	w := p.watchers
+	if x.queued == nil {
+		x.queued = w.queue.PushBack(x)
+	}
+	p.hear()
+	p.unlockAndWake()
+}
+
+// hear has the log tell when it has more, if anybody waits. The caller holds mu.
+func (p *Position) hear() {
+	w := p.watchers
+	if w.queue.Len() == 0 {
+		return
+	}
+	_, high := w.log.Offsets()
+	if w.hears == high {
+		return
+	}
+	if w.unhear != nil {
+		w.unhear()
+	}
+	w.hears = high
+	w.unhear = w.log.Wake(high, func() { p.heard(w, high) })
+}
+
+// heard is called by the log when it has more than high, or has ended.
+func (p *Position) heard(w *watchers, high int64) {
+	p.mu.Lock()
+	if p.watchers != w || w.hears != high {
+		p.mu.Unlock()
+		return
+	}
+	w.hears, w.unhear = -1, nil
+	if _, now := w.log.Offsets(); now > high {
+		p.hear()
+	}
+	p.unlockAndWake()
+}
+
+// ends is called when the log has ended: all are told.
+func (p *Position) ends() {
+	p.mu.Lock()
+	var all []func()
+	if p.watchers != nil {
+		for x := range p.watchers.all {
+			all = append(all, x.ended)
+		}
+	}
+	p.mu.Unlock()
+	for _, f := range all {
+		f()
+	}
+}
+
+// unlockAndWake wakes the one who has waited longest, if anything is free, and sees to it
+// that this is looked at when the next message is due. The caller holds mu.
+func (p *Position) unlockAndWake() {
+	next := p.next()
+	p.mu.Unlock()
+	if next != nil {
+		next.wake()
+	}
+}
+
+// next takes the one who has waited longest out of the queue, if anything is free.
+func (p *Position) next() *watch {
+	w := p.watchers
+	if w == nil || w.queue.Len() == 0 {
+		return nil
+	}
+	now := p.clock().Now()
+	_, high := w.log.Offsets()
+	free, due := p.free(high, now)
+	if free.Len() <= 0 {
+		p.setAlarm(due)
+		return nil
+	}
+	for e := w.queue.Front(); e != nil; e = w.queue.Front() {
+		x := e.Value.(*watch)
+		w.queue.Remove(e)
+		if x.queued = nil; x.rings(p) {
+			return x
+		}
+	}
+	return nil
+}
+
+// setAlarm has the queue looked at when a message is due; the zero time is never.
+func (p *Position) setAlarm(due time.Time) {
+	w := p.watchers
+	if due.IsZero() || !w.alarm.IsZero() && !due.Before(w.alarm) {
+		return
+	}
+	if w.unalarm != nil {
+		w.unalarm()
+	}
+	w.alarm = due
+	w.unalarm = p.clock().At(due, func() { p.isDue(w, due) })
+}
+
+// isDue is called when a message is due, or a little later.
+func (p *Position) isDue(w *watchers, due time.Time) {
+	p.mu.Lock()
+	if p.watchers == w && w.alarm.Equal(due) {
+		w.alarm, w.unalarm = time.Time{}, nil
+	}
+	p.unlockAndWake()
+}
+
+// A Clock tells the time.
+type Clock interface {
+	Now() time.Time
+
+	// At calls f once when it is t, from another goroutine.
+	At(t time.Time, f func()) (cancel func())
+}
+
+// clock is the one by which messages are due.
+func (p *Position) clock() Clock {
+	if p.groups != nil && p.groups.Clock != nil {
+		return p.groups.Clock
+	}
+	return systemClock{}
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
+
+func (systemClock) At(t time.Time, f func()) (cancel func()) {
+	timer := time.AfterFunc(time.Until(t), f)
+	return func() { timer.Stop() }
+}
