@@ -157,3 +157,9 @@ sabotage "begin with partition 0 each time" internal/line/consumer.go \
 	's/k.turn = p.number + 1/k.turn = 0/' ./internal/line TestNoPartitionWaitsForAnotherToBeEmpty
 sabotage "forget which partition is next for a group" internal/line/consumer.go \
 	's/	p.pos.Served()$/	_ = p/' ./internal/line TestNoFreeMessageWaitsForMoreThanARound
+sabotage "lose the wake of a member that leaves" internal/group/wait.go \
+	'/) Close() {/,/^}/ s/	w.PassOn()$//' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
+sabotage "come to rest without a last look" internal/group/wait.go \
+	'/) await(/,/^}/ s/p.unlockAndWake()/p.mu.Unlock()/' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
+sabotage "wake everybody for a message" internal/group/wait.go \
+	's/^			return x$/			x.wake()/' ./internal/group TestAMessageWakesOneOfThoseThatWait

@@ -88,8 +88,8 @@ func (s *simulation) checkClient(c *client) error {
 		return fmt.Errorf("%d messages have %d bytes", open, bytes)
 	}
 	for _, u := range c.uses {
-		if u.asleep && (u.due.IsZero() || u.due.After(s.now)) && u.available(s.now) {
-			return errors.New("it was not woken")
+		if c.resting && u.available(s.now) && !s.anyWoken(u.model) {
+			return errors.New("nobody was woken")
 		}
 	}
 	return nil
@@ -168,6 +168,7 @@ func (s *simulation) finish() error {
 func (s *simulation) drain(k group.Key) error {
 	p := s.models[k]
 	s.now = s.now.Add(backoff(9))
+	s.clock.set(s.now)
 	p.pos = position(s.groups, k)
 	defer p.pos.Close()
 	c := &client{group: k.Group}

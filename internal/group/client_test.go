@@ -14,14 +14,16 @@ type client struct {
 	group string
 	uses  []*use
 	sent  []delivery // the message with number 1 first
+
+	waiter  *group.Waiter
+	resting bool // it has found nothing, and was not woken since
+	woken   bool // and has done nothing yet
 }
 
 // A use is how a client uses a position.
 type use struct {
 	*model
-	stale  group.Span // of an earlier Free
-	asleep bool       // Free found nothing, and nobody has called since
-	due    time.Time  // when it will look again by itself
+	stale group.Span // of an earlier Free
 }
 
 type delivery struct {
@@ -41,6 +43,10 @@ func (s *simulation) join() error {
 		return nil
 	}
 	c := &client{group: pick(s.rng, groupNames)}
+	c.waiter = group.NewWaiter(func() {
+		s.tally.wakes.Add(1)
+		c.resting, c.woken = false, true
+	})
 	if s.committing(c.group) {
 		return nil
 	}
@@ -61,7 +67,7 @@ func (s *simulation) join() error {
 			p.start(0, false)
 		}
 		u := &use{model: p}
-		p.pos.Watch(&c.Member, func() { u.asleep = false })
+		c.waiter.Watch(p.pos, l)
 		c.uses = append(c.uses, u)
 	}
 	s.clients = append(s.clients, c)
@@ -78,9 +84,9 @@ func (s *simulation) leave() error {
 func (s *simulation) leaves(i int) {
 	c := s.clients[i]
 	s.clients = append(s.clients[:i:i], s.clients[i+1:]...)
+	c.waiter.Close()
 	_ = s.release(c)
 	for _, u := range c.uses {
-		u.pos.Unwatch(&c.Member)
 		u.pos.Close()
 		u.leave()
 		if u.users == 0 && u.fresh && !u.gone {
@@ -106,15 +112,21 @@ func (s *simulation) lease(c *client) error {
 	if len(c.uses) == 0 {
 		return nil
 	}
-	u := pick(s.rng, c.uses)
+	return s.leaseFrom(c, pick(s.rng, c.uses))
+}
+
+// leaseFrom is lease of one position. What is left is for others, as it may take long to
+// send what was leased.
+func (s *simulation) leaseFrom(c *client, u *use) error {
+	c.waiter.Busy()
+	c.resting, c.woken = false, false
+	defer c.waiter.PassOn()
 	span, due := u.pos.Free(u.log.end(), s.now)
 	want, wantDue := u.free(s.now)
 	if span.Len() != want.Len() || want.Len() > 0 && span != want || !due.Equal(wantDue) {
 		return fmt.Errorf("free is %v, due %v; not %v, %v", span, due, want, wantDue)
 	}
 	if span.Len() == 0 {
-		u.asleep, u.due = true, due
-		s.tally.slept.Add(1)
 		return nil
 	}
 	if s.rng.IntN(5) == 0 {
@@ -276,6 +288,8 @@ func (s *simulation) others(c *client) error {
 	}
 	u := pick(s.rng, c.uses)
 	end, somebody := s.rng.Int64N(u.log.end()+1), false
+	u.pos.Free(0, s.now) // frees what is due, and that is then held by nobody
+	u.retry(s.now)
 	for o := range end {
 		m := u.at(o)
 		somebody = somebody || m.fate != free && m.fate != acked && m.by != c

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"mbus/internal/group"
 )
@@ -118,7 +119,7 @@ func TestNumbersOfAPosition(t *testing.T) {
 	var a, b group.Member
 	a.Lease(p, group.Span{From: 0, To: 10}, 0)
 	_ = a.Ack(2)
-	_, _, _ = a.Fail(4, group.Retry{}, timeZero)
+	_, _, _ = a.Fail(4, group.Retry{Backoff: time.Hour, Bound: time.Hour}, time.Now())
 	_, _ = b.Claim(p, 10, 'x', 0)
 	_, _ = b.Claim(p, 11, 'x', 0)
 	b.Lease(p, group.Span{From: 12, To: 15}, 0)

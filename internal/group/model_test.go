@@ -31,11 +31,17 @@ type message struct {
 
 // A log is the messages of a topic, of which a group only needs the keys.
 type log struct {
+	simulatedLog
 	topic string
 	keys  []uint64
 }
 
 func (l *log) end() int64 { return int64(len(l.keys)) }
+
+func (l *log) publish(key uint64) {
+	l.keys = append(l.keys, key)
+	l.high = l.end()
+}
 
 // A model is what a position must be.
 type model struct {

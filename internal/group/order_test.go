@@ -50,9 +50,10 @@ func TestOrder(t *testing.T) {
 			a claims 0 x
 			a claims 1 x -> waits
 			a fails 1 -> attempt 1 of 0
-			b watches
+			log 2
+			b rests
 			bury 0
-			called -> 1
+			woken -> b
 			free 2 -> 1 2`,
 		"when all have left nobody waits": `
 			a claims 0 x
@@ -86,15 +87,18 @@ func TestOrder(t *testing.T) {
 			b claims 1 x
 			b acks
 			committed -> 2`,
-		"who watches is called when one is acknowledged": `
+		"who waits is woken when one is acknowledged": `
+			log 3
 			a claims 0 x
 			a claims 1 x -> waits
 			a claims 2 y
-			b watches
+			b rests
 			a acks 1
-			called -> 1
+			woken -> b
+			b claims 1 x
+			b rests
 			a acks 2
-			called -> 0`,
+			woken -> nobody`,
 	} {
 		t.Run(name, func(t *testing.T) { runScript(t, text) })
 	}

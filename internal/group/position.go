@@ -306,6 +306,7 @@ func (p *Position) state() State {
 func (p *Position) numbers() Numbers {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.retry(p.clock().Now())
 	n := Numbers{Committed: p.committed, Attempt: p.mostAttempts() + 1, Lost: p.lost}
 	for _, h := range p.held {
 		switch h.by {

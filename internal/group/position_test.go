@@ -299,28 +299,6 @@ func TestPosition(t *testing.T) {
 			a acks
 			committed -> 6
 			kept -> 6 8-9`,
-		"who watches is called when something is released": `
-			a lease 0 5
-			b watches
-			a acks 2
-			called -> 0
-			a gives back 4
-			called -> 1
-			a releases
-			called -> 1
-			a releases
-			called -> 0`,
-		"who watches is called when a commit frees something": `
-			a lease 0 5
-			b watches
-			commit 0
-			called -> 1`,
-		"who no longer watches is not called": `
-			a watches
-			a leaves
-			b lease 0 5
-			b releases
-			called -> 0`,
 	} {
 		t.Run(name, func(t *testing.T) { runScript(t, text) })
 	}

@@ -114,10 +114,11 @@ func TestReopen(t *testing.T) {
 		"members get it at once": `
 			a lease 0 3
 			a acks
-			b watches
-			called -> 0
+			log 3
+			b rests
+			woken -> nobody
 			reopen 1
-			called -> 1`,
+			woken -> b`,
 		"it is durable with the next sync": `
 			a lease 0 3
 			a acks

@@ -113,14 +113,6 @@ func TestRetry(t *testing.T) {
 			kept -> 1 1*1
 			b acks
 			kept -> 2`,
-		"who watches is called, to learn of the time": `
-			b watches
-			a lease 0 3
-			called -> 0
-			a fails 1 -> attempt 1 of 0
-			called -> 1
-			a fails 1 -> settled
-			called -> 0`,
 		"for others it is held": `
 			a lease 0 3
 			a fails 1 -> attempt 1 of 0
@@ -138,23 +130,26 @@ func TestRetry(t *testing.T) {
 func TestWhenManyHaveFailedNothingAboveThemIsDeliveredUntilOneIsBuried(t *testing.T) {
 	const most = 10_000
 	p, now := group.NewPosition(0), timeZero
-	var b group.Member
 	failAll(t, p, most)
-	called := 0
-	p.Watch(&b, func() { called++ })
-	if s, _ := p.Free(2*most, now); s.Len() != 0 {
-		t.Errorf("%v is free", s)
+	woken := 0
+	w := group.NewWaiter(func() { woken++ })
+	w.Watch(p, &simulatedLog{high: 2 * most})
+	w.Rest()
+	if s, _ := p.Free(2*most, now); s.Len() != 0 || woken != 0 {
+		t.Errorf("%v is free, woken %d times", s, woken)
 	}
 	p.Bury(17)
-	if called != 1 {
-		t.Errorf("who watches was called %d times", called)
+	if woken != 1 {
+		t.Errorf("who waits was woken %d times", woken)
 	}
-	if s, _ := p.Free(2*most, now); s != (group.Span{From: most, To: 2 * most}) {
+	var m group.Member
+	if s, _ := p.Free(2*most, now); s != (group.Span{From: most, To: 2 * most}) || !m.Lease(p, s, 0) {
 		t.Errorf("%v is free", s)
 	}
+	w.Rest()
 	p.Bury(18)
-	if called != 1 {
-		t.Error("who watches was called though nothing has become free")
+	if woken != 1 {
+		t.Error("who waits was woken though nothing has become free")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,10 @@ import (
 //	a gives back 3             from offset 3 on
 //	a releases, a leaves       the latter closes the position, too
 //	a open -> 2 messages, 20 bytes, from 3 of 4 on
-//	a watches                  called -> 2, so often since it was asked last
+//	log 5                      has messages up to that offset
+//	a rests                    waits for what becomes free
+//	a passes on                what it was woken for, because it is busy
+//	woken -> a b               since that was asked last, or nobody
 //	reopen 3 -> full           what can't be; without -> it must work
 //	bury 3, unbury 3           the latter due in 1s
 //	free 10 -> 5 10            below offset 10; "nothing", or "due in 1s", for an empty span
@@ -45,7 +49,10 @@ type script struct {
 	groups    *group.Groups
 	pos       *group.Position
 	members   map[string]*group.Member
-	calls     int
+	log       sharedLog
+	waiters   map[string]*group.Waiter
+	mu        sync.Mutex // guards woken, for messages are due in another goroutine
+	woken     []string
 	synced    string
 	committed string // how the last commit has ended
 }
@@ -77,6 +84,7 @@ func runScript(t *testing.T, text string) {
 // start begins a life of the broker.
 func (s *script) start() {
 	s.members = make(map[string]*group.Member)
+	s.waiters = make(map[string]*group.Waiter)
 	s.groups = group.New(s.journal.write)
 	for k, state := range s.journal.all() {
 		s.groups.Load(k, state)
@@ -94,6 +102,9 @@ func (s *script) step(words []string) string {
 	}
 	if got, ok := s.groupsStep(words); ok {
 		return got
+	}
+	if s.waiterStep(words[0], words[1]) {
+		return ""
 	}
 	return s.memberStep(s.pos, s.member(words[0]), words[1:])
 }
@@ -141,9 +152,15 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 			s.t.Fatal(err)
 		}
 		time.Sleep(d) // in the bubble, where time passes at once
-	case "called":
-		got = fmt.Sprint(s.calls)
-		s.calls = 0
+	case "log":
+		s.log.publish(s.number(words[1]))
+	case "woken":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if got = "nobody"; len(s.woken) > 0 {
+			got = strings.Join(s.woken, " ")
+		}
+		s.woken = nil
 	case "commit":
 		state := group.State{Offset: s.number(words[1]), Epoch: group.NoEpoch, Assigned: true}
 		s.groups.Commit([]group.Set{{Position: position(s.groups, theKey), State: state}}, func(err error) {
@@ -205,6 +222,35 @@ func (s *script) free(end int64) string {
 	return "nothing"
 }
 
+// waiterStep does what concerns how a member waits, if that is what the word says; what
+// else there is to do when it leaves is not done here.
+func (s *script) waiterStep(name, word string) bool {
+	w := s.waiters[name]
+	if w == nil && word == "rests" {
+		w = group.NewWaiter(func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.woken = append(s.woken, name)
+		})
+		w.Watch(s.pos, &s.log)
+		s.waiters[name] = w
+	}
+	switch {
+	case word == "rests":
+		w.Rest()
+	case word == "passes":
+		w.Busy()
+		w.PassOn()
+	case word == "leaves" && w != nil:
+		w.Close()
+		delete(s.waiters, name)
+		return false
+	default:
+		return false
+	}
+	return true
+}
+
 func (s *script) memberStep(p *group.Position, m *group.Member, words []string) string {
 	switch words[0] {
 	case "lease":
@@ -231,11 +277,8 @@ func (s *script) memberStep(p *group.Position, m *group.Member, words []string) 
 		m.GiveBack(p, s.number(words[2]))
 	case "releases":
 		m.Release()
-	case "watches":
-		p.Watch(m, func() { s.calls++ })
 	case "leaves":
 		m.Release()
-		p.Unwatch(m)
 		p.Close()
 		s.pos = position(s.groups, theKey)
 	case "open":

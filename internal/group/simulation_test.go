@@ -53,14 +53,14 @@ func simulate(t *testing.T, seed uint64, all *tally) {
 
 // A tally counts how often the things have happened that the simulation is for.
 type tally struct {
-	delivered, acked, failed, buried, queued, confirmed, restarts, badWrites, deleted, commits, slept, reopened atomic.Int64
+	delivered, acked, failed, buried, queued, confirmed, restarts, badWrites, deleted, commits, rests, wakes, reopened atomic.Int64
 }
 
 func (a *tally) check(t *testing.T, seeds uint64) {
 	for name, n := range map[string]*atomic.Int64{
 		"delivered": &a.delivered, "acknowledged": &a.acked, "failed": &a.failed, "buried": &a.buried,
 		"queued": &a.queued, "confirmed": &a.confirmed, "restarts": &a.restarts, "failed writes": &a.badWrites,
-		"deleted": &a.deleted, "commits": &a.commits, "asleep": &a.slept, "reopened": &a.reopened,
+		"deleted": &a.deleted, "commits": &a.commits, "rests": &a.rests, "wakes": &a.wakes, "reopened": &a.reopened,
 	} {
 		t.Logf("%s: %d", name, n.Load())
 		if uint64(n.Load()) < seeds/2 {
@@ -86,6 +86,7 @@ type simulation struct {
 	rng     *rand.Rand
 	tally   *tally
 	now     time.Time
+	clock   simulatedClock
 	disk    disk
 	logs    map[string]*log // nil for a topic that does not exist
 	going   map[string]bool // topics deleted, which may come back when that is durable
@@ -117,6 +118,8 @@ func newSimulation(seed uint64, all *tally) *simulation {
 		s.logs[name] = &log{topic: name}
 	}
 	s.life = newLife()
+	s.clock.time = s.now
+	s.groups.Clock = &s.clock
 	s.prod()
 	return s
 }
@@ -144,6 +147,7 @@ func (s *simulation) run() error {
 	for i := range steps {
 		what, err := s.step()
 		if err == nil {
+			s.tell()
 			err = s.check()
 		}
 		if err != nil {
@@ -170,6 +174,8 @@ var actions = []action{
 	{"lease", 30, withClient((*simulation).lease)},
 	{"ack", 26, withClient((*simulation).ack)},
 	{"fail", 26, withClient((*simulation).fail)},
+	{"act", 40, withClient((*simulation).act)},
+	{"settle", 12, (*simulation).settle},
 	{"release", 3, withClient((*simulation).release)},
 	{"others", 3, withClient((*simulation).others)},
 	{"letter", 30, (*simulation).letterArrives},
@@ -217,18 +223,14 @@ func (s *simulation) publish() error {
 		return nil
 	}
 	for range 1 + s.rng.IntN(6) {
-		l.keys = append(l.keys, s.rng.Uint64N(3))
-	}
-	for _, c := range s.clients {
-		for _, u := range c.uses {
-			u.asleep = u.asleep && u.log != l
-		}
+		l.publish(s.rng.Uint64N(3))
 	}
 	return nil
 }
 
 func (s *simulation) time() error {
 	s.now = s.now.Add(time.Duration(s.rng.IntN(30)) * time.Millisecond)
+	s.clock.set(s.now)
 	return nil
 }
 
@@ -428,6 +430,11 @@ func (s *simulation) restart() error {
 	}
 	old := s.models
 	s.life, s.models, s.clients, s.letters, s.commits = newLife(), make(map[group.Key]*model), nil, nil, nil
+	s.clock = simulatedClock{time: s.now}
+	s.groups.Clock = &s.clock
+	for _, l := range s.logs {
+		l.wakes = nil
+	}
 	for k, value := range s.disk {
 		state, err := group.ParseValue([]byte(value))
 		if err != nil {

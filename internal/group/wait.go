@@ -2,7 +2,6 @@ package group
 
 import (
 	"container/list"
-	"math"
 	"sync"
 	"time"
 )
@@ -24,7 +23,6 @@ type Log interface {
 // Watch, Busy, Rest and Close are called by one goroutine at a time.
 type Waiter struct {
 	wake    func() // there may be something to lease
-	ended   func() // a log has ended
 	watches []*watch
 
 	mu     sync.Mutex // guards what follows; taken after a Position's
@@ -39,15 +37,15 @@ type watch struct {
 	queued *list.Element // in the position's queue; nil for not; guarded by its mu
 }
 
-// NewWaiter watches nothing yet. wake and ended must not block, nor call a Position, a
-// Member or a Waiter.
-func NewWaiter(wake, ended func()) *Waiter { return &Waiter{wake: wake, ended: ended} }
+// NewWaiter watches nothing yet. wake must not block, nor call a Position, a Member or
+// a Waiter.
+func NewWaiter(wake func()) *Waiter { return &Waiter{wake: wake} }
 
 // Watch has the Waiter wait for messages of p, too, which are in log.
 func (w *Waiter) Watch(p *Position, log Log) {
 	x := &watch{Waiter: w, pos: p}
 	w.watches = append(w.watches, x)
-	p.watch(x, log)
+	p.watch(log)
 }
 
 // Busy says that the member looks for messages itself from now on.
@@ -105,24 +103,22 @@ func (w *Waiter) rings(p *Position) bool {
 // watchers are those who watch a position. The position's mu guards them.
 type watchers struct {
 	log     Log
-	all     map[*watch]struct{}
+	users   int       // how many watch
 	queue   list.List // of *watch, those that have waited longest first; some may be busy again
 	hears   int64     // the log is to tell when it has more; -1 for not
 	unhear  func()
-	unended func()
 	alarm   time.Time // when the queue is looked at, because a message is due; zero for never
 	unalarm func()
 }
 
 // watch adds one who watches.
-func (p *Position) watch(x *watch, log Log) {
+func (p *Position) watch(log Log) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.watchers == nil {
-		p.watchers = &watchers{log: log, all: make(map[*watch]struct{}), hears: -1}
-		p.watchers.unended = log.Wake(math.MaxInt64, p.ends)
+		p.watchers = &watchers{log: log, hears: -1}
 	}
-	p.watchers.all[x] = struct{}{}
+	p.watchers.users++
 }
 
 // unwatch is the other way round.
@@ -130,14 +126,12 @@ func (p *Position) unwatch(x *watch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.watchers
-	delete(w.all, x)
 	if x.queued != nil {
 		w.queue.Remove(x.queued)
 	}
-	if len(w.all) > 0 {
+	if w.users--; w.users > 0 {
 		return
 	}
-	w.unended()
 	if w.unhear != nil {
 		w.unhear()
 	}
@@ -187,21 +181,6 @@ func (p *Position) heard(w *watchers, high int64) {
 		p.hear()
 	}
 	p.unlockAndWake()
-}
-
-// ends is called when the log has ended: all are told.
-func (p *Position) ends() {
-	p.mu.Lock()
-	var all []func()
-	if p.watchers != nil {
-		for x := range p.watchers.all {
-			all = append(all, x.ended)
-		}
-	}
-	p.mu.Unlock()
-	for _, f := range all {
-		f()
-	}
 }
 
 // unlockAndWake wakes the one who has waited longest, if anything is free, and sees to it

@@ -18,11 +18,12 @@ type consumer struct {
 	sender
 	parts  []part
 	member group.Member
-	lost   group.Member // holds what the client was told is missing
-	left   int64        // messages that may still be sent; -1 for all
-	early  bool         // the topic was made after the request came
-	turn   int          // number of the part that is looked at next; may be one too many
-	leave  func()       // the group; nil without one
+	waiter *group.Waiter // nil for one that waits for nothing
+	lost   group.Member  // holds what the client was told is missing
+	left   int64         // messages that may still be sent; -1 for all
+	early  bool          // the topic was made after the request came
+	turn   int           // number of the part that is looked at next; may be one too many
+	leave  func()        // the group; nil without one
 }
 
 // A part is one partition of what a consumer gets.
@@ -114,10 +115,14 @@ func (k *consumer) inTurn() iter.Seq2[int, *part] {
 	}
 }
 
-// served says that messages of a part have been sent, or may have been.
+// served says that messages of a part have been leased, and are sent now: what is left
+// of those for which the consumer was woken is for others meanwhile.
 func (k *consumer) served(p *part) {
 	k.turn = p.number + 1
 	p.pos.Served()
+	if k.waiter != nil {
+		k.waiter.PassOn()
+	}
 }
 
 // expect is for a topic that does not exist. What will come in it comes after the request:
@@ -157,34 +162,32 @@ func (k *consumer) position(i int, log store.Partition) (*group.Position, error)
 }
 
 // sendFree sends up to about most messages that nobody holds of a partition, as
-// many as one look into the log gives. It returns how many were sent, and if
-// none is there, when the next may be, if that is known.
-func (k *consumer) sendFree(p *part, end, most int64) (sent int64, due time.Time, err error) {
+// many as one look into the log gives. It returns how many were sent.
+func (k *consumer) sendFree(p *part, end, most int64) (sent int64, err error) {
 	if k.left >= 0 {
 		most = min(most, k.left)
 	}
 	if most <= 0 {
-		return 0, due, nil
+		return 0, nil
 	}
-	free, due := p.pos.Free(end, time.Now())
+	free, _ := p.pos.Free(end, time.Now())
 	if free.Len() <= 0 {
-		return 0, due, nil
+		return 0, nil
 	}
 	if err := k.load(p.log, free.From, max(broker.FirstBuffer, int(min(most, readChunk))*perMessage)); err != nil {
-		return 0, due, k.unreadable(p, free, err)
+		return 0, k.unreadable(p, free, err)
 	}
 	span := group.Span{From: free.From, To: min(free.To, k.loadedEnd(), free.From+most)}
 	if k.request.ordered {
-		sent, err = k.sendOrdered(p, span)
-		return sent, due, err
+		return k.sendOrdered(p, span)
 	}
 	if !k.member.Lease(p.pos, span, k.part(span)) {
-		return 1, due, nil // another member was faster: look again
+		return 1, nil // another member was faster: look again
 	}
 	k.served(p)
 	before := k.member.Sent()
 	err = k.send(p, span)
-	return span.Len() - int64(before-k.member.Sent()), due, err
+	return span.Len() - int64(before-k.member.Sent()), err
 }
 
 // perMessage is how many bytes are read for each message that is wanted, to save

@@ -80,7 +80,7 @@ const lookTime = 20 * time.Millisecond
 
 func (d *drain) drainPart(p *part) error {
 	for {
-		if n, _, err := d.sendFree(p, p.end, maxChunk); n == 0 || err != nil {
+		if n, err := d.sendFree(p, p.end, maxChunk); n == 0 || err != nil {
 			return err
 		}
 	}

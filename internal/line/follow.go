@@ -19,14 +19,14 @@ import (
 //
 // Its connection's goroutine hears what the client says. Another one, the pump,
 // sends; it exists only while there may be something to send, so that an idle
-// follower costs one goroutine. Whatever may be a reason to send calls wake.
+// follower costs one goroutine. Whatever may be a reason to send calls wake. Of the
+// idle followers of a group only one is woken for a message: see group.Waiter.
 type follower struct {
 	*consumer
 	pump
-	cancels []func() // of what the log, or the topic's making, has been asked to tell
-	unwatch func()   // of what the topic has been asked to tell; nil before there is one
-	seen    []int64  // the high watermark of each partition when the log was asked
-	marks   []mark   // what the client's system has not received yet; without ack
+	unawait func() // takes back the wish to know when there is a topic; nil for none
+	unwatch func() // and when it grows, or is deleted
+	marks   []mark // what the client's system has not received yet; without ack
 	pause   time.Duration
 	hang    hang
 
@@ -48,6 +48,7 @@ var errGone = errors.New("the client has left")
 func (c *conn) follow(r *request) error {
 	f := &follower{consumer: newConsumer(c, r)}
 	f.push, f.over = f.guardedPush, f.interrupt
+	f.waiter = group.NewWaiter(f.wake)
 	defer f.release()
 	if err := f.join(); err != nil {
 		return err
@@ -94,6 +95,7 @@ func (f *follower) guardedPush() (err error) {
 
 // pushAll sends all that may be sent now, with one write at its end.
 func (f *follower) pushAll() error {
+	f.waiter.Busy()
 	if f.topic == nil {
 		if ready, err := f.open(); !ready {
 			return err
@@ -108,8 +110,7 @@ func (f *follower) pushAll() error {
 	if err := f.settle(); err != nil {
 		return err
 	}
-	due, err := f.sendAll()
-	if err != nil {
+	if err := f.sendAll(); err != nil {
 		return err
 	}
 	f.out = f.confirms.tell(f.out)
@@ -120,8 +121,9 @@ func (f *follower) pushAll() error {
 		return io.EOF
 	}
 	f.mark()
-	f.rest()
-	f.wakeAt(due)
+	f.freeMemory()
+	f.wakeToSettle()
+	f.await()
 	return nil
 }
 
@@ -136,13 +138,13 @@ func (f *follower) open() (bool, error) {
 		if !f.request.follow {
 			return false, io.EOF
 		}
-		f.cancels = []func(){f.broker.Await(f.request.topic, f.wake)}
+		f.unawait = f.broker.Await(f.request.topic, f.wake)
 		return false, nil
 	}
 	if err != nil {
 		return false, toAnswer(err)
 	}
-	f.topic, f.cancels = t, nil
+	f.topic, f.unawait = t, nil
 	f.unwatch = t.Watch(f.wake)
 	if err := f.begin(); err != nil {
 		return false, err
@@ -155,10 +157,18 @@ func (f *follower) open() (bool, error) {
 
 // attach has a partition wake the pump.
 func (f *follower) attach(i int) {
-	f.cancels, f.seen = append(f.cancels, nil), append(f.seen, -1)
-	f.parts[i].pos.Watch(&f.member, f.wake)
+	f.waiter.Watch(f.parts[i].pos, f.parts[i].log)
 	if f.request.follow {
 		f.parts[i].end = units.End
+	}
+}
+
+// await waits for more, if the client could be sent more. If not, that is for others.
+func (f *follower) await() {
+	if f.request.follow && f.left != 0 && f.room() > 0 {
+		f.waiter.Rest()
+	} else {
+		f.waiter.PassOn()
 	}
 }
 
@@ -186,58 +196,36 @@ func (f *follower) extend() error {
 }
 
 // sendAll sends what is free, while the window is open, a chunk of each
-// partition in turn. It returns when the next is due, if that is known.
-func (f *follower) sendAll() (next time.Time, err error) {
+// partition in turn.
+func (f *follower) sendAll() error {
 	for more := true; more; {
 		more = false
-		next = time.Time{}
-		for i := range f.inTurn() {
-			sent, due, err := f.sendPartition(i)
+		for _, p := range f.inTurn() {
+			sent, err := f.sendPartition(p)
 			if err != nil {
-				return next, err
+				return err
 			}
 			more = more || sent
-			if !due.IsZero() && (next.IsZero() || due.Before(next)) {
-				next = due
-			}
 		}
 	}
-	return next, nil
+	return nil
 }
 
-// sendPartition sends a chunk, or sees to it that there will be a reason to try
-// again.
-func (f *follower) sendPartition(i int) (sent bool, due time.Time, err error) {
-	p := &f.parts[i]
+// sendPartition sends a chunk, if the window is open.
+func (f *follower) sendPartition(p *part) (sent bool, err error) {
 	room := f.room()
 	if room == 0 {
 		f.blocked.Store(true)
 		if room = f.room(); room == 0 {
-			return false, due, nil
+			return false, nil
 		}
 	}
 	_, high := p.log.Offsets()
-	n, due, err := f.sendFree(p, min(high, p.end), room)
+	n, err := f.sendFree(p, min(high, p.end), room)
 	if n > 0 || err != nil {
 		f.hang.more(f)
-		return n > 0, due, err
 	}
-	if f.request.follow && f.left != 0 {
-		f.ask(i, high)
-	}
-	return false, due, nil
-}
-
-// ask has the log wake the pump when there is more than high.
-func (f *follower) ask(i int, high int64) {
-	if f.seen[i] == high { // asked already
-		return
-	}
-	if f.cancels[i] != nil {
-		f.cancels[i]()
-	}
-	f.seen[i] = high
-	f.cancels[i] = f.parts[i].log.Wake(high, f.wake)
+	return n > 0, err
 }
 
 // room is how many messages more may be sent.
@@ -316,21 +304,15 @@ func (f *follower) settle() error {
 	return err
 }
 
-// wakeAt wakes the pump at the time due, unless it is zero, and sooner to
-// settle what is not settled.
-func (f *follower) wakeAt(due time.Time) {
-	wait := time.Until(due)
-	switch {
-	case len(f.marks) > 0 && (due.IsZero() || f.pause < wait):
-		wait = f.pause
-	case due.IsZero():
-		return
+// wakeToSettle wakes the pump when it is to settle what is not settled.
+func (f *follower) wakeToSettle() {
+	if len(f.marks) > 0 {
+		f.wakeIn(f.pause)
 	}
-	f.wakeIn(wait)
 }
 
-// rest gives memory back while there is nothing to send.
-func (f *follower) rest() {
+// freeMemory gives memory back while there is nothing to send.
+func (f *follower) freeMemory() {
 	f.unload()
 	f.freeOut()
 	f.chunk.Release()
@@ -354,18 +336,13 @@ func (f *follower) end(heard, pumped error) error {
 
 // unask takes back all that was asked for.
 func (f *follower) unask() {
-	if f.unwatch != nil {
-		f.unwatch()
-	}
-	for _, cancel := range f.cancels {
+	for _, cancel := range []func(){f.unwatch, f.unawait} {
 		if cancel != nil {
 			cancel()
 		}
 	}
-	f.unwatch, f.cancels = nil, nil
-	for i := range f.parts {
-		f.parts[i].pos.Unwatch(&f.member)
-	}
+	f.unwatch, f.unawait = nil, nil
+	f.waiter.Close()
 }
 
 // endOfStream closes the broker's side, and hears the client out.
