@@ -74,7 +74,15 @@ sabotage "compact positions before their topic is synced" internal/broker/journa
 sabotage "count a dead letter before it is durable" internal/broker/bury.go \
 	's/durably(log, done)/func(_ int64, err error) { done(err) }/' ./internal/broker TestADeadLetterIsConsumedWhenItIsDurable
 sabotage "tell of a redrive that is not kept" internal/line/redrive.go \
-	's/d.answers.before = d.consumed/d.answers.before = d.member.Ack/' ./internal/line TestARedriveTellsOfWhatItsPositionKeeps
+	'/) consume(n/,/^}/ s/d.broker.AwaitPositions()/error(nil)/' ./internal/line TestARedriveTellsOfWhatItsPositionKeeps
+sabotage "acknowledge a letter before its message is open for good" internal/line/redrive.go \
+	'/) settle()/,/^}/ s/d.broker.AwaitPositions()/error(nil)/' ./internal/line TestALetterIsConsumedWhenItsMessageIsOpenForGood
+sabotage "give a letter to another group" internal/broker/redrive.go \
+	's/r.b.Position(l.Group, t/r.b.Position(group.Default, t/' ./internal/line TestALetterGoesBackToTheGroupThatFailedItAndToNoOther
+sabotage "reopen a message that is on its way to the dead letters" internal/group/reopen.go \
+	's/p.holder(&p.failed, offset) \&\& /false \&\& /' ./internal/group TestReopen
+sabotage "reopen a message in memory only" internal/group/reopen.go \
+	'/) Reopen(/,/^}/ s/p.mark()//' ./internal/group TestReopen
 sabotage "delete the positions of a topic that is missing" internal/broker/journalload.go \
 	's/!older \&\& b.store.Deleted(s.TopicID)/!older/' ./internal/broker TestPositionsInATopicThatIsMissingAreKept
 sabotage "leave a position beyond the end" internal/broker/journalload.go \

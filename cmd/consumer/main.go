@@ -63,11 +63,17 @@ func say(format string, args ...any) {
 }
 
 func redrive(opts options) int {
-	moved, err := consumer.Redrive(opts.addr, opts.request.Topic, opts.request.Group)
-	if err != nil {
-		return fail(fmt.Errorf("%d messages moved: %w", moved, err))
+	done, err := consumer.Redrive(opts.addr, opts.request.Topic, opts.request.Group, opts.to)
+	for _, why := range done.Stay {
+		say("%s", why)
 	}
-	say("%d messages moved", moved)
+	if err != nil {
+		return fail(fmt.Errorf("%d messages moved: %w", done.Moved, err))
+	}
+	say("%d messages moved", done.Moved)
+	if len(done.Stay) > 0 {
+		return exitError
+	}
 	return 0
 }
 

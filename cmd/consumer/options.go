@@ -72,6 +72,7 @@ type options struct {
 	retries   retries
 	file      string // in which each message is once
 	redrive   bool
+	to        string
 }
 
 // settings are the flags that options are made from.
@@ -132,8 +133,9 @@ func (s *settings) define() {
 	s.BoolVar(&r.Ordered, "ordered", false, "with -follow or -exec: of messages with the same key at most one at a time is under way in the group")
 	s.Group("Work on each message", "exec", "window", "ack-timeout", "grace", "retry", "attempts", "ordered")
 
-	s.BoolVar(&s.redrive, "redrive", false, "move the messages of a dead-letter topic back to the topics they came from")
-	s.Group("Something else", "redrive", "version")
+	s.BoolVar(&s.redrive, "redrive", false, "give the messages of a dead-letter topic back to the groups that failed them; exit code 1 if some have to stay, with the reason")
+	s.StringVar(&s.to, "to", "", "`WHO`: with -redrive: group, that failed a message, as without the flag; or all: publish it again, for all groups")
+	s.Group("Something else", "redrive", "to", "version")
 }
 
 // complete fills in what follows from the flags.
@@ -153,6 +155,9 @@ func (s *settings) complete() (err error) {
 	}
 	if r.Ack = s.acknowledges(); r.Ack && r.Window == 0 {
 		r.Window = followWindow
+	}
+	if s.to != "" && s.to != "all" && s.to != "group" {
+		return fmt.Errorf("-to is %q: it takes all or group", s.to)
 	}
 	if s.format, err = chooseFormat(r.Topic, s.layout, s.asJSON); err != nil {
 		return fmt.Errorf("-f: %w", err)

@@ -24,6 +24,8 @@ func TestFlagsThatContradictEachOther(t *testing.T) {
 		"-redrive -out f":              "-redrive and -out exclude each other",
 		"-redrive -exec true":          "-redrive and -exec exclude each other",
 		"-redrive -n 1":                "-redrive and -n exclude each other",
+		"-to all":                      "-to goes with -redrive",
+		"-redrive -to nobody":          "-to is \"nobody\": it takes all or group",
 		"-ordered":                     "-ordered goes with -follow or -exec, and with a group",
 		"-ack-timeout 1s":              "-ack-timeout goes with -follow or -exec, and with a group",
 		"-follow -window -1":           "-window is -1, less than 0",
@@ -63,6 +65,8 @@ func TestRedriveSaysHowManyWereMoved(t *testing.T) {
 	}{
 		{"", "orders?redrive\n", "+2\n+5\n", 0, "5 messages moved"},
 		{"-group billing", "orders?redrive&group=billing\n", "+0\n", 0, "0 messages moved"},
+		{"-to all", "orders?redrive&to=all\n", "+1\n", 0, "1 messages moved"},
+		{"", "orders?redrive\n", "+2\n# 1 letter stays: why; do this\n# 2 letters stay: why\n", 1, "1 letter stays: why; do this\nconsumer: 2 letters stay: why\nconsumer: 2 messages moved"},
 		{"", "orders?redrive\n", "+2\n-FULL no space left\n", 1, "2 messages moved: the broker answered -FULL no space left"},
 		{"", "orders?redrive\n", "", 1, "0 messages moved: connection lost: EOF"},
 	} {

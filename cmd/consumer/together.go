@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // exclusions are flags that contradict each other, and why.
 var exclusions = []struct{ flag, other, why string }{
@@ -34,6 +37,9 @@ func (s *settings) checkTogether() error {
 			return fmt.Errorf("-%s and -%s exclude each other: %s", e.flag, e.other, e.why)
 		}
 		return fmt.Errorf("-%s and -%s exclude each other", e.flag, e.other)
+	}
+	if s.to != "" && !s.redrive {
+		return errors.New("-to goes with -redrive")
 	}
 	if s.acknowledges() {
 		return nil

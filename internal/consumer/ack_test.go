@@ -211,13 +211,14 @@ func TestRedriveCountsWhatWasMoved(t *testing.T) {
 		{"+2\n-NOTFOUND no such topic\n", 2, "the broker answered -NOTFOUND no such topic"},
 		{"", 0, "connection lost: EOF"},
 		{"+2", 0, "connection lost: EOF"},
+		{"+2\n# 1 letter stays\n+3\n# why\n", 3, "1 letter stays, why"},
 		{"+2\n+1\n", 2, `unexpected answer "+1", which is not a broker's`},
 		{"+2\nHTTP\n", 2, `unexpected answer "HTTP", which is not a broker's`},
 		{strings.Repeat("x", maxLine), 0, `unexpected answer "` + strings.Repeat("x", 64) + `", which is not a broker's`},
 	} {
 		b := serve(t, tt.answer, true)
-		moved, err := Redrive(b.addr, "orders.dlq", "")
-		said := ""
+		done, err := Redrive(b.addr, "orders.dlq", "", "")
+		moved, said := done.Moved, strings.Join(done.Stay, ", ")
 		if err != nil {
 			said = err.Error()
 		}

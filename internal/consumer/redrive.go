@@ -9,17 +9,27 @@ import (
 	"strings"
 )
 
-// Redrive has the broker at addr move the messages of a dead-letter topic back
-// to the topics they came from, and returns how many it has moved. An error
-// means that there may be more: those that were not moved are still there.
-func Redrive(addr, topic, group string) (moved int64, err error) {
+// A Redriven is what has become of dead letters.
+type Redriven struct {
+	Moved int64
+	Stay  []string // why some stay where they are, for people
+}
+
+// Redrive has the broker at addr give the messages of a dead-letter topic back to the groups
+// that failed them, or, if to is "all", publish them again. group is the one that
+// takes the letters; "" for the broker's usual one. An error means that there may be more: those
+// that were not moved are still there.
+func Redrive(addr, topic, group, to string) (done Redriven, err error) {
 	line := topic + "?redrive"
 	if group != "" {
 		line += "&group=" + group
 	}
+	if to != "" {
+		line += "&to=" + to
+	}
 	tcp, err := dial(addr, false, line+"\n")
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	defer tcp.Close()
 	r := bufio.NewReaderSize(tcp, maxLine)
@@ -27,14 +37,17 @@ func Redrive(addr, topic, group string) (moved int64, err error) {
 		line, err := r.ReadSlice('\n')
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
-			return moved, notBatches(string(line[:64]))
+			return done, notBatches(string(line[:64]))
 		case errors.Is(err, io.EOF) && answered && len(line) == 0:
-			return moved, nil
+			return done, nil
 		case err != nil:
-			return moved, fmt.Errorf("connection lost: %w", err)
+			return done, fmt.Errorf("connection lost: %w", err)
 		}
-		if moved, err = count(string(line[:len(line)-1]), moved); err != nil {
-			return moved, err
+		text := string(line[:len(line)-1])
+		if note, ok := strings.CutPrefix(text, "# "); ok {
+			done.Stay = append(done.Stay, note)
+		} else if done.Moved, err = count(text, done.Moved); err != nil {
+			return done, err
 		}
 	}
 }

@@ -15,8 +15,7 @@ import (
 // A goroutine writes the counts. It exists only while there is something to
 // write, and tells the latest, so that a slow reader misses some.
 type answers struct {
-	c      *conn
-	before func(n uint64) error // called before n is told; nil for none
+	c *conn
 
 	mu      sync.Mutex // guards what follows
 	changed sync.Cond
@@ -103,12 +102,6 @@ func (a *answers) tell() {
 			a.mu.Unlock()
 			return
 		}
-		a.mu.Unlock()
-		if err := a.prepare(n); err != nil {
-			a.giveUp(err)
-			continue
-		}
-		a.mu.Lock()
 		a.told = n
 		a.mu.Unlock()
 		p := append(strconv.AppendUint(append(line[:0], '+'), n, 10), '\n')
@@ -117,25 +110,6 @@ func (a *answers) tell() {
 			a.c.interrupt() // the reader learns it
 		}
 	}
-}
-
-// prepare does what has to be done before n is told.
-func (a *answers) prepare(n uint64) error {
-	if a.before == nil {
-		return nil
-	}
-	return a.before(n)
-}
-
-// giveUp has nothing told any more.
-func (a *answers) giveUp(err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.err == nil {
-		a.err = err
-		a.c.interrupt()
-	}
-	a.ended, a.safe = true, a.told
 }
 
 // finish waits until all pieces are settled and told, and returns the count

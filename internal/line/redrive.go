@@ -3,53 +3,68 @@ package line
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/record"
 	"mbus/internal/store"
 )
 
-// A redrive is a consumer of a topic of dead letters, on whose behalf the broker
-// puts each back on the topic that it came from. A message is consumed when it
-// is durable there, and counted to the client when that is durable, too: what the
-// client has been told of is not put back again, whatever ends the redrive.
+// A redrive is a consumer of a topic of dead letters, on whose behalf the broker gives
+// each back to the group that failed it, or, with to=all, publishes it again. It goes
+// in steps: letters are consumed when what has become of them is durable, and counted to
+// the client when that is durable, too. So what the client has been told of is not moved
+// again, whatever ends the redrive, and of the rest no more than a step.
 type redrive struct {
 	*consumer
-	answers *answers
+	back  *broker.Redrive
+	kept  group.Member // holds the letters that stay, until the end
+	stays stays
+	moved uint64 // letters that the client was told of
+	step  step
 }
+
+// redriveStep is how many letters are moved between two syncs of the positions, and
+// how many bytes of them, at the most, are published.
+const (
+	redriveStep  = 256
+	redriveBytes = 1 << 20
+)
+
+// A step is letters on their way: those that the member holds and that are not consumed.
+type step struct {
+	results []chan error // of those that are published; nil for those that were reopened
+	reopens bool
+	bytes   int // published
+}
+
+func (s *step) full() bool { return len(s.results) >= redriveStep || s.bytes >= redriveBytes }
 
 func (c *conn) redrive(r *request) error {
 	if !c.server.finish(c) {
 		return answer("SHUTDOWN", "the broker is stopping")
 	}
-	d := &redrive{newConsumer(c, r), newAnswers(c)}
-	d.answers.before = d.consumed
+	d := &redrive{consumer: newConsumer(c, r), back: c.broker.NewRedrive(c.tcp.RemoteAddr().String())}
 	defer d.release()
-	err := d.run()
-	told, failure := d.answers.finish()
-	if err == nil {
-		err = failure
+	defer d.kept.Release()
+	defer d.back.Close()
+	return d.end(d.run())
+}
+
+// end tells the client what is left to tell. err is what has ended the redrive.
+func (d *redrive) end(err error) error {
+	said := d.stays.lines()
+	if d.moved == 0 && err == nil {
+		said = "+0\n" + said
+	}
+	if e := d.say(said); e != nil {
+		return e
 	}
 	if err != nil {
 		return toAnswer(err)
 	}
-	if told == 0 {
-		return c.say("+0\n")
-	}
-	return nil
-}
-
-// consumed says that the first n messages are durable where they came from, and waits
-// until that is durable.
-func (d *redrive) consumed(n uint64) error {
-	if err := d.member.Ack(n); err != nil {
-		return err
-	}
-	return d.broker.AwaitPositions()
+	return d.stays.busy()
 }
 
 func (d *redrive) run() (err error) {
@@ -73,33 +88,56 @@ func (d *redrive) run() (err error) {
 	return nil
 }
 
-// partition puts back what nobody holds of a partition.
+// partition moves what nobody holds of a partition.
 func (d *redrive) partition(p *part) error {
-	for d.left != 0 {
-		free, _ := p.pos.Free(p.end, time.Now())
-		if free.Len() <= 0 {
-			return nil
+	for more := true; more && d.left != 0; {
+		if !p.pos.Remembers(redriveStep) {
+			return answer("BUSY", "too many letters that stay lie between those that are moved: consume or move them, and redrive again")
 		}
-		s := group.Span{From: free.From, To: free.From + 1}
-		if !d.member.Lease(p.pos, s, 0) {
-			continue // another member was faster
+		var err error
+		for !d.step.full() && d.left != 0 && more && err == nil {
+			more, err = d.take(p)
 		}
-		d.served(p)
-		err := broker.WithRecord(p.log, s.From, d.putBack)
-		if isLost(err) {
-			d.member.GiveBack(p.pos, s.From)
-			err = d.passOver(p, free, err)
-		} else if err != nil {
-			err = fmt.Errorf("offset %d: %w", s.From, err)
+		if e := d.settle(); e != nil {
+			return e
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// take deals with the next letter of a partition, and reports false if there is none.
+func (d *redrive) take(p *part) (more bool, err error) {
+	free, _ := p.pos.Free(p.end, time.Now())
+	if free.Len() <= 0 {
+		return false, nil
+	}
+	s := group.Span{From: free.From, To: free.From + 1}
+	if !d.member.Lease(p.pos, s, 0) {
+		return true, nil // another member was faster
+	}
+	d.served(p)
+	err = broker.WithRecord(p.log, s.From, d.putBack)
+	var stays *broker.StayError
+	switch {
+	case err == nil:
 		if d.left > 0 {
 			d.left--
 		}
+		return true, nil
+	case errors.As(err, &stays):
+		d.member.GiveBack(p.pos, s.From)
+		d.kept.Lease(p.pos, s, 0)
+		d.stays.add(stays)
+		return true, nil
 	}
-	return nil
+	d.member.GiveBack(p.pos, s.From)
+	if isLost(err) {
+		return true, d.passOver(p, free, err)
+	}
+	return true, fmt.Errorf("offset %d: %w", s.From, err)
 }
 
 // isLost says whether a log has a message no more, or can't read it.
@@ -117,38 +155,82 @@ func (d *redrive) passOver(p *part, free group.Span, err error) error {
 	return told
 }
 
-// putBack publishes a dead letter where it came from.
+// putBack has a letter go back. One that a client made, which no group has failed, is
+// published where it says that it belongs. The error is a *broker.StayError, or says why no
+// letter can be moved.
 func (d *redrive) putBack(r *batch.Record) error {
-	var name string
-	var headers []batch.Header
-	for k, v := range r.Headers() {
-		if string(k) == broker.HeaderTopic {
-			name = string(v)
-		}
-		if !dead(string(k)) {
-			headers = append(headers, batch.Header{Key: string(k), Value: v})
-		}
+	l, err := broker.ReadLetter(r, d.request.toAll)
+	if err != nil {
+		return err
 	}
-	if err := record.CheckName("topic", name); err != nil {
-		return answer("BADMESSAGE", "header %q: %w", broker.HeaderTopic, err)
+	if l.Group == "" {
+		return d.publish(l)
 	}
-	t, err := d.broker.MakeTopic(name, "client", d.tcp.RemoteAddr())
+	if err := d.back.Return(l); err != nil {
+		return err
+	}
+	d.step.results, d.step.reopens = append(d.step.results, nil), true
+	return nil
+}
+
+// publish appends a letter's message to its topic.
+func (d *redrive) publish(l broker.Letter) error {
+	t, err := d.broker.MakeTopic(l.Topic, "client", d.tcp.RemoteAddr())
+	if errors.Is(err, broker.ErrInternalTopic) || errors.Is(err, broker.ErrNoAutoCreate) || errors.Is(err, broker.ErrTooManyTopics) {
+		return &broker.StayError{Reason: fmt.Sprintf("topic %q takes none: %v", l.Topic, err), Do: "make the topic, or publish by hand to another one"}
+	}
 	if err != nil {
 		return err
 	}
 	var b batch.Builder
-	b.Add(r.Timestamp, r.Key, r.Value, headers...)
-	b.Close(0)
-	number := d.answers.expect(1, 1)
-	broker.AppendDurably(t.For(r.Key), b.Bytes(), func(err error) { d.answers.settle(number, err) })
-	return d.answers.failure()
+	l.Message(&b)
+	result := make(chan error, 1)
+	d.step.results = append(d.step.results, result)
+	d.step.bytes += len(b.Bytes())
+	broker.AppendDurably(t.For(l.Key), b.Bytes(), func(err error) { result <- err })
+	return nil
 }
 
-// dead says whether a header is one that only a dead letter has.
-func dead(header string) bool {
-	switch header {
-	case broker.HeaderTopic, broker.HeaderPartition, broker.HeaderOffset, broker.HeaderGroup, broker.HeaderAttempts, broker.HeaderReason:
-		return true
+// settle waits until what has become of the step's letters is durable, has them consumed,
+// and tells the client when that is durable. Of a step in which one fails only those before
+// it are.
+func (d *redrive) settle() error {
+	good, failure := 0, error(nil)
+	for _, result := range d.step.results {
+		var err error
+		if result != nil {
+			err = <-result
+		}
+		if failure == nil {
+			failure = err
+		}
+		if failure == nil {
+			good++
+		}
 	}
-	return strings.EqualFold(header, broker.HeaderDeliverAt)
+	reopens := d.step.reopens
+	d.step = step{}
+	if reopens {
+		if err := d.broker.AwaitPositions(); err != nil {
+			return err
+		}
+	}
+	if good > 0 {
+		if err := d.consume(uint64(good)); err != nil {
+			return err
+		}
+	}
+	return failure
+}
+
+// consume counts n letters more, of which all is durable that has become of them.
+func (d *redrive) consume(n uint64) error {
+	if err := d.member.Ack(d.moved + n); err != nil {
+		return err
+	}
+	if err := d.broker.AwaitPositions(); err != nil {
+		return err
+	}
+	d.moved += n
+	return d.say(fmt.Sprintf("+%d\n", d.moved))
 }

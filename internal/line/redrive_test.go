@@ -26,21 +26,21 @@ func bury(b *bus, n int64) {
 	c.mustConfirm()
 }
 
-func TestRedrivePutsDeadLettersBack(t *testing.T) {
+func TestRedriveForAllPublishesDeadLettersAgain(t *testing.T) {
 	b := start(t, setup{})
 	b.produce("orders?format=json\n" +
 		`{"key":"k","payload":"first","headers":["a","1","mbus-deliver-at-all","2"],"ts":1718017201000}` + "\n" +
 		`{"payload":null,"ts":1718017201000}` + "\n")
 	bury(b, 2)
-	answers := b.drain("orders.dlq?redrive")
+	answers := b.drain("orders.dlq?redrive&to=all")
 	if !strings.HasSuffix("\n"+answers, "\n+2\n") {
 		t.Fatalf("answered %q", answers)
 	}
 	b.mustDrain("orders?format=json", `{"topic":"orders","partition":0,"offset":2,`+fields+`"headers":["a","1","mbus-deliver-at-all","2"],"key":"k","payload":"first"}`+"\n"+
 		`{"topic":"orders","partition":0,"offset":3,`+fields+`"key":null,"payload":null}`+"\n")
-	b.mustDrain("orders.dlq?redrive", "+0\n") // they are consumed
+	b.mustDrain("orders.dlq?redrive&to=all", "+0\n") // they are consumed
 	b.restart()
-	b.mustDrain("orders.dlq", "")
+	b.mustDrain("orders.dlq?redrive", "+0\n")
 }
 
 func TestRedriveOfNothingSaysSo(t *testing.T) {
@@ -56,7 +56,7 @@ func TestRedriveTakesNoMoreThanAsked(t *testing.T) {
 		t.Fatalf("answered %q", got)
 	}
 	b.mustDrain("orders", join(numbered(2, 0)))
-	b.mustDrain("orders.dlq", join(numbered(5, 0)[2:]))
+	b.mustDrain("orders.dlq?group=redrive", join(numbered(5, 0)[2:]))
 }
 
 func TestRedriveOfManyIsWhole(t *testing.T) {
@@ -73,22 +73,14 @@ func TestRedriveOfManyIsWhole(t *testing.T) {
 	if got := b.drain("orders.dlq?redrive"); !strings.HasSuffix("\n"+got, "\n+500\n") {
 		t.Fatalf("answered %q", got)
 	}
-	await(t, "nothing waits", func() bool {
-		return b.position("default", "orders", 0).Committed() > 0
-	})
 	mustBeOnce(t, numbered(n, 0), b.drain("orders"))
 }
 
-func TestRedriveOfWhatIsNoDeadLetterIsRefused(t *testing.T) {
+func TestARedriveIsOfATopicOfDeadLetters(t *testing.T) {
 	b := start(t, setup{})
-	b.publish("orders.dlq", "not from anywhere")
-	b.dial(b.consumers, "orders.dlq?redrive\n").mustRefuse("BADMESSAGE", "mbus-topic")
-	b.mustDrain("orders.dlq", "not from anywhere\n") // and it is still there
 	b.dial(b.consumers, "orders?redrive\n").mustRefuse("BADREQUEST", ".dlq")
-	b.produce("x.dlq?format=json\n" + `{"payload":"p","headers":["mbus-topic","__positions"]}` + "\n")
-	if got := b.drain("x.dlq?redrive"); !strings.HasPrefix(got, "-") {
-		t.Fatalf("an internal topic is written: %q", got)
-	}
+	b.dial(b.consumers, "orders.dlq?redrive&to=nobody\n").mustRefuse("BADREQUEST", "all", "group")
+	b.dial(b.consumers, "orders.dlq?to=all\n").mustRefuse("BADREQUEST", "redrive")
 }
 
 func TestDeadLetterThatIsDelayedIsDueAtOnceWhenPutBack(t *testing.T) {
@@ -168,7 +160,7 @@ func TestARedriveTellsOfWhatIsDurable(t *testing.T) {
 	c := b.dial(b.consumers, "orders.dlq?redrive\n")
 	<-g.held
 	c.mustBeSilent()
-	if at := b.position("default", "orders.dlq", 0).Committed(); at != 0 {
+	if at := b.position(broker.RedriveGroup, "orders.dlq", 0).Committed(); at != 0 {
 		t.Errorf("before the sync of orders the group is at %d", at)
 	}
 	b.setup.disk.SetHook(nil)

@@ -41,6 +41,7 @@ type request struct {
 	ordered    bool
 	startEnd   bool
 	redrive    bool
+	toAll      bool  // what is redriven goes to all groups, not to the one that failed it
 	from       *from // nil for the position of the group
 	window     int64 // messages; 0 for the default
 	ackTimeout time.Duration
@@ -69,8 +70,8 @@ var (
 		"format": setFormat, "keyed": setKeyed, "group": setGroup, "id": setID, "n": setN,
 		"follow": set(func(r *request) { r.follow = true }), "ack": set(func(r *request) { r.ack = true }),
 		"confirm": set(func(r *request) { r.confirm = true }), "ordered": set(func(r *request) { r.ordered = true }),
-		"redrive": set(func(r *request) { r.redrive = true }),
-		"start":   setStart, "from": setFrom, "window": setWindow, "ack-timeout": setAckTimeout,
+		"redrive": set(func(r *request) { r.redrive = true }), "to": setTo,
+		"start": setStart, "from": setFrom, "window": setWindow, "ack-timeout": setAckTimeout,
 		"retry": setRetry, "attempts": setAttempts,
 	}
 )
@@ -91,6 +92,14 @@ func setStart(r *request, value string) error {
 		return fmt.Errorf("it takes beginning or end, not %q", value)
 	}
 	r.startEnd = value == "end"
+	return nil
+}
+
+func setTo(r *request, value string) error {
+	if value != "all" && value != "group" {
+		return fmt.Errorf("it takes group, the one that failed each letter, or all, not %q", value)
+	}
+	r.toAll = value == "all"
 	return nil
 }
 
@@ -235,6 +244,7 @@ var without = []struct{ options, needed string }{
 	{"ack-timeout", "ack"},
 	{"retry", "ack"},
 	{"attempts", "ack"},
+	{"to", "redrive"},
 }
 
 // exclusive lists options of which one at most may be given.
@@ -265,6 +275,9 @@ func (r *request) check() error {
 		if r.named[e[0]] && r.named[e[1]] && (e[0] != "from" || r.from != nil) {
 			return fmt.Errorf("options %q and %q exclude each other", e[0], e[1])
 		}
+	}
+	if r.redrive && !r.named["group"] {
+		r.group = broker.RedriveGroup
 	}
 	if r.redrive && !strings.HasSuffix(r.topic, broker.DeadLetters) {
 		return fmt.Errorf("option %q goes with a topic that ends in %q", "redrive", broker.DeadLetters)

@@ -88,7 +88,7 @@ func TestRequestLineIsRefused(t *testing.T) {
 func TestUnknownOptionNamesTheKnownOnes(t *testing.T) {
 	b := start(t, setup{})
 	b.dial(b.producers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows at, delay, format, keyed\n")
-	b.dial(b.consumers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows ack, ack-timeout, attempts, confirm, follow, format, from, group, id, keyed, n, ordered, redrive, retry, start, window\n")
+	b.dial(b.consumers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows ack, ack-timeout, attempts, confirm, follow, format, from, group, id, keyed, n, ordered, redrive, retry, start, to, window\n")
 }
 
 func TestRequestLineThatIsTooLongIsRefusedAtOnce(t *testing.T) {
