@@ -206,12 +206,3 @@ func (b Batch) Verify(it *Iterator) error {
 	it.earliest, it.latest = min(earliest, latest), latest
 	return it.Err()
 }
-
-// ClearProducer takes the producer id away, and with it epoch and sequence. It
-// sets the CRC.
-func (b Batch) ClearProducer() {
-	for i := posProducerID; i < posCount; i++ {
-		b[i] = 0xff // NoProducer in all three
-	}
-	binary.BigEndian.PutUint32(b[posCRC:], b.checksum())
-}

@@ -112,7 +112,10 @@ func (b *Builder) OpenSize() int {
 }
 
 // Close finishes the open batch, if there is one, with base as its base offset.
-func (b *Builder) Close(base int64) {
+func (b *Builder) Close(base int64) { b.CloseFor(base, none) }
+
+// CloseFor is Close for a batch of an idempotent producer.
+func (b *Builder) CloseFor(base int64, p Producer) {
 	if b.count == 0 {
 		return
 	}
@@ -123,9 +126,7 @@ func (b *Builder) Close(base int64) {
 	binary.BigEndian.PutUint32(h[posLastDelta:], uint32(b.lastDelta))
 	binary.BigEndian.PutUint64(h[posBaseTime:], uint64(b.baseTime))
 	binary.BigEndian.PutUint64(h[posMaxTime:], uint64(b.maxTime))
-	for i := posProducerID; i < posCount; i++ {
-		h[i] = 0xff // NoProducer in id, epoch and sequence
-	}
+	p.put(h)
 	binary.BigEndian.PutUint32(h[posCount:], uint32(b.count))
 	binary.BigEndian.PutUint32(h[posCRC:], crc32.Checksum(h[posAttributes:], castagnoli))
 	b.count = 0

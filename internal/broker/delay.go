@@ -60,6 +60,7 @@ const (
 // Delays are the messages that are not due yet. In memory each is 16 bytes.
 type delays struct {
 	wake       chan struct{} // something has changed
+	loaded     chan struct{} // closed when the log has been read after a start
 	crowds     chan struct{} // holds an element for each crowd that is being delivered
 	keepDamage int64         // bytes of the log up to which it is not trimmed past damage
 
@@ -80,18 +81,19 @@ type delays struct {
 	floor     int64
 	delivered deliveredUpTo // what it may be trimmed to later
 
-	mover    *mover          // the compaction that runs; nil for none
-	noted    []int64         // offsets noted since it has begun that it has not moved yet
-	moved    map[int64]int64 // of what was being delivered when it ended: the new offsets
-	damage   offsetRange     // what could not be read; empty for nothing
-	reported map[string]bool // of that
-	unread   bool            // the log holds what has not been looked at
-	failing  bool            // a note could not be written, which has been reported
+	mover    *mover                // the compaction that runs; nil for none
+	noted    []int64               // offsets noted since it has begun that it has not moved yet
+	moved    map[int64]int64       // of what was being delivered when it ended: the new offsets
+	damage   offsetRange           // what could not be read; empty for nothing
+	reported map[string]bool       // of that
+	streams  map[[16]byte]*streams // that messages in the log belong to, by topic
+	unread   bool                  // the log holds what has not been looked at
+	failing  bool                  // a note could not be written, which has been reported
 }
 
 // init makes delays ready for use; log is nil if there is none yet.
 func (d *delays) init(log store.Partition, limits Limits) {
-	d.wake, d.crowds = make(chan struct{}, 1), make(chan struct{}, crowds)
+	d.wake, d.crowds, d.loaded = make(chan struct{}, 1), make(chan struct{}, crowds), make(chan struct{})
 	d.keepDamage, d.keepDelivered = damageFactor*limits.CompactDelayed, limits.CompactDelayed
 	d.log = log
 	d.queues, d.pending = make(map[target]*queue), make(map[*halves]int64)
@@ -103,6 +105,20 @@ func (d *delays) used() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.log != nil
+}
+
+// streamsOf takes what the log said after the start of a topic's streams; nil for nothing.
+// It waits until the log has been read, or stop is closed.
+func (d *delays) streamsOf(topic [16]byte, stop <-chan struct{}) *streams {
+	select {
+	case <-d.loaded:
+	case <-stop:
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.streams[topic]
+	delete(d.streams, topic)
+	return s
 }
 
 // An offsetRange is the offsets from first up to but not including next.

@@ -22,6 +22,7 @@ func (b *Broker) deliver(log store.Partition, end int64, ends map[target]int64) 
 		d.unread = true
 		d.mu.Unlock()
 	}
+	close(d.loaded)
 	running := make(chan struct{}, queuesAtOnce)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -166,6 +167,7 @@ func (d *delays) abandon(topic [16]byte) {
 			d.settle(q)
 		}
 	}
+	delete(d.streams, topic)
 }
 
 // A carrier puts messages of one queue into their partition, and notes that they have

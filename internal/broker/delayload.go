@@ -41,6 +41,7 @@ func (b *Broker) loadDelays(log store.Partition, end int64, ends map[target]int6
 	d.mu.Lock()
 	d.bytes += bytes
 	d.messages += r.count
+	d.streams = r.streams
 	d.mu.Unlock()
 	b.recall(&r, ends)
 	slices.Sort(r.delivered)
@@ -77,7 +78,8 @@ type replayed struct {
 	arrivals  map[target][]deliveredRun
 	last      target // of the last record
 	lastList  *keptList
-	strange   func(offset int64) // for a record that is neither a message nor a note
+	streams   map[[16]byte]*streams // of what was kept, delivered or not, by topic
+	strange   func(offset int64)    // for a record that is neither a message nor a note
 }
 
 // A keptList is what was kept for one partition.
@@ -124,6 +126,29 @@ func (l *replayed) keep(r *batch.Record) {
 	}
 	l.lastList.dues = append(l.lastList.dues, due{at, r.Offset})
 	l.count++
+	l.number(t.topic, r.Value)
+}
+
+// number takes the number of a message that belongs to a producer's stream.
+func (l *replayed) number(topic [16]byte, value []byte) {
+	if len(value) < batch.HeaderSize {
+		return
+	}
+	p := batch.Batch(value).Producer()
+	if p.ID <= 0 {
+		return
+	}
+	s := l.streams[topic]
+	if s == nil {
+		if l.streams == nil {
+			l.streams = make(map[[16]byte]*streams)
+		}
+		s = new(streams)
+		l.streams[topic] = s
+	}
+	st := s.of(p.ID)
+	n := st.whole(p.Sequence)
+	st.stored.exact.add(stretch{n, n + 1})
 }
 
 // waiting are those that have been kept and not delivered: those are sorted.

@@ -19,6 +19,7 @@ type Topic struct {
 	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
 	idempotent idempotence
+	streams    streams
 
 	swept time.Time    // when retention last looked; guarded by the broker's sweeping
 	held  map[int]bool // partitions whose retention waits for a group; guarded by the same

@@ -1,0 +1,186 @@
+package broker
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+)
+
+// Limits of what is remembered of streams.
+const (
+	// maxStreams of a topic, at some 300 bytes each. When there are more, those without a
+	// connection that have been silent longest are forgotten.
+	maxStreams = 10_000
+
+	// streamTail is how many bytes at the end of each partition are read to learn what
+	// streams had stored before a start, once, when one goes on: twice what a connection
+	// may have on its way.
+	streamTail = 256 << 20
+)
+
+// What a producer may be told that goes on with a stream.
+var (
+	ErrReplaced   = errors.New("another connection goes on with this stream")
+	ErrStreamGone = errors.New("the topic has been made anew")
+)
+
+// Streams are the numbered messages of the producers of one topic: the message that has a
+// number is stored once, however often it is sent. The log keeps the numbers: a batch has
+// the stream as its producer id, and the number of its last record, less 1, as the
+// sequence number of that. The epoch is 0 if the records are numbered without a gap, and
+// otherwise the topic's number of partitions, by which the batch got what it has. A
+// message that waits has them, too, in its own batch.
+type streams struct {
+	mu     sync.Mutex // guards what follows; taken before that of a stream
+	byID   map[int64]*stream
+	loaded bool // the log's end has been read
+	whole  bool // then that was all of the log
+	forgot bool // a stream has been forgotten since
+}
+
+// A stream is what is known of one producer's messages.
+type stream struct {
+	mu      sync.Mutex // guards what follows
+	idle    sync.Cond  // nothing is on its way
+	owner   *Stream    // the connection that may write; nil for none
+	pending int        // appends on their way, of whichever connection
+	used    time.Time
+	stored  storedSet
+	known   bool  // numbers are whole, not only their last 31 bits
+	latest  int64 // number, by which others' higher bits are found
+}
+
+func newStream() *stream {
+	st := new(stream)
+	st.idle.L = &st.mu
+	return st
+}
+
+// of finds a stream, or makes it. The caller holds mu.
+func (s *streams) of(id int64) *stream {
+	st := s.byID[id]
+	if st == nil {
+		if s.byID == nil {
+			s.byID = make(map[int64]*stream)
+		}
+		if len(s.byID) >= maxStreams {
+			s.forget()
+		}
+		st = newStream()
+		s.byID[id] = st
+	}
+	return st
+}
+
+// forget drops the tenth of the streams that has been silent longest, but for those that
+// a connection has, or that have something on its way.
+func (s *streams) forget() {
+	type silent struct {
+		id   int64
+		used time.Time
+	}
+	var all []silent
+	for id, st := range s.byID {
+		st.mu.Lock()
+		if st.owner == nil && st.pending == 0 {
+			all = append(all, silent{id, st.used})
+		}
+		st.mu.Unlock()
+	}
+	slices.SortFunc(all, func(x, y silent) int { return cmp.Compare(x.used.UnixNano(), y.used.UnixNano()) })
+	for _, x := range all[:(len(all)+9)/10] {
+		delete(s.byID, x.id)
+	}
+	s.forgot = true
+}
+
+// load reads, once, what the end of each partition says, and what waits. The caller holds
+// mu.
+func (s *streams) load(b *Broker, t *Topic) error {
+	if s.loaded {
+		return nil
+	}
+	s.adopt(b.delays.streamsOf(t.ID, b.stop))
+	whole := true
+	for i, log := range t.Partitions() {
+		at, err := log.Tail(streamTail)
+		if err != nil {
+			return err
+		}
+		holes := 0
+		missing := func(err error) error {
+			b.Log.Warn("what producers had stored may be missing", "topic", t.Name, "partition", i, "reason", err)
+			holes++
+			return nil
+		}
+		if err := walk(log, at, missing, func(p batch.Batch) (bool, error) {
+			s.replay(p, i, holes)
+			return true, nil
+		}); err != nil {
+			return err
+		}
+		whole = whole && at == 0 && holes == 0
+	}
+	s.loaded, s.whole = true, whole
+	return nil
+}
+
+// adopt takes what the log of delayed messages says; nil for nothing. The caller holds mu.
+func (s *streams) adopt(waiting *streams) {
+	if waiting == nil {
+		return
+	}
+	for id, w := range waiting.byID {
+		st := s.of(id)
+		st.mu.Lock()
+		if st.known {
+			w.stored.shift(nearest(w.latest, st.latest))
+		} else {
+			st.latest = w.latest
+		}
+		st.stored.merge(w.stored)
+		st.mu.Unlock()
+	}
+}
+
+// replay takes a stored batch.
+func (s *streams) replay(b batch.Batch, partition, holes int) {
+	p := b.Producer()
+	if p.ID <= 0 {
+		return
+	}
+	st := s.of(p.ID)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.used = time.Now()
+	records := int(b.LastOffsetDelta()) + 1
+	next := st.whole(finalSequence(b)) + 1
+	if p.Epoch == 0 {
+		st.stored.exact.add(stretch{next - int64(records), next})
+	} else {
+		st.stored.link(chain{int(p.Epoch), partition}, records, next, holes)
+	}
+}
+
+// whole is the number, from 0, of which a log has the last 31 bits: the one nearest to
+// the latest.
+func (st *stream) whole(sequence int32) int64 {
+	if !st.known && st.latest == 0 {
+		st.latest = int64(sequence)
+	}
+	n := int64(sequence) + nearest(int64(sequence), st.latest)
+	if !st.known {
+		st.latest = n
+	}
+	return n
+}
+
+// nearest is what is to be added to n, a multiple of 1<<31, to have it near to.
+func nearest(n, to int64) int64 {
+	const wrap = 1 << 31
+	return (to - n + wrap/2) &^ (wrap - 1)
+}

@@ -1,0 +1,274 @@
+package broker
+
+import (
+	"bytes"
+	"sync"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// Write appends batches of the stream, whose headers Producer has made, to a partition of
+// the topic that it was opened for, as store.Partition.Write does. Messages that wait go
+// elsewhere, even when they are due: so there is one place only where such a message can
+// have been stored before. They are in batches without a gap.
+func (s *Stream) Write(partition int, log store.Partition, batches []byte, done func(err error)) (lead store.Lead, err error) {
+	p := log.(*delaying)
+	now, wait := batches, waitingPart{}
+	if mayWait(batches) {
+		if now, wait, err = p.splitNumbered(batches); err != nil {
+			return lead, err
+		}
+	}
+	splits := len(now) > 0 && len(wait.batches) > 0
+	if splits {
+		done = both(done)
+	}
+	if len(wait.batches) > 0 {
+		if err := s.write(s.numbers(wait.sequences), done, func(done func(int64, error)) error {
+			return p.writeWaiting(wait, done)
+		}); err != nil || len(now) == 0 {
+			return lead, err
+		}
+	}
+	err = s.write(s.parse(partition, now), done, func(done func(int64, error)) (err error) {
+		lead, err = prompt{p}.Write(now, done)
+		return err
+	})
+	if err != nil && splits { // what waits is on its way, so that done has to tell
+		done(err)
+		return lead, nil
+	}
+	return lead, err
+}
+
+// both calls done when it has been called twice, with the first error.
+func both(done func(error)) func(error) {
+	var mu sync.Mutex
+	var first error
+	calls := 0
+	return func(err error) {
+		mu.Lock()
+		calls++
+		if first == nil {
+			first = err
+		}
+		last, err := calls == 2, first
+		mu.Unlock()
+		if last {
+			done(err)
+		}
+	}
+}
+
+// write appends by way of f, and notes what becomes of it.
+func (s *Stream) write(w written, done func(error), f func(done func(int64, error)) error) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	err := f(func(_ int64, err error) {
+		s.ended(w, err)
+		done(err)
+	})
+	if err != nil {
+		s.ended(written{}, err)
+	}
+	return err
+}
+
+// begin announces an append. Nothing may follow on one that failed.
+func (s *Stream) begin() error {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	switch {
+	case s.of.owner != s:
+		return ErrReplaced
+	case s.failed != nil:
+		return s.failed
+	}
+	s.of.pending++
+	return nil
+}
+
+// ended takes the outcome of an append.
+func (s *Stream) ended(w written, err error) {
+	st := s.of
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.pending--; st.pending == 0 {
+		st.idle.Broadcast()
+	}
+	if err != nil {
+		s.failed = err
+		return
+	}
+	for _, a := range w.exact {
+		st.stored.exact.add(a)
+		st.latest = max(st.latest, a.next-1)
+	}
+	if w.chain.partitions > 0 && s.failed == nil {
+		st.stored.link(w.chain, w.records, w.next, st.stored.holes(w.chain))
+		st.latest = max(st.latest, w.next-1)
+	}
+}
+
+// written is what an append holds of a stream.
+type written struct {
+	exact   []stretch
+	chain   chain // with no partitions for none
+	records int   // of the chain's last batch
+	next    int64 // the number behind that
+}
+
+// parse says what batches hold.
+func (s *Stream) parse(partition int, batches []byte) (w written) {
+	near := s.of.near()
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil {
+			return w
+		}
+		batches = rest
+		final := int64(finalSequence(b))
+		next, records := final+nearest(final, near)+1, int(b.LastOffsetDelta())+1
+		if b.ProducerEpoch() > 0 {
+			w.chain, w.records, w.next = chain{int(b.ProducerEpoch()), partition}, records, next
+		} else {
+			w.add(stretch{next - int64(records), next})
+		}
+	}
+	return w
+}
+
+// numbers are those of messages by their sequence numbers.
+func (s *Stream) numbers(sequences []int32) (w written) {
+	near := s.of.near()
+	for _, q := range sequences {
+		n := int64(q) + nearest(int64(q), near)
+		w.add(stretch{n, n + 1})
+	}
+	return w
+}
+
+func (w *written) add(a stretch) {
+	if n := len(w.exact); n > 0 && w.exact[n-1].next == a.first {
+		w.exact[n-1].next = a.next
+	} else {
+		w.exact = append(w.exact, a)
+	}
+}
+
+// near is a number that those on their way are near to.
+func (st *stream) near() int64 {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.latest
+}
+
+// A waitingPart is the messages of an append that wait: each is a batch in a record of
+// the log of delayed messages.
+type waitingPart struct {
+	batches   []byte
+	dues      []int64 // when they are due
+	sequences []int32 // their sequence numbers
+}
+
+// splitNumbered makes two of batches of a stream: what has no delivery time, and what has
+// one. now are the same batches if nothing has.
+func (p *delaying) splitNumbered(batches []byte) (now []byte, wait waitingPart, err error) {
+	s := numberedSplitter{p: p, ms: p.b.now().UnixMilli()}
+	err = Scan(func(it *batch.Iterator) error {
+		for rest := batches; len(rest) > 0; {
+			b, next, err := batch.Next(rest)
+			if err != nil {
+				return err
+			}
+			if err := s.take(b, it); err != nil {
+				return err
+			}
+			rest = next
+		}
+		return nil
+	})
+	s.waiting.Close(0)
+	wait = waitingPart{s.waiting.Bytes(), s.dues, s.sequences}
+	if err != nil || len(s.dues) == 0 {
+		return batches, waitingPart{}, err
+	}
+	return s.now, wait, nil
+}
+
+type numberedSplitter struct {
+	p         *delaying
+	ms        int64
+	now       []byte
+	waiting   batch.Builder
+	dues      []int64
+	sequences []int32
+	one       batch.Builder
+	key       []byte
+}
+
+// take takes a batch.
+func (s *numberedSplitter) take(b batch.Batch, it *batch.Iterator) error {
+	if err := it.Reset(b); err != nil {
+		return err
+	}
+	if !bytes.Contains(it.Records(), []byte(HeaderDeliverAt)) {
+		s.now = append(s.now, b...)
+		return nil
+	}
+	who := b.Producer()
+	var prompt batch.Builder
+	for i := int32(0); it.Next(); i++ {
+		r := it.Record()
+		at, err := deliverAt(r)
+		if err != nil {
+			return err
+		}
+		if at <= 0 {
+			prompt.AddRecord(r)
+			continue
+		}
+		at32 := (who.Sequence + i) & 0x7fffffff
+		s.close(&prompt, who.ID, at32)
+		s.keep(r, at, batch.Producer{ID: who.ID, Sequence: at32})
+	}
+	s.close(&prompt, who.ID, (finalSequence(b)+1)&0x7fffffff)
+	s.now = append(s.now, prompt.Bytes()...)
+	return it.Err()
+}
+
+// close ends a batch before the message with this sequence number.
+func (s *numberedSplitter) close(b *batch.Builder, id int64, before int32) {
+	b.CloseFor(0, batch.Producer{ID: id, Sequence: (before - int32(b.Count())) & 0x7fffffff})
+}
+
+// keep has a message wait.
+func (s *numberedSplitter) keep(r *batch.Record, at int64, number batch.Producer) {
+	s.one.Reset()
+	r.Timestamp = at
+	s.one.AddRecord(r)
+	s.one.CloseFor(0, number)
+	s.key = s.p.appendKey(s.key[:0], at)
+	s.waiting.Add(s.ms, s.key, s.one.Bytes())
+	closeFull(&s.waiting)
+	s.dues = append(s.dues, at)
+	s.sequences = append(s.sequences, number.Sequence)
+}
+
+// writeWaiting writes messages that wait.
+func (p *delaying) writeWaiting(w waitingPart, done func(int64, error)) error {
+	if !p.exists() {
+		return store.ErrClosed
+	}
+	if err := p.b.store.Room(len(w.batches)); err != nil {
+		return err
+	}
+	log, err := p.b.delayedLog()
+	if err != nil {
+		return err
+	}
+	h := &halves{p: p, dues: w.dues, size: int64(len(w.batches)), done: done}
+	return store.Append(log, w.batches, h.kept)
+}
