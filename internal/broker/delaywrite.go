@@ -59,6 +59,18 @@ func CheckDeliverAt(headers []batch.Header) error {
 	return nil
 }
 
+// Waits says whether messages with these headers wait, or did: they have a delivery time
+// that can be read.
+func Waits(headers []batch.Header) bool {
+	for i := len(headers) - 1; i >= 0; i-- {
+		if headers[i].Key == HeaderDeliverAt {
+			at, err := headerTime(headers[i].Value)
+			return err == nil && at > 0
+		}
+	}
+	return false
+}
+
 // deliverAt is when a message is due; 0 or less for at once.
 func deliverAt(r *batch.Record) (at int64, err error) {
 	var value []byte

@@ -13,6 +13,10 @@ type StreamRequest struct {
 	First int64 // the number of its first message, from 1: those below are stored
 	New   bool  // nothing was ever sent of the stream, so that nothing has to be read
 
+	// Turn is the connection's number, in the order in which they came: the latest has
+	// the stream, whichever is served first.
+	Turn uint64
+
 	// Replaced is called when another connection goes on with the stream. It does not
 	// block.
 	Replaced func()
@@ -39,7 +43,7 @@ type Stream struct {
 // the store. Close gives it back.
 func (b *Broker) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
 	me := &Stream{b: b, id: r.ID, replaced: r.Replaced}
-	old, whole, err := t.streams.take(b, t, me, r.New)
+	old, whole, err := t.streams.take(b, t, me, r)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +65,7 @@ func (b *Broker) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
 	}
 	me.before = st.stored.clone()
 	end, ok := me.before.end()
-	if !ok && whole && r.First > 1 {
+	if !ok && whole && r.First > 1 && !r.New {
 		st.owner = nil
 		return nil, fmt.Errorf("%w: topic %q has no message of producer=%d, of which the first %d are said to be stored", ErrStreamGone, t.Name, r.ID, r.First-1)
 	}
@@ -71,10 +75,10 @@ func (b *Broker) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
 
 // take makes me the owner of its stream. old is the one before, nil for none; whole says
 // that all is known that the topic ever had.
-func (s *streams) take(b *Broker, t *Topic, me *Stream, fresh bool) (old *Stream, whole bool, err error) {
+func (s *streams) take(b *Broker, t *Topic, me *Stream, r StreamRequest) (old *Stream, whole bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !fresh {
+	if !r.New {
 		if err := s.load(b, t); err != nil {
 			return nil, false, err
 		}
@@ -82,7 +86,10 @@ func (s *streams) take(b *Broker, t *Topic, me *Stream, fresh bool) (old *Stream
 	st := s.of(me.id)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	old, st.owner, me.of = st.owner, me, st
+	if r.Turn < st.turn {
+		return nil, false, ErrReplaced
+	}
+	old, st.owner, st.turn, me.of = st.owner, me, r.Turn, st
 	st.used = time.Now()
 	st.idle.Broadcast()
 	return old, s.loaded && s.whole && !s.forgot, nil
@@ -138,4 +145,12 @@ func (s *Stream) Spread(partitions int) {
 		s.of.mu.Unlock()
 	}
 	s.partitions = partitions
+}
+
+// IsReplaced says whether another connection goes on with the stream. Any goroutine may
+// ask.
+func (s *Stream) IsReplaced() bool {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	return s.of.owner != s
 }

@@ -47,6 +47,7 @@ type stream struct {
 	mu      sync.Mutex // guards what follows
 	idle    sync.Cond  // nothing is on its way
 	owner   *Stream    // the connection that may write; nil for none
+	turn    uint64     // of the owner, or of the latest there was
 	pending int        // appends on their way, of whichever connection
 	used    time.Time
 	stored  storedSet

@@ -9,9 +9,8 @@ import (
 )
 
 // Write appends batches of the stream, whose headers Producer has made, to a partition of
-// the topic that it was opened for, as store.Partition.Write does. Messages that wait go
-// elsewhere, even when they are due: so there is one place only where such a message can
-// have been stored before. They are in batches without a gap.
+// the topic that it was opened for, as store.Partition.Write does. Messages with a
+// delivery time are in batches without a gap, so that each that waits has its number.
 func (s *Stream) Write(partition int, log store.Partition, batches []byte, done func(err error)) (lead store.Lead, err error) {
 	p := log.(*delaying)
 	now, wait := batches, waitingPart{}
@@ -173,8 +172,8 @@ type waitingPart struct {
 	sequences []int32 // their sequence numbers
 }
 
-// splitNumbered makes two of batches of a stream: what has no delivery time, and what has
-// one. now are the same batches if nothing has.
+// splitNumbered makes two of batches of a stream: what is for now, and what waits. now are
+// the same batches if nothing waits.
 func (p *delaying) splitNumbered(batches []byte) (now []byte, wait waitingPart, err error) {
 	s := numberedSplitter{p: p, ms: p.b.now().UnixMilli()}
 	err = Scan(func(it *batch.Iterator) error {
@@ -226,7 +225,7 @@ func (s *numberedSplitter) take(b batch.Batch, it *batch.Iterator) error {
 		if err != nil {
 			return err
 		}
-		if at <= 0 {
+		if at <= s.ms {
 			prompt.AddRecord(r)
 			continue
 		}

@@ -34,8 +34,9 @@ type piece struct {
 	failed   bool
 }
 
-func newAnswers(c *conn) *answers {
-	a := &answers{c: c}
+// newAnswers tells counts that are above safe.
+func newAnswers(c *conn, safe uint64) *answers {
+	a := &answers{c: c, safe: safe, told: safe}
 	a.changed.L = &a.mu
 	return a
 }

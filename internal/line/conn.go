@@ -25,12 +25,13 @@ type conn struct {
 	broker   *broker.Broker
 	tcp      *net.TCPConn
 	in       input
+	turn     uint64 // the connection's number, in the order in which they came
 	isCut    atomic.Bool
 	finishes atomic.Bool // a stop of the broker lets it go on for a while
 }
 
 func newConn(s *Server, tcp *net.TCPConn) *conn {
-	c := &conn{server: s, broker: s.broker, tcp: tcp}
+	c := &conn{server: s, broker: s.broker, tcp: tcp, turn: s.turn.Add(1)}
 	c.in = newInput(tcp, &s.broker.Budget)
 	return c
 }
@@ -69,6 +70,8 @@ var codes = []struct {
 	{store.ErrClosed, "GONE"}, // see told
 	{store.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
+	{broker.ErrStreamGone, "GONE"},
+	{broker.ErrReplaced, "REPLACED"},
 	{store.ErrTopicExists, "EXISTS"},
 	{broker.ErrConfig, "BADREQUEST"},
 	{broker.ErrTooManyTopics, "BUSY"},

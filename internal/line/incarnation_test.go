@@ -75,5 +75,6 @@ func TestAnIDThatIsNoneIsRefused(t *testing.T) {
 		b.dial(b.consumers, "orders?id="+id+"\n").mustRefuse("BADREQUEST", "id")
 	}
 	b.dial(b.consumers, "?delete&group=g&id="+strings.Repeat("0", 32)+"\n").mustRefuse("BADREQUEST", `"topic"`)
-	b.dial(b.producers, "orders?id="+strings.Repeat("0", 32)+"\n").mustRefuse("BADREQUEST", `unknown option "id"`)
+	b.dial(b.producers, "orders?id=1\n").mustRefuse("BADREQUEST", "id")
+	b.dial(b.producers, "orders?id="+strings.Repeat("0", 32)+"\n").mustRefuse("GONE", "orders")
 }

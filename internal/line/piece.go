@@ -15,15 +15,28 @@ type pieceBuilder struct {
 	messages   int
 	size       int // in bytes, about
 	one        [1]*batch.Builder
+
+	stream *broker.Stream // that the messages are of; nil for none
+	latest []spot         // of the open batch, by partition; for a stream only
 }
 
-func newPiece(t *broker.Topic) *pieceBuilder {
-	p := &pieceBuilder{partitions: t.Partitions()}
+// A spot is where a message goes. Number and exact are of a stream only.
+type spot struct {
+	partition int
+	number    int64 // from 1
+	exact     bool  // its batch is numbered without a gap
+}
+
+func newPiece(t *broker.Topic, stream *broker.Stream) *pieceBuilder {
+	p := &pieceBuilder{partitions: t.Partitions(), stream: stream}
 	p.own = t.Next(len(p.partitions))
 	p.maxBatch = t.MaxBatch()
 	p.builders = p.one[:]
 	if n := len(p.partitions); n > 1 {
 		p.builders = make([]*batch.Builder, n)
+	}
+	if stream != nil {
+		p.latest = make([]spot, len(p.partitions))
 	}
 	return p
 }
@@ -33,24 +46,53 @@ func (p *pieceBuilder) forKey(key []byte) int { return broker.ForKey(key, len(p.
 
 // add puts a message into the batch of its partition and closes the batch when
 // it is large enough.
-func (p *pieceBuilder) add(partition int, time int64, key, value []byte, headers ...batch.Header) {
-	b := p.builders[partition]
+func (p *pieceBuilder) add(at spot, time int64, key, value []byte, headers ...batch.Header) {
+	b := p.builders[at.partition]
 	if b == nil {
 		b = builders.Get().(*batch.Builder)
 		b.Reset()
-		p.builders[partition] = b
+		p.builders[at.partition] = b
 	}
-	if b.OpenSize() > 0 && b.OpenSize()+sizeBound(key, value, headers) > p.maxBatch {
-		b.Close(0)
+	if b.OpenSize() > 0 && (b.OpenSize()+sizeBound(key, value, headers) > p.maxBatch || !p.follows(at)) {
+		p.close(at.partition)
+	}
+	if p.stream != nil {
+		p.latest[at.partition] = at
 	}
 	before := len(b.Bytes())
 	b.Add(time, key, value, headers...)
 	p.size += len(b.Bytes()) - before
 	p.messages++
 	if b.OpenSize() >= broker.TargetBatch-broker.TargetBatch/64 {
-		b.Close(0)
+		p.close(at.partition)
 	}
 }
+
+// follows says whether the open batch of a partition may get the message of a spot.
+func (p *pieceBuilder) follows(at spot) bool {
+	if p.stream == nil {
+		return true
+	}
+	latest := p.latest[at.partition]
+	return at.exact == latest.exact && (!at.exact || at.number == latest.number+1)
+}
+
+// close finishes the open batch of a partition that has got messages.
+func (p *pieceBuilder) close(partition int) {
+	b := p.builders[partition]
+	if p.stream == nil {
+		b.Close(0)
+		return
+	}
+	latest, spread := p.latest[partition], 0
+	if !latest.exact {
+		spread = len(p.partitions)
+	}
+	b.CloseFor(0, p.stream.Producer(latest.number, b.Count(), spread))
+}
+
+// skip counts a message that is stored already.
+func (p *pieceBuilder) skip() { p.messages++ }
 
 // headerOverhead bounds what a header takes beside its key and value, in bytes: two
 // lengths.

@@ -3,8 +3,9 @@ package line
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
-	"math"
+
 	"os"
 	"strconv"
 	"sync"
@@ -20,9 +21,10 @@ import (
 type publisher struct {
 	*conn
 	request *request
-	topic   *broker.Topic // nil until the first message
+	topic   *broker.Topic  // nil until the first message
+	stream  *broker.Stream // nil where messages have no numbers, and until there is a topic
 	answers *answers
-	count   uint64 // messages taken
+	count   uint64 // number of the latest message taken, from 1
 	now     int64  // time of the messages of a read, in milliseconds since 1970
 	message record.Message
 	wait    []batch.Header // that all messages get, if they are to wait
@@ -41,15 +43,20 @@ func (c *conn) produce() error {
 	if err := c.broker.MayPublish(r.topic); err != nil {
 		return toAnswer(err)
 	}
-	p := &publisher{conn: c, request: r, answers: newAnswers(c)}
-	err = p.run()
+	p := &publisher{conn: c, request: r, count: uint64(r.first - 1)}
+	p.answers = newAnswers(c, p.count)
+	before := p.count
+	defer p.closeStream()
+	if err = p.goOn(); err == nil {
+		err = p.run()
+	}
 	told, failure := p.answers.finish()
 	if failure != nil {
 		return toAnswer(failure)
 	}
 	if err == io.EOF {
-		if told == 0 {
-			return c.say("+0\n")
+		if told == before {
+			return c.say(fmt.Sprintf("+%d\n", told))
 		}
 		return nil
 	}
@@ -91,6 +98,8 @@ func (p *publisher) ended(err error) error {
 		return &answerError{"BUSY", err}
 	case errors.Is(err, os.ErrDeadlineExceeded) && p.server.isStopping():
 		return answer("SHUTDOWN", "the broker is stopping")
+	case errors.Is(err, os.ErrDeadlineExceeded) && p.stream != nil && p.stream.IsReplaced():
+		return toAnswer(broker.ErrReplaced)
 	case err == io.EOF && rest > 0 && p.request.format == formatBatch:
 		return answer("INCOMPLETE", "the last batch is not complete and was not taken")
 	case err == io.EOF && rest > 0:
@@ -140,15 +149,12 @@ func (p *publisher) tooLarge(number uint64) error {
 // publishLines publishes the lines, or the first of them, and returns how many
 // bytes it used. The messages before one that is wrong are published.
 func (p *publisher) publishLines(lines []byte) (int, error) {
-	if p.topic == nil {
-		t, err := p.broker.MakeTopic(p.request.topic, "client", p.tcp.RemoteAddr())
-		if err != nil {
-			return 0, toAnswer(err)
-		}
-		p.topic = t
+	if err := p.makeTopic(); err != nil {
+		return 0, err
 	}
-	out := newPiece(p.topic)
+	out := newPiece(p.topic, p.stream)
 	defer out.free()
+	p.spread(out)
 	used := 0
 	var wrong error
 	for used < len(lines) && out.size < maxPiece && wrong == nil {
@@ -174,13 +180,13 @@ func (p *publisher) add(out *pieceBuilder, line []byte) error {
 			return answer("BADMESSAGE", "message %d has no TAB between key and value", number)
 		}
 		if size <= p.broker.Limits.MaxMessage && out.fits(key, value, p.wait) {
-			out.add(out.forKey(key), p.now, key, value, p.wait...)
+			p.put(out, number, p.now, key, value, p.wait)
 			return nil
 		}
 	case p.request.format == formatJSON:
 		return p.addJSON(out, line, number)
 	case size <= p.broker.Limits.MaxMessage && out.fits(nil, line, p.wait):
-		out.add(out.own, p.now, nil, line, p.wait...)
+		p.put(out, number, p.now, nil, line, p.wait)
 		return nil
 	}
 	return p.tooLarge(number)
@@ -207,12 +213,18 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 	} else if err := p.broker.CheckTimes(p.topic, m.Timestamp, m.Timestamp); err != nil {
 		return answer("BADMESSAGE", "message %d: %w", number, err)
 	}
-	partition := out.own
-	if m.Key != nil {
-		partition = out.forKey(m.Key)
-	}
-	out.add(partition, m.Timestamp, m.Key, m.Value, m.Headers...)
+	p.put(out, number, m.Timestamp, m.Key, m.Value, m.Headers)
 	return nil
+}
+
+// put adds a message to out, unless it is stored.
+func (p *publisher) put(out *pieceBuilder, number uint64, time int64, key, value []byte, headers []batch.Header) {
+	at, stored := p.spot(out, int64(number), key, headers)
+	if stored {
+		out.skip()
+		return
+	}
+	out.add(at, time, key, value, headers...)
 }
 
 // publish hands a piece to the log.
@@ -220,109 +232,26 @@ func (p *publisher) publish(out *pieceBuilder) error {
 	if out.messages == 0 {
 		return nil
 	}
-	number := p.answers.expect(out.messages, out.parts())
+	parts := out.parts()
+	number := p.answers.expect(out.messages, max(parts, 1))
 	p.count += uint64(out.messages)
 	done := func(_ int64, err error) { p.answers.settle(number, err) }
+	if parts == 0 { // all is stored
+		done(0, nil)
+	}
 	var lead store.Lead
 	for i, b := range out.builders {
 		if b == nil {
 			continue
 		}
-		b.Close(0)
+		out.close(i)
 		lead.Go()
 		var err error
-		if lead, err = out.partitions[i].Write(b.Bytes(), done); err != nil {
+		if lead, err = p.write(i, out.partitions[i], b.Bytes(), done); err != nil {
 			done(0, err)
 		}
 	}
 	broker.Lead(lead, out.size)
-	return p.answers.failure()
-}
-
-// takeBatches publishes all whole batches that are there and returns how long
-// the next one is.
-func (p *publisher) takeBatches() (int, error) {
-	in, limit := p.in.bytes(), p.maxBatch()
-	used, messages := 0, 0
-	want := batch.HeaderSize
-	var wrong error
-	for len(in)-used >= batch.HeaderSize {
-		n, err := batch.Size(in[used:], limit)
-		if err != nil {
-			wrong = p.badBatch(in[used:], messages, err)
-			break
-		}
-		if want = n; n > len(in)-used {
-			break
-		}
-		b := batch.Batch(in[used : used+n])
-		if err := p.broker.Check(p.known(), b); err != nil {
-			wrong = p.badBatch(b, messages, err)
-			break
-		}
-		used, messages, want = used+n, messages+b.Count(), batch.HeaderSize
-	}
-	if err := p.publishBatches(in[:used], messages); err != nil {
-		return 0, err
-	}
-	p.in.skip(used)
-	return want, wrong
-}
-
-// maxBatch is the size of the largest batch that the topic takes, in bytes.
-func (p *publisher) maxBatch() int {
-	if t := p.known(); t != nil {
-		return t.MaxBatch()
-	}
-	return p.broker.Limits.MaxBatch()
-}
-
-// known is the topic, nil if it is still to be made, with the first message.
-func (p *publisher) known() *broker.Topic {
-	if p.topic != nil {
-		return p.topic
-	}
-	t, _ := p.broker.Topic(p.request.topic)
-	return t
-}
-
-func (p *publisher) badBatch(b []byte, before int, err error) error {
-	number := p.count + uint64(before) + 1
-	limit := p.maxBatch()
-	if n, unlimited := batch.Size(b, math.MaxInt); unlimited == nil && n > limit {
-		return answer("TOOLARGE", "the batch that begins with message %d has %d bytes, the limit is %d", number, n, limit)
-	}
-	var told *answerError
-	errors.As(toAnswer(err), &told)
-	return answer(told.code, "the batch that begins with message %d: %w", number, err)
-}
-
-func (p *publisher) publishBatches(batches []byte, messages int) error {
-	if messages == 0 {
-		return nil
-	}
-	if p.topic == nil {
-		t, err := p.broker.MakeTopic(p.request.topic, "client", p.tcp.RemoteAddr())
-		if err != nil {
-			return toAnswer(err)
-		}
-		p.topic = t
-	}
-	clearProducers(batches)
-	if p.wait != nil {
-		var err error
-		if batches, err = p.rebuild(batches); err != nil {
-			return toAnswer(err)
-		}
-		defer p.in.budget.Give(len(batches))
-	}
-	number := p.answers.expect(messages, 1)
-	p.count += uint64(messages)
-	lead, err := p.topic.For(nil).Write(batches, func(_ int64, err error) { p.answers.settle(number, err) })
-	if err != nil {
-		p.answers.settle(number, err)
-	}
-	broker.Lead(lead, len(batches))
 	return p.answers.failure()
 }
 
@@ -337,66 +266,4 @@ func (p *publisher) setWait() {
 		return
 	}
 	p.wait = []batch.Header{{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, at, 10)}}
-}
-
-// clearProducers takes away producer ids. One stands for the promise of a Kafka
-// producer to number its batches, which nobody has given here: such batches were
-// consumed somewhere.
-func clearProducers(batches []byte) {
-	for len(batches) > 0 {
-		b, rest, err := batch.Next(batches)
-		if err != nil {
-			return
-		}
-		if b.ProducerID() >= 0 {
-			b.ClearProducer()
-		}
-		batches = rest
-	}
-}
-
-// rebuild makes batches once more, with the header that has messages wait. What
-// they take is taken from the budget.
-func (p *publisher) rebuild(batches []byte) ([]byte, error) {
-	var out batch.Builder
-	err := broker.Scan(func(it *batch.Iterator) error {
-		for len(batches) > 0 {
-			b, rest, err := batch.Next(batches)
-			if err != nil {
-				return err
-			}
-			if err := p.addAll(&out, it, b); err != nil {
-				return err
-			}
-			batches = rest
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !p.in.budget.Take(len(out.Bytes())) {
-		return nil, &answerError{"BUSY", errBusy}
-	}
-	return out.Bytes(), nil
-}
-
-// addAll adds the messages of a batch, with the header, to out.
-func (p *publisher) addAll(out *batch.Builder, it *batch.Iterator, b batch.Batch) error {
-	if err := it.Reset(b); err != nil {
-		return err
-	}
-	for it.Next() {
-		r := it.Record()
-		var headers []batch.Header
-		for k, v := range r.Headers() {
-			headers = append(headers, batch.Header{Key: string(k), Value: v})
-		}
-		out.Add(r.Timestamp, r.Key, r.Value, append(headers, p.wait...)...)
-		if out.OpenSize() >= broker.TargetBatch {
-			out.Close(0)
-		}
-	}
-	out.Close(0)
-	return it.Err()
 }

@@ -50,6 +50,10 @@ type request struct {
 	at    time.Time     // producers: when the messages are due; zero for at once
 	delay time.Duration // or so long after they have come
 
+	producer int64 // producers: the stream that the messages are numbered in; 0 for none
+	first    int64 // number of the first message of the connection
+	fresh    bool  // nothing was sent of the stream before
+
 	admin func(*conn, *request) error // what to do; nil for messages
 	to    *from
 	total int // partitions that a topic is to have; 0 for as many as new ones get
@@ -65,7 +69,10 @@ type option func(r *request, value string) error
 
 // The options that each port knows, and each kind of administration.
 var (
-	producerOptions = map[string]option{"format": setFormat, "keyed": setKeyed, "delay": setDelay, "at": setAt}
+	producerOptions = map[string]option{
+		"format": setFormat, "keyed": setKeyed, "delay": setDelay, "at": setAt,
+		"id": setID, "producer": setProducer, "first": setFirst, "new": set(func(r *request) { r.fresh = true }),
+	}
 	consumerOptions = map[string]option{
 		"format": setFormat, "keyed": setKeyed, "group": setGroup, "id": setID, "n": setN,
 		"follow": set(func(r *request) { r.follow = true }), "ack": set(func(r *request) { r.ack = true }),
@@ -198,7 +205,7 @@ func parseRequest(line []byte, options map[string]option, now time.Time) (*reque
 		return nil, fmt.Errorf("this is mbus's line protocol, not %s", name)
 	}
 	topic, query, hasQuery := strings.Cut(string(line), "?")
-	r := &request{topic: topic, group: group.Default, format: formatLines, now: now, named: make(map[string]bool)}
+	r := &request{topic: topic, group: group.Default, format: formatLines, first: 1, now: now, named: make(map[string]bool)}
 	r.retry = group.Retry{Backoff: broker.RetryBackoff, Bound: broker.RetryBound, Attempts: broker.RetryAttempts}
 	if topic == "" && hasQuery && options["group"] != nil {
 		return r, r.parseAdmin(query)
@@ -245,6 +252,8 @@ var without = []struct{ options, needed string }{
 	{"retry", "ack"},
 	{"attempts", "ack"},
 	{"to", "redrive"},
+	{"first", "producer"},
+	{"new", "producer"},
 }
 
 // exclusive lists options of which one at most may be given.

@@ -87,7 +87,7 @@ func TestRequestLineIsRefused(t *testing.T) {
 
 func TestUnknownOptionNamesTheKnownOnes(t *testing.T) {
 	b := start(t, setup{})
-	b.dial(b.producers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows at, delay, format, keyed\n")
+	b.dial(b.producers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows at, delay, first, format, id, keyed, new, producer\n")
 	b.dial(b.consumers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows ack, ack-timeout, attempts, confirm, follow, format, from, group, id, keyed, n, ordered, redrive, retry, start, to, window\n")
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"sync/atomic"
 
 	"mbus/internal/accept"
 	"mbus/internal/broker"
@@ -21,6 +22,7 @@ type Server struct {
 	log    *slog.Logger
 	turns  *turns
 	conns  *accept.Conns[*conn]
+	turn   atomic.Uint64 // of the latest connection
 
 	loads    chan struct{} // holds as many as there are senders that have loaded something
 	refusing chan struct{} // holds as many as are being refused

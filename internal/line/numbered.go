@@ -1,0 +1,133 @@
+package line
+
+import (
+	"errors"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/store"
+)
+
+// setProducer reads the id of a producer's stream.
+func setProducer(r *request, value string) (err error) {
+	r.producer, err = number(value, 1)
+	return err
+}
+
+func setFirst(r *request, value string) (err error) {
+	r.first, err = number(value, 1)
+	return err
+}
+
+// goOn finds the topic of a stream that is gone on with, and of a request that names the
+// topic's id. Other topics are found, or made, with the first message.
+func (p *publisher) goOn() error {
+	r := p.request
+	if r.producer == 0 && r.id == nil {
+		return nil
+	}
+	t, err := r.find(p.broker)
+	switch {
+	case errors.Is(err, store.ErrUnknownTopic) && r.first > 1 && !r.fresh:
+		return answer("GONE", "the topic %q, which has the first %d messages of producer=%d, was deleted", r.topic, r.first-1, r.producer)
+	case errors.Is(err, store.ErrUnknownTopic):
+		return nil
+	case err != nil:
+		return toAnswer(err)
+	}
+	p.topic = t
+	return p.openStream()
+}
+
+// makeTopic finds the topic, or makes it, if that has not been done.
+func (p *publisher) makeTopic() error {
+	if p.topic != nil {
+		return nil
+	}
+	t, err := p.broker.MakeTopic(p.request.topic, "client", p.tcp.RemoteAddr())
+	if err != nil {
+		return toAnswer(err)
+	}
+	p.topic = t
+	return p.openStream()
+}
+
+// openStream begins or goes on with the stream of the request, if it names one.
+func (p *publisher) openStream() error {
+	r := p.request
+	if r.producer == 0 {
+		return nil
+	}
+	stream, err := p.broker.OpenStream(p.topic, broker.StreamRequest{
+		ID: r.producer, First: r.first, New: r.fresh, Turn: p.turn, Replaced: p.interrupt,
+	})
+	if err != nil {
+		return toAnswer(err)
+	}
+	p.stream = stream
+	return nil
+}
+
+func (p *publisher) closeStream() {
+	if p.stream != nil {
+		p.stream.Close()
+	}
+}
+
+// write hands batches to a partition's log, as store.Partition.Write does.
+func (p *publisher) write(number int, log store.Partition, batches []byte, done func(int64, error)) (store.Lead, error) {
+	if p.stream == nil {
+		return log.Write(batches, done)
+	}
+	return p.stream.Write(number, log, batches, func(err error) { done(0, err) })
+}
+
+// spreads says whether the partition of a message follows from its key.
+func (p *publisher) spreads(out *pieceBuilder) bool {
+	return len(out.partitions) > 1 && (p.request.keyed || p.request.format == formatJSON)
+}
+
+// spread says, before a piece of a stream is made, over how many partitions it is spread.
+func (p *publisher) spread(out *pieceBuilder) {
+	if p.stream != nil && (p.request.keyed || p.request.format == formatJSON) {
+		p.stream.Spread(len(out.partitions))
+	}
+}
+
+// spot says where a message goes, and whether it is stored.
+func (p *publisher) spot(out *pieceBuilder, number int64, key []byte, headers []batch.Header) (at spot, stored bool) {
+	at = spot{partition: out.own, number: number, exact: true}
+	if key != nil {
+		at.partition = out.forKey(key)
+	}
+	switch {
+	case p.stream == nil:
+		return at, false
+	case !p.spreads(out) || broker.Waits(headers):
+		return at, p.stream.Stored(number, nil)
+	}
+	at.exact = false
+	if key == nil {
+		at.partition = p.stream.Place(number, len(out.partitions))
+	}
+	return at, p.stream.KnowsMore(number) && p.stream.Stored(number, func(partitions int) int {
+		if key == nil {
+			return p.stream.Place(number, partitions)
+		}
+		return broker.ForKey(key, partitions)
+	})
+}
+
+// storedAll says whether so many messages of a stream are stored, the first of which has
+// the number first.
+func (p *publisher) storedAll(first int64, count int) bool {
+	if p.stream == nil {
+		return false
+	}
+	for n := range int64(count) {
+		if !p.stream.Stored(first+n, nil) {
+			return false
+		}
+	}
+	return true
+}

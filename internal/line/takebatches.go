@@ -1,0 +1,194 @@
+package line
+
+import (
+	"errors"
+	"math"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+)
+
+// takeBatches publishes all whole batches that are there and returns how long
+// the next one is.
+func (p *publisher) takeBatches() (int, error) {
+	in, limit := p.in.bytes(), p.maxBatch()
+	used, messages := 0, 0
+	want := batch.HeaderSize
+	var wrong error
+	for len(in)-used >= batch.HeaderSize {
+		n, err := batch.Size(in[used:], limit)
+		if err != nil {
+			wrong = p.badBatch(in[used:], messages, err)
+			break
+		}
+		if want = n; n > len(in)-used {
+			break
+		}
+		b := batch.Batch(in[used : used+n])
+		if err := p.broker.Check(p.known(), b); err != nil {
+			wrong = p.badBatch(b, messages, err)
+			break
+		}
+		used, messages, want = used+n, messages+b.Count(), batch.HeaderSize
+	}
+	if err := p.publishBatches(in[:used], messages); err != nil {
+		return 0, err
+	}
+	p.in.skip(used)
+	return want, wrong
+}
+
+// maxBatch is the size of the largest batch that the topic takes, in bytes.
+func (p *publisher) maxBatch() int {
+	if t := p.known(); t != nil {
+		return t.MaxBatch()
+	}
+	return p.broker.Limits.MaxBatch()
+}
+
+// known is the topic, nil if it is still to be made, with the first message.
+func (p *publisher) known() *broker.Topic {
+	if p.topic != nil {
+		return p.topic
+	}
+	t, _ := p.broker.Topic(p.request.topic)
+	return t
+}
+
+func (p *publisher) badBatch(b []byte, before int, err error) error {
+	number := p.count + uint64(before) + 1
+	limit := p.maxBatch()
+	if n, unlimited := batch.Size(b, math.MaxInt); unlimited == nil && n > limit {
+		return answer("TOOLARGE", "the batch that begins with message %d has %d bytes, the limit is %d", number, n, limit)
+	}
+	var told *answerError
+	errors.As(toAnswer(err), &told)
+	return answer(told.code, "the batch that begins with message %d: %w", number, err)
+}
+
+func (p *publisher) publishBatches(batches []byte, messages int) error {
+	if messages == 0 {
+		return nil
+	}
+	if err := p.makeTopic(); err != nil {
+		return err
+	}
+	first := int64(p.count) + 1
+	if p.wait != nil || p.stream != nil && p.stream.KnowsMore(first) {
+		var err error
+		if batches, err = p.rebuild(batches, first); err != nil {
+			return toAnswer(err)
+		}
+		defer p.in.budget.Give(len(batches))
+	} else {
+		p.nameProducer(batches, first)
+	}
+	number := p.answers.expect(messages, 1)
+	p.count += uint64(messages)
+	done := func(_ int64, err error) { p.answers.settle(number, err) }
+	if len(batches) == 0 { // all is stored
+		done(0, nil)
+		return p.answers.failure()
+	}
+	all := p.topic.Partitions()
+	i := p.topic.Next(len(all))
+	lead, err := p.write(i, all[i], batches, done)
+	if err != nil {
+		done(0, err)
+	}
+	broker.Lead(lead, len(batches))
+	return p.answers.failure()
+}
+
+// nameProducer gives batches the producer that they are stored with: the stream, or none.
+// A producer id stands for the promise of a Kafka producer to number its batches, which
+// nobody has given here where there is no stream: such batches were consumed somewhere.
+func (p *publisher) nameProducer(batches []byte, first int64) {
+	for len(batches) > 0 {
+		b, rest, err := batch.Next(batches)
+		if err != nil {
+			return
+		}
+		if p.stream == nil {
+			b.ClearProducer()
+		} else {
+			b.SetProducer(p.stream.Producer(first+int64(b.Count())-1, b.Count(), 0))
+		}
+		first += int64(b.Count())
+		batches = rest
+	}
+}
+
+// rebuild makes batches once more, the first message of which has the number first: with
+// the header that has messages wait, and without what is stored. What they take is taken
+// from the budget.
+func (p *publisher) rebuild(batches []byte, first int64) ([]byte, error) {
+	r := rebuilder{p: p, number: first}
+	err := broker.Scan(func(it *batch.Iterator) error {
+		for len(batches) > 0 {
+			b, rest, err := batch.Next(batches)
+			if err != nil {
+				return err
+			}
+			if err := r.addAll(it, b); err != nil {
+				return err
+			}
+			batches = rest
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !p.in.budget.Take(len(r.out.Bytes())) {
+		return nil, &answerError{"BUSY", errBusy}
+	}
+	return r.out.Bytes(), nil
+}
+
+// A rebuilder makes batches once more.
+type rebuilder struct {
+	p      *publisher
+	out    batch.Builder
+	number int64 // of the next message
+}
+
+// addAll adds the messages of a batch.
+func (r *rebuilder) addAll(it *batch.Iterator, b batch.Batch) error {
+	if r.p.storedAll(r.number, b.Count()) {
+		r.number += int64(b.Count())
+		return nil
+	}
+	if err := it.Reset(b); err != nil {
+		return err
+	}
+	for it.Next() {
+		if r.p.storedAll(r.number, 1) {
+			r.close()
+			r.number++
+			continue
+		}
+		m := it.Record()
+		var headers []batch.Header
+		for k, v := range m.Headers() {
+			headers = append(headers, batch.Header{Key: string(k), Value: v})
+		}
+		r.out.Add(m.Timestamp, m.Key, m.Value, append(headers, r.p.wait...)...)
+		r.number++
+		if r.out.OpenSize() >= broker.TargetBatch {
+			r.close()
+		}
+	}
+	r.close()
+	return it.Err()
+}
+
+// close finishes the open batch, if there is one, behind which the next message is.
+func (r *rebuilder) close() {
+	if r.p.stream == nil {
+		r.out.Close(0)
+		return
+	}
+	n := r.out.Count()
+	r.out.CloseFor(0, r.p.stream.Producer(r.number-1, n, 0))
+}
