@@ -14,16 +14,36 @@ type command struct {
 	addr   string
 	line   string // the request, with its LF
 	asJSON bool
+	own    bool   // the broker's own topics are shown, too
+	done   string // what is said when it is done
 }
 
 // commands are the commands by name.
 var commands = map[string]*definition{
 	"topics": {optional: []string{"topic"}},
 	"groups": {optional: []string{"group", "topic"}},
-	"reset":  {required: []string{"group", "topic", "to"}, executes: true},
-	"delete": {optional: []string{"group", "topic"}, executes: true, one: true},
-	"create": {required: []string{"topic"}, optional: []string{"partitions", "retention", "retention-unread", "retention-bytes"}, executes: true},
-	"grow":   {required: []string{"topic", "partitions"}, executes: true},
+	"reset":  {required: []string{"group", "topic", "to"}, executes: true, done: saying("the positions of group %q in topic %q are set", "group", "topic")},
+	"delete": {optional: []string{"group", "topic"}, executes: true, one: true, done: deleted},
+	"create": {required: []string{"topic"}, optional: []string{"partitions", "retention", "retention-unread", "retention-bytes"}, executes: true, done: saying("topic %q is made", "topic")},
+	"grow":   {required: []string{"topic", "partitions"}, executes: true, done: saying("topic %q has grown", "topic")},
+}
+
+// saying makes a text with the values of flags in it.
+func saying(format string, names ...string) func(map[string]*string) string {
+	return func(values map[string]*string) string {
+		args := make([]any, len(names))
+		for i, name := range names {
+			args[i] = *values[name]
+		}
+		return fmt.Sprintf(format, args...)
+	}
+}
+
+func deleted(values map[string]*string) string {
+	if *values["topic"] != "" {
+		return saying("topic %q is deleted", "topic")(values)
+	}
+	return saying("group %q is deleted", "group")(values)
 }
 
 // A definition says which flags a command takes.
@@ -31,6 +51,7 @@ type definition struct {
 	required, optional []string
 	executes           bool // only with -execute
 	one                bool // of the optional flags exactly one
+	done               func(values map[string]*string) string
 }
 
 var usages = map[string]string{
@@ -55,6 +76,10 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 		execute = fs.Bool("execute", false, "do it: without this flag it is only shown")
 		fs.Acts("execute")
 	}
+	all := new(bool)
+	if name == "topics" {
+		all = fs.Bool("all", false, "list the broker's own topics, too, whose names begin with __")
+	}
 	values := make(map[string]*string)
 	for _, option := range append(d.required, d.optional...) {
 		values[option] = new(string)
@@ -62,7 +87,7 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	}
 	fs.Places("host", "port")
 	fs.Group("What it is about", append(d.required, d.optional...)...)
-	fs.Group("How", "execute", "json")
+	fs.Group("How", "execute", "all", "json")
 	fs.Group("Where the broker is", "host", "port")
 	fs.Group("Something else", "version")
 	if code, ok := fs.Parse(args); !ok {
@@ -78,7 +103,10 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	if err != nil {
 		return nil, fs.Fail("-host: %v", err), false
 	}
-	c = &command{addr: addr, asJSON: *asJSON}
+	c = &command{addr: addr, asJSON: *asJSON, own: name != "topics" || *all || *values["topic"] != ""}
+	if *execute {
+		c.done = d.done(values)
+	}
 	c.line = requestLine(name, values, *asJSON, *execute)
 	return c, 0, true
 }

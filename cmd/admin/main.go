@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"mbus/internal/consumer"
@@ -16,7 +17,7 @@ import (
 )
 
 const usage = `
-Usage: admin topics [-topic TOPIC]
+Usage: admin topics [-topic TOPIC] [-all]
        admin groups [-group GROUP] [-topic TOPIC]
        admin reset -group GROUP -topic TOPIC -to POSITION [-execute]
        admin delete -topic TOPIC [-execute]
@@ -28,7 +29,7 @@ Usage: admin topics [-topic TOPIC]
 Lists topics, or groups with their positions; sets a group's position in each
 partition of a topic; deletes a topic or a group; creates a topic; gives a topic
 more partitions. Without -execute, reset, delete, create and grow only show what
-they would do.
+they would do, and refuse what can't be done.
 
 POSITION is beginning, end, an offset, -10 (the last ten of each partition), 2h
 or 7d (as long ago), or a time such as 2026-11-22, 2026-11-22 10:00 (local time)
@@ -52,23 +53,48 @@ func run(args []string) int {
 	return 0
 }
 
-// parse reads the command's name and its flags.
+// parse reads the command's name and its flags, of which some may come first.
 func parse(args []string) (c *command, code int, ok bool) {
 	top := flags.New("admin", usage)
-	if len(args) == 0 {
-		return nil, top.Fail("a command is missing: topics, groups, reset, delete, create or grow"), false
+	top.Group("Something else", "version")
+	if len(args) == 2 && args[0] == "help" {
+		args = []string{args[1], "-h"}
 	}
-	d := commands[args[0]]
+	i := commandIndex(args)
 	switch {
-	case d == nil && strings.HasPrefix(args[0], "-"): // -h, -version, or wrong
-		if code, ok := top.Parse(args); !ok {
+	case i < len(args) && commands[args[i]] != nil:
+		return parseCommand(args[i], commands[args[i]], slices.Concat(args[:i], args[i+1:]))
+	case i < len(args) && args[i] != "help" && args[i] != "version":
+		return nil, top.Fail("unknown command %q: there are %s and grow", args[i], strings.Join(names[:len(names)-1], ", ")), false
+	case len(args) > 0:
+		if code, ok := top.Parse(args); !ok { // -h, -version, or wrong
 			return nil, code, false
 		}
-		return nil, top.Fail("the command comes first: topics, groups, reset, delete, create or grow"), false
-	case d == nil:
-		return nil, top.Fail("unknown command %q: there are topics, groups, reset, delete, create and grow", args[0]), false
 	}
-	return parseCommand(args[0], d, args[1:])
+	return nil, top.Fail("a command is missing: %s or grow", strings.Join(names[:len(names)-1], ", ")), false
+}
+
+// names are the commands in the order of the usage.
+var names = []string{"topics", "groups", "reset", "delete", "create", "grow"}
+
+// commandIndex is where the command stands: behind the flags before it and their
+// values. It is the number of arguments if there is none.
+func commandIndex(args []string) int {
+	for i := 0; i < len(args); i++ {
+		name, isFlag := strings.CutPrefix(args[i], "-")
+		if !isFlag || name == "" {
+			return i
+		}
+		if takesValue(strings.TrimPrefix(name, "-")) {
+			i++
+		}
+	}
+	return len(args)
+}
+
+// takesValue says that the argument behind a flag belongs to it.
+func takesValue(flag string) bool {
+	return !strings.Contains(flag, "=") && !slices.Contains([]string{"json", "execute", "all", "h", "help", "version"}, flag)
 }
 
 // ask sends the request and prints what is answered: the table on out, what the
@@ -81,5 +107,5 @@ func ask(c *command, out, notes io.Writer) error {
 	if len(answer) == 0 && !c.asJSON { // not even the names of columns
 		return errors.New("connection lost: the broker closed it without an answer")
 	}
-	return printAnswer(answer, c.asJSON, out, notes)
+	return c.printAnswer(answer, out, notes)
 }

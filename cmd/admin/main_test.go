@@ -84,7 +84,8 @@ func TestRequestOfEachCommand(t *testing.T) {
 		"reset -group b -topic o -to 2026-11-22T10:00:00+01:00 -execute": "?reset&group=b&topic=o&to=2026-11-22T10%3A00%3A00%2B01%3A00&execute",
 	} {
 		port, asked := answering(t, "kind\tname\n", false)
-		if _, said, code := admin(t, append(strings.Fields(args), "-port", port)...); code != 0 || said != "" {
+		executes := strings.Contains(args, "-execute")
+		if _, said, code := admin(t, append(strings.Fields(args), "-port", port)...); code != 0 || (said != "") != executes {
 			t.Errorf("%s: exit %d, said %q", args, code, said)
 		}
 		if got := <-asked; got != want+"\n" {
@@ -94,12 +95,12 @@ func TestRequestOfEachCommand(t *testing.T) {
 }
 
 func TestAnswerIsPrintedInColumns(t *testing.T) {
-	port, _ := answering(t, "topic\tpartitions\tmessages\norders\t3\t1200\na.long.name.of.a.topic\t1\t0\n", false)
+	port, _ := answering(t, "topic\tpartitions\tmessages\toldest\norders\t3\t1200\t2024\na.long.name.of.a.topic\t1\t0\t-\n", false)
 	out, said, code := admin(t, "topics", "-port", port)
 	want := "" +
-		"topic                   partitions  messages\n" +
-		"orders                  3           1200\n" +
-		"a.long.name.of.a.topic  1           0\n"
+		"topic                   partitions  messages  oldest\n" +
+		"orders                           3      1200  2024\n" +
+		"a.long.name.of.a.topic           1         0  -\n"
 	if out != want || said != "" || code != 0 {
 		t.Errorf("printed\n%s said %q, exit %d", out, said, code)
 	}
@@ -109,7 +110,7 @@ func TestWhatIsForPeopleGoesToStandardError(t *testing.T) {
 	for _, format := range []string{"", "-json"} {
 		port, _ := answering(t, "kind\tname\n# add execute to do it\n", false)
 		out, said, code := admin(t, strings.Fields("delete -topic orders -port "+port+" "+format)...)
-		if strings.Contains(out, "execute") || said != "admin: add execute to do it\n" || code != 0 {
+		if strings.Contains(out, "execute") || said != "admin: add -execute to do it\n" || code != 0 {
 			t.Errorf("printed %q, said %q, exit %d", out, said, code)
 		}
 	}
@@ -156,7 +157,8 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	}
 	defer full.Close()
 	for _, asJSON := range []bool{false, true} {
-		if err := printAnswer([]string{"a\tb\n"}, asJSON, full, io.Discard); err == nil {
+		c := &command{asJSON: asJSON}
+		if err := c.printAnswer([]string{"a\tb\n"}, full, io.Discard); err == nil {
 			t.Error("the failure is not said")
 		}
 	}
@@ -164,22 +166,27 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 
 func TestWrongUse(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                           "admin: a command is missing: topics, groups, reset, delete, create or grow\nadmin -h",
-		"drop":                       "admin: unknown command \"drop\": there are topics, groups, reset, delete, create and grow\nadmin -h",
-		"-port 1 topics":             "admin: flag provided but not defined: -port\nadmin -h",
-		"topics -group a":            "admin topics: flag provided but not defined: -group\nadmin topics -h",
-		"topics -execute":            "admin topics: flag provided but not defined: -execute\n",
-		"topics -topic a/b":          "admin topics: invalid topic name \"a/b\": ",
-		"topics -port 0":             "admin topics: -port is 0, not 1 to 65535\n",
-		"topics orders":              "admin topics: unexpected argument \"orders\"\n",
-		"reset -topic a -to end":     "admin reset: -group is missing\n",
-		"reset -group a -to end":     "admin reset: -topic is missing\n",
-		"reset -group a -topic a":    "admin reset: -to is missing\n",
-		"delete":                     "admin delete: it takes either -topic or -group\n",
-		"delete -topic a -group a":   "admin delete: it takes either -topic or -group\n",
-		"delete -group . -execute":   "admin delete: invalid group name \".\": ",
-		"delete -topic a -to end":    "admin delete: flag provided but not defined: -to\n",
-		"groups -topic a -group b/c": "admin groups: invalid group name \"b/c\": ",
+		"":                                      "admin: a command is missing: topics, groups, reset, delete, create or grow\nadmin -h",
+		"drop":                                  "admin: unknown command \"drop\": there are topics, groups, reset, delete, create and grow\nadmin -h",
+		"-port 0 topics":                        "admin topics: -port is 0, not 1 to 65535\n",
+		"-prot 1 topics":                        "admin topics: flag provided but not defined: -prot\nadmin topics -h",
+		"-port topics":                          "admin: flag provided but not defined: -port\nadmin -h",
+		"reset -group a -topic a -to tomorrow":  "admin reset: invalid value \"tomorrow\" for flag -to: it takes beginning, end, ",
+		"create -topic a -retention 30":         "admin create: invalid value \"30\" for flag -retention: it takes a duration ",
+		"create -topic a -retention-bytes many": "admin create: invalid value \"many\" for flag -retention-bytes: it takes a size ",
+		"topics -group a":                       "admin topics: flag provided but not defined: -group\nadmin topics -h",
+		"topics -execute":                       "admin topics: flag provided but not defined: -execute\n",
+		"topics -topic a/b":                     "admin topics: invalid topic name \"a/b\": ",
+		"topics -port 0":                        "admin topics: -port is 0, not 1 to 65535\n",
+		"topics orders":                         "admin topics: unexpected argument \"orders\"\n",
+		"reset -topic a -to end":                "admin reset: -group is missing\n",
+		"reset -group a -to end":                "admin reset: -topic is missing\n",
+		"reset -group a -topic a":               "admin reset: -to is missing\n",
+		"delete":                                "admin delete: it takes either -topic or -group\n",
+		"delete -topic a -group a":              "admin delete: it takes either -topic or -group\n",
+		"delete -group . -execute":              "admin delete: invalid group name \".\": ",
+		"delete -topic a -to end":               "admin delete: flag provided but not defined: -to\n",
+		"groups -topic a -group b/c":            "admin groups: invalid group name \"b/c\": ",
 	} {
 		out, said, code := admin(t, strings.Fields(args)...)
 		if out != "" || !strings.HasPrefix(said, want) || code != 2 {
@@ -191,18 +198,81 @@ func TestWrongUse(t *testing.T) {
 func TestANameThatBeginsWithADashIsPrinted(t *testing.T) {
 	port, _ := answering(t, "topic\tpartitions\n%2Dx\t3\norders%2D\t1\n", false)
 	out, said, code := admin(t, "topics", "-topic", "-x", "-port", port)
-	if want := "topic      partitions\n-x         3\norders%2D  1\n"; out != want || said != "" || code != 0 {
+	if want := "topic      partitions\n-x                  3\norders%2D           1\n"; out != want || said != "" || code != 0 {
 		t.Errorf("printed\n%s said %q, exit %d", out, said, code)
 	}
 }
 
 func TestHelpAndVersion(t *testing.T) {
 	for args, want := range map[string]string{
-		"-h":        "Usage: admin topics",
-		"-version":  "admin ",
-		"topics -h": "Usage: admin topics",
+		"-h":              "Usage: admin topics",
+		"-version":        "admin ",
+		"topics -h":       "Usage: admin topics",
+		"help":            "Usage: admin topics",
+		"version":         "admin ",
+		"help grow":       "Usage: admin topics",
+		"-port 1 grow -h": "Usage: admin topics",
 	} {
 		if out, said, code := admin(t, strings.Fields(args)...); !strings.HasPrefix(out, want) || said != "" || code != 0 {
+			t.Errorf("%s: printed %q, said %q, exit %d", args, out, said, code)
+		}
+	}
+}
+
+func TestFlagsMayStandBeforeTheCommand(t *testing.T) {
+	for args, want := range map[string]string{
+		"-port PORT topics":                                          "?topics",
+		"--port=PORT -json topics -topic orders":                     "?topics&topic=orders&format=json",
+		"-topic topics -execute -port PORT delete":                   "?delete&topic=topics&execute",
+		"-group delete -port PORT groups":                            "?groups&group=delete",
+		"-host 127.0.0.1 -to end reset -group g -topic t -port PORT": "?reset&group=g&topic=t&to=end",
+	} {
+		port, asked := answering(t, "kind\tname\n", false)
+		if _, said, code := admin(t, strings.Fields(strings.ReplaceAll(args, "PORT", port))...); code != 0 {
+			t.Errorf("%s: exit %d, said %q", args, code, said)
+			continue
+		}
+		if got := <-asked; got != want+"\n" {
+			t.Errorf("%s: request %q, want %q", args, got, want)
+		}
+	}
+}
+
+func TestWhatWasDoneIsSaid(t *testing.T) {
+	for args, want := range map[string]string{
+		"delete -topic orders":             `topic "orders" is deleted`,
+		"delete -group g":                  `group "g" is deleted`,
+		"grow -topic orders -partitions 3": `topic "orders" has grown`,
+		"create -topic orders":             `topic "orders" is made`,
+		"reset -group g -topic o -to end":  `the positions of group "g" in topic "o" are set`,
+	} {
+		for _, more := range []string{" -execute", "", " -json -execute"} {
+			said := ""
+			if more == " -execute" {
+				said = "admin: " + want + "\n"
+			}
+			port, _ := answering(t, "kind\tname\n", false)
+			if _, got, code := admin(t, strings.Fields(args+more+" -port "+port)...); got != said || code != 0 {
+				t.Errorf("%s%s: said %q, exit %d", args, more, got, code)
+			}
+		}
+	}
+}
+
+// The broker's own topics are listed where somebody asks for them.
+func TestTopicsOfTheBrokerAreListedWithAll(t *testing.T) {
+	const table = "topic\tpartitions\n__consumer_offsets\t1\norders\t1\n"
+	const objects = "{\"topic\":\"__consumer_offsets\",\"partitions\":1}\n{\"topic\":\"orders\",\"partitions\":1}\n"
+	for args, own := range map[string]bool{
+		"topics": false, "topics -all": true, "topics -topic __consumer_offsets": true, "topics -json": false, "topics -json -all": true, "groups": true,
+	} {
+		answer := table
+		if strings.Contains(args, "-json") {
+			answer = objects
+		}
+		port, _ := answering(t, answer, false)
+		out, said, code := admin(t, strings.Fields(args+" -port "+port)...)
+		if strings.Contains(out, "__consumer_offsets") != own || !strings.Contains(out, "orders") || said != "" || code != 0 {
 			t.Errorf("%s: printed %q, said %q, exit %d", args, out, said, code)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // ErrUnknownGroup says that nothing is kept of a group.
-var ErrUnknownGroup = errors.New("unknown group")
+var ErrUnknownGroup = errors.New("there is no group")
 
 // How a group may be used: by one protocol at a time, and by consumers of the
 // line protocol, who add which topic, all with ordered, or all without.
@@ -213,6 +213,15 @@ func (b *Broker) Positions(groupName string) []group.Numbers { return b.groups.N
 // Members are those that use a group, by client and topic.
 func (b *Broker) Members(groupName string) []group.Use { return b.groups.MemberList(groupName) }
 
+// CheckUnused says whether a group has members, as ResetOffsets and DeleteOffsets refuse
+// it: the error is a *group.InUseError.
+func (b *Broker) CheckUnused(groupName string) error {
+	if n, by := b.groups.Members(groupName); n > 0 {
+		return &group.InUseError{Group: groupName, By: by}
+	}
+	return nil
+}
+
 // DeleteOffsets forgets positions of a group, which nobody may be using, for
 // good: those of the partitions named, or all if topics is nil. The error is a
 // *group.InUseError, ErrUnknownGroup, or says why the positions may come back.
@@ -251,11 +260,20 @@ func (b *Broker) DeleteTopicByID(id [16]byte) error {
 	return b.deleteTopic(t.Name, func(now *Topic) bool { return now == t })
 }
 
+// CheckDeletion says why DeleteTopic would refuse a topic of this name, whether there is
+// one or not: the error is ErrInternalTopic.
+func (b *Broker) CheckDeletion(name string) error {
+	if Internal(name) {
+		return ErrInternalTopic
+	}
+	return nil
+}
+
 // deleteTopic deletes the topic of a name, if it is the one meant: nobody makes another
 // one meanwhile.
 func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
-	if Internal(name) {
-		return ErrInternalTopic
+	if err := b.CheckDeletion(name); err != nil {
+		return err
 	}
 	defer b.names.Lock(name)()
 	t, err := b.Topic(name)

@@ -17,8 +17,12 @@ type Use struct {
 
 func (u Use) String() string {
 	switch {
+	case u.Protocol == "kafka":
+		return "Kafka clients"
 	case u.Protocol != "line":
-		return u.Protocol + " clients"
+		return "a request of " + u.Protocol
+	case u.Topic == "":
+		return "consumers of lines"
 	case u.Ordered:
 		return "consumers with ordered"
 	}
@@ -63,7 +67,7 @@ func (g *Groups) Join(name string, u Use) (leave func(), err error) {
 		topic = &topicUse{ordered: u.Ordered}
 	}
 	if now.protocol != u.Protocol {
-		return nil, &InUseError{name, now.any()}
+		return nil, &InUseError{name, Use{Protocol: now.protocol}}
 	}
 	if topic.ordered != u.Ordered {
 		return nil, &InUseError{name, Use{Protocol: now.protocol, Topic: u.Topic, Ordered: topic.ordered}}
@@ -72,14 +76,6 @@ func (g *Groups) Join(name string, u Use) (leave func(), err error) {
 	topic.members++
 	now.members[&u] = struct{}{}
 	return func() { g.leave(name, &u) }, nil
-}
-
-// any is how one of the members uses the group.
-func (u *use) any() Use {
-	for m := range u.members {
-		return Use{Protocol: m.Protocol, Topic: m.Topic, Ordered: m.Ordered}
-	}
-	return Use{Protocol: u.protocol}
 }
 
 func (g *Groups) leave(name string, u *Use) {

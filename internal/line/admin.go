@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -157,10 +159,17 @@ func (c *conn) sayTable(t *table) error {
 	return err
 }
 
+// note adds a line for people.
+func (t *table) note(format string, args ...any) {
+	if !t.json {
+		fmt.Fprintf(&t.out, "# "+format+"\n", args...)
+	}
+}
+
 // preview says how to have a request carried out that was only looked at.
 func (t *table) preview(r *request) {
-	if !r.named["execute"] && !t.json {
-		t.out.WriteString("# nothing has been changed: add execute to do it\n")
+	if !r.named["execute"] {
+		t.note("nothing has been changed: add execute to do it")
 	}
 }
 
@@ -259,6 +268,8 @@ func (c *conn) resetGroup(r *request) error {
 			return err
 		}
 		c.did("positions were set", "group", r.group, "topic", r.topic, "offsets", offsets)
+	} else if err := c.unused(r.group); err != nil { // programs ask where a position is
+		t.note("%v", err)
 	}
 	t.preview(r)
 	return c.sayTable(t)
@@ -289,6 +300,9 @@ func (c *conn) deleteWhat(r *request) error {
 	for _, p := range c.broker.Positions(r.group) {
 		t.row(r.group, p.Topic, p.Partition, p.Committed)
 	}
+	if err := c.unused(r.group); err != nil {
+		return err
+	}
 	if !c.broker.KeepsGroup(r.group) {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
@@ -302,6 +316,28 @@ func (c *conn) deleteWhat(r *request) error {
 	return c.sayTable(t)
 }
 
+// unused says that a group has members, and what to do: its positions can't be changed
+// under them.
+func (c *conn) unused(groupName string) error {
+	if err := c.broker.CheckUnused(groupName); err != nil {
+		return fmt.Errorf("%w: stop them first", err)
+	}
+	return nil
+}
+
+// readers says which groups of consumers of lines read a topic, which is to be deleted.
+func (c *conn) readers(t *table, topic string) {
+	most := make(map[string]int) // connections of a group, of which each may read all partitions
+	for _, n := range c.broker.Positions("") {
+		if n.Topic == topic && n.Members > most[n.Group] {
+			most[n.Group] = n.Members
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(most)) {
+		t.note("consumers of group %q read it now, and are told -GONE: %d or more", name, most[name])
+	}
+}
+
 func (c *conn) deleteTopic(r *request) error {
 	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
 	topic, err := r.find(c.broker)
@@ -310,10 +346,13 @@ func (c *conn) deleteTopic(r *request) error {
 		t.row(r.topic, 0, 0, 0, "-")
 	case err != nil:
 		return fmt.Errorf("%w: %q", err, r.topic)
+	case c.broker.CheckDeletion(r.topic) != nil:
+		return c.broker.CheckDeletion(r.topic)
 	default:
 		messages, bytes, oldest := measure(topic)
 		t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest)
 	}
+	c.readers(t, r.topic)
 	if r.named["execute"] {
 		if topic != nil {
 			err = c.broker.DeleteTopicByID(topic.ID) // the one that was shown

@@ -129,7 +129,11 @@ func TestResetIsRefused(t *testing.T) {
 	c := b.dial(b.consumers, "orders?group=g&follow&ack\n")
 	c.mustSay("first", "second")
 	b.dial(b.consumers, "?reset&group=g&topic=orders&to=end&execute\n").mustRefuse("BUSY", "in use")
-	b.mustDrain("?reset&group=g&topic=orders&to=end", resetHead+"g\torders\t0\t0\t2\n"+nothing)
+	b.mustDrain("?reset&group=g&topic=orders&to=end", resetHead+"g\torders\t0\t0\t2\n# group \"g\" is in use by consumers of lines: stop them first\n"+nothing)
+	b.mustDrain("?reset&group=g&topic=orders&to=end&format=json", `{"group":"g","topic":"orders","partition":0,"position":0,"new":2}`+"\n")
+	for _, execute := range []string{"", "&execute"} { // what is refused is refused before
+		b.dial(b.consumers, "?delete&group=g"+execute+"\n").mustRefuse("BUSY", `"g" is in use by consumers of lines`)
+	}
 	c.finish().mustEnd("")
 	b.mustDrain("?reset&group=g&topic=orders&to=end&execute", resetHead+"g\torders\t0\t0\t2\n")
 	b.dial(b.consumers, "?reset&group=g&topic=none&to=end&execute\n").mustRefuse("GONE", `"none"`)
@@ -163,7 +167,22 @@ func TestDeleteOfAnInternalTopicIsRefused(t *testing.T) {
 		_, err := b.broker.Topic(broker.PositionsTopic)
 		return err == nil
 	})
-	b.dial(b.consumers, "?delete&execute&topic="+broker.PositionsTopic+"\n").mustRefuse("BADREQUEST", "the broker's own")
+	for _, execute := range []string{"", "&execute"} {
+		b.dial(b.consumers, "?delete&topic="+broker.PositionsTopic+execute+"\n").mustRefuse("BADREQUEST", "the broker's own")
+	}
+}
+
+func TestDeleteOfATopicSaysWhoReadsIt(t *testing.T) {
+	b := start(t, setup{partitions: 2})
+	b.publish("orders", "first")
+	for range 2 {
+		b.dial(b.consumers, "orders?group=g&follow\n")
+	}
+	const note = "# consumers of group \"g\" read it now, and are told -GONE: 2 or more\n"
+	await(t, "both are named", func() bool { return strings.Contains(b.drain("?delete&topic=orders"), note+nothing) })
+	if got := b.drain("?delete&topic=orders&execute"); !strings.HasSuffix(got, note) {
+		t.Errorf("answered %q", got)
+	}
 }
 
 func TestDeleteOfAGroupShowsWhatItWouldDoAndThenDoesIt(t *testing.T) {

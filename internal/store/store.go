@@ -158,7 +158,7 @@ type Retained struct {
 // What an Append or a CreateTopic may be told. Test with errors.Is.
 var (
 	ErrTopicExists  = errors.New("topic exists")
-	ErrUnknownTopic = errors.New("unknown topic or partition")
+	ErrUnknownTopic = errors.New("there is no such topic or partition")
 	ErrOutOfRange   = errors.New("offset out of range")
 	ErrClosed       = errors.New("log is closed")
 	ErrFull         = errors.New("no space left for the log") // not stored; may work later
