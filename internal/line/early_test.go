@@ -112,6 +112,7 @@ func TestAnExpectedTopicThatIsDeletedIsForgotten(t *testing.T) {
 	b.mustDrain("orders?group=g&start=end", "second\n")
 
 	b.mustDrain("stock?group=h&start=end", "")
+	awaitMembers(b, "h", 0)
 	if got := b.drain("?delete&group=h&execute"); got != "group\ttopic\tpartition\tposition\nh\tstock\t0\t0\n" {
 		t.Errorf("answered %q", got)
 	}

@@ -146,7 +146,7 @@ func TestLettersOfAGroupOfKafkaClientsStay(t *testing.T) {
 		return err == nil
 	})
 	got := b.drain("orders.dlq?redrive")
-	if !strings.HasPrefix(got, "+1\n# 1 letter stays: group \"g\" is in use by kafka clients") || !strings.Contains(got, "\n-BUSY ") {
+	if !strings.HasPrefix(got, "+1\n# 1 letter stays: group \"g\" is in use by Kafka clients") || !strings.Contains(got, "\n-BUSY ") {
 		t.Errorf("answered %q", got)
 	}
 	done := make(chan []error, 1)
