@@ -167,7 +167,7 @@ func (s *simulation) finish() error {
 // drain acknowledges all of a position.
 func (s *simulation) drain(k group.Key) error {
 	p := s.models[k]
-	s.now = s.now.Add(backoff(9))
+	s.now = s.now.Add(lastBackoff)
 	s.clock.set(s.now)
 	p.pos = position(s.groups, k)
 	defer p.pos.Close()

@@ -84,6 +84,9 @@ func (s *simulation) leave() error {
 func (s *simulation) leaves(i int) {
 	c := s.clients[i]
 	s.clients = append(s.clients[:i:i], s.clients[i+1:]...)
+	if s.rng.IntN(2) == 0 {
+		s.keep(c)
+	}
 	c.waiter.Close()
 	_ = s.release(c)
 	for _, u := range c.uses {
@@ -95,9 +98,41 @@ func (s *simulation) leaves(i int) {
 	}
 }
 
+// keep has what is not settled be seen later on.
+func (s *simulation) keep(c *client) {
+	c.Keep()
+	for _, d := range c.sent {
+		if c.mine(d) {
+			d.fresh = false
+		}
+	}
+}
+
+// lose is what the loss of a connection does.
+func (s *simulation) lose(c *client) error {
+	oldest := c.Oldest()
+	r := s.retry()
+	got, ok := c.Lose(r, s.now)
+	if ok != (oldest > 0) {
+		return fmt.Errorf("lost with %d: %v", oldest, ok)
+	}
+	if ok {
+		s.tally.lost.Add(1)
+		if err := s.failed(c, oldest, got, r); err != nil {
+			return err
+		}
+	}
+	return s.given(c)
+}
+
 // release is what a connection's end does, or a time-out.
 func (s *simulation) release(c *client) error {
 	c.Release()
+	return s.given(c)
+}
+
+// given notes that a client has given back all.
+func (s *simulation) given(c *client) error {
 	for i, d := range c.sent {
 		if c.mine(d) {
 			*d.at(d.offset) = message{attempts: d.at(d.offset).attempts}
@@ -236,13 +271,41 @@ func (s *simulation) ack(c *client) error {
 	return nil
 }
 
+// ackSome acknowledges some messages out of turn, or such that there are not.
+func (s *simulation) ackSome(c *client) error {
+	first := s.rng.IntN(len(c.sent) + 2)
+	last := first + s.rng.IntN(4)
+	n, err := c.AckSome(uint64(first), uint64(last))
+	if (first < 1 || last > len(c.sent)) != errors.Is(err, group.ErrNotSent) {
+		return fmt.Errorf("ack of %d to %d, of %d sent: %w", first, last, len(c.sent), err)
+	}
+	if err != nil {
+		return nil
+	}
+	for i := first - 1; i < last; i++ {
+		d := c.sent[i]
+		if d.open { // of what was deleted, too
+			n--
+		}
+		if c.mine(d) {
+			s.tally.some.Add(1)
+			d.settle(d.offset)
+		}
+		c.sent[i].open = false
+	}
+	if n != 0 {
+		return fmt.Errorf("ack of %d to %d is of %d more than it should", first, last, n)
+	}
+	return nil
+}
+
 // fail says that a message has failed, or one that there is not.
 func (s *simulation) fail(c *client) error {
 	n := s.rng.IntN(len(c.sent) + 2)
 	if s.rng.IntN(2) == 0 && c.Oldest() > 0 {
 		n = int(c.Oldest())
 	}
-	r := group.Retry{Backoff: 10 * time.Millisecond, Bound: 50 * time.Millisecond, Attempts: s.rng.IntN(4)}
+	r := s.retry()
 	got, ok, err := c.Fail(uint64(n), r, s.now)
 	if (n < 1 || n > len(c.sent)) != errors.Is(err, group.ErrNotSent) {
 		return fmt.Errorf("fail of %d, of %d sent: %w", n, len(c.sent), err)
@@ -250,15 +313,32 @@ func (s *simulation) fail(c *client) error {
 	if err != nil {
 		return nil
 	}
-	d := c.sent[n-1]
-	if ok != c.mine(d) {
+	if ok != c.mine(c.sent[n-1]) {
 		return fmt.Errorf("fail of %d: %v", n, ok)
 	}
-	c.sent[n-1].open = false
 	if !ok {
+		c.sent[n-1].open = false
 		return nil
 	}
 	s.tally.failed.Add(1)
+	return s.failed(c, uint64(n), got, r)
+}
+
+// retry is what the options of a connection ask for, or the answer about a message:
+// that it comes again after this time, once, or is dead at once.
+func (s *simulation) retry() group.Retry {
+	r := group.Retry{Backoff: firstBackoff, Bound: lastBackoff, Attempts: s.rng.IntN(4)}
+	if s.rng.IntN(4) == 0 {
+		r.Backoff = time.Duration(1+s.rng.IntN(30)) * time.Millisecond
+		r.Bound = r.Backoff
+	}
+	return r
+}
+
+// failed notes that message n of a client has failed.
+func (s *simulation) failed(c *client, n uint64, got group.Failed, r group.Retry) error {
+	d := c.sent[n-1]
+	c.sent[n-1].open = false
 	m := d.at(d.offset)
 	m.attempts++
 	d.fresh = false
@@ -272,13 +352,19 @@ func (s *simulation) fail(c *client) error {
 		s.letters = append(s.letters, letter{d.model, d.offset})
 		return nil
 	}
-	m.fate, m.due = failed, s.now.Add(backoff(m.attempts))
+	m.fate, m.due = failed, s.now.Add(backoff(r, m.attempts))
 	return nil
 }
 
-// backoff is 10 ms, doubled with each attempt, 50 ms at most.
-func backoff(attempts int) time.Duration {
-	return []time.Duration{0, 10, 20, 40, 50}[min(attempts, 4)] * time.Millisecond
+// The back-off of most failures: the first, and the bound of its doubling.
+const (
+	firstBackoff = 10 * time.Millisecond
+	lastBackoff  = 50 * time.Millisecond
+)
+
+// backoff doubles with each attempt, up to its bound.
+func backoff(r group.Retry, attempts int) time.Duration {
+	return min(r.Backoff<<(attempts-1), r.Bound)
 }
 
 // others asks whether anybody else holds something.

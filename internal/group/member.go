@@ -253,6 +253,17 @@ func (m *Member) Oldest() uint64 {
 	return m.sent[0].first
 }
 
+// Keep has the journal remember the positions of what is not settled, where nothing is
+// kept of them yet: so that what a group has left undone is seen when its members have
+// left.
+func (m *Member) Keep() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.sent {
+		l.pos.keepAsItIs()
+	}
+}
+
 // Release gives back all that is not settled.
 func (m *Member) Release() {
 	m.mu.Lock()

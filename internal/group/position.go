@@ -189,6 +189,16 @@ func (p *Position) keep() {
 	p.fresh = false
 }
 
+// keepAsItIs has the journal remember a position that nothing is kept of yet.
+func (p *Position) keepAsItIs() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fresh {
+		p.keep()
+		p.mark()
+	}
+}
+
 // maxParked bounds the messages of a position that have failed or are behind one
 // with the same key. When there are as many, nothing above them is delivered.
 const maxParked = 10_000

@@ -121,6 +121,50 @@ func TestRetry(t *testing.T) {
 			after 1s
 			free 3 -> 0 1
 			others b 3 -> nobody`,
+		"of what a lost member held the oldest has failed": `
+			a lease 0 5
+			a acks 2-3
+			a is lost -> attempt 1 of 0
+			free 5 -> 3 5
+			kept -> 0 1-3 0*1
+			a open -> 0 messages, 0 bytes, from 0 of 5 on
+			after 1s
+			free 5 -> 0 1
+			b lease 0 1
+			b is lost -> attempt 2 of 0
+			free 5 -> 3 5
+			after 2s
+			free 5 -> 0 1
+			c lease 0 1
+			c is lost -> dead at 0
+			after 1h
+			free 5 -> 3 5`,
+		"a lost member that has nothing left has failed nothing": `
+			a is lost -> settled
+			a lease 0 3
+			a acks 3-3
+			a acks
+			a is lost -> settled
+			kept -> 3`,
+		"what is acknowledged out of turn does not fail": `
+			a lease 0 5
+			a acks 2-4
+			a open -> 2 messages, 20 bytes, from 1 of 5 on
+			a fails 3 -> settled
+			a fails 5 -> attempt 1 of 4
+			a acks 1-5
+			a acks 5-6 -> not sent
+			a acks 0-1 -> not sent
+			kept -> 4 4*1
+			a open -> 0 messages, 0 bytes, from 0 of 5 on`,
+		"what was leased and left undone is seen": `
+			start 2
+			a lease 2 5
+			a keeps
+			a releases
+			kept -> 2
+			restart
+			committed -> 2`,
 	} {
 		t.Run(name, func(t *testing.T) { runScript(t, text) })
 	}

@@ -17,9 +17,11 @@ import (
 //
 //	a lease 0 5 -> refused     member a leases; without -> it must work
 //	a claims 3 k -> waits      the message at offset 3, which has the key k
-//	a acks                     all; "a acks 3" the first three
+//	a acks                     all; "a acks 3" the first three, "a acks 2-3" these
 //	a fails 2 -> attempt 1     of message 2; back-off 1s to 5s, dead at attempt 3
 //	a gives back 3             from offset 3 on
+//	a is lost -> attempt 1     of the oldest; the others are released
+//	a keeps                    what it holds is to be seen when it has left
 //	a releases, a leaves       the latter closes the position, too
 //	a open -> 2 messages, 20 bytes, from 3 of 4 on
 //	log 5                      has messages up to that offset
@@ -268,6 +270,10 @@ func (s *script) memberStep(p *group.Position, m *group.Member, words []string) 
 	case "acks":
 		if len(words) == 1 {
 			m.AckAll()
+		} else if first, last, some := strings.Cut(words[1], "-"); some {
+			if _, err := m.AckSome(uint64(s.number(first)), uint64(s.number(last))); err != nil {
+				return "not sent"
+			}
 		} else if err := m.Ack(uint64(s.number(words[1]))); err != nil {
 			return err.Error()
 		}
@@ -275,6 +281,11 @@ func (s *script) memberStep(p *group.Position, m *group.Member, words []string) 
 		return s.fail(m, uint64(s.number(words[1])))
 	case "gives":
 		m.GiveBack(p, s.number(words[2]))
+	case "is": // lost
+		f, ok := m.Lose(scriptRetry, time.Now())
+		return failedText(f, ok)
+	case "keeps":
+		m.Keep()
 	case "releases":
 		m.Release()
 	case "leaves":
@@ -290,12 +301,19 @@ func (s *script) memberStep(p *group.Position, m *group.Member, words []string) 
 	return ""
 }
 
+// scriptRetry is of all members.
+var scriptRetry = group.Retry{Backoff: time.Second, Bound: 5 * time.Second, Attempts: 3}
+
 func (s *script) fail(m *group.Member, n uint64) string {
-	r := group.Retry{Backoff: time.Second, Bound: 5 * time.Second, Attempts: 3}
-	f, ok, err := m.Fail(n, r, time.Now())
-	switch {
-	case errors.Is(err, group.ErrNotSent):
+	f, ok, err := m.Fail(n, scriptRetry, time.Now())
+	if errors.Is(err, group.ErrNotSent) {
 		return "not sent"
+	}
+	return failedText(f, ok)
+}
+
+func failedText(f group.Failed, ok bool) string {
+	switch {
 	case !ok:
 		return "settled"
 	case f.Dead:

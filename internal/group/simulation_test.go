@@ -53,12 +53,12 @@ func simulate(t *testing.T, seed uint64, all *tally) {
 
 // A tally counts how often the things have happened that the simulation is for.
 type tally struct {
-	delivered, acked, failed, buried, queued, confirmed, restarts, badWrites, deleted, commits, rests, wakes, reopened atomic.Int64
+	delivered, acked, some, failed, lost, buried, queued, confirmed, restarts, badWrites, deleted, commits, rests, wakes, reopened atomic.Int64
 }
 
 func (a *tally) check(t *testing.T, seeds uint64) {
 	for name, n := range map[string]*atomic.Int64{
-		"delivered": &a.delivered, "acknowledged": &a.acked, "failed": &a.failed, "buried": &a.buried,
+		"delivered": &a.delivered, "acknowledged": &a.acked, "acknowledged out of turn": &a.some, "failed": &a.failed, "lost": &a.lost, "buried": &a.buried,
 		"queued": &a.queued, "confirmed": &a.confirmed, "restarts": &a.restarts, "failed writes": &a.badWrites,
 		"deleted": &a.deleted, "commits": &a.commits, "rests": &a.rests, "wakes": &a.wakes, "reopened": &a.reopened,
 	} {
@@ -173,9 +173,11 @@ var actions = []action{
 	{"leave", 4, (*simulation).leave},
 	{"lease", 30, withClient((*simulation).lease)},
 	{"ack", 26, withClient((*simulation).ack)},
+	{"ack some", 8, withClient((*simulation).ackSome)},
 	{"fail", 26, withClient((*simulation).fail)},
 	{"act", 40, withClient((*simulation).act)},
 	{"settle", 12, (*simulation).settle},
+	{"lose", 6, withClient((*simulation).lose)},
 	{"release", 3, withClient((*simulation).release)},
 	{"others", 3, withClient((*simulation).others)},
 	{"letter", 30, (*simulation).letterArrives},

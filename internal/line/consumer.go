@@ -305,6 +305,9 @@ func (k *consumer) consumed() {
 
 // release gives back what has not been acknowledged.
 func (k *consumer) release() {
+	if k.request.ack {
+		k.member.Keep()
+	}
 	k.member.Release()
 	k.lost.Release()
 	for _, p := range k.parts {

@@ -80,11 +80,17 @@ func (h *hang) check(f *follower) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	oldest := h.overdue(f)
-	if oldest == 0 {
-		return
+	if oldest != 0 {
+		h.fail(f, oldest)
 	}
+}
+
+// fail says that a client's oldest message has failed, unless it was settled just now:
+// then the client has its time again. The caller holds mu.
+func (h *hang) fail(f *follower, oldest uint64) {
 	failed, ok, err := f.member.Fail(oldest, f.request.retry, time.Now())
-	if err != nil || !ok { // answered just now
+	if err != nil || !ok {
+		h.since = time.Now()
 		h.timer.Reset(h.limit)
 		return
 	}

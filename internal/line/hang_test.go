@@ -79,3 +79,67 @@ func TestAnAnswerToOneOfTwoMessagesGivesTheOtherItsTime(t *testing.T) {
 		w.after(t, 2*time.Second, true)
 	})
 }
+
+// The time-out is over just as the follower ends otherwise: then stop waits for what
+// comes of it, so that nothing fails, and no burial begins, later.
+func TestNothingFailsForATimeoutAfterTheFollowerHasEnded(t *testing.T) {
+	w := newWatched()
+	stopped, checked := make(chan struct{}), make(chan struct{})
+	w.over = func() { // within the check
+		go func() {
+			w.hang.stop()
+			close(stopped)
+		}()
+		select {
+		case <-stopped:
+			t.Error("stop does not wait for the check that is under way")
+		case <-time.After(50 * time.Millisecond): // this is how long it is watched
+		}
+		close(checked)
+	}
+	w.send()
+	w.hang.mu.Lock()
+	w.hang.limit = time.Millisecond
+	w.hang.timer.Reset(w.hang.limit)
+	w.hang.mu.Unlock()
+	<-checked
+	<-stopped
+	if w.member.Oldest() != 0 {
+		t.Error("the message has not failed")
+	}
+}
+
+// The answer comes between the look at the oldest message and its failure.
+func TestAnAnswerInTheLastMomentIsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched()
+		w.send()
+		w.send()
+		w.after(t, 9*time.Second, false)
+		if err := w.member.Ack(1); err != nil { // of which the watch has not been told yet
+			t.Fatal(err)
+		}
+		w.hang.mu.Lock()
+		w.hang.fail(w.follower, 1)
+		w.hang.mu.Unlock()
+		w.after(t, 9*time.Second, false)
+		w.after(t, 2*time.Second, true)
+	})
+}
+
+func TestAHeartbeatGivesTheClientItsTimeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, n := range []uint64{0, 1} {
+			w := newWatched()
+			w.send()
+			w.send()
+			w.answer(t, n)
+			for range 100 {
+				w.after(t, 9*time.Second, false)
+				w.answer(t, n)
+			}
+			w.after(t, 9*time.Second, false)
+			w.after(t, 2*time.Second, true)
+		}
+	})
+}

@@ -33,6 +33,7 @@ func (f *follower) hearRest() error {
 // lose gives back what a lost client has not acknowledged. The oldest of these messages
 // has failed, for the client was at work on it.
 func (f *follower) lose() {
+	f.member.Keep()
 	if failed, ok := f.member.Lose(f.request.retry, time.Now()); ok {
 		f.bury(failed, "connection lost")
 	}

@@ -179,3 +179,28 @@ func TestAReaderThatStallsHasFailed(t *testing.T) {
 		t.Errorf("free are %v, due %v", s, due)
 	}
 }
+
+// A group that has been given messages and has acknowledged none is to be seen, with all
+// that it has to do, when its consumers have left. One that acknowledges by closing is not.
+func TestAGroupThatHasReadAndNotAcknowledgedIsListed(t *testing.T) {
+	for name, leave := range map[string]func(*client){
+		"close": func(c *client) { c.Close() }, "half-close": (*client).mustConfirm, "reset": (*client).reset,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, setup{})
+			b.publish("orders", "first", "second")
+			c := b.dial(b.consumers, "orders?group=g&follow&ack\n")
+			c.mustSay("first", "second")
+			b.mustDrain("?groups&group=g", groupsHead+"g\torders\t0\t0\t2\t2\t2\t0\t1\t1\n")
+			leave(c)
+			awaitMembers(b, "g", 0)
+			for range 2 {
+				got := b.drain("?groups&group=g")
+				if !strings.HasPrefix(got, groupsHead+"g\torders\t0\t0\t2\t2\t0\t") {
+					t.Errorf("listed is %q", got)
+				}
+				b.restart()
+			}
+		})
+	}
+}
