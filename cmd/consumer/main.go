@@ -16,8 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"mbus/internal/consumer"
+	"mbus/internal/record"
 )
 
 // Exit codes other than those of the flags.
@@ -36,6 +38,9 @@ func run(args []string) int {
 	}
 	if opts.redrive {
 		return redrive(opts)
+	}
+	if r := opts.request; r.Attempts != "" && r.Attempts != "0" && strings.HasSuffix(r.Topic, record.DeadLetters) {
+		say("-attempts has no effect: what fails in a topic of dead letters is tried without end")
 	}
 	taken, err := consume(opts)
 	switch {

@@ -79,3 +79,15 @@ func TestRedriveSaysHowManyWereMoved(t *testing.T) {
 		p.check(t, tt.code, "consumer: "+tt.said+"\n")
 	}
 }
+
+func TestAttemptsInATopicOfDeadLettersAreSaidToHaveNoEffect(t *testing.T) {
+	for topic, said := range map[string]string{
+		"orders.dlq": "consumer: -attempts has no effect: what fails in a topic of dead letters is tried without end\n",
+		"orders":     "",
+	} {
+		b := listen(t)
+		p, _ := start(t, b, "-topic", topic, "-attempts", "2", "-exec", "true")
+		b.serve(".\n")
+		p.check(t, 0, said)
+	}
+}

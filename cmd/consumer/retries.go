@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"mbus/internal/record"
 )
 
 // What the broker does with a message that failed, where the flags leave it to it; see
@@ -12,7 +14,6 @@ const (
 	defaultRetry    = time.Second
 	maxRetry        = 5 * time.Minute
 	defaultAttempts = 5
-	deadLetters     = ".dlq"
 )
 
 // retries are what becomes of messages that failed.
@@ -23,8 +24,8 @@ type retries struct {
 
 // next says what becomes of a message that has failed once more.
 func (r retries) next(m *message) string {
-	if r.attempts > 0 && m.attempt >= r.attempts && !strings.HasSuffix(m.topic, deadLetters) {
-		return "it goes to " + m.topic + deadLetters
+	if r.attempts > 0 && m.attempt >= r.attempts && !strings.HasSuffix(m.topic, record.DeadLetters) {
+		return "it goes to " + record.DeadLettersOf(m.topic)
 	}
 	pause := r.pause
 	if pause == 0 {

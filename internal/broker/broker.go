@@ -72,6 +72,7 @@ type Broker struct {
 	expected map[string]bool // topics that are not there, and groups begin at their first message
 
 	journal journal
+	burying burying
 	delays  delays
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,9 +14,11 @@ import (
 	"mbus/internal/store"
 )
 
-// DeadLetters ends the name of the topic that holds the dead letters of another
-// one.
-const DeadLetters = ".dlq"
+// HasDeadLetters says whether a message of a topic that has failed too often goes to the
+// dead letters: those there, and the broker's own, are tried without end.
+func HasDeadLetters(topic string) bool {
+	return !strings.HasSuffix(topic, record.DeadLetters) && !Internal(topic)
+}
 
 // The headers that a dead letter has beyond its own.
 const (
@@ -45,8 +48,14 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 		defer settled()
 		k := f.Position.Key()
 		log := b.Log.With("group", k.Group, "topic", k.Topic, "partition", k.Partition, "offset", f.Offset, "reason", reason)
-		if err != nil {
+		changed := b.burying.note(k.Topic, err == nil)
+		switch {
+		case err != nil && changed:
 			log.Error("a dead message could not be kept: it will be delivered again", "error", err)
+		case changed:
+			b.Log.Info("dead messages are kept again", "topic", k.Topic)
+		}
+		if err != nil {
 			f.Position.Unbury(f.Offset, time.Now().Add(buryAgain))
 			return
 		}
@@ -62,6 +71,29 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 	err = b.bury(t, f, reason, done)
 }
 
+// burying is the topics of which dead messages can't be kept.
+type burying struct {
+	mu      sync.Mutex
+	failing map[string]bool
+}
+
+// note says whether what has become of a dead message is other than of the one before it in
+// the topic. At first all is well.
+func (b *burying) note(topic string, kept bool) (changed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	changed = b.failing[topic] == kept
+	switch {
+	case kept:
+		delete(b.failing, topic)
+	case b.failing == nil:
+		b.failing = map[string]bool{topic: true}
+	default:
+		b.failing[topic] = true
+	}
+	return changed
+}
+
 // onceOnly is f, which does nothing when it is called again.
 func onceOnly(f func(error)) func(error) {
 	var once sync.Once
@@ -70,14 +102,7 @@ func onceOnly(f func(error)) func(error) {
 
 func (b *Broker) bury(t *Topic, f group.Failed, reason string, done func(error)) error {
 	k := f.Position.Key()
-	name := t.Name + DeadLetters
-	if err := record.CheckName("topic", name); err != nil {
-		return err
-	}
-	if Internal(name) {
-		return ErrInternalTopic
-	}
-	dead, err := b.makeTopic(name, b.opts.Partitions)
+	dead, err := b.makeTopic(record.DeadLettersOf(t.Name), b.opts.Partitions)
 	if err != nil {
 		return err
 	}

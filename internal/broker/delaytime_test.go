@@ -10,6 +10,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
+	"mbus/internal/record"
 	"mbus/internal/store"
 )
 
@@ -98,7 +99,7 @@ func TestADeadLetterDoesNotWait(t *testing.T) {
 	settled := make(chan struct{})
 	b.Bury(orders, f, "no good", func() { close(settled) })
 	within(t, "it is settled", func() { <-settled })
-	dead, err := b.Topic("orders" + broker.DeadLetters)
+	dead, err := b.Topic("orders" + record.DeadLetters)
 	if err != nil {
 		t.Fatal(err)
 	}

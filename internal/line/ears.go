@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strings"
 	"time"
 
 	"mbus/internal/broker"
@@ -130,7 +129,7 @@ func (f *follower) settledSome() {
 func (f *follower) failed(n uint64, why failure) error {
 	retry := f.request.retry
 	switch {
-	case why.dead && strings.HasSuffix(f.request.topic, broker.DeadLetters):
+	case why.dead && !broker.HasDeadLetters(f.request.topic):
 		return answer("BADREQUEST", "-%d dead: topic %q has no dead letters of its own: acknowledge the message, or let it come again", n, f.request.topic)
 	case why.dead:
 		retry.Attempts = 1

@@ -288,11 +288,11 @@ func (r *request) check() error {
 	if r.redrive && !r.named["group"] {
 		r.group = broker.RedriveGroup
 	}
-	if r.redrive && !strings.HasSuffix(r.topic, broker.DeadLetters) {
-		return fmt.Errorf("option %q goes with a topic that ends in %q", "redrive", broker.DeadLetters)
+	if r.redrive && !strings.HasSuffix(r.topic, record.DeadLetters) {
+		return fmt.Errorf("option %q goes with a topic that ends in %q", "redrive", record.DeadLetters)
 	}
-	if strings.HasSuffix(r.topic, broker.DeadLetters) {
-		r.retry.Attempts = 0 // no dead letters of dead letters
+	if !broker.HasDeadLetters(r.topic) {
+		r.retry.Attempts = 0
 	}
 	return nil
 }

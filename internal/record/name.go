@@ -3,7 +3,11 @@
 // line of JSON.
 package record
 
-import "fmt"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+)
 
 // MaxName is the length in bytes that a topic's or group's name may have: with
 // a partition's number behind it, it is still a file name.
@@ -26,4 +30,20 @@ func CheckName(what, name string) error {
 
 func inName(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
+// DeadLetters ends the name of the topic that holds the dead letters of another one.
+const DeadLetters = ".dlq"
+
+// DeadLettersOf names the topic that holds the dead letters of a topic: the same with
+// DeadLetters behind it or, where that is longer than a name may be, the beginning of it, a dot
+// and 12 digits of its SHA-256. So every topic can have one, also those of Kafka clients,
+// for which 249 bytes are usual.
+func DeadLettersOf(topic string) string {
+	const digits = 12
+	if len(topic)+len(DeadLetters) <= MaxName {
+		return topic + DeadLetters
+	}
+	sum := sha256.Sum256([]byte(topic))
+	return topic[:MaxName-len(DeadLetters)-digits-1] + "." + hex.EncodeToString(sum[:])[:digits] + DeadLetters
 }

@@ -24,3 +24,25 @@ func TestTheErrorSaysWhichNameIsWrongAndWhatItTakes(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Each name that a topic may have gives another one, and each of these is a name.
+func TestEveryTopicMayHaveDeadLetters(t *testing.T) {
+	const of245 = 245
+	if got, want := DeadLettersOf(strings.Repeat("x", of245)), strings.Repeat("x", of245)+".dlq"; got != want {
+		t.Errorf("%q, not %q", got, want)
+	}
+	if got, want := DeadLettersOf(strings.Repeat("x", 246)), strings.Repeat("x", 232)+".8cc53d6331e7.dlq"; got != want {
+		t.Errorf("%q, not %q", got, want)
+	}
+	seen := make(map[string]string)
+	for n := 1; n <= MaxName; n++ {
+		for _, end := range []string{"x", "y"} {
+			name := strings.Repeat("x", n-1) + end
+			dead := DeadLettersOf(name)
+			if err := CheckName("topic", dead); err != nil || !strings.HasSuffix(dead, DeadLetters) || seen[dead] != "" {
+				t.Errorf("those of %q are in %q, as those of %q: %v", name, dead, seen[dead], err)
+			}
+			seen[dead] = name
+		}
+	}
+}
