@@ -31,6 +31,7 @@ type options struct {
 	advertise       string
 	nodeID          int
 	rebalanceDelay  time.Duration
+	minSession      time.Duration
 	data            string
 	syncEvery       time.Duration // 0 for always
 	partitions      int
@@ -99,7 +100,8 @@ func (o *options) define(s *flags.Set) {
 
 	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in what Kafka clients are told")
 	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`TIME`: how long the first members of a Kafka consumer group wait for more")
-	s.Group("For Kafka clients", "node-id", "rebalance-delay")
+	s.DurationVar(&o.minSession, "min-session", kafka.DefaultMinSession, "`TIME`: the shortest session timeout that a member of a Kafka consumer group may have")
+	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
 
 	o.logFormat = logText
 	s.Func("log-level", "`LEVEL`: what is logged: debug (connections, too), info, warn or error (default info)", o.setLogLevel)
@@ -144,6 +146,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-max-message is %s: it takes 1 to %s", units.FormatSize(o.maxMessage), units.FormatSize(broker.MaxMaxMessage))
 	case o.maxConnections < 1:
 		return fmt.Errorf("-max-connections is %d: it takes 1 or more", o.maxConnections)
+	case o.minSession <= 0 || o.minSession > kafka.MaxSession:
+		return fmt.Errorf("-min-session is %v: it takes a duration above 0, %v at most", o.minSession, kafka.MaxSession)
 	case o.writeTimeout == 0:
 		return errors.New("-write-timeout is 0: it takes a duration above 0")
 	}
@@ -157,7 +161,9 @@ func (o *options) check() error {
 
 // kafkaOptions are what the server for Kafka's clients is told.
 func (o *options) kafkaOptions() kafka.Options {
-	return kafka.Options{Advertise: o.advertise, NodeID: int32(o.nodeID), RebalanceDelay: o.rebalanceDelay, SyncEvery: o.syncEvery}
+	return kafka.Options{
+		Advertise: o.advertise, NodeID: int32(o.nodeID), RebalanceDelay: o.rebalanceDelay, MinSession: o.minSession, SyncEvery: o.syncEvery,
+	}
 }
 
 // brokerOptions are what the broker itself is told.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,9 @@ const (
 	// How far a message's time may be from the broker's clock, in milliseconds.
 	ConfigTimestampAfter  = "message.timestamp.after.max.ms"
 	ConfigTimestampBefore = "message.timestamp.before.max.ms"
+
+	// Both of these, where they are not set; Kafka had it before it had them.
+	ConfigTimestampDifference = "message.timestamp.difference.max.ms"
 )
 
 // What holds for these unless a topic sets them, as in Kafka.
@@ -90,8 +94,13 @@ var setters = map[string]func(s *settings, value string, limit int) error{
 		return err
 	},
 	ConfigMaxBatch: func(s *settings, value string, limit int) error {
-		n, err := number(value, minMaxBatch, int64(limit))
-		s.maxBatch = int(n)
+		n, err := number(value, minMaxBatch, math.MaxInt32)
+		s.maxBatch = min(int(n), limit)
+		return err
+	},
+	ConfigTimestampDifference: func(s *settings, value string, _ int) error {
+		n, err := number(value, 0, math.MaxInt64)
+		s.timeAfter, s.timeBefore = n, n
 		return err
 	},
 	ConfigTimestampAfter: func(s *settings, value string, _ int) (err error) {
@@ -132,13 +141,18 @@ func (b *Broker) settings(own map[string]string) (*settings, error) {
 		s.retentionBytes = b.opts.RetentionBytes
 	}
 	var wrong error
-	for _, name := range slices.Sorted(maps.Keys(own)) {
+	for _, name := range slices.SortedFunc(maps.Keys(own), bySettingOrder) {
 		set, err := setters[name], error(nil)
 		before := *s
-		if set == nil {
-			err = fmt.Errorf("%w: %q can't be set for a topic", ErrConfig, name)
-		} else if err = set(s, own[name], b.Limits.MaxBatch()); err != nil {
-			err = fmt.Errorf("%w: %s: %w", ErrConfig, name, err)
+		if kept := keptSetting(name); kept != nil {
+			err = kept.check(own[name])
+		} else if set == nil {
+			err = errors.New("there is no such setting of a topic")
+		} else {
+			err = set(s, own[name], b.Limits.MaxBatch())
+		}
+		if err != nil {
+			err = fmt.Errorf("%w: %q: %w", ErrConfig, name, err)
 		}
 		if err != nil {
 			*s, wrong = before, err
@@ -147,6 +161,17 @@ func (b *Broker) settings(own map[string]string) (*settings, error) {
 		s.own[name] = own[name]
 	}
 	return s, wrong
+}
+
+// bySettingOrder has what stands for two settings come before these.
+func bySettingOrder(x, y string) int {
+	isDifference := func(name string) int {
+		if name == ConfigTimestampDifference {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(isDifference(x), isDifference(y)), cmp.Compare(x, y))
 }
 
 // stored is a configuration as the store keeps it.

@@ -8,6 +8,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/commitlog"
 	"mbus/internal/store"
 )
 
@@ -58,23 +59,63 @@ func TestATopicsOwnSizeIsKept(t *testing.T) {
 	mustStart(t, other, 0)
 }
 
-func TestAConfigurationThatDoesNotHoldAnyMoreIsLeftOutAndSaid(t *testing.T) {
+// A topic may have a larger batch than the broker: it is kept, and the broker's bound holds.
+func TestTheLargestBatchIsTheBrokersAtMost(t *testing.T) {
 	dir := t.TempDir()
 	b := mustOpen(t, setup{dir: dir})
 	mustMake(t, b, "orders")
-	configure(t, b, "orders", broker.ConfigMaxBatch, "100000", broker.ConfigRetention, "5")
+	configure(t, b, "orders", broker.ConfigMaxBatch, "100000")
 	mustClose(t, b)
-	book, log := newLog()
 	limits := broker.DefaultLimits()
-	limits.MaxMessage = 1000
-	b = mustOpen(t, setup{dir: dir, options: broker.Options{Limits: limits, Log: log}})
+	for maxMessage, want := range map[int]int{1000: 1000 + broker.BatchSlack, 1 << 20: 100_000} {
+		limits.MaxMessage = maxMessage
+		b = mustOpen(t, setup{dir: dir, options: broker.Options{Limits: limits}})
+		orders := mustMake(t, b, "orders")
+		if orders.MaxBatch() != want || orders.Config()[broker.ConfigMaxBatch] != "100000" {
+			t.Errorf("with messages of %d: largest batch %d, want %d; %v", maxMessage, orders.MaxBatch(), want, orders.Config())
+		}
+		mustClose(t, b)
+	}
+}
+
+// A later version may have written it.
+func TestAConfigurationThatIsNotKnownIsLeftOutAndSaid(t *testing.T) {
+	dir := t.TempDir()
+	b := mustOpen(t, setup{dir: dir})
+	mustMake(t, b, "orders")
+	mustClose(t, b)
+	s, err := commitlog.Open(dir, commitlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Configure("orders", `{"colour":"blue","retention.ms":"5","segment.ms":"x"}`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	book, log := newLog()
+	b = mustOpen(t, setup{dir: dir, options: broker.Options{Limits: broker.DefaultLimits(), Log: log}})
+	defer mustClose(t, b)
+	if own := mustMake(t, b, "orders").Config(); len(own) != 1 || own[broker.ConfigRetention] != "5" {
+		t.Errorf("%v", own)
+	}
+	if lines := book.Lines("level=WARN", "topic=orders"); len(lines) != 1 {
+		t.Errorf("%q", lines)
+	}
+}
+
+// Kafka had one bound for both before it had two.
+func TestTheBoundOnBothSidesOfAMessagesTimeGivesWayToThoseForOne(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
 	defer mustClose(t, b)
 	orders := mustMake(t, b, "orders")
-	if orders.MaxBatch() != limits.MaxBatch() || orders.Config()[broker.ConfigRetention] != "5" {
-		t.Errorf("largest batch %d, %v", orders.MaxBatch(), orders.Config())
-	}
-	if lines := book.Lines("level=WARN", broker.ConfigMaxBatch, "topic=orders"); len(lines) != 1 {
-		t.Errorf("%q", lines)
+	now := time.Now().UnixMilli()
+	configure(t, b, "orders", broker.ConfigTimestampDifference, "10000000", broker.ConfigTimestampAfter, "1000000")
+	for offset, taken := range map[int64]bool{0: true, 900_000: true, 2_000_000: false, -9_000_000: true, -11_000_000: false} {
+		if err := b.CheckTimes(orders, now+offset, now+offset); (err == nil) != taken {
+			t.Errorf("%d ms from now: %v", offset, err)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 func init() {
 	register(api{
 		key: 11, min: 0, max: 9, handle: typed(joinGroup),
-		doc: "Session timeouts of 6 s to 30 min. While line consumers use the group: INCONSISTENT_GROUP_PROTOCOL.",
+		doc: "Session timeouts of 6 s (`-min-session`) to 30 min. While line consumers use the group: INCONSISTENT_GROUP_PROTOCOL.",
 	})
 }
 

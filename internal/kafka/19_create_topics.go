@@ -71,10 +71,10 @@ func (s *Server) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 func (s *Server) newConfig(in *kmsg.CreateTopicsRequestTopic) (map[string]string, error) {
 	changes := make([]change, len(in.Configs))
 	for i := range in.Configs {
-		changes[i] = change{in.Configs[i].Name, in.Configs[i].Value}
+		changes[i] = change{name: in.Configs[i].Name, value: in.Configs[i].Value}
 	}
 	own := make(map[string]string)
-	return own, applyTo(own, s.topicDefaults(), changes)
+	return own, s.applyTo(own, s.topicDefaults(), changes)
 }
 
 // checkReplicas checks partitions, replication factor, and the assignment that may

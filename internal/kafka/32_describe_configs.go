@@ -62,8 +62,12 @@ func (c *config) describe(withSynonyms, withDoc bool) kmsg.DescribeConfigsRespon
 }
 
 // synonyms are the values that a setting would have, the one that it has first: that
-// of the topic, and that for all topics, under the name that the broker has for it.
+// of the topic, and that for all topics, under the name that the broker has for it. Where
+// nobody has set it there are none.
 func (c *config) synonyms() (all []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym) {
+	if c.source == fromCode {
+		return nil
+	}
 	for ; c != nil; c = c.beneath {
 		s := kmsg.NewDescribeConfigsResponseResourceConfigConfigSynonym()
 		s.Name, s.Value, s.Source = c.name, kmsg.StringPtr(c.value), c.source

@@ -18,7 +18,7 @@ func alterConfigs(c *call, req *kmsg.AlterConfigsRequest) {
 		in := &req.Resources[i]
 		changes := make([]change, len(in.Configs))
 		for j := range in.Configs {
-			changes[j] = change{in.Configs[j].Name, in.Configs[j].Value}
+			changes[j] = change{name: in.Configs[j].Name, value: in.Configs[j].Value}
 		}
 		out := kmsg.NewAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = in.ResourceType, in.ResourceName

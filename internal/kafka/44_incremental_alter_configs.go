@@ -8,12 +8,12 @@ import (
 )
 
 // IncrementalAlterConfigs, versions 0 and 1: SET and DELETE what a topic has set for
-// itself, all of a request or nothing. APPEND and SUBTRACT, which are for lists, are
-// refused: no list can be set. The rest is as with AlterConfigs.
+// itself, all of a request or nothing; APPEND and SUBTRACT the elements of lists. The rest
+// is as with AlterConfigs.
 func init() {
 	register(api{
 		key: 44, min: 0, max: 1, handle: typed(incrementalAlterConfigs),
-		doc: "SET and DELETE for topics. APPEND and SUBTRACT are INVALID_CONFIG.",
+		doc: "For topics. APPEND and SUBTRACT for lists; for others they are INVALID_CONFIG.",
 	})
 }
 
@@ -44,12 +44,16 @@ func increments(r *kmsg.IncrementalAlterConfigsRequestResource) ([]change, error
 			return nil, fmt.Errorf("%w: %q is named twice", kerr.InvalidRequest, in.Name)
 		case in.Op == kmsg.IncrementalAlterConfigOpDelete:
 			changes[i] = change{name: in.Name}
-		case in.Op != kmsg.IncrementalAlterConfigOpSet:
-			return nil, fmt.Errorf("%w: %q takes SET and DELETE", kerr.InvalidConfig, in.Name)
 		case in.Value == nil:
 			return nil, fmt.Errorf("%w: %q is to be set to null", kerr.InvalidRequest, in.Name)
+		case in.Op == kmsg.IncrementalAlterConfigOpSet:
+			changes[i] = change{name: in.Name, value: in.Value}
+		case in.Op == kmsg.IncrementalAlterConfigOpAppend:
+			changes[i] = change{in.Name, in.Value, appended}
+		case in.Op == kmsg.IncrementalAlterConfigOpSubtract:
+			changes[i] = change{in.Name, in.Value, subtracted}
 		default:
-			changes[i] = change{in.Name, in.Value}
+			return nil, fmt.Errorf("%w: %q: there is no operation %d", kerr.InvalidRequest, in.Name, in.Op)
 		}
 		named[in.Name] = true
 	}

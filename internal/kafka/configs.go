@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -41,35 +44,74 @@ const unlimited = "-1"
 func (s *Server) topicDefaults() []config {
 	maxBatch := strconv.Itoa(s.broker.Limits.MaxBatch())
 	list := []config{
-		{name: "cleanup.policy", general: "log.cleanup.policy", value: "delete", kind: kmsg.ConfigTypeList, source: fromCode, doc: "old messages are removed; there is no compaction"},
-		{name: "compression.type", general: "compression.type", value: "producer", kind: kmsg.ConfigTypeString, source: fromCode, doc: "batches are kept as they came"},
-		s.flushConfig(),
-		{name: broker.ConfigMaxBatch, general: "message.max.bytes", value: maxBatch, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "largest batch (-max-message, which is also the highest that a topic may set)"},
-		{name: broker.ConfigTimestampAfter, general: "log.message.timestamp.after.max.ms", value: strconv.FormatInt(broker.TimestampAfter, 10), kind: kmsg.ConfigTypeLong, source: fromCode, doc: "how far ahead of the broker's clock a message's time may be (CreateTime)"},
-		{name: broker.ConfigTimestampBefore, general: "log.message.timestamp.before.max.ms", value: strconv.FormatInt(broker.TimestampBefore, 10), kind: kmsg.ConfigTypeLong, source: fromCode, doc: "how far behind the broker's clock a message's time may be (CreateTime)"},
-		{name: broker.ConfigTimestamps, general: "log.message.timestamp.type", value: broker.CreateTime, kind: kmsg.ConfigTypeString, source: fromCode, doc: "whether a message's time is its producer's (CreateTime) or that of the log (LogAppendTime)"},
-		{name: broker.ConfigRetentionUnread, general: "mbus.retention.unread.ms", value: strconv.FormatInt(s.broker.RetentionUnread().Milliseconds(), 10), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "age from which messages are removed that a group which leases messages (consumers of lines) has not consumed (-retention-unread)"},
-		{name: "min.insync.replicas", general: "min.insync.replicas", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
-		{name: broker.ConfigRetentionBytes, general: "log.retention.bytes", value: s.retentionBytes(), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "size of a partition from which its oldest messages are removed (-retention-bytes)"},
-		{name: broker.ConfigRetention, general: "log.retention.ms", value: s.retentionMillis(), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "age from which messages are removed (-retention)"},
-		{name: "unclean.leader.election.enable", general: "unclean.leader.election.enable", value: "false", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "there is one broker"},
+		{name: broker.ConfigMaxBatch, general: "message.max.bytes", value: maxBatch, kind: kmsg.ConfigTypeInt, doc: "largest batch; none that is larger than -max-message and 64 KiB is taken"},
+		{name: broker.ConfigTimestampAfter, general: "log.message.timestamp.after.max.ms", value: strconv.FormatInt(broker.TimestampAfter, 10), kind: kmsg.ConfigTypeLong, doc: "how far ahead of the broker's clock a message's time may be (CreateTime)"},
+		{name: broker.ConfigTimestampBefore, general: "log.message.timestamp.before.max.ms", value: strconv.FormatInt(broker.TimestampBefore, 10), kind: kmsg.ConfigTypeLong, doc: "how far behind the broker's clock a message's time may be (CreateTime)"},
+		{name: broker.ConfigTimestampDifference, general: "log.message.timestamp.difference.max.ms", value: strconv.FormatInt(math.MaxInt64, 10), kind: kmsg.ConfigTypeLong, doc: "both of these, where they are not set"},
+		{name: broker.ConfigTimestamps, general: "log.message.timestamp.type", value: broker.CreateTime, kind: kmsg.ConfigTypeString, doc: "whether a message's time is its producer's (CreateTime) or that of the log (LogAppendTime)"},
+		{name: broker.ConfigRetentionUnread, general: "mbus.retention.unread.ms", value: strconv.FormatInt(s.broker.RetentionUnread().Milliseconds(), 10), kind: kmsg.ConfigTypeLong, doc: "age from which messages are removed that a group which leases messages (consumers of lines) has not consumed (-retention-unread)"},
+		{name: broker.ConfigRetentionBytes, general: "log.retention.bytes", value: s.retentionBytes(), kind: kmsg.ConfigTypeLong, doc: "size of a partition from which its oldest messages are removed (-retention-bytes)"},
+		{name: broker.ConfigRetention, general: "log.retention.ms", value: s.retentionMillis(), kind: kmsg.ConfigTypeLong, doc: "age from which messages are removed (-retention)"},
+	}
+	for _, kept := range broker.KeptSettings {
+		list = append(list, config{name: kept.Name, general: kept.General, value: kept.Default, kind: kinds[kept.Kind], doc: "it has no effect: " + kept.Why})
 	}
 	for i := range list {
-		switch list[i].name {
-		case broker.ConfigMaxBatch, broker.ConfigTimestamps, broker.ConfigTimestampAfter, broker.ConfigTimestampBefore, broker.ConfigRetentionBytes, broker.ConfigRetention, broker.ConfigRetentionUnread:
-			list[i].settable = true
-		}
+		list[i].settable, list[i].source = true, fromCode
+		s.flag(&list[i])
 	}
+	slices.SortFunc(list, func(a, b config) int { return cmp.Compare(a.name, b.name) })
 	return list
 }
 
-// flushConfig says when messages are synced.
-func (s *Server) flushConfig() config {
-	if every := s.opts.SyncEvery; every > 0 {
-		ms := max(1, every.Milliseconds())
-		return config{name: "flush.ms", general: "log.flush.interval.ms", value: strconv.FormatInt(ms, 10), kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "how long a message that is acknowledged may wait for its sync (-fsync)"}
+var kinds = map[broker.Kind]kmsg.ConfigType{
+	broker.Boolean: kmsg.ConfigTypeBoolean, broker.Double: kmsg.ConfigTypeDouble, broker.Int: kmsg.ConfigTypeInt,
+	broker.List: kmsg.ConfigTypeList, broker.Long: kmsg.ConfigTypeLong, broker.String: kmsg.ConfigTypeString,
+}
+
+// flag notes where a setting's default is that of a flag that was given, and when messages
+// are synced, which a topic can't make more often.
+func (s *Server) flag(c *config) {
+	every := s.opts.SyncEvery
+	given := false
+	switch c.name {
+	case broker.ConfigMaxBatch:
+		given = s.broker.Limits.MaxMessage != broker.DefaultMaxMessage
+	case broker.ConfigRetentionUnread:
+		given = s.broker.RetentionUnread() != broker.DefaultRetentionUnread
+	case broker.ConfigRetentionBytes:
+		given = c.value != unlimited
+	case broker.ConfigRetention:
+		given = c.value != defaultRetentionMillis
+	case "flush.messages":
+		if given = every == 0; given {
+			c.value = "1"
+		}
+	case "flush.ms":
+		if given = every > 0; given {
+			c.value = strconv.FormatInt(max(1, every.Milliseconds()), 10)
+		}
 	}
-	return config{name: "flush.messages", general: "log.flush.interval.messages", value: "1", kind: kmsg.ConfigTypeLong, source: fromFlag, doc: "a message is synced before it is acknowledged (-fsync)"}
+	if given {
+		c.source = fromFlag
+	}
+}
+
+// defaultRetentionMillis is that of the broker's flag: a week, as in Kafka.
+const defaultRetentionMillis = "604800000"
+
+// syncs says why a topic can't have its messages synced as a setting asks: the broker's
+// flag says when they are.
+func (s *Server) syncs(name, value string) error {
+	every := s.opts.SyncEvery
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || every == 0 {
+		return nil
+	}
+	if name == "flush.messages" && n < math.MaxInt64 || name == "flush.ms" && n < every.Milliseconds() {
+		return fmt.Errorf("%w: %s of %d: this broker syncs every %v (-fsync)", kerr.InvalidConfig, name, n, every)
+	}
+	return nil
 }
 
 // topicConfigs are what holds for a topic that has set own for itself.
@@ -103,16 +145,27 @@ func (s *Server) retentionMillis() string {
 // brokerConfigs are what the broker was told, and its defaults for all topics.
 func (s *Server) brokerConfigs() []config {
 	id := strconv.Itoa(int(s.opts.NodeID))
-	delay := strconv.FormatInt(s.opts.RebalanceDelay.Milliseconds(), 10)
+	millis := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+	given := func(is bool) kmsg.ConfigSource {
+		if is {
+			return fromFlag
+		}
+		return fromCode
+	}
 	list := []config{
-		{name: "advertised.listeners", value: s.opts.Advertise, kind: kmsg.ConfigTypeString, source: fromFlag, doc: "empty: the address that a client connects to (-advertise)"},
-		{name: "auto.create.topics.enable", value: strconv.FormatBool(s.broker.AutoCreate()), kind: kmsg.ConfigTypeBoolean, source: fromFlag, doc: "topics are made with their first message (-auto-create)"},
+		{name: "advertised.listeners", value: s.opts.Advertise, kind: kmsg.ConfigTypeString, source: given(s.opts.Advertise != ""), doc: "empty: the address that a client connects to (-advertise)"},
+		{name: "auto.create.topics.enable", value: strconv.FormatBool(s.broker.AutoCreate()), kind: kmsg.ConfigTypeBoolean, source: given(!s.broker.AutoCreate()), doc: "topics are made with their first message (-auto-create)"},
 		{name: "broker.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
 		{name: "default.replication.factor", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
 		{name: "delete.topic.enable", value: "true", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "topics can be deleted"},
-		{name: "group.initial.rebalance.delay.ms", value: delay, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "how long the first members of a group wait for more (-rebalance-delay)"},
+		{name: "group.initial.rebalance.delay.ms", value: millis(s.opts.RebalanceDelay), kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "how long the first members of a group wait for more (-rebalance-delay)"},
+		{name: "group.max.session.timeout.ms", value: millis(MaxSession), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "longest session timeout of a group's member"},
+		{name: "group.min.session.timeout.ms", value: millis(s.opts.MinSession), kind: kmsg.ConfigTypeInt, source: given(s.opts.MinSession != DefaultMinSession), doc: "shortest session timeout of a group's member (-min-session)"},
+		{name: "inter.broker.protocol.version", value: "3.9-IV0", kind: kmsg.ConfigTypeString, source: fromCode, doc: "there is one broker; tools take it for the version of Kafka whose requests they may send"},
 		{name: "node.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
-		{name: "num.partitions", value: strconv.Itoa(s.broker.NewPartitions()), kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "partitions of new topics (-partitions)"},
+		{name: "num.partitions", value: strconv.Itoa(s.broker.NewPartitions()), kind: kmsg.ConfigTypeInt, source: given(s.broker.NewPartitions() != 1), doc: "partitions of new topics (-partitions)"},
+		{name: "offset.metadata.max.bytes", value: strconv.Itoa(maxMetadata), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "text that is committed with an offset"},
+		{name: "socket.request.max.bytes", value: strconv.Itoa(maxProduce), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "largest request, which only one to produce may be"},
 	}
 	for _, c := range s.topicDefaults() {
 		if c.general != "" {
@@ -147,6 +200,33 @@ func (s *Server) resourceConfigs(kind kmsg.ConfigResourceType, name string) ([]c
 type change struct {
 	name  string
 	value *string
+	list  func(all []string, some []string) []string // makes a list anew with the value's elements; nil for the value
+}
+
+// appended has the elements of some that are missing in all behind it.
+func appended(all, some []string) []string {
+	for _, one := range some {
+		if !slices.Contains(all, one) {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// subtracted is all without the elements of some.
+func subtracted(all, some []string) []string {
+	return slices.DeleteFunc(all, func(one string) bool { return slices.Contains(some, one) })
+}
+
+// in is the value that a change makes of the one that holds.
+func (ch change) in(now string) string {
+	if ch.list == nil {
+		return *ch.value
+	}
+	elements := func(text string) []string {
+		return slices.DeleteFunc(strings.Split(text, ","), func(one string) bool { return one == "" })
+	}
+	return strings.Join(ch.list(elements(now), elements(*ch.value)), ",")
 }
 
 // alter makes changes to what a resource has set for itself, or, with fresh, in place
@@ -161,7 +241,7 @@ func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change
 		if fresh {
 			clear(own)
 		}
-		return applyTo(own, known, changes)
+		return s.applyTo(own, known, changes)
 	}
 	if kind != kmsg.ConfigResourceTypeTopic {
 		return apply(make(map[string]string))
@@ -188,19 +268,36 @@ func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change
 
 // applyTo makes changes to what a topic has set for itself. What can't be set may be
 // named if it is what holds anyway.
-func applyTo(own map[string]string, known []config, changes []change) error {
+func (s *Server) applyTo(own map[string]string, known []config, changes []change) error {
 	for _, change := range changes {
 		i := slices.IndexFunc(known, func(c config) bool { return c.name == change.name })
 		switch {
 		case i < 0:
 			return fmt.Errorf("%w: %q is not known", kerr.InvalidConfig, change.name)
+		case change.list != nil && known[i].kind != kmsg.ConfigTypeList:
+			return fmt.Errorf("%w: %q is no list: it takes SET and DELETE", kerr.InvalidConfig, change.name)
 		case known[i].settable && change.value != nil:
-			own[change.name] = *change.value
+			now, set := own[change.name]
+			if !set {
+				now = known[i].unset()
+			}
+			own[change.name] = change.in(now)
+			if err := s.syncs(change.name, own[change.name]); err != nil {
+				return err
+			}
 		case known[i].settable:
 			delete(own, change.name)
-		case change.value != nil && *change.value != known[i].value:
+		case change.value != nil && change.in(known[i].value) != known[i].value:
 			return fmt.Errorf("%w: %s is %q (%s) and can't be changed", kerr.InvalidConfig, change.name, known[i].value, known[i].doc)
 		}
 	}
 	return nil
+}
+
+// unset is the value that holds where a topic has none of its own.
+func (c *config) unset() string {
+	if c.beneath != nil {
+		return c.beneath.value
+	}
+	return c.value
 }

@@ -35,6 +35,7 @@ type setup struct {
 	partitions int
 	wrap       func(store.Store) store.Store
 	limits     func(*broker.Limits)
+	options    func(*broker.Options)
 	kafka      kafka.Options
 }
 
@@ -80,7 +81,11 @@ func (b *bus) begin(address string) {
 	if s.limits != nil {
 		s.limits(&limits)
 	}
-	b.broker, err = broker.New(st, broker.Options{Limits: limits, Partitions: s.partitions, Log: log})
+	told := broker.Options{Limits: limits, Partitions: s.partitions, Log: log}
+	if s.options != nil {
+		s.options(&told)
+	}
+	b.broker, err = broker.New(st, told)
 	if err != nil {
 		b.t.Fatal(err)
 	}

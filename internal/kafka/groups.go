@@ -17,8 +17,10 @@ import (
 type groups struct{ *coordinator.Coordinator }
 
 func newGroups(s *Server) groups {
+	limits := coordinator.DefaultLimits()
+	limits.MinSession, limits.MaxSession = s.opts.MinSession, MaxSession
 	return groups{coordinator.New(coordinator.Options{
-		Limits:         coordinator.DefaultLimits(),
+		Limits:         limits,
 		RebalanceDelay: s.opts.RebalanceDelay,
 		Log:            s.log,
 		Claim:          func(name string) (func(), error) { return s.broker.UseGroup(name, broker.UseKafka) },

@@ -33,10 +33,19 @@ type Options struct {
 	ClusterID string
 	// RebalanceDelay is how long the first members of a group wait for more.
 	RebalanceDelay time.Duration
+	// MinSession is the shortest session timeout that a member may ask for; 0 for
+	// DefaultMinSession.
+	MinSession time.Duration
 	// SyncEvery is how often messages are synced that are acknowledged before; 0 if
 	// each is synced before. It is what clients are told, no more.
 	SyncEvery time.Duration
 }
+
+// Bounds of session timeouts: the default of the lower one is Kafka's.
+const (
+	DefaultMinSession = 6 * time.Second
+	MaxSession        = 30 * time.Minute
+)
 
 // A Server serves one port, or several, of one broker.
 type Server struct {
@@ -55,6 +64,9 @@ type Server struct {
 func NewServer(b *broker.Broker, o Options) *Server {
 	if o.ClusterID == "" {
 		o.ClusterID = "mbus"
+	}
+	if o.MinSession == 0 {
+		o.MinSession = DefaultMinSession
 	}
 	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections)}
 	s.groups = newGroups(s)
