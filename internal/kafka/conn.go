@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -60,8 +61,38 @@ func (c *conn) serve() error {
 	case err != nil && !isNetwork(err):
 		c.closing(err)
 		c.finish()
+		c.sayPort()
 	}
 	return err
+}
+
+// lingerTime bounds how long is waited for a client to read what sayPort says.
+const lingerTime = time.Second
+
+// sayPort answers what is no Kafka client, and may be a program that writes lines, in a
+// line: else a mistyped port would look like a broker that has failed.
+func (c *conn) sayPort() {
+	if c.isClient || !isText(c.in.come()) {
+		return
+	}
+	c.net.SetDeadline(time.Now().Add(lingerTime))
+	_, err := io.WriteString(c.net, "-BADREQUEST this is the port for Kafka clients: that for producers of lines is 9990 by default, that for consumers and administration 9991\n")
+	tcp, ok := c.net.(*net.TCPConn)
+	if err != nil || !ok || tcp.CloseWrite() != nil {
+		return
+	}
+	// What is not read would have the system reset the connection, and the line be lost.
+	_, _ = io.Copy(io.Discard, io.LimitReader(c.net, maxFrame))
+}
+
+// isText says that bytes begin as a line of text may.
+func isText(p []byte) bool {
+	for _, b := range p {
+		if b < ' ' && b != '\r' && b != '\n' && b != '\t' || b > '~' {
+			return false
+		}
+	}
+	return len(p) > 0
 }
 
 // closing says why a connection is closed where the client is not told. What has not

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +55,6 @@ func TestWhatIsNoRequestClosesTheConnectionAndSaysWhy(t *testing.T) {
 		sent []byte
 		says string
 	}{
-		"HTTP":                    {[]byte("GET / HTTP/1.1\r\n\r\n"), "is this a Kafka client"},
 		"TLS":                     {[]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on"), "is this a Kafka client"},
 		"a frame that is short":   {[]byte{0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0}, "of 2 bytes"},
 		"a negative size":         {[]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0}, "of -1 bytes"},
@@ -78,6 +78,26 @@ func TestWhatIsNoRequestClosesTheConnectionAndSaysWhy(t *testing.T) {
 		}
 		c.mustBeClosed()
 		await(t, name+" is logged: "+test.says, func() bool { return b.book.Lines("closing", "level=DEBUG", test.says) != nil })
+	}
+}
+
+// A program with the wrong port must not wait, nor wonder.
+func TestALineOfTextIsToldWhichPortThisIs(t *testing.T) {
+	b := start(t, setup{})
+	for _, text := range []string{"?topics\n", "orders\n", "orders?format=batch\n", "GET / HTTP/1.1\r\n\r\n", "jobs\nfirst\nsecond\n"} {
+		c := b.dial()
+		if _, err := c.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(c)
+		if err != nil || !strings.HasPrefix(string(got), "-BADREQUEST this is the port for Kafka clients: ") || strings.Count(string(got), "\n") != 1 {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	for _, binary := range [][]byte{{0xff, 0xff, 0xff, 0xff}, []byte("\x16\x03\x01\x02"), {0x7f, 0x7f, 0x7f, 0x7f}} {
+		c := b.dial()
+		c.Write(binary)
+		c.mustBeClosed()
 	}
 }
 

@@ -61,11 +61,34 @@ const sizeField = 4
 // begin waits for the beginning of a frame and returns its size. At the end of the
 // connection the error is io.EOF.
 func (f *frames) begin() (size int, err error) {
+	if err := f.fill(sizeField); err != nil {
+		return 0, err
+	}
+	// A line that came to the wrong port may be shorter than a header, which its client
+	// would wait for in vain.
+	if size := f.announced(); size < fixedHeader || size > f.most() {
+		return 0, errSize(size, fixedHeader, f.most())
+	}
 	if err := f.fill(sizeField + fixedHeader); err != nil {
 		return 0, err
 	}
 	return f.size()
 }
+
+// announced is the size of the frame that has begun, as its client has said it.
+func (f *frames) announced() int64 { return int64(int32(binary.BigEndian.Uint32(f.buf[f.r:]))) }
+
+// most is how large a frame can be at most, whatever it asks for.
+func (f *frames) most() int64 {
+	return max(maxProduce, maxSync, int64(f.limits.MaxBatch())+maxFrame)
+}
+
+func errSize(size, least, most int64) error {
+	return fmt.Errorf("a request of %d bytes: it takes %d to %d; is this a Kafka client, without TLS?", size, least, most)
+}
+
+// come is what has come and was not used.
+func (f *frames) come() []byte { return f.buf[f.r:f.w] }
 
 // whole waits for all of a frame that has begun. It is valid until done.
 func (f *frames) whole(size int) ([]byte, error) {
@@ -89,9 +112,8 @@ func (f *frames) done() {
 
 // size reads and checks the size of the frame that has begun to come.
 func (f *frames) size() (int, error) {
-	p := f.buf[f.r:]
-	size := int64(int32(binary.BigEndian.Uint32(p)))
-	key := int16(binary.BigEndian.Uint16(p[sizeField:]))
+	size := f.announced()
+	key := int16(binary.BigEndian.Uint16(f.buf[f.r+sizeField:]))
 	limit := int64(maxFrame)
 	switch key {
 	case int16(kmsg.Produce):
@@ -99,9 +121,8 @@ func (f *frames) size() (int, error) {
 	case int16(kmsg.SyncGroup):
 		limit = maxSync
 	}
-	if size < fixedHeader || size > limit {
-		return 0, fmt.Errorf("a request of %d bytes for API key %d: it takes %d to %d; is this a Kafka client, without TLS?",
-			size, key, fixedHeader, limit)
+	if size > limit {
+		return 0, fmt.Errorf("API key %d: %w", key, errSize(size, fixedHeader, limit))
 	}
 	return int(size), nil
 }

@@ -210,6 +210,9 @@ func parseRequest(line []byte, options map[string]option, now time.Time) (*reque
 	if topic == "" && hasQuery && options["group"] != nil {
 		return r, r.parseAdmin(query)
 	}
+	if topic == "" && hasQuery {
+		return nil, errors.New("this is the port for producers: requests of administration go to the port for consumers, which is 9991 by default")
+	}
 	if err := record.CheckName("topic", topic); err != nil {
 		return nil, err
 	}
@@ -226,7 +229,7 @@ func (r *request) parseOptions(query string, options map[string]option) error {
 		name, value, _ := strings.Cut(o, "=")
 		set := options[name]
 		if set == nil {
-			return fmt.Errorf("unknown option %q: this port knows %s", name, known(options))
+			return unknown(name, options)
 		}
 		if r.named[name] {
 			return fmt.Errorf("option %q is given twice", name)
@@ -295,6 +298,18 @@ func (r *request) check() error {
 		r.retry.Attempts = 0
 	}
 	return nil
+}
+
+// unknown says which options there are, and whether the one that was given belongs to
+// the other port.
+func unknown(name string, options map[string]option) error {
+	switch {
+	case options["n"] == nil && consumerOptions[name] != nil:
+		return fmt.Errorf("option %q is for consumers, and this is the port for producers: that for consumers is 9991 by default", name)
+	case options["n"] != nil && producerOptions[name] != nil:
+		return fmt.Errorf("option %q is for producers, and this is the port for consumers: that for producers is 9990 by default", name)
+	}
+	return fmt.Errorf("unknown option %q: this port knows %s", name, known(options))
 }
 
 func known(options map[string]option) string {

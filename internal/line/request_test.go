@@ -39,7 +39,7 @@ func TestRequestLineIsRefused(t *testing.T) {
 		strings.Repeat("n", 250), "*1\r", "$4",
 	}
 	for _, request := range []string{"?", "?format=lines", "?topic", "?delete", "?reset&group=g", "?delete&topic=a&group=b", "?topics&group=g", "?topics&format=batch"} {
-		b.dial(b.producers, request+"\n").mustRefuse("BADREQUEST", "topic name")
+		b.dial(b.producers, request+"\n").mustRefuse("BADREQUEST", "this is the port for producers")
 		b.dial(b.consumers, request+"\n").mustRefuse("BADREQUEST", "")
 	}
 	for _, topic := range topics {
@@ -72,8 +72,11 @@ func TestRequestLineIsRefused(t *testing.T) {
 		b.dial(b.producers, "orders?"+option+"\n").mustRefuse("BADREQUEST", words)
 		b.dial(b.consumers, "orders?"+option+"\n").mustRefuse("BADREQUEST", words)
 	}
-	for option, words := range map[string]string{"group=a": `"group"`, "n=1": `"n"`} {
-		b.dial(b.producers, "orders?"+option+"\n").mustRefuse("BADREQUEST", "unknown option "+words)
+	for _, option := range []string{"group=a", "n=1", "follow", "ack&window=1"} { // of a consumer with the wrong port
+		b.dial(b.producers, "orders?format=lines&"+option+"\n").mustRefuse("BADREQUEST", "is for consumers, and this is the port for producers")
+	}
+	for _, option := range []string{"delay=1s", "at=2030-01-01"} {
+		b.dial(b.consumers, "orders?"+option+"\n").mustRefuse("BADREQUEST", "is for producers, and this is the port for consumers")
 	}
 	for _, option := range []string{
 		"group=", "group", "group=a/b", "group=..", "group=%00", "group=" + strings.Repeat("n", 250), "group=a&group=b",
