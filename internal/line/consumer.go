@@ -174,7 +174,7 @@ func (k *consumer) sendFree(p *part, end, most int64) (sent int64, err error) {
 	if free.Len() <= 0 {
 		return 0, nil
 	}
-	if err := k.load(p.log, free.From, max(broker.FirstBuffer, int(min(most, readChunk))*perMessage)); err != nil {
+	if err := k.loadFew(p.log, free.From, free.To, most); err != nil {
 		return 0, k.unreadable(p, free, err)
 	}
 	span := group.Span{From: free.From, To: min(free.To, k.loadedEnd(), free.From+most)}

@@ -4,8 +4,12 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
+
+	"mbus/internal/batch"
 )
 
 // A worker answers each message when it has come, and tells of it.
@@ -48,4 +52,80 @@ func BenchmarkIdleWorkers(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A worker takes messages of batches of a megabyte one at a time.
+func BenchmarkWindowOfOne(b *testing.B) {
+	for _, codec := range []batch.Codec{batch.None, batch.Zstd} {
+		b.Run(codec.String(), func(b *testing.B) {
+			bus := startQuick(b)
+			whole := compressed(b, codec, newBatch(numbered(10_000, 80)...))
+			for n := 0; n < b.N; n += whole.Count() {
+				producer := bus.connect(bus.producers, "orders?format=batch")
+				producer.Write(whole)
+				producer.CloseWrite()
+				io.Copy(io.Discard, producer)
+			}
+			handled := make(chan struct{}, 1)
+			b.ReportAllocs()
+			b.ResetTimer()
+			go answerEach(bus.connect(bus.consumers, "orders?follow&ack&window=1"), handled)
+			for range b.N {
+				<-handled
+			}
+		})
+	}
+}
+
+// A worker acknowledges one message after the other while a thousand wait for another
+// attempt. disk-B/op is what the positions take there, for each message.
+func BenchmarkBackOff(b *testing.B) {
+	const failed = 1000
+	for _, parked := range []int{0, failed} {
+		b.Run(strconv.Itoa(parked), func(b *testing.B) {
+			bus := startQuick(b)
+			bus.publish("orders", numbered(2*parked+b.N, 10)...)
+			conn := bus.connect(bus.consumers, "orders?follow&ack&window=1&retry=1h&attempts=0")
+			r := bufio.NewReader(conn)
+			one := func(n int, sign byte) {
+				if _, err := r.ReadSlice('\n'); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := conn.Write(append(strconv.AppendInt([]byte{sign}, int64(n), 10), '\n')); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for n := range 2 * parked {
+				one(n+1, "+-"[n%2])
+			}
+			before := bus.positionBytes()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := range b.N {
+				one(2*parked+n+1, '+')
+			}
+			b.StopTimer()
+			if err := bus.broker.AwaitPositions(); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(bus.positionBytes()-before)/float64(b.N), "disk-B/op")
+		})
+	}
+}
+
+// positionBytes is how many bytes the journal of positions has on the disk.
+func (b *bus) positionBytes() (n int64) {
+	b.t.Helper()
+	files, err := filepath.Glob(filepath.Join(b.setup.dir, "topics", "__consumer_offsets", "*", "*.log"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		n += info.Size()
+	}
+	return n
 }

@@ -24,6 +24,8 @@ type Server struct {
 	conns  *accept.Conns[*conn]
 	turn   atomic.Uint64 // of the latest connection
 
+	leftovers *leftovers
+
 	loads    chan struct{} // holds as many as there are senders that have loaded something
 	refusing chan struct{} // holds as many as are being refused
 }
@@ -32,7 +34,7 @@ type Server struct {
 func NewServer(b *broker.Broker) *Server {
 	return &Server{
 		broker: b, log: b.Log, turns: newTurns(), conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections),
-		loads: make(chan struct{}, broker.Loads), refusing: make(chan struct{}, refusals),
+		leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads), refusing: make(chan struct{}, refusals),
 	}
 }
 

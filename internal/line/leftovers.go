@@ -1,0 +1,198 @@
+package line
+
+import (
+	"cmp"
+	"container/list"
+	"slices"
+	"sync"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/store"
+)
+
+// A leftover is a piece of a batch, as a batch of its own that is not compressed. It must
+// not be changed.
+type leftover struct {
+	batch.Batch
+	log   store.Partition
+	whole group.Span // of the batch that it is a piece of
+	used  time.Time
+}
+
+// Leftovers are pieces of large batches of which consumers take a few messages at a time.
+// Without them each message would cost what it takes to read, check and expand the whole
+// batch. All consumers share them. Methods may be called by any goroutine.
+type leftovers struct {
+	budget *broker.Budget
+
+	mu    sync.Mutex // guards what follows
+	of    map[store.Partition][]*list.Element
+	all   list.List // of *leftover, those that were not used for longest first
+	bytes int
+	timer *time.Timer // nil while there are none
+}
+
+const (
+	// maxLeftovers is what all of them may take in memory, in bytes.
+	maxLeftovers = 32 << 20
+
+	// leftoverTime is how long one is kept that nobody uses.
+	leftoverTime = 2 * time.Second
+
+	// leftoverSize is about the size of one in bytes: all of it is passed over for its
+	// last message. One with a large message is larger.
+	leftoverSize = 64 << 10
+
+	// What is kept of a batch at once, if it has as much: keepBytes, and what keepRecords
+	// records take, up to keepMost bytes.
+	keepBytes   = 1 << 20
+	keepRecords = 64
+	keepMost    = 4 << 20
+)
+
+func newLeftovers(budget *broker.Budget) *leftovers {
+	return &leftovers{budget: budget, of: make(map[store.Partition][]*list.Element)}
+}
+
+// find is the one with the message at an offset of a log, or nil. Who wants all of the
+// batch that it is of, up to the offset end or beyond, is to have that as it is stored.
+func (l *leftovers) find(log store.Partition, offset, end int64) batch.Batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := l.behind(log, offset) - 1
+	if i < 0 {
+		return nil
+	}
+	e := l.of[log][i]
+	x := e.Value.(*leftover)
+	if x.NextOffset() <= offset || offset <= x.whole.From && end >= x.whole.To {
+		return nil
+	}
+	if start, _ := log.Offsets(); offset < start { // deleted meanwhile
+		return nil
+	}
+	x.used = time.Now()
+	l.all.MoveToBack(e)
+	return x.Batch
+}
+
+// behind is the index of the first of a log that begins behind an offset. The caller
+// holds mu, as for all that follows.
+func (l *leftovers) behind(log store.Partition, offset int64) int {
+	i, _ := slices.BinarySearchFunc(l.of[log], offset+1, func(e *list.Element, o int64) int {
+		return cmp.Compare(e.Value.(*leftover).BaseOffset(), o)
+	})
+	return i
+}
+
+// add keeps a piece of a batch, if there is memory for it.
+func (l *leftovers) add(log store.Partition, whole, b batch.Batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.all.Len() > 0 && l.bytes+len(b) > maxLeftovers {
+		l.remove(l.all.Front())
+	}
+	i := l.behind(log, b.BaseOffset())
+	is := i > 0 && l.of[log][i-1].Value.(*leftover).BaseOffset() == b.BaseOffset()
+	if is || l.budget.Waiting() > 0 || !l.budget.Take(len(b)) {
+		return
+	}
+	l.bytes += len(b)
+	span := group.Span{From: whole.BaseOffset(), To: whole.NextOffset()}
+	e := l.all.PushBack(&leftover{b, log, span, time.Now()})
+	l.of[log] = slices.Insert(l.of[log], i, e)
+	if l.timer == nil {
+		l.timer = time.AfterFunc(leftoverTime, l.sweep)
+	}
+}
+
+func (l *leftovers) remove(e *list.Element) {
+	x := l.all.Remove(e).(*leftover)
+	l.bytes -= len(x.Batch)
+	l.budget.Give(len(x.Batch))
+	left := l.of[x.log]
+	i := slices.Index(left, e)
+	if left = slices.Delete(left, i, i+1); len(left) == 0 {
+		delete(l.of, x.log)
+	} else {
+		l.of[x.log] = left
+	}
+}
+
+// sweep removes what nobody uses any more, or everything if others wait for memory.
+func (l *leftovers) sweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := l.all.Front(); e != nil; e = l.all.Front() {
+		if l.budget.Waiting() == 0 && time.Since(e.Value.(*leftover).used) < leftoverTime {
+			l.timer.Reset(leftoverTime / 4)
+			return
+		}
+		l.remove(e)
+	}
+	l.timer = nil
+}
+
+// loadFew is load for a consumer that takes most messages at most, and those below to.
+// What it leaves of a large batch, or of one that is compressed, is kept for the next.
+func (s *sender) loadFew(log store.Partition, offset, to, most int64) error {
+	to = min(to, offset+most)
+	if b := s.server.leftovers.find(log, offset, to); b != nil {
+		s.use(b)
+		return nil
+	}
+	if err := s.load(log, offset, max(broker.FirstBuffer, int(min(most, readChunk))*perMessage)); err != nil {
+		return err
+	}
+	b, _, err := batch.Next(s.loaded)
+	if err != nil || to >= b.NextOffset() || len(b) <= leftoverSize && b.Codec() == batch.None {
+		return nil
+	}
+	return s.takeFew(log, b, offset)
+}
+
+// use has a piece of a batch be what is loaded.
+func (s *sender) use(b batch.Batch) {
+	s.unload()
+	s.loaded = b
+	s.loads++
+	if s.out == nil {
+		s.takeOut(min(len(b), broker.SendBuffer) + broker.FirstBuffer)
+	}
+}
+
+// takeFew keeps what follows an offset of a batch that is loaded, in pieces, and has the
+// first of them be what is loaded. A batch that can't be decoded stays loaded as it is.
+func (s *sender) takeFew(log store.Partition, b batch.Batch, offset int64) error {
+	if err := s.beginTurn(b); err != nil {
+		return err
+	}
+	defer s.endTurn()
+	if s.expand(b) != nil {
+		return nil
+	}
+	var first batch.Batch
+	var piece batch.Builder
+	end, records, bytes := b.NextOffset(), 0, 0
+	for at := offset; at < end && bytes < keepMost && (bytes < keepBytes || records < keepRecords); {
+		piece.Reset()
+		var err error
+		at, err = batch.SliceSome(&piece, &s.it, b, at, end, leftoverSize, nil)
+		if err != nil || len(piece.Bytes()) == 0 {
+			break
+		}
+		next := batch.Batch(slices.Clone(piece.Bytes()))
+		records, bytes = records+next.Count(), bytes+len(next)
+		s.server.leftovers.add(log, b, next)
+		if first == nil {
+			first = next
+		}
+	}
+	if first != nil {
+		s.use(first)
+	}
+	return nil
+}
