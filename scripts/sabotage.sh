@@ -122,6 +122,10 @@ sabotage "take what was sent for consumed" internal/line/handover.go \
 	's/_, err = io.Copy(/go io.Copy(/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
 sabotage "let a killed consumer close in good order" internal/consumer/conn.go \
 	's/tcp.SetLinger(0)/tcp.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
+sabotage "leave messages that come again in a file that was moved" cmd/consumer/rotate.go \
+	's/f.Truncate(p.size)/error(nil)/' ./cmd/consumer TestFileIsRotatedBetweenTwoRuns
+sabotage "acknowledge a message whose command failed" cmd/consumer/executor.go \
+	's/return e.fail(conn, n, m, state.String())/conn.Ack(n); return nil/' ./cmd/consumer TestCommandThatFailsHasItsMessageComeAgain
 sabotage "note a delayed message before its topic is synced" internal/broker/delaydeliver.go \
 	's/answer := durably(log, func(err error) { p.durable <- err })/answer := func(_ int64, err error) { p.durable <- err }/' ./internal/broker TestIntervalSyncNotesADelayedMessageWhenItsTopicIsSynced
 sabotage "delay a message for a topic that was deleted" internal/broker/delaywrite.go \

@@ -26,7 +26,8 @@ func BenchmarkConsume(b *testing.B) {
 			b.SetBytes(100)
 			b.ReportAllocs()
 			b.ResetTimer()
-			s := session{opts: opts, sink: &output{w: io.Discard, format: f}}
+			s := newSession(opts)
+			s.sink = &output{w: io.Discard, format: f}
 			if err := s.connection(b.Context()); err != nil || s.total < int64(b.N) {
 				b.Fatalf("%d messages, %v", s.total, err)
 			}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +66,10 @@ func (b *replay) serve(conn net.Conn) {
 	request := make([]byte, 4096)
 	n, _ := conn.Read(request)
 	line, _ := url.QueryUnescape(string(request[:n]))
+	if strings.HasPrefix(line, "?topics") {
+		_, _ = io.WriteString(conn, someTopic)
+		return
+	}
 	var next [partitions]int
 	for _, m := range offsetPattern.FindAllStringSubmatch(line, -1) {
 		p, _ := strconv.Atoi(m[1])
@@ -135,7 +140,74 @@ func TestEachMessageIsInTheFileOnceHoweverOftenTheConsumerIsKilled(t *testing.T)
 	t.Logf("%d kills, %d of them with bytes that were cut off", kills, torn)
 	p := begin()
 	p.check(t, 0, "")
-	checkOnce(t, path)
+	checkOnce(t, read(t, path))
+}
+
+// rotate moves the file away, if it is there, and perhaps makes a new one, as logrotate
+// does.
+func rotate(t *testing.T, path string, n *int) {
+	t.Helper()
+	err := os.Rename(path, fmt.Sprintf("%s.%d", path, *n+1))
+	switch {
+	case err == nil:
+		*n++
+	case !os.IsNotExist(err):
+		t.Fatal(err)
+	}
+	if rand.IntN(2) == 0 {
+		f, err := os.OpenFile(path, os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+}
+
+func TestEachMessageIsInOneOfTheRotatedFilesOnceHoweverOftenTheConsumerIsKilled(t *testing.T) {
+	b := serveReplay(t)
+	path := filepath.Join(t.TempDir(), "orders.txt")
+	begin := func(args ...string) *process {
+		p := command(t, append([]string{"-port", b.port, "-topic", "orders", "-f", `%s\n`, "-out", path}, args...)...)
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	rotated, torn := 0, 0
+	for range 15 {
+		p := begin("-follow")
+		for range rand.IntN(4) {
+			next := b.sent.Load() + rand.Int64N(2000)
+			await(t, func() bool { return b.sent.Load() >= next || b.complete.Load() })
+			rotate(t, path, &rotated)
+			if rand.IntN(2) == 0 {
+				_ = p.Process.Signal(syscall.SIGHUP)
+			}
+		}
+		next := b.sent.Load() + rand.Int64N(6000)
+		await(t, func() bool { return b.sent.Load() >= next || b.complete.Load() })
+		_ = p.Process.Kill()
+		_ = p.Wait()
+		if p.ProcessState.Exited() && p.ProcessState.ExitCode() != -1 {
+			t.Fatalf("the consumer has ended by itself: %s", p.stderr.String())
+		}
+		if _, err := os.Stat(path); err == nil && tornNow(t, path) {
+			torn++
+		}
+		if rand.IntN(2) == 0 {
+			rotate(t, path, &rotated)
+		}
+	}
+	t.Logf("%d rotations, %d kills with bytes that are cut off", rotated, torn)
+	p := begin()
+	if code := p.finish(); code != 0 {
+		t.Errorf("exit %d, said %q", code, p.stderr.String())
+	}
+	all := ""
+	for n := range rotated {
+		all += read(t, fmt.Sprintf("%s.%d", path, n+1))
+	}
+	checkOnce(t, all+read(t, path))
 }
 
 // tornNow reports whether the file is longer than its position says.
@@ -157,10 +229,10 @@ func tornNow(t *testing.T, path string) bool {
 }
 
 // checkOnce demands every message of each partition once, in order.
-func checkOnce(t *testing.T, path string) {
+func checkOnce(t *testing.T, all string) {
 	t.Helper()
 	var next [partitions]int
-	for line := range bytes.Lines([]byte(read(t, path))) {
+	for line := range bytes.Lines([]byte(all)) {
 		p, err := strconv.Atoi(string(line[:1]))
 		if err != nil || p >= partitions {
 			t.Fatalf("line %.40q", line)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 
@@ -22,87 +24,140 @@ const commitSize = 8 << 20
 // which messages it holds, and how large it is with them. That is replaced, as a
 // whole, after what it speaks of has been synced. So after a crash the file has
 // what the position says, and perhaps bytes behind it, which are cut off when it
-// is opened: their messages come again.
+// is opened: their messages come again. The file may be rotated; see rotate.go.
 type file struct {
 	f      *os.File
 	path   string
 	format format
-	topic  string
+	topic  *identity
 	next   map[int]int64 // the session counts the messages in it
+	hangup chan os.Signal
 
 	buf       []byte // not yet written
-	size      int64  // written
-	committed int64  // of size, in the position
-	position  string // its text; "" before the first
+	inode     inode
+	size      int64         // written
+	looked    int64         // of size, when the file was last looked at
+	written   map[int]int64 // next, of what was written
+	committed position      // as it stands in the position file
+	text      string        // of committed; "" before the first
 }
 
 // openFile makes the file, or goes on with it. Nobody else may have it open
 // here: a lock sees to that.
-func openFile(path, topic string, layout format) (*file, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
+func openFile(path string, topic *identity, layout format) (*file, error) {
+	o := &file{path: path, format: layout, topic: topic, next: make(map[int]int64), hangup: make(chan os.Signal, 1)}
+	topic.remedy = fmt.Sprintf("move %q and %q away to begin anew", path, o.positionPath())
+	if err := o.open(0o666); err != nil {
 		return nil, err
 	}
-	o := &file{f: f, path: path, format: layout, topic: topic, next: make(map[int]int64)}
 	if err := o.recover(); err != nil {
-		f.Close()
+		o.f.Close()
 		return nil, err
 	}
+	signal.Notify(o.hangup, syscall.SIGHUP)
 	return o, nil
 }
 
 func (o *file) positionPath() string { return o.path + ".position" }
 
-// recover locks the file and brings it to what its position says.
-func (o *file) recover() error {
-	if err := syscall.Flock(int(o.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("%q is written by another consumer: %w", o.path, err)
+// open opens the file, which it makes if there is none, and locks it.
+func (o *file) open(mode fs.FileMode) error {
+	f, err := os.OpenFile(o.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, mode)
+	if err != nil {
+		return err
 	}
-	info, err := o.f.Stat()
+	if err = o.lock(f); err == nil {
+		o.inode, err = inodeOf(f)
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	o.f = f
+	return nil
+}
+
+func (o *file) lock(f *os.File) error {
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%q is not a regular file", o.path)
 	}
-	p, text, err := o.readPosition(info.Size())
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("%q is written by another consumer: %w", o.path, err)
+	}
+	return nil
+}
+
+// recover brings the file to what its position says.
+func (o *file) recover() error {
+	info, err := o.f.Stat()
 	if err != nil {
 		return err
 	}
-	o.next, o.size, o.committed, o.position = p.next, p.size, p.size, text
+	p, err := o.readPosition(info.Size())
+	if err != nil {
+		return err
+	}
+	if o.isNew(p, info.Size()) {
+		if err := o.leave(p); err != nil {
+			return err
+		}
+		p.size = 0
+	}
+	if err := o.checkSize(p, info.Size()); err != nil {
+		return err
+	}
+	o.next, o.size, o.looked, o.topic.id = p.next, p.size, p.size, p.id
 	if err := o.f.Truncate(p.size); err != nil {
 		return err
 	}
-	if _, err := o.f.Seek(p.size, io.SeekStart); err != nil {
-		return err
-	}
+	o.written = maps.Clone(o.next)
 	return o.commit() // if it has none: a file without a position is not ours
 }
 
 // readPosition reads the position of the file, which is size bytes long.
-func (o *file) readPosition(size int64) (p *position, text string, err error) {
+func (o *file) readPosition(size int64) (*position, error) {
 	read, err := os.ReadFile(o.positionPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		if size > 0 {
-			return nil, "", fmt.Errorf("%q has %d bytes but no %q beside it that says which messages they are: "+
+			return nil, fmt.Errorf("%q has %d bytes but no %q beside it that says which messages they are: "+
 				"put that back, or move the file away to begin anew", o.path, size, o.positionPath())
 		}
-		return &position{topic: o.topic, next: o.next}, "", nil
+		return &position{topic: o.topic.name, next: o.next}, nil
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	p, err = decodePosition(string(read))
+	p, err := decodePosition(string(read))
 	switch {
 	case err != nil:
-		err = fmt.Errorf("%q is %w: put it back, or move it and %q away to begin anew", o.positionPath(), err, o.path)
-	case p.topic != o.topic:
-		err = fmt.Errorf("%q holds messages of topic %q, not of %q: name another file", o.path, p.topic, o.topic)
-	case p.size > size:
-		err = fmt.Errorf("%q has %d bytes, and had %d when its position was written: "+
-			"put back what is missing, or move it and %q away to begin anew", o.path, size, p.size, o.positionPath())
+		return nil, fmt.Errorf("%q is %w: put it back, or move it and %q away to begin anew", o.positionPath(), err, o.path)
+	case p.topic != o.topic.name:
+		return nil, fmt.Errorf("%q holds messages of topic %q, not of %q: name another file", o.path, p.topic, o.topic.name)
 	}
-	return p, string(read), err
+	o.committed, o.text = *p, string(read)
+	o.committed.next = maps.Clone(p.next)
+	return p, nil
+}
+
+// checkSize refuses a file that is not what the position speaks of.
+func (o *file) checkSize(p *position, size int64) error {
+	switch {
+	case p.size > size:
+		return fmt.Errorf("%q has %d bytes, and had %d when its position was written: "+
+			"put back what is missing, or move it and %q away to begin anew", o.path, size, p.size, o.positionPath())
+	case p.size == 0 && size > 0 && p.file != (inode{}) && p.file != o.inode:
+		return o.foreign(size)
+	}
+	return nil
+}
+
+// foreign says that the file has bytes that are not ours.
+func (o *file) foreign(size int64) error {
+	return fmt.Errorf("%q has %d bytes that this program has not written: move it away", o.path, size)
 }
 
 // take adds a message. An error is final, as are those of the other methods.
@@ -120,7 +175,7 @@ func (o *file) bound() error {
 	if len(o.buf) < flushSize {
 		return nil
 	}
-	if err := o.flush(); err != nil || o.size-o.committed < commitSize {
+	if err := o.flush(); err != nil || o.size-o.committed.size < commitSize {
 		return err
 	}
 	return o.commit()
@@ -136,9 +191,32 @@ func (o *file) idle(c *consumer.Conn, _ int64) error {
 
 func (o *file) settle(*consumer.Conn, int64) error { return o.commit() }
 
+// wakes has idle called at SIGHUP.
+func (o *file) wakes(c *consumer.Conn) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-o.hangup:
+				c.Wake()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// flush writes what was taken, into the file that has the name now.
 func (o *file) flush() error {
+	if err := o.look(); err != nil {
+		return err
+	}
 	n, err := o.f.Write(o.buf)
 	o.size, o.buf = o.size+int64(n), o.buf[:0]
+	if err == nil {
+		o.written = maps.Clone(o.next)
+	}
 	return err
 }
 
@@ -147,18 +225,28 @@ func (o *file) commit() error {
 	if err := o.flush(); err != nil {
 		return err
 	}
-	p := position{topic: o.topic, size: o.size, next: o.next}
-	text := p.encode()
-	if text == o.position {
+	p := position{topic: o.topic.name, id: o.topic.id, file: o.inode, size: o.size, next: o.written}
+	if p.encode() == o.text {
 		return nil
 	}
 	if err := o.f.Sync(); err != nil {
 		return err
 	}
+	if err := o.look(); err != nil { // what was removed meanwhile is not in the file
+		return err
+	}
+	p.size, p.file = o.size, o.inode
+	return o.writePosition(p)
+}
+
+// writePosition makes durable what the file holds.
+func (o *file) writePosition(p position) error {
+	text := p.encode()
 	if err := replace(o.positionPath(), text); err != nil {
 		return err
 	}
-	o.committed, o.position = o.size, text
+	p.next = maps.Clone(p.next)
+	o.committed, o.text = p, text
 	return nil
 }
 

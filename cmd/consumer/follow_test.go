@@ -182,7 +182,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 			for _, want := range []string{"a", "b", "c"} {
 				printed(t, out, want)
 			}
-			p.check(t, 0, "consumer: "+tt.said+"; connecting again\n")
+			p.check(t, 0, "consumer: "+tt.said+"; connecting again\nconsumer: connected again\n")
 		})
 	}
 }
@@ -200,15 +200,13 @@ func TestFollowTriesUntilTheBrokerIsBack(t *testing.T) {
 	expectEOF(t, acks)
 	conn.Close()
 	printed(t, out, "a")
-	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\n")
+	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\nconsumer: connected again\n")
 }
 
 func TestErrorsThatEndAFollower(t *testing.T) {
 	for _, line := range []string{
 		"-BADREQUEST unknown option \"follow\"",
 		"-BUSY group \"default\" is in use by Kafka clients",
-		"-GAP first=120",
-		"-DAMAGED orders/0: offsets 5 to 9 can't be read",
 		"-GONE the topic was deleted",
 	} {
 		b := listen(t)
@@ -217,6 +215,82 @@ func TestErrorsThatEndAFollower(t *testing.T) {
 		send(t, conn, line+"\n")
 		_ = conn.CloseWrite()
 		p.check(t, 1, "consumer: the broker answered "+line+"\n")
+	}
+}
+
+func TestFollowerGoesOnBehindWhatIsMissing(t *testing.T) {
+	for _, line := range []string{"-GAP first=120 partition=0", "-DAMAGED orders/0: offsets 5 to 9 can't be read"} {
+		b := listen(t)
+		p, out := start(t, b, "-follow", "-n", "2", "-f", `%s\n`)
+		conn := b.accept()
+		send(t, conn, "@0\n"+batchOf(0, "a")+line+"\n")
+		acks := bufio.NewReader(conn)
+		expect(t, acks, "+1")
+		expectEOF(t, acks)
+		conn.Close()
+		conn = b.accept()
+		if !strings.Contains(b.request, "&n=1&") {
+			t.Errorf("request %q", b.request)
+		}
+		send(t, conn, "@0\n"+batchOf(120, "b"))
+		acks = bufio.NewReader(conn)
+		expect(t, acks, "+1")
+		expectEOF(t, acks)
+		conn.Close()
+		printed(t, out, "a")
+		printed(t, out, "b")
+		p.check(t, 1, "consumer: the broker answered "+line+wentOn)
+	}
+}
+
+// All connect at the same time after a restart, and some are too many for a while.
+func TestFollowerThatIsRefusedWhenItConnectsAgainGoesOn(t *testing.T) {
+	b := listen(t)
+	p, out := start(t, b, "-follow", "-n", "1", "-f", `%s\n`)
+	b.accept().Close()
+	const busy = "-BUSY 10000 connections are open"
+	for range 2 {
+		conn := b.accept()
+		send(t, conn, busy+"\n")
+		conn.Close()
+	}
+	conn := b.accept()
+	send(t, conn, "@0\n"+batchOf(0, "a"))
+	acks := bufio.NewReader(conn)
+	expect(t, acks, "+1")
+	expectEOF(t, acks)
+	conn.Close()
+	printed(t, out, "a")
+	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\nconsumer: connected again\n"+
+		"consumer: the broker answered "+busy+"; connecting again\nconsumer: connected again\n")
+}
+
+func TestTopicThatDoesNotExistIsSaid(t *testing.T) {
+	b := listen(t)
+	b.setTopic("")
+	p, _ := start(t, b)
+	b.serve(".\n")
+	p.check(t, 0, "consumer: topic \"orders\" does not exist\n")
+	b = listen(t)
+	b.setTopic("")
+	p, _ = start(t, b, "-follow")
+	conn := b.accept()
+	p.signal(t, syscall.SIGINT)
+	expectEOF(t, bufio.NewReader(conn))
+	conn.Close()
+	p.check(t, 0, "consumer: topic \"orders\" does not exist yet; waiting\n")
+}
+
+func TestMessagesThatOthersHoldAreSaid(t *testing.T) {
+	for groups, want := range map[string]string{
+		`{"unacknowledged":2,"waiting":0}` + "\n" + `{"unacknowledged":3,"waiting":1}` + "\n": "other consumers of group \"default\" hold 5 messages of topic \"orders\"",
+		`{"unacknowledged":0,"waiting":4}` + "\n":                                             "4 messages of topic \"orders\" wait in group \"default\": they have failed, or are behind one of their key",
+	} {
+		b := listen(t)
+		b.groups = groups
+		p, _ := start(t, b)
+		b.serve(".\n")
+		p.check(t, 0, "consumer: "+want+"\n")
 	}
 }
 
@@ -277,7 +351,7 @@ func TestFromGoesOnWhereItWasWhenItConnectsAgain(t *testing.T) {
 		t.Errorf("request %q, want %q", b.request, want)
 	}
 	p.signal(t, syscall.SIGINT)
-	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\n")
+	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\nconsumer: connected again\n")
 	if got, _ := io.ReadAll(conn); len(got) > 0 {
 		t.Errorf("the broker got %q", got)
 	}
@@ -309,7 +383,7 @@ func TestFromTheEndMissesNothingWhenItConnectsAgainBeforeTheFirstMessage(t *test
 	}
 	send(t, b.accept(), "@1\n"+batchOf(4, "a"))
 	printed(t, out, "a")
-	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\n")
+	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\nconsumer: connected again\n")
 }
 
 func TestFollowFromAPlaceInATopicThatDoesNotExist(t *testing.T) {

@@ -89,14 +89,14 @@ func consume(opts options) (taken int64, err error) {
 	if opts.request.Follow || opts.command != "" || opts.file != "" {
 		stop, kill = signals(opts.command != "")
 	}
-	s := session{opts: opts, read: make(map[int]int64)}
+	s := newSession(opts)
 	switch {
 	case opts.command != "":
 		e := newExecutor(opts, stop, kill)
 		s.sink = e
 		err = e.outcome(s.run(stop), opts.request.Follow)
 	case opts.file != "":
-		f, err := openFile(opts.file, opts.request.Topic, opts.format)
+		f, err := openFile(opts.file, s.topic, opts.format)
 		if err != nil {
 			return 0, err
 		}

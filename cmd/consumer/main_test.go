@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,13 +31,21 @@ func TestMain(m *testing.M) {
 }
 
 // A fakeBroker serves connections, one after the other, as PROTOCOL.md says; the
-// test sends the stream.
+// test sends the stream. What it is asked about its topics and groups it answers by itself.
 type fakeBroker struct {
 	t       *testing.T
 	port    string
 	conn    chan *net.TCPConn
+	line    chan string // of the connection
 	request string
+
+	mu     sync.Mutex
+	topics string // the answer to ?topics
+	groups string // the answer to ?groups
 }
+
+// someTopic is what a broker without ids says of a topic.
+const someTopic = `{"topic":"orders","partitions":4}` + "\n"
 
 func listen(t *testing.T) *fakeBroker {
 	t.Helper()
@@ -46,39 +55,67 @@ func listen(t *testing.T) *fakeBroker {
 	}
 	t.Cleanup(func() { l.Close() })
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	b := &fakeBroker{t: t, port: port, conn: make(chan *net.TCPConn, 1)}
+	b := &fakeBroker{t: t, port: port, conn: make(chan *net.TCPConn, 1), line: make(chan string, 1), topics: someTopic}
 	go func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			b.conn <- conn.(*net.TCPConn)
+			b.take(conn.(*net.TCPConn))
 		}
 	}()
 	return b
 }
 
+// take reads the request line of a connection, and leaves to the test what is not about
+// topics and groups.
+func (b *fakeBroker) take(conn *net.TCPConn) {
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	line := ""
+	for !strings.HasSuffix(line, "\n") {
+		var c [1]byte // and no byte more than the line
+		if _, err := conn.Read(c[:]); err != nil {
+			conn.Close()
+			return
+		}
+		line += string(c[:])
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for what, answer := range map[string]string{"?topics&": b.topics, "?groups&": b.groups} {
+		if strings.HasPrefix(line, what) {
+			_, _ = io.WriteString(conn, answer)
+			conn.Close()
+			return
+		}
+	}
+	b.conn <- conn
+	b.line <- line
+}
+
+// setTopic has the broker have a topic with the id, or, without one, no topic.
+func (b *fakeBroker) setTopic(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.topics = "-GONE unknown topic\n"
+	if id != "" {
+		b.topics = `{"topic":"orders","partitions":4,"id":"` + id + `"}` + "\n"
+	}
+}
+
 // accept waits for the consumer and its request line.
 func (b *fakeBroker) accept() *net.TCPConn {
 	b.t.Helper()
-	var conn *net.TCPConn
 	select {
-	case conn = <-b.conn:
+	case conn := <-b.conn:
+		b.t.Cleanup(func() { conn.Close() })
+		b.request = <-b.line
+		return conn
 	case <-time.After(time.Minute):
 		b.t.Fatal("nobody connects")
+		return nil
 	}
-	b.t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	b.request = ""
-	for !strings.HasSuffix(b.request, "\n") {
-		var c [1]byte // and no byte more than the line
-		if _, err := conn.Read(c[:]); err != nil {
-			b.t.Fatal(err)
-		}
-		b.request += string(c[:])
-	}
-	return conn
 }
 
 // serve accepts, sends the stream and closes the broker's side.

@@ -63,6 +63,7 @@ const (
 
 type options struct {
 	addr      string
+	timeout   time.Duration // for a broker that says nothing; 0 is none
 	request   consumer.Request
 	format    format
 	failEmpty bool
@@ -107,7 +108,8 @@ func (s *settings) define() {
 	r := &s.request
 	s.StringVar(&s.host, "host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
 	s.IntVar(&s.port, "port", 9991, "`PORT`: the broker's port for consumers")
-	s.Group("Where the broker is", "host", "port")
+	s.DurationVar(&s.timeout, "timeout", 30*time.Second, "`TIME`: how long the broker may take to be reached, and for each answer; 0 is no limit")
+	s.Group("Where the broker is", "host", "port", "timeout")
 	s.Places("host", "port")
 
 	s.StringVar(&r.Topic, "topic", "", "`TOPIC`: the topic to consume (required)")
@@ -172,7 +174,7 @@ func (s *settings) completeCommand() {
 	if r.Window == 0 {
 		r.Window = commandWindow
 	}
-	s.limit, r.AckTimeout = r.AckTimeout, ackTimeout
+	s.limit, r.AckTimeout, r.Risky = r.AckTimeout, ackTimeout, true
 	s.retries = retries{pause: r.Retry, attempts: defaultAttempts}
 	if r.Attempts != "" {
 		s.retries.attempts, _ = strconv.Atoi(r.Attempts) // checked

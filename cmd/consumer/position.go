@@ -14,15 +14,22 @@ import (
 //
 //	mbus consumer position 1
 //	topic orders
+//	id 2b3c4d5e-0718-4a2b-9c3d-4e5f60718293
+//	file 1311768 1718017201123456789
 //	size 1234
 //	partition 0 next 17
 //	partition 3 next 2
 //	crc32c 89abcdef
 //
-// size is that of the file, in bytes; next is the offset that the partition goes
+// id is that of the topic, which one that is made anew does not have; file is the number
+// of the file in its file system, and when it was made, in nanoseconds since 1970. Where
+// they are not known, as in positions of former versions, their lines are missing. size is
+// that of the file, in bytes; next is the offset that the partition goes
 // on at; crc32c is the checksum of the lines before, in hexadecimal.
 type position struct {
 	topic string
+	id    string
+	file  inode
 	size  int64
 	next  map[int]int64
 }
@@ -33,7 +40,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (p *position) encode() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\ntopic %s\nsize %d\n", positionHead, p.topic, p.size)
+	fmt.Fprintf(&b, "%s\ntopic %s\n", positionHead, p.topic)
+	if p.id != "" {
+		fmt.Fprintf(&b, "id %s\n", p.id)
+	}
+	if p.file != (inode{}) {
+		fmt.Fprintf(&b, "file %d %d\n", p.file.number, p.file.born)
+	}
+	fmt.Fprintf(&b, "size %d\n", p.size)
 	for _, partition := range slices.Sorted(maps.Keys(p.next)) {
 		fmt.Fprintf(&b, "partition %d next %d\n", partition, p.next[partition])
 	}
@@ -54,6 +68,10 @@ func decodePosition(text string) (*position, error) {
 		switch words[0] {
 		case "topic":
 			p.topic = words[1]
+		case "id":
+			p.id = words[1]
+		case "file":
+			_, err = fmt.Sscanf(line, "file %d %d\n", &p.file.number, &p.file.born)
 		case "size":
 			p.size, err = strconv.ParseInt(words[1], 10, 64)
 		case "partition":

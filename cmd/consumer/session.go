@@ -38,11 +38,18 @@ type session struct {
 	sink  sink
 	next  map[int]int64 // where each partition goes on, if that is for us to know; nil if not
 	read  map[int]int64 // where each partition goes on that messages have come from
+	topic *identity     // that next is of
 	total int64         // messages taken on all connections
 
-	connected bool // there has been a connection
-	conn      *consumer.Conn
-	taken     int64 // messages of conn
+	admitted bool // there has been a connection that was not refused
+	lost     bool // it was said that the last one is
+	conn     *consumer.Conn
+	taken    int64 // messages of conn
+}
+
+func newSession(opts options) *session {
+	topic := &identity{name: opts.request.Topic, remedy: "start again to read the one that is there now"}
+	return &session{opts: opts, read: make(map[int]int64), topic: topic}
 }
 
 // run consumes as the options say.
@@ -60,11 +67,19 @@ var errMissing = errors.New("some messages are missing: each place is named abov
 // drain consumes what there is, past messages that are missing: each such place ends
 // a connection, and the next one goes on behind it.
 func (s *session) drain(stop context.Context) error {
+	if s.next != nil {
+		if err := s.look(); err != nil {
+			return err
+		}
+	}
 	var end error
 	for said := ""; ; {
 		before := s.total
 		err := s.connection(stop)
 		if !s.skipped(err) || err.Error() == said && s.total == before { // nothing has moved
+			if err == nil && s.total == 0 && stop.Err() == nil {
+				s.sayNothing()
+			}
 			return errors.Join(end, err)
 		}
 		said = err.Error()
@@ -87,26 +102,31 @@ func (s *session) skipped(err error) bool {
 }
 
 // follow consumes until stop ends, there were as many messages as asked for, or
-// going on would be wrong. It connects again when the connection is lost.
-func (s *session) follow(stop context.Context) error {
-	if s.next == nil && !s.opts.request.Ack {
-		if err := s.resolve(); err != nil {
-			return err
-		}
-	}
+// going on would be wrong. It connects again when the connection is lost, and goes on
+// behind messages that are missing.
+func (s *session) follow(stop context.Context) (end error) {
 	said := ""
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		before, begun := s.total, time.Now()
-		err := s.connection(stop)
-		if err == nil || !s.again(err) {
-			return err
+		err := s.look()
+		if err == nil {
+			err = s.connection(stop)
+		}
+		skipped := s.skipped(err)
+		switch {
+		case err == nil && stop.Err() != nil:
+			return nil
+		case !skipped && !s.again(err):
+			return errors.Join(end, err)
+		case skipped:
+			end = errMissing
 		}
 		if s.total > before || time.Since(begun) > lastPause {
 			pause, said = firstPause, ""
 		}
-		if text := err.Error(); text != said { // a broker that stays away is said once
-			said = text
-			say("%s; connecting again", text)
+		if text := whatNext(err, skipped); text != said { // a broker that stays away is said once
+			said, s.lost = text, !skipped
+			say("%s", text)
 		}
 		select {
 		case <-stop.Done():
@@ -116,9 +136,17 @@ func (s *session) follow(stop context.Context) error {
 	}
 }
 
+// whatNext says why there will be another connection.
+func whatNext(err error, skipped bool) string {
+	if skipped {
+		return err.Error() + "; going on behind that"
+	}
+	return err.Error() + "; connecting again"
+}
+
 // again reports whether a new connection may fare better.
 func (s *session) again(err error) bool {
-	if !s.connected {
+	if !s.admitted || err == nil {
 		return false
 	}
 	var broker *consumer.Error
@@ -128,17 +156,10 @@ func (s *session) again(err error) bool {
 	switch broker.Code {
 	case "SHUTDOWN", "TIMEOUT":
 		return true
-	case "BUSY": // for a while, or with another kind of group: the first time a person reads it
-		return s.total > 0
+	case "BUSY": // for a while, or with another kind of group: a person reads it that was admitted never
+		return true
 	}
 	return false
-}
-
-// resolve finds the offsets of the position to begin at: a second connection can
-// go on only from offsets.
-func (s *session) resolve() (err error) {
-	s.next, err = consumer.Resolve(s.opts.addr, s.opts.request.Topic, s.opts.request.From)
-	return err
 }
 
 // connection consumes with one connection, to the end of the stream or of stop.
@@ -146,10 +167,27 @@ func (s *session) connection(stop context.Context) (err error) {
 	if s.conn, err = consumer.Dial(s.opts.addr, s.request()); err != nil {
 		return err
 	}
-	s.connected, s.taken = true, 0
+	s.taken = 0
 	defer s.conn.Close()
 	defer context.AfterFunc(stop, s.conn.Interrupt)()
-	return s.end(s.receive())
+	if w, ok := s.sink.(waker); ok {
+		defer w.wakes(s.conn)()
+	}
+	err = s.end(s.receive())
+	s.admitted = s.admitted || !refused(err)
+	return s.topic.explain(err)
+}
+
+// A waker is a sink that has Idle called at times when nothing comes.
+type waker interface {
+	// wakes begins to wake the connection, until the function that it returns is called.
+	wakes(c *consumer.Conn) (stop func())
+}
+
+// refused reports whether the broker has sent an error before it served a connection.
+func refused(err error) bool {
+	var broker *consumer.Error
+	return errors.As(err, &broker) && broker.Code == "BUSY"
 }
 
 // request is what is asked for next.
@@ -160,7 +198,9 @@ func (s *session) request() consumer.Request {
 	}
 	if s.next != nil {
 		r.From = consumer.Offsets(s.next)
+		r.ID = s.topic.id
 	}
+	r.Timeout = s.opts.timeout
 	r.Idle = func() error { return s.sink.idle(s.conn, s.taken) }
 	return r
 }
@@ -173,6 +213,11 @@ func (s *session) receive() error {
 		b, err := s.conn.Next()
 		if err != nil {
 			return err
+		}
+		if s.next != nil && s.topic.id == "" { // it did not exist before
+			if err := s.look(); err != nil {
+				return err
+			}
 		}
 		m.partition = s.conn.Partition()
 		if err := s.takeBatch(&it, b, &m); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -19,16 +20,31 @@ const (
 	maxAnswer = 256 << 20
 )
 
+// errNoAnswer is an ErrLost in other words: there is no topic to read to its end.
+var errNoAnswer error = noAnswer{}
+
+type noAnswer struct{}
+
+func (noAnswer) Error() string        { return "connection lost" }
+func (noAnswer) Is(target error) bool { return target == ErrLost }
+
 // Ask sends the broker at addr a request of administration, a line with its LF,
 // and returns the lines of the answer, each with its LF. The error is an *Error
 // if it is the broker's.
-func Ask(addr, request string) (answer []string, err error) {
-	tcp, err := dial(addr, false, request)
+func Ask(addr, request string) (answer []string, err error) { return ask(addr, request, 0) }
+
+// ask is Ask with a time-out for connecting, and for the answer; 0 is that of Ask. The
+// error wraps ErrUnreachable or ErrLost where there is no answer.
+func ask(addr, request string, timeout time.Duration) (answer []string, err error) {
+	tcp, err := dial(addr, false, request, timeout)
 	if err != nil {
 		return nil, err
 	}
 	defer tcp.Close()
-	if err := tcp.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if timeout == 0 {
+		timeout = answerTimeout
+	}
+	if err := tcp.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
 	r := bufio.NewReader(io.LimitReader(tcp, maxAnswer))
@@ -41,9 +57,11 @@ func Ask(addr, request string) (answer []string, err error) {
 		case errors.Is(err, io.EOF) && line == "":
 			return answer, nil
 		case errors.Is(err, io.EOF):
-			return nil, errors.New("connection lost in the middle of the answer")
+			return nil, fmt.Errorf("%w: it ends in the middle of the answer", errNoAnswer)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, fmt.Errorf("%w: the broker has said nothing for %v", errNoAnswer, timeout)
 		case err != nil:
-			return nil, fmt.Errorf("connection lost: %w", err)
+			return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 		case line[0] == '-':
 			code, text, _ := strings.Cut(strings.TrimSuffix(line[1:], "\n"), " ")
 			return nil, &Error{Code: code, Text: text}

@@ -15,10 +15,10 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/tcp"
 )
 
 const (
@@ -37,12 +37,12 @@ const (
 // A Conn is one connection that consumes one topic. It is for one goroutine, but
 // for Interrupt.
 type Conn struct {
-	tcp         *net.TCPConn
-	stream      *stream
-	ack         bool
-	acked       int64 // said to the broker
-	unsaid      error // why the broker did not get all that was said
-	interrupted atomic.Bool
+	tcp    *net.TCPConn
+	source *source
+	stream *stream
+	ack    bool
+	acked  int64 // said to the broker
+	unsaid error // why the broker did not get all that was said
 }
 
 // ErrUnreachable says that there is no connection.
@@ -51,7 +51,7 @@ var ErrUnreachable = errors.New("can't reach the broker")
 // Dial connects to the broker at addr, host:port, and sends the request. The
 // error wraps ErrUnreachable or ErrLost.
 func Dial(addr string, r Request) (*Conn, error) {
-	tcp, err := dial(addr, !r.Ack, r.line())
+	conn, err := dial(addr, !r.Ack || r.Risky, r.line(), r.Timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -59,9 +59,12 @@ func Dial(addr string, r Request) (*Conn, error) {
 	if idle == nil {
 		idle = func() error { return nil }
 	}
-	c := &Conn{tcp: tcp, ack: r.Ack}
-	c.stream = newStream(tcp, func() error {
-		if c.interrupted.Load() {
+	c := &Conn{tcp: conn, source: &source{tcp: conn}, ack: r.Ack}
+	if !r.Follow { // one that follows may have nothing to say
+		c.source.patience = r.Timeout
+	}
+	c.stream = newStream(c.source, func() error {
+		if c.source.interrupted.Load() {
 			return ErrInterrupted
 		}
 		return idle()
@@ -71,23 +74,25 @@ func Dial(addr string, r Request) (*Conn, error) {
 
 // dial connects and sends the request line. With reset the connection is reset
 // when it ends, until something else is said.
-func dial(addr string, reset bool, line string) (*net.TCPConn, error) {
-	conn, err := net.DialTimeout("tcp", addr, dialTimeout)
+func dial(addr string, reset bool, line string, timeout time.Duration) (*net.TCPConn, error) {
+	if timeout == 0 {
+		timeout = dialTimeout
+	}
+	conn, err := tcp.Dial(addr, timeout)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	tcp := conn.(*net.TCPConn)
 	if reset {
-		if err := tcp.SetLinger(0); err != nil {
-			tcp.Close()
+		if err := conn.SetLinger(0); err != nil {
+			conn.Close()
 			return nil, fmt.Errorf("the connection can't be set to be reset: %w", err)
 		}
 	}
-	if _, err := io.WriteString(tcp, line); err != nil {
-		tcp.Close()
+	if _, err := io.WriteString(conn, line); err != nil {
+		conn.Close()
 		return nil, fmt.Errorf("%w: %w", ErrLost, err)
 	}
-	return tcp, nil
+	return conn, nil
 }
 
 // Next returns the next batch, whole and with the CRC it should have; it is
@@ -133,10 +138,11 @@ func (c *Conn) write(line string) {
 
 // Interrupt has Next return ErrInterrupted where it would wait, at once if it
 // waits now. Any goroutine may call it.
-func (c *Conn) Interrupt() {
-	c.interrupted.Store(true)
-	_ = c.tcp.SetReadDeadline(time.Unix(1, 0)) // fails only where the connection has ended
-}
+func (c *Conn) Interrupt() { c.source.interrupt() }
+
+// Wake has Next call Request.Idle where it would wait, at once if it waits now. Any
+// goroutine may call it.
+func (c *Conn) Wake() { c.source.wake() }
 
 // Quiet reports whether nothing has come that Next could look at without
 // waiting.
@@ -189,7 +195,7 @@ func (c *Conn) awaitConfirmation() error {
 	s.idle = func() error { return nil }
 	deadline := time.Now().Add(commitTimeout)
 	for s.err == nil || mayGoOn(s.err) && time.Now().Before(deadline) {
-		s.err = c.tcp.SetReadDeadline(deadline) // anew, for Interrupt may come late
+		s.err = c.source.finish(deadline) // anew, for Interrupt may come late
 		_, _ = s.next()
 	}
 	switch {

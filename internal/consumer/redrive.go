@@ -27,7 +27,7 @@ func Redrive(addr, topic, group, to string) (done Redriven, err error) {
 	if to != "" {
 		line += "&to=" + to
 	}
-	tcp, err := dial(addr, false, line+"\n")
+	tcp, err := dial(addr, false, line+"\n", 0)
 	if err != nil {
 		return done, err
 	}

@@ -18,10 +18,12 @@ type Request struct {
 	Topic string
 	Group string // whose position is read and moved; "" with From
 	From  string // where to read without consuming; "" for the group's position
+	ID    string // of the topic: one of the same name that has another is refused; "" for any
 	N     int64  // at most so many messages; 0 for all
 
 	Follow bool // new messages are waited for
 	Ack    bool // messages are consumed by Conn.Ack, not by Conn.Commit
+	Risky  bool // with Ack: a program that dies may have died of its message, which has failed then
 
 	Start      string        // "beginning" or "end", for a group without a position
 	Ordered    bool          // one message of a key at a time
@@ -29,6 +31,10 @@ type Request struct {
 	AckTimeout time.Duration // within which there must be an acknowledgement
 	Retry      time.Duration // before a message that failed comes again
 	Attempts   string        // as many times a message is delivered: a number, 0 for without end
+
+	// Timeout is for connecting, and without Follow for each time that the broker says
+	// nothing; 0 is 10 seconds and without end.
+	Timeout time.Duration
 
 	// Idle, if not nil, is called before each wait for the broker: the time to
 	// write out what was received. Its error ends the stream.
@@ -51,6 +57,7 @@ func (r *Request) line() string {
 	}
 	option(r.Group != "", "group", r.Group)
 	option(r.From != "", "from", r.From)
+	option(r.ID != "", "id", r.ID)
 	option(r.N > 0, "n", strconv.FormatInt(r.N, 10))
 	word(r.Follow, "follow")
 	word(r.Ack, "ack")

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"mbus/internal/consumer"
+)
+
+// An identity is which topic a position is of: a name can be another topic's tomorrow.
+type identity struct {
+	name   string
+	id     string // "" where it is not known yet, or the broker does not tell it
+	remedy string // for a position that is of another topic, for people
+}
+
+// found takes the id that the broker tells, which must be that of before. began says
+// whether there is a position: before that any topic of the name will do.
+func (t *identity) found(id string, began bool) error {
+	if began && t.id != "" && id != t.id {
+		return fmt.Errorf("topic %q is another one than the one with id %s that was read before: it was deleted and made anew, "+
+			"or the broker has other data: %s", t.name, t.id, t.remedy)
+	}
+	if id != "" || !began {
+		t.id = id
+	}
+	return nil
+}
+
+// explain says of an error of the broker that the topic is gone what to do.
+func (t *identity) explain(err error) error {
+	var broker *consumer.Error
+	if t.id != "" && errors.As(err, &broker) && broker.Code == "GONE" {
+		return fmt.Errorf("%w: %s", err, t.remedy)
+	}
+	return err
+}
+
+// look asks for the topic before each connection that follows, or whose position is for
+// us to know. So a broker that does not answer, or that has no such topic, is noticed
+// where the connection itself would wait.
+func (s *session) look() error {
+	id, exists, err := consumer.Look(s.opts.addr, s.topic.name, s.opts.timeout)
+	if err != nil {
+		return err
+	}
+	if s.lost {
+		s.lost = false
+		say("connected again")
+	}
+	began := len(s.next) > 0
+	switch {
+	case exists:
+		err = s.topic.found(id, began)
+	case began && s.topic.id != "":
+		err = fmt.Errorf("topic %q does not exist any more: %s", s.topic.name, s.topic.remedy)
+	case s.opts.request.Follow:
+		say("topic %q does not exist yet; waiting", s.topic.name)
+	}
+	if err != nil || s.next != nil || s.opts.request.From == "" || !s.opts.request.Follow {
+		return err
+	}
+	return s.resolve()
+}
+
+// resolve finds the offsets of the position to begin at: a second connection can
+// go on only from offsets.
+func (s *session) resolve() (err error) {
+	s.next, err = consumer.Resolve(s.opts.addr, s.opts.request.Topic, s.opts.request.From)
+	return err
+}
+
+// sayNothing says why a topic had no messages, where that is not as it is every day. It
+// is a hint: where the broker can't be asked, there is none.
+func (s *session) sayNothing() {
+	name, r := s.topic.name, &s.opts.request
+	if _, exists, err := consumer.Look(s.opts.addr, name, s.opts.timeout); err == nil && !exists {
+		say("topic %q does not exist", name)
+		return
+	}
+	if r.Group == "" {
+		return
+	}
+	held, waiting, err := consumer.Held(s.opts.addr, name, r.Group, s.opts.timeout)
+	switch {
+	case err != nil:
+	case held > 0:
+		say("other consumers of group %q hold %d messages of topic %q", r.Group, held, name)
+	case waiting > 0:
+		say("%d messages of topic %q wait in group %q: they have failed, or are behind one of their key", waiting, name, r.Group)
+	}
+}

@@ -1,0 +1,53 @@
+package consumer
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"mbus/internal/units"
+)
+
+// Look asks the broker at addr whether the topic exists, and for its id: that of another
+// topic with the same name, made later or elsewhere, is another. A broker before ids has
+// "". It waits for an answer for the timeout at most, for 0 five minutes.
+func Look(addr, topic string, timeout time.Duration) (id string, exists bool, err error) {
+	rows, err := look[struct{ ID string }](addr, timeout, "?topics", "topic", topic)
+	if err != nil || len(rows) == 0 {
+		return "", false, err
+	}
+	return rows[0].ID, true, nil
+}
+
+// Held asks the broker at addr how many messages of the topic connections of the group
+// hold, and how many wait because they have failed.
+func Held(addr, topic, group string, timeout time.Duration) (unacknowledged, waiting int64, err error) {
+	type row struct{ Unacknowledged, Waiting int64 }
+	rows, err := look[row](addr, timeout, "?groups", "topic", topic, "group", group)
+	for _, r := range rows {
+		unacknowledged, waiting = unacknowledged+r.Unacknowledged, waiting+r.Waiting
+	}
+	return unacknowledged, waiting, err
+}
+
+// look returns the rows of an answer, none where there is nothing that the options name.
+func look[R any](addr string, timeout time.Duration, what string, options ...string) (rows []R, err error) {
+	line := units.NewRequest(what)
+	for i := 0; i < len(options); i += 2 {
+		line.Option(options[i], options[i+1])
+	}
+	line.Option("format", "json")
+	answer, err := ask(addr, line.String(), timeout)
+	var broker *Error
+	if errors.As(err, &broker) && broker.Code == "GONE" {
+		return nil, nil
+	}
+	for _, text := range answer {
+		var r R
+		if err := json.Unmarshal([]byte(text), &r); err != nil {
+			return nil, notBatches(text[:min(len(text), 64)])
+		}
+		rows = append(rows, r)
+	}
+	return rows, err
+}

@@ -1,0 +1,74 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// A source reads from the connection. Interrupt and wake end a read that waits.
+type source struct {
+	tcp         *net.TCPConn
+	patience    time.Duration // for what a read waits for; 0 is without end
+	until       time.Time     // for all reads, whatever interrupts them, if not zero
+	interrupted atomic.Bool
+	woken       atomic.Bool
+}
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// Read reads what has come. It returns no bytes and no error when it was woken, and
+// os.ErrDeadlineExceeded when it was interrupted, or after until.
+func (s *source) Read(p []byte) (int, error) {
+	if !s.until.IsZero() {
+		return s.tcp.Read(p) // with the deadline of finish
+	}
+	if err := s.tcp.SetReadDeadline(s.deadline()); err != nil {
+		return 0, err
+	}
+	if s.interrupted.Load() { // after the deadline, which would else hide it
+		return 0, os.ErrDeadlineExceeded
+	}
+	if s.woken.Swap(false) {
+		return 0, nil
+	}
+	n, err := s.tcp.Read(p)
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded), s.interrupted.Load():
+		return n, err
+	case s.woken.Swap(false):
+		return n, nil
+	}
+	return n, fmt.Errorf("the broker has said nothing for %v", s.patience)
+}
+
+func (s *source) deadline() time.Time {
+	if s.patience == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(s.patience)
+}
+
+// interrupt has Read fail, now and from now on. Any goroutine may call it. Setting a
+// deadline fails only where the connection has ended.
+func (s *source) interrupt() {
+	s.interrupted.Store(true)
+	_ = s.tcp.SetReadDeadline(longAgo)
+}
+
+// wake has a Read that waits, or the next one, return. Any goroutine may call it.
+func (s *source) wake() {
+	s.woken.Store(true)
+	_ = s.tcp.SetReadDeadline(longAgo)
+}
+
+// finish has all further reads go on until then. An interrupt that comes at the same
+// time may end one of them: it is called before each.
+func (s *source) finish(until time.Time) error {
+	s.until = until
+	return s.tcp.SetReadDeadline(until)
+}
