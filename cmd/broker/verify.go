@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,6 +42,9 @@ func verify(dir string, out, errs io.Writer) int {
 		err = e
 	}
 	switch {
+	case errors.Is(err, commitlog.ErrInUse):
+		fmt.Fprintf(errs, "broker: %v: -verify reads what no broker uses; stop it, or verify a copy: cp -a %s COPY\n", err, dir)
+		return exitUnreadable
 	case err != nil:
 		fmt.Fprintln(errs, "broker:", err)
 		return exitUnreadable

@@ -64,10 +64,13 @@ func writePid(f *os.File) error {
 	return f.Truncate(int64(n))
 }
 
+// ErrInUse says that another process has the directory; its number follows.
+var ErrInUse = errors.New("it is in use by process")
+
 // inUse is the error for a lock that another process holds.
 func inUse(name string) error {
 	holder, _ := os.ReadFile(name)
-	return fmt.Errorf("it is in use by process %s", strings.TrimSpace(string(holder)))
+	return fmt.Errorf("%w %s", ErrInUse, strings.TrimSpace(string(holder)))
 }
 
 func (s *Store) unlock() {

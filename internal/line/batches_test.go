@@ -285,7 +285,10 @@ func TestBatchIsAsLargeAsTheLimitAndNoLarger(t *testing.T) {
 	values[0] += "x"
 	c := b.dial(b.producers, "orders?format=batch\n"+text(newBatch("first"), newBatch(values...)))
 	c.mustSay("+1")
-	c.mustRefuse("TOOLARGE", "message 2", strconv.Itoa(limit))
+	c.mustRefuse("TOOLARGE", "the batch that begins with message 2 ", strconv.Itoa(limit))
+	one := b.dial(b.producers, "orders?format=batch\n"+text(newBatch("first"), newBatch(strings.Repeat("x", 2<<20))))
+	one.mustSay("+1")
+	one.mustRefuse("TOOLARGE", "message 2, with its batch, has", strconv.Itoa(b.broker.Limits.MaxMessage)) // in the user's terms
 	header := newBatch("first")[:batch.HeaderSize]
 	binary.BigEndian.PutUint32(header[posLength:], 1<<31-1)
 	b.dial(b.producers, "orders?format=batch\n"+string(header)).mustRefuse("TOOLARGE", "2147483659", strconv.Itoa(limit))

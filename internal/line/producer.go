@@ -139,11 +139,16 @@ func (p *publisher) takeLines() (int, error) {
 }
 
 func (p *publisher) tooLarge(number uint64) error {
+	return answer("TOOLARGE", "message %d is larger than %d bytes", number, p.maxMessage())
+}
+
+// maxMessage is the size of the largest message that the topic takes, in bytes.
+func (p *publisher) maxMessage() int {
 	limit := p.broker.Limits.MaxMessage
-	if p.topic != nil {
-		limit = min(limit, p.topic.MaxMessage())
+	if t := p.known(); t != nil {
+		limit = min(limit, t.MaxMessage())
 	}
-	return answer("TOOLARGE", "message %d is larger than %d bytes", number, limit)
+	return limit
 }
 
 // publishLines publishes the lines, or the first of them, and returns how many

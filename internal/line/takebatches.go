@@ -59,7 +59,11 @@ func (p *publisher) badBatch(b []byte, before int, err error) error {
 	number := p.count + uint64(before) + 1
 	limit := p.maxBatch()
 	if n, unlimited := batch.Size(b, math.MaxInt); unlimited == nil && n > limit {
-		return answer("TOOLARGE", "the batch that begins with message %d has %d bytes, the limit is %d", number, n, limit)
+		what := "message %d, with its batch,"
+		if count := batch.Batch(b[:batch.HeaderSize]).Count(); count > 1 {
+			what = "the batch that begins with message %d"
+		}
+		return answer("TOOLARGE", what+" has %d bytes, the limit is %d, of which a message may take %d", number, n, limit, p.maxMessage())
 	}
 	var told *answerError
 	errors.As(toAnswer(err), &told)

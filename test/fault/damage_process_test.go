@@ -126,7 +126,7 @@ func TestF09VerifyOfASoundDirectoryAndOfNone(t *testing.T) {
 	dir := t.TempDir()
 	b := brokertest.Start(t, dir)
 	b.Publish("orders", "one", "two", "three")
-	if code, out, errs := verify(t, dir); code != 1 || out != "" || !strings.Contains(errs, fmt.Sprintf("in use by process %d", b.Pid())) {
+	if code, out, errs := verify(t, dir); code != 1 || out != "" || !strings.Contains(errs, fmt.Sprintf("in use by process %d", b.Pid())) || !strings.Contains(errs, "verify a copy") {
 		t.Errorf("while a broker runs: exit code %d, %q, %q", code, out, errs)
 	}
 	b.Kill()
