@@ -120,6 +120,16 @@ sabotage "never ask the system to sync" internal/commitlog/fs.go \
 	's/err := syscall.Fdatasync(.*));/err := error(nil);/' ./test/programs TestFailedSyncIsNeverAcknowledged
 sabotage "take what was sent for consumed" internal/line/handover.go \
 	's/_, err = io.Copy(/go io.Copy(/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
+sabotage "close without waiting for a half-close" internal/line/handover.go \
+	's/end := c.asked.Add(.*)/end := c.asked/' ./internal/line TestAClientThatHalfClosesSoonHasClosedEarly
+sabotage "take a half-close that crossed the end for the close" internal/line/handover.go \
+	's/return v.State == tcp.LastAck .*/return false/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
+sabotage "take a half-close with bytes unread for the close" internal/line/handover.go \
+	's/return v.Scaled .*/return false/' ./internal/line TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing
+sabotage "tell of a deletion as of a stop" internal/line/conn.go \
+	's/case c.server.isStopping():/case true:/' ./internal/line TestReadersWithMoreToComeHearOfADeletion
+sabotage "tell of a deletion to those only that read" internal/line/follow.go \
+	's/if err := f.gone(); err != nil {/if err := error(nil); err != nil {/' ./internal/line TestFollowersThatWaitForSomethingElseHearOfADeletion
 sabotage "let a killed consumer close in good order" internal/consumer/conn.go \
 	's/tcp.SetLinger(0)/tcp.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
 sabotage "leave messages that come again in a file that was moved" cmd/consumer/rotate.go \

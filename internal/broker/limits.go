@@ -87,6 +87,7 @@ type Limits struct {
 	WriteTime      time.Duration // that a reader may take no byte
 	CloseTime      time.Duration // that a reader may take to close when it has been sent all
 	SettleTime     time.Duration // that a drain waits at the end for what others hold
+	HalfCloseTime  time.Duration // from the request on, in which a reader that closes early is waited for
 	ResetTime      time.Duration // that a reader that closed early has to reset
 	JournalPause   time.Duration // between two writes of positions: their syncs get in the way of publishers'
 	RelyPatience   time.Duration // that positions wait for the logs that they rely on, with an interval between syncs
@@ -105,6 +106,7 @@ func DefaultLimits() Limits {
 		WriteTime:      time.Minute,
 		CloseTime:      5 * time.Minute,
 		SettleTime:     500 * time.Millisecond,
+		HalfCloseTime:  20 * time.Millisecond,
 		ResetTime:      300 * time.Millisecond,
 		JournalPause:   5 * time.Millisecond,
 		RelyPatience:   time.Second,

@@ -25,7 +25,9 @@ type conn struct {
 	broker   *broker.Broker
 	tcp      *net.TCPConn
 	in       input
-	turn     uint64 // the connection's number, in the order in which they came
+	turn     uint64    // the connection's number, in the order in which they came
+	asked    time.Time // when the request had come
+	room     uint32    // the most that the client's system was seen to have, in bytes
 	isCut    atomic.Bool
 	finishes atomic.Bool // a stop of the broker lets it go on for a while
 }
@@ -132,6 +134,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			}
 			c.server.debug(c, "request", "line", string(p[:i]))
 			c.in.skip(i + 1)
+			c.asked = time.Now()
 			c.tcp.SetReadDeadline(time.Time{})
 			c.interruptIfStopping()
 			return r, nil

@@ -16,6 +16,7 @@ func (c *conn) drain(r *request) error {
 	if !c.server.finish(c) {
 		return answer("SHUTDOWN", "the broker is stopping")
 	}
+	c.look()
 	d := &drain{newConsumer(c, r)}
 	c.in.free() // nothing more is expected
 	defer d.release()
@@ -120,6 +121,7 @@ func (d *drain) end(err error) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
+	d.look() // before the client's system has all of it
 	d.close()
 	if err := d.handOver(); err != nil {
 		return err

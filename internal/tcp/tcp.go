@@ -60,3 +60,36 @@ func SocketError(fd int) error {
 	}
 	return err
 }
+
+// A View is what the system sees of a connection.
+type View struct {
+	State  State
+	Window uint32 // bytes that the other side's system would take, as it has said with its latest segment
+	Scaled bool   // Window is exact: small buffers are told in steps
+}
+
+// A State is that of the connection, of RFC 9293; those that matter after CloseWrite have
+// a name.
+type State uint8
+
+// LastAck and Closing say that the other side had closed before it knew that this side
+// would: its FIN has come before this side's was sent, or did not acknowledge it.
+const (
+	LastAck State = 9
+	Closing State = 11
+)
+
+// Look is what the system sees now.
+func Look(conn syscall.Conn) (v View, err error) {
+	err = control(conn, func(fd int) error {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			v = View{State(info.State), info.Snd_wnd, info.Options&optionScaled != 0}
+		}
+		return err
+	})
+	return v, err
+}
+
+// optionScaled is TCPI_OPT_WSCALE of linux/tcp.h.
+const optionScaled = 4

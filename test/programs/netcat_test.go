@@ -28,6 +28,17 @@ func TestBashWithoutNetcatConsumes(t *testing.T) {
 	shell(t, b, line).mustPrint(t, "")
 }
 
+// What fits into the pipe netcat has read, whoever reads that.
+func TestNetcatReadsOnBehindHead(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	for _, how := range []string{"nc", "nc -N"} {
+		b.Publish("orders", "first order", "second order", "third order")
+		shell(t, b, `echo 'orders?n=1' | `+how+` 127.0.0.1 $C | head -1`).mustPrint(t, "first order\n")
+		shell(t, b, `echo orders | `+how+` 127.0.0.1 $C | head -1`).mustPrint(t, "second order\n")
+		mustEqual(t, b.Drain("orders"), "")
+	}
+}
+
 func TestNetcatCutOffByHeadConsumesNothing(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
 	messages := manyMessages(200_000) // more than pipes and sockets hold
