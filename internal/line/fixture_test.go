@@ -80,7 +80,7 @@ func (b *bus) begin() {
 	}
 	limits := broker.DefaultLimits()
 	limits.SettleTime = 10 * time.Second // for slow machines; it ends earlier
-	limits.HalfCloseTime = 0 // a test that is about it sets it
+	limits.HalfCloseTime = 0             // a test that is about it sets it
 	limits.StopTime = patience
 	if s.limits != nil {
 		s.limits(&limits)
