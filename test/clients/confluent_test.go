@@ -138,6 +138,52 @@ func TestConfluentConsumesFromOffsetAndTime(t *testing.T) {
 	}
 }
 
+// A consumer that chooses its partitions itself has no generation, and may have an instance id.
+func TestConfluentCommitsWithoutAMembership(t *testing.T) {
+	b := start(t)
+	confluentSend(t, b, "orders", -1)
+	for _, instance := range []string{"", "one"} {
+		config := []string{"group.id", "chosen-" + instance, "enable.auto.commit", "false"}
+		if instance != "" {
+			config = append(config, "group.instance.id", instance)
+		}
+		topic := "orders"
+		c, err := kafka.NewConsumer(confluentConfig(b, config...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Assign([]kafka.TopicPartition{{Topic: &topic, Offset: kafka.OffsetBeginning}}); err != nil {
+			t.Fatal(err)
+		}
+		confluentRead(t, c, 80)
+		if _, err := c.Commit(); err != nil {
+			t.Errorf("instance %q: %v", instance, err)
+		}
+		at, err := c.Committed([]kafka.TopicPartition{{Topic: &topic}}, int(patience.Milliseconds()))
+		if err != nil || at[0].Offset != 80 {
+			t.Errorf("instance %q: committed %+v, %v", instance, at, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// An epoch from elsewhere that comes with an offset is no sign of a truncation.
+func TestConfluentSeeksWithALeaderEpochFromElsewhere(t *testing.T) {
+	b := start(t)
+	confluentSend(t, b, "orders", -1)
+	c := confluentConsumer(t, b, "orders", kafka.OffsetBeginning)
+	confluentRead(t, c, 1)
+	topic, epoch := "orders", int32(0)
+	if err := c.Seek(kafka.TopicPartition{Topic: &topic, Offset: 150, LeaderEpoch: &epoch}, int(patience.Milliseconds())); err != nil {
+		t.Fatal(err)
+	}
+	if m := confluentRead(t, c, 1)[0]; m != messageOf("orders", 150) {
+		t.Errorf("%+v", m)
+	}
+}
+
 func TestConfluentGroupGoesOnWhereItHasCommitted(t *testing.T) {
 	b := start(t)
 	confluentSend(t, b, "orders", -1)

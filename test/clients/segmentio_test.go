@@ -99,6 +99,46 @@ func TestSegmentioGroupGoesOnWhereItHasCommitted(t *testing.T) {
 	wantAll(t, "orders", all)
 }
 
+// Its Client leaves the leader epoch of a commit at 0.
+func TestSegmentioClientCommitsAsAMember(t *testing.T) {
+	b := start(t)
+	cl := &kafka.Client{Addr: kafka.TCP(b.address)}
+	made, err := cl.CreateTopics(patient(t), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: "orders", NumPartitions: 3, ReplicationFactor: 1}}})
+	if err != nil || made.Errors["orders"] != nil {
+		t.Fatal(err, made)
+	}
+	g, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: "billing", Topics: []string{"orders"}, Brokers: []string{b.address}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	gen, err := g.Next(patient(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []kafka.OffsetCommit{{Partition: 0, Offset: 5}, {Partition: 1, Offset: 6}, {Partition: 2, Offset: 7}}
+	r, err := cl.OffsetCommit(patient(t), &kafka.OffsetCommitRequest{
+		GroupID: "billing", GenerationID: int(gen.ID), MemberID: gen.MemberID, Topics: map[string][]kafka.OffsetCommit{"orders": all},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Topics["orders"] {
+		if p.Error != nil {
+			t.Errorf("partition %d: %v", p.Partition, p.Error)
+		}
+	}
+	f, err := cl.OffsetFetch(patient(t), &kafka.OffsetFetchRequest{GroupID: "billing", Topics: map[string][]int{"orders": {0, 1, 2}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range f.Topics["orders"] {
+		if p.CommittedOffset != int64(5+p.Partition) {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 func TestSegmentioAdministersOverOneConnectionAndWithItsClient(t *testing.T) {
 	b := start(t)
 	conn, err := kafka.DialContext(patient(t), "tcp", b.address)

@@ -8,9 +8,11 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // A spy is a proxy before a broker that notes which versions clients choose.
@@ -135,4 +137,33 @@ func TestPlatformaticFetchesByTopicID(t *testing.T) {
 	s := startSpy(t)
 	script(t, "platformatic.js", s.address())
 	s.saw(t, map[int16]int16{0: 11, 1: 17})
+}
+
+// It fills one request with a batch of each partition, here 32 MB.
+func TestFranzDeliversABacklogOfManyPartitions(t *testing.T) {
+	const partitions, count, size = 32, 3200, 10_000
+	b := start(t)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(time.Second), kgo.MaxBufferedRecords(count))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx := patient(t)
+	req := kmsg.NewPtrCreateTopicsRequest()
+	made := kmsg.NewCreateTopicsRequestTopic()
+	made.Topic, made.NumPartitions, made.ReplicationFactor = "orders", partitions, 1
+	req.Topics = append(req.Topics, made)
+	if resp, err := req.RequestWith(ctx, cl); err != nil || resp.Topics[0].ErrorCode != 0 {
+		t.Fatal(err, resp)
+	}
+	failed := make(chan error, count)
+	for range count {
+		cl.Produce(ctx, kgo.SliceRecord(make([]byte, size)), func(_ *kgo.Record, err error) { failed <- err })
+	}
+	for range count {
+		if err := <-failed; err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -82,6 +82,28 @@ assert.equal(altered.resources[0].configEntries.find(c => c.configName === 'mess
 assert.equal((await admin.describeCluster()).brokers.length, 1)
 await admin.deleteTopicRecords({ topic: 'idempotent', partitions: [{ partition: 0, offset: '100' }] })
 assert.equal((await admin.fetchTopicOffsets('idempotent'))[0].low, '100')
+
+// An offset out of range is committed as -1 or -2, and the consumer goes on.
+for (const [groupId, fromBeginning, offset] of [['beyond', true, '1000'], ['before', true, '5']]) {
+  await admin.setOffsets({ groupId, topic: 'idempotent', partitions: [{ partition: 0, offset }] })
+  assert.deepEqual((await read('idempotent', groupId, 3)).map(m => m.offset), ['100', '101', '102'])
+}
+for (const [earliest, kept] of [[true, '-2'], [false, '-1']]) {
+  await admin.setOffsets({ groupId: 'reset', topic: 'idempotent', partitions: [{ partition: 0, offset: '150' }] })
+  await admin.resetOffsets({ groupId: 'reset', topic: 'idempotent', earliest })
+  assert.equal((await admin.fetchOffsets({ groupId: 'reset', topics: ['idempotent'] }))[0].partitions[0].offset, kept)
+  assert.equal((await read('idempotent', 'reset', 1))[0].offset, '100')
+}
+
+// Settings that have no effect here.
+const kept = [['compression.type', 'gzip'], ['segment.ms', '60000'], ['min.insync.replicas', '2']].map(([name, value]) => ({ name, value }))
+assert.equal(await admin.createTopics({ topics: [{ topic: 'kept', numPartitions: 1, configEntries: kept }] }), true)
+const shown = await admin.describeConfigs({ includeSynonyms: true, resources: [{ type: ConfigResourceTypes.TOPIC, name: 'kept' }] })
+const entry = name => shown.resources[0].configEntries.find(c => c.configName === name)
+kept.forEach(({ name, value }) => assert.equal(entry(name).configValue, value))
+assert.equal(entry('retention.bytes').isDefault, true)
+assert.deepEqual(entry('retention.bytes').configSynonyms, [])
+
 await admin.deleteGroups(['billing'])
 await admin.deleteTopics({ topics: ['made'] })
 assert(!(await admin.listTopics()).includes('made'))

@@ -67,6 +67,13 @@ same('idempotent', [...first, ...await read('idempotent', 'billing', count - 80)
 await Promise.all([1, 2, 3].map(() => send('crowd', { idempotent: true })))
 assert.equal((await read('crowd', 'crowd', 3 * count)).length, 3 * count)
 
+// Who commits without the leader epoch says 0.
+const committer = new Consumer({ ...base, groupId: 'epoch-0', deserializers: stringDeserializers })
+await committer.joinGroup({ sessionTimeout: 10_000, heartbeatInterval: 500 })
+await committer.commit({ offsets: [{ topic: 'idempotent', partition: 0, offset: 7n, leaderEpoch: 0 }] })
+assert.equal((await committer.listCommittedOffsets({ topics: [{ topic: 'idempotent', partitions: [0] }] })).get('idempotent')[0], 7n)
+await committer.close(true)
+
 const admin = new Admin(base)
 await admin.createTopics({ topics: ['made'], partitions: 3, replicas: 1 })
 assert((await admin.listTopics()).includes('made'))
