@@ -79,7 +79,7 @@ func (o *options) define(s *flags.Set) {
 	s.StringVar(&o.producerHost, "phost", "127.0.0.1", "`ADDRESS`: the address to listen on for producers; 0.0.0.0 or :: for all")
 	s.StringVar(&o.consumerHost, "chost", "127.0.0.1", "`ADDRESS`: the address to listen on for consumers; 0.0.0.0 or :: for all")
 	s.StringVar(&o.kafkaHost, "khost", "127.0.0.1", "`ADDRESS`: the address to listen on for Kafka clients; 0.0.0.0 or :: for all")
-	s.StringVar(&o.advertise, "advertise", "", "`HOST:PORT`: what Kafka clients are told to connect to (default the address that each connected to)")
+	s.StringVar(&o.advertise, "advertise", "", "`HOST:PORT`: the address for Kafka clients to connect to (default the address that each connected to)")
 	s.Group("Where", "data", "pport", "cport", "kport", "phost", "chost", "khost", "advertise")
 
 	s.Func("fsync", "`WHEN`: always, to sync before a message is acknowledged, or an interval such as 100ms (default always)", o.setSync)
@@ -98,7 +98,7 @@ func (o *options) define(s *flags.Set) {
 	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`TIME`: the time after which a reader that takes nothing is cut off")
 	s.Group("How much", "max-message", "max-connections", "write-timeout")
 
-	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in what Kafka clients are told")
+	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in answers to Kafka clients")
 	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`TIME`: how long the first members of a Kafka consumer group wait for more")
 	s.DurationVar(&o.minSession, "min-session", kafka.DefaultMinSession, "`TIME`: the shortest session timeout that a member of a Kafka consumer group may have")
 	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
@@ -159,14 +159,14 @@ func (o *options) check() error {
 	return nil
 }
 
-// kafkaOptions are what the server for Kafka's clients is told.
+// kafkaOptions are the settings of the server for Kafka clients.
 func (o *options) kafkaOptions() kafka.Options {
 	return kafka.Options{
 		Advertise: o.advertise, NodeID: int32(o.nodeID), RebalanceDelay: o.rebalanceDelay, MinSession: o.minSession, SyncEvery: o.syncEvery,
 	}
 }
 
-// brokerOptions are what the broker itself is told.
+// brokerOptions are the settings of the broker itself.
 func (o *options) brokerOptions(log *slog.Logger) broker.Options {
 	limits := broker.DefaultLimits()
 	limits.MaxMessage, limits.MaxConnections, limits.WriteTime = int(o.maxMessage), o.maxConnections, o.writeTimeout

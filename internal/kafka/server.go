@@ -24,12 +24,12 @@ import (
 
 // Options are what NewServer may be told.
 type Options struct {
-	// Advertise is the host:port that clients are told to connect to; "" for
+	// Advertise is the host:port for clients to connect to; "" for
 	// the address that a connection came in on.
 	Advertise string
-	// NodeID is this broker's number in what clients are told; 0 or more.
+	// NodeID is this broker's number in answers; 0 or more.
 	NodeID int32
-	// ClusterID is what clients are told of the cluster; "" for "mbus".
+	// ClusterID names the cluster in answers; "" for "mbus".
 	ClusterID string
 	// RebalanceDelay is how long the first members of a group wait for more.
 	RebalanceDelay time.Duration
@@ -37,7 +37,7 @@ type Options struct {
 	// DefaultMinSession.
 	MinSession time.Duration
 	// SyncEvery is how often messages are synced that are acknowledged before; 0 if
-	// each is synced before. It is what clients are told, no more.
+	// each is synced before. It is shown to clients, no more.
 	SyncEvery time.Duration
 }
 

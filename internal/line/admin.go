@@ -334,7 +334,7 @@ func (c *conn) readers(t *table, topic string) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(most)) {
-		t.note("consumers of group %q read it now, and are told -GONE: %d or more", name, most[name])
+		t.note("consumers of group %q read it now and get -GONE: %d or more", name, most[name])
 	}
 }
 

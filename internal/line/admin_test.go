@@ -178,7 +178,7 @@ func TestDeleteOfATopicSaysWhoReadsIt(t *testing.T) {
 	for range 2 {
 		b.dial(b.consumers, "orders?group=g&follow\n")
 	}
-	const note = "# consumers of group \"g\" read it now, and are told -GONE: 2 or more\n"
+	const note = "# consumers of group \"g\" read it now and get -GONE: 2 or more\n"
 	await(t, "both are named", func() bool { return strings.Contains(b.drain("?delete&topic=orders"), note+nothing) })
 	if got := b.drain("?delete&topic=orders&execute"); !strings.HasSuffix(got, note) {
 		t.Errorf("answered %q", got)
