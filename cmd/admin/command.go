@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"mbus/internal/flags"
 	"mbus/internal/record"
@@ -11,11 +12,12 @@ import (
 
 // A command is one request to a broker.
 type command struct {
-	addr   string
-	line   string // the request, with its LF
-	asJSON bool
-	own    bool   // the broker's own topics are shown, too
-	done   string // what is said when it is done
+	addr    string
+	line    string        // the request, with its LF
+	timeout time.Duration // for connecting, and for the answer; 0 is five minutes
+	asJSON  bool
+	own     bool   // the broker's own topics are shown, too
+	done    string // what is said when it is done; "" if nothing is to be changed
 }
 
 // commands are the commands by name.
@@ -70,6 +72,7 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	fs := flags.New("admin "+name, usage)
 	host := fs.String("host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
 	port := fs.Int("port", 9991, "`PORT`: the broker's port for consumers")
+	timeout := fs.Duration("timeout", time.Minute, "`TIME`: how long the broker may take to be reached, and to answer; 0 is five minutes")
 	asJSON := fs.Bool("json", false, "print a JSON object a line")
 	execute := new(bool)
 	if d.executes {
@@ -85,10 +88,10 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 		values[option] = new(string)
 		define(fs, values[option], option)
 	}
-	fs.Places("host", "port")
+	fs.Places("host", "port", "timeout")
 	fs.Group("What it is about", append(d.required, d.optional...)...)
 	fs.Group("How", "execute", "all", "json")
-	fs.Group("Where the broker is", "host", "port")
+	fs.Group("Where the broker is", "host", "port", "timeout")
 	fs.Group("Something else", "version")
 	if code, ok := fs.Parse(args); !ok {
 		return nil, code, false
@@ -103,7 +106,7 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	if err != nil {
 		return nil, fs.Fail("-host: %v", err), false
 	}
-	c = &command{addr: addr, asJSON: *asJSON, own: name != "topics" || *all || *values["topic"] != ""}
+	c = &command{addr: addr, timeout: *timeout, asJSON: *asJSON, own: name != "topics" || *all || *values["topic"] != ""}
 	if *execute {
 		c.done = d.done(values)
 	}

@@ -133,13 +133,29 @@ func TestAnswersThatAreErrors(t *testing.T) {
 		{"-NOTFOUND there is no topic \"orders\"\n", false, "admin: the broker answered -NOTFOUND there is no topic \"orders\"\n"},
 		{"topic\tpartitions\norders\t1\n-INTERNAL an error\n", false, "admin: the broker answered -INTERNAL an error\n"},
 		{"", false, "admin: connection lost: the broker closed it without an answer\n"},
-		{"topic\tpart", false, "admin: connection lost in the middle of the answer\n"},
+		{"topic\tpart", false, "admin: connection lost: it ends in the middle of the answer\n"},
 		{"topic\tpartitions\n", true, "admin: connection lost: "},
 	} {
 		port, _ := answering(t, tt.answer, tt.reset)
 		out, said, code := admin(t, "topics", "-port", port)
 		if out != "" || !strings.HasPrefix(said, tt.want) || code != 1 {
 			t.Errorf("%q: printed %q, said %q, exit %d", tt.answer, out, said, code)
+		}
+	}
+}
+
+// A broker that hangs takes connections, by its system, and says nothing.
+func TestABrokerThatHangsIsNotWaitedForWithoutEnd(t *testing.T) {
+	for args, more := range map[string]string{"topics": "", "delete -topic orders -execute": "; what was asked for may be done, or be done later"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		want := "admin: connection lost: the broker has said nothing for 100ms" + more + "\n"
+		if _, said, code := admin(t, strings.Fields(args+" -timeout 100ms -port "+port)...); code != 1 || said != want {
+			t.Errorf("%s: said %q, exit %d", args, said, code)
 		}
 	}
 }

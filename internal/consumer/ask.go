@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"mbus/internal/units"
 )
 
 const (
@@ -29,13 +31,10 @@ func (noAnswer) Error() string        { return "connection lost" }
 func (noAnswer) Is(target error) bool { return target == ErrLost }
 
 // Ask sends the broker at addr a request of administration, a line with its LF,
-// and returns the lines of the answer, each with its LF. The error is an *Error
-// if it is the broker's.
-func Ask(addr, request string) (answer []string, err error) { return ask(addr, request, 0) }
-
-// ask is Ask with a time-out for connecting, and for the answer; 0 is that of Ask. The
-// error wraps ErrUnreachable or ErrLost where there is no answer.
-func ask(addr, request string, timeout time.Duration) (answer []string, err error) {
+// and returns the lines of the answer, each with its LF. The timeout is for connecting,
+// and for the whole answer; 0 is five minutes. The error is an *Error if it is the
+// broker's, and wraps ErrUnreachable or ErrLost where there is no answer.
+func Ask(addr, request string, timeout time.Duration) (answer []string, err error) {
 	tcp, err := dial(addr, false, request, timeout)
 	if err != nil {
 		return nil, err
@@ -59,7 +58,7 @@ func ask(addr, request string, timeout time.Duration) (answer []string, err erro
 		case errors.Is(err, io.EOF):
 			return nil, fmt.Errorf("%w: it ends in the middle of the answer", errNoAnswer)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, fmt.Errorf("%w: the broker has said nothing for %v", errNoAnswer, timeout)
+			return nil, fmt.Errorf("%w: the broker has said nothing for %s", errNoAnswer, units.FormatDuration(timeout))
 		case err != nil:
 			return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 		case line[0] == '-':

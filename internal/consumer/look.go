@@ -37,7 +37,7 @@ func look[R any](addr string, timeout time.Duration, what string, options ...str
 		line.Option(options[i], options[i+1])
 	}
 	line.Option("format", "json")
-	answer, err := ask(addr, line.String(), timeout)
+	answer, err := Ask(addr, line.String(), timeout)
 	var broker *Error
 	if errors.As(err, &broker) && broker.Code == "GONE" {
 		return nil, nil

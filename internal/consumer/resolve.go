@@ -18,7 +18,7 @@ func Resolve(addr, topic, position string) (map[int]int64, error) {
 	line.Option("topic", topic)
 	line.Option("to", position)
 	line.Option("format", "json")
-	answer, err := Ask(addr, line.String())
+	answer, err := Ask(addr, line.String(), 0)
 	var broker *Error
 	if errors.As(err, &broker) && broker.Code == "GONE" {
 		return map[int]int64{}, nil
