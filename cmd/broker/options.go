@@ -42,6 +42,7 @@ type options struct {
 	retention       time.Duration
 	retentionUnread time.Duration // 0 for that of all messages
 	retentionBytes  int64         // 0 for no bound
+	offsets         time.Duration // retention of positions; 0 for ever
 	logLevel        slog.Level
 	logFormat       string // text or json
 	verify          string // a data directory; empty to run a broker
@@ -86,11 +87,12 @@ func (o *options) define(s *flags.Set) {
 	s.DurationVar(&o.retention, "retention", 168*time.Hour, "`AGE`: the age from which messages are removed; 0 for never")
 	s.SizeVar(&o.retentionBytes, "retention-bytes", 0, "`SIZE`: the size of a partition from which its oldest messages are removed; 0 for none")
 	s.DurationVar(&o.retentionUnread, "retention-unread", broker.DefaultRetentionUnread, "`AGE`: the age from which messages are removed that a group of consumers of lines has not consumed, if it is higher; 0 for none")
+	s.DurationVar(&o.offsets, "offsets-retention", broker.DefaultOffsetsRetention, "`AGE`: how long a group's positions are kept without members and commits; 0 for ever. Those of the group default stay")
 	s.IntVar(&o.partitions, "partitions", 1, "`NUMBER`: how many partitions a new topic has")
 	s.BoolVar(&o.autoCreate, "auto-create", true, "make a topic with its first message; with -auto-create=false only admin create and Kafka's CreateTopics make one")
 	o.reserve = commitlog.DefaultReserve
 	s.Func("reserve", "`SIZE`: the space on the disk that messages may not take, so that consumers can go on; 0 for none (default 64MiB, or a sixteenth of a smaller disk)", o.setReserve)
-	s.Group("What is kept", "fsync", "retention", "retention-bytes", "retention-unread", "partitions", "auto-create", "reserve")
+	s.Group("What is kept", "fsync", "retention", "retention-bytes", "retention-unread", "offsets-retention", "partitions", "auto-create", "reserve")
 
 	o.maxMessage = int64(limits.MaxMessage)
 	s.SizeVar(&o.maxMessage, "max-message", o.maxMessage, "`SIZE`: the size of the largest message")
@@ -176,6 +178,6 @@ func (o *options) brokerOptions(log *slog.Logger) broker.Options {
 	}
 	return broker.Options{
 		Limits: limits, Partitions: o.partitions, NoAutoCreate: !o.autoCreate, Log: log,
-		Retention: o.retention, RetentionUnread: unread, RetentionBytes: o.retentionBytes,
+		Retention: o.retention, RetentionUnread: unread, RetentionBytes: o.retentionBytes, OffsetsRetention: o.offsets,
 	}
 }

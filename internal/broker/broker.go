@@ -31,6 +31,10 @@ type Options struct {
 	// has not consumed; 0 for DefaultRetentionUnread, negative for that of all others.
 	RetentionUnread time.Duration
 
+	// OffsetsRetention is how long the positions of a group are kept without members and
+	// commits; 0 for ever.
+	OffsetsRetention time.Duration
+
 	Log *slog.Logger     // nil for none
 	Now func() time.Time // the system's clock; nil for time.Now
 }
@@ -113,11 +117,15 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b.journal.logs = make(map[store.Partition]group.Key)
 	b.groups = group.New(b.record)
 	b.groups.MaxBytes = o.Limits.MaxPositions
+	b.groups.Now = func() int64 { return b.clock.wall().UnixMilli() }
 	if err := b.loadPositions(); err != nil {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
 	}
 	b.keepClock(true)
 	b.ended.Go(b.retain)
+	if o.OffsetsRetention > 0 {
+		b.ended.Go(b.forgetGroups)
+	}
 	var log store.Partition
 	var end int64
 	var ends map[target]int64

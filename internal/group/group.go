@@ -44,6 +44,7 @@ type State struct {
 	Epoch    int32     // leader epoch that a Kafka client gave with its commit, or NoEpoch
 	Metadata string    // what a Kafka client has said with its commit, 32767 bytes at most
 	Assigned bool      // last written by a member with assigned partitions (Kafka), not leases
+	At       int64     // when the group was last active, in milliseconds since 1970; 0 where no times are kept
 }
 
 // NoEpoch stands for no leader epoch.
@@ -79,6 +80,10 @@ type Groups struct {
 	// before anything is called.
 	Clock Clock
 
+	// Now is the time by which positions are kept, in milliseconds since 1970; nil for
+	// no times. It is set before anything is called.
+	Now func() int64
+
 	journal journal
 
 	mu   sync.Mutex // guards what follows
@@ -111,7 +116,7 @@ func (k Key) part() part { return part{k.Topic, k.Partition} }
 // New has no groups yet. write makes positions durable: see Write.
 func New(write Write) *Groups {
 	g := &Groups{sets: make(map[string]*set), uses: make(map[string]*use)}
-	g.journal.write = write
+	g.journal.write, g.journal.time = write, g.time
 	g.journal.idle.L = &g.journal.mu
 	return g
 }

@@ -23,6 +23,7 @@ const retryAfter = time.Second
 // Its goroutine exists only while there is something to write.
 type journal struct {
 	write Write
+	time  func() int64
 
 	mu      sync.Mutex // guards what follows
 	idle    sync.Cond  // running has become false
@@ -168,7 +169,7 @@ func (j *journal) writeAll(left []change) ([]change, error) {
 	var entries []Entry
 	for len(left) > 0 {
 		piece := left[:min(len(left), maxWrite)]
-		entries = gather(entries[:0], piece)
+		entries = gather(entries[:0], piece, j.time())
 		if err := j.write(entries); err != nil {
 			return left, err
 		}
@@ -203,9 +204,11 @@ func together(changed []*Position, commits []Set) []change {
 	return all
 }
 
-func gather(entries []Entry, changes []change) []Entry {
+// gather makes the entries of changes, which are written at the time now.
+func gather(entries []Entry, changes []change, now int64) []Entry {
 	for _, c := range changes {
 		c.mu.Lock()
+		c.active = now
 		e := Entry{Key: c.key, Gone: c.gone.Load()}
 		if c.to == nil {
 			c.changed = false
@@ -213,7 +216,7 @@ func gather(entries []Entry, changes []change) []Entry {
 			e.Gone = e.Gone || c.fresh
 		} else {
 			e.State = *c.to
-			e.TopicID = c.topic
+			e.TopicID, e.At = c.topic, now
 		}
 		c.mu.Unlock()
 		entries = append(entries, e)

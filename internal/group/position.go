@@ -46,6 +46,7 @@ type Position struct {
 	doubted   bool  // the disk may hold a commit that has failed, until this is written as it is
 	commits   int   // on their way to the journal
 	durable   durable
+	active    int64 // when the journal was last told of what the group did, or of its last member's end; see State
 }
 
 // What is durable of a position, as others may see it.
@@ -68,7 +69,7 @@ func (p *Position) commit() (Commit, bool) {
 func NewPosition(offset int64) *Position { return &Position{committed: offset} }
 
 func newPosition(k Key, g *Groups, s State) *Position {
-	p := &Position{key: k, topic: s.TopicID, groups: g, committed: max(s.Offset, 0), unset: min(s.Offset, 0), epoch: s.Epoch, metadata: s.Metadata, assigned: s.Assigned}
+	p := &Position{key: k, topic: s.TopicID, groups: g, committed: max(s.Offset, 0), unset: min(s.Offset, 0), epoch: s.Epoch, metadata: s.Metadata, assigned: s.Assigned, active: s.At}
 	for _, f := range s.Failed {
 		p.countFailure(f.Offset, f.Attempts)
 	}
@@ -301,7 +302,7 @@ func (p *Position) Others(m *Member, end int64) <-chan struct{} {
 
 // state is what the journal keeps of the position. The caller holds mu.
 func (p *Position) state() State {
-	s := State{TopicID: p.topic, Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Assigned: p.assigned, Failed: p.failures()}
+	s := State{TopicID: p.topic, Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Assigned: p.assigned, At: p.active, Failed: p.failures()}
 	if p.unset < 0 {
 		s.Offset = p.unset
 	}

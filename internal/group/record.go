@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 )
@@ -32,14 +33,14 @@ func (k Key) AppendKey(p []byte) []byte {
 	return binary.BigEndian.AppendUint32(p, uint32(k.Partition))
 }
 
-// AppendValue appends what the journal keeps of s; now is the time of the
-// commit, in milliseconds since 1970.
+// AppendValue appends what the journal keeps of s. The time of the commit is s.At or,
+// where that is 0, now, in milliseconds since 1970.
 func (s State) AppendValue(p []byte, now int64) []byte {
 	p = binary.BigEndian.AppendUint16(p, valueVersion)
 	p = binary.BigEndian.AppendUint64(p, uint64(s.Offset))
 	p = binary.BigEndian.AppendUint32(p, uint32(s.Epoch))
 	p = appendString(p, s.Metadata)
-	p = binary.BigEndian.AppendUint64(p, uint64(now))
+	p = binary.BigEndian.AppendUint64(p, uint64(cmp.Or(s.At, now)))
 	first := s.Beyond[:min(len(s.Beyond), firstBeyond)]
 	p = binary.BigEndian.AppendUint32(p, uint32(len(first)))
 	for _, b := range first {
@@ -93,8 +94,7 @@ func ParseValue(p []byte) (State, error) {
 	if r.uint(2) != valueVersion {
 		return State{}, errRecord
 	}
-	s := State{Offset: int64(r.uint(8)), Epoch: int32(r.uint(4)), Metadata: r.string()}
-	r.uint(8)
+	s := State{Offset: int64(r.uint(8)), Epoch: int32(r.uint(4)), Metadata: r.string(), At: int64(r.uint(8))}
 	if !r.bad && len(r.p) > 0 { // ours, not Kafka's
 		s.Beyond = r.spans(max(s.Offset, 0))
 	}

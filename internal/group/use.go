@@ -89,6 +89,7 @@ func (g *Groups) leave(name string, u *Use) {
 	}
 	if len(now.members) == 0 {
 		delete(g.uses, name)
+		g.lastLeft(name)
 	}
 }
 

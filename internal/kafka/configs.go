@@ -142,6 +142,17 @@ func (s *Server) retentionMillis() string {
 	return unlimited
 }
 
+// offsetsMinutes is how long offsets are kept, rounded up, for Kafka counts minutes and
+// knows no "for ever".
+func (s *Server) offsetsMinutes() string {
+	keep := s.broker.OffsetsRetention()
+	minutes := int64((keep + time.Minute - 1) / time.Minute)
+	if keep == 0 || minutes > math.MaxInt32 {
+		minutes = math.MaxInt32
+	}
+	return strconv.FormatInt(minutes, 10)
+}
+
 // brokerConfigs are what the broker was told, and its defaults for all topics.
 func (s *Server) brokerConfigs() []config {
 	id := strconv.Itoa(int(s.opts.NodeID))
@@ -165,6 +176,7 @@ func (s *Server) brokerConfigs() []config {
 		{name: "node.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
 		{name: "num.partitions", value: strconv.Itoa(s.broker.NewPartitions()), kind: kmsg.ConfigTypeInt, source: given(s.broker.NewPartitions() != 1), doc: "partitions of new topics (-partitions)"},
 		{name: "offset.metadata.max.bytes", value: strconv.Itoa(maxMetadata), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "text that is committed with an offset"},
+		{name: "offsets.retention.minutes", value: s.offsetsMinutes(), kind: kmsg.ConfigTypeInt, source: given(s.broker.OffsetsRetention() != broker.DefaultOffsetsRetention), doc: "how long a group's offsets are kept without members and commits, but for the groups default and redrive; the largest number: for ever (-offsets-retention)"},
 		{name: "socket.request.max.bytes", value: strconv.Itoa(maxProduce), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "largest request, which only one to produce may be"},
 	}
 	for _, c := range s.topicDefaults() {

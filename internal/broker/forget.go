@@ -1,0 +1,57 @@
+package broker
+
+import (
+	"time"
+
+	"mbus/internal/group"
+)
+
+// DefaultOffsetsRetention is how long the positions of a group are kept that nobody uses: as
+// long as messages that a group has not consumed.
+const DefaultOffsetsRetention = DefaultRetentionUnread
+
+// How often groups are looked at that may be forgotten. After a start none is before its
+// members have had the time to come back.
+const (
+	forgetMost  = 100 * time.Millisecond
+	forgetLeast = 10 * time.Minute
+	forgetFirst = time.Hour
+)
+
+// OffsetsRetention is how long the positions of a group are kept without members and
+// commits; 0 for ever.
+func (b *Broker) OffsetsRetention() time.Duration { return b.opts.OffsetsRetention }
+
+// forgetGroups forgets groups until the broker ends. It is not misled by a clock that jumps.
+func (b *Broker) forgetGroups() {
+	keep := b.opts.OffsetsRetention
+	timer := time.NewTimer(min(keep, forgetFirst))
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			b.ForgetGroups(b.clock.ageTime(keep))
+			timer.Reset(max(forgetMost, min(forgetLeast, keep/4)))
+		case <-b.stop:
+			return
+		}
+	}
+}
+
+// ForgetGroups deletes the positions of groups that have had no member and no commit for
+// longer than the offsets retention at the time now. Each console and each test invents a
+// group, and their positions would stay for ever. Two stay: that of consumers that name none,
+// because nobody invents it, and that of redrives, because letters that were moved are not to
+// be moved again.
+func (b *Broker) ForgetGroups(now time.Time) {
+	before := now.Add(-b.opts.OffsetsRetention).UnixMilli()
+	for _, g := range b.groups.List() {
+		if !g.Kept || g.Members > 0 || g.Name == group.Default || g.Name == RedriveGroup {
+			continue
+		}
+		if n, last := b.groups.Forget(g.Name, before); n > 0 {
+			b.Log.Info("a group that nobody uses was forgotten: it begins anew if it comes back", "group", g.Name, "positions", n,
+				"used", time.UnixMilli(last).UTC(), "offsets-retention", b.opts.OffsetsRetention)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package group
+
+import "time"
+
+// noteAgain is how old, in milliseconds, what is kept of a group's time may be when its last
+// member leaves: it is written again then, so that the group counts as used until that day. Most
+// groups have acknowledged something since.
+const noteAgain = int64(time.Hour / time.Millisecond)
+
+// time is that of Now, 0 for none.
+func (g *Groups) time() int64 {
+	if g.Now == nil {
+		return 0
+	}
+	return g.Now()
+}
+
+// lastLeft has the journal keep that a group was used until now. The caller holds mu.
+func (g *Groups) lastLeft(name string) {
+	s, now := g.sets[name], g.time()
+	if s == nil || now == 0 {
+		return
+	}
+	for _, p := range s.positions {
+		p.mu.Lock()
+		if !p.fresh && now-p.active > noteAgain {
+			p.mark()
+		}
+		p.mu.Unlock()
+	}
+}
+
+// Forget deletes a group that nobody uses and that has done nothing since before, in
+// milliseconds since 1970, as Delete does. It returns the number of positions, 0 if the
+// group was left alone, and when the group did something last.
+func (g *Groups) Forget(name string, before int64) (n int, last int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.sets[name]
+	if s == nil || g.uses[name] != nil || s.kept.Load() == 0 {
+		return 0, 0
+	}
+	for _, p := range s.positions {
+		at, idle := p.idleSince()
+		if !idle || at >= before {
+			return 0, 0
+		}
+		last = max(last, at)
+	}
+	return g.deleteFrom(s, func(*Position) bool { return true }), last
+}
+
+// idleSince is when something was last done with the position; false if somebody uses it
+// or something is on its way to the journal. The caller holds the Groups' mu.
+func (p *Position) idleSince() (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active, p.users == 0 && p.commits == 0 && !p.changed && !p.doubted
+}
