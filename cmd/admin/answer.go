@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"mbus/internal/record"
 )
 
 // printAnswer prints a table with its columns aligned, and JSON as it is. Lines
@@ -49,7 +51,13 @@ func (c *command) printAnswer(answer []string, out, notes io.Writer) error {
 // hides says that a line is of one of the broker's own topics, which nobody has asked
 // for.
 func (c *command) hides(line string) bool {
-	return !c.own && (strings.HasPrefix(line, "__") || strings.HasPrefix(line, `{"topic":"__`))
+	name, isJSON := strings.CutPrefix(line, `{"topic":"`)
+	end := "\t"
+	if isJSON {
+		end = `"`
+	}
+	name, _, _ = strings.Cut(name, end)
+	return !c.own && record.IsInternal(name)
 }
 
 // printColumns prints lines of fields, which TABs separate: numbers to the right of

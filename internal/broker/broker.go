@@ -9,13 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/group"
+	"mbus/internal/record"
 	"mbus/internal/store"
 )
 
@@ -83,7 +83,7 @@ type Broker struct {
 // What a caller may be told, beside the errors of package store.
 var (
 	ErrTooManyTopics = errors.New("too many topics")
-	ErrInternalTopic = errors.New("names that begin with __ are the broker's own")
+	ErrInternalTopic = errors.New("the topic is the broker's own: __consumer_offsets, __delayed, some more of Kafka's, and all that begin with __mbus")
 	ErrTooLarge      = errors.New("too large")
 
 	// ErrNoAutoCreate wraps store.ErrUnknownTopic: there is none, and the broker was told
@@ -175,7 +175,7 @@ func (b *Broker) TopicByID(id [16]byte) (*Topic, error) {
 }
 
 // Internal says whether a topic of this name is the broker's own.
-func Internal(name string) bool { return strings.HasPrefix(name, "__") }
+func Internal(name string) bool { return record.IsInternal(name) }
 
 // MakeTopic finds a topic for publishing, and makes it if there is none, unless
 // Options.NoAutoCreate: then the error is ErrNoAutoCreate. The name has been checked by

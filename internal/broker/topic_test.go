@@ -115,14 +115,15 @@ func TestUnknownTopicsAreNotMadeByAskingForThem(t *testing.T) {
 func TestInternalTopicsAreNotForClientsToMake(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir()})
 	defer mustClose(t, b)
-	for _, name := range []string{"__consumer_offsets", "__", "__x"} {
+	for _, name := range []string{"__consumer_offsets", "__delayed", "__transaction_state", "__share_group_state", "__cluster_metadata", "__mbus", "__mbus_x"} {
 		if _, err := b.MakeTopic(name); !errors.Is(err, broker.ErrInternalTopic) || !broker.Internal(name) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	mustMake(t, b, "_x")
-	if broker.Internal("_x") || broker.Internal("x__") {
-		t.Error("they are the clients'")
+	for _, name := range []string{"_x", "x__", "__", "__x", "__debezium-heartbeat.orders", "__delayed.dlq", "__delayedx", "_mbus"} {
+		if mustMake(t, b, name); broker.Internal(name) {
+			t.Errorf("%q is the clients'", name)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func TestCreateTopicsSaysWhatIsWrong(t *testing.T) {
 	}{
 		"exists":             {newTopic("orders", 1), kerr.TopicAlreadyExists},
 		"name":               {newTopic("or/ders", 1), kerr.InvalidTopicException},
-		"internal":           {newTopic("__orders", 1), kerr.InvalidTopicException},
+		"internal":           {newTopic("__mbus_orders", 1), kerr.InvalidTopicException},
 		"no partitions":      {newTopic("new", 0), kerr.InvalidPartitions},
 		"many partitions":    {newTopic("new", broker.MaxPartitions+1), kerr.InvalidPartitions},
 		"three replicas":     {replicas(3), kerr.InvalidReplicationFactor},

@@ -21,7 +21,7 @@ func TestATopicIsMadeWhenThatIsAskedFor(t *testing.T) {
 		t.Errorf("the topic is %v with %v: %v", topic, topic.Config(), err)
 	}
 	b.dial(b.consumers, "?create&topic=orders&execute\n").mustRefuse("EXISTS", `"orders"`)
-	b.dial(b.consumers, "?create&topic=__own&execute\n").mustRefuse("BADREQUEST", "__")
+	b.dial(b.consumers, "?create&topic=__mbus_own&execute\n").mustRefuse("BADREQUEST", "__")
 	b.dial(b.consumers, "?create&topic=other&partitions=1001&execute\n").mustRefuse("TOOLARGE", "1000")
 	b.dial(b.consumers, "?create&topic=other&retention=soon&execute\n").mustRefuse("BADREQUEST", "7d")
 	b.dial(b.consumers, "?create&execute\n").mustRefuse("BADREQUEST", "topic")

@@ -101,7 +101,7 @@ func TestLettersThatCannotGoBackStayAndTheOthersGo(t *testing.T) {
 	stay := "# 3 letters stay: the message is not in topic \"orders\" any more" + again +
 		"# 1 letter stays: no header mbus-topic, which the broker gives to dead letters" + byHand +
 		"# 1 letter stays: header mbus-topic is \"not a name\"" + byHand +
-		"# 1 letter stays: topic \"__delayed\" takes none: names that begin with __ are the broker's own; make the topic, or publish by hand to another one\n" +
+		"# 1 letter stays: topic \"__delayed\" takes none: " + broker.ErrInternalTopic.Error() + "; make the topic, or publish by hand to another one\n" +
 		"# 1 letter stays: there is no topic \"none\"" + again +
 		"# 1 letter stays: topic \"orders\" has no partition 7" + again +
 		"# 1 letter stays: header mbus-offset is \"soon\"" + byHand +

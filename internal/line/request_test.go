@@ -192,11 +192,13 @@ func TestOtherProtocolsAreRefusedAtOnceAndNothingBehindIsLookedAt(t *testing.T) 
 
 func TestInternalTopicsAreReadNotWritten(t *testing.T) {
 	b := start(t, setup{})
-	for _, name := range []string{"__consumer_offsets", "__mine"} {
+	for _, name := range []string{"__consumer_offsets", "__mbus_mine"} {
 		b.dial(b.producers, name+"\nmessage\n").mustRefuse("BADREQUEST", "__")
 		b.mustDrain(name, "")
 	}
-	b.publish("_mine", "message")
-	b.mustDrain("_mine", "message\n")
+	for _, name := range []string{"_mine", "__mine"} {
+		b.publish(name, "message")
+		b.mustDrain(name, "message\n")
+	}
 	await(t, "positions can be read", func() bool { return b.drain("__consumer_offsets?format=json&group=reader") != "" })
 }

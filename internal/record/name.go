@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 )
 
 // MaxName is the length in bytes that a topic's or group's name may have: with
@@ -30,6 +31,17 @@ func CheckName(what, name string) error {
 
 func inName(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
+// IsInternal says whether the topic of a name is the broker's own: one that it has, one
+// that Kafka has for the like, or one of those that are kept for it. Other names that begin
+// with two underscores are anybody's: Kafka's tools have some.
+func IsInternal(name string) bool {
+	switch name {
+	case "__consumer_offsets", "__delayed", "__transaction_state", "__share_group_state", "__cluster_metadata":
+		return true
+	}
+	return strings.HasPrefix(name, "__mbus")
 }
 
 // DeadLetters ends the name of the topic that holds the dead letters of another one.
