@@ -21,6 +21,44 @@ func TestPosition(t *testing.T) {
 			b lease 5 7
 			free 10 -> 7 10
 			committed -> 0`,
+		"what the log lost counts as consumed, unless a member holds it": `
+			a lease 0 10
+			a fails 3 -> attempt 1 of 2
+			a acks 2
+			a fails 6 -> attempt 1 of 5
+			a gives back 8
+			b lease 8 9
+			free 20 -> 9 20
+			missing 0 12
+			a releases
+			free 20 -> 3 5
+			b releases
+			free 20 -> 3 5
+			missing 0 12
+			committed -> 12
+			after 9s
+			free 20 -> 12 20
+			kept -> 12`,
+		"what the log lost in the middle leaves the rest as it is": `
+			a lease 0 10
+			a fails 1 -> attempt 1 of 0
+			a fails 4 -> attempt 1 of 3
+			a fails 9 -> attempt 1 of 8
+			a releases
+			missing 2 7
+			kept -> 0 2-7 0*1 8*1
+			free 20 -> 1 2
+			after 9s
+			free 20 -> 0 2`,
+		"what waits for a key that was lost goes on": `
+			a claims 0 x
+			b claims 1 x -> waits
+			b claims 2 x -> waits
+			a fails 1 -> attempt 1 of 0
+			missing 0 2
+			committed -> 2
+			free 3 -> 2 3
+			b claims 2 x`,
 		"free stops where somebody holds something": `
 			a lease 0 2
 			b lease 6 8

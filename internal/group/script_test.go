@@ -32,6 +32,7 @@ import (
 //	bury 3, unbury 3           the latter due in 1s
 //	free 10 -> 5 10            below offset 10; "nothing", or "due in 1s", for an empty span
 //	after 2s                   time goes on
+//	missing 3 8                the log has nothing there any more, and a client was told
 //	start 5, start and keep 5  the position begins there
 //	commit 3                   of a Kafka client
 //	commits -> ok              how the last one has ended: ok, failed
@@ -125,6 +126,8 @@ func (s *script) positionStep(words []string) (got string, ok bool) {
 		if err := s.pos.Reopen(s.number(last)); err != nil {
 			return reasons[err], true
 		}
+	case "missing":
+		s.pos.ConsumeMissing(group.Span{From: s.number(words[1]), To: s.number(last)})
 	case "start":
 		s.pos.Start(s.number(last), words[1] == "and")
 	case "committed":

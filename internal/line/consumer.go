@@ -20,10 +20,17 @@ type consumer struct {
 	member group.Member
 	waiter *group.Waiter // nil for one that waits for nothing
 	lost   group.Member  // holds what the client was told is missing
+	holes  []hole        // in logs, of which the client was told
 	left   int64         // messages that may still be sent; -1 for all
 	early  bool          // the topic was made after the request came
 	turn   int           // number of the part that is looked at next; may be one too many
 	leave  func()        // the group; nil without one
+}
+
+// A hole is a part of a log of which nothing can be had any more.
+type hole struct {
+	pos *group.Position
+	group.Span
 }
 
 // A part is one partition of what a consumer gets.
@@ -241,6 +248,7 @@ func (k *consumer) send(p *part, span group.Span) error {
 func (k *consumer) unreadable(p *part, free group.Span, err error) error {
 	if errors.Is(err, store.ErrOutOfRange) {
 		start, _ := p.log.Offsets()
+		k.holes = append(k.holes, hole{p.pos, group.Span{To: start}})
 		return k.missing(p, free, start, answer("GAP", "first=%d partition=%d", start, p.number))
 	}
 	var gap *store.GapError
@@ -260,6 +268,7 @@ func (k *consumer) missing(p *part, free group.Span, next int64, told error) err
 	if next > free.From && !k.lost.Lease(p.pos, group.Span{From: free.From, To: min(free.To, next)}, 0) {
 		return nil // for another member to tell
 	}
+	k.holes = append(k.holes, hole{p.pos, group.Span{From: free.From, To: next}})
 	return told
 }
 
@@ -300,7 +309,16 @@ func (k *consumer) last(err error) error {
 // consumed says that the client has got all that was sent.
 func (k *consumer) consumed() {
 	k.member.AckAll()
+	k.passed()
+}
+
+// passed says that the client knows of what is missing: of all that nobody holds there, so
+// that it is told once.
+func (k *consumer) passed() {
 	k.lost.AckAll()
+	for _, h := range k.holes {
+		h.pos.ConsumeMissing(h.Span)
+	}
 }
 
 // release gives back what has not been acknowledged.

@@ -264,3 +264,41 @@ func TestGapInTheLogIsReported(t *testing.T) {
 	b.mustDrain("orders", join(messages[:first])+"-GAP first="+itoa(next)+" partition=0\n")
 	b.mustDrain("orders", join(messages[next:]))
 }
+
+// Whatever has become of single messages below the log's start, that there is nothing left
+// is told once.
+func TestATrimmedRangeIsToldOnce(t *testing.T) {
+	for _, request := range []string{"orders?group=g", "orders?group=g&ack", "orders?group=g&follow&ack"} {
+		t.Run(request, func(t *testing.T) {
+			b := start(t, setup{})
+			messages := numbered(100, 0)
+			b.publish("orders", messages...)
+			c := b.dial(b.consumers, "orders?group=g&follow&ack&window=100&retry=1ms&attempts=0\n")
+			c.mustSay(messages...)
+			for i := 1; i < len(messages); i += 3 { // every third failed, every third consumed, the others given back
+				c.send("-" + itoa(int64(i)) + " fails\n=" + itoa(int64(i+1)) + "\n")
+			}
+			c.finish()
+			c.rest()
+			topic, err := b.broker.Topic("orders")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := topic.Partitions()[0].Trim(100); err != nil {
+				t.Fatal(err)
+			}
+			b.publish("orders", "fresh")
+			for range 2 {
+				c = b.dial(b.consumers, request+"\n")
+				c.mustSay("-GAP first=100 partition=0")
+				c.reset() // who does not close in good order is told again
+				await(t, "it is given back", func() bool { return !strings.Contains(b.drain("?groups&group=g"), "\t1\n") })
+			}
+			c = b.dial(b.consumers, request+"\n")
+			c.mustSay("-GAP first=100 partition=0")
+			c.finish().mustEnd("")
+			await(t, "the position is moved", func() bool { return b.position("g", "orders", 0).Committed() == 100 })
+			b.mustDrain("orders?group=g", "fresh\n")
+		})
+	}
+}

@@ -374,7 +374,7 @@ func (f *follower) endOfStream(err error) error {
 	if err := f.hear(); !errors.Is(err, errGone) {
 		return err
 	}
-	f.lost.AckAll()
+	f.passed()
 	return f.durable()
 }
 

@@ -151,7 +151,7 @@ func isLost(err error) bool {
 // that a next redrive goes on behind them.
 func (d *redrive) passOver(p *part, free group.Span, err error) error {
 	told := d.unreadable(p, free, err)
-	d.lost.AckAll()
+	d.passed()
 	return told
 }
 
