@@ -24,8 +24,10 @@ var exclusions = []struct{ flag, other, why string }{
 	{"redrive", "n", ""},
 }
 
-// acknowledging are the flags that need acknowledgements.
-var acknowledging = []string{"ordered", "window", "ack-timeout", "retry", "attempts"}
+// acknowledging are the flags that need acknowledgements, each with a value that it takes.
+var acknowledging = []struct{ flag, example string }{
+	{"ordered", ""}, {"window", " 10"}, {"ack-timeout", " 30s"}, {"retry", " 5s"}, {"attempts", " 3"},
+}
 
 // checkTogether reports flags that do not go together.
 func (s *settings) checkTogether() error {
@@ -44,9 +46,9 @@ func (s *settings) checkTogether() error {
 	if s.acknowledges() {
 		return nil
 	}
-	for _, name := range acknowledging {
-		if s.set(name) {
-			return fmt.Errorf("-%s goes with -follow or -exec, and with a group", name)
+	for _, a := range acknowledging {
+		if s.set(a.flag) {
+			return fmt.Errorf("-%s goes with -follow or -exec, and with a group, as in -follow -%s%s", a.flag, a.flag, a.example)
 		}
 	}
 	return nil
