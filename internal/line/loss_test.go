@@ -167,10 +167,10 @@ func TestAReaderThatStallsHasFailed(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = moment }})
 	b.publish("orders", numbered(100, 100_000)...)
 	c := b.dialWith(small, b.consumers, "orders?group=g&follow&ack&window=1000&retry=1h\n")
-	awaitMembers(b, "g", 1)
-	awaitMembers(b, "g", 0)
 	p := b.position("g", "orders", 0)
 	defer p.Close()
+	await(t, "it has failed", func() bool { return len(p.FailuresIn(group.Span{To: 100})) > 0 })
+	awaitMembers(b, "g", 0)
 	if got := p.FailuresIn(group.Span{To: 100}); len(got) != 1 || got[0].Offset != 0 {
 		t.Errorf("failed have %v", got)
 	}
