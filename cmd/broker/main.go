@@ -65,6 +65,7 @@ func run(o *options, log *slog.Logger) error {
 		return errors.Join(err, store.Close())
 	}
 	lines := line.NewServer(b)
+	lines.Node = int32(o.nodeID)
 	clients := kafka.NewServer(b, o.kafkaOptions())
 	go lines.ServeProducers(ports.producers)
 	go lines.ServeConsumers(ports.consumers)

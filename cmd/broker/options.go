@@ -100,7 +100,7 @@ func (o *options) define(s *flags.Set) {
 	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`TIME`: the time after which a reader that takes nothing is cut off")
 	s.Group("How much", "max-message", "max-connections", "write-timeout")
 
-	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in answers to Kafka clients")
+	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in answers to Kafka clients, and in JSON")
 	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`TIME`: how long the first members of a Kafka consumer group wait for more")
 	s.DurationVar(&o.minSession, "min-session", kafka.DefaultMinSession, "`TIME`: the shortest session timeout that a member of a Kafka consumer group may have")
 	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")

@@ -59,7 +59,7 @@ func defaultFormat(topic string) format {
 // jsonFormat prints a line of JSON.
 func jsonFormat() format {
 	return format{func(dst []byte, m *message) []byte {
-		dst = record.AppendJSON(dst, record.Origin{Topic: m.topic, Partition: m.partition, Attempt: m.attempt}, m.Record)
+		dst = record.AppendJSON(dst, record.Origin{Broker: 1, Topic: m.topic, Partition: m.partition, Attempt: m.attempt}, m.Record)
 		return append(dst, '\n')
 	}}
 }

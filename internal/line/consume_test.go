@@ -270,3 +270,11 @@ func TestWhatAConsumerSendsBehindItsRequestIsIgnored(t *testing.T) {
 	b.dial(b.consumers, "orders\nother\nother\n").mustEnd("first\n")
 	b.mustDrain("orders", "")
 }
+
+func TestJSONNamesTheBroker(t *testing.T) {
+	b := start(t, setup{node: 7})
+	b.publish("orders", "first")
+	if got := b.drain("orders?format=json"); !strings.Contains(got, `,"broker":7,`) {
+		t.Errorf("%q", got)
+	}
+}

@@ -33,6 +33,7 @@ type setup struct {
 	partitions int
 	noCreate   bool  // topics are made only when that is asked for
 	retain     int64 // bytes
+	node       int32 // the broker's number; 0 for 1
 	wrap       func(store.Store) store.Store
 	limits     func(*broker.Limits)
 }
@@ -92,6 +93,9 @@ func (b *bus) begin() {
 		b.t.Fatal(err)
 	}
 	b.server = line.NewServer(b.broker)
+	if s.node != 0 {
+		b.server.Node = s.node
+	}
 	b.producers, b.consumers = b.serve(b.server.ServeProducers), b.serve(b.server.ServeConsumers)
 	b.stopped = false
 }

@@ -191,7 +191,7 @@ func (s *sender) undecodable(partition int, first, next int64, err error) error 
 func (s *sender) appendRecord(partition int, r *batch.Record) {
 	switch {
 	case s.request.format == formatJSON:
-		from := record.Origin{Topic: s.topic.Name, Partition: partition}
+		from := record.Origin{Broker: s.server.Node, Topic: s.topic.Name, Partition: partition}
 		if s.request.ack {
 			from.Attempt = s.attempt(r.Offset)
 		}

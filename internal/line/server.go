@@ -18,6 +18,8 @@ import (
 
 // A Server serves both ports of one broker.
 type Server struct {
+	Node int32 // this broker's number; it may be set before anything is served
+
 	broker *broker.Broker
 	log    *slog.Logger
 	turns  *turns
@@ -33,7 +35,7 @@ type Server struct {
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
 	return &Server{
-		broker: b, log: b.Log, turns: newTurns(), conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections),
+		Node: 1, broker: b, log: b.Log, turns: newTurns(), conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections),
 		leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads), refusing: make(chan struct{}, refusals),
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 // An Origin is where a message has come from.
 type Origin struct {
+	Broker    int32 // its number, as -node-id says
 	Topic     string
 	Partition int
 	Attempt   int // how often the message has been delivered, this time included; 0 if it is not to be told
@@ -34,7 +35,8 @@ func AppendJSON(dst []byte, from Origin, r *batch.Record) []byte {
 		dst = append(dst, `,"tstype":"create","ts":`...)
 	}
 	dst = strconv.AppendInt(dst, r.Timestamp, 10)
-	dst = append(dst, `,"broker":1`...)
+	dst = append(dst, `,"broker":`...)
+	dst = strconv.AppendInt(dst, int64(from.Broker), 10)
 	if from.Attempt > 0 {
 		dst = append(dst, `,"attempt":`...)
 		dst = strconv.AppendInt(dst, int64(from.Attempt), 10)

@@ -26,7 +26,7 @@ func build(t testing.TB, ts int64, key, value []byte, headers ...batch.Header) *
 }
 
 func TestAppendJSONTellsTheAttempt(t *testing.T) {
-	got := AppendJSON(nil, Origin{Topic: "sensors", Attempt: 2}, build(t, 1718017201000, nil, []byte("x")))
+	got := AppendJSON(nil, Origin{Broker: 1, Topic: "sensors", Attempt: 2}, build(t, 1718017201000, nil, []byte("x")))
 	const want = `{"topic":"sensors","partition":0,"offset":7,"tstype":"create","ts":1718017201000,"broker":1,"attempt":2,"key":null,"payload":"x"}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -83,7 +83,7 @@ func TestAppendJSON(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := AppendJSON([]byte("x"), Origin{Topic: "sensors", Partition: 3}, build(t, 1718017201000, tt.key, tt.value, tt.headers...))
+			got := AppendJSON([]byte("x"), Origin{Broker: 1, Topic: "sensors", Partition: 3}, build(t, 1718017201000, tt.key, tt.value, tt.headers...))
 			if want := "x" + start + tt.want; string(got) != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
@@ -199,7 +199,7 @@ func TestParseJSONSaysWhatIsWrong(t *testing.T) {
 // checkRoundTrip prints r and parses what was printed.
 func checkRoundTrip(t testing.TB, r *batch.Record) {
 	t.Helper()
-	line := AppendJSON(nil, Origin{Topic: "orders"}, r)
+	line := AppendJSON(nil, Origin{Broker: 1, Topic: "orders"}, r)
 	if !json.Valid(line) || !utf8.Valid(line) || bytes.IndexByte(line, '\n') >= 0 {
 		t.Fatalf("not a line of JSON: %q", line)
 	}
@@ -301,10 +301,10 @@ func hundredBytes() []byte {
 func TestNoAllocationForARecordWithoutHeaders(t *testing.T) {
 	for _, value := range [][]byte{hundredBytes(), append(hundredBytes(), 0xff)} {
 		r := build(t, 1718017201000, []byte("key"), value)
-		dst := AppendJSON(nil, Origin{Topic: "orders"}, r)
+		dst := AppendJSON(nil, Origin{Broker: 1, Topic: "orders"}, r)
 		line := bytes.Clone(dst)
 		m := Message{unescaped: make([]byte, 0, 1000)}
-		if n := testing.AllocsPerRun(100, func() { dst = AppendJSON(dst[:0], Origin{Topic: "orders"}, r) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { dst = AppendJSON(dst[:0], Origin{Broker: 1, Topic: "orders"}, r) }); n != 0 {
 			t.Errorf("AppendJSON allocates %v times", n)
 		}
 		if n := testing.AllocsPerRun(100, func() {
@@ -319,8 +319,8 @@ func TestNoAllocationForARecordWithoutHeaders(t *testing.T) {
 
 func TestNoAllocationWhenPrintingHeaders(t *testing.T) {
 	r := build(t, 1, nil, nil, batch.Header{Key: "a", Value: []byte("1")}, batch.Header{Key: "b", Value: []byte{0xff}})
-	dst := AppendJSON(nil, Origin{Topic: "orders"}, r)
-	if n := testing.AllocsPerRun(100, func() { dst = AppendJSON(dst[:0], Origin{Topic: "orders"}, r) }); n != 0 {
+	dst := AppendJSON(nil, Origin{Broker: 1, Topic: "orders"}, r)
+	if n := testing.AllocsPerRun(100, func() { dst = AppendJSON(dst[:0], Origin{Broker: 1, Topic: "orders"}, r) }); n != 0 {
 		t.Errorf("AppendJSON allocates %v times", n)
 	}
 }
@@ -330,13 +330,13 @@ func BenchmarkAppendJSON(b *testing.B) {
 	var dst []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		dst = AppendJSON(dst[:0], Origin{Topic: "orders"}, r)
+		dst = AppendJSON(dst[:0], Origin{Broker: 1, Topic: "orders"}, r)
 	}
 	b.SetBytes(int64(len(dst)))
 }
 
 func BenchmarkParseJSON(b *testing.B) {
-	line := AppendJSON(nil, Origin{Topic: "orders"}, build(b, 1718017201000, nil, hundredBytes()))
+	line := AppendJSON(nil, Origin{Broker: 1, Topic: "orders"}, build(b, 1718017201000, nil, hundredBytes()))
 	var m Message
 	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()
