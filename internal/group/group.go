@@ -118,6 +118,7 @@ func New(write Write) *Groups {
 	g := &Groups{sets: make(map[string]*set), uses: make(map[string]*use)}
 	g.journal.write, g.journal.time = write, g.time
 	g.journal.idle.L = &g.journal.mu
+	g.journal.hurry = make(chan struct{}, 1)
 	return g
 }
 
@@ -370,7 +371,7 @@ type Entry struct {
 
 // Size is what the entry takes in the journal, about, in bytes.
 func (e Entry) Size() int {
-	return 100 + len(e.Group) + len(e.Key.Topic) + len(e.Metadata) + 16*len(e.Beyond) + 12*len(e.Failed)
+	return 100 + len(e.Group) + len(e.Key.Topic) + len(e.Metadata) + 4*len(e.Beyond) + 4*len(e.Failed)
 }
 
 // Of lists what there is to keep of a group, by topic and partition.

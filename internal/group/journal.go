@@ -31,8 +31,20 @@ type journal struct {
 	commits []Set
 	waiting []func(error) // called when what has changed is durable
 	running bool
-	ended   bool // nothing is tried again by itself
+	ended   bool          // nothing is tried again by itself
+	next    time.Time     // when to write what nobody waits for, at the earliest
+	hurry   chan struct{} // somebody waits, or it ends
 }
+
+// What nobody waits for is written less often where it is long: each run of messages that
+// were consumed out of turn, and each that has failed, puts off the next write by longPause,
+// up to longestPause. So a thousand messages in back-off do not have a list of them written
+// for each message that flows by.
+const (
+	longList     = 100 // without a pause
+	longPause    = 25 * time.Microsecond
+	longestPause = 200 * time.Millisecond
+)
 
 // A Set puts a position where its State says.
 type Set struct {
@@ -61,6 +73,7 @@ func (g *Groups) Commit(sets []Set, done func(error)) {
 	defer j.mu.Unlock()
 	j.commits = append(j.commits, kept...)
 	j.waiting = append(j.waiting, done)
+	j.hurryUp()
 	j.start()
 }
 
@@ -107,6 +120,7 @@ func (g *Groups) Sync(done func(error)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.waiting = append(j.waiting, done)
+	j.hurryUp()
 	j.start()
 }
 
@@ -131,6 +145,7 @@ func (g *Groups) Flush() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.ended = true
+	j.hurryUp()
 	for j.running {
 		j.idle.Wait()
 	}
@@ -141,6 +156,7 @@ func (g *Groups) Flush() {
 func (j *journal) run() {
 	for {
 		j.mu.Lock()
+		j.pause()
 		if len(j.changed)+len(j.commits)+len(j.waiting) == 0 {
 			j.running = false
 			j.idle.Broadcast()
@@ -163,6 +179,44 @@ func (j *journal) run() {
 	}
 }
 
+// hurryUp ends a pause. The caller holds mu.
+func (j *journal) hurryUp() {
+	select {
+	case j.hurry <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits until it is time to write, or somebody waits for that. The caller holds mu.
+func (j *journal) pause() {
+	for len(j.waiting)+len(j.commits) == 0 && len(j.changed) > 0 && !j.ended {
+		left := time.Until(j.next)
+		if left <= 0 {
+			return
+		}
+		j.mu.Unlock()
+		select {
+		case <-j.hurry:
+		case <-time.After(left):
+		}
+		j.mu.Lock()
+	}
+}
+
+// putOff has the next write that nobody waits for come later if entries are long.
+func (j *journal) putOff(entries []Entry) {
+	n := 0
+	for _, e := range entries {
+		n += len(e.Beyond) + len(e.Failed)
+	}
+	if n <= longList {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.next = time.Now().Add(min(time.Duration(n)*longPause, longestPause))
+}
+
 // writeAll writes changes a piece at a time, and returns those that are left if that
 // fails.
 func (j *journal) writeAll(left []change) ([]change, error) {
@@ -173,6 +227,7 @@ func (j *journal) writeAll(left []change) ([]change, error) {
 		if err := j.write(entries); err != nil {
 			return left, err
 		}
+		j.putOff(entries)
 		for i, c := range piece {
 			c.done(entries[i])
 		}

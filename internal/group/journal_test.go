@@ -1,6 +1,12 @@
 package group_test
 
-import "testing"
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mbus/internal/group"
+)
 
 func TestJournal(t *testing.T) {
 	for name, text := range map[string]string{
@@ -166,4 +172,50 @@ func TestJournal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { runScript(t, text) })
 	}
+}
+
+// A long list of failed messages is not written for each one that is acknowledged meanwhile,
+// unless somebody waits for that.
+func TestLongPositionsAreWrittenLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const failed, flow = 1000, 100
+		j := newHeldJournal()
+		g := group.New(j.write)
+		p := position(g, theKey)
+		defer p.Close()
+		var m group.Member
+		m.Lease(p, group.Span{To: 2*failed + flow}, 0)
+		for n := range uint64(failed) {
+			if _, ok, err := m.Fail(2*n+1, group.Retry{Backoff: time.Hour, Bound: time.Hour}, time.Now()); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+		}
+		ack := func(n int) {
+			if err := m.Ack(uint64(n)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond) // in a bubble
+		}
+		ack(2 * failed)
+		before := j.begun()
+		for n := range flow / 2 {
+			ack(2*failed + n + 1)
+		}
+		if n := j.begun() - before; n > flow/2/10 {
+			t.Errorf("%d writes", n)
+		}
+		for n := flow / 2; n < flow; n++ {
+			done := make(chan error)
+			began := time.Now()
+			ack(2*failed + n + 1)
+			g.Sync(func(err error) { done <- err })
+			if err := <-done; err != nil || time.Since(began) > time.Millisecond {
+				t.Fatalf("synced after %v: %v", time.Since(began), err)
+			}
+		}
+		if kept := j.all()[theKey]; len(kept.Failed) != failed || kept.Beyond[len(kept.Beyond)-1].To != 2*failed+flow {
+			t.Errorf("kept is %+v", kept)
+		}
+		g.Flush()
+	})
 }

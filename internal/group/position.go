@@ -31,6 +31,7 @@ type Position struct {
 	held      []held        // ascending, not overlapping, above committed
 	retries   retries       // failed messages that wait
 	attempts  map[int64]int // of messages that have failed and are not acknowledged
+	listed    []Failure     // what failures has made of attempts; nil when they have changed
 	parked    int           // offsets held by failed and queued
 	failed    Member        // holds messages that have failed, until they may be delivered again
 	queued    Member        // holds messages behind one with the same key

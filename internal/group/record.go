@@ -13,13 +13,15 @@ import (
 // offset, as a count and pairs of offsets, the messages that have failed, as a
 // count and pairs of an offset and a number of attempts, the topic's id, and a byte that
 // is 1 if a member with assigned partitions (Kafka) has written the position last, and 0 if
-// a member that leases messages has. At the end stand the spans beyond that the first count,
-// of firstBeyond at most, leaves out: a count and, of each, its distance from the one before
-// it and its length, as varints.
+// a member that leases messages has. Lists that are longer than shortList stand at the end
+// instead, as varints: a count and, of each span, its distance from the one before it and its
+// length; a count and, of each failure, its distance from the one before it and the attempts.
+// Of former versions the first firstBeyond spans stand in front, and only the rest there.
 const (
 	keyVersion   = 1
 	valueVersion = 3
 	firstBeyond  = 1000
+	shortList    = 16
 )
 
 // errRecord says that a record of the journal can't be understood.
@@ -41,14 +43,15 @@ func (s State) AppendValue(p []byte, now int64) []byte {
 	p = binary.BigEndian.AppendUint32(p, uint32(s.Epoch))
 	p = appendString(p, s.Metadata)
 	p = binary.BigEndian.AppendUint64(p, uint64(cmp.Or(s.At, now)))
-	first := s.Beyond[:min(len(s.Beyond), firstBeyond)]
+	first, rest := split(s.Beyond)
 	p = binary.BigEndian.AppendUint32(p, uint32(len(first)))
 	for _, b := range first {
 		p = binary.BigEndian.AppendUint64(p, uint64(b.From))
 		p = binary.BigEndian.AppendUint64(p, uint64(b.To))
 	}
-	p = binary.BigEndian.AppendUint32(p, uint32(len(s.Failed)))
-	for _, f := range s.Failed {
+	failed, more := split(s.Failed)
+	p = binary.BigEndian.AppendUint32(p, uint32(len(failed)))
+	for _, f := range failed {
 		p = binary.BigEndian.AppendUint64(p, uint64(f.Offset))
 		p = binary.BigEndian.AppendUint32(p, uint32(f.Attempts))
 	}
@@ -57,20 +60,41 @@ func (s State) AppendValue(p []byte, now int64) []byte {
 	if s.Assigned {
 		kind = 1
 	}
-	return appendSpans(append(p, kind), s.Beyond[len(first):], first)
+	p = appendSpans(append(p, kind), rest)
+	if len(more) > 0 {
+		p = appendFailures(p, more)
+	}
+	return p
 }
 
-// appendSpans appends spans in little room; before are those that they follow.
-func appendSpans(p []byte, spans, before []Span) []byte {
+// split says where a list stands: in front, or, if it is not short, at the end.
+func split[T any](list []T) (front, end []T) {
+	if len(list) <= shortList {
+		return list, nil
+	}
+	return nil, list
+}
+
+// appendSpans appends spans in little room.
+func appendSpans(p []byte, spans []Span) []byte {
 	p = binary.AppendUvarint(p, uint64(len(spans)))
 	last := int64(0)
-	if len(before) > 0 {
-		last = before[len(before)-1].To
-	}
 	for _, s := range spans {
 		p = binary.AppendUvarint(p, uint64(s.From-last))
 		p = binary.AppendUvarint(p, uint64(s.Len()))
 		last = s.To
+	}
+	return p
+}
+
+// appendFailures appends failures in little room.
+func appendFailures(p []byte, failures []Failure) []byte {
+	p = binary.AppendUvarint(p, uint64(len(failures)))
+	last := int64(0)
+	for _, f := range failures {
+		p = binary.AppendUvarint(p, uint64(f.Offset-last))
+		p = binary.AppendUvarint(p, uint64(f.Attempts))
+		last = f.Offset
 	}
 	return p
 }
@@ -110,7 +134,10 @@ func ParseValue(p []byte) (State, error) {
 		s.Assigned, r.bad = kind == 1, kind > 1
 	}
 	if !r.bad && len(r.p) > 0 {
-		s.Beyond = r.moreSpans(s.Beyond)
+		s.Beyond = r.moreSpans(max(s.Offset, 0), s.Beyond)
+	}
+	if !r.bad && len(r.p) > 0 {
+		s.Failed = r.moreFailures(max(s.Offset, 0), s.Failed)
 	}
 	if r.bad || len(r.p) > 0 {
 		return State{}, errRecord
@@ -131,19 +158,40 @@ func (r *reader) spans(last int64) (all []Span) {
 	return all
 }
 
-// moreSpans reads what appendSpans wrote behind the spans of before.
-func (r *reader) moreSpans(all []Span) []Span {
-	n := r.uvarint()
-	if n > maxBeyond || n > 0 && len(all) != firstBeyond {
+// moreSpans reads those that stand at the end, behind all, which are none most often. They
+// ascend from offset last on.
+func (r *reader) moreSpans(last int64, all []Span) []Span {
+	n, base := r.uvarint(), int64(0)
+	if n > maxBeyond || n > 0 && len(all) != 0 && len(all) != firstBeyond {
 		r.bad = true
 	}
+	if len(all) > 0 {
+		base = all[len(all)-1].To
+		last = base
+	}
 	for ; n > 0 && !r.bad; n-- {
-		last := all[len(all)-1].To
-		from := last + int64(r.uvarint())
+		from := base + int64(r.uvarint())
 		s := Span{from, from + int64(r.uvarint())}
 		if r.bad = r.bad || s.From < last || s.To <= s.From; !r.bad {
-			all = append(all, s)
+			all, base, last = append(all, s), s.To, s.To
 		}
+	}
+	return all
+}
+
+// moreFailures reads those that stand at the end, from offset next on, if there are none
+// in front.
+func (r *reader) moreFailures(next int64, front []Failure) (all []Failure) {
+	n, base := r.uvarint(), int64(0)
+	if r.bad = r.bad || n < 1 || n > maxFailed || len(front) > 0; r.bad {
+		return nil
+	}
+	for ; n > 0; n-- {
+		f := Failure{base + int64(r.uvarint()), int(int32(r.uvarint()))}
+		if r.bad = r.bad || f.Offset < next || f.Attempts < 1; r.bad {
+			return nil
+		}
+		all, base, next = append(all, f), f.Offset, f.Offset+1
 	}
 	return all
 }

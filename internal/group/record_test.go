@@ -46,6 +46,18 @@ var states = []group.State{
 	{TopicID: group.ID{1, 15: 16}, Offset: 3, Epoch: 7, Metadata: "of a client", Assigned: true},
 	{Offset: -1, Epoch: group.NoEpoch, Assigned: true}, // of a Kafka client: no position
 	{Offset: math.MinInt64, Epoch: group.NoEpoch, Failed: []group.Failure{{Offset: 0, Attempts: 1}}},
+	{Offset: 7, Beyond: runs(16), Failed: failures(16)},
+	{Offset: 7, Beyond: runs(17), Failed: failures(17)},
+	{Offset: 7, Failed: failures(1000)},
+	{Offset: 7, Failed: append(failures(20), group.Failure{Offset: math.MaxInt64 - 1, Attempts: math.MaxInt32})},
+}
+
+// failures are so many, every second message from offset 7 on.
+func failures(n int64) (all []group.Failure) {
+	for i := range n {
+		all = append(all, group.Failure{Offset: 2*i + 7, Attempts: int(i) + 1})
+	}
+	return all
 }
 
 func mustEqualState(t *testing.T, got, want group.State) {
@@ -111,6 +123,48 @@ func TestRecordsOfOlderVersionsAreRead(t *testing.T) {
 	}
 }
 
+// former is a value of offset 7 as former versions wrote it, with spans and failures in
+// front, up to where more spans stand.
+func former(spans []group.Span, failures []group.Failure) []byte {
+	p := group.State{Offset: 7, Epoch: group.NoEpoch}.AppendValue(nil, 0)
+	p = binary.BigEndian.AppendUint32(p[:len(p)-8-tail], uint32(len(spans)))
+	for _, s := range spans {
+		p = binary.BigEndian.AppendUint64(p, uint64(s.From))
+		p = binary.BigEndian.AppendUint64(p, uint64(s.To))
+	}
+	p = binary.BigEndian.AppendUint32(p, uint32(len(failures)))
+	for _, f := range failures {
+		p = binary.BigEndian.AppendUint64(p, uint64(f.Offset))
+		p = binary.BigEndian.AppendUint32(p, uint32(f.Attempts))
+	}
+	return append(p, make([]byte, 16+1)...) // the topic's id, and its kind
+}
+
+func TestLongListsOfFormerVersionsAreRead(t *testing.T) {
+	want := group.State{Offset: 7, Epoch: group.NoEpoch, Beyond: runs(1002), Failed: failures(1000)}
+	got, err := group.ParseValue(append(former(want.Beyond[:1000], want.Failed), 2, 1, 1, 1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustEqualState(t, got, want)
+}
+
+func TestAThousandFailuresTakeLittleRoom(t *testing.T) {
+	value := group.State{Offset: 1 << 40, Beyond: shifted(runs(1000)), Failed: failures(1000)}.AppendValue(nil, 0)
+	if len(value) > 5000 {
+		t.Errorf("%d bytes", len(value))
+	}
+}
+
+// shifted are spans a long way further on.
+func shifted(spans []group.Span) []group.Span {
+	for i := range spans {
+		spans[i].From += 1 << 40
+		spans[i].To += 1 << 40
+	}
+	return spans
+}
+
 // Of before the kind was kept, what a Kafka client has committed is told by what only
 // these give.
 func TestTheKindOfOlderPositionsIsThatOfWhoGaveMore(t *testing.T) {
@@ -167,7 +221,8 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 	}
 	spans := len(states[3].AppendValue(nil, 0)) - 8 - tail
 	failures := len(value) - 4 - 2*12 - tail
-	many := group.State{Beyond: runs(1000)}.AppendValue(nil, 0)
+	many := former(runs(1000), nil)
+	long := func(failed ...byte) []byte { return append(former(nil, nil), append([]byte{0}, failed...)...) }
 	span := func(s ...group.Span) []byte { return group.State{Offset: 7, Beyond: s}.AppendValue(nil, 0) }
 	failure := func(f ...group.Failure) []byte { return group.State{Offset: 7, Failed: f}.AppendValue(nil, 0) }
 	for name, v := range map[string][]byte{
@@ -184,9 +239,16 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 		"a kind that there is not":            with(value, len(value)-2, 2),
 		"more spans behind few":               with(value, len(value)-1, 1),
 		"more spans than are kept":            binary.AppendUvarint(value[:len(value)-1:len(value)-1], 10_001),
-		"more spans that wrap around":         binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(many[:len(many)-1:len(many)-1], 1), math.MaxInt64), 1),
-		"more spans of nothing":               append(many[:len(many)-1:len(many)-1], 1, 0, 0),
-		"more of the later spans than it has": append(many[:len(many)-1:len(many)-1], 2, 1, 1),
+		"more spans that wrap around":         binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(many[:len(many):len(many)], 1), math.MaxInt64), 1),
+		"more spans of nothing":               append(many[:len(many):len(many)], 1, 0, 0),
+		"more of the later spans than it has": append(many[:len(many):len(many)], 2, 1, 1),
+		"no failures at the end":              long(0),
+		"fewer failures at the end":           long(2, 8, 1),
+		"a failure at the end twice":          long(2, 8, 1, 0, 1),
+		"one at the end below the offset":     long(1, 6, 1),
+		"one at the end without attempts":     long(1, 8, 0),
+		"more failures than are kept":         binary.AppendUvarint(long(), 1001),
+		"failures at the end and in front":    append(former(nil, []group.Failure{{Offset: 8, Attempts: 1}}), 0, 1, 9, 1),
 		"a failure twice":                     failure(group.Failure{Offset: 8, Attempts: 1}, group.Failure{Offset: 8, Attempts: 2}),
 	} {
 		if got, err := group.ParseValue(v); err == nil {

@@ -68,6 +68,7 @@ func (p *Position) fail(m *Member, offset int64, r Retry, now time.Time) (attemp
 }
 
 func (p *Position) countFailure(offset int64, attempts int) {
+	p.listed = nil
 	if p.attempts == nil {
 		p.attempts = make(map[int64]int)
 	}
@@ -126,16 +127,20 @@ func (p *Position) lastParked() int64 {
 
 // forgetFailures drops the attempts of messages that have been acknowledged.
 func (p *Position) forgetFailures(s Span) {
-	if int64(len(p.attempts)) < s.Len() {
+	before := len(p.attempts)
+	if int64(before) < s.Len() {
 		for o := range p.attempts {
 			if s.From <= o && o < s.To {
 				delete(p.attempts, o)
 			}
 		}
-		return
+	} else {
+		for o := s.From; o < s.To && len(p.attempts) > 0; o++ {
+			delete(p.attempts, o)
+		}
 	}
-	for o := s.From; o < s.To && len(p.attempts) > 0; o++ {
-		delete(p.attempts, o)
+	if len(p.attempts) < before {
+		p.listed = nil
 	}
 }
 
@@ -174,15 +179,19 @@ func (p *Position) mostAttempts() (most int) {
 	return most
 }
 
-// failures lists the lowest messages that have failed.
+// failures lists the lowest messages that have failed. It is made only when these have
+// changed, and must not be.
 func (p *Position) failures() []Failure {
 	if len(p.attempts) == 0 {
 		return nil
 	}
-	all := make([]Failure, 0, len(p.attempts))
-	for o, n := range p.attempts {
-		all = append(all, Failure{o, n})
+	if p.listed == nil {
+		all := make([]Failure, 0, len(p.attempts))
+		for o, n := range p.attempts {
+			all = append(all, Failure{o, n})
+		}
+		sortFailures(all)
+		p.listed = slices.Clip(all[:min(len(all), maxFailed)])
 	}
-	sortFailures(all)
-	return all[:min(len(all), maxFailed)]
+	return p.listed
 }
