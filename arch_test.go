@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"internal/accept":            {},
 	"internal/tcp":               {},
 	"internal/coordinator":       {},
-	"internal/kafka":             {"internal/accept", "internal/tcp", "internal/batch", "internal/record", "internal/store", "internal/group", "internal/broker", "internal/coordinator"},
+	"internal/kafka":             {"internal/accept", "internal/tcp", "internal/batch", "internal/record", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
 	"internal/line":              {"internal/accept", "internal/tcp", "internal/batch", "internal/record", "internal/store", "internal/group", "internal/broker", "internal/units"},
 	"internal/producer":          {"internal/batch", "internal/record", "internal/units"},
 	"internal/consumer":          {"internal/batch", "internal/record", "internal/units"},

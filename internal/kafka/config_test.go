@@ -118,6 +118,23 @@ func TestATopicsConfigurationIsSetShownAndKept(t *testing.T) {
 	}
 }
 
+// One way to write them everywhere; Kafka's tools read numbers.
+func TestDurationsAndSizesOfConfigurationsAreShownAsNumbers(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	if code := alter(c, "orders", "retention.ms", "7d", "retention.bytes", "10GB", "max.message.bytes", "64KiB", "message.timestamp.after.max.ms", "1d12h"); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	mustHave(c, "orders", "retention.ms", "604800000", "retention.bytes", "10000000000", "max.message.bytes", "65536", "message.timestamp.after.max.ms", "129600000")
+	for _, config := range [][2]string{{"retention.ms", "7 days"}, {"retention.ms", "1us"}, {"retention.ms", "-7d"}, {"retention.bytes", "much"}, {"retention.bytes", "-1k"}} {
+		if code := alter(c, "orders", config[0], config[1]); code != kerr.InvalidConfig.Code {
+			t.Errorf("%v: code %d", config, code)
+		}
+	}
+	mustHave(c, "orders", "retention.ms", "604800000", "retention.bytes", "10000000000")
+}
+
 func TestDescribeConfigsSaysWhereAValueComesFrom(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
+	"mbus/internal/units"
 )
 
 // A config is one of the settings that Kafka's tools ask for, under Kafka's name. A
@@ -293,7 +294,7 @@ func (s *Server) applyTo(own map[string]string, known []config, changes []change
 			if !set {
 				now = known[i].unset()
 			}
-			own[change.name] = change.in(now)
+			own[change.name] = plain(change.name, change.in(now))
 			if err := s.syncs(change.name, own[change.name]); err != nil {
 				return err
 			}
@@ -304,6 +305,23 @@ func (s *Server) applyTo(own map[string]string, known []config, changes []change
 		}
 	}
 	return nil
+}
+
+// plain is the value of a setting that mbus goes by, as Kafka's tools write and read it:
+// milliseconds of what is a duration with a unit, bytes of what is a size. Others are
+// checked as they are.
+func plain(name, value string) string {
+	switch name {
+	case broker.ConfigRetention, broker.ConfigRetentionUnread, broker.ConfigTimestampAfter, broker.ConfigTimestampBefore, broker.ConfigTimestampDifference:
+		if d, err := units.ParseDuration(value); err == nil && d >= time.Millisecond {
+			return strconv.FormatInt(d.Milliseconds(), 10)
+		}
+	case broker.ConfigRetentionBytes, broker.ConfigMaxBatch:
+		if n, err := units.ParseSize(value); err == nil {
+			return strconv.FormatInt(n, 10)
+		}
+	}
+	return value
 }
 
 // unset is the value that holds where a topic has none of its own.
