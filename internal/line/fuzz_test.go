@@ -183,8 +183,10 @@ func FuzzConsumerRequest(f *testing.F) {
 // acknowledgements.
 func FuzzAcknowledgements(f *testing.F) {
 	on := startForFuzzing(f)
-	for _, said := range []string{"+3\n", "-1 broken\n+2\n", "+0\n", "-0\n", "+101\n", "+-1\n", "-9223372036854775808 x\n", "+1 \n", "\r\n", "+1\r\n-1", "\x00\n",
-		"=2-4\n+0\n", "=5\n=1-2\n+4\n", "=1-9\n", "=3-2\n", "-1 retry=1ms x\n+0\n", "-2 dead x\n-2 dead\n", "-1 retry=soon\n", "=1\n=1\n-1\n+1\n"} {
+	for _, said := range []string{
+		"+3\n", "-1 broken\n+2\n", "+0\n", "-0\n", "+101\n", "+-1\n", "-9223372036854775808 x\n", "+1 \n", "\r\n", "+1\r\n-1", "\x00\n",
+		"=2-4\n+0\n", "=5\n=1-2\n+4\n", "=1-9\n", "=3-2\n", "-1 retry=1ms x\n+0\n", "-2 dead x\n-2 dead\n", "-1 retry=soon\n", "=1\n=1\n-1\n+1\n",
+	} {
 		f.Add([]byte(said))
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {

@@ -29,8 +29,10 @@ func TestParseVerdict(t *testing.T) {
 		"-3 retry =5s":    {kind: '-', from: 3, to: 3, failure: failure{reason: "retry =5s"}},
 		"-3  retry=5s":    {kind: '-', from: 3, to: 3, failure: failure{reason: "retry=5s"}},
 		"-3 x retry=5s":   {kind: '-', from: 3, to: 3, failure: failure{reason: "x retry=5s"}},
-		"-3 retry=1s dead  dead": {kind: '-', from: 3, to: 3,
-			failure: failure{retry: time.Second, hasRetry: true, dead: true, reason: "dead"}},
+		"-3 retry=1s dead  dead": {
+			kind: '-', from: 3, to: 3,
+			failure: failure{retry: time.Second, hasRetry: true, dead: true, reason: "dead"},
+		},
 	} {
 		for _, end := range []string{"\n", "\r\n"} {
 			line := text + end
