@@ -91,6 +91,14 @@ sabotage "begin at the end where a position may be lost" internal/broker/losses.
 	's/return start < s.Offset/return start < 0/' ./internal/broker TestDamagedPositionsStopNothingAndSkipNothing
 sabotage "take producer ids from the request" internal/kafka/22_init_producer_id.go \
 	's/= newProducerID(), 0/= req.ProducerID, req.ProducerEpoch+1/' ./internal/kafka TestProducersThatBringTheSameIDLoseNothing
+sabotage "tell of a group's offsets before its last commits" internal/kafka/09_offset_fetch.go \
+	's/if !c.server.broker.AwaitCommits(.*{$/if names != nil {/' ./internal/kafka TestTheNextOwnerBeginsAtTheLastCommitOfTheOneBefore
+sabotage "let others begin before a member's last commit" internal/coordinator/requests.go \
+	's/return c.opts.Claim(r.Group)$/return func() {}, nil/' ./internal/coordinator TestAGroupIsClaimedUntilItsLastCommitHasEnded
+sabotage "give memory to those who come last" internal/broker/budget.go \
+	's/if b.waiting.Load() == 0 \&\& b.Take(n) {/if b.Take(n) {/' ./internal/broker TestWhoWaitsForMemoryIsServedInTurn
+sabotage "hold half a request's memory for ever" internal/kafka/frames.go \
+	's/if f.taken > 0 \&\& at.After(f.until) {/if false {/' ./internal/kafka TestHalfARequestDoesNotHoldMemoryForEver
 sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
 	's/a.failed.Store(err != nil)/a.failed.Store(false)/' ./internal/broker TestIdempotentProducersAgainstAModel
 recover=internal/commitlog/recover.go

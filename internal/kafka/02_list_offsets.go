@@ -12,7 +12,8 @@ import (
 // tiered storage), the high watermark (-1), the latest record (-3), or the first
 // record that is as late as a time. A record's own time counts, so the one found
 // is the first in the log's order, not the earliest. Both levels of isolation
-// give the same. What only tiered storage has (-5 and -6) has offset -1.
+// give the same. What only tiered storage has (-5 and -6) has offset -1. It sees what was
+// produced before on the connection.
 func init() {
 	register(api{
 		key: 2, min: 0, max: 11, handle: typed(listOffsets),
@@ -30,17 +31,26 @@ const (
 	pendingUpload  = -6
 )
 
+// sinceVersion are the versions that know what may stand for a time.
+var sinceVersion = map[int64]int16{
+	latestOffset: 0, earliestOffset: 0, maxTimestamp: 7, earliestLocal: 8, latestTiered: 9, pendingUpload: 11,
+}
+
 func listOffsets(c *call, req *kmsg.ListOffsetsRequest) {
+	c.inTurn(func() { c.reply(c.server.listOffsets(req)) })
+}
+
+func (s *Server) listOffsets(req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 	for _, t := range req.Topics {
 		out := kmsg.NewListOffsetsResponseTopic()
 		out.Topic = t.Topic
 		for i := range t.Partitions {
-			out.Partitions = append(out.Partitions, c.server.listOffset(t.Topic, &t.Partitions[i], req.Version))
+			out.Partitions = append(out.Partitions, s.listOffset(t.Topic, &t.Partitions[i], req.Version))
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
-	c.reply(resp)
+	return resp
 }
 
 func (s *Server) listOffset(topic string, in *kmsg.ListOffsetsRequestTopicPartition, version int16) kmsg.ListOffsetsResponseTopicPartition {
@@ -51,6 +61,10 @@ func (s *Server) listOffset(topic string, in *kmsg.ListOffsetsRequestTopicPartit
 		failed = checkEpoch(t, in.Partition, in.CurrentLeaderEpoch)
 	}
 	if out.ErrorCode = failed; failed != 0 {
+		return out
+	}
+	if since, known := sinceVersion[in.Timestamp]; in.Timestamp < 0 && (!known || version < since) {
+		out.ErrorCode = kerr.UnsupportedVersion.Code
 		return out
 	}
 	offset, timestamp, err := findOffset(log, in.Timestamp)
@@ -80,8 +94,6 @@ func findOffset(log store.Partition, timestamp int64) (offset, at int64, err err
 		return -1, -1, nil
 	case timestamp == maxTimestamp:
 		return broker.LatestRecord(log)
-	case timestamp < 0:
-		return 0, 0, kerr.InvalidRequest
 	}
 	return broker.RecordAt(log, timestamp)
 }

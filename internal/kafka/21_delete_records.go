@@ -8,7 +8,7 @@ import (
 )
 
 // DeleteRecords, versions 0 to 2: moves the log start offset; -1 is the high
-// watermark. What lies below is gone for good; positions below stay what they are.
+// watermark, what was produced before on the connection included. What lies below is gone for good; positions below stay what they are.
 func init() {
 	register(api{
 		key: 21, min: 0, max: 2, handle: typed(deleteRecords),
@@ -17,6 +17,10 @@ func init() {
 }
 
 func deleteRecords(c *call, req *kmsg.DeleteRecordsRequest) {
+	c.inTurn(func() { c.reply(c.deleteAll(req)) })
+}
+
+func (c *call) deleteAll(req *kmsg.DeleteRecordsRequest) *kmsg.DeleteRecordsResponse {
 	resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
 	for _, t := range req.Topics {
 		out := kmsg.NewDeleteRecordsResponseTopic()
@@ -26,7 +30,7 @@ func deleteRecords(c *call, req *kmsg.DeleteRecordsRequest) {
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
-	c.reply(resp)
+	return resp
 }
 
 func (c *call) deleteRecords(topic string, number int32, before int64) kmsg.DeleteRecordsResponseTopicPartition {

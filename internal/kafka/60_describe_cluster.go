@@ -1,9 +1,15 @@
 package kafka
 
-import "github.com/twmb/franz-go/pkg/kmsg"
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // DescribeCluster, versions 0 to 2: this broker alone, which is the controller,
-// too. Authorized operations are not told.
+// too. There are no controllers of their own to ask (endpoint type 2). Authorized operations
+// are not told.
 func init() {
 	register(api{
 		key: 60, min: 0, max: 2, handle: typed(describeCluster),
@@ -11,11 +17,29 @@ func init() {
 	})
 }
 
+// Endpoint types.
+const (
+	brokers     = 1
+	controllers = 2
+)
+
 func describeCluster(c *call, req *kmsg.DescribeClusterRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeClusterResponse)
 	resp.ClusterID = c.server.opts.ClusterID
 	resp.ControllerID = c.server.opts.NodeID
-	resp.EndpointType = req.EndpointType
+	resp.EndpointType = brokers
+	switch req.EndpointType {
+	case brokers:
+	case controllers:
+		resp.ErrorCode = kerr.MismatchedEndpointType.Code
+	default:
+		resp.ErrorCode = kerr.UnsupportedEndpointType.Code
+	}
+	if resp.ErrorCode != 0 {
+		resp.ErrorMessage = text(fmt.Errorf("this is a broker, and not an endpoint of type %d", req.EndpointType))
+		c.reply(resp)
+		return
+	}
 	b := kmsg.NewDescribeClusterResponseBroker()
 	b.NodeID = c.server.opts.NodeID
 	b.Host, b.Port = c.conn.address()

@@ -59,6 +59,7 @@ type call struct {
 	response message // nil for none
 	err      error   // closes the connection instead of an answer
 	cancel   func()
+	turn     func() // called when all that was asked before is settled; nil for none
 }
 
 // A message is an answer's body: a kmsg.Response, or one made by hand.
@@ -85,6 +86,15 @@ func (c *call) fail(err error) { c.conn.settle(c, nil, err) }
 // call is settled, so that what waits can be taken back. f must not block. It
 // should settle the call, or a stop of the server has to wait for it.
 func (c *call) onClose(f func()) { c.conn.onClose(c, f) }
+
+// inTurn calls f when all that was asked before on the connection is settled, at once if it
+// is: for an answer that depends on what was produced before. It may use no byte slices of
+// the request.
+func (c *call) inTurn(f func()) {
+	if c.conn.isNext(c, f) {
+		f()
+	}
+}
 
 // async runs f, which settles the call, in a goroutine of its own.
 func (c *call) async(f func()) {

@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"testing"
@@ -156,6 +157,11 @@ func TestListOffsetsFindsEveryKindOfOffset(t *testing.T) {
 			{-5, -1, -1},
 		} {
 			out := listOffsets(c, version, test.timestamp)
+			since := map[int64]int16{-3: 7, -4: 8, -5: 9}[test.timestamp]
+			if version < since {
+				wantCode(t, fmt.Sprintf("version %d, %d", version, test.timestamp), out.ErrorCode, kerr.UnsupportedVersion)
+				continue
+			}
 			if out.ErrorCode != 0 || out.Offset != test.offset || out.Timestamp != test.at {
 				t.Errorf("version %d, %d: %+v, want %+v", version, test.timestamp, out, test)
 			}
@@ -164,7 +170,7 @@ func TestListOffsetsFindsEveryKindOfOffset(t *testing.T) {
 	if out := listOffsets(c, 0, -1); len(out.OldStyleOffsets) != 1 || out.OldStyleOffsets[0] != 12 {
 		t.Errorf("version 0: %+v", out)
 	}
-	if out := listOffsets(c, 8, -7); out.ErrorCode != kerr.InvalidRequest.Code {
+	if out := listOffsets(c, 8, -7); out.ErrorCode != kerr.UnsupportedVersion.Code {
 		t.Errorf("-7: %+v", out)
 	}
 }

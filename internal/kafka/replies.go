@@ -16,10 +16,36 @@ func (c *conn) settle(call *call, response message, err error) {
 		return
 	}
 	call.settled, call.response, call.err, call.cancel = true, response, err, nil
+	if next := c.next(); next != nil && next.turn != nil {
+		f := next.turn
+		next.turn = nil
+		next.async(f)
+	}
 	if c.queue[0] == call && !c.reading && !c.writing {
 		c.writing = true
 		go c.writeAll()
 	}
+}
+
+// next is the first call that is not settled; nil if all are. The caller holds mu.
+func (c *conn) next() *call {
+	for _, call := range c.queue {
+		if !call.settled {
+			return call
+		}
+	}
+	return nil
+}
+
+// isNext says whether all before a call are settled. If not, turn is called when they are.
+func (c *conn) isNext(call *call, turn func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if next := c.next(); next == call || c.ended {
+		return true
+	}
+	call.turn = turn
+	return false
 }
 
 func release(m message) {
