@@ -97,8 +97,6 @@ sabotage "let others begin before a member's last commit" internal/coordinator/r
 	's/return c.opts.Claim(r.Group)$/return func() {}, nil/' ./internal/coordinator TestAGroupIsClaimedUntilItsLastCommitHasEnded
 sabotage "give memory to those who come last" internal/broker/budget.go \
 	's/if b.waiting.Load() == 0 \&\& b.Take(n) {/if b.Take(n) {/' ./internal/broker TestWhoWaitsForMemoryIsServedInTurn
-sabotage "hold half a request's memory for ever" internal/kafka/frames.go \
-	's/if f.taken > 0 \&\& at.After(f.until) {/if false {/' ./internal/kafka TestHalfARequestDoesNotHoldMemoryForEver
 sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
 	's/a.failed.Store(err != nil)/a.failed.Store(false)/' ./internal/broker TestIdempotentProducersAgainstAModel
 recover=internal/commitlog/recover.go
