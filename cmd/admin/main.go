@@ -46,6 +46,12 @@ func run(args []string) int {
 	if !ok {
 		return code
 	}
+	if c.done == "" { // what is to be done is done without an output, too
+		if err := flags.CheckOutput(os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "admin:", err)
+			return 1
+		}
+	}
 	if err := ask(c, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "admin:", err)
 		return 1
