@@ -45,6 +45,7 @@ func TestDeliveryTimesThatCantBeMeantAreRefused(t *testing.T) {
 	b := newTryout(t, setup{dir: t.TempDir()})
 	for _, value := range []string{
 		"", " ", "soon", "30s", "1893456000000 ", " 1893456000000", "1893456000000.0", "1.893456e12", "1893456000000ms", "0x1b8dc0f8c00",
+		"NaN", "Inf", "-Infinity", "1e400", "1_893_456_000_000", "１８９３４５６００００００", "1893456000000\x00", "true", "[]", "-",
 		"2030-01-01", "2030-01-01T00:00:00", "9223372036854775808", "null",
 		"1", "1893456000", "30000", "99999999999", // seconds, or a delay
 		"253402300800000", "1893456000000000", "9223372036854775807", // microseconds, nanoseconds
@@ -63,6 +64,10 @@ func TestDeliveryTimesThatCantBeMeantAreRefused(t *testing.T) {
 	several.Add(1, nil, nil, batch.Header{Key: broker.HeaderDeliverAt, Value: []byte("soon")}, batch.Header{Key: broker.HeaderDeliverAt, Value: []byte("0")})
 	several.Close(0)
 	b.mustProduce(several.Bytes(), 1) // the last one counts
+	several.Reset()
+	several.Add(1, nil, nil, batch.Header{Key: broker.HeaderDeliverAt, Value: []byte("0")}, batch.Header{Key: broker.HeaderDeliverAt, Value: []byte("soon")})
+	several.Close(0)
+	b.mustRefuse(several.Bytes(), broker.ErrDeliverAt)
 }
 
 // A message that was taken by an older version, whatever its delivery time, can be put

@@ -107,6 +107,7 @@ func TestErrorsSayWhereItGoesOn(t *testing.T) {
 		ok        bool
 	}{
 		{Error{"GAP", "first=120 partition=3"}, 3, 120, true},
+		{Error{"GAP", "first=120 partition=3: the messages below offset 120 are gone, removed by retention or lost"}, 3, 120, true},
 		{Error{"GAP", "first=120"}, 0, 120, false},
 		{Error{"DAMAGED", "a.b-c/2: offsets 5 to 9 can't be read"}, 2, 10, true},
 		{Error{"DAMAGED", "something"}, 0, 1, false},

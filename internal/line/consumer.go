@@ -249,17 +249,22 @@ func (k *consumer) unreadable(p *part, free group.Span, err error) error {
 	if errors.Is(err, store.ErrOutOfRange) {
 		start, _ := p.log.Offsets()
 		k.holes = append(k.holes, hole{p.pos, group.Span{To: start}})
-		return k.missing(p, free, start, answer("GAP", "first=%d partition=%d", start, p.number))
+		return k.missing(p, free, start, goneBelow(start, p.number))
 	}
 	var gap *store.GapError
 	if errors.As(err, &gap) {
-		return k.missing(p, free, gap.Next, answer("GAP", "first=%d partition=%d", gap.Next, p.number))
+		return k.missing(p, free, gap.Next, goneBelow(gap.Next, p.number))
 	}
 	var damage *store.DamageError
 	if errors.As(err, &damage) {
 		return k.missing(p, free, damage.Next, k.damaged(damage, free.From))
 	}
 	return toAnswer(err)
+}
+
+// goneBelow tells programs, and then people, where the messages of a partition go on.
+func goneBelow(first int64, partition int) error {
+	return answer("GAP", "first=%d partition=%d: the messages below offset %d are gone, removed by retention or lost", first, partition, first)
 }
 
 // missing tells the client that there is nothing up to next, so that its

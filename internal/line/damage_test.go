@@ -232,7 +232,7 @@ func TestGapIsReportedWhenRetentionWasFaster(t *testing.T) {
 	if first <= 10 || first >= 400 {
 		t.Fatalf("the log starts at %d", first)
 	}
-	gap := "-GAP first=" + itoa(first) + " partition=0\n"
+	gap := goneBelow(first) + "\n"
 	c := b.dial(b.consumers, "orders\n") // who does not close in good order is told again
 	c.mustSay(strings.TrimSuffix(gap, "\n"))
 	c.reset()
@@ -261,7 +261,7 @@ func TestGapInTheLogIsReported(t *testing.T) {
 	}
 	b.begin()
 	first, next := baseOf(t, names[1]), baseOf(t, names[2])
-	b.mustDrain("orders", join(messages[:first])+"-GAP first="+itoa(next)+" partition=0\n")
+	b.mustDrain("orders", join(messages[:first])+goneBelow(next)+"\n")
 	b.mustDrain("orders", join(messages[next:]))
 }
 
@@ -290,12 +290,12 @@ func TestATrimmedRangeIsToldOnce(t *testing.T) {
 			b.publish("orders", "fresh")
 			for range 2 {
 				c = b.dial(b.consumers, request+"\n")
-				c.mustSay("-GAP first=100 partition=0")
+				c.mustSay(goneBelow(100))
 				c.reset() // who does not close in good order is told again
 				await(t, "it is given back", func() bool { return !strings.Contains(b.drain("?groups&group=g"), "\t1\n") })
 			}
 			c = b.dial(b.consumers, request+"\n")
-			c.mustSay("-GAP first=100 partition=0")
+			c.mustSay(goneBelow(100))
 			c.finish().mustEnd("")
 			await(t, "the position is moved", func() bool { return b.position("g", "orders", 0).Committed() == 100 })
 			b.mustDrain("orders?group=g", "fresh\n")

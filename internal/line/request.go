@@ -204,6 +204,9 @@ func parseRequest(line []byte, options map[string]option, now time.Time) (*reque
 	if name := foreign(line); name != "" {
 		return nil, fmt.Errorf("this is mbus's line protocol, not %s", name)
 	}
+	if bytes.HasPrefix(line, []byte(record.ByteOrderMark)) {
+		return nil, errors.New("a byte order mark (EF BB BF) is before the topic: save the text as UTF-8 without it")
+	}
 	topic, query, hasQuery := strings.Cut(string(line), "?")
 	r := &request{topic: topic, group: group.Default, format: formatLines, first: 1, now: now, named: make(map[string]bool)}
 	r.retry = group.Retry{Backoff: broker.RetryBackoff, Bound: broker.RetryBound, Attempts: broker.RetryAttempts}

@@ -202,3 +202,16 @@ func TestInternalTopicsAreReadNotWritten(t *testing.T) {
 	}
 	await(t, "positions can be read", func() bool { return b.drain("__consumer_offsets?format=json&group=reader") != "" })
 }
+
+// Some editors put it before a text, where nobody sees it.
+func TestAByteOrderMarkIsNamed(t *testing.T) {
+	b := start(t, setup{})
+	const mark = "\xef\xbb\xbf"
+	b.dial(b.producers, mark+"orders\nm\n").mustRefuse("BADREQUEST", "byte order mark")
+	b.dial(b.consumers, mark+"orders\n").mustRefuse("BADREQUEST", "byte order mark")
+	b.dial(b.consumers, mark+"?topics\n").mustRefuse("BADREQUEST", "byte order mark")
+	b.dial(b.producers, "orders?format=json\n"+mark+`{"payload":"m"}`+"\n").mustRefuse("BADMESSAGE", "message 1 ", "byte order mark")
+	b.dial(b.producers, "blank?format=json\n"+`{"payload":"m"}`+"\n\n").mustSay("+1")
+	b.produce("lines\n" + mark + "m\n") // any bytes are a message
+	b.mustDrain("lines", mark+"m\n")
+}

@@ -50,7 +50,7 @@ func TestUnreadMessagesAreKeptLongerAndTheirLossIsTold(t *testing.T) {
 	if left() != 0 {
 		t.Fatalf("%d messages are left that are too old even so", left())
 	}
-	const gap = "-GAP first=6 partition=0"
+	gap := goneBelow(6)
 	follower.send("+1\n")
 	follower.mustSay(gap)
 	follower.finish().mustEnd("")

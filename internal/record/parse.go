@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -31,16 +32,34 @@ type Message struct {
 func ParseJSON(line []byte, m *Message) error {
 	*m = Message{Headers: m.Headers[:0], unescaped: m.unescaped[:0]}
 	if !json.Valid(line) {
-		return json.Unmarshal(line, new(json.RawMessage)) // for its words
+		return invalid(line)
 	}
 	if !utf8.Valid(line) {
 		return errors.New("json: invalid UTF-8; use payload_base64 for other bytes")
 	}
 	w := walker{p: line, m: m}
 	if w.peek() != '{' {
-		return errors.New("json: a message is an object")
+		return fmt.Errorf("json: not an object: %s", oneObject)
 	}
 	return w.object()
+}
+
+// ByteOrderMark is what some editors put before a text: it would be taken for part of it.
+const ByteOrderMark = "\xef\xbb\xbf"
+
+// oneObject says what a line takes, with an example.
+const oneObject = `each line is one object, such as {"payload":"text"}`
+
+// invalid says what is wrong with a line that is no JSON.
+func invalid(line []byte) error {
+	switch {
+	case bytes.HasPrefix(line, []byte(ByteOrderMark)):
+		return errors.New("json: a byte order mark (EF BB BF) is before the object: save the text as UTF-8 without it")
+	case len(bytes.TrimSpace(line)) == 0:
+		return fmt.Errorf("json: the line is blank: %s", oneObject)
+	}
+	err := json.Unmarshal(line, new(json.RawMessage)) // for its words
+	return fmt.Errorf("json: %w: %s", err, oneObject)
 }
 
 // A walker takes values off the front of p, which is valid JSON: only what
