@@ -2,6 +2,8 @@ package tcp
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -23,7 +25,10 @@ const (
 func Dial(addr string, timeout time.Duration) (*net.TCPConn, error) {
 	d := net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: idle, Interval: idle, Count: asks}}
 	conn, err := d.DialContext(context.Background(), "tcp", addr)
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		return nil, fmt.Errorf("%w: no broker listens there: start one, or say with -host and -port where it is", err)
+	case err != nil:
 		return nil, err
 	}
 	c := conn.(*net.TCPConn)
