@@ -67,7 +67,7 @@ func (c *conn) follow(r *request) error {
 		heard = f.hearRest()
 	}
 	err := f.end(heard, pumped)
-	if f.isLost(pumped) || f.isLost(err) || f.isLost(heard) && !isTimeout(heard) {
+	if f.wasLost(heard, pumped, err) {
 		f.lose()
 	}
 	return err

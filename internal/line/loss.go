@@ -7,6 +7,17 @@ import (
 	"time"
 )
 
+// wasLost says whether the client of a follower was lost: by what ended the hearing, the
+// pump, and then the follower. Where it was found to hang its oldest message has failed
+// already.
+func (f *follower) wasLost(heard, pumped, err error) bool {
+	if errors.Is(pumped, errHangs) {
+		return false
+	}
+	interrupted := isTimeout(heard) // by the pump, or by a stop
+	return f.isLost(pumped) || f.isLost(err) || f.isLost(heard) && !interrupted
+}
+
 // isLost says whether err, which has ended a follower that acknowledges, is that its
 // connection broke or that its client has stalled: the client may have died of a message.
 // One that has closed its side before in good order is not lost (EPIPE: its system has
