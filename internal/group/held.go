@@ -73,22 +73,25 @@ func (p *Position) cut(i int, s Span) int {
 	return i
 }
 
-// advance joins spans of one holder that touch and moves the committed offset
-// over the acknowledged ones that follow it.
-func (p *Position) advance() {
-	kept := p.held[:0]
-	for _, h := range p.held {
-		last := len(kept) - 1
-		switch {
-		case h.by == nil && h.From <= p.committed:
-			p.committed = max(p.committed, h.To)
-		case last >= 0 && kept[last].by == h.by && kept[last].To == h.From:
-			kept[last].To = h.To
-		default:
+// advance joins spans of one holder that touch s or lie in it, and moves the committed
+// offset over the acknowledged ones that follow it.
+func (p *Position) advance(s Span) {
+	first := max(0, p.at(s.From)-1) // the one before
+	last, kept := first, p.held[:first]
+	for ; last < len(p.held) && p.held[last].From <= s.To; last++ {
+		h := p.held[last]
+		if i := len(kept) - 1; i >= first && kept[i].by == h.by && kept[i].To == h.From {
+			kept[i].To = h.To
+		} else {
 			kept = append(kept, h)
 		}
 	}
-	p.held = kept
+	p.held = slices.Delete(p.held, len(kept), last)
+	done := 0
+	for ; done < len(p.held) && p.held[done].by == nil && p.held[done].From <= p.committed; done++ {
+		p.committed = max(p.committed, p.held[done].To)
+	}
+	p.held = slices.Delete(p.held, 0, done)
 }
 
 // holder says whether m holds offset.

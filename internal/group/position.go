@@ -78,7 +78,7 @@ func newPosition(k Key, g *Groups, s State) *Position {
 		p.held = append(p.held, held{Span: span})
 		p.forgetFailures(span)
 	}
-	p.advance()
+	p.advance(Span{0, maxOffset})
 	return p
 }
 
@@ -259,7 +259,7 @@ func (p *Position) consume(m *Member, s Span) {
 // consumed notes that a span has been acknowledged. The caller holds mu.
 func (p *Position) consumed(s Span) {
 	p.forgetFailures(s)
-	p.advance()
+	p.advance(s)
 	p.keep()
 	p.metadata, p.epoch, p.assigned, p.unset = "", NoEpoch, false, 0
 	p.mark()
