@@ -332,3 +332,12 @@ func TestALeaderEpochFromElsewhereIsNoTruncation(t *testing.T) {
 		}
 	}
 }
+
+// Kafka Streams says much with its join.
+func TestAMemberMayJoinWithMuchToSay(t *testing.T) {
+	b := start(t, setup{})
+	m := b.member(3)
+	req := m.joinRequest()
+	req.Protocols[0].Metadata = append(req.Protocols[0].Metadata, make([]byte, 3<<20)...)
+	wantCode(t, "join", ask[*kmsg.JoinGroupResponse](m.client, req).ErrorCode, nil)
+}

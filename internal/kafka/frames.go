@@ -23,9 +23,10 @@ const (
 	// (socket.request.max.bytes): some clients fill one with batches for all partitions.
 	maxProduce = 100 << 20
 
-	// maxSync is for the assignments of a group, which its leader sends for all
-	// members at once.
-	maxSync = 16 << 20
+	// maxMember is for what a member says with its join, which may be much (Kafka
+	// Streams), and for the assignments of a group, which its leader sends for all members
+	// at once. The coordinator bounds what is kept of it.
+	maxMember = 16 << 20
 
 	// maxWhole is up to where a frame is read whole. A larger one is used piece by piece.
 	maxWhole = 16 << 20
@@ -118,8 +119,8 @@ func (f *frames) size() (int, error) {
 	switch key {
 	case int16(kmsg.Produce):
 		limit = max(maxProduce, int64(f.limits.MaxBatch())+maxFrame)
-	case int16(kmsg.SyncGroup):
-		limit = maxSync
+	case int16(kmsg.JoinGroup), int16(kmsg.SyncGroup):
+		limit = maxMember
 	}
 	if size > limit {
 		return 0, fmt.Errorf("API key %d: %w", key, errSize(size, fixedHeader, limit))
