@@ -81,7 +81,7 @@ func (f *frames) announced() int64 { return int64(int32(binary.BigEndian.Uint32(
 
 // most is how large a frame can be at most, whatever it asks for.
 func (f *frames) most() int64 {
-	return max(maxProduce, maxSync, int64(f.limits.MaxBatch())+maxFrame)
+	return max(maxProduce, maxMember, int64(f.limits.MaxBatch())+maxFrame)
 }
 
 func errSize(size, least, most int64) error {
