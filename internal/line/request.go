@@ -307,7 +307,7 @@ func (r *request) check() error {
 // the other port.
 func unknown(name string, options map[string]option) error {
 	switch {
-	case options["n"] == nil && consumerOptions[name] != nil:
+	case options["delay"] != nil && consumerOptions[name] != nil:
 		return fmt.Errorf("option %q is for consumers, and this is the port for producers: that for consumers is 9991 by default", name)
 	case options["n"] != nil && producerOptions[name] != nil:
 		return fmt.Errorf("option %q is for producers, and this is the port for consumers: that for producers is 9990 by default", name)

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mbus/internal/broker"
 )
 
 func TestOneMessageIsAcknowledgedOutOfTurn(t *testing.T) {
@@ -117,14 +119,22 @@ func TestAFailureMayBeTheLast(t *testing.T) {
 	}
 }
 
-func TestADeadLetterHasNoDeadLetter(t *testing.T) {
+func TestWhatHasNoDeadLettersCannotBeDead(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders.dlq", "bad")
-	c := b.dial(b.consumers, "orders.dlq?follow&ack\n")
-	c.mustSay("bad")
-	c.send("-1 dead\n")
-	c.finish().mustRefuse("BADREQUEST", "no dead letters of its own")
-	b.mustDrain("orders.dlq", "bad\n")
+	b.publish("orders", "first")
+	b.mustDrain("orders", "first\n")
+	awaitMembers(b, "default", 0)
+	for _, topic := range []string{"orders.dlq", broker.PositionsTopic} {
+		c := b.dial(b.consumers, topic+"?follow&ack&format=json&window=1\n")
+		c.mustTell(told{0, 1})
+		c.send("-1 dead\n")
+		c.finish().mustRefuse("BADREQUEST", "no dead letters of its own")
+		awaitMembers(b, "default", 0)
+		if got := b.drain("?groups&topic=" + topic); !strings.HasSuffix(got, "\t0\t0\t1\n") {
+			t.Errorf("%s: listed is %q", topic, got)
+		}
+	}
 }
 
 // "+0", and a count that was said before, is all that the client says for longer than
