@@ -54,6 +54,9 @@ func (c *conn) redrive(r *request) error {
 
 // end tells the client what is left to tell. err is what has ended the redrive.
 func (d *redrive) end(err error) error {
+	if n := d.stays.total(); d.moved > 0 || n > 0 {
+		d.did("dead letters redriven", "topic", d.request.topic, "group", d.request.group, "all", d.request.toAll, "moved", d.moved, "stay", n)
+	}
 	said := d.stays.lines()
 	if d.moved == 0 && err == nil {
 		said = "+0\n" + said

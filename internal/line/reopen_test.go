@@ -1,6 +1,7 @@
 package line_test
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,6 +67,30 @@ func TestALetterGoesToAMemberAtOnceAndItsAttemptsAreCountedAnew(t *testing.T) {
 	if letters := b.drain("orders.dlq"); letters != "m\nm\nm\n" {
 		t.Errorf("the letters are %q", letters)
 	}
+}
+
+// Members that have messages ordered by key get it when no other message of its key is under way.
+func TestALetterGoesToMembersThatAreOrderedByKey(t *testing.T) {
+	b := start(t, setup{})
+	b.produce("orders?keyed\nk\t1\nk\t2\nj\t3\nk\t4\n")
+	c := b.dial(b.consumers, "orders?group=g&follow&ack&ordered&window=2&attempts=1\n")
+	c.mustSay("1", "3")
+	c.send("-1 bad\n")
+	c.mustSay("2")
+	c.send("+2\n") // 1 and 3
+	b.mustDrain("orders.dlq?redrive", "+1\n")
+	c.send("+3\n") // 2
+	got := []string{c.line()}
+	c.mustBeSilent() // they have the same key
+	c.send("+4\n")
+	got = append(got, c.line())
+	c.send("+5\n")
+	c.mustConfirm()
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"1", "4"}) {
+		t.Errorf("behind 2 come %q", got)
+	}
+	b.mustDrain("orders?group=g", "")
 }
 
 // What can't go back stays, with the reason, and what is behind it goes.

@@ -35,6 +35,15 @@ func (s *stays) add(e *broker.StayError) {
 	s.reasons = append(s.reasons, stay{e, 1})
 }
 
+// total is how many letters stay.
+func (s *stays) total() int64 {
+	n := s.others
+	for _, r := range s.reasons {
+		n += r.letters
+	}
+	return n
+}
+
 // lines are for people: how many letters stay, why, and what to do about each.
 func (s *stays) lines() string {
 	var b strings.Builder
