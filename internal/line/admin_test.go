@@ -215,6 +215,6 @@ func TestAdministrationThatMakesNoSenseIsRefused(t *testing.T) {
 	} {
 		b.dial(b.consumers, request+"\n").mustRefuse("BADREQUEST", words)
 	}
-	b.dial(b.producers, "?topics\n").mustRefuse("BADREQUEST", "topic name")
+	b.dial(b.producers, "?topics\n").mustRefuse("BADREQUEST", "port for consumers")
 	b.mustDrain("orders", "first\n") // nothing was deleted
 }
