@@ -14,7 +14,7 @@ import (
 func BenchmarkConsume(b *testing.B) {
 	for name, layout := range map[string]string{"payload": `%s\n`, "default": ""} {
 		b.Run(name, func(b *testing.B) {
-			f, err := chooseFormat("orders", layout, false)
+			f, err := chooseFormat("orders", layout, layout != "", false, false)
 			if err != nil {
 				b.Fatal(err)
 			}

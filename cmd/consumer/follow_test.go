@@ -56,7 +56,7 @@ func TestFollowPrintsAndThenAcknowledges(t *testing.T) {
 	b := listen(t)
 	p, out := start(t, b, "-follow", "-f", `%s\n`)
 	conn := b.accept()
-	if want := "orders?format=batch&group=default&follow&ack&window=100000\n"; b.request != want {
+	if want := "orders?format=batch&group=default&follow&ack&window=1000\n"; b.request != want {
 		t.Errorf("request %q, want %q", b.request, want)
 	}
 	acks := bufio.NewReader(conn)
@@ -132,11 +132,11 @@ func TestFollowEndsAfterN(t *testing.T) {
 	}
 	acks := bufio.NewReader(conn)
 	send(t, conn, "@0\n"+batchOf(0, "a", "b", "c"))
+	printed(t, out, "a")
+	printed(t, out, "b")
 	expect(t, acks, "+2")
 	expectEOF(t, acks)
 	conn.Close()
-	printed(t, out, "a")
-	printed(t, out, "b")
 	if rest, _ := io.ReadAll(out); len(rest) > 0 {
 		t.Errorf("printed %q after 2 messages", rest)
 	}
@@ -168,6 +168,8 @@ func TestFollowConnectsAgain(t *testing.T) {
 			conn := b.accept()
 			acks := bufio.NewReader(conn)
 			send(t, conn, "@0\n"+batchOf(0, "a", "b"))
+			printed(t, out, "a")
+			printed(t, out, "b")
 			expect(t, acks, "+2")
 			tt.end(t, conn)
 			conn = b.accept()
@@ -176,12 +178,10 @@ func TestFollowConnectsAgain(t *testing.T) {
 			}
 			acks = bufio.NewReader(conn)
 			send(t, conn, "@0\n"+batchOf(2, "c"))
+			printed(t, out, "c")
 			expect(t, acks, "+1") // counted anew on each connection
 			expectEOF(t, acks)
 			conn.Close()
-			for _, want := range []string{"a", "b", "c"} {
-				printed(t, out, want)
-			}
 			p.check(t, 0, "consumer: "+tt.said+"; connecting again\nconsumer: connected again\n")
 		})
 	}
@@ -195,11 +195,11 @@ func TestFollowTriesUntilTheBrokerIsBack(t *testing.T) {
 	}
 	conn := b.accept()
 	send(t, conn, "@0\n"+batchOf(0, "a"))
+	printed(t, out, "a")
 	acks := bufio.NewReader(conn)
 	expect(t, acks, "+1")
 	expectEOF(t, acks)
 	conn.Close()
-	printed(t, out, "a")
 	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\nconsumer: connected again\n")
 }
 
@@ -224,6 +224,7 @@ func TestFollowerGoesOnBehindWhatIsMissing(t *testing.T) {
 		p, out := start(t, b, "-follow", "-n", "2", "-f", `%s\n`)
 		conn := b.accept()
 		send(t, conn, "@0\n"+batchOf(0, "a")+line+"\n")
+		printed(t, out, "a")
 		acks := bufio.NewReader(conn)
 		expect(t, acks, "+1")
 		expectEOF(t, acks)
@@ -233,12 +234,11 @@ func TestFollowerGoesOnBehindWhatIsMissing(t *testing.T) {
 			t.Errorf("request %q", b.request)
 		}
 		send(t, conn, "@0\n"+batchOf(120, "b"))
+		printed(t, out, "b")
 		acks = bufio.NewReader(conn)
 		expect(t, acks, "+1")
 		expectEOF(t, acks)
 		conn.Close()
-		printed(t, out, "a")
-		printed(t, out, "b")
 		p.check(t, 1, "consumer: the broker answered "+line+wentOn)
 	}
 }
@@ -256,11 +256,11 @@ func TestFollowerThatIsRefusedWhenItConnectsAgainGoesOn(t *testing.T) {
 	}
 	conn := b.accept()
 	send(t, conn, "@0\n"+batchOf(0, "a"))
+	printed(t, out, "a")
 	acks := bufio.NewReader(conn)
 	expect(t, acks, "+1")
 	expectEOF(t, acks)
 	conn.Close()
-	printed(t, out, "a")
 	p.check(t, 0, "consumer: connection lost before the end of the topic; connecting again\nconsumer: connected again\n"+
 		"consumer: the broker answered "+busy+"; connecting again\nconsumer: connected again\n")
 }

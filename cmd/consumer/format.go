@@ -51,23 +51,24 @@ func (f format) append(dst []byte, m *message) []byte {
 	return dst
 }
 
-// defaultFormat prints: 2024/06/10 11:00:01 [orders] first order
-func defaultFormat(topic string) format {
-	return format{localTime(), literal(" [" + topic + "] "), payload, literal("\n")}
+// defaultFormat prints: 2024/06/10 11:00:01 [orders] first order. contents changes the steps
+// that print what is in messages.
+func defaultFormat(topic string, contents func(step) step) format {
+	return format{localTime(), literal(" [" + topic + "] "), contents(payload), literal("\n")}
 }
 
 // jsonFormat prints a line of JSON.
-func jsonFormat() format {
-	return format{func(dst []byte, m *message) []byte {
+func jsonFormat(contents func(step) step) format {
+	return format{contents(func(dst []byte, m *message) []byte {
 		dst = record.AppendJSON(dst, record.Origin{Broker: 1, Topic: m.topic, Partition: m.partition, Attempt: m.attempt}, m.Record)
 		return append(dst, '\n')
-	}}
+	})}
 }
 
 // parseFormat makes the format that s describes with the tokens and escapes of
 // kcat's -f. What it does not know is an error, as a mistake would otherwise be
-// printed with every message.
-func parseFormat(s string) (format, error) {
+// printed with every message. contents changes the steps that print what is in messages.
+func parseFormat(s string, contents func(step) step) (format, error) {
 	var f format
 	var text []byte
 	for s != "" {
@@ -86,7 +87,7 @@ func parseFormat(s string) (format, error) {
 			if t == nil {
 				text = append(text, '%')
 			} else {
-				f, text = append(f.text(text), t), nil
+				f, text = append(f.text(text), contents(t)), nil
 			}
 			s = s[2:]
 		default:

@@ -50,7 +50,7 @@ func TestTokensAndEscapes(t *testing.T) {
 		{`%s\0`, full, "first\norder\x00"},
 	}
 	for _, tt := range tests {
-		f, err := parseFormat(tt.format)
+		f, err := parseFormat(tt.format, asItIs)
 		if err != nil {
 			t.Errorf("%s: %v", tt.format, err)
 			continue
@@ -74,7 +74,7 @@ func TestWhatIsNoFormatIsRefused(t *testing.T) {
 		`\xg0`:    `\x without two hexadecimal digits in "\\xg0"`,
 		`\x+1abc`: `\x without two hexadecimal digits in "\\x+1abc"`,
 	} {
-		if _, err := parseFormat(format); err == nil || err.Error() != want {
+		if _, err := parseFormat(format, asItIs); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", format, err, want)
 		}
 	}
@@ -84,7 +84,7 @@ func TestDefaultFormatHasTheMessagesOwnLocalTime(t *testing.T) {
 	local := time.Local
 	t.Cleanup(func() { time.Local = local })
 	time.Local = time.FixedZone("", 3600)
-	f := defaultFormat("orders")
+	f := defaultFormat("orders", asItIs)
 	for _, tt := range []struct {
 		ts   int64
 		want string
@@ -100,14 +100,14 @@ func TestDefaultFormatHasTheMessagesOwnLocalTime(t *testing.T) {
 			t.Errorf("%d: got %q, want %q", tt.ts, got, tt.want)
 		}
 	}
-	if got := defaultFormat("orders").append(nil, build(t, 0, nil, nil)); string(got) != "1970/01/01 01:00:00 [orders] \n" {
+	if got := defaultFormat("orders", asItIs).append(nil, build(t, 0, nil, nil)); string(got) != "1970/01/01 01:00:00 [orders] \n" {
 		t.Errorf("the first message, from 1970: %q", got)
 	}
 }
 
 func TestJSONFormatIsALine(t *testing.T) {
 	const want = `{"topic":"orders","partition":3,"offset":42,"tstype":"create","ts":7,"broker":1,"key":null,"payload":"a\nb"}` + "\n"
-	if got := jsonFormat().append(nil, build(t, 7, nil, []byte("a\nb"))); string(got) != want {
+	if got := jsonFormat(asItIs).append(nil, build(t, 7, nil, []byte("a\nb"))); string(got) != want {
 		t.Errorf("got %q", got)
 	}
 }
@@ -119,7 +119,7 @@ func FuzzFormat(f *testing.F) {
 	f.Add(`\x4`)
 	f.Fuzz(func(t *testing.T, s string) {
 		m := build(t, 1, []byte("key"), []byte("value"))
-		parsed, err := parseFormat(s)
+		parsed, err := parseFormat(s, asItIs)
 		if err != nil {
 			return
 		}
@@ -134,7 +134,7 @@ func FuzzFormat(f *testing.F) {
 			escaped.WriteString(strconv.FormatUint(uint64(s[i])>>4, 16))
 			escaped.WriteString(strconv.FormatUint(uint64(s[i])&15, 16))
 		}
-		parsed, err = parseFormat(escaped.String())
+		parsed, err = parseFormat(escaped.String(), asItIs)
 		if err != nil || string(parsed.append(nil, m)) != s {
 			t.Errorf("%q escaped prints %q, %v", s, parsed.append(nil, m), err)
 		}
@@ -143,14 +143,37 @@ func FuzzFormat(f *testing.F) {
 
 func TestNoAllocationForAMessage(t *testing.T) {
 	m := build(t, 1718017201000, []byte("key"), []byte(strings.Repeat("x", 100)))
-	all, err := parseFormat(`%t %p %o %k %s %K %S %T %h %%\n`)
+	all, err := parseFormat(`%t %p %o %k %s %K %S %T %h %a %%\n`, asItIs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, f := range map[string]format{"tokens": all, "default": defaultFormat("orders"), "json": jsonFormat()} {
+	for name, f := range map[string]format{"tokens": all, "default": defaultFormat("orders", asItIs), "json": jsonFormat(asItIs)} {
 		dst := f.append(nil, m)
 		if n := testing.AllocsPerRun(100, func() { dst = f.append(dst[:0], m) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+func TestMessagesCannotCommandATerminal(t *testing.T) {
+	m := build(t, 1, []byte("\x1bkey"), []byte("\x1b]0;title\a red\x9b31m \u009b1m del\x7f\r caf\u00e9\tline\n\xff"))
+	f, err := parseFormat(`\x1b[1m%k %s`, harmless)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "\x1b[1m\\x1bkey \\x1b]0;title\\x07 red\\x9b31m \\x9b1m del\\x7f\\x0d caf\u00e9\tline\n\\xff"
+	if got := string(f.append(nil, m)); got != want {
+		t.Errorf("printed %q, want %q", got, want)
+	}
+	got := string(jsonFormat(harmlessJSON).append(nil, build(t, 1, nil, []byte("a\u009bb\x7f\x1b"))))
+	if !strings.Contains(got, `"a\u009bb\u007f\u001b"`) {
+		t.Errorf("printed %q", got)
+	}
+}
+
+func TestEmptyFormatPrintsNothing(t *testing.T) {
+	out, stderr, code, gone := drain(t, "@0\n"+batchOf(0, "a")+".\n", "-f", "")
+	if out != "" || stderr != "" || code != 0 || !gone {
+		t.Errorf("printed %q, said %q, exit %d, consumed %v", out, stderr, code, gone)
 	}
 }

@@ -5,10 +5,9 @@
 // sends acknowledgements, and what was not acknowledged comes again.
 //
 // SIGINT and SIGTERM end a program that only drains as they end any other. With
-// -follow, -exec and -out it first acknowledges what it has done. SIGPIPE, which
-// the Go runtime raises for standard output like the C library's tools have it,
-// always ends it: `consumer | head -1` ends without a word, a shell sees 141, and
-// what was not written is not consumed.
+// -follow, -exec and -out it first acknowledges what it has done. A pipe without a
+// reader ends it as SIGPIPE does: `consumer | head -1` ends without a word, a shell sees
+// 141, and what the reader has not taken is not consumed, of a drain nothing.
 package main
 
 import (
@@ -16,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"golang.org/x/sys/unix"
 	"strings"
 
 	"mbus/internal/consumer"
@@ -98,20 +99,51 @@ func consume(opts options) (taken int64, err error) {
 	s := newSession(opts)
 	switch {
 	case opts.command != "":
-		e := newExecutor(opts, stop, kill)
-		s.sink = e
-		err = e.outcome(s.run(stop), opts.request.Follow)
+		err = s.execute(stop, kill)
 	case opts.file != "":
-		f, err := openFile(opts.file, s.topic, opts.format)
-		if err != nil {
-			return 0, err
-		}
-		defer f.close()
-		s.sink, s.next = f, f.next
-		return s.total, s.run(stop)
+		err = s.fill(stop)
 	default:
-		s.sink = &output{w: os.Stdout, format: opts.format}
-		err = s.run(stop)
+		err = s.print(stop)
 	}
 	return s.total, err
+}
+
+// execute runs the command for each message.
+func (s *session) execute(stop, kill context.Context) error {
+	e := newExecutor(s.opts, stop, kill)
+	s.sink = e
+	return e.outcome(s.run(stop), s.opts.request.Follow)
+}
+
+// fill writes the messages to the file.
+func (s *session) fill(stop context.Context) error {
+	f, err := openFile(s.opts.file, s.topic, s.opts.format)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	s.sink, s.next = f, f.next
+	return s.run(stop)
+}
+
+// print prints the messages.
+func (s *session) print(stop context.Context) error {
+	if s.opts.prints {
+		if err := flags.CheckOutput(os.Stdout); err != nil {
+			return err
+		}
+	}
+	if s.opts.looks && flags.Terminal(unix.Stderr) {
+		say("dead letters are shown and not consumed; -redrive moves them back, -group GROUP consumes them")
+	}
+	o := &output{w: os.Stdout, format: s.opts.format, stop: stop}
+	if s.opts.request.Group != "" { // else nothing is consumed
+		o.pipe = outputPipe(s.opts.request.Follow)
+	}
+	s.sink = o
+	err := s.run(stop)
+	if err == nil && o.pipe.left() {
+		err = errReaderLeft
+	}
+	return err
 }

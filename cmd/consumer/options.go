@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mbus/internal/consumer"
 	"mbus/internal/flags"
@@ -58,6 +61,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 no message (with -fail-empty),
 // Windows, in messages.
 const (
 	followWindow  = 100_000 // as fast as without acknowledgements
+	pipeWindow    = 1000    // its reader may be slow with each: others get the rest
 	commandWindow = 1       // what one is slow with, others may do
 )
 
@@ -72,6 +76,8 @@ type options struct {
 	grace     time.Duration // that a command has to end by itself
 	retries   retries
 	file      string // in which each message is once
+	prints    bool   // to standard output
+	looks     bool   // at dead letters, without consuming them
 	redrive   bool
 	to        string
 }
@@ -127,7 +133,7 @@ func (s *settings) define() {
 	s.Group("How it is printed", "f", "json", "out", "fail-empty")
 
 	s.StringVar(&s.command, "exec", "", "run `COMMAND` for each message instead of printing it")
-	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 100000, or 1 with -exec")
+	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 1000 where the output is a pipe, else 100000, or 1 with -exec")
 	s.DurationVar(&r.AckTimeout, "ack-timeout", 0, "`TIME`: with -follow: how long an acknowledgement may take; with -exec: how long COMMAND may, then it is ended and its message has failed; 0 is no limit")
 	s.DurationVar(&s.grace, "grace", 5*time.Second, "`TIME`: with -exec: how long COMMAND may go on after ^C or SIGTERM before it is ended")
 	s.DurationVar(&r.Retry, "retry", 0, "`TIME`: with -exec: how long a message that failed stays away at first; 0 leaves it to the broker (1s)")
@@ -149,6 +155,9 @@ func (s *settings) complete() (err error) {
 	if s.file != "" {
 		r.From = "beginning"
 	}
+	if s.looksAtLetters() {
+		r.From, s.looks = "beginning", true
+	}
 	if r.From != "" || s.redrive && !s.Given("group") {
 		r.Group = ""
 	}
@@ -157,13 +166,19 @@ func (s *settings) complete() (err error) {
 	}
 	if r.Ack = s.acknowledges(); r.Ack && r.Window == 0 {
 		r.Window = followWindow
+		if outputIsPipe() {
+			r.Window = pipeWindow
+		}
 	}
 	if s.to != "" && s.to != "all" && s.to != "group" {
 		return fmt.Errorf("-to is %q: it takes all or group", s.to)
 	}
-	if s.format, err = chooseFormat(r.Topic, s.layout, s.asJSON); err != nil {
+	prints := s.file == "" && s.command == "" && !s.redrive
+	s.format, err = chooseFormat(r.Topic, s.layout, s.Given("f"), s.asJSON, prints && flags.Terminal(unix.Stdout))
+	if err != nil {
 		return fmt.Errorf("-f: %w", err)
 	}
+	s.prints = prints && len(s.format) > 0
 	return nil
 }
 
@@ -179,6 +194,22 @@ func (s *settings) completeCommand() {
 	if r.Attempts != "" {
 		s.retries.attempts, _ = strconv.Atoi(r.Attempts) // checked
 	}
+}
+
+// looksAtLetters says whether somebody wants to see dead letters, not to consume them:
+// -redrive would not find them any more.
+func (s *settings) looksAtLetters() bool {
+	for _, name := range []string{"group", "from", "start", "exec", "out", "redrive"} {
+		if s.Given(name) {
+			return false
+		}
+	}
+	for _, a := range acknowledging {
+		if s.Given(a.flag) {
+			return false
+		}
+	}
+	return strings.HasSuffix(s.request.Topic, record.DeadLetters)
 }
 
 // acknowledges says whether messages are acknowledged one by one.
@@ -210,12 +241,20 @@ func (s *settings) checkValues() error {
 	return record.CheckName("group", r.Group)
 }
 
-func chooseFormat(topic, layout string, asJSON bool) (format, error) {
+// chooseFormat is the format of the flags -f, where it was given, and -json, for a
+// terminal or for anything else.
+func chooseFormat(topic, layout string, given, asJSON, terminal bool) (format, error) {
+	contents := asItIs
 	switch {
+	case asJSON && terminal:
+		return jsonFormat(harmlessJSON), nil
 	case asJSON:
-		return jsonFormat(), nil
-	case layout != "":
-		return parseFormat(layout)
+		return jsonFormat(asItIs), nil
+	case terminal:
+		contents = harmless
 	}
-	return defaultFormat(topic), nil
+	if given {
+		return parseFormat(layout, contents)
+	}
+	return defaultFormat(topic, contents), nil
 }

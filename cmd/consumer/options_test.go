@@ -1,9 +1,16 @@
 package main
 
 import (
+	"bufio"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"mbus/internal/flags"
+	"mbus/test/brokertest"
 )
 
 func TestFlagsThatContradictEachOther(t *testing.T) {
@@ -89,5 +96,72 @@ func TestAttemptsInATopicOfDeadLettersAreSaidToHaveNoEffect(t *testing.T) {
 		p, _ := start(t, b, "-topic", topic, "-attempts", "2", "-exec", "true")
 		b.serve(".\n")
 		p.check(t, 0, said)
+	}
+}
+
+func TestLookingAtDeadLettersConsumesNothing(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                   "orders.dlq?format=batch&from=beginning\n",
+		"-n 1":               "orders.dlq?format=batch&from=beginning&n=1\n",
+		"-group default":     "orders.dlq?format=batch&group=default\n",
+		"-from stored":       "orders.dlq?format=batch&group=default\n",
+		"-start end":         "orders.dlq?format=batch&group=default&start=end\n",
+		"-exec true":         "orders.dlq?format=batch&group=default&ack&window=1&ack-timeout=30s\n",
+		"-follow -window 9":  "orders.dlq?format=batch&group=default&follow&ack&window=9\n",
+		"-topic dlq":         "dlq?format=batch&group=default\n",
+		"-topic orders.dlqs": "orders.dlqs?format=batch&group=default\n",
+	} {
+		b := listen(t)
+		p, _ := start(t, b, append([]string{"-topic", "orders.dlq"}, strings.Fields(args)...)...)
+		b.accept()
+		if b.request != want {
+			t.Errorf("%s: request %q, want %q", args, b.request, want)
+		}
+		p.signal(t, syscall.SIGKILL)
+		_ = p.Wait()
+	}
+}
+
+func TestClosedStandardOutputIsAnError(t *testing.T) {
+	b := listen(t)
+	shell := func(redirect string, args ...string) *process {
+		p := command(t)
+		p.Path, p.Args = "/bin/sh", append([]string{"sh", "-c", `exec "$0" "$@" ` + redirect, os.Args[0], "-port", b.port, "-topic", "orders"}, args...)
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	shell(">&-").check(t, 1, "consumer: "+flags.ErrNoOutput.Error()+"\n")
+	for redirect, args := range map[string][]string{">/dev/null": nil, ">&-": {"-f", ""}, ">&- ": {"-exec", "true"}} {
+		p := shell(redirect, args...)
+		conn := b.serve("@0\n" + batchOf(0, "a") + ".\n")
+		if len(args) > 0 && args[0] == "-exec" {
+			expect(t, bufio.NewReader(conn), "+1")
+		}
+		p.check(t, 0, "")
+	}
+}
+
+func TestBrokerThatHangsIsSaid(t *testing.T) {
+	for _, args := range [][]string{nil, {"-exec", "true"}} {
+		b := listen(t)
+		p, _ := start(t, b, append(args, "-timeout", "50ms")...)
+		b.accept()
+		if code := p.finish(); code != 1 || !strings.Contains(p.stderr.String(), "the broker has said nothing for 50ms") {
+			t.Errorf("exit %d, said %q", code, p.stderr.String())
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0") // takes no connection
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, args := range [][]string{{"-follow"}, {"-out", filepath.Join(t.TempDir(), "orders.txt")}} {
+		p := command(t, append(args, "-topic", "orders", "-port", brokertest.Port(l.Addr().String()), "-timeout", "50ms")...)
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p.check(t, 1, "consumer: connection lost: the broker has said nothing for 50ms\n")
 	}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"mbus/internal/consumer"
 )
@@ -11,30 +14,55 @@ import (
 // of the connection brings, so usually a write a read.
 const flushSize = 256 << 10
 
-// An output prints messages. It collects them until it is idle.
+// An output prints messages. It collects them until it is idle. A message that was
+// written to a pipe counts when its reader has taken it out of there.
 type output struct {
 	w      io.Writer
 	format format
 	buf    []byte
+	pipe   *pipe           // of w; nil where it is none, or where nothing is consumed
+	stop   context.Context // the reader is not waited for any more
 }
 
 // take adds a message. An error is final, as are those of the other methods.
 func (o *output) take(_ *consumer.Conn, _ int64, m *message) error {
 	o.buf = o.format.append(o.buf, m)
+	o.pipe.add(len(o.buf))
 	if len(o.buf) >= flushSize {
 		return o.flush()
 	}
 	return nil
 }
 
-func (o *output) idle(c *consumer.Conn, n int64) error { return o.settle(c, n) }
-
-// settle writes out what was collected, and only then acknowledges it.
-func (o *output) settle(c *consumer.Conn, n int64) error {
+// idle writes out what was collected, and acknowledges what a reader can have taken.
+func (o *output) idle(c *consumer.Conn, n int64) error {
 	if err := o.flush(); err != nil {
 		return err
 	}
+	if o.pipe == nil {
+		c.Ack(n)
+		return nil
+	}
+	c.Ack(o.pipe.taken())
+	if o.pipe.left() {
+		return consumer.ErrInterrupted
+	}
+	o.pipe.wakeLater(c)
+	return nil
+}
+
+// settle writes out what was collected, and only when its reader has it acknowledges it.
+func (o *output) settle(c *consumer.Conn, n int64) error {
+	if err := o.flush(); err != nil && !errors.Is(err, consumer.ErrInterrupted) {
+		return err
+	}
+	if o.pipe != nil {
+		n = o.pipe.await(o.stop)
+	}
 	c.Ack(n)
+	if o.pipe.left() && !o.pipe.follows {
+		return errReaderLeft // and nothing is consumed
+	}
 	return nil
 }
 
@@ -42,10 +70,20 @@ func (o *output) flush() error {
 	if len(o.buf) == 0 {
 		return nil
 	}
-	_, err := o.w.Write(o.buf)
+	n, err := o.w.Write(o.buf)
+	o.pipe.wrote(n)
 	o.buf = o.buf[:0]
-	if err != nil {
+	switch {
+	case o.pipe != nil && errors.Is(err, syscall.EPIPE):
+		o.pipe.broken.Store(true)
+		return consumer.ErrInterrupted
+	case errors.Is(err, syscall.EPIPE):
+		return errReaderLeft
+	case err != nil:
 		return fmt.Errorf("standard output: %w", err)
 	}
 	return nil
 }
+
+// wakes has idle called when the reader of the pipe leaves.
+func (o *output) wakes(c *consumer.Conn) (stop func()) { return o.pipe.watch(c) }

@@ -13,6 +13,9 @@ import (
 func signals(commands bool) (stop, kill context.Context) {
 	stop, first := context.WithCancel(context.Background())
 	kill, second := context.WithCancel(context.Background())
+	// A pipe without a reader is an error of a write, after which what was done is
+	// acknowledged: it must not end the program as it ends others.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	c := make(chan os.Signal, 2)
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
