@@ -41,11 +41,6 @@ func run(args []string) int {
 	if opts.redrive {
 		return redrive(opts)
 	}
-	if opts.command == "" && opts.file == "" {
-		if err := flags.CheckOutput(os.Stdout); err != nil {
-			return fail(err)
-		}
-	}
 	if r := opts.request; r.Attempts != "" && r.Attempts != "0" && strings.HasSuffix(r.Topic, record.DeadLetters) {
 		say("-attempts has no effect: what fails in a topic of dead letters is tried without end")
 	}
