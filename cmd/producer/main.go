@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
+	"time"
 
 	"mbus/internal/flags"
 	"mbus/internal/producer"
@@ -28,8 +30,16 @@ made if it does not exist.
 With -delay or -at the messages are on disk at once, too, but consumers get them
 only when they are due.
 
+When the connection is lost, because the broker restarts for example, producer
+connects again for as long as -retry says and sends again what is not
+acknowledged. None of it is stored twice. It keeps up to 32 MiB, and then
+reads no further. What it has read and not sent when it is killed is lost.
+
 Exit codes: 0 all messages are on disk, 1 not all are (standard error says how
-many), 2 wrong usage.`
+many), 2 wrong usage, 4 all are but those that -skip-bad has left out.`
+
+// exitSkipped is the exit code where messages were left out.
+const exitSkipped = 4
 
 type options struct {
 	addr    string
@@ -44,17 +54,49 @@ func run(args []string) int {
 	if !ok {
 		return code
 	}
+	t := &talk{terminal: isTerminal(os.Stderr)}
+	opts.request.Say = t.say
 	conn, err := producer.Dial(opts.addr, opts.request)
 	if err != nil {
-		return fail(err)
+		return fail(flags.Refused(err))
+	}
+	if opts.message == nil && t.terminal && isTerminal(os.Stdin) {
+		t.say("reading lines, each is a message; ^D ends")
 	}
 	stop := showProgress(conn)
 	err = publish(conn, opts)
 	stop()
-	if err != nil {
+	switch {
+	case err != nil:
 		return fail(err)
+	case t.terminal || t.said.Load():
+		t.say(total(conn.Acked()))
+	}
+	if conn.Skipped() > 0 {
+		return exitSkipped
 	}
 	return 0
+}
+
+// total says how many messages are on disk.
+func total(n int64) string {
+	if n == 1 {
+		return "1 message on disk"
+	}
+	return fmt.Sprintf("%d messages on disk", n)
+}
+
+// A talk is what is said on standard error. At a terminal, and where something was said
+// before, the end is said, too.
+type talk struct {
+	terminal bool
+	said     atomic.Bool
+}
+
+// say may be called by any goroutine.
+func (t *talk) say(text string) {
+	t.said.Store(true)
+	fmt.Fprintln(os.Stderr, "producer:", text)
 }
 
 func fail(err error) int {
@@ -74,6 +116,10 @@ func parse(args []string) (opts options, code int, ok bool) {
 	fs.DurationVar(&opts.request.Delay, "delay", 0, "`TIME`: deliver the messages so much later: 30s, 1h30m or 7d; 0 for at once")
 	fs.TimeVar(&opts.request.At, "at", "`TIME`: deliver the messages then: 2026-11-22 10:00 (local time), 2026-11-22T10:00:00Z, or milliseconds since 1970")
 	fs.Group("When it is delivered", "delay", "at")
+	fs.DurationVar(&opts.request.Retry, "retry", time.Minute, "`TIME`: how long to connect again after the connection was lost; 0 for not at all")
+	fs.DurationVar(&opts.request.Timeout, "timeout", 30*time.Second, "`TIME`: how long the broker may take to be reached, and to acknowledge something; 0 is no limit")
+	fs.BoolVar(&opts.request.SkipBad, "skip-bad", false, "leave out messages that the broker refuses, such as one that is too large, say so, and go on")
+	fs.Group("When something fails", "retry", "timeout", "skip-bad")
 	fs.Group("Something else", "version")
 	if code, ok := fs.Parse(args); !ok {
 		return opts, code, false
@@ -134,7 +180,7 @@ func send(conn *producer.Conn, opts options) error {
 		return err
 	}
 	if inputErr != nil {
-		return fmt.Errorf("%w; %d messages before that are acknowledged", inputErr, conn.Acked())
+		return fmt.Errorf("%w; %s before that", inputErr, total(conn.Acked()))
 	}
 	return nil
 }

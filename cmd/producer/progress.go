@@ -67,9 +67,12 @@ func (p *progress) write(t, since time.Time, counted int64) {
 	p.last, p.counted = t, n
 }
 
-// isTerminal takes any character device for a terminal: the others, such as
-// /dev/null, show nothing to anyone.
+// isTerminal takes any character device for a terminal, but for /dev/null.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }

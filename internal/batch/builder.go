@@ -24,6 +24,9 @@ type Builder struct {
 	maxTime   int64
 }
 
+// Grow makes room for n bytes of batches.
+func (b *Builder) Grow(n int) { b.buf = slices.Grow(b.buf, n) }
+
 // RecordOverhead bounds what a record without headers takes in a batch beyond
 // its key and value, in bytes: seven fields, none longer than a varint may be.
 const RecordOverhead = 1 + 5 + 10 + 5 + 5 + 5 + 1

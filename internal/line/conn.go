@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -46,7 +47,16 @@ type answerError struct {
 
 func (e *answerError) Error() string { return e.code + " " + e.err.Error() }
 func (e *answerError) Unwrap() error { return e.err }
-func (e *answerError) line() string  { return "-" + e.code + " " + oneLine(e.err.Error()) + "\n" }
+
+// line is what the client is told: an HTTP client in its own protocol.
+func (e *answerError) line() string {
+	if errors.Is(e.err, errHTTP) {
+		text := e.err.Error() + "\n"
+		return "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: " + strconv.Itoa(len(text)) +
+			"\r\nConnection: close\r\n\r\n" + text
+	}
+	return "-" + e.code + " " + oneLine(e.err.Error()) + "\n"
+}
 
 func answer(code, format string, args ...any) error {
 	return &answerError{code, fmt.Errorf(format, args...)}
@@ -139,8 +149,8 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			c.interruptIfStopping()
 			return r, nil
 		}
-		if name := foreign(p); name != "" {
-			return nil, answer("BADREQUEST", "this is mbus's line protocol, not %s", name)
+		if err := foreign(p); err != nil {
+			return nil, &answerError{"BADREQUEST", err}
 		}
 		if len(p) >= broker.RequestLine {
 			return nil, answer("BADREQUEST", "the request line is longer than %d bytes", broker.RequestLine)

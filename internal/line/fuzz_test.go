@@ -57,12 +57,13 @@ func (c *client) converse(sent []byte) string {
 	return string(answer)
 }
 
-var answers = regexp.MustCompile(`^(\+[0-9]+\n)*(-[A-Z]+ [^\r\n]*\n)?$`)
+var answers = regexp.MustCompile(`^(\+[0-9]+\n)*(-[A-Z]+ [^\r\n]*\n|HTTP/1.1 400 Bad Request\r\n[^\n]*\r\n[^\n]*\r\n[^\n]*\r\n\r\n[^\n]*\n)?$`)
 
 var requests = []string{
 	"orders", "orders\r", "", "\r", "orders?format=json", "orders?format=batch&keyed", "orders?n=5&group=a%2Db", "orders?%", "__x",
 	"GET / HTTP/1.1", "\x16\x03\x01", "SSH-2.0-x", "*1\r", strings.Repeat("x", 4095), "orders?n=" + strings.Repeat("0", 5000),
 	"orders?format=json&group=b\r", "orders?ack&group=a", "orders?ack&format=batch&group=b&retry=1h&attempts=1&window=2", "orders?format=batch&n=3", "__consumer_offsets?format=json", "orders?keyed&n=7", "orders\nfirst",
+	"orders?producer=7&first=3", "orders?keyed&producer=9223372036854775807&new", "orders?format=batch&producer=1&first=9223372036854775807", "\x00\x00\x00\x18",
 	"orders?id=01234567-89ab-4cde-8f01-23456789abcd", "orders?follow&id=0123456789ab4cde8f0123456789abcd", "?delete&topic=orders&id=-",
 }
 

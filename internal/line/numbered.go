@@ -2,6 +2,7 @@ package line
 
 import (
 	"errors"
+	"fmt"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
@@ -14,8 +15,14 @@ func setProducer(r *request, value string) (err error) {
 	return err
 }
 
+// maxFirst leaves room for the numbers of a connection.
+const maxFirst = 1 << 62
+
 func setFirst(r *request, value string) (err error) {
 	r.first, err = number(value, 1)
+	if err == nil && r.first > maxFirst {
+		err = fmt.Errorf("it takes a number up to %d, not %q", int64(maxFirst), value)
+	}
 	return err
 }
 

@@ -139,16 +139,17 @@ func (p *publisher) takeLines() (int, error) {
 }
 
 func (p *publisher) tooLarge(number uint64) error {
-	return answer("TOOLARGE", "message %d is larger than %d bytes", number, p.maxMessage())
+	limit, whose := p.limit()
+	return answer("TOOLARGE", "message %d is larger than %d bytes (%s)", number, limit, whose)
 }
 
-// maxMessage is the size of the largest message that the topic takes, in bytes.
-func (p *publisher) maxMessage() int {
-	limit := p.broker.Limits.MaxMessage
-	if t := p.known(); t != nil {
-		limit = min(limit, t.MaxMessage())
+// limit is the size of the largest message in bytes, and the setting that says so.
+func (p *publisher) limit() (limit int, whose string) {
+	limit = p.broker.Limits.MaxMessage
+	if t := p.known(); t != nil && t.MaxMessage() < limit {
+		return t.MaxMessage(), "max.message.bytes of the topic"
 	}
-	return limit
+	return limit, "-max-message of the broker"
 }
 
 // publishLines publishes the lines, or the first of them, and returns how many

@@ -201,8 +201,8 @@ func setN(r *request, value string) (err error) {
 // parseRequest reads a request line, without its LF, that came at the time now.
 func parseRequest(line []byte, options map[string]option, now time.Time) (*request, error) {
 	line = bytes.TrimSuffix(line, []byte("\r"))
-	if name := foreign(line); name != "" {
-		return nil, fmt.Errorf("this is mbus's line protocol, not %s", name)
+	if err := foreign(line); err != nil {
+		return nil, err
 	}
 	if bytes.HasPrefix(line, []byte(record.ByteOrderMark)) {
 		return nil, errors.New("a byte order mark (EF BB BF) is before the topic: save the text as UTF-8 without it")
@@ -324,22 +324,24 @@ func known(options map[string]option) string {
 	return strings.Join(names, ", ")
 }
 
-// foreign names the protocol that p is the beginning of, if it is one that
+// errHTTP says that a client speaks HTTP.
+var errHTTP = errors.New("this is mbus's line protocol, not HTTP")
+
+// foreign says which protocol p is the beginning of, if it is one that
 // other programs can be made to speak to this port; browsers above all.
-func foreign(p []byte) string {
+func foreign(p []byte) error {
+	verb, rest, ok := bytes.Cut(p, []byte(" "))
 	switch {
 	case len(p) > 0 && p[0] == 0x16: // a TLS handshake record
-		return "TLS"
+		return errors.New("this is mbus's line protocol, without TLS")
+	case len(p) >= 4 && p[0] == 0 && p[1] == 0: // the size of a request
+		return errors.New("this is mbus's line protocol: the port for Kafka clients is 9092 by default")
 	case bytes.HasPrefix(p, []byte("SSH-")):
-		return "SSH"
-	case bytes.HasPrefix(bytes.ToLower(p), []byte("host:")):
-		return "HTTP"
+		return errors.New("this is mbus's line protocol, not SSH")
+	case bytes.HasPrefix(bytes.ToLower(p), []byte("host:")), ok && (bytes.Contains(rest, []byte("HTTP/")) || slices.Contains(verbs, string(verb))):
+		return errHTTP
 	}
-	verb, rest, ok := bytes.Cut(p, []byte(" "))
-	if ok && (bytes.Contains(rest, []byte("HTTP/")) || slices.Contains(verbs, string(verb))) {
-		return "HTTP"
-	}
-	return ""
+	return nil
 }
 
 // verbs are the methods of RFC 9110 and RFC 5789.

@@ -178,10 +178,15 @@ func TestOtherProtocolsAreRefusedAtOnceAndNothingBehindIsLookedAt(t *testing.T) 
 		"*1\r\n$4\r\nPING\r\n":                                   "topic name",
 		"EHLO localhost\r\n":                                     "topic name",
 		"\x80\x2e\x01\x00\x02\n":                                 "topic name",
-		"\x00\x00\x00\x18\x00\x12\x00\x03\x00\x00\x00\x01\x00\x0bsome-client\n\norders\nx": "topic name",
+		"\x00\x00\x00\x18\x00\x12\x00\x03\x00\x00\x00\x01\x00\x0bsome-client\n\norders\nx": "Kafka",
 	} {
 		for _, port := range []string{b.producers, b.consumers} {
 			c := b.dial(port, text)
+			if name == "HTTP" { // in its own words
+				c.mustEnd("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 39\r\nConnection: close\r\n\r\n" +
+					"this is mbus's line protocol, not HTTP\n")
+				continue
+			}
 			c.mustRefuse("BADREQUEST", name)
 		}
 	}

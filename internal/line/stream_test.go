@@ -387,12 +387,13 @@ func TestAStreamThatWasTrimmedAwayGoesOn(t *testing.T) {
 func TestARequestWithNumbersIsRefused(t *testing.T) {
 	b := start(t, setup{})
 	for request, words := range map[string][]string{
-		"orders?producer=0":                   {`"producer"`, "from 1"},
-		"orders?producer=-5":                  {`"producer"`, "from 1"},
-		"orders?producer=9223372036854775808": {`"producer"`, "from 1"},
-		"orders?producer=5&first=0":           {`"first"`, "from 1"},
-		"orders?first=3":                      {`"first"`, `"producer"`},
-		"orders?new":                          {`"new"`, `"producer"`},
+		"orders?producer=0":                           {`"producer"`, "from 1"},
+		"orders?producer=-5":                          {`"producer"`, "from 1"},
+		"orders?producer=9223372036854775808":         {`"producer"`, "from 1"},
+		"orders?producer=5&first=0":                   {`"first"`, "from 1"},
+		"orders?producer=5&first=9223372036854775807": {`"first"`, "up to 4611686018427387904"},
+		"orders?first=3":                              {`"first"`, `"producer"`},
+		"orders?new":                                  {`"new"`, `"producer"`},
 	} {
 		b.dial(b.producers, request+"\n").mustRefuse("BADREQUEST", words...)
 	}

@@ -60,10 +60,11 @@ func (p *publisher) badBatch(b []byte, before int, err error) error {
 	limit := p.maxBatch()
 	if n, unlimited := batch.Size(b, math.MaxInt); unlimited == nil && n > limit {
 		what := "message %d, with its batch,"
-		if count := batch.Batch(b[:batch.HeaderSize]).Count(); count > 1 {
+		if batch.Batch(b[:batch.HeaderSize]).Count() > 1 {
 			what = "the batch that begins with message %d"
 		}
-		return answer("TOOLARGE", what+" has %d bytes, the limit is %d, of which a message may take %d", number, n, limit, p.maxMessage())
+		most, whose := p.limit()
+		return answer("TOOLARGE", what+" has %d bytes, the limit is %d, of which a message may take %d (%s)", number, n, limit, most, whose)
 	}
 	var told *answerError
 	errors.As(toAnswer(err), &told)

@@ -17,6 +17,7 @@ import (
 type fakeBroker struct {
 	t       testing.TB
 	addr    string
+	l       net.Listener
 	conn    *net.TCPConn
 	r       *bufio.Reader
 	it      batch.Iterator
@@ -30,9 +31,13 @@ func listen(t testing.TB) *fakeBroker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	b := &fakeBroker{t: t, addr: l.Addr().String(), accepts: make(chan *net.TCPConn, 1)}
+	b := &fakeBroker{t: t, addr: l.Addr().String(), l: l, accepts: make(chan *net.TCPConn, 100)}
 	go func() {
-		if conn, err := l.Accept(); err == nil {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
 			b.accepts <- conn.(*net.TCPConn)
 		}
 	}()
@@ -42,20 +47,51 @@ func listen(t testing.TB) *fakeBroker {
 // dial connects a producer to a new fake broker and takes its request line.
 func dial(t testing.TB) (*Conn, *fakeBroker) {
 	t.Helper()
+	c, b := dialWith(t, Request{})
+	return c, b
+}
+
+// dialWith is dial with more in the request than the topic.
+func dialWith(t testing.TB, r Request) (*Conn, *fakeBroker) {
+	t.Helper()
 	b := listen(t)
-	c, err := Dial(b.addr, Request{Topic: "orders"})
+	r.Topic = "orders"
+	c, err := Dial(b.addr, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.tcp.Close() })
-	b.conn = <-b.accepts
-	t.Cleanup(func() { b.conn.Close() })
-	_ = b.conn.SetDeadline(time.Now().Add(time.Minute))
-	b.r = bufio.NewReader(b.conn)
-	if line, err := b.r.ReadString('\n'); line != "orders?format=batch\n" {
-		t.Fatalf("request %q, %v", line, err)
+	t.Cleanup(func() { c.cut() })
+	if line := b.accept(); line != fmt.Sprintf("orders?format=batch&producer=%d&new\n", c.id) {
+		t.Fatalf("request %q", line)
 	}
 	return c, b
+}
+
+// accept takes the next connection and returns its request line.
+func (b *fakeBroker) accept() string {
+	b.t.Helper()
+	select {
+	case b.conn = <-b.accepts:
+	case <-time.After(time.Minute):
+		b.t.Fatal("the producer does not come")
+	}
+	conn := b.conn
+	b.t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	b.r = bufio.NewReader(conn)
+	line, err := b.r.ReadString('\n')
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return line
+}
+
+// mustGoOn takes the next connection, which goes on from a message.
+func (b *fakeBroker) mustGoOn(c *Conn, options string) {
+	b.t.Helper()
+	if line, want := b.accept(), fmt.Sprintf("orders?format=batch&producer=%d&%s\n", c.id, options); line != want {
+		b.t.Fatalf("request %q, not %q", line, want)
+	}
 }
 
 // read returns the messages of the next batch, which must be one that a broker
@@ -140,4 +176,13 @@ func (b *fakeBroker) serve() <-chan []string {
 		result <- all
 	}()
 	return result
+}
+
+// cut ends a producer's connection.
+func (c *Conn) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != nil {
+		c.link.tcp.Close()
+	}
 }

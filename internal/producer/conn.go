@@ -1,13 +1,13 @@
 // Package producer is the client side of the broker's port for producers, with
-// format=batch: it sends messages in record batches and counts the
-// acknowledgements. It never connects a second time: which messages the broker
-// has, only the user can decide upon.
+// format=batch: it sends messages in record batches and counts the acknowledgements.
+// The messages have numbers, so that after a lost connection another one goes on: what is
+// not acknowledged is kept and sent again, and the broker stores it once.
 package producer
 
 import (
 	"fmt"
-	"io"
-	"net"
+	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,29 +26,70 @@ const (
 	batchSize = 64 << 10
 
 	// writeSize is what is collected before it is written, in bytes: several
-	// batches a system call, and yet little memory.
-	writeSize = 256 << 10
+	// batches a system call, and yet little memory. It is more than the lines of a read
+	// make, so that these are written at once.
+	writeSize = 2 * readSize
 
-	// dialTimeout is for a host that does not answer at all.
-	dialTimeout = 10 * time.Second
+	// maxUnacked is how much may be unacknowledged, in bytes, but for one message that is
+	// larger: what is kept to be sent again.
+	maxUnacked = 32 << 20
+
+	// maxFree is how many buffers are kept to be used again.
+	maxFree = maxUnacked / readSize
+
+	// chunkOverhead is what a chunk takes beside its batches, in bytes, about.
+	chunkOverhead = 256
 )
 
-// A Conn is one connection that publishes to one topic. Add, Flush, SendLines
-// and Close are for one goroutine; the others may be called from any.
+// A Conn publishes to one topic, over one connection after the other. Add, Flush,
+// SendLines, SendMessage and Close are for one goroutine; the others may be called from any.
 type Conn struct {
-	tcp     *net.TCPConn
-	open    batch.Builder // added, not yet sent
-	added   int64
-	sent    atomic.Int64
-	acked   atomic.Int64
-	closing atomic.Bool // our side is closed, or about to be
+	addr    string
+	request Request
+	id      int64 // of the numbered messages
 
-	done chan struct{} // closed when the broker's side has ended, one way or the other
+	open      batch.Builder // added, not yet sent
+	opened    int64         // number of the first message in it, from 1
+	openLine  int64         // the line that this was
+	added     int64         // number of the latest message
+	lines     int64         // that were read, or messages that were given
+	fromLines bool          // they are lines
+	batchSize atomic.Int64  // of what is added from now on; less where the topic takes less
+
+	sent    atomic.Int64 // number of the latest message that has been handed to a connection, or waits for one
+	acked   atomic.Int64 // number up to which all are on disk, or left out
+	skipped atomic.Int64 // messages that the broker has refused, and that were left out
+
+	mu      sync.Mutex // guards what follows
+	changed sync.Cond  // there is less unacknowledged, or the end
+	queue   []*chunk   // unacknowledged, in order
+	next    int        // how many of them the connection has got
+	unacked int        // bytes of them
+	free    []*batch.Builder
+	link    *link    // the connection, where it has got all of the queue; else nil
+	closing bool     // nothing more is added
+	doubt   bool     // what was never acknowledged may be stored
+	bad     []string // what is to be said of messages that are left out
+
+	lost  time.Time     // since when the broker has acknowledged nothing, after a lost connection; zero for it has
+	pause time.Duration // before the next attempt to connect
+
+	done chan struct{} // closed at the end
 	err  error         // then says why, nil if everything was acknowledged
 }
 
-// An Error says how many messages the broker had when the connection ended
-// before its time. Those not acknowledged may or may not have been stored.
+// A chunk is some batches that are written at once. Their messages are numbered without a
+// gap.
+type chunk struct {
+	data        []byte
+	builder     *batch.Builder // whose the data are; nil for nobody's
+	first, last int64          // numbers
+	line        int64          // the line that the first is
+	writing     bool           // Flush writes it: it may not be used for anything else
+}
+
+// An Error says how many messages the broker had when it was given up. Those not
+// acknowledged may or may not have been stored.
 type Error struct {
 	Sent, Acked int64
 	Err         error
@@ -60,15 +101,22 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// A Request says where messages go, and when. Names are the caller's to check; see
-// record.CheckName.
+// A Request says where messages go, and when, and what is done about failures. Names are
+// the caller's to check; see record.CheckName.
 type Request struct {
 	Topic string
 	Delay time.Duration // consumers get the messages so much later; 0 for at once
 	At    string        // or then: RFC 3339, or milliseconds since 1970; "" for at once
+
+	Retry   time.Duration // how long it is tried to go on after a lost connection; 0 for not
+	Timeout time.Duration // that the broker may acknowledge nothing; 0 for no limit
+	SkipBad bool          // messages that the broker refuses are left out, and not the end
+	Say     func(string)  // takes what a user may want to know meanwhile; nil for nobody
 }
 
-func (r *Request) line() string {
+// line is the request of a connection, whose first message has this number; fresh says
+// that nothing can have been stored before.
+func (r *Request) line(id, first int64, fresh bool) string {
 	line := units.NewRequest(r.Topic)
 	line.Option("format", "batch")
 	if r.Delay > 0 {
@@ -77,21 +125,28 @@ func (r *Request) line() string {
 	if r.At != "" {
 		line.Option("at", r.At)
 	}
+	line.Option("producer", fmt.Sprint(id))
+	if fresh {
+		line.Word("new")
+	}
+	if first > 1 || !fresh {
+		line.Option("first", fmt.Sprint(first))
+	}
 	return line.String()
 }
 
-// Dial connects to the broker at addr, host:port, and sends the request.
+// Dial connects to the broker at addr, host:port, and sends the request. There must be a
+// broker: it is not waited for.
 func Dial(addr string, r Request) (*Conn, error) {
-	conn, err := net.DialTimeout("tcp", addr, dialTimeout)
+	c := &Conn{addr: addr, request: r, id: 1 + rand.Int64N(1<<62), done: make(chan struct{})}
+	c.changed.L = &c.mu
+	c.batchSize.Store(batchSize)
+	l, err := c.dial()
 	if err != nil {
-		return nil, fmt.Errorf("can't reach the broker: %w", err)
+		return nil, err
 	}
-	if _, err := io.WriteString(conn, r.line()); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("connection lost: %w", err)
-	}
-	c := &Conn{tcp: conn.(*net.TCPConn), done: make(chan struct{})}
-	go c.readAnswers()
+	c.link = l
+	go c.serve(l)
 	return c, nil
 }
 
@@ -100,66 +155,150 @@ func Dial(addr string, r Request) (*Conn, error) {
 // or by Flush. A message longer than MaxMessage is refused, which leaves the
 // connection as it was; any other error is an *Error and final.
 func (c *Conn) Add(timestamp int64, value []byte) error {
+	c.lines++
 	if len(value) > MaxMessage {
-		return tooLong(c.added + 1)
+		return c.tooLong()
 	}
-	if c.open.OpenSize()+len(value) > batchSize {
-		c.open.Close(0)
+	if size := c.open.OpenSize(); size > 0 && int64(size+len(value)) > c.batchSize.Load() {
+		c.closeBatch()
+	}
+	c.added++
+	if c.open.OpenSize() == 0 && len(c.open.Bytes()) == 0 {
+		c.opened, c.openLine = c.added, c.lines
 	}
 	c.open.Add(timestamp, nil, value)
-	c.added++
 	if len(c.open.Bytes()) >= writeSize {
 		return c.Flush()
 	}
 	return nil
 }
 
-func tooLong(number int64) error {
-	return fmt.Errorf("message %d is longer than %d bytes", number, MaxMessage)
+// tooLong says that the latest line is not sent. With SkipBad it is said, and not an error.
+// What was before it is sent, so that lines of a chunk follow on each other.
+func (c *Conn) tooLong() error {
+	err := fmt.Errorf("%s %d is longer than %d bytes", c.unit(), c.lines, MaxMessage)
+	if !c.request.SkipBad {
+		return err
+	}
+	c.say(fmt.Sprintf("%v, and is left out", err))
+	return c.Flush()
 }
 
-// Flush sends what Add has taken in. An error is an *Error and final.
+// closeBatch ends the open batch, if there is one, and gives it its numbers.
+func (c *Conn) closeBatch() {
+	c.open.CloseFor(0, producerOf(c.id, c.added, c.open.Count()))
+}
+
+// producerOf is what the header of a batch says whose last record has the number last.
+func producerOf(id, last int64, records int) batch.Producer {
+	return batch.Producer{ID: id, Sequence: int32((last - int64(records)) & 0x7fffffff)}
+}
+
+// Flush sends what Add has taken in, when there is a connection; it waits while too much is
+// unacknowledged. An error is an *Error and final.
 func (c *Conn) Flush() error {
-	c.open.Close(0)
-	if len(c.open.Bytes()) == 0 {
+	c.closeBatch()
+	size := len(c.open.Bytes()) + chunkOverhead
+	if size == chunkOverhead {
 		return nil
 	}
-	c.sent.Store(c.added) // before the broker can acknowledge them
-	_, err := c.tcp.Write(c.open.Bytes())
-	c.open.Reset()
-	if err != nil {
-		return c.Wait() // what can't be written to is soon read to its end, and may hold an answer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.unacked > 0 && c.unacked+size > maxUnacked && !c.ended() {
+		c.changed.Wait()
 	}
+	if c.ended() {
+		return c.err
+	}
+	k := &chunk{builder: c.newBuilder(size), first: c.opened, last: c.added, line: c.openLine, writing: true}
+	*k.builder, c.open = c.open, *k.builder
+	k.data = k.builder.Bytes()
+	c.sent.Store(c.added) // before the broker can acknowledge them
+	c.queue = append(c.queue, k)
+	c.unacked += size
+	if l := c.link; l != nil {
+		c.next++
+		l.expect(k.last)
+		c.mu.Unlock()
+		l.write(k.data)
+		c.mu.Lock()
+	}
+	k.writing = false
 	return nil
 }
 
-// Close sends what is left, closes our side and waits until the broker has
-// acknowledged every message. If it has not, the error is an *Error.
+// newBuilder is an empty one, with room for what follows on so many bytes. The caller
+// holds mu.
+func (c *Conn) newBuilder(size int) *batch.Builder {
+	n := len(c.free)
+	if n == 0 {
+		b := new(batch.Builder)
+		if size >= batchSize {
+			b.Grow(size + size/8)
+		}
+		return b
+	}
+	b := c.free[n-1]
+	c.free = c.free[:n-1]
+	b.Reset()
+	return b
+}
+
+// ended says whether all is over. The caller holds mu.
+func (c *Conn) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// finish is the end, with an error or nil. The caller holds mu, and calls it once.
+func (c *Conn) finish(err error) {
+	if err != nil {
+		c.err = &Error{Sent: c.Sent(), Acked: c.Acked(), Err: err}
+	}
+	close(c.done)
+	c.changed.Broadcast()
+}
+
+// Close sends what is left and waits until the broker has acknowledged every message. If
+// it has not, the error is an *Error.
 func (c *Conn) Close() error {
 	if err := c.Flush(); err != nil {
 		return err
 	}
-	c.closing.Store(true)
-	_ = c.tcp.CloseWrite() // where it fails the connection has ended, and Wait says how
+	c.mu.Lock()
+	c.closing = true
+	if c.link != nil {
+		c.link.close()
+	}
+	c.mu.Unlock()
 	return c.Wait()
 }
 
-// Wait waits until the broker's side of the connection has ended, and returns
-// nil if that was after Close and with every message acknowledged.
+// Wait waits for the end, and returns nil if that was after Close and with every message
+// acknowledged.
 func (c *Conn) Wait() error {
 	<-c.done
 	return c.err
 }
 
-// Done is closed when the broker's side of the connection has ended.
+// Done is closed at the end, when nothing more will be acknowledged.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Sent is the number of messages sent so far.
-func (c *Conn) Sent() int64 { return c.sent.Load() }
+// Sent is the number of messages sent so far, without those that were left out.
+func (c *Conn) Sent() int64 { return c.sent.Load() - c.skipped.Load() }
 
 // Acked is the number of messages that the broker has acknowledged so far.
-func (c *Conn) Acked() int64 { return c.acked.Load() }
+func (c *Conn) Acked() int64 { return c.acked.Load() - c.skipped.Load() }
 
-func (c *Conn) ended(err error) error {
-	return &Error{Sent: c.Sent(), Acked: c.Acked(), Err: err}
+// Skipped is the number of messages that the broker has refused and that were left out.
+func (c *Conn) Skipped() int64 { return c.skipped.Load() }
+
+func (c *Conn) say(text string) {
+	if c.request.Say != nil {
+		c.request.Say(text)
+	}
 }

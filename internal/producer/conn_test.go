@@ -48,14 +48,14 @@ func TestRequestLine(t *testing.T) {
 		request Request
 		want    string
 	}{
-		{Request{Topic: "orders"}, "orders?format=batch\n"},
-		{Request{Topic: "orders", Delay: 90 * time.Second}, "orders?format=batch&delay=1m30s\n"},
+		{Request{Topic: "orders"}, "orders?format=batch&producer=7&new\n"},
+		{Request{Topic: "orders", Delay: 90 * time.Second}, "orders?format=batch&delay=1m30s&producer=7&new\n"},
 		{
 			Request{Topic: "orders", At: "2026-11-22T10:00:00+01:00"},
-			"orders?format=batch&at=2026-11-22T10%3A00%3A00%2B01%3A00\n",
+			"orders?format=batch&at=2026-11-22T10%3A00%3A00%2B01%3A00&producer=7&new\n",
 		},
 	} {
-		if got := tt.request.line(); got != tt.want {
+		if got := tt.request.line(7, 1, true); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}
@@ -125,14 +125,14 @@ func TestWhatEndsAConnectionBeforeItsTime(t *testing.T) {
 		{"a close", "+2\n", 2, "connection lost: the broker closed it"},
 		{"a close with all acknowledged", "+3\n", 3, "connection lost: the broker closed it"},
 		{"a close in the middle of an answer", "+1\n+2", 1, "connection lost: the broker closed it"},
-		{"more acknowledged than sent", "+2\n+4\n", 2, `unexpected answer "+4", which is not a broker's`},
-		{"a count that shrinks", "+2\n+1\n", 2, `unexpected answer "+1", which is not a broker's`},
-		{"no count", "+\n", 0, `unexpected answer "+", which is not a broker's`},
-		{"a negative count", "+-1\n", 0, `unexpected answer "+-1", which is not a broker's`},
-		{"no answer of a broker", "HTTP/1.1 400 Bad Request\r\n", 0, `unexpected answer "HTTP/1.1 400 Bad Request\r", which is not a broker's`},
-		{"a count without plus", "3\n", 0, `unexpected answer "3", which is not a broker's`},
-		{"an empty line", "\n", 0, `unexpected answer "", which is not a broker's`},
-		{"an endless line", strings.Repeat("x", maxAnswer), 0, `unexpected answer "` + strings.Repeat("x", 64) + `", which is not a broker's`},
+		{"more acknowledged than sent", "+2\n+4\n", 2, `unexpected answer "+4": HOST is not mbus's port for producers`},
+		{"a count that shrinks", "+2\n+1\n", 2, `unexpected answer "+1": HOST is not mbus's port for producers`},
+		{"no count", "+\n", 0, `unexpected answer "+": HOST is not mbus's port for producers`},
+		{"a negative count", "+-1\n", 0, `unexpected answer "+-1": HOST is not mbus's port for producers`},
+		{"no answer of a broker", "HTTP/1.1 400 Bad Request\r\n", 0, `unexpected answer "HTTP/1.1 400 Bad Request\r": HOST is not mbus's port for producers`},
+		{"a count without plus", "3\n", 0, `unexpected answer "3": HOST is not mbus's port for producers`},
+		{"an empty line", "\n", 0, `unexpected answer "": HOST is not mbus's port for producers`},
+		{"an endless line", strings.Repeat("x", maxAnswer), 0, `unexpected answer "` + strings.Repeat("x", 64) + `": HOST is not mbus's port for producers`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestWhatEndsAConnectionBeforeItsTime(t *testing.T) {
 			b.answer(tt.answers)
 			_ = b.conn.CloseWrite()
 			var got *Error
-			if err := c.Wait(); !errors.As(err, &got) || got.Acked != tt.acked || got.Sent != 3 || got.Err.Error() != tt.want {
+			if err := c.Wait(); !errors.As(err, &got) || got.Acked != tt.acked || got.Sent != 3 || got.Err.Error() != strings.ReplaceAll(tt.want, "HOST", c.addr) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})

@@ -19,10 +19,16 @@ const readSize = 256 << 10
 // error that is not an *Error says why r could not be read on; the lines before
 // have been sent.
 func (c *Conn) SendLines(r io.Reader) error {
+	c.fromLines = true
 	buf, partial := make([]byte, readSize), 0
-	for {
+	for skips := false; ; { // the rest of a line that is too long
 		n, err := r.Read(buf[partial:])
-		rest, addErr := c.addLines(buf[:partial+n], partial)
+		p := buf[:partial+n]
+		if skips {
+			p, skips = behindLF(p)
+			partial = 0
+		}
+		rest, addErr := c.addLines(p, partial)
 		if errors.Is(err, io.EOF) && addErr == nil && len(rest) > 0 {
 			addErr = c.Add(now(), rest)
 		}
@@ -35,12 +41,25 @@ func (c *Conn) SendLines(r io.Reader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("input can't be read after message %d: %w", c.added, err)
+			return fmt.Errorf("input can't be read after line %d: %w", c.lines, err)
 		case len(rest) > MaxMessage:
-			return tooLong(c.added + 1)
+			c.lines++
+			if err := c.tooLong(); err != nil {
+				return err
+			}
+			rest, skips = nil, true
 		}
 		buf, partial = keep(buf, rest), len(rest)
 	}
+}
+
+// behindLF is what comes after the first LF; if there is none, more is to be skipped.
+func behindLF(p []byte) (rest []byte, more bool) {
+	i := bytes.IndexByte(p, '\n')
+	if i < 0 {
+		return nil, true
+	}
+	return p[i+1:], false
 }
 
 // SendMessage sends one message. An error that is not an *Error says why it

@@ -117,7 +117,7 @@ func TestLinesThatTrickleAreSentAtOnce(t *testing.T) {
 
 func TestInputThatFailsIsReportedAndTheLinesBeforeItGo(t *testing.T) {
 	got, err := sendAll(t, io.MultiReader(strings.NewReader("a\nb\nhalf"), iotest.ErrReader(errors.New("disk gone"))))
-	if err == nil || err.Error() != "input can't be read after message 2: disk gone" || !slices.Equal(got, []string{"a", "b"}) {
+	if err == nil || err.Error() != "input can't be read after line 2: disk gone" || !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
@@ -132,7 +132,7 @@ func TestEndlessLineIsRefusedByNumberInBoundedMemory(t *testing.T) {
 		return len(p), nil
 	})
 	got, err := sendAll(t, io.MultiReader(strings.NewReader("a\n"), x))
-	if err == nil || err.Error() != "message 2 is longer than 67108864 bytes" || !slices.Equal(got, []string{"a"}) {
+	if err == nil || err.Error() != "line 2 is longer than 67108864 bytes" || !slices.Equal(got, []string{"a"}) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if largest > 2*MaxMessage {
@@ -196,7 +196,7 @@ func TestNoAllocationForALine(t *testing.T) {
 		if _, err := c.addLines(block, 0); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 1 { // the buffer may grow now and then
+	}); n > 25 { // a buffer grows, which is kept until it is acknowledged
 		t.Errorf("%v allocations for 10,000 lines", n)
 	}
 }
