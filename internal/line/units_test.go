@@ -2,6 +2,7 @@ package line_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -39,4 +40,12 @@ func TestTimesWithoutZoneAreUTC(t *testing.T) {
 	}
 	b.mustDrain("orders?from=2024-06-10", "before\nafter\n")
 	b.mustDrain("orders?from=2024-06-11", "")
+	for _, at := range []string{"2000-01-01", "2000-01-01 00:00", "2000-01-01T01:00:00%2B01:00", "946684800000"} { // at once, as that has passed
+		if got := b.produce("due?at=" + at + "\nmessage\n"); got != "+1\n" {
+			t.Errorf("at %s: %q", at, got)
+		}
+	}
+	if got := b.drain("due?format=json"); strings.Count(got, `"mbus-deliver-at","946684800000"`) != 4 {
+		t.Errorf("drained %q", got)
+	}
 }
