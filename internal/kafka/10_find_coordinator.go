@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -45,16 +46,22 @@ func findCoordinator(c *call, req *kmsg.FindCoordinatorRequest) {
 	c.reply(resp)
 }
 
+// errNoTransactions goes with a code that is about something else, because it is the one with
+// which clients give up.
+var errNoTransactions = errors.New("mbus has no transactions: leave transactional.id unset; a producer is idempotent without it")
+
 func (c *call) coordinator(key string, kind int8) kmsg.FindCoordinatorResponseCoordinator {
 	out := kmsg.NewFindCoordinatorResponseCoordinator()
 	out.Key = key
 	if kind != groupCoordinator {
 		out.NodeID, out.Port = -1, -1
 		out.ErrorCode = kerr.InvalidRequest.Code
-		if kind == transactionCoordinator {
-			out.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
-		}
 		out.ErrorMessage = text(fmt.Errorf("there are only coordinators of consumer groups here, none of type %d", kind))
+		if kind == transactionCoordinator {
+			out.ErrorCode, out.ErrorMessage = kerr.TransactionalIDAuthorizationFailed.Code, text(errNoTransactions)
+			c.server.log.Warn("a Kafka client asks for transactions, and is told of a failed authorization, with which it gives up: it must have no transactional.id",
+				"transactional.id", key, "client", c.client())
+		}
 		return out
 	}
 	out.NodeID = c.server.opts.NodeID

@@ -57,11 +57,14 @@ func TestThereAreNoCoordinatorsOfTransactions(t *testing.T) {
 		req := kmsg.NewPtrFindCoordinatorRequest()
 		req.Version, req.CoordinatorKey, req.CoordinatorKeys, req.CoordinatorType = version, "a", []string{"a"}, 1
 		resp := ask[*kmsg.FindCoordinatorResponse](c, req)
-		code := resp.ErrorCode
+		code, said := resp.ErrorCode, resp.ErrorMessage
 		if version >= 4 {
-			code = resp.Coordinators[0].ErrorCode
+			code, said = resp.Coordinators[0].ErrorCode, resp.Coordinators[0].ErrorMessage
 		}
 		wantCode(t, fmt.Sprintf("version %d", version), code, kerr.TransactionalIDAuthorizationFailed)
+		if said == nil || !strings.Contains(*said, "no transactions") {
+			t.Errorf("version %d: it is said %v", version, said)
+		}
 	}
 }
 
