@@ -139,7 +139,7 @@ sabotage "tell of a deletion to those only that read" internal/line/follow.go \
 sabotage "let a killed consumer close in good order" internal/consumer/conn.go \
 	's/tcp.SetLinger(0)/tcp.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
 sabotage "leave messages that come again in a file that was moved" cmd/consumer/rotate.go \
-	's/f.Truncate(p.size)/error(nil)/' ./cmd/consumer TestFileIsRotatedBetweenTwoRuns
+	's/f.Truncate(size)/error(nil)/' ./cmd/consumer TestFileIsRotatedBetweenTwoRuns
 sabotage "acknowledge a message whose command failed" cmd/consumer/executor.go \
 	's/return e.fail(conn, n, m, state.String())/conn.Ack(n); return nil/' ./cmd/consumer TestCommandThatFailsHasItsMessageComeAgain
 sabotage "note a delayed message before its topic is synced" internal/broker/delaydeliver.go \

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/consumer"
 	"mbus/internal/producer"
 	"mbus/test/brokertest"
 )
@@ -218,4 +220,68 @@ func TestEachMessageIsInTheFileOnceHoweverOftenConsumerAndBrokerAreKilled(t *tes
 		t.Errorf("the file has %d messages, the topic %d, and they are not the same", len(got), len(want))
 	}
 	t.Logf("%d messages", len(got)-1)
+}
+
+// A worker that is killed at any time, and starts again, leaves no message undone, and none
+// that was done in part: a command has all of its message, or does not run on.
+func TestEachMessageIsDoneByACommandHoweverOftenTheConsumerIsKilled(t *testing.T) {
+	const messages = 60
+	b := realBroker(t, "-partitions", "2")
+	want := make(map[string]bool)
+	for i := range messages {
+		message := fmt.Sprintf("%d %s", i, strings.Repeat("x", i*7919%100_000))
+		b.Publish("orders", message)
+		want[message] = true
+	}
+	path := filepath.Join(t.TempDir(), "done")
+	worker := []string{"-follow", "-attempts", "0", "-retry", "1ms", "-exec", "m=$(cat; echo) && echo \"$m\" >>" + path}
+	for range 8 {
+		size := sizeOf(path)
+		p, _ := begin(t, b, worker...)
+		more := size + 1 + rand.Int64N(200_000)
+		await(t, func() bool { return sizeOf(path) >= more || rand.IntN(1000) == 0 && sizeOf(path) > size })
+		if err := p.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.Wait()
+		if p.ProcessState.Exited() {
+			t.Fatalf("the consumer has ended by itself: %s", p.stderr.String())
+		}
+		if lag(t, b) == 0 {
+			break
+		}
+	}
+	p, _ := begin(t, b, worker...)
+	await(t, func() bool { return lag(t, b) == 0 })
+	p.signal(t, syscall.SIGTERM)
+	if code := p.finish(); code != 0 {
+		t.Errorf("exit %d, said %q", code, p.stderr.String())
+	}
+	for line := range strings.Lines(read(t, path)) {
+		delete(want, strings.TrimSuffix(line, "\n"))
+	}
+	if len(want) > 0 {
+		t.Errorf("%d messages were not done", len(want))
+	}
+}
+
+// lag is how many messages of the topic orders the group default has not consumed.
+func lag(t *testing.T, b *brokertest.Broker) int64 {
+	t.Helper()
+	answer, err := consumer.Ask(b.Consumers(), "?groups&topic=orders&group=default&format=json\n", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lag := int64(0)
+	for _, line := range answer {
+		var row struct{ Lag int64 }
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		lag += row.Lag
+	}
+	if len(answer) == 0 {
+		return -1
+	}
+	return lag
 }

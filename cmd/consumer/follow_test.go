@@ -281,6 +281,27 @@ func TestTopicThatDoesNotExistIsSaid(t *testing.T) {
 	p.check(t, 0, "consumer: topic \"orders\" does not exist yet; waiting\n")
 }
 
+// What comes into a topic while the follower that waits for it is away comes after the end
+// that it asked for.
+func TestFollowFromTheEndOfATopicThatDoesNotExistMissesNothing(t *testing.T) {
+	b := listen(t)
+	b.setTopic("")
+	p, out := start(t, b, "-follow", "-start", "end", "-n", "1", "-f", `%s\n`)
+	b.accept().Close()
+	conn := b.accept()
+	if !strings.Contains(b.request, "&start=beginning&") {
+		t.Errorf("request %q", b.request)
+	}
+	send(t, conn, "@0\n"+batchOf(0, "a"))
+	printed(t, out, "a")
+	acks := bufio.NewReader(conn)
+	expect(t, acks, "+1")
+	expectEOF(t, acks)
+	conn.Close()
+	p.check(t, 0, "consumer: topic \"orders\" does not exist yet; waiting\n"+
+		"consumer: connection lost before the end of the topic; connecting again\nconsumer: connected again\n")
+}
+
 func TestMessagesThatOthersHoldAreSaid(t *testing.T) {
 	for groups, want := range map[string]string{
 		`{"unacknowledged":2,"waiting":0}` + "\n" + `{"unacknowledged":3,"waiting":1}` + "\n": "other consumers of group \"default\" hold 5 messages of topic \"orders\"",

@@ -106,10 +106,23 @@ func (o *file) leave(p *position) error {
 		return nil
 	}
 	name, err := p.file.nameOf(o.path)
-	if err != nil || name == "" {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		say("the file that was %q before can't be looked for: %v; its last messages may come again", o.path, err)
+		return nil
+	case err != nil || name == "":
 		return err
 	}
+	return o.cut(name, p.size)
+}
+
+// cut takes what is behind the size off a file that has been moved, and that no other
+// consumer has open.
+func (o *file) cut(name string, size int64) error {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = os.Open(name) // it will do if there is nothing to take off
+	}
 	if err != nil {
 		return err
 	}
@@ -118,10 +131,10 @@ func (o *file) leave(p *position) error {
 		return err
 	}
 	info, err := f.Stat()
-	if err != nil || info.Size() <= p.size {
+	if err != nil || info.Size() <= size {
 		return err
 	}
-	if err := f.Truncate(p.size); err != nil {
+	if err := f.Truncate(size); err != nil {
 		return err
 	}
 	return f.Sync()

@@ -41,6 +41,7 @@ type session struct {
 	topic *identity     // that next is of
 	total int64         // messages taken on all connections
 
+	waits    bool // it was said that the topic does not exist yet
 	admitted bool // there has been a connection that was not refused
 	lost     bool // it was said that the last one is
 	conn     *consumer.Conn

@@ -55,12 +55,24 @@ func (s *session) look() error {
 	case began && s.topic.id != "":
 		err = fmt.Errorf("topic %q does not exist any more: %s", s.topic.name, s.topic.remedy)
 	case s.opts.request.Follow:
-		say("topic %q does not exist yet; waiting", s.topic.name)
+		s.sayWaiting()
 	}
 	if err != nil || s.next != nil || s.opts.request.From == "" || !s.opts.request.Follow {
 		return err
 	}
 	return s.resolve()
+}
+
+// sayWaiting says, once, that a follower waits for its topic. All that will be in it comes
+// after its end of now, also where this connection is lost before.
+func (s *session) sayWaiting() {
+	if !s.waits {
+		say("topic %q does not exist yet; waiting", s.topic.name)
+	}
+	s.waits = true
+	if s.opts.request.Start == "end" {
+		s.opts.request.Start = "beginning"
+	}
 }
 
 // resolve finds the offsets of the position to begin at: a second connection can
