@@ -133,7 +133,7 @@ func (s *settings) define() {
 	s.Group("How it is printed", "f", "json", "out", "fail-empty")
 
 	s.StringVar(&s.command, "exec", "", "run `COMMAND` for each message instead of printing it")
-	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 1000 where the output is a pipe, else 100000, or 1 with -exec")
+	s.IntVar(&r.Window, "window", 0, "with -follow or -exec: at most `N` messages unacknowledged; 0 is 100000, 1000 into a pipe, 1 with -exec")
 	s.DurationVar(&r.AckTimeout, "ack-timeout", 0, "`TIME`: with -follow: how long an acknowledgement may take; with -exec: how long COMMAND may, then it is ended and its message has failed; 0 is no limit")
 	s.DurationVar(&s.grace, "grace", 5*time.Second, "`TIME`: with -exec: how long COMMAND may go on after ^C or SIGTERM before it is ended")
 	s.DurationVar(&r.Retry, "retry", 0, "`TIME`: with -exec: how long a message that failed stays away at first; 0 leaves it to the broker (1s)")
