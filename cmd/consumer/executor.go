@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbus/internal/consumer"
+	"mbus/internal/units"
 )
 
 const (
@@ -83,7 +84,7 @@ func (e *executor) take(conn *consumer.Conn, n int64, m *message) error {
 	case ended:
 		return consumer.ErrInterrupted
 	case late:
-		return e.fail(conn, n, m, fmt.Sprintf("no end within %v", e.limit))
+		return e.fail(conn, n, m, fmt.Sprintf("no end within %s", units.FormatDuration(e.limit)))
 	case state.ExitCode() == cannotRun, state.ExitCode() == notFound:
 		return givenBack{fmt.Errorf("-exec: the shell can't run %q: %v; %s is given back", e.line, state, m.place())}
 	case readerLeft():

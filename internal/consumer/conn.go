@@ -19,6 +19,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/tcp"
+	"mbus/internal/units"
 )
 
 const (
@@ -204,7 +205,7 @@ func (c *Conn) awaitConfirmation() error {
 	case s.err == ErrLost: // the broker has closed; any other loss has an error with it
 		return c.unsaid
 	case mayGoOn(s.err):
-		return fmt.Errorf("the broker has not confirmed it within %v", commitTimeout)
+		return fmt.Errorf("the broker has not confirmed it within %s", units.FormatDuration(commitTimeout))
 	}
 	return s.err
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"mbus/internal/units"
 )
 
 // A source reads from the connection. Interrupt and wake end a read that waits.
@@ -43,7 +45,7 @@ func (s *source) Read(p []byte) (int, error) {
 	case s.woken.Swap(false):
 		return n, nil
 	}
-	return n, fmt.Errorf("the broker has said nothing for %v", s.patience)
+	return n, fmt.Errorf("the broker has said nothing for %s", units.FormatDuration(s.patience))
 }
 
 func (s *source) deadline() time.Time {

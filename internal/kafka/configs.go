@@ -110,7 +110,7 @@ func (s *Server) syncs(name, value string) error {
 		return nil
 	}
 	if name == "flush.messages" && n < math.MaxInt64 || name == "flush.ms" && n < every.Milliseconds() {
-		return fmt.Errorf("%w: %s of %d: this broker syncs every %v (-fsync)", kerr.InvalidConfig, name, n, every)
+		return fmt.Errorf("%w: %s of %d: this broker syncs every %s (-fsync)", kerr.InvalidConfig, name, n, units.FormatDuration(every))
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/tcp"
+	"mbus/internal/units"
 )
 
 // A conn is one connection. Its goroutine reads; what it writes to is said with
@@ -166,7 +167,7 @@ func (c *conn) noRequest(err error, got int) error {
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.server.isStopping():
 		return answer("SHUTDOWN", "the broker is stopping")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return answer("TIMEOUT", "no request line within %v", c.broker.Limits.RequestTime)
+		return answer("TIMEOUT", "no request line within %s", units.FormatDuration(c.broker.Limits.RequestTime))
 	case err == io.EOF && got > 0:
 		return answer("BADREQUEST", "the request line has no LF")
 	}

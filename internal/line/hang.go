@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"mbus/internal/units"
 )
 
 // errHangs ends a follower that acknowledges nothing.
@@ -95,5 +97,5 @@ func (h *hang) fail(f *follower, oldest uint64) {
 		return
 	}
 	f.bury(failed, "ack-timeout")
-	f.fail(answer("TIMEOUT", "%w within %v", errHangs, h.limit))
+	f.fail(answer("TIMEOUT", "%w within %s", errHangs, units.FormatDuration(h.limit)))
 }

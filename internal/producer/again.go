@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"mbus/internal/units"
 )
 
 // The time between two attempts to connect: it doubles, and a random half is taken off, so
@@ -111,7 +113,7 @@ func (c *Conn) wait(err error) (pause time.Duration, over bool) {
 		c.lost = time.Now()
 	}
 	if time.Since(c.lost) > c.request.Retry {
-		c.finish(fmt.Errorf("%w; tried again for %v", err, c.request.Retry))
+		c.finish(fmt.Errorf("%w; tried again for %s", err, units.FormatDuration(c.request.Retry)))
 		return 0, true
 	}
 	return c.pause, false

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mbus/internal/units"
 )
 
 const (
@@ -174,7 +176,7 @@ func (c *Conn) end(l *link, rest []byte, err error) error {
 	case errors.Is(err, bufio.ErrBufferFull):
 		return c.unexpected(string(rest))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("connection lost: %w for %v", errSilent, l.timeout)
+		return fmt.Errorf("connection lost: %w for %s", errSilent, units.FormatDuration(l.timeout))
 	case !errors.Is(err, io.EOF):
 		return fmt.Errorf("connection lost: %w", err)
 	case len(rest) == 0 && !l.silent && l.closed && l.told == l.last:
