@@ -23,6 +23,10 @@ const (
 	// takes a block, and wants a line.
 	leaves = 20 * time.Millisecond
 
+	// slow is how long a drain waits for its reader: one that reads on for longer is slow, and
+	// will read the rest. The broker waits for five minutes.
+	slow = 10 * time.Second
+
 	// lastWords is how long a reader may take when the program was told to end.
 	lastWords = 2 * time.Second
 )
@@ -151,10 +155,14 @@ func (p *pipe) wakeLater(c *consumer.Conn) {
 	p.pause = min(2*p.pause, lastLook)
 }
 
-// await waits until the reader has everything, or has left, or for a while after stop. It
-// returns how many messages the reader has.
+// await waits until the reader has everything, or has left, or for a while after stop, and
+// without acknowledgements for as long as a slow reader is given. It returns how many
+// messages the reader has.
 func (p *pipe) await(stop context.Context) int64 {
 	var end <-chan time.Time
+	if !p.follows {
+		end = time.After(slow)
+	}
 	stopped := stop.Done()
 	for pause := firstLook; p.unread() > 0 && !broken(p.fd); pause = min(2*pause, lastLook) {
 		select {

@@ -144,6 +144,65 @@ func TestInterruptEndsAWaitAndCommitStillHearsTheBroker(t *testing.T) {
 	}
 }
 
+func TestWorkingRepeatsWhatWasAcknowledged(t *testing.T) {
+	c, broker, heard := acknowledging(t, Request{})
+	c.Working()
+	c.Ack(2)
+	c.Working()
+	c.Fail(3, "no")
+	c.Working()
+	if err := c.tcp.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := io.ReadAll(heard); string(all) != "+0\n+2\n+2\n-3 no\n+2\n" || err != nil {
+		t.Errorf("the broker got %q, %v", all, err)
+	}
+	broker.Close()
+}
+
+func TestWakeHasIdleCalledAndNothingElse(t *testing.T) {
+	idle := make(chan struct{})
+	c, broker, _ := acknowledging(t, Request{Idle: func() error { idle <- struct{}{}; return nil }})
+	got := make(chan error, 1)
+	go func() {
+		_, err := c.Next()
+		got <- err
+	}()
+	<-idle
+	for range 3 {
+		c.Wake() // before it waits, or while it does
+		<-idle
+	}
+	send(t, broker, "@0\n"+batchOf(0, "a"))
+	go func() {
+		for range idle {
+		}
+	}()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLookTellsATopicThatIsGoneFromABrokerThatIs(t *testing.T) {
+	for _, tt := range []struct {
+		answer, id string
+		exists     bool
+		lost       bool
+	}{
+		{`{"topic":"orders","partitions":1,"id":"x"}` + "\n", "x", true, false},
+		{`{"topic":"orders","partitions":1}` + "\n", "", true, false},
+		{"-GONE unknown topic\n", "", false, false},
+		{"", "", false, true},
+		{`{"topic":"or`, "", false, true},
+	} {
+		b := serve(t, tt.answer, true)
+		id, exists, err := Look(b.addr, "orders", time.Minute)
+		if id != tt.id || exists != tt.exists || errors.Is(err, ErrLost) != tt.lost {
+			t.Errorf("%q: id %q, exists %v, %v", tt.answer, id, exists, err)
+		}
+	}
+}
+
 func TestQuietTellsWhetherSomethingHasCome(t *testing.T) {
 	c, broker, _ := acknowledging(t, Request{})
 	if !c.Quiet() {

@@ -3,6 +3,7 @@ package consumer
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"mbus/internal/units"
@@ -13,8 +14,14 @@ import (
 // "". It waits for an answer for the timeout at most, for 0 five minutes.
 func Look(addr, topic string, timeout time.Duration) (id string, exists bool, err error) {
 	rows, err := look[struct{ ID string }](addr, timeout, "?topics", "topic", topic)
-	if err != nil || len(rows) == 0 {
+	var broker *Error
+	switch {
+	case errors.As(err, &broker) && broker.Code == "GONE":
+		return "", false, nil
+	case err != nil:
 		return "", false, err
+	case len(rows) == 0: // of a broker that has ended, for one
+		return "", false, fmt.Errorf("%w: the broker has not answered", errNoAnswer)
 	}
 	return rows[0].ID, true, nil
 }
@@ -30,7 +37,7 @@ func Held(addr, topic, group string, timeout time.Duration) (unacknowledged, wai
 	return unacknowledged, waiting, err
 }
 
-// look returns the rows of an answer, none where there is nothing that the options name.
+// look returns the rows of an answer.
 func look[R any](addr string, timeout time.Duration, what string, options ...string) (rows []R, err error) {
 	line := units.NewRequest(what)
 	for i := 0; i < len(options); i += 2 {
@@ -38,10 +45,6 @@ func look[R any](addr string, timeout time.Duration, what string, options ...str
 	}
 	line.Option("format", "json")
 	answer, err := Ask(addr, line.String(), timeout)
-	var broker *Error
-	if errors.As(err, &broker) && broker.Code == "GONE" {
-		return nil, nil
-	}
 	for _, text := range answer {
 		var r R
 		if err := json.Unmarshal([]byte(text), &r); err != nil {

@@ -29,7 +29,8 @@ func (s *source) Read(p []byte) (int, error) {
 	if !s.until.IsZero() {
 		return s.tcp.Read(p) // with the deadline of finish
 	}
-	if err := s.tcp.SetReadDeadline(s.deadline()); err != nil {
+	deadline := s.deadline()
+	if err := s.tcp.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
 	if s.interrupted.Load() { // after the deadline, which would else hide it
@@ -42,7 +43,7 @@ func (s *source) Read(p []byte) (int, error) {
 	switch {
 	case !errors.Is(err, os.ErrDeadlineExceeded), s.interrupted.Load():
 		return n, err
-	case s.woken.Swap(false):
+	case s.woken.Swap(false), deadline.IsZero(), time.Now().Before(deadline): // the deadline was that of a wake
 		return n, nil
 	}
 	return n, fmt.Errorf("the broker has said nothing for %s", units.FormatDuration(s.patience))
