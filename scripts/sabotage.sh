@@ -132,6 +132,10 @@ sabotage "take a half-close that crossed the end for the close" internal/line/ha
 	's/return v.State == tcp.LastAck .*/return false/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
 sabotage "take a half-close with bytes unread for the close" internal/line/handover.go \
 	's/return v.Scaled .*/return false/' ./internal/line TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing
+sabotage "take what a lost worker had for consumed" internal/group/member.go \
+	's/l.pos.release(m, l.Span)/l.pos.consume(m, l.Span)/' ./internal/line TestPromisesToRandomWorkers
+sabotage "keep nothing of what is consumed out of turn" internal/group/position.go \
+	's/if h.by == nil \&\& len(s.Beyond) < maxBeyond/if false/' ./internal/line TestPromisesToRandomWorkers
 sabotage "tell of a deletion as of a stop" internal/line/conn.go \
 	's/case c.server.isStopping():/case true:/' ./internal/line TestReadersWithMoreToComeHearOfADeletion
 sabotage "tell of a deletion to those only that read" internal/line/follow.go \

@@ -46,6 +46,10 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 	done := onceOnly(func(err error) {
 		defer b.ended.Done()
 		defer settled()
+		if isMissing(err) { // the next consumer is told
+			f.Position.Unbury(f.Offset, time.Now())
+			return
+		}
 		k := f.Position.Key()
 		log := b.Log.With("group", k.Group, "topic", k.Topic, "partition", k.Partition, "offset", f.Offset, "reason", reason)
 		changed := b.burying.note(k.Topic, err == nil)
@@ -69,6 +73,12 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 		}
 	}()
 	err = b.bury(t, f, reason, done)
+}
+
+// isMissing says whether a log has a message no more, or can't read it.
+func isMissing(err error) bool {
+	_, missing := missingUntil(err)
+	return missing || errors.Is(err, store.ErrOutOfRange)
 }
 
 // burying is the topics of which dead messages can't be kept.

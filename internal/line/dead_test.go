@@ -72,3 +72,26 @@ func offsetIn(line string) string {
 	offset, _, _ := strings.Cut(rest, ",")
 	return offset
 }
+
+// It is told as what was trimmed otherwise is, at once.
+func TestADeadMessageThatWasTrimmedIsToldToBeGone(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first", "second")
+	c := b.dial(b.consumers, "orders?ack&window=1\n")
+	c.mustSay("first")
+	topic, err := b.broker.Topic("orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := topic.Partitions()[0].Trim(1); err != nil {
+		t.Fatal(err)
+	}
+	c.send("-1 dead\n")
+	c.finish()
+	c.rest()
+	b.mustDrain("orders", "-GAP first=1 partition=0\n")
+	b.mustDrain("orders?ack", "second\n")
+	if lines := b.book.Lines("ERROR"); len(lines) > 0 {
+		t.Errorf("%q", lines)
+	}
+}
