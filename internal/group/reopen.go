@@ -13,17 +13,21 @@ var (
 	ErrDying      = errors.New("it is on its way to the dead letters")
 )
 
+// liveRuns is how many spans, of those that the journal keeps, Reopen leaves to members,
+// which acknowledge out of turn meanwhile.
+const liveRuns = 1000
+
 // Reopen has a message that was consumed be consumed again, by this group alone: what
 // was consumed around it stays so. Its attempts are counted anew, and members get it at
 // once. A message that is not consumed stays as it is. What has changed is durable at the
 // next Groups.Sync.
 //
-// The error is ErrNoPosition if the group has not begun, ErrAssigned if the group's next
-// member would be a Kafka client, which knows no more than the committed offset and would
-// get all that was consumed above, too, or ErrFull if the spans that were consumed would
-// be more than the journal keeps: these would come again after a restart. It is ErrDying
-// if Bury or Unbury has still to say what becomes of the message. The caller has seen to
-// it that no Kafka client joins the group meanwhile.
+// The error is ErrNoPosition if the group has not begun; ErrAssigned if a Kafka client moved
+// the position last, because the next one would know no more than the committed offset,
+// and get all that was consumed above; ErrFull if there would be more spans than the
+// journal keeps beside those of members: they would come again after a restart; or
+// ErrDying if Bury or Unbury has still to say what becomes of the message. The caller has
+// seen to it that no Kafka client joins the group meanwhile.
 func (p *Position) Reopen(offset int64) error {
 	p.mu.Lock()
 	if err := p.mayReopen(offset); err != nil {
@@ -47,7 +51,7 @@ func (p *Position) mayReopen(offset int64) error {
 		return ErrNoPosition
 	case p.assigned:
 		return ErrAssigned
-	case p.runs() >= maxBeyond:
+	case p.runs() >= maxBeyond-liveRuns:
 		return ErrFull
 	case p.holder(&p.failed, offset) && !slices.ContainsFunc(p.retries, func(w waiting) bool { return w.offset == offset }):
 		return ErrDying

@@ -200,7 +200,7 @@ func TestNoMoreIsReopenedThanARestartBringsBack(t *testing.T) {
 			reopened[o] = true
 		}
 	}
-	if !errors.Is(err, group.ErrFull) || len(reopened) < 5000 || !p.Remembers(0) || p.Remembers(1) {
+	if !errors.Is(err, group.ErrFull) || len(reopened) < 5000 || !p.Remembers(1000) || p.Remembers(1001) {
 		t.Fatalf("%d are reopened, and then: %v", len(reopened), err)
 	}
 	state, err := group.ParseValue(g.Of(theKey.Group)[0].AppendValue(nil, 0))
