@@ -35,7 +35,8 @@ type executor struct {
 	retries retries         // of messages that failed
 	stop    context.Context // no further command is begun
 	kill    context.Context // a command that runs is killed
-	failed  int64           // messages
+	guard   *guard
+	failed  int64 // messages
 }
 
 // errFailed says that some messages failed.
@@ -47,11 +48,15 @@ type givenBack struct{ error }
 
 func (g givenBack) Unwrap() error { return g.error }
 
-func newExecutor(opts options, stop, kill context.Context) *executor {
+func newExecutor(opts options, stop, kill context.Context) (*executor, error) {
+	g, err := newGuard()
+	if err != nil {
+		return nil, fmt.Errorf("-exec: %w", err)
+	}
 	return &executor{
 		line: opts.command, group: opts.request.Group, limit: opts.limit, grace: opts.grace,
-		retries: opts.retries, stop: stop, kill: kill,
-	}
+		retries: opts.retries, stop: stop, kill: kill, guard: g,
+	}, nil
 }
 
 // outcome is what the program ends with after err. A follower that was told to end has
@@ -73,7 +78,9 @@ func (e *executor) take(conn *consumer.Conn, n int64, m *message) error {
 	if err != nil {
 		return givenBack{fmt.Errorf("-exec: %w", err)}
 	}
+	e.guard.begun(c)
 	late, ended := e.await(c, conn)
+	e.guard.ended() // before another group can have the number
 	state, err := c.wait()
 	switch {
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -300,4 +301,49 @@ func TestKilledConsumersCommandHasReadAllOfItsMessageAndDoesNotGoOn(t *testing.T
 		t.Error("the command has gone on")
 	}
 	_ = p.Wait()
+}
+
+// All that the command has begun ends with the consumer, and what one before has left
+// behind goes on.
+func TestKilledConsumersCommandEndsWithAllThatItHasBegun(t *testing.T) {
+	b := listen(t)
+	gate := fifo(t, "gate")
+	p, out := start(t, b, "-window", "2", "-exec", `read -r m; if [ "$m" = leaves ]; then cat `+gate+` & echo $!; else (echo $$; cat `+gate+`; echo); echo; fi`)
+	conn := b.accept()
+	send(t, conn, "@0\n"+batchOf(0, "leaves\n", "works\n")+".\n")
+	left := brokertest.ReadLine(t, out)
+	brokertest.ReadLine(t, out)
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return len(readers(t, gate)) == 1 })
+	if err := syscall.Kill(atoi(t, left), syscall.SIGKILL); err != nil {
+		t.Errorf("what an earlier command left behind: %v", err)
+	}
+	_ = p.Wait()
+}
+
+func atoi(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// readers are the processes whose command line names the file and that are not shells.
+func readers(t *testing.T, path string) (pids []string) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range lines {
+		text, err := os.ReadFile(l)
+		if err == nil && string(text) == "cat\x00"+path+"\x00" {
+			pids = append(pids, l)
+		}
+	}
+	return pids
 }

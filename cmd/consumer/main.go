@@ -105,7 +105,10 @@ func consume(opts options) (taken int64, err error) {
 
 // execute runs the command for each message.
 func (s *session) execute(stop, kill context.Context) error {
-	e := newExecutor(s.opts, stop, kill)
+	e, err := newExecutor(s.opts, stop, kill)
+	if err != nil {
+		return err
+	}
 	s.sink = e
 	return e.outcome(s.run(stop), s.opts.request.Follow)
 }
