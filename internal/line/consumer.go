@@ -181,6 +181,7 @@ func (k *consumer) sendFree(p *part, end, most int64) (sent int64, err error) {
 	if free.Len() <= 0 {
 		return 0, nil
 	}
+	k.stalled = false
 	if err := k.loadFew(p.log, free.From, free.To, most); err != nil {
 		return 0, k.unreadable(p, free, err)
 	}
@@ -215,7 +216,7 @@ func (k *consumer) part(s group.Span) int64 {
 func (k *consumer) send(p *part, span group.Span) error {
 	for at := span.From; at < span.To; {
 		if len(k.loaded) == 0 { // given up while the reader stalled
-			if err := k.load(p.log, at, readChunk); err != nil {
+			if err := k.loadAgain(p.log, at, span.To); err != nil {
 				k.member.GiveBack(p.pos, at)
 				return k.unreadable(p, group.Span{From: at, To: span.To}, err)
 			}

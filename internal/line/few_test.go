@@ -2,10 +2,12 @@ package line_test
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
@@ -114,5 +116,31 @@ func (b *bus) publishBatch(p batch.Batch) {
 	b.t.Helper()
 	if got, want := b.produce("orders?format=batch\n"+text(p)), "+"+strconv.Itoa(p.Count())+"\n"; got != want {
 		b.t.Fatalf("answered %q, not %q", got, want)
+	}
+}
+
+// A reader that stalls again and again gives up what was expanded for it each time, so that
+// others have their turn; it goes on with pieces, and needs no turn for each of them.
+func TestAReaderThatStallsHasABatchExpandedAFewTimesOnly(t *testing.T) {
+	const n, stalls = 40_000, 8
+	var reads atomic.Int64
+	b := start(t, countReads(&reads))
+	messages := numbered(n, 100)
+	b.publishBatch(compressed(t, batch.Zstd, newBatch(messages...)))
+	before := reads.Load()
+	c := b.dialWith(small, b.consumers, "orders?from=beginning\n")
+	var got strings.Builder
+	for range stalls {
+		if _, err := io.CopyN(&got, c.r, 100<<10); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * moment) // it is slow
+	}
+	if n := reads.Load() - before; n > 3 {
+		t.Errorf("the log was read %d times for %d stalls", n, stalls)
+	}
+	got.WriteString(c.rest())
+	if got.String() != join(messages) {
+		t.Errorf("%s came", brief(got.String()))
 	}
 }

@@ -40,7 +40,7 @@ const (
 	maxLeftovers = 32 << 20
 
 	// leftoverTime is how long one is kept that nobody uses.
-	leftoverTime = 2 * time.Second
+	leftoverTime = 10 * time.Second
 
 	// leftoverSize is about the size of one in bytes: all of it is passed over for its
 	// last message. One with a large message is larger.
@@ -152,6 +152,23 @@ func (s *sender) loadFew(log store.Partition, offset, to, most int64) error {
 		return nil
 	}
 	return s.takeFew(log, b, offset)
+}
+
+// loadAgain loads what was given up, of messages below to. A reader that has stalled gets a
+// batch that has to be decompressed in pieces, so that it needs no turn while it reads them.
+func (s *sender) loadAgain(log store.Partition, offset, to int64) error {
+	if b := s.server.leftovers.find(log, offset, to); b != nil {
+		s.use(b)
+		return nil
+	}
+	if err := s.load(log, offset, readChunk); err != nil {
+		return err
+	}
+	b, _, err := batch.Next(s.loaded)
+	if err != nil || !s.stalled || b.Codec() == batch.None || b.BaseOffset() >= offset && s.request.format == formatBatch {
+		return nil
+	}
+	return s.takeFew(log, b, max(offset, b.BaseOffset()))
 }
 
 // use has a piece of a batch be what is loaded.

@@ -35,6 +35,7 @@ type sender struct {
 	large     *[largeOut]byte // or this
 	again     []group.Failure // of what is being sent: the messages that have failed before, ascending
 	packed    bool            // what is loaded has to be decompressed to be sent
+	stalled   bool            // the reader has, since the sender looked for what is free
 	partition int             // that was named last in format=batch; -1 for none
 	written   int64           // bytes, in all
 }
@@ -298,7 +299,8 @@ func (s *sender) close() {
 
 // How long a write may take before the memory that is not needed meanwhile is
 // given back: a moment only, for many readers may stall at once, and to read a
-// batch again costs little. It is more where it has to be decompressed again, too.
+// batch again costs little. It is more where it has to be decompressed again, too, unless
+// others wait for the turn.
 const (
 	stallTime       = 10 * time.Millisecond
 	packedStallTime = 250 * time.Millisecond
@@ -309,6 +311,7 @@ const (
 func (s *sender) flush() error {
 	n, err := s.writeQuickly(s.out)
 	if isTimeout(err) {
+		s.stalled = true
 		s.unload()
 		err = s.writeSlowly(s.takeRest(n))
 	} else if s.turnIsOver() {
@@ -349,7 +352,7 @@ func (s *sender) writeQuickly(p []byte) (int, error) {
 		return 0, nil
 	}
 	patience := stallTime
-	if s.packed {
+	if s.packed && s.server.turns.waiting.Load() == 0 {
 		patience = packedStallTime
 	}
 	s.writeWithin(min(patience, s.broker.Limits.WriteTime))
