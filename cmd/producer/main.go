@@ -58,7 +58,7 @@ func run(args []string) int {
 	opts.request.Say = t.say
 	conn, err := producer.Dial(opts.addr, opts.request)
 	if err != nil {
-		return fail(flags.Refused(err))
+		return fail(err)
 	}
 	if opts.message == nil && t.terminal && isTerminal(os.Stdin) {
 		t.say("reading lines, each is a message; ^D ends")
@@ -121,7 +121,7 @@ func parse(args []string) (opts options, code int, ok bool) {
 	fs.BoolVar(&opts.request.SkipBad, "skip-bad", false, "leave out messages that the broker refuses, such as one that is too large, say so, and go on")
 	fs.Group("When something fails", "retry", "timeout", "skip-bad")
 	fs.Group("Something else", "version")
-	if code, ok := fs.Parse(args); !ok {
+	if code, ok := fs.Parse(withoutBareRetry(args)); !ok {
 		return opts, code, false
 	}
 	if err := opts.check(*port); err != nil {
@@ -136,6 +136,15 @@ func parse(args []string) (opts options, code int, ok bool) {
 	}
 	opts.addr = addr
 	return opts, 0, true
+}
+
+// withoutBareRetry leaves out a -retry that ends the command line: without a time it is the
+// default, as if it had not been given.
+func withoutBareRetry(args []string) []string {
+	if n := len(args); n > 0 && (args[n-1] == "-retry" || args[n-1] == "--retry") && (n < 2 || args[n-2] != "-message") {
+		return args[:n-1]
+	}
+	return args
 }
 
 // check reports the first setting that is missing or not allowed.

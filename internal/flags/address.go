@@ -1,23 +1,12 @@
 package flags
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
-	"syscall"
 )
-
-// Refused adds to an error what to do where nothing listens at the address of the broker.
-// Other errors stay what they are.
-func Refused(err error) error {
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
-	}
-	return fmt.Errorf("%w: is a broker running there? The program broker starts one; -host and -port say where it is", err)
-}
 
 // Address is the host:port that net.Dial and net.Listen take. An IPv6 address may
 // have brackets around it. The error says what is wrong with the host or the port,

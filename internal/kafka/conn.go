@@ -76,13 +76,27 @@ func (c *conn) sayPort() {
 		return
 	}
 	c.net.SetDeadline(time.Now().Add(lingerTime))
-	_, err := io.WriteString(c.net, "-BADREQUEST this is the port for Kafka clients: that for producers of lines is 9990 by default, that for consumers and administration 9991\n")
+	_, err := io.WriteString(c.net, portAnswer(c.in.come()))
 	tcp, ok := c.net.(*net.TCPConn)
 	if err != nil || !ok || tcp.CloseWrite() != nil {
 		return
 	}
 	// What is not read would have the system reset the connection, and the line be lost.
 	_, _ = io.Copy(io.Discard, io.LimitReader(c.net, maxFrame))
+}
+
+// otherPorts says where lines go.
+const otherPorts = "this is the port for Kafka clients: that for producers of lines is 9990 by default, that for consumers and administration 9991\n"
+
+// portAnswer is what a client is told that has sent p: an HTTP client in its own protocol.
+func portAnswer(p []byte) string {
+	for _, verb := range []string{"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ", "CONNECT ", "PATCH ", "TRACE "} {
+		if n := min(len(p), len(verb)); n >= 4 && string(p[:n]) == verb[:n] {
+			return fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+				len(otherPorts), otherPorts)
+		}
+	}
+	return "-BADREQUEST " + otherPorts
 }
 
 // isText says that bytes begin as a line of text may.

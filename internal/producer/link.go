@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"mbus/internal/units"
@@ -51,6 +52,9 @@ func (c *Conn) dial() (*link, error) {
 		timeout = min(timeout, c.request.Timeout)
 	}
 	conn, err := net.DialTimeout("tcp", c.addr, timeout)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = fmt.Errorf("%w: no broker listens there: start one, or say with -host and -port where it is", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("can't reach the broker: %w", err)
 	}
