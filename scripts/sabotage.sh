@@ -207,3 +207,13 @@ sabotage "take a client that is at work for one that hangs" internal/line/ears.g
 	'/) ack(n uint64)/,/^}/ s/f.hang.heard(f)/_ = f/' ./internal/line TestAHeartbeatGivesTheClientItsTimeAgain
 sabotage "acknowledge all up to the one" internal/group/member.go \
 	's/s.From += int64(first - l.first)/s.From += 0/' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
+sabotage "store numbered messages whenever they come" internal/broker/stream.go \
+	's/return number <= s.end \&\& s.before.has(number-1, place)/return false/' ./internal/line TestNumberedMessagesAreStoredOnceOverCrashes
+sabotage "go on with a stream before it is known what is stored" internal/broker/stream.go \
+	's/for st.pending > 0 \&\& st.owner == me {/for false {/' ./internal/line TestWhatAConnectionHasOnItsWayIsKnownToTheNext
+sabotage "forget the numbers of messages that wait" internal/broker/streams.go \
+	's/s.adopt(b.delays.streamsOf(t.ID, b.stop))/_ = b/' ./internal/line TestNumberedMessagesAreStoredOnceOverCrashes
+sabotage "begin a stream of a topic that was made anew" internal/broker/stream.go \
+	's/if !ok \&\& whole \&\& r.First > 1/if !ok \&\& whole \&\& r.First < 0/' ./internal/line TestAStreamOfATopicThatWasMadeAnewIsNotBegunAgain
+sabotage "lose what was not acknowledged" internal/producer/again.go \
+	's/for c.next < len(c.queue) \&\& !l.dead {/for false {/' ./internal/producer TestWhatIsNotAcknowledgedIsSentAgain
