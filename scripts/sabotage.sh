@@ -215,5 +215,5 @@ sabotage "forget the numbers of messages that wait" internal/broker/streams.go \
 	's/s.adopt(b.delays.streamsOf(t.ID, b.stop))/_ = b/' ./internal/line TestNumberedMessagesAreStoredOnceOverCrashes
 sabotage "begin a stream of a topic that was made anew" internal/broker/stream.go \
 	's/if !ok \&\& whole \&\& r.First > 1/if !ok \&\& whole \&\& r.First < 0/' ./internal/line TestAStreamOfATopicThatWasMadeAnewIsNotBegunAgain
-sabotage "lose what was not acknowledged" internal/producer/again.go \
-	's/for c.next < len(c.queue) \&\& !l.dead {/for false {/' ./internal/producer TestWhatIsNotAcknowledgedIsSentAgain
+sabotage "lose what was not acknowledged" internal/producer/link.go \
+	's/c.queue\[done\].last <= n; done++/c.queue[done].first <= n+1; done++/' ./internal/producer TestWhatIsNotAcknowledgedIsSentAgain
