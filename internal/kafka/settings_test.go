@@ -110,7 +110,9 @@ func TestATopicIsNotPromisedSyncsThatDoNotHappen(t *testing.T) {
 }
 
 func TestTheBrokersConfigurationSaysWhatItWasTold(t *testing.T) {
-	b := start(t, setup{kafka: kafka.Options{MinSession: time.Second}, options: func(o *broker.Options) { o.NoAutoCreate = true }})
+	b := start(t, setup{kafka: kafka.Options{MinSession: time.Second}, options: func(o *broker.Options) {
+		o.NoAutoCreate, o.OffsetsRetention = true, 90*time.Second
+	}})
 	c := b.dial()
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	req.Version = 4
@@ -123,6 +125,7 @@ func TestTheBrokersConfigurationSaysWhatItWasTold(t *testing.T) {
 		"auto.create.topics.enable":     fmt.Sprint("false ", kmsg.ConfigSourceStaticBrokerConfig),
 		"group.min.session.timeout.ms":  fmt.Sprint("1000 ", kmsg.ConfigSourceStaticBrokerConfig),
 		"group.max.session.timeout.ms":  fmt.Sprint("1800000 ", kmsg.ConfigSourceDefaultConfig),
+		"offsets.retention.minutes":     fmt.Sprint("2 ", kmsg.ConfigSourceStaticBrokerConfig),
 		"num.partitions":                fmt.Sprint("1 ", kmsg.ConfigSourceDefaultConfig),
 		"log.segment.bytes":             fmt.Sprint("1073741824 ", kmsg.ConfigSourceDefaultConfig),
 		"inter.broker.protocol.version": fmt.Sprint("3.9-IV0 ", kmsg.ConfigSourceDefaultConfig),
@@ -150,5 +153,16 @@ func TestTheShortestSessionTimeoutIsAFlag(t *testing.T) {
 		req.SessionTimeoutMillis = millis
 		resp := ask[*kmsg.JoinGroupResponse](m.client, req)
 		wantCode(t, fmt.Sprint(millis), resp.ErrorCode, want)
+	}
+}
+
+func TestOffsetsThatAreKeptForEverAreSaidToBeKeptAsLongAsKafkaKnows(t *testing.T) {
+	c := start(t, setup{}).dial()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.Version = 4
+	req.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "0", ConfigNames: []string{"offsets.retention.minutes"}}}
+	configs := ask[*kmsg.DescribeConfigsResponse](c, req).Resources[0].Configs
+	if len(configs) != 1 || *configs[0].Value != "2147483647" {
+		t.Errorf("told %+v", configs)
 	}
 }
