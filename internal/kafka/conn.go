@@ -25,7 +25,7 @@ type conn struct {
 	quit   chan struct{} // closed by giveUp
 	giveUp func()        // ends waiting for memory
 
-	isClient bool // has sent a whole Kafka request; its goroutine's own
+	isClient bool // has sent a Kafka request; its goroutine's own
 
 	mu       sync.Mutex // guards what follows
 	changed  sync.Cond  // the queue has become shorter, or writing has ended, or the server stops

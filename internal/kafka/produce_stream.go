@@ -132,6 +132,7 @@ func (c *conn) produceStream(size int) error {
 	h.client, h.flexible = nil, h.version >= firstFlexibleProduce
 	s := c.in.openStream(size, h.flexible)
 	defer c.in.settle()
+	c.isClient = true
 	call := c.begin(h)
 	c.afterHandler()
 	s.skip(sizeField + fixedHeader)
