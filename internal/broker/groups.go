@@ -27,6 +27,11 @@ func (b *Broker) UseGroup(name string, u group.Use) (release func(), err error) 
 	return b.groups.Join(name, u)
 }
 
+// UseGroupUntil is UseGroup for a member that gives way, as group.Groups.JoinUntil says.
+func (b *Broker) UseGroupUntil(name string, u group.Use, yield func() bool) (release func(), err error) {
+	return b.groups.JoinUntil(name, u, yield)
+}
+
 // Position is how far a group has come in a partition of a topic; of one that has
 // been deleted meanwhile it is kept nowhere. One beyond the end of the log, where a
 // Kafka client may have set it, is moved back to the end. The caller ends with its

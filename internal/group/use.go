@@ -41,7 +41,7 @@ func (e *InUseError) Error() string { return fmt.Sprintf("group %q is in use by 
 // use is how a group is used, and by whom.
 type use struct {
 	protocol string
-	members  map[*Use]struct{}
+	members  map[*Use]func() bool // each gives way to another protocol, if it can; nil for one that never does
 	topics   map[string]*topicUse
 }
 
@@ -55,11 +55,21 @@ type topicUse struct {
 // all of one topic either with Ordered or without. The error is an *InUseError if
 // the group is used in another way.
 func (g *Groups) Join(name string, u Use) (leave func(), err error) {
+	return g.JoinUntil(name, u, nil)
+}
+
+// JoinUntil is Join for a member that gives way to those that use the group by another
+// protocol, or delete it: yield says whether it does. Then it has left, and takes
+// nothing of the group any more. yield must not block, nor call this package.
+func (g *Groups) JoinUntil(name string, u Use, yield func() bool) (leave func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if now := g.uses[name]; now != nil && now.protocol != u.Protocol {
+		g.giveWay(name)
+	}
 	now := g.uses[name]
 	if now == nil {
-		now = &use{protocol: u.Protocol, members: make(map[*Use]struct{}), topics: make(map[string]*topicUse)}
+		now = &use{protocol: u.Protocol, members: make(map[*Use]func() bool), topics: make(map[string]*topicUse)}
 		g.uses[name] = now
 	}
 	topic := now.topics[u.Topic]
@@ -74,14 +84,36 @@ func (g *Groups) Join(name string, u Use) (leave func(), err error) {
 	}
 	now.topics[u.Topic] = topic
 	topic.members++
-	now.members[&u] = struct{}{}
-	return func() { g.leave(name, &u) }, nil
+	now.members[&u] = yield
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.leave(name, &u)
+	}, nil
 }
 
-func (g *Groups) leave(name string, u *Use) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// giveWay has those members leave a group that do so for others. The caller holds mu.
+func (g *Groups) giveWay(name string) {
 	now := g.uses[name]
+	if now == nil {
+		return
+	}
+	for u, yield := range now.members {
+		if yield != nil && yield() {
+			g.leave(name, u)
+		}
+	}
+}
+
+// leave takes a member off a group, if it has not left before. The caller holds mu.
+func (g *Groups) leave(name string, u *Use) {
+	now := g.uses[name]
+	if now == nil {
+		return
+	}
+	if _, is := now.members[u]; !is {
+		return
+	}
 	delete(now.members, u)
 	topic := now.topics[u.Topic]
 	if topic.members--; topic.members == 0 {

@@ -300,17 +300,15 @@ func (c *conn) deleteWhat(r *request) error {
 	for _, p := range c.broker.Positions(r.group) {
 		t.row(r.group, p.Topic, p.Partition, p.Committed)
 	}
-	if err := c.unused(r.group); err != nil {
-		return err
-	}
-	if !c.broker.KeepsGroup(r.group) {
-		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
-	}
 	if r.named["execute"] {
 		if err := c.broker.DeleteOffsets(r.group, nil); err != nil {
-			return err
+			return stopFirst(err)
 		}
 		c.did("group deleted", "group", r.group)
+	} else if err := c.unused(r.group); err != nil {
+		return err
+	} else if !c.broker.KeepsGroup(r.group) {
+		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
 	t.preview(r)
 	return c.sayTable(t)
@@ -318,11 +316,15 @@ func (c *conn) deleteWhat(r *request) error {
 
 // unused says that a group has members, and what to do: its positions can't be changed
 // under them.
-func (c *conn) unused(groupName string) error {
-	if err := c.broker.CheckUnused(groupName); err != nil {
+func (c *conn) unused(groupName string) error { return stopFirst(c.broker.CheckUnused(groupName)) }
+
+// stopFirst says what to do about a group that is in use.
+func stopFirst(err error) error {
+	var inUse *group.InUseError
+	if errors.As(err, &inUse) {
 		return fmt.Errorf("%w: stop them first", err)
 	}
-	return nil
+	return err
 }
 
 // readers says which groups of consumers of lines read a topic, which is to be deleted.

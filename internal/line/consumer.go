@@ -75,8 +75,9 @@ func (k *consumer) gone() error {
 	return nil
 }
 
-// join makes the consumer a member of its group.
-func (k *consumer) join() (err error) {
+// join makes the consumer a member of its group. yield has it give way, see
+// group.Groups.JoinUntil; nil for one that does not.
+func (k *consumer) join(yield func() bool) (err error) {
 	if k.request.from != nil {
 		return nil
 	}
@@ -85,7 +86,7 @@ func (k *consumer) join() (err error) {
 		use = broker.UseOrdered
 	}
 	use.Topic, use.Client = k.request.topic, k.tcp.RemoteAddr().String()
-	if k.leave, err = k.broker.UseGroup(k.request.group, use); err != nil {
+	if k.leave, err = k.broker.UseGroupUntil(k.request.group, use, yield); err != nil {
 		return toAnswer(err)
 	}
 	return nil

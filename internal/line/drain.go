@@ -34,7 +34,7 @@ func (d *drain) run() (err error) {
 	if err != nil && !none {
 		return toAnswer(err)
 	}
-	if err := d.join(); err != nil {
+	if err := d.join(nil); err != nil {
 		return err
 	}
 	if none {

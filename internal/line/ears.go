@@ -169,6 +169,7 @@ func (f *follower) hearNothing() error {
 	if err != io.EOF {
 		return err
 	}
+	f.away.Store(true)
 	for {
 		if f.hasEnded() || f.server.isStopping() {
 			f.interrupt()
@@ -186,6 +187,14 @@ func (f *follower) hearNothing() error {
 		case <-time.After(leftTime):
 		}
 	}
+}
+
+// yield ends a follower that does not acknowledge, whose client has closed its sending
+// side, and that has nothing to send: nobody knows whether the client is still there, and
+// others want the group.
+func (f *follower) yield() bool {
+	idle := func() bool { return f.away.Load() && len(f.marks) == 0 }
+	return f.endIdle(idle, answer("BUSY", "group %q is wanted by others, and this consumer has closed its sending side: it may be gone", f.request.group))
 }
 
 // leftTime is how often a follower whose client has closed its sending side

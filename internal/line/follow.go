@@ -31,6 +31,7 @@ type follower struct {
 	hang    hang
 
 	blocked  atomic.Bool // the window is full
+	away     atomic.Bool // the client has closed its sending side; without ack
 	confirms confirms
 	some     []verdict      // said with "=", and not to be confirmed yet
 	burials  sync.WaitGroup // dead messages on their way to the dead letters
@@ -50,7 +51,7 @@ func (c *conn) follow(r *request) error {
 	f.push, f.over = f.guardedPush, f.interrupt
 	f.waiter = group.NewWaiter(f.wake)
 	defer f.release()
-	if err := f.join(); err != nil {
+	if err := f.join(f.yield); err != nil {
 		return err
 	}
 	if r.ack {

@@ -168,6 +168,7 @@ func (l *life) crash(i int) {
 func (l *life) hang() {
 	p := l.anyPromise()
 	w := l.connect(p, l.request(p, 1+l.rng.IntN(4))+"&ack-timeout=10ms")
+	w.hangs = true
 	for soon := time.After(20 * time.Millisecond); w.gone == ""; {
 		select {
 		case line := <-w.lines:
@@ -275,6 +276,7 @@ func (l *life) remake() {
 	for _, w := range l.workers {
 		if len(w.got) == 0 {
 			w.c.reset() // its request may have come behind the deletion
+			l.awaitGone(w)
 			continue
 		}
 		l.readOut(w)

@@ -60,7 +60,7 @@ func (p *promise) delivered(w *worker, d delivery) (*had, error) {
 		return nil, fmt.Errorf("%q is of another topic", d.Payload)
 	case m.offset >= 0 && (m.offset != d.Offset || m.partition != d.Partition):
 		return nil, fmt.Errorf("%q is at %d/%d, and was at %d/%d", d.Payload, d.Partition, d.Offset, m.partition, m.offset)
-	case m.with != nil && !m.with.failed:
+	case m.with != nil && !m.with.failed && !(w.hangs && m.with.w == w): // it may have failed just now
 		return nil, fmt.Errorf("%q is with two workers, %v and %v", d.Payload, m.with.w, w)
 	case m.done:
 		return nil, fmt.Errorf("%q comes again, and was consumed", d.Payload)

@@ -29,6 +29,7 @@ type worker struct {
 	got   []*had
 	gone  string // the error line that ended its stream
 	lines chan string
+	hangs bool
 	reset bool // the stream was; it may be read when lines is closed
 }
 

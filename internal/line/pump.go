@@ -80,6 +80,19 @@ func (p *pump) fail(err error) {
 	p.over()
 }
 
+// endIdle is fail, if there is nothing to do and idle says so, which may look at what push
+// writes. It reports whether the pump has been ended by that: push is not called any more.
+func (p *pump) endIdle(idle func() bool, err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.runs || p.ended || !idle() {
+		return false
+	}
+	p.ended, p.err = true, err
+	p.over()
+	return true
+}
+
 func (p *pump) hasEnded() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

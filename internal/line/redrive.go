@@ -77,7 +77,7 @@ func (d *redrive) run() (err error) {
 	if err != nil {
 		return toAnswer(err)
 	}
-	if err := d.join(); err != nil {
+	if err := d.join(nil); err != nil {
 		return err
 	}
 	if err := d.begin(); err != nil {
