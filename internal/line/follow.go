@@ -64,12 +64,9 @@ func (c *conn) follow(r *request) error {
 	defer f.still() // should the hearing panic
 	heard := f.hear()
 	pumped := f.still()
-	if r.ack && isTimeout(heard) && f.isLost(pumped) {
-		heard = f.hearRest()
-	}
 	err := f.end(heard, pumped)
-	if f.wasLost(heard, pumped, err) {
-		f.lose()
+	if r.ack {
+		f.countLoss(heard, pumped, err)
 	}
 	return err
 }

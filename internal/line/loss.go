@@ -7,34 +7,42 @@ import (
 	"time"
 )
 
-// wasLost says whether the client of a follower was lost: by what ended the hearing, the
-// pump, and then the follower. Where it was found to hang its oldest message has failed
-// already.
-func (f *follower) wasLost(heard, pumped, err error) bool {
-	if errors.Is(pumped, errHangs) {
-		return false
+// countLoss counts a failure where the client of a follower that acknowledges is lost: its
+// connection broke, or it has stalled. The client may have died of the oldest message that
+// it has not acknowledged. It was not lost if it has left in good order before, or where
+// the broker stops; and where it was found to hang that message has failed already.
+// heard is what ended the hearing, pumped the pump, and err the follower.
+func (f *follower) countLoss(heard, pumped, err error) {
+	if f.server.isStopping() || errors.Is(pumped, errHangs) {
+		return
 	}
-	interrupted := isTimeout(heard) // by the pump, or by a stop
-	return f.isLost(pumped) || f.isLost(err) || f.isLost(heard) && !interrupted
+	lost := isLoss(pumped) || isLoss(err) || isLoss(heard) && !isTimeout(heard) // which is an interruption
+	if isBroken(err) {
+		rest := f.hearRest()
+		lost = lost || isLoss(rest) && !isTimeout(rest)
+	}
+	if lost {
+		f.lose()
+	}
 }
 
-// isLost says whether err, which has ended a follower that acknowledges, is that its
-// connection broke or that its client has stalled: the client may have died of a message.
-// One that has closed its side before in good order is not lost (EPIPE: its system has
-// refused what was written to it later), and none is when the broker stops.
-func (f *follower) isLost(err error) bool {
+// isBroken says whether err is one of the connection, and not what the client is told.
+func isBroken(err error) bool {
 	var told *answerError
-	if !f.request.ack || f.server.isStopping() || errors.As(err, &told) || errors.Is(err, syscall.EPIPE) {
-		return false
-	}
 	var op *net.OpError
 	var number syscall.Errno
-	return errors.As(err, &op) || errors.As(err, &number)
+	return !errors.As(err, &told) && (errors.As(err, &op) || errors.As(err, &number))
 }
 
-// hearRest takes what the client said before its connection broke, where the pump was
-// the first to learn of that. It waits a moment only: a client that has stalled says
-// nothing more.
+// isLoss says whether err tells that the client is lost. That nothing can be written any
+// more does not: the client may have closed the connection in good order before.
+func isLoss(err error) bool {
+	return isBroken(err) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ENOTCONN)
+}
+
+// hearRest takes what the client said before its connection broke, where a write was the
+// first to learn of that. It waits a moment only: a client that has stalled says nothing
+// more.
 func (f *follower) hearRest() error {
 	f.tcp.SetReadDeadline(time.Now().Add(lookTime))
 	f.interruptIfStopping()

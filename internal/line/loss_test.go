@@ -20,12 +20,15 @@ func (b *bus) work(request string, good int) map[string]int {
 		for n := 1; len(done) < good; n++ {
 			message := c.line()
 			if came[message]++; message == "bad" {
+				c.reset()
 				break
 			}
 			c.send(fmt.Sprintf("+%d\n", n))
 			done[message] = true
 		}
-		c.reset()
+		if len(done) == good {
+			c.finish().rest() // a bad one may lie there that nobody has looked at
+		}
 		awaitMembers(b, "g", 0)
 	}
 	return came
