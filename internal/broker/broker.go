@@ -118,6 +118,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b.groups = group.New(b.record)
 	b.groups.MaxBytes = o.Limits.MaxPositions
 	b.groups.Now = func() int64 { return b.clock.wall().UnixMilli() }
+	b.groups.NoteAgain = min(forgetNote, o.OffsetsRetention/8).Milliseconds()
 	if err := b.loadPositions(); err != nil {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
 	}

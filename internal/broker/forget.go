@@ -16,6 +16,7 @@ const (
 	forgetMost  = 100 * time.Millisecond
 	forgetLeast = 10 * time.Minute
 	forgetFirst = time.Hour
+	forgetNote  = time.Hour // how exactly it is known when a group's last member left, at best
 )
 
 // OffsetsRetention is how long the positions of a group are kept without members and

@@ -104,6 +104,34 @@ func TestAGroupIsUsedUntilItsLastMemberLeaves(t *testing.T) {
 	mustBeGroups(t, b)
 }
 
+// It is kept in the positions once for many leaves, which may be many.
+func TestMembersThatComeAndGoWriteNothing(t *testing.T) {
+	var clock wallClock
+	s := setup{dir: t.TempDir(), options: broker.Options{OffsetsRetention: offsetsRetention, Now: clock.now}}
+	b := mustOpen(t, s)
+	defer mustClose(t, b)
+	mustFill(t, b, "orders")
+	used(t, b, "g", 0)
+	clock.forward(2 * time.Hour)
+	size := int64(0)
+	for i := range 10 {
+		leave, err := b.UseGroup("g", broker.UseLine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave()
+		mustSync(t, b)
+		if i == 0 {
+			size = journalSize(t, b)
+		} else if n := journalSize(t, b); n != size {
+			t.Fatalf("after %d leaves there are %d records, after one %d", i+1, n, size)
+		}
+	}
+	if size < 2 {
+		t.Errorf("%d records: that the group was used is not kept", size)
+	}
+}
+
 // Who has just joined, and holds a position that nothing is kept of, keeps it.
 func TestAGroupThatIsJoinedIsNotForgotten(t *testing.T) {
 	var clock wallClock

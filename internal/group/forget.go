@@ -1,12 +1,5 @@
 package group
 
-import "time"
-
-// noteAgain is how old, in milliseconds, what is kept of a group's time may be when its last
-// member leaves: it is written again then, so that the group counts as used until that day. Most
-// groups have acknowledged something since.
-const noteAgain = int64(time.Hour / time.Millisecond)
-
 // time is that of Now, 0 for none.
 func (g *Groups) time() int64 {
 	if g.Now == nil {
@@ -15,15 +8,20 @@ func (g *Groups) time() int64 {
 	return g.Now()
 }
 
-// lastLeft has the journal keep that a group was used until now. The caller holds mu.
+// lastLeft notes that a group was used until now, for the next life of the broker, too,
+// unless that was done not long before. The caller holds mu.
 func (g *Groups) lastLeft(name string) {
 	s, now := g.sets[name], g.time()
-	if s == nil || now == 0 {
+	if s == nil {
 		return
 	}
+	if s.left = now; g.NoteAgain == 0 || now-s.noted < g.NoteAgain {
+		return
+	}
+	s.noted = now
 	for _, p := range s.positions {
 		p.mu.Lock()
-		if !p.fresh && now-p.active > noteAgain {
+		if !p.fresh && now-p.active > g.NoteAgain {
 			p.mark()
 		}
 		p.mu.Unlock()
@@ -37,7 +35,7 @@ func (g *Groups) Forget(name string, before int64) (n int, last int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.sets[name]
-	if s == nil || g.uses[name] != nil || s.kept.Load() == 0 {
+	if s == nil || g.uses[name] != nil || s.kept.Load() == 0 || s.left >= before {
 		return 0, 0
 	}
 	for _, p := range s.positions {

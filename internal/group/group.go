@@ -84,6 +84,11 @@ type Groups struct {
 	// no times. It is set before anything is called.
 	Now func() int64
 
+	// NoteAgain is how old, in milliseconds, the time of a group's positions may be when its
+	// last member leaves: then it is kept that the group was used until that day. 0 is for
+	// never. It is set with Now.
+	NoteAgain int64
+
 	journal journal
 
 	mu   sync.Mutex // guards what follows
@@ -98,6 +103,8 @@ type set struct {
 	turns     map[string]*turn   // by topic; guarded by the Groups' mu
 	kept      atomic.Int64       // of the positions: those that something is kept of
 	commits   atomic.Int64       // on their way to the journal
+	left      int64              // when the last member left, in this life; guarded by the Groups' mu
+	noted     int64              // when NoteAgain was last heeded; guarded by the Groups' mu
 }
 
 // A turn is shared by the positions of a group in one topic.
