@@ -90,6 +90,7 @@ type Groups struct {
 	NoteAgain int64
 
 	journal journal
+	keys    atomic.Int64 // of messages that are unacknowledged, in groups with order by key
 
 	mu   sync.Mutex // guards what follows
 	sets map[string]*set
@@ -365,6 +366,9 @@ func (g *Groups) deleteFrom(s *set, match func(*Position) bool) (n int) {
 			s.kept.Add(-1)
 		}
 		p.gone.Store(true)
+		if p.users == 0 {
+			p.forgetOrder()
+		}
 		p.mu.Unlock()
 	}
 	return n

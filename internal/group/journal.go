@@ -82,7 +82,8 @@ func (p *Position) committedAs(s State) {
 	p.mu.Lock()
 	p.committed, p.unset = max(s.Offset, 0), min(s.Offset, 0)
 	p.epoch, p.metadata, p.assigned = s.Epoch, s.Metadata, s.Assigned
-	p.held, p.retries, p.attempts, p.order, p.parked = nil, nil, nil, nil, 0
+	p.dropOrder()
+	p.held, p.retries, p.attempts, p.parked = nil, nil, nil, 0
 	p.commits--
 	p.set.commits.Add(-1)
 	p.keep()

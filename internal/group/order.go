@@ -6,6 +6,40 @@ package group
 type order struct {
 	keys map[uint64]*queue
 	of   map[int64]uint64 // the key of each message that is first in its queue
+	end  int64            // behind the highest message that was claimed
+}
+
+// A key takes a hundred bytes. A position has maxKeys at most, and all positions together
+// maxAllKeys, but for leastKeys of each. When there are as many, nothing above what was
+// claimed is free until one of them is consumed.
+const (
+	maxKeys    = 100_000
+	maxAllKeys = 1_000_000
+	leastKeys  = 100
+)
+
+// hasAllKeys says whether the position may have no more keys. The caller holds mu, as for
+// all that follows.
+func (p *Position) hasAllKeys() bool {
+	if p.order == nil || len(p.order.keys) < leastKeys {
+		return false
+	}
+	return len(p.order.keys) >= maxKeys || p.groups != nil && p.groups.keys.Load() >= maxAllKeys
+}
+
+// countKeys notes n keys more, or less.
+func (p *Position) countKeys(n int) {
+	if p.groups != nil {
+		p.groups.keys.Add(int64(n))
+	}
+}
+
+// dropOrder forgets who waits for whom.
+func (p *Position) dropOrder() {
+	if p.order != nil {
+		p.countKeys(-len(p.order.keys))
+		p.order = nil
+	}
 }
 
 // A queue is the messages of one key that have been seen and are not
@@ -26,10 +60,14 @@ func (p *Position) claim(m *Member, offset int64, key uint64) (got, free bool) {
 	}
 	s := Span{offset, offset + 1}
 	q := p.order.keys[key]
+	if q == nil && p.hasAllKeys() {
+		return false, false
+	}
 	if q != nil && q.first != offset {
 		if !p.take(s, &p.queued) {
 			return false, false
 		}
+		p.order.end = max(p.order.end, s.To)
 		p.parked++
 		q.rest = append(q.rest, offset)
 		return false, true
@@ -37,7 +75,9 @@ func (p *Position) claim(m *Member, offset int64, key uint64) (got, free bool) {
 	if !p.take(s, m) {
 		return false, false
 	}
+	p.order.end = max(p.order.end, s.To)
 	if q == nil {
+		p.countKeys(1)
 		p.order.keys[key] = &queue{first: offset}
 		p.order.of[offset] = key
 	}
@@ -45,10 +85,13 @@ func (p *Position) claim(m *Member, offset int64, key uint64) (got, free bool) {
 }
 
 // unlockKeys frees the messages that waited for those in s, which have been
-// acknowledged. It reports whether there were any. The caller holds mu.
+// acknowledged. It reports whether anything has become free. The caller holds mu.
 func (p *Position) unlockKeys(s Span) (freed bool) {
 	if p.order == nil {
 		return false
+	}
+	if p.hasAllKeys() {
+		freed = true // what comes behind them, if there are fewer now
 	}
 	if int64(len(p.order.of)) < s.Len() {
 		for o := range p.order.of {
@@ -76,6 +119,7 @@ func (p *Position) unlockKey(offset int64) (freed bool) {
 	q := p.order.keys[key]
 	if len(q.rest) == 0 {
 		delete(p.order.keys, key)
+		p.countKeys(-1)
 		return false
 	}
 	next := q.rest[0]
@@ -90,12 +134,12 @@ func (p *Position) unlockKey(offset int64) (freed bool) {
 // message waits it does nothing: those with its key may not overtake it. The
 // caller holds mu.
 func (p *Position) forgetOrder() {
-	if p.order == nil || p.anyFailed() {
+	if p.order == nil || p.anyFailed() && !p.gone.Load() {
 		return
 	}
 	for _, q := range p.order.keys {
 		p.parked -= len(q.rest)
 	}
-	p.order = nil
+	p.dropOrder()
 	p.replace(Span{p.committed, maxOffset}, &p.queued, nil, false)
 }

@@ -1,6 +1,10 @@
 package group_test
 
-import "testing"
+import (
+	"testing"
+
+	"mbus/internal/group"
+)
 
 func TestOrder(t *testing.T) {
 	for name, text := range map[string]string{
@@ -101,5 +105,87 @@ func TestOrder(t *testing.T) {
 			woken -> nobody`,
 	} {
 		t.Run(name, func(t *testing.T) { runScript(t, text) })
+	}
+}
+
+// claimKeys has m claim messages of keys of their own, from an offset on, and returns
+// how many it got.
+func claimKeys(m *group.Member, p *group.Position, from, most int64) (n int64) {
+	for ; n < most; n++ {
+		if got, free := m.Claim(p, from+n, uint64(from+n), 1); !got || !free {
+			break
+		}
+	}
+	return n
+}
+
+// A member with a window as large as it likes can't have the broker remember more keys.
+func TestKeysOfUnacknowledgedMessagesAreBounded(t *testing.T) {
+	const most = 100_000
+	p, end := group.NewPosition(0), int64(2*most)
+	var m, other group.Member
+	if n := claimKeys(&m, p, 0, end); n != most {
+		t.Fatalf("%d keys", n)
+	}
+	if s, _ := p.Free(end, timeZero); s.Len() != 0 {
+		t.Errorf("%v is free", s)
+	}
+	woken := 0
+	w := group.NewWaiter(func() { woken++ })
+	w.Watch(p, &simulatedLog{high: end})
+	w.Rest()
+	m.GiveBack(p, most-1)
+	if s, _ := p.Free(end, timeZero); s != (group.Span{From: most - 1, To: most}) || woken != 1 {
+		t.Errorf("%v is free, woken %d times", s, woken)
+	}
+	if claimKeys(&other, p, most-1, 1) != 1 {
+		t.Error("what was given back is refused")
+	}
+	w.Rest()
+	if err := m.Ack(1); err != nil || woken != 2 {
+		t.Errorf("woken %d times, %v", woken, err)
+	}
+	if s, _ := p.Free(end, timeZero); s != (group.Span{From: most, To: end}) {
+		t.Errorf("%v is free", s)
+	}
+	if n := claimKeys(&other, p, most, most); n != 1 {
+		t.Errorf("%d keys more", n)
+	}
+}
+
+func TestKeysOfAllPositionsAreBounded(t *testing.T) {
+	const positions, each, least = 10, 100_000, 100
+	g := group.New(kept)
+	var first group.Member
+	var all []*group.Position
+	for i := range positions {
+		p := position(g, group.Key{Group: "g", Topic: "orders", Partition: i})
+		if n := claimKeys(&first, p, 0, each); n != each {
+			t.Fatalf("%d keys", n)
+		}
+		all = append(all, p)
+	}
+	p := position(g, group.Key{Group: "h", Topic: "orders"})
+	defer p.Close()
+	var m group.Member
+	if n := claimKeys(&m, p, 0, each); n != least {
+		t.Errorf("%d keys of one more", n)
+	}
+	if err := m.Ack(10); err != nil || claimKeys(&m, p, least, each) != 10 {
+		t.Errorf("it does not go on, %v", err)
+	}
+	g.Delete("g", func(k group.Key) bool { return k.Partition == 0 })
+	first.Release()
+	for _, p := range all {
+		p.Close()
+	}
+	const room = 2 * each // of those that were left
+	q := position(g, group.Key{Group: "i", Topic: "orders"})
+	defer q.Close()
+	if n := claimKeys(&m, p, least+10, room); n != each-least {
+		t.Errorf("%d keys where there is room again", n)
+	}
+	if n := claimKeys(&m, q, 0, room); n != each {
+		t.Errorf("%d keys of another where there is room again", n)
 	}
 }

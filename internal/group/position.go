@@ -168,7 +168,8 @@ func (p *Position) Clamp(end int64) (was int64, beyond bool) {
 		return was, false
 	}
 	p.committed, p.epoch, p.metadata = end, NoEpoch, ""
-	p.held, p.retries, p.attempts, p.order, p.parked = nil, nil, nil, nil, 0 // all of it lies above
+	p.dropOrder()
+	p.held, p.retries, p.attempts, p.parked = nil, nil, nil, 0 // all of it lies above
 	p.keep()
 	p.mark()
 	p.finish(true)
@@ -219,6 +220,9 @@ func (p *Position) free(end int64, now time.Time) (s Span, due time.Time) {
 	p.retry(now)
 	if p.parked >= maxParked {
 		end = min(end, p.lastParked())
+	}
+	if p.hasAllKeys() {
+		end = min(end, p.order.end)
 	}
 	from := p.committed
 	for _, h := range p.held {

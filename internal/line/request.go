@@ -115,8 +115,13 @@ func setFrom(r *request, value string) (err error) {
 	return err
 }
 
-func setWindow(r *request, value string) (err error) {
-	r.window, err = number(value, 1)
+// maxWindow is the largest window, in messages: what a client has not acknowledged takes
+// memory of the broker.
+const maxWindow = 100_000
+
+func setWindow(r *request, value string) error {
+	n, err := number(value, 1)
+	r.window = min(n, maxWindow)
 	return err
 }
 
