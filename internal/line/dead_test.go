@@ -89,7 +89,7 @@ func TestADeadMessageThatWasTrimmedIsToldToBeGone(t *testing.T) {
 	c.send("-1 dead\n")
 	c.finish()
 	c.rest()
-	b.mustDrain("orders", "-GAP first=1 partition=0\n")
+	b.mustDrain("orders", goneBelow(1)+"\n")
 	b.mustDrain("orders?ack", "second\n")
 	if lines := b.book.Lines("ERROR"); len(lines) > 0 {
 		t.Errorf("%q", lines)
