@@ -96,7 +96,9 @@ sabotage "tell of a group's offsets before its last commits" internal/kafka/09_o
 sabotage "let others begin before a member's last commit" internal/coordinator/requests.go \
 	's/return c.opts.Claim(r.Group)$/return func() {}, nil/' ./internal/coordinator TestAGroupIsClaimedUntilItsLastCommitHasEnded
 sabotage "give memory to those who come last" internal/broker/budget.go \
-	's/if b.waiting.Load() == 0 \&\& b.Take(n) {/if b.Take(n) {/' ./internal/broker TestWhoWaitsForMemoryIsServedInTurn
+	's/if len(b.queues\[want.Share\]) == 0 \&\& b.exchange(c) {/if b.exchange(c) {/' ./internal/broker TestWhoWaitsForMemoryIsServedInTurn
+sabotage "let parts of requests take all memory" internal/broker/budget.go \
+	's/> limit\/2 /> limit /' ./internal/broker TestThoseWhoHoldAPartDoNotWaitForEachOther
 sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
 	's/a.failed.Store(err != nil)/a.failed.Store(false)/' ./internal/broker TestIdempotentProducersAgainstAModel
 recover=internal/commitlog/recover.go

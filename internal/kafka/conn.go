@@ -172,7 +172,7 @@ func (c *conn) handle(frame []byte) error {
 	req.SetVersion(h.version)
 	h.flexible = req.IsFlexible()
 	cost, err := c.decode(h, req, frame)
-	defer c.server.decoding.Give(cost)
+	defer func() { c.server.decoding.Return(broker.Hold{Bytes: cost}) }()
 	if err != nil {
 		return fmt.Errorf("%s of version %d: %w", kmsg.NameForKey(h.key), h.version, err)
 	}
@@ -201,7 +201,7 @@ const (
 	// decodeMemory is what all that is decoded may cost, in bytes; others wait. It is more
 	// than the dearest request may, and apart from what frames take: a connection that
 	// waits for this has a frame.
-	decodeMemory = costFactor*maxWhole + 2*costSlack
+	decodeMemory = costFactor*maxWhole + 4*costSlack
 )
 
 // decode reads a request's fields. It returns what it has taken for them, to be given back.
@@ -215,7 +215,8 @@ func (c *conn) decode(h header, req kmsg.Request, frame []byte) (taken int, err 
 		return 0, err
 	}
 	if cost > cheap {
-		if c.server.decoding.Wait(cost, c.quit) != nil {
+		all := broker.Hold{Bytes: cost, Share: broker.Whole}
+		if c.server.decoding.Wait(broker.Hold{}, all, c.quit, c.server.reportShortage) != nil {
 			return 0, errGivenUp
 		}
 		taken = cost

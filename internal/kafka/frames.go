@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -33,9 +32,9 @@ const (
 )
 
 // Frames reads requests' frames from a connection: a size in four bytes, and as
-// many bytes. Its buffer is small until it is full. Then a larger one of the frame's whole
-// size is taken from the broker's budget, or waited for, and given back when the frame has
-// been used: so nobody who holds a part of a frame waits for memory.
+// many bytes. Its buffer is small at first and grows with what has come, not with
+// the size that was claimed. It takes what is large from the broker's budget, or waits for
+// it, and gives it back when the frame has been used.
 type frames struct {
 	conn     net.Conn
 	budget   *broker.Budget
@@ -45,10 +44,10 @@ type frames struct {
 	short    func()          // called when there is no memory, before it is waited for
 
 	buf     []byte
-	r, w    int       // buf[r:w] has come and is not used yet
-	frame   int       // size of the frame that next gave out, its size field included
-	ahead   int       // how many bytes from r on are of the frame that a large buffer is for
-	taken   int       // bytes of the budget
+	r, w    int // buf[r:w] has come and is not used yet
+	frame   int // size of the frame that next gave out, its size field included
+	ahead   int // how many bytes from r on are of the frame that a large buffer is for
+	taken   broker.Hold
 	until   time.Time // when what a large buffer is for has to be there
 	bounded bool      // a read has a deadline
 }
@@ -104,7 +103,7 @@ func (f *frames) whole(size int) ([]byte, error) {
 func (f *frames) done() {
 	f.r += f.frame
 	f.frame = 0
-	if f.taken > 0 {
+	if f.taken.Bytes > 0 {
 		f.free()
 	} else if f.r == f.w {
 		f.r, f.w = 0, 0
@@ -140,12 +139,12 @@ func (f *frames) fill(n int) error {
 		if err := f.prepare(n); err != nil {
 			return err
 		}
-		f.setDeadline(f.w > f.r || f.taken > 0)
+		f.setDeadline(f.w > f.r || f.taken.Bytes > 0)
 		got, err := f.conn.Read(f.buf[f.w:f.end(n)])
 		f.w += got
 		switch {
 		case got > 0:
-		case err == io.EOF && (f.w > f.r || f.taken > 0):
+		case err == io.EOF && (f.w > f.r || f.taken.Bytes > 0):
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return err
@@ -157,7 +156,7 @@ func (f *frames) fill(n int) error {
 // end is up to where in the buffer a read may go that is for n bytes. A large buffer takes
 // nothing of the next frame, so that it can be given back.
 func (f *frames) end(n int) int {
-	if f.taken == 0 {
+	if f.taken.Bytes == 0 {
 		return len(f.buf)
 	}
 	return min(len(f.buf), f.r+min(max(n, broker.FirstBuffer), f.ahead))
@@ -172,7 +171,7 @@ func (f *frames) setDeadline(begun bool) {
 	var at time.Time
 	if begun {
 		at = time.Now().Add(f.limits.RequestTime)
-		if f.taken > 0 && at.After(f.until) {
+		if f.taken.Bytes > 0 && at.After(f.until) {
 			at = f.until
 		}
 	}
@@ -198,26 +197,58 @@ func (f *frames) prepare(n int) error {
 		f.r, f.w = 0, copy(f.buf, f.buf[f.r:f.w])
 		return nil
 	}
-	return f.enlarge(n, n, n)
+	return f.enlarge(n)
 }
 
-// enlarge moves to a buffer of size bytes, when the budget has as many as are to be taken for
-// it. It is for the bytes that are ahead. They have to come at a MiB in limits.RequestTime:
-// others wait for the memory.
-func (f *frames) enlarge(size, take, ahead int) error {
-	if f.budget.Waiting() > 0 || !f.budget.Take(take) {
-		f.short()
-		switch err := f.budget.Wait(take, f.quit); {
-		case errors.Is(err, broker.ErrGivenUp):
-			return errGivenUp
-		case err != nil:
-			return fmt.Errorf("a request of %d bytes: %w", ahead-sizeField, err)
-		}
+// A buffer that is full is followed by one of partStep times its size, or of all that is
+// needed if that is wholeStep times as large at most.
+const (
+	partStep  = 16
+	wholeStep = 2 * partStep
+)
+
+// enlarge moves to a larger buffer for a frame of n bytes, of which as many have come as the
+// buffer holds.
+func (f *frames) enlarge(n int) error {
+	if n <= wholeStep*len(f.buf) {
+		return f.move(n, n, broker.Hold{Bytes: n, Share: broker.Whole})
+	}
+	if err := f.budget.Fits(n); err != nil {
+		return errFrame(n, err)
+	}
+	return f.enlargePart(n)
+}
+
+// enlargePart moves to a larger buffer for a part of what is ahead.
+func (f *frames) enlargePart(ahead int) error {
+	part := broker.Hold{Bytes: partStep * len(f.buf), Share: broker.LargePart}
+	if f.taken.Bytes == 0 {
+		part.Share = broker.SmallPart
+	}
+	return f.move(part.Bytes, ahead, part)
+}
+
+func errFrame(n int, err error) error {
+	return fmt.Errorf("a request of %d bytes: %w", n-sizeField, err)
+}
+
+// move moves to a buffer of size bytes, when the budget has what is to be taken in place of
+// what is. The frame has so many bytes ahead, from r on. They have to come at a MiB in
+// limits.RequestTime: others wait for the memory.
+func (f *frames) move(size, ahead int, take broker.Hold) error {
+	if err := f.budget.Fits(take.Bytes); err != nil {
+		return errFrame(ahead, err)
+	}
+	if f.budget.Wait(f.taken, take, f.quit, f.short) != nil {
+		return errGivenUp
 	}
 	p := takeBuffer(size)
 	p = p[:cap(p)]
-	f.w = copy(p, f.buf[f.r:f.w])
-	f.buf, f.r, f.taken, f.ahead = p, 0, take, ahead
+	w := copy(p, f.buf[f.r:f.w])
+	if f.taken.Bytes > 0 {
+		giveBuffer(f.buf)
+	}
+	f.buf, f.r, f.w, f.taken, f.ahead = p, 0, w, take, ahead
 	f.until = time.Now().Add(f.limits.RequestTime * time.Duration(2+ahead>>20))
 	return nil
 }
@@ -226,7 +257,7 @@ func (f *frames) enlarge(size, take, ahead int) error {
 // first buffer.
 func (f *frames) settle() {
 	rest := f.buf[f.r:f.w]
-	if f.taken == 0 || len(rest) == 0 {
+	if f.taken.Bytes == 0 || len(rest) == 0 {
 		f.free()
 		return
 	}
@@ -238,9 +269,9 @@ func (f *frames) settle() {
 
 // free gives the buffer back. What it held is lost.
 func (f *frames) free() {
-	if f.taken > 0 {
+	if f.taken.Bytes > 0 {
 		giveBuffer(f.buf)
-		f.budget.Give(f.taken)
+		f.budget.Return(f.taken)
 	}
-	f.buf, f.r, f.w, f.taken = nil, 0, 0, 0
+	f.buf, f.r, f.w, f.taken = nil, 0, 0, broker.Hold{}
 }

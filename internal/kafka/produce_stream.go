@@ -33,12 +33,24 @@ type stream struct {
 }
 
 // openStream has the frame that has begun read piece by piece, in a buffer for the largest
-// batch and what stands before it.
+// batch and what stands before it. Before it takes that a MiB has to come.
 func (f *frames) openStream(size int, flexible bool) *stream {
 	buffer := f.limits.MaxBatch() + 64<<10
+	all := broker.Hold{Bytes: buffer + streamMemory, Share: broker.Whole}
 	s := &stream{in: f, left: sizeField + size, flexible: flexible}
-	if s.err = f.fill(min(s.left, broker.FirstBuffer)); s.err == nil {
-		s.err = f.enlarge(buffer, buffer+streamMemory, s.left)
+	if s.err = f.budget.Fits(all.Bytes); s.err != nil {
+		s.err = errFrame(s.left, s.err)
+	}
+	if s.err == nil {
+		s.err = f.fill(min(s.left, broker.FirstBuffer))
+	}
+	for s.err == nil && len(f.buf) < min(s.left, buffer/2) {
+		if s.err = f.enlargePart(s.left); s.err == nil {
+			s.err = f.fill(min(s.left, len(f.buf)))
+		}
+	}
+	if s.err == nil {
+		s.err = f.move(buffer, s.left, all)
 	}
 	return s
 }

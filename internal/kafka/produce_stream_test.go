@@ -18,7 +18,7 @@ import (
 // franz-go fills one request with a batch of each partition, up to 100 MiB.
 func TestALargeRequestIsStoredAsItComes(t *testing.T) {
 	const partitions, size = 24, 900 << 10
-	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 8 << 20 }})
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 16 << 20 }})
 	topic := b.topic("orders", partitions)
 	c := b.dial()
 	for i, version := range []int16{3, 8, 9, 13} {
@@ -43,12 +43,12 @@ func TestALargeRequestIsStoredAsItComes(t *testing.T) {
 	if all := values(t, got.RecordBatches); len(all) == 0 || len(all[0]) != size {
 		t.Errorf("%d messages", len(all))
 	}
-	await(t, "the budget is given back", func() bool { return b.free(8 << 20) })
+	await(t, "the budget is given back", func() bool { return b.free(16 << 20) })
 }
 
 // A batch that is too large costs no more than its own answer.
 func TestALargeBatchInALargeRequestIsToldToBeTooLarge(t *testing.T) {
-	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 8 << 20 }})
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 16 << 20 }})
 	b.topic("orders", 3)
 	c := b.dial()
 	resp := ask[*kmsg.ProduceResponse](c, produceRequest(
