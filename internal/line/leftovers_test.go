@@ -94,7 +94,9 @@ func TestLeftoversGiveWayToThoseThatWaitForMemory(t *testing.T) {
 		l, log := newLeftovers(budget), new(shortLog)
 		l.add(log, pieceOf(0, 10, 1), pieceOf(0, 1, 1_000_000))
 		got := make(chan error)
-		go func() { got <- budget.Wait(1_000_000, nil) }()
+		go func() {
+			got <- budget.Wait(broker.Hold{}, broker.Hold{Bytes: 1_000_000, Share: broker.Whole}, nil, func() {})
+		}()
 		synctest.Wait()
 		for range 100 { // it is in use all the time
 			l.find(log, 0, 1)
