@@ -33,7 +33,8 @@ type Stream struct {
 	end        int64     // number, from 0, from which nothing was stored then
 	partitions int       // that the topic had at the latest write; 0 for none
 
-	failed error // why nothing may follow; guarded by of.mu
+	failed error          // why nothing may follow; guarded by of.mu
+	broken map[chain]bool // where something was not stored, so that what follows on it does not say what is; guarded by of.mu
 }
 
 // OpenStream begins or goes on with a stream of a topic. A connection that has it is

@@ -70,7 +70,7 @@ func (s *Stream) write(w written, done func(error), f func(done func(int64, erro
 		done(err)
 	})
 	if err != nil {
-		s.ended(written{}, err)
+		s.ended(w, err)
 	}
 	return err
 }
@@ -99,13 +99,17 @@ func (s *Stream) ended(w written, err error) {
 	}
 	if err != nil {
 		s.failed = err
+		if s.broken == nil {
+			s.broken = make(map[chain]bool)
+		}
+		s.broken[w.chain] = true
 		return
 	}
 	for _, a := range w.exact {
 		st.stored.exact.add(a)
 		st.latest = max(st.latest, a.next-1)
 	}
-	if w.chain.partitions > 0 && s.failed == nil {
+	if w.chain.partitions > 0 && !s.broken[w.chain] {
 		st.stored.link(w.chain, w.records, w.next, st.stored.holes(w.chain))
 		st.latest = max(st.latest, w.next-1)
 	}

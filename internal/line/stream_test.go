@@ -347,6 +347,36 @@ func TestWhatFailedIsStoredWhenItComesAgain(t *testing.T) {
 	}
 }
 
+// One partition refuses what the other one takes.
+func TestWhatOnePartitionHasTakenIsKnownWhenAnotherHasFailed(t *testing.T) {
+	for _, op := range []crashfs.Op{crashfs.WriteAt, crashfs.Sync} {
+		disk := crashfs.New()
+		b := start(t, setup{disk: disk, partitions: 2})
+		var lines string
+		for n := range 40 {
+			lines += fmt.Sprintf("key %d\t%d\n", n, n)
+		}
+		b.produceTo("orders?keyed&producer=9&new", "+1", "before\t-1")
+		disk.SetHook(func(c crashfs.Call) error {
+			if c.Op == op && strings.Contains(c.Name, "/topics/orders/0/") && strings.HasSuffix(c.Name, ".log") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		b.dial(b.producers, "orders?keyed&producer=9&first=2\n"+lines).mustRefuse("FAILED")
+		disk.SetHook(nil)
+		await(t, "the log heals", func() bool {
+			return strings.HasSuffix(b.produce("orders?keyed&producer=9&first=2\n"+lines), "+41\n")
+		})
+		times := b.inTopic("orders")
+		for n := -1; n < 40; n++ {
+			if got := times[strconv.Itoa(n)]; got != 1 {
+				t.Errorf("message %d is stored %d times", n, got)
+			}
+		}
+	}
+}
+
 func TestAStreamOfATopicThatWasMadeAnewIsNotBegunAgain(t *testing.T) {
 	b := start(t, setup{})
 	b.produceTo("orders?producer=9", "+2", "one", "two")
