@@ -21,7 +21,8 @@ type redrive struct {
 	back  *broker.Redrive
 	kept  group.Member // holds the letters that stay, until the end
 	stays stays
-	moved uint64 // letters that the client was told of
+	moved uint64  // letters that the client was told of
+	holes []error // answers about letters that are lost, in the order of their places
 	step  step
 }
 
@@ -66,6 +67,9 @@ func (d *redrive) end(err error) error {
 	}
 	if err != nil {
 		return toAnswer(err)
+	}
+	if err := d.lostLetters(); err != nil {
+		return err
 	}
 	return d.stays.busy()
 }
@@ -150,12 +154,34 @@ func isLost(err error) bool {
 	return errors.As(err, &gap) || errors.As(err, &damage) || errors.Is(err, store.ErrOutOfRange)
 }
 
-// passOver makes the answer for dead letters that are lost. They count as consumed, so
-// that a next redrive goes on behind them.
+// passOver notes what the client is to be told of letters that are lost. They count as
+// consumed, so that a next redrive says nothing of them. The error is for where there is
+// nothing to pass over.
 func (d *redrive) passOver(p *part, free group.Span, err error) error {
+	before := d.lost.Sent()
 	told := d.unreadable(p, free, err)
-	d.passed()
-	return told
+	switch {
+	case told == nil: // another member tells its client
+		return nil
+	case d.lost.Sent() == before:
+		return told
+	}
+	d.lost.AckAll()
+	d.holes = append(d.holes, told)
+	return nil
+}
+
+// lostLetters is the answer about letters that are lost; nil if none are.
+func (d *redrive) lostLetters() error {
+	if len(d.holes) == 0 {
+		return nil
+	}
+	err := toAnswer(d.holes[0])
+	var told *answerError
+	if n := len(d.holes) - 1; n > 0 && errors.As(err, &told) {
+		return answer(told.code, "%w; places more that are damaged or gone: %d", told.err, n)
+	}
+	return err
 }
 
 // putBack has a letter go back. One that a client made, which no group has failed, is

@@ -198,12 +198,26 @@ func TestARedrivePassesOverWhatIsDamagedAndSaysSo(t *testing.T) {
 		b.produce("orders.dlq?format=json\n" + `{"payload":"` + m + `","headers":["mbus-topic","orders"]}` + "\n")
 	}
 	b.damage("orders.dlq", 1)
-	if got := b.drain("orders.dlq?redrive"); !strings.HasPrefix(got, "+1\n-DAMAGED orders.dlq/0: offsets 1 to 1 ") {
+	if got := b.drain("orders.dlq?redrive"); !strings.HasPrefix(got, "+2\n-DAMAGED orders.dlq/0: offsets 1 to 1 ") {
 		t.Errorf("answered %q", got)
 	}
-	b.mustDrain("orders.dlq?redrive", "+1\n")
 	b.mustDrain("orders", "a\nc\n")
 	b.restart()
+	b.mustDrain("orders.dlq?redrive", "+0\n")
+}
+
+func TestARedrivePassesOverAllThatIsDamaged(t *testing.T) {
+	b := start(t, setup{})
+	for _, m := range []string{"a", "b", "c", "d", "e"} {
+		b.produce("orders.dlq?format=json\n" + `{"payload":"` + m + `","headers":["mbus-topic","orders"]}` + "\n")
+	}
+	b.damage("orders.dlq", 1)
+	b.damage("orders.dlq", 3)
+	got := b.drain("orders.dlq?redrive")
+	if !strings.HasPrefix(got, "+3\n-DAMAGED orders.dlq/0: offsets 1 to 1 ") || !strings.HasSuffix(got, "; places more that are damaged or gone: 1\n") {
+		t.Errorf("answered %q", got)
+	}
+	b.mustDrain("orders", "a\nc\ne\n")
 	b.mustDrain("orders.dlq?redrive", "+0\n")
 }
 
@@ -221,7 +235,7 @@ func TestARedrivePassesOverWhatTheLogHasForgotten(t *testing.T) {
 	if err := topic.Partitions()[0].Trim(2); err != nil {
 		t.Fatal(err)
 	}
-	b.mustDrain("orders.dlq?redrive", goneBelow(2)+"\n")
-	b.mustDrain("orders.dlq?redrive", "+1\n")
+	b.mustDrain("orders.dlq?redrive", "+1\n"+goneBelow(2)+"\n")
+	b.mustDrain("orders.dlq?redrive", "+0\n")
 	b.mustDrain("orders", "a\nc\n")
 }
