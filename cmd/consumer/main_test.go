@@ -82,8 +82,9 @@ func (b *fakeBroker) take(conn *net.TCPConn) {
 		line += string(c[:])
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	for what, answer := range map[string]string{"?topics&": b.topics, "?groups&": b.groups} {
+	answers := map[string]string{"?topics&": b.topics, "?groups&": b.groups}
+	b.mu.Unlock()
+	for what, answer := range answers {
 		if strings.HasPrefix(line, what) {
 			_, _ = io.WriteString(conn, answer)
 			conn.Close()

@@ -212,9 +212,9 @@ func TestFileIsOfOneTopicNotOfItsName(t *testing.T) {
 		b.setTopic(id)
 		for _, args := range [][]string{nil, {"-follow"}} {
 			before := read(t, path)
-			p, _ := start(t, b, append(args, "-out", path)...)
+			p, _ := start(t, b, append(args, "-out", path, "-timeout", "5s")...)
 			if code := p.finish(); code != 1 || !strings.HasPrefix(p.stderr.String(), want) || !strings.Contains(p.stderr.String(), "away to begin anew") {
-				t.Errorf("exit %d, said %q", code, p.stderr.String())
+				t.Fatalf("exit %d, said %q", code, p.stderr.String())
 			}
 			if read(t, path) != before {
 				t.Errorf("the file has become %q", read(t, path))

@@ -155,9 +155,7 @@ func (s *session) again(err error) bool {
 		return errors.Is(err, consumer.ErrLost) || errors.Is(err, consumer.ErrUnreachable)
 	}
 	switch broker.Code {
-	case "SHUTDOWN", "TIMEOUT":
-		return true
-	case "BUSY": // for a while, or with another kind of group: a person reads it that was admitted never
+	case "SHUTDOWN", "TIMEOUT", "BUSY": // the first time a person reads it: it may not be for a while only
 		return true
 	}
 	return false
