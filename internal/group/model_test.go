@@ -51,6 +51,7 @@ type model struct {
 	ordered  bool
 	messages []*message
 	epoch    int32
+	unset    int64 // negative: what a Kafka client has committed in place of an offset
 	metadata string
 	fresh    bool   // nothing is kept
 	gone     bool   // deleted
@@ -68,8 +69,8 @@ func newModel(k group.Key, l *log, ordered bool) *model {
 
 // load makes the model of what the journal has kept.
 func (p *model) load(s group.State) {
-	p.fresh, p.epoch, p.metadata = false, s.Epoch, s.Metadata
-	p.reset(s.Offset)
+	p.fresh, p.epoch, p.metadata, p.unset = false, s.Epoch, s.Metadata, min(s.Offset, 0)
+	p.reset(max(s.Offset, 0))
 	for _, b := range s.Beyond {
 		for o := b.From; o < b.To; o++ {
 			p.at(o).fate = acked
@@ -129,7 +130,7 @@ func (p *model) start(offset int64, keep bool) {
 func (p *model) settle(o int64) {
 	m := p.at(o)
 	m.fate, m.by, m.attempts = acked, nil, 0
-	p.fresh, p.epoch, p.metadata = false, group.NoEpoch, ""
+	p.fresh, p.epoch, p.metadata, p.unset = false, group.NoEpoch, "", 0
 	if !p.ordered {
 		return
 	}
@@ -233,6 +234,9 @@ func (p *model) state() group.State {
 		if m.attempts > 0 {
 			s.Failed = append(s.Failed, group.Failure{Offset: o, Attempts: m.attempts})
 		}
+	}
+	if p.unset < 0 {
+		s.Offset = p.unset
 	}
 	return s
 }

@@ -323,6 +323,9 @@ func (s *simulation) commit() error {
 		}
 	}
 	state := group.State{Offset: s.rng.Int64N(l.end() + 1), Epoch: int32(s.rng.IntN(5)), Metadata: "of a client"}
+	if s.rng.IntN(8) == 0 { // kafkajs does: no position
+		state.Offset = -1 - s.rng.Int64N(2)
+	}
 	s.groups.Commit([]group.Set{{Position: position(s.groups, k), State: state}}, func(error) {})
 	p := s.model(k)
 	p.users++
