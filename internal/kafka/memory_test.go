@@ -108,7 +108,7 @@ func TestHalvesOfRequestsDoNotWaitForEachOther(t *testing.T) {
 }
 
 func TestHalfARequestDoesNotHoldMemoryForEver(t *testing.T) {
-	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight, l.RequestTime = 8<<20, 100*time.Millisecond }})
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight, l.RequestTime = 16<<20, 100*time.Millisecond }})
 	b.topic("orders", 1)
 	stalled := b.dial()
 	stalled.half(3<<20, 1<<20)
@@ -122,9 +122,22 @@ func TestHalfARequestDoesNotHoldMemoryForEver(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
+	streaming := b.dial()
+	go func() { // the same, of a large request
+		p := frame(produceRequest(write{"orders", 0, batchOf(1 << 20)}, write{"orders", 0, batchOf(1 << 20)}), 1)
+		binary.BigEndian.PutUint32(p, 100<<20)
+		streaming.Write(p[:len(p)/2+1000])
+		for {
+			if _, err := streaming.Write([]byte{0}); err != nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
 	stalled.mustBeClosed()
 	trickling.mustBeClosed()
-	await(t, "the budget is given back", func() bool { return b.free(8 << 20) })
+	streaming.mustBeClosed()
+	await(t, "the budget is given back", func() bool { return b.free(16 << 20) })
 }
 
 func TestASizeThatIsClaimedCostsNothing(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -28,6 +29,7 @@ const (
 type stream struct {
 	in       *frames
 	left     int // bytes of the frame that are not used yet
+	due      int // bytes after which the client has more time again
 	flexible bool
 	err      error
 }
@@ -61,6 +63,7 @@ func (s *stream) next(n int) []byte {
 		s.err = errLayout
 	}
 	if s.err == nil {
+		s.setTime(n)
 		s.err = s.in.fill(n)
 	}
 	if s.err != nil {
@@ -71,6 +74,15 @@ func (s *stream) next(n int) []byte {
 	s.in.ahead -= n
 	s.left -= n
 	return p
+}
+
+// setTime gives the client time for each MiB, of which the next n bytes are a part: one that
+// sends a byte now and then would hold its memory as long as the whole request may take.
+func (s *stream) setTime(n int) {
+	if s.due -= n; s.due < 0 {
+		s.due = 1 << 20
+		s.in.until = time.Now().Add(s.in.limits.RequestTime * time.Duration(2+n>>20))
+	}
 }
 
 // skip passes over n bytes.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"mbus/internal/batch"
 	"mbus/test/brokertest"
 )
@@ -134,6 +136,56 @@ func TestF29ClaimsThatWait(t *testing.T) {
 			s.end(t)
 		})
 	}
+}
+
+// F29: requests of 100 MiB, of which the first batch comes and a part of the second: what
+// has come is stored, the rest holds as much memory as a batch, and others go on.
+func TestF29RequestsOf100MiB(t *testing.T) {
+	n := runs(20, 40)
+	s := besiege(t)
+	var builder batch.Builder
+	builder.Add(1, nil, make([]byte, 1<<20))
+	builder.Close(0)
+	req := kmsg.NewPtrProduceRequest()
+	req.Version, req.Acks, req.TimeoutMillis = 8, -1, 10_000
+	of := kmsg.NewProduceRequestTopic()
+	of.Topic = "large"
+	for range 2 {
+		part := kmsg.NewProduceRequestTopicPartition()
+		part.Records = builder.Bytes()
+		of.Partitions = append(of.Partitions, part)
+	}
+	req.Topics = append(req.Topics, of)
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)
+	binary.BigEndian.PutUint32(frame, 100<<20)
+	s.Publish("large", "the first")
+	s.attack(t, calm+int64(n)*(10<<20), func() {
+		conns := s.crowd(t, n, "kafka", string(frame[:len(frame)-1000]))
+		defer hangUp(conns)
+		s.mustHold(t, n)
+		s.bystand(func() {}).mustKeep(t)
+		eventually(t, "what has come is stored", func() bool { return s.end100(t) == int64(1+n) })
+	})
+	s.end(t)
+}
+
+// end100 is where the topic of large requests ends.
+func (s *siege) end100(t *testing.T) int64 {
+	t.Helper()
+	k := dialKafka(t, s.Kafka())
+	defer k.Close()
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version, req.ReplicaID = 4, -1
+	of := kmsg.NewListOffsetsRequestTopic()
+	part := kmsg.NewListOffsetsRequestTopicPartition()
+	part.Timestamp = -1
+	of.Topic, of.Partitions = "large", append(of.Partitions, part)
+	req.Topics = append(req.Topics, of)
+	resp, err := k.ask(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0].Offset
 }
 
 // crowd opens so many connections to a port and sends the same on each.
