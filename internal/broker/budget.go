@@ -168,5 +168,8 @@ func (b *Budget) Return(h Hold) {
 	b.grant()
 }
 
+// IsShort says whether more than half of it is used.
+func (b *Budget) IsShort() bool { return b.used.Load() > b.max/2 }
+
 // Waiting is how many callers of Wait wait.
 func (b *Budget) Waiting() int { return int(b.waiting.Load()) }

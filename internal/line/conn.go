@@ -23,15 +23,16 @@ import (
 // A conn is one connection. Its goroutine reads; what it writes to is said with
 // each method.
 type conn struct {
-	server   *Server
-	broker   *broker.Broker
-	tcp      *net.TCPConn
-	in       input
-	turn     uint64    // the connection's number, in the order in which they came
-	asked    time.Time // when the request had come
-	room     uint32    // the most that the client's system was seen to have, in bytes
-	isCut    atomic.Bool
-	finishes atomic.Bool // a stop of the broker lets it go on for a while
+	server      *Server
+	broker      *broker.Broker
+	tcp         *net.TCPConn
+	in          input
+	turn        uint64    // the connection's number, in the order in which they came
+	asked       time.Time // when the request had come
+	room        uint32    // the most that the client's system was seen to have, in bytes
+	isCut       atomic.Bool
+	finishes    atomic.Bool // a stop of the broker lets it go on for a while
+	interrupted atomic.Bool // interrupt was called
 }
 
 func newConn(s *Server, tcp *net.TCPConn) *conn {
@@ -258,7 +259,10 @@ func (c *conn) reset() { c.tcp.SetLinger(0) }
 func (c *conn) keep() { c.tcp.SetLinger(-1) }
 
 // interrupt ends a read that waits, now or later.
-func (c *conn) interrupt() { c.tcp.SetReadDeadline(time.Unix(1, 0)) }
+func (c *conn) interrupt() {
+	c.interrupted.Store(true)
+	c.tcp.SetReadDeadline(time.Unix(1, 0))
+}
 
 // interruptIfStopping makes up for an interrupt that a change of the deadline
 // has undone.

@@ -27,6 +27,7 @@ type publisher struct {
 	now     int64  // time of the messages of a read, in milliseconds since 1970
 	message record.Message
 	wait    []batch.Header // that all messages get, if they are to wait
+	limited bool           // there is a deadline for the next bytes
 }
 
 // maxPiece is the size in bytes at which the messages of one read are handed to
@@ -83,7 +84,7 @@ func (p *publisher) run() error {
 		if err != nil {
 			return err
 		}
-		if err := p.in.fill(want); err != nil {
+		if err := p.fill(want); err != nil {
 			return p.ended(err)
 		}
 	}
