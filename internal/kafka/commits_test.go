@@ -97,7 +97,7 @@ func TestTheNextOwnerBeginsAtTheLastCommitOfTheOneBefore(t *testing.T) {
 				first.send(first.joinRequest())
 			case "is gone":
 				second := b.dial()
-				await(t, "the commit is on its way", func() bool { return b.server.Unanswered() > 1 })
+				await(t, "the commit is on its way", func() bool { return b.broker.AwaitCommits([]string{theGroup}, func() {}) })
 				leave := kmsg.NewPtrLeaveGroupRequest()
 				leave.Version, leave.Group = 4, theGroup
 				leave.Members = []kmsg.LeaveGroupRequestMember{{MemberID: first.id}}

@@ -20,16 +20,6 @@ func (s *Server) Waiting() (n int) {
 	return n
 }
 
-// Unanswered is how many requests are not answered yet.
-func (s *Server) Unanswered() (n int) {
-	s.conns.Each(func(c *conn) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		n += len(c.queue)
-	})
-	return n
-}
-
 // StreamFrom has requests to produce of so many bytes read piece by piece. It is for before
 // the first connection.
 func (s *Server) StreamFrom(size int) { s.maxWhole = size - 1 }
