@@ -20,9 +20,9 @@ type running struct {
 	ended chan struct{} // closed when the shell has ended; wait takes it away
 }
 
-// execute runs a line of shell with the input and the environment. When this program is
-// killed the shell is, too.
-func execute(line string, input []byte, environment []string) (*running, error) {
+// execute runs a line of shell with the input, the environment, and a file on the
+// descriptor 3. When this program is killed the shell is, too.
+func execute(line string, input []byte, environment []string, third *os.File) (*running, error) {
 	stdin, err := inputOf(input)
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func execute(line string, input []byte, environment []string) (*running, error) 
 	defer stdin.Close()
 	cmd := exec.Command("/bin/sh", "-c", line)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, os.Stdout, os.Stderr
-	cmd.Env = environment
+	cmd.Env, cmd.ExtraFiles = environment, []*os.File{third}
 	// The system sends Pdeathsig when the thread that began the shell ends. Go ends a
 	// thread with a goroutine that is locked to it only, and here is none.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -74,11 +74,10 @@ func (e *executor) take(conn *consumer.Conn, n int64, m *message) error {
 	if e.stop.Err() != nil {
 		return consumer.ErrInterrupted
 	}
-	c, err := execute(e.line, m.Value, environment(m, e.group))
+	c, err := e.begin(m)
 	if err != nil {
 		return givenBack{fmt.Errorf("-exec: %w", err)}
 	}
-	e.guard.begun(c)
 	late, ended := e.await(c, conn)
 	e.guard.ended() // before another group can have the number
 	state, err := c.wait()
@@ -98,6 +97,17 @@ func (e *executor) take(conn *consumer.Conn, n int64, m *message) error {
 		return givenBack{errReaderLeft}
 	}
 	return e.fail(conn, n, m, state.String())
+}
+
+// begin runs the command for the message, with a guard beside it.
+func (e *executor) begin(m *message) (c *running, err error) {
+	if e.guard.lost() {
+		e.guard.close()
+		if e.guard, err = newGuard(); err != nil {
+			return nil, err
+		}
+	}
+	return execute(tells+e.line, m.Value, environment(m, e.group), e.guard.notes)
 }
 
 // await waits for the command to end, and ends it when it is late, or when we are to end.
