@@ -96,7 +96,11 @@ type talk struct {
 // say may be called by any goroutine.
 func (t *talk) say(text string) {
 	t.said.Store(true)
-	fmt.Fprintln(os.Stderr, "producer:", text)
+	clear := ""
+	if t.terminal { // the line of the progress
+		clear = "\r" + clearToEnd
+	}
+	fmt.Fprintln(os.Stderr, clear+"producer:", text)
 }
 
 func fail(err error) int {

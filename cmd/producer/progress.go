@@ -9,6 +9,9 @@ import (
 	"mbus/internal/producer"
 )
 
+// clearToEnd clears a line of a terminal from where it is written.
+const clearToEnd = "\x1b[K"
+
 // A progress rewrites one line of a terminal.
 type progress struct {
 	w     io.Writer
@@ -62,7 +65,6 @@ func (p *progress) run(ticks <-chan time.Time, end <-chan struct{}) {
 func (p *progress) write(t, since time.Time, counted int64) {
 	n := p.acked()
 	rate := float64(n-counted) / max(t.Sub(since).Seconds(), 1e-3)
-	const clearToEnd = "\x1b[K"
 	fmt.Fprintf(p.w, "\rproducer: %d messages acknowledged, %.0f/s%s", n, rate, clearToEnd)
 	p.last, p.counted = t, n
 }

@@ -457,3 +457,29 @@ func TestBatchesOfAStreamHaveItsNumbersForOthers(t *testing.T) {
 	}
 	b.mustDrain("orders", "x\ny\nb\nc\nd\n")
 }
+
+// A batch that is stored in part is taken apart, compressed or not.
+func TestABatchThatIsStoredInPartIsCompleted(t *testing.T) {
+	for _, codec := range codecs {
+		for _, delay := range []string{"", "&delay=1h"} {
+			b := start(t, setup{partitions: 2})
+			request := "orders?format=batch&producer=9" + delay
+			send := func(first, want string, batches ...batch.Batch) {
+				t.Helper()
+				c := b.dial(b.producers, request+"&first="+first+"\n"+text(batches...))
+				c.mustSayLast(want)
+				c.finish().rest()
+			}
+			send("1", "+4", compressed(t, codec, newBatch("1", "2", "3")), compressed(t, codec, newBatch("4")))
+			send("2", "+5", compressed(t, codec, newBatch("2", "3", "4", "5")))
+			b.restart()
+			send("1", "+7", compressed(t, codec, newBatch("1")), compressed(t, codec, newBatch("2", "3", "4", "5", "6")), newBatch("7"))
+			times := b.inTopic("orders")
+			for n := 1; n <= 7; n++ {
+				if got := times[strconv.Itoa(n)]; got != 1 {
+					t.Errorf("%v%s: message %d is stored %d times", codec, delay, n, got)
+				}
+			}
+		}
+	}
+}
