@@ -2,12 +2,12 @@ package line
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/group"
+	"mbus/internal/tcp"
 )
 
 // hear takes what the client says until it leaves, which is errGone, or says
@@ -169,24 +169,23 @@ func (f *follower) hearNothing() error {
 	if err != io.EOF {
 		return err
 	}
+	f.in.free()
 	f.away.Store(true)
-	for {
-		if f.hasEnded() || f.server.isStopping() {
-			f.interrupt()
-			_, err := f.tcp.Read(make([]byte, 1))
-			if err == nil || err == io.EOF {
-				err = errInterrupted
-			}
-			return err
-		}
-		if _, err := f.closedEarly(); err != nil {
-			return err
-		}
-		select {
-		case <-f.server.conns.Stopped():
-		case <-time.After(leftTime):
-		}
+	return f.awaitReset()
+}
+
+// awaitReset waits until the connection is reset, or the hearing interrupted. There is an
+// event for either, and none for a client that has only left.
+func (f *follower) awaitReset() error {
+	var reset error
+	err := f.in.raw.Read(func(fd uintptr) bool {
+		reset = tcp.SocketError(int(fd))
+		return reset != nil
+	})
+	if err == nil {
+		err = reset
 	}
+	return err
 }
 
 // yield ends a follower that does not acknowledge, whose client has closed its sending
@@ -196,10 +195,3 @@ func (f *follower) yield() bool {
 	idle := func() bool { return f.away.Load() && len(f.marks) == 0 }
 	return f.endIdle(idle, answer("BUSY", "group %q is wanted by others, and this consumer has closed its sending side: it may be gone", f.request.group))
 }
-
-// leftTime is how often a follower whose client has closed its sending side
-// looks whether the connection is still there.
-const leftTime = 250 * time.Millisecond
-
-// errInterrupted ends the hearing of a client that has closed its sending side.
-var errInterrupted = errors.New("interrupted")

@@ -275,3 +275,18 @@ func TestStalledFollowerDelaysNoOther(t *testing.T) {
 	}
 	stalls.mustSay(messages...) // it has lost nothing by that
 }
+
+// Nothing is sent to these clients: that they have gone is told by their resets alone.
+func TestFollowersThatHaveHalfClosedAreGoneWithAReset(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first")
+	for _, request := range []string{"orders?follow&group=g", "stock?follow&group=g"} { // of the latter there is no topic
+		c := b.dial(b.consumers, request+"\n").finish()
+		awaitMembers(b, "g", 1)
+		if strings.HasPrefix(request, "orders") {
+			c.mustSay("first")
+		}
+		c.reset()
+		awaitMembers(b, "g", 0)
+	}
+}
