@@ -46,7 +46,7 @@ func (f *frames) openStream(size int, flexible bool) *stream {
 	if s.err == nil {
 		s.err = f.fill(min(s.left, broker.FirstBuffer))
 	}
-	for s.err == nil && len(f.buf) < min(s.left, buffer/2) {
+	for s.err == nil && partStep*len(f.buf) <= min(s.left, buffer) {
 		if s.err = f.enlargePart(s.left); s.err == nil {
 			s.err = f.fill(min(s.left, len(f.buf)))
 		}

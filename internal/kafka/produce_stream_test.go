@@ -46,6 +46,26 @@ func TestALargeRequestIsStoredAsItComes(t *testing.T) {
 	await(t, "the budget is given back", func() bool { return b.free(16 << 20) })
 }
 
+// The buffers that a request passes through depend on the largest message.
+func TestALargeRequestIsStoredWhateverTheLargestMessageIs(t *testing.T) {
+	for _, size := range []int{1000, 20_000, 256 << 10, 700 << 10, 3 << 20} {
+		b := start(t, setup{limits: func(l *broker.Limits) { l.MaxMessage = size }})
+		b.server.StreamFrom(5000)
+		b.topic("orders", 12)
+		var writes []write
+		for n := range int32(12) {
+			writes = append(writes, write{"orders", n, batchOf(size - 100)}, write{"orders", n, batchOf(5 + int(n))})
+		}
+		c := b.dial()
+		for i, out := range ask[*kmsg.ProduceResponse](c, produceRequest(writes...)).Topics {
+			if p := out.Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != int64(i%2) {
+				t.Fatalf("messages of %d, write %d: %+v", size, i, p)
+			}
+		}
+		b.stop()
+	}
+}
+
 // A batch that is too large costs no more than its own answer.
 func TestALargeBatchInALargeRequestIsToldToBeTooLarge(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 16 << 20 }})
