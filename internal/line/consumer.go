@@ -313,10 +313,19 @@ func (k *consumer) last(err error) error {
 	return nil
 }
 
-// consumed says that the client has got all that was sent.
-func (k *consumer) consumed() {
+// handOver closes the connection, and lets what was sent count, if the client has read it.
+// It does not wait to find that out where nothing counts: nothing was sent, or nothing is
+// moved by it.
+func (k *consumer) handOver() error {
+	if k.request.from != nil || k.member.Oldest() == 0 && len(k.holes) == 0 {
+		return k.partInPeace()
+	}
+	if err := k.conn.handOver(); err != nil {
+		return err
+	}
 	k.member.AckAll()
 	k.passed()
+	return nil
 }
 
 // passed says that the client knows of what is missing: of all that nobody holds there, so

@@ -123,9 +123,5 @@ func (d *drain) end(err error) error {
 	}
 	d.look() // before the client's system has all of it
 	d.close()
-	if err := d.handOver(); err != nil {
-		return err
-	}
-	d.consumed()
-	return nil
+	return d.handOver()
 }

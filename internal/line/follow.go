@@ -358,7 +358,7 @@ func (f *follower) endOfStream(err error) error {
 	}
 	f.close()
 	if !f.request.ack {
-		return f.handOverAll()
+		return f.handOver()
 	}
 	if !marked {
 		if err := f.tcp.CloseWrite(); err != nil {
@@ -374,15 +374,6 @@ func (f *follower) endOfStream(err error) error {
 	}
 	f.passed()
 	return f.durable()
-}
-
-// handOverAll is the end of a follower that does not acknowledge.
-func (f *follower) handOverAll() error {
-	if err := f.handOver(); err != nil {
-		return err
-	}
-	f.consumed()
-	return nil
 }
 
 // durable waits until what was acknowledged is durable, and what has died is among

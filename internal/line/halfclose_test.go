@@ -71,6 +71,23 @@ func TestAClientThatDoesNotHalfCloseGetsTheEnd(t *testing.T) {
 	b.mustHaveConsumed("orders")
 }
 
+// Where nothing can count as consumed it need not be found out what the client has read.
+func TestTheEndIsNotPutOffWhereNothingIsConsumed(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.HalfCloseTime, l.ResetTime, l.CloseTime = never, never, never }})
+	b.publish("orders", "first")
+	for request, want := range map[string]string{
+		"nosuch": "", "orders?group=late&start=end": "", "orders?from=beginning": "first\n", "orders?from=0&follow&n=1": "first\n",
+		"orders?id=01234567-89ab-4cde-8f01-23456789abcd": "-GONE",
+	} {
+		for _, dial := range []func(string, string) *client{b.dial, b.dialHalfClosed} {
+			c := dial(b.consumers, request+"\n")
+			if p, err := io.ReadAll(c.r); !strings.HasPrefix(string(p), want) || want == "" && len(p) > 0 || err != nil {
+				t.Errorf("%s: %q, %v", request, p, err)
+			}
+		}
+	}
+}
+
 // The FINs of both sides have been exchanged, so no reset tells of what is unread.
 func TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing(t *testing.T) {
 	messages := numbered(600, 100) // less than a system takes that nobody reads from

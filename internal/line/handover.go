@@ -60,6 +60,20 @@ func (c *conn) handOver() error {
 	return nil
 }
 
+// partInPeace closes the connection in good order where nothing depends on what the client
+// has read: it waits for no half-close and no reset.
+func (c *conn) partInPeace() error {
+	if err := c.allReceived(); err != nil {
+		return err
+	}
+	if err := c.tcp.CloseWrite(); err != nil {
+		return err
+	}
+	c.tcp.SetReadDeadline(time.Now().Add(c.broker.Limits.CloseTime))
+	_, err := io.Copy(io.Discard, onlyReader{c.tcp})
+	return err
+}
+
 // Why a client that has closed with a FIN does not count as one that has read everything.
 var (
 	errCrossed = errors.New("the client closed its sending side before it had the end of the stream")
