@@ -27,37 +27,39 @@ type failure struct {
 
 // parseVerdict reads an answer from the beginning of p, up to the LF at end. If that
 // is below 0, or too far, the line is too long. The error is an *answerError.
-func parseVerdict(p []byte, end int) (verdict, error) {
+func parseVerdict(p []byte, end int) (v verdict, err error) {
 	if end < 0 || end >= broker.RequestLine {
 		return verdict{}, answer("BADREQUEST", "an answer is longer than %d bytes", broker.RequestLine)
 	}
-	line := string(bytes.TrimSuffix(p[:end], []byte("\r")))
-	unknown := answer("BADREQUEST", "%q is neither +N, =N or =N-M, nor -N and a reason", line)
-	if line == "" {
-		return verdict{}, unknown
+	line := bytes.TrimSuffix(p[:end], []byte("\r"))
+	if len(line) == 0 {
+		return verdict{}, unknownVerdict(line)
 	}
-	numbers, text, more := strings.Cut(line[1:], " ")
-	v := verdict{kind: line[0]}
-	var err error
+	v.kind = line[0]
+	numbers, text, more := bytes.Cut(line[1:], []byte(" "))
 	switch {
 	case v.kind == '-':
-		if v.failure, err = parseFailure(text); err != nil {
+		if v.failure, err = parseFailure(string(text)); err != nil {
 			return verdict{}, answer("BADREQUEST", "%q: %w", line, err)
 		}
 	case v.kind != '+' && v.kind != '=', more:
-		return verdict{}, unknown
+		return verdict{}, unknownVerdict(line)
 	}
-	first, last, isRange := strings.Cut(numbers, "-")
-	v.from, err = strconv.ParseUint(first, 10, 63)
+	first, last, isRange := bytes.Cut(numbers, []byte("-"))
+	v.from, err = strconv.ParseUint(string(first), 10, 63)
 	if v.to = v.from; err == nil && isRange && v.kind == '=' {
-		v.to, err = strconv.ParseUint(last, 10, 63)
+		v.to, err = strconv.ParseUint(string(last), 10, 63)
 	} else if isRange {
-		return verdict{}, unknown
+		return verdict{}, unknownVerdict(line)
 	}
 	if err != nil || v.to < v.from {
-		return verdict{}, unknown
+		return verdict{}, unknownVerdict(line)
 	}
 	return v, nil
+}
+
+func unknownVerdict(line []byte) error {
+	return answer("BADREQUEST", "%q is neither +N, =N or =N-M, nor -N and a reason", line)
 }
 
 // parseFailure reads what follows the number of a message that has failed: options,

@@ -58,6 +58,21 @@ func TestParseVerdictRefuses(t *testing.T) {
 	}
 }
 
+// There is one for each message of some clients.
+func TestParsingAVerdictAllocatesNothing(t *testing.T) {
+	for _, text := range []string{"+123456\n", "=5\n", "=5-123456\r\n", "-7\n"} {
+		p := []byte(text)
+		n := testing.AllocsPerRun(100, func() {
+			if _, err := parseVerdict(p, len(p)-1); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n > 0 {
+			t.Errorf("%q: %v allocations", text, n)
+		}
+	}
+}
+
 // A verdict that is written again is the same, whatever the client has said.
 func FuzzVerdict(f *testing.F) {
 	for _, text := range []string{"+1", "=1-2", "-1 retry=5s dead why", "-1  dead", "=", "-1 retry=5", "+0\r"} {
