@@ -123,7 +123,7 @@ func (b *bus) crash(rng *rand.Rand) {
 	b.t.Helper()
 	old := b.setup.disk
 	var next *crashfs.FS
-	switch rng.IntN(5) {
+	switch rng.IntN(6) {
 	case 0:
 		b.restart()
 		return
@@ -131,6 +131,8 @@ func (b *bus) crash(rng *rand.Rand) {
 		next = old.KillClone()
 	case 2:
 		next = old.Crash(crashfs.Nothing())
+	case 3:
+		next = old.Crash(crashfs.Torn(rng.Uint64()))
 	default:
 		next = old.Crash(crashfs.Some(rng.Uint64()))
 	}

@@ -62,6 +62,10 @@ func publishOver(t *testing.T, b *brokertest.Broker, ends int, end func()) (c ta
 	var written atomic.Int64
 	ended := make(chan struct{}, ends)
 	go feed(stdin, int64(ends+1), burst, &written, ended)
+	eventually(t, "the producer has begun", func() bool {
+		text, err := b.Read("lines?from=beginning&n=1")
+		return err == nil && strings.HasPrefix(text, "line 0\n")
+	})
 	for i := range ends {
 		at := int64(i)*4*burst + random.Int64N(4*burst)
 		eventually(t, "the lines are read", func() bool { return written.Load() >= at })
