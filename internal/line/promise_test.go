@@ -14,7 +14,7 @@ import (
 	"mbus/internal/commitlog/crashfs"
 )
 
-var seeds = flag.Int("seeds", 60, "how many random lives of consumers to try against the model of the promises")
+var seeds = flag.Int("seeds", 150, "how many random lives of consumers to try against the model of the promises")
 
 // A life is one broker with random clients, and what they were promised.
 type life struct {
