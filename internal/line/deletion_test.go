@@ -39,6 +39,7 @@ func TestFollowersThatWaitForSomethingElseHearOfADeletion(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := start(t, setup{})
 			b.publish("orders", "first")
 			retry := "&retry=1ms"

@@ -93,6 +93,7 @@ func TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing(t *testing.T) {
 	messages := numbered(600, 100) // less than a system takes that nobody reads from
 	for name, read := range map[string]int{"all of it": 0, "most of it": 300} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := start(t, setup{limits: func(l *broker.Limits) { l.CloseTime = never }})
 			b.publish("orders", messages...)
 			c := b.dial(b.consumers, "orders\n")
