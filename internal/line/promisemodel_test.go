@@ -141,9 +141,15 @@ func (p *promise) lose(w *worker) {
 	}
 }
 
-// die notes that the broker was killed: only what was on disk counts.
+// die notes that the broker was killed: only what was on disk counts. A group of which
+// nothing was begins anew, where the log does.
 func (p *promise) die() {
+	begun := make(map[int]bool)
 	for _, m := range p.messages {
+		begun[m.partition] = begun[m.partition] || m.kept
+	}
+	for _, m := range p.messages {
+		m.unknown = m.unknown || m.missing && !begun[m.partition]
 		m.done, m.with, m.least = m.kept, nil, 0
 		m.most++
 	}
