@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -111,11 +112,18 @@ func greet(o *options, p *ports, topics, partitions int, log *slog.Logger) {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "producers: %s\nconsumers: %s\nkafka: %s\n", p.producers.Addr(), p.consumers.Addr(), p.kafka.Addr())
-	next := "producer -topic orders -message \"first order\""
+	next := beside("producer") + " -topic orders -message \"first order\""
 	if port := portOf(p.producers); port != defaultProducerPort {
 		next += fmt.Sprintf(" -port %d", port)
 	}
 	fmt.Fprintf(os.Stderr, "next: %s\n", next)
+}
+
+// beside is how a program is called that lies in the directory from which the broker was
+// started.
+func beside(program string) string {
+	dir, _ := filepath.Split(os.Args[0])
+	return dir + program
 }
 
 // checkMode says that users other than the broker's may see what is in the data

@@ -81,6 +81,7 @@ func (o *options) define(s *flags.Set) {
 	s.StringVar(&o.consumerHost, "chost", "127.0.0.1", "`ADDRESS`: the address to listen on for consumers; 0.0.0.0 or :: for all")
 	s.StringVar(&o.kafkaHost, "khost", "127.0.0.1", "`ADDRESS`: the address to listen on for Kafka clients; 0.0.0.0 or :: for all")
 	s.StringVar(&o.advertise, "advertise", "", "`HOST:PORT`: the address for Kafka clients to connect to (default the address that each connected to)")
+	s.MayBeEmpty("advertise")
 	s.Group("Where", "data", "pport", "cport", "kport", "phost", "chost", "khost", "advertise")
 
 	s.Func("fsync", "`WHEN`: always, to sync before a message is acknowledged, or an interval such as 100ms (default always)", o.setSync)
@@ -149,7 +150,7 @@ func (o *options) check() error {
 	case o.maxConnections < 1:
 		return fmt.Errorf("-max-connections is %d: it takes 1 or more", o.maxConnections)
 	case o.minSession <= 0 || o.minSession > kafka.MaxSession:
-		return fmt.Errorf("-min-session is %v: it takes a duration above 0, %v at most", o.minSession, kafka.MaxSession)
+		return fmt.Errorf("-min-session is %s: it takes a duration above 0, %s at most", units.FormatDuration(o.minSession), units.FormatDuration(kafka.MaxSession))
 	case o.writeTimeout == 0:
 		return errors.New("-write-timeout is 0: it takes a duration above 0")
 	}

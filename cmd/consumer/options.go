@@ -127,6 +127,7 @@ func (s *settings) define() {
 	s.Group("What is consumed", "topic", "group", "follow", "n", "from", "start")
 
 	s.StringVar(&s.layout, "f", "", "print messages in this `FORMAT`")
+	s.MayBeEmpty("f")
 	s.BoolVar(&s.asJSON, "json", false, "print a JSON object a line, as kcat -J does and the format=json of PROTOCOL.md")
 	s.StringVar(&s.file, "out", "", "append messages to `FILE`, each exactly once")
 	s.BoolVar(&s.failEmpty, "fail-empty", false, "exit with 3 if there was no message")

@@ -32,6 +32,8 @@ func TestFlagsThatContradictEachOther(t *testing.T) {
 		"-redrive -exec true":          "-redrive and -exec exclude each other",
 		"-redrive -n 1":                "-redrive and -n exclude each other",
 		"-to all":                      "-to goes with -redrive",
+		"-grace 5s":                    "-grace goes with -exec",
+		"-follow -grace 1s":            "-grace goes with -exec",
 		"-redrive -to nobody":          "-to is \"nobody\": it takes all or group",
 		"-ordered":                     "-ordered goes with -follow or -exec, and with a group, as in -follow -ordered",
 		"-ack-timeout 1s":              "-ack-timeout goes with -follow or -exec, and with a group, as in -follow -ack-timeout 30s",

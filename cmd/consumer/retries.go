@@ -1,11 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
 	"mbus/internal/record"
+	"mbus/internal/units"
 )
 
 // What the broker does with a message that failed, where the flags leave it to it; see
@@ -34,5 +34,5 @@ func (r retries) next(m *message) string {
 	for n := 1; n < m.attempt && pause < maxRetry; n++ {
 		pause *= 2
 	}
-	return fmt.Sprintf("again in %v", min(pause, maxRetry))
+	return "again in " + units.FormatDuration(min(pause, maxRetry))
 }

@@ -43,6 +43,9 @@ func (s *settings) checkTogether() error {
 	if s.to != "" && !s.redrive {
 		return errors.New("-to goes with -redrive")
 	}
+	if s.Given("grace") && s.command == "" {
+		return errors.New("-grace goes with -exec")
+	}
 	if s.acknowledges() {
 		return nil
 	}

@@ -116,6 +116,7 @@ func parse(args []string) (opts options, code int, ok bool) {
 	fs.Places("host", "port")
 	fs.StringVar(&opts.request.Topic, "topic", "", "`TOPIC`: the topic to publish to (required)")
 	message := fs.String("message", "", "publish `TEXT`, which may be empty, instead of standard input")
+	fs.MayBeEmpty("message")
 	fs.Group("What is published", "topic", "message")
 	fs.DurationVar(&opts.request.Delay, "delay", 0, "`TIME`: deliver the messages so much later: 30s, 1h30m or 7d; 0 for at once")
 	fs.TimeVar(&opts.request.At, "at", "`TIME`: deliver the messages then: 2026-11-22 10:00 (local time), 2026-11-22T10:00:00Z, or milliseconds since 1970")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/units"
 )
 
 // ErrTime says that a record has a time that its topic does not take.
@@ -28,16 +29,16 @@ func (b *Broker) CheckTimes(t *Topic, earliest, latest int64) error {
 	if latest > later(b.clock.seen.Load(), s.timeAfter) {
 		wall := b.clock.wall().UnixMilli()
 		if latest > later(wall, s.timeAfter) && !b.clock.unset.Load() {
-			return fmt.Errorf("%w: %s is more than %v ahead of the broker's clock (%s)",
-				ErrTime, timeText(latest), span(s.timeAfter), ConfigTimestampAfter)
+			return fmt.Errorf("%w: %s is more than %s ahead of the broker's clock (%s)",
+				ErrTime, timeText(latest), units.FormatDuration(span(s.timeAfter)), ConfigTimestampAfter)
 		}
 	}
 	if s.timeBefore == math.MaxInt64 || earliest == batch.NoTimestamp {
 		return nil
 	}
 	if now := b.Now().UnixMilli(); later(earliest, s.timeBefore) < now {
-		return fmt.Errorf("%w: %s is more than %v behind the broker's clock (%s)",
-			ErrTime, timeText(earliest), span(s.timeBefore), ConfigTimestampBefore)
+		return fmt.Errorf("%w: %s is more than %s behind the broker's clock (%s)",
+			ErrTime, timeText(earliest), units.FormatDuration(span(s.timeBefore)), ConfigTimestampBefore)
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ type Set struct {
 	groups []group
 	acts   map[string]bool // flags that the environment does not set
 	places []string        // the only flags that the environment sets; nil for all but acts
+	empty  map[string]bool // texts that may be empty
 }
 
 // New returns a program's empty Set. The usage text is shown by -h above the
@@ -54,7 +55,7 @@ func New(program, usage string) *Set {
 	fs.Usage = func() {}
 	return &Set{
 		FlagSet: fs, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv,
-		usage: usage, acts: map[string]bool{"version": true},
+		usage: usage, acts: map[string]bool{"version": true}, empty: make(map[string]bool),
 	}
 }
 
@@ -72,6 +73,13 @@ func (s *Set) Acts(names ...string) {
 // variable there must not say what those do.
 func (s *Set) Places(names ...string) {
 	s.places = names
+}
+
+// MayBeEmpty says that these flags mean something with an empty text.
+func (s *Set) MayBeEmpty(names ...string) {
+	for _, name := range names {
+		s.empty[name] = true
+	}
 }
 
 // variable reports whether the environment can set the flag.

@@ -59,11 +59,28 @@ func TestEnvironmentSetsAFlag(t *testing.T) {
 
 func TestFlagWinsOverTheEnvironmentEvenWhenThatIsWrong(t *testing.T) {
 	s := newSettings(map[string]string{"MBUS_PORT": "many", "MBUS_TOPIC": "a"})
-	if _, ok := s.set.Parse([]string{"-port", "7", "-topic", ""}); !ok {
+	if _, ok := s.set.Parse([]string{"-port", "7", "-topic", "b"}); !ok {
 		t.Fatalf("refused: %s", s.err.String())
 	}
-	if *s.port != 7 || *s.topic != "" {
+	if *s.port != 7 || *s.topic != "b" {
 		t.Errorf("port %d, topic %q", *s.port, *s.topic)
+	}
+}
+
+// A script's -topic "$TOPIC" does not mean the default where TOPIC is not set.
+func TestEmptyTextIsRefusedWhereItMeansNothing(t *testing.T) {
+	for _, flag := range []string{"port", "topic", "from", "at", "write-timeout"} {
+		s := newSettings(map[string]string{"MBUS_TOPIC": "a"})
+		s.set.PositionVar(new(string), "from", "a `POSITION`")
+		s.set.TimeVar(new(string), "at", "a `TIME`")
+		if code, ok := s.set.Parse([]string{"-" + flag, ""}); ok || code != 2 || !strings.HasPrefix(s.err.String(), `prog: invalid value "" for flag -`+flag+": it ") {
+			t.Errorf("-%s: code %d, ok %v, said %q", flag, code, ok, s.err.String())
+		}
+	}
+	s := newSettings(map[string]string{"MBUS_TOPIC": "a"})
+	s.set.MayBeEmpty("topic")
+	if _, ok := s.set.Parse([]string{"-topic", ""}); !ok || *s.topic != "" || !s.set.Given("topic") {
+		t.Errorf("ok %v, topic %q", ok, *s.topic)
 	}
 }
 
@@ -215,7 +232,7 @@ func TestTimesGetTheZoneOfTheProgram(t *testing.T) {
 	if at != "2026-11-28T10:00:00+09:00" || from != "2026-11-28T00:00:00+09:00" {
 		t.Errorf("at %q, from %q", at, from)
 	}
-	for _, text := range []string{"", "stored", "2h", "-10", "end"} {
+	for _, text := range []string{"stored", "2h", "-10", "end"} {
 		if err := s.Set("from", text); err != nil || from != text {
 			t.Errorf("%q: %q, %v", text, from, err)
 		}

@@ -57,9 +57,18 @@ func (s *Set) printUsage() {
 			}
 		}
 	}
+	if !s.hasVariables() {
+		return
+	}
 	fmt.Fprintln(s.Out)
 	wrap(s.Out, 0, fmt.Sprintf("A variable in brackets sets the flag, too. With %s_ in place of MBUS_ it is for this program alone.",
 		Variable(s.program())))
+}
+
+// hasVariables says whether the environment sets any flag.
+func (s *Set) hasVariables() (has bool) {
+	s.VisitAll(func(f *flag.Flag) { has = has || s.variable(f.Name) })
+	return has
 }
 
 // printFlag prints the flag and its value, its text, its default and its variable.

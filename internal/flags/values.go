@@ -32,6 +32,25 @@ func (v *value[T]) Set(text string) error {
 	return err
 }
 
+// StringVar defines a flag that is a text, and not empty but for those of MayBeEmpty: what
+// a script writes as -from "$FROM" does not mean the default where the variable is not set.
+func (s *Set) StringVar(to *string, name, preset, usage string) {
+	*to = preset
+	s.Var(&value[string]{to, func(text string) (string, error) {
+		if text == "" && !s.empty[name] {
+			return "", errors.New("it is empty: leave the flag out, or give it a value")
+		}
+		return text, nil
+	}, asItIs}, name, usage)
+}
+
+// String is StringVar with a variable of its own.
+func (s *Set) String(name, preset, usage string) *string {
+	to := new(string)
+	s.StringVar(to, name, preset, usage)
+	return to
+}
+
 // IntVar defines a flag that is a whole number.
 func (s *Set) IntVar(to *int, name string, preset int, usage string) {
 	*to = preset
@@ -72,7 +91,7 @@ func (s *Set) SizeVar(to *int64, name string, preset int64, usage string) {
 	s.Var(&value[int64]{to, units.ParseSize, units.FormatSize}, name, usage)
 }
 
-// TimeVar defines a flag that is a time, as units.ParseTime reads it, or empty. What
+// TimeVar defines a flag that is a time, as units.ParseTime reads it. What
 // names no zone is in the program's and gets its offset: the broker's zone may be
 // another.
 func (s *Set) TimeVar(to *string, name, usage string) {
@@ -80,7 +99,7 @@ func (s *Set) TimeVar(to *string, name, usage string) {
 }
 
 // PositionVar defines a flag that is a position in a topic, as units.ParsePosition
-// reads it, or stored, or empty. Times are as those of TimeVar.
+// reads it, or stored. Times are as those of TimeVar.
 func (s *Set) PositionVar(to *string, name, usage string) {
 	s.Var(&value[string]{to, readPosition, asItIs}, name, usage)
 }
@@ -128,15 +147,12 @@ func readBool(text string) (bool, error) {
 }
 
 func readTime(text string) (string, error) {
-	if text == "" {
-		return "", nil
-	}
 	_, err := units.ParseTime(text, time.Local)
 	return units.WithZone(text, time.Local), err
 }
 
 func readPosition(text string) (string, error) {
-	if text == "" || text == "stored" {
+	if text == "stored" {
 		return text, nil
 	}
 	_, err := units.ParsePosition(text, time.Now(), time.Local)

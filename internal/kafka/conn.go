@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -99,14 +100,16 @@ func portAnswer(p []byte) string {
 	return "-BADREQUEST " + otherPorts
 }
 
-// isText says that bytes begin as a line of text may.
+// isText says that bytes begin with a line of text, or a part of one. Behind the request
+// line of a producer there may be bytes of any kind.
 func isText(p []byte) bool {
-	for _, b := range p {
-		if b < ' ' && b != '\r' && b != '\n' && b != '\t' || b > '~' {
+	line, _, _ := bytes.Cut(p, []byte("\n"))
+	for _, b := range line {
+		if b < ' ' && b != '\r' && b != '\t' || b > '~' {
 			return false
 		}
 	}
-	return len(p) > 0
+	return len(line) > 0
 }
 
 // closing says why a connection is closed where the client is not told. What has not

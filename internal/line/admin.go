@@ -249,6 +249,9 @@ func (c *conn) resetGroup(r *request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
+	if err := r.to.check(len(topic.Partitions())); err != nil {
+		return err
+	}
 	t := newTable(r, "group", "topic", "partition", "position", "new")
 	now := make(map[group.Key]int64)
 	for _, n := range c.broker.Positions(r.group) {

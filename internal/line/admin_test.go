@@ -138,6 +138,9 @@ func TestResetIsRefused(t *testing.T) {
 	b.mustDrain("?reset&group=g&topic=orders&to=end&execute", resetHead+"g\torders\t0\t0\t2\n")
 	b.dial(b.consumers, "?reset&group=g&topic=none&to=end&execute\n").mustRefuse("GONE", `"none"`)
 	b.dial(b.consumers, "?reset&group=g&topic=orders&to=3&execute\n").mustRefuse("BADREQUEST", "behind the end")
+	for _, execute := range []string{"", "&execute"} { // else partition 0 would begin anew
+		b.dial(b.consumers, "?reset&group=g&topic=orders&to=1:1"+execute+"\n").mustRefuse("BADREQUEST", "no partition 1")
+	}
 	b.dial(b.consumers, "?reset&group=g&topic=orders&to=stored\n").mustRefuse("BADREQUEST", `"stored"`)
 	b.mustDrain("orders?group=g", "")
 }

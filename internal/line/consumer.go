@@ -94,6 +94,11 @@ func (k *consumer) join(yield func() bool) (err error) {
 
 // begin finds the positions in the topic, and notes where it ends.
 func (k *consumer) begin() error {
+	if f := k.request.from; f != nil {
+		if err := f.check(len(k.topic.Partitions())); err != nil {
+			return err
+		}
+	}
 	for i, log := range k.topic.Partitions() {
 		pos, err := k.position(i, log)
 		if err != nil {

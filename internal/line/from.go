@@ -30,6 +30,17 @@ func (f *from) fromEnd() bool {
 	return f.Partitions == nil && !f.ByTime && f.Offset != units.Beginning && (f.Offset == units.End || f.Offset < 0)
 }
 
+// check says which partition is named that a topic of so many does not have: what is said
+// of it was meant for another one, which would begin at its beginning.
+func (f *from) check(partitions int) error {
+	for i := range f.Partitions {
+		if i >= partitions {
+			return answer("BADREQUEST", "there is no partition %d: the topic has %d, counted from 0", i, partitions)
+		}
+	}
+	return nil
+}
+
 // in is the offset of the place in a partition: the log's start or later, or
 // below that if a place was named which the log has forgotten. Behind the end
 // is an error.

@@ -74,6 +74,7 @@ func TestFromThatIsNoPlaceIsRefused(t *testing.T) {
 		"": "from", "x": `"x"`, "+1": `"+1"`, "1.5": `"1.5"`, "-1h": `"-1h"`, "0s": `"0s"`, "s@-1": `"s@-1"`, "s@": `"s@"`,
 		"0:1,": `"0:1,"`, "0:1,0:2": "0:1,0:2", "0:-1": "0:-1", "-1:0": "-1:0", ":": `":"`, "2024-06-31": "2024-06-31",
 		"9223372036854775808": "9223372036854775808", "2": "behind the end", "0:2": "behind the end",
+		"1:0": "no partition 1: the topic has 1", "0:0,2147483647:0": "no partition 2147483647",
 	} {
 		b.dial(b.consumers, "orders?from="+from+"\n").mustRefuse("BADREQUEST", words)
 	}

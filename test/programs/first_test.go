@@ -73,6 +73,55 @@ func TestProgramsExitAsTheySay(t *testing.T) {
 	}
 }
 
+// A script's -from "$FROM" does not consume where FROM is not set, nor does a broker with
+// -phost "$HOST" listen on all addresses.
+func TestEmptyFlagsAreWrongUsage(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	produce(t, b, nil, "-topic", "orders", "-message", "first").mustPrint(t, "")
+	consumer := func(flag string) result { return consume(t, b, "-topic", "orders", flag, "") }
+	for _, flag := range []string{"-from", "-out", "-exec", "-start", "-group", "-to", "-host"} {
+		if r := consumer(flag); r.code != 2 || r.stdout != "" || !strings.Contains(r.stderr, `invalid value "" for flag `+flag+": it ") {
+			t.Errorf("%s: exit code %d, %q, %q", flag, r.code, r.stdout, r.stderr)
+		}
+	}
+	for _, flag := range []string{"-at", "-topic", "-host"} {
+		if r := produce(t, b, nil, "-topic", "orders", "-message", "x", flag, ""); r.code != 2 {
+			t.Errorf("%s: exit code %d, %q", flag, r.code, r.stderr)
+		}
+	}
+	for _, flag := range []string{"-verify", "-data", "-phost", "-chost", "-khost"} {
+		if r := run(t, nil, brokertest.Program(t, "broker"), "-pport", "1", "-cport", "1", "-kport", "1", "-data", b.Data, flag, ""); r.code != 2 {
+			t.Errorf("%s: exit code %d, %q", flag, r.code, r.stderr)
+		}
+	}
+	admin := run(t, nil, brokertest.Program(t, "admin"), "delete", "-group", "default", "-topic", "", "-execute")
+	if admin.code != 2 {
+		t.Errorf("admin: exit code %d, %q", admin.code, admin.stderr)
+	}
+	consume(t, b, "-topic", "orders", "-f", "").mustPrint(t, "") // means something: print nothing
+	produce(t, b, nil, "-topic", "orders", "-message", "").mustPrint(t, "")
+	consume(t, b, "-topic", "orders", "-f", `[%s]`).mustPrint(t, "[]")
+}
+
+// What the broker proposes to do next works as it stands.
+func TestNextStepCanBeTyped(t *testing.T) {
+	p, err := brokertest.Begin("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-data", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	var next string
+	await(t, "it says what to do next", func() bool {
+		_, rest, found := strings.Cut(p.Output(), "\nnext: ")
+		next, _, _ = strings.Cut(rest, "\n")
+		return found && strings.Contains(rest, "\n")
+	})
+	if r := run(t, nil, "/bin/sh", "-c", next); r.code != 0 || r.stderr != "" {
+		t.Errorf("%s: exit code %d, %q", next, r.code, r.stderr)
+	}
+	await(t, "the topic is made", func() bool { return strings.Contains(p.Output(), "topic=orders") })
+}
+
 func TestSecondBrokerOnADirectoryNamesTheFirst(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
 	second := run(t, nil, brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-data", b.Data)
