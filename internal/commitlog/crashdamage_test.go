@@ -67,7 +67,9 @@ func (j *journal) damage(disk *crashfs.FS, n int) (what string, err error) {
 			kinds := slices.Sorted(maps.Keys(spoilers))
 			kind := kinds[n%len(kinds)]
 			l.lost, l.before = []hole{h}, &logNote{safe: l.safe, minStart: l.minStart}
-			l.minStart = 0 // a log start that the log has not reached any more, it seems, is not believed
+			// A log start that the log has not reached any more, it seems, is not believed, and
+			// what was trimmed may be missing.
+			l.minStart, l.lost = 0, append(l.lost, hole{0, l.maxStart, false})
 			if base == safe[len(safe)-1] {
 				l.safe = base
 			}
