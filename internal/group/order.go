@@ -60,7 +60,7 @@ func (p *Position) claim(m *Member, offset int64, key uint64) (got, free bool) {
 	}
 	s := Span{offset, offset + 1}
 	q := p.order.keys[key]
-	if q == nil && p.hasAllKeys() {
+	if q == nil && offset >= p.order.end && p.hasAllKeys() { // below it Free says that they are free
 		return false, false
 	}
 	if q != nil && q.first != offset {

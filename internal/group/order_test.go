@@ -153,6 +153,26 @@ func TestKeysOfUnacknowledgedMessagesAreBounded(t *testing.T) {
 	}
 }
 
+// Who is told that a message is free gets it, or would ask again and again.
+func TestAReopenedMessageIsClaimedWhereThereAreAllKeys(t *testing.T) {
+	const most = 100_000
+	p := group.NewPosition(0)
+	var m, other group.Member
+	claimKeys(&m, p, 0, most)
+	if err := m.Ack(1); err != nil || claimKeys(&m, p, most, 1) != 1 {
+		t.Fatal(err)
+	}
+	if err := p.Reopen(0); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := p.Free(2*most, timeZero); s != (group.Span{To: 1}) || claimKeys(&other, p, s.From, s.Len()) != 1 {
+		t.Errorf("%v is free, and not to be had", s)
+	}
+	if s, _ := p.Free(2*most, timeZero); s.Len() != 0 {
+		t.Errorf("%v is free", s)
+	}
+}
+
 func TestKeysOfAllPositionsAreBounded(t *testing.T) {
 	const positions, each, least = 10, 100_000, 100
 	g := group.New(kept)
