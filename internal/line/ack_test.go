@@ -298,6 +298,23 @@ func TestWorkerThatDoesNotAcknowledgeInTimeIsCutOff(t *testing.T) {
 		`"key":null,"payload":"first"}`+"\n")
 }
 
+// It has got all that it asked for, and the broker only waits for its answers.
+func TestWorkerThatHangsBehindTheEndIsCutOff(t *testing.T) {
+	for _, options := range []string{"n=2", "n=2&follow", "window=2&n=2", "", "format=batch", "format=json&n=2&follow"} {
+		t.Run(options, func(t *testing.T) {
+			b := start(t, setup{})
+			b.publish("orders", "first", "second")
+			c := b.dial(b.consumers, "orders?group=g&ack&ack-timeout=50ms&attempts=1&"+strings.TrimPrefix(options+"&retry=1h\n", "&"))
+			c.line()
+			awaitMembers(b, "g", 0)
+			b.mustDrain("orders?group=g", "second\n")
+			await(t, "the first is a dead letter", func() bool {
+				return strings.HasSuffix(b.drain("orders.dlq?format=json&from=beginning"), `"mbus-attempts","1","mbus-reason","ack-timeout"],"key":null,"payload":"first"}`+"\n")
+			})
+		})
+	}
+}
+
 // timeOf is the time of a topic's first message.
 func timeOf(b *bus, topic string) string {
 	b.t.Helper()

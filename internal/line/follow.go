@@ -61,21 +61,22 @@ func (c *conn) follow(r *request) error {
 		f.hang.start(f)
 	}
 	f.pump.start()
+	defer f.hang.stop()
 	defer f.still() // should the hearing panic
 	heard := f.hear()
 	pumped := f.still()
 	err := f.end(heard, pumped)
+	f.hang.stop()
 	if r.ack {
 		f.countLoss(heard, pumped, err)
 	}
 	return err
 }
 
-// still ends all that happens without the connection's goroutine, and returns what
-// had ended the pump before.
+// still ends all that happens without the connection's goroutine, but for the watch over
+// a client that hangs, and returns what had ended the pump before.
 func (f *follower) still() error {
 	pumped := f.stop(f.cut)
-	f.hang.stop()
 	f.unask()
 	return pumped
 }
@@ -369,7 +370,12 @@ func (f *follower) endOfStream(err error) error {
 	if f.server.isStopping() {
 		f.tcp.SetReadDeadline(time.Now().Add(lingerTime))
 	}
-	if err := f.hear(); !errors.Is(err, errGone) {
+	if f.hang.found() { // and has interrupted the hearing before
+		return errHangs
+	}
+	if err := f.hear(); f.hang.found() {
+		return errHangs // it has been told of the end: nothing may stand behind that
+	} else if !errors.Is(err, errGone) {
 		return err
 	}
 	f.passed()
@@ -377,8 +383,9 @@ func (f *follower) endOfStream(err error) error {
 }
 
 // durable waits until what was acknowledged is durable, and what has died is among
-// the dead letters, so that the close tells the client.
+// the dead letters, so that the close tells the client, which has said all.
 func (f *follower) durable() error {
+	f.hang.stop()
 	f.burials.Wait()
 	if err := f.broker.AwaitPositions(); err != nil {
 		return toAnswer(err)

@@ -18,6 +18,7 @@ type hang struct {
 	limit time.Duration
 	since time.Time // of the last answer, or of the first message after all was answered
 	idle  bool      // nothing is unanswered
+	hangs bool      // it was silent for too long, and its oldest message has failed
 	timer *time.Timer
 }
 
@@ -58,6 +59,13 @@ func (h *hang) stop() {
 	}
 }
 
+// found says whether a client was silent for too long.
+func (h *hang) found() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.hangs
+}
+
 // overdue is the oldest message of a client that has been silent for too long; 0 if
 // it has not. Then it sees to the next check. The caller holds mu.
 func (h *hang) overdue(f *follower) uint64 {
@@ -96,6 +104,7 @@ func (h *hang) fail(f *follower, oldest uint64) {
 		h.timer.Reset(h.limit)
 		return
 	}
+	h.hangs = true
 	f.bury(failed, "ack-timeout")
 	f.fail(answer("TIMEOUT", "%w within %s", errHangs, units.FormatDuration(h.limit)))
 }

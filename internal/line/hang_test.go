@@ -2,10 +2,12 @@ package line
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"mbus/internal/accept"
 	"mbus/internal/group"
 )
 
@@ -142,4 +144,20 @@ func TestAHeartbeatGivesTheClientItsTimeAgain(t *testing.T) {
 			w.after(t, 2*time.Second, true)
 		}
 	})
+}
+
+// The connection breaks in the moment in which the time is over, or just before.
+func TestAClientThatHangsIsNotLostAsWell(t *testing.T) {
+	w := newWatched()
+	w.conn = &conn{server: &Server{conns: accept.NewConns[*conn](nil, 1)}}
+	w.send()
+	w.send()
+	w.pump.fail(syscall.ECONNRESET)
+	w.hang.mu.Lock()
+	w.hang.fail(w.follower, 1)
+	w.hang.mu.Unlock()
+	w.countLoss(nil, w.stop(func() {}), nil)
+	if n := w.member.Oldest(); n != 2 {
+		t.Errorf("the oldest is message %d, not 2", n)
+	}
 }

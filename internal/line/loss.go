@@ -13,7 +13,7 @@ import (
 // the broker stops; and where it was found to hang that message has failed already.
 // heard is what ended the hearing, pumped the pump, and err the follower.
 func (f *follower) countLoss(heard, pumped, err error) {
-	if f.server.isStopping() || errors.Is(pumped, errHangs) {
+	if f.server.isStopping() || f.hang.found() {
 		return
 	}
 	lost := isLoss(pumped) || isLoss(err) || isLoss(heard) && !isTimeout(heard) // which is an interruption
