@@ -1,13 +1,10 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // killGrace is how long the processes of a command may take to end after SIGTERM.
@@ -31,9 +28,7 @@ func execute(line string, input []byte, environment []string, third *os.File) (*
 	cmd := exec.Command("/bin/sh", "-c", line)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, os.Stdout, os.Stderr
 	cmd.Env, cmd.ExtraFiles = environment, []*os.File{third}
-	// The system sends Pdeathsig when the thread that began the shell ends. Go ends a
-	// thread with a goroutine that is locked to it only, and here is none.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = ofCommand()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -45,14 +40,13 @@ func execute(line string, input []byte, environment []string, third *os.File) (*
 	return c, nil
 }
 
-// inputOf is a file in memory with the text. A command whose consumer is killed could
+// inputOf is a file without a name that has the text. A command whose consumer is killed could
 // not tell the end of a pipe that is cut off from the end of the message.
 func inputOf(text []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("message", unix.MFD_CLOEXEC)
+	f, err := emptyInput()
 	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
+		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), "message")
 	if _, err = f.Write(text); err == nil {
 		_, err = f.Seek(0, 0)
 	}
@@ -61,17 +55,6 @@ func inputOf(text []byte) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// awaitEnd waits for a child to end, and leaves it to be waited for: until then no
-// other process group can have its number.
-func awaitEnd(pid int) {
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return
-		}
-	}
 }
 
 // end asks the processes of the command to end, and kills those that do not within the

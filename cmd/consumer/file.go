@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"mbus/internal/consumer"
 )
 
@@ -280,7 +278,7 @@ func syncName(path string) error {
 		return err
 	}
 	defer f.Close()
-	return unix.Syncfs(int(f.Fd()))
+	return syncAround(f)
 }
 
 func writeSynced(path, text string) error {

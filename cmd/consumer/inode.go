@@ -3,8 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // An inode is a file of a file system, whatever its name. The zero one is unknown.
@@ -14,21 +12,6 @@ type inode struct {
 }
 
 func inodeOf(f *os.File) (inode, error) { return inodeAt(int(f.Fd()), "") }
-
-// inodeAt is that of the file with the name in the directory dir, or, without a name, of
-// the descriptor itself.
-func inodeAt(dir int, name string) (inode, error) {
-	var s unix.Statx_t
-	err := unix.Statx(dir, name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &s)
-	if err != nil {
-		return inode{}, os.NewSyscallError("statx", err)
-	}
-	i := inode{number: s.Ino}
-	if s.Mask&unix.STATX_BTIME != 0 {
-		i.born = s.Btime.Sec*1e9 + int64(s.Btime.Nsec)
-	}
-	return i, nil
-}
 
 // nameOf finds the file in the directory of path, whose name it had, and returns what its
 // name is now, "" if it is not there. Where files don't say when they were made, another

@@ -59,7 +59,7 @@ func outputIsPipe() bool {
 
 // outputPipe returns the pipe that standard output is, nil if it is none.
 func outputPipe(follows bool) *pipe {
-	if !outputIsPipe() {
+	if !pipesTell || !outputIsPipe() {
 		return nil
 	}
 	p := &pipe{fd: unix.Stdout, follows: follows, pause: firstLook}
@@ -72,7 +72,7 @@ func outputPipe(follows bool) *pipe {
 // awaitBroken waits until there is no reader.
 func (p *pipe) awaitBroken() {
 	fds := []unix.PollFd{{Fd: int32(p.fd)}}
-	for fds[0].Revents&unix.POLLERR == 0 {
+	for fds[0].Revents&noReader == 0 {
 		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}
@@ -121,7 +121,7 @@ func (p *pipe) left() bool { return p != nil && p.broken.Load() }
 
 // unread is how many bytes are in the pipe.
 func (p *pipe) unread() int64 {
-	n, err := unix.IoctlGetInt(p.fd, unix.TIOCINQ)
+	n, err := unreadIn(p.fd)
 	if err != nil {
 		return 0 // it can't be known
 	}
@@ -190,9 +190,9 @@ func (p *pipe) awaitLeaving() {
 
 // broken reports whether the descriptor is a pipe, or a socket, without a reader.
 func broken(fd int) bool {
-	fds := []unix.PollFd{{Fd: int32(fd)}}
+	fds := []unix.PollFd{{Fd: int32(fd), Events: askReader}}
 	n, err := unix.Poll(fds, 0)
-	return err == nil && n == 1 && fds[0].Revents&unix.POLLERR != 0
+	return err == nil && n == 1 && fds[0].Revents&noReader != 0
 }
 
 // endOfPipe ends the program as a write to a pipe without a reader does: by SIGPIPE,

@@ -4,6 +4,6 @@ import "golang.org/x/sys/unix"
 
 // Terminal reports whether the descriptor is a terminal.
 func Terminal(fd int) bool {
-	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	_, err := unix.IoctlGetTermios(fd, getTermios)
 	return err == nil
 }

@@ -1,3 +1,6 @@
+// Package tcp asks the system what it knows of a TCP connection and package net
+// does not say, and so tells a slow client from one that has stalled. On other systems
+// than Linux it can only dial.
 package tcp
 
 import (
@@ -5,9 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // idle is how long a connection says nothing before the system asks the other side's,
@@ -21,21 +23,19 @@ const (
 
 // Dial connects a client to a broker at addr, host:port, within the timeout; 0 is the
 // system's, minutes. A machine that is gone without a word ends the connection after a
-// minute or so, also while nobody writes.
+// minute or so, also while nobody writes. On other systems than Linux the system says when,
+// if something was written.
 func Dial(addr string, timeout time.Duration) (*net.TCPConn, error) {
 	d := net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: idle, Interval: idle, Count: asks}}
 	conn, err := d.DialContext(context.Background(), "tcp", addr)
 	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%w: no broker listens there: start one, or say with -host and -port where it is", err)
 	case err != nil:
 		return nil, err
 	}
 	c := conn.(*net.TCPConn)
-	err = control(c, func(fd int) error {
-		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
-	})
-	if err != nil {
+	if err := limitUnacknowledged(c, userTimeout); err != nil {
 		c.Close()
 		return nil, err
 	}

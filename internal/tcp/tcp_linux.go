@@ -1,5 +1,3 @@
-// Package tcp asks the system what it knows of a TCP connection and package net
-// does not say, and so tells a slow client from one that has stalled.
 package tcp
 
 import (
