@@ -31,8 +31,12 @@ const (
 	writeSize = 2 * readSize
 
 	// maxUnacked is how much may be unacknowledged, in bytes, but for one message that is
-	// larger: what is kept to be sent again.
-	maxUnacked = 32 << 20
+	// larger: what is kept to be sent again. At first it is firstUnacked, and doubles each
+	// time that there has been no room for as long as patience: what the broker takes at
+	// once is kept in memory that is used again and again, which is faster than fresh memory.
+	maxUnacked   = 32 << 20
+	firstUnacked = 1 << 20
+	patience     = 10 * time.Millisecond
 
 	// maxFree is how many buffers are kept to be used again.
 	maxFree = maxUnacked / readSize
@@ -65,6 +69,7 @@ type Conn struct {
 	queue   []*chunk   // unacknowledged, in order
 	next    int        // how many of them the connection has got
 	unacked int        // bytes of them
+	limit   int        // of unacked
 	free    []*batch.Builder
 	link    *link    // the connection, where it has got all of the queue; else nil
 	closing bool     // nothing more is added
@@ -138,7 +143,7 @@ func (r *Request) line(id, first int64, fresh bool) string {
 // Dial connects to the broker at addr, host:port, and sends the request. There must be a
 // broker: it is not waited for.
 func Dial(addr string, r Request) (*Conn, error) {
-	c := &Conn{addr: addr, request: r, id: 1 + rand.Int64N(1<<62), done: make(chan struct{})}
+	c := &Conn{addr: addr, request: r, id: 1 + rand.Int64N(1<<62), limit: firstUnacked, done: make(chan struct{})}
 	c.changed.L = &c.mu
 	c.batchSize.Store(batchSize)
 	l, err := c.dial()
@@ -204,10 +209,7 @@ func (c *Conn) Flush() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.unacked > 0 && c.unacked+size > maxUnacked && !c.ended() {
-		c.changed.Wait()
-	}
-	if c.ended() {
+	if c.awaitRoom(size); c.ended() {
 		return c.err
 	}
 	k := &chunk{builder: c.newBuilder(size), first: c.opened, last: c.added, line: c.openLine, writing: true}
@@ -225,6 +227,29 @@ func (c *Conn) Flush() error {
 	}
 	k.writing = false
 	return nil
+}
+
+// awaitRoom waits until so many bytes more may be unacknowledged, or for the end. The caller
+// holds mu.
+func (c *Conn) awaitRoom(size int) {
+	full := func() bool { return c.unacked > 0 && c.unacked+size > c.limit && !c.ended() }
+	if !full() {
+		return
+	}
+	more := time.AfterFunc(patience, c.allowMore)
+	defer more.Stop()
+	for full() {
+		c.changed.Wait()
+		more.Reset(patience)
+	}
+}
+
+// allowMore has more be unacknowledged, because the broker takes its time.
+func (c *Conn) allowMore() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit = min(2*c.limit, maxUnacked)
+	c.changed.Broadcast()
 }
 
 // newBuilder is an empty one, with room for what follows on so many bytes. The caller
