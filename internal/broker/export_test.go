@@ -6,3 +6,6 @@ import "mbus/internal/group"
 func (b *Broker) Unread(topic string) []group.Unread {
 	return b.groups.Unread(func(name string) bool { return name == topic })
 }
+
+// Reopen is Return for a letter of which the topic was found.
+func (r *Redrive) Reopen(t *Topic, l Letter) error { return r.reopen(t, l) }

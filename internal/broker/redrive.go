@@ -66,7 +66,7 @@ func (l *Letter) readGroup(name string, said map[string]string) error {
 	offset, errOffset := strconv.ParseInt(said[HeaderOffset], 10, 64)
 	l.Group, l.Partition, l.Offset = name, int(partition), offset
 	for _, wrong := range []error{
-		headerError(HeaderTopic, l.Topic, record.CheckName("topic", l.Topic)),
+		headerError(HeaderTopic, l.Topic, checkOrigin(l.Topic)),
 		headerError(HeaderGroup, l.Group, record.CheckName("group", l.Group)),
 		headerError(HeaderPartition, said[HeaderPartition], orNegative(errPartition, partition)),
 		headerError(HeaderOffset, said[HeaderOffset], orNegative(errOffset, offset)),
@@ -77,6 +77,21 @@ func (l *Letter) readGroup(name string, said map[string]string) error {
 	}
 	return nil
 }
+
+// checkOrigin says whether messages of a topic can become dead letters. Letters that claim to
+// be of others, which the broker does not make, could have a redrive reopen what it has just
+// consumed, again and again.
+func checkOrigin(topic string) error {
+	if err := record.CheckName("topic", topic); err != nil {
+		return err
+	}
+	if !HasDeadLetters(topic) {
+		return errNoLetters
+	}
+	return nil
+}
+
+var errNoLetters = errors.New("a topic that has no dead letters")
 
 var errNegative = errors.New("negative")
 
@@ -161,11 +176,19 @@ func (r *Redrive) Return(l Letter) error {
 	if err := r.use(l.Group); err != nil {
 		return err
 	}
+	return r.reopen(t, l)
+}
+
+// reopen is Return for a letter of which the topic was found.
+func (r *Redrive) reopen(t *Topic, l Letter) error {
 	p, err := r.b.Position(l.Group, t, l.Partition)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
+	if p.Key().Topic != l.Topic { // kept nowhere
+		return noTopicError(l)
+	}
 	switch err := p.Reopen(l.Offset); {
 	case errors.Is(err, group.ErrNoPosition):
 		return &StayError{Reason: fmt.Sprintf("group %q has no position in topic %q any more", l.Group, l.Topic), Do: doPublish}
@@ -202,7 +225,7 @@ func (b *Broker) original(l Letter) (*Topic, error) {
 	case errors.Is(err, store.ErrUnusable):
 		return nil, &StayError{Reason: err.Error(), Do: "redrive again when the topic can be used"}
 	case err != nil:
-		return nil, &StayError{Reason: fmt.Sprintf("there is no topic %q", l.Topic), Do: doPublish}
+		return nil, noTopicError(l)
 	case l.Partition >= len(t.Partitions()):
 		return nil, &StayError{Reason: fmt.Sprintf("topic %q has no partition %d", l.Topic, l.Partition), Do: doPublish}
 	}
@@ -226,6 +249,10 @@ func (b *Broker) original(l Letter) (*Topic, error) {
 		return nil, &StayError{Reason: fmt.Sprintf("topic %q has another message in that place: the topic was made anew since", l.Topic), Do: doPublish}
 	}
 	return t, nil
+}
+
+func noTopicError(l Letter) error {
+	return &StayError{Reason: fmt.Sprintf("there is no topic %q", l.Topic), Do: doPublish}
 }
 
 func goneError(l Letter) error {

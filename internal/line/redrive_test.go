@@ -239,3 +239,20 @@ func TestARedrivePassesOverWhatTheLogHasForgotten(t *testing.T) {
 	b.mustDrain("orders.dlq?redrive", "+0\n")
 	b.mustDrain("orders", "a\nc\n")
 }
+
+// Letters that a client made, each of which names another one as its message: a redrive that
+// opened these again would never end.
+func TestARedriveOfLettersThatNameEachOtherEnds(t *testing.T) {
+	b := start(t, setup{})
+	const letters = 512 // more than a redrive takes at a time
+	var text strings.Builder
+	for i := range letters {
+		text.WriteString(`{"payload":"x","ts":1,"headers":["mbus-topic","orders.dlq","mbus-partition","0","mbus-offset","` +
+			strconv.Itoa((i+letters/2)%letters) + `","mbus-group","redrive"]}` + "\n")
+	}
+	b.produce("orders.dlq?format=json\n" + text.String())
+	b.drain("?reset&group=redrive&topic=orders.dlq&to=beginning&execute") // so that the group has a position
+	b.mustDrain("orders.dlq?redrive", `+0
+# 512 letters stay: header mbus-topic is "orders.dlq"; publish by hand what is still wanted
+`)
+}

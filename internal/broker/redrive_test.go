@@ -28,6 +28,7 @@ func FuzzReadLetter(f *testing.F) {
 	f.Add("orders", "-1", "17", "")
 	f.Add("__delayed", "0", "9223372036854775808", "a/b")
 	f.Add("", "x", "+1", "\xff\n")
+	f.Add("orders.dlq", "0", "1", "redrive")
 	f.Fuzz(func(t *testing.T, topic, partition, offset, group string) {
 		r := letterOf(t,
 			batch.Header{Key: broker.HeaderTopic, Value: []byte("before")}, // of when it died before
@@ -47,6 +48,9 @@ func FuzzReadLetter(f *testing.F) {
 		if record.CheckName("topic", l.Topic) != nil || record.CheckName("group", l.Group) != nil {
 			t.Errorf("names %q and %q are taken", l.Topic, l.Group)
 		}
+		if !broker.HasDeadLetters(l.Topic) {
+			t.Errorf("a letter of topic %q is taken, which has none", l.Topic)
+		}
 	})
 }
 
@@ -61,5 +65,30 @@ func TestOfALetterThatDiedBeforeTheLastDeathCounts(t *testing.T) {
 	}
 	if l, err = broker.ReadLetter(r, true); err != nil || l.Topic != "orders" || l.Group != "" {
 		t.Errorf("for all: %+v, %v", l, err)
+	}
+}
+
+// The letter would count as moved, and its message be nowhere.
+func TestALetterOfATopicThatIsDeletedJustNowStays(t *testing.T) {
+	for _, anew := range []bool{false, true} {
+		b := mustOpen(t, setup{dir: t.TempDir()})
+		mustFill(t, b, "orders")
+		consume(t, position(t, b, "billing", "orders", 0), 0, 1)
+		orders, err := b.Topic("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := b.NewRedrive("test")
+		defer r.Close()
+		if err := b.DeleteTopic("orders"); err != nil {
+			t.Fatal(err)
+		}
+		if anew {
+			mustFill(t, b, "orders")
+		}
+		var stays *broker.StayError
+		if err := r.Reopen(orders, broker.Letter{Topic: "orders", Group: "billing"}); !errors.As(err, &stays) {
+			t.Errorf("made anew %v: it does not stay, %v", anew, err)
+		}
 	}
 }
