@@ -154,11 +154,15 @@ func (c *conn) takeRequest() error {
 	if err != nil {
 		return err
 	}
-	defer c.in.done()
-	return c.handle(frame)
+	err = c.handle(frame)
+	c.in.done()
+	if err == nil {
+		c.afterHandler() // last: a client that is slow to take an answer holds no memory that others wait for
+	}
+	return err
 }
 
-// handle gives a request to its handler and writes what has been answered.
+// handle gives a request to its handler.
 func (c *conn) handle(frame []byte) error {
 	h, err := parseHeader(frame)
 	if err != nil {
@@ -181,7 +185,6 @@ func (c *conn) handle(frame []byte) error {
 	}
 	c.isClient = true
 	a.handle(c.begin(h), req)
-	c.afterHandler()
 	return nil
 }
 
@@ -193,7 +196,6 @@ func (c *conn) refuseVersion(a *api, h header) error {
 	}
 	h.version = 0
 	c.begin(h).reply(unsupportedVersion())
-	c.afterHandler()
 	return nil
 }
 

@@ -23,3 +23,15 @@ func (s *Server) Waiting() (n int) {
 // StreamFrom has requests to produce of so many bytes read piece by piece. It is for before
 // the first connection.
 func (s *Server) StreamFrom(size int) { s.maxWhole = size - 1 }
+
+// Writing is how many connections are writing an answer.
+func (s *Server) Writing() (n int) {
+	s.conns.Each(func(c *conn) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.writing {
+			n++
+		}
+	})
+	return n
+}
