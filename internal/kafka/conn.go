@@ -239,12 +239,13 @@ func (c *conn) begin(h header) *call {
 	return call
 }
 
-// await waits while too many requests are not answered yet. It reports false if
-// the connection has ended.
+// await waits while too many requests are not answered yet, or the latest has to wait for
+// its turn: what follows would change what it is about. It reports false if the connection
+// has ended.
 func (c *conn) await() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for cancelled := false; len(c.queue) >= broker.InFlight && !c.ended; {
+	for cancelled := false; (len(c.queue) >= broker.InFlight || c.latestWaits()) && !c.ended; {
 		if !c.stopping || cancelled {
 			c.changed.Wait()
 			continue
@@ -255,6 +256,16 @@ func (c *conn) await() bool {
 		c.mu.Lock()
 	}
 	return !c.ended
+}
+
+// latestWaits says whether the latest request waits for its turn, or has it and is not
+// settled yet. The caller holds mu.
+func (c *conn) latestWaits() bool {
+	if len(c.queue) == 0 {
+		return false
+	}
+	latest := c.queue[len(c.queue)-1]
+	return latest.inOrder && !latest.settled
 }
 
 // interrupt says that the server stops: it ends a read that waits, now or later, and

@@ -60,6 +60,7 @@ type call struct {
 	err      error   // closes the connection instead of an answer
 	cancel   func()
 	turn     func() // called when all that was asked before is settled; nil for none
+	inOrder  bool   // had to wait for its turn: what was asked behind it is not read before it is settled
 }
 
 // A message is an answer's body: a kmsg.Response, or one made by hand.
@@ -88,8 +89,8 @@ func (c *call) fail(err error) { c.conn.settle(c, nil, err) }
 func (c *call) onClose(f func()) { c.conn.onClose(c, f) }
 
 // inTurn calls f when all that was asked before on the connection is settled, at once if it
-// is: for an answer that depends on what was produced before. It may use no byte slices of
-// the request.
+// is: for an answer that depends on what was produced before. What was asked behind it is
+// not read meanwhile. f may use no byte slices of the request.
 func (c *call) inTurn(f func()) {
 	if c.conn.isNext(c, f) {
 		f()

@@ -16,6 +16,9 @@ func (c *conn) settle(call *call, response message, err error) {
 		return
 	}
 	call.settled, call.response, call.err, call.cancel = true, response, err, nil
+	if call.inOrder {
+		c.changed.Broadcast()
+	}
 	if next := c.next(); next != nil && next.turn != nil {
 		f := next.turn
 		next.turn = nil
@@ -44,7 +47,7 @@ func (c *conn) isNext(call *call, turn func()) bool {
 	if next := c.next(); next == call || c.ended {
 		return true
 	}
-	call.turn = turn
+	call.turn, call.inOrder = turn, true
 	return false
 }
 

@@ -1,10 +1,14 @@
 package kafka_test
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // Kafka takes a connection's next request when the one before is answered.
@@ -34,6 +38,45 @@ func TestWhatWasProducedBeforeOnTheConnectionIsSeen(t *testing.T) {
 			t.Fatalf("produced at %d, and deleted up to %+v", base, got)
 		}
 		c.receive(metadataFor(1, "orders"))
+	}
+}
+
+// To delete all records is not to delete what was produced afterwards.
+func TestWhatIsProducedBehindADeletionOfRecordsStays(t *testing.T) {
+	var held atomic.Pointer[func()]
+	b := start(t, setup{wrap: func(s store.Store) store.Store {
+		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
+			return store.Append(inner, p, func(base int64, err error) {
+				answer := func() { done(base, err) }
+				if topic != "orders" || base > 0 || !held.CompareAndSwap(nil, &answer) {
+					answer()
+				}
+			})
+		}}
+	}})
+	topic := b.topic("orders", 1)
+	b.topic("others", 1)
+	c, other := b.dial(), b.dial()
+	produce := produceRequest(write{"orders", 0, messages(1)})
+	del := kmsg.NewPtrDeleteRecordsRequest()
+	del.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: "orders", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: -1}}}}
+	for _, req := range []kmsg.Request{produce, del, produce} {
+		c.send(req)
+	}
+	await(t, "the first message is stored", func() bool { return held.Load() != nil })
+	for range 20 { // meanwhile the rest would be read
+		other.publish("others", 0, messages(1))
+	}
+	(*held.Load())()
+	c.receive(produce)
+	if got := c.receive(del).(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0]; got.ErrorCode != 0 || got.LowWatermark != 1 {
+		t.Errorf("deleted: %+v", got)
+	}
+	if base := produced(c.receive(produce).(*kmsg.ProduceResponse)).BaseOffset; base != 1 {
+		t.Errorf("the message behind has offset %d", base)
+	}
+	if first, end := topic.Partitions()[0].Offsets(); first != 1 || end != 2 {
+		t.Errorf("the log begins at %d and ends at %d", first, end)
 	}
 }
 
