@@ -15,9 +15,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
-	"strings"
 
 	"mbus/internal/consumer"
 	"mbus/internal/flags"
@@ -70,7 +70,7 @@ func say(format string, args ...any) {
 }
 
 func redrive(opts options) int {
-	done, err := consumer.Redrive(opts.addr, opts.request.Topic, opts.request.Group, opts.to)
+	done, err := consumer.Redrive(opts.addr, opts.request.Topic, opts.request.Group, opts.to, opts.timeout)
 	for _, why := range done.Stay {
 		say("%s", why)
 	}

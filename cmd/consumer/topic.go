@@ -78,7 +78,7 @@ func (s *session) sayWaiting() {
 // resolve finds the offsets of the position to begin at: a second connection can
 // go on only from offsets.
 func (s *session) resolve() (err error) {
-	s.next, err = consumer.Resolve(s.opts.addr, s.opts.request.Topic, s.opts.request.From)
+	s.next, err = consumer.Resolve(s.opts.addr, s.opts.request.Topic, s.opts.request.From, s.opts.timeout)
 	return err
 }
 

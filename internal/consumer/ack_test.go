@@ -259,6 +259,17 @@ func TestOffsetsAsAPosition(t *testing.T) {
 	}
 }
 
+func TestRedriveGivesUpABrokerThatSaysNothing(t *testing.T) {
+	b := serve(t, "+2\n", false)
+	done, err := Redrive(b.addr, "orders.dlq", "a group", "all", time.Second) // which loopback does not need
+	if err == nil || !strings.Contains(err.Error(), "the broker has said nothing for 1s") || done.Moved > 2 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if got := <-b.request; got != "orders.dlq?redrive&group=a%20group&to=all\n" {
+		t.Errorf("request %q", got)
+	}
+}
+
 func TestRedriveCountsWhatWasMoved(t *testing.T) {
 	for _, tt := range []struct {
 		answer string
@@ -276,7 +287,7 @@ func TestRedriveCountsWhatWasMoved(t *testing.T) {
 		{strings.Repeat("x", maxLine), 0, `unexpected answer "` + strings.Repeat("x", 64) + `", which is not a broker's`},
 	} {
 		b := serve(t, tt.answer, true)
-		done, err := Redrive(b.addr, "orders.dlq", "", "")
+		done, err := Redrive(b.addr, "orders.dlq", "", "", time.Minute)
 		moved, said := done.Moved, strings.Join(done.Stay, ", ")
 		if err != nil {
 			said = err.Error()

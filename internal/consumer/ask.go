@@ -8,8 +8,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"mbus/internal/units"
 )
 
 const (
@@ -58,7 +56,7 @@ func Ask(addr, request string, timeout time.Duration) (answer []string, err erro
 		case errors.Is(err, io.EOF):
 			return nil, fmt.Errorf("%w: it ends in the middle of the answer", errNoAnswer)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, fmt.Errorf("%w: the broker has said nothing for %s", errNoAnswer, units.FormatDuration(timeout))
+			return nil, fmt.Errorf("%w: %w", errNoAnswer, silence(timeout))
 		case err != nil:
 			return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 		case line[0] == '-':

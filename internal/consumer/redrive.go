@@ -7,6 +7,9 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
+
+	"mbus/internal/units"
 )
 
 // A Redriven is what has become of dead letters.
@@ -17,22 +20,25 @@ type Redriven struct {
 
 // Redrive has the broker at addr give the messages of a dead-letter topic back to the groups
 // that failed them, or, if to is "all", publish them again. group is the one that
-// takes the letters; "" for the broker's usual one. An error means that there may be more: those
+// takes the letters; "" for the broker's usual one. The timeout is for connecting, and for
+// each answer; 0 is 10 seconds and without end. An error means that there may be more: those
 // that were not moved are still there.
-func Redrive(addr, topic, group, to string) (done Redriven, err error) {
-	line := topic + "?redrive"
+func Redrive(addr, topic, group, to string, timeout time.Duration) (done Redriven, err error) {
+	request := units.NewRequest(topic)
+	request.Word("redrive")
 	if group != "" {
-		line += "&group=" + group
+		request.Option("group", group)
 	}
 	if to != "" {
-		line += "&to=" + to
+		request.Option("to", to)
 	}
-	tcp, err := dial(addr, false, line+"\n", 0)
+	tcp, err := dial(addr, false, request.String(), timeout)
 	if err != nil {
 		return done, err
 	}
 	defer tcp.Close()
-	r := bufio.NewReaderSize(tcp, maxLine)
+	source := &source{tcp: tcp, patience: timeout}
+	r := bufio.NewReaderSize(source, maxLine)
 	for answered := false; ; answered = true {
 		line, err := r.ReadSlice('\n')
 		switch {

@@ -46,7 +46,12 @@ func (s *source) Read(p []byte) (int, error) {
 	case s.woken.Swap(false), deadline.IsZero(), time.Now().Before(deadline): // the deadline was that of a wake
 		return n, nil
 	}
-	return n, fmt.Errorf("the broker has said nothing for %s", units.FormatDuration(s.patience))
+	return n, silence(s.patience)
+}
+
+// silence is the error where the broker has said nothing for so long.
+func silence(d time.Duration) error {
+	return fmt.Errorf("the broker has said nothing for %s", units.FormatDuration(d))
 }
 
 func (s *source) deadline() time.Time {

@@ -26,8 +26,8 @@ type redrive struct {
 	step  step
 }
 
-// redriveStep is how many letters are moved between two syncs of the positions, and
-// how many bytes of them, at the most, are published.
+// redriveStep is how many letters are looked at, and moved if they can be, between two
+// syncs of the positions, and how many bytes of them, at the most, are published.
 const (
 	redriveStep  = 256
 	redriveBytes = 1 << 20
@@ -38,9 +38,10 @@ type step struct {
 	results []chan error // of those that are published; nil for those that were reopened
 	reopens bool
 	bytes   int // published
+	seen    int // letters, also those that stay
 }
 
-func (s *step) full() bool { return len(s.results) >= redriveStep || s.bytes >= redriveBytes }
+func (s *step) full() bool { return s.seen >= redriveStep || s.bytes >= redriveBytes }
 
 func (c *conn) redrive(r *request) error {
 	if !c.server.finish(c) {
@@ -126,6 +127,7 @@ func (d *redrive) take(p *part) (more bool, err error) {
 		return true, nil // another member was faster
 	}
 	d.served(p)
+	d.step.seen++
 	err = broker.WithRecord(p.log, s.From, d.putBack)
 	var stays *broker.StayError
 	switch {
@@ -222,7 +224,7 @@ func (d *redrive) publish(l broker.Letter) error {
 
 // settle waits until what has become of the step's letters is durable, has them consumed,
 // and tells the client when that is durable. Of a step in which one fails only those before
-// it are.
+// it are. Of a step in which all stay it tells that it goes on.
 func (d *redrive) settle() error {
 	good, failure := 0, error(nil)
 	for _, result := range d.step.results {
@@ -237,17 +239,20 @@ func (d *redrive) settle() error {
 			good++
 		}
 	}
-	reopens := d.step.reopens
+	reopens, full := d.step.reopens, d.step.full()
 	d.step = step{}
 	if reopens {
 		if err := d.broker.AwaitPositions(); err != nil {
 			return err
 		}
 	}
-	if good > 0 {
+	switch {
+	case good > 0:
 		if err := d.consume(uint64(good)); err != nil {
 			return err
 		}
+	case full && failure == nil:
+		return d.tell()
 	}
 	return failure
 }
@@ -261,5 +266,8 @@ func (d *redrive) consume(n uint64) error {
 		return err
 	}
 	d.moved += n
-	return d.say(fmt.Sprintf("+%d\n", d.moved))
+	return d.tell()
 }
+
+// tell tells the client how many letters were moved.
+func (d *redrive) tell() error { return d.say(fmt.Sprintf("+%d\n", d.moved)) }

@@ -48,6 +48,19 @@ func TestRedriveOfNothingSaysSo(t *testing.T) {
 	b.mustDrain("none.dlq?redrive", "+0\n")
 }
 
+// A client can tell a broker that goes through letters which stay from one that hangs.
+func TestARedriveThatMovesNothingSaysThatItGoesOn(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders.dlq", numbered(3*redriveSteps, 0)...) // by hand: none says where it came from
+	got := b.drain("orders.dlq?redrive")
+	if counts, stay, _ := strings.Cut(got, "#"); counts != strings.Repeat("+0\n", 4) || !strings.Contains(stay, " 768 letters stay") {
+		t.Errorf("answered %q", got)
+	}
+}
+
+// redriveSteps is how many letters a redrive looks at before it says how far it has come.
+const redriveSteps = 256
+
 func TestRedriveTakesNoMoreThanAsked(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders", numbered(5, 0)...)
