@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 	"internal/coordinator":       {},
 	"internal/kafka":             {"internal/accept", "internal/tcp", "internal/batch", "internal/record", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
 	"internal/line":              {"internal/accept", "internal/tcp", "internal/batch", "internal/record", "internal/store", "internal/group", "internal/broker", "internal/units"},
-	"internal/producer":          {"internal/batch", "internal/record", "internal/units"},
+	"internal/producer":          {"internal/tcp", "internal/batch", "internal/record", "internal/units"},
 	"internal/consumer":          {"internal/tcp", "internal/batch", "internal/record", "internal/units"},
 	"cmd/broker":                 {"internal/flags", "internal/units", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka"},
 	"cmd/producer":               {"internal/flags", "internal/units", "internal/record", "internal/producer"},

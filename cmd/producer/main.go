@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mbus/internal/flags"
 	"mbus/internal/producer"
 	"mbus/internal/record"
@@ -54,13 +56,13 @@ func run(args []string) int {
 	if !ok {
 		return code
 	}
-	t := &talk{terminal: isTerminal(os.Stderr)}
+	t := &talk{terminal: flags.Terminal(unix.Stderr)}
 	opts.request.Say = t.say
 	conn, err := producer.Dial(opts.addr, opts.request)
 	if err != nil {
 		return fail(err)
 	}
-	if opts.message == nil && t.terminal && isTerminal(os.Stdin) {
+	if opts.message == nil && t.terminal && flags.Terminal(unix.Stdin) {
 		t.say("reading lines, each is a message; ^D ends")
 	}
 	stop := showProgress(conn)

@@ -6,6 +6,9 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"mbus/internal/flags"
 	"mbus/internal/producer"
 )
 
@@ -25,7 +28,7 @@ type progress struct {
 // on, for someone who waits at a terminal; not for someone who types the
 // messages there. It ends with stop.
 func showProgress(conn *producer.Conn) (stop func()) {
-	if !isTerminal(os.Stderr) || isTerminal(os.Stdin) {
+	if !flags.Terminal(unix.Stderr) || flags.Terminal(unix.Stdin) {
 		return func() {}
 	}
 	now := time.Now()
@@ -67,14 +70,4 @@ func (p *progress) write(t, since time.Time, counted int64) {
 	rate := float64(n-counted) / max(t.Sub(since).Seconds(), 1e-3)
 	fmt.Fprintf(p.w, "\rproducer: %d messages acknowledged, %.0f/s%s", n, rate, clearToEnd)
 	p.last, p.counted = t, n
-}
-
-// isTerminal takes any character device for a terminal, but for /dev/null.
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return false
-	}
-	null, err := os.Stat(os.DevNull)
-	return err != nil || !os.SameFile(info, null)
 }

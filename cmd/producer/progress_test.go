@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -54,22 +53,5 @@ func TestShortInputShowsNoProgress(t *testing.T) {
 	p.run(nil, end)
 	if out.Len() > 0 {
 		t.Errorf("got %q", out.String())
-	}
-}
-
-func TestAFileIsNoTerminal(t *testing.T) {
-	f, err := os.Create(t.TempDir() + "/f")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
-	if isTerminal(f) || isTerminal(w) {
-		t.Error("a file or a pipe is taken for a terminal")
 	}
 }

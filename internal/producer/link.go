@@ -9,9 +9,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"mbus/internal/tcp"
 	"mbus/internal/units"
 )
 
@@ -51,10 +51,7 @@ func (c *Conn) dial() (*link, error) {
 	if c.request.Timeout > 0 {
 		timeout = min(timeout, c.request.Timeout)
 	}
-	conn, err := net.DialTimeout("tcp", c.addr, timeout)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		err = fmt.Errorf("%w: no broker listens there: start one, or say with -host and -port where it is", err)
-	}
+	conn, err := tcp.Dial(c.addr, timeout)
 	if err != nil {
 		return nil, fmt.Errorf("can't reach the broker: %w", err)
 	}
@@ -69,7 +66,7 @@ func (c *Conn) dial() (*link, error) {
 		conn.Close()
 		return nil, fmt.Errorf("connection lost: %w", err)
 	}
-	return &link{tcp: conn.(*net.TCPConn), timeout: c.request.Timeout, last: first - 1, told: first - 1, silent: true}, nil
+	return &link{tcp: conn, timeout: c.request.Timeout, last: first - 1, told: first - 1, silent: true}, nil
 }
 
 // expect says that messages up to last are about to be written.
