@@ -20,12 +20,11 @@ func (p *Position) ConsumeMissing(s Span) {
 			p.take(o, nil)
 		}
 	}
-	freed := false
 	for _, o := range spans {
 		p.consumed(o)
-		freed = p.unlockKeys(o) || freed
+		p.unlockKeys(o)
 	}
-	p.finish(freed)
+	p.finish(true) // what is behind those that waited, too, if they were as many as may
 }
 
 // ownerless lists the parts of s that no member holds, and nobody has acknowledged, those

@@ -197,6 +197,30 @@ func TestNoWakeIsLost(t *testing.T) {
 	all.Wait()
 }
 
+// When as many messages wait as may, nothing above them is free, until the log has lost
+// some of them.
+func TestWhatIsMissingFreesWhatIsBehindAllThatMayWait(t *testing.T) {
+	const mayWait = 10_000
+	p := group.NewPosition(0)
+	var worker group.Member
+	worker.Lease(p, group.Span{To: mayWait}, 0)
+	for n := range uint64(mayWait) {
+		if _, ok, err := worker.Fail(n+1, group.Retry{Backoff: time.Hour, Bound: time.Hour}, time.Now()); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	woken := 0
+	waiter := group.NewWaiter(func() { woken++ })
+	defer waiter.Close()
+	waiter.Watch(p, &sharedLog{simulatedLog: simulatedLog{high: 2 * mayWait}})
+	if waiter.Rest(); woken != 0 {
+		t.Fatal("woken although there is nothing")
+	}
+	if p.ConsumeMissing(group.Span{To: 10}); woken != 1 {
+		t.Errorf("woken %d times", woken)
+	}
+}
+
 // A sharedLog may be used by several goroutines.
 type sharedLog struct {
 	mu sync.Mutex
