@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,14 @@ var administration = map[string]struct {
 	"grow":   {(*conn).growTopic, "topic partitions execute format", "topic partitions"},
 }
 
+// An adminRequest is what a request of administration has beside the topic and the group.
+type adminRequest struct {
+	run    func(*conn, *request) error
+	to     *from             // where the group is to be
+	total  int               // partitions that the topic is to have; 0 for as many as new ones get
+	config map[string]string // what a new topic has set for itself, under the broker's names
+}
+
 // parseAdmin reads what follows the question mark.
 func (r *request) parseAdmin(query string) error {
 	name, rest, more := strings.Cut(query, "&")
@@ -41,7 +50,7 @@ func (r *request) parseAdmin(query string) error {
 	if !ok {
 		return fmt.Errorf("unknown request %q: it takes ?create, ?delete, ?groups, ?grow, ?reset or ?topics", "?"+name)
 	}
-	r.admin = a.run
+	r.admin = &adminRequest{run: a.run}
 	r.group = ""
 	options := make(map[string]option)
 	for _, o := range strings.Fields(a.options) {
@@ -78,16 +87,15 @@ var adminOptions = map[string]option{
 		return record.CheckName("topic", value)
 	},
 	"to": func(r *request, value string) (err error) {
-		if r.to, err = parseFrom(value, r.now); err == nil && r.to == nil {
+		if r.admin.to, err = parseFrom(value, r.now); err == nil && r.admin.to == nil {
 			err = fmt.Errorf("%w, not %q", units.ErrPosition, value)
 		}
 		return err
 	},
-	"partitions": func(r *request, value string) (err error) {
-		if r.total, err = strconv.Atoi(value); err != nil || r.total < 1 {
-			return fmt.Errorf("it is a number from 1, not %q", value)
-		}
-		return nil
+	"partitions": func(r *request, value string) error {
+		n, err := number(value, 1)
+		r.admin.total = int(min(n, math.MaxInt32)) // a topic takes less
+		return err
 	},
 	"execute": set(func(*request) {}),
 }
@@ -95,7 +103,7 @@ var adminOptions = map[string]option{
 // administer answers a request of administration.
 func (c *conn) administer(r *request) error {
 	c.in.free()
-	if err := r.admin(c, r); err != nil {
+	if err := r.admin.run(c, r); err != nil {
 		return toAnswer(err)
 	}
 	return nil
@@ -249,7 +257,7 @@ func (c *conn) resetGroup(r *request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
-	if err := r.to.check(len(topic.Partitions())); err != nil {
+	if err := r.admin.to.check(len(topic.Partitions())); err != nil {
 		return err
 	}
 	t := newTable(r, "group", "topic", "partition", "position", "new")
@@ -259,7 +267,7 @@ func (c *conn) resetGroup(r *request) error {
 	}
 	var offsets []int64
 	for i, log := range topic.Partitions() {
-		offset, err := r.to.in(i, log)
+		offset, err := r.admin.to.in(i, log)
 		if err != nil {
 			return err
 		}
@@ -279,17 +287,17 @@ func (c *conn) resetGroup(r *request) error {
 }
 
 func (c *conn) growTopic(r *request) error {
-	topic, err := c.broker.CheckGrowth(r.topic, r.total)
+	topic, err := c.broker.CheckGrowth(r.topic, r.admin.total)
 	if err != nil {
 		return err
 	}
 	t := newTable(r, "topic", "partitions", "new")
-	t.row(topic.Name, len(topic.Partitions()), r.total)
+	t.row(topic.Name, len(topic.Partitions()), r.admin.total)
 	if r.named["execute"] {
-		if err := c.broker.AddPartitions(r.topic, r.total); err != nil {
+		if err := c.broker.AddPartitions(r.topic, r.admin.total); err != nil {
 			return err
 		}
-		c.did("topic has grown", "topic", r.topic, "partitions", r.total)
+		c.did("topic has grown", "topic", r.topic, "partitions", r.admin.total)
 	}
 	t.preview(r)
 	return c.sayTable(t)

@@ -21,7 +21,7 @@ var settingOptions = map[string]option{
 		if err != nil {
 			return fmt.Errorf("%w, not %q", err, value)
 		}
-		r.configure(broker.ConfigRetentionBytes, n)
+		r.admin.configure(broker.ConfigRetentionBytes, n)
 		return nil
 	},
 }
@@ -31,7 +31,7 @@ var settingOptions = map[string]option{
 func age(name string) option {
 	return func(r *request, value string) error {
 		if value == "0" {
-			r.configure(name, 0)
+			r.admin.configure(name, 0)
 			return nil
 		}
 		d, err := duration(value)
@@ -39,7 +39,7 @@ func age(name string) option {
 			err = fmt.Errorf("it takes 1ms or more, or 0, not %q", value)
 		}
 		if err == nil {
-			r.configure(name, d.Milliseconds())
+			r.admin.configure(name, d.Milliseconds())
 		}
 		return err
 	}
@@ -47,7 +47,7 @@ func age(name string) option {
 
 // configure sets what the topic is to have for itself. 0 stands for never, or for no
 // bound, as in the broker's flags.
-func (r *request) configure(name string, value int64) {
+func (r *adminRequest) configure(name string, value int64) {
 	if r.config == nil {
 		r.config = make(map[string]string)
 	}
@@ -58,20 +58,20 @@ func (r *request) configure(name string, value int64) {
 }
 
 func (c *conn) createTopic(r *request) error {
-	if err := c.broker.CheckCreation(r.topic, r.total, r.config); err != nil {
+	if err := c.broker.CheckCreation(r.topic, r.admin.total, r.admin.config); err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
-	partitions := r.total
+	partitions := r.admin.total
 	if partitions == 0 {
 		partitions = c.broker.NewPartitions()
 	}
 	t := newTable(r, "topic", "partitions", "settings")
-	t.row(r.topic, partitions, settingsOf(r.config))
+	t.row(r.topic, partitions, settingsOf(r.admin.config))
 	if r.named["execute"] {
-		if _, err := c.broker.CreateTopic(r.topic, r.total, r.config); err != nil {
+		if _, err := c.broker.CreateTopic(r.topic, r.admin.total, r.admin.config); err != nil {
 			return fmt.Errorf("%w: %q", err, r.topic)
 		}
-		c.did("topic made", "topic", r.topic, "partitions", partitions, "settings", settingsOf(r.config))
+		c.did("topic made", "topic", r.topic, "partitions", partitions, "settings", settingsOf(r.admin.config))
 	}
 	t.preview(r)
 	return c.sayTable(t)

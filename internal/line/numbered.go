@@ -11,7 +11,7 @@ import (
 
 // setProducer reads the id of a producer's stream.
 func setProducer(r *request, value string) (err error) {
-	r.producer, err = number(value, 1)
+	r.stream.ID, err = number(value, 1)
 	return err
 }
 
@@ -19,8 +19,8 @@ func setProducer(r *request, value string) (err error) {
 const maxFirst = 1 << 62
 
 func setFirst(r *request, value string) (err error) {
-	r.first, err = number(value, 1)
-	if err == nil && r.first > maxFirst {
+	r.stream.First, err = number(value, 1)
+	if err == nil && r.stream.First > maxFirst {
 		err = fmt.Errorf("it takes a number up to %d, not %q", int64(maxFirst), value)
 	}
 	return err
@@ -30,13 +30,13 @@ func setFirst(r *request, value string) (err error) {
 // topic's id. Other topics are found, or made, with the first message.
 func (p *publisher) goOn() error {
 	r := p.request
-	if r.producer == 0 && r.id == nil {
+	if r.stream.ID == 0 && r.id == nil {
 		return nil
 	}
 	t, err := r.find(p.broker)
 	switch {
-	case errors.Is(err, store.ErrUnknownTopic) && r.first > 1 && !r.fresh:
-		return answer("GONE", "the topic %q, which has the first %d messages of producer=%d, was deleted", r.topic, r.first-1, r.producer)
+	case errors.Is(err, store.ErrUnknownTopic) && r.stream.First > 1 && !r.stream.New:
+		return answer("GONE", "the topic %q, which has the first %d messages of producer=%d, was deleted", r.topic, r.stream.First-1, r.stream.ID)
 	case errors.Is(err, store.ErrUnknownTopic):
 		return nil
 	case err != nil:
@@ -61,13 +61,12 @@ func (p *publisher) makeTopic() error {
 
 // openStream begins or goes on with the stream of the request, if it names one.
 func (p *publisher) openStream() error {
-	r := p.request
-	if r.producer == 0 {
+	r := p.request.stream
+	if r.ID == 0 {
 		return nil
 	}
-	stream, err := p.broker.OpenStream(p.topic, broker.StreamRequest{
-		ID: r.producer, First: r.first, New: r.fresh, Turn: p.turn, Replaced: p.interrupt,
-	})
+	r.Turn, r.Replaced = p.turn, p.interrupt
+	stream, err := p.broker.OpenStream(p.topic, r)
 	if err != nil {
 		return toAnswer(err)
 	}

@@ -43,7 +43,7 @@ func (c *conn) produce() error {
 	if err := c.broker.MayPublish(r.topic); err != nil {
 		return toAnswer(err)
 	}
-	p := &publisher{conn: c, request: r, count: uint64(r.first - 1)}
+	p := &publisher{conn: c, request: r, count: uint64(r.stream.First - 1)}
 	p.answers = newAnswers(c, p.count)
 	before := p.count
 	defer p.closeStream()

@@ -50,15 +50,8 @@ type request struct {
 	at    time.Time     // producers: when the messages are due; zero for at once
 	delay time.Duration // or so long after they have come
 
-	producer int64 // producers: the stream that the messages are numbered in; 0 for none
-	first    int64 // number of the first message of the connection
-	fresh    bool  // nothing was sent of the stream before
-
-	admin func(*conn, *request) error // what to do; nil for messages
-	to    *from
-	total int // partitions that a topic is to have; 0 for as many as new ones get
-
-	config map[string]string // what a new topic has set for itself, under the broker's names
+	stream broker.StreamRequest // producers: that the messages are numbered in; ID is 0 for none
+	admin  *adminRequest        // nil for messages
 
 	now   time.Time       // when the request came, by the broker's clock
 	named map[string]bool // the options that were given
@@ -71,7 +64,7 @@ type option func(r *request, value string) error
 var (
 	producerOptions = map[string]option{
 		"format": setFormat, "keyed": setKeyed, "delay": setDelay, "at": setAt,
-		"id": setID, "producer": setProducer, "first": setFirst, "new": set(func(r *request) { r.fresh = true }),
+		"id": setID, "producer": setProducer, "first": setFirst, "new": set(func(r *request) { r.stream.New = true }),
 	}
 	consumerOptions = map[string]option{
 		"format": setFormat, "keyed": setKeyed, "group": setGroup, "id": setID, "n": setN,
@@ -213,7 +206,8 @@ func parseRequest(line []byte, options map[string]option, now time.Time) (*reque
 		return nil, errors.New("a byte order mark (EF BB BF) is before the topic: save the text as UTF-8 without it")
 	}
 	topic, query, hasQuery := strings.Cut(string(line), "?")
-	r := &request{topic: topic, group: group.Default, format: formatLines, first: 1, now: now, named: make(map[string]bool)}
+	r := &request{topic: topic, group: group.Default, format: formatLines, now: now, named: make(map[string]bool)}
+	r.stream.First = 1
 	r.retry = group.Retry{Backoff: broker.RetryBackoff, Bound: broker.RetryBound, Attempts: broker.RetryAttempts}
 	if topic == "" && hasQuery && options["group"] != nil {
 		return r, r.parseAdmin(query)
