@@ -184,7 +184,7 @@ func (g *Groups) Position(k Key, id ID) (*Position, error) {
 		p.users++
 		return p, nil
 	}
-	p := &Position{key: k, topic: id, groups: g, epoch: NoEpoch, fresh: true, users: 1}
+	p := &Position{key: k, topic: id, groups: g, said: said{epoch: NoEpoch}, fresh: true, users: 1}
 	if err := g.room(p.cost()); err != nil {
 		return nil, err
 	}

@@ -46,6 +46,23 @@ const (
 	longestPause = 200 * time.Millisecond
 )
 
+// How a position stands with the journal.
+type journaled struct {
+	changed bool // since the journal got it
+	doubted bool // the disk may hold a commit that has failed, until this is written as it is
+	commits int  // on their way to the journal
+	durable durable
+	active  int64 // when the journal was last told of what the group did, or of its last member's end; see State
+}
+
+// What is durable of a position, as others may see it.
+type durable struct {
+	offset   int64
+	epoch    int32
+	metadata string
+	ok       bool // there is something
+}
+
 // A Set puts a position where its State says.
 type Set struct {
 	Position *Position
@@ -80,10 +97,7 @@ func (g *Groups) Commit(sets []Set, done func(error)) {
 // committedAs is what Commit does when it is durable.
 func (p *Position) committedAs(s State) {
 	p.mu.Lock()
-	p.committed, p.unset = max(s.Offset, 0), min(s.Offset, 0)
-	p.epoch, p.metadata, p.assigned = s.Epoch, s.Metadata, s.Assigned
-	p.dropOrder()
-	p.held, p.retries, p.attempts, p.parked = nil, nil, nil, 0
+	p.moveTo(s)
 	p.commits--
 	p.set.commits.Add(-1)
 	p.keep()

@@ -27,35 +27,23 @@ type Position struct {
 
 	mu        sync.Mutex // guards what follows
 	committed int64
-	unset     int64         // negative: what a Kafka client has committed in place of an offset
 	held      []held        // ascending, not overlapping, above committed
-	retries   retries       // failed messages that wait
-	attempts  map[int64]int // of messages that have failed and are not acknowledged
-	listed    []Failure     // what failures has made of attempts; nil when they have changed
-	parked    int           // offsets held by failed and queued
-	failed    Member        // holds messages that have failed, until they may be delivered again
-	queued    Member        // holds messages behind one with the same key
 	order     *order        // nil unless messages are ordered by key
 	watchers  *watchers     // nil unless somebody watches
 	ended     chan struct{} // closed when a lease ends; nil while nobody waits
-	epoch     int32
-	metadata  string
-	lost      int64 // messages that were removed before they were consumed, since the start
-	assigned  bool  // last written by a member with assigned partitions, not leases
-	fresh     bool  // nothing is kept of it
-	changed   bool  // since the journal got it
-	doubted   bool  // the disk may hold a commit that has failed, until this is written as it is
-	commits   int   // on their way to the journal
-	durable   durable
-	active    int64 // when the journal was last told of what the group did, or of its last member's end; see State
+	lost      int64         // messages that were removed before they were consumed, since the start
+	fresh     bool          // nothing is kept of it
+	said
+	failing
+	journaled
 }
 
-// What is durable of a position, as others may see it.
-type durable struct {
-	offset   int64
+// What the last commit said beside the offset, if a Kafka client made it.
+type said struct {
+	unset    int64 // negative: what was committed in place of an offset
 	epoch    int32
 	metadata string
-	ok       bool // there is something
+	assigned bool // by a member with assigned partitions, not leases
 }
 
 // commit is what is durable of the position, and whether anything is.
@@ -70,7 +58,8 @@ func (p *Position) commit() (Commit, bool) {
 func NewPosition(offset int64) *Position { return &Position{committed: offset} }
 
 func newPosition(k Key, g *Groups, s State) *Position {
-	p := &Position{key: k, topic: s.TopicID, groups: g, committed: max(s.Offset, 0), unset: min(s.Offset, 0), epoch: s.Epoch, metadata: s.Metadata, assigned: s.Assigned, active: s.At}
+	p := &Position{key: k, topic: s.TopicID, groups: g, journaled: journaled{active: s.At}}
+	p.moveTo(s)
 	for _, f := range s.Failed {
 		p.countFailure(f.Offset, f.Attempts)
 	}
@@ -80,6 +69,15 @@ func newPosition(k Key, g *Groups, s State) *Position {
 	}
 	p.advance(Span{0, maxOffset})
 	return p
+}
+
+// moveTo puts the position where a commit says, and forgets all that was above. The caller
+// holds mu.
+func (p *Position) moveTo(s State) {
+	p.committed = max(s.Offset, 0)
+	p.said = said{min(s.Offset, 0), s.Epoch, s.Metadata, s.Assigned}
+	p.dropOrder()
+	p.held, p.retries, p.attempts, p.parked = nil, nil, nil, 0
 }
 
 // Key names the position.
@@ -167,9 +165,7 @@ func (p *Position) Clamp(end int64) (was int64, beyond bool) {
 		p.mu.Unlock()
 		return was, false
 	}
-	p.committed, p.epoch, p.metadata = end, NoEpoch, ""
-	p.dropOrder()
-	p.held, p.retries, p.attempts, p.parked = nil, nil, nil, 0 // all of it lies above
+	p.moveTo(State{Offset: end, Epoch: NoEpoch, Assigned: p.assigned}) // what is forgotten lies above
 	p.keep()
 	p.mark()
 	p.finish(true)
@@ -265,7 +261,7 @@ func (p *Position) consumed(s Span) {
 	p.forgetFailures(s)
 	p.advance(s)
 	p.keep()
-	p.metadata, p.epoch, p.assigned, p.unset = "", NoEpoch, false, 0
+	p.said = said{epoch: NoEpoch}
 	p.mark()
 }
 

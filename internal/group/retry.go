@@ -44,6 +44,17 @@ func (r *retries) Pop() any {
 	return w
 }
 
+// What a position knows of messages that have failed, or wait behind one that is
+// unacknowledged.
+type failing struct {
+	retries  retries       // that wait for their time
+	attempts map[int64]int // of messages that have failed and are not acknowledged
+	listed   []Failure     // what failures has made of attempts; nil when they have changed
+	parked   int           // offsets held by failed and queued
+	failed   Member        // holds messages that have failed, until they may be delivered again
+	queued   Member        // holds messages behind one with the same key
+}
+
 // fail notes that a message which m holds has failed: it waits, or, with the
 // last attempt, it is dead and waits for Bury or Unbury. It returns the number
 // of attempts, or 0 if m does not hold the message.
