@@ -208,7 +208,7 @@ func TestCommandThatCleansUpAtTheSignalHasDoneItsMessage(t *testing.T) {
 func TestCommandThatHangsIsEndedAndItsMessageHasFailed(t *testing.T) {
 	b := listen(t)
 	gate := fifo(t, "gate")
-	p, out := start(t, b, "-follow", "-n", "2", "-window", "2", "-ack-timeout", "1s", "-attempts", "1",
+	p, out := start(t, b, "-follow", "-n", "2", "-window", "2", "-ack-timeout", "3s", "-attempts", "1",
 		"-exec", `read -r m; [ "$m" != hang ] || (trap '' TERM; cat `+gate+`; echo goes on); echo "$m"`)
 	conn := b.accept()
 	if !strings.Contains(b.request, "&ack-timeout=30s&") {
@@ -216,14 +216,14 @@ func TestCommandThatHangsIsEndedAndItsMessageHasFailed(t *testing.T) {
 	}
 	acks := bufio.NewReader(conn)
 	send(t, conn, "@0\n"+batchOf(0, "hang\n", "good\n"))
-	expect(t, acks, "-1 no end within 1s")
+	expect(t, acks, "-1 no end within 3s")
 	expect(t, acks, "+2")
 	expectEOF(t, acks)
 	conn.Close()
 	if all, _ := io.ReadAll(out); string(all) != "good\n" {
 		t.Errorf("printed %q", all)
 	}
-	p.check(t, 4, "consumer: orders/0 offset 0, attempt 1: no end within 1s; it goes to orders.dlq\n")
+	p.check(t, 4, "consumer: orders/0 offset 0, attempt 1: no end within 3s; it goes to orders.dlq\n")
 }
 
 func TestCommandThatCannotBeRunEndsTheProgramAndItsMessageIsGivenBack(t *testing.T) {

@@ -212,7 +212,7 @@ func TestFileIsOfOneTopicNotOfItsName(t *testing.T) {
 		b.setTopic(id)
 		for _, args := range [][]string{nil, {"-follow"}} {
 			before := read(t, path)
-			p, _ := start(t, b, append(args, "-out", path, "-timeout", "5s")...)
+			p, _ := start(t, b, append(args, "-out", path)...)
 			if code := p.finish(); code != 1 || !strings.HasPrefix(p.stderr.String(), want) || !strings.Contains(p.stderr.String(), "away to begin anew") {
 				t.Fatalf("exit %d, said %q", code, p.stderr.String())
 			}

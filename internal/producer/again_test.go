@@ -147,8 +147,16 @@ func TestWhatIsFinalIsNotTriedAgain(t *testing.T) {
 	}
 }
 
+// hurry gives the connection, and none after it, little time for acknowledgements.
+func (c *Conn) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.link.timeout = 50 * time.Millisecond
+}
+
 func TestABrokerThatHangsIsGivenUp(t *testing.T) {
-	c, b := dialWith(t, Request{Retry: time.Minute, Timeout: 50 * time.Millisecond})
+	c, b := dialWith(t, Request{Retry: time.Minute})
+	c.hurry()
 	add(t, c, "a")
 	b.readN(1)
 	if err := c.Wait(); err == nil || !strings.HasSuffix(err.Error(), "connection lost: the broker has acknowledged nothing for 50ms") {
@@ -157,13 +165,14 @@ func TestABrokerThatHangsIsGivenUp(t *testing.T) {
 }
 
 func TestABrokerThatHangsAfterAWhileIsTriedAgain(t *testing.T) {
-	c, b := dialWith(t, Request{Retry: time.Minute, Timeout: 500 * time.Millisecond})
+	c, b := dialWith(t, Request{Retry: time.Minute})
 	add(t, c, "a")
 	b.readN(1)
 	b.answer("+1\n")
 	for c.Acked() < 1 {
 		time.Sleep(time.Millisecond)
 	}
+	c.hurry()
 	add(t, c, "b")
 	b.readN(1)
 	b.mustGoOn(c, "first=2")
