@@ -75,13 +75,26 @@ func redrive(opts options) int {
 		say("%s", why)
 	}
 	if err != nil {
-		return fail(fmt.Errorf("%d messages moved: %w", done.Moved, err))
+		return fail(fmt.Errorf("%s: %w", moved(done.Moved), err))
 	}
-	say("%d messages moved", done.Moved)
+	say("%s", moved(done.Moved))
 	if len(done.Stay) > 0 {
 		return exitError
 	}
+	if done.Moved == 0 { // a hint: where the broker can't be asked, there is none
+		if _, exists, err := consumer.Look(opts.addr, opts.request.Topic, opts.timeout); err == nil && !exists {
+			say("topic %q does not exist", opts.request.Topic)
+		}
+	}
 	return 0
+}
+
+// moved says how many messages a redrive has moved.
+func moved(n int64) string {
+	if n == 1 {
+		return "1 message moved"
+	}
+	return fmt.Sprintf("%d messages moved", n)
 }
 
 // consume brings the messages to where the options say, and returns how many

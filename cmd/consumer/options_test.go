@@ -74,7 +74,7 @@ func TestRedriveSaysHowManyWereMoved(t *testing.T) {
 	}{
 		{"", "orders?redrive\n", "+2\n+5\n", 0, "5 messages moved"},
 		{"-group billing", "orders?redrive&group=billing\n", "+0\n", 0, "0 messages moved"},
-		{"-to all", "orders?redrive&to=all\n", "+1\n", 0, "1 messages moved"},
+		{"-to all", "orders?redrive&to=all\n", "+1\n", 0, "1 message moved"},
 		{"", "orders?redrive\n", "+2\n# 1 letter stays: why; do this\n# 2 letters stay: why\n", 1, "1 letter stays: why; do this\nconsumer: 2 letters stay: why\nconsumer: 2 messages moved"},
 		{"", "orders?redrive\n", "+2\n-FULL no space left\n", 1, "2 messages moved: the broker answered -FULL no space left"},
 		{"", "orders?redrive\n", "", 1, "0 messages moved: connection lost: EOF"},
@@ -87,6 +87,14 @@ func TestRedriveSaysHowManyWereMoved(t *testing.T) {
 		}
 		p.check(t, tt.code, "consumer: "+tt.said+"\n")
 	}
+}
+
+func TestRedriveOfATopicThatDoesNotExistSaysSo(t *testing.T) {
+	b := listen(t)
+	b.setTopic("")
+	p, _ := start(t, b, "-redrive")
+	b.serve("+0\n")
+	p.check(t, 0, "consumer: 0 messages moved\nconsumer: topic \"orders\" does not exist\n")
 }
 
 func TestAttemptsInATopicOfDeadLettersAreSaidToHaveNoEffect(t *testing.T) {
@@ -147,7 +155,7 @@ func TestClosedStandardOutputIsAnError(t *testing.T) {
 
 func TestBrokerThatHangsIsSaid(t *testing.T) {
 	const timeout = "1s" // which loopback does not need to connect
-	for _, args := range [][]string{nil, {"-exec", "true"}} {
+	for _, args := range [][]string{nil, {"-exec", "true"}, {"-redrive"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
 			b := listen(t)
