@@ -136,7 +136,7 @@ echo "$answer"
 [ "$answer" = "a box
 a tube" ] || die "two parcels were expected"
 
-say "A worker: a command gets each message. One that fails is put aside, here at once."
+say "A worker: a command gets each message. One that fails is put aside at once."
 status=4
 expect "done: first order
 done: third order" -topic orders -group mail -attempts 1 \
