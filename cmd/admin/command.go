@@ -88,7 +88,7 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 		values[option] = new(string)
 		define(fs, values[option], option)
 	}
-	fs.Places("host", "port", "timeout")
+	fs.Places("host", "port")
 	fs.Group("What it is about", append(d.required, d.optional...)...)
 	fs.Group("How", "execute", "all", "json")
 	fs.Group("Where the broker is", "host", "port", "timeout")

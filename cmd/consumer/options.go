@@ -46,11 +46,11 @@ offset for each partition).
 
 -exec runs a line of shell for each message, with the message on its standard
 input. Its environment says which message it is: MBUS_MSG_TOPIC, _PARTITION,
-_OFFSET, _TIMESTAMP, _SIZE, _ATTEMPT (counted from 1), _GROUP, _KEY and _HEADERS
-(JSON), or _KEY_BASE64 and _HEADERS_BASE64 of what is not text. Exit code 0
-acknowledges the message. With any other it is delivered again after a while,
-and at last goes to the topic TOPIC.dlq, from which -redrive moves messages
-back. A command that the shell can't run (126, 127) ends the consumer.
+_OFFSET, _TIMESTAMP, _SIZE, _ATTEMPT (counted from 1), _GROUP, _KEY, _KEY_SIZE
+and _HEADERS (JSON), or _KEY_BASE64 and _HEADERS_BASE64 of what is not text.
+Exit code 0 acknowledges the message. With any other it is delivered again after
+a while, and at last goes to the topic TOPIC.dlq, from which -redrive moves
+messages back. A command that the shell can't run (126, 127) ends the consumer.
 
 -out appends to a file in which each message is exactly once, even after
 crashes: FILE.position, which belongs to it, says which messages it holds.
