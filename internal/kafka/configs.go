@@ -231,13 +231,19 @@ func subtracted(all, some []string) []string {
 	return slices.DeleteFunc(all, func(one string) bool { return slices.Contains(some, one) })
 }
 
-// in is the value that a change makes of the one that holds.
+// in is the value that a change makes of the one that holds, without blanks around it, as in
+// Kafka.
 func (ch change) in(now string) string {
 	if ch.list == nil {
-		return *ch.value
+		return strings.TrimSpace(*ch.value)
 	}
-	elements := func(text string) []string {
-		return slices.DeleteFunc(strings.Split(text, ","), func(one string) bool { return one == "" })
+	elements := func(text string) (all []string) {
+		for one := range strings.SplitSeq(text, ",") {
+			if one = strings.TrimSpace(one); one != "" {
+				all = append(all, one)
+			}
+		}
+		return all
 	}
 	return strings.Join(ch.list(elements(now), elements(*ch.value)), ",")
 }

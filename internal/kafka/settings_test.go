@@ -75,7 +75,7 @@ func TestElementsAreAppendedToListsAndSubtracted(t *testing.T) {
 		value, want string
 	}{
 		{appends, "0:1", "0:1"},
-		{appends, "1:1,0:1", "0:1,1:1"},
+		{appends, " 1:1, 0:1", "0:1,1:1"},
 		{subtracts, "0:1,7:7", "1:1"},
 		{subtracts, "1:1", ""},
 	} {
@@ -87,6 +87,16 @@ func TestElementsAreAppendedToListsAndSubtracted(t *testing.T) {
 	if code := alterList(c, "orders", appends, "cleanup.policy", "delete"); code != 0 {
 		t.Errorf("an element that the default has: code %d", code)
 	}
+}
+
+func TestBlanksAroundAValueDoNotCount(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	if code := alter(c, "orders", "retention.ms", " 5000 ", "cleanup.policy", "delete ", "retention.bytes", "\t1MB"); code != 0 {
+		t.Fatalf("code %d", code)
+	}
+	mustHave(c, "orders", "retention.ms", "5000", "cleanup.policy", "delete", "retention.bytes", "1000000")
 }
 
 // A topic can't ask for more syncs than the broker makes.
