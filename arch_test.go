@@ -19,7 +19,7 @@ var arrows = map[string][]string{
 	"internal/store":             {"internal/batch"},
 	"internal/store/storetest":   {"internal/batch", "internal/store"},
 	"internal/aio":               {},
-	"internal/commitlog":         {"internal/aio", "internal/batch", "internal/store"},
+	"internal/commitlog":         {"internal/aio", "internal/batch", "internal/record", "internal/store"},
 	"internal/commitlog/crashfs": {"internal/commitlog", "internal/store"},
 	"internal/group":             {"internal/batch", "internal/store"},
 	"internal/broker":            {"internal/batch", "internal/record", "internal/store", "internal/group", "internal/units"},

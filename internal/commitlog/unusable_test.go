@@ -259,6 +259,34 @@ func TestUnusableTopicKeepsItsNameAndStopsNoOther(t *testing.T) {
 	}
 }
 
+// Only the broker's own topics can't be deleted, and not all that begin as they do.
+func TestWhatIsToBeDoneAboutAnUnusableTopicCanBeDone(t *testing.T) {
+	names := map[string]bool{"orders": true, "__debezium-heartbeat.x": true, "__consumer_offsets": false}
+	disk := crashfs.New()
+	s := openWith(t, disk, nil)
+	for name := range names {
+		if _, err := s.CreateTopic(name, 1, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk = disk.KillClone()
+	for name := range names {
+		removeTree(t, disk, "/data/topics/"+name)
+	}
+	log := new(recorder)
+	openWith(t, disk, log)
+	lines := log.logged()
+	for name, deletable := range names {
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "ERROR a topic can't be used topic="+name+" ") })
+		if i < 0 || strings.Contains(lines[i], "or delete the topic") != deletable {
+			t.Errorf("%s: logged %q", name, lines)
+		}
+	}
+}
+
 // checkUnusable says that orders is taken, and bills can be used.
 func checkUnusable(t *testing.T, s *commitlog.Store) {
 	t.Helper()
