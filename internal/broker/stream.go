@@ -32,6 +32,7 @@ type Stream struct {
 	before     storedSet // what was stored when it began
 	end        int64     // number, from 0, from which nothing was stored then
 	partitions int       // that the topic had at the latest write; 0 for none
+	latest     int64     // number, from 0, that was written, or is about to be: those that follow are near to it
 
 	failed error          // why nothing may follow; guarded by of.mu
 	broken map[chain]bool // where something was not stored, so that what follows on it does not say what is; guarded by of.mu
@@ -43,7 +44,7 @@ type Stream struct {
 // ErrStreamGone if messages were stored that the topic has never had, or with an error of
 // the store. Close gives it back.
 func (b *Broker) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
-	me := &Stream{b: b, id: r.ID, replaced: r.Replaced}
+	me := &Stream{b: b, id: r.ID, replaced: r.Replaced, latest: r.First - 1}
 	old, whole, err := t.streams.take(b, t, me, r)
 	if err != nil {
 		return nil, err
@@ -77,13 +78,13 @@ func (b *Broker) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
 // take makes me the owner of its stream. old is the one before, nil for none; whole says
 // that all is known that the topic ever had.
 func (s *streams) take(b *Broker, t *Topic, me *Stream, r StreamRequest) (old *Stream, whole bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !r.New {
 		if err := s.load(b, t); err != nil {
 			return nil, false, err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	st := s.of(me.id)
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/store"
 )
 
 // Limits of what is remembered of streams.
@@ -35,9 +36,11 @@ var (
 // otherwise the topic's number of partitions, by which the batch got what it has. A
 // message that waits has them, too, in its own batch.
 type streams struct {
+	loading sync.Mutex // held while the log's end is read; taken before mu
+
 	mu     sync.Mutex // guards what follows; taken before that of a stream
 	byID   map[int64]*stream
-	loaded bool // the log's end has been read
+	loaded bool // the log's end has been read; written with loading held, too
 	whole  bool // then that was all of the log
 	forgot bool // a stream has been forgotten since
 }
@@ -99,42 +102,58 @@ func (s *streams) forget() {
 	s.forgot = true
 }
 
-// load reads, once, what the end of each partition says, and what waits. The caller holds
-// mu.
+// load reads, once, what the end of each partition says, and what waits. Streams that begin
+// don't wait for that.
 func (s *streams) load(b *Broker, t *Topic) error {
+	s.loading.Lock()
+	defer s.loading.Unlock()
 	if s.loaded {
 		return nil
 	}
 	s.adopt(b.delays.streamsOf(t.ID, b.stop))
 	whole := true
 	for i, log := range t.Partitions() {
-		at, err := log.Tail(streamTail)
+		all, err := s.loadPartition(b, t, i, log)
 		if err != nil {
 			return err
 		}
-		holes := 0
-		missing := func(err error) error {
-			b.Log.Warn("what producers had stored may be missing", "topic", t.Name, "partition", i, "reason", err)
-			holes++
-			return nil
-		}
-		if err := walk(log, at, missing, func(p batch.Batch) (bool, error) {
-			s.replay(p, i, holes)
-			return true, nil
-		}); err != nil {
-			return err
-		}
-		whole = whole && at == 0 && holes == 0
+		whole = whole && all
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.loaded, s.whole = true, whole
 	return nil
 }
 
-// adopt takes what the log of delayed messages says; nil for nothing. The caller holds mu.
+// loadPartition reads what the end of a partition says, up to what it holds now: what is
+// written from now on is noted by the streams themselves. all says that this is all that
+// the partition ever held.
+func (s *streams) loadPartition(b *Broker, t *Topic, partition int, log store.Partition) (all bool, err error) {
+	at, err := log.Tail(streamTail)
+	if err != nil {
+		return false, err
+	}
+	_, high := log.Offsets()
+	holes := 0
+	missing := func(err error) error {
+		b.Log.Warn("what producers had stored may be missing", "topic", t.Name, "partition", partition, "reason", err)
+		holes++
+		return nil
+	}
+	err = walk(log, at, missing, func(p batch.Batch) (goOn bool, err error) {
+		s.replay(p, partition, holes)
+		return p.NextOffset() < high, nil
+	})
+	return at == 0 && holes == 0, err
+}
+
+// adopt takes what the log of delayed messages says; nil for nothing.
 func (s *streams) adopt(waiting *streams) {
 	if waiting == nil {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for id, w := range waiting.byID {
 		st := s.of(id)
 		st.mu.Lock()
@@ -154,6 +173,8 @@ func (s *streams) replay(b batch.Batch, partition, holes int) {
 	if p.ID <= 0 {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	st := s.of(p.ID)
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -125,7 +125,6 @@ type written struct {
 
 // parse says what batches hold.
 func (s *Stream) parse(partition int, batches []byte) (w written) {
-	near := s.of.near()
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
 		if err != nil {
@@ -133,7 +132,8 @@ func (s *Stream) parse(partition int, batches []byte) (w written) {
 		}
 		batches = rest
 		final := int64(finalSequence(b))
-		next, records := final+nearest(final, near)+1, int(b.LastOffsetDelta())+1
+		s.latest = final + nearest(final, s.latest)
+		next, records := s.latest+1, int(b.LastOffsetDelta())+1
 		if b.ProducerEpoch() > 0 {
 			w.chain, w.records, w.next = chain{int(b.ProducerEpoch()), partition}, records, next
 		} else {
@@ -145,10 +145,9 @@ func (s *Stream) parse(partition int, batches []byte) (w written) {
 
 // numbers are those of messages by their sequence numbers.
 func (s *Stream) numbers(sequences []int32) (w written) {
-	near := s.of.near()
 	for _, q := range sequences {
-		n := int64(q) + nearest(int64(q), near)
-		w.add(stretch{n, n + 1})
+		s.latest = int64(q) + nearest(int64(q), s.latest)
+		w.add(stretch{s.latest, s.latest + 1})
 	}
 	return w
 }
@@ -159,13 +158,6 @@ func (w *written) add(a stretch) {
 	} else {
 		w.exact = append(w.exact, a)
 	}
-}
-
-// near is a number that those on their way are near to.
-func (st *stream) near() int64 {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.latest
 }
 
 // A waitingPart is the messages of an append that wait: each is a batch in a record of

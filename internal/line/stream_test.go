@@ -285,6 +285,19 @@ func TestNumbersGoOnAboveThoseOfALog(t *testing.T) {
 	}
 }
 
+// A client may begin far below a number that it has used.
+func TestNumbersFarBelowThoseBeforeAreKnown(t *testing.T) {
+	b := start(t, setup{})
+	for _, far := range []int64{1 << 31, 1 << 40, 1 << 61} {
+		request := fmt.Sprintf("orders?producer=%d&first=", far)
+		b.produceTo(request+itoa(far)+"&new", "+"+itoa(far), "far")
+		b.produceTo(fmt.Sprintf("orders?producer=%d", far), "+2", "a", "b")
+		b.produceTo(fmt.Sprintf("orders?producer=%d", far), "+3", "a", "b", "c")
+		b.produceTo(request+itoa(far), "+"+itoa(far+1), "far", "further")
+		b.mustDrain("orders", "far\na\nb\nc\nfurther\n")
+	}
+}
+
 // produceTo publishes lines and demands the last answer.
 func (b *bus) produceTo(request, want string, messages ...string) {
 	b.t.Helper()
