@@ -92,21 +92,29 @@ func (l *leftovers) behind(log store.Partition, offset int64) int {
 func (l *leftovers) add(log store.Partition, whole, b batch.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.all.Len() > 0 && l.bytes+len(b) > maxLeftovers {
+	if len(b) > maxLeftovers || l.has(log, b.BaseOffset()) || l.budget.Waiting() > 0 {
+		return
+	}
+	for l.bytes+len(b) > maxLeftovers {
 		l.remove(l.all.Front())
 	}
-	i := l.behind(log, b.BaseOffset())
-	is := i > 0 && l.of[log][i-1].Value.(*leftover).BaseOffset() == b.BaseOffset()
-	if is || l.budget.Waiting() > 0 || !l.budget.Take(len(b)) {
+	if !l.budget.Take(len(b)) {
 		return
 	}
 	l.bytes += len(b)
+	i := l.behind(log, b.BaseOffset())
 	span := group.Span{From: whole.BaseOffset(), To: whole.NextOffset()}
 	e := l.all.PushBack(&leftover{b, log, span, time.Now()})
 	l.of[log] = slices.Insert(l.of[log], i, e)
 	if l.timer == nil {
 		l.timer = time.AfterFunc(leftoverTime, l.sweep)
 	}
+}
+
+// has says whether there is one of a log that begins at an offset.
+func (l *leftovers) has(log store.Partition, offset int64) bool {
+	i := l.behind(log, offset) - 1
+	return i >= 0 && l.of[log][i].Value.(*leftover).BaseOffset() == offset
 }
 
 func (l *leftovers) remove(e *list.Element) {

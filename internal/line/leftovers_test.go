@@ -70,6 +70,11 @@ func TestLeftoversAreBoundedAndGiveTheirMemoryBack(t *testing.T) {
 		if l.find(log, 99, 100) == nil || l.find(log, 0, 1) != nil {
 			t.Error("the last is not kept, or the first one is")
 		}
+		l.add(log, pieceOf(99, 1000, 1), pieceOf(99, 1, 1_000_000))                // is there
+		l.add(log, pieceOf(100, 1000, 1), pieceOf(100, 1, maxLeftovers+1_000_000)) // is too large
+		if l.find(log, 70, 71) == nil || l.find(log, 100, 101) != nil {
+			t.Error("others made room for one that is not kept, or it is kept")
+		}
 		if !budget.Take(limit - maxLeftovers) {
 			t.Error("they take more than they may")
 		}
