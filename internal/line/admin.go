@@ -355,7 +355,9 @@ func (c *conn) deleteTopic(r *request) error {
 	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
 	topic, err := r.find(c.broker)
 	switch {
-	case errors.Is(err, store.ErrUnusable): // nobody knows what is in it
+	case errors.Is(err, store.ErrUnusable) && r.id != nil: // nobody knows which one it is
+		return fmt.Errorf("%w; its id can't be read: without the id ?delete deletes what has the name", err)
+	case errors.Is(err, store.ErrUnusable): // nor what is in it
 		t.row(r.topic, 0, 0, 0, "-")
 	case err != nil:
 		return fmt.Errorf("%w: %q", err, r.topic)

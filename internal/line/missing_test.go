@@ -46,11 +46,15 @@ func TestMissingTopicIsDeleted(t *testing.T) {
 	five := numbered(5, 0)
 	b.publish("orders", five...)
 	b.mustDrain("orders?group=billing&n=3", join(five[:3]))
+	id := b.id("orders")
 	b.stop()
 	if err := os.RemoveAll(filepath.Join(b.setup.dir, "topics", "orders")); err != nil {
 		t.Fatal(err)
 	}
 	b.begin()
+	for _, execute := range []string{"", "&execute"} { // it may be another one
+		b.dial(b.consumers, "?delete&topic=orders&id="+id+execute+"\n").mustRefuse("FAILED", `"orders"`, "without the id")
+	}
 	b.mustDrain("?delete&topic=orders", topicsHead+"orders\t0\t0\t0\t-\n"+nothing)
 	b.mustDrain("?delete&topic=orders&execute", topicsHead+"orders\t0\t0\t0\t-\n")
 	b.dial(b.consumers, "?groups&group=billing\n").mustRefuse("GONE", "billing")
