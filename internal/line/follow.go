@@ -164,10 +164,13 @@ func (f *follower) attach(i int) {
 
 // await waits for more, if the client could be sent more. If not, that is for others.
 func (f *follower) await() {
-	if f.request.follow && f.left != 0 && f.room() > 0 {
-		f.waiter.Rest()
-	} else {
+	switch {
+	case f.left == 0 || f.room() == 0:
 		f.waiter.PassOn()
+	case f.request.follow:
+		f.waiter.Rest()
+	default: // given back while the last of it was written: nothing else would wake it for that
+		f.wake()
 	}
 }
 

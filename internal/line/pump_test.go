@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"mbus/internal/group"
 )
 
 // Whoever wakes a pump, and whenever: push runs once at a time, and once more after
@@ -78,5 +80,25 @@ func TestPumpEndsWithTheFirstErrorAndIsWokenNoMore(t *testing.T) {
 	p.wake()
 	if err := p.stop(func() { t.Error("it is cut") }); err != first || ends != 2 || pushes != 1 {
 		t.Errorf("%v after %d pushes, ended %d times", err, pushes, ends)
+	}
+}
+
+// With ack and without follow the connection ends when nothing is free: what was given back
+// after it had looked is to be sent before.
+func TestWhatIsGivenBackWhileTheLastIsWrittenIsSentBeforeTheEnd(t *testing.T) {
+	f := &follower{consumer: newConsumer(nil, &request{ack: true})}
+	var pushes atomic.Int32
+	f.push, f.over = func() error { pushes.Add(1); return nil }, func() {}
+	f.waiter = group.NewWaiter(f.wake)
+	f.parts = []part{{pos: group.NewPosition(0), end: 1}}
+	f.pump.start()
+	awaitCalm(&f.pump)
+	if f.done() {
+		t.Fatal("it ends although a message is free")
+	}
+	f.await()
+	awaitCalm(&f.pump)
+	if n := pushes.Load(); n != 2 {
+		t.Errorf("pushed %d times, not 2", n)
 	}
 }
