@@ -1,19 +1,23 @@
 #!/bin/sh
-# sabotage.sh: tests of the tests. Each case breaks a promise in one source file,
-# in a copy that the build uses instead, and demands that a named test turns red.
+# sabotage.sh [PATTERN]: tests of the tests. Each case breaks a promise in one source file, in a
+# copy that the build uses instead, and demands that a named test turns red. With a pattern
+# only the cases with such a name run. All run, even if one fails.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags=$(go env GOFLAGS)
-cases=$(grep -c '^sabotage "' "$0")
+pattern=${1:-.}
+cases=$(grep '^sabotage "' "$0" | grep -c -e "$pattern") || { echo "sabotage: no case is named like $pattern" >&2 && exit 1; }
 number=0
+failed=0
 passed=" " # tests known to pass on the source as it is
 
-die() {
-	echo "FAILED: $*" >&2
-	[ ! -s "$work/log" ] || cat "$work/log" >&2
-	exit 1
+# fails says why a case has failed.
+fails() {
+	echo "FAILED: $*"
+	[ ! -s "$work/log" ] || cat "$work/log"
+	failed=$((failed + 1))
 }
 
 # check TEST PACKAGE runs one test, with the programs that it may build.
@@ -21,20 +25,31 @@ check() { go test -count=1 -v -timeout 3m -run "^$1\$" "$2" >"$work/log" 2>&1; }
 
 # sabotage NAME FILE SED-EXPRESSION PACKAGE TEST
 sabotage() {
-	name=$1
+	echo "sabotage \"$1" | grep -q -e "$pattern" || return 0
 	number=$((number + 1))
-	printf 'sabotage %d of %d: %s: ' "$number" "$cases" "$name"
+	printf 'sabotage %d of %d: %s: ' "$number" "$cases" "$1"
+	: >"$work/log"
 	sed "$3" "$2" >"$work/copy.go"
-	! cmp -s "$2" "$work/copy.go" || die "the expression changes nothing in $2"
+	if cmp -s "$2" "$work/copy.go"; then
+		fails "the expression changes nothing in $2"
+		return 0
+	fi
 	printf '{"Replace":{"%s":"%s"}}\n' "$PWD/$2" "$work/copy.go" >"$work/overlay.json"
 	case $passed in
 	*" $5 "*) ;;
-	*) check "$5" "$4" && grep -q -e "^--- PASS: $5 " "$work/log" || die "$5 does not pass as it is" ;;
+	*) if ! check "$5" "$4" || ! grep -q -e "^--- PASS: $5 " "$work/log"; then
+		fails "$5 does not pass as it is"
+		return 0
+	fi ;;
 	esac
 	passed="$passed$5 "
-	! GOFLAGS="$flags -overlay=$work/overlay.json" check "$5" "$4" || die "$5 did not notice"
-	grep -q -e "^--- FAIL: $5 " "$work/log" || die "the sabotaged build does something else than fail $5"
-	echo "$5 notices"
+	if GOFLAGS="$flags -overlay=$work/overlay.json" check "$5" "$4"; then
+		fails "$5 did not notice"
+	elif ! grep -q -e "^--- FAIL: $5 " "$work/log"; then
+		fails "the sabotaged build does something else than fail $5"
+	else
+		echo "$5 notices"
+	fi
 }
 
 commit=internal/commitlog/commit.go
@@ -225,3 +240,5 @@ sabotage "begin a stream of a topic that was made anew" internal/broker/stream.g
 	's/if !ok \&\& whole \&\& r.First > 1/if !ok \&\& whole \&\& r.First < 0/' ./internal/line TestAStreamOfATopicThatWasMadeAnewIsNotBegunAgain
 sabotage "lose what was not acknowledged" internal/producer/link.go \
 	's/c.queue\[done\].last <= n; done++/c.queue[done].first <= n+1; done++/' ./internal/producer TestWhatIsNotAcknowledgedIsSentAgain
+
+[ "$failed" = 0 ] || { echo "sabotage: $failed of $cases cases FAILED" >&2 && exit 1; }
