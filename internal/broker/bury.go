@@ -46,7 +46,7 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 	done := onceOnly(func(err error) {
 		defer b.ended.Done()
 		defer settled()
-		if isMissing(err) { // the next consumer is told
+		if IsMissing(err) { // the next consumer is told
 			f.Position.Unbury(f.Offset, time.Now())
 			return
 		}
@@ -75,8 +75,8 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 	err = b.bury(t, f, reason, done)
 }
 
-// isMissing says whether a log has a message no more, or can't read it.
-func isMissing(err error) bool {
+// IsMissing says whether a log has a message no more, or can't read it.
+func IsMissing(err error) bool {
 	_, missing := missingUntil(err)
 	return missing || errors.Is(err, store.ErrOutOfRange)
 }

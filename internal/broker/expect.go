@@ -20,8 +20,11 @@ func (b *Broker) expect(groupName, name string) error {
 	if b.topics[name] != nil {
 		return nil
 	}
+	if err := b.groups.Expect(groupName, name); err != nil {
+		return err // a name alone must not be kept: there are more of them than positions
+	}
 	b.expected[name] = true
-	return b.groups.Expect(groupName, name)
+	return nil
 }
 
 // adopt gives a topic the positions of the groups that have expected it. The caller holds

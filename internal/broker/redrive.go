@@ -238,10 +238,8 @@ func (b *Broker) original(l Letter) (*Topic, error) {
 		same = l.isOf(r)
 		return nil
 	})
-	var gap *store.GapError
-	var damage *store.DamageError
 	switch {
-	case errors.As(err, &gap), errors.As(err, &damage), errors.Is(err, store.ErrOutOfRange), errors.Is(err, errNoRecord):
+	case IsMissing(err), errors.Is(err, errNoRecord):
 		return nil, goneError(l)
 	case err != nil:
 		return nil, err

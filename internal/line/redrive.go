@@ -143,17 +143,10 @@ func (d *redrive) take(p *part) (more bool, err error) {
 		return true, nil
 	}
 	d.member.GiveBack(p.pos, s.From)
-	if isLost(err) {
+	if broker.IsMissing(err) {
 		return true, d.passOver(p, free, err)
 	}
 	return true, fmt.Errorf("offset %d: %w", s.From, err)
-}
-
-// isLost says whether a log has a message no more, or can't read it.
-func isLost(err error) bool {
-	var gap *store.GapError
-	var damage *store.DamageError
-	return errors.As(err, &gap) || errors.As(err, &damage) || errors.Is(err, store.ErrOutOfRange)
 }
 
 // passOver notes what the client is to be told of letters that are lost. They count as
