@@ -49,6 +49,10 @@ func (c *Conn) after(l *link, err error) (atOnce, again bool) {
 			return true, true
 		}
 	}
+	if c.doubt && c.Acked() == 0 && hasCode(err, "GONE") { // nothing is stored, and nothing is lost by that
+		c.doubt = false
+		return true, true
+	}
 	c.doubt = c.doubt || l.last > l.told
 	begun := c.acked.Load() > 0 || !errors.Is(err, errSilent) // else there has never been a broker
 	if c.request.Retry == 0 || !begun || !isLost(err) {
@@ -70,9 +74,15 @@ func (c *Conn) takeBad() (texts []string) {
 func isLost(err error) bool {
 	var answer *answerError
 	if errors.As(err, &answer) {
-		return answer.code == "SHUTDOWN" || answer.code == "BUSY"
+		return hasCode(err, "SHUTDOWN", "BUSY")
 	}
 	return !errors.Is(err, errForeign)
+}
+
+// hasCode says whether an error is an answer of the broker with one of the codes.
+func hasCode(err error, codes ...string) bool {
+	var answer *answerError
+	return errors.As(err, &answer) && slices.Contains(codes, answer.code)
 }
 
 // goOn connects again, at once or after a pause, until that fails for too long. err is why

@@ -280,3 +280,25 @@ func TestALineThatIsTooLongForAnyBrokerIsLeftOut(t *testing.T) {
 	}
 	d.mustSay(t, "line 2 is longer than")
 }
+
+// The broker knows nothing of messages that were left out: that it was never told of any is
+// no loss.
+func TestNothingIsLostWhereAllWasLeftOut(t *testing.T) {
+	c, b := dialWith(t, Request{SkipBad: true, Retry: time.Minute})
+	add(t, c, "bad")
+	b.readN(1)
+	b.answer("-TOOLARGE message 1\n")
+	b.conn.Close()
+	b.mustGoOn(c, "new&first=2")
+	add(t, c, "b")
+	b.readN(1)
+	b.conn.Close()
+	b.mustGoOn(c, "first=2")
+	b.answer("-GONE topic \"orders\" has no message of the producer\n")
+	b.conn.Close()
+	b.mustGoOn(c, "new&first=2")
+	if got := b.readN(1); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("got %q", got)
+	}
+	b.end(c, "+2\n")
+}

@@ -1,17 +1,13 @@
 package producer
 
 import (
-	"errors"
 	"fmt"
 
 	"mbus/internal/batch"
 )
 
 // isBad says whether the broker has refused a message for what it is.
-func isBad(err error) bool {
-	var answer *answerError
-	return errors.As(err, &answer) && (answer.code == "TOOLARGE" || answer.code == "BADMESSAGE")
-}
+func isBad(err error) bool { return hasCode(err, "TOOLARGE", "BADMESSAGE") }
 
 // refused deals with a batch that the broker has refused, which is the one behind the
 // latest acknowledgement. If it has several messages they are put into batches of their
