@@ -234,8 +234,10 @@ func TestEachMessageIsDoneByACommandHoweverOftenTheConsumerIsKilled(t *testing.T
 		want[message] = true
 	}
 	dir := t.TempDir()
-	worker := []string{"-follow", "-attempts", "0", "-retry", "1ms", "-exec",
-		"cd " + dir + " && cat >part.$$ && mv part.$$ done.$MBUS_MSG_PARTITION.$MBUS_MSG_OFFSET"}
+	worker := []string{
+		"-follow", "-attempts", "0", "-retry", "1ms", "-exec",
+		"cd " + dir + " && cat >part.$$ && mv part.$$ done.$MBUS_MSG_PARTITION.$MBUS_MSG_OFFSET",
+	}
 	done := func() []string {
 		names, err := filepath.Glob(filepath.Join(dir, "done.*"))
 		if err != nil {

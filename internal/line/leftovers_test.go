@@ -41,7 +41,14 @@ func TestLeftoversAreFoundByTheirOffsets(t *testing.T) {
 		offset, end int64
 		found       int64 // base of the piece; -1 for none
 	}{
-		{9, 10, -1}, {10, 11, 10}, {19, 20, 10}, {20, 109, 20}, {29, 200, 20}, {30, 31, -1}, {49, 50, 40}, {50, 51, -1},
+		{9, 10, -1},
+		{10, 11, 10},
+		{19, 20, 10},
+		{20, 109, 20},
+		{29, 200, 20},
+		{30, 31, -1},
+		{49, 50, 40},
+		{50, 51, -1},
 		{10, 110, -1}, // who wants it all gets it as it is stored
 		{11, 110, 10},
 	} {
