@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -15,6 +18,18 @@ const killGrace = 2 * time.Second
 type running struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the shell has ended; wait takes it away
+}
+
+// checkShell has the shell read a line, and run nothing of it. What it can't read is not
+// the messages' fault.
+func checkShell(line string) error {
+	said, err := exec.Command("/bin/sh", "-n", "-c", line).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return nil // a shell that can't be run is found when there is a message
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+	return fmt.Errorf("the shell can't read %q: %s", line, first)
 }
 
 // execute runs a line of shell with the input, the environment, and a file on the

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -241,6 +242,25 @@ func TestCommandThatCannotBeRunEndsTheProgramAndItsMessageIsGivenBack(t *testing
 		expectEOF(t, acks)
 		conn.Close()
 		p.check(t, 1, "consumer: -exec: the shell can't run \"exec 2>/dev/null; "+command+"\": "+want+"; orders/0 offset 7 is given back\n")
+	}
+}
+
+// No message is a dead letter because of what the shell can't read.
+func TestCommandThatTheShellCannotReadIsRefused(t *testing.T) {
+	for _, line := range []string{"if true", "echo 'a", "true; )", "(true", "true && "} {
+		p := command(t, "-topic", "orders", "-exec", line)
+		p.Dir = t.TempDir()
+		code := -1
+		if err := p.Start(); err == nil {
+			code = p.finish()
+		}
+		want := fmt.Sprintf("consumer: -exec: the shell can't read %q: ", line)
+		if got := p.stderr.String(); code != 2 || !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 2 {
+			t.Errorf("exit %d, said %q, not %q", code, got, want)
+		}
+	}
+	if err := checkShell("touch " + filepath.Join(t.TempDir(), "file") + "; # what runs is not read"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -163,6 +163,9 @@ func (s *settings) complete() (err error) {
 		r.Group = ""
 	}
 	if s.command != "" {
+		if err := checkShell(s.command); err != nil {
+			return fmt.Errorf("-exec: %w", err)
+		}
 		s.completeCommand()
 	}
 	if r.Ack = s.acknowledges(); r.Ack && r.Window == 0 {
