@@ -233,8 +233,9 @@ func errFrame(n int, err error) error {
 }
 
 // move moves to a buffer of size bytes, when the budget has what is to be taken in place of
-// what is. The frame has so many bytes ahead, from r on. They have to come at a MiB in
-// limits.RequestTime: others wait for the memory.
+// what is. The frame has so many bytes ahead, from r on. What the buffer is for has to come
+// at a MiB in limits.RequestTime, and two more: others wait for the memory. So a client that
+// claims much and sends little does not hold its part as long as it claims.
 func (f *frames) move(size, ahead int, take broker.Hold) error {
 	if err := f.budget.Fits(take.Bytes); err != nil {
 		return errFrame(ahead, err)
@@ -249,7 +250,7 @@ func (f *frames) move(size, ahead int, take broker.Hold) error {
 		giveBuffer(f.buf)
 	}
 	f.buf, f.r, f.w, f.taken, f.ahead = p, 0, w, take, ahead
-	f.until = time.Now().Add(f.limits.RequestTime * time.Duration(2+ahead>>20))
+	f.until = time.Now().Add(f.limits.RequestTime * time.Duration(2+min(size, ahead)>>20))
 	return nil
 }
 

@@ -145,6 +145,29 @@ func TestHalfARequestDoesNotHoldMemoryForEver(t *testing.T) {
 	await(t, "the budget is given back", func() bool { return b.free(16 << 20) })
 }
 
+// A client that claims much has no more time for the little that it has memory for.
+func TestAPartOfARequestIsNotHeldAsLongAsTheWholeMayTake(t *testing.T) {
+	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 700 * time.Millisecond }}) // 71 s for 100 MiB
+	var clients []*client
+	for _, claimed := range []int{100 << 20, 99 << 20} {
+		c := b.dial()
+		c.SetReadDeadline(time.Now().Add(patience))
+		clients = append(clients, c)
+		go func() {
+			c.Write(part(claimed, 5000))
+			for {
+				if _, err := c.Write([]byte{0}); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+	}
+	for _, c := range clients {
+		c.mustBeClosed()
+	}
+}
+
 func TestASizeThatIsClaimedCostsNothing(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 16 << 20 }})
 	b.topic("orders", 1)
