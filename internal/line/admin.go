@@ -249,6 +249,9 @@ func (c *conn) listGroups(r *request) error {
 	if !found {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
+	if _, err := c.broker.Topic(r.topic); r.topic != "" && err != nil {
+		t.note("%v: %q", err, r.topic)
+	}
 	return c.sayTable(t)
 }
 
@@ -276,7 +279,7 @@ func (c *conn) resetGroup(r *request) error {
 	}
 	if r.named["execute"] {
 		if err := c.broker.ResetOffsets(r.group, topic, offsets); err != nil {
-			return err
+			return stopFirst(err)
 		}
 		c.did("positions were set", "group", r.group, "topic", r.topic, "offsets", offsets)
 	} else if err := c.unused(r.group); err != nil { // programs ask where a position is

@@ -92,7 +92,10 @@ func TestGroupsAreListed(t *testing.T) {
 	if !strings.HasPrefix(all, groupsHead) || !strings.Contains(all, "\nbilling\t") || !strings.Contains(all, "\nmail\t") {
 		t.Fatalf("answered %q", all)
 	}
-	b.mustDrain("?groups&group=mail&topic=none", groupsHead)
+	for _, of := range []string{"group=mail&", ""} { // a name that was mistyped
+		b.mustDrain("?groups&"+of+"topic=none", groupsHead+"# there is no such topic or partition: \"none\"\n")
+		b.mustDrain("?groups&"+of+"topic=none&format=json", "")
+	}
 	b.dial(b.consumers, "?groups&group=none\n").mustRefuse("GONE", `"none"`)
 }
 
@@ -128,7 +131,7 @@ func TestResetIsRefused(t *testing.T) {
 	b.publish("orders", "first", "second")
 	c := b.dial(b.consumers, "orders?group=g&follow&ack\n")
 	c.mustSay("first", "second")
-	b.dial(b.consumers, "?reset&group=g&topic=orders&to=end&execute\n").mustRefuse("BUSY", "in use")
+	b.dial(b.consumers, "?reset&group=g&topic=orders&to=end&execute\n").mustRefuse("BUSY", "in use by consumers of lines: stop them first")
 	b.mustDrain("?reset&group=g&topic=orders&to=end", resetHead+"g\torders\t0\t0\t2\n# group \"g\" is in use by consumers of lines: stop them first\n"+nothing)
 	b.mustDrain("?reset&group=g&topic=orders&to=end&format=json", `{"group":"g","topic":"orders","partition":0,"position":0,"new":2}`+"\n")
 	for _, execute := range []string{"", "&execute"} { // what is refused is refused before
