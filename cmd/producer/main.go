@@ -56,6 +56,11 @@ func run(args []string) int {
 	if !ok {
 		return code
 	}
+	if opts.message == nil {
+		if err := flags.CheckInput(os.Stdin); err != nil {
+			return fail(err)
+		}
+	}
 	t := &talk{terminal: flags.Terminal(unix.Stderr)}
 	opts.request.Say = t.say
 	conn, err := producer.Dial(opts.addr, opts.request)

@@ -37,3 +37,14 @@ func TestNothingIsConsumedIntoAClosedOutput(t *testing.T) {
 		t.Errorf("left are %q", got)
 	}
 }
+
+// A closed standard input is not an empty one: somebody wanted to publish something.
+func TestNothingIsPublishedFromAClosedInput(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	for rest, code := range map[string]int{"<&-": 1, "0<>/dev/null": 1, "</dev/null": 0, "-message x <&-": 0} {
+		r := run(t, nil, "/bin/sh", "-c", `exec "$0" -topic orders -port "$1" `+rest, brokertest.Program(t, "producer"), brokertest.Port(b.Producers()))
+		if said := strings.Contains(r.stderr, "standard input is closed"); r.code != code || said != (code == 1) {
+			t.Errorf("producer %s: exit code %d, %q", rest, r.code, r.stderr)
+		}
+	}
+}
