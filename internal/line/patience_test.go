@@ -15,7 +15,7 @@ func TestPartsOfMessagesDoNotHoldMemoryForEver(t *testing.T) {
 		"orders?format=batch": text(newBatch(numbered(1000, 600)...))[:500_000],
 	} {
 		t.Run(request, func(t *testing.T) {
-			b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight, l.WriteTime = 1500<<10, moment }})
+			b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight, l.WriteTime = 1500<<10, 10*moment }})
 			b.dial(b.producers, request+"\n"+text).mustRefuse("TIMEOUT", "of which 5000", "send it again")
 			b.publish("orders", strings.Repeat("y", 900_000))
 		})
@@ -25,7 +25,7 @@ func TestPartsOfMessagesDoNotHoldMemoryForEver(t *testing.T) {
 // Where there is enough, a message may take as long as it likes, and so may the time until
 // the next one.
 func TestAMessageMayTakeItsTimeWhereThereIsMemory(t *testing.T) {
-	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = moment / 10 }})
+	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = moment / 2 }})
 	c := b.dial(b.producers, "orders\n")
 	message := strings.Repeat("x", 500_000)
 	for range 2 {
@@ -42,7 +42,7 @@ func TestAMessageMayTakeItsTimeWhereThereIsMemory(t *testing.T) {
 
 // A short one takes no memory that others may need.
 func TestAShortPartOfAMessageMayTakeItsTime(t *testing.T) {
-	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight, l.WriteTime = 1, moment/10 }})
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight, l.WriteTime = 1, moment/2 }})
 	c := b.dial(b.producers, "orders\nmess")
 	c.mustBeSilent()
 	c.send("age\n")
