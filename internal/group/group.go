@@ -316,7 +316,7 @@ func (g *Groups) Delete(name string, match func(Key) bool) {
 func (g *Groups) DeleteUnused(name string) (kept bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.giveWay(name)
+	g.giveWay(name, "")
 	if n, by := g.members(name); n > 0 {
 		return false, &InUseError{name, by}
 	}

@@ -41,7 +41,7 @@ func (e *InUseError) Error() string { return fmt.Sprintf("group %q is in use by 
 // use is how a group is used, and by whom.
 type use struct {
 	protocol string
-	members  map[*Use]func() bool // each gives way to another protocol, if it can; nil for one that never does
+	members  map[*Use]func() bool // each gives way to others, if it can; nil for one that never does
 	topics   map[string]*topicUse
 }
 
@@ -58,14 +58,16 @@ func (g *Groups) Join(name string, u Use) (leave func(), err error) {
 	return g.JoinUntil(name, u, nil)
 }
 
-// JoinUntil is Join for a member that gives way to those that use the group by another
-// protocol, or delete it: yield says whether it does. Then it has left, and takes
+// JoinUntil is Join for a member that gives way to those that use the group, or its topic
+// in the group, in another way, or delete the group: yield says whether it does. Then it has left, and takes
 // nothing of the group any more. yield must not block, nor call this package.
 func (g *Groups) JoinUntil(name string, u Use, yield func() bool) (leave func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if now := g.uses[name]; now != nil && now.protocol != u.Protocol {
-		g.giveWay(name)
+		g.giveWay(name, "")
+	} else if now != nil && now.topics[u.Topic] != nil && now.topics[u.Topic].ordered != u.Ordered {
+		g.giveWay(name, u.Topic)
 	}
 	now := g.uses[name]
 	if now == nil {
@@ -92,14 +94,15 @@ func (g *Groups) JoinUntil(name string, u Use, yield func() bool) (leave func(),
 	}, nil
 }
 
-// giveWay has those members leave a group that do so for others. The caller holds mu.
-func (g *Groups) giveWay(name string) {
+// giveWay has those members leave a group that do so for others: those that use the topic,
+// or all of them if that is empty. The caller holds mu.
+func (g *Groups) giveWay(name, topic string) {
 	now := g.uses[name]
 	if now == nil {
 		return
 	}
 	for u, yield := range now.members {
-		if yield != nil && yield() {
+		if yield != nil && (topic == "" || u.Topic == topic) && yield() {
 			g.leave(name, u)
 		}
 	}

@@ -14,7 +14,10 @@ func TestAFollowerWhoseClientMayBeGoneGivesWay(t *testing.T) {
 		"to a reset": func(b *bus) bool {
 			return !strings.Contains(b.drain("?reset&group=g&topic=orders&to=0&execute"), "-BUSY")
 		},
-		"to a deletion":  func(b *bus) bool { return !strings.Contains(b.drain("?delete&group=g&execute"), "-BUSY") },
+		"to a deletion": func(b *bus) bool { return !strings.Contains(b.drain("?delete&group=g&execute"), "-BUSY") },
+		"to consumers with ordered": func(b *bus) bool {
+			return !strings.Contains(b.drain("orders?ack&ordered&group=g"), "-BUSY")
+		},
 		"to Kafka users": func(b *bus) bool { _, err := b.broker.UseGroup("g", broker.UseKafka); return err == nil },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -43,6 +46,21 @@ func TestAFollowerThatHasClosedItsSendingSideGoesOn(t *testing.T) {
 		b.publish("orders", "more")
 		c.mustSay("more")
 	}
+}
+
+// What others want of another topic is no reason to end it.
+func TestAFollowerThatMayBeGoneStaysInItsTopic(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "first")
+	b.publish("bills", "first")
+	c := b.dialHalfClosed(b.consumers, "orders?follow&group=g\n")
+	c.mustSay("first")
+	await(t, "it is consumed", func() bool { return b.position("g", "orders", 0).Committed() == 1 })
+	other := b.dial(b.consumers, "bills?follow&group=g\n")
+	other.mustSay("first")
+	b.dial(b.consumers, "bills?ack&ordered&group=g\n").mustRefuse("BUSY", `"g"`)
+	b.publish("orders", "more")
+	c.mustSay("more")
 }
 
 // One that acknowledges says when it leaves.
