@@ -26,6 +26,10 @@ const (
 	// dialTimeout is for a host that does not answer at all.
 	dialTimeout = 10 * time.Second
 
+	// unacked is how long the broker's system may leave unacknowledged what was written,
+	// which is little.
+	unacked = time.Minute
+
 	// commitTimeout is how long a broker may take to say that acknowledgements
 	// are durable. It takes a sync.
 	commitTimeout = 5 * time.Second
@@ -79,7 +83,7 @@ func dial(addr string, reset bool, line string, timeout time.Duration) (*net.TCP
 	if timeout == 0 {
 		timeout = dialTimeout
 	}
-	conn, err := tcp.Dial(addr, timeout)
+	conn, err := tcp.Dial(addr, timeout, unacked)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A diary takes what a producer says.
@@ -144,6 +146,23 @@ func TestWhatIsFinalIsNotTriedAgain(t *testing.T) {
 		if err := c.Wait(); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(answer)) {
 			t.Errorf("after %q: %v", answer, err)
 		}
+	}
+}
+
+// A limit of the system's for what is unacknowledged would end a connection to a broker
+// that reads nothing for a while, for which Timeout is.
+func TestTheSystemGivesUpNoBrokerThatReadsNothing(t *testing.T) {
+	c, _ := dialWith(t, Request{})
+	raw, err := c.link.tcp.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		if limit, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); limit != 0 || err != nil {
+			t.Errorf("it does after %d ms, %v", limit, err)
+		}
+	}); err != nil {
+		t.Error(err)
 	}
 }
 
