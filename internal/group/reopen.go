@@ -18,7 +18,7 @@ var (
 const liveRuns = 1000
 
 // Reopen has a message that was consumed be consumed again, by this group alone: what
-// was consumed around it stays so. Its attempts are counted anew, and members get it at
+// was consumed around it stays so. Its attempts are counted from 1 again, and members get it at
 // once. A message that is not consumed stays as it is. What has changed is durable at the
 // next Groups.Sync.
 //

@@ -100,7 +100,7 @@ func (w *Waiter) rings(p *Position) bool {
 	return true
 }
 
-// watchers are those who watch a position. The position's mu guards them.
+// Watchers are the members that watch a position. The position's mu guards them.
 type watchers struct {
 	log     Log
 	users   int       // how many watch
@@ -111,7 +111,7 @@ type watchers struct {
 	unalarm func()
 }
 
-// watch adds one who watches.
+// watch adds a watch.
 func (p *Position) watch(log Log) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +141,7 @@ func (p *Position) unwatch(x *watch) {
 	p.watchers = nil
 }
 
-// await puts one who has found nothing into the queue.
+// await puts a member that has found nothing into the queue.
 func (p *Position) await(x *watch) {
 	p.mu.Lock()
 	w := p.watchers
@@ -183,8 +183,8 @@ func (p *Position) heard(w *watchers, high int64) {
 	p.unlockAndWake()
 }
 
-// unlockAndWake wakes the one who has waited longest, if anything is free, and sees to it
-// that this is looked at when the next message is due. The caller holds mu.
+// unlockAndWake wakes the member that has waited longest, if anything is free, or sets the
+// alarm for the next message that is due. The caller holds mu.
 func (p *Position) unlockAndWake() {
 	next := p.next()
 	p.mu.Unlock()
@@ -193,7 +193,7 @@ func (p *Position) unlockAndWake() {
 	}
 }
 
-// next takes the one who has waited longest out of the queue, if anything is free.
+// next takes the member that has waited longest out of the queue, if anything is free.
 func (p *Position) next() *watch {
 	w := p.watchers
 	if w == nil || w.queue.Len() == 0 {

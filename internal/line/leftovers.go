@@ -57,8 +57,8 @@ func newLeftovers(budget *broker.Budget) *leftovers {
 	return &leftovers{budget: budget, of: make(map[store.Partition][]*list.Element)}
 }
 
-// find is the one with the message at an offset of a log, or nil. Who wants all of the
-// batch that it is of, up to the offset end or beyond, is to have that as it is stored.
+// find is the one with the message at an offset of a log, or nil. A consumer that
+// wants all of the batch, up to the offset end or beyond, is to have that as it is stored.
 func (l *leftovers) find(log store.Partition, offset, end int64) batch.Batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
