@@ -18,7 +18,12 @@ type stretch struct{ first, next int64 }
 type stretches struct {
 	list  []stretch // ascending and apart, unless loose
 	loose bool
+	apart int // how many there were when they were last in order
 }
+
+// maxLoose is how many more there may be before they are put in order again: batches of
+// several partitions come to be stored in any order.
+const maxLoose = 32
 
 // add adds numbers. That is cheap where they follow on the highest.
 func (s *stretches) add(a stretch) {
@@ -32,7 +37,7 @@ func (s *stretches) add(a stretch) {
 	case n > 0 && a.first < s.list[n-1].first:
 		s.loose = true
 	}
-	if s.list = append(s.list, a); len(s.list) > 2*maxStretches {
+	if s.list = append(s.list, a); len(s.list) > min(2*s.apart+maxLoose, 2*maxStretches) {
 		s.tidy()
 	}
 }
@@ -54,6 +59,7 @@ func (s *stretches) tidy() {
 	if over := len(s.list) - maxStretches; over > 0 {
 		s.list = append(s.list[:0], s.list[over:]...)
 	}
+	s.apart = len(s.list)
 }
 
 // has says whether a number is in the set, which is tidy.

@@ -53,6 +53,22 @@ func TestOnlyTheHighestStretchesAreKept(t *testing.T) {
 	}
 }
 
+// A stream takes little memory, in whichever order its batches come to be stored.
+func TestStretchesThatComeOutOfOrderAreJoined(t *testing.T) {
+	var s stretches
+	for n := int64(0); n < 100_000; n += 4 {
+		for _, first := range []int64{n + 2, n, n + 3, n + 1} {
+			s.add(stretch{first, first + 1})
+		}
+	}
+	if cap(s.list) > 4*maxLoose {
+		t.Errorf("there is room for %d stretches", cap(s.list))
+	}
+	if s.tidy(); len(s.list) != 1 || s.list[0] != (stretch{0, 100_000}) {
+		t.Errorf("got %v", s.list)
+	}
+}
+
 func TestHigherBitsAreThoseOfTheNearestNumber(t *testing.T) {
 	const wrap = int64(1) << 31
 	for _, near := range []int64{0, 1, wrap/2 - 1, wrap - 1, wrap, 5*wrap + 7, 1 << 61} {
