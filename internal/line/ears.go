@@ -34,16 +34,15 @@ func (f *follower) hear() error {
 // taken.
 func (f *follower) hearAnswers() error {
 	defer f.confirmSome()
-	highest := noCount
+	highest, sent := noCount, f.member.Sent()
 	for {
 		p := f.in.bytes()
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 && len(p) < broker.RequestLine {
 			return f.ackUpTo(highest)
 		}
-		v, err := parseVerdict(p, i)
-		if err == nil && v.kind == '+' && v.to <= f.member.Sent() {
-			highest = max(highest, int64(v.to))
+		if n, ok := parseCount(p, i); ok && n <= sent {
+			highest = max(highest, int64(n))
 			f.in.skip(i + 1)
 			continue
 		}
@@ -51,6 +50,7 @@ func (f *follower) hearAnswers() error {
 			return err
 		}
 		highest = noCount
+		v, err := parseVerdict(p, i)
 		if err == nil {
 			err = f.take(v)
 		}

@@ -25,6 +25,22 @@ type failure struct {
 	reason   string
 }
 
+// parseCount is parseVerdict for what most answers are, "+N". ok is false for all others, and
+// for some that are rare.
+func parseCount(p []byte, end int) (n uint64, ok bool) {
+	const digits = 18 // that can't overflow
+	if end < 2 || end > 1+digits || p[0] != '+' {
+		return 0, false
+	}
+	for _, c := range p[1:end] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n, true
+}
+
 // parseVerdict reads an answer from the beginning of p, up to the LF at end. If that
 // is below 0, or too far, the line is too long. The error is an *answerError.
 func parseVerdict(p []byte, end int) (v verdict, err error) {

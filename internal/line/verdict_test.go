@@ -58,6 +58,26 @@ func TestParseVerdictRefuses(t *testing.T) {
 	}
 }
 
+// Where the short way reads a count it is the one that the long way reads.
+func TestACountIsReadAlikeInBothWays(t *testing.T) {
+	for text, short := range map[string]bool{
+		"+0": true, "+1": true, "+0012": true, "+999999999999999999": true, "+9223372036854775807": false, "+18446744073709551616": false,
+		"+": false, "": false, "+1\r": false, "+1 ": false, "+-1": false, "++1": false, "=1": false, "-1": false, "1": false, "+1a": false,
+	} {
+		p := []byte(text + "\n+777\n")
+		n, ok := parseCount(p, len(text))
+		if ok != short {
+			t.Errorf("%q is read the short way: %v", text, ok)
+		}
+		if v, err := parseVerdict(p, len(text)); ok && (err != nil || v.kind != '+' || v.from != n || v.to != n) {
+			t.Errorf("%q is %d, and %+v, %v", text, n, v, err)
+		}
+	}
+	if _, ok := parseCount([]byte("+1"), -1); ok {
+		t.Error("a line without an end is read")
+	}
+}
+
 // There is one for each message of some clients.
 func TestParsingAVerdictAllocatesNothing(t *testing.T) {
 	for _, text := range []string{"+123456\n", "=5\n", "=5-123456\r\n", "-7\n"} {
