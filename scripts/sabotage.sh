@@ -216,6 +216,8 @@ sabotage "lose the wake of a member that leaves" internal/group/wait.go \
 	'/) Close() {/,/^}/ s/	w.PassOn()$//' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
 sabotage "come to rest without a last look" internal/group/wait.go \
 	'/) await(/,/^}/ s/p.unlockAndWake()/p.mu.Unlock()/' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
+sabotage "wake nobody for what a log has lost" internal/group/removed.go \
+	's/p.finish(true)/p.finish(false)/' ./internal/group TestWhatIsMissingFreesWhatIsBehindAllThatMayWait
 sabotage "wake everybody for a message" internal/group/wait.go \
 	's/^			return x$/			x.wake()/' ./internal/group TestAMessageWakesOneOfThoseThatWait
 sabotage "serve what was deleted from what is left of a batch" internal/line/leftovers.go \
