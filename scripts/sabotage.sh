@@ -160,7 +160,7 @@ sabotage "tell of a deletion as of a stop" internal/line/conn.go \
 sabotage "tell of a deletion to those only that read" internal/line/follow.go \
 	's/if err := f.gone(); err != nil {/if err := error(nil); err != nil {/' ./internal/line TestFollowersThatWaitForSomethingElseHearOfADeletion
 sabotage "let a killed consumer close in good order" internal/consumer/conn.go \
-	's/tcp.SetLinger(0)/tcp.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
+	's/conn.SetLinger(0)/conn.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
 sabotage "leave messages that come again in a file that was moved" cmd/consumer/rotate.go \
 	's/f.Truncate(size)/error(nil)/' ./cmd/consumer TestFileIsRotatedBetweenTwoRuns
 sabotage "go on with a position of another topic" cmd/consumer/topic.go \
