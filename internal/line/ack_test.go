@@ -204,6 +204,7 @@ func TestAttemptsAreCountedOverRestarts(t *testing.T) {
 }
 
 func TestMessageOfADeadLetterTopicHasNoEndOfAttempts(t *testing.T) {
+	t.Parallel()
 	b := start(t, setup{})
 	b.publish("orders.dlq", "bad")
 	c := b.dial(b.consumers, "orders.dlq?follow&ack&retry=1ms&attempts=1\n")
@@ -347,6 +348,7 @@ func TestWorkerWithNothingToAcknowledgeIsNotCutOff(t *testing.T) {
 }
 
 func TestConfirmSaysWhatIsDurable(t *testing.T) {
+	t.Parallel()
 	b := start(t, setup{})
 	b.publish("orders", "first", "second", "third")
 	c := b.dial(b.consumers, "orders?format=json&follow&ack&confirm\n")
@@ -366,6 +368,7 @@ func TestConfirmSaysWhatIsDurable(t *testing.T) {
 
 // The client says nothing more before it has been told.
 func TestConfirmComesWhenWhatCouldNotBeWrittenHasBeen(t *testing.T) {
+	t.Parallel()
 	var full atomic.Bool
 	refused := make(chan struct{}, 1000)
 	b := start(t, setup{wrap: func(s store.Store) store.Store {

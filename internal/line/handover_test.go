@@ -242,6 +242,7 @@ func TestReaderThatStallsAtTheEndIsCutOff(t *testing.T) {
 
 // As long as it takes something now and then it goes on.
 func TestReaderThatIsSlowGetsEverything(t *testing.T) {
+	t.Parallel()
 	const patience = 20 * moment
 	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = patience }})
 	messages := numbered(15_000, 500)

@@ -64,6 +64,7 @@ func TestAMessageThatKillsItsWorkerBecomesADeadLetter(t *testing.T) {
 
 // Only the oldest one has failed; the others come again at once, as if nothing had been.
 func TestTheRestOfALostConnectionIsGivenBackAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, options := range []string{"follow&ack", "ack"} {
 		t.Run(options, func(t *testing.T) {
 			b := start(t, setup{})
@@ -117,9 +118,10 @@ func TestAnEndInGoodOrderIsNoAttempt(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits for brokers to stop
 			b := start(t, setup{})
 			b.publish("orders", "first", "second")
-			for range 3 {
+			for range 2 {
 				c := b.dial(b.consumers, "orders?group=g&follow&ack&attempts=1&format=json\n")
 				c.mustTell(told{0, 1}, told{1, 1})
 				end(b, c)

@@ -111,6 +111,7 @@ func TestDeadLetterThatIsDelayedIsDueAtOnceWhenPutBack(t *testing.T) {
 // that it is consumed: whenever the power goes, it is not put back again. With an interval
 // between syncs it may be, and all of it is in one of both places at the least.
 func TestWhatARedriveHasToldIsNotPutBackAgainAfterACrash(t *testing.T) {
+	t.Parallel()
 	for _, log := range []commitlog.Options{{}, {SyncEvery: time.Hour}} {
 		always := log.SyncEvery == 0
 		b := start(t, setup{disk: crashfs.New(), log: log})
