@@ -124,7 +124,7 @@ func TestHalfARequestDoesNotHoldMemoryForEver(t *testing.T) {
 			if _, err := trickling.Write([]byte{0}); err != nil {
 				return
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // the pace is what is tested
 		}
 	}()
 	streaming := b.dial()
@@ -136,7 +136,7 @@ func TestHalfARequestDoesNotHoldMemoryForEver(t *testing.T) {
 			if _, err := streaming.Write([]byte{0}); err != nil {
 				return
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // as above
 		}
 	}()
 	stalled.mustBeClosed()
@@ -159,7 +159,7 @@ func TestAPartOfARequestIsNotHeldAsLongAsTheWholeMayTake(t *testing.T) {
 				if _, err := c.Write([]byte{0}); err != nil {
 					return
 				}
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(10 * time.Millisecond) // the pace is what is tested
 			}
 		}()
 	}
