@@ -55,18 +55,23 @@ func (p *promise) published(payload, key string) {
 // delivered notes that a worker got a message, and says which promise that breaks, if one.
 func (p *promise) delivered(w *worker, d delivery) (*had, error) {
 	m := p.messages[d.Payload]
-	switch {
-	case m == nil:
+	if m == nil {
 		return nil, fmt.Errorf("%q is of another topic", d.Payload)
+	}
+	most := m.most
+	if m.with != nil && m.with.w.hangs {
+		most++
+	}
+	switch {
 	case m.offset >= 0 && (m.offset != d.Offset || m.partition != d.Partition):
 		return nil, fmt.Errorf("%q is at %d/%d, and was at %d/%d", d.Payload, d.Partition, d.Offset, m.partition, m.offset)
-	case m.with != nil && !m.with.failed && !(w.hangs && m.with.w == w): // it may have failed just now
+	case m.with != nil && !m.with.failed && !m.with.w.hangs: // with one that hangs it may have failed just now
 		return nil, fmt.Errorf("%q is with two workers, %v and %v", d.Payload, m.with.w, w)
 	case m.done:
 		return nil, fmt.Errorf("%q comes again, and was consumed", d.Payload)
 	case m.buried && !m.missing:
 		return nil, fmt.Errorf("%q comes again, and is a dead letter", d.Payload)
-	case d.Attempt > 0 && (d.Attempt < m.least+1 || d.Attempt > m.most+1):
+	case d.Attempt > 0 && (d.Attempt < m.least+1 || d.Attempt > most+1):
 		return nil, fmt.Errorf("%q says attempt %d, and has failed %d to %d times", d.Payload, d.Attempt, m.least, m.most)
 	}
 	m.partition, m.offset = d.Partition, d.Offset
