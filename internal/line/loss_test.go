@@ -121,7 +121,7 @@ func TestAnEndInGoodOrderIsNoAttempt(t *testing.T) {
 			t.Parallel() // it waits for brokers to stop
 			b := start(t, setup{})
 			b.publish("orders", "first", "second")
-			for range 2 {
+			for range 3 {
 				c := b.dial(b.consumers, "orders?group=g&follow&ack&attempts=1&format=json\n")
 				c.mustTell(told{0, 1}, told{1, 1})
 				end(b, c)

@@ -176,7 +176,7 @@ func (l *life) crash(i int) {
 // hang has a worker come that says nothing.
 func (l *life) hang() {
 	p := l.anyPromise()
-	w := l.connect(p, l.request(p, 1+l.rng.IntN(4))+"&ack-timeout=10ms")
+	w := l.connect(p, l.request(p, 1+l.rng.IntN(4))+"&ack-timeout="+hangTime.String())
 	w.hangs = true
 	for soon := time.After(20 * time.Millisecond); w.gone == ""; {
 		select {

@@ -59,13 +59,14 @@ func (p *promise) delivered(w *worker, d delivery) (*had, error) {
 		return nil, fmt.Errorf("%q is of another topic", d.Payload)
 	}
 	most := m.most
-	if m.with != nil && m.with.w.hangs {
+	overdue := m.with != nil && m.with.w.mayBeOverdue()
+	if overdue {
 		most++
 	}
 	switch {
 	case m.offset >= 0 && (m.offset != d.Offset || m.partition != d.Partition):
 		return nil, fmt.Errorf("%q is at %d/%d, and was at %d/%d", d.Payload, d.Partition, d.Offset, m.partition, m.offset)
-	case m.with != nil && !m.with.failed && !m.with.w.hangs: // with one that hangs it may have failed just now
+	case m.with != nil && !m.with.failed && !overdue: // it may have failed just now
 		return nil, fmt.Errorf("%q is with two workers, %v and %v", d.Payload, m.with.w, w)
 	case m.done:
 		return nil, fmt.Errorf("%q comes again, and was consumed", d.Payload)

@@ -30,15 +30,23 @@ type worker struct {
 	gone  string // the error line that ended its stream
 	lines chan string
 	hangs bool
-	reset bool // the stream was; it may be read when lines is closed
+	since time.Time // not later than it asked
+	reset bool      // the stream was; it may be read when lines is closed
 }
 
 func (w *worker) String() string { return w.name }
 
+// hangTime is the ack-timeout of workers that hang.
+const hangTime = 10 * time.Millisecond
+
+// mayBeOverdue says whether the broker may have given the worker up: not before it has hung
+// for its time-out. The worker hears of that later.
+func (w *worker) mayBeOverdue() bool { return w.hangs && time.Since(w.since) >= hangTime }
+
 // connect begins a worker, and a goroutine that reads for it to the end.
 func (l *life) connect(p *promise, request string) *worker {
 	l.connected++
-	w := &worker{name: fmt.Sprint("w", l.connected), p: p, lines: make(chan string, 4096)}
+	w := &worker{name: fmt.Sprint("w", l.connected), p: p, since: time.Now(), lines: make(chan string, 4096)}
 	l.note("%v: %s", w, request)
 	w.c = l.b.dial(l.b.consumers, request+"\n")
 	go func() {
