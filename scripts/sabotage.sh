@@ -148,7 +148,7 @@ sabotage "close without waiting for a half-close" internal/line/handover.go \
 sabotage "wait for a half-close where nothing is consumed" internal/line/consumer.go \
 	's/if k.request.from != nil || .*/if false {/' ./internal/line TestTheEndIsNotPutOffWhereNothingIsConsumed
 sabotage "take a half-close that crossed the end for the close" internal/line/handover.go \
-	's/return v.State == tcp.LastAck .*/return false }/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
+	's/return v.State == tcpserver.LastAck .*/return false }/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
 sabotage "take a half-close with bytes unread for the close" internal/line/handover.go \
 	's/return v.Scaled .*/return false/' ./internal/line TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing
 sabotage "take what a lost worker had for consumed" internal/group/member.go \

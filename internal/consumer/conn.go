@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
-	"mbus/internal/tcp"
+	"mbus/internal/client"
 	"mbus/internal/units"
 )
 
@@ -83,7 +83,7 @@ func dial(addr string, reset bool, line string, timeout time.Duration) (*net.TCP
 	if timeout == 0 {
 		timeout = dialTimeout
 	}
-	conn, err := tcp.Dial(addr, timeout, unacked)
+	conn, err := client.Dial(addr, timeout, unacked)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}

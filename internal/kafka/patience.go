@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"mbus/internal/store"
-	"mbus/internal/tcp"
+	"mbus/internal/tcpserver"
 )
 
 // A patience writes to a client that must take something within limit, or half as long
@@ -68,5 +68,5 @@ func (w patientRaw) Write(f func(fd uintptr) bool) error {
 
 func (w patience) persist(op func() error) error {
 	within := func(d time.Duration) { w.conn.SetWriteDeadline(time.Now().Add(d)) }
-	return tcp.Persist(w.conn, w.limit, within, op)
+	return tcpserver.Persist(w.conn, w.limit, within, op)
 }

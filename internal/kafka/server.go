@@ -18,8 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mbus/internal/accept"
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
 )
 
 // Options are what NewServer may be told.
@@ -53,7 +53,7 @@ type Server struct {
 	log      *slog.Logger
 	opts     Options
 	groups   groups // what the handlers of consumer groups need
-	conns    *accept.Conns[*conn]
+	conns    *tcpserver.Conns[*conn]
 	decoding *broker.Budget // for what is decoded
 	maxWhole int            // bytes up to which a frame is read whole
 	reported atomic.Int64   // when reportLoss has logged, in nanoseconds since 1970
@@ -68,7 +68,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	if o.MinSession == 0 {
 		o.MinSession = DefaultMinSession
 	}
-	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections)}
+	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections)}
 	s.groups = newGroups(s)
 	return s
 }

@@ -16,7 +16,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/tcp"
+	"mbus/internal/tcpserver"
 	"mbus/internal/units"
 )
 
@@ -200,7 +200,7 @@ func (c *conn) say(line string) error {
 // writeSlowly writes p to a client that must take something within WriteTime, again
 // and again. n is how much was written.
 func (c *conn) writeSlowly(p []byte) (n int, err error) {
-	err = tcp.Persist(c.tcp, c.broker.Limits.WriteTime, c.writeWithin, func() error {
+	err = tcpserver.Persist(c.tcp, c.broker.Limits.WriteTime, c.writeWithin, func() error {
 		more, err := c.tcp.Write(p[n:])
 		if n += more; isTimeout(err) && c.isCut.Load() {
 			return errCut

@@ -7,7 +7,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/tcp"
+	"mbus/internal/tcpserver"
 )
 
 // hear takes what the client says until it leaves, which is errGone, or says
@@ -179,7 +179,7 @@ func (f *follower) hearNothing() error {
 func (f *follower) awaitReset() error {
 	var reset error
 	err := f.in.raw.Read(func(fd uintptr) bool {
-		reset = tcp.SocketError(int(fd))
+		reset = tcpserver.SocketError(int(fd))
 		return reset != nil
 	})
 	if err == nil {

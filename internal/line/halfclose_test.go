@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
-	"mbus/internal/tcp"
+	"mbus/internal/tcpserver"
 )
 
 // awaitEnd waits until the broker's FIN has come; nothing needs to be read for that.
@@ -17,7 +17,7 @@ func (c *client) awaitEnd() {
 	c.t.Helper()
 	const closeWait = 8 // the state of RFC 9293, as Linux numbers it
 	await(c.t, "the broker closes", func() bool {
-		v, err := tcp.Look(c.TCPConn)
+		v, err := tcpserver.Look(c.TCPConn)
 		if err != nil {
 			c.t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"mbus/internal/tcp"
+	"mbus/internal/tcpserver"
 )
 
 // handOver closes the connection in good order and returns nil if the client has
@@ -81,17 +81,19 @@ var (
 )
 
 // look is what the system sees of the connection; the zero View where it says nothing.
-func (c *conn) look() tcp.View {
-	v, err := tcp.Look(c.tcp)
+func (c *conn) look() tcpserver.View {
+	v, err := tcpserver.Look(c.tcp)
 	if err != nil {
-		return tcp.View{}
+		return tcpserver.View{}
 	}
 	c.room = max(c.room, v.Window)
 	return v
 }
 
 // crossed says whether the client closed its sending side without knowing of the end.
-func crossed(v tcp.View) bool { return v.State == tcp.LastAck || v.State == tcp.Closing }
+func crossed(v tcpserver.View) bool {
+	return v.State == tcpserver.LastAck || v.State == tcpserver.Closing
+}
 
 // lessRoom is by how much the room of a client's system may vary although the program has
 // read everything, in bytes.
@@ -99,7 +101,7 @@ const lessRoom = 4 << 10
 
 // holdsUnread says whether a client's system has less room than it has had. Systems tell
 // it with every segment, the FIN among them.
-func holdsUnread(v tcp.View, room uint32) bool {
+func holdsUnread(v tcpserver.View, room uint32) bool {
 	return v.Scaled && v.Window+lessRoom < room
 }
 
@@ -156,7 +158,7 @@ func (c *conn) allReceived() error {
 }
 
 // queued is the number of bytes that the client's system has not acknowledged.
-func (c *conn) queued() (int, error) { return tcp.Unacknowledged(c.tcp) }
+func (c *conn) queued() (int, error) { return tcpserver.Unacknowledged(c.tcp) }
 
 // closedEarly says, without waiting, whether the client has closed its sending
 // side. What it sent beyond its request is thrown away.
@@ -169,7 +171,7 @@ func (c *conn) closedEarly() (bool, error) {
 	for {
 		n, err := 0, error(nil)
 		if e := raw.Control(func(fd uintptr) {
-			if err = tcp.SocketError(int(fd)); err == nil {
+			if err = tcpserver.SocketError(int(fd)); err == nil {
 				n, _, err = syscall.Recvfrom(int(fd), p[:], syscall.MSG_DONTWAIT)
 			}
 		}); e != nil {

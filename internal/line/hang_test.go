@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"mbus/internal/accept"
 	"mbus/internal/group"
+	"mbus/internal/tcpserver"
 )
 
 // A watched follower has a client that is to answer within ten seconds. Nothing is
@@ -149,7 +149,7 @@ func TestAHeartbeatGivesTheClientItsTimeAgain(t *testing.T) {
 // The connection breaks in the moment in which the time is over, or just before.
 func TestAClientThatHangsIsNotLostAsWell(t *testing.T) {
 	w := newWatched()
-	w.conn = &conn{server: &Server{conns: accept.NewConns[*conn](nil, 1)}}
+	w.conn = &conn{server: &Server{conns: tcpserver.NewConns[*conn](nil, 1)}}
 	w.send()
 	w.send()
 	w.pump.fail(syscall.ECONNRESET)

@@ -12,8 +12,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 
-	"mbus/internal/accept"
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
 )
 
 // A Server serves both ports of one broker.
@@ -23,7 +23,7 @@ type Server struct {
 	broker *broker.Broker
 	log    *slog.Logger
 	turns  *turns
-	conns  *accept.Conns[*conn]
+	conns  *tcpserver.Conns[*conn]
 	turn   atomic.Uint64 // of the latest connection
 
 	leftovers *leftovers
@@ -35,7 +35,7 @@ type Server struct {
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
 	return &Server{
-		Node: 1, broker: b, log: b.Log, turns: newTurns(), conns: accept.NewConns[*conn](b.Log, b.Limits.MaxConnections),
+		Node: 1, broker: b, log: b.Log, turns: newTurns(), conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections),
 		leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads), refusing: make(chan struct{}, refusals),
 	}
 }
@@ -53,10 +53,10 @@ func (s *Server) serve(l net.Listener, port string, handle func(*conn) error) {
 			s.debug(c, "connected", "port", port)
 			s.run(c, handle)
 		}) {
-		case accept.ErrFull:
+		case tcpserver.ErrFull:
 			s.debug(c, "refused", "port", port, "reason", "too many connections")
 			s.refuse(c)
-		case accept.ErrStopped:
+		case tcpserver.ErrStopped:
 			c.tcp.Close()
 		}
 	})

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"mbus/internal/tcp"
+	"mbus/internal/client"
 	"mbus/internal/units"
 )
 
@@ -51,7 +51,7 @@ func (c *Conn) dial() (*link, error) {
 	if c.request.Timeout > 0 {
 		timeout = min(timeout, c.request.Timeout)
 	}
-	conn, err := tcp.Dial(c.addr, timeout, 0) // a broker may take its time: Timeout bounds that
+	conn, err := client.Dial(c.addr, timeout, 0) // a broker may take its time: Timeout bounds that
 	if err != nil {
 		return nil, fmt.Errorf("can't reach the broker: %w", err)
 	}

@@ -1,7 +1,8 @@
-// Package accept owns how listeners give out connections, without end and without
-// a busy loop when there are no file descriptors left, how many there may be, and how
-// a server that stops waits for their end.
-package accept
+// Package tcpserver owns what servers of TCP ports share: how listeners accept connections,
+// without end and without a busy loop when no file descriptors are left, how many connections
+// there may be, how a server that stops waits for them, and what the system knows of a
+// connection: the slow client and the stalled one.
+package tcpserver
 
 import (
 	"errors"

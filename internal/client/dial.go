@@ -1,7 +1,5 @@
-// Package tcp asks the system what it knows of a TCP connection and package net
-// does not say, and so tells a slow client from one that has stalled. On other systems
-// than Linux it can only dial.
-package tcp
+// Package client connects programs to a broker.
+package client
 
 import (
 	"context"

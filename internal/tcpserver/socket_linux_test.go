@@ -1,4 +1,4 @@
-package tcp_test
+package tcpserver_test
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"mbus/internal/tcp"
+	"mbus/internal/tcpserver"
 	"mbus/test/brokertest"
 )
 
@@ -38,7 +38,7 @@ func TestWhatTheOtherSystemHasTakenIsTold(t *testing.T) {
 	mustSay := func(what string, holds func(n int) bool) {
 		t.Helper()
 		brokertest.Await(t, time.Minute, what, func() bool {
-			n, err := tcp.Unacknowledged(here)
+			n, err := tcpserver.Unacknowledged(here)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +57,7 @@ func TestWhatTheOtherSystemHasTakenIsTold(t *testing.T) {
 	mustSay("something waits", func(n int) bool { return n > 0 && n < written })
 	go io.Copy(io.Discard, there)
 	mustSay("all is taken", func(n int) bool { return n == 0 })
-	taken, err := tcp.Acknowledged(here)
+	taken, err := tcpserver.Acknowledged(here)
 	if want := uint64(written + len(greeting)); err != nil || taken != want && taken != want+1 { // the SYN may count
 		t.Errorf("%d bytes are acknowledged, %v; %d were written", taken, err, want)
 	}
@@ -68,7 +68,7 @@ func TestAResetIsTold(t *testing.T) {
 	there.SetLinger(0)
 	there.Close()
 	brokertest.Await(t, time.Minute, "the reset is told", func() bool {
-		_, err := tcp.Unacknowledged(here)
+		_, err := tcpserver.Unacknowledged(here)
 		if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 			t.Fatal(err)
 		}
