@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"mbus/internal/record"
+	"mbus/internal/message"
 )
 
 // printAnswer prints a table with its columns aligned, and JSON as it is. Lines
@@ -57,7 +57,7 @@ func (c *command) hides(line string) bool {
 		end = `"`
 	}
 	name, _, _ = strings.Cut(name, end)
-	return !c.own && record.IsInternal(name)
+	return !c.own && message.IsInternal(name)
 }
 
 // printColumns prints lines of fields, which TABs separate: numbers to the right of

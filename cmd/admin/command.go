@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"mbus/internal/flags"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/units"
 )
 
@@ -146,7 +146,7 @@ func (d *definition) check(values map[string]*string) error {
 	}
 	for _, name := range []string{"topic", "group"} {
 		if v := values[name]; v != nil && *v != "" {
-			if err := record.CheckName(name, *v); err != nil {
+			if err := message.CheckName(name, *v); err != nil {
 				return err
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"mbus/internal/record"
+	"mbus/internal/message"
 )
 
 // maxVariable is the longest value of a variable that a command gets, in bytes: Linux
@@ -22,7 +22,7 @@ const maxVariable = 120 << 10
 const variable = "MBUS_MSG_"
 
 // environment is that of a command for the message: ours, and the message's.
-func environment(m *message, group string) []string {
+func environment(m *received, group string) []string {
 	env := inherited(os.Environ())
 	add := func(name, value string) { env = append(env, variable+name+"="+value) }
 	add("TOPIC", m.topic)
@@ -37,7 +37,7 @@ func environment(m *message, group string) []string {
 		addText(add, "KEY", m.Key)
 	}
 	if m.HeaderCount() > 0 {
-		headers, encoded := record.AppendHeaders(nil, m.Record)
+		headers, encoded := message.AppendHeaders(nil, m.Record)
 		name := "HEADERS"
 		if encoded {
 			name = "HEADERS_BASE64"

@@ -70,7 +70,7 @@ func (e *executor) outcome(err error, follow bool) error {
 
 // take runs the command and says what became of it. The command that is ended because
 // we are, says nothing of its message, which is neither done nor failed.
-func (e *executor) take(conn *consumer.Conn, n int64, m *message) error {
+func (e *executor) take(conn *consumer.Conn, n int64, m *received) error {
 	if e.stop.Err() != nil {
 		return consumer.ErrInterrupted
 	}
@@ -100,7 +100,7 @@ func (e *executor) take(conn *consumer.Conn, n int64, m *message) error {
 }
 
 // begin runs the command for the message, with a guard beside it.
-func (e *executor) begin(m *message) (c *running, err error) {
+func (e *executor) begin(m *received) (c *running, err error) {
 	if e.guard.lost() {
 		e.guard.close()
 		if e.guard, err = newGuard(); err != nil {
@@ -146,7 +146,7 @@ func after(d time.Duration) <-chan time.Time {
 }
 
 // fail says that the message has failed, to the broker and to people.
-func (e *executor) fail(conn *consumer.Conn, n int64, m *message, reason string) error {
+func (e *executor) fail(conn *consumer.Conn, n int64, m *received, reason string) error {
 	e.failed++
 	say("%s, attempt %d: %s; %s", m.place(), m.attempt, reason, e.retries.next(m))
 	conn.Fail(n, reason)

@@ -159,7 +159,7 @@ func (o *file) foreign(size int64) error {
 }
 
 // take adds a message. An error is final, as are those of the other methods.
-func (o *file) take(_ *consumer.Conn, _ int64, m *message) error {
+func (o *file) take(_ *consumer.Conn, _ int64, m *received) error {
 	if err := o.bound(); err != nil {
 		return err
 	}

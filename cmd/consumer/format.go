@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"mbus/internal/batch"
-	"mbus/internal/record"
+	"mbus/internal/message"
 )
 
-// A message is a record and where it came from.
-type message struct {
+// A received message is a record and its source.
+type received struct {
 	topic     string
 	partition int
 	attempt   int // counts its deliveries from 1; 0 where the broker does not say it
@@ -23,7 +23,7 @@ type message struct {
 const headerAttempt = "mbus-attempt"
 
 // takeAttempt takes the number of the attempt out of the message's headers.
-func (m *message) takeAttempt() {
+func (m *received) takeAttempt() {
 	m.attempt = 1
 	if v, ok := m.TakeHeader(headerAttempt); ok {
 		if n, err := strconv.Atoi(string(v)); err == nil {
@@ -33,18 +33,18 @@ func (m *message) takeAttempt() {
 }
 
 // place is where the message is, for people.
-func (m *message) place() string {
+func (m *received) place() string {
 	return fmt.Sprintf("%s/%d offset %d", m.topic, m.partition, m.Offset)
 }
 
 // A step appends a part of what is printed for a message.
-type step func(dst []byte, m *message) []byte
+type step func(dst []byte, m *received) []byte
 
 // A format is the steps to print a message. Its steps may keep state, so it is
 // for one goroutine.
 type format []step
 
-func (f format) append(dst []byte, m *message) []byte {
+func (f format) append(dst []byte, m *received) []byte {
 	for _, s := range f {
 		dst = s(dst, m)
 	}
@@ -59,8 +59,8 @@ func defaultFormat(topic string, contents func(step) step) format {
 
 // jsonFormat prints a line of JSON.
 func jsonFormat(contents func(step) step) format {
-	return format{contents(func(dst []byte, m *message) []byte {
-		dst = record.AppendJSON(dst, record.Origin{Broker: 1, Topic: m.topic, Partition: m.partition, Attempt: m.attempt}, m.Record)
+	return format{contents(func(dst []byte, m *received) []byte {
+		dst = message.AppendJSON(dst, message.Origin{Broker: 1, Topic: m.topic, Partition: m.partition, Attempt: m.attempt}, m.Record)
 		return append(dst, '\n')
 	})}
 }
@@ -119,19 +119,19 @@ func token(s string) (step, error) {
 
 var tokens = map[byte]step{
 	'%': nil,
-	't': func(dst []byte, m *message) []byte { return append(dst, m.topic...) },
-	'p': func(dst []byte, m *message) []byte { return strconv.AppendInt(dst, int64(m.partition), 10) },
-	'o': func(dst []byte, m *message) []byte { return strconv.AppendInt(dst, m.Offset, 10) },
-	'k': func(dst []byte, m *message) []byte { return append(dst, m.Key...) },
-	'K': func(dst []byte, m *message) []byte { return appendLength(dst, m.Key) },
+	't': func(dst []byte, m *received) []byte { return append(dst, m.topic...) },
+	'p': func(dst []byte, m *received) []byte { return strconv.AppendInt(dst, int64(m.partition), 10) },
+	'o': func(dst []byte, m *received) []byte { return strconv.AppendInt(dst, m.Offset, 10) },
+	'k': func(dst []byte, m *received) []byte { return append(dst, m.Key...) },
+	'K': func(dst []byte, m *received) []byte { return appendLength(dst, m.Key) },
 	's': payload,
-	'S': func(dst []byte, m *message) []byte { return appendLength(dst, m.Value) },
-	'T': func(dst []byte, m *message) []byte { return strconv.AppendInt(dst, m.Timestamp, 10) },
+	'S': func(dst []byte, m *received) []byte { return appendLength(dst, m.Value) },
+	'T': func(dst []byte, m *received) []byte { return strconv.AppendInt(dst, m.Timestamp, 10) },
 	'h': appendHeaders,
-	'a': func(dst []byte, m *message) []byte { return strconv.AppendInt(dst, int64(m.attempt), 10) },
+	'a': func(dst []byte, m *received) []byte { return strconv.AppendInt(dst, int64(m.attempt), 10) },
 }
 
-func payload(dst []byte, m *message) []byte { return append(dst, m.Value...) }
+func payload(dst []byte, m *received) []byte { return append(dst, m.Value...) }
 
 func appendLength(dst, p []byte) []byte {
 	if p == nil {
@@ -141,7 +141,7 @@ func appendLength(dst, p []byte) []byte {
 }
 
 // appendHeaders writes k=v,k2=v2, and NULL for a null value.
-func appendHeaders(dst []byte, m *message) []byte {
+func appendHeaders(dst []byte, m *received) []byte {
 	first := true
 	for k, v := range m.Headers() {
 		if !first {
@@ -158,7 +158,7 @@ func appendHeaders(dst []byte, m *message) []byte {
 }
 
 func literal(s string) step {
-	return func(dst []byte, _ *message) []byte { return append(dst, s...) }
+	return func(dst []byte, _ *received) []byte { return append(dst, s...) }
 }
 
 // localTime writes a message's time. Messages come in thousands per second, so
@@ -166,7 +166,7 @@ func literal(s string) step {
 func localTime() step {
 	var second int64
 	var text []byte
-	return func(dst []byte, m *message) []byte {
+	return func(dst []byte, m *received) []byte {
 		t := time.UnixMilli(m.Timestamp)
 		if s := t.Unix(); s != second || text == nil {
 			second, text = s, t.AppendFormat(text[:0], "2006/01/02 15:04:05")

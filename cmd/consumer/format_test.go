@@ -11,7 +11,7 @@ import (
 )
 
 // build makes a message as it comes out of a batch.
-func build(t testing.TB, ts int64, key, value []byte, headers ...batch.Header) *message {
+func build(t testing.TB, ts int64, key, value []byte, headers ...batch.Header) *received {
 	t.Helper()
 	var b batch.Builder
 	b.Add(ts, key, value, headers...)
@@ -20,7 +20,7 @@ func build(t testing.TB, ts int64, key, value []byte, headers ...batch.Header) *
 	if err := it.Reset(batch.Batch(bytes.Clone(b.Bytes()))); err != nil || !it.Next() {
 		t.Fatalf("no record in the batch: %v, %v", err, it.Err())
 	}
-	return &message{topic: "orders", partition: 3, Record: it.Record()}
+	return &received{topic: "orders", partition: 3, Record: it.Record()}
 }
 
 func TestTokensAndEscapes(t *testing.T) {
@@ -32,7 +32,7 @@ func TestTokensAndEscapes(t *testing.T) {
 	empty := build(t, 0, []byte{}, []byte{})
 	tests := []struct {
 		format string
-		m      *message
+		m      *received
 		want   string
 	}{
 		{"%t %p %o %k %s %K %S %T", full, "orders 3 42 k1 first\norder 2 11 1718017201000"},

@@ -13,7 +13,7 @@ func harmlessJSON(s step) step { return escaping(s, true) }
 
 func escaping(s step, json bool) step {
 	var buf []byte
-	return func(dst []byte, m *message) []byte {
+	return func(dst []byte, m *received) []byte {
 		buf = s(buf[:0], m)
 		return appendHarmless(dst, buf, json)
 	}

@@ -21,7 +21,7 @@ import (
 
 	"mbus/internal/consumer"
 	"mbus/internal/flags"
-	"mbus/internal/record"
+	"mbus/internal/message"
 )
 
 // Exit codes other than those of the flags.
@@ -41,7 +41,7 @@ func run(args []string) int {
 	if opts.redrive {
 		return redrive(opts)
 	}
-	if r := opts.request; r.Attempts != "" && r.Attempts != "0" && strings.HasSuffix(r.Topic, record.DeadLetters) {
+	if r := opts.request; r.Attempts != "" && r.Attempts != "0" && strings.HasSuffix(r.Topic, message.DeadLetters) {
 		say("-attempts has no effect: what fails in a topic of dead letters is tried without end")
 	}
 	taken, err := consume(opts)

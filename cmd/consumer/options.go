@@ -11,7 +11,7 @@ import (
 
 	"mbus/internal/consumer"
 	"mbus/internal/flags"
-	"mbus/internal/record"
+	"mbus/internal/message"
 )
 
 const usage = `
@@ -213,7 +213,7 @@ func (s *settings) looksAtLetters() bool {
 			return false
 		}
 	}
-	return strings.HasSuffix(s.request.Topic, record.DeadLetters)
+	return strings.HasSuffix(s.request.Topic, message.DeadLetters)
 }
 
 // acknowledges says whether messages are acknowledged one by one.
@@ -239,10 +239,10 @@ func (s *settings) checkValues() error {
 	case r.Start != "" && r.Start != "beginning" && r.Start != "end":
 		return fmt.Errorf("-start is %q, not beginning or end", r.Start)
 	}
-	if err := record.CheckName("topic", r.Topic); err != nil {
+	if err := message.CheckName("topic", r.Topic); err != nil {
 		return err
 	}
-	return record.CheckName("group", r.Group)
+	return message.CheckName("group", r.Group)
 }
 
 // chooseFormat is the format of the flags -f, where it was given, and -json, for a

@@ -25,7 +25,7 @@ type output struct {
 }
 
 // take adds a message. An error is final, as are those of the other methods.
-func (o *output) take(_ *consumer.Conn, _ int64, m *message) error {
+func (o *output) take(_ *consumer.Conn, _ int64, m *received) error {
 	o.buf = o.format.append(o.buf, m)
 	o.pipe.add(len(o.buf))
 	if len(o.buf) >= flushSize {

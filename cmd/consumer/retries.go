@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/units"
 )
 
@@ -23,9 +23,9 @@ type retries struct {
 }
 
 // next says what becomes of a message that has failed once more.
-func (r retries) next(m *message) string {
-	if r.attempts > 0 && m.attempt >= r.attempts && !strings.HasSuffix(m.topic, record.DeadLetters) {
-		return "it goes to " + record.DeadLettersOf(m.topic)
+func (r retries) next(m *received) string {
+	if r.attempts > 0 && m.attempt >= r.attempts && !strings.HasSuffix(m.topic, message.DeadLetters) {
+		return "it goes to " + message.DeadLettersOf(m.topic)
 	}
 	pause := r.pause
 	if pause == 0 {

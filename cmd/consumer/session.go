@@ -22,7 +22,7 @@ const (
 // A sink is what becomes of messages. n counts those of the connection.
 type sink interface {
 	// take deals with message n.
-	take(c *consumer.Conn, n int64, m *message) error
+	take(c *consumer.Conn, n int64, m *received) error
 	// idle is called before each wait for the broker, n messages having been taken.
 	idle(c *consumer.Conn, n int64) error
 	// settle makes the n messages taken safe, and acknowledges them.
@@ -207,7 +207,7 @@ func (s *session) request() consumer.Request {
 // receive takes messages until the stream ends, with an error that says how.
 func (s *session) receive() error {
 	var it batch.Iterator
-	m := message{topic: s.opts.request.Topic}
+	m := received{topic: s.opts.request.Topic}
 	for {
 		b, err := s.conn.Next()
 		if err != nil {
@@ -225,7 +225,7 @@ func (s *session) receive() error {
 	}
 }
 
-func (s *session) takeBatch(it *batch.Iterator, b batch.Batch, m *message) error {
+func (s *session) takeBatch(it *batch.Iterator, b batch.Batch, m *received) error {
 	err := it.Reset(b)
 	for err == nil && it.Next() {
 		if m.Record = it.Record(); s.opts.request.Ack {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbus/internal/flags"
+	"mbus/internal/message"
 	"mbus/internal/producer"
-	"mbus/internal/record"
 )
 
 const usage = `
@@ -169,7 +169,7 @@ func (o *options) check(port int) error {
 	case o.request.Delay > 0 && o.request.At != "":
 		return errors.New("-delay and -at exclude each other")
 	}
-	return record.CheckName("topic", o.request.Topic)
+	return message.CheckName("topic", o.request.Topic)
 }
 
 // publish sends everything and waits until it is acknowledged. When the

@@ -15,7 +15,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/group"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
@@ -176,11 +176,11 @@ func (b *Broker) TopicByID(id [16]byte) (*Topic, error) {
 }
 
 // Internal says whether a topic of this name is the broker's own.
-func Internal(name string) bool { return record.IsInternal(name) }
+func Internal(name string) bool { return message.IsInternal(name) }
 
 // MakeTopic finds a topic for publishing, and makes it if there is none, unless
 // Options.NoAutoCreate: then the error is ErrNoAutoCreate. The name has been checked by
-// record.CheckName. by are attributes for the log: for whom the topic is made.
+// message.CheckName. by are attributes for the log: for whom the topic is made.
 func (b *Broker) MakeTopic(name string, by ...any) (*Topic, error) {
 	if err := b.MayPublish(name); err != nil {
 		return nil, err

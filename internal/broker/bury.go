@@ -10,14 +10,14 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/group"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
 // HasDeadLetters says whether a message of a topic that has failed too often goes to the
 // dead letters: those there, and the broker's own, are tried without end.
 func HasDeadLetters(topic string) bool {
-	return !strings.HasSuffix(topic, record.DeadLetters) && !Internal(topic)
+	return !strings.HasSuffix(topic, message.DeadLetters) && !Internal(topic)
 }
 
 // The headers that a dead letter has beyond its own.
@@ -112,7 +112,7 @@ func onceOnly(f func(error)) func(error) {
 
 func (b *Broker) bury(t *Topic, f group.Failed, reason string, done func(error)) error {
 	k := f.Position.Key()
-	dead, err := b.makeTopic(record.DeadLettersOf(t.Name), b.opts.Partitions)
+	dead, err := b.makeTopic(message.DeadLettersOf(t.Name), b.opts.Partitions)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
@@ -104,7 +104,7 @@ func TestADeadLetterDoesNotWait(t *testing.T) {
 	settled := make(chan struct{})
 	b.Bury(orders, f, "no good", func() { close(settled) })
 	within(t, "it is settled", func() { <-settled })
-	dead, err := b.Topic("orders" + record.DeadLetters)
+	dead, err := b.Topic("orders" + message.DeadLetters)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/group"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
@@ -57,7 +57,7 @@ func ReadLetter(r *batch.Record, forAll bool) (Letter, error) {
 	if name, failed := said[HeaderGroup]; failed && !forAll {
 		return l, l.readGroup(name, said)
 	}
-	return l, headerError(HeaderTopic, l.Topic, record.CheckName("topic", l.Topic))
+	return l, headerError(HeaderTopic, l.Topic, message.CheckName("topic", l.Topic))
 }
 
 // readGroup reads which message of which group has failed.
@@ -67,7 +67,7 @@ func (l *Letter) readGroup(name string, said map[string]string) error {
 	l.Group, l.Partition, l.Offset = name, int(partition), offset
 	for _, wrong := range []error{
 		headerError(HeaderTopic, l.Topic, checkOrigin(l.Topic)),
-		headerError(HeaderGroup, l.Group, record.CheckName("group", l.Group)),
+		headerError(HeaderGroup, l.Group, message.CheckName("group", l.Group)),
 		headerError(HeaderPartition, said[HeaderPartition], orNegative(errPartition, partition)),
 		headerError(HeaderOffset, said[HeaderOffset], orNegative(errOffset, offset)),
 	} {
@@ -82,7 +82,7 @@ func (l *Letter) readGroup(name string, said map[string]string) error {
 // be of others, which the broker does not make, could have a redrive reopen what it has just
 // consumed, again and again.
 func checkOrigin(topic string) error {
-	if err := record.CheckName("topic", topic); err != nil {
+	if err := message.CheckName("topic", topic); err != nil {
 		return err
 	}
 	if !HasDeadLetters(topic) {

@@ -6,7 +6,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/record"
+	"mbus/internal/message"
 )
 
 // letterOf is a record with these headers.
@@ -45,7 +45,7 @@ func FuzzReadLetter(f *testing.F) {
 		if l.Topic != topic || l.Group != group || l.Partition < 0 || l.Offset < 0 {
 			t.Errorf("%+v", l)
 		}
-		if record.CheckName("topic", l.Topic) != nil || record.CheckName("group", l.Group) != nil {
+		if message.CheckName("topic", l.Topic) != nil || message.CheckName("group", l.Group) != nil {
 			t.Errorf("names %q and %q are taken", l.Topic, l.Group)
 		}
 		if !broker.HasDeadLetters(l.Topic) {

@@ -23,7 +23,7 @@ func (b *Broker) Topics() []*Topic {
 
 // CreateTopic makes a topic with so many partitions, 1 to MaxPartitions, or 0 for
 // as many as new topics have, and what it has set for itself, nil for nothing. The
-// name has been checked by record.CheckName. It fails with store.ErrTopicExists,
+// name has been checked by message.CheckName. It fails with store.ErrTopicExists,
 // ErrInternalTopic, ErrTooManyTopics, ErrTooLarge, ErrConfig, or an error of the
 // store.
 func (b *Broker) CreateTopic(name string, partitions int, config map[string]string) (*Topic, error) {

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"mbus/internal/batch"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
@@ -120,7 +120,7 @@ func (s *Store) setUnusable(name string, reason error) {
 	}
 	dir := s.path(topicsName, name)
 	do := "put " + strconv.Quote(dir) + " back as it was and restart the broker, or delete the topic"
-	if record.IsInternal(name) { // the broker's own, which nobody can delete
+	if message.IsInternal(name) { // the broker's own, which nobody can delete
 		do = fmt.Sprintf("put %q back as it was; or, to begin without what it holds, move it away and remove the topic's line from %q, while the broker is stopped",
 			dir, s.catalog.name)
 	}

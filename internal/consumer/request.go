@@ -12,7 +12,7 @@ import (
 )
 
 // A Request says what to consume; PROTOCOL.md says what each option means.
-// Names are the caller's to check; see record.CheckName. Options that are zero
+// Names are the caller's to check; see message.CheckName. Options that are zero
 // are left to the broker.
 type Request struct {
 	Topic string

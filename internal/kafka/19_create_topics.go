@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
@@ -47,7 +47,7 @@ func createTopics(c *call, req *kmsg.CreateTopicsRequest) {
 
 // checkNewTopic says why a topic can't be made.
 func (s *Server) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
-	if err := record.CheckName("topic", in.Topic); err != nil {
+	if err := message.CheckName("topic", in.Topic); err != nil {
 		return fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
 	}
 	_, err := s.broker.Topic(in.Topic)

@@ -56,25 +56,25 @@ type call struct {
 
 	// The answer, guarded by the connection's mu.
 	settled  bool
-	response message // nil for none
+	response encoder // nil for none
 	err      error   // closes the connection instead of an answer
 	cancel   func()
 	turn     func() // called when all that was asked before is settled; nil for none
 	inOrder  bool   // had to wait for its turn: what was asked behind it is not read before it is settled
 }
 
-// A message is an answer's body: a kmsg.Response, or one made by hand.
-type message interface {
+// An encoder is the body of a response: a kmsg.Response, or one made by hand.
+type encoder interface {
 	AppendTo([]byte) []byte
 }
 
-// A releaser is a message that holds something, which is released when it has
+// A releaser is an encoder that holds something, which is released when it has
 // been written or never will be.
 type releaser interface{ release() }
 
 // reply answers the request. The response is encoded later, by the goroutine
 // that writes it, so that it must not change any more.
-func (c *call) reply(response message) { c.conn.settle(c, response, nil) }
+func (c *call) reply(response encoder) { c.conn.settle(c, response, nil) }
 
 // noReply ends a request that is not answered: one to produce with acks=0.
 func (c *call) noReply() { c.conn.settle(c, nil, nil) }

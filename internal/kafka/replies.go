@@ -8,7 +8,7 @@ import (
 // settle takes a call's answer. The answers that are due are written by the
 // connection's goroutine if it is in a handler, which it leaves soon, else by
 // one that exists only while there is something to write.
-func (c *conn) settle(call *call, response message, err error) {
+func (c *conn) settle(call *call, response encoder, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if call.settled || c.ended {
@@ -51,7 +51,7 @@ func (c *conn) isNext(call *call, turn func()) bool {
 	return false
 }
 
-func release(m message) {
+func release(m encoder) {
 	if r, ok := m.(releaser); ok {
 		r.release()
 	}

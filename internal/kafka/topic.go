@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"mbus/internal/broker"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
@@ -76,7 +76,7 @@ func (s *Server) topicFor(name string, create bool, by ...any) (*broker.Topic, e
 	if err == nil || !errors.Is(err, store.ErrUnknownTopic) {
 		return t, err
 	}
-	if err := record.CheckName("topic", name); err != nil {
+	if err := message.CheckName("topic", name); err != nil {
 		return nil, fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
 	}
 	if !create {

@@ -15,7 +15,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 	"mbus/internal/units"
 )
@@ -84,7 +84,7 @@ var adminOptions = map[string]option{
 	"format": setFormat, "group": setGroup, "id": setID,
 	"topic": func(r *request, value string) error {
 		r.topic = value
-		return record.CheckName("topic", value)
+		return message.CheckName("topic", value)
 	},
 	"to": func(r *request, value string) (err error) {
 		if r.admin.to, err = parseFrom(value, r.now); err == nil && r.admin.to == nil {

@@ -86,8 +86,8 @@ func compressed(t testing.TB, codec batch.Codec, b batch.Batch) batch.Batch {
 	return edit(out.Bytes(), posAttributes+1, byte(codec))
 }
 
-// A message is what a consumer of batches gets.
-type message struct {
+// A delivered message is one that a consumer of batches gets.
+type delivered struct {
 	partition int
 	offset    int64
 	value     string
@@ -95,7 +95,7 @@ type message struct {
 
 // A stream is a consumer's format=batch, taken apart.
 type stream struct {
-	messages []message
+	messages []delivered
 	batches  []batch.Batch
 	end      string // the line at the end, without LF
 }
@@ -135,7 +135,7 @@ func readStream(t testing.TB, text string) (s stream) {
 	return s
 }
 
-func readBatch(t testing.TB, partition int, b batch.Batch) (messages []message) {
+func readBatch(t testing.TB, partition int, b batch.Batch) (messages []delivered) {
 	t.Helper()
 	var it batch.Iterator
 	if err := b.Verify(&it); err != nil {
@@ -145,7 +145,7 @@ func readBatch(t testing.TB, partition int, b batch.Batch) (messages []message) 
 		t.Fatal(err)
 	}
 	for it.Next() {
-		messages = append(messages, message{partition, it.Record().Offset, string(it.Record().Value)})
+		messages = append(messages, delivered{partition, it.Record().Offset, string(it.Record().Value)})
 	}
 	return messages
 }
@@ -164,12 +164,12 @@ func TestBatchesOfEveryCodecAreStoredAsTheyCame(t *testing.T) {
 		t.Run(codec.String(), func(t *testing.T) {
 			b := start(t, setup{})
 			var sent []batch.Batch
-			var want []message
+			var want []delivered
 			for i := range 5 {
 				values := numbered(i*100+1, 50)
 				sent = append(sent, compressed(t, codec, newBatch(values...)))
 				for _, v := range values {
-					want = append(want, message{0, int64(len(want)), v})
+					want = append(want, delivered{0, int64(len(want)), v})
 				}
 			}
 			answers := b.produce("orders?format=batch\n" + text(sent...))

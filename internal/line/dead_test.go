@@ -6,16 +6,16 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog/crashfs"
-	"mbus/internal/record"
+	"mbus/internal/message"
 )
 
 func TestAMessageOfATopicWithALongNameBecomesADeadLetter(t *testing.T) {
 	b := start(t, setup{})
-	for n := record.MaxName - len(record.DeadLetters); n <= record.MaxName; n++ {
+	for n := message.MaxName - len(message.DeadLetters); n <= message.MaxName; n++ {
 		topic := strings.Repeat("t", n)
 		b.publish(topic, "poison")
 		kill(b, topic, "g", 1)
-		dead := record.DeadLettersOf(topic)
+		dead := message.DeadLettersOf(topic)
 		b.mustDrain(dead, "poison\n")
 		b.mustDrain(topic+"?group=g", "")
 		b.mustDrain(dead+"?redrive", "+1\n")

@@ -11,7 +11,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
@@ -25,7 +25,7 @@ type publisher struct {
 	answers *answers
 	count   uint64 // number of the latest message taken, from 1
 	now     int64  // time of the messages of a read, in milliseconds since 1970
-	message record.Message
+	message message.Message
 	wait    []batch.Header // that all messages get, if they are to wait
 	limited bool           // there is a deadline for the next bytes
 }
@@ -200,7 +200,7 @@ func (p *publisher) add(out *pieceBuilder, line []byte) error {
 
 func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error {
 	m := &p.message
-	if err := record.ParseJSON(line, m); err != nil {
+	if err := message.ParseJSON(line, m); err != nil {
 		return answer("BADMESSAGE", "message %d is not what format=json takes: %w", number, err)
 	}
 	size := len(m.Key) + len(m.Value)

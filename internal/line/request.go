@@ -12,7 +12,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/units"
 )
 
@@ -188,7 +188,7 @@ func setKeyed(r *request, value string) error {
 
 func setGroup(r *request, value string) error {
 	r.group = value
-	return record.CheckName("group", value)
+	return message.CheckName("group", value)
 }
 
 func setN(r *request, value string) (err error) {
@@ -202,7 +202,7 @@ func parseRequest(line []byte, options map[string]option, now time.Time) (*reque
 	if err := foreign(line); err != nil {
 		return nil, err
 	}
-	if bytes.HasPrefix(line, []byte(record.ByteOrderMark)) {
+	if bytes.HasPrefix(line, []byte(message.ByteOrderMark)) {
 		return nil, errors.New("a byte order mark (EF BB BF) is before the topic: save the text as UTF-8 without it")
 	}
 	topic, query, hasQuery := strings.Cut(string(line), "?")
@@ -215,7 +215,7 @@ func parseRequest(line []byte, options map[string]option, now time.Time) (*reque
 	if topic == "" && hasQuery {
 		return nil, errors.New("this is the port for producers: requests of administration go to the port for consumers, which is 9991 by default")
 	}
-	if err := record.CheckName("topic", topic); err != nil {
+	if err := message.CheckName("topic", topic); err != nil {
 		return nil, err
 	}
 	if hasQuery {
@@ -293,8 +293,8 @@ func (r *request) check() error {
 	if r.redrive && !r.named["group"] {
 		r.group = broker.RedriveGroup
 	}
-	if r.redrive && !strings.HasSuffix(r.topic, record.DeadLetters) {
-		return fmt.Errorf("option %q goes with a topic that ends in %q", "redrive", record.DeadLetters)
+	if r.redrive && !strings.HasSuffix(r.topic, message.DeadLetters) {
+		return fmt.Errorf("option %q goes with a topic that ends in %q", "redrive", message.DeadLetters)
 	}
 	if !broker.HasDeadLetters(r.topic) {
 		r.retry.Attempts = 0

@@ -11,7 +11,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/record"
+	"mbus/internal/message"
 	"mbus/internal/store"
 )
 
@@ -192,11 +192,11 @@ func (s *sender) undecodable(partition int, first, next int64, err error) error 
 func (s *sender) appendRecord(partition int, r *batch.Record) {
 	switch {
 	case s.request.format == formatJSON:
-		from := record.Origin{Broker: s.server.Node, Topic: s.topic.Name, Partition: partition}
+		from := message.Origin{Broker: s.server.Node, Topic: s.topic.Name, Partition: partition}
 		if s.request.ack {
 			from.Attempt = s.attempt(r.Offset)
 		}
-		s.out = record.AppendJSON(s.out, from, r)
+		s.out = message.AppendJSON(s.out, from, r)
 	case s.request.keyed:
 		s.out = append(append(s.out, r.Key...), '\t')
 		s.out = append(s.out, r.Value...)

@@ -107,7 +107,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // A Request says where messages go, and when, and what is done about failures. Names are
-// the caller's to check; see record.CheckName.
+// the caller's to check; see message.CheckName.
 type Request struct {
 	Topic string
 	Delay time.Duration // consumers get the messages so much later; 0 for at once

@@ -23,7 +23,7 @@ func Unescape(value string) (string, error) {
 }
 
 // A Request is a line of the line protocol that is being written: what it is about,
-// and options. Names of topics need no escaping; see record.CheckName.
+// and options. Names of topics need no escaping; see message.CheckName.
 type Request struct {
 	line    strings.Builder
 	options int

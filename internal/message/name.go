@@ -1,7 +1,7 @@
-// Package record owns what both ends of a line protocol connection must agree
+// Package message owns what both ends of a line protocol connection must agree
 // on about a message: how topics and groups are named, and a record's form as a
 // line of JSON.
-package record
+package message
 
 import (
 	"crypto/sha256"
