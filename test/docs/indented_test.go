@@ -36,10 +36,10 @@ type heard struct {
 // patience bounds waits for what must happen.
 const patience = time.Minute
 
-func TestReadmeFollowersGetWhatComesAndShareItInAGroup(t *testing.T) {
+func TestGuideFollowersGetWhatComesAndShareItInAGroup(t *testing.T) {
 	s := newScratch(t)
 	s.startBroker("./build/broker")
-	commands := indented(section(t, "README.md", "Many consumers"))
+	commands := indented(section(t, "docs/guide.md", "Many consumers"))
 	if len(commands) != 3 {
 		t.Fatalf("commands: %q", commands)
 	}
@@ -118,8 +118,8 @@ func (s *scratch) publishOne(message string, lines <-chan heard) (alone int, sha
 }
 
 // In a conversation by hand the request and the answers are the client's.
-func TestReadmeConversationIsTrue(t *testing.T) {
-	lines := indented(section(t, "README.md", "By hand"))
+func TestGuideConversationIsTrue(t *testing.T) {
+	lines := indented(section(t, "docs/guide.md", "By hand"))
 	if len(lines) < 5 || lines[0] != "$ nc 127.0.0.1 9991" {
 		t.Fatalf("no conversation: %q", lines)
 	}

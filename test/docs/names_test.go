@@ -24,8 +24,8 @@ func section(t *testing.T, name, title string) string {
 
 var functionInFile = regexp.MustCompile("`(\\w+)`\\s+in\\s+`([\\w/.]+\\.go)`")
 
-func TestReadmePointsToFunctionsThatExist(t *testing.T) {
-	list := functionInFile.FindAllStringSubmatch(section(t, "README.md", "Reading the source"), -1)
+func TestContributingPointsToFunctionsThatExist(t *testing.T) {
+	list := functionInFile.FindAllStringSubmatch(section(t, "CONTRIBUTING.md", "Reading the source"), -1)
 	for _, m := range list {
 		function := regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + m[1] + `\(`)
 		if !function.MatchString(document(t, m[2])) {
@@ -37,7 +37,7 @@ func TestReadmePointsToFunctionsThatExist(t *testing.T) {
 	}
 }
 
-// A listedFlag is what README.md says of a flag of a program.
+// A listedFlag is what a document says of a flag of a program.
 type listedFlag struct{ name, value string }
 
 var (
@@ -116,26 +116,29 @@ func says(usage, value string) bool {
 }
 
 // The tables have every flag of the programs, with its default, and no other.
-func TestReadmeListsTheFlagsAndTheirDefaults(t *testing.T) {
-	text := section(t, "README.md", "Flags")
+func TestDocumentsListTheFlagsAndTheirDefaults(t *testing.T) {
 	for _, program := range []string{"broker", "producer", "consumer", "admin"} {
-		_, table, found := strings.Cut(text, "\n`"+program)
+		name, title := "docs/guide.md", "Flags of the programs"
+		if program == "broker" {
+			name, title = "docs/operations.md", "Flags"
+		}
+		_, table, found := strings.Cut(section(t, name, title), "\n`"+program)
 		if !found {
-			t.Errorf("README.md has no flags of %q", program)
+			t.Errorf("%s has no flags of %q", name, program)
 		}
 		table = table[strings.Index(table, "\n"):]
 		known := usages(t, program)
 		for _, f := range listedFlags(table) {
 			usage, found := known[f.name]
 			if !found {
-				t.Errorf("README.md lists -%s, which %s does not have", f.name, program)
+				t.Errorf("%s lists -%s, which %s does not have", name, f.name, program)
 			} else if !says(usage, f.value) {
-				t.Errorf("README.md says that -%s of %s is %q by default; -h says %q", f.name, program, f.value, usage)
+				t.Errorf("%s says that -%s of %s is %q by default; -h says %q", name, f.name, program, f.value, usage)
 			}
 			delete(known, f.name)
 		}
-		for name := range known {
-			t.Errorf("README.md does not list -%s of %s", name, program)
+		for flag := range known {
+			t.Errorf("%s does not list -%s of %s", name, flag, program)
 		}
 	}
 }

@@ -17,6 +17,8 @@ import (
 // make -n, as this test is part of one; the broker runs in the background.
 func TestReadmeCommandsDoWhatItSays(t *testing.T) { commandsDo(t, "README.md", 3) }
 
+func TestGuideCommandsDoWhatItSays(t *testing.T) { commandsDo(t, "docs/guide.md", 8) }
+
 func TestCommandsForKafkaClientsDoWhatIsSaid(t *testing.T) { commandsDo(t, "KAFKA.md", 1) }
 
 func TestCommandsForOperatorsDoWhatIsSaid(t *testing.T) { commandsDo(t, "docs/operations.md", 2) }
