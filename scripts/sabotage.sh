@@ -70,8 +70,8 @@ sabotage "trim before the sync with an interval" internal/commitlog/logstart.go 
 	's/err := l.syncVisible()/err := error(nil)/' ./internal/commitlog $power
 sabotage "acknowledge for longer than the interval" internal/commitlog/interval.go \
 	's/age >= l.syncEvery/age < 0/' ./internal/commitlog TestAppendsWaitForASyncThatTakesLongerThanTheInterval
-sabotage "sync a failed sync again" internal/aio/aio.go \
-	's/errors.Is(errno, errors.ErrUnsupported)/false/' ./internal/aio TestASyncThatEndedIsNotOneThatWasRefused
+sabotage "sync a failed sync again" internal/vfs/aio.go \
+	's/errors.Is(errno, errors.ErrUnsupported)/false/' ./internal/vfs TestASyncThatEndedIsNotOneThatWasRefused
 sabotage "take the sync of a complete segment for one of the next" $commit \
 	's/if p.segment != l.active() {/if false {/' ./internal/commitlog TestASyncOfACompleteSegmentSaysNothingOfTheNextOne
 sabotage "heal a log without a sync" internal/commitlog/heal.go \
@@ -131,7 +131,7 @@ sabotage "cut off a torn end that could not be copied" internal/commitlog/aside.
 	'/) copyTail(/,/^}/ s/return "", err$/return "", nil/' ./internal/commitlog TestATornEndIsKeptWholeOrNotCutOff
 sabotage "check no CRC" internal/batch/batch.go \
 	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
-sabotage "an unreadable sector is an error for the whole segment" internal/commitlog/sectors.go \
+sabotage "an unreadable sector is an error for the whole segment" internal/vfs/unreadable.go \
 	's/return err != nil && slices/return false \&\& slices/' ./internal/commitlog TestUnreadableSectorsCostTheirBatchesOnly
 sabotage "take the first sound batch behind damage" internal/commitlog/runs.go \
 	'/) decide() error {/,/^}/ s/r, ok := c.claimed(left, right, d)/if c.others(left, right, false, claim{}); left == c.from { break }; &/
@@ -139,7 +139,7 @@ sabotage "take the first sound batch behind damage" internal/commitlog/runs.go \
 	./internal/commitlog TestMessageIsNeverServedAsABatch
 sabotage "take a batch of any partition" internal/commitlog/place.go \
 	's/return h.LeaderEpoch() == int32(l)/return true/' ./test/fault TestF12SegmentInAnothersPlace
-sabotage "never ask the system to sync" internal/commitlog/fs.go \
+sabotage "never ask the system to sync" internal/vfs/os.go \
 	's/err := syscall.Fdatasync(.*));/err := error(nil);/' ./test/programs TestFailedSyncIsNeverAcknowledged
 sabotage "take what was sent for consumed" internal/line/handover.go \
 	's/_, err = io.Copy(/go io.Copy(/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing

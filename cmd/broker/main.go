@@ -55,7 +55,7 @@ func run(o *options, log *slog.Logger) error {
 		return err
 	}
 	log.Info("starting", "version", flags.Version, "pid", os.Getpid(), "data", o.data)
-	slog.SetDefault(log) // package aio has no other
+	slog.SetDefault(log) // package vfs has no other
 	store, err := commitlog.Open(o.data, commitlog.Options{SyncEvery: o.syncEvery, Reserve: o.reserve, Log: log})
 	if err != nil {
 		return err

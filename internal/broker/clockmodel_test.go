@@ -10,7 +10,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A clockModel is a broker whose clock goes as it likes, and which ends and dies.

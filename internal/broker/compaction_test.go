@@ -9,10 +9,10 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // The journal is compacted after this many records, by FORMAT.md.

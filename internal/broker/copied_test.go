@@ -14,8 +14,8 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A copier copies a data directory that is in use, a name at a time in any order. What has gone

@@ -13,8 +13,8 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A delayModel is what a broker has promised of delayed messages, over several crashes.

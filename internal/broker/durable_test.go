@@ -11,10 +11,10 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A watch says which topics have messages that are written and not synced, and reports

@@ -9,9 +9,9 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // The topic is deleted and made anew, and its positions' deletion is lost: those

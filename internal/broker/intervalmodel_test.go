@@ -11,9 +11,9 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // An intervalModel works with a broker that syncs only when it is told to, or when

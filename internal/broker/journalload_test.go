@@ -12,9 +12,9 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 const positionsLog = "/data/topics/__consumer_offsets/0/00000000000000000000.log"

@@ -10,9 +10,9 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // verifyPositions is broker -verify of a disk, as far as positions go.

@@ -9,10 +9,10 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // within this time nothing is synced, for tests that write much and cut no power

@@ -14,8 +14,8 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // of is a batch of records with these times.

@@ -9,8 +9,8 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
+	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // A topic is altered by replacing its topic.json. A process that is killed after
@@ -191,7 +192,7 @@ func (s *Store) replace(old, t *topic) error {
 	if err != nil && !isExist(err) {
 		return err
 	}
-	if err := writeFile(s.fs, s.path(topicsName, t.Name, topicName), content); err != nil {
+	if err := vfs.WriteFile(s.fs, s.path(topicsName, t.Name, topicName), content); err != nil {
 		old.unsure = true
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"syscall"
+
+	"mbus/internal/vfs"
 )
 
 // setAside copies the torn end of a segment of size bytes into a file of its own and cuts
@@ -55,7 +57,7 @@ func (l *partition) copyTail(s *segment, r *sectorReader, tail span) (name strin
 
 // copyTo copies a range of bytes to the beginning of another file, as far as it can be
 // read.
-func copyTo(out File, r *sectorReader, s span) error {
+func copyTo(out vfs.File, r *sectorReader, s span) error {
 	w := window{f: r, end: s.to, step: 1 << 20}
 	for at := s.from; at < s.to; {
 		p, err := w.at(at, 1<<20)
@@ -77,7 +79,7 @@ func copyTo(out File, r *sectorReader, s span) error {
 	return nil
 }
 
-func (l *partition) createAside(s *segment, pos int64) (File, string, error) {
+func (l *partition) createAside(s *segment, pos int64) (vfs.File, string, error) {
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("%s%s%d", s.file.name, cutInfix, pos)
 		if i > 0 {

@@ -3,7 +3,6 @@ package commitlog
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -27,15 +26,6 @@ const bootSize = 64
 // A booted file system knows the boot of the system that has it in its memory: a text
 // that no other boot has, empty if it can't tell.
 type booted interface{ Boot() string }
-
-// Boot is Linux's boot id.
-func (osFS) Boot() string {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(id))
-}
 
 func (s *Store) boot() string {
 	if b, ok := s.fs.(booted); ok {

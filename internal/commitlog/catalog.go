@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // The catalog says which topics there are and which have been deleted, so that a
@@ -47,7 +48,7 @@ const (
 
 // A catalog is the file of that name, and what it says.
 type catalog struct {
-	fs   FS
+	fs   vfs.FS
 	name string
 	gate gate // the writes
 
@@ -70,7 +71,7 @@ type catalogLine struct {
 	deleted bool // of the topic only the id counts
 }
 
-func newCatalog(fs FS, name string) *catalog {
+func newCatalog(fs vfs.FS, name string) *catalog {
 	return &catalog{
 		fs: fs, name: name, made: make(map[string]store.Topic), names: make(map[[16]byte]string),
 		deleted: make(map[[16]byte]bool),
@@ -122,7 +123,7 @@ func (c *catalog) isWasteful() bool {
 }
 
 // readAround reads a file whole. What can't be read of it comes as zeros.
-func readAround(fs FS, name string) ([]byte, error) {
+func readAround(fs vfs.FS, name string) ([]byte, error) {
 	f, err := fs.Open(name)
 	if err != nil {
 		return nil, err
@@ -367,7 +368,7 @@ func (c *catalog) rewrite() error {
 	}
 	end := int64(b.Len())
 	b.WriteString(strings.Repeat("\n", catalogAhead))
-	if err := writeFile(c.fs, c.name, []byte(b.String())); err != nil {
+	if err := vfs.WriteFile(c.fs, c.name, []byte(b.String())); err != nil {
 		return err
 	}
 	c.end, c.size, c.lines, c.stale = end, int64(b.Len())+1, len(lines)+1, false

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // A broker that makes and deletes topics for years is not to remember all of them.
 func TestCatalogDoesNotGrowWithTheTopicsThatWereDeleted(t *testing.T) {
 	name := filepath.Join(t.TempDir(), catalogName)
-	c := newCatalog(osFS{}, name)
+	c := newCatalog(vfs.OS{}, name)
 	if _, _, err := c.load(); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestCatalogDoesNotGrowWithTheTopicsThatWereDeleted(t *testing.T) {
 	if err := c.put(kept); err != nil {
 		t.Fatal(err)
 	}
-	again := newCatalog(osFS{}, name)
+	again := newCatalog(vfs.OS{}, name)
 	if _, bad, err := again.load(); err != nil || len(bad) > 0 {
 		t.Fatalf("%v, %v", bad, err)
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A chain is one random story: a workload, perhaps with a fault, is cut short; so

@@ -9,7 +9,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A copy of a data directory that is in use has each file as it was at another moment.

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 var cycles = flag.Int("cycles", 1, "how many times as many random outcomes to try for each crash")

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // Whenever the power is cut, and one batch that was acknowledged is damaged on top: all

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A bit flipped anywhere in a batch below the sync mark costs that batch and no

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"mbus/internal/vfs"
 )
 
 // look refuses a directory that holds something else, and changes nothing.
@@ -22,7 +24,7 @@ func (s *Store) look() error {
 // something else.
 func (s *Store) hasFormat() (bool, error) {
 	content, err := s.readFile(formatName)
-	if err == nil || isUnreadable(err) {
+	if err == nil || vfs.IsUnreadable(err) {
 		if err == nil {
 			err = knownFormat(content)
 		}
@@ -86,7 +88,7 @@ func (s *Store) checkFormat() error {
 	begun, err := s.hasFormat()
 	if errors.Is(err, errDamaged) {
 		s.opts.Log.Error("the file that says the format is damaged, and is written again", "reason", err)
-		return writeFile(s.fs, s.path(formatName), []byte(format))
+		return vfs.WriteFile(s.fs, s.path(formatName), []byte(format))
 	}
 	if err != nil {
 		return err
@@ -97,7 +99,7 @@ func (s *Store) checkFormat() error {
 	if err := s.syncAbove(); err != nil {
 		return err
 	}
-	return writeFile(s.fs, s.path(formatName), []byte(format))
+	return vfs.WriteFile(s.fs, s.path(formatName), []byte(format))
 }
 
 // makeDirs makes the data directory, and those that it is in.

@@ -13,8 +13,9 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // What file systems, mounts and tools put into a directory by themselves is nobody's
@@ -180,7 +181,7 @@ func (d *closedAbove) SyncAll(string) error {
 // A folding disk does not tell upper from lower case, and drops dots at the end of
 // names, if they are to be.
 type folding struct {
-	commitlog.FS
+	vfs.FS
 	dots bool
 }
 
@@ -202,13 +203,13 @@ func (d folding) as(name string) string {
 	return is
 }
 
-func (d folding) Open(name string) (commitlog.File, error)       { return d.FS.Open(d.as(name)) }
-func (d folding) Create(name string) (commitlog.File, error)     { return d.FS.Create(d.as(name)) }
-func (d folding) Mkdir(name string) error                        { return d.FS.Mkdir(d.as(name)) }
-func (d folding) Rename(from, to string) error                   { return d.FS.Rename(d.as(from), d.as(to)) }
-func (d folding) Remove(name string) error                       { return d.FS.Remove(d.as(name)) }
-func (d folding) SyncDir(name string) error                      { return d.FS.SyncDir(d.as(name)) }
-func (d folding) ReadDir(name string) ([]commitlog.Entry, error) { return d.FS.ReadDir(d.as(name)) }
+func (d folding) Open(name string) (vfs.File, error)       { return d.FS.Open(d.as(name)) }
+func (d folding) Create(name string) (vfs.File, error)     { return d.FS.Create(d.as(name)) }
+func (d folding) Mkdir(name string) error                  { return d.FS.Mkdir(d.as(name)) }
+func (d folding) Rename(from, to string) error             { return d.FS.Rename(d.as(from), d.as(to)) }
+func (d folding) Remove(name string) error                 { return d.FS.Remove(d.as(name)) }
+func (d folding) SyncDir(name string) error                { return d.FS.SyncDir(d.as(name)) }
+func (d folding) ReadDir(name string) ([]vfs.Entry, error) { return d.FS.ReadDir(d.as(name)) }
 
 // Where the disk takes two names for one, making a topic fails and removes nothing,
 // whatever becomes of the first attempt.

@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A scarce file system has no descriptor for the n-th call that needs one.
@@ -33,7 +34,7 @@ func (s *scarce) failAt(n int64) {
 	s.n.Store(n)
 }
 
-func (s *scarce) Open(name string) (commitlog.File, error) {
+func (s *scarce) Open(name string) (vfs.File, error) {
 	if f, ok := s.slow.Load().(func()); ok {
 		f()
 	}
@@ -43,7 +44,7 @@ func (s *scarce) Open(name string) (commitlog.File, error) {
 	return s.FS.Open(name)
 }
 
-func (s *scarce) Create(name string) (commitlog.File, error) {
+func (s *scarce) Create(name string) (vfs.File, error) {
 	if err := s.take(); err != nil {
 		return nil, err
 	}

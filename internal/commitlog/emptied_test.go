@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A segment that held something and has been emptied, or cut, is damage: whichever it is,

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A fault is what goes wrong from some mutating call on: it says with what error

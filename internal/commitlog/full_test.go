@@ -6,9 +6,9 @@ import (
 	"syscall"
 	"testing"
 
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // noSpace is what a full disk answers to a call that needs space; it syncs.

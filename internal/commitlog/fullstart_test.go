@@ -5,8 +5,8 @@ import (
 	"syscall"
 	"testing"
 
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // leftovers are what a crash may leave of a rig's log that recovery has to write for.

@@ -8,8 +8,8 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // FuzzRecoverSegment opens a log whose only segment and its index hold anything:

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"mbus/internal/vfs"
 )
 
 // Those who go on appending hold up nobody for longer than they have to.
@@ -39,7 +41,7 @@ func TestGatheringEnds(t *testing.T) {
 
 // Two who find a file missing, and make it, share it.
 func TestAFileThatTwoMakeIsOne(t *testing.T) {
-	h := handle{fs: osFS{}, name: t.TempDir() + "/a"}
+	h := handle{fs: vfs.OS{}, name: t.TempDir() + "/a"}
 	first, err := h.create()
 	if err != nil {
 		t.Fatal(err)

@@ -6,20 +6,22 @@ import (
 	"io/fs"
 	"sync"
 	"syscall"
+
+	"mbus/internal/vfs"
 )
 
 // A handle is a file that is open while somebody uses it.
 type handle struct {
-	fs   FS
+	fs   vfs.FS
 	name string
 
 	mu   sync.Mutex // guards what follows
-	file File
+	file vfs.File
 	refs int
 }
 
 // acquire opens the file, if it is not open, until as many calls of release.
-func (h *handle) acquire() (File, error) {
+func (h *handle) acquire() (vfs.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.file == nil {
@@ -35,7 +37,7 @@ func (h *handle) acquire() (File, error) {
 
 // create makes the file, replacing one that is left of an earlier attempt, and
 // acquires it. If somebody has it open it is that one: he has just made it.
-func (h *handle) create() (File, error) {
+func (h *handle) create() (vfs.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.file != nil {

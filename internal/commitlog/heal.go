@@ -7,6 +7,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"mbus/internal/vfs"
 )
 
 // After a failed write or sync it is not known what of the active segment's file is on the
@@ -115,7 +117,7 @@ func (l *partition) copyActive(old *segment, durable int64, end mark) error {
 }
 
 // copyWhole copies the first size bytes of a segment, all of which must be readable.
-func copyWhole(to File, s *segment, size int64) error {
+func copyWhole(to vfs.File, s *segment, size int64) error {
 	r, err := s.reader()
 	if err != nil {
 		return err

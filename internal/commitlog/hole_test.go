@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // spoilers are what a disk may do to a batch.

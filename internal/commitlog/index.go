@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"mbus/internal/batch"
+	"mbus/internal/vfs"
 )
 
 // The index file beside a segment holds the sync mark in its header, and then
@@ -122,7 +123,7 @@ func (x *index) open() (bool, error) {
 	defer x.mu.Unlock()
 	x.reset()
 	f, err := x.file.acquire()
-	if isNotExist(err) || isUnreadable(err) {
+	if isNotExist(err) || vfs.IsUnreadable(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -131,7 +132,7 @@ func (x *index) open() (bool, error) {
 	defer x.file.release()
 	var p [indexHeader]byte
 	if n, err := f.ReadAt(p[:], 0); n < len(p) {
-		if isUnreadable(err) {
+		if vfs.IsUnreadable(err) {
 			err = nil
 		}
 		return false, ignoreEOF(err)
@@ -279,7 +280,7 @@ func (x *index) write(to func() mark) error {
 }
 
 // flushTail writes the entries up to m. The caller holds mu.
-func (x *index) flushTail(f File, m mark) error {
+func (x *index) flushTail(f vfs.File, m mark) error {
 	n := sort.Search(len(x.tail), func(i int) bool { return x.tail[i].pos >= m.pos })
 	if n == 0 {
 		return nil
@@ -376,7 +377,7 @@ func (x *index) above(pos, offset int64) (found entry, ok bool) {
 // stale turns an error by which entries can't be read, or are not there any more, into
 // errStale: the index is built again.
 func stale(err error) error {
-	if isUnreadable(err) || isNotExist(err) || errors.Is(err, io.EOF) {
+	if vfs.IsUnreadable(err) || isNotExist(err) || errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: it can't be read: %w", errStale, err)
 	}
 	return err

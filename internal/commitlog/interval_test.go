@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
 

@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A journal is the model of the crash tests: what a store has been told and what

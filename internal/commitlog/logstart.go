@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"mbus/internal/vfs"
 )
 
 // The log start offset is in a file of its own, which is replaced as a whole. That takes
@@ -108,7 +110,7 @@ func (l *partition) readStart() (int64, error) {
 	if isNotExist(err) {
 		return 0, nil
 	}
-	if isUnreadable(err) {
+	if vfs.IsUnreadable(err) {
 		l.log.Error("ignoring a log start offset that can't be read", "file", filepath.Join(l.dir, startName), "reason", err)
 		return -1, nil
 	}
@@ -137,7 +139,7 @@ func (l *partition) readSmall(name string, p []byte) (int, error) {
 
 // writeStart stores the log start offset. What is before end is durable.
 func (l *partition) writeStart(offset, end int64) error {
-	return writeFile(l.fs, filepath.Join(l.dir, startName), l.place.startText(offset, end))
+	return vfs.WriteFile(l.fs, filepath.Join(l.dir, startName), l.place.startText(offset, end))
 }
 
 // doubtStart gives up a log start offset that was written when the log reached further than

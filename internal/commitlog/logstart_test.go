@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // isFullDisk is what a full disk answers: nothing can be made or written, and names can be

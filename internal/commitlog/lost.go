@@ -2,6 +2,8 @@ package commitlog
 
 import (
 	"slices"
+
+	"mbus/internal/vfs"
 )
 
 // removeEmpty deletes empty segments between others if beginning them has failed: then
@@ -41,7 +43,7 @@ func (l *partition) removeEmpty(sizes map[int64]int64) error {
 
 // orphans are the segments of which there is only the index: a removal was under way,
 // or they have been lost.
-func (l *partition) orphans(entries []Entry, sizes map[int64]int64) (list []*segment) {
+func (l *partition) orphans(entries []vfs.Entry, sizes map[int64]int64) (list []*segment) {
 	for _, e := range entries {
 		base, ok := parseBase(e.Name, indexSuffix)
 		if _, exists := sizes[base]; ok && !exists {

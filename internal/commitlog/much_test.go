@@ -7,27 +7,28 @@ import (
 
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs"
 )
 
 // A listener is the system's file system that notes how logs are synced.
 type listener struct {
-	osFS
+	vfs.OS
 	mu    sync.Mutex
 	heard []string
 }
 
 type heardFile struct {
-	File
+	vfs.File
 	fs *listener
 }
 
-func (l *listener) Create(name string) (File, error) {
-	f, err := l.osFS.Create(name)
+func (l *listener) Create(name string) (vfs.File, error) {
+	f, err := l.OS.Create(name)
 	return heardFile{f, l}, err
 }
 
-func (l *listener) Open(name string) (File, error) {
-	f, err := l.osFS.Open(name)
+func (l *listener) Open(name string) (vfs.File, error) {
+	f, err := l.OS.Open(name)
 	return heardFile{f, l}, err
 }
 

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 func TestSecondOpenIsRefusedAndNamesTheProcess(t *testing.T) {

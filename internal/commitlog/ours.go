@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"mbus/internal/vfs"
 )
 
 // What mbus has made in a topic's directory, and what others may put there: behind a
@@ -19,14 +21,14 @@ func isOurs(name string) bool {
 }
 
 // partitionNumber takes the number from the name of a partition's directory.
-func partitionNumber(e Entry) (int, bool) {
+func partitionNumber(e vfs.Entry) (int, bool) {
 	n, err := strconv.Atoi(e.Name)
 	return n, err == nil && n >= 0 && e.Dir && strconv.Itoa(n) == e.Name
 }
 
 // removeTopic removes what is ours in a topic's directory, and the directory, or the
 // link to it, if nothing else is left there.
-func removeTopic(fs FS, dir string) error {
+func removeTopic(fs vfs.FS, dir string) error {
 	if err := removeOurs(fs, dir); err != nil {
 		return err
 	}
@@ -36,7 +38,7 @@ func removeTopic(fs FS, dir string) error {
 // removeDir removes a directory, or a link to one. It stays if it is a mount point, or
 // if somebody else has put something into it; then what was removed from it is made
 // durable.
-func removeDir(fs FS, dir string) error {
+func removeDir(fs vfs.FS, dir string) error {
 	switch err := fs.Remove(dir); {
 	case err == nil || isNotExist(err):
 		return nil
@@ -49,7 +51,7 @@ func removeDir(fs FS, dir string) error {
 
 // removeOurs removes what is ours in a topic's directory: the file that says that it
 // is being deleted as the last.
-func removeOurs(fs FS, dir string) error {
+func removeOurs(fs vfs.FS, dir string) error {
 	entries, err := fs.ReadDir(dir)
 	if err != nil {
 		return ignoreNotExist(err)
@@ -75,7 +77,7 @@ func removeOurs(fs FS, dir string) error {
 
 // removeLog removes what is ours in a partition's directory, and the directory, if
 // nothing else is left there.
-func removeLog(fs FS, dir string) error {
+func removeLog(fs vfs.FS, dir string) error {
 	if err := removeFiles(fs, dir); err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func removeLog(fs FS, dir string) error {
 }
 
 // removeFiles removes the files in a partition's directory that are ours.
-func removeFiles(fs FS, dir string) error {
+func removeFiles(fs vfs.FS, dir string) error {
 	entries, err := fs.ReadDir(dir)
 	if err != nil {
 		return ignoreNotExist(err)
@@ -100,7 +102,7 @@ func removeFiles(fs FS, dir string) error {
 
 // removeLinked removes what is ours behind a link, to a topic or to a partition, and
 // the link.
-func removeLinked(fs FS, link string) error {
+func removeLinked(fs vfs.FS, link string) error {
 	if err := removeFiles(fs, link); err != nil {
 		return err
 	}
@@ -146,7 +148,7 @@ func (s *Store) vacant(dir string) (bool, error) {
 
 // holdsMessages says whether a partition's directory has a segment with anything in
 // it.
-func holdsMessages(entries []Entry) bool {
+func holdsMessages(entries []vfs.Entry) bool {
 	for _, e := range entries {
 		if _, isLog := parseBase(e.Name, logSuffix); isLog && e.Size > 0 {
 			return true

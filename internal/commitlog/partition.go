@@ -10,6 +10,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // A partition is one log on disk. Appends are written one after the other under
@@ -19,7 +20,7 @@ import (
 //
 // Locks are taken in this order: trimMu, appendMu, syncMu, mu.
 type partition struct {
-	fs        FS
+	fs        vfs.FS
 	dir       string
 	topic     string
 	number    int
@@ -178,7 +179,7 @@ func (l *partition) heat(s *segment) error {
 		return nil
 	}
 	err := s.acquire()
-	if isUnreadable(err) {
+	if vfs.IsUnreadable(err) {
 		l.mu.Lock()
 		v := l.view(len(l.segments) - 1)
 		l.mu.Unlock()
@@ -356,7 +357,7 @@ func (l *partition) close() error {
 
 // removeAll deletes a directory and all that is in it; behind a link only what is
 // ours. What file systems put into a directory may stay.
-func removeAll(fs FS, dir string) error {
+func removeAll(fs vfs.FS, dir string) error {
 	err := removeIn(fs, dir)
 	if err != nil {
 		return ignoreNotExist(err)
@@ -365,7 +366,7 @@ func removeAll(fs FS, dir string) error {
 }
 
 // removeIn is removeAll of what is in a directory, which stays.
-func removeIn(fs FS, dir string) error {
+func removeIn(fs vfs.FS, dir string) error {
 	entries, err := fs.ReadDir(dir)
 	if err != nil {
 		return err

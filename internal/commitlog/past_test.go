@@ -14,9 +14,9 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // What an enemy publishes begins with this.

@@ -9,6 +9,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // A view is how far a segment can be read, as of one moment.
@@ -111,7 +112,7 @@ func (l *partition) view(i int) view {
 // has gone, or if the file can't be read and the index, which lies beside it, can. Otherwise
 // the device may be gone.
 func (s *segment) absent(first, next int64, reason error) error {
-	if !isNotExist(reason) && !(isUnreadable(reason) && s.index.readable()) {
+	if !isNotExist(reason) && !(vfs.IsUnreadable(reason) && s.index.readable()) {
 		return reason
 	}
 	return &store.DamageError{
@@ -219,7 +220,7 @@ func newPin(s *segment, v view) (*pin, error) {
 		return nil, err
 	}
 	_, err := s.index.file.acquire()
-	if err != nil && !isNotExist(err) && !isUnreadable(err) {
+	if err != nil && !isNotExist(err) && !vfs.IsUnreadable(err) {
 		s.file.release()
 		return nil, err
 	}
@@ -273,7 +274,7 @@ func (s *segment) readAt(p []byte, pos int64) (int, error) {
 	}
 	defer s.file.release()
 	if !s.sectors.some.Load() {
-		if n, err := readAt(f, p, pos); !isUnreadable(err) {
+		if n, err := vfs.ReadAt(f, p, pos); !vfs.IsUnreadable(err) {
 			return n, ignoreEOF(err)
 		}
 	}
@@ -324,7 +325,7 @@ func (p *pin) Sendable(pos int64, n int) bool { return p.s.sound.holds(pos, n) }
 // what is damaged.
 func (p *pin) SendTo(conn store.RawWriter, pos int64, n int) error {
 	err := p.s.file.file.SendTo(conn, pos, n)
-	if isUnreadable(err) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if vfs.IsUnreadable(err) || errors.Is(err, io.ErrUnexpectedEOF) {
 		p.s.sound.refuse(pos, pos+int64(n))
 		p.s.log.warn("can't send what a file holds: it is read from now on", "file", p.s.file.name,
 			"position", pos, "bytes", n, "reason", err)

@@ -6,6 +6,8 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+
+	"mbus/internal/vfs"
 )
 
 // recover finds out what of a partition is on the disk, and puts right what a
@@ -42,7 +44,7 @@ func (l *partition) recover() error {
 	if len(l.owed) == 0 {
 		l.durable = l.written.pos
 	}
-	if slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == healName }) {
+	if slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == healName }) {
 		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy does it
 	}
 	return l.removeOrphans(orphans)
@@ -80,7 +82,7 @@ type ends struct{ reached, resume int64 }
 
 // list takes the segments from what is in the directory, and gives their sizes in
 // bytes by base offset.
-func (l *partition) list(entries []Entry) map[int64]int64 {
+func (l *partition) list(entries []vfs.Entry) map[int64]int64 {
 	sizes := make(map[int64]int64)
 	for _, e := range entries {
 		if base, ok := parseBase(e.Name, logSuffix); ok && !e.Dir {

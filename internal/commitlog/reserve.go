@@ -5,10 +5,10 @@ import (
 	"log/slog"
 	"math"
 	"sync"
-	"syscall"
 	"time"
 
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // DefaultReserve has publishers leave 64 MiB free, or a sixteenth of a file
@@ -31,20 +31,6 @@ type spacious interface {
 	Space(dir string) (free, size int64, err error)
 }
 
-// Space is statfs(2).
-func (osFS) Space(dir string) (free, size int64, err error) {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(dir, &s); err != nil {
-		return 0, 0, err
-	}
-	block := max(1, int64(s.Bsize))
-	if s.Frsize > 0 {
-		block = int64(s.Frsize)
-	}
-	in := func(blocks uint64) int64 { return int64(min(blocks, uint64(math.MaxInt64/block))) * block }
-	return in(s.Bavail), in(s.Blocks), nil
-}
-
 // A reserve is the space that publishers leave. What is beyond it they may take:
 // that is counted down, and measured anew when it is used up or some time has
 // passed, so that an append costs no system call and never takes much more than
@@ -62,7 +48,7 @@ type reserve struct {
 }
 
 // open is for the start.
-func (r *reserve) open(fs FS, dir string, o Options) {
+func (r *reserve) open(fs vfs.FS, dir string, o Options) {
 	r.dir, r.bytes, r.log = dir, o.Reserve, o.Log
 	disk, ok := fs.(spacious)
 	if !ok || o.Reserve == 0 {

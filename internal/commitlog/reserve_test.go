@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A measured file system says that it has as much space as the test wants.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // Trim begins a new segment, so that the space behind a moving log start is freed, when
@@ -101,7 +102,7 @@ func (l *partition) extents() ([]extent, error) {
 		end, isActive := written, i == len(segments)-1
 		if !isActive {
 			var err error
-			if end, err = s.end(segments[i+1].base); isUnreadable(err) || isNotExist(err) {
+			if end, err = s.end(segments[i+1].base); vfs.IsUnreadable(err) || isNotExist(err) {
 				end = mark{max(1, end.pos), segments[i+1].base, minTime}
 				list[i] = extent{s.base, end, 0, end.next <= high, true}
 				continue
@@ -304,7 +305,7 @@ func searchTime(segments []*segment, start int64, high mark, time int64) (int64,
 		if err := s.load(v); err != nil {
 			return 0, err
 		}
-		if offset, ok, err := s.findTime(v, time, start); ok || err != nil && !isUnreadable(err) {
+		if offset, ok, err := s.findTime(v, time, start); ok || err != nil && !vfs.IsUnreadable(err) {
 			return offset, err
 		}
 	}

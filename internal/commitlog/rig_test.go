@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // The crash tests make many disks in memory and keep none, so that collecting the

@@ -1,41 +1,15 @@
 package commitlog
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"mbus/internal/vfs"
 )
-
-// unreadable are the errors by which a file system says that it can't give back some
-// bytes of a file. They are damage of these bytes and of no others.
-var unreadable = []error{
-	syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EILSEQ, syscall.EREMOTEIO, syscall.ESTALE,
-	syscall.EISDIR, errShortRead,
-}
-
-var errShortRead = errors.New("a read ended before the end of the file")
-
-// readAt is f.ReadAt, where a read that ends before the end of the file is an error.
-func readAt(f File, p []byte, pos int64) (int, error) {
-	n, err := f.ReadAt(p, pos)
-	if n < len(p) && (err == nil || errors.Is(err, io.EOF)) {
-		size, failed := f.Size()
-		if err = io.EOF; failed == nil && pos+int64(n) < size {
-			err = errShortRead
-		}
-	}
-	return n, err
-}
-
-func isUnreadable(err error) bool {
-	return err != nil && slices.ContainsFunc(unreadable, func(e error) bool { return errors.Is(err, e) })
-}
 
 const (
 	blockBytes  = 4096 // what a disk or the page cache reads at once
@@ -119,7 +93,7 @@ func joined(spans []badSpan) []badSpan {
 // can't give back come as others, which must never be written nor served, and are known by
 // lost. One goroutine at a time may use it.
 type sectorReader struct {
-	f       File
+	f       vfs.File
 	segment *segment
 	bad     []badSpan // of what has been read
 }
@@ -169,8 +143,8 @@ func (r *sectorReader) readable(p []byte, pos int64, f func(p []byte, pos int64)
 func (r *sectorReader) ReadAt(p []byte, pos int64) (int, error) {
 	known := r.segment.sectors.in(pos, pos+int64(len(p)))
 	if len(known) == 0 {
-		n, err := readAt(r.f, p, pos)
-		if err == nil || !isUnreadable(err) {
+		n, err := vfs.ReadAt(r.f, p, pos)
+		if err == nil || !vfs.IsUnreadable(err) {
 			return n, err
 		}
 	}
@@ -199,13 +173,13 @@ func (r *sectorReader) piecemeal(p []byte, pos int64) (got int, end error) {
 		if step <= blockBytes {
 			step = int(at | (blockBytes - 1) + 1 - at)
 		}
-		n, err := readAt(r.f, p[got:got+min(step, untilNext(known, at), len(p)-got)], at)
+		n, err := vfs.ReadAt(r.f, p[got:got+min(step, untilNext(known, at), len(p)-got)], at)
 		got += n
 		alive = alive || n > 0
 		switch {
 		case err == nil:
 			step *= 2
-		case !isUnreadable(err):
+		case !vfs.IsUnreadable(err):
 			end = err
 		case n > 0 || step > blockBytes:
 			step = blockBytes
@@ -282,8 +256,8 @@ func (r *sectorReader) locate(at int64, err error) (list []badSpan) {
 // reads says whether a sector can be read.
 func (r *sectorReader) reads(pos int64) bool {
 	var p [sectorBytes]byte
-	_, err := readAt(r.f, p[:], pos)
-	return err == nil || !isUnreadable(err)
+	_, err := vfs.ReadAt(r.f, p[:], pos)
+	return err == nil || !vfs.IsUnreadable(err)
 }
 
 // alive says whether anything of the file can be read; of one that has a block only,
@@ -296,7 +270,7 @@ func (r *sectorReader) alive() bool {
 	const probes = 8
 	for i := range int64(probes + 1) {
 		var p [1]byte
-		n, err := readAt(r.f, p[:], min(size-1, size/probes*i&^(sectorBytes-1)))
+		n, err := vfs.ReadAt(r.f, p[:], min(size-1, size/probes*i&^(sectorBytes-1)))
 		if n > 0 && err == nil {
 			return true
 		}
@@ -313,7 +287,7 @@ func (s *segment) hasLost(end int64) bool {
 	var p [blockBytes]byte
 	from := end &^ (blockBytes - 1)
 	n, err := s.readAt(p[:end-from], from)
-	return isUnreadable(err) || err == nil && int64(n) < end-from
+	return vfs.IsUnreadable(err) || err == nil && int64(n) < end-from
 }
 
 func spanAt(list []badSpan, pos int64) (badSpan, bool) {

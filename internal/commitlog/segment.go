@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"mbus/internal/vfs"
 )
 
 const (
@@ -206,7 +208,7 @@ func (s *segment) findEnd(v view) error {
 	}
 	s.sealed = s.index.synced
 	size, err := s.file.size()
-	if (isUnreadable(err) || isNotExist(err)) && ok && s.sealed.next <= v.next {
+	if (vfs.IsUnreadable(err) || isNotExist(err)) && ok && s.sealed.next <= v.next {
 		return nil // for the time being
 	}
 	if err != nil {
@@ -281,7 +283,7 @@ func (s *segment) writeIndex(m mark) error {
 // be opened. Where one was there that could not be opened, the new one stays open.
 func (s *segment) withIndex(write func() error) error {
 	_, err := s.index.file.acquire()
-	lost := isUnreadable(err)
+	lost := vfs.IsUnreadable(err)
 	if lost || isNotExist(err) {
 		_, err = s.index.file.create()
 	}

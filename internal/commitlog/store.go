@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // Names in the data directory.
@@ -36,7 +37,7 @@ const (
 
 // A Store keeps its topics in one data directory.
 type Store struct {
-	fs        FS
+	fs        vfs.FS
 	dir       string
 	opts      Options
 	lock      *os.File
@@ -82,7 +83,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s := newStore(o.FS, dir, o)
 	var err error
 	if s.fs == nil {
-		s.fs = osFS{warn: s.warnNoSync()}
+		s.fs = vfs.OS{Warn: s.warnNoSync()}
 		err = s.lockDir()
 	}
 	if err == nil {
@@ -96,7 +97,7 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-func newStore(fs FS, dir string, o Options) *Store {
+func newStore(fs vfs.FS, dir string, o Options) *Store {
 	if o.SegmentBytes <= 0 {
 		o.SegmentBytes = DefaultSegmentBytes
 	}
@@ -220,7 +221,7 @@ func (s *Store) KeepNote(p []byte) error {
 	if closed {
 		return store.ErrClosed
 	}
-	return writeFile(s.fs, s.path(noteName), p)
+	return vfs.WriteFile(s.fs, s.path(noteName), p)
 }
 
 // Topics implements store.Store.

@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 func TestConformsOnFiles(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A gate stops every sync of a segment until it is let through.

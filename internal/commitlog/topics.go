@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // begin holds the name of a topic that is to be made, altered or deleted, until end.
@@ -121,7 +122,7 @@ func (s *Store) describe(dir string, t *topic) error {
 	}
 	s.makings <- struct{}{}
 	defer func() { <-s.makings }()
-	return writeFile(s.fs, filepath.Join(dir, topicName), content)
+	return vfs.WriteFile(s.fs, filepath.Join(dir, topicName), content)
 }
 
 // beginLog makes the first segment of a partition, durable.
@@ -386,7 +387,7 @@ func (s *Store) empty(grave string) error {
 // removeInPlace deletes a topic whose directory can't be moved. A file in it says so,
 // until all else is gone.
 func (s *Store) removeInPlace(place string, id [16]byte) (begun bool, err error) {
-	if err := writeFile(s.fs, filepath.Join(place, graveName), []byte(formatID(id))); err != nil {
+	if err := vfs.WriteFile(s.fs, filepath.Join(place, graveName), []byte(formatID(id))); err != nil {
 		_ = s.fs.Remove(filepath.Join(place, graveName))
 		return false, fmt.Errorf("%w: %w", errMarked, err)
 	}

@@ -11,8 +11,8 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // torn makes a log of which four batches are acknowledged and three more were

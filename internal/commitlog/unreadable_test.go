@@ -16,9 +16,10 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A worn disk can't read some bytes of some files. Like a kernel it gives what comes before
@@ -27,7 +28,7 @@ type worn struct {
 	*crashfs.FS
 	blunt bool
 	err   error
-	send  func(conn store.RawWriter, pos int64, n int) error // in place of SendTo
+	send  func(conn vfs.RawWriter, pos int64, n int) error // in place of SendTo
 
 	mu     sync.Mutex // guards what follows
 	bad    []patch
@@ -44,7 +45,7 @@ type patch struct {
 }
 
 type wornFile struct {
-	commitlog.File
+	vfs.File
 	disk *worn
 	name string
 }
@@ -71,7 +72,7 @@ func (d *worn) until(name string, pos, n int64, open bool) (to int64, failed boo
 	return to, failed
 }
 
-func (d *worn) Open(name string) (commitlog.File, error) {
+func (d *worn) Open(name string) (vfs.File, error) {
 	if _, failed := d.until(name, 0, 1<<40, true); failed {
 		return nil, fmt.Errorf("open %s: %w", name, d.err)
 	}
@@ -79,7 +80,7 @@ func (d *worn) Open(name string) (commitlog.File, error) {
 	return &wornFile{f, d, name}, err
 }
 
-func (d *worn) Create(name string) (commitlog.File, error) {
+func (d *worn) Create(name string) (vfs.File, error) {
 	f, err := d.FS.Create(name)
 	return &wornFile{f, d, name}, err
 }
@@ -107,7 +108,7 @@ func (f *wornFile) WriteAt(p []byte, pos int64) (int, error) {
 	return f.File.WriteAt(p, pos)
 }
 
-func (f *wornFile) SendTo(conn store.RawWriter, pos int64, n int) error {
+func (f *wornFile) SendTo(conn vfs.RawWriter, pos int64, n int) error {
 	if f.disk.send == nil {
 		return f.File.SendTo(conn, pos, n)
 	}
@@ -492,7 +493,7 @@ func TestFileThatCannotBeSentIsRead(t *testing.T) {
 		r.wear(d)
 		r.fill(20)
 		list := r.inSegment(d.FS, activeLog)
-		d.send = func(store.RawWriter, int64, int) error { return failed }
+		d.send = func(vfs.RawWriter, int64, int) error { return failed }
 		var c store.Chunk
 		if err := r.Read(0, 1<<20, &c); err != nil || !c.Sendable() {
 			t.Fatalf("what was written can be sent: %v, %v", c.Sendable(), err)

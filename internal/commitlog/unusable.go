@@ -11,6 +11,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/message"
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // An unusable topic is one of which something is missing or damaged that the store
@@ -75,7 +76,7 @@ func (s *Store) writeCatalog() {
 }
 
 // openEntry opens what is in topics/ under a name.
-func (s *Store) openEntry(e Entry, catalogued bool) error {
+func (s *Store) openEntry(e vfs.Entry, catalogued bool) error {
 	if !e.Dir {
 		return nil
 	}
@@ -214,7 +215,7 @@ func (s *Store) rebuildTopic(name string, damage error) (*topic, error) {
 		return nil, err
 	}
 	s.opts.Log.Error("a topic's file can't be read, and is written again from the catalog", "topic", name, "reason", damage)
-	if err := writeFile(s.fs, s.path(topicsName, name, topicName), content); err != nil {
+	if err := vfs.WriteFile(s.fs, s.path(topicsName, name, topicName), content); err != nil {
 		s.opts.Log.Warn("a topic's file can't be written now: the catalog holds the same", "topic", name, "reason", err)
 	}
 	return t, nil
@@ -321,7 +322,7 @@ const headSize = max(indexHeader, batch.HeaderSize)
 
 // epochIn finds the leader epoch of what is in a partition's directory, in an index or
 // in the first batch of a segment that is sound.
-func (s *Store) epochIn(dir string, entries []Entry) (int32, bool) {
+func (s *Store) epochIn(dir string, entries []vfs.Entry) (int32, bool) {
 	for _, e := range entries {
 		p, err := readHead(s.fs, filepath.Join(dir, e.Name), headSize)
 		if err != nil {
@@ -351,7 +352,7 @@ func (s *Store) reportBeyond(t store.Topic) error {
 }
 
 // readHead reads the first n bytes of a file, or fewer if it has no more.
-func readHead(fs FS, name string, n int) ([]byte, error) {
+func readHead(fs vfs.FS, name string, n int) ([]byte, error) {
 	f, err := fs.Open(name)
 	if err != nil {
 		return nil, err

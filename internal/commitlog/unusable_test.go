@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 const (
@@ -46,7 +47,7 @@ func closedWith(t *testing.T) (disk *crashfs.FS, orders store.Topic) {
 	return disk.KillClone(), orders
 }
 
-func openWith(t *testing.T, disk commitlog.FS, log *recorder) *commitlog.Store {
+func openWith(t *testing.T, disk vfs.FS, log *recorder) *commitlog.Store {
 	t.Helper()
 	o := commitlog.Options{FS: disk}
 	if log != nil {
@@ -591,12 +592,12 @@ func TestTopicIsMadeBehindALink(t *testing.T) {
 
 // A badDisk can't read some bytes of a file.
 type badDisk struct {
-	commitlog.FS
+	vfs.FS
 	name     string
 	from, to int64
 }
 
-func (d badDisk) Open(name string) (commitlog.File, error) {
+func (d badDisk) Open(name string) (vfs.File, error) {
 	f, err := d.FS.Open(name)
 	if err == nil && name == d.name {
 		f = badFile{f, d}
@@ -605,7 +606,7 @@ func (d badDisk) Open(name string) (commitlog.File, error) {
 }
 
 type badFile struct {
-	commitlog.File
+	vfs.File
 	disk badDisk
 }
 

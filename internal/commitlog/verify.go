@@ -13,6 +13,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // A Finding is a place of a data directory that is not as it was written.
@@ -274,26 +275,26 @@ func (v *verifier) beyond(t store.Topic) {
 }
 
 // readOnly is a file system that refuses to change anything.
-type readOnly struct{ fs FS } // nil for the system's own
+type readOnly struct{ fs vfs.FS } // nil for the system's own
 
-func (r readOnly) Open(name string) (File, error) {
+func (r readOnly) Open(name string) (vfs.File, error) {
 	if r.fs != nil {
 		return r.fs.Open(name)
 	}
-	return open(name, os.O_RDONLY)
+	return vfs.OS{}.OpenToRead(name)
 }
 
-func (r readOnly) ReadDir(name string) ([]Entry, error) {
+func (r readOnly) ReadDir(name string) ([]vfs.Entry, error) {
 	if r.fs != nil {
 		return r.fs.ReadDir(name)
 	}
-	return osFS{}.ReadDir(name)
+	return vfs.OS{}.ReadDir(name)
 }
 
 func (r readOnly) Boot() string {
 	fs := r.fs
 	if fs == nil {
-		fs = osFS{}
+		fs = vfs.OS{}
 	}
 	if b, ok := fs.(booted); ok {
 		return b.Boot()
@@ -301,8 +302,8 @@ func (r readOnly) Boot() string {
 	return ""
 }
 
-func (readOnly) Create(string) (File, error) { return nil, store.ErrClosed }
-func (readOnly) Mkdir(string) error          { return store.ErrClosed }
-func (readOnly) Rename(string, string) error { return store.ErrClosed }
-func (readOnly) Remove(string) error         { return store.ErrClosed }
-func (readOnly) SyncDir(string) error        { return store.ErrClosed }
+func (readOnly) Create(string) (vfs.File, error) { return nil, store.ErrClosed }
+func (readOnly) Mkdir(string) error              { return store.ErrClosed }
+func (readOnly) Rename(string, string) error     { return store.ErrClosed }
+func (readOnly) Remove(string) error             { return store.ErrClosed }
+func (readOnly) SyncDir(string) error            { return store.ErrClosed }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"mbus/internal/batch"
+	"mbus/internal/vfs"
 )
 
 // A checkup goes through one partition.
@@ -319,7 +320,7 @@ func (r *reading) end() {
 }
 
 // orphaned reports indexes that say that there was a segment which is missing.
-func (c *checkup) orphaned(entries []Entry) {
+func (c *checkup) orphaned(entries []vfs.Entry) {
 	for _, s := range c.log.orphans(entries, c.sizes) {
 		next, err := c.log.lostIn(s)
 		if err != nil {

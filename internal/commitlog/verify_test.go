@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // verify runs Verify on a copy of a disk, on which every call that would change

@@ -11,10 +11,10 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // mustConfirm closes the client's sending side, reads to the end, and so knows

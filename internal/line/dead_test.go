@@ -5,8 +5,8 @@ import (
 	"syscall"
 	"testing"
 
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/message"
+	"mbus/internal/vfs/crashfs"
 )
 
 func TestAMessageOfATopicWithALongNameBecomesADeadLetter(t *testing.T) {

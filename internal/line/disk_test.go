@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A gate lets calls pass, or holds them until it is opened.

@@ -11,10 +11,10 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/line"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
 

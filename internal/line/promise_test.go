@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 var seeds = flag.Int("seeds", 150, "how many random lives of consumers to try against the model of the promises")

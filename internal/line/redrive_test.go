@@ -9,7 +9,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 const fields = `"tstype":"create","ts":1718017201000,"broker":1,`

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
+	"mbus/internal/vfs/crashfs"
 )
 
 // kill has the messages of a topic that a group gets die, up to so many.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // stopping begins to stop the server, and returns when it takes no more

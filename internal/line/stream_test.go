@@ -12,8 +12,8 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store/storetest"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A numberedProducer is a client that numbers its messages, over any number of connections.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
 

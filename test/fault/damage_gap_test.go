@@ -7,6 +7,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // F13. Segments are missing, in the middle, at the beginning or at the end, with or
@@ -54,7 +55,7 @@ func (s *specimen) without(t *testing.T, at shelf, segments []string, indexed bo
 
 // goesOn opens a directory that has been opened before, and says that what is
 // appended gets an offset that nothing had before.
-func (s *specimen) goesOn(t *testing.T, disk commitlog.FS, at shelf, what string) {
+func (s *specimen) goesOn(t *testing.T, disk vfs.FS, at shelf, what string) {
 	t.Helper()
 	st, err := commitlog.Open(specimenRoot, commitlog.Options{FS: disk, SegmentBytes: segmentBytes})
 	if err != nil {

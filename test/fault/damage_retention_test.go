@@ -12,8 +12,8 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/line"
+	"mbus/internal/vfs/crashfs"
 )
 
 // F25. Retention by size overtakes a group that reads slowly, again and again: each

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
-	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs"
+	"mbus/internal/vfs/crashfs"
 )
 
 // A worn disk can't read some sectors of some files.
@@ -23,17 +23,17 @@ type worn struct {
 }
 
 type wornFile struct {
-	commitlog.File
+	vfs.File
 	disk *worn
 	name string
 }
 
-func (d *worn) Open(name string) (commitlog.File, error) {
+func (d *worn) Open(name string) (vfs.File, error) {
 	f, err := d.FS.Open(name)
 	return &wornFile{f, d, name}, err
 }
 
-func (d *worn) Create(name string) (commitlog.File, error) {
+func (d *worn) Create(name string) (vfs.File, error) {
 	f, err := d.FS.Create(name)
 	return &wornFile{f, d, name}, err
 }

@@ -14,9 +14,9 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
 

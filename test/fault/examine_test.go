@@ -11,6 +11,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // A span is offsets of a shelf, from first up to but not including next.
@@ -32,7 +33,7 @@ type examination struct {
 }
 
 // examine verifies a damaged copy of the specimen, opens it and reads everything.
-func (s *specimen) examine(disk commitlog.FS) *examination {
+func (s *specimen) examine(disk vfs.FS) *examination {
 	x := &examination{tally: tally{Runs: 1}}
 	options := commitlog.Options{FS: disk, SegmentBytes: segmentBytes}
 	_, x.failed = commitlog.Verify(specimenRoot, options, func(f commitlog.Finding) { x.found = append(x.found, f) })

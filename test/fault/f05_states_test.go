@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"mbus/internal/commitlog/crashfs"
+	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
 

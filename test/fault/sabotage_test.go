@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"mbus/internal/commitlog"
+	"mbus/internal/vfs"
 )
 
 // A sabotage breaks what the log relies on, or should do itself. The zero value
@@ -26,7 +26,7 @@ var sabotages = map[string]sabotage{
 // A saboteur is a file system whose syncs are not what they should be, once it is
 // awake.
 type saboteur struct {
-	commitlog.FS
+	vfs.FS
 	sabotage
 	awake atomic.Bool
 }
@@ -46,11 +46,11 @@ func (s *saboteur) SyncDir(name string) error {
 	return s.FS.SyncDir(name)
 }
 
-func (s *saboteur) Open(name string) (commitlog.File, error) { return s.wrap(s.FS.Open(name)) }
+func (s *saboteur) Open(name string) (vfs.File, error) { return s.wrap(s.FS.Open(name)) }
 
-func (s *saboteur) Create(name string) (commitlog.File, error) { return s.wrap(s.FS.Create(name)) }
+func (s *saboteur) Create(name string) (vfs.File, error) { return s.wrap(s.FS.Create(name)) }
 
-func (s *saboteur) wrap(f commitlog.File, err error) (commitlog.File, error) {
+func (s *saboteur) wrap(f vfs.File, err error) (vfs.File, error) {
 	if err != nil || s.sync == nil {
 		return f, err
 	}
@@ -58,7 +58,7 @@ func (s *saboteur) wrap(f commitlog.File, err error) (commitlog.File, error) {
 }
 
 type sabotagedFile struct {
-	commitlog.File
+	vfs.File
 	by *saboteur
 
 	mu   sync.Mutex // guards owed

@@ -15,8 +15,8 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/commitlog"
-	"mbus/internal/commitlog/crashfs"
 	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
 )
 
 // segmentBytes is the size of a specimen's segments: a handful of batches.

@@ -16,7 +16,7 @@ func TestFailedSyncIsNeverAcknowledged(t *testing.T) {
 
 // The same of a sync in the background.
 func TestFailedSyncOfMuchIsNeverAcknowledged(t *testing.T) {
-	failing := brokertest.Change{File: "internal/aio/aio.go", Old: "if e.result >= 0 {\n\t\treturn nil", New: "if e.result >= 0 {\n\t\treturn syscall.EIO"}
+	failing := brokertest.Change{File: "internal/vfs/aio.go", Old: "if e.result >= 0 {\n\t\treturn nil", New: "if e.result >= 0 {\n\t\treturn syscall.EIO"}
 	mustNotAcknowledge(t, brokertest.Variant(t, failing), strings.Repeat("second order ", 10_000))
 }
 

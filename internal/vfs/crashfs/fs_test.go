@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"mbus/internal/commitlog"
+	"mbus/internal/vfs"
 )
 
 func ok(t *testing.T, err error) {
@@ -18,7 +18,7 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-func create(t *testing.T, d *FS, name string, content []byte) commitlog.File {
+func create(t *testing.T, d *FS, name string, content []byte) vfs.File {
 	t.Helper()
 	f, err := d.Create(name)
 	ok(t, err)
@@ -26,7 +26,7 @@ func create(t *testing.T, d *FS, name string, content []byte) commitlog.File {
 	return f
 }
 
-func write(t *testing.T, f commitlog.File, p []byte, pos int64) {
+func write(t *testing.T, f vfs.File, p []byte, pos int64) {
 	t.Helper()
 	n, err := f.WriteAt(p, pos)
 	ok(t, err)
@@ -365,7 +365,7 @@ func TestNamesBehaveAsInAnyFileSystem(t *testing.T) {
 	}
 	list, err := d.ReadDir("/dir/")
 	ok(t, err)
-	if e := (commitlog.Entry{Name: "f", Size: 1}); !slices.Equal(list, []commitlog.Entry{e}) {
+	if e := (vfs.Entry{Name: "f", Size: 1}); !slices.Equal(list, []vfs.Entry{e}) {
 		t.Errorf("listed %v", list)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"io"
 	"io/fs"
 
-	"mbus/internal/store"
+	"mbus/internal/vfs"
 )
 
 // A file is an open file.
@@ -134,8 +134,8 @@ func (f *file) Size() (int64, error) {
 	return int64(len(f.node.data)), nil
 }
 
-// SendTo implements commitlog.File: there is no system to do it.
-func (f *file) SendTo(store.RawWriter, int64, int) error { return errors.ErrUnsupported }
+// SendTo implements vfs.File: there is no system to do it.
+func (f *file) SendTo(vfs.RawWriter, int64, int) error { return errors.ErrUnsupported }
 
 func (f *file) Close() error {
 	unlock, err := f.lock("close")

@@ -1,4 +1,4 @@
-package aio
+package vfs
 
 import (
 	"errors"
@@ -39,7 +39,7 @@ func TestManySyncsAtOnceAreAnswered(t *testing.T) {
 				if _, err := f.WriteString("a line\n"); err != nil {
 					t.Error(err)
 				}
-				if err := q.fdatasync(int(f.Fd())); err != nil && !errors.Is(err, ErrRefused) {
+				if err := q.fdatasync(int(f.Fd())); err != nil && !errors.Is(err, errRefused) {
 					t.Error(err)
 				}
 			}
@@ -54,7 +54,7 @@ func TestManySyncsAtOnceAreAnswered(t *testing.T) {
 }
 
 func TestAFileSyncsInTheBackground(t *testing.T) {
-	if err := Fdatasync(newFile(t, "a")); err != nil {
+	if err := fdatasync(newFile(t, "a")); err != nil {
 		t.Error(err)
 	}
 }
@@ -67,8 +67,8 @@ func TestWhatCannotBeSyncedIsNotSupported(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	q := newTestQueue(t)
-	if err := q.fdatasync(int(w.Fd())); !errors.Is(err, ErrRefused) {
-		t.Errorf("a pipe: %v, want %v", err, ErrRefused)
+	if err := q.fdatasync(int(w.Fd())); !errors.Is(err, errRefused) {
+		t.Errorf("a pipe: %v, want %v", err, errRefused)
 	}
 	if len(q.waiting) > 0 {
 		t.Error("it is still waited for")
@@ -95,7 +95,7 @@ func TestAnErrorReachesWhoWaitsForIt(t *testing.T) {
 func TestASyncThatEndedIsNotOneThatWasRefused(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EOPNOTSUPP, syscall.ENOSYS, syscall.EIO, syscall.ENOSPC, syscall.EINVAL, syscall.EAGAIN} {
 		err := end{result: -int64(errno)}.err()
-		if err == nil || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, ErrRefused) {
+		if err == nil || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, errRefused) {
 			t.Errorf("a sync that ended with %v: %v", errno, err)
 		}
 	}
@@ -112,11 +112,11 @@ func TestAQueueThatCannotGoOnFailsWhatIsUnderWayAndRefusesMore(t *testing.T) {
 		t.Fatal("a sound queue takes no sync")
 	}
 	q.ended.Close() // collect can't read it any more
-	if err := <-answer; err == nil || errors.Is(err, ErrRefused) {
+	if err := <-answer; err == nil || errors.Is(err, errRefused) {
 		t.Errorf("the sync under way: %v, want a failure", err)
 	}
-	if err := q.fdatasync(int(newFile(t, "a").Fd())); !errors.Is(err, ErrRefused) {
-		t.Errorf("the next one: %v, want %v", err, ErrRefused)
+	if err := q.fdatasync(int(newFile(t, "a").Fd())); !errors.Is(err, errRefused) {
+		t.Errorf("the next one: %v, want %v", err, errRefused)
 	}
 }
 
@@ -134,7 +134,7 @@ func TestAnEventfdThatCannotBeWatchedIsNoQueue(t *testing.T) {
 // A sync of a MiB in the background, and one that a thread waits for.
 func BenchmarkSync(b *testing.B) {
 	for name, sync := range map[string]func(*os.File) error{
-		"background": Fdatasync,
+		"background": fdatasync,
 		"fdatasync":  func(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) },
 	} {
 		b.Run(name, func(b *testing.B) {

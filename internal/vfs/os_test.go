@@ -1,4 +1,4 @@
-package commitlog
+package vfs
 
 import (
 	"errors"
@@ -23,10 +23,10 @@ func TestSyncReachesTheKernel(t *testing.T) {
 
 func TestSyncDirReachesTheDirectory(t *testing.T) {
 	dir := t.TempDir()
-	if err := (osFS{}).SyncDir(dir); err != nil {
+	if err := (OS{}).SyncDir(dir); err != nil {
 		t.Error(err)
 	}
-	if err := (osFS{}).SyncDir(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+	if err := (OS{}).SyncDir(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("sync of a missing directory: %v", err)
 	}
 }
@@ -76,7 +76,7 @@ func TestSendThatFailsAfterAPartIsNotTakenForNothing(t *testing.T) {
 // The kernel can't sync a directory of /proc and says so, as CIFS does.
 func TestDirectoryThatIsNotSyncedIsWarnedOf(t *testing.T) {
 	warned := 0
-	fs := osFS{warn: func(dir string, err error) {
+	fs := OS{Warn: func(dir string, err error) {
 		if warned++; dir != "/proc/self" || !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("warned of %s: %v", dir, err)
 		}

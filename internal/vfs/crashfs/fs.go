@@ -19,13 +19,13 @@ import (
 	"sync"
 	"syscall"
 
-	"mbus/internal/commitlog"
+	"mbus/internal/vfs"
 )
 
 // ErrDead is what every call answers once the process has "died".
 var ErrDead = errors.New("crashfs: the process is dead")
 
-// An FS is a commitlog.FS in memory. Its root, "/" or ".", exists.
+// An FS is a vfs.FS in memory. Its root, "/" or ".", exists.
 type FS struct {
 	mu      sync.Mutex // guards everything below, and all nodes and files
 	root    *node
@@ -90,7 +90,7 @@ func (d *FS) OpenFiles() []string {
 }
 
 // Open opens a file that exists.
-func (d *FS) Open(name string) (commitlog.File, error) {
+func (d *FS) Open(name string) (vfs.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n, err := d.find("open", name)
@@ -104,7 +104,7 @@ func (d *FS) Open(name string) (commitlog.File, error) {
 }
 
 // Create makes an empty file that must not exist.
-func (d *FS) Create(name string) (commitlog.File, error) {
+func (d *FS) Create(name string) (vfs.File, error) {
 	n := &node{}
 	if err := d.link(Create, name, n); err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func (d *FS) SyncDir(name string) error {
 }
 
 // ReadDir lists a directory, sorted by name.
-func (d *FS) ReadDir(name string) ([]commitlog.Entry, error) {
+func (d *FS) ReadDir(name string) ([]vfs.Entry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dir, err := d.find("readdir", name)
@@ -229,10 +229,10 @@ func (d *FS) ReadDir(name string) ([]commitlog.Entry, error) {
 	if !dir.dir {
 		return nil, pathError("readdir", name, syscall.ENOTDIR)
 	}
-	list := make([]commitlog.Entry, 0, len(dir.names))
+	list := make([]vfs.Entry, 0, len(dir.names))
 	for _, base := range sortedNames(dir.names) {
 		n := dir.names[base]
-		list = append(list, commitlog.Entry{Name: base, Dir: n.dir, Size: int64(len(n.data))})
+		list = append(list, vfs.Entry{Name: base, Dir: n.dir, Size: int64(len(n.data))})
 	}
 	return list, nil
 }

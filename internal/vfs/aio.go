@@ -1,13 +1,4 @@
-// Package aio has the system sync files in the background: Linux's asynchronous I/O
-// (io_setup(2), io_submit(2)) with IOCB_CMD_FDSYNC, which it has since Linux 4.18, and
-// an eventfd(2) that tells of the ends.
-//
-// In fdatasync(2) a thread waits, and Go's scheduler watches over it: for some
-// milliseconds after each such call it looks every 20 us whether there is something for
-// the thread's processor to do. Under load that takes a quarter of the broker's processor
-// time. Here no thread waits. For one small write fdatasync is faster: nobody has to be
-// woken to do it.
-package aio
+package vfs
 
 import (
 	"encoding/binary"
@@ -24,16 +15,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrRefused says that the system does not sync this file in the background, now or ever,
+// This file has the system sync files in the background: Linux's asynchronous I/O
+// (io_setup(2), io_submit(2)) with IOCB_CMD_FDSYNC, which it has since Linux 4.18, and
+// an eventfd(2) that tells of the ends.
+//
+// In fdatasync(2) a thread waits, and Go's scheduler watches over it: for some
+// milliseconds after each such call it looks every 20 us whether there is something for
+// the thread's processor to do. Under load that takes a quarter of the broker's processor
+// time. Here no thread waits. For one small write fdatasync is faster: nobody has to be
+// woken to do it.
+
+// errRefused says that the system does not sync this file in the background, now or ever,
 // and that nothing has been done. A sync that was begun and failed never gives it.
-var ErrRefused = errors.New("aio: no sync in the background")
+var errRefused = errors.New("vfs: no sync in the background")
 
 // errLost says that the end of a sync did not come through: it may have failed.
-var errLost = errors.New("aio: the result of a sync was lost")
+var errLost = errors.New("vfs: the result of a sync was lost")
 
-// Fdatasync is fdatasync(2), or fails with ErrRefused. After any other error the sync must
+// fdatasync is fdatasync(2), or fails with errRefused. After any other error the sync must
 // not be tried again: the system has told of the failure and may claim success then.
-func Fdatasync(f *os.File) error {
+func fdatasync(f *os.File) error {
 	q, err := shared()
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ var shared = sync.OnceValues(func() (*queue, error) {
 	q, err := newQueue()
 	if err != nil {
 		slog.Warn("large syncs hold a thread each, because the system does not do them in the background", "reason", err)
-		return nil, ErrRefused
+		return nil, errRefused
 	}
 	return q, nil
 })
@@ -123,12 +124,12 @@ func (q *queue) fdatasync(fd int) error {
 	answer := make(chan error, 1)
 	key := q.expect(answer)
 	if key == 0 {
-		return ErrRefused
+		return errRefused
 	}
 	c := &control{key: key, opcode: opFdatasync, fd: uint32(fd), flags: flagEventfd, eventfd: uint32(q.eventfd)}
 	if !q.submit(c) {
 		q.settle(c.key, nil)
-		return ErrRefused
+		return errRefused
 	}
 	return <-answer
 }

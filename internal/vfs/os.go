@@ -1,0 +1,194 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// OS is the system's own file system.
+type OS struct {
+	Warn func(dir string, err error) // called for directories that can't be synced; may be nil
+}
+
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (f osFile) Allocate(from, size int64) error {
+	err := syscall.Fallocate(int(f.Fd()), 0, from, size-from)
+	if err == syscall.EOPNOTSUPP || err == syscall.EINTR {
+		return nil
+	}
+	return os.NewSyscallError("fallocate", err)
+}
+
+// Sync waits through EINTR and nothing else: after any other error the kernel
+// may have dropped the pages, and a second sync would claim success.
+func (f osFile) Sync() error {
+	for {
+		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {
+			return os.NewSyscallError("fdatasync", err)
+		}
+	}
+}
+
+// SyncMuch implements File.
+func (f osFile) SyncMuch() error {
+	err := fdatasync(f.File)
+	if errors.Is(err, errRefused) {
+		return f.Sync()
+	}
+	return os.NewSyscallError("fdatasync", err)
+}
+
+// SendTo is sendfile(2). Only with the first byte can it say that it can't: later the caller
+// would send all again.
+func (f osFile) SendTo(conn RawWriter, pos int64, n int) error {
+	var failed error
+	begun := false
+	err := conn.Write(func(socket uintptr) (done bool) {
+		var sent int
+		sent, failed = f.sendfile(int(socket), pos, n)
+		pos, n, begun = pos+int64(sent), n-sent, begun || sent > 0
+		return failed != syscall.EAGAIN
+	})
+	if err == nil && failed != nil {
+		err = os.NewSyscallError("sendfile", failed)
+	}
+	if !begun && (failed == syscall.EINVAL || failed == syscall.ENOSYS || IsUnreadable(failed)) {
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, failed)
+	}
+	return err
+}
+
+// sendfile sends as much as the socket takes; it fails with EAGAIN if that is
+// less than n bytes.
+func (f osFile) sendfile(socket int, pos int64, n int) (sent int, err error) {
+	for sent < n {
+		m, err := syscall.Sendfile(socket, int(f.Fd()), &pos, n-sent)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return sent, err
+		case m == 0:
+			return sent, io.ErrUnexpectedEOF
+		default:
+			sent += m
+		}
+	}
+	return sent, nil
+}
+
+func (OS) Open(name string) (File, error) { return open(name, os.O_RDWR) }
+
+// OpenToRead opens a file for reading only.
+func (OS) OpenToRead(name string) (File, error) { return open(name, os.O_RDONLY) }
+
+func (OS) Create(name string) (File, error) {
+	return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+}
+
+func open(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (OS) Mkdir(name string) error      { return os.Mkdir(name, 0o700) }
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+func (OS) Remove(name string) error     { return os.Remove(name) }
+
+// SyncDir is fsync(2). A file system that does not sync directories (CIFS, vboxsf, some
+// FUSE) answers EINVAL: it keeps names by itself, or not, and there is nothing to be
+// done about it.
+func (fs OS) SyncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		if fs.Warn != nil {
+			fs.Warn(name, err)
+		}
+		return nil
+	}
+	return err
+}
+
+// SyncAll is syncfs(2): it syncs the file system that a directory is in.
+func (OS) SyncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return os.NewSyscallError("syncfs", unix.Syncfs(int(d.Fd())))
+}
+
+func (OS) ReadDir(name string) ([]Entry, error) {
+	list, err := os.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, 0, len(list))
+	for _, d := range list {
+		e := Entry{Name: filepath.Base(d.Name()), Link: d.Type()&os.ModeSymlink != 0}
+		stat := d.Info
+		if e.Link {
+			stat = func() (os.FileInfo, error) { return os.Stat(filepath.Join(name, d.Name())) }
+		}
+		info, err := stat()
+		switch {
+		case err == nil:
+			e.Dir, e.Size = info.IsDir(), info.Size()
+		case e.Link: // it leads nowhere
+		case os.IsNotExist(err):
+			continue // removed meanwhile
+		default:
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// Boot is Linux's boot id.
+func (OS) Boot() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// Space is statfs(2).
+func (OS) Space(dir string) (free, size int64, err error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, 0, err
+	}
+	block := max(1, int64(s.Bsize))
+	if s.Frsize > 0 {
+		block = int64(s.Frsize)
+	}
+	in := func(blocks uint64) int64 { return int64(min(blocks, uint64(math.MaxInt64/block))) * block }
+	return in(s.Bavail), in(s.Blocks), nil
+}
