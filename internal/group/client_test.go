@@ -202,7 +202,7 @@ func (s *simulation) leaseSpan(c *client, u *use, span group.Span) error {
 func (s *simulation) claim(c *client, u *use, span group.Span) error {
 	for o := span.From; o < span.To; o++ {
 		isFree, waits := u.at(o).fate == free, u.before(o)
-		got, wasFree := c.Claim(u.pos, o, u.log.keys[o], 100+s.rng.Int64N(50))
+		got, wasFree := c.Claim(u.pos, group.Span{From: o, To: o + 1}, u.log.keys[o], 100+s.rng.Int64N(50))
 		if wasFree != isFree || got != (isFree && !waits) {
 			return fmt.Errorf("claim of %d: %v, free %v; but it is free: %v, waits for its key: %v", o, got, wasFree, isFree, waits)
 		}

@@ -120,10 +120,10 @@ func TestNumbersOfAPosition(t *testing.T) {
 	a.Lease(p, group.Span{From: 0, To: 10}, 0)
 	_ = a.Ack(2)
 	_, _, _ = a.Fail(4, group.Retry{Backoff: time.Hour, Bound: time.Hour}, time.Now())
-	_, _ = b.Claim(p, 10, 'x', 0)
-	_, _ = b.Claim(p, 11, 'x', 0)
+	_, _ = b.Claim(p, group.Span{From: 10, To: 11}, 'x', 0)
+	_, _ = b.Claim(p, group.Span{From: 11, To: 12}, 'x', 0)
 	b.Lease(p, group.Span{From: 12, To: 15}, 0)
-	_, _ = b.Claim(p, 15, 'y', 0)
+	_, _ = b.Claim(p, group.Span{From: 15, To: 16}, 'y', 0)
 	want := group.Numbers{Key: theKey, Committed: 2, Unacknowledged: 7 + 1 + 3 + 1, Waiting: 1 + 1, Members: 2, Attempt: 2}
 	if got := g.Numbers(""); len(got) != 1 || got[0] != want {
 		t.Errorf("%+v, not %+v", got, want)

@@ -12,9 +12,9 @@ import (
 const maxOffset = math.MaxInt64
 
 // A Member is one connection that takes messages of a group, of any number of
-// partitions. It numbers what it leases from 1, in the order of the leases: the
-// numbers are what a client acknowledges. A Member must not be copied. Its
-// methods may be called by any goroutine.
+// partitions. It numbers the records that it leases from 1, in the order of the leases:
+// the numbers are what a client acknowledges. An offset without a record has no number.
+// A Member must not be copied. Its methods may be called by any goroutine.
 type Member struct {
 	mu    sync.Mutex // guards what follows
 	sent  []sending  // not settled yet, in the order of their numbers
@@ -23,43 +23,80 @@ type Member struct {
 	bytes int64      // of those, about
 }
 
-// A sending is messages in a row with numbers in a row.
+// A sending is records at offsets in a row, with numbers in a row. The member holds a hole
+// behind them, too: it is settled with the last record.
 type sending struct {
 	pos *Position
 	Span
-	first uint64 // number of the message at From
+	end   int64  // of the hole; To where there is none
+	first uint64 // number of the record at From
 	bytes int64
+}
+
+// through is the records in s, which are some of the sending, with the hole behind them.
+func (l *sending) through(s Span) Span {
+	if s.To == l.To {
+		s.To = l.end
+	}
+	return s
 }
 
 // ErrNotSent is what a member may be told. Test with errors.Is.
 var ErrNotSent = errors.New("not sent yet")
 
-// Lease gives s to the member, unless a part of it has been given away since
-// Free. bytes is about the size of the messages.
+// Lease gives s, each offset of which has a record, to the member, unless a part of it has
+// been given away since Free. bytes is about the size of the records.
 func (m *Member) Lease(p *Position, s Span, bytes int64) bool {
+	return m.LeaseRecords(p, s, []Span{s}, bytes)
+}
+
+// LeaseRecords is Lease for a span in which only the offsets in runs have records: runs are
+// ascending parts of s that do not overlap. A hole behind a run is settled with the run's
+// last record; one in front of all of them is consumed at once.
+func (m *Member) LeaseRecords(p *Position, s Span, runs []Span, bytes int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !p.lease(m, s) {
+	if len(runs) == 0 {
+		return p.Skip(s)
+	}
+	if !p.lease(m, s, runs[0].From) {
 		return false
 	}
-	m.add(p, s, bytes)
+	if len(runs) == 1 { // the usual case
+		m.add(p, runs[0], s.To, bytes)
+		return true
+	}
+	records := int64(0)
+	for _, r := range runs {
+		records += r.Len()
+	}
+	for i, r := range runs {
+		end, part := s.To, bytes*r.Len()/records
+		if i+1 < len(runs) {
+			end = runs[i+1].From
+		}
+		m.add(p, r, end, part)
+		bytes, records = bytes-part, records-r.Len()
+	}
 	return true
 }
 
-// Claim is Lease for one message of a group that is ordered by key. It reports
-// whether the member has it, and whether it was free: a free one that the
-// member does not have waits for an earlier one with the same key.
-func (m *Member) Claim(p *Position, offset int64, key uint64, bytes int64) (got, free bool) {
+// Claim is Lease for one record of a group that is ordered by key: the record is at s.From,
+// and the rest of s is a hole. Claim reports whether the member has the record, and whether
+// it was free: a free one that the member does not have waits for an earlier one with the
+// same key.
+func (m *Member) Claim(p *Position, s Span, key uint64, bytes int64) (got, free bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	got, free = p.claim(m, offset, key)
+	got, free = p.claim(m, s, key)
 	if got {
-		m.add(p, Span{offset, offset + 1}, bytes)
+		m.add(p, Span{s.From, s.From + 1}, s.To, bytes)
 	}
 	return got, free
 }
 
-func (m *Member) add(p *Position, s Span, bytes int64) {
+// add numbers the records in s, which have a hole behind them up to end.
+func (m *Member) add(p *Position, s Span, end int64, bytes int64) {
 	n := s.Len()
 	first := m.last + 1
 	m.last += uint64(n)
@@ -68,28 +105,28 @@ func (m *Member) add(p *Position, s Span, bytes int64) {
 	if i := len(m.sent) - 1; i >= 0 {
 		l := &m.sent[i]
 		if l.pos == p && l.To == s.From && l.first+uint64(l.Len()) == first {
-			l.To = s.To
+			l.To, l.end = s.To, end
 			l.bytes += bytes
 			return
 		}
 	}
-	m.sent = append(m.sent, sending{p, s, first, bytes})
+	m.sent = append(m.sent, sending{p, s, end, first, bytes})
 }
 
-// GiveBack gives back the messages from offset on of what was leased last, in
+// GiveBack gives back the records from offset on of what was leased last, in
 // ascending order: they have not been sent. Their numbers are given again.
 func (m *Member) GiveBack(p *Position, offset int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next := int64(maxOffset) // what was leased before, but lies above, has been sent
-	for i := len(m.sent) - 1; i >= 0 && m.sent[i].pos == p && m.sent[i].To > offset && m.sent[i].To <= next; i-- {
+	for i := len(m.sent) - 1; i >= 0 && m.sent[i].pos == p && m.sent[i].end > offset && m.sent[i].end <= next; i-- {
 		l := &m.sent[i]
 		next = l.From
-		s := Span{max(l.From, offset), l.To}
-		p.release(m, s)
+		s := Span{max(l.From, min(offset, l.To)), l.To}
+		p.release(m, Span{max(l.From, offset), l.end})
 		m.shrink(l, s.Len())
 		m.last -= uint64(s.Len())
-		if l.To = s.From; l.From == l.To {
+		if l.To, l.end = s.From, max(l.From, offset); l.From == l.To {
 			m.sent = m.sent[:i]
 		}
 	}
@@ -118,7 +155,7 @@ func (m *Member) Ack(n uint64) error {
 	for ; done < len(m.sent) && m.sent[done].first <= n; done++ {
 		l := &m.sent[done]
 		k := min(l.Len(), int64(n-l.first+1))
-		l.pos.consume(m, Span{l.From, l.From + k})
+		l.pos.consume(m, l.through(Span{l.From, l.From + k}))
 		m.shrink(l, k)
 		l.From += k
 		l.first += uint64(k)
@@ -150,7 +187,7 @@ func (m *Member) AckSome(first, last uint64) (n int64, err error) {
 		}
 		n += s.Len()
 		i = m.takeOut(i, s)
-		l.pos.consume(m, s)
+		l.pos.consume(m, l.through(s))
 	}
 	return n, nil
 }
@@ -191,9 +228,11 @@ func (m *Member) Fail(n uint64, r Retry, now time.Time) (f Failed, ok bool, err 
 
 // fail says that one message of a sending has failed. The caller holds mu.
 func (m *Member) fail(i int, offset int64, r Retry, now time.Time) (f Failed, ok bool) {
-	f.Position, f.Offset = m.sent[i].pos, offset
-	m.takeOut(i, Span{offset, offset + 1})
-	f.Attempts, f.Dead = f.Position.fail(m, offset, r, now)
+	l := m.sent[i]
+	f.Position, f.Offset = l.pos, offset
+	s := Span{offset, offset + 1}
+	m.takeOut(i, s)
+	f.Attempts, f.Dead = f.Position.fail(m, l.through(s), r, now)
 	return f, f.Attempts > 0
 }
 
@@ -203,8 +242,8 @@ func (m *Member) takeOut(i int, cut Span) int {
 	l := m.sent[i]
 	each := l.bytes / l.Len() // of a message, about
 	m.shrink(&l, cut.Len())
-	rest := sending{l.pos, Span{cut.To, l.To}, l.first + uint64(cut.To-l.From), 0}
-	l.To = cut.From
+	rest := sending{l.pos, Span{cut.To, l.To}, l.end, l.first + uint64(cut.To-l.From), 0}
+	l.To, l.end = cut.From, cut.From
 	switch {
 	case rest.Len() == 0:
 	case l.Len() == 0:
@@ -285,7 +324,7 @@ func (m *Member) Lose(r Retry, now time.Time) (f Failed, ok bool) {
 
 func (m *Member) release() {
 	for _, l := range m.sent {
-		l.pos.release(m, l.Span)
+		l.pos.release(m, Span{l.From, l.end})
 	}
 	m.sent, m.open, m.bytes = nil, 0, 0
 }

@@ -49,16 +49,16 @@ type queue struct {
 	rest  []int64
 }
 
-// claim leases one message to m, if no other with the same key is
-// unacknowledged; if there is one, the message waits for it. It reports whether
-// m has the message, and whether it was free at all.
-func (p *Position) claim(m *Member, offset int64, key uint64) (got, free bool) {
+// claim leases the record at s.From to m, with the hole that is the rest of s, if no other
+// record with the same key is unacknowledged; if there is one, the record waits for it. It
+// reports whether m has the record, and whether it was free at all.
+func (p *Position) claim(m *Member, s Span, key uint64) (got, free bool) {
+	offset := s.From
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.order == nil {
 		p.order = &order{keys: make(map[uint64]*queue), of: make(map[int64]uint64)}
 	}
-	s := Span{offset, offset + 1}
 	q := p.order.keys[key]
 	if q == nil && offset >= p.order.end && p.hasAllKeys() { // below it Free says that they are free
 		return false, false
@@ -66,6 +66,10 @@ func (p *Position) claim(m *Member, offset int64, key uint64) (got, free bool) {
 	if q != nil && q.first != offset {
 		if !p.take(s, &p.queued) {
 			return false, false
+		}
+		if hole := (Span{offset + 1, s.To}); hole.Len() > 0 {
+			p.replace(hole, &p.queued, nil, true)
+			p.skipped(hole)
 		}
 		p.order.end = max(p.order.end, s.To)
 		p.parked++

@@ -112,7 +112,7 @@ func TestOrder(t *testing.T) {
 // how many it got.
 func claimKeys(m *group.Member, p *group.Position, from, most int64) (n int64) {
 	for ; n < most; n++ {
-		if got, free := m.Claim(p, from+n, uint64(from+n), 1); !got || !free {
+		if got, free := m.Claim(p, group.Span{From: from + n, To: from + n + 1}, uint64(from+n), 1); !got || !free {
 			break
 		}
 	}

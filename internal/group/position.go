@@ -237,11 +237,42 @@ func (p *Position) free(end int64, now time.Time) (s Span, due time.Time) {
 	return Span{from, from}, due
 }
 
-// lease gives s to m, unless a part of it has been given away since Free.
-func (p *Position) lease(m *Member, s Span) bool {
+// lease gives s to m, unless a part of it has been given away since Free. What lies below
+// first is a hole, and is consumed at once.
+func (p *Position) lease(m *Member, s Span, first int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.take(s, m)
+	if !p.take(s, m) {
+		return false
+	}
+	if first > s.From {
+		hole := Span{s.From, first}
+		p.replace(hole, m, nil, true)
+		p.skipped(hole)
+	}
+	return true
+}
+
+// Skip consumes a span that has no records. It reports false, and does nothing, if a part
+// of the span is not free.
+func (p *Position) Skip(s Span) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.take(s, nil) {
+		return false
+	}
+	p.skipped(s)
+	return true
+}
+
+// skipped notes that a hole counts as consumed. A position that nothing is kept of stays
+// so. The caller holds mu.
+func (p *Position) skipped(s Span) {
+	p.advance(s)
+	if !p.fresh {
+		p.said = said{epoch: NoEpoch}
+		p.mark()
+	}
 }
 
 // consume says that what m holds of s has been consumed.

@@ -55,10 +55,11 @@ type failing struct {
 	queued   Member        // holds messages behind one with the same key
 }
 
-// fail notes that a message which m holds has failed: it waits, or, with the
-// last attempt, it is dead and waits for Bury or Unbury. It returns the number
-// of attempts, or 0 if m does not hold the message.
-func (p *Position) fail(m *Member, offset int64, r Retry, now time.Time) (attempts int, dead bool) {
+// fail notes that the record at s.From, which m holds, has failed: it waits, or, with the
+// last attempt, it is dead and waits for Bury or Unbury. The rest of s is a hole, and is
+// consumed. fail returns the number of attempts, or 0 if m does not hold the record.
+func (p *Position) fail(m *Member, s Span, r Retry, now time.Time) (attempts int, dead bool) {
+	offset := s.From
 	p.mu.Lock()
 	if !p.holder(m, offset) {
 		p.mu.Unlock()
@@ -67,6 +68,9 @@ func (p *Position) fail(m *Member, offset int64, r Retry, now time.Time) (attemp
 	attempts = p.attempts[offset] + 1
 	p.countFailure(offset, attempts)
 	p.replace(Span{offset, offset + 1}, m, &p.failed, true)
+	if hole := (Span{offset + 1, s.To}); hole.Len() > 0 && p.replace(hole, m, nil, true) {
+		p.advance(hole)
+	}
 	p.parked++
 	p.keep()
 	p.mark()

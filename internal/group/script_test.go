@@ -16,7 +16,9 @@ import (
 // come of it.
 //
 //	a lease 0 5 -> refused     member a leases; without -> it must work
+//	a lease 0 9 2-4 6          of these offsets only some have records; "none" for none
 //	a claims 3 k -> waits      the message at offset 3, which has the key k
+//	a claims 3-5 k             it has a hole behind it, up to offset 5
 //	a acks                     all; "a acks 3" the first three, "a acks 2-3" these
 //	a fails 2 -> attempt 1     of message 2; back-off 1s to 5s, dead at attempt 3
 //	a gives back 3             from offset 3 on
@@ -260,11 +262,11 @@ func (s *script) memberStep(p *group.Position, m *group.Member, words []string) 
 	switch words[0] {
 	case "lease":
 		span := group.Span{From: s.number(words[1]), To: s.number(words[2])}
-		if !m.Lease(p, span, 10*span.Len()) {
+		if !s.lease(m, p, span, words[3:]) {
 			return "refused"
 		}
 	case "claims":
-		switch got, free := m.Claim(p, s.number(words[1]), uint64(words[2][0]), 10); {
+		switch got, free := m.Claim(p, s.record(words[1]), uint64(words[2][0]), 10); {
 		case !free:
 			return "refused"
 		case !got:
@@ -304,6 +306,23 @@ func (s *script) memberStep(p *group.Position, m *group.Member, words []string) 
 	return ""
 }
 
+// lease has a member lease a span: the records in it are the runs that the words name, or,
+// with "none", there are none; without words there is one at each offset.
+func (s *script) lease(m *group.Member, p *group.Position, span group.Span, words []string) bool {
+	if len(words) == 0 {
+		return m.Lease(p, span, 10*span.Len())
+	}
+	var runs []group.Span
+	records := int64(0)
+	for _, w := range words {
+		if w != "none" {
+			runs = append(runs, s.record(w))
+			records += runs[len(runs)-1].Len()
+		}
+	}
+	return m.LeaseRecords(p, span, runs, 10*records)
+}
+
 // scriptRetry is of all members.
 var scriptRetry = group.Retry{Backoff: time.Second, Bound: 5 * time.Second, Attempts: 3}
 
@@ -330,6 +349,16 @@ func (s *script) member(name string) *group.Member {
 		s.members[name] = new(group.Member)
 	}
 	return s.members[name]
+}
+
+// record is the span of one record, and of a hole behind it: "3", or "3-5".
+func (s *script) record(word string) group.Span {
+	first, end, hole := strings.Cut(word, "-")
+	span := group.Span{From: s.number(first), To: s.number(first) + 1}
+	if hole {
+		span.To = s.number(end)
+	}
+	return span
 }
 
 func (s *script) number(word string) (n int64) {

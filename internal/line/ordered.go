@@ -71,7 +71,7 @@ func (k *consumer) claim(p *part, b batch.Batch, span group.Span) (run group.Spa
 			got = k.member.Lease(p.pos, group.Span{From: r.Offset, To: r.Offset + 1}, size)
 			free = got
 		} else {
-			got, free = k.member.Claim(p.pos, r.Offset, maphash.Bytes(keySeed, r.Key), size)
+			got, free = k.member.Claim(p.pos, group.Span{From: r.Offset, To: r.Offset + 1}, maphash.Bytes(keySeed, r.Key), size)
 		}
 		switch {
 		case !free:
