@@ -47,7 +47,7 @@ func TestF12PieceOfOtherContent(t *testing.T) {
 // partsHeader says whether a piece that begins at pos parts a batch's checksum, and
 // all that it covers, from the offset and the epoch before it. Nothing ties the two
 // together, so what another batch of the same size has behind that point is not found:
-// DESIGN.md says so.
+// docs/decisions has it as "leader epoch".
 func partsHeader(segment []byte, pos int) bool {
 	const epochEnd, crcBegin = 16, 17
 	for at := 0; at < len(segment); at += sizeAt(segment[at:]) {
