@@ -70,7 +70,7 @@ type Sender interface {
 type Reading struct {
 	Topic, Group string // without a group, where that is possible, the whole topic
 	Urgent       bool   // nothing is collected where that can be chosen
-	Drain        bool   // only what is there: where that is another request, Consume may return at its end
+	Drain        bool   // only the messages stored so far: where that is another request, Consume may return at its end
 }
 
 // patience bounds every wait for something that must happen.

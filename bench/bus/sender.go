@@ -109,7 +109,7 @@ func (l *sentLog) answer(conn *net.TCPConn, req *kmsg.FetchRequest, correlation 
 }
 
 // send sends a part of the file, with sendfile(2): that is what ReadFrom does
-// with a file. It is opened anew: connections must not share a place in it.
+// with a file. It is opened again: connections must not share a place in it.
 func (l *sentLog) send(conn *net.TCPConn, position, n int64) error {
 	file, err := os.Open(l.name)
 	if err != nil {

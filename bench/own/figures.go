@@ -32,7 +32,7 @@ const (
 	numberInLog     = "bytes in the log for one of a 1-KiB line"
 )
 
-// Who is there while the cost of connections is measured.
+// The connections that exist while the cost of connections is measured.
 const (
 	alone = "nobody else"
 	crowd = "idle connections"

@@ -148,7 +148,7 @@ func (r *round) singly() error {
 	return nil
 }
 
-// drains reads what is there, as lines and in batches.
+// drains reads the stored messages, as lines and in batches.
 func (r *round) drains() error {
 	messages, err := publish(r.b.Producers(), "drain", linesOf(100), 1, r.drained)
 	if err != nil {

@@ -271,7 +271,7 @@ func TestConfluentAdministersTopicsAndGroups(t *testing.T) {
 	}
 }
 
-// The epoch of a topic made anew is higher, and its records are not those that the
+// The epoch of a topic that was deleted and created again is higher, and its records are not those that the
 // consumer has read.
 func TestConfluentConsumerGoesOnWithATopicMadeAnew(t *testing.T) {
 	b := start(t)

@@ -47,7 +47,7 @@ type broker struct {
 	t       *testing.T
 	data    string
 	address string // of its Kafka port
-	told    string // the address that clients are told to connect to, if it is another
+	told    string // the address that clients get to connect to, if it is another
 	cmd     *exec.Cmd
 	said    chan string // its standard error, when it has ended
 }
@@ -58,7 +58,7 @@ func start(t *testing.T) *broker {
 	return startBehind(t, "")
 }
 
-// startBehind is start, where clients are told to connect to another address.
+// startBehind is start, where clients get another address to connect to.
 func startBehind(t *testing.T, address string) *broker {
 	t.Helper()
 	b := &broker{t: t, data: t.TempDir(), address: reserve(t), told: address}

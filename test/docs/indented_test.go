@@ -27,8 +27,8 @@ func indented(text string) (lines []string) {
 	return lines
 }
 
-// A heard line is one that the follower of this number has printed.
-type heard struct {
+// A printedLine is a line that the follower of this number has printed.
+type printedLine struct {
 	follower int
 	line     string
 }
@@ -43,7 +43,7 @@ func TestGuideFollowersGetWhatComesAndShareItInAGroup(t *testing.T) {
 	if len(commands) != 3 {
 		t.Fatalf("commands: %q", commands)
 	}
-	lines := make(chan heard, 100)
+	lines := make(chan printedLine, 100)
 	var followers []*exec.Cmd
 	for i, command := range commands {
 		followers = append(followers, s.follow(command, i, lines))
@@ -64,7 +64,7 @@ func TestGuideFollowersGetWhatComesAndShareItInAGroup(t *testing.T) {
 }
 
 // follow runs a command until the test ends.
-func (s *scratch) follow(command string, number int, lines chan<- heard) *exec.Cmd {
+func (s *scratch) follow(command string, number int, lines chan<- printedLine) *exec.Cmd {
 	s.t.Helper()
 	cmd := s.shell("exec " + command)
 	out, err := cmd.StdoutPipe()
@@ -76,7 +76,7 @@ func (s *scratch) follow(command string, number int, lines chan<- heard) *exec.C
 	}
 	go func() {
 		for scan := bufio.NewScanner(out); scan.Scan(); {
-			lines <- heard{number, scan.Text()}
+			lines <- printedLine{number, scan.Text()}
 		}
 	}()
 	s.t.Cleanup(func() {
@@ -89,7 +89,7 @@ func (s *scratch) follow(command string, number int, lines chan<- heard) *exec.C
 // publishOne publishes a message and a last one behind it, and gives how many
 // followers of the group default, and which of billing, print the first, until both
 // groups have printed both.
-func (s *scratch) publishOne(message string, lines <-chan heard) (alone int, shared []int) {
+func (s *scratch) publishOne(message string, lines <-chan printedLine) (alone int, shared []int) {
 	s.t.Helper()
 	for _, m := range []string{message, "last"} {
 		if out := s.runAll(block{lines: []string{"./build/producer -topic orders -message " + m}}); out != "" {

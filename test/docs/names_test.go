@@ -145,7 +145,7 @@ func TestDocumentsListTheFlagsAndTheirDefaults(t *testing.T) {
 
 // forServices are the names of the variables, behind the service's own name, in which
 // Kubernetes and docker --link describe a service. That of a port may be a flag's: what
-// describes a service is told apart there by its value.
+// describes a service differs there by its value.
 var forServices = regexp.MustCompile(`^(name$|env-|service-|port-)`)
 
 func TestNoFlagIsNamedAsAVariableThatDescribesAService(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 )
 
 // F35: thousands of connections that do nothing, or send a byte now and then: those
-// beyond the limit are told so, or closed by Kafka's port, and those who were there
+// beyond the limit get an error, or closed by Kafka's port, and those who were there
 // before go on; when the crowd has gone there is room again.
 func TestF35SlowConnections(t *testing.T) {
 	const limit = 200

@@ -53,7 +53,7 @@ func TestF09AnyDamageToAnyFile(t *testing.T) {
 
 // behindPlace is a position, or one behind it that does not lie between the base offset of
 // a batch and its checksum: what another log, or the same one elsewhere, has from there on
-// can't be told from the batch's own if it is as long (docs/decisions has it as "leader epoch").
+// can't be distinguished from the batch's own if it is as long (docs/decisions has it as "leader epoch").
 func behindPlace(log []byte, pos int) int {
 	for at := 0; at < len(log); {
 		b, _, err := batch.Next(log[at:])

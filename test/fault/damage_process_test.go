@@ -96,7 +96,7 @@ func tree(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// F9, from outside. broker -verify lists what is damaged or missing, by topic,
+// F9, from outside. broker -verify lists damage and missing messages, by topic,
 // partition and offsets, exits with 2 and changes nothing, not even a time.
 func TestF09VerifyListsDamageAndChangesNothing(t *testing.T) {
 	for seed := range uint64(runs(2, 20)) {
@@ -144,7 +144,7 @@ func TestF09VerifyOfASoundDirectoryAndOfNone(t *testing.T) {
 }
 
 // F9 and F13, from outside. A consumer of a damaged topic gets everything that is
-// sound and is told what it lacks.
+// sound and the error names the rest.
 func TestF09ConsumerIsToldOfDamage(t *testing.T) {
 	var c tally
 	for seed := range uint64(runs(2, 20)) {

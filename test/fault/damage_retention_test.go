@@ -17,7 +17,7 @@ import (
 )
 
 // F25. Retention by size overtakes a group that reads slowly, again and again: each
-// message is delivered once, or lies in a gap that the group is told of.
+// message is delivered once, or lies in a gap that is reported to the group.
 func TestF25RetentionOvertakesAGroup(t *testing.T) {
 	var c tally
 	for seed := range uint64(runs(3, 100)) {

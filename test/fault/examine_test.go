@@ -25,7 +25,7 @@ type span struct {
 type examination struct {
 	tally
 	missing  []span              // kept batches that were not served
-	reported []span              // what readers were told can't be read
+	reported []span              // offsets reported to readers as unreadable
 	found    []commitlog.Finding // what -verify says
 	failed   error               // -verify's error
 	refused  error               // the store did not open
@@ -130,7 +130,7 @@ func (x *examination) verifySays(m span) bool {
 func readAll(st store.Store, at shelf) (served map[int64][]byte, holes []span, err error) {
 	served = make(map[int64][]byte)
 	p, err := st.Partition(at.topic, at.partition)
-	if errors.Is(err, store.ErrUnusable) { // whoever asks for it is told
+	if errors.Is(err, store.ErrUnusable) { // each request for it gets the error
 		return served, []span{{at, 0, math.MaxInt64}}, nil
 	}
 	if err != nil {

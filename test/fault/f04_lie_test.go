@@ -31,8 +31,8 @@ func TestF04PowerCutWithALyingSyncIsSeen(t *testing.T) {
 	}
 }
 
-// afterOneCut counts what is missing after a power cut. A broker that does not
-// start on what is left has lost everything.
+// afterOneCut counts the missing messages after a power cut. A broker that does not
+// start on the rest has lost everything.
 func afterOneCut(t *testing.T, program string) tally {
 	c, d := crowdOnDisk(t, program)
 	c.live(2000, func() { d.powerCut(t, c.b) })

@@ -89,7 +89,7 @@ func numbered(n int) string {
 	return b.String()
 }
 
-// cut does it, cuts the power, and asks what is there.
+// cut does it, cuts the power, and lists the topics.
 func (c *first) cut(t *testing.T, program string) string {
 	d := newLoopDisk(t, 64<<20)
 	b := brokertest.StartProgram(t, program, filepath.Join(d.dir, "data"))

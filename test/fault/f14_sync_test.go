@@ -146,7 +146,7 @@ func publishTo(l *ledger, b *brokertest.Broker, publishers, messages int) {
 	publishing.Go(func() {
 		select {
 		case <-m.reached:
-		case <-time.After(time.Minute): // what is missing shows
+		case <-time.After(time.Minute): // the missing messages show
 		}
 		close(stop)
 	})

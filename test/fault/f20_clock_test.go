@@ -26,7 +26,7 @@ import (
 // Injected: messages with times and due times from the beginning to the end of
 // all, over the line protocol. Expected: no panic; they come back as they are, a
 // look from a time on works, before and after a restart, and those that are due
-// are delivered. A topic that has not been told to takes no times far ahead.
+// are delivered. A topic without that setting takes no times far ahead.
 func TestF20TimesFromOneEndToTheOther(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
 	makeTopic(t, b, "wild", broker.ConfigTimestampAfter, fmt.Sprint(int64(math.MaxInt64)))

@@ -83,7 +83,7 @@ func (l *ledger) stall(t *testing.T, b *brokertest.Broker, publisher string) (fi
 }
 
 // Injected: SIGTERM under load. Expected: the broker ends in good order, each
-// publisher is told or hears the end, and nothing acknowledged is lost.
+// publisher gets an error or reads the end, and nothing acknowledged is lost.
 func TestF21TerminatedUnderLoad(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
 	l := newLedger("load")

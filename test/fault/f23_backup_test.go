@@ -26,7 +26,7 @@ import (
 // Done: the data directory is copied with cp -a, or with rsync, while publishers
 // publish, at once and delayed, groups consume, topics are trimmed, made and deleted,
 // segments are begun and positions compacted. Expected: what was acknowledged before a
-// copy began is in it; what is missing of the rest is reported, by the broker's log, by
+// copy began is in it; the missing rest is reported, by the broker's log, by
 // -verify and to readers; positions confirmed before it began are kept; and what is
 // published then is delivered to every group.
 func TestF23CopiedWhileItWorks(t *testing.T) {
@@ -353,7 +353,7 @@ func (c *backupCopy) checkTopic(topic string) {
 	}
 }
 
-// drain reads what is left for the group witness, past what is damaged, and gives the
+// drain reads the messages left for the group witness, past damage, and gives the
 // errors, too.
 func (c *backupCopy) drain(topic string) (rows []row, told string) {
 	c.t.Helper()

@@ -8,8 +8,8 @@ import (
 )
 
 // Injected: power cuts right after each step in which a topic or a group is made,
-// used, deleted and made anew. Expected: what was deleted stays deleted, and of
-// what is made anew there is no older byte and no older position.
+// used, deleted and created again. Expected: what was deleted stays deleted, and of
+// the new topic there is no older byte and no older position.
 func TestF26DeletedStaysDeletedOverACut(t *testing.T) {
 	d := newLoopDisk(t, 64<<20)
 	b := brokertest.Start(t, filepath.Join(d.dir, "data"))

@@ -20,7 +20,7 @@ const (
 )
 
 // Injected: the broker is killed, or its power cut, in the middle of a redrive.
-// Expected: no message is lost, those that the client was told of come again in the group
+// Expected: no message is lost, those that were confirmed to the client come again in the group
 // that failed them, none is moved twice but those of one step, and another group
 // gets nothing.
 func TestF37KilledInARedrive(t *testing.T) {

@@ -18,9 +18,9 @@ type doomed struct {
 	last    chan string   // the line, or the error, that it ended with
 }
 
-// Injected: a topic is deleted, and made anew, while producers write to it and consumers of
+// Injected: a topic is deleted, and created again, while producers write to it and consumers of
 // every kind read from it, some with a full window, some with a backlog, some idle.
-// Expected: each is told -GONE, none -SHUTDOWN, none hangs, and of the old topic nothing
+// Expected: each gets -GONE, none -SHUTDOWN, none hangs, and of the old topic nothing
 // is in the new one.
 func TestF38DeletionUnderLoadIsToldToAll(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())

@@ -93,7 +93,7 @@ func (p *poisoning) work(t *testing.T, enough int) {
 	}
 }
 
-// life is that of one worker: until it dies of a message, or is told to stop. Then it
+// life is that of one worker: until it dies of a message, or gets the signal to stop. Then it
 // leaves in good order, and so all that has been counted is durable.
 func (p *poisoning) life(request string, stop <-chan struct{}) error {
 	c, err := dialLine(p.Consumers(), request)

@@ -13,7 +13,7 @@ import (
 )
 
 // ghostTopic is a topic that only delayed messages come to, and that is deleted and made
-// anew. Each of its incarnations has messages with its own id.
+// again. Each of its incarnations has messages with its own id.
 const ghostTopic = "ghost"
 
 // A ghost is an incarnation of that topic to which a delayed message was acknowledged, and

@@ -13,7 +13,7 @@ import (
 const kafkaName = "kafka"
 
 // publishAsKafka publishes with an idempotent Kafka client until ctx ends or the
-// broker is gone. counted is told of each message acknowledged.
+// broker is gone. counted gets each acknowledged message.
 func (l *ledger) publishAsKafka(ctx context.Context, address string, counted func(n int)) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(l.topic),
 		kgo.AllowAutoTopicCreation(), kgo.MaxBufferedRecords(500))

@@ -204,7 +204,7 @@ func (c *crowd) readers() (all []*reader) {
 	return all
 }
 
-// finish checks delivery at least once: with what is left for it each group has
+// finish checks delivery at least once: with the messages left for it each group has
 // got every message that is in the topic.
 func (c *crowd) finish() (sum tally) {
 	c.t.Helper()

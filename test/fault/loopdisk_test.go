@@ -89,7 +89,7 @@ func unmount(t *testing.T, dir string) {
 }
 
 // powerCut cuts the power, and brings it back when the broker is gone. Nothing that
-// it would answer after the cut is heard: it is stopped before, though syncs that
+// it would answer after the cut is read: it is stopped before, though syncs that
 // are under way go on. A kernel that loses its disk within fdatasync may return 0,
 // as Linux 6.18 does now and then, and no program of a machine without power goes on.
 func (d *loopDisk) powerCut(t *testing.T, b *brokertest.Broker) {

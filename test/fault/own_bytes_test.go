@@ -91,7 +91,7 @@ func TestF40ManyTopics(t *testing.T) {
 }
 
 // pressed starts a broker, in a long run with the race detector, whose collector
-// is told to keep within 24 MiB.
+// has a limit of 24 MiB.
 func pressed(t *testing.T) *brokertest.Process {
 	t.Helper()
 	t.Setenv("GOMEMLIMIT", "24MiB")

@@ -75,7 +75,7 @@ func (p *phoenix) work(b *brokertest.Process) error {
 // phoenixSteps is how many there are in one life of the topic and the group.
 const phoenixSteps = 6
 
-// step does a part of a life. The first two are for what is left of the one before.
+// step does a part of a life. The first two finish the life before.
 func (p *phoenix) step(b *brokertest.Process, n int) error {
 	text := fmt.Sprintf("life %d", p.generation)
 	switch n {
@@ -148,7 +148,7 @@ func take(b *brokertest.Process, topic, text string) error {
 	return expect(in, "+1")
 }
 
-// remove deletes what is there of a topic or a group. A group that a connection is
+// remove deletes a topic or a group, if it exists. A group that a connection is
 // just leaving is asked for again.
 func remove(b *brokertest.Process, what string) error {
 	for {
@@ -179,7 +179,7 @@ func removeOnce(b *brokertest.Process, what string) error {
 	return io.ErrUnexpectedEOF
 }
 
-// check compares what is there with what may be.
+// check compares the stored messages with those that may be there.
 func (p *phoenix) check(t *testing.T, b *brokertest.Broker) {
 	t.Helper()
 	if got := b.Drain(phoenixTopic + "?from=beginning"); p.topic[got] {

@@ -63,7 +63,7 @@ func (w *watcher) work(address string) {
 }
 
 // A worker is the only consumer of its group: it acknowledges all that it has
-// got, and hears what of it is on disk.
+// got, and reads how many of them are on disk.
 type worker struct {
 	*reader
 	*standing

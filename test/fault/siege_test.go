@@ -141,7 +141,7 @@ func (s *siege) memory(figure string) int64 {
 	return 0
 }
 
-// resetPeak has VmHWM begin anew: proc(5), clear_refs.
+// resetPeak has VmHWM begin again: proc(5), clear_refs.
 func (s *siege) resetPeak() {
 	s.t.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.Pid()), []byte("5"), 0); err != nil {

@@ -39,7 +39,7 @@ func openSimulated(disk *crashfs.FS, sabotaged sabotage) (*simulated, error) {
 	return &simulated{b, fs}, nil
 }
 
-// pledges are what a simulated broker has been told and what it has promised.
+// pledges are what a simulated broker has received and promised.
 type pledges struct {
 	generation int
 	phoenix    fate // what the topic of this name holds
@@ -268,7 +268,7 @@ func appendTexts(texts []string, batches []byte) ([]string, error) {
 }
 
 // judge compares what was found with what was promised, and returns what somebody
-// who has seen it is promised from then on.
+// a client that has seen it is promised from then on.
 func (p *pledges) judge(found sighting) (after *pledges, err error) {
 	n := len(found.orders)
 	switch {

@@ -61,7 +61,7 @@ func TestProgramsWorkBesideServicesNamedAfterThem(t *testing.T) {
 	}
 }
 
-// A consumer and the producer that it runs need not be told their ports apart on the
+// A consumer and the producer that it runs need no separate flags for their ports on the
 // command line.
 func TestProgramsOfOneEnvironmentHaveVariablesOfTheirOwn(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
@@ -75,7 +75,7 @@ func TestProgramsOfOneEnvironmentHaveVariablesOfTheirOwn(t *testing.T) {
 	runIn(t, env, brokertest.Program(t, "consumer"), "-topic", "out", "-f", `%s\n`).mustPrint(t, "first order\nsecond order\n")
 }
 
-// What a program was told of the broker and of a message tells the programs that it runs
+// What the environment of a program says of the broker and of a message tells the programs that it runs
 // neither another broker nor what to do.
 func TestCommandsOfAConsumerDoWhatTheirFlagsSay(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())

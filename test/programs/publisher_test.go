@@ -48,7 +48,7 @@ func (p *publisher) ackedCount() int {
 }
 
 // session publishes over one connection, in bursts with more or less of them
-// unanswered, until the connection fails. counted is told of every message
+// unanswered, until the connection fails. counted gets every message
 // acknowledged.
 func (p *publisher) session(address, topic string, r *rand.Rand, counted func(n int)) {
 	p.answer = ""
