@@ -21,24 +21,50 @@ type Member struct {
 	last  uint64     // number given
 	open  int64      // messages not settled
 	bytes int64      // of those, about
+	holes holes      // behind records in sent; nil until there is one
 }
 
-// A sending is records at offsets in a row, with numbers in a row. The member holds a hole
-// behind them, too: it is settled with the last record.
+// A sending is records at offsets in a row, with numbers in a row.
 type sending struct {
 	pos *Position
 	Span
-	end   int64  // of the hole; To where there is none
 	first uint64 // number of the record at From
 	bytes int64
 }
 
-// through is the records in s, which are some of the sending, with the hole behind them.
-func (l *sending) through(s Span) Span {
-	if s.To == l.To {
-		s.To = l.end
+// Holes are the offsets without a record that a member holds: where each ends, by where it
+// begins. A hole is settled with the record before it.
+type holes map[hole]int64
+
+type hole struct {
+	pos  *Position
+	from int64
+}
+
+func (m *Member) addHole(p *Position, s Span) {
+	if m.holes == nil {
+		m.holes = make(holes)
+	}
+	m.holes[hole{p, s.From}] = s.To
+}
+
+// through extends records by the hole behind them, which is forgotten.
+func (m *Member) through(p *Position, s Span) Span {
+	if len(m.holes) > 0 {
+		s.To += m.takeHole(p, s.To)
 	}
 	return s
+}
+
+// takeHole forgets the hole that begins at an offset, and returns its length.
+func (m *Member) takeHole(p *Position, from int64) int64 {
+	h := hole{p, from}
+	end, ok := m.holes[h]
+	if !ok {
+		return 0
+	}
+	delete(m.holes, h)
+	return end - from
 }
 
 // ErrNotSent is what a member may be told. Test with errors.Is.
@@ -47,7 +73,13 @@ var ErrNotSent = errors.New("not sent yet")
 // Lease gives s, each offset of which has a record, to the member, unless a part of it has
 // been given away since Free. bytes is about the size of the records.
 func (m *Member) Lease(p *Position, s Span, bytes int64) bool {
-	return m.LeaseRecords(p, s, []Span{s}, bytes)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !p.lease(m, s, s.From) {
+		return false
+	}
+	m.add(p, s, s.To, bytes)
+	return true
 }
 
 // LeaseRecords is Lease for a span in which only the offsets in runs have records: runs are
@@ -97,6 +129,9 @@ func (m *Member) Claim(p *Position, s Span, key uint64, bytes int64) (got, free 
 
 // add numbers the records in s, which have a hole behind them up to end.
 func (m *Member) add(p *Position, s Span, end int64, bytes int64) {
+	if s.To < end {
+		m.addHole(p, Span{s.To, end})
+	}
 	n := s.Len()
 	first := m.last + 1
 	m.last += uint64(n)
@@ -105,12 +140,12 @@ func (m *Member) add(p *Position, s Span, end int64, bytes int64) {
 	if i := len(m.sent) - 1; i >= 0 {
 		l := &m.sent[i]
 		if l.pos == p && l.To == s.From && l.first+uint64(l.Len()) == first {
-			l.To, l.end = s.To, end
+			l.To = s.To
 			l.bytes += bytes
 			return
 		}
 	}
-	m.sent = append(m.sent, sending{p, s, end, first, bytes})
+	m.sent = append(m.sent, sending{p, s, first, bytes})
 }
 
 // GiveBack gives back the records from offset on of what was leased last, in
@@ -119,16 +154,31 @@ func (m *Member) GiveBack(p *Position, offset int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next := int64(maxOffset) // what was leased before, but lies above, has been sent
-	for i := len(m.sent) - 1; i >= 0 && m.sent[i].pos == p && m.sent[i].end > offset && m.sent[i].end <= next; i-- {
+	for i := len(m.sent) - 1; i >= 0 && m.sent[i].pos == p && m.sent[i].To <= next; i-- {
 		l := &m.sent[i]
+		if l.To <= offset {
+			m.giveBackHole(p, Span{l.To, offset})
+			return
+		}
 		next = l.From
-		s := Span{max(l.From, min(offset, l.To)), l.To}
-		p.release(m, Span{max(l.From, offset), l.end})
+		s := Span{max(l.From, offset), l.To}
+		p.release(m, m.through(p, s))
 		m.shrink(l, s.Len())
 		m.last -= uint64(s.Len())
-		if l.To, l.end = s.From, max(l.From, offset); l.From == l.To {
+		if l.To = s.From; l.From == l.To {
 			m.sent = m.sent[:i]
 		}
+	}
+}
+
+// giveBackHole gives back what lies behind s of the hole that begins with it.
+func (m *Member) giveBackHole(p *Position, s Span) {
+	end := s.From + m.takeHole(p, s.From)
+	if end > s.To {
+		p.release(m, Span{s.To, end})
+	}
+	if s.To = min(s.To, end); s.Len() > 0 {
+		m.addHole(p, s)
 	}
 }
 
@@ -155,7 +205,7 @@ func (m *Member) Ack(n uint64) error {
 	for ; done < len(m.sent) && m.sent[done].first <= n; done++ {
 		l := &m.sent[done]
 		k := min(l.Len(), int64(n-l.first+1))
-		l.pos.consume(m, l.through(Span{l.From, l.From + k}))
+		l.pos.consume(m, m.through(l.pos, Span{l.From, l.From + k}))
 		m.shrink(l, k)
 		l.From += k
 		l.first += uint64(k)
@@ -187,7 +237,7 @@ func (m *Member) AckSome(first, last uint64) (n int64, err error) {
 		}
 		n += s.Len()
 		i = m.takeOut(i, s)
-		l.pos.consume(m, l.through(s))
+		l.pos.consume(m, m.through(l.pos, s))
 	}
 	return n, nil
 }
@@ -232,7 +282,7 @@ func (m *Member) fail(i int, offset int64, r Retry, now time.Time) (f Failed, ok
 	f.Position, f.Offset = l.pos, offset
 	s := Span{offset, offset + 1}
 	m.takeOut(i, s)
-	f.Attempts, f.Dead = f.Position.fail(m, l.through(s), r, now)
+	f.Attempts, f.Dead = f.Position.fail(m, m.through(l.pos, s), r, now)
 	return f, f.Attempts > 0
 }
 
@@ -242,8 +292,8 @@ func (m *Member) takeOut(i int, cut Span) int {
 	l := m.sent[i]
 	each := l.bytes / l.Len() // of a message, about
 	m.shrink(&l, cut.Len())
-	rest := sending{l.pos, Span{cut.To, l.To}, l.end, l.first + uint64(cut.To-l.From), 0}
-	l.To, l.end = cut.From, cut.From
+	rest := sending{l.pos, Span{cut.To, l.To}, l.first + uint64(cut.To-l.From), 0}
+	l.To = cut.From
 	switch {
 	case rest.Len() == 0:
 	case l.Len() == 0:
@@ -324,7 +374,7 @@ func (m *Member) Lose(r Retry, now time.Time) (f Failed, ok bool) {
 
 func (m *Member) release() {
 	for _, l := range m.sent {
-		l.pos.release(m, Span{l.From, l.end})
+		l.pos.release(m, m.through(l.pos, l.Span))
 	}
 	m.sent, m.open, m.bytes = nil, 0, 0
 }
