@@ -179,15 +179,9 @@ func (l *loading) load() {
 		}
 		counts[v][k.Topic]++
 	}
-	for v, text := range map[verdict]string{
-		noTopic:     "a topic is missing or can't be used that groups have positions in: they are kept until it is as it was, or is deleted",
-		noPartition: "groups have positions in partitions that the topic does not have: they are kept until its topic.json is as it was",
-		taken:       "groups had positions in another topic of this name, which is missing: they are forgotten",
-	} {
-		for topic, n := range counts[v] {
-			b.Log.Warn(text, "topic", topic, "positions", n)
-		}
-	}
+	b.warnPositions(counts[noTopic], "groups have positions in a topic that is missing or can't be used: they are kept until it is back, or is deleted")
+	b.warnPositions(counts[noPartition], "groups have positions in partitions that the topic does not have: they are kept until its topic.json is as it was")
+	b.warnPositions(counts[taken], "groups had positions in another topic of this name, which is missing: they are forgotten")
 	b.journal.missing = counts[noTopic]
 	if len(forget) > 0 {
 		b.groups.DeleteAll(func(k group.Key) bool { return forget[k] })
@@ -196,6 +190,13 @@ func (l *loading) load() {
 		p.Rewrite()
 	}
 	b.expectAgain(early)
+}
+
+// warnPositions reports positions by topic.
+func (b *Broker) warnPositions(counts map[string]int, text string) {
+	for topic, n := range counts {
+		b.Log.Warn(text, "topic", topic, "positions", n)
+	}
 }
 
 // warnBeyond says that a position was moved back to the end of its log.

@@ -3,7 +3,6 @@ package docs
 import (
 	"os/exec"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -167,41 +166,6 @@ func TestDocumentsNameTargetsOfTheMakefile(t *testing.T) {
 			if !strings.Contains(makefile, "\n"+m[1]+":") {
 				t.Errorf("%s names make %s, which is not there", name, m[1])
 			}
-		}
-	}
-}
-
-var (
-	quoted      = regexp.MustCompile("`([^`]+)`")
-	loggedError = regexp.MustCompile(`(?i)\blog\.Error\("([^"]+)"`)
-)
-
-// What docs/operations.md says of lines in the log would mislead if they were worded
-// otherwise. Each error has a row.
-func TestOperatorsAreToldOfLinesThatAreLogged(t *testing.T) {
-	var source strings.Builder
-	for _, name := range files(t, func(path string) bool {
-		return strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") &&
-			(strings.HasPrefix(path, "internal/") || strings.HasPrefix(path, "cmd/broker/"))
-	}) {
-		source.WriteString(document(t, name))
-	}
-	var rows []string
-	for line := range strings.Lines(section(t, "docs/operations.md", "What to do when")) {
-		cell, _, isRow := strings.Cut(strings.TrimPrefix(line, "| "), " |")
-		if !isRow || !strings.HasPrefix(line, "| `") {
-			continue
-		}
-		for _, m := range quoted.FindAllStringSubmatch(cell, -1) {
-			rows = append(rows, m[1])
-			if !strings.Contains(source.String(), m[1]) && m[1] != "already in use" && m[1] != "permission denied" {
-				t.Errorf("docs/operations.md quotes %q, which nothing logs", m[1])
-			}
-		}
-	}
-	for _, m := range loggedError.FindAllStringSubmatch(source.String(), -1) {
-		if !slices.ContainsFunc(rows, func(row string) bool { return strings.HasPrefix(m[1], row) }) {
-			t.Errorf("%q is logged as an error, and docs/operations.md does not say what to do", m[1])
 		}
 	}
 }
