@@ -338,7 +338,7 @@ func TestPositionsInATopicThatIsMissingAreKept(t *testing.T) {
 		compactJournal(t, b)
 		mustClose(t, b)
 	}
-	if n := len(book.Lines("level=WARN", "a topic is missing or can't be used", "topic=orders", "positions=1")); n != 2 {
+	if n := len(book.Lines("level=WARN", "in a topic that is missing or can't be used", "topic=orders", "positions=1")); n != 2 {
 		t.Errorf("%q", book.Lines())
 	}
 	if err := s.disk.Rename("/data/lost", "/data/topics/orders"); err != nil {
