@@ -83,9 +83,9 @@ sabotage "heal a log by the file that has failed" internal/commitlog/heal.go \
 sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestFullDiskIsNoReasonToKeepWhatMayGo
 sabotage "write positions before their topic is synced" internal/broker/journal.go \
-	's/^\tb.secure(entries)$/\t_ = entries/' ./internal/broker TestPositionsAreWrittenWhenTheirLogsAreSynced
+	's/^\tj.secure(entries)$/\t_ = entries/' ./internal/broker TestPositionsAreWrittenWhenTheirLogsAreSynced
 sabotage "compact positions before their topic is synced" internal/broker/journal.go \
-	's/^\t\tb.secure(piece)$/\t\t_ = piece/' ./internal/broker TestCompactionWritesPositionsWhenTheirLogsAreSynced
+	's/^\t\tj.secure(piece)$/\t\t_ = piece/' ./internal/broker TestCompactionWritesPositionsWhenTheirLogsAreSynced
 sabotage "count a dead letter before it is durable" internal/broker/bury.go \
 	's/durably(log, done)/func(_ int64, err error) { done(err) }/' ./internal/broker TestADeadLetterIsConsumedWhenItIsDurable
 sabotage "tell of a redrive that is not kept" internal/line/redrive.go \
@@ -193,7 +193,7 @@ sabotage "keep messages for Kafka's groups" internal/group/unread.go \
 sabotage "hold back where a group is one of Kafka clients" internal/broker/retention.go \
 	's/!in\[i\] \&\& !has(k)/!in[i]/' ./internal/broker TestAGroupHoldsBackThePartitionsThatItLeases
 sabotage "remove what was consumed by positions that are not durable" internal/broker/retention.go \
-	's/	b.securePositions()$/	_ = b/' ./internal/broker TestRetentionRemovesWhatIsDurablyConsumed
+	's/	r.offsets.awaitDurable()$/	_ = r/' ./internal/broker TestRetentionRemovesWhatIsDurablyConsumed
 sabotage "note a jump of the clock later" internal/broker/clocknote.go \
 	's/if k.atOnce > 0 {/if false {/' ./internal/broker TestNoClockRemovesWhatWasPublishedAMomentAgo
 sabotage "forget of what kind a position is" internal/group/record.go \

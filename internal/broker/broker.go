@@ -10,11 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
-	"mbus/internal/group"
 	"mbus/internal/message"
 	"mbus/internal/store"
 )
@@ -45,37 +43,26 @@ type Broker struct {
 	Budget Budget
 	Log    *slog.Logger
 
+	*offsets
+	*retention
+
 	opts     Options
 	fallback *settings // of a topic that has set nothing for itself
 	store    store.Store
-	groups   *group.Groups
 	clock    *clock
+	keeper   *clockKeeper
 	now      func() time.Time // Now
 	stop     chan struct{}
+	ended    sync.WaitGroup
 
-	ended sync.WaitGroup
+	names  store.Names  // held by who makes, alters or deletes the topic
+	mu     sync.RWMutex // guards what follows
+	making int          // topics that are being made
+	parts  int          // partitions of all topics, and those that are being made
+	topics map[string]*Topic
+	ids    map[[16]byte]*Topic // the same
+	awaits map[*await]struct{}
 
-	sweeping  sync.Mutex    // held while messages are removed
-	resettled chan struct{} // a topic's settings are others, there is a new one, or the clock has jumped
-
-	clockMoved atomic.Bool // the clock has jumped since the last note
-	clockKept  struct {
-		mu      sync.Mutex // guards what follows
-		at      time.Time
-		atOnce  int // notes of jumps that may be written at once
-		failing bool
-	}
-
-	names    store.Names  // held by who makes, alters or deletes the topic
-	mu       sync.RWMutex // guards what follows
-	making   int          // topics that are being made
-	parts    int          // partitions of all topics, and those that are being made
-	topics   map[string]*Topic
-	ids      map[[16]byte]*Topic // the same
-	awaits   map[*await]struct{}
-	expected map[string]bool // topics that are not there, and groups begin at their first message
-
-	journal journal
 	burying burying
 	delays  delays
 }
@@ -103,10 +90,14 @@ func New(s store.Store, o Options) (*Broker, error) {
 	o.RetentionUnread = max(0, o.RetentionUnread)
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
-		stop: make(chan struct{}), resettled: make(chan struct{}, 1), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
-		awaits: make(map[*await]struct{}), expected: make(map[string]bool),
+		stop: make(chan struct{}), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
+		awaits: make(map[*await]struct{}),
 	}
-	b.startClock()
+	b.keeper = newClockKeeper(s, o.Now, o.Log)
+	b.clock, b.now = b.keeper.clock, b.Now
+	b.offsets = newOffsets(b)
+	b.retention = newRetention(b)
+	b.keeper.onJump = b.retention.wake
 	b.fallback, _ = b.settings(nil)
 	b.Budget.max = o.Limits.MaxInFlight
 	for _, t := range s.Topics() {
@@ -114,18 +105,13 @@ func New(s store.Store, o Options) (*Broker, error) {
 			return nil, err
 		}
 	}
-	b.journal.logs = make(map[store.Partition]group.Key)
-	b.groups = group.New(b.record)
-	b.groups.MaxBytes = o.Limits.MaxPositions
-	b.groups.Now = func() int64 { return b.clock.wall().UnixMilli() }
-	b.groups.NoteAgain = min(forgetNote, o.OffsetsRetention/8).Milliseconds()
-	if err := b.loadPositions(); err != nil {
+	if err := b.offsets.load(); err != nil {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
 	}
-	b.keepClock(true)
-	b.ended.Go(b.retain)
+	b.keeper.keep()
+	b.ended.Go(func() { b.retention.run(b.stop) })
 	if o.OffsetsRetention > 0 {
-		b.ended.Go(b.forgetGroups)
+		b.ended.Go(func() { b.offsets.forgetGroups(b.stop) })
 	}
 	var log store.Partition
 	var end int64
@@ -145,8 +131,8 @@ func New(s store.Store, o Options) (*Broker, error) {
 func (b *Broker) Close() error {
 	close(b.stop)
 	b.ended.Wait()
-	b.groups.Flush()
-	b.keepClock(true)
+	b.offsets.groups.Flush()
+	b.keeper.keep()
 	return b.store.Close()
 }
 
@@ -273,7 +259,7 @@ func (b *Broker) createTopic(name string, partitions int, config map[string]stri
 
 // openTopic puts a topic of the store on the list.
 func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
-	t := &Topic{Name: made.Name, ID: made.ID, swept: time.Now(), held: make(map[int]bool)}
+	t := &Topic{Name: made.Name, ID: made.ID}
 	t.know(made)
 	b.restore(t, made.Config)
 	partitions, err := b.openPartitions(t, 0, made.Partitions)
@@ -281,17 +267,16 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 		return nil, err
 	}
 	t.partitions.Store(&partitions)
-	if b.journal.missing[t.Name] > 0 {
-		if n := b.groups.DeleteOthers(t.Name, t.ID); n > 0 {
-			b.Log.Warn("groups had positions in another topic of this name, which was missing: they are forgotten", "topic", t.Name, "positions", n)
-		}
+	b.offsets.forgetOthers(t)
+	if t.settings.Load().removes() {
+		defer b.retention.wake() // once it is on the list
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if before := b.topics[made.Name]; before != nil { // it could not be deleted
 		b.parts -= len(before.Partitions())
 	}
-	b.adopt(t)
+	b.offsets.adopt(t)
 	b.topics[made.Name], b.ids[made.ID] = t, t
 	b.parts += len(partitions)
 	b.arrived(made.Name)
@@ -313,7 +298,7 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partit
 		list = append(list, p)
 	}
 	if s := t.settings.Load(); s.removes() && !Internal(t.Name) {
-		b.resettle(t, list)
+		s.roll(list)
 	}
 	return list, nil
 }

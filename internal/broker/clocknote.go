@@ -3,6 +3,9 @@ package broker
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/store"
@@ -83,81 +86,105 @@ func (c *clock) restore(p []byte) bool {
 	return true
 }
 
-// startClock makes the broker's clock, and gives it to the store.
-func (b *Broker) startClock() {
-	b.clock = newClock(b.opts.Now)
-	b.now = b.Now
-	unset := b.clock.unset.Load()
-	p := b.store.Note()
-	if len(p) > 0 && !b.clock.restore(p) {
-		b.Log.Warn("the file that says when the broker last ran can't be used: the system's clock is believed", "file", "clock")
-	}
-	if unset {
-		b.Log.Warn("the system's clock is not set: time goes on from when the broker last ran, or from the beginning of 2026 if that is not known", "now", b.clock.wall())
-	}
-	b.clock.jumped = b.clockJumped
-	b.store.UseClock(b.clock.wall)
+// A clockKeeper is the broker's clock and the note of it.
+type clockKeeper struct {
+	clock   *clock
+	store   store.Store
+	log     *slog.Logger
+	onJump  func()      // called after a jump, which is in the note then
+	unnoted atomic.Bool // the clock has jumped since the last note
+
+	mu      sync.Mutex // guards what follows
+	at      time.Time  // of the last note
+	atOnce  int        // notes of jumps that may be written at once
+	failing bool       // the last note could not be written, which has been logged
 }
 
-// keepClock keeps the note of the clock, if it is time, or now. It returns the time until
-// the next one is due.
-func (b *Broker) keepClock(now bool) time.Duration {
-	b.clock.wall() // which may find a jump, and note it
-	k := &b.clockKept
+// newClockKeeper starts the clock from the note of the last run, and gives it to the store.
+// system reads the system's clock; nil for time.Now.
+func newClockKeeper(s store.Store, system func() time.Time, log *slog.Logger) *clockKeeper {
+	k := &clockKeeper{clock: newClock(system), store: s, log: log, onJump: func() {}}
+	unset := k.clock.unset.Load()
+	p := s.Note()
+	if len(p) > 0 && !k.clock.restore(p) {
+		log.Warn("the file that says when the broker last ran can't be used: the system's clock is believed", "file", "clock")
+	}
+	if unset {
+		log.Warn("the system's clock is not set: time goes on from when the broker last ran, or from the beginning of 2026 if that is not known", "now", k.clock.wall())
+	}
+	k.clock.jumped = k.jumped
+	s.UseClock(k.clock.wall)
+	return k
+}
+
+// keepDue writes the note if one is due. It returns the time until the next one is.
+func (k *clockKeeper) keepDue() time.Duration {
+	k.clock.wall() // which may find a jump, and note it
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	since := time.Since(k.at)
-	if due := b.clockMoved.Load() && since >= noteSoonest; !now && !due && since < noteEvery {
-		if b.clockMoved.Load() {
-			return noteSoonest - since
-		}
+	since, moved := time.Since(k.at), k.unnoted.Load()
+	switch {
+	case moved && since < noteSoonest:
+		return noteSoonest - since
+	case !moved && since < noteEvery:
 		return noteEvery - since
 	}
-	k.atOnce = noteAtOnce
-	b.writeClock()
+	k.renew()
 	return noteEvery
 }
 
-// writeClock writes the note. The caller holds the mutex of clockKept.
-func (b *Broker) writeClock() {
-	k := &b.clockKept
+// keep writes the note now.
+func (k *clockKeeper) keep() {
+	k.clock.wall()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.renew()
+}
+
+// renew writes the note, and lets jumps be noted at once again. The caller holds mu.
+func (k *clockKeeper) renew() {
+	k.atOnce = noteAtOnce
+	k.write()
+}
+
+// write writes the note. The caller holds mu.
+func (k *clockKeeper) write() {
 	k.at = time.Now()
-	b.clockMoved.Store(false)
-	err := b.store.KeepNote(b.clock.note())
+	k.unnoted.Store(false)
+	err := k.store.KeepNote(k.clock.note())
 	if errors.Is(err, store.ErrClosed) {
 		return
 	}
 	if err != nil && !k.failing {
-		b.Log.Warn("the time could not be kept, which tells a wrong clock at the next start", "reason", err)
+		k.log.Warn("the time could not be kept, which tells a wrong clock at the next start", "reason", err)
 	}
 	k.failing = err != nil
 }
 
-// keepJump keeps a jump before anything is stamped by the clock as it is now, unless there
+// keepJump notes a jump before anything is stamped by the clock as it is now, unless there
 // have been many of late.
-func (b *Broker) keepJump() {
-	k := &b.clockKept
+func (k *clockKeeper) keepJump() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b.clockMoved.Store(true)
+	k.unnoted.Store(true)
 	if k.atOnce > 0 {
 		k.atOnce--
-		b.writeClock()
+		k.write()
 	}
+}
+
+// jumped notes and logs a jump of the system's clock.
+func (k *clockKeeper) jumped(by time.Duration) {
+	k.keepJump()
+	k.onJump()
+	if by > 0 {
+		k.log.Warn("the system's clock has jumped ahead: messages are delivered by it when that has lasted, and removed by it when that has lasted as long as they are kept",
+			"by", by, "delivered", believeAfter)
+		return
+	}
+	k.log.Warn("the system's clock was put back", "by", -by)
 }
 
 // Now is the broker's time, by which messages are delivered and stamped: that of the
 // system's wall clock, but for jumps ahead that have not lasted for a minute.
 func (b *Broker) Now() time.Time { return b.clock.now() }
-
-// clockJumped says so in the log, and has it noted.
-func (b *Broker) clockJumped(by time.Duration) {
-	b.keepJump()
-	b.wakeRetention()
-	if by > 0 {
-		b.Log.Warn("the system's clock has jumped ahead: messages are delivered by it when that has lasted, and removed by it when that has lasted as long as they are kept",
-			"by", by, "delivered", believeAfter)
-		return
-	}
-	b.Log.Warn("the system's clock was put back", "by", -by)
-}

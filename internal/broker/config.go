@@ -241,6 +241,7 @@ func (b *Broker) Configure(name string, change func(own map[string]string) error
 		return err
 	}
 	t.settings.Store(s)
-	b.resettle(t, t.Partitions())
+	s.roll(t.Partitions())
+	b.retention.wake()
 	return nil
 }

@@ -108,12 +108,11 @@ func (r *relied) give(logs []store.Partition) (late []store.Partition) {
 
 // secure waits until the logs are durable that entries rely on, before these are written:
 // otherwise a crash could leave positions beyond the ends of their logs.
-func (b *Broker) secure(entries []group.Entry) {
-	j := &b.journal
+func (j *journal) secure(entries []group.Entry) {
 	clear(j.logs)
 	all := j.list[:0]
 	for _, e := range entries {
-		if log := b.logOf(e); log != nil {
+		if log := j.logOf(e); log != nil {
 			if _, known := j.logs[log]; !known {
 				j.logs[log] = e.Key
 				all = append(all, log)
@@ -122,10 +121,10 @@ func (b *Broker) secure(entries []group.Entry) {
 	}
 	j.list = all
 	began := time.Now()
-	for _, log := range j.relied.await(all, b.Limits.RelyPatience) {
+	for _, log := range j.relied.await(all, j.limits.RelyPatience) {
 		k := j.logs[log]
-		b.Log.Warn("positions are written before the log that they are in is synced: its sync takes too long",
-			"topic", k.Topic, "partition", k.Partition, "waited", b.Limits.RelyPatience)
+		j.report.Warn("positions are written before the log that they are in is synced: its sync takes too long",
+			"topic", k.Topic, "partition", k.Partition, "waited", j.limits.RelyPatience)
 	}
 	j.took = time.Since(began)
 }

@@ -4,7 +4,7 @@ import "mbus/internal/group"
 
 // Unread lists the positions of groups that lease messages of a topic.
 func (b *Broker) Unread(topic string) []group.Unread {
-	return b.groups.Unread(func(name string) bool { return name == topic })
+	return b.offsets.groups.Unread(func(name string) bool { return name == topic })
 }
 
 // Reopen is Return for a letter of which the topic was found.

@@ -21,19 +21,19 @@ const (
 
 // OffsetsRetention is how long the positions of a group are kept without members and
 // commits; 0 for ever.
-func (b *Broker) OffsetsRetention() time.Duration { return b.opts.OffsetsRetention }
+func (o *offsets) OffsetsRetention() time.Duration { return o.retention }
 
 // forgetGroups forgets groups until the broker ends. It is not misled by a clock that jumps.
-func (b *Broker) forgetGroups() {
-	keep := b.opts.OffsetsRetention
+func (o *offsets) forgetGroups(stop <-chan struct{}) {
+	keep := o.retention
 	timer := time.NewTimer(min(keep, forgetFirst))
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
-			b.ForgetGroups(b.clock.ageTime(keep))
+			o.ForgetGroups(o.broker.clock.ageTime(keep))
 			timer.Reset(max(forgetMost, min(forgetLeast, keep/4)))
-		case <-b.stop:
+		case <-stop:
 			return
 		}
 	}
@@ -44,15 +44,15 @@ func (b *Broker) forgetGroups() {
 // group, and their positions would stay for ever. Two stay: that of consumers that name none,
 // because nobody invents it, and that of redrives, because letters that were moved are not to
 // be moved again.
-func (b *Broker) ForgetGroups(now time.Time) {
-	before := now.Add(-b.opts.OffsetsRetention).UnixMilli()
-	for _, g := range b.groups.List() {
+func (o *offsets) ForgetGroups(now time.Time) {
+	before := now.Add(-o.retention).UnixMilli()
+	for _, g := range o.groups.List() {
 		if !g.Kept || g.Members > 0 || g.Name == group.Default || g.Name == RedriveGroup {
 			continue
 		}
-		if n, last := b.groups.Forget(g.Name, before); n > 0 {
-			b.Log.Info("a group that nobody uses was forgotten: it begins anew if it comes back", "group", g.Name, "positions", n,
-				"used", time.UnixMilli(last).UTC(), "offsets-retention", b.opts.OffsetsRetention)
+		if n, last := o.groups.Forget(g.Name, before); n > 0 {
+			o.log.Info("a group that nobody uses was forgotten: it begins anew if it comes back", "group", g.Name, "positions", n,
+				"used", time.UnixMilli(last).UTC(), "offsets-retention", o.retention)
 		}
 	}
 }

@@ -3,9 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"slices"
-
-	"mbus/internal/group"
 )
 
 // ErrPartitions says that a topic can't have so many partitions.
@@ -38,7 +35,7 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	if err != nil {
 		return err
 	}
-	if err := b.beginPositions(t, had, total); err != nil {
+	if err := b.offsets.begin(t, had, total); err != nil {
 		b.Log.Warn("groups may not begin at the first message of new partitions", "topic", name, "reason", err)
 	}
 	t.know(grown)
@@ -68,33 +65,4 @@ func (b *Broker) CheckGrowth(name string, total int) (*Topic, error) {
 		return nil, fmt.Errorf("%w: %d, a topic has %d at most", ErrPartitions, total, MaxPartitions)
 	}
 	return t, nil
-}
-
-// beginPositions has the groups that have a position in the topic begin at the first
-// message of the partitions from first on, whatever is kept of them, before there is one:
-// those that begin at the end where they have no position would miss what comes before
-// they look. First commits that are under way count, too.
-func (b *Broker) beginPositions(t *Topic, first, total int) error {
-	if err := b.AwaitPositions(); err != nil {
-		return err
-	}
-	for _, g := range b.groups.List() {
-		in := func(e group.Entry) bool { return e.Topic == t.Name }
-		has := b.groups.Of(g.Name)
-		at := slices.IndexFunc(has, in)
-		if at < 0 {
-			continue
-		}
-		for i := first; i < total; i++ {
-			p, err := b.Position(g.Name, t, i)
-			if err != nil {
-				return err
-			}
-			p.SetAssigned(has[at].Assigned)
-			p.Start(0, true)
-			p.Clamp(0)
-			p.Close()
-		}
-	}
-	return b.AwaitPositions()
 }

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"iter"
+	"log/slog"
 	"time"
 
 	"mbus/internal/batch"
@@ -25,26 +27,41 @@ const (
 // in bytes: it bounds what that takes in memory.
 const journalPiece = 1 << 20
 
-// A journal is what the broker keeps about the positions' topic. It is for the
-// goroutine that writes, after the start.
+// A journal makes positions durable, in the log of PositionsTopic. It is for the goroutine
+// that writes, after the start.
 type journal struct {
-	log     store.Partition // nil until there is something to keep
-	last    time.Time       // of the last write
-	records int             // since the last compaction, or in it
-	bytes   int64           // of those
-	kept    int             // positions that the last compaction wrote
-	size    int64           // bytes of those
-	failing bool            // the last write has failed
-	losses  losses          // set at the start
-	damaged bool            // a part of the log can't be read
+	log    store.Partition                   // nil until there is something to keep
+	make   func() (store.Partition, error)   // makes the log
+	logOf  func(group.Entry) store.Partition // that an entry relies on; nil for none
+	report *slog.Logger
+	limits Limits
 
-	unusable error          // why there is no log, though there was one; set at the start
-	missing  map[string]int // by topic: positions that were kept because it is missing; set at the start
+	last    time.Time // of the last write
+	records int       // since the last compaction, or in it
+	bytes   int64     // of those
+	kept    int       // positions that the last compaction wrote
+	size    int64     // bytes of those
+	failing bool      // the last write has failed
+	damaged bool      // a part of the log can't be read
 
 	relied relied
 	logs   map[store.Partition]group.Key // scratch: those that entries rely on
 	list   []store.Partition             // the same
 	took   time.Duration                 // to sync them
+}
+
+// newJournal makes one without a log.
+func newJournal(b *Broker) *journal {
+	return &journal{
+		logOf: b.logOf, report: b.Log, limits: b.Limits, logs: make(map[store.Partition]group.Key),
+		make: func() (store.Partition, error) {
+			t, err := b.createTopic(PositionsTopic, 1, nil)
+			if err != nil {
+				return nil, err
+			}
+			return t.Partitions()[0], nil
+		},
+	}
 }
 
 // A journal that has to wait for the syncs of other logs is written less often, so that
@@ -61,40 +78,37 @@ func (j *journal) due(n int) bool {
 	return j.records+n >= max(compactAfter, 4*j.kept) || j.bytes >= max(compactBytes, 4*j.size)
 }
 
-// record is the group.Write: it makes states durable.
-func (b *Broker) record(entries []group.Entry) error {
-	j := &b.journal
+// write makes entries durable. all are the latest ones, for a compaction.
+func (j *journal) write(entries []group.Entry, all iter.Seq[group.Entry]) (err error) {
 	if j.log == nil {
-		t, err := b.createTopic(PositionsTopic, 1, nil)
-		if err != nil {
-			return b.notKept(entries, err)
+		if j.log, err = j.make(); err != nil {
+			return j.notKept(entries, err)
 		}
-		j.log = t.Partitions()[0]
 	}
-	time.Sleep(time.Until(j.last.Add(j.pause(b.Limits.JournalPause))))
+	time.Sleep(time.Until(j.last.Add(j.pause(j.limits.JournalPause))))
 	j.last = time.Now()
 	if j.due(len(entries)) { // before entries are written: what the groups say may be older
-		b.compactPositions()
+		j.compact(all)
 	}
-	b.secure(entries)
+	j.secure(entries)
 	if _, err := j.append(entries); err != nil {
-		return b.notKept(entries, err)
+		return j.notKept(entries, err)
 	}
 	if j.failing {
 		j.failing = false
-		b.Log.Info("positions are kept again")
+		j.report.Info("positions are kept again")
 	}
 	return nil
 }
 
-// notKept says so, once until positions are kept again.
-func (b *Broker) notKept(entries []group.Entry, err error) error {
-	if b.journal.failing {
+// notKept logs that entries are not durable, once until others are.
+func (j *journal) notKept(entries []group.Entry, err error) error {
+	if j.failing {
 		return err
 	}
-	b.journal.failing = true
+	j.failing = true
 	first := entries[0]
-	b.Log.Error("positions could not be kept: after a restart messages will come again", "positions", len(entries),
+	j.report.Error("positions could not be kept: after a restart messages will come again", "positions", len(entries),
 		"group", first.Group, "topic", first.Topic, "partition", first.Partition, "reason", err)
 	return err
 }
@@ -123,23 +137,20 @@ func (j *journal) append(entries []group.Entry) (int64, error) {
 	return base, err
 }
 
-// compactPositions compacts the journal.
-func (b *Broker) compactPositions() {
-	j := &b.journal
-	err := b.rewritePositions(b.lossEntries())
+// compact replaces the journal by the latest entries.
+func (j *journal) compact(all iter.Seq[group.Entry]) {
+	err := j.rewrite(all)
 	switch {
 	case err != nil:
-		b.Log.Warn("the groups' positions could not be compacted", "reason", err)
+		j.report.Warn("the groups' positions could not be compacted", "reason", err)
 	case j.damaged:
 		j.damaged = false
-		b.Log.Warn("the damaged part of the groups' positions was removed when they were compacted", "topic", PositionsTopic)
+		j.report.Warn("the damaged part of the groups' positions was removed when they were compacted", "topic", PositionsTopic)
 	}
 }
 
-// rewritePositions writes all positions once more, a piece at a time, and more with them, and
-// trims the log to them. Those of topics that are missing are among them.
-func (b *Broker) rewritePositions(more []group.Entry) error {
-	j := &b.journal
+// rewrite writes all entries once more, a piece at a time, and trims the log to them.
+func (j *journal) rewrite(all iter.Seq[group.Entry]) error {
 	_, start := j.log.Offsets()
 	records, bytes := j.records, j.bytes
 	var piece []group.Entry
@@ -148,31 +159,18 @@ func (b *Broker) rewritePositions(more []group.Entry) error {
 		if len(piece) == 0 {
 			return nil
 		}
-		b.secure(piece)
+		j.secure(piece)
 		_, err := j.append(piece)
 		piece, size = piece[:0], 0
 		return err
 	}
-	add := func(e group.Entry) error {
+	for e := range all {
 		piece = append(piece, e)
 		if size += e.Size(); size < journalPiece {
-			return nil
-		}
-		return flush()
-	}
-	for _, e := range more {
-		if err := add(e); err != nil {
-			return err
-		}
-	}
-	for _, g := range b.groups.List() {
-		if !g.Kept {
 			continue
 		}
-		for _, e := range b.groups.Of(g.Name) {
-			if err := add(e); err != nil {
-				return err
-			}
+		if err := flush(); err != nil {
+			return err
 		}
 	}
 	if err := flush(); err != nil {

@@ -13,34 +13,34 @@ import (
 // passed over: a position of which an earlier record is there is that one, so that
 // messages come again; see losses for the others.
 type loading struct {
-	b      *Broker
+	of     *offsets
 	it     batch.Iterator
 	states map[group.Key]group.State
 	losses losses
 	missed damagedPart
 }
 
-// loadPositions reads the journal, and puts right what does not fit the topics: see
+// load reads the journal, and puts right what does not fit the topics: see
 // judge. If the journal as a whole can't be used groups can't be, because without positions
 // they would get all messages again, or skip some where they begin at the end.
-func (b *Broker) loadPositions() error {
-	t, err := b.Topic(PositionsTopic)
+func (o *offsets) load() error {
+	t, err := o.broker.Topic(PositionsTopic)
 	switch {
 	case errors.Is(err, store.ErrUnknownTopic):
 		return nil
 	case err != nil: // the others go on
-		b.journal.unusable = err
-		b.Log.Error("the groups' positions can't be used: no group can consume, nor commit, before that is put right", "topic", PositionsTopic, "reason", err)
+		o.unusable = err
+		o.log.Error("the groups' positions can't be used: no group can consume, nor commit, before that is put right", "topic", PositionsTopic, "reason", err)
 		return nil
 	}
 	log := t.Partitions()[0]
-	b.journal.log = log
-	l := &loading{b: b, states: make(map[group.Key]group.State), losses: make(losses)}
+	o.journal.log = log
+	l := &loading{of: o, states: make(map[group.Key]group.State), losses: make(losses)}
 	start, _ := log.Offsets()
 	if err := walk(log, start, l.lost, l.replay); err != nil {
 		return err
 	}
-	b.noteLosses(l.losses, l.missed)
+	o.noteLosses(l.losses, l.missed)
 	l.load()
 	return nil
 }
@@ -56,7 +56,7 @@ func (l *loading) lost(err error) error {
 func (l *loading) miss(next int64, args ...any) {
 	l.missed.until = next
 	l.missed.pieces++
-	l.b.Log.Error("positions of groups can't be read: groups whose latest position is among them go on at an earlier one, and messages come again; "+
+	l.of.log.Error("positions of groups can't be read: groups whose latest position is among them go on at an earlier one, and messages come again; "+
 		"groups of which nothing else is kept begin at the first message, also those that would begin at the end",
 		append(args, "topic", PositionsTopic, "until", next,
 			"do", "copy the topic's directory if what is damaged is to be looked at: compaction removes it")...)
@@ -64,7 +64,7 @@ func (l *loading) miss(next int64, args ...any) {
 
 // replay takes the records of a batch.
 func (l *loading) replay(bt batch.Batch) (goOn bool, err error) {
-	l.b.journal.bytes += int64(len(bt))
+	l.of.journal.bytes += int64(len(bt))
 	next := bt.BaseOffset()
 	if err := l.it.Reset(bt); err != nil {
 		l.miss(bt.NextOffset(), "first", next, "reason", err)
@@ -73,7 +73,7 @@ func (l *loading) replay(bt batch.Batch) (goOn bool, err error) {
 	for l.it.Next() {
 		r := l.it.Record()
 		next = r.Offset + 1
-		l.b.journal.records++
+		l.of.journal.records++
 		k, err := group.ParseKey(r.Key)
 		if err != nil {
 			l.miss(next, "first", r.Offset, "reason", fmt.Errorf("key: %w", err))
@@ -123,8 +123,8 @@ const (
 // judge says what becomes of a position, and changes s accordingly. A topic's positions
 // are forgotten only if it is known for certain that it was deleted, or if another one
 // has its name: its directory may have got lost, and come back.
-func (b *Broker) judge(k group.Key, s *group.State) verdict {
-	t, err := b.Topic(k.Topic)
+func (o *offsets) judge(k group.Key, s *group.State) verdict {
+	t, err := o.broker.Topic(k.Topic)
 	older := s.TopicID == (group.ID{}) // kept by a version that kept no ids
 	switch {
 	case s.TopicID == group.Early:
@@ -134,7 +134,7 @@ func (b *Broker) judge(k group.Key, s *group.State) verdict {
 		return judgeIn(t, k.Partition, s)
 	case err == nil && s.TopicID == t.ID:
 		return judgeIn(t, k.Partition, s)
-	case older && errors.Is(err, store.ErrUnknownTopic), !older && b.store.Deleted(s.TopicID):
+	case older && errors.Is(err, store.ErrUnknownTopic), !older && o.broker.store.Deleted(s.TopicID):
 		return orphan
 	case err == nil:
 		return taken
@@ -156,18 +156,18 @@ func judgeIn(t *Topic, partition int, s *group.State) verdict {
 
 // load hands the positions to the groups, and forgets those whose topics were deleted.
 func (l *loading) load() {
-	b := l.b
+	o := l.of
 	forget := make(map[group.Key]bool)
 	counts := make(map[verdict]map[string]int) // by topic
 	early := make(map[string]bool)             // topics
 	var moved []*group.Position
 	for k, s := range l.states {
 		was := s.Offset
-		v := b.judge(k, &s)
-		p := b.groups.Load(k, s)
+		v := o.judge(k, &s)
+		p := o.groups.Load(k, s)
 		switch v {
 		case clamped:
-			b.warnBeyond(k, was, s.Offset)
+			o.warnBeyond(k, was, s.Offset)
 			moved = append(moved, p)
 		case orphan, taken:
 			forget[k] = true
@@ -179,28 +179,28 @@ func (l *loading) load() {
 		}
 		counts[v][k.Topic]++
 	}
-	b.warnPositions(counts[noTopic], "groups have positions in a topic that is missing or can't be used: they are kept until it is back, or is deleted")
-	b.warnPositions(counts[noPartition], "groups have positions in partitions that the topic does not have: they are kept until its topic.json is as it was")
-	b.warnPositions(counts[taken], "groups had positions in another topic of this name, which is missing: they are forgotten")
-	b.journal.missing = counts[noTopic]
+	o.warnPositions(counts[noTopic], "groups have positions in a topic that is missing or can't be used: they are kept until it is back, or is deleted")
+	o.warnPositions(counts[noPartition], "groups have positions in partitions that the topic does not have: they are kept until its topic.json is as it was")
+	o.warnPositions(counts[taken], "groups had positions in another topic of this name, which is missing: they are forgotten")
+	o.missing = counts[noTopic]
 	if len(forget) > 0 {
-		b.groups.DeleteAll(func(k group.Key) bool { return forget[k] })
+		o.groups.DeleteAll(func(k group.Key) bool { return forget[k] })
 	}
 	for _, p := range moved {
 		p.Rewrite()
 	}
-	b.expectAgain(early)
+	o.expectAgain(early)
 }
 
 // warnPositions reports positions by topic.
-func (b *Broker) warnPositions(counts map[string]int, text string) {
+func (o *offsets) warnPositions(counts map[string]int, text string) {
 	for topic, n := range counts {
-		b.Log.Warn(text, "topic", topic, "positions", n)
+		o.log.Warn(text, "topic", topic, "positions", n)
 	}
 }
 
 // warnBeyond says that a position was moved back to the end of its log.
-func (b *Broker) warnBeyond(k group.Key, was, end int64) {
-	b.Log.Warn("a position was beyond the end of its log, and is set to the end: the log has lost messages, or the position was set there",
+func (o *offsets) warnBeyond(k group.Key, was, end int64) {
+	o.log.Warn("a position was beyond the end of its log, and is set to the end: the log has lost messages, or the position was set there",
 		"group", k.Group, "topic", k.Topic, "partition", k.Partition, "position", was, "end", end)
 }

@@ -31,14 +31,14 @@ var found = group.Key{Group: noGroup, Topic: PositionsTopic}
 
 // noteLosses keeps losses if the journal has damage that they are not of yet, and has
 // those count that were kept before. It is for the start, before the journal is written.
-func (b *Broker) noteLosses(kept losses, missed damagedPart) {
-	b.journal.losses, b.journal.damaged = kept, missed.pieces > 0
+func (o *offsets) noteLosses(kept losses, missed damagedPart) {
+	o.losses, o.journal.damaged = kept, missed.pieces > 0
 	of := kept[found]
 	if missed.pieces == 0 || of.Offset == missed.until && of.Epoch == missed.pieces {
 		return
 	}
 	var entries []group.Entry
-	for _, t := range b.Topics() {
+	for _, t := range o.broker.Topics() {
 		for i, log := range t.Partitions() {
 			if start, end := log.Offsets(); start < end && !Internal(t.Name) {
 				k := group.Key{Group: noGroup, Topic: t.Name, Partition: i}
@@ -50,15 +50,15 @@ func (b *Broker) noteLosses(kept losses, missed damagedPart) {
 	for _, e := range entries {
 		kept[e.Key] = e.State
 	}
-	if _, err := b.journal.append(entries); err != nil {
-		b.Log.Error("what damage to the groups' positions means could not be kept: it holds until the broker ends", "reason", err)
+	if _, err := o.journal.append(entries); err != nil {
+		o.log.Error("what damage to the groups' positions means could not be kept: it holds until the broker ends", "reason", err)
 	}
 }
 
 // PositionsLost says whether a group of which nothing is kept may have had a position in
 // a partition that was lost with damage in the journal: it begins at the first message.
-func (b *Broker) PositionsLost(t *Topic, partition int) bool {
-	s, ok := b.journal.losses[group.Key{Group: noGroup, Topic: t.Name, Partition: partition}]
+func (o *offsets) PositionsLost(t *Topic, partition int) bool {
+	s, ok := o.losses[group.Key{Group: noGroup, Topic: t.Name, Partition: partition}]
 	if !ok || s.TopicID != t.ID {
 		return false
 	}
@@ -67,9 +67,9 @@ func (b *Broker) PositionsLost(t *Topic, partition int) bool {
 }
 
 // lossEntries are the losses that still count.
-func (b *Broker) lossEntries() (all []group.Entry) {
-	for k, s := range b.journal.losses {
-		if t, err := b.Topic(k.Topic); err == nil && k.Partition < len(t.Partitions()) && b.PositionsLost(t, k.Partition) {
+func (o *offsets) lossEntries() (all []group.Entry) {
+	for k, s := range o.losses {
+		if t, err := o.broker.Topic(k.Topic); err == nil && k.Partition < len(t.Partitions()) && o.PositionsLost(t, k.Partition) {
 			all = append(all, group.Entry{Key: k, State: s})
 		}
 	}

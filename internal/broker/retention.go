@@ -3,8 +3,11 @@ package broker
 import (
 	"cmp"
 	"errors"
+	"log/slog"
+	"maps"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"mbus/internal/group"
@@ -28,34 +31,74 @@ const (
 	rollBytesLess = 1 << 20
 )
 
-// retain removes old messages until the broker ends. It sleeps while no topic has any
+// A retention removes old messages.
+type retention struct {
+	broker  *Broker // has the topics
+	offsets *offsets
+	keeper  *clockKeeper
+	log     *slog.Logger
+	changed chan struct{} // a topic's settings are others, there is a new one, or the clock has jumped
+
+	mu    sync.Mutex // held while messages are removed; guards what follows
+	swept map[*Topic]*sweep
+}
+
+// A sweep is what retention knows of a topic.
+type sweep struct {
+	at   time.Time    // of the last one; at first of when the topic was first seen
+	held map[int]bool // partitions that keep messages past their retention for a group
+}
+
+// newRetention makes one that has seen no topics.
+func newRetention(b *Broker) *retention {
+	return &retention{broker: b, offsets: b.offsets, keeper: b.keeper, log: b.Log, changed: make(chan struct{}, 1), swept: make(map[*Topic]*sweep)}
+}
+
+// run removes old messages until the broker ends. It sleeps while no topic has any
 // that may go.
-func (b *Broker) retain() {
+func (r *retention) run(stop <-chan struct{}) {
 	timer := time.NewTimer(sweepLeast)
 	defer timer.Stop()
 	for {
-		timer.Reset(min(b.untilSweep(), b.keepClock(false)))
+		timer.Reset(min(r.untilSweep(), r.keeper.keepDue()))
 		select {
 		case <-timer.C:
-			b.sweep(b.clock.ageTime, func(t *Topic) bool { return time.Since(t.swept) >= t.settings.Load().sweepEvery() })
-		case <-b.resettled:
-		case <-b.stop:
+			r.sweep(r.keeper.clock.ageTime, func(t *Topic) bool { return r.untilDue(t) <= 0 })
+		case <-r.changed:
+		case <-stop:
 			return
 		}
 	}
 }
 
 // untilSweep is the time until the next topic is to be looked at.
-func (b *Broker) untilSweep() time.Duration {
-	b.sweeping.Lock()
-	defer b.sweeping.Unlock()
+func (r *retention) untilSweep() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	wait := time.Hour
-	for _, t := range b.userTopics() {
-		if s := t.settings.Load(); s.removes() {
-			wait = min(wait, s.sweepEvery()-time.Since(t.swept))
-		}
+	for _, t := range r.topics() {
+		wait = min(wait, r.untilDue(t))
 	}
 	return max(0, wait)
+}
+
+// topics are those of which something is to go some time. The caller holds mu.
+func (r *retention) topics() []*Topic {
+	topics := slices.DeleteFunc(r.broker.userTopics(), func(t *Topic) bool { return !t.settings.Load().removes() })
+	for _, t := range topics {
+		if r.swept[t] == nil {
+			r.swept[t] = &sweep{at: time.Now(), held: make(map[int]bool)}
+		}
+	}
+	if len(r.swept) > len(topics) {
+		maps.DeleteFunc(r.swept, func(t *Topic, _ *sweep) bool { return t.Deleted() || !t.settings.Load().removes() })
+	}
+	return topics
+}
+
+// untilDue is the time until a topic is to be looked at. The caller holds mu.
+func (r *retention) untilDue(t *Topic) time.Duration {
+	return t.settings.Load().sweepEvery() - time.Since(r.swept[t].at)
 }
 
 // removes says whether anything of a topic is to go some time.
@@ -66,54 +109,48 @@ func (s *settings) sweepEvery() time.Duration {
 	return max(sweepMost, min(sweepLeast, s.keep()/4))
 }
 
-// roll is the size and the age at which the logs of a topic begin a new segment; 0 for
-// the store's own.
-func (s *settings) roll() (bytes int64, age time.Duration) {
+// roll has logs of a topic begin new segments as the settings ask for.
+func (s *settings) roll(logs []store.Partition) {
+	bytes, age := int64(0), time.Duration(0) // the store's own
 	if s.retentionBytes >= 0 {
 		bytes = max(rollBytesLess, s.retentionBytes/rollShare)
 	}
 	if s.retention >= 0 {
 		age = max(rollAgeLeast, min(rollAgeMost, s.keep()/rollShare))
 	}
-	return bytes, age
-}
-
-// resettle has the settings of a topic hold for its logs, and for the retention loop.
-func (b *Broker) resettle(t *Topic, logs []store.Partition) {
 	for _, log := range logs {
-		log.Roll(t.settings.Load().roll())
+		log.Roll(bytes, age)
 	}
-	b.wakeRetention()
 }
 
-// wakeRetention has the retention loop look again what is to be done when.
-func (b *Broker) wakeRetention() {
+// wake has the retention loop look again what is to be done when.
+func (r *retention) wake() {
 	select {
-	case b.resettled <- struct{}{}:
+	case r.changed <- struct{}{}:
 	default:
 	}
 }
 
 // Sweep removes the messages that the retention options let go, and is not misled
 // by a clock that jumps. The broker calls it itself, one call at a time.
-func (b *Broker) Sweep() {
-	b.sweep(b.clock.ageTime, func(*Topic) bool { return true })
+func (r *retention) Sweep() {
+	r.sweep(r.keeper.clock.ageTime, func(*Topic) bool { return true })
 }
 
 // Retain removes the messages that the retention options let go at the time now,
 // one call at a time.
-func (b *Broker) Retain(now time.Time) {
-	b.sweep(func(time.Duration) time.Time { return now }, func(*Topic) bool { return true })
+func (r *retention) Retain(now time.Time) {
+	r.sweep(func(time.Duration) time.Time { return now }, func(*Topic) bool { return true })
 }
 
 // sweep is Retain for the topics that are due. The time depends on how long messages
 // are kept.
-func (b *Broker) sweep(now func(keep time.Duration) time.Time, isDue func(*Topic) bool) {
-	b.sweeping.Lock()
-	defer b.sweeping.Unlock()
+func (r *retention) sweep(now func(keep time.Duration) time.Time, isDue func(*Topic) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	due := make(map[string]*Topic)
-	for _, t := range b.userTopics() {
-		if t.settings.Load().removes() && isDue(t) {
+	for _, t := range r.topics() {
+		if isDue(t) {
 			due[t.Name] = t
 		}
 	}
@@ -121,31 +158,18 @@ func (b *Broker) sweep(now func(keep time.Duration) time.Time, isDue func(*Topic
 		return
 	}
 	unread := make(map[string][]group.Unread)
-	for _, u := range b.groups.Unread(func(topic string) bool { return due[topic] != nil }) {
+	for _, u := range r.offsets.groups.Unread(func(topic string) bool { return due[topic] != nil }) {
 		unread[u.Topic] = append(unread[u.Topic], u)
 	}
 	if len(unread) > 0 {
-		b.securePositions()
+		r.offsets.awaitDurable()
 	}
 	for _, t := range due {
-		t.swept = time.Now()
-		for i, unread := range byPartition(unread[t.Name], len(t.Partitions()), b.hasPosition) {
-			b.retainPartition(t, i, now, unread)
+		r.swept[t].at = time.Now()
+		for i, unread := range byPartition(unread[t.Name], len(t.Partitions()), r.offsets.has) {
+			r.sweepPartition(t, i, now, unread)
 		}
 	}
-}
-
-// securePositions waits until the positions that have been written are durable: what groups
-// have consumed by them may go, and they must not come back for it. Where that fails their log
-// has failed, which the store reports.
-func (b *Broker) securePositions() {
-	t, err := b.Topic(PositionsTopic)
-	if err != nil {
-		return // there are none
-	}
-	done := make(chan struct{})
-	t.Partitions()[0].Sync(func(error) { close(done) })
-	<-done
 }
 
 // byPartition is what groups have not consumed of a topic, for each of its n partitions,
@@ -177,41 +201,22 @@ func byPartition(unread []group.Unread, n int, has func(group.Key) bool) [][]gro
 	return all
 }
 
-// hasPosition says whether a group has a position.
-func (b *Broker) hasPosition(k group.Key) bool {
-	_, ok := b.groups.Committed(k)
-	return ok
-}
-
 // A part is a partition of a topic by name.
 type part struct {
 	topic  string
 	number int
 }
 
-// userTopics are all but the broker's own.
-func (b *Broker) userTopics() []*Topic {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	topics := make([]*Topic, 0, len(b.topics))
-	for name, t := range b.topics {
-		if !Internal(name) {
-			topics = append(topics, t)
-		}
-	}
-	return topics
-}
-
-// retainPartition removes what may go of a partition that groups have not read all of.
-func (b *Broker) retainPartition(t *Topic, i int, now func(keep time.Duration) time.Time, unread []group.Unread) {
+// sweepPartition removes what may go of a partition that groups have not read all of.
+func (r *retention) sweepPartition(t *Topic, i int, now func(keep time.Duration) time.Time, unread []group.Unread) {
 	holders := unread
-	if b.journal.unusable != nil || b.PositionsLost(t, i) {
+	if r.offsets.unusable != nil || r.offsets.PositionsLost(t, i) {
 		holders = append([]group.Unread{{Key: group.Key{Group: lostGroup}}}, unread...)
 	}
-	r := t.settings.Load().allow(now, holders)
-	log := b.Log.With("topic", t.Name, "partition", i)
+	allowed := t.settings.Load().allow(now, holders)
+	log := r.log.With("topic", t.Name, "partition", i)
 	start, _ := t.Partitions()[i].Offsets()
-	done, err := t.Partitions()[i].Retain(r)
+	done, err := t.Partitions()[i].Retain(allowed)
 	if errors.Is(err, store.ErrClosed) {
 		return // the topic was deleted meanwhile
 	}
@@ -226,25 +231,14 @@ func (b *Broker) retainPartition(t *Topic, i int, now func(keep time.Duration) t
 		if from := max(u.Offset, start); from < done.Start {
 			log.Warn("messages were removed that a group has not consumed: it is told with -GAP when it asks for them",
 				"group", u.Group, "first", from, "next", done.Start)
-			b.tellLoss(t, u, from, done.Start)
+			r.offsets.lose(t, u, from, done.Start)
 		}
 	}
-	if done.Held && !t.held[i] {
-		log.Warn("keeping messages past their retention: a group has not consumed them", "group", holders[0].Group, "from", r.Keep)
+	held := r.swept[t].held
+	if done.Held && !held[i] {
+		log.Warn("keeping messages past their retention: a group has not consumed them", "group", holders[0].Group, "from", allowed.Keep)
 	}
-	t.held[i] = done.Held
-}
-
-// tellLoss counts messages that a group has lost. If it had no position in the partition it
-// gets one, so that it is told: it would begin at the log start.
-func (b *Broker) tellLoss(t *Topic, u group.Unread, from, next int64) {
-	p, err := b.position(u.Group, t, u.Partition)
-	if err != nil {
-		return // there is no room for one
-	}
-	defer p.Close()
-	p.Start(from, true)
-	b.groups.Lose(u.Key, next-from)
+	held[i] = done.Held
 }
 
 // allow is what a partition may forget of which groups that lease messages have read all

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"mbus/internal/store"
 )
@@ -20,9 +19,6 @@ type Topic struct {
 	turn       atomic.Uint32
 	idempotent idempotence
 	streams    streams
-
-	swept time.Time    // when retention last looked; guarded by the broker's sweeping
-	held  map[int]bool // partitions whose retention waits for a group; guarded by the same
 
 	deleted  atomic.Bool
 	mu       sync.Mutex // guards what follows

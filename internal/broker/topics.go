@@ -61,3 +61,16 @@ func (b *Broker) RetentionUnread() time.Duration { return b.opts.RetentionUnread
 func (b *Broker) Retention() (age time.Duration, bytes int64) {
 	return b.opts.Retention, b.opts.RetentionBytes
 }
+
+// userTopics are all but the broker's own.
+func (b *Broker) userTopics() []*Topic {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	topics := make([]*Topic, 0, len(b.topics))
+	for name, t := range b.topics {
+		if !Internal(name) {
+			topics = append(topics, t)
+		}
+	}
+	return topics
+}

@@ -52,7 +52,7 @@ func committersOnDisk(t *testing.T, program string) (*crowd, *loopDisk) {
 func TestF24PositionsConfirmedEarlyAreSeenToGoBack(t *testing.T) {
 	early := brokertest.Variant(t, brokertest.Change{
 		File: "internal/broker/journal.go",
-		Old:  "	if _, err := j.append(entries); err != nil {\n		return b.notKept(entries, err)\n	}\n",
+		Old:  "	if _, err := j.append(entries); err != nil {\n		return j.notKept(entries, err)\n	}\n",
 		New: "	late := append([]group.Entry(nil), entries...)\n" +
 			"	time.AfterFunc(time.Second, func() { j.append(late) })\n",
 	})

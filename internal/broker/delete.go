@@ -1,0 +1,84 @@
+package broker
+
+import (
+	"errors"
+
+	"mbus/internal/store"
+)
+
+// DeleteTopic removes a topic and all positions in it, for good: one that can't be
+// used as well. Those who use it are told store.ErrClosed. The error is
+// store.ErrUnknownTopic, ErrInternalTopic, or says what is left.
+func (b *Broker) DeleteTopic(name string) error {
+	return b.deleteTopic(name, func(*Topic) bool { return true })
+}
+
+// DeleteTopicByID is DeleteTopic for one incarnation of a name: one that has been made
+// anew stays.
+func (b *Broker) DeleteTopicByID(id [16]byte) error {
+	t, err := b.TopicByID(id)
+	if err != nil {
+		return err
+	}
+	return b.deleteTopic(t.Name, func(now *Topic) bool { return now == t })
+}
+
+// CheckDeletion says why DeleteTopic would refuse a topic of this name, whether there is
+// one or not: the error is ErrInternalTopic.
+func (b *Broker) CheckDeletion(name string) error {
+	if Internal(name) {
+		return ErrInternalTopic
+	}
+	return nil
+}
+
+// deleteTopic deletes the topic of a name, if it is the one meant: nobody makes another
+// one meanwhile.
+func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
+	if err := b.CheckDeletion(name); err != nil {
+		return err
+	}
+	defer b.names.Lock(name)()
+	t, err := b.Topic(name)
+	switch {
+	case errors.Is(err, store.ErrUnusable):
+	case err != nil:
+		return err
+	case !meant(t):
+		return store.ErrUnknownTopic
+	}
+	// The topic first: positions in a topic that is known to be deleted are forgotten
+	// at the next start.
+	err = b.store.DeleteTopic(name)
+	if errors.Is(err, store.ErrUnknownTopic) {
+		err = nil
+	}
+	if err != nil && (t == nil || b.reopen(name)) {
+		if t != nil {
+			t.end() // another *Topic has its partitions now
+		}
+		return err
+	}
+	if t != nil {
+		b.mu.Lock()
+		delete(b.topics, name)
+		delete(b.ids, t.ID)
+		b.parts -= len(t.Partitions())
+		b.mu.Unlock()
+		b.delays.abandon(t.ID)
+		t.end()
+	}
+	return errors.Join(err, b.offsets.deleteIn(name))
+}
+
+// reopen has a topic used again that the store could not delete, for its
+// partitions have been closed. It reports false if the store has it no more.
+func (b *Broker) reopen(name string) bool {
+	for _, t := range b.store.Topics() {
+		if t.Name == name {
+			_, err := b.openTopic(t)
+			return err == nil
+		}
+	}
+	return false
+}
