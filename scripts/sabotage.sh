@@ -62,7 +62,7 @@ sabotage "never sync a segment" $commit \
 sabotage "never sync a directory" internal/commitlog/roll.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog $power
 sabotage "tombstone after the move" internal/commitlog/topics.go \
-	'/) DeleteTopic(/,/^}/ { s/if err := s.catalog.bury(t.ID); err != nil/if err := error(nil); err != nil/; s/moved, err := s.remove(name, t.ID)/&; err = errors.Join(err, s.catalog.bury(t.ID))/ }' \
+	'/) DeleteTopic(/,/^}/ { s/if err := s.catalog.bury(t.ID); err != nil/if err := error(nil); err != nil/; s/moved, err := s.topics.remove(name, t.ID)/&; err = errors.Join(err, s.catalog.bury(t.ID))/ }' \
 	./internal/commitlog $power
 sabotage "forget a topic that is missing" internal/commitlog/unusable.go \
 	'/) openTopics(/,/^}/ s/s.setUnusable(name, errAbsent)/delete(s.catalog.made, name)/' ./internal/commitlog TestUnusableTopicKeepsItsNameAndStopsNoOther

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"mbus/internal/store"
 	"mbus/internal/vfs"
@@ -25,11 +24,11 @@ const alteredSuffix = "~"
 // them is removed the next time; what holds messages, because an older topic.json was
 // put back, becomes a partition again.
 func (s *Store) AddPartitions(name string, total int) (store.Topic, error) {
-	end, err := s.begin(name)
+	unlock, err := s.registry.lock(name)
 	if err != nil {
 		return store.Topic{}, err
 	}
-	defer end()
+	defer unlock()
 	old, settled, err := s.existing(name)
 	if err != nil {
 		return store.Topic{}, err
@@ -63,13 +62,13 @@ func (s *Store) addLogs(t *topic, total int) error {
 		return err
 	}
 	more := make([]*partition, total-had)
-	err = s.together(len(more), func(i int) error {
+	err = parallel(len(more), func(i int) error {
 		l := s.newPartition(t.Topic, had+i)
 		if kept[had+i] {
 			if err := l.recover(); err != nil {
 				return err
 			}
-		} else if err := s.anew(l); err != nil {
+		} else if err := s.topics.recreate(l); err != nil {
 			return err
 		}
 		more[i] = l
@@ -85,19 +84,19 @@ func (s *Store) addLogs(t *topic, total int) error {
 	if err != nil {
 		return err
 	}
-	return s.fs.SyncDir(s.path(topicsName, t.Name))
+	return s.dir.fs.SyncDir(s.dir.path(topicsName, t.Name))
 }
 
 // grow has t count total partitions, and says which of them hold messages already:
 // those keep their leader epochs.
 func (s *Store) grow(t *topic, total int) (kept map[int]bool, err error) {
-	beyond, err := s.beyond(t.Topic)
+	beyond, err := s.topics.beyond(t.Topic)
 	if err != nil {
 		return nil, err
 	}
 	kept = make(map[int]bool)
 	own := t.EpochsEnd() // those that were added later are higher
-	first, err := s.takeEpochs(total - t.Partitions)
+	first, err := s.registry.takeEpochs(total-t.Partitions, s.now())
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +105,10 @@ func (s *Store) grow(t *topic, total int) (kept map[int]bool, err error) {
 		if b, ok := beyond[number]; ok {
 			if !b.known || b.epoch < own {
 				return nil, fmt.Errorf("%w: the directory %q holds messages that can't be told to be its own: move it away to add the partition",
-					store.ErrUnusable, s.path(topicsName, t.Name, strconv.Itoa(number)))
+					store.ErrUnusable, s.dir.path(topicsName, t.Name, strconv.Itoa(number)))
 			}
 			epoch, kept[number] = b.epoch, true
-			s.passEpoch(epoch)
+			s.registry.passEpoch(epoch)
 		} else {
 			first++
 		}
@@ -118,24 +117,13 @@ func (s *Store) grow(t *topic, total int) (kept map[int]bool, err error) {
 	return kept, nil
 }
 
-// anew makes an empty partition in place of what an attempt that failed has left.
-func (s *Store) anew(l *partition) error {
-	if err := removeAll(s.fs, l.dir); err != nil {
-		return err
-	}
-	if err := s.fs.Mkdir(l.dir); err != nil {
-		return err
-	}
-	return s.beginLog(l)
-}
-
 // Configure implements store.Store.
 func (s *Store) Configure(name, config string) error {
-	end, err := s.begin(name)
+	unlock, err := s.registry.lock(name)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer unlock()
 	old, _, err := s.existing(name)
 	if err != nil {
 		return err
@@ -148,7 +136,7 @@ func (s *Store) Configure(name, config string) error {
 // existing finds a topic to alter. settled says that it was not known before what
 // its topic.json holds. The caller holds the name.
 func (s *Store) existing(name string) (t *topic, settled bool, err error) {
-	t, err = s.find(name)
+	t, err = s.registry.find(name)
 	if err != nil || !t.unsure {
 		return t, false, err
 	}
@@ -159,18 +147,18 @@ func (s *Store) existing(name string) (t *topic, settled bool, err error) {
 // settle makes durable what an attempt to replace topic.json has left, and goes on
 // with that, be it the old or the new.
 func (s *Store) settle(old *topic) (*topic, error) {
-	if err := s.fs.SyncDir(s.path(topicsName, old.Name)); err != nil {
+	if err := s.dir.fs.SyncDir(s.dir.path(topicsName, old.Name)); err != nil {
 		return nil, err
 	}
-	t, err := s.readTopic(old.Name)
+	t, err := s.topics.read(old.Name)
 	if err != nil {
 		return nil, err
 	}
 	t.partitions = slices.Clone(old.partitions)
-	if err := s.recoverLogs(t); err != nil {
+	if err := s.topics.recover(t); err != nil {
 		return nil, err
 	}
-	s.put(t)
+	s.registry.register(t)
 	return t, nil
 }
 
@@ -184,48 +172,19 @@ func (s *Store) replace(old, t *topic) error {
 	if err := s.catalog.put(t.Topic); err != nil {
 		return err
 	}
-	marker := s.path(stageName, t.Name+alteredSuffix)
-	f, err := s.fs.Create(marker)
+	marker := s.dir.path(stageName, t.Name+alteredSuffix)
+	f, err := s.dir.fs.Create(marker)
 	if err == nil {
 		err = f.Close()
 	}
 	if err != nil && !isExist(err) {
 		return err
 	}
-	if err := vfs.WriteFile(s.fs, s.path(topicsName, t.Name, topicName), content); err != nil {
+	if err := vfs.WriteFile(s.dir.fs, s.dir.path(topicsName, t.Name, topicName), content); err != nil {
 		old.unsure = true
 		return err
 	}
-	_ = s.fs.Remove(marker) // or at the next start
-	s.put(t)
-	return nil
-}
-
-// syncAltered makes durable what a process has left that was altering topics: of all of them,
-// where it can't be read which ones.
-func (s *Store) syncAltered() error {
-	entries, err := s.fs.ReadDir(s.path(stageName))
-	var names []string
-	for _, e := range entries {
-		if name, altered := strings.CutSuffix(e.Name, alteredSuffix); altered && !e.Dir {
-			names = append(names, name)
-		}
-	}
-	if err != nil && !isNotExist(err) && !noFiles(err) {
-		entries, err = s.fs.ReadDir(s.path(topicsName))
-		for _, e := range entries {
-			if e.Dir {
-				names = append(names, e.Name)
-			}
-		}
-	}
-	if err != nil && !isNotExist(err) {
-		return err
-	}
-	for _, name := range names {
-		if err := s.fs.SyncDir(s.path(topicsName, name)); err != nil && !isNotExist(err) {
-			return err
-		}
-	}
+	_ = s.dir.fs.Remove(marker) // or at the next start
+	s.registry.register(t)
 	return nil
 }

@@ -48,7 +48,7 @@ const (
 
 // A catalog is the file of that name, and what it says.
 type catalog struct {
-	fs   vfs.FS
+	dir  *dataDir
 	name string
 	gate gate // the writes
 
@@ -71,9 +71,9 @@ type catalogLine struct {
 	deleted bool // of the topic only the id counts
 }
 
-func newCatalog(fs vfs.FS, name string) *catalog {
+func newCatalog(d *dataDir) *catalog {
 	return &catalog{
-		fs: fs, name: name, made: make(map[string]store.Topic), names: make(map[[16]byte]string),
+		dir: d, name: d.path(catalogName), made: make(map[string]store.Topic), names: make(map[[16]byte]string),
 		deleted: make(map[[16]byte]bool),
 	}
 }
@@ -87,7 +87,7 @@ type badLine struct {
 
 // load reads the file. It reports false if there is none.
 func (c *catalog) load() (exists bool, bad []badLine, err error) {
-	content, err := readAround(c.fs, c.name)
+	content, err := readAround(c.dir.fs, c.name)
 	if isNotExist(err) {
 		c.stale = true
 		return false, nil, nil
@@ -323,7 +323,7 @@ func (c *catalog) append(lines []catalogLine) error {
 	if c.end+n > c.size {
 		p = append(p, bytes.Repeat([]byte("\n"), catalogAhead)...)
 	}
-	f, err := c.fs.Open(c.name)
+	f, err := c.dir.fs.Open(c.name)
 	if err != nil {
 		return err
 	}
@@ -368,7 +368,7 @@ func (c *catalog) rewrite() error {
 	}
 	end := int64(b.Len())
 	b.WriteString(strings.Repeat("\n", catalogAhead))
-	if err := vfs.WriteFile(c.fs, c.name, []byte(b.String())); err != nil {
+	if err := vfs.WriteFile(c.dir.fs, c.name, []byte(b.String())); err != nil {
 		return err
 	}
 	c.end, c.size, c.lines, c.stale = end, int64(b.Len())+1, len(lines)+1, false

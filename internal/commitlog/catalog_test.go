@@ -2,7 +2,6 @@ package commitlog
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	"mbus/internal/store"
@@ -11,8 +10,8 @@ import (
 
 // A broker that makes and deletes topics for years is not to remember all of them.
 func TestCatalogDoesNotGrowWithTheTopicsThatWereDeleted(t *testing.T) {
-	name := filepath.Join(t.TempDir(), catalogName)
-	c := newCatalog(vfs.OS{}, name)
+	dir := &dataDir{fs: vfs.OS{}, root: t.TempDir()}
+	c := newCatalog(dir)
 	if _, _, err := c.load(); err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +33,7 @@ func TestCatalogDoesNotGrowWithTheTopicsThatWereDeleted(t *testing.T) {
 	if err := c.put(kept); err != nil {
 		t.Fatal(err)
 	}
-	again := newCatalog(vfs.OS{}, name)
+	again := newCatalog(dir)
 	if _, bad, err := again.load(); err != nil || len(bad) > 0 {
 		t.Fatalf("%v, %v", bad, err)
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -11,9 +13,17 @@ import (
 	"mbus/internal/vfs"
 )
 
-// look refuses a directory that holds something else, and changes nothing.
-func (s *Store) look() error {
-	_, err := s.hasFormat()
+// A dataDir is the data directory of a store: its format, its lock and its small files.
+type dataDir struct {
+	fs   vfs.FS
+	root string
+	log  *slog.Logger
+	lock *os.File // nil where the file system is not the system's own
+}
+
+// probe refuses a directory that holds something else, and changes nothing.
+func (d *dataDir) probe() error {
+	_, err := d.hasFormat()
 	if errors.Is(err, errDamaged) {
 		return nil
 	}
@@ -22,28 +32,28 @@ func (s *Store) look() error {
 
 // hasFormat says whether the data directory has been begun. The error says that it is
 // something else.
-func (s *Store) hasFormat() (bool, error) {
-	content, err := s.readFile(formatName)
+func (d *dataDir) hasFormat() (bool, error) {
+	content, err := d.readFile(formatName)
 	if err == nil || vfs.IsUnreadable(err) {
 		if err == nil {
 			err = knownFormat(content)
 		}
-		if err != nil && !namesFormat(content) && s.hasCatalog() {
-			return true, fmt.Errorf("%w: %s: %w", errDamaged, s.path(formatName), err)
+		if err != nil && !namesFormat(content) && d.hasCatalog() {
+			return true, fmt.Errorf("%w: %s: %w", errDamaged, d.path(formatName), err)
 		}
 		return true, err
 	}
 	if !isNotExist(err) {
 		return false, err
 	}
-	entries, err := s.fs.ReadDir(s.dir)
+	entries, err := d.fs.ReadDir(d.root)
 	if err != nil {
 		return false, ignoreNotExist(err)
 	}
 	for _, e := range entries {
 		switch {
 		case e.Name == formatName+".tmp" || isForeign(e.Name):
-		case e.Name == lockName && s.isOurLock():
+		case e.Name == lockName && d.isOurLock():
 		default:
 			return false, fmt.Errorf("it holds %q and no file %q: this is not an mbus data directory", e.Name, formatName)
 		}
@@ -52,8 +62,8 @@ func (s *Store) hasFormat() (bool, error) {
 }
 
 // isOurLock says whether the file lock holds nothing but a process id.
-func (s *Store) isOurLock() bool {
-	content, err := s.readFile(lockName)
+func (d *dataDir) isOurLock() bool {
+	content, err := d.readFile(lockName)
 	if err != nil {
 		return false
 	}
@@ -73,45 +83,45 @@ func knownFormat(content []byte) error {
 func namesFormat(content []byte) bool { return strings.HasPrefix(string(content), "mbus ") }
 
 // hasCatalog says whether there is a catalog with a line that is sound: the directory is ours.
-func (s *Store) hasCatalog() bool {
-	c := newCatalog(s.fs, s.path(catalogName))
+func (d *dataDir) hasCatalog() bool {
+	c := newCatalog(d)
 	exists, _, err := c.load()
 	return exists && err == nil && c.lines > 0
 }
 
-// checkFormat makes a data directory of an empty one, and refuses one that holds
+// initialize makes a data directory of an empty one, and refuses one that holds
 // something else.
-func (s *Store) checkFormat() error {
-	if err := s.makeDirs(); err != nil {
+func (d *dataDir) initialize() error {
+	if err := d.makeDirs(); err != nil {
 		return err
 	}
-	begun, err := s.hasFormat()
+	begun, err := d.hasFormat()
 	if errors.Is(err, errDamaged) {
-		s.opts.Log.Error("the file that says the format is damaged, and is written again", "reason", err)
-		return vfs.WriteFile(s.fs, s.path(formatName), []byte(format))
+		d.log.Error("the file that says the format is damaged, and is written again", "reason", err)
+		return vfs.WriteFile(d.fs, d.path(formatName), []byte(format))
 	}
 	if err != nil {
 		return err
 	}
 	if begun {
-		return s.fs.SyncDir(s.dir) // before there is anything else in it
+		return d.fs.SyncDir(d.root) // before there is anything else in it
 	}
-	if err := s.syncAbove(); err != nil {
+	if err := d.syncParents(); err != nil {
 		return err
 	}
-	return vfs.WriteFile(s.fs, s.path(formatName), []byte(format))
+	return vfs.WriteFile(d.fs, d.path(formatName), []byte(format))
 }
 
 // makeDirs makes the data directory, and those that it is in.
-func (s *Store) makeDirs() error { return s.makeDirsTo(filepath.Clean(s.dir)) }
+func (d *dataDir) makeDirs() error { return d.makeDirsTo(filepath.Clean(d.root)) }
 
-func (s *Store) makeDirsTo(dir string) error {
-	err := s.fs.Mkdir(dir)
+func (d *dataDir) makeDirsTo(dir string) error {
+	err := d.fs.Mkdir(dir)
 	if isNotExist(err) && filepath.Dir(dir) != dir {
-		if err := s.makeDirsTo(filepath.Dir(dir)); err != nil {
+		if err := d.makeDirsTo(filepath.Dir(dir)); err != nil {
 			return err
 		}
-		err = s.fs.Mkdir(dir)
+		err = d.fs.Mkdir(dir)
 	}
 	if isExist(err) {
 		return nil
@@ -119,18 +129,18 @@ func (s *Store) makeDirsTo(dir string) error {
 	return err
 }
 
-// syncAbove makes the names of the data directory and of those that it is in durable,
+// syncParents makes the names of the data directory and of those that it is in durable,
 // whoever has made them: a process that was killed may not have come to sync them. A
 // directory that may be entered and not read can't be synced by itself.
-func (s *Store) syncAbove() error {
-	for dir := filepath.Clean(s.dir); ; {
+func (d *dataDir) syncParents() error {
+	for dir := filepath.Clean(d.root); ; {
 		above := filepath.Dir(dir)
 		if above == dir {
 			return nil
 		}
-		err := s.fs.SyncDir(above)
-		if whole, ok := s.fs.(interface{ SyncAll(dir string) error }); ok && errors.Is(err, fs.ErrPermission) {
-			err = whole.SyncAll(s.dir)
+		err := d.fs.SyncDir(above)
+		if whole, ok := d.fs.(interface{ SyncAll(dir string) error }); ok && errors.Is(err, fs.ErrPermission) {
+			err = whole.SyncAll(d.root)
 			if errors.Is(err, syscall.ENOSYS) {
 				err = nil
 			}
@@ -146,10 +156,51 @@ func (s *Store) syncAbove() error {
 }
 
 // makeDir makes a directory in the data directory, if it is not there.
-func (s *Store) makeDir(name string) error {
-	err := s.fs.Mkdir(s.path(name))
+func (d *dataDir) makeDir(name string) error {
+	err := d.fs.Mkdir(d.path(name))
 	if isExist(err) {
 		return nil
 	}
 	return err
+}
+
+// path is the path of a file in the data directory.
+func (d *dataDir) path(names ...string) string {
+	return filepath.Join(append([]string{d.root}, names...)...)
+}
+
+// readFile reads a small file, of at most maxTopicFile bytes.
+func (d *dataDir) readFile(names ...string) ([]byte, error) {
+	return readHead(d.fs, d.path(names...), maxTopicFile)
+}
+
+// overwrite replaces the content of a small file by as many bytes, which needs no space.
+func (d *dataDir) overwrite(name string, content []byte, durably bool) error {
+	f, err := d.fs.Open(d.path(name))
+	if isNotExist(err) {
+		f, err = d.fs.Create(d.path(name))
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(content, 0); err != nil || !durably {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return d.fs.SyncDir(d.root)
+}
+
+// readHead reads the first n bytes of a file, or fewer if it has no more.
+func readHead(fs vfs.FS, name string, n int) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p := make([]byte, n)
+	n, err = f.ReadAt(p, 0)
+	return p[:n], ignoreEOF(err)
 }

@@ -19,7 +19,7 @@ func TestALateSyncLeavesALogAloneThatHasBeenClosed(t *testing.T) {
 	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 		t.Fatal(err)
 	}
-	l := s.topics["orders"].partitions[0]
+	l := s.registry.topics["orders"].partitions[0]
 	var b batch.Builder
 	b.Add(1, nil, []byte("first order"))
 	b.Close(0)
@@ -58,7 +58,7 @@ func TestASyncOfACompleteSegmentSaysNothingOfTheNextOne(t *testing.T) {
 	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
 		t.Fatal(err)
 	}
-	l := s.topics["orders"].partitions[0]
+	l := s.registry.topics["orders"].partitions[0]
 	var b batch.Builder
 	b.Add(1, nil, []byte("first order"))
 	b.Close(0)

@@ -9,17 +9,17 @@ import (
 	"syscall"
 )
 
-// lockDir makes the data directory, if need be, and locks it for this process. The
+// acquire makes the data directory, if need be, and locks it for this process. The
 // lock goes when the process does, however it ends. A directory that is refused is
 // left as it is.
-func (s *Store) lockDir() error {
-	if err := s.look(); err != nil {
+func (d *dataDir) acquire() error {
+	if err := d.probe(); err != nil {
 		return err
 	}
-	if err := s.makeDirs(); err != nil {
+	if err := d.makeDirs(); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(s.path(lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(d.path(lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (s *Store) lockDir() error {
 		f.Close()
 		return err
 	}
-	s.lock = f
+	d.lock = f
 	return nil
 }
 
@@ -73,19 +73,19 @@ func inUse(name string) error {
 	return fmt.Errorf("%w %s", ErrInUse, strings.TrimSpace(string(holder)))
 }
 
-func (s *Store) unlock() {
-	if s.lock != nil {
-		s.lock.Close()
-		s.lock = nil
+func (d *dataDir) release() {
+	if d.lock != nil {
+		d.lock.Close()
+		d.lock = nil
 	}
 }
 
 // warnNoSync gives what says once that directories are not synced.
-func (s *Store) warnNoSync() func(dir string, err error) {
+func (d *dataDir) warnNoSync() func(dir string, err error) {
 	var once sync.Once
 	return func(dir string, err error) {
 		once.Do(func() {
-			s.opts.Log.Warn("the file system of the data directory does not sync directories: a power cut may take new topics and segments with what is in them",
+			d.log.Warn("the file system of the data directory does not sync directories: a power cut may take new topics and segments with what is in them",
 				"directory", dir, "reason", err)
 		})
 	}

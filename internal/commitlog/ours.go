@@ -116,36 +116,6 @@ func ignoreNotExist(err error) error {
 	return err
 }
 
-// vacant says whether a directory in the place of a topic is none, and holds no
-// messages: it is empty, or has been left by an attempt to make a topic there, or to
-// delete one.
-func (s *Store) vacant(dir string) (bool, error) {
-	entries, err := s.fs.ReadDir(dir)
-	if err != nil {
-		return false, err
-	}
-	for _, e := range entries {
-		switch _, isLog := partitionNumber(e); {
-		case isForeign(e.Name) || e.Name == topicName+".tmp" || e.Name == graveName+".tmp":
-		case !isLog:
-			return false, nil
-		default:
-			logs, err := s.fs.ReadDir(filepath.Join(dir, e.Name))
-			if err != nil {
-				return false, err
-			}
-			for _, f := range logs {
-				_, isIndex := parseBase(f.Name, indexSuffix)
-				_, isLog := parseBase(f.Name, logSuffix)
-				if !isIndex && (!isLog || f.Size > 0) {
-					return false, nil
-				}
-			}
-		}
-	}
-	return true, nil
-}
-
 // holdsMessages says whether a partition's directory has a segment with anything in
 // it.
 func holdsMessages(entries []vfs.Entry) bool {

@@ -2,10 +2,8 @@ package commitlog
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -40,19 +38,6 @@ func nextEpoch(last int32, now time.Time) int32 {
 	return max(last, int32(max(0, min(now.Unix()-firstEpoch, clockEpochs))))
 }
 
-// takeEpochs takes n epochs that no partition has or had, and returns the first.
-func (s *Store) takeEpochs(n int) (int32, error) {
-	now := s.now() // without the lock: who reads the clock may keep a note
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	first := nextEpoch(s.epochs, now)
-	if first > math.MaxInt32-int32(n) {
-		return 0, errors.New("there are no leader epochs left for more partitions")
-	}
-	s.epochs = first + int32(n)
-	return first, nil
-}
-
 // epochsEnd is above the epochs of all partitions of t: partitions that were added
 // again need not have ascending ones.
 func epochsEnd(t store.Topic) int32 {
@@ -63,15 +48,6 @@ func epochsEnd(t store.Topic) int32 {
 		}
 	}
 	return end
-}
-
-// passEpoch sees to it that no other partition gets this epoch or a lower one.
-func (s *Store) passEpoch(epoch int32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if epoch < math.MaxInt32 {
-		s.epochs = max(s.epochs, epoch+1)
-	}
 }
 
 // holds says whether the batch of this header was written here.

@@ -9,12 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -37,40 +32,19 @@ const (
 
 // A Store keeps its topics in one data directory.
 type Store struct {
-	fs        vfs.FS
-	dir       string
 	opts      Options
-	lock      *os.File
-	hot       atomic.Int64
-	maxHot    int64
+	log       *slog.Logger
+	dir       *dataDir
+	boot      bootFile
+	catalog   *catalog
+	registry  registry
+	topics    topicDirs
 	reserve   reserve
+	files     openFiles
 	syncs     chan struct{} // full: as many syncs of logs run as may
-	makings   chan struct{} // full: as many syncs of topics being made run as may
 	marks     marks
-	noted     string // what the file "boot" holds, without LF; of Open and Close
-	doubt     bool   // what is read may not be on the disk; set by Open
-	late      bool   // what lies behind the sync marks was not synced before a power cut; of Open
 	now       func() time.Time
 	healAfter time.Duration // but for tests healAfter
-	catalog   *catalog
-	moves     gate // the syncs of topics/
-
-	names   store.Names  // held by who makes, alters or deletes the topic
-	altered sync.RWMutex // read by all of them; Close waits for them
-	inPlace sync.Mutex   // a topic is made that can't be moved to its place
-
-	mu       sync.RWMutex // guards what follows
-	topics   map[string]*topic
-	unusable map[string]*unusable
-	attempts map[string][16]byte // topics in their places although making them has failed in the end
-	epochs   int32               // no epoch given so far is as high
-	closed   bool
-}
-
-type topic struct {
-	store.Topic
-	partitions []*partition
-	unsure     bool // what topic.json holds after a crash; guarded by the name
 }
 
 var _ store.Store = (*Store)(nil)
@@ -82,18 +56,18 @@ var _ store.Store = (*Store)(nil)
 func Open(dir string, o Options) (*Store, error) {
 	s := newStore(o.FS, dir, o)
 	var err error
-	if s.fs == nil {
-		s.fs = vfs.OS{Warn: s.warnNoSync()}
-		err = s.lockDir()
+	if s.dir.fs == nil {
+		s.dir.fs = vfs.OS{Warn: s.dir.warnNoSync()}
+		err = s.dir.acquire()
 	}
 	if err == nil {
 		err = s.open()
 	}
 	if err != nil {
-		s.unlock()
+		s.dir.release()
 		return nil, fmt.Errorf("data directory %q: %w", dir, err)
 	}
-	s.reserve.open(s.fs, dir, s.opts)
+	s.reserve.open(s.dir.fs, dir, s.opts)
 	return s, nil
 }
 
@@ -104,11 +78,17 @@ func newStore(fs vfs.FS, dir string, o Options) *Store {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{
-		fs: fs, dir: dir, opts: o, maxHot: maxHot(), marks: marks{every: marksEvery}, now: time.Now, healAfter: healAfter,
-		syncs: make(chan struct{}, maxSyncs), makings: make(chan struct{}, maxSyncs),
-		topics: make(map[string]*topic), unusable: make(map[string]*unusable), attempts: make(map[string][16]byte),
+	s := &Store{
+		opts: o, log: o.Log, dir: &dataDir{fs: fs, root: dir, log: o.Log}, registry: newRegistry(), files: openFiles{max: maxOpen()},
+		syncs: make(chan struct{}, maxSyncs), marks: marks{every: marksEvery}, now: time.Now, healAfter: healAfter,
 	}
+	s.boot = bootFile{dir: s.dir, interval: o.SyncEvery > 0}
+	s.catalog = newCatalog(s.dir)
+	s.topics = topicDirs{
+		dataDir: s.dir, catalog: s.catalog, registry: &s.registry, newPartition: s.newPartition,
+		creating: make(chan struct{}, maxSyncs),
+	}
+	return s
 }
 
 // maxSyncs is how many partitions are synced at a time: each sync takes a thread of
@@ -116,9 +96,15 @@ func newStore(fs vfs.FS, dir string, o Options) *Store {
 // with more of them. Those that wait meanwhile gather more to sync.
 const maxSyncs = 64
 
-// maxHot is the number of partitions that may keep their files open while they
-// are idle: two files each, and half of what the process may open is left.
-func maxHot() int64 {
+// openFiles counts the partitions that have their files open.
+type openFiles struct {
+	count atomic.Int64
+	max   int64 // with more, idle partitions close theirs
+}
+
+// maxOpen is the number of partitions that may keep their files open while they are idle: two
+// files each, which leaves half of the descriptors that the process may have.
+func maxOpen() int64 {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
 		return 256
@@ -126,66 +112,45 @@ func maxHot() int64 {
 	return int64(min(r.Cur, 1<<20) / 4)
 }
 
-func (s *Store) path(names ...string) string {
-	return filepath.Join(append([]string{s.dir}, names...)...)
-}
-
 func (s *Store) open() error {
-	if err := s.checkFormat(); err != nil {
+	if err := s.dir.initialize(); err != nil {
 		return err
 	}
-	if err := s.enterBoot(); err != nil {
+	if err := s.boot.enter(); err != nil {
 		return err
 	}
-	if err := s.makeDir(topicsName); err != nil {
+	if err := s.dir.makeDir(topicsName); err != nil {
 		return err
 	}
 	// A topic may have been moved to its place, or from there to be deleted, and
 	// not been synced there.
-	if err := s.syncTopics(); err != nil {
+	if err := s.topics.sync(); err != nil {
 		return err
 	}
-	if err := s.syncAltered(); err != nil {
+	if err := s.topics.syncAltered(); err != nil {
 		return err
 	}
-	if err := s.makeDir(stageName); err != nil {
+	if err := s.dir.makeDir(stageName); err != nil {
 		return err
 	}
-	if err := removeIn(s.fs, s.path(stageName)); err != nil { // no topic needs what is there
-		s.opts.Log.Warn("what is left of topics that were deleted can't be removed", "directory", s.path(stageName), "reason", err)
+	if err := removeIn(s.dir.fs, s.dir.path(stageName)); err != nil { // no topic needs what is there
+		s.log.Warn("what is left of topics that were deleted can't be removed", "directory", s.dir.path(stageName), "reason", err)
 	}
-	if err := s.fs.SyncDir(s.dir); err != nil {
+	if err := s.dir.fs.SyncDir(s.dir.root); err != nil {
 		return err
 	}
 	if err := s.openTopics(); err != nil {
 		return err
 	}
-	s.doubt, s.late = true, false // a topic that could not be moved away is opened again
-	return s.stayInBoot()
-}
-
-// syncTopics makes the names in topics/ durable, as they are now.
-func (s *Store) syncTopics() error {
-	return s.moves.do(func() error { return s.fs.SyncDir(s.path(topicsName)) })
-}
-
-// readFile reads a small file, of at most maxTopicFile bytes.
-func (s *Store) readFile(names ...string) ([]byte, error) {
-	f, err := s.fs.Open(s.path(names...))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	p := make([]byte, maxTopicFile)
-	n, err := f.ReadAt(p, 0)
-	return p[:n], ignoreEOF(err)
+	s.boot.uncertain, s.boot.late = true, false // a topic that could not be moved away is opened again
+	return s.boot.stay()
 }
 
 func (s *Store) newPartition(t store.Topic, number int) *partition {
 	l := &partition{
-		fs: s.fs, dir: s.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
-		log: s.opts.Log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
-		syncEvery: s.opts.SyncEvery, hot: &s.hot, space: &s.reserve, maxHot: s.maxHot, syncs: s.syncs, marks: &s.marks, doubt: s.doubt, late: s.late,
+		fs: s.dir.fs, dir: s.dir.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
+		log: s.log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
+		syncEvery: s.opts.SyncEvery, hot: &s.files.count, space: &s.reserve, maxHot: s.files.max, syncs: s.syncs, marks: &s.marks, doubt: s.boot.uncertain, late: s.boot.late,
 		now: func() time.Time { return s.now() }, healAfter: s.healAfter,
 	}
 	l.quiet.L = &l.mu
@@ -200,45 +165,33 @@ func (s *Store) UseClock(now func() time.Time) { s.now = now }
 
 // Note implements store.Store.
 func (s *Store) Note() []byte {
-	f, err := s.fs.Open(s.path(noteName))
+	p, err := readHead(s.dir.fs, s.dir.path(noteName), store.MaxNote+1) // and an LF
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
-	p := make([]byte, store.MaxNote+1) // and an LF
-	n, err := f.ReadAt(p, 0)
-	if ignoreEOF(err) != nil {
-		return nil
-	}
-	return bytes.TrimSuffix(p[:n], []byte("\n"))
+	return bytes.TrimSuffix(p, []byte("\n"))
 }
 
 // KeepNote implements store.Store.
 func (s *Store) KeepNote(p []byte) error {
-	s.mu.RLock()
-	closed := s.closed
-	s.mu.RUnlock()
-	if closed {
+	if s.registry.isClosed() {
 		return store.ErrClosed
 	}
-	return vfs.WriteFile(s.fs, s.path(noteName), p)
+	return vfs.WriteFile(s.dir.fs, s.dir.path(noteName), p)
 }
 
 // Topics implements store.Store.
 func (s *Store) Topics() []store.Topic {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	list := make([]store.Topic, 0, len(s.topics))
-	for _, t := range s.topics {
+	var list []store.Topic
+	for _, t := range s.registry.all() {
 		list = append(list, t.Topic)
 	}
-	slices.SortFunc(list, func(a, b store.Topic) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
 
 // Partition implements store.Store.
 func (s *Store) Partition(topic string, number int) (store.Partition, error) {
-	t, err := s.find(topic)
+	t, err := s.registry.find(topic)
 	if err != nil {
 		return nil, err
 	}
@@ -248,41 +201,14 @@ func (s *Store) Partition(topic string, number int) (store.Partition, error) {
 	return t.partitions[number], nil
 }
 
-// find finds a topic. It fails with ErrClosed, ErrUnusable or ErrUnknownTopic.
-func (s *Store) find(name string) (*topic, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return nil, store.ErrClosed
-	}
-	if t := s.topics[name]; t != nil {
-		return t, nil
-	}
-	if u := s.unusable[name]; u != nil {
-		return nil, u.err
-	}
-	return nil, store.ErrUnknownTopic
-}
-
-// put makes t the topic of its name.
-func (s *Store) put(t *topic) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.topics[t.Name] = t
-}
-
 // Close implements store.Store.
 func (s *Store) Close() error {
-	s.altered.Lock()
-	defer s.altered.Unlock()
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	s.registry.altering.Lock()
+	defer s.registry.altering.Unlock()
+	topics, ok := s.registry.close()
+	if !ok {
 		return nil
 	}
-	s.closed = true
-	topics := s.topics
-	s.mu.Unlock()
 	var errs []error
 	for _, t := range topics {
 		for _, l := range t.partitions {
@@ -291,8 +217,8 @@ func (s *Store) Close() error {
 	}
 	err := errors.Join(errs...)
 	if s.marks.close() && err == nil {
-		s.leaveBoot()
+		s.boot.leave()
 	}
-	s.unlock()
+	s.dir.release()
 	return err
 }

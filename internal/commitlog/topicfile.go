@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
-	"strings"
 
 	"mbus/internal/store"
 )
@@ -50,20 +49,6 @@ func encodeTopic(t store.Topic) ([]byte, error) {
 	return content, err
 }
 
-// readTopic reads what is kept of a topic beside its partitions. The error is
-// errDamaged if that is not what was written.
-func (s *Store) readTopic(name string) (*topic, error) {
-	content, err := s.readFile(topicsName, name, topicName)
-	if err != nil {
-		return nil, err
-	}
-	t, ok := decodeTopic(name, strings.TrimSuffix(string(content), "\n"))
-	if !ok || !strings.HasSuffix(string(content), "\n") {
-		return nil, fmt.Errorf("%w: %s: it is not what was written for topic %q", errDamaged, s.path(topicsName, name, topicName), name)
-	}
-	return &topic{Topic: t}, nil
-}
-
 // decodeTopic reads what encodeTopic has made for the topic of this name.
 func decodeTopic(name, content string) (t store.Topic, ok bool) {
 	var tf topicFile
@@ -74,18 +59,6 @@ func decodeTopic(name, content string) (t store.Topic, ok bool) {
 	t.ID, ok = parseID(tf.ID)
 	want, err := encodeTopic(t)
 	return t, ok && err == nil && t.Partitions > 0 && content == string(want)
-}
-
-// recoverLogs recovers the partitions that t is to have and has not.
-func (s *Store) recoverLogs(t *topic) error {
-	for i := len(t.partitions); i < t.Partitions; i++ {
-		l := s.newPartition(t.Topic, i)
-		if err := l.recover(); err != nil {
-			return fmt.Errorf("partition %d: %w", i, err)
-		}
-		t.partitions = append(t.partitions, l)
-	}
-	return nil
 }
 
 // newID makes a random UUID (RFC 9562, version 4).

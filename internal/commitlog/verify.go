@@ -83,13 +83,11 @@ func Verify(dir string, o Options, found func(Finding)) (Verified, error) {
 func VerifyAnd(dir string, o Options, look Observer, found func(Finding)) (Verified, error) {
 	v := &verifier{found: found, look: look}
 	v.store = newStore(readOnly{o.FS}, dir, Options{})
-	v.store.catalog = newCatalog(v.store.fs, v.store.path(catalogName))
 	err := error(nil)
 	if o.FS == nil {
-		v.store.fs = readOnly{}
-		v.store.lock, err = shareDir(dir)
+		v.store.dir.lock, err = shareDir(dir)
 	}
-	defer v.store.unlock()
+	defer v.store.dir.release()
 	if err == nil {
 		err = v.run()
 	}
@@ -131,13 +129,13 @@ type verifier struct {
 }
 
 func (v *verifier) run() error {
-	begun, err := v.store.hasFormat()
+	begun, err := v.store.dir.hasFormat()
 	if errors.Is(err, errDamaged) {
-		v.report(Finding{Partition: -1, File: v.store.path(formatName), Reason: err})
+		v.report(Finding{Partition: -1, File: v.store.dir.path(formatName), Reason: err})
 		err = nil
 	}
 	if err == nil && !begun {
-		if _, err = v.store.fs.ReadDir(v.store.dir); err == nil {
+		if _, err = v.store.dir.fs.ReadDir(v.store.dir.root); err == nil {
 			err = fmt.Errorf("it has no file %q: this is not an mbus data directory", formatName)
 		}
 	}
@@ -145,8 +143,8 @@ func (v *verifier) run() error {
 		return err
 	}
 	v.catalog()
-	v.store.readBoot()
-	topics, err := v.store.fs.ReadDir(v.store.path(topicsName))
+	v.store.boot.read()
+	topics, err := v.store.dir.fs.ReadDir(v.store.dir.path(topicsName))
 	if ignoreNotExist(err) != nil {
 		return err
 	}
@@ -160,7 +158,7 @@ func (v *verifier) run() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.store.catalog.made)) {
 		if !there[name] {
-			v.whole(name, v.store.path(topicsName, name), errAbsent)
+			v.whole(name, v.store.dir.path(topicsName, name), errAbsent)
 			v.all = append(v.all, Checked{Topic: store.Topic{Name: name}})
 		}
 	}
@@ -200,9 +198,9 @@ func (v *verifier) report(f Finding) {
 
 // topic goes through all of a topic that can be read, and reports what can't.
 func (v *verifier) topic(name string) {
-	if v.store.isBeingDeleted(name) {
+	if v.store.topics.isBeingDeleted(name) {
 		v.report(Finding{
-			Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
+			Topic: name, Partition: -1, File: v.store.dir.path(topicsName, name), Harmless: true,
 			Reason: errors.New("it has been deleted: the next start removes what is left"),
 		})
 		return
@@ -213,7 +211,7 @@ func (v *verifier) topic(name string) {
 	}
 	v.sum.Topics++
 	if err != nil {
-		v.whole(name, v.store.path(topicsName, name, topicName), err)
+		v.whole(name, v.store.dir.path(topicsName, name, topicName), err)
 	}
 	if t == nil {
 		v.all = append(v.all, Checked{Topic: store.Topic{Name: name}})
@@ -221,7 +219,7 @@ func (v *verifier) topic(name string) {
 	}
 	if v.store.catalog.isDeleted(t.ID) {
 		v.report(Finding{
-			Topic: name, Partition: -1, File: v.store.path(topicsName, name), Harmless: true,
+			Topic: name, Partition: -1, File: v.store.dir.path(topicsName, name), Harmless: true,
 			Reason: errors.New("it was deleted, or was being deleted, and is there: the next start uses it again"),
 		})
 	}
@@ -237,23 +235,23 @@ func (v *verifier) topic(name string) {
 // readTopic reads what is kept of a topic beside its partitions, in the catalog if
 // need be. It is nil if that can't be read, which has been reported then.
 func (v *verifier) readTopic(name string) (*topic, error) {
-	t, err := v.store.readTopic(name)
+	t, err := v.store.topics.read(name)
 	if err == nil || noFiles(err) {
 		return t, err
 	}
-	file := v.store.path(topicsName, name, topicName)
+	file := v.store.dir.path(topicsName, name, topicName)
 	known, ok := v.store.catalog.topic(name)
 	if !ok {
-		reason := v.store.withoutTopicFile(name, err)
+		reason := v.store.topics.withoutTopicFile(name, err)
 		if !errors.Is(reason, errNoTopic) {
 			v.whole(name, file, reason)
 			return nil, nil
 		}
 		return nil, reason
 	}
-	t, reason := v.store.complete(known)
+	t, reason := v.store.topics.complete(known)
 	if reason != nil {
-		v.whole(name, v.store.path(topicsName, name), reason)
+		v.whole(name, v.store.dir.path(topicsName, name), reason)
 		return nil, nil
 	}
 	v.whole(name, file, err)
@@ -262,15 +260,15 @@ func (v *verifier) readTopic(name string) (*topic, error) {
 
 // beyond reports partitions with messages that topic.json does not count.
 func (v *verifier) beyond(t store.Topic) {
-	found, err := v.store.beyond(t)
+	found, err := v.store.topics.beyond(t)
 	for _, n := range slices.Sorted(maps.Keys(found)) {
 		v.report(Finding{
-			Topic: t.Name, Partition: n, File: v.store.path(topicsName, t.Name, strconv.Itoa(n)),
+			Topic: t.Name, Partition: n, File: v.store.dir.path(topicsName, t.Name, strconv.Itoa(n)),
 			Reason: fmt.Errorf("it holds messages, and the topic has %d partitions: give it %d to have them back (admin grow)", t.Partitions, n+1),
 		})
 	}
 	if err != nil {
-		v.whole(t.Name, v.store.path(topicsName, t.Name), err)
+		v.whole(t.Name, v.store.dir.path(topicsName, t.Name), err)
 	}
 }
 

@@ -1,0 +1,239 @@
+package commitlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+	"mbus/internal/vfs"
+)
+
+// Reasons why a directory in topics/ can't be opened as a topic.
+var (
+	errNoTopic = errors.New("it is no topic's directory")
+	errAbsent  = errors.New("its directory is missing or empty: perhaps a disk is not mounted there")
+)
+
+// open opens the topic in a directory. The error is errNoTopic if it is none.
+func (d *topicDirs) open(name string) (*topic, error) {
+	if d.isBeingDeleted(name) {
+		dir := d.path(topicsName, name)
+		if err := removeTopic(d.fs, dir); err != nil {
+			return nil, fmt.Errorf("it has been deleted, and can't be removed: %w", err)
+		}
+		return nil, errNoTopic
+	}
+	t, err := d.read(name)
+	if err != nil {
+		t, err = d.rebuild(name, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.leaveOut(&t.Topic)
+	if err := d.recover(t); err != nil {
+		for _, l := range t.partitions {
+			_ = l.close() // nothing was appended
+		}
+		return nil, err
+	}
+	return t, d.reportBeyond(t.Topic)
+}
+
+// isBeingDeleted says whether a topic was being deleted where it is: a file says so, and
+// so does the catalog. If another one has been put there since, that is not the one.
+func (d *topicDirs) isBeingDeleted(name string) bool {
+	content, err := d.readFile(topicsName, name, graveName)
+	if err != nil {
+		return false
+	}
+	id, ok := parseID(strings.TrimSpace(string(content)))
+	t, err := d.read(name)
+	return ok && d.catalog.isDeleted(id) && (err != nil || t.ID == id)
+}
+
+// rebuild makes topic.json, which could not be read, from what the catalog knows
+// of the topic.
+func (d *topicDirs) rebuild(name string, damage error) (*topic, error) {
+	if noFiles(damage) {
+		return nil, damage
+	}
+	known, ok := d.catalog.topic(name)
+	if !ok {
+		return nil, d.withoutTopicFile(name, damage)
+	}
+	t, err := d.complete(known)
+	if err != nil {
+		return nil, err
+	}
+	content, err := encodeTopic(known)
+	if err != nil {
+		return nil, err
+	}
+	d.log.Error("a topic's file can't be read, and is written again from the catalog", "topic", name, "reason", damage)
+	if err := vfs.WriteFile(d.fs, d.path(topicsName, name, topicName), content); err != nil {
+		d.log.Warn("a topic's file can't be written now: the catalog holds the same", "topic", name, "reason", err)
+	}
+	return t, nil
+}
+
+// leaveOut has a topic go without its last partitions, if they were added later and are not
+// there: in a copy that was made meanwhile topic.json may be newer than the names beside it. It
+// is as if an older one were there.
+func (d *topicDirs) leaveOut(t *store.Topic) {
+	there, had := t.Partitions, t.Partitions
+	for there > 1 {
+		entries, err := d.fs.ReadDir(d.path(topicsName, t.Name, strconv.Itoa(there-1)))
+		if err != nil && !isNotExist(err) || len(entries) > 0 {
+			break
+		}
+		there--
+	}
+	end := epochsEnd(*t)
+	if there == had || !t.Shrink(there) {
+		return
+	}
+	d.registry.passEpoch(end - 1)
+	d.log.Error("partitions that were added to a topic are not there: it is used without them", "topic", t.Name,
+		"first", there, "partitions", had, "do", fmt.Sprintf("put them back as they were and restart the broker, or add empty ones: give the topic %d partitions (admin grow)", had))
+}
+
+// complete is a topic that the catalog knows, if all its partitions are there.
+func (d *topicDirs) complete(known store.Topic) (*topic, error) {
+	missing := 0
+	for i := range known.Partitions {
+		if entries, err := d.fs.ReadDir(d.path(topicsName, known.Name, strconv.Itoa(i))); err != nil || len(entries) == 0 {
+			missing++
+		}
+	}
+	switch {
+	case missing == known.Partitions:
+		return nil, errAbsent
+	case missing > 0:
+		return nil, fmt.Errorf("%d of %d partitions are missing, and %s", missing, known.Partitions, topicName)
+	}
+	return &topic{Topic: known}, nil
+}
+
+// withoutTopicFile says what a directory is that the catalog does not know and whose
+// topic.json can't be read.
+func (d *topicDirs) withoutTopicFile(name string, damage error) error {
+	dir := d.path(topicsName, name)
+	entries, err := d.fs.ReadDir(dir)
+	if err != nil {
+		if isForeign(name) {
+			return errNoTopic
+		}
+		return err
+	}
+	if !isNotExist(damage) && !isForeign(name) {
+		return damage
+	}
+	for _, e := range entries {
+		if _, ok := partitionNumber(e); !ok {
+			continue
+		}
+		logs, err := d.fs.ReadDir(filepath.Join(dir, e.Name))
+		if err != nil || holdsMessages(logs) {
+			return fmt.Errorf("%s: it holds messages and no %s", dir, topicName)
+		}
+	}
+	return errNoTopic
+}
+
+// read reads what is kept of a topic beside its partitions. The error is
+// errDamaged if that is not what was written.
+func (d *topicDirs) read(name string) (*topic, error) {
+	content, err := d.readFile(topicsName, name, topicName)
+	if err != nil {
+		return nil, err
+	}
+	t, ok := decodeTopic(name, strings.TrimSuffix(string(content), "\n"))
+	if !ok || !strings.HasSuffix(string(content), "\n") {
+		return nil, fmt.Errorf("%w: %s: it is not what was written for topic %q", errDamaged, d.path(topicsName, name, topicName), name)
+	}
+	return &topic{Topic: t}, nil
+}
+
+// recover recovers the partitions that t is to have and has not.
+func (d *topicDirs) recover(t *topic) error {
+	for i := len(t.partitions); i < t.Partitions; i++ {
+		l := d.newPartition(t.Topic, i)
+		if err := l.recover(); err != nil {
+			return fmt.Errorf("partition %d: %w", i, err)
+		}
+		t.partitions = append(t.partitions, l)
+	}
+	return nil
+}
+
+// A beyond is a directory of a partition that topic.json does not count, and that
+// holds messages.
+type beyond struct {
+	epoch int32 // that the messages have
+	known bool  // epoch is
+}
+
+// beyond finds them: an older topic.json was put back.
+func (d *topicDirs) beyond(t store.Topic) (map[int]beyond, error) {
+	entries, err := d.fs.ReadDir(d.path(topicsName, t.Name))
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[int]beyond)
+	for _, e := range entries {
+		n, ok := partitionNumber(e)
+		if !ok || n < t.Partitions {
+			continue
+		}
+		logs, err := d.fs.ReadDir(d.path(topicsName, t.Name, e.Name))
+		if err != nil {
+			return nil, err
+		}
+		if holdsMessages(logs) {
+			var b beyond
+			b.epoch, b.known = d.epochIn(d.path(topicsName, t.Name, e.Name), logs)
+			found[n] = b
+		}
+	}
+	return found, nil
+}
+
+// headSize is what epochIn reads of a file: the larger of both headers.
+const headSize = max(indexHeader, batch.HeaderSize)
+
+// epochIn finds the leader epoch of what is in a partition's directory, in an index or
+// in the first batch of a segment that is sound.
+func (d *topicDirs) epochIn(dir string, entries []vfs.Entry) (int32, bool) {
+	for _, e := range entries {
+		p, err := readHead(d.fs, filepath.Join(dir, e.Name), headSize)
+		if err != nil {
+			continue
+		}
+		if _, ok := parseBase(e.Name, indexSuffix); ok {
+			if epoch, ok := indexEpoch(p); ok {
+				return epoch, true
+			}
+		}
+		if _, ok := parseBase(e.Name, logSuffix); ok && len(p) >= batch.HeaderSize && p[16] == 2 {
+			return int32(binary.BigEndian.Uint32(p[12:])), true
+		}
+	}
+	return 0, false
+}
+
+// reportBeyond reports the partitions that topic.json does not count.
+func (d *topicDirs) reportBeyond(t store.Topic) error {
+	found, err := d.beyond(t)
+	for n := range found {
+		d.log.Error("a partition holds messages and is none of its topic's: an older "+topicName+" was put back",
+			"topic", t.Name, "partition", n, "partitions", t.Partitions,
+			"do", fmt.Sprintf("give the topic %d partitions to have it back (admin grow)", n+1))
+	}
+	return err
+}
