@@ -44,6 +44,7 @@ type Broker struct {
 	Log    *slog.Logger
 
 	*offsets
+	*inspector
 	*retention
 
 	opts     Options
@@ -96,6 +97,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b.keeper = newClockKeeper(s, o.Now, o.Log)
 	b.clock, b.now = b.keeper.clock, b.Now
 	b.offsets = newOffsets(b)
+	b.inspector = &inspector{b, b.offsets.groups}
 	b.retention = newRetention(b)
 	b.keeper.onJump = b.retention.wake
 	b.fallback, _ = b.settings(nil)

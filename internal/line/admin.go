@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/message"
@@ -193,8 +192,8 @@ func (c *conn) listTopics(r *request) error {
 			continue
 		}
 		found = true
-		messages, bytes, oldest := measure(topic)
-		t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest, topicID(topic.ID).String())
+		n := topic.Counts()
+		t.row(topic.Name, len(topic.Partitions()), n.Messages, n.Bytes, dateOrDash(n.Oldest), topicID(topic.ID).String())
 	}
 	if !found {
 		return fmt.Errorf("%w: %q", store.ErrUnknownTopic, r.topic)
@@ -202,28 +201,12 @@ func (c *conn) listTopics(r *request) error {
 	return c.sayTable(t)
 }
 
-// measure counts a topic's messages and bytes, and finds the time of its oldest
-// message.
-func measure(t *broker.Topic) (messages, bytes int64, oldest string) {
-	first := time.Time{}
-	for _, log := range t.Partitions() {
-		start, high := log.Offsets()
-		messages += high - start
-		bytes += log.Size()
-		if start == high {
-			continue
-		}
-		_ = broker.WithRecord(log, start, func(r *batch.Record) error { // one that can't be read has no time
-			if at := time.UnixMilli(r.Timestamp); first.IsZero() || at.Before(first) {
-				first = at
-			}
-			return nil
-		})
+// dateOrDash is a time as people read it, "-" for none.
+func dateOrDash(t time.Time) string {
+	if t.IsZero() {
+		return "-"
 	}
-	if first.IsZero() {
-		return messages, bytes, "-"
-	}
-	return messages, bytes, first.UTC().Format(time.RFC3339)
+	return t.UTC().Format(time.RFC3339)
 }
 
 func (c *conn) listGroups(r *request) error {
@@ -232,21 +215,11 @@ func (c *conn) listGroups(r *request) error {
 		names = append(names, "lost")
 	}
 	t := newTable(r, names...)
-	found := r.group == ""
-	for _, n := range c.broker.Positions(r.group) {
-		found = true
-		if r.topic != "" && n.Topic != r.topic {
-			continue
-		}
-		topic, err := c.broker.Topic(n.Topic)
-		if err != nil || n.Partition >= len(topic.Partitions()) {
-			continue // deleted just now
-		}
-		start, end := topic.Partitions()[n.Partition].Offsets()
-		lag := max(0, end-max(n.Committed, start)-n.Beyond)
-		t.row(n.Group, n.Topic, n.Partition, n.Committed, end, lag, n.Unacknowledged, n.Waiting, n.Members, n.Attempt, n.Lost)
+	all, found := c.broker.Lag(r.group, r.topic)
+	for _, n := range all {
+		t.row(n.Group, n.Topic, n.Partition, n.Committed, n.End, n.Lag, n.Unacknowledged, n.Waiting, n.Members, n.Attempt, n.Lost)
 	}
-	if !found {
+	if !found && r.group != "" {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
 	if _, err := c.broker.Topic(r.topic); r.topic != "" && err != nil {
@@ -367,8 +340,8 @@ func (c *conn) deleteTopic(r *request) error {
 	case c.broker.CheckDeletion(r.topic) != nil:
 		return c.broker.CheckDeletion(r.topic)
 	default:
-		messages, bytes, oldest := measure(topic)
-		t.row(topic.Name, len(topic.Partitions()), messages, bytes, oldest)
+		n := topic.Counts()
+		t.row(topic.Name, len(topic.Partitions()), n.Messages, n.Bytes, dateOrDash(n.Oldest))
 	}
 	c.readers(t, r.topic)
 	if r.named["execute"] {
