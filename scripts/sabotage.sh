@@ -170,8 +170,8 @@ sabotage "acknowledge what nobody has read out of the pipe" cmd/consumer/pipe.go
 sabotage "acknowledge a message whose command failed" cmd/consumer/executor.go \
 	's/return e.fail(conn, n, m, state.String())/conn.Ack(n); return nil/' ./cmd/consumer TestCommandThatFailsHasItsMessageComeAgain
 sabotage "note a delayed message before its topic is synced" internal/broker/delaydeliver.go \
-	's/answer := durably(log, func(err error) { p.durable <- err })/answer := func(_ int64, err error) { p.durable <- err }/' ./internal/broker TestIntervalSyncNotesADelayedMessageWhenItsTopicIsSynced
-sabotage "delay a message for a topic that was deleted" internal/broker/delaywrite.go \
+	's/answer := durably(c.to, func(err error) { p.durable <- err })/answer := func(_ int64, err error) { p.durable <- err }/' ./internal/broker TestIntervalSyncNotesADelayedMessageWhenItsTopicIsSynced
+sabotage "delay a message for a topic that was deleted" internal/broker/partition.go \
 	'/) exists() bool {/,/^}/ s/return err == nil/return err == nil || true/' ./internal/broker TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre
 sabotage "let a delayed message be acknowledged after its topic was deleted" internal/broker/delaywrite.go \
 	's/h.err == nil \&\& !h.refused \&\& !h.p.exists()/false/' ./internal/broker TestADelayedMessageWhoseTopicIsDeletedBeforeTheAnswerIsRefused

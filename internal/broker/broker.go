@@ -115,7 +115,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	if o.OffsetsRetention > 0 {
 		b.ended.Go(func() { b.offsets.forgetGroups(b.stop) })
 	}
-	var log store.Partition
+	var log *Partition
 	var end int64
 	var ends map[target]int64
 	if t, err := b.Topic(DelayedTopic); err == nil {
@@ -286,18 +286,13 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 }
 
 // openPartitions are the partitions of t from number first on, up to total.
-func (b *Broker) openPartitions(t *Topic, first, total int) (list []store.Partition, err error) {
+func (b *Broker) openPartitions(t *Topic, first, total int) (list []*Partition, err error) {
 	for i := first; i < total; i++ {
-		p, err := b.store.Partition(t.Name, i)
+		log, err := b.store.Partition(t.Name, i)
 		if err != nil {
 			return nil, err
 		}
-		if !Internal(t.Name) {
-			p = &delaying{&stamping{Partition: p, topic: t, now: b.now}, b, t.ID, t.Name, i}
-		} else if t.Name == DelayedTopic {
-			p = &delayLog{Partition: p}
-		}
-		list = append(list, p)
+		list = append(list, &Partition{broker: b, topic: t, number: i, log: log, internal: Internal(t.Name)})
 	}
 	if s := t.settings.Load(); s.removes() && !Internal(t.Name) {
 		s.roll(list)

@@ -120,8 +120,8 @@ func (b *Broker) bury(t *Topic, f group.Failed, reason string, done func(error))
 		var builder batch.Builder
 		builder.Add(r.Timestamp, r.Key, r.Value, deadHeaders(r, k, f, reason)...)
 		builder.Close(0)
-		log := promptly(dead.For(r.Key))
-		return store.Append(log, builder.Bytes(), durably(log, done))
+		log := dead.For(r.Key)
+		return log.Append(builder.Bytes(), AppendOptions{Checked: true, Due: true}, durably(log, done))
 	})
 }
 
@@ -145,10 +145,10 @@ var errNoRecord = errors.New("no such record")
 
 // WithRecord calls f with a copy of the record at offset of a partition; it is
 // valid until f returns.
-func WithRecord(log store.Partition, offset int64, f func(*batch.Record) error) error {
+func WithRecord(log *Partition, offset int64, f func(*batch.Record) error) error {
 	var c store.Chunk
 	defer c.Release()
-	if err := log.Read(offset, 1, &c); err != nil {
+	if err := log.Fetch(offset, 1, &c); err != nil {
 		return err
 	}
 	p, err := c.Load(nil)

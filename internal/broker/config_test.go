@@ -157,7 +157,7 @@ func TestAMessageThatWaitsIsStampedWhenItIsDelivered(t *testing.T) {
 	topic := mustMake(t, b, "orders")
 	configure(t, b, "orders", broker.ConfigTimestamps, broker.LogAppendTime)
 	due := time.Now().Add(50 * time.Millisecond)
-	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(due, "later")); err != nil {
+	if _, err := topic.Partitions()[0].AppendAndWait(waiting(due, "later")); err != nil {
 		t.Fatal(err)
 	}
 	awaitEnd(t, topic.Partitions()[0], 1)
@@ -186,7 +186,7 @@ func TestTimesOfTheLogAscendWhoeverAppends(t *testing.T) {
 				var one batch.Builder
 				one.Add(1, nil, []byte("m"))
 				one.Close(0)
-				if _, e := store.AppendAndWait(log, one.Bytes()); e != nil {
+				if _, e := log.AppendAndWait(one.Bytes()); e != nil {
 					err = e
 				}
 			}

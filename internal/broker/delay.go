@@ -6,8 +6,6 @@ import (
 	"math"
 	"sync"
 	"time"
-
-	"mbus/internal/store"
 )
 
 // HeaderDeliverAt is the header that has a message wait: the time at which it is put
@@ -67,7 +65,7 @@ type delays struct {
 	keepDelivered int64 // bytes of the log up to which what was delivered is kept for a while
 
 	mu      sync.Mutex // guards what follows
-	log     store.Partition
+	log     *Partition
 	queues  map[target]*queue
 	idle    queueHeap // those that have messages and are not being delivered
 	left    int       // messages that are in the log and neither delivered nor dropped
@@ -92,7 +90,7 @@ type delays struct {
 }
 
 // init makes delays ready for use; log is nil if there is none yet.
-func (d *delays) init(log store.Partition, limits Limits) {
+func (d *delays) init(log *Partition, limits Limits) {
 	d.wake, d.crowds, d.loaded = make(chan struct{}, 1), make(chan struct{}, crowds), make(chan struct{})
 	d.keepDamage, d.keepDelivered = damageFactor*limits.CompactDelayed, limits.CompactDelayed
 	d.log = log

@@ -71,7 +71,7 @@ func openDelaysAt(t *testing.T, dir string, now func() time.Time) (*broker.Broke
 }
 
 // arrived reads the values in a topic.
-func arrived(t *testing.T, p store.Partition) (values []string) {
+func arrived(t *testing.T, p *broker.Partition) (values []string) {
 	t.Helper()
 	start, end := p.Offsets()
 	for o := start; o < end; o++ {
@@ -85,7 +85,7 @@ func arrived(t *testing.T, p store.Partition) (values []string) {
 	return values
 }
 
-func awaitEnd(t *testing.T, p store.Partition, end int64) {
+func awaitEnd(t *testing.T, p *broker.Partition, end int64) {
 	t.Helper()
 	there := make(chan struct{})
 	p.Wake(end-1, func() { close(there) })
@@ -105,7 +105,7 @@ func TestDelayedMessagesComeInDueOrderAndNotBefore(t *testing.T) {
 		after time.Duration
 		value string
 	}{{300 * time.Millisecond, "third"}, {100 * time.Millisecond, "first"}, {200 * time.Millisecond, "second"}, {time.Hour, "much later"}, {-time.Hour, "at once"}} {
-		if _, err := store.AppendAndWait(p, waiting(clock.at.Add(m.after), m.value)); err != nil {
+		if _, err := p.AppendAndWait(waiting(clock.at.Add(m.after), m.value)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,11 +124,11 @@ func TestDelayedMessagesSurviveARestartAndComeOnce(t *testing.T) {
 	clock := &stoppedClock{at: time.Now()}
 	b, topic := openDelaysAt(t, dir, clock.now)
 	for i := range 100 {
-		if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(clock.at.Add(100*time.Millisecond), fmt.Sprint("soon ", i))); err != nil {
+		if _, err := topic.Partitions()[0].AppendAndWait(waiting(clock.at.Add(100*time.Millisecond), fmt.Sprint("soon ", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(clock.at.Add(time.Hour), "later")); err != nil {
+	if _, err := topic.Partitions()[0].AppendAndWait(waiting(clock.at.Add(time.Hour), "later")); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // before they are due, and after
@@ -156,7 +156,7 @@ func TestDelayedMessagesOfADeletedTopicAreGone(t *testing.T) {
 	b, topic := openDelaysAt(t, t.TempDir(), clock.now)
 	defer b.Close()
 	at := clock.at.Add(100 * time.Millisecond)
-	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(at, "gone")); err != nil {
+	if _, err := topic.Partitions()[0].AppendAndWait(waiting(at, "gone")); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.DeleteTopic("orders"); err != nil {
@@ -166,7 +166,7 @@ func TestDelayedMessagesOfADeletedTopicAreGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(at.Add(100*time.Millisecond), "of the new one")); err != nil {
+	if _, err := topic.Partitions()[0].AppendAndWait(waiting(at.Add(100*time.Millisecond), "of the new one")); err != nil {
 		t.Fatal(err)
 	}
 	clock.run()

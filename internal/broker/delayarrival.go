@@ -3,7 +3,6 @@ package broker
 import (
 	"encoding/binary"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"mbus/internal/batch"
@@ -141,25 +140,10 @@ func (b *Broker) topicName(id [16]byte) string {
 	return t.Name
 }
 
-// A delayLog is the log of delayed messages as others see it: it begins where something may
-// wait. What was delivered before stays for a while, and is read at a start.
-type delayLog struct {
-	store.Partition
-	begin atomic.Int64
-}
-
-// Offsets implements store.Partition.
-func (p *delayLog) Offsets() (start, high int64) {
-	start, high = p.Partition.Offsets()
-	return max(start, p.begin.Load()), high
-}
-
 // cut says to which offset the log may be trimmed, now that nothing before base waits; 0
 // if there is time. What has been delivered stays for a while. The caller holds mu.
 func (d *delays) cut(base int64, now time.Time) int64 {
-	if log, ok := d.log.(*delayLog); ok {
-		log.begin.Store(max(base, log.begin.Load()))
-	}
+	d.log.hide(base)
 	if d.bytes >= d.keepDelivered {
 		d.bytes, d.messages, d.floor = 0, 0, 0
 		d.delivered = deliveredUpTo{}

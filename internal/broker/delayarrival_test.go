@@ -19,7 +19,7 @@ func deliverSoon(t *testing.T, topic *broker.Topic, n int) {
 	p := topic.Partitions()[0]
 	_, first := p.Offsets()
 	for i := range n {
-		if _, err := store.AppendAndWait(p, waiting(time.Now().Add(20*time.Millisecond), fmt.Sprint("message ", first+int64(i)))); err != nil {
+		if _, err := p.AppendAndWait(waiting(time.Now().Add(20*time.Millisecond), fmt.Sprint("message ", first+int64(i)))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +89,7 @@ func valuesOf(t *testing.T, b *broker.Broker, name string) map[string]bool {
 	defer c.Release()
 	for offset < end {
 		var rest []byte
-		err := p.Read(offset, 1<<20, &c)
+		err := p.Fetch(offset, 1<<20, &c)
 		if err == nil {
 			rest, err = c.Load(nil)
 		}

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"mbus/internal/batch"
-	"mbus/internal/store"
 )
 
 // movePiece is how much of what waits is written anew at once, about, in bytes: it
@@ -115,7 +114,7 @@ func (d *delays) compacted(m *mover, whole bool) (cut int64, orphans []due) {
 // A mover writes waiting messages to the end of their log.
 type mover struct {
 	b     *Broker
-	log   store.Partition
+	log   *Partition
 	left  []int64 // offsets, ascending
 	lost  []int64 // offsets of those that are damaged, ascending
 	piece batch.Builder
@@ -212,7 +211,7 @@ func (m *mover) flush() error {
 	}
 	m.piece.Close(0)
 	p := append(m.piece.Bytes(), buildNote(m.old, arrival{}, m.b.now())...)
-	base, err := store.AppendAndWait(m.log, p)
+	base, err := m.log.AppendAndWait(p)
 	if err != nil {
 		return err
 	}

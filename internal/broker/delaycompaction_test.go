@@ -99,11 +99,11 @@ func delay(t testing.TB, b *broker.Broker, n, near int) *broker.Topic {
 	padding := strings.Repeat("x", 1000)
 	_, before := p.Offsets()
 	for i := range near {
-		if _, err := store.AppendAndWait(p, waiting(time.Now().Add(50*time.Millisecond), padding)); err != nil {
+		if _, err := p.AppendAndWait(waiting(time.Now().Add(50*time.Millisecond), padding)); err != nil {
 			t.Fatal(err)
 		}
 		if i%(near/n) == 0 {
-			if _, err := store.AppendAndWait(p, waiting(time.Now().Add(time.Hour), fmt.Sprint("far ", i/(near/n)))); err != nil {
+			if _, err := p.AppendAndWait(waiting(time.Now().Add(time.Hour), fmt.Sprint("far ", i/(near/n)))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -148,7 +148,7 @@ func TestMessagesThatWereMovedComeOnceWhenTheyAreDue(t *testing.T) {
 		if i%5 == 0 {
 			at = at.Add(time.Second)
 		}
-		if _, err := store.AppendAndWait(p, waiting(at, fmt.Sprint(i))); err != nil {
+		if _, err := p.AppendAndWait(waiting(at, fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -248,7 +248,7 @@ func TestDamageAmongDelayedMessagesIsReportedAtEachStartAndHoldsUpNoOthers(t *te
 	log := mustMake(t, b, "orders").Partitions()[0]
 	due := time.Now().Add(time.Second)
 	for _, text := range []string{"first", "broken", "third"} {
-		if _, err := store.AppendAndWait(log, waiting(due, text)); err != nil {
+		if _, err := log.AppendAndWait(waiting(due, text)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -261,7 +261,7 @@ func TestDamageAmongDelayedMessagesIsReportedAtEachStartAndHoldsUpNoOthers(t *te
 		b = mustOpen(t, s)
 		log = mustMake(t, b, "orders").Partitions()[0]
 		if start > 0 {
-			if _, err := store.AppendAndWait(log, waiting(time.Now().Add(time.Millisecond), "later")); err != nil {
+			if _, err := log.AppendAndWait(waiting(time.Now().Add(time.Millisecond), "later")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -299,10 +299,10 @@ func TestADelayedMessageThatIsDamagedIsReportedOnceAndComesIfItCanBeReadAfterARe
 	b := mustOpen(t, s)
 	log := mustMake(t, b, "orders").Partitions()[0]
 	again := time.Now().Add(1500 * time.Millisecond) // it would be tried each second
-	if _, err := store.AppendAndWait(log, waiting(time.Now().Add(10*time.Millisecond), "broken")); err != nil {
+	if _, err := log.AppendAndWait(waiting(time.Now().Add(10*time.Millisecond), "broken")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.AppendAndWait(log, waiting(again, "sound")); err != nil {
+	if _, err := log.AppendAndWait(waiting(again, "sound")); err != nil {
 		t.Fatal(err)
 	}
 	awaitEnd(t, log, 1)
@@ -340,7 +340,7 @@ func TestDelayedMessagesThatCouldNotBeReadAreNotTrimmed(t *testing.T) {
 	await(t, "reading has failed", failed.Load)
 	topic := mustMake(t, b, "orders")
 	_, end := topic.Partitions()[0].Offsets()
-	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(time.Now().Add(20*time.Millisecond), "near")); err != nil {
+	if _, err := topic.Partitions()[0].AppendAndWait(waiting(time.Now().Add(20*time.Millisecond), "near")); err != nil {
 		t.Fatal(err)
 	}
 	awaitEnd(t, topic.Partitions()[0], end+1)
@@ -365,7 +365,7 @@ func TestDamageAmongDelayedMessagesIsKeptUntilTheLogIsLarge(t *testing.T) {
 	b := mustOpen(t, options(nil))
 	orders := mustMake(t, b, "orders").Partitions()[0]
 	for _, text := range []string{"far 0", "broken", "far 1"} {
-		if _, err := store.AppendAndWait(orders, waiting(time.Now().Add(time.Hour), text)); err != nil {
+		if _, err := orders.AppendAndWait(waiting(time.Now().Add(time.Hour), text)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -383,7 +383,7 @@ func TestDamageAmongDelayedMessagesIsKeptUntilTheLogIsLarge(t *testing.T) {
 		return topic.Partitions()[0].Size()
 	}
 	for end := int64(1); ; end++ {
-		if _, err := store.AppendAndWait(orders, waiting(time.Now().Add(2*time.Millisecond), text)); err != nil {
+		if _, err := orders.AppendAndWait(waiting(time.Now().Add(2*time.Millisecond), text)); err != nil {
 			t.Fatal(err)
 		}
 		awaitEnd(t, orders, end)

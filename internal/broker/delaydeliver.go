@@ -14,7 +14,7 @@ import (
 // deliver puts messages into their topics when they are due, until the broker
 // ends. log, nil for none, is what there was when the broker was made, and ended at
 // end, and the other logs at ends.
-func (b *Broker) deliver(log store.Partition, end int64, ends map[target]int64) {
+func (b *Broker) deliver(log *Partition, end int64, ends map[target]int64) {
 	d := &b.delays
 	if err := b.loadDelays(log, end, ends); err != nil {
 		b.Log.Error("delayed messages could not be read, and will not be delivered before a restart", "reason", err)
@@ -58,7 +58,7 @@ func (b *Broker) deliver(log store.Partition, end int64, ends map[target]int64) 
 
 // deliverTo gives a queue its turn: what is due of it, or a crowd of that, is put into
 // its partition, which destination has found.
-func (b *Broker) deliverTo(q *queue, to *delaying, err error) {
+func (b *Broker) deliverTo(q *queue, to *Partition, err error) {
 	d := &b.delays
 	switch {
 	case errors.Is(err, errTopicDeleted):
@@ -110,7 +110,7 @@ var errTopicDeleted = errors.New("topic has been deleted")
 
 // destination finds the partition that a queue's messages go to. The error is
 // errTopicDeleted, or wraps store.ErrUnknownTopic if the topic is missing.
-func (b *Broker) destination(q *queue) (*delaying, error) {
+func (b *Broker) destination(q *queue) (*Partition, error) {
 	t, err := b.TopicByID(q.topic)
 	if err != nil {
 		// A topic that is only missing keeps its name.
@@ -130,10 +130,10 @@ func (b *Broker) destination(q *queue) (*delaying, error) {
 		q.warned = true
 		n %= len(all)
 	}
-	if to, ok := all[n].(*delaying); ok {
-		return to, nil
+	if Internal(t.Name) { // nothing is delayed there
+		return nil, errTopicDeleted
 	}
-	return nil, errTopicDeleted // an internal topic: nothing is delayed there
+	return all[n], nil
 }
 
 // dropQueues drops what waits for the topic of a queue, which has been deleted. It is for
@@ -176,7 +176,7 @@ func (d *delays) abandon(topic [16]byte) {
 type carrier struct {
 	b       *Broker
 	q       *queue
-	to      *delaying
+	to      *Partition
 	builder batch.Builder
 	it      batch.Iterator
 	before  *portion // appended, and its outcome not taken
@@ -280,12 +280,8 @@ func (c *carrier) add(p []byte) error {
 
 // append writes the builder's batches. After an error nothing of them has been stored.
 func (c *carrier) append(p *portion) error {
-	if err := c.b.store.Room(len(c.builder.Bytes())); err != nil {
-		return err
-	}
-	log := c.to.Partition
-	answer := durably(log, func(err error) { p.durable <- err })
-	return store.Append(log, c.builder.Bytes(), func(base int64, err error) {
+	answer := durably(c.to, func(err error) { p.durable <- err })
+	return c.to.Append(c.builder.Bytes(), AppendOptions{Checked: true, Due: true}, func(base int64, err error) {
 		p.base = base
 		answer(base, err)
 	})
@@ -304,7 +300,7 @@ func (c *carrier) settle(p *portion) (noted <-chan struct{}) {
 		}
 		return nil
 	}
-	to := target{c.to.topic, uint32(c.to.number)}
+	to := c.to.target()
 	return c.b.note(p.messages, arrival{to, p.base + int64(len(p.messages))})
 }
 
@@ -344,7 +340,7 @@ func (b *Broker) note(messages []due, to arrival) <-chan struct{} {
 			}
 		}()
 	}
-	if err := store.Append(log, p, finish); err != nil {
+	if err := log.Append(p, AppendOptions{Checked: true}, finish); err != nil {
 		finish(0, err)
 	}
 	return noted

@@ -46,23 +46,23 @@ func ordered(values []string, n int) bool {
 // Of a partition's log each batch is read once, however many of its messages are due.
 func TestACrowdIsReadOnceAndDeliveredInOrder(t *testing.T) {
 	const n = 20_000
-	for name, come := range map[string]func(p store.Partition, at time.Time) error{
-		"together": func(p store.Partition, at time.Time) error {
-			_, err := store.AppendAndWait(p, manyWaiting(at, 0, n))
+	for name, come := range map[string]func(p *broker.Partition, at time.Time) error{
+		"together": func(p *broker.Partition, at time.Time) error {
+			_, err := p.AppendAndWait(manyWaiting(at, 0, n))
 			return err
 		},
-		"compressed": func(p store.Partition, at time.Time) error {
-			_, err := store.AppendAndWait(p, gzipped(t, oneBatch(at, n)))
+		"compressed": func(p *broker.Partition, at time.Time) error {
+			_, err := p.AppendAndWait(gzipped(t, oneBatch(at, n)))
 			return err
 		},
-		"backwards": func(p store.Partition, at time.Time) error { // what is due last is first in the log
+		"backwards": func(p *broker.Partition, at time.Time) error { // what is due last is first in the log
 			for i := n - 1000; i >= 0; i -= 1000 {
 				var b batch.Builder
 				for j := range 1000 {
 					b.Add(1, nil, fmt.Append(nil, i+j), deliverAtHeader(at.Add(time.Duration(i+j)/10*time.Millisecond)))
 				}
 				b.Close(0)
-				if _, err := store.AppendAndWait(p, b.Bytes()); err != nil {
+				if _, err := p.AppendAndWait(b.Bytes()); err != nil {
 					return err
 				}
 			}
@@ -127,9 +127,9 @@ func (c *stoppedClock) jump(by time.Duration) {
 }
 
 // arrivedFast reads the values in a topic, batch by batch.
-func arrivedFast(t *testing.T, p store.Partition) (values []string) {
+func arrivedFast(t *testing.T, p *broker.Partition) (values []string) {
 	t.Helper()
-	list, err := storetest.ReadAll(p, 1<<20)
+	list, err := storetest.ReadWith(p.Offsets, p.Fetch, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,10 +187,10 @@ func TestATopicThatIsStuckHoldsUpNoOther(t *testing.T) {
 			defer mustClose(t, b)
 			at := clock.at.Add(time.Second)
 			held, others := mustMake(t, b, "stuck").Partitions()[0], mustMake(t, b, "others").Partitions()[0]
-			if _, err := store.AppendAndWait(held, manyWaiting(at, 0, 5000)); err != nil {
+			if _, err := held.AppendAndWait(manyWaiting(at, 0, 5000)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := store.AppendAndWait(others, manyWaiting(at.Add(10*time.Millisecond), 0, 5000)); err != nil {
+			if _, err := others.AppendAndWait(manyWaiting(at.Add(10*time.Millisecond), 0, 5000)); err != nil {
 				t.Fatal(err)
 			}
 			clock.jump(2 * time.Second)
@@ -213,7 +213,7 @@ func TestManyCrowdsTakeTurns(t *testing.T) {
 	b := mustOpen(t, s)
 	defer mustClose(t, b)
 	for i := range topics {
-		if _, err := store.AppendAndWait(mustMake(t, b, fmt.Sprint("t", i)).Partitions()[0], manyWaiting(clock.at.Add(time.Second), time.Millisecond, n)); err != nil {
+		if _, err := mustMake(t, b, fmt.Sprint("t", i)).Partitions()[0].AppendAndWait(manyWaiting(clock.at.Add(time.Second), time.Millisecond, n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -237,7 +237,7 @@ func TestACrowdOfLargeMessagesIsDelivered(t *testing.T) {
 	defer mustClose(t, b)
 	p := mustMake(t, b, "orders").Partitions()[0]
 	for i := range n {
-		if _, err := store.AppendAndWait(p, waiting(clock.at.Add(time.Second), fmt.Sprint(i, strings.Repeat(" ", 900_000)))); err != nil {
+		if _, err := p.AppendAndWait(waiting(clock.at.Add(time.Second), fmt.Sprint(i, strings.Repeat(" ", 900_000)))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,7 +256,7 @@ func TestWhatIsMovedWhileItIsDeliveredComesOnce(t *testing.T) {
 	disk := crashfs.New()
 	s := delaysOf(disk, 1)
 	b := mustOpen(t, s)
-	var logs []store.Partition
+	var logs []*broker.Partition
 	for i := range 3 {
 		topic, err := b.CreateTopic(fmt.Sprint("t", i), 2, nil)
 		if err != nil {
@@ -269,7 +269,7 @@ func TestWhatIsMovedWhileItIsDeliveredComesOnce(t *testing.T) {
 	for i := range 1500 {
 		n := rand.IntN(len(logs))
 		at := start.Add(time.Duration(rand.IntN(600)) * time.Millisecond)
-		if _, err := store.AppendAndWait(logs[n], waiting(at, fmt.Sprint(i))); err != nil {
+		if _, err := logs[n].AppendAndWait(waiting(at, fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 		sent[n]++
@@ -315,7 +315,7 @@ func TestIntervalSyncKeepsADelayedMessageInOneOfBothLogs(t *testing.T) {
 	b := mustOpen(t, s)
 	for i := range 2 {
 		p := mustMake(t, b, fmt.Sprint("t", i)).Partitions()[0]
-		if _, err := store.AppendAndWait(p, manyWaiting(clock.at.Add(time.Second), 0, 10)); err != nil {
+		if _, err := p.AppendAndWait(manyWaiting(clock.at.Add(time.Second), 0, 10)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -345,7 +345,7 @@ func TestIntervalSyncNotesADelayedMessageWhenItsTopicIsSynced(t *testing.T) {
 	b := mustOpen(t, s)
 	defer mustClose(t, b)
 	p := mustMake(t, b, "orders").Partitions()[0]
-	if _, err := store.AppendAndWait(p, manyWaiting(clock.at.Add(time.Second), 0, 10)); err != nil {
+	if _, err := p.AppendAndWait(manyWaiting(clock.at.Add(time.Second), 0, 10)); err != nil {
 		t.Fatal(err)
 	}
 	var dirty, early atomic.Bool
@@ -427,12 +427,12 @@ func BenchmarkDeliverDelayed(b *testing.B) {
 	const n = 100_000
 	for _, way := range []struct {
 		name string
-		come func(p store.Partition, at time.Time) error
+		come func(p *broker.Partition, at time.Time) error
 	}{
-		{"single lines", func(p store.Partition, at time.Time) error {
+		{"single lines", func(p *broker.Partition, at time.Time) error {
 			answers := make(chan error, n)
 			for i := range n {
-				if err := store.Append(p, waiting(at, fmt.Sprint(i)), func(_ int64, err error) { answers <- err }); err != nil {
+				if err := p.Append(waiting(at, fmt.Sprint(i)), broker.AppendOptions{Checked: true}, func(_ int64, err error) { answers <- err }); err != nil {
 					return err
 				}
 			}
@@ -443,11 +443,11 @@ func BenchmarkDeliverDelayed(b *testing.B) {
 			}
 			return nil
 		}},
-		{"bulk lines", func(p store.Partition, at time.Time) error {
-			_, err := store.AppendAndWait(p, manyWaiting(at, 0, n))
+		{"bulk lines", func(p *broker.Partition, at time.Time) error {
+			_, err := p.AppendAndWait(manyWaiting(at, 0, n))
 			return err
 		}},
-		{"in any order", func(p store.Partition, at time.Time) error {
+		{"in any order", func(p *broker.Partition, at time.Time) error {
 			var builder batch.Builder
 			for i := range n {
 				builder.Add(1, nil, fmt.Append(nil, i), deliverAtHeader(at.Add(time.Duration(rand.IntN(500))*time.Millisecond)))
@@ -456,11 +456,11 @@ func BenchmarkDeliverDelayed(b *testing.B) {
 				}
 			}
 			builder.Close(0)
-			_, err := store.AppendAndWait(p, builder.Bytes())
+			_, err := p.AppendAndWait(builder.Bytes())
 			return err
 		}},
-		{"one compressed batch", func(p store.Partition, at time.Time) error {
-			_, err := store.AppendAndWait(p, gzipped(b, oneBatch(at, n)))
+		{"one compressed batch", func(p *broker.Partition, at time.Time) error {
+			_, err := p.AppendAndWait(gzipped(b, oneBatch(at, n)))
 			return err
 		}},
 	} {
@@ -496,7 +496,7 @@ func BenchmarkDeliverDelayed(b *testing.B) {
 // mustPoke has the delivery look at the clock, by a message for another topic.
 func mustPoke(t testing.TB, b *broker.Broker) {
 	t.Helper()
-	if _, err := store.AppendAndWait(mustMake(t, b, "poke").Partitions()[0], waiting(time.Now().Add(time.Hour), "far")); err != nil {
+	if _, err := mustMake(t, b, "poke").Partitions()[0].AppendAndWait(waiting(time.Now().Add(time.Hour), "far")); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -45,7 +45,7 @@ func TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre(t *testing.T) {
 	later := time.Now().Add(time.Hour)
 	ways := map[string]func(b *broker.Broker, old *broker.Topic) error{
 		"appended": func(_ *broker.Broker, old *broker.Topic) error {
-			_, err := store.AppendAndWait(old.Partitions()[0], waiting(later, "far 1"))
+			_, err := old.Partitions()[0].AppendAndWait(waiting(later, "far 1"))
 			return err
 		},
 		"produced": func(b *broker.Broker, old *broker.Topic) error { return produced(b, old, waiting(later, "far 1")) },
@@ -136,7 +136,7 @@ func TestWhatIsDroppedWithItsTopicIsLoggedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 12 {
-		if _, err := store.AppendAndWait(topic.Partitions()[i%3], waiting(time.Now().Add(time.Hour), fmt.Sprint("gone ", i))); err != nil {
+		if _, err := topic.Partitions()[i%3].AppendAndWait(waiting(time.Now().Add(time.Hour), fmt.Sprint("gone ", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,7 +225,7 @@ func TestADelayedMessageForATopicThatIsMissingWaits(t *testing.T) {
 	s.options.Now = clock.now
 	b := mustOpen(t, s)
 	mustMake(t, b, "others")
-	if _, err := store.AppendAndWait(mustMake(t, b, "orders").Partitions()[0], waiting(clock.at.Add(time.Second), "in time")); err != nil {
+	if _, err := mustMake(t, b, "orders").Partitions()[0].AppendAndWait(waiting(clock.at.Add(time.Second), "in time")); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, b)
@@ -240,7 +240,7 @@ func TestADelayedMessageForATopicThatIsMissingWaits(t *testing.T) {
 	await(t, "it is reported", func() bool {
 		return len(book.Lines("level=ERROR", "delayed messages can't be put into their topic", "topic=orders")) == 1
 	})
-	if _, err := store.AppendAndWait(mustMake(t, b, "others").Partitions()[0], waiting(clock.now().Add(time.Millisecond), "goes on")); err != nil {
+	if _, err := mustMake(t, b, "others").Partitions()[0].AppendAndWait(waiting(clock.now().Add(time.Millisecond), "goes on")); err != nil {
 		t.Fatal(err)
 	}
 	awaitEnd(t, mustMake(t, b, "others").Partitions()[0], 1)
@@ -277,7 +277,7 @@ func TestADelayedMessageForAPartitionThatIsNotThereIsDelivered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.AppendAndWait(topic.Partitions()[2], waiting(clock.at.Add(time.Second), "for the third")); err != nil {
+	if _, err := topic.Partitions()[2].AppendAndWait(waiting(clock.at.Add(time.Second), "for the third")); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, b)

@@ -14,7 +14,7 @@ import (
 // there, without what was noted to be delivered. Damage is reported and passed over;
 // where it has cost a note, messages are delivered once more. What waits for a topic that
 // is not there is looked at at once.
-func (b *Broker) loadDelays(log store.Partition, end int64, ends map[target]int64) error {
+func (b *Broker) loadDelays(log *Partition, end int64, ends map[target]int64) error {
 	d := &b.delays
 	if log == nil {
 		return nil

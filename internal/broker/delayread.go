@@ -51,7 +51,7 @@ var errWindow = errors.New("too much to read at once")
 // A windowReader reads the messages of a window in the order of the log.
 type windowReader struct {
 	b        *Broker
-	log      store.Partition
+	log      *Partition
 	window   []due
 	most     int              // bytes
 	messages []waitingMessage // in the order of the window; those that are not there have no batch
@@ -84,7 +84,7 @@ func (r *windowReader) run() error {
 		if offset-c.Next > farOffsets { // what is between is not read
 			size = 1
 		}
-		err := r.log.Read(offset, size, &c)
+		err := r.log.Fetch(offset, size, &c)
 		if err == nil && c.Len() > 0 {
 			buf, err = c.Load(buf)
 		}

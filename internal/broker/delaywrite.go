@@ -94,62 +94,22 @@ func headerTime(value []byte) (int64, error) {
 	return at, err
 }
 
-// A delaying partition is a topic's as its producers see it: there must be room,
-// and messages that are not due yet go elsewhere first.
-type delaying struct {
-	store.Partition
-	b      *Broker
-	topic  [16]byte
-	name   string
-	number int
-}
-
-// Write implements store.Partition. The answers of two calls may come in
-// another order if one of them has messages that wait.
-func (p *delaying) Write(batches []byte, done func(base int64, err error)) (lead store.Lead, err error) {
-	if err := p.b.store.Room(len(batches)); err != nil {
-		return lead, err
-	}
-	if !mayWait(batches) {
-		return p.Partition.Write(batches, done)
-	}
-	ms := p.b.now().UnixMilli()
-	waits := false
+// hold looks into batches for messages that are not due yet, and writes them, and the
+// others, if there are any.
+func (p *Partition) hold(batches []byte, done func(base int64, err error)) (lead store.Lead, held bool, err error) {
+	ms := p.broker.now().UnixMilli()
 	err = Scan(func(it *batch.Iterator) (err error) {
-		if waits, err = anyWaits(it, batches, ms); waits {
+		if held, err = anyWaits(it, batches, ms); held {
 			lead, err = p.writeHalves(it, batches, ms, done)
 		}
 		return err
 	})
-	if err != nil || waits {
-		return lead, err
-	}
-	return p.Partition.Write(batches, done)
-}
-
-// A prompt partition is a topic's for batches of which it is known that no message
-// waits.
-type prompt struct{ *delaying }
-
-// Write implements store.Partition.
-func (p prompt) Write(batches []byte, done func(base int64, err error)) (store.Lead, error) {
-	if err := p.b.store.Room(len(batches)); err != nil {
-		return store.Lead{}, err
-	}
-	return p.Partition.Write(batches, done)
-}
-
-// promptly is the partition for messages that do not wait, whatever their headers say.
-func promptly(p store.Partition) store.Partition {
-	if d, ok := p.(*delaying); ok {
-		return prompt{d}
-	}
-	return p
+	return lead, held, err
 }
 
 // writeHalves writes what waits, and what is for now. If one is refused the other does
 // not count.
-func (p *delaying) writeHalves(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) (lead store.Lead, err error) {
+func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) (lead store.Lead, err error) {
 	if !p.exists() {
 		return lead, store.ErrClosed
 	}
@@ -157,31 +117,25 @@ func (p *delaying) writeHalves(it *batch.Iterator, batches []byte, ms int64, don
 	if err != nil {
 		return lead, err
 	}
-	if err := p.b.store.Room(len(now) + len(wait)); err != nil {
+	if err := p.broker.store.Room(len(now) + len(wait)); err != nil {
 		return lead, err
 	}
-	log, err := p.b.delayedLog()
+	log, err := p.broker.delayedLog()
 	if err != nil {
 		return lead, err
 	}
 	h := &halves{p: p, dues: dues, size: int64(len(wait)), now: len(now) > 0, done: done}
-	if err := store.Append(log, wait, h.kept); err != nil {
+	if err := log.Append(wait, AppendOptions{Checked: true}, h.kept); err != nil {
 		return lead, err
 	}
 	if len(now) == 0 {
 		return lead, nil
 	}
-	lead, err = p.Partition.Write(now, h.written)
+	lead, err = p.write(now, h.written)
 	if err != nil {
 		h.refuse()
 	}
 	return lead, err
-}
-
-// exists says whether this incarnation of the topic has not been deleted.
-func (p *delaying) exists() bool {
-	_, err := p.b.TopicByID(p.topic)
-	return err == nil
 }
 
 // mayWait says whether one of the batches has to be looked into.
@@ -234,7 +188,7 @@ func latestDue(it *batch.Iterator) (latest int64, err error) {
 
 // split makes two of the batches: what is for now, and what waits, with the
 // times when it is due.
-func (p *delaying) split(it *batch.Iterator, batches []byte, ms int64) (now, wait []byte, dues []int64, err error) {
+func (p *Partition) split(it *batch.Iterator, batches []byte, ms int64) (now, wait []byte, dues []int64, err error) {
 	var nowBatch, waitBatch, one batch.Builder
 	var key []byte
 	for len(batches) > 0 {
@@ -284,12 +238,15 @@ func closeFull(b *batch.Builder) {
 
 // appendKey says when a message is due and where it goes: time, topic id, partition,
 // name.
-func (p *delaying) appendKey(k []byte, at int64) []byte {
+func (p *Partition) appendKey(k []byte, at int64) []byte {
 	k = binary.BigEndian.AppendUint64(k, uint64(at))
-	k = append(k, p.topic[:]...)
+	k = append(k, p.topic.ID[:]...)
 	k = binary.BigEndian.AppendUint32(k, uint32(p.number))
-	return append(k, p.name...)
+	return append(k, p.topic.Name...)
 }
+
+// target names the partition as the log of delayed messages does.
+func (p *Partition) target() target { return target{p.topic.ID, uint32(p.number)} }
 
 // keySize is the size of a key without the name.
 const keySize = 8 + 16 + 4
@@ -307,7 +264,7 @@ func parseKey(k []byte) (at int64, t target, name []byte, ok bool) {
 // halves are durable, and only then does what waits count: if the other half is refused,
 // or the topic has been deleted meanwhile, it is not delivered.
 type halves struct {
-	p    *delaying
+	p    *Partition
 	dues []int64 // of what waits
 	size int64   // of what waits, in bytes
 	now  bool    // there is something that does not wait
@@ -326,7 +283,7 @@ type halves struct {
 func (h *halves) kept(first int64, err error) {
 	h.mu.Lock()
 	if h.stored, h.first = err == nil, first; h.stored {
-		d := &h.p.b.delays
+		d := &h.p.broker.delays
 		d.mu.Lock()
 		d.kept(len(h.dues), h.size)
 		d.pending[h] = first
@@ -368,15 +325,15 @@ func (h *halves) answer(err error) {
 // finish has what waits wait, or not be delivered, and answers. The topic is looked for
 // when that is decided: if it is there, its deletion has not been answered yet.
 func (h *halves) finish() {
-	d := &h.p.b.delays
+	d := &h.p.broker.delays
 	if h.err == nil && !h.refused && !h.p.exists() {
 		h.err = store.ErrClosed
 	}
 	switch {
 	case h.err == nil && !h.refused:
-		d.admit(target{h.p.topic, uint32(h.p.number)}, h.p.name, h.dues, h.first)
+		d.admit(h.p.target(), h.p.topic.Name, h.dues, h.first)
 		if !h.p.exists() { // it has been deleted just now, and may not have found them
-			d.abandon(h.p.topic)
+			d.abandon(h.p.topic.ID)
 		}
 	case h.stored:
 		d.cancel(h.first, len(h.dues))
@@ -392,7 +349,7 @@ func (h *halves) finish() {
 }
 
 // delayedLog makes the topic when there is something to keep.
-func (b *Broker) delayedLog() (store.Partition, error) {
+func (b *Broker) delayedLog() (*Partition, error) {
 	d := &b.delays
 	d.mu.Lock()
 	log := d.log

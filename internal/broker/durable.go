@@ -5,27 +5,18 @@ import (
 	"time"
 
 	"mbus/internal/group"
-	"mbus/internal/store"
 )
 
 // durably is for what is called with the outcome of an append: it has done called when
 // what was appended is durable, too, and not only answered, as with an interval between
 // syncs. Whatever gives something up because it is elsewhere now calls it before.
-func durably(log store.Partition, done func(error)) func(base int64, err error) {
+func durably(log *Partition, done func(error)) func(base int64, err error) {
 	return func(_ int64, err error) {
 		if err != nil {
 			done(err)
 			return
 		}
 		log.Sync(done)
-	}
-}
-
-// AppendDurably appends batches and calls done once, when they are durable however the
-// store syncs, or with the reason why they may not be. done must not block.
-func AppendDurably(log store.Partition, batches []byte, done func(error)) {
-	if err := store.Append(log, batches, durably(log, done)); err != nil {
-		done(err)
 	}
 }
 
@@ -36,13 +27,13 @@ func AppendDurably(log store.Partition, batches []byte, done func(error)) {
 // start, so that nothing is skipped.
 type relied struct {
 	mu    sync.Mutex
-	under map[store.Partition]bool
+	under map[*Partition]bool
 }
 
 // await waits until all that logs have answered is durable, for so long at most. It
 // returns those that are not then. They are not waited for again, nor returned, before
 // that sync has ended. A sync that fails is reported by the store.
-func (r *relied) await(logs []store.Partition, most time.Duration) (late []store.Partition) {
+func (r *relied) await(logs []*Partition, most time.Duration) (late []*Partition) {
 	ended := make(chan struct{}, len(logs))
 	left := 0
 	for _, log := range logs {
@@ -74,27 +65,27 @@ func (r *relied) await(logs []store.Partition, most time.Duration) (late []store
 }
 
 // begin says whether no sync of the log is under way, and notes that one is.
-func (r *relied) begin(log store.Partition) bool {
+func (r *relied) begin(log *Partition) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, under := r.under[log]; under {
 		return false
 	}
 	if r.under == nil {
-		r.under = make(map[store.Partition]bool)
+		r.under = make(map[*Partition]bool)
 	}
 	r.under[log] = false
 	return true
 }
 
-func (r *relied) end(log store.Partition) {
+func (r *relied) end(log *Partition) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.under, log)
 }
 
 // give returns those of the logs whose sync was waited for in vain just now.
-func (r *relied) give(logs []store.Partition) (late []store.Partition) {
+func (r *relied) give(logs []*Partition) (late []*Partition) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, log := range logs {
@@ -130,7 +121,7 @@ func (j *journal) secure(entries []group.Entry) {
 }
 
 // logOf is the log that an entry relies on; nil for none.
-func (b *Broker) logOf(e group.Entry) store.Partition {
+func (b *Broker) logOf(e group.Entry) *Partition {
 	if e.Gone {
 		return nil
 	}

@@ -307,7 +307,7 @@ func workWithInterval(b *broker.Broker) (synced int64) {
 		var one batch.Builder
 		one.Add(1000, nil, make([]byte, 600))
 		one.Close(0)
-		if _, err := store.AppendAndWait(log, one.Bytes()); err != nil {
+		if _, err := log.AppendAndWait(one.Bytes()); err != nil {
 			return synced
 		}
 		done := make(chan []error, 1)
@@ -391,7 +391,7 @@ func TestAppendDurablySaysWhatHasFailed(t *testing.T) {
 	one.Close(0)
 	outcome := func() error {
 		done := make(chan error, 1)
-		broker.AppendDurably(orders, one.Bytes(), func(err error) { done <- err })
+		orders.AppendDurably(one.Bytes(), func(err error) { done <- err })
 		return <-done
 	}
 	if err := outcome(); err != nil {

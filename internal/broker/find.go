@@ -2,14 +2,13 @@ package broker
 
 import (
 	"mbus/internal/batch"
-	"mbus/internal/store"
 )
 
 // RecordAt finds the first record of a partition, in the order of the log, that is
 // as late as timestamp, in milliseconds since 1970. offset is -1 if there is none.
 // What is damaged is passed over, and so is what lies below the log start in the batch
 // that holds it.
-func RecordAt(log store.Partition, timestamp int64) (offset, at int64, err error) {
+func RecordAt(log *Partition, timestamp int64) (offset, at int64, err error) {
 	from, err := log.OffsetForTime(timestamp)
 	if err != nil {
 		return 0, 0, err
@@ -39,7 +38,7 @@ func RecordAt(log store.Partition, timestamp int64) (offset, at int64, err error
 
 // LatestRecord finds the first of the records with the highest time; offset is -1 if
 // there is no record.
-func LatestRecord(log store.Partition) (offset, at int64, err error) {
+func LatestRecord(log *Partition) (offset, at int64, err error) {
 	start, high := log.Offsets()
 	if start == high {
 		return -1, -1, nil
@@ -65,7 +64,7 @@ func LatestRecord(log store.Partition) (offset, at int64, err error) {
 
 // latestFrom is LatestRecord where that reads all of the log: the batch that holds the
 // log start has the highest time, and the record with it lies below.
-func latestFrom(log store.Partition, start int64) (offset, at int64, err error) {
+func latestFrom(log *Partition, start int64) (offset, at int64, err error) {
 	offset, at = -1, -1
 	err = walk(log, start, passOver, func(b batch.Batch) (goOn bool, err error) {
 		if b.MaxTimestamp() <= at {

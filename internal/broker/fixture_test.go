@@ -98,24 +98,29 @@ func mustFill(t testing.TB, b *broker.Broker, name string) *broker.Topic {
 	return topic
 }
 
-// lengthen appends one batch that takes filled offsets and has one record.
-func lengthen(t testing.TB, p store.Partition) {
+// lengthen appends a long batch.
+func lengthen(t testing.TB, p *broker.Partition) {
 	t.Helper()
+	if _, err := p.AppendAndWait(longBatch()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// longBatch is one that takes filled offsets and has one record.
+func longBatch() []byte {
 	var b batch.Builder
 	b.Add(1000, nil, nil)
 	b.Close(0)
 	binary.BigEndian.PutUint32(b.Bytes()[23:], filled-1)
 	binary.BigEndian.PutUint32(b.Bytes()[17:], crc32.Checksum(b.Bytes()[21:], crc32.MakeTable(crc32.Castagnoli)))
-	if _, err := store.AppendAndWait(p, b.Bytes()); err != nil {
-		t.Fatal(err)
-	}
+	return b.Bytes()
 }
 
 const filled = 10_000_000
 
 // publish appends one batch of n messages, size bytes each, of the time given,
 // and waits until it is durable.
-func publish(t testing.TB, p store.Partition, at time.Time, n, size int) {
+func publish(t testing.TB, p *broker.Partition, at time.Time, n, size int) {
 	t.Helper()
 	var b batch.Builder
 	for range n {
@@ -123,7 +128,7 @@ func publish(t testing.TB, p store.Partition, at time.Time, n, size int) {
 	}
 	b.Close(0)
 	appended := make(chan error, 1)
-	if err := store.Append(p, b.Bytes(), func(_ int64, err error) { appended <- err }); err != nil {
+	if err := p.Append(b.Bytes(), broker.AppendOptions{Checked: true}, func(_ int64, err error) { appended <- err }); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-appended; err != nil {

@@ -57,7 +57,7 @@ func (m *intervalModel) append(delay time.Duration) bool {
 		texts = append(texts, text)
 	}
 	b.Close(0)
-	if _, err := store.AppendAndWait(t.Partitions()[0], b.Bytes()); err != nil {
+	if _, err := t.Partitions()[0].AppendAndWait(b.Bytes()); err != nil {
 		return false
 	}
 	m.acked = append(m.acked, texts...)

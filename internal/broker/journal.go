@@ -7,7 +7,6 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/group"
-	"mbus/internal/store"
 )
 
 // PositionsTopic is the internal topic that keeps the groups' positions. It is
@@ -30,9 +29,9 @@ const journalPiece = 1 << 20
 // A journal makes positions durable, in the log of PositionsTopic. It is for the goroutine
 // that writes, after the start.
 type journal struct {
-	log    store.Partition                   // nil until there is something to keep
-	make   func() (store.Partition, error)   // makes the log
-	logOf  func(group.Entry) store.Partition // that an entry relies on; nil for none
+	log    *Partition                   // nil until there is something to keep
+	make   func() (*Partition, error)   // makes the log
+	logOf  func(group.Entry) *Partition // that an entry relies on; nil for none
 	report *slog.Logger
 	limits Limits
 
@@ -45,16 +44,16 @@ type journal struct {
 	damaged bool      // a part of the log can't be read
 
 	relied relied
-	logs   map[store.Partition]group.Key // scratch: those that entries rely on
-	list   []store.Partition             // the same
-	took   time.Duration                 // to sync them
+	logs   map[*Partition]group.Key // scratch: those that entries rely on
+	list   []*Partition             // the same
+	took   time.Duration            // to sync them
 }
 
 // newJournal makes one without a log.
 func newJournal(b *Broker) *journal {
 	return &journal{
-		logOf: b.logOf, report: b.Log, limits: b.Limits, logs: make(map[store.Partition]group.Key),
-		make: func() (store.Partition, error) {
+		logOf: b.logOf, report: b.Log, limits: b.Limits, logs: make(map[*Partition]group.Key),
+		make: func() (*Partition, error) {
 			t, err := b.createTopic(PositionsTopic, 1, nil)
 			if err != nil {
 				return nil, err
@@ -129,7 +128,7 @@ func (j *journal) append(entries []group.Entry) (int64, error) {
 		}
 	}
 	builder.Close(0)
-	base, err := store.AppendAndWait(j.log, builder.Bytes())
+	base, err := j.log.AppendAndWait(builder.Bytes())
 	if err == nil {
 		j.records += len(entries)
 		j.bytes += int64(len(builder.Bytes()))

@@ -50,7 +50,7 @@ func batchesOf(t testing.TB, b *broker.Broker, topic string) []batch.Batch {
 	start, high := found.Partitions()[0].Offsets()
 	var all []batch.Batch
 	for start < high {
-		if err := found.Partitions()[0].Read(start, 1, &c); err != nil {
+		if err := found.Partitions()[0].Fetch(start, 1, &c); err != nil {
 			t.Fatal(err)
 		}
 		p, err := c.Load(nil)

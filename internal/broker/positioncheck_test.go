@@ -99,7 +99,7 @@ func TestVerifyFindsPositionsThatDoNotFitTheirTopics(t *testing.T) {
 			var out batch.Builder
 			test.spoil(b, &out)
 			out.Close(0)
-			if _, err := store.AppendAndWait(mustHave(t, b, broker.PositionsTopic).Partitions()[0], out.Bytes()); err != nil {
+			if _, err := mustHave(t, b, broker.PositionsTopic).Partitions()[0].AppendAndWait(out.Bytes()); err != nil {
 				t.Fatal(err)
 			}
 			mustClose(t, b)

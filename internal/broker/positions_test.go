@@ -201,7 +201,9 @@ func fillJournal(t testing.TB, s setup, fill func(*batch.Builder)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lengthen(t, orders)
+	if _, err := store.AppendAndWait(orders, longBatch()); err != nil {
+		t.Fatal(err)
+	}
 	p, err := st.Partition(broker.PositionsTopic, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -209,11 +211,7 @@ func fillJournal(t testing.TB, s setup, fill func(*batch.Builder)) {
 	var b batch.Builder
 	fill(&b)
 	b.Close(0)
-	appended := make(chan error, 1)
-	if err := store.Append(p, b.Bytes(), func(_ int64, err error) { appended <- err }); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-appended; err != nil {
+	if _, err := store.AppendAndWait(p, b.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {

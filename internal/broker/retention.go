@@ -110,7 +110,7 @@ func (s *settings) sweepEvery() time.Duration {
 }
 
 // roll has logs of a topic begin new segments as the settings ask for.
-func (s *settings) roll(logs []store.Partition) {
+func (s *settings) roll(partitions []*Partition) {
 	bytes, age := int64(0), time.Duration(0) // the store's own
 	if s.retentionBytes >= 0 {
 		bytes = max(rollBytesLess, s.retentionBytes/rollShare)
@@ -118,8 +118,8 @@ func (s *settings) roll(logs []store.Partition) {
 	if s.retention >= 0 {
 		age = max(rollAgeLeast, min(rollAgeMost, s.keep()/rollShare))
 	}
-	for _, log := range logs {
-		log.Roll(bytes, age)
+	for _, p := range partitions {
+		p.log.Roll(bytes, age)
 	}
 }
 
@@ -216,7 +216,7 @@ func (r *retention) sweepPartition(t *Topic, i int, now func(keep time.Duration)
 	allowed := t.settings.Load().allow(now, holders)
 	log := r.log.With("topic", t.Name, "partition", i)
 	start, _ := t.Partitions()[i].Offsets()
-	done, err := t.Partitions()[i].Retain(allowed)
+	done, err := t.Partitions()[i].log.Retain(allowed)
 	if errors.Is(err, store.ErrClosed) {
 		return // the topic was deleted meanwhile
 	}

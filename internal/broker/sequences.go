@@ -31,21 +31,6 @@ const (
 	producerTail = 64 << 20
 )
 
-// idempotence is what a topic knows of its idempotent producers.
-type idempotence struct {
-	mu         sync.Mutex
-	partitions []*sequences // up to the last that has had one
-}
-
-func (i *idempotence) of(partition int) *sequences {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for len(i.partitions) <= partition {
-		i.partitions = append(i.partitions, new(sequences))
-	}
-	return i.partitions[partition]
-}
-
 // Sequences are the last batches of each producer in one partition. It is decided
 // and appended under one lock, so that the order of the numbers is that of the
 // log. It is not stored: after a start it is read back from the batches at the
@@ -106,35 +91,38 @@ func (a *appended) wait(done func(int64, error)) {
 	}
 }
 
-// produce appends p unless that has been done, or its numbers forbid it. at is the
-// time that the log has given it, -1 for none.
-func (s *sequences) produce(b *Broker, log store.Partition, p batch.Batch, done func(int64, error)) (at int64, lead store.Lead, err error) {
+// append appends b to p unless that has been done, or its numbers forbid it. A batch that
+// is a repeat gets the time that the log has given the first one.
+func (s *sequences) append(p *Partition, b batch.Batch, mayWait bool, done func(int64, error)) (lead store.Lead, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.load(b, log); err != nil {
-		return -1, lead, err
+	if err := s.load(p); err != nil {
+		return lead, err
 	}
-	before, failed, err := s.judge(p, b.delays.used())
+	before, failed, err := s.judge(b, p.broker.delays.used())
 	if err != nil {
-		return -1, lead, err
+		return lead, err
 	}
 	if before != nil {
+		if before.at >= 0 {
+			b.SetAppendTime(before.at)
+		}
 		before.wait(done)
-		return before.at, lead, nil
+		return lead, nil
 	}
-	a := &appended{first: p.BaseSequence(), final: finalSequence(p), at: -1, waiting: []func(int64, error){done}}
-	if lead, err = log.Write(p, a.settle); err != nil {
-		if known := s.producers[p.ProducerID()]; known != nil { // the number that is expected stays
+	a := &appended{first: b.BaseSequence(), final: finalSequence(b), at: -1, waiting: []func(int64, error){done}}
+	if lead, err = p.admit(b, mayWait, a.settle); err != nil {
+		if known := s.producers[b.ProducerID()]; known != nil { // the number that is expected stays
 			known.readBack = false
 		} else {
 			a.failed.Store(true)
-			s.remember(p, a, nil)
+			s.remember(b, a, nil)
 		}
-		return -1, lead, err
+		return lead, err
 	}
-	a.at = stampedAt(p)
-	s.remember(p, a, failed)
-	return a.at, lead, nil
+	a.at = stampedAt(b)
+	s.remember(b, a, failed)
+	return lead, nil
 }
 
 // finalSequence is the number of a batch's last record: after the highest comes 0.
@@ -238,23 +226,23 @@ func (s *sequences) forget() {
 
 // load reads back, once, what is at the end of the log: all idempotent producers of the
 // partition wait for that, because none can be judged before, and no others do.
-func (s *sequences) load(b *Broker, log store.Partition) error {
+func (s *sequences) load(p *Partition) error {
 	if s.loaded {
 		return nil
 	}
-	at, err := log.Tail(producerTail)
+	at, err := p.log.Tail(producerTail)
 	if err != nil {
 		return err
 	}
-	_, high := log.Offsets()
+	_, high := p.Offsets()
 	missing := func(err error) error {
-		b.Log.Warn("idempotent producers' batches may be missing", "reason", err)
+		p.broker.Log.Warn("idempotent producers' batches may be missing", "reason", err)
 		return nil
 	}
 	s.producers = nil // of an attempt that failed
-	if err := walk(log, at, missing, func(p batch.Batch) (goOn bool, err error) {
-		s.replay(p)
-		return p.NextOffset() < high, nil
+	if err := walk(p, at, missing, func(b batch.Batch) (goOn bool, err error) {
+		s.replay(b)
+		return b.NextOffset() < high, nil
 	}); err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (c *client) burst(t *testing.T, b *broker.Broker, rng *rand.Rand) {
 func payloads(t *testing.T, b *broker.Broker) (all []string) {
 	t.Helper()
 	p := mustMake(t, b, "orders").Partitions()[0]
-	batches, err := storetest.ReadAll(p, 1<<20)
+	batches, err := storetest.ReadWith(p.Offsets, p.Fetch, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +350,7 @@ func TestEachHalfOfABatchThatIsSentAgainIsStoredOnce(t *testing.T) {
 			b.mustRefuse(idempotent(7, 0, 3, 1), broker.ErrOutOfOrder)
 			await(t, "both are there", func() bool { return len(payloads(t, b.Broker)) >= 2 })
 			marker := time.Now().Add(300 * time.Millisecond) // what would come twice is due before
-			if _, err := store.AppendAndWait(b.topic.Partitions()[0], waiting(marker, "marker")); err != nil {
+			if _, err := b.topic.Partitions()[0].AppendAndWait(waiting(marker, "marker")); err != nil {
 				t.Fatal(err)
 			}
 			await(t, "what is due later is there", func() bool {

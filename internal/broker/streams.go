@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"mbus/internal/batch"
-	"mbus/internal/store"
 )
 
 // Limits of what is remembered of streams.
@@ -112,8 +111,8 @@ func (s *streams) load(b *Broker, t *Topic) error {
 	}
 	s.adopt(b.delays.streamsOf(t.ID, b.stop))
 	whole := true
-	for i, log := range t.Partitions() {
-		all, err := s.loadPartition(b, t, i, log)
+	for _, p := range t.Partitions() {
+		all, err := s.loadPartition(p)
 		if err != nil {
 			return err
 		}
@@ -128,21 +127,21 @@ func (s *streams) load(b *Broker, t *Topic) error {
 // loadPartition reads what the end of a partition says, up to what it holds now: what is
 // written from now on is noted by the streams themselves. all says that this is all that
 // the partition ever held.
-func (s *streams) loadPartition(b *Broker, t *Topic, partition int, log store.Partition) (all bool, err error) {
-	at, err := log.Tail(streamTail)
+func (s *streams) loadPartition(p *Partition) (all bool, err error) {
+	at, err := p.log.Tail(streamTail)
 	if err != nil {
 		return false, err
 	}
-	_, high := log.Offsets()
+	_, high := p.Offsets()
 	holes := 0
 	missing := func(err error) error {
-		b.Log.Warn("what producers had stored may be missing", "topic", t.Name, "partition", partition, "reason", err)
+		p.broker.Log.Warn("what producers had stored may be missing", "topic", p.topic.Name, "partition", p.number, "reason", err)
 		holes++
 		return nil
 	}
-	err = walk(log, at, missing, func(p batch.Batch) (goOn bool, err error) {
-		s.replay(p, partition, holes)
-		return p.NextOffset() < high, nil
+	err = walk(p, at, missing, func(b batch.Batch) (goOn bool, err error) {
+		s.replay(b, p.number, holes)
+		return b.NextOffset() < high, nil
 	})
 	return at == 0 && holes == 0, err
 }

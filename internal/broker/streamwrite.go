@@ -8,13 +8,12 @@ import (
 	"mbus/internal/store"
 )
 
-// Write appends batches of the stream, whose headers Producer has made, to a partition of
-// the topic that it was opened for, as store.Partition.Write does. Messages with a
-// delivery time are in batches without a gap, so that each that waits has its number.
-func (s *Stream) Write(partition int, log store.Partition, batches []byte, done func(err error)) (lead store.Lead, err error) {
-	p := log.(*delaying)
+// append appends batches of the stream, whose headers Producer has made, to a partition of
+// the topic that it was opened for. Messages with a delivery time are in batches without a
+// gap, so that each that waits has its number.
+func (s *Stream) append(p *Partition, batches []byte, mayWait bool, done func(int64, error)) (lead store.Lead, err error) {
 	now, wait := batches, waitingPart{}
-	if mayWait(batches) {
+	if mayWait {
 		if now, wait, err = p.splitNumbered(batches); err != nil {
 			return lead, err
 		}
@@ -30,23 +29,23 @@ func (s *Stream) Write(partition int, log store.Partition, batches []byte, done 
 			return lead, err
 		}
 	}
-	err = s.write(s.parse(partition, now), done, func(done func(int64, error)) (err error) {
-		lead, err = prompt{p}.Write(now, done)
+	err = s.write(s.parse(p.number, now), done, func(done func(int64, error)) (err error) {
+		lead, err = p.admit(now, false, done)
 		return err
 	})
 	if err != nil && splits { // what waits is on its way, so that done has to tell
-		done(err)
+		done(0, err)
 		return lead, nil
 	}
 	return lead, err
 }
 
 // both calls done when it has been called twice, with the first error.
-func both(done func(error)) func(error) {
+func both(done func(int64, error)) func(int64, error) {
 	var mu sync.Mutex
 	var first error
 	calls := 0
-	return func(err error) {
+	return func(base int64, err error) {
 		mu.Lock()
 		calls++
 		if first == nil {
@@ -55,19 +54,19 @@ func both(done func(error)) func(error) {
 		last, err := calls == 2, first
 		mu.Unlock()
 		if last {
-			done(err)
+			done(base, err)
 		}
 	}
 }
 
 // write appends by way of f, and notes what becomes of it.
-func (s *Stream) write(w written, done func(error), f func(done func(int64, error)) error) error {
+func (s *Stream) write(w written, done func(int64, error), f func(done func(int64, error)) error) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	err := f(func(_ int64, err error) {
+	err := f(func(base int64, err error) {
 		s.ended(w, err)
-		done(err)
+		done(base, err)
 	})
 	if err != nil {
 		s.ended(w, err)
@@ -170,8 +169,8 @@ type waitingPart struct {
 
 // splitNumbered makes two of batches of a stream: what is for now, and what waits. now are
 // the same batches if nothing waits.
-func (p *delaying) splitNumbered(batches []byte) (now []byte, wait waitingPart, err error) {
-	s := numberedSplitter{p: p, ms: p.b.now().UnixMilli()}
+func (p *Partition) splitNumbered(batches []byte) (now []byte, wait waitingPart, err error) {
+	s := numberedSplitter{p: p, ms: p.broker.now().UnixMilli()}
 	err = Scan(func(it *batch.Iterator) error {
 		for rest := batches; len(rest) > 0; {
 			b, next, err := batch.Next(rest)
@@ -194,7 +193,7 @@ func (p *delaying) splitNumbered(batches []byte) (now []byte, wait waitingPart, 
 }
 
 type numberedSplitter struct {
-	p         *delaying
+	p         *Partition
 	ms        int64
 	now       []byte
 	waiting   batch.Builder
@@ -253,17 +252,17 @@ func (s *numberedSplitter) keep(r *batch.Record, at int64, number batch.Producer
 }
 
 // writeWaiting writes messages that wait.
-func (p *delaying) writeWaiting(w waitingPart, done func(int64, error)) error {
+func (p *Partition) writeWaiting(w waitingPart, done func(int64, error)) error {
 	if !p.exists() {
 		return store.ErrClosed
 	}
-	if err := p.b.store.Room(len(w.batches)); err != nil {
+	if err := p.broker.store.Room(len(w.batches)); err != nil {
 		return err
 	}
-	log, err := p.b.delayedLog()
+	log, err := p.broker.delayedLog()
 	if err != nil {
 		return err
 	}
 	h := &halves{p: p, dues: w.dues, size: int64(len(w.batches)), done: done}
-	return store.Append(log, w.batches, h.kept)
+	return log.Append(w.batches, AppendOptions{Checked: true}, h.kept)
 }

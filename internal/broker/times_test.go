@@ -109,7 +109,7 @@ func TestTheLatestTimeOfABatchIsThatOfItsRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		var c store.Chunk
-		if err := b.topic.Partitions()[0].Read(int64(3*i), 1, &c); err != nil {
+		if err := b.topic.Partitions()[0].Fetch(int64(3*i), 1, &c); err != nil {
 			t.Fatal(err)
 		}
 		p, err := c.Load(nil) // which checks the CRC
@@ -159,7 +159,7 @@ func TestAnOverdueMessageIsKeptForItsTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.AppendAndWait(topic.Partitions()[0], waiting(time.Now().Add(time.Hour), "the oven")); err != nil {
+	if _, err := topic.Partitions()[0].AppendAndWait(waiting(time.Now().Add(time.Hour), "the oven")); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, b)
@@ -188,7 +188,7 @@ func TestAFirstStartWithAClockThatIsNotSetRemovesNothing(t *testing.T) {
 		s := setup{dir: t.TempDir(), options: broker.Options{Now: clock.now, Retention: 7 * day}}
 		b := mustOpen(t, s)
 		publish(t, mustMake(t, b, "orders").Partitions()[0], clock.now(), 10, 10)
-		if _, err := store.AppendAndWait(mustMake(t, b, "later").Partitions()[0], waiting(b.Now().Add(time.Hour), "the oven")); err != nil {
+		if _, err := mustMake(t, b, "later").Partitions()[0].AppendAndWait(waiting(b.Now().Add(time.Hour), "the oven")); err != nil {
 			t.Error(err)
 		}
 		if running {

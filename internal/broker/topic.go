@@ -13,11 +13,10 @@ type Topic struct {
 	Name string
 	ID   [16]byte
 
-	partitions atomic.Pointer[[]store.Partition]
+	partitions atomic.Pointer[[]*Partition]
 	epochs     atomic.Pointer[[]int32] // by partition; set before partitions
 	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
-	idempotent idempotence
 	streams    streams
 
 	deleted  atomic.Bool
@@ -27,7 +26,7 @@ type Topic struct {
 
 // Partitions are the topic's partitions by number. There may be more the next
 // time, never fewer: who numbers messages by them takes them once.
-func (t *Topic) Partitions() []store.Partition { return *t.partitions.Load() }
+func (t *Topic) Partitions() []*Partition { return *t.partitions.Load() }
 
 // LeaderEpoch is that of a partition, which never changes.
 func (t *Topic) LeaderEpoch(partition int) int32 { return (*t.epochs.Load())[partition] }
@@ -60,7 +59,7 @@ func ForKey(key []byte, n int) int {
 
 // For is the partition for a message with this key, or, if key is nil, for one
 // without.
-func (t *Topic) For(key []byte) store.Partition {
+func (t *Topic) For(key []byte) *Partition {
 	all := t.Partitions()
 	if key == nil {
 		return all[t.Next(len(all))]
@@ -88,8 +87,8 @@ func (t *Topic) Watch(f func()) (cancel func()) {
 }
 
 // grow puts partitions behind those that the topic has.
-func (t *Topic) grow(more []store.Partition) {
-	all := append(append([]store.Partition(nil), t.Partitions()...), more...)
+func (t *Topic) grow(more []*Partition) {
+	all := append(append([]*Partition(nil), t.Partitions()...), more...)
 	t.partitions.Store(&all)
 	t.changed()
 }

@@ -17,12 +17,12 @@ const (
 // walk calls f with each batch of a log from the one that holds offset on, until
 // it returns false. What can't be read, be it damage or a gap, is passed over if
 // missing returns nil for it.
-func walk(log store.Partition, offset int64, missing func(error) error, f func(batch.Batch) (bool, error)) error {
+func walk(log *Partition, offset int64, missing func(error) error, f func(batch.Batch) (bool, error)) error {
 	var c store.Chunk
 	defer c.Release()
 	var buf []byte
 	for size := firstWalk; ; size = min(2*size, lastWalk) {
-		err := log.Read(offset, size, &c)
+		err := log.Fetch(offset, size, &c)
 		if err == nil && c.Len() == 0 {
 			return nil
 		}

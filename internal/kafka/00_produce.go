@@ -9,7 +9,6 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/store"
 )
 
 // Produce, versions 3 to 13. Versions 0 to 2 are advertised, because librdkafka
@@ -29,8 +28,6 @@ func init() {
 type production struct {
 	call *call
 	acks int16
-	lead store.Lead // of the latest partition, which has
-	size int        // bytes of messages
 	resp *produceResponse
 	left atomic.Int32
 
@@ -39,16 +36,15 @@ type production struct {
 
 func produce(c *call, req *kmsg.ProduceRequest) {
 	p := newProduction(c, req.Version, req.Acks, req.TransactionID != nil)
-	defer func() { p.lead.Go() }() // should something panic
 	p.resp.topics = make([]producedTopic, len(req.Topics))
 	for i := range req.Topics {
 		in, out := &req.Topics[i], &p.resp.topics[i]
 		topic, err := p.begin(out, in.Topic, in.TopicID, len(in.Partitions))
 		for j := range in.Partitions {
-			p.append(topic, &in.Partitions[j], &out.parts[j], err)
+			last := i == len(req.Topics)-1 && j == len(in.Partitions)-1
+			p.append(topic, &in.Partitions[j], &out.parts[j], last, err)
 		}
 	}
-	p.commit()
 	p.settled()
 }
 
@@ -87,9 +83,10 @@ func (p *production) begin(out *producedTopic, name string, id [16]byte, partiti
 // attrTransactional marks a batch as part of a transaction.
 const attrTransactional = 0x10
 
-// append hands one partition's batch to the log, or settles it with err.
-func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, out *producedPart, err error) {
-	out.number = in.Partition
+// append hands one partition's batch to the log, or settles it with err. After the last one
+// of a request the connection waits for what it has appended.
+func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, out *producedPart, last bool, err error) {
+	out.number, out.time = in.Partition, -1
 	done := func(base int64, err error) {
 		p.settle(t, out, base, err)
 	}
@@ -97,21 +94,22 @@ func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartiti
 		err = p.check(in)
 	}
 	if err == nil {
-		p.lead.Go()
-		p.lead = store.Lead{}
-		out.time, p.lead, err = p.call.server.broker.Produce(t, int(in.Partition), in.Records, done)
-		p.size = len(in.Records)
+		err = appendTo(t, in, last, done)
 	}
 	if err != nil {
 		done(0, err)
+	} else if b := batch.Batch(in.Records); b.LogAppendTime() {
+		out.time = b.MaxTimestamp()
 	}
 }
 
-// commit sees to it that what has been appended becomes durable.
-func (p *production) commit() {
-	lead := p.lead
-	p.lead = store.Lead{}
-	broker.Lead(lead, p.size)
+// appendTo appends a batch to the partition that it is for.
+func appendTo(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, last bool, done func(int64, error)) error {
+	log, code := partitionOf(t, nil, in.Partition)
+	if code != 0 {
+		return broker.ErrUnknownTopic
+	}
+	return log.Append(in.Records, broker.AppendOptions{Inline: last && len(in.Records) <= broker.InlineCommit}, done)
 }
 
 // Where the format's version stands, in record batches and the messages before them,

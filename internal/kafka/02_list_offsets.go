@@ -5,7 +5,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
-	"mbus/internal/store"
 )
 
 // ListOffsets, versions 0 to 11: the log start offset (-2, and -4, the local one of
@@ -83,7 +82,7 @@ func (s *Server) listOffset(topic string, in *kmsg.ListOffsetsRequestTopicPartit
 
 // findOffset returns an offset and, if it was found by time, its record's time;
 // -1 for what there is not.
-func findOffset(log store.Partition, timestamp int64) (offset, at int64, err error) {
+func findOffset(log *broker.Partition, timestamp int64) (offset, at int64, err error) {
 	start, high := log.Offsets()
 	switch {
 	case timestamp == latestOffset:

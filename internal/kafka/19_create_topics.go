@@ -8,7 +8,6 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/message"
-	"mbus/internal/store"
 )
 
 // CreateTopics, versions 0 to 7: a topic with so many partitions, or as many as
@@ -55,7 +54,7 @@ func (s *Server) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	case broker.Internal(in.Topic):
 		return broker.ErrInternalTopic
 	case err == nil:
-		return fmt.Errorf("%w: topic %q", store.ErrTopicExists, in.Topic)
+		return fmt.Errorf("%w: topic %q", broker.ErrTopicExists, in.Topic)
 	}
 	if err := checkReplicas(in, s.opts.NodeID); err != nil {
 		return err

@@ -5,7 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"mbus/internal/store"
+	"mbus/internal/broker"
 )
 
 // DeleteTopics, versions 0 to 6: by name, from version 6 also by id; a topic that is
@@ -39,7 +39,7 @@ func (c *call) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsResponseT
 		name = &t.Name
 		out.Topic, out.TopicID = name, t.ID
 		err = s.broker.DeleteTopicByID(t.ID)
-	case errors.Is(err, store.ErrUnusable):
+	case errors.Is(err, broker.ErrUnusable):
 		err = s.broker.DeleteTopic(*name)
 	}
 	out.ErrorCode, out.ErrorMessage = code(err), text(err)

@@ -4,7 +4,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
-	"mbus/internal/store"
 )
 
 // OffsetForLeaderEpoch, versions 2 to 4: a partition has one leader epoch, which
@@ -41,7 +40,7 @@ func offsetForLeaderEpoch(c *call, req *kmsg.OffsetForLeaderEpochRequest) {
 }
 
 // endOfEpoch is where the epoch asked for ends in the log of a partition, or -1 and -1.
-func endOfEpoch(t *broker.Topic, log store.Partition, partition, asked int32) (epoch int32, end int64) {
+func endOfEpoch(t *broker.Topic, log *broker.Partition, partition, asked int32) (epoch int32, end int64) {
 	start, high := log.Offsets()
 	own := leaderEpoch(t, partition)
 	switch {

@@ -9,7 +9,6 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/store"
 )
 
 // codes says which of Kafka's error codes stands for an error from below. The
@@ -18,15 +17,15 @@ var codes = []struct {
 	err  error
 	code *kerr.Error
 }{
-	{store.ErrUnknownTopic, kerr.UnknownTopicOrPartition},
-	{store.ErrTopicExists, kerr.TopicAlreadyExists},
-	{store.ErrOutOfRange, kerr.OffsetOutOfRange},
-	{store.ErrFull, kerr.KafkaStorageError},
-	{store.ErrFailed, kerr.KafkaStorageError},
-	{store.ErrUnusable, kerr.KafkaStorageError},
+	{broker.ErrUnknownTopic, kerr.UnknownTopicOrPartition},
+	{broker.ErrTopicExists, kerr.TopicAlreadyExists},
+	{broker.ErrOutOfRange, kerr.OffsetOutOfRange},
+	{broker.ErrFull, kerr.KafkaStorageError},
+	{broker.ErrFailed, kerr.KafkaStorageError},
+	{broker.ErrUnusable, kerr.KafkaStorageError},
 	{syscall.EMFILE, kerr.KafkaStorageError}, // nothing was done; clients try again
 	{syscall.ENFILE, kerr.KafkaStorageError},
-	{store.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
+	{broker.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
 	{broker.ErrInternalTopic, kerr.InvalidTopicException},
 	{broker.ErrPartitions, kerr.InvalidPartitions},
 	{broker.ErrConfig, kerr.InvalidConfig},
@@ -55,7 +54,7 @@ func code(err error) int16 {
 			return c.code.Code
 		}
 	}
-	var damage *store.DamageError
+	var damage *broker.DamageError
 	if errors.As(err, &damage) {
 		return kerr.CorruptMessage.Code
 	}

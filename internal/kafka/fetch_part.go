@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"mbus/internal/broker"
 	"mbus/internal/store"
 )
 
@@ -13,7 +14,7 @@ import (
 type fetchPart struct {
 	topic    string
 	number   int32
-	log      store.Partition // nil if there is none
+	log      *broker.Partition // nil if there is none
 	offset   int64
 	maxBytes int
 
@@ -48,11 +49,11 @@ func (p *fetchPart) look(s *Server, left int, first bool) int {
 		return 0
 	}
 	n := min(left, p.maxBytes)
-	err := p.log.Read(p.offset, n, &p.chunk)
-	var gap *store.GapError
+	err := p.log.Fetch(p.offset, n, &p.chunk)
+	var gap *broker.GapError
 	if errors.As(err, &gap) {
 		s.reportLoss(err)
-		err = p.log.Read(gap.Next, n, &p.chunk)
+		err = p.log.Fetch(gap.Next, n, &p.chunk)
 	}
 	if err != nil {
 		p.fail(s, err)

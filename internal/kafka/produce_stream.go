@@ -9,7 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
-	"mbus/internal/store"
 )
 
 // A request to produce that is larger than maxWhole is not held in memory: each batch is
@@ -229,8 +228,6 @@ func (p *production) takePartition(s *stream, t *broker.Topic, out *producedPart
 	if s.err != nil {
 		return
 	}
-	p.append(t, &in, out, refused)
-	p.lead.Go() // the rest may take its time
-	p.lead = store.Lead{}
+	p.append(t, &in, out, false, refused) // the rest may take its time
 	s.tags()
 }

@@ -10,7 +10,6 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/message"
-	"mbus/internal/store"
 )
 
 // leaderEpoch is the epoch of a partition, from its beginning to its end: there is no
@@ -18,7 +17,7 @@ import (
 func leaderEpoch(t *broker.Topic, partition int32) int32 { return t.LeaderEpoch(int(partition)) }
 
 // partition finds a partition, and the error code if there is none.
-func (s *Server) partition(topic string, number int32) (*broker.Topic, store.Partition, int16) {
+func (s *Server) partition(topic string, number int32) (*broker.Topic, *broker.Partition, int16) {
 	t, err := s.broker.Topic(topic)
 	log, code := partitionOf(t, err, number)
 	return t, log, code
@@ -26,7 +25,7 @@ func (s *Server) partition(topic string, number int32) (*broker.Topic, store.Par
 
 // partitionOf is a partition of a topic that was looked for, with err as the
 // outcome, and the error code if there is none.
-func partitionOf(t *broker.Topic, err error, number int32) (store.Partition, int16) {
+func partitionOf(t *broker.Topic, err error, number int32) (*broker.Partition, int16) {
 	switch {
 	case err != nil:
 		return nil, code(err)
@@ -73,14 +72,14 @@ func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
 // broker.MakeTopic.
 func (s *Server) topicFor(name string, create bool, by ...any) (*broker.Topic, error) {
 	t, err := s.broker.Topic(name)
-	if err == nil || !errors.Is(err, store.ErrUnknownTopic) {
+	if err == nil || !errors.Is(err, broker.ErrUnknownTopic) {
 		return t, err
 	}
 	if err := message.CheckName("topic", name); err != nil {
 		return nil, fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
 	}
 	if !create {
-		return nil, store.ErrUnknownTopic
+		return nil, broker.ErrUnknownTopic
 	}
 	return s.broker.MakeTopic(name, by...)
 }
@@ -99,7 +98,7 @@ func (s *Server) topicByID(id [16]byte) (*broker.Topic, error) {
 func (s *Server) makeMissing(names []string, by ...any) {
 	var missing []string
 	for _, name := range names {
-		if _, err := s.broker.Topic(name); errors.Is(err, store.ErrUnknownTopic) {
+		if _, err := s.broker.Topic(name); errors.Is(err, broker.ErrUnknownTopic) {
 			missing = append(missing, name)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/message"
-	"mbus/internal/store"
 	"mbus/internal/units"
 )
 
@@ -196,7 +195,7 @@ func (c *conn) listTopics(r *request) error {
 		t.row(topic.Name, len(topic.Partitions()), n.Messages, n.Bytes, dateOrDash(n.Oldest), topicID(topic.ID).String())
 	}
 	if !found {
-		return fmt.Errorf("%w: %q", store.ErrUnknownTopic, r.topic)
+		return fmt.Errorf("%w: %q", broker.ErrUnknownTopic, r.topic)
 	}
 	return c.sayTable(t)
 }
@@ -331,9 +330,9 @@ func (c *conn) deleteTopic(r *request) error {
 	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
 	topic, err := r.find(c.broker)
 	switch {
-	case errors.Is(err, store.ErrUnusable) && r.id != nil: // nobody knows which one it is
+	case errors.Is(err, broker.ErrUnusable) && r.id != nil: // nobody knows which one it is
 		return fmt.Errorf("%w; its id can't be read: without the id ?delete deletes what has the name", err)
-	case errors.Is(err, store.ErrUnusable): // nor what is in it
+	case errors.Is(err, broker.ErrUnusable): // nor what is in it
 		t.row(r.topic, 0, 0, 0, "-")
 	case err != nil:
 		return fmt.Errorf("%w: %q", err, r.topic)

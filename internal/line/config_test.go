@@ -28,7 +28,7 @@ func sizes(t *testing.T, topic *broker.Topic) (all []int) {
 	var c store.Chunk
 	defer c.Release()
 	for offset, high := log.Offsets(); offset < high; offset = c.Next {
-		if err := log.Read(offset, 1, &c); err != nil {
+		if err := log.Fetch(offset, 1, &c); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, c.Len())

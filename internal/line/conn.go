@@ -15,7 +15,6 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/store"
 	"mbus/internal/tcpserver"
 	"mbus/internal/units"
 )
@@ -78,15 +77,15 @@ var codes = []struct {
 	err  error
 	code string
 }{
-	{store.ErrFull, "FULL"},
-	{store.ErrFailed, "FAILED"},
-	{store.ErrUnusable, "FAILED"},
-	{store.ErrClosed, "GONE"}, // see told
-	{store.ErrUnknownTopic, "GONE"},
+	{broker.ErrFull, "FULL"},
+	{broker.ErrFailed, "FAILED"},
+	{broker.ErrUnusable, "FAILED"},
+	{broker.ErrClosed, "GONE"}, // see told
+	{broker.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
 	{broker.ErrStreamGone, "GONE"},
 	{broker.ErrReplaced, "REPLACED"},
-	{store.ErrTopicExists, "EXISTS"},
+	{broker.ErrTopicExists, "EXISTS"},
 	{broker.ErrConfig, "BADREQUEST"},
 	{broker.ErrTooManyTopics, "BUSY"},
 	{group.ErrTooMany, "BUSY"},
@@ -105,7 +104,7 @@ var codes = []struct {
 // and when the broker stops.
 func (c *conn) told(a *answerError) string {
 	switch {
-	case !errors.Is(a.err, store.ErrClosed):
+	case !errors.Is(a.err, broker.ErrClosed):
 	case c.server.isStopping():
 		a = &answerError{"SHUTDOWN", errors.New("the broker is stopping")}
 	default:

@@ -8,7 +8,6 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/store"
 )
 
 // A consumer is a connection that gets a group's messages, or, with from, looks
@@ -37,7 +36,7 @@ type hole struct {
 type part struct {
 	number int
 	pos    *group.Position
-	log    store.Partition
+	log    *broker.Partition
 	end    int64 // nothing from here on is sent
 }
 
@@ -152,7 +151,7 @@ func (k *consumer) expect() error {
 }
 
 // position is where the consumer begins in a partition.
-func (k *consumer) position(i int, log store.Partition) (*group.Position, error) {
+func (k *consumer) position(i int, log *broker.Partition) (*group.Position, error) {
 	start, _ := log.Offsets()
 	if f := k.request.from; f != nil {
 		if k.early && f.fromEnd() {
@@ -253,16 +252,16 @@ func (k *consumer) send(p *part, span group.Span) error {
 // unreadable makes the answer for a part of a partition that nobody holds and
 // that load has failed for.
 func (k *consumer) unreadable(p *part, free group.Span, err error) error {
-	if errors.Is(err, store.ErrOutOfRange) {
+	if errors.Is(err, broker.ErrOutOfRange) {
 		start, _ := p.log.Offsets()
 		k.holes = append(k.holes, hole{p.pos, group.Span{To: start}})
 		return k.missing(p, free, start, goneBelow(start, p.number))
 	}
-	var gap *store.GapError
+	var gap *broker.GapError
 	if errors.As(err, &gap) {
 		return k.missing(p, free, gap.Next, goneBelow(gap.Next, p.number))
 	}
-	var damage *store.DamageError
+	var damage *broker.DamageError
 	if errors.As(err, &damage) {
 		return k.missing(p, free, damage.Next, k.damaged(damage, free.From))
 	}
@@ -287,7 +286,7 @@ func (k *consumer) missing(p *part, free group.Span, next int64, told error) err
 // undecodable deals with a batch, leased from offset at on, that can't be
 // decoded; other errors stay what they are.
 func (k *consumer) undecodable(p *part, at int64, err error) error {
-	var damage *store.DamageError
+	var damage *broker.DamageError
 	if !errors.As(err, &damage) {
 		return err
 	}
@@ -297,7 +296,7 @@ func (k *consumer) undecodable(p *part, at int64, err error) error {
 
 // damaged reports damage in the log, and makes the answer for the client, of which
 // the offsets below from are no concern.
-func (k *consumer) damaged(e *store.DamageError, from int64) error {
+func (k *consumer) damaged(e *broker.DamageError, from int64) error {
 	k.server.log.Error("stored messages are damaged", "topic", e.Topic, "partition", e.Partition,
 		"first", e.First, "next", e.Next, "file", e.File, "byte", e.Pos, "reason", e.Reason)
 	return answer("DAMAGED", "%s/%d: offsets %d to %d can't be read", e.Topic, e.Partition, max(e.First, from), e.Next-1)

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"mbus/internal/store"
+	"mbus/internal/broker"
 )
 
 // A drain is a consumer that gets what its group has not consumed, up to the end
@@ -27,7 +27,7 @@ func (c *conn) drain(r *request) error {
 // settling time.
 func (d *drain) run() (err error) {
 	d.topic, err = d.request.find(d.broker)
-	none := errors.Is(err, store.ErrUnknownTopic)
+	none := errors.Is(err, broker.ErrUnknownTopic)
 	if none && !d.request.startEnd {
 		return nil
 	}

@@ -10,7 +10,6 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/store"
 	"mbus/internal/units"
 )
 
@@ -130,7 +129,7 @@ func (f *follower) pushAll() error {
 // for, or nothing is sent.
 func (f *follower) open() (bool, error) {
 	t, err := f.request.find(f.broker)
-	if errors.Is(err, store.ErrUnknownTopic) {
+	if errors.Is(err, broker.ErrUnknownTopic) {
 		if err := f.expect(); err != nil {
 			return false, err
 		}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"mbus/internal/broker"
-	"mbus/internal/store"
 	"mbus/internal/units"
 )
 
@@ -44,7 +43,7 @@ func (f *from) check(partitions int) error {
 // in is the offset of the place in a partition: the log's start or later, or
 // below that if a place was named which the log has forgotten. Behind the end
 // is an error.
-func (f *from) in(partition int, log store.Partition) (int64, error) {
+func (f *from) in(partition int, log *broker.Partition) (int64, error) {
 	start, high := log.Offsets()
 	at := f.Offset
 	if f.Partitions != nil {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"mbus/internal/broker"
-	"mbus/internal/store"
 )
 
 // A topicID names one incarnation of a topic: another topic that is made with the same
@@ -32,14 +31,14 @@ func setID(r *request, value string) error {
 }
 
 // find finds the topic of a request, in the incarnation that the request names, if it
-// names one. The error is store.ErrUnknownTopic, an answer, or wraps
-// store.ErrUnusable.
+// names one. The error is broker.ErrUnknownTopic, an answer, or wraps
+// broker.ErrUnusable.
 func (r *request) find(b *broker.Broker) (*broker.Topic, error) {
 	t, err := b.Topic(r.topic)
 	if r.id == nil {
 		return t, err
 	}
-	if errors.Is(err, store.ErrUnknownTopic) || err == nil && topicID(t.ID) != *r.id {
+	if errors.Is(err, broker.ErrUnknownTopic) || err == nil && topicID(t.ID) != *r.id {
 		return nil, answer("GONE", "the topic %q with the id %v was deleted, or its name is another one's now", r.topic, r.id)
 	}
 	return t, err

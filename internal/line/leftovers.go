@@ -10,17 +10,19 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/store"
 )
 
 // A leftover is a piece of a batch, as a batch of its own that is not compressed. It must
 // not be changed.
 type leftover struct {
 	batch.Batch
-	log   store.Partition
+	log   offsets
 	whole group.Span // of the batch that it is a piece of
 	used  time.Time
 }
+
+// Offsets are a partition's, by which leftovers are kept.
+type offsets interface{ Offsets() (start, high int64) }
 
 // Leftovers are pieces of large batches of which consumers take a few messages at a time.
 // Without them each message would cost what it takes to read, check and expand the whole
@@ -29,7 +31,7 @@ type leftovers struct {
 	budget *broker.Budget
 
 	mu    sync.Mutex // guards what follows
-	of    map[store.Partition][]*list.Element
+	of    map[offsets][]*list.Element
 	all   list.List // of *leftover, those that were not used for longest first
 	bytes int
 	timer *time.Timer // nil while there are none
@@ -54,12 +56,12 @@ const (
 )
 
 func newLeftovers(budget *broker.Budget) *leftovers {
-	return &leftovers{budget: budget, of: make(map[store.Partition][]*list.Element)}
+	return &leftovers{budget: budget, of: make(map[offsets][]*list.Element)}
 }
 
 // find is the one with the message at an offset of a log, or nil. A consumer that
 // wants all of the batch, up to the offset end or beyond, is to have that as it is stored.
-func (l *leftovers) find(log store.Partition, offset, end int64) batch.Batch {
+func (l *leftovers) find(log offsets, offset, end int64) batch.Batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := l.behind(log, offset) - 1
@@ -81,7 +83,7 @@ func (l *leftovers) find(log store.Partition, offset, end int64) batch.Batch {
 
 // behind is the index of the first of a log that begins behind an offset. The caller
 // holds mu, as for all that follows.
-func (l *leftovers) behind(log store.Partition, offset int64) int {
+func (l *leftovers) behind(log offsets, offset int64) int {
 	i, _ := slices.BinarySearchFunc(l.of[log], offset+1, func(e *list.Element, o int64) int {
 		return cmp.Compare(e.Value.(*leftover).BaseOffset(), o)
 	})
@@ -89,7 +91,7 @@ func (l *leftovers) behind(log store.Partition, offset int64) int {
 }
 
 // add keeps a piece of a batch, if there is memory for it.
-func (l *leftovers) add(log store.Partition, whole, b batch.Batch) {
+func (l *leftovers) add(log offsets, whole, b batch.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(b) > maxLeftovers || l.has(log, b.BaseOffset()) || l.budget.Waiting() > 0 {
@@ -112,7 +114,7 @@ func (l *leftovers) add(log store.Partition, whole, b batch.Batch) {
 }
 
 // has says whether there is one of a log that begins at an offset.
-func (l *leftovers) has(log store.Partition, offset int64) bool {
+func (l *leftovers) has(log offsets, offset int64) bool {
 	i := l.behind(log, offset) - 1
 	return i >= 0 && l.of[log][i].Value.(*leftover).BaseOffset() == offset
 }
@@ -146,7 +148,7 @@ func (l *leftovers) sweep() {
 
 // loadFew is load for a consumer that takes most messages at most, and those below to.
 // What it leaves of a large batch, or of one that is compressed, is kept for the next.
-func (s *sender) loadFew(log store.Partition, offset, to, most int64) error {
+func (s *sender) loadFew(log *broker.Partition, offset, to, most int64) error {
 	to = min(to, offset+most)
 	if b := s.server.leftovers.find(log, offset, to); b != nil {
 		s.use(b)
@@ -164,7 +166,7 @@ func (s *sender) loadFew(log store.Partition, offset, to, most int64) error {
 
 // loadAgain loads what was given up, of messages below to. A reader that has stalled gets a
 // batch that has to be decompressed in pieces, so that it needs no turn while it reads them.
-func (s *sender) loadAgain(log store.Partition, offset, to int64) error {
+func (s *sender) loadAgain(log *broker.Partition, offset, to int64) error {
 	if b := s.server.leftovers.find(log, offset, to); b != nil {
 		s.use(b)
 		return nil
@@ -191,7 +193,7 @@ func (s *sender) use(b batch.Batch) {
 
 // takeFew keeps what follows an offset of a batch that is loaded, in pieces, and has the
 // first of them be what is loaded. A batch that can't be decoded stays loaded as it is.
-func (s *sender) takeFew(log store.Partition, b batch.Batch, offset int64) error {
+func (s *sender) takeFew(log *broker.Partition, b batch.Batch, offset int64) error {
 	if err := s.beginTurn(b); err != nil {
 		return err
 	}

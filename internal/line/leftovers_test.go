@@ -8,14 +8,10 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/store"
 )
 
 // A shortLog has nothing but its offsets.
-type shortLog struct {
-	store.Partition
-	start int64
-}
+type shortLog struct{ start int64 }
 
 func (l *shortLog) Offsets() (start, high int64) { return l.start, 1 << 40 }
 

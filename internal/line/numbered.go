@@ -6,7 +6,6 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/store"
 )
 
 // setProducer reads the id of a producer's stream.
@@ -35,9 +34,9 @@ func (p *publisher) goOn() error {
 	}
 	t, err := r.find(p.broker)
 	switch {
-	case errors.Is(err, store.ErrUnknownTopic) && r.stream.First > 1 && !r.stream.New:
+	case errors.Is(err, broker.ErrUnknownTopic) && r.stream.First > 1 && !r.stream.New:
 		return answer("GONE", "the topic %q, which has the first %d messages of producer=%d, was deleted", r.topic, r.stream.First-1, r.stream.ID)
-	case errors.Is(err, store.ErrUnknownTopic):
+	case errors.Is(err, broker.ErrUnknownTopic):
 		return nil
 	case err != nil:
 		return toAnswer(err)
@@ -78,14 +77,6 @@ func (p *publisher) closeStream() {
 	if p.stream != nil {
 		p.stream.Close()
 	}
-}
-
-// write hands batches to a partition's log, as store.Partition.Write does.
-func (p *publisher) write(number int, log store.Partition, batches []byte, done func(int64, error)) (store.Lead, error) {
-	if p.stream == nil {
-		return log.Write(batches, done)
-	}
-	return p.stream.Write(number, log, batches, func(err error) { done(0, err) })
 }
 
 // spreads says whether the partition of a message follows from its key.

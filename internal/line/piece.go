@@ -3,15 +3,14 @@ package line
 import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/store"
 )
 
 // A pieceBuilder makes the batches of one piece, for each partition its own.
 type pieceBuilder struct {
-	partitions []store.Partition // of the topic, as it was when the piece was begun
-	builders   []*batch.Builder  // by partition; nil for those without messages
-	own        int               // the partition for messages without a key
-	maxBatch   int               // bytes
+	partitions []*broker.Partition // of the topic, as it was when the piece was begun
+	builders   []*batch.Builder    // by partition; nil for those without messages
+	own        int                 // the partition for messages without a key
+	maxBatch   int                 // bytes
 	messages   int
 	size       int // in bytes, about
 	one        [1]*batch.Builder
@@ -112,15 +111,15 @@ func (p *pieceBuilder) fits(key, value []byte, headers []batch.Header) bool {
 	return batch.HeaderSize+sizeBound(key, value, headers) <= p.maxBatch
 }
 
-// parts is the number of partitions that get messages.
-func (p *pieceBuilder) parts() int {
-	n := 0
-	for _, b := range p.builders {
+// parts is the number of partitions that get messages, and the last of them.
+func (p *pieceBuilder) parts() (n, last int) {
+	for i, b := range p.builders {
 		if b != nil {
 			n++
+			last = i
 		}
 	}
-	return n
+	return n, last
 }
 
 // free gives the builders back.

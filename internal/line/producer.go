@@ -12,7 +12,6 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/message"
-	"mbus/internal/store"
 )
 
 // A publisher is a producer's connection: it turns what it reads into batches
@@ -238,26 +237,23 @@ func (p *publisher) publish(out *pieceBuilder) error {
 	if out.messages == 0 {
 		return nil
 	}
-	parts := out.parts()
+	parts, last := out.parts()
 	number := p.answers.expect(out.messages, max(parts, 1))
 	p.count += uint64(out.messages)
 	done := func(_ int64, err error) { p.answers.settle(number, err) }
 	if parts == 0 { // all is stored
 		done(0, nil)
 	}
-	var lead store.Lead
 	for i, b := range out.builders {
 		if b == nil {
 			continue
 		}
 		out.close(i)
-		lead.Go()
-		var err error
-		if lead, err = p.write(i, out.partitions[i], b.Bytes(), done); err != nil {
+		o := broker.AppendOptions{Checked: true, Stream: p.stream, Inline: i == last && out.size <= broker.InlineCommit}
+		if err := out.partitions[i].Append(b.Bytes(), o, done); err != nil {
 			done(0, err)
 		}
 	}
-	broker.Lead(lead, out.size)
 	return p.answers.failure()
 }
 

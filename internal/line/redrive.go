@@ -8,7 +8,6 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/store"
 )
 
 // A redrive is a consumer of a topic of dead letters, on whose behalf the broker gives
@@ -76,7 +75,7 @@ func (d *redrive) end(err error) error {
 }
 
 func (d *redrive) run() (err error) {
-	if d.topic, err = d.request.find(d.broker); errors.Is(err, store.ErrUnknownTopic) {
+	if d.topic, err = d.request.find(d.broker); errors.Is(err, broker.ErrUnknownTopic) {
 		return nil
 	}
 	if err != nil {
@@ -211,7 +210,7 @@ func (d *redrive) publish(l broker.Letter) error {
 	result := make(chan error, 1)
 	d.step.results = append(d.step.results, result)
 	d.step.bytes += len(b.Bytes())
-	broker.AppendDurably(t.For(l.Key), b.Bytes(), func(err error) { result <- err })
+	t.For(l.Key).AppendDurably(b.Bytes(), func(err error) { result <- err })
 	return nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/message"
-	"mbus/internal/store"
 )
 
 // A sender reads messages from the log and writes them to a consumer, in the
@@ -22,7 +21,7 @@ type sender struct {
 	request *request
 	topic   *broker.Topic
 
-	chunk     store.Chunk
+	chunk     broker.Chunk
 	loaded    []byte // whole batches that have been read, not all sent yet
 	loads     int    // how often that was done
 	buf       *[]byte
@@ -45,8 +44,8 @@ type sender struct {
 const readChunk = 128 << 10
 
 // load reads the batches from offset on, about most bytes and at most readChunk.
-func (s *sender) load(log store.Partition, offset int64, most int) error {
-	if err := log.Read(offset, min(most, readChunk), &s.chunk); err != nil {
+func (s *sender) load(log *broker.Partition, offset int64, most int) error {
+	if err := log.Fetch(offset, min(most, readChunk), &s.chunk); err != nil {
 		return err
 	}
 	if n := s.chunk.Len(); n > readChunk && n > s.taken {
@@ -135,7 +134,7 @@ func (s *sender) loadedEnd() (end int64) {
 }
 
 // sendPart sends the part of a batch in span, and returns the offset behind what
-// it has dealt with: less when the reader stalls. A *store.DamageError says that
+// it has dealt with: less when the reader stalls. A *broker.DamageError says that
 // the batch can't be decoded.
 func (s *sender) sendPart(partition int, b batch.Batch, span group.Span) (int64, error) {
 	if s.request.format == formatBatch {
@@ -186,7 +185,7 @@ func (s *sender) sendRecords(partition int, b batch.Batch, span group.Span) (int
 // is right. Batches are checked when they come in, so it takes a log that was
 // written by another program, or with other limits.
 func (s *sender) undecodable(partition int, first, next int64, err error) error {
-	return &store.DamageError{Topic: s.topic.Name, Partition: partition, First: first, Next: next, Reason: err}
+	return &broker.DamageError{Topic: s.topic.Name, Partition: partition, First: first, Next: next, Reason: err}
 }
 
 func (s *sender) appendRecord(partition int, r *batch.Record) {

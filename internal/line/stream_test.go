@@ -79,7 +79,7 @@ func (b *bus) inTopic(name string) map[string]int {
 			continue
 		}
 		for _, p := range topic.Partitions() {
-			batches, err := storetest.ReadAll(p, 1<<20)
+			batches, err := storetest.ReadWith(p.Offsets, p.Fetch, 1<<20)
 			if err != nil {
 				b.t.Fatal(err)
 			}
@@ -457,7 +457,8 @@ func TestBatchesOfAStreamHaveItsNumbersForOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batches, err := storetest.ReadAll(topic.Partitions()[0], 1<<20)
+	p := topic.Partitions()[0]
+	batches, err := storetest.ReadWith(p.Offsets, p.Fetch, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

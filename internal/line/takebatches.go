@@ -96,12 +96,10 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 		return p.answers.failure()
 	}
 	all := p.topic.Partitions()
-	i := p.topic.Next(len(all))
-	lead, err := p.write(i, all[i], batches, done)
-	if err != nil {
+	o := broker.AppendOptions{Checked: true, Stream: p.stream, Inline: len(batches) <= broker.InlineCommit}
+	if err := all[p.topic.Next(len(all))].Append(batches, o, done); err != nil {
 		done(0, err)
 	}
-	broker.Lead(lead, len(batches))
 	return p.answers.failure()
 }
 

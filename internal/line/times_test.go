@@ -113,7 +113,7 @@ func TestTheLatestTimeOfABatchIsThatOfItsMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		var c store.Chunk
-		if err := topic.Partitions()[0].Read(int64(3*i), 1, &c); err != nil {
+		if err := topic.Partitions()[0].Fetch(int64(3*i), 1, &c); err != nil {
 			t.Fatal(err)
 		}
 		stored, err := c.Load(nil)

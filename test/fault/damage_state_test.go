@@ -15,7 +15,6 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
-	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
@@ -45,7 +44,7 @@ func newState(t *testing.T) *state {
 		p.Reset()
 		p.Add(int64(i), nil, []byte("order"))
 		p.Close(0)
-		if _, err := store.AppendAndWait(orders.Partitions()[i%3], p.Bytes()); err != nil {
+		if _, err := orders.Partitions()[i%3].AppendAndWait(p.Bytes()); err != nil {
 			t.Fatal(err)
 		}
 		c := group.Commit{Topic: "orders", Partition: i % 3, Offset: int64(i / 3), LeaderEpoch: group.NoEpoch, Metadata: "m"}

@@ -32,7 +32,7 @@ func (p *pledges) haunt(s *simulated) error {
 	due := strconv.AppendInt(nil, time.Now().Add(time.Millisecond).UnixMilli(), 10)
 	b.Add(1_700_000_000_000, nil, []byte(ghostText(t.ID)), batch.Header{Key: broker.HeaderDeliverAt, Value: due})
 	b.Close(0)
-	if _, err := store.AppendAndWait(t.Partitions()[0], b.Bytes()); err != nil {
+	if _, err := t.Partitions()[0].AppendAndWait(b.Bytes()); err != nil {
 		return err
 	}
 	p.ghost = t.ID
@@ -49,7 +49,7 @@ func (p *pledges) appear(s *simulated) error {
 }
 
 // await waits until a log has a message, as long as the disk lives.
-func (s *simulated) await(log store.Partition) error {
+func (s *simulated) await(log *broker.Partition) error {
 	there := make(chan struct{})
 	cancel := log.Wake(0, func() { close(there) })
 	defer cancel()

@@ -77,7 +77,7 @@ func (p *pledges) publish(s *simulated, size int, count int) error {
 		text := fmt.Sprintf("order %d %s", n, strings.Repeat(string(rune('a'+n%26)), size))
 		p.sent = append(p.sent, text)
 		p.mu.Unlock()
-		_, lead, err := s.Produce(t, 0, oneRecord(text), func(_ int64, err error) {
+		err := t.Partitions()[0].Append(oneRecord(text), broker.AppendOptions{}, func(_ int64, err error) {
 			if err == nil {
 				p.mu.Lock()
 				p.acked = max(p.acked, n+1)
@@ -85,7 +85,6 @@ func (p *pledges) publish(s *simulated, size int, count int) error {
 			}
 			answers <- err
 		})
-		lead.Go()
 		if err != nil {
 			return err
 		}
@@ -115,7 +114,7 @@ func (p *pledges) rise(s *simulated) error {
 		if err != nil {
 			return err
 		}
-		_, err = store.AppendAndWait(t.Partitions()[0], oneRecord(strings.TrimSuffix(text, "\n")))
+		_, err = t.Partitions()[0].AppendAndWait(oneRecord(strings.TrimSuffix(text, "\n")))
 		return err
 	})
 }
@@ -228,8 +227,8 @@ func (s *simulated) texts(topic string) (texts []string, err error) {
 	return texts, nil
 }
 
-func read(log store.Partition, offset int64, c *store.Chunk) ([]byte, error) {
-	if err := log.Read(offset, 3000, c); err != nil {
+func read(log *broker.Partition, offset int64, c *store.Chunk) ([]byte, error) {
+	if err := log.Fetch(offset, 3000, c); err != nil {
 		return nil, err
 	}
 	return c.Load(nil)

@@ -146,13 +146,18 @@ func (l *log) load(c *store.Chunk) []Stored {
 // maxBytes, checks each batch, and returns them. A batch that does not follow
 // the one before is an error.
 func ReadAll(p store.Partition, maxBytes int) ([]Stored, error) {
+	return ReadWith(p.Offsets, p.Read, maxBytes)
+}
+
+// ReadWith is ReadAll for what has other methods.
+func ReadWith(offsets func() (start, high int64), read func(offset int64, maxBytes int, c *store.Chunk) error, maxBytes int) ([]Stored, error) {
 	var c store.Chunk
 	defer c.Release()
 	var all []Stored
 	var buf []byte
-	offset, high := p.Offsets()
+	offset, high := offsets()
 	for first := true; offset < high; first = false {
-		if err := p.Read(offset, maxBytes, &c); err != nil {
+		if err := read(offset, maxBytes, &c); err != nil {
 			return all, err
 		}
 		var err error

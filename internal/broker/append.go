@@ -1,0 +1,170 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// What an idempotent producer may be told, beside the errors of Check and of the
+// store. Nothing was stored then.
+var (
+	ErrFenced     = errors.New("a newer epoch of this producer has written")
+	ErrOutOfOrder = errors.New("sequence numbers are out of order")
+)
+
+// AppendOptions say what Append gets.
+type AppendOptions struct {
+	// Checked batches, of which there may be several, need no verification: the broker has
+	// built them, or Check has verified each. Otherwise there is one batch, as a client
+	// made it: it is verified, and stored once if its producer numbers it.
+	Checked bool
+
+	// Due messages do not wait, whatever their headers say.
+	Due bool
+
+	// Stream is the stream of numbered messages that Checked batches are of; nil for none.
+	Stream *Stream
+
+	// Inline says that the caller has nothing else to do before done is called: Append
+	// commits the batches itself, which is faster than to leave that to another goroutine.
+	Inline bool
+}
+
+// InlineCommit is up to how many bytes of messages a connection that has brought them
+// commits them itself: more than that takes some time to come, and the connection takes
+// what follows meanwhile.
+const InlineCommit = 16 << 10
+
+// Append publishes batches. In this order it checks the limits and verifies, drops repeats
+// of idempotent producers, sees that there is space, holds back the messages that are not
+// due yet, gives the others the log's time where that counts (LogAppendTime), writes them
+// and commits.
+//
+// done is called once if Append returns nil, when the batches are durable and visible, with
+// the offset of the first record, or with the error that means that they may not be. Of two
+// calls it is called in the same order, unless one of them has messages that wait. It must
+// not block, nor append; it may run before Append returns.
+//
+// An error returned means that nothing was stored and done is not called: ErrFull (try
+// again later), ErrFailed (after an I/O error; it may work later), ErrClosed, or one of
+// Check, ErrFenced or ErrOutOfOrder.
+//
+// A batch with a producer id that is not Checked is stored once however often it is sent:
+// one that is among the last five of its producer in this partition is not written again,
+// and done gets the offset of the first time, not before that one is durable. Others must
+// follow on each other by their sequence numbers. See sequences for how long that is
+// remembered.
+//
+// The batches may be used again when Append returns. A batch that was stored whole has the
+// time that the log has given it in its header then, also one that is a repeat.
+func (p *Partition) Append(b []byte, o AppendOptions, done func(base int64, err error)) error {
+	lead, err := p.append(b, o, done)
+	if o.Inline { // not before, where locks are held
+		lead.Commit()
+	} else {
+		lead.Go()
+	}
+	return err
+}
+
+// AppendAndWait appends batches that need no check and waits until they are durable. It
+// returns the offset of the first record.
+func (p *Partition) AppendAndWait(b []byte) (base int64, err error) {
+	done := make(chan struct{})
+	refused := p.Append(b, AppendOptions{Checked: true, Inline: true}, func(at int64, failed error) {
+		base, err = at, failed
+		close(done)
+	})
+	if refused != nil {
+		return 0, refused
+	}
+	<-done
+	return base, err
+}
+
+// AppendDurably appends batches that need no check and calls done once, when they are
+// durable however the store syncs, or with the reason why they may not be. done must not
+// block.
+func (p *Partition) AppendDurably(b []byte, done func(error)) {
+	if err := p.Append(b, AppendOptions{Checked: true}, durably(p, done)); err != nil {
+		done(err)
+	}
+}
+
+// append is Append without the commit, which the lead is for.
+func (p *Partition) append(b []byte, o AppendOptions, done func(base int64, err error)) (lead store.Lead, err error) {
+	wait := !o.Due && o.Checked && !p.internal && mayWait(b)
+	if !o.Checked {
+		if wait, err = p.check(b); err != nil {
+			return lead, err
+		}
+	}
+	switch {
+	case o.Stream != nil:
+		return o.Stream.append(p, b, wait, done)
+	case !o.Checked && batch.Batch(b).ProducerID() >= 0:
+		return p.sequences.append(p, b, wait, done)
+	}
+	return p.admit(b, wait, done)
+}
+
+// check verifies a batch that a client made. It also says whether a message of the batch
+// may have to wait.
+func (p *Partition) check(b batch.Batch) (mayWait bool, err error) {
+	if limit := p.topic.MaxBatch(); len(b) > limit {
+		return false, fmt.Errorf("%w: the batch has %d bytes, the limit of topic %q is %d", ErrTooLarge, len(b), p.topic.Name, limit)
+	}
+	if mayWait, err = p.broker.check(p.topic, b); err != nil {
+		return false, err
+	}
+	if id := b.ProducerID(); id >= 0 && (b.ProducerEpoch() < 0 || b.BaseSequence() < 0) {
+		return false, fmt.Errorf("%w: producer %d with epoch %d and sequence %d", batch.ErrCorrupt, id, b.ProducerEpoch(), b.BaseSequence())
+	}
+	return mayWait, nil
+}
+
+// admit writes batches if there is space, but for messages that wait, which go elsewhere
+// first. The broker's own records take the space that is kept for them.
+func (p *Partition) admit(b []byte, mayWait bool, done func(base int64, err error)) (lead store.Lead, err error) {
+	if !p.internal {
+		if err := p.broker.store.Room(len(b)); err != nil {
+			return lead, err
+		}
+	}
+	if mayWait {
+		if lead, held, err := p.hold(b, done); held || err != nil {
+			return lead, err
+		}
+	}
+	return p.write(b, done)
+}
+
+// write stamps batches and writes them.
+func (p *Partition) write(b []byte, done func(base int64, err error)) (store.Lead, error) {
+	if !p.topic.settings.Load().appendTime {
+		return p.log.Write(b, done)
+	}
+	p.stamp.mu.Lock()
+	defer p.stamp.mu.Unlock()
+	at := p.stamp.next(p.broker.now())
+	for rest := b; len(rest) > 0; {
+		b, next, err := batch.Next(rest)
+		if err != nil {
+			return store.Lead{}, err
+		}
+		b.SetAppendTime(at)
+		rest = next
+	}
+	return p.log.Write(b, done)
+}
+
+// stampedAt is the time that the log has given a batch, -1 if it has none.
+func stampedAt(b batch.Batch) int64 {
+	if b.LogAppendTime() {
+		return b.MaxTimestamp()
+	}
+	return -1
+}

@@ -1,0 +1,21 @@
+package broker
+
+import "mbus/internal/store"
+
+// Errors of the store, as those see them that use the broker: test with errors.Is.
+var (
+	ErrTopicExists  = store.ErrTopicExists
+	ErrUnknownTopic = store.ErrUnknownTopic
+	ErrOutOfRange   = store.ErrOutOfRange
+	ErrClosed       = store.ErrClosed
+	ErrFull         = store.ErrFull
+	ErrFailed       = store.ErrFailed
+	ErrUnusable     = store.ErrUnusable
+)
+
+// What reading a partition gives, as the store has it.
+type (
+	Chunk       = store.Chunk
+	GapError    = store.GapError
+	DamageError = store.DamageError
+)
