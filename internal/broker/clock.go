@@ -7,24 +7,6 @@ import (
 	"time"
 )
 
-// clockStep is how far the wall clock may be from where the time that has passed
-// since the last look would have it, without having jumped: clocks are corrected
-// in small steps all the time.
-const clockStep = 5 * time.Second
-
-// believeAfter is how long a jump ahead must have lasted before messages are
-// delivered and stamped by it. A clock that is wrong for a moment (an answer of a
-// wrong time server, a virtual machine that was moved) is put right sooner.
-const believeAfter = time.Minute
-
-// lookEvery is the longest time between two looks at the clock while something
-// depends on it, so that a jump is noticed when it happens.
-const lookEvery = 5 * time.Second
-
-// maxJumps bounds the jumps that are remembered: 24 bytes each, and added up at
-// each look. Of more the two that are closest in time, for their age, become one.
-const maxJumps = 64
-
 // software is a time before which no broker of this kind has run. A wall clock that says
 // less, as that of a machine without a battery does until it has asked others, is not set.
 var software = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

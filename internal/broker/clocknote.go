@@ -15,14 +15,6 @@ import (
 // removes nothing: when it was last known to run, and which jumps of the wall clock are to
 // be believed yet. It is written at the start, at the end, each hour, and with a jump. Of
 // a note that is too old a longer time counts as a jump, which only keeps messages longer.
-const noteEvery = time.Hour
-
-// noteSoonest is the shortest time between two notes for clocks that jump all the time. A few
-// jumps are noted at once: who finds one writes the note before using the time.
-const (
-	noteSoonest = 10 * time.Second
-	noteAtOnce  = 8
-)
 
 // A clockNote is what is kept. FORMAT.md shows it.
 type clockNote struct {

@@ -6,19 +6,6 @@ import (
 	"mbus/internal/group"
 )
 
-// DefaultOffsetsRetention is how long the positions of a group are kept that nobody uses: as
-// long as messages that a group has not consumed.
-const DefaultOffsetsRetention = DefaultRetentionUnread
-
-// How often groups are looked at that may be forgotten. After a start none is before its
-// members have had the time to come back.
-const (
-	forgetMost  = 100 * time.Millisecond
-	forgetLeast = 10 * time.Minute
-	forgetFirst = time.Hour
-	forgetNote  = time.Hour // how exactly it is known when a group's last member left, at best
-)
-
 // OffsetsRetention is how long the positions of a group are kept without members and
 // commits; 0 for ever.
 func (o *offsets) OffsetsRetention() time.Duration { return o.retention }
@@ -26,13 +13,13 @@ func (o *offsets) OffsetsRetention() time.Duration { return o.retention }
 // forgetGroups forgets groups until the broker ends. It is not misled by a clock that jumps.
 func (o *offsets) forgetGroups(stop <-chan struct{}) {
 	keep := o.retention
-	timer := time.NewTimer(min(keep, forgetFirst))
+	timer := time.NewTimer(min(keep, firstForget))
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
 			o.ForgetGroups(o.broker.clock.ageTime(keep))
-			timer.Reset(max(forgetMost, min(forgetLeast, keep/4)))
+			timer.Reset(max(minForget, min(maxForget, keep/4)))
 		case <-stop:
 			return
 		}

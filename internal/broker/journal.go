@@ -14,18 +14,6 @@ import (
 // position are written once more and what lies before is trimmed.
 const PositionsTopic = "__consumer_offsets"
 
-// compactAfter is the number of records, at the least, that the journal takes
-// before it is compacted, and compactBytes that of bytes; more when there are many
-// positions, so that the cost of compaction stays a fraction of that of writing.
-const (
-	compactAfter = 20_000
-	compactBytes = 32 << 20
-)
-
-// journalPiece is how much is written at once when the journal is compacted, about,
-// in bytes: it bounds what that takes in memory.
-const journalPiece = 1 << 20
-
 // A journal makes positions durable, in the log of PositionsTopic. It is for the goroutine
 // that writes, after the start.
 type journal struct {
@@ -63,13 +51,9 @@ func newJournal(b *Broker) *journal {
 	}
 }
 
-// A journal that has to wait for the syncs of other logs is written less often, so that
-// these take a fifth of the time at most: but not less often than this.
-const longestPause = 100 * time.Millisecond
-
 // pause is the time between two writes.
 func (j *journal) pause(usual time.Duration) time.Duration {
-	return max(usual, min(4*j.took, longestPause))
+	return max(usual, min(4*j.took, maxJournalPause))
 }
 
 // due says whether the journal is to be compacted before n records more.
@@ -165,7 +149,7 @@ func (j *journal) rewrite(all iter.Seq[group.Entry]) error {
 	}
 	for e := range all {
 		piece = append(piece, e)
-		if size += e.Size(); size < journalPiece {
+		if size += e.Size(); size < compactWrite {
 			continue
 		}
 		if err := flush(); err != nil {

@@ -116,3 +116,82 @@ func DefaultLimits() Limits {
 
 // MaxBatch is the size of the largest batch that is taken in, in bytes.
 func (l Limits) MaxBatch() int { return l.MaxMessage + BatchSlack }
+
+// Limits of the clock.
+const (
+	// clockStep is how far the wall clock may be from where the time that has passed since
+	// its last reading would have it, without a jump: clocks are corrected in small steps
+	// all the time.
+	clockStep = 5 * time.Second
+
+	// believeAfter is how long a jump ahead must have lasted before messages are delivered
+	// and stamped by it. A clock that is wrong for a moment (a wrong time server, a virtual
+	// machine that was moved) is put right sooner.
+	believeAfter = time.Minute
+
+	// lookEvery is the longest time between two readings of the clock while something
+	// depends on it, so that a jump is noticed when it happens.
+	lookEvery = 5 * time.Second
+
+	// maxJumps bounds the jumps that are remembered: 24 bytes each, and added up at each
+	// reading. Of more the two that are closest in time, for their age, become one.
+	maxJumps = 64
+
+	// noteEvery is the time between two notes of the clock. After a crash the time since
+	// the last one counts as a jump, which only keeps messages longer.
+	noteEvery = time.Hour
+
+	// noteSoonest is the shortest time between two notes for a clock that jumps all the
+	// time. noteAtOnce jumps are noted at once: the note is written before the time is used.
+	noteSoonest = 10 * time.Second
+	noteAtOnce  = 8
+)
+
+// Limits of retention.
+const (
+	// minSweep and maxSweep bound the time between two sweeps of a topic, which is a quarter
+	// of its retention: a sweep costs little, and one a second is seen as prompt.
+	minSweep = time.Second
+	maxSweep = time.Minute
+
+	// rollShare: retention removes whole segments. So that few messages are kept for longer
+	// than they must be, a segment ends after an eighth of the retention's age and size;
+	// within the bounds that follow, because a segment costs two files and some syncs.
+	rollShare    = 8
+	minRollAge   = 10 * time.Second
+	maxRollAge   = 24 * time.Hour
+	minRollBytes = 1 << 20
+)
+
+// Limits of the groups' positions and their journal.
+const (
+	// DefaultOffsetsRetention is how long the positions of a group without members are kept:
+	// as long as messages that a group has not consumed.
+	DefaultOffsetsRetention = DefaultRetentionUnread
+
+	// minForget and maxForget bound the time between two searches for groups to forget,
+	// which is a quarter of the offsets retention. The first search is after firstForget,
+	// so that members have the time to come back after a start.
+	minForget   = 100 * time.Millisecond
+	maxForget   = 10 * time.Minute
+	firstForget = time.Hour
+
+	// maxUseAge bounds by how much the recorded time at which a group's last member left may
+	// be early: recording it exactly would cost a write for each member.
+	maxUseAge = time.Hour
+
+	// compactAfter records, or compactBytes, are the least that the journal takes before it
+	// is compacted: more when there are many positions, so that the cost of compaction stays
+	// a fraction of that of writing.
+	compactAfter = 20_000
+	compactBytes = 32 << 20
+
+	// compactWrite is the size of one write of a compaction, in bytes, about. It bounds the
+	// memory that a compaction takes.
+	compactWrite = 1 << 20
+
+	// maxJournalPause bounds the pause between two writes of a journal that waits for the
+	// syncs of other logs. The pause is four times as long as these take, so that they take
+	// a fifth of the time at most.
+	maxJournalPause = 100 * time.Millisecond
+)

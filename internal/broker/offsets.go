@@ -44,7 +44,7 @@ func newOffsets(b *Broker) *offsets {
 	o.groups = group.New(o.write)
 	o.groups.MaxBytes = b.Limits.MaxPositions
 	o.groups.Now = func() int64 { return b.clock.wall().UnixMilli() }
-	o.groups.NoteAgain = min(forgetNote, o.retention/8).Milliseconds()
+	o.groups.NoteAgain = min(maxUseAge, o.retention/8).Milliseconds()
 	return o
 }
 

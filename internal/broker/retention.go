@@ -14,23 +14,6 @@ import (
 	"mbus/internal/store"
 )
 
-// A topic is looked at for messages that may go four times while one is kept, but not
-// more often than each second, nor less than each minute.
-const (
-	sweepMost  = time.Second
-	sweepLeast = time.Minute
-)
-
-// Retention removes whole segments. So that few are kept for longer than they must be,
-// the log begins a new one after an eighth of the age, and of the size, that are asked
-// for; within these bounds, because a segment costs two files and some syncs.
-const (
-	rollShare     = 8
-	rollAgeLeast  = 10 * time.Second
-	rollAgeMost   = 24 * time.Hour
-	rollBytesLess = 1 << 20
-)
-
 // A retention removes old messages.
 type retention struct {
 	broker  *Broker // has the topics
@@ -57,7 +40,7 @@ func newRetention(b *Broker) *retention {
 // run removes old messages until the broker ends. It sleeps while no topic has any
 // that may go.
 func (r *retention) run(stop <-chan struct{}) {
-	timer := time.NewTimer(sweepLeast)
+	timer := time.NewTimer(maxSweep)
 	defer timer.Stop()
 	for {
 		timer.Reset(min(r.untilSweep(), r.keeper.keepDue()))
@@ -106,17 +89,17 @@ func (s *settings) removes() bool { return s.retention >= 0 || s.retentionBytes 
 
 // sweepEvery is the time between two looks at a topic.
 func (s *settings) sweepEvery() time.Duration {
-	return max(sweepMost, min(sweepLeast, s.keep()/4))
+	return max(minSweep, min(maxSweep, s.keep()/4))
 }
 
 // roll has logs of a topic begin new segments as the settings ask for.
 func (s *settings) roll(partitions []*Partition) {
 	bytes, age := int64(0), time.Duration(0) // the store's own
 	if s.retentionBytes >= 0 {
-		bytes = max(rollBytesLess, s.retentionBytes/rollShare)
+		bytes = max(minRollBytes, s.retentionBytes/rollShare)
 	}
 	if s.retention >= 0 {
-		age = max(rollAgeLeast, min(rollAgeMost, s.keep()/rollShare))
+		age = max(minRollAge, min(maxRollAge, s.keep()/rollShare))
 	}
 	for _, p := range partitions {
 		p.log.Roll(bytes, age)

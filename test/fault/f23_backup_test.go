@@ -45,7 +45,7 @@ func small(t *testing.T) string {
 	return brokertest.Variant(t,
 		brokertest.Change{File: "internal/commitlog/options.go", Old: "256 << 20\n", New: "256 << 10\n"},
 		brokertest.Change{File: "internal/commitlog/retention.go", Old: "trimRoll  = 16 << 20", New: "trimRoll  = 64 << 10"},
-		brokertest.Change{File: "internal/broker/journal.go", Old: "compactAfter = 20_000", New: "compactAfter = 200"})
+		brokertest.Change{File: "internal/broker/limits.go", Old: "compactAfter = 20_000", New: "compactAfter = 200"})
 }
 
 // copiers are command lines of shell that copy the directory $0 to $1. The last ones take a
