@@ -121,6 +121,9 @@ func (b Batch) Attributes() uint16 { return binary.BigEndian.Uint16(b[posAttribu
 // Codec says how the records are compressed.
 func (b Batch) Codec() Codec { return Codec(b.Attributes() & codecMask) }
 
+// IsControl reports whether the records are the broker's own marks, not messages.
+func (b Batch) IsControl() bool { return b.Attributes()&attrControl != 0 }
+
 // LogAppendTime reports whether MaxTimestamp stands for every record's time.
 func (b Batch) LogAppendTime() bool { return b.Attributes()&attrLogAppendTime != 0 }
 
@@ -179,7 +182,7 @@ func (b Batch) Verify(it *Iterator) error {
 	switch {
 	case n != len(b):
 		return corrupt("%d bytes, the header says %d", len(b), n)
-	case b.Attributes()&attrControl != 0:
+	case b.IsControl():
 		return corrupt("control batches are the broker's to write")
 	case b.Count() < 1:
 		return corrupt("count is %d", b.Count())

@@ -148,6 +148,17 @@ func (m *Member) add(p *Position, s Span, end int64, bytes int64) {
 	m.sent = append(m.sent, sending{p, s, first, bytes})
 }
 
+// Records is how many records in s, of what was leased last in ascending order, are not
+// settled.
+func (m *Member) Records(p *Position, s Span) (n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := len(m.sent) - 1; i >= 0 && m.sent[i].pos == p && m.sent[i].To > s.From; i-- {
+		n += max(0, min(s.To, m.sent[i].To)-max(s.From, m.sent[i].From))
+	}
+	return n
+}
+
 // GiveBack gives back the records from offset on of what was leased last, in
 // ascending order: they have not been sent. Their numbers are given again.
 func (m *Member) GiveBack(p *Position, offset int64) {

@@ -15,15 +15,17 @@ import (
 // when they send and how they end.
 type consumer struct {
 	sender
-	parts  []part
-	member group.Member
-	waiter *group.Waiter // nil for one that waits for nothing
-	lost   group.Member  // holds what the client was told is missing
-	holes  []hole        // in logs, of which the client was told
-	left   int64         // messages that may still be sent; -1 for all
-	early  bool          // the topic was made after the request came
-	turn   int           // number of the part that is looked at next; may be one too many
-	leave  func()        // the group; nil without one
+	parts       []part
+	member      group.Member
+	waiter      *group.Waiter // nil for one that waits for nothing
+	lost        group.Member  // holds what the client was told is missing
+	holes       []hole        // in logs, of which the client was told
+	left        int64         // messages that may still be sent; -1 for all
+	recordSpans []group.Span  // of the stretch that is sent, in a buffer that is used again
+	oneSpan     [1]group.Span // that buffer, where no offset is missing
+	early       bool          // the topic was made after the request came
+	turn        int           // number of the part that is looked at next; may be one too many
+	leave       func()        // the group; nil without one
 }
 
 // A hole is a part of a log of which nothing can be had any more.
@@ -173,8 +175,9 @@ func (k *consumer) position(i int, log *broker.Partition) (*group.Position, erro
 	return pos, nil
 }
 
-// sendFree sends up to about most messages that nobody holds of a partition, as
-// many as one look into the log gives. It returns how many were sent.
+// sendFree sends up to most messages that nobody holds of a partition, as many as one look
+// into the log gives. It returns how many were sent; 1 if none were, and another look may
+// find some.
 func (k *consumer) sendFree(p *part, end, most int64) (sent int64, err error) {
 	if k.left >= 0 {
 		most = min(most, k.left)
@@ -190,40 +193,54 @@ func (k *consumer) sendFree(p *part, end, most int64) (sent int64, err error) {
 	if err := k.loadFew(p.log, free.From, free.To, most); err != nil {
 		return 0, k.unreadable(p, free, err)
 	}
-	span := group.Span{From: free.From, To: min(free.To, k.loadedEnd(), free.From+most)}
-	if k.request.ordered {
-		return k.sendOrdered(p, span)
+	s, err := k.stretch(p, free, most)
+	var damage *store.DamageError
+	switch {
+	case errors.As(err, &damage):
+		return 0, k.unreadable(p, free, err)
+	case err != nil:
+		return 0, err
+	case len(s.runs) == 0:
+		p.pos.Skip(s.Span)
+		return 1, nil // look again
 	}
-	if !k.member.Lease(p.pos, span, k.part(span)) {
-		return 1, nil // another member was faster: look again
+	before := k.member.Sent()
+	err = k.sendStretch(p, s)
+	sent = int64(k.member.Sent() - before)
+	if k.left > 0 {
+		k.left -= sent
+	}
+	return max(1, sent), err
+}
+
+// sendStretch leases the records of a stretch, if nobody was faster, and sends them.
+func (k *consumer) sendStretch(p *part, s stretch) error {
+	if k.request.ordered {
+		return k.sendOrdered(p, s)
+	}
+	if !k.member.LeaseRecords(p.pos, s.Span, s.runs, s.bytes) {
+		return nil
 	}
 	k.served(p)
-	before := k.member.Sent()
-	err = k.send(p, span)
-	return span.Len() - int64(before-k.member.Sent()), err
+	return k.send(p, s.Span)
 }
 
 // perMessage is how many bytes are read for each message that is wanted, to save
 // reading a great deal for one.
 const perMessage = 512
 
-// part is the size of the messages of a span of what is loaded, about.
-func (k *consumer) part(s group.Span) int64 {
-	first := s.From
-	if b, _, err := batch.Next(k.loaded); err == nil {
-		first = b.BaseOffset()
-	}
-	return int64(len(k.loaded)) * s.Len() / max(1, k.loadedEnd()-first)
-}
-
 // send sends the messages in span, which the member holds, of what is loaded.
-// What it fails to read again it gives back.
+// What it fails to read again, or finds changed, it gives back.
 func (k *consumer) send(p *part, span group.Span) error {
 	for at := span.From; at < span.To; {
 		if len(k.loaded) == 0 { // given up while the reader stalled
 			if err := k.loadAgain(p.log, at, span.To); err != nil {
 				k.member.GiveBack(p.pos, at)
 				return k.unreadable(p, group.Span{From: at, To: span.To}, err)
+			}
+			if again, err := k.stretch(p, group.Span{From: at, To: span.To}, maxChunk); err != nil || again.records != k.member.Records(p.pos, again.Span) {
+				k.member.GiveBack(p.pos, at)
+				return nil // its numbers would be wrong: look again
 			}
 		}
 		b, rest, err := batch.Next(k.loaded)
@@ -233,6 +250,10 @@ func (k *consumer) send(p *part, span group.Span) error {
 		if k.loaded = rest; b.NextOffset() <= at {
 			continue
 		}
+		if !hasMessages(b) {
+			at = min(span.To, b.NextOffset())
+			continue
+		}
 		part := group.Span{From: at, To: min(span.To, b.NextOffset())}
 		if k.request.ack && k.request.format != formatLines {
 			k.again = p.pos.FailuresIn(part)
@@ -240,9 +261,6 @@ func (k *consumer) send(p *part, span group.Span) error {
 		next, err := k.sendPart(p.number, b, part)
 		if err != nil {
 			return k.undecodable(p, at, err)
-		}
-		if k.left > 0 {
-			k.left -= next - at
 		}
 		at = next
 	}

@@ -317,6 +317,7 @@ func (f *follower) freeMemory() {
 	f.unload()
 	f.freeOut()
 	f.chunk.Release()
+	f.recordSpans = nil
 }
 
 // end tells the client why there is no more, as far as that is known, and lets

@@ -121,18 +121,6 @@ func (s *sender) unload() {
 	s.it = batch.Iterator{}
 }
 
-// loadedEnd is the offset behind what is loaded.
-func (s *sender) loadedEnd() (end int64) {
-	for p := s.loaded; len(p) > 0; {
-		b, rest, err := batch.Next(p)
-		if err != nil {
-			break
-		}
-		end, p = b.NextOffset(), rest
-	}
-	return end
-}
-
 // sendPart sends the part of a batch in span, and returns the offset behind what
 // it has dealt with: less when the reader stalls. A *broker.DamageError says that
 // the batch can't be decoded.
