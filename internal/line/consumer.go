@@ -194,7 +194,7 @@ func (k *consumer) sendFree(p *part, end, most int64) (sent int64, err error) {
 		return 0, k.unreadable(p, free, err)
 	}
 	s, err := k.stretch(p, free, most)
-	var damage *store.DamageError
+	var damage *broker.DamageError
 	switch {
 	case errors.As(err, &damage):
 		return 0, k.unreadable(p, free, err)

@@ -36,7 +36,7 @@ func (s *stretch) add(b batch.Batch, run group.Span) {
 func hasMessages(b batch.Batch) bool { return b.Count() > 0 && !b.IsControl() }
 
 // stretch finds in what is loaded what can be taken of a free span: most records at most, and
-// the offsets without a record that follow them. A *store.DamageError says that the
+// the offsets without a record that follow them. A *broker.DamageError says that the
 // first batch can't be decoded.
 func (k *consumer) stretch(p *part, free group.Span, most int64) (stretch, error) {
 	if k.recordSpans == nil {
