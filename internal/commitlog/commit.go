@@ -175,9 +175,9 @@ type syncPoint struct {
 	end     mark
 }
 
-// muchBytes is from how many bytes on a sync is left to the system: their writing takes
-// longer then than waking who does it.
-const muchBytes = 64 << 10
+// Syncs of largeSyncBytes or more use SyncLarge: writing the bytes takes longer than waking the
+// goroutine.
+const largeSyncBytes = 64 << 10
 
 // sync makes all that was written before the call durable. A sync that failed is
 // never tried again: the system may have dropped what it could not write and
@@ -186,7 +186,7 @@ const muchBytes = 64 << 10
 func (l *partition) sync() (syncPoint, error) {
 	l.mu.Lock()
 	p, err := syncPoint{l.active(), l.written}, l.unsynced
-	much := l.fresh >= muchBytes
+	large := l.fresh >= largeSyncBytes
 	l.fresh = 0
 	l.mu.Unlock()
 	if err != nil {
@@ -201,8 +201,8 @@ func (l *partition) sync() (syncPoint, error) {
 	if l.syncEvery > 0 {
 		began = time.Now()
 	}
-	if much {
-		err = f.SyncMuch()
+	if large {
+		err = f.SyncLarge()
 	} else {
 		err = f.Sync()
 	}

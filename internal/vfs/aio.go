@@ -15,25 +15,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file has the system sync files in the background: Linux's asynchronous I/O
-// (io_setup(2), io_submit(2)) with IOCB_CMD_FDSYNC, which it has since Linux 4.18, and
-// an eventfd(2) that tells of the ends.
+// Large syncs use Linux's asynchronous I/O: io_submit(2) with IOCB_CMD_FDSYNC, which exists since
+// Linux 4.18, and an eventfd(2) that becomes readable when one has ended.
 //
-// In fdatasync(2) a thread waits, and Go's scheduler watches over it: for some
-// milliseconds after each such call it looks every 20 us whether there is something for
-// the thread's processor to do. Under load that takes a quarter of the broker's processor
-// time. Here no thread waits. For one small write fdatasync is faster: nobody has to be
-// woken to do it.
+// A thread in fdatasync(2) blocks, and Go's scheduler polls: for some milliseconds after each such
+// call it wakes up every 20 us and looks for work for the thread's processor. Under load that
+// takes a quarter of the broker's processor time. With asynchronous I/O no thread blocks. For a
+// small write fdatasync is faster, because no goroutine has to be woken.
 
-// errRefused says that the system does not sync this file in the background, now or ever,
-// and that nothing has been done. A sync that was begun and failed never gives it.
-var errRefused = errors.New("vfs: no sync in the background")
+// errRefused says that the system can't sync this file asynchronously, and that nothing was
+// done. A sync that was submitted never fails with it.
+var errRefused = errors.New("vfs: no asynchronous sync")
 
-// errLost says that the end of a sync did not come through: it may have failed.
+// errLost says that the result of a sync could not be read: it may have failed.
 var errLost = errors.New("vfs: the result of a sync was lost")
 
-// fdatasync is fdatasync(2), or fails with errRefused. After any other error the sync must
-// not be tried again: the system has told of the failure and may claim success then.
+// fdatasync is fdatasync(2), or fails with errRefused. After any other error the sync must not
+// be tried again, because the system reports a failure once and may then claim success.
 func fdatasync(f *os.File) error {
 	q, err := shared()
 	if err != nil {
@@ -46,35 +44,35 @@ func fdatasync(f *os.File) error {
 var shared = sync.OnceValues(func() (*queue, error) {
 	q, err := newQueue()
 	if err != nil {
-		slog.Warn("large syncs hold a thread each, because the system does not do them in the background", "reason", err)
+		slog.Warn("the system has no asynchronous I/O: each large sync blocks a thread", "reason", err)
 		return nil, errRefused
 	}
 	return q, nil
 })
 
-// A queue is a context of the kernel's, and who waits for it.
+// A queue is an AIO context of the kernel, with the syncs that are under way.
 type queue struct {
 	context uintptr
-	eventfd int      // it can be read when something has ended
-	ended   *os.File // the same; its Fd would make it wait in the system
+	eventfd int      // readable when a sync has ended
+	ended   *os.File // the same; its Fd would set it to blocking
 
 	mu      sync.Mutex // guards what follows
-	waiting map[uint64]chan error
-	next    uint64 // the latest key in waiting
-	broken  bool   // its ends can't be collected any more
+	pending map[uint64]chan error
+	lastKey uint64 // in pending
+	broken  bool   // results can't be read any more
 }
 
-// atOnce is how many syncs may be under way; those beyond are not supported.
-const atOnce = 256
+// maxPending is the number of syncs that may be under way; more are refused.
+const maxPending = 256
 
 func newQueue() (*queue, error) {
-	q := &queue{waiting: make(map[uint64]chan error)}
-	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, atOnce, uintptr(unsafe.Pointer(&q.context)), 0); errno != 0 {
+	q := &queue{pending: make(map[uint64]chan error)}
+	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, maxPending, uintptr(unsafe.Pointer(&q.context)), 0); errno != 0 {
 		return nil, os.NewSyscallError("io_setup", errno)
 	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return nil, os.NewSyscallError("eventfd", err) // the context stays, unused
+		return nil, os.NewSyscallError("eventfd", err) // the context stays unused
 	}
 	if err := q.listen(fd); err != nil {
 		return nil, err
@@ -83,8 +81,8 @@ func newQueue() (*queue, error) {
 	return q, nil
 }
 
-// listen takes the eventfd, if the scheduler can wait for it: there may be no more
-// epoll(7) watches for this user.
+// listen takes the eventfd if the scheduler can wait for it: the user may have no epoll(7)
+// watches left.
 func (q *queue) listen(fd int) error {
 	q.eventfd, q.ended = fd, os.NewFile(uintptr(fd), "eventfd")
 	if err := q.ended.SetReadDeadline(time.Time{}); err != nil {
@@ -94,20 +92,20 @@ func (q *queue) listen(fd int) error {
 	return nil
 }
 
-// A control is struct iocb of linux/aio_abi.h. What a sync does not need is zero.
+// A control is struct iocb of linux/aio_abi.h. Fields that a sync does not need are zero.
 type control struct {
-	key     uint64 // comes back with the end
+	key     uint64 // the event returns it
 	_       uint64
 	opcode  uint16
 	_       int16
 	fd      uint32
-	_       [4]uint64 // where, how much
+	_       [4]uint64 // buffer, size, position
 	flags   uint32
 	eventfd uint32
 }
 
-// An end is struct io_event of linux/aio_abi.h.
-type end struct {
+// An event is struct io_event of linux/aio_abi.h.
+type event struct {
 	key    uint64
 	_      uint64
 	result int64 // 0 or a negative errno
@@ -121,20 +119,20 @@ const (
 )
 
 func (q *queue) fdatasync(fd int) error {
-	answer := make(chan error, 1)
-	key := q.expect(answer)
-	if key == 0 {
+	result := make(chan error, 1)
+	key, ok := q.begin(result)
+	if !ok {
 		return errRefused
 	}
 	c := &control{key: key, opcode: opFdatasync, fd: uint32(fd), flags: flagEventfd, eventfd: uint32(q.eventfd)}
 	if !q.submit(c) {
-		q.settle(c.key, nil)
+		q.complete(c.key, nil)
 		return errRefused
 	}
-	return <-answer
+	return <-result
 }
 
-// submit hands one request to the kernel, which copies it.
+// submit passes one request to the kernel, which copies it.
 func (q *queue) submit(c *control) bool {
 	list := [1]*control{c}
 	for {
@@ -146,36 +144,36 @@ func (q *queue) submit(c *control) bool {
 	}
 }
 
-// expect puts an answer among those that are waited for; 0 says that no end would come.
-func (q *queue) expect(answer chan error) (key uint64) {
+// begin makes a sync pending and returns its key. It fails when results can't be read.
+func (q *queue) begin(result chan error) (key uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.broken {
-		return 0
+		return 0, false
 	}
-	q.next++
-	q.waiting[q.next] = answer
-	return q.next
+	q.lastKey++
+	q.pending[q.lastKey] = result
+	return q.lastKey, true
 }
 
-// settle answers, if somebody waits.
-func (q *queue) settle(key uint64, err error) {
+// complete passes on the result of a sync that is pending.
+func (q *queue) complete(key uint64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if answer := q.waiting[key]; answer != nil {
-		answer <- err
-		delete(q.waiting, key)
+	if result := q.pending[key]; result != nil {
+		result <- err
+		delete(q.pending, key)
 	}
 }
 
-// collect answers what has ended, as long as the process lives. Where that can't go on
-// whatever is under way has failed, as far as anybody can know, and no more is begun.
+// collect completes syncs as long as the process lives. When results can't be read, everything
+// that is pending has failed, because nothing is known of it, and nothing more is submitted.
 func (q *queue) collect() {
 	var count [8]byte
 	for {
 		_, err := q.ended.Read(count[:])
 		if err == nil {
-			err = q.take(binary.NativeEndian.Uint64(count[:]))
+			err = q.reap(binary.NativeEndian.Uint64(count[:]))
 		}
 		if err != nil {
 			q.giveUp(err)
@@ -184,41 +182,41 @@ func (q *queue) collect() {
 	}
 }
 
-// giveUp ends the queue.
+// giveUp fails what is pending, and refuses what follows.
 func (q *queue) giveUp(reason error) {
-	slog.Warn("large syncs hold a thread each from now on: their ends in the background can't be read", "reason", reason)
+	slog.Warn("the results of asynchronous syncs can't be read: from now on each large sync blocks a thread", "reason", reason)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.broken = true
-	for key, answer := range q.waiting {
-		answer <- fmt.Errorf("%w: %w", errLost, reason)
-		delete(q.waiting, key)
+	for key, result := range q.pending {
+		result <- fmt.Errorf("%w: %w", errLost, reason)
+		delete(q.pending, key)
 	}
 }
 
-// take answers n that have ended.
-func (q *queue) take(n uint64) error {
-	var ends [16]end
+// reap reads n events and completes their syncs.
+func (q *queue) reap(n uint64) error {
+	var events [16]event
 	for n > 0 {
-		got, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, q.context, 1, uintptr(min(n, uint64(len(ends)))),
-			uintptr(unsafe.Pointer(&ends)), 0, 0)
+		got, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, q.context, 1, uintptr(min(n, uint64(len(events)))),
+			uintptr(unsafe.Pointer(&events)), 0, 0)
 		if errno == syscall.EINTR {
 			continue
 		}
 		if errno != 0 {
 			return os.NewSyscallError("io_getevents", errno)
 		}
-		for _, e := range ends[:got] {
-			q.settle(e.key, e.err())
+		for _, e := range events[:got] {
+			q.complete(e.key, e.err())
 		}
 		n -= uint64(got)
 	}
 	return nil
 }
 
-// err never satisfies errors.Is(err, errors.ErrUnsupported), as EOPNOTSUPP and ENOSYS do
-// by themselves: a block device or a FUSE server may end a sync with them.
-func (e end) err() error {
+// err never satisfies errors.Is(err, errors.ErrUnsupported). EOPNOTSUPP and ENOSYS would, and a
+// block device or a FUSE server may end a sync with them.
+func (e event) err() error {
 	if e.result >= 0 {
 		return nil
 	}

@@ -19,8 +19,8 @@ func newFile(t testing.TB, name string) *os.File {
 	return f
 }
 
-// newTestQueue fails where the system has no asynchronous I/O: the broker would go
-// without, and nobody would notice.
+// newTestQueue fails where the system has no asynchronous I/O: the broker would do without, and
+// no test would notice.
 func newTestQueue(t testing.TB) *queue {
 	q, err := newQueue()
 	if err != nil {
@@ -29,10 +29,10 @@ func newTestQueue(t testing.TB) *queue {
 	return q
 }
 
-func TestManySyncsAtOnceAreAnswered(t *testing.T) {
+func TestManySyncsAtOnceComplete(t *testing.T) {
 	q := newTestQueue(t)
 	var all sync.WaitGroup
-	for i := range 2 * atOnce {
+	for i := range 2 * maxPending {
 		f := newFile(t, strconv.Itoa(i))
 		all.Go(func() {
 			for range 10 {
@@ -48,18 +48,18 @@ func TestManySyncsAtOnceAreAnswered(t *testing.T) {
 	all.Wait()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) > 0 {
-		t.Errorf("%d are still waited for", len(q.waiting))
+	if len(q.pending) > 0 {
+		t.Errorf("%d syncs are still pending", len(q.pending))
 	}
 }
 
-func TestAFileSyncsInTheBackground(t *testing.T) {
+func TestAFileSyncsAsynchronously(t *testing.T) {
 	if err := fdatasync(newFile(t, "a")); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestWhatCannotBeSyncedIsNotSupported(t *testing.T) {
+func TestAPipeIsRefused(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -70,17 +70,18 @@ func TestWhatCannotBeSyncedIsNotSupported(t *testing.T) {
 	if err := q.fdatasync(int(w.Fd())); !errors.Is(err, errRefused) {
 		t.Errorf("a pipe: %v, want %v", err, errRefused)
 	}
-	if len(q.waiting) > 0 {
-		t.Error("it is still waited for")
+	if len(q.pending) > 0 {
+		t.Error("it is still pending")
 	}
 }
 
-func TestAnErrorReachesWhoWaitsForIt(t *testing.T) {
+func TestAnErrorCompletesItsOwnSync(t *testing.T) {
 	q := newTestQueue(t)
 	bad, good := make(chan error, 1), make(chan error, 1)
-	first, second := q.expect(bad), q.expect(good)
-	for _, e := range []end{{key: second}, {key: first, result: -int64(syscall.EIO)}} {
-		q.settle(e.key, e.err())
+	first, _ := q.begin(bad)
+	second, _ := q.begin(good)
+	for _, e := range []event{{key: second}, {key: first, result: -int64(syscall.EIO)}} {
+		q.complete(e.key, e.err())
 	}
 	if err := <-bad; err != syscall.EIO {
 		t.Errorf("the sync that failed: %v, want %v", err, syscall.EIO)
@@ -90,29 +91,29 @@ func TestAnErrorReachesWhoWaitsForIt(t *testing.T) {
 	}
 }
 
-// Whoever syncs again after such an end is told of success: the kernel has told of the
-// error already.
+// A second sync after such an error would succeed, because the kernel has reported the error
+// already.
 func TestASyncThatEndedIsNotOneThatWasRefused(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EOPNOTSUPP, syscall.ENOSYS, syscall.EIO, syscall.ENOSPC, syscall.EINVAL, syscall.EAGAIN} {
-		err := end{result: -int64(errno)}.err()
+		err := event{result: -int64(errno)}.err()
 		if err == nil || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, errRefused) {
 			t.Errorf("a sync that ended with %v: %v", errno, err)
 		}
 	}
-	if err := (end{result: -int64(syscall.ENOSPC)}).err(); !errors.Is(err, syscall.ENOSPC) {
+	if err := (event{result: -int64(syscall.ENOSPC)}).err(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("a full disk: %v", err)
 	}
 }
 
-// The kernel's answer to a sync that is under way is lost then: it may have failed.
-func TestAQueueThatCannotGoOnFailsWhatIsUnderWayAndRefusesMore(t *testing.T) {
+// The result of a pending sync is lost then: it may have failed.
+func TestABrokenQueueFailsPendingSyncsAndRefusesMore(t *testing.T) {
 	q := newTestQueue(t)
-	answer := make(chan error, 1)
-	if q.expect(answer) == 0 {
-		t.Fatal("a sound queue takes no sync")
+	result := make(chan error, 1)
+	if _, ok := q.begin(result); !ok {
+		t.Fatal("a working queue refuses a sync")
 	}
 	q.ended.Close() // collect can't read it any more
-	if err := <-answer; err == nil || errors.Is(err, errRefused) {
+	if err := <-result; err == nil || errors.Is(err, errRefused) {
 		t.Errorf("the sync under way: %v, want a failure", err)
 	}
 	if err := q.fdatasync(int(newFile(t, "a").Fd())); !errors.Is(err, errRefused) {
@@ -121,21 +122,21 @@ func TestAQueueThatCannotGoOnFailsWhatIsUnderWayAndRefusesMore(t *testing.T) {
 }
 
 // The user may have no epoll watch left. A file can't be watched either.
-func TestAnEventfdThatCannotBeWatchedIsNoQueue(t *testing.T) {
+func TestAnEventfdThatCannotBeWatchedIsRefused(t *testing.T) {
 	fd, err := syscall.Open(filepath.Join(t.TempDir(), "a"), syscall.O_CREAT|syscall.O_RDWR|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := new(queue).listen(fd); err == nil {
-		t.Error("it is taken for one that tells of ends")
+		t.Error("it was taken")
 	}
 }
 
-// A sync of a MiB in the background, and one that a thread waits for.
+// An asynchronous sync of a MiB, and one that blocks a thread.
 func BenchmarkSync(b *testing.B) {
 	for name, sync := range map[string]func(*os.File) error{
-		"background": fdatasync,
-		"fdatasync":  func(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) },
+		"asynchronous": fdatasync,
+		"fdatasync":    func(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			f := newFile(b, "a")

@@ -15,7 +15,7 @@ import (
 
 // OS is the system's own file system.
 type OS struct {
-	Warn func(dir string, err error) // called for directories that can't be synced; may be nil
+	Warn func(dir string, err error) // a directory could not be synced; may be nil
 }
 
 type osFile struct{ *os.File }
@@ -36,8 +36,8 @@ func (f osFile) Allocate(from, size int64) error {
 	return os.NewSyscallError("fallocate", err)
 }
 
-// Sync waits through EINTR and nothing else: after any other error the kernel
-// may have dropped the pages, and a second sync would claim success.
+// Sync tries again after EINTR only: after any other error the kernel may have dropped the
+// pages, and a second sync would claim success.
 func (f osFile) Sync() error {
 	for {
 		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {
@@ -46,8 +46,8 @@ func (f osFile) Sync() error {
 	}
 }
 
-// SyncMuch implements File.
-func (f osFile) SyncMuch() error {
+// SyncLarge implements File.
+func (f osFile) SyncLarge() error {
 	err := fdatasync(f.File)
 	if errors.Is(err, errRefused) {
 		return f.Sync()
@@ -55,8 +55,8 @@ func (f osFile) SyncMuch() error {
 	return os.NewSyscallError("fdatasync", err)
 }
 
-// SendTo is sendfile(2). Only with the first byte can it say that it can't: later the caller
-// would send all again.
+// SendTo is sendfile(2). It fails with errors.ErrUnsupported only before the first byte, because
+// the caller then sends everything in another way.
 func (f osFile) SendTo(conn RawWriter, pos int64, n int) error {
 	var failed error
 	begun := false
@@ -75,8 +75,8 @@ func (f osFile) SendTo(conn RawWriter, pos int64, n int) error {
 	return err
 }
 
-// sendfile sends as much as the socket takes; it fails with EAGAIN if that is
-// less than n bytes.
+// sendfile sends as many bytes as fit into the socket; it fails with EAGAIN if that is less
+// than n.
 func (f osFile) sendfile(socket int, pos int64, n int) (sent int, err error) {
 	for sent < n {
 		m, err := syscall.Sendfile(socket, int(f.Fd()), &pos, n-sent)
@@ -114,9 +114,8 @@ func (OS) Mkdir(name string) error      { return os.Mkdir(name, 0o700) }
 func (OS) Rename(from, to string) error { return os.Rename(from, to) }
 func (OS) Remove(name string) error     { return os.Remove(name) }
 
-// SyncDir is fsync(2). A file system that does not sync directories (CIFS, vboxsf, some
-// FUSE) answers EINVAL: it keeps names by itself, or not, and there is nothing to be
-// done about it.
+// SyncDir is fsync(2). A file system that can't sync directories (CIFS, vboxsf, some FUSE)
+// returns EINVAL: it keeps names by itself, or not, and nothing can be done about it.
 func (fs OS) SyncDir(name string) error {
 	d, err := os.Open(name)
 	if err != nil {
@@ -133,7 +132,7 @@ func (fs OS) SyncDir(name string) error {
 	return err
 }
 
-// SyncAll is syncfs(2): it syncs the file system that a directory is in.
+// SyncAll is syncfs(2): it syncs the whole file system of a directory.
 func (OS) SyncAll(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -159,7 +158,7 @@ func (OS) ReadDir(name string) ([]Entry, error) {
 		switch {
 		case err == nil:
 			e.Dir, e.Size = info.IsDir(), info.Size()
-		case e.Link: // it leads nowhere
+		case e.Link: // dangling
 		case os.IsNotExist(err):
 			continue // removed meanwhile
 		default:
@@ -170,7 +169,7 @@ func (OS) ReadDir(name string) ([]Entry, error) {
 	return entries, nil
 }
 
-// Boot is Linux's boot id.
+// Boot is Linux's boot id, or empty.
 func (OS) Boot() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

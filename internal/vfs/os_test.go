@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The kernel can't sync a pipe and says so: this shows that it is asked.
+// The kernel fails to sync a pipe, which shows that Sync reaches it.
 func TestSyncReachesTheKernel(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -31,7 +31,7 @@ func TestSyncDirReachesTheDirectory(t *testing.T) {
 	}
 }
 
-// A pickySocket takes bytes until it is full, and then fails as one does to which the system
+// A pickySocket accepts bytes until it is full, and then fails like a socket to which the system
 // can't send files.
 type pickySocket struct{ full, refusing uintptr }
 
@@ -43,8 +43,8 @@ func (s pickySocket) Write(f func(uintptr) bool) error {
 	return nil
 }
 
-// "Nothing was sent" is said only where that is so: all would be sent again.
-func TestSendThatFailsAfterAPartIsNotTakenForNothing(t *testing.T) {
+// ErrUnsupported means that nothing was sent: the caller would send everything again.
+func TestSendThatFailsAfterAPartIsNotUnsupported(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {
 		t.Fatal(err)
@@ -73,8 +73,8 @@ func TestSendThatFailsAfterAPartIsNotTakenForNothing(t *testing.T) {
 	}
 }
 
-// The kernel can't sync a directory of /proc and says so, as CIFS does.
-func TestDirectoryThatIsNotSyncedIsWarnedOf(t *testing.T) {
+// The kernel fails to sync a directory of /proc, as CIFS does.
+func TestDirectoryThatCannotBeSyncedIsWarnedAbout(t *testing.T) {
 	warned := 0
 	fs := OS{Warn: func(dir string, err error) {
 		if warned++; dir != "/proc/self" || !errors.Is(err, syscall.EINVAL) {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// unreadable are the errors by which a file system says that it can't give back some
-// bytes of a file. They are damage of these bytes and of no others.
+// unreadable are the errors of a file system that has lost some bytes of a file: these bytes are
+// damaged, and no others.
 var unreadable = []error{
 	syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EILSEQ, syscall.EREMOTEIO, syscall.ESTALE,
 	syscall.EISDIR, errShortRead,
@@ -16,7 +16,7 @@ var unreadable = []error{
 
 var errShortRead = errors.New("a read ended before the end of the file")
 
-// ReadAt is f.ReadAt, where a read that ends before the end of the file is an error.
+// ReadAt is f.ReadAt, but fails with an unreadable error if it ends before the end of the file.
 func ReadAt(f File, p []byte, pos int64) (int, error) {
 	n, err := f.ReadAt(p, pos)
 	if n < len(p) && (err == nil || errors.Is(err, io.EOF)) {
@@ -28,7 +28,7 @@ func ReadAt(f File, p []byte, pos int64) (int, error) {
 	return n, err
 }
 
-// IsUnreadable says that a file system can't give back some bytes of a file.
+// IsUnreadable says that the file system has lost the bytes that were read.
 func IsUnreadable(err error) bool {
 	return err != nil && slices.ContainsFunc(unreadable, func(e error) bool { return errors.Is(err, e) })
 }

@@ -6,8 +6,7 @@ import (
 	"path/filepath"
 )
 
-// WriteFile replaces a small file as a whole: after a crash it has the old
-// content or the new.
+// WriteFile replaces the content of a small file atomically and durably, with an LF at its end.
 func WriteFile(disk FS, name string, content []byte) error {
 	tmp := name + ".tmp"
 	if err := disk.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {

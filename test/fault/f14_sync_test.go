@@ -37,8 +37,8 @@ func TestF14FailedSyncIsNoticedWhenHandledBadly(t *testing.T) {
 // tamper with it.
 var allFdatasync = brokertest.Change{
 	File: "internal/commitlog/commit.go",
-	Old:  "muchBytes = 64 << 10",
-	New:  "muchBytes = 1 << 60",
+	Old:  "largeSyncBytes = 64 << 10",
+	New:  "largeSyncBytes = 1 << 60",
 }
 
 // Brokers that break the promise.

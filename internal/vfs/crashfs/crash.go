@@ -6,13 +6,12 @@ import (
 	"math/rand/v2"
 )
 
-// SectorSize is what a disk writes whole or not at all, in bytes. Only where a
-// file grew may a sector hold something else: its size can be on the disk before
-// its data is.
+// SectorSize is the unit that a disk writes whole or not at all, in bytes. Only a sector by which
+// a file grew may hold something else: the size can reach the disk before the data.
 const SectorSize = 512
 
-// A Policy decides what a power cut leaves of what was not synced: for each
-// sector of a write, each truncate and each name by itself, in any combination.
+// A Policy decides which unsynced changes survive a power cut: each sector of a write, each
+// truncate and each name by itself, in any combination.
 type Policy struct {
 	Name string // for messages
 
@@ -21,31 +20,30 @@ type Policy struct {
 	torn float64                  // the share of sectors written wrongly
 }
 
-// Nothing loses all that was not synced.
+// Nothing loses all unsynced changes.
 func Nothing() Policy {
 	return Policy{Name: "nothing kept", keep: func(*rand.Rand) float64 { return 0 }}
 }
 
-// Everything loses nothing, as if the disk had just been quick enough.
+// Everything loses nothing, as if the disk had been quick enough.
 func Everything() Policy {
 	return Policy{Name: "everything kept", keep: func(*rand.Rand) float64 { return 1 }}
 }
 
-// Some keeps a random part, the same one for the same seed.
+// Some keeps a random part of the changes, the same for the same seed.
 func Some(seed uint64) Policy {
 	return Policy{Name: "some kept", seed: seed, keep: anyShare}
 }
 
-// Torn keeps a random part, in which sectors that were to be appended hold zeros
-// or garbage.
+// Torn keeps a random part of the changes; some of the appended sectors hold zeros or garbage.
 func Torn(seed uint64) Policy {
 	return Policy{Name: "some kept, some torn", seed: seed, keep: anyShare, torn: 0.3}
 }
 
 func anyShare(r *rand.Rand) float64 { return r.Float64() }
 
-// Crash cuts the power: it ends d, if it has not ended before, and returns the
-// disk as it is found later. It may be called again for another outcome.
+// Crash cuts the power: it ends d, if it has not ended before, and returns the disk as the next
+// process finds it. It may be called again for another outcome.
 func (d *FS) Crash(p Policy) *FS {
 	d.Kill()
 	d.mu.Lock()
@@ -62,7 +60,7 @@ func (d *FS) Crash(p Policy) *FS {
 	return after
 }
 
-// A crash is one outcome in the making.
+// A crash is one outcome of a power cut, while it is made.
 type crash struct {
 	rng   *rand.Rand
 	keep  float64
@@ -80,7 +78,7 @@ func (c *crash) after(dir *node) map[string]*node {
 	return c.names[dir]
 }
 
-// node makes what is left of n and, if it is a directory, of all in it.
+// node copies the remains of n, with everything in it if it is a directory.
 func (c *crash) node(n *node) *node {
 	if !n.dir {
 		left := c.data(n)
@@ -108,8 +106,7 @@ func (c *crash) data(n *node) []byte {
 	return data
 }
 
-// write carries out a write sector by sector. The first synced bytes of the file
-// are not torn.
+// write applies a write sector by sector. The first synced bytes of the file are never torn.
 func (c *crash) write(data []byte, op *dataOp, synced int64) []byte {
 	for done := 0; done < len(op.bytes); {
 		pos := op.pos + int64(done)
@@ -126,7 +123,7 @@ func (c *crash) write(data []byte, op *dataOp, synced int64) []byte {
 	return data
 }
 
-// tear gives the bytes that arrive on the disk in place of p.
+// tear returns the bytes that reach the disk in place of p.
 func (c *crash) tear(p []byte) []byte {
 	if c.rng.Float64() >= c.torn {
 		return p
@@ -144,8 +141,8 @@ func (c *crash) tear(p []byte) []byte {
 	return torn
 }
 
-// KillClone ends the process with kill -9: what it had written is all there for
-// the next one, though what was not synced can still be lost in a power cut.
+// KillClone ends the process as kill -9 does: everything it had written is there for the next
+// one, but unsynced changes can still be lost in a power cut.
 func (d *FS) KillClone() *FS {
 	d.Kill()
 	d.mu.Lock()

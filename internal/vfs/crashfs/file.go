@@ -16,7 +16,7 @@ type file struct {
 	node *node
 }
 
-// lock takes the lock for a call, unless there can't be one any more.
+// lock locks for a call, or fails if the file is closed or the process dead.
 func (f *file) lock(op string) (unlock func(), err error) {
 	f.fs.mu.Lock()
 	switch {
@@ -100,8 +100,7 @@ func (f *file) Allocate(_, size int64) error {
 	return nil
 }
 
-// Sync syncs what was written before the call; what is written while it runs
-// may as well come too late.
+// Sync syncs the changes before the call; those during the call come too late.
 func (f *file) Sync() error {
 	unlock, err := f.lock("sync")
 	if err != nil {
@@ -122,8 +121,8 @@ func (f *file) Sync() error {
 	return nil
 }
 
-// SyncMuch is Sync.
-func (f *file) SyncMuch() error { return f.Sync() }
+// SyncLarge is Sync.
+func (f *file) SyncLarge() error { return f.Sync() }
 
 func (f *file) Size() (int64, error) {
 	unlock, err := f.lock("size")
@@ -134,7 +133,7 @@ func (f *file) Size() (int64, error) {
 	return int64(len(f.node.data)), nil
 }
 
-// SendTo implements vfs.File: there is no system to do it.
+// SendTo implements vfs.File: the caller has to read.
 func (f *file) SendTo(vfs.RawWriter, int64, int) error { return errors.ErrUnsupported }
 
 func (f *file) Close() error {

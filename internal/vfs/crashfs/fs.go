@@ -1,12 +1,11 @@
-// Package crashfs is a file system in memory that forgets what was not synced,
-// for tests of crash safety. It keeps, beside what programs see, what is on
-// the disk for sure, and everything since then as a list: writes and truncates
-// until the file's Sync, names until SyncDir of their directory.
+// Package crashfs is a file system in memory that loses unsynced changes, for tests of crash
+// safety. Beside the contents that programs see it keeps those that are certainly on the disk,
+// and a list of the changes since: writes and truncates until Sync of the file, names until
+// SyncDir of their directory.
 //
-// Crash makes the disk as it might look after a power cut, KillClone as it is
-// after the process alone has died. Either ends the file system it was made
-// from: every further call fails with ErrDead, as calls of a dead process do
-// nothing.
+// Crash returns the disk as it might look after a power cut, KillClone as it is after the process
+// died. Both end the file system that they are called on: every further call fails with ErrDead,
+// because a dead process does nothing.
 package crashfs
 
 import (
@@ -22,7 +21,7 @@ import (
 	"mbus/internal/vfs"
 )
 
-// ErrDead is what every call answers once the process has "died".
+// ErrDead is the error of every call after the process has died.
 var ErrDead = errors.New("crashfs: the process is dead")
 
 // An FS is a vfs.FS in memory. Its root, "/" or ".", exists.
@@ -32,7 +31,7 @@ type FS struct {
 	changes int      // of names, so far
 	pending []nameOp // those not yet synced, in the order of the calls
 	hook    Hook
-	boot    int // how often the power was cut
+	boot    int // number of power cuts
 	dead    bool
 	reads   map[string]int64 // bytes read by the name the file was opened with
 	open    map[*file]bool
@@ -45,22 +44,22 @@ func newFS(root *node) *FS {
 	return &FS{root: root, reads: map[string]int64{}, open: map[*file]bool{}}
 }
 
-// SetHook has h called before every mutating call from now on; nil for none.
+// SetHook makes h the hook that is called before each change; nil for none.
 func (d *FS) SetHook(h Hook) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.hook = h
 }
 
-// Kill ends the process that uses the file system: whatever is called from now
-// on, and calls that still are in the hook, change nothing and fail.
+// Kill ends the process that uses the file system: later calls, and calls that are still in the
+// hook, change nothing and fail.
 func (d *FS) Kill() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dead = true
 }
 
-// Boot is the same as long as the power is not cut.
+// Boot changes with each power cut.
 func (d *FS) Boot() string { return fmt.Sprint("boot ", d.boot) }
 
 // BytesRead is the number of bytes read so far from files that were opened
@@ -77,7 +76,7 @@ func (d *FS) BytesRead(suffix string) int64 {
 	return sum
 }
 
-// OpenFiles names the files that are open, as often as they are.
+// OpenFiles names the open files, each as often as it is open.
 func (d *FS) OpenFiles() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -237,7 +236,7 @@ func (d *FS) ReadDir(name string) ([]vfs.Entry, error) {
 	return list, nil
 }
 
-// change makes a change of names that programs see at once and the disk later.
+// change changes names: programs see it at once, the disk gets it later.
 // The caller holds d.mu.
 func (d *FS) change(op nameOp) {
 	d.changes++

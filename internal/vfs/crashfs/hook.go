@@ -1,9 +1,9 @@
 package crashfs
 
-// An Op is a kind of call that changes the file system or syncs it.
+// An Op is a kind of call that changes or syncs the file system.
 type Op string
 
-// The calls a Hook sees.
+// Operations that a Hook sees.
 const (
 	Create   Op = "create"
 	Mkdir    Op = "mkdir"
@@ -16,7 +16,7 @@ const (
 	SyncDir  Op = "syncdir"
 )
 
-// A Call is one call before it is carried out.
+// A Call is an operation before it happens.
 type Call struct {
 	Op   Op
 	Name string // as the caller gave it; of a file, the name it was opened with
@@ -25,13 +25,12 @@ type Call struct {
 	Len  int    // of a WriteAt
 }
 
-// A Hook is called before each Call, by the goroutine that makes it and without
-// any lock: it may count, wait, call Kill, or return an error, with which the
-// call then fails without having done anything. A *ShortWrite makes a WriteAt
-// do the beginning of its work.
+// A Hook is called before each operation, by its goroutine and without any lock. It may count,
+// wait, call Kill, or return an error: then the operation fails and changes nothing. A
+// *ShortWrite lets a WriteAt write its first bytes.
 type Hook func(Call) error
 
-// A ShortWrite has a WriteAt write N bytes and then fail with Err.
+// A ShortWrite makes a WriteAt write N bytes and fail with Err.
 type ShortWrite struct {
 	N   int
 	Err error
@@ -41,7 +40,7 @@ func (e *ShortWrite) Error() string { return "short write: " + e.Err.Error() }
 
 func (e *ShortWrite) Unwrap() error { return e.Err }
 
-// before asks the hook.
+// before calls the hook.
 func (d *FS) before(c Call) error {
 	d.mu.Lock()
 	hook, dead := d.hook, d.dead

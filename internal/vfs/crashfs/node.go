@@ -5,8 +5,7 @@ import (
 	"slices"
 )
 
-// A node is a file or a directory, twice: as programs see it and as it is on
-// the disk for sure.
+// A node is a file or a directory, as programs see it and as it certainly is on the disk.
 type node struct {
 	dir bool
 
@@ -38,14 +37,13 @@ type nameOp struct {
 
 func (op *nameOp) touches(dir *node) bool { return op.dir == dir || op.toDir == dir }
 
-// A view says which names of a directory are meant.
+// A view selects the names of a directory: those in memory, or those on the disk.
 type view func(*node) map[string]*node
 
 func inMemory(n *node) map[string]*node { return n.names }
 func onDisk(n *node) map[string]*node   { return n.diskNames }
 
-// apply carries the change out. Where changes before it were forgotten it still
-// does the same to its own names.
+// apply makes the change, even if changes before it were lost.
 func (op *nameOp) apply(names view) {
 	if op.kind == Create {
 		names(op.dir)[op.name] = op.node
@@ -62,7 +60,7 @@ func (op *nameOp) apply(names view) {
 type dataOp struct {
 	pos   int64
 	bytes []byte
-	lost  bool // a Sync of it failed: the next one will not write it either
+	lost  bool // its sync failed: the next one will not write it either
 }
 
 func (op *dataOp) apply(data []byte) []byte {
@@ -84,21 +82,20 @@ func resize(data []byte, size int64) []byte {
 	return data[:size]
 }
 
-// change changes what programs see at once, and the disk later.
+// change changes a file: programs see it at once, the disk gets it later.
 func (n *node) change(op dataOp) {
 	n.data = op.apply(n.data)
 	n.changes++
 	n.pending = append(n.pending, op)
 }
 
-// upTo gives the pending ones of the first count changes.
+// upTo returns those of the first count changes that are pending.
 func (n *node) upTo(count int) []dataOp {
 	return n.pending[:max(0, len(n.pending)-(n.changes-count))]
 }
 
-// sync puts the first count changes on the disk. Those of which an earlier sync
-// failed are dropped instead: the kernel has forgotten that they are not
-// written.
+// sync puts the first count changes on the disk. It drops those whose sync failed before, because
+// the kernel has marked their pages clean.
 func (n *node) sync(count int) {
 	ops := n.upTo(count)
 	for i := range ops {
@@ -109,7 +106,7 @@ func (n *node) sync(count int) {
 	n.pending = slices.Clone(n.pending[len(ops):])
 }
 
-// failSync remembers that the first count changes were to be synced.
+// failSync marks the pending ones of the first count changes lost.
 func (n *node) failSync(count int) {
 	ops := n.upTo(count)
 	for i := range ops {

@@ -10,46 +10,46 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A listener is the system's file system that notes how logs are synced.
-type listener struct {
+// A syncRecorder is the system's file system, and records how logs are synced.
+type syncRecorder struct {
 	vfs.OS
 	mu    sync.Mutex
-	heard []string
+	syncs []string
 }
 
-type heardFile struct {
+type recordedFile struct {
 	vfs.File
-	fs *listener
+	fs *syncRecorder
 }
 
-func (l *listener) Create(name string) (vfs.File, error) {
+func (l *syncRecorder) Create(name string) (vfs.File, error) {
 	f, err := l.OS.Create(name)
-	return heardFile{f, l}, err
+	return recordedFile{f, l}, err
 }
 
-func (l *listener) Open(name string) (vfs.File, error) {
+func (l *syncRecorder) Open(name string) (vfs.File, error) {
 	f, err := l.OS.Open(name)
-	return heardFile{f, l}, err
+	return recordedFile{f, l}, err
 }
 
-func (f heardFile) Sync() error {
-	f.fs.hear("sync")
+func (f recordedFile) Sync() error {
+	f.fs.record("sync")
 	return f.File.Sync()
 }
 
-func (f heardFile) SyncMuch() error {
-	f.fs.hear("sync much")
-	return f.File.SyncMuch()
+func (f recordedFile) SyncLarge() error {
+	f.fs.record("large sync")
+	return f.File.SyncLarge()
 }
 
-func (l *listener) hear(what string) {
+func (l *syncRecorder) record(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.heard = append(l.heard, what)
+	l.syncs = append(l.syncs, what)
 }
 
-func TestOnlyMuchIsSyncedInTheBackground(t *testing.T) {
-	disk := new(listener)
+func TestOnlyLargeSyncsUseSyncLarge(t *testing.T) {
+	disk := new(syncRecorder)
 	dir := t.TempDir()
 	s, err := Open(dir, Options{FS: disk})
 	if err != nil {
@@ -62,15 +62,15 @@ func TestOnlyMuchIsSyncedInTheBackground(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk.heard = nil
+	disk.syncs = nil
 	var m storetest.Maker
-	for _, size := range []int{100, muchBytes, 100} {
+	for _, size := range []int{100, largeSyncBytes, 100} {
 		if _, err := store.AppendAndWait(p, m.Batch(1, size)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if want := []string{"sync", "sync much", "sync"}; !slices.Equal(disk.heard, want) {
-		t.Errorf("the syncs were %q, want %q", disk.heard, want)
+	if want := []string{"sync", "large sync", "sync"}; !slices.Equal(disk.syncs, want) {
+		t.Errorf("the syncs were %q, want %q", disk.syncs, want)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
