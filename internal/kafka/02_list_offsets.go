@@ -16,7 +16,7 @@ import (
 func init() {
 	register(api{
 		key: 2, min: 0, max: 11, handle: typed(listOffsets),
-		doc: "By time: the first record, in the order of the log, that is as late. Max timestamp (-3) and local log start (-4) as well.",
+		doc: "By time: the first record, in the order of the log, at or after the time. Max timestamp (-3) and local log start (-4) as well.",
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 func init() {
 	register(api{
 		key: 3, min: 0, max: 13, handle: typed(metadata),
-		doc: "Makes topics that are named and missing, if the request allows it. No authorized operations.",
+		doc: "Creates named topics that are missing, if the request allows it. No authorized operations.",
 	})
 }
 

@@ -25,7 +25,7 @@ import (
 func init() {
 	register(api{
 		key: 8, min: 0, max: 10, handle: typed(offsetCommit),
-		doc: "Answered when the offsets are on disk. POLICY_VIOLATION when there is no room for more positions; UNKNOWN_TOPIC_OR_PARTITION for what a member has read before the topic was made anew. Timestamps and retention times are ignored.",
+		doc: "Answered when the offsets are on disk. POLICY_VIOLATION when positions have used their memory; UNKNOWN_TOPIC_OR_PARTITION for an offset that a member read before the topic was deleted and created again. Timestamps and retention times are ignored.",
 	})
 }
 

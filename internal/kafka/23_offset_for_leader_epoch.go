@@ -13,7 +13,7 @@ import (
 func init() {
 	register(api{
 		key: 23, min: 2, max: 4, handle: typed(offsetForLeaderEpoch),
-		doc: "A partition has one leader epoch; that of a topic made anew is higher.",
+		doc: "A partition has one leader epoch; a topic that is created again has a higher one.",
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 func init() {
 	register(api{
 		key: 32, min: 0, max: 4, handle: typed(describeConfigs),
-		doc: "Topics and this broker, with synonyms. What can't be set for a topic is read-only.",
+		doc: "Topics and this broker, with synonyms. Settings of the broker alone are read-only.",
 	})
 }
 

@@ -8,7 +8,7 @@ import "github.com/twmb/franz-go/pkg/kmsg"
 func init() {
 	register(api{
 		key: 33, min: 0, max: 2, handle: typed(alterConfigs),
-		doc: "Replaces all that a topic has set for itself. Nothing of the broker can be altered.",
+		doc: "Replaces all settings of a topic. Settings of the broker can't be altered.",
 	})
 }
 

@@ -9,11 +9,11 @@ import (
 )
 
 // DescribeLogDirs, versions 0 to 4: the data directory, called "data", and the
-// size of each partition in it. How much room the disk has is not told.
+// size of each partition in it. Without the size of the disk.
 func init() {
 	register(api{
 		key: 35, min: 0, max: 4, handle: typed(describeLogDirs),
-		doc: "One directory, called \"data\". How much room the disk has is not told.",
+		doc: "One directory, called \"data\". Without the size of the disk.",
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 func init() {
 	register(api{
 		key: 37, min: 0, max: 3, handle: typed(createPartitions),
-		doc: "More, never fewer. Groups that have a position in the topic begin at the first message of the new ones.",
+		doc: "More, never fewer. Groups that have a position in the topic begin at the first message of the new partitions.",
 	})
 }
 

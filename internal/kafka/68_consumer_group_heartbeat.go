@@ -12,7 +12,7 @@ import (
 func init() {
 	register(api{
 		key: 68, min: 0, max: 1, handle: typed(consumerGroupHeartbeat),
-		doc: "Always UNSUPPORTED_VERSION, which clients report, or go on with the classic protocol.",
+		doc: "Always UNSUPPORTED_VERSION. Clients report it, or go on with the classic protocol.",
 	})
 }
 

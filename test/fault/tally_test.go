@@ -92,8 +92,8 @@ func (s *table) String() string {
 
 // proofHead begins the document that runs are recorded in.
 const proofHead = "# Proof\n\nThe cases of `test/fault`, run long. What each does, and what it expects, stands above its test.\n" +
-	"Lost is what was acknowledged and neither read back nor reported as damaged, a hole what is missing\n" +
-	"before a later message of its connection, a phantom what was never sent.\n" +
+	"A lost message was acknowledged, and neither read back nor reported as damaged. A hole is a message\n" +
+	"missing before a later one of its connection, a phantom a message that was never sent.\n" +
 	"Negative controls break a promise on purpose: F04, and those named for what is seen or shown. Their losses are wanted.\n" +
 	"Each run adds its table; `make promise LONG=1` runs everything.\n"
 
