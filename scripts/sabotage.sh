@@ -141,15 +141,15 @@ sabotage "take a batch of any partition" internal/commitlog/place.go \
 	's/return h.LeaderEpoch() == int32(l)/return true/' ./test/fault TestF12SegmentInAnothersPlace
 sabotage "never ask the system to sync" internal/vfs/os.go \
 	's/err := syscall.Fdatasync(.*));/err := error(nil);/' ./test/programs TestFailedSyncIsNeverAcknowledged
-sabotage "take what was sent for consumed" internal/line/handover.go \
-	's/_, err = io.Copy(/go io.Copy(/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
-sabotage "close without waiting for a half-close" internal/line/handover.go \
-	's/end := c.asked.Add(.*)/end := c.asked/' ./internal/line TestAClientThatHalfClosesSoonHasClosedEarly
+sabotage "take what was sent for consumed" internal/tcpserver/close.go \
+	's/if err := c.awaitEnd(t.Reset); err != nil/if err := error(nil); err != nil/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
+sabotage "close without waiting for a half-close" internal/tcpserver/close.go \
+	's/t.Asked.Add(t.HalfClose)/t.Asked/' ./internal/line TestAClientThatHalfClosesSoonHasClosedEarly
 sabotage "wait for a half-close where nothing is consumed" internal/line/consumer.go \
 	's/if k.request.from != nil || .*/if false {/' ./internal/line TestTheEndIsNotPutOffWhereNothingIsConsumed
-sabotage "take a half-close that crossed the end for the close" internal/line/handover.go \
-	's/return v.State == tcpserver.LastAck .*/return false }/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
-sabotage "take a half-close with bytes unread for the close" internal/line/handover.go \
+sabotage "take a half-close that crossed the end for the close" internal/tcpserver/close.go \
+	's/return v.State == LastAck .*/return false }/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
+sabotage "take a half-close with bytes unread for the close" internal/tcpserver/close.go \
 	's/return v.Scaled .*/return false/' ./internal/line TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing
 sabotage "take what a lost worker had for consumed" internal/group/member.go \
 	's/l.pos.release(m, l.Span)/l.pos.consume(m, l.Span)/' ./internal/line TestPromisesToRandomWorkers

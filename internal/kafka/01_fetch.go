@@ -74,7 +74,7 @@ func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 		in := &t.Partitions[i]
 		p := &fetchPart{
 			topic: t.Topic, number: in.Partition, offset: in.FetchOffset,
-			maxBytes: int(max(in.PartitionMaxBytes, 0)), high: -1, start: -1,
+			maxBytes: int(max(in.PartitionMaxBytes, 0)), raw: f.call.conn.net.AllowsRaw(), high: -1, start: -1,
 		}
 		p.log, p.code = partitionOf(topic, err, in.Partition)
 		if p.code == 0 {

@@ -10,18 +10,18 @@ import (
 	"net"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
 )
 
 // A conn is one connection. Its goroutine reads requests and hands them to their
 // handlers; replies.go writes the answers.
 type conn struct {
 	server *Server
-	net    net.Conn
+	net    tcpserver.Conn
 	in     frames
 	quit   chan struct{} // closed by giveUp
 	giveUp func()        // ends waiting for memory
@@ -37,13 +37,12 @@ type conn struct {
 	ended    bool       // no answers are written any more
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
+func newConn(s *Server, nc tcpserver.Conn) *conn {
 	c := &conn{server: s, net: nc, quit: make(chan struct{})}
 	c.giveUp = sync.OnceFunc(func() { close(c.quit) })
 	c.changed.L = &c.mu
 	c.in = frames{
-		conn: nc, budget: &s.broker.Budget, limits: &s.broker.Limits,
-		stopping: s.isStopping, quit: c.quit, short: s.reportShortage,
+		conn: nc, budget: &s.broker.Budget, limits: &s.broker.Limits, quit: c.quit, short: s.reportShortage,
 	}
 	return c
 }
@@ -67,23 +66,13 @@ func (c *conn) serve() error {
 	return err
 }
 
-// lingerTime bounds how long is waited for a client to read what sayPort says.
-const lingerTime = time.Second
-
 // sayPort answers what is no Kafka client, and may be a program that writes lines, in a
 // line: else a mistyped port would look like a broker that has failed.
 func (c *conn) sayPort() {
 	if c.isClient || !isText(c.in.come()) {
 		return
 	}
-	c.net.SetDeadline(time.Now().Add(lingerTime))
-	_, err := io.WriteString(c.net, portAnswer(c.in.come()))
-	tcp, ok := c.net.(*net.TCPConn)
-	if err != nil || !ok || tcp.CloseWrite() != nil {
-		return
-	}
-	// What is not read would have the system reset the connection, and the line be lost.
-	_, _ = io.Copy(io.Discard, io.LimitReader(c.net, maxFrame))
+	tcpserver.WriteLast(c.net, portAnswer(c.in.come()), tcpserver.LingerTime)
 }
 
 // otherPorts says where lines go.
@@ -131,9 +120,6 @@ func (c *conn) takeRequests() error {
 	for {
 		if !c.await() {
 			return io.EOF
-		}
-		if c.server.isStopping() {
-			c.interrupt()
 		}
 		if err := c.takeRequest(); err != nil {
 			return err
@@ -276,7 +262,7 @@ func (c *conn) interrupt() {
 	c.changed.Broadcast()
 	c.mu.Unlock()
 	c.giveUp()
-	c.net.SetReadDeadline(longAgo)
+	c.net.Interrupt()
 }
 
 // end lets go of everything. It is called once, by the connection's goroutine.

@@ -17,6 +17,7 @@ type fetchPart struct {
 	log      *broker.Partition // nil if there is none
 	offset   int64
 	maxBytes int
+	raw      bool // the connection takes bytes from files
 
 	code        int16
 	high, start int64 // -1 for unknown
@@ -29,7 +30,7 @@ type fetchPart struct {
 const sendfileAt = 64 << 10
 
 // unread says that the chunk goes from the file to the connection.
-func (p *fetchPart) unread() bool { return p.chunk.Len() >= sendfileAt && p.chunk.Sendable() }
+func (p *fetchPart) unread() bool { return p.raw && p.chunk.Len() >= sendfileAt && p.chunk.Sendable() }
 
 // size is the number of bytes that the answer has of this partition.
 func (p *fetchPart) size() int { return len(p.data) + p.chunk.Len() }
@@ -92,8 +93,8 @@ var errSince = errors.New("stored batches have been damaged since they were chec
 
 // sendTo has the system send the batches from the file, or reads and writes them
 // where it can't.
-func (p *fetchPart) sendTo(client patience) error {
-	err := client.sendUnread(&p.chunk)
+func (p *fetchPart) sendTo(client progressWriter) error {
+	err := client.sendfile(&p.chunk)
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
 )
 
 // Limits of a request's frame, in bytes without its size field.
@@ -36,12 +37,11 @@ const (
 // the size that was claimed. It takes what is large from the broker's budget, or waits for
 // it, and gives it back when the frame has been used.
 type frames struct {
-	conn     net.Conn
-	budget   *broker.Budget
-	limits   *broker.Limits
-	stopping func() bool
-	quit     <-chan struct{} // closed when nothing is waited for any more
-	short    func()          // called when there is no memory, before it is waited for
+	conn   tcpserver.Conn
+	budget *broker.Budget
+	limits *broker.Limits
+	quit   <-chan struct{} // closed when nothing is waited for any more
+	short  func()          // called when there is no memory, before it is waited for
 
 	buf     []byte
 	r, w    int // buf[r:w] has come and is not used yet
@@ -162,8 +162,7 @@ func (f *frames) end(n int) int {
 	return min(len(f.buf), f.r+min(max(n, broker.FirstBuffer), f.ahead))
 }
 
-// setDeadline bounds a read if a frame has begun. A server that stops has set one
-// that must not be undone.
+// setDeadline bounds a read if a frame has begun.
 func (f *frames) setDeadline(begun bool) {
 	if !begun && !f.bounded {
 		return
@@ -177,13 +176,7 @@ func (f *frames) setDeadline(begun bool) {
 	}
 	f.bounded = begun
 	f.conn.SetReadDeadline(at)
-	if f.stopping() {
-		f.conn.SetReadDeadline(longAgo)
-	}
 }
-
-// longAgo as a deadline ends a read at once.
-var longAgo = time.Unix(1, 0)
 
 // prepare makes room for more bytes of n that belong together.
 func (f *frames) prepare(n int) error {

@@ -185,11 +185,11 @@ func (c *conn) sendPieces(out []byte, pieces []piece) error {
 			due = append(due, p.bytes)
 			continue
 		}
-		if err := c.patience().writeAll(due...); err != nil {
+		if err := c.writer().writeAll(due...); err != nil {
 			return err
 		}
 		due = nil
-		err := p.unread.sendTo(c.patience())
+		err := p.unread.sendTo(c.writer())
 		if errors.Is(err, errSince) {
 			c.closing(fmt.Errorf("%s/%d from offset %d: %w", p.unread.topic, p.unread.number, p.unread.offset, err))
 		}
@@ -197,17 +197,19 @@ func (c *conn) sendPieces(out []byte, pieces []piece) error {
 			return err
 		}
 	}
-	return c.patience().writeAll(due...)
+	return c.writer().writeAll(due...)
 }
 
 func (c *conn) send(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	return c.patience().write(p)
+	return c.writer().write(p)
 }
 
-func (c *conn) patience() patience { return patience{c.net, c.server.broker.Limits.WriteTime} }
+func (c *conn) writer() progressWriter {
+	return progressWriter{c.net, c.server.broker.Limits.WriteTime}
+}
 
 // cancelAll gives up what waits for something to happen.
 func (c *conn) cancelAll() {

@@ -68,7 +68,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	if o.MinSession == 0 {
 		o.MinSession = DefaultMinSession
 	}
-	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections)}
+	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.RequestTime)}
 	s.groups = newGroups(s)
 	return s
 }
@@ -76,9 +76,9 @@ func NewServer(b *broker.Broker, o Options) *Server {
 // Serve takes connections from l until Stop. Kafka has no words for "too many
 // connections": one more is closed.
 func (s *Server) Serve(l net.Listener) {
-	s.conns.Serve(l, func(nc net.Conn) {
+	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(s, nc)
-		if err := s.conns.Start(c, func() { s.run(c) }); err != nil {
+		if err := s.conns.Start(c, nc, func() { s.run(c) }); err != nil {
 			s.debug(c, "refused", "port", "kafka", "reason", err)
 			nc.Close()
 		}

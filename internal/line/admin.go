@@ -109,7 +109,7 @@ func (c *conn) administer(r *request) error {
 
 // did logs what the client has had changed.
 func (c *conn) did(msg string, args ...any) {
-	c.server.log.Info(msg, append(args, "client", c.tcp.RemoteAddr())...)
+	c.server.log.Info(msg, append(args, "client", c.net.RemoteAddr())...)
 }
 
 // A table is an answer: lines of fields, the first with their names; in JSON an

@@ -3,7 +3,6 @@ package line
 import (
 	"strconv"
 	"sync"
-	"time"
 
 	"mbus/internal/broker"
 )
@@ -64,7 +63,7 @@ func (a *answers) settle(number uint64, err error) {
 		p.failed = true
 		if a.err == nil {
 			a.err = err
-			a.c.interrupt()
+			a.c.net.Interrupt()
 		}
 	}
 	n := 0
@@ -106,9 +105,8 @@ func (a *answers) tell() {
 		a.told = n
 		a.mu.Unlock()
 		p := append(strconv.AppendUint(append(line[:0], '+'), n, 10), '\n')
-		a.c.tcp.SetWriteDeadline(time.Now().Add(a.c.broker.Limits.WriteTime))
-		if _, err := a.c.tcp.Write(p); err != nil {
-			a.c.interrupt() // the reader learns it
+		if _, err := a.c.net.Write(p, a.c.broker.Limits.WriteTime); err != nil {
+			a.c.net.Interrupt() // the reader learns it
 		}
 	}
 }

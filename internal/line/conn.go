@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -22,22 +21,17 @@ import (
 // A conn is one connection. Its goroutine reads; what it writes to is said with
 // each method.
 type conn struct {
-	server      *Server
-	broker      *broker.Broker
-	tcp         *net.TCPConn
-	in          input
-	turn        uint64    // the connection's number, in the order in which they came
-	asked       time.Time // when the request had come
-	room        uint32    // the most that the client's system was seen to have, in bytes
-	isCut       atomic.Bool
-	finishes    atomic.Bool // a stop of the broker lets it go on for a while
-	interrupted atomic.Bool // interrupt was called
+	server   *Server
+	broker   *broker.Broker
+	net      tcpserver.Conn
+	in       input
+	turn     uint64      // the connection's number, in the order in which they came
+	asked    time.Time   // when the request had come
+	finishes atomic.Bool // a stop of the broker lets it go on for a while
 }
 
-func newConn(s *Server, tcp *net.TCPConn) *conn {
-	c := &conn{server: s, broker: s.broker, tcp: tcp, turn: s.turn.Add(1)}
-	c.in = newInput(tcp, &s.broker.Budget)
-	return c
+func newConn(s *Server, nc tcpserver.Conn) *conn {
+	return &conn{server: s, broker: s.broker, net: nc, in: newInput(nc, &s.broker.Budget), turn: s.turn.Add(1)}
 }
 
 // An answerError is told to the client before the connection is closed.
@@ -134,8 +128,7 @@ func toAnswer(err error) error {
 // readRequest reads and parses the first line. It returns io.EOF if the client
 // has left without one.
 func (c *conn) readRequest(options map[string]option) (*request, error) {
-	c.tcp.SetReadDeadline(time.Now().Add(c.broker.Limits.RequestTime))
-	c.interruptIfStopping()
+	c.net.SetReadDeadline(time.Now().Add(c.broker.Limits.RequestTime))
 	for {
 		p := c.in.bytes()
 		if i := bytes.IndexByte(p, '\n'); i >= 0 && i < broker.RequestLine {
@@ -146,8 +139,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			c.server.debug(c, "request", "line", string(p[:i]))
 			c.in.skip(i + 1)
 			c.asked = time.Now()
-			c.tcp.SetReadDeadline(time.Time{})
-			c.interruptIfStopping()
+			c.net.SetReadDeadline(time.Time{})
 			return r, nil
 		}
 		if err := foreign(p); err != nil {
@@ -174,99 +166,23 @@ func (c *conn) noRequest(err error, got int) error {
 	return err
 }
 
-// writeWithin gives the next write so long. A connection that is cut stays so.
-func (c *conn) writeWithin(d time.Duration) {
-	c.tcp.SetWriteDeadline(time.Now().Add(d))
-	if c.isCut.Load() {
-		c.cut()
-	}
-}
-
-// cut ends a write that waits, now or later.
-func (c *conn) cut() {
-	c.isCut.Store(true)
-	c.tcp.SetWriteDeadline(time.Unix(1, 0))
-}
-
 // say writes a line. Any goroutine may call it, for lines of which one does not
 // depend on the other.
 func (c *conn) say(line string) error {
-	c.writeWithin(c.broker.Limits.WriteTime)
-	_, err := io.WriteString(c.tcp, line)
+	_, err := c.net.Write([]byte(line), c.broker.Limits.WriteTime)
 	return err
 }
 
 // writeSlowly writes p to a client that must take something within WriteTime, again
 // and again. n is how much was written.
-func (c *conn) writeSlowly(p []byte) (n int, err error) {
-	err = tcpserver.Persist(c.tcp, c.broker.Limits.WriteTime, c.writeWithin, func() error {
-		more, err := c.tcp.Write(p[n:])
-		if n += more; isTimeout(err) && c.isCut.Load() {
-			return errCut
-		}
-		return err
-	})
-	return n, err
+func (c *conn) writeSlowly(p []byte) (int, error) {
+	n, err := c.net.WriteAll(c.broker.Limits.WriteTime, p)
+	return int(n), err
 }
-
-// errCut ends a write to a connection that has been cut.
-var errCut = errors.New("the connection is cut")
-
-// lingerTime bounds how long a client may go on sending after it was told that
-// the connection is closed. Closing with its bytes unread would have the system
-// reset the connection, and the answer might be lost with it.
-const lingerTime = 2 * time.Second
 
 // sayLast writes the last line and sees that the client can read it.
-func (c *conn) sayLast(line string) {
-	c.keep()
-	if c.say(line) != nil || c.tcp.CloseWrite() != nil {
-		return
-	}
-	c.tcp.SetReadDeadline(time.Now().Add(lingerTime))
-	io.Copy(io.Discard, onlyReader{c.tcp})
-}
-
-// onlyReader hides other methods, so that io.Copy reads into a small buffer.
-type onlyReader struct{ io.Reader }
-
-// refusals is how many clients may be heard out at a time that there was no room
-// for. The answer to more of them may be lost on its way.
-const refusals = 64
-
-// refuse tells a client that there is no room for it.
-func (s *Server) refuse(c *conn) {
-	select {
-	case s.refusing <- struct{}{}:
-		go func() {
-			defer func() { <-s.refusing }()
-			c.sayLast(tooMany)
-			c.tcp.Close()
-		}()
-	default:
-		c.say(tooMany)
-		c.tcp.Close()
-	}
-}
+func (c *conn) sayLast(line string) { tcpserver.WriteLast(c.net, line, c.broker.Limits.WriteTime) }
 
 const tooMany = "-BUSY too many connections\n"
 
-// reset makes the coming close a reset: the client must not take it for the end.
-func (c *conn) reset() { c.tcp.SetLinger(0) }
-
-// keep takes reset back.
-func (c *conn) keep() { c.tcp.SetLinger(-1) }
-
-// interrupt ends a read that waits, now or later.
-func (c *conn) interrupt() {
-	c.interrupted.Store(true)
-	c.tcp.SetReadDeadline(time.Unix(1, 0))
-}
-
-// interruptIfStopping makes up for an interrupt that a change of the deadline
-// has undone.
-func (c *conn) interruptIfStopping() {
-	if c.server.isStopping() {
-		c.interrupt()
-	}
-}
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

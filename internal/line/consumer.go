@@ -86,7 +86,7 @@ func (k *consumer) join(yield func() bool) (err error) {
 	if k.request.ordered {
 		use = broker.UseOrdered
 	}
-	use.Topic, use.Client = k.request.topic, k.tcp.RemoteAddr().String()
+	use.Topic, use.Client = k.request.topic, k.net.RemoteAddr().String()
 	if k.leave, err = k.broker.UseGroupUntil(k.request.group, use, yield); err != nil {
 		return toAnswer(err)
 	}
@@ -335,14 +335,14 @@ func (k *consumer) last(err error) error {
 	return nil
 }
 
-// handOver closes the connection, and lets what was sent count, if the client has read it.
+// confirmClose closes the connection, and lets what was sent count, if the client has read it.
 // It does not wait to find that out where nothing counts: nothing was sent, or nothing is
 // moved by it.
-func (k *consumer) handOver() error {
+func (k *consumer) confirmClose() error {
 	if k.request.from != nil || k.member.Oldest() == 0 && len(k.holes) == 0 {
-		return k.partInPeace()
+		return k.closeInOrder()
 	}
-	if err := k.conn.handOver(); err != nil {
+	if err := k.conn.confirmClose(); err != nil {
 		return err
 	}
 	k.member.AckAll()

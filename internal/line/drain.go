@@ -16,7 +16,7 @@ func (c *conn) drain(r *request) error {
 	if !c.server.finish(c) {
 		return answer("SHUTDOWN", "the broker is stopping")
 	}
-	c.look()
+	c.net.Observe()
 	d := &drain{newConsumer(c, r)}
 	c.in.free() // nothing more is expected
 	defer d.release()
@@ -67,7 +67,7 @@ func (d *drain) run() (err error) {
 		select {
 		case <-changed:
 		case <-time.After(lookTime):
-			if _, err := d.closedEarly(); err != nil {
+			if _, err := d.net.PeerClosed(); err != nil {
 				return err // others wait for what this one holds
 			}
 		case <-settled:
@@ -121,7 +121,7 @@ func (d *drain) end(err error) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
-	d.look() // before the client's system has all of it
+	d.net.Observe() // before the client's system has all of it
 	d.close()
-	return d.handOver()
+	return d.confirmClose()
 }

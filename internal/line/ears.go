@@ -7,7 +7,6 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/group"
-	"mbus/internal/tcpserver"
 )
 
 // hear takes what the client says until it leaves, which is errGone, or says
@@ -171,21 +170,7 @@ func (f *follower) hearNothing() error {
 	}
 	f.in.free()
 	f.away.Store(true)
-	return f.awaitReset()
-}
-
-// awaitReset waits until the connection is reset, or the hearing interrupted. There is an
-// event for either, and none for a client that has only left.
-func (f *follower) awaitReset() error {
-	var reset error
-	err := f.in.raw.Read(func(fd uintptr) bool {
-		reset = tcpserver.SocketError(int(fd))
-		return reset != nil
-	})
-	if err == nil {
-		err = reset
-	}
-	return err
+	return f.net.AwaitReset() // there is no event for a client that has only left
 }
 
 // yield ends a follower that does not acknowledge, whose client has closed its sending

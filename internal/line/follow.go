@@ -10,6 +10,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/group"
+	"mbus/internal/tcpserver"
 	"mbus/internal/units"
 )
 
@@ -47,14 +48,14 @@ var errGone = errors.New("the client has left")
 
 func (c *conn) follow(r *request) error {
 	f := &follower{consumer: newConsumer(c, r)}
-	f.push, f.over = f.guardedPush, f.interrupt
+	f.push, f.over = f.guardedPush, f.net.Interrupt
 	f.waiter = group.NewWaiter(f.wake)
 	defer f.release()
 	if err := f.join(f.yield); err != nil {
 		return err
 	}
 	if r.ack {
-		c.reset() // should the broker die: its end must not look like the confirmation
+		c.net.ResetOnClose(true) // should the broker die: its end must not look like the confirmation
 	}
 	if r.ackTimeout > 0 {
 		f.hang.start(f)
@@ -75,7 +76,7 @@ func (c *conn) follow(r *request) error {
 // still ends all that happens without the connection's goroutine, but for the watch over
 // a client that hangs, and returns what had ended the pump before.
 func (f *follower) still() error {
-	pumped := f.stop(f.cut)
+	pumped := f.stop(f.net.CutWrites)
 	f.unask()
 	return pumped
 }
@@ -84,7 +85,7 @@ func (f *follower) still() error {
 func (f *follower) guardedPush() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			f.server.log.Error("panic in a connection", "client", f.tcp.RemoteAddr(), "reason", r, "stack", string(debug.Stack()))
+			f.server.log.Error("panic in a connection", "client", f.net.RemoteAddr(), "reason", r, "stack", string(debug.Stack()))
 			err = answer("INTERNAL", "an error in the broker, which it has logged")
 		}
 	}()
@@ -287,7 +288,7 @@ func (f *follower) settle() error {
 	if len(f.marks) == 0 {
 		return nil
 	}
-	queued, err := f.queued()
+	queued, err := f.net.Unacknowledged()
 	if err != nil {
 		return err
 	}
@@ -362,17 +363,18 @@ func (f *follower) endOfStream(err error) error {
 	}
 	f.close()
 	if !f.request.ack {
-		return f.handOver()
+		return f.confirmClose()
 	}
 	if !marked {
-		if err := f.tcp.CloseWrite(); err != nil {
+		if err := f.net.CloseWrite(); err != nil {
 			return err
 		}
 	}
-	f.tcp.SetReadDeadline(time.Time{})
+	var deadline time.Time
 	if f.server.isStopping() {
-		f.tcp.SetReadDeadline(time.Now().Add(lingerTime))
+		deadline = time.Now().Add(tcpserver.LingerTime)
 	}
+	f.net.Resume(deadline)
 	if f.hang.found() { // and has interrupted the hearing before
 		return errHangs
 	}

@@ -149,7 +149,7 @@ func TestAHeartbeatGivesTheClientItsTimeAgain(t *testing.T) {
 // The connection breaks in the moment in which the time is over, or just before.
 func TestAClientThatHangsIsNotLostAsWell(t *testing.T) {
 	w := newWatched()
-	w.conn = &conn{server: &Server{conns: tcpserver.NewConns[*conn](nil, 1)}}
+	w.conn = &conn{server: &Server{conns: tcpserver.NewConns[*conn](nil, 1, 0)}}
 	w.send()
 	w.send()
 	w.pump.fail(syscall.ECONNRESET)

@@ -2,12 +2,10 @@ package line
 
 import (
 	"errors"
-	"io"
-	"net"
 	"sync"
-	"syscall"
 
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
 )
 
 // An input is what has come on a connection and is not used yet. Its buffer is
@@ -16,8 +14,7 @@ import (
 // and given back before the connection waits, but for what the beginning of a
 // message needs. The broker's budget bounds them all.
 type input struct {
-	raw    syscall.RawConn
-	take   func(fd uintptr) bool // read, made once
+	net    tcpserver.Conn
 	budget *broker.Budget
 
 	mem   *[]byte // what the pool gave, of which buf is made; nil for none
@@ -26,10 +23,7 @@ type input struct {
 	taken int // bytes of the budget
 	next  int // size of the buffer that suits the connection
 	small int // reads in a row that did not need a large buffer
-
-	want int   // of the fill that goes on
-	n    int   // bytes that it has read
-	err  error // or why it failed
+	want  int // of the fill that goes on
 }
 
 // errBusy says that the budget is used up.
@@ -45,9 +39,8 @@ const sizeStep = 4
 
 var inputs [5]sync.Pool
 
-func newInput(conn *net.TCPConn, budget *broker.Budget) input {
-	raw, err := conn.SyscallConn()
-	return input{raw: raw, budget: budget, next: broker.FirstBuffer, err: err}
+func newInput(conn tcpserver.Conn, budget *broker.Budget) input {
+	return input{net: conn, budget: budget, next: broker.FirstBuffer}
 }
 
 // bytes are what has come and is not used yet; valid until fill.
@@ -59,23 +52,16 @@ func (in *input) skip(n int) { in.r += n }
 // fill waits for more bytes. The buffer grows as far as a message of want bytes
 // needs; it fails with errBusy if there is no memory for that.
 func (in *input) fill(want int) error {
-	if in.raw == nil {
-		return in.err // the connection was closed before it began
-	}
-	if in.take == nil {
-		in.take = in.read
-	}
-	in.want, in.n, in.err = want, 0, nil
-	if err := in.raw.Read(in.take); err != nil {
+	in.want = want
+	n, err := in.net.ReadInto(in)
+	if err != nil {
 		return err
 	}
-	if in.err != nil {
-		return in.err
-	}
+	in.w += n
 	switch {
 	case in.w == len(in.buf):
 		in.next, in.small = min(sizeStep*len(in.buf), broker.ReadBuffer), 0
-	case in.n >= broker.FirstBuffer:
+	case n >= broker.FirstBuffer:
 		in.small = 0
 	case in.small < manySmall:
 		in.small++
@@ -85,32 +71,8 @@ func (in *input) fill(want int) error {
 	return nil
 }
 
-// read reads what is there. It reports false, to be called again, if nothing is.
-func (in *input) read(fd uintptr) bool {
-	if in.err = in.prepare(); in.err != nil {
-		return true
-	}
-	for {
-		n, err := syscall.Read(int(fd), in.buf[in.w:])
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			in.shrink()
-			return false
-		case err != nil:
-			in.err = &net.OpError{Op: "read", Net: "tcp", Err: err}
-		case n == 0:
-			in.err = io.EOF
-		default:
-			in.n, in.w = n, in.w+n
-		}
-		return true
-	}
-}
-
-// prepare makes room for a read, in a buffer that suits what there is to read.
-func (in *input) prepare() error {
+// Space makes space for a read, in a buffer that suits what there is to read.
+func (in *input) Space() ([]byte, error) {
 	rest, size := in.w-in.r, len(in.buf)
 	switch {
 	case size < in.next && in.move(in.next): // faster, but it goes without
@@ -118,17 +80,17 @@ func (in *input) prepare() error {
 		in.move(broker.FirstBuffer)
 	case rest == size:
 		if !in.move(min(sizeStep*size, max(in.want, size+broker.FirstBuffer))) {
-			return errBusy
+			return nil, errBusy
 		}
 	case in.r > 0:
 		in.w = copy(in.buf, in.bytes())
 		in.r = 0
 	}
-	return nil
+	return in.buf[in.w:], nil
 }
 
-// shrink gives back what is not needed until more has come.
-func (in *input) shrink() {
+// Idle gives back what is not needed until more has come.
+func (in *input) Idle() {
 	rest := in.w - in.r
 	if rest == 0 {
 		in.free()

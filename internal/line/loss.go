@@ -44,8 +44,10 @@ func isLoss(err error) bool {
 // first to learn of that. It waits a moment only: a client that has stalled says nothing
 // more.
 func (f *follower) hearRest() error {
-	f.tcp.SetReadDeadline(time.Now().Add(lookTime))
-	f.interruptIfStopping()
+	f.net.Resume(time.Now().Add(lookTime))
+	if f.server.isStopping() {
+		f.net.Interrupt()
+	}
 	return f.hear()
 }
 

@@ -50,7 +50,7 @@ func (p *publisher) makeTopic() error {
 	if p.topic != nil {
 		return nil
 	}
-	t, err := p.broker.MakeTopic(p.request.topic, "client", p.tcp.RemoteAddr())
+	t, err := p.broker.MakeTopic(p.request.topic, "client", p.net.RemoteAddr())
 	if err != nil {
 		return toAnswer(err)
 	}
@@ -64,7 +64,7 @@ func (p *publisher) openStream() error {
 	if r.ID == 0 {
 		return nil
 	}
-	r.Turn, r.Replaced = p.turn, p.interrupt
+	r.Turn, r.Replaced = p.turn, p.net.Interrupt
 	stream, err := p.broker.OpenStream(p.topic, r)
 	if err != nil {
 		return toAnswer(err)

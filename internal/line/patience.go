@@ -21,7 +21,7 @@ func (p *publisher) fill(want int) error {
 			p.setDeadline(heavy)
 		}
 		err := p.in.fill(want)
-		if !p.limited || !errors.Is(err, os.ErrDeadlineExceeded) || p.interrupted.Load() {
+		if !p.limited || !errors.Is(err, os.ErrDeadlineExceeded) || p.net.IsInterrupted() {
 			return err
 		}
 		if p.broker.Budget.IsShort() {
@@ -38,8 +38,5 @@ func (p *publisher) setDeadline(isLimited bool) {
 	if p.limited = isLimited; isLimited {
 		deadline = time.Now().Add(p.broker.Limits.WriteTime)
 	}
-	p.tcp.SetReadDeadline(deadline)
-	if p.interrupted.Load() {
-		p.interrupt()
-	}
+	p.net.SetReadDeadline(deadline)
 }

@@ -46,7 +46,7 @@ func (c *conn) redrive(r *request) error {
 	if !c.server.finish(c) {
 		return answer("SHUTDOWN", "the broker is stopping")
 	}
-	d := &redrive{consumer: newConsumer(c, r), back: c.broker.NewRedrive(c.tcp.RemoteAddr().String())}
+	d := &redrive{consumer: newConsumer(c, r), back: c.broker.NewRedrive(c.net.RemoteAddr().String())}
 	defer d.release()
 	defer d.kept.Release()
 	defer d.back.Close()
@@ -198,7 +198,7 @@ func (d *redrive) putBack(r *batch.Record) error {
 
 // publish appends a letter's message to its topic.
 func (d *redrive) publish(l broker.Letter) error {
-	t, err := d.broker.MakeTopic(l.Topic, "client", d.tcp.RemoteAddr())
+	t, err := d.broker.MakeTopic(l.Topic, "client", d.net.RemoteAddr())
 	if errors.Is(err, broker.ErrInternalTopic) || errors.Is(err, broker.ErrNoAutoCreate) || errors.Is(err, broker.ErrTooManyTopics) {
 		return &broker.StayError{Reason: fmt.Sprintf("topic %q takes none: %v", l.Topic, err), Do: "make the topic, or publish by hand to another one"}
 	}

@@ -335,15 +335,11 @@ func (s *sender) write(p []byte) error {
 }
 
 func (s *sender) writeQuickly(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
 	patience := stallTime
 	if s.packed && s.server.turns.waiting.Load() == 0 {
 		patience = packedStallTime
 	}
-	s.writeWithin(min(patience, s.broker.Limits.WriteTime))
-	n, err := s.tcp.Write(p)
+	n, err := s.net.Write(p, min(patience, s.broker.Limits.WriteTime))
 	s.written += int64(n)
 	return n, err
 }

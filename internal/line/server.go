@@ -28,15 +28,14 @@ type Server struct {
 
 	leftovers *leftovers
 
-	loads    chan struct{} // holds as many as there are senders that have loaded something
-	refusing chan struct{} // holds as many as are being refused
+	loads chan struct{} // holds as many as there are senders that have loaded something
 }
 
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
 	return &Server{
-		Node: 1, broker: b, log: b.Log, turns: newTurns(), conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections),
-		leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads), refusing: make(chan struct{}, refusals),
+		Node: 1, broker: b, log: b.Log, turns: newTurns(), conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.RequestTime),
+		leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads),
 	}
 }
 
@@ -47,17 +46,17 @@ func (s *Server) ServeProducers(l net.Listener) { s.serve(l, "producers", (*conn
 func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, "consumers", (*conn).consume) }
 
 func (s *Server) serve(l net.Listener, port string, handle func(*conn) error) {
-	s.conns.Serve(l, func(nc net.Conn) {
-		c := newConn(s, nc.(*net.TCPConn))
-		switch s.conns.Start(c, func() {
+	s.conns.Serve(l, func(nc tcpserver.Conn) {
+		c := newConn(s, nc)
+		switch s.conns.Start(c, nc, func() {
 			s.debug(c, "connected", "port", port)
 			s.run(c, handle)
 		}) {
 		case tcpserver.ErrFull:
 			s.debug(c, "refused", "port", port, "reason", "too many connections")
-			s.refuse(c)
+			s.conns.Refuse(nc, tooMany)
 		case tcpserver.ErrStopped:
-			c.tcp.Close()
+			nc.Close()
 		}
 	})
 }
@@ -66,9 +65,9 @@ func (s *Server) serve(l net.Listener, port string, handle func(*conn) error) {
 func (s *Server) run(c *conn, handle func(*conn) error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic in a connection", "client", c.tcp.RemoteAddr(), "reason", r, "stack", string(debug.Stack()))
+			s.log.Error("panic in a connection", "client", c.net.RemoteAddr(), "reason", r, "stack", string(debug.Stack()))
 			c.say("-INTERNAL an error in the broker, which it has logged\n")
-			c.tcp.Close()
+			c.net.Close()
 		}
 		c.in.free()
 	}()
@@ -78,11 +77,11 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 	case errors.As(err, &answer):
 		c.sayLast(c.told(answer))
 	case err != nil:
-		c.reset()
+		c.net.ResetOnClose(true)
 	default:
-		c.keep()
+		c.net.ResetOnClose(false)
 	}
-	c.tcp.Close()
+	c.net.Close()
 	s.debug(c, "disconnected", "reason", cmp.Or(err, errDone))
 }
 
@@ -92,7 +91,7 @@ var errDone = errors.New("done")
 // debug logs what a connection does.
 func (s *Server) debug(c *conn, msg string, args ...any) {
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug(msg, append([]any{"client", c.tcp.RemoteAddr()}, args...)...)
+		s.log.Debug(msg, append([]any{"client", c.net.RemoteAddr()}, args...)...)
 	}
 }
 
@@ -102,13 +101,10 @@ func (s *Server) debug(c *conn, msg string, args ...any) {
 func (s *Server) Stop(ctx context.Context) {
 	interrupt := func(c *conn) {
 		if !c.finishes.Load() {
-			c.interrupt()
+			c.net.Interrupt()
 		}
 	}
-	s.conns.Stop(ctx, interrupt, func(c *conn) {
-		c.reset()
-		c.tcp.Close()
-	})
+	s.conns.Stop(ctx, interrupt, func(c *conn) { c.net.Abort() })
 }
 
 // finish lets c go on for a while when the server stops. It reports false if it

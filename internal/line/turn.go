@@ -44,7 +44,7 @@ func (s *sender) beginTurn(b batch.Batch) error {
 		turns.free <- struct{}{}
 		turns.waiting.Add(-1)
 		s.server.loads <- struct{}{}
-		if _, err := s.queued(); err != nil {
+		if _, err := s.net.Unacknowledged(); err != nil {
 			<-turns.free
 			return err
 		}

@@ -2,20 +2,24 @@ package tcpserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 )
 
 // Conns are the connections of a server, which has one listener or several, from the
 // first call of Serve until Stop. Its methods may be called by any goroutine.
 type Conns[C comparable] struct {
-	log *slog.Logger
-	max int
+	log       *slog.Logger
+	max       int
+	handshake time.Duration // the longest
 
-	stopped chan struct{}  // closed by Stop, with mu held
-	running sync.WaitGroup // connections
+	refusing chan struct{}  // holds as many as are being refused
+	stopped  chan struct{}  // closed by Stop, with mu held
+	running  sync.WaitGroup // connections
 
 	mu        sync.Mutex // guards what follows
 	listeners []net.Listener
@@ -23,9 +27,26 @@ type Conns[C comparable] struct {
 	full      bool // said already that there are too many
 }
 
-// NewConns are none yet, and max at most.
-func NewConns[C comparable](log *slog.Logger, max int) *Conns[C] {
-	return &Conns[C]{log: log, max: max, stopped: make(chan struct{}), conns: make(map[C]struct{})}
+// NewConns makes an empty set for max connections, each of which may take so long for its
+// TLS handshake.
+func NewConns[C comparable](log *slog.Logger, max int, handshake time.Duration) *Conns[C] {
+	return &Conns[C]{
+		log: log, max: max, handshake: handshake,
+		refusing: make(chan struct{}, refusals), stopped: make(chan struct{}), conns: make(map[C]struct{}),
+	}
+}
+
+// A tlsListener accepts connections for TLS.
+type tlsListener struct {
+	net.Listener
+	config *tls.Config
+}
+
+// WithTLS makes a listener of TCP one whose connections Conns serves over TLS.
+func WithTLS(l net.Listener, config *tls.Config) net.Listener {
+	config = config.Clone()
+	config.DynamicRecordSizingDisabled = true // small records cost a system call each
+	return &tlsListener{l, config}
 }
 
 // Why Start does not run a connection.
@@ -35,19 +56,40 @@ var (
 )
 
 // Serve calls start with each connection of l, one after the other, until Stop.
-func (s *Conns[C]) Serve(l net.Listener, start func(net.Conn)) {
+func (s *Conns[C]) Serve(l net.Listener, start func(Conn)) {
+	var config *tls.Config
+	if t, ok := l.(*tlsListener); ok {
+		config = t.config
+	}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	if s.IsStopping() { // before it has begun
 		l.Close()
 	}
 	s.mu.Unlock()
-	Each(l, s.log, start)
+	Each(l, s.log, func(nc net.Conn) {
+		if conn := newConn(nc.(*net.TCPConn), config); conn != nil {
+			start(conn)
+		}
+	})
 }
 
-// Start calls run in a goroutine of its own, and counts c until it returns. The error
-// is ErrFull or ErrStopped; then c is the caller's to close.
-func (s *Conns[C]) Start(c C, run func()) error {
+// newConn is nil, and nc closed, where the system does not give access to nc.
+func newConn(nc *net.TCPConn, config *tls.Config) Conn {
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		nc.Close()
+		return nil
+	}
+	if config != nil {
+		return newTLS(nc, raw, config)
+	}
+	return newTCP(nc, raw)
+}
+
+// Start calls run in a goroutine of its own, after conn's handshake, and counts c until it
+// returns. The error is ErrFull or ErrStopped; then conn is the caller's to close.
+func (s *Conns[C]) Start(c C, conn Conn, run func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.IsStopping() {
@@ -63,9 +105,45 @@ func (s *Conns[C]) Start(c C, run func()) error {
 	s.conns[c] = struct{}{}
 	s.running.Go(func() {
 		defer s.remove(c)
-		run()
+		if s.shakeHands(conn, s.handshake) {
+			run()
+		}
 	})
 	return nil
+}
+
+// shakeHands reports whether the handshake succeeded. If not it closes the connection: the
+// peer may be any program, so that is no reason to warn.
+func (s *Conns[C]) shakeHands(conn Conn, limit time.Duration) bool {
+	err := conn.handshake(limit)
+	if err != nil {
+		s.log.Debug("the TLS handshake failed", "client", conn.RemoteAddr(), "reason", err)
+		conn.Close()
+	}
+	return err == nil
+}
+
+// refusals is how many clients may be refused at a time so that they get the text for sure.
+const refusals = 64
+
+// Refuse writes text to a client that Start does not run, and closes. It does not wait for
+// the client: of many at a time some lose the text, over TLS always.
+func (s *Conns[C]) Refuse(conn Conn, text string) {
+	select {
+	case s.refusing <- struct{}{}:
+		go func() {
+			defer func() { <-s.refusing }()
+			if s.shakeHands(conn, LingerTime) {
+				WriteLast(conn, text, LingerTime)
+				conn.Close()
+			}
+		}()
+	default:
+		if !conn.needsHandshake() {
+			_, _ = conn.Write([]byte(text), LingerTime) // which fits into any socket's buffer
+		}
+		conn.Close()
+	}
 }
 
 func (s *Conns[C]) remove(c C) {

@@ -1,18 +1,129 @@
 package tcpserver
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Unacknowledged is the number of bytes written to conn that the other side's
-// system has not acknowledged, by ioctl SIOCOUTQ of tcp(7). The error is the
-// connection's where it has one, such as a reset.
-func Unacknowledged(conn syscall.Conn) (n int, err error) {
-	err = control(conn, func(fd int) error {
-		if err := SocketError(fd); err != nil {
+// A socket is a TCP connection and what the system knows of it.
+type socket struct {
+	tcp         *net.TCPConn
+	raw         syscall.RawConn
+	maxWindow   uint32 // the most that Observe saw
+	writesCut   atomic.Bool
+	resets      atomic.Bool // the close to come is a reset
+	mu          sync.Mutex  // guards the read deadline and
+	interrupted bool
+}
+
+// longAgo as a deadline ends what waits at once.
+var longAgo = time.Unix(1, 0)
+
+func (s *socket) LocalAddr() net.Addr  { return s.tcp.LocalAddr() }
+func (s *socket) RemoteAddr() net.Addr { return s.tcp.RemoteAddr() }
+
+func (s *socket) SetReadDeadline(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.interrupted {
+		s.tcp.SetReadDeadline(t)
+	}
+}
+
+func (s *socket) Interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interrupted = true
+	s.tcp.SetReadDeadline(longAgo)
+}
+
+func (s *socket) IsInterrupted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.interrupted
+}
+
+func (s *socket) Resume(deadline time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interrupted = false
+	s.tcp.SetReadDeadline(deadline)
+}
+
+func (s *socket) CutWrites() {
+	s.writesCut.Store(true)
+	s.tcp.SetWriteDeadline(longAgo)
+}
+
+// setWriteTime gives the writes to come so long.
+func (s *socket) setWriteTime(d time.Duration) {
+	s.tcp.SetWriteDeadline(time.Now().Add(d))
+	if s.writesCut.Load() {
+		s.tcp.SetWriteDeadline(longAgo)
+	}
+}
+
+// cutOr makes a time-out ErrCut where writes were cut.
+func (s *socket) cutOr(err error) error {
+	if err != nil && s.writesCut.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrCut
+	}
+	return err
+}
+
+// checks is how often within its limit persist sees whether the peer has taken something.
+const checks = 4
+
+// persist calls op, which writes, until it ends otherwise than by its deadline, or the peer
+// has taken nothing for limit, and at most a quarter longer. Bytes written are no sign: the
+// system lets more be written only when there is much space.
+func (s *socket) persist(limit time.Duration, op func() error) error {
+	last := int64(-1)
+	for idle := 0; ; idle++ {
+		s.setWriteTime(limit / checks)
+		err := s.cutOr(op())
+		if !errors.Is(err, os.ErrDeadlineExceeded) || idle == checks {
+			return err
+		}
+		if now := s.taken(); now > last {
+			last, idle = now, 0
+		}
+	}
+}
+
+// taken is the number of bytes that the peer's system has acknowledged; 0 where the system
+// does not say.
+func (s *socket) taken() int64 {
+	info, err := s.info()
+	if err != nil {
+		return 0
+	}
+	return int64(info.Bytes_acked)
+}
+
+// info is tcp_info of linux/tcp.h; bytes_acked is there since Linux 4.1.
+func (s *socket) info() (info *unix.TCPInfo, err error) {
+	err = control(s.raw, func(fd int) error {
+		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err
+	})
+	return info, err
+}
+
+func (s *socket) Unacknowledged() (int, error) { return unacknowledged(s.raw) }
+
+// unacknowledged asks with the ioctl SIOCOUTQ of tcp(7).
+func unacknowledged(raw syscall.RawConn) (n int, err error) {
+	err = control(raw, func(fd int) error {
+		if err := socketError(fd); err != nil {
 			return err
 		}
 		n, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
@@ -21,24 +132,17 @@ func Unacknowledged(conn syscall.Conn) (n int, err error) {
 	return n, err
 }
 
-// Acknowledged is the number of bytes that the other side's system has acknowledged
-// so far, of tcp_info (linux/tcp.h, since Linux 4.1).
-func Acknowledged(conn syscall.Conn) (n uint64, err error) {
-	err = control(conn, func(fd int) error {
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err == nil {
-			n = info.Bytes_acked
-		}
-		return err
-	})
-	return n, err
-}
-
-func control(conn syscall.Conn, f func(fd int) error) error {
+// Unacknowledged is the number of bytes written to conn that the other side's system has not
+// acknowledged.
+func Unacknowledged(conn syscall.Conn) (int, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
+	return unacknowledged(raw)
+}
+
+func control(raw syscall.RawConn, f func(fd int) error) (err error) {
 	if e := raw.Control(func(fd uintptr) { err = f(int(fd)) }); e != nil {
 		return e
 	}
@@ -48,10 +152,9 @@ func control(conn syscall.Conn, f func(fd int) error) error {
 	return nil
 }
 
-// SocketError is what has become of a connection, nil if it is well. After the
-// other side's FIN it is all that tells of a reset: reading then finds the end for
-// ever. It is told once.
-func SocketError(fd int) error {
+// socketError is what has become of a connection, nil if it is well. After the peer's FIN
+// only this shows a reset: reads then return the end for ever. The system gives it once.
+func socketError(fd int) error {
 	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err == nil && code != 0 {
 		err = syscall.Errno(code)
@@ -59,35 +162,38 @@ func SocketError(fd int) error {
 	return err
 }
 
-// A View is what the system sees of a connection.
-type View struct {
-	State  State
-	Window uint32 // bytes that the other side's system would take, as it has said with its latest segment
-	Scaled bool   // Window is exact: small buffers are told in steps
-}
-
-// A State is that of the connection, of RFC 9293; those that matter after CloseWrite have
-// a name.
-type State uint8
-
-// LastAck and Closing say that the other side had closed before it knew that this side
-// would: its FIN has come before this side's was sent, or did not acknowledge it.
-const (
-	LastAck State = 9
-	Closing State = 11
-)
-
-// Look is what the system sees now.
-func Look(conn syscall.Conn) (v View, err error) {
-	err = control(conn, func(fd int) error {
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err == nil {
-			v = View{State(info.State), info.Snd_wnd, info.Options&optionScaled != 0}
-		}
-		return err
+func (s *socket) AwaitReset() error {
+	var reset error
+	err := s.raw.Read(func(fd uintptr) bool {
+		reset = socketError(int(fd))
+		return reset != nil
 	})
-	return v, err
+	if err == nil {
+		err = reset
+	}
+	return err
 }
 
-// optionScaled is TCPI_OPT_WSCALE of linux/tcp.h.
-const optionScaled = 4
+func (s *socket) ResetOnClose(on bool) {
+	s.resets.Store(on)
+	linger := -1
+	if on {
+		linger = 0
+	}
+	s.tcp.SetLinger(linger)
+}
+
+func (s *socket) Abort() {
+	s.ResetOnClose(true)
+	s.tcp.Close()
+}
+
+// receive reads without waiting: the error is EAGAIN where nothing has come, and n is 0
+// without an error at the end.
+func receive(fd int, p []byte) (n int, err error) {
+	for {
+		if n, _, err = syscall.Recvfrom(fd, p, syscall.MSG_DONTWAIT); err != syscall.EINTR {
+			return max(n, 0), err
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package tcpserver
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// A Conn is what a server may ask of a connection. TCP and TLS implement it, so that no
+// front knows which one it has. One goroutine reads; several may write.
+type Conn interface {
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+
+	// Read returns io.EOF when the peer has closed its sending side in good order: over TCP
+	// with a FIN, over TLS with a close_notify. A TLS connection that ends without one was
+	// aborted, and Read returns another error.
+	Read(p []byte) (n int, err error)
+	// ReadInto reads into space that b offers when bytes have come. While it waits for them
+	// the connection holds no buffer.
+	ReadInto(b Buffer) (n int, err error)
+	// SetReadDeadline sets the time at which reads end with os.ErrDeadlineExceeded; the zero
+	// time is never. After Interrupt it has no effect.
+	SetReadDeadline(t time.Time)
+	// Interrupt ends a read that waits, and all later ones, with os.ErrDeadlineExceeded. Any
+	// goroutine may call it.
+	Interrupt()
+	IsInterrupted() bool
+	// Resume undoes Interrupt and sets the read deadline.
+	Resume(deadline time.Time)
+
+	// Write writes p within some time. After os.ErrDeadlineExceeded the first n bytes count as
+	// written; only p[n:] may follow, even if it is empty.
+	Write(p []byte, within time.Duration) (n int, err error)
+	// WriteAll writes to a peer that must take something within limit, and again and again,
+	// however long it takes for everything. n counts as with Write.
+	WriteAll(limit time.Duration, p ...[]byte) (n int64, err error)
+	// WriteRaw is WriteAll for f, which writes to the descriptor until it is done. The error
+	// is errors.ErrUnsupported, and nothing was written, unless AllowsRaw.
+	WriteRaw(limit time.Duration, f func(fd uintptr) (done bool)) error
+	AllowsRaw() bool
+	// CutWrites ends a write that waits, and all later ones, with ErrCut. Any goroutine may
+	// call it.
+	CutWrites()
+
+	// Unacknowledged is how many bytes were written that the peer's system has not
+	// acknowledged, at least. The error is the connection's where it has one, such as a reset.
+	Unacknowledged() (int, error)
+	// PeerClosed says, without waiting, whether the peer has closed its sending side. It
+	// throws away what the peer sent before that.
+	PeerClosed() (bool, error)
+	// AwaitReset waits until the connection is reset, or Interrupt is called, and returns that
+	// error.
+	AwaitReset() error
+	// Observe notes how many bytes the peer's system would take now; see ConfirmClose.
+	Observe()
+
+	// CloseWrite closes the sending side in good order; the peer may go on sending.
+	CloseWrite() error
+	// ResetOnClose says whether the close to come, also the system's if this program dies, is
+	// to be a reset, which the peer can't take for the end of what was written.
+	ResetOnClose(bool)
+	// Abort closes with a reset. Any goroutine may call it.
+	Abort()
+	// Close closes in good order, unless ResetOnClose says otherwise.
+	Close() error
+
+	// handshake is done before the first read or write.
+	handshake(limit time.Duration) error
+	// needsHandshake says whether handshake waits for the peer.
+	needsHandshake() bool
+	// awaitEnd reads until the peer has closed its side in good order. Where that alone does
+	// not show whether the peer's program read everything, a reset has some time to come.
+	awaitEnd(resetTime time.Duration) error
+	// view is what the system sees of the connection; the zero View where it says nothing.
+	view() View
+	// window is the most bytes that Observe saw the peer's system take.
+	window() uint32
+}
+
+// A Buffer is where ReadInto reads to.
+type Buffer interface {
+	// Space is where the next bytes go, one or more. An error ends the read.
+	Space() ([]byte, error)
+	// Idle says that nothing has come: the space is not used, and may be given up until Space
+	// is called again.
+	Idle()
+}
+
+// ErrCut ends writes after CutWrites.
+var ErrCut = errors.New("the connection is cut")

@@ -1,0 +1,117 @@
+package tcpserver
+
+import (
+	"io"
+	"net"
+	"syscall"
+	"time"
+)
+
+// A tcpConn is a Conn over TCP as it is.
+type tcpConn struct {
+	socket
+	take func(fd uintptr) bool // read, made once
+	into Buffer                // of the ReadInto that goes on
+	n    int                   // bytes that it has read
+	err  error                 // or why it failed
+}
+
+func newTCP(nc *net.TCPConn, raw syscall.RawConn) Conn {
+	return &tcpConn{socket: socket{tcp: nc, raw: raw}}
+}
+
+func (c *tcpConn) Read(p []byte) (int, error) { return c.tcp.Read(p) }
+
+func (c *tcpConn) ReadInto(b Buffer) (int, error) {
+	if c.take == nil {
+		c.take = c.read
+	}
+	c.into, c.n, c.err = b, 0, nil
+	if err := c.raw.Read(c.take); err != nil {
+		return 0, err
+	}
+	return c.n, c.err
+}
+
+// read reads what is there. It reports false, to be called again, if nothing is.
+func (c *tcpConn) read(fd uintptr) bool {
+	p, err := c.into.Space()
+	if err != nil {
+		c.err = err
+		return true
+	}
+	for {
+		n, err := syscall.Read(int(fd), p)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			c.into.Idle()
+			return false
+		case err != nil:
+			c.err = &net.OpError{Op: "read", Net: "tcp", Err: err}
+		case n == 0:
+			c.err = io.EOF
+		default:
+			c.n = n
+		}
+		return true
+	}
+}
+
+func (c *tcpConn) Write(p []byte, within time.Duration) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	c.setWriteTime(within)
+	n, err := c.tcp.Write(p)
+	return n, c.cutOr(err)
+}
+
+func (c *tcpConn) WriteAll(limit time.Duration, p ...[]byte) (n int64, err error) {
+	left := net.Buffers(p)
+	err = c.persist(limit, func() error {
+		more, err := left.WriteTo(c.tcp)
+		n += more
+		return err
+	})
+	return n, err
+}
+
+func (c *tcpConn) WriteRaw(limit time.Duration, f func(fd uintptr) bool) error {
+	return c.persist(limit, func() error { return c.raw.Write(f) })
+}
+
+func (c *tcpConn) AllowsRaw() bool { return true }
+
+func (c *tcpConn) PeerClosed() (bool, error) {
+	var p [512]byte
+	for {
+		n := 0
+		err := control(c.raw, func(fd int) (err error) {
+			if err = socketError(fd); err == nil {
+				n, err = receive(fd, p[:])
+			}
+			return err
+		})
+		switch {
+		case isAgain(err):
+			return false, nil
+		case err != nil:
+			return false, err
+		case n == 0:
+			return true, nil
+		}
+	}
+}
+
+func (c *tcpConn) CloseWrite() error { return c.tcp.CloseWrite() }
+
+func (c *tcpConn) Close() error { return c.tcp.Close() }
+
+func (c *tcpConn) handshake(time.Duration) error { return nil }
+
+func (c *tcpConn) needsHandshake() bool { return false }
+
+// awaitEnd needs no time for a reset: it would come in place of the FIN.
+func (c *tcpConn) awaitEnd(time.Duration) error { return discard(c) }

@@ -1,0 +1,332 @@
+package tcpserver
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A tlsConn is a Conn over TLS. A tls.Conn can't go on after a write that timed out, and keeps
+// its caller's buffer while it waits for bytes, so its records go through one that never
+// waits: the tlsConn waits for the socket itself.
+type tlsConn struct {
+	socket
+	tls     *tls.Conn
+	records records
+}
+
+func newTLS(nc *net.TCPConn, raw syscall.RawConn, config *tls.Config) Conn {
+	c := &tlsConn{socket: socket{tcp: nc, raw: raw}, records: records{TCPConn: nc, raw: raw}}
+	c.records.waits.Store(true)
+	c.tls = tls.Server(&c.records, config)
+	return c
+}
+
+func (c *tlsConn) needsHandshake() bool { return true }
+
+func (c *tlsConn) handshake(limit time.Duration) error {
+	c.SetReadDeadline(time.Now().Add(limit))
+	c.setWriteTime(limit)
+	if err := c.tls.Handshake(); err != nil {
+		return err
+	}
+	c.records.waits.Store(false)
+	c.SetReadDeadline(time.Time{})
+	return nil
+}
+
+// readSome reads what has come. The error is errWait where more must come first.
+func (c *tlsConn) readSome(p []byte) (int, error) {
+	n, err := c.tls.Read(p)
+	if n > 0 {
+		return n, nil // an error comes again
+	}
+	if err == nil || err == io.EOF || isNetwork(err) {
+		return 0, err
+	}
+	return 0, &net.OpError{Op: "read", Net: "tls", Err: err}
+}
+
+func isNetwork(err error) bool {
+	var op net.Error
+	return errors.As(err, &op)
+}
+
+// awaitBytes waits until something can be read from the socket. Over TLS the deadline, too,
+// is the socket's.
+func (c *tlsConn) awaitBytes() error {
+	var p [1]byte
+	return c.raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), p[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return !isAgain(err)
+	})
+}
+
+// checkDeadline ends a read whose deadline is over although bytes have come.
+func (c *tlsConn) checkDeadline() error { return c.raw.Read(func(uintptr) bool { return true }) }
+
+func (c *tlsConn) Read(p []byte) (n int, err error) {
+	for {
+		if err := c.checkDeadline(); err != nil {
+			return 0, err
+		}
+		if n, err = c.readSome(p); err != errWait {
+			return n, err
+		}
+		if err := c.awaitBytes(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (c *tlsConn) ReadInto(b Buffer) (n int, err error) {
+	for {
+		if err := c.checkDeadline(); err != nil {
+			return 0, err
+		}
+		p, err := b.Space()
+		if err != nil {
+			return 0, err
+		}
+		if n, err = c.readSome(p); err != errWait {
+			return n, err
+		}
+		b.Idle()
+		if err := c.awaitBytes(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (c *tlsConn) Write(p []byte, within time.Duration) (int, error) {
+	c.setWriteTime(within)
+	n, err := c.write(p)
+	return n, c.cutOr(err)
+}
+
+// recordSize is the most bytes that a record has. What the socket does not take of one is
+// kept, so that a write that timed out can go on.
+const recordSize = 16 << 10
+
+// write writes until the write deadline. Then n counts what is kept, too.
+func (c *tlsConn) write(p []byte) (n int, err error) {
+	for {
+		if err := c.flush(); err != nil || n == len(p) {
+			return n, err
+		}
+		more, err := c.tls.Write(p[n:min(len(p), n+recordSize)])
+		if n += more; err != nil {
+			return n, err
+		}
+	}
+}
+
+// flush waits until the socket has taken every record, or for the write deadline.
+func (c *tlsConn) flush() (err error) {
+	e := c.raw.Write(func(fd uintptr) bool {
+		var done bool
+		done, err = c.records.flush(int(fd))
+		return done
+	})
+	if e != nil {
+		return e
+	}
+	return err
+}
+
+func (c *tlsConn) WriteAll(limit time.Duration, p ...[]byte) (n int64, err error) {
+	for _, p := range p {
+		err := c.persist(limit, func() error {
+			more, err := c.write(p)
+			n, p = n+int64(more), p[more:]
+			return err
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (c *tlsConn) WriteRaw(time.Duration, func(uintptr) bool) error { return errors.ErrUnsupported }
+
+func (c *tlsConn) AllowsRaw() bool { return false }
+
+func (c *tlsConn) Unacknowledged() (int, error) {
+	n, err := c.socket.Unacknowledged()
+	return n + c.records.len(), err
+}
+
+func (c *tlsConn) PeerClosed() (bool, error) {
+	if err := control(c.raw, socketError); err != nil {
+		return false, err
+	}
+	var p [512]byte
+	for {
+		switch _, err := c.readSome(p[:]); {
+		case err == errWait:
+			return false, nil
+		case err == io.EOF:
+			return true, nil
+		case err != nil:
+			return false, err
+		}
+	}
+}
+
+// closeTime bounds how long a close_notify waits for the socket: as in crypto/tls.
+const closeTime = 5 * time.Second
+
+func (c *tlsConn) CloseWrite() error {
+	if err := c.tls.CloseWrite(); err != nil {
+		return err
+	}
+	c.setWriteTime(closeTime)
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.tcp.CloseWrite()
+}
+
+func (c *tlsConn) Close() error {
+	if !c.resets.Load() {
+		_ = c.tls.CloseWrite() // which does not wait
+	}
+	return c.tcp.Close()
+}
+
+// awaitEnd waits for the close_notify, and then for the FIN, which shows that nothing lies
+// unread, or the reset. A peer that keeps the socket open has closed its sending side only.
+func (c *tlsConn) awaitEnd(resetTime time.Duration) error {
+	if err := discard(c); err != nil {
+		return err
+	}
+	c.SetReadDeadline(time.Now().Add(resetTime))
+	_, err := io.Copy(io.Discard, onlyReader{c.tcp})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// onlyReader hides other methods, so that io.Copy reads into a small buffer.
+type onlyReader struct{ io.Reader }
+
+// Records is what a tls.Conn reads and writes as its network connection. During the handshake
+// it waits, as others do. Then it never does: a read ends with errWait, and a write keeps
+// what the socket does not take at once.
+type records struct {
+	*net.TCPConn
+	raw   syscall.RawConn
+	waits atomic.Bool
+
+	mu   sync.Mutex // guards what follows
+	kept []byte
+}
+
+// maxKept bounds what is kept of records that nobody waits for, such as answers to a peer
+// that changes its keys again and again and reads nothing.
+const maxKept = 64 << 10
+
+// errWait says that more bytes must come first. To a tls.Conn it is a passing failure.
+var errWait net.Error = waitError{}
+
+type waitError struct{}
+
+func (waitError) Error() string   { return "no bytes have come" }
+func (waitError) Timeout() bool   { return false }
+func (waitError) Temporary() bool { return true }
+
+// errAborted ends a TLS connection that has ended without a close_notify.
+var errAborted = &net.OpError{Op: "read", Net: "tls", Err: io.ErrUnexpectedEOF}
+
+func (r *records) Read(p []byte) (n int, err error) {
+	if r.waits.Load() {
+		return r.TCPConn.Read(p)
+	}
+	err = control(r.raw, func(fd int) (err error) {
+		n, err = receive(fd, p)
+		return err
+	})
+	switch {
+	case isAgain(err):
+		return 0, errWait
+	case err != nil:
+		return 0, &net.OpError{Op: "read", Net: "tls", Err: err}
+	case n == 0:
+		return 0, errAborted
+	}
+	return n, nil
+}
+
+func (r *records) Write(p []byte) (int, error) {
+	if r.waits.Load() {
+		return r.TCPConn.Write(p)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rest := p
+	if len(r.kept) == 0 {
+		err := control(r.raw, func(fd int) (err error) {
+			rest, err = send(fd, p)
+			return err
+		})
+		if err != nil {
+			return 0, &net.OpError{Op: "write", Net: "tls", Err: err}
+		}
+	}
+	if len(r.kept)+len(rest) > maxKept {
+		return 0, &net.OpError{Op: "write", Net: "tls", Err: syscall.ENOBUFS}
+	}
+	r.kept = append(r.kept, rest...)
+	return len(p), nil
+}
+
+// flush sends what is kept. It reports false if the socket does not take all of it now.
+func (r *records) flush(fd int) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rest, err := send(fd, r.kept)
+	switch {
+	case err != nil:
+		return true, &net.OpError{Op: "write", Net: "tls", Err: err}
+	case len(rest) == 0:
+		r.kept = nil
+		return true, nil
+	}
+	r.kept = r.kept[:copy(r.kept, rest)]
+	return false, nil
+}
+
+func (r *records) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.kept)
+}
+
+// SetWriteDeadline does nothing: a tls.Conn would end writes after its close_notify, for which
+// there is time yet.
+func (r *records) SetWriteDeadline(time.Time) error { return nil }
+
+// send writes what the socket takes at once, and gives the rest.
+func send(fd int, p []byte) (rest []byte, err error) {
+	for len(p) > 0 {
+		n, err := syscall.Write(fd, p)
+		switch {
+		case err == syscall.EINTR:
+		case isAgain(err):
+			return p, nil
+		case err != nil:
+			return p, err
+		default:
+			p = p[n:]
+		}
+	}
+	return nil, nil
+}
