@@ -1,27 +1,25 @@
-// Command broker keeps topics: producers send messages to it, consumers take
-// them. It exits with 0 after SIGINT or SIGTERM, 1 when it can't go on, and 2
-// when it was called in a wrong way. With -verify it reads a data directory instead
-// and exits with 0 if that is sound, 1 if it can't be read, 2 if it is damaged.
+// Command broker keeps topics: producers send messages to it, consumers receive them. It exits
+// with 0 after SIGINT or SIGTERM, 1 when it can't go on, and 2 after a usage error. With -verify
+// it checks a data directory instead, and exits with 0 if that is intact, 1 if it can't be read,
+// 2 if it is damaged.
 package main
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/flags"
 	"mbus/internal/kafka"
 	"mbus/internal/line"
-	"mbus/internal/units"
 )
 
 func main() {
@@ -32,57 +30,45 @@ func main() {
 	if o.verify != "" {
 		os.Exit(verify(o.verify, os.Stdout, os.Stderr))
 	}
-	log := o.newLog(os.Stderr)
+	log := o.log.logger(os.Stderr)
 	if err := run(o, log); err != nil {
-		o.fail(err, os.Stderr, log)
+		o.log.fail(err, os.Stderr, log)
 		os.Exit(1)
 	}
 }
 
-// gcPercent has the collector run twice as often as usual: no message costs an
-// allocation, so that it seldom runs, and stalled readers cost less.
+// gcPercent makes garbage collections twice as frequent as Go's default, to need less memory for
+// stalled readers. They stay rare, because messages cost no allocation.
 const gcPercent = 50
 
 // run is the broker from its start to its end.
 func run(o *options, log *slog.Logger) error {
 	debug.SetGCPercent(gcPercent)
+	slog.SetDefault(log) // for packages without a logger of their own, such as vfs
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGXFSZ)
 
-	ports, err := listen(o)
+	l, err := o.listen.open()
 	if err != nil {
 		return err
 	}
 	log.Info("starting", "version", flags.Version, "pid", os.Getpid(), "data", o.data)
-	slog.SetDefault(log) // package vfs has no other
-	store, err := commitlog.Open(o.data, commitlog.Options{SyncEvery: o.syncEvery, Reserve: o.reserve, Log: log})
+	store, err := commitlog.Open(o.data, o.storeOptions(log))
 	if err != nil {
 		return err
 	}
-	checkMode(o.data, log)
 	b, err := broker.New(store, o.brokerOptions(log))
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	lines := line.NewServer(b)
-	lines.Node = int32(o.nodeID)
-	clients := kafka.NewServer(b, o.kafkaOptions())
-	go lines.ServeProducers(ports.producers)
-	go lines.ServeConsumers(ports.consumers)
-	go clients.Serve(ports.kafka)
-	topics, partitions := count(b)
-	checkDescriptors(o.maxConnections, partitions, log)
-	greet(o, ports, topics, partitions, log)
+	f := newFronts(b, o)
+	f.serve(l)
+	o.announce(l, b, log)
 
 	reason := (<-stop).String()
 	log.Info("stopping", "signal", reason)
-	ctx, cancel := context.WithTimeout(context.Background(), b.Limits.StopTime)
-	defer cancel()
-	var stopped sync.WaitGroup
-	stopped.Go(func() { lines.Stop(ctx) })
-	stopped.Go(func() { clients.Stop(ctx) })
-	stopped.Wait()
+	f.stop(b.Limits.StopTime)
 	if err := b.Close(); err != nil {
 		return err
 	}
@@ -90,54 +76,31 @@ func run(o *options, log *slog.Logger) error {
 	return nil
 }
 
-// count counts the topics, the broker's own among them, and their partitions.
-func count(b *broker.Broker) (topics, partitions int) {
-	all := b.Topics()
-	for _, t := range all {
-		partitions += len(t.Partitions())
-	}
-	return len(all), partitions
+// fronts are the servers of the protocols.
+type fronts struct {
+	lines *line.Server
+	kafka *kafka.Server
 }
 
-// greet logs what was started, and says to people, if the log is for them, where the
-// broker listens and what to do next.
-func greet(o *options, p *ports, topics, partitions int, log *slog.Logger) {
-	durability := "always"
-	if o.syncEvery > 0 {
-		durability = units.FormatDuration(o.syncEvery)
-	}
-	log.Info("listening", "producers", p.producers.Addr(), "consumers", p.consumers.Addr(), "kafka", p.kafka.Addr(),
-		"advertise", o.advertise, "topics", topics, "partitions", partitions, "fsync", durability)
-	if o.logFormat != logText || o.logLevel > slog.LevelInfo {
-		return
-	}
-	fmt.Fprintf(os.Stderr, "producers: %s\nconsumers: %s\nkafka: %s\n", p.producers.Addr(), p.consumers.Addr(), p.kafka.Addr())
-	next := beside("producer") + " -topic orders -message \"first order\""
-	if port := portOf(p.producers); port != defaultProducerPort {
-		next += fmt.Sprintf(" -port %d", port)
-	}
-	fmt.Fprintf(os.Stderr, "next: %s\n", next)
+func newFronts(b *broker.Broker, o *options) *fronts {
+	f := &fronts{line.NewServer(b), kafka.NewServer(b, o.kafkaOptions())}
+	f.lines.Node = int32(o.kafka.nodeID)
+	return f
 }
 
-// beside is how a program is called that lies in the directory from which the broker was
-// started.
-func beside(program string) string {
-	dir, _ := filepath.Split(os.Args[0])
-	return dir + program
+// serve accepts connections in the background.
+func (f *fronts) serve(l *listeners) {
+	go f.lines.ServeProducers(l.producers)
+	go f.lines.ServeConsumers(l.consumers)
+	go f.kafka.Serve(l.kafka)
 }
 
-// checkMode says that users other than the broker's may see what is in the data
-// directory, or change it. The broker makes its own for itself only; one that it has
-// found there is left as it is, because others may have their reasons.
-func checkMode(dir string, log *slog.Logger) {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return
-	}
-	switch mode := info.Mode().Perm(); {
-	case mode&0o022 != 0:
-		log.Warn("other users may write to the data directory: they can remove its files, and put others there; chmod 700 prevents it", "directory", dir, "mode", fmt.Sprintf("%04o", mode))
-	case mode&0o055 != 0:
-		log.Info("other users may list the data directory, but not read its files; chmod 700 closes it", "directory", dir, "mode", fmt.Sprintf("%04o", mode))
-	}
+// stop ends all connections, within the time.
+func (f *fronts) stop(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	var stopped sync.WaitGroup
+	stopped.Go(func() { f.lines.Stop(ctx) })
+	stopped.Go(func() { f.kafka.Stop(ctx) })
+	stopped.Wait()
 }

@@ -14,46 +14,54 @@ import (
 	"mbus/internal/units"
 )
 
-const (
-	defaultProducerPort = 9990
-	defaultConsumerPort = 9991
-	defaultKafkaPort    = 9092
-)
-
 // options are the broker's flags.
 type options struct {
-	producerHost    string
-	producerPort    int
-	consumerHost    string
-	consumerPort    int
-	kafkaHost       string
-	kafkaPort       int
-	advertise       string
-	nodeID          int
-	rebalanceDelay  time.Duration
-	minSession      time.Duration
-	data            string
-	syncEvery       time.Duration // 0 for always
-	partitions      int
-	autoCreate      bool
-	maxMessage      int64 // bytes
-	maxConnections  int
-	writeTimeout    time.Duration
-	retention       time.Duration
-	retentionUnread time.Duration // 0 for that of all messages
-	retentionBytes  int64         // 0 for no bound
-	offsets         time.Duration // retention of positions; 0 for ever
-	logLevel        slog.Level
-	logFormat       string // text or json
-	verify          string // a data directory; empty to run a broker
-	reserve         int64  // bytes
+	data       string
+	listen     listenOptions
+	durability durabilityOptions
+	retention  retentionOptions
+	topics     topicOptions
+	limits     limitOptions
+	kafka      kafkaOptions
+	log        logOptions
+	verify     string // a data directory to check; empty to run a broker
+}
+
+type durabilityOptions struct {
+	syncEvery time.Duration // 0 for always
+	reserve   int64         // bytes
+}
+
+type retentionOptions struct {
+	age     time.Duration
+	unread  time.Duration // 0 for that of all messages
+	bytes   int64         // 0 for no bound
+	offsets time.Duration // 0 for ever
+}
+
+type topicOptions struct {
+	partitions int
+	autoCreate bool
+}
+
+type limitOptions struct {
+	message     int64 // bytes
+	connections int
+	writeTime   time.Duration
+}
+
+type kafkaOptions struct {
+	advertise      string
+	nodeID         int
+	rebalanceDelay time.Duration
+	minSession     time.Duration
 }
 
 const usage = `
 Usage: broker [flags]
 
-Keeps topics of messages in a data directory, takes messages on one port and
-gives them out on another. Needs no flags.`
+Keeps topics of messages in a data directory, receives messages on one port and
+sends them on another. Needs no flags.`
 
 // parse reads the flags. If ok is false the program ends with the exit code.
 func parse(args []string) (o *options, code int, ok bool) {
@@ -69,54 +77,34 @@ func parse(args []string) (o *options, code int, ok bool) {
 	return o, 0, true
 }
 
-// define makes the flags.
+// define makes the flags, and the groups in which the help shows them.
 func (o *options) define(s *flags.Set) {
-	limits := broker.DefaultLimits()
-	s.StringVar(&o.data, "data", "./data", "`DIRECTORY`: where messages are kept; it is made if it is not there")
-
-	s.IntVar(&o.producerPort, "pport", defaultProducerPort, "`PORT`: the port for producers; 0 for any that is free")
-	s.IntVar(&o.consumerPort, "cport", defaultConsumerPort, "`PORT`: the port for consumers; 0 for any that is free")
-	s.IntVar(&o.kafkaPort, "kport", defaultKafkaPort, "`PORT`: the port for Kafka clients; 0 for any that is free")
-	s.StringVar(&o.producerHost, "phost", "127.0.0.1", "`ADDRESS`: the address to listen on for producers; 0.0.0.0 or :: for all")
-	s.StringVar(&o.consumerHost, "chost", "127.0.0.1", "`ADDRESS`: the address to listen on for consumers; 0.0.0.0 or :: for all")
-	s.StringVar(&o.kafkaHost, "khost", "127.0.0.1", "`ADDRESS`: the address to listen on for Kafka clients; 0.0.0.0 or :: for all")
-	s.StringVar(&o.advertise, "advertise", "", "`HOST:PORT`: the address for Kafka clients to connect to (default the address that each connected to)")
-	s.MayBeEmpty("advertise")
-	s.Group("Where", "data", "pport", "cport", "kport", "phost", "chost", "khost", "advertise")
-
-	s.Func("fsync", "`WHEN`: always, to sync before a message is acknowledged, or an interval such as 100ms (default always)", o.setSync)
-	s.DurationVar(&o.retention, "retention", 168*time.Hour, "`AGE`: the age from which messages are removed; 0 for never")
-	s.SizeVar(&o.retentionBytes, "retention-bytes", 0, "`SIZE`: the size of a partition from which its oldest messages are removed; 0 for none")
-	s.DurationVar(&o.retentionUnread, "retention-unread", broker.DefaultRetentionUnread, "`AGE`: the age from which messages are removed that a group of consumers of lines has not consumed, if it is higher; 0 for none")
-	s.DurationVar(&o.offsets, "offsets-retention", broker.DefaultOffsetsRetention, "`AGE`: how long a group's positions are kept without members and commits; 0 for ever. Those of the group default stay")
-	s.IntVar(&o.partitions, "partitions", 1, "`NUMBER`: how many partitions a new topic has")
-	s.BoolVar(&o.autoCreate, "auto-create", true, "make a topic with its first message; with -auto-create=false only admin create and Kafka's CreateTopics make one")
-	o.reserve = commitlog.DefaultReserve
-	s.Func("reserve", "`SIZE`: the space on the disk that messages may not take, so that consumers can go on; 0 for none (default 64MiB, or a sixteenth of a smaller disk)", o.setReserve)
-	s.Group("What is kept", "fsync", "retention", "retention-bytes", "retention-unread", "offsets-retention", "partitions", "auto-create", "reserve")
-
-	o.maxMessage = int64(limits.MaxMessage)
-	s.SizeVar(&o.maxMessage, "max-message", o.maxMessage, "`SIZE`: the size of the largest message")
-	s.IntVar(&o.maxConnections, "max-connections", limits.MaxConnections, "`NUMBER`: how many connections there may be at the same time")
-	s.DurationVar(&o.writeTimeout, "write-timeout", limits.WriteTime, "`TIME`: the time after which a reader that takes nothing is cut off")
-	s.Group("How much", "max-message", "max-connections", "write-timeout")
-
-	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in answers to Kafka clients, and in JSON")
-	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`TIME`: how long the first members of a Kafka consumer group wait for more")
-	s.DurationVar(&o.minSession, "min-session", kafka.DefaultMinSession, "`TIME`: the shortest session timeout that a member of a Kafka consumer group may have")
-	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
-
-	o.logFormat = logText
-	s.Func("log-level", "`LEVEL`: what is logged: debug (connections, too), info, warn or error (default info)", o.setLogLevel)
-	s.Func("log-format", "`FORM`: of the log on standard error: text or json (default text)", o.setLogFormat)
-	s.Group("What it says", "log-level", "log-format")
-
-	s.StringVar(&o.verify, "verify", "", "`DIRECTORY`: read all of it, say what is damaged, change nothing, and end: exit code 0 if it is sound, 1 if it can't be read, 2 if it is damaged")
+	s.StringVar(&o.data, "data", "./data", "`DIRECTORY`: the data directory; it is created if it does not exist")
+	o.listen.define(s)
+	o.durability.define(s)
+	o.retention.define(s)
+	o.topics.define(s)
+	o.limits.define(s)
+	o.kafka.define(s)
+	o.log.define(s)
+	s.StringVar(&o.verify, "verify", "", "`DIRECTORY`: read this data directory, report all damage, change nothing, and end: exit code 0 if it is intact, 1 if it can't be read, 2 if it is damaged")
 	s.Acts("verify")
+
+	s.Group("Where", "data", "pport", "cport", "kport", "phost", "chost", "khost", "advertise")
+	s.Group("What is kept", "fsync", "retention", "retention-bytes", "retention-unread", "offsets-retention", "partitions", "auto-create", "reserve")
+	s.Group("Limits", "max-message", "max-connections", "write-timeout")
+	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
+	s.Group("Log", "log-level", "log-format")
 	s.Group("Something else", "verify", "version")
 }
 
-func (o *options) setSync(value string) error {
+func (o *durabilityOptions) define(s *flags.Set) {
+	o.reserve = commitlog.DefaultReserve
+	s.Func("fsync", "`WHEN`: always, to sync before a message is acknowledged, or an interval such as 100ms (default always)", o.setSync)
+	s.Func("reserve", "`SIZE`: the space on the disk that messages may not use, so that consumers can go on; 0 for none (default 64MiB, or a sixteenth of a smaller disk)", o.setReserve)
+}
+
+func (o *durabilityOptions) setSync(value string) error {
 	if value == "always" {
 		o.syncEvery = 0
 		return nil
@@ -129,56 +117,104 @@ func (o *options) setSync(value string) error {
 	return nil
 }
 
-func (o *options) setReserve(value string) (err error) {
+func (o *durabilityOptions) setReserve(value string) (err error) {
 	o.reserve, err = units.ParseSize(value)
 	return err
 }
 
-func (o *options) check() error {
-	for _, p := range o.places() {
-		if err := p.check(); err != nil {
-			return err
-		}
+func (o *retentionOptions) define(s *flags.Set) {
+	s.DurationVar(&o.age, "retention", 168*time.Hour, "`AGE`: the age at which messages are removed; 0 for never")
+	s.SizeVar(&o.bytes, "retention-bytes", 0, "`SIZE`: the size of a partition above which its oldest messages are removed; 0 for no limit")
+	s.DurationVar(&o.unread, "retention-unread", broker.DefaultRetentionUnread, "`AGE`: the age at which messages are removed that a group of line consumers has not consumed, if it is higher; 0 for no difference")
+	s.DurationVar(&o.offsets, "offsets-retention", broker.DefaultOffsetsRetention, "`AGE`: how long a group's positions are kept without members and commits; 0 for ever. Those of the group default are kept")
+}
+
+func (o *topicOptions) define(s *flags.Set) {
+	s.IntVar(&o.partitions, "partitions", 1, "`NUMBER`: the partitions of a topic that is created automatically")
+	s.BoolVar(&o.autoCreate, "auto-create", true, "create a topic with its first message; with -auto-create=false only admin create and Kafka's CreateTopics create topics")
+}
+
+func (o *topicOptions) check() error {
+	if o.partitions < 1 || o.partitions > broker.MaxPartitions {
+		return fmt.Errorf("-partitions is %d: it takes 1 to %d", o.partitions, broker.MaxPartitions)
 	}
+	return nil
+}
+
+func (o *limitOptions) define(s *flags.Set) {
+	limits := broker.DefaultLimits()
+	s.SizeVar(&o.message, "max-message", int64(limits.MaxMessage), "`SIZE`: the size of the largest message")
+	s.IntVar(&o.connections, "max-connections", limits.MaxConnections, "`NUMBER`: the connections of each protocol that may be open at a time")
+	s.DurationVar(&o.writeTime, "write-timeout", limits.WriteTime, "`TIME`: how long a client may read nothing before its connection is closed")
+}
+
+func (o *limitOptions) check() error {
+	switch {
+	case o.message < 1 || o.message > broker.MaxMaxMessage:
+		return fmt.Errorf("-max-message is %s: it takes 1 to %s", units.FormatSize(o.message), units.FormatSize(broker.MaxMaxMessage))
+	case o.connections < 1:
+		return fmt.Errorf("-max-connections is %d: it takes 1 or more", o.connections)
+	case o.writeTime == 0:
+		return errors.New("-write-timeout is 0: it takes a duration above 0")
+	}
+	return nil
+}
+
+func (o *kafkaOptions) define(s *flags.Set) {
+	s.StringVar(&o.advertise, "advertise", "", "`HOST:PORT`: the address to which Kafka clients connect (default the address of each connection)")
+	s.MayBeEmpty("advertise")
+	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in responses to Kafka clients, and in JSON")
+	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`TIME`: how long the first members of a Kafka consumer group wait for more")
+	s.DurationVar(&o.minSession, "min-session", kafka.DefaultMinSession, "`TIME`: the shortest session timeout that a member of a Kafka consumer group may have")
+}
+
+func (o *kafkaOptions) check() error {
 	switch {
 	case o.nodeID < 0 || o.nodeID > math.MaxInt32:
 		return fmt.Errorf("-node-id is %d: it takes 0 to %d", o.nodeID, math.MaxInt32)
-	case o.partitions < 1 || o.partitions > broker.MaxPartitions:
-		return fmt.Errorf("-partitions is %d: it takes 1 to %d", o.partitions, broker.MaxPartitions)
-	case o.maxMessage < 1 || o.maxMessage > broker.MaxMaxMessage:
-		return fmt.Errorf("-max-message is %s: it takes 1 to %s", units.FormatSize(o.maxMessage), units.FormatSize(broker.MaxMaxMessage))
-	case o.maxConnections < 1:
-		return fmt.Errorf("-max-connections is %d: it takes 1 or more", o.maxConnections)
 	case o.minSession <= 0 || o.minSession > kafka.MaxSession:
 		return fmt.Errorf("-min-session is %s: it takes a duration above 0, %s at most", units.FormatDuration(o.minSession), units.FormatDuration(kafka.MaxSession))
-	case o.writeTimeout == 0:
-		return errors.New("-write-timeout is 0: it takes a duration above 0")
+	case o.advertise == "":
+		return nil
 	}
-	if o.advertise != "" {
-		if err := kafka.CheckAddress(o.advertise); err != nil {
-			return fmt.Errorf("-advertise: %w", err)
+	if err := kafka.CheckAddress(o.advertise); err != nil {
+		return fmt.Errorf("-advertise: %w", err)
+	}
+	return nil
+}
+
+func (o *options) check() error {
+	for _, check := range []func() error{o.listen.check, o.topics.check, o.limits.check, o.kafka.check} {
+		if err := check(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// storeOptions are the settings of the store.
+func (o *options) storeOptions(log *slog.Logger) commitlog.Options {
+	return commitlog.Options{SyncEvery: o.durability.syncEvery, Reserve: o.durability.reserve, Log: log}
+}
+
 // kafkaOptions are the settings of the server for Kafka clients.
 func (o *options) kafkaOptions() kafka.Options {
 	return kafka.Options{
-		Advertise: o.advertise, NodeID: int32(o.nodeID), RebalanceDelay: o.rebalanceDelay, MinSession: o.minSession, SyncEvery: o.syncEvery,
+		Advertise: o.kafka.advertise, NodeID: int32(o.kafka.nodeID), RebalanceDelay: o.kafka.rebalanceDelay,
+		MinSession: o.kafka.minSession, SyncEvery: o.durability.syncEvery,
 	}
 }
 
 // brokerOptions are the settings of the broker itself.
 func (o *options) brokerOptions(log *slog.Logger) broker.Options {
 	limits := broker.DefaultLimits()
-	limits.MaxMessage, limits.MaxConnections, limits.WriteTime = int(o.maxMessage), o.maxConnections, o.writeTimeout
-	unread := o.retentionUnread
+	limits.MaxMessage, limits.MaxConnections, limits.WriteTime = int(o.limits.message), o.limits.connections, o.limits.writeTime
+	unread := o.retention.unread
 	if unread == 0 {
 		unread = -1
 	}
 	return broker.Options{
-		Limits: limits, Partitions: o.partitions, NoAutoCreate: !o.autoCreate, Log: log,
-		Retention: o.retention, RetentionUnread: unread, RetentionBytes: o.retentionBytes, OffsetsRetention: o.offsets,
+		Limits: limits, Partitions: o.topics.partitions, NoAutoCreate: !o.topics.autoCreate, Log: log,
+		Retention: o.retention.age, RetentionUnread: unread, RetentionBytes: o.retention.bytes, OffsetsRetention: o.retention.offsets,
 	}
 }
