@@ -26,6 +26,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+
+	"mbus/internal/batch/codec"
 )
 
 // HeaderSize is the number of bytes before a batch's records; no batch is
@@ -119,7 +121,10 @@ func (b Batch) CRC() uint32 { return binary.BigEndian.Uint32(b[posCRC:]) }
 func (b Batch) Attributes() uint16 { return binary.BigEndian.Uint16(b[posAttributes:]) }
 
 // Codec says how the records are compressed.
-func (b Batch) Codec() Codec { return Codec(b.Attributes() & codecMask) }
+func (b Batch) Codec() codec.Codec { return codec.Codec(b.Attributes() & codecMask) }
+
+// Compressed reports whether the records are compressed.
+func (b Batch) Compressed() bool { return b.Codec() != codec.None }
 
 // IsControl reports whether the records are the broker's own marks, not messages.
 func (b Batch) IsControl() bool { return b.Attributes()&attrControl != 0 }

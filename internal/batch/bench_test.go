@@ -2,7 +2,10 @@ package batch
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
+
+	"mbus/internal/batch/codec/codectest"
 )
 
 const benchRecords = 1000
@@ -70,20 +73,35 @@ func BenchmarkCRC100B(b *testing.B) {
 	perRecord(b)
 }
 
-func BenchmarkDecompress(b *testing.B) {
-	p := contents()["text"][:1<<20]
-	for _, k := range packings {
-		b.Run(k.name, func(b *testing.B) {
-			packed := k.pack(b, p)
-			var d decompressor
-			b.SetBytes(int64(len(p)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := d.decompress(k.codec, packed, DefaultMaxExpanded); err != nil {
-					b.Fatal(err)
+// BenchmarkVerifyCompressed verifies a batch of 1 MiB as a client would send it.
+func BenchmarkVerifyCompressed(b *testing.B) {
+	for _, size := range []int{4 << 10, 1 << 20} {
+		plain := textBatch(size)
+		for _, k := range codectest.Packings {
+			b.Run(fmt.Sprintf("%d/%s", size, k.Name), func(b *testing.B) {
+				packed := compressed(b, plain, k)
+				var it Iterator
+				b.SetBytes(int64(len(plain)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := packed.Verify(&it); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-			b.ReportMetric(float64(len(p))/float64(len(packed)), "ratio")
-		})
+			})
+		}
 	}
+}
+
+// textBatch has records of text, some size bytes of them.
+func textBatch(size int) Batch {
+	var bld Builder
+	for line := range bytes.Lines(codectest.Contents()["text"]) {
+		if bld.OpenSize() >= size {
+			break
+		}
+		bld.Add(1718017201000, nil, line)
+	}
+	bld.Close(0)
+	return Batch(bld.Bytes())
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 )
 
 // A message is a record as these tests compare it; nil slices are null.
@@ -111,17 +112,17 @@ func compare(t *testing.T, got, want []message) {
 	}
 }
 
-var codecs = map[batch.Codec]kgo.CompressionCodec{
-	batch.None:   kgo.NoCompression(),
-	batch.Gzip:   kgo.GzipCompression(),
-	batch.Snappy: kgo.SnappyCompression(),
-	batch.LZ4:    kgo.Lz4Compression(),
-	batch.Zstd:   kgo.ZstdCompression(),
+var codecs = map[codec.Codec]kgo.CompressionCodec{
+	codec.None:   kgo.NoCompression(),
+	codec.Gzip:   kgo.GzipCompression(),
+	codec.Snappy: kgo.SnappyCompression(),
+	codec.LZ4:    kgo.Lz4Compression(),
+	codec.Zstd:   kgo.ZstdCompression(),
 }
 
 // produce has franz-go's producer send all to a broker and returns the batches
 // that it sent, given the base offsets that the broker would give them.
-func produce(t *testing.T, codec kgo.CompressionCodec, all []message) []byte {
+func produce(t *testing.T, compression kgo.CompressionCodec, all []message) []byte {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
 	if err != nil {
@@ -139,7 +140,7 @@ func produce(t *testing.T, codec kgo.CompressionCodec, all []message) []byte {
 	})
 
 	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.DefaultProduceTopic("orders"),
-		kgo.ProducerBatchCompression(codec), kgo.ManualFlushing(), kgo.MaxBufferedRecords(len(all)+1))
+		kgo.ProducerBatchCompression(compression), kgo.ManualFlushing(), kgo.MaxBufferedRecords(len(all)+1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,28 +178,28 @@ func stamp(t *testing.T, batches []byte) {
 }
 
 func TestWhatFranzGoProducesIsRead(t *testing.T) {
-	for codec, option := range codecs {
+	for used, option := range codecs {
 		for _, n := range []int{1, 2, 100, 10000} {
-			t.Run(fmt.Sprintf("%v/%d", codec, n), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v/%d", used, n), func(t *testing.T) {
 				want := messages(n)
 				sent := produce(t, option, want)
 				compare(t, read(t, sent), want)
 				compareHeaders(t, sent)
-				if n == 10000 && !hasCodec(sent, codec) { // it leaves small batches as they are
-					t.Errorf("franz-go did not use %v, so it was not tried", codec)
+				if n == 10000 && !hasCodec(sent, used) { // it leaves small batches as they are
+					t.Errorf("franz-go did not use %v, so it was not tried", used)
 				}
 			})
 		}
 	}
 }
 
-func hasCodec(batches []byte, codec batch.Codec) bool {
+func hasCodec(batches []byte, want codec.Codec) bool {
 	for {
 		b, rest, err := batch.Next(batches)
 		if err != nil {
 			return false
 		}
-		if b.Codec() == codec {
+		if b.Codec() == want {
 			return true
 		}
 		batches = rest
@@ -288,23 +289,23 @@ func TestExtremeTimesAreReadAsFranzGoReadsThem(t *testing.T) {
 }
 
 // recompress puts the records of b through franz-go's compressor.
-func recompress(t *testing.T, b batch.Batch, codec batch.Codec) batch.Batch {
+func recompress(t *testing.T, b batch.Batch, want codec.Codec) batch.Batch {
 	t.Helper()
-	c, err := kgo.DefaultCompressor(codecs[codec])
+	c, err := kgo.DefaultCompressor(codecs[want])
 	if err != nil {
 		t.Fatal(err)
 	}
 	var dst bytes.Buffer
 	records, used := c.Compress(&dst, b[batch.HeaderSize:])
-	if batch.Codec(used) != codec {
-		t.Fatalf("compressed as %d, not %v", used, codec)
+	if codec.Codec(used) != want {
+		t.Fatalf("compressed as %d, not %v", used, want)
 	}
 	var out kmsg.RecordBatch
 	if err := out.ReadFrom(b); err != nil {
 		t.Fatal(err)
 	}
 	out.Records = bytes.Clone(records)
-	out.Attributes |= int16(codec)
+	out.Attributes |= int16(want)
 	out.Length = int32(49 + len(records))
 	p := out.AppendTo(nil)
 	out.CRC = int32(crc32.Checksum(p[21:], crc32.MakeTable(crc32.Castagnoli)))
@@ -316,12 +317,12 @@ func TestCompressedBatchesAreReadAsFranzGoReadsThem(t *testing.T) {
 	var b batch.Builder
 	build(&b, want)
 	b.Close(0)
-	for codec := range codecs {
-		if codec == batch.None {
+	for c := range codecs {
+		if c == codec.None {
 			continue
 		}
-		t.Run(codec.String(), func(t *testing.T) {
-			p := recompress(t, b.Bytes(), codec)
+		t.Run(c.String(), func(t *testing.T) {
+			p := recompress(t, b.Bytes(), c)
 			compare(t, consume(t, p), want)
 			compare(t, read(t, p), want)
 		})

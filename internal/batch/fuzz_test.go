@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/batch/codec/codectest"
 )
 
 // FuzzVerify checks arbitrary bytes, with magic, length and CRC made right so
@@ -17,7 +19,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte(batchOf(2, plain(0), plain(1))))
 	f.Add([]byte(batchOf(1, rec("\x00", 5, 0, -1, -1, 2, 1, "k", -1, 0, 1, "v"))))
-	for _, k := range packings {
+	for _, k := range codectest.Packings {
 		f.Add([]byte(compressed(f, batchOf(2, plain(0), plain(1)), k)))
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
@@ -80,65 +82,6 @@ func checkAccepted(t *testing.T, it *Iterator, b Batch) {
 	if both < len(whole.Bytes()) {
 		t.Fatalf("the parts have %d bytes, the whole %d", both, len(whole.Bytes()))
 	}
-}
-
-// fuzzDecompress checks that arbitrary bytes expand to no more than the limit,
-// into no larger a buffer, whatever was expanded before, and to what franz-go
-// makes of them. fix makes right what would hide most else.
-func fuzzDecompress(f *testing.F, c Codec, fix func(p []byte)) {
-	f.Add([]byte{})
-	for _, k := range packings {
-		if k.codec == c {
-			f.Add(k.pack(f, []byte("x")))
-			f.Add(k.pack(f, []byte("the same and the same and the same and something else")))
-			f.Add(k.pack(f, make([]byte, 3000)))
-		}
-	}
-	const limit = 1 << 18
-	var used decompressor
-	theirs := kgo.DefaultDecompressor()
-	f.Fuzz(func(t *testing.T, p []byte) {
-		p = bytes.Clone(p)
-		fix(p)
-		var fresh decompressor
-		got, err := fresh.decompress(c, p, limit)
-		checkError(t, err)
-		if len(got) > limit || cap(fresh.buf) > limit+zstdSlack {
-			t.Fatalf("%d bytes expanded to %d in a buffer of %d", len(p), len(got), cap(fresh.buf))
-		}
-		again, againErr := used.decompress(c, p, limit)
-		if !bytes.Equal(again, got) || (againErr == nil) != (err == nil) {
-			t.Fatalf("fresh: %d bytes, %v; used: %d bytes, %v", len(got), err, len(again), againErr)
-		}
-		if err != nil {
-			return
-		}
-		want, err := theirs.Decompress(p, kgo.CompressionCodecType(c))
-		if err != nil || !bytes.Equal(got, want) {
-			t.Fatalf("%d bytes; franz-go has %d, %v", len(got), len(want), err)
-		}
-	})
-}
-
-func FuzzGzip(f *testing.F)   { fuzzDecompress(f, Gzip, func([]byte) {}) }
-func FuzzSnappy(f *testing.F) { fuzzDecompress(f, Snappy, func([]byte) {}) }
-
-func FuzzLZ4(f *testing.F) {
-	fuzzDecompress(f, LZ4, func(p []byte) { // no checksum but that of the header
-		if len(p) > 6 {
-			p[4] = lz4Version | p[4]&lz4Independent
-			p[5] = 4 << 4
-			p[6] = byte(xxh32(p[4:6]) >> 8)
-		}
-	})
-}
-
-func FuzzZstd(f *testing.F) {
-	fuzzDecompress(f, Zstd, func(p []byte) { // no checksum
-		if len(p) > 4 {
-			p[4] &^= 1 << 2
-		}
-	})
 }
 
 // FuzzBuilderRoundTrip checks that the records that go into a Builder come out

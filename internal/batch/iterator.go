@@ -1,5 +1,20 @@
 package batch
 
+import (
+	"errors"
+
+	"mbus/internal/batch/codec"
+)
+
+// DefaultMaxExpanded is what a batch's records may expand to where nothing else
+// is said: 64 MiB, far above any honest batch of 1 MiB and far below what a
+// decompression bomb would take.
+const DefaultMaxExpanded = 64 << 20
+
+// ErrTooLarge is the error for a batch whose records, or one of them, would expand
+// beyond the limit.
+var ErrTooLarge = codec.ErrTooLarge
+
 // An Iterator walks the records of one batch after another without allocating
 // for each record. Its zero value is ready; it must not be copied after use.
 //
@@ -28,7 +43,7 @@ type Iterator struct {
 	earliest      int64 // of the batch that Verify has found sound
 	latest        int64
 	err           error
-	dec           decompressor
+	dec           codec.Decoder
 }
 
 // Reset points the iterator at the records of b, which is a batch as Next
@@ -42,9 +57,12 @@ func (it *Iterator) Reset(b Batch) error {
 	it.delta, it.lastDelta = -1, int64(b.LastOffsetDelta())
 	it.rec = Record{AppendTime: it.logAppendTime}
 	it.p, it.pos = b[HeaderSize:], 0
-	it.dec.trim()
-	if codec := b.Codec(); codec != None {
-		p, err := it.dec.decompress(codec, b[HeaderSize:], it.maxExpanded())
+	it.dec.Trim()
+	if b.Compressed() {
+		p, err := it.dec.Expand(b.Codec(), b[HeaderSize:], it.maxExpanded())
+		if err != nil && !errors.Is(err, ErrTooLarge) {
+			err = corrupt("%v", err)
+		}
 		if err != nil {
 			it.left, it.err = 0, err
 			return err
@@ -66,7 +84,7 @@ func (it *Iterator) Times() (earliest, latest int64) { return it.earliest, it.la
 // Expanded is what the records of a compressed batch take at present, in bytes;
 // what is kept for the next one
 // included.
-func (it *Iterator) Expanded() int { return len(it.dec.buf) }
+func (it *Iterator) Expanded() int { return it.dec.Size() }
 
 func (it *Iterator) maxExpanded() int {
 	if it.MaxExpanded > 0 {

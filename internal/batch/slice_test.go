@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 )
 
 // from100 is a batch of n messages with offsets from 100, and leader epoch 3.
@@ -41,10 +42,10 @@ func TestSliceKeepsTheRecordsInItsRange(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var dst batch.Builder
 	var it batch.Iterator
-	for codec := range codecs {
+	for c := range codecs {
 		b := plain
-		if codec != batch.None {
-			b = recompress(t, plain, codec)
+		if c != codec.None {
+			b = recompress(t, plain, c)
 		}
 		for range 100 {
 			from, to := 90+rnd.Int64N(220), 90+rnd.Int64N(220)
@@ -56,14 +57,14 @@ func TestSliceKeepsTheRecordsInItsRange(t *testing.T) {
 			got := batch.Batch(dst.Bytes())
 			if len(want) == 0 {
 				if len(got) > 0 {
-					t.Fatalf("%v, offsets %d to %d: %d bytes for no record", codec, from, to, len(got))
+					t.Fatalf("%v, offsets %d to %d: %d bytes for no record", c, from, to, len(got))
 				}
 				continue
 			}
 			compare(t, read(t, got), want)
-			if got.BaseOffset() != want[0].offset || got.LeaderEpoch() != 3 || got.Codec() != batch.None {
+			if got.BaseOffset() != want[0].offset || got.LeaderEpoch() != 3 || got.Codec() != codec.None {
 				t.Fatalf("%v, offsets %d to %d: base offset %d, leader epoch %d, codec %v",
-					codec, from, to, got.BaseOffset(), got.LeaderEpoch(), got.Codec())
+					c, from, to, got.BaseOffset(), got.LeaderEpoch(), got.Codec())
 			}
 		}
 	}

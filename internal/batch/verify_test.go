@@ -7,6 +7,9 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"mbus/internal/batch/codec"
+	"mbus/internal/batch/codec/codectest"
 )
 
 // rec is a record of the given fields: numbers are varints, []byte and string
@@ -163,9 +166,9 @@ func TestAnySingleBitThatFlipsIsNoticed(t *testing.T) {
 	bld.Add(2000, []byte{}, nil)
 	bld.Close(42)
 	var it Iterator
-	for _, k := range append([]packing{{name: "none"}}, packings...) {
+	for _, k := range append([]codectest.Packing{{Name: "none"}}, codectest.Packings...) {
 		b := bytes.Clone(bld.Bytes())
-		if k.codec != None {
+		if k.Codec != codec.None {
 			b = compressed(t, b, k)
 		}
 		if err := Batch(b).Verify(&it); err != nil {
@@ -176,7 +179,7 @@ func TestAnySingleBitThatFlipsIsNoticed(t *testing.T) {
 			b[i] ^= 1 << (bit % 8)
 			stamped := i < posLength || i >= posEpoch && i < posMagic
 			if err := Batch(b).Verify(&it); (err == nil) != stamped {
-				t.Errorf("%s: bit %d of byte %d: %v", k.name, bit%8, i, err)
+				t.Errorf("%s: bit %d of byte %d: %v", k.Name, bit%8, i, err)
 			}
 			b[i] ^= 1 << (bit % 8)
 		}
@@ -227,21 +230,18 @@ func TestStampChangesTheOffsetsAndNotTheCRC(t *testing.T) {
 func TestVerifyRefusesWhatExpandsBeyondTheIteratorsMaximum(t *testing.T) {
 	b := batchOf(1, rec("\x00", 0, 0, -1, 1000, make([]byte, 1000), 0))
 	size := len(b) - HeaderSize
-	for _, k := range packings {
+	for _, k := range codectest.Packings {
 		p := compressed(t, b, k)
-		if k.name == "zstd stream" {
-			continue // counts in whole blocks; see unzstd
-		}
 		it := Iterator{MaxExpanded: size}
 		if err := p.Verify(&it); err != nil {
-			t.Errorf("%s: at the maximum: %v", k.name, err)
+			t.Errorf("%s: at the maximum: %v", k.Name, err)
 		}
 		it.MaxExpanded--
 		if err := p.Verify(&it); !errors.Is(err, ErrTooLarge) {
-			t.Errorf("%s: beyond the maximum: %v", k.name, err)
+			t.Errorf("%s: beyond the maximum: %v", k.Name, err)
 		}
 		if it.Next() || !errors.Is(it.Err(), ErrTooLarge) {
-			t.Errorf("%s: after that Next goes on, or Err is %v", k.name, it.Err())
+			t.Errorf("%s: after that Next goes on, or Err is %v", k.Name, it.Err())
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
@@ -188,7 +189,7 @@ func gzipped(t testing.TB, b batch.Batch) batch.Batch {
 	}
 	const posLength, posCRC, posAttributes = 8, 17, 21
 	p := out.Bytes()
-	p[posAttributes+1] |= byte(batch.Gzip)
+	p[posAttributes+1] |= byte(codec.Gzip)
 	binary.BigEndian.PutUint32(p[posLength:], uint32(len(p)-12))
 	binary.BigEndian.PutUint32(p[posCRC:], crc32.Checksum(p[posAttributes:], crc32.MakeTable(crc32.Castagnoli)))
 	return p

@@ -142,7 +142,7 @@ func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, do
 func mayWait(batches []byte) bool {
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
-		if err != nil || b.Codec() != batch.None || bytes.Contains(b, []byte(HeaderDeliverAt)) {
+		if err != nil || b.Compressed() || bytes.Contains(b, []byte(HeaderDeliverAt)) {
 			return true
 		}
 		batches = rest

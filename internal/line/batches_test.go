@@ -16,6 +16,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
 )
 
@@ -52,29 +53,29 @@ func edit(b batch.Batch, pos int, with ...byte) batch.Batch {
 	return seal(b)
 }
 
-var codecs = []batch.Codec{batch.None, batch.Gzip, batch.Snappy, batch.LZ4, batch.Zstd}
+var codecs = []codec.Codec{codec.None, codec.Gzip, codec.Snappy, codec.LZ4, codec.Zstd}
 
 // compressed is b with its records compressed.
-func compressed(t testing.TB, codec batch.Codec, b batch.Batch) batch.Batch {
+func compressed(t testing.TB, c codec.Codec, b batch.Batch) batch.Batch {
 	t.Helper()
 	var out bytes.Buffer
 	out.Write(b[:batch.HeaderSize])
 	records := b[batch.HeaderSize:]
 	var err error
-	switch codec {
-	case batch.None:
+	switch c {
+	case codec.None:
 		out.Write(records)
-	case batch.Gzip:
+	case codec.Gzip:
 		w := gzip.NewWriter(&out)
 		w.Write(records)
 		err = w.Close()
-	case batch.Snappy:
+	case codec.Snappy:
 		out.Write(s2.EncodeSnappy(nil, records))
-	case batch.LZ4:
+	case codec.LZ4:
 		w := lz4.NewWriter(&out)
 		w.Write(records)
 		err = w.Close()
-	case batch.Zstd:
+	case codec.Zstd:
 		var w *zstd.Encoder
 		if w, err = zstd.NewWriter(nil); err == nil {
 			out.Write(w.EncodeAll(records, nil))
@@ -83,7 +84,7 @@ func compressed(t testing.TB, codec batch.Codec, b batch.Batch) batch.Batch {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return edit(out.Bytes(), posAttributes+1, byte(codec))
+	return edit(out.Bytes(), posAttributes+1, byte(c))
 }
 
 // A delivered message is one that a consumer of batches gets.
@@ -226,7 +227,7 @@ func TestBatchThatIsNotSoundIsRefused(t *testing.T) {
 		"no records":             edit(edit(sound[:batch.HeaderSize], posCount+3, 0), 23, 255, 255, 255, 255),
 		"negative count":         edit(sound, posCount, 255, 255, 255, 255),
 		"unknown codec":          edit(sound, posAttributes+1, 7),
-		"not compressed":         edit(sound, posAttributes+1, byte(batch.Zstd)),
+		"not compressed":         edit(sound, posAttributes+1, byte(codec.Zstd)),
 		"garbage behind records": seal(append(slices.Clone(sound), 0)),
 		"no batch":               []byte(strings.Repeat("orders, in lines by mistake\n", 5)),
 		"length too small":       append(append(slices.Clone(sound[:posLength]), 0, 0, 0, 10), sound[posLength+4:]...),
@@ -297,8 +298,8 @@ func TestBatchIsAsLargeAsTheLimitAndNoLarger(t *testing.T) {
 func TestBatchThatExpandsTooFarIsRefused(t *testing.T) {
 	b := start(t, setup{})
 	zeros := newBatch(strings.Repeat("\x00", 65<<20))
-	for _, codec := range []batch.Codec{batch.Gzip, batch.Zstd} {
-		bomb := compressed(t, codec, zeros)
+	for _, c := range []codec.Codec{codec.Gzip, codec.Zstd} {
+		bomb := compressed(t, c, zeros)
 		b.dial(b.producers, "orders?format=batch\n"+text(bomb)).mustRefuse("TOOLARGE", "message 1")
 	}
 	if _, err := b.broker.Topic("orders"); err == nil {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"testing"
 
-	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 )
 
 // A worker answers each message when it has come, and tells of it.
@@ -56,10 +56,10 @@ func BenchmarkIdleWorkers(b *testing.B) {
 
 // A worker takes messages of batches of a megabyte one at a time.
 func BenchmarkWindowOfOne(b *testing.B) {
-	for _, codec := range []batch.Codec{batch.None, batch.Zstd} {
-		b.Run(codec.String(), func(b *testing.B) {
+	for _, c := range []codec.Codec{codec.None, codec.Zstd} {
+		b.Run(c.String(), func(b *testing.B) {
 			bus := startQuick(b)
-			whole := compressed(b, codec, newBatch(numbered(10_000, 80)...))
+			whole := compressed(b, c, newBatch(numbered(10_000, 80)...))
 			for n := 0; n < b.N; n += whole.Count() {
 				producer := bus.connect(bus.producers, "orders?format=batch")
 				producer.Write(whole)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
 )
@@ -65,7 +66,7 @@ func TestDrainsOfAFewAndWorkersShareWhatIsLeftOfALargeBatch(t *testing.T) {
 	messages := numbered(n, 400)
 	var reads atomic.Int64
 	b := start(t, countReads(&reads))
-	b.publishBatch(compressed(t, batch.Zstd, newBatch(messages...)))
+	b.publishBatch(compressed(t, codec.Zstd, newBatch(messages...)))
 	var got strings.Builder
 	for i := range n / 10 {
 		if i%2 == 0 {
@@ -85,11 +86,11 @@ func TestDrainsOfAFewAndWorkersShareWhatIsLeftOfALargeBatch(t *testing.T) {
 // Who gets all of a batch gets it as it was stored, whatever others have left of it.
 func TestWholeBatchesComeAsTheyAreStored(t *testing.T) {
 	b := start(t, setup{})
-	stored := compressed(t, batch.Zstd, newBatch(numbered(1000, 100)...))
+	stored := compressed(t, codec.Zstd, newBatch(numbered(1000, 100)...))
 	b.publishBatch(stored)
 	b.mustDrain("orders?group=few&n=1", numbered(1, 100)[0]+"\n")
 	s := readStream(t, b.drain("orders?format=batch"))
-	if len(s.batches) != 1 || len(s.batches[0]) != len(stored) || s.batches[0].Codec() != batch.Zstd {
+	if len(s.batches) != 1 || len(s.batches[0]) != len(stored) || s.batches[0].Codec() != codec.Zstd {
 		t.Errorf("%d batches, the first of %d bytes, %v", len(s.batches), len(s.batches[0]), s.batches[0].Codec())
 	}
 }
@@ -98,7 +99,7 @@ func TestWholeBatchesComeAsTheyAreStored(t *testing.T) {
 func TestWhatWasTrimmedDoesNotComeFromWhatIsLeft(t *testing.T) {
 	b := start(t, setup{})
 	messages := numbered(1000, 100)
-	b.publishBatch(compressed(t, batch.Zstd, newBatch(messages...)))
+	b.publishBatch(compressed(t, codec.Zstd, newBatch(messages...)))
 	b.mustDrain("orders?n=2", join(messages[:2]))
 	topic, err := b.broker.Topic("orders")
 	if err != nil {
@@ -126,7 +127,7 @@ func TestAReaderThatStallsHasABatchExpandedAFewTimesOnly(t *testing.T) {
 	var reads atomic.Int64
 	b := start(t, countReads(&reads))
 	messages := numbered(n, 100)
-	b.publishBatch(compressed(t, batch.Zstd, newBatch(messages...)))
+	b.publishBatch(compressed(t, codec.Zstd, newBatch(messages...)))
 	before := reads.Load()
 	c := b.dialWith(small, b.consumers, "orders?from=beginning\n")
 	var got strings.Builder

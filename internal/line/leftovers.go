@@ -158,7 +158,7 @@ func (s *sender) loadFew(log *broker.Partition, offset, to, most int64) error {
 		return err
 	}
 	b, _, err := batch.Next(s.loaded)
-	if err != nil || to >= b.NextOffset() || len(b) <= leftoverSize && b.Codec() == batch.None {
+	if err != nil || to >= b.NextOffset() || len(b) <= leftoverSize && !b.Compressed() {
 		return nil
 	}
 	return s.takeFew(log, b, offset)
@@ -175,7 +175,7 @@ func (s *sender) loadAgain(log *broker.Partition, offset, to int64) error {
 		return err
 	}
 	b, _, err := batch.Next(s.loaded)
-	if err != nil || !s.stalled || b.Codec() == batch.None || b.BaseOffset() >= offset && s.request.format == formatBatch {
+	if err != nil || !s.stalled || !b.Compressed() || b.BaseOffset() >= offset && s.request.format == formatBatch {
 		return nil
 	}
 	return s.takeFew(log, b, max(offset, b.BaseOffset()))

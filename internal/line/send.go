@@ -134,7 +134,7 @@ func (s *sender) sendPart(partition int, b batch.Batch, span group.Span) (int64,
 // sendRecords is sendPart for lines and JSON.
 func (s *sender) sendRecords(partition int, b batch.Batch, span group.Span) (int64, error) {
 	first, next := b.BaseOffset(), b.NextOffset() // b itself may be given up
-	s.packed = b.Codec() != batch.None
+	s.packed = b.Compressed()
 	if err := s.beginTurn(b); err != nil {
 		return 0, err
 	}

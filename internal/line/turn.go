@@ -32,7 +32,7 @@ func newTurns() *turns {
 // beginTurn waits for a turn if a batch needs one. The client may have left
 // meanwhile.
 func (s *sender) beginTurn(b batch.Batch) error {
-	if b.Codec() == batch.None || !s.turn.IsZero() {
+	if !b.Compressed() || !s.turn.IsZero() {
 		return nil
 	}
 	turns := s.server.turns

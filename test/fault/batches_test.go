@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 )
 
 // Where fields stand in a record batch, see FORMAT.md.
@@ -33,10 +34,10 @@ const (
 	atCount     = 57
 )
 
-var codecs = []batch.Codec{batch.None, batch.Gzip, batch.Snappy, batch.LZ4, batch.Zstd}
+var codecs = []codec.Codec{codec.None, codec.Gzip, codec.Snappy, codec.LZ4, codec.Zstd}
 
 // squeeze compresses p as franz-go does.
-func squeeze(t testing.TB, c batch.Codec, p []byte) []byte {
+func squeeze(t testing.TB, c codec.Codec, p []byte) []byte {
 	t.Helper()
 	codec := []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()}[c]
 	compressor, err := kgo.DefaultCompressor(codec)
@@ -51,9 +52,9 @@ func squeeze(t testing.TB, c batch.Codec, p []byte) []byte {
 }
 
 // packed is batch b with its records compressed.
-func packed(t testing.TB, c batch.Codec, b []byte) []byte {
+func packed(t testing.TB, c codec.Codec, b []byte) []byte {
 	t.Helper()
-	if c == batch.None {
+	if c == codec.None {
 		return bytes.Clone(b)
 	}
 	b = append(bytes.Clone(b[:batch.HeaderSize]), squeeze(t, c, b[batch.HeaderSize:])...)
@@ -120,7 +121,7 @@ func wrongBatches(t testing.TB) map[string][]byte {
 		list[on("a flipped CRC")][atCRC] ^= 1
 		list[on("cut records")] = sealed(bytes.Clone(b[:len(b)-3]))
 		list[on("bytes behind the records")] = sealed(append(bytes.Clone(b), 0, 0, 0))
-		if c != batch.None {
+		if c != codec.None {
 			list[on("no compressed bytes")] = sealed(bytes.Clone(b[:batch.HeaderSize]))
 		}
 		for name, records := range wrongRecords() {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 )
 
 // expanded is what a bomb that the broker takes expands to, in bytes: a little
@@ -19,7 +20,7 @@ const expanded = 60 << 20
 
 // bomb is a batch of records of 1 MiB of zeros that expands to size bytes or a
 // little more.
-func bomb(t testing.TB, c batch.Codec, size int) []byte {
+func bomb(t testing.TB, c codec.Codec, size int) []byte {
 	t.Helper()
 	var b batch.Builder
 	for value := make([]byte, 1<<20); len(b.Bytes()) < size; {
@@ -30,7 +31,7 @@ func bomb(t testing.TB, c batch.Codec, size int) []byte {
 }
 
 // crumbs is a batch of as many of the smallest records as expand to size bytes.
-func crumbs(t testing.TB, c batch.Codec, size int) []byte {
+func crumbs(t testing.TB, c codec.Codec, size int) []byte {
 	t.Helper()
 	var b batch.Builder
 	for len(b.Bytes()) < size {
@@ -55,11 +56,11 @@ func TestF32BombsBeyondTheLimit(t *testing.T) {
 	var bombs [][]byte
 	for _, c := range codecs[1:] {
 		size := runs(100, 200) << 20
-		if c == batch.Snappy {
+		if c == codec.Snappy {
 			size = 10 << 20 // all that it can make of a batch that is small enough
 		}
 		b := bomb(t, c, size)
-		if c == batch.Snappy {
+		if c == codec.Snappy {
 			b = sealed(b[:len(b)-1])
 		}
 		if len(b) > 1<<20+32<<10 {
@@ -108,9 +109,9 @@ func TestF32BombsBelowTheLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := besiege(t)
 			s.Publish("bombs", "first")
-			b := crumbs(t, batch.Zstd, expanded/8)
+			b := crumbs(t, codec.Zstd, expanded/8)
 			if arm != nil {
-				b = arm(bomb(t, batch.Zstd, expanded))
+				b = arm(bomb(t, codec.Zstd, expanded))
 			}
 			n := runs(8, 200)
 			s.attack(t, bombBound(), func() {
@@ -139,7 +140,7 @@ func oneMessage(t testing.TB, size int) []byte {
 	var b batch.Builder
 	b.Add(1000, nil, make([]byte, size))
 	b.Close(0)
-	return packed(t, batch.Zstd, b.Bytes())
+	return packed(t, codec.Zstd, b.Bytes())
 }
 
 // field sets a field of eight bytes of a batch.
@@ -153,7 +154,7 @@ func field(b []byte, at int, v uint64) []byte {
 // of a batch on, and then stop.
 func TestF32BombsAreReadByMany(t *testing.T) {
 	s := besiege(t)
-	for topic, b := range map[string][]byte{"one": bomb(t, batch.Zstd, expanded), "many": crumbs(t, batch.Zstd, expanded/8)} {
+	for topic, b := range map[string][]byte{"one": bomb(t, codec.Zstd, expanded), "many": crumbs(t, codec.Zstd, expanded/8)} {
 		answer, err := converse(s.Producers(), []byte(topic+"?format=batch\n"+string(b)))
 		if err != nil || !strings.HasPrefix(answer, "+") {
 			t.Fatalf("%s: answered %q, %v", topic, answer, err)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"mbus/internal/batch"
+	"mbus/internal/batch/codec"
 	"mbus/test/brokertest"
 )
 
@@ -165,7 +165,7 @@ func (l *ledger) publishSome(address, publisher string, n int) error {
 }
 
 // publishKafka publishes n messages with the Kafka protocol.
-func (l *ledger) publishKafka(address, publisher string, c batch.Codec, n int) error {
+func (l *ledger) publishKafka(address, publisher string, c codec.Codec, n int) error {
 	codec := []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()}[c]
 	cl, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic(l.topic), kgo.ProducerBatchCompression(codec))
 	if err != nil {

@@ -1,4 +1,4 @@
-package batch
+package codec
 
 import (
 	"bytes"
@@ -21,12 +21,16 @@ const xerialHeader = 16
 // copy of 64 bytes takes three.
 const maxSnappyRatio = 22
 
-// unsnappy expands p into dst; see decompress.
-func unsnappy(dst, p []byte) (int, error) {
+// unsnappy expands the blocks of p.
+func (d *Decoder) unsnappy(p []byte, limit int) (int, error) {
 	total, err := snappySize(p)
-	if err != nil || total > len(dst) {
-		return total, err
+	if err != nil {
+		return 0, err
 	}
+	if total > limit {
+		return 0, ErrTooLarge
+	}
+	d.reserve(total, 0)
 	framed, p := cutXerial(p)
 	for n := 0; len(p) > 0; {
 		block, rest, err := nextSnappy(p, framed)
@@ -36,7 +40,7 @@ func unsnappy(dst, p []byte) (int, error) {
 		if isS2(block) {
 			return 0, errors.New("block is in the S2 format, not Snappy")
 		}
-		out, err := s2.Decode(dst[n:], block)
+		out, err := s2.Decode(d.buf[n:], block)
 		if err != nil {
 			return 0, err
 		}
