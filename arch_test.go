@@ -30,7 +30,8 @@ var arrows = map[string][]string{
 	"internal/client":                {},
 	"internal/coordinator":           {},
 	"internal/kafka":                 {"internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
-	"internal/line":                  {"internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/units"},
+	"internal/delivery":              {"internal/batch", "internal/group", "internal/broker", "internal/units"},
+	"internal/line":                  {"internal/delivery", "internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/units"},
 	"internal/producer":              {"internal/client", "internal/batch", "internal/message", "internal/units"},
 	"internal/consumer":              {"internal/client", "internal/batch", "internal/message", "internal/units"},
 	"cmd/broker":                     {"internal/flags", "internal/units", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka"},
@@ -50,6 +51,8 @@ var forbidden = map[string][]string{
 	"internal/group":       {"net", "os", "syscall"},
 	"internal/broker":      {"net", "os", "syscall"},
 	"internal/line":        {"io/fs", "path/filepath"},
+
+	"internal/delivery": {"net", "os", "syscall"},
 
 	"internal/coordinator": {"net", "os", "syscall"},
 }

@@ -88,10 +88,10 @@ sabotage "compact positions before their topic is synced" internal/broker/journa
 	's/^\t\tj.secure(piece)$/\t\t_ = piece/' ./internal/broker TestCompactionWritesPositionsWhenTheirLogsAreSynced
 sabotage "count a dead letter before it is durable" internal/broker/bury.go \
 	's/durably(log, done)/func(_ int64, err error) { done(err) }/' ./internal/broker TestADeadLetterIsConsumedWhenItIsDurable
-sabotage "tell of a redrive that is not kept" internal/line/redrive.go \
-	'/) consume(n/,/^}/ s/d.broker.AwaitPositions()/error(nil)/' ./internal/line TestARedriveTellsOfWhatItsPositionKeeps
-sabotage "acknowledge a letter before its message is open for good" internal/line/redrive.go \
-	'/) settle()/,/^}/ s/d.broker.AwaitPositions()/error(nil)/' ./internal/line TestALetterIsConsumedWhenItsMessageIsOpenForGood
+sabotage "tell of a redrive that is not kept" internal/delivery/redrive.go \
+	'/) consume(n/,/^}/ s/r.sub.broker.AwaitPositions()/error(nil)/' ./internal/line TestARedriveTellsOfWhatItsPositionKeeps
+sabotage "acknowledge a letter before its message is open for good" internal/delivery/redrive.go \
+	'/) completeStep()/,/^}/ s/r.sub.broker.AwaitPositions()/error(nil)/' ./internal/line TestALetterIsConsumedWhenItsMessageIsOpenForGood
 sabotage "give a letter to another group" internal/broker/redrive.go \
 	's/r.b.Position(l.Group, t/r.b.Position(group.Default, t/' ./internal/line TestALetterGoesBackToTheGroupThatFailedItAndToNoOther
 sabotage "reopen a message that is on its way to the dead letters" internal/group/reopen.go \
@@ -146,7 +146,7 @@ sabotage "take what was sent for consumed" internal/tcpserver/close.go \
 sabotage "close without waiting for a half-close" internal/tcpserver/close.go \
 	's/t.Asked.Add(t.HalfClose)/t.Asked/' ./internal/line TestAClientThatHalfClosesSoonHasClosedEarly
 sabotage "wait for a half-close where nothing is consumed" internal/line/consumer.go \
-	's/if k.request.from != nil || .*/if false {/' ./internal/line TestTheEndIsNotPutOffWhereNothingIsConsumed
+	's/if k.session.IsSettled() {/if false {/' ./internal/line TestTheEndIsNotPutOffWhereNothingIsConsumed
 sabotage "take a half-close that crossed the end for the close" internal/tcpserver/close.go \
 	's/return v.State == LastAck .*/return false }/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
 sabotage "take a half-close with bytes unread for the close" internal/tcpserver/close.go \
@@ -157,8 +157,8 @@ sabotage "keep nothing of what is consumed out of turn" internal/group/position.
 	's/if h.by == nil \&\& len(s.Beyond) < maxBeyond/if false/' ./internal/line TestPromisesToRandomWorkers
 sabotage "tell of a deletion as of a stop" internal/line/conn.go \
 	's/case c.server.isStopping():/case true:/' ./internal/line TestReadersWithMoreToComeHearOfADeletion
-sabotage "tell of a deletion to those only that read" internal/line/follow.go \
-	's/if err := f.gone(); err != nil {/if err := error(nil); err != nil {/' ./internal/line TestFollowersThatWaitForSomethingElseHearOfADeletion
+sabotage "tell of a deletion to those only that read" internal/delivery/session.go \
+	's/if err := s.sub.deleted(); err != nil {/if err := error(nil); err != nil {/' ./internal/line TestFollowersThatWaitForSomethingElseHearOfADeletion
 sabotage "let a killed consumer close in good order" internal/consumer/conn.go \
 	's/conn.SetLinger(0)/conn.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
 sabotage "leave messages that come again in a file that was moved" cmd/consumer/rotate.go \
@@ -208,9 +208,9 @@ sabotage "tell Kafka clients a name for the address they came in on" internal/ka
 	's/return local.AddrPort().Addr().Unmap().String(),/return "localhost",/' ./internal/kafka TestClientsAreToldTheAddressThatTheyCameInOn
 sabotage "take a variable that describes a service for a flag" internal/flags/flags.go \
 	's/service.MatchString(v)/service.MatchString("")/' ./internal/flags TestVariablesOfServicesAreNotFlags
-sabotage "begin with partition 0 each time" internal/line/consumer.go \
-	's/k.turn = p.number + 1/k.turn = 0/' ./internal/line TestNoPartitionWaitsForAnotherToBeEmpty
-sabotage "forget which partition is next for a group" internal/line/consumer.go \
+sabotage "begin with partition 0 each time" internal/delivery/subscription.go \
+	's/s.next = p.number + 1/s.next = 0/' ./internal/line TestNoPartitionWaitsForAnotherToBeEmpty
+sabotage "forget which partition is next for a group" internal/delivery/subscription.go \
 	's/	p.pos.Served()$/	_ = p/' ./internal/line TestNoFreeMessageWaitsForMoreThanARound
 sabotage "lose the wake of a member that leaves" internal/group/wait.go \
 	'/) Close() {/,/^}/ s/	w.PassOn()$//' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
@@ -220,16 +220,16 @@ sabotage "wake nobody for what a log has lost" internal/group/removed.go \
 	's/p.finish(true)/p.finish(false)/' ./internal/group TestWhatIsMissingFreesWhatIsBehindAllThatMayWait
 sabotage "wake everybody for a message" internal/group/wait.go \
 	's/^			return x$/			x.wake()/' ./internal/group TestAMessageWakesOneOfThoseThatWait
-sabotage "serve what was deleted from what is left of a batch" internal/line/leftovers.go \
+sabotage "serve what was deleted from what is left of a batch" internal/delivery/leftovers.go \
 	's/offset < start {/offset < start \&\& false {/' ./internal/line TestWhatWasTrimmedDoesNotComeFromWhatIsLeft
-sabotage "read a large batch for each message" internal/line/leftovers.go \
-	's/if b := s.server.leftovers.find(log, offset, to); b != nil {/if b := s.server.leftovers.find(log, offset, to); b != nil \&\& false {/' ./internal/line TestALargeBatchIsNotReadForEachMessage
+sabotage "read a large batch for each message" internal/delivery/loader.go \
+	's/if b := l.hub.leftovers.find(log, offset, to); b != nil {/if b := l.hub.leftovers.find(log, offset, to); b != nil \&\& false {/' ./internal/line TestALargeBatchIsNotReadForEachMessage
 sabotage "count no attempt where a message kills its worker" internal/group/member.go \
 	's/f, ok = m.fail(0, m.sent\[0\].From, r, now)/_ = now/' ./test/fault TestF41MessagesThatKillTheirWorkers
-sabotage "count an attempt where a worker leaves in good order" internal/line/loss.go \
-	's/lost := isLoss(pumped) || /lost := true || /' ./internal/line TestAnEndInGoodOrderIsNoAttempt
-sabotage "take a client that is at work for one that hangs" internal/line/ears.go \
-	'/) ack(n uint64)/,/^}/ s/f.hang.heard(f)/_ = f/' ./internal/line TestAHeartbeatGivesTheClientItsTimeAgain
+sabotage "count an attempt where a worker leaves in good order" internal/line/consumer.go \
+	's/lost := isLoss(sent) || /lost := true || /' ./internal/line TestAnEndInGoodOrderIsNoAttempt
+sabotage "take a client that is at work for one that hangs" internal/delivery/acks.go \
+	'/) Ack(n uint64)/,/^}/ s/s.Extend()//' ./internal/delivery TestAHeartbeatGivesTheClientItsTimeAgain
 sabotage "acknowledge all up to the one" internal/group/member.go \
 	's/s.From += int64(first - l.first)/s.From += 0/' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
 sabotage "store numbered messages whenever they come" internal/broker/stream.go \

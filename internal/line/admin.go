@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/internal/delivery"
 	"mbus/internal/group"
 	"mbus/internal/message"
 	"mbus/internal/units"
@@ -36,7 +37,7 @@ var administration = map[string]struct {
 // An adminRequest is what a request of administration has beside the topic and the group.
 type adminRequest struct {
 	run    func(*conn, *request) error
-	to     *from             // where the group is to be
+	to     *units.Position   // where the group is to be
 	total  int               // partitions that the topic is to have; 0 for as many as new ones get
 	config map[string]string // what a new topic has set for itself, under the broker's names
 }
@@ -232,7 +233,7 @@ func (c *conn) resetGroup(r *request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
-	if err := r.admin.to.check(len(topic.Partitions())); err != nil {
+	if err := delivery.CheckFrom(r.admin.to, len(topic.Partitions())); err != nil {
 		return err
 	}
 	t := newTable(r, "group", "topic", "partition", "position", "new")
@@ -242,7 +243,7 @@ func (c *conn) resetGroup(r *request) error {
 	}
 	var offsets []int64
 	for i, log := range topic.Partitions() {
-		offset, err := r.admin.to.in(i, log)
+		offset, err := delivery.OffsetFrom(r.admin.to, i, log)
 		if err != nil {
 			return err
 		}

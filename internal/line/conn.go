@@ -13,6 +13,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/delivery"
 	"mbus/internal/group"
 	"mbus/internal/tcpserver"
 	"mbus/internal/units"
@@ -87,6 +88,15 @@ var codes = []struct {
 	{broker.ErrInternalTopic, "BADREQUEST"},
 	{broker.ErrTooLarge, "TOOLARGE"},
 	{batch.ErrTooLarge, "TOOLARGE"},
+	{delivery.ErrGap, "GAP"},
+	{delivery.ErrDamaged, "DAMAGED"},
+	{delivery.ErrDeleted, "GONE"},
+	{delivery.ErrMemory, "BUSY"},
+	{delivery.ErrWanted, "BUSY"},
+	{delivery.ErrRedriveAgain, "BUSY"},
+	{delivery.ErrAckTimeout, "TIMEOUT"},
+	{delivery.ErrPosition, "BADREQUEST"},
+	{delivery.ErrInternal, "INTERNAL"},
 	{batch.ErrCorrupt, "BADMESSAGE"},
 	{broker.ErrTime, "BADMESSAGE"},
 	{broker.ErrDeliverAt, "BADMESSAGE"},

@@ -41,9 +41,9 @@ type request struct {
 	ordered    bool
 	startEnd   bool
 	redrive    bool
-	toAll      bool  // what is redriven goes to all groups, not to the one that failed it
-	from       *from // nil for the position of the group
-	window     int64 // messages; 0 for the default
+	toAll      bool            // what is redriven goes to all groups, not to the one that failed it
+	from       *units.Position // nil for the position of the group
+	window     int64           // messages; 0 for the default
 	ackTimeout time.Duration
 	retry      group.Retry
 
@@ -106,6 +106,19 @@ func setTo(r *request, value string) error {
 func setFrom(r *request, value string) (err error) {
 	r.from, err = parseFrom(value, r.now)
 	return err
+}
+
+// parseFrom reads a position. nil is that of the group, which kcat calls stored. A time
+// that names no zone is UTC.
+func parseFrom(value string, now time.Time) (*units.Position, error) {
+	if value == "stored" {
+		return nil, nil
+	}
+	p, err := units.ParsePosition(value, now, time.UTC)
+	if err != nil {
+		return nil, fmt.Errorf("%w, not %q", err, value)
+	}
+	return p, nil
 }
 
 // maxWindow is the largest window, in messages: what a client has not acknowledged takes

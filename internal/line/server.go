@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"mbus/internal/broker"
+	"mbus/internal/delivery"
 	"mbus/internal/tcpserver"
 )
 
@@ -22,20 +23,16 @@ type Server struct {
 
 	broker *broker.Broker
 	log    *slog.Logger
-	turns  *turns
+	hub    *delivery.Hub
 	conns  *tcpserver.Conns[*conn]
 	turn   atomic.Uint64 // of the latest connection
-
-	leftovers *leftovers
-
-	loads chan struct{} // holds as many as there are senders that have loaded something
 }
 
 // NewServer serves nothing yet.
 func NewServer(b *broker.Broker) *Server {
 	return &Server{
-		Node: 1, broker: b, log: b.Log, turns: newTurns(), conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.RequestTime),
-		leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads),
+		Node: 1, broker: b, log: b.Log, hub: delivery.NewHub(b),
+		conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.RequestTime),
 	}
 }
 

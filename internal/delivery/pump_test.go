@@ -1,4 +1,4 @@
-package line
+package delivery
 
 import (
 	"errors"
@@ -11,10 +11,10 @@ import (
 	"mbus/internal/group"
 )
 
-// Whoever wakes a pump, and whenever: push runs once at a time, and once more after
+// Whoever wakes a pump, and whenever: fn runs once at a time, and once more after
 // the last wake. That one goroutine leaves a pump while another is started for it is
 // rare, so there are many pumps, and more threads than processors.
-func TestPumpNeverPushesTwiceAtOnceAndMissesNoWake(t *testing.T) {
+func TestPumpNeverRunsTwiceAtOnceAndMissesNoWake(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(32))
 	var all sync.WaitGroup
 	for range 16 {
@@ -26,8 +26,8 @@ func TestPumpNeverPushesTwiceAtOnceAndMissesNoWake(t *testing.T) {
 func wakeOften(t *testing.T, wakes int) {
 	var work, pushing atomic.Int64
 	var twice atomic.Bool
-	p := &pump{over: func() {}}
-	p.push = func() error {
+	p := &pump{onError: func() {}}
+	p.fn = func() error {
 		if pushing.Add(1) > 1 {
 			twice.Store(true)
 		}
@@ -48,34 +48,34 @@ func wakeOften(t *testing.T, wakes int) {
 		})
 	}
 	wakers.Wait()
-	awaitCalm(p)
+	awaitIdle(p)
 	if twice.Load() {
-		t.Error("push was called while it ran")
+		t.Error("fn was called while it ran")
 	}
 	if n := work.Load(); n != 0 {
 		t.Errorf("%d wakes were missed", n)
 	}
 }
 
-func awaitCalm(p *pump) {
+func awaitIdle(p *pump) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.runs {
-		p.calm.Wait()
+		p.idle.Wait()
 	}
 }
 
 func TestPumpEndsWithTheFirstErrorAndIsWokenNoMore(t *testing.T) {
 	first := errors.New("first")
 	ends, pushes := 0, 0
-	p := &pump{over: func() { ends++ }}
-	p.push = func() error {
+	p := &pump{onError: func() { ends++ }}
+	p.fn = func() error {
 		pushes++
 		p.wake()
 		return first
 	}
 	p.start()
-	awaitCalm(p)
+	awaitIdle(p)
 	p.fail(io.EOF)
 	p.wake()
 	if err := p.stop(func() { t.Error("it is cut") }); err != first || ends != 2 || pushes != 1 {
@@ -86,18 +86,18 @@ func TestPumpEndsWithTheFirstErrorAndIsWokenNoMore(t *testing.T) {
 // With ack and without follow the connection ends when nothing is free: what was given back
 // after it had looked is to be sent before.
 func TestWhatIsGivenBackWhileTheLastIsWrittenIsSentBeforeTheEnd(t *testing.T) {
-	f := &follower{consumer: newConsumer(nil, &request{ack: true})}
+	s := (&Hub{}).NewSession(Options{Ack: true}, new(memory))
 	var pushes atomic.Int32
-	f.push, f.over = func() error { pushes.Add(1); return nil }, func() {}
-	f.waiter = group.NewWaiter(f.wake)
-	f.parts = []part{{pos: group.NewPosition(0), end: 1}}
-	f.pump.start()
-	awaitCalm(&f.pump)
-	if f.done() {
+	s.pump.fn, s.pump.onError = func() error { pushes.Add(1); return nil }, func() {}
+	s.sub.waiter = group.NewWaiter(s.pump.wake)
+	s.sub.partitions = []partition{{pos: group.NewPosition(0), end: 1}}
+	s.pump.start()
+	awaitIdle(&s.pump)
+	if s.isDone() {
 		t.Fatal("it ends although a message is free")
 	}
-	f.await()
-	awaitCalm(&f.pump)
+	s.await()
+	awaitIdle(&s.pump)
 	if n := pushes.Load(); n != 2 {
 		t.Errorf("pushed %d times, not 2", n)
 	}

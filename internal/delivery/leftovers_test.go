@@ -1,4 +1,4 @@
-package line
+package delivery
 
 import (
 	"slices"

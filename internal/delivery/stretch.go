@@ -1,4 +1,4 @@
-package line
+package delivery
 
 import (
 	"cmp"
@@ -8,7 +8,7 @@ import (
 	"mbus/internal/group"
 )
 
-// A stretch is what a consumer takes next of what is loaded: a span of offsets, and which of
+// A stretch is what a session takes next of what is loaded: a span of offsets, and which of
 // them have records.
 type stretch struct {
 	group.Span
@@ -38,69 +38,70 @@ func hasMessages(b batch.Batch) bool { return b.Count() > 0 && !b.IsControl() }
 // stretch finds in what is loaded what can be taken of a free span: most records at most, and
 // the offsets without a record that follow them. A *broker.DamageError says that the
 // first batch can't be decoded.
-func (k *consumer) stretch(p *part, free group.Span, most int64) (stretch, error) {
-	if k.recordSpans == nil {
-		k.recordSpans = k.oneSpan[:0]
+func (s *sender) stretch(p *partition, free group.Span, most int64) (stretch, error) {
+	if s.spans == nil {
+		s.spans = s.oneSpan[:0]
 	}
-	s := stretch{Span: group.Span{From: free.From, To: free.From}, runs: k.recordSpans[:0]}
-	for loaded := k.loaded; s.To < free.To && s.records < most; {
+	x := stretch{Span: group.Span{From: free.From, To: free.From}, runs: s.spans[:0]}
+	for loaded := s.loader.loaded; x.To < free.To && x.records < most; {
 		b, rest, err := batch.Next(loaded)
 		if err != nil {
 			break
 		}
-		if loaded = rest; b.NextOffset() <= s.To {
+		if loaded = rest; b.NextOffset() <= x.To {
 			continue
 		}
 		end := min(free.To, b.NextOffset())
-		from := min(end, max(s.To, b.BaseOffset()))
+		from := min(end, max(x.To, b.BaseOffset()))
 		switch {
 		case !hasMessages(b):
-			s.To = end
+			x.To = end
 		case int64(b.LastOffsetDelta()) == int64(b.Count())-1: // the usual case: no offset is missing
-			s.To = min(end, from+most-s.records)
-			s.add(b, group.Span{From: from, To: s.To})
+			x.To = min(end, from+most-x.records)
+			x.add(b, group.Span{From: from, To: x.To})
 		default:
-			if err := k.sparse(&s, p, b, group.Span{From: from, To: end}, most); err != nil {
-				if s.To > free.From {
-					return s, nil // what is before it comes first
+			if err := s.sparse(&x, p, b, group.Span{From: from, To: end}, most); err != nil {
+				if x.To > free.From {
+					return x, nil // what is before it comes first
 				}
-				return s, err
+				return x, err
 			}
 		}
 	}
-	k.recordSpans = s.runs
-	return s, nil
+	s.spans = x.runs
+	return x, nil
 }
 
 // sparse is stretch for the part in span of a batch in which offsets are missing.
-func (k *consumer) sparse(s *stretch, p *part, b batch.Batch, span group.Span, most int64) error {
-	if err := k.beginTurn(b); err != nil {
+func (s *sender) sparse(x *stretch, p *partition, b batch.Batch, span group.Span, most int64) error {
+	l := &s.loader
+	if err := l.beginSlot(b); err != nil {
 		return err
 	}
-	defer k.endTurn()
-	err := k.expand(b)
-	for err == nil && k.it.Next() {
-		o := k.it.Record().Offset
+	defer l.endSlot()
+	err := l.expand(b)
+	for err == nil && l.it.Next() {
+		o := l.it.Record().Offset
 		if o < span.From {
 			continue
 		}
 		if o >= span.To {
 			break
 		}
-		if s.records == most {
-			s.To = o
+		if x.records == most {
+			x.To = o
 			return nil
 		}
-		s.add(b, group.Span{From: o, To: o + 1})
+		x.add(b, group.Span{From: o, To: o + 1})
 	}
 	if err == nil {
-		err = k.it.Err()
+		err = l.it.Err()
 	}
 	if err != nil {
-		s.cutAt(span.From)
-		return k.sender.undecodable(p.number, b.BaseOffset(), b.NextOffset(), err)
+		x.cutAt(span.From)
+		return undecodable(s.sub.topic.Name, p.number, b.BaseOffset(), b.NextOffset(), err)
 	}
-	s.To = span.To
+	x.To = span.To
 	return nil
 }
 

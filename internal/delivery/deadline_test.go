@@ -1,4 +1,4 @@
-package line
+package delivery
 
 import (
 	"errors"
@@ -8,34 +8,33 @@ import (
 	"time"
 
 	"mbus/internal/group"
-	"mbus/internal/tcpserver"
 )
 
-// A watched follower has a client that is to answer within ten seconds. Nothing is
+// A watched session has a client that is to acknowledge within ten seconds. Nothing is
 // really sent.
 type watched struct {
-	*follower
-	pos  *group.Position
-	sent int64
+	*Session
+	pos    *group.Position
+	leased int64
 }
 
 func newWatched() *watched {
-	f := &follower{consumer: newConsumer(nil, &request{ack: true, ackTimeout: 10 * time.Second})}
-	f.push, f.over = func() error { return nil }, func() {}
-	f.pump.start()
-	f.hang.start(f)
-	return &watched{f, group.NewPosition(0), 0}
+	s := (&Hub{}).NewSession(Options{Ack: true, AckTimeout: 10 * time.Second}, new(memory))
+	s.pump.fn, s.pump.onError = func() error { return nil }, func() {}
+	s.pump.start()
+	s.deadline.start(s)
+	return &watched{s, group.NewPosition(0), 0}
 }
 
 func (w *watched) send() {
-	w.member.Lease(w.pos, group.Span{From: w.sent, To: w.sent + 1}, 1)
-	w.sent++
-	w.hang.more(w.follower)
+	w.sub.member.Lease(w.pos, group.Span{From: w.leased, To: w.leased + 1}, 1)
+	w.leased++
+	w.deadline.sent()
 }
 
 func (w *watched) answer(t *testing.T, n uint64) {
 	t.Helper()
-	if err := w.ack(n); err != nil {
+	if err := w.Ack(n); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -45,8 +44,8 @@ func (w *watched) after(t *testing.T, d time.Duration, ended bool) {
 	t.Helper()
 	time.Sleep(d) // in the bubble, where time passes at once
 	synctest.Wait()
-	if w.hasEnded() != ended {
-		t.Fatalf("ended: %v", w.hasEnded())
+	if w.pump.hasEnded() != ended {
+		t.Fatalf("ended: %v", w.pump.hasEnded())
 	}
 }
 
@@ -64,7 +63,7 @@ func TestAClientHasItsTimeFromTheFirstMessageAfterItHasAnsweredAll(t *testing.T)
 		w.send()
 		w.after(t, 9*time.Second, false)
 		w.after(t, 2*time.Second, true)
-		if err := w.stop(func() {}); !errors.Is(err, errHangs) {
+		if err := w.Stop(); !errors.Is(err, ErrAckTimeout) {
 			t.Errorf("it ended with %v", err)
 		}
 	})
@@ -87,9 +86,9 @@ func TestAnAnswerToOneOfTwoMessagesGivesTheOtherItsTime(t *testing.T) {
 func TestNothingFailsForATimeoutAfterTheFollowerHasEnded(t *testing.T) {
 	w := newWatched()
 	stopped, checked := make(chan struct{}), make(chan struct{})
-	w.over = func() { // within the check
+	w.pump.onError = func() { // within the check
 		go func() {
-			w.hang.stop()
+			w.deadline.stop()
 			close(stopped)
 		}()
 		select {
@@ -100,13 +99,13 @@ func TestNothingFailsForATimeoutAfterTheFollowerHasEnded(t *testing.T) {
 		close(checked)
 	}
 	w.send()
-	w.hang.mu.Lock()
-	w.hang.limit = time.Millisecond
-	w.hang.timer.Reset(w.hang.limit)
-	w.hang.mu.Unlock()
+	w.deadline.mu.Lock()
+	w.deadline.limit = time.Millisecond
+	w.deadline.timer.Reset(w.deadline.limit)
+	w.deadline.mu.Unlock()
 	<-checked
 	<-stopped
-	if w.member.Oldest() != 0 {
+	if w.sub.member.Oldest() != 0 {
 		t.Error("the message has not failed")
 	}
 }
@@ -118,12 +117,12 @@ func TestAnAnswerInTheLastMomentIsInTime(t *testing.T) {
 		w.send()
 		w.send()
 		w.after(t, 9*time.Second, false)
-		if err := w.member.Ack(1); err != nil { // of which the watch has not been told yet
+		if err := w.sub.member.Ack(1); err != nil { // of which the watch has not been told yet
 			t.Fatal(err)
 		}
-		w.hang.mu.Lock()
-		w.hang.fail(w.follower, 1)
-		w.hang.mu.Unlock()
+		w.deadline.mu.Lock()
+		w.deadline.expire(w.Session, 1)
+		w.deadline.mu.Unlock()
 		w.after(t, 9*time.Second, false)
 		w.after(t, 2*time.Second, true)
 	})
@@ -149,15 +148,14 @@ func TestAHeartbeatGivesTheClientItsTimeAgain(t *testing.T) {
 // The connection breaks in the moment in which the time is over, or just before.
 func TestAClientThatHangsIsNotLostAsWell(t *testing.T) {
 	w := newWatched()
-	w.conn = &conn{server: &Server{conns: tcpserver.NewConns[*conn](nil, 1, 0)}}
 	w.send()
 	w.send()
 	w.pump.fail(syscall.ECONNRESET)
-	w.hang.mu.Lock()
-	w.hang.fail(w.follower, 1)
-	w.hang.mu.Unlock()
-	w.countLoss(nil, w.stop(func() {}), nil)
-	if n := w.member.Oldest(); n != 2 {
-		t.Errorf("the oldest is message %d, not 2", n)
+	w.deadline.mu.Lock()
+	w.deadline.expire(w.Session, 1)
+	w.deadline.mu.Unlock()
+	w.Close(Lost)
+	if all := w.pos.FailuresIn(group.Span{To: 2}); len(all) != 1 || all[0].Offset != 0 || all[0].Attempts != 1 {
+		t.Errorf("the failures are %v, not one of offset 0", all)
 	}
 }

@@ -1,4 +1,4 @@
-package line
+package delivery
 
 import (
 	"cmp"
@@ -146,80 +146,24 @@ func (l *leftovers) sweep() {
 	l.timer = nil
 }
 
-// loadFew is load for a consumer that takes most messages at most, and those below to.
-// What it leaves of a large batch, or of one that is compressed, is kept for the next.
-func (s *sender) loadFew(log *broker.Partition, offset, to, most int64) error {
-	to = min(to, offset+most)
-	if b := s.server.leftovers.find(log, offset, to); b != nil {
-		s.use(b)
-		return nil
-	}
-	if err := s.load(log, offset, max(broker.FirstBuffer, int(min(most, readChunk))*perMessage)); err != nil {
-		return err
-	}
-	b, _, err := batch.Next(s.loaded)
-	if err != nil || to >= b.NextOffset() || len(b) <= leftoverSize && !b.Compressed() {
-		return nil
-	}
-	return s.takeFew(log, b, offset)
-}
-
-// loadAgain loads what was given up, of messages below to. A reader that has stalled gets a
-// batch that has to be decompressed in pieces, so that it needs no turn while it reads them.
-func (s *sender) loadAgain(log *broker.Partition, offset, to int64) error {
-	if b := s.server.leftovers.find(log, offset, to); b != nil {
-		s.use(b)
-		return nil
-	}
-	if err := s.load(log, offset, readChunk); err != nil {
-		return err
-	}
-	b, _, err := batch.Next(s.loaded)
-	if err != nil || !s.stalled || !b.Compressed() || b.BaseOffset() >= offset && s.request.format == formatBatch {
-		return nil
-	}
-	return s.takeFew(log, b, max(offset, b.BaseOffset()))
-}
-
-// use has a piece of a batch be what is loaded.
-func (s *sender) use(b batch.Batch) {
-	s.unload()
-	s.loaded = b
-	s.loads++
-	if s.out == nil {
-		s.takeOut(min(len(b), broker.SendBuffer) + broker.FirstBuffer)
-	}
-}
-
-// takeFew keeps what follows an offset of a batch that is loaded, in pieces, and has the
-// first of them be what is loaded. A batch that can't be decoded stays loaded as it is.
-func (s *sender) takeFew(log *broker.Partition, b batch.Batch, offset int64) error {
-	if err := s.beginTurn(b); err != nil {
-		return err
-	}
-	defer s.endTurn()
-	if s.expand(b) != nil {
-		return nil
-	}
-	var first batch.Batch
+// split keeps what follows an offset of a batch, in pieces, and returns the first of them;
+// nil if there is none. it stands at the beginning of the batch.
+func (l *leftovers) split(log offsets, it *batch.Iterator, b batch.Batch, offset int64) (first batch.Batch) {
 	var piece batch.Builder
 	end, records, bytes := b.NextOffset(), 0, 0
 	for at := offset; at < end && bytes < keepMost && (bytes < keepBytes || records < keepRecords); {
 		piece.Reset()
 		var err error
-		at, err = batch.SliceSome(&piece, &s.it, b, at, end, leftoverSize, nil)
+		at, err = batch.SliceSome(&piece, it, b, at, end, leftoverSize, nil)
 		if err != nil || len(piece.Bytes()) == 0 {
 			break
 		}
 		next := batch.Batch(slices.Clone(piece.Bytes()))
 		records, bytes = records+next.Count(), bytes+len(next)
-		s.server.leftovers.add(log, b, next)
+		l.add(log, b, next)
 		if first == nil {
 			first = next
 		}
 	}
-	if first != nil {
-		s.use(first)
-	}
-	return nil
+	return first
 }

@@ -1,32 +1,32 @@
-package line
+package delivery
 
 import (
 	"sync"
 	"time"
 )
 
-// A pump calls push once or more after each wake, in a goroutine that exists only
+// A pump calls fn once or more after each wake, in a goroutine that exists only
 // while there is something to do, and never in two at once. It must not be copied.
 type pump struct {
-	push func() error // an error ends the pump; io.EOF is one
-	over func()       // called when it has ended so; it must not block
+	fn      func() error // an error ends the pump; io.EOF is one
+	onError func()       // called when it has ended so; it must not block
 
 	mu    sync.Mutex // guards what follows
-	calm  sync.Cond  // runs has become false
-	again bool       // woken since push was last called
+	idle  sync.Cond  // runs has become false
+	again bool       // woken since fn was last called
 	runs  bool
 	ended bool
 	err   error // that it has ended with
 	timer *time.Timer
 }
 
-// start is the first wake. push and over are set before.
+// start is the first wake. fn and onError are set before.
 func (p *pump) start() {
-	p.calm.L = &p.mu
+	p.idle.L = &p.mu
 	p.wake()
 }
 
-// wake has push called, now or once more. It does not block.
+// wake has fn called, now or once more. It does not block.
 func (p *pump) wake() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,13 +50,13 @@ func (p *pump) wakeIn(wait time.Duration) {
 
 func (p *pump) run() {
 	for p.goesOn() {
-		if err := p.push(); err != nil {
+		if err := p.fn(); err != nil {
 			p.fail(err)
 		}
 	}
 }
 
-// goesOn reports whether push is to be called. If not the goroutine has ended, and
+// goesOn reports whether fn is to be called. If not the goroutine has ended, and
 // the next wake starts another: it must touch nothing more.
 func (p *pump) goesOn() bool {
 	p.mu.Lock()
@@ -64,12 +64,12 @@ func (p *pump) goesOn() bool {
 	p.runs = p.again && !p.ended
 	p.again = false
 	if !p.runs {
-		p.calm.Broadcast()
+		p.idle.Broadcast()
 	}
 	return p.runs
 }
 
-// fail ends the pump, from within push or from without.
+// fail ends the pump, from within fn or from without.
 func (p *pump) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,19 +77,19 @@ func (p *pump) fail(err error) {
 		p.err = err
 	}
 	p.ended = true
-	p.over()
+	p.onError()
 }
 
-// endIdle is fail, if there is nothing to do and idle says so, which may look at what push
-// writes. It reports whether the pump has been ended by that: push is not called any more.
-func (p *pump) endIdle(idle func() bool, err error) bool {
+// failIdle is fail, if there is nothing to do and isIdle agrees, which may look at what fn
+// writes. It reports whether the pump has been ended by that: fn is not called any more.
+func (p *pump) failIdle(isIdle func() bool, err error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.runs || p.ended || !idle() {
+	if p.runs || p.ended || !isIdle() {
 		return false
 	}
 	p.ended, p.err = true, err
-	p.over()
+	p.onError()
 	return true
 }
 
@@ -99,8 +99,8 @@ func (p *pump) hasEnded() bool {
 	return p.ended
 }
 
-// stop ends the pump, waits until push has returned, and returns what it had ended
-// with before; nil if nothing. cut is called where push takes longer than cutTime.
+// stop ends the pump, waits until fn has returned, and returns what it had ended
+// with before; nil if nothing. cut is called where fn takes longer than cutTime.
 func (p *pump) stop(cut func()) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,7 +109,7 @@ func (p *pump) stop(cut func()) error {
 		defer time.AfterFunc(cutTime, cut).Stop()
 	}
 	for p.runs {
-		p.calm.Wait()
+		p.idle.Wait()
 	}
 	if p.timer != nil {
 		p.timer.Stop()

@@ -1,0 +1,20 @@
+// Package delivery delivers messages to consumers: sessions of a group's members, which
+// lease messages, acknowledge them, have them retried or put among the dead letters, and
+// replays, which look without consuming. A Session writes to a Sink, which knows the format
+// and the transport; the package knows no socket and no protocol.
+package delivery
+
+import "mbus/internal/broker"
+
+// A Hub is what all sessions of a broker share: the memory for batches that are sent.
+type Hub struct {
+	broker    *broker.Broker
+	slots     *slots
+	leftovers *leftovers
+	loads     chan struct{} // holds as many as there are loaders with a buffer
+}
+
+// NewHub has no sessions yet.
+func NewHub(b *broker.Broker) *Hub {
+	return &Hub{broker: b, slots: newSlots(), leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads)}
+}

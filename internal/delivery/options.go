@@ -1,0 +1,31 @@
+package delivery
+
+import (
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/units"
+)
+
+// Options say what a Session, or a redrive, delivers.
+type Options struct {
+	Topic  string
+	Find   func() (*broker.Topic, error) // finds the topic; broker.ErrUnknownTopic while there is none
+	Group  string
+	Client string          // address, for the log and for lists of members
+	From   *units.Position // of a replay, which belongs to no group; nil for the group's position
+	N      int64           // messages at most; 0 for all
+
+	Follow   bool // new messages are sent until the client leaves
+	Ack      bool // the client acknowledges
+	Confirm  bool // the Sink gets acknowledgements that are durable
+	Ordered  bool // messages with the same key are sent one at a time
+	StartEnd bool // a new group begins at the end
+
+	Window     int64         // messages that may be unacknowledged; 0 for the default, which bounds bytes, too
+	AckTimeout time.Duration // 0 for none
+	Retry      group.Retry   // of messages that have failed
+
+	OnEnd func() // called when a session that was started has ended by itself; it must not block
+}

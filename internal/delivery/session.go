@@ -1,0 +1,337 @@
+package delivery
+
+import (
+	"errors"
+	"io"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/units"
+)
+
+// A Session is a consumer of a group, or a replay. Either Drain sends all there is, in the
+// goroutine of the caller; or Start has messages sent as they come, and the caller gives the
+// client's acknowledgements to Ack, AckRange and Nack. Close ends both.
+//
+// What Start begins is done by a pump, which sends; it exists only while there may be
+// something to send, so that an idle session costs no goroutine. Whatever may be a reason to
+// send wakes it. Of the idle sessions of a group only one is woken for a message: see
+// group.Waiter.
+type Session struct {
+	options Options
+	sink    Sink
+	sub     subscription
+	sender  sender
+
+	pump     pump
+	deadline ackDeadline
+	receipts receipts
+	confirms confirms
+	ranges   []Range // acknowledged, and not to be confirmed yet
+	unawait  func()  // ends the wait for the topic; nil for none
+	unwatch  func()  // ends the wait for new partitions, and the deletion; nil for none
+
+	blocked atomic.Bool // the window is full
+	away    atomic.Bool // see ClientMayBeGone
+	burials sync.WaitGroup
+}
+
+// NewSession makes one that has not begun.
+func (h *Hub) NewSession(o Options, sink Sink) *Session {
+	s := &Session{options: o, sink: sink}
+	s.sub.broker, s.sub.options = h.broker, &s.options
+	s.sender = newSender(h, &s.sub, sink)
+	return s
+}
+
+// Start joins the group and begins to send. The error is an *Error.
+func (s *Session) Start() error {
+	s.pump.fn, s.pump.onError = s.guardedPush, s.options.OnEnd
+	s.sub.waiter = group.NewWaiter(s.pump.wake)
+	if err := s.sub.join(s.yield); err != nil {
+		return err
+	}
+	if s.options.AckTimeout > 0 {
+		s.deadline.start(s)
+	}
+	s.pump.start()
+	return nil
+}
+
+// Stop ends the sending, and returns what had ended it before: nil if nothing, io.EOF if all
+// was sent that was asked for, an *Error for the client, or an error of the transport.
+func (s *Session) Stop() error {
+	ended := s.pump.stop(s.sink.Cut)
+	for _, cancel := range []func(){s.unwatch, s.unawait} {
+		if cancel != nil {
+			cancel()
+		}
+	}
+	s.unwatch, s.unawait = nil, nil
+	if s.sub.waiter != nil {
+		s.sub.waiter.Close()
+	}
+	return ended
+}
+
+// A Reason is why a session is closed.
+type Reason int
+
+// Why a session is closed.
+const (
+	Stopping Reason = iota // what has not been acknowledged goes to others
+	Left                   // so it does, and what was acknowledged is made durable
+	Complete               // Left, and the client has all that was written, the reason of the end included
+	Lost                   // as Stopping, but the oldest message that was not acknowledged has failed
+)
+
+// Close ends the session; only the first call counts. Without Ack all that was sent is
+// consumed with Complete. The error says that what was acknowledged may not be durable.
+func (s *Session) Close(why Reason) (err error) {
+	s.deadline.stop()
+	if s.pump.fn != nil {
+		s.Stop()
+	}
+	switch why {
+	case Complete:
+		s.complete()
+		if s.options.Ack {
+			err = s.awaitAllDurable()
+		}
+	case Left:
+		err = s.awaitAllDurable()
+	case Lost:
+		s.lose()
+	}
+	s.sub.release()
+	s.ReleaseBuffers()
+	return err
+}
+
+// complete says that the client has all that was written.
+func (s *Session) complete() {
+	if !s.options.Ack {
+		s.sub.member.AckAll()
+	}
+	s.sub.missing.passed()
+}
+
+// awaitAllDurable waits until what was acknowledged is durable, and what has died is among
+// the dead letters.
+func (s *Session) awaitAllDurable() error {
+	s.burials.Wait()
+	return forClient(s.sub.broker.AwaitPositions())
+}
+
+// lose gives back what a lost client has not acknowledged. The oldest of these messages
+// has failed, because the client was at work on it; unless it has for the ack deadline.
+func (s *Session) lose() {
+	if s.deadline.hasExpired() {
+		return
+	}
+	s.sub.member.Keep()
+	if failed, ok := s.sub.member.Lose(s.options.Retry, time.Now()); ok {
+		s.bury(failed, "connection lost")
+	}
+}
+
+// HasExpired says whether the ack deadline has ended the session.
+func (s *Session) HasExpired() bool { return s.deadline.hasExpired() }
+
+// IsSettled says that it makes no difference whether the client gets what was written:
+// nothing is consumed by it.
+func (s *Session) IsSettled() bool {
+	return s.options.From != nil || s.sub.member.Oldest() == 0 && s.sub.missing.isEmpty()
+}
+
+// WriteConfirms gives the Sink the confirmations that it has not got yet, after Stop.
+func (s *Session) WriteConfirms() { s.confirms.write(s.sink) }
+
+// Flush has the Sink write what it was given, the front's last words included.
+func (s *Session) Flush() error { return s.sender.flush() }
+
+// ReleaseBuffers gives memory back when nothing more is sent.
+func (s *Session) ReleaseBuffers() { s.sender.releaseBuffers() }
+
+// ClientMayBeGone says that nothing more comes from a client that does not acknowledge: it
+// may be there. While it has got all there is the session ends if others want its group.
+func (s *Session) ClientMayBeGone() { s.away.Store(true) }
+
+// yield ends a session whose client may be gone, and that has nothing to send.
+func (s *Session) yield() bool {
+	isIdle := func() bool { return s.away.Load() && len(s.receipts.marks) == 0 }
+	return s.pump.failIdle(isIdle, errorf(ErrWanted,
+		"group %q is wanted by others, and this consumer has closed its sending side: it may be gone", s.options.Group))
+}
+
+// guardedPush is push, with a panic as an error.
+func (s *Session) guardedPush() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.sub.broker.Log.Error("panic in a connection", "client", s.options.Client, "reason", r, "stack", string(debug.Stack()))
+			err = forClient(ErrInternal)
+		}
+	}()
+	return s.push()
+}
+
+// push sends all that may be sent now, with one write at its end.
+func (s *Session) push() error {
+	s.sub.waiter.Busy()
+	if s.sub.topic == nil {
+		if ready, err := s.open(); !ready {
+			return err
+		}
+	}
+	if err := s.sub.deleted(); err != nil {
+		return err
+	}
+	if s.options.Follow {
+		if err := s.sub.extend(); err != nil {
+			return err
+		}
+	}
+	if err := s.receipts.ack(&s.sub.member, s.sink); err != nil {
+		return err
+	}
+	if err := s.sendAll(false); err != nil {
+		return err
+	}
+	s.confirms.write(s.sink)
+	if err := s.sender.flush(); err != nil {
+		return err
+	}
+	if s.isDone() {
+		return io.EOF
+	}
+	s.ackReceived()
+	s.ReleaseBuffers()
+	s.await()
+	return nil
+}
+
+// open finds the topic, and reports false if it is not there: then it is waited
+// for, or nothing is sent.
+func (s *Session) open() (bool, error) {
+	t, err := s.options.Find()
+	if errors.Is(err, broker.ErrUnknownTopic) {
+		if err := s.sub.expect(); err != nil {
+			return false, err
+		}
+		if !s.options.Follow {
+			return false, io.EOF
+		}
+		s.unawait = s.sub.broker.Await(s.options.Topic, s.pump.wake)
+		return false, nil
+	}
+	if err != nil {
+		return false, forClient(err)
+	}
+	s.sub.topic, s.unawait = t, nil
+	s.unwatch = t.Watch(s.pump.wake)
+	if err := s.sub.begin(); err != nil {
+		return false, err
+	}
+	for i := range s.sub.partitions {
+		p := &s.sub.partitions[i]
+		s.sub.watch(p)
+		if s.options.Follow {
+			p.end = units.End
+		}
+	}
+	return true, nil
+}
+
+// sendAll sends what is free, while the window is open, a chunk of each
+// partition in turn; or each partition to its end.
+func (s *Session) sendAll(toEnd bool) error {
+	for more := true; more; {
+		more = false
+		for p := range s.sub.inTurn() {
+			sent, err := s.sendPartition(p)
+			for err == nil && sent && toEnd {
+				sent, err = s.sendPartition(p)
+			}
+			if err != nil {
+				return err
+			}
+			more = more || sent
+		}
+	}
+	return nil
+}
+
+// sendPartition sends a chunk, if the window is open.
+func (s *Session) sendPartition(p *partition) (sent bool, err error) {
+	window := s.window()
+	if window == 0 {
+		s.blocked.Store(true)
+		if window = s.window(); window == 0 {
+			return false, nil
+		}
+	}
+	_, high := p.log.Offsets()
+	n, err := s.sender.sendFree(p, min(high, p.end), window)
+	if n > 0 || err != nil {
+		s.deadline.sent()
+	}
+	return n > 0, err
+}
+
+// maxChunk is more messages than one look into the log gives.
+const maxChunk = readChunk
+
+// window is how many messages more may be sent.
+func (s *Session) window() int64 {
+	if !s.options.Ack {
+		return maxChunk
+	}
+	open, bytes := s.sub.member.Open()
+	switch {
+	case s.options.Window > 0:
+		return max(0, s.options.Window-open)
+	case bytes >= broker.WindowBytes:
+		return 0
+	}
+	return max(0, broker.Window-open)
+}
+
+// isDone says whether all is sent that was asked for.
+func (s *Session) isDone() bool {
+	if s.sender.left == 0 {
+		return true
+	}
+	return !s.options.Follow && s.window() > 0 && !s.sub.anyFree()
+}
+
+// ackReceived acknowledges, for a client that does not, what its system has received, now
+// and when the pump is woken for that.
+func (s *Session) ackReceived() {
+	switch {
+	case s.options.Ack:
+		return
+	case s.options.From != nil:
+		s.sub.member.AckAll()
+	default:
+		s.receipts.mark(&s.sub.member, s.sink)
+	}
+	if len(s.receipts.marks) > 0 {
+		s.pump.wakeIn(s.receipts.pause)
+	}
+}
+
+// await waits for more, if the client could be sent more. If not, that is for others.
+func (s *Session) await() {
+	switch {
+	case s.sender.left == 0 || s.window() == 0:
+		s.sub.waiter.PassOn()
+	case s.options.Follow:
+		s.sub.waiter.Rest()
+	default: // given back while the last of it was written: nothing else would wake it for that
+		s.pump.wake()
+	}
+}

@@ -1,0 +1,237 @@
+package delivery
+
+import (
+	"errors"
+	"iter"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/units"
+)
+
+// A subscription is what a session or a redrive gets messages of: a topic's partitions, each
+// with a position, the group's or that of a replay, and the leases on them.
+type subscription struct {
+	broker     *broker.Broker
+	options    *Options
+	topic      *broker.Topic
+	partitions []partition
+	member     group.Member
+	waiter     *group.Waiter // nil for one that waits for nothing
+	missing    missing
+	early      bool   // the topic was made after the request came
+	next       int    // number of the partition that is looked at next; may be one too many
+	leave      func() // the group; nil without one
+}
+
+// A partition is one partition of a subscription.
+type partition struct {
+	number int
+	pos    *group.Position
+	log    *broker.Partition
+	end    int64 // nothing from here on is sent
+}
+
+// deleted is the error where the topic was deleted, and nil else. It is for those that
+// find nothing more to send.
+func (s *subscription) deleted() error {
+	if s.topic.Deleted() {
+		return errorf(ErrDeleted, "the topic %q was deleted", s.topic.Name)
+	}
+	return nil
+}
+
+// join makes the subscription a member of its group. yield may end it where others want the
+// group, see group.Groups.JoinUntil; nil for one that stays.
+func (s *subscription) join(yield func() bool) (err error) {
+	if s.options.From != nil {
+		return nil
+	}
+	use := broker.UseLine
+	if s.options.Ordered {
+		use = broker.UseOrdered
+	}
+	use.Topic, use.Client = s.options.Topic, s.options.Client
+	s.leave, err = s.broker.UseGroupUntil(s.options.Group, use, yield)
+	return forClient(err)
+}
+
+// begin finds the positions in the topic, and notes where it ends.
+func (s *subscription) begin() error {
+	logs := s.topic.Partitions()
+	if f := s.options.From; f != nil {
+		if err := CheckFrom(f, len(logs)); err != nil {
+			return err
+		}
+	}
+	for i, log := range logs {
+		pos, err := s.position(i, log)
+		if err != nil {
+			return err
+		}
+		_, high := log.Offsets()
+		s.partitions = append(s.partitions, partition{i, pos, log, high})
+	}
+	if s.options.N > 0 || s.options.Follow || s.options.Ack {
+		s.next = s.partitions[0].pos.Turn()
+	}
+	return nil
+}
+
+// extend adds the partitions that the topic has got since, from their first
+// message on: all of it has come later than the session.
+func (s *subscription) extend() error {
+	logs := s.topic.Partitions()
+	for i := len(s.partitions); i < len(logs); i++ {
+		start, _ := logs[i].Offsets()
+		pos := group.NewPosition(start)
+		if s.options.From == nil {
+			var err error
+			if pos, err = s.broker.Position(s.options.Group, s.topic, i); err != nil {
+				return forClient(err)
+			}
+			pos.Start(start, false)
+		}
+		s.partitions = append(s.partitions, partition{i, pos, logs[i], units.End})
+		s.watch(&s.partitions[i])
+	}
+	return nil
+}
+
+// watch has a partition wake the session when it has more.
+func (s *subscription) watch(p *partition) { s.waiter.Watch(p.pos, p.log) }
+
+// inTurn lists all partitions once. It begins behind the one that was served last, by
+// this session or before it came by another of its group: no partition waits for
+// another one to be empty.
+func (s *subscription) inTurn() iter.Seq[*partition] {
+	first := s.next
+	return func(yield func(*partition) bool) {
+		for j := range s.partitions {
+			if !yield(&s.partitions[(first+j)%len(s.partitions)]) {
+				return
+			}
+		}
+	}
+}
+
+// served says that messages of a partition have been leased, and are sent now: what is left
+// of those for which the session was woken is for others meanwhile.
+func (s *subscription) served(p *partition) {
+	s.next = p.number + 1
+	p.pos.Served()
+	if s.waiter != nil {
+		s.waiter.PassOn()
+	}
+}
+
+// expect is for a topic that does not exist. What will come in it comes after the request:
+// with StartEnd the group begins at its first message, and that is kept.
+func (s *subscription) expect() error {
+	s.early = true
+	if !s.options.StartEnd {
+		return nil
+	}
+	return forClient(s.broker.ExpectTopic(s.options.Group, s.options.Topic))
+}
+
+// position is where the subscription begins in a partition.
+func (s *subscription) position(i int, log *broker.Partition) (*group.Position, error) {
+	start, _ := log.Offsets()
+	if f := s.options.From; f != nil {
+		if s.early && fromEnd(f) {
+			return group.NewPosition(start), nil
+		}
+		offset, err := OffsetFrom(f, i, log)
+		return group.NewPosition(offset), err
+	}
+	pos, err := s.broker.Position(s.options.Group, s.topic, i)
+	if err != nil {
+		return nil, forClient(err)
+	}
+	switch {
+	case s.options.StartEnd:
+		s.broker.StartAtEnd(pos, s.topic, i)
+	case s.options.Group != group.Default: // which is there from the first message on
+		pos.Start(start, false)
+	}
+	return pos, nil
+}
+
+// anyFree says whether there is something that nobody holds, below the end of a partition.
+func (s *subscription) anyFree() bool {
+	now := time.Now()
+	for _, p := range s.partitions {
+		if free, _ := p.pos.Free(p.end, now); free.Len() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// unreadable makes the error for a span that nobody holds and that load has failed for.
+func (s *subscription) unreadable(p *partition, free group.Span, err error) error {
+	if errors.Is(err, broker.ErrOutOfRange) {
+		start, _ := p.log.Offsets()
+		s.missing.add(p.pos, group.Span{To: start})
+		return s.missing.report(p, free, start, goneBelow(start, p.number))
+	}
+	var gap *broker.GapError
+	if errors.As(err, &gap) {
+		return s.missing.report(p, free, gap.Next, goneBelow(gap.Next, p.number))
+	}
+	var damage *broker.DamageError
+	if errors.As(err, &damage) {
+		return s.missing.report(p, free, damage.Next, s.damaged(damage, free.From))
+	}
+	return forClient(err)
+}
+
+// undecodable deals with a batch, leased from offset at on, that can't be
+// decoded; other errors stay what they are.
+func (s *subscription) undecodable(p *partition, at int64, err error) error {
+	var damage *broker.DamageError
+	if !errors.As(err, &damage) {
+		return err
+	}
+	s.member.GiveBack(p.pos, at)
+	return s.missing.report(p, group.Span{From: at, To: damage.Next}, damage.Next, s.damaged(damage, at))
+}
+
+// damaged logs damage of the topic, and makes the error for the client, of which
+// the offsets below from are no concern.
+func (s *subscription) damaged(e *broker.DamageError, from int64) error {
+	s.broker.Log.Error("stored messages are damaged", "topic", e.Topic, "partition", e.Partition,
+		"first", e.First, "next", e.Next, "file", e.File, "byte", e.Pos, "reason", e.Reason)
+	return errorf(ErrDamaged, "%s/%d: offsets %d to %d can't be read", e.Topic, e.Partition, max(e.First, from), e.Next-1)
+}
+
+// goneBelow says to programs, and then to people, where the messages of a partition go on.
+func goneBelow(first int64, partition int) error {
+	return errorf(ErrGap, "first=%d partition=%d: the messages below offset %d are gone, removed by retention or lost", first, partition, first)
+}
+
+// complete says that all that was sent has been consumed, and that the client knows of what
+// is missing.
+func (s *subscription) complete() {
+	s.member.AckAll()
+	s.missing.passed()
+}
+
+// release gives back what has not been acknowledged, and leaves the group.
+func (s *subscription) release() {
+	if s.options.Ack {
+		s.member.Keep()
+	}
+	s.member.Release()
+	s.missing.member.Release()
+	for _, p := range s.partitions {
+		p.pos.Close()
+	}
+	s.partitions = nil
+	if s.leave != nil {
+		s.leave()
+		s.leave = nil
+	}
+}
