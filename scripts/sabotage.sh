@@ -159,8 +159,8 @@ sabotage "tell of a deletion as of a stop" internal/line/conn.go \
 	's/case c.server.isStopping():/case true:/' ./internal/line TestReadersWithMoreToComeHearOfADeletion
 sabotage "tell of a deletion to those only that read" internal/delivery/session.go \
 	's/if err := s.sub.deleted(); err != nil {/if err := error(nil); err != nil {/' ./internal/line TestFollowersThatWaitForSomethingElseHearOfADeletion
-sabotage "let a killed consumer close in good order" internal/consumer/conn.go \
-	's/conn.SetLinger(0)/conn.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
+sabotage "let a killed consumer close in good order" internal/client/dial.go \
+	's/tcp.SetLinger(0)/tcp.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
 sabotage "leave messages that come again in a file that was moved" cmd/consumer/rotate.go \
 	's/f.Truncate(size)/error(nil)/' ./cmd/consumer TestFileIsRotatedBetweenTwoRuns
 sabotage "go on with a position of another topic" cmd/consumer/topic.go \
@@ -240,7 +240,7 @@ sabotage "forget the numbers of messages that wait" internal/broker/streams.go \
 	's/s.adopt(b.delays.streamsOf(t.ID, b.stop))/_ = b/' ./internal/line TestNumberedMessagesAreStoredOnceOverCrashes
 sabotage "begin a stream of a topic that was made anew" internal/broker/stream.go \
 	's/if !ok \&\& whole \&\& r.First > 1/if !ok \&\& whole \&\& r.First < 0/' ./internal/line TestAStreamOfATopicThatWasMadeAnewIsNotBegunAgain
-sabotage "lose what was not acknowledged" internal/producer/link.go \
-	's/c.queue\[done\].last <= n; done++/c.queue[done].first <= n+1; done++/' ./internal/producer TestWhatIsNotAcknowledgedIsSentAgain
+sabotage "lose what was not acknowledged" internal/client/producer_backlog.go \
+	's/q.chunks\[done\].last <= n; done++/q.chunks[done].first <= n+1; done++/' ./internal/client TestWhatIsNotAcknowledgedIsSentAgain
 
 [ "$failed" = 0 ] || { echo "sabotage: $failed of $cases cases FAILED" >&2 && exit 1; }

@@ -6,8 +6,7 @@ import (
 	"path/filepath"
 
 	"mbus/internal/batch"
-	"mbus/internal/consumer"
-	"mbus/internal/producer"
+	"mbus/internal/client"
 )
 
 func mbusSystems(program string) []*System {
@@ -64,16 +63,16 @@ func (m *mbus) Topic(string, ...string) error { return nil }
 func (m *mbus) Close() {}
 
 func (m *mbus) Publisher(topic string, _ bool) (Publisher, error) {
-	conn, err := producer.Dial(m.producers, producer.Request{Topic: topic})
+	conn, err := client.DialProducer(m.producers, client.ProduceRequest{Topic: topic})
 	if err != nil {
 		return nil, err
 	}
 	return batches{conn}, nil
 }
 
-type batches struct{ *producer.Conn }
+type batches struct{ *client.Producer }
 
-func (b batches) Add(message []byte) error { return b.Conn.Add(0, message) }
+func (b batches) Add(message []byte) error { return b.Producer.Add(0, message) }
 
 // window is how many messages a consumer may hold unacknowledged: what the program
 // consumer asks for.
@@ -84,9 +83,9 @@ const window = 100_000
 const ackEvery = 20_000
 
 func (m *mbus) Consume(ctx context.Context, r Reading, take func([]byte)) error {
-	var conn *consumer.Conn
+	var conn *client.Consumer
 	var taken int64
-	request := consumer.Request{
+	request := client.ConsumeRequest{
 		Topic: r.Topic, Group: r.Group,
 		Idle: func() error {
 			conn.Ack(taken)
@@ -96,7 +95,7 @@ func (m *mbus) Consume(ctx context.Context, r Reading, take func([]byte)) error 
 	if !r.Drain {
 		request.Follow, request.Ack, request.Window = true, true, window
 	}
-	conn, err := consumer.Dial(m.consumers, request)
+	conn, err := client.DialConsumer(m.consumers, request)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"mbus/bench/bus"
 	"mbus/bench/load"
 	"mbus/bench/measure"
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 )
 
 // kafka has the same Kafka client publish to a server that only answers and to
@@ -99,7 +99,7 @@ func (r *round) save(topic, name string) error {
 		return err
 	}
 	defer file.Close()
-	conn, err := consumer.Dial(r.b.Consumers(), consumer.Request{Topic: topic, From: "beginning"})
+	conn, err := client.DialConsumer(r.b.Consumers(), client.ConsumeRequest{Topic: topic, From: "beginning"})
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 	"mbus/internal/flags"
 )
 
@@ -106,9 +106,9 @@ func takesValue(flag string) bool {
 // ask sends the request and prints what is answered: the table on out, what the
 // broker has to say to people besides on notes.
 func ask(c *command, out, notes io.Writer) error {
-	answer, err := consumer.Ask(c.addr, c.line, c.timeout)
+	answer, err := client.Ask(c.addr, c.line, c.timeout)
 	switch {
-	case errors.Is(err, consumer.ErrLost) && c.done != "":
+	case errors.Is(err, client.ErrLost) && c.done != "":
 		return fmt.Errorf("%w; what was asked for may be done, or be done later", err)
 	case err != nil:
 		return err

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 )
 
 // BenchmarkConsume has one message of 100 bytes an operation: from a socket,
@@ -20,7 +20,7 @@ func BenchmarkConsume(b *testing.B) {
 			}
 			opts := options{
 				addr:    sendMessages(b, b.N),
-				request: consumer.Request{Topic: "orders", Group: "default"},
+				request: client.ConsumeRequest{Topic: "orders", Group: "default"},
 				format:  f,
 			}
 			b.SetBytes(100)

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 	"mbus/internal/units"
 )
 
@@ -70,9 +70,9 @@ func (e *executor) outcome(err error, follow bool) error {
 
 // take runs the command and says what became of it. The command that is ended because
 // we are, says nothing of its message, which is neither done nor failed.
-func (e *executor) take(conn *consumer.Conn, n int64, m *received) error {
+func (e *executor) take(conn *client.Consumer, n int64, m *received) error {
 	if e.stop.Err() != nil {
-		return consumer.ErrInterrupted
+		return client.ErrInterrupted
 	}
 	c, err := e.begin(m)
 	if err != nil {
@@ -88,7 +88,7 @@ func (e *executor) take(conn *consumer.Conn, n int64, m *received) error {
 		conn.Ack(n)
 		return nil
 	case ended:
-		return consumer.ErrInterrupted
+		return client.ErrInterrupted
 	case late:
 		return e.fail(conn, n, m, fmt.Sprintf("no end within %s", units.FormatDuration(e.limit)))
 	case state.ExitCode() == cannotRun, state.ExitCode() == notFound:
@@ -111,7 +111,7 @@ func (e *executor) begin(m *received) (c *running, err error) {
 }
 
 // await waits for the command to end, and ends it when it is late, or when we are to end.
-func (e *executor) await(c *running, conn *consumer.Conn) (late, ended bool) {
+func (e *executor) await(c *running, conn *client.Consumer) (late, ended bool) {
 	word := time.NewTicker(working)
 	defer word.Stop()
 	limit, stopped := after(e.limit), (<-chan time.Time)(nil)
@@ -146,7 +146,7 @@ func after(d time.Duration) <-chan time.Time {
 }
 
 // fail says that the message has failed, to the broker and to people.
-func (e *executor) fail(conn *consumer.Conn, n int64, m *received, reason string) error {
+func (e *executor) fail(conn *client.Consumer, n int64, m *received, reason string) error {
 	e.failed++
 	say("%s, attempt %d: %s; %s", m.place(), m.attempt, reason, e.retries.next(m))
 	conn.Fail(n, reason)
@@ -160,5 +160,5 @@ func readerLeft() bool {
 }
 
 // idle and settle have nothing to do: take has acknowledged every message.
-func (*executor) idle(*consumer.Conn, int64) error   { return nil }
-func (*executor) settle(*consumer.Conn, int64) error { return nil }
+func (*executor) idle(*client.Consumer, int64) error   { return nil }
+func (*executor) settle(*client.Consumer, int64) error { return nil }

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 )
 
 // commitSize is how much is written before the position is, in bytes, while
@@ -159,7 +159,7 @@ func (o *file) foreign(size int64) error {
 }
 
 // take adds a message. An error is final, as are those of the other methods.
-func (o *file) take(_ *consumer.Conn, _ int64, m *received) error {
+func (o *file) take(_ *client.Consumer, _ int64, m *received) error {
 	if err := o.bound(); err != nil {
 		return err
 	}
@@ -180,17 +180,17 @@ func (o *file) bound() error {
 }
 
 // idle commits if nothing more has come.
-func (o *file) idle(c *consumer.Conn, _ int64) error {
+func (o *file) idle(c *client.Consumer, _ int64) error {
 	if !c.Quiet() {
 		return nil
 	}
 	return o.commit()
 }
 
-func (o *file) settle(*consumer.Conn, int64) error { return o.commit() }
+func (o *file) settle(*client.Consumer, int64) error { return o.commit() }
 
 // wakes has idle called at SIGHUP.
-func (o *file) wakes(c *consumer.Conn) (stop func()) {
+func (o *file) wakes(c *client.Consumer) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		for {

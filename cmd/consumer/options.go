@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 	"mbus/internal/flags"
 	"mbus/internal/message"
 )
@@ -68,7 +68,7 @@ const (
 type options struct {
 	addr      string
 	timeout   time.Duration // for a broker that says nothing; 0 is none
-	request   consumer.Request
+	request   client.ConsumeRequest
 	format    format
 	failEmpty bool
 	command   string        // for each message

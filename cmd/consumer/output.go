@@ -7,7 +7,7 @@ import (
 	"io"
 	"syscall"
 
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 )
 
 // flushSize is what is collected before it is written, in bytes: what one read
@@ -25,7 +25,7 @@ type output struct {
 }
 
 // take adds a message. An error is final, as are those of the other methods.
-func (o *output) take(_ *consumer.Conn, _ int64, m *received) error {
+func (o *output) take(_ *client.Consumer, _ int64, m *received) error {
 	o.buf = o.format.append(o.buf, m)
 	o.pipe.add(len(o.buf))
 	if len(o.buf) >= flushSize {
@@ -35,7 +35,7 @@ func (o *output) take(_ *consumer.Conn, _ int64, m *received) error {
 }
 
 // idle writes out what was collected, and acknowledges what a reader can have taken.
-func (o *output) idle(c *consumer.Conn, n int64) error {
+func (o *output) idle(c *client.Consumer, n int64) error {
 	if err := o.flush(); err != nil {
 		return err
 	}
@@ -45,15 +45,15 @@ func (o *output) idle(c *consumer.Conn, n int64) error {
 	}
 	c.Ack(o.pipe.taken())
 	if o.pipe.left() {
-		return consumer.ErrInterrupted
+		return client.ErrInterrupted
 	}
 	o.pipe.wakeLater(c)
 	return nil
 }
 
 // settle writes out what was collected, and only when its reader has it acknowledges it.
-func (o *output) settle(c *consumer.Conn, n int64) error {
-	if err := o.flush(); err != nil && !errors.Is(err, consumer.ErrInterrupted) {
+func (o *output) settle(c *client.Consumer, n int64) error {
+	if err := o.flush(); err != nil && !errors.Is(err, client.ErrInterrupted) {
 		return err
 	}
 	if o.pipe != nil {
@@ -76,7 +76,7 @@ func (o *output) flush() error {
 	switch {
 	case o.pipe != nil && errors.Is(err, syscall.EPIPE):
 		o.pipe.broken.Store(true)
-		return consumer.ErrInterrupted
+		return client.ErrInterrupted
 	case errors.Is(err, syscall.EPIPE):
 		return errReaderLeft
 	case err != nil:
@@ -86,4 +86,4 @@ func (o *output) flush() error {
 }
 
 // wakes has idle called when the reader of the pipe leaves.
-func (o *output) wakes(c *consumer.Conn) (stop func()) { return o.pipe.watch(c) }
+func (o *output) wakes(c *client.Consumer) (stop func()) { return o.pipe.watch(c) }

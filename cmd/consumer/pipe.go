@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 )
 
 const (
@@ -46,8 +46,8 @@ type pipe struct {
 	first   int64   // messages before ends
 	pause   time.Duration
 
-	conn   atomic.Pointer[consumer.Conn] // that is woken
-	broken atomic.Bool                   // it has no reader
+	conn   atomic.Pointer[client.Consumer] // that is woken
+	broken atomic.Bool                     // it has no reader
 	timer  *time.Timer
 }
 
@@ -85,7 +85,7 @@ func (p *pipe) awaitBroken() {
 
 // watch has the connection woken when the reader leaves, until stop is called. Its
 // messages are counted anew.
-func (p *pipe) watch(c *consumer.Conn) (stop func()) {
+func (p *pipe) watch(c *client.Consumer) (stop func()) {
 	if p == nil {
 		return func() {}
 	}
@@ -144,7 +144,7 @@ func (p *pipe) taken() int64 {
 
 // wakeLater has the connection woken after a while if there are messages that were not
 // taken.
-func (p *pipe) wakeLater(c *consumer.Conn) {
+func (p *pipe) wakeLater(c *client.Consumer) {
 	if len(p.ends) == 0 {
 		return
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 )
 
 const (
@@ -22,11 +22,11 @@ const (
 // A sink is what becomes of messages. n counts those of the connection.
 type sink interface {
 	// take deals with message n.
-	take(c *consumer.Conn, n int64, m *received) error
+	take(c *client.Consumer, n int64, m *received) error
 	// idle is called before each wait for the broker, n messages having been taken.
-	idle(c *consumer.Conn, n int64) error
+	idle(c *client.Consumer, n int64) error
 	// settle makes the n messages taken safe, and acknowledges them.
-	settle(c *consumer.Conn, n int64) error
+	settle(c *client.Consumer, n int64) error
 }
 
 // errEnough says that as many messages as were asked for have been taken.
@@ -44,7 +44,7 @@ type session struct {
 	waits    bool // it was said that the topic does not exist yet
 	admitted bool // there has been a connection that was not refused
 	lost     bool // it was said that the last one is
-	conn     *consumer.Conn
+	conn     *client.Consumer
 	taken    int64 // messages of conn
 }
 
@@ -94,7 +94,7 @@ func (s *session) drain(stop context.Context) error {
 // skipped says whether a stream ended because messages are missing, and the next one
 // begins behind them.
 func (s *session) skipped(err error) bool {
-	var broker *consumer.Error
+	var broker *client.Error
 	if !errors.As(err, &broker) || !broker.Skips() {
 		return false
 	}
@@ -150,9 +150,9 @@ func (s *session) again(err error) bool {
 	if !s.admitted || err == nil {
 		return false
 	}
-	var broker *consumer.Error
+	var broker *client.Error
 	if !errors.As(err, &broker) {
-		return errors.Is(err, consumer.ErrLost) || errors.Is(err, consumer.ErrUnreachable)
+		return errors.Is(err, client.ErrLost) || errors.Is(err, client.ErrUnreachable)
 	}
 	switch broker.Code {
 	case "SHUTDOWN", "TIMEOUT", "BUSY": // the first time a person reads it: it may not be for a while only
@@ -163,7 +163,7 @@ func (s *session) again(err error) bool {
 
 // connection consumes with one connection, to the end of the stream or of stop.
 func (s *session) connection(stop context.Context) (err error) {
-	if s.conn, err = consumer.Dial(s.opts.addr, s.request()); err != nil {
+	if s.conn, err = client.DialConsumer(s.opts.addr, s.request()); err != nil {
 		return err
 	}
 	s.taken = 0
@@ -180,23 +180,23 @@ func (s *session) connection(stop context.Context) (err error) {
 // A waker is a sink that has Idle called at times when nothing comes.
 type waker interface {
 	// wakes begins to wake the connection, until the function that it returns is called.
-	wakes(c *consumer.Conn) (stop func())
+	wakes(c *client.Consumer) (stop func())
 }
 
 // refused reports whether the broker has sent an error before it served a connection.
 func refused(err error) bool {
-	var broker *consumer.Error
+	var broker *client.Error
 	return errors.As(err, &broker) && broker.Code == "BUSY"
 }
 
 // request is what is asked for next.
-func (s *session) request() consumer.Request {
+func (s *session) request() client.ConsumeRequest {
 	r := s.opts.request
 	if r.N > 0 {
 		r.N -= s.total
 	}
 	if s.next != nil {
-		r.From = consumer.Offsets(s.next)
+		r.From = client.Offsets(s.next)
 		r.ID = s.topic.id
 	}
 	r.Timeout = s.opts.timeout
@@ -258,7 +258,7 @@ func (s *session) takeBatch(it *batch.Iterator, b batch.Batch, m *received) erro
 // missing, as the broker does with that of a group. Where the position has been the
 // broker's to find, as in -from 2h, it is found once more for the partitions that
 // nothing has come from yet.
-func (s *session) skip(e *consumer.Error) error {
+func (s *session) skip(e *client.Error) error {
 	partition, next, named := e.Missing()
 	if !named || s.next == nil && s.opts.request.From == "" {
 		return nil
@@ -277,11 +277,11 @@ func (s *session) skip(e *consumer.Error) error {
 // It returns nil if that was as it should be.
 func (s *session) end(err error) error {
 	ended := errors.Is(err, io.EOF)
-	var broker *consumer.Error
+	var broker *client.Error
 	skips := errors.As(err, &broker) && broker.Skips()
 	var back givenBack
 	switch {
-	case ended, errors.Is(err, errEnough), errors.Is(err, consumer.ErrInterrupted):
+	case ended, errors.Is(err, errEnough), errors.Is(err, client.ErrInterrupted):
 		err = nil
 	case errors.As(err, &back): // an end in good order, so that nothing has failed
 	case !skips:

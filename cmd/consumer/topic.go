@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"mbus/internal/consumer"
+	"mbus/internal/client"
 )
 
 // An identity is which topic a position is of: a name can be another topic's tomorrow.
@@ -29,7 +29,7 @@ func (t *identity) found(id string, began bool) error {
 
 // explain says of an error of the broker that the topic is gone what to do.
 func (t *identity) explain(err error) error {
-	var broker *consumer.Error
+	var broker *client.Error
 	if t.id != "" && errors.As(err, &broker) && broker.Code == "GONE" {
 		return fmt.Errorf("%w: %s", err, t.remedy)
 	}
@@ -40,7 +40,7 @@ func (t *identity) explain(err error) error {
 // us to know. So a broker that does not answer, or that has no such topic, is noticed
 // where the connection itself would wait.
 func (s *session) look() error {
-	id, exists, err := consumer.Look(s.opts.addr, s.topic.name, s.opts.timeout)
+	id, exists, err := client.Look(s.opts.addr, s.topic.name, s.opts.timeout)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (s *session) sayWaiting() {
 // resolve finds the offsets of the position to begin at: a second connection can
 // go on only from offsets.
 func (s *session) resolve() (err error) {
-	s.next, err = consumer.Resolve(s.opts.addr, s.opts.request.Topic, s.opts.request.From, s.opts.timeout)
+	s.next, err = client.Resolve(s.opts.addr, s.opts.request.Topic, s.opts.request.From, s.opts.timeout)
 	return err
 }
 
@@ -86,14 +86,14 @@ func (s *session) resolve() (err error) {
 // is a hint: where the broker can't be asked, there is none.
 func (s *session) sayNothing() {
 	name, r := s.topic.name, &s.opts.request
-	if _, exists, err := consumer.Look(s.opts.addr, name, s.opts.timeout); err == nil && !exists {
+	if _, exists, err := client.Look(s.opts.addr, name, s.opts.timeout); err == nil && !exists {
 		say("topic %q does not exist", name)
 		return
 	}
 	if r.Group == "" {
 		return
 	}
-	held, waiting, err := consumer.Held(s.opts.addr, name, r.Group, s.opts.timeout)
+	held, waiting, err := client.Held(s.opts.addr, name, r.Group, s.opts.timeout)
 	switch {
 	case err != nil:
 	case held > 0:

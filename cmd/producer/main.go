@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbus/internal/client"
 	"mbus/internal/flags"
 	"mbus/internal/message"
-	"mbus/internal/producer"
 )
 
 const usage = `
@@ -45,7 +45,7 @@ const exitSkipped = 4
 
 type options struct {
 	addr    string
-	request producer.Request
+	request client.ProduceRequest
 	message []byte // nil to read standard input
 }
 
@@ -63,7 +63,7 @@ func run(args []string) int {
 	}
 	t := &talk{terminal: flags.Terminal(unix.Stderr)}
 	opts.request.Say = t.say
-	conn, err := producer.Dial(opts.addr, opts.request)
+	conn, err := client.DialProducer(opts.addr, opts.request)
 	if err != nil {
 		return fail(err)
 	}
@@ -174,7 +174,7 @@ func (o *options) check(port int) error {
 
 // publish sends everything and waits until it is acknowledged. When the
 // connection ends before, it does not wait for input that may never come.
-func publish(conn *producer.Conn, opts options) error {
+func publish(conn *client.Producer, opts options) error {
 	sent := make(chan error, 1)
 	go func() { sent <- send(conn, opts) }()
 	select {
@@ -190,7 +190,7 @@ func publish(conn *producer.Conn, opts options) error {
 
 // send returns the broker's error before one of the input: the former says what
 // became of the messages.
-func send(conn *producer.Conn, opts options) error {
+func send(conn *client.Producer, opts options) error {
 	var inputErr error
 	if opts.message != nil {
 		inputErr = conn.SendMessage(opts.message)

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbus/internal/client"
 	"mbus/internal/flags"
-	"mbus/internal/producer"
 )
 
 // clearToEnd clears a line of a terminal from where it is written.
@@ -27,7 +27,7 @@ type progress struct {
 // showProgress says each second how far conn has come, from the first second
 // on, for someone who waits at a terminal; not for someone who types the
 // messages there. It ends with stop.
-func showProgress(conn *producer.Conn) (stop func()) {
+func showProgress(conn *client.Producer) (stop func()) {
 	if !flags.Terminal(unix.Stderr) || flags.Terminal(unix.Stdin) {
 		return func() {}
 	}

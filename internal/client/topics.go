@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"encoding/json"
@@ -21,7 +21,7 @@ func Look(addr, topic string, timeout time.Duration) (id string, exists bool, er
 	case err != nil:
 		return "", false, err
 	case len(rows) == 0: // of a broker that has ended, for one
-		return "", false, fmt.Errorf("%w: the broker has not answered", errNoAnswer)
+		return "", false, fmt.Errorf("%w: the broker has not answered", ErrLost)
 	}
 	return rows[0].ID, true, nil
 }

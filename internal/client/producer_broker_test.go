@@ -1,4 +1,4 @@
-package producer
+package client
 
 import (
 	"bufio"
@@ -12,9 +12,9 @@ import (
 	"mbus/internal/batch"
 )
 
-// A fakeBroker serves one connection with what PROTOCOL.md says of port 9990;
+// A producerPort serves one connection with what PROTOCOL.md says of port 9990;
 // the test says what to answer.
-type fakeBroker struct {
+type producerPort struct {
 	t       testing.TB
 	addr    string
 	l       net.Listener
@@ -24,14 +24,14 @@ type fakeBroker struct {
 	accepts chan *net.TCPConn
 }
 
-func listen(t testing.TB) *fakeBroker {
+func listen(t testing.TB) *producerPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	b := &fakeBroker{t: t, addr: l.Addr().String(), l: l, accepts: make(chan *net.TCPConn, 100)}
+	b := &producerPort{t: t, addr: l.Addr().String(), l: l, accepts: make(chan *net.TCPConn, 100)}
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -45,18 +45,18 @@ func listen(t testing.TB) *fakeBroker {
 }
 
 // dial connects a producer to a new fake broker and takes its request line.
-func dial(t testing.TB) (*Conn, *fakeBroker) {
+func dial(t testing.TB) (*Producer, *producerPort) {
 	t.Helper()
-	c, b := dialWith(t, Request{})
+	c, b := dialWith(t, ProduceRequest{})
 	return c, b
 }
 
 // dialWith is dial with more in the request than the topic.
-func dialWith(t testing.TB, r Request) (*Conn, *fakeBroker) {
+func dialWith(t testing.TB, r ProduceRequest) (*Producer, *producerPort) {
 	t.Helper()
 	b := listen(t)
 	r.Topic = "orders"
-	c, err := Dial(b.addr, r)
+	c, err := DialProducer(b.addr, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func dialWith(t testing.TB, r Request) (*Conn, *fakeBroker) {
 }
 
 // accept takes the next connection and returns its request line.
-func (b *fakeBroker) accept() string {
+func (b *producerPort) accept() string {
 	b.t.Helper()
 	select {
 	case b.conn = <-b.accepts:
@@ -87,7 +87,7 @@ func (b *fakeBroker) accept() string {
 }
 
 // mustGoOn takes the next connection, which goes on from a message.
-func (b *fakeBroker) mustGoOn(c *Conn, options string) {
+func (b *producerPort) mustGoOn(c *Producer, options string) {
 	b.t.Helper()
 	if line, want := b.accept(), fmt.Sprintf("orders?format=batch&producer=%d&%s\n", c.id, options); line != want {
 		b.t.Fatalf("request %q, not %q", line, want)
@@ -96,7 +96,7 @@ func (b *fakeBroker) mustGoOn(c *Conn, options string) {
 
 // read returns the messages of the next batch, which must be one that a broker
 // takes; at the end of the stream the error is io.EOF.
-func (b *fakeBroker) read() (messages []string, err error) {
+func (b *producerPort) read() (messages []string, err error) {
 	header, err := b.r.Peek(batch.HeaderSize)
 	if err != nil {
 		if errors.Is(err, io.EOF) && len(header) > 0 {
@@ -133,7 +133,7 @@ func describe(value []byte) string {
 }
 
 // readN reads batches until they hold n messages.
-func (b *fakeBroker) readN(n int) []string {
+func (b *producerPort) readN(n int) []string {
 	b.t.Helper()
 	var messages []string
 	for len(messages) < n {
@@ -146,7 +146,7 @@ func (b *fakeBroker) readN(n int) []string {
 	return messages
 }
 
-func (b *fakeBroker) answer(line string) {
+func (b *producerPort) answer(line string) {
 	b.t.Helper()
 	if _, err := io.WriteString(b.conn, line); err != nil {
 		b.t.Fatal(err)
@@ -154,7 +154,7 @@ func (b *fakeBroker) answer(line string) {
 }
 
 // serve takes everything in, acknowledges each batch, and closes at the end.
-func (b *fakeBroker) serve() <-chan []string {
+func (b *producerPort) serve() <-chan []string {
 	result := make(chan []string, 1)
 	go func() {
 		defer b.conn.Close()
@@ -179,7 +179,7 @@ func (b *fakeBroker) serve() <-chan []string {
 }
 
 // cut ends a producer's connection.
-func (c *Conn) cut() {
+func (c *Producer) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.link != nil {

@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 	"mbus/internal/units"
 )
 
-// Resolve has the broker at addr say which offset a position, as in Request.From,
+// Resolve has the broker at addr say which offset a position, as in ConsumeRequest.From,
 // is in each partition of the topic: what a preview of a group's reset shows. For
 // a topic that does not exist there is none, and all that will be in it comes
 // after the position. The timeout is that of Ask.

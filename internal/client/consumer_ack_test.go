@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"bufio"
@@ -14,7 +14,7 @@ import (
 
 // acknowledging connects a client that acknowledges to a broker that the test
 // plays itself.
-func acknowledging(t *testing.T, r Request) (*Conn, *net.TCPConn, *bufio.Reader) {
+func acknowledging(t *testing.T, r ConsumeRequest) (*Consumer, *net.TCPConn, *bufio.Reader) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -22,7 +22,7 @@ func acknowledging(t *testing.T, r Request) (*Conn, *net.TCPConn, *bufio.Reader)
 	}
 	defer l.Close()
 	r.Topic, r.Ack = "orders", true
-	c, err := Dial(l.Addr().String(), r)
+	c, err := DialConsumer(l.Addr().String(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func send(t *testing.T, broker net.Conn, stream string) {
 }
 
 func TestAcknowledgementsAndFailures(t *testing.T) {
-	c, broker, heard := acknowledging(t, Request{})
+	c, broker, heard := acknowledging(t, ConsumeRequest{})
 	c.Ack(0)
 	c.Ack(3)
 	c.Ack(3)
@@ -93,7 +93,7 @@ func TestHowAnAcknowledgedConnectionEnds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, broker, heard := acknowledging(t, Request{})
+			c, broker, heard := acknowledging(t, ConsumeRequest{})
 			c.Ack(1)
 			if line, err := heard.ReadString('\n'); line != "+1\n" {
 				t.Fatalf("got %q, %v", line, err)
@@ -116,7 +116,7 @@ func TestHowAnAcknowledgedConnectionEnds(t *testing.T) {
 }
 
 func TestInterruptEndsAWaitAndCommitStillHearsTheBroker(t *testing.T) {
-	c, broker, heard := acknowledging(t, Request{})
+	c, broker, heard := acknowledging(t, ConsumeRequest{})
 	send(t, broker, "@0\n"+batchOf(0, "a", "b")+batchOf(2, "c")[:20])
 	if b, err := c.Next(); err != nil || b.Count() != 2 {
 		t.Fatalf("%v", err)
@@ -145,7 +145,7 @@ func TestInterruptEndsAWaitAndCommitStillHearsTheBroker(t *testing.T) {
 }
 
 func TestWorkingRepeatsWhatWasAcknowledged(t *testing.T) {
-	c, broker, heard := acknowledging(t, Request{})
+	c, broker, heard := acknowledging(t, ConsumeRequest{})
 	c.Working()
 	c.Ack(2)
 	c.Working()
@@ -162,7 +162,7 @@ func TestWorkingRepeatsWhatWasAcknowledged(t *testing.T) {
 
 func TestWakeHasIdleCalledAndNothingElse(t *testing.T) {
 	idle := make(chan struct{})
-	c, broker, _ := acknowledging(t, Request{Idle: func() error { idle <- struct{}{}; return nil }})
+	c, broker, _ := acknowledging(t, ConsumeRequest{Idle: func() error { idle <- struct{}{}; return nil }})
 	got := make(chan error, 1)
 	go func() {
 		_, err := c.Next()
@@ -204,7 +204,7 @@ func TestLookTellsATopicThatIsGoneFromABrokerThatIs(t *testing.T) {
 }
 
 func TestQuietTellsWhetherSomethingHasCome(t *testing.T) {
-	c, broker, _ := acknowledging(t, Request{})
+	c, broker, _ := acknowledging(t, ConsumeRequest{})
 	if !c.Quiet() {
 		t.Error("there is something before anything was sent")
 	}
@@ -227,7 +227,7 @@ func TestQuietTellsWhetherSomethingHasCome(t *testing.T) {
 
 func TestWithoutAckNothingIsSent(t *testing.T) {
 	b := serve(t, "@0\n"+batchOf(0, "a")+".\n", true)
-	c, _, _ := consumeAll(t, b, Request{Topic: "orders", Group: "default"})
+	c, _, _ := consumeAll(t, b, ConsumeRequest{Topic: "orders", Group: "default"})
 	c.Ack(1)
 	if c.acked != 0 {
 		t.Error("acknowledged without having asked for it")

@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"fmt"
@@ -11,10 +11,10 @@ import (
 	"mbus/internal/units"
 )
 
-// A Request says what to consume; PROTOCOL.md says what each option means.
+// A ConsumeRequest says what to consume; PROTOCOL.md says what each option means.
 // Names are the caller's to check; see message.CheckName. Options that are zero
 // are left to the broker.
-type Request struct {
+type ConsumeRequest struct {
 	Topic string
 	Group string // whose position is read and moved; "" with From
 	From  string // where to read without consuming; "" for the group's position
@@ -22,7 +22,7 @@ type Request struct {
 	N     int64  // at most so many messages; 0 for all
 
 	Follow bool // new messages are waited for
-	Ack    bool // messages are consumed by Conn.Ack, not by Conn.Commit
+	Ack    bool // messages are consumed by Consumer.Ack, not by Consumer.Commit
 	Risky  bool // with Ack: a program that dies may have died of its message, which has failed then
 
 	Start      string        // "beginning" or "end", for a group without a position
@@ -42,7 +42,7 @@ type Request struct {
 }
 
 // line is the request line.
-func (r *Request) line() string {
+func (r *ConsumeRequest) line() string {
 	line := units.NewRequest(r.Topic)
 	line.Option("format", "batch")
 	option := func(given bool, name, value string) {

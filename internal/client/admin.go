@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"bufio"
@@ -15,25 +15,17 @@ const (
 	// takes the longest.
 	answerTimeout = 5 * time.Minute
 
-	// maxAnswer bounds what is kept of an answer, in bytes: more than 100,000
-	// topics and their groups take.
-	maxAnswer = 256 << 20
+	// maxResponse bounds a response, in bytes: more than 100,000 topics and their groups
+	// take.
+	maxResponse = 256 << 20
 )
-
-// errNoAnswer is an ErrLost in other words: there is no topic to read to its end.
-var errNoAnswer error = noAnswer{}
-
-type noAnswer struct{}
-
-func (noAnswer) Error() string        { return "connection lost" }
-func (noAnswer) Is(target error) bool { return target == ErrLost }
 
 // Ask sends the broker at addr a request of administration, a line with its LF,
 // and returns the lines of the answer, each with its LF. The timeout is for connecting,
 // and for the whole answer; 0 is five minutes. The error is an *Error if it is the
 // broker's, and wraps ErrUnreachable or ErrLost where there is no answer.
 func Ask(addr, request string, timeout time.Duration) (answer []string, err error) {
-	tcp, err := dial(addr, false, request, timeout)
+	tcp, err := connect(addr, request, connectOptions{timeout: timeout, unacknowledged: maxUnacknowledged})
 	if err != nil {
 		return nil, err
 	}
@@ -44,24 +36,23 @@ func Ask(addr, request string, timeout time.Duration) (answer []string, err erro
 	if err := tcp.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
-	r := bufio.NewReader(io.LimitReader(tcp, maxAnswer))
+	r := bufio.NewReader(io.LimitReader(tcp, maxResponse))
 	for size := 0; ; {
 		line, err := r.ReadString('\n')
 		size += len(line)
 		switch {
-		case size == maxAnswer:
-			return nil, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+		case size == maxResponse:
+			return nil, fmt.Errorf("the answer is longer than %d bytes", maxResponse)
 		case errors.Is(err, io.EOF) && line == "":
 			return answer, nil
 		case errors.Is(err, io.EOF):
-			return nil, fmt.Errorf("%w: it ends in the middle of the answer", errNoAnswer)
+			return nil, fmt.Errorf("%w: it ends in the middle of the answer", ErrLost)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, fmt.Errorf("%w: %w", errNoAnswer, silence(timeout))
+			return nil, fmt.Errorf("%w: %w", ErrLost, silence(timeout))
 		case err != nil:
-			return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
+			return nil, fmt.Errorf("%w: %w", ErrLost, err)
 		case line[0] == '-':
-			code, text, _ := strings.Cut(strings.TrimSuffix(line[1:], "\n"), " ")
-			return nil, &Error{Code: code, Text: text}
+			return nil, parseError(strings.TrimSuffix(line[1:], "\n"))
 		}
 		answer = append(answer, line)
 	}

@@ -1,4 +1,4 @@
-package producer
+package client
 
 import (
 	"errors"
@@ -17,11 +17,18 @@ const (
 	lastPause  = 2 * time.Second
 )
 
+// An outage is the time without a connection that has acknowledged a message. The zero value
+// is none.
+type outage struct {
+	since time.Time
+	pause time.Duration // before the next attempt to connect
+}
+
 // serve reads a connection to its end and goes on with another one, or is the end.
-func (c *Conn) serve(l *link) {
+func (c *Producer) serve(l *link) {
 	err := c.read(l)
 	atOnce, again := c.after(l, err)
-	for _, text := range c.takeBad() {
+	for _, text := range c.takeRefusals() {
 		c.say(text)
 	}
 	if !again {
@@ -33,14 +40,14 @@ func (c *Conn) serve(l *link) {
 	c.goOn(atOnce, err)
 }
 
-// after says what follows on a connection that has ended with err, nil for in good order:
+// after decides what follows a connection that has ended with err, nil for an orderly end:
 // another one, at once or after a pause, or nothing.
-func (c *Conn) after(l *link, err error) (atOnce, again bool) {
+func (c *Producer) after(l *link, err error) (atOnce, again bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l.dead = true
-	c.link, c.next = nil, 0
-	if err == nil || c.closing && c.sent.Load() > 0 && len(c.queue) == 0 && isLost(err) {
+	c.link, c.backlog.next = nil, 0
+	if err == nil || c.closing && c.sent.Load() > 0 && len(c.backlog.chunks) == 0 && isLost(err) {
 		c.finish(nil)
 		return false, false
 	}
@@ -49,11 +56,11 @@ func (c *Conn) after(l *link, err error) (atOnce, again bool) {
 			return true, true
 		}
 	}
-	if c.doubt && c.Acked() == 0 && hasCode(err, "GONE") { // nothing is stored, and nothing is lost by that
-		c.doubt = false
+	if c.uncertain && c.Acked() == 0 && hasCode(err, "GONE") { // no message is stored, and none is lost by that
+		c.uncertain = false
 		return true, true
 	}
-	c.doubt = c.doubt || l.last > l.told
+	c.uncertain = c.uncertain || l.last > l.acked
 	begun := c.acked.Load() > 0 || !errors.Is(err, errSilent) // else there has never been a broker
 	if c.request.Retry == 0 || !begun || !isLost(err) {
 		c.finish(err)
@@ -62,17 +69,17 @@ func (c *Conn) after(l *link, err error) (atOnce, again bool) {
 	return false, true
 }
 
-// takeBad is what is to be said of messages that were left out.
-func (c *Conn) takeBad() (texts []string) {
+// takeRefusals takes the texts for the user about messages that were left out.
+func (c *Producer) takeRefusals() (texts []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	texts, c.bad = c.bad, nil
+	texts, c.refusals = c.refusals, nil
 	return texts
 }
 
-// isLost says whether a connection has ended so that another one may do better.
+// isLost reports whether another connection may succeed after the error.
 func isLost(err error) bool {
-	var answer *answerError
+	var answer *Error
 	if errors.As(err, &answer) {
 		return hasCode(err, "SHUTDOWN", "BUSY")
 	}
@@ -81,13 +88,13 @@ func isLost(err error) bool {
 
 // hasCode says whether an error is an answer of the broker with one of the codes.
 func hasCode(err error, codes ...string) bool {
-	var answer *answerError
-	return errors.As(err, &answer) && slices.Contains(codes, answer.code)
+	var answer *Error
+	return errors.As(err, &answer) && slices.Contains(codes, answer.Code)
 }
 
 // goOn connects again, at once or after a pause, until that fails for too long. err is why
 // the connection before has ended.
-func (c *Conn) goOn(atOnce bool, err error) {
+func (c *Producer) goOn(atOnce bool, err error) {
 	for {
 		if !atOnce {
 			pause, over := c.wait(err)
@@ -96,7 +103,7 @@ func (c *Conn) goOn(atOnce bool, err error) {
 			}
 			time.Sleep(pause/2 + rand.N(pause/2))
 		}
-		l, dialErr := c.dial()
+		l, dialErr := c.connect()
 		if dialErr == nil {
 			l.again = !atOnce
 			go c.serve(l)
@@ -109,33 +116,34 @@ func (c *Conn) goOn(atOnce bool, err error) {
 	}
 }
 
-// wait is how long to wait before the next attempt. It is the end if it was tried for too
-// long, while something is to be sent or acknowledged.
-func (c *Conn) wait(err error) (pause time.Duration, over bool) {
+// wait is the time until the next attempt. over says that the outage has lasted too long
+// while messages wait.
+func (c *Producer) wait(err error) (pause time.Duration, over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lost.IsZero() {
-		c.lost, c.pause = time.Now(), firstPause
+	o := &c.outage
+	if o.since.IsZero() {
+		o.since, o.pause = time.Now(), firstPause
 	} else {
-		c.pause = min(2*c.pause, lastPause)
+		o.pause = min(2*o.pause, lastPause)
 	}
-	if len(c.queue) == 0 && !c.closing {
-		c.lost = time.Now()
+	if len(c.backlog.chunks) == 0 && !c.closing {
+		o.since = time.Now()
 	}
-	if time.Since(c.lost) > c.request.Retry {
+	if time.Since(o.since) > c.request.Retry {
 		c.finish(fmt.Errorf("%w; tried again for %s", err, units.FormatDuration(c.request.Retry)))
 		return 0, true
 	}
-	return c.pause, false
+	return o.pause, false
 }
 
-// resend writes what is unacknowledged to a new connection, and then lets Flush write to it.
-func (c *Conn) resend(l *link) {
+// resend writes the backlog to a new connection, and then lets Flush write to it.
+func (c *Producer) resend(l *link) {
 	c.mu.Lock()
-	idle := len(c.queue) == 0
-	for c.next < len(c.queue) && !l.dead {
-		k := c.queue[c.next]
-		c.next++
+	idle := len(c.backlog.chunks) == 0
+	for q := &c.backlog; q.next < len(q.chunks) && !l.dead; {
+		k := q.chunks[q.next]
+		q.next++
 		l.expect(k.last)
 		p := slices.Clone(k.data) // it may be acknowledged, and used again, meanwhile
 		c.mu.Unlock()

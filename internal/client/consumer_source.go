@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 // A source reads from the connection. Interrupt and wake end a read that waits.
 type source struct {
 	tcp         *net.TCPConn
-	patience    time.Duration // for what a read waits for; 0 is without end
+	timeout     time.Duration // of one read; 0 is without end
 	until       time.Time     // for all reads, whatever interrupts them, if not zero
 	interrupted atomic.Bool
 	woken       atomic.Bool
@@ -46,19 +46,19 @@ func (s *source) Read(p []byte) (int, error) {
 	case s.woken.Swap(false), deadline.IsZero(), time.Now().Before(deadline): // the deadline was that of a wake
 		return n, nil
 	}
-	return n, silence(s.patience)
+	return n, silence(s.timeout)
 }
 
-// silence is the error where the broker has said nothing for so long.
+// silence is the error after this time without a byte from the broker.
 func silence(d time.Duration) error {
 	return fmt.Errorf("the broker has said nothing for %s", units.FormatDuration(d))
 }
 
 func (s *source) deadline() time.Time {
-	if s.patience == 0 {
+	if s.timeout == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(s.patience)
+	return time.Now().Add(s.timeout)
 }
 
 // interrupt has Read fail, now and from now on. Any goroutine may call it. Setting a

@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"bufio"
@@ -32,12 +32,12 @@ func Redrive(addr, topic, group, to string, timeout time.Duration) (done Redrive
 	if to != "" {
 		request.Option("to", to)
 	}
-	tcp, err := dial(addr, false, request.String(), timeout)
+	tcp, err := connect(addr, request.String(), connectOptions{timeout: timeout, unacknowledged: maxUnacknowledged})
 	if err != nil {
 		return done, err
 	}
 	defer tcp.Close()
-	source := &source{tcp: tcp, patience: timeout}
+	source := &source{tcp: tcp, timeout: timeout}
 	r := bufio.NewReaderSize(source, maxLine)
 	for answered := false; ; answered = true {
 		line, err := r.ReadSlice('\n')
@@ -47,7 +47,7 @@ func Redrive(addr, topic, group, to string, timeout time.Duration) (done Redrive
 		case errors.Is(err, io.EOF) && answered && len(line) == 0:
 			return done, nil
 		case err != nil:
-			return done, fmt.Errorf("connection lost: %w", err)
+			return done, fmt.Errorf("%w: %w", ErrLost, err)
 		}
 		text := string(line[:len(line)-1])
 		if note, ok := strings.CutPrefix(text, "# "); ok {
@@ -62,8 +62,7 @@ func Redrive(addr, topic, group, to string, timeout time.Duration) (done Redrive
 // error.
 func count(line string, n int64) (int64, error) {
 	if text, failed := strings.CutPrefix(line, "-"); failed {
-		code, text, _ := strings.Cut(text, " ")
-		return n, &Error{Code: code, Text: text}
+		return n, parseError(text)
 	}
 	digits, plus := strings.CutPrefix(line, "+")
 	more, err := strconv.ParseInt(digits, 10, 64)

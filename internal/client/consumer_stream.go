@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"bytes"
@@ -17,33 +17,17 @@ const (
 	// bounded by 64 MiB, so an honest one is no larger than that and its header
 	// and fields.
 	maxBatch = batch.DefaultMaxExpanded + 64<<10
-
-	// maxLine is the longest line between batches, in bytes: far more than any
-	// error that a broker has words for.
-	maxLine = 16 << 10
-
-	// readSize is the buffer to begin with, in bytes: several batches a system
-	// call.
-	readSize = 256 << 10
 )
 
-// ErrLost says that the connection ended before the broker had said that the
-// stream does: what was received is not all.
-var ErrLost = errors.New("connection lost before the end of the topic")
+// errCutShort says that the connection ended before the stream's last line: some messages
+// are missing.
+var errCutShort = fmt.Errorf("%w before the end of the topic", ErrLost)
 
 // ErrInterrupted says that Interrupt was called.
 var ErrInterrupted = errors.New("interrupted")
 
-// An Error is the line with which a broker ends a stream that it can't go on
-// with.
-type Error struct{ Code, Text string }
-
-func (e *Error) Error() string {
-	return strings.TrimSpace("the broker answered -" + e.Code + " " + e.Text)
-}
-
-// Skips reports whether the position may move past what the error is about: the
-// messages before it were sent, those it names are gone.
+// Skips reports whether the position may move past the messages that the error names: those
+// before them were sent, and they are gone.
 func (e *Error) Skips() bool { return e.Code == "GAP" || e.Code == "DAMAGED" }
 
 // Missing returns the partition that an error that Skips is about, and the offset
@@ -83,7 +67,7 @@ func newStream(src io.Reader, idle func() error) *stream {
 
 // next returns the next batch, whole and with the CRC it should have; it is
 // valid until the following call. At the end the error is io.EOF, or an *Error;
-// ErrLost and what wraps batch.ErrCorrupt say that the stream is broken, and
+// an error that wraps ErrLost or batch.ErrCorrupt says that the stream is broken, and
 // errors of idle are returned as they are. All errors are final, but that after
 // ErrInterrupted the stream can be read on.
 func (s *stream) next() (batch.Batch, error) {
@@ -143,11 +127,10 @@ func (s *stream) takeEnd() error {
 	if line == "." {
 		return io.EOF
 	}
-	code, text, _ := strings.Cut(line[1:], " ")
-	if line[0] != '-' || code == "" {
-		return notBatches(line)
+	if err := parseError(line[1:]); line[0] == '-' && err.Code != "" {
+		return err
 	}
-	return &Error{Code: code, Text: text}
+	return notBatches(line)
 }
 
 // takeLine takes a line and returns it without its LF.
@@ -207,24 +190,24 @@ func (s *stream) fill() error {
 	if err := s.idle(); err != nil {
 		return err
 	}
-	s.makeRoom()
+	s.makeSpace()
 	n, err := s.src.Read(s.buf[s.w:])
 	s.w += n
 	switch {
 	case n > 0 || err == nil:
 		return nil // if there is an error, it comes again
 	case errors.Is(err, io.EOF):
-		return ErrLost
+		return errCutShort
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ErrInterrupted
 	}
-	return fmt.Errorf("%w: %w", ErrLost, err)
+	return fmt.Errorf("%w: %w", errCutShort, err)
 }
 
-// makeRoom moves what has not been taken to the beginning of the buffer. The
-// buffer is made larger only when half of it is in use, so it depends on what
-// has arrived, never on a length that was claimed.
-func (s *stream) makeRoom() {
+// makeSpace moves the bytes that were not taken yet to the beginning of the buffer. The
+// buffer grows only when half of it is in use, so it depends on the bytes that have
+// arrived, never on a length that was claimed.
+func (s *stream) makeSpace() {
 	p := s.buf[s.r:s.w]
 	if len(p) > len(s.buf)/2 && len(s.buf) < maxBatch {
 		s.buf = make([]byte, min(2*len(s.buf), maxBatch))

@@ -1,4 +1,4 @@
-package producer
+package client
 
 import (
 	"errors"
@@ -33,7 +33,7 @@ func (d diary) mustSay(t *testing.T, prefix string) {
 }
 
 // end closes a producer, whose broker acknowledges n and closes.
-func (b *fakeBroker) end(c *Conn, last string) {
+func (b *producerPort) end(c *Producer, last string) {
 	b.t.Helper()
 	closed := make(chan error, 1)
 	go func() { closed <- c.Close() }()
@@ -52,15 +52,15 @@ func (b *fakeBroker) end(c *Conn, last string) {
 }
 
 func TestWhatIsNotAcknowledgedIsSentAgain(t *testing.T) {
-	for name, lose := range map[string]func(*fakeBroker){
-		"a close":  func(b *fakeBroker) { b.conn.Close() },
-		"a reset":  func(b *fakeBroker) { _ = b.conn.SetLinger(0); b.conn.Close() },
-		"shutdown": func(b *fakeBroker) { b.answer("-SHUTDOWN the broker is stopping\n"); b.conn.Close() },
-		"busy":     func(b *fakeBroker) { b.answer("-BUSY too many connections\n"); b.conn.Close() },
+	for name, lose := range map[string]func(*producerPort){
+		"a close":  func(b *producerPort) { b.conn.Close() },
+		"a reset":  func(b *producerPort) { _ = b.conn.SetLinger(0); b.conn.Close() },
+		"shutdown": func(b *producerPort) { b.answer("-SHUTDOWN the broker is stopping\n"); b.conn.Close() },
+		"busy":     func(b *producerPort) { b.answer("-BUSY too many connections\n"); b.conn.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDiary()
-			c, b := dialWith(t, Request{Retry: time.Minute, Say: d.say})
+			c, b := dialWith(t, ProduceRequest{Retry: time.Minute, Say: d.say})
 			add(t, c, "a")
 			add(t, c, "b")
 			add(t, c, "c", "d")
@@ -100,7 +100,7 @@ func TestWhatIsNotAcknowledgedIsSentAgain(t *testing.T) {
 
 // Without an acknowledgement it is not known whether the first message is stored.
 func TestALostFirstConnectionIsNotForgotten(t *testing.T) {
-	c, b := dialWith(t, Request{Retry: time.Minute})
+	c, b := dialWith(t, ProduceRequest{Retry: time.Minute})
 	add(t, c, "a")
 	b.readN(1)
 	b.conn.Close()
@@ -111,7 +111,7 @@ func TestALostFirstConnectionIsNotForgotten(t *testing.T) {
 
 func TestAnIdleConnectionIsMadeAgainBeforeThereIsSomethingToSend(t *testing.T) {
 	d := newDiary()
-	c, b := dialWith(t, Request{Retry: time.Minute, Say: d.say})
+	c, b := dialWith(t, ProduceRequest{Retry: time.Minute, Say: d.say})
 	add(t, c, "a")
 	b.readN(1)
 	b.answer("+1\n")
@@ -125,7 +125,7 @@ func TestAnIdleConnectionIsMadeAgainBeforeThereIsSomethingToSend(t *testing.T) {
 }
 
 func TestItEndsWhenTheBrokerStaysAway(t *testing.T) {
-	c, b := dialWith(t, Request{Retry: 50 * time.Millisecond})
+	c, b := dialWith(t, ProduceRequest{Retry: 50 * time.Millisecond})
 	add(t, c, "a", "b")
 	b.readN(2)
 	b.answer("+1\n")
@@ -137,8 +137,8 @@ func TestItEndsWhenTheBrokerStaysAway(t *testing.T) {
 }
 
 func TestWhatIsFinalIsNotTriedAgain(t *testing.T) {
-	for _, answer := range []string{"-FULL no space\n", "-GONE the topic was deleted\n", "-REPLACED another one\n", "HTTP/1.1 400 Bad Request\n"} {
-		c, b := dialWith(t, Request{Retry: time.Minute})
+	for _, answer := range []string{"-FULL no space\n", "-GONE the topic was deleted\n", "-REPLACED another one\n", "HTTP/1.1 400 Bad ProduceRequest\n"} {
+		c, b := dialWith(t, ProduceRequest{Retry: time.Minute})
 		add(t, c, "a")
 		b.readN(1)
 		b.answer(answer)
@@ -152,7 +152,7 @@ func TestWhatIsFinalIsNotTriedAgain(t *testing.T) {
 // A limit of the system's for what is unacknowledged would end a connection to a broker
 // that reads nothing for a while, for which Timeout is.
 func TestTheSystemGivesUpNoBrokerThatReadsNothing(t *testing.T) {
-	c, _ := dialWith(t, Request{})
+	c, _ := dialWith(t, ProduceRequest{})
 	raw, err := c.link.tcp.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -167,14 +167,14 @@ func TestTheSystemGivesUpNoBrokerThatReadsNothing(t *testing.T) {
 }
 
 // hurry gives the connection, and none after it, little time for acknowledgements.
-func (c *Conn) hurry() {
+func (c *Producer) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.link.timeout = 50 * time.Millisecond
 }
 
 func TestABrokerThatHangsIsGivenUp(t *testing.T) {
-	c, b := dialWith(t, Request{Retry: time.Minute})
+	c, b := dialWith(t, ProduceRequest{Retry: time.Minute})
 	c.hurry()
 	add(t, c, "a")
 	b.readN(1)
@@ -184,7 +184,7 @@ func TestABrokerThatHangsIsGivenUp(t *testing.T) {
 }
 
 func TestABrokerThatHangsAfterAWhileIsTriedAgain(t *testing.T) {
-	c, b := dialWith(t, Request{Retry: time.Minute})
+	c, b := dialWith(t, ProduceRequest{Retry: time.Minute})
 	add(t, c, "a")
 	b.readN(1)
 	b.answer("+1\n")
@@ -200,9 +200,9 @@ func TestABrokerThatHangsAfterAWhileIsTriedAgain(t *testing.T) {
 }
 
 func TestOnlySoMuchIsKept(t *testing.T) {
-	c, b := dialWith(t, Request{Retry: time.Minute})
+	c, b := dialWith(t, ProduceRequest{Retry: time.Minute})
 	const size = 1 << 20
-	const most = maxUnacked / (size + chunkOverhead)
+	const most = maxBacklog / (size + chunkOverhead)
 	const n = most + 10
 	added := make(chan error, 1)
 	go func() {
@@ -233,7 +233,7 @@ func TestOnlySoMuchIsKept(t *testing.T) {
 
 // The broker refuses a batch; the producer finds the message.
 func TestAMessageThatIsRefusedIsFound(t *testing.T) {
-	c, b := dialWith(t, Request{})
+	c, b := dialWith(t, ProduceRequest{})
 	go func() { _ = c.SendLines(strings.NewReader("a\nbad\nc\n")) }()
 	b.readN(3)
 	b.answer("-TOOLARGE the batch that begins with message 1 has 200 bytes\n")
@@ -253,7 +253,7 @@ func TestAMessageThatIsRefusedIsFound(t *testing.T) {
 
 func TestAMessageThatIsRefusedIsLeftOut(t *testing.T) {
 	d := newDiary()
-	c, b := dialWith(t, Request{SkipBad: true, Say: d.say})
+	c, b := dialWith(t, ProduceRequest{SkipBad: true, Say: d.say})
 	go func() { _ = c.SendLines(strings.NewReader("bad\nb\nworse\nd\n")) }()
 	b.readN(4)
 	b.answer("-TOOLARGE the batch that begins with message 1 has 200 bytes\n")
@@ -282,9 +282,9 @@ func TestAMessageThatIsRefusedIsLeftOut(t *testing.T) {
 
 func TestALineThatIsTooLongForAnyBrokerIsLeftOut(t *testing.T) {
 	d := newDiary()
-	c, b := dialWith(t, Request{SkipBad: true, Say: d.say})
+	c, b := dialWith(t, ProduceRequest{SkipBad: true, Say: d.say})
 	result := b.serve()
-	x := readerFunc(func(p []byte) (int, error) {
+	x := inputFunc(func(p []byte) (int, error) {
 		for i := range p {
 			p[i] = 'x'
 		}
@@ -303,7 +303,7 @@ func TestALineThatIsTooLongForAnyBrokerIsLeftOut(t *testing.T) {
 // The broker knows nothing of messages that were left out: that it was never told of any is
 // no loss.
 func TestNothingIsLostWhereAllWasLeftOut(t *testing.T) {
-	c, b := dialWith(t, Request{SkipBad: true, Retry: time.Minute})
+	c, b := dialWith(t, ProduceRequest{SkipBad: true, Retry: time.Minute})
 	add(t, c, "bad")
 	b.readN(1)
 	b.answer("-TOOLARGE message 1\n")

@@ -1,4 +1,4 @@
-package producer
+package client
 
 import (
 	"bytes"
@@ -8,18 +8,14 @@ import (
 	"time"
 )
 
-// readSize is how much is read at once, in bytes: several batches for the
-// price of a system call, where the input has so much.
-const readSize = 256 << 10
-
 // SendLines sends the lines of r, a message each, without the LF; what comes
 // after the last LF is a message too, if it is not empty. What one Read returns
 // is sent before the next, so that nothing waits for input that trickles. It
 // returns at the end of r, with everything sent but not yet acknowledged. An
-// error that is not an *Error says why r could not be read on; the lines before
+// error that is not an *UnacknowledgedError says why r could not be read on; the lines before
 // have been sent.
-func (c *Conn) SendLines(r io.Reader) error {
-	c.fromLines = true
+func (c *Producer) SendLines(r io.Reader) error {
+	c.pending.fromLines = true
 	buf, partial := make([]byte, readSize), 0
 	for skips := false; ; { // the rest of a line that is too long
 		n, err := r.Read(buf[partial:])
@@ -41,9 +37,9 @@ func (c *Conn) SendLines(r io.Reader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("input can't be read after line %d: %w", c.lines, err)
+			return fmt.Errorf("input can't be read after line %d: %w", c.pending.lines, err)
 		case len(rest) > MaxMessage:
-			c.lines++
+			c.pending.lines++
 			if err := c.tooLong(); err != nil {
 				return err
 			}
@@ -62,9 +58,9 @@ func behindLF(p []byte) (rest []byte, more bool) {
 	return p[i+1:], false
 }
 
-// SendMessage sends one message. An error that is not an *Error says why it
+// SendMessage sends one message. An error that is not an *UnacknowledgedError says why it
 // can't be sent.
-func (c *Conn) SendMessage(value []byte) error {
+func (c *Producer) SendMessage(value []byte) error {
 	if err := c.Add(now(), value); err != nil {
 		return err
 	}
@@ -73,7 +69,7 @@ func (c *Conn) SendMessage(value []byte) error {
 
 // addLines adds the complete lines of p and returns what comes after them. The
 // first scanned bytes are known to hold no LF.
-func (c *Conn) addLines(p []byte, scanned int) (rest []byte, err error) {
+func (c *Producer) addLines(p []byte, scanned int) (rest []byte, err error) {
 	timestamp := now()
 	for {
 		i := bytes.IndexByte(p[scanned:], '\n')

@@ -1,4 +1,4 @@
-package producer
+package client
 
 import (
 	"bytes"
@@ -79,16 +79,16 @@ func TestLinesOfAllLengthsInPiecesOfAllSizes(t *testing.T) {
 		in.Write(line)
 		in.WriteByte('\n')
 	}
-	r := readerFunc(func(p []byte) (int, error) { return in.Read(p[:min(len(p), 1+random.IntN(20_000))]) })
+	r := inputFunc(func(p []byte) (int, error) { return in.Read(p[:min(len(p), 1+random.IntN(20_000))]) })
 	got, err := sendAll(t, r)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%d messages of %d, %v", len(got), len(want), err)
 	}
 }
 
-type readerFunc func(p []byte) (int, error)
+type inputFunc func(p []byte) (int, error)
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+func (f inputFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestLinesThatTrickleAreSentAtOnce(t *testing.T) {
 	c, b := dial(t)
@@ -124,7 +124,7 @@ func TestInputThatFailsIsReportedAndTheLinesBeforeItGo(t *testing.T) {
 
 func TestEndlessLineIsRefusedByNumberInBoundedMemory(t *testing.T) {
 	largest := 0
-	x := readerFunc(func(p []byte) (int, error) {
+	x := inputFunc(func(p []byte) (int, error) {
 		largest = max(largest, len(p))
 		for i := range p {
 			p[i] = 'x'
@@ -145,7 +145,7 @@ func TestSendLinesReturnsTheBrokersError(t *testing.T) {
 	lines := repeatedLines(1000)
 	b.answer("-FULL no space left\n")
 	b.conn.Close()
-	var got *Error
+	var got *UnacknowledgedError
 	if err := c.SendLines(lines); !errors.As(err, &got) || !strings.HasSuffix(err.Error(), "the broker answered -FULL no space left") {
 		t.Errorf("got %v", err)
 	}
@@ -181,7 +181,7 @@ func TestMessagesHaveTheTimeTheyWereRead(t *testing.T) {
 func repeatedLines(n int) io.Reader {
 	block := bytes.Repeat(append(bytes.Repeat([]byte{'x'}, n), '\n'), 1000)
 	pos := 0
-	return readerFunc(func(p []byte) (int, error) {
+	return inputFunc(func(p []byte) (int, error) {
 		copied := copy(p, block[pos:])
 		pos = (pos + copied) % len(block)
 		return copied, nil

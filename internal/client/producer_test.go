@@ -1,4 +1,4 @@
-package producer
+package client
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 )
 
 // add adds and sends messages.
-func add(t *testing.T, c *Conn, values ...string) {
+func add(t *testing.T, c *Producer, values ...string) {
 	t.Helper()
 	for _, v := range values {
 		if err := c.Add(1, []byte(v)); err != nil {
@@ -43,15 +43,15 @@ func TestMessagesArriveInOrderAndAreAcknowledged(t *testing.T) {
 	}
 }
 
-func TestRequestLine(t *testing.T) {
+func TestProduceRequestLine(t *testing.T) {
 	for _, tt := range []struct {
-		request Request
+		request ProduceRequest
 		want    string
 	}{
-		{Request{Topic: "orders"}, "orders?format=batch&producer=7&new\n"},
-		{Request{Topic: "orders", Delay: 90 * time.Second}, "orders?format=batch&delay=1m30s&producer=7&new\n"},
+		{ProduceRequest{Topic: "orders"}, "orders?format=batch&producer=7&new\n"},
+		{ProduceRequest{Topic: "orders", Delay: 90 * time.Second}, "orders?format=batch&delay=1m30s&producer=7&new\n"},
 		{
-			Request{Topic: "orders", At: "2026-11-22T10:00:00+01:00"},
+			ProduceRequest{Topic: "orders", At: "2026-11-22T10:00:00+01:00"},
 			"orders?format=batch&at=2026-11-22T10%3A00%3A00%2B01%3A00&producer=7&new\n",
 		},
 	} {
@@ -129,10 +129,10 @@ func TestWhatEndsAConnectionBeforeItsTime(t *testing.T) {
 		{"a count that shrinks", "+2\n+1\n", 2, `unexpected answer "+1": HOST is not mbus's port for producers`},
 		{"no count", "+\n", 0, `unexpected answer "+": HOST is not mbus's port for producers`},
 		{"a negative count", "+-1\n", 0, `unexpected answer "+-1": HOST is not mbus's port for producers`},
-		{"no answer of a broker", "HTTP/1.1 400 Bad Request\r\n", 0, `unexpected answer "HTTP/1.1 400 Bad Request\r": HOST is not mbus's port for producers`},
+		{"no answer of a broker", "HTTP/1.1 400 Bad ProduceRequest\r\n", 0, `unexpected answer "HTTP/1.1 400 Bad ProduceRequest\r": HOST is not mbus's port for producers`},
 		{"a count without plus", "3\n", 0, `unexpected answer "3": HOST is not mbus's port for producers`},
 		{"an empty line", "\n", 0, `unexpected answer "": HOST is not mbus's port for producers`},
-		{"an endless line", strings.Repeat("x", maxAnswer), 0, `unexpected answer "` + strings.Repeat("x", 64) + `": HOST is not mbus's port for producers`},
+		{"an endless line", strings.Repeat("x", maxLine), 0, `unexpected answer "` + strings.Repeat("x", 64) + `": HOST is not mbus's port for producers`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestWhatEndsAConnectionBeforeItsTime(t *testing.T) {
 			b.readN(3)
 			b.answer(tt.answers)
 			_ = b.conn.CloseWrite()
-			var got *Error
+			var got *UnacknowledgedError
 			if err := c.Wait(); !errors.As(err, &got) || got.Acked != tt.acked || got.Sent != 3 || got.Err.Error() != strings.ReplaceAll(tt.want, "HOST", c.addr) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
@@ -150,7 +150,7 @@ func TestWhatEndsAConnectionBeforeItsTime(t *testing.T) {
 }
 
 func TestTheErrorSaysHowManyWereAcknowledged(t *testing.T) {
-	err := &Error{Sent: 5000, Acked: 1234, Err: errors.New("connection lost: reset")}
+	err := &UnacknowledgedError{Sent: 5000, Acked: 1234, Err: errors.New("connection lost: reset")}
 	if got := err.Error(); got != "1234 of 5000 sent messages acknowledged: connection lost: reset" {
 		t.Error(got)
 	}
@@ -197,7 +197,7 @@ func TestResetIsReportedWithTheCount(t *testing.T) {
 	}
 	_ = b.conn.SetLinger(0)
 	b.conn.Close()
-	var got *Error
+	var got *UnacknowledgedError
 	if err := c.Wait(); !errors.As(err, &got) || got.Acked != 1 || !errors.Is(got.Err, syscall.ECONNRESET) {
 		t.Errorf("got %v", err)
 	}
@@ -245,8 +245,8 @@ func TestBatchesAreOfABoundedSizeAndALargeMessageHasItsOwn(t *testing.T) {
 	}
 }
 
-func TestDialSaysThatThereIsNoBroker(t *testing.T) {
-	_, err := Dial(brokertest.Reserve(t), Request{Topic: "orders"})
+func TestDialProducerSaysThatThereIsNoBroker(t *testing.T) {
+	_, err := DialProducer(brokertest.Reserve(t), ProduceRequest{Topic: "orders"})
 	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.HasPrefix(err.Error(), "can't reach the broker: ") {
 		t.Errorf("got %v", err)
 	}

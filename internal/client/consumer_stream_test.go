@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"bytes"
@@ -152,7 +152,7 @@ func TestDamagedBatchIsRefusedAtAnyByteItsChecksumCovers(t *testing.T) {
 
 func TestWhatIsNoStreamOfBatchesIsRefused(t *testing.T) {
 	for _, in := range []string{
-		"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n",
+		"HTTP/1.1 400 Bad ConsumeRequest\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n",
 		batchOf(0, "no partition before it"),
 		"@\n", "@x\n", "@-1\n", "@2147483648\n", "@0 \n",
 		"..\n", "-\n", "- text\n", ".\r\n",
@@ -210,7 +210,7 @@ func TestBatchLargerThanTheBuffer(t *testing.T) {
 func TestIdleIsCalledBeforeEveryReadAndItsErrorEndsTheStream(t *testing.T) {
 	full := errors.New("disk full")
 	reads, calls := 0, 0
-	src := readerFunc(func(p []byte) (int, error) {
+	src := sourceFunc(func(p []byte) (int, error) {
 		if reads++; calls != reads {
 			t.Errorf("read %d after %d calls", reads, calls)
 		}
@@ -228,9 +228,9 @@ func TestIdleIsCalledBeforeEveryReadAndItsErrorEndsTheStream(t *testing.T) {
 	}
 }
 
-type readerFunc func(p []byte) (int, error)
+type sourceFunc func(p []byte) (int, error)
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+func (f sourceFunc) Read(p []byte) (int, error) { return f(p) }
 
 // repeated is an endless stream of a chunk.
 type repeated struct {
@@ -272,7 +272,7 @@ func FuzzStream(f *testing.F) {
 		}
 		size := max(1, step%200)
 		src := bytes.NewReader(in)
-		pieces := newStream(readerFunc(func(p []byte) (int, error) { return src.Read(p[:min(size, len(p))]) }), noIdle)
+		pieces := newStream(sourceFunc(func(p []byte) (int, error) { return src.Read(p[:min(size, len(p))]) }), noIdle)
 		got, gotErr := drain(pieces)
 		if !slices.Equal(got, want) || gotErr.Error() != wantErr.Error() {
 			t.Errorf("in pieces of %d: %q, %v; at once: %q, %v", size, got, gotErr, want, wantErr)

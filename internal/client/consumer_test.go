@@ -1,4 +1,4 @@
-package consumer
+package client
 
 import (
 	"bufio"
@@ -13,22 +13,22 @@ import (
 	"mbus/test/brokertest"
 )
 
-// A fakeBroker serves one connection: it reads the request line, sends what it
+// A consumerPort serves one connection: it reads the request line, sends what it
 // is told to, closes its side, and sees how the client ends.
-type fakeBroker struct {
+type consumerPort struct {
 	addr    string
 	request chan string
 	ended   chan error // nil if the client closed in good order
 }
 
-func serve(t *testing.T, stream string, closeSide bool) *fakeBroker {
+func serve(t *testing.T, stream string, closeSide bool) *consumerPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	b := &fakeBroker{addr: l.Addr().String(), request: make(chan string, 1), ended: make(chan error, 1)}
+	b := &consumerPort{addr: l.Addr().String(), request: make(chan string, 1), ended: make(chan error, 1)}
 	go func() {
 		conn, err := l.Accept()
 		if err != nil {
@@ -50,9 +50,9 @@ func serve(t *testing.T, stream string, closeSide bool) *fakeBroker {
 }
 
 // consumeAll reads to the end of the stream.
-func consumeAll(t *testing.T, b *fakeBroker, r Request) (c *Conn, got []string, err error) {
+func consumeAll(t *testing.T, b *consumerPort, r ConsumeRequest) (c *Consumer, got []string, err error) {
 	t.Helper()
-	c, err = Dial(b.addr, r)
+	c, err = DialConsumer(b.addr, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,13 +61,13 @@ func consumeAll(t *testing.T, b *fakeBroker, r Request) (c *Conn, got []string, 
 	return c, got, err
 }
 
-func TestRequestLine(t *testing.T) {
+func TestConsumeRequestLine(t *testing.T) {
 	for _, tt := range []struct {
-		request Request
+		request ConsumeRequest
 		want    string
 	}{
-		{Request{Topic: "orders", Group: "default"}, "orders?format=batch&group=default\n"},
-		{Request{Topic: "a.b", Group: "billing", N: 12}, "a.b?format=batch&group=billing&n=12\n"},
+		{ConsumeRequest{Topic: "orders", Group: "default"}, "orders?format=batch&group=default\n"},
+		{ConsumeRequest{Topic: "a.b", Group: "billing", N: 12}, "a.b?format=batch&group=billing&n=12\n"},
 	} {
 		b := serve(t, ".\n", true)
 		consumeAll(t, b, tt.request)
@@ -79,7 +79,7 @@ func TestRequestLine(t *testing.T) {
 
 func TestCommitClosesInGoodOrder(t *testing.T) {
 	b := serve(t, "@0\n"+batchOf(0, "a")+".\n", true)
-	c, got, err := consumeAll(t, b, Request{Topic: "orders", Group: "default"})
+	c, got, err := consumeAll(t, b, ConsumeRequest{Topic: "orders", Group: "default"})
 	if len(got) != 1 || !errors.Is(err, io.EOF) {
 		t.Fatalf("got %q, %v", got, err)
 	}
@@ -94,7 +94,7 @@ func TestCommitClosesInGoodOrder(t *testing.T) {
 
 func TestCloseWithoutCommitResets(t *testing.T) {
 	b := serve(t, "@0\n"+batchOf(0, "a")+".\n", true)
-	c, _, err := consumeAll(t, b, Request{Topic: "orders", Group: "default"})
+	c, _, err := consumeAll(t, b, ConsumeRequest{Topic: "orders", Group: "default"})
 	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestCloseWithoutCommitResets(t *testing.T) {
 func TestCommitFailsWhenSomethingFollowsTheEnd(t *testing.T) {
 	for _, rest := range []string{".\n", "more"} {
 		b := serve(t, ".\n"+rest, true)
-		c, _, _ := consumeAll(t, b, Request{Topic: "orders", Group: "default"})
+		c, _, _ := consumeAll(t, b, ConsumeRequest{Topic: "orders", Group: "default"})
 		if err := c.Commit(); err == nil {
 			t.Errorf("%q after the end is taken", rest)
 		}
@@ -120,7 +120,7 @@ func TestCommitFailsWhenSomethingFollowsTheEnd(t *testing.T) {
 
 func TestCommitWaitsForTheBrokerToClose(t *testing.T) {
 	b := serve(t, ".\n", false)
-	c, _, err := consumeAll(t, b, Request{Topic: "orders", Group: "default"})
+	c, _, err := consumeAll(t, b, ConsumeRequest{Topic: "orders", Group: "default"})
 	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
@@ -134,8 +134,8 @@ func TestCommitWaitsForTheBrokerToClose(t *testing.T) {
 	}
 }
 
-func TestDialSaysThatThereIsNoBroker(t *testing.T) {
-	_, err := Dial(brokertest.Reserve(t), Request{Topic: "orders", Group: "default"})
+func TestDialConsumerSaysThatThereIsNoBroker(t *testing.T) {
+	_, err := DialConsumer(brokertest.Reserve(t), ConsumeRequest{Topic: "orders", Group: "default"})
 	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.HasPrefix(err.Error(), "can't reach the broker: ") || !strings.Contains(err.Error(), "start one") {
 		t.Errorf("got %v", err)
 	}
