@@ -10,29 +10,55 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A handle is a file that is open while somebody uses it.
+// A handle is a file that is open while somebody uses it. No file is opened or closed while its
+// lock is held: an append takes it, too.
 type handle struct {
 	fs   vfs.FS
 	name string
 
-	mu   sync.Mutex // guards what follows
-	file vfs.File
-	refs int
+	mu      sync.Mutex // guards what follows
+	file    vfs.File
+	refs    int
+	created int // how many times the file has been made
 }
 
 // acquire opens the file, if it is not open, until as many calls of release.
 func (h *handle) acquire() (vfs.File, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.file == nil {
+	for {
+		f, created := h.hold()
+		if f != nil {
+			return f, nil
+		}
 		f, err := h.fs.Open(h.name)
 		if err != nil {
 			return nil, err
 		}
-		h.file = f
+		if h.opened(f, created) {
+			return f, nil
+		}
+		f.Close() // another goroutine has opened it, or made it again
 	}
-	h.refs++
-	return h.file, nil
+}
+
+// hold acquires the file if it is open.
+func (h *handle) hold() (f vfs.File, created int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file != nil {
+		h.refs++
+	}
+	return h.file, h.created
+}
+
+// opened acquires the file that has been opened, unless another one is open or has been made.
+func (h *handle) opened(f vfs.File, created int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file != nil || h.created != created {
+		return false
+	}
+	h.file, h.refs = f, 1
+	return true
 }
 
 // create makes the file, replacing one that is left of an earlier attempt, and
@@ -54,17 +80,24 @@ func (h *handle) create() (vfs.File, error) {
 		return nil, err
 	}
 	h.file, h.refs = f, 1
+	h.created++
 	return f, nil
 }
 
 func (h *handle) release() {
+	if f := h.drop(); f != nil {
+		f.Close() // what had to be synced has been
+	}
+}
+
+// drop gives the file that nobody uses any more, to be closed.
+func (h *handle) drop() (f vfs.File) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.refs--
-	if h.refs == 0 {
-		h.file.Close() // what had to be synced has been
-		h.file = nil
+	if h.refs--; h.refs == 0 {
+		f, h.file = h.file, nil
 	}
+	return f
 }
 
 // readAt fills p from pos and returns fewer bytes only at the end of the file.

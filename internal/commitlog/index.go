@@ -84,7 +84,10 @@ type index struct {
 	base  int64
 	place place
 
-	mu      sync.Mutex // guards what follows
+	writes sync.Mutex // held over what changes the file; taken before mu
+
+	mu      sync.Mutex // guards what follows; the file is neither read nor written under it
+	version int        // of what is in the file but for what is added to it
 	synced  mark       // as the header says
 	times   appendTimes
 	count   int     // entries in the file
@@ -119,23 +122,12 @@ func (x *index) header(m mark) []byte {
 // open reads the header. It reports false, and leaves the index empty with its
 // mark at the segment's beginning, when there is no sound one.
 func (x *index) open() (bool, error) {
+	p, err := x.readHeader()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.reset()
-	f, err := x.file.acquire()
-	if isNotExist(err) || vfs.IsUnreadable(err) {
-		return false, nil
-	}
-	if err != nil {
+	if err != nil || len(p) < indexHeader {
 		return false, err
-	}
-	defer x.file.release()
-	var p [indexHeader]byte
-	if n, err := f.ReadAt(p[:], 0); n < len(p) {
-		if vfs.IsUnreadable(err) {
-			err = nil
-		}
-		return false, ignoreEOF(err)
 	}
 	sum := binary.BigEndian.Uint32(p[indexHeader-4:])
 	m := mark{
@@ -154,6 +146,16 @@ func (x *index) open() (bool, error) {
 	return true, nil
 }
 
+// readHeader reads as much of the header as can be read.
+func (x *index) readHeader() ([]byte, error) {
+	p := make([]byte, indexHeader)
+	n, err := x.file.readAt(p, 0)
+	if isNotExist(err) || vfs.IsUnreadable(err) {
+		err = nil
+	}
+	return p[:n], err
+}
+
 // readable says whether anything can be read of the file.
 func (x *index) readable() bool {
 	var p [1]byte
@@ -163,6 +165,7 @@ func (x *index) readable() bool {
 
 // reset makes the index that of an empty segment. Its file is not touched.
 func (x *index) reset() {
+	x.version++
 	x.synced, x.times = mark{next: x.base, maxTime: minTime}, appendTimes{}
 	x.count, x.crc, x.checked, x.held, x.tail, x.last, x.recent = 0, 0, false, nil, nil, 0, nil
 }
@@ -170,8 +173,11 @@ func (x *index) reset() {
 // replace puts entries, which cover the segment up to end, in the place of those
 // in the file and of what was noted below end.
 func (x *index) replace(entries []entry, end int64) {
+	x.writes.Lock()
+	defer x.writes.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.version++
 	for _, e := range x.tail {
 		if e.pos >= end {
 			entries = append(entries, e)
@@ -183,6 +189,8 @@ func (x *index) replace(entries []entry, end int64) {
 // hold keeps the entries that are in the file from now on, because they can't be read
 // there. They are given as they were written.
 func (x *index) hold(entries []entry) {
+	x.writes.Lock()
+	defer x.writes.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.held = entries[:min(x.count, len(entries))]
@@ -266,62 +274,104 @@ func (x *index) write(to func() mark) error {
 		return err
 	}
 	defer x.file.release()
+	x.writes.Lock()
+	defer x.writes.Unlock()
+	x.mu.Lock()
+	m, at := to(), indexHeader+int64(x.count)*entrySize
+	p, n := x.encodeTail(m)
+	x.mu.Unlock()
+	if n > 0 {
+		if _, err := f.WriteAt(p, at); err != nil {
+			return err
+		}
+	}
+	x.mu.Lock()
+	x.written(p, n)
+	header := x.header(m)
+	x.mu.Unlock()
+	if _, err := f.WriteAt(header, 0); err != nil {
+		return err
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	m := to()
-	if err := x.flushTail(f, m); err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(x.header(m), 0); err != nil {
-		return err
-	}
 	x.synced = m
 	return nil
 }
 
-// flushTail writes the entries up to m. The caller holds mu.
-func (x *index) flushTail(f vfs.File, m mark) error {
-	n := sort.Search(len(x.tail), func(i int) bool { return x.tail[i].pos >= m.pos })
+// encodeTail encodes the entries up to m that are not in the file yet, and counts them.
+func (x *index) encodeTail(m mark) (p []byte, n int) {
+	n = sort.Search(len(x.tail), func(i int) bool { return x.tail[i].pos >= m.pos })
 	if n == 0 {
-		return nil
+		return nil, 0
 	}
-	p := make([]byte, 0, n*entrySize)
+	p = make([]byte, 0, n*entrySize)
 	for _, e := range x.tail[:n] {
 		p = e.append(p)
 	}
-	if _, err := f.WriteAt(p, indexHeader+int64(x.count)*entrySize); err != nil {
-		return err
-	}
+	return p, n
+}
+
+// written says that the first n entries of the tail, encoded as p, are in the file now.
+func (x *index) written(p []byte, n int) {
 	if x.held != nil {
 		x.held = append(x.held[:x.count:x.count], x.tail[:n]...)
 	}
 	x.count += n
 	x.crc = crc32.Update(x.crc, castagnoli, p)
 	x.tail = append(x.tail[:0], x.tail[n:]...)
-	return nil
 }
 
 // floor finds the last entry for which after is false, after being false for
 // some first entries and true for all others; the segment's beginning if there
 // is none. The entries in the file have been checked.
 func (x *index) floor(after func(entry) bool) (entry, error) {
+	for {
+		found, in, ok := x.floorInMemory(after)
+		if ok {
+			return found, nil
+		}
+		err := x.search(in.count, after, func(e entry) { found = e }, nil)
+		if x.is(in.version) {
+			return found, stale(err)
+		}
+	}
+}
+
+// A fileState is what the file holds at a moment: as long as its version is that of the index,
+// these entries are where they were.
+type fileState struct{ version, count int }
+
+// is says whether the index has still this version.
+func (x *index) is(version int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.version == version
+}
+
+// floorInMemory is floor among the entries in memory; not ok if those in the file, as in has
+// them, are to be searched for a later one than found.
+func (x *index) floorInMemory(after func(entry) bool) (found entry, in fileState, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, list := range [][]entry{x.recent, x.tail, x.held} {
 		if i := sort.Search(len(list), func(i int) bool { return after(list[i]) }); i > 0 {
-			return list[i-1], nil
+			return list[i-1], in, true
 		}
 	}
-	found := entry{offset: x.base, before: minTime}
-	if x.count == 0 || x.held != nil {
-		return found, nil
-	}
+	found = entry{offset: x.base, before: minTime}
+	return found, fileState{x.version, x.count}, x.count == 0 || x.held != nil
+}
+
+// search looks among the first count entries in the file for the place from which after is
+// true. It shows below each entry for which it is not, ascending, and above each for which it
+// is, descending.
+func (x *index) search(count int, after func(entry) bool, below, above func(entry)) error {
 	f, err := x.file.acquire()
 	if err != nil {
-		return found, stale(err)
+		return err
 	}
 	defer x.file.release()
-	sort.Search(x.count, func(i int) bool {
+	sort.Search(count, func(i int) bool {
 		var p [entrySize]byte
 		if _, e := f.ReadAt(p[:], indexHeader+int64(i)*entrySize); e != nil {
 			err = e
@@ -329,49 +379,54 @@ func (x *index) floor(after func(entry) bool) (entry, error) {
 		}
 		e := parseEntry(p[:])
 		if after(e) {
+			if above != nil {
+				above(e)
+			}
 			return true
 		}
-		found = e // the search only moves up from here
+		if below != nil {
+			below(e)
+		}
 		return false
 	})
-	return found, stale(err)
+	return err
 }
 
 // above finds the first entry behind a position and an offset; none if there is none, or
 // none that can be read and has been checked.
 func (x *index) above(pos, offset int64) (found entry, ok bool) {
+	behind := func(e entry) bool { return e.pos > pos && e.offset > offset }
+	for {
+		in := fileState{}
+		if found, in, ok = x.aboveInMemory(behind); in.count == 0 {
+			return found, ok
+		}
+		_ = x.search(in.count, behind, nil, func(e entry) { // what can't be read is no entry
+			if !ok || e.pos < found.pos {
+				found, ok = e, true
+			}
+		})
+		if x.is(in.version) {
+			return found, ok
+		}
+	}
+}
+
+// aboveInMemory is above among the entries in memory; those in the file, as in has them, may
+// have one that comes before.
+func (x *index) aboveInMemory(behind func(entry) bool) (found entry, in fileState, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	behind := func(e entry) bool { return e.pos > pos && e.offset > offset }
 	for _, list := range [][]entry{x.recent, x.tail, x.held} {
 		i := sort.Search(len(list), func(i int) bool { return behind(list[i]) })
 		if i < len(list) && (!ok || list[i].pos < found.pos) {
 			found, ok = list[i], true
 		}
 	}
-	if x.count == 0 || x.held != nil || !x.checked {
-		return found, ok
+	if x.held == nil && x.checked {
+		in = fileState{x.version, x.count}
 	}
-	f, err := x.file.acquire()
-	if err != nil {
-		return found, ok
-	}
-	defer x.file.release()
-	sort.Search(x.count, func(i int) bool {
-		var p [entrySize]byte
-		if _, err := f.ReadAt(p[:], indexHeader+int64(i)*entrySize); err != nil {
-			return false
-		}
-		e := parseEntry(p[:])
-		if !behind(e) {
-			return false
-		}
-		if !ok || e.pos < found.pos {
-			found, ok = e, true
-		}
-		return true
-	})
-	return found, ok
+	return found, in, ok
 }
 
 // stale turns an error by which entries can't be read, or are not there any more, into
@@ -398,12 +453,34 @@ func (x *index) reread() error {
 // check reads the entries in the file once and returns an error, for which the
 // index is to be built again, if they are not what was written.
 func (x *index) check() error {
+	for {
+		x.mu.Lock()
+		in, crc, checked := fileState{x.version, x.count}, x.crc, x.checked
+		x.checked = checked || x.count == 0
+		x.mu.Unlock()
+		if checked || in.count == 0 {
+			return nil
+		}
+		err := x.compare(in.count, crc)
+		if x.conclude(in.version, err) {
+			return err
+		}
+	}
+}
+
+// conclude notes what compare has found, unless the file is another one by now.
+func (x *index) conclude(version int, err error) (ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.checked || x.count == 0 {
-		x.checked = true
-		return nil
+	if x.version != version {
+		return false
 	}
+	x.checked = err == nil
+	return true
+}
+
+// compare says what is wrong with the first count entries in the file, of which the CRC is known.
+func (x *index) compare(count int, crc uint32) error {
 	f, err := x.file.acquire()
 	if err != nil {
 		return stale(err)
@@ -413,16 +490,15 @@ func (x *index) check() error {
 	if err != nil {
 		return stale(err)
 	}
-	if want := indexHeader + int64(x.count)*entrySize; size < want {
+	if want := indexHeader + int64(count)*entrySize; size < want {
 		return fmt.Errorf("%w: it has %d bytes, its header says %d", errStale, size, want)
 	}
-	p := make([]byte, x.count*entrySize)
+	p := make([]byte, count*entrySize)
 	if _, err := f.ReadAt(p, indexHeader); err != nil {
 		return stale(err)
 	}
-	if crc32.Checksum(p, castagnoli) != x.crc {
-		return fmt.Errorf("%w: the CRC of its %d entries is wrong", errStale, x.count)
+	if crc32.Checksum(p, castagnoli) != crc {
+		return fmt.Errorf("%w: the CRC of its %d entries is wrong", errStale, count)
 	}
-	x.checked = true
 	return nil
 }

@@ -127,9 +127,7 @@ func (l *partition) extents() ([]extent, error) {
 
 // keepTimes makes the append times of a segment durable that have been corrected.
 func (l *partition) keepTimes(s *segment) {
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	if s.writeIndex(s.index.mark()) == nil {
+	if s.withIndex(s.index.rewrite) == nil {
 		_ = s.index.sync()
 	}
 }
@@ -167,14 +165,38 @@ func bySize(list []extent, bound int64) int64 {
 // giveBack frees what is allocated behind the end of a log that nothing has been appended to
 // for some time. A crash may bring it back.
 func (l *partition) giveBack() {
+	s, _ := l.idleSpace()
+	if s == nil {
+		return
+	}
+	if _, err := s.file.acquire(); err != nil { // not under appendMu
+		return
+	}
+	defer s.file.release()
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
+	if again, end := l.unusedSpace(); again == s && s.truncate(end) == nil {
+		l.room = end
+	}
+}
+
+// idleSpace is unusedSpace between two appends.
+func (l *partition) idleSpace() (*segment, int64) {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	return l.unusedSpace()
+}
+
+// unusedSpace gives the active segment and its end if what is allocated behind that is to be freed.
+// The caller holds appendMu.
+func (l *partition) unusedSpace() (*segment, int64) {
 	s, at := l.end()
 	now := seconds(l.now())
 	times, _ := s.index.appendTimes(now, minTime)
-	if l.room > at.pos && l.usable() == nil && len(l.owed) == 0 && (now == 0 || now-times.last >= idleAfter) && s.truncate(at.pos) == nil {
-		l.room = at.pos
+	if l.room <= at.pos || l.usable() != nil || len(l.owed) > 0 || now != 0 && now-times.last < idleAfter {
+		return nil, 0
 	}
+	return s, at.pos
 }
 
 // drop makes start the log start offset, durably, and deletes the segments that

@@ -31,7 +31,9 @@ type segment struct {
 	sectors sectors // that can't be read
 	jumps   jumps   // past damage
 
-	loadMu sync.Mutex // guards what follows
+	loadMu sync.Mutex // held over the reading of what follows; taken before mu
+
+	mu     sync.Mutex // guards what follows; nothing is read under it
 	loaded bool       // the index is sound
 	gone   bool       // the files are being deleted
 	ended  bool       // sealed is known
@@ -113,11 +115,18 @@ func (s *segment) truncate(size int64) error {
 	return f.Truncate(size)
 }
 
-// forget sees to it that nothing makes the segment's index again.
+// forget sees to it that nothing makes the segment's index again, from the next time on that
+// something would.
 func (s *segment) forget() {
-	s.loadMu.Lock()
-	defer s.loadMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.gone = true
+}
+
+func (s *segment) isGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
 }
 
 // remove deletes both files, the index last: a segment without an index is
@@ -135,9 +144,30 @@ func (s *segment) remove() error {
 
 // seal says that the segment ends at m and no more will be appended.
 func (s *segment) seal(m mark) {
-	s.loadMu.Lock()
-	defer s.loadMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ended, s.sealed = true, m
+}
+
+// sealedAt is where a sealed segment ends, as far as is known.
+func (s *segment) sealedAt() (end mark, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sealed, s.ended
+}
+
+// loads says whether the index is sound, unless an error says that it is not.
+func (s *segment) loads(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loaded = err == nil
+	return err
+}
+
+func (s *segment) isLoaded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loaded
 }
 
 // load makes the index sound: its entries are checked once, or built again. v
@@ -146,19 +176,18 @@ func (s *segment) load(v view) error {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
 	if !v.active {
-		if err := s.findEnd(v); err != nil {
+		if _, err := s.findEnd(v); err != nil {
 			return err
 		}
 	}
-	if s.loaded {
+	if s.isLoaded() {
 		return nil
 	}
 	err := s.index.check()
 	if errors.Is(err, errStale) {
 		err = s.rebuild(v, err)
 	}
-	s.loaded = err == nil
-	return err
+	return s.loads(err)
 }
 
 // reload builds an index again that could be read, and for the reason given can't be any
@@ -166,9 +195,7 @@ func (s *segment) load(v view) error {
 func (s *segment) reload(v view, reason error) error {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
-	err := s.rebuild(v, reason)
-	s.loaded = err == nil
-	return err
+	return s.loads(s.rebuild(v, reason))
 }
 
 // floor is index.floor of an index that has been loaded. If it can't be read any more it
@@ -189,8 +216,7 @@ func (s *segment) floor(v view, after func(entry) bool) (entry, error) {
 func (s *segment) end(next int64) (mark, error) {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
-	err := s.findEnd(view{next: next})
-	return s.sealed, err
+	return s.findEnd(view{next: next})
 }
 
 // errStale says that an index does not fit its segment.
@@ -198,50 +224,58 @@ var errStale = errors.New("not the segment's index")
 
 // findEnd takes the end of a sealed segment from its index's header. The caller
 // holds loadMu.
-func (s *segment) findEnd(v view) error {
-	if s.ended {
-		return nil
+func (s *segment) findEnd(v view) (mark, error) {
+	if end, known := s.sealedAt(); known {
+		return end, nil
 	}
 	ok, err := s.index.open()
 	if err != nil {
-		return err
+		end, _ := s.sealedAt()
+		return end, err
 	}
-	s.sealed = s.index.synced
+	end := s.index.mark()
 	size, err := s.file.size()
-	if (vfs.IsUnreadable(err) || isNotExist(err)) && ok && s.sealed.next <= v.next {
-		return nil // for the time being
-	}
-	if err != nil {
-		return err
-	}
 	switch {
+	case (vfs.IsUnreadable(err) || isNotExist(err)) && ok && end.next <= v.next:
+		return s.ends(end, false), nil // for the time being
+	case err != nil:
+		return s.ends(end, false), err
 	case !ok:
 		err = fmt.Errorf("%w: missing or damaged", errStale)
-	case s.sealed.pos != size || s.sealed.next > v.next:
-		err = fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, s.sealed.pos)
+	case end.pos != size || end.next > v.next:
+		err = fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, end.pos)
 	}
-	if ok && s.sealed.pos > size {
+	if ok && end.pos > size {
 		s.log.log.Error("synced bytes are missing from the end of a segment", "topic", s.log.topic, "partition", s.log.number,
-			"file", s.file.name, "size", size, "synced", s.sealed.pos)
+			"file", s.file.name, "size", size, "synced", end.pos)
 	}
 	if err != nil {
-		s.sealed.pos = size
-		err = s.rebuild(v, err)
-		s.loaded = err == nil
+		end.pos = size
+		s.ends(end, false)
+		err = s.loads(s.rebuild(v, err))
+		end, _ = s.sealedAt()
 	}
-	s.ended = err == nil
-	return err
+	return s.ends(end, err == nil), err
+}
+
+// ends notes where a sealed segment ends; known says whether that is certain.
+func (s *segment) ends(m mark, known bool) mark {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed, s.ended = m, known
+	return m
 }
 
 // rebuild makes the index again from the batches, going on after damage where it can. The
 // caller holds loadMu.
 func (s *segment) rebuild(v view, reason error) error {
-	if s.gone {
+	if s.isGone() {
 		return fmt.Errorf("%s: %w", s.file.name, fs.ErrNotExist)
 	}
 	s.log.warn("building an index again", "file", s.index.file.name, "reason", reason)
+	sealed, known := s.sealedAt()
 	if !v.active {
-		v.end = s.sealed.pos
+		v.end = sealed.pos
 	}
 	fresh := index{base: s.base}
 	w := walk(s, v, entry{offset: s.base, before: minTime})
@@ -255,7 +289,7 @@ func (s *segment) rebuild(v view, reason error) error {
 	}
 	end := w.end()
 	if !v.active {
-		s.sealed = end
+		s.ends(end, known)
 	}
 	s.index.replace(slices.Clone(fresh.tail), v.end)
 	write := func() error { return s.index.flush(mark{v.end, end.next, end.maxTime}) }
