@@ -169,8 +169,8 @@ sabotage "acknowledge what nobody has read out of the pipe" cmd/consumer/pipe.go
 	's/p.written-p.unread()/p.written/' ./cmd/consumer TestFollowAcknowledgesWhatTheReaderOfItsPipeHasTaken
 sabotage "acknowledge a message whose command failed" cmd/consumer/executor.go \
 	's/return e.fail(conn, n, m, state.String())/conn.Ack(n); return nil/' ./cmd/consumer TestCommandThatFailsHasItsMessageComeAgain
-sabotage "note a delayed message before its topic is synced" internal/broker/delaydeliver.go \
-	's/answer := durably(c.to, func(err error) { p.durable <- err })/answer := func(_ int64, err error) { p.durable <- err }/' ./internal/broker TestIntervalSyncNotesADelayedMessageWhenItsTopicIsSynced
+sabotage "note a delayed message before its topic is synced" internal/schedule/deliver.go \
+	's/d.to.Sync(func(err error) { p.durable <- err })/p.durable <- error(nil)/' ./internal/broker TestIntervalSyncNotesADelayedMessageWhenItsTopicIsSynced
 sabotage "delay a message for a topic that was deleted" internal/broker/partition.go \
 	'/) exists() bool {/,/^}/ s/return err == nil/return err == nil || true/' ./internal/broker TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre
 sabotage "let a delayed message be acknowledged after its topic was deleted" internal/broker/delaywrite.go \
@@ -202,7 +202,7 @@ sabotage "start in silence on a copy whose index is newer than its segment" inte
 	's/return end.pos != m.pos/return end.pos < 0/' ./internal/commitlog TestCopyOfAnIndexThatIsNewerThanThatOfItsSegment
 sabotage "believe a log start that is newer than its log" internal/commitlog/logstart.go \
 	's/if reached >= l.startEnd ||/if reached >= 0 ||/' ./internal/commitlog TestCopyOfALogStartThatIsNewerThanThatOfItsSegment
-sabotage "take a note of a delivery for the message" internal/broker/delayarrival.go \
+sabotage "take a note of a delivery for the message" internal/schedule/arrival.go \
 	's/a.end = int64(/a.end = 0 \& int64(/' ./internal/broker TestDelayedMessagesThatAreNotInTheCopyOfTheirTopicComeAgain
 sabotage "tell Kafka clients a name for the address they came in on" internal/kafka/address.go \
 	's/return local.AddrPort().Addr().Unmap().String(),/return "localhost",/' ./internal/kafka TestClientsAreToldTheAddressThatTheyCameInOn
@@ -237,7 +237,7 @@ sabotage "store numbered messages whenever they come" internal/broker/stream.go 
 sabotage "go on with a stream before it is known what is stored" internal/broker/stream.go \
 	's/for st.pending > 0 \&\& st.owner == me {/for false {/' ./internal/line TestWhatAConnectionHasOnItsWayIsKnownToTheNext
 sabotage "forget the numbers of messages that wait" internal/broker/streams.go \
-	's/s.adopt(b.delays.streamsOf(t.ID, b.stop))/_ = b/' ./internal/line TestNumberedMessagesAreStoredOnceOverCrashes
+	's/s.adopt(b.waitingOf(t))/_ = b/' ./internal/line TestNumberedMessagesAreStoredOnceOverCrashes
 sabotage "begin a stream of a topic that was made anew" internal/broker/stream.go \
 	's/if !ok \&\& whole \&\& r.First > 1/if !ok \&\& whole \&\& r.First < 0/' ./internal/line TestAStreamOfATopicThatWasMadeAnewIsNotBegunAgain
 sabotage "lose what was not acknowledged" internal/client/producer_backlog.go \

@@ -14,6 +14,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/message"
+	"mbus/internal/schedule"
 	"mbus/internal/store"
 )
 
@@ -64,8 +65,9 @@ type Broker struct {
 	ids    map[[16]byte]*Topic // the same
 	awaits map[*await]struct{}
 
-	burying burying
-	delays  delays
+	burying  burying
+	schedule *schedule.Schedule
+	waiting  waitingStreams
 }
 
 // What a caller may be told, beside the errors of package store.
@@ -115,16 +117,9 @@ func New(s store.Store, o Options) (*Broker, error) {
 	if o.OffsetsRetention > 0 {
 		b.ended.Go(func() { b.offsets.forgetGroups(b.stop) })
 	}
-	var log *Partition
-	var end int64
-	var ends map[target]int64
-	if t, err := b.Topic(DelayedTopic); err == nil {
-		log = t.Partitions()[0]
-		_, end = log.Offsets()
-		ends = b.ends()
-	}
-	b.delays.init(log, o.Limits)
-	b.ended.Go(func() { b.deliver(log, end, ends) })
+	b.schedule = b.newSchedule()
+	holds := b.holder()
+	b.ended.Go(func() { b.schedule.Run(b.stop, holds) })
 	return b, nil
 }
 

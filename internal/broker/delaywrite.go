@@ -2,7 +2,6 @@ package broker
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/schedule"
 	"mbus/internal/store"
 )
 
@@ -120,12 +120,8 @@ func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, do
 	if err := p.broker.store.Room(len(now) + len(wait)); err != nil {
 		return lead, err
 	}
-	log, err := p.broker.delayedLog()
-	if err != nil {
-		return lead, err
-	}
-	h := &halves{p: p, dues: dues, size: int64(len(wait)), now: len(now) > 0, done: done}
-	if err := log.Append(wait, AppendOptions{Checked: true}, h.kept); err != nil {
+	h := &halves{p: p, now: len(now) > 0, done: done}
+	if err := p.broker.schedule.Keep(schedule.Waiting{Target: p.target(), Topic: p.topic.Name, Dues: dues, Batches: wait}, h.waits); err != nil {
 		return lead, err
 	}
 	if len(now) == 0 {
@@ -215,7 +211,7 @@ func (p *Partition) split(it *batch.Iterator, batches []byte, ms int64) (now, wa
 			r.Timestamp = at
 			one.AddRecord(r)
 			one.Close(0)
-			key = p.appendKey(key[:0], at)
+			key = schedule.AppendKey(key[:0], at, p.target(), p.topic.Name)
 			waitBatch.Add(ms, key, one.Bytes())
 			closeFull(&waitBatch)
 		}
@@ -236,59 +232,26 @@ func closeFull(b *batch.Builder) {
 	}
 }
 
-// appendKey says when a message is due and where it goes: time, topic id, partition,
-// name.
-func (p *Partition) appendKey(k []byte, at int64) []byte {
-	k = binary.BigEndian.AppendUint64(k, uint64(at))
-	k = append(k, p.topic.ID[:]...)
-	k = binary.BigEndian.AppendUint32(k, uint32(p.number))
-	return append(k, p.topic.Name...)
-}
-
-// target names the partition as the log of delayed messages does.
-func (p *Partition) target() target { return target{p.topic.ID, uint32(p.number)} }
-
-// keySize is the size of a key without the name.
-const keySize = 8 + 16 + 4
-
-// parseKey reads the key of a waiting message.
-func parseKey(k []byte) (at int64, t target, name []byte, ok bool) {
-	if len(k) < keySize {
-		return 0, t, nil, false
-	}
-	t = target{topic: [16]byte(k[8:24]), partition: binary.BigEndian.Uint32(k[24:])}
-	return int64(binary.BigEndian.Uint64(k)), t, k[keySize:], true
-}
-
 // Halves are an append whose messages wait, all or some of them. It is answered when both
 // halves are durable, and only then does what waits count: if the other half is refused,
 // or the topic has been deleted meanwhile, it is not delivered.
 type halves struct {
 	p    *Partition
-	dues []int64 // of what waits
-	size int64   // of what waits, in bytes
-	now  bool    // there is something that does not wait
+	now  bool // there is something that does not wait
 	done func(int64, error)
 
-	mu      sync.Mutex // guards what follows; may be held while the mutex of delays is taken
-	answers int        // that have come
-	refused bool       // what is for now was, and the caller was told
-	stored  bool       // what waits is durable
-	first   int64      // the offset where it waits
-	base    int64      // of what is for now
+	mu      sync.Mutex     // guards what follows
+	answers int            // that have come
+	refused bool           // what is for now was, and the caller was told
+	kept    *schedule.Kept // what waits, when it is durable
+	base    int64          // of what is for now
 	err     error
 }
 
-// kept takes the outcome of what waits.
-func (h *halves) kept(first int64, err error) {
+// waits takes the outcome of what waits.
+func (h *halves) waits(kept *schedule.Kept, err error) {
 	h.mu.Lock()
-	if h.stored, h.first = err == nil, first; h.stored {
-		d := &h.p.broker.delays
-		d.mu.Lock()
-		d.kept(len(h.dues), h.size)
-		d.pending[h] = first
-		d.mu.Unlock()
-	}
+	h.kept = kept
 	h.mu.Unlock()
 	h.answer(err)
 }
@@ -325,44 +288,19 @@ func (h *halves) answer(err error) {
 // finish has what waits wait, or not be delivered, and answers. The topic is looked for
 // when that is decided: if it is there, its deletion has not been answered yet.
 func (h *halves) finish() {
-	d := &h.p.broker.delays
 	if h.err == nil && !h.refused && !h.p.exists() {
 		h.err = store.ErrClosed
 	}
 	switch {
 	case h.err == nil && !h.refused:
-		d.admit(h.p.target(), h.p.topic.Name, h.dues, h.first)
+		h.kept.Deliver()
 		if !h.p.exists() { // it has been deleted just now, and may not have found them
-			d.abandon(h.p.topic.ID)
+			h.p.broker.schedule.Abandon(h.p.topic.ID)
 		}
-	case h.stored:
-		d.cancel(h.first, len(h.dues))
-	}
-	if h.stored {
-		d.mu.Lock()
-		delete(d.pending, h)
-		d.mu.Unlock()
+	case h.kept != nil:
+		h.kept.Cancel()
 	}
 	if !h.refused {
 		h.done(h.base, h.err)
 	}
-}
-
-// delayedLog makes the topic when there is something to keep.
-func (b *Broker) delayedLog() (*Partition, error) {
-	d := &b.delays
-	d.mu.Lock()
-	log := d.log
-	d.mu.Unlock()
-	if log != nil {
-		return log, nil
-	}
-	t, err := b.makeTopic(DelayedTopic, 1)
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.log = t.Partitions()[0]
-	return d.log, nil
 }

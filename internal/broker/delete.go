@@ -65,7 +65,8 @@ func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
 		delete(b.ids, t.ID)
 		b.parts -= len(t.Partitions())
 		b.mu.Unlock()
-		b.delays.abandon(t.ID)
+		b.schedule.Abandon(t.ID)
+		b.waiting.take(t.ID)
 		t.end()
 	}
 	return errors.Join(err, b.offsets.deleteIn(name))

@@ -129,10 +129,6 @@ const (
 	// machine that was moved) is put right sooner.
 	believeAfter = time.Minute
 
-	// lookEvery is the longest time between two readings of the clock while something
-	// depends on it, so that a jump is noticed when it happens.
-	lookEvery = 5 * time.Second
-
 	// maxJumps bounds the jumps that are remembered: 24 bytes each, and added up at each
 	// reading. Of more the two that are closest in time, for their age, become one.
 	maxJumps = 64

@@ -99,7 +99,7 @@ func (s *sequences) append(p *Partition, b batch.Batch, mayWait bool, done func(
 	if err := s.load(p); err != nil {
 		return lead, err
 	}
-	before, failed, err := s.judge(b, p.broker.delays.used())
+	before, failed, err := s.judge(b, p.broker.schedule.Used())
 	if err != nil {
 		return lead, err
 	}

@@ -109,7 +109,7 @@ func (s *streams) load(b *Broker, t *Topic) error {
 	if s.loaded {
 		return nil
 	}
-	s.adopt(b.delays.streamsOf(t.ID, b.stop))
+	s.adopt(b.waitingOf(t))
 	whole := true
 	for _, p := range t.Partitions() {
 		all, err := s.loadPartition(p)

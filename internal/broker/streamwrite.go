@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"mbus/internal/batch"
+	"mbus/internal/schedule"
 	"mbus/internal/store"
 )
 
@@ -244,7 +245,7 @@ func (s *numberedSplitter) keep(r *batch.Record, at int64, number batch.Producer
 	r.Timestamp = at
 	s.one.AddRecord(r)
 	s.one.CloseFor(0, number)
-	s.key = s.p.appendKey(s.key[:0], at)
+	s.key = schedule.AppendKey(s.key[:0], at, s.p.target(), s.p.topic.Name)
 	s.waiting.Add(s.ms, s.key, s.one.Bytes())
 	closeFull(&s.waiting)
 	s.dues = append(s.dues, at)
@@ -259,10 +260,6 @@ func (p *Partition) writeWaiting(w waitingPart, done func(int64, error)) error {
 	if err := p.broker.store.Room(len(w.batches)); err != nil {
 		return err
 	}
-	log, err := p.broker.delayedLog()
-	if err != nil {
-		return err
-	}
-	h := &halves{p: p, dues: w.dues, size: int64(len(w.batches)), done: done}
-	return log.Append(w.batches, AppendOptions{Checked: true}, h.kept)
+	h := &halves{p: p, done: done}
+	return p.broker.schedule.Keep(schedule.Waiting{Target: p.target(), Topic: p.topic.Name, Dues: w.dues, Batches: w.batches}, h.waits)
 }

@@ -1,4 +1,4 @@
-package broker
+package schedule
 
 import (
 	"errors"
@@ -15,15 +15,15 @@ type waitingMessage struct {
 }
 
 // readWindow reads messages of a queue, in the order of the window, each batch of the log
-// once. What takes more than so many bytes waits again, but for one message, and so does
+// once. What takes more than so many bytes is put back, but for one message, and so is
 // what can't be read now, which is the error. What is damaged is reported.
-func (b *Broker) readWindow(q *queue, window []due, bytes int) (messages []waitingMessage, err error) {
+func (s *Schedule) readWindow(q *queue, window []due, bytes int) (messages []waitingMessage, err error) {
 	n := len(window)
 	if q.fits > 0 {
 		n = min(n, q.fits)
 	}
 	for {
-		r := windowReader{b: b, log: b.delays.log, window: window[:n], most: bytes}
+		r := windowReader{log: s.log, window: window[:n], most: bytes}
 		err = r.run()
 		if errors.Is(err, errWindow) {
 			n = max(1, min(n/2, r.found))
@@ -33,25 +33,27 @@ func (b *Broker) readWindow(q *queue, window []due, bytes int) (messages []waiti
 		if n == q.fits {
 			q.fits = 2 * n
 		}
-		b.delays.giveBack(q, window[n:])
+		s.putBack(q, window[n:])
 		if err != nil {
-			b.delays.giveBack(q, window[:n])
+			s.putBack(q, window[:n])
 			return nil, err
 		}
 		for _, l := range r.lost {
-			b.lose(l.offset, l.reason)
+			s.drop(l.offset, l.reason)
 		}
 		return slices.DeleteFunc(r.messages, func(m waitingMessage) bool { return m.batch == nil }), nil
 	}
 }
+
+// errNoRecord says that a batch does not have the offset that its header claims.
+var errNoRecord = errors.New("no such record")
 
 // errWindow says that a window takes too much memory.
 var errWindow = errors.New("too much to read at once")
 
 // A windowReader reads the messages of a window in the order of the log.
 type windowReader struct {
-	b        *Broker
-	log      *Partition
+	log      store.Partition
 	window   []due
 	most     int              // bytes
 	messages []waitingMessage // in the order of the window; those that are not there have no batch
@@ -84,14 +86,14 @@ func (r *windowReader) run() error {
 		if offset-c.Next > farOffsets { // what is between is not read
 			size = 1
 		}
-		err := r.log.Fetch(offset, size, &c)
+		err := r.log.Read(offset, size, &c)
 		if err == nil && c.Len() > 0 {
 			buf, err = c.Load(buf)
 		}
 		if err == nil && c.Len() == 0 || errors.Is(err, store.ErrOutOfRange) {
 			err = errNoRecord
 		}
-		switch next, missing := missingUntil(err); {
+		switch _, next, missing := store.Missing(err); {
 		case missing:
 			r.lose(next, err)
 		case errors.Is(err, errNoRecord):
@@ -102,15 +104,11 @@ func (r *windowReader) run() error {
 			if err := r.take(buf); err != nil {
 				return err
 			}
-			size = min(max(firstWalk, 2*size), lastWalk)
+			size = min(max(firstRead, 2*size), lastRead)
 		}
 	}
 	return nil
 }
-
-// farOffsets is the distance in offsets from which on a reader goes on with one batch
-// instead of reading all that lies between: some batches of short messages.
-const farOffsets = 4096
 
 // next is the lowest offset that has not been found.
 func (r *windowReader) next() int64 { return r.window[r.order[0]].offset }
@@ -165,7 +163,7 @@ func (r *windowReader) takeBatch(b batch.Batch) error {
 			return errWindow
 		}
 		if cap(values)-len(values) < len(rec.Value) {
-			values = make([]byte, 0, max(len(rec.Value), min(len(b), valuesPiece)))
+			values = make([]byte, 0, max(len(rec.Value), min(len(b), valuesSize)))
 		}
 		at := len(values)
 		values = append(values, rec.Value...)
@@ -175,6 +173,3 @@ func (r *windowReader) takeBatch(b batch.Batch) error {
 	}
 	return r.it.Err()
 }
-
-// valuesPiece is how many bytes of messages are kept in one piece of memory, about.
-const valuesPiece = 64 << 10

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"errors"
+
+	"mbus/internal/batch"
+)
+
+// How much of a log Walk reads at once, in bytes: little at first, because what is searched
+// is often near.
+const (
+	firstWalk = 64 << 10
+	lastWalk  = 1 << 20
+)
+
+// Walk calls f with each batch of a log from the one that holds offset on, until f returns
+// false. Damage and gaps are passed over if missing returns nil for them.
+func Walk(log Partition, offset int64, missing func(error) error, f func(batch.Batch) (bool, error)) error {
+	var c Chunk
+	defer c.Release()
+	var buf []byte
+	for size := firstWalk; ; size = min(2*size, lastWalk) {
+		err := log.Read(offset, size, &c)
+		if err == nil && c.Len() == 0 {
+			return nil
+		}
+		if err == nil {
+			buf, err = c.Load(buf)
+		}
+		if _, next, lacks := Missing(err); lacks && missing(err) == nil {
+			offset = next
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for p := buf; len(p) > 0; {
+			b, rest, err := batch.Next(p)
+			if err != nil {
+				return err
+			}
+			if goOn, err := f(b); err != nil || !goOn {
+				return err
+			}
+			offset, p = b.NextOffset(), rest
+		}
+	}
+}
+
+// Missing gives the offsets, from first up to but not including next, that a log lacks by a
+// *GapError or a *DamageError; false for another error.
+func Missing(err error) (first, next int64, ok bool) {
+	var gap *GapError
+	var damage *DamageError
+	switch {
+	case errors.As(err, &gap):
+		return gap.First, gap.Next, true
+	case errors.As(err, &damage):
+		return damage.First, damage.Next, true
+	}
+	return 0, 0, false
+}
