@@ -44,7 +44,7 @@ type file struct {
 // here: a lock sees to that.
 func openFile(path string, topic *identity, layout format) (*file, error) {
 	o := &file{path: path, format: layout, topic: topic, next: make(map[int]int64), hangup: make(chan os.Signal, 1)}
-	topic.remedy = fmt.Sprintf("move %q and %q away to begin anew", path, o.positionPath())
+	topic.remedy = fmt.Sprintf("move %q and %q away to begin again", path, o.positionPath())
 	if err := o.open(0o666); err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (o *file) readPosition(size int64) (*position, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		if size > 0 {
 			return nil, fmt.Errorf("%q has %d bytes but no %q beside it that says which messages they are: "+
-				"put that back, or move the file away to begin anew", o.path, size, o.positionPath())
+				"put that back, or move the file away to begin again", o.path, size, o.positionPath())
 		}
 		return &position{topic: o.topic.name, next: o.next}, nil
 	}
@@ -132,7 +132,7 @@ func (o *file) readPosition(size int64) (*position, error) {
 	p, err := decodePosition(string(read))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%q is %w: put it back, or move it and %q away to begin anew", o.positionPath(), err, o.path)
+		return nil, fmt.Errorf("%q is %w: put it back, or move it and %q away to begin again", o.positionPath(), err, o.path)
 	case p.topic != o.topic.name:
 		return nil, fmt.Errorf("%q holds messages of topic %q, not of %q: name another file", o.path, p.topic, o.topic.name)
 	}
@@ -146,7 +146,7 @@ func (o *file) checkSize(p *position, size int64) error {
 	switch {
 	case p.size > size:
 		return fmt.Errorf("%q has %d bytes, and had %d when its position was written: "+
-			"put back what is missing, or move it and %q away to begin anew", o.path, size, p.size, o.positionPath())
+			"put back what is missing, or move it and %q away to begin again", o.path, size, p.size, o.positionPath())
 	case p.size == 0 && size > 0 && p.file != (inode{}) && p.file != o.inode:
 		return o.foreign(size)
 	}

@@ -213,7 +213,7 @@ func TestFileIsOfOneTopicNotOfItsName(t *testing.T) {
 		for _, args := range [][]string{nil, {"-follow"}} {
 			before := read(t, path)
 			p, _ := start(t, b, append(args, "-out", path)...)
-			if code := p.finish(); code != 1 || !strings.HasPrefix(p.stderr.String(), want) || !strings.Contains(p.stderr.String(), "away to begin anew") {
+			if code := p.finish(); code != 1 || !strings.HasPrefix(p.stderr.String(), want) || !strings.Contains(p.stderr.String(), "away to begin again") {
 				t.Fatalf("exit %d, said %q", code, p.stderr.String())
 			}
 			if read(t, path) != before {
@@ -251,7 +251,7 @@ func TestFollowerFromAPlaceNoticesAnotherTopic(t *testing.T) {
 	printed(t, out, "a")
 	b.setTopic(anotherTopic)
 	conn.Close()
-	if code := p.finish(); code != 1 || !strings.Contains(p.stderr.String(), "is another one than the one with id "+oneTopic) {
+	if code := p.finish(); code != 1 || !strings.Contains(p.stderr.String(), "is not the one with id "+oneTopic) {
 		t.Errorf("exit %d, said %q", code, p.stderr.String())
 	}
 }

@@ -49,7 +49,7 @@ type session struct {
 }
 
 func newSession(opts options) *session {
-	topic := &identity{name: opts.request.Topic, remedy: "start again to read the one that is there now"}
+	topic := &identity{name: opts.request.Topic, remedy: "start the consumer again to read a new topic of this name"}
 	return &session{opts: opts, read: make(map[int]int64), topic: topic}
 }
 

@@ -7,18 +7,18 @@ import (
 	"mbus/internal/client"
 )
 
-// An identity is which topic a position is of: a name can be another topic's tomorrow.
+// An identity says which topic a position belongs to: another topic may get the same name.
 type identity struct {
 	name   string
-	id     string // "" where it is not known yet, or the broker does not tell it
-	remedy string // for a position that is of another topic, for people
+	id     string // "" where it is not known yet, or the broker has no ids
+	remedy string // what to do with a position in another topic, for people
 }
 
-// found takes the id that the broker tells, which must be that of before. began says
-// whether there is a position: before that any topic of the name will do.
+// found takes the topic's id from the broker, which must not change. began says that there
+// is a position: before that any topic of the name will do.
 func (t *identity) found(id string, began bool) error {
 	if began && t.id != "" && id != t.id {
-		return fmt.Errorf("topic %q is another one than the one with id %s that was read before: it was deleted and made anew, "+
+		return fmt.Errorf("topic %q is not the one with id %s that was read before: it was deleted and created again, "+
 			"or the broker has other data: %s", t.name, t.id, t.remedy)
 	}
 	if id != "" || !began {
@@ -27,18 +27,18 @@ func (t *identity) found(id string, began bool) error {
 	return nil
 }
 
-// explain says of an error of the broker that the topic is gone what to do.
+// explain says what to do after the broker's error that the topic was deleted.
 func (t *identity) explain(err error) error {
 	var broker *client.Error
 	if t.id != "" && errors.As(err, &broker) && broker.Code == "GONE" {
-		return fmt.Errorf("%w: %s", err, t.remedy)
+		return fmt.Errorf("topic %q was deleted: %s", t.name, t.remedy)
 	}
 	return err
 }
 
-// look asks for the topic before each connection that follows, or whose position is for
-// us to know. So a broker that does not answer, or that has no such topic, is noticed
-// where the connection itself would wait.
+// look requests the topic's id before each connection that follows, or whose position the
+// program keeps. So it notices a broker that does not answer, and a missing topic, where the
+// connection itself would wait.
 func (s *session) look() error {
 	id, exists, err := client.Look(s.opts.addr, s.topic.name, s.opts.timeout)
 	if err != nil {
@@ -53,7 +53,7 @@ func (s *session) look() error {
 	case exists:
 		err = s.topic.found(id, began)
 	case began && s.topic.id != "":
-		err = fmt.Errorf("topic %q does not exist any more: %s", s.topic.name, s.topic.remedy)
+		err = fmt.Errorf("topic %q was deleted: %s", s.topic.name, s.topic.remedy)
 	case s.opts.request.Follow:
 		s.sayWaiting()
 	}
