@@ -16,9 +16,9 @@ import (
 // out.
 const maxVariable = 120 << 10
 
-// variable begins the names of what a command is told of its message. No flag of a
-// program of mbus is named like one of them: what one command is told must not tell
-// another what to do.
+// variable begins the names of the variables that describe a command's message. No flag of a
+// program of mbus has such a name, because the description of a message must not set a flag of
+// a program that the command runs.
 const variable = "MBUS_MSG_"
 
 // environment is that of a command for the message: ours, and the message's.
@@ -49,9 +49,9 @@ func environment(m *received, group string) []string {
 	return env
 }
 
-// inherited is the part of our environment that a command gets. What a command further
-// up was told of its own message is not in it. MBUS_PORT, which is for us, is not either:
-// a producer has another port. It is named as that of the programs that have the same.
+// inherited is the part of our environment that a command gets, without the variables of a
+// message that an outer command has. MBUS_PORT is renamed to the variables of the programs
+// with the same port, because a producer has another one.
 func inherited(environ []string) []string {
 	var env []string
 	for _, v := range environ {

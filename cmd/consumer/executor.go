@@ -59,8 +59,8 @@ func newExecutor(opts options, stop, kill context.Context) (*executor, error) {
 	}, nil
 }
 
-// outcome is what the program ends with after err. A follower that was told to end has
-// nothing to say of messages that failed: they come again, or are dead letters.
+// outcome is what the program ends with after err. A follower that ends by a signal
+// does not report failed messages: they come again, or are dead letters.
 func (e *executor) outcome(err error, follow bool) error {
 	if err == nil && e.failed > 0 && (!follow || e.stop.Err() == nil) {
 		return errFailed

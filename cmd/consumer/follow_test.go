@@ -179,7 +179,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 			acks = bufio.NewReader(conn)
 			send(t, conn, "@0\n"+batchOf(2, "c"))
 			printed(t, out, "c")
-			expect(t, acks, "+1") // counted anew on each connection
+			expect(t, acks, "+1") // counted again on each connection
 			expectEOF(t, acks)
 			conn.Close()
 			p.check(t, 0, "consumer: "+tt.said+"; connecting again\nconsumer: connected again\n")

@@ -35,7 +35,7 @@ func newGuard() (*guard, error) {
 	return &guard{notes}, nil
 }
 
-// lost reports whether nobody hears what the guard is told.
+// lost reports whether the guard has ended.
 func (g *guard) lost() bool { return broken(int(g.notes.Fd())) }
 
 // ended says that no command runs whose processes are to be killed: they may have left

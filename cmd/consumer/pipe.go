@@ -27,7 +27,7 @@ const (
 	// will read the rest. The broker waits for five minutes.
 	slow = 10 * time.Second
 
-	// lastWords is how long a reader may take when the program was told to end.
+	// lastWords is the time for a reader when the program ends by a signal.
 	lastWords = 2 * time.Second
 )
 
@@ -84,7 +84,7 @@ func (p *pipe) awaitBroken() {
 }
 
 // watch has the connection woken when the reader leaves, until stop is called. Its
-// messages are counted anew.
+// messages are counted from 1.
 func (p *pipe) watch(c *client.Consumer) (stop func()) {
 	if p == nil {
 		return func() {}

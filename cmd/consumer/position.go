@@ -21,11 +21,11 @@ import (
 //	partition 3 next 2
 //	crc32c 89abcdef
 //
-// id is that of the topic, which one that is made anew does not have; file is the number
-// of the file in its file system, and when it was made, in nanoseconds since 1970. Where
+// id is the topic's id: a topic that is created again has another one. file is the number
+// of the file in its file system, and the time of its creation, in nanoseconds since 1970. Where
 // they are not known, as in positions of former versions, their lines are missing. size is
-// that of the file, in bytes; next is the offset that the partition goes
-// on at; crc32c is the checksum of the lines before, in hexadecimal.
+// the size of the file, in bytes; next is the offset at which the partition goes
+// on; crc32c is the checksum of the lines before, in hexadecimal.
 type position struct {
 	topic string
 	id    string

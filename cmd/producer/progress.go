@@ -24,9 +24,8 @@ type progress struct {
 	counted     int64 // acknowledged at last
 }
 
-// showProgress says each second how far conn has come, from the first second
-// on, for someone who waits at a terminal; not for someone who types the
-// messages there. It ends with stop.
+// showProgress prints each second how far conn has come, where standard error is a terminal
+// and the messages do not come from one. It ends with stop.
 func showProgress(conn *client.Producer) (stop func()) {
 	if !flags.Terminal(unix.Stderr) || flags.Terminal(unix.Stdin) {
 		return func() {}

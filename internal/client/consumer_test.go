@@ -13,8 +13,8 @@ import (
 	"mbus/test/brokertest"
 )
 
-// A consumerPort serves one connection: it reads the request line, sends what it
-// is told to, closes its side, and sees how the client ends.
+// A consumerPort serves one connection: it reads the request line, sends the
+// given bytes, closes its side, and sees how the client ends.
 type consumerPort struct {
 	addr    string
 	request chan string

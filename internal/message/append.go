@@ -14,7 +14,7 @@ type Origin struct {
 	Broker    int32 // its number, as -node-id says
 	Topic     string
 	Partition int
-	Attempt   int // how often the message has been delivered, this time included; 0 if it is not to be told
+	Attempt   int // how often the message has been delivered, this time included; 0 to leave it out
 }
 
 // AppendJSON appends r as one JSON object, without LF, with the keys that

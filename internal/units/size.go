@@ -33,7 +33,7 @@ func ParseSize(s string) (int64, error) {
 	return fraction(digits, factor)
 }
 
-// fraction reads a size with a decimal point, exactly; what is left of a byte is
+// fraction reads a size with a decimal point, exactly; a fraction of a byte is
 // dropped.
 func fraction(digits string, factor int64) (int64, error) {
 	whole, part, _ := strings.Cut(digits, ".")
