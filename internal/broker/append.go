@@ -49,8 +49,8 @@ const InlineCommit = 16 << 10
 // not block, nor append; it may run before Append returns.
 //
 // An error returned means that nothing was stored and done is not called: ErrFull (try
-// again later), ErrFailed (after an I/O error; it may work later), ErrClosed, or one of
-// Check, ErrFenced or ErrOutOfOrder.
+// again later), ErrFailed (after an I/O error; it may work later), ErrDeleted,
+// ErrClosed, or one of Check, ErrFenced or ErrOutOfOrder.
 //
 // A batch with a producer id that is not Checked is stored once however often it is sent:
 // one that is among the last five of its producer in this partition is not written again,

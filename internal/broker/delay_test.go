@@ -89,7 +89,7 @@ func arrived(t *testing.T, p *broker.Partition) (values []string) {
 func awaitEnd(t *testing.T, p *broker.Partition, end int64) {
 	t.Helper()
 	there := make(chan struct{})
-	p.Wake(end-1, func() { close(there) })
+	p.Wake(end-1, func(broker.Reason) { close(there) })
 	select {
 	case <-there:
 	case <-time.After(time.Minute):

@@ -477,7 +477,7 @@ func BenchmarkDeliverDelayed(b *testing.B) {
 					b.Fatal(err)
 				}
 				there := make(chan struct{})
-				p.Wake(n-1, func() { close(there) })
+				p.Wake(n-1, func(store.Reason) { close(there) })
 				b.StartTimer()
 				began := time.Now()
 				clock.jump(2 * time.Second)

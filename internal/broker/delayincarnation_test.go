@@ -72,7 +72,7 @@ func TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 { // without the topic, and with the one made anew
-				if err := publish(b, old); !errors.Is(err, store.ErrClosed) {
+				if err := publish(b, old); !errors.Is(err, store.ErrDeleted) {
 					t.Fatalf("it was answered %v", err)
 				}
 				mustMake(t, b, "orders")
@@ -118,7 +118,7 @@ func TestADelayedMessageWhoseTopicIsDeletedBeforeTheAnswerIsRefused(t *testing.T
 		}
 	}()
 	close(hold)
-	if err := <-answer; !errors.Is(err, store.ErrClosed) {
+	if err := <-answer; !errors.Is(err, store.ErrDeleted) {
 		t.Fatalf("it was answered %v", err)
 	}
 	await(t, "nothing waits", func() bool { return len(stillWaiting(t, b)) == 0 })
@@ -183,7 +183,7 @@ func TestDelayedMessagesThatRaceDeletionsBelongToTheirIncarnation(t *testing.T) 
 					acked["later "+text] = true
 					acked["now "+text] = true
 					mu.Unlock()
-				case !errors.Is(err, store.ErrClosed):
+				case !errors.Is(err, store.ErrDeleted):
 					t.Errorf("produce: %v", err)
 				}
 			}

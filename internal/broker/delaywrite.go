@@ -111,7 +111,7 @@ func (p *Partition) hold(batches []byte, done func(base int64, err error)) (lead
 // not count.
 func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) (lead store.Lead, err error) {
 	if !p.exists() {
-		return lead, store.ErrClosed
+		return lead, store.ErrDeleted
 	}
 	now, wait, dues, err := p.split(it, batches, ms)
 	if err != nil {
@@ -289,7 +289,7 @@ func (h *halves) answer(err error) {
 // when that is decided: if it is there, its deletion has not been answered yet.
 func (h *halves) finish() {
 	if h.err == nil && !h.refused && !h.p.exists() {
-		h.err = store.ErrClosed
+		h.err = store.ErrDeleted
 	}
 	switch {
 	case h.err == nil && !h.refused:

@@ -7,7 +7,7 @@ import (
 )
 
 // DeleteTopic removes a topic and all positions in it, for good: one that can't be
-// used as well. Those who use it are told store.ErrClosed. The error is
+// used as well. Its users get store.ErrDeleted. The error is
 // store.ErrUnknownTopic, ErrInternalTopic, or says what is left.
 func (b *Broker) DeleteTopic(name string) error {
 	return b.deleteTopic(name, func(*Topic) bool { return true })

@@ -7,7 +7,9 @@ var (
 	ErrTopicExists  = store.ErrTopicExists
 	ErrUnknownTopic = store.ErrUnknownTopic
 	ErrOutOfRange   = store.ErrOutOfRange
+	ErrDeleted      = store.ErrDeleted
 	ErrClosed       = store.ErrClosed
+	ErrNotLeader    = store.ErrNotLeader
 	ErrFull         = store.ErrFull
 	ErrFailed       = store.ErrFailed
 	ErrUnusable     = store.ErrUnusable
@@ -18,4 +20,12 @@ type (
 	Chunk       = store.Chunk
 	GapError    = store.GapError
 	DamageError = store.DamageError
+	Reason      = store.Reason
+)
+
+// Reasons for which Partition.Wake calls.
+const (
+	More    = store.More
+	Deleted = store.Deleted
+	Closed  = store.Closed
 )

@@ -39,9 +39,10 @@ func (p *Partition) Fetch(offset int64, max int, c *store.Chunk) error {
 	return p.log.Read(offset, max, c)
 }
 
-// Wake calls f once, soon, when the high watermark is above offset: at once if it is
-// already. f must not block. cancel takes f back; it may come too late.
-func (p *Partition) Wake(offset int64, f func()) (cancel func()) { return p.log.Wake(offset, f) }
+// Wake calls f once, soon, when the high watermark is above offset, or the log has ended,
+// with the reason: at once if it is so already. f must not block. cancel takes f back; it
+// may come too late.
+func (p *Partition) Wake(offset int64, f func(Reason)) (cancel func()) { return p.log.Wake(offset, f) }
 
 // Offsets are the log start offset and the high watermark: records from start up to but
 // not including high are durable and readable.

@@ -200,7 +200,7 @@ func (r *retention) sweepPartition(t *Topic, i int, now func(keep time.Duration)
 	log := r.log.With("topic", t.Name, "partition", i)
 	start, _ := t.Partitions()[i].Offsets()
 	done, err := t.Partitions()[i].log.Retain(allowed)
-	if errors.Is(err, store.ErrClosed) {
+	if errors.Is(err, store.ErrDeleted) {
 		return // the topic was deleted meanwhile
 	}
 	if err != nil {

@@ -255,7 +255,7 @@ func (s *numberedSplitter) keep(r *batch.Record, at int64, number batch.Producer
 // writeWaiting writes messages that wait.
 func (p *Partition) writeWaiting(w waitingPart, done func(int64, error)) error {
 	if !p.exists() {
-		return store.ErrClosed
+		return store.ErrDeleted
 	}
 	if err := p.broker.store.Room(len(w.batches)); err != nil {
 		return err

@@ -46,7 +46,7 @@ func (s *Store) AddPartitions(name string, total int) (store.Topic, error) {
 	}
 	if err != nil {
 		for _, l := range t.partitions[old.Partitions:] {
-			_ = l.close() // nothing was appended
+			_ = l.close(store.ErrClosed) // nothing was appended
 		}
 		return store.Topic{}, noRoom(err)
 	}
@@ -78,7 +78,7 @@ func (s *Store) addLogs(t *topic, total int) error {
 		if l != nil && err == nil {
 			t.partitions = append(t.partitions, l)
 		} else if l != nil {
-			_ = l.close()
+			_ = l.close(store.ErrClosed)
 		}
 	}
 	if err != nil {

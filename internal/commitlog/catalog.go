@@ -233,7 +233,7 @@ func (l catalogLine) text() (string, error) {
 func (c *catalog) know(t store.Topic) (unknown, deleted bool) {
 	before, ok := c.made[t.Name]
 	unknown, deleted = !ok || before.ID != t.ID, c.deleted[t.ID]
-	if before != t {
+	if !before.Equal(&t) {
 		c.apply(catalogLine{topic: t})
 		c.stale = true
 	}

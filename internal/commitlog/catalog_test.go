@@ -40,7 +40,7 @@ func TestCatalogDoesNotGrowWithTheTopicsThatWereDeleted(t *testing.T) {
 	if n := len(again.deleted); n != maxTombstones || len(c.deleted) != n {
 		t.Errorf("%d deleted topics are in the file, %d are known, want %d", n, len(c.deleted), maxTombstones)
 	}
-	if again.isDeleted(first.ID) || !again.isDeleted(last.ID) || again.made[kept.Name] != kept {
+	if again.isDeleted(first.ID) || !again.isDeleted(last.ID) || again.made[kept.Name].Name != kept.Name || again.made[kept.Name].ID != kept.ID {
 		t.Error("it is not the latest ones that were kept, or the topic is missing")
 	}
 }

@@ -70,7 +70,7 @@ func (l *partition) goesOn() bool {
 // later comes first. The caller holds appendMu.
 func (l *partition) rest() {
 	l.mu.Lock()
-	idle, dirty := !l.committing && !l.closed, l.unsynced == nil && l.written.pos > l.durable
+	idle, dirty := !l.committing && l.ended == nil, l.unsynced == nil && l.written.pos > l.durable
 	l.mu.Unlock()
 	if !idle || dirty && l.syncAndMark() != nil {
 		return
@@ -133,13 +133,13 @@ func (l *partition) take() (waiting []waiter, end mark) {
 }
 
 // answer calls back the appends that waited, and wakes the readers that waited for them.
-func (l *partition) answer(waiting []waiter, wake []func(), err error) {
+func (l *partition) answer(waiting []waiter, wake []func(store.Reason), err error) {
 	for i, w := range waiting {
 		w.done(w.base, err)
 		waiting[i] = waiter{}
 	}
 	for _, f := range wake {
-		f()
+		f(store.More)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,7 +148,7 @@ func (l *partition) answer(waiting []waiter, wake []func(), err error) {
 
 // publish raises the high watermark to end unless a sync has failed, and
 // returns whom that wakes.
-func (l *partition) publish(end mark, err error) ([]func(), error) {
+func (l *partition) publish(end mark, err error) ([]func(store.Reason), error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
@@ -158,7 +158,7 @@ func (l *partition) publish(end mark, err error) ([]func(), error) {
 		return nil, err
 	}
 	l.high = end
-	var wake []func()
+	var wake []func(store.Reason)
 	for w := range l.wakers {
 		if w.offset < end.next {
 			wake = append(wake, w.f)

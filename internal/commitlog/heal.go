@@ -49,7 +49,7 @@ func (l *partition) curable() bool {
 	defer l.mu.Unlock()
 	a := &l.ailment
 	now := time.Now()
-	if l.closed || l.refuse == nil || a.next.IsZero() || now.Before(a.next) {
+	if l.ended != nil || l.refuse == nil || a.next.IsZero() || now.Before(a.next) {
 		return false
 	}
 	a.pause = min(2*a.pause, healMost)

@@ -2,8 +2,6 @@ package commitlog
 
 import (
 	"time"
-
-	"mbus/internal/store"
 )
 
 // isEarly says whether what has been written may be answered before the sync, and sees to
@@ -20,7 +18,7 @@ func (l *partition) isEarly() bool {
 	if !l.oldest.IsZero() && age >= l.syncEvery {
 		return false
 	}
-	if l.timer == nil && !l.closed {
+	if l.timer == nil && l.ended == nil {
 		l.timer = time.AfterFunc(max(0, l.syncEvery/2-age), l.lateSync)
 	}
 	return true
@@ -33,14 +31,14 @@ func (l *partition) lateSync() {
 	defer l.endSync()
 	l.mu.Lock()
 	l.timer = nil
-	over := l.closed || l.written.pos == l.durable
+	over := l.ended != nil || l.written.pos == l.durable
 	l.mu.Unlock()
 	if over || l.syncNow() == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.unsynced == nil && l.timer == nil && !l.closed { // it could not be begun
+	if l.unsynced == nil && l.timer == nil && l.ended == nil { // it could not be begun
 		l.timer = time.AfterFunc(l.syncEvery, l.lateSync)
 	}
 }
@@ -64,8 +62,8 @@ func (l *partition) Sync(done func(error)) {
 	switch {
 	case l.high.pos <= l.durable:
 		err = nil
-	case err == nil && l.closed:
-		err = store.ErrClosed
+	case err == nil && l.ended != nil:
+		err = l.ended
 	case err == nil:
 		l.asking = append(l.asking, done)
 		if len(l.asking) == 1 {
@@ -83,11 +81,10 @@ func (l *partition) Sync(done func(error)) {
 func (l *partition) syncForAll() {
 	l.beginSync()
 	l.mu.Lock()
-	asking, closed := l.asking, l.closed
+	asking, err := l.asking, l.ended
 	l.asking = nil
 	l.mu.Unlock()
-	err := error(store.ErrClosed)
-	if !closed {
+	if err == nil {
 		err = l.syncNow()
 	}
 	l.endSync()

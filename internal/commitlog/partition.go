@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -75,7 +76,7 @@ type partition struct {
 	refuse     error // why appends are refused
 	unsynced   error // a failed sync: nothing more may be acknowledged
 	ailment    ailment
-	closed     bool
+	ended      error         // store.ErrDeleted or store.ErrClosed; nil while the log is in use
 	asking     []func(error) // for all that is visible to be durable
 	wakers     map[*waker]struct{}
 }
@@ -88,7 +89,7 @@ type waiter struct {
 
 type waker struct {
 	offset int64
-	f      func()
+	f      func(store.Reason)
 }
 
 func (l *partition) warn(msg string, args ...any) {
@@ -167,8 +168,8 @@ func (l *partition) end() (*segment, mark) {
 func (l *partition) usable() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return store.ErrClosed
+	if l.ended != nil {
+		return l.ended
 	}
 	return l.refuse
 }
@@ -296,11 +297,15 @@ func (l *partition) Offsets() (start, high int64) {
 }
 
 // Wake implements store.Partition.
-func (l *partition) Wake(offset int64, f func()) (cancel func()) {
+func (l *partition) Wake(offset int64, f func(store.Reason)) (cancel func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.high.next > offset || l.closed {
-		go f()
+	switch {
+	case l.ended != nil:
+		go f(reasonOf(l.ended))
+		return func() {}
+	case l.high.next > offset:
+		go f(store.More)
 		return func() {}
 	}
 	if l.wakers == nil {
@@ -315,18 +320,27 @@ func (l *partition) Wake(offset int64, f func()) (cancel func()) {
 	}
 }
 
-// close ends the log: what was appended is answered and synced.
-func (l *partition) close() error {
+// reasonOf is why Wake calls when a log has ended.
+func reasonOf(ended error) store.Reason {
+	if errors.Is(ended, store.ErrDeleted) {
+		return store.Deleted
+	}
+	return store.Closed
+}
+
+// close ends the log, with store.ErrDeleted or store.ErrClosed from then on: what was
+// appended is answered and synced.
+func (l *partition) close(ended error) error {
 	l.trimMu.Lock()
 	defer l.trimMu.Unlock()
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
 	l.mu.Lock()
-	if l.closed {
+	if l.ended != nil {
 		l.mu.Unlock()
 		return nil
 	}
-	l.closed = true
+	l.ended = ended
 	for l.committing {
 		l.quiet.Wait()
 	}
@@ -350,7 +364,7 @@ func (l *partition) close() error {
 		s.forget()
 	}
 	for w := range wakers {
-		w.f()
+		w.f(reasonOf(ended))
 	}
 	return err
 }

@@ -42,7 +42,7 @@ func nextEpoch(last int32, now time.Time) int32 {
 // again need not have ascending ones.
 func epochsEnd(t store.Topic) int32 {
 	end := t.EpochsEnd()
-	if t.Grown != "" {
+	if len(t.Epochs) > 0 {
 		for i := range t.Partitions {
 			end = max(end, t.PartitionEpoch(i)+1)
 		}

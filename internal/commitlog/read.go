@@ -52,8 +52,8 @@ func (l *partition) forgotten(offset int64, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.closed:
-		return store.ErrClosed
+	case l.ended != nil:
+		return l.ended
 	case offset < l.start:
 		return store.ErrOutOfRange
 	}
@@ -84,8 +84,8 @@ func (l *partition) holding(offset int64) (*segment, view, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.closed:
-		return nil, view{}, store.ErrClosed
+	case l.ended != nil:
+		return nil, view{}, l.ended
 	case offset < l.start || offset > l.high.next:
 		return nil, view{}, store.ErrOutOfRange
 	case offset == l.high.next:

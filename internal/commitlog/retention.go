@@ -50,10 +50,10 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 	l.trimMu.Lock()
 	defer l.trimMu.Unlock()
 	l.mu.Lock()
-	out, closed := store.Retained{Start: l.start}, l.closed
+	out, ended := store.Retained{Start: l.start}, l.ended
 	l.mu.Unlock()
-	if closed {
-		return out, store.ErrClosed
+	if ended != nil {
+		return out, ended
 	}
 	if err := l.rollOld(); err != nil {
 		return out, err
@@ -245,10 +245,10 @@ func (l *partition) removeCut(offset int64) error {
 func (l *partition) Tail(n int64) (int64, error) {
 	for {
 		l.mu.Lock()
-		segments, start, written, high, closed := l.segments, l.start, l.written, l.high, l.closed
+		segments, start, written, high, ended := l.segments, l.start, l.written, l.high, l.ended
 		l.mu.Unlock()
-		if closed {
-			return 0, store.ErrClosed
+		if ended != nil {
+			return 0, ended
 		}
 		offset, err := tail(segments, written, high, n)
 		if err == nil || !isNotExist(err) || l.forgotten(start, nil) == nil {
@@ -298,10 +298,10 @@ func (l *partition) Size() int64 {
 func (l *partition) OffsetForTime(time int64) (int64, error) {
 	for {
 		l.mu.Lock()
-		segments, start, high, closed := l.segments, l.start, l.high, l.closed
+		segments, start, high, ended := l.segments, l.start, l.high, l.ended
 		l.mu.Unlock()
-		if closed {
-			return 0, store.ErrClosed
+		if ended != nil {
+			return 0, ended
 		}
 		offset, err := searchTime(segments, start, high, time)
 		if err == nil || !isNotExist(err) || l.forgotten(start, nil) == nil {

@@ -212,7 +212,7 @@ func (s *Store) Close() error {
 	var errs []error
 	for _, t := range topics {
 		for _, l := range t.partitions {
-			errs = append(errs, l.close())
+			errs = append(errs, l.close(store.ErrClosed))
 		}
 	}
 	err := errors.Join(errs...)

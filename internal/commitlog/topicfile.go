@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"strings"
 
 	"mbus/internal/store"
 )
@@ -15,7 +16,7 @@ type topicFile struct {
 	ID         string `json:"id"`
 	Partitions int    `json:"partitions"`
 	Epoch      int32  `json:"epoch"`
-	Grown      string `json:"grown,omitempty"`
+	Grown      string `json:"grown,omitempty"` // Epochs, as PARTITION:EPOCH with spaces between
 
 	Config json.RawMessage `json:"config,omitempty"`
 	CRC    string          `json:"crc"` // of the topic's name and the others
@@ -26,7 +27,7 @@ const maxTopicFile = 4096
 
 // encodeTopic makes the content of topic.json, without its LF.
 func encodeTopic(t store.Topic) ([]byte, error) {
-	tf := topicFile{ID: formatID(t.ID), Partitions: t.Partitions, Epoch: t.Epoch, Grown: t.Grown}
+	tf := topicFile{ID: formatID(t.ID), Partitions: t.Partitions, Epoch: t.Epoch, Grown: formatEpochs(t.Epochs)}
 	text := fmt.Appendf(nil, "%s %s %d %d", t.Name, tf.ID, tf.Partitions, tf.Epoch)
 	if len(t.Config) > store.MaxConfig {
 		return nil, fmt.Errorf("a configuration of %d bytes for topic %q, the limit is %d", len(t.Config), t.Name, store.MaxConfig)
@@ -38,8 +39,8 @@ func encodeTopic(t store.Topic) ([]byte, error) {
 		}
 		tf.Config = config
 	}
-	if t.Grown != "" || t.Config != "" {
-		text = fmt.Appendf(text, " %s %s", t.Grown, tf.Config)
+	if tf.Grown != "" || t.Config != "" {
+		text = fmt.Appendf(text, " %s %s", tf.Grown, tf.Config)
 	}
 	tf.CRC = fmt.Sprintf("%08x", crc32.Checksum(text, castagnoli))
 	content, err := json.Marshal(tf)
@@ -55,10 +56,28 @@ func decodeTopic(name, content string) (t store.Topic, ok bool) {
 	if err := json.Unmarshal([]byte(content), &tf); err != nil {
 		return t, false
 	}
-	t = store.Topic{Name: name, Partitions: tf.Partitions, Epoch: tf.Epoch, Grown: tf.Grown, Config: string(tf.Config)}
+	t = store.Topic{Name: name, Partitions: tf.Partitions, Epoch: tf.Epoch, Epochs: parseEpochs(tf.Grown), Config: string(tf.Config)}
 	t.ID, ok = parseID(tf.ID)
 	want, err := encodeTopic(t)
 	return t, ok && err == nil && t.Partitions > 0 && content == string(want)
+}
+
+func formatEpochs(list []store.EpochStart) string {
+	words := make([]string, len(list))
+	for i, s := range list {
+		words[i] = fmt.Sprintf("%d:%d", s.Partition, s.Epoch)
+	}
+	return strings.Join(words, " ")
+}
+
+// parseEpochs reads what formatEpochs has made; decodeTopic sees whether that is so.
+func parseEpochs(text string) (list []store.EpochStart) {
+	for word := range strings.FieldsSeq(text) {
+		var s store.EpochStart
+		_, _ = fmt.Sscanf(word, "%d:%d", &s.Partition, &s.Epoch)
+		list = append(list, s)
+	}
+	return list
 }
 
 // newID makes a random UUID (RFC 9562, version 4).

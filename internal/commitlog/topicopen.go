@@ -38,7 +38,7 @@ func (d *topicDirs) open(name string) (*topic, error) {
 	d.leaveOut(&t.Topic)
 	if err := d.recover(t); err != nil {
 		for _, l := range t.partitions {
-			_ = l.close() // nothing was appended
+			_ = l.close(store.ErrClosed) // nothing was appended
 		}
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func (s *Store) DeleteTopic(name string) error {
 	}
 	s.registry.remove(name)
 	for _, l := range t.partitions {
-		_ = l.close() // what can't be synced is deleted all the same
+		_ = l.close(store.ErrDeleted) // what can't be synced is deleted all the same
 	}
 	moved, err := s.topics.remove(name, t.ID)
 	if err == nil || moved {

@@ -115,7 +115,7 @@ func TestTopicFileIsMadeAnewFromTheCatalog(t *testing.T) {
 		disk = disk.KillClone()
 		log := new(recorder)
 		s := openWith(t, disk, log)
-		if list := s.Topics(); len(list) != 2 || list[1] != orders {
+		if list := s.Topics(); len(list) != 2 || !list[1].Equal(&orders) {
 			t.Errorf("with %.20q the topics are %v", content, list)
 		}
 		hasRecords(t, s, "orders", 1, 3)
@@ -152,7 +152,7 @@ func TestTopicFileThatCantBeMadeAnewStopsNoTopic(t *testing.T) {
 		}
 		log := new(recorder)
 		s := openWith(t, disk, log)
-		if list := s.Topics(); len(list) != 2 || list[1] != orders {
+		if list := s.Topics(); len(list) != 2 || !list[1].Equal(&orders) {
 			t.Errorf("fails %v: the topics are %v", fails, list)
 		}
 		appendThree(t, s, "orders", 1)
@@ -327,7 +327,7 @@ func TestMissingTopicComesBack(t *testing.T) {
 	}
 	log := new(recorder)
 	s = openWith(t, disk, log)
-	if list := s.Topics(); len(list) != 2 || list[1] != orders {
+	if list := s.Topics(); len(list) != 2 || !list[1].Equal(&orders) {
 		t.Errorf("the topics are %v", list)
 	}
 	hasRecords(t, s, "orders", 1, 3)
@@ -373,7 +373,7 @@ func TestDamagedLineOfTheCatalogHarmsNoOther(t *testing.T) {
 			disk = disk.KillClone()
 			log := new(recorder)
 			s := openWith(t, disk, log)
-			if got := s.Topics(); len(got) != 2 || got[1] != orders || !strings.Contains(log.logged()[0], fmt.Sprintf("line=%d", n+1)) {
+			if got := s.Topics(); len(got) != 2 || !got[1].Equal(&orders) || !strings.Contains(log.logged()[0], fmt.Sprintf("line=%d", n+1)) {
 				t.Errorf("line %d: topics %v, logged %q", n+1, got, log.logged())
 			}
 			s.Close()
@@ -730,7 +730,7 @@ func TestDamagedFormatIsWrittenAgain(t *testing.T) {
 		}
 		log := new(recorder)
 		s := openWith(t, disk, log)
-		if list := s.Topics(); len(list) != 2 || list[1] != orders {
+		if list := s.Topics(); len(list) != 2 || !list[1].Equal(&orders) {
 			t.Errorf("%q: the topics are %v", content, list)
 		}
 		if !log.says("ERROR the file that says the format is damaged, and is written again") {

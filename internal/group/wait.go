@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"sync"
 	"time"
+
+	"mbus/internal/store"
 )
 
 // A Log is what a position needs to know of the log that it is in.
@@ -11,7 +13,7 @@ type Log interface {
 	Offsets() (start, high int64)
 
 	// Wake calls f once, soon, when the log has more than offset, or has ended.
-	Wake(offset int64, f func()) (cancel func())
+	Wake(offset int64, f func(store.Reason)) (cancel func())
 }
 
 // A Waiter is a member while it has nothing to do: it waits for messages of the
@@ -166,7 +168,7 @@ func (p *Position) hear() {
 		w.unhear()
 	}
 	w.hears = high
-	w.unhear = w.log.Wake(high, func() { p.heard(w, high) })
+	w.unhear = w.log.Wake(high, func(store.Reason) { p.heard(w, high) })
 }
 
 // heard is called by the log when it has more than high, or has ended.

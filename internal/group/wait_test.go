@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mbus/internal/group"
+	"mbus/internal/store"
 )
 
 func TestAMessageWakesOneOfThoseThatWait(t *testing.T) {
@@ -233,11 +234,11 @@ func (l *sharedLog) Offsets() (start, high int64) {
 	return 0, l.high
 }
 
-func (l *sharedLog) Wake(offset int64, f func()) (cancel func()) {
+func (l *sharedLog) Wake(offset int64, f func(store.Reason)) (cancel func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if offset < l.high {
-		go f()
+		go f(store.More)
 		return func() {}
 	}
 	forget := l.simulatedLog.Wake(offset, f)
@@ -252,7 +253,7 @@ func (l *sharedLog) Wake(offset int64, f func()) (cancel func()) {
 func (l *sharedLog) publish(high int64) {
 	l.mu.Lock()
 	l.high = high
-	var called []func()
+	var called []func(store.Reason)
 	for n, w := range l.wakes {
 		if w.offset < l.high {
 			delete(l.wakes, n)
@@ -261,7 +262,7 @@ func (l *sharedLog) publish(high int64) {
 	}
 	l.mu.Unlock()
 	for _, f := range called {
-		f()
+		f(store.More)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"mbus/internal/store"
 )
 
 // A simulatedLog is the end of a log, which calls those who have asked only when the
@@ -17,12 +19,12 @@ type simulatedLog struct {
 
 type wake struct {
 	offset int64
-	f      func()
+	f      func(store.Reason)
 }
 
 func (l *simulatedLog) Offsets() (start, high int64) { return 0, l.high }
 
-func (l *simulatedLog) Wake(offset int64, f func()) (cancel func()) {
+func (l *simulatedLog) Wake(offset int64, f func(store.Reason)) (cancel func()) {
 	if l.wakes == nil {
 		l.wakes = make(map[int]wake)
 	}
@@ -39,7 +41,7 @@ func (l *simulatedLog) tell() {
 		for _, n := range slices.Sorted(maps.Keys(l.wakes)) {
 			if w, ok := l.wakes[n]; ok && w.offset < l.high {
 				delete(l.wakes, n)
-				w.f()
+				w.f(store.More)
 				again = true
 			}
 		}

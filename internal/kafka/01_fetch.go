@@ -6,6 +6,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
 )
 
 // Fetch, versions 4 to 18: whole batches as stored, the first of which holds the
@@ -145,7 +147,7 @@ func (f *fetch) wakeOn(wake func()) (cancel func()) {
 	var cancels []func()
 	for _, p := range f.resp.parts {
 		if p.log != nil {
-			cancels = append(cancels, p.log.Wake(p.high, wake))
+			cancels = append(cancels, p.log.Wake(p.high, func(broker.Reason) { wake() }))
 		}
 	}
 	if f.resp.noMemory {

@@ -25,7 +25,9 @@ var codes = []struct {
 	{broker.ErrUnusable, kerr.KafkaStorageError},
 	{syscall.EMFILE, kerr.KafkaStorageError}, // nothing was done; clients try again
 	{syscall.ENFILE, kerr.KafkaStorageError},
-	{broker.ErrClosed, kerr.NotLeaderForPartition}, // the topic was deleted, or the broker stops
+	{broker.ErrDeleted, kerr.UnknownTopicOrPartition},
+	{broker.ErrClosed, kerr.NotLeaderForPartition}, // the broker stops
+	{broker.ErrNotLeader, kerr.NotLeaderForPartition},
 	{broker.ErrInternalTopic, kerr.InvalidTopicException},
 	{broker.ErrPartitions, kerr.InvalidPartitions},
 	{broker.ErrConfig, kerr.InvalidConfig},

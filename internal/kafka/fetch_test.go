@@ -241,7 +241,7 @@ func TestAFetchThatWaitsIsToldThatTheTopicWasDeleted(t *testing.T) {
 	if err := b.broker.DeleteTopic("orders"); err != nil {
 		t.Fatal(err)
 	}
-	if out := fetched(c.receive(req).(*kmsg.FetchResponse)); out.ErrorCode != kerr.NotLeaderForPartition.Code {
+	if out := fetched(c.receive(req).(*kmsg.FetchResponse)); out.ErrorCode != kerr.UnknownTopicOrPartition.Code {
 		t.Errorf("the answer has code %d", out.ErrorCode)
 	}
 }
@@ -315,7 +315,9 @@ func TestDamageIsAnErrorAndAGapIsPassedOver(t *testing.T) {
 	}{
 		{&store.DamageError{Topic: "orders", First: 0, Next: 2, Reason: errors.New("bits")}, kerr.CorruptMessage},
 		{errors.New("an I/O error"), kerr.KafkaStorageError},
+		{store.ErrDeleted, kerr.UnknownTopicOrPartition},
 		{store.ErrClosed, kerr.NotLeaderForPartition},
+		{store.ErrNotLeader, kerr.NotLeaderForPartition},
 	} {
 		fail.Store(&test.err)
 		if p := fetched(ask[*kmsg.FetchResponse](c, fetchRequest(newestFetch, read{"orders", 0, 0}))); p.ErrorCode != test.want.Code {

@@ -209,6 +209,29 @@ func TestAFullDiskIsAnErrorThatClientsTryAgain(t *testing.T) {
 	}
 }
 
+// After UNKNOWN_TOPIC_OR_PARTITION and NOT_LEADER_OR_FOLLOWER clients ask for metadata: then the
+// topic is there or not.
+func TestAProducerGetsWhyTheLogHasEnded(t *testing.T) {
+	for err, want := range map[error]*kerr.Error{
+		store.ErrDeleted: kerr.UnknownTopicOrPartition, store.ErrClosed: kerr.NotLeaderForPartition, store.ErrNotLeader: kerr.NotLeaderForPartition,
+	} {
+		for _, when := range []string{"refused", "not durable"} {
+			b := start(t, setup{wrap: func(s store.Store) store.Store {
+				return &storetest.Wrapped{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+					if when == "refused" {
+						return err
+					}
+					return store.Append(p, batches, func(base int64, _ error) { done(base, err) })
+				}}
+			}})
+			b.topic("orders", 1)
+			if p := produced(ask[*kmsg.ProduceResponse](b.dial(), produceRequest(write{"orders", 0, messages(1)}))); p.ErrorCode != want.Code {
+				t.Errorf("%v, %s: code %d", err, when, p.ErrorCode)
+			}
+		}
+	}
+}
+
 func TestTheBytesProducedAreTheBytesFetched(t *testing.T) {
 	b := start(t, setup{})
 	orders := b.topic("orders", 1)

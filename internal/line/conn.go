@@ -75,7 +75,9 @@ var codes = []struct {
 	{broker.ErrFull, "FULL"},
 	{broker.ErrFailed, "FAILED"},
 	{broker.ErrUnusable, "FAILED"},
-	{broker.ErrClosed, "GONE"}, // see told
+	{broker.ErrDeleted, "GONE"},
+	{broker.ErrClosed, "SHUTDOWN"},
+	{broker.ErrNotLeader, "SHUTDOWN"}, // another broker has it now
 	{broker.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
 	{broker.ErrStreamGone, "GONE"},
@@ -102,19 +104,6 @@ var codes = []struct {
 	{broker.ErrDeliverAt, "BADMESSAGE"},
 	{syscall.EMFILE, "BUSY"}, // nothing was done
 	{syscall.ENFILE, "BUSY"},
-}
-
-// told is the answer that the client gets. A log is closed when its topic is deleted,
-// and when the broker stops.
-func (c *conn) told(a *answerError) string {
-	switch {
-	case !errors.Is(a.err, broker.ErrClosed):
-	case c.server.isStopping():
-		a = &answerError{"SHUTDOWN", errors.New("the broker is stopping")}
-	default:
-		a = &answerError{"GONE", errors.New("the topic was deleted")}
-	}
-	return a.line()
 }
 
 // toAnswer makes an error of the broker one that the client is told.

@@ -143,7 +143,7 @@ func (k *consumer) writeEnd(err error) error {
 	var a *answerError
 	switch {
 	case errors.As(err, &a):
-		k.sink.out = append(k.sink.out, k.conn.told(a)...)
+		k.sink.out = append(k.sink.out, a.line()...)
 	case err != nil:
 		return err
 	case k.request.format == formatBatch:

@@ -4,6 +4,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"mbus/internal/store"
+	"mbus/internal/store/storetest"
 )
 
 // delete deletes a topic as an administrator does.
@@ -106,5 +109,72 @@ func TestProducersHearOfADeletion(t *testing.T) {
 				b.mustDrain("orders", "")
 			}
 		})
+	}
+}
+
+// After -GONE a client ends, after -SHUTDOWN it comes again.
+func TestADeletionAndAStopAreDifferentToClientsThatWait(t *testing.T) {
+	ends := map[string]struct {
+		end  func(b *bus) (wait func())
+		code string
+	}{
+		"deletion": {func(b *bus) func() { b.delete("orders"); return func() {} }, "GONE"},
+		"stop":     {(*bus).stopping, "SHUTDOWN"},
+	}
+	for _, begin := range []struct {
+		name string
+		f    func(b *bus) *client
+	}{
+		{"a follower", func(b *bus) *client { return b.follows("orders?follow&group=a") }},
+		{"a follower that acknowledges", func(b *bus) *client { return b.follows("orders?follow&ack&group=a") }},
+		{"a follower that is to acknowledge", func(b *bus) *client { return b.follows("orders?follow&ack&window=1") }},
+		{"a replay", func(b *bus) *client { return b.follows("orders?follow&from=0") }},
+		{"a replay in batches", func(b *bus) *client {
+			c := b.dial(b.consumers, "orders?follow&from=0&format=batch\n")
+			c.awaitBytes(20)
+			return c
+		}},
+	} {
+		for name, e := range ends {
+			t.Run(begin.name+", "+name, func(t *testing.T) {
+				t.Parallel()
+				b := start(t, setup{})
+				b.publish("orders", "first")
+				c := begin.f(b)
+				wait := e.end(b)
+				rest := c.rest()
+				if ok, _ := regexp.MatchString("-"+e.code+" .*\n$", rest); !ok {
+					t.Errorf("it ends as %s", brief(rest))
+				}
+				wait()
+			})
+		}
+	}
+}
+
+// follows is a client that has got the first message.
+func (b *bus) follows(request string) *client {
+	b.t.Helper()
+	c := b.dial(b.consumers, request+"\n")
+	c.mustSay("first")
+	return c
+}
+
+// A producer whose batch the log refuses gets the reason.
+func TestAProducerGetsWhyTheLogHasEnded(t *testing.T) {
+	for err, code := range map[error]string{store.ErrDeleted: "GONE", store.ErrClosed: "SHUTDOWN", store.ErrNotLeader: "SHUTDOWN"} {
+		for _, when := range []string{"refused", "not durable"} {
+			t.Run(code+", "+when, func(t *testing.T) {
+				b := start(t, setup{wrap: func(s store.Store) store.Store {
+					return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+						if when == "refused" {
+							return err
+						}
+						return store.Append(p, batches, func(base int64, _ error) { done(base, err) })
+					}}
+				}})
+				b.dial(b.producers, "orders\nfirst\n").mustRefuse(code)
+			})
+		}
 	}
 }

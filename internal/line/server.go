@@ -72,7 +72,7 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 	var answer *answerError
 	switch {
 	case errors.As(err, &answer):
-		c.sayLast(c.told(answer))
+		c.sayLast(answer.line())
 	case err != nil:
 		c.net.ResetOnClose(true)
 	default:

@@ -106,7 +106,7 @@ func (s *Schedule) backOff(q *queue, err error) time.Duration {
 	first := q.backoff == 0
 	q.backoff = max(retryAfter, min(2*q.backoff, maxRetryAfter))
 	switch {
-	case !first, errors.Is(err, store.ErrClosed): // it has been reported, or the topic has just been deleted
+	case !first, errors.Is(err, store.ErrDeleted): // it has been reported, or the topic has just been deleted
 	case errors.Is(err, store.ErrFull):
 		s.Report.Warn("delayed messages wait for space on the disk", "topic", q.name, "partition", q.Partition, "reason", err)
 	default:

@@ -1,21 +1,24 @@
 package store
 
-import (
-	"fmt"
-	"strings"
-)
+import "slices"
+
+// An EpochStart says that from a partition on the leader epochs of a topic are others: that of
+// the partition is Epoch, that of the next one is one more, and so on.
+type EpochStart struct {
+	Partition int
+	Epoch     int32
+}
 
 // PartitionEpoch is the leader epoch of a partition.
 func (t *Topic) PartitionEpoch(partition int) int32 {
-	first, epoch := 0, t.Epoch
-	for word := range strings.FieldsSeq(t.Grown) {
-		from, at := parseGrown(word)
-		if from > partition {
+	of := EpochStart{0, t.Epoch}
+	for _, s := range t.Epochs {
+		if s.Partition > partition {
 			break
 		}
-		first, epoch = from, at
+		of = s
 	}
-	return epoch + int32(partition-first)
+	return of.Epoch + int32(partition-of.Partition)
 }
 
 // EpochsEnd is above the epochs of all partitions.
@@ -25,7 +28,7 @@ func (t *Topic) EpochsEnd() int32 { return t.PartitionEpoch(t.Partitions-1) + 1 
 // of them, above all that it has.
 func (t *Topic) Grow(total int, epoch int32) {
 	if epoch != t.EpochsEnd() {
-		t.Grown = strings.TrimSpace(fmt.Sprintf("%s %d:%d", t.Grown, t.Partitions, epoch))
+		t.Epochs = append(slices.Clip(t.Epochs), EpochStart{t.Partitions, epoch}) // a copy: others may have the old one
 	}
 	t.Partitions = total
 }
@@ -33,24 +36,23 @@ func (t *Topic) Grow(total int, epoch int32) {
 // Shrink takes back that partitions were given to the topic, so that it has total again. It
 // reports false, and does nothing, if that is not known of all of them.
 func (t *Topic) Shrink(total int) bool {
-	words := strings.Fields(t.Grown)
-	for i, word := range words {
-		if from, _ := parseGrown(word); from >= total {
-			if i == 0 && from > total {
+	for i, s := range t.Epochs {
+		if s.Partition >= total {
+			if i == 0 && s.Partition > total {
 				return false
 			}
-			t.Grown, t.Partitions = strings.Join(words[:i], " "), total
+			t.Epochs, t.Partitions = t.Epochs[:i:i], total
 			return true
 		}
 	}
-	if len(words) > 0 {
+	if len(t.Epochs) > 0 {
 		t.Partitions = total
 	}
-	return len(words) > 0
+	return len(t.Epochs) > 0
 }
 
-// parseGrown reads one word of Grown.
-func parseGrown(word string) (from int, epoch int32) {
-	_, _ = fmt.Sscanf(word, "%d:%d", &from, &epoch) // written by Grow
-	return from, epoch
+// Equal says whether two topics are the same in everything.
+func (t *Topic) Equal(o *Topic) bool {
+	return t.Name == o.Name && t.ID == o.ID && t.Partitions == o.Partitions && t.Epoch == o.Epoch &&
+		slices.Equal(t.Epochs, o.Epochs) && t.Config == o.Config
 }

@@ -28,7 +28,7 @@ type Store interface {
 	// does.
 	Configure(name, config string) error
 	// DeleteTopic removes a topic for good: when it returns, no restart brings
-	// a byte of it back. Its partitions answer ErrClosed from then on.
+	// a byte of it back. Its partitions return ErrDeleted from then on.
 	DeleteTopic(name string) error
 	// Partition gives one partition, numbered from 0, or ErrUnknownTopic.
 	Partition(topic string, number int) (Partition, error)
@@ -62,9 +62,9 @@ type Topic struct {
 	Partitions int
 	Epoch      int32 // leader epoch of partition 0, that of partition 1 is one more and so on; higher than those of a topic of this name before
 
-	// Grown says from which partition on the epochs are others, because it was added
-	// later: as PARTITION:EPOCH, ascending, with spaces between. See PartitionEpoch.
-	Grown string
+	// Epochs are where the epochs go on with others, because partitions were added later;
+	// ascending. See PartitionEpoch. It is not changed, but replaced.
+	Epochs []EpochStart
 
 	// Config is the topic's own configuration: a JSON object without spaces, which
 	// the store keeps and does not look into, of at most MaxConfig bytes; "" for none.
@@ -89,8 +89,8 @@ type Partition interface {
 	// Write returns. The caller does what Lead says.
 	//
 	// An error returned means that nothing was stored and done is not called:
-	// ErrFull (try again later), ErrFailed (after an I/O error; it may work later) or
-	// ErrClosed. The batches may be reused when Write returns.
+	// ErrFull (try again later), ErrFailed (after an I/O error; it may work later),
+	// ErrDeleted, ErrClosed or ErrNotLeader. The batches may be reused when Write returns.
 	Write(batches []byte, done func(base int64, err error)) (Lead, error)
 
 	// Read points c at whole batches, of maxBytes or less but at least one,
@@ -133,11 +133,20 @@ type Partition interface {
 	// store that syncs before it answers, that is at once. done must not block.
 	Sync(done func(error))
 
-	// Wake calls f once, soon, when the high watermark is above offset: at
-	// once if it is already. f must not block. cancel takes f back; it may
-	// come too late.
-	Wake(offset int64, f func()) (cancel func())
+	// Wake calls f once, soon, when the high watermark is above offset, or the
+	// log has ended, with the reason: at once if it is so already. f must not
+	// block. cancel takes f back; it may come too late.
+	Wake(offset int64, f func(Reason)) (cancel func())
 }
+
+// A Reason is why Wake calls.
+type Reason int
+
+const (
+	More    Reason = iota // the high watermark is above the offset
+	Deleted               // the topic was deleted: ErrDeleted
+	Closed                // the store is closing: ErrClosed
+)
 
 // Retention says what a partition may forget. A record is as old as its append, or as
 // its own time if that is later, by an hour at most.
@@ -155,13 +164,15 @@ type Retained struct {
 	Held  bool  // Keep held back something that is old enough to go
 }
 
-// What an Append or a CreateTopic may be told. Test with errors.Is.
+// Errors of a store and its partitions. Test with errors.Is.
 var (
 	ErrTopicExists  = errors.New("topic exists")
 	ErrUnknownTopic = errors.New("there is no such topic or partition")
 	ErrOutOfRange   = errors.New("offset out of range")
-	ErrClosed       = errors.New("log is closed")
-	ErrFull         = errors.New("no space left for the log") // not stored; may work later
+	ErrDeleted      = errors.New("the topic was deleted")
+	ErrClosed       = errors.New("the store is closing")
+	ErrNotLeader    = errors.New("another broker leads the partition") // of stores that several brokers share: not stored; that broker may be asked
+	ErrFull         = errors.New("no space left for the log")          // not stored; may work later
 	ErrFailed       = errors.New("log accepts no more after an I/O error")
 	ErrUnusable     = errors.New("topic can't be used") // it is damaged or missing; the error says what to do
 )

@@ -51,7 +51,7 @@ func (p *pledges) appear(s *simulated) error {
 // await waits until a log has a message, as long as the disk lives.
 func (s *simulated) await(log *broker.Partition) error {
 	there := make(chan struct{})
-	cancel := log.Wake(0, func() { close(there) })
+	cancel := log.Wake(0, func(broker.Reason) { close(there) })
 	defer cancel()
 	for range 1000 {
 		select {

@@ -30,8 +30,8 @@ func (f *fixture) grow(name string, total int) {
 			f.Fatalf("partition %d of %+v, before %+v, has the epoch %d", i, got, m.Topic, got.PartitionEpoch(i))
 		}
 	}
-	m.Partitions, m.Grown = total, got.Grown
-	if got != m.Topic {
+	m.Partitions, m.Epochs = total, got.Epochs
+	if !got.Equal(&m.Topic) {
 		f.Fatalf("grown to %d partitions the topic is %+v, want %+v", total, got, m.Topic)
 	}
 	for len(m.logs) < total {

@@ -39,7 +39,7 @@ func closeRefuses(f *fixture) {
 	if err := f.Close(); err != nil {
 		f.Fatalf("close: %v", err)
 	}
-	refusesAsClosed(f, l.Partition)
+	refusesWith(f, l.Partition, store.ErrClosed)
 	_, err := f.CreateTopic("new", 1, "")
 	f.refuses("create topic", err, store.ErrClosed)
 	f.refuses("delete topic", f.DeleteTopic("orders"), store.ErrClosed)

@@ -94,7 +94,7 @@ func follow(f *fixture, p store.Partition, end int64, maxBytes int) []byte {
 	var all, buf []byte
 	for offset := int64(0); offset < end; {
 		woken := make(chan struct{})
-		p.Wake(offset, func() { close(woken) })
+		p.Wake(offset, func(store.Reason) { close(woken) })
 		<-woken
 		_, high := p.Offsets()
 		err := p.Read(offset, maxBytes, &c)

@@ -111,7 +111,7 @@ func (f *fixture) check() {
 	for _, name := range slices.Sorted(maps.Keys(f.topics)) {
 		want = append(want, f.topics[name].Topic)
 	}
-	if got := f.Topics(); !slices.Equal(got, want) {
+	if got := f.Topics(); !slices.EqualFunc(got, want, func(a, b store.Topic) bool { return a.Equal(&b) }) {
 		f.Fatalf("topics are %v, want %v", got, want)
 	}
 	for _, m := range f.topics {

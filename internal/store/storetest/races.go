@@ -9,16 +9,16 @@ import (
 )
 
 // race has goroutines append to a log and read it until they are refused, calls
-// end meanwhile, and checks that they were refused with ErrClosed and that all
-// appends were answered once.
-func (l *log) race(f *fixture, end func()) {
+// end meanwhile, and checks that they were refused with want and that all appends
+// were answered once.
+func (l *log) race(f *fixture, want error, end func()) {
 	l.t.Helper()
 	var appended, answered, twice atomic.Int32
 	var group sync.WaitGroup
 	begun := make(chan struct{}, 1000)
 	refused := func(err error) bool {
-		if err != nil && !errors.Is(err, store.ErrClosed) {
-			f.Errorf("refused with %v, want ErrClosed", err)
+		if err != nil && !errors.Is(err, want) {
+			f.Errorf("refused with %v, want %v", err, want)
 		}
 		return err != nil
 	}
@@ -70,13 +70,13 @@ func readUntilRefused(f *fixture, p store.Partition, refused func(error) bool) {
 
 func deletesWhileInUse(f *fixture) {
 	l := f.log()
-	l.race(f, func() { f.delete("orders") })
+	l.race(f, store.ErrDeleted, func() { f.delete("orders") })
 	f.create("orders", 1)
 }
 
 func closesWhileInUse(f *fixture) {
 	l := f.log()
-	l.race(f, func() {
+	l.race(f, store.ErrClosed, func() {
 		if err := f.Close(); err != nil {
 			f.Errorf("close: %v", err)
 		}

@@ -15,7 +15,7 @@ var topicTests = []test{
 	{"a name that exists is refused", refusesExistingTopic},
 	{"an unknown topic or partition is said to be unknown", knowsNoOtherTopics},
 	{"names that look alike are kept apart", keepsAlikeNamesApart},
-	{"a deleted topic is gone and its partitions are closed", deletesTopic},
+	{"a deleted topic is gone and its partitions say so", deletesTopic},
 	{"a deleted topic's appends are answered", answersAppendsOnDelete},
 	{"a topic made anew shows nothing of the old one", recreatesTopicEmpty},
 	{"deleting one leaves the others alone", deletesOnlyThatTopic},
@@ -121,25 +121,25 @@ func deletesTopic(f *fixture) {
 	_, err := f.Partition("orders", 0)
 	f.refuses("partition of a deleted topic", err, store.ErrUnknownTopic)
 	f.refuses("deleting again", f.DeleteTopic("orders"), store.ErrUnknownTopic)
-	refusesAsClosed(f, p)
+	refusesWith(f, p, store.ErrDeleted)
 	f.check()
 	f.restart()
 	_, err = f.Partition("orders", 0)
 	f.refuses("partition after a restart", err, store.ErrUnknownTopic)
 }
 
-// refusesAsClosed calls everything of a partition that may not be used now.
-func refusesAsClosed(f *fixture, p store.Partition) {
+// refusesWith calls everything of a partition that may not be used now.
+func refusesWith(f *fixture, p store.Partition, want error) {
 	f.Helper()
-	f.refuses("append", store.Append(p, f.Batch(1, 10), func(int64, error) { f.Error("done was called") }), store.ErrClosed)
+	f.refuses("append", store.Append(p, f.Batch(1, 10), func(int64, error) { f.Error("done was called") }), want)
 	var c store.Chunk
 	defer c.Release()
-	f.refuses("read", p.Read(0, 1, &c), store.ErrClosed)
-	f.refuses("trim", p.Trim(1), store.ErrClosed)
+	f.refuses("read", p.Read(0, 1, &c), want)
+	f.refuses("trim", p.Trim(1), want)
 	_, err := p.OffsetForTime(0)
-	f.refuses("offset for time", err, store.ErrClosed)
+	f.refuses("offset for time", err, want)
 	_, err = p.Retain(store.Retention{Bytes: 1})
-	f.refuses("retain", err, store.ErrClosed)
+	f.refuses("retain", err, want)
 }
 
 func answersAppendsOnDelete(f *fixture) {
