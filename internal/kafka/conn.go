@@ -201,7 +201,7 @@ func (c *conn) decode(h header, req kmsg.Request, frame []byte) (taken int, err 
 	if err != nil {
 		return 0, err
 	}
-	cost, err := checkLayout(h.key, h.version, h.flexible, p)
+	cost, err := checkCost(apis[h.key].layout(h.version), h.flexible, p)
 	if err != nil {
 		return 0, err
 	}

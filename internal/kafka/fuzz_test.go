@@ -27,7 +27,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		req := kmsg.RequestForKey(key)
 		req.SetVersion(version)
-		cost, err := checkLayout(key, version, req.IsFlexible(), p)
+		cost, err := checkCost(layoutOf(key, version), req.IsFlexible(), p)
 		if err != nil {
 			return
 		}

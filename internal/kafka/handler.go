@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -28,6 +29,8 @@ type api struct {
 	min, max int16  // versions that are answered
 	doc      string // for KAFKA.md: what it does, and what is left out
 	handle   func(*call, kmsg.Request)
+
+	layouts []func() []field // by version, from min on
 }
 
 // apis are all that are registered, by key.
@@ -39,8 +42,14 @@ func register(a api) {
 	if apis[a.key] != nil {
 		panic(fmt.Sprintf("kafka: API key %d is registered twice", a.key))
 	}
+	for version := a.min; version <= a.max; version++ {
+		a.layouts = append(a.layouts, sync.OnceValue(func() []field { return layoutOf(a.key, version) }))
+	}
 	apis[a.key] = &a
 }
+
+// layout is how requests of a version look on the wire.
+func (a *api) layout(version int16) []field { return a.layouts[version-a.min]() }
 
 // typed makes a handler of requests of one type one of any.
 func typed[R kmsg.Request](handle func(*call, R)) func(*call, kmsg.Request) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -48,19 +49,16 @@ func fill(r *rand.Rand, v reflect.Value) {
 
 func TestALayoutIsWhatKmsgWritesInEveryVersion(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for key := range layouts {
-		a := apis[key]
-		if a == nil {
-			continue
-		}
+	for key, a := range apis {
 		for version := a.min; version <= a.max; version++ {
+			layout := layoutOf(key, version)
 			for range 100 {
 				req := kmsg.RequestForKey(key)
 				req.SetVersion(version)
 				fill(r, reflect.ValueOf(req).Elem())
 				p := req.AppendTo(nil)
-				w := newWalk(version, req.IsFlexible(), p)
-				w.fields(layouts[key])
+				w := walk{flexible: req.IsFlexible(), p: p, limit: costFactor*len(p) + costSlack}
+				w.fields(layout)
 				if w.err != nil || len(w.p) > 0 {
 					t.Fatalf("%s of version %d: %v, %d of %d bytes left: %+v", kmsg.NameForKey(key), version, w.err, len(w.p), len(p), req)
 				}
@@ -69,60 +67,64 @@ func TestALayoutIsWhatKmsgWritesInEveryVersion(t *testing.T) {
 	}
 }
 
-func TestEveryAPIHasALayout(t *testing.T) {
-	for key := range apis {
-		if layouts[key] == nil {
-			t.Errorf("API key %d has none", key)
-		}
+func TestACountThatCostsTooMuchIsRefused(t *testing.T) {
+	p := make([]byte, maxFrame)
+	copy(p, []byte{0, 0x0f, 0, 0}) // 983040 topics without a name
+	if _, err := checkCost(layoutOf(3, 1), false, p); err != errCost {
+		t.Errorf("a request for so many topics: %v", err)
+	}
+	if _, err := checkCost(layoutOf(3, 1), false, []byte{0x7f, 0xff, 0xff, 0xff, 0, 0}); err != errLayout {
+		t.Errorf("a count beyond the frame: %v", err)
 	}
 }
 
-// sizes are the sizes of the elements of a type's arrays, in the order in which
-// their fields stand.
-func sizes(v reflect.Type) (all []int) {
-	switch {
-	case v.Kind() == reflect.Struct:
-		for i := range v.NumField() {
-			all = append(all, sizes(v.Field(i).Type)...)
-		}
-	case v.Kind() == reflect.Slice && v.Elem().Kind() != reflect.Uint8:
-		all = append([]int{int(v.Elem().Size())}, sizes(v.Elem())...)
-	}
-	return all
-}
-
-func costs(fields []field) (all []int) {
-	for _, f := range fields {
-		if f.kind == arrayField {
-			all = append(append(all, f.size), costs(f.elements)...)
-		}
-	}
-	return all
-}
-
-func TestALayoutCountsNoLessThanWhatIsDecoded(t *testing.T) {
-	for key := range apis {
-		want := sizes(reflect.TypeOf(kmsg.RequestForKey(key)).Elem())
-		got := costs(layouts[key])
-		if len(want) != len(got) {
-			t.Errorf("%s has %d arrays, its layout %d", kmsg.NameForKey(key), len(want), len(got))
-			continue
-		}
-		for i := range want {
-			if got[i] < want[i] {
-				t.Errorf("%s: an element of array %d takes %d bytes, the layout says %d", kmsg.NameForKey(key), i, want[i], got[i])
+// What a count claims in any place of any request is refused, or costs no more than was
+// counted: the elements, the bytes that came, once more for slices that grow, and the request.
+func TestNoCountOfAnyRequestCostsMoreThanWasCounted(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	body := make([]byte, 32<<10) // zeros are elements without content
+	for key, a := range apis {
+		for version := a.min; version <= a.max; version++ {
+			req := kmsg.RequestForKey(key)
+			req.SetVersion(version)
+			fill(r, reflect.ValueOf(req).Elem())
+			p := req.AppendTo(nil)
+			for at := range p {
+				for _, count := range [][]byte{{0, 0, 0x7f, 0}, {0, 0, 0x10, 0}, {0xff, 0x7f}, {0xff, 0xff, 0x01}, {0xff, 0xff, 0xff, 0xff, 0x0f}} {
+					clear(body)
+					copy(body, p)
+					copy(body[at:], count)
+					decodeHostile(t, key, version, body)
+				}
 			}
 		}
 	}
 }
 
-func TestACountThatCostsTooMuchIsRefused(t *testing.T) {
-	p := make([]byte, maxFrame)
-	copy(p, []byte{0, 0x0f, 0, 0}) // 983040 topics without a name
-	if _, err := checkLayout(3, 1, false, p); err != errCost {
-		t.Errorf("a request for so many topics: %v", err)
+// decodeHostile decodes a request as a connection does, and checks what that allocates.
+func decodeHostile(t *testing.T, key, version int16, body []byte) {
+	t.Helper()
+	a := apis[key]
+	req := kmsg.RequestForKey(key)
+	req.SetVersion(version)
+	cost, err := checkCost(a.layout(version), req.IsFlexible(), body)
+	if err != nil {
+		return
 	}
-	if _, err := checkLayout(3, 1, false, []byte{0x7f, 0xff, 0xff, 0xff, 0, 0}); err != errLayout {
-		t.Errorf("a count beyond the frame: %v", err)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	req.ReadFrom(body) // may fail: null where it may not be
+	runtime.ReadMemStats(&after)
+	if took, most := after.TotalAlloc-before.TotalAlloc, uint64(2*cost+2*len(body)+64<<10); took > most {
+		t.Errorf("%s of version %d: %d bytes allocated, %d were counted", kmsg.NameForKey(key), version, took, cost)
 	}
+}
+
+func TestTaggedFieldsCostNoMoreThanWasCounted(t *testing.T) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version = 9
+	for i := range uint32(10_000) {
+		req.UnknownTags.Set(i, nil)
+	}
+	decodeHostile(t, 3, 9, req.AppendTo(nil))
 }
