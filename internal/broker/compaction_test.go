@@ -11,7 +11,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -170,7 +170,7 @@ func TestPositionThatMovesDuringCompactionIsNotForgotten(t *testing.T) {
 	prime(t, s, records)
 	meanwhile := s
 	meanwhile.wrap = func(st store.Store) store.Store {
-		return &storetest.Wrapped{Store: st, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: st, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 			if batch.Batch(batches).Count() == primedGroups { // this is the compaction
 				var m group.Member
 				if !m.Lease(position(t, b, "g3", "orders", 0), group.Span{From: primed(3, records), To: 1_000_000}, 0) {

@@ -1,12 +1,7 @@
 package broker_test
 
 import (
-	"bytes"
-	"compress/gzip"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"strconv"
 	"sync"
@@ -14,11 +9,12 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // waiting makes a batch of one message that is due at a time.
@@ -177,33 +173,15 @@ func TestDelayedMessagesOfADeletedTopicAreGone(t *testing.T) {
 	}
 }
 
-// gzipped is a batch with its records compressed.
-func gzipped(t testing.TB, b batch.Batch) batch.Batch {
-	t.Helper()
-	var out bytes.Buffer
-	out.Write(b[:batch.HeaderSize])
-	w := gzip.NewWriter(&out)
-	_, err := w.Write(b[batch.HeaderSize:])
-	if err := errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	const posLength, posCRC, posAttributes = 8, 17, 21
-	p := out.Bytes()
-	p[posAttributes+1] |= byte(codec.Gzip)
-	binary.BigEndian.PutUint32(p[posLength:], uint32(len(p)-12))
-	binary.BigEndian.PutUint32(p[posCRC:], crc32.Checksum(p[posAttributes:], crc32.MakeTable(crc32.Castagnoli)))
-	return p
-}
-
 func TestAMessageInACompressedBatchWaitsToo(t *testing.T) {
 	b := newTryout(t, setup{dir: t.TempDir()})
-	if _, err := b.produce(gzipped(t, waiting(time.Now().Add(time.Hour), "far 0"))); err != nil {
+	if _, err := b.produce(batchtest.Compress(t, codec.Gzip, waiting(time.Now().Add(time.Hour), "far 0"))); err != nil {
 		t.Fatal(err)
 	}
 	var one batch.Builder
 	one.Add(1, nil, []byte("now"))
 	one.Close(0)
-	b.mustProduce(gzipped(t, one.Bytes()), 0)
+	b.mustProduce(batchtest.Compress(t, codec.Gzip, one.Bytes()), 0)
 	if got := arrived(t, b.topic.Partitions()[0]); !slices.Equal(got, []string{"now"}) {
 		t.Errorf("there are %q", got)
 	}
@@ -213,7 +191,7 @@ func TestAMessageInACompressedBatchWaitsToo(t *testing.T) {
 // BenchmarkProduceCompressed leaves out the disk.
 func BenchmarkProduceCompressed(b *testing.B) {
 	broker := mustOpen(b, setup{dir: b.TempDir(), wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(_ store.Partition, _ string, _ []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(_ store.Partition, _ string, _ []byte, done func(int64, error)) error {
 			done(0, nil)
 			return nil
 		}}
@@ -225,7 +203,7 @@ func BenchmarkProduceCompressed(b *testing.B) {
 		many.Add(1, nil, fmt.Appendf(nil, "message %d of some that are alike", i))
 	}
 	many.Close(0)
-	p := gzipped(b, many.Bytes())
+	p := batchtest.Compress(b, codec.Gzip, many.Bytes())
 	for b.Loop() {
 		if err := begin(broker, topic, 0, p, func(int64, error) {}); err != nil {
 			b.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
@@ -287,7 +287,7 @@ func TestADelayedMessageThatIsDamagedIsReportedOnceAndComesIfItCanBeReadAfterARe
 	var tries atomic.Int64
 	book, logger := newLog()
 	s := setup{dir: dir, wrap: func(st store.Store) store.Store {
-		return &storetest.Wrapped{Store: st, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storefault.Store{Store: st, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
 			if topic == broker.DelayedTopic && offset == 0 {
 				tries.Add(1)
 				return &store.DamageError{Topic: topic, First: 0, Next: 1, Reason: batch.ErrCorrupt}
@@ -329,7 +329,7 @@ func TestDelayedMessagesThatCouldNotBeReadAreNotTrimmed(t *testing.T) {
 	var failed atomic.Bool
 	s := delaysOf(disk, 1)
 	s.wrap = func(st store.Store) store.Store {
-		return &storetest.Wrapped{Store: st, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storefault.Store{Store: st, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
 			if topic == broker.DelayedTopic && !failed.Swap(true) {
 				return errors.New("the cable is loose")
 			}

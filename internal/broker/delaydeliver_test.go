@@ -12,9 +12,12 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
+	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
+	"mbus/internal/store/storefault"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
@@ -52,7 +55,7 @@ func TestACrowdIsReadOnceAndDeliveredInOrder(t *testing.T) {
 			return err
 		},
 		"compressed": func(p *broker.Partition, at time.Time) error {
-			_, err := p.AppendAndWait(gzipped(t, oneBatch(at, n)))
+			_, err := p.AppendAndWait(batchtest.Compress(t, codec.Gzip, oneBatch(at, n)))
 			return err
 		},
 		"backwards": func(p *broker.Partition, at time.Time) error { // what is due last is first in the log
@@ -73,7 +76,7 @@ func TestACrowdIsReadOnceAndDeliveredInOrder(t *testing.T) {
 			var read atomic.Int64
 			clock := &stoppedClock{at: time.UnixMilli(time.Now().UnixMilli())}
 			s := setup{dir: t.TempDir(), wrap: func(st store.Store) store.Store {
-				return &storetest.Wrapped{Store: st, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+				return &storefault.Store{Store: st, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
 					err := p.Read(offset, maxBytes, c)
 					if topic == broker.DelayedTopic {
 						read.Add(int64(c.Len()))
@@ -177,7 +180,7 @@ func TestATopicThatIsStuckHoldsUpNoOther(t *testing.T) {
 			free := make(chan struct{})
 			clock := &stoppedClock{at: time.Now()}
 			b := mustOpen(t, setup{dir: t.TempDir(), options: broker.Options{Now: clock.now}, wrap: func(st store.Store) store.Store {
-				return &storetest.Wrapped{Store: st, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+				return &storefault.Store{Store: st, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 					if topic == "stuck" {
 						return stuck(free, p, batches, done)
 					}
@@ -389,12 +392,12 @@ func TestABatchOfWhichOneHalfIsRefusedIsNotStored(t *testing.T) {
 			if err := produced(b, topic, waiting(clock.at.Add(time.Hour), "far 0")); err != nil { // makes the log
 				t.Fatal(err)
 			}
-			if err := produced(b, topic, oneMessage("first")); err != nil {
+			if err := produced(b, topic, batchtest.Values("first")); err != nil {
 				t.Fatal(err)
 			}
 			p := halves(clock.at.Add(time.Second), "now", "later")
 			if c.number {
-				p = numbered(p, 7, 0, 0)
+				p = batchtest.Idempotent(p, 7, 0, 0)
 			}
 			disk.SetHook(func(call crashfs.Call) error {
 				if call.Op == crashfs.WriteAt && strings.Contains(call.Name, "/"+c.refuse+"/") && strings.HasSuffix(call.Name, ".log") {
@@ -460,7 +463,7 @@ func BenchmarkDeliverDelayed(b *testing.B) {
 			return err
 		}},
 		{"one compressed batch", func(p *broker.Partition, at time.Time) error {
-			_, err := p.AppendAndWait(gzipped(b, oneBatch(at, n)))
+			_, err := p.AppendAndWait(batchtest.Compress(b, codec.Gzip, oneBatch(at, n)))
 			return err
 		}},
 	} {

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
+	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // deliverAtHeader has a message be due at a time.
@@ -50,22 +52,22 @@ func TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre(t *testing.T) {
 		},
 		"produced": func(b *broker.Broker, old *broker.Topic) error { return produced(b, old, waiting(later, "far 1")) },
 		"compressed": func(b *broker.Broker, old *broker.Topic) error {
-			return produced(b, old, gzipped(t, waiting(later, "far 1")))
+			return produced(b, old, batchtest.Compress(t, codec.Gzip, waiting(later, "far 1")))
 		},
 		"both halves": func(b *broker.Broker, old *broker.Topic) error {
 			return produced(b, old, halves(later, "now", "far 1"))
 		},
 		"idempotent": func(b *broker.Broker, old *broker.Topic) error {
-			return produced(b, old, numbered(waiting(later, "far 1"), 7, 0, 1))
+			return produced(b, old, batchtest.Idempotent(waiting(later, "far 1"), 7, 0, 1))
 		},
-		"at once, to compare": func(b *broker.Broker, old *broker.Topic) error { return produced(b, old, oneMessage("now")) },
+		"at once, to compare": func(b *broker.Broker, old *broker.Topic) error { return produced(b, old, batchtest.Values("now")) },
 	}
 	for way, publish := range ways {
 		t.Run(way, func(t *testing.T) {
 			b := mustOpen(t, setup{dir: t.TempDir()})
 			defer mustClose(t, b)
 			old := mustMake(t, b, "orders")
-			if err := produced(b, old, numbered(waiting(later, "far 0"), 7, 0, 0)); err != nil {
+			if err := produced(b, old, batchtest.Idempotent(waiting(later, "far 0"), 7, 0, 0)); err != nil {
 				t.Fatal(err)
 			}
 			if err := b.DeleteTopic("orders"); err != nil {
@@ -82,18 +84,11 @@ func TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre(t *testing.T) {
 	}
 }
 
-func oneMessage(value string) batch.Batch {
-	var b batch.Builder
-	b.Add(1, nil, []byte(value))
-	b.Close(0)
-	return b.Bytes()
-}
-
 // The topic is deleted when the message has been written and is not answered yet.
 func TestADelayedMessageWhoseTopicIsDeletedBeforeTheAnswerIsRefused(t *testing.T) {
 	hold, written := make(chan struct{}), make(chan struct{})
 	b := mustOpen(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 			if topic != broker.DelayedTopic {
 				return store.Append(p, batches, done)
 			}

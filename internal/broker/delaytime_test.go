@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
+	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
@@ -55,11 +57,11 @@ func TestDeliveryTimesThatCantBeMeantAreRefused(t *testing.T) {
 		}
 		p := withTime([]byte(value))
 		b.mustRefuse(p, broker.ErrDeliverAt)
-		b.mustRefuse(gzipped(t, p), broker.ErrDeliverAt)
-		b.mustRefuse(numbered(p, 7, 0, 0), broker.ErrDeliverAt)
+		b.mustRefuse(batchtest.Compress(t, codec.Gzip, p), broker.ErrDeliverAt)
+		b.mustRefuse(batchtest.Idempotent(p, 7, 0, 0), broker.ErrDeliverAt)
 	}
 	b.mustRefuse(withTime(nil), broker.ErrDeliverAt)
-	b.mustProduce(numbered(oneMessage("now"), 7, 0, 0), 0) // nothing was remembered
+	b.mustProduce(batchtest.Idempotent(batchtest.Values("now"), 7, 0, 0), 0) // nothing was remembered
 	var several batch.Builder
 	several.Add(1, nil, nil, batch.Header{Key: broker.HeaderDeliverAt, Value: []byte("soon")}, batch.Header{Key: broker.HeaderDeliverAt, Value: []byte("0")})
 	several.Close(0)

@@ -13,7 +13,7 @@ import (
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -123,7 +123,7 @@ func TestPositionsAreWrittenWhenTheirLogsAreSynced(t *testing.T) {
 func TestCompactionWritesPositionsWhenTheirLogsAreSynced(t *testing.T) {
 	var written, synced, compacted atomic.Int64
 	s := setup{disk: crashfs.New(), options: broker.Options{Limits: patientLimits()}, log: lazily, wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
 			if topic == broker.PositionsTopic {
 				if at := positionIn(t, p, "orders"); at > synced.Load() {
 					t.Errorf("a position is written at %d, and orders is synced up to %d", at, synced.Load())

@@ -11,7 +11,7 @@ import (
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -152,7 +152,7 @@ func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
 	}
 	dir := t.TempDir()
 	b := mustOpen(t, setup{dir: dir, options: broker.Options{Log: log}, wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if full {

@@ -1,20 +1,18 @@
 package broker_test
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math"
 	"strconv"
 	"testing"
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // idempotent is a batch of n records of a producer that goes on with number first.
@@ -24,18 +22,7 @@ func idempotent(producer int64, epoch int16, first int32, n int) batch.Batch {
 		builder.Add(1000+int64(i), nil, fmt.Append(nil, first+int32(i)))
 	}
 	builder.Close(0)
-	return numbered(builder.Bytes(), producer, epoch, first)
-}
-
-// numbered is a copy of a batch, as one of a producer that goes on with number first.
-func numbered(b []byte, producer int64, epoch int16, first int32) batch.Batch {
-	p := bytes.Clone(b)
-	const posCRC, posAttributes, posProducer = 17, 21, 43
-	binary.BigEndian.PutUint64(p[posProducer:], uint64(producer))
-	binary.BigEndian.PutUint16(p[posProducer+8:], uint16(epoch))
-	binary.BigEndian.PutUint32(p[posProducer+10:], uint32(first))
-	binary.BigEndian.PutUint32(p[posCRC:], crc32.Checksum(p[posAttributes:], crc32.MakeTable(crc32.Castagnoli)))
-	return p
+	return batchtest.Idempotent(builder.Bytes(), producer, epoch, first)
 }
 
 // A tryout is a broker with one topic that a test produces to.
@@ -185,11 +172,11 @@ func TestAProducerOfDelayedMessagesGoesOnAfterARestart(t *testing.T) {
 	first := mustOpen(t, setup{dir: dir})
 	b := &tryout{first, t, mustMake(t, first, "orders")}
 	later := time.Now().Add(time.Hour)
-	b.mustProduce(numbered(waiting(later, "first"), 7, 0, 0), 0)
+	b.mustProduce(batchtest.Idempotent(waiting(later, "first"), 7, 0, 0), 0)
 	mustClose(t, first)
 	b = newTryout(t, setup{dir: dir})
-	b.mustProduce(numbered(waiting(later, "second"), 7, 0, 1), 0)
-	b.mustRefuse(numbered(waiting(later, "fourth"), 7, 0, 3), broker.ErrOutOfOrder)
+	b.mustProduce(batchtest.Idempotent(waiting(later, "second"), 7, 0, 1), 0)
+	b.mustRefuse(batchtest.Idempotent(waiting(later, "fourth"), 7, 0, 3), broker.ErrOutOfOrder)
 	b.mustProduce(idempotent(7, 0, 2, 1), 0)
 }
 
@@ -202,12 +189,12 @@ func TestAProducerOfWhichSomeMessagesWaitedGoesOnAfterARestart(t *testing.T) {
 	later := time.Now().Add(time.Hour)
 	for producer := range int64(3) {
 		b.mustProduce(idempotent(producer, 0, 0, 1), producer)
-		b.mustProduce(numbered(waiting(later, "second"), producer, 0, 1), 0)
+		b.mustProduce(batchtest.Idempotent(waiting(later, "second"), producer, 0, 1), 0)
 	}
 	mustClose(t, first)
 	var full bool
 	b = newTryout(t, setup{dir: dir, wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 			if full {
 				return store.ErrFull
 			}
@@ -219,7 +206,7 @@ func TestAProducerOfWhichSomeMessagesWaitedGoesOnAfterARestart(t *testing.T) {
 	b.mustRefuse(idempotent(0, 0, 5, 1), broker.ErrOutOfOrder)
 	b.mustProduce(idempotent(0, 0, 4, 1), 5)
 	b.mustRefuse(idempotent(1, 0, math.MaxInt32, 1), broker.ErrOutOfOrder)
-	b.mustProduce(numbered(waiting(later, "second"), 1, 0, 1), 0) // sent again, and taken for new
+	b.mustProduce(batchtest.Idempotent(waiting(later, "second"), 1, 0, 1), 0) // sent again, and taken for new
 	b.mustRefuse(idempotent(1, 0, 3, 1), broker.ErrOutOfOrder)
 	full = true
 	b.mustRefuse(idempotent(2, 0, 2, 1), store.ErrFull)
@@ -232,7 +219,7 @@ func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			release := make(chan struct{})
 			b := newTryout(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
-				return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+				return &storefault.Store{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 					return store.Append(inner, p, func(base int64, err error) {
 						go func() {
 							<-release
@@ -271,7 +258,7 @@ func TestABatchSentAgainIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 func TestABatchThatIsRefusedMayBeSentAgain(t *testing.T) {
 	full := true
 	b := newTryout(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 			if full {
 				return store.ErrFull
 			}
@@ -286,7 +273,7 @@ func TestABatchThatIsRefusedMayBeSentAgain(t *testing.T) {
 func TestABatchOfWhichAPartIsRefusedThatIsToWaitMayBeSentAgain(t *testing.T) {
 	full := true
 	b := newTryout(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
 			if full && topic == broker.DelayedTopic {
 				return store.ErrFull
 			}
@@ -297,7 +284,7 @@ func TestABatchOfWhichAPartIsRefusedThatIsToWaitMayBeSentAgain(t *testing.T) {
 	both.Add(1, nil, []byte("now"))
 	both.Add(1, nil, []byte("later"), batch.Header{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, time.Now().Add(time.Hour).UnixMilli(), 10)})
 	both.Close(0)
-	p := numbered(both.Bytes(), 7, 0, 0)
+	p := batchtest.Idempotent(both.Bytes(), 7, 0, 0)
 	b.mustRefuse(p, store.ErrFull)
 	full = false
 	b.mustProduce(p, 0)

@@ -9,7 +9,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 var segments = commitlog.Options{SegmentBytes: 4 << 10}
@@ -36,7 +36,7 @@ func byClock(now *atomic.Int64) func(store.Store) store.Store {
 }
 
 func punctually(inner store.Store, now *atomic.Int64) store.Store {
-	s := &punctual{storetest.Wrapped{Store: inner}}
+	s := &punctual{storefault.Store{Store: inner}}
 	inner.UseClock(func() time.Time { return time.UnixMilli(now.Load()) })
 	s.Append = func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 		now.Store(batch.Batch(batches).MaxTimestamp())
@@ -45,7 +45,7 @@ func punctually(inner store.Store, now *atomic.Int64) store.Store {
 	return s
 }
 
-type punctual struct{ storetest.Wrapped }
+type punctual struct{ storefault.Store }
 
 // UseClock implements store.Store. There is a clock already.
 func (*punctual) UseClock(func() time.Time) {}

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
+	"mbus/internal/store/storefault"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
@@ -31,7 +33,7 @@ type whim struct {
 }
 
 func (w *whim) wrap(s store.Store) store.Store {
-	return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
+	return &storefault.Store{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
 		if topic != "orders" {
 			return store.Append(inner, p, done)
 		}
@@ -93,7 +95,7 @@ func (c *client) batch(n int) batch.Batch {
 	var b batch.Builder
 	b.Add(1000, nil, []byte(c.payload(n)))
 	b.Close(0)
-	return numbered(b.Bytes(), c.id, 0, int32(n))
+	return batchtest.Idempotent(b.Bytes(), c.id, 0, int32(n))
 }
 
 // burst sends some batches, from one that was acknowledged before on, and takes the
@@ -334,7 +336,7 @@ func TestEachHalfOfABatchThatIsSentAgainIsStoredOnce(t *testing.T) {
 			halves.Add(1, nil, []byte("now"))
 			halves.Add(1, nil, []byte("later"), batch.Header{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, soon.UnixMilli(), 10)})
 			halves.Close(0)
-			p := numbered(halves.Bytes(), 7, 0, 0)
+			p := batchtest.Idempotent(halves.Bytes(), 7, 0, 0)
 			for range 2 {
 				fail(w)
 				if _, err := b.produce(p); err == nil {

@@ -14,14 +14,14 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
 )
 
 func TestTopicIsMadeOnceHoweverManyPublishFirst(t *testing.T) {
 	var made atomic.Int32
 	b := mustOpen(t, setup{dir: t.TempDir(), options: broker.Options{Partitions: 3}, wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Create: func(s store.Store, name string, partitions int, config string) (store.Topic, error) {
+		return &storefault.Store{Store: s, Create: func(s store.Store, name string, partitions int, config string) (store.Topic, error) {
 			topic, err := s.CreateTopic(name, partitions, config)
 			if err == nil {
 				made.Add(1)
@@ -60,7 +60,7 @@ func TestSecondPublisherFindsTheTopicThatTheFirstJustMade(t *testing.T) {
 	second := make(chan error, 1)
 	var asked atomic.Bool
 	b = mustOpen(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Create: func(s store.Store, name string, partitions int, config string) (store.Topic, error) {
+		return &storefault.Store{Store: s, Create: func(s store.Store, name string, partitions int, config string) (store.Topic, error) {
 			topic, err := s.CreateTopic(name, partitions, config)
 			if !asked.CompareAndSwap(false, true) {
 				return topic, err

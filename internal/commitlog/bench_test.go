@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 )
 
 // benchLog is a log in real files that holds n batches of a message of 100 bytes.
@@ -27,7 +27,7 @@ func benchLog(b *testing.B, o commitlog.Options, n int) store.Partition {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var m storetest.Maker
+	var m batchtest.Maker
 	for range n {
 		appendOne(b, p, m.Batch(1, 100))
 	}
@@ -54,7 +54,7 @@ func BenchmarkAppend(b *testing.B) {
 	for name, o := range map[string]commitlog.Options{"synced": {}, "not synced": lateSync} {
 		b.Run(name, func(b *testing.B) {
 			p := benchLog(b, o, 0)
-			var m storetest.Maker
+			var m batchtest.Maker
 			batch := m.Batch(1, 100)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -156,7 +156,7 @@ func BenchmarkAppendAtOnce(b *testing.B) {
 			began := processorTime(b)
 			for range c.appenders {
 				all.Go(func() {
-					var m storetest.Maker
+					var m batchtest.Maker
 					for batch := m.Batch(1, c.size); left.Add(-1) >= 0; {
 						if _, err := store.AppendAndWait(p, batch); err != nil {
 							b.Error(err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
@@ -61,7 +62,7 @@ func (s *scarce) SyncDir(name string) error {
 // Nothing has failed where a file could not be opened: the log goes on when there are
 // descriptors again, whatever was being done, and loses nothing.
 func TestNoDescriptorAtAnyCallIsNotTheEndOfALog(t *testing.T) {
-	var m storetest.Maker
+	var m batchtest.Maker
 	for name, use := range map[string]func(store.Partition) error{
 		"append to a new segment": func(p store.Partition) error {
 			_, err := store.AppendAndWait(p, m.Batch(1, segmentBytes))
@@ -78,7 +79,7 @@ func TestNoDescriptorAtAnyCallIsNotTheEndOfALog(t *testing.T) {
 		},
 		"trim": func(p store.Partition) error { return p.Trim(20) },
 		"retain": func(p store.Partition) error {
-			_, err := p.Retain(store.Retention{Before: storetest.FirstTime * 2, Keep: storetest.FirstTime})
+			_, err := p.Retain(store.Retention{Before: batchtest.FirstTime * 2, Keep: batchtest.FirstTime})
 			return err
 		},
 		"retain by size": func(p store.Partition) error { _, err := p.Retain(store.Retention{Bytes: 3000}); return err },
@@ -119,7 +120,7 @@ func useScarce(t *testing.T, use func(store.Partition) error, n int64, every tim
 		return s, p
 	}
 	s, p := open()
-	var m storetest.Maker
+	var m batchtest.Maker
 	for range 10 {
 		if _, err := store.AppendAndWait(p, m.Batch(3, 200)); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"mbus/internal/store/storetest"
+	"mbus/internal/batch/batchtest"
 )
 
 // A connection that leads recovers from panics, but a log that has stopped in the middle
@@ -35,7 +35,7 @@ func TestAPanicWhileCommittingIsTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { t.Logf("recovered from %v", recover()) }()
-	var m storetest.Maker
+	var m batchtest.Maker
 	lead, err := p.Write(m.Batch(1, 100), func(int64, error) { panic("while answering") })
 	if err != nil {
 		t.Fatal(err)

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 )
 
 func TestRetentionEmptiesALogThatIsAllOld(t *testing.T) {
@@ -54,7 +54,7 @@ func TestRetentionOnRestartedLogFreesTheSame(t *testing.T) {
 		if restart {
 			r.restart()
 		}
-		got, err := r.Retain(store.Retention{Before: storetest.FirstTime + 40, Keep: 50, Bytes: 9000})
+		got, err := r.Retain(store.Retention{Before: batchtest.FirstTime + 40, Keep: 50, Bytes: 9000})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -23,7 +23,7 @@ func (c *clock) ago(d time.Duration) int64 { return c.now().Add(-d).UnixMilli() 
 // useClock gives the store a clock.
 func (r *rig) useClock() *clock {
 	c := new(clock)
-	c.ms.Store(storetest.FirstTime)
+	c.ms.Store(batchtest.FirstTime)
 	r.store.UseClock(c.now)
 	return c
 }

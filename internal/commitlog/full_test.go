@@ -6,8 +6,8 @@ import (
 	"syscall"
 	"testing"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -36,7 +36,7 @@ func TestFullDiskRefusesAtOnceAndResumesWithSpace(t *testing.T) {
 // A batch that the disk took whole before it was full must not come back, as its
 // producer was told that it is not stored.
 func TestFullDiskLeavesNothingOfWhatWasRefused(t *testing.T) {
-	var m storetest.Maker
+	var m batchtest.Maker
 	first, second := m.Batch(3, 200), m.Batch(3, 200)
 	for _, n := range []int{1, len(first) - 1, len(first), len(first) + 1, len(first) + len(second)} {
 		r := newRig(t, oneSegment())
@@ -138,7 +138,7 @@ func TestFullDiskAtAnyCallOfABeginningSegment(t *testing.T) {
 			if a := wait(t, done, "the answer"); a.err != nil {
 				t.Fatalf("call %d: answered %v", n, a.err)
 			}
-			stamped, _ := storetest.Split(large)
+			stamped, _ := batchtest.Split(large)
 			r.stored = append(r.stored, stamped...)
 		} else if !errors.Is(err, store.ErrFull) {
 			t.Fatalf("call %d: append: %v, want ErrFull", n, err)

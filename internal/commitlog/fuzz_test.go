@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -52,7 +52,7 @@ func seedLog(f *testing.F) (disk *crashfs.FS, log, index []byte) {
 	}
 	j := newJournal()
 	c := newClient(s, j)
-	var m storetest.Maker
+	var m batchtest.Maker
 	err = c.steps(
 		func() error { return c.create("orders", 1) },
 		func() error {
@@ -87,21 +87,21 @@ func adopt(p []byte, from, to int32) []byte {
 }
 
 // soundPrefix gives the batches that p begins with and that can be a log's.
-func soundPrefix(p []byte, place int32) []storetest.Stored {
-	var list []storetest.Stored
+func soundPrefix(p []byte, place int32) []batchtest.Stored {
+	var list []batchtest.Stored
 	var next int64
 	for {
 		b, rest, err := batch.Next(p)
 		if err != nil || b.BaseOffset() != next || b.LastOffsetDelta() < 0 || b.LeaderEpoch() != place || b.CheckCRC() != nil {
 			return list
 		}
-		list = append(list, storetest.Stored{Base: next, Next: b.NextOffset(), Bytes: b})
+		list = append(list, batchtest.Stored{Base: next, Next: b.NextOffset(), Bytes: b})
 		p, next = rest, b.NextOffset()
 	}
 }
 
 // recoverAndUse opens the log, twice, and says that it begins with prefix.
-func recoverAndUse(t *testing.T, disk *crashfs.FS, prefix []storetest.Stored) {
+func recoverAndUse(t *testing.T, disk *crashfs.FS, prefix []batchtest.Stored) {
 	for range 2 {
 		s, err := commitlog.Open("/data", commitlog.Options{FS: disk})
 		if err != nil {

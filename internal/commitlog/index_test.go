@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store/storetest"
 )
 
@@ -107,7 +108,7 @@ func TestReadersShareTheRebuildingOfIndexes(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range errs {
 		group.Go(func() {
-			var list []storetest.Stored
+			var list []batchtest.Stored
 			if list, errs[i] = storetest.ReadAll(r.Partition, 1+1000*i); errs[i] == nil && len(list) < 40 {
 				errs[i] = fmt.Errorf("%d batches of 40 or more", len(list))
 			}

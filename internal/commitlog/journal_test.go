@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
@@ -59,7 +60,7 @@ type client struct {
 
 func newClient(s store.Store, j *journal) *client {
 	c := &client{Store: s, journal: j, acknowledges: true}
-	c.clock.Store(storetest.FirstTime)
+	c.clock.Store(batchtest.FirstTime)
 	s.UseClock(c.now)
 	return c
 }
@@ -174,7 +175,7 @@ func (c *client) append(name string, number int, batches ...[]byte) error {
 		return err
 	}
 	p := slices.Concat(batches...)
-	list, err := storetest.Split(p)
+	list, err := batchtest.Split(p)
 	if err != nil {
 		return err
 	}
@@ -203,7 +204,7 @@ func (c *client) append(name string, number int, batches ...[]byte) error {
 
 // add notes stamped batches.
 func (n *logNote) add(stamped []byte) error {
-	list, err := storetest.Split(stamped)
+	list, err := batchtest.Split(stamped)
 	for _, b := range list {
 		n.batches[b.Base] = b.Bytes
 		n.next = max(n.next, b.Next)
@@ -500,7 +501,7 @@ func (j *journal) checkUse(disk *crashfs.FS) error {
 // makes a topic.
 func (j *journal) use(s store.Store) error {
 	c := newClient(s, j)
-	m := storetest.Maker{}
+	m := batchtest.Maker{}
 	for _, t := range s.Topics() {
 		if err := errors.Join(c.grow(t.Name, t.Partitions+1), c.configure(t.Name, `{"after":"the crash"}`)); err != nil {
 			return err

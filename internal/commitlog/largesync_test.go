@@ -5,8 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs"
 )
 
@@ -63,7 +63,7 @@ func TestOnlyLargeSyncsUseSyncLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk.syncs = nil
-	var m storetest.Maker
+	var m batchtest.Maker
 	for _, size := range []int{100, largeSyncBytes, 100} {
 		if _, err := store.AppendAndWait(p, m.Batch(1, size)); err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
@@ -146,7 +147,7 @@ func TestReadersLeaveNoFileOpen(t *testing.T) {
 	for range 5 {
 		r.holdsStored()
 		for _, b := range r.stored {
-			if _, err := r.OffsetForTime(storetest.FirstTime + b.Base); err != nil {
+			if _, err := r.OffsetForTime(batchtest.FirstTime + b.Base); err != nil {
 				t.Fatal(err)
 			}
 			if err := r.showsAt(b); err != nil {
@@ -179,7 +180,7 @@ func TestHeldChunkKeepsItsFileOpenUntilReleased(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _ := storetest.Split(p)
+	got, _ := batchtest.Split(p)
 	sameBatches(t, got, r.stored[:len(got)])
 	c.Release()
 	if left := r.disk.OpenFiles(); len(left) > 0 {
@@ -228,7 +229,7 @@ func appendAndCount(t *testing.T, s store.Store, topic string, batches int) {
 		t.Error(err)
 		return
 	}
-	var m storetest.Maker
+	var m batchtest.Maker
 	done := make(chan error, 1)
 	if err := store.Append(p, m.Batch(1, 100), func(_ int64, err error) { done <- err }); err != nil {
 		t.Errorf("append to %q: %v", topic, err)

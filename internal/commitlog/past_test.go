@@ -13,9 +13,9 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -34,7 +34,7 @@ func (r *rig) forger() forger { return forger{r, r.store.Topics()[0].Epoch} }
 func (f forger) batch(base int64, records int) []byte {
 	var b batch.Builder
 	for range records {
-		b.Add(storetest.FirstTime, nil, []byte(forged))
+		b.Add(batchtest.FirstTime, nil, []byte(forged))
 	}
 	b.Close(0)
 	p := batch.Batch(bytes.Clone(b.Bytes()))
@@ -90,7 +90,7 @@ func concat(list ...[]byte) []byte { return bytes.Join(list, nil) }
 // one is a batch of one message.
 func one(value []byte) []byte {
 	var b batch.Builder
-	b.Add(storetest.FirstTime, nil, value)
+	b.Add(batchtest.FirstTime, nil, value)
 	b.Close(0)
 	return bytes.Clone(b.Bytes())
 }

@@ -3,8 +3,8 @@ package commitlog
 import (
 	"testing"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 )
 
 // An index of which nothing is in the file: what is found is in memory.
@@ -50,7 +50,7 @@ func TestAnIdleLogDoesNotRememberItsLatestBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := p.(*partition)
-	var m storetest.Maker
+	var m batchtest.Maker
 	answered := make(chan error, 1)
 	for range 3 {
 		if err := store.Append(p, m.Batch(1, 100), func(_ int64, err error) { answered <- err }); err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
@@ -30,13 +31,13 @@ func TestMain(m *testing.M) {
 // A rig is a store with one log, "orders", on a disk in memory.
 type rig struct {
 	*testing.T
-	storetest.Maker
+	batchtest.Maker
 	store.Partition
 	options commitlog.Options
 	disk    *crashfs.FS
 	store   *commitlog.Store
 	log     *recorder
-	stored  []storetest.Stored // acknowledged
+	stored  []batchtest.Stored // acknowledged
 }
 
 func newRig(t *testing.T, o commitlog.Options) *rig {
@@ -107,14 +108,14 @@ type answer struct {
 }
 
 // submit appends and does not wait for the answer.
-func (r *rig) submit(batches ...[]byte) (answers chan answer, stamped []storetest.Stored) {
+func (r *rig) submit(batches ...[]byte) (answers chan answer, stamped []batchtest.Stored) {
 	r.Helper()
 	p := slices.Concat(batches...)
 	answers = make(chan answer, 2)
 	if err := store.Append(r, p, func(base int64, err error) { answers <- answer{base, err} }); err != nil {
 		r.Fatalf("append: %v", err)
 	}
-	stamped, err := storetest.Split(p)
+	stamped, err := batchtest.Split(p)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func (r *rig) fill(batches int) {
 }
 
 // holds says that the log reads as exactly these batches.
-func (r *rig) holds(want []storetest.Stored) {
+func (r *rig) holds(want []batchtest.Stored) {
 	r.Helper()
 	for _, maxBytes := range []int{1, 1500, 1 << 20} {
 		got, err := storetest.ReadAll(r.Partition, maxBytes)
@@ -178,7 +179,7 @@ func (r *rig) refuses(want error, batches ...[]byte) {
 	}
 }
 
-func sameBatches(t *testing.T, got, want []storetest.Stored) {
+func sameBatches(t *testing.T, got, want []batchtest.Stored) {
 	t.Helper()
 	for i := range min(len(got), len(want)) {
 		if !bytes.Equal(got[i].Bytes, want[i].Bytes) {
@@ -191,7 +192,7 @@ func sameBatches(t *testing.T, got, want []storetest.Stored) {
 }
 
 // bytesOf is what the batches look like in a file.
-func bytesOf(list []storetest.Stored) []byte {
+func bytesOf(list []batchtest.Stored) []byte {
 	var p []byte
 	for _, b := range list {
 		p = append(p, b.Bytes...)

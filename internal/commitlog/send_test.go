@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 )
 
 // sendLog is a log with a sealed segment and an active one, each with enough for
@@ -26,7 +26,7 @@ func sendLog(t *testing.T) (s *commitlog.Store, dir string, want []byte) {
 		t.Fatal(err)
 	}
 	p := partition(t, s)
-	var maker storetest.Maker
+	var maker batchtest.Maker
 	for range 7 {
 		b := maker.Batch(1, 1<<20)
 		if _, err := store.AppendAndWait(p, b); err != nil {

@@ -5,9 +5,9 @@ import (
 	"sync"
 	"testing"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs"
 	"mbus/internal/vfs/crashfs"
 )
@@ -137,18 +137,18 @@ func TestAStalledReadHoldsUpNoAppend(t *testing.T) {
 			writeFile(t, disk, name, p)
 		}},
 		{"a time in the active segment", func(r *rig) error {
-			_, err := r.OffsetForTime(storetest.FirstTime + 54)
+			_, err := r.OffsetForTime(batchtest.FirstTime + 54)
 			return err
 		}, nil},
 		{"a time in the first segment", func(r *rig) error {
-			_, err := r.OffsetForTime(storetest.FirstTime + 2)
+			_, err := r.OffsetForTime(batchtest.FirstTime + 2)
 			return err
 		}, nil},
 		{"the last bytes", func(r *rig) error { _, err := r.Tail(800); return err }, nil},
 		{"the last segments", func(r *rig) error { _, err := r.Tail(5000); return err }, nil},
 		{"the size", func(r *rig) error { r.Size(); return nil }, nil},
 		{"retention by size", retain(store.Retention{Bytes: 4000}), nil},
-		{"retention by age", retain(store.Retention{Before: storetest.FirstTime + 20, Keep: 1 << 40}), nil},
+		{"retention by age", retain(store.Retention{Before: batchtest.FirstTime + 20, Keep: 1 << 40}), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for n, held := 1, true; held; n++ {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 )
 
 // A hole is what a reader is told can't be read.
@@ -16,7 +16,7 @@ type hole struct {
 }
 
 // survey reads a log to its end, past everything that can't be read.
-func survey(p store.Partition, maxBytes int) (sound []storetest.Stored, holes []hole, err error) {
+func survey(p store.Partition, maxBytes int) (sound []batchtest.Stored, holes []hole, err error) {
 	offset, high := p.Offsets()
 	var c store.Chunk
 	defer c.Release()
@@ -35,7 +35,7 @@ func survey(p store.Partition, maxBytes int) (sound []storetest.Stored, holes []
 			offset = h.next
 			continue
 		}
-		list, err := storetest.Split(buf)
+		list, err := batchtest.Split(buf)
 		if err != nil || len(list) == 0 {
 			return sound, holes, fmt.Errorf("read at %d gave %d batches: %w", offset, len(list), err)
 		}
@@ -58,7 +58,7 @@ func holeOf(err error) (hole, bool) {
 // shows says whether the log has all that was stored but for these holes,
 // whichever way it is read.
 func (r *rig) shows(missing ...hole) error {
-	want := slices.DeleteFunc(slices.Clone(r.stored), func(b storetest.Stored) bool {
+	want := slices.DeleteFunc(slices.Clone(r.stored), func(b batchtest.Stored) bool {
 		return slices.ContainsFunc(missing, func(h hole) bool { return b.Base >= h.first && b.Next <= h.next })
 	})
 	for _, maxBytes := range []int{1, 2000, 1 << 20} {
@@ -81,7 +81,7 @@ func (r *rig) shows(missing ...hole) error {
 	return nil
 }
 
-func (r *rig) showsAt(b storetest.Stored) error {
+func (r *rig) showsAt(b batchtest.Stored) error {
 	for _, offset := range []int64{b.Base, b.Next - 1} {
 		var c store.Chunk
 		err := r.Read(offset, 1, &c)

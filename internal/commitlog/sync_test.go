@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -383,7 +383,7 @@ func TestSyncsAtATimeAreBounded(t *testing.T) {
 		}
 		return nil
 	})
-	var maker storetest.Maker
+	var maker batchtest.Maker
 	answers := make(chan error, partitions)
 	for i := range partitions {
 		p, err := s.Partition("orders", i)

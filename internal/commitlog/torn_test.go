@@ -10,14 +10,14 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
 
 // torn makes a log of which four batches are acknowledged and three more were
 // written and not synced when the process was killed.
-func torn(t *testing.T) (r *rig, killed *crashfs.FS, all []storetest.Stored) {
+func torn(t *testing.T) (r *rig, killed *crashfs.FS, all []batchtest.Stored) {
 	r = newRig(t, oneSegment())
 	r.fill(4)
 	g := r.gate()
@@ -45,7 +45,7 @@ func (r *rig) reopensWith(killed *crashfs.FS, content []byte) {
 }
 
 // upTo gives the batches that lie wholly in the first n bytes, and their size.
-func upTo(all []storetest.Stored, n int) (whole []storetest.Stored, size int) {
+func upTo(all []batchtest.Stored, n int) (whole []batchtest.Stored, size int) {
 	for _, b := range all {
 		if size+len(b.Bytes) > n {
 			break

@@ -15,9 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs"
 	"mbus/internal/vfs/crashfs"
 )
@@ -142,7 +142,7 @@ func (r *rig) startWorn(d *worn) {
 
 // placed is a stored batch with its place in a segment.
 type placed struct {
-	storetest.Stored
+	batchtest.Stored
 	from, to int64
 }
 
@@ -413,7 +413,7 @@ func (r *rig) findsTimes() {
 	r.Helper()
 	for i := 0; i < len(r.stored); i += 7 {
 		b := r.stored[i]
-		got, err := r.OffsetForTime(storetest.FirstTime + b.Base)
+		got, err := r.OffsetForTime(batchtest.FirstTime + b.Base)
 		if err != nil || got != b.Base {
 			r.Fatalf("the batch of offset %d is found at %d, %v", b.Base, got, err)
 		}
@@ -607,7 +607,7 @@ func TestSegmentThatCannotBeOpened(t *testing.T) {
 				if _, err := r.Tail(1 << 20); err != nil {
 					t.Errorf("the log's tail: %v", err)
 				}
-				if offset, err := r.OffsetForTime(storetest.FirstTime + 39); err != nil || offset != 39 {
+				if offset, err := r.OffsetForTime(batchtest.FirstTime + 39); err != nil || offset != 39 {
 					t.Errorf("segment %d, removed %v, used %v: record 39 is found at %d, %v", which, removed, used, offset, err)
 				}
 				r.fill(1)

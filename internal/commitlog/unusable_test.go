@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs"
 	"mbus/internal/vfs/crashfs"
 )
@@ -67,7 +67,7 @@ func appendThree(t *testing.T, s store.Store, topic string, partition int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m storetest.Maker
+	var m batchtest.Maker
 	if _, err := store.AppendAndWait(p, m.Batch(3, 100)); err != nil {
 		t.Fatal(err)
 	}

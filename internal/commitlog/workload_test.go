@@ -7,9 +7,9 @@ import (
 	"syscall"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -56,7 +56,7 @@ func (c *client) times(n int, step func(i int) error) error {
 
 // oneAfterTheOther appends to one log, with and without waiting for answers.
 func oneAfterTheOther(c *client) error {
-	var m storetest.Maker
+	var m batchtest.Maker
 	return c.steps(
 		func() error { return c.create("orders", 1) },
 		func() error {
@@ -80,7 +80,7 @@ func severalAtOnce(c *client) error {
 	var group sync.WaitGroup
 	for g := range errs {
 		group.Go(func() {
-			m := storetest.Maker{}
+			m := batchtest.Maker{}
 			errs[g] = c.times(6, func(i int) error {
 				if g == 3 {
 					return c.look("orders", i%2)
@@ -107,7 +107,7 @@ func noMoves(c crashfs.Call) error {
 }
 
 func topicsComeAndGo(c *client) error {
-	var m storetest.Maker
+	var m batchtest.Maker
 	return c.steps(
 		func() error { return c.create("billing", 2) },
 		func() error { return c.create("orders", 1) },
@@ -122,7 +122,7 @@ func topicsComeAndGo(c *client) error {
 }
 
 func topicsAreAltered(c *client) error {
-	var m storetest.Maker
+	var m batchtest.Maker
 	return c.steps(
 		func() error { return c.create("orders", 1) },
 		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 30)) },
@@ -139,7 +139,7 @@ func topicsAreAltered(c *client) error {
 
 // trimsLogs has a log's start move by Trim and by retention.
 func trimsLogs(c *client) error {
-	var m storetest.Maker
+	var m batchtest.Maker
 	fill := func() error {
 		return c.times(10, func(i int) error { return c.append("orders", 0, m.Batch(3, 250)) })
 	}
@@ -164,7 +164,7 @@ func trimsLogs(c *client) error {
 
 // rollsByAge has segments begin because the one before is old, or a small bound is set.
 func rollsByAge(c *client) error {
-	var m storetest.Maker
+	var m batchtest.Maker
 	daily := func() error {
 		return c.times(6, func(int) error {
 			c.pass(24 * time.Hour)

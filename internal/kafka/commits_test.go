@@ -11,13 +11,13 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // syncedLater has what is written to the positions' topic synced when the test allows it.
 func syncedLater(wait *atomic.Pointer[chan struct{}]) func(store.Store) store.Store {
 	return func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 			goOn := wait.Load()
 			if topic != broker.PositionsTopic || goOn == nil {
 				return store.Append(p, batches, done)
@@ -221,7 +221,7 @@ func TestACommitThatTheDiskDoesNotTakeIsTriedAgain(t *testing.T) {
 	for _, broken := range []error{store.ErrFull, store.ErrFailed, store.ErrClosed, fmt.Errorf("an error of the disk")} {
 		var on atomic.Bool
 		b := start(t, setup{wrap: func(s store.Store) store.Store {
-			return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+			return &storefault.Store{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 				if on.Load() {
 					return broken
 				}

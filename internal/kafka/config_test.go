@@ -1,7 +1,6 @@
 package kafka_test
 
 import (
-	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/kafka"
 )
 
@@ -330,7 +330,7 @@ func TestABatchThatIsSentAgainIsAnsweredWithItsLogAppendTime(t *testing.T) {
 	if code := alter(c, "orders", "message.timestamp.type", "LogAppendTime"); code != 0 {
 		t.Fatalf("code %d", code)
 	}
-	numbered := func() []byte { return sequenced(messages(2), 77, 0, 0) }
+	numbered := func() []byte { return batchtest.Idempotent(messages(2), 77, 0, 0) }
 	first := produced(ask[*kmsg.ProduceResponse](c, produceRequest(write{"orders", 0, numbered()})))
 	if first.ErrorCode != 0 || first.LogAppendTime < 0 {
 		t.Fatalf("%+v", first)
@@ -355,13 +355,4 @@ func TestTheBrokersConfigurationCanNotBeAltered(t *testing.T) {
 			t.Errorf("%s: %+v", value, out)
 		}
 	}
-}
-
-// sequenced makes a batch that of an idempotent producer.
-func sequenced(p []byte, id int64, epoch int16, sequence int32) []byte {
-	binary.BigEndian.PutUint64(p[43:], uint64(id))
-	binary.BigEndian.PutUint16(p[51:], uint16(epoch))
-	binary.BigEndian.PutUint32(p[53:], uint32(sequence))
-	binary.BigEndian.PutUint32(p[17:], crcOf(p))
-	return p
 }

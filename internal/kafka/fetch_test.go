@@ -13,7 +13,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // newestFetch is the last version that names topics; see topic_id_test.go.
@@ -298,7 +298,7 @@ func TestASessionIsDeclined(t *testing.T) {
 func TestDamageIsAnErrorAndAGapIsPassedOver(t *testing.T) {
 	var fail atomic.Pointer[error]
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Read: func(inner store.Partition, _ string, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storefault.Store{Store: s, Read: func(inner store.Partition, _ string, offset int64, maxBytes int, c *store.Chunk) error {
 			if err := fail.Load(); err != nil && offset < 2 {
 				return *err
 			}

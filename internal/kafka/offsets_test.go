@@ -14,7 +14,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // A position is what a test commits, and what it wants to fetch.
@@ -152,7 +152,7 @@ func TestVersions0And1HaveNoWordForAllTopics(t *testing.T) {
 func TestCommitThatIsNotOnDiskIsNotConfirmed(t *testing.T) {
 	var full atomic.Bool
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 			if full.Load() {
 				return store.ErrFull
 			}
@@ -410,7 +410,7 @@ func TestOffsetsThatAreNotDurableAreNotShown(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	var hold atomic.Bool
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 			if !hold.CompareAndSwap(true, false) {
 				return store.Append(p, batches, done)
 			}

@@ -7,7 +7,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // mistakes are what is wrong with a store.
@@ -35,7 +35,7 @@ func (faultySource) SendTo(store.RawWriter, int64, int) error { panic("sending")
 // faulty is a bus on a store with mistakes, with a topic "orders".
 func faulty(t *testing.T) (*bus, *mistakes) {
 	m := new(mistakes)
-	b := start(t, setup{wrap: func(s store.Store) store.Store { return &storetest.Wrapped{Store: s, Read: m.read} }})
+	b := start(t, setup{wrap: func(s store.Store) store.Store { return &storefault.Store{Store: s, Read: m.read} }})
 	b.topic("orders", 1)
 	return b, m
 }

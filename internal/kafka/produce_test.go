@@ -15,7 +15,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 func TestProduceAnswersTheOffsetInEveryVersion(t *testing.T) {
@@ -168,7 +168,7 @@ func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {
 	release := make(chan struct{})
 	appended := make(chan struct{}, n)
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(inner store.Partition, _ string, p []byte, done func(int64, error)) error {
 			appended <- struct{}{}
 			return store.Append(inner, p, func(base int64, err error) {
 				go func() {
@@ -198,7 +198,7 @@ func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {
 func TestAFullDiskIsAnErrorThatClientsTryAgain(t *testing.T) {
 	full := errors.New("no space")
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(store.Partition, string, []byte, func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(store.Partition, string, []byte, func(int64, error)) error {
 			return fmt.Errorf("%w: %w", store.ErrFull, full)
 		}}
 	}})
@@ -217,7 +217,7 @@ func TestAProducerGetsWhyTheLogHasEnded(t *testing.T) {
 	} {
 		for _, when := range []string{"refused", "not durable"} {
 			b := start(t, setup{wrap: func(s store.Store) store.Store {
-				return &storetest.Wrapped{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
+				return &storefault.Store{Store: s, Append: func(p store.Partition, _ string, batches []byte, done func(int64, error)) error {
 					if when == "refused" {
 						return err
 					}

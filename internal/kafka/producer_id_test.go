@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 )
 
 // initProducer asks for a producer id, as one that has that id and epoch.
@@ -50,7 +51,7 @@ func TestProducersThatBringTheSameIDLoseNothing(t *testing.T) {
 		var one batch.Builder
 		one.Add(1000, nil, fmt.Append(nil, "from producer ", i))
 		one.Close(0)
-		p := sequenced(one.Bytes(), resp.ProducerID, resp.ProducerEpoch, 0)
+		p := batchtest.Idempotent(one.Bytes(), resp.ProducerID, resp.ProducerEpoch, 0)
 		for range 2 { // the second time it is one that is sent again
 			if base := c.publish("orders", 0, p); base != int64(i) {
 				t.Errorf("producer %d: offset %d", i, base)

@@ -8,7 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // Kafka takes a connection's next request when the one before is answered.
@@ -45,7 +45,7 @@ func TestWhatWasProducedBeforeOnTheConnectionIsSeen(t *testing.T) {
 func TestWhatIsProducedBehindADeletionOfRecordsStays(t *testing.T) {
 	var held atomic.Pointer[func()]
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(inner store.Partition, topic string, p []byte, done func(int64, error)) error {
 			return store.Append(inner, p, func(base int64, err error) {
 				answer := func() { done(base, err) }
 				if topic != "orders" || base > 0 || !held.CompareAndSwap(nil, &answer) {

@@ -13,7 +13,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -372,7 +372,7 @@ func TestConfirmComesWhenWhatCouldNotBeWrittenHasBeen(t *testing.T) {
 	var full atomic.Bool
 	refused := make(chan struct{}, 1000)
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 			if topic == broker.PositionsTopic && full.Load() {
 				refused <- struct{}{}
 				return store.ErrFull

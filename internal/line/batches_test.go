@@ -2,31 +2,17 @@ package line_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/s2"
-	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
-
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
-)
-
-// Where a batch's fields are, by FORMAT.md.
-const (
-	posLength     = 8
-	posCRC        = 17
-	posAttributes = 21
-	posProducer   = 43
-	posCount      = 57
 )
 
 // newBatch makes a batch of messages without keys.
@@ -37,54 +23,6 @@ func newBatch(messages ...string) batch.Batch {
 	}
 	b.Close(77) // whatever it is, the broker sets its own
 	return slices.Clone(b.Bytes())
-}
-
-// seal makes length and CRC fit what else is in a batch.
-func seal(b []byte) batch.Batch {
-	binary.BigEndian.PutUint32(b[posLength:], uint32(len(b)-posLength-4))
-	binary.BigEndian.PutUint32(b[posCRC:], crc32.Checksum(b[posAttributes:], crc32.MakeTable(crc32.Castagnoli)))
-	return b
-}
-
-// edit is a copy of b with some bytes replaced, and sealed.
-func edit(b batch.Batch, pos int, with ...byte) batch.Batch {
-	b = slices.Clone(b)
-	copy(b[pos:], with)
-	return seal(b)
-}
-
-var codecs = []codec.Codec{codec.None, codec.Gzip, codec.Snappy, codec.LZ4, codec.Zstd}
-
-// compressed is b with its records compressed.
-func compressed(t testing.TB, c codec.Codec, b batch.Batch) batch.Batch {
-	t.Helper()
-	var out bytes.Buffer
-	out.Write(b[:batch.HeaderSize])
-	records := b[batch.HeaderSize:]
-	var err error
-	switch c {
-	case codec.None:
-		out.Write(records)
-	case codec.Gzip:
-		w := gzip.NewWriter(&out)
-		w.Write(records)
-		err = w.Close()
-	case codec.Snappy:
-		out.Write(s2.EncodeSnappy(nil, records))
-	case codec.LZ4:
-		w := lz4.NewWriter(&out)
-		w.Write(records)
-		err = w.Close()
-	case codec.Zstd:
-		var w *zstd.Encoder
-		if w, err = zstd.NewWriter(nil); err == nil {
-			out.Write(w.EncodeAll(records, nil))
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return edit(out.Bytes(), posAttributes+1, byte(c))
 }
 
 // A delivered message is one that a consumer of batches gets.
@@ -161,14 +99,14 @@ func toBytes(batches []batch.Batch) (list [][]byte) {
 }
 
 func TestBatchesOfEveryCodecAreStoredAsTheyCame(t *testing.T) {
-	for _, codec := range codecs {
+	for _, codec := range batchtest.Codecs {
 		t.Run(codec.String(), func(t *testing.T) {
 			b := start(t, setup{})
 			var sent []batch.Batch
 			var want []delivered
 			for i := range 5 {
 				values := numbered(i*100+1, 50)
-				sent = append(sent, compressed(t, codec, newBatch(values...)))
+				sent = append(sent, batchtest.Compress(t, codec, newBatch(values...)))
 				for _, v := range values {
 					want = append(want, delivered{0, int64(len(want)), v})
 				}
@@ -200,7 +138,7 @@ func TestBatchesOfEveryCodecAreStoredAsTheyCame(t *testing.T) {
 // number its batches, which would not be kept here.
 func TestBatchesOfIdempotentProducersAreTakenWithoutTheirIDs(t *testing.T) {
 	b := start(t, setup{})
-	idempotent := edit(newBatch("first", "second"), posProducer, 0, 0, 0, 0, 0, 0, 3, 232, 0, 2, 0, 0, 0, 5)
+	idempotent := batchtest.Edit(newBatch("first", "second"), batchtest.PosProducerID, 0, 0, 0, 0, 0, 0, 3, 232, 0, 2, 0, 0, 0, 5)
 	if idempotent.ProducerID() != 1000 || idempotent.BaseSequence() != 5 {
 		t.Fatal("it is not what it should be")
 	}
@@ -219,19 +157,19 @@ func TestBatchThatIsNotSoundIsRefused(t *testing.T) {
 	damaged[len(damaged)-2] ^= 1
 	for name, b := range map[string]batch.Batch{
 		"CRC":                    damaged,
-		"magic":                  edit(sound, 16, 1),
-		"control batch":          edit(sound, posAttributes+1, 32),
-		"a gap in the deltas":    edit(sound, 26, 3),
-		"too few counted":        edit(sound, posCount+3, 2),
-		"too many counted":       edit(edit(sound, posCount+3, 4), 26, 3),
-		"no records":             edit(edit(sound[:batch.HeaderSize], posCount+3, 0), 23, 255, 255, 255, 255),
-		"negative count":         edit(sound, posCount, 255, 255, 255, 255),
-		"unknown codec":          edit(sound, posAttributes+1, 7),
-		"not compressed":         edit(sound, posAttributes+1, byte(codec.Zstd)),
-		"garbage behind records": seal(append(slices.Clone(sound), 0)),
+		"magic":                  batchtest.Edit(sound, 16, 1),
+		"control batch":          batchtest.Edit(sound, batchtest.PosAttributes+1, 32),
+		"a gap in the deltas":    batchtest.Edit(sound, 26, 3),
+		"too few counted":        batchtest.Edit(sound, batchtest.PosCount+3, 2),
+		"too many counted":       batchtest.Edit(batchtest.Edit(sound, batchtest.PosCount+3, 4), 26, 3),
+		"no records":             batchtest.Edit(batchtest.Edit(sound[:batch.HeaderSize], batchtest.PosCount+3, 0), 23, 255, 255, 255, 255),
+		"negative count":         batchtest.Edit(sound, batchtest.PosCount, 255, 255, 255, 255),
+		"unknown codec":          batchtest.Edit(sound, batchtest.PosAttributes+1, 7),
+		"not compressed":         batchtest.Edit(sound, batchtest.PosAttributes+1, byte(codec.Zstd)),
+		"garbage behind records": batchtest.Seal(append(slices.Clone(sound), 0)),
 		"no batch":               []byte(strings.Repeat("orders, in lines by mistake\n", 5)),
-		"length too small":       append(append(slices.Clone(sound[:posLength]), 0, 0, 0, 10), sound[posLength+4:]...),
-		"negative length":        append(append(slices.Clone(sound[:posLength]), 255, 255, 255, 255), sound[posLength+4:]...),
+		"length too small":       append(append(slices.Clone(sound[:batchtest.PosLength]), 0, 0, 0, 10), sound[batchtest.PosLength+4:]...),
+		"negative length":        append(append(slices.Clone(sound[:batchtest.PosLength]), 255, 255, 255, 255), sound[batchtest.PosLength+4:]...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bus := start(t, setup{})
@@ -291,7 +229,7 @@ func TestBatchIsAsLargeAsTheLimitAndNoLarger(t *testing.T) {
 	one.mustSay("+1")
 	one.mustRefuse("TOOLARGE", "message 2, with its batch, has", strconv.Itoa(b.broker.Limits.MaxMessage)) // in the user's terms
 	header := newBatch("first")[:batch.HeaderSize]
-	binary.BigEndian.PutUint32(header[posLength:], 1<<31-1)
+	binary.BigEndian.PutUint32(header[batchtest.PosLength:], 1<<31-1)
 	b.dial(b.producers, "orders?format=batch\n"+string(header)).mustRefuse("TOOLARGE", "2147483659", strconv.Itoa(limit))
 }
 
@@ -299,7 +237,7 @@ func TestBatchThatExpandsTooFarIsRefused(t *testing.T) {
 	b := start(t, setup{})
 	zeros := newBatch(strings.Repeat("\x00", 65<<20))
 	for _, c := range []codec.Codec{codec.Gzip, codec.Zstd} {
-		bomb := compressed(t, c, zeros)
+		bomb := batchtest.Compress(t, c, zeros)
 		b.dial(b.producers, "orders?format=batch\n"+text(bomb)).mustRefuse("TOOLARGE", "message 1")
 	}
 	if _, err := b.broker.Topic("orders"); err == nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 )
 
@@ -196,12 +197,12 @@ func TestBatchStreamNamesPartitionsAndEnds(t *testing.T) {
 
 // The position and n cut batches at any place.
 func TestBatchesThatAreCutKeepTheirOffsets(t *testing.T) {
-	for _, codec := range codecs {
+	for _, codec := range batchtest.Codecs {
 		t.Run(codec.String(), func(t *testing.T) {
 			b := start(t, setup{})
 			values := numbered(60, 20)
 			for at := 0; at < len(values); at += 20 {
-				sent := "orders?format=batch\n" + text(compressed(t, codec, newBatch(values[at:at+20]...)))
+				sent := "orders?format=batch\n" + text(batchtest.Compress(t, codec, newBatch(values[at:at+20]...)))
 				if got := b.produce(sent); got != "+20\n" {
 					t.Fatalf("answered %q", got)
 				}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"testing"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 )
 
@@ -59,7 +60,7 @@ func BenchmarkWindowOfOne(b *testing.B) {
 	for _, c := range []codec.Codec{codec.None, codec.Zstd} {
 		b.Run(c.String(), func(b *testing.B) {
 			bus := startQuick(b)
-			whole := compressed(b, c, newBatch(numbered(10_000, 80)...))
+			whole := batchtest.Compress(b, c, newBatch(numbered(10_000, 80)...))
 			for n := 0; n < b.N; n += whole.Count() {
 				producer := bus.connect(bus.producers, "orders?format=batch")
 				producer.Write(whole)

@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // damage flips a bit of the records of each batch of a topic that holds one of
@@ -158,7 +159,7 @@ func TestBatchThatCannotBeDecodedIsReportedAsDamage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bad := edit(newBatch("a", "b", "c"), batch.HeaderSize, 1, 1, 1, 1)
+			bad := batchtest.Edit(newBatch("a", "b", "c"), batch.HeaderSize, 1, 1, 1, 1)
 			appended := make(chan error, 1)
 			if err := store.Append(p, bad, func(_ int64, err error) { appended <- err }); err != nil {
 				t.Fatal(err)
@@ -185,7 +186,7 @@ func TestBatchThatCannotBeDecodedIsReportedAsDamage(t *testing.T) {
 func TestMessagesThatCannotBeReadAgainAreNotConsumed(t *testing.T) {
 	var fail atomic.Bool
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storefault.Store{Store: s, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
 			if topic == "orders" && fail.Load() {
 				return errors.New("the cable is loose")
 			}

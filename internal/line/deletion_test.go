@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // delete deletes a topic as an administrator does.
@@ -166,7 +166,7 @@ func TestAProducerGetsWhyTheLogHasEnded(t *testing.T) {
 		for _, when := range []string{"refused", "not durable"} {
 			t.Run(code+", "+when, func(t *testing.T) {
 				b := start(t, setup{wrap: func(s store.Store) store.Store {
-					return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+					return &storefault.Store{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 						if when == "refused" {
 							return err
 						}

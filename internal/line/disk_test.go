@@ -10,7 +10,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -197,7 +197,7 @@ func TestFailureEndsAConnectionThatIsStillSending(t *testing.T) {
 
 func TestPanicEndsOneConnectionOnly(t *testing.T) {
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{
+		return &storefault.Store{
 			Store: s,
 			Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 				if strings.Contains(string(batches), "panic now") {
@@ -234,7 +234,7 @@ func TestPanicEndsOneConnectionOnly(t *testing.T) {
 
 func TestAPanicOverAnAnswerLeavesNothingOfTheFollower(t *testing.T) {
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 			if topic == "orders.dlq" {
 				panic("a bug while burying")
 			}
@@ -266,7 +266,7 @@ func (noMore) CreateTopic(string, int, string) (store.Topic, error) {
 
 func TestErrorsOfTheSystemStayOnOneLine(t *testing.T) {
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: func(store.Partition, string, []byte, func(int64, error)) error {
+		return &storefault.Store{Store: s, Append: func(store.Partition, string, []byte, func(int64, error)) error {
 			return errors.New("a name\nwith\r\nline ends")
 		}}
 	}})

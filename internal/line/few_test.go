@@ -10,15 +10,16 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 // countReads has a bus count how often its logs are read.
 func countReads(reads *atomic.Int64) setup {
 	return setup{wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Read: func(p store.Partition, _ string, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storefault.Store{Store: s, Read: func(p store.Partition, _ string, offset int64, maxBytes int, c *store.Chunk) error {
 			reads.Add(1)
 			return p.Read(offset, maxBytes, c)
 		}}
@@ -41,12 +42,12 @@ func (c *client) take(n int) []string {
 func TestALargeBatchIsNotReadForEachMessage(t *testing.T) {
 	const n = 2500
 	messages := numbered(n, 400)
-	for _, codec := range codecs {
+	for _, codec := range batchtest.Codecs {
 		for _, options := range []string{"window=1", "window=7", "window=1&ordered", "window=300"} {
 			t.Run(fmt.Sprint(codec, " ", options), func(t *testing.T) {
 				var reads atomic.Int64
 				b := start(t, countReads(&reads))
-				b.publishBatch(compressed(t, codec, newBatch(messages...)))
+				b.publishBatch(batchtest.Compress(t, codec, newBatch(messages...)))
 				c := b.dial(b.consumers, "orders?follow&ack&"+options+"\n")
 				got := c.take(n)
 				if strings.Join(got, "\n") != strings.Join(messages, "\n") {
@@ -66,7 +67,7 @@ func TestDrainsOfAFewAndWorkersShareWhatIsLeftOfALargeBatch(t *testing.T) {
 	messages := numbered(n, 400)
 	var reads atomic.Int64
 	b := start(t, countReads(&reads))
-	b.publishBatch(compressed(t, codec.Zstd, newBatch(messages...)))
+	b.publishBatch(batchtest.Compress(t, codec.Zstd, newBatch(messages...)))
 	var got strings.Builder
 	for i := range n / 10 {
 		if i%2 == 0 {
@@ -86,7 +87,7 @@ func TestDrainsOfAFewAndWorkersShareWhatIsLeftOfALargeBatch(t *testing.T) {
 // Who gets all of a batch gets it as it was stored, whatever others have left of it.
 func TestWholeBatchesComeAsTheyAreStored(t *testing.T) {
 	b := start(t, setup{})
-	stored := compressed(t, codec.Zstd, newBatch(numbered(1000, 100)...))
+	stored := batchtest.Compress(t, codec.Zstd, newBatch(numbered(1000, 100)...))
 	b.publishBatch(stored)
 	b.mustDrain("orders?group=few&n=1", numbered(1, 100)[0]+"\n")
 	s := readStream(t, b.drain("orders?format=batch"))
@@ -99,7 +100,7 @@ func TestWholeBatchesComeAsTheyAreStored(t *testing.T) {
 func TestWhatWasTrimmedDoesNotComeFromWhatIsLeft(t *testing.T) {
 	b := start(t, setup{})
 	messages := numbered(1000, 100)
-	b.publishBatch(compressed(t, codec.Zstd, newBatch(messages...)))
+	b.publishBatch(batchtest.Compress(t, codec.Zstd, newBatch(messages...)))
 	b.mustDrain("orders?n=2", join(messages[:2]))
 	topic, err := b.broker.Topic("orders")
 	if err != nil {
@@ -127,7 +128,7 @@ func TestAReaderThatStallsHasABatchExpandedAFewTimesOnly(t *testing.T) {
 	var reads atomic.Int64
 	b := start(t, countReads(&reads))
 	messages := numbered(n, 100)
-	b.publishBatch(compressed(t, codec.Zstd, newBatch(messages...)))
+	b.publishBatch(batchtest.Compress(t, codec.Zstd, newBatch(messages...)))
 	before := reads.Load()
 	c := b.dialWith(small, b.consumers, "orders?from=beginning\n")
 	var got strings.Builder

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
@@ -94,14 +95,14 @@ func FuzzProducerConnection(f *testing.F) {
 		{"", "\n", "first\nsecond\n", "no LF", "\r\n\x00\xff\n", strings.Repeat("x", 10_000) + "\n", strings.Repeat("x", 10_001) + "\n"},
 		{"k\tv\n", "no tab\n", "\t\n", "a\tb\tc\nno tab\n"},
 		{"{}\n", `{"payload":"x","key":null,"ts":-1}` + "\n{}\n", "{\n", `{"headers_base64":["k",null]}` + "\n", "null\n"},
-		{text(newBatch("first", "second"), newBatch("third")), text(newBatch("first"))[:70], text(edit(newBatch("first"), posCount+3, 2))},
+		{text(newBatch("first", "second"), newBatch("third")), text(newBatch("first"))[:70], text(batchtest.Edit(newBatch("first"), batchtest.PosCount+3, 2))},
 	} {
 		for _, body := range bodies {
 			f.Add(uint8(i), []byte(body))
 		}
 	}
-	for _, codec := range codecs[1:] {
-		f.Add(uint8(3), []byte(text(compressed(f, codec, newBatch(numbered(20, 20)...)))))
+	for _, codec := range batchtest.Codecs[1:] {
+		f.Add(uint8(3), []byte(text(batchtest.Compress(f, codec, newBatch(numbered(20, 20)...)))))
 	}
 	f.Fuzz(func(t *testing.T, request uint8, body []byte) {
 		b := on(t)

@@ -6,7 +6,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 func TestAtTheLimitOfPositionsNewGroupsAreRefusedAndTheOthersGoOn(t *testing.T) {
@@ -46,7 +46,7 @@ func TestTheCloseConfirmsDeadLetters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			begun, goOn := make(chan struct{}), make(chan struct{})
 			b := start(t, setup{wrap: func(s store.Store) store.Store {
-				return &storetest.Wrapped{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
+				return &storefault.Store{Store: s, Append: func(p store.Partition, topic string, batches []byte, done func(int64, error)) error {
 					if topic != "orders.dlq" {
 						return store.Append(p, batches, done)
 					}

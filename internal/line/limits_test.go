@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
 )
@@ -200,7 +201,7 @@ func TestCompressedBatchesHoldNoMemoryAfterwards(t *testing.T) {
 		builder.Add(0, nil, make([]byte, 1<<20))
 	}
 	builder.Close(0)
-	bomb := text(compressed(t, codec.Zstd, builder.Bytes()))
+	bomb := text(batchtest.Compress(t, codec.Zstd, builder.Bytes()))
 	builder = batch.Builder{}
 	before := liveBytes()
 	var clients []*client

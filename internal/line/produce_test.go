@@ -10,7 +10,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 func TestEachMessageIsAcknowledgedWhileTheConnectionStaysOpen(t *testing.T) {
@@ -227,7 +227,7 @@ func TestMessagesOfOneKeyStayInOrderOnOnePartition(t *testing.T) {
 // first on are safe, so it must stop before the first that is not.
 func TestCountIsOfMessagesFromTheFirstOn(t *testing.T) {
 	b := start(t, setup{partitions: 4, wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Append: failOn("orders", "bad key")}
+		return &storefault.Store{Store: s, Append: failOn("orders", "bad key")}
 	}})
 	topic, err := b.broker.MakeTopic("orders")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
+	"mbus/internal/store/storefault"
 )
 
 func TestDrainsOfOneGroupShareWithoutLossOrDuplicates(t *testing.T) {
@@ -109,7 +109,7 @@ func TestDrainTakesOverWhatIsGivenBackBehindItsBack(t *testing.T) {
 	var reading func() // called once, before the second partition is read
 	var mu sync.Mutex
 	b := start(t, setup{partitions: 2, wrap: func(s store.Store) store.Store {
-		return &storetest.Wrapped{Store: s, Read: func(p store.Partition, _ string, offset int64, maxBytes int, c *store.Chunk) error {
+		return &storefault.Store{Store: s, Read: func(p store.Partition, _ string, offset int64, maxBytes int, c *store.Chunk) error {
 			mu.Lock()
 			f := reading
 			reading = nil

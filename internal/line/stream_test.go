@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
@@ -479,7 +480,7 @@ func TestBatchesOfAStreamHaveItsNumbersForOthers(t *testing.T) {
 
 // A batch that is stored in part is taken apart, compressed or not.
 func TestABatchThatIsStoredInPartIsCompleted(t *testing.T) {
-	for _, codec := range codecs {
+	for _, codec := range batchtest.Codecs {
 		for _, delay := range []string{"", "&delay=1h"} {
 			b := start(t, setup{partitions: 2})
 			request := "orders?format=batch&producer=9" + delay
@@ -489,10 +490,10 @@ func TestABatchThatIsStoredInPartIsCompleted(t *testing.T) {
 				c.mustSayLast(want)
 				c.finish().rest()
 			}
-			send("1", "+4", compressed(t, codec, newBatch("1", "2", "3")), compressed(t, codec, newBatch("4")))
-			send("2", "+5", compressed(t, codec, newBatch("2", "3", "4", "5")))
+			send("1", "+4", batchtest.Compress(t, codec, newBatch("1", "2", "3")), batchtest.Compress(t, codec, newBatch("4")))
+			send("2", "+5", batchtest.Compress(t, codec, newBatch("2", "3", "4", "5")))
 			b.restart()
-			send("1", "+7", compressed(t, codec, newBatch("1")), compressed(t, codec, newBatch("2", "3", "4", "5", "6")), newBatch("7"))
+			send("1", "+7", batchtest.Compress(t, codec, newBatch("1")), batchtest.Compress(t, codec, newBatch("2", "3", "4", "5", "6")), newBatch("7"))
 			times := b.inTopic("orders")
 			for n := 1; n <= 7; n++ {
 				if got := times[strconv.Itoa(n)]; got != 1 {

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 )
 
@@ -33,34 +34,6 @@ const (
 	atProducer  = 43
 	atCount     = 57
 )
-
-var codecs = []codec.Codec{codec.None, codec.Gzip, codec.Snappy, codec.LZ4, codec.Zstd}
-
-// squeeze compresses p as franz-go does.
-func squeeze(t testing.TB, c codec.Codec, p []byte) []byte {
-	t.Helper()
-	codec := []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()}[c]
-	compressor, err := kgo.DefaultCompressor(codec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, used := compressor.Compress(new(bytes.Buffer), p)
-	if used != kgo.CompressionCodecType(c) {
-		t.Fatalf("compressed with %v, not %v", used, c)
-	}
-	return bytes.Clone(out)
-}
-
-// packed is batch b with its records compressed.
-func packed(t testing.TB, c codec.Codec, b []byte) []byte {
-	t.Helper()
-	if c == codec.None {
-		return bytes.Clone(b)
-	}
-	b = append(bytes.Clone(b[:batch.HeaderSize]), squeeze(t, c, b[batch.HeaderSize:])...)
-	b[atFlags+1] = b[atFlags+1]&^7 | byte(c)
-	return sealed(b)
-}
 
 // sealed makes length and CRC right.
 func sealed(b []byte) []byte {
@@ -100,8 +73,8 @@ func wrongBatches(t testing.TB) map[string][]byte {
 		copy(b[at:], field)
 		list[name] = stamped(b)
 	}
-	for _, c := range codecs {
-		b := packed(t, c, soundBatch(7))
+	for _, c := range batchtest.Codecs {
+		b := batchtest.Compress(t, c, soundBatch(7))
 		on := func(name string) string { return c.String() + ", " + name }
 		for _, n := range []uint32{0, 6, 8, 0x7fffffff, 0x80000000, 0xffffffff} {
 			put(on(fmt.Sprintf("count %x", n)), b, atCount, binary.BigEndian.AppendUint32(nil, n)...)
@@ -126,7 +99,7 @@ func wrongBatches(t testing.TB) map[string][]byte {
 		}
 		for name, records := range wrongRecords() {
 			header := soundBatch(1)[:batch.HeaderSize]
-			list[on(name)] = packed(t, c, sealed(append(bytes.Clone(header), records...)))
+			list[on(name)] = batchtest.Compress(t, c, sealed(append(bytes.Clone(header), records...)))
 		}
 	}
 	return list
@@ -251,8 +224,8 @@ func TestF31MutatedBatches(t *testing.T) {
 	s := besiege(t)
 	s.Publish("mutated", "first")
 	var seeds [][]byte
-	for _, c := range codecs {
-		seeds = append(seeds, packed(t, c, soundBatch(5)), packed(t, c, soundBatch(40)))
+	for _, c := range batchtest.Codecs {
+		seeds = append(seeds, batchtest.Compress(t, c, soundBatch(5)), batchtest.Compress(t, c, soundBatch(40)))
 	}
 	var acked atomic.Int64
 	acked.Add(1)

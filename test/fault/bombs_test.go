@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 )
 
@@ -27,7 +28,7 @@ func bomb(t testing.TB, c codec.Codec, size int) []byte {
 		b.Add(1000, nil, value)
 	}
 	b.Close(0)
-	return packed(t, c, b.Bytes())
+	return batchtest.Compress(t, c, b.Bytes())
 }
 
 // crumbs is a batch of as many of the smallest records as expand to size bytes.
@@ -38,7 +39,7 @@ func crumbs(t testing.TB, c codec.Codec, size int) []byte {
 		b.Add(0, nil, nil)
 	}
 	b.Close(0)
-	return packed(t, c, b.Bytes())
+	return batchtest.Compress(t, c, b.Bytes())
 }
 
 // bombBound is what the broker may take for bombs, in bytes: each processor checks
@@ -54,7 +55,7 @@ func TestF32BombsBeyondTheLimit(t *testing.T) {
 	s := besiege(t)
 	s.Publish("bombs", "first")
 	var bombs [][]byte
-	for _, c := range codecs[1:] {
+	for _, c := range batchtest.Codecs[1:] {
 		size := runs(100, 200) << 20
 		if c == codec.Snappy {
 			size = 10 << 20 // all that it can make of a batch that is small enough
@@ -140,7 +141,7 @@ func oneMessage(t testing.TB, size int) []byte {
 	var b batch.Builder
 	b.Add(1000, nil, make([]byte, size))
 	b.Close(0)
-	return packed(t, codec.Zstd, b.Bytes())
+	return batchtest.Compress(t, codec.Zstd, b.Bytes())
 }
 
 // field sets a field of eight bytes of a batch.

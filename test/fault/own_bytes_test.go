@@ -15,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 	"mbus/test/brokertest"
 )
@@ -56,7 +57,7 @@ func TestF40EachPayloadIsItsOwn(t *testing.T) {
 			if l := ledgers[i%topics]; i/topics%2 == 0 {
 				err = l.publishSome(p.Producers(), name(i), each)
 			} else {
-				err = l.publishKafka(p.Kafka(), name(i), codecs[i/topics/2%len(codecs)], each)
+				err = l.publishKafka(p.Kafka(), name(i), batchtest.Codecs[i/topics/2%len(batchtest.Codecs)], each)
 			}
 			if err != nil {
 				t.Errorf("publisher %d: %v", i, err)

@@ -8,11 +8,11 @@ import (
 	"sync"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
 	"mbus/internal/store"
-	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -56,14 +56,6 @@ func newPledges() *pledges {
 	return &pledges{phoenix: fate{"": true}, ashes: fate{"": true}, orders: fate{"": true}}
 }
 
-// oneRecord makes a batch of one record.
-func oneRecord(text string) []byte {
-	var b batch.Builder
-	b.Add(1_700_000_000_000, nil, []byte(text))
-	b.Close(0)
-	return b.Bytes()
-}
-
 // publish sends so many messages to "orders", and waits when all are sent.
 func (p *pledges) publish(s *simulated, size int, count int) error {
 	t, err := s.MakeTopic("orders")
@@ -77,7 +69,7 @@ func (p *pledges) publish(s *simulated, size int, count int) error {
 		text := fmt.Sprintf("order %d %s", n, strings.Repeat(string(rune('a'+n%26)), size))
 		p.sent = append(p.sent, text)
 		p.mu.Unlock()
-		err := t.Partitions()[0].Append(oneRecord(text), broker.AppendOptions{}, func(_ int64, err error) {
+		err := t.Partitions()[0].Append(batchtest.Values(text), broker.AppendOptions{}, func(_ int64, err error) {
 			if err == nil {
 				p.mu.Lock()
 				p.acked = max(p.acked, n+1)
@@ -114,7 +106,7 @@ func (p *pledges) rise(s *simulated) error {
 		if err != nil {
 			return err
 		}
-		_, err = t.Partitions()[0].AppendAndWait(oneRecord(strings.TrimSuffix(text, "\n")))
+		_, err = t.Partitions()[0].AppendAndWait(batchtest.Values(strings.TrimSuffix(text, "\n")))
 		return err
 	})
 }
@@ -247,7 +239,7 @@ func pastHole(err error) (next int64, lost bool) {
 
 // appendTexts adds the messages of batches.
 func appendTexts(texts []string, batches []byte) ([]string, error) {
-	list, err := storetest.Split(batches)
+	list, err := batchtest.Split(batches)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
 )
 
@@ -30,10 +31,10 @@ const (
 func (l *log) appendAtOnce(f *fixture) {
 	l.t.Helper()
 	var mu sync.Mutex
-	var all []Stored
+	var all []batchtest.Stored
 	var group sync.WaitGroup
 	for i := range appenders {
-		m := &Maker{records: int64(i+1) * 1_000_000}
+		m := batchtest.NewMaker(int64(i+1) * 1_000_000)
 		group.Go(func() {
 			for n := range perEach {
 				p := slices.Concat(m.Batch(n%3+1, 40), m.Batch(1, n))
@@ -42,7 +43,7 @@ func (l *log) appendAtOnce(f *fixture) {
 					f.Errorf("append: %v", err)
 					return
 				}
-				list, err := Split(p)
+				list, err := batchtest.Split(p)
 				if a := <-done; err != nil || a.err != nil || a.base != list[0].Base {
 					f.Errorf("an append at %d was answered %+v, %v", list[0].Base, a, err)
 					return
@@ -54,7 +55,7 @@ func (l *log) appendAtOnce(f *fixture) {
 		})
 	}
 	group.Wait()
-	slices.SortFunc(all, func(a, b Stored) int { return cmp.Compare(a.Base, b.Base) })
+	slices.SortFunc(all, func(a, b batchtest.Stored) int { return cmp.Compare(a.Base, b.Base) })
 	var p []byte
 	for _, b := range all {
 		p = append(p, b.Bytes...)
@@ -119,7 +120,7 @@ func answersInOffsetOrder(f *fixture) {
 	var group, answered sync.WaitGroup
 	answered.Add(appenders * perEach)
 	for i := range appenders {
-		m := &Maker{records: int64(i+1) * 1_000_000}
+		m := batchtest.NewMaker(int64(i+1) * 1_000_000)
 		group.Go(func() {
 			for range perEach {
 				err := store.Append(l, m.Batch(2, 30), func(base int64, err error) {
@@ -168,7 +169,7 @@ func trimsWhileAppending(f *fixture) {
 			if _, err := l.Retain(store.Retention{Bytes: 3 * SegmentBytes}); err != nil {
 				f.Errorf("retain: %v", err)
 			}
-			if _, err := l.OffsetForTime(FirstTime); err != nil {
+			if _, err := l.OffsetForTime(batchtest.FirstTime); err != nil {
 				f.Errorf("offset for time: %v", err)
 			}
 		}
@@ -237,7 +238,7 @@ func changesTopicsAtOnce(f *fixture) {
 					f.Errorf("a new %q has offsets %d to %d", name, start, high)
 				}
 				done := make(chan error, 1)
-				var m Maker
+				var m batchtest.Maker
 				if err := store.Append(p, m.Batch(1, 10), func(_ int64, err error) { done <- err }); err != nil {
 					f.Errorf("append: %v", err)
 				} else if err := <-done; err != nil {

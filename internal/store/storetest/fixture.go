@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
 )
 
@@ -15,7 +16,7 @@ import (
 type fixture struct {
 	*testing.T
 	store.Store
-	Maker
+	batchtest.Maker
 	reopen func() store.Store
 	topics map[string]*topic
 	clock  atomic.Int64 // the store's, in milliseconds since 1970
@@ -28,7 +29,7 @@ type topic struct {
 
 func newFixture(t *testing.T, open Opener) *fixture {
 	f := &fixture{T: t, topics: map[string]*topic{}}
-	f.clock.Store(FirstTime)
+	f.clock.Store(batchtest.FirstTime)
 	f.Store, f.reopen = open(t)
 	f.UseClock(f.now)
 	return f

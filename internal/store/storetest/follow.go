@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
 )
 
 // follows checks that the batches of a chunk go on at offset, each where the one
 // before ends, and are those the chunk says. The first chunk of a reader may
 // begin before offset, in whose batch it starts.
-func follows(list []Stored, c *store.Chunk, offset int64, first bool) error {
+func follows(list []batchtest.Stored, c *store.Chunk, offset int64, first bool) error {
 	if len(list) == 0 {
 		return fmt.Errorf("nothing was read at %d", offset)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
 )
 
@@ -18,9 +19,9 @@ type log struct {
 
 	start   int64
 	next    int64
-	batches []Stored // all ever appended
-	times   []int64  // when each was appended, in milliseconds since 1970
-	cut     bool     // something was forgotten: Size may be less than of all ever appended
+	batches []batchtest.Stored // all ever appended
+	times   []int64            // when each was appended, in milliseconds since 1970
+	cut     bool               // something was forgotten: Size may be less than of all ever appended
 }
 
 // An answer is what done was called with.
@@ -49,7 +50,7 @@ func (l *log) append(batches ...[]byte) int64 {
 // add puts stamped batches in the model; they have to follow what is there.
 func (l *log) add(stamped []byte) {
 	l.t.Helper()
-	list, err := Split(stamped)
+	list, err := batchtest.Split(stamped)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -64,8 +65,8 @@ func (l *log) add(stamped []byte) {
 }
 
 // visible gives the batches that have a record at the start or later.
-func (l *log) visible() []Stored {
-	i := slices.IndexFunc(l.batches, func(b Stored) bool { return b.Next > l.start })
+func (l *log) visible() []batchtest.Stored {
+	i := slices.IndexFunc(l.batches, func(b batchtest.Stored) bool { return b.Next > l.start })
 	if i < 0 {
 		return nil
 	}
@@ -73,8 +74,8 @@ func (l *log) visible() []Stored {
 }
 
 // holding gives the batch that holds offset.
-func (l *log) holding(offset int64) Stored {
-	i := slices.IndexFunc(l.batches, func(b Stored) bool { return b.Next > offset })
+func (l *log) holding(offset int64) batchtest.Stored {
+	i := slices.IndexFunc(l.batches, func(b batchtest.Stored) bool { return b.Next > offset })
 	return l.batches[i]
 }
 
@@ -110,15 +111,15 @@ func (l *log) checkSize() {
 }
 
 // readsAt looks one offset up, without any help of an earlier look-up.
-func (l *log) readsAt(offset int64, want Stored) {
+func (l *log) readsAt(offset int64, want batchtest.Stored) {
 	l.t.Helper()
 	var c store.Chunk
 	defer c.Release()
-	same(l.t, l.read(offset, 1, &c), []Stored{want})
+	same(l.t, l.read(offset, 1, &c), []batchtest.Stored{want})
 }
 
 // read reads and loads a chunk.
-func (l *log) read(offset int64, maxBytes int, c *store.Chunk) []Stored {
+func (l *log) read(offset int64, maxBytes int, c *store.Chunk) []batchtest.Stored {
 	l.t.Helper()
 	if err := l.Read(offset, maxBytes, c); err != nil {
 		l.t.Fatalf("read at %d: %v", offset, err)
@@ -126,7 +127,7 @@ func (l *log) read(offset int64, maxBytes int, c *store.Chunk) []Stored {
 	return l.load(c)
 }
 
-func (l *log) load(c *store.Chunk) []Stored {
+func (l *log) load(c *store.Chunk) []batchtest.Stored {
 	l.t.Helper()
 	p, err := c.Load(nil)
 	if err != nil {
@@ -135,7 +136,7 @@ func (l *log) load(c *store.Chunk) []Stored {
 	if len(p) != c.Len() {
 		l.t.Fatalf("loaded %d bytes of a chunk of %d", len(p), c.Len())
 	}
-	list, err := Split(p)
+	list, err := batchtest.Split(p)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -145,15 +146,15 @@ func (l *log) load(c *store.Chunk) []Stored {
 // ReadAll reads everything from the start to the high watermark, in chunks of
 // maxBytes, checks each batch, and returns them. A batch that does not follow
 // the one before is an error.
-func ReadAll(p store.Partition, maxBytes int) ([]Stored, error) {
+func ReadAll(p store.Partition, maxBytes int) ([]batchtest.Stored, error) {
 	return ReadWith(p.Offsets, p.Read, maxBytes)
 }
 
 // ReadWith is ReadAll for what has other methods.
-func ReadWith(offsets func() (start, high int64), read func(offset int64, maxBytes int, c *store.Chunk) error, maxBytes int) ([]Stored, error) {
+func ReadWith(offsets func() (start, high int64), read func(offset int64, maxBytes int, c *store.Chunk) error, maxBytes int) ([]batchtest.Stored, error) {
 	var c store.Chunk
 	defer c.Release()
-	var all []Stored
+	var all []batchtest.Stored
 	var buf []byte
 	offset, high := offsets()
 	for first := true; offset < high; first = false {
@@ -164,7 +165,7 @@ func ReadWith(offsets func() (start, high int64), read func(offset int64, maxByt
 		if buf, err = c.Load(buf); err != nil {
 			return all, err
 		}
-		list, err := Split(buf)
+		list, err := batchtest.Split(buf)
 		if err != nil {
 			return all, err
 		}
@@ -178,7 +179,7 @@ func ReadWith(offsets func() (start, high int64), read func(offset int64, maxByt
 }
 
 // same compares batches byte for byte.
-func same(t *testing.T, got, want []Stored) {
+func same(t *testing.T, got, want []batchtest.Stored) {
 	t.Helper()
 	for i := range min(len(got), len(want)) {
 		if got[i].Base != want[i].Base || !bytes.Equal(got[i].Bytes, want[i].Bytes) {
@@ -191,7 +192,7 @@ func same(t *testing.T, got, want []Stored) {
 	}
 }
 
-func sizeOf(list []Stored) int64 {
+func sizeOf(list []batchtest.Stored) int64 {
 	var sum int64
 	for _, b := range list {
 		sum += int64(len(b.Bytes))

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
 )
 
@@ -23,7 +24,7 @@ func (l *log) race(f *fixture, want error, end func()) {
 		return err != nil
 	}
 	for i := range appenders {
-		m := &Maker{records: int64(i+1) * 1_000_000}
+		m := batchtest.NewMaker(int64(i+1) * 1_000_000)
 		group.Go(func() {
 			for n := 0; ; n++ {
 				var calls atomic.Int32

@@ -3,6 +3,7 @@ package storetest
 import (
 	"math"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
 )
 
@@ -37,7 +38,7 @@ func readsAtLeastOne(f *fixture) {
 	defer c.Release()
 	for _, b := range l.batches {
 		for _, maxBytes := range []int{1, len(b.Bytes) - 1, len(b.Bytes)} {
-			same(f.T, l.read(b.Base, maxBytes, &c), []Stored{b})
+			same(f.T, l.read(b.Base, maxBytes, &c), []batchtest.Stored{b})
 		}
 	}
 }
@@ -123,7 +124,7 @@ func reusesChunkElsewhere(f *fixture) {
 	defer c.Release()
 	for i := range int64(300) {
 		offset := i * 7919 % l.next
-		same(f.T, l.read(offset, 1, &c), []Stored{l.holding(offset)})
+		same(f.T, l.read(offset, 1, &c), []batchtest.Stored{l.holding(offset)})
 	}
 }
 
@@ -131,7 +132,7 @@ func clearsChunk(f *fixture) {
 	l := f.filled(40)
 	var c store.Chunk
 	defer c.Release()
-	var got []Stored
+	var got []batchtest.Stored
 	for c.Next < l.next {
 		got = append(got, l.read(c.Next, 1500, &c)...)
 		c.Clear()
@@ -168,7 +169,7 @@ func loadsIntoAnyBuffer(f *fixture) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			got, err := Split(p)
+			got, err := batchtest.Split(p)
 			if err != nil {
 				f.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
 )
 
@@ -73,7 +74,7 @@ const hour = int64(time.Hour / time.Millisecond)
 
 // age is the time that the age of the i-th batch counts from, at the least.
 func (l *log) age(i int) int64 {
-	return max(l.times[i], min(l.batches[i].maxTime(), l.times[i]+hour))
+	return max(l.times[i], min(l.batches[i].MaxTime(), l.times[i]+hour))
 }
 
 // pass has time go by.
@@ -101,7 +102,7 @@ func retainsAll(f *fixture) {
 
 func retainsByAge(f *fixture) {
 	l := f.aged(60)
-	l.retain(store.Retention{Before: FirstTime, Keep: forever})
+	l.retain(store.Retention{Before: batchtest.FirstTime, Keep: forever})
 	if l.start != 0 {
 		f.Errorf("the start is %d with nothing old", l.start)
 	}
@@ -152,7 +153,7 @@ func retainsOldRecordsAppendedLately(f *fixture) {
 		l.append(f.At(1, 2, 3, 4))
 		f.pass(10 * time.Second)
 	}
-	l.retain(store.Retention{Before: FirstTime - 1, Keep: forever})
+	l.retain(store.Retention{Before: batchtest.FirstTime - 1, Keep: forever})
 	if l.start != 0 {
 		f.Errorf("the start is %d, and all was appended lately", l.start)
 	}
@@ -167,7 +168,7 @@ func retainsAppendsAheadOfTheClock(f *fixture) {
 	l := f.log()
 	f.pass(365 * 24 * time.Hour)
 	for range 20 {
-		l.append(f.At(FirstTime, FirstTime, FirstTime))
+		l.append(f.At(batchtest.FirstTime, batchtest.FirstTime, batchtest.FirstTime))
 	}
 	f.pass(-365 * 24 * time.Hour)
 	l.times = slices.Repeat([]int64{f.now().UnixMilli()}, 20)
@@ -217,7 +218,7 @@ func retainsLogThatIsNotBusy(f *fixture) {
 	}
 	f.restart()
 	l.Roll(0, 24*time.Hour)
-	l.retain(store.Retention{Before: FirstTime}) // a crash leaves appends of which nobody knows when they were
+	l.retain(store.Retention{Before: batchtest.FirstTime}) // a crash leaves appends of which nobody knows when they were
 	f.pass(365 * 24 * time.Hour)
 	l.retain(store.Retention{Before: f.now().UnixMilli() - hour, Keep: forever})
 	if l.start != l.next || l.Size() != 0 {
@@ -302,7 +303,7 @@ func retainsGrowingLog(f *fixture) {
 	for i := range 100 {
 		l.append(f.Batch(3, 100))
 		f.pass(3 * time.Second)
-		l.retain(store.Retention{Before: FirstTime + int64(3*i-60)*1000, Keep: int64(2 * i), Bytes: 6 * SegmentBytes})
+		l.retain(store.Retention{Before: batchtest.FirstTime + int64(3*i-60)*1000, Keep: int64(2 * i), Bytes: 6 * SegmentBytes})
 		if i%25 == 24 {
 			f.restart()
 		}

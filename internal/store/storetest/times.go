@@ -1,6 +1,10 @@
 package storetest
 
-import "math"
+import (
+	"math"
+
+	"mbus/internal/batch/batchtest"
+)
 
 var timeTests = []test{
 	{"an empty log gives the high watermark", timeInEmptyLog},
@@ -15,7 +19,7 @@ func (l *log) checkTime(time int64) {
 	l.t.Helper()
 	want := l.next
 	for _, b := range l.visible() {
-		if b.maxTime() >= time {
+		if b.MaxTime() >= time {
 			want = max(b.Base, l.start)
 			break
 		}
@@ -33,7 +37,7 @@ func (l *log) checkTime(time int64) {
 func (l *log) checkTimes() {
 	l.t.Helper()
 	for _, b := range l.batches {
-		for _, time := range []int64{b.maxTime() - 1, b.maxTime(), b.maxTime() + 1, header(b.Bytes).BaseTimestamp()} {
+		for _, time := range []int64{b.MaxTime() - 1, b.MaxTime(), b.MaxTime() + 1, header(b.Bytes).BaseTimestamp()} {
 			l.checkTime(time)
 		}
 	}
@@ -47,7 +51,7 @@ func timeInEmptyLog(f *fixture) { f.log().checkTimes() }
 func timeAscending(f *fixture) {
 	l := f.log()
 	for i := range int64(60) {
-		l.append(f.At(FirstTime+10*i, FirstTime+10*i+4))
+		l.append(f.At(batchtest.FirstTime+10*i, batchtest.FirstTime+10*i+4))
 	}
 	l.checkTimes()
 }
@@ -55,29 +59,29 @@ func timeAscending(f *fixture) {
 func timeNonMonotonic(f *fixture) {
 	l := f.log()
 	for i := range int64(80) {
-		time := FirstTime + i*i*i%1009*10
+		time := batchtest.FirstTime + i*i*i%1009*10
 		l.append(f.At(time, time-5000, time-7))
 		l.checkTime(time)
 	}
-	l.append(f.At(-5), f.At(0), f.At(math.MaxInt64/2), f.At(FirstTime))
+	l.append(f.At(-5), f.At(0), f.At(math.MaxInt64/2), f.At(batchtest.FirstTime))
 	l.checkTimes()
 }
 
 func timeAfterRestart(f *fixture) {
 	l := f.log()
 	for i := range int64(60) {
-		l.append(f.At(FirstTime+i*37%101, FirstTime))
+		l.append(f.At(batchtest.FirstTime+i*37%101, batchtest.FirstTime))
 	}
 	f.restart()
 	l.checkTimes()
-	l.append(f.At(FirstTime + 1000))
+	l.append(f.At(batchtest.FirstTime + 1000))
 	l.checkTimes()
 }
 
 func timeAfterTrim(f *fixture) {
 	l := f.log()
 	for i := range int64(60) {
-		l.append(f.At(FirstTime+1000-i*41%101, FirstTime))
+		l.append(f.At(batchtest.FirstTime+1000-i*41%101, batchtest.FirstTime))
 	}
 	for _, before := range []int64{1, 2, 31, 64, 119, 120} {
 		l.trim(before)

@@ -1,4 +1,5 @@
-package storetest
+// Package batchtest makes record batches for tests: valid ones, and some that are not.
+package batchtest
 
 import (
 	"bytes"
@@ -18,6 +19,9 @@ type Maker struct {
 	records int64
 	builder batch.Builder
 }
+
+// NewMaker is a maker that numbers its records from first on, to differ from others.
+func NewMaker(first int64) *Maker { return &Maker{records: first} }
 
 // Batch makes a batch of that many records, a millisecond apart, with size
 // bytes of value each.
@@ -53,13 +57,13 @@ func (m *Maker) close() []byte {
 	return bytes.Clone(m.builder.Bytes())
 }
 
-// A Stored is a batch as a log holds it.
+// A Stored is a batch as a log has it.
 type Stored struct {
 	Base, Next int64 // offsets: of the first record, and after the last
 	Bytes      []byte
 }
 
-// Split takes apart what lies end to end in p, a copy of it.
+// Split returns copies of the batches that lie end to end in p.
 func Split(p []byte) ([]Stored, error) {
 	var list []Stored
 	for rest := bytes.Clone(p); len(rest) > 0; {
@@ -73,4 +77,5 @@ func Split(p []byte) ([]Stored, error) {
 	return list, nil
 }
 
-func (s Stored) maxTime() int64 { return batch.Batch(s.Bytes).MaxTimestamp() }
+// MaxTime is the latest time in the header.
+func (s Stored) MaxTime() int64 { return batch.Batch(s.Bytes).MaxTimestamp() }
