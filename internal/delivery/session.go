@@ -128,9 +128,10 @@ func (s *Session) awaitAllDurable() error {
 }
 
 // lose gives back what a lost client has not acknowledged. The oldest of these messages
-// has failed, because the client was at work on it; unless it has for the ack deadline.
+// has failed, because the client was at work on it; unless it has for the ack deadline. It is
+// not known which one a client was at work on that does not acknowledge.
 func (s *Session) lose() {
-	if s.deadline.hasExpired() {
+	if !s.options.Ack || s.deadline.hasExpired() {
 		return
 	}
 	s.sub.member.Keep()

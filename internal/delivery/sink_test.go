@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -56,6 +57,28 @@ func (m *memory) Flush(time.Duration, func()) error {
 	m.out = m.out[:0]
 	m.change()
 	return nil
+}
+
+// await waits until the sink is as it must be; holds is called with mu held.
+func (m *memory) await(t testing.TB, holds func() bool) {
+	t.Helper()
+	for late := time.After(patience); ; {
+		m.mu.Lock()
+		if holds() {
+			m.mu.Unlock()
+			return
+		}
+		if m.changed == nil {
+			m.changed = make(chan struct{})
+		}
+		changed := m.changed
+		m.mu.Unlock()
+		select {
+		case <-changed:
+		case <-late:
+			t.Fatalf("got %q, and no more", m.lines)
+		}
+	}
 }
 
 // change wakes those that await something of the sink. The caller holds mu.

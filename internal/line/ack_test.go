@@ -94,43 +94,6 @@ func TestAckWithoutFollowIsConfirmedByTheEndOfABatchStream(t *testing.T) {
 	}
 }
 
-func TestAckWithoutFollowGoesOnInWindows(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders", numbered(5, 0)...)
-	c := b.dial(b.consumers, "orders?ack&window=2\n")
-	c.mustSay(numbered(5, 0)[:2]...)
-	c.mustBeSilent()
-	c.send("+2\n")
-	c.mustSay(numbered(5, 0)[2:4]...)
-	c.mustBeSilent()
-	c.send("+4\n")
-	c.mustSay(numbered(5, 0)[4])
-	c.send("+5\n")
-	c.mustConfirm()
-	b.mustDrain("orders", "")
-}
-
-func TestFailedMessageComesAgainAfterTheBackOff(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders", "first", "second", "third")
-	waits := b.dial(b.consumers, "orders?follow&ack&retry=1h\n")
-	waits.mustSay("first", "second", "third")
-	waits.send("-2 not today\n+3\n") // + is all but those that failed
-	awaitCommitted(b, "default", 1)
-	waits.mustBeSilent()
-	b.publish("orders", "fourth")
-	waits.mustSay("fourth") // which the failed one does not hold up
-
-	b.publish("soon", "first", "second")
-	c := b.dial(b.consumers, "soon?follow&ack&retry=10ms\n")
-	c.mustSay("first", "second")
-	c.send("-1 not now\n")
-	c.mustSay("first") // as the third on the connection
-	c.send("+3\n")
-	c.mustConfirm()
-	b.mustDrain("soon", "")
-}
-
 // It comes again after the time that the one has asked for with whom it failed. Where
 // the back-off is over before that one has left, which is chance, it comes to it once
 // more, and another group is looked at.
@@ -154,16 +117,6 @@ func TestFailedMessageComesAgainToAnyOfTheGroup(t *testing.T) {
 		}
 		other.mustSay("first")
 	}
-}
-
-func TestFailureOfAnAcknowledgedMessageIsIgnored(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders", "first", "second")
-	c := b.dial(b.consumers, "orders?follow&ack&retry=1ms\n")
-	c.mustSay("first", "second")
-	c.send("+2\n-1 too late\n")
-	c.mustConfirm()
-	b.mustDrain("orders", "")
 }
 
 func TestDeadMessageGoesToTheDeadLettersWithAllItHas(t *testing.T) {

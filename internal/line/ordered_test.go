@@ -18,61 +18,6 @@ func keyedMessages(n, keys int) []string {
 	return messages
 }
 
-func TestOrderedHasOneMessageOfAKeyOutAtMost(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders?keyed", "a\t1", "a\t2", "b\t3", "a\t4", "b\t5", "c\t6")
-	x := b.dial(b.consumers, "orders?keyed&follow&ack&ordered\n")
-	x.mustSay("a\t1", "b\t3", "c\t6")
-	x.mustBeSilent()
-	y := b.dial(b.consumers, "orders?keyed&follow&ack&ordered\n")
-	y.mustBeSilent()
-	x.send("+1\n") // and a flows on, to either
-	await(t, "another message of a is out", func() bool {
-		return strings.Contains(b.drain("?groups&topic=orders"), "default\torders\t0\t1\t6\t5\t3\t2\t2\t1\n")
-	})
-}
-
-func TestOrderedFailureHoldsUpItsKeyOnly(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders?keyed", "a\t1", "a\t2", "b\t3", "b\t4")
-	c := b.dial(b.consumers, "orders?keyed&follow&ack&ordered&retry=1h\n")
-	c.mustSay("a\t1", "b\t3")
-	c.send("-1 not now\n+2\n")
-	c.mustSay("b\t4")
-	c.mustBeSilent()
-}
-
-func TestOrderedFailureComesAgainBeforeTheNextOfItsKey(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders?keyed", "a\t1", "a\t2")
-	c := b.dial(b.consumers, "orders?keyed&follow&ack&ordered&retry=10ms\n")
-	c.mustSay("a\t1")
-	c.send("-1 not now\n")
-	c.mustSay("a\t1")
-	c.send("+2\n")
-	c.mustSay("a\t2")
-	c.send("+3\n")
-	c.mustConfirm()
-	b.mustDrain("orders", "")
-}
-
-func TestOrderedFlowsOnBehindADeadMessage(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders?keyed", "a\t1", "a\t2")
-	c := b.dial(b.consumers, "orders?keyed&follow&ack&ordered&attempts=1\n")
-	c.mustSay("a\t1")
-	c.send("-1 bad\n")
-	c.mustSay("a\t2")
-	b.mustDrain("orders.dlq?keyed&from=0", "a\t1\n")
-}
-
-func TestOrderedKeepsNoOrderOfMessagesWithoutKey(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders", "first", "second", "third")
-	c := b.dial(b.consumers, "orders?follow&ack&ordered\n")
-	c.mustSay("first", "second", "third")
-}
-
 func TestOrderedMembersDieAndTheOrderIsKept(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders?keyed", "a\t1", "a\t2", "b\t3")

@@ -8,47 +8,6 @@ import (
 	"mbus/internal/broker"
 )
 
-func TestOneMessageIsAcknowledgedOutOfTurn(t *testing.T) {
-	for said, left := range map[string][]int{
-		"=3\n":                 {0, 1, 3, 4, 5},
-		"=2-4\r\n":             {0, 4, 5},
-		"=1-6\n":               nil,
-		"=6\n=1\n=3-3\n":       {1, 3, 4},
-		"=2-4\n=3\n=1-5\n":     {5},
-		"+2\n=1-4\n=2\n":       {4, 5},
-		"=5\n+3\n":             {3, 5},
-		"=5\n-5 late\n+4\n":    {5},
-		"-5 failed\n=4-6\n":    {0, 1, 2, 4},
-		"=4\n+0\n=4\n+0\n":     {0, 1, 2, 4, 5},
-		"=2\n=4\n=6\n=3\n+1\n": {4},
-	} {
-		t.Run(brief(said), func(t *testing.T) {
-			b := start(t, setup{})
-			messages := numbered(6, 0)
-			b.publish("orders", messages...)
-			c := b.dial(b.consumers, "orders?follow&ack&retry=1h\n")
-			c.mustSay(messages...)
-			c.send(said)
-			c.mustConfirm()
-			b.restart() // which forgets the back-off
-			var want []string
-			for _, i := range left {
-				want = append(want, messages[i])
-			}
-			b.mustDrain("orders", join(want))
-		})
-	}
-}
-
-func TestAnAcknowledgementOutOfTurnMakesRoomInTheWindow(t *testing.T) {
-	b := start(t, setup{})
-	b.publish("orders", numbered(5, 0)...)
-	c := b.dial(b.consumers, "orders?follow&ack&window=3\n")
-	c.mustSay(numbered(3, 0)...)
-	c.send("=2-3\n")
-	c.mustSay(numbered(5, 0)[3:]...)
-}
-
 func TestAcknowledgementsOfWhatWasNotSentAreRefused(t *testing.T) {
 	for _, said := range []string{"=0", "=4", "=3-4", "=0-1", "=1-9223372036854775807", "-4 dead", "-4 retry=1s", "-0 dead"} {
 		t.Run(said, func(t *testing.T) {

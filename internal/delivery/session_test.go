@@ -1,0 +1,484 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/units"
+	"mbus/test/brokertest"
+)
+
+// numbers are n messages.
+func numbers(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprint("message ", i)
+	}
+	return all
+}
+
+func TestADrainGetsWhatTheGroupHasNotConsumed(t *testing.T) {
+	b := start(t, 1)
+	b.mustDrain("orders") // there is none
+	b.publish("orders", "first", "second")
+	b.mustDrain("orders", "first", "second")
+	b.publish("orders", "third")
+	b.mustDrain("orders", "third")
+	b.restart()
+	b.mustDrain("orders")
+}
+
+func TestADrainThatDoesNotCompleteConsumesNothing(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first", "second")
+	for _, why := range []Reason{Stopping, Lost} {
+		r := b.reader("orders", Options{})
+		r.must(r.Drain())
+		r.mustGet("first", "second")
+		r.must(r.Close(why))
+	}
+	b.mustDrain("orders", "first", "second")
+}
+
+func TestABrokenTransportEndsASession(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first")
+	broken := errors.New("the connection is broken")
+	r := b.reader("orders", Options{})
+	r.sink.broken = broken
+	if err := r.Drain(); err != broken {
+		t.Errorf("a drain ended with %v", err)
+	}
+	r.must(r.Close(Lost))
+	w := b.reader("orders", Options{Ack: true, Follow: true})
+	w.sink.broken = broken
+	w.started().mustEnd(broken)
+	w.must(w.Close(Lost)) // which counts an attempt
+	r = b.reader("orders", Options{Ack: true, Follow: true, Retry: group.Retry{Backoff: time.Millisecond, Bound: time.Millisecond}})
+	r.started().mustGetNothing()
+}
+
+func TestAcknowledgementsInAndOutOfTurn(t *testing.T) {
+	type acks func(r *reader) error
+	count := func(n uint64) acks { return func(r *reader) error { return r.Ack(n) } }
+	some := func(first, last uint64) acks {
+		return func(r *reader) error { return r.AckRange(Range{first, last}) }
+	}
+	nack := func(n uint64) acks { return func(r *reader) error { return r.Nack(n, Failure{}) } }
+	for name, c := range map[string]struct {
+		acks []acks
+		left []int
+	}{
+		"=3":          {[]acks{some(3, 3)}, []int{0, 1, 3, 4, 5}},
+		"=2-4":        {[]acks{some(2, 4)}, []int{0, 4, 5}},
+		"=1-6":        {[]acks{some(1, 6)}, nil},
+		"=6 =1 =3":    {[]acks{some(6, 6), some(1, 1), some(3, 3)}, []int{1, 3, 4}},
+		"=2-4 =1-5":   {[]acks{some(2, 4), some(3, 3), some(1, 5)}, []int{5}},
+		"+2 =1-4":     {[]acks{count(2), some(1, 4)}, []int{4, 5}},
+		"=5 +3":       {[]acks{some(5, 5), count(3)}, []int{3, 5}},
+		"=5 -5 +4":    {[]acks{some(5, 5), nack(5), count(4)}, []int{5}},
+		"-5 =4-6":     {[]acks{nack(5), some(4, 6)}, []int{0, 1, 2, 4}},
+		"-2 +6":       {[]acks{nack(2), count(6)}, []int{1}},
+		"=4 +0 =4":    {[]acks{some(4, 4), count(0), some(4, 4)}, []int{0, 1, 2, 4, 5}},
+		"=2 =4 =3 +1": {[]acks{some(2, 2), some(4, 4), some(3, 3), count(1)}, []int{4, 5}},
+		"+6 -1":       {[]acks{count(6), nack(1)}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, 1)
+			b.publish("orders", numbers(6)...)
+			r := b.worker("orders", Options{})
+			r.mustGet(numbers(6)...)
+			for _, ack := range c.acks {
+				r.must(ack(r))
+			}
+			r.must(r.Close(Left))
+			b.restart() // which forgets the back-off
+			var left []string
+			for _, i := range c.left {
+				left = append(left, numbers(6)[i])
+			}
+			b.mustDrain("orders", left...)
+		})
+	}
+}
+
+func TestWhatWasNotSentIsNotAcknowledged(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", numbers(3)...)
+	r := b.worker("orders", Options{})
+	r.mustGet(numbers(3)...)
+	for name, err := range map[string]error{
+		"+4": r.Ack(4), "=0": r.AckRange(Range{}), "=3-4": r.AckRange(Range{3, 4}), "-4": r.Nack(4, Failure{}), "-0": r.Nack(0, Failure{Dead: true}),
+	} {
+		if !errors.Is(err, group.ErrNotSent) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAFullWindowWaitsForAcknowledgements(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", numbers(6)...)
+	r := b.worker("orders", Options{Window: 3})
+	r.mustGet(numbers(3)...)
+	r.mustGetNothing()
+	r.must(r.AckRange(Range{2, 3}))
+	r.mustGet(numbers(5)[3:]...)
+	r.mustGetNothing()
+	r.must(r.Nack(1, Failure{}))
+	r.mustGet(numbers(6)[5:]...)
+}
+
+func TestWithoutFollowASessionEndsWithTheTopic(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", numbers(6)...)
+	r := b.reader("orders", Options{Ack: true, Window: 4}).started()
+	r.mustGet(numbers(4)...)
+	r.mustGetNothing()
+	r.must(r.Ack(4))
+	r.mustGet(numbers(6)[4:]...)
+	r.mustEnd(io.EOF)
+	r.must(r.Ack(5))
+	r.must(r.Close(Complete))
+	b.mustDrain("orders", "message 5")
+}
+
+func TestAFailedMessageComesAgain(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first", "second")
+	r := b.worker("orders", Options{})
+	r.mustGet("first", "second")
+	r.must(r.Nack(1, Failure{Retry: time.Millisecond, HasRetry: true}))
+	r.mustGet("first") // as the third of the session
+	r.must(r.Nack(2, Failure{}))
+	r.must(r.Ack(3))
+	r.mustGetNothing()
+	b.publish("orders", "third")
+	r.mustGet("third") // which the failed one does not hold up
+}
+
+func TestADeadMessageGoesToTheDeadLetters(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "bad", "worse", "good")
+	r := b.worker("orders", Options{Retry: group.Retry{Backoff: time.Millisecond, Bound: time.Millisecond, Attempts: 2}})
+	r.mustGet("bad", "worse", "good")
+	r.must(r.Nack(1, Failure{Reason: "no"}))
+	r.mustGet("bad")
+	r.must(r.Nack(4, Failure{Reason: "no again"}))
+	r.must(r.Nack(2, Failure{Dead: true, Reason: "never"}))
+	r.must(r.Nack(2, Failure{Dead: true})) // it has failed already
+	r.must(r.Ack(4))
+	r.must(r.Close(Left)) // waits for the dead letters
+	b.mustDrain("orders.dlq", "bad", "worse")
+	b.mustDrain("orders")
+	l := b.worker("orders.dlq", Options{Group: "letters"})
+	l.mustGet("bad", "worse")
+	if err := l.Nack(1, Failure{Dead: true}); !errors.Is(err, ErrNoDeadLetters) {
+		t.Errorf("a dead letter is dead: %v", err)
+	}
+}
+
+func TestASilentClientEndsAndItsOldestMessageHasFailed(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first", "second")
+	r := b.worker("orders", Options{AckTimeout: time.Millisecond})
+	r.mustEnd(ErrAckTimeout)
+	if !r.HasExpired() {
+		t.Error("it does not say that it has expired")
+	}
+	r.must(r.Close(Lost)) // which counts no second failure
+	b.restart()           // which forgets the back-off
+	b.mustDrain("orders", "first", "second")
+}
+
+func TestALostSessionsMessagesComeAgain(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first", "second", "third", "fourth")
+	r := b.worker("orders", Options{})
+	r.mustGet("first", "second", "third", "fourth")
+	other := b.worker("orders", Options{})
+	r.must(r.Ack(1))
+	other.mustGetNothing()
+	r.must(r.Close(Lost))
+	other.mustGet("third", "fourth") // the second has failed, and waits
+	other.must(other.Ack(2))
+	other.must(other.Close(Left))
+	b.restart()
+	b.mustDrain("orders", "second")
+}
+
+func TestWhatASessionThatLeavesHadGoesToOthersAndHasNotFailed(t *testing.T) {
+	for _, why := range []Reason{Left, Complete, Stopping} {
+		b := start(t, 1)
+		b.publish("orders", "first", "second")
+		r := b.worker("orders", Options{})
+		r.mustGet("first", "second")
+		other := b.worker("orders", Options{})
+		r.must(r.Close(why))
+		r.must(r.Close(Lost)) // too late
+		other.mustGet("first", "second")
+	}
+}
+
+func TestAMessageWakesOneOfThoseThatWait(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first")
+	x, y := b.worker("orders", Options{Window: 1}), b.worker("orders", Options{Window: 1})
+	x.sink.await(t, func() bool { return len(x.sink.lines)+len(y.sink.lines) == 1 })
+	if len(y.sink.lines) == 1 {
+		x, y = y, x
+	}
+	x.mustGet("first")
+	b.publish("orders", "second")
+	y.mustGet("second")
+	b.publish("orders", "third")
+	y.must(y.Ack(1))
+	y.mustGet("third")
+	x.mustGetNothing()
+}
+
+func TestOrderedHasOneMessageOfAKeyOut(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "a=1", "a=2", "b=3", "a=4", "c=5", "no key", "nor this")
+	x := b.worker("orders", Options{Ordered: true})
+	x.mustGet("1", "3", "5", "no key", "nor this")
+	x.mustGetNothing()
+	y := b.worker("orders", Options{Ordered: true})
+	y.mustGetNothing()
+	x.must(x.Ack(5))
+	x.sink.await(t, func() bool { return len(x.sink.lines)+len(y.sink.lines) == 6 })
+}
+
+func TestOrderedFailureHoldsUpItsKeyOnly(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "a=1", "a=2", "b=3", "b=4")
+	r := b.worker("orders", Options{Ordered: true})
+	r.mustGet("1", "3")
+	r.must(r.Nack(1, Failure{Retry: time.Millisecond, HasRetry: true}))
+	r.mustGet("1") // before the next of its key
+	r.must(r.Nack(3, Failure{}))
+	r.must(r.Ack(3))
+	r.mustGet("4")
+	r.mustGetNothing()
+	r.must(r.Nack(4, Failure{Dead: true}))
+	r.mustGetNothing()
+}
+
+func TestOrderedFlowsOnBehindADeadMessage(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "a=1", "a=2")
+	r := b.worker("orders", Options{Ordered: true, Retry: group.Retry{Attempts: 1}})
+	r.mustGet("1")
+	r.must(r.Nack(1, Failure{}))
+	r.mustGet("2")
+}
+
+func TestOrderedAndOtherSessionsDoNotMix(t *testing.T) {
+	b := start(t, 1)
+	b.worker("orders", Options{Ordered: true})
+	var inUse *group.InUseError
+	if err := b.reader("orders", Options{Ack: true}).Start(); !errors.As(err, &inUse) {
+		t.Errorf("it is let in: %v", err)
+	}
+}
+
+func TestConfirmsComeWhenAcknowledgementsAreDurable(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", numbers(6)...)
+	r := b.worker("orders", Options{Confirm: true})
+	r.mustGet(numbers(6)...)
+	confirmed := func(want ...Range) {
+		t.Helper()
+		r.sink.await(t, func() bool { return len(r.sink.confirms) >= len(want) })
+		if got := r.sink.confirms; !slices.Equal(got, want) {
+			t.Fatalf("confirmed %v, not %v", got, want)
+		}
+	}
+	r.must(r.AckRange(Range{5, 5}))
+	r.ConfirmRanges()
+	confirmed(Range{5, 5})
+	r.must(r.AckRange(Range{5, 5})) // which changes nothing
+	r.must(r.AckRange(Range{2, 2}))
+	r.must(r.AckRange(Range{3, 3}))
+	r.ConfirmRanges()
+	confirmed(Range{5, 5}, Range{2, 3})
+	r.must(r.Ack(1))
+	confirmed(Range{5, 5}, Range{2, 3}, Range{1, 1})
+}
+
+func TestAGapEndsASessionAndIsReportedOnce(t *testing.T) {
+	for name, why := range map[string]Reason{"known": Complete, "unknown": Stopping} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, 1)
+			b.publish("orders", "first")
+			b.worker("orders", Options{}).Close(Left) // the group begins
+			b.publish("orders", "second")
+			p := mustTopic(t, b).Partitions()[0]
+			if err := p.Trim(1); err != nil {
+				t.Fatal(err)
+			}
+			r := b.reader("orders", Options{})
+			if err := r.Drain(); !errors.Is(err, ErrGap) || err.Error() != "first=1 partition=0: the messages below offset 1 are gone, removed by retention or lost" {
+				t.Fatalf("it ended with %v", err)
+			}
+			if r.IsSettled() {
+				t.Error("nothing depends on whether the client learns of it")
+			}
+			r.must(r.Close(why))
+			if why == Complete {
+				b.mustDrain("orders", "second")
+				return
+			}
+			again := b.worker("orders", Options{})
+			again.mustEnd(ErrGap)
+		})
+	}
+}
+
+func mustTopic(t *testing.T, b *bus) *broker.Topic {
+	t.Helper()
+	topic, err := b.broker.Topic("orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return topic
+}
+
+func TestAReplayMovesNoPosition(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", numbers(4)...)
+	b.mustDrain("orders", numbers(4)...)
+	r := b.reader("orders", Options{From: &units.Position{Offset: -2}})
+	r.must(r.Drain())
+	r.mustGet("message 2", "message 3")
+	if !r.IsSettled() {
+		t.Error("something depends on whether the client has read it")
+	}
+	f := b.reader("orders", Options{From: &units.Position{Offset: 1}, Follow: true, N: 4}).started()
+	f.mustGet(numbers(4)[1:]...)
+	b.publish("orders", "fifth", "sixth")
+	f.mustGet("fifth")
+	f.mustEnd(io.EOF)
+	late := b.reader("orders", Options{From: &units.Position{Offset: 99}})
+	if err := late.Drain(); !errors.Is(err, ErrPosition) {
+		t.Errorf("behind the end: %v", err)
+	}
+	if n := b.committed(group.Default, "orders"); n != 4 {
+		t.Errorf("the group's position is %d", n)
+	}
+}
+
+func TestASessionThatWaitsGetsATopicThatIsMadeAndGrows(t *testing.T) {
+	b := start(t, 1)
+	r := b.worker("orders", Options{})
+	r.mustGetNothing()
+	b.publish("orders", "first")
+	r.mustGet("first")
+	if err := b.broker.AddPartitions("orders", 2); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 {
+		b.publish("orders", fmt.Sprintf("key%d=%d", i, i))
+	}
+	r.sink.await(t, func() bool { return len(r.sink.lines) == 9 })
+}
+
+// Whatever a session waits for, the deletion of its topic ends it.
+func TestADeletionEndsSessions(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first", "second")
+	waits := b.reader("orders", Options{Follow: true, Group: "idle"}).started()
+	waits.mustGet("first", "second")
+	full := b.worker("orders", Options{Window: 1})
+	full.mustGet("first")
+	replay := b.reader("orders", Options{From: &units.Position{Offset: units.End}, Follow: true}).started()
+	replay.mustGetNothing()
+	drained := make(chan error, 1)
+	drain := b.reader("orders", Options{}) // waits for what full holds
+	go func() { drained <- drain.Drain() }()
+	drain.mustGet("second")
+	if err := b.broker.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*reader{waits, full, replay} {
+		r.mustEnd(ErrDeleted)
+		r.must(r.Close(Complete))
+	}
+	brokertest.Within(t, patience, "the drain ends", func() {
+		if err := <-drained; !errors.Is(err, ErrDeleted) && !errors.Is(err, broker.ErrClosed) {
+			t.Errorf("the drain ended with %v", err)
+		}
+	})
+	b.publish("orders", "another")
+	b.mustDrain("orders", "another")
+}
+
+func TestADrainWaitsForWhatOthersHold(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first", "second")
+	holds := b.worker("orders", Options{Window: 1})
+	holds.mustGet("first")
+	r := b.reader("orders", Options{})
+	drained := make(chan error, 1)
+	go func() { drained <- r.Drain() }()
+	r.mustGet("second")
+	holds.must(holds.Close(Left))
+	r.mustGet("first")
+	r.must(<-drained)
+	r.must(r.Close(Complete))
+	b.mustDrain("orders")
+}
+
+func TestWithoutAckWhatTheClientsSystemReceivedIsConsumed(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first", "second")
+	r := b.reader("orders", Options{Follow: true}).started()
+	r.mustGet("first", "second")
+	brokertest.Await(t, patience, "it is consumed", func() bool { return b.committed(group.Default, "orders") == 2 })
+	r.must(r.Close(Left))
+	b.restart()
+	b.mustDrain("orders")
+}
+
+func TestASessionWhoseClientMayBeGoneYieldsToOthers(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first")
+	r := b.reader("orders", Options{Follow: true}).started()
+	r.mustGet("first")
+	brokertest.Await(t, patience, "it is consumed", func() bool { return b.committed(group.Default, "orders") == 1 })
+	r.ClientMayBeGone()
+	awaitIdle(&r.pump)
+	b.worker("orders", Options{Ordered: true})
+	r.mustEnd(ErrWanted)
+}
+
+func TestARedriveGivesLettersBack(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "bad", "good", "worse")
+	r := b.worker("orders", Options{})
+	r.mustGet("bad", "good", "worse")
+	for _, n := range []uint64{1, 3} {
+		r.must(r.Nack(n, Failure{Dead: true}))
+	}
+	r.must(r.Ack(3))
+	r.must(r.Close(Left))
+	const letters = "orders.dlq"
+	o := Options{Topic: letters, Group: broker.RedriveGroup, Find: func() (*broker.Topic, error) { return b.broker.Topic(letters) }}
+	for i, n := range []uint64{2, 0} {
+		var counted uint64
+		done, err := b.hub.Redrive(o, false, func(moved uint64) error {
+			counted = moved
+			return nil
+		})
+		if err != nil || done.Err() != nil || done.Moved != n || counted != n || done.Stays.Total() != 0 {
+			t.Errorf("redrive %d: %+v, counted %d, %v", i, done, counted, err)
+		}
+	}
+	b.mustDrain("orders", "bad", "worse")
+}
