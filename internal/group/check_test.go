@@ -55,6 +55,9 @@ func (s *simulation) checkPosition(p *model) error {
 	}
 	busy := make(map[uint64]bool)
 	for o := range p.log.end() {
+		if p.log.isHole(o) {
+			continue
+		}
 		switch p.at(o).fate {
 		case leased, failed, dead:
 			if busy[p.log.keys[o]] {
@@ -188,7 +191,7 @@ func (s *simulation) drain(k group.Key) error {
 		c.AckAll()
 		for _, d := range c.sent {
 			if c.mine(d) {
-				d.settle(d.offset)
+				d.settleAll()
 			}
 		}
 	}

@@ -29,6 +29,7 @@ type use struct {
 type delivery struct {
 	*model
 	offset int64
+	end    int64 // of the hole behind it
 	open   bool
 }
 
@@ -136,6 +137,7 @@ func (s *simulation) given(c *client) error {
 	for i, d := range c.sent {
 		if c.mine(d) {
 			*d.at(d.offset) = message{attempts: d.at(d.offset).attempts}
+			d.release(d.offset+1, d.end)
 		}
 		c.sent[i].open = false
 	}
@@ -183,47 +185,102 @@ func (s *simulation) leaseFrom(c *client, u *use) error {
 }
 
 func (s *simulation) leaseSpan(c *client, u *use, span group.Span) error {
-	all := span.Len() > 0
-	for o := span.From; o < span.To; o++ {
-		all = all && u.at(o).fate == free
+	all := u.allFree(span)
+	runs, records := u.log.runs(span)
+	bytes, got := records*100+s.rng.Int64N(99), false
+	if records == span.Len() {
+		got = c.Lease(u.pos, span, bytes)
+	} else {
+		got = c.LeaseRecords(u.pos, span, runs, bytes)
 	}
-	if got := c.Lease(u.pos, span, span.Len()*100+s.rng.Int64N(99)); got != all {
+	if got != all {
 		return fmt.Errorf("lease of %v: %v, but it is free: %v", span, got, all)
 	}
-	for o := span.From; o < span.To && all; o++ {
-		if err := s.deliver(c, u.model, o); err != nil {
-			return err
+	if !all {
+		return nil
+	}
+	u.skip(span.From, u.log.holeBehind(span.From-1, span.To))
+	for _, run := range runs {
+		for o := run.From; o < run.To; o++ {
+			if err := s.deliver(c, u.model, o, u.log.holeBehind(o, span.To)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// runs are the messages in a span.
+func (l *log) runs(span group.Span) (runs []group.Span, records int64) {
+	for o := span.From; o < span.To; o++ {
+		if l.isHole(o) {
+			continue
+		}
+		records++
+		if i := len(runs) - 1; i >= 0 && runs[i].To == o {
+			runs[i].To++
+		} else {
+			runs = append(runs, group.Span{From: o, To: o + 1})
+		}
+	}
+	return runs, records
+}
+
+// release has the hole be free that a client has held with the message before it.
+func (p *model) release(from, to int64) {
+	for o := from; o < to; o++ {
+		p.at(o).fate, p.at(o).by = free, nil
+	}
+}
+
 // claim takes message by message, as the key of each allows.
 func (s *simulation) claim(c *client, u *use, span group.Span) error {
-	for o := span.From; o < span.To; o++ {
-		isFree, waits := u.at(o).fate == free, u.before(o)
-		got, wasFree := c.Claim(u.pos, group.Span{From: o, To: o + 1}, u.log.keys[o], 100+s.rng.Int64N(50))
+	next := u.log.holeBehind(span.From-1, span.To)
+	if first := (group.Span{From: span.From, To: next}); first.Len() > 0 {
+		all := u.allFree(first)
+		if got := u.pos.Skip(first); got != all {
+			return fmt.Errorf("skip of %v: %v, but it is free: %v", first, got, all)
+		}
+		if all {
+			u.skip(first.From, first.To)
+		}
+	}
+	for next < span.To {
+		o, end := next, u.log.holeBehind(next, span.To)
+		next = end
+		isFree, waits := u.allFree(group.Span{From: o, To: end}), u.before(o)
+		got, wasFree := c.Claim(u.pos, group.Span{From: o, To: end}, u.log.keys[o], 100+s.rng.Int64N(50))
 		if wasFree != isFree || got != (isFree && !waits) {
 			return fmt.Errorf("claim of %d: %v, free %v; but it is free: %v, waits for its key: %v", o, got, wasFree, isFree, waits)
 		}
 		switch {
 		case got:
-			if err := s.deliver(c, u.model, o); err != nil {
+			if err := s.deliver(c, u.model, o, end); err != nil {
 				return err
 			}
 			if s.rng.IntN(8) == 0 {
-				s.giveBack(c, u.model, group.Span{From: o, To: o + 1})
+				s.giveBack(c, u.model, group.Span{From: o, To: end})
 			}
 		case isFree:
 			u.at(o).fate = queued
+			u.skip(o+1, end)
 			s.tally.queued.Add(1)
 		}
 	}
 	return nil
 }
 
-// deliver notes that a message has gone to a client.
-func (s *simulation) deliver(c *client, p *model, o int64) error {
+// allFree says whether a span is free, and not empty.
+func (p *model) allFree(span group.Span) bool {
+	all := span.Len() > 0
+	for o := span.From; o < span.To; o++ {
+		all = all && p.at(o).fate == free
+	}
+	return all
+}
+
+// deliver notes that a message has gone to a client, with the hole behind it.
+func (s *simulation) deliver(c *client, p *model, o, end int64) error {
 	m := p.at(o)
 	if m.confirmed {
 		return fmt.Errorf("%d is delivered again", o)
@@ -232,8 +289,13 @@ func (s *simulation) deliver(c *client, p *model, o int64) error {
 		return fmt.Errorf("%d is delivered before it is due", o)
 	}
 	s.tally.delivered.Add(1)
-	m.fate, m.by = leased, c
-	c.sent = append(c.sent, delivery{p, o, true})
+	for i := o; i < end; i++ {
+		p.at(i).fate, p.at(i).by = leased, c
+	}
+	if end > o+1 {
+		s.tally.holes.Add(1)
+	}
+	c.sent = append(c.sent, delivery{p, o, end, true})
 	return nil
 }
 
@@ -241,10 +303,14 @@ func (s *simulation) deliver(c *client, p *model, o int64) error {
 func (s *simulation) giveBack(c *client, p *model, span group.Span) {
 	offset := span.From + s.rng.Int64N(span.Len()+1)
 	c.GiveBack(p.pos, offset)
-	for o := offset; o < span.To; o++ {
-		m := p.at(o)
-		m.fate, m.by = free, nil
-		c.sent = c.sent[:len(c.sent)-1]
+	for i := len(c.sent) - 1; i >= 0 && c.sent[i].open && c.sent[i].model == p && c.sent[i].offset >= span.From && c.sent[i].offset < span.To; i-- {
+		d := &c.sent[i]
+		p.release(max(d.offset, offset), d.end)
+		if d.offset < offset {
+			d.end = max(d.offset+1, min(d.end, offset))
+			break
+		}
+		c.sent = c.sent[:i]
 	}
 }
 
@@ -264,7 +330,7 @@ func (s *simulation) ack(c *client) error {
 	for i, d := range c.sent[:n] {
 		if c.mine(d) {
 			s.tally.acked.Add(1)
-			d.settle(d.offset)
+			d.settleAll()
 		}
 		c.sent[i].open = false
 	}
@@ -289,7 +355,7 @@ func (s *simulation) ackSome(c *client) error {
 		}
 		if c.mine(d) {
 			s.tally.some.Add(1)
-			d.settle(d.offset)
+			d.settleAll()
 		}
 		c.sent[i].open = false
 	}
@@ -342,6 +408,9 @@ func (s *simulation) failed(c *client, n uint64, got group.Failed, r group.Retry
 	m := d.at(d.offset)
 	m.attempts++
 	d.fresh = false
+	for o := d.offset + 1; o < d.end; o++ {
+		d.at(o).fate, d.at(o).by = acked, nil
+	}
 	want := group.Failed{Position: d.pos, Offset: d.offset, Attempts: m.attempts, Dead: r.Attempts > 0 && m.attempts >= r.Attempts}
 	if got != want {
 		return fmt.Errorf("fail of %d: %+v, not %+v", n, got, want)

@@ -247,7 +247,7 @@ func (p *Position) forget() {
 	switch {
 	case p.users > 0 || !p.fresh || p.gone.Load():
 	case p.doubted:
-		p.committed = 0
+		p.committed, p.held = 0, nil
 	default:
 		p.gone.Store(true)
 		g.take(p)

@@ -1,6 +1,7 @@
 package group_test
 
 import (
+	"math"
 	"time"
 
 	"mbus/internal/group"
@@ -29,7 +30,8 @@ type message struct {
 	promised  bool // that its reopening is durable
 }
 
-// A log is the messages of a topic, of which a group only needs the keys.
+// A log is the messages of a topic, of which a group only needs the keys. At some offsets
+// there is no message.
 type log struct {
 	simulatedLog
 	topic string
@@ -41,6 +43,18 @@ func (l *log) end() int64 { return int64(len(l.keys)) }
 func (l *log) publish(key uint64) {
 	l.keys = append(l.keys, key)
 	l.high = l.end()
+}
+
+// hole stands for the key where there is no message.
+const hole = math.MaxUint64
+
+func (l *log) isHole(o int64) bool { return l.keys[o] == hole }
+
+// holeBehind is where the hole ends that begins behind offset o, below end.
+func (l *log) holeBehind(o, end int64) int64 {
+	for o++; o < end && l.isHole(o); o++ {
+	}
+	return o
 }
 
 // A model is what a position must be.
@@ -140,6 +154,21 @@ func (p *model) settle(o int64) {
 				n.fate = free
 			}
 			return
+		}
+	}
+}
+
+// settleAll settles a delivery, and the hole that went with it.
+func (d delivery) settleAll() {
+	d.settle(d.offset)
+	d.skip(d.offset+1, d.end)
+}
+
+// skip notes that there are no messages in a part of a log, which counts as consumed.
+func (p *model) skip(from, to int64) {
+	for o := from; o < to; o++ {
+		if *p.at(o) = (message{fate: acked, reopened: p.at(o).reopened}); !p.fresh {
+			p.epoch, p.metadata, p.unset = group.NoEpoch, "", 0
 		}
 	}
 }

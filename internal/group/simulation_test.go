@@ -57,14 +57,14 @@ func simulate(t *testing.T, seed uint64, all *tally) {
 
 // A tally counts how often the things have happened that the simulation is for.
 type tally struct {
-	delivered, acked, some, failed, lost, buried, queued, confirmed, restarts, badWrites, deleted, commits, rests, wakes, reopened atomic.Int64
+	delivered, acked, some, failed, lost, buried, queued, confirmed, restarts, badWrites, deleted, commits, rests, wakes, reopened, holes atomic.Int64
 }
 
 func (a *tally) check(t *testing.T, seeds uint64) {
 	for name, n := range map[string]*atomic.Int64{
 		"delivered": &a.delivered, "acknowledged": &a.acked, "acknowledged out of turn": &a.some, "failed": &a.failed, "lost": &a.lost, "buried": &a.buried,
 		"queued": &a.queued, "confirmed": &a.confirmed, "restarts": &a.restarts, "failed writes": &a.badWrites,
-		"deleted": &a.deleted, "commits": &a.commits, "rests": &a.rests, "wakes": &a.wakes, "reopened": &a.reopened,
+		"deleted": &a.deleted, "commits": &a.commits, "rests": &a.rests, "wakes": &a.wakes, "reopened": &a.reopened, "holes": &a.holes,
 	} {
 		t.Logf("%s: %d", name, n.Load())
 		if uint64(n.Load()) < seeds/2 {
@@ -230,6 +230,9 @@ func (s *simulation) publish() error {
 	}
 	for range 1 + s.rng.IntN(6) {
 		l.publish(s.rng.Uint64N(3))
+		for s.rng.IntN(4) == 0 {
+			l.publish(hole)
+		}
 	}
 	return nil
 }
@@ -271,6 +274,7 @@ func (s *simulation) snapshot() *syncing {
 	for _, p := range s.models {
 		for o := range p.log.end() {
 			switch m := p.at(o); {
+			case p.log.isHole(o):
 			case m.fate == acked:
 				y.acked = append(y.acked, m)
 			case m.reopened:
