@@ -42,6 +42,7 @@ type setup struct {
 type bus struct {
 	t                    testing.TB
 	setup                setup
+	store                store.Store
 	broker               *broker.Broker
 	server               *line.Server
 	producers, consumers string // addresses
@@ -79,6 +80,7 @@ func (b *bus) begin() {
 	if s.wrap != nil {
 		st = s.wrap(st)
 	}
+	b.store = st
 	limits := broker.DefaultLimits()
 	limits.SettleTime = 10 * time.Second // for slow machines; it ends earlier
 	limits.HalfCloseTime = 0             // a test that is about it sets it
@@ -136,6 +138,16 @@ func (b *bus) restart() {
 	b.t.Helper()
 	b.stop()
 	b.begin()
+}
+
+// write appends a batch to the log of a partition, whatever it is like, and returns the
+// offset that it begins with.
+func (b *bus) write(topic string, partition int, batch []byte) (int64, error) {
+	log, err := b.store.Partition(topic, partition)
+	if err != nil {
+		return 0, err
+	}
+	return store.AppendAndWait(log, batch)
 }
 
 func within(t testing.TB, what string, f func()) {

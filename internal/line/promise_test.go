@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/vfs/crashfs"
 )
@@ -132,6 +134,49 @@ func (l *life) publish() {
 	}
 	l.note("publish %d up to m%d", len(lines), l.published)
 	l.b.publish("orders?keyed", lines...)
+	if l.rng.IntN(2) == 0 {
+		l.publishHoles()
+	}
+}
+
+// publishHoles has a partition get what compaction and transactions leave: offsets without a
+// record, and records that are no messages.
+func (l *life) publishHoles() {
+	n := l.rng.IntN(l.partitions)
+	for range 1 + l.rng.IntN(3) {
+		var b batch.Batch
+		switch l.rng.IntN(3) {
+		case 0:
+			b = batchtest.Empty(1 + l.rng.IntN(5))
+		case 1:
+			b = batchtest.Control(1 + l.rng.IntN(2))
+		default:
+			b = l.sparse(n)
+		}
+		at, err := l.b.write("orders", n, b)
+		l.broken(err)
+		l.note("partition %d gets offsets %d to %d with %d records, control: %v", n, at, at+int64(b.LastOffsetDelta()), b.Count(), b.IsControl())
+	}
+}
+
+// sparse makes a batch of a partition in which offsets are missing.
+func (l *life) sparse(partition int) batch.Batch {
+	var records []batchtest.Record
+	delta := 0
+	for range 1 + l.rng.IntN(4) {
+		delta += l.rng.IntN(4)
+		key := fmt.Sprint("k", l.rng.IntN(3))
+		if broker.ForKey([]byte(key), l.partitions) == partition {
+			l.published++
+			payload := fmt.Sprint("m", l.published)
+			records = append(records, batchtest.Record{Delta: delta, Key: []byte(key), Value: []byte(payload)})
+			for _, p := range l.promises {
+				p.published(payload, key)
+			}
+		}
+		delta++
+	}
+	return batchtest.Sparse(delta+l.rng.IntN(3), records...)
 }
 
 // request is that of a worker which acknowledges.
