@@ -16,7 +16,6 @@ var arrows = map[string][]string{
 	"internal/batch":                 {"internal/batch/codec"},
 	"internal/batch/codec":           {},
 	"internal/batch/codec/codectest": {"internal/batch/codec"},
-	"internal/batch/batchtest":       {"internal/batch"},
 	"internal/units":                 {},
 	"internal/flags":                 {"internal/units"},
 	"internal/store":                 {"internal/batch"},

@@ -1,5 +1,3 @@
-// Package batchtest makes record batches as no producer sends them: with offsets that have no
-// record, and with records that are not messages. Compaction and transactions leave such.
 package batchtest
 
 import (
@@ -9,17 +7,9 @@ import (
 	"mbus/internal/batch"
 )
 
-// Positions of the header's fields, see package batch.
 const (
-	posLength     = 8
-	posMagic      = 16
-	posCRC        = 17
-	posAttributes = 21
-	posLastDelta  = 23
-	posProducer   = 43 // 14 bytes: id, epoch and base sequence
-	posCount      = 57
-	lengthEnd     = 12
-	attrControl   = 0x20
+	lengthEnd   = 12   // the length counts what follows
+	attrControl = 0x20 // of the attributes
 )
 
 // A Record stands at an offset of a batch, counted from its base offset.
@@ -28,14 +18,14 @@ type Record struct {
 	Key, Value []byte
 }
 
-// Sparse makes a batch that takes span offsets, of which only some have records, in ascending
+// Sparse makes a batch as compaction leaves it: it takes span offsets, of which only some have records, in ascending
 // order.
 func Sparse(span int, records ...Record) batch.Batch { return build(span, 0, records) }
 
 // Empty makes a batch that stands for span removed records.
 func Empty(span int) batch.Batch { return build(span, 0, nil) }
 
-// Control makes a control batch of n records.
+// Control makes a control batch of n records, as transactions leave them.
 func Control(n int) batch.Batch {
 	records := make([]Record, n)
 	for i := range records {
@@ -46,12 +36,12 @@ func Control(n int) batch.Batch {
 
 func build(span int, attributes uint16, records []Record) batch.Batch {
 	b := make([]byte, batch.HeaderSize)
-	b[posMagic] = 2
-	binary.BigEndian.PutUint16(b[posAttributes:], attributes)
-	binary.BigEndian.PutUint32(b[posLastDelta:], uint32(span-1))
-	binary.BigEndian.PutUint32(b[posCount:], uint32(len(records)))
+	b[PosMagic] = 2
+	binary.BigEndian.PutUint16(b[PosAttributes:], attributes)
+	binary.BigEndian.PutUint32(b[PosLastOffsetDelta:], uint32(span-1))
+	binary.BigEndian.PutUint32(b[PosCount:], uint32(len(records)))
 	for i := range 14 {
-		b[posProducer+i] = 0xff // none
+		b[PosProducerID+i] = 0xff // no id, epoch and base sequence
 	}
 	for _, r := range records {
 		p := []byte{0, 0} // attributes, and the same time as the first
@@ -66,7 +56,7 @@ func build(span int, attributes uint16, records []Record) batch.Batch {
 		p = append(p, 0) // headers
 		b = append(binary.AppendVarint(b, int64(len(p))), p...)
 	}
-	binary.BigEndian.PutUint32(b[posLength:], uint32(len(b)-lengthEnd))
-	binary.BigEndian.PutUint32(b[posCRC:], crc32.Checksum(b[posAttributes:], crc32.MakeTable(crc32.Castagnoli)))
+	binary.BigEndian.PutUint32(b[PosLength:], uint32(len(b)-lengthEnd))
+	binary.BigEndian.PutUint32(b[PosCRC:], crc32.Checksum(b[PosAttributes:], crc32.MakeTable(crc32.Castagnoli)))
 	return b
 }
