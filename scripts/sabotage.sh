@@ -148,9 +148,9 @@ sabotage "close without waiting for a half-close" internal/tcpserver/close.go \
 sabotage "wait for a half-close where nothing is consumed" internal/line/consumer.go \
 	's/if k.session.IsSettled() {/if false {/' ./internal/line TestTheEndIsNotPutOffWhereNothingIsConsumed
 sabotage "take a half-close that crossed the end for the close" internal/tcpserver/close.go \
-	's/return v.State == LastAck .*/return false }/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
+	's/return v.state == lastAck .*/return false }/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
 sabotage "take a half-close with bytes unread for the close" internal/tcpserver/close.go \
-	's/return v.Scaled .*/return false/' ./internal/line TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing
+	's/return v.scaled .*/return false/' ./internal/line TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing
 sabotage "take what a lost worker had for consumed" internal/group/member.go \
 	's/l.pos.release(m, l.Span)/l.pos.consume(m, l.Span)/' ./internal/line TestPromisesToRandomWorkers
 sabotage "keep nothing of what is consumed out of turn" internal/group/position.go \

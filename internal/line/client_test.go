@@ -12,7 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
+
+	"mbus/test/brokertest"
 )
 
 // A client is one connection of a test.
@@ -175,16 +176,12 @@ func (c *client) mustBeSilent() {
 // awaitBytes waits until n bytes or more have come and lie unread.
 func (c *client) awaitBytes(n int) {
 	c.t.Helper()
-	raw, err := c.SyscallConn()
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	await(c.t, strconv.Itoa(n)+" bytes come", func() bool {
-		var queued int32
-		raw.Control(func(fd uintptr) {
-			syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&queued)))
-		})
-		return int(queued) >= n
+		unread, err := brokertest.Unread(c.TCPConn)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return unread >= n
 	})
 }
 

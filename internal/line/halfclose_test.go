@@ -9,19 +9,18 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
-	"mbus/internal/tcpserver"
+	"mbus/test/brokertest"
 )
 
 // awaitEnd waits until the broker's FIN has come; nothing needs to be read for that.
 func (c *client) awaitEnd() {
 	c.t.Helper()
-	const closeWait = 8 // the state of RFC 9293, as Linux numbers it
 	await(c.t, "the broker closes", func() bool {
-		v, err := tcpserver.Look(c.TCPConn)
+		has, err := brokertest.HasEnd(c.TCPConn)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		return v.State == closeWait
+		return has
 	})
 }
 

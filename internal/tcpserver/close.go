@@ -87,7 +87,7 @@ var (
 )
 
 // crossed says whether the peer closed its sending side without knowing of the end.
-func crossed(v View) bool { return v.State == LastAck || v.State == Closing }
+func crossed(v view) bool { return v.state == lastAck || v.state == closing }
 
 // lessWindow is by how much the window of a peer's system may vary although the program has
 // read everything, in bytes.
@@ -95,8 +95,8 @@ const lessWindow = 4 << 10
 
 // holdsUnread says whether a peer's system would take less than it would have. Each segment
 // says how much, the FIN among them.
-func holdsUnread(v View, window uint32) bool {
-	return v.Scaled && v.Window+lessWindow < window
+func holdsUnread(v view, window uint32) bool {
+	return v.scaled && v.window+lessWindow < window
 }
 
 // closesEarly says whether the peer has closed its sending side. It waits for that until end:
@@ -149,7 +149,7 @@ func discard(c Conn) error {
 }
 
 // LingerTime bounds how long a peer may go on sending after the last that is written to it.
-// Closing with its bytes unread would have the system reset the connection, and the last
+// closing with its bytes unread would have the system reset the connection, and the last
 // might be lost with it.
 const LingerTime = 2 * time.Second
 

@@ -33,7 +33,7 @@ type Conn interface {
 	// written; only p[n:] may follow, even if it is empty.
 	Write(p []byte, within time.Duration) (n int, err error)
 	// WriteAll writes to a peer that must take something within limit, and again and again,
-	// however long it takes for everything. n counts as with Write.
+	// however long it takes for everything. n counts as with Write. The slice p is used up.
 	WriteAll(limit time.Duration, p ...[]byte) (n int64, err error)
 	// WriteRaw is WriteAll for f, which writes to the descriptor until it is done. The error
 	// is errors.ErrUnsupported, and nothing was written, unless AllowsRaw.
@@ -72,8 +72,8 @@ type Conn interface {
 	// awaitEnd reads until the peer has closed its side in good order. Where that alone does
 	// not show whether the peer's program read everything, a reset has some time to come.
 	awaitEnd(resetTime time.Duration) error
-	// view is what the system sees of the connection; the zero View where it says nothing.
-	view() View
+	// view is what the system sees of the connection; the zero view where it says nothing.
+	view() view
 	// window is the most bytes that Observe saw the peer's system take.
 	window() uint32
 }

@@ -118,11 +118,9 @@ func (s *socket) info() (info *unix.TCPInfo, err error) {
 	return info, err
 }
 
-func (s *socket) Unacknowledged() (int, error) { return unacknowledged(s.raw) }
-
-// unacknowledged asks with the ioctl SIOCOUTQ of tcp(7).
-func unacknowledged(raw syscall.RawConn) (n int, err error) {
-	err = control(raw, func(fd int) error {
+// Unacknowledged asks with the ioctl SIOCOUTQ of tcp(7).
+func (s *socket) Unacknowledged() (n int, err error) {
+	err = control(s.raw, func(fd int) error {
 		if err := socketError(fd); err != nil {
 			return err
 		}
@@ -130,16 +128,6 @@ func unacknowledged(raw syscall.RawConn) (n int, err error) {
 		return err
 	})
 	return n, err
-}
-
-// Unacknowledged is the number of bytes written to conn that the other side's system has not
-// acknowledged.
-func Unacknowledged(conn syscall.Conn) (int, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	return unacknowledged(raw)
 }
 
 func control(raw syscall.RawConn, f func(fd int) error) (err error) {

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"mbus/internal/tcpserver"
 	"mbus/test/brokertest"
 )
 
@@ -141,7 +140,7 @@ func (p *poisoning) life(request string, stop <-chan struct{}) error {
 // reset takes with it what is still on its way. It may not go on for ever.
 func (p *poisoning) die(c *lineConn, of string) error {
 	for {
-		n, err := tcpserver.Unacknowledged(c.Conn.(*net.TCPConn))
+		n, err := brokertest.Unacknowledged(c.Conn.(*net.TCPConn))
 		if err != nil {
 			return err
 		}
