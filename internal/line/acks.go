@@ -15,7 +15,7 @@ var errLeft = errors.New("the client has left")
 // readAcks reads acknowledgements until the client leaves, which is errLeft, or one is wrong,
 // or the reading is interrupted.
 func (k *consumer) readAcks() error {
-	if !k.request.ack {
+	if !k.request.deliver.Ack {
 		return k.awaitLeave()
 	}
 	for {

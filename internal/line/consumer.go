@@ -35,7 +35,7 @@ func (c *conn) consume() error {
 	sink := newSink(c, r)
 	k := &consumer{conn: c, request: r, sink: sink, session: c.server.hub.NewSession(c.deliveryOptions(r), sink)}
 	defer k.session.Close(delivery.Stopping) // should anything panic
-	if r.follow || r.ack {
+	if r.deliver.Follow || r.deliver.Ack {
 		return k.follow()
 	}
 	return k.drain()
@@ -43,12 +43,11 @@ func (c *conn) consume() error {
 
 // deliveryOptions says what the client gets.
 func (c *conn) deliveryOptions(r *request) delivery.Options {
-	return delivery.Options{
-		Topic: r.topic, Find: func() (*broker.Topic, error) { return r.find(c.broker) },
-		Group: r.group, Client: c.net.RemoteAddr().String(), From: r.from, N: r.n,
-		Follow: r.follow, Ack: r.ack, Confirm: r.confirm, Ordered: r.ordered, StartEnd: r.startEnd,
-		Window: r.window, AckTimeout: r.ackTimeout, Retry: r.retry, OnEnd: c.net.Interrupt,
-	}
+	o := r.deliver
+	o.Topic, o.Group, o.Client = r.topic, r.group, c.net.RemoteAddr().String()
+	o.Find = func() (*broker.Topic, error) { return r.find(c.broker) }
+	o.OnEnd = c.net.Interrupt
+	return o
 }
 
 // drain sends what there is, and closes: that the client reads it all acknowledges it.
@@ -68,7 +67,7 @@ func (k *consumer) drain() error {
 
 // follow has messages sent as they come, and reads acknowledgements.
 func (k *consumer) follow() error {
-	if k.request.ack {
+	if k.request.deliver.Ack {
 		k.conn.net.ResetOnClose(true) // should the broker die: its end must not look like the confirmation
 	}
 	if err := k.session.Start(); err != nil {
@@ -77,7 +76,7 @@ func (k *consumer) follow() error {
 	read := k.readAcks()
 	sent := forClient(k.session.Stop())
 	why, err := k.end(read, sent)
-	if k.request.ack && k.isLost(read, sent, err) {
+	if k.request.deliver.Ack && k.isLost(read, sent, err) {
 		why = delivery.Lost
 	}
 	if e := k.session.Close(why); err == nil {
@@ -113,7 +112,7 @@ func (k *consumer) endOfStream(err error) (delivery.Reason, error) {
 	if err := k.writeEnd(err); err != nil {
 		return delivery.Stopping, err
 	}
-	if !k.request.ack {
+	if !k.request.deliver.Ack {
 		return delivery.Stopping, k.cleanClose()
 	}
 	if !showsEnd {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/internal/delivery"
 	"mbus/internal/group"
 	"mbus/internal/message"
 	"mbus/internal/units"
@@ -33,19 +34,10 @@ type request struct {
 	group  string
 	format format
 	keyed  bool
-	n      int64 // messages at most; 0 for all
 
-	follow     bool
-	ack        bool
-	confirm    bool
-	ordered    bool
-	startEnd   bool
-	redrive    bool
-	toAll      bool            // what is redriven goes to all groups, not to the one that failed it
-	from       *units.Position // nil for the position of the group
-	window     int64           // messages; 0 for the default
-	ackTimeout time.Duration
-	retry      group.Retry
+	deliver delivery.Options // consumers
+	redrive bool
+	toAll   bool // what is redriven goes to all groups, not to the one that failed it
 
 	at    time.Time     // producers: when the messages are due; zero for at once
 	delay time.Duration // or so long after they have come
@@ -68,8 +60,8 @@ var (
 	}
 	consumerOptions = map[string]option{
 		"format": setFormat, "keyed": setKeyed, "group": setGroup, "id": setID, "n": setN,
-		"follow": set(func(r *request) { r.follow = true }), "ack": set(func(r *request) { r.ack = true }),
-		"confirm": set(func(r *request) { r.confirm = true }), "ordered": set(func(r *request) { r.ordered = true }),
+		"follow": set(func(r *request) { r.deliver.Follow = true }), "ack": set(func(r *request) { r.deliver.Ack = true }),
+		"confirm": set(func(r *request) { r.deliver.Confirm = true }), "ordered": set(func(r *request) { r.deliver.Ordered = true }),
 		"redrive": set(func(r *request) { r.redrive = true }), "to": setTo,
 		"start": setStart, "from": setFrom, "window": setWindow, "ack-timeout": setAckTimeout,
 		"retry": setRetry, "attempts": setAttempts,
@@ -91,7 +83,7 @@ func setStart(r *request, value string) error {
 	if value != "beginning" && value != "end" {
 		return fmt.Errorf("it takes beginning or end, not %q", value)
 	}
-	r.startEnd = value == "end"
+	r.deliver.StartEnd = value == "end"
 	return nil
 }
 
@@ -104,7 +96,7 @@ func setTo(r *request, value string) error {
 }
 
 func setFrom(r *request, value string) (err error) {
-	r.from, err = parseFrom(value, r.now)
+	r.deliver.From, err = parseFrom(value, r.now)
 	return err
 }
 
@@ -127,13 +119,13 @@ const maxWindow = 100_000
 
 func setWindow(r *request, value string) error {
 	n, err := number(value, 1)
-	r.window = min(n, maxWindow)
+	r.deliver.Window = min(n, maxWindow)
 	return err
 }
 
 func setAttempts(r *request, value string) error {
 	n, err := number(value, 0)
-	r.retry.Attempts = int(min(n, math.MaxInt32))
+	r.deliver.Retry.Attempts = int(min(n, math.MaxInt32))
 	return err
 }
 
@@ -147,13 +139,13 @@ func number(value string, least int64) (int64, error) {
 }
 
 func setAckTimeout(r *request, value string) (err error) {
-	r.ackTimeout, err = duration(value)
+	r.deliver.AckTimeout, err = duration(value)
 	return err
 }
 
 func setRetry(r *request, value string) (err error) {
-	r.retry.Backoff, err = duration(value)
-	r.retry.Bound = max(r.retry.Backoff, broker.RetryBound)
+	r.deliver.Retry.Backoff, err = duration(value)
+	r.deliver.Retry.Bound = max(r.deliver.Retry.Backoff, broker.RetryBound)
 	return err
 }
 
@@ -205,7 +197,7 @@ func setGroup(r *request, value string) error {
 }
 
 func setN(r *request, value string) (err error) {
-	r.n, err = number(value, 1)
+	r.deliver.N, err = number(value, 1)
 	return err
 }
 
@@ -221,7 +213,7 @@ func parseRequest(line []byte, options map[string]option, now time.Time) (*reque
 	topic, query, hasQuery := strings.Cut(string(line), "?")
 	r := &request{topic: topic, group: group.Default, format: formatLines, now: now, named: make(map[string]bool)}
 	r.stream.First = 1
-	r.retry = group.Retry{Backoff: broker.RetryBackoff, Bound: broker.RetryBound, Attempts: broker.RetryAttempts}
+	r.deliver.Retry = group.Retry{Backoff: broker.RetryBackoff, Bound: broker.RetryBound, Attempts: broker.RetryAttempts}
 	if topic == "" && hasQuery && options["group"] != nil {
 		return r, r.parseAdmin(query)
 	}
@@ -290,7 +282,7 @@ func (r *request) check() error {
 	if r.keyed && r.format != formatLines {
 		return errors.New("keyed goes with format=lines: the other formats have keys of their own")
 	}
-	if r.confirm && r.format == formatLines {
+	if r.deliver.Confirm && r.format == formatLines {
 		return errors.New("confirm goes with format=json or format=batch: among lines it could not be told from a message")
 	}
 	for _, w := range without {
@@ -299,7 +291,7 @@ func (r *request) check() error {
 		}
 	}
 	for _, e := range exclusive {
-		if r.named[e[0]] && r.named[e[1]] && (e[0] != "from" || r.from != nil) {
+		if r.named[e[0]] && r.named[e[1]] && (e[0] != "from" || r.deliver.From != nil) {
 			return fmt.Errorf("options %q and %q exclude each other", e[0], e[1])
 		}
 	}
@@ -310,7 +302,7 @@ func (r *request) check() error {
 		return fmt.Errorf("option %q goes with a topic that ends in %q", "redrive", message.DeadLetters)
 	}
 	if !broker.HasDeadLetters(r.topic) {
-		r.retry.Attempts = 0
+		r.deliver.Retry.Attempts = 0
 	}
 	return nil
 }

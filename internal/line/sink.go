@@ -119,7 +119,7 @@ func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record) {
 	switch {
 	case s.request.format == formatJSON:
 		from := message.Origin{Broker: s.conn.server.Node, Topic: m.Topic, Partition: m.Partition}
-		if s.request.ack {
+		if s.request.deliver.Ack {
 			from.Attempt = m.Attempt(r.Offset)
 		}
 		s.out = message.AppendJSON(s.out, from, r)
