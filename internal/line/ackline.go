@@ -33,10 +33,10 @@ func parseCount(p []byte, end int) (n uint64, ok bool) {
 }
 
 // parseAck reads an acknowledgement from the beginning of p, up to the LF at end. If that
-// is below 0, or too far, the line is too long. The error is an *answerError.
+// is below 0, or too far, the line is too long. The error is an *errorLine.
 func parseAck(p []byte, end int) (a ack, err error) {
 	if end < 0 || end >= broker.RequestLine {
-		return ack{}, answer("BADREQUEST", "an answer is longer than %d bytes", broker.RequestLine)
+		return ack{}, errorLinef("BADREQUEST", "an answer is longer than %d bytes", broker.RequestLine)
 	}
 	line := bytes.TrimSuffix(p[:end], []byte("\r"))
 	if len(line) == 0 {
@@ -47,7 +47,7 @@ func parseAck(p []byte, end int) (a ack, err error) {
 	switch {
 	case a.kind == '-':
 		if a.failure, err = parseFailure(string(text)); err != nil {
-			return ack{}, answer("BADREQUEST", "%q: %w", line, err)
+			return ack{}, errorLinef("BADREQUEST", "%q: %w", line, err)
 		}
 	case a.kind != '+' && a.kind != '=', more:
 		return ack{}, unknownAck(line)
@@ -66,7 +66,7 @@ func parseAck(p []byte, end int) (a ack, err error) {
 }
 
 func unknownAck(line []byte) error {
-	return answer("BADREQUEST", "%q is neither +N, =N or =N-M, nor -N and a reason", line)
+	return errorLinef("BADREQUEST", "%q is neither +N, =N or =N-M, nor -N and a reason", line)
 }
 
 // parseFailure reads what follows the number of a message that has failed: options,

@@ -53,8 +53,8 @@ func TestParseAckRefuses(t *testing.T) {
 		"-1 retry=", "-1 retry=5", "-1 retry=-5s", "-1 retry=soon", "-1 retry=99999999999h", "-1 dead retry=x",
 	} {
 		v, err := parseAck([]byte(text+"\n"), len(text))
-		var told *answerError
-		if !errors.As(err, &told) || told.code != "BADREQUEST" {
+		var line *errorLine
+		if !errors.As(err, &line) || line.code != "BADREQUEST" {
 			t.Errorf("%q: %+v, %v", text, v, err)
 		}
 	}
@@ -104,7 +104,7 @@ func FuzzVerdict(f *testing.F) {
 		text, _, _ := strings.Cut(string(line), "\n")
 		v, err := parseAck([]byte(text+"\n"), len(text))
 		if err != nil {
-			if s := err.(*answerError).line(); strings.Count(s, "\n") != 1 {
+			if s := err.(*errorLine).line(); strings.Count(s, "\n") != 1 {
 				t.Errorf("the answer is %q", s)
 			}
 			return

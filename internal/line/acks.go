@@ -89,9 +89,9 @@ func (k *consumer) take(a ack) (err error) {
 	case err == nil:
 		return nil
 	case errors.Is(err, delivery.ErrNoDeadLetters):
-		return answer("BADREQUEST", "-%d dead: %w", a.Last, err)
+		return errorLinef("BADREQUEST", "-%d dead: %w", a.Last, err)
 	}
-	return answer("BADREQUEST", "%c%s: %w", a.kind, appendRange(nil, a.Range), err)
+	return errorLinef("BADREQUEST", "%c%s: %w", a.kind, appendRange(nil, a.Range), err)
 }
 
 // awaitLeave waits for the client to leave. What it sends is thrown away. One

@@ -103,7 +103,7 @@ var adminOptions = map[string]option{
 func (c *conn) administer(r *request) error {
 	c.in.free()
 	if err := r.admin.run(c, r); err != nil {
-		return toAnswer(err)
+		return toErrorLine(err)
 	}
 	return nil
 }

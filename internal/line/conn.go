@@ -35,17 +35,17 @@ func newConn(s *Server, nc tcpserver.Conn) *conn {
 	return &conn{server: s, broker: s.broker, net: nc, in: newInput(nc, &s.broker.Budget), turn: s.turn.Add(1)}
 }
 
-// An answerError is told to the client before the connection is closed.
-type answerError struct {
+// An errorLine is told to the client before the connection is closed.
+type errorLine struct {
 	code string
 	err  error
 }
 
-func (e *answerError) Error() string { return e.code + " " + e.err.Error() }
-func (e *answerError) Unwrap() error { return e.err }
+func (e *errorLine) Error() string { return e.code + " " + e.err.Error() }
+func (e *errorLine) Unwrap() error { return e.err }
 
 // line is what the client is told: an HTTP client in its own protocol.
-func (e *answerError) line() string {
+func (e *errorLine) line() string {
 	if errors.Is(e.err, errHTTP) {
 		text := e.err.Error() + "\n"
 		return "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: " + strconv.Itoa(len(text)) +
@@ -54,8 +54,8 @@ func (e *answerError) line() string {
 	return "-" + e.code + " " + oneLine(e.err.Error()) + "\n"
 }
 
-func answer(code, format string, args ...any) error {
-	return &answerError{code, fmt.Errorf(format, args...)}
+func errorLinef(code, format string, args ...any) error {
+	return &errorLine{code, fmt.Errorf(format, args...)}
 }
 
 // oneLine keeps an answer on its line, whatever a name of a file holds.
@@ -106,22 +106,22 @@ var codes = []struct {
 	{syscall.ENFILE, "BUSY"},
 }
 
-// toAnswer makes an error of the broker one that the client is told.
-func toAnswer(err error) error {
-	var told *answerError
+// toErrorLine makes an error of the broker one that the client is told.
+func toErrorLine(err error) error {
+	var told *errorLine
 	if errors.As(err, &told) {
 		return err
 	}
 	var inUse *group.InUseError
 	if errors.As(err, &inUse) {
-		return &answerError{"BUSY", err}
+		return &errorLine{"BUSY", err}
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
-			return &answerError{c.code, err}
+			return &errorLine{c.code, err}
 		}
 	}
-	return &answerError{"FAILED", err}
+	return &errorLine{"FAILED", err}
 }
 
 // readRequest reads and parses the first line. It returns io.EOF if the client
@@ -133,7 +133,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 		if i := bytes.IndexByte(p, '\n'); i >= 0 && i < broker.RequestLine {
 			r, err := parseRequest(p[:i], options, c.broker.Now())
 			if err != nil {
-				return nil, &answerError{"BADREQUEST", err}
+				return nil, &errorLine{"BADREQUEST", err}
 			}
 			c.server.debug(c, "request", "line", string(p[:i]))
 			c.in.skip(i + 1)
@@ -142,10 +142,10 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			return r, nil
 		}
 		if err := foreign(p); err != nil {
-			return nil, &answerError{"BADREQUEST", err}
+			return nil, &errorLine{"BADREQUEST", err}
 		}
 		if len(p) >= broker.RequestLine {
-			return nil, answer("BADREQUEST", "the request line is longer than %d bytes", broker.RequestLine)
+			return nil, errorLinef("BADREQUEST", "the request line is longer than %d bytes", broker.RequestLine)
 		}
 		if err := c.in.fill(broker.RequestLine); err != nil {
 			return nil, c.noRequest(err, len(p))
@@ -156,11 +156,11 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 func (c *conn) noRequest(err error, got int) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.server.isStopping():
-		return answer("SHUTDOWN", "the broker is stopping")
+		return errorLinef("SHUTDOWN", "the broker is stopping")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return answer("TIMEOUT", "no request line within %s", units.FormatDuration(c.broker.Limits.RequestTime))
+		return errorLinef("TIMEOUT", "no request line within %s", units.FormatDuration(c.broker.Limits.RequestTime))
 	case err == io.EOF && got > 0:
-		return answer("BADREQUEST", "the request line has no LF")
+		return errorLinef("BADREQUEST", "the request line has no LF")
 	}
 	return err
 }

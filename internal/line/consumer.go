@@ -54,7 +54,7 @@ func (c *conn) deliveryOptions(r *request) delivery.Options {
 func (k *consumer) drain() error {
 	c := k.conn
 	if !c.server.finish(c) {
-		return answer("SHUTDOWN", "the broker is stopping")
+		return errorLinef("SHUTDOWN", "the broker is stopping")
 	}
 	c.net.Observe()
 	c.in.free() // nothing more is expected
@@ -96,7 +96,7 @@ func (k *consumer) end(read, sent error) (delivery.Reason, error) {
 	case errors.Is(read, errLeft):
 		return delivery.Left, nil
 	case k.conn.server.isStopping() && isTimeout(read):
-		return k.endOfStream(answer("SHUTDOWN", "the broker is stopping"))
+		return k.endOfStream(errorLinef("SHUTDOWN", "the broker is stopping"))
 	}
 	return delivery.Stopping, read
 }
@@ -139,7 +139,7 @@ func (k *consumer) endOfStream(err error) (delivery.Reason, error) {
 // writeEnd writes why there is no more, if the client is to know: the error is one that it is
 // not written, or that of the connection.
 func (k *consumer) writeEnd(err error) error {
-	var a *answerError
+	var a *errorLine
 	switch {
 	case errors.As(err, &a):
 		k.sink.out = append(k.sink.out, a.line()...)
@@ -170,7 +170,7 @@ func (k *consumer) cleanClose() error {
 func forClient(err error) error {
 	var e *delivery.Error
 	if errors.As(err, &e) {
-		return toAnswer(err)
+		return toErrorLine(err)
 	}
 	return err
 }
@@ -194,7 +194,7 @@ func (k *consumer) isLost(read, sent, err error) bool {
 
 // isBroken says whether err is one of the connection, and not one that the client gets.
 func isBroken(err error) bool {
-	var a *answerError
+	var a *errorLine
 	var op *net.OpError
 	var number syscall.Errno
 	return !errors.As(err, &a) && (errors.As(err, &op) || errors.As(err, &number))

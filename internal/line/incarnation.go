@@ -39,7 +39,7 @@ func (r *request) find(b *broker.Broker) (*broker.Topic, error) {
 		return t, err
 	}
 	if errors.Is(err, broker.ErrUnknownTopic) || err == nil && topicID(t.ID) != *r.id {
-		return nil, answer("GONE", "the topic %q with the id %v was deleted, or its name is another one's now", r.topic, r.id)
+		return nil, errorLinef("GONE", "the topic %q with the id %v was deleted, or its name is another one's now", r.topic, r.id)
 	}
 	return t, err
 }

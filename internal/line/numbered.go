@@ -35,11 +35,11 @@ func (p *publisher) goOn() error {
 	t, err := r.find(p.broker)
 	switch {
 	case errors.Is(err, broker.ErrUnknownTopic) && r.stream.First > 1 && !r.stream.New:
-		return answer("GONE", "the topic %q, which has the first %d messages of producer=%d, was deleted", r.topic, r.stream.First-1, r.stream.ID)
+		return errorLinef("GONE", "the topic %q, which has the first %d messages of producer=%d, was deleted", r.topic, r.stream.First-1, r.stream.ID)
 	case errors.Is(err, broker.ErrUnknownTopic):
 		return nil
 	case err != nil:
-		return toAnswer(err)
+		return toErrorLine(err)
 	}
 	p.topic = t
 	return p.openStream()
@@ -52,7 +52,7 @@ func (p *publisher) makeTopic() error {
 	}
 	t, err := p.broker.MakeTopic(p.request.topic, "client", p.net.RemoteAddr())
 	if err != nil {
-		return toAnswer(err)
+		return toErrorLine(err)
 	}
 	p.topic = t
 	return p.openStream()
@@ -67,7 +67,7 @@ func (p *publisher) openStream() error {
 	r.Turn, r.Replaced = p.turn, p.net.Interrupt
 	stream, err := p.broker.OpenStream(p.topic, r)
 	if err != nil {
-		return toAnswer(err)
+		return toErrorLine(err)
 	}
 	p.stream = stream
 	return nil
@@ -80,19 +80,19 @@ func (p *publisher) closeStream() {
 }
 
 // spreads says whether the partition of a message follows from its key.
-func (p *publisher) spreads(out *pieceBuilder) bool {
+func (p *publisher) spreads(out *partitionedBatch) bool {
 	return len(out.partitions) > 1 && (p.request.keyed || p.request.format == formatJSON)
 }
 
 // spread says, before a piece of a stream is made, over how many partitions it is spread.
-func (p *publisher) spread(out *pieceBuilder) {
+func (p *publisher) spread(out *partitionedBatch) {
 	if p.stream != nil && (p.request.keyed || p.request.format == formatJSON) {
 		p.stream.Spread(len(out.partitions))
 	}
 }
 
 // spot says where a message goes, and whether it is stored.
-func (p *publisher) spot(out *pieceBuilder, number int64, key []byte, headers []batch.Header) (at spot, stored bool) {
+func (p *publisher) spot(out *partitionedBatch, number int64, key []byte, headers []batch.Header) (at spot, stored bool) {
 	at = spot{partition: out.own, number: number, exact: true}
 	if key != nil {
 		at.partition = out.forKey(key)

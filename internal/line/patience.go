@@ -27,7 +27,7 @@ func (p *publisher) fill(want int) error {
 		if p.broker.Budget.IsShort() {
 			n := len(p.in.bytes())
 			p.in.free() // now, not when the client has read this
-			return answer("TIMEOUT", "a message of which %d bytes have come did not go on within %v, and others need the memory: send it again", n, p.broker.Limits.WriteTime)
+			return errorLinef("TIMEOUT", "a message of which %d bytes have come did not go on within %v, and others need the memory: send it again", n, p.broker.Limits.WriteTime)
 		}
 	}
 }

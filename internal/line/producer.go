@@ -21,7 +21,7 @@ type publisher struct {
 	request *request
 	topic   *broker.Topic  // nil until the first message
 	stream  *broker.Stream // nil where messages have no numbers, and until there is a topic
-	answers *answers
+	acks    *ackTracker
 	count   uint64 // number of the latest message taken, from 1
 	now     int64  // time of the messages of a read, in milliseconds since 1970
 	message message.Message
@@ -29,9 +29,9 @@ type publisher struct {
 	limited bool           // there is a deadline for the next bytes
 }
 
-// maxPiece is the size in bytes at which the messages of one read are handed to
+// maxAppend is the size in bytes at which the messages of one read are handed to
 // the log although there are more: short lines grow when they become records.
-const maxPiece = 2 * broker.ReadBuffer
+const maxAppend = 2 * broker.ReadBuffer
 
 // produce serves a producer's connection.
 func (c *conn) produce() error {
@@ -40,18 +40,18 @@ func (c *conn) produce() error {
 		return ignoreEOF(err)
 	}
 	if err := c.broker.MayPublish(r.topic); err != nil {
-		return toAnswer(err)
+		return toErrorLine(err)
 	}
 	p := &publisher{conn: c, request: r, count: uint64(r.stream.First - 1)}
-	p.answers = newAnswers(c, p.count)
+	p.acks = newAckTracker(c, p.count)
 	before := p.count
 	defer p.closeStream()
 	if err = p.goOn(); err == nil {
 		err = p.run()
 	}
-	told, failure := p.answers.finish()
+	told, failure := p.acks.finish()
 	if failure != nil {
-		return toAnswer(failure)
+		return toErrorLine(failure)
 	}
 	if err == io.EOF {
 		if told == before {
@@ -94,15 +94,15 @@ func (p *publisher) ended(err error) error {
 	rest := len(p.in.bytes())
 	switch {
 	case errors.Is(err, errBusy):
-		return &answerError{"BUSY", err}
+		return &errorLine{"BUSY", err}
 	case errors.Is(err, os.ErrDeadlineExceeded) && p.server.isStopping():
-		return answer("SHUTDOWN", "the broker is stopping")
+		return errorLinef("SHUTDOWN", "the broker is stopping")
 	case errors.Is(err, os.ErrDeadlineExceeded) && p.stream != nil && p.stream.IsReplaced():
-		return toAnswer(broker.ErrReplaced)
+		return toErrorLine(broker.ErrReplaced)
 	case err == io.EOF && rest > 0 && p.request.format == formatBatch:
-		return answer("INCOMPLETE", "the last batch is not complete and was not taken")
+		return errorLinef("INCOMPLETE", "the last batch is not complete and was not taken")
 	case err == io.EOF && rest > 0:
-		return answer("INCOMPLETE", "the last message has no LF and was not taken")
+		return errorLinef("INCOMPLETE", "the last message has no LF and was not taken")
 	}
 	return err
 }
@@ -111,7 +111,7 @@ func (p *publisher) ended(err error) error {
 var builders = sync.Pool{New: func() any { return new(batch.Builder) }}
 
 // maxPooled is the size from which a builder's buffer is not kept.
-const maxPooled = 2 * maxPiece
+const maxPooled = 2 * maxAppend
 
 // takeLines publishes all lines that are there and returns how long the one
 // that is not complete may be.
@@ -139,7 +139,7 @@ func (p *publisher) takeLines() (int, error) {
 
 func (p *publisher) tooLarge(number uint64) error {
 	limit, whose := p.limit()
-	return answer("TOOLARGE", "message %d is larger than %d bytes (%s)", number, limit, whose)
+	return errorLinef("TOOLARGE", "message %d is larger than %d bytes (%s)", number, limit, whose)
 }
 
 // limit is the size of the largest message in bytes, and the setting that says so.
@@ -157,12 +157,12 @@ func (p *publisher) publishLines(lines []byte) (int, error) {
 	if err := p.makeTopic(); err != nil {
 		return 0, err
 	}
-	out := newPiece(p.topic, p.stream)
+	out := newPartitionedBatch(p.topic, p.stream)
 	defer out.free()
 	p.spread(out)
 	used := 0
 	var wrong error
-	for used < len(lines) && out.size < maxPiece && wrong == nil {
+	for used < len(lines) && out.size < maxAppend && wrong == nil {
 		n := bytes.IndexByte(lines[used:], '\n')
 		if wrong = p.add(out, lines[used:used+n]); wrong == nil {
 			used += n + 1
@@ -175,14 +175,14 @@ func (p *publisher) publishLines(lines []byte) (int, error) {
 }
 
 // add puts the message that a line stands for into out.
-func (p *publisher) add(out *pieceBuilder, line []byte) error {
+func (p *publisher) add(out *partitionedBatch, line []byte) error {
 	number := p.count + uint64(out.messages) + 1
 	size := len(line)
 	switch {
 	case p.request.keyed:
 		key, value, ok := bytes.Cut(line, []byte("\t"))
 		if !ok {
-			return answer("BADMESSAGE", "message %d has no TAB between key and value", number)
+			return errorLinef("BADMESSAGE", "message %d has no TAB between key and value", number)
 		}
 		if size <= p.broker.Limits.MaxMessage && out.fits(key, value, p.wait) {
 			p.put(out, number, p.now, key, value, p.wait)
@@ -197,10 +197,10 @@ func (p *publisher) add(out *pieceBuilder, line []byte) error {
 	return p.tooLarge(number)
 }
 
-func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error {
+func (p *publisher) addJSON(out *partitionedBatch, line []byte, number uint64) error {
 	m := &p.message
 	if err := message.ParseJSON(line, m); err != nil {
-		return answer("BADMESSAGE", "message %d is not what format=json takes: %w", number, err)
+		return errorLinef("BADMESSAGE", "message %d is not what format=json takes: %w", number, err)
 	}
 	size := len(m.Key) + len(m.Value)
 	for _, h := range m.Headers {
@@ -208,7 +208,7 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 	}
 	m.Headers = append(m.Headers, p.wait...)
 	if err := broker.CheckDeliverAt(m.Headers); err != nil {
-		return answer("BADMESSAGE", "message %d: %w", number, err)
+		return errorLinef("BADMESSAGE", "message %d: %w", number, err)
 	}
 	if size > p.broker.Limits.MaxMessage || !out.fits(m.Key, m.Value, m.Headers) {
 		return p.tooLarge(number)
@@ -216,14 +216,14 @@ func (p *publisher) addJSON(out *pieceBuilder, line []byte, number uint64) error
 	if !m.HasTimestamp {
 		m.Timestamp = p.now
 	} else if err := p.broker.CheckTimes(p.topic, m.Timestamp, m.Timestamp); err != nil {
-		return answer("BADMESSAGE", "message %d: %w", number, err)
+		return errorLinef("BADMESSAGE", "message %d: %w", number, err)
 	}
 	p.put(out, number, m.Timestamp, m.Key, m.Value, m.Headers)
 	return nil
 }
 
 // put adds a message to out, unless it is stored.
-func (p *publisher) put(out *pieceBuilder, number uint64, time int64, key, value []byte, headers []batch.Header) {
+func (p *publisher) put(out *partitionedBatch, number uint64, time int64, key, value []byte, headers []batch.Header) {
 	at, stored := p.spot(out, int64(number), key, headers)
 	if stored {
 		out.skip()
@@ -233,14 +233,14 @@ func (p *publisher) put(out *pieceBuilder, number uint64, time int64, key, value
 }
 
 // publish hands a piece to the log.
-func (p *publisher) publish(out *pieceBuilder) error {
+func (p *publisher) publish(out *partitionedBatch) error {
 	if out.messages == 0 {
 		return nil
 	}
 	parts, last := out.parts()
-	number := p.answers.expect(out.messages, max(parts, 1))
+	number := p.acks.begin(out.messages, max(parts, 1))
 	p.count += uint64(out.messages)
-	done := func(_ int64, err error) { p.answers.settle(number, err) }
+	done := func(_ int64, err error) { p.acks.complete(number, err) }
 	if parts == 0 { // all is stored
 		done(0, nil)
 	}
@@ -254,7 +254,7 @@ func (p *publisher) publish(out *pieceBuilder) error {
 			done(0, err)
 		}
 	}
-	return p.answers.failure()
+	return p.acks.failure()
 }
 
 // setWait sets the header that has the messages of a read wait, if the request

@@ -100,7 +100,7 @@ func (l *life) step() {
 	case n < 68:
 		w := l.workers[l.rng.IntN(len(l.workers))]
 		l.take(w)
-		l.answer(w)
+		l.errorLinef(w)
 	case n < 74:
 		l.leave(l.rng.IntN(len(l.workers)))
 	case n < 80:

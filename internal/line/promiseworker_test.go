@@ -125,7 +125,7 @@ func (w *worker) confirmed(line string) error {
 }
 
 // answer has a worker say something about what it has had.
-func (l *life) answer(w *worker) {
+func (l *life) errorLinef(w *worker) {
 	if l.err != nil || len(w.got) == 0 || w.gone != "" {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 // redrive serves a request with the option redrive.
 func (c *conn) redrive(r *request) error {
 	if !c.server.finish(c) {
-		return answer("SHUTDOWN", "the broker is stopping")
+		return errorLinef("SHUTDOWN", "the broker is stopping")
 	}
 	done, err := c.server.hub.Redrive(c.deliveryOptions(r), r.toAll, func(moved uint64) error {
 		return c.say(fmt.Sprintf("+%d\n", moved))

@@ -69,7 +69,7 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 		c.in.free()
 	}()
 	err := handle(c)
-	var answer *answerError
+	var answer *errorLine
 	switch {
 	case errors.As(err, &answer):
 		c.sayLast(answer.line())

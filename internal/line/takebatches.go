@@ -64,11 +64,11 @@ func (p *publisher) badBatch(b []byte, before int, err error) error {
 			what = "the batch that begins with message %d"
 		}
 		most, whose := p.limit()
-		return answer("TOOLARGE", what+" has %d bytes, the limit is %d, of which a message may take %d (%s)", number, n, limit, most, whose)
+		return errorLinef("TOOLARGE", what+" has %d bytes, the limit is %d, of which a message may take %d (%s)", number, n, limit, most, whose)
 	}
-	var told *answerError
-	errors.As(toAnswer(err), &told)
-	return answer(told.code, "the batch that begins with message %d: %w", number, err)
+	var told *errorLine
+	errors.As(toErrorLine(err), &told)
+	return errorLinef(told.code, "the batch that begins with message %d: %w", number, err)
 }
 
 func (p *publisher) publishBatches(batches []byte, messages int) error {
@@ -82,25 +82,25 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 	if p.wait != nil || p.stream != nil && p.stream.KnowsMore(first) {
 		var err error
 		if batches, err = p.rebuild(batches, first); err != nil {
-			return toAnswer(err)
+			return toErrorLine(err)
 		}
 		defer p.in.budget.Give(len(batches))
 	} else {
 		p.nameProducer(batches, first)
 	}
-	number := p.answers.expect(messages, 1)
+	number := p.acks.begin(messages, 1)
 	p.count += uint64(messages)
-	done := func(_ int64, err error) { p.answers.settle(number, err) }
+	done := func(_ int64, err error) { p.acks.complete(number, err) }
 	if len(batches) == 0 { // all is stored
 		done(0, nil)
-		return p.answers.failure()
+		return p.acks.failure()
 	}
 	all := p.topic.Partitions()
 	o := broker.AppendOptions{Checked: true, Stream: p.stream, Inline: len(batches) <= broker.InlineCommit}
 	if err := all[p.topic.Next(len(all))].Append(batches, o, done); err != nil {
 		done(0, err)
 	}
-	return p.answers.failure()
+	return p.acks.failure()
 }
 
 // nameProducer gives batches the producer that they are stored with: the stream, or none.
@@ -144,7 +144,7 @@ func (p *publisher) rebuild(batches []byte, first int64) ([]byte, error) {
 		return nil, err
 	}
 	if !p.in.budget.Take(len(r.out.Bytes())) {
-		return nil, &answerError{"BUSY", errBusy}
+		return nil, &errorLine{"BUSY", errBusy}
 	}
 	return r.out.Bytes(), nil
 }

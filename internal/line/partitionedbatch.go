@@ -5,8 +5,8 @@ import (
 	"mbus/internal/broker"
 )
 
-// A pieceBuilder makes the batches of one piece, for each partition its own.
-type pieceBuilder struct {
+// A partitionedBatch makes the batches of one piece, for each partition its own.
+type partitionedBatch struct {
 	partitions []*broker.Partition // of the topic, as it was when the piece was begun
 	builders   []*batch.Builder    // by partition; nil for those without messages
 	own        int                 // the partition for messages without a key
@@ -26,8 +26,8 @@ type spot struct {
 	exact     bool  // its batch is numbered without a gap
 }
 
-func newPiece(t *broker.Topic, stream *broker.Stream) *pieceBuilder {
-	p := &pieceBuilder{partitions: t.Partitions(), stream: stream}
+func newPartitionedBatch(t *broker.Topic, stream *broker.Stream) *partitionedBatch {
+	p := &partitionedBatch{partitions: t.Partitions(), stream: stream}
 	p.own = t.Next(len(p.partitions))
 	p.maxBatch = t.MaxBatch()
 	p.builders = p.one[:]
@@ -41,11 +41,11 @@ func newPiece(t *broker.Topic, stream *broker.Stream) *pieceBuilder {
 }
 
 // forKey is the partition for messages with a key.
-func (p *pieceBuilder) forKey(key []byte) int { return broker.ForKey(key, len(p.partitions)) }
+func (p *partitionedBatch) forKey(key []byte) int { return broker.ForKey(key, len(p.partitions)) }
 
 // add puts a message into the batch of its partition and closes the batch when
 // it is large enough.
-func (p *pieceBuilder) add(at spot, time int64, key, value []byte, headers ...batch.Header) {
+func (p *partitionedBatch) add(at spot, time int64, key, value []byte, headers ...batch.Header) {
 	b := p.builders[at.partition]
 	if b == nil {
 		b = builders.Get().(*batch.Builder)
@@ -68,7 +68,7 @@ func (p *pieceBuilder) add(at spot, time int64, key, value []byte, headers ...ba
 }
 
 // follows says whether the open batch of a partition may get the message of a spot.
-func (p *pieceBuilder) follows(at spot) bool {
+func (p *partitionedBatch) follows(at spot) bool {
 	if p.stream == nil {
 		return true
 	}
@@ -77,7 +77,7 @@ func (p *pieceBuilder) follows(at spot) bool {
 }
 
 // close finishes the open batch of a partition that has got messages.
-func (p *pieceBuilder) close(partition int) {
+func (p *partitionedBatch) close(partition int) {
 	b := p.builders[partition]
 	if p.stream == nil {
 		b.Close(0)
@@ -91,7 +91,7 @@ func (p *pieceBuilder) close(partition int) {
 }
 
 // skip counts a message that is stored already.
-func (p *pieceBuilder) skip() { p.messages++ }
+func (p *partitionedBatch) skip() { p.messages++ }
 
 // headerOverhead bounds what a header takes beside its key and value, in bytes: two
 // lengths.
@@ -107,12 +107,12 @@ func sizeBound(key, value []byte, headers []batch.Header) int {
 }
 
 // fits says whether a batch that the topic takes can hold the message.
-func (p *pieceBuilder) fits(key, value []byte, headers []batch.Header) bool {
+func (p *partitionedBatch) fits(key, value []byte, headers []batch.Header) bool {
 	return batch.HeaderSize+sizeBound(key, value, headers) <= p.maxBatch
 }
 
 // parts is the number of partitions that get messages, and the last of them.
-func (p *pieceBuilder) parts() (n, last int) {
+func (p *partitionedBatch) parts() (n, last int) {
 	for i, b := range p.builders {
 		if b != nil {
 			n++
@@ -123,7 +123,7 @@ func (p *pieceBuilder) parts() (n, last int) {
 }
 
 // free gives the builders back.
-func (p *pieceBuilder) free() {
+func (p *partitionedBatch) free() {
 	for _, b := range p.builders {
 		if b != nil && b.Cap() <= maxPooled {
 			builders.Put(b)
