@@ -130,7 +130,7 @@ func (p *Partition) check(b batch.Batch) (mayWait bool, err error) {
 // first. The broker's own records take the space that is kept for them.
 func (p *Partition) admit(b []byte, mayWait bool, done func(base int64, err error)) (lead store.Lead, err error) {
 	if !p.internal {
-		if err := p.broker.store.Room(len(b)); err != nil {
+		if err := p.broker.store.CheckSpace(len(b)); err != nil {
 			return lead, err
 		}
 	}

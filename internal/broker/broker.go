@@ -215,7 +215,7 @@ func (b *Broker) newTopic(name string, partitions int, config map[string]string)
 			return nil, err
 		}
 		defer b.admitted(1, partitions)
-		if err := b.store.Room(0); err != nil {
+		if err := b.store.CheckSpace(0); err != nil {
 			return nil, err
 		}
 	}

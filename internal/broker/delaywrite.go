@@ -117,7 +117,7 @@ func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, do
 	if err != nil {
 		return lead, err
 	}
-	if err := p.broker.store.Room(len(now) + len(wait)); err != nil {
+	if err := p.broker.store.CheckSpace(len(now) + len(wait)); err != nil {
 		return lead, err
 	}
 	h := &halves{p: p, now: len(now) > 0, done: done}

@@ -19,7 +19,7 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	if err != nil {
 		return err
 	}
-	if err := b.store.Room(0); err != nil {
+	if err := b.store.CheckSpace(0); err != nil {
 		return err
 	}
 	had := len(t.Partitions())

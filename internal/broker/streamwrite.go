@@ -257,7 +257,7 @@ func (p *Partition) writeWaiting(w waitingPart, done func(int64, error)) error {
 	if !p.exists() {
 		return store.ErrDeleted
 	}
-	if err := p.broker.store.Room(len(w.batches)); err != nil {
+	if err := p.broker.store.CheckSpace(len(w.batches)); err != nil {
 		return err
 	}
 	h := &halves{p: p, done: done}

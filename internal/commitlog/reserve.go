@@ -11,9 +11,9 @@ import (
 	"mbus/internal/vfs"
 )
 
-// DefaultReserve has publishers leave 64 MiB free, or a sixteenth of a file
-// system that is smaller than 1 GiB: the groups' positions take 16 MiB before
-// their topic is cut, and the same again while it is.
+// DefaultReserve keeps 64 MiB free of messages, or a sixteenth of a file system below 1 GiB: the
+// log of the groups' positions grows to 16 MiB before it is compacted, and needs as much again
+// meanwhile.
 const (
 	DefaultReserve = -1
 
@@ -21,73 +21,72 @@ const (
 	reserveShare = 16
 )
 
-// lookEvery is the time after which it is measured again what is free: others
-// write to the disk, too.
-const lookEvery = 100 * time.Millisecond
+// measureEvery is how long a measurement of the free space is used: other programs write to the
+// disk, too.
+const measureEvery = 100 * time.Millisecond
 
-// A spacious file system knows how much space it has, in bytes: how much of it
-// is free, and how much there is in all, 0 if it can't tell.
-type spacious interface {
+// A spaced file system knows its free space and its size, in bytes; the size is 0 if it is not
+// known.
+type spaced interface {
 	Space(dir string) (free, size int64, err error)
 }
 
-// A reserve is the space that publishers leave. What is beyond it they may take:
-// that is counted down, and measured anew when it is used up or some time has
-// passed, so that an append costs no system call and never takes much more than
-// there is.
+// A reserve is the space that publishers leave free. They may use the rest, which is counted down
+// and measured again when it is used up or measureEvery has passed, so that an append costs no
+// system call and never uses much more than there is.
 type reserve struct {
-	fs    spacious // nil where nothing is kept back
+	fs    spaced // nil if nothing is reserved
 	dir   string
-	bytes int64 // kept back
+	bytes int64 // size of the reserve
 	log   *slog.Logger
 
 	mu   sync.Mutex // guards what follows
-	left int64      // bytes
-	next time.Time  // when to measure
+	left int64      // bytes that publishers may use
+	next time.Time  // of the next measurement
 	full bool       // publishers are refused
 }
 
-// open is for the start.
+// open measures the file system.
 func (r *reserve) open(fs vfs.FS, dir string, o Options) {
 	r.dir, r.bytes, r.log = dir, o.Reserve, o.Log
-	disk, ok := fs.(spacious)
+	disk, ok := fs.(spaced)
 	if !ok || o.Reserve == 0 {
 		return
 	}
 	free, size, err := disk.Space(dir)
 	if err != nil || size == 0 {
-		r.log.Warn("it can't be told how much space is free: publishing goes on until there is none", "reason", err)
+		r.log.Warn("the free space of the disk can't be measured: publishing goes on until the disk is full", "directory", dir, "reason", err)
 		return
 	}
 	if r.bytes < 0 {
 		r.bytes = min(reserveBytes, size/reserveShare)
 	}
-	r.fs, r.left, r.next = disk, free-r.bytes, time.Now().Add(lookEvery)
+	r.fs, r.left, r.next = disk, free-r.bytes, time.Now().Add(measureEvery)
 }
 
-// Room implements store.Store.
-func (s *Store) Room(n int) error { return s.reserve.take(int64(n)) }
+// CheckSpace implements store.Store.
+func (s *Store) CheckSpace(n int) error { return s.reserve.use(int64(n)) }
 
-// take takes n bytes of what is left.
-func (r *reserve) take(n int64) error {
+// use counts n bytes as used, or fails with ErrFull.
+func (r *reserve) use(n int64) error {
 	if r.fs == nil {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := time.Now(); r.full || n > r.left || !now.Before(r.next) {
-		r.next = now.Add(lookEvery)
+		r.next = now.Add(measureEvery)
 		r.measure(n)
 	}
 	if r.full {
-		return fmt.Errorf("%w: %d bytes of the disk are kept free of messages", store.ErrFull, r.bytes)
+		return fmt.Errorf("%w: %d bytes of the disk are reserved for consumers", store.ErrFull, r.bytes)
 	}
 	r.left -= n
 	return nil
 }
 
-// ahead says whether a log may allocate n bytes ahead of its end, and takes them
-// of what is left: that is no reason to use up what is kept back.
+// ahead says whether a log may allocate n bytes behind its end, and counts them as used. The
+// reserve is not used for it.
 func (r *reserve) ahead(n int64) bool {
 	if r.fs == nil {
 		return true
@@ -104,8 +103,8 @@ func (r *reserve) ahead(n int64) bool {
 	return true
 }
 
-// fits says whether there seem to be n bytes at all, so that a write of them is worth
-// trying.
+// fits says whether n bytes are free, in the reserve or outside, so that writing them is worth a
+// try.
 func (r *reserve) fits(n int64) bool {
 	if r.fs == nil {
 		return true
@@ -114,13 +113,13 @@ func (r *reserve) fits(n int64) bool {
 	return err != nil || free >= n
 }
 
-// measure finds out what is left, and whether it is enough for n bytes. Once it
-// was not, it takes some more to be enough again, so that few clients meet the
-// edge. The caller holds mu.
+// measure sets left, and full if that is less than n bytes. A full disk needs some more than n to
+// be no longer full, so that publishing does not stop and go on with each message. The caller
+// holds mu.
 func (r *reserve) measure(n int64) {
 	free, _, err := r.fs.Space(r.dir)
 	if err != nil {
-		r.left, r.full = math.MaxInt64, false // the write will tell
+		r.left, r.full = math.MaxInt64, false // the write fails if the disk is full
 		return
 	}
 	r.left = free - r.bytes
@@ -131,9 +130,9 @@ func (r *reserve) measure(n int64) {
 	full := r.left < need
 	switch {
 	case full && !r.full:
-		r.log.Warn("publishing is refused: the disk is nearly full", "free", free, "reserve", r.bytes)
+		r.log.Warn("publishing is refused: the disk is nearly full; free space, or shorten -retention", "directory", r.dir, "free", free, "reserve", r.bytes)
 	case r.full && !full:
-		r.log.Info("publishing goes on: there is space again", "free", free, "reserve", r.bytes)
+		r.log.Info("publishing goes on: the disk has space again", "directory", r.dir, "free", free, "reserve", r.bytes)
 	}
 	r.full = full
 }

@@ -43,7 +43,7 @@ func reopenMeasured(t *testing.T, disk *measured, reserve int64, log *recorder) 
 
 func mustHaveRoom(t *testing.T, s *commitlog.Store, n int, want error) {
 	t.Helper()
-	if err := s.Room(n); !errors.Is(err, want) {
+	if err := s.CheckSpace(n); !errors.Is(err, want) {
 		t.Errorf("room for %d bytes: %v, not %v", n, err, want)
 	}
 }
@@ -69,7 +69,7 @@ func TestReserveIsNotOvershotBetweenTwoMeasurements(t *testing.T) {
 	const size, reserve, each = 100 << 20, 1 << 20, 1000
 	disk, s, _ := openMeasured(t, size, size, reserve)
 	appends := 0
-	for ; s.Room(each) == nil; appends++ {
+	for ; s.CheckSpace(each) == nil; appends++ {
 		disk.free.Add(-each)
 	}
 	if free := disk.free.Load(); free < reserve || free > reserve+2*each {

@@ -5,38 +5,26 @@ import (
 
 	"mbus/internal/group"
 	"mbus/internal/store"
+	"mbus/internal/store/storefault"
 )
 
-// A lateStore tells of a topic that was made when something is in it, as happens where
-// who waits for it is slow.
-type lateStore struct {
-	store.Store
-	fill func(store.Partition)
-}
-
-func (s lateStore) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
-	t, err := s.Store.CreateTopic(name, partitions, config)
-	if err != nil || name != "orders" {
-		return t, err
-	}
-	for i := range partitions {
-		p, err := s.Partition(name, i)
-		if err != nil {
-			return t, err
+// publishEarly creates a topic and publishes "first" to each of its partitions before anybody can
+// see the topic.
+func publishEarly(s store.Store, name string, partitions int, config string) (store.Topic, error) {
+	t, err := s.CreateTopic(name, partitions, config)
+	for i := 0; i < partitions && err == nil && name == "orders"; i++ {
+		var p store.Partition
+		if p, err = s.Partition(name, i); err == nil {
+			_, err = store.AppendAndWait(p, newBatch("first"))
 		}
-		s.fill(p)
 	}
-	return t, nil
+	return t, err
 }
 
-// Whoever has come before the topic has come before its first message.
+// A follower that waits for a topic gets the messages that were published before it saw the topic.
 func TestAFollowerThatWaitsForATopicGetsItsFirstMessage(t *testing.T) {
 	b := start(t, setup{partitions: 2, wrap: func(s store.Store) store.Store {
-		return lateStore{s, func(p store.Partition) {
-			if _, err := store.AppendAndWait(p, newBatch("first")); err != nil {
-				t.Error(err)
-			}
-		}}
+		return &storefault.Store{Store: s, Create: publishEarly}
 	}})
 	var waiting []*client
 	for _, r := range []string{"?follow&from=end", "?follow&from=-1", "?follow&from=-0", "?follow&group=a&start=end", "?follow&ack&group=b&start=end", "?follow&ack&start=end"} {

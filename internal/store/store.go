@@ -32,11 +32,10 @@ type Store interface {
 	DeleteTopic(name string) error
 	// Partition gives one partition, numbered from 0, or ErrUnknownTopic.
 	Partition(topic string, number int) (Partition, error)
-	// Room says whether a publisher may append n bytes: nil, or an error that
-	// wraps ErrFull when that would leave too little space for what must go on
-	// while the disk is full. Nothing else asks: the broker's own records are
-	// appended without.
-	Room(n int) error
+	// CheckSpace says whether a publisher may append n bytes. It fails with ErrFull if that
+	// would leave less space than the reserve for consumers, who go on while the disk is full.
+	// The broker's own records are appended without it.
+	CheckSpace(n int) error
 	// Deleted says whether the topic of this id has been deleted, as far as is known
 	// for certain: what depends on it may be forgotten. False says nothing: a topic's
 	// directory may only be missing.

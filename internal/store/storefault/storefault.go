@@ -10,6 +10,7 @@ type Store struct {
 
 	Create func(inner store.Store, name string, partitions int, config string) (store.Topic, error)
 	Append func(inner store.Partition, topic string, batches []byte, done func(int64, error)) error
+	Space  func(inner store.Store, n int) error
 	Read   func(inner store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error
 }
 
@@ -19,6 +20,14 @@ func (w *Store) CreateTopic(name string, partitions int, config string) (store.T
 		return w.Store.CreateTopic(name, partitions, config)
 	}
 	return w.Create(w.Store, name, partitions, config)
+}
+
+// CheckSpace implements store.Store.
+func (w *Store) CheckSpace(n int) error {
+	if w.Space == nil {
+		return w.Store.CheckSpace(n)
+	}
+	return w.Space(w.Store, n)
 }
 
 // Partition implements store.Store.

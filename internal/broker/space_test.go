@@ -10,32 +10,31 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/store"
+	"mbus/internal/store/storefault"
 )
 
-// A cramped store has no room for publishers while full is set.
-type cramped struct {
-	store.Store
+// A fullDisk has no space for publishers while full is set.
+type fullDisk struct {
 	full    atomic.Bool
-	refused atomic.Int64 // how often there was none
+	refused atomic.Int64 // number of checks that failed
 }
 
-func (c *cramped) Room(int) error {
-	if c.full.Load() {
-		c.refused.Add(1)
+func (d *fullDisk) check(store.Store, int) error {
+	if d.full.Load() {
+		d.refused.Add(1)
 		return store.ErrFull
 	}
 	return nil
 }
 
-func newCramped(t *testing.T, options broker.Options) (*broker.Broker, *cramped) {
+func onFullDisk(t *testing.T, options broker.Options) (*broker.Broker, *fullDisk) {
 	t.Helper()
-	c := new(cramped)
+	d := new(fullDisk)
 	b := mustOpen(t, setup{dir: t.TempDir(), options: options, wrap: func(s store.Store) store.Store {
-		c.Store = s
-		return c
+		return &storefault.Store{Store: s, Space: d.check}
 	}})
 	t.Cleanup(func() { mustClose(t, b) })
-	return b, c
+	return b, d
 }
 
 // delayed is a batch with one message that is due at that time.
@@ -46,11 +45,11 @@ func delayed(at time.Time) batch.Batch {
 	return b.Bytes()
 }
 
-func TestWithoutRoomPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
-	b, c := newCramped(t, broker.Options{})
+func TestOnAFullDiskPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
+	b, disk := onFullDisk(t, broker.Options{})
 	orders := mustMake(t, b, "orders")
 	publish(t, orders.Partitions()[0], newYear, 10, 10)
-	c.full.Store(true)
+	disk.full.Store(true)
 	var now batch.Builder
 	now.Add(0, nil, []byte("now"))
 	now.Close(0)
@@ -71,28 +70,28 @@ func TestWithoutRoomPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
 	if err := b.DeleteTopic("orders"); err != nil {
 		t.Errorf("deleting: %v", err)
 	}
-	c.full.Store(false)
+	disk.full.Store(false)
 	publish(t, mustMake(t, b, "orders").Partitions()[0], newYear, 1, 10)
 }
 
-func TestWithoutRoomDueMessagesWaitUntilThereIsSome(t *testing.T) {
+func TestDueMessagesWaitUntilTheDiskHasSpace(t *testing.T) {
 	clock := &stoppedClock{at: time.Now()}
-	b, c := newCramped(t, broker.Options{Now: clock.now})
+	b, disk := onFullDisk(t, broker.Options{Now: clock.now})
 	orders := mustMake(t, b, "orders")
 	accepted := make(chan error, 1)
 	if err := begin(b, orders, 0, delayed(clock.at.Add(100*time.Millisecond)), func(_ int64, err error) { accepted <- err }); err != nil {
 		t.Fatal(err)
 	}
-	c.full.Store(true)
+	disk.full.Store(true)
 	if err := <-accepted; err != nil {
 		t.Fatal(err)
 	}
 	clock.run()
-	await(t, "the message is due, finds no room, and is tried again", func() bool { return c.refused.Load() > 1 })
+	await(t, "the message is due, finds no space, and is tried again", func() bool { return disk.refused.Load() > 1 })
 	if _, high := orders.Partitions()[0].Offsets(); high != 0 {
-		t.Fatal("a message was put into its topic without room for it")
+		t.Fatal("a message was put into its topic without space for it")
 	}
-	c.full.Store(false)
+	disk.full.Store(false)
 	await(t, "the message is delivered", func() bool {
 		_, high := orders.Partitions()[0].Offsets()
 		return high == 1
