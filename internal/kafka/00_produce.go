@@ -67,7 +67,7 @@ func (p *production) begin(out *producedTopic, name string, id [16]byte, partiti
 	out.name, out.id = name, id
 	out.parts = make([]producedPart, partitions)
 	p.left.Add(int32(partitions))
-	topic, err := p.call.server.find(name, id, p.resp.version >= firstProduceByID)
+	topic, err := p.call.topics().find(name, id, p.resp.version >= firstProduceByID)
 	if err == nil {
 		out.name = topic.Name
 	}

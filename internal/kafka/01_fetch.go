@@ -71,7 +71,7 @@ func startFetch(c *call, req *kmsg.FetchRequest) {
 // add finds what a topic of the request is about.
 func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 	out := fetchTopic{name: t.Topic, id: t.TopicID}
-	topic, err := f.call.server.find(t.Topic, t.TopicID, f.resp.version >= firstFetchByID)
+	topic, err := f.call.topics().find(t.Topic, t.TopicID, f.resp.version >= firstFetchByID)
 	for i := range t.Partitions {
 		in := &t.Partitions[i]
 		p := &fetchPart{

@@ -36,26 +36,26 @@ var sinceVersion = map[int64]int16{
 }
 
 func listOffsets(c *call, req *kmsg.ListOffsetsRequest) {
-	c.inTurn(func() { c.reply(c.server.listOffsets(req)) })
+	c.inTurn(func() { c.reply(c.listOffsets(req)) })
 }
 
-func (s *Server) listOffsets(req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
+func (c *call) listOffsets(req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 	for _, t := range req.Topics {
 		out := kmsg.NewListOffsetsResponseTopic()
 		out.Topic = t.Topic
 		for i := range t.Partitions {
-			out.Partitions = append(out.Partitions, s.listOffset(t.Topic, &t.Partitions[i], req.Version))
+			out.Partitions = append(out.Partitions, listOffset(c.topics(), t.Topic, &t.Partitions[i], req.Version))
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
 	return resp
 }
 
-func (s *Server) listOffset(topic string, in *kmsg.ListOffsetsRequestTopicPartition, version int16) kmsg.ListOffsetsResponseTopicPartition {
+func listOffset(all topics, topic string, in *kmsg.ListOffsetsRequestTopicPartition, version int16) kmsg.ListOffsetsResponseTopicPartition {
 	out := kmsg.NewListOffsetsResponseTopicPartition()
 	out.Partition = in.Partition
-	t, log, failed := s.partition(topic, in.Partition)
+	t, log, failed := all.partition(topic, in.Partition)
 	if failed == 0 {
 		failed = checkEpoch(t, in.Partition, in.CurrentLeaderEpoch)
 	}

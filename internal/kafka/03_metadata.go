@@ -29,7 +29,7 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 	all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
 	if all {
 		for _, t := range c.server.broker.Topics() {
-			resp.Topics = append(resp.Topics, c.server.describe(t))
+			resp.Topics = append(resp.Topics, describe(t, c.server.opts.NodeID))
 		}
 	}
 	create := req.Version < 4 || req.AllowAutoTopicCreation
@@ -40,11 +40,11 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 				names = append(names, *asked.Topic)
 			}
 		}
-		c.server.makeMissing(names, "client", c.client())
+		c.topics().createMissing(names, "client", c.client())
 	}
 	answered := make(map[string]bool)
 	for _, asked := range req.Topics {
-		topic := c.server.metadataOf(asked, create)
+		topic := c.metadataOf(asked, create)
 		if name := topic.Topic; name == nil || !answered[*name] { // one that is named often is told once
 			resp.Topics = append(resp.Topics, topic)
 			if name != nil {
@@ -56,37 +56,38 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 }
 
 // metadataOf answers for one topic that was asked for.
-func (s *Server) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
+func (c *call) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
 	if asked.Topic == nil {
-		t, err := s.topicByID(asked.TopicID)
+		t, err := c.topics().byID(asked.TopicID)
 		if err == nil {
-			return s.describe(t)
+			return describe(t, c.server.opts.NodeID)
 		}
 		out := kmsg.NewMetadataResponseTopic()
 		out.TopicID, out.ErrorCode = asked.TopicID, code(err)
 		return out
 	}
-	t, err := s.topicFor(*asked.Topic, create)
+	t, err := c.topics().orCreate(*asked.Topic, create)
 	if err != nil {
 		if code(err) == kerr.UnknownServerError.Code {
-			s.log.Error("cannot make a topic", "topic", *asked.Topic, "reason", err)
+			c.server.log.Error("cannot make a topic", "topic", *asked.Topic, "reason", err)
 		}
 		out := kmsg.NewMetadataResponseTopic()
 		out.Topic, out.ErrorCode = asked.Topic, code(err)
 		return out
 	}
-	return s.describe(t)
+	return describe(t, c.server.opts.NodeID)
 }
 
-func (s *Server) describe(t *broker.Topic) kmsg.MetadataResponseTopic {
+// describe describes a topic whose partitions are all led by this broker.
+func describe(t *broker.Topic, self int32) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID = &t.Name, t.ID
 	out.IsInternal = broker.Internal(t.Name)
-	self := []int32{s.opts.NodeID}
+	replicas := []int32{self}
 	for i := range t.Partitions() {
 		p := kmsg.NewMetadataResponseTopicPartition()
-		p.Partition, p.Leader, p.LeaderEpoch = int32(i), s.opts.NodeID, leaderEpoch(t, int32(i))
-		p.Replicas, p.ISR = self, self
+		p.Partition, p.Leader, p.LeaderEpoch = int32(i), self, leaderEpoch(t, int32(i))
+		p.Replicas, p.ISR = replicas, replicas
 		out.Partitions = append(out.Partitions, p)
 	}
 	return out

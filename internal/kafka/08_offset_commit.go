@@ -42,7 +42,7 @@ func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID), Generation: req.Generation,
 	}
 	end, err := s.groups.BeginCommit(who)
-	resp, commits := s.commits(req, err)
+	resp, commits := c.commits(req, err)
 	if err != nil {
 		c.reply(resp)
 		return
@@ -57,20 +57,20 @@ func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 		c.reply(resp)
 	}); err != nil { // a new generation has begun meanwhile
 		end()
-		resp, _ := s.commits(req, err)
+		resp, _ := c.commits(req, err)
 		c.reply(resp)
 	}
 }
 
 // commits picks what is to be committed, none if the request as a whole is
 // refused. The answer says for all else why it is not.
-func (s *Server) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.OffsetCommitResponse, []group.Commit) {
+func (c *call) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.OffsetCommitResponse, []group.Commit) {
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 	var commits []group.Commit
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetCommitResponseTopic()
 		out.Topic, out.TopicID = t.Topic, t.TopicID
-		topic, unknown := s.find(t.Topic, t.TopicID, req.Version >= firstCommitByID)
+		topic, unknown := c.topics().find(t.Topic, t.TopicID, req.Version >= firstCommitByID)
 		for _, p := range t.Partitions {
 			answer := kmsg.NewOffsetCommitResponseTopicPartition()
 			answer.Partition = p.Partition

@@ -42,64 +42,67 @@ func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
 		c.fail(err)
 		return
 	}
-	answer := func() { c.reply(c.server.offsets(req)) }
+	answer := func() { c.reply(fetchedOffsets{c.topics()}.all(req)) }
 	if !c.server.broker.AwaitCommits(names, func() { c.async(answer) }) {
 		answer()
 	}
 }
 
-// offsets is the answer to a request, as of now.
-func (s *Server) offsets(req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
+// fetchedOffsets makes the response to an OffsetFetch.
+type fetchedOffsets struct{ topics }
+
+// all is the response to a request, as of now.
+func (f fetchedOffsets) all(req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
-	failed := s.positionsCode()
+	failed := f.unusable()
 	if req.Version < 8 {
-		resp.Topics, resp.ErrorCode = s.fetchOffsets(req), failed
+		resp.Topics, resp.ErrorCode = f.ofOldRequest(req), failed
 		return resp
 	}
 	for _, g := range req.Groups {
 		out := kmsg.NewOffsetFetchResponseGroup()
 		out.Group, out.ErrorCode = g.Group, failed
 		if req.Version >= firstFetchOffsetsByID {
-			out.Topics = s.fetchOffsetsByID(g)
+			out.Topics = f.ofGroupByID(g)
 		} else {
-			out.Topics = s.fetchGroupOffsets(g)
+			out.Topics = f.ofGroup(g)
 		}
 		resp.Groups = append(resp.Groups, out)
 	}
 	return resp
 }
 
-// positionsCode is not 0 where the positions can't be used: to answer that nothing is
+// unusable is not 0 where the positions can't be used: to answer that nothing is
 // committed would have clients begin at the beginning or the end. They try again.
-func (s *Server) positionsCode() int16 {
-	if s.broker.PositionsUnusable() != nil {
+func (f fetchedOffsets) unusable() int16 {
+	if f.broker.PositionsUnusable() != nil {
 		return kerr.CoordinatorLoadInProgress.Code
 	}
 	return 0
 }
 
-// fetchGroupOffsets answers for one group of a request.
-func (s *Server) fetchGroupOffsets(g kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchResponseGroupTopic {
+// ofGroup answers for one group of a request.
+func (f fetchedOffsets) ofGroup(g kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchResponseGroupTopic {
 	if g.Topics == nil {
-		return allOffsets(s.broker.CommittedOffsets(g.Group))
+		return allOffsets(f.broker.CommittedOffsets(g.Group))
 	}
 	topics := make([]kmsg.OffsetFetchResponseGroupTopic, 0, len(g.Topics))
 	for _, t := range g.Topics {
 		out := kmsg.NewOffsetFetchResponseGroupTopic()
 		out.Topic = t.Topic
 		for _, number := range t.Partitions {
-			out.Partitions = append(out.Partitions, s.committed(g.Group, t.Topic, number))
+			out.Partitions = append(out.Partitions, f.committed(g.Group, t.Topic, number))
 		}
 		topics = append(topics, out)
 	}
 	return topics
 }
 
-// fetchOffsetsByID is fetchGroupOffsets where topics have ids in place of names.
-func (s *Server) fetchOffsetsByID(g kmsg.OffsetFetchRequestGroup) (topics []kmsg.OffsetFetchResponseGroupTopic) {
+// ofGroupByID is ofGroup where topics have ids in place of names.
+func (f fetchedOffsets) ofGroupByID(g kmsg.OffsetFetchRequestGroup) (topics []kmsg.OffsetFetchResponseGroupTopic) {
 	if g.Topics == nil {
-		for _, out := range s.fetchGroupOffsets(g) {
-			if t, err := s.broker.Topic(out.Topic); err == nil { // it may be deleted just now
+		for _, out := range f.ofGroup(g) {
+			if t, err := f.broker.Topic(out.Topic); err == nil { // it may be deleted just now
 				out.TopicID = t.ID
 				topics = append(topics, out)
 			}
@@ -107,13 +110,13 @@ func (s *Server) fetchOffsetsByID(g kmsg.OffsetFetchRequestGroup) (topics []kmsg
 		return topics
 	}
 	for _, in := range g.Topics {
-		t, err := s.topicByID(in.TopicID)
+		t, err := f.byID(in.TopicID)
 		out := kmsg.NewOffsetFetchResponseGroupTopic()
 		out.TopicID = in.TopicID
 		for _, number := range in.Partitions {
 			var p kmsg.OffsetFetchResponseGroupTopicPartition
 			if err == nil {
-				p = s.committed(g.Group, t.Name, number)
+				p = f.committed(g.Group, t.Name, number)
 			} else {
 				p = notCommitted(number)
 				p.ErrorCode = code(err)
@@ -125,9 +128,9 @@ func (s *Server) fetchOffsetsByID(g kmsg.OffsetFetchRequestGroup) (topics []kmsg
 	return topics
 }
 
-// fetchOffsets answers a request of before version 8, for one group: the same in
+// ofOldRequest answers a request of before version 8, for one group: the same in
 // other types.
-func (s *Server) fetchOffsets(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchResponseTopic {
+func (f fetchedOffsets) ofOldRequest(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchResponseTopic {
 	g := kmsg.OffsetFetchRequestGroup{Group: req.Group}
 	if req.Topics != nil {
 		g.Topics = make([]kmsg.OffsetFetchRequestGroupTopic, len(req.Topics))
@@ -136,7 +139,7 @@ func (s *Server) fetchOffsets(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchRe
 		g.Topics[i].Topic, g.Topics[i].Partitions = t.Topic, t.Partitions
 	}
 	var topics []kmsg.OffsetFetchResponseTopic
-	for _, t := range s.fetchGroupOffsets(g) {
+	for _, t := range f.ofGroup(g) {
 		out := kmsg.NewOffsetFetchResponseTopic()
 		out.Topic = t.Topic
 		for _, p := range t.Partitions {
@@ -151,24 +154,24 @@ func (s *Server) fetchOffsets(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchRe
 }
 
 // committed is one partition's answer.
-func (s *Server) committed(groupName, topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
-	if failed := s.positionsCode(); failed != 0 {
+func (f fetchedOffsets) committed(groupName, topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
+	if failed := f.unusable(); failed != 0 {
 		p := notCommitted(number)
 		p.ErrorCode = failed
 		return p
 	}
-	commit, ok := s.broker.CommittedOffset(groupName, topic, int(number))
+	commit, ok := f.broker.CommittedOffset(groupName, topic, int(number))
 	if !ok {
-		return s.notCommittedIn(topic, number)
+		return f.notCommittedIn(topic, number)
 	}
 	return committedPartition(commit)
 }
 
 // notCommittedIn is notCommitted, unless something may have been that was lost: then it
 // is the log start, so that a client that begins at the end skips nothing.
-func (s *Server) notCommittedIn(topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
-	t, log, failed := s.partition(topic, number)
-	if failed != 0 || !s.broker.PositionsLost(t, int(number)) {
+func (f fetchedOffsets) notCommittedIn(topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
+	t, log, failed := f.partition(topic, number)
+	if failed != 0 || !f.broker.PositionsLost(t, int(number)) {
 		return notCommitted(number)
 	}
 	start, _ := log.Offsets()

@@ -32,7 +32,7 @@ func createTopics(c *call, req *kmsg.CreateTopicsRequest) {
 		in, out := &req.Topics[i], &resp.Topics[i]
 		*out = kmsg.NewCreateTopicsResponseTopic()
 		out.Topic = in.Topic
-		err := c.server.checkNewTopic(in)
+		err := c.checkNewTopic(in)
 		if times[in.Topic] > 1 {
 			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
 		}
@@ -45,7 +45,8 @@ func createTopics(c *call, req *kmsg.CreateTopicsRequest) {
 }
 
 // checkNewTopic says why a topic can't be made.
-func (s *Server) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
+func (c *call) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
+	s := c.server
 	if err := message.CheckName("topic", in.Topic); err != nil {
 		return fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
 	}
@@ -59,15 +60,15 @@ func (s *Server) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	if err := checkReplicas(in, s.opts.NodeID); err != nil {
 		return err
 	}
-	own, err := s.newConfig(in)
+	own, err := c.settings().ofNew(in)
 	if err != nil {
 		return err
 	}
 	return s.broker.CheckConfig(own)
 }
 
-// newConfig is what a topic that is to be made sets for itself.
-func (s *Server) newConfig(in *kmsg.CreateTopicsRequestTopic) (map[string]string, error) {
+// ofNew is what a topic that is to be created sets for itself.
+func (s settings) ofNew(in *kmsg.CreateTopicsRequestTopic) (map[string]string, error) {
 	changes := make([]change, len(in.Configs))
 	for i := range in.Configs {
 		changes[i] = change{name: in.Configs[i].Name, value: in.Configs[i].Value}
@@ -104,12 +105,12 @@ func checkReplicas(in *kmsg.CreateTopicsRequestTopic, self int32) error {
 
 // createTopic makes a topic that has been checked, and says what it is like.
 func (c *call) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly bool, out *kmsg.CreateTopicsResponseTopic) error {
-	s := c.server
+	s := c.settings()
 	n := max(int(in.NumPartitions), len(in.ReplicaAssignment), 0)
 	if n == 0 {
 		n = s.broker.NewPartitions()
 	}
-	own, err := s.newConfig(in)
+	own, err := s.ofNew(in)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (c *call) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsResponseT
 	s := c.server
 	out := kmsg.NewDeleteTopicsResponseTopic()
 	out.Topic, out.TopicID = name, id
-	t, err := s.find(value(name), id, name == nil)
+	t, err := c.topics().find(value(name), id, name == nil)
 	switch {
 	case err == nil:
 		name = &t.Name

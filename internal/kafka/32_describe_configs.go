@@ -30,7 +30,7 @@ func describeConfigs(c *call, req *kmsg.DescribeConfigsRequest) {
 		}
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = in.ResourceType, in.ResourceName
-		configs, err := c.server.resourceConfigs(in.ResourceType, in.ResourceName)
+		configs, err := c.settings().of(in.ResourceType, in.ResourceName)
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		for _, config := range configs {
 			if len(in.ConfigNames) == 0 || slices.Contains(in.ConfigNames, config.name) {

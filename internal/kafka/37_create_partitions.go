@@ -28,7 +28,7 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 		in := &req.Topics[i]
 		out := kmsg.NewCreatePartitionsResponseTopic()
 		out.Topic = in.Topic
-		err := c.server.checkGrowth(in)
+		err := c.checkGrowth(in)
 		if times[in.Topic] > 1 {
 			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
 		}
@@ -44,7 +44,8 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 }
 
 // checkGrowth says why a topic can't have so many partitions.
-func (s *Server) checkGrowth(in *kmsg.CreatePartitionsRequestTopic) error {
+func (c *call) checkGrowth(in *kmsg.CreatePartitionsRequestTopic) error {
+	s := c.server
 	t, err := s.broker.CheckGrowth(in.Topic, int(in.Count))
 	if err != nil || len(in.Assignment) == 0 {
 		return err

@@ -27,7 +27,7 @@ func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 		c.reply(resp)
 		return
 	}
-	doomed := s.chooseOffsets(req, resp, reads)
+	doomed := c.chooseOffsets(req, resp, reads)
 	c.async(func() { // it waits for the disk
 		defer end()
 		err := s.broker.DeleteOffsets(req.Group, doomed)
@@ -58,7 +58,7 @@ func (s *Server) beginDelete(name string) (end func(), reads map[string]bool, er
 }
 
 // chooseOffsets picks the partitions whose offsets may go, and answers for all.
-func (s *Server) chooseOffsets(req *kmsg.OffsetDeleteRequest, resp *kmsg.OffsetDeleteResponse, reads map[string]bool) map[string][]int {
+func (c *call) chooseOffsets(req *kmsg.OffsetDeleteRequest, resp *kmsg.OffsetDeleteResponse, reads map[string]bool) map[string][]int {
 	doomed := make(map[string][]int)
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetDeleteResponseTopic()
@@ -66,7 +66,7 @@ func (s *Server) chooseOffsets(req *kmsg.OffsetDeleteRequest, resp *kmsg.OffsetD
 		for _, p := range t.Partitions {
 			answer := kmsg.NewOffsetDeleteResponseTopicPartition()
 			answer.Partition = p.Partition
-			_, _, answer.ErrorCode = s.partition(t.Topic, p.Partition)
+			_, _, answer.ErrorCode = c.topics().partition(t.Topic, p.Partition)
 			if reads[t.Topic] {
 				answer.ErrorCode = kerr.GroupSubscribedToTopic.Code
 			}

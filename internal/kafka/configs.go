@@ -41,8 +41,16 @@ const (
 // unlimited is how Kafka writes that there is no bound.
 const unlimited = "-1"
 
+// settings are those of the broker and its topics, as Kafka's tools see them.
+type settings struct {
+	broker *broker.Broker
+	opts   *Options
+}
+
+func (c *call) settings() settings { return settings{c.server.broker, &c.server.opts} }
+
 // topicDefaults are what holds for a topic that has set nothing for itself, by name.
-func (s *Server) topicDefaults() []config {
+func (s settings) topicDefaults() []config {
 	maxBatch := strconv.Itoa(s.broker.Limits.MaxBatch())
 	list := []config{
 		{name: broker.ConfigMaxBatch, general: "message.max.bytes", value: maxBatch, kind: kmsg.ConfigTypeInt, doc: "largest batch; none that is larger than -max-message and 64 KiB is taken"},
@@ -72,7 +80,7 @@ var kinds = map[broker.Kind]kmsg.ConfigType{
 
 // flag notes where a setting's default is that of a flag that was given, and when messages
 // are synced, which a topic can't make more often.
-func (s *Server) flag(c *config) {
+func (s settings) flag(c *config) {
 	every := s.opts.SyncEvery
 	given := false
 	switch c.name {
@@ -103,7 +111,7 @@ const defaultRetentionMillis = "604800000"
 
 // syncs says why a topic can't have its messages synced as a setting asks: the broker's
 // flag says when they are.
-func (s *Server) syncs(name, value string) error {
+func (s settings) syncs(name, value string) error {
 	every := s.opts.SyncEvery
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || every == 0 {
@@ -116,7 +124,7 @@ func (s *Server) syncs(name, value string) error {
 }
 
 // topicConfigs are what holds for a topic that has set own for itself.
-func (s *Server) topicConfigs(own map[string]string) []config {
+func (s settings) topicConfigs(own map[string]string) []config {
 	list := s.topicDefaults()
 	for i := range list {
 		c := &list[i]
@@ -129,14 +137,14 @@ func (s *Server) topicConfigs(own map[string]string) []config {
 	return list
 }
 
-func (s *Server) retentionBytes() string {
+func (s settings) retentionBytes() string {
 	if _, bytes := s.broker.Retention(); bytes > 0 {
 		return strconv.FormatInt(bytes, 10)
 	}
 	return unlimited
 }
 
-func (s *Server) retentionMillis() string {
+func (s settings) retentionMillis() string {
 	if age, _ := s.broker.Retention(); age > 0 {
 		return strconv.FormatInt(age.Milliseconds(), 10)
 	}
@@ -145,7 +153,7 @@ func (s *Server) retentionMillis() string {
 
 // offsetsMinutes is how long offsets are kept, rounded up, for Kafka counts minutes and
 // knows no "for ever".
-func (s *Server) offsetsMinutes() string {
+func (s settings) offsetsMinutes() string {
 	keep := s.broker.OffsetsRetention()
 	minutes := int64((keep + time.Minute - 1) / time.Minute)
 	if keep == 0 || minutes > math.MaxInt32 {
@@ -155,7 +163,7 @@ func (s *Server) offsetsMinutes() string {
 }
 
 // brokerConfigs are what the broker was told, and its defaults for all topics.
-func (s *Server) brokerConfigs() []config {
+func (s settings) brokerConfigs() []config {
 	id := strconv.Itoa(int(s.opts.NodeID))
 	millis := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 	given := func(is bool) kmsg.ConfigSource {
@@ -190,8 +198,8 @@ func (s *Server) brokerConfigs() []config {
 	return list
 }
 
-// resourceConfigs are the settings of a topic or of this broker.
-func (s *Server) resourceConfigs(kind kmsg.ConfigResourceType, name string) ([]config, error) {
+// of are the settings of a topic or of this broker.
+func (s settings) of(kind kmsg.ConfigResourceType, name string) ([]config, error) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
 		t, err := s.broker.Topic(name)
@@ -251,8 +259,8 @@ func (ch change) in(now string) string {
 // alter makes changes to what a resource has set for itself, or, with fresh, in place
 // of all of it. With check nothing is changed.
 func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change, fresh, check bool) error {
-	s := c.server
-	known, err := s.resourceConfigs(kind, name)
+	s := c.settings()
+	known, err := s.of(kind, name)
 	if err != nil {
 		return err
 	}
@@ -287,7 +295,7 @@ func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change
 
 // applyTo makes changes to what a topic has set for itself. What can't be set may be
 // named if it is what holds anyway.
-func (s *Server) applyTo(own map[string]string, known []config, changes []change) error {
+func (s settings) applyTo(own map[string]string, known []config, changes []change) error {
 	for _, change := range changes {
 		i := slices.IndexFunc(known, func(c config) bool { return c.name == change.name })
 		switch {

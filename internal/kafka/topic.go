@@ -16,11 +16,16 @@ import (
 // other leader.
 func leaderEpoch(t *broker.Topic, partition int32) int32 { return t.LeaderEpoch(int(partition)) }
 
+// topics finds topics for a request, and the error codes of those that do not exist.
+type topics struct{ broker *broker.Broker }
+
+func (c *call) topics() topics { return topics{c.server.broker} }
+
 // partition finds a partition, and the error code if there is none.
-func (s *Server) partition(topic string, number int32) (*broker.Topic, *broker.Partition, int16) {
-	t, err := s.broker.Topic(topic)
-	log, code := partitionOf(t, err, number)
-	return t, log, code
+func (t topics) partition(topic string, number int32) (*broker.Topic, *broker.Partition, int16) {
+	found, err := t.broker.Topic(topic)
+	log, code := partitionOf(found, err, number)
+	return found, log, code
 }
 
 // partitionOf is a partition of a topic that was looked for, with err as the
@@ -37,11 +42,11 @@ func partitionOf(t *broker.Topic, err error, number int32) (*broker.Partition, i
 
 // find finds the topic that a request means: by its name or, in the versions that
 // have ids in their place, by its id.
-func (s *Server) find(name string, id [16]byte, byID bool) (*broker.Topic, error) {
+func (t topics) find(name string, id [16]byte, byID bool) (*broker.Topic, error) {
 	if byID {
-		return s.topicByID(id)
+		return t.byID(id)
 	}
-	return s.broker.Topic(name)
+	return t.broker.Topic(name)
 }
 
 // lowestEpoch is below every leader epoch that this broker has given to a topic: epochs are
@@ -68,12 +73,12 @@ func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
 	return 0
 }
 
-// topicFor finds a topic, and makes it if create allows it. by is for the log, as with
+// orCreate finds a topic, and creates it if create allows it. by is for the log, as with
 // broker.MakeTopic.
-func (s *Server) topicFor(name string, create bool, by ...any) (*broker.Topic, error) {
-	t, err := s.broker.Topic(name)
+func (t topics) orCreate(name string, create bool, by ...any) (*broker.Topic, error) {
+	found, err := t.broker.Topic(name)
 	if err == nil || !errors.Is(err, broker.ErrUnknownTopic) {
-		return t, err
+		return found, err
 	}
 	if err := message.CheckName("topic", name); err != nil {
 		return nil, fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
@@ -81,28 +86,28 @@ func (s *Server) topicFor(name string, create bool, by ...any) (*broker.Topic, e
 	if !create {
 		return nil, broker.ErrUnknownTopic
 	}
-	return s.broker.MakeTopic(name, by...)
+	return t.broker.MakeTopic(name, by...)
 }
 
-// topicByID finds a topic by its id, or returns UNKNOWN_TOPIC_ID.
-func (s *Server) topicByID(id [16]byte) (*broker.Topic, error) {
-	t, err := s.broker.TopicByID(id)
+// byID finds a topic by its id, or returns UNKNOWN_TOPIC_ID.
+func (t topics) byID(id [16]byte) (*broker.Topic, error) {
+	found, err := t.broker.TopicByID(id)
 	if err != nil {
 		return nil, kerr.UnknownTopicID
 	}
-	return t, nil
+	return found, nil
 }
 
-// makeMissing makes those of the topics that are not there. An error is left to
-// the caller that looks for the topic next.
-func (s *Server) makeMissing(names []string, by ...any) {
+// createMissing creates those of the topics that do not exist. The caller gets an error
+// when it looks for the topic next.
+func (t topics) createMissing(names []string, by ...any) {
 	var missing []string
 	for _, name := range names {
-		if _, err := s.broker.Topic(name); errors.Is(err, broker.ErrUnknownTopic) {
+		if _, err := t.broker.Topic(name); errors.Is(err, broker.ErrUnknownTopic) {
 			missing = append(missing, name)
 		}
 	}
-	sideBySide(len(missing), func(i int) { _, _ = s.topicFor(missing[i], true, by...) })
+	sideBySide(len(missing), func(i int) { _, _ = t.orCreate(missing[i], true, by...) })
 }
 
 // maxBeside is how many topics of one request are made at a time: their syncs are
