@@ -44,6 +44,7 @@ type Broker struct {
 	Budget Budget
 	Log    *slog.Logger
 
+	*catalog
 	*offsets
 	*inspector
 	*retention
@@ -56,14 +57,6 @@ type Broker struct {
 	now      func() time.Time // Now
 	stop     chan struct{}
 	ended    sync.WaitGroup
-
-	names  store.Names  // held by who makes, alters or deletes the topic
-	mu     sync.RWMutex // guards what follows
-	making int          // topics that are being made
-	parts  int          // partitions of all topics, and those that are being made
-	topics map[string]*Topic
-	ids    map[[16]byte]*Topic // the same
-	awaits map[*await]struct{}
 
 	burying  burying
 	schedule *schedule.Schedule
@@ -93,13 +86,12 @@ func New(s store.Store, o Options) (*Broker, error) {
 	o.RetentionUnread = max(0, o.RetentionUnread)
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
-		stop: make(chan struct{}), topics: make(map[string]*Topic), ids: make(map[[16]byte]*Topic),
-		awaits: make(map[*await]struct{}),
+		stop: make(chan struct{}), catalog: newCatalog(s),
 	}
 	b.keeper = newClockKeeper(s, o.Now, o.Log)
 	b.clock, b.now = b.keeper.clock, b.Now
 	b.offsets = newOffsets(b)
-	b.inspector = &inspector{b, b.offsets.groups}
+	b.inspector = &inspector{b.catalog, b.offsets.groups}
 	b.retention = newRetention(b)
 	b.keeper.onJump = b.retention.wake
 	b.fallback, _ = b.settings(nil)
@@ -131,31 +123,6 @@ func (b *Broker) Close() error {
 	b.offsets.groups.Flush()
 	b.keeper.keep()
 	return b.store.Close()
-}
-
-// Topic finds a topic. It returns store.ErrUnknownTopic if there is none, and
-// store.ErrUnusable if it is damaged or missing.
-func (b *Broker) Topic(name string) (*Topic, error) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if t := b.topics[name]; t != nil {
-		return t, nil
-	}
-	if _, err := b.store.Partition(name, 0); errors.Is(err, store.ErrUnusable) {
-		return nil, err
-	}
-	return nil, store.ErrUnknownTopic
-}
-
-// TopicByID finds a topic by its id. It returns store.ErrUnknownTopic if there is
-// none: each incarnation of a name has an id of its own.
-func (b *Broker) TopicByID(id [16]byte) (*Topic, error) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if t := b.ids[id]; t != nil {
-		return t, nil
-	}
-	return nil, store.ErrUnknownTopic
 }
 
 // Internal says whether a topic of this name is the broker's own.
@@ -206,44 +173,21 @@ func (b *Broker) makeTopic(name string, partitions int, by ...any) (*Topic, erro
 // newTopic makes a topic. Of those who want to make the same one the others get it
 // with store.ErrTopicExists.
 func (b *Broker) newTopic(name string, partitions int, config map[string]string) (*Topic, error) {
-	defer b.names.Lock(name)()
+	defer b.catalog.names.Lock(name)()
 	if t, err := b.Topic(name); err == nil {
 		return t, store.ErrTopicExists
 	}
 	if !Internal(name) {
-		if err := b.admit(1, partitions); err != nil {
+		release, err := b.catalog.reserve(1, partitions)
+		if err != nil {
 			return nil, err
 		}
-		defer b.admitted(1, partitions)
+		defer release()
 		if err := b.store.CheckSpace(0); err != nil {
 			return nil, err
 		}
 	}
 	return b.createTopic(name, partitions, config)
-}
-
-// admit says whether there may be so many topics and partitions more, which count until
-// admitted. The error is ErrTooManyTopics.
-func (b *Broker) admit(topics, partitions int) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case len(b.topics)+b.making+topics > MaxTopics:
-		return fmt.Errorf("%w: there are %d", ErrTooManyTopics, MaxTopics)
-	case b.parts+partitions > MaxAllPartitions:
-		return fmt.Errorf("%w: all together have %d partitions, the limit is %d", ErrTooManyTopics, b.parts, MaxAllPartitions)
-	}
-	b.making += topics
-	b.parts += partitions
-	return nil
-}
-
-// admitted says that what was admitted is on the list, or has not been made.
-func (b *Broker) admitted(topics, partitions int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.making -= topics
-	b.parts -= partitions
 }
 
 func (b *Broker) createTopic(name string, partitions int, config map[string]string) (*Topic, error) {
@@ -265,18 +209,10 @@ func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	}
 	t.partitions.Store(&partitions)
 	b.offsets.forgetOthers(t)
+	b.catalog.add(t, b.offsets.adopt)
 	if t.settings.Load().removes() {
-		defer b.retention.wake() // once it is on the list
+		b.retention.wake()
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if before := b.topics[made.Name]; before != nil { // it could not be deleted
-		b.parts -= len(before.Partitions())
-	}
-	b.offsets.adopt(t)
-	b.topics[made.Name], b.ids[made.ID] = t, t
-	b.parts += len(partitions)
-	b.arrived(made.Name)
 	return t, nil
 }
 

@@ -221,7 +221,7 @@ func (b *Broker) CheckConfig(own map[string]string) error {
 // what comes then, when Configure returns. The error is store.ErrUnknownTopic,
 // ErrInternalTopic, wraps ErrConfig, or is that of change or of the store.
 func (b *Broker) Configure(name string, change func(own map[string]string) error) error {
-	defer b.names.Lock(name)()
+	defer b.catalog.names.Lock(name)()
 	t, err := b.Topic(name)
 	switch {
 	case err != nil:

@@ -38,7 +38,7 @@ func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
 	if err := b.CheckDeletion(name); err != nil {
 		return err
 	}
-	defer b.names.Lock(name)()
+	defer b.catalog.names.Lock(name)()
 	t, err := b.Topic(name)
 	switch {
 	case errors.Is(err, store.ErrUnusable):
@@ -60,11 +60,7 @@ func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
 		return err
 	}
 	if t != nil {
-		b.mu.Lock()
-		delete(b.topics, name)
-		delete(b.ids, t.ID)
-		b.parts -= len(t.Partitions())
-		b.mu.Unlock()
+		b.catalog.remove(t)
 		b.schedule.Abandon(t.ID)
 		b.waiting.take(t.ID)
 		t.end()

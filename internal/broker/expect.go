@@ -15,9 +15,9 @@ func (o *offsets) expect(groupName, name string) error {
 	if err := o.unusable; err != nil {
 		return err
 	}
-	o.broker.mu.Lock()
-	defer o.broker.mu.Unlock()
-	if o.broker.topics[name] != nil {
+	o.topics.mu.Lock()
+	defer o.topics.mu.Unlock()
+	if o.topics.byName[name] != nil {
 		return nil
 	}
 	if err := o.groups.Expect(groupName, name); err != nil {
@@ -42,11 +42,11 @@ func (o *offsets) adopt(t *Topic) {
 // expectAgain takes the topics that groups expect from the positions that were loaded: a
 // crash may have come when one had just been made.
 func (o *offsets) expectAgain(names map[string]bool) {
-	o.broker.mu.Lock()
-	defer o.broker.mu.Unlock()
+	o.topics.mu.Lock()
+	defer o.topics.mu.Unlock()
 	for name := range names {
 		o.expected[name] = true
-		if t := o.broker.topics[name]; t != nil {
+		if t := o.topics.byName[name]; t != nil {
 			o.adopt(t)
 		}
 	}

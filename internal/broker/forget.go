@@ -18,7 +18,7 @@ func (o *offsets) forgetGroups(stop <-chan struct{}) {
 	for {
 		select {
 		case <-timer.C:
-			o.ForgetGroups(o.broker.clock.ageTime(keep))
+			o.ForgetGroups(o.clock.ageTime(keep))
 			timer.Reset(max(minForget, min(maxForget, keep/4)))
 		case <-stop:
 			return

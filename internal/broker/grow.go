@@ -14,7 +14,7 @@ var ErrPartitions = errors.New("number of partitions")
 // returns. The error is store.ErrUnknownTopic, ErrInternalTopic, ErrPartitions,
 // ErrTooManyTopics, or one of the store. Messages with a key go to another partition than before.
 func (b *Broker) AddPartitions(name string, total int) error {
-	defer b.names.Lock(name)()
+	defer b.catalog.names.Lock(name)()
 	t, err := b.CheckGrowth(name, total)
 	if err != nil {
 		return err
@@ -23,10 +23,11 @@ func (b *Broker) AddPartitions(name string, total int) error {
 		return err
 	}
 	had := len(t.Partitions())
-	if err := b.admit(0, total-had); err != nil {
+	release, err := b.catalog.reserve(0, total-had)
+	if err != nil {
 		return err
 	}
-	defer b.admitted(0, total-had)
+	defer release()
 	grown, err := b.store.AddPartitions(name, total)
 	if err != nil {
 		return err
@@ -40,15 +41,8 @@ func (b *Broker) AddPartitions(name string, total int) error {
 	}
 	t.know(grown)
 	t.grow(more)
-	b.counted(len(more))
+	b.catalog.grow(len(more))
 	return nil
-}
-
-// counted notes partitions that a topic has got.
-func (b *Broker) counted(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.parts += n
 }
 
 // CheckGrowth finds the topic if AddPartitions would be tried.

@@ -9,7 +9,7 @@ import (
 
 // An inspector shows groups as data, for fronts to write in their own form.
 type inspector struct {
-	broker *Broker // has the topics
+	topics *catalog
 	groups *group.Groups
 }
 
@@ -55,7 +55,7 @@ func (i *inspector) Lag(groupName, topicName string) (all []GroupLag, found bool
 		if topicName != "" && n.Topic != topicName {
 			continue
 		}
-		topic, err := i.broker.Topic(n.Topic)
+		topic, err := i.topics.Topic(n.Topic)
 		if err != nil || n.Partition >= len(topic.Partitions()) {
 			continue // deleted just now
 		}

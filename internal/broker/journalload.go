@@ -24,7 +24,7 @@ type loading struct {
 // judge. If the journal as a whole can't be used groups can't be, because without positions
 // they would get all messages again, or skip some where they begin at the end.
 func (o *offsets) load() error {
-	t, err := o.broker.Topic(PositionsTopic)
+	t, err := o.topics.Topic(PositionsTopic)
 	switch {
 	case errors.Is(err, store.ErrUnknownTopic):
 		return nil
@@ -124,7 +124,7 @@ const (
 // are forgotten only if it is known for certain that it was deleted, or if another one
 // has its name: its directory may have got lost, and come back.
 func (o *offsets) judge(k group.Key, s *group.State) verdict {
-	t, err := o.broker.Topic(k.Topic)
+	t, err := o.topics.Topic(k.Topic)
 	older := s.TopicID == (group.ID{}) // kept by a version that kept no ids
 	switch {
 	case s.TopicID == group.Early:
@@ -134,7 +134,7 @@ func (o *offsets) judge(k group.Key, s *group.State) verdict {
 		return judgeIn(t, k.Partition, s)
 	case err == nil && s.TopicID == t.ID:
 		return judgeIn(t, k.Partition, s)
-	case older && errors.Is(err, store.ErrUnknownTopic), !older && o.broker.store.Deleted(s.TopicID):
+	case older && errors.Is(err, store.ErrUnknownTopic), !older && o.store.Deleted(s.TopicID):
 		return orphan
 	case err == nil:
 		return taken

@@ -38,7 +38,7 @@ func (o *offsets) noteLosses(kept losses, missed damagedPart) {
 		return
 	}
 	var entries []group.Entry
-	for _, t := range o.broker.Topics() {
+	for _, t := range o.topics.Topics() {
 		for i, log := range t.Partitions() {
 			if start, end := log.Offsets(); start < end && !Internal(t.Name) {
 				k := group.Key{Group: noGroup, Topic: t.Name, Partition: i}
@@ -69,7 +69,7 @@ func (o *offsets) PositionsLost(t *Topic, partition int) bool {
 // lossEntries are the losses that still count.
 func (o *offsets) lossEntries() (all []group.Entry) {
 	for k, s := range o.losses {
-		if t, err := o.broker.Topic(k.Topic); err == nil && k.Partition < len(t.Partitions()) && o.PositionsLost(t, k.Partition) {
+		if t, err := o.topics.Topic(k.Topic); err == nil && k.Partition < len(t.Partitions()) && o.PositionsLost(t, k.Partition) {
 			all = append(all, group.Entry{Key: k, State: s})
 		}
 	}

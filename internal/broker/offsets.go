@@ -26,24 +26,26 @@ var (
 // Offsets are how far each group has come in each partition: in memory in groups, durable
 // in the journal.
 type offsets struct {
-	broker    *Broker // has the topics
+	topics    *catalog
+	store     store.Store
+	clock     *clock
 	groups    *group.Groups
 	journal   *journal
 	log       *slog.Logger
 	unusable  error           // why there is no journal, though there was one; set at the start
 	losses    losses          // set at the start
 	missing   map[string]int  // by topic: positions that were kept because it is missing; set at the start
-	expected  map[string]bool // topics that are not there, and groups begin at their first message; guarded by the broker's mu
+	expected  map[string]bool // topics that are not there, and groups begin at their first message; guarded by the mu of topics
 	retention time.Duration   // how long the positions of a group are kept without members and commits; 0 for ever
 }
 
 // newOffsets makes offsets without any; load reads those that are durable.
 func newOffsets(b *Broker) *offsets {
-	o := &offsets{broker: b, log: b.Log, expected: make(map[string]bool), retention: b.opts.OffsetsRetention}
+	o := &offsets{topics: b.catalog, store: b.store, clock: b.clock, log: b.Log, expected: make(map[string]bool), retention: b.opts.OffsetsRetention}
 	o.journal = newJournal(b)
 	o.groups = group.New(o.write)
 	o.groups.MaxBytes = b.Limits.MaxPositions
-	o.groups.Now = func() int64 { return b.clock.wall().UnixMilli() }
+	o.groups.Now = func() int64 { return o.clock.wall().UnixMilli() }
 	o.groups.NoteAgain = min(maxUseAge, o.retention/8).Milliseconds()
 	return o
 }
@@ -119,9 +121,9 @@ func (o *offsets) position(groupName string, t *Topic, partition int) (*group.Po
 	if err := o.unusable; err != nil {
 		return nil, err
 	}
-	o.broker.mu.RLock() // so that a deletion of the topic finds it
-	defer o.broker.mu.RUnlock()
-	if now := o.broker.topics[t.Name]; now == nil || now.ID != t.ID {
+	o.topics.mu.RLock() // so that a deletion of the topic finds it
+	defer o.topics.mu.RUnlock()
+	if now := o.topics.byName[t.Name]; now == nil || now.ID != t.ID {
 		return group.NewPosition(0), nil
 	}
 	return o.groups.Position(group.Key{Group: groupName, Topic: t.Name, Partition: partition}, t.ID)
@@ -186,7 +188,7 @@ func closeAll(sets []group.Set) {
 // toCommit is the position to be set, with room for what is kept of it; nil if
 // there is no such topic.
 func (o *offsets) toCommit(groupName string, c group.Commit) (*group.Position, error) {
-	t, err := o.broker.Topic(c.Topic)
+	t, err := o.topics.Topic(c.Topic)
 	if errors.Is(err, store.ErrUnusable) {
 		return nil, err
 	}
@@ -300,7 +302,7 @@ func (o *offsets) has(k group.Key) bool {
 // have consumed by them may go, and they must not come back for it. Where that fails their log
 // has failed, which the store reports.
 func (o *offsets) awaitDurable() {
-	t, err := o.broker.Topic(PositionsTopic)
+	t, err := o.topics.Topic(PositionsTopic)
 	if err != nil {
 		return // there are none
 	}

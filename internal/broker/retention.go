@@ -16,7 +16,7 @@ import (
 
 // A retention removes old messages.
 type retention struct {
-	broker  *Broker // has the topics
+	catalog *catalog
 	offsets *offsets
 	keeper  *clockKeeper
 	log     *slog.Logger
@@ -34,7 +34,7 @@ type sweep struct {
 
 // newRetention makes one that has seen no topics.
 func newRetention(b *Broker) *retention {
-	return &retention{broker: b, offsets: b.offsets, keeper: b.keeper, log: b.Log, changed: make(chan struct{}, 1), swept: make(map[*Topic]*sweep)}
+	return &retention{catalog: b.catalog, offsets: b.offsets, keeper: b.keeper, log: b.Log, changed: make(chan struct{}, 1), swept: make(map[*Topic]*sweep)}
 }
 
 // run removes old messages until the broker ends. It sleeps while no topic has any
@@ -67,7 +67,7 @@ func (r *retention) untilSweep() time.Duration {
 
 // topics are those of which something is to go some time. The caller holds mu.
 func (r *retention) topics() []*Topic {
-	topics := slices.DeleteFunc(r.broker.userTopics(), func(t *Topic) bool { return !t.settings.Load().removes() })
+	topics := slices.DeleteFunc(r.catalog.userTopics(), func(t *Topic) bool { return !t.settings.Load().removes() })
 	for _, t := range topics {
 		if r.swept[t] == nil {
 			r.swept[t] = &sweep{at: time.Now(), held: make(map[int]bool)}

@@ -1,25 +1,11 @@
 package broker
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"mbus/internal/store"
 )
-
-// Topics lists all topics, the broker's own among them, by name.
-func (b *Broker) Topics() []*Topic {
-	b.mu.RLock()
-	topics := make([]*Topic, 0, len(b.topics))
-	for _, t := range b.topics {
-		topics = append(topics, t)
-	}
-	b.mu.RUnlock()
-	slices.SortFunc(topics, func(x, y *Topic) int { return cmp.Compare(x.Name, y.Name) })
-	return topics
-}
 
 // CreateTopic makes a topic with so many partitions, 1 to MaxPartitions, or 0 for
 // as many as new topics have, and what it has set for itself, nil for nothing. The
@@ -60,17 +46,4 @@ func (b *Broker) RetentionUnread() time.Duration { return b.opts.RetentionUnread
 // their partition; 0 for never.
 func (b *Broker) Retention() (age time.Duration, bytes int64) {
 	return b.opts.Retention, b.opts.RetentionBytes
-}
-
-// userTopics are all but the broker's own.
-func (b *Broker) userTopics() []*Topic {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	topics := make([]*Topic, 0, len(b.topics))
-	for name, t := range b.topics {
-		if !Internal(name) {
-			topics = append(topics, t)
-		}
-	}
-	return topics
 }
