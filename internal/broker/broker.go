@@ -58,9 +58,9 @@ type Broker struct {
 	stop     chan struct{}
 	ended    sync.WaitGroup
 
-	burying  burying
-	schedule *schedule.Schedule
-	waiting  waitingStreams
+	deadLetters *deadLetters
+	schedule    *schedule.Schedule
+	waiting     waitingStreams
 }
 
 // What a caller may be told, beside the errors of package store.
@@ -94,6 +94,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b.inspector = &inspector{b.catalog, b.offsets.groups}
 	b.retention = newRetention(b)
 	b.keeper.onJump = b.retention.wake
+	b.deadLetters = newDeadLetters(b)
 	b.fallback, _ = b.settings(nil)
 	b.Budget.max = o.Limits.MaxInFlight
 	for _, t := range s.Topics() {

@@ -65,6 +65,10 @@ const (
 	// letters.
 	RetryAttempts = 5
 
+	// deadLetterRetry is the time until a message is delivered once more that could not be
+	// stored among the dead letters: the disk may be full for long.
+	deadLetterRetry = time.Minute
+
 	// Loads is how many consumers' connections may hold what they have read from
 	// the log and not copied yet, some 200 KiB each, while the others wait for a
 	// moment: enough to keep every processor busy, and a thousand readers that

@@ -1,0 +1,51 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// IsMissing says whether a log has a message no more, or can't read it.
+func IsMissing(err error) bool {
+	_, missing := missingUntil(err)
+	return missing || errors.Is(err, store.ErrOutOfRange)
+}
+
+// errNoRecord says that a batch does not have the offset that its header claims.
+var errNoRecord = errors.New("no such record")
+
+// WithRecord calls f with a copy of the record at offset of a partition; it is
+// valid until f returns.
+func WithRecord(log *Partition, offset int64, f func(*batch.Record) error) error {
+	var c store.Chunk
+	defer c.Release()
+	if err := log.Fetch(offset, 1, &c); err != nil {
+		return err
+	}
+	p, err := c.Load(nil)
+	if err != nil {
+		return err
+	}
+	b, _, err := batch.Next(p)
+	if err != nil {
+		return err
+	}
+	var one batch.Builder
+	if err := Scan(func(it *batch.Iterator) error { return batch.Slice(&one, it, b, offset, offset+1) }); err != nil {
+		return err
+	}
+	var it batch.Iterator
+	if len(one.Bytes()) == 0 {
+		return fmt.Errorf("%w: offset %d", errNoRecord, offset)
+	}
+	if err := it.Reset(one.Bytes()); err != nil {
+		return err
+	}
+	if !it.Next() {
+		return it.Err()
+	}
+	return f(it.Record())
+}
