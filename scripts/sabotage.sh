@@ -56,7 +56,7 @@ commit=internal/commitlog/commit.go
 power=TestPowerCutAtAnyCallLosesNothingAcknowledged
 
 sabotage "acknowledge before the sync" $commit \
-	'/) commit() {/,/^}/ s/synced, err := l.sync()/synced, err := syncPoint{}, error(nil); go l.sync()/' ./internal/commitlog $power
+	'/) commit() {/,/^}/ s/synced, err := c.sync()/synced, err := syncPoint{}, error(nil); go c.sync()/' ./internal/commitlog $power
 sabotage "never sync a segment" $commit \
 	'/) sync() (syncPoint, error) {/,/^}/ s/err = f.Sync()/_ = f/' ./internal/commitlog $power
 sabotage "never sync a directory" internal/commitlog/roll.go \
@@ -67,13 +67,13 @@ sabotage "tombstone after the move" internal/commitlog/topics.go \
 sabotage "forget a topic that is missing" internal/commitlog/unusable.go \
 	'/) openTopics(/,/^}/ s/s.setUnusable(name, errAbsent)/delete(s.catalog.made, name)/' ./internal/commitlog TestUnusableTopicKeepsItsNameAndStopsNoOther
 sabotage "trim before the sync with an interval" internal/commitlog/logstart.go \
-	's/err := l.syncVisible()/err := error(nil)/' ./internal/commitlog $power
+	's/err := b.log.commits.syncVisible()/err := error(nil)/' ./internal/commitlog $power
 sabotage "acknowledge for longer than the interval" internal/commitlog/interval.go \
-	's/age >= l.syncEvery/age < 0/' ./internal/commitlog TestAppendsWaitForASyncThatTakesLongerThanTheInterval
+	's/age >= interval/age < 0/' ./internal/commitlog TestAppendsWaitForASyncThatTakesLongerThanTheInterval
 sabotage "sync a failed sync again" internal/vfs/aio.go \
 	's/errors.Is(errno, errors.ErrUnsupported)/false/' ./internal/vfs TestASyncThatEndedIsNotOneThatWasRefused
 sabotage "take the sync of a complete segment for one of the next" $commit \
-	's/if p.segment != l.active() {/if false {/' ./internal/commitlog TestASyncOfACompleteSegmentSaysNothingOfTheNextOne
+	's/if p.segment != c.active {/if false {/' ./internal/commitlog TestASyncOfACompleteSegmentSaysNothingOfTheNextOne
 sabotage "heal a log without a sync" internal/commitlog/heal.go \
 	's/err = to.Sync()/err = nil/' ./internal/commitlog TestCrashAtAnyCallOfHealingLosesNothing
 sabotage "heal a log without its name" internal/commitlog/heal.go \
@@ -117,17 +117,17 @@ sabotage "let parts of requests take all memory" internal/broker/budget.go \
 sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
 	's/a.failed.Store(err != nil)/a.failed.Store(false)/' ./internal/broker TestIdempotentProducersAgainstAModel
 recover=internal/commitlog/recover.go
-sabotage "never sync a sync mark by itself" internal/commitlog/marks.go \
-	's/if l.syncMark() != nil {/if false {/' ./internal/commitlog TestSyncMarkIsMadeDurableByItself
+sabotage "never sync a sync mark by itself" internal/commitlog/points.go \
+	's/if l.syncRecoveryPoint() != nil {/if false {/' ./internal/commitlog TestSyncMarkIsMadeDurableByItself
 sabotage "cut off what is sound behind damage after a power cut" internal/commitlog/scan.go \
 	'/) pass(s \*segment/,/^}/ s/if how == behindCut {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
 sabotage "take what is visible for synced when an index is built again" internal/commitlog/segment.go \
 	's/if v.active || s.index.mark().pos > v.end {/if false {/' ./internal/commitlog TestIndexBuiltAgainIsNotAheadOfTheSync
 sabotage "append before the index of a new segment is synced" $recover \
-	's/if sizes\[s.base\] == 0 \&\& l.doubt \&\& !isFirst {/if false \&\& isFirst {/' ./internal/commitlog TestIndexIsSyncedBeforeItsSegmentIsWrittenTo
+	's/if r.sizes\[s.base\] == 0 \&\& r.log.uncertain \&\& !isFirst {/if false \&\& isFirst {/' ./internal/commitlog TestIndexIsSyncedBeforeItsSegmentIsWrittenTo
 sabotage "write over the disk after another boot" $recover \
-	'/) settle(s \*segment/,/^}/ s/if l.doubt {/if true {/' ./internal/commitlog TestRecoveryWritesOverTheLogOnlyInTheSameBoot
-sabotage "cut off a torn end that could not be copied" internal/commitlog/aside.go \
+	'/) syncAgain(/,/^}/ s/if s.log.uncertain {/if true {/' ./internal/commitlog TestRecoveryWritesOverTheLogOnlyInTheSameBoot
+sabotage "cut off a torn end that could not be copied" internal/commitlog/quarantine.go \
 	'/) copyTail(/,/^}/ s/return "", err$/return "", nil/' ./internal/commitlog TestATornEndIsKeptWholeOrNotCutOff
 sabotage "check no CRC" internal/batch/batch.go \
 	's/if got := b.checksum(); got != b.CRC()/if got := b.CRC(); got != b.CRC()/' ./test/fault TestF09FlippedBitInASealedSegment
@@ -137,8 +137,8 @@ sabotage "take the first sound batch behind damage" internal/commitlog/runs.go \
 	'/) decide() error {/,/^}/ s/r, ok := c.claimed(left, right, d)/if c.others(left, right, false, claim{}); left == c.from { break }; &/
 	/) others(/,/^}/ s/cmp.Compare(y.end-y.begins.pos, x.end-x.begins.pos)/cmp.Compare(x.pos, y.pos)/' \
 	./internal/commitlog TestMessageIsNeverServedAsABatch
-sabotage "take a batch of any partition" internal/commitlog/place.go \
-	's/return h.LeaderEpoch() == int32(l)/return true/' ./test/fault TestF12SegmentInAnothersPlace
+sabotage "take a batch of any partition" internal/commitlog/epoch.go \
+	's/return h.LeaderEpoch() == int32(e)/return true/' ./test/fault TestF12SegmentInAnothersPlace
 sabotage "never ask the system to sync" internal/vfs/os.go \
 	's/err := syscall.Fdatasync(.*));/err := error(nil);/' ./test/programs TestFailedSyncIsNeverAcknowledged
 sabotage "take what was sent for consumed" internal/tcpserver/close.go \
@@ -200,8 +200,8 @@ sabotage "forget of what kind a position is" internal/group/record.go \
 	's/s.Assigned, r.bad = kind == 1, kind > 1/r.bad = kind > 1/' ./internal/broker TestAGroupThatIsUsedInAnotherWayHoldsBackAsThatDoes
 sabotage "start in silence on a copy whose index is newer than its segment" internal/commitlog/lost.go \
 	's/return end.pos != m.pos/return end.pos < 0/' ./internal/commitlog TestCopyOfAnIndexThatIsNewerThanThatOfItsSegment
-sabotage "believe a log start that is newer than its log" internal/commitlog/logstart.go \
-	's/if reached >= l.startEnd ||/if reached >= 0 ||/' ./internal/commitlog TestCopyOfALogStartThatIsNewerThanThatOfItsSegment
+sabotage "believe a log start that is newer than its log" internal/commitlog/recover.go \
+	's/if reached >= r.startEnd ||/if reached >= 0 ||/' ./internal/commitlog TestCopyOfALogStartThatIsNewerThanThatOfItsSegment
 sabotage "take a note of a delivery for the message" internal/schedule/arrival.go \
 	's/a.end = int64(/a.end = 0 \& int64(/' ./internal/broker TestDelayedMessagesThatAreNotInTheCopyOfTheirTopicComeAgain
 sabotage "tell Kafka clients a name for the address they came in on" internal/kafka/address.go \

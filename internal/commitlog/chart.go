@@ -75,7 +75,7 @@ func (c *chart) collect() error {
 	if limit > c.from.pos+chartBytes {
 		limit, c.truncated = c.from.pos+chartBytes, true
 	}
-	pattern := binary.BigEndian.AppendUint32(nil, uint32(c.w.s.log.place))
+	pattern := binary.BigEndian.AppendUint32(nil, uint32(c.w.s.log.epoch))
 	pattern = append(pattern, 2) // magic
 	const before = 12            // bytes of a header
 	c.used = c.from.pos

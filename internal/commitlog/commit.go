@@ -4,44 +4,77 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"mbus/internal/store"
 )
 
-// submit puts a written append among those that wait, and gives the lead to it if
-// there is none. Where many append nobody leads: it would keep from its own work who has
-// been answered long ago.
-func (l *partition) submit(end mark, w waiter) store.Lead {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.syncEvery > 0 && l.oldest.IsZero() {
-		l.oldest = time.Now()
+// A committer makes what a log's appender has written durable, visible, and acknowledges it. While
+// there is something to sync one goroutine does that, the group commit leader, with as many appends
+// at a time as have been written meanwhile: the first appender, or a goroutine that this starts
+// (store.Lead).
+type committer struct {
+	log *partition
+
+	syncing     sync.Mutex // held over each sync of the active segment and the write of its recovery point
+	pointFailed bool       // it is logged already that the recovery point can't be written
+
+	mu         sync.Mutex // guards what follows
+	idle       sync.Cond  // committing has become false
+	active     *segment
+	written    mark          // end of the active segment
+	unsynced   int64         // bytes written since the last sync began
+	durable    int64         // bytes of the active segment that are known to be synced
+	oldest     time.Time     // with an interval: no write that is not durable was before; zero if there is none
+	waiting    []waiter      // appended, not acknowledged yet; in order
+	spare      []waiter      // the slice of the last commit, to use again
+	committing bool          // a goroutine commits, or is to begin it
+	groupSize  int           // appends that the last commit has acknowledged
+	timer      *time.Timer   // for the sync of an interval
+	asking     []func(error) // for all that is visible to be durable
+	failure    failure
+	ended      error // store.ErrDeleted or store.ErrClosed; nil while the log is in use
+}
+
+// A waiter is an append that waits for its sync.
+type waiter struct {
+	base int64
+	done func(int64, error)
+}
+
+// submit puts a written append among those that wait. It makes that the group commit leader if
+// there is none; but not where many append at a time, because a leader's own append would be
+// acknowledged long before it can go on.
+func (c *committer) submit(end mark, w waiter) store.Lead {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.log.syncEvery > 0 && c.oldest.IsZero() {
+		c.oldest = time.Now()
 	}
-	l.fresh += end.pos - l.written.pos
-	l.written = end
-	l.waiting = append(l.waiting, w)
-	if l.committing {
+	c.unsynced += end.pos - c.written.pos
+	c.written = end
+	c.waiting = append(c.waiting, w)
+	if c.committing {
 		return store.Lead{}
 	}
-	l.committing = true
-	if l.served > 1 {
-		go l.Commit()
+	c.committing = true
+	if c.groupSize > 1 {
+		go c.Commit()
 		return store.Lead{}
 	}
-	return store.LeadOf(l)
+	return store.LeadOf(c)
 }
 
 // Commit implements store.Committer.
-func (l *partition) Commit() {
+func (c *committer) Commit() {
 	defer fatal()
-	l.gather()
-	l.commit()
-	if l.goesOn() {
-		go l.Commit()
-	} else if l.hot.Load() > l.maxHot && l.appendMu.TryLock() {
-		l.rest()
-		l.appendMu.Unlock()
+	c.yieldToAppenders()
+	c.commit()
+	if c.goesOn() {
+		go c.Commit()
+	} else if c.log.files.tooMany() {
+		c.log.appends.tryCloseIdle()
 	}
 }
 
@@ -55,85 +88,70 @@ func fatal() {
 	}
 }
 
-// goesOn says whether there is more to commit. If not nobody commits any more.
-func (l *partition) goesOn() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.committing = len(l.waiting) > 0
-	if !l.committing {
-		l.quiet.Broadcast()
+// goesOn says whether there is more to commit. If not, there is no leader any more.
+func (c *committer) goesOn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.committing = len(c.waiting) > 0
+	if !c.committing {
+		c.idle.Broadcast()
 	}
-	return l.committing
+	return c.committing
 }
 
-// rest closes the active segment's files if the log is idle. A sync that was to come
-// later comes first. The caller holds appendMu.
-func (l *partition) rest() {
-	l.mu.Lock()
-	idle, dirty := !l.committing && l.ended == nil, l.unsynced == nil && l.written.pos > l.durable
-	l.mu.Unlock()
-	if !idle || dirty && l.syncAndMark() != nil {
-		return
-	}
-	l.syncMu.Lock() // for one that is under way
-	defer l.syncMu.Unlock()
-	l.cool()
-}
-
-// Gathering ends after so many rounds or bytes, so that the first append does not wait for as
-// long as others come.
+// yieldToAppenders ends after so many rounds or bytes, so that the first append does not wait for
+// as long as others come.
 const (
-	gatherRounds = 32
-	gatherBytes  = 4 << 20
+	yieldRounds = 32
+	yieldBytes  = 4 << 20
 )
 
-// gather lets others append before a sync as long as there are any at hand, so
-// that it serves many: it gives way to every goroutine that can run, and does
-// not wait for any.
-func (l *partition) gather() {
+// yieldToAppenders yields to every goroutine that can run, before a sync, until no new append
+// arrives, so that the sync serves many. It does not wait for any.
+func (c *committer) yieldToAppenders() {
 	last := -1
-	for range gatherRounds {
+	for range yieldRounds {
 		runtime.Gosched()
-		l.mu.Lock()
-		n, bytes := len(l.waiting), l.fresh
-		l.mu.Unlock()
-		if n == last || bytes >= gatherBytes {
+		c.mu.Lock()
+		n, bytes := len(c.waiting), c.unsynced
+		c.mu.Unlock()
+		if n == last || bytes >= yieldBytes {
 			return
 		}
 		last = n
 	}
 }
 
-// commit makes what has been written visible, and answers it, once it is durable; with an
+// commit makes what has been written visible and acknowledges it, once it is durable; with an
 // interval while the oldest write that is not durable is younger than that.
-func (l *partition) commit() {
-	if l.isEarly() {
-		waiting, end := l.take()
-		wake, err := l.publish(end, nil)
-		l.answer(waiting, wake, err)
+func (c *committer) commit() {
+	if c.isEarly() {
+		waiting, end := c.take()
+		wake, err := c.publish(end, nil)
+		c.acknowledge(waiting, wake, err)
 		return
 	}
-	l.beginSync()
-	defer l.endSync()
-	waiting, end := l.take()
-	synced, err := l.sync()
-	wake, err := l.publish(end, err)
-	l.answer(waiting, wake, err)
-	runtime.Gosched()   // those who were told go first
-	l.writeMark(synced) // nobody waits for it
+	c.beginSync()
+	defer c.endSync()
+	waiting, end := c.take()
+	synced, err := c.sync()
+	wake, err := c.publish(end, err)
+	c.acknowledge(waiting, wake, err)
+	runtime.Gosched()            // the goroutines that were waiting go first
+	c.writeRecoveryPoint(synced) // no append waits for it
 }
 
 // take gives all appends that wait, and the end of what they wrote.
-func (l *partition) take() (waiting []waiter, end mark) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	waiting = l.waiting
-	l.waiting, l.spare, l.served = l.spare[:0], nil, len(waiting)
-	return waiting, l.written
+func (c *committer) take() (waiting []waiter, end mark) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	waiting = c.waiting
+	c.waiting, c.spare, c.groupSize = c.spare[:0], nil, len(waiting)
+	return waiting, c.written
 }
 
-// answer calls back the appends that waited, and wakes the readers that waited for them.
-func (l *partition) answer(waiting []waiter, wake []func(store.Reason), err error) {
+// acknowledge calls back the appends that waited, and wakes the readers that waited for them.
+func (c *committer) acknowledge(waiting []waiter, wake []func(store.Reason), err error) {
 	for i, w := range waiting {
 		w.done(w.base, err)
 		waiting[i] = waiter{}
@@ -141,31 +159,21 @@ func (l *partition) answer(waiting []waiter, wake []func(store.Reason), err erro
 	for _, f := range wake {
 		f(store.More)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.spare = waiting
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spare = waiting
 }
 
-// publish raises the high watermark to end unless a sync has failed, and
-// returns whom that wakes.
-func (l *partition) publish(end mark, err error) ([]func(store.Reason), error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// publish raises the high watermark to end unless a sync has failed, and returns the functions
+// of readers to call.
+func (c *committer) publish(end mark, err error) ([]func(store.Reason), error) {
 	if err == nil {
-		err = l.unsynced
+		err = c.failedSync()
 	}
 	if err != nil {
 		return nil, err
 	}
-	l.high = end
-	var wake []func(store.Reason)
-	for w := range l.wakers {
-		if w.offset < end.next {
-			wake = append(wake, w.f)
-			delete(l.wakers, w)
-		}
-	}
-	return wake, nil
+	return c.log.visible.raise(end), nil
 }
 
 // A syncPoint is how far a segment is known to be synced; the zero value says
@@ -182,13 +190,13 @@ const largeSyncBytes = 64 << 10
 // sync makes all that was written before the call durable. A sync that failed is
 // never tried again: the system may have dropped what it could not write and
 // would claim success. One that could not be begun, as no descriptor was left for the
-// file, has not failed. The caller holds syncMu.
-func (l *partition) sync() (syncPoint, error) {
-	l.mu.Lock()
-	p, err := syncPoint{l.active(), l.written}, l.unsynced
-	large := l.fresh >= largeSyncBytes
-	l.fresh = 0
-	l.mu.Unlock()
+// file, has not failed. The caller holds syncing.
+func (c *committer) sync() (syncPoint, error) {
+	c.mu.Lock()
+	p, err := syncPoint{c.active, c.written}, c.failure.sync
+	large := c.unsynced >= largeSyncBytes
+	c.unsynced = 0
+	c.mu.Unlock()
 	if err != nil {
 		return syncPoint{}, err
 	}
@@ -198,7 +206,7 @@ func (l *partition) sync() (syncPoint, error) {
 	}
 	defer p.segment.file.release()
 	var began time.Time
-	if l.syncEvery > 0 {
+	if c.log.syncEvery > 0 {
 		began = time.Now()
 	}
 	if large {
@@ -207,82 +215,123 @@ func (l *partition) sync() (syncPoint, error) {
 		err = f.Sync()
 	}
 	if err != nil {
-		l.ails()
-		return syncPoint{}, l.fail(err)
+		return syncPoint{}, c.syncFailed(err)
 	}
-	l.isDurable(p, began)
+	c.isDurable(p, began)
 	return p, nil
 }
 
 // isDurable notes what a sync that began then has made durable. The oldest write behind it
 // was made after that. A sync of a segment that has been completed meanwhile says nothing of
 // the active one.
-func (l *partition) isDurable(p syncPoint, began time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p.segment != l.active() {
+func (c *committer) isDurable(p syncPoint, began time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.segment != c.active {
 		return
 	}
-	l.durable = p.end.pos
-	if l.written.pos == p.end.pos {
+	c.durable = p.end.pos
+	if c.written.pos == p.end.pos {
 		began = time.Time{}
 	}
-	l.oldest = began
+	c.oldest = began
 }
 
-// syncAndMark is for all but who commits.
-func (l *partition) syncAndMark() error {
-	l.beginSync()
-	defer l.endSync()
-	return l.syncNow()
+// syncAll makes durable what was written, and writes the recovery point, outside the group commit.
+func (c *committer) syncAll() error {
+	c.beginSync()
+	defer c.endSync()
+	return c.syncNow()
 }
 
-// beginSync takes syncMu when one sync more may run.
-func (l *partition) beginSync() {
-	l.syncs <- struct{}{}
-	l.syncMu.Lock()
+// beginSync takes syncing when one sync more may run.
+func (c *committer) beginSync() {
+	c.log.syncs <- struct{}{}
+	c.syncing.Lock()
 }
 
-func (l *partition) endSync() {
-	l.syncMu.Unlock()
-	<-l.syncs
+func (c *committer) endSync() {
+	c.syncing.Unlock()
+	<-c.log.syncs
 }
 
-// syncNow is syncAndMark between beginSync and endSync.
-func (l *partition) syncNow() error {
-	p, err := l.sync()
+// syncNow is syncAll between beginSync and endSync.
+func (c *committer) syncNow() error {
+	p, err := c.sync()
 	if err == nil {
-		l.writeMark(p)
+		c.writeRecoveryPoint(p)
 	}
 	return err
 }
 
-// fail has the log refuse appends after a failed sync.
-func (l *partition) fail(err error) error {
-	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
-	l.mu.Lock()
-	l.unsynced, l.refuse = err, err
-	l.mu.Unlock()
-	l.log.Error("sync failed: the log accepts no more until it could be copied to a new file, which an append tries again and again", "topic", l.topic, "partition", l.number, "reason", err)
-	return err
-}
-
-// writeMark writes the sync mark, which is synced a while later. It may fail: recovery
-// then reads more than it would have to. The caller holds syncMu, since the sync.
-func (l *partition) writeMark(p syncPoint) {
+// writeRecoveryPoint writes how far the segment is synced, which is synced itself a while later. It
+// may fail: recovery then reads more than it would have to. The caller holds syncing, since the
+// sync.
+func (c *committer) writeRecoveryPoint(p syncPoint) {
 	if p.segment == nil {
 		return
 	}
 	before := p.segment.index.mark()
 	err := p.segment.index.flush(p.end)
-	if err != nil && !l.markFailed {
-		l.warn("cannot write the sync mark", "file", p.segment.index.file.name, "reason", err)
+	if err != nil && !c.pointFailed {
+		c.log.warn("cannot write the sync mark", "file", p.segment.index.file.name, "reason", err)
 	}
-	l.markFailed = err != nil
+	c.pointFailed = err != nil
 	if err == nil && p.end != before {
-		l.marks.moved(l, p.end.pos-before.pos)
-		if l.syncEvery > 0 { // recovery is to tell by it what a power cut could tear
-			l.marks.hurry(l)
+		c.log.points.moved(c.log, p.end.pos-before.pos)
+		if c.log.syncEvery > 0 { // by it recovery knows what a power cut could tear
+			c.log.points.hurry(c.log)
 		}
 	}
+}
+
+// end is the active segment, and where it ends.
+func (c *committer) end() (*segment, mark) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active, c.written
+}
+
+// whenIdle is end once no commit runs, with why appends are refused, if they are. The caller holds
+// appender.mu, so that none begins.
+func (c *committer) whenIdle() (*segment, mark, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.committing {
+		c.idle.Wait()
+	}
+	return c.active, c.written, c.failure.refuse
+}
+
+// isIdle says whether no commit runs or is to, and whether there is something that a sync has not
+// made durable, or failed to.
+func (c *committer) isIdle() (idle, dirty bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.committing && c.ended == nil, c.failure.sync == nil && c.written.pos > c.durable
+}
+
+// install is partition.install. The caller holds mu.
+func (c *committer) install(s *segment, end mark) {
+	c.active, c.written, c.durable = s, end, end.pos
+	c.unsynced, c.oldest = 0, time.Time{}
+}
+
+// close refuses appends from now on, and returns when no commit runs: false if that was done
+// before.
+func (c *committer) close(ended error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended != nil {
+		return false
+	}
+	c.ended = ended
+	for c.committing {
+		c.idle.Wait()
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	return true
 }

@@ -8,26 +8,25 @@ import (
 
 // SetMarksEvery sets after what time sync marks are synced, from the next on that moves.
 func (s *Store) SetMarksEvery(d time.Duration) {
-	s.marks.mu.Lock()
-	defer s.marks.mu.Unlock()
-	s.marks.every = d
+	s.points.mu.Lock()
+	defer s.points.mu.Unlock()
+	s.points.every = d
 }
 
 // MarksRest says whether no sync mark waits for its sync, so that nothing wakes up.
 func (s *Store) MarksRest() bool {
-	s.marks.mu.Lock()
-	defer s.marks.mu.Unlock()
-	return len(s.marks.queue) == 0 && s.marks.timer == nil
+	s.points.mu.Lock()
+	defer s.points.mu.Unlock()
+	return len(s.points.queue) == 0 && s.points.timer == nil
 }
 
 // IsMarked says whether the sync mark is at the log's end.
 func IsMarked(p store.Partition) bool {
-	l := p.(*partition)
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.active().index.mark() == l.written
+	c := &p.(*partition).commits
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	s, end := c.end()
+	return s.index.mark() == end
 }
 
 // Syncs is how many syncs of segments run or are about to.
@@ -39,6 +38,6 @@ func (s *Store) SetHealAfter(d time.Duration) { s.healAfter = d }
 
 // BadSpans is how many parts of the active segment are remembered that can't be read.
 func BadSpans(p store.Partition) int {
-	s := p.(*partition).active()
+	s := p.(*partition).visible.active()
 	return len(s.sectors.in(0, 1<<62))
 }

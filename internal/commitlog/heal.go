@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -30,43 +29,13 @@ const (
 	healMost  = time.Minute
 )
 
-// An ailment is what a log suffers from after a failed write or sync.
-type ailment struct {
-	next  time.Time     // when it may be tried to heal it
-	pause time.Duration // between the last attempt and the next; 0 where there is none to come
-}
-
-// ails notes that the active segment's file has failed.
-func (l *partition) ails() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ailment = ailment{time.Now().Add(l.healAfter), l.healAfter}
-}
-
-// curable says whether it is time to heal the log, and sets the next time.
-func (l *partition) curable() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := &l.ailment
-	now := time.Now()
-	if l.ended != nil || l.refuse == nil || a.next.IsZero() || now.Before(a.next) {
-		return false
-	}
-	a.pause = min(2*a.pause, healMost)
-	a.next = now.Add(a.pause)
-	return true
-}
-
-// heal has the log go on in a copy of the active segment's file. The caller holds appendMu.
-func (l *partition) heal() error {
-	l.mu.Lock()
-	for l.committing {
-		l.quiet.Wait()
-	}
-	old, durable, end, reason := l.active(), l.durable, l.high, l.refuse
-	l.mu.Unlock()
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
+// heal has the log go on in a copy of the active segment's file. The caller holds mu.
+func (a *appender) heal() error {
+	l := a.log
+	old, _, reason := l.commits.whenIdle()
+	durable, end := l.commits.toCopy()
+	l.commits.syncing.Lock()
+	defer l.commits.syncing.Unlock()
 	err := l.copyActive(old, durable, end)
 	var s *segment
 	if err == nil {
@@ -76,17 +45,25 @@ func (l *partition) heal() error {
 		l.warn("the log still accepts no more: what is visible can't be copied to a new file", "file", old.file.name, "reason", err)
 		return fmt.Errorf("%w, and a new file could not be made: %w", reason, err)
 	}
-	l.cool()     // the old file
-	old.forget() // its readers end with it
-	l.mu.Lock()
-	l.segments = append(slices.Clone(l.segments[:len(l.segments)-1]), s)
-	l.written, l.high, l.durable = end, end, end.pos
-	l.fresh, l.oldest, l.refuse, l.unsynced, l.ailment = 0, time.Time{}, nil, nil, ailment{}
-	l.mu.Unlock()
-	l.room, l.noted = end.pos, 0
-	l.writeMark(syncPoint{s, end})
+	a.closeFiles() // the old file
+	old.forget()   // its readers end with it
+	l.install(s, end)
+	l.commits.healed()
+	a.allocated, a.noted = end.pos, 0
+	l.commits.writeRecoveryPoint(syncPoint{s, end})
 	l.warn("the log accepts messages again, in a new file", "file", s.file.name)
 	return nil
+}
+
+// toCopy is how many bytes of the active segment are durable, and the end of those that are
+// visible.
+func (c *committer) toCopy() (durable int64, end mark) {
+	v := &c.log.visible
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.durable, v.high
 }
 
 // copyActive copies the active segment up to end into a file of its own, and syncs that.

@@ -20,8 +20,8 @@ import (
 //
 //	 0        8       16       24       32       40      44        48      52       60    64
 //	+--------+-------+--------+--------+--------+-------+---------+-------+--------+-----+
-//	| magic  | base  | synced | synced | max    | entry | entries | place | append | CRC |
-//	|mbusidx2| offset| bytes  | next   | time   | count | CRC     |       | times  |     |
+//	| magic  | base  | synced | synced | max    | entry | entries | leader| append | CRC |
+//	|mbusidx2| offset| bytes  | next   | time   | count | CRC     | epoch | times  |     |
 //	+--------+-------+--------+--------+--------+-------+---------+-------+--------+-----+
 //	| offset | position | max time before |  … count times, 24 bytes each
 //	+--------+----------+-----------------+
@@ -82,7 +82,7 @@ func parseEntry(p []byte) entry {
 type index struct {
 	file  handle
 	base  int64
-	place place
+	epoch leaderEpoch
 
 	writes sync.Mutex // held over what changes the file; taken before mu
 
@@ -113,7 +113,7 @@ func (x *index) header(m mark) []byte {
 	p = binary.BigEndian.AppendUint64(p, uint64(m.maxTime))
 	p = binary.BigEndian.AppendUint32(p, uint32(x.count))
 	p = binary.BigEndian.AppendUint32(p, x.crc)
-	p = binary.BigEndian.AppendUint32(p, uint32(x.place))
+	p = binary.BigEndian.AppendUint32(p, uint32(x.epoch))
 	p = binary.BigEndian.AppendUint32(p, x.times.first)
 	p = binary.BigEndian.AppendUint32(p, x.times.last)
 	return binary.BigEndian.AppendUint32(p, crc32.Checksum(p, castagnoli))
@@ -136,7 +136,7 @@ func (x *index) open() (bool, error) {
 		maxTime: int64(binary.BigEndian.Uint64(p[32:])),
 	}
 	if string(p[:8]) != indexMagic || sum != crc32.Checksum(p[:indexHeader-4], castagnoli) ||
-		int64(binary.BigEndian.Uint64(p[8:])) != x.base || place(binary.BigEndian.Uint32(p[48:])) != x.place || m.pos < 0 || m.next < x.base {
+		int64(binary.BigEndian.Uint64(p[8:])) != x.base || leaderEpoch(binary.BigEndian.Uint32(p[48:])) != x.epoch || m.pos < 0 || m.next < x.base {
 		return false, nil
 	}
 	x.synced = m
@@ -197,7 +197,7 @@ func (x *index) hold(entries []entry) {
 }
 
 // note records that a batch begins at m: for good if the latest entry is interval bytes
-// or more away, else until rest or until there are many later ones.
+// or more away, else until dropRecent or until there are many later ones.
 func (x *index) note(m mark, interval int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -232,8 +232,8 @@ func (x *index) appendTimes(now uint32, latest int64) (times appendTimes, correc
 	return x.times, x.times != old
 }
 
-// rest gives up what is only in memory and not for good.
-func (x *index) rest() {
+// dropRecent gives up what is only in memory and not for good.
+func (x *index) dropRecent() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.recent = nil

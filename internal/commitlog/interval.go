@@ -4,90 +4,100 @@ import (
 	"time"
 )
 
-// isEarly says whether what has been written may be answered before the sync, and sees to
+// isEarly says whether what has been written may be acknowledged before the sync, and sees to
 // it that the sync follows. It comes after half the interval, so that it has the other half
 // to take. Where it takes longer appends wait for it, and no more is unsynced than was
 // written in an interval.
-func (l *partition) isEarly() bool {
-	if l.syncEvery == 0 || l.hot.Load() > l.maxHot { // its files are to be closed
+func (c *committer) isEarly() bool {
+	interval := c.log.syncEvery
+	if interval == 0 || c.log.files.tooMany() { // its files are to be closed
 		return false
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	age := time.Since(l.oldest)
-	if !l.oldest.IsZero() && age >= l.syncEvery {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	age := time.Since(c.oldest)
+	if !c.oldest.IsZero() && age >= interval {
 		return false
 	}
-	if l.timer == nil && l.ended == nil {
-		l.timer = time.AfterFunc(max(0, l.syncEvery/2-age), l.lateSync)
+	if c.timer == nil && c.ended == nil {
+		c.timer = time.AfterFunc(max(0, interval/2-age), c.lateSync)
 	}
 	return true
 }
 
 // lateSync is the sync that was to come later. A log that is closed has synced: its
 // files may be those of another one by now.
-func (l *partition) lateSync() {
-	l.beginSync()
-	defer l.endSync()
-	l.mu.Lock()
-	l.timer = nil
-	over := l.ended != nil || l.written.pos == l.durable
-	l.mu.Unlock()
-	if over || l.syncNow() == nil {
+func (c *committer) lateSync() {
+	c.beginSync()
+	defer c.endSync()
+	c.mu.Lock()
+	c.timer = nil
+	over := c.ended != nil || c.written.pos == c.durable
+	c.mu.Unlock()
+	if over || c.syncNow() == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.unsynced == nil && l.timer == nil && l.ended == nil { // it could not be begun
-		l.timer = time.AfterFunc(l.syncEvery, l.lateSync)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure.sync == nil && c.timer == nil && c.ended == nil { // it could not be begun
+		c.timer = time.AfterFunc(c.log.syncEvery, c.lateSync)
 	}
 }
 
-// syncVisible makes durable what an interval has let be answered before its sync. What
+// visibleIsDurable says whether all that is visible is durable. What segments before the active
+// one hold is.
+func (c *committer) visibleIsDurable() bool {
+	v := &c.log.visible
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return v.high.pos <= c.durable
+}
+
+// syncVisible makes durable what an interval has let be acknowledged before its sync. What
 // takes the place of older things must be durable before those are given up.
-func (l *partition) syncVisible() error {
-	l.mu.Lock()
-	clean := l.high.pos <= l.durable
-	l.mu.Unlock()
-	if clean {
+func (c *committer) syncVisible() error {
+	if c.visibleIsDurable() {
 		return nil
 	}
-	return l.syncAndMark()
+	return c.syncAll()
 }
 
-// Sync implements store.Partition. Calls that come while a sync runs share the next one.
-func (l *partition) Sync(done func(error)) {
-	l.mu.Lock()
-	err := l.unsynced
+// request implements store.Partition.Sync.
+func (c *committer) request(done func(error)) {
+	durable := c.visibleIsDurable()
+	c.mu.Lock()
+	err := c.failure.sync
 	switch {
-	case l.high.pos <= l.durable:
+	case durable:
 		err = nil
-	case err == nil && l.ended != nil:
-		err = l.ended
+	case err == nil && c.ended != nil:
+		err = c.ended
 	case err == nil:
-		l.asking = append(l.asking, done)
-		if len(l.asking) == 1 {
-			go l.syncForAll()
+		c.asking = append(c.asking, done)
+		if len(c.asking) == 1 {
+			go c.syncForAll()
 		}
-		l.mu.Unlock()
+		c.mu.Unlock()
 		return
 	}
-	l.mu.Unlock()
+	c.mu.Unlock()
 	done(err)
 }
 
-// syncForAll is the sync for all callers of Sync that wait, those included that come before
+// syncForAll is the sync for all callers of request that wait, those included that come before
 // its turn.
-func (l *partition) syncForAll() {
-	l.beginSync()
-	l.mu.Lock()
-	asking, err := l.asking, l.ended
-	l.asking = nil
-	l.mu.Unlock()
+func (c *committer) syncForAll() {
+	c.beginSync()
+	c.mu.Lock()
+	asking, err := c.asking, c.ended
+	c.asking = nil
+	c.mu.Unlock()
 	if err == nil {
-		err = l.syncNow()
+		err = c.syncNow()
 	}
-	l.endSync()
+	c.endSync()
 	for _, done := range asking {
 		done(err)
 	}

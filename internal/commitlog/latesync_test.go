@@ -9,7 +9,7 @@ import (
 	"mbus/test/brokertest"
 )
 
-// A topic's files may be those of one that was made anew when the sync comes to run.
+// A topic's files may be those of one that was made again when the sync comes to run.
 func TestALateSyncLeavesALogAloneThatHasBeenClosed(t *testing.T) {
 	s, err := Open(t.TempDir(), Options{SyncEvery: time.Hour})
 	if err != nil {
@@ -26,24 +26,24 @@ func TestALateSyncLeavesALogAloneThatHasBeenClosed(t *testing.T) {
 	if _, err := store.AppendAndWait(l, b.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	l.appendMu.Lock()
-	l.cool() // so that close has nothing to sync
-	l.appendMu.Unlock()
+	l.appends.mu.Lock()
+	l.appends.closeFiles() // so that close has nothing to sync
+	l.appends.mu.Unlock()
 
-	l.syncMu.Lock()
+	l.commits.syncing.Lock()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		l.lateSync()
+		l.commits.lateSync()
 	}()
 	brokertest.Await(t, time.Minute, "the sync has begun", func() bool { return len(l.syncs) > 0 })
 	if err := s.DeleteTopic("orders"); err != nil {
 		t.Error(err)
 	}
-	l.syncMu.Unlock()
+	l.commits.syncing.Unlock()
 	<-ended
-	if l.unsynced != nil {
-		t.Errorf("it was synced: %v", l.unsynced)
+	if l.commits.failure.sync != nil {
+		t.Errorf("it was synced: %v", l.commits.failure.sync)
 	}
 }
 
@@ -65,20 +65,20 @@ func TestASyncOfACompleteSegmentSaysNothingOfTheNextOne(t *testing.T) {
 	if _, err := store.AppendAndWait(l, b.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	l.syncMu.Lock()
-	synced, err := l.sync()
-	l.syncMu.Unlock()
+	l.commits.syncing.Lock()
+	synced, err := l.commits.sync()
+	l.commits.syncing.Unlock()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.rollNow(); err != nil {
+	if err := l.appends.rollNow(); err != nil {
 		t.Fatal(err)
 	}
-	l.isDurable(synced, time.Now()) // as the end of a sync that has begun before
+	l.commits.isDurable(synced, time.Now()) // as the end of a sync that has begun before
 	if _, err := store.AppendAndWait(l, b.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	if l.durable != 0 {
-		t.Errorf("%d bytes of the new segment count as durable, and none was synced", l.durable)
+	if l.commits.durable != 0 {
+		t.Errorf("%d bytes of the new segment count as durable, and none was synced", l.commits.durable)
 	}
 }

@@ -2,18 +2,17 @@ package commitlog
 
 import (
 	"slices"
-
-	"mbus/internal/vfs"
 )
 
 // removeEmpty deletes empty segments between others if beginning them has failed: then
 // the log went on in the one before. Any others have been emptied, which is reported.
-func (l *partition) removeEmpty(sizes map[int64]int64) error {
-	kept := l.segments[:0]
-	next := l.start // offset behind the last segment with anything in it
-	for i, s := range l.segments[:len(l.segments)-1] {
-		behind := l.segments[i+1].base
-		if sizes[s.base] > 0 {
+func (r *recovery) removeEmpty() error {
+	v := r.visible
+	kept := v.segments[:0]
+	next := v.start // offset behind the last segment with anything in it
+	for i, s := range v.segments[:len(v.segments)-1] {
+		behind := v.segments[i+1].base
+		if r.sizes[s.base] > 0 {
 			kept = append(kept, s)
 			continue
 		}
@@ -25,10 +24,10 @@ func (l *partition) removeEmpty(sizes map[int64]int64) error {
 		switch {
 		case err != nil:
 			return err
-		case behind <= l.start: // removeBelowStart sees to it
+		case behind <= v.start: // removeBelowStart sees to it
 		case held || len(kept) == 0 || next <= s.base:
-			l.log.Error("a segment has been emptied: its messages are lost", "topic", l.topic, "partition", l.number,
-				"file", s.file.name, "first", max(s.base, l.start), "next", behind)
+			r.log.error("a segment has been emptied: its messages are lost",
+				"file", s.file.name, "first", max(s.base, v.start), "next", behind)
 		default:
 			if err := s.remove(); err != nil {
 				return err
@@ -37,56 +36,33 @@ func (l *partition) removeEmpty(sizes map[int64]int64) error {
 		}
 		kept = append(kept, s)
 	}
-	l.segments = append(kept, l.active())
+	v.segments = append(kept, v.active())
 	return nil
-}
-
-// orphans are the segments of which there is only the index: a removal was under way,
-// or they have been lost.
-func (l *partition) orphans(entries []vfs.Entry, sizes map[int64]int64) (list []*segment) {
-	for _, e := range entries {
-		base, ok := parseBase(e.Name, indexSuffix)
-		if _, exists := sizes[base]; ok && !exists {
-			list = append(list, newSegment(l, base))
-		}
-	}
-	return list
 }
 
 // lostSegments reports the orphans with anything in them that the log start offset
 // has not passed, and returns the offset behind them.
-func (l *partition) lostSegments(orphans []*segment) (next int64, err error) {
-	for _, s := range orphans {
-		end, err := l.lostIn(s)
+func (r *recovery) lostSegments() (next int64, err error) {
+	for _, s := range r.orphans() {
+		end, err := r.lostIn(s)
 		if err != nil {
 			return 0, err
 		}
 		if end > 0 {
-			l.log.Error("a segment is missing", "topic", l.topic, "partition", l.number,
-				"file", s.file.name, "first", s.base, "next", end)
+			r.log.error("a segment is missing", "file", s.file.name, "first", s.base, "next", end)
 			next = max(next, end)
 		}
 	}
 	return next, nil
 }
 
-// lostIn is the offset behind an orphan; 0 if there was nothing in it that the log
-// start offset has not passed.
-func (l *partition) lostIn(orphan *segment) (next int64, err error) {
-	known, err := orphan.index.open()
-	if m := orphan.index.synced; known && m.pos > 0 && m.next > l.start {
-		next = m.next
-	}
-	return next, err
-}
-
 // removeOrphans deletes the indexes, unless there is a segment for them now.
-func (l *partition) removeOrphans(orphans []*segment) error {
-	for _, s := range orphans {
-		if slices.ContainsFunc(l.segments, func(other *segment) bool { return other.base == s.base }) {
+func (r *recovery) removeOrphans() error {
+	for _, s := range r.orphans() {
+		if slices.ContainsFunc(r.visible.segments, func(other *segment) bool { return other.base == s.base }) {
 			continue
 		}
-		if err := l.fs.Remove(s.index.file.name); err != nil {
+		if err := r.log.fs.Remove(s.index.file.name); err != nil {
 			return err
 		}
 	}
@@ -120,9 +96,9 @@ func (s *segment) lacks(m mark, size int64) bool {
 
 // reportLack says which offsets are not in a segment of size bytes although they lie before
 // its mark, and returns the offset behind the last that is.
-func (l *partition) reportLack(s *segment, m mark, size int64) (reached int64, err error) {
-	seen := newSegment(l, s.base) // whose index is of no use
-	found, err := l.scan(seen, mark{next: s.base, maxTime: minTime}, min(size, m.pos), anywhere)
+func (r *recovery) reportLack(s *segment, m mark, size int64) (reached int64, err error) {
+	seen := newSegment(r.log, s.base) // whose index is of no use
+	found, err := seen.scan(mark{next: s.base, maxTime: minTime}, min(size, m.pos), anywhere)
 	if err != nil {
 		return 0, err
 	}
@@ -131,8 +107,8 @@ func (l *partition) reportLack(s *segment, m mark, size int64) (reached int64, e
 		if h.next == h.first {
 			continue
 		}
-		l.log.Error("synced bytes are missing from the end of a segment: the data directory is an incomplete copy, or damaged",
-			"topic", l.topic, "partition", l.number, "first", h.first, "next", h.next,
+		r.log.error("synced bytes are missing from the end of a segment: the data directory is an incomplete copy, or damaged",
+			"first", h.first, "next", h.next,
 			"file", s.file.name, "position", h.pos, "size", size, "synced", m.pos)
 	}
 	return found.end.next, nil

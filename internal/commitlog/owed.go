@@ -12,35 +12,34 @@ import (
 
 // orOwe takes a step of recovery, or owes it if the disk is full, or if an earlier one is
 // owed. A step can be tried again.
-func (l *partition) orOwe(step func() error) error {
-	if len(l.owed) == 0 {
+func (a *appender) orOwe(step func() error) error {
+	if len(a.owed) == 0 {
 		err := step()
 		if !isFull(err) {
 			return err
 		}
-		l.log.Error("the disk is full: the log can be read, and takes messages when there is space", "topic", l.topic,
-			"partition", l.number, "reason", err)
+		a.log.error("the disk is full: the log can be read, and takes messages when there is space", "reason", err)
 	}
-	l.owed = append(l.owed, step)
+	a.owed = append(a.owed, step)
 	return nil
 }
 
-// pay tries again what is owed. The caller holds appendMu.
-func (l *partition) pay() error {
-	if len(l.owed) == 0 {
+// pay tries again what is owed. The caller holds mu.
+func (a *appender) pay() error {
+	if len(a.owed) == 0 {
 		return nil
 	}
-	for len(l.owed) > 0 {
-		err := l.owed[0]()
+	for len(a.owed) > 0 {
+		err := a.owed[0]()
 		if isFull(err) {
 			return fmt.Errorf("%w: %w", errOwed, err)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %w", store.ErrFailed, err)
 		}
-		l.owed = l.owed[1:]
+		a.owed = a.owed[1:]
 	}
-	l.log.Info("there is space again: the log takes messages", "topic", l.topic, "partition", l.number)
+	a.log.log.Info("there is space again: the log takes messages", a.log.with(nil)...)
 	return nil
 }
 

@@ -1,403 +1,151 @@
 package commitlog
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
+	"strconv"
 	"time"
 
-	"mbus/internal/batch"
 	"mbus/internal/store"
 	"mbus/internal/vfs"
 )
 
-// A partition is one log on disk. Appends are written one after the other under
-// appendMu. While there is something to sync one goroutine makes it durable, as many
-// appends at a time as have been written meanwhile: that is the group commit. It is
-// that of the first appender, or one that this starts (store.Lead).
+// A partition is one log on disk. Each part of its state has one owner with a lock of its own:
+// appender writes, committer makes what was written durable and acknowledges it, visible is what
+// readers see, logStart moves the log start offset.
 //
-// Locks are taken in this order: trimMu, appendMu, syncMu, mu.
+// Locks are taken in this order: logStart.mu, appender.mu, committer.syncing, segment.loadMu,
+// index.writes, visible.mu, committer.mu; then those that are held over no other: segment.mu,
+// index.mu, handle.mu, verified.mu, sectors.mu, jumps.mu, recoveryPoints.mu. While one of them is
+// held that an append takes, which is any but logStart.mu, segment.loadMu and index.writes, no file
+// is opened, read or asked for its size, except by an append that can't go on without that.
 type partition struct {
-	fs        vfs.FS
-	dir       string
-	topic     string
-	number    int
-	place     place
-	log       *slog.Logger
-	segBytes  int64
-	interval  int64 // bytes between index entries, at the least
-	syncEvery time.Duration
-	space     *reserve
-	hot       *atomic.Int64 // partitions of the store with open files
-	maxHot    int64
-	syncs     chan struct{} // of the store: holds an element for each sync that runs
-	now       func() time.Time
-	healAfter time.Duration
-	marks     *marks       // of the store
-	doubt     bool         // what is read may not be on the disk; for recovery
-	late      bool         // what lies behind the sync mark was not synced; for recovery
-	startEnd  int64        // the log has reached it when the log start offset was written; for recovery
-	rollBytes atomic.Int64 // size from which a new segment is begun; 0 for segBytes
-	rollAge   atomic.Int64 // seconds from the first append to a segment to the end of it; 0 for no end
+	settings
+	topic  string
+	number int
+	epoch  leaderEpoch
+	dir    string
 
-	trimMu sync.Mutex // one call of Trim or Retain at a time; guards what follows
-	marker string     // name of a file that holds the log start offset in its name; "" for none
-
-	appendMu sync.Mutex     // orders appends; held over the write
-	isHot    bool           // the active segment's files are open
-	room     int64          // size of the active segment's file, as far as is known
-	noted    uint32         // append time that the active segment's index knows
-	owed     []func() error // what appends wait for, because there was no space for it
-
-	syncMu     sync.Mutex // held over each sync of the active segment and its mark
-	markFailed bool       // said already that the mark can't be written
-
-	markQueued atomic.Bool  // among those that wait in marks
-	markBehind atomic.Int64 // bytes by which the mark has moved since its last sync began
-	markUnsafe bool         // said already that the mark can't be synced; of marks' rounds
-
-	mu         sync.Mutex // guards what follows
-	quiet      sync.Cond  // committing has become false
-	segments   []*segment // ascending; the last is active
-	start      int64      // log start offset
-	written    mark       // end of the active segment
-	fresh      int64      // bytes written since the last sync began
-	durable    int64      // bytes of the active segment that are known to be synced
-	oldest     time.Time  // with an interval: no write that is not durable was before; zero if there is none
-	high       mark       // its part that is visible; next is the high watermark
-	waiting    []waiter   // appended, not answered yet; in order
-	spare      []waiter   // the slice of the last commit, to use again
-	committing bool       // somebody commits, or is to begin it
-	served     int        // appends that the last commit has answered
-	timer      *time.Timer
-	refuse     error // why appends are refused
-	unsynced   error // a failed sync: nothing more may be acknowledged
-	ailment    ailment
-	ended      error         // store.ErrDeleted or store.ErrClosed; nil while the log is in use
-	asking     []func(error) // for all that is visible to be durable
-	wakers     map[*waker]struct{}
+	appends appender
+	commits committer
+	visible visible
+	start   logStart
+	point   pointState
 }
 
-// A waiter is an append that waits for its sync.
-type waiter struct {
-	base int64
-	done func(int64, error)
+// settings are what a partition has of its store.
+type settings struct {
+	fs            vfs.FS
+	log           *slog.Logger
+	segmentBytes  int64
+	indexInterval int64 // bytes between index entries, at the least
+	syncEvery     time.Duration
+	space         *reserve
+	files         *openFiles
+	syncs         chan struct{} // holds an element for each sync that runs
+	points        *recoveryPoints
+	now           func() time.Time
+	healAfter     time.Duration
+	uncertain     bool // what is read may not be on the disk; for recovery
+	late          bool // what lies behind the recovery point was not synced; for recovery
 }
 
-type waker struct {
-	offset int64
-	f      func(store.Reason)
+func newPartition(o settings, t store.Topic, number int, dir string) *partition {
+	l := &partition{settings: o, topic: t.Name, number: number, epoch: epochOf(t, number), dir: dir}
+	l.appends.log, l.commits.log, l.start.log = l, l, l
+	l.commits.idle.L = &l.commits.mu
+	return l
 }
 
-func (l *partition) warn(msg string, args ...any) {
-	l.log.Warn(msg, append([]any{"topic", l.topic, "partition", l.number}, args...)...)
+// newPartition is that partition of a topic, in its place and not opened yet.
+func (s *Store) newPartition(t store.Topic, number int) *partition {
+	return newPartition(settings{
+		fs: s.dir.fs, log: s.log, segmentBytes: s.opts.SegmentBytes, indexInterval: s.opts.SegmentBytes / entriesMax,
+		syncEvery: s.opts.SyncEvery, space: &s.reserve, files: &s.files, syncs: s.syncs, points: &s.points,
+		now: func() time.Time { return s.now() }, healAfter: s.healAfter, uncertain: s.boot.uncertain, late: s.boot.late,
+	}, t, number, s.dir.path(topicsName, t.Name, strconv.Itoa(number)))
 }
 
-func (l *partition) active() *segment { return l.segments[len(l.segments)-1] }
+// moved says that the partition's directory is another one now.
+func (l *partition) moved(dir string) {
+	l.dir = dir
+	for _, s := range l.visible.segments {
+		s.file.name = filepath.Join(dir, filepath.Base(s.file.name))
+		s.index.file.name = filepath.Join(dir, filepath.Base(s.index.file.name))
+	}
+}
+
+func (l *partition) warn(msg string, args ...any) { l.log.Warn(msg, l.with(args)...) }
+
+func (l *partition) error(msg string, args ...any) { l.log.Error(msg, l.with(args)...) }
+
+// with puts the partition in front of attributes of a log line.
+func (l *partition) with(args []any) []any {
+	return append([]any{"topic", l.topic, "partition", l.number}, args...)
+}
 
 // Write implements store.Partition.
 func (l *partition) Write(batches []byte, done func(int64, error)) (store.Lead, error) {
-	now := seconds(l.now())
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
-	s, at, err := l.reserve(int64(len(batches)), now)
-	if err != nil {
-		return store.Lead{}, err
-	}
-	end, err := stamp(batches, at, l.place)
-	if err != nil {
-		return store.Lead{}, err
-	}
-	if err := l.write(s, batches, at.pos); err != nil {
-		return store.Lead{}, err
-	}
-	note(s, batches, at, l.interval)
-	if now != l.noted {
-		s.index.appended(now)
-		l.noted = now
-	}
-	s.sound.add(at.pos, end.pos)
-	return l.submit(end, waiter{at.next, done}), nil
+	return l.appends.append(batches, done)
 }
 
-// reserve finds the place for n bytes more, in a new segment if need be, with
-// the segment's files open. The caller holds appendMu.
-func (l *partition) reserve(n int64, now uint32) (*segment, mark, error) {
-	err := l.usable()
-	if err != nil && l.curable() {
-		err = l.heal()
-	}
-	if err != nil {
-		return nil, mark{}, err
-	}
-	if err := l.pay(); err != nil {
-		return nil, mark{}, err
-	}
-	s, at := l.end()
-	full := at.pos+n > l.segmentLimit()
-	lost := false
-	if !l.isHot {
-		if err := l.heat(s); err != nil {
-			return nil, mark{}, err
-		}
-		lost = s.hasLost(at.pos)
-	}
-	if at.pos > 0 && (full || lost || now != l.noted && l.isOld(s, now)) {
-		err := l.roll()
-		if err != nil && !full {
-			err = l.usable() // another time
-		}
-		if err != nil {
-			return nil, mark{}, err
-		}
-		s, at = l.end()
-	}
-	return s, at, l.heat(s)
-}
-
-// end is the active segment, and where it ends.
-func (l *partition) end() (*segment, mark) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.active(), l.written
-}
-
-func (l *partition) usable() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended != nil {
-		return l.ended
-	}
-	return l.refuse
-}
-
-// heat opens the active segment's files until cool. The caller holds appendMu.
-func (l *partition) heat(s *segment) error {
-	if l.isHot {
-		return nil
-	}
-	err := s.acquire()
-	if vfs.IsUnreadable(err) {
-		l.mu.Lock()
-		v := l.view(len(l.segments) - 1)
-		l.mu.Unlock()
-		if s.reload(v, err) == nil {
-			err = s.acquire()
-		}
-	}
-	if err != nil {
-		return err
-	}
-	l.isHot = true
-	l.hot.Add(1)
-	return nil
-}
-
-// cool closes the active segment's files. The caller holds appendMu, and no
-// commit runs.
-func (l *partition) cool() {
-	if l.isHot {
-		l.isHot = false
-		l.hot.Add(-1)
-		l.mu.Lock()
-		s := l.active()
-		l.mu.Unlock()
-		s.index.rest()
-		s.release()
-	}
-}
-
-// stamp gives the batches their offsets, from m on, and their place, and returns
-// their end.
-func stamp(batches []byte, m mark, at place) (mark, error) {
-	for rest := batches; len(rest) > 0; {
-		b, r, err := batch.Next(rest)
-		if err != nil {
-			return m, err
-		}
-		b.Stamp(m.next, int32(at))
-		m = m.behind(b, len(b))
-		rest = r
-	}
-	return m, nil
-}
-
-// note puts the batches, which begin at m, into the index.
-func note(s *segment, batches []byte, m mark, interval int64) {
-	for len(batches) > 0 {
-		b, rest, _ := batch.Next(batches) // stamp has seen them
-		s.index.note(m, interval)
-		m = m.behind(b, len(b))
-		batches = rest
-	}
-}
-
-// write puts p at pos. A disk that is full is no reason to give up the log:
-// what was written of p lies behind the log's end, where the next append, or
-// recovery, disposes of it.
-func (l *partition) write(s *segment, p []byte, pos int64) error {
-	l.makeRoom(s, pos+int64(len(p)))
-	_, err := s.file.file.WriteAt(p, pos)
-	switch {
-	case err == nil:
-		return nil
-	case isFull(err):
-		if s.file.file.Truncate(pos) != nil { // what was refused must not come back behind the next append
-			l.owed = append(l.owed, func() error { return s.truncate(pos) })
-		}
-		l.room = pos
-		return fmt.Errorf("%w: %w", store.ErrFull, err)
-	}
-	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
-	l.ails()
-	l.mu.Lock()
-	l.refuse = err
-	l.mu.Unlock()
-	l.log.Error("write failed: the log accepts no more until it could be copied to a new file, which an append tries again and again", "topic", l.topic, "partition", l.number, "reason", err)
-	return err
-}
-
-// roomMax is how much is allocated behind the end of a log at most, in bytes.
-const roomMax = 16 << 20
-
-// makeRoom extends the active segment's file, for a write up to end, by as much
-// again as it holds then: a sync of a write that does not extend the file takes
-// half as long, for there is no new size to be written with it. Where that
-// fails, the write itself tells why. The caller holds appendMu.
-func (l *partition) makeRoom(s *segment, end int64) {
-	if end <= l.room {
-		return
-	}
-	size := (end + min(end, roomMax) + 4095) &^ 4095
-	size = max(end, min(size, l.segmentLimit()))
-	if !l.space.ahead(size - end) {
-		size = end
-	}
-	_ = s.file.file.Allocate(l.room, size)
-	l.room = size
-}
-
-// noRoom turns a full disk into store.ErrFull. Other errors stay as they are:
-// nothing was stored, and it may be tried again.
-func noRoom(err error) error {
-	if isFull(err) {
-		return fmt.Errorf("%w: %w", store.ErrFull, err)
-	}
-	return err
-}
+// Sync implements store.Partition. Calls that come while a sync runs share the next one.
+func (l *partition) Sync(done func(error)) { l.commits.request(done) }
 
 // Offsets implements store.Partition.
-func (l *partition) Offsets() (start, high int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.start, l.high.next
-}
+func (l *partition) Offsets() (start, high int64) { return l.visible.offsets() }
 
 // Wake implements store.Partition.
 func (l *partition) Wake(offset int64, f func(store.Reason)) (cancel func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.ended != nil:
-		go f(reasonOf(l.ended))
-		return func() {}
-	case l.high.next > offset:
-		go f(store.More)
-		return func() {}
-	}
-	if l.wakers == nil {
-		l.wakers = make(map[*waker]struct{})
-	}
-	w := &waker{offset, f}
-	l.wakers[w] = struct{}{}
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.wakers, w)
-	}
+	return l.visible.wake(offset, f)
 }
 
-// reasonOf is why Wake calls when a log has ended.
-func reasonOf(ended error) store.Reason {
-	if errors.Is(ended, store.ErrDeleted) {
-		return store.Deleted
-	}
-	return store.Closed
+// A logState is a log as of one moment.
+type logState struct {
+	segments      []*segment
+	start         int64
+	high, written mark
+	ended         error // store.ErrDeleted or store.ErrClosed; nil while the log is in use
+}
+
+func (l *partition) state() logState {
+	l.visible.mu.Lock()
+	defer l.visible.mu.Unlock()
+	l.commits.mu.Lock()
+	defer l.commits.mu.Unlock()
+	v := &l.visible
+	return logState{v.segments, v.start, v.high, l.commits.written, v.ended}
+}
+
+// install makes a segment the last one, in which the log goes on at a mark: in place of another
+// one of its base offset, if there is one. What is before the mark is visible, and durable. The
+// caller holds appender.mu, and no commit runs.
+func (l *partition) install(s *segment, end mark) {
+	l.visible.mu.Lock()
+	defer l.visible.mu.Unlock()
+	l.commits.mu.Lock()
+	defer l.commits.mu.Unlock()
+	l.visible.install(s, end)
+	l.commits.install(s, end)
 }
 
 // close ends the log, with store.ErrDeleted or store.ErrClosed from then on: what was
-// appended is answered and synced.
+// appended is acknowledged and synced.
 func (l *partition) close(ended error) error {
-	l.trimMu.Lock()
-	defer l.trimMu.Unlock()
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
-	l.mu.Lock()
-	if l.ended != nil {
-		l.mu.Unlock()
+	l.start.mu.Lock()
+	defer l.start.mu.Unlock()
+	l.appends.mu.Lock()
+	defer l.appends.mu.Unlock()
+	if !l.commits.close(ended) {
 		return nil
 	}
-	l.ended = ended
-	for l.committing {
-		l.quiet.Wait()
-	}
-	segments := l.segments
-	if l.timer != nil {
-		l.timer.Stop()
-		l.timer = nil
-	}
-	wakers, unsynced := l.wakers, l.unsynced
-	l.wakers = nil
-	l.mu.Unlock()
-	err := unsynced
-	if err == nil && l.room > l.written.pos {
-		err = l.active().truncate(l.written.pos)
-	}
-	if l.isHot && err == nil {
-		err = l.syncAndMark()
-	}
-	l.cool()
-	for _, s := range segments {
+	wake := l.visible.close(ended)
+	err := l.appends.finish()
+	for _, s := range l.visible.segments {
 		s.forget()
 	}
-	for w := range wakers {
-		w.f(reasonOf(ended))
+	for _, f := range wake {
+		f(reasonOf(ended))
 	}
 	return err
-}
-
-// removeAll deletes a directory and all that is in it; behind a link only what is
-// ours. What file systems put into a directory may stay.
-func removeAll(fs vfs.FS, dir string) error {
-	err := removeIn(fs, dir)
-	if err != nil {
-		return ignoreNotExist(err)
-	}
-	return fs.Remove(dir)
-}
-
-// removeIn is removeAll of what is in a directory, which stays.
-func removeIn(fs vfs.FS, dir string) error {
-	entries, err := fs.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := filepath.Join(dir, e.Name)
-		switch {
-		case e.Link && e.Dir:
-			err = removeLinked(fs, name)
-		case e.Dir:
-			err = removeAll(fs, name)
-		default:
-			err = ignoreNotExist(fs.Remove(name))
-		}
-		if err != nil && !isForeign(e.Name) {
-			return err
-		}
-	}
-	return nil
 }

@@ -129,7 +129,7 @@ func (w *walker) find(d mark) (to mark, found bool, err error) {
 // soundAt says whether there is a sound batch at m.
 func (w *walker) soundAt(m mark) (bool, error) {
 	h, err := w.win.at(m.pos, batch.HeaderSize)
-	if err != nil || checkHeader(h, w.v.end-m.pos, m.next, w.s.log.place) != nil {
+	if err != nil || checkHeader(h, w.v.end-m.pos, m.next, w.s.log.epoch) != nil {
 		return false, err
 	}
 	n, _ := batch.Size(h, maxBatch)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sort"
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
@@ -40,72 +39,31 @@ func (l *partition) Read(offset int64, maxBytes int, c *store.Chunk) error {
 	c.Source, c.Next = p, -1 // should this fail, the next Read looks anew
 	first, end, err := p.find(offset, from, goesOn, int64(maxBytes))
 	if err != nil {
-		return l.forgotten(offset, err)
+		return l.visible.removed(offset, err)
 	}
 	c.First, c.Next, c.Pos, c.N = first.next, end.next, first.pos, int(end.pos-first.pos)
 	return nil
 }
 
-// forgotten explains an error for offset by its having been removed meanwhile, if
-// that is so.
-func (l *partition) forgotten(offset int64, err error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.ended != nil:
-		return l.ended
-	case offset < l.start:
-		return store.ErrOutOfRange
-	}
-	return err
-}
-
 // locate finds the segment that offset belongs to, and opens it; nil at the high watermark.
 // No lock of the log is held while it opens files.
 func (l *partition) locate(offset int64) (*pin, error) {
-	s, v, err := l.holding(offset)
-	if s == nil {
+	s, v, next, err := l.visible.holding(offset)
+	if err == nil && next > offset {
+		err = &store.GapError{Topic: l.topic, Partition: l.number, First: offset, Next: next}
+	}
+	if s == nil || err != nil {
 		return nil, err
 	}
 	p, err := newPin(s, v)
 	if err != nil {
-		return nil, l.forgotten(offset, s.absent(offset, v.next, err))
+		return nil, l.visible.removed(offset, s.absent(offset, v.next, err))
 	}
-	if err := l.forgotten(offset, nil); err != nil { // its files may be those of another topic by now
+	if err := l.visible.removed(offset, nil); err != nil { // its files may be those of another topic by now
 		p.Release()
 		return nil, err
 	}
 	return p, nil
-}
-
-// holding finds the segment that offset belongs to, and how far it can be read; nil at the
-// high watermark.
-func (l *partition) holding(offset int64) (*segment, view, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.ended != nil:
-		return nil, view{}, l.ended
-	case offset < l.start || offset > l.high.next:
-		return nil, view{}, store.ErrOutOfRange
-	case offset == l.high.next:
-		return nil, view{}, nil
-	}
-	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > offset }) - 1
-	if i < 0 {
-		return nil, view{}, &store.GapError{
-			Topic: l.topic, Partition: l.number, First: offset, Next: l.segments[0].base,
-		}
-	}
-	return l.segments[i], l.view(i), nil
-}
-
-// view is how far the i-th segment can be read now. The caller holds mu.
-func (l *partition) view(i int) view {
-	if i == len(l.segments)-1 {
-		return view{active: true, end: l.high.pos, next: l.high.next}
-	}
-	return view{next: l.segments[i+1].base}
 }
 
 // absent is the error for a segment that can't be opened: its offsets are damaged if its file
@@ -131,7 +89,7 @@ func (s *segment) find(v view, offset int64) (mark, error) {
 	}
 	w := walk(s, v, e)
 	defer w.close()
-	from, to := s.sound.both()
+	from, to := s.verified.both()
 	more := w.next()
 	for more && offset >= w.h.BaseOffset() {
 		if offset == w.h.BaseOffset() {
@@ -263,7 +221,7 @@ func (s *segment) begins(v view, m mark) bool {
 	}
 	var h [batch.HeaderSize]byte
 	n, err := s.readAt(h[:max(0, min(int64(len(h)), v.end-m.pos))], m.pos)
-	return err == nil && checkHeader(h[:n], v.end-m.pos, m.next, s.log.place) == nil
+	return err == nil && checkHeader(h[:n], v.end-m.pos, m.next, s.log.epoch) == nil
 }
 
 // readAt fills p from pos and returns fewer bytes only at the end of the file.
@@ -296,16 +254,16 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 	sound := 0
 	for sound < got {
 		b, _, err := batch.Next(buf[sound:got])
-		if err != nil || b.BaseOffset() != first || b.LastOffsetDelta() < 0 || !p.s.log.place.holds(b) || b.CheckCRC() != nil {
+		if err != nil || b.BaseOffset() != first || b.LastOffsetDelta() < 0 || !p.s.log.epoch.holds(b) || b.CheckCRC() != nil {
 			break
 		}
 		sound, first = sound+len(b), b.NextOffset()
 	}
 	if sound < n {
-		p.s.sound.cut(pos+int64(sound), pos+int64(n))
+		p.s.verified.cut(pos+int64(sound), pos+int64(n))
 	}
 	if sound > 0 {
-		p.s.sound.add(pos, pos+int64(sound))
+		p.s.verified.add(pos, pos+int64(sound))
 		return buf[:sound], nil
 	}
 	from, to, err := p.s.explain(p.v, mark{pos: pos, next: first})
@@ -318,7 +276,7 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 }
 
 // Sendable implements store.Sender.
-func (p *pin) Sendable(pos int64, n int) bool { return p.s.sound.holds(pos, n) }
+func (p *pin) Sendable(pos int64, n int) bool { return p.s.verified.holds(pos, n) }
 
 // SendTo implements store.Sender. The files are open until Release. After an error of the
 // file, and not of the connection, the next to ask for these bytes has them read, and is told
@@ -326,7 +284,7 @@ func (p *pin) Sendable(pos int64, n int) bool { return p.s.sound.holds(pos, n) }
 func (p *pin) SendTo(conn store.RawWriter, pos int64, n int) error {
 	err := p.s.file.file.SendTo(conn, pos, n)
 	if vfs.IsUnreadable(err) || errors.Is(err, io.ErrUnexpectedEOF) {
-		p.s.sound.refuse(pos, pos+int64(n))
+		p.s.verified.refuse(pos, pos+int64(n))
 		p.s.log.warn("can't send what a file holds: it is read from now on", "file", p.s.file.name,
 			"position", pos, "bytes", n, "reason", err)
 	}

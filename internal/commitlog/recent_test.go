@@ -31,7 +31,7 @@ func TestEachOfTheLatestBatchesIsFound(t *testing.T) {
 		x.mustFind(t, offset, offset)
 	}
 	x.mustFind(t, batches-maxRecent-1, 0)
-	x.rest()
+	x.dropRecent()
 	x.mustFind(t, batches-1, 0)
 }
 
@@ -60,18 +60,14 @@ func TestAnIdleLogDoesNotRememberItsLatestBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(l.active().index.recent); n != 3 {
+	if n := len(l.visible.active().index.recent); n != 3 {
 		t.Errorf("%d batches are remembered while the log is used, want 3", n)
 	}
-	l.appendMu.Lock()
-	l.mu.Lock()
-	for l.committing {
-		l.quiet.Wait()
-	}
-	l.mu.Unlock()
-	l.rest()
-	l.appendMu.Unlock()
-	if n := len(l.active().index.recent); n != 0 {
+	l.appends.mu.Lock()
+	_, _, _ = l.commits.whenIdle()
+	l.appends.closeIdle()
+	l.appends.mu.Unlock()
+	if n := len(l.visible.active().index.recent); n != 0 {
 		t.Errorf("%d batches are remembered by a log at rest, want none", n)
 	}
 	var c store.Chunk

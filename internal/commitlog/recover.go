@@ -10,134 +10,139 @@ import (
 	"mbus/internal/vfs"
 )
 
-// recover finds out what of a partition is on the disk, and puts right what a
+// A recovery finds out what of a partition is on the disk, and puts right what a
 // crash has left. Only the last segment with anything in it can hold what was not
 // synced: a new one is begun when the one before is synced and complete. Of that
-// one only what lies behind the sync mark is read.
-func (l *partition) recover() error {
-	entries, err := l.fs.ReadDir(l.dir)
-	if err != nil {
-		return err
-	}
-	if len(entries) == 0 {
-		return errAbsent // to begin at 0 would be to use offsets twice
-	}
-	sizes := l.list(entries)
-	if _, err := l.findStart(); err != nil {
-		return err
-	}
-	orphans := l.orphans(entries, sizes)
-	lost, err := l.lostSegments(orphans)
-	if err != nil {
-		return err
-	}
-	if len(l.segments) == 0 {
-		l.log.Error("a log has no segment any more", "topic", l.topic, "partition", l.number)
-		err = l.beginAnew(max(l.start, lost))
-	} else {
-		err = l.recoverSegments(sizes, lost)
-	}
-	if err != nil {
-		return err
-	}
-	l.durable = 0
-	if len(l.owed) == 0 {
-		l.durable = l.written.pos
-	}
-	if slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == healName }) {
-		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy does it
-	}
-	return l.removeOrphans(orphans)
+// one only what lies behind the recovery point is read.
+type recovery struct {
+	*inventory
+	visible *visible
 }
 
-// beginAnew is for a log that has lost all its segments.
-func (l *partition) beginAnew(offset int64) error {
-	l.segments = []*segment{newSegment(l, offset)} // without files, until there is space
-	l.written = mark{next: offset, maxTime: minTime}
-	l.high = l.written
-	return l.orOwe(func() error { return l.begin(l.written, offset) })
+// recover opens the log.
+func (l *partition) recover() error {
+	found, err := l.takeInventory()
+	if err != nil {
+		return err
+	}
+	if len(found.entries) == 0 {
+		return errAbsent // to begin at 0 would be to use offsets twice
+	}
+	if _, err := found.findStart(); err != nil {
+		return err
+	}
+	v := &l.visible
+	v.segments, v.start, l.start.marker = found.segments, found.start, found.marker
+	r := &recovery{found, v}
+	if err := r.run(); err != nil {
+		return err
+	}
+	c := &l.commits
+	c.active, c.durable = v.active(), 0
+	if len(l.appends.owed) == 0 {
+		c.durable = c.written.pos
+	}
+	if slices.ContainsFunc(found.entries, func(e vfs.Entry) bool { return e.Name == healName }) {
+		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy does it
+	}
+	return r.removeOrphans()
+}
+
+func (r *recovery) run() error {
+	lost, err := r.lostSegments()
+	if err != nil {
+		return err
+	}
+	if len(r.segments) == 0 {
+		r.log.error("a log has no segment any more")
+		return r.startOver(max(r.start, lost))
+	}
+	return r.recoverSegments(lost)
+}
+
+// endsAt says where the log ends, as far as is known.
+func (r *recovery) endsAt(end mark) {
+	c := &r.log.commits
+	c.active, c.written, r.visible.high = r.visible.active(), end, end
+}
+
+// owe takes a step now, or before the next append.
+func (r *recovery) owe(step func() error) error { return r.log.appends.orOwe(step) }
+
+// startOver is for a log that has lost all its segments.
+func (r *recovery) startOver(offset int64) error {
+	l := r.log
+	r.visible.segments = []*segment{newSegment(l, offset)} // without files, until there is space
+	end := mark{next: offset, maxTime: minTime}
+	r.endsAt(end)
+	return r.owe(func() error { return l.begin(end, offset) })
 }
 
 // recoverSegments goes on at the offset lost or a higher one.
-func (l *partition) recoverSegments(sizes map[int64]int64, lost int64) error {
-	if err := l.removeEmpty(sizes); err != nil {
+func (r *recovery) recoverSegments(lost int64) error {
+	if err := r.removeEmpty(); err != nil {
 		return err
 	}
-	ends, err := l.recoverLast(sizes)
+	ends, err := r.recoverLast()
 	if err != nil {
 		return err
 	}
-	if err := l.doubtStart(ends.reached); err != nil {
+	if err := r.checkStart(ends.reached); err != nil {
 		return err
 	}
-	if err := l.removeBelowStart(); err != nil {
+	if err := r.removeBelowStart(); err != nil {
 		return err
 	}
-	return l.resume(max(ends.resume, l.start, lost))
+	return r.continueAt(max(ends.next, r.visible.start, lost))
 }
 
 // Ends are what is known of a log's end: the offset behind its last sound batch, and the
 // one from which the log can go on.
-type ends struct{ reached, resume int64 }
-
-// list takes the segments from what is in the directory, and gives their sizes in
-// bytes by base offset.
-func (l *partition) list(entries []vfs.Entry) map[int64]int64 {
-	sizes := make(map[int64]int64)
-	for _, e := range entries {
-		if base, ok := parseBase(e.Name, logSuffix); ok && !e.Dir {
-			sizes[base] = e.Size
-			l.segments = append(l.segments, newSegment(l, base))
-		}
-		if start, ok := parseBase(e.Name, startSuffix); ok && start >= l.start {
-			l.start, l.marker = start, filepath.Join(l.dir, e.Name)
-		}
-	}
-	slices.SortFunc(l.segments, func(a, b *segment) int { return int(max(-1, min(1, a.base-b.base))) })
-	return sizes
-}
+type ends struct{ reached, next int64 }
 
 // recoverLast finds the log's end in the last segment, or in the one before if
 // the last is empty: beginning it may have failed, so that the one before was
 // written to all the same.
-func (l *partition) recoverLast(sizes map[int64]int64) (ends, error) {
-	began, err := l.beganInVain(sizes)
+func (r *recovery) recoverLast() (ends, error) {
+	v := r.visible
+	began, err := r.beganInVain()
 	if err != nil {
 		return ends{}, err
 	}
-	if empty := l.active(); began {
-		l.segments = l.segments[:len(l.segments)-1]
-		before := l.active()
-		found, err := l.recoverSegment(before, sizes[before.base])
+	if empty := v.active(); began {
+		v.segments = v.segments[:len(v.segments)-1]
+		before := v.active()
+		found, err := r.recoverSegment(before)
 		if err != nil {
 			return found, err
 		}
-		if found.resume > empty.base {
+		if found.next > empty.base {
 			return found, empty.remove()
 		}
-		end := l.written // a cut that an earlier recovery did not come to sync is behind it
-		if err := l.orOwe(func() error { return l.sealAt(before, end) }); err != nil {
+		end := r.log.commits.written // a cut that an earlier recovery did not come to sync is behind it
+		if err := r.owe(func() error { return before.sealAt(end) }); err != nil {
 			return ends{}, err
 		}
-		l.segments = append(l.segments, empty)
+		v.segments = append(v.segments, empty)
 	}
-	s := l.active()
-	isFirst := s.base == 0 && len(l.segments) == 1 // made with its topic, which was there when all of it was durable
-	if sizes[s.base] == 0 && l.doubt && !isFirst {
-		if err := s.settleNames(); err != nil {
+	s := v.active()
+	isFirst := s.base == 0 && len(v.segments) == 1 // made with its topic, which was there when all of it was durable
+	if r.sizes[s.base] == 0 && r.log.uncertain && !isFirst {
+		if err := s.syncNames(); err != nil {
 			return ends{}, err
 		}
 	}
-	return l.recoverSegment(s, sizes[s.base])
+	return r.recoverSegment(s)
 }
 
 // beganInVain says that there is a last segment to which nothing was written, as far as
 // is known, and one before.
-func (l *partition) beganInVain(sizes map[int64]int64) (bool, error) {
-	if len(l.segments) < 2 || sizes[l.active().base] > 0 {
+func (r *recovery) beganInVain() (bool, error) {
+	last := r.visible.active()
+	if len(r.visible.segments) < 2 || r.sizes[last.base] > 0 {
 		return false, nil
 	}
-	held, err := l.active().held()
+	held, err := last.held()
 	return !held, err
 }
 
@@ -147,48 +152,64 @@ func (s *segment) held() (bool, error) {
 	return known && s.index.mark().pos > 0, err
 }
 
-// settleNames makes durable that there are the segment's files, and the index in its
+// syncNames makes durable that there are the segment's files, and the index in its
 // file: a segment is written to when that is so.
-func (s *segment) settleNames() error {
+func (s *segment) syncNames() error {
 	if err := s.index.sync(); err != nil && !isNotExist(err) {
 		return err
 	}
 	return s.log.fs.SyncDir(s.log.dir)
 }
 
-// resume sees to it that the next record gets this offset or a higher one. What lies
+// continueAt gives the next record this offset or a higher one. What lies
 // between is missing.
-func (l *partition) resume(offset int64) error {
-	if offset <= l.high.next {
+func (r *recovery) continueAt(offset int64) error {
+	l, end := r.log, r.log.commits.written
+	if offset <= r.visible.high.next {
 		return nil
 	}
-	end := l.written
-	l.written.next, l.high.next = offset, offset
-	return l.orOwe(func() error { return l.begin(end, offset) })
+	r.endsAt(mark{end.pos, offset, end.maxTime})
+	return r.owe(func() error { return l.begin(end, offset) })
 }
 
 // removeBelowStart deletes segments that the log start offset has passed, once
 // it is certain that the log start offset itself is kept.
-func (l *partition) removeBelowStart() error {
-	if l.segments[0].base < l.start {
-		if err := l.fs.SyncDir(l.dir); err != nil {
+func (r *recovery) removeBelowStart() error {
+	v := r.visible
+	if v.segments[0].base < v.start {
+		if err := r.log.fs.SyncDir(r.log.dir); err != nil {
 			return err
 		}
 	}
-	for len(l.segments) > 1 && l.segments[1].base <= l.start {
-		if err := l.segments[0].remove(); err != nil {
+	for len(v.segments) > 1 && v.segments[1].base <= v.start {
+		if err := v.segments[0].remove(); err != nil {
 			return err
 		}
-		l.segments = l.segments[1:]
+		v.segments = v.segments[1:]
 	}
 	return nil
 }
 
+// checkStart gives up a log start offset that was written when the log reached further than
+// it does now. In a copy of a data directory that is in use it may be newer than the log:
+// what has taken the place of what lies before the start is missing, such as the latest
+// positions of groups.
+func (r *recovery) checkStart(reached int64) error {
+	v, first := r.visible, r.visible.segments[0].base
+	if reached >= r.startEnd || first >= v.start {
+		return nil
+	}
+	r.log.error("the log start offset is newer than the log, and is not used: the data directory is an incomplete copy, or damaged",
+		"start", v.start, "first", reached, "next", r.startEnd, "begins", first)
+	v.start = first
+	return r.owe(func() error { return r.log.start.write(first, v.high.next) })
+}
+
 // begin goes on at offset with a new segment; the one before, if there is one, ends at
-// end. Once the log is in use the caller holds appendMu.
+// end. Once the log is in use the caller holds appender.mu.
 func (l *partition) begin(end mark, offset int64) error {
-	if n := len(l.segments); n > 0 && l.active().base < offset {
-		if err := l.sealAt(l.active(), end); err != nil {
+	if n := len(l.visible.segments); n > 0 && l.visible.active().base < offset {
+		if err := l.visible.active().sealAt(end); err != nil {
 			return err
 		}
 	}
@@ -200,18 +221,14 @@ func (l *partition) begin(end mark, offset int64) error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	before := slices.DeleteFunc(slices.Clone(l.segments), func(s *segment) bool { return s.base == offset })
-	l.segments = append(before, s)
-	l.written = mark{next: offset, maxTime: minTime}
-	l.high, l.durable, l.room, l.noted = l.written, 0, 0, 0
+	l.install(s, mark{next: offset, maxTime: minTime})
+	l.appends.allocated, l.appends.noted = 0, 0
 	return nil
 }
 
 // sealAt cuts a segment to its end, for good, and completes its index, before another
 // one follows.
-func (l *partition) sealAt(s *segment, end mark) error {
+func (s *segment) sealAt(end mark) error {
 	f, err := s.file.acquire()
 	if err != nil {
 		return err
@@ -223,14 +240,15 @@ func (l *partition) sealAt(s *segment, end mark) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return l.complete(s, end)
+	return s.complete(end)
 }
 
-// recoverSegment finds the end of the last segment, which has size bytes. The log can go on
+// recoverSegment finds the end of the last segment. The log can go on
 // from where no offset that is known to have been given is used twice, even if records have
 // been lost. How many those were is not known without the index: then as many are left out
 // as there are bytes.
-func (l *partition) recoverSegment(s *segment, size int64) (ends, error) {
+func (r *recovery) recoverSegment(s *segment) (ends, error) {
+	l, size := r.log, r.sizes[s.base]
 	known, err := s.index.open()
 	if err != nil {
 		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
@@ -239,7 +257,7 @@ func (l *partition) recoverSegment(s *segment, size int64) (ends, error) {
 	short := known && synced.pos > size
 	reached := int64(math.MaxInt64)
 	if known && s.lacks(synced, size) {
-		if reached, err = l.reportLack(s, synced, size); err != nil {
+		if reached, err = r.reportLack(s, synced, size); err != nil {
 			return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
 		}
 	}
@@ -253,69 +271,69 @@ func (l *partition) recoverSegment(s *segment, size int64) (ends, error) {
 			how = behindCut
 		}
 	}
-	found, err := l.scan(s, s.index.mark(), size, how)
+	found, err := s.scan(s.index.mark(), size, how)
 	// What the log had reached when its start was written was synced then.
-	proven := known && !short && found.reason != nil && found.end.next < l.startEnd
+	proven := known && !short && found.reason != nil && found.end.next < r.startEnd
 	if err == nil {
-		err = l.putRight(s, found, size, known && !short && !proven)
+		err = r.putRight(s, found, size, known && !short && !proven)
 	}
 	reached = min(reached, found.end.next)
 	if proven {
-		reached, synced.next = l.startEnd, max(synced.next, l.startEnd)
+		reached, synced.next = r.startEnd, max(synced.next, r.startEnd)
 	}
 	switch {
 	case err != nil:
 		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	case !known:
-		return ends{reached, l.written.next + l.written.pos - found.end.pos}, nil // no batch has more records than bytes but of the most alike
+		return ends{reached, l.commits.written.next + l.commits.written.pos - found.end.pos}, nil // no batch has more records than bytes but of the most alike
 	}
-	return ends{reached, max(synced.next, l.written.next)}, nil
+	return ends{reached, max(synced.next, l.commits.written.next)}, nil
 }
 
 // putRight goes on with what was found in the last segment, of size bytes. marked says
 // that the sync mark is known, that the segment is not shorter than it says, and that what
 // is not sound at the end need not have been synced.
-func (l *partition) putRight(s *segment, found found, size int64, marked bool) error {
-	from, end := s.index.mark(), found.end
+func (r *recovery) putRight(s *segment, found found, size int64, marked bool) error {
+	l, from, end := r.log, s.index.mark(), found.end
 	l.reportHoles(s, found, marked)
-	l.room = size
+	l.appends.allocated = size
 	switch {
 	case found.reason == nil:
 	case marked:
-		l.room = end.pos
-		err := l.orOwe(func() error { return l.setAside(s, found, size) })
+		l.appends.allocated = end.pos
+		err := r.owe(func() error { return s.quarantineTail(found, size) })
 		if err != nil {
 			return err
 		}
 	default:
-		l.leave(s, found)
+		s.keepTail(found)
 		end.pos = found.used
 	}
-	l.written, l.high = end, end
+	r.endsAt(end)
 	if marked && end.pos == from.pos {
-		if l.doubt && end.pos > 0 {
-			l.marks.add(l) // the process that wrote the mark may not have come to sync it
+		if l.uncertain && end.pos > 0 {
+			l.points.add(l) // the process that wrote the mark may not have come to sync it
 		}
 		return nil
 	}
 	if marked {
 		s.index.appended(sinceTheMark)
 	}
-	if err := l.orOwe(func() error { return l.settle(s, found.sound) }); err != nil {
+	if err := r.owe(func() error { return s.syncAgain(found.sound) }); err != nil {
 		return err
 	}
-	return l.orOwe(func() error {
-		if err := l.complete(s, end); err != nil || marked {
+	return r.owe(func() error {
+		if err := s.complete(end); err != nil || marked {
 			return err
 		}
 		return l.fs.SyncDir(l.dir) // the index may be a new file
 	})
 }
 
-// leave reports what is damaged behind the last sound batch and may have been
+// keepTail reports what is damaged behind the last sound batch and may have been
 // acknowledged long ago: it stays where it is, to be reported when it is read.
-func (l *partition) leave(s *segment, found found) {
-	l.log.Error("the end of a segment is damaged, and stays where it is", "topic", l.topic, "partition", l.number,
+func (s *segment) keepTail(found found) {
+	s.log.error("the end of a segment is damaged, and stays where it is",
 		"file", s.file.name, "offset", found.end.pos, "bytes", found.used-found.end.pos, "reason", found.reason)
 }
 
@@ -333,18 +351,18 @@ func (l *partition) reportHoles(s *segment, found found, marked bool) {
 	}
 }
 
-// settle makes the sound batches as safe as what is acknowledged, because they are visible
+// syncAgain makes the sound batches as safe as what is acknowledged, because they are visible
 // from now on. It writes the sound bytes once more where the process before has ended in the same boot:
 // if a sync of them has failed then, the system may hold them in memory, take them for
 // written, and have nothing to do in another sync. After another boot they have come from
 // the disk, and a write could only spoil them.
-func (l *partition) settle(s *segment, sound []span) error {
+func (s *segment) syncAgain(sound []span) error {
 	r, err := s.reader()
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	if l.doubt {
+	if s.log.uncertain {
 		for _, p := range sound {
 			if err := rewrite(r, p); err != nil {
 				return err

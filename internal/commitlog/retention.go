@@ -2,9 +2,6 @@ package commitlog
 
 import (
 	"errors"
-	"path/filepath"
-	"sort"
-	"strings"
 
 	"mbus/internal/store"
 	"mbus/internal/vfs"
@@ -23,39 +20,36 @@ const idleAfter = 60
 
 // Trim implements store.Partition. Appends go on meanwhile.
 func (l *partition) Trim(before int64) error {
-	l.trimMu.Lock()
-	defer l.trimMu.Unlock()
-	if err := l.usable(); err != nil {
+	l.start.mu.Lock()
+	defer l.start.mu.Unlock()
+	if err := l.commits.usable(); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	start, high, written := l.start, l.high.next, l.written
-	l.mu.Unlock()
-	if before > high {
+	s := l.state()
+	if before > s.high.next {
 		return store.ErrOutOfRange
 	}
-	if before <= start {
+	if before <= s.start {
 		return nil
 	}
-	if written.pos >= trimRoll || written.pos >= emptyRoll && before == written.next {
-		if err := l.rollNow(); err != nil && !errors.Is(err, store.ErrFull) {
+	if s.written.pos >= trimRoll || s.written.pos >= emptyRoll && before == s.written.next {
+		if err := l.appends.rollNow(); err != nil && !errors.Is(err, store.ErrFull) {
 			return err
 		}
 	}
-	return l.drop(before)
+	return l.start.drop(before)
 }
 
 // Retain implements store.Partition. Appends go on meanwhile.
 func (l *partition) Retain(r store.Retention) (store.Retained, error) {
-	l.trimMu.Lock()
-	defer l.trimMu.Unlock()
-	l.mu.Lock()
-	out, ended := store.Retained{Start: l.start}, l.ended
-	l.mu.Unlock()
-	if ended != nil {
-		return out, ended
+	l.start.mu.Lock()
+	defer l.start.mu.Unlock()
+	s := l.state()
+	out := store.Retained{Start: s.start}
+	if s.ended != nil {
+		return out, s.ended
 	}
-	if err := l.rollOld(); err != nil {
+	if err := l.appends.rollOld(); err != nil {
 		return out, err
 	}
 	list, err := l.extents()
@@ -66,7 +60,7 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 	out.Held = held
 	before := max(out.Start, aged, bySize(list, r.Bytes))
 	if last := list[len(list)-1]; before > last.base { // the active one goes, too
-		switch err := l.rollNow(); {
+		switch err := l.appends.rollNow(); {
 		case errors.Is(err, store.ErrFull):
 			before = max(out.Start, last.base)
 		case err != nil:
@@ -74,11 +68,11 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 		}
 	}
 	size := l.Size()
-	if err := l.drop(before); err != nil {
+	if err := l.start.drop(before); err != nil {
 		return out, err
 	}
 	out.Start, out.Freed = before, size-l.Size()
-	l.giveBack()
+	l.appends.giveBack()
 	return out, nil
 }
 
@@ -93,9 +87,8 @@ type extent struct {
 
 // extents are those of all segments. It may have to build indexes again.
 func (l *partition) extents() ([]extent, error) {
-	l.mu.Lock()
-	segments, high, written := l.segments, l.high.next, l.written
-	l.mu.Unlock()
+	log := l.state()
+	segments, high, written := log.segments, log.high.next, log.written
 	clock := l.now()
 	list := make([]extent, len(segments))
 	for i, s := range segments {
@@ -113,7 +106,7 @@ func (l *partition) extents() ([]extent, error) {
 		}
 		times, corrected := s.index.appendTimes(seconds(clock), end.maxTime)
 		if corrected {
-			l.keepTimes(s) // or the next process corrects them once more
+			s.keepTimes() // or the next process corrects them once more
 		}
 		list[i] = extent{s.base, end, times.age(end.maxTime, clock.UnixMilli()), end.next <= high, false}
 	}
@@ -125,8 +118,8 @@ func (l *partition) extents() ([]extent, error) {
 	return list, nil
 }
 
-// keepTimes makes the append times of a segment durable that have been corrected.
-func (l *partition) keepTimes(s *segment) {
+// keepTimes makes the append times of the segment durable that have been corrected.
+func (s *segment) keepTimes() {
 	if s.withIndex(s.index.rewrite) == nil {
 		_ = s.index.sync()
 	}
@@ -164,95 +157,52 @@ func bySize(list []extent, bound int64) int64 {
 
 // giveBack frees what is allocated behind the end of a log that nothing has been appended to
 // for some time. A crash may bring it back.
-func (l *partition) giveBack() {
-	s, _ := l.idleSpace()
+func (a *appender) giveBack() {
+	s, _ := a.idleSpace()
 	if s == nil {
 		return
 	}
-	if _, err := s.file.acquire(); err != nil { // not under appendMu
+	if _, err := s.file.acquire(); err != nil { // not under mu
 		return
 	}
 	defer s.file.release()
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
-	if again, end := l.unusedSpace(); again == s && s.truncate(end) == nil {
-		l.room = end
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if again, end := a.unusedSpace(); again == s && s.truncate(end) == nil {
+		a.allocated = end
 	}
 }
 
 // idleSpace is unusedSpace between two appends.
-func (l *partition) idleSpace() (*segment, int64) {
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
-	return l.unusedSpace()
+func (a *appender) idleSpace() (*segment, int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.unusedSpace()
 }
 
 // unusedSpace gives the active segment and its end if what is allocated behind that is to be freed.
-// The caller holds appendMu.
-func (l *partition) unusedSpace() (*segment, int64) {
-	s, at := l.end()
-	now := seconds(l.now())
+// The caller holds mu.
+func (a *appender) unusedSpace() (*segment, int64) {
+	s, at := a.log.commits.end()
+	now := seconds(a.log.now())
 	times, _ := s.index.appendTimes(now, minTime)
-	if l.room <= at.pos || l.usable() != nil || len(l.owed) > 0 || now != 0 && now-times.last < idleAfter {
+	if a.allocated <= at.pos || a.log.commits.usable() != nil || len(a.owed) > 0 || now != 0 && now-times.last < idleAfter {
 		return nil, 0
 	}
 	return s, at.pos
-}
-
-// drop makes start the log start offset, durably, and deletes the segments that
-// lie wholly below it. The caller holds trimMu.
-func (l *partition) drop(start int64) error {
-	if err := l.keepStart(start); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	n := below(l.segments, start)
-	gone := l.segments[:n]
-	l.segments = l.segments[n:len(l.segments):len(l.segments)]
-	first := l.segments[0].base
-	l.mu.Unlock()
-	if len(gone) == 0 {
-		return nil
-	}
-	var errs []error
-	for _, s := range gone {
-		errs = append(errs, s.remove())
-	}
-	return errors.Join(append(errs, l.removeCut(first))...)
-}
-
-// below counts the segments that lie wholly below an offset. The last one never does.
-func below(segments []*segment, offset int64) int {
-	return sort.Search(len(segments)-1, func(i int) bool { return segments[i+1].base > offset })
-}
-
-// removeCut deletes what recovery has cut off segments below an offset: it is as old as
-// they were.
-func (l *partition) removeCut(offset int64) error {
-	entries, err := l.fs.ReadDir(l.dir)
-	errs := []error{err}
-	for _, e := range entries {
-		name, _, isCut := strings.Cut(e.Name, cutInfix)
-		if base, ok := parseBase(name, logSuffix); isCut && ok && base < offset {
-			errs = append(errs, l.fs.Remove(filepath.Join(l.dir, e.Name)))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Tail implements store.Partition. It looks at the segments that hold the last n bytes,
 // and into the index of the first of them.
 func (l *partition) Tail(n int64) (int64, error) {
 	for {
-		l.mu.Lock()
-		segments, start, written, high, ended := l.segments, l.start, l.written, l.high, l.ended
-		l.mu.Unlock()
-		if ended != nil {
-			return 0, ended
+		s := l.state()
+		if s.ended != nil {
+			return 0, s.ended
 		}
-		offset, err := tail(segments, written, high, n)
-		if err == nil || !isNotExist(err) || l.forgotten(start, nil) == nil {
-			return min(max(start, offset), high.next), err
+		offset, err := tail(s.segments, s.written, s.high, n)
+		if err == nil || !isNotExist(err) || l.visible.removed(s.start, nil) == nil {
+			return min(max(s.start, offset), s.high.next), err
 		}
 	}
 }
@@ -282,9 +232,8 @@ func tail(segments []*segment, written, high mark, n int64) (int64, error) {
 
 // Size implements store.Partition.
 func (l *partition) Size() int64 {
-	l.mu.Lock()
-	segments, size := l.segments, l.written.pos
-	l.mu.Unlock()
+	log := l.state()
+	segments, size := log.segments, log.written.pos
 	for i, s := range segments[:len(segments)-1] {
 		end, err := s.end(segments[i+1].base)
 		if err == nil {
@@ -297,14 +246,12 @@ func (l *partition) Size() int64 {
 // OffsetForTime implements store.Partition.
 func (l *partition) OffsetForTime(time int64) (int64, error) {
 	for {
-		l.mu.Lock()
-		segments, start, high, ended := l.segments, l.start, l.high, l.ended
-		l.mu.Unlock()
-		if ended != nil {
-			return 0, ended
+		s := l.state()
+		if s.ended != nil {
+			return 0, s.ended
 		}
-		offset, err := searchTime(segments, start, high, time)
-		if err == nil || !isNotExist(err) || l.forgotten(start, nil) == nil {
+		offset, err := searchTime(s.segments, s.start, s.high, time)
+		if err == nil || !isNotExist(err) || l.visible.removed(s.start, nil) == nil {
 			return offset, err
 		}
 	}

@@ -9,23 +9,23 @@ import (
 
 // Roll implements store.Partition.
 func (l *partition) Roll(bytes int64, age time.Duration) {
-	l.rollBytes.Store(bytes)
-	l.rollAge.Store(int64((age + time.Second - 1) / time.Second))
+	l.appends.rollBytes.Store(bytes)
+	l.appends.rollAge.Store(int64((age + time.Second - 1) / time.Second))
 }
 
 // segmentLimit is the size in bytes that a segment has at the most, unless one Write has
 // more.
-func (l *partition) segmentLimit() int64 {
-	if n := l.rollBytes.Load(); n > 0 {
-		return min(n, l.segBytes)
+func (a *appender) segmentLimit() int64 {
+	if n := a.rollBytes.Load(); n > 0 {
+		return min(n, a.log.segmentBytes)
 	}
-	return l.segBytes
+	return a.log.segmentBytes
 }
 
 // isOld says whether it is so long ago that something was first appended to the active
 // segment that a new one is to be begun.
-func (l *partition) isOld(s *segment, now uint32) bool {
-	age := l.rollAge.Load()
+func (a *appender) isOld(s *segment, now uint32) bool {
+	age := a.rollAge.Load()
 	if age <= 0 || now == 0 {
 		return false
 	}
@@ -36,12 +36,12 @@ func (l *partition) isOld(s *segment, now uint32) bool {
 // rollOld begins a new segment if something was appended to the active one so long ago that
 // it is time for that, so that what is old can go before the segment is full. Without space
 // for it that has to wait.
-func (l *partition) rollOld() error {
-	s, at := l.end()
-	if at.pos == 0 || l.usable() != nil || !l.isOld(s, seconds(l.now())) {
+func (a *appender) rollOld() error {
+	s, at := a.log.commits.end()
+	if at.pos == 0 || a.log.commits.usable() != nil || !a.isOld(s, seconds(a.log.now())) {
 		return nil
 	}
-	if err := l.rollNow(); !errors.Is(err, store.ErrFull) {
+	if err := a.rollNow(); !errors.Is(err, store.ErrFull) {
 		return err
 	}
 	return nil
@@ -49,74 +49,66 @@ func (l *partition) rollOld() error {
 
 // rollNow begins a new segment between two appends. It leaves no files open that are not
 // to be.
-func (l *partition) rollNow() error {
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
-	if err := l.usable(); err != nil {
+func (a *appender) rollNow() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.log.commits.usable(); err != nil {
 		return err
 	}
-	if _, at := l.end(); at.pos == 0 {
+	if _, at := a.log.commits.end(); at.pos == 0 {
 		return nil
 	}
-	err := l.roll()
-	if l.hot.Load() > l.maxHot {
-		l.rest()
+	err := a.roll()
+	if a.log.files.tooMany() {
+		a.closeIdle()
 	}
 	return err
 }
 
 // roll begins a new segment once the active one is synced and complete. The
-// caller holds appendMu, so that nothing is appended meanwhile.
-func (l *partition) roll() error {
-	if err := l.pay(); err != nil {
+// caller holds mu, so that nothing is appended meanwhile.
+func (a *appender) roll() error {
+	if err := a.pay(); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	for l.committing {
-		l.quiet.Wait()
-	}
-	old, end, err := l.active(), l.written, l.refuse
-	l.mu.Unlock()
+	old, end, err := a.log.commits.whenIdle()
 	if err != nil {
 		return err
 	}
-	wasHot := l.isHot
-	if err := l.heat(old); err != nil { // once for all that follows
+	wasOpen := a.open
+	if err := a.openFiles(old); err != nil { // once for all that follows
 		return err
 	}
-	s, err := l.next(old, end)
+	s, err := a.next(old, end)
 	if err != nil {
-		if !wasHot {
-			l.cool()
+		if !wasOpen {
+			a.closeFiles()
 		}
 		return err
 	}
-	l.cool()
-	l.isHot, l.room, l.noted = true, 0, 0
-	l.hot.Add(1)
+	a.closeFiles()
+	a.open, a.allocated, a.noted = true, 0, 0
+	a.log.files.count.Add(1)
 	old.seal(end)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.segments = append(l.segments, s)
-	l.written = mark{next: end.next, maxTime: minTime}
-	l.high, l.durable, l.oldest, l.fresh = l.written, 0, time.Time{}, 0
+	a.log.install(s, mark{next: end.next, maxTime: minTime})
 	return nil
 }
 
 // next makes the segment that follows the active one, which ends at a mark and is open.
-func (l *partition) next(old *segment, end mark) (*segment, error) {
+func (a *appender) next(old *segment, end mark) (*segment, error) {
 	// What lies behind the end was refused, or cut off by a recovery that was killed
 	// before it had synced that. It must not come back once there is a next segment.
 	if err := old.truncate(end.pos); err != nil {
 		return nil, noRoom(err)
 	}
-	l.room = end.pos
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	if _, err := l.sync(); err != nil {
+	a.allocated = end.pos
+	l := a.log
+	l.commits.syncing.Lock()
+	defer l.commits.syncing.Unlock()
+	if _, err := l.commits.sync(); err != nil {
 		return nil, err
 	}
-	if err := l.complete(old, end); err != nil {
+	if err := old.complete(end); err != nil {
 		return nil, noRoom(err)
 	}
 	s := newSegment(l, end.next)
@@ -133,7 +125,7 @@ func (l *partition) next(old *segment, end mark) (*segment, error) {
 }
 
 // complete makes the index of a segment that ends at m durable.
-func (l *partition) complete(s *segment, m mark) error {
+func (s *segment) complete(m mark) error {
 	if err := s.writeIndex(m); err != nil {
 		return err
 	}

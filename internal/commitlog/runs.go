@@ -94,7 +94,7 @@ func (c *chart) leap() {
 // looksSound says whether there is what looks like a sound batch at an edge.
 func (c *chart) looksSound(at edge) bool {
 	h, err := c.w.win.at(at.pos, batch.HeaderSize)
-	if err != nil || checkHeader(h, c.w.v.end-at.pos, at.next, c.w.s.log.place) != nil {
+	if err != nil || checkHeader(h, c.w.v.end-at.pos, at.next, c.w.s.log.epoch) != nil {
 		return false
 	}
 	n, _ := batch.Size(h, maxBatch)
@@ -121,7 +121,7 @@ func (c *chart) headerAt(at edge) (d claim, err error) {
 	n, err := c.w.file.ReadAt(p[:], at.pos)
 	h := batch.Batch(p[:n])
 	size, bad := batch.Size(h, maxBatch)
-	if bad != nil || !c.w.s.log.place.holds(h) {
+	if bad != nil || !c.w.s.log.epoch.holds(h) {
 		return d, ignoreEOF(err)
 	}
 	d.pos, d.end = at.pos, at.pos+int64(size)

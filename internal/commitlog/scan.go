@@ -55,7 +55,7 @@ const (
 
 // scan reads the segment from a mark to its end, past what is not sound where sound
 // batches follow, and notes these in the index.
-func (l *partition) scan(s *segment, from mark, size int64, how scanning) (found, error) {
+func (s *segment) scan(from mark, size int64, how scanning) (found, error) {
 	w := walk(s, view{end: size, next: math.MaxInt64}, entry{from.next, from.pos, from.maxTime})
 	defer w.close()
 	w.win.step, w.strict = 1<<20, true
@@ -71,7 +71,7 @@ func (l *partition) scan(s *segment, from mark, size int64, how scanning) (found
 		if !more {
 			return out, w.err
 		}
-		s.index.note(w.at, l.interval)
+		s.index.note(w.at, s.log.indexInterval)
 		out.add(w.at.pos, w.end())
 	}
 }

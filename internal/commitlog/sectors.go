@@ -216,7 +216,7 @@ func (r *sectorReader) settle(found []badSpan, alive bool) error {
 	}
 	r.segment.sectors.add(found)
 	for _, b := range found {
-		r.segment.sound.cut(b.from, b.to)
+		r.segment.verified.cut(b.from, b.to)
 	}
 	r.segment.log.warn("part of a file can't be read", "file", r.segment.file.name,
 		"position", found[0].from, "bytes", found[len(found)-1].to-found[0].from, "reason", found[0].err)

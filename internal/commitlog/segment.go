@@ -22,11 +22,11 @@ const (
 // A segment is a file of record batches, end to end, named by the offset of its
 // first record, and its index.
 type segment struct {
-	log   *partition
-	base  int64
-	file  handle
-	index index
-	sound soundRange
+	log      *partition
+	base     int64
+	file     handle
+	index    index
+	verified verifiedRange
 
 	sectors sectors // that can't be read
 	jumps   jumps   // past damage
@@ -45,18 +45,9 @@ func newSegment(l *partition, base int64) *segment {
 	s := &segment{log: l, base: base}
 	s.file = handle{fs: l.fs, name: name + logSuffix}
 	s.index.file = handle{fs: l.fs, name: name + indexSuffix}
-	s.index.base, s.index.place = base, l.place
+	s.index.base, s.index.epoch = base, l.epoch
 	s.index.reset()
 	return s
-}
-
-// moved says that the partition's directory is another one now.
-func (l *partition) moved(dir string) {
-	l.dir = dir
-	for _, s := range l.segments {
-		s.file.name = filepath.Join(dir, filepath.Base(s.file.name))
-		s.index.file.name = filepath.Join(dir, filepath.Base(s.index.file.name))
-	}
 }
 
 // parseBase takes the offset from a segment's file name, without its suffix.
@@ -246,7 +237,7 @@ func (s *segment) findEnd(v view) (mark, error) {
 		err = fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, end.pos)
 	}
 	if ok && end.pos > size {
-		s.log.log.Error("synced bytes are missing from the end of a segment", "topic", s.log.topic, "partition", s.log.number,
+		s.log.error("synced bytes are missing from the end of a segment",
 			"file", s.file.name, "size", size, "synced", end.pos)
 	}
 	if err != nil {
@@ -282,7 +273,7 @@ func (s *segment) rebuild(v view, reason error) error {
 	defer w.close()
 	w.win.step = 1 << 20
 	for w.nextSound() {
-		fresh.note(w.at, s.log.interval)
+		fresh.note(w.at, s.log.indexInterval)
 	}
 	if w.err != nil {
 		return w.err

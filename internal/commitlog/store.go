@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -42,7 +41,7 @@ type Store struct {
 	reserve   reserve
 	files     openFiles
 	syncs     chan struct{} // full: as many syncs of logs run as may
-	marks     marks
+	points    recoveryPoints
 	now       func() time.Time
 	healAfter time.Duration // but for tests healAfter
 }
@@ -80,7 +79,7 @@ func newStore(fs vfs.FS, dir string, o Options) *Store {
 	}
 	s := &Store{
 		opts: o, log: o.Log, dir: &dataDir{fs: fs, root: dir, log: o.Log}, registry: newRegistry(), files: openFiles{max: maxOpen()},
-		syncs: make(chan struct{}, maxSyncs), marks: marks{every: marksEvery}, now: time.Now, healAfter: healAfter,
+		syncs: make(chan struct{}, maxSyncs), points: recoveryPoints{every: pointsEvery}, now: time.Now, healAfter: healAfter,
 	}
 	s.boot = bootFile{dir: s.dir, interval: o.SyncEvery > 0}
 	s.catalog = newCatalog(s.dir)
@@ -101,6 +100,9 @@ type openFiles struct {
 	count atomic.Int64
 	max   int64 // with more, idle partitions close theirs
 }
+
+// tooMany says that partitions are to close their files when they are idle.
+func (f *openFiles) tooMany() bool { return f.count.Load() > f.max }
 
 // maxOpen is the number of partitions that may keep their files open while they are idle: two
 // files each, which leaves half of the descriptors that the process may have.
@@ -144,17 +146,6 @@ func (s *Store) open() error {
 	}
 	s.boot.uncertain, s.boot.late = true, false // a topic that could not be moved away is opened again
 	return s.boot.stay()
-}
-
-func (s *Store) newPartition(t store.Topic, number int) *partition {
-	l := &partition{
-		fs: s.dir.fs, dir: s.dir.path(topicsName, t.Name, strconv.Itoa(number)), topic: t.Name, number: number, place: placeOf(t, number),
-		log: s.log, segBytes: s.opts.SegmentBytes, interval: s.opts.SegmentBytes / entriesMax,
-		syncEvery: s.opts.SyncEvery, hot: &s.files.count, space: &s.reserve, maxHot: s.files.max, syncs: s.syncs, marks: &s.marks, doubt: s.boot.uncertain, late: s.boot.late,
-		now: func() time.Time { return s.now() }, healAfter: s.healAfter,
-	}
-	l.quiet.L = &l.mu
-	return l
 }
 
 // Deleted implements store.Store.
@@ -216,7 +207,7 @@ func (s *Store) Close() error {
 		}
 	}
 	err := errors.Join(errs...)
-	if s.marks.close() && err == nil {
+	if s.points.close() && err == nil {
 		s.boot.leave()
 	}
 	s.dir.release()

@@ -8,59 +8,57 @@ import (
 	"slices"
 
 	"mbus/internal/batch"
-	"mbus/internal/vfs"
 )
 
 // A checkup goes through one partition.
 type checkup struct {
 	*verifier
-	log   *partition
-	sizes map[int64]int64 // of the segments
-	next  int64           // offset that the next batch has
+	*inventory
+	next int64 // offset that the next batch has
 }
 
 // partition goes through all of a partition that can be read, and reports what can't. It
 // returns where the log ends, math.MaxInt64 if that is not known.
 func (v *verifier) partition(l *partition) (end int64) {
-	entries, err := l.fs.ReadDir(l.dir)
-	c := &checkup{verifier: v, log: l}
+	list, err := l.takeInventory()
 	if isNotExist(err) {
 		err = errors.New("its directory is missing")
 	}
 	if err != nil {
+		c := &checkup{verifier: v, inventory: &inventory{log: l}}
 		c.damage(l.dir, 0, 0, 0, err)
 		return math.MaxInt64
 	}
-	c.sizes = l.list(entries)
-	sound, err := l.findStart()
+	c := &checkup{verifier: v, inventory: list}
+	sound, err := c.findStart()
 	if err == nil && !sound {
 		err = errors.New("it holds no offset, or can't be read")
 	}
 	if err != nil {
 		c.damage(filepath.Join(l.dir, startName), 0, 0, 0, err)
 	}
-	c.next = l.start
-	if len(l.segments) == 0 {
+	c.next = c.start
+	if len(c.segments) == 0 {
 		c.damage(l.dir, 0, 0, 0, errors.New("it holds no segment"))
 	} else {
-		c.segments()
+		c.checkSegments()
 	}
-	c.orphaned(entries)
-	if len(l.segments) == 0 {
+	c.orphaned()
+	if len(c.segments) == 0 {
 		return c.next
 	}
-	if c.next < l.startEnd {
-		c.damage(filepath.Join(l.dir, startName), 0, c.next, l.startEnd,
-			fmt.Errorf("the log ends at offset %d, and had reached %d when its start was written: an incomplete copy, or damaged", c.next, l.startEnd))
+	if c.next < c.startEnd {
+		c.damage(filepath.Join(l.dir, startName), 0, c.next, c.startEnd,
+			fmt.Errorf("the log ends at offset %d, and had reached %d when its start was written: an incomplete copy, or damaged", c.next, c.startEnd))
 	}
-	return max(c.next, l.active().base)
+	return max(c.next, c.segments[len(c.segments)-1].base)
 }
 
 // damage reports that what is at pos of a file is wrong, and that the offsets
 // from first to next can't be read for that. What the log start offset has
 // passed is of no interest.
 func (c *checkup) damage(file string, pos, first, next int64, reason error) {
-	first = max(first, c.log.start)
+	first = max(first, c.start)
 	if next <= first {
 		first, next = 0, 0
 	}
@@ -73,20 +71,19 @@ func (c *checkup) damage(file string, pos, first, next int64, reason error) {
 	})
 }
 
-// segments reads all of them but those that the log start offset has passed.
-func (c *checkup) segments() {
-	l := c.log
-	for len(l.segments) > 1 && l.segments[1].base <= l.start {
-		l.segments = l.segments[1:]
+// checkSegments reads all of them but those that the log start offset has passed.
+func (c *checkup) checkSegments() {
+	for len(c.segments) > 1 && c.segments[1].base <= c.start {
+		c.segments = c.segments[1:]
 	}
-	end := l.active() // others that are empty, as far as can be seen, were begun in vain
-	l.segments = slices.DeleteFunc(l.segments, func(s *segment) bool { return s != end && c.empty(s) })
+	end := c.segments[len(c.segments)-1] // others that are empty, as far as can be seen, were begun in vain
+	c.segments = slices.DeleteFunc(c.segments, func(s *segment) bool { return s != end && c.empty(s) })
 	// The last one may have been begun in vain, see recoverLast.
-	last := len(l.segments) - 1
-	if last > 0 && c.empty(l.active()) {
+	last := len(c.segments) - 1
+	if last > 0 && c.empty(end) {
 		last--
 	}
-	for i, s := range l.segments {
+	for i, s := range c.segments {
 		if c.empty(s) {
 			continue
 		}
@@ -95,12 +92,12 @@ func (c *checkup) segments() {
 		}
 		limit := int64(math.MaxInt64)
 		if i < last {
-			limit = l.segments[i+1].base
+			limit = c.segments[i+1].base
 		}
 		c.segment(s, limit, i >= last)
 	}
-	if n := len(l.segments); n > 0 && l.segments[n-1].base > c.next {
-		c.damage("", 0, c.next, l.segments[n-1].base, errMissing)
+	if end.base > c.next {
+		c.damage("", 0, c.next, end.base, errMissing)
 	}
 }
 
@@ -223,11 +220,11 @@ func (r *reading) pass() bool {
 func (r *reading) take() {
 	h := r.w.h
 	n, _ := batch.Size(h, maxBatch)
-	r.sum.Records += h.NextOffset() - max(h.BaseOffset(), min(r.log.start, h.NextOffset()))
+	r.sum.Records += h.NextOffset() - max(h.BaseOffset(), min(r.start, h.NextOffset()))
 	r.sum.Bytes += int64(n)
 	r.ix.batch(r.w.at, r.whole)
 	r.next = h.NextOffset()
-	if r.look.Batch != nil && r.log.topic == r.look.Topic && r.next > r.log.start {
+	if r.look.Batch != nil && r.log.topic == r.look.Topic && r.next > r.start {
 		p := make([]byte, n)
 		if _, err := r.w.win.f.ReadAt(p, r.w.at.pos); err == nil { // as a moment ago
 			r.look.Batch(p)
@@ -320,9 +317,9 @@ func (r *reading) end() {
 }
 
 // orphaned reports indexes that say that there was a segment which is missing.
-func (c *checkup) orphaned(entries []vfs.Entry) {
-	for _, s := range c.log.orphans(entries, c.sizes) {
-		next, err := c.log.lostIn(s)
+func (c *checkup) orphaned() {
+	for _, s := range c.orphans() {
+		next, err := c.lostIn(s)
 		if err != nil {
 			c.damage(s.index.file.name, 0, 0, 0, err)
 		}

@@ -50,7 +50,7 @@ var errDamaged = errors.New("damaged")
 
 // checkHeader says whether h, followed by what makes up room bytes, can be a
 // batch with base offset want that was written here.
-func checkHeader(h batch.Batch, room, want int64, here place) error {
+func checkHeader(h batch.Batch, room, want int64, here leaderEpoch) error {
 	if _, err := batch.Size(h, int(min(room, maxBatch))); err != nil {
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -137,7 +137,7 @@ func (w *walker) nextSound() bool {
 
 // checkHeader is checkHeader of what was read at m.
 func (w *walker) checkHeader(h batch.Batch, m mark) error {
-	err := checkHeader(h, w.v.end-m.pos, m.next, w.s.log.place)
+	err := checkHeader(h, w.v.end-m.pos, m.next, w.s.log.epoch)
 	if err != nil {
 		if lost := w.file.lost(m.pos, m.pos+batch.HeaderSize); lost != nil {
 			return lost

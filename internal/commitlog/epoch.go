@@ -12,14 +12,16 @@ import (
 	"mbus/internal/store"
 )
 
-// A place is the leader epoch of a partition: a number that no other partition of
+// A leaderEpoch is that of a partition: a number that no other partition of
 // the store has or had. It is in the header of every batch, where Kafka has it, in
 // the header of every index, and goes into the checksum of the log start offset. So
 // a file, or a piece of one, that has come from elsewhere is not taken for the
 // log's, though its checksums and offsets fit.
-type place int32
+type leaderEpoch int32
 
-func placeOf(t store.Topic, partition int) place { return place(t.PartitionEpoch(partition)) }
+func epochOf(t store.Topic, partition int) leaderEpoch {
+	return leaderEpoch(t.PartitionEpoch(partition))
+}
 
 // firstEpoch is the beginning of the seconds that nextEpoch counts, in seconds
 // since 1970: the year 2026.
@@ -31,7 +33,7 @@ const firstEpoch = 1_767_225_600
 const clockEpochs = 1 << 30
 
 // nextEpoch is the epoch for a new topic, at the time now, after one that ends
-// where last says. Kafka clients expect a topic that is made anew to have a higher
+// where last says. Kafka clients expect a topic that is made again to have a higher
 // one than before: the catalog knows the last. The clock goes on where the catalog
 // was lost, or an older one was put back.
 func nextEpoch(last int32, now time.Time) int32 {
@@ -51,23 +53,23 @@ func epochsEnd(t store.Topic) int32 {
 }
 
 // holds says whether the batch of this header was written here.
-func (l place) holds(h batch.Batch) bool { return h.LeaderEpoch() == int32(l) }
+func (e leaderEpoch) holds(h batch.Batch) bool { return h.LeaderEpoch() == int32(e) }
 
 // startText is what is in the file of the log start offset, without the LF. The log ended at
 // end when it was written, or later.
-func (l place) startText(offset, end int64) []byte {
+func (e leaderEpoch) startText(offset, end int64) []byte {
 	p := fmt.Appendf(nil, "%d %d", offset, end)
-	return fmt.Appendf(p, " %08x", crc32.Update(uint32(l), castagnoli, p))
+	return fmt.Appendf(p, " %08x", crc32.Update(uint32(e), castagnoli, p))
 }
 
 // parseStart reads the content of the file of the log start offset. Earlier versions wrote
 // no end: a log ends behind its start.
-func (l place) parseStart(content []byte) (offset, end int64, ok bool) {
+func (e leaderEpoch) parseStart(content []byte) (offset, end int64, ok bool) {
 	text, found := strings.CutSuffix(string(content), "\n")
 	fields := strings.Split(text, " ")
 	sum := fields[len(fields)-1]
 	numbers := strings.TrimSuffix(text, " "+sum)
-	if !found || len(fields) < 2 || len(fields) > 3 || sum != fmt.Sprintf("%08x", crc32.Update(uint32(l), castagnoli, []byte(numbers))) {
+	if !found || len(fields) < 2 || len(fields) > 3 || sum != fmt.Sprintf("%08x", crc32.Update(uint32(e), castagnoli, []byte(numbers))) {
 		return 0, 0, false
 	}
 	offset, err := strconv.ParseInt(fields[0], 10, 64)

@@ -8,16 +8,17 @@ import (
 	"mbus/internal/vfs"
 )
 
-// setAside copies the torn end of a segment of size bytes into a file of its own and cuts
+// quarantineTail copies the torn end of a segment of size bytes into a file of its own and cuts
 // it off.
-func (l *partition) setAside(s *segment, found found, size int64) error {
+func (s *segment) quarantineTail(found found, size int64) error {
+	l := s.log
 	r, err := s.reader()
 	if err != nil {
 		return err
 	}
 	defer r.close()
 	pos := found.end.pos
-	name, err := l.copyTail(s, r, span{pos, found.used})
+	name, err := s.copyTail(r, span{pos, found.used})
 	if err != nil {
 		return err
 	}
@@ -35,11 +36,12 @@ func (l *partition) setAside(s *segment, found found, size int64) error {
 
 // copyTail returns the name of the copy, which is durable and has zeros where the tail
 // can't be read. It leaves none if it fails.
-func (l *partition) copyTail(s *segment, r *sectorReader, tail span) (name string, err error) {
+func (s *segment) copyTail(r *sectorReader, tail span) (name string, err error) {
+	l := s.log
 	if !l.space.fits(tail.to - tail.from) {
 		return "", syscall.ENOSPC
 	}
-	out, name, err := l.createAside(s, tail.from)
+	out, name, err := s.createQuarantine(tail.from)
 	if err != nil {
 		return "", err
 	}
@@ -79,13 +81,13 @@ func copyTo(out vfs.File, r *sectorReader, s span) error {
 	return nil
 }
 
-func (l *partition) createAside(s *segment, pos int64) (vfs.File, string, error) {
+func (s *segment) createQuarantine(pos int64) (vfs.File, string, error) {
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("%s%s%d", s.file.name, cutInfix, pos)
 		if i > 0 {
 			name += "." + strconv.Itoa(i)
 		}
-		f, err := l.fs.Create(name)
+		f, err := s.log.fs.Create(name)
 		if !isExist(err) {
 			return f, name, err
 		}

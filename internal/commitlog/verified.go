@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A soundRange is the part of a segment whose bytes this process has written, or
+// A verifiedRange is the part of a segment whose bytes this process has written, or
 // has read and checked. Their headers are believed, and they can be sent to a client unread:
 // should the disk have damaged them since, the batches' own CRCs tell the client.
-type soundRange struct {
+type verifiedRange struct {
 	mu       sync.Mutex // guards what follows
 	from, to int64      // bytes
 	until    time.Time  // nothing is sent unread before, if set
@@ -16,7 +16,7 @@ type soundRange struct {
 
 // add says that the bytes between two positions are sound, too. Of two ranges
 // that do not touch, the larger one is remembered, or the later.
-func (r *soundRange) add(from, to int64) {
+func (r *verifiedRange) add(from, to int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -29,7 +29,7 @@ func (r *soundRange) add(from, to int64) {
 
 // cut says that of the bytes between two positions some are not sound. What is left
 // before or behind them is remembered, the larger part.
-func (r *soundRange) cut(from, to int64) {
+func (r *verifiedRange) cut(from, to int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -46,7 +46,7 @@ const unsentFor = time.Minute
 
 // refuse has the bytes between two positions, and for a while all others, read before they
 // are sent.
-func (r *soundRange) refuse(from, to int64) {
+func (r *verifiedRange) refuse(from, to int64) {
 	r.cut(from, to)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,14 +54,14 @@ func (r *soundRange) refuse(from, to int64) {
 }
 
 // holds says whether all n bytes at pos are sound, and can be sent unread.
-func (r *soundRange) holds(pos int64, n int) bool {
+func (r *verifiedRange) holds(pos int64, n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return pos >= r.from && pos+int64(n) <= r.to && (r.until.IsZero() || time.Now().After(r.until))
 }
 
 // both are the range as it is now.
-func (r *soundRange) both() (from, to int64) {
+func (r *verifiedRange) both() (from, to int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.from, r.to

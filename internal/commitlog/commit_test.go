@@ -10,17 +10,17 @@ import (
 	"mbus/internal/vfs"
 )
 
-// Those who go on appending hold up nobody for longer than they have to.
-func TestGatheringEnds(t *testing.T) {
-	l := new(partition)
+// Appends that go on hold up no sync for longer than they have to.
+func TestYieldingToAppendersEnds(t *testing.T) {
+	c := new(committer)
 	var stop atomic.Bool
 	var appending sync.WaitGroup
 	for range 2 * runtime.GOMAXPROCS(0) {
 		appending.Go(func() {
 			for !stop.Load() {
-				l.mu.Lock()
-				l.waiting = append(l.waiting, waiter{})
-				l.mu.Unlock()
+				c.mu.Lock()
+				c.waiting = append(c.waiting, waiter{})
+				c.mu.Unlock()
 				runtime.Gosched()
 			}
 		})
@@ -28,7 +28,7 @@ func TestGatheringEnds(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		l.gather()
+		c.yieldToAppenders()
 	}()
 	select {
 	case <-ended:

@@ -1,0 +1,223 @@
+package commitlog
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+	"mbus/internal/vfs"
+)
+
+// An appender writes to a log's active segment, one append after the other, and begins the next
+// segment.
+type appender struct {
+	log       *partition
+	rollBytes atomic.Int64 // size from which a new segment is begun; 0 for segmentBytes
+	rollAge   atomic.Int64 // seconds from the first append to a segment to the end of it; 0 for no end
+
+	mu        sync.Mutex     // orders appends; held over the write; guards what follows
+	open      bool           // the active segment's files are
+	allocated int64          // size of the active segment's file, as far as is known
+	noted     uint32         // append time that the active segment's index knows
+	owed      []func() error // what appends wait for, because there was no space for it
+}
+
+// append implements store.Partition.Write.
+func (a *appender) append(batches []byte, done func(int64, error)) (store.Lead, error) {
+	now := seconds(a.log.now())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s, at, err := a.prepare(int64(len(batches)), now)
+	if err != nil {
+		return store.Lead{}, err
+	}
+	end, err := stamp(batches, at, a.log.epoch)
+	if err != nil {
+		return store.Lead{}, err
+	}
+	if err := a.write(s, batches, at.pos); err != nil {
+		return store.Lead{}, err
+	}
+	note(s, batches, at, a.log.indexInterval)
+	if now != a.noted {
+		s.index.appended(now)
+		a.noted = now
+	}
+	s.verified.add(at.pos, end.pos)
+	return a.log.commits.submit(end, waiter{at.next, done}), nil
+}
+
+// prepare finds the position for n bytes more, in a new segment if need be, and opens the
+// segment's files. The caller holds mu.
+func (a *appender) prepare(n int64, now uint32) (*segment, mark, error) {
+	c := &a.log.commits
+	err := c.usable()
+	if err != nil && c.mayHeal() {
+		err = a.heal()
+	}
+	if err != nil {
+		return nil, mark{}, err
+	}
+	if err := a.pay(); err != nil {
+		return nil, mark{}, err
+	}
+	s, at := c.end()
+	full := at.pos+n > a.segmentLimit()
+	lost := false
+	if !a.open {
+		if err := a.openFiles(s); err != nil {
+			return nil, mark{}, err
+		}
+		lost = s.hasLost(at.pos)
+	}
+	if at.pos > 0 && (full || lost || now != a.noted && a.isOld(s, now)) {
+		err := a.roll()
+		if err != nil && !full {
+			err = c.usable() // another time
+		}
+		if err != nil {
+			return nil, mark{}, err
+		}
+		s, at = c.end()
+	}
+	return s, at, a.openFiles(s)
+}
+
+// openFiles opens the active segment's files until closeFiles. The caller holds mu.
+func (a *appender) openFiles(s *segment) error {
+	if a.open {
+		return nil
+	}
+	err := s.acquire()
+	if vfs.IsUnreadable(err) && s.reload(a.log.visible.activeView(), err) == nil {
+		err = s.acquire()
+	}
+	if err != nil {
+		return err
+	}
+	a.open = true
+	a.log.files.count.Add(1)
+	return nil
+}
+
+// closeFiles closes the active segment's files. The caller holds mu, and no commit runs.
+func (a *appender) closeFiles() {
+	if a.open {
+		a.open = false
+		a.log.files.count.Add(-1)
+		s, _ := a.log.commits.end()
+		s.index.dropRecent()
+		s.release()
+	}
+}
+
+// tryCloseIdle is closeIdle unless there is an append under way.
+func (a *appender) tryCloseIdle() {
+	if a.mu.TryLock() {
+		a.closeIdle()
+		a.mu.Unlock()
+	}
+}
+
+// closeIdle closes the active segment's files if the log is idle. A sync that was to come
+// later comes first. The caller holds mu.
+func (a *appender) closeIdle() {
+	c := &a.log.commits
+	idle, dirty := c.isIdle()
+	if !idle || dirty && c.syncAll() != nil {
+		return
+	}
+	c.syncing.Lock() // for one that is under way
+	defer c.syncing.Unlock()
+	a.closeFiles()
+}
+
+// finish syncs and closes the files of a log that accepts no more. The caller holds mu, and no
+// commit runs.
+func (a *appender) finish() error {
+	s, end := a.log.commits.end()
+	err := a.log.commits.failedSync()
+	if err == nil && a.allocated > end.pos {
+		err = s.truncate(end.pos)
+	}
+	if a.open && err == nil {
+		err = a.log.commits.syncAll()
+	}
+	a.closeFiles()
+	return err
+}
+
+// stamp gives the batches their offsets, from m on, and their leader epoch, and returns
+// their end.
+func stamp(batches []byte, m mark, epoch leaderEpoch) (mark, error) {
+	for rest := batches; len(rest) > 0; {
+		b, r, err := batch.Next(rest)
+		if err != nil {
+			return m, err
+		}
+		b.Stamp(m.next, int32(epoch))
+		m = m.behind(b, len(b))
+		rest = r
+	}
+	return m, nil
+}
+
+// note puts the batches, which begin at m, into the index.
+func note(s *segment, batches []byte, m mark, interval int64) {
+	for len(batches) > 0 {
+		b, rest, _ := batch.Next(batches) // stamp has seen them
+		s.index.note(m, interval)
+		m = m.behind(b, len(b))
+		batches = rest
+	}
+}
+
+// write puts p at pos. A disk that is full is no reason to give up the log:
+// what was written of p lies behind the log's end, where the next append, or
+// recovery, disposes of it.
+func (a *appender) write(s *segment, p []byte, pos int64) error {
+	a.preallocate(s, pos+int64(len(p)))
+	_, err := s.file.file.WriteAt(p, pos)
+	switch {
+	case err == nil:
+		return nil
+	case isFull(err):
+		if s.file.file.Truncate(pos) != nil { // what was refused must not come back behind the next append
+			a.owed = append(a.owed, func() error { return s.truncate(pos) })
+		}
+		a.allocated = pos
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return a.log.commits.writeFailed(err)
+}
+
+// allocateAhead is how much is allocated behind the end of a log at most, in bytes.
+const allocateAhead = 16 << 20
+
+// preallocate extends the active segment's file, for a write up to end, by as much
+// again as it holds then: a sync of a write that does not extend the file takes
+// half as long, because there is no new size to be written with it. Where that
+// fails, the write itself returns the reason. The caller holds mu.
+func (a *appender) preallocate(s *segment, end int64) {
+	if end <= a.allocated {
+		return
+	}
+	size := (end + min(end, allocateAhead) + 4095) &^ 4095
+	size = max(end, min(size, a.segmentLimit()))
+	if !a.log.space.ahead(size - end) {
+		size = end
+	}
+	_ = s.file.file.Allocate(a.allocated, size)
+	a.allocated = size
+}
+
+// noRoom turns a full disk into store.ErrFull. Other errors stay as they are:
+// nothing was stored, and it may be tried again.
+func noRoom(err error) error {
+	if isFull(err) {
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return err
+}

@@ -1,0 +1,176 @@
+package commitlog
+
+import (
+	"errors"
+	"slices"
+	"sort"
+	"sync"
+
+	"mbus/internal/store"
+)
+
+// visible is what readers see of a log.
+type visible struct {
+	mu       sync.Mutex // guards what follows
+	segments []*segment // ascending; the last is active
+	start    int64      // log start offset
+	high     mark       // the end of what is visible, in the active segment; next is the high watermark
+	ended    error      // store.ErrDeleted or store.ErrClosed; nil while the log is in use
+	wakers   map[*waker]struct{}
+}
+
+type waker struct {
+	offset int64
+	f      func(store.Reason)
+}
+
+func (v *visible) active() *segment { return v.segments[len(v.segments)-1] }
+
+func (v *visible) offsets() (start, high int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.start, v.high.next
+}
+
+// wake implements store.Partition.Wake.
+func (v *visible) wake(offset int64, f func(store.Reason)) (cancel func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.ended != nil:
+		go f(reasonOf(v.ended))
+		return func() {}
+	case v.high.next > offset:
+		go f(store.More)
+		return func() {}
+	}
+	if v.wakers == nil {
+		v.wakers = make(map[*waker]struct{})
+	}
+	w := &waker{offset, f}
+	v.wakers[w] = struct{}{}
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		delete(v.wakers, w)
+	}
+}
+
+// reasonOf is why Wake calls when a log has ended.
+func reasonOf(ended error) store.Reason {
+	if errors.Is(ended, store.ErrDeleted) {
+		return store.Deleted
+	}
+	return store.Closed
+}
+
+// raise makes what is before a mark visible, and returns the functions to call.
+func (v *visible) raise(end mark) (wake []func(store.Reason)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.high = end
+	for w := range v.wakers {
+		if w.offset < end.next {
+			wake = append(wake, w.f)
+			delete(v.wakers, w)
+		}
+	}
+	return wake
+}
+
+// close ends all that reads, and returns the functions to call.
+func (v *visible) close(ended error) (wake []func(store.Reason)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ended = ended
+	for w := range v.wakers {
+		wake = append(wake, w.f)
+	}
+	v.wakers = nil
+	return wake
+}
+
+// install is partition.install. The caller holds mu.
+func (v *visible) install(s *segment, end mark) {
+	before := slices.DeleteFunc(slices.Clone(v.segments), func(o *segment) bool { return o.base == s.base })
+	v.segments, v.high = append(before, s), end
+}
+
+// holding finds the segment that offset belongs to, and how far it can be read. There is none
+// at the high watermark, nor where segments are missing: then next is the offset of the first one
+// behind.
+func (v *visible) holding(offset int64) (s *segment, view view, next int64, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.ended != nil:
+		return nil, view, 0, v.ended
+	case offset < v.start || offset > v.high.next:
+		return nil, view, 0, store.ErrOutOfRange
+	case offset == v.high.next:
+		return nil, view, offset, nil
+	}
+	i := sort.Search(len(v.segments), func(i int) bool { return v.segments[i].base > offset }) - 1
+	if i < 0 {
+		return nil, view, v.segments[0].base, nil
+	}
+	return v.segments[i], v.view(i), 0, nil
+}
+
+// view is how far the i-th segment can be read now. The caller holds mu.
+func (v *visible) view(i int) view {
+	if i == len(v.segments)-1 {
+		return view{active: true, end: v.high.pos, next: v.high.next}
+	}
+	return view{next: v.segments[i+1].base}
+}
+
+// activeView is how far the active segment can be read now.
+func (v *visible) activeView() view {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.view(len(v.segments) - 1)
+}
+
+// removed explains an error for offset by its having been removed meanwhile, if
+// that is so.
+func (v *visible) removed(offset int64, err error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.ended != nil:
+		return v.ended
+	case offset < v.start:
+		return store.ErrOutOfRange
+	}
+	return err
+}
+
+func (v *visible) setStart(start int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.start = start
+}
+
+// below gives the segments that lie wholly below an offset.
+func (v *visible) below(offset int64) []*segment {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.segments[:below(v.segments, offset)]
+}
+
+// drop takes the segments out that lie wholly below an offset, and says where the first of the
+// others begins.
+func (v *visible) drop(offset int64) (gone []*segment, first int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n := below(v.segments, offset)
+	gone = v.segments[:n]
+	v.segments = v.segments[n:len(v.segments):len(v.segments)]
+	return gone, v.segments[0].base
+}
+
+// below counts the segments that lie wholly below an offset. The last one never does.
+func below(segments []*segment, offset int64) int {
+	return sort.Search(len(segments)-1, func(i int) bool { return segments[i+1].base > offset })
+}
