@@ -28,7 +28,7 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 	resp.ControllerID = c.server.opts.NodeID
 	all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
 	if all {
-		for _, t := range c.server.broker.Topics() {
+		for _, t := range c.topics().all() {
 			resp.Topics = append(resp.Topics, describe(t, c.server.opts.NodeID))
 		}
 	}

@@ -248,7 +248,7 @@ func TestHostileFramesCostLittleMemory(t *testing.T) {
 // of as many small things as fit.
 func hostileFrames() map[string][]byte {
 	frames := make(map[string][]byte)
-	for _, key := range []int16{0, 1, 2, 3, 8, 9, 10, 11, 13, 14, 15, 16, 19, 20, 21, 23, 32, 33, 35, 37, 42, 44, 47} {
+	for _, key := range []int16{0, 1, 2, 3, 8, 9, 10, 11, 13, 14, 15, 16, 19, 20, 21, 23, 32, 33, 35, 37, 42, 44, 47, 75} {
 		for _, version := range []int16{0, 4} {
 			for _, fill := range []byte{0, 1} {
 				p := make([]byte, 4, 1<<20)

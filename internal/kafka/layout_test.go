@@ -24,6 +24,10 @@ func fill(r *rand.Rand, v reflect.Value) {
 			s := fmt.Sprint(r.IntN(1000))
 			v.Set(reflect.ValueOf(&s))
 		}
+		if v.Type().Elem().Kind() == reflect.Struct && r.IntN(3) > 0 {
+			v.Set(reflect.New(v.Type().Elem()))
+			fill(r, v.Elem())
+		}
 	case reflect.String:
 		v.SetString(fmt.Sprint(r.IntN(1000)))
 	case reflect.Slice:

@@ -73,21 +73,29 @@ func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
 	return 0
 }
 
+// existing finds a topic, or says that its name is no topic's.
+func (t topics) existing(name string) (*broker.Topic, error) {
+	found, err := t.broker.Topic(name)
+	if errors.Is(err, broker.ErrUnknownTopic) {
+		if invalid := message.CheckName("topic", name); invalid != nil {
+			return nil, fmt.Errorf("%w: %w", kerr.InvalidTopicException, invalid)
+		}
+	}
+	return found, err
+}
+
 // orCreate finds a topic, and creates it if create allows it. by is for the log, as with
 // broker.MakeTopic.
 func (t topics) orCreate(name string, create bool, by ...any) (*broker.Topic, error) {
-	found, err := t.broker.Topic(name)
-	if err == nil || !errors.Is(err, broker.ErrUnknownTopic) {
-		return found, err
+	found, err := t.existing(name)
+	if create && errors.Is(err, broker.ErrUnknownTopic) {
+		return t.broker.MakeTopic(name, by...)
 	}
-	if err := message.CheckName("topic", name); err != nil {
-		return nil, fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
-	}
-	if !create {
-		return nil, broker.ErrUnknownTopic
-	}
-	return t.broker.MakeTopic(name, by...)
+	return found, err
 }
+
+// all lists the topics by name, the broker's own among them.
+func (t topics) all() []*broker.Topic { return t.broker.Topics() }
 
 // byID finds a topic by its id, or returns UNKNOWN_TOPIC_ID.
 func (t topics) byID(id [16]byte) (*broker.Topic, error) {
