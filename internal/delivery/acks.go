@@ -7,8 +7,8 @@ import (
 	"mbus/internal/group"
 )
 
-// A Failure is what a client says of a message that has failed. The zero value has it come
-// again as the session's options say.
+// A Failure is how a client wants a message that has failed to be treated. With the zero value it
+// is delivered again as the session's options say.
 type Failure struct {
 	Retry    time.Duration // until the message comes again, if HasRetry
 	HasRetry bool
@@ -85,14 +85,14 @@ func (s *Session) Nack(n uint64, f Failure) error {
 	return nil
 }
 
-// resume has the pump go on where it waits for acknowledgements.
+// resume wakes the pump if it waits for acknowledgements.
 func (s *Session) resume() {
 	if s.blocked.Swap(false) || !s.options.Follow {
 		s.pump.wake()
 	}
 }
 
-// bury has a dead message kept among the dead letters.
+// bury writes a dead message to the dead letters.
 func (s *Session) bury(failed group.Failed, reason string) {
 	if failed.Dead {
 		s.burials.Add(1)

@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// Confirms are the acknowledgements that are durable, for a client that wants to know.
-// The zero value is ready.
+// Confirms are the durable acknowledgements that the Sink gets. The zero value is ready.
 type confirms struct {
 	mu        sync.Mutex // guards what follows
 	acked     uint64     // the highest count that the client has acknowledged
@@ -22,7 +21,7 @@ func (c *confirms) begin(n uint64) {
 	c.acked = max(c.acked, n)
 }
 
-// complete says what has become durable: a count, and ranges.
+// complete notes that a count, and ranges, are durable.
 func (c *confirms) complete(n uint64, ranges []Range) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -36,14 +35,14 @@ func (c *confirms) complete(n uint64, ranges []Range) {
 	}
 }
 
-// isLatest says whether the client has not acknowledged more than n since.
+// isLatest reports whether the client has not acknowledged more than n since.
 func (c *confirms) isLatest(n uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return n == c.acked
 }
 
-// write gives a Sink what it has not been given yet.
+// write gives the Sink the confirmations that it has not got yet.
 func (c *confirms) write(sink Sink) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,8 +57,8 @@ func (c *confirms) write(sink Sink) {
 	c.ranges = nil
 }
 
-// confirmAgain is the time after which it is asked again for acknowledgements that
-// could not be written, which the broker tries again, too.
+// confirmAgain is the time until the next try where acknowledgements could not be written. The
+// broker tries to write them again, too.
 const confirmAgain = time.Second
 
 // ConfirmRanges has the Sink get the ranges that were acknowledged since it was last called

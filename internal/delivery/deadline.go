@@ -12,13 +12,13 @@ import (
 type ackDeadline struct {
 	mu      sync.Mutex // guards what follows
 	limit   time.Duration
-	since   time.Time // of the last acknowledgement, or of the first message after all was settled
+	since   time.Time // of the last acknowledgement, or of the first message after all were acknowledged
 	idle    bool      // nothing is unacknowledged
 	expired bool      // and the oldest message has failed
 	timer   *time.Timer
 }
 
-// start begins to watch.
+// start starts the timer.
 func (d *ackDeadline) start(s *Session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -26,7 +26,7 @@ func (d *ackDeadline) start(s *Session) {
 	d.timer = time.AfterFunc(d.limit, func() { d.check(s) })
 }
 
-// sent says that messages have been sent.
+// sent notes that messages have been sent.
 func (d *ackDeadline) sent() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -36,7 +36,7 @@ func (d *ackDeadline) sent() {
 	}
 }
 
-// extend gives the client its time again. isSettled says that all has been acknowledged.
+// extend moves the deadline. isSettled reports whether all messages have been acknowledged.
 func (d *ackDeadline) extend(isSettled func() bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -61,10 +61,10 @@ func (d *ackDeadline) hasExpired() bool {
 	return d.expired
 }
 
-// overdue is the number of the oldest message where the time is over; 0 if it is not: then
-// it sees to the next check. The caller holds mu.
+// overdue is the number of the oldest message if the deadline has passed; otherwise 0, and the
+// timer is set. The caller holds mu.
 func (d *ackDeadline) overdue(s *Session) uint64 {
-	if d.timer == nil || d.idle { // sent has it checked again
+	if d.timer == nil || d.idle { // sent sets the timer
 		return 0
 	}
 	oldest := s.sub.member.Oldest()
@@ -78,9 +78,9 @@ func (d *ackDeadline) overdue(s *Session) uint64 {
 	return oldest
 }
 
-// check ends the session when the time is over: its oldest message
-// has failed. While it does that stop waits, so that no message fails, or goes to the
-// dead letters, behind the back of a session that has ended otherwise.
+// check ends the session if the deadline has passed: its oldest message has failed. stop waits
+// for it, so that no message fails, or goes to the dead letters, after a session has ended
+// otherwise.
 func (d *ackDeadline) check(s *Session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,8 +90,8 @@ func (d *ackDeadline) check(s *Session) {
 	}
 }
 
-// expire says that the oldest message has failed, unless it was settled just now:
-// then the client has its time again. The caller holds mu.
+// expire says that the oldest message has failed. If it was acknowledged just now the deadline
+// is extended. The caller holds mu.
 func (d *ackDeadline) expire(s *Session, oldest uint64) {
 	failed, ok, err := s.sub.member.Fail(oldest, s.options.Retry, time.Now())
 	if err != nil || !ok {

@@ -7,9 +7,9 @@ import (
 	"mbus/internal/broker"
 )
 
-// Drain sends what the group has not consumed, up to the end of the topic as it stood when
-// the request came, and then what other members give back within the settling time. The
-// error is an *Error for the client, or one of the transport.
+// Drain sends the messages that the group has not consumed, up to the end that the topic had at
+// first, and then those that other members give back within the settling time. The error is an
+// *Error for the client, or one of the transport.
 func (s *Session) Drain() error {
 	found, err := s.findAndJoin()
 	if err != nil || !found {
@@ -41,7 +41,7 @@ func (s *Session) Drain() error {
 		case <-changed:
 		case <-time.After(lookTime):
 			if _, err := s.sink.Received(); err != nil {
-				return err // others wait for what this one holds
+				return err // others wait for the messages that this one holds
 			}
 		case <-settled:
 			return s.sub.deleted()
@@ -49,7 +49,7 @@ func (s *Session) Drain() error {
 	}
 }
 
-// lookTime is how often a drain that waits looks whether its client is still there.
+// lookTime is the interval at which a drain that waits looks whether its client is still there.
 const lookTime = 20 * time.Millisecond
 
 // findAndJoin finds the topic and joins the group, and reports false if there is no topic.
@@ -72,8 +72,7 @@ func (s *Session) findAndJoin() (bool, error) {
 	return true, nil
 }
 
-// others is closed when another member has given something back; nil if none
-// holds anything.
+// others is closed when another member has given back a message; nil if none holds one.
 func (s *Session) others() <-chan struct{} {
 	for _, p := range s.sub.partitions {
 		if c := p.pos.Others(&s.sub.member, p.end); c != nil {

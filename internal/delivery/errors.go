@@ -9,7 +9,6 @@ import (
 var (
 	ErrGap           = errors.New("messages are gone")
 	ErrDamaged       = errors.New("messages can't be read")
-	ErrDeleted       = errors.New("the topic was deleted")
 	ErrMemory        = errors.New("the broker has no memory left for messages in flight")
 	ErrAckTimeout    = errors.New("no acknowledgement")
 	ErrWanted        = errors.New("the group is wanted by others")

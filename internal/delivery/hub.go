@@ -6,7 +6,7 @@ package delivery
 
 import "mbus/internal/broker"
 
-// A Hub is what all sessions of a broker share: the memory for batches that are sent.
+// A Hub has what all sessions of a broker share: the memory for batches that are sent.
 type Hub struct {
 	broker    *broker.Broker
 	slots     *slots

@@ -12,27 +12,27 @@ import (
 	"mbus/internal/group"
 )
 
-// A leftover is a piece of a batch, as a batch of its own that is not compressed. It must
+// A leftover is a part of a larger batch, as a batch of its own that is not compressed. It must
 // not be changed.
 type leftover struct {
 	batch.Batch
 	log   offsets
-	whole group.Span // of the batch that it is a piece of
+	whole group.Span // of the larger batch
 	used  time.Time
 }
 
 // Offsets are a partition's, by which leftovers are kept.
 type offsets interface{ Offsets() (start, high int64) }
 
-// Leftovers are pieces of large batches of which consumers take a few messages at a time.
-// Without them each message would cost what it takes to read, check and expand the whole
-// batch. All consumers share them. Methods may be called by any goroutine.
+// Leftovers are the rests of large batches of which consumers take a few messages at a time.
+// Without them each message would cost as much as to read, check and expand the whole
+// batch. All sessions share them. Methods may be called by any goroutine.
 type leftovers struct {
 	budget *broker.Budget
 
 	mu    sync.Mutex // guards what follows
 	of    map[offsets][]*list.Element
-	all   list.List // of *leftover, those that were not used for longest first
+	all   list.List // of *leftover, the least recently used first
 	bytes int
 	timer *time.Timer // nil while there are none
 }
@@ -60,7 +60,7 @@ func newLeftovers(budget *broker.Budget) *leftovers {
 }
 
 // find is the one with the message at an offset of a log, or nil. A consumer that
-// wants all of the batch, up to the offset end or beyond, is to have that as it is stored.
+// wants all of the batch, up to the offset end or beyond, gets it as it is stored.
 func (l *leftovers) find(log offsets, offset, end int64) batch.Batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +90,7 @@ func (l *leftovers) behind(log offsets, offset int64) int {
 	return i
 }
 
-// add keeps a piece of a batch, if there is memory for it.
+// add keeps a leftover, if there is memory for it.
 func (l *leftovers) add(log offsets, whole, b batch.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,7 +113,7 @@ func (l *leftovers) add(log offsets, whole, b batch.Batch) {
 	}
 }
 
-// has says whether there is one of a log that begins at an offset.
+// has reports whether there is one of a log that begins at an offset.
 func (l *leftovers) has(log offsets, offset int64) bool {
 	i := l.behind(log, offset) - 1
 	return i >= 0 && l.of[log][i].Value.(*leftover).BaseOffset() == offset
@@ -132,7 +132,7 @@ func (l *leftovers) remove(e *list.Element) {
 	}
 }
 
-// sweep removes what nobody uses any more, or everything if others wait for memory.
+// sweep removes those that nobody uses any more, or all if others wait for memory.
 func (l *leftovers) sweep() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -146,8 +146,8 @@ func (l *leftovers) sweep() {
 	l.timer = nil
 }
 
-// split keeps what follows an offset of a batch, in pieces, and returns the first of them;
-// nil if there is none. it stands at the beginning of the batch.
+// split keeps the messages from an offset on of a batch as leftovers, and returns the first of
+// them; nil if there is none. it stands at the beginning of the batch.
 func (l *leftovers) split(log offsets, it *batch.Iterator, b batch.Batch, offset int64) (first batch.Batch) {
 	var piece batch.Builder
 	end, records, bytes := b.NextOffset(), 0, 0

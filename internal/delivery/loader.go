@@ -21,8 +21,8 @@ type loader struct {
 	taken   int // bytes of the budget, for what is larger than readChunk
 	it      batch.Iterator
 	since   time.Time // since when it has a slot; zero for none
-	packed  bool      // what is being sent has to be decompressed for that
-	stalled bool      // the reader has, since the session looked for what is free
+	packed  bool      // the batch that is being sent has to be decompressed
+	stalled bool      // the reader took nothing for a while, since the session last looked for free messages
 }
 
 // readChunk is how much is read from the log at once, in bytes. A batch that is
@@ -56,7 +56,7 @@ func (l *loader) load(log *broker.Partition, offset int64, most int) error {
 	return nil
 }
 
-// unload gives the memory back; what was loaded has to be read again.
+// unload gives the memory back; the batches have to be read again.
 func (l *loader) unload() {
 	if l.buf != nil {
 		if cap(*l.buf) <= 2*readChunk {
@@ -76,7 +76,7 @@ func (l *loader) close() {
 	l.giveBudget()
 }
 
-// giveBudget gives back the budget's bytes for what has been unloaded.
+// giveBudget gives back the bytes of the budget, after unload.
 func (l *loader) giveBudget() {
 	if l.taken > 0 {
 		l.hub.broker.Budget.Give(l.taken)
@@ -84,12 +84,11 @@ func (l *loader) giveBudget() {
 	}
 }
 
-// perMessage is how many bytes are read for each message that is wanted, to save
-// reading a great deal for one.
+// perMessage is how many bytes are read for each message that is wanted: few where few are.
 const perMessage = 512
 
-// loadFew is load for a session that takes most messages at most, and those below to.
-// What it leaves of a large batch, or of one that is compressed, is kept for the next.
+// loadFew is load for a session that takes most messages at most, and those below to. The rest
+// of a batch that is large or compressed is kept for the next call.
 func (l *loader) loadFew(log *broker.Partition, offset, to, most int64) error {
 	to = min(to, offset+most)
 	if b := l.hub.leftovers.find(log, offset, to); b != nil {
@@ -106,8 +105,8 @@ func (l *loader) loadFew(log *broker.Partition, offset, to, most int64) error {
 	return l.takeFew(log, b, offset)
 }
 
-// loadAgain loads what was given up, of messages below to. A reader that has stalled gets a
-// batch that has to be decompressed in pieces, so that it needs no slot while it reads them.
+// loadAgain loads messages below to that were unloaded. A reader that has stalled gets a
+// compressed batch in leftovers, so that it needs no slot while it reads them.
 func (l *loader) loadAgain(log *broker.Partition, offset, to int64) error {
 	if b := l.hub.leftovers.find(log, offset, to); b != nil {
 		l.use(b)
@@ -123,15 +122,15 @@ func (l *loader) loadAgain(log *broker.Partition, offset, to int64) error {
 	return l.takeFew(log, b, max(offset, b.BaseOffset()))
 }
 
-// use has a piece of a batch be what is loaded.
+// use makes a leftover the batch that is loaded.
 func (l *loader) use(b batch.Batch) {
 	l.unload()
 	l.loaded = b
 	l.loads++
 }
 
-// takeFew keeps what follows an offset of a batch that is loaded, in pieces, and has the
-// first of them be what is loaded. A batch that can't be decoded stays loaded as it is.
+// takeFew keeps the messages from an offset on of the batch that is loaded as leftovers, and
+// loads the first of them. A batch that can't be decoded stays loaded as it is.
 func (l *loader) takeFew(log *broker.Partition, b batch.Batch, offset int64) error {
 	if err := l.beginSlot(b); err != nil {
 		return err

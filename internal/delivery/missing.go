@@ -2,8 +2,8 @@ package delivery
 
 import "mbus/internal/group"
 
-// Missing is what the client gets an error about: parts of logs of which nothing can be
-// read any more.
+// Missing is the parts of logs that can't be read any more, about which the client gets an
+// error.
 type missing struct {
 	member group.Member // holds them
 	holes  []hole
@@ -19,8 +19,8 @@ func (m *missing) add(pos *group.Position, s group.Span) { m.holes = append(m.ho
 
 func (m *missing) isEmpty() bool { return len(m.holes) == 0 }
 
-// report returns the error, which says that there is nothing up to next, so that the
-// position moves there when the client has read that; nil if another member reports it.
+// report returns err, which says that there is nothing up to next. The position moves there when
+// the client has read it. It returns nil if another member reports that.
 func (m *missing) report(p *partition, free group.Span, next int64, err error) error {
 	if next > free.From && !m.member.Lease(p.pos, group.Span{From: free.From, To: min(free.To, next)}, 0) {
 		return nil
@@ -29,8 +29,8 @@ func (m *missing) report(p *partition, free group.Span, next int64, err error) e
 	return err
 }
 
-// passed says that the client knows of what is missing: of all that nobody holds there, so
-// that it gets the error once.
+// passed says that the client has the error: all missing offsets that nobody holds are consumed,
+// so that it gets the error once.
 func (m *missing) passed() {
 	m.member.AckAll()
 	for _, h := range m.holes {

@@ -6,9 +6,9 @@ import (
 	"mbus/internal/group"
 )
 
-// Receipts acknowledge, for a client that does not, what its system has received.
+// Receipts acknowledge, for a client that does not, the messages that its system has received.
 type receipts struct {
-	marks []mark // what the client's system has not received yet
+	marks []mark // not received yet by the client's system
 	pause time.Duration
 }
 
@@ -18,15 +18,15 @@ type mark struct {
 	messages uint64
 }
 
-// How often the pump looks whether the client's system has received what was
-// written: there is no event for that.
+// Intervals at which the pump looks how much the client's system has received: there is no event
+// for that.
 const (
 	firstLook = 200 * time.Microsecond
 	lastLook  = 50 * time.Millisecond
 )
 
-// mark notes what has been written, to be acknowledged when the client's system has
-// received it.
+// mark notes how much has been written, to acknowledge it when the client's system has received
+// it.
 func (r *receipts) mark(m *group.Member, sink Sink) {
 	sent := m.Sent()
 	switch n := len(r.marks); {
@@ -36,7 +36,7 @@ func (r *receipts) mark(m *group.Member, sink Sink) {
 	}
 }
 
-// ack acknowledges what the client's system has received.
+// ack acknowledges the messages that the client's system has received.
 func (r *receipts) ack(m *group.Member, sink Sink) error {
 	if len(r.marks) == 0 {
 		return nil

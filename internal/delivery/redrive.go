@@ -11,17 +11,17 @@ import (
 )
 
 // A redrive takes letters out of a topic of dead letters, on behalf of a client: the broker
-// gives each back to the group that failed it, or publishes it again. It goes
-// in steps: letters are consumed when what has become of them is durable, and counted to
-// the client when that is durable, too. So what the client has been counted is not moved
-// again, whatever ends the redrive, and of the rest no more than a step.
+// gives each back to the group that failed it, or publishes it again. It goes in steps. Letters
+// are consumed when their messages are durable where they went, and counted to the client when
+// that is durable, too. So letters that were counted are not moved again, whatever ends the
+// redrive, and of the others no more than a step.
 type redrive struct {
 	sub      subscription
 	options  Options
 	toAll    bool
 	progress func(moved uint64) error
 	back     *broker.Redrive
-	kept     group.Member // holds the letters that stay, until the end
+	kept     group.Member // of letters that stay, until the end
 	left     int64        // letters that may still be moved; -1 for all
 	redriven Redriven
 	step     step
@@ -29,7 +29,7 @@ type redrive struct {
 
 // Redriven is what a redrive has done.
 type Redriven struct {
-	Moved uint64 // letters that the client was counted
+	Moved uint64 // letters that were counted to the client
 	Stays Stays
 	lost  []error // of letters that are lost, in the order of their places
 }
@@ -99,7 +99,7 @@ func (r *redrive) run() error {
 	return nil
 }
 
-// partition moves what nobody holds of a partition.
+// partition moves the letters of a partition that nobody holds.
 func (r *redrive) partition(p *partition) error {
 	for more := true; more && r.left != 0; {
 		if !p.pos.Remembers(redriveStep) {
@@ -152,9 +152,8 @@ func (r *redrive) moveNext(p *partition) (more bool, err error) {
 	return true, forClient(fmt.Errorf("offset %d: %w", s.From, err))
 }
 
-// passOver notes what the client is to learn of letters that are lost. They count as
-// consumed, so that a next redrive does not report them. The error is for where there is
-// nothing to pass over.
+// passOver notes the error about letters that are lost. They count as consumed, so that the next
+// redrive does not report them. It returns an error if there is nothing to pass over.
 func (r *redrive) passOver(p *partition, free group.Span, err error) error {
 	member := &r.sub.missing.member
 	before := member.Sent()
@@ -182,9 +181,9 @@ func (r *Redriven) lostLetters() error {
 	return r.lost[0]
 }
 
-// putBack has a letter go back. One that a client made, which no group has failed, is
-// published where it says that it belongs. The error is a *broker.StayError, or says why no
-// letter can be moved.
+// putBack gives a letter back. A letter that a client made, which no group has failed, is
+// published to the topic that it names. The error is a *broker.StayError, or one that ends the
+// redrive.
 func (r *redrive) putBack(record *batch.Record) error {
 	l, err := broker.ReadLetter(record, r.toAll)
 	if err != nil {
@@ -218,9 +217,9 @@ func (r *redrive) publish(l broker.Letter) error {
 	return nil
 }
 
-// completeStep waits until what has become of the step's letters is durable, has them consumed,
-// and counts them to the client when that is durable. Of a step in which one fails only those before
-// it are. Of a step in which all stay it tells the client that it goes on.
+// completeStep waits until the step's letters are durable where they went, consumes them, and
+// counts them to the client when that is durable. If one fails, only those before it are
+// consumed. If all of a full step stay, the client gets the count again: the redrive goes on.
 func (r *redrive) completeStep() error {
 	good, failure := 0, error(nil)
 	for _, result := range r.step.results {
@@ -253,7 +252,7 @@ func (r *redrive) completeStep() error {
 	return forClient(failure)
 }
 
-// consume counts n letters more, of which all is durable that has become of them.
+// consume consumes and counts n letters more, which are durable where they went.
 func (r *redrive) consume(n uint64) error {
 	if err := r.sub.member.Ack(r.redriven.Moved + n); err != nil {
 		return forClient(err)

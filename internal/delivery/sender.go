@@ -16,7 +16,7 @@ type sender struct {
 	sink     Sink
 	loader   loader
 	messages Messages // that the Sink is given
-	left     int64    // messages that may still be sent; -1 for all
+	left     int64    // messages that may still be sent; -1 for any number
 
 	spans   []group.Span  // of records of the stretch that is sent, in a buffer that is used again
 	oneSpan [1]group.Span // that buffer, where no offset is missing
@@ -81,8 +81,8 @@ func (s *sender) sendStretch(p *partition, x stretch) error {
 	return s.send(p, x.Span)
 }
 
-// send sends the messages in span, which the member holds, of what is loaded.
-// What it fails to read again, or finds changed, it gives back.
+// send sends the messages in span, which the member holds, of the batches that are loaded.
+// Messages that it fails to read again, or finds changed, it gives back.
 func (s *sender) send(p *partition, span group.Span) error {
 	member := &s.sub.member
 	for at := span.From; at < span.To; {
@@ -114,9 +114,9 @@ func (s *sender) send(p *partition, span group.Span) error {
 	return nil
 }
 
-// sendBatch sends the part of a batch in span, the first of what is loaded, and returns the
-// offset behind what it has dealt with: less when the reader stalls. A *broker.DamageError
-// says that the batch can't be decoded.
+// sendBatch sends the messages in span of the first batch that is loaded, and returns the offset
+// behind the last of them: less than the span's end when the reader stalls. A
+// *broker.DamageError says that the batch can't be decoded.
 func (s *sender) sendBatch(p *partition, b batch.Batch, span group.Span) (int64, error) {
 	first, next := b.BaseOffset(), b.NextOffset() // b itself may be given up
 	loaded := s.loader.loaded
@@ -150,23 +150,23 @@ func (s *sender) sendBatch(p *partition, b batch.Batch, span group.Span) (int64,
 	return m.From, nil
 }
 
-// undecodable is for a batch whose records can't be read although its checksum
-// is right. Batches are checked when they come in, so it takes a log that was
-// written by another program, or with other limits.
+// undecodable is the error for a batch whose records can't be read although its checksum is
+// right. Batches are checked when they come in, so the log was written by another program, or
+// with other limits.
 func undecodable(topic string, partition int, first, next int64, err error) error {
 	return &broker.DamageError{Topic: topic, Partition: partition, First: first, Next: next, Reason: err}
 }
 
-// How long the reader may take nothing before the memory that is not needed meanwhile is
-// given back: a moment only, for many readers may stall at once, and to read a
-// batch again costs little. It is more where it has to be decompressed again, too, unless
-// others wait for the slot.
+// A reader that takes nothing for so long has stalled, and its session unloads its batches. The
+// time is short, because many readers may stall at once, and to read a batch again costs little.
+// It is longer for a compressed batch, which has to be expanded again, unless others wait for
+// the slot.
 const (
 	stallTime       = 10 * time.Millisecond
 	packedStallTime = 250 * time.Millisecond
 )
 
-// flush has the Sink write. If the reader stalls, what is loaded is given up.
+// flush has the Sink write. If the reader stalls, all batches are unloaded.
 func (s *sender) flush() error {
 	patience := stallTime
 	if s.loader.packed && s.loader.hub.slots.waiting.Load() == 0 {

@@ -17,10 +17,9 @@ import (
 // goroutine of the caller; or Start has messages sent as they come, and the caller gives the
 // client's acknowledgements to Ack, AckRange and Nack. Close ends both.
 //
-// What Start begins is done by a pump, which sends; it exists only while there may be
-// something to send, so that an idle session costs no goroutine. Whatever may be a reason to
-// send wakes it. Of the idle sessions of a group only one is woken for a message: see
-// group.Waiter.
+// After Start a pump sends. Its goroutine exists only while there may be messages to send, so
+// that an idle session costs none. Every possible reason to send wakes it. Of the idle sessions
+// of a group only one is woken for a message: see group.Waiter.
 type Session struct {
 	options Options
 	sink    Sink
@@ -36,7 +35,7 @@ type Session struct {
 	unwatch  func()  // ends the wait for new partitions, and the deletion; nil for none
 
 	blocked atomic.Bool // the window is full
-	away    atomic.Bool // see ClientMayBeGone
+	away    atomic.Bool // ClientMayBeGone was called
 	burials sync.WaitGroup
 }
 
@@ -62,8 +61,9 @@ func (s *Session) Start() error {
 	return nil
 }
 
-// Stop ends the sending, and returns what had ended it before: nil if nothing, io.EOF if all
-// was sent that was asked for, an *Error for the client, or an error of the transport.
+// Stop ends the sending, and returns the error that had ended it before: nil for none, io.EOF if
+// all messages that were asked for were sent, an *Error for the client, or an error of the
+// transport.
 func (s *Session) Stop() error {
 	ended := s.pump.stop(s.sink.Cut)
 	for _, cancel := range []func(){s.unwatch, s.unawait} {
@@ -83,14 +83,14 @@ type Reason int
 
 // Why a session is closed.
 const (
-	Stopping Reason = iota // what has not been acknowledged goes to others
-	Left                   // so it does, and what was acknowledged is made durable
-	Complete               // Left, and the client has all that was written, the reason of the end included
-	Lost                   // as Stopping, but the oldest message that was not acknowledged has failed
+	Stopping Reason = iota // unacknowledged messages go to others
+	Left                   // as Stopping, and acknowledgements are made durable
+	Complete               // as Left, and the client has everything that was written, the error of the end included
+	Lost                   // as Stopping, but the oldest unacknowledged message has failed
 )
 
-// Close ends the session; only the first call counts. Without Ack all that was sent is
-// consumed with Complete. The error says that what was acknowledged may not be durable.
+// Close ends the session; only the first call counts. Without Ack all messages that were sent are
+// consumed with Complete. After an error acknowledgements may not be durable.
 func (s *Session) Close(why Reason) (err error) {
 	s.deadline.stop()
 	if s.pump.fn != nil {
@@ -112,7 +112,7 @@ func (s *Session) Close(why Reason) (err error) {
 	return err
 }
 
-// complete says that the client has all that was written.
+// complete says that the client has everything that was written.
 func (s *Session) complete() {
 	if !s.options.Ack {
 		s.sub.member.AckAll()
@@ -120,16 +120,16 @@ func (s *Session) complete() {
 	s.sub.missing.passed()
 }
 
-// awaitAllDurable waits until what was acknowledged is durable, and what has died is among
-// the dead letters.
+// awaitAllDurable waits until acknowledgements are durable, and dead messages are among the dead
+// letters.
 func (s *Session) awaitAllDurable() error {
 	s.burials.Wait()
 	return forClient(s.sub.broker.AwaitPositions())
 }
 
-// lose gives back what a lost client has not acknowledged. The oldest of these messages
-// has failed, because the client was at work on it; unless it has for the ack deadline. It is
-// not known which one a client was at work on that does not acknowledge.
+// lose gives back the messages that a lost client has not acknowledged. The oldest of them has
+// failed, because the client was at work on it, unless it has for the ack deadline. Nobody knows
+// which message a client was at work on that does not acknowledge.
 func (s *Session) lose() {
 	if !s.options.Ack || s.deadline.hasExpired() {
 		return
@@ -140,11 +140,10 @@ func (s *Session) lose() {
 	}
 }
 
-// HasExpired says whether the ack deadline has ended the session.
+// HasExpired reports whether the ack deadline has ended the session.
 func (s *Session) HasExpired() bool { return s.deadline.hasExpired() }
 
-// IsSettled says that it makes no difference whether the client gets what was written:
-// nothing is consumed by it.
+// IsSettled reports whether nothing is consumed by Complete.
 func (s *Session) IsSettled() bool {
 	return s.options.From != nil || s.sub.member.Oldest() == 0 && s.sub.missing.isEmpty()
 }
@@ -152,17 +151,17 @@ func (s *Session) IsSettled() bool {
 // WriteConfirms gives the Sink the confirmations that it has not got yet, after Stop.
 func (s *Session) WriteConfirms() { s.confirms.write(s.sink) }
 
-// Flush has the Sink write what it was given, the front's last words included.
+// Flush has the Sink write everything that it has, the front's last line included.
 func (s *Session) Flush() error { return s.sender.flush() }
 
 // ReleaseBuffers gives memory back when nothing more is sent.
 func (s *Session) ReleaseBuffers() { s.sender.releaseBuffers() }
 
-// ClientMayBeGone says that nothing more comes from a client that does not acknowledge: it
-// may be there. While it has got all there is the session ends if others want its group.
+// ClientMayBeGone notes that a client that does not acknowledge has closed its sending side. Once
+// it has received all messages the session ends if others want its group.
 func (s *Session) ClientMayBeGone() { s.away.Store(true) }
 
-// yield ends a session whose client may be gone, and that has nothing to send.
+// yield ends a session whose client may be gone, if it has nothing to send.
 func (s *Session) yield() bool {
 	isIdle := func() bool { return s.away.Load() && len(s.receipts.marks) == 0 }
 	return s.pump.failIdle(isIdle, errorf(ErrWanted,
@@ -180,7 +179,7 @@ func (s *Session) guardedPush() (err error) {
 	return s.push()
 }
 
-// push sends all that may be sent now, with one write at its end.
+// push sends all messages that may be sent now, and flushes once at the end.
 func (s *Session) push() error {
 	s.sub.waiter.Busy()
 	if s.sub.topic == nil {
@@ -215,8 +214,8 @@ func (s *Session) push() error {
 	return nil
 }
 
-// open finds the topic, and reports false if it is not there: then it is waited
-// for, or nothing is sent.
+// open finds the topic, and reports false if there is none: then the session waits for it, or
+// ends.
 func (s *Session) open() (bool, error) {
 	t, err := s.options.Find()
 	if errors.Is(err, broker.ErrUnknownTopic) {
@@ -247,8 +246,8 @@ func (s *Session) open() (bool, error) {
 	return true, nil
 }
 
-// sendAll sends what is free, while the window is open, a chunk of each
-// partition in turn; or each partition to its end.
+// sendAll sends free messages while the window is open: a chunk of each partition in turn, or
+// each partition to its end.
 func (s *Session) sendAll(toEnd bool) error {
 	for more := true; more; {
 		more = false
@@ -301,7 +300,7 @@ func (s *Session) window() int64 {
 	return max(0, broker.Window-open)
 }
 
-// isDone says whether all is sent that was asked for.
+// isDone reports whether all messages that were asked for have been sent.
 func (s *Session) isDone() bool {
 	if s.sender.left == 0 {
 		return true
@@ -309,8 +308,8 @@ func (s *Session) isDone() bool {
 	return !s.options.Follow && s.window() > 0 && !s.sub.anyFree()
 }
 
-// ackReceived acknowledges, for a client that does not, what its system has received, now
-// and when the pump is woken for that.
+// ackReceived acknowledges, for a client that does not, the messages that its system has
+// received, or has the pump look again later.
 func (s *Session) ackReceived() {
 	switch {
 	case s.options.Ack:
@@ -325,14 +324,14 @@ func (s *Session) ackReceived() {
 	}
 }
 
-// await waits for more, if the client could be sent more. If not, that is for others.
+// await waits for more messages if the window is open. If it is not, they are for others.
 func (s *Session) await() {
 	switch {
 	case s.sender.left == 0 || s.window() == 0:
 		s.sub.waiter.PassOn()
 	case s.options.Follow:
 		s.sub.waiter.Rest()
-	default: // given back while the last of it was written: nothing else would wake it for that
+	default: // messages were given back during the flush, and nothing else would wake it
 		s.pump.wake()
 	}
 }

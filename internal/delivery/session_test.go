@@ -407,11 +407,11 @@ func TestADeletionEndsSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []*reader{waits, full, replay} {
-		r.mustEnd(ErrDeleted)
+		r.mustEnd(broker.ErrDeleted)
 		r.must(r.Close(Complete))
 	}
 	brokertest.Within(t, patience, "the drain ends", func() {
-		if err := <-drained; !errors.Is(err, ErrDeleted) && !errors.Is(err, broker.ErrClosed) {
+		if err := <-drained; !errors.Is(err, broker.ErrDeleted) {
 			t.Errorf("the drain ended with %v", err)
 		}
 	})

@@ -13,17 +13,17 @@ import (
 // One goroutine calls it at a time, but for Cut.
 type Sink interface {
 	// Append encodes messages from m.From on and returns the offset behind the last of
-	// them, m.To if these are all. full says that Flush has to be called before anything
-	// else: the Sink may refer to m.Batch until then. An error of decoding wraps
-	// batch.ErrCorrupt or batch.ErrTooLarge.
+	// them; m.To if it has encoded all. If it is full, Flush is called next: the Sink may
+	// refer to m.Batch until then. An error of decoding wraps batch.ErrCorrupt or
+	// batch.ErrTooLarge.
 	Append(m *Messages) (next int64, full bool, err error)
 
 	// Confirm encodes which acknowledgements are durable: the first count messages, unless
 	// count is 0, and those in ranges.
 	Confirm(count uint64, ranges []Range)
 
-	// Flush writes what was encoded. When the reader has taken nothing for patience it
-	// copies what it still needs, calls onStall, which frees m.Batch, and then waits.
+	// Flush writes all that was encoded. If the reader takes nothing for patience, Flush copies
+	// the rest, calls onStall, which frees m.Batch, and then waits.
 	Flush(patience time.Duration, onStall func()) error
 
 	// Cut ends a Flush that waits, now or later. Any goroutine may call it.
@@ -34,7 +34,7 @@ type Sink interface {
 	Written() int64
 	Received() (int64, error)
 
-	// TakesBatches says whether batches are written as they are stored, compressed or not.
+	// TakesBatches reports whether batches are written as they are stored, compressed or not.
 	TakesBatches() bool
 
 	// ReleaseBuffers gives memory back until the next Append.
@@ -44,7 +44,7 @@ type Sink interface {
 // A Range is messages by their numbers, First and Last included.
 type Range struct{ First, Last uint64 }
 
-// Messages are some of one batch, for a Sink to write.
+// Messages are messages of one batch, for a Sink to write.
 type Messages struct {
 	Topic     string
 	Partition int
@@ -58,13 +58,13 @@ type Messages struct {
 	expanded bool            // the loader's iterator reads the batch
 }
 
-// IsWhole says whether the messages are all of the batch.
+// IsWhole reports whether the messages are all of the batch.
 func (m *Messages) IsWhole() bool {
 	return m.From <= m.Batch.BaseOffset() && m.To >= m.Batch.NextOffset()
 }
 
-// Records is an iterator over the batch, where the call before left it; at first at its
-// beginning, which may be below From. It may wait for memory to expand the batch.
+// Records is an iterator over the batch. It goes on where the call before left it, and begins
+// at the batch's first record, which may be below From. It may wait for a decompression slot.
 func (m *Messages) Records() (*batch.Iterator, error) {
 	if !m.expanded {
 		m.expanded = true
@@ -79,7 +79,7 @@ func (m *Messages) Records() (*batch.Iterator, error) {
 	return &m.loader.it, nil
 }
 
-// AnyFailed says whether one of the messages has failed before.
+// AnyFailed reports whether one of the messages has failed before.
 func (m *Messages) AnyFailed() bool {
 	if m.pos != nil {
 		m.failures, m.pos = m.pos.FailuresIn(group.Span{From: m.From, To: m.To}), nil

@@ -9,8 +9,8 @@ import (
 )
 
 // Slots bound the memory for compressed batches while they are sent: each may expand to
-// batch.DefaultMaxExpanded bytes, and a reader may be slow. A batch that expands to much
-// needs a slot, and a reader that has had one for long gives it up.
+// batch.DefaultMaxExpanded bytes, and a reader may be slow. A batch that expands to more than
+// smallExpansion needs a slot. A session gives it up after slotTime if others wait.
 type slots struct {
 	taken   chan struct{} // holds as many as there are slots taken
 	waiting atomic.Int32
@@ -20,8 +20,7 @@ const (
 	// slotTime is how long a slot is kept while others wait for one.
 	slotTime = 250 * time.Millisecond
 
-	// smallExpansion is what a batch may expand to, in bytes, and its reader keep
-	// without a slot.
+	// smallExpansion is the size that a batch may expand to without a slot, in bytes.
 	smallExpansion = 256 << 10
 )
 
@@ -53,8 +52,8 @@ func (l *loader) beginSlot(b batch.Batch) error {
 	return nil
 }
 
-// expand points the iterator at a batch that there is a slot for, and ends it if
-// that has not taken much.
+// expand points the iterator at a batch, after beginSlot, and ends the slot if the batch is
+// small.
 func (l *loader) expand(b batch.Batch) error {
 	err := l.it.Reset(b)
 	if l.it.Expanded() <= smallExpansion {
@@ -65,7 +64,7 @@ func (l *loader) expand(b batch.Batch) error {
 	return err
 }
 
-// endSlot gives up what was expanded, if it was much.
+// endSlot gives up the slot, and the memory of a batch that needed one.
 func (l *loader) endSlot() {
 	if l.it.Expanded() > smallExpansion {
 		l.it = batch.Iterator{}
@@ -76,7 +75,7 @@ func (l *loader) endSlot() {
 	}
 }
 
-// slotIsOver says whether it is time to let others have the slot.
+// slotIsOver reports whether it is time to let others have the slot.
 func (l *loader) slotIsOver() bool {
 	return !l.since.IsZero() && l.hub.slots.waiting.Load() > 0 && time.Since(l.since) > slotTime
 }

@@ -33,16 +33,16 @@ type partition struct {
 	end    int64 // nothing from here on is sent
 }
 
-// deleted is the error where the topic was deleted, and nil else. It is for those that
+// deleted is the error if the topic was deleted, and nil otherwise. It is for sessions that
 // find nothing more to send.
 func (s *subscription) deleted() error {
 	if s.topic.Deleted() {
-		return errorf(ErrDeleted, "the topic %q was deleted", s.topic.Name)
+		return errorf(broker.ErrDeleted, "the topic %q was deleted", s.topic.Name)
 	}
 	return nil
 }
 
-// join makes the subscription a member of its group. yield may end it where others want the
+// join makes the subscription a member of its group. yield may end it when others want the
 // group, see group.Groups.JoinUntil; nil for one that stays.
 func (s *subscription) join(yield func() bool) (err error) {
 	if s.options.From != nil {
@@ -57,7 +57,7 @@ func (s *subscription) join(yield func() bool) (err error) {
 	return forClient(err)
 }
 
-// begin finds the positions in the topic, and notes where it ends.
+// begin finds the positions in the topic, and notes the ends of its partitions.
 func (s *subscription) begin() error {
 	logs := s.topic.Partitions()
 	if f := s.options.From; f != nil {
@@ -79,8 +79,8 @@ func (s *subscription) begin() error {
 	return nil
 }
 
-// extend adds the partitions that the topic has got since, from their first
-// message on: all of it has come later than the session.
+// extend adds new partitions of the topic, from their first message on: all messages are later
+// than the session.
 func (s *subscription) extend() error {
 	logs := s.topic.Partitions()
 	for i := len(s.partitions); i < len(logs); i++ {
@@ -103,8 +103,8 @@ func (s *subscription) extend() error {
 func (s *subscription) watch(p *partition) { s.waiter.Watch(p.pos, p.log) }
 
 // inTurn lists all partitions once. It begins behind the one that was served last, by
-// this session or before it came by another of its group: no partition waits for
-// another one to be empty.
+// this session or, at first, by another of its group: no partition waits until another one is
+// empty.
 func (s *subscription) inTurn() iter.Seq[*partition] {
 	first := s.next
 	return func(yield func(*partition) bool) {
@@ -116,8 +116,8 @@ func (s *subscription) inTurn() iter.Seq[*partition] {
 	}
 }
 
-// served says that messages of a partition have been leased, and are sent now: what is left
-// of those for which the session was woken is for others meanwhile.
+// served notes that messages of a partition are sent. The next session that waits for it is
+// woken if more messages are free.
 func (s *subscription) served(p *partition) {
 	s.next = p.number + 1
 	p.pos.Served()
@@ -126,8 +126,8 @@ func (s *subscription) served(p *partition) {
 	}
 }
 
-// expect is for a topic that does not exist. What will come in it comes after the request:
-// with StartEnd the group begins at its first message, and that is kept.
+// expect is for a topic that does not exist. All its messages will be later than the request:
+// with StartEnd the group begins at the first, and that is kept.
 func (s *subscription) expect() error {
 	s.early = true
 	if !s.options.StartEnd {
@@ -136,7 +136,7 @@ func (s *subscription) expect() error {
 	return forClient(s.broker.ExpectTopic(s.options.Group, s.options.Topic))
 }
 
-// position is where the subscription begins in a partition.
+// position is the position in a partition, where the subscription begins.
 func (s *subscription) position(i int, log *broker.Partition) (*group.Position, error) {
 	start, _ := log.Offsets()
 	if f := s.options.From; f != nil {
@@ -199,21 +199,21 @@ func (s *subscription) undecodable(p *partition, at int64, err error) error {
 	return s.missing.report(p, group.Span{From: at, To: damage.Next}, damage.Next, s.damaged(damage, at))
 }
 
-// damaged logs damage of the topic, and makes the error for the client, of which
-// the offsets below from are no concern.
+// damaged logs damage of the topic, and makes the error for the client, which names no offset
+// below from.
 func (s *subscription) damaged(e *broker.DamageError, from int64) error {
 	s.broker.Log.Error("stored messages are damaged", "topic", e.Topic, "partition", e.Partition,
 		"first", e.First, "next", e.Next, "file", e.File, "byte", e.Pos, "reason", e.Reason)
 	return errorf(ErrDamaged, "%s/%d: offsets %d to %d can't be read", e.Topic, e.Partition, max(e.First, from), e.Next-1)
 }
 
-// goneBelow says to programs, and then to people, where the messages of a partition go on.
+// goneBelow names the first offset that a partition still has, for programs, and then for people.
 func goneBelow(first int64, partition int) error {
 	return errorf(ErrGap, "first=%d partition=%d: the messages below offset %d are gone, removed by retention or lost", first, partition, first)
 }
 
-// complete says that all that was sent has been consumed, and that the client knows of what
-// is missing.
+// complete says that the client has everything that was written: all messages have been
+// consumed, and missing ones are not reported again.
 func (s *subscription) complete() {
 	s.member.AckAll()
 	s.missing.passed()

@@ -32,8 +32,7 @@ func (k *consumer) readAcks() error {
 	}
 }
 
-// takeAcks takes the lines that have come. Of counts in a row the highest is
-// taken.
+// takeAcks processes the lines that have come; of counts in a row the highest.
 func (k *consumer) takeAcks() error {
 	in, session := &k.conn.in, k.session
 	defer session.ConfirmRanges()
@@ -75,7 +74,7 @@ func (k *consumer) ackUpTo(count int64) error {
 	return k.take(ack{kind: '+', Range: delivery.Range{First: uint64(count), Last: uint64(count)}})
 }
 
-// take takes one acknowledgement.
+// take processes one acknowledgement.
 func (k *consumer) take(a ack) (err error) {
 	switch a.kind {
 	case '+':
@@ -94,7 +93,7 @@ func (k *consumer) take(a ack) (err error) {
 	return errorLinef("BADREQUEST", "%c%s: %w", a.kind, appendRange(nil, a.Range), err)
 }
 
-// awaitLeave waits for the client to leave. What it sends is thrown away. One
+// awaitLeave waits for the client to leave, and throws away all bytes that it sends. A client
 // that closes its sending side (nc -N) may still be there.
 func (k *consumer) awaitLeave() error {
 	in := &k.conn.in

@@ -19,8 +19,7 @@ import (
 	"mbus/internal/units"
 )
 
-// The requests of administration: a line that begins with a question mark, which
-// no topic can.
+// A request of administration begins with a question mark, which no topic can.
 var administration = map[string]struct {
 	run     func(*conn, *request) error
 	options string
@@ -99,7 +98,7 @@ var adminOptions = map[string]option{
 	"execute": set(func(*request) {}),
 }
 
-// administer answers a request of administration.
+// administer serves a request of administration.
 func (c *conn) administer(r *request) error {
 	c.in.free()
 	if err := r.admin.run(c, r); err != nil {
@@ -108,13 +107,13 @@ func (c *conn) administer(r *request) error {
 	return nil
 }
 
-// did logs what the client has had changed.
+// did logs a change that the client asked for.
 func (c *conn) did(msg string, args ...any) {
 	c.server.log.Info(msg, append(args, "client", c.net.RemoteAddr())...)
 }
 
-// A table is an answer: lines of fields, the first with their names; in JSON an
-// object a line.
+// A table is a response: lines of fields, the first with their names; in JSON an object a
+// line.
 type table struct {
 	names []string
 	json  bool
@@ -160,7 +159,7 @@ func (t *table) row(fields ...any) {
 	t.out.WriteString("\n")
 }
 
-// sayTable writes a table, which may be large, to a client that may take its time.
+// sayTable writes a table, which may be large. The client may read slowly.
 func (c *conn) sayTable(t *table) error {
 	_, err := c.writeSlowly(t.out.Bytes())
 	return err
@@ -173,7 +172,7 @@ func (t *table) note(format string, args ...any) {
 	}
 }
 
-// preview says how to have a request carried out that was only looked at.
+// preview notes that nothing was changed, and how to change it.
 func (t *table) preview(r *request) {
 	if !r.named["execute"] {
 		t.note("nothing has been changed: add execute to do it")
@@ -301,11 +300,11 @@ func (c *conn) deleteWhat(r *request) error {
 	return c.sayTable(t)
 }
 
-// unused says that a group has members, and what to do: its positions can't be changed
-// under them.
+// unused is the error for a group with members: their positions can't be changed. It says what
+// to do.
 func (c *conn) unused(groupName string) error { return stopFirst(c.broker.CheckUnused(groupName)) }
 
-// stopFirst says what to do about a group that is in use.
+// stopFirst adds to an error what to do about a group that is in use.
 func stopFirst(err error) error {
 	var inUse *group.InUseError
 	if errors.As(err, &inUse) {
@@ -314,7 +313,7 @@ func stopFirst(err error) error {
 	return err
 }
 
-// readers says which groups of consumers of lines read a topic, which is to be deleted.
+// readers notes which groups of line consumers read a topic that is to be deleted.
 func (c *conn) readers(t *table, topic string) {
 	most := make(map[string]int) // connections of a group, of which each may read all partitions
 	for _, n := range c.broker.Positions("") {

@@ -19,23 +19,22 @@ import (
 	"mbus/internal/units"
 )
 
-// A conn is one connection. Its goroutine reads; what it writes to is said with
-// each method.
+// A conn is one connection. Its goroutine reads.
 type conn struct {
 	server   *Server
 	broker   *broker.Broker
 	net      tcpserver.Conn
 	in       input
-	turn     uint64      // the connection's number, in the order in which they came
+	number   uint64      // of the connection, in the order in which they came
 	asked    time.Time   // when the request had come
 	finishes atomic.Bool // a stop of the broker lets it go on for a while
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	return &conn{server: s, broker: s.broker, net: nc, in: newInput(nc, &s.broker.Budget), turn: s.turn.Add(1)}
+	return &conn{server: s, broker: s.broker, net: nc, in: newInput(nc, &s.broker.Budget), number: s.latest.Add(1)}
 }
 
-// An errorLine is told to the client before the connection is closed.
+// An errorLine is written to the client before the connection is closed.
 type errorLine struct {
 	code string
 	err  error
@@ -44,7 +43,7 @@ type errorLine struct {
 func (e *errorLine) Error() string { return e.code + " " + e.err.Error() }
 func (e *errorLine) Unwrap() error { return e.err }
 
-// line is what the client is told: an HTTP client in its own protocol.
+// line is its text; for an HTTP client an HTTP response.
 func (e *errorLine) line() string {
 	if errors.Is(e.err, errHTTP) {
 		text := e.err.Error() + "\n"
@@ -58,7 +57,7 @@ func errorLinef(code, format string, args ...any) error {
 	return &errorLine{code, fmt.Errorf(format, args...)}
 }
 
-// oneLine keeps an answer on its line, whatever a name of a file holds.
+// oneLine quotes a text that has line ends, as the name of a file may.
 func oneLine(s string) string {
 	if !bytes.ContainsAny([]byte(s), "\r\n") {
 		return s
@@ -66,8 +65,7 @@ func oneLine(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// codes says what a client is told for errors from below. The first that fits
-// counts.
+// codes are those of errors from other packages. The first that fits counts.
 var codes = []struct {
 	err  error
 	code string
@@ -92,7 +90,6 @@ var codes = []struct {
 	{batch.ErrTooLarge, "TOOLARGE"},
 	{delivery.ErrGap, "GAP"},
 	{delivery.ErrDamaged, "DAMAGED"},
-	{delivery.ErrDeleted, "GONE"},
 	{delivery.ErrMemory, "BUSY"},
 	{delivery.ErrWanted, "BUSY"},
 	{delivery.ErrRedriveAgain, "BUSY"},
@@ -106,10 +103,10 @@ var codes = []struct {
 	{syscall.ENFILE, "BUSY"},
 }
 
-// toErrorLine makes an error of the broker one that the client is told.
+// toErrorLine makes an error of the broker one that the client gets.
 func toErrorLine(err error) error {
-	var told *errorLine
-	if errors.As(err, &told) {
+	var line *errorLine
+	if errors.As(err, &line) {
 		return err
 	}
 	var inUse *group.InUseError

@@ -34,7 +34,7 @@ func (c *conn) consume() error {
 	}
 	sink := newSink(c, r)
 	k := &consumer{conn: c, request: r, sink: sink, session: c.server.hub.NewSession(c.deliveryOptions(r), sink)}
-	defer k.session.Close(delivery.Stopping) // should anything panic
+	defer k.session.Close(delivery.Stopping) // if anything panics
 	if r.deliver.Follow || r.deliver.Ack {
 		return k.follow()
 	}
@@ -50,7 +50,7 @@ func (c *conn) deliveryOptions(r *request) delivery.Options {
 	return o
 }
 
-// drain sends what there is, and closes: that the client reads it all acknowledges it.
+// drain sends all messages and closes. The client acknowledges by reading to the end.
 func (k *consumer) drain() error {
 	c := k.conn
 	if !c.server.finish(c) {
@@ -65,10 +65,10 @@ func (k *consumer) drain() error {
 	return k.cleanClose()
 }
 
-// follow has messages sent as they come, and reads acknowledgements.
+// follow sends messages as they come, and reads acknowledgements.
 func (k *consumer) follow() error {
 	if k.request.deliver.Ack {
-		k.conn.net.ResetOnClose(true) // should the broker die: its end must not look like the confirmation
+		k.conn.net.ResetOnClose(true) // if the broker dies its end must not look like the confirmation
 	}
 	if err := k.session.Start(); err != nil {
 		return forClient(err)
@@ -85,8 +85,8 @@ func (k *consumer) follow() error {
 	return err
 }
 
-// end writes to the client why there is no more, as far as that is known, and finds out
-// whether it has that. read is what ended the reading of acknowledgements, sent the sending.
+// end writes the reason of the end, if the client is still there, and returns how the session
+// is closed. read is the error that ended the reading of acknowledgements, sent the sending.
 func (k *consumer) end(read, sent error) (delivery.Reason, error) {
 	switch {
 	case errors.Is(sent, delivery.ErrAckTimeout):
@@ -101,7 +101,7 @@ func (k *consumer) end(read, sent error) (delivery.Reason, error) {
 	return delivery.Stopping, read
 }
 
-// endOfStream closes the broker's side, and reads the acknowledgements that still come.
+// endOfStream closes the broker's side, and reads the last acknowledgements.
 func (k *consumer) endOfStream(err error) (delivery.Reason, error) {
 	c := k.conn
 	showsEnd := err == io.EOF && k.request.format == formatBatch // the client sees the end
@@ -136,8 +136,8 @@ func (k *consumer) endOfStream(err error) (delivery.Reason, error) {
 	return delivery.Complete, nil
 }
 
-// writeEnd writes why there is no more, if the client is to know: the error is one that it is
-// not written, or that of the connection.
+// writeEnd writes the last line: an error line, or the end of format=batch. An err of the
+// connection is returned, and not written.
 func (k *consumer) writeEnd(err error) error {
 	var a *errorLine
 	switch {
@@ -153,8 +153,8 @@ func (k *consumer) writeEnd(err error) error {
 	return err
 }
 
-// cleanClose closes the connection, and lets what was sent count, if the client has read it.
-// It does not wait to find that out where nothing depends on it.
+// cleanClose closes the connection. If the client has read everything, all that was sent is
+// consumed; where nothing is consumed by that, it does not wait to find out.
 func (k *consumer) cleanClose() error {
 	if k.session.IsSettled() {
 		return k.conn.closeInOrder()
@@ -165,8 +165,7 @@ func (k *consumer) cleanClose() error {
 	return k.session.Close(delivery.Complete)
 }
 
-// forClient makes an error of a session one that the client gets, but for those of the
-// connection and the end of the stream.
+// forClient makes an error of a session an error line, unless it is the connection's or io.EOF.
 func forClient(err error) error {
 	var e *delivery.Error
 	if errors.As(err, &e) {
@@ -175,11 +174,9 @@ func forClient(err error) error {
 	return err
 }
 
-// isLost says whether the client of a follower that acknowledges is lost: its
-// connection broke, or it has stalled. The client may have died of the oldest message that
-// it has not acknowledged. It is not lost if it has left in good order before, or where
-// the broker stops.
-// read is what ended the reading, sent the sending, and err the follower.
+// isLost reports whether a client that acknowledges is lost: its connection broke, or it has
+// stalled. It is not lost if it has left in good order before, or if the broker stops.
+// read is the error that ended the reading, sent the sending, and err the stream.
 func (k *consumer) isLost(read, sent, err error) bool {
 	if k.conn.server.isStopping() {
 		return false
@@ -192,7 +189,7 @@ func (k *consumer) isLost(read, sent, err error) bool {
 	return lost
 }
 
-// isBroken says whether err is one of the connection, and not one that the client gets.
+// isBroken reports whether err is one of the connection, and not one that the client gets.
 func isBroken(err error) bool {
 	var a *errorLine
 	var op *net.OpError
@@ -200,8 +197,8 @@ func isBroken(err error) bool {
 	return !errors.As(err, &a) && (errors.As(err, &op) || errors.As(err, &number))
 }
 
-// isLoss says whether err means that the client is lost. That nothing can be written any
-// more does not: the client may have closed the connection in good order before.
+// isLoss reports whether err means that the client is lost. An error of a write to a closed
+// connection does not: the client may have closed it in good order before.
 func isLoss(err error) bool {
 	return isBroken(err) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ENOTCONN)
 }

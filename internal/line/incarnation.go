@@ -31,8 +31,7 @@ func setID(r *request, value string) error {
 }
 
 // find finds the topic of a request, in the incarnation that the request names, if it
-// names one. The error is broker.ErrUnknownTopic, an answer, or wraps
-// broker.ErrUnusable.
+// names one. The error is broker.ErrUnknownTopic, an *errorLine, or wraps broker.ErrUnusable.
 func (r *request) find(b *broker.Broker) (*broker.Topic, error) {
 	t, err := b.Topic(r.topic)
 	if r.id == nil {

@@ -25,7 +25,7 @@ func setFirst(r *request, value string) (err error) {
 	return err
 }
 
-// goOn finds the topic of a stream that is gone on with, and of a request that names the
+// goOn finds the topic of a stream that is continued, and of a request that names the
 // topic's id. Other topics are found, or made, with the first message.
 func (p *publisher) goOn() error {
 	r := p.request
@@ -64,7 +64,7 @@ func (p *publisher) openStream() error {
 	if r.ID == 0 {
 		return nil
 	}
-	r.Turn, r.Replaced = p.turn, p.net.Interrupt
+	r.Turn, r.Replaced = p.number, p.net.Interrupt
 	stream, err := p.broker.OpenStream(p.topic, r)
 	if err != nil {
 		return toErrorLine(err)
@@ -79,19 +79,20 @@ func (p *publisher) closeStream() {
 	}
 }
 
-// spreads says whether the partition of a message follows from its key.
+// spreads reports whether the partition of a message follows from its key.
 func (p *publisher) spreads(out *partitionedBatch) bool {
 	return len(out.partitions) > 1 && (p.request.keyed || p.request.format == formatJSON)
 }
 
-// spread says, before a piece of a stream is made, over how many partitions it is spread.
+// spread notes over how many partitions the messages of a stream are spread, before they are
+// built.
 func (p *publisher) spread(out *partitionedBatch) {
 	if p.stream != nil && (p.request.keyed || p.request.format == formatJSON) {
 		p.stream.Spread(len(out.partitions))
 	}
 }
 
-// spot says where a message goes, and whether it is stored.
+// spot is where a message goes, and whether it is stored.
 func (p *publisher) spot(out *partitionedBatch, number int64, key []byte, headers []batch.Header) (at spot, stored bool) {
 	at = spot{partition: out.own, number: number, exact: true}
 	if key != nil {
@@ -115,8 +116,7 @@ func (p *publisher) spot(out *partitionedBatch, number int64, key []byte, header
 	})
 }
 
-// storedAll says whether so many messages of a stream are stored, the first of which has
-// the number first.
+// storedAll reports whether count messages of a stream, from number first on, are stored.
 func (p *publisher) storedAll(first int64, count int) bool {
 	if p.stream == nil {
 		return false

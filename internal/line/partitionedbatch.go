@@ -5,9 +5,9 @@ import (
 	"mbus/internal/broker"
 )
 
-// A partitionedBatch makes the batches of one piece, for each partition its own.
+// A partitionedBatch is messages that are appended together: batches for each partition.
 type partitionedBatch struct {
-	partitions []*broker.Partition // of the topic, as it was when the piece was begun
+	partitions []*broker.Partition // of the topic, as they were at the beginning
 	builders   []*batch.Builder    // by partition; nil for those without messages
 	own        int                 // the partition for messages without a key
 	maxBatch   int                 // bytes
@@ -15,7 +15,7 @@ type partitionedBatch struct {
 	size       int // in bytes, about
 	one        [1]*batch.Builder
 
-	stream *broker.Stream // that the messages are of; nil for none
+	stream *broker.Stream // of the messages; nil for none
 	latest []spot         // of the open batch, by partition; for a stream only
 }
 
@@ -67,7 +67,7 @@ func (p *partitionedBatch) add(at spot, time int64, key, value []byte, headers .
 	}
 }
 
-// follows says whether the open batch of a partition may get the message of a spot.
+// follows reports whether the message of a spot may be added to the open batch of its partition.
 func (p *partitionedBatch) follows(at spot) bool {
 	if p.stream == nil {
 		return true
@@ -76,7 +76,7 @@ func (p *partitionedBatch) follows(at spot) bool {
 	return at.exact == latest.exact && (!at.exact || at.number == latest.number+1)
 }
 
-// close finishes the open batch of a partition that has got messages.
+// close finishes the open batch of a partition.
 func (p *partitionedBatch) close(partition int) {
 	b := p.builders[partition]
 	if p.stream == nil {
@@ -106,13 +106,13 @@ func sizeBound(key, value []byte, headers []batch.Header) int {
 	return n
 }
 
-// fits says whether a batch that the topic takes can hold the message.
+// fits reports whether the message fits in a batch of the size that the topic takes.
 func (p *partitionedBatch) fits(key, value []byte, headers []batch.Header) bool {
 	return batch.HeaderSize+sizeBound(key, value, headers) <= p.maxBatch
 }
 
-// parts is the number of partitions that get messages, and the last of them.
-func (p *partitionedBatch) parts() (n, last int) {
+// count is the number of partitions that get messages, and the last of them.
+func (p *partitionedBatch) count() (n, last int) {
 	for i, b := range p.builders {
 		if b != nil {
 			n++

@@ -14,8 +14,8 @@ import (
 	"mbus/internal/message"
 )
 
-// A publisher is a producer's connection: it turns what it reads into batches
-// and hands them to the log, while answers tells what is safe.
+// A publisher is a producer's connection: it builds batches of the messages that it reads and
+// appends them; its ack tracker writes which are durable.
 type publisher struct {
 	*conn
 	request *request
@@ -25,12 +25,12 @@ type publisher struct {
 	count   uint64 // number of the latest message taken, from 1
 	now     int64  // time of the messages of a read, in milliseconds since 1970
 	message message.Message
-	wait    []batch.Header // that all messages get, if they are to wait
+	wait    []batch.Header // of all messages, if they are delayed
 	limited bool           // there is a deadline for the next bytes
 }
 
-// maxAppend is the size in bytes at which the messages of one read are handed to
-// the log although there are more: short lines grow when they become records.
+// maxAppend is the size in bytes at which the messages of one read are appended although there
+// are more: short lines grow when they become records.
 const maxAppend = 2 * broker.ReadBuffer
 
 // produce serves a producer's connection.
@@ -49,13 +49,13 @@ func (c *conn) produce() error {
 	if err = p.goOn(); err == nil {
 		err = p.run()
 	}
-	told, failure := p.acks.finish()
+	acked, failure := p.acks.finish()
 	if failure != nil {
 		return toErrorLine(failure)
 	}
 	if err == io.EOF {
-		if told == before {
-			return c.say(fmt.Sprintf("+%d\n", told))
+		if acked == before {
+			return c.say(fmt.Sprintf("+%d\n", acked))
 		}
 		return nil
 	}
@@ -69,8 +69,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// run takes messages until there are no more, which is io.EOF, or something is
-// wrong.
+// run publishes messages until there are no more, which is io.EOF, or one is wrong.
 func (p *publisher) run() error {
 	take := p.takeLines
 	if p.request.format == formatBatch {
@@ -89,7 +88,7 @@ func (p *publisher) run() error {
 	}
 }
 
-// ended says what the end of the input means.
+// ended is the error for the client at the end of the input.
 func (p *publisher) ended(err error) error {
 	rest := len(p.in.bytes())
 	switch {
@@ -107,14 +106,14 @@ func (p *publisher) ended(err error) error {
 	return err
 }
 
-// builders holds what batches are built with.
+// builders are reused.
 var builders = sync.Pool{New: func() any { return new(batch.Builder) }}
 
 // maxPooled is the size from which a builder's buffer is not kept.
 const maxPooled = 2 * maxAppend
 
-// takeLines publishes all lines that are there and returns how long the one
-// that is not complete may be.
+// takeLines publishes all lines that have come and returns how long the one that is not
+// complete may be.
 func (p *publisher) takeLines() (int, error) {
 	limit := p.broker.Limits.MaxMessage
 	if p.request.format == formatJSON {
@@ -174,7 +173,7 @@ func (p *publisher) publishLines(lines []byte) (int, error) {
 	return used, wrong
 }
 
-// add puts the message that a line stands for into out.
+// add parses a line and adds its message to out.
 func (p *publisher) add(out *partitionedBatch, line []byte) error {
 	number := p.count + uint64(out.messages) + 1
 	size := len(line)
@@ -232,16 +231,16 @@ func (p *publisher) put(out *partitionedBatch, number uint64, time int64, key, v
 	out.add(at, time, key, value, headers...)
 }
 
-// publish hands a piece to the log.
+// publish appends the batches of out.
 func (p *publisher) publish(out *partitionedBatch) error {
 	if out.messages == 0 {
 		return nil
 	}
-	parts, last := out.parts()
-	number := p.acks.begin(out.messages, max(parts, 1))
+	partitions, last := out.count()
+	number := p.acks.begin(out.messages, max(partitions, 1))
 	p.count += uint64(out.messages)
 	done := func(_ int64, err error) { p.acks.complete(number, err) }
-	if parts == 0 { // all is stored
+	if partitions == 0 { // all messages are stored
 		done(0, nil)
 	}
 	for i, b := range out.builders {
@@ -257,8 +256,8 @@ func (p *publisher) publish(out *partitionedBatch) error {
 	return p.acks.failure()
 }
 
-// setWait sets the header that has the messages of a read wait, if the request
-// says that they do.
+// setWait sets the header that delays the messages of a read, if the request has a delay or
+// a time.
 func (p *publisher) setWait() {
 	at := p.request.at.UnixMilli()
 	switch {

@@ -37,7 +37,7 @@ type request struct {
 
 	deliver delivery.Options // consumers
 	redrive bool
-	toAll   bool // what is redriven goes to all groups, not to the one that failed it
+	toAll   bool // a redrive publishes letters to all groups, not to the one that failed each
 
 	at    time.Time     // producers: when the messages are due; zero for at once
 	delay time.Duration // or so long after they have come
@@ -100,8 +100,8 @@ func setFrom(r *request, value string) (err error) {
 	return err
 }
 
-// parseFrom reads a position. nil is that of the group, which kcat calls stored. A time
-// that names no zone is UTC.
+// parseFrom reads a position; nil is the group's, which kcat calls stored. A time without a
+// zone is UTC.
 func parseFrom(value string, now time.Time) (*units.Position, error) {
 	if value == "stored" {
 		return nil, nil
@@ -253,7 +253,7 @@ func (r *request) parseOptions(query string, options map[string]option) error {
 	return nil
 }
 
-// without lists options, and one without which each makes no sense.
+// without lists options, and the option that each needs.
 var without = []struct{ options, needed string }{
 	{"confirm", "ack"},
 	{"ordered", "ack"},
@@ -266,7 +266,7 @@ var without = []struct{ options, needed string }{
 	{"new", "producer"},
 }
 
-// exclusive lists options of which one at most may be given.
+// exclusive lists pairs of options that exclude each other.
 var exclusive = [][2]string{
 	{"from", "group"},
 	{"from", "ack"},
@@ -283,7 +283,7 @@ func (r *request) check() error {
 		return errors.New("keyed goes with format=lines: the other formats have keys of their own")
 	}
 	if r.deliver.Confirm && r.format == formatLines {
-		return errors.New("confirm goes with format=json or format=batch: among lines it could not be told from a message")
+		return errors.New("confirm goes with format=json or format=batch: among lines it looks like a message")
 	}
 	for _, w := range without {
 		if r.named[w.options] && !r.named[w.needed] {
@@ -307,8 +307,8 @@ func (r *request) check() error {
 	return nil
 }
 
-// unknown says which options there are, and whether the one that was given belongs to
-// the other port.
+// unknown is the error for an option that the port does not have. It lists those that it has,
+// or names the other port.
 func unknown(name string, options map[string]option) error {
 	switch {
 	case options["delay"] != nil && consumerOptions[name] != nil:
@@ -331,8 +331,8 @@ func known(options map[string]option) string {
 // errHTTP says that a client speaks HTTP.
 var errHTTP = errors.New("this is mbus's line protocol, not HTTP")
 
-// foreign says which protocol p is the beginning of, if it is one that
-// other programs can be made to speak to this port; browsers above all.
+// foreign is the error for input that begins like another protocol. Browsers, above all, can be
+// made to send one to this port.
 func foreign(p []byte) error {
 	verb, rest, ok := bytes.Cut(p, []byte(" "))
 	switch {

@@ -25,7 +25,7 @@ type Server struct {
 	log    *slog.Logger
 	hub    *delivery.Hub
 	conns  *tcpserver.Conns[*conn]
-	turn   atomic.Uint64 // of the latest connection
+	latest atomic.Uint64 // number of a connection
 }
 
 // NewServer serves nothing yet.

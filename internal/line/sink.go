@@ -18,11 +18,11 @@ type sink struct {
 	conn    *conn
 	request *request
 
-	out       []byte             // what is to be written
+	out       []byte             // encoded, and not written yet
 	small     *[smallOut]byte    // that out began with, if it is from the pool
 	large     *[largeOut]byte    // or this
 	whole     []byte             // a batch that is written without a copy; nil for none
-	slice     batch.Builder      // batches that are built once more
+	slice     batch.Builder      // batches that are built again
 	messages  *delivery.Messages // of the Append that goes on
 	partition int                // that was named last in format=batch; -1 for none
 	written   int64              // bytes, in all
@@ -30,7 +30,6 @@ type sink struct {
 
 func newSink(c *conn, r *request) *sink { return &sink{conn: c, request: r, partition: -1} }
 
-// TakesBatches is one of delivery.Sink, as what follows.
 func (s *sink) TakesBatches() bool { return s.request.format == formatBatch }
 
 func (s *sink) Written() int64 { return s.written }
@@ -42,7 +41,7 @@ func (s *sink) Received() (int64, error) {
 
 func (s *sink) Cut() { s.conn.net.CutWrites() }
 
-// Append encodes messages as the request says.
+// Append encodes messages in the format of the request.
 func (s *sink) Append(m *delivery.Messages) (next int64, full bool, err error) {
 	if s.out == nil { // at once, because a grown one would be up to twice as large
 		s.takeOut(min(m.Loaded, broker.SendBuffer) + broker.FirstBuffer)
@@ -141,8 +140,8 @@ func (s *sink) attemptHeader(offset int64) []batch.Header {
 	return []batch.Header{{Key: broker.HeaderAttempt, Value: strconv.AppendInt(nil, int64(n), 10)}}
 }
 
-// appendBatch is Append for batches: one is sent as it is stored if all of it is wanted, and
-// none of its messages has failed before.
+// appendBatch is Append for format=batch. A batch is sent as it is stored if all of its messages
+// are, and none of them has failed before.
 func (s *sink) appendBatch(m *delivery.Messages) (next int64, full bool, err error) {
 	b := m.Batch
 	if s.partition != m.Partition {
@@ -167,8 +166,7 @@ func (s *sink) appendBatch(m *delivery.Messages) (next int64, full bool, err err
 // sliceSize is the size in bytes at which a slice of a batch is sent.
 const sliceSize = broker.SendBuffer
 
-// appendSlices is appendBatch for what has to be built once more, in batches that are not
-// compressed.
+// appendSlices is appendBatch for messages that need new batches, which are not compressed.
 func (s *sink) appendSlices(m *delivery.Messages) (next int64, full bool, err error) {
 	it, err := m.Records()
 	if err != nil {
@@ -197,8 +195,8 @@ func (s *sink) Confirm(count uint64, ranges []delivery.Range) {
 	}
 }
 
-// Flush writes out, or a whole batch: out is empty then. If the reader stalls, what is left is
-// copied, so that the connection costs no more than that while it waits.
+// Flush writes out, or a whole batch: out is empty then. If the reader stalls, the rest is
+// copied, so that a connection that waits holds no more.
 func (s *sink) Flush(patience time.Duration, onStall func()) error {
 	p := s.out
 	if s.whole != nil {
@@ -218,7 +216,7 @@ func (s *sink) Flush(patience time.Duration, onStall func()) error {
 	return err
 }
 
-// keepRest is the rest of what is to be written in a buffer of its own, unless that saves little.
+// keepRest copies the rest into a buffer of its own, unless that saves little.
 func (s *sink) keepRest(rest []byte) []byte {
 	if s.whole != nil || len(rest) <= cap(s.out)*7/8 {
 		rest = bytes.Clone(rest)

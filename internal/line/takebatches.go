@@ -8,8 +8,7 @@ import (
 	"mbus/internal/broker"
 )
 
-// takeBatches publishes all whole batches that are there and returns how long
-// the next one is.
+// takeBatches publishes all whole batches that have come and returns how long the next one is.
 func (p *publisher) takeBatches() (int, error) {
 	in, limit := p.in.bytes(), p.maxBatch()
 	used, messages := 0, 0
@@ -46,7 +45,7 @@ func (p *publisher) maxBatch() int {
 	return p.broker.Limits.MaxBatch()
 }
 
-// known is the topic, nil if it is still to be made, with the first message.
+// known is the topic; nil if the first message makes it.
 func (p *publisher) known() *broker.Topic {
 	if p.topic != nil {
 		return p.topic
@@ -66,9 +65,9 @@ func (p *publisher) badBatch(b []byte, before int, err error) error {
 		most, whose := p.limit()
 		return errorLinef("TOOLARGE", what+" has %d bytes, the limit is %d, of which a message may take %d (%s)", number, n, limit, most, whose)
 	}
-	var told *errorLine
-	errors.As(toErrorLine(err), &told)
-	return errorLinef(told.code, "the batch that begins with message %d: %w", number, err)
+	var line *errorLine
+	errors.As(toErrorLine(err), &line)
+	return errorLinef(line.code, "the batch that begins with message %d: %w", number, err)
 }
 
 func (p *publisher) publishBatches(batches []byte, messages int) error {
@@ -91,7 +90,7 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 	number := p.acks.begin(messages, 1)
 	p.count += uint64(messages)
 	done := func(_ int64, err error) { p.acks.complete(number, err) }
-	if len(batches) == 0 { // all is stored
+	if len(batches) == 0 { // all messages are stored
 		done(0, nil)
 		return p.acks.failure()
 	}
@@ -103,9 +102,9 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 	return p.acks.failure()
 }
 
-// nameProducer gives batches the producer that they are stored with: the stream, or none.
-// A producer id stands for the promise of a Kafka producer to number its batches, which
-// nobody has given here where there is no stream: such batches were consumed somewhere.
+// nameProducer sets the producer id that batches are stored with: the stream's, or none. The
+// id of a Kafka producer promises numbered batches. Without a stream nobody keeps that promise:
+// such batches were consumed from another topic.
 func (p *publisher) nameProducer(batches []byte, first int64) {
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
@@ -122,9 +121,8 @@ func (p *publisher) nameProducer(batches []byte, first int64) {
 	}
 }
 
-// rebuild makes batches once more, the first message of which has the number first: with
-// the header that has messages wait, and without what is stored. What they take is taken
-// from the budget.
+// rebuild builds batches again, from number first on, with the header that delays messages and
+// without those that are stored. It takes their memory from the budget.
 func (p *publisher) rebuild(batches []byte, first int64) ([]byte, error) {
 	r := rebuilder{p: p, number: first}
 	err := broker.Scan(func(it *batch.Iterator) error {
@@ -149,7 +147,7 @@ func (p *publisher) rebuild(batches []byte, first int64) ([]byte, error) {
 	return r.out.Bytes(), nil
 }
 
-// A rebuilder makes batches once more.
+// A rebuilder builds batches again.
 type rebuilder struct {
 	p      *publisher
 	out    batch.Builder
@@ -186,7 +184,7 @@ func (r *rebuilder) addAll(it *batch.Iterator, b batch.Batch) error {
 	return it.Err()
 }
 
-// close finishes the open batch, if there is one, behind which the next message is.
+// close finishes the open batch, if there is one.
 func (r *rebuilder) close() {
 	if r.p.stream == nil {
 		r.out.Close(0)
