@@ -24,56 +24,56 @@ func init() {
 	})
 }
 
-// A production is a request to produce of which some partitions are not settled.
-type production struct {
-	call *call
-	acks int16
-	resp *produceResponse
-	left atomic.Int32
+// A produceCall is a request to produce of which some partitions are not settled.
+type produceCall struct {
+	call     *call
+	acks     int16
+	response *produceResponse
+	pending  atomic.Int32
 
-	refused error // why nothing of it is taken
+	refusal error // why nothing of it is taken
 }
 
 func produce(c *call, req *kmsg.ProduceRequest) {
-	p := newProduction(c, req.Version, req.Acks, req.TransactionID != nil)
-	p.resp.topics = make([]producedTopic, len(req.Topics))
+	p := newProduceCall(c, req.Version, req.Acks, req.TransactionID != nil)
+	p.response.topics = make([]producedTopic, len(req.Topics))
 	for i := range req.Topics {
-		in, out := &req.Topics[i], &p.resp.topics[i]
-		topic, err := p.begin(out, in.Topic, in.TopicID, len(in.Partitions))
+		in, out := &req.Topics[i], &p.response.topics[i]
+		topic, err := p.addTopic(out, in.Topic, in.TopicID, len(in.Partitions))
 		for j := range in.Partitions {
 			last := i == len(req.Topics)-1 && j == len(in.Partitions)-1
-			p.append(topic, &in.Partitions[j], &out.parts[j], last, err)
+			p.append(topic, &in.Partitions[j], &out.partitions[j], last, err)
 		}
 	}
-	p.settled()
+	p.countDown()
 }
 
-func newProduction(c *call, version, acks int16, transactional bool) *production {
-	p := &production{call: c, acks: acks, resp: &produceResponse{version: version}}
-	p.left.Store(1) // until all have been appended
+func newProduceCall(c *call, version, acks int16, transactional bool) *produceCall {
+	p := &produceCall{call: c, acks: acks, response: &produceResponse{version: version}}
+	p.pending.Store(1) // until all have been appended
 	switch {
 	case version < 3:
-		p.refused = kerr.UnsupportedVersion
+		p.refusal = kerr.UnsupportedVersion
 	case transactional:
-		p.refused = kerr.TransactionalIDAuthorizationFailed
+		p.refusal = kerr.TransactionalIDAuthorizationFailed
 	case acks < -1 || acks > 1:
-		p.refused = kerr.InvalidRequiredAcks
+		p.refusal = kerr.InvalidRequiredAcks
 	}
 	return p
 }
 
-// begin finds the topic that so many partitions are of, and says why they are not taken.
-func (p *production) begin(out *producedTopic, name string, id [16]byte, partitions int) (*broker.Topic, error) {
+// addTopic finds the topic that so many partitions are of, and says why they are not taken.
+func (p *produceCall) addTopic(out *producedTopic, name string, id [16]byte, partitions int) (*broker.Topic, error) {
 	out.name, out.id = name, id
-	out.parts = make([]producedPart, partitions)
-	p.left.Add(int32(partitions))
-	topic, err := p.call.topics().find(name, id, p.resp.version >= firstProduceByID)
+	out.partitions = make([]producedPartition, partitions)
+	p.pending.Add(int32(partitions))
+	topic, err := p.call.topics().find(name, id, p.response.version >= firstProduceByID)
 	if err == nil {
 		out.name = topic.Name
 	}
 	switch {
-	case p.refused != nil:
-		err = p.refused
+	case p.refusal != nil:
+		err = p.refusal
 	case broker.Internal(out.name):
 		err = broker.ErrInternalTopic
 	}
@@ -85,10 +85,10 @@ const attrTransactional = 0x10
 
 // append hands one partition's batch to the log, or settles it with err. After the last one
 // of a request the connection waits for what it has appended.
-func (p *production) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, out *producedPart, last bool, err error) {
+func (p *produceCall) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, out *producedPartition, last bool, err error) {
 	out.number, out.time = in.Partition, -1
 	done := func(base int64, err error) {
-		p.settle(t, out, base, err)
+		p.partitionDone(t, out, base, err)
 	}
 	if err == nil {
 		err = p.check(in)
@@ -120,7 +120,7 @@ const (
 )
 
 // check is what Kafka demands of a batch beside what the log does.
-func (p *production) check(in *kmsg.ProduceRequestTopicPartition) error {
+func (p *produceCall) check(in *kmsg.ProduceRequestTopicPartition) error {
 	b := p.call.server.broker
 	switch {
 	case len(in.Records) == 0:
@@ -146,9 +146,9 @@ func tooLarge(size, limit int) error {
 	return fmt.Errorf("%w: a batch of %d bytes, the limit is %d", broker.ErrTooLarge, size, limit)
 }
 
-// settle takes one partition's outcome. It does not block, so that the log may
+// partitionDone takes one partition's outcome. It does not block, so that the log may
 // call it.
-func (p *production) settle(t *broker.Topic, out *producedPart, base int64, err error) {
+func (p *produceCall) partitionDone(t *broker.Topic, out *producedPartition, base int64, err error) {
 	if err != nil {
 		out.base, out.start = -1, -1
 		out.code, out.reason = code(err), text(err)
@@ -156,20 +156,20 @@ func (p *production) settle(t *broker.Topic, out *producedPart, base int64, err 
 		out.base = base
 		out.start, _ = t.Partitions()[out.number].Offsets()
 	}
-	p.settled()
+	p.countDown()
 }
 
-// settled counts one partition, and answers when it was the last.
-func (p *production) settled() {
-	if p.left.Add(-1) > 0 {
+// countDown counts one partition, and answers when it was the last.
+func (p *produceCall) countDown() {
+	if p.pending.Add(-1) > 0 {
 		return
 	}
 	if p.acks != 0 {
-		p.call.reply(p.resp)
+		p.call.reply(p.response)
 		return
 	}
-	for _, t := range p.resp.topics {
-		for _, out := range t.parts {
+	for _, t := range p.response.topics {
+		for _, out := range t.partitions {
 			if out.code != 0 {
 				p.call.fail(fmt.Errorf("produce with acks=0 to %q, partition %d: %s", t.name, out.number, *out.reason))
 				return

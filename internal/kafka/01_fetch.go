@@ -46,20 +46,20 @@ type fetch struct {
 	maxBytes int
 	minBytes int
 	deadline time.Time
-	resp     *fetchResponse
+	response *fetchResponse
 }
 
 func startFetch(c *call, req *kmsg.FetchRequest) {
-	f := &fetch{call: c, resp: &fetchResponse{version: req.Version}}
+	f := &fetch{call: c, response: &fetchResponse{version: req.Version}}
 	if req.SessionID != 0 && req.SessionEpoch > 0 {
-		f.resp.code = kerr.FetchSessionIDNotFound.Code
-		c.reply(f.resp)
+		f.response.code = kerr.FetchSessionIDNotFound.Code
+		c.reply(f.response)
 		return
 	}
 	f.maxBytes = min(int(max(req.MaxBytes, 0)), maxFetch)
 	f.minBytes = min(int(req.MinBytes), f.maxBytes)
 	f.deadline = time.Now().Add(min(time.Duration(req.MaxWaitMillis)*time.Millisecond, maxFetchWait))
-	f.resp.budget = &c.server.broker.Budget
+	f.response.budget = &c.server.broker.Budget
 	for i := range req.Topics {
 		f.add(&req.Topics[i])
 	}
@@ -71,10 +71,10 @@ func startFetch(c *call, req *kmsg.FetchRequest) {
 // add finds what a topic of the request is about.
 func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 	out := fetchTopic{name: t.Topic, id: t.TopicID}
-	topic, err := f.call.topics().find(t.Topic, t.TopicID, f.resp.version >= firstFetchByID)
+	topic, err := f.call.topics().find(t.Topic, t.TopicID, f.response.version >= firstFetchByID)
 	for i := range t.Partitions {
 		in := &t.Partitions[i]
-		p := &fetchPart{
+		p := &fetchPartition{
 			topic: t.Topic, number: in.Partition, offset: in.FetchOffset,
 			maxBytes: int(max(in.PartitionMaxBytes, 0)), raw: f.call.conn.net.AllowsRaw(), high: -1, start: -1,
 		}
@@ -82,32 +82,32 @@ func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 		if p.code == 0 {
 			p.code = checkEpoch(topic, in.Partition, in.CurrentLeaderEpoch)
 		}
-		out.parts = append(out.parts, p)
-		f.resp.parts = append(f.resp.parts, p)
+		out.partitions = append(out.partitions, p)
+		f.response.partitions = append(f.response.partitions, p)
 	}
-	f.resp.topics = append(f.resp.topics, out)
+	f.response.topics = append(f.response.topics, out)
 }
 
 // try answers if there is enough, or an error, or no time left.
 func (f *fetch) try() bool {
-	size, settled := f.look()
+	size, settled := f.locate()
 	late := !time.Now().Before(f.deadline)
 	if size < f.minBytes && !settled && !late {
-		f.resp.release()
+		f.response.release()
 		return false
 	}
-	if !f.resp.load(f.call.server) && !late {
+	if !f.response.load(f.call.server) && !late {
 		return false
 	}
-	f.call.reply(f.resp)
+	f.call.reply(f.response)
 	return true
 }
 
-// look finds what there is, without reading it. It is settled if there is an error,
+// locate finds what there is, without reading it. It is settled if there is an error,
 // or more than the maxima allow.
-func (f *fetch) look() (size int, settled bool) {
-	for _, p := range f.resp.parts {
-		size += p.look(f.call.server, f.maxBytes-size, size == 0)
+func (f *fetch) locate() (size int, settled bool) {
+	for _, p := range f.response.partitions {
+		size += p.locate(f.call.server, f.maxBytes-size, size == 0)
 		settled = settled || p.code != 0 || p.chunk.Len() > 0 && p.chunk.Next < p.high
 	}
 	return size, settled
@@ -145,12 +145,12 @@ func (f *fetch) wait() {
 // fetch that has found no memory tries again after a while.
 func (f *fetch) wakeOn(wake func()) (cancel func()) {
 	var cancels []func()
-	for _, p := range f.resp.parts {
+	for _, p := range f.response.partitions {
 		if p.log != nil {
 			cancels = append(cancels, p.log.Wake(p.high, func(broker.Reason) { wake() }))
 		}
 	}
-	if f.resp.noMemory {
+	if f.response.noMemory {
 		timer := time.AfterFunc(memoryWait, wake)
 		cancels = append(cancels, func() { timer.Stop() })
 	}

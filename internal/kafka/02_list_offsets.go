@@ -36,7 +36,7 @@ var sinceVersion = map[int64]int16{
 }
 
 func listOffsets(c *call, req *kmsg.ListOffsetsRequest) {
-	c.inTurn(func() { c.reply(c.listOffsets(req)) })
+	c.afterEarlier(func() { c.reply(c.listOffsets(req)) })
 }
 
 func (c *call) listOffsets(req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {

@@ -17,7 +17,7 @@ func init() {
 }
 
 func deleteRecords(c *call, req *kmsg.DeleteRecordsRequest) {
-	c.inTurn(func() { c.reply(c.deleteAll(req)) })
+	c.afterEarlier(func() { c.reply(c.deleteAll(req)) })
 }
 
 func (c *call) deleteAll(req *kmsg.DeleteRecordsRequest) *kmsg.DeleteRecordsResponse {

@@ -16,8 +16,8 @@ const (
 
 var pools [largeBits - smallBits + 1]sync.Pool
 
-// takeBuffer gives an empty buffer with a capacity of size bytes or more.
-func takeBuffer(size int) []byte {
+// getBuffer gives an empty buffer with a capacity of size bytes or more.
+func getBuffer(size int) []byte {
 	if size > largeBuffer {
 		return make([]byte, 0, size)
 	}
@@ -28,8 +28,8 @@ func takeBuffer(size int) []byte {
 	return make([]byte, 0, 1<<class)
 }
 
-// giveBuffer takes back what takeBuffer gave, perhaps grown.
-func giveBuffer(p []byte) {
+// putBuffer takes back what takeBuffer gave, perhaps grown.
+func putBuffer(p []byte) {
 	if cap(p) < smallBuffer || cap(p) > largeBuffer {
 		return
 	}

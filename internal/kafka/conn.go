@@ -42,7 +42,7 @@ func newConn(s *Server, nc tcpserver.Conn) *conn {
 	c.giveUp = sync.OnceFunc(func() { close(c.quit) })
 	c.changed.L = &c.mu
 	c.in = frames{
-		conn: nc, budget: &s.broker.Budget, limits: &s.broker.Limits, quit: c.quit, short: s.reportShortage,
+		conn: nc, budget: &s.broker.Budget, limits: &s.broker.Limits, quit: c.quit, onShortage: s.reportShortage,
 	}
 	return c
 }
@@ -50,36 +50,36 @@ func newConn(s *Server, nc tcpserver.Conn) *conn {
 // serve takes requests until the client leaves, the server stops, or a request
 // is not one. What was asked is answered before it returns.
 func (c *conn) serve() error {
-	err := c.takeRequests()
+	err := c.readRequests()
 	switch {
 	case err == io.EOF:
 		err = nil
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.server.isStopping():
-		c.cancelAll()
-		c.finish()
+		c.cancelWaiting()
+		c.awaitResponses()
 		err = nil
 	case err != nil && !isNetwork(err):
-		c.closing(err)
-		c.finish()
-		c.sayPort()
+		c.logClosing(err)
+		c.awaitResponses()
+		c.explainPort()
 	}
 	return err
 }
 
-// sayPort answers what is no Kafka client, and may be a program that writes lines, in a
+// explainPort answers what is no Kafka client, and may be a program that writes lines, in a
 // line: else a mistyped port would look like a broker that has failed.
-func (c *conn) sayPort() {
-	if c.isClient || !isText(c.in.come()) {
+func (c *conn) explainPort() {
+	if c.isClient || !isText(c.in.received()) {
 		return
 	}
-	tcpserver.WriteLast(c.net, portAnswer(c.in.come()), tcpserver.LingerTime)
+	tcpserver.WriteLast(c.net, portHint(c.in.received()), tcpserver.LingerTime)
 }
 
 // otherPorts says where lines go.
 const otherPorts = "this is the port for Kafka clients: that for producers of lines is 9990 by default, that for consumers and administration 9991\n"
 
-// portAnswer is what a client is told that has sent p: an HTTP client in its own protocol.
-func portAnswer(p []byte) string {
+// portHint is what a client is told that has sent p: an HTTP client in its own protocol.
+func portHint(p []byte) string {
 	for _, verb := range []string{"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ", "CONNECT ", "PATCH ", "TRACE "} {
 		if n := min(len(p), len(verb)); n >= 4 && string(p[:n]) == verb[:n] {
 			return fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
@@ -101,9 +101,9 @@ func isText(p []byte) bool {
 	return len(line) > 0
 }
 
-// closing says why a connection is closed where the client is not told. What has not
+// logClosing says why a connection is closed where the client is not told. What has not
 // spoken the Kafka protocol, such as a scan of ports, is no client that needs help.
-func (c *conn) closing(reason error) {
+func (c *conn) logClosing(reason error) {
 	level := slog.LevelDebug
 	if c.isClient {
 		level = slog.LevelWarn
@@ -116,20 +116,20 @@ func isNetwork(err error) bool {
 	return errors.As(err, &op) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-func (c *conn) takeRequests() error {
+func (c *conn) readRequests() error {
 	for {
-		if !c.await() {
+		if !c.awaitQueue() {
 			return io.EOF
 		}
-		if err := c.takeRequest(); err != nil {
+		if err := c.readRequest(); err != nil {
 			return err
 		}
 	}
 }
 
-// takeRequest waits for a request and hands it to its handler.
-func (c *conn) takeRequest() error {
-	size, err := c.in.begin()
+// readRequest waits for a request and hands it to its handler.
+func (c *conn) readRequest() error {
+	size, err := c.in.awaitHeader()
 	switch {
 	case err != nil:
 		return err
@@ -141,7 +141,7 @@ func (c *conn) takeRequest() error {
 		return err
 	}
 	err = c.handle(frame)
-	c.in.done()
+	c.in.discard()
 	if err == nil {
 		c.afterHandler() // last: a client that is slow to take an answer holds no memory that others wait for
 	}
@@ -170,7 +170,7 @@ func (c *conn) handle(frame []byte) error {
 		return fmt.Errorf("%s of version %d: %w", kmsg.NameForKey(h.key), h.version, err)
 	}
 	c.isClient = true
-	a.handle(c.begin(h), req)
+	a.handle(c.enqueue(h), req)
 	return nil
 }
 
@@ -181,13 +181,13 @@ func (c *conn) refuseVersion(a *api, h header) error {
 		return fmt.Errorf("%s of version %d is not supported, only %d to %d", kmsg.NameForKey(h.key), h.version, a.min, a.max)
 	}
 	h.version = 0
-	c.begin(h).reply(unsupportedVersion())
+	c.enqueue(h).reply(unsupportedVersion())
 	return nil
 }
 
 const (
 	// cheap is the cost of a request, in bytes, that is not counted.
-	cheap = 64 << 10
+	freeDecode = 64 << 10
 
 	// decodeMemory is what all that is decoded may cost, in bytes; others wait. It is more
 	// than the dearest request may, and apart from what frames take: a connection that
@@ -205,7 +205,7 @@ func (c *conn) decode(h header, req kmsg.Request, frame []byte) (taken int, err 
 	if err != nil {
 		return 0, err
 	}
-	if cost > cheap {
+	if cost > freeDecode {
 		all := broker.Hold{Bytes: cost, Share: broker.Whole}
 		if c.server.decoding.Wait(broker.Hold{}, all, c.quit, c.server.reportShortage) != nil {
 			return 0, errGivenUp
@@ -215,8 +215,8 @@ func (c *conn) decode(h header, req kmsg.Request, frame []byte) (taken int, err 
 	return taken, req.ReadFrom(p)
 }
 
-// begin puts a call at the end of the queue.
-func (c *conn) begin(h header) *call {
+// enqueue puts a call at the end of the queue.
+func (c *conn) enqueue(h header) *call {
 	call := &call{conn: c, server: c.server, header: h}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,10 +225,10 @@ func (c *conn) begin(h header) *call {
 	return call
 }
 
-// await waits while too many requests are not answered yet, or the latest has to wait for
+// awaitQueue waits while too many requests are not answered yet, or the latest has to wait for
 // its turn: what follows would change what it is about. It reports false if the connection
 // has ended.
-func (c *conn) await() bool {
+func (c *conn) awaitQueue() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for cancelled := false; (len(c.queue) >= broker.InFlight || c.latestWaits()) && !c.ended; {
@@ -238,7 +238,7 @@ func (c *conn) await() bool {
 		}
 		cancelled = true
 		c.mu.Unlock()
-		c.cancelAll()
+		c.cancelWaiting()
 		c.mu.Lock()
 	}
 	return !c.ended
@@ -251,7 +251,7 @@ func (c *conn) latestWaits() bool {
 		return false
 	}
 	latest := c.queue[len(c.queue)-1]
-	return latest.inOrder && !latest.settled
+	return latest.waited && !latest.completed
 }
 
 // interrupt says that the server stops: it ends a read that waits, now or later, and
@@ -265,9 +265,9 @@ func (c *conn) interrupt() {
 	c.net.Interrupt()
 }
 
-// end lets go of everything. It is called once, by the connection's goroutine.
-func (c *conn) end() {
-	c.cutOff(io.EOF)
+// close lets go of everything. It is called once, by the connection's goroutine.
+func (c *conn) close() {
+	c.abort(io.EOF)
 	c.mu.Lock()
 	for c.writing {
 		c.changed.Wait()

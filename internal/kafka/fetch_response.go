@@ -17,20 +17,20 @@ import (
 // From version 12 lengths are compact, and tagged fields (none) follow each
 // partition, each topic and the whole.
 type fetchResponse struct {
-	version int16
-	code    int16
-	topics  []fetchTopic
-	parts   []*fetchPart // of all topics
+	version    int16
+	code       int16
+	topics     []fetchTopic
+	partitions []*fetchPartition // of all topics
 
 	budget   *broker.Budget
-	taken    int
+	held     int
 	noMemory bool // load has failed
 }
 
 type fetchTopic struct {
-	name  string
-	id    [16]byte
-	parts []*fetchPart
+	name       string
+	id         [16]byte
+	partitions []*fetchPartition
 }
 
 // Versions from which lengths are compact, and topics are named by their ids.
@@ -43,8 +43,8 @@ const (
 // there is no memory for that.
 func (r *fetchResponse) load(s *Server) bool {
 	size := 0
-	for _, p := range r.parts {
-		if !p.unread() {
+	for _, p := range r.partitions {
+		if !p.viaSendfile() {
 			size += p.chunk.Len()
 		}
 	}
@@ -52,30 +52,30 @@ func (r *fetchResponse) load(s *Server) bool {
 		r.release()
 		return false
 	}
-	r.taken = 0
-	for _, p := range r.parts {
+	r.held = 0
+	for _, p := range r.partitions {
 		p.load(s)
-		r.taken += len(p.data)
+		r.held += len(p.data)
 	}
-	r.budget.Give(size - r.taken)
+	r.budget.Give(size - r.held)
 	return true
 }
 
 // release lets go of what was found and read.
 func (r *fetchResponse) release() {
-	for _, p := range r.parts {
+	for _, p := range r.partitions {
 		p.release()
 	}
-	if r.taken > 0 {
-		r.budget.Give(r.taken)
-		r.taken = 0
+	if r.held > 0 {
+		r.budget.Give(r.held)
+		r.held = 0
 	}
 }
 
 // size is the number of bytes of all batches.
 func (r *fetchResponse) size() int {
 	n := 0
-	for _, p := range r.parts {
+	for _, p := range r.partitions {
 		n += p.size()
 	}
 	return n
@@ -84,41 +84,41 @@ func (r *fetchResponse) size() int {
 // AppendTo appends everything, as kmsg's responses do. All of it has been read,
 // which is so of an answer that is smaller than sendfileAt.
 func (r *fetchResponse) AppendTo(dst []byte) []byte {
-	return r.encode(dst, func(dst []byte, p *fetchPart) []byte { return append(dst, p.data...) })
+	return r.encode(dst, func(dst []byte, p *fetchPartition) []byte { return append(dst, p.data...) })
 }
 
-// A piece of an answer is bytes, or batches that are sent unread.
-type piece struct {
-	bytes  []byte
-	unread *fetchPart
+// A section of an answer is bytes, or batches that are sent unread.
+type section struct {
+	bytes []byte
+	file  *fetchPartition
 }
 
-// pieces is the whole answer with its header; the batches are not copied.
-func (r *fetchResponse) pieces(h header) (out []piece) {
+// sections is the whole answer with its header; the batches are not copied.
+func (r *fetchResponse) sections(h header) (out []section) {
 	head := binary.BigEndian.AppendUint32(make([]byte, 4, 128), uint32(h.correlation))
 	if h.flexible {
 		head = append(head, 0)
 	}
 	size := 0
-	last := r.encode(head, func(dst []byte, p *fetchPart) []byte {
+	last := r.encode(head, func(dst []byte, p *fetchPartition) []byte {
 		if p.size() == 0 {
 			return dst
 		}
 		size += len(dst) + p.size()
-		batches := piece{bytes: p.data}
+		batches := section{bytes: p.data}
 		if p.data == nil {
-			batches.unread = p
+			batches.file = p
 		}
-		out = append(out, piece{bytes: dst}, batches)
+		out = append(out, section{bytes: dst}, batches)
 		return nil
 	})
-	out = append(out, piece{bytes: last})
+	out = append(out, section{bytes: last})
 	binary.BigEndian.PutUint32(out[0].bytes, uint32(size+len(last)-sizeField))
 	return out
 }
 
 // encode appends everything but the batches, which it leaves to put.
-func (r *fetchResponse) encode(dst []byte, put func(dst []byte, p *fetchPart) []byte) []byte {
+func (r *fetchResponse) encode(dst []byte, put func(dst []byte, p *fetchPartition) []byte) []byte {
 	w := wire{flexible: r.version >= firstFlexibleFetch}
 	dst = binary.BigEndian.AppendUint32(dst, 0) // throttle time
 	if r.version >= 7 {
@@ -128,9 +128,9 @@ func (r *fetchResponse) encode(dst []byte, put func(dst []byte, p *fetchPart) []
 	dst = w.count(dst, len(r.topics))
 	for i := range r.topics {
 		t := &r.topics[i]
-		dst = w.count(w.topic(dst, t.name, t.id, r.version >= firstFetchByID), len(t.parts))
-		for _, p := range t.parts {
-			dst = r.appendPart(dst, w, p)
+		dst = w.count(w.topic(dst, t.name, t.id, r.version >= firstFetchByID), len(t.partitions))
+		for _, p := range t.partitions {
+			dst = r.appendPartition(dst, w, p)
 			dst = w.tags(put(dst, p))
 		}
 		dst = w.tags(dst)
@@ -138,7 +138,7 @@ func (r *fetchResponse) encode(dst []byte, put func(dst []byte, p *fetchPart) []
 	return w.tags(dst)
 }
 
-func (r *fetchResponse) appendPart(dst []byte, w wire, p *fetchPart) []byte {
+func (r *fetchResponse) appendPartition(dst []byte, w wire, p *fetchPartition) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(p.number))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(p.code))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(p.high))

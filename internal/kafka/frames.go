@@ -37,19 +37,19 @@ const (
 // the size that was claimed. It takes what is large from the broker's budget, or waits for
 // it, and gives it back when the frame has been used.
 type frames struct {
-	conn   tcpserver.Conn
-	budget *broker.Budget
-	limits *broker.Limits
-	quit   <-chan struct{} // closed when nothing is waited for any more
-	short  func()          // called when there is no memory, before it is waited for
+	conn       tcpserver.Conn
+	budget     *broker.Budget
+	limits     *broker.Limits
+	quit       <-chan struct{} // closed when nothing is waited for any more
+	onShortage func()          // called when there is no memory, before it is waited for
 
-	buf     []byte
-	r, w    int // buf[r:w] has come and is not used yet
-	frame   int // size of the frame that next gave out, its size field included
-	ahead   int // how many bytes from r on are of the frame that a large buffer is for
-	taken   broker.Hold
-	until   time.Time // when what a large buffer is for has to be there
-	bounded bool      // a read has a deadline
+	buf      []byte
+	r, w     int // buf[r:w] has come and is not used yet
+	frame    int // size of the frame that next gave out, its size field included
+	ahead    int // how many bytes from r on are of the frame that a large buffer is for
+	hold     broker.Hold
+	deadline time.Time // when what a large buffer is for has to be there
+	bounded  bool      // a read has a deadline
 }
 
 // errGivenUp is as if a read had been ended: nothing is waited for any more.
@@ -58,16 +58,16 @@ var errGivenUp = &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceede
 // sizeField is the size in bytes of what stands before a frame.
 const sizeField = 4
 
-// begin waits for the beginning of a frame and returns its size. At the end of the
+// awaitHeader waits for the beginning of a frame and returns its size. At the end of the
 // connection the error is io.EOF.
-func (f *frames) begin() (size int, err error) {
+func (f *frames) awaitHeader() (size int, err error) {
 	if err := f.fill(sizeField); err != nil {
 		return 0, err
 	}
 	// A line that came to the wrong port may be shorter than a header, which its client
 	// would wait for in vain.
-	if size := f.announced(); size < fixedHeader || size > f.most() {
-		return 0, errSize(size, fixedHeader, f.most())
+	if size := f.announced(); size < fixedHeader || size > f.maxSize() {
+		return 0, errSize(size, fixedHeader, f.maxSize())
 	}
 	if err := f.fill(sizeField + fixedHeader); err != nil {
 		return 0, err
@@ -78,8 +78,8 @@ func (f *frames) begin() (size int, err error) {
 // announced is the size of the frame that has begun, as its client has said it.
 func (f *frames) announced() int64 { return int64(int32(binary.BigEndian.Uint32(f.buf[f.r:]))) }
 
-// most is how large a frame can be at most, whatever it asks for.
-func (f *frames) most() int64 {
+// maxSize is how large a frame can be at most, whatever it asks for.
+func (f *frames) maxSize() int64 {
 	return max(maxProduce, maxMember, int64(f.limits.MaxBatch())+maxFrame)
 }
 
@@ -87,8 +87,8 @@ func errSize(size, least, most int64) error {
 	return fmt.Errorf("a request of %d bytes: it takes %d to %d; is this a Kafka client, without TLS?", size, least, most)
 }
 
-// come is what has come and was not used.
-func (f *frames) come() []byte { return f.buf[f.r:f.w] }
+// received is what has come and was not used.
+func (f *frames) received() []byte { return f.buf[f.r:f.w] }
 
 // whole waits for all of a frame that has begun. It is valid until done.
 func (f *frames) whole(size int) ([]byte, error) {
@@ -99,11 +99,11 @@ func (f *frames) whole(size int) ([]byte, error) {
 	return f.buf[f.r+sizeField : f.r+f.frame], nil
 }
 
-// done says that the frame has been used.
-func (f *frames) done() {
+// discard says that the frame has been used.
+func (f *frames) discard() {
 	f.r += f.frame
 	f.frame = 0
-	if f.taken.Bytes > 0 {
+	if f.hold.Bytes > 0 {
 		f.free()
 	} else if f.r == f.w {
 		f.r, f.w = 0, 0
@@ -139,12 +139,12 @@ func (f *frames) fill(n int) error {
 		if err := f.prepare(n); err != nil {
 			return err
 		}
-		f.setDeadline(f.w > f.r || f.taken.Bytes > 0)
+		f.setDeadline(f.w > f.r || f.hold.Bytes > 0)
 		got, err := f.conn.Read(f.buf[f.w:f.end(n)])
 		f.w += got
 		switch {
 		case got > 0:
-		case err == io.EOF && (f.w > f.r || f.taken.Bytes > 0):
+		case err == io.EOF && (f.w > f.r || f.hold.Bytes > 0):
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return err
@@ -156,7 +156,7 @@ func (f *frames) fill(n int) error {
 // end is up to where in the buffer a read may go that is for n bytes. A large buffer takes
 // nothing of the next frame, so that it can be given back.
 func (f *frames) end(n int) int {
-	if f.taken.Bytes == 0 {
+	if f.hold.Bytes == 0 {
 		return len(f.buf)
 	}
 	return min(len(f.buf), f.r+min(max(n, broker.FirstBuffer), f.ahead))
@@ -170,8 +170,8 @@ func (f *frames) setDeadline(begun bool) {
 	var at time.Time
 	if begun {
 		at = time.Now().Add(f.limits.RequestTime)
-		if f.taken.Bytes > 0 && at.After(f.until) {
-			at = f.until
+		if f.hold.Bytes > 0 && at.After(f.deadline) {
+			at = f.deadline
 		}
 	}
 	f.bounded = begun
@@ -215,7 +215,7 @@ func (f *frames) enlarge(n int) error {
 // enlargePart moves to a larger buffer for a part of what is ahead.
 func (f *frames) enlargePart(ahead int) error {
 	part := broker.Hold{Bytes: partStep * len(f.buf), Share: broker.LargePart}
-	if f.taken.Bytes == 0 {
+	if f.hold.Bytes == 0 {
 		part.Share = broker.SmallPart
 	}
 	return f.move(part.Bytes, ahead, part)
@@ -233,25 +233,25 @@ func (f *frames) move(size, ahead int, take broker.Hold) error {
 	if err := f.budget.Fits(take.Bytes); err != nil {
 		return errFrame(ahead, err)
 	}
-	if f.budget.Wait(f.taken, take, f.quit, f.short) != nil {
+	if f.budget.Wait(f.hold, take, f.quit, f.onShortage) != nil {
 		return errGivenUp
 	}
-	p := takeBuffer(size)
+	p := getBuffer(size)
 	p = p[:cap(p)]
 	w := copy(p, f.buf[f.r:f.w])
-	if f.taken.Bytes > 0 {
-		giveBuffer(f.buf)
+	if f.hold.Bytes > 0 {
+		putBuffer(f.buf)
 	}
-	f.buf, f.r, f.w, f.taken, f.ahead = p, 0, w, take, ahead
-	f.until = time.Now().Add(f.limits.RequestTime * time.Duration(2+min(size, ahead)>>20))
+	f.buf, f.r, f.w, f.hold, f.ahead = p, 0, w, take, ahead
+	f.deadline = time.Now().Add(f.limits.RequestTime * time.Duration(2+min(size, ahead)>>20))
 	return nil
 }
 
-// settle gives a large buffer back, and keeps what has come of the next frame: it was in the
+// keepRest gives a large buffer back, and keeps what has come of the next frame: it was in the
 // first buffer.
-func (f *frames) settle() {
+func (f *frames) keepRest() {
 	rest := f.buf[f.r:f.w]
-	if f.taken.Bytes == 0 || len(rest) == 0 {
+	if f.hold.Bytes == 0 || len(rest) == 0 {
 		f.free()
 		return
 	}
@@ -263,9 +263,9 @@ func (f *frames) settle() {
 
 // free gives the buffer back. What it held is lost.
 func (f *frames) free() {
-	if f.taken.Bytes > 0 {
-		giveBuffer(f.buf)
-		f.budget.Return(f.taken)
+	if f.hold.Bytes > 0 {
+		putBuffer(f.buf)
+		f.budget.Return(f.hold)
 	}
-	f.buf, f.r, f.w, f.taken = nil, 0, 0, broker.Hold{}
+	f.buf, f.r, f.w, f.hold = nil, 0, 0, broker.Hold{}
 }

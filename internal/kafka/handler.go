@@ -64,12 +64,12 @@ type call struct {
 	header header
 
 	// The answer, guarded by the connection's mu.
-	settled  bool
-	response encoder // nil for none
-	err      error   // closes the connection instead of an answer
-	cancel   func()
-	turn     func() // called when all that was asked before is settled; nil for none
-	inOrder  bool   // had to wait for its turn: what was asked behind it is not read before it is settled
+	completed bool
+	response  encoder // nil for none
+	err       error   // closes the connection instead of an answer
+	cancel    func()
+	whenFirst func() // called when all that was asked before is settled; nil for none
+	waited    bool   // had to wait for its turn: what was asked behind it is not read before it is settled
 }
 
 // An encoder is the body of a response: a kmsg.Response, or one made by hand.
@@ -83,25 +83,25 @@ type releaser interface{ release() }
 
 // reply answers the request. The response is encoded later, by the goroutine
 // that writes it, so that it must not change any more.
-func (c *call) reply(response encoder) { c.conn.settle(c, response, nil) }
+func (c *call) reply(response encoder) { c.conn.complete(c, response, nil) }
 
 // noReply ends a request that is not answered: one to produce with acks=0.
-func (c *call) noReply() { c.conn.settle(c, nil, nil) }
+func (c *call) noReply() { c.conn.complete(c, nil, nil) }
 
 // fail closes the connection: there is no answer that would say what is wrong.
 // What was asked before is still answered.
-func (c *call) fail(err error) { c.conn.settle(c, nil, err) }
+func (c *call) fail(err error) { c.conn.complete(c, nil, err) }
 
 // onClose has f called if the connection ends, or the server stops, before the
 // call is settled, so that what waits can be taken back. f must not block. It
 // should settle the call, or a stop of the server has to wait for it.
 func (c *call) onClose(f func()) { c.conn.onClose(c, f) }
 
-// inTurn calls f when all that was asked before on the connection is settled, at once if it
+// afterEarlier calls f when all that was asked before on the connection is settled, at once if it
 // is: for an answer that depends on what was produced before. What was asked behind it is
 // not read meanwhile. f may use no byte slices of the request.
-func (c *call) inTurn(f func()) {
-	if c.conn.isNext(c, f) {
+func (c *call) afterEarlier(f func()) {
+	if c.conn.isFirst(c, f) {
 		f()
 	}
 }

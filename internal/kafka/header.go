@@ -91,9 +91,9 @@ func skipTags(p []byte) ([]byte, error) {
 	return p, nil
 }
 
-// appendAnswer appends a whole answer to dst: size, correlation id, tagged fields
+// appendResponse appends a whole answer to dst: size, correlation id, tagged fields
 // where the request was flexible, and the body.
-func appendAnswer(dst []byte, h header, m encoder) []byte {
+func appendResponse(dst []byte, h header, m encoder) []byte {
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(h.correlation))

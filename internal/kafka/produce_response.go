@@ -15,13 +15,13 @@ type produceResponse struct {
 }
 
 type producedTopic struct {
-	name  string
-	id    [16]byte
-	parts []producedPart
+	name       string
+	id         [16]byte
+	partitions []producedPartition
 }
 
-// A producedPart is one partition's outcome.
-type producedPart struct {
+// A producedPartition is one partition's outcome.
+type producedPartition struct {
 	number int32
 	code   int16
 	base   int64   // -1 after an error
@@ -42,9 +42,9 @@ func (r *produceResponse) AppendTo(dst []byte) []byte {
 	dst = w.count(dst, len(r.topics))
 	for i := range r.topics {
 		t := &r.topics[i]
-		dst = w.count(w.topic(dst, t.name, t.id, r.version >= firstProduceByID), len(t.parts))
-		for j := range t.parts {
-			dst = w.tags(r.appendPart(dst, w, &t.parts[j]))
+		dst = w.count(w.topic(dst, t.name, t.id, r.version >= firstProduceByID), len(t.partitions))
+		for j := range t.partitions {
+			dst = w.tags(r.appendPartition(dst, w, &t.partitions[j]))
 		}
 		dst = w.tags(dst)
 	}
@@ -54,7 +54,7 @@ func (r *produceResponse) AppendTo(dst []byte) []byte {
 	return w.tags(dst)
 }
 
-func (r *produceResponse) appendPart(dst []byte, w wire, p *producedPart) []byte {
+func (r *produceResponse) appendPartition(dst []byte, w wire, p *producedPartition) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(p.number))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(p.code))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(p.base))

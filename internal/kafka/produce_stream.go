@@ -80,7 +80,7 @@ func (s *stream) next(n int) []byte {
 func (s *stream) setTime(n int) {
 	if s.due -= n; s.due < 0 {
 		s.due = 1 << 20
-		s.in.until = time.Now().Add(s.in.limits.RequestTime * time.Duration(2+n>>20))
+		s.in.deadline = time.Now().Add(s.in.limits.RequestTime * time.Duration(2+n>>20))
 	}
 }
 
@@ -154,9 +154,9 @@ func (c *conn) produceStream(size int) error {
 	}
 	h.client, h.flexible = nil, h.version >= firstFlexibleProduce
 	s := c.in.openStream(size, h.flexible)
-	defer c.in.settle()
+	defer c.in.keepRest()
 	c.isClient = true
-	call := c.begin(h)
+	call := c.enqueue(h)
 	c.afterHandler()
 	s.skip(sizeField + fixedHeader)
 	s.skip(max(0, s.number(2))) // client id
@@ -176,23 +176,23 @@ func (c *conn) produceStream(size int) error {
 func produceFrom(c *call, s *stream) {
 	transactional := s.length(2)
 	s.skip(max(0, transactional))
-	p := newProduction(c, c.header.version, int16(s.number(2)), transactional >= 0)
+	p := newProduceCall(c, c.header.version, int16(s.number(2)), transactional >= 0)
 	s.number(4) // time-out
 	memory := streamMemory
 	for n := s.length(4); n > 0 && s.err == nil; n-- {
 		memory -= topicCost
-		p.takeTopic(s, &memory)
+		p.readTopic(s, &memory)
 	}
 	if s.tags(); s.err == nil {
-		p.settled()
+		p.countDown()
 	}
 }
 
-// takeTopic takes what comes for one topic. memory is what may still be used.
-func (p *production) takeTopic(s *stream, memory *int) {
+// readTopic takes what comes for one topic. memory is what may still be used.
+func (p *produceCall) readTopic(s *stream, memory *int) {
 	var name string
 	var id [16]byte
-	if p.resp.version >= firstProduceByID {
+	if p.response.version >= firstProduceByID {
 		copy(id[:], s.next(len(id)))
 	} else {
 		name = s.text()
@@ -204,17 +204,17 @@ func (p *production) takeTopic(s *stream, memory *int) {
 	if s.err != nil {
 		return
 	}
-	p.resp.topics = append(p.resp.topics, producedTopic{})
-	out := &p.resp.topics[len(p.resp.topics)-1]
-	topic, err := p.begin(out, name, id, n)
+	p.response.topics = append(p.response.topics, producedTopic{})
+	out := &p.response.topics[len(p.response.topics)-1]
+	topic, err := p.addTopic(out, name, id, n)
 	for i := 0; i < n && s.err == nil; i++ {
-		p.takePartition(s, topic, &out.parts[i], err)
+		p.readPartition(s, topic, &out.partitions[i], err)
 	}
 	s.tags()
 }
 
-// takePartition takes one partition's batch.
-func (p *production) takePartition(s *stream, t *broker.Topic, out *producedPart, refused error) {
+// readPartition takes one partition's batch.
+func (p *produceCall) readPartition(s *stream, t *broker.Topic, out *producedPartition, refused error) {
 	in := kmsg.ProduceRequestTopicPartition{Partition: int32(s.number(4))}
 	size := max(0, s.length(4))
 	if limit := p.call.server.broker.Limits.MaxBatch(); size > limit && refused == nil {

@@ -78,20 +78,20 @@ func NewServer(b *broker.Broker, o Options) *Server {
 func (s *Server) Serve(l net.Listener) {
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(s, nc)
-		if err := s.conns.Start(c, nc, func() { s.run(c) }); err != nil {
+		if err := s.conns.Start(c, nc, func() { s.serveConn(c) }); err != nil {
 			s.debug(c, "refused", "port", "kafka", "reason", err)
 			nc.Close()
 		}
 	})
 }
 
-// run serves a connection to its end. A panic ends that connection only.
-func (s *Server) run(c *conn) {
+// serveConn serves a connection to its end. A panic ends that connection only.
+func (s *Server) serveConn(c *conn) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.panicked(c, r)
 		}
-		c.end()
+		c.close()
 	}()
 	s.debug(c, "connected", "port", "kafka")
 	err := c.serve()
@@ -129,7 +129,7 @@ func (s *Server) reportShortage() {
 // Stop ends the server: no more requests are taken, those that have come are
 // answered. When the context ends, what is left is cut off.
 func (s *Server) Stop(ctx context.Context) {
-	s.conns.Stop(ctx, (*conn).interrupt, func(c *conn) { c.cutOff(context.Canceled) })
+	s.conns.Stop(ctx, (*conn).interrupt, func(c *conn) { c.abort(context.Canceled) })
 	s.groups.stop()
 }
 

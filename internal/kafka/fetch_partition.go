@@ -10,8 +10,8 @@ import (
 	"mbus/internal/store"
 )
 
-// A fetchPart is one partition of a fetch: what was asked for and what there is.
-type fetchPart struct {
+// A fetchPartition is one partition of a fetch: what was asked for and what there is.
+type fetchPartition struct {
 	topic    string
 	number   int32
 	log      *broker.Partition // nil if there is none
@@ -29,15 +29,17 @@ type fetchPart struct {
 // more than it saves.
 const sendfileAt = 64 << 10
 
-// unread says that the chunk goes from the file to the connection.
-func (p *fetchPart) unread() bool { return p.raw && p.chunk.Len() >= sendfileAt && p.chunk.Sendable() }
+// viaSendfile says that the chunk goes from the file to the connection.
+func (p *fetchPartition) viaSendfile() bool {
+	return p.raw && p.chunk.Len() >= sendfileAt && p.chunk.Sendable()
+}
 
 // size is the number of bytes that the answer has of this partition.
-func (p *fetchPart) size() int { return len(p.data) + p.chunk.Len() }
+func (p *fetchPartition) size() int { return len(p.data) + p.chunk.Len() }
 
-// look finds batches of left bytes or less, but at least one if none have been
+// locate finds batches of left bytes or less, but at least one if none have been
 // found for the request. It returns their size.
-func (p *fetchPart) look(s *Server, left int, first bool) int {
+func (p *fetchPartition) locate(s *Server, left int, first bool) int {
 	if p.code != 0 {
 		return 0
 	}
@@ -68,19 +70,19 @@ func (p *fetchPart) look(s *Server, left int, first bool) int {
 
 // load reads what was found, if it is to be read, and keeps it unless it can be sent
 // unread after that: memory does not wait for slow clients.
-func (p *fetchPart) load(s *Server) {
-	if p.chunk.Len() == 0 || p.unread() {
+func (p *fetchPartition) load(s *Server) {
+	if p.chunk.Len() == 0 || p.viaSendfile() {
 		return
 	}
-	buf := takeBuffer(p.chunk.Len())
+	buf := getBuffer(p.chunk.Len())
 	data, err := p.chunk.Load(buf)
 	if err != nil {
-		giveBuffer(buf)
+		putBuffer(buf)
 		p.fail(s, err)
 		return
 	}
-	if len(data) == p.chunk.Len() && p.unread() { // now that it has been checked
-		giveBuffer(data)
+	if len(data) == p.chunk.Len() && p.viaSendfile() { // now that it has been checked
+		putBuffer(data)
 		return
 	}
 	p.data = data
@@ -93,13 +95,13 @@ var errSince = errors.New("stored batches have been damaged since they were chec
 
 // sendTo has the system send the batches from the file, or reads and writes them
 // where it can't.
-func (p *fetchPart) sendTo(client progressWriter) error {
+func (p *fetchPartition) sendTo(client progressWriter) error {
 	err := client.sendfile(&p.chunk)
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	buf := takeBuffer(p.chunk.Len())
-	defer giveBuffer(buf)
+	buf := getBuffer(p.chunk.Len())
+	defer putBuffer(buf)
 	data, err := p.chunk.Load(buf)
 	if err != nil || len(data) < p.chunk.Len() {
 		return errors.Join(errSince, err)
@@ -108,7 +110,7 @@ func (p *fetchPart) sendTo(client progressWriter) error {
 }
 
 // fail makes an error the partition's answer.
-func (p *fetchPart) fail(s *Server, err error) {
+func (p *fetchPartition) fail(s *Server, err error) {
 	p.chunk.Release()
 	p.code = code(err)
 	if p.code == kerr.CorruptMessage.Code || p.code == kerr.UnknownServerError.Code {
@@ -119,10 +121,10 @@ func (p *fetchPart) fail(s *Server, err error) {
 	}
 }
 
-func (p *fetchPart) release() {
+func (p *fetchPartition) release() {
 	p.chunk.Release()
 	if p.data != nil {
-		giveBuffer(p.data)
+		putBuffer(p.data)
 		p.data = nil
 	}
 }

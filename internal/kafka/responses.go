@@ -5,49 +5,49 @@ import (
 	"fmt"
 )
 
-// settle takes a call's answer. The answers that are due are written by the
+// complete takes a call's answer. The answers that are due are written by the
 // connection's goroutine if it is in a handler, which it leaves soon, else by
 // one that exists only while there is something to write.
-func (c *conn) settle(call *call, response encoder, err error) {
+func (c *conn) complete(call *call, response encoder, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if call.settled || c.ended {
+	if call.completed || c.ended {
 		release(response)
 		return
 	}
-	call.settled, call.response, call.err, call.cancel = true, response, err, nil
-	if call.inOrder {
+	call.completed, call.response, call.err, call.cancel = true, response, err, nil
+	if call.waited {
 		c.changed.Broadcast()
 	}
-	if next := c.next(); next != nil && next.turn != nil {
-		f := next.turn
-		next.turn = nil
+	if next := c.firstPending(); next != nil && next.whenFirst != nil {
+		f := next.whenFirst
+		next.whenFirst = nil
 		next.async(f)
 	}
 	if c.queue[0] == call && !c.reading && !c.writing {
 		c.writing = true
-		go c.writeAll()
+		go c.writeCompleted()
 	}
 }
 
-// next is the first call that is not settled; nil if all are. The caller holds mu.
-func (c *conn) next() *call {
+// firstPending is the first call that is not settled; nil if all are. The caller holds mu.
+func (c *conn) firstPending() *call {
 	for _, call := range c.queue {
-		if !call.settled {
+		if !call.completed {
 			return call
 		}
 	}
 	return nil
 }
 
-// isNext says whether all before a call are settled. If not, turn is called when they are.
-func (c *conn) isNext(call *call, turn func()) bool {
+// isFirst says whether all before a call are settled. If not, turn is called when they are.
+func (c *conn) isFirst(call *call, turn func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if next := c.next(); next == call || c.ended {
+	if next := c.firstPending(); next == call || c.ended {
 		return true
 	}
-	call.turn, call.inOrder = turn, true
+	call.whenFirst, call.waited = turn, true
 	return false
 }
 
@@ -59,8 +59,8 @@ func release(m encoder) {
 
 func (c *conn) onClose(call *call, f func()) {
 	c.mu.Lock()
-	gone := c.ended || c.stopping && !call.settled
-	if !gone && !call.settled {
+	gone := c.ended || c.stopping && !call.completed
+	if !gone && !call.completed {
 		call.cancel = f
 	}
 	c.mu.Unlock()
@@ -73,25 +73,25 @@ func (c *conn) onClose(call *call, f func()) {
 func (c *conn) afterHandler() {
 	c.mu.Lock()
 	c.reading = false
-	due := len(c.queue) > 0 && c.queue[0].settled && !c.writing && !c.ended
+	due := len(c.queue) > 0 && c.queue[0].completed && !c.writing && !c.ended
 	c.writing = c.writing || due
 	c.mu.Unlock()
 	if due {
-		c.writeAll()
+		c.writeCompleted()
 	}
 }
 
-// writeAll writes answers until the next one is not settled. The caller has set
+// writeCompleted writes answers until the next one is not settled. The caller has set
 // writing.
-func (c *conn) writeAll() {
-	defer c.recovered(func() { c.due() }) // which says that nobody writes any more
+func (c *conn) writeCompleted() {
+	defer c.recovered(func() { c.takeCompleted() }) // which says that nobody writes any more
 	for {
-		due := c.due()
+		due := c.takeCompleted()
 		if len(due) == 0 {
 			return
 		}
 		if err := c.write(due); err != nil {
-			c.cutOff(err)
+			c.abort(err)
 		}
 	}
 }
@@ -103,18 +103,18 @@ var errPanic = errors.New("a panic, which is logged")
 func (c *conn) recovered(after func()) {
 	if r := recover(); r != nil {
 		c.server.panicked(c, r)
-		c.cutOff(errPanic)
+		c.abort(errPanic)
 		after()
 	}
 }
 
-// due takes the settled calls at the head of the queue. If there are none it ends
+// takeCompleted takes the settled calls at the head of the queue. If there are none it ends
 // the writing.
-func (c *conn) due() []*call {
+func (c *conn) takeCompleted() []*call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
-	for n < len(c.queue) && c.queue[n].settled {
+	for n < len(c.queue) && c.queue[n].completed {
 		n++
 	}
 	if n == 0 || c.ended {
@@ -134,9 +134,9 @@ const sendAt = 32 << 10
 
 // write writes answers, the small ones together.
 func (c *conn) write(due []*call) error {
-	out := takeBuffer(0)
+	out := getBuffer(0)
 	defer func() {
-		giveBuffer(out)
+		putBuffer(out)
 		for _, call := range due {
 			release(call.response)
 		}
@@ -145,7 +145,7 @@ func (c *conn) write(due []*call) error {
 	for _, call := range due {
 		if call.err != nil {
 			failed = call.err
-			c.closing(failed)
+			c.logClosing(failed)
 			break
 		}
 		if call.response == nil {
@@ -169,19 +169,19 @@ func (c *conn) write(due []*call) error {
 func (c *conn) collect(out []byte, call *call) ([]byte, error) {
 	large, ok := call.response.(*fetchResponse)
 	if !ok || large.size() < sendAt {
-		if out = appendAnswer(out, call.header, call.response); len(out) < sendAt {
+		if out = appendResponse(out, call.header, call.response); len(out) < sendAt {
 			return out, nil
 		}
 		return out[:0], c.send(out)
 	}
-	return out[:0], c.sendPieces(out, large.pieces(call.header))
+	return out[:0], c.sendSections(out, large.sections(call.header))
 }
 
-// sendPieces sends what is left in out and then the pieces of an answer.
-func (c *conn) sendPieces(out []byte, pieces []piece) error {
+// sendSections sends what is left in out and then the pieces of an answer.
+func (c *conn) sendSections(out []byte, pieces []section) error {
 	due := [][]byte{out}
 	for _, p := range pieces {
-		if p.unread == nil {
+		if p.file == nil {
 			due = append(due, p.bytes)
 			continue
 		}
@@ -189,9 +189,9 @@ func (c *conn) sendPieces(out []byte, pieces []piece) error {
 			return err
 		}
 		due = nil
-		err := p.unread.sendTo(c.writer())
+		err := p.file.sendTo(c.writer())
 		if errors.Is(err, errSince) {
-			c.closing(fmt.Errorf("%s/%d from offset %d: %w", p.unread.topic, p.unread.number, p.unread.offset, err))
+			c.logClosing(fmt.Errorf("%s/%d from offset %d: %w", p.file.topic, p.file.number, p.file.offset, err))
 		}
 		if err != nil {
 			return err
@@ -211,8 +211,8 @@ func (c *conn) writer() progressWriter {
 	return progressWriter{c.net, c.server.broker.Limits.WriteTime}
 }
 
-// cancelAll gives up what waits for something to happen.
-func (c *conn) cancelAll() {
+// cancelWaiting gives up what waits for something to happen.
+func (c *conn) cancelWaiting() {
 	c.mu.Lock()
 	var cancels []func()
 	for _, call := range c.queue {
@@ -226,8 +226,8 @@ func (c *conn) cancelAll() {
 	}
 }
 
-// finish waits until all that was asked is answered, or can't be.
-func (c *conn) finish() {
+// awaitResponses waits until all that was asked is answered, or can't be.
+func (c *conn) awaitResponses() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for (len(c.queue) > 0 || c.writing) && !c.ended {
@@ -235,8 +235,8 @@ func (c *conn) finish() {
 	}
 }
 
-// cutOff ends the connection at once, whatever is under way.
-func (c *conn) cutOff(reason error) {
+// abort ends the connection at once, whatever is under way.
+func (c *conn) abort(reason error) {
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
