@@ -95,9 +95,9 @@ sabotage "acknowledge a letter before its message is open for good" internal/del
 sabotage "give a letter to another group" internal/broker/redrive.go \
 	's/r.b.Position(l.Group, t/r.b.Position(group.Default, t/' ./internal/line TestALetterGoesBackToTheGroupThatFailedItAndToNoOther
 sabotage "reopen a message that is on its way to the dead letters" internal/group/reopen.go \
-	's/p.holder(&p.failed, offset) \&\& /false \&\& /' ./internal/group TestReopen
+	's/p.leases.holds(failed, offset) \&\& /false \&\& /' ./internal/group TestReopen
 sabotage "reopen a message in memory only" internal/group/reopen.go \
-	'/) Reopen(/,/^}/ s/p.mark()//' ./internal/group TestReopen
+	'/) Reopen(/,/^}/ s/p.kept.mark()//' ./internal/group TestReopen
 sabotage "delete the positions of a topic that is missing" internal/broker/journalload.go \
 	's/!older \&\& b.store.Deleted(s.TopicID)/!older/' ./internal/broker TestPositionsInATopicThatIsMissingAreKept
 sabotage "leave a position beyond the end" internal/broker/journalload.go \
@@ -152,9 +152,9 @@ sabotage "take a half-close that crossed the end for the close" internal/tcpserv
 sabotage "take a half-close with bytes unread for the close" internal/tcpserver/close.go \
 	's/return v.scaled .*/return false/' ./internal/line TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing
 sabotage "take what a lost worker had for consumed" internal/group/member.go \
-	's/l.pos.release(m, l.Span)/l.pos.consume(m, l.Span)/' ./internal/line TestPromisesToRandomWorkers
-sabotage "keep nothing of what is consumed out of turn" internal/group/position.go \
-	's/if h.by == nil \&\& len(s.Beyond) < maxBeyond/if false/' ./internal/line TestPromisesToRandomWorkers
+	's/l.pos.release(m, m.through(l.pos, l.Span))/l.pos.consume(m, m.through(l.pos, l.Span))/' ./internal/line TestPromisesToRandomWorkers
+sabotage "keep nothing of what is consumed out of turn" internal/group/leases.go \
+	's/if x.by == nil \&\& len(all) < most/if false/' ./internal/line TestPromisesToRandomWorkers
 sabotage "tell of a deletion as of a stop" internal/line/conn.go \
 	's/case c.server.isStopping():/case true:/' ./internal/line TestReadersWithMoreToComeHearOfADeletion
 sabotage "tell of a deletion to those only that read" internal/delivery/session.go \
@@ -189,7 +189,7 @@ sabotage "believe a header's latest time" internal/broker/broker.go \
 sabotage "remove what a group that leases has not consumed" internal/broker/retention.go \
 	's/r.Keep = unread\[0\].Offset/_ = unread/' ./internal/line TestUnreadMessagesAreKeptLongerAndTheirLossIsTold
 sabotage "keep messages for Kafka's groups" internal/group/unread.go \
-	's/(!p.assigned || p.leased()) \&\& //' ./internal/broker TestWhatNobodyOrOnlyAKafkaGroupReadsGoesByAge
+	's/(!k.info.assigned || p.leases.leasedToAny()) \&\& //' ./internal/broker TestWhatNobodyOrOnlyAKafkaGroupReadsGoesByAge
 sabotage "hold back where a group is one of Kafka clients" internal/broker/retention.go \
 	's/!in\[i\] \&\& !has(k)/!in[i]/' ./internal/broker TestAGroupHoldsBackThePartitionsThatItLeases
 sabotage "remove what was consumed by positions that are not durable" internal/broker/retention.go \
@@ -215,7 +215,7 @@ sabotage "forget which partition is next for a group" internal/delivery/subscrip
 sabotage "lose the wake of a member that leaves" internal/group/wait.go \
 	'/) Close() {/,/^}/ s/	w.PassOn()$//' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
 sabotage "come to rest without a last look" internal/group/wait.go \
-	'/) await(/,/^}/ s/p.unlockAndWake()/p.mu.Unlock()/' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
+	'/) await(/,/^}/ s/w.pos.unlockAndWake()/w.pos.mu.Unlock()/' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
 sabotage "wake nobody for what a log has lost" internal/group/removed.go \
 	's/p.finish(true)/p.finish(false)/' ./internal/group TestWhatIsMissingFreesWhatIsBehindAllThatMayWait
 sabotage "wake everybody for a message" internal/group/wait.go \
@@ -232,6 +232,8 @@ sabotage "take a client that is at work for one that hangs" internal/delivery/ac
 	'/) Ack(n uint64)/,/^}/ s/s.Extend()//' ./internal/delivery TestAHeartbeatGivesTheClientItsTimeAgain
 sabotage "acknowledge all up to the one" internal/group/member.go \
 	's/s.From += int64(first - l.first)/s.From += 0/' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
+sabotage "forget the holes behind records" internal/group/member.go \
+	's/if len(m.holes) > 0 {/if false {/' ./internal/group TestSimulatedClientsLoseNothingAndShareNothing
 sabotage "store numbered messages whenever they come" internal/broker/stream.go \
 	's/return number <= s.end \&\& s.before.has(number-1, place)/return false/' ./internal/line TestNumberedMessagesAreStoredOnceOverCrashes
 sabotage "go on with a stream before it is known what is stored" internal/broker/stream.go \

@@ -37,13 +37,13 @@ func (g *Groups) adopt(topic string, id ID) (names []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for name, s := range g.sets {
-		p := s.positions[part{topic, 0}]
-		if p == nil || p.topic != Early {
+		p := s.positions[topicPartition{topic, 0}]
+		if p == nil || p.kept.topic != Early {
 			continue
 		}
 		p.mu.Lock()
-		p.topic = id
-		p.mark()
+		p.kept.topic = id
+		p.kept.mark()
 		p.mu.Unlock()
 		names = append(names, name)
 	}

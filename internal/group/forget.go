@@ -21,8 +21,8 @@ func (g *Groups) lastLeft(name string) {
 	s.noted = now
 	for _, p := range s.positions {
 		p.mu.Lock()
-		if !p.fresh && now-p.active > g.NoteAgain {
-			p.mark()
+		if !p.kept.unsaved && now-p.kept.active > g.NoteAgain {
+			p.kept.mark()
 		}
 		p.mu.Unlock()
 	}
@@ -39,19 +39,11 @@ func (g *Groups) Forget(name string, before int64) (n int, last int64) {
 		return 0, 0
 	}
 	for _, p := range s.positions {
-		at, idle := p.idleSince()
+		at, idle := p.kept.idleSince()
 		if !idle || at >= before {
 			return 0, 0
 		}
 		last = max(last, at)
 	}
 	return g.deleteFrom(s, func(*Position) bool { return true }), last
-}
-
-// idleSince is when something was last done with the position; false if somebody uses it
-// or something is on its way to the journal. The caller holds the Groups' mu.
-func (p *Position) idleSince() (int64, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.active, p.users == 0 && p.commits == 0 && !p.changed && !p.doubted
 }

@@ -100,12 +100,12 @@ type Groups struct {
 
 // A set is the positions of one group.
 type set struct {
-	positions map[part]*Position // guarded by the Groups' mu
-	turns     map[string]*turn   // by topic; guarded by the Groups' mu
-	kept      atomic.Int64       // of the positions: those that something is kept of
-	commits   atomic.Int64       // on their way to the journal
-	left      int64              // when the last member left, in this life; guarded by the Groups' mu
-	noted     int64              // when NoteAgain was last heeded; guarded by the Groups' mu
+	positions map[topicPartition]*Position // guarded by the Groups' mu
+	turns     map[string]*turn             // by topic; guarded by the Groups' mu
+	kept      atomic.Int64                 // of the positions: those that something is kept of
+	commits   atomic.Int64                 // on their way to the journal
+	left      int64                        // when the last member left, in this life; guarded by the Groups' mu
+	noted     int64                        // when NoteAgain was last heeded; guarded by the Groups' mu
 }
 
 // A turn is shared by the positions of a group in one topic.
@@ -114,12 +114,12 @@ type turn struct {
 	positions int          // that share it; guarded by the Groups' mu
 }
 
-type part struct {
+type topicPartition struct {
 	topic  string
 	number int
 }
 
-func (k Key) part() part { return part{k.Topic, k.Partition} }
+func (k Key) inTopic() topicPartition { return topicPartition{k.Topic, k.Partition} }
 
 // New has no groups yet. write makes positions durable: see Write.
 func New(write Write) *Groups {
@@ -133,9 +133,7 @@ func New(write Write) *Groups {
 // Load sets a position to what the journal has kept of it, whatever MaxBytes
 // says. It is for the start, before anything else is called.
 func (g *Groups) Load(k Key, s State) *Position {
-	p := newPosition(k, g, s)
-	p.durable = durable{s.Offset, s.Epoch, s.Metadata, true}
-	p.charged = len(s.Metadata)
+	p := loadPosition(k, g, s)
 	g.put(p)
 	p.set.kept.Add(1)
 	return p
@@ -145,12 +143,12 @@ func (g *Groups) Load(k Key, s State) *Position {
 func (g *Groups) put(p *Position) {
 	s := g.sets[p.key.Group]
 	if s == nil {
-		s = &set{positions: make(map[part]*Position), turns: make(map[string]*turn)}
+		s = &set{positions: make(map[topicPartition]*Position), turns: make(map[string]*turn)}
 		g.sets[p.key.Group] = s
 	}
 	p.set = s
-	s.positions[p.key.part()] = p
-	g.used += p.cost()
+	s.positions[p.key.inTopic()] = p
+	g.used += p.kept.cost()
 	if p.turn = s.turns[p.key.Topic]; p.turn == nil {
 		p.turn = new(turn)
 		s.turns[p.key.Topic] = p.turn
@@ -160,18 +158,13 @@ func (g *Groups) put(p *Position) {
 
 // take is the other way round. The caller holds mu, and gives the bytes back.
 func (g *Groups) take(p *Position) {
-	delete(p.set.positions, p.key.part())
+	delete(p.set.positions, p.key.inTopic())
 	if p.turn.positions--; p.turn.positions == 0 {
 		delete(p.set.turns, p.key.Topic)
 	}
 	if len(p.set.positions) == 0 {
 		delete(g.sets, p.key.Group)
 	}
-}
-
-// cost is what a position counts for MaxBytes. The caller holds the Groups' mu.
-func (p *Position) cost() int64 {
-	return PositionCost + int64(len(p.key.Group)+len(p.key.Topic)+p.charged)
 }
 
 // Position is the one that k names, in the topic's incarnation id, until Close.
@@ -184,8 +177,9 @@ func (g *Groups) Position(k Key, id ID) (*Position, error) {
 		p.users++
 		return p, nil
 	}
-	p := &Position{key: k, topic: id, groups: g, said: said{epoch: NoEpoch}, fresh: true, users: 1}
-	if err := g.room(p.cost()); err != nil {
+	p := makePosition(k, id, g)
+	p.kept.unsaved, p.users = true, 1
+	if err := g.room(p.kept.cost()); err != nil {
 		return nil, err
 	}
 	g.put(p)
@@ -209,14 +203,14 @@ func (p *Position) Reserve(metadata int) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	more := metadata - p.charged // of what it has had at most: that stays until it is deleted
-	if more <= 0 || p.gone.Load() {
+	more := metadata - p.kept.charged // of what it has had at most: that stays until it is deleted
+	if more <= 0 || p.kept.gone.Load() {
 		return nil
 	}
 	if err := g.room(int64(more)); err != nil {
 		return err
 	}
-	p.charged += more
+	p.kept.charged += more
 	g.used += int64(more)
 	return nil
 }
@@ -245,20 +239,20 @@ func (p *Position) Close() {
 func (p *Position) forget() {
 	g := p.groups
 	switch {
-	case p.users > 0 || !p.fresh || p.gone.Load():
-	case p.doubted:
-		p.committed, p.held = 0, nil
+	case p.users > 0 || !p.kept.unsaved || p.kept.gone.Load():
+	case p.kept.uncertain:
+		p.leases = leases{}
 	default:
-		p.gone.Store(true)
+		p.kept.gone.Store(true)
 		g.take(p)
-		g.used -= p.cost()
+		g.used -= p.kept.cost()
 	}
 }
 
 // find returns the position that k names, or nil. The caller holds mu.
 func (g *Groups) find(k Key) *Position {
 	if s := g.sets[k.Group]; s != nil {
-		return s.positions[k.part()]
+		return s.positions[k.inTopic()]
 	}
 	return nil
 }
@@ -271,14 +265,14 @@ func (g *Groups) Committed(k Key) (Commit, bool) {
 	if p == nil {
 		return Commit{Topic: k.Topic, Partition: k.Partition, LeaderEpoch: NoEpoch}, false
 	}
-	return p.commit()
+	return p.kept.commit()
 }
 
 // CommittedOf is what is durable of a group's positions, by topic and partition.
 func (g *Groups) CommittedOf(name string) []Commit {
 	var all []Commit
 	for _, p := range g.of(name) {
-		if c, ok := p.commit(); ok {
+		if c, ok := p.kept.commit(); ok {
 			all = append(all, c)
 		}
 	}
@@ -343,7 +337,7 @@ func (g *Groups) DeleteOthers(topic string, id ID) (n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range g.sets {
-		n += g.deleteFrom(s, func(p *Position) bool { return p.key.Topic == topic && p.topic != id })
+		n += g.deleteFrom(s, func(p *Position) bool { return p.key.Topic == topic && p.kept.topic != id })
 	}
 	return n
 }
@@ -357,15 +351,15 @@ func (g *Groups) deleteFrom(s *set, match func(*Position) bool) (n int) {
 		n++
 		g.take(p)
 		p.mu.Lock()
-		if p.fresh && p.commits == 0 && !p.doubted {
-			g.used -= p.cost()
+		if p.kept.isForgettable() {
+			g.used -= p.kept.cost()
 		} else {
-			p.mark() // the bytes are given back when that is written
+			p.kept.mark() // the bytes are given back when that is written
 		}
-		if !p.fresh {
+		if !p.kept.unsaved {
 			s.kept.Add(-1)
 		}
-		p.gone.Store(true)
+		p.kept.gone.Store(true)
 		if p.users == 0 {
 			p.forgetOrder()
 		}
@@ -391,8 +385,8 @@ func (g *Groups) Of(name string) []Entry {
 	var all []Entry
 	for _, p := range g.of(name) {
 		p.mu.Lock()
-		if !p.fresh && !p.gone.Load() {
-			all = append(all, Entry{Key: p.key, State: p.state()})
+		if !p.kept.unsaved && !p.kept.gone.Load() {
+			all = append(all, Entry{Key: p.key, State: p.kept.state()})
 		}
 		p.mu.Unlock()
 	}
@@ -471,12 +465,10 @@ func (g *Groups) Numbers(name string) []Numbers {
 
 func (s *set) numbers(all []Numbers) []Numbers {
 	for _, p := range s.positions {
-		if p.users == 0 && p.isFresh() {
+		if p.users == 0 && p.kept.isUnsaved() {
 			continue // it is only there until the journal has written that nothing is kept
 		}
-		n := p.numbers()
-		n.Key, n.Members = p.key, p.users
-		all = append(all, n)
+		all = append(all, p.numbers())
 	}
 	return all
 }

@@ -27,7 +27,7 @@ type journal struct {
 
 	mu      sync.Mutex // guards what follows
 	idle    sync.Cond  // running has become false
-	changed []*Position
+	changed []*journaled
 	commits []Set
 	waiting []func(error) // called when what has changed is durable
 	running bool
@@ -46,23 +46,6 @@ const (
 	longestPause = 200 * time.Millisecond
 )
 
-// How a position stands with the journal.
-type journaled struct {
-	changed bool // since the journal got it
-	doubted bool // the disk may hold a commit that has failed, until this is written as it is
-	commits int  // on their way to the journal
-	durable durable
-	active  int64 // when the journal was last told of what the group did, or of its last member's end; see State
-}
-
-// What is durable of a position, as others may see it.
-type durable struct {
-	offset   int64
-	epoch    int32
-	metadata string
-	ok       bool // there is something
-}
-
 // A Set puts a position where its State says.
 type Set struct {
 	Position *Position
@@ -80,7 +63,7 @@ func (g *Groups) Commit(sets []Set, done func(error)) {
 	for _, c := range sets {
 		if p := c.Position; p.groups != nil {
 			p.mu.Lock()
-			p.commits++
+			p.kept.commits++
 			p.set.commits.Add(1)
 			p.mu.Unlock()
 			kept = append(kept, c)
@@ -92,32 +75,6 @@ func (g *Groups) Commit(sets []Set, done func(error)) {
 	j.waiting = append(j.waiting, done)
 	j.hurryUp()
 	j.start()
-}
-
-// committedAs is what Commit does when it is durable.
-func (p *Position) committedAs(s State) {
-	p.mu.Lock()
-	p.moveTo(s)
-	p.commits--
-	p.set.commits.Add(-1)
-	p.keep()
-	p.finish(true)
-	p.Close()
-}
-
-// mark says that the position has changed. The caller holds p.mu.
-func (p *Position) mark() {
-	if p.groups == nil || p.gone.Load() {
-		return
-	}
-	j := &p.groups.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if !p.changed {
-		p.changed = true
-		j.changed = append(j.changed, p)
-	}
-	j.start() // also if the last write of it has failed
 }
 
 // start starts the writing goroutine. The caller holds mu.
@@ -181,9 +138,9 @@ func (j *journal) run() {
 		changed, commits, waiting := j.changed, j.commits, j.waiting
 		j.changed, j.commits, j.waiting = nil, nil, nil
 		j.mu.Unlock()
-		left, err := j.writeAll(together(changed, commits))
+		left, err := j.writeAll(allChanges(changed, commits))
 		if err != nil {
-			j.drop(left)
+			j.putBack(left)
 		}
 		for _, done := range waiting {
 			done(err)
@@ -232,119 +189,40 @@ func (j *journal) putOff(entries []Entry) {
 	j.next = time.Now().Add(min(time.Duration(n)*longPause, longestPause))
 }
 
-// writeAll writes changes a piece at a time, and returns those that are left if that
-// fails.
+// writeAll writes changes, some at a time, and returns those that are left if that fails.
 func (j *journal) writeAll(left []change) ([]change, error) {
 	var entries []Entry
 	for len(left) > 0 {
-		piece := left[:min(len(left), maxWrite)]
-		entries = gather(entries[:0], piece, j.time())
+		some := left[:min(len(left), maxWrite)]
+		entries = makeEntries(entries[:0], some, j.time())
 		if err := j.write(entries); err != nil {
 			return left, err
 		}
 		j.putOff(entries)
-		for i, c := range piece {
+		for i, c := range some {
 			c.done(entries[i])
 		}
-		left = left[len(piece):]
+		left = left[len(some):]
 	}
 	return nil, nil
 }
 
-// A change is what is to be written of a position: as it is, or what it is to be.
-type change struct {
-	*Position
-	to *State // nil for as it is
-}
-
-// together lists what is to be written: commits last, for they say how a position
-// is to be whatever it was. What was deleted since it was committed ends here.
-func together(changed []*Position, commits []Set) []change {
-	all := make([]change, 0, len(changed)+len(commits))
-	for _, p := range changed {
-		all = append(all, change{p, nil})
-	}
-	for i, c := range commits {
-		if c.Position.gone.Load() {
-			c.Position.dropCommit()
-		} else {
-			all = append(all, change{c.Position, &commits[i].State})
-		}
-	}
-	return all
-}
-
-// gather makes the entries of changes, which are written at the time now.
-func gather(entries []Entry, changes []change, now int64) []Entry {
+// putBack keeps changes that could not be written for the next attempt, before what has
+// changed since: of two positions with one name the later one counts.
+func (j *journal) putBack(changes []change) {
+	var again []*journaled
 	for _, c := range changes {
-		c.mu.Lock()
-		c.active = now
-		e := Entry{Key: c.key, Gone: c.gone.Load()}
-		if c.to == nil {
-			c.changed = false
-			e.State = c.state()
-			e.Gone = e.Gone || c.fresh
-		} else {
-			e.State = *c.to
-			e.TopicID, e.At = c.topic, now
+		if c.to == nil && c.failed() {
+			again = append(again, c.of)
 		}
-		c.mu.Unlock()
-		entries = append(entries, e)
-	}
-	return entries
-}
-
-// done notes that a change has been written.
-func (c change) done(e Entry) {
-	if c.to == nil {
-		c.isDurable(e)
-		return
-	}
-	c.mu.Lock()
-	c.durable = durable{c.to.Offset, c.to.Epoch, c.to.Metadata, true}
-	c.mu.Unlock()
-	c.committedAs(*c.to)
-}
-
-// isDurable notes that the position has been written as it was.
-func (p *Position) isDurable(e Entry) {
-	g := p.groups
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.doubted = false
-	switch {
-	case p.gone.Load() && !p.changed: // that was the last write of it
-		g.used -= p.cost()
-	case e.Gone:
-		p.durable = durable{}
-		p.forget()
-	default:
-		p.durable = durable{e.Offset, e.Epoch, e.Metadata, true}
-	}
-}
-
-// drop keeps changes that could not be written for the next attempt, before what has
-// changed since: of two positions with one name the later one counts. Commits are
-// not tried again: who made them is told.
-func (j *journal) drop(changes []change) {
-	var again []*Position
-	for _, c := range changes {
-		c.mu.Lock()
-		if c.to == nil && !c.changed {
-			c.changed = true
-			again = append(again, c.Position)
-		}
-		c.mu.Unlock()
 	}
 	j.mu.Lock()
 	j.changed = append(again, j.changed...)
 	j.mu.Unlock()
 	for _, c := range changes {
 		if c.to != nil {
-			c.doubt()
-			c.dropCommit()
+			c.failed()
+			c.of.dropCommit()
 		}
 	}
 }
@@ -371,25 +249,4 @@ func (j *journal) retry() {
 	if len(j.changed) > 0 && !j.ended {
 		j.start()
 	}
-}
-
-// doubt has a position written as it is: the disk may hold a commit of it that has
-// failed. If nothing was kept of it before, that is to be so again; others may use
-// it meanwhile, and what they do counts.
-func (p *Position) doubt() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.gone.Load() {
-		p.doubted = true
-		p.mark()
-	}
-}
-
-// dropCommit ends a commit that could not be written.
-func (p *Position) dropCommit() {
-	p.mu.Lock()
-	p.commits--
-	p.set.commits.Add(-1)
-	p.mu.Unlock()
-	p.Close()
 }

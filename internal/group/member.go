@@ -360,7 +360,7 @@ func (m *Member) Keep() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, l := range m.sent {
-		l.pos.keepAsItIs()
+		l.pos.kept.saveAsItIs()
 	}
 }
 

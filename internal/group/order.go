@@ -1,12 +1,26 @@
 package group
 
+import (
+	"slices"
+	"sync/atomic"
+)
+
 // An order has at most one message of each key unacknowledged. The others of
 // that key wait in a queue, in the order of their offsets, while messages with
-// other keys go on.
+// other keys go on. A nil order is that of a position without keys.
 type order struct {
-	keys map[uint64]*queue
-	of   map[int64]uint64 // the key of each message that is first in its queue
-	end  int64            // behind the highest message that was claimed
+	leases *leases       // of the position
+	total  *atomic.Int64 // keys of all positions; nil for one that is kept nowhere
+	keys   map[uint64]*queue
+	of     map[int64]uint64 // the key of each message that is first in its queue
+	end    int64            // behind the highest message that was claimed
+}
+
+// A queue is the messages of one key that have been seen and are not
+// acknowledged.
+type queue struct {
+	first int64 // that may be delivered
+	rest  []int64
 }
 
 // A key takes a hundred bytes. A position has maxKeys at most, and all positions together
@@ -18,95 +32,80 @@ const (
 	leastKeys  = 100
 )
 
-// hasAllKeys says whether the position may have no more keys. The caller holds mu, as for
-// all that follows.
-func (p *Position) hasAllKeys() bool {
-	if p.order == nil || len(p.order.keys) < leastKeys {
-		return false
-	}
-	return len(p.order.keys) >= maxKeys || p.groups != nil && p.groups.keys.Load() >= maxAllKeys
-}
-
-// countKeys notes n keys more, or less.
-func (p *Position) countKeys(n int) {
+func newOrder(p *Position) *order {
+	o := &order{leases: &p.leases, keys: make(map[uint64]*queue), of: make(map[int64]uint64)}
 	if p.groups != nil {
-		p.groups.keys.Add(int64(n))
+		o.total = &p.groups.keys
 	}
+	return o
 }
 
-// dropOrder forgets who waits for whom.
-func (p *Position) dropOrder() {
-	if p.order != nil {
-		p.countKeys(-len(p.order.keys))
-		p.order = nil
-	}
-}
-
-// A queue is the messages of one key that have been seen and are not
-// acknowledged.
-type queue struct {
-	first int64 // that may be delivered
-	rest  []int64
-}
-
-// claim leases the record at s.From to m, with the hole that is the rest of s, if no other
-// record with the same key is unacknowledged; if there is one, the record waits for it. It
-// reports whether m has the record, and whether it was free at all.
-func (p *Position) claim(m *Member, s Span, key uint64) (got, free bool) {
-	offset := s.From
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.order == nil {
-		p.order = &order{keys: make(map[uint64]*queue), of: make(map[int64]uint64)}
-	}
-	q := p.order.keys[key]
-	if q == nil && offset >= p.order.end && p.hasAllKeys() { // below it Free says that they are free
-		return false, false
-	}
-	if q != nil && q.first != offset {
-		if !p.take(s, &p.queued) {
-			return false, false
-		}
-		if hole := (Span{offset + 1, s.To}); hole.Len() > 0 {
-			p.replace(hole, &p.queued, nil, true)
-			p.skipped(hole)
-		}
-		p.order.end = max(p.order.end, s.To)
-		p.parked++
-		q.rest = append(q.rest, offset)
-		return false, true
-	}
-	if !p.take(s, m) {
-		return false, false
-	}
-	p.order.end = max(p.order.end, s.To)
-	if q == nil {
-		p.countKeys(1)
-		p.order.keys[key] = &queue{first: offset}
-		p.order.of[offset] = key
-	}
-	return true, true
-}
-
-// unlockKeys frees the messages that waited for those in s, which have been
-// acknowledged. It reports whether anything has become free. The caller holds mu.
-func (p *Position) unlockKeys(s Span) (freed bool) {
-	if p.order == nil {
+// isFull says whether the position may have no more keys. The caller holds the position's mu,
+// as for all that follows.
+func (o *order) isFull() bool {
+	if o == nil || len(o.keys) < leastKeys {
 		return false
 	}
-	if p.hasAllKeys() {
-		freed = true // what comes behind them, if there are fewer now
+	return len(o.keys) >= maxKeys || o.total != nil && o.total.Load() >= maxAllKeys
+}
+
+// count notes n keys more, or less.
+func (o *order) count(n int) {
+	if o.total != nil {
+		o.total.Add(int64(n))
 	}
-	if int64(len(p.order.of)) < s.Len() {
-		for o := range p.order.of {
-			if s.From <= o && o < s.To && p.unlockKey(o) {
+}
+
+// drop forgets all keys.
+func (o *order) drop() {
+	if o != nil {
+		o.count(-len(o.keys))
+	}
+}
+
+// claim gives the record at s.From to m, with the hole that is the rest of s, if no other
+// record with the same key is unacknowledged; if there is one, the record waits for it.
+func (o *order) claim(m *Member, s Span, key uint64) (got, free bool) {
+	offset, q := s.From, o.keys[key]
+	if q == nil && offset >= o.end && o.isFull() { // below it Free says that they are free
+		return false, false
+	}
+	waits := q != nil && q.first != offset
+	if waits {
+		m = queued
+	}
+	if !o.leases.take(s, m) {
+		return false, false
+	}
+	o.end = max(o.end, s.To)
+	switch {
+	case waits:
+		q.rest = append(q.rest, offset)
+	case q == nil:
+		o.count(1)
+		o.keys[key] = &queue{first: offset}
+		o.of[offset] = key
+	}
+	return !waits, true
+}
+
+// unlock frees the messages that waited for those in s, which have been acknowledged. It
+// reports whether anything has become free.
+func (o *order) unlock(s Span) (freed bool) {
+	if o == nil {
+		return false
+	}
+	freed = o.isFull() // what comes behind them, if there are fewer now
+	if int64(len(o.of)) < s.Len() {
+		for offset := range o.of {
+			if s.From <= offset && offset < s.To && o.unlockKey(offset) {
 				freed = true
 			}
 		}
 		return freed
 	}
-	for o := s.From; o < s.To; o++ {
-		if p.unlockKey(o) {
+	for offset := s.From; offset < s.To; offset++ {
+		if o.unlockKey(offset) {
 			freed = true
 		}
 	}
@@ -114,36 +113,32 @@ func (p *Position) unlockKeys(s Span) (freed bool) {
 }
 
 // unlockKey frees the message that waited for the one at offset, if there is one.
-func (p *Position) unlockKey(offset int64) (freed bool) {
-	key, ok := p.order.of[offset]
+func (o *order) unlockKey(offset int64) (freed bool) {
+	key, ok := o.of[offset]
 	if !ok {
 		return false
 	}
-	delete(p.order.of, offset)
-	q := p.order.keys[key]
+	delete(o.of, offset)
+	q := o.keys[key]
 	if len(q.rest) == 0 {
-		delete(p.order.keys, key)
-		p.countKeys(-1)
+		delete(o.keys, key)
+		o.count(-1)
 		return false
 	}
 	next := q.rest[0]
 	q.first, q.rest = next, q.rest[1:]
-	p.order.of[next] = key
-	p.replace(Span{next, next + 1}, &p.queued, nil, false)
-	p.parked--
+	o.of[next] = key
+	o.leases.free(Span{next, next + 1}, queued)
 	return true
 }
 
-// forgetOrder frees all that waits for a key, when no member is left. If a failed
-// message waits it does nothing: those with its key may not overtake it. The
-// caller holds mu.
-func (p *Position) forgetOrder() {
-	if p.order == nil || p.anyFailed() && !p.gone.Load() {
+// dequeue takes messages in s out of the queues behind their keys: their spans are still to be
+// consumed.
+func (o *order) dequeue(s Span) {
+	if o == nil {
 		return
 	}
-	for _, q := range p.order.keys {
-		p.parked -= len(q.rest)
+	for _, q := range o.keys {
+		q.rest = slices.DeleteFunc(q.rest, func(offset int64) bool { return s.From <= offset && offset < s.To })
 	}
-	p.dropOrder()
-	p.replace(Span{p.committed, maxOffset}, &p.queued, nil, false)
 }

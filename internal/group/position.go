@@ -2,7 +2,6 @@ package group
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -16,68 +15,62 @@ func (s Span) Len() int64 { return s.To - s.From }
 // committed offset has been consumed. Spans above it may be leased to members,
 // acknowledged out of turn, or wait. Its methods may be called by any goroutine.
 type Position struct {
-	key     Key
-	topic   ID          // written with the Groups' mu and mu held
-	groups  *Groups     // nil for one that is kept nowhere
-	set     *set        // that it is, or was, in
-	turn    *turn       // nil for one that is kept nowhere
-	users   int         // that will call Close; guarded by the Groups' mu
-	charged int         // bytes of metadata; guarded by the Groups' mu
-	gone    atomic.Bool // deleted, or forgotten; set with mu held
+	key    Key
+	groups *Groups // nil for one that is kept nowhere
+	set    *set    // that it is, or was, in
+	turn   *turn   // nil for one that is kept nowhere
+	users  int     // that will call Close; guarded by the Groups' mu
 
-	mu        sync.Mutex // guards what follows
-	committed int64
-	held      []held        // ascending, not overlapping, above committed
-	order     *order        // nil unless messages are ordered by key
-	watchers  *watchers     // nil unless somebody watches
-	ended     chan struct{} // closed when a lease ends; nil while nobody waits
-	lost      int64         // messages that were removed before they were consumed, since the start
-	fresh     bool          // nothing is kept of it
-	said
-	failing
-	journaled
-}
-
-// What the last commit said beside the offset, if a Kafka client made it.
-type said struct {
-	unset    int64 // negative: what was committed in place of an offset
-	epoch    int32
-	metadata string
-	assigned bool // by a member with assigned partitions, not leases
-}
-
-// commit is what is durable of the position, and whether anything is.
-func (p *Position) commit() (Commit, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	d := p.durable
-	return Commit{p.key.Topic, p.key.Partition, d.offset, d.epoch, d.metadata}, d.ok && !p.gone.Load()
+	mu       sync.Mutex // guards what follows
+	kept     journaled
+	leases   leases
+	failures failures
+	order    *order        // nil unless messages are ordered by key
+	waiters  *waiters      // nil unless somebody watches
+	ended    chan struct{} // closed when a lease ends; nil while nobody waits
+	lost     int64         // messages that were removed before they were consumed, since the start
 }
 
 // NewPosition makes one that belongs to no group and is kept nowhere.
-func NewPosition(offset int64) *Position { return &Position{committed: offset} }
+func NewPosition(offset int64) *Position {
+	p := makePosition(Key{}, ID{}, nil)
+	p.leases.committed = offset
+	return p
+}
 
-func newPosition(k Key, g *Groups, s State) *Position {
-	p := &Position{key: k, topic: s.TopicID, groups: g, journaled: journaled{active: s.At}}
+func makePosition(k Key, id ID, g *Groups) *Position {
+	p := &Position{key: k, groups: g}
+	p.kept.pos, p.kept.topic = p, id
+	p.kept.info.epoch = NoEpoch
+	return p
+}
+
+// loadPosition makes one of what the journal has kept of it.
+func loadPosition(k Key, g *Groups, s State) *Position {
+	p := makePosition(k, s.TopicID, g)
+	p.kept.active = s.At
 	p.moveTo(s)
 	for _, f := range s.Failed {
-		p.countFailure(f.Offset, f.Attempts)
+		p.failures.count(f.Offset, f.Attempts)
 	}
 	for _, span := range s.Beyond {
-		p.held = append(p.held, held{Span: span})
-		p.forgetFailures(span)
+		p.leases.spans = append(p.leases.spans, lease{Span: span})
+		p.failures.forget(span)
 	}
-	p.advance(Span{0, maxOffset})
+	p.leases.advance(Span{0, maxOffset})
+	p.kept.durable = durable{s.Offset, s.Epoch, s.Metadata, true}
+	p.kept.charged = len(s.Metadata)
 	return p
 }
 
 // moveTo puts the position where a commit says, and forgets all that was above. The caller
 // holds mu.
 func (p *Position) moveTo(s State) {
-	p.committed = max(s.Offset, 0)
-	p.said = said{min(s.Offset, 0), s.Epoch, s.Metadata, s.Assigned}
-	p.dropOrder()
-	p.held, p.retries, p.attempts, p.parked = nil, nil, nil, 0
+	p.kept.info = commitInfo{min(s.Offset, 0), s.Epoch, s.Metadata, s.Assigned}
+	p.order.drop()
+	p.order = nil
+	p.leases = leases{committed: max(s.Offset, 0)}
+	p.failures = failures{}
 }
 
 // Key names the position.
@@ -104,14 +97,7 @@ func (p *Position) Served() {
 func (p *Position) Committed() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.committed
-}
-
-// isFresh says whether nothing is kept of the position.
-func (p *Position) isFresh() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.fresh
+	return p.leases.committed
 }
 
 // Start has a position that nothing is kept of yet begin at offset. keep has
@@ -119,14 +105,14 @@ func (p *Position) isFresh() bool {
 func (p *Position) Start(offset int64, keep bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.fresh || len(p.held) > 0 {
+	if !p.kept.unsaved || len(p.leases.spans) > 0 {
 		return
 	}
-	p.unlockKeys(Span{p.committed, offset})
-	p.committed = offset
+	p.order.unlock(Span{p.leases.committed, offset})
+	p.leases.committed = offset
 	if keep {
-		p.keep()
-		p.mark()
+		p.kept.save()
+		p.kept.mark()
 	}
 }
 
@@ -161,13 +147,13 @@ func (s *State) Clamp(end int64) bool {
 // the end of its log is moved back there. It returns where it was.
 func (p *Position) Clamp(end int64) (was int64, beyond bool) {
 	p.mu.Lock()
-	if was = p.committed; was <= end {
+	if was = p.leases.committed; was <= end {
 		p.mu.Unlock()
 		return was, false
 	}
-	p.moveTo(State{Offset: end, Epoch: NoEpoch, Assigned: p.assigned}) // what is forgotten lies above
-	p.keep()
-	p.mark()
+	p.moveTo(State{Offset: end, Epoch: NoEpoch, Assigned: p.kept.info.assigned}) // what is forgotten lies above
+	p.kept.save()
+	p.kept.mark()
 	p.finish(true)
 	return was, true
 }
@@ -176,26 +162,7 @@ func (p *Position) Clamp(end int64) (was int64, beyond bool) {
 func (p *Position) Rewrite() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mark()
-}
-
-// keep says that something is kept of the position from now on. The caller holds
-// mu, and marks it.
-func (p *Position) keep() {
-	if p.fresh && p.set != nil && !p.gone.Load() {
-		p.set.kept.Add(1)
-	}
-	p.fresh = false
-}
-
-// keepAsItIs has the journal remember a position that nothing is kept of yet.
-func (p *Position) keepAsItIs() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.fresh {
-		p.keep()
-		p.mark()
-	}
+	p.kept.mark()
 }
 
 // maxParked bounds the messages of a position that have failed or are behind one
@@ -213,28 +180,14 @@ func (p *Position) Free(end int64, now time.Time) (s Span, due time.Time) {
 
 // free is Free. The caller holds mu.
 func (p *Position) free(end int64, now time.Time) (s Span, due time.Time) {
-	p.retry(now)
-	if p.parked >= maxParked {
-		end = min(end, p.lastParked())
-	}
-	if p.hasAllKeys() {
+	p.freeDue(now)
+	if p.order.isFull() {
 		end = min(end, p.order.end)
 	}
-	from := p.committed
-	for _, h := range p.held {
-		if h.From > from {
-			end = min(end, h.From)
-			break
-		}
-		from = h.To
+	if s = p.leases.lowest(end); s.Len() == 0 {
+		due = p.failures.nextRetry()
 	}
-	if from < end {
-		return Span{from, end}, time.Time{}
-	}
-	if len(p.retries) > 0 {
-		due = p.retries[0].due
-	}
-	return Span{from, from}, due
+	return s, due
 }
 
 // lease gives s to m, unless a part of it has been given away since Free. What lies below
@@ -242,15 +195,29 @@ func (p *Position) free(end int64, now time.Time) (s Span, due time.Time) {
 func (p *Position) lease(m *Member, s Span, first int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.take(s, m) {
+	if !p.leases.take(s, m) {
 		return false
 	}
 	if first > s.From {
-		hole := Span{s.From, first}
-		p.replace(hole, m, nil, true)
-		p.skipped(hole)
+		p.skip(Span{s.From, first}, m)
 	}
 	return true
+}
+
+// claim leases the record at s.From to m, with the hole that is the rest of s, if no other
+// record with the same key is unacknowledged; if there is one, the record waits for it. It
+// reports whether m has the record, and whether it was free at all.
+func (p *Position) claim(m *Member, s Span, key uint64) (got, free bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.order == nil {
+		p.order = newOrder(p)
+	}
+	got, free = p.order.claim(m, s, key)
+	if hole := (Span{s.From + 1, s.To}); free && !got && hole.Len() > 0 {
+		p.skip(hole, queued)
+	}
+	return got, free
 }
 
 // Skip consumes a span that has no records. It reports false, and does nothing, if a part
@@ -258,48 +225,48 @@ func (p *Position) lease(m *Member, s Span, first int64) bool {
 func (p *Position) Skip(s Span) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.take(s, nil) {
+	if !p.leases.take(s, nil) {
 		return false
 	}
-	p.skipped(s)
+	p.skip(s, nil)
 	return true
 }
 
-// skipped notes that a hole counts as consumed. A position that nothing is kept of stays
-// so. The caller holds mu.
-func (p *Position) skipped(s Span) {
-	p.advance(s)
-	if !p.fresh {
-		p.said = said{epoch: NoEpoch}
-		p.mark()
+// skip consumes a hole that m holds. A position that nothing is kept of stays so. The caller
+// holds mu.
+func (p *Position) skip(s Span, m *Member) {
+	p.leases.transfer(s, m, nil)
+	p.leases.advance(s)
+	if !p.kept.unsaved {
+		p.kept.info = commitInfo{epoch: NoEpoch}
+		p.kept.mark()
 	}
 }
 
 // consume says that what m holds of s has been consumed.
 func (p *Position) consume(m *Member, s Span) {
 	p.mu.Lock()
-	if !p.replace(s, m, nil, true) {
+	if !p.leases.transfer(s, m, nil) {
 		p.mu.Unlock()
 		return
 	}
 	p.consumed(s)
-	freed := p.unlockKeys(s)
-	p.finish(freed)
+	p.finish(p.order.unlock(s))
 }
 
 // consumed notes that a span has been acknowledged. The caller holds mu.
 func (p *Position) consumed(s Span) {
-	p.forgetFailures(s)
-	p.advance(s)
-	p.keep()
-	p.said = said{epoch: NoEpoch}
-	p.mark()
+	p.failures.forget(s)
+	p.leases.advance(s)
+	p.kept.save()
+	p.kept.info = commitInfo{epoch: NoEpoch}
+	p.kept.mark()
 }
 
 // release gives back what m holds of s. The next member that asks gets it.
 func (p *Position) release(m *Member, s Span) {
 	p.mu.Lock()
-	p.finish(p.replace(s, m, nil, false))
+	p.finish(p.leases.free(s, m))
 }
 
 // finish tells those who wait for the end of a lease, unlocks mu, and then, if
@@ -321,45 +288,32 @@ func (p *Position) finish(freed bool) {
 func (p *Position) Others(m *Member, end int64) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, h := range p.held {
-		if h.by != nil && h.by != m && h.From < end {
-			if p.ended == nil {
-				p.ended = make(chan struct{})
-			}
-			return p.ended
-		}
+	if !p.leases.leasedToOthers(m, end) {
+		return nil
 	}
-	return nil
-}
-
-// state is what the journal keeps of the position. The caller holds mu.
-func (p *Position) state() State {
-	s := State{TopicID: p.topic, Offset: p.committed, Epoch: p.epoch, Metadata: p.metadata, Assigned: p.assigned, At: p.active, Failed: p.failures()}
-	if p.unset < 0 {
-		s.Offset = p.unset
+	if p.ended == nil {
+		p.ended = make(chan struct{})
 	}
-	for _, h := range p.held {
-		if h.by == nil && len(s.Beyond) < maxBeyond {
-			s.Beyond = append(s.Beyond, h.Span)
-		}
-	}
-	return s
+	return p.ended
 }
 
 func (p *Position) numbers() Numbers {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.retry(p.clock().Now())
-	n := Numbers{Committed: p.committed, Attempt: p.mostAttempts() + 1, Lost: p.lost}
-	for _, h := range p.held {
-		switch h.by {
-		case nil:
-			n.Beyond += h.Len()
-		case &p.failed, &p.queued:
-			n.Waiting += h.Len()
-		default:
-			n.Unacknowledged += h.Len()
-		}
-	}
+	p.freeDue(p.clock().Now())
+	n := Numbers{Key: p.key, Committed: p.leases.committed, Attempt: p.failures.most() + 1, Lost: p.lost, Members: p.users}
+	p.leases.count(&n)
 	return n
+}
+
+// forgetOrder frees all that waits for a key, when no member is left. If a failed
+// message waits it does nothing: those with its key may not overtake it. The
+// caller holds mu.
+func (p *Position) forgetOrder() {
+	if p.order == nil || p.leases.holdsAny(failed) && !p.kept.gone.Load() {
+		return
+	}
+	p.order.drop()
+	p.order = nil
+	p.leases.free(Span{p.leases.committed, maxOffset}, queued)
 }

@@ -1,9 +1,6 @@
 package group
 
-import (
-	"errors"
-	"slices"
-)
+import "errors"
 
 // Why a message is not reopened. Test with errors.Is.
 var (
@@ -34,52 +31,29 @@ func (p *Position) Reopen(offset int64) error {
 		p.mu.Unlock()
 		return err
 	}
-	if !p.open(offset) {
+	if !p.leases.reopen(offset) {
 		p.mu.Unlock()
 		return nil
 	}
-	p.metadata, p.epoch = "", NoEpoch
-	p.mark()
+	p.kept.info.metadata, p.kept.info.epoch = "", NoEpoch
+	p.kept.mark()
 	p.finish(true)
 	return nil
 }
 
-// mayReopen is the error of Reopen. The caller holds mu, as for what follows.
+// mayReopen is the error of Reopen. The caller holds mu.
 func (p *Position) mayReopen(offset int64) error {
 	switch {
-	case p.fresh || p.gone.Load():
+	case p.kept.unsaved || p.kept.gone.Load():
 		return ErrNoPosition
-	case p.assigned:
+	case p.kept.info.assigned:
 		return ErrAssigned
-	case p.runs() >= maxBeyond-liveRuns:
+	case p.leases.runs() >= maxBeyond-liveRuns:
 		return ErrFull
-	case p.holder(&p.failed, offset) && !slices.ContainsFunc(p.retries, func(w waiting) bool { return w.offset == offset }):
+	case p.leases.holds(failed, offset) && !p.failures.isRetried(offset):
 		return ErrDying
 	}
 	return nil
-}
-
-// open frees a message that was consumed, and reports false if it was not.
-func (p *Position) open(offset int64) bool {
-	s := Span{offset, offset + 1}
-	if offset >= p.committed {
-		return p.replace(s, nil, nil, false)
-	}
-	if above := (Span{s.To, p.committed}); above.Len() > 0 {
-		p.held = slices.Insert(p.held, 0, held{above, nil})
-	}
-	p.committed = offset
-	return true
-}
-
-// runs is the number of spans that were consumed above the committed offset.
-func (p *Position) runs() (n int) {
-	for _, h := range p.held {
-		if h.by == nil {
-			n++
-		}
-	}
-	return n
 }
 
 // Remembers says whether the journal keeps as many more spans as n messages that are
@@ -88,5 +62,5 @@ func (p *Position) runs() (n int) {
 func (p *Position) Remembers(n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.runs()+n <= maxBeyond
+	return p.leases.runs()+n <= maxBeyond
 }

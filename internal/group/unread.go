@@ -1,7 +1,5 @@
 package group
 
-import "slices"
-
 // Unread says how far a group has come that leases messages: it has not consumed what
 // lies from Offset on.
 type Unread struct {
@@ -41,26 +39,21 @@ func (g *Groups) Unread(match func(topic string) bool) []Unread {
 func (p *Position) unread(isUsed bool) (int64, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	offset := p.committed
-	if p.durable.ok {
-		offset = max(0, min(offset, p.durable.offset))
+	offset, k := p.leases.committed, &p.kept
+	if k.durable.ok {
+		offset = max(0, min(offset, k.durable.offset))
 	}
-	return offset, (!p.assigned || p.leased()) && !p.gone.Load() && (!p.fresh || isUsed)
-}
-
-// leased says whether somebody holds messages. The caller holds mu.
-func (p *Position) leased() bool {
-	return slices.ContainsFunc(p.held, func(h held) bool { return h.by != nil })
+	return offset, (!k.info.assigned || p.leases.leasedToAny()) && !k.gone.Load() && (!k.unsaved || isUsed)
 }
 
 // KeepKind has a state leave the position of the kind that it is; one of which nothing is
 // kept becomes of the kind of the group's others, those in the same topic first.
 func (p *Position) KeepKind(s State) State {
 	p.mu.Lock()
-	fresh := p.fresh && p.groups != nil
-	s.Assigned = p.assigned
+	unsaved := p.kept.unsaved && p.groups != nil
+	s.Assigned = p.kept.info.assigned
 	p.mu.Unlock()
-	if !fresh {
+	if !unsaved {
 		return s
 	}
 	others := p.groups.Of(p.key.Group)
@@ -79,8 +72,8 @@ func (p *Position) KeepKind(s State) State {
 func (p *Position) SetAssigned(assigned bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fresh {
-		p.assigned = assigned
+	if p.kept.unsaved {
+		p.kept.info.assigned = assigned
 	}
 }
 

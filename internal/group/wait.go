@@ -76,7 +76,7 @@ func (w *Waiter) Rest() {
 	w.isIdle, w.by = true, nil // for all positions are looked at once more
 	w.mu.Unlock()
 	for _, x := range w.watches {
-		x.pos.await(x)
+		x.pos.waiters.await(x)
 	}
 }
 
@@ -85,7 +85,7 @@ func (w *Waiter) Close() {
 	w.Busy()
 	w.PassOn()
 	for _, x := range w.watches {
-		x.pos.unwatch(x)
+		x.pos.waiters.remove(x)
 	}
 	w.watches = nil
 }
@@ -102,85 +102,84 @@ func (w *Waiter) rings(p *Position) bool {
 	return true
 }
 
-// Watchers are the members that watch a position. The position's mu guards them.
-type watchers struct {
-	log     Log
-	users   int       // how many watch
-	queue   list.List // of *watch, those that have waited longest first; some may be busy again
-	hears   int64     // the log is to tell when it has more; -1 for not
-	unhear  func()
-	alarm   time.Time // when the queue is looked at, because a message is due; zero for never
-	unalarm func()
+// Waiters are the members that watch a position, whose mu guards them.
+type waiters struct {
+	pos         *Position
+	log         Log
+	users       int       // how many watch
+	queue       list.List // of *watch, those that have waited longest first; some may be busy again
+	above       int64     // the log is to call when it has more than this; -1 for not
+	unsubscribe func()
+	alarm       time.Time // when the queue is looked at, because a message is due; zero for never
+	cancelAlarm func()
 }
 
 // watch adds a watch.
 func (p *Position) watch(log Log) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.watchers == nil {
-		p.watchers = &watchers{log: log, hears: -1}
+	if p.waiters == nil {
+		p.waiters = &waiters{pos: p, log: log, above: -1}
 	}
-	p.watchers.users++
+	p.waiters.users++
 }
 
-// unwatch is the other way round.
-func (p *Position) unwatch(x *watch) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	w := p.watchers
+// remove ends a watch.
+func (w *waiters) remove(x *watch) {
+	w.pos.mu.Lock()
+	defer w.pos.mu.Unlock()
 	if x.queued != nil {
 		w.queue.Remove(x.queued)
 	}
 	if w.users--; w.users > 0 {
 		return
 	}
-	if w.unhear != nil {
-		w.unhear()
+	if w.unsubscribe != nil {
+		w.unsubscribe()
 	}
-	if w.unalarm != nil {
-		w.unalarm()
+	if w.cancelAlarm != nil {
+		w.cancelAlarm()
 	}
-	p.watchers = nil
+	w.pos.waiters = nil
 }
 
 // await puts a member that has found nothing into the queue.
-func (p *Position) await(x *watch) {
-	p.mu.Lock()
-	w := p.watchers
+func (w *waiters) await(x *watch) {
+	w.pos.mu.Lock()
 	if x.queued == nil {
 		x.queued = w.queue.PushBack(x)
 	}
-	p.hear()
-	p.unlockAndWake()
+	w.subscribe()
+	w.pos.unlockAndWake()
 }
 
-// hear has the log tell when it has more, if anybody waits. The caller holds mu.
-func (p *Position) hear() {
-	w := p.watchers
+// subscribe has the log call when it has more, if anybody waits. The caller holds mu.
+func (w *waiters) subscribe() {
 	if w.queue.Len() == 0 {
 		return
 	}
 	_, high := w.log.Offsets()
-	if w.hears == high {
+	if w.above == high {
 		return
 	}
-	if w.unhear != nil {
-		w.unhear()
+	if w.unsubscribe != nil {
+		w.unsubscribe()
 	}
-	w.hears = high
-	w.unhear = w.log.Wake(high, func(store.Reason) { p.heard(w, high) })
+	w.above = high
+	w.unsubscribe = w.log.Wake(high, func(store.Reason) { w.hasMore(high) })
 }
 
-// heard is called by the log when it has more than high, or has ended.
-func (p *Position) heard(w *watchers, high int64) {
+// hasMore is called by the log when it has more than high, or has ended.
+func (w *waiters) hasMore(high int64) {
+	p := w.pos
 	p.mu.Lock()
-	if p.watchers != w || w.hears != high {
+	if p.waiters != w || w.above != high {
 		p.mu.Unlock()
 		return
 	}
-	w.hears, w.unhear = -1, nil
+	w.above, w.unsubscribe = -1, nil
 	if _, now := w.log.Offsets(); now > high {
-		p.hear()
+		w.subscribe()
 	}
 	p.unlockAndWake()
 }
@@ -188,7 +187,7 @@ func (p *Position) heard(w *watchers, high int64) {
 // unlockAndWake wakes the member that has waited longest, if anything is free, or sets the
 // alarm for the next message that is due. The caller holds mu.
 func (p *Position) unlockAndWake() {
-	next := p.next()
+	next := p.waiters.next()
 	p.mu.Unlock()
 	if next != nil {
 		next.wake()
@@ -196,16 +195,16 @@ func (p *Position) unlockAndWake() {
 }
 
 // next takes the member that has waited longest out of the queue, if anything is free.
-func (p *Position) next() *watch {
-	w := p.watchers
+func (w *waiters) next() *watch {
 	if w == nil || w.queue.Len() == 0 {
 		return nil
 	}
+	p := w.pos
 	now := p.clock().Now()
 	_, high := w.log.Offsets()
 	free, due := p.free(high, now)
 	if free.Len() <= 0 {
-		p.setAlarm(due)
+		w.setAlarm(due)
 		return nil
 	}
 	for e := w.queue.Front(); e != nil; e = w.queue.Front() {
@@ -219,23 +218,23 @@ func (p *Position) next() *watch {
 }
 
 // setAlarm has the queue looked at when a message is due; the zero time is never.
-func (p *Position) setAlarm(due time.Time) {
-	w := p.watchers
+func (w *waiters) setAlarm(due time.Time) {
 	if due.IsZero() || !w.alarm.IsZero() && !due.Before(w.alarm) {
 		return
 	}
-	if w.unalarm != nil {
-		w.unalarm()
+	if w.cancelAlarm != nil {
+		w.cancelAlarm()
 	}
 	w.alarm = due
-	w.unalarm = p.clock().At(due, func() { p.isDue(w, due) })
+	w.cancelAlarm = w.pos.clock().At(due, func() { w.isDue(due) })
 }
 
 // isDue is called when a message is due, or a little later.
-func (p *Position) isDue(w *watchers, due time.Time) {
+func (w *waiters) isDue(due time.Time) {
+	p := w.pos
 	p.mu.Lock()
-	if p.watchers == w && w.alarm.Equal(due) {
-		w.alarm, w.unalarm = time.Time{}, nil
+	if p.waiters == w && w.alarm.Equal(due) {
+		w.alarm, w.cancelAlarm = time.Time{}, nil
 	}
 	p.unlockAndWake()
 }
