@@ -113,15 +113,15 @@ func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, do
 	if !p.exists() {
 		return lead, store.ErrDeleted
 	}
-	now, wait, dues, err := p.split(it, batches, ms)
+	now, wait, err := p.split(it, batches, ms)
 	if err != nil {
 		return lead, err
 	}
-	if err := p.broker.store.CheckSpace(len(now) + len(wait)); err != nil {
+	if err := p.broker.store.CheckSpace(len(now) + len(wait.Batches)); err != nil {
 		return lead, err
 	}
 	h := &halves{p: p, now: len(now) > 0, done: done}
-	if err := p.broker.schedule.Keep(schedule.Waiting{Target: p.target(), Topic: p.topic.Name, Dues: dues, Batches: wait}, h.waits); err != nil {
+	if err := p.broker.schedule.Keep(wait, h.waits); err != nil {
 		return lead, err
 	}
 	if len(now) == 0 {
@@ -182,47 +182,38 @@ func latestDue(it *batch.Iterator) (latest int64, err error) {
 	return latest, it.Err()
 }
 
-// split makes two of the batches: what is for now, and what waits, with the
-// times when it is due.
-func (p *Partition) split(it *batch.Iterator, batches []byte, ms int64) (now, wait []byte, dues []int64, err error) {
-	var nowBatch, waitBatch, one batch.Builder
-	var key []byte
+// split makes two of the batches: what is for now, and what waits.
+func (p *Partition) split(it *batch.Iterator, batches []byte, ms int64) (now []byte, wait schedule.Waiting, err error) {
+	var prompt batch.Builder
+	waiting := p.waitingBuilder(ms)
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
 		if err != nil {
-			return nil, nil, nil, err
+			return nil, wait, err
 		}
 		if err := it.Reset(b); err != nil {
-			return nil, nil, nil, err
+			return nil, wait, err
 		}
 		for it.Next() {
 			r := it.Record()
 			at, err := deliverAt(r)
 			if err != nil {
-				return nil, nil, nil, err
+				return nil, wait, err
 			}
-			if at <= ms {
-				nowBatch.AddRecord(r)
-				closeFull(&nowBatch)
+			if at > ms {
+				waiting.Add(r, at)
 				continue
 			}
-			dues = append(dues, at)
-			one.Reset()
-			r.Timestamp = at
-			one.AddRecord(r)
-			one.Close(0)
-			key = schedule.AppendKey(key[:0], at, p.target(), p.topic.Name)
-			waitBatch.Add(ms, key, one.Bytes())
-			closeFull(&waitBatch)
+			prompt.AddRecord(r)
+			closeFull(&prompt)
 		}
 		if err := it.Err(); err != nil {
-			return nil, nil, nil, err
+			return nil, wait, err
 		}
-		nowBatch.Close(0)
+		prompt.Close(0)
 		batches = rest
 	}
-	waitBatch.Close(0)
-	return nowBatch.Bytes(), waitBatch.Bytes(), dues, nil
+	return prompt.Bytes(), waiting.Waiting(), nil
 }
 
 // closeFull closes a batch that is large enough.

@@ -87,6 +87,12 @@ func (d destination) Append(batches []byte, done func(base int64, err error)) er
 	return d.Partition.Append(batches, AppendOptions{Checked: true, Due: true}, done)
 }
 
+// waitingBuilder makes the records of messages for the partition that wait. ms is the time,
+// in milliseconds since 1970.
+func (p *Partition) waitingBuilder(ms int64) *schedule.Builder {
+	return schedule.NewBuilder(p.target(), p.topic.Name, ms, TargetBatch)
+}
+
 // target names the partition as the schedule does.
 func (p *Partition) target() schedule.Target {
 	return schedule.Target{Topic: p.topic.ID, Partition: uint32(p.number)}

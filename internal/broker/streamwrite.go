@@ -13,19 +13,19 @@ import (
 // the topic that it was opened for. Messages with a delivery time are in batches without a
 // gap, so that each that waits has its number.
 func (s *Stream) append(p *Partition, batches []byte, mayWait bool, done func(int64, error)) (lead store.Lead, err error) {
-	now, wait := batches, waitingPart{}
+	now, wait := batches, numberedWait{}
 	if mayWait {
 		if now, wait, err = p.splitNumbered(batches); err != nil {
 			return lead, err
 		}
 	}
-	splits := len(now) > 0 && len(wait.batches) > 0
+	splits := len(now) > 0 && len(wait.Batches) > 0
 	if splits {
 		done = both(done)
 	}
-	if len(wait.batches) > 0 {
+	if len(wait.Batches) > 0 {
 		if err := s.write(s.numbers(wait.sequences), done, func(done func(int64, error)) error {
-			return p.writeWaiting(wait, done)
+			return p.writeWaiting(wait.Waiting, done)
 		}); err != nil || len(now) == 0 {
 			return lead, err
 		}
@@ -160,18 +160,17 @@ func (w *written) add(a stretch) {
 	}
 }
 
-// A waitingPart is the messages of an append that wait: each is a batch in a record of
-// the log of delayed messages.
-type waitingPart struct {
-	batches   []byte
-	dues      []int64 // when they are due
-	sequences []int32 // their sequence numbers
+// A numberedWait is the messages of an append that wait, and their sequence numbers.
+type numberedWait struct {
+	schedule.Waiting
+	sequences []int32
 }
 
 // splitNumbered makes two of batches of a stream: what is for now, and what waits. now are
 // the same batches if nothing waits.
-func (p *Partition) splitNumbered(batches []byte) (now []byte, wait waitingPart, err error) {
-	s := numberedSplitter{p: p, ms: p.broker.now().UnixMilli()}
+func (p *Partition) splitNumbered(batches []byte) (now []byte, wait numberedWait, err error) {
+	ms := p.broker.now().UnixMilli()
+	s := numberedSplitter{ms: ms, waiting: p.waitingBuilder(ms)}
 	err = Scan(func(it *batch.Iterator) error {
 		for rest := batches; len(rest) > 0; {
 			b, next, err := batch.Next(rest)
@@ -185,23 +184,17 @@ func (p *Partition) splitNumbered(batches []byte) (now []byte, wait waitingPart,
 		}
 		return nil
 	})
-	s.waiting.Close(0)
-	wait = waitingPart{s.waiting.Bytes(), s.dues, s.sequences}
-	if err != nil || len(s.dues) == 0 {
-		return batches, waitingPart{}, err
+	if err != nil || len(s.sequences) == 0 {
+		return batches, wait, err
 	}
-	return s.now, wait, nil
+	return s.now, numberedWait{s.waiting.Waiting(), s.sequences}, nil
 }
 
 type numberedSplitter struct {
-	p         *Partition
 	ms        int64
 	now       []byte
-	waiting   batch.Builder
-	dues      []int64
+	waiting   *schedule.Builder
 	sequences []int32
-	one       batch.Builder
-	key       []byte
 }
 
 // take takes a batch.
@@ -227,7 +220,8 @@ func (s *numberedSplitter) take(b batch.Batch, it *batch.Iterator) error {
 		}
 		at32 := (who.Sequence + i) & 0x7fffffff
 		s.close(&prompt, who.ID, at32)
-		s.keep(r, at, batch.Producer{ID: who.ID, Sequence: at32})
+		s.waiting.AddNumbered(r, at, batch.Producer{ID: who.ID, Sequence: at32})
+		s.sequences = append(s.sequences, at32)
 	}
 	s.close(&prompt, who.ID, (finalSequence(b)+1)&0x7fffffff)
 	s.now = append(s.now, prompt.Bytes()...)
@@ -239,27 +233,14 @@ func (s *numberedSplitter) close(b *batch.Builder, id int64, before int32) {
 	b.CloseFor(0, batch.Producer{ID: id, Sequence: (before - int32(b.Count())) & 0x7fffffff})
 }
 
-// keep has a message wait.
-func (s *numberedSplitter) keep(r *batch.Record, at int64, number batch.Producer) {
-	s.one.Reset()
-	r.Timestamp = at
-	s.one.AddRecord(r)
-	s.one.CloseFor(0, number)
-	s.key = schedule.AppendKey(s.key[:0], at, s.p.target(), s.p.topic.Name)
-	s.waiting.Add(s.ms, s.key, s.one.Bytes())
-	closeFull(&s.waiting)
-	s.dues = append(s.dues, at)
-	s.sequences = append(s.sequences, number.Sequence)
-}
-
 // writeWaiting writes messages that wait.
-func (p *Partition) writeWaiting(w waitingPart, done func(int64, error)) error {
+func (p *Partition) writeWaiting(w schedule.Waiting, done func(int64, error)) error {
 	if !p.exists() {
 		return store.ErrDeleted
 	}
-	if err := p.broker.store.CheckSpace(len(w.batches)); err != nil {
+	if err := p.broker.store.CheckSpace(len(w.Batches)); err != nil {
 		return err
 	}
 	h := &halves{p: p, done: done}
-	return p.broker.schedule.Keep(schedule.Waiting{Target: p.target(), Topic: p.topic.Name, Dues: w.dues, Batches: w.batches}, h.waits)
+	return p.broker.schedule.Keep(w, h.waits)
 }
