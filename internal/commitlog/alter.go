@@ -9,31 +9,29 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A topic is altered by replacing its topic.json. A process that is killed after
-// the rename and before the sync of the directory leaves a file that is there and
-// may be gone after a power cut: nothing may be appended that relies on it before
-// the next process has synced the directory. So that this need not be done for
-// each topic at each start, a file in tmp/ marks those that were being altered.
+// A topic is altered by replacing its topic.json. A process that is killed between the rename and
+// the sync of the directory leaves a file that a power cut may take back: the next process must
+// sync the directory before it appends to the topic. A marker in tmp/ names each topic that is
+// being altered, so that a start does not have to sync all topics.
 
-// alteredSuffix ends the marker's name, which begins with the topic's. Names of
-// topics that the broker makes don't have it.
+// alteredSuffix ends the name of a marker, behind the name of the topic. No topic of the broker's
+// has such a name.
 const alteredSuffix = "~"
 
-// AddPartitions implements store.Store. The partitions are made beside the others,
-// where nobody looks for them before topic.json counts them. What a crash leaves of
-// them is removed the next time; what holds messages, because an older topic.json was
-// put back, becomes a partition again.
+// AddPartitions implements store.Store. It creates the partitions beside the others; they are not
+// used before topic.json counts them. The next attempt removes the remains of a crash. A directory
+// with messages, which is there if an older topic.json was restored, becomes a partition again.
 func (s *Store) AddPartitions(name string, total int) (store.Topic, error) {
 	unlock, err := s.registry.lock(name)
 	if err != nil {
 		return store.Topic{}, err
 	}
 	defer unlock()
-	old, settled, err := s.existing(name)
+	old, reread, err := s.topicToAlter(name)
 	if err != nil {
 		return store.Topic{}, err
 	}
-	if settled && total == old.Partitions { // the attempt that seemed to fail
+	if reread && total == old.Partitions { // the attempt that seemed to fail
 		return old.Topic, nil
 	}
 	if total <= old.Partitions {
@@ -53,8 +51,7 @@ func (s *Store) AddPartitions(name string, total int) (store.Topic, error) {
 	return t.Topic, nil
 }
 
-// addLogs gives t the partitions that it takes to have total, durable with their
-// names.
+// addLogs adds partitions to t, total in the end, durably with their names.
 func (s *Store) addLogs(t *topic, total int) error {
 	had := t.Partitions
 	kept, err := s.grow(t, total)
@@ -87,15 +84,15 @@ func (s *Store) addLogs(t *topic, total int) error {
 	return s.dir.fs.SyncDir(s.dir.path(topicsName, t.Name))
 }
 
-// grow has t count total partitions, and says which of them hold messages already:
-// those keep their leader epochs.
+// grow makes t count total partitions. Those in kept hold messages already, and keep their leader
+// epochs.
 func (s *Store) grow(t *topic, total int) (kept map[int]bool, err error) {
 	beyond, err := s.topics.beyond(t.Topic)
 	if err != nil {
 		return nil, err
 	}
 	kept = make(map[int]bool)
-	own := t.EpochsEnd() // those that were added later are higher
+	own := t.EpochsEnd() // partitions that were added later have higher epochs
 	first, err := s.registry.takeEpochs(total-t.Partitions, s.now())
 	if err != nil {
 		return nil, err
@@ -104,7 +101,7 @@ func (s *Store) grow(t *topic, total int) (kept map[int]bool, err error) {
 		epoch := first
 		if b, ok := beyond[number]; ok {
 			if !b.known || b.epoch < own {
-				return nil, fmt.Errorf("%w: the directory %q holds messages that can't be told to be its own: move it away to add the partition",
+				return nil, fmt.Errorf("%w: the directory %q holds messages that may be another topic's: move it away to add the partition",
 					store.ErrUnusable, s.dir.path(topicsName, t.Name, strconv.Itoa(number)))
 			}
 			epoch, kept[number] = b.epoch, true
@@ -124,7 +121,7 @@ func (s *Store) Configure(name, config string) error {
 		return err
 	}
 	defer unlock()
-	old, _, err := s.existing(name)
+	old, _, err := s.topicToAlter(name)
 	if err != nil {
 		return err
 	}
@@ -133,20 +130,19 @@ func (s *Store) Configure(name, config string) error {
 	return noRoom(s.replace(old, t))
 }
 
-// existing finds a topic to alter. settled says that it was not known before what
-// its topic.json holds. The caller holds the name.
-func (s *Store) existing(name string) (t *topic, settled bool, err error) {
+// topicToAlter finds a topic. reread says that an earlier attempt to alter it left its topic.json
+// uncertain, and that it was read again. The caller has locked the name.
+func (s *Store) topicToAlter(name string) (t *topic, reread bool, err error) {
 	t, err = s.registry.find(name)
 	if err != nil || !t.unsure {
 		return t, false, err
 	}
-	t, err = s.settle(t)
+	t, err = s.reread(t)
 	return t, true, noRoom(err)
 }
 
-// settle makes durable what an attempt to replace topic.json has left, and goes on
-// with that, be it the old or the new.
-func (s *Store) settle(old *topic) (*topic, error) {
+// reread makes topic.json durable, the old one or the new one, and uses the topic as it says.
+func (s *Store) reread(old *topic) (*topic, error) {
 	if err := s.dir.fs.SyncDir(s.dir.path(topicsName, old.Name)); err != nil {
 		return nil, err
 	}
@@ -162,8 +158,8 @@ func (s *Store) settle(old *topic) (*topic, error) {
 	return t, nil
 }
 
-// replace makes t durable in place of old. The caller holds the name. The catalog
-// knows it first, so that it is never behind.
+// replace makes t durable in place of old. It writes the catalog first, so that the catalog is
+// never older than topic.json. The caller has locked the name.
 func (s *Store) replace(old, t *topic) error {
 	content, err := encodeTopic(t.Topic)
 	if err != nil {
@@ -184,7 +180,7 @@ func (s *Store) replace(old, t *topic) error {
 		old.unsure = true
 		return err
 	}
-	_ = s.dir.fs.Remove(marker) // or at the next start
+	_ = s.dir.fs.Remove(marker) // else the next start removes it
 	s.registry.register(t)
 	return nil
 }

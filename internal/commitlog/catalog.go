@@ -18,57 +18,54 @@ import (
 	"mbus/internal/vfs"
 )
 
-// The catalog says which topics there are and which have been deleted, so that a
-// topic whose directory is missing is told from one that was deleted. It is a text
-// file, a line a change, appended to and synced:
+// The catalog lists the topics that exist and those that were deleted, to tell a topic whose
+// directory is missing from a deleted one. It is a text file. Each change appends a line and syncs
+// it:
 //
-//	CRC made "NAME" TOPIC.JSON    the topic was made, altered, or found again
+//	CRC made "NAME" TOPIC.JSON    the topic was created, altered, or found again
 //	CRC deleted ID                it was deleted
-//	CRC epochs N                  no leader epoch given so far is as high
+//	CRC epochs N                  all leader epochs so far are below N
 //
-// CRC is that of what follows it on the line, in hexadecimal. Of the lines of one id
-// the last counts. Empty lines count for nothing: there are some ahead of the end, so
-// that a topic can be deleted while the disk is full. A line that is not whole harms
-// no other one.
+// CRC is the checksum of the rest of the line, in hexadecimal. The last line of an id counts. Empty
+// lines mean nothing: some are allocated behind the end, so that a topic can be deleted while the
+// disk is full. A damaged line does not affect others.
 const catalogName = "catalog"
 
 const (
-	// catalogAhead is how many bytes are taken ahead of the end, at the least.
+	// catalogAhead is the number of bytes that are allocated behind the last line, at least.
 	catalogAhead = 16 << 10
 
-	// maxTombstones is how many deleted topics are remembered, the latest. A tombstone is
-	// needed until the positions in its topic have been deleted: that follows at once,
-	// or at the next start.
+	// maxTombstones is the number of deleted topics that are kept, the latest ones. A tombstone
+	// is needed until the positions in its topic are deleted: at once, or at the next start.
 	maxTombstones = 10_000
 
-	// catalogSlack is how many lines that count for nothing are no reason to write the
-	// whole catalog.
+	// catalogSlack is the number of obsolete lines that are not worth rewriting the catalog.
 	catalogSlack = 100
 )
 
-// A catalog is the file of that name, and what it says.
+// A catalog is the file of that name, and its content.
 type catalog struct {
 	dir  *dataDir
 	name string
-	gate gate // the writes
+	gate gate // of the writes
 
 	mu      sync.Mutex // guards what follows
 	made    map[string]store.Topic
-	names   map[[16]byte]string // of those in made
+	names   map[[16]byte]string // in made, by id
 	deleted map[[16]byte]bool
-	graves  [][16]byte // the ids in deleted, and others, in the order of the lines
+	graves  [][16]byte // ids of deleted topics, in the order of the lines; some are not in deleted any more
 	epochs  int32
-	waiting []catalogLine // to be written
+	waiting []catalogLine // lines to be written
 	lines   int           // in the file
 	end     int64         // of the last line, in bytes
 	size    int64         // of the file, in bytes
-	stale   bool          // the file does not say what is known here: all of it is to be written
+	stale   bool          // the file differs, and has to be rewritten
 }
 
-// A catalogLine is a change: topic was made, or id was deleted.
+// A catalogLine is a change: a topic exists, or was deleted.
 type catalogLine struct {
 	topic   store.Topic
-	deleted bool // of the topic only the id counts
+	deleted bool // the topic has only an id
 }
 
 func newCatalog(d *dataDir) *catalog {
@@ -78,11 +75,11 @@ func newCatalog(d *dataDir) *catalog {
 	}
 }
 
-// A badLine is one of the catalog that is not what was written.
+// A badLine is a line of the catalog that is not what was written.
 type badLine struct {
 	number int // from 1
 	pos    int64
-	torn   bool // none follows that is whole: its write was cut short, perhaps
+	torn   bool // no intact line follows: the write may have been cut short
 }
 
 // load reads the file. It reports false if there is none.
@@ -117,12 +114,12 @@ func (c *catalog) load() (exists bool, bad []badLine, err error) {
 	return true, bad, nil
 }
 
-// isWasteful says whether more than half of the lines, and catalogSlack, count for nothing.
+// isWasteful says whether more than half of the lines, and catalogSlack, are obsolete.
 func (c *catalog) isWasteful() bool {
 	return c.lines > 2*(len(c.made)+min(len(c.deleted), maxTombstones))+catalogSlack
 }
 
-// readAround reads a file whole. What can't be read of it comes as zeros.
+// readAround reads a whole file. Sectors that can't be read are zeros but for one byte.
 func readAround(fs vfs.FS, name string) ([]byte, error) {
 	f, err := fs.Open(name)
 	if err != nil {
@@ -139,16 +136,16 @@ func readAround(fs vfs.FS, name string) ([]byte, error) {
 	}
 	clear(p)
 	for at := 0; at < len(p); at += 512 {
-		piece := p[at:min(at+512, len(p))]
-		if _, err := f.ReadAt(piece, int64(at)); ignoreEOF(err) != nil {
-			clear(piece)
-			piece[0] = '?' // so that the line is no empty one
+		sector := p[at:min(at+512, len(p))]
+		if _, err := f.ReadAt(sector, int64(at)); ignoreEOF(err) != nil {
+			clear(sector)
+			sector[0] = '?' // the line must not look empty
 		}
 	}
 	return p, nil
 }
 
-// parse takes a line, and reports false if it is not what was written.
+// parse applies a line of the file. It returns false if the line is not what was written.
 func (c *catalog) parse(line string) bool {
 	sum, rest, _ := strings.Cut(line, " ")
 	if sum != checksum(rest) {
@@ -188,14 +185,14 @@ func checksum(text string) string {
 	return fmt.Sprintf("%08x", crc32.Checksum([]byte(text), castagnoli))
 }
 
-// parseID reads what formatID has written.
+// parseID reads the result of formatID.
 func parseID(s string) (id [16]byte, ok bool) {
 	p, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
 	copy(id[:], p)
 	return id, err == nil && formatID(id) == s
 }
 
-// apply makes a line known. The caller holds mu, or is the only one.
+// apply applies a change in memory. The caller holds mu, or is the only one.
 func (c *catalog) apply(l catalogLine) {
 	id := l.topic.ID
 	if l.deleted {
@@ -215,7 +212,7 @@ func (c *catalog) apply(l catalogLine) {
 	c.epochs = max(c.epochs, epochsEnd(l.topic))
 }
 
-// text is the line as it is in the file, with its LF.
+// text is the line in the file, with its LF.
 func (l catalogLine) text() (string, error) {
 	rest := "deleted " + formatID(l.topic.ID)
 	if !l.deleted {
@@ -228,8 +225,8 @@ func (l catalogLine) text() (string, error) {
 	return checksum(rest) + " " + rest + "\n", nil
 }
 
-// know is for the start: it takes what a topic's directory says, and reports whether
-// the topic was unknown, and whether it had been deleted.
+// know compares the catalog with a topic's directory, which counts, at the start. It returns whether
+// the catalog did not have the topic, and whether it had it as deleted.
 func (c *catalog) know(t store.Topic) (unknown, deleted bool) {
 	before, ok := c.made[t.Name]
 	unknown, deleted = !ok || before.ID != t.ID, c.deleted[t.ID]
@@ -240,7 +237,7 @@ func (c *catalog) know(t store.Topic) (unknown, deleted bool) {
 	return unknown, deleted
 }
 
-// topic is what is known of the topic of a name.
+// topic returns the topic of a name.
 func (c *catalog) topic(name string) (store.Topic, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -255,15 +252,14 @@ func (c *catalog) isDeleted(id [16]byte) bool {
 	return c.deleted[id]
 }
 
-// put makes it durable that a topic is what t says.
+// put writes durably that a topic exists, as t.
 func (c *catalog) put(t store.Topic) error { return c.add(catalogLine{topic: t}) }
 
-// bury makes it durable that a topic has been deleted.
+// bury writes durably that a topic was deleted.
 func (c *catalog) bury(id [16]byte) error { return c.add(catalogLine{store.Topic{ID: id}, true}) }
 
-// restore takes back that a topic has been deleted: it is there. If that can't be
-// written now it is known all the same, and written with the next change, or found out
-// at the next start.
+// restore takes a deletion back. If that can't be written now, it holds in memory, and is written
+// with the next change, or found at the next start.
 func (c *catalog) restore(t store.Topic) error {
 	err := c.put(t)
 	if err != nil {
@@ -275,8 +271,8 @@ func (c *catalog) restore(t store.Topic) error {
 	return err
 }
 
-// add makes a line durable, with those that others add at the same time. After an
-// error it is not known here; the file may have it until it is written again.
+// add writes a line durably, with lines that others add at the same time, and applies it. After an
+// error it is not applied, but the file may have it until it is rewritten.
 func (c *catalog) add(l catalogLine) error {
 	c.mu.Lock()
 	c.waiting = append(c.waiting, l)
@@ -284,10 +280,10 @@ func (c *catalog) add(l catalogLine) error {
 	return c.gate.do(c.flush)
 }
 
-// flush writes the lines that wait. The gate lets one run at a time.
+// flush writes the lines in waiting. The gate runs one at a time.
 func (c *catalog) flush() error {
 	c.mu.Lock()
-	defer c.mu.Unlock() // short: readers come at the start
+	defer c.mu.Unlock() // readers come at the start only
 	lines := c.waiting
 	c.waiting = nil
 	err := c.append(lines)
@@ -299,12 +295,12 @@ func (c *catalog) flush() error {
 	}
 	if !noFiles(err) {
 		c.stale = true
-		_ = c.rewrite() // without the lines; or the next time
+		_ = c.rewrite() // without the lines; else the next change does it
 	}
 	return err
 }
 
-// append writes lines behind the last one. The caller holds mu.
+// append writes lines behind the last one and syncs them. The caller holds mu.
 func (c *catalog) append(lines []catalogLine) error {
 	if c.stale || c.isWasteful() {
 		if err := c.rewrite(); err != nil && (c.stale || !isFull(err)) {
@@ -340,8 +336,8 @@ func (c *catalog) append(lines []catalogLine) error {
 	return nil
 }
 
-// rewrite replaces the file by one that says what is known, and no more. The caller
-// holds mu, or is the only one.
+// rewrite replaces the file by one without obsolete lines. The caller holds mu, or is the only
+// one.
 func (c *catalog) rewrite() error {
 	c.graves = slices.DeleteFunc(c.graves, func(id [16]byte) bool { return !c.deleted[id] })
 	for len(c.graves) > maxTombstones {
@@ -375,13 +371,13 @@ func (c *catalog) rewrite() error {
 	return nil
 }
 
-// report says what is wrong with the file.
+// report logs the damaged lines.
 func (c *catalog) report(log *slog.Logger, bad []badLine) {
 	for _, b := range bad {
 		if b.torn {
-			log.Warn("the end of the catalog of topics was not written whole", "file", c.name, "line", b.number)
+			log.Warn("the last line of the catalog of topics is incomplete, as after a crash: it is ignored", "file", c.name, "line", b.number)
 		} else {
-			log.Error("a line of the catalog of topics is damaged: a topic of which there is no directory may be forgotten",
+			log.Error("a line of the catalog of topics is damaged: a topic without a directory may be forgotten",
 				"file", c.name, "line", b.number)
 		}
 	}

@@ -181,7 +181,7 @@ func TestCopyOfATopicThatGrewMeanwhile(t *testing.T) {
 			log := new(recorder)
 			s = openWith(t, part, log)
 			hasRecords(t, s, "orders", 1, 3)
-			if !log.says("ERROR partitions that were added to a topic are not there: it is used without them topic=orders first=2 partitions=4") {
+			if !log.says("ERROR partitions that were added to a topic are missing: it is used without them topic=orders first=2 partitions=4") {
 				t.Errorf("logged %q", log.logged())
 			}
 			appendThree(t, s, "orders", 1)

@@ -18,10 +18,10 @@ type dataDir struct {
 	fs   vfs.FS
 	root string
 	log  *slog.Logger
-	lock *os.File // nil where the file system is not the system's own
+	lock *os.File // nil on file systems of tests
 }
 
-// probe refuses a directory that holds something else, and changes nothing.
+// probe fails if the directory holds something else, and changes nothing.
 func (d *dataDir) probe() error {
 	_, err := d.hasFormat()
 	if errors.Is(err, errDamaged) {
@@ -30,8 +30,8 @@ func (d *dataDir) probe() error {
 	return err
 }
 
-// hasFormat says whether the data directory has been begun. The error says that it is
-// something else.
+// hasFormat says whether the directory is a data directory already. It fails if it is something
+// else.
 func (d *dataDir) hasFormat() (bool, error) {
 	content, err := d.readFile(formatName)
 	if err == nil || vfs.IsUnreadable(err) {
@@ -61,7 +61,7 @@ func (d *dataDir) hasFormat() (bool, error) {
 	return false, nil
 }
 
-// isOurLock says whether the file lock holds nothing but a process id.
+// isOurLock says whether the file "lock" holds just a process id.
 func (d *dataDir) isOurLock() bool {
 	content, err := d.readFile(lockName)
 	if err != nil {
@@ -71,7 +71,7 @@ func (d *dataDir) isOurLock() bool {
 	return strings.Trim(text, "0123456789") == ""
 }
 
-// knownFormat checks what the file of that name holds.
+// knownFormat checks the content of the file "format".
 func knownFormat(content []byte) error {
 	if got := strings.TrimSpace(string(content)); got != format {
 		return fmt.Errorf("its format is %q, this program knows %q: CHANGELOG.md says under Upgrading what to do", got, format)
@@ -79,32 +79,31 @@ func knownFormat(content []byte) error {
 	return nil
 }
 
-// namesFormat says whether the file of that name says which format of ours it is.
+// namesFormat says whether the file "format" names a format of mbus.
 func namesFormat(content []byte) bool { return strings.HasPrefix(string(content), "mbus ") }
 
-// hasCatalog says whether there is a catalog with a line that is sound: the directory is ours.
+// hasCatalog says whether there is a catalog with an intact line, so that the directory is of mbus.
 func (d *dataDir) hasCatalog() bool {
 	c := newCatalog(d)
 	exists, _, err := c.load()
 	return exists && err == nil && c.lines > 0
 }
 
-// initialize makes a data directory of an empty one, and refuses one that holds
-// something else.
+// initialize makes an empty directory a data directory, and fails if it holds something else.
 func (d *dataDir) initialize() error {
 	if err := d.makeDirs(); err != nil {
 		return err
 	}
 	begun, err := d.hasFormat()
 	if errors.Is(err, errDamaged) {
-		d.log.Error("the file that says the format is damaged, and is written again", "reason", err)
+		d.log.Error("the file \"format\" is damaged, and is written again", "file", d.path(formatName), "reason", err)
 		return vfs.WriteFile(d.fs, d.path(formatName), []byte(format))
 	}
 	if err != nil {
 		return err
 	}
 	if begun {
-		return d.fs.SyncDir(d.root) // before there is anything else in it
+		return d.fs.SyncDir(d.root) // before anything is added
 	}
 	if err := d.syncParents(); err != nil {
 		return err
@@ -112,7 +111,7 @@ func (d *dataDir) initialize() error {
 	return vfs.WriteFile(d.fs, d.path(formatName), []byte(format))
 }
 
-// makeDirs makes the data directory, and those that it is in.
+// makeDirs creates the data directory with its parents.
 func (d *dataDir) makeDirs() error { return d.makeDirsTo(filepath.Clean(d.root)) }
 
 func (d *dataDir) makeDirsTo(dir string) error {
@@ -129,9 +128,9 @@ func (d *dataDir) makeDirsTo(dir string) error {
 	return err
 }
 
-// syncParents makes the names of the data directory and of those that it is in durable,
-// whoever has made them: a process that was killed may not have come to sync them. A
-// directory that may be entered and not read can't be synced by itself.
+// syncParents makes the names of the data directory and of its parents durable, even if an earlier
+// process created them, because that may have been killed before it synced. A directory that can
+// be entered and not read can't be synced alone.
 func (d *dataDir) syncParents() error {
 	for dir := filepath.Clean(d.root); ; {
 		above := filepath.Dir(dir)
@@ -155,7 +154,7 @@ func (d *dataDir) syncParents() error {
 	}
 }
 
-// makeDir makes a directory in the data directory, if it is not there.
+// makeDir creates a directory in the data directory, if it does not exist.
 func (d *dataDir) makeDir(name string) error {
 	err := d.fs.Mkdir(d.path(name))
 	if isExist(err) {
@@ -193,7 +192,7 @@ func (d *dataDir) overwrite(name string, content []byte, durably bool) error {
 	return d.fs.SyncDir(d.root)
 }
 
-// readHead reads the first n bytes of a file, or fewer if it has no more.
+// readHead reads the first n bytes of a file, or all if it has fewer.
 func readHead(fs vfs.FS, name string, n int) ([]byte, error) {
 	f, err := fs.Open(name)
 	if err != nil {

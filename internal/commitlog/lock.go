@@ -9,9 +9,8 @@ import (
 	"syscall"
 )
 
-// acquire makes the data directory, if need be, and locks it for this process. The
-// lock goes when the process does, however it ends. A directory that is refused is
-// left as it is.
+// acquire creates the data directory, if it does not exist, and locks it for this process. The lock
+// ends with the process, however that ends. It does not change a directory that it refuses.
 func (d *dataDir) acquire() error {
 	if err := d.probe(); err != nil {
 		return err
@@ -35,8 +34,8 @@ func (d *dataDir) acquire() error {
 	return nil
 }
 
-// flock is flock(2), without waiting: how is LOCK_EX, or LOCK_SH for -verify, which
-// shares the directory with others that only read.
+// flock is flock(2) without waiting. how is LOCK_EX, or LOCK_SH for -verify, which shares the
+// directory with other readers.
 func flock(f *os.File, how int) error {
 	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	switch {
@@ -51,8 +50,8 @@ func flock(f *os.File, how int) error {
 		"use another file system, or mount this one with locks", f.Name(), err)
 }
 
-// writePid says who holds the lock. It overwrites the file, because a full disk has
-// space for that. Without space the lock holds all the same.
+// writePid writes the process id of the lock's holder. It overwrites the file, because that works
+// on a full disk. The lock holds even if the write fails for lack of space.
 func writePid(f *os.File) error {
 	n, err := f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
 	if isFull(err) {
@@ -64,7 +63,7 @@ func writePid(f *os.File) error {
 	return f.Truncate(int64(n))
 }
 
-// ErrInUse says that another process has the directory; its number follows.
+// ErrInUse says that another process has locked the directory; its process id follows.
 var ErrInUse = errors.New("it is in use by process")
 
 // inUse is the error for a lock that another process holds.
@@ -80,12 +79,12 @@ func (d *dataDir) release() {
 	}
 }
 
-// warnNoSync gives what says once that directories are not synced.
+// warnNoSync returns a function that warns once that directories can't be synced.
 func (d *dataDir) warnNoSync() func(dir string, err error) {
 	var once sync.Once
 	return func(dir string, err error) {
 		once.Do(func() {
-			d.log.Warn("the file system of the data directory does not sync directories: a power cut may take new topics and segments with what is in them",
+			d.log.Warn("the file system of the data directory does not sync directories: a power cut may remove new topics and segments with their messages",
 				"directory", dir, "reason", err)
 		})
 	}

@@ -10,24 +10,24 @@ import (
 	"mbus/internal/vfs"
 )
 
-// What mbus has made in a topic's directory, and what others may put there: behind a
-// link, or where a directory can't be moved, only the former is removed.
+// A topic's directory may hold files of others. Behind a link, or where a directory can't be moved,
+// only the files of mbus are removed.
 
-// isOurs says whether a file in a partition's directory is of a kind that mbus makes:
-// those of a segment begin with its offset, except for the copy that heals a log.
+// isOurs says whether a file in a partition's directory is of mbus: the files of a segment begin
+// with its offset, except for the copy that heals a log.
 func isOurs(name string) bool {
 	digits, _, _ := strings.Cut(name, ".")
 	return len(digits) == 20 && strings.Trim(digits, "0123456789") == "" || strings.HasPrefix(name, startName) || name == healName
 }
 
-// partitionNumber takes the number from the name of a partition's directory.
+// partitionNumber reads the number from the name of a partition's directory.
 func partitionNumber(e vfs.Entry) (int, bool) {
 	n, err := strconv.Atoi(e.Name)
 	return n, err == nil && n >= 0 && e.Dir && strconv.Itoa(n) == e.Name
 }
 
-// removeTopic removes what is ours in a topic's directory, and the directory, or the
-// link to it, if nothing else is left there.
+// removeTopic removes the files of mbus in a topic's directory, and the directory, or the link to
+// it, if it is empty then.
 func removeTopic(fs vfs.FS, dir string) error {
 	if err := removeOurs(fs, dir); err != nil {
 		return err
@@ -35,9 +35,8 @@ func removeTopic(fs vfs.FS, dir string) error {
 	return removeDir(fs, dir)
 }
 
-// removeDir removes a directory, or a link to one. It stays if it is a mount point, or
-// if somebody else has put something into it; then what was removed from it is made
-// durable.
+// removeDir removes a directory, or a link to one. If it is a mount point, or not empty, it syncs
+// the directory instead, to make removals from it durable.
 func removeDir(fs vfs.FS, dir string) error {
 	switch err := fs.Remove(dir); {
 	case err == nil || isNotExist(err):
@@ -49,8 +48,8 @@ func removeDir(fs vfs.FS, dir string) error {
 	}
 }
 
-// removeOurs removes what is ours in a topic's directory: the file that says that it
-// is being deleted as the last.
+// removeOurs removes the files of mbus in a topic's directory, the one that marks it as deleted
+// last.
 func removeOurs(fs vfs.FS, dir string) error {
 	entries, err := fs.ReadDir(dir)
 	if err != nil {
@@ -75,8 +74,8 @@ func removeOurs(fs vfs.FS, dir string) error {
 	return ignoreNotExist(fs.Remove(filepath.Join(dir, graveName)))
 }
 
-// removeLog removes what is ours in a partition's directory, and the directory, if
-// nothing else is left there.
+// removeLog removes the files of mbus in a partition's directory, and the directory if it is empty
+// then.
 func removeLog(fs vfs.FS, dir string) error {
 	if err := removeFiles(fs, dir); err != nil {
 		return err
@@ -84,7 +83,7 @@ func removeLog(fs vfs.FS, dir string) error {
 	return removeDir(fs, dir)
 }
 
-// removeFiles removes the files in a partition's directory that are ours.
+// removeFiles removes the files of mbus in a partition's directory.
 func removeFiles(fs vfs.FS, dir string) error {
 	entries, err := fs.ReadDir(dir)
 	if err != nil {
@@ -100,8 +99,7 @@ func removeFiles(fs vfs.FS, dir string) error {
 	return nil
 }
 
-// removeLinked removes what is ours behind a link, to a topic or to a partition, and
-// the link.
+// removeLinked removes the files of mbus behind a link to a topic or to a partition, and the link.
 func removeLinked(fs vfs.FS, link string) error {
 	if err := removeFiles(fs, link); err != nil {
 		return err
@@ -116,8 +114,7 @@ func ignoreNotExist(err error) error {
 	return err
 }
 
-// holdsMessages says whether a partition's directory has a segment with anything in
-// it.
+// holdsMessages says whether a partition's directory has a segment that is not empty.
 func holdsMessages(entries []vfs.Entry) bool {
 	for _, e := range entries {
 		if _, isLog := parseBase(e.Name, logSuffix); isLog && e.Size > 0 {
@@ -127,8 +124,8 @@ func holdsMessages(entries []vfs.Entry) bool {
 	return false
 }
 
-// foreign are names that file systems, mounts and tools put into a directory by
-// themselves; those that end in "*" begin so.
+// foreign are names that file systems, mounts and tools create in directories; "*" stands for any
+// end.
 var foreign = []string{
 	"lost+found", "aquota.user", "aquota.group", "quota.user", "quota.group", ".fuse_hidden*", ".nfs*",
 	".snapshot", ".snapshots", ".zfs", ".snap", ".glusterfs", ".Trash", ".Trash-*", ".Trashes", ".directory",
@@ -137,7 +134,7 @@ var foreign = []string{
 	"System Volume Information", "$RECYCLE.BIN", "RECYCLER", "desktop.ini", "Thumbs.db", "@eaDir", "#recycle", "#snapshot",
 }
 
-// isForeign says whether nobody's data is behind a name.
+// isForeign says whether a name holds no data of anybody.
 func isForeign(name string) bool {
 	for _, f := range foreign {
 		prefix, any := strings.CutSuffix(f, "*")

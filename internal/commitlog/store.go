@@ -1,7 +1,7 @@
-// Package commitlog is the store on disk: for each partition a directory of
-// segments with an index each. It is the only package that touches the data
-// directory, and it owns durability: what is synced when, what a crash can
-// leave behind and how that is put right. FORMAT.md draws the files.
+// Package commitlog is the store on disk: each partition is a directory of segments, and each
+// segment has an index. Only this package touches the data directory, and it owns durability:
+// when it syncs, which state a crash can leave, and how recovery repairs that. FORMAT.md
+// describes the files.
 package commitlog
 
 import (
@@ -21,11 +21,11 @@ import (
 const (
 	formatName = "format"
 	lockName   = "lock"
-	noteName   = "clock" // the broker's note; what a start needs to know of the time
+	noteName   = "clock" // the broker's note, with the time at which it last ran
 	topicsName = "topics"
-	stageName  = "tmp" // topics being made, altered or deleted; emptied at start
+	stageName  = "tmp" // topics that are being created, altered or deleted; emptied at the start
 	topicName  = "topic.json"
-	graveName  = "deleted" // in a topic's directory: it is being deleted where it is
+	graveName  = "deleted" // in a topic's directory that can't be moved: the topic is being deleted
 	format     = "mbus 2"
 )
 
@@ -40,18 +40,17 @@ type Store struct {
 	topics    topicDirs
 	reserve   reserve
 	files     openFiles
-	syncs     chan struct{} // full: as many syncs of logs run as may
+	syncs     chan struct{} // full when maxSyncs partitions are being synced
 	points    recoveryPoints
 	now       func() time.Time
-	healAfter time.Duration // but for tests healAfter
+	healAfter time.Duration // the constant, except in tests
 }
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the data directory dir, making it if it is not there, and recovers
-// what a crash has left. It fails if another process has it open, or if it is not a
-// data directory; it does not fail for damage in stored messages, nor for topics that
-// are damaged or missing: those can't be used.
+// Open opens a data directory, which it creates if it does not exist, and recovers from a crash.
+// It fails if another process uses the directory, or if it is something else. It does not fail
+// for damaged messages; topics that are damaged or missing can't be used.
 func Open(dir string, o Options) (*Store, error) {
 	s := newStore(o.FS, dir, o)
 	var err error
@@ -90,9 +89,9 @@ func newStore(fs vfs.FS, dir string, o Options) *Store {
 	return s
 }
 
-// maxSyncs is how many partitions are synced at a time: each sync takes a thread of
-// the system, of which a program may have 10,000, and a disk does not get faster
-// with more of them. Those that wait meanwhile gather more to sync.
+// maxSyncs is the number of partitions that are synced at a time. Each sync blocks a thread, of
+// which a program may have 10,000, and a disk does not get faster with more syncs. Partitions that
+// wait meanwhile collect more appends for one sync.
 const maxSyncs = 64
 
 // openFiles counts the partitions that have their files open.
@@ -124,8 +123,7 @@ func (s *Store) open() error {
 	if err := s.dir.makeDir(topicsName); err != nil {
 		return err
 	}
-	// A topic may have been moved to its place, or from there to be deleted, and
-	// not been synced there.
+	// The process before may have moved a topic to or from its place, and not synced it.
 	if err := s.topics.sync(); err != nil {
 		return err
 	}
@@ -135,8 +133,8 @@ func (s *Store) open() error {
 	if err := s.dir.makeDir(stageName); err != nil {
 		return err
 	}
-	if err := removeIn(s.dir.fs, s.dir.path(stageName)); err != nil { // no topic needs what is there
-		s.log.Warn("what is left of topics that were deleted can't be removed", "directory", s.dir.path(stageName), "reason", err)
+	if err := removeIn(s.dir.fs, s.dir.path(stageName)); err != nil { // nothing there is needed
+		s.log.Warn("remains of deleted topics can't be removed: they take space until a start can remove them", "directory", s.dir.path(stageName), "reason", err)
 	}
 	if err := s.dir.fs.SyncDir(s.dir.root); err != nil {
 		return err
@@ -144,7 +142,7 @@ func (s *Store) open() error {
 	if err := s.openTopics(); err != nil {
 		return err
 	}
-	s.boot.uncertain, s.boot.late = true, false // a topic that could not be moved away is opened again
+	s.boot.uncertain, s.boot.late = true, false // for topics that are opened from now on
 	return s.boot.stay()
 }
 

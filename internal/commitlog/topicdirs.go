@@ -24,17 +24,17 @@ type topicDirs struct {
 	newPartition func(t store.Topic, number int) *partition
 
 	syncs    gate          // of topics/
-	creating chan struct{} // full: as many syncs of new files run as may
-	inPlace  sync.Mutex    // a topic is created or deleted that can't be moved
+	creating chan struct{} // full when maxSyncs new files are being synced
+	inPlace  sync.Mutex    // held while a topic is created or deleted that can't be moved
 }
 
-// sync makes the names in topics/ durable, as they are now.
+// sync makes the names in topics/ durable.
 func (d *topicDirs) sync() error {
 	return d.syncs.do(func() error { return d.fs.SyncDir(d.path(topicsName)) })
 }
 
-// stage makes a topic's directory, durable but for its own name. Nothing in it is
-// needed before all of it is there, so that it is synced at once.
+// stage creates a topic's directory, durable except for its own name. Its files are synced in
+// parallel, because none is needed before all are there.
 func (d *topicDirs) stage(dir string, t *topic) error {
 	if err := d.fs.Mkdir(dir); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (d *topicDirs) stage(dir string, t *topic) error {
 	})
 }
 
-// makeLogs makes the directories of the partitions of t, in dir.
+// makeLogs creates the directories of the partitions of t in dir.
 func (d *topicDirs) makeLogs(dir string, t *topic) error {
 	t.partitions = nil
 	for i := range t.Partitions {
@@ -64,7 +64,7 @@ func (d *topicDirs) makeLogs(dir string, t *topic) error {
 	return nil
 }
 
-// describe writes topic.json and makes it durable with all names in dir.
+// describe writes topic.json, and makes it durable with all names in dir.
 func (d *topicDirs) describe(dir string, t *topic) error {
 	content, err := encodeTopic(t.Topic)
 	if err != nil {
@@ -75,19 +75,19 @@ func (d *topicDirs) describe(dir string, t *topic) error {
 	return vfs.WriteFile(d.fs, filepath.Join(dir, topicName), content)
 }
 
-// beginLog makes the first segment of a partition, durable.
+// beginLog creates the first segment of a partition durably.
 func (d *topicDirs) beginLog(l *partition) error {
 	d.creating <- struct{}{}
 	defer func() { <-d.creating }()
 	return l.begin(mark{}, 0)
 }
 
-// install moves a staged topic to its place. It never removes what may hold messages.
+// install moves a staged topic to its place. It removes nothing that may hold messages.
 func (d *topicDirs) install(stage string, t *topic) error {
 	place := d.path(topicsName, t.Name)
 	err := d.fs.Rename(stage, place)
 	if err != nil && (inTheWay(err) || elsewhere(err)) {
-		d.inPlace.Lock() // on some file systems two names are one
+		d.inPlace.Lock() // on some file systems two names are the same
 		defer d.inPlace.Unlock()
 		if err := d.makeWay(t.Name); err != nil {
 			return err
@@ -105,20 +105,19 @@ func (d *topicDirs) install(stage string, t *topic) error {
 	return nil
 }
 
-// inTheWay says that a rename has failed because of what has the name.
+// inTheWay says that a rename failed because something else has the name.
 func inTheWay(err error) bool {
 	return isExist(err) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EBUSY)
 }
 
-// elsewhere says that a rename has failed because a directory can't be moved from
-// where it is to there: one of them is a mount of its own, or in a lower layer of an
-// overlay, or has a quota of its own.
+// elsewhere says that a rename failed because a directory can't be moved there: one of the two is
+// a mount point, or in a lower layer of an overlay, or has its own quota.
 func elsewhere(err error) bool {
 	return errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EBUSY)
 }
 
-// createInPlace makes a topic where it is to be, after makeWay: in a mount point, or
-// behind a link, or where nothing is. Without topic.json, which comes last, it is nothing.
+// createInPlace creates a topic in its place, after makeWay: in a mount point, behind a link, or
+// where nothing is. It writes topic.json last, without which a directory is no topic.
 func (d *topicDirs) createInPlace(place string, t *topic) error {
 	if err := d.fs.Mkdir(place); err != nil && !isExist(err) {
 		return err
@@ -139,8 +138,8 @@ func (d *topicDirs) createInPlace(place string, t *topic) error {
 	return err
 }
 
-// uninstall removes what a failed attempt to make a topic in its place has left. On some file systems
-// two names are one, so that another topic may have come there meanwhile.
+// uninstall removes the remains of a topic whose creation in its place failed. On some file systems
+// two names are the same, so that another topic may be there meanwhile.
 func (d *topicDirs) uninstall(place string, t *topic) {
 	vacant, _ := d.vacant(place)
 	there, err := d.read(t.Name)
@@ -149,9 +148,8 @@ func (d *topicDirs) uninstall(place string, t *topic) {
 	}
 }
 
-// makeWay sees to it that nothing is in the way of a topic that is to be made. What
-// an attempt to make it has left is removed, and what one to delete it has left;
-// the error says what else is there.
+// makeWay clears the place of a topic that is to be created. It removes the remains of a topic whose
+// creation or deletion failed, and fails if something else is there.
 func (d *topicDirs) makeWay(name string) error {
 	place := d.path(topicsName, name)
 	vacant, err := d.vacant(place)
@@ -173,7 +171,7 @@ func (d *topicDirs) makeWay(name string) error {
 	if err := d.catalog.bury(id); err != nil {
 		return err
 	}
-	_, err = d.removeOr(name, id, func(place string) (bool, error) { return d.reinstallPlace(place, id) }) // inPlace is held
+	_, err = d.removeOr(name, id, func(place string) (bool, error) { return d.removeInPlace(place, id) }) // inPlace is locked
 	return err
 }
 
@@ -186,8 +184,7 @@ func (d *topicDirs) occupied(name string) error {
 		store.ErrUnusable, name, d.path(topicsName, name))
 }
 
-// checkName sees to it that a topic's name is kept as it is: some file systems drop
-// a dot at its end.
+// checkName fails if the file system has changed a topic's name: some drop a dot at its end.
 func (d *topicDirs) checkName(name string) error {
 	if !strings.HasSuffix(name, ".") {
 		return nil
@@ -204,21 +201,21 @@ func (d *topicDirs) checkName(name string) error {
 	return fmt.Errorf("%w: the file system of the data directory does not keep the dot at the end of %q", store.ErrUnusable, name)
 }
 
-// remove moves a topic's directory away and deletes what is in it. moved says that
-// it is gone, though something of it may be left until the next start.
+// remove moves a topic's directory to tmp/ and removes it there. moved says that the topic is gone,
+// though the next start may have to remove its remains.
 func (d *topicDirs) remove(name string, id [16]byte) (moved bool, err error) {
 	return d.removeOr(name, id, func(place string) (bool, error) {
-		d.inPlace.Lock() // nobody makes another one there meanwhile, on file systems where two names are one
+		d.inPlace.Lock() // on some file systems two names are the same
 		defer d.inPlace.Unlock()
-		return d.reinstallPlace(place, id)
+		return d.removeInPlace(place, id)
 	})
 }
 
-// removeOr is remove; where a directory can't be moved it calls inPlace.
+// removeOr is remove, but calls inPlace if the directory can't be moved.
 func (d *topicDirs) removeOr(name string, id [16]byte, inPlace func(place string) (bool, error)) (moved bool, err error) {
 	place, grave := d.path(topicsName, name), d.path(stageName, formatID(id))
 	switch err = d.fs.Rename(place, grave); {
-	case isNotExist(err): // somebody else has removed it
+	case isNotExist(err): // somebody has removed it
 		return true, d.sync()
 	case elsewhere(err):
 		return inPlace(place)
@@ -231,8 +228,7 @@ func (d *topicDirs) removeOr(name string, id [16]byte, inPlace func(place string
 	return true, d.empty(grave)
 }
 
-// empty deletes what has been moved into the stage. That a link was moved only the
-// stage says.
+// empty removes a directory, or a link to one, from the stage.
 func (d *topicDirs) empty(grave string) error {
 	entries, err := d.fs.ReadDir(d.path(stageName))
 	if err != nil {
@@ -246,9 +242,9 @@ func (d *topicDirs) empty(grave string) error {
 	return removeAll(d.fs, grave)
 }
 
-// reinstallPlace deletes a topic whose directory can't be moved. A file in it says so,
-// until all else is gone.
-func (d *topicDirs) reinstallPlace(place string, id [16]byte) (begun bool, err error) {
+// removeInPlace removes a topic whose directory can't be moved. A file marks it as deleted until
+// everything else is gone.
+func (d *topicDirs) removeInPlace(place string, id [16]byte) (begun bool, err error) {
 	if err := vfs.WriteFile(d.fs, filepath.Join(place, graveName), []byte(formatID(id))); err != nil {
 		_ = d.fs.Remove(filepath.Join(place, graveName))
 		return false, fmt.Errorf("%w: %w", errMarked, err)
@@ -259,7 +255,7 @@ func (d *topicDirs) reinstallPlace(place string, id [16]byte) (begun bool, err e
 	return true, d.sync()
 }
 
-// recreate makes an empty partition in place of what an attempt that failed has left.
+// recreate creates an empty partition in place of the remains of a failed attempt.
 func (d *topicDirs) recreate(l *partition) error {
 	if err := removeAll(d.fs, l.dir); err != nil {
 		return err
@@ -270,8 +266,8 @@ func (d *topicDirs) recreate(l *partition) error {
 	return d.beginLog(l)
 }
 
-// syncAltered makes durable what a process has left that was altering topics: of all of them,
-// where it can't be read which ones.
+// syncAltered syncs the topics that the process before was altering, or all of them if it can't be
+// read which those are.
 func (d *topicDirs) syncAltered() error {
 	entries, err := d.fs.ReadDir(d.path(stageName))
 	var names []string
@@ -299,9 +295,8 @@ func (d *topicDirs) syncAltered() error {
 	return nil
 }
 
-// vacant says whether a directory in the place of a topic is none, and holds no
-// messages: it is empty, or has been left by an attempt to make a topic there, or to
-// delete one.
+// vacant says whether a directory in the place of a topic is no topic and holds no messages: it is
+// empty, or the remains of a topic whose creation or deletion failed.
 func (d *topicDirs) vacant(dir string) (bool, error) {
 	entries, err := d.fs.ReadDir(dir)
 	if err != nil {
@@ -329,8 +324,8 @@ func (d *topicDirs) vacant(dir string) (bool, error) {
 	return true, nil
 }
 
-// parallel calls f with the numbers below n, several at a time, as file systems sync
-// many files about as quickly as one.
+// parallel calls f with the numbers below n, maxSyncs at a time, because file systems sync many
+// files about as quickly as one.
 func parallel(n int, f func(i int) error) error {
 	var (
 		group sync.WaitGroup

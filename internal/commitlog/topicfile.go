@@ -19,13 +19,13 @@ type topicFile struct {
 	Grown      string `json:"grown,omitempty"` // Epochs, as PARTITION:EPOCH with spaces between
 
 	Config json.RawMessage `json:"config,omitempty"`
-	CRC    string          `json:"crc"` // of the topic's name and the others
+	CRC    string          `json:"crc"` // of the topic's name and the other fields
 }
 
-// maxTopicFile is the largest topic.json, in bytes: what readFile reads.
+// maxTopicFile is the size of the largest topic.json, in bytes.
 const maxTopicFile = 4096
 
-// encodeTopic makes the content of topic.json, without its LF.
+// encodeTopic returns the content of topic.json, without its LF.
 func encodeTopic(t store.Topic) ([]byte, error) {
 	tf := topicFile{ID: formatID(t.ID), Partitions: t.Partitions, Epoch: t.Epoch, Grown: formatEpochs(t.Epochs)}
 	text := fmt.Appendf(nil, "%s %s %d %d", t.Name, tf.ID, tf.Partitions, tf.Epoch)
@@ -50,7 +50,7 @@ func encodeTopic(t store.Topic) ([]byte, error) {
 	return content, err
 }
 
-// decodeTopic reads what encodeTopic has made for the topic of this name.
+// decodeTopic reads what encodeTopic wrote for the topic of this name.
 func decodeTopic(name, content string) (t store.Topic, ok bool) {
 	var tf topicFile
 	if err := json.Unmarshal([]byte(content), &tf); err != nil {
@@ -80,7 +80,7 @@ func parseEpochs(text string) (list []store.EpochStart) {
 	return list
 }
 
-// newID makes a random UUID (RFC 9562, version 4).
+// newID returns a random UUID (RFC 9562, version 4).
 func newID() (id [16]byte) {
 	rand.Read(id[:])
 	id[6] = id[6]&0x0f | 0x40

@@ -15,11 +15,11 @@ import (
 
 // Reasons why a directory in topics/ can't be opened as a topic.
 var (
-	errNoTopic = errors.New("it is no topic's directory")
+	errNoTopic = errors.New("it is not the directory of a topic")
 	errAbsent  = errors.New("its directory is missing or empty: perhaps a disk is not mounted there")
 )
 
-// open opens the topic in a directory. The error is errNoTopic if it is none.
+// open opens the topic in a directory. It fails with errNoTopic if there is none.
 func (d *topicDirs) open(name string) (*topic, error) {
 	if d.isBeingDeleted(name) {
 		dir := d.path(topicsName, name)
@@ -45,8 +45,8 @@ func (d *topicDirs) open(name string) (*topic, error) {
 	return t, d.reportBeyond(t.Topic)
 }
 
-// isBeingDeleted says whether a topic was being deleted where it is: a file says so, and
-// so does the catalog. If another one has been put there since, that is not the one.
+// isBeingDeleted says whether a directory is marked as a topic that is being deleted, and the
+// catalog says the same. A topic that was put there since is not marked, because its id differs.
 func (d *topicDirs) isBeingDeleted(name string) bool {
 	content, err := d.readFile(topicsName, name, graveName)
 	if err != nil {
@@ -57,8 +57,7 @@ func (d *topicDirs) isBeingDeleted(name string) bool {
 	return ok && d.catalog.isDeleted(id) && (err != nil || t.ID == id)
 }
 
-// rebuild makes topic.json, which could not be read, from what the catalog knows
-// of the topic.
+// rebuild writes topic.json, which can't be read, from the catalog.
 func (d *topicDirs) rebuild(name string, damage error) (*topic, error) {
 	if noFiles(damage) {
 		return nil, damage
@@ -75,16 +74,16 @@ func (d *topicDirs) rebuild(name string, damage error) (*topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.log.Error("a topic's file can't be read, and is written again from the catalog", "topic", name, "reason", damage)
+	d.log.Error("topic.json can't be read, and is written from the catalog", "topic", name, "file", d.path(topicsName, name, topicName), "reason", damage)
 	if err := vfs.WriteFile(d.fs, d.path(topicsName, name, topicName), content); err != nil {
-		d.log.Warn("a topic's file can't be written now: the catalog holds the same", "topic", name, "reason", err)
+		d.log.Warn("topic.json can't be written: the catalog holds the same until the next start", "topic", name, "file", d.path(topicsName, name, topicName), "reason", err)
 	}
 	return t, nil
 }
 
-// leaveOut has a topic go without its last partitions, if they were added later and are not
-// there: in a copy that was made meanwhile topic.json may be newer than the names beside it. It
-// is as if an older one were there.
+// leaveOut removes the last partitions from a topic if they were added later and are missing: in a
+// copy that was made meanwhile, topic.json may be newer than its directory. The topic is as if an
+// older topic.json were there.
 func (d *topicDirs) leaveOut(t *store.Topic) {
 	there, had := t.Partitions, t.Partitions
 	for there > 1 {
@@ -99,11 +98,11 @@ func (d *topicDirs) leaveOut(t *store.Topic) {
 		return
 	}
 	d.registry.passEpoch(end - 1)
-	d.log.Error("partitions that were added to a topic are not there: it is used without them", "topic", t.Name,
+	d.log.Error("partitions that were added to a topic are missing: it is used without them", "topic", t.Name,
 		"first", there, "partitions", had, "do", fmt.Sprintf("put them back as they were and restart the broker, or add empty ones: give the topic %d partitions (admin grow)", had))
 }
 
-// complete is a topic that the catalog knows, if all its partitions are there.
+// complete returns a topic of the catalog if all its partitions are there.
 func (d *topicDirs) complete(known store.Topic) (*topic, error) {
 	missing := 0
 	for i := range known.Partitions {
@@ -120,8 +119,8 @@ func (d *topicDirs) complete(known store.Topic) (*topic, error) {
 	return &topic{Topic: known}, nil
 }
 
-// withoutTopicFile says what a directory is that the catalog does not know and whose
-// topic.json can't be read.
+// withoutTopicFile is the error for a directory that is not in the catalog and whose topic.json
+// can't be read.
 func (d *topicDirs) withoutTopicFile(name string, damage error) error {
 	dir := d.path(topicsName, name)
 	entries, err := d.fs.ReadDir(dir)
@@ -146,8 +145,7 @@ func (d *topicDirs) withoutTopicFile(name string, damage error) error {
 	return errNoTopic
 }
 
-// read reads what is kept of a topic beside its partitions. The error is
-// errDamaged if that is not what was written.
+// read reads topic.json. It fails with errDamaged if the content is not what was written.
 func (d *topicDirs) read(name string) (*topic, error) {
 	content, err := d.readFile(topicsName, name, topicName)
 	if err != nil {
@@ -155,12 +153,12 @@ func (d *topicDirs) read(name string) (*topic, error) {
 	}
 	t, ok := decodeTopic(name, strings.TrimSuffix(string(content), "\n"))
 	if !ok || !strings.HasSuffix(string(content), "\n") {
-		return nil, fmt.Errorf("%w: %s: it is not what was written for topic %q", errDamaged, d.path(topicsName, name, topicName), name)
+		return nil, fmt.Errorf("%w: %s: this was not written for topic %q", errDamaged, d.path(topicsName, name, topicName), name)
 	}
 	return &topic{Topic: t}, nil
 }
 
-// recover recovers the partitions that t is to have and has not.
+// recover recovers the partitions of t that are not open yet.
 func (d *topicDirs) recover(t *topic) error {
 	for i := len(t.partitions); i < t.Partitions; i++ {
 		l := d.newPartition(t.Topic, i)
@@ -172,14 +170,13 @@ func (d *topicDirs) recover(t *topic) error {
 	return nil
 }
 
-// A beyond is a directory of a partition that topic.json does not count, and that
-// holds messages.
+// A beyond is the directory of a partition that holds messages and is not counted by topic.json.
 type beyond struct {
-	epoch int32 // that the messages have
-	known bool  // epoch is
+	epoch int32 // of the messages
+	known bool  // epoch could be read
 }
 
-// beyond finds them: an older topic.json was put back.
+// beyond finds the partitions that an older topic.json does not count.
 func (d *topicDirs) beyond(t store.Topic) (map[int]beyond, error) {
 	entries, err := d.fs.ReadDir(d.path(topicsName, t.Name))
 	if err != nil {
@@ -204,11 +201,11 @@ func (d *topicDirs) beyond(t store.Topic) (map[int]beyond, error) {
 	return found, nil
 }
 
-// headSize is what epochIn reads of a file: the larger of both headers.
+// headSize is the size of the larger of both headers, in bytes.
 const headSize = max(indexHeader, batch.HeaderSize)
 
-// epochIn finds the leader epoch of what is in a partition's directory, in an index or
-// in the first batch of a segment that is sound.
+// epochIn reads the leader epoch of the files in a partition's directory, from an index or from the
+// first batch of a segment.
 func (d *topicDirs) epochIn(dir string, entries []vfs.Entry) (int32, bool) {
 	for _, e := range entries {
 		p, err := readHead(d.fs, filepath.Join(dir, e.Name), headSize)
@@ -227,11 +224,11 @@ func (d *topicDirs) epochIn(dir string, entries []vfs.Entry) (int32, bool) {
 	return 0, false
 }
 
-// reportBeyond reports the partitions that topic.json does not count.
+// reportBeyond logs the partitions that topic.json does not count.
 func (d *topicDirs) reportBeyond(t store.Topic) error {
 	found, err := d.beyond(t)
 	for n := range found {
-		d.log.Error("a partition holds messages and is none of its topic's: an older "+topicName+" was put back",
+		d.log.Error("a partition holds messages and does not belong to its topic: an older topic.json was restored",
 			"topic", t.Name, "partition", n, "partitions", t.Partitions,
 			"do", fmt.Sprintf("give the topic %d partitions to have it back (admin grow)", n+1))
 	}

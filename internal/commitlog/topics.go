@@ -11,7 +11,7 @@ import (
 // CreateTopic implements store.Store.
 func (s *Store) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
 	if filepath.Base(name) != name || !filepath.IsLocal(name) || name == "." || partitions < 1 {
-		return store.Topic{}, fmt.Errorf("no topic %q of %d partitions can be made", name, partitions)
+		return store.Topic{}, fmt.Errorf("no topic %q of %d partitions can be created", name, partitions)
 	}
 	unlock, err := s.registry.lock(name)
 	if err != nil {
@@ -35,11 +35,11 @@ func (s *Store) CreateTopic(name string, partitions int, config string) (store.T
 	return t.Topic, nil
 }
 
-// create makes a topic durable. The caller holds the name.
+// create creates a topic durably. The caller has locked the name.
 func (s *Store) create(t *topic) error {
 	stage := s.dir.path(stageName, formatID(t.ID))
 	if err := s.topics.stage(stage, t); err != nil {
-		_ = removeAll(s.dir.fs, stage) // or at the next start
+		_ = removeAll(s.dir.fs, stage) // else the next start removes it
 		return err
 	}
 	if err := s.topics.install(stage, t); err != nil {
@@ -57,10 +57,9 @@ func (s *Store) create(t *topic) error {
 	return err
 }
 
-// DeleteTopic implements store.Store. The tombstone in the catalog is durable before
-// anything of the topic is touched: whoever finds the topic gone later can be certain
-// that it was deleted. Then the directory is moved away; the space is freed after
-// that, at the next start at the latest.
+// DeleteTopic implements store.Store. The tombstone in the catalog is durable before the topic is
+// touched, so that a topic without a directory is either deleted or missing, and not both. Then
+// the directory is moved to tmp/, and its space is freed, by the next start at the latest.
 func (s *Store) DeleteTopic(name string) error {
 	unlock, err := s.registry.lock(name)
 	if err != nil {
@@ -88,8 +87,8 @@ func (s *Store) DeleteTopic(name string) error {
 	return errors.Join(noRoom(err), s.reinstate(t.Topic, errors.Is(err, errMarked)))
 }
 
-// deleteUnusable deletes a topic that can't be used, with what there is of it. The
-// caller holds the name.
+// deleteUnusable deletes a topic that can't be used, with its remains. The caller has locked the
+// name.
 func (s *Store) deleteUnusable(name string) error {
 	id := s.registry.unusableID(name)
 	if id == [16]byte{} {
@@ -110,12 +109,12 @@ func (s *Store) deleteUnusable(name string) error {
 	return err
 }
 
-// errMarked says that a topic could not be deleted where it is, and that it may be
-// marked as one that is being deleted.
+// errMarked says that a topic could not be deleted in its place, and that the file that marks it
+// as deleted may be there.
 var errMarked = errors.New("it may be removed at the next start")
 
-// reinstate has a topic used again that could not be deleted. One that is marked must not
-// be before it is certain that the catalog does not say the same.
+// reinstate makes a topic usable again that could not be deleted. If it is marked, the catalog must
+// say durably that it exists, because the next start would remove it otherwise.
 func (s *Store) reinstate(t store.Topic, marked bool) error {
 	err := s.catalog.restore(t)
 	if err != nil && marked {
@@ -125,7 +124,7 @@ func (s *Store) reinstate(t store.Topic, marked bool) error {
 	return errors.Join(err, s.load(t.Name))
 }
 
-// load opens a topic that is in its place and puts it on the list.
+// load opens a topic that is in its place and registers it.
 func (s *Store) load(name string) error {
 	t, err := s.topics.open(name)
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 	"mbus/internal/vfs"
 )
 
-// openTopics opens all topics there are, and compares them with the catalog.
+// openTopics opens all topics, and compares them with the catalog.
 func (s *Store) openTopics() error {
 	exists, bad, err := s.catalog.load()
 	if noFiles(err) {
 		return err
 	}
 	if err != nil {
-		s.log.Error("the catalog of topics can't be read: a topic of which there is no directory is forgotten", "file", s.catalog.name, "reason", err)
+		s.log.Error("the catalog of topics can't be read: topics without a directory are forgotten", "file", s.catalog.name, "reason", err)
 		s.catalog.stale = true
 	}
 	s.catalog.report(s.log, bad)
@@ -32,7 +32,7 @@ func (s *Store) openTopics() error {
 		}
 	}
 	if !exists && len(s.registry.topics)+len(s.registry.unusable) > 0 {
-		s.log.Warn("there is no catalog of topics, and it is made from the directories that are there: a topic without a directory is forgotten", "file", s.catalog.name)
+		s.log.Warn("the catalog of topics is missing, and is written from the directories: topics without a directory are forgotten", "file", s.catalog.name)
 	}
 	for name, t := range s.catalog.made {
 		if !s.registry.isKnown(name) {
@@ -44,19 +44,19 @@ func (s *Store) openTopics() error {
 	return nil
 }
 
-// writeCatalog writes the whole catalog if that is due. That it can't be written, on a full
-// disk or for what has its name, is no reason not to start: it is written with the next change,
-// and until then no topic is made or deleted.
+// writeCatalog rewrites the catalog if that is due. The store starts even if that fails, because
+// the disk is full or something else has the name: the next change writes it, and until then no
+// topic is created or deleted.
 func (s *Store) writeCatalog() {
 	if !s.catalog.stale && !s.catalog.isWasteful() {
 		return
 	}
 	if err := s.catalog.rewrite(); err != nil {
-		s.log.Warn("the catalog of topics can't be written now", "file", s.catalog.name, "reason", err)
+		s.log.Warn("the catalog of topics can't be written: until it can, no topic is created or deleted", "file", s.catalog.name, "reason", err)
 	}
 }
 
-// openEntry opens what is in topics/ under a name.
+// openEntry opens an entry of topics/.
 func (s *Store) openEntry(e vfs.Entry, catalogued bool) error {
 	if !e.Dir {
 		return nil
@@ -67,7 +67,7 @@ func (s *Store) openEntry(e vfs.Entry, catalogued bool) error {
 		return err
 	case errors.Is(err, errNoTopic):
 		if !isForeign(e.Name) {
-			s.log.Warn("ignoring a directory that is no topic", "directory", s.dir.path(topicsName, e.Name))
+			s.log.Warn("ignoring a directory that is no topic: move it out of topics/", "directory", s.dir.path(topicsName, e.Name))
 		}
 		return nil
 	case err != nil:
@@ -76,22 +76,22 @@ func (s *Store) openEntry(e vfs.Entry, catalogued bool) error {
 	}
 	s.registry.register(t)
 	unknown, deleted := s.catalog.know(t.Topic)
-	if unknown && catalogued { // a process that was killed may not have come to sync it
+	if unknown && catalogued { // a process that was killed may not have synced it
 		if err := s.dir.fs.SyncDir(s.dir.path(topicsName, t.Name)); err != nil {
 			return err
 		}
 	}
 	switch {
 	case deleted:
-		s.log.Warn("a topic that was being deleted, or was deleted, is there, and is used again: delete it once more if it is to go",
+		s.log.Warn("a deleted topic has a directory, and is used again: delete it again to remove it",
 			"topic", t.Name, "id", formatID(t.ID))
 	case unknown && catalogued:
-		s.log.Info("a topic that the catalog does not know is used", "topic", t.Name, "id", formatID(t.ID))
+		s.log.Info("a topic is used that the catalog does not have", "topic", t.Name, "id", formatID(t.ID))
 	}
 	return nil
 }
 
-// setUnusable reports that a topic can't be used, and keeps its name.
+// setUnusable reports that a topic can't be used, and keeps its name taken.
 func (s *Store) setUnusable(name string, reason error) {
 	u := &unusable{}
 	if t, ok := s.catalog.topic(name); ok {
@@ -101,7 +101,7 @@ func (s *Store) setUnusable(name string, reason error) {
 	}
 	dir := s.dir.path(topicsName, name)
 	do := "put " + strconv.Quote(dir) + " back as it was and restart the broker, or delete the topic"
-	if message.IsInternal(name) { // the broker's own, which nobody can delete
+	if message.IsInternal(name) { // a topic of the broker's own can't be deleted
 		do = fmt.Sprintf("put %q back as it was; or, to begin without what it holds, move it away and remove the topic's line from %q, while the broker is stopped",
 			dir, s.catalog.name)
 	}

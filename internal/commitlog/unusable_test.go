@@ -157,7 +157,7 @@ func TestTopicFileThatCantBeMadeAnewStopsNoTopic(t *testing.T) {
 		}
 		appendThree(t, s, "orders", 1)
 		hasRecords(t, s, "orders", 1, 6)
-		if !log.says("WARN a topic's file can't be written now") {
+		if !log.says("WARN topic.json can't be written") {
 			t.Errorf("fails %v: logged %q", fails, log.logged())
 		}
 		s.Close()
@@ -191,7 +191,7 @@ func TestTheStoreOpensWhereWhatIsDeletedCantBeRemoved(t *testing.T) {
 		s := openWith(t, disk, log)
 		appendThree(t, s, "orders", 1)
 		hasRecords(t, s, "orders", 1, 6)
-		if !log.says("WARN what is left of topics that were deleted can't be removed") {
+		if !log.says("WARN remains of deleted topics can't be removed") {
 			t.Errorf("%s: logged %q", name, log.logged())
 		}
 		s.Close()
@@ -344,7 +344,7 @@ func TestDirectoryWithoutACatalogGetsOne(t *testing.T) {
 	}
 	log := new(recorder)
 	openWith(t, disk, log).Close()
-	if lines := log.logged(); len(lines) != 1 || !strings.Contains(lines[0], "there is no catalog of topics") {
+	if lines := log.logged(); len(lines) != 1 || !strings.Contains(lines[0], "the catalog of topics is missing") {
 		t.Errorf("logged: %q", lines) // what is missing would be forgotten in silence
 	}
 	disk = disk.Crash(crashfs.Nothing())
@@ -403,7 +403,7 @@ func TestDeletedTopicThatIsPutBackIsUsed(t *testing.T) {
 	disk = disk.KillClone()
 	log := new(recorder)
 	s = openWith(t, disk, log)
-	if lines := log.logged(); len(lines) != 1 || !strings.HasPrefix(lines[0], "WARN a topic that was being deleted") {
+	if lines := log.logged(); len(lines) != 1 || !strings.HasPrefix(lines[0], "WARN a deleted topic has a directory") {
 		t.Errorf("logged: %q", lines)
 	}
 	hasRecords(t, s, "orders", 0, 3)
@@ -689,7 +689,7 @@ func TestTheStoreOpensWhereTheCatalogCantBeWritten(t *testing.T) {
 			s = openWith(t, disk, log)
 			hasRecords(t, s, "orders", 0, 3)
 			appendThree(t, s, "orders", 0)
-			if !log.says("WARN the catalog of topics can't be written now") {
+			if !log.says("WARN the catalog of topics can't be written") {
 				t.Errorf("logged %q", log.logged())
 			}
 			if _, err := s.CreateTopic("billing", 1, ""); err == nil {
@@ -733,7 +733,7 @@ func TestDamagedFormatIsWrittenAgain(t *testing.T) {
 		if list := s.Topics(); len(list) != 2 || !list[1].Equal(&orders) {
 			t.Errorf("%q: the topics are %v", content, list)
 		}
-		if !log.says("ERROR the file that says the format is damaged, and is written again") {
+		if !log.says(`ERROR the file "format" is damaged, and is written again`) {
 			t.Errorf("%q: logged %q", content, log.logged())
 		}
 		s.Close()
