@@ -15,10 +15,14 @@ func fromEnd(f *units.Position) bool {
 func CheckFrom(f *units.Position, partitions int) error {
 	for i := range f.Partitions {
 		if i >= partitions {
-			return errorf(ErrPosition, "there is no partition %d: the topic has %d, counted from 0", i, partitions)
+			return noPartition(i, partitions)
 		}
 	}
 	return nil
+}
+
+func noPartition(number, partitions int) error {
+	return errorf(ErrPosition, "there is no partition %d: the topic has %d, counted from 0", number, partitions)
 }
 
 // OffsetFrom is the offset of a position in a partition: the log's start or later, or

@@ -17,6 +17,8 @@ type Options struct {
 	From   *units.Position // of a replay, which belongs to no group; nil for the group's position
 	N      int64           // messages at most; 0 for all
 
+	Partitions []int // numbers, ascending, each once; nil for all of the topic, new ones included
+
 	Follow   bool // new messages are sent until the client leaves
 	Ack      bool // the client acknowledges
 	Confirm  bool // the Sink gets acknowledgements that are durable

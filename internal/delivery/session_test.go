@@ -374,6 +374,50 @@ func TestAReplayMovesNoPosition(t *testing.T) {
 	}
 }
 
+func TestOfSomePartitionsNothingElseIsSent(t *testing.T) {
+	b := start(t, 3)
+	all := make(map[int][]string) // by partition
+	for i := range 12 {
+		key := fmt.Sprint("key", i)
+		p := broker.ForKey([]byte(key), 3)
+		all[p] = append(all[p], key)
+		b.publish("orders", key+"="+key)
+	}
+	some := append(slices.Clone(all[0]), all[2]...)
+	drained := func(o Options) []string {
+		r := b.reader("orders", o)
+		r.must(r.Drain())
+		r.must(r.Close(Complete))
+		return r.sink.lines
+	}
+	if got := drained(Options{Partitions: []int{0, 2}, From: &units.Position{Offset: units.Beginning}}); !slices.Equal(got, some) {
+		t.Errorf("a replay gets %q, not %q", got, some)
+	}
+	if got := drained(Options{Partitions: []int{0, 2}}); !slices.Equal(got, some) {
+		t.Errorf("a drain gets %q, not %q", got, some)
+	}
+	r := b.worker("orders", Options{Partitions: []int{2}, Window: 1}) // a window goes by turns
+	r.mustGetNothing()
+	if err := b.broker.AddPartitions("orders", 8); err != nil {
+		t.Fatal(err)
+	}
+	r.mustGetNothing()
+	for i := range 24 {
+		key := fmt.Sprint("new", i)
+		if p := broker.ForKey([]byte(key), 8); p != 1 && p != 2 {
+			b.publish("orders", key+"="+key)
+		}
+	}
+	r.mustGetNothing()
+	r.must(r.Close(Left))
+	if got := drained(Options{Partitions: []int{1}}); !slices.Equal(got, all[1]) {
+		t.Errorf("of the partition that was left out come %q, not %q", got, all[1])
+	}
+	if err := b.reader("orders", Options{Partitions: []int{1, 8}}).Drain(); !errors.Is(err, ErrPosition) {
+		t.Errorf("of a partition that the topic does not have: %v", err)
+	}
+}
+
 func TestASessionThatWaitsGetsATopicThatIsMadeAndGrows(t *testing.T) {
 	b := start(t, 1)
 	r := b.worker("orders", Options{})

@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"mbus/internal/broker"
@@ -21,7 +22,7 @@ type subscription struct {
 	waiter     *group.Waiter // nil for one that waits for nothing
 	missing    missing
 	early      bool   // the topic was made after the request came
-	next       int    // number of the partition that is looked at next; may be one too many
+	next       int    // number of the partition that is looked at next, or of one before it; may be one too many
 	leave      func() // the group; nil without one
 }
 
@@ -65,7 +66,13 @@ func (s *subscription) begin() error {
 			return err
 		}
 	}
+	if n := len(s.options.Partitions); n > 0 && s.options.Partitions[n-1] >= len(logs) {
+		return noPartition(s.options.Partitions[n-1], len(logs))
+	}
 	for i, log := range logs {
+		if s.options.Partitions != nil && !slices.Contains(s.options.Partitions, i) {
+			continue
+		}
 		pos, err := s.position(i, log)
 		if err != nil {
 			return err
@@ -82,6 +89,9 @@ func (s *subscription) begin() error {
 // extend adds new partitions of the topic, from their first message on: all messages are later
 // than the session.
 func (s *subscription) extend() error {
+	if s.options.Partitions != nil {
+		return nil
+	}
 	logs := s.topic.Partitions()
 	for i := len(s.partitions); i < len(logs); i++ {
 		start, _ := logs[i].Offsets()
@@ -106,7 +116,7 @@ func (s *subscription) watch(p *partition) { s.waiter.Watch(p.pos, p.log) }
 // this session or, at first, by another of its group: no partition waits until another one is
 // empty.
 func (s *subscription) inTurn() iter.Seq[*partition] {
-	first := s.next
+	first, _ := slices.BinarySearchFunc(s.partitions, s.next, func(p partition, n int) int { return p.number - n })
 	return func(yield func(*partition) bool) {
 		for j := range s.partitions {
 			if !yield(&s.partitions[(first+j)%len(s.partitions)]) {

@@ -54,6 +54,26 @@ func TestFromOfEachPartition(t *testing.T) {
 	b.mustDrain("orders", "m0\nm3\nm1\nm4\nm2\nm5\n")
 }
 
+func TestSomePartitions(t *testing.T) {
+	b := start(t, setup{partitions: 3})
+	for i := range 6 {
+		b.publish("orders", fmt.Sprint("m", i)) // on partition i%3
+	}
+	b.mustDrain("orders?partition=2,0&from=beginning", "m0\nm3\nm2\nm5\n")
+	b.mustDrain("orders?partition=1", "m1\nm4\n")
+	c := b.dial(b.consumers, "orders?partition=2,2&follow&ack\n")
+	c.mustSay("m2", "m5")
+	c.send("+2\n")
+	c.mustConfirm()
+	b.mustDrain("orders", "m0\nm3\n")
+	for _, request := range []string{"orders?partition=3\n", "orders?partition=0,3&follow\n", "orders?partition=99999999999&from=end\n"} {
+		b.dial(b.consumers, request).mustRefuse("BADREQUEST", "the topic has 3, counted from 0")
+	}
+	later := b.dial(b.consumers, "bills?partition=3&follow\n")
+	b.publish("bills", "first")
+	later.mustRefuse("BADREQUEST", "the topic has 3, counted from 0")
+}
+
 func TestFromFollows(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders", "first", "second")

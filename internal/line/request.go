@@ -60,7 +60,8 @@ var (
 	}
 	consumerOptions = map[string]option{
 		"format": setFormat, "keyed": setKeyed, "group": setGroup, "id": setID, "n": setN,
-		"follow": set(func(r *request) { r.deliver.Follow = true }), "ack": set(func(r *request) { r.deliver.Ack = true }),
+		"partition": setPartition,
+		"follow":    set(func(r *request) { r.deliver.Follow = true }), "ack": set(func(r *request) { r.deliver.Ack = true }),
 		"confirm": set(func(r *request) { r.deliver.Confirm = true }), "ordered": set(func(r *request) { r.deliver.Ordered = true }),
 		"redrive": set(func(r *request) { r.redrive = true }), "to": setTo,
 		"start": setStart, "from": setFrom, "window": setWindow, "ack-timeout": setAckTimeout,
@@ -98,6 +99,20 @@ func setTo(r *request, value string) error {
 func setFrom(r *request, value string) (err error) {
 	r.deliver.From, err = parseFrom(value, r.now)
 	return err
+}
+
+// setPartition reads the numbers of partitions: N, or a list of them with commas between.
+func setPartition(r *request, value string) error {
+	for text := range strings.SplitSeq(value, ",") {
+		n, err := number(text, 0)
+		if err != nil {
+			return err
+		}
+		r.deliver.Partitions = append(r.deliver.Partitions, int(min(n, math.MaxInt32))) // a topic has fewer
+	}
+	slices.Sort(r.deliver.Partitions)
+	r.deliver.Partitions = slices.Compact(r.deliver.Partitions)
+	return nil
 }
 
 // parseFrom reads a position; nil is the group's, which kcat calls stored. A time without a

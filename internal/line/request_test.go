@@ -80,6 +80,7 @@ func TestRequestLineIsRefused(t *testing.T) {
 	}
 	for _, option := range []string{
 		"group=", "group", "group=a/b", "group=..", "group=%00", "group=" + strings.Repeat("n", 250), "group=a&group=b",
+		"partition", "partition=", "partition=-1", "partition=+1", "partition=0,", "partition=,0", "partition=0-2", "partition=0&partition=1",
 		"n=0", "n=-1", "n=", "n", "n=x", "n=1.5", "n=+1", "n=9223372036854775808", "n=1&n=2",
 	} {
 		name, _, _ := strings.Cut(option, "=")
@@ -91,7 +92,7 @@ func TestRequestLineIsRefused(t *testing.T) {
 func TestUnknownOptionNamesTheKnownOnes(t *testing.T) {
 	b := start(t, setup{})
 	b.dial(b.producers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows at, delay, first, format, id, keyed, new, producer\n")
-	b.dial(b.consumers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows ack, ack-timeout, attempts, confirm, follow, format, from, group, id, keyed, n, ordered, redrive, retry, start, to, window\n")
+	b.dial(b.consumers, "orders?x\n").mustEnd("-BADREQUEST unknown option \"x\": this port knows ack, ack-timeout, attempts, confirm, follow, format, from, group, id, keyed, n, ordered, partition, redrive, retry, start, to, window\n")
 }
 
 func TestRequestLineThatIsTooLongIsRefusedAtOnce(t *testing.T) {
