@@ -2,6 +2,7 @@ package line_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -20,7 +21,36 @@ import (
 type client struct {
 	t testing.TB
 	*net.TCPConn
-	r *bufio.Reader
+	tls *tls.Conn // nil over TCP
+	r   *bufio.Reader
+}
+
+func (c *client) Read(p []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.Read(p)
+	}
+	return c.TCPConn.Read(p)
+}
+
+func (c *client) Write(p []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.Write(p)
+	}
+	return c.TCPConn.Write(p)
+}
+
+func (c *client) CloseWrite() error {
+	if c.tls != nil {
+		return c.tls.CloseWrite()
+	}
+	return c.TCPConn.CloseWrite()
+}
+
+func (c *client) Close() error {
+	if c.tls != nil {
+		return c.tls.Close()
+	}
+	return c.TCPConn.Close()
 }
 
 // dial connects and sends text.
@@ -36,8 +66,12 @@ func (b *bus) dialWith(d net.Dialer, address, text string) *client {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { conn.Close() })
-	c := &client{b.t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+	c := &client{t: b.t, TCPConn: conn.(*net.TCPConn)}
+	c.r = bufio.NewReader(c)
 	c.patient()
+	if b.clientTLS != nil {
+		c.tls = brokertest.TLSClient(conn, b.clientTLS)
+	}
 	c.send(text)
 	return c
 }
@@ -86,7 +120,14 @@ func (b *bus) dialHalfClosed(address, text string) *client {
 		b.t.Fatal(err)
 	}
 	c.send(text)
-	return c.finish()
+	c.finish()
+	e = raw.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CORK, 0)
+	})
+	if err := errors.Join(e, err); err != nil {
+		b.t.Fatal(err)
+	}
+	return c
 }
 
 // line reads a line, without its LF.
@@ -151,7 +192,7 @@ func (c *client) tryRest() (string, error) {
 // reset ends the connection as the system does for a program that has died.
 func (c *client) reset() {
 	c.SetLinger(0)
-	c.Close()
+	c.TCPConn.Close()
 }
 
 // mustBeReset reads until the broker resets the connection.

@@ -2,6 +2,7 @@ package line_test
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/line"
 	"mbus/internal/store"
+	"mbus/internal/tcpserver"
 	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
@@ -45,7 +47,8 @@ type bus struct {
 	store                store.Store
 	broker               *broker.Broker
 	server               *line.Server
-	producers, consumers string // addresses
+	producers, consumers string      // addresses
+	clientTLS            *tls.Config // nil over TCP
 	book                 *brokertest.LogBook
 	panics               bool // are expected
 	serving              sync.WaitGroup
@@ -107,6 +110,11 @@ func (b *bus) serve(on func(net.Listener)) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if overTLS(b.t) {
+		var server *tls.Config
+		server, b.clientTLS = brokertest.TLS(b.t)
+		l = tcpserver.WithTLS(l, server)
 	}
 	b.serving.Go(func() { on(l) })
 	return l.Addr().String()

@@ -120,6 +120,28 @@ func TestOverTLSADeadPeerHasReadNothing(t *testing.T) {
 	})
 }
 
+// A program that closes with bytes unread sends a close_notify, and its system a reset.
+func TestOverTLSAResetAfterTheCloseNotifyIsAwaited(t *testing.T) {
+	r := newRig(t, true, 10, bound)
+	c, p := r.connect()
+	r.write(c, stream)
+	times := patient()
+	times.Reset = never
+	confirmed := make(chan error, 1)
+	go func() { confirmed <- ConfirmClose(c, times) }()
+	r.readAll(p) // so that the close_notify comes after the server's
+	p.closeWrite()
+	select {
+	case err := <-confirmed:
+		t.Fatalf("it does not wait: %v", err)
+	case <-time.After(moment): // this is how long it is watched
+	}
+	p.reset()
+	if err := r.within(confirmed); err == nil {
+		t.Error("it counts as read")
+	}
+}
+
 // Where a peer half-closes after the end with much unread no reset comes any more.
 func TestHalfClosingAtTheEndWithMuchUnreadIsSeen(t *testing.T) {
 	overBoth(t, func(r *rig) {

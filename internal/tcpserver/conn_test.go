@@ -124,6 +124,12 @@ func TestWhatIsNotAcknowledgedIsCounted(t *testing.T) {
 			r.Fatalf("%d bytes are written, %v", written, err)
 		}
 		await("something waits", func(n int) bool { return n > 0 })
+		if over, ok := c.(*tlsConn); ok {
+			inSystem, _ := over.socket.Unacknowledged()
+			if n, _ := c.Unacknowledged(); over.records.len() == 0 || n < inSystem+over.records.len() {
+				r.Errorf("%d bytes are not acknowledged; the system has %d and the connection %d", n, inSystem, over.records.len())
+			}
+		}
 		all := readSlowly(p, 1<<20, 0)
 		r.write(c, string(p1[written:]))
 		await("all is acknowledged", func(n int) bool { return n == 0 })

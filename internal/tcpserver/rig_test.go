@@ -126,7 +126,7 @@ func (r *rig) dial(d net.Dialer) *peer {
 	conn.SetDeadline(time.Now().Add(bound))
 	p := &peer{conn, conn.(*net.TCPConn)}
 	if r.client != nil {
-		over := tls.Client(conn, r.client)
+		over := brokertest.TLSClient(conn, r.client)
 		if err := over.Handshake(); err != nil {
 			r.Fatal(err)
 		}

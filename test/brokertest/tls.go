@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
+	"io"
 	"math/big"
 	"net"
 	"sync"
@@ -15,7 +17,8 @@ import (
 )
 
 // TLS makes the configurations of a server on this machine and of its clients, with a
-// certificate that is made once for each process.
+// certificate that is made once for each process. The server sends no session tickets, so that
+// all that comes is what it writes.
 func TLS(t testing.TB) (server, client *tls.Config) {
 	t.Helper()
 	c, err := certificate()
@@ -24,7 +27,7 @@ func TLS(t testing.TB) (server, client *tls.Config) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(c.Leaf)
-	return &tls.Config{Certificates: []tls.Certificate{c}}, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
+	return &tls.Config{Certificates: []tls.Certificate{c}, SessionTicketsDisabled: true}, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
 }
 
 var certificate = sync.OnceValues(func() (tls.Certificate, error) {
@@ -46,3 +49,19 @@ var certificate = sync.OnceValues(func() (tls.Certificate, error) {
 	leaf, err := x509.ParseCertificate(der)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 })
+
+// TLSClient is a client's side of a connection over TLS, for which the end of the connection
+// without a close_notify is an error: package tls takes it for the end.
+func TLSClient(conn net.Conn, config *tls.Config) *tls.Conn { return tls.Client(strict{conn}, config) }
+
+type strict struct{ net.Conn }
+
+func (s strict) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if err == io.EOF {
+		err = errNoCloseNotify
+	}
+	return n, err
+}
+
+var errNoCloseNotify = errors.New("the connection ended without a close_notify")
