@@ -12,14 +12,14 @@ import (
 	"mbus/internal/store"
 )
 
-// Exit codes of -verify, beside 0.
+// Exit codes of -verify, besides 0.
 const (
 	exitUnreadable = 1
 	exitDamaged    = 2
 )
 
-// verify checks a data directory: a line on out for each thing that is wrong and
-// one with what was read. It gives the exit code.
+// verify checks a data directory. It prints a line for each finding and one with the sums, and
+// returns the exit code.
 func verify(dir string, out, errs io.Writer) int {
 	if _, err := os.Stat(dir); err != nil {
 		fmt.Fprintf(errs, "broker: data directory %q: %v\n", dir, err)
@@ -43,7 +43,7 @@ func verify(dir string, out, errs io.Writer) int {
 	}
 	switch {
 	case errors.Is(err, commitlog.ErrInUse):
-		fmt.Fprintf(errs, "broker: %v: -verify reads what no broker uses; stop it, or verify a copy: cp -a %s COPY\n", err, dir)
+		fmt.Fprintf(errs, "broker: %v: -verify needs a directory that no broker uses; stop the broker, or verify a copy: cp -a %s COPY\n", err, dir)
 		return exitUnreadable
 	case err != nil:
 		fmt.Fprintln(errs, "broker:", err)
@@ -54,7 +54,7 @@ func verify(dir string, out, errs io.Writer) int {
 	return 0
 }
 
-// A positionCheck has the broker compare the groups' positions with what the store finds.
+// A positionCheck compares the groups' positions with the topics that the store finds.
 type positionCheck struct {
 	broker.PositionCheck
 	found []commitlog.Finding

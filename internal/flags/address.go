@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// Address is the host:port that net.Dial and net.Listen take. An IPv6 address may
-// have brackets around it. The error says what is wrong with the host or the port,
-// in words that follow the flag's name.
+// Address is a host:port for net.Dial and net.Listen. An IPv6 address may have brackets. The text
+// of the error is meant to follow the flag's name.
 func Address(host string, port int) (string, error) {
 	if inner, bracketed := strings.CutPrefix(host, "["); bracketed {
 		inner, closed := strings.CutSuffix(inner, "]")

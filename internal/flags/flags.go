@@ -1,12 +1,9 @@
-// Package flags reads the settings of mbus's programs: flags as the standard
-// flag package knows them, most of which can also be set in the environment, as
-// MBUS_ and the flag's name in capitals with _ for -, or for one program alone as
-// MBUS_, the program's name, _ and the flag's. A flag on the command line wins,
-// then the variable of the program.
+// Package flags reads the settings of mbus's programs: flags of the standard package, most of which
+// can also be set in the environment, as MBUS_NAME for all programs or MBUS_PROGRAM_NAME for one,
+// in capitals with _ for -. The command line comes first, then the variable of the program.
 //
-// The environment is shared with systems that describe services in it: with a
-// service named mbus Kubernetes and docker --link set MBUS_PORT=tcp://10.0.0.7:9990
-// and more. Such a value is not a flag's.
+// Other systems describe services in the environment: for a service named mbus, Kubernetes and
+// docker --link set MBUS_PORT=tcp://10.0.0.7:9990 and more. Such values set no flag.
 package flags
 
 import (
@@ -25,33 +22,32 @@ import (
 //	go build -ldflags "-X mbus/internal/flags.Version=1.2.3"
 var Version = "development"
 
-// ExitUsage is the exit code of a program that was called in a wrong way.
+// ExitUsage is the exit code after a usage error.
 const ExitUsage = 2
 
-// A Set is a program's flags. They are defined with the methods of flag.FlagSet, of
-// which some stand here in place of the standard ones, to read what package units reads
-// and to say what they take. A back-quoted word in a flag's usage stands for its value;
-// one at the beginning with a colon behind it is not shown in the text.
+// A Set is a program's flags. They are defined with the methods of flag.FlagSet. Some of them are
+// replaced here, to read the forms of package units and to give errors that name the accepted
+// values. A back-quoted word in a flag's usage is the name of its value; at the beginning, with a
+// colon behind it, it is not part of the text.
 type Set struct {
 	*flag.FlagSet
 
-	// Out takes what was asked for (-h, -version), Err what is wrong.
+	// Out gets the help and the version, Err the errors.
 	Out, Err io.Writer
-	// LookupEnv is os.LookupEnv but in tests.
+	// LookupEnv is os.LookupEnv, except in tests.
 	LookupEnv func(name string) (string, bool)
 
 	usage  string
 	groups []group
-	acts   map[string]bool // flags that the environment does not set
-	places []string        // the only flags that the environment sets; nil for all but acts
-	empty  map[string]bool // texts that may be empty
+	acts   map[string]bool // flags that the environment can't set
+	places []string        // the only flags that the environment can set; nil for all except acts
+	empty  map[string]bool // flags whose text may be empty
 }
 
-// New returns a program's empty Set. The usage text is shown by -h above the
-// list of flags.
+// New returns an empty Set for a program. -h shows the usage text above the flags.
 func New(program, usage string) *Set {
 	fs := flag.NewFlagSet(program, flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // errors are said once, by Fail
+	fs.SetOutput(io.Discard) // Fail prints errors
 	fs.Usage = func() {}
 	return &Set{
 		FlagSet: fs, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv,
@@ -59,23 +55,22 @@ func New(program, usage string) *Set {
 	}
 }
 
-// Acts says that the flags have the program do something else than it is for. They
-// are set on the command line only, as -version is: a variable that was left behind
-// must not delete a topic.
+// Acts says that these flags make the program do something other than its usual work. Only the
+// command line sets them, like -version, because a forgotten variable must not delete a topic.
 func (s *Set) Acts(names ...string) {
 	for _, name := range names {
 		s.acts[name] = true
 	}
 }
 
-// Places says that these flags say where something is, and that the environment sets
-// no others. A client's environment is passed on to the programs that it runs, and a
-// variable there must not say what those do.
+// Places says that the environment can set these flags, which are addresses and directories, and no
+// others. Programs that a client runs inherit its environment, and a variable must not decide what
+// they do.
 func (s *Set) Places(names ...string) {
 	s.places = names
 }
 
-// MayBeEmpty says that these flags mean something with an empty text.
+// MayBeEmpty says that an empty text is a valid value of these flags.
 func (s *Set) MayBeEmpty(names ...string) {
 	for _, name := range names {
 		s.empty[name] = true
@@ -87,9 +82,8 @@ func (s *Set) variable(name string) bool {
 	return !s.acts[name] && (s.places == nil || slices.Contains(s.places, name))
 }
 
-// Parse sets the flags from args, which exclude the program's name, and from
-// the environment. If ok is false the program ends with the exit code: all has
-// been said.
+// Parse sets the flags from args, without the program's name, and from the environment. If ok is
+// false, it has printed a text, and the program must end with the exit code.
 func (s *Set) Parse(args []string) (code int, ok bool) {
 	version := s.Bool("version", false, "print the version and exit")
 	if len(args) == 1 && (args[0] == "help" || args[0] == "version") {
@@ -122,32 +116,31 @@ func (s *Set) Fail(format string, args ...any) int {
 	return ExitUsage
 }
 
-// Given reports whether the flag was set, be it to its default.
+// Given reports whether the flag was set, even to its default.
 func (s *Set) Given(name string) bool {
 	given := false
 	s.Visit(func(f *flag.Flag) { given = given || f.Name == name })
 	return given
 }
 
-// Variable is the name of the environment variable that sets the flag of all
-// programs that have it.
+// Variable is the environment variable that sets a flag of all programs.
 func Variable(name string) string {
 	return "MBUS_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-// ownVariable is the name of the one that sets the flag of this program alone. The
-// commands of a program share it.
+// ownVariable is the environment variable that sets a flag of this program. The commands of a
+// program share it.
 func (s *Set) ownVariable(name string) string {
 	return Variable(s.program() + "-" + name)
 }
 
-// program is the name without that of a command.
+// program is the name of the program, without a command.
 func (s *Set) program() string {
 	program, _, _ := strings.Cut(s.Name(), " ")
 	return program
 }
 
-// fromEnvironment sets those flags that were not on the command line.
+// fromEnvironment sets flags that were not on the command line.
 func (s *Set) fromEnvironment() error {
 	var errs []error
 	s.VisitAll(func(f *flag.Flag) {
@@ -168,13 +161,12 @@ func (s *Set) fromEnvironment() error {
 	return nil
 }
 
-// service is what Kubernetes and docker --link say of a service in a variable named
-// after it: MBUS_PORT is tcp://10.0.0.7:9990 or udp://[fd00::7]:9990.
+// service matches the value of a variable in which Kubernetes or docker --link describe a service:
+// MBUS_PORT is tcp://10.0.0.7:9990 or udp://[fd00::7]:9990.
 var service = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://`)
 
-// lookup gives the value that the environment has for a flag, and the variable. An
-// empty variable counts as not set, which is how container files write "none", and
-// so does one that describes a service.
+// lookup returns a flag's value in the environment, and the variable. It ignores empty variables,
+// with which container files unset them, and those that describe a service.
 func (s *Set) lookup(name string) (variable, value string) {
 	for _, variable := range []string{s.ownVariable(name), Variable(name)} {
 		v, _ := s.LookupEnv(variable)

@@ -9,25 +9,25 @@ import (
 	"unicode/utf8"
 )
 
-// Columns of the help: what fits a terminal, and where the texts of flags begin.
+// Columns of the help: the width of a terminal, and the beginning of the texts.
 const (
 	helpWidth  = 80
 	textColumn = 22
 )
 
-// A group is flags that are shown together, under a title.
+// A group is flags under a title.
 type group struct {
 	title string
 	names []string
 }
 
-// Group has the help show flags together under a title, those that are used most
-// first, in the order of the calls. Those that are in no group come last.
+// Group shows flags in the help under a title, in the order of the calls. Flags without a group
+// come last.
 func (s *Set) Group(title string, names ...string) {
 	s.groups = append(s.groups, group{title, names})
 }
 
-// ungrouped is the names of the flags that are in no group.
+// ungrouped are the names of the flags without a group.
 func (s *Set) ungrouped() (names []string) {
 	grouped := make(map[string]bool)
 	for _, g := range s.groups {
@@ -65,13 +65,13 @@ func (s *Set) printUsage() {
 		Variable(s.program())))
 }
 
-// hasVariables says whether the environment sets any flag.
+// hasVariables says whether the environment can set any flag.
 func (s *Set) hasVariables() (has bool) {
 	s.VisitAll(func(f *flag.Flag) { has = has || s.variable(f.Name) })
 	return has
 }
 
-// printFlag prints the flag and its value, its text, its default and its variable.
+// printFlag prints a flag with its value, text, default and variable.
 func (s *Set) printFlag(f *flag.Flag) {
 	value, text := flag.UnquoteUsage(f)
 	text = strings.TrimPrefix(text, value+": ")
@@ -90,8 +90,8 @@ func (s *Set) printFlag(f *flag.Flag) {
 	wrap(s.Out, textColumn, text)
 }
 
-// wrap prints words in lines that end before the help's width. The first begins where
-// the output stands, which is at the column, the others there.
+// wrap prints a text in lines of at most helpWidth columns that begin at a column. The output is at
+// that column already.
 func wrap(w io.Writer, column int, text string) {
 	at := column
 	for i, word := range strings.Fields(text) {

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoOutput says that what is written would be lost, ErrNoInput that nothing can be read.
+// ErrNoOutput says that output would be lost, ErrNoInput that there is no input to read.
 var (
 	ErrNoOutput = errors.New("standard output is closed, or is /dev/null opened for reading, too: > /dev/null discards what is written")
 	ErrNoInput  = errors.New("standard input is closed, or is /dev/null opened for writing, too: < /dev/null is an empty input")
 )
 
-// CheckOutput returns ErrNoOutput for a standard output that was closed when the program
-// began, as the shell's >&- does it.
+// CheckOutput fails with ErrNoOutput if the standard output was closed when the program started, as
+// with the shell's >&-.
 func CheckOutput(f *os.File) error {
 	if wasClosed(f) {
 		return ErrNoOutput
@@ -22,7 +22,7 @@ func CheckOutput(f *os.File) error {
 	return nil
 }
 
-// CheckInput returns ErrNoInput for a standard input that was closed when the program began.
+// CheckInput fails with ErrNoInput if the standard input was closed when the program started.
 func CheckInput(f *os.File) error {
 	if wasClosed(f) {
 		return ErrNoInput
@@ -30,8 +30,8 @@ func CheckInput(f *os.File) error {
 	return nil
 }
 
-// wasClosed says whether the Go runtime has put /dev/null, opened for reading and writing,
-// in the place of a standard file that was closed, so that using it fails no more.
+// wasClosed says whether a standard file was closed: the Go runtime replaces it by /dev/null, opened
+// for reading and writing, so that reads and writes don't fail.
 func wasClosed(f *os.File) bool {
 	var file, null unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &file) != nil || unix.Stat(os.DevNull, &null) != nil || file.Rdev != null.Rdev || file.Mode&unix.S_IFMT != unix.S_IFCHR {

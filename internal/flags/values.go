@@ -8,15 +8,14 @@ import (
 	"mbus/internal/units"
 )
 
-// A value is a flag's of any type, which is read and written by functions.
+// A value is the value of a flag, with the functions that read and write it.
 type value[T any] struct {
 	to    *T
 	read  func(string) (T, error)
 	write func(T) string
 }
 
-// String is what the help shows as the default. The standard package calls it with a
-// zero value, too.
+// String is the default in the help. The standard package also calls it on a zero value.
 func (v *value[T]) String() string {
 	if v.to == nil {
 		return ""
@@ -32,8 +31,8 @@ func (v *value[T]) Set(text string) error {
 	return err
 }
 
-// StringVar defines a flag that is a text, and not empty but for those of MayBeEmpty: what
-// a script writes as -from "$FROM" does not mean the default where the variable is not set.
+// StringVar defines a flag that is a text. It must not be empty, except for flags of MayBeEmpty,
+// because a script's -from "$FROM" must not mean the default if the variable is not set.
 func (s *Set) StringVar(to *string, name, preset, usage string) {
 	*to = preset
 	s.Var(&value[string]{to, func(text string) (string, error) {
@@ -41,7 +40,7 @@ func (s *Set) StringVar(to *string, name, preset, usage string) {
 			return "", errors.New("it is empty: leave the flag out, or give it a value")
 		}
 		return text, nil
-	}, asItIs}, name, usage)
+	}, identity}, name, usage)
 }
 
 // String is StringVar with a variable of its own.
@@ -91,17 +90,16 @@ func (s *Set) SizeVar(to *int64, name string, preset int64, usage string) {
 	s.Var(&value[int64]{to, units.ParseSize, units.FormatSize}, name, usage)
 }
 
-// TimeVar defines a flag that is a time, as units.ParseTime reads it. What
-// names no zone is in the program's and gets its offset: the broker's zone may be
-// another.
+// TimeVar defines a flag that is a time, as units.ParseTime reads it. A time without a zone is in
+// the program's zone, and gets its offset, because the broker's zone may differ.
 func (s *Set) TimeVar(to *string, name, usage string) {
-	s.Var(&value[string]{to, readTime, asItIs}, name, usage)
+	s.Var(&value[string]{to, readTime, identity}, name, usage)
 }
 
-// PositionVar defines a flag that is a position in a topic, as units.ParsePosition
-// reads it, or stored. Times are as those of TimeVar.
+// PositionVar defines a flag that is a position in a topic, as units.ParsePosition reads it, or
+// "stored". Times are those of TimeVar.
 func (s *Set) PositionVar(to *string, name, usage string) {
-	s.Var(&value[string]{to, readPosition, asItIs}, name, usage)
+	s.Var(&value[string]{to, readPosition, identity}, name, usage)
 }
 
 // BoolVar defines a flag that needs no value.
@@ -119,7 +117,7 @@ func (s *Set) Bool(name string, preset bool, usage string) *bool {
 
 type boolValue struct{ value[bool] }
 
-// IsBoolFlag has the standard package take the flag without a value.
+// IsBoolFlag tells the standard package that the flag needs no value.
 func (*boolValue) IsBoolFlag() bool { return true }
 
 func readInt64(text string) (int64, error) {
@@ -135,7 +133,7 @@ func readInt64(text string) (int64, error) {
 
 func readInt(text string) (int, error) {
 	n, err := readInt64(text)
-	return int(n), err // of the same size on all systems that mbus runs on
+	return int(n), err // int has 64 bits on all systems of mbus
 }
 
 func readBool(text string) (bool, error) {
@@ -159,4 +157,4 @@ func readPosition(text string) (string, error) {
 	return units.WithZone(text, time.Local), err
 }
 
-func asItIs(text string) string { return text }
+func identity(text string) string { return text }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// checkZone says on standard error that the time zone of the environment is unknown:
-// Go takes UTC then, without a word, for the times that the program reads and prints.
+// checkZone warns on standard error if TZ is an unknown time zone: Go then uses UTC silently for the
+// times that the program reads and prints.
 func (s *Set) checkZone() {
 	name, _ := s.LookupEnv("TZ")
 	name = strings.TrimPrefix(name, ":")

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// ErrPosition says what a position may be.
+// ErrPosition names the forms of a position.
 var ErrPosition = errors.New("it takes beginning, end, an offset, -10 for the last 10, a duration back such as 2h, a time such as 2026-11-22T10:00:00Z or 2026-11-22, s@ and milliseconds since 1970, or PARTITION:OFFSET,…")
 
-// Offsets that are no numbers.
+// Offsets with names.
 const (
 	Beginning = math.MinInt64
 	End       = math.MaxInt64
 )
 
-// A Position is a place in each partition of a topic. It is by time, by partition, or
-// an offset for all.
+// A Position is a place in each partition of a topic: a time, an offset for each partition, or an
+// offset for all.
 type Position struct {
 	Offset     int64 // absolute; from the end if negative; or Beginning or End
 	Time       int64 // in milliseconds since 1970, if ByTime
@@ -26,8 +26,8 @@ type Position struct {
 	Partitions map[int]int64 // an offset for each, if not nil
 }
 
-// ParsePosition reads a position. A time that names no zone is in the one given; a
-// duration is so long before now. The error is ErrPosition.
+// ParsePosition reads a position. A time without a zone is in the given one; a duration counts back
+// from now. It fails with ErrPosition.
 func ParsePosition(s string, now time.Time, zone *time.Location) (*Position, error) {
 	switch s {
 	case "beginning":

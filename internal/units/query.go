@@ -6,14 +6,13 @@ import (
 	"strings"
 )
 
-// Escape writes the value of an option of a request line: a blank is %20, and what
-// stands for itself there, such as &, %, + and line feeds, has its two digits, too.
+// Escape writes the value of an option of a request line: a blank is %20, and characters with a
+// meaning there, such as &, %, + and line feeds, are escaped as well.
 func Escape(value string) string {
 	return strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
 }
 
-// Unescape reads the value of an option. A plus sign stays one, because times have
-// them.
+// Unescape reads the value of an option. It keeps plus signs, because times have them.
 func Unescape(value string) (string, error) {
 	v, err := url.PathUnescape(value)
 	if err != nil {
@@ -22,19 +21,19 @@ func Unescape(value string) (string, error) {
 	return v, nil
 }
 
-// A Request is a line of the line protocol that is being written: what it is about,
-// and options. Names of topics need no escaping; see message.CheckName.
+// A Request is a request line of the line protocol while it is written: a topic or a command, and
+// options. Names of topics need no escaping; see message.CheckName.
 type Request struct {
 	line    strings.Builder
 	options int
 }
 
-// NewRequest begins a request: about a topic, or of administration if what begins
-// with a question mark.
-func NewRequest(what string) *Request {
+// NewRequest begins a request for a topic, or an administrative one for a command, which begins with
+// a question mark.
+func NewRequest(subject string) *Request {
 	r := new(Request)
-	r.line.WriteString(what)
-	if strings.HasPrefix(what, "?") {
+	r.line.WriteString(subject)
+	if strings.HasPrefix(subject, "?") {
 		r.options++
 	}
 	return r

@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// prefixes are those of the sizes, each 1024 or 1000 times the one before it.
+// prefixes are the prefixes of sizes, each 1024 or 1000 times the one before it.
 const prefixes = "KMGTPE"
 
-// ParseSize reads a size in bytes from 0 up: a number, which may have a fraction where
-// a unit follows it, and a unit. k, M, G, T, P and E are multiples of 1024, as are KiB
-// and its like; kB and its like are multiples of 1000. Capitals make no difference. The
-// error is ErrSize or ErrTooMuch.
+// ParseSize reads a size in bytes from 0 up: a number and a unit. With a unit the number may have a
+// fraction. K, M, G, T, P, E and KiB to EiB are powers of 1024, kB to EB are powers of 1000. Case
+// makes no difference. It fails with ErrSize or ErrTooMuch.
 func ParseSize(s string) (int64, error) {
 	digits := strings.TrimRight(s, " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 	factor, ok := factor(strings.TrimSpace(s[len(digits):]))
@@ -33,8 +32,7 @@ func ParseSize(s string) (int64, error) {
 	return fraction(digits, factor)
 }
 
-// fraction reads a size with a decimal point, exactly; a fraction of a byte is
-// dropped.
+// fraction reads a size with a decimal point exactly, rounded down to whole bytes.
 func fraction(digits string, factor int64) (int64, error) {
 	whole, part, _ := strings.Cut(digits, ".")
 	r, ok := new(big.Rat).SetString(digits)
@@ -49,7 +47,7 @@ func fraction(digits string, factor int64) (int64, error) {
 	return n.Int64(), nil
 }
 
-// factor is how many bytes a unit has.
+// factor is the number of bytes of a unit.
 func factor(unit string) (int64, bool) {
 	unit = strings.ToUpper(unit)
 	if unit == "" || unit == "B" {
@@ -74,8 +72,8 @@ func factor(unit string) (int64, bool) {
 	return f, true
 }
 
-// FormatSize writes a size exactly as ParseSize reads it, in the shortest way: 65536 is
-// 64KiB, ten thousand million are 10GB.
+// FormatSize writes a size for ParseSize, exactly and in the shortest form: 65536 is 64KiB, ten
+// thousand million are 10GB.
 func FormatSize(n int64) string {
 	shortest := strconv.FormatInt(n, 10)
 	for _, text := range []string{inUnits(n, 1000, "B"), inUnits(n, 1024, "iB")} {
@@ -86,7 +84,7 @@ func FormatSize(n int64) string {
 	return shortest
 }
 
-// inUnits writes a size in the largest unit of which it is a whole number.
+// inUnits writes a size in the largest unit of which it is a multiple.
 func inUnits(n, base int64, unit string) string {
 	power := 0
 	for n > 0 && n%base == 0 {

@@ -4,19 +4,17 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // images without zone files know TZ all the same
+	_ "time/tzdata" // for images without zone files
 )
 
-// Layouts of times: those that name their zone, and those that don't. Go reads a
-// fraction of a second where there is one.
+// Layouts of times with a zone, and without. Go also reads a fraction of a second.
 var (
 	zoned    = []string{time.RFC3339, "2006-01-02T15:04Z07:00"}
 	zoneless = []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly}
 )
 
-// ParseTime reads a time: RFC 3339, a date with or without a time of day, whose zone
-// is the one given if it names none, or milliseconds since 1970. A blank may stand in
-// place of the T. The error is ErrTime.
+// ParseTime reads a time: RFC 3339, a date with or without a time of day, or milliseconds since 1970.
+// A time without a zone is in the given one. A blank may replace the T. It fails with ErrTime.
 func ParseTime(s string, zone *time.Location) (time.Time, error) {
 	if ms, err := strconv.ParseInt(s, 10, 64); err == nil && ms >= 0 && s[0] != '+' && s[0] != '-' {
 		return time.UnixMilli(ms), nil
@@ -33,7 +31,7 @@ func ParseTime(s string, zone *time.Location) (time.Time, error) {
 	return time.Time{}, ErrTime
 }
 
-// withT writes a blank between date and time of day as T.
+// withT replaces a blank between date and time of day by T.
 func withT(s string) string {
 	if len(s) > len(time.DateOnly) && s[len(time.DateOnly)] == ' ' {
 		return strings.Replace(s, " ", "T", 1)
@@ -50,8 +48,8 @@ func parseZoneless(s string, zone *time.Location) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// WithZone is the time with its zone, where it names none: a program sends it to a
-// broker whose zone may be another. All else is returned as it is.
+// WithZone adds the zone to a time that has none, because the broker's zone may differ from the
+// program's. It returns everything else unchanged.
 func WithZone(s string, zone *time.Location) string {
 	if t, ok := parseZoneless(withT(s), zone); ok {
 		return t.Format(time.RFC3339Nano)

@@ -1,7 +1,6 @@
-// Package units reads and writes what people write to mbus: sizes, durations, times,
-// positions in a topic, and the options of a request line. All programs' flags, the
-// line protocol's options and the topics' settings are read here, so that a form
-// which one of them takes is taken everywhere.
+// Package units reads and writes the values that people write: sizes, durations, times, positions in
+// a topic, and the options of a request line. The flags of all programs, the options of the line
+// protocol and the settings of topics use it, so that they accept the same forms.
 package units
 
 import (
@@ -12,8 +11,8 @@ import (
 	"time"
 )
 
-// Errors say what is taken, in words that follow the name of a flag or an option and
-// that ", not " and the value may follow.
+// The errors name the accepted values. They follow the name of a flag or an option, and ", not "
+// with the value may follow them.
 var (
 	ErrSize     = errors.New("it takes a size from 0 up such as 1000, 64KiB, 10M or 1.5G (of 1024), or 10MB (of 1000)")
 	ErrDuration = errors.New("it takes a duration from 0 up with its unit, such as 500ms, 30s, 1h30m, 7d or 1d12h")
@@ -24,8 +23,8 @@ var (
 
 const day = 24 * time.Hour
 
-// ParseDuration reads a duration from 0 up: Go's form, before which there may be days.
-// The error is ErrDuration or ErrTooLong.
+// ParseDuration reads a duration from 0 up: Go's form, with days before it if need be. It fails with
+// ErrDuration or ErrTooLong.
 func ParseDuration(s string) (time.Duration, error) {
 	days, rest, hasDays := strings.Cut(s, "d")
 	if !hasDays {
@@ -59,7 +58,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	return sum + d, err
 }
 
-// parse is time.ParseDuration, whose errors name neither the units nor the bound.
+// parse is time.ParseDuration, with errors that name the units and the bound.
 func parse(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	switch {
@@ -71,7 +70,7 @@ func parse(s string) (time.Duration, error) {
 	return 0, ErrDuration
 }
 
-// overflows reports whether a duration would be well formed with a smaller number.
+// overflows reports whether a duration is well formed and its number is too large.
 func overflows(s string) bool {
 	small := strings.Map(func(r rune) rune {
 		if r >= '1' && r <= '9' {
@@ -83,9 +82,8 @@ func overflows(s string) bool {
 	return err == nil && small != "" && small != s && strings.Trim(small, "0") != ""
 }
 
-// FormatDuration writes a duration as ParseDuration reads it, without units of which
-// there are none: 168 hours are 7d, 36 hours 1d12h. A negative one has its sign before
-// it, which ParseDuration refuses.
+// FormatDuration writes a duration for ParseDuration, without units that are zero: 168 hours are 7d,
+// 36 hours 1d12h. A negative duration begins with its sign, which ParseDuration refuses.
 func FormatDuration(d time.Duration) string {
 	if d < 0 {
 		if d == math.MinInt64 {
