@@ -203,10 +203,10 @@ func TestPositionsBeyondTheEndAreSetToTheEnd(t *testing.T) {
 		"below":   {Offset: filled - 1},
 		"at":      {Offset: filled},
 		"beyond":  {Offset: filled + 100, Epoch: 7, Metadata: "of a client"},
-		"spans":   {Offset: 5, Beyond: []group.Span{{From: 7, To: 9}, {From: filled - 2, To: filled + 3}, {From: filled + 5, To: filled + 6}}},
-		"above":   {Offset: filled, Beyond: []group.Span{{From: filled + 5, To: filled + 6}}},
+		"spans":   {Offset: 5, AckedAhead: []group.Span{{From: 7, To: 9}, {From: filled - 2, To: filled + 3}, {From: filled + 5, To: filled + 6}}},
+		"above":   {Offset: filled, AckedAhead: []group.Span{{From: filled + 5, To: filled + 6}}},
 		"failed":  {Offset: 5, Failed: []group.Failure{{Offset: 6, Attempts: 2}, {Offset: filled, Attempts: 3}}},
-		"joining": {Offset: filled - 2, Beyond: []group.Span{{From: filled - 1, To: filled + 3}}},
+		"joining": {Offset: filled - 2, AckedAhead: []group.Span{{From: filled - 1, To: filled + 3}}},
 	}
 	book, log := newLog()
 	s := setup{dir: t.TempDir(), options: broker.Options{Log: log}}

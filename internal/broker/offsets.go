@@ -17,10 +17,10 @@ var ErrUnknownGroup = errors.New("there is no group")
 // How a group may be used: by one protocol at a time, and by consumers of the
 // line protocol, who add which topic, all with ordered, or all without.
 var (
-	UseLine    = group.Use{Protocol: "line"}
-	UseOrdered = group.Use{Protocol: "line", Ordered: true}
-	UseKafka   = group.Use{Protocol: "kafka"}
-	useAdmin   = group.Use{Protocol: "admin"}
+	UseLine    = group.Membership{Protocol: "line"}
+	UseOrdered = group.Membership{Protocol: "line", Ordered: true}
+	UseKafka   = group.Membership{Protocol: "kafka"}
+	useAdmin   = group.Membership{Protocol: "admin"}
 )
 
 // Offsets are how far each group has come in each partition: in memory in groups, durable
@@ -75,12 +75,12 @@ func (o *offsets) entries(yield func(group.Entry) bool) {
 
 // UseGroup lets a member use a group until it calls release. The error is
 // a *group.InUseError.
-func (o *offsets) UseGroup(name string, u group.Use) (release func(), err error) {
+func (o *offsets) UseGroup(name string, u group.Membership) (release func(), err error) {
 	return o.groups.Join(name, u)
 }
 
 // UseGroupUntil is UseGroup for a member that gives way, as group.Groups.JoinUntil says.
-func (o *offsets) UseGroupUntil(name string, u group.Use, yield func() bool) (release func(), err error) {
+func (o *offsets) UseGroupUntil(name string, u group.Membership, yield func() bool) (release func(), err error) {
 	return o.groups.JoinUntil(name, u, yield)
 }
 

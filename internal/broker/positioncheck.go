@@ -104,7 +104,7 @@ func compareIn(k group.Key, s group.State, t store.Topic, ends []int64, deleted 
 		return PositionFinding{k.Topic, k.Partition, 0, 0, fmt.Errorf("group %q has a position in it, and the topic has %d partitions", k.Group, len(ends))}, true
 	}
 	end, furthest := ends[k.Partition], s.Offset
-	for _, b := range s.Beyond {
+	for _, b := range s.AckedAhead {
 		furthest = max(furthest, b.To)
 	}
 	if furthest <= end {

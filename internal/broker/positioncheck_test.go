@@ -39,7 +39,7 @@ func TestVerifyFindsPositionsThatDoNotFitTheirTopics(t *testing.T) {
 		return group.Key{Group: "billing", Topic: topic, Partition: partition}.AppendKey(nil)
 	}
 	state := func(b *broker.Broker, topic string, offset int64, beyond ...group.Span) []byte {
-		return group.State{TopicID: mustHave(t, b, topic).ID, Offset: offset, Beyond: beyond}.AppendValue(nil, 0)
+		return group.State{TopicID: mustHave(t, b, topic).ID, Offset: offset, AckedAhead: beyond}.AppendValue(nil, 0)
 	}
 	for name, test := range map[string]struct {
 		spoil func(*broker.Broker, *batch.Builder) // adds positions

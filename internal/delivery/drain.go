@@ -75,7 +75,7 @@ func (s *Session) findAndJoin() (bool, error) {
 // others is closed when another member has given back a message; nil if none holds one.
 func (s *Session) others() <-chan struct{} {
 	for _, p := range s.sub.partitions {
-		if c := p.pos.Others(&s.sub.member, p.end); c != nil {
+		if c := p.pos.LeaseEnded(&s.sub.member, p.end); c != nil {
 			return c
 		}
 	}

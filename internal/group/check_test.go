@@ -160,7 +160,7 @@ func (s *simulation) finish() error {
 	}
 	for k, p := range s.models {
 		state, _ := group.ParseValue([]byte(s.disk[k]))
-		if !p.fresh && (max(state.Offset, 0) != p.log.end() || len(state.Beyond)+len(state.Failed) > 0) {
+		if !p.fresh && (max(state.Offset, 0) != p.log.end() || len(state.AckedAhead)+len(state.Failed) > 0) {
 			return fmt.Errorf("%+v is kept as %+v at %d messages", k, state, p.log.end())
 		}
 	}

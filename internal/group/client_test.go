@@ -449,7 +449,7 @@ func (s *simulation) others(c *client) error {
 		m := u.at(o)
 		somebody = somebody || m.fate != free && m.fate != acked && m.by != c
 	}
-	if got := u.pos.Others(&c.Member, end) != nil; got != somebody {
+	if got := u.pos.LeaseEnded(&c.Member, end) != nil; got != somebody {
 		return fmt.Errorf("others below %d: %v, but %v", end, got, somebody)
 	}
 	return nil

@@ -37,14 +37,14 @@ type ID [16]byte
 
 // A State is what the journal keeps of a position.
 type State struct {
-	TopicID  ID
-	Offset   int64     // committed; negative where a Kafka client has committed that: then leases begin at 0
-	Beyond   []Span    // acknowledged above it, ascending
-	Failed   []Failure // not acknowledged, ascending
-	Epoch    int32     // leader epoch that a Kafka client gave with its commit, or NoEpoch
-	Metadata string    // what a Kafka client has said with its commit, 32767 bytes at most
-	Assigned bool      // last written by a member with assigned partitions (Kafka), not leases
-	At       int64     // when the group was last active, in milliseconds since 1970; 0 where no times are kept
+	TopicID    ID
+	Offset     int64     // committed; negative where a Kafka client has committed that: then leases begin at 0
+	AckedAhead []Span    // acknowledged above it, ascending
+	Failed     []Failure // not acknowledged, ascending
+	Epoch      int32     // leader epoch that a Kafka client gave with its commit, or NoEpoch
+	Metadata   string    // what a Kafka client has said with its commit, 32767 bytes at most
+	Assigned   bool      // last written by a member with assigned partitions (Kafka), not leases
+	At         int64     // when the group was last active, in milliseconds since 1970; 0 where no times are kept
 }
 
 // NoEpoch stands for no leader epoch.
@@ -377,7 +377,7 @@ type Entry struct {
 
 // Size is what the entry takes in the journal, about, in bytes.
 func (e Entry) Size() int {
-	return 100 + len(e.Group) + len(e.Key.Topic) + len(e.Metadata) + 4*len(e.Beyond) + 4*len(e.Failed)
+	return 100 + len(e.Group) + len(e.Key.Topic) + len(e.Metadata) + 4*len(e.AckedAhead) + 4*len(e.Failed)
 }
 
 // Of lists what there is to keep of a group, by topic and partition.
@@ -399,10 +399,10 @@ func (k Key) compare(o Key) int {
 
 // A Listed group is one of which something is kept, or that has members.
 type Listed struct {
-	Name    string
-	Kept    bool
-	Members int
-	Use     Use // of the members
+	Name       string
+	Kept       bool
+	Members    int
+	Membership Membership // of the members
 }
 
 // List lists all groups by name.
@@ -440,7 +440,7 @@ type Numbers struct {
 	Committed      int64
 	Unacknowledged int64 // leased to members
 	Waiting        int64 // failed, or behind a message with the same key
-	Beyond         int64 // acknowledged above the committed offset
+	AckedAhead     int64 // acknowledged above the committed offset
 	Attempt        int   // that a message is at which has failed most often: once more than that, 1 at least
 	Lost           int64 // removed by retention before they were consumed, since the broker's start
 	Members        int   // connections that use the position

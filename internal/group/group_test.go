@@ -49,8 +49,8 @@ func TestOnlySoManyAcknowledgedSpansAndFailuresAreKept(t *testing.T) {
 	}
 	good.AckAll()
 	s := g.Of(theKey.Group)[0].State
-	if len(s.Beyond) < 100 || len(s.Beyond) >= many || len(s.Failed) < 100 || len(s.Failed) >= many {
-		t.Fatalf("%d spans, %d failures of %d are kept", len(s.Beyond), len(s.Failed), many)
+	if len(s.AckedAhead) < 100 || len(s.AckedAhead) >= many || len(s.Failed) < 100 || len(s.Failed) >= many {
+		t.Fatalf("%d spans, %d failures of %d are kept", len(s.AckedAhead), len(s.Failed), many)
 	}
 	parsed, err := group.ParseValue(s.AppendValue(nil, 0))
 	if err != nil {
@@ -70,7 +70,7 @@ func TestWhoWaitsForOthersIsWoken(t *testing.T) {
 			p := position(group.New(kept), theKey)
 			var a, b group.Member
 			b.Lease(p, group.Span{From: 0, To: 3}, 0)
-			first, second := p.Others(&a, 10), p.Others(&a, 10)
+			first, second := p.LeaseEnded(&a, 10), p.LeaseEnded(&a, 10)
 			select {
 			case <-first:
 				t.Fatal("woken before anything happened")
@@ -96,7 +96,7 @@ func TestThePositionsOfAGroupThatAreKeptAreListed(t *testing.T) {
 	lease("leased", 0, 5)
 	g.Load(keyOf("loaded"), group.State{Offset: 7, Epoch: group.NoEpoch})
 	want := []group.Entry{
-		{Key: keyOf("beyond"), State: group.State{Beyond: []group.Span{{From: 2, To: 5}}, Epoch: group.NoEpoch}},
+		{Key: keyOf("beyond"), State: group.State{AckedAhead: []group.Span{{From: 2, To: 5}}, Epoch: group.NoEpoch}},
 		{Key: keyOf("loaded"), State: group.State{Offset: 7, Epoch: group.NoEpoch}},
 		{Key: keyOf("moved"), State: group.State{Offset: 5, Epoch: group.NoEpoch}},
 	}
@@ -130,7 +130,7 @@ func TestNumbersOfAPosition(t *testing.T) {
 	}
 	b.AckAll()
 	p.Close()
-	want.Unacknowledged, want.Waiting, want.Beyond, want.Members = 7, 1, 5, 1
+	want.Unacknowledged, want.Waiting, want.AckedAhead, want.Members = 7, 1, 5, 1
 	if got := g.Numbers(""); len(got) != 1 || got[0] != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}
@@ -165,8 +165,8 @@ func TestUnusedPositionsAreForgotten(t *testing.T) {
 
 func TestAGroupIsUsedInOneWayAtATime(t *testing.T) {
 	g := group.New(kept)
-	line, ordered := group.Use{Protocol: "line"}, group.Use{Protocol: "line", Ordered: true}
-	kafka := group.Use{Protocol: "kafka"}
+	line, ordered := group.Membership{Protocol: "line"}, group.Membership{Protocol: "line", Ordered: true}
+	kafka := group.Membership{Protocol: "kafka"}
 	first, err := g.Join("g", line)
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ func TestAGroupIsUsedInOneWayAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, u := range []group.Use{ordered, kafka} {
+	for _, u := range []group.Membership{ordered, kafka} {
 		var inUse *group.InUseError
 		if _, err := g.Join("g", u); !errors.As(err, &inUse) || inUse.Group != "g" || inUse.By != line {
 			t.Errorf("%v joins: %v", u, err)
@@ -250,7 +250,7 @@ func takeAll(p *group.Position, end int64, salt int) (acked []group.Span) {
 	for i := salt; p.Committed() < end; i++ {
 		s, _ := p.Free(end, timeZero)
 		if s.To = min(s.To, s.From+int64(i%7)+1); !m.Lease(p, s, 0) {
-			if c := p.Others(m, end); c != nil && s.From >= end {
+			if c := p.LeaseEnded(m, end); c != nil && s.From >= end {
 				<-c
 			}
 			continue

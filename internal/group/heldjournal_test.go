@@ -76,7 +76,7 @@ func (j *heldJournal) keptText() string {
 		return "nothing"
 	}
 	text := fmt.Sprint(s.Offset)
-	for _, b := range s.Beyond {
+	for _, b := range s.AckedAhead {
 		text += fmt.Sprintf(" %d-%d", b.From, b.To)
 	}
 	for _, f := range s.Failed {

@@ -179,7 +179,7 @@ func (j *journal) pause() {
 func (j *journal) putOff(entries []Entry) {
 	n := 0
 	for _, e := range entries {
-		n += len(e.Beyond) + len(e.Failed)
+		n += len(e.AckedAhead) + len(e.Failed)
 	}
 	if n <= longList {
 		return

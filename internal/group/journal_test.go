@@ -213,7 +213,7 @@ func TestLongPositionsAreWrittenLessOften(t *testing.T) {
 				t.Fatalf("synced after %v: %v", time.Since(began), err)
 			}
 		}
-		if kept := j.all()[theKey]; len(kept.Failed) != failed || kept.Beyond[len(kept.Beyond)-1].To != 2*failed+flow {
+		if kept := j.all()[theKey]; len(kept.Failed) != failed || kept.AckedAhead[len(kept.AckedAhead)-1].To != 2*failed+flow {
 			t.Errorf("kept is %+v", kept)
 		}
 		g.Flush()

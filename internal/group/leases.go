@@ -232,7 +232,7 @@ func (l *leases) count(n *Numbers) {
 	for _, x := range l.spans {
 		switch {
 		case x.by == nil:
-			n.Beyond += x.Len()
+			n.AckedAhead += x.Len()
 		case isParked(x.by):
 			n.Waiting += x.Len()
 		default:

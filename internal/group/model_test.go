@@ -85,7 +85,7 @@ func newModel(k group.Key, l *log, ordered bool) *model {
 func (p *model) load(s group.State) {
 	p.fresh, p.epoch, p.metadata, p.unset = false, s.Epoch, s.Metadata, min(s.Offset, 0)
 	p.reset(max(s.Offset, 0))
-	for _, b := range s.Beyond {
+	for _, b := range s.AckedAhead {
 		for o := b.From; o < b.To; o++ {
 			p.at(o).fate = acked
 		}
@@ -254,10 +254,10 @@ func (p *model) state() group.State {
 	for o := s.Offset; o < p.log.end(); o++ {
 		m := p.at(o)
 		if m.fate == acked {
-			if i := len(s.Beyond) - 1; i >= 0 && s.Beyond[i].To == o {
-				s.Beyond[i].To++
+			if i := len(s.AckedAhead) - 1; i >= 0 && s.AckedAhead[i].To == o {
+				s.AckedAhead[i].To++
 			} else {
-				s.Beyond = append(s.Beyond, group.Span{From: o, To: o + 1})
+				s.AckedAhead = append(s.AckedAhead, group.Span{From: o, To: o + 1})
 			}
 		}
 		if m.attempts > 0 {
@@ -274,7 +274,7 @@ func (p *model) numbers() group.Numbers {
 	n := group.Numbers{Key: p.key, Committed: p.committed(), Members: p.users}
 	n.Unacknowledged = p.count(leased)
 	n.Waiting = p.count(failed) + p.count(dead) + p.count(queued)
-	n.Beyond = p.count(acked) - n.Committed
+	n.AckedAhead = p.count(acked) - n.Committed
 	n.Attempt = 1
 	for _, m := range p.messages {
 		n.Attempt = max(n.Attempt, m.attempts+1)

@@ -53,7 +53,7 @@ func loadPosition(k Key, g *Groups, s State) *Position {
 	for _, f := range s.Failed {
 		p.failures.count(f.Offset, f.Attempts)
 	}
-	for _, span := range s.Beyond {
+	for _, span := range s.AckedAhead {
 		p.leases.spans = append(p.leases.spans, lease{Span: span})
 		p.failures.forget(span)
 	}
@@ -122,11 +122,11 @@ func (p *Position) Start(offset int64, keep bool) {
 func (s *State) Clamp(end int64) bool {
 	beyond := s.Offset > end
 	s.Offset = min(s.Offset, end)
-	for i, b := range s.Beyond {
+	for i, b := range s.AckedAhead {
 		if b.To > end {
-			s.Beyond[i].To, beyond = end, true
-			if s.Beyond = s.Beyond[:i+1]; b.From >= end {
-				s.Beyond = s.Beyond[:i]
+			s.AckedAhead[i].To, beyond = end, true
+			if s.AckedAhead = s.AckedAhead[:i+1]; b.From >= end {
+				s.AckedAhead = s.AckedAhead[:i]
 			}
 			break
 		}
@@ -283,9 +283,9 @@ func (p *Position) finish(freed bool) {
 	p.unlockAndWake()
 }
 
-// Others returns a channel that is closed when another member than m gives back
+// LeaseEnded returns a channel that is closed when another member than m gives back
 // or acknowledges something, or nil if none holds anything below end.
-func (p *Position) Others(m *Member, end int64) <-chan struct{} {
+func (p *Position) LeaseEnded(m *Member, end int64) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.leases.leasedToOthers(m, end) {

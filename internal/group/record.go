@@ -43,7 +43,7 @@ func (s State) AppendValue(p []byte, now int64) []byte {
 	p = binary.BigEndian.AppendUint32(p, uint32(s.Epoch))
 	p = appendString(p, s.Metadata)
 	p = binary.BigEndian.AppendUint64(p, uint64(cmp.Or(s.At, now)))
-	first, rest := split(s.Beyond)
+	first, rest := split(s.AckedAhead)
 	p = binary.BigEndian.AppendUint32(p, uint32(len(first)))
 	for _, b := range first {
 		p = binary.BigEndian.AppendUint64(p, uint64(b.From))
@@ -120,7 +120,7 @@ func ParseValue(p []byte) (State, error) {
 	}
 	s := State{Offset: int64(r.uint(8)), Epoch: int32(r.uint(4)), Metadata: r.string(), At: int64(r.uint(8))}
 	if !r.bad && len(r.p) > 0 { // ours, not Kafka's
-		s.Beyond = r.spans(max(s.Offset, 0))
+		s.AckedAhead = r.spans(max(s.Offset, 0))
 	}
 	if !r.bad && len(r.p) > 0 {
 		s.Failed = r.failures(max(s.Offset, 0))
@@ -134,7 +134,7 @@ func ParseValue(p []byte) (State, error) {
 		s.Assigned, r.bad = kind == 1, kind > 1
 	}
 	if !r.bad && len(r.p) > 0 {
-		s.Beyond = r.moreSpans(max(s.Offset, 0), s.Beyond)
+		s.AckedAhead = r.moreSpans(max(s.Offset, 0), s.AckedAhead)
 	}
 	if !r.bad && len(r.p) > 0 {
 		s.Failed = r.moreFailures(max(s.Offset, 0), s.Failed)

@@ -27,27 +27,27 @@ func runs(n int64) (all []group.Span) {
 }
 
 var states = []group.State{
-	{Offset: 7, Beyond: runs(1000)},
-	{Offset: 7, Beyond: runs(1001)},
-	{Offset: 7, Epoch: group.NoEpoch, Beyond: append(runs(9999), group.Span{From: 1 << 40, To: math.MaxInt64}), Failed: []group.Failure{{Offset: 7, Attempts: 1}}},
+	{Offset: 7, AckedAhead: runs(1000)},
+	{Offset: 7, AckedAhead: runs(1001)},
+	{Offset: 7, Epoch: group.NoEpoch, AckedAhead: append(runs(9999), group.Span{From: 1 << 40, To: math.MaxInt64}), Failed: []group.Failure{{Offset: 7, Attempts: 1}}},
 
 	{},
 	{Offset: 1, Epoch: group.NoEpoch},
 	{Offset: math.MaxInt64, Epoch: math.MaxInt32, Metadata: strings.Repeat("m", 32767)},
-	{Beyond: []group.Span{{From: 1, To: 2}}},
+	{AckedAhead: []group.Span{{From: 1, To: 2}}},
 	{TopicID: group.ID{1, 15: 16}, Offset: 3},
-	{Offset: 7, Beyond: []group.Span{{From: 8, To: 9}, {From: 11, To: math.MaxInt64}}, Metadata: "of a client"},
+	{Offset: 7, AckedAhead: []group.Span{{From: 8, To: 9}, {From: 11, To: math.MaxInt64}}, Metadata: "of a client"},
 	{
-		Offset: 7, Epoch: 5, Beyond: []group.Span{{From: 8, To: 9}},
+		Offset: 7, Epoch: 5, AckedAhead: []group.Span{{From: 8, To: 9}},
 		Failed: []group.Failure{{Offset: 7, Attempts: 1}, {Offset: 9, Attempts: math.MaxInt32}},
 	},
-	{Offset: 5, Beyond: []group.Span{{From: 5, To: 9}}, Failed: []group.Failure{{Offset: 6, Attempts: 1}}}, // which nobody writes
+	{Offset: 5, AckedAhead: []group.Span{{From: 5, To: 9}}, Failed: []group.Failure{{Offset: 6, Attempts: 1}}}, // which nobody writes
 	{TopicID: group.ID{1, 15: 16}, Offset: 3, Epoch: group.NoEpoch, Assigned: true},
 	{TopicID: group.ID{1, 15: 16}, Offset: 3, Epoch: 7, Metadata: "of a client", Assigned: true},
 	{Offset: -1, Epoch: group.NoEpoch, Assigned: true}, // of a Kafka client: no position
 	{Offset: math.MinInt64, Epoch: group.NoEpoch, Failed: []group.Failure{{Offset: 0, Attempts: 1}}},
-	{Offset: 7, Beyond: runs(16), Failed: failures(16)},
-	{Offset: 7, Beyond: runs(17), Failed: failures(17)},
+	{Offset: 7, AckedAhead: runs(16), Failed: failures(16)},
+	{Offset: 7, AckedAhead: runs(17), Failed: failures(17)},
 	{Offset: 7, Failed: failures(1000)},
 	{Offset: 7, Failed: append(failures(20), group.Failure{Offset: math.MaxInt64 - 1, Attempts: math.MaxInt32})},
 }
@@ -63,7 +63,7 @@ func failures(n int64) (all []group.Failure) {
 func mustEqualState(t *testing.T, got, want group.State) {
 	t.Helper()
 	if got.TopicID != want.TopicID || got.Offset != want.Offset || got.Epoch != want.Epoch || got.Metadata != want.Metadata || got.Assigned != want.Assigned ||
-		!slices.Equal(got.Beyond, want.Beyond) || !slices.Equal(got.Failed, want.Failed) {
+		!slices.Equal(got.AckedAhead, want.AckedAhead) || !slices.Equal(got.Failed, want.Failed) {
 		t.Errorf("%+v, not %+v", got, want)
 	}
 }
@@ -107,7 +107,7 @@ func TestRecordsAreThoseOfKafka(t *testing.T) {
 const tail = 16 + 1 + 1
 
 func TestRecordsOfOlderVersionsAreRead(t *testing.T) {
-	state := group.State{Offset: 7, Epoch: group.NoEpoch, Beyond: []group.Span{{From: 8, To: 9}}}
+	state := group.State{Offset: 7, Epoch: group.NoEpoch, AckedAhead: []group.Span{{From: 8, To: 9}}}
 	value := state.AppendValue(nil, 0)
 	for name, old := range map[string][]byte{
 		"without failures":       value[:len(value)-tail-4],
@@ -141,8 +141,8 @@ func former(spans []group.Span, failures []group.Failure) []byte {
 }
 
 func TestLongListsOfFormerVersionsAreRead(t *testing.T) {
-	want := group.State{Offset: 7, Epoch: group.NoEpoch, Beyond: runs(1002), Failed: failures(1000)}
-	got, err := group.ParseValue(append(former(want.Beyond[:1000], want.Failed), 2, 1, 1, 1, 1))
+	want := group.State{Offset: 7, Epoch: group.NoEpoch, AckedAhead: runs(1002), Failed: failures(1000)}
+	got, err := group.ParseValue(append(former(want.AckedAhead[:1000], want.Failed), 2, 1, 1, 1, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestLongListsOfFormerVersionsAreRead(t *testing.T) {
 }
 
 func TestAThousandFailuresTakeLittleRoom(t *testing.T) {
-	value := group.State{Offset: 1 << 40, Beyond: shifted(runs(1000)), Failed: failures(1000)}.AppendValue(nil, 0)
+	value := group.State{Offset: 1 << 40, AckedAhead: shifted(runs(1000)), Failed: failures(1000)}.AppendValue(nil, 0)
 	if len(value) > 5000 {
 		t.Errorf("%d bytes", len(value))
 	}
@@ -223,7 +223,7 @@ func TestRecordsThatCannotBeOnesAreRefused(t *testing.T) {
 	failures := len(value) - 4 - 2*12 - tail
 	many := former(runs(1000), nil)
 	long := func(failed ...byte) []byte { return append(former(nil, nil), append([]byte{0}, failed...)...) }
-	span := func(s ...group.Span) []byte { return group.State{Offset: 7, Beyond: s}.AppendValue(nil, 0) }
+	span := func(s ...group.Span) []byte { return group.State{Offset: 7, AckedAhead: s}.AppendValue(nil, 0) }
 	failure := func(f ...group.Failure) []byte { return group.State{Offset: 7, Failed: f}.AppendValue(nil, 0) }
 	for name, v := range map[string][]byte{
 		"another version":                     with(value, 1, 4),

@@ -135,7 +135,7 @@ func (s *script) positionStep(words []string) (got string, ok bool) {
 	case "committed":
 		return fmt.Sprint(s.pos.Committed()), true
 	case "others":
-		if s.pos.Others(s.member(words[1]), s.number(last)) == nil {
+		if s.pos.LeaseEnded(s.member(words[1]), s.number(last)) == nil {
 			return "nobody", true
 		}
 		return "somebody", true

@@ -56,7 +56,7 @@ func (s *Server) describeGroup(name string) (coordinator.Description, error) {
 
 // lineMembers are those consumers of the line protocol that use a group, each with
 // its address: what they hold are messages, not partitions.
-func lineMembers(uses []group.Use) []coordinator.Described {
+func lineMembers(uses []group.Membership) []coordinator.Described {
 	var all []coordinator.Described
 	for _, u := range uses {
 		if u.Protocol == broker.UseLine.Protocol {

@@ -51,7 +51,7 @@ func (s *Server) listGroups() []coordinator.Listed {
 		}
 		switch {
 		case len(theirs) > 0 && theirs[0].Group == g.Name:
-		case g.Use.Protocol == broker.UseLine.Protocol:
+		case g.Membership.Protocol == broker.UseLine.Protocol:
 			list = append(list, coordinator.Listed{Group: g.Name, Kind: coordinator.Consumer, State: coordinator.Stable})
 		case g.Kept:
 			list = append(list, coordinator.Listed{Group: g.Name, State: coordinator.Empty})

@@ -364,7 +364,7 @@ func TestGroupsWithoutKafkaMembersAreDescribed(t *testing.T) {
 		t.Errorf("only offsets: %+v", g)
 	}
 	for _, name := range []string{theGroup, "without offsets"} {
-		release, err := b.broker.UseGroup(name, group.Use{Protocol: "line", Topic: "orders", Client: "127.0.0.1:54321"})
+		release, err := b.broker.UseGroup(name, group.Membership{Protocol: "line", Topic: "orders", Client: "127.0.0.1:54321"})
 		if err != nil {
 			t.Fatal(err)
 		}

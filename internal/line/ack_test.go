@@ -46,7 +46,7 @@ func TestRestartRedeliversOnlyWhatWasNotAcknowledged(t *testing.T) {
 	x.send("+2\n")
 	await(t, "both are heard", func() bool { // while each holds the rest, which the other could get
 		p := b.broker.Positions(group.Default)[0]
-		return p.Committed == 2 && p.Beyond == 3
+		return p.Committed == 2 && p.AckedAhead == 3
 	})
 	x.Close()
 	y.Close()

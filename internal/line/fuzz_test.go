@@ -174,7 +174,7 @@ func FuzzConsumerRequest(f *testing.F) {
 			p := b.position(name, "orders", 0)
 			await(t, "nobody holds anything", func() bool {
 				p.Free(1<<40, time.Now().AddDate(200, 0, 0)) // when what has failed is free again
-				return p.Others(nil, 1<<40) == nil
+				return p.LeaseEnded(nil, 1<<40) == nil
 			})
 			p.Close()
 		}

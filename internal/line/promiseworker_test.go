@@ -192,6 +192,6 @@ func (l *life) readOut(w *worker) {
 func (l *life) awaitGone(w *worker) {
 	here := w.c.LocalAddr().String()
 	await(l.t, "a worker leaves its group", func() bool {
-		return !slices.ContainsFunc(l.b.broker.Members(w.p.group), func(u group.Use) bool { return u.Client == here })
+		return !slices.ContainsFunc(l.b.broker.Members(w.p.group), func(u group.Membership) bool { return u.Client == here })
 	})
 }

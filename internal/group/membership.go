@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// A Use is how a connection, or a protocol, uses a group.
-type Use struct {
+// A Membership is how a connection, or a protocol, uses a group.
+type Membership struct {
 	Protocol string // "line" or "kafka"
 	Topic    string // that Ordered is about; "" for the whole group
 	Ordered  bool   // by key
 	Client   string // for people; not a part of how
 }
 
-func (u Use) String() string {
+func (u Membership) String() string {
 	switch {
 	case u.Protocol == "kafka":
 		return "Kafka clients"
@@ -33,7 +33,7 @@ func (u Use) String() string {
 // share it.
 type InUseError struct {
 	Group string
-	By    Use
+	By    Membership
 }
 
 func (e *InUseError) Error() string { return fmt.Sprintf("group %q is in use by %v", e.Group, e.By) }
@@ -41,7 +41,7 @@ func (e *InUseError) Error() string { return fmt.Sprintf("group %q is in use by 
 // use is how a group is used, and by whom.
 type use struct {
 	protocol string
-	members  map[*Use]func() bool // each gives way to others, if it can; nil for one that never does
+	members  map[*Membership]func() bool // each gives way to others, if it can; nil for one that never does
 	topics   map[string]*topicUse
 }
 
@@ -54,14 +54,14 @@ type topicUse struct {
 // Join lets a member use a group until it calls leave: all by one protocol, and
 // all of one topic either with Ordered or without. The error is an *InUseError if
 // the group is used in another way.
-func (g *Groups) Join(name string, u Use) (leave func(), err error) {
+func (g *Groups) Join(name string, u Membership) (leave func(), err error) {
 	return g.JoinUntil(name, u, nil)
 }
 
 // JoinUntil is Join for a member that gives way to those that use the group, or its topic
 // in the group, in another way, or delete the group: yield says whether it does. Then it has left, and takes
 // nothing of the group any more. yield must not block, nor call this package.
-func (g *Groups) JoinUntil(name string, u Use, yield func() bool) (leave func(), err error) {
+func (g *Groups) JoinUntil(name string, u Membership, yield func() bool) (leave func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if now := g.uses[name]; now != nil && now.protocol != u.Protocol {
@@ -71,7 +71,7 @@ func (g *Groups) JoinUntil(name string, u Use, yield func() bool) (leave func(),
 	}
 	now := g.uses[name]
 	if now == nil {
-		now = &use{protocol: u.Protocol, members: make(map[*Use]func() bool), topics: make(map[string]*topicUse)}
+		now = &use{protocol: u.Protocol, members: make(map[*Membership]func() bool), topics: make(map[string]*topicUse)}
 		g.uses[name] = now
 	}
 	topic := now.topics[u.Topic]
@@ -79,10 +79,10 @@ func (g *Groups) JoinUntil(name string, u Use, yield func() bool) (leave func(),
 		topic = &topicUse{ordered: u.Ordered}
 	}
 	if now.protocol != u.Protocol {
-		return nil, &InUseError{name, Use{Protocol: now.protocol}}
+		return nil, &InUseError{name, Membership{Protocol: now.protocol}}
 	}
 	if topic.ordered != u.Ordered {
-		return nil, &InUseError{name, Use{Protocol: now.protocol, Topic: u.Topic, Ordered: topic.ordered}}
+		return nil, &InUseError{name, Membership{Protocol: now.protocol, Topic: u.Topic, Ordered: topic.ordered}}
 	}
 	now.topics[u.Topic] = topic
 	topic.members++
@@ -109,7 +109,7 @@ func (g *Groups) giveWay(name, topic string) {
 }
 
 // leave takes a member off a group, if it has not left before. The caller holds mu.
-func (g *Groups) leave(name string, u *Use) {
+func (g *Groups) leave(name string, u *Membership) {
 	now := g.uses[name]
 	if now == nil {
 		return
@@ -129,30 +129,30 @@ func (g *Groups) leave(name string, u *Use) {
 }
 
 // Members is how many use a group, and by which protocol; 0 if none does.
-func (g *Groups) Members(name string) (int, Use) {
+func (g *Groups) Members(name string) (int, Membership) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.members(name)
 }
 
-func (g *Groups) members(name string) (int, Use) {
+func (g *Groups) members(name string) (int, Membership) {
 	if now := g.uses[name]; now != nil {
-		return len(now.members), Use{Protocol: now.protocol}
+		return len(now.members), Membership{Protocol: now.protocol}
 	}
-	return 0, Use{}
+	return 0, Membership{}
 }
 
 // MemberList are the members that use a group, by client and topic.
-func (g *Groups) MemberList(name string) []Use {
+func (g *Groups) MemberList(name string) []Membership {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var all []Use
+	var all []Membership
 	if now := g.uses[name]; now != nil {
 		for u := range now.members {
 			all = append(all, *u)
 		}
 	}
-	slices.SortFunc(all, func(a, b Use) int {
+	slices.SortFunc(all, func(a, b Membership) int {
 		return cmp.Or(strings.Compare(a.Client, b.Client), strings.Compare(a.Topic, b.Topic))
 	})
 	return all
