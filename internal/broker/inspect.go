@@ -25,7 +25,9 @@ func (i *inspector) KeepsGroup(groupName string) bool { return i.groups.Keeps(gr
 func (i *inspector) Positions(groupName string) []group.Numbers { return i.groups.Numbers(groupName) }
 
 // Members are those that use a group, by client and topic.
-func (i *inspector) Members(groupName string) []group.Membership { return i.groups.MemberList(groupName) }
+func (i *inspector) Members(groupName string) []group.Membership {
+	return i.groups.MemberList(groupName)
+}
 
 // CommittedOffset is what is durable of the position of a group in one partition;
 // false if nothing is.
