@@ -91,8 +91,9 @@ func (r *redrive) run() error {
 	if err := r.sub.begin(); err != nil {
 		return err
 	}
-	for p := range r.sub.inTurn() {
-		if err := r.partition(p); err != nil {
+	first := r.sub.firstTurn()
+	for i := range r.sub.partitions {
+		if err := r.partition(r.sub.turn(first + i)); err != nil {
 			return err
 		}
 	}

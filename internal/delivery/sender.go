@@ -50,9 +50,8 @@ func (s *sender) sendFree(p *partition, end, most int64) (sent int64, err error)
 		return 0, s.sub.unreadable(p, free, err)
 	}
 	x, err := s.stretch(p, free, most)
-	var damage *broker.DamageError
 	switch {
-	case errors.As(err, &damage):
+	case err != nil && isDamage(err):
 		return 0, s.sub.unreadable(p, free, err)
 	case err != nil:
 		return 0, err
@@ -67,6 +66,11 @@ func (s *sender) sendFree(p *partition, end, most int64) (sent int64, err error)
 		s.left -= sent
 	}
 	return max(1, sent), err
+}
+
+func isDamage(err error) bool {
+	var damage *broker.DamageError
+	return errors.As(err, &damage)
 }
 
 // sendStretch leases the records of a stretch, if nobody was faster, and sends them.

@@ -251,7 +251,9 @@ func (s *Session) open() (bool, error) {
 func (s *Session) sendAll(toEnd bool) error {
 	for more := true; more; {
 		more = false
-		for p := range s.sub.inTurn() {
+		first := s.sub.firstTurn()
+		for i := range s.sub.partitions {
+			p := s.sub.turn(first + i)
 			sent, err := s.sendPartition(p)
 			for err == nil && sent && toEnd {
 				sent, err = s.sendPartition(p)

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"errors"
-	"iter"
 	"slices"
 	"time"
 
@@ -112,19 +111,19 @@ func (s *subscription) extend() error {
 // watch has a partition wake the session when it has more.
 func (s *subscription) watch(p *partition) { s.waiter.Watch(p.pos, p.log) }
 
-// inTurn lists all partitions once. It begins behind the one that was served last, by
-// this session or, at first, by another of its group: no partition waits until another one is
-// empty.
-func (s *subscription) inTurn() iter.Seq[*partition] {
-	first, _ := slices.BinarySearchFunc(s.partitions, s.next, func(p partition, n int) int { return p.number - n })
-	return func(yield func(*partition) bool) {
-		for j := range s.partitions {
-			if !yield(&s.partitions[(first+j)%len(s.partitions)]) {
-				return
-			}
+// firstTurn is the index of the partition behind the one that was served last, by this session
+// or, at first, by another of its group: no partition waits until another one is empty.
+func (s *subscription) firstTurn() int {
+	for i := range s.partitions {
+		if s.partitions[i].number >= s.next {
+			return i
 		}
 	}
+	return 0
 }
+
+// turn is the partition at an index, which may be once around.
+func (s *subscription) turn(i int) *partition { return &s.partitions[i%len(s.partitions)] }
 
 // served notes that messages of a partition are sent. The next session that waits for it is
 // woken if more messages are free.
