@@ -72,10 +72,13 @@ func startFetch(c *call, req *kmsg.FetchRequest) {
 func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 	out := fetchTopic{name: t.Topic, id: t.TopicID}
 	topic, err := f.call.topics().find(t.Topic, t.TopicID, f.response.version >= firstFetchByID)
+	if err == nil {
+		out.name = topic.Name
+	}
 	for i := range t.Partitions {
 		in := &t.Partitions[i]
 		p := &fetchPartition{
-			topic: t.Topic, number: in.Partition, offset: in.FetchOffset,
+			topic: out.name, number: in.Partition, offset: in.FetchOffset,
 			maxBytes: int(max(in.PartitionMaxBytes, 0)), raw: f.call.conn.net.AllowsRaw(), high: -1, start: -1,
 		}
 		p.log, p.code = partitionOf(topic, err, in.Partition)
@@ -96,7 +99,7 @@ func (f *fetch) try() bool {
 		f.response.release()
 		return false
 	}
-	if !f.response.load(f.call.server) && !late {
+	if !f.response.load(f.call) && !late {
 		return false
 	}
 	f.call.reply(f.response)
@@ -107,7 +110,7 @@ func (f *fetch) try() bool {
 // or more than the maxima allow.
 func (f *fetch) locate() (size int, settled bool) {
 	for _, p := range f.response.partitions {
-		size += p.locate(f.call.server, f.maxBytes-size, size == 0)
+		size += p.locate(f.call, f.maxBytes-size, size == 0)
 		settled = settled || p.code != 0 || p.chunk.Len() > 0 && p.chunk.Next < p.high
 	}
 	return size, settled

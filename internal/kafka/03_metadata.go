@@ -69,7 +69,7 @@ func (c *call) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.Met
 	t, err := c.topics().orCreate(*asked.Topic, create)
 	if err != nil {
 		if code(err) == kerr.UnknownServerError.Code {
-			c.server.log.Error("cannot make a topic", "topic", *asked.Topic, "reason", err)
+			c.server.log.Error("cannot create a topic", "topic", *asked.Topic, "client", c.client(), "reason", err)
 		}
 		out := kmsg.NewMetadataResponseTopic()
 		out.Topic, out.ErrorCode = asked.Topic, code(err)

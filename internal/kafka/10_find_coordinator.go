@@ -59,7 +59,7 @@ func (c *call) coordinator(key string, kind int8) kmsg.FindCoordinatorResponseCo
 		out.ErrorMessage = text(fmt.Errorf("there are only coordinators of consumer groups here, none of type %d", kind))
 		if kind == transactionCoordinator {
 			out.ErrorCode, out.ErrorMessage = kerr.TransactionalIDAuthorizationFailed.Code, text(errNoTransactions)
-			c.server.log.Warn("a Kafka client asks for transactions, and is told of a failed authorization, with which it gives up: it must have no transactional.id",
+			c.server.log.Warn("a Kafka client asks for transactions, which mbus does not have: unset its transactional.id",
 				"transactional.id", key, "client", c.client())
 		}
 		return out

@@ -39,9 +39,8 @@ func splitAddress(address string) (host string, port int32, err error) {
 	return host, int32(n), nil
 }
 
-// Address is where this connection's client finds the broker: what is advertised,
-// or the address that it has connected to. That is told as a number, never as a name,
-// which may have other addresses, too.
+// address is the advertised address, or else the address that the client has connected to,
+// as a number: a name could have other addresses for the client.
 func (c *conn) address() (host string, port int32) {
 	if advertised := c.server.opts.Advertise; advertised != "" {
 		host, port, _ = splitAddress(advertised) // has been checked

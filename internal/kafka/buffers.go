@@ -6,7 +6,7 @@ import (
 )
 
 // Buffers are pooled by size: powers of two from smallBuffer to largeBuffer
-// bytes. Larger ones are left to the collector.
+// bytes. Larger ones are not pooled.
 const (
 	smallBits   = 12
 	largeBits   = 21
@@ -16,7 +16,7 @@ const (
 
 var pools [largeBits - smallBits + 1]sync.Pool
 
-// getBuffer gives an empty buffer with a capacity of size bytes or more.
+// getBuffer returns an empty buffer with a capacity of at least size bytes.
 func getBuffer(size int) []byte {
 	if size > largeBuffer {
 		return make([]byte, 0, size)
@@ -28,7 +28,7 @@ func getBuffer(size int) []byte {
 	return make([]byte, 0, 1<<class)
 }
 
-// putBuffer takes back what takeBuffer gave, perhaps grown.
+// putBuffer returns a buffer of getBuffer, perhaps grown, to its pool.
 func putBuffer(p []byte) {
 	if cap(p) < smallBuffer || cap(p) > largeBuffer {
 		return

@@ -18,23 +18,23 @@ import (
 )
 
 // A conn is one connection. Its goroutine reads requests and hands them to their
-// handlers; replies.go writes the answers.
+// handlers; responses.go writes the responses.
 type conn struct {
 	server *Server
 	net    tcpserver.Conn
 	in     frames
 	quit   chan struct{} // closed by giveUp
-	giveUp func()        // ends waiting for memory
+	giveUp func()        // ends waits for memory
 
 	isClient bool // has sent a Kafka request; its goroutine's own
 
 	mu       sync.Mutex // guards what follows
 	changed  sync.Cond  // the queue has become shorter, or writing has ended, or the server stops
-	queue    []*call    // not answered yet, in the order of the requests
+	queue    []*call    // without a response yet, in the order of the requests
 	reading  bool       // the connection's goroutine is in a handler, and writes after it
 	writing  bool       // a goroutine writes
-	stopping bool       // what waits for something to happen is given up
-	ended    bool       // no answers are written any more
+	stopping bool       // calls that wait are cancelled
+	ended    bool       // no responses are written any more
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
@@ -47,8 +47,8 @@ func newConn(s *Server, nc tcpserver.Conn) *conn {
 	return c
 }
 
-// serve takes requests until the client leaves, the server stops, or a request
-// is not one. What was asked is answered before it returns.
+// serve reads requests until the client closes the connection, the server stops, or a
+// request is malformed. All requests read before have their responses when it returns.
 func (c *conn) serve() error {
 	err := c.readRequests()
 	switch {
@@ -66,8 +66,8 @@ func (c *conn) serve() error {
 	return err
 }
 
-// explainPort answers what is no Kafka client, and may be a program that writes lines, in a
-// line: else a mistyped port would look like a broker that has failed.
+// explainPort sends a line of text to a client that has sent text: it may be a client of the
+// line protocol, and a mistyped port would look like a broker that has failed.
 func (c *conn) explainPort() {
 	if c.isClient || !isText(c.in.received()) {
 		return
@@ -75,10 +75,10 @@ func (c *conn) explainPort() {
 	tcpserver.WriteLast(c.net, portHint(c.in.received()), tcpserver.LingerTime)
 }
 
-// otherPorts says where lines go.
+// otherPorts names the ports of the line protocol.
 const otherPorts = "this is the port for Kafka clients: that for producers of lines is 9990 by default, that for consumers and administration 9991\n"
 
-// portHint is what a client is told that has sent p: an HTTP client in its own protocol.
+// portHint is the response to p, which is no Kafka request: in HTTP to an HTTP client.
 func portHint(p []byte) string {
 	for _, verb := range []string{"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ", "CONNECT ", "PATCH ", "TRACE "} {
 		if n := min(len(p), len(verb)); n >= 4 && string(p[:n]) == verb[:n] {
@@ -89,8 +89,8 @@ func portHint(p []byte) string {
 	return "-BADREQUEST " + otherPorts
 }
 
-// isText says that bytes begin with a line of text, or a part of one. Behind the request
-// line of a producer there may be bytes of any kind.
+// isText reports whether p begins with a line of text, or a part of one. Any bytes may follow
+// the line.
 func isText(p []byte) bool {
 	line, _, _ := bytes.Cut(p, []byte("\n"))
 	for _, b := range line {
@@ -101,8 +101,8 @@ func isText(p []byte) bool {
 	return len(line) > 0
 }
 
-// logClosing says why a connection is closed where the client is not told. What has not
-// spoken the Kafka protocol, such as a scan of ports, is no client that needs help.
+// logClosing logs why a connection is closed where no response can say it. It is a warning
+// if the client has sent a valid request before, which a scan of ports has not.
 func (c *conn) logClosing(reason error) {
 	level := slog.LevelDebug
 	if c.isClient {
@@ -127,7 +127,7 @@ func (c *conn) readRequests() error {
 	}
 }
 
-// readRequest waits for a request and hands it to its handler.
+// readRequest waits for a request and calls its handler.
 func (c *conn) readRequest() error {
 	size, err := c.in.awaitHeader()
 	switch {
@@ -143,12 +143,12 @@ func (c *conn) readRequest() error {
 	err = c.handle(frame)
 	c.in.discard()
 	if err == nil {
-		c.afterHandler() // last: a client that is slow to take an answer holds no memory that others wait for
+		c.afterHandler() // last: a client that reads its response slowly must hold no memory of the budget
 	}
 	return err
 }
 
-// handle gives a request to its handler.
+// handle calls a request's handler.
 func (c *conn) handle(frame []byte) error {
 	h, err := parseHeader(frame)
 	if err != nil {
@@ -174,8 +174,7 @@ func (c *conn) handle(frame []byte) error {
 	return nil
 }
 
-// refuseVersion closes the connection, but answers a request that asks for the
-// versions.
+// refuseVersion fails, which closes the connection; only ApiVersions gets a response.
 func (c *conn) refuseVersion(a *api, h header) error {
 	if h.key != int16(kmsg.ApiVersions) {
 		return fmt.Errorf("%s of version %d is not supported, only %d to %d", kmsg.NameForKey(h.key), h.version, a.min, a.max)
@@ -186,16 +185,16 @@ func (c *conn) refuseVersion(a *api, h header) error {
 }
 
 const (
-	// cheap is the cost of a request, in bytes, that is not counted.
+	// freeDecode is the cost in bytes up to which a request takes nothing from the budget.
 	freeDecode = 64 << 10
 
-	// decodeMemory is what all that is decoded may cost, in bytes; others wait. It is more
-	// than the dearest request may, and apart from what frames take: a connection that
-	// waits for this has a frame.
+	// decodeMemory is the budget for decoded requests of all connections, in bytes; others
+	// wait. It is larger than the cost of any request, and separate from the budget for
+	// frames, because a connection that waits for it holds a frame.
 	decodeMemory = costFactor*maxWhole + 4*costSlack
 )
 
-// decode reads a request's fields. It returns what it has taken for them, to be given back.
+// decode reads a request's fields. It returns the bytes that it has taken from the budget.
 func (c *conn) decode(h header, req kmsg.Request, frame []byte) (taken int, err error) {
 	p, err := body(frame, h.flexible)
 	if err != nil {
@@ -225,9 +224,9 @@ func (c *conn) enqueue(h header) *call {
 	return call
 }
 
-// awaitQueue waits while too many requests are not answered yet, or the latest has to wait for
-// its turn: what follows would change what it is about. It reports false if the connection
-// has ended.
+// awaitQueue waits while too many requests have no response yet, or while the latest waits for
+// earlier ones, because a later request could change its outcome. It reports false if the
+// connection has ended.
 func (c *conn) awaitQueue() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -244,8 +243,8 @@ func (c *conn) awaitQueue() bool {
 	return !c.ended
 }
 
-// latestWaits says whether the latest request waits for its turn, or has it and is not
-// settled yet. The caller holds mu.
+// latestWaits reports whether the latest call had to wait for earlier ones and is not complete.
+// The caller holds mu.
 func (c *conn) latestWaits() bool {
 	if len(c.queue) == 0 {
 		return false
@@ -254,8 +253,8 @@ func (c *conn) latestWaits() bool {
 	return latest.waited && !latest.completed
 }
 
-// interrupt says that the server stops: it ends a read that waits, now or later, and
-// what waits for something to happen.
+// interrupt is called when the server stops: it ends the read that waits, now or later, and
+// the wait for memory.
 func (c *conn) interrupt() {
 	c.mu.Lock()
 	c.stopping = true
@@ -265,7 +264,7 @@ func (c *conn) interrupt() {
 	c.net.Interrupt()
 }
 
-// close lets go of everything. It is called once, by the connection's goroutine.
+// close releases everything. It is called once, by the connection's goroutine.
 func (c *conn) close() {
 	c.abort(io.EOF)
 	c.mu.Lock()

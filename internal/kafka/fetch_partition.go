@@ -10,7 +10,7 @@ import (
 	"mbus/internal/store"
 )
 
-// A fetchPartition is one partition of a fetch: what was asked for and what there is.
+// A fetchPartition is one partition of a fetch: the request and the batches for it.
 type fetchPartition struct {
 	topic    string
 	number   int32
@@ -22,24 +22,24 @@ type fetchPartition struct {
 	code        int16
 	high, start int64 // -1 for unknown
 	chunk       store.Chunk
-	data        []byte // of the chunk, unless it is sent unread
+	data        []byte // of the chunk, unless it is sent via sendfile
 }
 
-// sendfileAt is from how many bytes on a chunk is sent unread: below that it costs
-// more than it saves.
+// sendfileAt is the size in bytes of the smallest chunk that is sent via sendfile: smaller
+// ones are read and written in less time.
 const sendfileAt = 64 << 10
 
-// viaSendfile says that the chunk goes from the file to the connection.
+// viaSendfile reports whether the chunk goes from the file to the connection.
 func (p *fetchPartition) viaSendfile() bool {
 	return p.raw && p.chunk.Len() >= sendfileAt && p.chunk.Sendable()
 }
 
-// size is the number of bytes that the answer has of this partition.
+// size is the size in bytes of the partition's batches in the response.
 func (p *fetchPartition) size() int { return len(p.data) + p.chunk.Len() }
 
-// locate finds batches of left bytes or less, but at least one if none have been
-// found for the request. It returns their size.
-func (p *fetchPartition) locate(s *Server, left int, first bool) int {
+// locate finds batches of at most left bytes, but at least one batch if first says that the
+// response has none. It returns their size in bytes.
+func (p *fetchPartition) locate(c *call, left int, first bool) int {
 	if p.code != 0 {
 		return 0
 	}
@@ -55,11 +55,11 @@ func (p *fetchPartition) locate(s *Server, left int, first bool) int {
 	err := p.log.Fetch(p.offset, n, &p.chunk)
 	var gap *broker.GapError
 	if errors.As(err, &gap) {
-		s.reportLoss(err)
+		p.reportLoss(c, err)
 		err = p.log.Fetch(gap.Next, n, &p.chunk)
 	}
 	if err != nil {
-		p.fail(s, err)
+		p.fail(c, err)
 		return 0
 	}
 	if p.chunk.Len() > n && !first {
@@ -68,9 +68,9 @@ func (p *fetchPartition) locate(s *Server, left int, first bool) int {
 	return p.chunk.Len()
 }
 
-// load reads what was found, if it is to be read, and keeps it unless it can be sent
-// unread after that: memory does not wait for slow clients.
-func (p *fetchPartition) load(s *Server) {
+// load reads the batches, unless they are sent via sendfile. It keeps the bytes only if they
+// cannot be sent via sendfile after that, so that slow clients hold no memory.
+func (p *fetchPartition) load(c *call) {
 	if p.chunk.Len() == 0 || p.viaSendfile() {
 		return
 	}
@@ -78,7 +78,7 @@ func (p *fetchPartition) load(s *Server) {
 	data, err := p.chunk.Load(buf)
 	if err != nil {
 		putBuffer(buf)
-		p.fail(s, err)
+		p.fail(c, err)
 		return
 	}
 	if len(data) == p.chunk.Len() && p.viaSendfile() { // now that it has been checked
@@ -89,12 +89,12 @@ func (p *fetchPartition) load(s *Server) {
 	p.chunk.Release()
 }
 
-// errSince says that the file has changed since what it holds was found sound. The client
-// has part of an answer, so that the connection ends; its next request is told of the damage.
+// errSince is the error for a file that has changed since its batches were verified. The
+// connection ends, because the client has a part of the response; its next request gets
+// CORRUPT_MESSAGE.
 var errSince = errors.New("stored batches have been damaged since they were checked")
 
-// sendTo has the system send the batches from the file, or reads and writes them
-// where it can't.
+// sendTo sends the batches via sendfile, or reads and writes them if that is not possible.
 func (p *fetchPartition) sendTo(client progressWriter) error {
 	err := client.sendfile(&p.chunk)
 	if !errors.Is(err, errors.ErrUnsupported) {
@@ -109,12 +109,12 @@ func (p *fetchPartition) sendTo(client progressWriter) error {
 	return client.write(data)
 }
 
-// fail makes an error the partition's answer.
-func (p *fetchPartition) fail(s *Server, err error) {
+// fail makes an error the partition's error code.
+func (p *fetchPartition) fail(c *call, err error) {
 	p.chunk.Release()
 	p.code = code(err)
 	if p.code == kerr.CorruptMessage.Code || p.code == kerr.UnknownServerError.Code {
-		s.reportLoss(err)
+		p.reportLoss(c, err)
 	}
 	if p.code == kerr.UnknownServerError.Code {
 		p.code = kerr.KafkaStorageError.Code
@@ -129,16 +129,17 @@ func (p *fetchPartition) release() {
 	}
 }
 
-// reportEvery is the least time between two log lines about what can't be read:
-// clients ask for it again and again.
+// reportEvery is the shortest time between two log lines of reportLoss: clients repeat their
+// requests.
 const reportEvery = time.Second
 
-// reportLoss logs that a client can't be given what it asked for.
-func (s *Server) reportLoss(err error) {
-	now := time.Now().UnixNano()
+// reportLoss logs that a client cannot get records: they are damaged, or lost.
+func (p *fetchPartition) reportLoss(c *call, err error) {
+	s, now := c.server, time.Now().UnixNano()
 	last := s.reported.Load()
 	if now-last < int64(reportEvery) || !s.reported.CompareAndSwap(last, now) {
 		return
 	}
-	s.log.Error("a Kafka client asks for what can't be read", "reason", err)
+	s.log.Error("a Kafka client reads damaged or lost records",
+		"topic", p.topic, "partition", p.number, "offset", p.offset, "client", c.client(), "reason", err)
 }

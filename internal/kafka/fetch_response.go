@@ -6,8 +6,8 @@ import (
 	"mbus/internal/broker"
 )
 
-// A fetchResponse is made by hand, so that stored bytes are not copied: it is
-// some pieces with the batches between them.
+// A fetchResponse is not made by kmsg, so that stored bytes are not copied: it is sections
+// of fields with batches between them.
 //
 //	throttle time · v7+: error code, session id · topics: name, v13+: id · partitions:
 //	  number · error code · high watermark · last stable offset · v5+: log
@@ -23,7 +23,7 @@ type fetchResponse struct {
 	partitions []*fetchPartition // of all topics
 
 	budget   *broker.Budget
-	held     int
+	held     int // bytes taken from budget
 	noMemory bool // load has failed
 }
 
@@ -39,9 +39,9 @@ const (
 	firstFetchByID     = 13
 )
 
-// load reads what was found. It reports false, having let go of everything, if
-// there is no memory for that.
-func (r *fetchResponse) load(s *Server) bool {
+// load reads the batches that were located. If there is no memory for them it releases
+// everything and reports false.
+func (r *fetchResponse) load(c *call) bool {
 	size := 0
 	for _, p := range r.partitions {
 		if !p.viaSendfile() {
@@ -54,14 +54,14 @@ func (r *fetchResponse) load(s *Server) bool {
 	}
 	r.held = 0
 	for _, p := range r.partitions {
-		p.load(s)
+		p.load(c)
 		r.held += len(p.data)
 	}
 	r.budget.Give(size - r.held)
 	return true
 }
 
-// release lets go of what was found and read.
+// release releases the batches that were located and read.
 func (r *fetchResponse) release() {
 	for _, p := range r.partitions {
 		p.release()
@@ -81,19 +81,19 @@ func (r *fetchResponse) size() int {
 	return n
 }
 
-// AppendTo appends everything, as kmsg's responses do. All of it has been read,
-// which is so of an answer that is smaller than sendfileAt.
+// AppendTo implements encoder. All batches have been read, because the response is smaller
+// than sendfileAt.
 func (r *fetchResponse) AppendTo(dst []byte) []byte {
 	return r.encode(dst, func(dst []byte, p *fetchPartition) []byte { return append(dst, p.data...) })
 }
 
-// A section of an answer is bytes, or batches that are sent unread.
+// A section of a response is bytes, or batches that are sent via sendfile.
 type section struct {
 	bytes []byte
-	file  *fetchPartition
+	file  *fetchPartition // nil for bytes
 }
 
-// sections is the whole answer with its header; the batches are not copied.
+// sections is the whole response with its header; the batches are not copied.
 func (r *fetchResponse) sections(h header) (out []section) {
 	head := binary.BigEndian.AppendUint32(make([]byte, 4, 128), uint32(h.correlation))
 	if h.flexible {
@@ -117,7 +117,7 @@ func (r *fetchResponse) sections(h header) (out []section) {
 	return out
 }
 
-// encode appends everything but the batches, which it leaves to put.
+// encode appends all fields and calls put for the batches.
 func (r *fetchResponse) encode(dst []byte, put func(dst []byte, p *fetchPartition) []byte) []byte {
 	w := wire{flexible: r.version >= firstFlexibleFetch}
 	dst = binary.BigEndian.AppendUint32(dst, 0) // throttle time

@@ -19,53 +19,53 @@ const (
 	// maxFrame is for all requests but those below: a list of 30,000 topics fits.
 	maxFrame = 1 << 20
 
-	// maxProduce is at least what a request to produce may have, as in Kafka
+	// maxProduce is the limit for Produce, or more with a larger -max-message; Kafka has the same
 	// (socket.request.max.bytes): some clients fill one with batches for all partitions.
 	maxProduce = 100 << 20
 
-	// maxMember is for what a member says with its join, which may be much (Kafka
-	// Streams), and for the assignments of a group, which its leader sends for all members
-	// at once. The coordinator bounds what is kept of it.
+	// maxMember is the limit for JoinGroup and SyncGroup. The metadata of a member may be
+	// large (Kafka Streams), and a leader sends the assignments of all members at once.
+	// The coordinator limits the memory for both.
 	maxMember = 16 << 20
 
-	// maxWhole is up to where a frame is read whole. A larger one is used piece by piece.
+	// maxWhole is the size of the largest frame that is read whole before it is used.
 	maxWhole = 16 << 20
 )
 
-// Frames reads requests' frames from a connection: a size in four bytes, and as
-// many bytes. Its buffer is small at first and grows with what has come, not with
-// the size that was claimed. It takes what is large from the broker's budget, or waits for
-// it, and gives it back when the frame has been used.
+// frames reads requests' frames from a connection: a size in four bytes, and as
+// many bytes. The buffer is small at first and grows with the bytes received, not with
+// the size that the client announces. A large buffer takes memory from the broker's budget,
+// waits for it if necessary, and returns it when the frame has been used.
 type frames struct {
 	conn       tcpserver.Conn
 	budget     *broker.Budget
 	limits     *broker.Limits
-	quit       <-chan struct{} // closed when nothing is waited for any more
-	onShortage func()          // called when there is no memory, before it is waited for
+	quit       <-chan struct{} // closed when no read waits for memory any more
+	onShortage func()          // called before a wait for memory
 
 	buf      []byte
-	r, w     int // buf[r:w] has come and is not used yet
-	frame    int // size of the frame that next gave out, its size field included
-	ahead    int // how many bytes from r on are of the frame that a large buffer is for
-	hold     broker.Hold
-	deadline time.Time // when what a large buffer is for has to be there
-	bounded  bool      // a read has a deadline
+	r, w     int         // buf[r:w] is received and not used yet
+	frame    int         // size in bytes of the frame that whole has returned, with its size field
+	ahead    int         // bytes from r on that belong to the frame of a large buffer
+	hold     broker.Hold // the memory of a large buffer
+	deadline time.Time   // for the bytes that a large buffer has room for
+	bounded  bool        // a read has a deadline
 }
 
-// errGivenUp is as if a read had been ended: nothing is waited for any more.
+// errGivenUp ends a wait for memory like a read that was interrupted.
 var errGivenUp = &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 
-// sizeField is the size in bytes of what stands before a frame.
+// sizeField is the size in bytes of the field before a frame.
 const sizeField = 4
 
-// awaitHeader waits for the beginning of a frame and returns its size. At the end of the
+// awaitHeader waits for the fixed part of a header and returns the frame's size. At the end of the
 // connection the error is io.EOF.
 func (f *frames) awaitHeader() (size int, err error) {
 	if err := f.fill(sizeField); err != nil {
 		return 0, err
 	}
-	// A line that came to the wrong port may be shorter than a header, which its client
-	// would wait for in vain.
+	// A line that was sent to the wrong port may be shorter than a header: then more bytes
+	// would never arrive.
 	if size := f.announced(); size < fixedHeader || size > f.maxSize() {
 		return 0, errSize(size, fixedHeader, f.maxSize())
 	}
@@ -75,10 +75,10 @@ func (f *frames) awaitHeader() (size int, err error) {
 	return f.size()
 }
 
-// announced is the size of the frame that has begun, as its client has said it.
+// announced is the size in the frame's size field, not checked.
 func (f *frames) announced() int64 { return int64(int32(binary.BigEndian.Uint32(f.buf[f.r:]))) }
 
-// maxSize is how large a frame can be at most, whatever it asks for.
+// maxSize is the limit for frames of any key, in bytes.
 func (f *frames) maxSize() int64 {
 	return max(maxProduce, maxMember, int64(f.limits.MaxBatch())+maxFrame)
 }
@@ -87,10 +87,10 @@ func errSize(size, least, most int64) error {
 	return fmt.Errorf("a request of %d bytes: it takes %d to %d; is this a Kafka client, without TLS?", size, least, most)
 }
 
-// received is what has come and was not used.
+// received is the bytes that were received and not used.
 func (f *frames) received() []byte { return f.buf[f.r:f.w] }
 
-// whole waits for all of a frame that has begun. It is valid until done.
+// whole waits for the rest of a frame. The frame is valid until discard.
 func (f *frames) whole(size int) ([]byte, error) {
 	if err := f.fill(sizeField + size); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func (f *frames) whole(size int) ([]byte, error) {
 	return f.buf[f.r+sizeField : f.r+f.frame], nil
 }
 
-// discard says that the frame has been used.
+// discard drops the frame that whole has returned.
 func (f *frames) discard() {
 	f.r += f.frame
 	f.frame = 0
@@ -110,7 +110,7 @@ func (f *frames) discard() {
 	}
 }
 
-// size reads and checks the size of the frame that has begun to come.
+// size checks the frame's size against the limit of its key.
 func (f *frames) size() (int, error) {
 	size := f.announced()
 	key := int16(binary.BigEndian.Uint16(f.buf[f.r+sizeField:]))
@@ -127,13 +127,13 @@ func (f *frames) size() (int, error) {
 	return int(size), nil
 }
 
-// isKey says whether the frame that has begun is for a request of that key.
+// isKey reports whether the frame has that key.
 func (f *frames) isKey(k kmsg.Key) bool {
 	return int16(binary.BigEndian.Uint16(f.buf[f.r+sizeField:])) == int16(k)
 }
 
-// fill reads until there are n bytes. Between frames the client may take its
-// time, within one it has to go on.
+// fill reads until n bytes are received. The client may pause between frames for as long
+// as it likes; within a frame there is a deadline.
 func (f *frames) fill(n int) error {
 	for f.w-f.r < n {
 		if err := f.prepare(n); err != nil {
@@ -153,8 +153,8 @@ func (f *frames) fill(n int) error {
 	return nil
 }
 
-// end is up to where in the buffer a read may go that is for n bytes. A large buffer takes
-// nothing of the next frame, so that it can be given back.
+// end is where a read for n bytes has to end in the buffer. A large buffer takes no bytes
+// of the next frame, so that it can be returned.
 func (f *frames) end(n int) int {
 	if f.hold.Bytes == 0 {
 		return len(f.buf)
@@ -162,7 +162,7 @@ func (f *frames) end(n int) int {
 	return min(len(f.buf), f.r+min(max(n, broker.FirstBuffer), f.ahead))
 }
 
-// setDeadline bounds a read if a frame has begun.
+// setDeadline sets a read deadline within a frame.
 func (f *frames) setDeadline(begun bool) {
 	if !begun && !f.bounded {
 		return
@@ -178,7 +178,7 @@ func (f *frames) setDeadline(begun bool) {
 	f.conn.SetReadDeadline(at)
 }
 
-// prepare makes room for more bytes of n that belong together.
+// prepare makes room in the buffer for n bytes in a row.
 func (f *frames) prepare(n int) error {
 	if f.buf == nil {
 		f.buf, f.r, f.w = make([]byte, broker.FirstBuffer), 0, 0
@@ -186,22 +186,21 @@ func (f *frames) prepare(n int) error {
 	if len(f.buf)-f.r >= n && f.w < len(f.buf) {
 		return nil
 	}
-	if f.w-f.r < len(f.buf) { // there is room, not where it is needed
+	if f.w-f.r < len(f.buf) { // there is room in front of the bytes
 		f.r, f.w = 0, copy(f.buf, f.buf[f.r:f.w])
 		return nil
 	}
 	return f.enlarge(n)
 }
 
-// A buffer that is full is followed by one of partStep times its size, or of all that is
-// needed if that is wholeStep times as large at most.
+// A full buffer is replaced by one of partStep times its size, or by one for the whole frame
+// if that is at most wholeStep times as large.
 const (
 	partStep  = 16
 	wholeStep = 2 * partStep
 )
 
-// enlarge moves to a larger buffer for a frame of n bytes, of which as many have come as the
-// buffer holds.
+// enlarge replaces a full buffer by a larger one for a frame of n bytes.
 func (f *frames) enlarge(n int) error {
 	if n <= wholeStep*len(f.buf) {
 		return f.move(n, n, broker.Hold{Bytes: n, Share: broker.Whole})
@@ -212,7 +211,7 @@ func (f *frames) enlarge(n int) error {
 	return f.enlargePart(n)
 }
 
-// enlargePart moves to a larger buffer for a part of what is ahead.
+// enlargePart replaces a full buffer by a larger one for a part of the bytes ahead.
 func (f *frames) enlargePart(ahead int) error {
 	part := broker.Hold{Bytes: partStep * len(f.buf), Share: broker.LargePart}
 	if f.hold.Bytes == 0 {
@@ -225,10 +224,11 @@ func errFrame(n int, err error) error {
 	return fmt.Errorf("a request of %d bytes: %w", n-sizeField, err)
 }
 
-// move moves to a buffer of size bytes, when the budget has what is to be taken in place of
-// what is. The frame has so many bytes ahead, from r on. What the buffer is for has to come
-// at a MiB in limits.RequestTime, and two more: others wait for the memory. So a client that
-// claims much and sends little does not hold its part as long as it claims.
+// move replaces the buffer by one of size bytes as soon as the budget has the memory for it,
+// in place of the memory held. ahead is the number of bytes of the frame from r on. The client
+// has limits.RequestTime for each MiB that the buffer has room for, and twice that time more,
+// because others wait for the memory. So the time depends on the memory that is held, not on
+// the size that was announced.
 func (f *frames) move(size, ahead int, take broker.Hold) error {
 	if err := f.budget.Fits(take.Bytes); err != nil {
 		return errFrame(ahead, err)
@@ -247,8 +247,8 @@ func (f *frames) move(size, ahead int, take broker.Hold) error {
 	return nil
 }
 
-// keepRest gives a large buffer back, and keeps what has come of the next frame: it was in the
-// first buffer.
+// keepRest returns a large buffer and keeps the bytes of the next frame, which were received
+// with the first buffer.
 func (f *frames) keepRest() {
 	rest := f.buf[f.r:f.w]
 	if f.hold.Bytes == 0 || len(rest) == 0 {
@@ -261,7 +261,7 @@ func (f *frames) keepRest() {
 	f.buf, f.w = small, w
 }
 
-// free gives the buffer back. What it held is lost.
+// free returns the buffer. The bytes in it are lost.
 func (f *frames) free() {
 	if f.hold.Bytes > 0 {
 		putBuffer(f.buf)

@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// An api is how one kind of request is answered. Each stands in a file of its
-// own, named for its key, and is registered there:
+// An api is one key of the protocol. Each has a file of its own, named for the key, and is
+// registered there:
 //
 //	func init() {
 //		register(api{key: 12, min: 0, max: 4, doc: "…", handle: typed(heartbeat)})
@@ -20,24 +20,23 @@ import (
 //		c.reply(resp)
 //	}
 //
-// handle runs in the connection's goroutine, in the order of the requests. It
-// must not wait for other clients, nor for the sync of what was produced: such a
-// call is replied to later. Strings of the request may be kept, byte slices only until handle
-// returns: they are parts of the frame, which is used again.
+// handle runs in the connection's goroutine, in the order of the requests. It must not wait
+// for other clients or for a sync: then it returns and something else completes the call
+// later. It may keep strings of the request. Byte slices are valid until handle returns,
+// because they are parts of the frame, whose buffer is used again.
 type api struct {
 	key      int16
-	min, max int16  // versions that are answered
-	doc      string // for KAFKA.md: what it does, and what is left out
+	min, max int16  // versions that are served
+	doc      string // for KAFKA.md: the behaviour, and what is missing
 	handle   func(*call, kmsg.Request)
 
 	layouts []func() []field // by version, from min on
 }
 
-// apis are all that are registered, by key.
+// apis are the registered APIs, by key.
 var apis = make(map[int16]*api)
 
-// register adds an API; from an init function only. A second one for a key is a
-// mistake in the program.
+// register adds an API; from an init function only. It panics if the key has one.
 func register(a api) {
 	if apis[a.key] != nil {
 		panic(fmt.Sprintf("kafka: API key %d is registered twice", a.key))
@@ -51,25 +50,25 @@ func register(a api) {
 // layout is how requests of a version look on the wire.
 func (a *api) layout(version int16) []field { return a.layouts[version-a.min]() }
 
-// typed makes a handler of requests of one type one of any.
+// typed makes a handler for any request from a handler for requests of one type.
 func typed[R kmsg.Request](handle func(*call, R)) func(*call, kmsg.Request) {
 	return func(c *call, req kmsg.Request) { handle(c, req.(R)) }
 }
 
-// A call is one request on its way to its answer. Exactly one of reply, noReply
+// A call is one request on its way to its response. Exactly one of reply, noReply
 // and fail is called, once, by any goroutine; none of them blocks.
 type call struct {
 	conn   *conn
 	server *Server
 	header header
 
-	// The answer, guarded by the connection's mu.
+	// The response, guarded by the connection's mu.
 	completed bool
 	response  encoder // nil for none
-	err       error   // closes the connection instead of an answer
+	err       error   // closes the connection in place of a response
 	cancel    func()
-	whenFirst func() // called when all that was asked before is settled; nil for none
-	waited    bool   // had to wait for its turn: what was asked behind it is not read before it is settled
+	whenFirst func() // called when all earlier calls are complete; nil for none
+	waited    bool   // had to wait for earlier calls: the connection reads no request until it is complete
 }
 
 // An encoder is the body of a response: a kmsg.Response, or one made by hand.
@@ -77,36 +76,36 @@ type encoder interface {
 	AppendTo([]byte) []byte
 }
 
-// A releaser is an encoder that holds something, which is released when it has
-// been written or never will be.
+// A releaser is an encoder that holds memory or files. It is released when it has been
+// written, or when it never will be.
 type releaser interface{ release() }
 
-// reply answers the request. The response is encoded later, by the goroutine
-// that writes it, so that it must not change any more.
+// reply completes the call with a response. The response must not change any more, because
+// the goroutine that writes it encodes it later.
 func (c *call) reply(response encoder) { c.conn.complete(c, response, nil) }
 
-// noReply ends a request that is not answered: one to produce with acks=0.
+// noReply completes a call that has no response: Produce with acks=0.
 func (c *call) noReply() { c.conn.complete(c, nil, nil) }
 
-// fail closes the connection: there is no answer that would say what is wrong.
-// What was asked before is still answered.
+// fail closes the connection, because no response could say the error. Earlier requests get
+// their responses before.
 func (c *call) fail(err error) { c.conn.complete(c, nil, err) }
 
-// onClose has f called if the connection ends, or the server stops, before the
-// call is settled, so that what waits can be taken back. f must not block. It
-// should settle the call, or a stop of the server has to wait for it.
+// onClose has f called if the connection ends, or the server stops, before the call is
+// complete. f must not block. It should complete the call, because a stop of the server waits
+// for that.
 func (c *call) onClose(f func()) { c.conn.onClose(c, f) }
 
-// afterEarlier calls f when all that was asked before on the connection is settled, at once if it
-// is: for an answer that depends on what was produced before. What was asked behind it is
-// not read meanwhile. f may use no byte slices of the request.
+// afterEarlier calls f when all earlier calls of the connection are complete, at once if they
+// are: for a response that depends on what was produced before. The connection reads no
+// request meanwhile. f must not use byte slices of the request.
 func (c *call) afterEarlier(f func()) {
 	if c.conn.isFirst(c, f) {
 		f()
 	}
 }
 
-// async runs f, which settles the call, in a goroutine of its own.
+// async runs f, which completes the call, in a goroutine of its own.
 func (c *call) async(f func()) {
 	go func() {
 		defer c.conn.recovered(func() {})
@@ -114,10 +113,10 @@ func (c *call) async(f func()) {
 	}()
 }
 
-// did logs what the client has had changed.
+// did logs a change that the client has made.
 func (c *call) did(msg string, args ...any) {
 	c.server.log.Info(msg, append(args, "client", c.client())...)
 }
 
-// client is how log lines name who asked.
+// client is the client's address for log lines.
 func (c *call) client() string { return c.conn.net.RemoteAddr().String() }

@@ -8,15 +8,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A header is what stands before each request's body: key, version, correlation
-// id, client id and, where the request's version is "flexible" (KIP-482), tagged
-// fields.
+// A header precedes each request's body: key, version, correlation id, client id and, where
+// the request's version is "flexible" (KIP-482), tagged fields.
 type header struct {
 	key         int16
 	version     int16
 	correlation int32
 	client      []byte // id; part of the frame, valid while the handler runs
-	flexible    bool   // the answer's header has tagged fields, too
+	flexible    bool   // the response's header has tagged fields, too
 }
 
 // fixedHeader is the size in bytes of a header up to and without the client id.
@@ -37,8 +36,8 @@ func parseHeader(frame []byte) (header, error) {
 	}, nil
 }
 
-// clientID is the client id at the beginning of p; nil if there is none, or if it
-// is not whole, which body reports.
+// clientID is the client id at the beginning of p; nil if there is none, or if it is cut
+// off, which body reports.
 func clientID(p []byte) []byte {
 	if len(p) < 2 {
 		return nil
@@ -91,13 +90,13 @@ func skipTags(p []byte) ([]byte, error) {
 	return p, nil
 }
 
-// appendResponse appends a whole answer to dst: size, correlation id, tagged fields
+// appendResponse appends a whole response to dst: size, correlation id, tagged fields
 // where the request was flexible, and the body.
 func appendResponse(dst []byte, h header, m encoder) []byte {
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(h.correlation))
-	if h.flexible && h.key != int16(kmsg.ApiVersions) { // KIP-511: it is read before versions are known
+	if h.flexible && h.key != int16(kmsg.ApiVersions) { // KIP-511: clients read it before they know the versions
 		dst = append(dst, 0)
 	}
 	dst = m.AppendTo(dst)

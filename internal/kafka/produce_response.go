@@ -2,7 +2,7 @@ package kafka
 
 import "encoding/binary"
 
-// A produceResponse is made by hand: there is one for each batch, and a client
+// A produceResponse is not made by kmsg, because there is one for each batch, and a client
 // that sends one message at a time waits for it.
 //
 //	topics: name, v13+: id · partitions: number · error code · base offset · v2+: log
@@ -26,7 +26,7 @@ type producedPartition struct {
 	code   int16
 	base   int64   // -1 after an error
 	start  int64   // -1 after an error
-	time   int64   // that the log has given the batch; -1 for none; nothing after an error
+	time   int64   // LogAppendTime of the batch; -1 for none; unused after an error
 	reason *string // nil without an error
 }
 
@@ -36,7 +36,7 @@ const (
 	firstProduceByID     = 13
 )
 
-// AppendTo implements message.
+// AppendTo implements encoder.
 func (r *produceResponse) AppendTo(dst []byte) []byte {
 	w := wire{flexible: r.version >= firstFlexibleProduce}
 	dst = w.count(dst, len(r.topics))

@@ -9,18 +9,18 @@ import (
 	"mbus/internal/tcpserver"
 )
 
-// A progressWriter writes to a client that must take something within limit, or half as long
-// again, over and over. How long it takes for everything is the client's affair.
+// A progressWriter writes to a client that must read some bytes within limit, or 1.5 times
+// that, again and again. The time for all bytes has no limit.
 type progressWriter struct {
 	conn  tcpserver.Conn
 	limit time.Duration
 }
 
-// soon is the part of the limit in which nearly all responses are taken.
+// soon is the part of the limit within which clients read nearly all responses.
 const soon = 4
 
-// write writes p. The first attempt takes few calls, so that the goroutine of one
-// response gets by with the stack that it begins with.
+// write writes p. The first attempt makes few calls, so that the goroutine of a response
+// does not have to enlarge its stack.
 func (w progressWriter) write(p []byte) error {
 	n, err := w.conn.Write(p, w.limit/soon)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -29,14 +29,14 @@ func (w progressWriter) write(p []byte) error {
 	return err
 }
 
-// writeAll writes everything in due.
+// writeAll writes all of due.
 func (w progressWriter) writeAll(due ...[]byte) error {
 	_, err := w.conn.WriteAll(w.limit, due...)
 	return err
 }
 
-// sendfile has the system send a chunk, if the transport allows it; else the error is
-// errors.ErrUnsupported, and nothing has been sent.
+// sendfile sends a chunk with the system call, if the transport allows it; otherwise the
+// error is errors.ErrUnsupported, and no byte has been sent.
 func (w progressWriter) sendfile(c *store.Chunk) error { return c.SendTo(w) }
 
 // Write implements store.RawWriter.

@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// complete takes a call's answer. The answers that are due are written by the
-// connection's goroutine if it is in a handler, which it leaves soon, else by
-// one that exists only while there is something to write.
+// complete takes a call's response. If the connection's goroutine is in a handler, it writes
+// the responses after it; otherwise a goroutine does that exists only while there are some.
 func (c *conn) complete(call *call, response encoder, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -30,7 +29,7 @@ func (c *conn) complete(call *call, response encoder, err error) {
 	}
 }
 
-// firstPending is the first call that is not settled; nil if all are. The caller holds mu.
+// firstPending is the first call that is not complete; nil if all are. The caller holds mu.
 func (c *conn) firstPending() *call {
 	for _, call := range c.queue {
 		if !call.completed {
@@ -40,14 +39,14 @@ func (c *conn) firstPending() *call {
 	return nil
 }
 
-// isFirst says whether all before a call are settled. If not, turn is called when they are.
-func (c *conn) isFirst(call *call, turn func()) bool {
+// isFirst reports whether all calls before one are complete. If not, f is called when they are.
+func (c *conn) isFirst(call *call, f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if next := c.firstPending(); next == call || c.ended {
 		return true
 	}
-	call.whenFirst, call.waited = turn, true
+	call.whenFirst, call.waited = f, true
 	return false
 }
 
@@ -69,7 +68,7 @@ func (c *conn) onClose(call *call, f func()) {
 	}
 }
 
-// afterHandler writes what is due, in the connection's goroutine.
+// afterHandler writes the completed responses, in the connection's goroutine.
 func (c *conn) afterHandler() {
 	c.mu.Lock()
 	c.reading = false
@@ -81,10 +80,10 @@ func (c *conn) afterHandler() {
 	}
 }
 
-// writeCompleted writes answers until the next one is not settled. The caller has set
+// writeCompleted writes responses until the next call is not complete. The caller has set
 // writing.
 func (c *conn) writeCompleted() {
-	defer c.recovered(func() { c.takeCompleted() }) // which says that nobody writes any more
+	defer c.recovered(func() { c.takeCompleted() }) // which resets writing
 	for {
 		due := c.takeCompleted()
 		if len(due) == 0 {
@@ -98,8 +97,7 @@ func (c *conn) writeCompleted() {
 
 var errPanic = errors.New("a panic, which is logged")
 
-// recovered is deferred where a panic is to end this connection only. Then it
-// calls after.
+// recovered is deferred where a panic must end this connection only. It calls after then.
 func (c *conn) recovered(after func()) {
 	if r := recover(); r != nil {
 		c.server.panicked(c, r)
@@ -108,8 +106,8 @@ func (c *conn) recovered(after func()) {
 	}
 }
 
-// takeCompleted takes the settled calls at the head of the queue. If there are none it ends
-// the writing.
+// takeCompleted takes the completed calls at the head of the queue. If there are none it
+// resets writing.
 func (c *conn) takeCompleted() []*call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,10 +127,10 @@ func (c *conn) takeCompleted() []*call {
 	return due
 }
 
-// sendAt is how many bytes of small answers are collected before they are sent.
+// sendAt is the number of bytes of small responses that are collected and sent together.
 const sendAt = 32 << 10
 
-// write writes answers, the small ones together.
+// write writes responses, the small ones together.
 func (c *conn) write(due []*call) error {
 	out := getBuffer(0)
 	defer func() {
@@ -164,8 +162,7 @@ func (c *conn) write(due []*call) error {
 	return failed
 }
 
-// collect appends a small answer to out. What is large is sent, and what was
-// collected before it.
+// collect appends a small response to out. It sends a large one, after the bytes in out.
 func (c *conn) collect(out []byte, call *call) ([]byte, error) {
 	large, ok := call.response.(*fetchResponse)
 	if !ok || large.size() < sendAt {
@@ -177,10 +174,10 @@ func (c *conn) collect(out []byte, call *call) ([]byte, error) {
 	return out[:0], c.sendSections(out, large.sections(call.header))
 }
 
-// sendSections sends what is left in out and then the pieces of an answer.
-func (c *conn) sendSections(out []byte, pieces []section) error {
+// sendSections sends the bytes in out and then the sections of a response.
+func (c *conn) sendSections(out []byte, sections []section) error {
 	due := [][]byte{out}
-	for _, p := range pieces {
+	for _, p := range sections {
 		if p.file == nil {
 			due = append(due, p.bytes)
 			continue
@@ -211,7 +208,7 @@ func (c *conn) writer() progressWriter {
 	return progressWriter{c.net, c.server.broker.Limits.WriteTime}
 }
 
-// cancelWaiting gives up what waits for something to happen.
+// cancelWaiting cancels the calls that wait.
 func (c *conn) cancelWaiting() {
 	c.mu.Lock()
 	var cancels []func()
@@ -226,7 +223,7 @@ func (c *conn) cancelWaiting() {
 	}
 }
 
-// awaitResponses waits until all that was asked is answered, or can't be.
+// awaitResponses waits until all responses are written, or the connection has ended.
 func (c *conn) awaitResponses() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -235,7 +232,7 @@ func (c *conn) awaitResponses() {
 	}
 }
 
-// abort ends the connection at once, whatever is under way.
+// abort ends the connection at once and cancels its calls.
 func (c *conn) abort(reason error) {
 	c.mu.Lock()
 	if c.ended {

@@ -1,11 +1,10 @@
 // Package kafka serves the Kafka protocol: every client and tool that speaks it
 // works on the same topics, and the same positions of groups, as the line
-// protocol. KAFKA.md, made from the registry of this package, says which
-// requests are answered and in which versions.
+// protocol. KAFKA.md lists the requests and their versions, from the registry of this package.
 //
-// A request's way: conn.go reads its frame, handler.go finds its handler, the
-// handler (one file per API key) answers at once or later, and replies.go writes
-// the answers in the order of the requests.
+// The way of a request: conn.go reads its frame, handler.go finds its handler, the handler
+// (one file per API key) completes the call at once or later, and responses.go writes the
+// responses in the order of the requests.
 package kafka
 
 import (
@@ -22,26 +21,26 @@ import (
 	"mbus/internal/tcpserver"
 )
 
-// Options are what NewServer may be told.
+// Options are the settings of a Server.
 type Options struct {
-	// Advertise is the host:port for clients to connect to; "" for
-	// the address that a connection came in on.
+	// Advertise is the host:port for clients to connect to; "" for the address on which
+	// a connection was accepted.
 	Advertise string
-	// NodeID is this broker's number in answers; 0 or more.
+	// NodeID is this broker's number in responses; 0 or more.
 	NodeID int32
-	// ClusterID names the cluster in answers; "" for "mbus".
+	// ClusterID names the cluster in responses; "" for "mbus".
 	ClusterID string
-	// RebalanceDelay is how long the first members of a group wait for more.
+	// RebalanceDelay is the time that the first members of a group wait for more.
 	RebalanceDelay time.Duration
 	// MinSession is the shortest session timeout that a member may ask for; 0 for
 	// DefaultMinSession.
 	MinSession time.Duration
-	// SyncEvery is how often messages are synced that are acknowledged before; 0 if
-	// each is synced before. It is shown to clients, no more.
+	// SyncEvery is the interval of syncs if messages are acknowledged before they are
+	// synced; 0 if they are synced first. It is only shown to clients.
 	SyncEvery time.Duration
 }
 
-// Bounds of session timeouts: the default of the lower one is Kafka's.
+// Limits of session timeouts. DefaultMinSession is Kafka's.
 const (
 	DefaultMinSession = 6 * time.Second
 	MaxSession        = 30 * time.Minute
@@ -52,12 +51,12 @@ type Server struct {
 	broker   *broker.Broker
 	log      *slog.Logger
 	opts     Options
-	groups   groups // what the handlers of consumer groups need
+	groups   groups // for the handlers of consumer groups
 	conns    *tcpserver.Conns[*conn]
-	decoding *broker.Budget // for what is decoded
-	maxWhole int            // bytes up to which a frame is read whole
-	reported atomic.Int64   // when reportLoss has logged, in nanoseconds since 1970
-	short    atomic.Int64   // when reportShortage has
+	decoding *broker.Budget // for decoded requests
+	maxWhole int            // size in bytes of the largest frame that is read whole
+	reported atomic.Int64   // time of the latest log line of reportLoss, in nanoseconds since 1970
+	short    atomic.Int64   // the same of reportShortage
 }
 
 // NewServer serves nothing yet.
@@ -101,7 +100,7 @@ func (s *Server) serveConn(c *conn) {
 // errDone is the reason where a client has closed its connection.
 var errDone = errors.New("done")
 
-// debug logs what a connection does.
+// debug logs an event of a connection.
 func (s *Server) debug(c *conn, msg string, args ...any) {
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug(msg, append([]any{"client", c.net.RemoteAddr()}, args...)...)
@@ -122,12 +121,12 @@ func (s *Server) reportShortage() {
 	if now-last < int64(shortageEvery) || !s.short.CompareAndSwap(last, now) {
 		return
 	}
-	s.log.Warn("Kafka clients' requests wait for memory: those that have begun to come take all of it, in bytes",
-		"limit", s.broker.Limits.MaxInFlight)
+	s.log.Warn("Kafka clients' requests wait for memory",
+		"bytes", s.broker.Limits.MaxInFlight)
 }
 
-// Stop ends the server: no more requests are taken, those that have come are
-// answered. When the context ends, what is left is cut off.
+// Stop ends the server: it reads no more requests and completes those that it has read. When
+// the context ends, the remaining connections are aborted.
 func (s *Server) Stop(ctx context.Context) {
 	s.conns.Stop(ctx, (*conn).interrupt, func(c *conn) { c.abort(context.Canceled) })
 	s.groups.stop()

@@ -2,9 +2,9 @@ package kafka
 
 import "encoding/binary"
 
-// Wire appends the parts of answers that are made by hand. From some version on,
-// another one for each API, lengths are compact and tagged fields follow each
-// structure: then it is flexible (KIP-482).
+// wire encodes the responses that are not made by kmsg. From some version on, which differs
+// by API, lengths are compact and tagged fields follow each struct: the version is flexible
+// (KIP-482).
 type wire struct{ flexible bool }
 
 // count appends the length of an array or of bytes, which are not null.
@@ -24,8 +24,7 @@ func (w wire) text(dst []byte, s string) []byte {
 	return append(dst, s...)
 }
 
-// topic appends what a topic is called: its name or, where the version has ids in
-// their place, its id.
+// topic appends a topic's name or, in versions that have ids in its place, its id.
 func (w wire) topic(dst []byte, name string, id [16]byte, byID bool) []byte {
 	if byID {
 		return append(dst, id[:]...)
