@@ -23,7 +23,7 @@ type fetchResponse struct {
 	partitions []*fetchPartition // of all topics
 
 	budget   *broker.Budget
-	held     int // bytes taken from budget
+	held     int  // bytes taken from budget
 	noMemory bool // load has failed
 }
 
