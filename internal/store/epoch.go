@@ -2,8 +2,8 @@ package store
 
 import "slices"
 
-// An EpochStart says that from a partition on the leader epochs of a topic are others: that of
-// the partition is Epoch, that of the next one is one more, and so on.
+// An EpochStart is the leader epoch of a partition that was added later; each next partition has one
+// more.
 type EpochStart struct {
 	Partition int
 	Epoch     int32
@@ -24,17 +24,17 @@ func (t *Topic) PartitionEpoch(partition int) int32 {
 // EpochsEnd is above the epochs of all partitions.
 func (t *Topic) EpochsEnd() int32 { return t.PartitionEpoch(t.Partitions-1) + 1 }
 
-// Grow gives the topic partitions, so that it has total; epoch is that of the first
-// of them, above all that it has.
+// Grow adds partitions, so that the topic has total. epoch is the epoch of the first new one, above all
+// others.
 func (t *Topic) Grow(total int, epoch int32) {
 	if epoch != t.EpochsEnd() {
-		t.Epochs = append(slices.Clip(t.Epochs), EpochStart{t.Partitions, epoch}) // a copy: others may have the old one
+		t.Epochs = append(slices.Clip(t.Epochs), EpochStart{t.Partitions, epoch}) // a copy, because others may have the old one
 	}
 	t.Partitions = total
 }
 
-// Shrink takes back that partitions were given to the topic, so that it has total again. It
-// reports false, and does nothing, if that is not known of all of them.
+// Shrink removes partitions that were added later, so that the topic has total again. It returns
+// false, and does nothing, if it is not known that all of them were added later.
 func (t *Topic) Shrink(total int) bool {
 	for i, s := range t.Epochs {
 		if s.Partition >= total {
@@ -51,7 +51,7 @@ func (t *Topic) Shrink(total int) bool {
 	return len(t.Epochs) > 0
 }
 
-// Equal says whether two topics are the same in everything.
+// Equal says whether two topics are equal.
 func (t *Topic) Equal(o *Topic) bool {
 	return t.Name == o.Name && t.ID == o.ID && t.Partitions == o.Partitions && t.Epoch == o.Epoch &&
 		slices.Equal(t.Epochs, o.Epochs) && t.Config == o.Config

@@ -2,19 +2,19 @@ package store
 
 import "sync"
 
-// Names are locks, one for each topic name: a goroutine that makes, alters or deletes
-// a topic holds its name. The zero value is ready.
+// Names are locks of topic names, which goroutines hold while they create, alter or delete a topic.
+// The zero value is ready.
 type Names struct {
-	mu   sync.Mutex // guards held, and users of all in it
+	mu   sync.Mutex // guards held, and the users of its values
 	held map[string]*heldName
 }
 
 type heldName struct {
 	sync.Mutex
-	users int // those that hold it or wait for it
+	users int // goroutines that hold it or wait for it
 }
 
-// Lock waits until nobody else holds the name, and holds it until unlock.
+// Lock locks a name.
 func (n *Names) Lock(name string) (unlock func()) {
 	n.mu.Lock()
 	if n.held == nil {

@@ -1,8 +1,7 @@
-// Package store is the driver between the broker and whatever keeps its
-// messages: the interfaces an implementation has, the chunks it gives out and
-// the errors callers tell apart. A store keeps whole, opaque record batches;
-// it knows their headers and nothing of their records. Validation, limits and
-// waiting belong to the broker. Package storetest checks an implementation.
+// Package store is the driver interface between the broker and the log that keeps its messages: the
+// interfaces that a driver implements, the chunks that it returns, and the errors that callers
+// distinguish. A store keeps record batches whole: it reads their headers and never their records.
+// The broker validates, limits and waits. Package storetest tests a driver.
 package store
 
 import (
@@ -15,130 +14,121 @@ import (
 type Store interface {
 	// Topics lists all topics by name, ascending.
 	Topics() []Topic
-	// CreateTopic makes a topic that is durable when it returns. It fails with
-	// ErrTopicExists, ErrFull, or an error of the system.
-	CreateTopic(name string, partitions int, config string) (Topic, error)
-	// AddPartitions gives a topic as many partitions as it takes to have total,
-	// which is more than it has. They are durable when it returns; a crash leaves
-	// all of them or none. It fails with ErrUnknownTopic, ErrFull, or an error of
+	// CreateTopic creates a topic durably. It fails with ErrTopicExists, ErrFull, or an error of
 	// the system.
+	CreateTopic(name string, partitions int, config string) (Topic, error)
+	// AddPartitions adds partitions to a topic durably, so that it has total, which is more than
+	// before. A crash leaves all of them or none. It fails with ErrUnknownTopic, ErrFull, or an
+	// error of the system.
 	AddPartitions(name string, total int) (Topic, error)
-	// Configure replaces a topic's configuration. The new one is durable when it
-	// returns; a crash leaves the old one or the new. It fails as AddPartitions
-	// does.
+	// Configure replaces a topic's configuration durably. A crash leaves the old one or the new
+	// one. It fails like AddPartitions.
 	Configure(name, config string) error
-	// DeleteTopic removes a topic for good: when it returns, no restart brings
-	// a byte of it back. Its partitions return ErrDeleted from then on.
+	// DeleteTopic deletes a topic durably: no restart brings a byte of it back. Its partitions
+	// fail with ErrDeleted from then on.
 	DeleteTopic(name string) error
-	// Partition gives one partition, numbered from 0, or ErrUnknownTopic.
+	// Partition returns a partition, numbered from 0. It fails with ErrUnknownTopic.
 	Partition(topic string, number int) (Partition, error)
 	// CheckSpace says whether a publisher may append n bytes. It fails with ErrFull if that
 	// would leave less space than the reserve for consumers, who go on while the disk is full.
 	// The broker's own records are appended without it.
 	CheckSpace(n int) error
-	// Deleted says whether the topic of this id has been deleted, as far as is known
-	// for certain: what depends on it may be forgotten. False says nothing: a topic's
-	// directory may only be missing.
+	// Deleted says whether the topic of an id was certainly deleted, so that everything that
+	// depends on it may be removed. If false, its directory may be missing.
 	Deleted(id [16]byte) bool
-	// UseClock sets the clock that append times are taken from, which is the system's
-	// until then, and may call KeepNote. It is called once, before anything is appended.
+	// UseClock sets the clock of append times, in place of the system's. The clock may call
+	// KeepNote. UseClock is called once, before the first append.
 	UseClock(now func() time.Time)
-	// Note gives what was last kept with KeepNote; nil if there is nothing, or it can't be
-	// read.
+	// Note returns the last note of KeepNote, or nil if there is none or it can't be read.
 	Note() []byte
-	// KeepNote keeps up to MaxNote bytes of the broker's beside the topics, in place of
-	// those that were kept before. They are durable when it returns; a crash leaves the
-	// old ones or the new.
+	// KeepNote durably replaces the note: up to MaxNote bytes of the broker, beside the topics. A
+	// crash leaves the old note or the new one.
 	KeepNote(p []byte) error
-	// Close syncs what was appended, and ends. Appends under way are answered.
+	// Close syncs and closes the store. It completes appends that are under way.
 	Close() error
 }
 
-// A Topic is what a store knows of a topic.
+// A Topic is a topic's name, id, partitions and configuration.
 type Topic struct {
 	Name       string
 	ID         [16]byte // random (RFC 9562, version 4), new for each incarnation
 	Partitions int
-	Epoch      int32 // leader epoch of partition 0, that of partition 1 is one more and so on; higher than those of a topic of this name before
+	Epoch      int32 // leader epoch of partition 0; each next partition has one more. Higher than those of an earlier topic of this name
 
-	// Epochs are where the epochs go on with others, because partitions were added later;
-	// ascending. See PartitionEpoch. It is not changed, but replaced.
+	// Epochs lists the partitions at which the epochs start again, because partitions were added
+	// later; ascending. See PartitionEpoch. It is replaced, never changed.
 	Epochs []EpochStart
 
-	// Config is the topic's own configuration: a JSON object without spaces, which
-	// the store keeps and does not look into, of at most MaxConfig bytes; "" for none.
+	// Config is the topic's own configuration: a JSON object without spaces of at most MaxConfig
+	// bytes, which the store does not interpret; "" for none.
 	Config string
 }
 
 // MaxConfig is the largest Topic.Config, in bytes: some ten settings.
 const MaxConfig = 1 << 10
 
-// MaxNote is the most that Store.KeepNote keeps, in bytes.
+// MaxNote is the largest note of Store.KeepNote, in bytes.
 const MaxNote = 8 << 10
 
-// A Partition is one log of record batches. Its methods may be called by any
-// goroutine; appends are ordered by the calls.
+// A Partition is a log of record batches. Its methods may be called by any goroutine; appends have
+// the order of the calls.
 type Partition interface {
-	// Write takes one or more whole batches, which the caller has verified,
-	// stamps them in place with their offsets, and writes them. It does not
-	// wait until they are durable: done is called once for each Write that
-	// returned nil, in the order of the calls, with the first record's offset
-	// when the batches are durable and visible, or with the error that means
-	// they may not be. done must not block, nor call Write; it may run before
-	// Write returns. The caller does what Lead says.
+	// Write writes one or more whole batches, which the caller has verified, and sets their
+	// offsets in place. It does not wait until they are durable: done is called once for each
+	// Write that returned nil, in the order of the calls, with the offset of the first record when
+	// the batches are durable and visible, or with an error when they may not be durable. done
+	// must not block or call Write; it may run before Write returns. The caller must use Lead.
 	//
-	// An error returned means that nothing was stored and done is not called:
-	// ErrFull (try again later), ErrFailed (after an I/O error; it may work later),
-	// ErrDeleted, ErrClosed or ErrNotLeader. The batches may be reused when Write returns.
+	// If Write fails, nothing was stored and done is not called: ErrFull (try again later),
+	// ErrFailed (after an I/O error; it may work later), ErrDeleted, ErrClosed or ErrNotLeader.
+	// The batches may be reused when Write returns.
 	Write(batches []byte, done func(base int64, err error)) (Lead, error)
 
-	// Read points c at whole batches, of maxBytes or less but at least one,
-	// that begin with the one that holds offset. c ends up empty at the high
-	// watermark. ErrOutOfRange says that offset is below the start or above
-	// the high watermark; a *GapError that the log has nothing at offset but
-	// goes on later; a *DamageError that what is stored there can't be used.
-	// A Chunk that is used again, for the offset where it ended, saves the
-	// look-up. The caller ends with c.Release.
+	// Read points c at whole batches, from the one with the offset on, of at most maxBytes but at
+	// least one batch. At the high watermark c is empty. Read fails with ErrOutOfRange if the
+	// offset is below the start or above the high watermark, with a *GapError if the log has no
+	// record there but has later ones, and with a *DamageError if the stored bytes are damaged.
+	// Reading on with the same chunk saves the lookup. The caller must call c.Release at the end.
 	Read(offset int64, maxBytes int, c *Chunk) error
 
-	// Offsets are the log start offset and the high watermark: records from
-	// start up to but not including high are durable and readable.
+	// Offsets returns the log start offset and the high watermark: records from start up to but
+	// not including high are durable and readable.
 	Offsets() (start, high int64)
 
-	// OffsetForTime is the base offset of the first batch that has a record as
-	// late as time, in milliseconds since 1970; the high watermark if none has.
+	// OffsetForTime returns the base offset of the first batch with a record at the time or later,
+	// in milliseconds since 1970, or the high watermark.
 	OffsetForTime(time int64) (int64, error)
 
-	// Size is the number of bytes of all batches stored.
+	// Size is the size of all stored batches, in bytes.
 	Size() int64
 
-	// Trim makes before the log start offset, for good, and frees what space
-	// it can. It does nothing if the log starts there or later already;
-	// ErrOutOfRange says that before is above the high watermark.
+	// Trim durably makes before the log start offset, and frees space where it can. It does
+	// nothing if the log starts there or later. It fails with ErrOutOfRange if before is above the
+	// high watermark.
 	Trim(before int64) error
 
-	// Retain forgets old records, whole segments at a time.
+	// Retain removes old records, whole segments at a time.
 	Retain(Retention) (Retained, error)
 
-	// Roll sets the size in bytes and the age from which the next append, or Retain,
-	// begins a new segment, so that Retain can hold small bounds; 0 for the store's own.
+	// Roll sets the size in bytes and the age at which an append, or Retain, begins a new segment,
+	// so that Retain can keep small bounds; 0 for the store's own.
 	Roll(bytes int64, age time.Duration)
 
-	// Tail is the lowest offset from which the log has at most n bytes to its end, or
-	// a little more. It costs the same however long the log is.
+	// Tail returns the lowest offset from which at most n bytes, or a little more, lead to the end
+	// of the log. Its cost does not depend on the size of the log.
 	Tail(n int64) (offset int64, err error)
 
-	// Sync calls done once all that has been answered without an error is durable. For a
-	// store that syncs before it answers, that is at once. done must not block.
+	// Sync calls done when everything that was acknowledged is durable: at once if the store syncs
+	// before it acknowledges. done must not block.
 	Sync(done func(error))
 
-	// Wake calls f once, soon, when the high watermark is above offset, or the
-	// log has ended, with the reason: at once if it is so already. f must not
-	// block. cancel takes f back; it may come too late.
+	// Wake calls f once when the high watermark is above the offset, or the log has ended, with
+	// the reason. It calls f at once if that is so already. f must not block. cancel may come too
+	// late.
 	Wake(offset int64, f func(Reason)) (cancel func())
 }
 
-// A Reason is why Wake calls.
+// A Reason says why Wake calls.
 type Reason int
 
 const (
@@ -147,20 +137,20 @@ const (
 	Closed                // the store is closing: ErrClosed
 )
 
-// Retention says what a partition may forget. A record is as old as its append, or as
-// its own time if that is later, by an hour at most.
+// Retention says which records a partition may remove. The age of a record counts from its append,
+// or from its own time if that is later, by an hour at most.
 type Retention struct {
-	Before int64 // age: records older than this, in milliseconds since 1970; 0 for none
-	Keep   int64 // Before does not remove this offset or what follows it
-	Unread int64 // age: records older than this go although Keep holds them; 0 for none
-	Bytes  int64 // size: the oldest go until this many bytes are left; 0 for no bound
+	Before int64 // time: older records may go, in milliseconds since 1970; 0 for none
+	Keep   int64 // Before does not apply to this offset and higher ones
+	Unread int64 // time: older records may go in spite of Keep; 0 for none
+	Bytes  int64 // size: the oldest records may go until this many bytes are left; 0 for no bound
 }
 
-// Retained says what Retain did.
+// Retained is the result of Retain.
 type Retained struct {
-	Start int64 // the log start offset now
+	Start int64 // the new log start offset
 	Freed int64 // bytes
-	Held  bool  // Keep held back something that is old enough to go
+	Held  bool  // Keep prevented that old records were removed
 }
 
 // Errors of a store and its partitions. Test with errors.Is.
@@ -170,31 +160,30 @@ var (
 	ErrOutOfRange   = errors.New("offset out of range")
 	ErrDeleted      = errors.New("the topic was deleted")
 	ErrClosed       = errors.New("the store is closing")
-	ErrNotLeader    = errors.New("another broker leads the partition") // of stores that several brokers share: not stored; that broker may be asked
-	ErrFull         = errors.New("no space left for the log")          // not stored; may work later
+	ErrNotLeader    = errors.New("another broker leads the partition") // for stores that brokers share: nothing was stored; ask the leader
+	ErrFull         = errors.New("no space left for the log")          // nothing was stored; it may work later
 	ErrFailed       = errors.New("log accepts no more after an I/O error")
 	ErrUnusable     = errors.New("topic can't be used") // it is damaged or missing; the error says what to do
 )
 
-// A GapError says that a log has no records between two offsets: they were
-// there once, and are lost.
+// A GapError says that a log has lost the records between two offsets.
 type GapError struct {
 	Topic       string
 	Partition   int
-	First, Next int64 // nothing from First up to but not including Next
+	First, Next int64 // from First up to but not including Next
 }
 
 func (e *GapError) Error() string {
 	return fmt.Sprintf("%s/%d: offsets %d to %d are missing", e.Topic, e.Partition, e.First, e.Next-1)
 }
 
-// A DamageError says that stored bytes are not what was written.
+// A DamageError says that stored bytes are damaged.
 type DamageError struct {
 	Topic       string
 	Partition   int
-	First, Next int64 // the offsets that can't be read: First up to but not including Next
+	First, Next int64 // offsets that can't be read: from First up to but not including Next
 	File        string
-	Pos         int64 // where in File the damage begins
+	Pos         int64 // of the damage in File, in bytes
 	Reason      error
 }
 
@@ -205,15 +194,15 @@ func (e *DamageError) Error() string {
 
 func (e *DamageError) Unwrap() error { return e.Reason }
 
-// Append is Write, with the commit in the background.
+// Append is Write with the commit in the background.
 func Append(p Partition, batches []byte, done func(base int64, err error)) error {
 	lead, err := p.Write(batches, done)
 	lead.Go()
 	return err
 }
 
-// AppendAndWait appends batches and waits until they are durable. It returns the
-// offset of the first record.
+// AppendAndWait appends batches, waits until they are durable, and returns the offset of the first
+// record.
 func AppendAndWait(p Partition, batches []byte) (base int64, err error) {
 	done := make(chan struct{})
 	lead, e := p.Write(batches, func(at int64, failed error) {

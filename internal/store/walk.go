@@ -6,15 +6,15 @@ import (
 	"mbus/internal/batch"
 )
 
-// How much of a log Walk reads at once, in bytes: little at first, because what is searched
-// is often near.
+// Walk reads firstWalk bytes of a log first, because the batch that is searched is often near, and up
+// to lastWalk bytes at a time later.
 const (
 	firstWalk = 64 << 10
 	lastWalk  = 1 << 20
 )
 
-// Walk calls f with each batch of a log from the one that holds offset on, until f returns
-// false. Damage and gaps are passed over if missing returns nil for them.
+// Walk calls f with each batch of a log, from the one with the offset on, until f returns false. It
+// skips damage and gaps if missing returns nil for them.
 func Walk(log Partition, offset int64, missing func(error) error, f func(batch.Batch) (bool, error)) error {
 	var c Chunk
 	defer c.Release()
@@ -47,8 +47,8 @@ func Walk(log Partition, offset int64, missing func(error) error, f func(batch.B
 	}
 }
 
-// Missing gives the offsets, from first up to but not including next, that a log lacks by a
-// *GapError or a *DamageError; false for another error.
+// Missing returns the offsets of a *GapError or a *DamageError, from first up to but not including
+// next; ok is false for other errors.
 func Missing(err error) (first, next int64, ok bool) {
 	var gap *GapError
 	var damage *DamageError

@@ -14,7 +14,7 @@ var appendTests = []test{
 	{"batches are stamped in place and may be reused", stampsInPlace},
 	{"only base offset and leader epoch are changed", changesNothingElse},
 	{"done is called once each, in order", answersInOrder},
-	{"what done is called for is visible", answersWhenVisible},
+	{"a batch is visible when done is called", answersWhenVisible},
 	{"a batch larger than a segment is kept", appendsLargeBatch},
 	{"batches of all sizes are kept", appendsAllSizes},
 	{"offsets go on after a restart", goesOnAfterRestart},

@@ -5,7 +5,7 @@ import (
 )
 
 var closeTests = []test{
-	{"what is under way is answered and kept", closeAnswers},
+	{"appends under way are completed and kept", closeAnswers},
 	{"later calls are refused", closeRefuses},
 	{"nothing to do", closeIdle},
 }

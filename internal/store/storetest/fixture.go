@@ -12,7 +12,7 @@ import (
 	"mbus/internal/store"
 )
 
-// A fixture is a store under test and the model of what it holds.
+// A fixture is a store under test and the model of its contents.
 type fixture struct {
 	*testing.T
 	store.Store
@@ -37,7 +37,7 @@ func newFixture(t *testing.T, open Opener) *fixture {
 
 func (f *fixture) now() time.Time { return time.UnixMilli(f.clock.Load()) }
 
-// create makes a topic.
+// create creates a topic.
 func (f *fixture) create(name string, partitions int) *topic {
 	f.Helper()
 	made, err := f.CreateTopic(name, partitions, "")
@@ -56,7 +56,7 @@ func (f *fixture) create(name string, partitions int) *topic {
 	return m
 }
 
-// log makes a topic of one partition and returns that.
+// log creates a topic of one partition, which it returns.
 func (f *fixture) log() *log {
 	f.Helper()
 	return f.create("orders", 1).logs[0]
@@ -82,7 +82,7 @@ func (f *fixture) delete(name string) {
 	delete(f.topics, name)
 }
 
-// connect gives each log in the model its partition.
+// connect looks up the partition of each log in the model.
 func (f *fixture) connect() {
 	f.Helper()
 	for name, m := range f.topics {
@@ -122,7 +122,7 @@ func (f *fixture) check() {
 	}
 }
 
-// refuses says that err has to be want.
+// refuses fails the test if err is not want.
 func (f *fixture) refuses(what string, err, want error) {
 	f.Helper()
 	if !errors.Is(err, want) {

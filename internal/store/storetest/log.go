@@ -11,7 +11,7 @@ import (
 	"mbus/internal/store"
 )
 
-// A log is a partition and the model of what it holds.
+// A log is a partition and the model of its contents.
 type log struct {
 	store.Partition
 	t   *testing.T
@@ -47,7 +47,7 @@ func (l *log) append(batches ...[]byte) int64 {
 	return a.base
 }
 
-// add puts stamped batches in the model; they have to follow what is there.
+// add adds stamped batches to the model, which they must continue.
 func (l *log) add(stamped []byte) {
 	l.t.Helper()
 	list, err := batchtest.Split(stamped)
@@ -64,7 +64,7 @@ func (l *log) add(stamped []byte) {
 	l.batches = append(l.batches, list...)
 }
 
-// visible gives the batches that have a record at the start or later.
+// visible returns the batches with a record at the start or later.
 func (l *log) visible() []batchtest.Stored {
 	i := slices.IndexFunc(l.batches, func(b batchtest.Stored) bool { return b.Next > l.start })
 	if i < 0 {
@@ -73,7 +73,7 @@ func (l *log) visible() []batchtest.Stored {
 	return l.batches[i:]
 }
 
-// holding gives the batch that holds offset.
+// holding returns the batch with an offset.
 func (l *log) holding(offset int64) batchtest.Stored {
 	i := slices.IndexFunc(l.batches, func(b batchtest.Stored) bool { return b.Next > offset })
 	return l.batches[i]
@@ -101,7 +101,7 @@ func (l *log) check() {
 	l.checkSize()
 }
 
-// checkSize allows for what is forgotten but not freed yet.
+// checkSize allows for bytes that were removed and not freed yet.
 func (l *log) checkSize() {
 	l.t.Helper()
 	all, visible := sizeOf(l.batches), sizeOf(l.visible())
@@ -110,7 +110,7 @@ func (l *log) checkSize() {
 	}
 }
 
-// readsAt looks one offset up, without any help of an earlier look-up.
+// readsAt looks an offset up with a new chunk.
 func (l *log) readsAt(offset int64, want batchtest.Stored) {
 	l.t.Helper()
 	var c store.Chunk
@@ -150,7 +150,7 @@ func ReadAll(p store.Partition, maxBytes int) ([]batchtest.Stored, error) {
 	return ReadWith(p.Offsets, p.Read, maxBytes)
 }
 
-// ReadWith is ReadAll for what has other methods.
+// ReadWith is ReadAll with another Read.
 func ReadWith(offsets func() (start, high int64), read func(offset int64, maxBytes int, c *store.Chunk) error, maxBytes int) ([]batchtest.Stored, error) {
 	var c store.Chunk
 	defer c.Release()
@@ -215,12 +215,12 @@ func wait[T any](t *testing.T, c <-chan T, what string) T {
 	}
 }
 
-// scribble makes bytes unusable, to show that nobody uses them any more.
+// scribble overwrites bytes, to show that nobody uses them any more.
 func scribble(p []byte) {
 	for i := range p {
 		p[i] = 0xEE
 	}
 }
 
-// header is the batch that p begins with.
+// header returns the batch at the beginning of p.
 func header(p []byte) batch.Batch { return batch.Batch(p) }

@@ -10,17 +10,17 @@ import (
 )
 
 var retainTests = []test{
-	{"nothing asked for, nothing forgotten", retainsAll},
+	{"without bounds nothing is removed", retainsAll},
 	{"by age, nothing young goes", retainsByAge},
 	{"by age, a record's own time counts for an hour at most", retainsLaterRecords},
 	{"by age, old records that were appended lately stay", retainsOldRecordsAppendedLately},
 	{"by age, an append by a clock that was ahead counts as now", retainsAppendsAheadOfTheClock},
-	{"by age, what is to be kept goes when it is old enough", retainsUnread},
+	{"by age, kept records go when they are old enough", retainsUnread},
 	{"by age, of a log that is not busy", retainsLogThatIsNotBusy},
-	{"by age, what is to be kept is held", retainsKept},
+	{"by age, kept records stay", retainsKept},
 	{"by age, a part is held", retainsPartly},
 	{"by size, the oldest go", retainsBySize},
-	{"by size, what is to be kept goes too", retainsBySizeInSpiteOfKeep},
+	{"by size, kept records go, too", retainsBySizeInSpiteOfKeep},
 	{"by size, small bounds hold", retainsSmallBounds},
 	{"an empty log", retainsEmptyLog},
 	{"again and again while the log grows", retainsGrowingLog},
@@ -77,7 +77,7 @@ func (l *log) age(i int) int64 {
 	return max(l.times[i], min(l.batches[i].MaxTime(), l.times[i]+hour))
 }
 
-// pass has time go by.
+// pass moves the clock.
 func (f *fixture) pass(d time.Duration) { f.clock.Add(d.Milliseconds()) }
 
 // aged makes a log of that many batches of five records and about 650 bytes, that are
@@ -218,7 +218,7 @@ func retainsLogThatIsNotBusy(f *fixture) {
 	}
 	f.restart()
 	l.Roll(0, 24*time.Hour)
-	l.retain(store.Retention{Before: batchtest.FirstTime}) // a crash leaves appends of which nobody knows when they were
+	l.retain(store.Retention{Before: batchtest.FirstTime}) // after a crash the times of the last appends are unknown
 	f.pass(365 * 24 * time.Hour)
 	l.retain(store.Retention{Before: f.now().UnixMilli() - hour, Keep: forever})
 	if l.start != l.next || l.Size() != 0 {

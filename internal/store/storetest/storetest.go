@@ -1,6 +1,5 @@
-// Package storetest checks that an implementation of store.Store keeps the
-// promises that package store states. Every test ends by opening the store
-// again and comparing everything in it with a model.
+// Package storetest is the conformance suite of package store. Every test ends by opening the store
+// again and comparing all its contents with a model.
 package storetest
 
 import (
@@ -9,14 +8,13 @@ import (
 	"mbus/internal/store"
 )
 
-// An Opener makes an empty store for one test. reopen closes the store that is
-// open, as its user would, and opens it again with what it had kept; it may be
-// called any number of times. The Opener ends whatever is still open when the
-// test does. What the store frees at a time (see Partition.Retain) must be at
-// most SegmentBytes and a batch, or the tests of retention see nothing of it.
+// An Opener opens an empty store for a test. reopen closes the open store, as its user would, and opens
+// it again with its contents; it may be called any number of times. The Opener closes what is open
+// at the end of the test. A store must free space in steps (see Partition.Retain) of at most
+// SegmentBytes and a batch, or the tests of retention can't see it.
 type Opener func(t *testing.T) (s store.Store, reopen func() store.Store)
 
-// SegmentBytes is the grain of retention that the tests expect, at the most.
+// SegmentBytes is the largest step of retention that the tests allow, in bytes.
 const SegmentBytes = 4 << 10
 
 // Run runs all tests against stores that open makes.
@@ -50,7 +48,7 @@ func Run(t *testing.T, open Opener) {
 	}
 }
 
-// A test is one promise and the function that checks it.
+// A test is a promise with the function that checks it.
 type test struct {
 	name string
 	run  func(*fixture)

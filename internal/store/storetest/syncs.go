@@ -10,8 +10,8 @@ import (
 
 var syncTests = []test{
 	{"of an empty log", syncsEmptyLog},
-	{"what was answered outlives a restart", syncsAnswered},
-	{"everyone who asks is told once", syncsForAll},
+	{"acknowledged batches survive a restart", syncsAnswered},
+	{"each caller gets one result", syncsForAll},
 	{"of a deleted log ends", syncsDeletedLog},
 }
 

@@ -11,7 +11,7 @@ var wakeTests = []test{
 	{"called at once if it has passed already", wakesAtOnce},
 	{"not called before", wakesNotBefore},
 	{"not called after it was taken back", cancelsWake},
-	{"everyone who waits is called", wakesAll},
+	{"all waiters are called", wakesAll},
 	{"called with the reason when the topic is deleted", wakesOnDelete},
 	{"called with the reason when the store is closed", wakesOnClose},
 	{"may be asked for again from where it is called", wakesFromWake},
