@@ -399,7 +399,7 @@ func TestDamageAmongDelayedMessagesIsKeptUntilTheLogIsLarge(t *testing.T) {
 		}
 	}
 	await(t, "it is said what was removed", func() bool {
-		return len(book.Lines("level=WARN", "too large to keep what is damaged", "first=1 last=1")) == 1
+		return len(book.Lines("level=WARN", "too large to keep its damaged part", "first=1 last=1")) == 1
 	})
 	if n := len(book.Lines("level=ERROR")); n != 1 {
 		t.Errorf("there are %d errors", n)

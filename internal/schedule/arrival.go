@@ -64,8 +64,8 @@ func (l *replayed) arrived(a arrival, from int) {
 	l.arrivals[a.Target] = append(runs, deliveredRun{a.end, from, len(l.delivered)})
 }
 
-// recall takes those offsets from what has been delivered whose messages are not where
-// they were put.
+// recall has those messages wait again that were delivered, and that their partition does
+// not have.
 func (s *Schedule) recall(l *replayed, holds func(Target, int64) bool) {
 	for t, runs := range l.arrivals {
 		messages := 0

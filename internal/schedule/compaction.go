@@ -19,12 +19,12 @@ type move struct{ from, to int64 }
 // Moves are the messages that a compaction gives new offsets.
 type moves struct {
 	mover *mover          // the compaction that runs; nil for none
-	noted []int64         // offsets noted since it has begun that it has not moved yet
+	noted []int64         // offsets noted since it began that it had not moved
 	moved map[int64]int64 // of what was being delivered when it ended: the new offsets
 }
 
-// offsetsOf lists the offsets at which a message is that is noted: where it was found, and
-// where a compaction has moved it meanwhile.
+// offsetsOf lists the offsets to note for a message: where it was found, and where a
+// compaction has moved it meanwhile.
 func (m *moves) offsetsOf(offset int64) []int64 {
 	if to, ok := m.moved[offset]; ok {
 		delete(m.moved, offset)
@@ -39,11 +39,11 @@ func (m *moves) offsetsOf(offset int64) []int64 {
 	return []int64{offset}
 }
 
-// compactIfDue, if most of the log has been delivered, writes what waits once more and trims
-// the log, so that one message that waits for a year does not hold all that come after it.
-// What has been moved counts as delivered from where it was, in the same append: a crash
-// leaves it in one place, or in both if that append is torn. Messages are delivered
-// meanwhile. It is for the goroutine of Run.
+// compactIfDue begins a compaction if most of the log has been delivered. It appends the
+// waiting messages once more and trims the log, so that one message that waits for a year
+// does not keep all that come after it. The same append notes them as delivered from where
+// they were: a crash leaves a message in one place, or in both if that append is torn.
+// Messages are delivered meanwhile. It is for the goroutine of Run.
 func (s *Schedule) compactIfDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *Schedule) compactIfDue() {
 func (s *Schedule) compact(m *mover) {
 	slices.Sort(m.left)
 	err := m.run()
-	cut, orphans := s.compacted(m, err == nil)
+	cut, orphans := s.install(m, err == nil)
 	if len(orphans) > 0 {
 		<-s.note(orphans, arrival{})
 	}
@@ -74,13 +74,13 @@ func (s *Schedule) compact(m *mover) {
 		err = s.trim(cut)
 	}
 	if err != nil && !errors.Is(err, errStopping) {
-		s.Report.Warn("the log of delayed messages could not be compacted", "reason", err)
+		s.Report.Warn("the log of delayed messages could not be compacted: it grows until the next attempt", "topic", Topic, "bytes", m.log.Size(), "reason", err)
 	}
 }
 
-// compacted puts the new offsets in place of the old ones, and returns what the log may
-// be trimmed to. Orphans have been moved although they had just been delivered.
-func (s *Schedule) compacted(m *mover, whole bool) (cut int64, orphans []due) {
+// install puts the new offsets in place of the old ones, and returns the offset to which the
+// log may be trimmed. Orphans were moved although they had just been delivered.
+func (s *Schedule) install(m *mover, whole bool) (cut int64, orphans []due) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.moves.mover = nil
@@ -92,7 +92,7 @@ func (s *Schedule) compacted(m *mover, whole bool) (cut int64, orphans []due) {
 			orphans = append(orphans, due{offset: m.moves[i].to})
 		}
 	}
-	for _, i := range m.told {
+	for _, i := range m.settled {
 		known[i] = true
 	}
 	s.moves.noted = nil
@@ -133,40 +133,40 @@ type mover struct {
 	left  []int64       // offsets, ascending
 	lost  []int64       // offsets of those that are damaged, ascending
 	write batch.Builder // the next write
-	old   []int64       // offsets of what is in it
+	old   []int64       // offsets of its messages
 	start int64         // of the first that was moved; 0 for none
 	bytes int64
 
 	beganBytes    int64 // of the log when the mover began
 	beganMessages int
 
-	moves []move // that are durable; guarded by the mutex of the schedule, as is told
-	told  []int  // of the moves, those that have been delivered since
+	moves   []move // that are durable; guarded by the mutex of the schedule, as is settled
+	settled []int  // of the moves, those whose message has been delivered since
 }
 
 func (m *mover) run() error {
 	var it batch.Iterator
-	if err := store.Walk(m.log, m.left[0], m.pass, func(b batch.Batch) (bool, error) {
+	if err := store.Walk(m.log, m.left[0], m.skip, func(b batch.Batch) (bool, error) {
 		if len(m.left) == 0 || m.left[0] >= b.NextOffset() {
 			return len(m.left) > 0, nil
 		}
 		if err := it.Reset(b); err != nil {
-			m.lose(b.NextOffset(), err)
+			m.giveUp(b.NextOffset(), err)
 			return true, nil
 		}
 		for len(m.left) > 0 && it.Next() {
-			if err := m.take(it.Record()); err != nil {
+			if err := m.add(it.Record()); err != nil {
 				return false, err
 			}
 		}
 		if err := orNoRecord(it.Err()); len(m.left) > 0 {
-			m.lose(b.NextOffset(), err)
+			m.giveUp(b.NextOffset(), err)
 		}
 		return len(m.left) > 0, nil
 	}); err != nil {
 		return err
 	}
-	m.lose(math.MaxInt64, errNoRecord)
+	m.giveUp(math.MaxInt64, errNoRecord)
 	return m.flush()
 }
 
@@ -178,15 +178,15 @@ func orNoRecord(err error) error {
 	return err
 }
 
-// pass passes over what can't be read.
-func (m *mover) pass(err error) error {
+// skip passes over damage and gaps.
+func (m *mover) skip(err error) error {
 	_, next, _ := store.Missing(err)
-	m.lose(next, err)
+	m.giveUp(next, err)
 	return nil
 }
 
-// lose gives up what is to be moved and is below an offset.
-func (m *mover) lose(next int64, err error) {
+// giveUp gives up the messages to be moved that are below an offset.
+func (m *mover) giveUp(next int64, err error) {
 	n, _ := slices.BinarySearch(m.left, next)
 	if n == 0 {
 		return
@@ -196,10 +196,10 @@ func (m *mover) lose(next int64, err error) {
 	m.left = m.left[n:]
 }
 
-// take takes a record, if it is one that waits.
-func (m *mover) take(r *batch.Record) error {
+// add adds a record to the next write, if it is a message to be moved.
+func (m *mover) add(r *batch.Record) error {
 	if r.Offset > m.left[0] {
-		m.lose(r.Offset, errNoRecord)
+		m.giveUp(r.Offset, errNoRecord)
 	}
 	if len(m.left) == 0 || r.Offset != m.left[0] {
 		return nil
@@ -213,8 +213,8 @@ func (m *mover) take(r *batch.Record) error {
 	return m.flush()
 }
 
-// flush writes the piece, with the note that what is in it is delivered from where
-// it was.
+// flush appends the next write, and the note that its messages are delivered from where they
+// were.
 func (m *mover) flush() error {
 	if len(m.old) == 0 {
 		return nil
@@ -255,12 +255,12 @@ func (m *mover) newOffset(from int64) (to int64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	m.told = append(m.told, i)
+	m.settled = append(m.settled, i)
 	return m.moves[i].to, true
 }
 
-// relocate gives messages their new offsets, and marks these moves. Those that are lost
-// are left out.
+// relocate gives messages their new offsets, and marks these moves as known. Messages that
+// are lost are left out.
 func (m *mover) relocate(waiting dues, known []bool) dues {
 	kept := waiting[:0]
 	for _, w := range waiting {

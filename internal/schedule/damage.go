@@ -9,14 +9,14 @@ import (
 // An offsetRange is the offsets from first up to but not including next.
 type offsetRange struct{ first, next int64 }
 
-// A damage is what of the log can't be read.
+// A damage is the part of the log that can't be read.
 type damage struct {
 	at       offsetRange     // from the first damaged offset to the last; empty for none
 	reported map[string]bool // reasons
 	unread   bool            // the log could not be read after a start
 }
 
-// drop gives up a message, which waited at offset and is damaged.
+// drop gives up a damaged message that waited at an offset.
 func (s *Schedule) drop(offset int64, err error) {
 	s.mu.Lock()
 	s.usage.left--
@@ -24,8 +24,8 @@ func (s *Schedule) drop(offset int64, err error) {
 	s.reportDamage(offsetRange{offset, offset + 1}, err)
 }
 
-// reportDamage reports, once, what is damaged in the log, at these offsets unless err names
-// others. It is not delivered before a restart.
+// reportDamage reports damage of the log once: at these offsets, unless err names others.
+// Damaged messages are not delivered before a restart.
 func (s *Schedule) reportDamage(at offsetRange, err error) {
 	if first, next, ok := store.Missing(err); ok {
 		at = offsetRange{first, next}
@@ -42,8 +42,8 @@ func (s *Schedule) reportDamage(at offsetRange, err error) {
 	d.reported[err.Error()] = true
 	s.mu.Unlock()
 	if !known {
-		s.Report.Error("delayed messages are damaged, and will not be delivered", "reason", err,
-			"log", Topic, "keptUntilTheLogHasBytes", damageFactor*s.CompactBytes)
+		s.Report.Error("delayed messages are damaged, and will not be delivered: copy the log of their topic if they are needed, because it is trimmed when it is large",
+			"topic", Topic, "partition", 0, "first", at.first, "next", at.next, "trimmed-at-bytes", damageFactor*s.CompactBytes, "reason", err)
 	}
 }
 
@@ -69,7 +69,7 @@ func (s *Schedule) trim(cut int64) error {
 	}
 	s.mu.Unlock()
 	if past.next > 0 {
-		s.Report.Warn("the log of delayed messages was too large to keep what is damaged in it: that is removed", "first", past.first, "last", past.next-1)
+		s.Report.Warn("the log of delayed messages was too large to keep its damaged part, which is removed", "topic", Topic, "partition", 0, "first", past.first, "last", past.next-1)
 	}
 	return nil
 }

@@ -9,14 +9,14 @@ import (
 	"mbus/internal/store"
 )
 
-// Run reads the log and then puts messages into their partitions when they are due, until
-// stop is closed. holds says whether the log of a target has, or has had, the record at an
+// Run reads the log and then appends messages to their partitions when they are due, until
+// stop is closed. holds reports whether the log of a target has, or has had, the record at an
 // offset; it is called until Loaded is closed. Run is called once.
 func (s *Schedule) Run(stop <-chan struct{}, holds func(t Target, offset int64) bool) {
 	s.stop = stop
 	defer s.ended.Wait()
 	if err := s.load(holds); err != nil {
-		s.Report.Error("delayed messages could not be read, and will not be delivered before a restart", "reason", err)
+		s.Report.Error("delayed messages could not be read, and will not be delivered before a restart", "topic", Topic, "partition", 0, "reason", err)
 		s.mu.Lock()
 		s.damage.unread = true
 		s.mu.Unlock()
@@ -55,8 +55,7 @@ func (s *Schedule) Run(stop <-chan struct{}, holds func(t Target, offset int64) 
 	}
 }
 
-// deliver gives a queue its turn: what is due of it, or a backlog of that, is put into its
-// partition.
+// deliver appends the due messages of a queue, up to a backlog of them, to its partition.
 func (s *Schedule) deliver(q *queue, to Destination, err error) {
 	switch {
 	case errors.Is(err, ErrTopicDeleted):
@@ -64,7 +63,7 @@ func (s *Schedule) deliver(q *queue, to Destination, err error) {
 		return
 	case err != nil:
 		if !q.warned {
-			s.Report.Error("delayed messages can't be put into their topic, and wait until it is there again", "topic", q.name, "reason", err)
+			s.Report.Error("delayed messages can't be put into their topic, and wait until it is there again", "topic", q.name, "partition", q.Partition, "reason", err)
 		}
 		q.warned = true
 		s.release(q, s.Now().Add(missingRetry))
@@ -116,8 +115,8 @@ func (s *Schedule) backOff(q *queue, err error) time.Duration {
 	return q.backoff
 }
 
-// dropTopic drops what waits for the topic of a queue, which has been deleted. It is for
-// the goroutine of Run.
+// dropTopic drops the messages for the topic of a queue, which was deleted. It is for the
+// goroutine of Run.
 func (s *Schedule) dropTopic(q *queue) {
 	var all []due
 	s.mu.Lock()

@@ -9,10 +9,10 @@ import (
 	"mbus/internal/store"
 )
 
-// load finds what waits in the log, if there is one, below the end that it had when the
-// schedule was made: what was kept there, without what was noted to be delivered. Damage is
-// reported and passed over; where it has cost a note, messages are delivered once more. The
-// queues of topics that are not there are looked at at once.
+// load fills the queues from the log, if there is one, up to the end that it had when the
+// schedule was made: all messages there but those that are noted as delivered. Damage is
+// reported and passed over; if it has cost a note, messages are delivered once more. The
+// queues of missing topics are due at once.
 func (s *Schedule) load(holds func(Target, int64) bool) error {
 	log := s.Log
 	if log == nil {
@@ -66,20 +66,20 @@ func (s *Schedule) loadQueue(t Target, name string, waiting dues) {
 	s.update(q)
 }
 
-// replayed is what the log of delayed messages says, in the order of the log. It
-// takes a few bytes for each message, because there may be millions.
+// Replayed is the contents of the log, in its order. It takes a few bytes for each message,
+// because there may be millions.
 type replayed struct {
 	kept      map[Target]*keptList
-	count     int     // of what was kept
+	count     int     // of messages
 	delivered []int64 // offsets
 	arrivals  map[Target][]deliveredRun
 	last      Target // of the last record
 	lastList  *keptList
-	numbered  func(topic [16]byte, p batch.Producer) // for what was kept, delivered or not
-	strange   func(offset int64)                     // for a record that is neither a message nor a note
+	numbered  func(topic [16]byte, p batch.Producer) // called for each message, delivered or not
+	strange   func(offset int64)                     // called for a record that is neither a message nor a note
 }
 
-// A keptList is what was kept for one partition.
+// A keptList is the messages for one partition.
 type keptList struct {
 	name string // of the topic
 	dues dues
@@ -101,14 +101,14 @@ func (l *replayed) read(b batch.Batch, end int64, it *batch.Iterator) error {
 			}
 			l.arrived(parseArrival(r), from)
 		default:
-			l.keep(r)
+			l.add(r)
 		}
 	}
 	return it.Err()
 }
 
-// keep takes a message.
-func (l *replayed) keep(r *batch.Record) {
+// add adds a message.
+func (l *replayed) add(r *batch.Record) {
 	at, t, name, ok := parseKey(r.Key)
 	if !ok {
 		l.strange(r.Offset)
@@ -136,7 +136,7 @@ func (l *replayed) number(topic [16]byte, value []byte) {
 	}
 }
 
-// waiting are those that have been kept and not delivered: those are sorted.
+// waiting are the messages that are not among the delivered offsets, which are sorted.
 func (k *keptList) waiting(delivered []int64) dues {
 	return slices.DeleteFunc(k.dues, func(d due) bool {
 		_, found := slices.BinarySearch(delivered, d.offset)

@@ -2,15 +2,14 @@ package schedule
 
 import "mbus/internal/store"
 
-// Notes are what must be noted in the log.
+// Notes are those that have still to be written to the log.
 type notes struct {
 	unnoted []int64 // offsets that have been delivered or cancelled
 	failing bool    // a note could not be written, which has been reported
 }
 
-// note writes that messages have been delivered, or dropped, and frees what space it can.
-// The channel is closed when that is durable, or has failed: then it is tried again with
-// the next note.
+// note notes messages as delivered, or dropped, and frees what space it can. The channel is
+// closed when the note is durable, or has failed: then it is written again with the next one.
 func (s *Schedule) note(messages []due, to arrival) <-chan struct{} {
 	noted := make(chan struct{})
 	s.mu.Lock()
@@ -39,7 +38,7 @@ func (s *Schedule) note(messages []due, to arrival) <-chan struct{} {
 				err = s.trim(cut)
 			}
 			if err != nil && s.noteFails() {
-				s.Report.Error("it could not be noted that delayed messages have been delivered: after a restart they may be delivered again", "reason", err)
+				s.Report.Error("it could not be noted that delayed messages have been delivered: after a restart they may be delivered again", "topic", Topic, "notes", len(offsets), "reason", err)
 			}
 		}()
 	}
@@ -49,7 +48,7 @@ func (s *Schedule) note(messages []due, to arrival) <-chan struct{} {
 	return noted
 }
 
-// noteCancelled notes what was cancelled.
+// noteCancelled notes cancelled messages as dropped.
 func (s *Schedule) noteCancelled() {
 	s.mu.Lock()
 	some := len(s.notes.unnoted) > 0
@@ -59,8 +58,8 @@ func (s *Schedule) noteCancelled() {
 	}
 }
 
-// noteEnded takes the outcome of a note, and returns the offset to which the log may be
-// trimmed, because nothing before it waits; 0 for not now. What has come since is behind it.
+// noteEnded handles the outcome of a note, and returns the offset to which the log may be
+// trimmed, because nothing before it waits; 0 for not now. Later messages are behind it.
 func (s *Schedule) noteEnded(offsets []int64, base, size int64, err error) (cut int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,8 +15,8 @@ type waitingMessage struct {
 }
 
 // readWindow reads messages of a queue, in the order of the window, each batch of the log
-// once. What takes more than so many bytes is put back, but for one message, and so is
-// what can't be read now, which is the error. What is damaged is reported.
+// once. Messages beyond so many bytes are put back, but for one, and all are after an error,
+// when they can't be read now. Damage is reported.
 func (s *Schedule) readWindow(q *queue, window []due, bytes int) (messages []waitingMessage, err error) {
 	n := len(window)
 	if q.fits > 0 {
@@ -83,7 +83,7 @@ func (r *windowReader) run() error {
 	size := 1
 	for len(r.order) > 0 {
 		offset := r.next()
-		if offset-c.Next > farOffsets { // what is between is not read
+		if offset-c.Next > farOffsets { // the batches between are not read
 			size = 1
 		}
 		err := r.log.Read(offset, size, &c)
@@ -95,13 +95,13 @@ func (r *windowReader) run() error {
 		}
 		switch _, next, missing := store.Missing(err); {
 		case missing:
-			r.lose(next, err)
+			r.giveUp(next, err)
 		case errors.Is(err, errNoRecord):
-			r.lose(offset+1, err)
+			r.giveUp(offset+1, err)
 		case err != nil:
 			return err
 		default:
-			if err := r.take(buf); err != nil {
+			if err := r.read(buf); err != nil {
 				return err
 			}
 			size = min(max(firstRead, 2*size), lastRead)
@@ -113,40 +113,40 @@ func (r *windowReader) run() error {
 // next is the lowest offset that has not been found.
 func (r *windowReader) next() int64 { return r.window[r.order[0]].offset }
 
-// lose gives up what is below an offset.
-func (r *windowReader) lose(next int64, err error) {
+// giveUp gives up the messages below an offset.
+func (r *windowReader) giveUp(next int64, err error) {
 	for len(r.order) > 0 && r.next() < next {
 		r.lost = append(r.lost, lostMessage{r.next(), err})
 		r.order = r.order[1:]
 	}
 }
 
-// take takes what is in batches.
-func (r *windowReader) take(p []byte) error {
+// read reads the messages in batches.
+func (r *windowReader) read(p []byte) error {
 	for len(p) > 0 && len(r.order) > 0 {
 		b, rest, err := batch.Next(p)
 		if err != nil {
-			r.lose(r.next()+1, err)
+			r.giveUp(r.next()+1, err)
 			return nil
 		}
 		p = rest
 		if r.next() >= b.NextOffset() {
 			continue
 		}
-		err = r.takeBatch(b)
+		err = r.readBatch(b)
 		if errors.Is(err, errWindow) {
 			return err
 		}
 		if err == nil {
 			err = errNoRecord
 		}
-		r.lose(b.NextOffset(), err) // what the batch should have
+		r.giveUp(b.NextOffset(), err) // those that the batch should have
 	}
 	return nil
 }
 
-// takeBatch takes what is in a batch.
-func (r *windowReader) takeBatch(b batch.Batch) error {
+// readBatch reads the messages in a batch.
+func (r *windowReader) readBatch(b batch.Batch) error {
 	if err := r.it.Reset(b); err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (r *windowReader) takeBatch(b batch.Batch) error {
 	for len(r.order) > 0 && r.next() < b.NextOffset() && r.it.Next() {
 		rec := r.it.Record()
 		if rec.Offset > r.next() {
-			r.lose(rec.Offset, errNoRecord)
+			r.giveUp(rec.Offset, errNoRecord)
 		}
 		if len(r.order) == 0 || rec.Offset < r.next() {
 			continue

@@ -72,10 +72,10 @@ type Options struct {
 type Schedule struct {
 	Options
 	loaded   chan struct{} // closed when the log has been read
-	wake     chan struct{} // something has changed
+	wake     chan struct{} // a queue has changed
 	backlogs chan struct{} // an element for each backlog that is being delivered
 	stop     <-chan struct{}
-	ended    sync.WaitGroup // what Run has started
+	ended    sync.WaitGroup // goroutines that Run has started
 	end      int64          // of the log when the schedule was made
 
 	mu      sync.Mutex // guards what follows
@@ -216,7 +216,7 @@ func (s *Schedule) update(q *queue) {
 	}
 }
 
-// poke has the delivery look again.
+// poke wakes the goroutine of Run.
 func (s *Schedule) poke() {
 	select {
 	case s.wake <- struct{}{}:
@@ -224,8 +224,8 @@ func (s *Schedule) poke() {
 	}
 }
 
-// next takes the queue whose turn it is, nil for none. Then it returns the time until
-// the next one is due.
+// next returns the queue whose turn it is; nil for none, with the time until the next one is
+// due.
 func (s *Schedule) next(now time.Time) (*queue, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

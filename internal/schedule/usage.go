@@ -2,7 +2,7 @@ package schedule
 
 import "time"
 
-// A usage is what the log has taken in since it was trimmed.
+// A usage counts the contents of the log since it was trimmed.
 type usage struct {
 	left      int   // messages that are neither delivered nor dropped
 	bytes     int64 // about
@@ -12,7 +12,7 @@ type usage struct {
 }
 
 // A deliveredUpTo is an offset of the log before which nothing waited, when that was, and
-// what was in the log then. The zero value is none.
+// the contents of the log then. The zero value is none.
 type deliveredUpTo struct {
 	base     int64
 	at       time.Time
@@ -28,7 +28,7 @@ func (u *usage) add(messages int, bytes int64) {
 }
 
 // cut is the offset to which the log may be trimmed, now that nothing before base waits; 0
-// for not now. What has been delivered stays for a while, unless it is so many bytes.
+// for not now. Delivered messages stay for a while, unless they are so many bytes.
 func (u *usage) cut(base, most int64) int64 {
 	if u.bytes >= most {
 		*u = usage{left: u.left}
