@@ -8,7 +8,7 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A broker that makes and deletes topics for years is not to remember all of them.
+// A broker that creates and deletes topics for years must not keep all of them in the catalog.
 func TestCatalogDoesNotGrowWithTheTopicsThatWereDeleted(t *testing.T) {
 	dir := &dataDir{fs: vfs.OS{}, root: t.TempDir()}
 	c := newCatalog(dir)
@@ -19,7 +19,7 @@ func TestCatalogDoesNotGrowWithTheTopicsThatWereDeleted(t *testing.T) {
 		return store.Topic{Name: fmt.Sprintf("t%d", i), ID: newID(), Partitions: 1, Epoch: int32(i)}
 	}
 	var first, last store.Topic
-	for i := range maxTombstones + catalogSlack { // as add does it, but for the syncs
+	for i := range maxTombstones + catalogSlack { // like add, without the syncs
 		last = topic(i)
 		if i == 0 {
 			first = last

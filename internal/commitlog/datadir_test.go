@@ -18,8 +18,8 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// What file systems, mounts and tools put into a directory by themselves is nobody's
-// data: in a new directory, beside what is there, and among the topics.
+// Entries that file systems, mounts and tools create by themselves are ignored: in a new directory, in
+// an old one, and among the topics.
 func TestWhatFileSystemsPutIntoADirectoryIsNoData(t *testing.T) {
 	dir := t.TempDir()
 	foreign := []string{"lost+found/", ".snapshot/", ".zfs/", ".Trash-1000/", ".nfs000001", ".gitkeep", ".DS_Store", "._x", "aquota.user", "System Volume Information/"}
@@ -57,7 +57,7 @@ func TestWhatFileSystemsPutIntoADirectoryIsNoData(t *testing.T) {
 	}
 }
 
-// A topic may have such a name.
+// A topic may have the name of such an entry.
 func TestTopicWithTheNameOfSomethingForeign(t *testing.T) {
 	disk := crashfs.New()
 	s := openWith(t, disk, nil)
@@ -69,7 +69,7 @@ func TestTopicWithTheNameOfSomethingForeign(t *testing.T) {
 	hasRecords(t, openWith(t, disk.Crash(crashfs.Nothing()), nil), ".snapshot", 0, 3)
 }
 
-// A directory of another program is refused with its file lock as it was.
+// A directory of another program is refused, and its file "lock" is not changed.
 func TestRefusedDirectoryKeepsItsLock(t *testing.T) {
 	for _, others := range []bool{false, true} {
 		dir := t.TempDir()
@@ -90,8 +90,8 @@ func TestRefusedDirectoryKeepsItsLock(t *testing.T) {
 	}
 }
 
-// A directory that -verify reads names no process: the lock holds that of a broker
-// that has ended.
+// The error for a directory that -verify reads names no process, because the file "lock" holds the one
+// of a broker that has ended.
 func TestDirectoryThatIsReadNamesNoProcess(t *testing.T) {
 	dir := t.TempDir()
 	_, reopen := openFor(t, dir, commitlog.Options{})
@@ -123,8 +123,8 @@ func TestVerifyOfNoDirectorySaysSo(t *testing.T) {
 	}
 }
 
-// All directories that are made are there after a power cut, though a process was
-// killed before it came to sync them.
+// All directories are there after a power cut, even if the process that created them was killed before
+// it synced them.
 func TestDirectoriesAboveAreSynced(t *testing.T) {
 	const dir = "/var/lib/mbus/data"
 	for n, died := int64(1), true; died; n++ {
@@ -152,7 +152,7 @@ func TestDirectoriesAboveAreSynced(t *testing.T) {
 	}
 }
 
-// A directory that may be entered and not read is synced with its file system.
+// A directory that can be entered and not read is synced with its whole file system.
 func TestDirectoryAboveThatCantBeReadIsSyncedWithAll(t *testing.T) {
 	disk := &closedAbove{FS: crashfs.New()}
 	openWith(t, disk, nil)
@@ -178,14 +178,13 @@ func (d *closedAbove) SyncAll(string) error {
 	return d.FS.SyncDir("/")
 }
 
-// A folding disk does not tell upper from lower case, and drops dots at the end of
-// names, if they are to be.
+// A folding file system ignores case, or drops dots at the end of names.
 type folding struct {
 	vfs.FS
 	dots bool
 }
 
-// as is a name as the disk has it.
+// as is the name on the disk.
 func (d folding) as(name string) string {
 	is := "/"
 	for _, part := range strings.Split(strings.Trim(name, "/"), "/") {
@@ -211,14 +210,14 @@ func (d folding) Remove(name string) error                 { return d.FS.Remove(
 func (d folding) SyncDir(name string) error                { return d.FS.SyncDir(d.as(name)) }
 func (d folding) ReadDir(name string) ([]vfs.Entry, error) { return d.FS.ReadDir(d.as(name)) }
 
-// Where the disk takes two names for one, making a topic fails and removes nothing,
-// whatever becomes of the first attempt.
+// If two names are the same on the disk, creating the second topic fails and removes nothing, even if
+// the first attempt failed.
 func TestMakingATopicRemovesNoOther(t *testing.T) {
 	for name, test := range map[string]struct {
 		disk  folding
 		first string
 		other string
-		stuck bool // nothing can be moved
+		stuck bool // renames fail
 	}{
 		"case":            {folding{FS: crashfs.New()}, "orders", "Orders", false},
 		"dot":             {folding{crashfs.New(), true}, "orders", "orders.", false},
@@ -252,7 +251,7 @@ func TestMakingATopicRemovesNoOther(t *testing.T) {
 	}
 }
 
-// A name that the disk does not keep is refused, and leaves nothing.
+// A name that the disk changes is refused, and leaves nothing.
 func TestTopicWhoseNameIsNotKeptIsRefused(t *testing.T) {
 	disk := folding{crashfs.New(), true}
 	s := openWith(t, disk, nil)
@@ -268,8 +267,7 @@ func TestTopicWhoseNameIsNotKeptIsRefused(t *testing.T) {
 	}
 }
 
-// A topic that is put back while the broker runs is not removed by making one of its
-// name.
+// A topic that is put back while the broker runs is not removed when a topic of its name is created.
 func TestTopicThatIsPutBackIsNotRemoved(t *testing.T) {
 	t.Run("moved", func(t *testing.T) { putBack(t, nil) })
 	t.Run("no moving", func(t *testing.T) { putBack(t, noMoves) })
@@ -302,7 +300,7 @@ func putBack(t *testing.T, hook crashfs.Hook) {
 	hasRecords(t, openWith(t, disk.KillClone(), nil), "orders", 0, 3)
 }
 
-// Many make, alter and delete topics at once, those of the same names, too.
+// Many goroutines create, alter and delete topics at once, also of the same names.
 func TestTopicsAreMadeAndDeletedSideBySide(t *testing.T) {
 	s, reopen := openFor(t, filepath.Join(t.TempDir(), "data"), commitlog.Options{})
 	done := make(chan []string)
@@ -352,8 +350,8 @@ func TestTopicsAreMadeAndDeletedSideBySide(t *testing.T) {
 	}
 }
 
-// A topic is made again after an attempt that failed at any call, and the process is
-// killed at any call of that: the topic is there, or it is not, and nothing is damaged.
+// Creating a topic fails at any call, and the process is killed at any call of the next attempt: the
+// topic exists or not, and nothing is damaged.
 func TestKillWhileATopicIsMadeAgain(t *testing.T) {
 	for name, hook := range map[string]crashfs.Hook{"moved": func(crashfs.Call) error { return nil }, "where it is": noMoves} {
 		t.Run(name, func(t *testing.T) {
@@ -366,8 +364,8 @@ func TestKillWhileATopicIsMadeAgain(t *testing.T) {
 	}
 }
 
-// killedAgain fails the n-th call of making a topic, and kills the process at the m-th of
-// making it again.
+// killedAgain fails the n-th call of creating a topic, and kills the process at the m-th call of the
+// next attempt.
 func killedAgain(t *testing.T, hook crashfs.Hook, n, m int64) (failed, died bool) {
 	t.Helper()
 	disk := crashfs.New()
@@ -399,7 +397,7 @@ func killedAgain(t *testing.T, hook crashfs.Hook, n, m int64) (failed, died bool
 	return failed, died
 }
 
-// failAt has the n-th call fail, and returns a count of the calls.
+// failAt makes the n-th call fail, and returns a count of the calls.
 func failAt(disk *crashfs.FS, n int64, hook crashfs.Hook) *atomic.Int64 {
 	calls := new(atomic.Int64)
 	disk.SetHook(func(c crashfs.Call) error {
@@ -411,7 +409,7 @@ func failAt(disk *crashfs.FS, n int64, hook crashfs.Hook) *atomic.Int64 {
 	return calls
 }
 
-// Nor if that one comes to its place while the attempt is under way.
+// Nor is it removed if it is put back during the attempt.
 func TestMakingATopicInPlaceRemovesNoOtherThatComesMeanwhile(t *testing.T) {
 	disk := crashfs.New()
 	s, err := commitlog.Open("/data", commitlog.Options{FS: folding{FS: disk}})

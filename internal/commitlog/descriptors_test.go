@@ -15,7 +15,7 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// A scarce file system has no descriptor for the n-th call that needs one.
+// A scarce file system lacks a descriptor for the n-th call that needs one.
 type scarce struct {
 	*crashfs.FS
 	calls, n atomic.Int64 // n is 0 for never
@@ -29,7 +29,7 @@ func (s *scarce) take() error {
 	return nil
 }
 
-// failAt has the n-th call from now on fail; 0 for none.
+// failAt makes the n-th call from now on fail; 0 for none.
 func (s *scarce) failAt(n int64) {
 	s.calls.Store(0)
 	s.n.Store(n)
@@ -59,8 +59,8 @@ func (s *scarce) SyncDir(name string) error {
 	return s.FS.SyncDir(name)
 }
 
-// Nothing has failed where a file could not be opened: the log goes on when there are
-// descriptors again, whatever was being done, and loses nothing.
+// A lack of descriptors is no failure: the log goes on when there are descriptors again, and loses
+// nothing, whatever it was doing.
 func TestNoDescriptorAtAnyCallIsNotTheEndOfALog(t *testing.T) {
 	var m batchtest.Maker
 	for name, use := range map[string]func(store.Partition) error{
@@ -103,8 +103,7 @@ func TestNoDescriptorAtAnyCallIsNotTheEndOfALog(t *testing.T) {
 	}
 }
 
-// useScarce uses a log that is at rest, with the n-th descriptor missing, and then goes on
-// with it.
+// useScarce uses an idle log without the n-th descriptor, and then again.
 func useScarce(t *testing.T, use func(store.Partition) error, n int64, every time.Duration) (failed bool, err error) {
 	disk := &scarce{FS: crashfs.New()}
 	open := func() (s *commitlog.Store, p store.Partition) {

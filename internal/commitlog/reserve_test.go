@@ -11,7 +11,7 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// A measured file system says that it has as much space as the test wants.
+// A measured file system has the free space that the test sets.
 type measured struct {
 	*crashfs.FS
 	free, size, looks atomic.Int64
@@ -41,7 +41,7 @@ func reopenMeasured(t *testing.T, disk *measured, reserve int64, log *recorder) 
 	return s
 }
 
-func mustHaveRoom(t *testing.T, s *commitlog.Store, n int, want error) {
+func mustHaveSpace(t *testing.T, s *commitlog.Store, n int, want error) {
 	t.Helper()
 	if err := s.CheckSpace(n); !errors.Is(err, want) {
 		t.Errorf("room for %d bytes: %v, not %v", n, err, want)
@@ -50,16 +50,16 @@ func mustHaveRoom(t *testing.T, s *commitlog.Store, n int, want error) {
 
 func TestReserveRefusesPublishersBelowItAndTakesThemAgain(t *testing.T) {
 	disk, s, log := openMeasured(t, 1000, 1<<20, 800)
-	mustHaveRoom(t, s, 100, nil)
-	mustHaveRoom(t, s, 100, nil)
+	mustHaveSpace(t, s, 100, nil)
+	mustHaveSpace(t, s, 100, nil)
 	disk.free.Store(800)
-	mustHaveRoom(t, s, 1, store.ErrFull)
+	mustHaveSpace(t, s, 1, store.ErrFull)
 	disk.free.Store(0)
-	mustHaveRoom(t, s, 0, store.ErrFull)
+	mustHaveSpace(t, s, 0, store.ErrFull)
 	disk.free.Store(850)
-	mustHaveRoom(t, s, 1, store.ErrFull) // an eighth more is needed to begin again
+	mustHaveSpace(t, s, 1, store.ErrFull) // publishing goes on with an eighth more
 	disk.free.Store(901)
-	mustHaveRoom(t, s, 1, nil)
+	mustHaveSpace(t, s, 1, nil)
 	if n := len(log.logged()); n != 2 {
 		t.Errorf("it was said %d times that publishing stops or goes on: %q", n, log.logged())
 	}
@@ -84,27 +84,27 @@ func TestReserveIsSmallOnASmallDisk(t *testing.T) {
 	for _, c := range []struct{ size, reserve int64 }{{16 << 20, 1 << 20}, {1 << 30, 64 << 20}, {1 << 40, 64 << 20}} {
 		disk, s, _ := openMeasured(t, c.size, c.size, commitlog.DefaultReserve)
 		disk.free.Store(c.reserve + 10)
-		mustHaveRoom(t, s, int(c.size), store.ErrFull) // has it measure
+		mustHaveSpace(t, s, int(c.size), store.ErrFull) // measures
 		disk.free.Store(c.reserve + c.reserve/8 + 10)
-		mustHaveRoom(t, s, 10, nil)
-		mustHaveRoom(t, s, int(c.reserve/8)+11, store.ErrFull)
+		mustHaveSpace(t, s, 10, nil)
+		mustHaveSpace(t, s, int(c.reserve/8)+11, store.ErrFull)
 	}
 }
 
 func TestReserveKeepsNothingBackWhereItCanNotTellOrIsNotAsked(t *testing.T) {
 	_, s, _ := openMeasured(t, 0, 1<<20, 0)
-	mustHaveRoom(t, s, 1, nil)
-	_, s, _ = openMeasured(t, 0, 0, 1000) // a file system that does not know its size
-	mustHaveRoom(t, s, 1, nil)
+	mustHaveSpace(t, s, 1, nil)
+	_, s, _ = openMeasured(t, 0, 0, 1000) // a file system without a known size
+	mustHaveSpace(t, s, 1, nil)
 	disk, s, _ := openMeasured(t, 0, 1<<20, 1000)
-	mustHaveRoom(t, s, 1, store.ErrFull)
+	mustHaveSpace(t, s, 1, store.ErrFull)
 	disk.err = errors.New("statfs: input/output error")
-	mustHaveRoom(t, s, 1, nil)
+	mustHaveSpace(t, s, 1, nil)
 	s.Close()
-	mustHaveRoom(t, reopenMeasured(t, disk, 1000, new(recorder)), 1, nil)
+	mustHaveSpace(t, reopenMeasured(t, disk, 1000, new(recorder)), 1, nil)
 }
 
-// What the broker keeps for itself is appended without asking for room.
+// The broker's own records are appended without CheckSpace.
 func TestReserveDoesNotBoundAppends(t *testing.T) {
 	disk, s, _ := openMeasured(t, 1<<20, 1<<20, 1000)
 	if _, err := s.CreateTopic("orders", 1, ""); err != nil {
@@ -115,7 +115,7 @@ func TestReserveDoesNotBoundAppends(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk.free.Store(0)
-	mustHaveRoom(t, s, 1<<20+1, store.ErrFull)
+	mustHaveSpace(t, s, 1<<20+1, store.ErrFull)
 	r := &rig{T: t, Partition: p}
 	r.fill(1)
 	r.holdsStored()
@@ -124,7 +124,7 @@ func TestReserveDoesNotBoundAppends(t *testing.T) {
 	}
 }
 
-// Space that is allocated ahead is not worth the reserve.
+// Preallocation does not use the reserve.
 func TestReserveIsNotAllocatedAhead(t *testing.T) {
 	disk, s, _ := openMeasured(t, 1<<20, 1<<20, 1000)
 	if _, err := s.CreateTopic("orders", 1, ""); err != nil {

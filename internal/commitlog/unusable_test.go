@@ -25,8 +25,8 @@ const (
 	ordersFile  = ordersDir + "/topic.json"
 )
 
-// closedWith gives the disk of a store that was closed, with the topics orders, of two
-// partitions, and bills, and three records in each partition of orders.
+// closedWith returns the disk of a closed store with the topics orders, of two partitions with three
+// records each, and bills.
 func closedWith(t *testing.T) (disk *crashfs.FS, orders store.Topic) {
 	t.Helper()
 	disk = crashfs.New()
@@ -73,7 +73,7 @@ func appendThree(t *testing.T, s store.Store, topic string, partition int) {
 	}
 }
 
-// hasRecords says that a partition has that many.
+// hasRecords checks the number of records of a partition.
 func hasRecords(t *testing.T, s store.Store, topic string, partition int, want int64) {
 	t.Helper()
 	p, err := s.Partition(topic, partition)
@@ -85,7 +85,7 @@ func hasRecords(t *testing.T, s store.Store, topic string, partition int, want i
 	}
 }
 
-// removeTree removes a directory with all in it.
+// removeTree removes a directory with its contents.
 func removeTree(t *testing.T, disk *crashfs.FS, dir string) {
 	t.Helper()
 	for _, name := range slices.Backward(names(t, disk, dir)) {
@@ -98,8 +98,7 @@ func removeTree(t *testing.T, disk *crashfs.FS, dir string) {
 	}
 }
 
-// A topic's file that is damaged or gone costs nothing: the catalog knows what was in
-// it.
+// A topic.json that is damaged or missing loses nothing, because the catalog has its content.
 func TestTopicFileIsMadeAnewFromTheCatalog(t *testing.T) {
 	closed, orders := closedWith(t)
 	for _, content := range []string{"", "{", `{"id":"x","partitions":1}`, `{"id":"","partitions":1}`, strings.Repeat("[", 10_000), "gone"} {
@@ -131,8 +130,8 @@ func TestTopicFileIsMadeAnewFromTheCatalog(t *testing.T) {
 	}
 }
 
-// Where it can't be made anew, for what has its name or because the disk fails, the topic is used
-// all the same.
+// If topic.json can't be written again, because something else has its name or the disk fails, the
+// topic is used all the same.
 func TestTopicFileThatCantBeMadeAnewStopsNoTopic(t *testing.T) {
 	closed, orders := closedWith(t)
 	for _, fails := range []bool{false, true} {
@@ -164,7 +163,7 @@ func TestTopicFileThatCantBeMadeAnewStopsNoTopic(t *testing.T) {
 	}
 }
 
-// What a deleted topic has left is needed by nobody: that it can't be removed stops no topic.
+// Remains of deleted topics that can't be removed stop no topic.
 func TestTheStoreOpensWhereWhatIsDeletedCantBeRemoved(t *testing.T) {
 	closed, _ := closedWith(t)
 	for name, spoil := range map[string]func(disk *crashfs.FS){
@@ -198,13 +197,13 @@ func TestTheStoreOpensWhereWhatIsDeletedCantBeRemoved(t *testing.T) {
 	}
 }
 
-// What of a topic is damaged or missing so that it can't be used must not look like no
-// topic, and stops no other one.
+// A topic that can't be used, because something is damaged or missing, keeps its name and stops no
+// other topic.
 func TestUnusableTopicKeepsItsNameAndStopsNoOther(t *testing.T) {
 	closed, orders := closedWith(t)
 	for name, test := range map[string]struct {
 		harm  func(t *testing.T, disk *crashfs.FS)
-		known bool // the id is
+		known bool // the id is known
 	}{
 		"its directory is gone":      {func(t *testing.T, d *crashfs.FS) { removeTree(t, d, ordersDir) }, true},
 		"its directory is empty":     {func(t *testing.T, d *crashfs.FS) { removeTree(t, d, ordersDir); mkdir(t, d, ordersDir) }, true},
@@ -260,7 +259,7 @@ func TestUnusableTopicKeepsItsNameAndStopsNoOther(t *testing.T) {
 	}
 }
 
-// Only the broker's own topics can't be deleted, and not all that begin as they do.
+// Only the broker's own topics can't be deleted; others with such a beginning can.
 func TestWhatIsToBeDoneAboutAnUnusableTopicCanBeDone(t *testing.T) {
 	names := map[string]bool{"orders": true, "__debezium-heartbeat.x": true, "__consumer_offsets": false}
 	disk := crashfs.New()
@@ -288,7 +287,7 @@ func TestWhatIsToBeDoneAboutAnUnusableTopicCanBeDone(t *testing.T) {
 	}
 }
 
-// checkUnusable says that orders is taken, and bills can be used.
+// checkUnusable checks that the name orders is taken, and that bills can be used.
 func checkUnusable(t *testing.T, s *commitlog.Store) {
 	t.Helper()
 	_, partition := s.Partition("orders", 0)
@@ -312,7 +311,7 @@ func mkdir(t *testing.T, disk *crashfs.FS, dir string) {
 	}
 }
 
-// A topic whose directory comes back is what it was.
+// A topic whose directory is put back is as before.
 func TestMissingTopicComesBack(t *testing.T) {
 	disk, orders := closedWith(t)
 	if err := disk.Rename(ordersDir, "/elsewhere"); err != nil {
@@ -336,7 +335,7 @@ func TestMissingTopicComesBack(t *testing.T) {
 	}
 }
 
-// A directory of an older version has no catalog: it is made from the topics there are.
+// A directory of an older version has no catalog, which is written from the topics.
 func TestDirectoryWithoutACatalogGetsOne(t *testing.T) {
 	disk, _ := closedWith(t)
 	if err := disk.Remove(catalogFile); err != nil {
@@ -345,14 +344,14 @@ func TestDirectoryWithoutACatalogGetsOne(t *testing.T) {
 	log := new(recorder)
 	openWith(t, disk, log).Close()
 	if lines := log.logged(); len(lines) != 1 || !strings.Contains(lines[0], "the catalog of topics is missing") {
-		t.Errorf("logged: %q", lines) // what is missing would be forgotten in silence
+		t.Errorf("logged: %q", lines) // a missing topic would be forgotten silently
 	}
 	disk = disk.Crash(crashfs.Nothing())
 	removeTree(t, disk, ordersDir)
 	checkUnusable(t, openWith(t, disk, nil))
 }
 
-// A damaged line of the catalog is reported and harms no other.
+// A damaged line of the catalog is reported, and does not affect others.
 func TestDamagedLineOfTheCatalogHarmsNoOther(t *testing.T) {
 	closed, orders := closedWith(t)
 	content := string(readFile(t, closed, catalogFile))
@@ -384,8 +383,8 @@ func TestDamagedLineOfTheCatalogHarmsNoOther(t *testing.T) {
 	}
 }
 
-// A topic that was deleted and is put back, with its tombstone in the catalog, is used
-// again, and is not taken for deleted any more.
+// A deleted topic that is put back is used again in spite of its tombstone, and then no longer counts
+// as deleted.
 func TestDeletedTopicThatIsPutBackIsUsed(t *testing.T) {
 	disk, orders := closedWith(t)
 	kept := disk.KillClone()
@@ -396,7 +395,7 @@ func TestDeletedTopicThatIsPutBackIsUsed(t *testing.T) {
 	}
 	s.Close()
 	catalog := readFile(t, kept, catalogFile)
-	writeFile(t, disk, catalogFile, catalog) // the topic of before with the catalog of after
+	writeFile(t, disk, catalogFile, catalog) // the topic from before, the catalog from after
 	if sum, found := verify(t, disk, commitlog.Options{}); sum.Damaged > 0 || len(found) != 1 || !strings.Contains(found[0], "it was deleted") {
 		t.Errorf("verify: %+v, %q", sum, found)
 	}
@@ -418,7 +417,7 @@ func TestDeletedTopicThatIsPutBackIsUsed(t *testing.T) {
 	}
 }
 
-// The clock of one start that says 2093 leaves epochs for all that comes.
+// A start with a clock in 2093 leaves epochs for later topics.
 func TestEpochsOfAClockThatWasWrongOnce(t *testing.T) {
 	disk := crashfs.New()
 	s := openWith(t, disk, nil)
@@ -438,8 +437,8 @@ func TestEpochsOfAClockThatWasWrongOnce(t *testing.T) {
 	}
 }
 
-// Messages of a partition that an older topic.json does not count are reported, and
-// are there again when the topic has grown.
+// Messages of a partition that an older topic.json does not count are reported, and are there again
+// when partitions are added.
 func TestPartitionsBeyondTheNumberAreReportedAndComeBack(t *testing.T) {
 	disk := crashfs.New()
 	s := openWith(t, disk, nil)
@@ -486,7 +485,7 @@ func TestPartitionsBeyondTheNumberAreReportedAndComeBack(t *testing.T) {
 	}
 }
 
-// linked moves a topic's directory to another place and links it.
+// linked moves a topic's directory elsewhere and puts a link in its place.
 func linked(t *testing.T, data, name, to string) {
 	t.Helper()
 	place := filepath.Join(data, "topics", name)
@@ -565,7 +564,7 @@ func TestLinkThatLeadsNowhereIsAMissingTopic(t *testing.T) {
 	hasRecords(t, reopen(), "orders", 0, 3)
 }
 
-// A link that leads to an empty directory is where a new topic of that name goes.
+// A new topic is created behind a link of its name that leads to an empty directory.
 func TestTopicIsMadeBehindALink(t *testing.T) {
 	dir := t.TempDir()
 	data, disk := filepath.Join(dir, "data"), filepath.Join(dir, "disk 2")
@@ -617,8 +616,7 @@ func (f badFile) ReadAt(p []byte, pos int64) (int, error) {
 	return f.File.ReadAt(p, pos)
 }
 
-// A sector of the catalog that can't be read costs the lines in it, and a topic's file
-// costs nothing.
+// An unreadable sector of the catalog loses its lines; one of a topic.json loses nothing.
 func TestSectorsOfTheCatalogAndATopicFileThatCantBeRead(t *testing.T) {
 	disk := crashfs.New()
 	s := openWith(t, disk, nil)
@@ -647,7 +645,7 @@ func TestSectorsOfTheCatalogAndATopicFileThatCantBeRead(t *testing.T) {
 		}
 		s.Close()
 	}
-	// Those whose lines can be read are missed.
+	// Topics whose lines can be read are reported missing.
 	gone := closed.KillClone()
 	removeTree(t, gone, "/data/topics/topic-29")
 	s = openWith(t, badDisk{gone, catalogFile, 1024, 1536}, nil)
@@ -656,7 +654,7 @@ func TestSectorsOfTheCatalogAndATopicFileThatCantBeRead(t *testing.T) {
 	}
 }
 
-// Where the catalog can't be written the topics are served all the same, and none is made.
+// While the catalog can't be written, topics are served, and none is created.
 func TestTheStoreOpensWhereTheCatalogCantBeWritten(t *testing.T) {
 	for name, spoil := range map[string]func(disk *crashfs.FS){
 		"a directory has its name": func(disk *crashfs.FS) {
@@ -711,8 +709,8 @@ func TestTheStoreOpensWhereTheCatalogCantBeWritten(t *testing.T) {
 	}
 }
 
-// A file format that can't be read, in a directory that has a catalog, stops no topic. One that
-// names another format does.
+// An unreadable file "format" in a directory with a catalog stops no topic. One that names another
+// format does.
 func TestDamagedFormatIsWrittenAgain(t *testing.T) {
 	closed, orders := closedWith(t)
 	const name = "/data/format"
