@@ -119,8 +119,8 @@ sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
 recover=internal/commitlog/recover.go
 sabotage "never sync a sync mark by itself" internal/commitlog/points.go \
 	's/if l.syncRecoveryPoint() != nil {/if false {/' ./internal/commitlog TestSyncMarkIsMadeDurableByItself
-sabotage "cut off what is sound behind damage after a power cut" internal/commitlog/scan.go \
-	'/) pass(s \*segment/,/^}/ s/if how == behindCut {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
+sabotage "cut off what is sound behind damage after a power cut" $recover \
+	's/if late {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
 sabotage "take what is visible for synced when an index is built again" internal/commitlog/segment.go \
 	's/if v.active || s.index.mark().pos > v.end {/if false {/' ./internal/commitlog TestIndexBuiltAgainIsNotAheadOfTheSync
 sabotage "append before the index of a new segment is synced" $recover \

@@ -22,7 +22,7 @@ type candidate struct {
 
 // A chart is of one region.
 type chart struct {
-	w         *walker
+	w         *scanner
 	from, to  edge
 	exact     bool // a batch begins at to, or the log ends there
 	truncated bool // the region goes on behind to
@@ -193,7 +193,7 @@ func (c *chart) endsLast(s *summing) error {
 
 // A summing is the CRC-32C of what has been read.
 type summing struct {
-	w     *walker
+	w     *scanner
 	pos   int64
 	sum   uint32
 	short bool // the file has ended, or can't be read

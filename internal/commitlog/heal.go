@@ -119,20 +119,17 @@ func (s *segment) checkFrom(pos int64, end mark) error {
 		return nil
 	}
 	v := view{active: true, end: end.pos, next: math.MaxInt64}
-	w := walk(s, v, entry{offset: s.base, before: minTime})
+	w := s.scan(v, entry{offset: s.base, before: minTime})
 	defer w.close()
 	for w.next() {
-		if w.hole != nil && w.bad >= pos {
-			return w.hole
+		if w.kind == isBatch && w.end().pos > pos {
+			w.check()
 		}
-		if w.end().pos <= pos {
-			continue
-		}
-		if err := w.intact(); err != nil {
-			return err
+		if w.kind != isBatch && (w.at.pos >= pos || w.last) && w.err == nil {
+			return w.reason
 		}
 	}
-	if w.err == nil && (w.hole != nil || w.end().next != end.next) {
+	if w.err == nil && w.end().next != end.next {
 		return fmt.Errorf("%w: what is visible ends at offset %d, not %d", errDamaged, w.end().next, end.next)
 	}
 	return w.err

@@ -84,11 +84,11 @@ func (s *segment) lacks(m mark, size int64) bool {
 			from = e
 		}
 	}
-	w := walk(s, view{end: m.pos, next: m.next}, from)
+	w := s.scan(view{end: m.pos, next: m.next}, from)
 	defer w.close()
-	w.strict = true
+	w.search = nothing
 	end := mark{pos: from.pos, next: from.offset}
-	for w.nextSound() {
+	for w.nextChecked() && w.kind == isBatch {
 		end = w.end()
 	}
 	return end.pos != m.pos
@@ -98,7 +98,7 @@ func (s *segment) lacks(m mark, size int64) bool {
 // its mark, and returns the offset behind the last that is.
 func (r *recovery) reportLack(s *segment, m mark, size int64) (reached int64, err error) {
 	seen := newSegment(r.log, s.base) // whose index is of no use
-	found, err := seen.scan(mark{next: s.base, maxTime: minTime}, min(size, m.pos), anywhere)
+	found, err := seen.readTail(mark{next: s.base, maxTime: minTime}, min(size, m.pos), inOrder)
 	if err != nil {
 		return 0, err
 	}

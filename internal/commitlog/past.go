@@ -65,7 +65,7 @@ func (m mark) edge() edge { return edge{m.pos, m.next} }
 var charting = make(chan struct{}, 4)
 
 // past finds the first sound batch behind d, where one is damaged.
-func (w *walker) past(d mark) (to mark, found bool, err error) {
+func (w *scanner) past(d mark) (to mark, found bool, err error) {
 	if to, found, err = w.remembered(d); found || err != nil {
 		return to, found, err
 	}
@@ -78,7 +78,7 @@ func (w *walker) past(d mark) (to mark, found bool, err error) {
 }
 
 // remembered is past where that has been found before.
-func (w *walker) remembered(d mark) (to mark, found bool, err error) {
+func (w *scanner) remembered(d mark) (to mark, found bool, err error) {
 	to, ok := w.s.jumps.from(d)
 	if !ok || to.pos >= w.v.end {
 		return d, false, nil
@@ -88,7 +88,7 @@ func (w *walker) remembered(d mark) (to mark, found bool, err error) {
 }
 
 // find is past where nothing is remembered.
-func (w *walker) find(d mark) (to mark, found bool, err error) {
+func (w *scanner) find(d mark) (to mark, found bool, err error) {
 	step := w.win.step
 	w.win.step = max(step, 64<<10)
 	defer func() { w.win.step = step }()
@@ -127,7 +127,7 @@ func (w *walker) find(d mark) (to mark, found bool, err error) {
 }
 
 // soundAt says whether there is a sound batch at m.
-func (w *walker) soundAt(m mark) (bool, error) {
+func (w *scanner) soundAt(m mark) (bool, error) {
 	h, err := w.win.at(m.pos, batch.HeaderSize)
 	if err != nil || checkHeader(h, w.v.end-m.pos, m.next, w.s.log.epoch) != nil {
 		return false, err
@@ -136,7 +136,7 @@ func (w *walker) soundAt(m mark) (bool, error) {
 	if to, _ := w.anchor(m.edge()); m.pos+int64(n) > to.pos {
 		return false, nil
 	}
-	err = w.check(m.pos, m.pos+int64(n))
+	err = w.checksum(m.pos, m.pos+int64(n))
 	if errors.Is(err, errDamaged) {
 		return false, nil
 	}
@@ -145,7 +145,7 @@ func (w *walker) soundAt(m mark) (bool, error) {
 
 // anchor is the next place behind another where a batch begins, or the end; exact says that
 // this is certain.
-func (w *walker) anchor(behind edge) (to edge, exact bool) {
+func (w *scanner) anchor(behind edge) (to edge, exact bool) {
 	e, ok := w.s.index.above(behind.pos, behind.next)
 	if ok && e.pos < w.v.end && e.offset <= w.v.next {
 		return edge{e.pos, e.offset}, true

@@ -87,46 +87,38 @@ func (s *segment) find(v view, offset int64) (mark, error) {
 	if at := (mark{e.pos, e.offset, e.before}); e.offset == offset && s.begins(v, at) {
 		return at, nil
 	}
-	w := walk(s, v, e)
+	w := s.scan(v, e)
 	defer w.close()
 	from, to := s.verified.both()
-	more := w.next()
-	for more && offset >= w.h.BaseOffset() {
-		if offset == w.h.BaseOffset() {
+	for w.next() {
+		if w.kind == isBatch && w.at.next == offset {
 			return w.at, nil
 		}
 		// All depends on the length and the count that the header states, so that they
 		// have to be true.
-		var err error
-		if w.at.pos < from || w.end().pos > to {
-			err = w.intact()
+		if w.kind == isBatch && (w.at.pos < from || w.end().pos > to) {
+			w.check()
 		}
 		switch {
-		case errors.Is(err, errDamaged):
-			more = w.skip(err)
-		case err != nil:
-			return mark{}, err
-		case offset < w.h.NextOffset():
+		case w.err != nil:
+			return mark{}, w.err
+		case w.kind == isBatch && offset < w.end().next:
 			return w.at, nil
-		default:
-			more = w.next()
+		case w.kind != isBatch && offset < w.lostUpTo():
+			return mark{}, w.damage(offset)
 		}
 	}
-	switch {
-	case w.err != nil:
+	if w.err != nil {
 		return mark{}, w.err
-	case more:
-		return mark{}, s.damage(offset, w.h.BaseOffset(), w)
-	case w.hole != nil:
-		return mark{}, s.damage(offset, v.next, w)
 	}
 	return mark{}, &store.GapError{Topic: s.log.topic, Partition: s.log.number, First: offset, Next: v.next}
 }
 
-func (s *segment) damage(first, next int64, w *walker) error {
+// damage is the error for damage, or a hole, from offset on.
+func (w *scanner) damage(offset int64) error {
 	return &store.DamageError{
-		Topic: s.log.topic, Partition: s.log.number,
-		First: first, Next: next, File: s.file.name, Pos: w.bad, Reason: w.hole,
+		Topic: w.s.log.topic, Partition: w.s.log.number,
+		First: offset, Next: w.lostUpTo(), File: w.s.file.name, Pos: w.at.pos, Reason: w.reason,
 	}
 }
 
@@ -146,23 +138,19 @@ func (s *segment) cut(v view, last mark, m mark, max int64) (mark, error) {
 	if e.pos > m.pos {
 		return mark{pos: e.pos, next: e.offset}, nil
 	}
-	w := walk(s, v, entry{offset: m.next, pos: m.pos})
+	w := s.scan(v, entry{offset: m.next, pos: m.pos})
 	defer w.close()
 	end := m
-	for w.next() && w.hole == nil && (end == m || w.end().pos <= m.pos+max) {
+	for w.next() && w.kind == isBatch && (end == m || w.end().pos <= m.pos+max) {
 		end = w.end()
 	}
-	if end == m {
-		if w.err != nil {
-			return m, w.err
-		}
-		next := v.next
-		if w.h != nil {
-			next = w.h.BaseOffset()
-		}
-		return m, s.damage(m.next, next, w)
+	switch {
+	case end != m:
+		return end, nil
+	case w.err != nil:
+		return m, w.err
 	}
-	return end, nil
+	return m, w.damage(m.next)
 }
 
 // A pin keeps a segment's files open for a chunk, so that it can be read although
@@ -294,23 +282,16 @@ func (p *pin) SendTo(conn store.RawWriter, pos int64, n int) error {
 // explain is the error for a batch at m that is not sound; or where a sound one lies that begins
 // with the same offset, behind bytes that belong to none.
 func (s *segment) explain(v view, m mark) (from, to int64, err error) {
-	w := walk(s, v, entry{offset: m.next, pos: m.pos})
+	w := s.scan(v, entry{offset: m.next, pos: m.pos})
 	defer w.close()
-	more := w.next()
-	if more && w.hole == nil {
-		err := w.intact()
-		if err == nil {
-			return 0, 0, fmt.Errorf("%s: byte %d could not be read at first", s.file.name, m.pos)
-		}
-		more = w.skip(err)
+	if w.next() && w.kind == isBatch && w.check() {
+		return 0, 0, fmt.Errorf("%s: byte %d could not be read at first", s.file.name, m.pos)
 	}
-	switch {
-	case w.err != nil:
-		return 0, 0, w.err
-	case more && w.h.BaseOffset() == m.next:
+	if w.err == nil && !w.last && w.to.next == m.next && w.next() {
 		return w.at.pos, w.end().pos, nil
-	case more:
-		return 0, 0, s.damage(m.next, w.h.BaseOffset(), w)
 	}
-	return 0, 0, s.damage(m.next, v.next, w)
+	if w.err != nil {
+		return 0, 0, w.err
+	}
+	return 0, 0, w.damage(m.next)
 }

@@ -264,14 +264,11 @@ func (r *recovery) recoverSegment(s *segment) (ends, error) {
 	if short || !known {
 		s.index.reset()
 	}
-	how := anywhere
+	how := inOrder
 	if known && !short {
-		how = behindMark
-		if l.late {
-			how = behindCut
-		}
+		how = behindPoint(l.late)
 	}
-	found, err := s.scan(s.index.mark(), size, how)
+	found, err := s.readTail(s.index.mark(), size, how)
 	// What the log had reached when its start was written was synced then.
 	proven := known && !short && found.reason != nil && found.end.next < r.startEnd
 	if err == nil {
@@ -288,6 +285,15 @@ func (r *recovery) recoverSegment(s *segment) (ends, error) {
 		return ends{reached, l.commits.written.next + l.commits.written.pos - found.end.pos}, nil // no batch has more records than bytes but of the most alike
 	}
 	return ends{reached, max(synced.next, l.commits.written.next)}, nil
+}
+
+// behindPoint is what may follow damage behind the recovery point. Where a power cut has torn what
+// was not synced, nothing behind that was either.
+func behindPoint(late bool) search {
+	if late {
+		return nothing
+	}
+	return written
 }
 
 // putRight goes on with what was found in the last segment, of size bytes. marked says

@@ -288,10 +288,10 @@ func (s *segment) findTime(v view, time, start int64) (int64, bool, error) {
 	if err != nil {
 		return 0, false, err
 	}
-	w := walk(s, v, e)
+	w := s.scan(v, e)
 	defer w.close()
-	for w.nextSound() {
-		if w.h.MaxTimestamp() >= time && w.h.NextOffset() > start {
+	for w.nextChecked() {
+		if w.kind == isBatch && w.h.MaxTimestamp() >= time && w.h.NextOffset() > start {
 			return max(start, w.h.BaseOffset()), true, nil
 		}
 	}

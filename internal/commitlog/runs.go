@@ -99,7 +99,7 @@ func (c *chart) looksSound(at edge) bool {
 	}
 	n, _ := batch.Size(h, maxBatch)
 	end := at.pos + int64(n)
-	return end > c.to.pos || c.w.check(at.pos, end) == nil
+	return end > c.to.pos || c.w.checksum(at.pos, end) == nil
 }
 
 // A claim is what the header of a damaged batch says.

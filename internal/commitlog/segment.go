@@ -269,11 +269,13 @@ func (s *segment) rebuild(v view, reason error) error {
 		v.end = sealed.pos
 	}
 	fresh := index{base: s.base}
-	w := walk(s, v, entry{offset: s.base, before: minTime})
+	w := s.scan(v, entry{offset: s.base, before: minTime})
 	defer w.close()
 	w.win.step = 1 << 20
-	for w.nextSound() {
-		fresh.note(w.at, s.log.indexInterval)
+	for w.nextChecked() {
+		if w.kind == isBatch {
+			fresh.note(w.at, s.log.indexInterval)
+		}
 	}
 	if w.err != nil {
 		return w.err

@@ -6,8 +6,6 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-
-	"mbus/internal/batch"
 )
 
 // A checkup goes through one partition.
@@ -125,191 +123,148 @@ func (c *checkup) zeros(s *segment, pos, end int64) (bool, error) {
 	return used == pos, err
 }
 
-// A reading is of one segment.
-type reading struct {
-	*checkup
+// A segmentCheck is of one segment.
+type segmentCheck struct {
+	c      *checkup
 	s      *segment
 	size   int64
 	limit  int64 // no record of the segment has this offset or a higher one
 	last   bool  // it may have a torn end
-	known  bool  // there is a sync mark
-	behind bool  // what is read now lies behind the mark
-	w      *walker
-	ix     *indexCheck
+	known  bool  // there is a recovery point
+	synced mark  // the recovery point
+	behind bool  // what is read now lies behind it
+	at     mark  // where reading has ended
+	index  *indexCheck
 	whole  bool // no damage so far
 }
 
+// segment reads one. The last one is read up to the recovery point and from there on, as recovery
+// has it.
 func (c *checkup) segment(s *segment, limit int64, last bool) {
 	known, err := s.index.open()
-	r := &reading{checkup: c, s: s, size: c.sizes[s.base], limit: limit, last: last, known: known, whole: true}
-	r.ix = newIndexCheck(s, known, err)
-	end := r.size
-	if last && known {
-		end = min(end, s.index.synced.pos)
-	}
-	r.w = walk(s, view{end: end, next: limit}, entry{offset: s.base, before: minTime})
-	defer r.w.close()
-	r.w.win.step, r.w.strict = 1<<20, true
+	r := &segmentCheck{c: c, s: s, size: c.sizes[s.base], limit: limit, last: last, known: known, synced: s.index.mark(), whole: true}
+	r.index = newIndexCheck(s, known, err)
 	c.next = s.base
-	if err := r.read(); err != nil {
-		r.giveUp(err)
+	begin := mark{next: s.base, maxTime: minTime}
+	switch {
+	case !last || !known:
+		r.read(begin, r.size, inOrder, last)
+	case r.read(begin, min(r.size, r.synced.pos), inOrder, false):
+		r.passPoint()
+		if r.synced.pos < r.size {
+			r.read(r.synced, r.size, behindPoint(c.log.late), true)
+		}
 	}
 	r.end()
 }
 
-// giveUp is for a segment that can't be read from here on, or not at all.
-func (r *reading) giveUp(reason error) {
-	next := r.limit
-	switch {
-	case r.last && r.known:
-		next = max(r.next, r.s.index.synced.next)
-	case r.last:
-		next = r.next
-	}
-	r.damage(r.s.file.name, r.w.at.pos, r.next, next, reason)
-	r.next, r.whole = next, false
-}
-
-// read goes through the segment's batches.
-func (r *reading) read() error {
-	w := r.w
-	for {
-		ok := w.next()
-		if ok {
-			if err := w.intact(); errors.Is(err, errDamaged) {
-				ok = w.skip(err)
-			} else if err != nil {
-				return err
-			}
-		}
-		if !ok && w.err == nil && w.hole != nil {
-			ended, err := r.ended()
-			if ended || err != nil {
-				return err
-			}
-			ok = r.goOn()
-		}
-		switch {
-		case w.err != nil:
-			return w.err
-		case ok:
-			r.take()
-		case !r.pass():
-			return nil
-		}
-	}
-}
-
-// pass goes on behind the sync mark.
-func (r *reading) pass() bool {
-	if r.behind || !r.last || !r.known {
-		return false
-	}
-	w, synced := r.w, r.s.index.synced
-	if r.next < synced.next {
-		r.damage(r.s.file.name, w.at.pos, r.next, synced.next,
-			fmt.Errorf("the segment has %d bytes, %d of them sound here, %d had been synced", r.size, w.at.pos, synced.pos))
-	}
-	r.behind, r.next = true, max(r.next, synced.next)
-	w.v.end, w.win.end = r.size, r.size
-	w.at, w.h = synced, nil
-	return synced.pos < r.size
-}
-
-// take counts a sound batch.
-func (r *reading) take() {
-	h := r.w.h
-	n, _ := batch.Size(h, maxBatch)
-	r.sum.Records += h.NextOffset() - max(h.BaseOffset(), min(r.start, h.NextOffset()))
-	r.sum.Bytes += int64(n)
-	r.ix.batch(r.w.at, r.whole)
-	r.next = h.NextOffset()
-	if r.look.Batch != nil && r.log.topic == r.look.Topic && r.next > r.start {
-		p := make([]byte, n)
-		if _, err := r.w.win.f.ReadAt(p, r.w.at.pos); err == nil { // as a moment ago
-			r.look.Batch(p)
-		}
-	}
-}
-
-// ended says that the segment ends where the walk has stopped, as recovery has it: all
-// that follows is space for what comes, or a power cut has torn it. That is worth a note.
-func (r *reading) ended() (bool, error) {
-	pos, hole := r.w.at.pos, r.w.hole
-	if !r.last || r.known && !r.behind {
-		return false, nil
-	}
-	zeros, err := r.zeros(r.s, pos, r.w.v.end)
-	if err != nil || zeros || !r.known {
-		return zeros, err
-	}
-	if more, err := r.goesOn(pos, hole); more || err != nil {
-		return false, err
-	}
-	r.report(Finding{
-		Topic: r.log.topic, Partition: r.log.number, File: r.s.file.name, Pos: pos, Harmless: true,
-		Reason: fmt.Errorf("%d bytes at the end, behind the sync mark, are torn; the next start keeps a copy and cuts them off: %w", r.w.v.end-pos, hole),
-	})
-	return true, nil
-}
-
-// goesOn says whether recovery looks for sound batches behind pos, and finds one.
-func (r *reading) goesOn(pos int64, hole error) (bool, error) {
-	if r.log.late {
-		return false, nil
-	}
-	w := walk(r.s, r.w.v, entry{offset: r.next, pos: pos})
+// read goes through the segment from a mark to a position. It says whether all of that could be
+// read.
+func (r *segmentCheck) read(from mark, end int64, search search, ahead bool) bool {
+	w := r.s.scan(view{end: end, next: r.limit}, entry{from.next, from.pos, from.maxTime})
 	defer w.close()
-	return w.goOn(hole, true), w.err
+	w.win.step, w.search, w.ahead = 1<<20, search, ahead
+	for w.nextChecked() {
+		switch {
+		case w.kind == isBatch:
+			r.count(w)
+		case r.behind && w.last:
+			r.torn(w)
+		default:
+			r.damaged(w)
+		}
+	}
+	r.at = w.end()
+	if w.err != nil {
+		r.giveUp(w.err)
+	}
+	return w.err == nil
 }
 
-// goOn reports the damage at which the walk has stopped and moves to the next
-// sound batch, if there is one.
-func (r *reading) goOn() bool {
-	w := r.w
-	first, pos, hole := r.next, w.at.pos, w.hole
-	r.whole = false
-	ok := w.goOn(hole, r.behind)
+// giveUp is for a segment that can't be read from here on, or not at all.
+func (r *segmentCheck) giveUp(reason error) {
 	next := r.limit
 	switch {
-	case ok:
-		next = w.h.BaseOffset()
 	case r.last && r.known:
-		next = max(first, r.s.index.synced.next)
-	case r.last: // as recoverSegment has it
-		used, err := lastUsed(r.s, pos, w.v.end)
-		if w.err = err; err == nil {
-			next = first + used - pos
+		next = max(r.c.next, r.synced.next)
+	case r.last:
+		next = r.c.next
+	}
+	r.c.damage(r.s.file.name, r.at.pos, r.c.next, next, reason)
+	r.c.next, r.whole = next, false
+}
+
+// passPoint goes on at the recovery point.
+func (r *segmentCheck) passPoint() {
+	c := r.c
+	if c.next < r.synced.next {
+		c.damage(r.s.file.name, r.at.pos, c.next, r.synced.next,
+			fmt.Errorf("the segment has %d bytes, %d of them sound here, %d had been synced", r.size, r.at.pos, r.synced.pos))
+	}
+	r.behind, r.at, c.next = true, r.synced, max(c.next, r.synced.next)
+}
+
+// count counts a sound batch.
+func (r *segmentCheck) count(w *scanner) {
+	c, next := r.c, w.end().next
+	n := w.end().pos - w.at.pos
+	c.sum.Records += next - max(w.at.next, min(c.start, next))
+	c.sum.Bytes += n
+	r.index.batch(w.at, r.whole)
+	c.next = next
+	if c.look.Batch != nil && c.log.topic == c.look.Topic && next > c.start {
+		p := make([]byte, n)
+		if _, err := w.file.ReadAt(p, w.at.pos); err == nil { // as a moment ago
+			c.look.Batch(p)
 		}
+	}
+}
+
+// torn notes what recovery cuts off.
+func (r *segmentCheck) torn(w *scanner) {
+	r.c.report(Finding{
+		Topic: r.c.log.topic, Partition: r.c.log.number, File: r.s.file.name, Pos: w.at.pos, Harmless: true,
+		Reason: fmt.Errorf("%d bytes at the end, behind the sync mark, are torn; the next start keeps a copy and cuts them off: %w", w.v.end-w.at.pos, w.reason),
+	})
+}
+
+// damaged reports damage.
+func (r *segmentCheck) damaged(w *scanner) {
+	c, next, reason := r.c, r.limit, w.reason
+	switch {
+	case !w.last:
+		next = w.to.next
+	case r.last && r.known:
+		next = max(c.next, r.synced.next)
+	case r.last: // as recoverSegment has it
+		next = c.next + w.used - w.at.pos
 	}
 	if r.behind {
-		hole = fmt.Errorf("behind the sync mark, so that it may have been acknowledged, or not: %w", hole)
+		reason = fmt.Errorf("behind the sync mark, so that it may have been acknowledged, or not: %w", reason)
 	}
-	if w.err == nil {
-		r.damage(r.s.file.name, pos, first, next, hole)
-		r.next = next
-	}
-	return ok
+	c.damage(r.s.file.name, w.at.pos, c.next, next, reason)
+	c.next, r.whole = next, false
 }
 
 // end looks at what lies between the last batch and the segment's end.
-func (r *reading) end() {
-	stop := mark{r.w.at.pos, r.next, r.w.at.maxTime}
+func (r *segmentCheck) end() {
+	c := r.c
+	stop := mark{r.at.pos, c.next, r.at.maxTime}
 	switch {
 	case r.last:
-	case r.next > r.limit:
-		r.damage(r.s.file.name, stop.pos, 0, 0,
-			fmt.Errorf("its records reach up to offset %d, the next segment begins at %d", r.next-1, r.limit))
-	case r.next < r.limit && r.known && r.s.index.synced == stop:
-		r.damage("", 0, r.next, r.limit, errMissing)
-		r.next = r.limit
-	case r.next < r.limit:
-		r.damage(r.s.file.name, stop.pos, r.next, r.limit, errors.New("the segment ends too early"))
-		r.next = r.limit
+	case c.next > r.limit:
+		c.damage(r.s.file.name, stop.pos, 0, 0,
+			fmt.Errorf("its records reach up to offset %d, the next segment begins at %d", c.next-1, r.limit))
+	case c.next < r.limit && r.known && r.synced == stop:
+		c.damage("", 0, c.next, r.limit, errMissing)
+		c.next = r.limit
+	case c.next < r.limit:
+		c.damage(r.s.file.name, stop.pos, c.next, r.limit, errors.New("the segment ends too early"))
+		c.next = r.limit
 	}
-	if reason := r.ix.end(stop, r.last, r.whole); reason != nil {
-		r.report(Finding{
-			Topic: r.log.topic, Partition: r.log.number, File: r.s.index.file.name,
+	if reason := r.index.end(stop, r.last, r.whole); reason != nil {
+		c.report(Finding{
+			Topic: c.log.topic, Partition: c.log.number, File: r.s.index.file.name,
 			Reason:   fmt.Errorf("the index is built again when it is needed: %w", reason),
 			Harmless: r.last && r.known, // its entries had not been synced
 		})

@@ -1,0 +1,60 @@
+package commitlog
+
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
+// A window reads a file forwards in large steps and gives out small pieces.
+type window struct {
+	f    io.ReaderAt
+	end  int64 // nothing is read from here on
+	step int
+	pos  int64
+	buf  []byte
+}
+
+// at returns n bytes at pos, or as many as there are before the end. They are
+// valid until the next call.
+func (w *window) at(pos int64, n int) ([]byte, error) {
+	n = int(max(0, min(int64(n), w.end-pos)))
+	if n == 0 {
+		return nil, nil
+	}
+	if pos < w.pos || pos+int64(n) > w.pos+int64(len(w.buf)) {
+		size := int(min(int64(max(n, w.step)), w.end-pos))
+		if cap(w.buf) < size {
+			w.buf = make([]byte, size)
+		}
+		got, err := w.f.ReadAt(w.buf[:size], pos)
+		if err != nil && !errors.Is(err, io.EOF) {
+			w.buf = w.buf[:0]
+			return nil, err
+		}
+		w.pos, w.buf = pos, w.buf[:got]
+	}
+	p := w.buf[pos-w.pos:]
+	return p[:min(n, len(p))], nil
+}
+
+// lastUsed is the position behind the last byte from pos to size that is not zero;
+// pos if there is none.
+func lastUsed(s *segment, pos, size int64) (int64, error) {
+	f, err := s.reader()
+	if err != nil {
+		return pos, err
+	}
+	defer f.close()
+	w, end := window{f: f, end: size, step: 1 << 20}, pos
+	for at := pos; at < size; at += 1 << 20 {
+		p, err := w.at(at, 1<<20)
+		if err != nil {
+			return pos, err
+		}
+		if used := bytes.TrimRight(p, "\x00"); len(used) > 0 {
+			end = at + int64(len(used))
+		}
+	}
+	return end, nil
+}
