@@ -45,8 +45,8 @@ func (a *appender) heal() error {
 		l.warn("the log still accepts no more: what is visible can't be copied to a new file", "file", old.file.name, "reason", err)
 		return fmt.Errorf("%w, and a new file could not be made: %w", reason, err)
 	}
-	a.closeFiles() // the old file
-	old.forget()   // its readers end with it
+	a.closeFiles()     // the old file
+	old.forget() // its readers end with it
 	l.install(s, end)
 	l.commits.healed()
 	a.allocated, a.noted = end.pos, 0

@@ -15,10 +15,11 @@ import (
 // readers see, logStart moves the log start offset.
 //
 // Locks are taken in this order: logStart.mu, appender.mu, committer.syncing, segment.loadMu,
-// index.writes, visible.mu, committer.mu; then those that are held over no other: segment.mu,
-// index.mu, handle.mu, verified.mu, sectors.mu, jumps.mu, recoveryPoints.mu. While one of them is
-// held that an append takes, which is any but logStart.mu, segment.loadMu and index.writes, no file
-// is opened, read or asked for its size, except by an append that can't go on without that.
+// index.writes, visible.mu, committer.mu; then those under which no other is taken: segmentState.mu,
+// index.mu, handle.mu, verifiedRange.mu, sectors.mu, jumps.mu, recoveryPoints.mu. An append takes all
+// but logStart.mu and segment.loadMu. So no file is opened, read or asked for its size under one of
+// these, except where appends can't go on without that: when the log's files are closed, when it has
+// failed and is copied, when recovery could not finish on a full disk, and when it is closed.
 type partition struct {
 	settings
 	topic  string

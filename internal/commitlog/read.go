@@ -189,7 +189,7 @@ func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end 
 	}
 	last := mark{pos: p.v.end, next: p.v.next}
 	if !p.v.active {
-		last, _ = p.s.sealedAt()
+		last, _ = p.s.state.sealedAt()
 		p.v.end = last.pos
 	}
 	first = mark{pos: from, next: offset}

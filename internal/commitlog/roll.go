@@ -89,7 +89,7 @@ func (a *appender) roll() error {
 	a.closeFiles()
 	a.open, a.allocated, a.noted = true, 0, 0
 	a.log.files.count.Add(1)
-	old.seal(end)
+	old.state.seal(end)
 	a.log.install(s, mark{next: end.next, maxTime: minTime})
 	return nil
 }

@@ -31,13 +31,8 @@ type segment struct {
 	sectors sectors // that can't be read
 	jumps   jumps   // past damage
 
-	loadMu sync.Mutex // held over the reading of what follows; taken before mu
-
-	mu     sync.Mutex // guards what follows; nothing is read under it
-	loaded bool       // the index is sound
-	gone   bool       // the files are being deleted
-	ended  bool       // sealed is known
-	sealed mark       // end of a segment that is not the last
+	loadMu sync.Mutex // held while the index is read, checked or built again
+	state  segmentState
 }
 
 func newSegment(l *partition, base int64) *segment {
@@ -106,18 +101,11 @@ func (s *segment) truncate(size int64) error {
 	return f.Truncate(size)
 }
 
-// forget sees to it that nothing makes the segment's index again, from the next time on that
-// something would.
+// forget sees to it that nothing makes the segment's index again: it waits for what does so now.
 func (s *segment) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.gone = true
-}
-
-func (s *segment) isGone() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.gone
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	s.state.forgotten()
 }
 
 // remove deletes both files, the index last: a segment without an index is
@@ -133,34 +121,6 @@ func (s *segment) remove() error {
 	return nil
 }
 
-// seal says that the segment ends at m and no more will be appended.
-func (s *segment) seal(m mark) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended, s.sealed = true, m
-}
-
-// sealedAt is where a sealed segment ends, as far as is known.
-func (s *segment) sealedAt() (end mark, known bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sealed, s.ended
-}
-
-// loads says whether the index is sound, unless an error says that it is not.
-func (s *segment) loads(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.loaded = err == nil
-	return err
-}
-
-func (s *segment) isLoaded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.loaded
-}
-
 // load makes the index sound: its entries are checked once, or built again. v
 // says how far the segment can be read.
 func (s *segment) load(v view) error {
@@ -171,14 +131,14 @@ func (s *segment) load(v view) error {
 			return err
 		}
 	}
-	if s.isLoaded() {
+	if s.state.isLoaded() {
 		return nil
 	}
 	err := s.index.check()
 	if errors.Is(err, errStale) {
 		err = s.rebuild(v, err)
 	}
-	return s.loads(err)
+	return s.state.loads(err)
 }
 
 // reload builds an index again that could be read, and for the reason given can't be any
@@ -186,7 +146,7 @@ func (s *segment) load(v view) error {
 func (s *segment) reload(v view, reason error) error {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
-	return s.loads(s.rebuild(v, reason))
+	return s.state.loads(s.rebuild(v, reason))
 }
 
 // floor is index.floor of an index that has been loaded. If it can't be read any more it
@@ -216,21 +176,21 @@ var errStale = errors.New("not the segment's index")
 // findEnd takes the end of a sealed segment from its index's header. The caller
 // holds loadMu.
 func (s *segment) findEnd(v view) (mark, error) {
-	if end, known := s.sealedAt(); known {
+	if end, known := s.state.sealedAt(); known {
 		return end, nil
 	}
 	ok, err := s.index.open()
 	if err != nil {
-		end, _ := s.sealedAt()
+		end, _ := s.state.sealedAt()
 		return end, err
 	}
 	end := s.index.mark()
 	size, err := s.file.size()
 	switch {
 	case (vfs.IsUnreadable(err) || isNotExist(err)) && ok && end.next <= v.next:
-		return s.ends(end, false), nil // for the time being
+		return s.state.ends(end, false), nil // for the time being
 	case err != nil:
-		return s.ends(end, false), err
+		return s.state.ends(end, false), err
 	case !ok:
 		err = fmt.Errorf("%w: missing or damaged", errStale)
 	case end.pos != size || end.next > v.next:
@@ -242,29 +202,21 @@ func (s *segment) findEnd(v view) (mark, error) {
 	}
 	if err != nil {
 		end.pos = size
-		s.ends(end, false)
-		err = s.loads(s.rebuild(v, err))
-		end, _ = s.sealedAt()
+		s.state.ends(end, false)
+		err = s.state.loads(s.rebuild(v, err))
+		end, _ = s.state.sealedAt()
 	}
-	return s.ends(end, err == nil), err
-}
-
-// ends notes where a sealed segment ends; known says whether that is certain.
-func (s *segment) ends(m mark, known bool) mark {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sealed, s.ended = m, known
-	return m
+	return s.state.ends(end, err == nil), err
 }
 
 // rebuild makes the index again from the batches, going on after damage where it can. The
 // caller holds loadMu.
 func (s *segment) rebuild(v view, reason error) error {
-	if s.isGone() {
+	if s.state.isGone() {
 		return fmt.Errorf("%s: %w", s.file.name, fs.ErrNotExist)
 	}
 	s.log.warn("building an index again", "file", s.index.file.name, "reason", reason)
-	sealed, known := s.sealedAt()
+	sealed, known := s.state.sealedAt()
 	if !v.active {
 		v.end = sealed.pos
 	}
@@ -282,7 +234,7 @@ func (s *segment) rebuild(v view, reason error) error {
 	}
 	end := w.end()
 	if !v.active {
-		s.ends(end, known)
+		s.state.ends(end, known)
 	}
 	s.index.replace(slices.Clone(fresh.tail), v.end)
 	write := func() error { return s.index.flush(mark{v.end, end.next, end.maxTime}) }
