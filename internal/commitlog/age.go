@@ -16,7 +16,7 @@ type appendTimes struct {
 	first, last uint32
 }
 
-// sinceTheMark is the time of appends that recovery finds behind the sync mark: it lies
+// sinceTheMark is the time of appends that recovery finds behind the recovery point: it lies
 // ahead of the clock, and becomes the time of the first look at it.
 const sinceTheMark = math.MaxUint32
 

@@ -51,24 +51,24 @@ func (a *appender) append(batches []byte, done func(int64, error)) (store.Lead, 
 
 // prepare finds the position for n bytes more, in a new segment if need be, and opens the
 // segment's files. The caller holds mu.
-func (a *appender) prepare(n int64, now uint32) (*segment, mark, error) {
+func (a *appender) prepare(n int64, now uint32) (*segment, position, error) {
 	c := &a.log.commits
 	err := c.usable()
 	if err != nil && c.mayHeal() {
 		err = a.heal()
 	}
 	if err != nil {
-		return nil, mark{}, err
+		return nil, position{}, err
 	}
 	if err := a.pay(); err != nil {
-		return nil, mark{}, err
+		return nil, position{}, err
 	}
 	s, at := c.end()
 	full := at.pos+n > a.segmentLimit()
 	lost := false
 	if !a.open {
 		if err := a.openFiles(s); err != nil {
-			return nil, mark{}, err
+			return nil, position{}, err
 		}
 		lost = s.hasLost(at.pos)
 	}
@@ -78,7 +78,7 @@ func (a *appender) prepare(n int64, now uint32) (*segment, mark, error) {
 			err = c.usable() // another time
 		}
 		if err != nil {
-			return nil, mark{}, err
+			return nil, position{}, err
 		}
 		s, at = c.end()
 	}
@@ -151,7 +151,7 @@ func (a *appender) finish() error {
 
 // stamp gives the batches their offsets, from m on, and their leader epoch, and returns
 // their end.
-func stamp(batches []byte, m mark, epoch leaderEpoch) (mark, error) {
+func stamp(batches []byte, m position, epoch leaderEpoch) (position, error) {
 	for rest := batches; len(rest) > 0; {
 		b, r, err := batch.Next(rest)
 		if err != nil {
@@ -165,7 +165,7 @@ func stamp(batches []byte, m mark, epoch leaderEpoch) (mark, error) {
 }
 
 // note puts the batches, which begin at m, into the index.
-func note(s *segment, batches []byte, m mark, interval int64) {
+func note(s *segment, batches []byte, m position, interval int64) {
 	for len(batches) > 0 {
 		b, rest, _ := batch.Next(batches) // stamp has seen them
 		s.index.note(m, interval)

@@ -15,7 +15,7 @@ type candidate struct {
 	pos, end   int64 // bytes
 	base, next int64 // offsets
 	crc, front uint32
-	sound      bool
+	valid      bool
 	before     int32 // the batch that it follows on, -1 for none
 	begins     edge  // where the run of batches begins that it ends
 }
@@ -33,17 +33,17 @@ type chart struct {
 	end   int64  // where it ends by its checksum; 0 if that is right nowhere
 
 	list   []candidate    // ascending by pos
-	byEnd  []int32        // those that are sound, ascending by end
+	byEnd  []int32        // those that are valid, ascending by end
 	all    []int32        // all of them, ascending by end
 	nexts  map[int64]bool // offsets behind them
 	latest int32          // of findLatest, and 1; 0 if that has not been looked for
-	runs   map[edge]int32 // sound ones by their end, of those with the same the one whose run begins first
+	runs   map[edge]int32 // valid ones by their end, of those with the same the one whose run begins first
 	taken  []run
 	jumps  []jump
 }
 
-// rest is where to go on where a chart shows nothing.
-func (c *chart) rest() edge {
+// remainder is where to go on where a chart shows nothing.
+func (c *chart) remainder() edge {
 	if c.truncated {
 		return edge{c.from.pos + (c.to.pos-c.from.pos)/2, c.from.next}
 	}
@@ -124,7 +124,7 @@ func (c *chart) header(h batch.Batch, pos int64) {
 	c.list = append(c.list, candidate{pos: pos, end: pos + int64(n), base: base, next: h.NextOffset(), crc: h.CRC(), before: -1})
 }
 
-// checksums finds out which candidates are sound, and where the damaged batch ends.
+// checksums finds out which candidates are valid, and where the damaged batch ends.
 func (c *chart) checksums() error {
 	ends := make([]int32, 0, len(c.list))
 	for i := range c.list {
@@ -146,7 +146,7 @@ func (c *chart) checksums() error {
 			fronts = fronts[1:]
 		default:
 			c.sumTo(&s, e.end)
-			e.sound = !s.short && crcBehind(s.sum, e.front, e.end-e.pos-crcBegins) == e.crc && c.w.file.lost(e.pos, e.end) == nil
+			e.valid = !s.short && crcBehind(s.sum, e.front, e.end-e.pos-crcBegins) == e.crc && c.w.file.lost(e.pos, e.end) == nil
 			ends = ends[1:]
 		}
 	}
@@ -212,7 +212,7 @@ func (s *summing) upTo(pos int64) {
 // chain finds, for each end of a batch, the run of batches that ends there and begins first.
 func (c *chart) chain() {
 	for i := range c.list {
-		if c.list[i].sound {
+		if c.list[i].valid {
 			c.byEnd = append(c.byEnd, int32(i))
 		}
 	}

@@ -23,7 +23,7 @@ type committer struct {
 	mu         sync.Mutex // guards what follows
 	idle       sync.Cond  // committing has become false
 	active     *segment
-	written    mark          // end of the active segment
+	written    position      // end of the active segment
 	unsynced   int64         // bytes written since the last sync began
 	durable    int64         // bytes of the active segment that are known to be synced
 	oldest     time.Time     // with an interval: no write that is not durable was before; zero if there is none
@@ -46,7 +46,7 @@ type waiter struct {
 // submit puts a written append among those that wait. It makes that the group commit leader if
 // there is none; but not where many append at a time, because a leader's own append would be
 // acknowledged long before it can go on.
-func (c *committer) submit(end mark, w waiter) store.Lead {
+func (c *committer) submit(end position, w waiter) store.Lead {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.log.syncEvery > 0 && c.oldest.IsZero() {
@@ -142,7 +142,7 @@ func (c *committer) commit() {
 }
 
 // take gives all appends that wait, and the end of what they wrote.
-func (c *committer) take() (waiting []waiter, end mark) {
+func (c *committer) take() (waiting []waiter, end position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	waiting = c.waiting
@@ -166,7 +166,7 @@ func (c *committer) acknowledge(waiting []waiter, wake []func(store.Reason), err
 
 // publish raises the high watermark to end unless a sync has failed, and returns the functions
 // of readers to call.
-func (c *committer) publish(end mark, err error) ([]func(store.Reason), error) {
+func (c *committer) publish(end position, err error) ([]func(store.Reason), error) {
 	if err == nil {
 		err = c.failedSync()
 	}
@@ -180,7 +180,7 @@ func (c *committer) publish(end mark, err error) ([]func(store.Reason), error) {
 // nothing.
 type syncPoint struct {
 	segment *segment
-	end     mark
+	end     position
 }
 
 // Syncs of largeSyncBytes or more use SyncLarge: writing the bytes takes longer than waking the
@@ -271,10 +271,10 @@ func (c *committer) writeRecoveryPoint(p syncPoint) {
 	if p.segment == nil {
 		return
 	}
-	before := p.segment.index.mark()
+	before := p.segment.index.recoveryPoint()
 	err := p.segment.index.flush(p.end)
 	if err != nil && !c.pointFailed {
-		c.log.warn("cannot write the sync mark", "file", p.segment.index.file.name, "reason", err)
+		c.log.warn("cannot write the recovery point: after a power cut recovery reads more; look at the disk", "file", p.segment.index.file.name, "reason", err)
 	}
 	c.pointFailed = err != nil
 	if err == nil && p.end != before {
@@ -286,7 +286,7 @@ func (c *committer) writeRecoveryPoint(p syncPoint) {
 }
 
 // end is the active segment, and where it ends.
-func (c *committer) end() (*segment, mark) {
+func (c *committer) end() (*segment, position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.active, c.written
@@ -294,7 +294,7 @@ func (c *committer) end() (*segment, mark) {
 
 // whenIdle is end once no commit runs, with why appends are refused, if they are. The caller holds
 // appender.mu, so that none begins.
-func (c *committer) whenIdle() (*segment, mark, error) {
+func (c *committer) whenIdle() (*segment, position, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.committing {
@@ -312,7 +312,7 @@ func (c *committer) isIdle() (idle, dirty bool) {
 }
 
 // install is partition.install. The caller holds mu.
-func (c *committer) install(s *segment, end mark) {
+func (c *committer) install(s *segment, end position) {
 	c.active, c.written, c.durable = s, end, end.pos
 	c.unsynced, c.oldest = 0, time.Time{}
 }

@@ -12,7 +12,7 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// A bit flipped anywhere in a batch below the sync mark costs that batch and no
+// A bit flipped anywhere in a batch below the recovery point costs that batch and no
 // other, in the active segment and in a sealed one.
 func TestFlippedBitCostsThatBatchOnly(t *testing.T) {
 	for name, segment := range map[string]int{"sealed": 1, "active": -1} {

@@ -80,7 +80,7 @@ func (e leaderEpoch) parseStart(content []byte) (offset, end int64, ok bool) {
 	return offset, end, err == nil && offset >= 0 && end >= offset
 }
 
-// indexEpoch takes the leader epoch from the header of an index, if that is sound.
+// indexEpoch takes the leader epoch from the header of an index, if that is valid.
 func indexEpoch(header []byte) (int32, bool) {
 	if len(header) < indexHeader || string(header[:8]) != indexMagic {
 		return 0, false

@@ -6,27 +6,27 @@ import (
 	"mbus/internal/store"
 )
 
-// SetMarksEvery sets after what time sync marks are synced, from the next on that moves.
+// SetMarksEvery sets after what time recovery points are synced, from the next on that moves.
 func (s *Store) SetMarksEvery(d time.Duration) {
 	s.points.mu.Lock()
 	defer s.points.mu.Unlock()
 	s.points.every = d
 }
 
-// MarksRest says whether no sync mark waits for its sync, so that nothing wakes up.
+// MarksRest says whether no recovery point waits for its sync, so that nothing wakes up.
 func (s *Store) MarksRest() bool {
 	s.points.mu.Lock()
 	defer s.points.mu.Unlock()
 	return len(s.points.queue) == 0 && s.points.timer == nil
 }
 
-// IsMarked says whether the sync mark is at the log's end.
+// IsMarked says whether the recovery point is at the log's end.
 func IsMarked(p store.Partition) bool {
 	c := &p.(*partition).commits
 	c.syncing.Lock()
 	defer c.syncing.Unlock()
 	s, end := c.end()
-	return s.index.mark() == end
+	return s.index.recoveryPoint() == end
 }
 
 // Syncs is how many syncs of segments run or are about to.

@@ -36,7 +36,7 @@ func (c *committer) failedSync() error {
 func (c *committer) writeFailed(err error) error {
 	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
 	c.fails(err, nil)
-	c.log.error("write failed: the log accepts no more until it could be copied to a new file, which an append tries again and again", "reason", err)
+	c.log.logError("write failed: the log accepts no more until it could be copied to a new file, which an append tries again and again", "reason", err)
 	return err
 }
 
@@ -44,7 +44,7 @@ func (c *committer) writeFailed(err error) error {
 func (c *committer) syncFailed(err error) error {
 	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
 	c.fails(err, err)
-	c.log.error("sync failed: the log accepts no more until it could be copied to a new file, which an append tries again and again", "reason", err)
+	c.log.logError("sync failed: the log accepts no more until it could be copied to a new file, which an append tries again and again", "reason", err)
 	return err
 }
 

@@ -49,7 +49,7 @@ var leftovers = map[string]func(r *rig) *crashfs.FS{
 	},
 }
 
-// marked waits until the sync mark is at the end.
+// marked waits until the recovery point is at the end.
 func (r *rig) marked() {
 	r.Helper()
 	r.store.SetMarksEvery(0)

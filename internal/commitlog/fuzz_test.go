@@ -13,7 +13,7 @@ import (
 )
 
 // FuzzRecoverSegment opens a log whose only segment and its index hold anything:
-// what is sound at the segment's beginning is there afterwards, and the log
+// what is valid at the segment's beginning is there afterwards, and the log
 // can be used.
 func FuzzRecoverSegment(f *testing.F) {
 	template, log, index := seedLog(f)

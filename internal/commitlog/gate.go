@@ -37,7 +37,7 @@ func (g *gate) do(sync func() error) error {
 }
 
 // pass serves those that have come meanwhile, in the background, until there is
-// nobody.
+// none.
 func (g *gate) pass(sync func() error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

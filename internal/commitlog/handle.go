@@ -10,7 +10,7 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A handle is a file that is open while somebody uses it. No file is opened or closed while its
+// A handle is a file that is open while it is used. No file is opened or closed while its
 // lock is held: an append takes it, too.
 type handle struct {
 	fs   vfs.FS
@@ -62,7 +62,7 @@ func (h *handle) opened(f vfs.File, created int) bool {
 }
 
 // create makes the file, replacing one that is left of an earlier attempt, and
-// acquires it. If somebody has it open it is that one: he has just made it.
+// acquires it. If it is open it is that one, which has just been made.
 func (h *handle) create() (vfs.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,7 +90,7 @@ func (h *handle) release() {
 	}
 }
 
-// drop gives the file that nobody uses any more, to be closed.
+// drop gives the file to be closed once it is not used any more.
 func (h *handle) drop() (f vfs.File) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

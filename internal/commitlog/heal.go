@@ -22,7 +22,7 @@ import (
 // healName is the copy until it has the segment's name.
 const healName = "copy.tmp"
 
-// Between two attempts to heal a log so much time goes by; twice as much after each that
+// Between two attempts to heal a log this much time passes; twice as much after each that
 // failed.
 const (
 	healAfter = time.Second
@@ -42,11 +42,11 @@ func (a *appender) heal() error {
 		s, err = l.replaceActive(old, end)
 	}
 	if err != nil {
-		l.warn("the log still accepts no more: what is visible can't be copied to a new file", "file", old.file.name, "reason", err)
+		l.warn("the log still accepts no more: its messages can't be copied to a new file; restart the broker on another disk", "file", old.file.name, "reason", err)
 		return fmt.Errorf("%w, and a new file could not be made: %w", reason, err)
 	}
-	a.closeFiles()     // the old file
-	old.forget() // its readers end with it
+	a.closeFiles() // the old file
+	old.forget()   // its readers end with it
 	l.install(s, end)
 	l.commits.healed()
 	a.allocated, a.noted = end.pos, 0
@@ -57,7 +57,7 @@ func (a *appender) heal() error {
 
 // toCopy is how many bytes of the active segment are durable, and the end of those that are
 // visible.
-func (c *committer) toCopy() (durable int64, end mark) {
+func (c *committer) toCopy() (durable int64, end position) {
 	v := &c.log.visible
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -68,7 +68,7 @@ func (c *committer) toCopy() (durable int64, end mark) {
 
 // copyActive copies the active segment up to end into a file of its own, and syncs that.
 // What is not known to be durable is checked: the system may have lost it, and not know.
-func (l *partition) copyActive(old *segment, durable int64, end mark) error {
+func (l *partition) copyActive(old *segment, durable int64, end position) error {
 	if err := old.checkFrom(durable, end); err != nil {
 		return err
 	}
@@ -113,8 +113,8 @@ func copyWhole(to vfs.File, s *segment, size int64) error {
 	return err
 }
 
-// checkFrom says whether all batches are sound that reach behind a position of the segment.
-func (s *segment) checkFrom(pos int64, end mark) error {
+// checkFrom says whether all batches are valid that reach behind a position of the segment.
+func (s *segment) checkFrom(pos int64, end position) error {
 	if pos >= end.pos {
 		return nil
 	}
@@ -135,9 +135,9 @@ func (s *segment) checkFrom(pos int64, end mark) error {
 	return w.err
 }
 
-// replaceActive gives the copy, which ends at a mark, the active segment's name, durably. An
+// replaceActive gives the copy, which ends at a position, the active segment's name, durably. An
 // index that can't be used is built again.
-func (l *partition) replaceActive(old *segment, end mark) (*segment, error) {
+func (l *partition) replaceActive(old *segment, end position) (*segment, error) {
 	s := newSegment(l, old.base)
 	known, err := s.index.open()
 	s.index.times, _ = old.index.appendTimes(0, minTime)

@@ -127,7 +127,7 @@ func TestSeveralHolesBehindTheMarkAndATornEnd(t *testing.T) {
 	}
 }
 
-// With nothing sound behind it a batch is a torn end, as power cuts leave them: it is no
+// With nothing valid behind it a batch is a torn end, as power cuts leave them: it is no
 // damage, and is kept aside. Nobody says that it was never acknowledged.
 func TestATornEndIsNoDamage(t *testing.T) {
 	for what, spoil := range spoilers {
@@ -203,7 +203,7 @@ func TestAfterAPowerCutWithSyncsAtIntervalsTheLogEndsAtTheFirstTornBatch(t *test
 	}
 }
 
-// After a kill all that was written is there, synced or not: what is not sound is damaged.
+// After a kill all that was written is there, synced or not: what is not valid is damaged.
 // So it is after the mode was changed.
 func TestDamageAfterAKillCostsThatBatchOnly(t *testing.T) {
 	for _, interval := range []time.Duration{time.Hour, 0} {
@@ -263,7 +263,7 @@ func TestCrashOfARecoveryThatPassesAHole(t *testing.T) {
 }
 
 // After another boot recovery has read what is on the disk: it writes over none of it. In
-// the same boot it writes the sound batches once more, and nothing else.
+// the same boot it writes the valid batches once more, and nothing else.
 func TestRecoveryWritesOverTheLogOnlyInTheSameBoot(t *testing.T) {
 	for _, reboot := range []bool{true, false} {
 		r := cutRig(t, oneSegment())
@@ -376,7 +376,7 @@ func (r *rig) killAtIndexSync() {
 	r.Fatal("no segment was begun")
 }
 
-// A torn sector may end within a batch's offset, which has no checksum: the batch is sound
+// A torn sector may end within a batch's offset, which has no checksum: the batch is valid
 // but for that.
 func TestABatchWhoseOffsetIsTornAwayIsNotServedAtAnother(t *testing.T) {
 	for _, last := range []int{7, 11} {

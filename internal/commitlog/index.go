@@ -14,7 +14,7 @@ import (
 	"mbus/internal/vfs"
 )
 
-// The index file beside a segment holds the sync mark in its header, and then
+// The index file beside a segment holds the recovery point in its header, and then
 // entries that ascend in offset, position and time alike, so that one array is
 // searched by each of them:
 //
@@ -26,9 +26,9 @@ import (
 //	| offset | position | max time before |  … count times, 24 bytes each
 //	+--------+----------+-----------------+
 //
-// The mark says that the segment's first "synced bytes" bytes have been synced
+// The recovery point says that the segment's first "synced bytes" bytes have been synced
 // and end before offset "synced next". It is written after each sync, and synced
-// itself in the background (marks), so after a power cut it may be older than the
+// itself in the background (recoveryPoints), so after a power cut it may be older than the
 // truth, never newer. An index that is missing, stale or damaged is built again from the
 // segment.
 const (
@@ -40,17 +40,17 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// A mark is a place in a segment: between batches, or at its end.
-type mark struct {
+// A position is one in a segment, between batches or at its end, and the offset there.
+type position struct {
 	pos     int64 // bytes before it
 	next    int64 // offset of the first record after it
 	maxTime int64 // latest time of any record before it, minTime if none
 }
 
-// behind is the mark behind a batch that begins at m: its header, and its size in
+// behind is the position behind a batch that begins at m: its header, and its size in
 // bytes.
-func (m mark) behind(h batch.Batch, size int) mark {
-	return mark{m.pos + int64(size), h.NextOffset(), max(m.maxTime, h.MaxTimestamp())}
+func (m position) behind(h batch.Batch, size int) position {
+	return position{m.pos + int64(size), h.NextOffset(), max(m.maxTime, h.MaxTimestamp())}
 }
 
 // minTime stands for "no record".
@@ -88,11 +88,11 @@ type index struct {
 
 	mu      sync.Mutex // guards what follows; the file is neither read nor written under it
 	version int        // of what is in the file but for what is added to it
-	synced  mark       // as the header says
+	synced  position   // as the header says
 	times   appendTimes
 	count   int     // entries in the file
 	crc     uint32  // of the entries in the file
-	checked bool    // the entries in the file have been read and are sound
+	checked bool    // the entries in the file have been read and are valid
 	held    []entry // those in the file, if they can't be read there
 	tail    []entry // not in the file yet
 	last    int64   // position of the latest entry
@@ -100,11 +100,11 @@ type index struct {
 }
 
 // maxRecent bounds recent. Half of it is more than a sync serves of publishers that send
-// one message at a time, so who follows the log finds its place without reading.
+// one message at a time, so that a consumer that follows the log finds its position without reading.
 const maxRecent = 128
 
-// header encodes the header with m as its mark.
-func (x *index) header(m mark) []byte {
+// header encodes the header with m as the recovery point.
+func (x *index) header(m position) []byte {
 	p := make([]byte, 0, indexHeader)
 	p = append(p, indexMagic...)
 	p = binary.BigEndian.AppendUint64(p, uint64(x.base))
@@ -120,7 +120,7 @@ func (x *index) header(m mark) []byte {
 }
 
 // open reads the header. It reports false, and leaves the index empty with its
-// mark at the segment's beginning, when there is no sound one.
+// recovery point at the segment's beginning, when there is no valid one.
 func (x *index) open() (bool, error) {
 	p, err := x.readHeader()
 	x.mu.Lock()
@@ -130,7 +130,7 @@ func (x *index) open() (bool, error) {
 		return false, err
 	}
 	sum := binary.BigEndian.Uint32(p[indexHeader-4:])
-	m := mark{
+	m := position{
 		pos:     int64(binary.BigEndian.Uint64(p[16:])),
 		next:    int64(binary.BigEndian.Uint64(p[24:])),
 		maxTime: int64(binary.BigEndian.Uint64(p[32:])),
@@ -166,7 +166,7 @@ func (x *index) readable() bool {
 // reset makes the index that of an empty segment. Its file is not touched.
 func (x *index) reset() {
 	x.version++
-	x.synced, x.times = mark{next: x.base, maxTime: minTime}, appendTimes{}
+	x.synced, x.times = position{next: x.base, maxTime: minTime}, appendTimes{}
 	x.count, x.crc, x.checked, x.held, x.tail, x.last, x.recent = 0, 0, false, nil, nil, 0, nil
 }
 
@@ -198,7 +198,7 @@ func (x *index) hold(entries []entry) {
 
 // note records that a batch begins at m: for good if the latest entry is interval bytes
 // or more away, else until dropRecent or until there are many later ones.
-func (x *index) note(m mark, interval int64) {
+func (x *index) note(m position, interval int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := entry{m.next, m.pos, m.maxTime}
@@ -220,7 +220,7 @@ func (x *index) appended(now uint32) {
 }
 
 // appendTimes are the times of the first append to the segment and of the last one. Those
-// that lie ahead of now are corrected for good, with the next mark; latest is the latest
+// that lie ahead of now are corrected for good, with the next recovery point; latest is the latest
 // time of its records.
 func (x *index) appendTimes(now uint32, latest int64) (times appendTimes, corrected bool) {
 	x.mu.Lock()
@@ -239,8 +239,8 @@ func (x *index) dropRecent() {
 	x.recent = nil
 }
 
-// mark is the sync mark as it was written last.
-func (x *index) mark() mark {
+// recoveryPoint is the recovery point as it was written last.
+func (x *index) recoveryPoint() position {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.synced
@@ -256,19 +256,19 @@ func (x *index) sync() error {
 	return f.Sync()
 }
 
-// flush writes the entries up to m and then m itself as the mark. Sync is the
+// flush writes the entries up to m and then m itself as the recovery point. Sync is the
 // caller's to call where it matters.
-func (x *index) flush(m mark) error {
-	return x.write(func() mark { return m })
+func (x *index) flush(m position) error {
+	return x.write(func() position { return m })
 }
 
-// rewrite writes the entries up to the mark, which stays what it is.
+// rewrite writes the entries up to the recovery point, which stays what it is.
 func (x *index) rewrite() error {
-	return x.write(func() mark { return x.synced })
+	return x.write(func() position { return x.synced })
 }
 
-// write is flush with the mark that to gives.
-func (x *index) write(to func() mark) error {
+// write is flush with the recovery point that to gives.
+func (x *index) write(to func() position) error {
 	f, err := x.file.acquire()
 	if err != nil {
 		return err
@@ -299,7 +299,7 @@ func (x *index) write(to func() mark) error {
 }
 
 // encodeTail encodes the entries up to m that are not in the file yet, and counts them.
-func (x *index) encodeTail(m mark) (p []byte, n int) {
+func (x *index) encodeTail(m position) (p []byte, n int) {
 	n = sort.Search(len(x.tail), func(i int) bool { return x.tail[i].pos >= m.pos })
 	if n == 0 {
 		return nil, 0

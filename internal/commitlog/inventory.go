@@ -39,8 +39,8 @@ func (l *partition) takeInventory() (*inventory, error) {
 }
 
 // findStart sets the log start offset to what was stored last, in the file or in the name of
-// one; 0 if none was. If the file is not sound the first segment begins the log.
-func (v *inventory) findStart() (sound bool, err error) {
+// one; 0 if none was. If the file is not valid the first segment begins the log.
+func (v *inventory) findStart() (valid bool, err error) {
 	start, err := v.readStart()
 	if start < 0 && len(v.segments) > 0 {
 		v.start = max(v.start, v.segments[0].base)
@@ -59,7 +59,7 @@ func (v *inventory) readStart() (int64, error) {
 		return 0, nil
 	}
 	if vfs.IsUnreadable(err) {
-		l.error("ignoring a log start offset that can't be read", "file", name, "reason", err)
+		l.logError("ignoring a log start offset that can't be read", "file", name, "reason", err)
 		return -1, nil
 	}
 	if err != nil {
@@ -67,7 +67,7 @@ func (v *inventory) readStart() (int64, error) {
 	}
 	start, end, ok := l.epoch.parseStart(p)
 	if !ok {
-		l.error("ignoring a damaged log start offset", "file", name, "content", string(p))
+		l.logError("ignoring a damaged log start offset", "file", name, "content", string(p))
 		return -1, nil
 	}
 	v.startEnd = end
@@ -90,7 +90,7 @@ func (v *inventory) orphans() (list []*segment) {
 // start offset has not passed.
 func (v *inventory) lostIn(orphan *segment) (next int64, err error) {
 	known, err := orphan.index.open()
-	if m := orphan.index.mark(); known && m.pos > 0 && m.next > v.start {
+	if m := orphan.index.recoveryPoint(); known && m.pos > 0 && m.next > v.start {
 		next = m.next
 	}
 	return next, err

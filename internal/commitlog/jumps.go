@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// A jump leads from a place where no sound batch begins to the next one that is sound.
+// A jump leads from a place where no valid batch begins to the next one that is valid.
 type jump struct {
 	from, to edge
 	until    time.Time // not remembered longer, if set: what can't be read may be read again
-	judged   bool      // what looks like a sound batch at from is none
+	judged   bool      // what looks like a valid batch at from is none
 }
 
 // jumps are the ways past damage that were found in a segment. They are looked at again
-// before they are gone: what they begin with is damaged still, and what they lead to sound.
+// before they are gone: what they begin with is damaged still, and what they lead to valid.
 type jumps struct {
 	judged atomic.Int64 // how many are
 
@@ -29,14 +29,14 @@ type jumps struct {
 const maxJumps = 4096
 
 // from is where the jump from d leads to.
-func (j *jumps) from(d mark) (to mark, ok bool) {
+func (j *jumps) from(d position) (to position, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	i := sort.Search(len(j.list), func(i int) bool { return j.list[i].from.pos >= d.pos })
 	if i == len(j.list) || j.list[i].from != d.edge() || !j.list[i].until.IsZero() && time.Now().After(j.list[i].until) {
 		return to, false
 	}
-	return mark{pos: j.list[i].to.pos, next: j.list[i].to.next}, true
+	return position{pos: j.list[i].to.pos, next: j.list[i].to.next}, true
 }
 
 // add remembers jumps, in place of those in the same part of the segment.
@@ -59,7 +59,7 @@ func (j *jumps) add(list []jump) {
 	j.judged.Store(judged)
 }
 
-// stop is the first place at or behind pos where what looks like a sound batch is none.
+// stop is the first place at or behind pos where what looks like a valid batch is none.
 func (j *jumps) stop(pos int64) (at edge, ok bool) {
 	if j.judged.Load() == 0 {
 		return at, false

@@ -97,7 +97,7 @@ func (b *logStart) keepInName(offset int64, reason error) error {
 		if s == nil {
 			return reason // nothing would be freed
 		}
-		s.forget()             // or a reader makes it again
+		s.forget()                   // or a reader makes it again
 		defer s.index.file.release() // readers go on with it
 		old = s.index.file.name
 	}

@@ -26,7 +26,7 @@ func (r *recovery) removeEmpty() error {
 			return err
 		case behind <= v.start: // removeBelowStart sees to it
 		case held || len(kept) == 0 || next <= s.base:
-			r.log.error("a segment has been emptied: its messages are lost",
+			r.log.logError("a segment has been emptied: its messages are lost",
 				"file", s.file.name, "first", max(s.base, v.start), "next", behind)
 		default:
 			if err := s.remove(); err != nil {
@@ -49,7 +49,7 @@ func (r *recovery) lostSegments() (next int64, err error) {
 			return 0, err
 		}
 		if end > 0 {
-			r.log.error("a segment is missing", "file", s.file.name, "first", s.base, "next", end)
+			r.log.logError("a segment is missing", "file", s.file.name, "first", s.base, "next", end)
 			next = max(next, end)
 		}
 	}
@@ -69,12 +69,12 @@ func (r *recovery) removeOrphans() error {
 	return nil
 }
 
-// lacks says that a segment of size bytes does not have all that was synced before its mark
-// was written. A copy of a data directory that is in use may have the index of a moment
-// later than that of the segment. Only what lies before the mark, behind the last entry of
+// lacks says that a segment of size bytes does not have all that was synced before its recovery
+// point was written. A copy of a data directory that is in use may have the index of a moment
+// later than that of the segment. Only what lies before the recovery point, behind the last entry of
 // the index, is read, and nothing of a segment without space ahead, which has all its bytes
 // if it has their number.
-func (s *segment) lacks(m mark, size int64) bool {
+func (s *segment) lacks(m position, size int64) bool {
 	if m.pos == 0 || size <= m.pos {
 		return size < m.pos
 	}
@@ -87,7 +87,7 @@ func (s *segment) lacks(m mark, size int64) bool {
 	w := s.scan(view{end: m.pos, next: m.next}, from)
 	defer w.close()
 	w.search = nothing
-	end := mark{pos: from.pos, next: from.offset}
+	end := position{pos: from.pos, next: from.offset}
 	for w.nextChecked() && w.kind == isBatch {
 		end = w.end()
 	}
@@ -95,10 +95,10 @@ func (s *segment) lacks(m mark, size int64) bool {
 }
 
 // reportLack says which offsets are not in a segment of size bytes although they lie before
-// its mark, and returns the offset behind the last that is.
-func (r *recovery) reportLack(s *segment, m mark, size int64) (reached int64, err error) {
+// its recovery point, and returns the offset behind the last that is.
+func (r *recovery) reportLack(s *segment, m position, size int64) (reached int64, err error) {
 	seen := newSegment(r.log, s.base) // whose index is of no use
-	found, err := seen.readTail(mark{next: s.base, maxTime: minTime}, min(size, m.pos), inOrder)
+	found, err := seen.readTail(position{next: s.base, maxTime: minTime}, min(size, m.pos), inOrder)
 	if err != nil {
 		return 0, err
 	}
@@ -107,7 +107,7 @@ func (r *recovery) reportLack(s *segment, m mark, size int64) (reached int64, er
 		if h.next == h.first {
 			continue
 		}
-		r.log.error("synced bytes are missing from the end of a segment: the data directory is an incomplete copy, or damaged",
+		r.log.logError("synced bytes are missing from the end of a segment: the data directory is an incomplete copy, or damaged",
 			"first", h.first, "next", h.next,
 			"file", s.file.name, "position", h.pos, "size", size, "synced", m.pos)
 	}

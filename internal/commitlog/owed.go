@@ -18,7 +18,7 @@ func (a *appender) orOwe(step func() error) error {
 		if !isFull(err) {
 			return err
 		}
-		a.log.error("the disk is full: the log can be read, and takes messages when there is space", "reason", err)
+		a.log.logError("the disk is full: the log can be read, and takes messages when there is space", "reason", err)
 	}
 	a.owed = append(a.owed, step)
 	return nil

@@ -58,7 +58,7 @@ func newPartition(o settings, t store.Topic, number int, dir string) *partition 
 	return l
 }
 
-// newPartition is that partition of a topic, in its place and not opened yet.
+// newPartition makes a partition of a topic in its directory, not opened yet.
 func (s *Store) newPartition(t store.Topic, number int) *partition {
 	return newPartition(settings{
 		fs: s.dir.fs, log: s.log, segmentBytes: s.opts.SegmentBytes, indexInterval: s.opts.SegmentBytes / entriesMax,
@@ -78,7 +78,7 @@ func (l *partition) moved(dir string) {
 
 func (l *partition) warn(msg string, args ...any) { l.log.Warn(msg, l.with(args)...) }
 
-func (l *partition) error(msg string, args ...any) { l.log.Error(msg, l.with(args)...) }
+func (l *partition) logError(msg string, args ...any) { l.log.Error(msg, l.with(args)...) }
 
 // with puts the partition in front of attributes of a log line.
 func (l *partition) with(args []any) []any {
@@ -105,7 +105,7 @@ func (l *partition) Wake(offset int64, f func(store.Reason)) (cancel func()) {
 type logState struct {
 	segments      []*segment
 	start         int64
-	high, written mark
+	high, written position
 	ended         error // store.ErrDeleted or store.ErrClosed; nil while the log is in use
 }
 
@@ -118,10 +118,10 @@ func (l *partition) state() logState {
 	return logState{v.segments, v.start, v.high, l.commits.written, v.ended}
 }
 
-// install makes a segment the last one, in which the log goes on at a mark: in place of another
-// one of its base offset, if there is one. What is before the mark is visible, and durable. The
+// install makes a segment the last one, in which the log goes on at a position: in place of another
+// one of its base offset, if there is one. What is before that is visible, and durable. The
 // caller holds appender.mu, and no commit runs.
-func (l *partition) install(s *segment, end mark) {
+func (l *partition) install(s *segment, end position) {
 	l.visible.mu.Lock()
 	defer l.visible.mu.Unlock()
 	l.commits.mu.Lock()

@@ -12,14 +12,14 @@ import (
 //
 // Where a batch is damaged, the next place at which one is certain to begin is an entry of
 // the index, or the segment's end. Between the two is a region of which every place may be
-// the beginning of a sound batch. What looks like one there may also lie within a message,
+// the beginning of a valid batch. What looks like one there may also lie within a message,
 // for which reason the first that has a right checksum is not taken: a message may have
 // been made to look so, and claim the offsets of those behind it. A run is batches that
 // follow on each other without a byte or an offset left out. In this order count
 //
 //  1. the run that begins where the damaged batch ends, if that is certain, or if the run
 //     reaches the end of the region. A checksum does not cover a batch's length, base offset
-//     and epoch: where only these are wrong, it tells the end;
+//     and epoch: where only these are wrong, it says where the batch ends;
 //  2. the run that reaches the end of the region, of several the one that begins first: it
 //     is not part of a message of another's;
 //  3. what the header of the damaged batch says of its end and of the offset behind it: where
@@ -38,7 +38,7 @@ import (
 //     destroyed, a message in it may have offsets of the other damaged one.
 //   - Where the header of a batch is destroyed, a message in it that holds what others will
 //     publish, byte for byte up to the end of the region, can claim to hold all that.
-//   - A batch that is sound between two whose headers both are damaged may be taken for a part
+//   - A batch that is valid between two whose headers both are damaged may be taken for a part
 //     of the first one, and be reported as damaged, though it is not.
 //
 // The cost is two passes over the region, whatever it holds: one finds the headers, one
@@ -58,14 +58,14 @@ const (
 // An edge is a place in a segment and the offset there.
 type edge struct{ pos, next int64 }
 
-func (m mark) edge() edge { return edge{m.pos, m.next} }
+func (m position) edge() edge { return edge{m.pos, m.next} }
 
 // charting holds an element for each region that is charted. Where many readers come to the
 // same damage, the first ones find the way, and the others find it remembered.
 var charting = make(chan struct{}, 4)
 
-// past finds the first sound batch behind d, where one is damaged.
-func (w *scanner) past(d mark) (to mark, found bool, err error) {
+// past finds the first valid batch behind d, where one is damaged.
+func (w *scanner) past(d position) (to position, found bool, err error) {
 	if to, found, err = w.remembered(d); found || err != nil {
 		return to, found, err
 	}
@@ -78,17 +78,17 @@ func (w *scanner) past(d mark) (to mark, found bool, err error) {
 }
 
 // remembered is past where that has been found before.
-func (w *scanner) remembered(d mark) (to mark, found bool, err error) {
+func (w *scanner) remembered(d position) (to position, found bool, err error) {
 	to, ok := w.s.jumps.from(d)
 	if !ok || to.pos >= w.v.end {
 		return d, false, nil
 	}
-	found, err = w.soundAt(to)
+	found, err = w.validAt(to)
 	return to, found, err
 }
 
 // find is past where nothing is remembered.
-func (w *scanner) find(d mark) (to mark, found bool, err error) {
+func (w *scanner) find(d position) (to position, found bool, err error) {
 	step := w.win.step
 	w.win.step = max(step, 64<<10)
 	defer func() { w.win.step = step }()
@@ -102,17 +102,17 @@ func (w *scanner) find(d mark) (to mark, found bool, err error) {
 		if list = c.jumps; len(list) > 0 {
 			break
 		}
-		if at = c.rest(); at.pos >= w.v.end {
+		if at = c.remainder(); at.pos >= w.v.end {
 			return d, false, nil
 		}
 		if c.truncated {
 			continue
 		}
-		sound, err := w.soundAt(mark{pos: at.pos, next: at.next})
+		valid, err := w.validAt(position{pos: at.pos, next: at.next})
 		if err != nil {
 			return d, false, err
 		}
-		if sound {
+		if valid {
 			list = []jump{{to: at}}
 		}
 	}
@@ -123,11 +123,11 @@ func (w *scanner) find(d mark) (to mark, found bool, err error) {
 		}
 	}
 	w.s.jumps.add(list)
-	return mark{pos: list[0].to.pos, next: list[0].to.next}, true, nil
+	return position{pos: list[0].to.pos, next: list[0].to.next}, true, nil
 }
 
-// soundAt says whether there is a sound batch at m.
-func (w *scanner) soundAt(m mark) (bool, error) {
+// validAt says whether there is a valid batch at m.
+func (w *scanner) validAt(m position) (bool, error) {
 	h, err := w.win.at(m.pos, batch.HeaderSize)
 	if err != nil || checkHeader(h, w.v.end-m.pos, m.next, w.s.log.epoch) != nil {
 		return false, err

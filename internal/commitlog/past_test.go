@@ -161,7 +161,7 @@ func (r *rig) showsUnforged(damaged ...int) error {
 	return nil
 }
 
-// Nor behind the sync mark, as the last message, where zeros follow because space was allocated
+// Nor behind the recovery point, as the last message, where zeros follow because space was allocated
 // ahead, and where the mark is lost.
 func TestLastMessageIsNeverServedAsABatchAfterAKill(t *testing.T) {
 	for name := range (forger{}).hostile(0) {
@@ -170,7 +170,7 @@ func TestLastMessageIsNeverServedAsABatchAfterAKill(t *testing.T) {
 		if !commitlog.IsMarked(r.Partition) { // waits for the writing of the mark
 			t.Fatal("the mark is not at the end")
 		}
-		mark := readFile(t, r.disk, activeIndex)
+		position := readFile(t, r.disk, activeIndex)
 		r.append(one(r.forger().hostile(6)[name]))
 		killed, pos := r.disk.KillClone(), len(bytesOf(r.stored[:2]))
 		r.store.Close()
@@ -183,7 +183,7 @@ func TestLastMessageIsNeverServedAsABatchAfterAKill(t *testing.T) {
 			if bit%3 == 0 {
 				r.removeFile(disk, activeIndex)
 			} else {
-				writeFile(t, disk, activeIndex, mark)
+				writeFile(t, disk, activeIndex, position)
 			}
 			r.reopen(disk)
 			if err := r.showsUnforged(2); err != nil {

@@ -27,11 +27,11 @@ const (
 type recoveryPoints struct {
 	every time.Duration // pointsEvery but for tests
 
-	mu     sync.Mutex   // guards what follows
-	queue  []*partition // those whose recovery point has moved since its last sync; the oldest first
-	timer  *time.Timer  // for the next round; nil if the queue was empty
-	rest   time.Time    // no round begins before
-	closed bool
+	mu        sync.Mutex   // guards what follows
+	queue     []*partition // those whose recovery point has moved since its last sync; the oldest first
+	timer     *time.Timer  // for the next round; nil if the queue was empty
+	notBefore time.Time    // when the next round may begin
+	closed    bool
 
 	round  sync.Mutex // held over a round of syncs
 	failed bool       // a recovery point could not be synced; guarded by round
@@ -77,7 +77,7 @@ func (m *recoveryPoints) hurry(l *partition) {
 		m.queue[0] = l
 	}
 	if m.timer != nil && !m.closed && m.timer.Stop() { // else a round is about to begin
-		m.timer.Reset(time.Until(m.rest))
+		m.timer.Reset(time.Until(m.notBefore))
 	}
 }
 
@@ -87,7 +87,7 @@ func (m *recoveryPoints) tick() {
 	took := m.sync(pointsBudget)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rest = time.Now().Add(9 * took)
+	m.notBefore = time.Now().Add(9 * took)
 	switch {
 	case m.closed:
 	case len(m.queue) == 0:
@@ -150,7 +150,7 @@ func (l *partition) syncRecoveryPoint() error {
 		return nil // the topic has been deleted
 	}
 	if err != nil && !l.point.failed {
-		l.warn("cannot sync the sync mark: after a power cut recovery goes by an older one", "file", s.index.file.name, "reason", err)
+		l.warn("cannot sync the recovery point: after a power cut recovery uses an older one; look at the disk", "file", s.index.file.name, "reason", err)
 	}
 	l.point.failed = err != nil
 	return err

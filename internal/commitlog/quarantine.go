@@ -26,7 +26,7 @@ func (s *segment) quarantineTail(found found, size int64) error {
 	if l.late || l.syncEvery > 0 {
 		known = "may have been acknowledged: with -fsync INTERVAL that comes before the sync"
 	}
-	l.warn("cut off a torn end, which lies behind the sync mark", "file", s.file.name, "offset", pos,
+	l.warn("cut off a torn end, which lies behind the recovery point", "file", s.file.name, "offset", pos,
 		"bytes", size-pos, "kept in", name, "reason", found.reason, "what it held", known)
 	if err := r.f.Truncate(pos); err != nil {
 		return err

@@ -36,7 +36,7 @@ func (l *partition) Read(offset int64, maxBytes int, c *store.Chunk) error {
 	goesOn = goesOn && same && last.s == p.s
 	from := c.Pos + int64(c.N)
 	c.Release()
-	c.Source, c.Next = p, -1 // should this fail, the next Read looks anew
+	c.Source, c.Next = p, -1 // should this fail, the next Read looks again
 	first, end, err := p.find(offset, from, goesOn, int64(maxBytes))
 	if err != nil {
 		return l.visible.removed(offset, err)
@@ -78,13 +78,13 @@ func (s *segment) absent(first, next int64, reason error) error {
 	}
 }
 
-// find returns the mark of the batch that holds offset.
-func (s *segment) find(v view, offset int64) (mark, error) {
+// find returns the position of the batch that holds offset.
+func (s *segment) find(v view, offset int64) (position, error) {
 	e, err := s.floor(v, func(e entry) bool { return e.offset > offset })
 	if err != nil {
-		return mark{}, err
+		return position{}, err
 	}
-	if at := (mark{e.pos, e.offset, e.before}); e.offset == offset && s.begins(v, at) {
+	if at := (position{e.pos, e.offset, e.before}); e.offset == offset && s.begins(v, at) {
 		return at, nil
 	}
 	w := s.scan(v, e)
@@ -101,17 +101,17 @@ func (s *segment) find(v view, offset int64) (mark, error) {
 		}
 		switch {
 		case w.err != nil:
-			return mark{}, w.err
+			return position{}, w.err
 		case w.kind == isBatch && offset < w.end().next:
 			return w.at, nil
 		case w.kind != isBatch && offset < w.lostUpTo():
-			return mark{}, w.damage(offset)
+			return position{}, w.damage(offset)
 		}
 	}
 	if w.err != nil {
-		return mark{}, w.err
+		return position{}, w.err
 	}
-	return mark{}, &store.GapError{Topic: s.log.topic, Partition: s.log.number, First: offset, Next: v.next}
+	return position{}, &store.GapError{Topic: s.log.topic, Partition: s.log.number, First: offset, Next: v.next}
 }
 
 // damage is the error for damage, or a hole, from offset on.
@@ -124,19 +124,19 @@ func (w *scanner) damage(offset int64) error {
 
 // cut ends a chunk that begins at m: max bytes behind it or less, but at least
 // one batch.
-func (s *segment) cut(v view, last mark, m mark, max int64) (mark, error) {
+func (s *segment) cut(v view, last position, m position, max int64) (position, error) {
 	if at, ok := s.jumps.stop(m.pos + 1); ok && at.pos <= min(m.pos+max, v.end) {
-		return mark{pos: at.pos, next: at.next}, nil
+		return position{pos: at.pos, next: at.next}, nil
 	}
 	if m.pos+max >= v.end {
 		return last, nil
 	}
 	e, err := s.floor(v, func(e entry) bool { return e.pos > m.pos+max })
 	if err != nil {
-		return mark{}, err
+		return position{}, err
 	}
 	if e.pos > m.pos {
-		return mark{pos: e.pos, next: e.offset}, nil
+		return position{pos: e.pos, next: e.offset}, nil
 	}
 	w := s.scan(v, entry{offset: m.next, pos: m.pos})
 	defer w.close()
@@ -181,18 +181,18 @@ func (p *pin) Release() {
 	}
 }
 
-// find returns the marks between which a chunk lies that begins with the batch
+// find returns the positions between which a chunk lies that begins with the batch
 // that holds offset. If goesOn is set that batch is expected at position from.
-func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end mark, err error) {
+func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end position, err error) {
 	if err := p.s.load(p.v); err != nil {
 		return first, end, err
 	}
-	last := mark{pos: p.v.end, next: p.v.next}
+	last := position{pos: p.v.end, next: p.v.next}
 	if !p.v.active {
 		last, _ = p.s.state.sealedAt()
 		p.v.end = last.pos
 	}
-	first = mark{pos: from, next: offset}
+	first = position{pos: from, next: offset}
 	if !goesOn || !p.s.begins(p.v, first) {
 		if first, err = p.s.find(p.v, offset); err != nil {
 			return first, end, err
@@ -203,7 +203,7 @@ func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end 
 }
 
 // begins says whether there is the header of a batch at m.
-func (s *segment) begins(v view, m mark) bool {
+func (s *segment) begins(v view, m position) bool {
 	if at, ok := s.jumps.stop(m.pos); ok && at == m.edge() {
 		return false
 	}
@@ -239,22 +239,22 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sound := 0
-	for sound < got {
-		b, _, err := batch.Next(buf[sound:got])
+	valid := 0
+	for valid < got {
+		b, _, err := batch.Next(buf[valid:got])
 		if err != nil || b.BaseOffset() != first || b.LastOffsetDelta() < 0 || !p.s.log.epoch.holds(b) || b.CheckCRC() != nil {
 			break
 		}
-		sound, first = sound+len(b), b.NextOffset()
+		valid, first = valid+len(b), b.NextOffset()
 	}
-	if sound < n {
-		p.s.verified.cut(pos+int64(sound), pos+int64(n))
+	if valid < n {
+		p.s.verified.cut(pos+int64(valid), pos+int64(n))
 	}
-	if sound > 0 {
-		p.s.verified.add(pos, pos+int64(sound))
-		return buf[:sound], nil
+	if valid > 0 {
+		p.s.verified.add(pos, pos+int64(valid))
+		return buf[:valid], nil
 	}
-	from, to, err := p.s.explain(p.v, mark{pos: pos, next: first})
+	from, to, err := p.s.explain(p.v, position{pos: pos, next: first})
 	if err != nil {
 		return nil, err
 	}
@@ -267,21 +267,21 @@ func (p *pin) Load(buf []byte, pos int64, n int, first int64) ([]byte, error) {
 func (p *pin) Sendable(pos int64, n int) bool { return p.s.verified.holds(pos, n) }
 
 // SendTo implements store.Sender. The files are open until Release. After an error of the
-// file, and not of the connection, the next to ask for these bytes has them read, and is told
-// what is damaged.
+// file, and not of the connection, the next request for these bytes has them read, and gets the
+// damage as its error.
 func (p *pin) SendTo(conn store.RawWriter, pos int64, n int) error {
 	err := p.s.file.file.SendTo(conn, pos, n)
 	if vfs.IsUnreadable(err) || errors.Is(err, io.ErrUnexpectedEOF) {
 		p.s.verified.refuse(pos, pos+int64(n))
-		p.s.log.warn("can't send what a file holds: it is read from now on", "file", p.s.file.name,
+		p.s.log.warn("can't send bytes of a file: they are read and checked from now on; look at the disk", "file", p.s.file.name,
 			"position", pos, "bytes", n, "reason", err)
 	}
 	return err
 }
 
-// explain is the error for a batch at m that is not sound; or where a sound one lies that begins
+// explain is the error for a batch at m that is not valid; or where a valid one lies that begins
 // with the same offset, behind bytes that belong to none.
-func (s *segment) explain(v view, m mark) (from, to int64, err error) {
+func (s *segment) explain(v view, m position) (from, to int64, err error) {
 	w := s.scan(v, entry{offset: m.next, pos: m.pos})
 	defer w.close()
 	if w.next() && w.kind == isBatch && w.check() {

@@ -2,10 +2,10 @@ package commitlog
 
 import "math"
 
-// What readTail has found in a segment behind a mark.
+// What readTail has found in a segment behind a position.
 type found struct {
-	end    mark   // behind the last sound batch
-	sound  []span // where the sound batches are, ascending
+	end    position // behind the last valid batch
+	valid  []span   // where the valid batches are, ascending
 	holes  []lostOffsets
 	used   int64 // behind the last byte that is not zero, if reason is not nil
 	reason error // why the bytes from end to used are no batch; nil if there are none but zeros
@@ -20,9 +20,9 @@ type lostOffsets struct {
 	reason           error
 }
 
-// readTail reads the segment from a mark to the end of the file, and notes the sound batches in the
+// readTail reads the segment from a position to the end of the file, and notes the valid batches in the
 // index.
-func (s *segment) readTail(from mark, size int64, search search) (found, error) {
+func (s *segment) readTail(from position, size int64, search search) (found, error) {
 	w := s.scan(view{end: size, next: math.MaxInt64}, entry{from.next, from.pos, from.maxTime})
 	defer w.close()
 	w.win.step, w.search, w.ahead = 1<<20, search, true
@@ -41,12 +41,12 @@ func (s *segment) readTail(from mark, size int64, search search) (found, error) 
 	return out, w.err
 }
 
-// add takes in the sound batch from pos to end.
-func (f *found) add(pos int64, end mark) {
-	if n := len(f.sound); n > 0 && f.sound[n-1].to == pos {
-		f.sound[n-1].to = end.pos
+// add takes in the valid batch from pos to end.
+func (f *found) add(pos int64, end position) {
+	if n := len(f.valid); n > 0 && f.valid[n-1].to == pos {
+		f.valid[n-1].to = end.pos
 	} else {
-		f.sound = append(f.sound, span{pos, end.pos})
+		f.valid = append(f.valid, span{pos, end.pos})
 	}
 	f.end = end
 }

@@ -11,7 +11,7 @@ import (
 func indexOf(batches int64) *index {
 	x := new(index)
 	for i := range batches {
-		x.note(mark{pos: 100 * i, next: i}, 1<<30)
+		x.note(position{pos: 100 * i, next: i}, 1<<30)
 	}
 	return x
 }

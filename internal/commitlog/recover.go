@@ -54,14 +54,14 @@ func (r *recovery) run() error {
 		return err
 	}
 	if len(r.segments) == 0 {
-		r.log.error("a log has no segment any more")
+		r.log.logError("a log has lost all its segments: restore a backup to have its messages back", "directory", r.log.dir)
 		return r.startOver(max(r.start, lost))
 	}
 	return r.recoverSegments(lost)
 }
 
 // endsAt says where the log ends, as far as is known.
-func (r *recovery) endsAt(end mark) {
+func (r *recovery) endsAt(end position) {
 	c := &r.log.commits
 	c.active, c.written, r.visible.high = r.visible.active(), end, end
 }
@@ -73,7 +73,7 @@ func (r *recovery) owe(step func() error) error { return r.log.appends.orOwe(ste
 func (r *recovery) startOver(offset int64) error {
 	l := r.log
 	r.visible.segments = []*segment{newSegment(l, offset)} // without files, until there is space
-	end := mark{next: offset, maxTime: minTime}
+	end := position{next: offset, maxTime: minTime}
 	r.endsAt(end)
 	return r.owe(func() error { return l.begin(end, offset) })
 }
@@ -96,7 +96,7 @@ func (r *recovery) recoverSegments(lost int64) error {
 	return r.continueAt(max(ends.next, r.visible.start, lost))
 }
 
-// Ends are what is known of a log's end: the offset behind its last sound batch, and the
+// Ends are what is known of a log's end: the offset behind its last valid batch, and the
 // one from which the log can go on.
 type ends struct{ reached, next int64 }
 
@@ -149,7 +149,7 @@ func (r *recovery) beganInVain() (bool, error) {
 // held says that the index knows of bytes in the segment, be they there or not.
 func (s *segment) held() (bool, error) {
 	known, err := s.index.open()
-	return known && s.index.mark().pos > 0, err
+	return known && s.index.recoveryPoint().pos > 0, err
 }
 
 // syncNames makes durable that there are the segment's files, and the index in its
@@ -168,7 +168,7 @@ func (r *recovery) continueAt(offset int64) error {
 	if offset <= r.visible.high.next {
 		return nil
 	}
-	r.endsAt(mark{end.pos, offset, end.maxTime})
+	r.endsAt(position{end.pos, offset, end.maxTime})
 	return r.owe(func() error { return l.begin(end, offset) })
 }
 
@@ -199,7 +199,7 @@ func (r *recovery) checkStart(reached int64) error {
 	if reached >= r.startEnd || first >= v.start {
 		return nil
 	}
-	r.log.error("the log start offset is newer than the log, and is not used: the data directory is an incomplete copy, or damaged",
+	r.log.logError("the log start offset is newer than the log, and is not used: the data directory is an incomplete copy, or damaged",
 		"start", v.start, "first", reached, "next", r.startEnd, "begins", first)
 	v.start = first
 	return r.owe(func() error { return r.log.start.write(first, v.high.next) })
@@ -207,7 +207,7 @@ func (r *recovery) checkStart(reached int64) error {
 
 // begin goes on at offset with a new segment; the one before, if there is one, ends at
 // end. Once the log is in use the caller holds appender.mu.
-func (l *partition) begin(end mark, offset int64) error {
+func (l *partition) begin(end position, offset int64) error {
 	if n := len(l.visible.segments); n > 0 && l.visible.active().base < offset {
 		if err := l.visible.active().sealAt(end); err != nil {
 			return err
@@ -221,14 +221,14 @@ func (l *partition) begin(end mark, offset int64) error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}
-	l.install(s, mark{next: offset, maxTime: minTime})
+	l.install(s, position{next: offset, maxTime: minTime})
 	l.appends.allocated, l.appends.noted = 0, 0
 	return nil
 }
 
 // sealAt cuts a segment to its end, for good, and completes its index, before another
 // one follows.
-func (s *segment) sealAt(end mark) error {
+func (s *segment) sealAt(end position) error {
 	f, err := s.file.acquire()
 	if err != nil {
 		return err
@@ -253,7 +253,7 @@ func (r *recovery) recoverSegment(s *segment) (ends, error) {
 	if err != nil {
 		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	}
-	synced := s.index.mark()
+	synced := s.index.recoveryPoint()
 	short := known && synced.pos > size
 	reached := int64(math.MaxInt64)
 	if known && s.lacks(synced, size) {
@@ -268,7 +268,7 @@ func (r *recovery) recoverSegment(s *segment) (ends, error) {
 	if known && !short {
 		how = behindPoint(l.late)
 	}
-	found, err := s.readTail(s.index.mark(), size, how)
+	found, err := s.readTail(s.index.recoveryPoint(), size, how)
 	// What the log had reached when its start was written was synced then.
 	proven := known && !short && found.reason != nil && found.end.next < r.startEnd
 	if err == nil {
@@ -297,10 +297,10 @@ func behindPoint(late bool) search {
 }
 
 // putRight goes on with what was found in the last segment, of size bytes. marked says
-// that the sync mark is known, that the segment is not shorter than it says, and that what
-// is not sound at the end need not have been synced.
+// that the recovery point is known, that the segment is not shorter than it says, and that what
+// is not valid at the end need not have been synced.
 func (r *recovery) putRight(s *segment, found found, size int64, marked bool) error {
-	l, from, end := r.log, s.index.mark(), found.end
+	l, from, end := r.log, s.index.recoveryPoint(), found.end
 	l.reportHoles(s, found, marked)
 	l.appends.allocated = size
 	switch {
@@ -318,14 +318,14 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 	r.endsAt(end)
 	if marked && end.pos == from.pos {
 		if l.uncertain && end.pos > 0 {
-			l.points.add(l) // the process that wrote the mark may not have come to sync it
+			l.points.add(l) // the process that wrote it may not have come to sync it
 		}
 		return nil
 	}
 	if marked {
 		s.index.appended(sinceTheMark)
 	}
-	if err := r.owe(func() error { return s.syncAgain(found.sound) }); err != nil {
+	if err := r.owe(func() error { return s.syncAgain(found.valid) }); err != nil {
 		return err
 	}
 	return r.owe(func() error {
@@ -336,40 +336,40 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 	})
 }
 
-// keepTail reports what is damaged behind the last sound batch and may have been
+// keepTail reports what is damaged behind the last valid batch and may have been
 // acknowledged long ago: it stays where it is, to be reported when it is read.
 func (s *segment) keepTail(found found) {
-	s.log.error("the end of a segment is damaged, and stays where it is",
+	s.log.logError("the end of a segment is damaged, and stays where it is",
 		"file", s.file.name, "offset", found.end.pos, "bytes", found.used-found.end.pos, "reason", found.reason)
 }
 
-// reportHoles says which offsets are lost between sound batches. Behind the sync mark
+// reportHoles says which offsets are lost between valid batches. Behind the recovery point
 // that need not have been acknowledged, but may have been.
 func (l *partition) reportHoles(s *segment, found found, marked bool) {
-	since := "the sync mark"
+	since := "the recovery point"
 	if !marked {
-		since = "the beginning of a segment whose sync mark is lost"
+		since = "the beginning of a segment whose recovery point is lost"
 	}
 	for _, h := range found.holes {
 		l.warn("messages are damaged that may have been acknowledged; those behind them are kept", "first", h.first, "next", h.next,
 			"file", s.file.name, "position", h.pos, "behind", since, "reason", h.reason,
-			"what to do", "compare with the producers' own records; readers are told and go on")
+			"do", "compare with the producers' own records; consumers get an error and go on")
 	}
 }
 
-// syncAgain makes the sound batches as safe as what is acknowledged, because they are visible
-// from now on. It writes the sound bytes once more where the process before has ended in the same boot:
+// syncAgain makes the valid batches as safe as what is acknowledged, because they are visible
+// from now on. It writes the valid bytes once more where the process before has ended in the same boot:
 // if a sync of them has failed then, the system may hold them in memory, take them for
 // written, and have nothing to do in another sync. After another boot they have come from
 // the disk, and a write could only spoil them.
-func (s *segment) syncAgain(sound []span) error {
+func (s *segment) syncAgain(valid []span) error {
 	r, err := s.reader()
 	if err != nil {
 		return err
 	}
 	defer r.close()
 	if s.log.uncertain {
-		for _, p := range sound {
+		for _, p := range valid {
 			if err := rewrite(r, p); err != nil {
 				return err
 			}

@@ -79,7 +79,7 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 // An extent is what retention has to know of a segment.
 type extent struct {
 	base    int64
-	end     mark
+	end     position
 	age     int64 // milliseconds since 1970
 	visible bool  // all of it
 	unread  bool  // nothing of it can be read: it goes with the one behind it
@@ -96,7 +96,7 @@ func (l *partition) extents() ([]extent, error) {
 		if !isActive {
 			var err error
 			if end, err = s.end(segments[i+1].base); vfs.IsUnreadable(err) || isNotExist(err) {
-				end = mark{max(1, end.pos), segments[i+1].base, minTime}
+				end = position{max(1, end.pos), segments[i+1].base, minTime}
 				list[i] = extent{s.base, end, 0, end.next <= high, true}
 				continue
 			}
@@ -208,7 +208,7 @@ func (l *partition) Tail(n int64) (int64, error) {
 }
 
 // tail is Tail in these segments.
-func tail(segments []*segment, written, high mark, n int64) (int64, error) {
+func tail(segments []*segment, written, high position, n int64) (int64, error) {
 	i := len(segments) - 1
 	v, end := view{active: true, end: high.pos, next: high.next}, written
 	for n -= end.pos; i > 0 && n > 0; n -= end.pos {
@@ -258,7 +258,7 @@ func (l *partition) OffsetForTime(time int64) (int64, error) {
 }
 
 // searchTime is OffsetForTime in these segments.
-func searchTime(segments []*segment, start int64, high mark, time int64) (int64, error) {
+func searchTime(segments []*segment, start int64, high position, time int64) (int64, error) {
 	for i, s := range segments {
 		v, last := view{active: true, end: high.pos, next: high.next}, high
 		if i < len(segments)-1 {

@@ -90,12 +90,12 @@ func (a *appender) roll() error {
 	a.open, a.allocated, a.noted = true, 0, 0
 	a.log.files.count.Add(1)
 	old.state.seal(end)
-	a.log.install(s, mark{next: end.next, maxTime: minTime})
+	a.log.install(s, position{next: end.next, maxTime: minTime})
 	return nil
 }
 
-// next makes the segment that follows the active one, which ends at a mark and is open.
-func (a *appender) next(old *segment, end mark) (*segment, error) {
+// next makes the segment that follows the active one, which ends at a position and is open.
+func (a *appender) next(old *segment, end position) (*segment, error) {
 	// What lies behind the end was refused, or cut off by a recovery that was killed
 	// before it had synced that. It must not come back once there is a next segment.
 	if err := old.truncate(end.pos); err != nil {
@@ -125,7 +125,7 @@ func (a *appender) next(old *segment, end mark) (*segment, error) {
 }
 
 // complete makes the index of a segment that ends at m durable.
-func (s *segment) complete(m mark) error {
+func (s *segment) complete(m position) error {
 	if err := s.writeIndex(m); err != nil {
 		return err
 	}

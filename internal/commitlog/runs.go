@@ -75,24 +75,24 @@ func (c *chart) leap() {
 	slices.SortFunc(c.taken, func(a, b run) int { return cmp.Compare(a.from.pos, b.from.pos) })
 	at, limit := c.from, c.to.pos
 	if c.truncated {
-		limit = c.rest().pos
+		limit = c.remainder().pos
 	}
 	for _, r := range c.taken {
 		if r.from.pos >= limit {
 			return
 		}
 		if r.from != at {
-			c.jumps = append(c.jumps, jump{from: at, to: r.from, judged: at != c.from && c.looksSound(at)})
+			c.jumps = append(c.jumps, jump{from: at, to: r.from, judged: at != c.from && c.looksValid(at)})
 		}
 		at = r.to
 	}
-	if at != c.from && at != c.to && c.looksSound(at) {
+	if at != c.from && at != c.to && c.looksValid(at) {
 		c.jumps = append(c.jumps, jump{from: at, to: c.to, judged: true})
 	}
 }
 
-// looksSound says whether there is what looks like a sound batch at an edge.
-func (c *chart) looksSound(at edge) bool {
+// looksValid says whether there is what looks like a valid batch at an edge.
+func (c *chart) looksValid(at edge) bool {
 	h, err := c.w.win.at(at.pos, batch.HeaderSize)
 	if err != nil || checkHeader(h, c.w.v.end-at.pos, at.next, c.w.s.log.epoch) != nil {
 		return false
@@ -208,7 +208,7 @@ func (c *chart) claimed(left, right edge, d claim) (r run, ok bool) {
 	at := edge{d.end, -1}
 	for {
 		i := sort.Search(len(c.list), func(i int) bool { return c.list[i].pos >= at.pos })
-		if i == len(c.list) || c.list[i].pos != at.pos || !c.list[i].sound {
+		if i == len(c.list) || c.list[i].pos != at.pos || !c.list[i].valid {
 			return r, ok
 		}
 		b := &c.list[i]

@@ -62,15 +62,15 @@ type scanner struct {
 	search search
 	ahead  bool // zeros up to the end are no damage, but space that was allocated ahead
 
-	at     mark // where what it has found begins
+	at     position // where what it has found begins
 	kind   kind
 	h      batch.Batch // the header of a batch
-	to     mark        // the end of damage or of a hole
+	to     position    // the end of damage or of a hole
 	last   bool        // no batch comes behind it
 	reason error       // what is damaged
 
 	used int64 // behind the last byte that is not zero; -1 if that has not been looked for
-	sure bool  // the batch that begins here, or at to, is known to be sound
+	sure bool  // the batch that begins here, or at to, is known to be valid
 	err  error // of the file system
 	buf  [batch.HeaderSize]byte
 }
@@ -78,7 +78,7 @@ type scanner struct {
 // scan begins at e. The caller ends with w.close.
 func (s *segment) scan(v view, e entry) *scanner {
 	w := &scanner{s: s, v: v, used: -1}
-	w.goTo(mark{e.pos, e.offset, e.before})
+	w.goTo(position{e.pos, e.offset, e.before})
 	w.file, w.err = s.reader()
 	if w.err == nil {
 		w.win = window{f: w.file, end: v.end, step: 16 << 10}
@@ -87,7 +87,7 @@ func (s *segment) scan(v view, e entry) *scanner {
 }
 
 // goTo goes on elsewhere with the next call of next.
-func (w *scanner) goTo(m mark) { w.kind, w.to, w.sure = isHole, m, false }
+func (w *scanner) goTo(m position) { w.kind, w.to, w.sure = isHole, m, false }
 
 func (w *scanner) close() {
 	if w.file != nil {
@@ -144,8 +144,8 @@ func (w *scanner) fits(h batch.Batch) error {
 	return nil
 }
 
-// end is the mark behind what was found.
-func (w *scanner) end() mark {
+// end is the position behind what was found.
+func (w *scanner) end() position {
 	if w.kind != isBatch {
 		return w.to
 	}
@@ -199,9 +199,9 @@ func (w *scanner) damaged(reason error) bool {
 		return w.stop(err)
 	}
 	w.kind, w.h, w.reason, w.sure, w.last = isDamage, nil, reason, found, !found
-	w.to = mark{w.v.end, w.at.next, w.at.maxTime}
+	w.to = position{w.v.end, w.at.next, w.at.maxTime}
 	if found {
-		w.to = mark{to.pos, to.next, w.at.maxTime}
+		w.to = position{to.pos, to.next, w.at.maxTime}
 	}
 	if w.to.pos == w.at.pos {
 		w.kind = isHole
@@ -212,7 +212,7 @@ func (w *scanner) damaged(reason error) bool {
 // resync finds the next batch behind the damage that begins here. Offsets have no checksum: by
 // inOrder a batch that begins just there is none if its offset is higher than it can be; nor, by
 // written, is one further on whose offset leaves none for what lies between.
-func (w *scanner) resync() (to mark, found bool, err error) {
+func (w *scanner) resync() (to position, found bool, err error) {
 	if w.search == nothing {
 		return to, false, nil
 	}

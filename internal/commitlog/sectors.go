@@ -194,7 +194,7 @@ func (r *sectorReader) piecemeal(p []byte, pos int64) (got int, end error) {
 			}
 		}
 	}
-	if err := r.settle(found, alive); err != nil {
+	if err := r.remember(found, alive); err != nil {
 		return 0, err
 	}
 	r.note(known)
@@ -206,8 +206,8 @@ func (r *sectorReader) note(spans []badSpan) {
 	r.bad = joined(append(r.bad, spans...))
 }
 
-// settle remembers what was found, unless nothing at all can be read.
-func (r *sectorReader) settle(found []badSpan, alive bool) error {
+// remember keeps what was found, unless nothing at all can be read.
+func (r *sectorReader) remember(found []badSpan, alive bool) error {
 	if len(found) == 0 {
 		return nil
 	}

@@ -121,7 +121,7 @@ func (s *segment) remove() error {
 	return nil
 }
 
-// load makes the index sound: its entries are checked once, or built again. v
+// load makes the index valid: its entries are checked once, or built again. v
 // says how far the segment can be read.
 func (s *segment) load(v view) error {
 	s.loadMu.Lock()
@@ -163,8 +163,8 @@ func (s *segment) floor(v view, after func(entry) bool) (entry, error) {
 }
 
 // end is where a sealed segment ends, behind which next comes. It reads the
-// index's header at most, unless that is not sound.
-func (s *segment) end(next int64) (mark, error) {
+// index's header at most, unless that is not valid.
+func (s *segment) end(next int64) (position, error) {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
 	return s.findEnd(view{next: next})
@@ -175,7 +175,7 @@ var errStale = errors.New("not the segment's index")
 
 // findEnd takes the end of a sealed segment from its index's header. The caller
 // holds loadMu.
-func (s *segment) findEnd(v view) (mark, error) {
+func (s *segment) findEnd(v view) (position, error) {
 	if end, known := s.state.sealedAt(); known {
 		return end, nil
 	}
@@ -184,7 +184,7 @@ func (s *segment) findEnd(v view) (mark, error) {
 		end, _ := s.state.sealedAt()
 		return end, err
 	}
-	end := s.index.mark()
+	end := s.index.recoveryPoint()
 	size, err := s.file.size()
 	switch {
 	case (vfs.IsUnreadable(err) || isNotExist(err)) && ok && end.next <= v.next:
@@ -197,7 +197,7 @@ func (s *segment) findEnd(v view) (mark, error) {
 		err = fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, end.pos)
 	}
 	if ok && end.pos > size {
-		s.log.error("synced bytes are missing from the end of a segment",
+		s.log.logError("synced bytes are missing from the end of a segment",
 			"file", s.file.name, "size", size, "synced", end.pos)
 	}
 	if err != nil {
@@ -220,13 +220,13 @@ func (s *segment) rebuild(v view, reason error) error {
 	if !v.active {
 		v.end = sealed.pos
 	}
-	fresh := index{base: s.base}
+	built := index{base: s.base}
 	w := s.scan(v, entry{offset: s.base, before: minTime})
 	defer w.close()
 	w.win.step = 1 << 20
 	for w.nextChecked() {
 		if w.kind == isBatch {
-			fresh.note(w.at, s.log.indexInterval)
+			built.note(w.at, s.log.indexInterval)
 		}
 	}
 	if w.err != nil {
@@ -236,9 +236,9 @@ func (s *segment) rebuild(v view, reason error) error {
 	if !v.active {
 		s.state.ends(end, known)
 	}
-	s.index.replace(slices.Clone(fresh.tail), v.end)
-	write := func() error { return s.index.flush(mark{v.end, end.next, end.maxTime}) }
-	if v.active || s.index.mark().pos > v.end { // what is visible need not be synced; what is missing is known by the mark
+	s.index.replace(slices.Clone(built.tail), v.end)
+	write := func() error { return s.index.flush(position{v.end, end.next, end.maxTime}) }
+	if v.active || s.index.recoveryPoint().pos > v.end { // what is visible need not be synced; the recovery point says what is missing
 		write = s.index.rewrite
 	}
 	err := s.withIndex(write)
@@ -248,13 +248,13 @@ func (s *segment) rebuild(v view, reason error) error {
 		s.log.warn("keeping an index in memory", "file", s.index.file.name, "reason", err)
 	}
 	if err != nil {
-		s.index.hold(fresh.tail)
+		s.index.hold(built.tail)
 	}
 	return nil
 }
 
 // writeIndex writes the index into its file, which may not exist.
-func (s *segment) writeIndex(m mark) error {
+func (s *segment) writeIndex(m position) error {
 	return s.withIndex(func() error { return s.index.flush(m) })
 }
 

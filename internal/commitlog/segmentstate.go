@@ -6,10 +6,10 @@ import "sync"
 // append that begins the next segment takes it.
 type segmentState struct {
 	mu     sync.Mutex // guards what follows
-	loaded bool       // the index is sound
+	loaded bool       // the index is valid
 	gone   bool       // the files are being deleted
 	ended  bool       // sealed is known
-	sealed mark       // end of a segment that is not the last
+	sealed position   // end of a segment that is not the last
 }
 
 // forgotten says that the files are being deleted.
@@ -26,20 +26,20 @@ func (t *segmentState) isGone() bool {
 }
 
 // seal says that the segment ends at m and no more will be appended.
-func (t *segmentState) seal(m mark) {
+func (t *segmentState) seal(m position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended, t.sealed = true, m
 }
 
 // sealedAt is where a sealed segment ends, as far as is known.
-func (t *segmentState) sealedAt() (end mark, known bool) {
+func (t *segmentState) sealedAt() (end position, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.sealed, t.ended
 }
 
-// loads says whether the index is sound, unless an error says that it is not.
+// loads says whether the index is valid, unless an error says that it is not.
 func (t *segmentState) loads(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,7 +54,7 @@ func (t *segmentState) isLoaded() bool {
 }
 
 // ends notes where a sealed segment ends; known says whether that is certain.
-func (t *segmentState) ends(m mark, known bool) mark {
+func (t *segmentState) ends(m position, known bool) position {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sealed, t.ended = m, known

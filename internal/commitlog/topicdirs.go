@@ -79,7 +79,7 @@ func (d *topicDirs) describe(dir string, t *topic) error {
 func (d *topicDirs) beginLog(l *partition) error {
 	d.creating <- struct{}{}
 	defer func() { <-d.creating }()
-	return l.begin(mark{}, 0)
+	return l.begin(position{}, 0)
 }
 
 // install moves a staged topic to its place. It removes nothing that may hold messages.

@@ -234,7 +234,7 @@ func TestLogGoesOnBehindATornTail(t *testing.T) {
 	}
 }
 
-// Without its index it is not known what was synced: the sound beginning counts, and
+// Without its index it is not known what was synced: the valid beginning counts, and
 // what follows is damage, which stays where it is.
 func TestTailTornAtAnyByteWithoutAnIndex(t *testing.T) {
 	r, killed, all := torn(t)
@@ -275,7 +275,7 @@ func TestRecoveryReadsNoMoreThanLiesAboveTheSyncMark(t *testing.T) {
 	// To check it, to write it once more, to see what is zeros; and what lies between the
 	// last entry of the index and the mark, to see that it is there.
 	if n := r.disk.BytesRead(".log") - before; n > 3*tail+marked {
-		t.Errorf("recovery read %d bytes, above the sync mark are %d", n, tail)
+		t.Errorf("recovery read %d bytes, above the recovery point are %d", n, tail)
 	}
 	r.restart()
 	if n := r.disk.BytesRead(".log"); n > 0 {

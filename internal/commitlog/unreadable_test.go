@@ -460,7 +460,7 @@ func TestUnreadableLogStartIsDamaged(t *testing.T) {
 }
 
 // After a power cut what is found behind the mark is written once more. What can't be read is
-// not, and it is not cut off as torn with what is sound behind it.
+// not, and it is not cut off as torn with what is valid behind it.
 func TestWhatCannotBeReadIsNeverWritten(t *testing.T) {
 	for from := int64(0); from < 14_000; from += 1536 {
 		r := newRig(t, oneSegment())
@@ -509,7 +509,7 @@ func TestFileThatCannotBeSentIsRead(t *testing.T) {
 		if err := r.shows(holesFor(list, 4096, 4608)...); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if logged := r.log.logged(); len(logged) == 0 || !strings.HasPrefix(logged[0], "WARN can't send what a file holds") ||
+		if logged := r.log.logged(); len(logged) == 0 || !strings.HasPrefix(logged[0], "WARN can't send bytes of a file") ||
 			!strings.Contains(logged[0], "topic=orders partition=0 file="+activeLog) {
 			t.Errorf("%s: logged was %q", name, logged)
 		}

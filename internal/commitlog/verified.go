@@ -14,7 +14,7 @@ type verifiedRange struct {
 	until    time.Time  // nothing is sent unread before, if set
 }
 
-// add says that the bytes between two positions are sound, too. Of two ranges
+// add says that the bytes between two positions are valid, too. Of two ranges
 // that do not touch, the larger one is remembered, or the later.
 func (r *verifiedRange) add(from, to int64) {
 	r.mu.Lock()
@@ -27,7 +27,7 @@ func (r *verifiedRange) add(from, to int64) {
 	}
 }
 
-// cut says that of the bytes between two positions some are not sound. What is left
+// cut says that of the bytes between two positions some are not valid. What is left
 // before or behind them is remembered, the larger part.
 func (r *verifiedRange) cut(from, to int64) {
 	r.mu.Lock()
@@ -53,7 +53,7 @@ func (r *verifiedRange) refuse(from, to int64) {
 	r.until = time.Now().Add(unsentFor)
 }
 
-// holds says whether all n bytes at pos are sound, and can be sent unread.
+// holds says whether all n bytes at pos are valid, and can be sent unread.
 func (r *verifiedRange) holds(pos int64, n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A Finding is a place of a data directory that is not as it was written.
+// A Finding is a part of a data directory that is not as it was written.
 type Finding struct {
 	Topic       string
 	Partition   int    // -1 for the topic as a whole
@@ -53,14 +53,14 @@ func (f Finding) String() string {
 // Verified is what Verify has read.
 type Verified struct {
 	Topics, Partitions int
-	Records, Bytes     int64 // of batches that are sound
+	Records, Bytes     int64 // of batches that are valid
 	Damaged            int   // findings that are not harmless
 }
 
 // An Observer is shown what Verify finds, to check what only the broker knows.
 type Observer struct {
 	Topic  string                                              // whose batches are shown
-	Batch  func(batch.Batch)                                   // each sound one, in order; it is valid until that returns
+	Batch  func(batch.Batch)                                   // each valid one, in order; it is valid until that returns
 	Topics func(all []Checked, deleted func(id [16]byte) bool) // at the end; deleted is as Store.Deleted
 }
 
@@ -74,7 +74,7 @@ type Checked struct {
 // known of it: checksums, offsets, the partition it belongs to, the index. It
 // calls found for each thing that is wrong or can't be read, and goes on with what is
 // next, and changes nothing. The error says why the directory as a whole can't be read:
-// nobody may have it open meanwhile. Of the options only FS counts.
+// no process may have it open meanwhile. Of the options only FS counts.
 func Verify(dir string, o Options, found func(Finding)) (Verified, error) {
 	return VerifyAnd(dir, o, Observer{}, found)
 }
@@ -99,7 +99,7 @@ func VerifyAnd(dir string, o Options, look Observer, found func(Finding)) (Verif
 
 // shareDir sees to it that no broker uses the directory meanwhile. There is no lock to
 // take if none has ever used it, and none that can be taken in a copy that belongs to
-// somebody else, or on a file system without locks.
+// another user, or on a file system without locks.
 func shareDir(dir string) (*os.File, error) {
 	f, err := os.Open(filepath.Join(dir, lockName))
 	if isNotExist(err) || errors.Is(err, fs.ErrPermission) {
@@ -201,7 +201,7 @@ func (v *verifier) topic(name string) {
 	if v.store.topics.isBeingDeleted(name) {
 		v.report(Finding{
 			Topic: name, Partition: -1, File: v.store.dir.path(topicsName, name), Harmless: true,
-			Reason: errors.New("it has been deleted: the next start removes what is left"),
+			Reason: errors.New("it has been deleted: the next start removes the files"),
 		})
 		return
 	}

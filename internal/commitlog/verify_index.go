@@ -8,12 +8,12 @@ import (
 // An indexCheck compares an index with the batches of its segment.
 type indexCheck struct {
 	entries []entry // those still to be met
-	synced  mark
+	synced  position
 	wrong   error
 }
 
 // newIndexCheck reads an index, of which the header has been read; known says
-// that this one is sound, and failed why it can't be read.
+// that this one is valid, and failed why it can't be read.
 func newIndexCheck(s *segment, known bool, failed error) *indexCheck {
 	x := &indexCheck{synced: s.index.synced, wrong: failed}
 	if !known && failed == nil {
@@ -36,9 +36,9 @@ func newIndexCheck(s *segment, known bool, failed error) *indexCheck {
 	return x
 }
 
-// batch is called with the place of each sound batch, ascending. Its time counts
+// batch is called with the place of each valid batch, ascending. Its time counts
 // if no damage came before.
-func (x *indexCheck) batch(m mark, whole bool) {
+func (x *indexCheck) batch(m position, whole bool) {
 	for len(x.entries) > 0 && x.wrong == nil {
 		e := x.entries[0]
 		if e.pos > m.pos {
@@ -54,14 +54,14 @@ func (x *indexCheck) batch(m mark, whole bool) {
 
 // end is called with the end of the segment. It returns what is wrong with the
 // index, if anything is.
-func (x *indexCheck) end(m mark, last, whole bool) error {
+func (x *indexCheck) end(m position, last, whole bool) error {
 	switch {
 	case x.wrong != nil || !whole:
 		return x.wrong
 	case len(x.entries) > 0:
 		return fmt.Errorf("its entry for byte %d lies behind the end", x.entries[0].pos)
 	case !last && x.synced != m:
-		return fmt.Errorf("its mark is %+v, the segment ends at %+v", x.synced, m)
+		return fmt.Errorf("its recovery point is %+v, the segment ends at %+v", x.synced, m)
 	}
 	return nil
 }

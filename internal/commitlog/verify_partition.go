@@ -28,8 +28,8 @@ func (v *verifier) partition(l *partition) (end int64) {
 		return math.MaxInt64
 	}
 	c := &checkup{verifier: v, inventory: list}
-	sound, err := c.findStart()
-	if err == nil && !sound {
+	valid, err := c.findStart()
+	if err == nil && !valid {
 		err = errors.New("it holds no offset, or can't be read")
 	}
 	if err != nil {
@@ -61,7 +61,7 @@ func (c *checkup) damage(file string, pos, first, next int64, reason error) {
 		first, next = 0, 0
 	}
 	if next == 0 && file == "" {
-		return // a gap that nobody asks for
+		return // a gap below the log start offset
 	}
 	c.report(Finding{
 		Topic: c.log.topic, Partition: c.log.number, First: first, Next: next,
@@ -112,8 +112,8 @@ func (c *checkup) empty(s *segment) bool {
 	return err == nil && zeros
 }
 
-// zeros says that a segment has nothing but zeros from pos to end, and its sync
-// mark nothing behind pos.
+// zeros says that a segment has nothing but zeros from pos to end, and its recovery
+// point nothing behind pos.
 func (c *checkup) zeros(s *segment, pos, end int64) (bool, error) {
 	known, err := s.index.open()
 	if err != nil || known && s.index.synced.pos > pos {
@@ -128,12 +128,12 @@ type segmentCheck struct {
 	c      *checkup
 	s      *segment
 	size   int64
-	limit  int64 // no record of the segment has this offset or a higher one
-	last   bool  // it may have a torn end
-	known  bool  // there is a recovery point
-	synced mark  // the recovery point
-	behind bool  // what is read now lies behind it
-	at     mark  // where reading has ended
+	limit  int64    // no record of the segment has this offset or a higher one
+	last   bool     // it may have a torn end
+	known  bool     // there is a recovery point
+	synced position // the recovery point
+	behind bool     // what is read now lies behind it
+	at     position // where reading has ended
 	index  *indexCheck
 	whole  bool // no damage so far
 }
@@ -142,10 +142,10 @@ type segmentCheck struct {
 // has it.
 func (c *checkup) segment(s *segment, limit int64, last bool) {
 	known, err := s.index.open()
-	r := &segmentCheck{c: c, s: s, size: c.sizes[s.base], limit: limit, last: last, known: known, synced: s.index.mark(), whole: true}
+	r := &segmentCheck{c: c, s: s, size: c.sizes[s.base], limit: limit, last: last, known: known, synced: s.index.recoveryPoint(), whole: true}
 	r.index = newIndexCheck(s, known, err)
 	c.next = s.base
-	begin := mark{next: s.base, maxTime: minTime}
+	begin := position{next: s.base, maxTime: minTime}
 	switch {
 	case !last || !known:
 		r.read(begin, r.size, inOrder, last)
@@ -158,9 +158,9 @@ func (c *checkup) segment(s *segment, limit int64, last bool) {
 	r.end()
 }
 
-// read goes through the segment from a mark to a position. It says whether all of that could be
+// read goes through the segment from one position to another. It says whether all of that could be
 // read.
-func (r *segmentCheck) read(from mark, end int64, search search, ahead bool) bool {
+func (r *segmentCheck) read(from position, end int64, search search, ahead bool) bool {
 	w := r.s.scan(view{end: end, next: r.limit}, entry{from.next, from.pos, from.maxTime})
 	defer w.close()
 	w.win.step, w.search, w.ahead = 1<<20, search, ahead
@@ -199,12 +199,12 @@ func (r *segmentCheck) passPoint() {
 	c := r.c
 	if c.next < r.synced.next {
 		c.damage(r.s.file.name, r.at.pos, c.next, r.synced.next,
-			fmt.Errorf("the segment has %d bytes, %d of them sound here, %d had been synced", r.size, r.at.pos, r.synced.pos))
+			fmt.Errorf("the segment has %d bytes, %d of them valid here, %d had been synced", r.size, r.at.pos, r.synced.pos))
 	}
 	r.behind, r.at, c.next = true, r.synced, max(c.next, r.synced.next)
 }
 
-// count counts a sound batch.
+// count counts a valid batch.
 func (r *segmentCheck) count(w *scanner) {
 	c, next := r.c, w.end().next
 	n := w.end().pos - w.at.pos
@@ -224,7 +224,7 @@ func (r *segmentCheck) count(w *scanner) {
 func (r *segmentCheck) torn(w *scanner) {
 	r.c.report(Finding{
 		Topic: r.c.log.topic, Partition: r.c.log.number, File: r.s.file.name, Pos: w.at.pos, Harmless: true,
-		Reason: fmt.Errorf("%d bytes at the end, behind the sync mark, are torn; the next start keeps a copy and cuts them off: %w", w.v.end-w.at.pos, w.reason),
+		Reason: fmt.Errorf("%d bytes at the end, behind the recovery point, are torn; the next start keeps a copy and cuts them off: %w", w.v.end-w.at.pos, w.reason),
 	})
 }
 
@@ -240,7 +240,7 @@ func (r *segmentCheck) damaged(w *scanner) {
 		next = c.next + w.used - w.at.pos
 	}
 	if r.behind {
-		reason = fmt.Errorf("behind the sync mark, so that it may have been acknowledged, or not: %w", reason)
+		reason = fmt.Errorf("behind the recovery point, so that it may have been acknowledged, or not: %w", reason)
 	}
 	c.damage(r.s.file.name, w.at.pos, c.next, next, reason)
 	c.next, r.whole = next, false
@@ -249,7 +249,7 @@ func (r *segmentCheck) damaged(w *scanner) {
 // end looks at what lies between the last batch and the segment's end.
 func (r *segmentCheck) end() {
 	c := r.c
-	stop := mark{r.at.pos, c.next, r.at.maxTime}
+	stop := position{r.at.pos, c.next, r.at.maxTime}
 	switch {
 	case r.last:
 	case c.next > r.limit:

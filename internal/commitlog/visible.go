@@ -14,7 +14,7 @@ type visible struct {
 	mu       sync.Mutex // guards what follows
 	segments []*segment // ascending; the last is active
 	start    int64      // log start offset
-	high     mark       // the end of what is visible, in the active segment; next is the high watermark
+	high     position   // the end of what is visible, in the active segment; next is the high watermark
 	ended    error      // store.ErrDeleted or store.ErrClosed; nil while the log is in use
 	wakers   map[*waker]struct{}
 }
@@ -64,8 +64,8 @@ func reasonOf(ended error) store.Reason {
 	return store.Closed
 }
 
-// raise makes what is before a mark visible, and returns the functions to call.
-func (v *visible) raise(end mark) (wake []func(store.Reason)) {
+// raise makes what is before a position visible, and returns the functions to call.
+func (v *visible) raise(end position) (wake []func(store.Reason)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.high = end
@@ -91,7 +91,7 @@ func (v *visible) close(ended error) (wake []func(store.Reason)) {
 }
 
 // install is partition.install. The caller holds mu.
-func (v *visible) install(s *segment, end mark) {
+func (v *visible) install(s *segment, end position) {
 	before := slices.DeleteFunc(slices.Clone(v.segments), func(o *segment) bool { return o.base == s.base })
 	v.segments, v.high = append(before, s), end
 }

@@ -36,7 +36,7 @@ func TestFileThatBecomesShorterIsReported(t *testing.T) {
 	if resp, err := c.tryReceive(fetchRequest(newestFetch)); err == nil {
 		t.Errorf("an answer that can't be whole came: %+v", resp)
 	}
-	if lines := b.book.Lines("can't send what a file holds", "topic=orders", "partition=0", file); len(lines) != 1 {
+	if lines := b.book.Lines("can't send bytes of a file", "topic=orders", "partition=0", file); len(lines) != 1 {
 		t.Errorf("%q", b.book.Lines())
 	}
 	c = b.dial()

@@ -115,7 +115,7 @@ func TestFailedSyncOfAMarkIsSaidOnce(t *testing.T) {
 		wait(t, syncs, "the sync of the mark")
 		r.marksRest()
 	}
-	if logged := r.log.logged(); len(logged) != 1 || !strings.HasPrefix(logged[0], "WARN cannot sync the sync mark") {
+	if logged := r.log.logged(); len(logged) != 1 || !strings.HasPrefix(logged[0], "WARN cannot sync the recovery point") {
 		t.Errorf("logged was %q", logged)
 	}
 	r.reopen(r.disk.Crash(crashfs.Nothing()))
