@@ -14,7 +14,8 @@ import (
 // A goroutine writes the counts. It exists only while there is something to
 // write, and writes the latest, so that a slow reader misses some.
 type ackTracker struct {
-	c *conn
+	c    *conn
+	line [24]byte // of write
 
 	mu      sync.Mutex // guards what follows
 	changed sync.Cond
@@ -93,7 +94,6 @@ func (a *ackTracker) failure() error {
 
 // write writes counts until the latest has been written.
 func (a *ackTracker) write() {
-	var line [24]byte
 	for {
 		a.mu.Lock()
 		n := a.durable
@@ -105,7 +105,7 @@ func (a *ackTracker) write() {
 		}
 		a.written = n
 		a.mu.Unlock()
-		p := append(strconv.AppendUint(append(line[:0], '+'), n, 10), '\n')
+		p := append(strconv.AppendUint(append(a.line[:0], '+'), n, 10), '\n')
 		if _, err := a.c.net.Write(p, a.c.broker.Limits.WriteTime); err != nil {
 			a.c.net.Interrupt() // the reader gets the error
 		}
