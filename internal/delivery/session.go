@@ -172,7 +172,7 @@ func (s *Session) yield() bool {
 func (s *Session) guardedPush() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.sub.broker.Log.Error("panic in a connection", "client", s.options.Client, "reason", r, "stack", string(debug.Stack()))
+			s.sub.broker.Log.Error("panic in a connection", "client", s.options.Client, "topic", s.options.Topic, "group", s.options.Group, "reason", r, "stack", string(debug.Stack()))
 			err = forClient(ErrInternal)
 		}
 	}()

@@ -212,7 +212,8 @@ func (s *subscription) undecodable(p *partition, at int64, err error) error {
 // below from.
 func (s *subscription) damaged(e *broker.DamageError, from int64) error {
 	s.broker.Log.Error("stored messages are damaged", "topic", e.Topic, "partition", e.Partition,
-		"first", e.First, "next", e.Next, "file", e.File, "byte", e.Pos, "reason", e.Reason)
+		"first", e.First, "next", e.Next, "file", e.File, "byte", e.Pos, "reason", e.Reason,
+		"client", s.options.Client, "group", s.options.Group, "do", "look at the disk (dmesg, SMART), and run broker -verify on a copy of the data directory")
 	return errorf(ErrDamaged, "%s/%d: offsets %d to %d can't be read", e.Topic, e.Partition, max(e.First, from), e.Next-1)
 }
 
