@@ -11,27 +11,26 @@ import (
 	"mbus/internal/broker"
 )
 
-// Produce, versions 3 to 13. Versions 0 to 2 are advertised, because librdkafka
-// takes their absence for a broker without compression, and answered with
-// UNSUPPORTED_VERSION for each partition. One record batch a partition, taken as
-// it came. acks=1 waits for the sync as acks=all does; acks=0 is not answered, and
-// an error closes the connection. From version 13 on topics are named by their ids.
-// There are no transactions.
+// Produce, versions 3 to 13: one record batch a partition, stored as it is. Versions 0 to 2
+// are advertised, because librdkafka takes their absence for a broker without compression,
+// and get UNSUPPORTED_VERSION for each partition. acks=1 waits for the sync as acks=all does.
+// With acks=0 there is no response, and an error closes the connection. From version 13 on
+// topics are named by their ids. There are no transactions.
 func init() {
 	register(api{
 		key: 0, min: 0, max: 13, handle: typed(produce),
-		doc: "Versions 0 to 2 are answered with UNSUPPORTED_VERSION. acks=1 waits for the sync as acks=all does. No transactions.",
+		doc: "Versions 0 to 2 get UNSUPPORTED_VERSION. acks=1 waits for the sync as acks=all does. No transactions.",
 	})
 }
 
-// A produceCall is a request to produce of which some partitions are not settled.
+// A produceCall is a Produce request, some of whose partitions are pending.
 type produceCall struct {
 	call     *call
 	acks     int16
 	response *produceResponse
 	pending  atomic.Int32
 
-	refusal error // why nothing of it is taken
+	refusal error // for all partitions
 }
 
 func produce(c *call, req *kmsg.ProduceRequest) {
@@ -62,7 +61,8 @@ func newProduceCall(c *call, version, acks int16, transactional bool) *produceCa
 	return p
 }
 
-// addTopic finds the topic that so many partitions are of, and says why they are not taken.
+// addTopic finds a topic and adds so many of its partitions to the response. The error is for
+// all of them.
 func (p *produceCall) addTopic(out *producedTopic, name string, id [16]byte, partitions int) (*broker.Topic, error) {
 	out.name, out.id = name, id
 	out.partitions = make([]producedPartition, partitions)
@@ -83,8 +83,8 @@ func (p *produceCall) addTopic(out *producedTopic, name string, id [16]byte, par
 // attrTransactional marks a batch as part of a transaction.
 const attrTransactional = 0x10
 
-// append hands one partition's batch to the log, or settles it with err. After the last one
-// of a request the connection waits for what it has appended.
+// append appends one partition's batch to the log, or completes the partition with err. last
+// is set for the last partition of a request: the connection's goroutine then commits.
 func (p *produceCall) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, out *producedPartition, last bool, err error) {
 	out.number, out.time = in.Partition, -1
 	done := func(base int64, err error) {
@@ -103,7 +103,7 @@ func (p *produceCall) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartit
 	}
 }
 
-// appendTo appends a batch to the partition that it is for.
+// appendTo appends a batch to its partition.
 func appendTo(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, last bool, done func(int64, error)) error {
 	log, code := partitionOf(t, nil, in.Partition)
 	if code != 0 {
@@ -112,14 +112,15 @@ func appendTo(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, last bool,
 	return log.Append(in.Records, broker.AppendOptions{Inline: last && len(in.Records) <= broker.InlineCommit}, done)
 }
 
-// Where the format's version stands, in record batches and the messages before them,
-// and the one of batches. Clients try again what is CORRUPT_MESSAGE, but not this.
+// The position of the format's version, the same in record batches and in older message
+// sets, and the version of record batches. An older version is INVALID_RECORD, because clients
+// repeat a request after CORRUPT_MESSAGE.
 const (
 	magicAt        = 16
 	magicOfBatches = 2
 )
 
-// check is what Kafka demands of a batch beside what the log does.
+// check checks what Kafka demands of a batch beyond what the log does.
 func (p *produceCall) check(in *kmsg.ProduceRequestTopicPartition) error {
 	b := p.call.server.broker
 	switch {
@@ -146,8 +147,7 @@ func tooLarge(size, limit int) error {
 	return fmt.Errorf("%w: a batch of %d bytes, the limit is %d", broker.ErrTooLarge, size, limit)
 }
 
-// partitionDone takes one partition's outcome. It does not block, so that the log may
-// call it.
+// partitionDone completes one partition. It does not block, because the log calls it.
 func (p *produceCall) partitionDone(t *broker.Topic, out *producedPartition, base int64, err error) {
 	if err != nil {
 		out.base, out.start = -1, -1
@@ -159,7 +159,7 @@ func (p *produceCall) partitionDone(t *broker.Topic, out *producedPartition, bas
 	p.countDown()
 }
 
-// countDown counts one partition, and answers when it was the last.
+// countDown counts one partition as complete. After the last one it completes the call.
 func (p *produceCall) countDown() {
 	if p.pending.Add(-1) > 0 {
 		return

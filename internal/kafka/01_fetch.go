@@ -10,37 +10,37 @@ import (
 	"mbus/internal/broker"
 )
 
-// Fetch, versions 4 to 18: whole batches as stored, the first of which holds the
-// offset asked for, and at least one of them whatever the maximum is. Waits until
-// there are so many bytes, or for so long, as the request says. Sessions (KIP-227)
-// are declined: each request names all its partitions, from version 13 on by the ids
-// of their topics. There are no transactions, so that both levels of isolation read
-// the same, and no followers: what later versions add is for those.
+// Fetch, versions 4 to 18: whole batches as stored. The first one holds the offset of the
+// request, and there is at least one, whatever the maximum size is. The call waits until
+// there are as many bytes, or as long, as the request says. Sessions (KIP-227) are declined:
+// each request names all its partitions, from version 13 on by the ids of their topics. There
+// are no transactions, so both isolation levels read the same, and no followers, for which
+// later versions have more fields.
 //
-// Batches that are damaged on disk are answered with CORRUPT_MESSAGE, and logged.
-// Where the log has lost records and goes on later, so does the answer.
+// A partition with damaged batches has CORRUPT_MESSAGE, and the damage is logged. Where
+// records of the log are lost, the response has the next ones.
 func init() {
 	register(api{
 		key: 1, min: 4, max: 18, handle: typed(startFetch),
-		doc: "Sessions are declined. Damaged batches are answered with CORRUPT_MESSAGE.",
+		doc: "Sessions are declined. Damaged batches are CORRUPT_MESSAGE.",
 	})
 }
 
 // Limits of a fetch.
 const (
-	// maxFetch is how much is answered at most, in bytes, unless one batch alone
-	// is larger: the next request gets the rest.
+	// maxFetch is the largest size of all batches in a response, in bytes, unless one batch is
+	// larger: the next request gets the rest.
 	maxFetch = 4 << 20
 
-	// maxFetchWait bounds how long a client may have its request wait.
+	// maxFetchWait is the longest time that a request waits.
 	maxFetchWait = 5 * time.Minute
 
-	// memoryWait is the pause before a fetch that found no memory tries again.
+	// memoryWait is the pause before a fetch that has found no memory tries again.
 	memoryWait = 50 * time.Millisecond
 )
 
-// A fetch is one request on its way. One goroutine works on it: the connection's,
-// or one of its own if it has to wait.
+// A fetch is one request. One goroutine works on it: the connection's, or one of its own if
+// it has to wait.
 type fetch struct {
 	call     *call
 	maxBytes int
@@ -68,7 +68,7 @@ func startFetch(c *call, req *kmsg.FetchRequest) {
 	}
 }
 
-// add finds what a topic of the request is about.
+// add finds a topic of the request and its partitions.
 func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 	out := fetchTopic{name: t.Topic, id: t.TopicID}
 	topic, err := f.call.topics().find(t.Topic, t.TopicID, f.response.version >= firstFetchByID)
@@ -91,7 +91,7 @@ func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 	f.response.topics = append(f.response.topics, out)
 }
 
-// try answers if there is enough, or an error, or no time left.
+// try completes the call if there are enough bytes, or an error, or no time is left.
 func (f *fetch) try() bool {
 	size, settled := f.locate()
 	late := !time.Now().Before(f.deadline)
@@ -106,8 +106,8 @@ func (f *fetch) try() bool {
 	return true
 }
 
-// locate finds what there is, without reading it. It is settled if there is an error,
-// or more than the maxima allow.
+// locate finds the batches without reading them. settled says that waiting would change
+// nothing: a partition has an error, or more than the maxima allow.
 func (f *fetch) locate() (size int, settled bool) {
 	for _, p := range f.response.partitions {
 		size += p.locate(f.call, f.maxBytes-size, size == 0)
@@ -116,7 +116,7 @@ func (f *fetch) locate() (size int, settled bool) {
 	return size, settled
 }
 
-// wait tries again whenever something has come, until it is answered.
+// wait tries again after each wake, until the call is complete.
 func (f *fetch) wait() {
 	woken := make(chan struct{}, 1)
 	wake := func() {
@@ -144,8 +144,8 @@ func (f *fetch) wait() {
 	}
 }
 
-// wakeOn has wake called when a partition has more than it was seen to have. A
-// fetch that has found no memory tries again after a while.
+// wakeOn has wake called when a partition has more than before, or is deleted. A fetch
+// without memory tries again after memoryWait.
 func (f *fetch) wakeOn(wake func()) (cancel func()) {
 	var cancels []func()
 	for _, p := range f.response.partitions {

@@ -7,12 +7,11 @@ import (
 	"mbus/internal/broker"
 )
 
-// ListOffsets, versions 0 to 11: the log start offset (-2, and -4, the local one of
-// tiered storage), the high watermark (-1), the latest record (-3), or the first
-// record that is as late as a time. A record's own time counts, so the one found
-// is the first in the log's order, not the earliest. Both levels of isolation
-// give the same. What only tiered storage has (-5 and -6) has offset -1. It sees what was
-// produced before on the connection.
+// ListOffsets, versions 0 to 11: the log start offset (-2, and -4, the local one of tiered
+// storage), the high watermark (-1), the latest record (-3), or the first record at or after
+// a time. The record is the first one in the order of the log, not the one with the earliest
+// time. Both isolation levels give the same. What only tiered storage has (-5 and -6) has
+// offset -1. Batches produced earlier on the connection are seen.
 func init() {
 	register(api{
 		key: 2, min: 0, max: 11, handle: typed(listOffsets),
@@ -20,7 +19,7 @@ func init() {
 	})
 }
 
-// What may stand for a time.
+// Special times.
 const (
 	latestOffset   = -1
 	earliestOffset = -2
@@ -30,7 +29,7 @@ const (
 	pendingUpload  = -6
 )
 
-// sinceVersion are the versions that know what may stand for a time.
+// sinceVersion is the version from which a request may have a special time.
 var sinceVersion = map[int64]int16{
 	latestOffset: 0, earliestOffset: 0, maxTimestamp: 7, earliestLocal: 8, latestTiered: 9, pendingUpload: 11,
 }
@@ -80,8 +79,8 @@ func listOffset(all topics, topic string, in *kmsg.ListOffsetsRequestTopicPartit
 	return out
 }
 
-// findOffset returns an offset and, if it was found by time, its record's time;
-// -1 for what there is not.
+// findOffset returns an offset and, if it was found by time, the time of its record; -1 if
+// there is none.
 func findOffset(log *broker.Partition, timestamp int64) (offset, at int64, err error) {
 	start, high := log.Offsets()
 	switch {

@@ -7,10 +7,10 @@ import (
 	"mbus/internal/broker"
 )
 
-// Metadata, versions 0 to 13: one broker, this one, at the address that the
-// client has connected to or that is advertised, leads everything. A topic that
-// is named and does not exist is made where the request allows it; from version
-// 10 a topic may be named by its id. Authorized operations are not told.
+// Metadata, versions 0 to 13: this broker, at its advertised address or the one that the
+// client has connected to, leads everything. A named topic that does not exist is created if
+// the request allows it; from version 10 on a topic may be named by its id. Authorized
+// operations are not set.
 func init() {
 	register(api{
 		key: 3, min: 0, max: 13, handle: typed(metadata),
@@ -42,20 +42,20 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 		}
 		c.topics().createMissing(names, "client", c.client())
 	}
-	answered := make(map[string]bool)
+	seen := make(map[string]bool)
 	for _, asked := range req.Topics {
 		topic := c.metadataOf(asked, create)
-		if name := topic.Topic; name == nil || !answered[*name] { // one that is named often is told once
+		if name := topic.Topic; name == nil || !seen[*name] { // each once, however often it is named
 			resp.Topics = append(resp.Topics, topic)
 			if name != nil {
-				answered[*name] = true
+				seen[*name] = true
 			}
 		}
 	}
 	c.reply(resp)
 }
 
-// metadataOf answers for one topic that was asked for.
+// metadataOf describes one topic of the request.
 func (c *call) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
 	if asked.Topic == nil {
 		t, err := c.topics().byID(asked.TopicID)

@@ -12,24 +12,23 @@ import (
 	"mbus/internal/group"
 )
 
-// OffsetCommit, versions 0 to 10: answered when the offsets are on disk. It is for
-// members of the group's present generation and, with generation -1, for anybody
-// while the group has no members, as in version 0 always; NON_EMPTY_GROUP says that
-// line consumers use the group. What a member has read of a topic of the same name
-// that was deleted, which the former leader epoch tells, is
-// UNKNOWN_TOPIC_OR_PARTITION; epochs that come from elsewhere, 0 for instance, are not
-// kept. A negative offset is kept and told as it is, as in Kafka: a consumer then begins
-// where its auto.offset.reset says, and a consumer of lines at the first message.
-// In version 10 topics are named by their ids. Times and retention times are
-// ignored: positions are kept until the group is deleted.
+// OffsetCommit, versions 0 to 10: the response is sent when the offsets are on disk. Members
+// of the group's current generation may commit and, with generation -1, any client while the
+// group has no members, as in version 0 always; NON_EMPTY_GROUP is for a group in use by line
+// consumers. An offset that a member has read before the topic was deleted and created again,
+// which its leader epoch shows, is UNKNOWN_TOPIC_OR_PARTITION; epochs of other clusters, such
+// as 0, are not kept. A negative offset is kept and returned as it is, as in Kafka: a
+// consumer then begins by its auto.offset.reset, and a line consumer at the first message. In
+// version 10 topics are named by their ids. Times and retention times are ignored: positions
+// are kept until the group is deleted.
 func init() {
 	register(api{
 		key: 8, min: 0, max: 10, handle: typed(offsetCommit),
-		doc: "Answered when the offsets are on disk. POLICY_VIOLATION when positions have used their memory; UNKNOWN_TOPIC_OR_PARTITION for an offset that a member read before the topic was deleted and created again. Timestamps and retention times are ignored.",
+		doc: "The response is sent when the offsets are on disk. POLICY_VIOLATION when positions have used their memory; UNKNOWN_TOPIC_OR_PARTITION for an offset that a member read before the topic was deleted and created again. Timestamps and retention times are ignored.",
 	})
 }
 
-// maxMetadata is the longest text that goes with an offset, in bytes: Kafka's
+// maxMetadata is the longest text with an offset, in bytes: Kafka's
 // offset.metadata.max.bytes.
 const maxMetadata = 4096
 
@@ -55,15 +54,15 @@ func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 		}
 		fillCommits(resp, errs)
 		c.reply(resp)
-	}); err != nil { // a new generation has begun meanwhile
+	}); err != nil { // a new generation has begun
 		end()
 		resp, _ := c.commits(req, err)
 		c.reply(resp)
 	}
 }
 
-// commits picks what is to be committed, none if the request as a whole is
-// refused. The answer says for all else why it is not.
+// commits picks the offsets to commit; none if the request as a whole is refused. The
+// response has an error for each of the others.
 func (c *call) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.OffsetCommitResponse, []group.Commit) {
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 	var commits []group.Commit
@@ -72,26 +71,26 @@ func (c *call) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.Offs
 		out.Topic, out.TopicID = t.Topic, t.TopicID
 		topic, unknown := c.topics().find(t.Topic, t.TopicID, req.Version >= firstCommitByID)
 		for _, p := range t.Partitions {
-			answer := kmsg.NewOffsetCommitResponseTopicPartition()
-			answer.Partition = p.Partition
-			if answer.ErrorCode = commitCode(refused, req.Version); refused == nil {
-				answer.ErrorCode = checkCommit(topic, unknown, &p, req.Generation >= 0)
+			result := kmsg.NewOffsetCommitResponseTopicPartition()
+			result.Partition = p.Partition
+			if result.ErrorCode = commitCode(refused, req.Version); refused == nil {
+				result.ErrorCode = checkCommit(topic, unknown, &p, req.Generation >= 0)
 			}
-			if answer.ErrorCode == 0 {
+			if result.ErrorCode == 0 {
 				commits = append(commits, commitOf(topic, &p))
 			}
-			out.Partitions = append(out.Partitions, answer)
+			out.Partitions = append(out.Partitions, result)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
 	return resp, commits
 }
 
-// firstUnknownGroup is the version from which a member's commit to a group that is not known
-// is answered with GROUP_ID_NOT_FOUND.
+// firstUnknownGroup is the version from which a member's commit to an unknown group is
+// GROUP_ID_NOT_FOUND.
 const firstUnknownGroup = 9
 
-// commitCode is groupCode for a commit that is refused as a whole.
+// commitCode is groupCode for a request that is refused as a whole.
 func commitCode(err error, version int16) int16 {
 	if version < firstUnknownGroup && errors.Is(err, coordinator.ErrUnknownGroup) {
 		return kerr.IllegalGeneration.Code
@@ -99,8 +98,9 @@ func commitCode(err error, version int16) int16 {
 	return groupCode(err)
 }
 
-// commitOf is what is kept. An epoch that is not the partition's own, which a tool has
-// copied from another cluster, is not: with it consumers would not trust the offset.
+// commitOf is the commit to keep. It has the leader epoch only if that is the partition's
+// own: with one that a tool has copied from another cluster, consumers would not trust the
+// offset.
 func commitOf(t *broker.Topic, p *kmsg.OffsetCommitRequestTopicPartition) group.Commit {
 	epoch := p.LeaderEpoch
 	if epoch != leaderEpoch(t, p.Partition) {
@@ -127,7 +127,7 @@ func checkCommit(t *broker.Topic, err error, p *kmsg.OffsetCommitRequestTopicPar
 	return 0
 }
 
-// fillCommits says what has become of those commits that were not refused before.
+// fillCommits sets the outcome of the commits.
 func fillCommits(resp *kmsg.OffsetCommitResponse, errs []error) {
 	for i := range resp.Topics {
 		for j := range resp.Topics[i].Partitions {

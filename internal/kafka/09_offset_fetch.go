@@ -7,13 +7,12 @@ import (
 	"mbus/internal/group"
 )
 
-// OffsetFetch, versions 0 to 10: what a group has committed, from version 8 for
-// several groups, in version 10 by the topics' ids. Where there is nothing the offset
-// is -1, without an error, for groups and partitions that don't exist, too; only an id
-// that does not exist is UNKNOWN_TOPIC_ID. The answer waits for the commits of these groups
-// that came before, on whatever connection: a member that commits without waiting and leaves
-// has handed its offset to the next owner. Without transactions there is nothing more for
-// which RequireStable would have to wait.
+// OffsetFetch, versions 0 to 10: the committed offsets of a group, from version 8 on of
+// several groups, in version 10 by the topics' ids. Without a commit the offset is -1,
+// without an error, also for groups and partitions that do not exist; only an unknown id is
+// UNKNOWN_TOPIC_ID. The response waits for earlier commits of these groups on any connection,
+// so that the next owner of a partition gets the offset of a member that commits without
+// waiting and leaves. There are no transactions, so RequireStable waits for nothing more.
 func init() {
 	register(api{
 		key: 9, min: 0, max: 10, handle: typed(offsetFetch),
@@ -24,10 +23,10 @@ func init() {
 // firstFetchOffsetsByID is the version from which topics are named by their ids.
 const firstFetchOffsetsByID = 10
 
-// noOffset stands for nothing committed.
+// noOffset is the offset without a commit.
 const noOffset = -1
 
-// noMetadata is what most commits have: one for all answers.
+// noMetadata is the metadata of most commits.
 var noMetadata = new(string)
 
 func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
@@ -42,16 +41,16 @@ func offsetFetch(c *call, req *kmsg.OffsetFetchRequest) {
 		c.fail(err)
 		return
 	}
-	answer := func() { c.reply(fetchedOffsets{c.topics()}.all(req)) }
-	if !c.server.broker.AwaitCommits(names, func() { c.async(answer) }) {
-		answer()
+	reply := func() { c.reply(fetchedOffsets{c.topics()}.all(req)) }
+	if !c.server.broker.AwaitCommits(names, func() { c.async(reply) }) {
+		reply()
 	}
 }
 
 // fetchedOffsets makes the response to an OffsetFetch.
 type fetchedOffsets struct{ topics }
 
-// all is the response to a request, as of now.
+// all is the response to a request.
 func (f fetchedOffsets) all(req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 	failed := f.unusable()
@@ -72,8 +71,8 @@ func (f fetchedOffsets) all(req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchRespo
 	return resp
 }
 
-// unusable is not 0 where the positions can't be used: to answer that nothing is
-// committed would have clients begin at the beginning or the end. They try again.
+// unusable is an error code if positions cannot be used: without it clients would begin at
+// the beginning or the end. They try again.
 func (f fetchedOffsets) unusable() int16 {
 	if f.broker.PositionsUnusable() != nil {
 		return kerr.CoordinatorLoadInProgress.Code
@@ -81,7 +80,7 @@ func (f fetchedOffsets) unusable() int16 {
 	return 0
 }
 
-// ofGroup answers for one group of a request.
+// ofGroup has the offsets of one group.
 func (f fetchedOffsets) ofGroup(g kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchResponseGroupTopic {
 	if g.Topics == nil {
 		return allOffsets(f.broker.CommittedOffsets(g.Group))
@@ -98,11 +97,11 @@ func (f fetchedOffsets) ofGroup(g kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFet
 	return topics
 }
 
-// ofGroupByID is ofGroup where topics have ids in place of names.
+// ofGroupByID is ofGroup for versions with ids in place of names.
 func (f fetchedOffsets) ofGroupByID(g kmsg.OffsetFetchRequestGroup) (topics []kmsg.OffsetFetchResponseGroupTopic) {
 	if g.Topics == nil {
 		for _, out := range f.ofGroup(g) {
-			if t, err := f.broker.Topic(out.Topic); err == nil { // it may be deleted just now
+			if t, err := f.broker.Topic(out.Topic); err == nil { // it may have been deleted
 				out.TopicID = t.ID
 				topics = append(topics, out)
 			}
@@ -128,8 +127,8 @@ func (f fetchedOffsets) ofGroupByID(g kmsg.OffsetFetchRequestGroup) (topics []km
 	return topics
 }
 
-// ofOldRequest answers a request of before version 8, for one group: the same in
-// other types.
+// ofOldRequest has the offsets for a request before version 8, which is for one group: the
+// same in other types.
 func (f fetchedOffsets) ofOldRequest(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchResponseTopic {
 	g := kmsg.OffsetFetchRequestGroup{Group: req.Group}
 	if req.Topics != nil {
@@ -153,7 +152,7 @@ func (f fetchedOffsets) ofOldRequest(req *kmsg.OffsetFetchRequest) []kmsg.Offset
 	return topics
 }
 
-// committed is one partition's answer.
+// committed is one partition's offset.
 func (f fetchedOffsets) committed(groupName, topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
 	if failed := f.unusable(); failed != 0 {
 		p := notCommitted(number)
@@ -167,8 +166,8 @@ func (f fetchedOffsets) committed(groupName, topic string, number int32) kmsg.Of
 	return committedPartition(commit)
 }
 
-// notCommittedIn is notCommitted, unless something may have been that was lost: then it
-// is the log start, so that a client that begins at the end skips nothing.
+// notCommittedIn is notCommitted, or the log start offset if a position may have been lost,
+// so that a client that begins at the end skips nothing.
 func (f fetchedOffsets) notCommittedIn(topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
 	t, log, failed := f.partition(topic, number)
 	if failed != 0 || !f.broker.PositionsLost(t, int(number)) {
@@ -192,7 +191,7 @@ func committedPartition(commit group.Commit) kmsg.OffsetFetchResponseGroupTopicP
 	return p
 }
 
-// allOffsets puts commits, sorted by topic, under their topics.
+// allOffsets groups commits, sorted by topic, by their topics.
 func allOffsets(commits []group.Commit) []kmsg.OffsetFetchResponseGroupTopic {
 	var topics []kmsg.OffsetFetchResponseGroupTopic
 	for _, commit := range commits {

@@ -8,10 +8,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// FindCoordinator, versions 0 to 6: this broker, for every group. Transactions
-// and share groups there are none: for the former the answer is
-// TRANSACTIONAL_ID_AUTHORIZATION_FAILED, with which librdkafka gives up at once,
-// for the latter INVALID_REQUEST.
+// FindCoordinator, versions 0 to 6: this broker, for every group. There are no transactions
+// and no share groups: the former are TRANSACTIONAL_ID_AUTHORIZATION_FAILED, because
+// librdkafka gives up with it at once, the latter INVALID_REQUEST.
 func init() {
 	register(api{
 		key: 10, min: 0, max: 6, handle: typed(findCoordinator),
@@ -46,8 +45,8 @@ func findCoordinator(c *call, req *kmsg.FindCoordinatorRequest) {
 	c.reply(resp)
 }
 
-// errNoTransactions goes with a code that is about something else, because it is the one with
-// which clients give up.
+// errNoTransactions is the text with an error code for something else, which clients give up
+// with.
 var errNoTransactions = errors.New("mbus has no transactions: leave transactional.id unset; a producer is idempotent without it")
 
 func (c *call) coordinator(key string, kind int8) kmsg.FindCoordinatorResponseCoordinator {

@@ -8,11 +8,11 @@ import (
 	"mbus/internal/coordinator"
 )
 
-// JoinGroup, versions 0 to 9: answered when all members have joined. From version
-// 4 a new member is given its id first and joins again with it (KIP-394); static
-// members (version 5) come back without a rebalance. A rebalance timeout of 0, or
-// -1, as which version 0 is read, is the session timeout. INCONSISTENT_GROUP_PROTOCOL is also
-// what is answered while line consumers use the group.
+// JoinGroup, versions 0 to 9: the response is sent when all members have joined. From version
+// 4 on a new member gets an id first and joins again with it (KIP-394); static members
+// (version 5) return without a rebalance. A rebalance timeout of 0, or of -1 as in version 0,
+// is the session timeout. INCONSISTENT_GROUP_PROTOCOL is also for a group in use by line
+// consumers.
 func init() {
 	register(api{
 		key: 11, min: 0, max: 9, handle: typed(joinGroup),

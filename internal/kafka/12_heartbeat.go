@@ -2,9 +2,8 @@ package kafka
 
 import "github.com/twmb/franz-go/pkg/kmsg"
 
-// Heartbeat, versions 0 to 4: says that a member is alive, and tells it with
-// REBALANCE_IN_PROGRESS to join again. A group that is not known has no members:
-// UNKNOWN_MEMBER_ID.
+// Heartbeat, versions 0 to 4: keeps a member's session alive. REBALANCE_IN_PROGRESS asks it
+// to join again. An unknown group has no members: UNKNOWN_MEMBER_ID.
 func init() {
 	register(api{key: 12, min: 0, max: 4, handle: typed(heartbeat), doc: "REBALANCE_IN_PROGRESS while members join."})
 }

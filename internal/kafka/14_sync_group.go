@@ -6,9 +6,8 @@ import (
 	"mbus/internal/coordinator"
 )
 
-// SyncGroup, versions 0 to 5: a member's part of the assignment, answered when
-// the leader has handed it in. A rebalance that begins meanwhile is answered
-// with REBALANCE_IN_PROGRESS.
+// SyncGroup, versions 0 to 5: a member's assignment. The response is sent when the leader has
+// sent the assignments; a rebalance in the meantime is REBALANCE_IN_PROGRESS.
 func init() {
 	register(api{key: 14, min: 0, max: 5, handle: typed(syncGroup), doc: "Waits for the leader."})
 }

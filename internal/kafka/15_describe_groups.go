@@ -10,10 +10,10 @@ import (
 	"mbus/internal/group"
 )
 
-// DescribeGroups, versions 0 to 6: state, members and their parts. A group that
-// is not known is "Dead", from version 6 with GROUP_ID_NOT_FOUND. One that only
-// has committed offsets is "Empty"; one that line consumers use is "Stable", and
-// has these as members, without parts. Authorized operations are not told.
+// DescribeGroups, versions 0 to 6: state, members and their assignments. An unknown group is
+// "Dead", from version 6 on with GROUP_ID_NOT_FOUND. A group that only has committed offsets
+// is "Empty"; one in use by line consumers is "Stable", with these as members, without
+// assignments. Authorized operations are not set.
 func init() {
 	register(api{
 		key: 15, min: 0, max: 6, handle: typed(describeGroups),
@@ -38,7 +38,7 @@ func describeGroups(c *call, req *kmsg.DescribeGroupsRequest) {
 	c.reply(resp)
 }
 
-// describeGroup asks the coordinator and, if it does not know the group, the
+// describeGroup describes a group of the coordinator or, if that does not have it, of the
 // broker.
 func (s *Server) describeGroup(name string) (coordinator.Description, error) {
 	d, err := s.groups.Describe(name)
@@ -54,8 +54,8 @@ func (s *Server) describeGroup(name string) (coordinator.Description, error) {
 	return d, err
 }
 
-// lineMembers are those consumers of the line protocol that use a group, each with
-// its address: what they hold are messages, not partitions.
+// lineMembers are the line consumers of a group, each with its address. They lease messages,
+// not partitions.
 func lineMembers(uses []group.Membership) []coordinator.Described {
 	var all []coordinator.Described
 	for _, u := range uses {

@@ -10,14 +10,14 @@ import (
 	"mbus/internal/coordinator"
 )
 
-// ListGroups, versions 0 to 5: all groups that have members, line consumers
-// among them, or committed offsets.
-// From version 4 by state, from version 5 by type, which is "classic" for all.
+// ListGroups, versions 0 to 5: all groups that have members, line consumers included, or
+// committed offsets; from version 4 on by state, from version 5 on by type, which is
+// "classic" for all.
 func init() {
 	register(api{key: 16, min: 0, max: 5, handle: typed(listGroups), doc: `All groups are of type "classic".`})
 }
 
-// classic is the type of groups that this broker has (KIP-848 has others).
+// classic is the type of this broker's groups (KIP-848 has others).
 const classic = "classic"
 
 func listGroups(c *call, req *kmsg.ListGroupsRequest) {
@@ -33,13 +33,13 @@ func listGroups(c *call, req *kmsg.ListGroupsRequest) {
 	c.reply(resp)
 }
 
-// listed says whether a filter, if there is one, has the word in any case.
+// listed reports whether a filter is empty or has the word, in any case.
 func listed(filter []string, word string) bool {
 	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, word) })
 }
 
-// listGroups puts the coordinator's groups and those of the broker together, by
-// name. Where both know one the coordinator knows better.
+// listGroups merges the groups of the coordinator and of the broker, by name. The
+// coordinator's state counts for groups of both.
 func (s *Server) listGroups() []coordinator.Listed {
 	theirs := s.groups.List()
 	ours := s.broker.Groups()

@@ -9,17 +9,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// ApiVersions, versions 0 to 4: what this broker answers, from the registry. A
-// version that is not known is answered in version 0 with UNSUPPORTED_VERSION
-// (KIP-511). There are no features to tell of.
+// ApiVersions, versions 0 to 4: the registered keys and versions. An unknown version gets
+// UNSUPPORTED_VERSION in version 0 (KIP-511). There are no features.
 func init() {
 	register(api{
 		key: 18, min: 0, max: 4, handle: typed(apiVersions),
-		doc: "An unknown version is answered in version 0. No features.",
+		doc: "An unknown version gets a response of version 0. No features.",
 	})
 }
 
-// softwareName is what KIP-511 allows for a client's name and version.
+// softwareName is the form of a client's name and version in KIP-511.
 var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$`)
 
 func apiVersions(c *call, req *kmsg.ApiVersionsRequest) {
@@ -41,8 +40,8 @@ func keyVersions(a *api) kmsg.ApiVersionsResponseApiKey {
 	return k
 }
 
-// unsupportedVersion is the answer to an ApiVersions request of a version that is
-// not known: the client learns which are, and asks again.
+// unsupportedVersion is the response to an ApiVersions request of an unknown version: the
+// client reads the known ones in it and repeats the request.
 func unsupportedVersion() *kmsg.ApiVersionsResponse {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.ErrorCode = kerr.UnsupportedVersion.Code

@@ -10,10 +10,10 @@ import (
 	"mbus/internal/message"
 )
 
-// CreateTopics, versions 0 to 7: a topic with so many partitions, or as many as
-// the broker's default (-1). One replica; assignments must name this broker. Of the
-// configurations those are taken that DescribeConfigs shows as not read-only; others
-// must be what holds anyway. A topic is on disk when the answer is sent.
+// CreateTopics, versions 0 to 7: a topic with so many partitions, or as many as the broker's
+// default (-1). One replica; assignments must name this broker. Configurations that
+// DescribeConfigs shows as not read-only are set; others must have their present value. A
+// topic is on disk when the response is sent.
 func init() {
 	register(api{
 		key: 19, min: 0, max: 7, handle: typed(createTopics),
@@ -44,7 +44,7 @@ func createTopics(c *call, req *kmsg.CreateTopicsRequest) {
 	c.reply(resp)
 }
 
-// checkNewTopic says why a topic can't be made.
+// checkNewTopic says why a topic cannot be created.
 func (c *call) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	s := c.server
 	if err := message.CheckName("topic", in.Topic); err != nil {
@@ -67,7 +67,7 @@ func (c *call) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	return s.broker.CheckConfig(own)
 }
 
-// ofNew is what a topic that is to be created sets for itself.
+// ofNew is the settings of a new topic.
 func (s settings) ofNew(in *kmsg.CreateTopicsRequestTopic) (map[string]string, error) {
 	changes := make([]change, len(in.Configs))
 	for i := range in.Configs {
@@ -77,8 +77,7 @@ func (s settings) ofNew(in *kmsg.CreateTopicsRequestTopic) (map[string]string, e
 	return own, s.applyTo(own, s.topicDefaults(), changes)
 }
 
-// checkReplicas checks partitions, replication factor, and the assignment that may
-// stand instead of both.
+// checkReplicas checks partitions and replication factor, or the assignment in their place.
 func checkReplicas(in *kmsg.CreateTopicsRequestTopic, self int32) error {
 	n := int(in.NumPartitions)
 	if len(in.ReplicaAssignment) > 0 {
@@ -103,7 +102,7 @@ func checkReplicas(in *kmsg.CreateTopicsRequestTopic, self int32) error {
 	return nil
 }
 
-// createTopic makes a topic that has been checked, and says what it is like.
+// createTopic creates a topic that has been checked and describes it in out.
 func (c *call) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly bool, out *kmsg.CreateTopicsResponseTopic) error {
 	s := c.settings()
 	n := max(int(in.NumPartitions), len(in.ReplicaAssignment), 0)

@@ -8,9 +8,9 @@ import (
 	"mbus/internal/broker"
 )
 
-// DeleteTopics, versions 0 to 6: by name, from version 6 also by id; a topic that is
-// damaged or missing by name. The topic is gone, with all positions in it, when the
-// answer is sent. The broker's own topics stay.
+// DeleteTopics, versions 0 to 6: by name, from version 6 on also by id; a topic that is
+// damaged or missing by name. The topic and all positions in it are deleted when the response
+// is sent. The broker's own topics are refused.
 func init() {
 	register(api{
 		key: 20, min: 0, max: 6, handle: typed(deleteTopics),

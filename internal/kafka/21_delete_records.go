@@ -7,8 +7,9 @@ import (
 	"mbus/internal/broker"
 )
 
-// DeleteRecords, versions 0 to 2: moves the log start offset; -1 is the high
-// watermark, what was produced before on the connection included. What lies below is gone for good; positions below stay what they are.
+// DeleteRecords, versions 0 to 2: moves the log start offset; -1 is the high watermark, with
+// the batches produced earlier on the connection. The records before it are deleted for good.
+// Positions before it stay as they are.
 func init() {
 	register(api{
 		key: 21, min: 0, max: 2, handle: typed(deleteRecords),

@@ -8,10 +8,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// InitProducerId, versions 0 to 5: a new producer id with epoch 0, whatever id the
-// request brings, as in Kafka: to go on with the next epoch (KIP-360) is for
-// transactional ids, which are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED. Clients
-// don't retry that.
+// InitProducerId, versions 0 to 5: a new producer id with epoch 0, whatever id the request
+// has, as in Kafka: only transactional ids continue with the next epoch (KIP-360), and they
+// are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which clients do not retry.
 func init() {
 	register(api{
 		key: 22, min: 0, max: 5, handle: typed(initProducerID),
@@ -29,9 +28,9 @@ func initProducerID(c *call, req *kmsg.InitProducerIDRequest) {
 	c.reply(resp)
 }
 
-// newProducerID is a random number of 62 bits. Nothing is kept of those that were given,
-// so that neither a restart, a clock nor a data directory that was put back can have one
-// given twice: of a million producers two have the same id once in nine million times.
+// newProducerID is a random number of 62 bits. Used ids are not stored, so that no restart,
+// clock or restored data directory can make an id appear twice: two of a million producers
+// have the same id with a probability of one in nine million.
 func newProducerID() int64 {
 	var p [8]byte
 	rand.Read(p[:]) // never fails

@@ -6,10 +6,10 @@ import (
 	"mbus/internal/broker"
 )
 
-// OffsetForLeaderEpoch, versions 2 to 4: a partition has one leader epoch, which
-// ends at the high watermark. One before it, of a topic of the same name that was
-// deleted, ends where the log begins, as in Kafka: a consumer goes on there. An epoch that
-// this broker has not given to any topic, 0 for instance, is taken for the partition's own.
+// OffsetForLeaderEpoch, versions 2 to 4: a partition has one leader epoch, which ends at the
+// high watermark. An earlier one, of a deleted topic of the same name, ends where the log
+// begins, as in Kafka: a consumer continues there. An epoch that this broker has never given
+// to a topic, such as 0, counts as the partition's own.
 func init() {
 	register(api{
 		key: 23, min: 2, max: 4, handle: typed(offsetForLeaderEpoch),
@@ -23,23 +23,23 @@ func offsetForLeaderEpoch(c *call, req *kmsg.OffsetForLeaderEpochRequest) {
 		out := kmsg.NewOffsetForLeaderEpochResponseTopic()
 		out.Topic = t.Topic
 		for _, p := range t.Partitions {
-			answer := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
-			answer.Partition = p.Partition
+			result := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+			result.Partition = p.Partition
 			topic, log, failed := c.topics().partition(t.Topic, p.Partition)
 			if failed == 0 {
 				failed = checkEpoch(topic, p.Partition, p.CurrentLeaderEpoch)
 			}
-			if answer.ErrorCode = failed; failed == 0 {
-				answer.LeaderEpoch, answer.EndOffset = endOfEpoch(topic, log, p.Partition, p.LeaderEpoch)
+			if result.ErrorCode = failed; failed == 0 {
+				result.LeaderEpoch, result.EndOffset = endOfEpoch(topic, log, p.Partition, p.LeaderEpoch)
 			}
-			out.Partitions = append(out.Partitions, answer)
+			out.Partitions = append(out.Partitions, result)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
 	c.reply(resp)
 }
 
-// endOfEpoch is where the epoch asked for ends in the log of a partition, or -1 and -1.
+// endOfEpoch is the epoch and its end offset in the log of a partition, or -1 and -1.
 func endOfEpoch(t *broker.Topic, log *broker.Partition, partition, asked int32) (epoch int32, end int64) {
 	start, high := log.Offsets()
 	own := leaderEpoch(t, partition)

@@ -6,10 +6,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DescribeConfigs, versions 0 to 4: the settings of topics and of this broker that
-// Kafka has names for, and where each comes from: set for the topic, a flag of the
-// broker, or the code. Those that can't be set for a topic are read-only. No names, null or
-// an empty list, stand for all.
+// DescribeConfigs, versions 0 to 4: the settings of topics and of this broker for which Kafka
+// has names, and the source of each: the topic, a flag of the broker, or the code. Those that
+// cannot be set for a topic are read-only. Null or an empty list of names stands for all.
 func init() {
 	register(api{
 		key: 32, min: 0, max: 4, handle: typed(describeConfigs),
@@ -19,14 +18,14 @@ func init() {
 
 func describeConfigs(c *call, req *kmsg.DescribeConfigsRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
-	answered := make(map[resource]bool)
+	seen := make(map[resource]bool)
 	for i := range req.Resources {
 		in := &req.Resources[i]
 		if r := (resource{in.ResourceType, in.ResourceName}); len(in.ConfigNames) == 0 {
-			if answered[r] { // one that is named often is told once
+			if seen[r] { // each once, however often it is named
 				continue
 			}
-			answered[r] = true
+			seen[r] = true
 		}
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = in.ResourceType, in.ResourceName
@@ -61,9 +60,9 @@ func (c *config) describe(withSynonyms, withDoc bool) kmsg.DescribeConfigsRespon
 	return out
 }
 
-// synonyms are the values that a setting would have, the one that it has first: that
-// of the topic, and that for all topics, under the name that the broker has for it. Where
-// nobody has set it there are none.
+// synonyms are the values of a setting in order of precedence: the topic's, and the default
+// for all topics, under its name in the broker's configuration. A setting that is not set has
+// none.
 func (c *config) synonyms() (all []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym) {
 	if c.source == fromCode {
 		return nil

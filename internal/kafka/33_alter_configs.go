@@ -2,9 +2,9 @@ package kafka
 
 import "github.com/twmb/franz-go/pkg/kmsg"
 
-// AlterConfigs, versions 0 to 2: replaces all that a topic has set for itself. What
-// can't be set may be named with the value that it has anyway; everything else is
-// answered with INVALID_CONFIG. It is on disk when the answer is sent.
+// AlterConfigs, versions 0 to 2: replaces all settings of a topic. A setting that cannot be
+// changed may be named with its present value; otherwise it is INVALID_CONFIG. The settings
+// are on disk when the response is sent.
 func init() {
 	register(api{
 		key: 33, min: 0, max: 2, handle: typed(alterConfigs),

@@ -26,10 +26,10 @@ func describeLogDirs(c *call, req *kmsg.DescribeLogDirsRequest) {
 			dir.Topics = append(dir.Topics, logSizes(t, nil))
 		}
 	}
-	answered := make(map[string]bool)
+	seen := make(map[string]bool)
 	for _, asked := range req.Topics {
-		if t, err := c.server.broker.Topic(asked.Topic); err == nil && !answered[t.Name] {
-			answered[t.Name] = true
+		if t, err := c.topics().existing(asked.Topic); err == nil && !seen[t.Name] {
+			seen[t.Name] = true
 			dir.Topics = append(dir.Topics, logSizes(t, asked.Partitions))
 		}
 	}
@@ -37,7 +37,7 @@ func describeLogDirs(c *call, req *kmsg.DescribeLogDirsRequest) {
 	c.reply(resp)
 }
 
-// logSizes are the sizes of a topic's partitions, of all if none are named.
+// logSizes are the sizes of a topic's partitions; of all if none is named.
 func logSizes(t *broker.Topic, only []int32) kmsg.DescribeLogDirsResponseDirTopic {
 	out := kmsg.NewDescribeLogDirsResponseDirTopic()
 	out.Topic = t.Name

@@ -7,10 +7,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// CreatePartitions, versions 0 to 3: a topic gets more partitions, never fewer. An
-// assignment must name this broker for each of the new ones. They are on disk when
-// the answer is sent. Consumers learn of them when they ask for metadata again;
-// groups that have a position in the topic begin at their first message.
+// CreatePartitions, versions 0 to 3: a topic gets more partitions, never fewer. An assignment
+// must name this broker for each new one. They are on disk when the response is sent.
+// Consumers see them with their next Metadata request; groups that have a position in the
+// topic begin at the first message of each.
 func init() {
 	register(api{
 		key: 37, min: 0, max: 3, handle: typed(createPartitions),
@@ -43,7 +43,7 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 	c.reply(resp)
 }
 
-// checkGrowth says why a topic can't have so many partitions.
+// checkGrowth says why a topic cannot have so many partitions.
 func (c *call) checkGrowth(in *kmsg.CreatePartitionsRequestTopic) error {
 	s := c.server
 	t, err := s.broker.CheckGrowth(in.Topic, int(in.Count))

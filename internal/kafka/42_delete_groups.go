@@ -2,11 +2,11 @@ package kafka
 
 import "github.com/twmb/franz-go/pkg/kmsg"
 
-// DeleteGroups, versions 0 to 3: forgets groups and their committed offsets,
-// answered when that is on disk. A group with members, line consumers among
-// them, is refused with NON_EMPTY_GROUP.
+// DeleteGroups, versions 0 to 3: deletes groups and their committed offsets. The response is
+// sent when that is on disk. A group with members, line consumers included, is
+// NON_EMPTY_GROUP.
 func init() {
-	register(api{key: 42, min: 0, max: 3, handle: typed(deleteGroups), doc: "Answered when it is on disk."})
+	register(api{key: 42, min: 0, max: 3, handle: typed(deleteGroups), doc: "The response is sent when it is on disk."})
 }
 
 func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
@@ -29,7 +29,7 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 	})
 }
 
-// deleteGroup waits for the disk, and first for the commits of members that have left.
+// deleteGroup waits for the commits of members that have left, and then for the disk.
 func (s *Server) deleteGroup(name string) error {
 	committed := make(chan struct{})
 	if s.broker.AwaitCommits([]string{name}, func() { close(committed) }) {

@@ -7,9 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// IncrementalAlterConfigs, versions 0 and 1: SET and DELETE what a topic has set for
-// itself, all of a request or nothing; APPEND and SUBTRACT the elements of lists. The rest
-// is as with AlterConfigs.
+// IncrementalAlterConfigs, versions 0 and 1: SET and DELETE settings of a topic, all of a
+// request or none; APPEND and SUBTRACT elements of lists. Otherwise as AlterConfigs.
 func init() {
 	register(api{
 		key: 44, min: 0, max: 1, handle: typed(incrementalAlterConfigs),
@@ -33,7 +32,7 @@ func incrementalAlterConfigs(c *call, req *kmsg.IncrementalAlterConfigsRequest) 
 	c.reply(resp)
 }
 
-// increments are the changes that are asked for, of each setting one.
+// increments are the changes of a request, one for each setting.
 func increments(r *kmsg.IncrementalAlterConfigsRequestResource) ([]change, error) {
 	changes := make([]change, len(r.Configs))
 	named := make(map[string]bool)

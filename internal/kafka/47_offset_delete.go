@@ -11,11 +11,11 @@ import (
 	"mbus/internal/coordinator"
 )
 
-// OffsetDelete, version 0: forgets committed offsets of a group, answered when
-// that is on disk. Of a group with members only those in topics that none of them
-// reads; while line consumers use it, none.
+// OffsetDelete, version 0: deletes committed offsets of a group. The response is sent when
+// that is on disk. If the group has members, only offsets in topics that none of them reads;
+// if line consumers use it, none.
 func init() {
-	register(api{key: 47, min: 0, max: 0, handle: typed(offsetDelete), doc: "Answered when it is on disk."})
+	register(api{key: 47, min: 0, max: 0, handle: typed(offsetDelete), doc: "The response is sent when it is on disk."})
 }
 
 func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
@@ -43,8 +43,8 @@ func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 	})
 }
 
-// beginDelete keeps line consumers out of the group until end, and says which
-// topics its members read.
+// beginDelete keeps line consumers out of the group until end is called, and returns the
+// topics that its members read.
 func (s *Server) beginDelete(name string) (end func(), reads map[string]bool, err error) {
 	end, err = s.groups.Idle(name)
 	if !errors.Is(err, coordinator.ErrNotEmpty) {
@@ -57,23 +57,24 @@ func (s *Server) beginDelete(name string) (end func(), reads map[string]bool, er
 	return func() {}, reads, nil
 }
 
-// chooseOffsets picks the partitions whose offsets may go, and answers for all.
+// chooseOffsets picks the partitions whose offsets may be deleted, and sets the error codes
+// of all.
 func (c *call) chooseOffsets(req *kmsg.OffsetDeleteRequest, resp *kmsg.OffsetDeleteResponse, reads map[string]bool) map[string][]int {
 	doomed := make(map[string][]int)
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetDeleteResponseTopic()
 		out.Topic = t.Topic
 		for _, p := range t.Partitions {
-			answer := kmsg.NewOffsetDeleteResponseTopicPartition()
-			answer.Partition = p.Partition
-			_, _, answer.ErrorCode = c.topics().partition(t.Topic, p.Partition)
+			result := kmsg.NewOffsetDeleteResponseTopicPartition()
+			result.Partition = p.Partition
+			_, _, result.ErrorCode = c.topics().partition(t.Topic, p.Partition)
 			if reads[t.Topic] {
-				answer.ErrorCode = kerr.GroupSubscribedToTopic.Code
+				result.ErrorCode = kerr.GroupSubscribedToTopic.Code
 			}
-			if answer.ErrorCode == 0 {
+			if result.ErrorCode == 0 {
 				doomed[t.Topic] = append(doomed[t.Topic], int(p.Partition))
 			}
-			out.Partitions = append(out.Partitions, answer)
+			out.Partitions = append(out.Partitions, result)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}

@@ -7,9 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DescribeCluster, versions 0 to 2: this broker alone, which is the controller,
-// too. There are no controllers of their own to ask (endpoint type 2). Authorized operations
-// are not told.
+// DescribeCluster, versions 0 to 2: this broker alone, which is also the controller. There
+// are no separate controllers (endpoint type 2). Authorized operations are not set.
 func init() {
 	register(api{
 		key: 60, min: 0, max: 2, handle: typed(describeCluster),

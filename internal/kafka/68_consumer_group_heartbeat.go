@@ -5,10 +5,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// ConsumerGroupHeartbeat, versions 0 to 1: always UNSUPPORTED_VERSION, as Kafka
-// answers where the group protocol of KIP-848 is switched off. It is advertised
-// because librdkafka, told to use that protocol, takes its absence for a coordinator
-// that will come back, and waits for ever without a word; the answer it reports.
+// ConsumerGroupHeartbeat, versions 0 to 1: always UNSUPPORTED_VERSION, as in a Kafka broker
+// with the group protocol of KIP-848 switched off. The key is advertised, because librdkafka,
+// configured for that protocol, takes its absence for a coordinator that will come back and
+// waits for ever; it reports the error.
 func init() {
 	register(api{
 		key: 68, min: 0, max: 1, handle: typed(consumerGroupHeartbeat),

@@ -11,8 +11,7 @@ import (
 	"mbus/internal/group"
 )
 
-// codes says which of Kafka's error codes stands for an error from below. The
-// first that fits counts.
+// codes maps errors of the broker to Kafka's error codes. The first match counts.
 var codes = []struct {
 	err  error
 	code *kerr.Error
@@ -47,9 +46,9 @@ func code(err error) int16 {
 	if err == nil {
 		return 0
 	}
-	var told *kerr.Error
-	if errors.As(err, &told) {
-		return told.Code
+	var own *kerr.Error
+	if errors.As(err, &own) {
+		return own.Code
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
@@ -63,7 +62,7 @@ func code(err error) int16 {
 	return kerr.UnknownServerError.Code
 }
 
-// text is what goes with a code where an answer has room for it, nil for nil.
+// text is the error message of a response, nil for nil.
 func text(err error) *string {
 	if err == nil {
 		return nil

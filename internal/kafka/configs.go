@@ -17,9 +17,8 @@ import (
 	"mbus/internal/units"
 )
 
-// A config is one of the settings that Kafka's tools ask for, under Kafka's name. A
-// topic may set some of its own for itself; all others are the broker's flags, or
-// always the same.
+// A config is a setting under Kafka's name. Its value is a topic's own, a flag of the broker,
+// or fixed.
 type config struct {
 	name     string
 	value    string
@@ -28,17 +27,17 @@ type config struct {
 	settable bool
 	doc      string
 
-	general string // what the broker calls its default for all topics; "" for none
+	general string // name of the default for all topics in the broker's configuration; "" for none
 	beneath *config
 }
 
-// Where a value that no topic has set for itself comes from: a flag, or the code.
+// The sources of values that a topic has not set.
 const (
 	fromFlag = kmsg.ConfigSourceStaticBrokerConfig
 	fromCode = kmsg.ConfigSourceDefaultConfig
 )
 
-// unlimited is how Kafka writes that there is no bound.
+// unlimited is Kafka's value for no limit.
 const unlimited = "-1"
 
 // settings are those of the broker and its topics, as Kafka's tools see them.
@@ -49,7 +48,7 @@ type settings struct {
 
 func (c *call) settings() settings { return settings{c.server.broker, &c.server.opts} }
 
-// topicDefaults are what holds for a topic that has set nothing for itself, by name.
+// topicDefaults are the settings of a topic that has set none, by name.
 func (s settings) topicDefaults() []config {
 	maxBatch := strconv.Itoa(s.broker.Limits.MaxBatch())
 	list := []config{
@@ -78,8 +77,8 @@ var kinds = map[broker.Kind]kmsg.ConfigType{
 	broker.List: kmsg.ConfigTypeList, broker.Long: kmsg.ConfigTypeLong, broker.String: kmsg.ConfigTypeString,
 }
 
-// flag notes where a setting's default is that of a flag that was given, and when messages
-// are synced, which a topic can't make more often.
+// flag sets the source of a default that a flag of the broker has set, and the interval of
+// syncs, which a topic cannot make shorter.
 func (s settings) flag(c *config) {
 	every := s.opts.SyncEvery
 	given := false
@@ -106,11 +105,11 @@ func (s settings) flag(c *config) {
 	}
 }
 
-// defaultRetentionMillis is that of the broker's flag: a week, as in Kafka.
+// defaultRetentionMillis is the default of the broker's flag: a week, as in Kafka.
 const defaultRetentionMillis = "604800000"
 
-// syncs says why a topic can't have its messages synced as a setting asks: the broker's
-// flag says when they are.
+// syncs says why a topic cannot have its messages synced more often than the broker's flag
+// says.
 func (s settings) syncs(name, value string) error {
 	every := s.opts.SyncEvery
 	n, err := strconv.ParseInt(value, 10, 64)
@@ -123,7 +122,7 @@ func (s settings) syncs(name, value string) error {
 	return nil
 }
 
-// topicConfigs are what holds for a topic that has set own for itself.
+// topicConfigs are the settings of a topic that has set own.
 func (s settings) topicConfigs(own map[string]string) []config {
 	list := s.topicDefaults()
 	for i := range list {
@@ -151,8 +150,8 @@ func (s settings) retentionMillis() string {
 	return unlimited
 }
 
-// offsetsMinutes is how long offsets are kept, rounded up, for Kafka counts minutes and
-// knows no "for ever".
+// offsetsMinutes is the retention of offsets, rounded up, because Kafka has minutes and no
+// value for "for ever".
 func (s settings) offsetsMinutes() string {
 	keep := s.broker.OffsetsRetention()
 	minutes := int64((keep + time.Minute - 1) / time.Minute)
@@ -162,7 +161,7 @@ func (s settings) offsetsMinutes() string {
 	return strconv.FormatInt(minutes, 10)
 }
 
-// brokerConfigs are what the broker was told, and its defaults for all topics.
+// brokerConfigs are the broker's settings and its defaults for all topics.
 func (s settings) brokerConfigs() []config {
 	id := strconv.Itoa(int(s.opts.NodeID))
 	millis := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -216,15 +215,14 @@ func (s settings) of(kind kmsg.ConfigResourceType, name string) ([]config, error
 	return nil, fmt.Errorf("%w: resources of type %v have no configuration", kerr.InvalidRequest, kind)
 }
 
-// A change is one setting of a request to alter some; a nil value stands for the
-// default.
+// A change is one setting of a request that alters some; a nil value is the default.
 type change struct {
 	name  string
 	value *string
-	list  func(all []string, some []string) []string // makes a list anew with the value's elements; nil for the value
+	list  func(all []string, some []string) []string // combines the elements of the present value and of value; nil to replace it
 }
 
-// appended has the elements of some that are missing in all behind it.
+// appended is all, followed by the elements of some that it lacks.
 func appended(all, some []string) []string {
 	for _, one := range some {
 		if !slices.Contains(all, one) {
@@ -239,7 +237,7 @@ func subtracted(all, some []string) []string {
 	return slices.DeleteFunc(all, func(one string) bool { return slices.Contains(some, one) })
 }
 
-// in is the value that a change makes of the one that holds, without blanks around it, as in
+// in is the new value of a setting whose present value is now, without blanks around it, as in
 // Kafka.
 func (ch change) in(now string) string {
 	if ch.list == nil {
@@ -256,16 +254,16 @@ func (ch change) in(now string) string {
 	return strings.Join(ch.list(elements(now), elements(*ch.value)), ",")
 }
 
-// alter makes changes to what a resource has set for itself, or, with fresh, in place
-// of all of it. With check nothing is changed.
-func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change, fresh, check bool) error {
+// alter changes settings of a resource, or with replace all of them. With check it changes
+// nothing.
+func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change, replace, check bool) error {
 	s := c.settings()
 	known, err := s.of(kind, name)
 	if err != nil {
 		return err
 	}
 	apply := func(own map[string]string) error {
-		if fresh {
+		if replace {
 			clear(own)
 		}
 		return s.applyTo(own, known, changes)
@@ -293,8 +291,8 @@ func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change
 	return s.broker.CheckConfig(own)
 }
 
-// applyTo makes changes to what a topic has set for itself. What can't be set may be
-// named if it is what holds anyway.
+// applyTo changes a topic's own settings. A setting that cannot be changed may be named with
+// its present value.
 func (s settings) applyTo(own map[string]string, known []config, changes []change) error {
 	for _, change := range changes {
 		i := slices.IndexFunc(known, func(c config) bool { return c.name == change.name })
@@ -321,9 +319,8 @@ func (s settings) applyTo(own map[string]string, known []config, changes []chang
 	return nil
 }
 
-// plain is the value of a setting that mbus goes by, as Kafka's tools write and read it:
-// milliseconds of what is a duration with a unit, bytes of what is a size. Others are
-// checked as they are.
+// plain is the value of a setting as Kafka's tools write it: milliseconds for a duration with a
+// unit, bytes for a size with a unit. Other values are unchanged.
 func plain(name, value string) string {
 	switch name {
 	case broker.ConfigRetention, broker.ConfigRetentionUnread, broker.ConfigTimestampAfter, broker.ConfigTimestampBefore, broker.ConfigTimestampDifference:
@@ -338,7 +335,7 @@ func plain(name, value string) string {
 	return value
 }
 
-// unset is the value that holds where a topic has none of its own.
+// unset is the value for a topic that has none of its own.
 func (c *config) unset() string {
 	if c.beneath != nil {
 		return c.beneath.value

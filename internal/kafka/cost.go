@@ -5,12 +5,12 @@ import (
 	"errors"
 )
 
-// Bounds of what a decoded request may cost, in bytes: a multiple of what came,
-// and some more, so that a request that names many small things is not refused.
+// The limit for the cost of a request is costFactor times its size and costSlack, in bytes,
+// so that a request with many small elements is not refused.
 const (
 	costFactor = 4
 	costSlack  = 2 << 20
-	tagCost    = 128 // of a tagged field that nobody knows
+	tagCost    = 128 // of a tagged field
 )
 
 var (
@@ -18,15 +18,15 @@ var (
 	errCost   = errors.New("the request has too many elements for its size")
 )
 
-// checkCost walks a request's body and returns what its elements take of memory, decoded
-// and handled. The error is errLayout or errCost.
+// checkCost walks a request's body and returns the memory in bytes that its elements take when
+// they are decoded and handled. The error is errLayout or errCost.
 func checkCost(layout []field, flexible bool, p []byte) (cost int, err error) {
 	w := walk{flexible: flexible, p: p, limit: costFactor*len(p) + costSlack}
 	w.fields(layout)
 	return w.cost, w.err
 }
 
-// A walk is over the part of a request that is left.
+// A walk goes over the fields of a request.
 type walk struct {
 	flexible bool
 	p        []byte
@@ -107,7 +107,7 @@ func (w *walk) length(size int) int {
 	return n
 }
 
-// pay counts what n elements cost. Each has a byte at least.
+// pay adds the cost of n elements, each of which has at least one byte.
 func (w *walk) pay(n, each int) {
 	if n > len(w.p) {
 		w.err = errLayout

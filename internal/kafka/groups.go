@@ -12,8 +12,8 @@ import (
 	"mbus/internal/group"
 )
 
-// Groups is what the handlers of consumer groups share: the coordinator has the
-// members, the broker the committed offsets.
+// groups is for the handlers of consumer groups: the coordinator has the members, the broker
+// the committed offsets.
 type groups struct{ *coordinator.Coordinator }
 
 func newGroups(s *Server) groups {
@@ -27,11 +27,10 @@ func newGroups(s *Server) groups {
 	})}
 }
 
-// stop answers all members that wait.
+// stop completes the calls of all members that wait.
 func (g groups) stop() { g.Close() }
 
-// groupCodes says which of Kafka's error codes stands for an error of the
-// coordinator.
+// groupCodes maps errors of the coordinator to Kafka's error codes.
 var groupCodes = map[error]*kerr.Error{
 	coordinator.ErrUnknownMember:     kerr.UnknownMemberID,
 	coordinator.ErrIllegalGeneration: kerr.IllegalGeneration,
@@ -50,17 +49,17 @@ var groupCodes = map[error]*kerr.Error{
 }
 
 // groupCode is the error code for an error of the coordinator, or of the broker's
-// groups; 0 for nil. A group that is used by line consumers is not empty. What the store
-// could not do, on a full disk for instance, is COORDINATOR_NOT_AVAILABLE: that is tried
-// again, while consumers end with the codes that producers try again.
+// groups; 0 for nil. A group in use by line consumers is not empty. An error of the store, such
+// as a full disk, is COORDINATOR_NOT_AVAILABLE, because consumers retry that and fail with the
+// codes that producers retry.
 func groupCode(err error) int16 {
 	var used *group.InUseError
 	if errors.As(err, &used) {
 		return kerr.NonEmptyGroup.Code
 	}
-	for known, told := range groupCodes {
+	for known, code := range groupCodes {
 		if errors.Is(err, known) {
-			return told.Code
+			return code.Code
 		}
 	}
 	switch known := code(err); known {
@@ -71,8 +70,8 @@ func groupCode(err error) int16 {
 	}
 }
 
-// joinCode is groupCode for one who wants to join: clients know no better word
-// for a group that is used by line consumers than that they can't come together.
+// joinCode is groupCode for JoinGroup. Kafka has no code for a group in use by line consumers;
+// the nearest is INCONSISTENT_GROUP_PROTOCOL.
 func joinCode(err error) int16 {
 	var used *group.InUseError
 	if errors.As(err, &used) {
@@ -81,11 +80,11 @@ func joinCode(err error) int16 {
 	return groupCode(err)
 }
 
-// maxNames is how many groups, each once, or members one request may name: an
-// answer is many times as large as a name.
+// maxNames is the largest number of groups or members in a request, because a response is many
+// times as large as a name.
 const maxNames = 10_000
 
-// checkNames fails for a request that no client makes.
+// checkNames fails for too many groups, or for one that is named twice.
 func checkNames(names []string) error {
 	if len(names) > maxNames {
 		return fmt.Errorf("a request names %d groups, the limit is %d", len(names), maxNames)
@@ -100,10 +99,10 @@ func checkNames(names []string) error {
 	return nil
 }
 
-// isUnknownGroup says that an error is only that there is no such group.
+// isUnknownGroup reports whether the error says that the group does not exist.
 func isUnknownGroup(err error) bool { return groupCode(err) == kerr.GroupIDNotFound.Code }
 
-// value is what a nullable string holds, "" for none.
+// value is the value of a nullable string, "" for null.
 func value(s *string) string {
 	if s == nil {
 		return ""
@@ -111,7 +110,7 @@ func value(s *string) string {
 	return *s
 }
 
-// nullable is the other way round.
+// nullable is s, or null for "".
 func nullable(s string) *string {
 	if s == "" {
 		return nil
@@ -119,7 +118,7 @@ func nullable(s string) *string {
 	return &s
 }
 
-// clientHost is who asked, as Kafka shows it: the address after a slash.
+// clientHost is the client's address as Kafka shows it, after a slash.
 func (c *call) clientHost() string { return hostOf(c.client()) }
 
 func hostOf(address string) string {

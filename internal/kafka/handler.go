@@ -27,7 +27,7 @@ import (
 type api struct {
 	key      int16
 	min, max int16  // versions that are served
-	doc      string // for KAFKA.md: the behaviour, and what is missing
+	doc      string // for KAFKA.md: its behaviour and the parts that are missing
 	handle   func(*call, kmsg.Request)
 
 	layouts []func() []field // by version, from min on

@@ -7,10 +7,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A field is one part of a request on the wire. checkCost walks a request's fields
-// before kmsg decodes it, because kmsg makes room for as many elements as an array
-// claims, up to one for each byte that is left, and loops over as many tagged fields
-// as are claimed, up to 4 billion.
+// A field is one field of a request on the wire. checkCost walks a request's fields before kmsg
+// decodes it, because kmsg allocates as many elements as an array's count says, up to one for
+// each byte that is left, and loops over tagged fields as often as their count says, up to 4
+// billion times.
 type field struct {
 	kind     fieldKind
 	size     int     // bytes of a number, or before a struct; memory that an element of an array takes

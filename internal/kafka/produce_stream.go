@@ -11,30 +11,29 @@ import (
 	"mbus/internal/broker"
 )
 
-// A request to produce that is larger than maxWhole is not held in memory: each batch is
-// appended as it comes. If the connection ends in the middle, what has come is stored and
-// not answered, as if the answer had been lost.
+// A Produce request larger than maxWhole is not held in memory: each batch is appended when it
+// has been received. If the connection ends in the middle, the batches before are stored
+// without a response, as if the response had been lost.
 
-// streamMemory is what the answer to such a request may take, in bytes, partCost what
-// each partition takes of it and topicCost each topic.
+// streamMemory is the limit for the memory of the response to such a request, in bytes;
+// partCost and topicCost are the memory of a partition and of a topic.
 const (
 	streamMemory = 4 << 20
 	partCost     = 128
 	topicCost    = 256
 )
 
-// A stream is a frame that is read and used piece by piece. After an error, which is kept
-// in err, the pieces are empty.
+// A stream reads a frame field by field. After an error, which is in err, all fields are empty.
 type stream struct {
 	in       *frames
-	left     int // bytes of the frame that are not used yet
-	due      int // bytes after which the client has more time again
+	left     int // bytes of the frame that are not read yet
+	due      int // bytes after which the deadline is set again
 	flexible bool
 	err      error
 }
 
-// openStream has the frame that has begun read piece by piece, in a buffer for the largest
-// batch and what stands before it. Before it takes that a MiB has to come.
+// openStream reads a frame with a buffer for the largest batch and the fields before it. It
+// takes the memory for that when a MiB has been received.
 func (f *frames) openStream(size int, flexible bool) *stream {
 	buffer := f.limits.MaxBatch() + 64<<10
 	all := broker.Hold{Bytes: buffer + streamMemory, Share: broker.Whole}
@@ -56,7 +55,7 @@ func (f *frames) openStream(size int, flexible bool) *stream {
 	return s
 }
 
-// next waits for n bytes and uses them. They are valid until the next call.
+// next reads n bytes. They are valid until the next call.
 func (s *stream) next(n int) []byte {
 	if s.err == nil && (n < 0 || n > s.left || n > len(s.in.buf)) {
 		s.err = errLayout
@@ -75,8 +74,8 @@ func (s *stream) next(n int) []byte {
 	return p
 }
 
-// setTime gives the client time for each MiB, of which the next n bytes are a part: one that
-// sends a byte now and then would hold its memory as long as the whole request may take.
+// setTime sets a deadline for each MiB, so that a client that sends a byte now and then does
+// not hold its memory for as long as the whole request may take. The next n bytes are a part.
 func (s *stream) setTime(n int) {
 	if s.due -= n; s.due < 0 {
 		s.due = 1 << 20
@@ -84,7 +83,7 @@ func (s *stream) setTime(n int) {
 	}
 }
 
-// skip passes over n bytes.
+// skip skips n bytes.
 func (s *stream) skip(n int) {
 	if s.err == nil && (n < 0 || n > s.left) {
 		s.err = errLayout
@@ -94,7 +93,7 @@ func (s *stream) skip(n int) {
 	}
 }
 
-// number reads a number of size bytes with a sign.
+// number reads a signed number of size bytes.
 func (s *stream) number(size int) int {
 	p := s.next(size)
 	switch len(p) {
@@ -131,7 +130,7 @@ func (s *stream) length(size int) int {
 
 func (s *stream) text() string { return string(s.next(max(0, s.length(2)))) }
 
-// tags passes over tagged fields.
+// tags skips tagged fields.
 func (s *stream) tags() {
 	if !s.flexible {
 		return
@@ -142,8 +141,8 @@ func (s *stream) tags() {
 	}
 }
 
-// produceStream takes a request to produce of which the size has come. The connection's
-// other requests are answered meanwhile.
+// produceStream reads a Produce request of size bytes from the connection. Responses to earlier
+// requests are written meanwhile.
 func (c *conn) produceStream(size int) error {
 	h, err := parseHeader(c.in.buf[c.in.r+sizeField:][:fixedHeader])
 	if err != nil {
@@ -172,7 +171,7 @@ func (c *conn) produceStream(size int) error {
 	return s.err
 }
 
-// produceFrom is produce for a request that comes piece by piece.
+// produceFrom is produce for a stream.
 func produceFrom(c *call, s *stream) {
 	transactional := s.length(2)
 	s.skip(max(0, transactional))
@@ -188,7 +187,7 @@ func produceFrom(c *call, s *stream) {
 	}
 }
 
-// readTopic takes what comes for one topic. memory is what may still be used.
+// readTopic reads one topic and its partitions. memory is the rest of streamMemory.
 func (p *produceCall) readTopic(s *stream, memory *int) {
 	var name string
 	var id [16]byte
@@ -213,7 +212,7 @@ func (p *produceCall) readTopic(s *stream, memory *int) {
 	s.tags()
 }
 
-// readPartition takes one partition's batch.
+// readPartition reads one partition's batch and appends it.
 func (p *produceCall) readPartition(s *stream, t *broker.Topic, out *producedPartition, refused error) {
 	in := kmsg.ProduceRequestTopicPartition{Partition: int32(s.number(4))}
 	size := max(0, s.length(4))
@@ -228,6 +227,6 @@ func (p *produceCall) readPartition(s *stream, t *broker.Topic, out *producedPar
 	if s.err != nil {
 		return
 	}
-	p.append(t, &in, out, false, refused) // the rest may take its time
+	p.append(t, &in, out, false, refused) // the next one may arrive late
 	s.tags()
 }

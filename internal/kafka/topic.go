@@ -12,8 +12,7 @@ import (
 	"mbus/internal/message"
 )
 
-// leaderEpoch is the epoch of a partition, from its beginning to its end: there is no
-// other leader.
+// leaderEpoch is the only leader epoch of a partition.
 func leaderEpoch(t *broker.Topic, partition int32) int32 { return t.LeaderEpoch(int(partition)) }
 
 // topics finds topics for a request, and the error codes of those that do not exist.
@@ -28,8 +27,8 @@ func (t topics) partition(topic string, number int32) (*broker.Topic, *broker.Pa
 	return found, log, code
 }
 
-// partitionOf is a partition of a topic that was looked for, with err as the
-// outcome, and the error code if there is none.
+// partitionOf is a partition of a topic, or the error code if err says that there is no topic,
+// or if the topic has no such partition.
 func partitionOf(t *broker.Topic, err error, number int32) (*broker.Partition, int16) {
 	switch {
 	case err != nil:
@@ -40,8 +39,7 @@ func partitionOf(t *broker.Topic, err error, number int32) (*broker.Partition, i
 	return t.Partitions()[number], 0
 }
 
-// find finds the topic that a request means: by its name or, in the versions that
-// have ids in their place, by its id.
+// find finds a topic by its name or, in versions with ids in place of names, by its id.
 func (t topics) find(name string, id [16]byte, byID bool) (*broker.Topic, error) {
 	if byID {
 		return t.byID(id)
@@ -49,20 +47,20 @@ func (t topics) find(name string, id [16]byte, byID bool) (*broker.Topic, error)
 	return t.broker.Topic(name)
 }
 
-// lowestEpoch is below every leader epoch that this broker has given to a topic: epochs are
-// the seconds since 2026, and this is its twelfth day. Clients that don't know the epoch of
-// what they have read say 0, the first one of a topic of Kafka's.
+// lowestEpoch is lower than every leader epoch of this broker's topics, which are seconds since
+// 2026: it is the twelfth day of that year. Clients that do not know the epoch send 0, the first
+// epoch of a Kafka topic.
 const lowestEpoch = 1_000_000
 
-// isFormerEpoch says whether an epoch is that of a topic of the same name that was deleted.
-// Where the clock was wrong when a topic was made, its epoch is lower than those of others.
+// isFormerEpoch reports whether an epoch is that of a deleted topic of the same name. If the
+// clock was wrong when a topic was created, its epoch is lower than lowestEpoch.
 func isFormerEpoch(t *broker.Topic, partition, epoch int32) bool {
 	own := leaderEpoch(t, partition)
 	return epoch > 0 && epoch < own && (epoch >= lowestEpoch || own < lowestEpoch)
 }
 
-// checkEpoch compares the leader's epoch that a client expects with a partition's. -1
-// is a client that does not know.
+// checkEpoch compares a partition's leader epoch with the one that a client expects, which is -1
+// if it does not know.
 func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
 	switch epoch := leaderEpoch(t, partition); {
 	case expected > epoch:
@@ -73,7 +71,7 @@ func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
 	return 0
 }
 
-// existing finds a topic, or says that its name is no topic's.
+// existing finds a topic. The error says if the name cannot be a topic's.
 func (t topics) existing(name string) (*broker.Topic, error) {
 	found, err := t.broker.Topic(name)
 	if errors.Is(err, broker.ErrUnknownTopic) {
@@ -118,11 +116,11 @@ func (t topics) createMissing(names []string, by ...any) {
 	sideBySide(len(missing), func(i int) { _, _ = t.orCreate(missing[i], true, by...) })
 }
 
-// maxBeside is how many topics of one request are made at a time: their syncs are
-// shared.
+// maxBeside is the number of topics of a request that are created at the same time, so that
+// they share syncs.
 const maxBeside = 64
 
-// sideBySide calls f with the numbers below n, several at a time.
+// sideBySide calls f with the numbers below n, at most maxBeside at a time.
 func sideBySide(n int, f func(i int)) {
 	var next atomic.Int64
 	work := func() {
