@@ -85,7 +85,7 @@ sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
 sabotage "write positions before their topic is synced" internal/broker/journal.go \
 	's/^\tj.secure(entries)$/\t_ = entries/' ./internal/broker TestPositionsAreWrittenWhenTheirLogsAreSynced
 sabotage "compact positions before their topic is synced" internal/broker/journal.go \
-	's/^\t\tj.secure(piece)$/\t\t_ = piece/' ./internal/broker TestCompactionWritesPositionsWhenTheirLogsAreSynced
+	's/^\t\tj.secure(next)$/\t\t_ = next/' ./internal/broker TestCompactionWritesPositionsWhenTheirLogsAreSynced
 sabotage "count a dead letter before it is durable" internal/broker/deadletters.go \
 	's/durably(log, done)/func(_ int64, err error) { done(err) }/' ./internal/broker TestADeadLetterIsConsumedWhenItIsDurable
 sabotage "tell of a redrive that is not kept" internal/delivery/redrive.go \

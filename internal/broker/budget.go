@@ -7,18 +7,18 @@ import (
 	"sync/atomic"
 )
 
-// What Budget.Wait may be told.
+// Errors of a Budget.
 var (
-	ErrNeverFits = errors.New("it is more than half of what all requests together may take in memory")
+	ErrNeverFits = errors.New("it is more than half of the memory of all requests")
 	ErrGivenUp   = errors.New("waiting for memory was given up")
 )
 
 // A Budget bounds the memory, in bytes, that connections hold together.
 //
-// Requests that come in pieces wait for it (Wait), and take more when a part of them has
-// come. Those that hold a part must not wait for each other: small parts may take a quarter,
-// all parts a half, and who has all that it needs waits for nothing. So a large part waits
-// for those who have all that they need, and a small one for large ones.
+// A request that arrives in parts waits for memory (Wait), and for more when a part of it has
+// arrived. Requests that hold a part must not wait for each other: small parts may take a
+// quarter, all parts a half, and a request that has all its memory waits for nothing. So a
+// large part waits for whole requests, and a small part for large ones.
 type Budget struct {
 	max     int64
 	used    atomic.Int64
@@ -32,7 +32,7 @@ type Budget struct {
 // A Share says what a Hold is for.
 type Share int
 
-// A whole request, or a part of one: then the connection will want more.
+// A whole request, or a part of one: then the connection will need more.
 const (
 	Whole Share = iota
 	LargePart
@@ -40,13 +40,13 @@ const (
 	shares
 )
 
-// A Hold is memory that a caller of Wait has: so many bytes, 0 for none.
+// A Hold is memory that Wait has granted: so many bytes, 0 for none.
 type Hold struct {
 	Bytes int
 	Share Share
 }
 
-// A claim is what one caller of Wait waits for.
+// A claim is one call of Wait.
 type claim struct {
 	have, want Hold
 	granted    chan struct{}
@@ -55,8 +55,8 @@ type claim struct {
 // NewBudget is one of so many bytes.
 func NewBudget(limit int64) *Budget { return &Budget{max: limit} }
 
-// Take reserves n bytes, or reports that there are not as many left. It does not give way
-// to those who wait.
+// Take reserves n bytes, or reports false if fewer are left. It does not queue behind calls of
+// Wait.
 func (b *Budget) Take(n int) bool { return b.takeUpTo(b.max, n) }
 
 func (b *Budget) takeUpTo(limit int64, n int) bool {
@@ -71,7 +71,7 @@ func (b *Budget) takeUpTo(limit int64, n int) bool {
 	}
 }
 
-// Give returns n bytes that Take has given.
+// Give returns n bytes of Take.
 func (b *Budget) Give(n int) {
 	b.used.Add(-int64(n))
 	if b.waiting.Load() > 0 {
@@ -81,8 +81,8 @@ func (b *Budget) Give(n int) {
 	}
 }
 
-// waitable is what those who wait may have together. They leave a part of 32 to those who
-// can't: answers to fetches, and messages of lines.
+// waitable is the memory for calls of Wait. It leaves a 32nd to callers that can't wait:
+// fetch responses, and messages of lines.
 func (b *Budget) waitable() int64 { return b.max - b.max/32 }
 
 // Fits says, with ErrNeverFits, that a whole request of n bytes will never have its memory.
@@ -93,10 +93,10 @@ func (b *Budget) Fits(n int) error {
 	return nil
 }
 
-// Wait gives the caller want in place of what it has, when it is there and all who came
-// before for the like have theirs. The error is ErrGivenUp when quit is closed: then the
-// caller has what it had. Whoever has a part, and no others, may wait for more. short is
-// called before it waits.
+// Wait replaces the caller's hold have by want, when there is enough and all earlier calls for
+// the same share have theirs. The error is ErrGivenUp when quit is closed: then the caller
+// still has have. Only a caller that holds a part may wait for more. short is called before
+// the wait.
 func (b *Budget) Wait(have, want Hold, quit <-chan struct{}, short func()) error {
 	c := &claim{have: have, want: want}
 	b.mu.Lock()
@@ -107,7 +107,7 @@ func (b *Budget) Wait(have, want Hold, quit <-chan struct{}, short func()) error
 	c.granted = make(chan struct{})
 	b.queues[want.Share] = append(b.queues[want.Share], c)
 	b.waiting.Add(1)
-	b.grant() // what has been given back meanwhile
+	b.grant() // memory that was returned meanwhile
 	b.mu.Unlock()
 	short()
 	select {
@@ -129,7 +129,7 @@ func (b *Budget) Wait(have, want Hold, quit <-chan struct{}, short func()) error
 	return ErrGivenUp
 }
 
-// exchange is what a claim waits for. The caller holds mu.
+// exchange grants a claim, or reports false. The caller holds mu.
 func (b *Budget) exchange(c *claim) bool {
 	parts := b.parts
 	parts[c.have.Share] -= int64(c.have.Bytes)
@@ -144,7 +144,7 @@ func (b *Budget) exchange(c *claim) bool {
 	return true
 }
 
-// grant serves the heads of the queues as long as there is enough. The caller holds mu.
+// grant grants the first claims of the queues as long as there is enough. The caller holds mu.
 func (b *Budget) grant() {
 	for share := range b.queues {
 		q := &b.queues[share]
@@ -156,7 +156,7 @@ func (b *Budget) grant() {
 	}
 }
 
-// Return gives back what Wait has given.
+// Return returns a hold of Wait.
 func (b *Budget) Return(h Hold) {
 	if h.Bytes == 0 {
 		return
@@ -168,8 +168,8 @@ func (b *Budget) Return(h Hold) {
 	b.grant()
 }
 
-// IsShort says whether more than half of it is used.
+// IsShort reports whether more than half of the memory is used.
 func (b *Budget) IsShort() bool { return b.used.Load() > b.max/2 }
 
-// Waiting is how many callers of Wait wait.
+// Waiting is the number of calls of Wait that wait.
 func (b *Budget) Waiting() int { return int(b.waiting.Load()) }

@@ -7,48 +7,46 @@ import (
 	"time"
 )
 
-// software is a time before which no broker of this kind has run. A wall clock that says
-// less, as that of a machine without a battery does until it has asked others, is not set.
+// software is a time before which no broker of this kind has run. A wall clock that shows an
+// earlier time is not set, as on a machine without a battery before it has reached a time
+// server.
 var software = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// A clock is the broker's time. It follows the system's wall clock, and goes back
-// with it at once. A jump ahead is believed only when it has lasted: for a minute
-// where messages are delivered and stamped (now), and for removing as long as the
-// messages in question are kept (ageTime). Its methods may be called by any
-// goroutine.
+// A clock is the broker's time. It follows the system's wall clock, and goes back with it at
+// once. It ignores a forward jump until the jump has lasted: one minute for delivering and
+// stamping messages (now), one retention period for removing them (ageTime). Its methods may
+// be called by any goroutine.
 //
-// No message is removed before it has been kept for its time: the log stamps appends
-// by the wall clock as it is (wall), so that an append at s has, at t, the age t-s
-// plus all jumps between the two; and jumps that are younger than the retention are
-// taken off. It may be kept longer, by the jumps of the last retention period. The time
-// for which the broker was down counts as a jump (see restore), because the clock may be wrong
-// at the start.
+// No message is removed early: the log stamps appends by the wall clock as it is (wall), so
+// that at time t an append of time s has the age t-s plus all jumps between the two, and
+// jumps that are younger than the retention are subtracted. A message may be kept longer, by
+// the jumps of the last retention period. The time for which the broker was down counts as a
+// jump (see restore), because the clock may be wrong at the start.
 //
-// A wall clock that is not set is not followed: time goes on from what was known, or else
-// from the beginning of 2026. So the log never has times that no note may have.
+// The clock does not follow a wall clock that is not set: time goes on from the note, or from
+// the beginning of 2026 without one. So the log never has times that a note can't have.
 type clock struct {
 	read   func() (wall, steady time.Time) // steady does not jump
-	jumped func(by time.Duration)          // told of each jump, ahead or back (negative)
-	seen   atomic.Int64                    // the wall clock at the last look, in milliseconds since 1970
-	unset  atomic.Bool                     // it has not been set, and is not followed
+	jumped func(by time.Duration)          // called after each jump, ahead or back (negative)
+	seen   atomic.Int64                    // the last reading of the wall clock, in milliseconds since 1970
+	unset  atomic.Bool                     // the wall clock is not set
 
 	mu     sync.Mutex // guards what follows
-	wallAt time.Time  // at the last look
-	steady time.Time  // of the last look
+	wallAt time.Time  // last reading of the wall clock
+	steady time.Time  // of the steady clock at the same time
 	jumps  []clockJump
-	back   clockJump // by how much now has gone back of late
+	back   clockJump // by how much now went back within believeAfter
 }
 
-// A clockJump put the wall clock ahead by so much, and has not been taken back. The
-// latest comes last.
+// A clockJump is a forward jump of the wall clock that has not been taken back.
 type clockJump struct {
-	seen    time.Time // steady
+	seen    time.Time // of the steady clock
 	by      time.Duration
-	returns bool // to a time that it was before it went back for a moment
+	returns bool // to a time that the clock had before it went back for a moment
 }
 
-// newClock makes a clock over the wall clock that wall reads, which is believed at
-// the start if it is set; nil for the system's.
+// newClock makes a clock over the wall clock that wall reads, nil for the system's. It
+// believes the first reading, if the wall clock is set.
 func newClock(wall func() time.Time) *clock {
 	c := &clock{jumped: func(time.Duration) {}}
 	c.read = func() (time.Time, time.Time) {
@@ -60,31 +58,31 @@ func newClock(wall func() time.Time) *clock {
 	}
 	c.wallAt, c.steady = c.read()
 	if c.wallAt.Before(software) {
-		c.wallAt = software.Add(time.Second) // that of appends is unknown where it is less
+		c.wallAt = software.Add(time.Second) // a log takes an earlier append time for unknown
 		c.unset.Store(true)
 	}
 	return c
 }
 
-// now is the time by which messages are delivered and stamped. It believes a jump
-// ahead when it has lasted for believeAfter.
+// now is the time for delivering and stamping messages. It ignores a forward jump until the
+// jump has lasted for believeAfter.
 func (c *clock) now() time.Time {
 	return c.look(func() time.Time {
 		return c.wallAt.Add(-c.ahead(believeAfter, false))
 	})
 }
 
-// ageTime is the time by which messages are judged that are kept for so long.
+// ageTime is the time for removing messages that are kept for so long.
 func (c *clock) ageTime(keep time.Duration) time.Time {
 	return c.look(func() time.Time { return c.wallAt.Add(-c.ahead(keep, true)) })
 }
 
-// wall is what the system's wall clock says, whatever it is worth.
+// wall is the time of the wall clock, right or wrong.
 func (c *clock) wall() time.Time {
 	return c.look(func() time.Time { return c.wallAt })
 }
 
-// look reads the clocks, and gives what f makes of that with mu held.
+// look reads the clocks, and returns the result of f, which it calls with mu held.
 func (c *clock) look(f func() time.Time) time.Time {
 	c.mu.Lock()
 	wall, steady := c.read()
@@ -108,7 +106,8 @@ func (c *clock) look(f func() time.Time) time.Time {
 	return t
 }
 
-// jump notes a jump ahead, or one back. The caller holds mu, as for all that follows.
+// jump remembers a forward jump, or undoes some by one back. The caller holds mu, as for the
+// methods below.
 func (c *clock) jump(by time.Duration) {
 	if by < 0 {
 		c.takeBack(-by)
@@ -129,9 +128,9 @@ func (c *clock) jump(by time.Duration) {
 	}
 }
 
-// takeBack has the latest jumps undone by a jump back.
+// takeBack undoes the latest forward jumps by a jump back.
 func (c *clock) takeBack(by time.Duration) {
-	went := by - c.ahead(believeAfter, false) // less what was not believed
+	went := by - c.ahead(believeAfter, false) // less the jumps that now ignores
 	for by > 0 && len(c.jumps) > 0 {
 		latest := &c.jumps[len(c.jumps)-1]
 		n := min(by, latest.by)
@@ -147,8 +146,8 @@ func (c *clock) takeBack(by time.Duration) {
 	c.back = clockJump{seen: c.steady, by: went}
 }
 
-// ahead is by how much the wall clock has jumped ahead within the last so long. The
-// returns to a time of before count only if all is true.
+// ahead is the sum of the forward jumps within the last so long. Returns to an earlier time
+// count only if all is true.
 func (c *clock) ahead(within time.Duration, all bool) (sum time.Duration) {
 	for i := len(c.jumps) - 1; i >= 0 && c.steady.Sub(c.jumps[i].seen) < within; i-- {
 		if all || !c.jumps[i].returns {
@@ -158,9 +157,9 @@ func (c *clock) ahead(within time.Duration, all bool) (sum time.Duration) {
 	return sum
 }
 
-// join makes one of two jumps that follow on each other, as late as the later one,
-// so that none is believed too early. The older they are the further apart they may
-// have been: that is how few can stand for years.
+// join joins two jumps that follow each other. The result is as late as the later one, so that
+// neither is believed too early. The older the jumps the further apart they may be: so a few
+// cover years.
 func (c *clock) join() {
 	best, least := 0, math.Inf(1)
 	for i, j := range c.jumps[:len(c.jumps)-1] {

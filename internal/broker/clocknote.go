@@ -11,12 +11,12 @@ import (
 	"mbus/internal/store"
 )
 
-// The broker keeps a note of its clock (store.KeepNote), so that a start by a wrong clock
-// removes nothing: when it was last known to run, and which jumps of the wall clock are to
-// be believed yet. It is written at the start, at the end, each hour, and with a jump. Of
-// a note that is too old a longer time counts as a jump, which only keeps messages longer.
+// The broker keeps a note of its clock (store.KeepNote), so that a start with a wrong clock
+// removes nothing: the time at which it last ran, and the jumps that are not believed yet. It
+// is written at the start, at the end, each hour, and after a jump. The time since the note
+// counts as a jump at the next start: an old note only keeps messages longer.
 
-// A clockNote is what is kept. FORMAT.md shows it.
+// A clockNote is the note. FORMAT.md shows it.
 type clockNote struct {
 	Time  int64      `json:"time"` // of the wall clock, in milliseconds since 1970
 	Jumps []jumpNote `json:"jumps,omitempty"`
@@ -29,22 +29,22 @@ type jumpNote struct {
 	Returns bool  `json:"returns,omitempty"`
 }
 
-// note is what is to be kept of the clock, as of the last look.
+// note is the note of the clock, as of the last reading.
 func (c *clock) note() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := clockNote{Time: c.wallAt.UnixMilli()}
 	for _, j := range c.jumps {
-		up := (j.by + time.Millisecond - 1).Milliseconds() // or something is believed too early
+		up := (j.by + time.Millisecond - 1).Milliseconds() // rounded up: less would be believed too early
 		n.Jumps = append(n.Jumps, jumpNote{up, c.steady.Sub(j.seen).Milliseconds(), j.returns})
 	}
-	p, _ := json.Marshal(n) // of numbers it can't fail
+	p, _ := json.Marshal(n) // a struct of numbers has no error
 	return p
 }
 
-// restore has the clock go on from a note. What the wall clock says is believed at once
-// where messages are delivered and stamped. For removing the time since the note is a jump
-// ahead, which must last as all do. It reports false for what is no note.
+// restore has the clock go on from a note. Delivering and stamping believe the wall clock at
+// once. For removing messages the time since the note is a forward jump, which has to last as
+// all do. restore reports false if p is no note.
 func (c *clock) restore(p []byte) bool {
 	var n clockNote
 	if json.Unmarshal(p, &n) != nil || n.Time < software.UnixMilli() || len(n.Jumps) > maxJumps {
@@ -63,7 +63,7 @@ func (c *clock) restore(p []byte) bool {
 		c.jumps = append(c.jumps, clockJump{steady.Add(-span(j.Ago)), span(j.By), j.Returns})
 	}
 	if wall.Before(software) {
-		return true // it goes on from the note
+		return true // time goes on from the note
 	}
 	switch down := wall.Sub(c.wallAt); {
 	case down > clockStep:
@@ -83,7 +83,7 @@ type clockKeeper struct {
 	clock   *clock
 	store   store.Store
 	log     *slog.Logger
-	onJump  func()      // called after a jump, which is in the note then
+	onJump  func()      // called after a jump has been noted
 	unnoted atomic.Bool // the clock has jumped since the last note
 
 	mu      sync.Mutex // guards what follows
@@ -111,7 +111,7 @@ func newClockKeeper(s store.Store, system func() time.Time, log *slog.Logger) *c
 
 // keepDue writes the note if one is due. It returns the time until the next one is.
 func (k *clockKeeper) keepDue() time.Duration {
-	k.clock.wall() // which may find a jump, and note it
+	k.clock.wall() // this may find a jump, and note it
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	since, moved := time.Since(k.at), k.unnoted.Load()
@@ -148,13 +148,13 @@ func (k *clockKeeper) write() {
 		return
 	}
 	if err != nil && !k.failing {
-		k.log.Warn("the time could not be kept, which tells a wrong clock at the next start", "reason", err)
+		k.log.Warn("the time could not be kept: a wrong clock may not be noticed at the next start", "file", "clock", "reason", err)
 	}
 	k.failing = err != nil
 }
 
-// keepJump notes a jump before anything is stamped by the clock as it is now, unless there
-// have been many of late.
+// keepJump writes a note after a jump, before anything is stamped by the new time, unless
+// there have been many jumps lately.
 func (k *clockKeeper) keepJump() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -170,13 +170,13 @@ func (k *clockKeeper) jumped(by time.Duration) {
 	k.keepJump()
 	k.onJump()
 	if by > 0 {
-		k.log.Warn("the system's clock has jumped ahead: messages are delivered by it when that has lasted, and removed by it when that has lasted as long as they are kept",
-			"by", by, "delivered", believeAfter)
+		k.log.Warn("the system's clock has jumped ahead: the delivery of messages ignores that until it has lasted a minute, and their removal until it has lasted as long as they are kept",
+			"by", by)
 		return
 	}
 	k.log.Warn("the system's clock was put back", "by", -by)
 }
 
-// Now is the broker's time, by which messages are delivered and stamped: that of the
-// system's wall clock, but for jumps ahead that have not lasted for a minute.
+// Now is the time for delivering and stamping messages: that of the system's clock without
+// forward jumps that have not lasted for a minute.
 func (b *Broker) Now() time.Time { return b.clock.now() }

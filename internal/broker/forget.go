@@ -38,7 +38,7 @@ func (o *offsets) ForgetGroups(now time.Time) {
 			continue
 		}
 		if n, last := o.groups.Forget(g.Name, before); n > 0 {
-			o.log.Info("a group that nobody uses was forgotten: it begins anew if it comes back", "group", g.Name, "positions", n,
+			o.log.Info("a group without members was forgotten: it begins like a new one if it comes back", "group", g.Name, "positions", n,
 				"used", time.UnixMilli(last).UTC(), "offsets-retention", o.retention)
 		}
 	}

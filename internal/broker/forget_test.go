@@ -59,7 +59,7 @@ func TestGroupsThatNobodyUsesAreForgotten(t *testing.T) {
 	b.ForgetGroups(clock.now())
 	mustBeGroups(t, b, "console-2", group.Default, "live", broker.RedriveGroup)
 	for _, name := range []string{"console-1", "kafka"} {
-		if n := len(book.Lines("a group that nobody uses was forgotten", "group="+name, "positions=1")); n != 1 {
+		if n := len(book.Lines("a group without members was forgotten", "group="+name, "positions=1")); n != 1 {
 			t.Errorf("of group %q it is said %d times", name, n)
 		}
 	}

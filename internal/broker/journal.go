@@ -9,32 +9,32 @@ import (
 	"mbus/internal/group"
 )
 
-// PositionsTopic is the internal topic that keeps the groups' positions. It is
-// compacted: when enough of its records are out of date, the latest of each
-// position are written once more and what lies before is trimmed.
+// PositionsTopic is the internal topic that keeps the groups' positions. It is compacted: when
+// enough of its records are out of date, all positions are appended once more and the log is
+// trimmed to them.
 const PositionsTopic = "__consumer_offsets"
 
 // A journal makes positions durable, in the log of PositionsTopic. It is for the goroutine
 // that writes, after the start.
 type journal struct {
-	log    *Partition                   // nil until there is something to keep
-	make   func() (*Partition, error)   // makes the log
-	logOf  func(group.Entry) *Partition // that an entry relies on; nil for none
+	log    *Partition                   // nil until the first write
+	make   func() (*Partition, error)   // creates the log
+	logOf  func(group.Entry) *Partition // of the partition that an entry is a position in; nil for none
 	report *slog.Logger
 	limits Limits
 
 	last    time.Time // of the last write
-	records int       // since the last compaction, or in it
-	bytes   int64     // of those
-	kept    int       // positions that the last compaction wrote
+	records int       // written by the last compaction and since
+	bytes   int64     // of those records
+	kept    int       // records that the last compaction wrote
 	size    int64     // bytes of those
 	failing bool      // the last write has failed
 	damaged bool      // a part of the log can't be read
 
 	relied relied
-	logs   map[*Partition]group.Key // scratch: those that entries rely on
+	logs   map[*Partition]group.Key // scratch of secure
 	list   []*Partition             // the same
-	took   time.Duration            // to sync them
+	took   time.Duration            // of the last secure
 }
 
 // newJournal makes one without a log.
@@ -56,7 +56,7 @@ func (j *journal) pause(usual time.Duration) time.Duration {
 	return max(usual, min(4*j.took, maxJournalPause))
 }
 
-// due says whether the journal is to be compacted before n records more.
+// due reports whether the journal is to be compacted before n more records.
 func (j *journal) due(n int) bool {
 	return j.records+n >= max(compactAfter, 4*j.kept) || j.bytes >= max(compactBytes, 4*j.size)
 }
@@ -70,7 +70,7 @@ func (j *journal) write(entries []group.Entry, all iter.Seq[group.Entry]) (err e
 	}
 	time.Sleep(time.Until(j.last.Add(j.pause(j.limits.JournalPause))))
 	j.last = time.Now()
-	if j.due(len(entries)) { // before entries are written: what the groups say may be older
+	if j.due(len(entries)) { // before entries are written, because all may have older positions than these
 		j.compact(all)
 	}
 	j.secure(entries)
@@ -84,7 +84,7 @@ func (j *journal) write(entries []group.Entry, all iter.Seq[group.Entry]) (err e
 	return nil
 }
 
-// notKept logs that entries are not durable, once until others are.
+// notKept logs, once until the next success, that entries are not durable.
 func (j *journal) notKept(entries []group.Entry, err error) error {
 	if j.failing {
 		return err
@@ -125,30 +125,31 @@ func (j *journal) compact(all iter.Seq[group.Entry]) {
 	err := j.rewrite(all)
 	switch {
 	case err != nil:
-		j.report.Warn("the groups' positions could not be compacted", "reason", err)
+		j.report.Warn("the groups' positions could not be compacted: their log grows until the next attempt", "topic", PositionsTopic, "bytes", j.bytes, "reason", err)
 	case j.damaged:
 		j.damaged = false
 		j.report.Warn("the damaged part of the groups' positions was removed when they were compacted", "topic", PositionsTopic)
 	}
 }
 
-// rewrite writes all entries once more, a piece at a time, and trims the log to them.
+// rewrite appends all entries once more, in writes of compactWrite bytes, and trims the log to
+// them.
 func (j *journal) rewrite(all iter.Seq[group.Entry]) error {
 	_, start := j.log.Offsets()
 	records, bytes := j.records, j.bytes
-	var piece []group.Entry
+	var next []group.Entry // of the next write
 	size := 0
 	flush := func() error {
-		if len(piece) == 0 {
+		if len(next) == 0 {
 			return nil
 		}
-		j.secure(piece)
-		_, err := j.append(piece)
-		piece, size = piece[:0], 0
+		j.secure(next)
+		_, err := j.append(next)
+		next, size = next[:0], 0
 		return err
 	}
 	for e := range all {
-		piece = append(piece, e)
+		next = append(next, e)
 		if size += e.Size(); size < compactWrite {
 			continue
 		}

@@ -9,9 +9,9 @@ import (
 	"mbus/internal/store"
 )
 
-// A loading is the journal being read at the start. What can't be read is reported and
-// passed over: a position of which an earlier record is there is that one, so that
-// messages come again; see losses for the others.
+// A loading reads the journal at the start. Unreadable records are reported and passed over:
+// then an earlier record of the same position holds, so that messages come again; see losses
+// for positions without one.
 type loading struct {
 	of     *offsets
 	it     batch.Iterator
@@ -20,17 +20,17 @@ type loading struct {
 	missed damagedPart
 }
 
-// load reads the journal, and puts right what does not fit the topics: see
-// judge. If the journal as a whole can't be used groups can't be, because without positions
-// they would get all messages again, or skip some where they begin at the end.
+// load reads the journal, and puts right positions that do not fit the topics: see judge. If
+// the journal as a whole can't be used no group can be, because without positions it would
+// get all messages again, or skip some if it begins at the end.
 func (o *offsets) load() error {
 	t, err := o.topics.Topic(PositionsTopic)
 	switch {
 	case errors.Is(err, store.ErrUnknownTopic):
 		return nil
-	case err != nil: // the others go on
+	case err != nil: // everything else works
 		o.unusable = err
-		o.log.Error("the groups' positions can't be used: no group can consume, nor commit, before that is put right", "topic", PositionsTopic, "reason", err)
+		o.log.Error("the groups' positions can't be used: no group can consume or commit until their topic is put back", "topic", PositionsTopic, "reason", err)
 		return nil
 	}
 	log := t.Partitions()[0]
@@ -45,24 +45,24 @@ func (o *offsets) load() error {
 	return nil
 }
 
-// lost reports a part of the journal that can't be read.
+// lost reports damage or a gap of the journal.
 func (l *loading) lost(err error) error {
 	next, _ := missingUntil(err)
 	l.miss(next, "reason", err)
 	return nil
 }
 
-// miss reports records that can't be read, up to next.
+// miss reports records up to next that can't be read.
 func (l *loading) miss(next int64, args ...any) {
 	l.missed.until = next
-	l.missed.pieces++
+	l.missed.runs++
 	l.of.log.Error("positions of groups can't be read: groups whose latest position is among them go on at an earlier one, and messages come again; "+
 		"groups of which nothing else is kept begin at the first message, also those that would begin at the end",
 		append(args, "topic", PositionsTopic, "until", next,
-			"do", "copy the topic's directory if what is damaged is to be looked at: compaction removes it")...)
+			"do", "copy the topic's directory to keep the damaged records: compaction removes them")...)
 }
 
-// replay takes the records of a batch.
+// replay reads the records of a batch.
 func (l *loading) replay(bt batch.Batch) (goOn bool, err error) {
 	l.of.journal.bytes += int64(len(bt))
 	next := bt.BaseOffset()
@@ -79,7 +79,7 @@ func (l *loading) replay(bt batch.Batch) (goOn bool, err error) {
 			l.miss(next, "first", r.Offset, "reason", fmt.Errorf("key: %w", err))
 			continue
 		}
-		if err := l.take(k, r.Value); err != nil {
+		if err := l.set(k, r.Value); err != nil {
 			l.miss(next, "first", r.Offset, "group", k.Group, "of", k.Topic, "partition", k.Partition, "reason", err)
 		}
 	}
@@ -89,8 +89,8 @@ func (l *loading) replay(bt batch.Batch) (goOn bool, err error) {
 	return true, nil
 }
 
-// take has a record count for its key; without a value it deletes what was kept.
-func (l *loading) take(k group.Key, value []byte) error {
+// set sets the position of a key; without a value it deletes the position.
+func (l *loading) set(k group.Key, value []byte) error {
 	if value == nil {
 		delete(l.states, k)
 		return nil
@@ -107,25 +107,25 @@ func (l *loading) take(k group.Key, value []byte) error {
 	return nil
 }
 
-// What becomes of a position at the start.
+// A verdict is what is done with a position at the start.
 type verdict int
 
 const (
 	asItIs      verdict = iota
-	clamped             // it lies beyond the end of its log, and is moved there
-	noTopic             // its topic is not there: it is kept until that is back, or deleted
+	clamped             // beyond the end of its log: it is set to the end
+	noTopic             // its topic is missing: it is kept until the topic is back, or deleted
 	noPartition         // its topic has fewer partitions: it is kept until there are as many
 	orphan              // its topic was deleted: it is forgotten
 	taken               // another topic has the name: it is forgotten
-	expected            // its topic was still to be made
+	expected            // its topic was still to be created
 )
 
-// judge says what becomes of a position, and changes s accordingly. A topic's positions
-// are forgotten only if it is known for certain that it was deleted, or if another one
-// has its name: its directory may have got lost, and come back.
+// judge decides about a position, and changes s accordingly. Positions are forgotten only if
+// their topic was certainly deleted, or if another topic has its name: a directory that is
+// missing may be put back.
 func (o *offsets) judge(k group.Key, s *group.State) verdict {
 	t, err := o.topics.Topic(k.Topic)
-	older := s.TopicID == (group.ID{}) // kept by a version that kept no ids
+	older := s.TopicID == (group.ID{}) // of a version without ids
 	switch {
 	case s.TopicID == group.Early:
 		return expected
@@ -142,7 +142,7 @@ func (o *offsets) judge(k group.Key, s *group.State) verdict {
 	return noTopic
 }
 
-// judgeIn is judge for a position in a partition of a topic that is there.
+// judgeIn is judge for a position in an existing topic.
 func judgeIn(t *Topic, partition int, s *group.State) verdict {
 	all := t.Partitions()
 	if partition >= len(all) {
@@ -154,7 +154,7 @@ func judgeIn(t *Topic, partition int, s *group.State) verdict {
 	return asItIs
 }
 
-// load hands the positions to the groups, and forgets those whose topics were deleted.
+// load gives the positions to the groups, and forgets those whose topics were deleted.
 func (l *loading) load() {
 	o := l.of
 	forget := make(map[group.Key]bool)
@@ -199,7 +199,7 @@ func (o *offsets) warnPositions(counts map[string]int, text string) {
 	}
 }
 
-// warnBeyond says that a position was moved back to the end of its log.
+// warnBeyond logs that a position was set back to the end of its log.
 func (o *offsets) warnBeyond(k group.Key, was, end int64) {
 	o.log.Warn("a position was beyond the end of its log, and is set to the end: the log has lost messages, or the position was set there",
 		"group", k.Group, "topic", k.Topic, "partition", k.Partition, "position", was, "end", end)

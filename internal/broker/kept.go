@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A Kept setting is one of Kafka's that a topic may have, and that has no effect here: it is
-// checked, kept and shown, so that tools that set it on every topic go on.
+// A Kept setting is a topic setting of Kafka's that has no effect here. It is checked, stored
+// and shown, so that tools that set it on every topic work.
 type Kept struct {
 	Name    string
 	General string // Kafka's name of the default for all topics; "" for none
@@ -33,7 +33,7 @@ const (
 	String  Kind = "string"
 )
 
-// Reasons that several settings share.
+// Reasons that several settings have.
 const (
 	asItCame     = "batches are kept as they came"
 	noCompaction = "there is no compaction"
@@ -45,7 +45,7 @@ const (
 
 var maxLong = strconv.FormatInt(math.MaxInt64, 10)
 
-// KeptSettings are all settings that are kept and have no effect, by name.
+// KeptSettings are all Kept settings, by name.
 var KeptSettings = []Kept{
 	{"cleanup.policy", "log.cleanup.policy", List, "delete", noCompaction + ", old messages are removed", cleanupPolicy},
 	{"compression.gzip.level", "compression.gzip.level", Int, "-1", asItCame, either(exactly("-1"), within(1, 9))},
@@ -100,7 +100,7 @@ func exactly(values ...string) func(string) error {
 	}
 }
 
-// either takes what one of two checks takes.
+// either accepts a value that one of two checks accepts.
 func either(one, other func(string) error) func(string) error {
 	return func(value string) error {
 		if one(value) == nil {
@@ -134,7 +134,7 @@ var (
 	version   = matching(`\d+\.\d+(\.\d+)*(-IV\d+)?`, "a version")
 )
 
-// cleanupPolicy is the only one that there is.
+// cleanupPolicy accepts delete.
 func cleanupPolicy(value string) error {
 	if value != "delete" {
 		return fmt.Errorf("it is delete, not %q: there is no compaction, so that a topic keeps all messages until retention removes them", value)

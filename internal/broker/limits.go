@@ -2,8 +2,8 @@ package broker
 
 import "time"
 
-// Every limit of mbus stands here, with its reason. Those that a user may want
-// to change are flags of the broker; what is in Limits can be changed by tests.
+// Every limit of the broker and its fronts is here, with its reason. Those that a user may
+// want to change are flags; tests can change those in Limits.
 const (
 	// DefaultMaxMessage is what Kafka allows, near enough (1 MiB); larger
 	// things belong in a file or an object store, and their name in a message.
@@ -38,21 +38,21 @@ const (
 	RequestLine = 4096
 
 	// FirstBuffer is the smallest buffer of a connection that has something to
-	// read, in bytes. What it needs beyond that is taken from the Budget.
+	// read, in bytes. More is taken from the Budget.
 	FirstBuffer = 4 << 10
 
 	// ReadBuffer is what a busy producer's connection reads into, in bytes. It
-	// is the piece that is written at once: with a quarter of it one connection
+	// is the size of one write: with a quarter of it one connection
 	// publishes a fifth less.
 	ReadBuffer = 1 << 20
 
-	// InFlight is how many pieces one connection may have written without their
-	// being synced. It bounds what is kept to answer them.
+	// InFlight is how many writes of one connection may wait for a sync. It bounds the
+	// memory of their acknowledgements.
 	InFlight = 64
 
 	// Window and WindowBytes are what may be unacknowledged on one consumer's
-	// connection, in messages and bytes, if it says nothing else: enough to
-	// keep a worker busy, little enough that others get their share.
+	// connection, in messages and bytes, by default: enough to keep a worker busy, little
+	// enough that others get their share.
 	Window      = 1000
 	WindowBytes = 1 << 20
 
@@ -80,7 +80,7 @@ const (
 	SendBuffer = 64 << 10
 )
 
-// Limits are those limits that depend on the machine or on patience.
+// Limits are the limits that depend on the machine, and times.
 type Limits struct {
 	MaxMessage     int           // bytes of a message's key, value and headers
 	MaxConnections int           // of all listeners of a protocol together; each may cost a few KiB idle
@@ -98,7 +98,7 @@ type Limits struct {
 	StopTime       time.Duration // that the broker waits at its end for what is under way
 }
 
-// DefaultLimits are those of a broker that is told nothing else.
+// DefaultLimits are the limits of a broker without options.
 func DefaultLimits() Limits {
 	return Limits{
 		MaxMessage:     DefaultMaxMessage,

@@ -11,8 +11,8 @@ import (
 	"mbus/internal/store"
 )
 
-// A PositionCheck compares the groups' positions in a data directory that no broker uses
-// with its topics: what the next start reports and puts right.
+// A PositionCheck compares the groups' positions with the topics, in a data directory that no
+// broker uses. It finds what the next start would report and put right.
 type PositionCheck struct {
 	states   map[group.Key]group.State
 	findings []PositionFinding
@@ -22,11 +22,11 @@ type PositionCheck struct {
 type PositionFinding struct {
 	Topic       string
 	Partition   int
-	First, Next int64 // offsets that are concerned; equal for none
+	First, Next int64 // offsets from First up to but not including Next; equal for none
 	Reason      error
 }
 
-// Batch takes a batch of PositionsTopic, in the log's order.
+// Batch reads a batch of PositionsTopic. Batches come in the log's order.
 func (c *PositionCheck) Batch(b batch.Batch) {
 	if c.states == nil {
 		c.states = make(map[group.Key]group.State)
@@ -61,15 +61,15 @@ func (c *PositionCheck) replay(b batch.Batch, it *batch.Iterator) error {
 	return it.Err()
 }
 
-// Compare says what is wrong, by topic and partition. topics are those that are there,
-// and where their logs end, by partition; nil for one of which it is known that it
-// can't be used. deleted is as store.Store.Deleted.
+// Compare returns the findings by topic and partition. topics are the existing topics, and ends
+// the ends of their logs by partition; nil for a topic that can't be used. deleted is as
+// store.Store.Deleted.
 func (c *PositionCheck) Compare(topics []store.Topic, ends [][]int64, deleted func(id [16]byte) bool) []PositionFinding {
 	number := make(map[string]int, len(topics))
 	for i, t := range topics {
 		number[t.Name] = i
 	}
-	found := make(map[part]PositionFinding) // the one that reaches furthest
+	found := make(map[part]PositionFinding) // the position that is furthest
 	for k, s := range c.states {
 		var f PositionFinding
 		var wrong bool

@@ -10,13 +10,13 @@ import (
 	"mbus/internal/units"
 )
 
-// ErrTime says that a record has a time that its topic does not take.
+// ErrTime means that a topic does not accept the time of a record.
 var ErrTime = errors.New("time out of bounds")
 
-// CheckTimes says, with an error that wraps ErrTime, why a topic does not take records
-// that a client has given times from earliest to latest, in milliseconds since 1970. t
-// is nil for a topic that is still to be made. What the broker moves itself (delayed
-// messages, dead letters and those that are put back) is not asked.
+// CheckTimes returns an error that wraps ErrTime if a topic does not accept records whose
+// client has given them times from earliest to latest, in milliseconds since 1970. t is nil
+// for a topic that is still to be created. Messages that the broker moves itself (delayed
+// messages, dead letters, and those of a redrive) are not checked.
 func (b *Broker) CheckTimes(t *Topic, earliest, latest int64) error {
 	s := b.fallback
 	if t != nil {
@@ -25,7 +25,7 @@ func (b *Broker) CheckTimes(t *Topic, earliest, latest int64) error {
 	if s.appendTime {
 		return nil
 	}
-	// The clock is read only where its last reading would not do.
+	// The clock is read only if its last reading does not suffice.
 	if latest > later(b.clock.seen.Load(), s.timeAfter) {
 		wall := b.clock.wall().UnixMilli()
 		if latest > later(wall, s.timeAfter) && !b.clock.unset.Load() {
@@ -59,7 +59,7 @@ func span(ms int64) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// timeText shows a time as it was given, and as people read it where they can.
+// timeText shows a time as a number, and as a date if it has one.
 func timeText(ms int64) string {
 	if t := time.UnixMilli(ms).UTC(); t.Year() >= 0 && t.Year() <= 9999 {
 		return fmt.Sprintf("%d (%s)", ms, t.Format(time.RFC3339))
