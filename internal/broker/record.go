@@ -14,11 +14,14 @@ func IsMissing(err error) bool {
 	return missing || errors.Is(err, store.ErrOutOfRange)
 }
 
-// errNoRecord says that a batch does not have the offset that its header claims.
-var errNoRecord = errors.New("no such record")
+// A HoleError says that a log has no message at an offset: the record was removed, or is
+// the broker's own. There is none below Next.
+type HoleError struct{ Offset, Next int64 }
+
+func (e *HoleError) Error() string { return fmt.Sprintf("there is no message at offset %d", e.Offset) }
 
 // WithRecord calls f with a copy of the record at offset of a partition; it is
-// valid until f returns.
+// valid until f returns. The error is a *HoleError if there is none.
 func WithRecord(log *Partition, offset int64, f func(*batch.Record) error) error {
 	var c store.Chunk
 	defer c.Release()
@@ -33,13 +36,16 @@ func WithRecord(log *Partition, offset int64, f func(*batch.Record) error) error
 	if err != nil {
 		return err
 	}
+	if b.Count() == 0 || b.IsControl() {
+		return &HoleError{offset, b.NextOffset()}
+	}
 	var one batch.Builder
 	if err := Scan(func(it *batch.Iterator) error { return batch.Slice(&one, it, b, offset, offset+1) }); err != nil {
 		return err
 	}
 	var it batch.Iterator
 	if len(one.Bytes()) == 0 {
-		return fmt.Errorf("%w: offset %d", errNoRecord, offset)
+		return &HoleError{offset, offset + 1}
 	}
 	if err := it.Reset(one.Bytes()); err != nil {
 		return err

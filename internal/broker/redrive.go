@@ -238,8 +238,9 @@ func (b *Broker) original(l Letter) (*Topic, error) {
 		same = l.isOf(r)
 		return nil
 	})
+	var hole *HoleError
 	switch {
-	case IsMissing(err), errors.Is(err, errNoRecord):
+	case IsMissing(err), errors.As(err, &hole):
 		return nil, goneError(l)
 	case err != nil:
 		return nil, err

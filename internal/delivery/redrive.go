@@ -134,6 +134,7 @@ func (r *redrive) moveNext(p *partition) (more bool, err error) {
 	r.step.seen++
 	err = broker.WithRecord(p.log, s.From, r.putBack)
 	var stays *broker.StayError
+	var hole *broker.HoleError
 	switch {
 	case err == nil:
 		if r.left > 0 {
@@ -147,6 +148,10 @@ func (r *redrive) moveNext(p *partition) (more bool, err error) {
 		return true, nil
 	}
 	r.sub.member.GiveBack(p.pos, s.From)
+	if errors.As(err, &hole) {
+		p.pos.Skip(group.Span{From: s.From, To: min(free.To, hole.Next)})
+		return true, nil
+	}
 	if broker.IsMissing(err) {
 		return true, r.passOver(p, free, err)
 	}

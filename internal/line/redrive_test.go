@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/batch"
+	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/vfs/crashfs"
@@ -268,4 +270,32 @@ func TestARedriveOfLettersThatNameEachOtherEnds(t *testing.T) {
 	b.drain("?reset&group=redrive&topic=orders.dlq&to=beginning&execute") // so that the group has a position
 	b.mustDrain("orders.dlq?redrive", strings.Repeat("+0\n", 3)+
 		`# 512 letters stay: header mbus-topic is "orders.dlq"; publish by hand what is still wanted`+"\n")
+}
+
+// Among dead letters, too, offsets may be missing, and control records stand.
+func TestARedrivePassesOverWhatIsNoLetter(t *testing.T) {
+	b := start(t, setup{})
+	b.publish("orders", "a", "b")
+	holes := func() {
+		for _, hole := range []batch.Batch{batchtest.Control(2), batchtest.Empty(1000), batchtest.Sparse(3)} {
+			if _, err := b.write("orders.dlq", 0, hole); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c := b.dial(b.consumers, "orders?follow&ack&window=1&attempts=1\n")
+	c.mustSay("a")
+	c.send("-1 bad\n")
+	c.mustSay("b")
+	awaitCommitted(b, "default", 1) // the letter of the first is there
+	holes()
+	c.send("-2 bad\n")
+	awaitCommitted(b, "default", 2)
+	c.mustConfirm()
+	holes()
+	if answers := b.drain("orders.dlq?redrive"); !strings.HasSuffix("\n"+answers, "\n+2\n") {
+		t.Fatalf("answered %q", answers)
+	}
+	b.mustDrain("orders", join([]string{"a", "b"}))
+	b.mustDrain("orders.dlq?redrive", "+0\n")
 }
