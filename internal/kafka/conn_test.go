@@ -185,15 +185,13 @@ func TestOneConnectionTooManyIsClosed(t *testing.T) {
 	b.dial().mustBeClosed()
 	first.Close()
 	await(t, "there is room again", func() bool {
-		nc, err := net.Dial("tcp", b.addr)
-		if err != nil {
+		c := b.dial()
+		defer c.Close()
+		c.sent++
+		if _, err := c.Write(frame(metadataFor(1), c.sent)); err != nil {
 			return false
 		}
-		defer nc.Close()
-		nc.SetDeadline(time.Now().Add(patience))
-		c := &client{t: t, Conn: nc}
-		c.send(metadataFor(1))
-		_, err = c.tryReceive(metadataFor(1))
+		_, err := c.tryReceive(metadataFor(1))
 		return err == nil
 	})
 }

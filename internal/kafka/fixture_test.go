@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/kafka"
 	"mbus/internal/store"
+	"mbus/internal/tcpserver"
 	"mbus/test/brokertest"
 )
 
@@ -46,6 +48,7 @@ type bus struct {
 	broker  *broker.Broker
 	server  *kafka.Server
 	addr    string
+	tls     *tls.Config // of clients; nil over TCP
 	book    *brokertest.LogBook
 	serving sync.WaitGroup
 	stopped bool
@@ -95,6 +98,11 @@ func (b *bus) begin(address string) {
 		b.t.Fatal(err)
 	}
 	b.addr = l.Addr().String()
+	if overTLS(b.t) {
+		var server *tls.Config
+		server, b.tls = brokertest.TLS(b.t)
+		l = tcpserver.WithTLS(l, server)
+	}
 	b.serving.Go(func() { b.server.Serve(l) })
 	b.stopped = false
 }
@@ -141,6 +149,7 @@ func (b *bus) topic(name string, partitions int) *broker.Topic {
 type client struct {
 	t testing.TB
 	net.Conn
+	tcp  *net.TCPConn
 	sent int32 // the last correlation id
 	read int32
 }
@@ -156,7 +165,11 @@ func (b *bus) dialAt(address string) *client {
 	}
 	b.t.Cleanup(func() { nc.Close() })
 	nc.SetDeadline(time.Now().Add(2 * patience))
-	return &client{t: b.t, Conn: nc}
+	c := &client{t: b.t, Conn: nc, tcp: nc.(*net.TCPConn)}
+	if b.tls != nil {
+		c.Conn = brokertest.TLSClient(nc, b.tls)
+	}
+	return c
 }
 
 // frame is a request as it is on the wire.

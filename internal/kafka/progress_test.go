@@ -65,7 +65,7 @@ func (b *bus) backlog(partitions, size int) (req *kmsg.FetchRequest, total int) 
 func (b *bus) readSlowly(req *kmsg.FetchRequest, total int, during time.Duration) (pause time.Duration, err error) {
 	b.t.Helper()
 	c := b.dial()
-	if err := c.Conn.(*net.TCPConn).SetReadBuffer(256 << 10); err != nil { // of a large one the system tells late
+	if err := c.tcp.SetReadBuffer(256 << 10); err != nil { // of a large one the system tells late
 		b.t.Fatal(err)
 	}
 	const answers = 4 // more than systems keep for a connection
@@ -99,11 +99,15 @@ type slowly struct {
 }
 
 func (s *slowly) Read(p []byte) (int, error) {
-	if time.Now().Before(s.until) {
-		time.Sleep(50 * time.Millisecond) // the pace is what is tested
-		p = p[:min(len(p), 64<<10)]
+	const some, pause = 64 << 10, 50 * time.Millisecond
+	slow := time.Now().Before(s.until)
+	if slow {
+		p = p[:min(len(p), some)]
 	}
 	n, err := s.Conn.Read(p)
+	if slow {
+		time.Sleep(pause * time.Duration(n) / some) // the pace is what is tested
+	}
 	now := time.Now()
 	if !s.last.IsZero() {
 		s.pause = max(s.pause, now.Sub(s.last))

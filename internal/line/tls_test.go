@@ -13,6 +13,9 @@ func overTLS(t testing.TB) bool { return strings.HasPrefix(t.Name(), tlsTest+"/"
 // What is promised of the end of a connection, of slow and stalled clients, of limits and of a
 // stop holds over TLS as it does over TCP: the tests are the same.
 func TestOverTLS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes its time; make test runs it")
+	}
 	for name, test := range map[string]func(*testing.T){
 		"a close consumes":              TestClosingAfterReadingAllConsumes,
 		"a half-close consumes":         TestHalfClosingAtTheEndConsumes,
