@@ -117,7 +117,7 @@ func TestAnAnswerInTheLastMomentIsInTime(t *testing.T) {
 		w.send()
 		w.send()
 		w.after(t, 9*time.Second, false)
-		if err := w.sub.member.Ack(1); err != nil { // of which the watch has not been told yet
+		if err := w.sub.member.Ack(1); err != nil { // without Extend yet
 			t.Fatal(err)
 		}
 		w.deadline.mu.Lock()

@@ -45,7 +45,7 @@ func TestLeftoversAreFoundByTheirOffsets(t *testing.T) {
 		{30, 31, -1},
 		{49, 50, 40},
 		{50, 51, -1},
-		{10, 110, -1}, // who wants it all gets it as it is stored
+		{10, 110, -1}, // all of it is wanted, as it is stored
 		{11, 110, 10},
 	} {
 		b := l.find(log, c.offset, c.end)

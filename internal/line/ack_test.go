@@ -44,7 +44,7 @@ func TestRestartRedeliversOnlyWhatWasNotAcknowledged(t *testing.T) {
 	y.mustSay(messages[5:]...)
 	y.send("+3\n") // out of turn
 	x.send("+2\n")
-	await(t, "both are heard", func() bool { // while each holds the rest, which the other could get
+	await(t, "both acknowledgements are read", func() bool { // while each holds the rest, which the other could get
 		p := b.broker.Positions(group.Default)[0]
 		return p.Committed == 2 && p.AckedAhead == 3
 	})
@@ -319,7 +319,7 @@ func TestConfirmSaysWhatIsDurable(t *testing.T) {
 	b.mustDrain("orders", "")
 }
 
-// The client says nothing more before it has been told.
+// The client sends nothing more before it has the confirmation.
 func TestConfirmComesWhenWhatCouldNotBeWrittenHasBeen(t *testing.T) {
 	t.Parallel()
 	var full atomic.Bool
@@ -344,8 +344,8 @@ func TestConfirmComesWhenWhatCouldNotBeWrittenHasBeen(t *testing.T) {
 	c.mustSay("+2")
 }
 
-// The machine loses its power as soon as the client has been told; and it isn't
-// told while the disk is busy.
+// The machine loses its power as soon as the client has the confirmation, which does not come
+// while the disk is busy.
 func TestWhatIsConfirmedSurvivesAPowerCut(t *testing.T) {
 	for options, told := range map[string]func(*client){
 		"follow&ack":                     func(c *client) { c.mustEnd("") },

@@ -81,7 +81,7 @@ func TestACountIsReadAlikeInBothWays(t *testing.T) {
 }
 
 // There is one for each message of some clients.
-func TestParsingAVerdictAllocatesNothing(t *testing.T) {
+func TestParsingAnAckAllocatesNothing(t *testing.T) {
 	for _, text := range []string{"+123456\n", "=5\n", "=5-123456\r\n", "-7\n"} {
 		p := []byte(text)
 		n := testing.AllocsPerRun(100, func() {
@@ -95,8 +95,8 @@ func TestParsingAVerdictAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A verdict that is written again is the same, whatever the client has said.
-func FuzzVerdict(f *testing.F) {
+// An acknowledgement that is written again is the same, whatever the client has said.
+func FuzzAck(f *testing.F) {
 	for _, text := range []string{"+1", "=1-2", "-1 retry=5s dead why", "-1  dead", "=", "-1 retry=5", "+0\r"} {
 		f.Add([]byte(text))
 	}
@@ -112,19 +112,19 @@ func FuzzVerdict(f *testing.F) {
 		if v.First > v.Last || v.First != v.Last && v.kind != '=' || v.failure.HasRetry && v.failure.Retry <= 0 || v.kind != '-' && v.failure != (delivery.Failure{}) {
 			t.Fatalf("%q is %+v", text, v)
 		}
-		anew := string(appendRange([]byte{v.kind}, v.Range))
+		same := string(appendRange([]byte{v.kind}, v.Range))
 		if v.failure.HasRetry {
-			anew += " retry=" + v.failure.Retry.String()
+			same += " retry=" + v.failure.Retry.String()
 		}
 		if v.failure.Dead {
-			anew += " dead"
+			same += " dead"
 		}
 		if v.kind == '-' {
-			anew += "  " + v.failure.Reason
+			same += "  " + v.failure.Reason
 		}
-		again, err := parseAck([]byte(anew+"\r\n"), len(anew)+1)
+		again, err := parseAck([]byte(same+"\r\n"), len(same)+1)
 		if err != nil || again != v {
-			t.Errorf("%q is %+v, but %q is %+v, %v", text, v, anew, again, err)
+			t.Errorf("%q is %+v, but %q is %+v, %v", text, v, same, again, err)
 		}
 	})
 }

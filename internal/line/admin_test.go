@@ -82,7 +82,7 @@ func TestGroupsAreListed(t *testing.T) {
 	c := b.dial(b.consumers, "orders?group=billing&follow&ack&window=4&retry=1h\n")
 	c.mustSay(numbered(4, 0)...)
 	c.send("+1\n-3 later\n")
-	c.mustSay(numbered(6, 0)[4:]...) // so both have been heard
+	c.mustSay(numbered(6, 0)[4:]...) // so both acknowledgements were read
 	b.mustDrain("?groups&group=billing", groupsHead+"billing\torders\t0\t1\t10\t9\t4\t1\t1\t2\n")
 	b.mustDrain("orders?group=mail&n=3", join(numbered(3, 0)))
 	awaitMembers(b, "mail", 0)
@@ -142,7 +142,7 @@ func TestResetIsRefused(t *testing.T) {
 	b.mustDrain("?reset&group=g&topic=orders&to=end&execute", resetHead+"g\torders\t0\t0\t2\n")
 	b.dial(b.consumers, "?reset&group=g&topic=none&to=end&execute\n").mustRefuse("GONE", `"none"`)
 	b.dial(b.consumers, "?reset&group=g&topic=orders&to=3&execute\n").mustRefuse("BADREQUEST", "behind the end")
-	for _, execute := range []string{"", "&execute"} { // else partition 0 would begin anew
+	for _, execute := range []string{"", "&execute"} { // otherwise partition 0 would begin again
 		b.dial(b.consumers, "?reset&group=g&topic=orders&to=1:1"+execute+"\n").mustRefuse("BADREQUEST", "no partition 1")
 	}
 	b.dial(b.consumers, "?reset&group=g&topic=orders&to=stored\n").mustRefuse("BADREQUEST", `"stored"`)
@@ -160,9 +160,9 @@ func TestDeleteOfATopicShowsWhatItWouldDoAndThenDoesIt(t *testing.T) {
 	b.mustDrain("?delete&topic=orders&execute", gone)
 	b.mustDrain("orders", "")
 	b.dial(b.consumers, "?delete&topic=orders&execute\n").mustRefuse("GONE", `"orders"`)
-	b.publish("orders", "anew")
+	b.publish("orders", "new")
 	b.restart()
-	b.mustDrain("orders", "anew\n") // the position is gone too
+	b.mustDrain("orders", "new\n") // the position is gone too
 }
 
 func TestDeleteOfAnInternalTopicIsRefused(t *testing.T) {

@@ -22,7 +22,7 @@ func (c *client) mustTell(all ...told) {
 		var got told
 		line := c.line()
 		if err := json.Unmarshal([]byte(line), &got); err != nil || got != want {
-			c.t.Fatalf("%q is told, %v, not %+v", line, err, want)
+			c.t.Fatalf("got %q, %v, not %+v", line, err, want)
 		}
 	}
 }
@@ -116,7 +116,7 @@ func (c *client) readBatch() (all []string) {
 	return all
 }
 
-// Whatever a batch holds, a message that has failed is told its attempt; the others
+// In a batch of any kind a message that has failed gets a header with its attempt; the others
 // stay as they are.
 func TestTheAttemptIsToldInBatches(t *testing.T) {
 	for name, failing := range map[string][]int{

@@ -297,8 +297,8 @@ func baseOf(t testing.TB, name string) int64 {
 	return n
 }
 
-// goneBelow is what a client is told of messages below an offset of partition 0 that are
-// gone: for programs first, then for people.
+// goneBelow is the error line about messages below an offset of partition 0 that are gone: for
+// programs first, then for people.
 func goneBelow(first int64) string {
 	return "-GAP first=" + itoa(first) + " partition=0: the messages below offset " + itoa(first) + " are gone, removed by retention or lost"
 }

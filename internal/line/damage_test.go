@@ -148,7 +148,7 @@ func TestDamageInTheMiddleOfABatchThatIsPartlyConsumed(t *testing.T) {
 	b.mustDrain("orders", join(messages[20:]))
 }
 
-// What is stored has the right checksum, but can't be read.
+// The stored batch has the right checksum, but can't be read.
 func TestBatchThatCannotBeDecodedIsReportedAsDamage(t *testing.T) {
 	for _, format := range []string{"lines", "json", "batch"} {
 		t.Run(format, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestGapIsReportedWhenRetentionWasFaster(t *testing.T) {
 		t.Fatalf("the log starts at %d", first)
 	}
 	gap := goneBelow(first) + "\n"
-	c := b.dial(b.consumers, "orders\n") // who does not close in good order is told again
+	c := b.dial(b.consumers, "orders\n") // a client that does not close in good order gets it again
 	c.mustSay(strings.TrimSuffix(gap, "\n"))
 	c.reset()
 	b.awaitGivenBack("orders")
@@ -266,8 +266,7 @@ func TestGapInTheLogIsReported(t *testing.T) {
 	b.mustDrain("orders", join(messages[next:]))
 }
 
-// Whatever has become of single messages below the log's start, that there is nothing left
-// is told once.
+// Whatever has become of single messages below the log's start, the gap is reported once.
 func TestATrimmedRangeIsToldOnce(t *testing.T) {
 	for _, request := range []string{"orders?group=g", "orders?group=g&ack", "orders?group=g&follow&ack"} {
 		t.Run(request, func(t *testing.T) {
@@ -292,7 +291,7 @@ func TestATrimmedRangeIsToldOnce(t *testing.T) {
 			for range 2 {
 				c = b.dial(b.consumers, request+"\n")
 				c.mustSay(goneBelow(100))
-				c.reset() // who does not close in good order is told again
+				c.reset() // a client that does not close in good order gets it again
 				await(t, "it is given back", func() bool { return len(b.broker.Members("g")) == 0 })
 			}
 			c = b.dial(b.consumers, request+"\n")

@@ -73,7 +73,7 @@ func offsetIn(line string) string {
 	return offset
 }
 
-// It is told as what was trimmed otherwise is, at once.
+// It is reported like other trimmed messages, at once.
 func TestADeadMessageThatWasTrimmedIsToldToBeGone(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders", "first", "second")

@@ -27,7 +27,7 @@ func (c *client) mustTellOfTheDeletion() {
 	}
 }
 
-// Whatever a follower waits for when its topic is deleted, it is told.
+// Whatever a follower waits for, it gets an error line when its topic is deleted.
 func TestFollowersThatWaitForSomethingElseHearOfADeletion(t *testing.T) {
 	for name, until := range map[string]func(c *client){
 		"for an acknowledgement": func(c *client) { c.mustSay("first") },

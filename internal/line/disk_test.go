@@ -32,8 +32,7 @@ func segmentOf(c crashfs.Call, topic string) bool {
 	return strings.Contains(c.Name, "/topics/"+topic+"/") && strings.HasSuffix(c.Name, ".log")
 }
 
-// onSegments has a disk fail calls for a topic's segments, until it is told
-// nil.
+// onSegments has a disk fail calls for a topic's segments, until err is nil.
 func onSegments(disk *crashfs.FS, topic string, op crashfs.Op, err error) {
 	if err == nil {
 		disk.SetHook(nil)

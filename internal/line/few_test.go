@@ -84,7 +84,7 @@ func TestDrainsOfAFewAndWorkersShareWhatIsLeftOfALargeBatch(t *testing.T) {
 	}
 }
 
-// Who gets all of a batch gets it as it was stored, whatever others have left of it.
+// A client that gets all of a batch gets it as it was stored, also if there are leftovers.
 func TestWholeBatchesComeAsTheyAreStored(t *testing.T) {
 	b := start(t, setup{})
 	stored := batchtest.Compress(t, codec.Zstd, newBatch(numbered(1000, 100)...))
@@ -96,7 +96,7 @@ func TestWholeBatchesComeAsTheyAreStored(t *testing.T) {
 	}
 }
 
-// What was deleted meanwhile does not come from what is left.
+// Messages that were deleted meanwhile do not come from leftovers.
 func TestWhatWasTrimmedDoesNotComeFromWhatIsLeft(t *testing.T) {
 	b := start(t, setup{})
 	messages := numbered(1000, 100)

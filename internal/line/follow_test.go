@@ -276,7 +276,7 @@ func TestStalledFollowerDelaysNoOther(t *testing.T) {
 	stalls.mustSay(messages...) // it has lost nothing by that
 }
 
-// Nothing is sent to these clients: that they have gone is told by their resets alone.
+// Nothing is sent to these clients: only their resets show that they are gone.
 func TestFollowersThatHaveHalfClosedAreGoneWithAReset(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders", "first")

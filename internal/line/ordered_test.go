@@ -96,7 +96,7 @@ func work(c *client, book *orderBook, all int, members []*client, rng *rand.Rand
 	for acked := 0; ; {
 		message, err := c.r.ReadString('\n')
 		if err != nil {
-			return // another member was told that all is done
+			return // another member knows that all is done
 		}
 		message = strings.TrimSuffix(message, "\n")
 		book.take(message)

@@ -35,10 +35,10 @@ type life struct {
 }
 
 // TestPromisesToRandomWorkers lets workers consume, fail, crash, hang and leave while the
-// topic grows, is trimmed, deleted and made anew, and the broker stops or dies. What
-// was acknowledged to a producer reaches each group, or is told to be gone; what
-// was consumed does not come again; nothing is with two workers; who fails too often is
-// a dead letter; and all that is asked is answered.
+// topic grows, is trimmed, deleted and created again, and the broker stops or dies. Messages
+// that were acknowledged to a producer reach each group, or are reported to be gone; consumed
+// messages do not come again; no message is with two workers; one that fails too often is a
+// dead letter; and each request gets a response.
 func TestPromisesToRandomWorkers(t *testing.T) {
 	const atATime = 100
 	lives := *seeds
@@ -268,7 +268,7 @@ func (l *life) drain() {
 	if n, _ := fmt.Sscanf(w.gone, "-GAP first=%d partition=%d", &first, &partition); n == 2 {
 		p.told[partition] = max(p.told[partition], first)
 	} else if w.gone != "" {
-		l.broken(fmt.Errorf("%v is told %q", w, w.gone))
+		l.broken(fmt.Errorf("%v gets %q", w, w.gone))
 	}
 	l.letGo(w, true)
 }
@@ -323,7 +323,7 @@ func (l *life) trim() {
 	}
 }
 
-// remake deletes the topic, which all its readers hear, and makes it anew.
+// remake deletes the topic, and all its readers get an error line; then it creates it again.
 func (l *life) remake() {
 	l.note("the topic is deleted")
 	l.mustDo("?delete&topic=orders&execute")
@@ -335,7 +335,7 @@ func (l *life) remake() {
 		}
 		l.readOut(w)
 		if !strings.HasPrefix(w.gone, "-GONE ") && !strings.HasPrefix(w.gone, "-GAP ") {
-			l.broken(fmt.Errorf("%v is told %q of the deletion", w, w.gone))
+			l.broken(fmt.Errorf("%v gets %q for the deletion", w, w.gone))
 		}
 	}
 	l.workers = nil
@@ -410,7 +410,7 @@ func (l *life) consumeAll(p *promise) {
 			l.part(w, "GAP")
 			return
 		case time.Now().After(end):
-			l.broken(fmt.Errorf("%s never gets what is left:\n%s", p.group, l.b.drain("?groups")))
+			l.broken(fmt.Errorf("%s never gets the rest:\n%s", p.group, l.b.drain("?groups")))
 		}
 	}
 }

@@ -14,7 +14,7 @@ type promised struct {
 	offset    int64 // -1 until it has been seen
 	with      *had  // the delivery that has not ended; nil for none
 	said      bool  // a client has acknowledged it, behind its latest delivery
-	done      bool  // and the broker has certainly heard that
+	done      bool  // and the broker has certainly read that
 	kept      bool  // and has it on disk
 	least     int   // failures that count for certain
 	most      int   // and those that may
@@ -41,7 +41,7 @@ type promise struct {
 	attempts int
 	ordered  bool
 	messages map[string]*promised // by payload
-	told     map[int]int64        // by partition: the first offset behind what the group was told is gone
+	told     map[int]int64        // by partition: the first offset behind the gap that was reported to the group
 }
 
 func newPromise(group string, attempts int, ordered bool) *promise {
@@ -133,8 +133,8 @@ func (p *promise) end(h *had) {
 	}
 }
 
-// lose notes that a connection ended in disorder. What was said may not have been heard, and
-// the oldest of what it had, or was on its way to it, may have failed by that.
+// lose notes that a connection ended in disorder. Its last acknowledgements may not have been
+// read, and the oldest message that it had, or that was on its way to it, may have failed.
 func (p *promise) lose(w *worker) {
 	for _, m := range p.messages {
 		switch {
@@ -147,8 +147,8 @@ func (p *promise) lose(w *worker) {
 	}
 }
 
-// die notes that the broker was killed: only what was on disk counts. A group of which
-// nothing was begins anew, where the log does.
+// die notes that the broker was killed: only what was on disk counts. A group
+// that was not begins at the log's start.
 func (p *promise) die() {
 	begun := make(map[int]bool)
 	for _, m := range p.messages {

@@ -40,7 +40,7 @@ func (w *worker) String() string { return w.name }
 const hangTime = 10 * time.Millisecond
 
 // mayBeOverdue says whether the broker may have given the worker up: not before it has hung
-// for its time-out. The worker hears of that later.
+// for its time-out. The worker gets that later.
 func (w *worker) mayBeOverdue() bool { return w.hangs && time.Since(w.since) >= hangTime }
 
 // connect begins a worker, and a goroutine that reads for it to the end.
@@ -86,7 +86,7 @@ func (l *life) see(w *worker, line string) {
 		l.broken(w.confirmed(line))
 		return
 	case '-':
-		l.note("%v is told %s", w, line)
+		l.note("%v gets %s", w, line)
 		w.gone = line
 		return
 	}
@@ -113,7 +113,7 @@ func (w *worker) confirmed(line string) error {
 	first, err1 := strconv.Atoi(from)
 	last, err2 := strconv.Atoi(to)
 	if err1 != nil || err2 != nil || first < 1 || last > len(w.got) {
-		return fmt.Errorf("%v is told %q, and has had %d", w, line, len(w.got))
+		return fmt.Errorf("%v gets %q, and has had %d", w, line, len(w.got))
 	}
 	if line[0] == '+' {
 		first = 1
@@ -153,7 +153,7 @@ func (l *life) say(w *worker, line string) {
 	_, _ = w.c.Write([]byte(line + "\n")) // it may have ended
 }
 
-// part has a worker go. ends are the codes of what it may have been told.
+// part has a worker go. ends are the codes of error lines that it may have got.
 func (l *life) part(w *worker, ends ...string) {
 	l.note("%v leaves", w)
 	w.c.CloseWrite()
@@ -161,7 +161,7 @@ func (l *life) part(w *worker, ends ...string) {
 	code, _, _ := strings.Cut(strings.TrimPrefix(w.gone, "-"), " ")
 	switch {
 	case w.gone != "" && !slices.Contains(ends, code):
-		l.broken(fmt.Errorf("%v is told %q", w, w.gone))
+		l.broken(fmt.Errorf("%v gets %q", w, w.gone))
 	case code == "TIMEOUT" || w.reset && slices.Contains(ends, "SHUTDOWN"):
 		w.p.lose(w)
 		return

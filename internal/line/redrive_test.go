@@ -109,9 +109,9 @@ func TestDeadLetterThatIsDelayedIsDueAtOnceWhenPutBack(t *testing.T) {
 	}
 }
 
-// What the client of a redrive has been told of is durable where it came from, and so is
-// that it is consumed: whenever the power goes, it is not put back again. With an interval
-// between syncs it may be, and all of it is in one of both places at the least.
+// Letters that were counted to the client are durable where they came from, and durably
+// consumed: whenever the power goes, they are not put back again. With an interval between
+// syncs they may be, and each is in one of both places at least.
 func TestWhatARedriveHasToldIsNotPutBackAgainAfterACrash(t *testing.T) {
 	t.Parallel()
 	for _, log := range []commitlog.Options{{}, {SyncEvery: time.Hour}} {
@@ -140,7 +140,7 @@ func TestWhatARedriveHasToldIsNotPutBackAgainAfterACrash(t *testing.T) {
 		for i := range n {
 			m := "m" + itoa(int64(i)) + "\n"
 			if times[m] == 0 || times[m] > 1 && i < told && always { // else a position may be the interval old
-				t.Fatalf("%+v: of %d messages the client was told of %d, and number %d is there %d times", log, n, told, i, times[m])
+				t.Fatalf("%+v: of %d messages %d were counted, and number %d is there %d times", log, n, told, i, times[m])
 			}
 		}
 	}

@@ -138,8 +138,8 @@ func TestLettersThatCannotGoBackStayAndTheOthersGo(t *testing.T) {
 		t.Errorf("the group gets %q", got)
 	}
 	b.mustDrain("orders.dlq?redrive", "+0\n"+stay)
-	if anew := b.drain("old.dlq?redrive"); !strings.Contains(anew, "made anew") {
-		t.Errorf("of a topic made anew: %q", anew)
+	if again := b.drain("old.dlq?redrive"); !strings.Contains(again, "made anew") {
+		t.Errorf("of a topic that was created again: %q", again)
 	}
 	b.mustDrain("old?group=g", "")
 }
@@ -234,11 +234,11 @@ func TestWhatARedriveHasToldGoesBackOnceAfterACrash(t *testing.T) {
 	b = start(t, setup{disk: disk})
 	open := strings.Count(b.drain("orders?group=g"), "\n")
 	if open < told {
-		t.Fatalf("the client was told of %d, and %d come", told, open)
+		t.Fatalf("%d were counted, and %d come", told, open)
 	}
 	b.drain("orders.dlq?redrive")
 	again := strings.Count(b.drain("orders?group=g"), "\n")
 	if all := open + again; all < n || all > n+256 {
-		t.Errorf("%d and %d of %d come, of which the client was told of %d", open, again, n, told)
+		t.Errorf("%d and %d of %d come, of which %d were counted", open, again, n, told)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"mbus/internal/broker"
 )
 
-// What a group has not consumed is kept past its retention, and when it goes after all
-// the group is told, whichever way it reads.
+// Messages that a group has not consumed are kept past their retention, and when they go after
+// all the group gets an error, whichever way it reads.
 func TestUnreadMessagesAreKeptLongerAndTheirLossIsTold(t *testing.T) {
 	b := start(t, setup{})
 	of := func(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
@@ -60,7 +60,7 @@ func TestUnreadMessagesAreKeptLongerAndTheirLossIsTold(t *testing.T) {
 	c.mustSay(gap)
 	c.finish().mustEnd("")
 	for _, name := range []string{"default", "drains", "acks", "follows"} {
-		await(t, "group "+name+" is behind what it was told of", func() bool {
+		await(t, "group "+name+" is behind the gap that was reported", func() bool {
 			answer := b.drain("?groups&format=json&group=" + name)
 			return strings.Contains(answer, `"position":6,`) && strings.Contains(answer, `"lost":4}`)
 		})

@@ -27,10 +27,10 @@ func TestAFollowerWhoseClientMayBeGoneGivesWay(t *testing.T) {
 			c.mustSay("first")
 			await(t, "it is consumed", func() bool { return b.position("g", "orders", 0).Committed() == 1 })
 			if others(b) {
-				t.Fatal("a follower that is there gives way")
+				t.Fatal("a follower whose client is there ends")
 			}
 			c.finish()
-			await(t, "it gives way", func() bool { return others(b) })
+			await(t, "it ends", func() bool { return others(b) })
 			c.mustRefuse("BUSY", `"g"`)
 		})
 	}
