@@ -109,7 +109,7 @@ sabotage "take producer ids from the request" internal/kafka/22_init_producer_id
 sabotage "tell of a group's offsets before its last commits" internal/kafka/09_offset_fetch.go \
 	's/if !c.server.broker.AwaitCommits(.*{$/if names != nil {/' ./internal/kafka TestTheNextOwnerBeginsAtTheLastCommitOfTheOneBefore
 sabotage "let others begin before a member's last commit" internal/coordinator/requests.go \
-	's/return c.opts.Claim(r.Group)$/return func() {}, nil/' ./internal/coordinator TestAGroupIsClaimedUntilItsLastCommitHasEnded
+	's/return c.opts.Acquire(r.Group)$/return func() {}, nil/' ./internal/coordinator TestAGroupIsClaimedUntilItsLastCommitHasEnded
 sabotage "give memory to those who come last" internal/broker/budget.go \
 	's/if len(b.queues\[want.Share\]) == 0 \&\& b.exchange(c) {/if b.exchange(c) {/' ./internal/broker TestWhoWaitsForMemoryIsServedInTurn
 sabotage "let parts of requests take all memory" internal/broker/budget.go \

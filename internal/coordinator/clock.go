@@ -2,7 +2,7 @@ package coordinator
 
 import "time"
 
-// A Clock is where time comes from.
+// A Clock is the source of time.
 type Clock interface {
 	Now() time.Time
 	// AfterFunc calls f in a goroutine of its own, d from now.
@@ -20,14 +20,14 @@ type systemClock struct{}
 func (systemClock) Now() time.Time                            { return time.Now() }
 func (systemClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
 
-// An alarm is a timer whose function runs under the coordinator's lock, and
-// surely not after stop.
+// An alarm is a timer whose function runs under the coordinator's lock, and never after
+// stop.
 type alarm struct {
 	timer   Timer
 	stopped bool
 }
 
-// after has f called in d. The caller holds the lock.
+// after calls f after d. The caller holds the lock.
 func (c *Coordinator) after(d time.Duration, f func()) *alarm {
 	a := new(alarm)
 	a.timer = c.clock.AfterFunc(d, func() {
@@ -40,7 +40,7 @@ func (c *Coordinator) after(d time.Duration, f func()) *alarm {
 	return a
 }
 
-// stop may be called for no alarm at all.
+// stop may be called on nil.
 func (a *alarm) stop() {
 	if a != nil {
 		a.stopped = true

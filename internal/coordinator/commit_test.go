@@ -130,10 +130,10 @@ func TestDescriptionHasPartsOnlyWhileStable(t *testing.T) {
 	d, _ = r.Describe(theGroup)
 	want := coordinator.Described{
 		Member: a.Member, Instance: "one", Client: "app", Host: "127.0.0.1",
-		Metadata: subscription("orders"), Part: part(a.Member, 1),
+		Metadata: subscription("orders"), Assignment: part(a.Member, 1),
 	}
-	if got := d.Members[0]; d.Kind != "consumer" || d.Protocol != "range" || got.Member != want.Member || got.Instance != want.Instance ||
-		got.Client != want.Client || got.Host != want.Host || string(got.Metadata) != string(want.Metadata) || string(got.Part) != string(want.Part) {
+	if got := d.Members[0]; d.ProtocolType != "consumer" || d.Protocol != "range" || got.Member != want.Member || got.Instance != want.Instance ||
+		got.Client != want.Client || got.Host != want.Host || string(got.Metadata) != string(want.Metadata) || string(got.Assignment) != string(want.Assignment) {
 		t.Errorf("described as %+v", d)
 	}
 	_, err = r.Describe("another")
@@ -149,12 +149,12 @@ func TestBytesOfARequestAreNotKept(t *testing.T) {
 	clear(frame[:8])
 	r.Sync(coordinator.SyncRequest{
 		Group: theGroup, Member: a.Member, Generation: a.joined.Generation,
-		Assignments: []coordinator.Assignment{{Member: a.Member, Part: frame[9:]}},
+		Assignments: []coordinator.Assignment{{Member: a.Member, Bytes: frame[9:]}},
 	}, func(coordinator.SyncReply) {})
 	clear(frame)
 	d, _ := r.Describe(theGroup)
-	if got := d.Members[0]; string(got.Metadata) != "metadata" || string(got.Part) != "part" {
-		t.Errorf("described as %q, %q", got.Metadata, got.Part)
+	if got := d.Members[0]; string(got.Metadata) != "metadata" || string(got.Assignment) != "part" {
+		t.Errorf("described as %q, %q", got.Metadata, got.Assignment)
 	}
 }
 

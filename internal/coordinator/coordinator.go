@@ -1,19 +1,18 @@
 // Package coordinator keeps the membership of Kafka's consumer groups: the
-// classic protocol, in which members join, one of them divides the partitions,
-// all fetch their part and then send heartbeats. It is a state machine without
-// sockets: what waits for other members is answered by a callback, and time
-// comes from a Clock. Committed offsets are kept elsewhere; the coordinator says
-// who may commit.
+// classic protocol, in which members join, one of them assigns the partitions, and
+// all fetch their assignments and then send heartbeats. It is a state machine without
+// sockets: a request that waits for other members is completed by a callback, and time
+// comes from a Clock. Committed offsets are stored elsewhere; the coordinator decides which
+// client may commit.
 //
-// A generation's life: members join (PreparingRebalance), each is told who leads,
-// the leader hands in the assignment (CompletingRebalance), all get their part of
-// it (Stable). A member that joins, leaves or falls silent begins the next one.
+// A generation: members join (PreparingRebalance) and learn which of them leads, the leader
+// sends the assignments (CompletingRebalance), all members get theirs (Stable). A member
+// that joins, leaves or sends no heartbeat starts the next generation.
 //
 // The rules are those of Apache Kafka's GroupCoordinator with KIP-62 (rebalance
 // timeout), KIP-134 (initial delay), KIP-345 (static members), KIP-394 (member
 // id required) and KIP-814 (a returning static leader skips assigning). They
-// live in memory only: after a restart members are told that they are unknown,
-// and join again.
+// live in memory only: after a restart members get ErrUnknownMember and join again.
 package coordinator
 
 import (
@@ -23,7 +22,7 @@ import (
 	"time"
 )
 
-// What requests may be answered. Kafka's error codes are named for the same.
+// Errors of requests, for which Kafka has error codes of similar names.
 var (
 	ErrUnknownMember     = errors.New("unknown member")
 	ErrIllegalGeneration = errors.New("another generation of the group")
@@ -40,22 +39,23 @@ var (
 	ErrClosed            = errors.New("the coordinator is closed")
 )
 
-// A Claim takes a group for Kafka's members until release is called. Its error,
-// which says who has it, is passed on as it is. It is called with the coordinator's lock held: it must be
-// quick and must not call back. One group may be claimed several times.
-type Claim func(group string) (release func(), err error)
+// Acquire reserves a group for Kafka's members until release is called. Its error, which says
+// which other consumers use the group, is returned unchanged. The coordinator calls it with its
+// lock held: it must be quick and must not call the coordinator. A group may be acquired several
+// times.
+type Acquire func(group string) (release func(), err error)
 
-// Options are what New may be told.
+// Options are the settings of a Coordinator.
 type Options struct {
 	Limits         Limits        // DefaultLimits, or changed
-	RebalanceDelay time.Duration // how long a group's first members wait for more; it starts anew with each that comes
-	Claim          Claim         // nil for none
+	RebalanceDelay time.Duration // time that a group's first members wait for more; each new one restarts it
+	Acquire        Acquire       // nil for none
 	Clock          Clock         // nil for the system's
 	Log            *slog.Logger  // nil for none
 }
 
 // A Coordinator keeps all groups of a broker. Its methods may be called by any
-// goroutine and do not block. What they are given is not kept, except strings.
+// goroutine and do not block. They keep strings of a request, and no other parts of it.
 type Coordinator struct {
 	opts  Options
 	clock Clock
@@ -63,12 +63,12 @@ type Coordinator struct {
 
 	mu      sync.Mutex // guards what follows and all groups
 	groups  map[string]*group
-	used    int64    // bytes that members take, see Limits.MaxBytes
-	answers []func() // to be called when mu is free again
+	used    int64    // memory of members in bytes, see Limits.MaxBytes
+	replies []func() // callbacks to call after mu is unlocked
 	closed  bool
 }
 
-// New has no groups yet.
+// New returns a Coordinator without groups.
 func New(o Options) *Coordinator {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -76,13 +76,13 @@ func New(o Options) *Coordinator {
 	if o.Clock == nil {
 		o.Clock = systemClock{}
 	}
-	if o.Claim == nil {
-		o.Claim = func(string) (func(), error) { return func() {}, nil }
+	if o.Acquire == nil {
+		o.Acquire = func(string) (func(), error) { return func() {}, nil }
 	}
 	return &Coordinator{opts: o, clock: o.Clock, log: o.Log, groups: make(map[string]*group)}
 }
 
-// Close answers all that wait with ErrClosed, and all requests from now on.
+// Close completes all waiting requests with ErrClosed, and all later ones.
 func (c *Coordinator) Close() {
 	c.mu.Lock()
 	defer c.unlock()
@@ -92,18 +92,17 @@ func (c *Coordinator) Close() {
 	}
 }
 
-// unlock gives the lock back and then calls the answers: they may call the
-// coordinator again.
+// unlock unlocks mu and then calls the callbacks: they may call the coordinator.
 func (c *Coordinator) unlock() {
-	answers := c.answers
-	c.answers = nil
+	replies := c.replies
+	c.replies = nil
 	c.mu.Unlock()
-	for _, answer := range answers {
-		answer()
+	for _, reply := range replies {
+		reply()
 	}
 }
 
-// find is the group of this name that has, or had, members.
+// find finds a group that has, or had, members.
 func (c *Coordinator) find(name string) (*group, error) {
 	if c.closed {
 		return nil, ErrClosed
@@ -117,15 +116,15 @@ func (c *Coordinator) find(name string) (*group, error) {
 	return nil, ErrUnknownGroup
 }
 
-// findOrMake makes the group if there is none. If nobody joins, settle removes
-// it again.
-func (c *Coordinator) findOrMake(name string) (*group, error) {
+// findOrCreate creates the group if there is none. releaseVacant removes it again if no member
+// joins.
+func (c *Coordinator) findOrCreate(name string) (*group, error) {
 	g, err := c.find(name)
 	if err != ErrUnknownGroup {
 		return g, err
 	}
 	if len(c.groups) >= c.opts.Limits.MaxGroups && !c.evict() {
-		c.log.Warn("too many groups", "limit", c.opts.Limits.MaxGroups)
+		c.log.Warn("too many groups", "group", name, "limit", c.opts.Limits.MaxGroups)
 		return nil, ErrTooManyGroups
 	}
 	g = newGroup(c, name)
@@ -133,18 +132,18 @@ func (c *Coordinator) findOrMake(name string) (*group, error) {
 	return g, nil
 }
 
-// evict forgets a group that nobody is in.
+// evict forgets a vacant group.
 func (c *Coordinator) evict() bool {
 	for _, g := range c.groups {
 		if g.vacant() {
-			g.die()
+			g.forget()
 			return true
 		}
 	}
 	return false
 }
 
-// charge reserves n bytes, which may be negative: that does not fail.
+// charge reserves n bytes; a negative n releases them and does not fail.
 func (c *Coordinator) charge(n int64) error {
 	if c.used+n > c.opts.Limits.MaxBytes {
 		return ErrFull

@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// A State is what a group is doing. Its text is the one that Kafka's clients
-// know.
+// A State is the state of a group. Its text is Kafka's.
 type State string
 
-// The states of a group. Dead is the one of a group that is not known.
+// The states of a group. Dead is the state of an unknown group.
 const (
 	Empty               State = "Empty"
 	PreparingRebalance  State = "PreparingRebalance"
@@ -20,43 +19,43 @@ const (
 
 // A group is one consumer group. All of it is guarded by the coordinator's lock.
 type group struct {
-	c          *Coordinator
-	name       string
-	state      State
-	generation int32
-	kind       string  // Kafka's protocol type: "consumer", "connect"; "" with no members
-	protocol   string  // chosen for this generation; "" while there is none
-	leader     *member // of this generation
+	c            *Coordinator
+	name         string
+	state        State
+	generation   int32
+	protocolType string  // Kafka's protocol type: "consumer", "connect"; "" with no members
+	protocol     string  // chosen for this generation; "" while there is none
+	leader       *member // of this generation
 
-	members []*member // in the order in which they came
+	members []*member // in the order in which they joined
 	byID    map[string]*member
 	static  map[string]*member // by instance id
-	invited map[string]*alarm  // ids that were given out and not used yet (KIP-394)
-	support map[string]int     // how many members offer each protocol
+	pending map[string]*alarm  // ids that were returned and not used yet (KIP-394)
+	support map[string]int     // number of members that offer each protocol
 
-	alarm   *alarm    // of the state: the rebalance timeout, or the end of an empty group
-	delayed bool      // the first members wait for more
-	growing bool      // somebody has come in this delay
-	until   time.Time // at which the delay ends whoever comes
-	release func()    // of the claim; nil while there is none
+	alarm      *alarm    // of the state: the rebalance timeout, or the end of an empty group
+	delayed    bool      // the first members wait for more members
+	moreJoined bool      // a member has joined in this delay
+	delayEnd   time.Time // latest end of the delay
+	release    func()    // of acquire; nil while the group is not acquired
 }
 
 func newGroup(c *Coordinator, name string) *group {
 	return &group{
 		c: c, name: name, state: Empty, byID: make(map[string]*member), static: make(map[string]*member),
-		invited: make(map[string]*alarm), support: make(map[string]int),
+		pending: make(map[string]*alarm), support: make(map[string]int),
 	}
 }
 
-// vacant says that nobody is in the group or about to be.
-func (g *group) vacant() bool { return len(g.members) == 0 && len(g.invited) == 0 }
+// vacant reports whether the group has no members and no pending ones.
+func (g *group) vacant() bool { return len(g.members) == 0 && len(g.pending) == 0 }
 
-// claim takes the group for Kafka's members.
-func (g *group) claim() error {
+// acquire reserves the group for Kafka's members.
+func (g *group) acquire() error {
 	if g.release != nil {
 		return nil
 	}
-	release, err := g.c.opts.Claim(g.name)
+	release, err := g.c.opts.Acquire(g.name)
 	if err != nil {
 		g.c.log.Info("a member cannot join", "group", g.name, "reason", err)
 		return err
@@ -65,9 +64,9 @@ func (g *group) claim() error {
 	return nil
 }
 
-// settle gives a vacant group back to others, and forgets it in a while; at once
-// if it never had a generation.
-func (g *group) settle() {
+// releaseVacant releases a vacant group for other consumers, and forgets it after emptyTime, or
+// at once if it never had a generation.
+func (g *group) releaseVacant() {
 	if !g.vacant() || g.state == Dead {
 		return
 	}
@@ -76,29 +75,29 @@ func (g *group) settle() {
 		g.release = nil
 	}
 	if g.generation == 0 {
-		g.die()
+		g.forget()
 		return
 	}
 	g.alarm.stop()
 	g.alarm = g.c.after(emptyTime, func() {
 		if g.vacant() {
-			g.die()
+			g.forget()
 		}
 	})
 }
 
-// die forgets a vacant group.
-func (g *group) die() {
+// forget removes a vacant group.
+func (g *group) forget() {
 	g.state = Dead
 	g.alarm.stop()
 	delete(g.c.groups, g.name)
 }
 
-// close answers all that wait.
+// close completes all waiting requests with ErrClosed.
 func (g *group) close() {
 	g.alarm.stop()
-	for id := range g.invited {
-		g.uninvite(id)
+	for id := range g.pending {
+		g.removePending(id)
 	}
 	for _, m := range slices.Clone(g.members) {
 		g.drop(m, ErrClosed)
@@ -107,7 +106,7 @@ func (g *group) close() {
 		g.release()
 		g.release = nil
 	}
-	g.die()
+	g.forget()
 }
 
 // validate finds a member by its id and, for static ones, its instance id.
@@ -126,12 +125,12 @@ func (g *group) validate(id, instance string) (*member, error) {
 	return nil, ErrUnknownMember
 }
 
-// add puts a new member into the group, which waits for the answer to its join.
+// add adds a new member, which waits for the response to its join.
 func (g *group) add(m *member, r *JoinRequest, reply func(JoinReply)) error {
-	if len(g.members)+len(g.invited) >= g.c.opts.Limits.MaxMembers {
+	if len(g.members)+len(g.pending) >= g.c.opts.Limits.MaxMembers {
 		return ErrFull
 	}
-	if err := g.claim(); err != nil {
+	if err := g.acquire(); err != nil {
 		return err
 	}
 	if err := g.update(m, r, reply); err != nil {
@@ -142,30 +141,30 @@ func (g *group) add(m *member, r *JoinRequest, reply func(JoinReply)) error {
 	if m.instance != "" {
 		g.static[m.instance] = m
 	}
-	g.growing = true
+	g.moreJoined = true
 	return nil
 }
 
-// update takes over what a member joins with, and has it wait for the answer.
-// On error the member is as it was.
+// update sets a member's data from its request, and has it wait for the response. After an
+// error the member is unchanged.
 func (g *group) update(m *member, r *JoinRequest, reply func(JoinReply)) error {
 	size := r.size() + int64(len(m.assignment))
 	if err := g.c.charge(size - m.size); err != nil {
 		return err
 	}
 	m.size = size
-	g.count(m, -1)
+	g.countProtocols(m, -1)
 	m.set(r)
-	g.kind = r.Kind
-	g.count(m, +1)
-	g.answerJoin(m, JoinReply{Err: ErrRebalance})
+	g.protocolType = r.ProtocolType
+	g.countProtocols(m, +1)
+	g.replyJoin(m, JoinReply{Err: ErrRebalance})
 	m.join = reply
 	g.touch(m)
 	return nil
 }
 
-// count keeps support.
-func (g *group) count(m *member, by int) {
+// countProtocols updates support.
+func (g *group) countProtocols(m *member, by int) {
 	for _, p := range m.protocols {
 		if g.support[p.Name] += by; g.support[p.Name] == 0 {
 			delete(g.support, p.Name)
@@ -173,8 +172,8 @@ func (g *group) count(m *member, by int) {
 	}
 }
 
-// remove takes a member out, which begins a new generation without it. Its own
-// requests that wait are answered with err.
+// remove removes a member and starts a rebalance of the others. The member's waiting requests
+// get err.
 func (g *group) remove(m *member, err error) {
 	g.drop(m, err)
 	switch g.state {
@@ -185,51 +184,50 @@ func (g *group) remove(m *member, err error) {
 	}
 }
 
-// drop is remove without what follows from it.
+// drop removes a member without a rebalance.
 func (g *group) drop(m *member, err error) {
-	g.answerJoin(m, JoinReply{Err: err})
-	g.answerSync(m, SyncReply{Err: err})
+	g.replyJoin(m, JoinReply{Err: err})
+	g.replySync(m, SyncReply{Err: err})
 	m.alarm.stop()
 	g.members = slices.DeleteFunc(g.members, func(o *member) bool { return o == m })
 	delete(g.byID, m.id)
 	if m.instance != "" {
 		delete(g.static, m.instance)
 	}
-	g.count(m, -1)
+	g.countProtocols(m, -1)
 	g.c.charge(-m.size)
 }
 
-// invite keeps an id for a new member, for as long as its session timeout.
-func (g *group) invite(id string, wait time.Duration) error {
-	if len(g.members)+len(g.invited) >= g.c.opts.Limits.MaxMembers {
+// addPending reserves an id for a new member, for the time of its session timeout.
+func (g *group) addPending(id string, wait time.Duration) error {
+	if len(g.members)+len(g.pending) >= g.c.opts.Limits.MaxMembers {
 		return ErrFull
 	}
-	if err := g.claim(); err != nil {
+	if err := g.acquire(); err != nil {
 		return err
 	}
 	if err := g.c.charge(memberCost); err != nil {
 		return err
 	}
-	g.invited[id] = g.c.after(wait, func() { g.withdraw(id) })
+	g.pending[id] = g.c.after(wait, func() { g.expirePending(id) })
 	return nil
 }
 
-// uninvite forgets an id that was given out.
-func (g *group) uninvite(id string) {
-	g.invited[id].stop()
-	delete(g.invited, id)
+// removePending removes a reserved id.
+func (g *group) removePending(id string) {
+	g.pending[id].stop()
+	delete(g.pending, id)
 	g.c.charge(-memberCost)
 }
 
-// withdraw is uninvite for one who does not come.
-func (g *group) withdraw(id string) {
-	g.uninvite(id)
+// expirePending removes the id of a member that has not joined.
+func (g *group) expirePending(id string) {
+	g.removePending(id)
 	g.tryComplete()
-	g.settle()
+	g.releaseVacant()
 }
 
-// supports says whether all members have one of the protocols in common; m, if
-// it is one of them, is not asked.
+// supports reports whether all members but m have one of the protocols in common.
 func (g *group) supports(kind string, protocols []Protocol, m *member) bool {
 	others := len(g.members)
 	if m != nil {
@@ -238,9 +236,9 @@ func (g *group) supports(kind string, protocols []Protocol, m *member) bool {
 	if others == 0 {
 		return true
 	}
-	return kind == g.kind && slices.ContainsFunc(protocols, func(p Protocol) bool {
+	return kind == g.protocolType && slices.ContainsFunc(protocols, func(p Protocol) bool {
 		n := g.support[p.Name]
-		if m != nil && m.offersOne(p.Name) {
+		if m != nil && m.offersProtocol(p.Name) {
 			n--
 		}
 		return n == others

@@ -6,23 +6,21 @@ import (
 	"unicode/utf8"
 )
 
-// Limits bound what clients may cost, and what they may ask for.
+// Limits bound the memory and the requests of clients.
 type Limits struct {
-	// MaxGroups that are in memory: those with members, and those that had some
-	// lately.
+	// MaxGroups in memory: those with members, and those that had some within emptyTime.
 	MaxGroups int
-	// MaxMembers of one group, those included that were given an id and have
-	// not joined with it. Each is looked at in every rebalance.
+	// MaxMembers of one group, including ids that are reserved (KIP-394). Each rebalance goes
+	// over all of them.
 	MaxMembers int
-	// MaxBytes is what all members of all groups may take in memory: their
-	// metadata, assignments and names.
+	// MaxBytes is the memory of all members of all groups: their metadata, assignments and names.
 	MaxBytes int64
 	// MinSession and MaxSession bound session timeouts, like Kafka's
 	// group.min.session.timeout.ms and group.max.session.timeout.ms.
 	MinSession, MaxSession time.Duration
 }
 
-// DefaultLimits are those of a broker that is told nothing else.
+// DefaultLimits are the limits without configuration.
 func DefaultLimits() Limits {
 	return Limits{
 		MaxGroups:  10_000,
@@ -34,7 +32,7 @@ func DefaultLimits() Limits {
 }
 
 const (
-	// maxName of a group, in bytes. Kafka has no bound but the 32,767 of its strings.
+	// maxName of a group, in bytes. Kafka's only limit is that of its strings, 32,767.
 	maxName = 1000
 
 	// maxProtocols that a member may offer. Clients have at most a handful.
@@ -44,21 +42,22 @@ const (
 	// (max.poll.interval.ms).
 	maxRebalance = 24 * time.Hour
 
-	// newMemberTime is how long a member waits in its first join. It can send
-	// no heartbeats yet, so that this is all that ends the wait of one that is
-	// gone. Kafka's NewMemberJoinTimeoutMs.
+	// newMemberTime is the longest wait of a new member in its first join. It sends no heartbeats
+	// yet, so nothing else ends the wait of a client that has gone. Kafka's
+	// NewMemberJoinTimeoutMs.
 	newMemberTime = 5 * time.Minute
 
-	// emptyTime is how long a group is remembered that nobody is in.
+	// emptyTime is how long a group without members is kept.
 	emptyTime = 10 * time.Minute
 
-	// memberCost is what a member takes in memory besides what it sent, in
-	// bytes, and protocolCost what each of its protocols takes.
+	// memberCost and protocolCost are the memory of a member and of each of its protocols in
+	// bytes, beside what it has sent.
 	memberCost   = 1024
 	protocolCost = 64
 )
 
-// checkName takes what Kafka does, within bounds: text that can be printed.
+// checkName accepts the names that Kafka does, up to maxName: text without control
+// characters.
 func checkName(name string) error {
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
 		return ErrGroupName

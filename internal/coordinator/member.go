@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// A Protocol is one way to divide the partitions that a member can follow, and
-// what it tells the leader for it.
+// A Protocol is one way to assign the partitions that a member supports, and its metadata for
+// the leader.
 type Protocol struct {
 	Name     string
 	Metadata []byte
 }
 
-// A member is one consumer in a group. It may wait for the answer to a join and
-// to a sync at the same time, if its client has given up on the first.
+// A member is one consumer of a group. It may wait for the responses to a join and to a sync
+// at the same time, if its client has given up the first.
 type member struct {
 	id       string
 	instance string // "" for a dynamic member
@@ -26,24 +26,24 @@ type member struct {
 	session   time.Duration
 	rebalance time.Duration
 	protocols []Protocol // in the order of the member's preference
-	size      int64      // bytes it was charged for
+	size      int64      // memory in bytes that it was charged for
 
 	assignment []byte
-	join       func(JoinReply) // nil if it does not wait for one
+	join       func(JoinReply) // nil if no join waits
 	sync       func(SyncReply)
-	synced     bool // has asked for its part in this generation
-	fresh      bool // has not been told of a generation yet
+	synced     bool // has asked for its assignment in this generation
+	isNew      bool // does not know a generation yet
 
-	deadline time.Time // it is gone if nothing comes until then
-	due      time.Time // when the alarm goes off, not after deadline
+	deadline time.Time // end of its session
+	alarmAt  time.Time // when the alarm goes off, not after deadline
 	alarm    *alarm
 }
 
 func newMember(r *JoinRequest) *member {
-	return &member{id: r.Member, instance: r.Instance, fresh: true}
+	return &member{id: r.Member, instance: r.Instance, isNew: true}
 }
 
-// set takes over what a member says of itself when it joins.
+// set sets the member's data from its request.
 func (m *member) set(r *JoinRequest) {
 	m.client, m.host = r.Client, r.Host
 	m.session, m.rebalance = r.Session, min(r.Rebalance, maxRebalance)
@@ -56,12 +56,12 @@ func (m *member) set(r *JoinRequest) {
 	}
 }
 
-// offersOne says whether a protocol is among the member's.
-func (m *member) offersOne(name string) bool {
+// offersProtocol reports whether a protocol is among the member's.
+func (m *member) offersProtocol(name string) bool {
 	return slices.ContainsFunc(m.protocols, func(p Protocol) bool { return p.Name == name })
 }
 
-// metadata is what the member says for a protocol.
+// metadata is the member's metadata for a protocol.
 func (m *member) metadata(protocol string) []byte {
 	for _, p := range m.protocols {
 		if p.Name == protocol {
@@ -71,8 +71,8 @@ func (m *member) metadata(protocol string) []byte {
 	return nil
 }
 
-// offers says whether the member has joined with the same protocols.
-func (m *member) offers(protocols []Protocol) bool {
+// sameProtocols reports whether the member has joined with the same protocols.
+func (m *member) sameProtocols(protocols []Protocol) bool {
 	return slices.EqualFunc(m.protocols, protocols, func(a, b Protocol) bool {
 		return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata)
 	})
@@ -81,8 +81,7 @@ func (m *member) offers(protocols []Protocol) bool {
 // maxClient is the longest client id that becomes part of a member id, in bytes.
 const maxClient = 255
 
-// newMemberID is like Kafka's: what the client calls itself, and something that
-// can't be guessed.
+// newMemberID is like Kafka's: the client's name and a random text that cannot be guessed.
 func newMemberID(r *JoinRequest) string {
 	name := r.Client
 	if r.Instance != "" {
@@ -94,31 +93,31 @@ func newMemberID(r *JoinRequest) string {
 	return name + "-" + strings.ToLower(rand.Text())
 }
 
-// touch says that the member is alive: all its requests do.
+// touch extends the member's session: each of its requests does.
 func (g *group) touch(m *member) {
 	wait := m.session
-	if m.fresh && m.join != nil {
+	if m.isNew && m.join != nil {
 		wait = newMemberTime
 	}
 	m.deadline = g.c.clock.Now().Add(wait)
-	if m.alarm == nil || m.due.After(m.deadline) {
+	if m.alarm == nil || m.alarmAt.After(m.deadline) {
 		g.arm(m)
 	}
 }
 
-// arm sets the alarm anew. It is not moved by each heartbeat: when it goes off,
-// expire looks whether the deadline has.
+// arm sets the alarm. A heartbeat does not move it: when it goes off, expire compares with
+// the deadline.
 func (g *group) arm(m *member) {
 	m.alarm.stop()
-	m.due = m.deadline
+	m.alarmAt = m.deadline
 	m.alarm = g.c.after(m.deadline.Sub(g.c.clock.Now()), func() { g.expire(m) })
 }
 
-// expire removes a member that has been silent. One that waits for an answer is
-// not: its client has nothing to say until then.
+// expire removes a member that has sent nothing for a session timeout. A member that waits
+// for a response does not expire, because its client sends nothing until then.
 func (g *group) expire(m *member) {
 	now := g.c.clock.Now()
-	if !m.fresh && (m.join != nil || m.sync != nil) {
+	if !m.isNew && (m.join != nil || m.sync != nil) {
 		m.deadline = now.Add(m.session)
 	}
 	if now.Before(m.deadline) {

@@ -269,8 +269,8 @@ func TestMemberThatTheLeaderForgetsGetsAnEmptyPart(t *testing.T) {
 	a.joined.Members = a.joined.Members[:1]
 	r.wantPart(a.sync())
 	r.wantSync(b.sync(), nil)
-	if len(b.synced.Part) != 0 {
-		t.Errorf("got %q", b.synced.Part)
+	if len(b.synced.Assignment) != 0 {
+		t.Errorf("got %q", b.synced.Assignment)
 	}
 }
 
@@ -279,9 +279,9 @@ func TestSyncOfAnotherProtocolIsRefused(t *testing.T) {
 	a := r.consumer("orders").join()
 	a.joined.Protocol = "sticky"
 	r.wantSync(a.sync(), coordinator.ErrProtocol)
-	a.joined.Protocol, a.joined.Kind = "", "connect"
+	a.joined.Protocol, a.joined.ProtocolType = "", "connect"
 	r.wantSync(a.sync(), coordinator.ErrProtocol)
-	a.joined.Kind = "" // of before version 5
+	a.joined.ProtocolType = "" // of before version 5
 	r.wantSync(a.sync(), nil)
 }
 

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// rebalanceTime is how long members have to join, or to ask for their part: as
-// long as the most patient of them says.
+// rebalanceTime is the time for members to join, or to ask for their assignments: the longest
+// rebalance timeout of any member.
 func (g *group) rebalanceTime() time.Duration {
 	var longest time.Duration
 	for _, m := range g.members {
@@ -15,17 +15,17 @@ func (g *group) rebalanceTime() time.Duration {
 	return longest
 }
 
-// prepare begins a rebalance: all members are to join again.
+// prepare starts a rebalance: all members have to join again.
 func (g *group) prepare(reason string) {
 	g.c.log.Debug("rebalance begins", "group", g.name, "generation", g.generation, "members", len(g.members), "reason", reason)
 	for _, m := range g.members {
-		g.answerSync(m, SyncReply{Err: ErrRebalance})
+		g.replySync(m, SyncReply{Err: ErrRebalance})
 	}
 	g.delayed = g.state == Empty && g.c.opts.RebalanceDelay > 0
 	g.state = PreparingRebalance
 	g.alarm.stop()
 	if g.delayed {
-		g.until = g.c.clock.Now().Add(g.rebalanceTime())
+		g.delayEnd = g.c.clock.Now().Add(g.rebalanceTime())
 		g.delay()
 		return
 	}
@@ -33,13 +33,13 @@ func (g *group) prepare(reason string) {
 	g.tryComplete()
 }
 
-// delay waits for more first members (KIP-134), anew with each that comes, at
-// most for a rebalance timeout.
+// delay waits for more first members (KIP-134). Each new one restarts it, up to a rebalance
+// timeout in all.
 func (g *group) delay() {
-	g.growing = false
-	wait := min(g.c.opts.RebalanceDelay, g.until.Sub(g.c.clock.Now()))
+	g.moreJoined = false
+	wait := min(g.c.opts.RebalanceDelay, g.delayEnd.Sub(g.c.clock.Now()))
 	g.alarm = g.c.after(wait, func() {
-		if g.growing {
+		if g.moreJoined {
 			g.delay()
 			return
 		}
@@ -48,20 +48,20 @@ func (g *group) delay() {
 	})
 }
 
-// tryComplete ends the joining if all have joined, or nobody is left.
+// tryComplete ends the joining if all members have joined, or none is left.
 func (g *group) tryComplete() {
 	if g.state != PreparingRebalance {
 		return
 	}
 	absent := func(m *member) bool { return m.join == nil }
-	if len(g.members) > 0 && (g.delayed || len(g.invited) > 0 || slices.ContainsFunc(g.members, absent)) {
+	if len(g.members) > 0 && (g.delayed || len(g.pending) > 0 || slices.ContainsFunc(g.members, absent)) {
 		return
 	}
 	g.completeJoin()
 }
 
-// completeJoin begins a new generation with those who have joined, and with the
-// static members: they are expected back until their sessions end.
+// completeJoin starts a new generation of the members that have joined, and of static
+// members, which may return until their sessions end.
 func (g *group) completeJoin() {
 	g.alarm.stop()
 	g.delayed = false
@@ -80,10 +80,10 @@ func (g *group) completeJoin() {
 		g.becomeEmpty()
 		return
 	}
-	g.begin()
+	g.startGeneration()
 }
 
-// elect makes the first of those who have joined the leader.
+// elect makes the first member that has joined the leader.
 func (g *group) elect() bool {
 	i := slices.IndexFunc(g.members, func(m *member) bool { return m.join != nil })
 	if i < 0 {
@@ -96,44 +96,44 @@ func (g *group) elect() bool {
 func (g *group) becomeEmpty() {
 	g.c.log.Debug("group is empty", "group", g.name, "generation", g.generation)
 	g.state, g.protocol, g.leader = Empty, "", nil
-	g.settle()
+	g.releaseVacant()
 }
 
-// begin tells all of the new generation. Then they have to ask for their part.
-func (g *group) begin() {
+// startGeneration sends the joined members the new generation. Then they have to ask for
+// their assignments.
+func (g *group) startGeneration() {
 	g.state = CompletingRebalance
 	g.protocol = g.choose()
 	for _, m := range g.members {
 		g.assign(m, nil)
-		m.fresh = false
-		m.synced = m.join == nil // a static one that is away is not told, and so not expected
+		m.isNew = false
+		m.synced = m.join == nil // a static member that is away does not know the generation
 	}
 	for _, m := range g.members {
 		if m.join != nil {
-			g.answerJoin(m, g.joinReply(m))
+			g.replyJoin(m, g.joinReply(m))
 		}
 	}
-	g.alarm = g.c.after(g.rebalanceTime(), g.lateSyncs)
+	g.alarm = g.c.after(g.rebalanceTime(), g.expireSyncs)
 }
 
-// lateSyncs removes those who were told of the generation and have not asked
-// for their part, a leader that never hands one in among them.
-func (g *group) lateSyncs() {
+// expireSyncs removes members that know the generation and have not asked for their
+// assignments, such as a leader that never sends them.
+func (g *group) expireSyncs() {
 	late := slices.Clone(g.members)
 	late = slices.DeleteFunc(late, func(m *member) bool { return m.synced })
 	if len(late) == 0 {
 		return
 	}
 	for _, m := range late {
-		g.c.log.Info("member has not asked for its part", "group", g.name, "member", m.id, "client", m.client, "host", m.host)
+		g.c.log.Info("member has not asked for its assignment", "group", g.name, "member", m.id, "client", m.client, "host", m.host)
 		g.drop(m, ErrUnknownMember)
 	}
-	g.prepare("members have not asked for their part")
+	g.prepare("members have not asked for their assignments")
 }
 
-// answerJoin answers a join, if one waits. From now on the member has to be
-// heard of again.
-func (g *group) answerJoin(m *member, r JoinReply) {
+// replyJoin completes a waiting join. The session timeout begins again.
+func (g *group) replyJoin(m *member, r JoinReply) {
 	reply := m.join
 	if reply == nil {
 		return
@@ -143,16 +143,16 @@ func (g *group) answerJoin(m *member, r JoinReply) {
 	if r.Err != nil {
 		r.Member, r.Generation = m.id, noGeneration
 	}
-	g.c.answers = append(g.c.answers, func() { reply(r) })
+	g.c.replies = append(g.c.replies, func() { reply(r) })
 }
 
-// answerSync answers a sync, if one waits, like answerJoin.
-func (g *group) answerSync(m *member, r SyncReply) {
+// replySync completes a waiting sync, like replyJoin.
+func (g *group) replySync(m *member, r SyncReply) {
 	reply := m.sync
 	if reply == nil {
 		return
 	}
 	m.sync = nil
 	g.touch(m)
-	g.c.answers = append(g.c.answers, func() { reply(r) })
+	g.c.replies = append(g.c.replies, func() { reply(r) })
 }

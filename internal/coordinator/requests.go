@@ -1,7 +1,7 @@
 package coordinator
 
-// member finds the group and member that a request names, in its generation. One
-// that waits for its first join is in none yet, whatever its former self was told.
+// member finds the group and the member of a request, in its generation. A member that waits
+// for its first join has none yet, whatever generation its former member id had.
 func (c *Coordinator) member(groupName, id, instance string, generation int32) (*group, *member, error) {
 	g, err := c.find(groupName)
 	if err == ErrUnknownGroup {
@@ -14,13 +14,13 @@ func (c *Coordinator) member(groupName, id, instance string, generation int32) (
 	if err != nil {
 		return nil, nil, err
 	}
-	if generation != g.generation || m.fresh {
+	if generation != g.generation || m.isNew {
 		return nil, nil, ErrIllegalGeneration
 	}
 	return g, m, nil
 }
 
-// Heartbeat says that a member is alive. ErrRebalance tells it to join again.
+// Heartbeat extends a member's session. ErrRebalance asks it to join again.
 func (c *Coordinator) Heartbeat(groupName, id, instance string, generation int32) error {
 	c.mu.Lock()
 	defer c.unlock()
@@ -35,12 +35,12 @@ func (c *Coordinator) Heartbeat(groupName, id, instance string, generation int32
 	return nil
 }
 
-// A Leaver is a member that leaves: by its id or, for a static one, by its
-// instance id, with or without the id.
+// A Leaver is a member that leaves: by its id or, for a static one, by its instance id, with
+// or without the id.
 type Leaver struct{ Member, Instance string }
 
-// Leave removes members and says for each what came of it: of a group that is not known
-// none is a member. The second error is for all of them.
+// Leave removes members and returns an error for each: an unknown group has no members. The
+// second error is for all of them.
 func (c *Coordinator) Leave(groupName string, leavers []Leaver) ([]error, error) {
 	c.mu.Lock()
 	defer c.unlock()
@@ -58,8 +58,8 @@ func (c *Coordinator) Leave(groupName string, leavers []Leaver) ([]error, error)
 }
 
 func (g *group) leave(l Leaver) error {
-	if _, invited := g.invited[l.Member]; invited && l.Instance == "" {
-		g.withdraw(l.Member)
+	if _, invited := g.pending[l.Member]; invited && l.Instance == "" {
+		g.expirePending(l.Member)
 		return nil
 	}
 	if m := g.static[l.Instance]; m != nil && l.Member == "" {
@@ -74,30 +74,29 @@ func (g *group) leave(l Leaver) error {
 	return nil
 }
 
-// A Committer wants to commit offsets: a member, or somebody from outside, with a
-// generation of -1. Consumers that choose their partitions themselves are outside, too, and
-// may have an instance id.
+// A Committer is a client that commits offsets: a member, or with generation -1 a client
+// outside the group. Consumers with partitions of their own choice are outside, too, and may
+// have an instance id.
 type Committer struct {
 	Group, Member, Instance string
 	Generation              int32
 }
 
-// BeginCommit says whether offsets may be committed; end is to be called when
-// they are: until then the group is claimed, so that consumers of other protocols begin
-// after the commit. From outside that is so while the group has no members of any kind;
-// else the error is ErrUnknownMember, or the Claim's. Members are told ErrRebalance
-// when they have joined a generation and don't know their part yet, and ErrUnknownGroup
-// if there is no such group.
+// BeginCommit says whether a client may commit offsets. The caller calls end when they are
+// committed: until then the group is acquired, so that consumers of other protocols begin
+// after the commit. A client outside may commit while the group has no members of any kind;
+// otherwise the error is ErrUnknownMember, or that of Acquire. Members get ErrRebalance
+// between a join and their assignment, and ErrUnknownGroup if there is no such group.
 func (c *Coordinator) BeginCommit(r Committer) (end func(), err error) {
 	c.mu.Lock()
 	defer c.unlock()
 	if err := c.mayCommit(r); err != nil {
 		return nil, err
 	}
-	return c.opts.Claim(r.Group)
+	return c.opts.Acquire(r.Group)
 }
 
-// mayCommit is BeginCommit without the claim. The caller holds mu.
+// mayCommit is BeginCommit without Acquire. The caller holds mu.
 func (c *Coordinator) mayCommit(r Committer) error {
 	g, err := c.find(r.Group)
 	if err != nil && err != ErrUnknownGroup {
@@ -123,10 +122,10 @@ func (c *Coordinator) mayCommit(r Committer) error {
 	return nil
 }
 
-// QueueCommit calls queue if what BeginCommit has let through may still be committed, else
-// it returns why not, as BeginCommit does. No generation begins before queue returns, so
-// that the commits of one are queued before those of the next. queue must not block, nor
-// call the Coordinator.
+// QueueCommit calls queue if the client of a BeginCommit may still commit; otherwise the
+// error is that of BeginCommit. No generation begins before queue returns, so that the
+// commits of one are queued before those of the next. queue must not block or call the
+// Coordinator.
 func (c *Coordinator) QueueCommit(r Committer, queue func()) error {
 	c.mu.Lock()
 	defer c.unlock()
@@ -137,9 +136,9 @@ func (c *Coordinator) QueueCommit(r Committer, queue func()) error {
 	return nil
 }
 
-// Idle keeps consumers of other protocols out of a group until end is called,
-// for a change of its offsets. It fails with ErrNotEmpty, or with the Claim's error, if
-// somebody is in it. Kafka's members may join meanwhile.
+// Idle keeps consumers of other protocols out of a group until end is called, for a change of
+// its offsets. The error is ErrNotEmpty, or that of Acquire, if the group has members.
+// Kafka's members may join meanwhile.
 func (c *Coordinator) Idle(groupName string) (end func(), err error) {
 	c.mu.Lock()
 	defer c.unlock()
@@ -154,7 +153,7 @@ func (c *Coordinator) idle(groupName string) (end func(), err error) {
 	if g != nil && len(g.members) > 0 {
 		return nil, ErrNotEmpty
 	}
-	return c.opts.Claim(groupName)
+	return c.opts.Acquire(groupName)
 }
 
 // Forget removes a group that has no members. The error is ErrUnknownGroup or
@@ -169,6 +168,6 @@ func (c *Coordinator) Forget(groupName string) error {
 	if !g.vacant() {
 		return ErrNotEmpty
 	}
-	g.die()
+	g.forget()
 	return nil
 }

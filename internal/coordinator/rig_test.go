@@ -27,7 +27,7 @@ const (
 
 func newRig(t *testing.T, change ...func(*coordinator.Options)) *rig {
 	r := &rig{T: t, clock: newFakeClock()}
-	o := coordinator.Options{Limits: coordinator.DefaultLimits(), Clock: r.clock, Claim: r.claim}
+	o := coordinator.Options{Limits: coordinator.DefaultLimits(), Clock: r.clock, Acquire: r.claim}
 	for _, f := range change {
 		f(&o)
 	}
@@ -58,7 +58,7 @@ type consumer struct {
 func (r *rig) consumer(topics ...string) *consumer {
 	return &consumer{rig: r, JoinRequest: coordinator.JoinRequest{
 		Group: theGroup, Client: "app", Host: "127.0.0.1", Session: session, Rebalance: rebalance,
-		Kind: coordinator.Consumer, Protocols: []coordinator.Protocol{{Name: "range", Metadata: subscription(topics...)}},
+		ProtocolType: coordinator.Consumer, Protocols: []coordinator.Protocol{{Name: "range", Metadata: subscription(topics...)}},
 	}}
 }
 
@@ -94,11 +94,11 @@ func (c *consumer) join() *consumer {
 func (c *consumer) sync() *consumer {
 	r := coordinator.SyncRequest{
 		Group: c.Group, Member: c.Member, Instance: c.Instance, Generation: c.joined.Generation,
-		Kind: c.joined.Kind, Protocol: c.joined.Protocol,
+		ProtocolType: c.joined.ProtocolType, Protocol: c.joined.Protocol,
 	}
 	if !c.joined.SkipAssignment {
 		for _, m := range c.joined.Members {
-			r.Assignments = append(r.Assignments, coordinator.Assignment{Member: m.Member, Part: part(m.Member, r.Generation)})
+			r.Assignments = append(r.Assignments, coordinator.Assignment{Member: m.Member, Bytes: part(m.Member, r.Generation)})
 		}
 	}
 	c.syncing++
@@ -169,8 +169,8 @@ func (r *rig) wantSync(c *consumer, err error) {
 func (r *rig) wantPart(c *consumer) {
 	r.Helper()
 	r.wantSync(c, nil)
-	if want := string(part(c.Member, c.joined.Generation)); string(c.synced.Part) != want {
-		r.Fatalf("got %q, want %q", c.synced.Part, want)
+	if want := string(part(c.Member, c.joined.Generation)); string(c.synced.Assignment) != want {
+		r.Fatalf("got %q, want %q", c.synced.Assignment, want)
 	}
 }
 

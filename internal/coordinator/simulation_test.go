@@ -87,7 +87,7 @@ func (s *simulation) forget() {
 
 func (s *simulation) newClient() *client {
 	c := &client{s: s, request: coordinator.JoinRequest{
-		Group: theGroup, Client: "app", Kind: coordinator.Consumer, RequireID: s.rng.IntN(2) == 0, MaySkip: s.rng.IntN(2) == 0,
+		Group: theGroup, Client: "app", ProtocolType: coordinator.Consumer, RequireID: s.rng.IntN(2) == 0, MaySkip: s.rng.IntN(2) == 0,
 		Session: session + time.Duration(s.rng.IntN(20))*time.Second, Rebalance: time.Duration(s.rng.IntN(6)) * 10 * time.Second,
 	}}
 	if s.rng.IntN(3) == 0 {
@@ -247,7 +247,7 @@ func (c *client) sync() {
 	r := coordinator.SyncRequest{Group: theGroup, Member: c.request.Member, Instance: c.request.Instance, Generation: c.reply.Generation}
 	if !c.reply.SkipAssignment {
 		for _, m := range c.reply.Members {
-			r.Assignments = append(r.Assignments, coordinator.Assignment{Member: m.Member, Part: part(m.Member, r.Generation)})
+			r.Assignments = append(r.Assignments, coordinator.Assignment{Member: m.Member, Bytes: part(m.Member, r.Generation)})
 		}
 	}
 	c.syncing++
@@ -272,7 +272,7 @@ func (c *client) onSync(r coordinator.SyncRequest, reply coordinator.SyncReply) 
 	if r.Generation != c.s.generation {
 		c.s.problem = fmt.Errorf("a part of generation %d in %d", r.Generation, c.s.generation)
 	}
-	c.part = string(reply.Part)
+	c.part = string(reply.Assignment)
 	if err := c.checkPart(r.Member); err != nil {
 		c.s.problem = err
 	}

@@ -26,8 +26,8 @@ func TestStaticMemberComesBackWithoutARebalance(t *testing.T) {
 	}
 	again.sync()
 	r.wantSync(again, nil)
-	if string(again.synced.Part) != string(b.synced.Part) {
-		t.Errorf("got %q instead of %q", again.synced.Part, b.synced.Part)
+	if string(again.synced.Assignment) != string(b.synced.Assignment) {
+		t.Errorf("got %q instead of %q", again.synced.Assignment, b.synced.Assignment)
 	}
 	r.wantErr(a.heartbeat(), nil)
 }
@@ -100,8 +100,8 @@ func TestStaticLeaderThatComesBackDoesNotAssign(t *testing.T) {
 				t.Errorf("joined %+v", again.joined)
 			}
 			r.wantSync(again.sync(), nil)
-			if string(again.synced.Part) != string(a.synced.Part) {
-				t.Errorf("got %q", again.synced.Part)
+			if string(again.synced.Assignment) != string(a.synced.Assignment) {
+				t.Errorf("got %q", again.synced.Assignment)
 			}
 		})
 	}
@@ -125,8 +125,8 @@ func TestStaticMemberThatIsAwayKeepsItsPlaceInARebalance(t *testing.T) {
 	again := b.restarted()
 	r.wantJoin(again.join(), nil)
 	r.wantSync(again.sync(), nil)
-	if string(again.synced.Part) != string(part(b.Member, a.joined.Generation)) {
-		t.Errorf("got %q", again.synced.Part)
+	if string(again.synced.Assignment) != string(part(b.Member, a.joined.Generation)) {
+		t.Errorf("got %q", again.synced.Assignment)
 	}
 }
 

@@ -5,15 +5,14 @@ import (
 	"slices"
 )
 
-// Consumer is the protocol type of those who consume topics, and whose metadata
-// begin with the topics that they subscribe to.
+// Consumer is the protocol type of clients that consume topics. Their metadata begins with
+// the topics that they subscribe to.
 const Consumer = "consumer"
 
-// topics reads which topics a consumer subscribes to. Its metadata is a
-// ConsumerProtocolSubscription in Kafka's words, of which every version begins
-// with the version in two bytes and an array of strings: a count in four bytes,
-// and for each its length in two. It is another client that has to understand
-// the rest. ok is false if it is something else.
+// topics reads the topics of a consumer's metadata, which is a ConsumerProtocolSubscription.
+// Each version of it begins with the version in two bytes and an array of strings: a count in
+// four bytes, and for each string its length in two. Only other clients read the rest. ok is
+// false for other metadata.
 func topics(metadata []byte) (names []string, ok bool) {
 	if len(metadata) < 6 {
 		return nil, false
@@ -33,9 +32,9 @@ func topics(metadata []byte) (names []string, ok bool) {
 	return names, true
 }
 
-// sameTopics says whether a member that comes back needs no other part: it
-// offers the same protocols, with the same topics. What else its metadata say,
-// which partitions it owned above all, has changed because it was restarted.
+// sameTopics reports whether a returning member can keep its assignment: it offers the same
+// protocols with the same topics. The rest of its metadata, such as the partitions that it
+// owned, has changed because it was restarted.
 func sameTopics(kind string, before, after []Protocol) bool {
 	return slices.EqualFunc(before, after, func(a, b Protocol) bool {
 		if a.Name != b.Name {
@@ -52,8 +51,8 @@ func sameTopics(kind string, before, after []Protocol) bool {
 	})
 }
 
-// Subscribed says which topics the members of a group read. ok is false if the
-// group has members that can't be asked, and so may read any.
+// Subscribed returns the topics that the members of a group read. ok is false if the group
+// has members whose topics are not known.
 func (c *Coordinator) Subscribed(groupName string) (names map[string]bool, ok bool) {
 	c.mu.Lock()
 	defer c.unlock()
@@ -65,7 +64,7 @@ func (c *Coordinator) Subscribed(groupName string) (names map[string]bool, ok bo
 	for _, m := range g.members {
 		for _, p := range m.protocols {
 			found, ok := topics(p.Metadata)
-			if !ok || g.kind != Consumer {
+			if !ok || g.protocolType != Consumer {
 				return nil, false
 			}
 			for _, name := range found {

@@ -2,37 +2,35 @@ package coordinator
 
 import "bytes"
 
-// A SyncRequest asks for a member's part of the assignment; the leader's brings
-// it.
+// A SyncRequest asks for a member's assignment; the leader's has the assignments of all.
 type SyncRequest struct {
 	Group, Member, Instance string
 	Generation              int32
-	Kind, Protocol          string // "" for whatever the group has
+	ProtocolType, Protocol  string // "" for the group's
 	Assignments             []Assignment
 }
 
-// An Assignment is one member's part, as the members' protocol writes it.
+// An Assignment is one member's assignment, in the format of the members' protocol.
 type Assignment struct {
 	Member string
-	Part   []byte
+	Bytes  []byte
 }
 
-// A SyncReply is a member's part. It must not be changed.
+// A SyncReply is a member's assignment. It must not be changed.
 type SyncReply struct {
-	Err            error
-	Kind, Protocol string
-	Part           []byte
+	Err                    error
+	ProtocolType, Protocol string
+	Assignment             []byte
 }
 
-// Sync calls reply once: when the leader has handed in the assignment, or at
-// once on an error. The errors are ErrUnknownMember, ErrFenced,
-// ErrIllegalGeneration, ErrProtocol, ErrRebalance, ErrGroupName, ErrFull and
-// ErrClosed.
+// Sync calls reply once: when the leader has sent the assignments, or at once on an error.
+// The errors are ErrUnknownMember, ErrFenced, ErrIllegalGeneration, ErrProtocol,
+// ErrRebalance, ErrGroupName, ErrFull and ErrClosed.
 func (c *Coordinator) Sync(r SyncRequest, reply func(SyncReply)) {
 	c.mu.Lock()
 	defer c.unlock()
 	if err := c.sync(&r, reply); err != nil {
-		c.answers = append(c.answers, func() { reply(SyncReply{Err: err}) })
+		c.replies = append(c.replies, func() { reply(SyncReply{Err: err}) })
 	}
 }
 
@@ -41,7 +39,7 @@ func (c *Coordinator) sync(r *SyncRequest, reply func(SyncReply)) error {
 	if err != nil {
 		return err
 	}
-	if r.Kind != "" && r.Kind != g.kind || r.Protocol != "" && r.Protocol != g.protocol {
+	if r.ProtocolType != "" && r.ProtocolType != g.protocolType || r.Protocol != "" && r.Protocol != g.protocol {
 		return ErrProtocol
 	}
 	if g.state == PreparingRebalance {
@@ -52,24 +50,24 @@ func (c *Coordinator) sync(r *SyncRequest, reply func(SyncReply)) error {
 			return err
 		}
 	}
-	g.answerSync(m, SyncReply{Err: ErrRebalance}) // one that it has given up
+	g.replySync(m, SyncReply{Err: ErrRebalance}) // one that its client has given up
 	m.sync, m.synced = reply, true
 	g.touch(m)
 	if g.state == Stable {
-		g.answerSyncs()
+		g.replySyncs()
 	}
 	return nil
 }
 
-// distribute gives each member its part; who is not named gets an empty one.
-// With one that is too large for memory the group stays as it is.
-func (g *group) distribute(parts []Assignment) error {
-	for _, a := range parts {
+// distribute sets the members' assignments. A member without one gets an empty one. If one is
+// too large for the memory, the group stays as it is.
+func (g *group) distribute(assignments []Assignment) error {
+	for _, a := range assignments {
 		m := g.byID[a.Member]
 		if m == nil {
 			continue
 		}
-		if err := g.assign(m, bytes.Clone(a.Part)); err != nil {
+		if err := g.assign(m, bytes.Clone(a.Bytes)); err != nil {
 			return err
 		}
 	}
@@ -78,18 +76,18 @@ func (g *group) distribute(parts []Assignment) error {
 	return nil
 }
 
-func (g *group) assign(m *member, part []byte) error {
-	grown := int64(len(part) - len(m.assignment))
+func (g *group) assign(m *member, assignment []byte) error {
+	grown := int64(len(assignment) - len(m.assignment))
 	if err := g.c.charge(grown); err != nil {
 		return err
 	}
 	m.size += grown
-	m.assignment = part
+	m.assignment = assignment
 	return nil
 }
 
-func (g *group) answerSyncs() {
+func (g *group) replySyncs() {
 	for _, m := range g.members {
-		g.answerSync(m, SyncReply{Kind: g.kind, Protocol: g.protocol, Part: m.assignment})
+		g.replySync(m, SyncReply{ProtocolType: g.protocolType, Protocol: g.protocol, Assignment: m.assignment})
 	}
 }

@@ -34,12 +34,12 @@ func joinRequest(c *call, req *kmsg.JoinGroupRequest) coordinator.JoinRequest {
 	r := coordinator.JoinRequest{
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID),
 		Client: string(c.header.client), Host: c.clientHost(),
-		Session:   time.Duration(req.SessionTimeoutMillis) * time.Millisecond,
-		Rebalance: time.Duration(req.RebalanceTimeoutMillis) * time.Millisecond,
-		Kind:      req.ProtocolType,
-		Protocols: make([]coordinator.Protocol, len(req.Protocols)),
-		RequireID: req.Version >= 4,
-		MaySkip:   req.Version >= 9,
+		Session:      time.Duration(req.SessionTimeoutMillis) * time.Millisecond,
+		Rebalance:    time.Duration(req.RebalanceTimeoutMillis) * time.Millisecond,
+		ProtocolType: req.ProtocolType,
+		Protocols:    make([]coordinator.Protocol, len(req.Protocols)),
+		RequireID:    req.Version >= 4,
+		MaySkip:      req.Version >= 9,
 	}
 	for i, p := range req.Protocols {
 		r.Protocols[i] = coordinator.Protocol{Name: p.Name, Metadata: p.Metadata}
@@ -53,7 +53,7 @@ func joinResponse(version int16, r coordinator.JoinReply) *kmsg.JoinGroupRespons
 	resp.ErrorCode = joinCode(r.Err)
 	resp.MemberID, resp.LeaderID = r.Member, r.Leader
 	resp.Generation = r.Generation
-	resp.ProtocolType, resp.Protocol = nullable(r.Kind), nullable(r.Protocol)
+	resp.ProtocolType, resp.Protocol = nullable(r.ProtocolType), nullable(r.Protocol)
 	resp.SkipAssignment = r.SkipAssignment
 	for _, m := range r.Members {
 		out := kmsg.NewJoinGroupResponseMember()

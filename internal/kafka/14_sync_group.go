@@ -17,11 +17,11 @@ func syncGroup(c *call, req *kmsg.SyncGroupRequest) {
 	c.onClose(func() { c.reply(syncResponse(version, coordinator.SyncReply{Err: coordinator.ErrClosed})) })
 	r := coordinator.SyncRequest{
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID), Generation: req.Generation,
-		Kind: value(req.ProtocolType), Protocol: value(req.Protocol),
+		ProtocolType: value(req.ProtocolType), Protocol: value(req.Protocol),
 		Assignments: make([]coordinator.Assignment, len(req.GroupAssignment)),
 	}
 	for i, a := range req.GroupAssignment {
-		r.Assignments[i] = coordinator.Assignment{Member: a.MemberID, Part: a.MemberAssignment}
+		r.Assignments[i] = coordinator.Assignment{Member: a.MemberID, Bytes: a.MemberAssignment}
 	}
 	c.server.groups.Sync(r, func(r coordinator.SyncReply) { c.reply(syncResponse(version, r)) })
 }
@@ -30,7 +30,7 @@ func syncResponse(version int16, r coordinator.SyncReply) *kmsg.SyncGroupRespons
 	resp := kmsg.NewPtrSyncGroupResponse()
 	resp.Version = version
 	resp.ErrorCode = groupCode(r.Err)
-	resp.ProtocolType, resp.Protocol = nullable(r.Kind), nullable(r.Protocol)
-	resp.MemberAssignment = r.Part
+	resp.ProtocolType, resp.Protocol = nullable(r.ProtocolType), nullable(r.Protocol)
+	resp.MemberAssignment = r.Assignment
 	return resp
 }

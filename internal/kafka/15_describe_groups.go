@@ -46,7 +46,7 @@ func (s *Server) describeGroup(name string) (coordinator.Description, error) {
 		return d, err
 	}
 	if members := lineMembers(s.broker.Members(name)); len(members) > 0 {
-		return coordinator.Description{State: coordinator.Stable, Kind: coordinator.Consumer, Members: members}, nil
+		return coordinator.Description{State: coordinator.Stable, ProtocolType: coordinator.Consumer, Members: members}, nil
 	}
 	if s.broker.KeepsGroup(name) {
 		return coordinator.Description{State: coordinator.Empty}, nil
@@ -70,12 +70,12 @@ func lineMembers(uses []group.Membership) []coordinator.Described {
 
 func groupDescription(name string, d coordinator.Description) kmsg.DescribeGroupsResponseGroup {
 	out := kmsg.NewDescribeGroupsResponseGroup()
-	out.Group, out.State, out.ProtocolType, out.Protocol = name, string(d.State), d.Kind, d.Protocol
+	out.Group, out.State, out.ProtocolType, out.Protocol = name, string(d.State), d.ProtocolType, d.Protocol
 	for _, m := range d.Members {
 		member := kmsg.NewDescribeGroupsResponseGroupMember()
 		member.MemberID, member.InstanceID = m.Member, nullable(m.Instance)
 		member.ClientID, member.ClientHost = m.Client, m.Host
-		member.ProtocolMetadata, member.MemberAssignment = m.Metadata, m.Part
+		member.ProtocolMetadata, member.MemberAssignment = m.Metadata, m.Assignment
 		out.Members = append(out.Members, member)
 	}
 	return out

@@ -27,7 +27,7 @@ func listGroups(c *call, req *kmsg.ListGroupsRequest) {
 			continue
 		}
 		out := kmsg.NewListGroupsResponseGroup()
-		out.Group, out.ProtocolType, out.GroupState, out.GroupType = g.Group, g.Kind, string(g.State), classic
+		out.Group, out.ProtocolType, out.GroupState, out.GroupType = g.Group, g.ProtocolType, string(g.State), classic
 		resp.Groups = append(resp.Groups, out)
 	}
 	c.reply(resp)
@@ -52,7 +52,7 @@ func (s *Server) listGroups() []coordinator.Listed {
 		switch {
 		case len(theirs) > 0 && theirs[0].Group == g.Name:
 		case g.Membership.Protocol == broker.UseLine.Protocol:
-			list = append(list, coordinator.Listed{Group: g.Name, Kind: coordinator.Consumer, State: coordinator.Stable})
+			list = append(list, coordinator.Listed{Group: g.Name, ProtocolType: coordinator.Consumer, State: coordinator.Stable})
 		case g.Kept:
 			list = append(list, coordinator.Listed{Group: g.Name, State: coordinator.Empty})
 		}

@@ -23,7 +23,7 @@ func newGroups(s *Server) groups {
 		Limits:         limits,
 		RebalanceDelay: s.opts.RebalanceDelay,
 		Log:            s.log,
-		Claim:          func(name string) (func(), error) { return s.broker.UseGroup(name, broker.UseKafka) },
+		Acquire:        func(name string) (func(), error) { return s.broker.UseGroup(name, broker.UseKafka) },
 	})}
 }
 
