@@ -1,11 +1,11 @@
 package group
 
-// Early is the topic ID of a position in partition 0 of a topic that is still to be made.
-// No topic has it: random UUIDs have another version.
+// Early is the topic ID of a position in partition 0 of a topic that does not exist yet.
+// No topic has it, because random UUIDs have another version.
 var Early = ID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// Expect keeps that a group begins at the first message of a topic that is still to be
-// made, until Adopt. The error is ErrTooMany.
+// Expect keeps, until Adopt, that a group begins at the first message of a topic that does not
+// exist yet. The error is ErrTooMany.
 func (g *Groups) Expect(name, topic string) error {
 	p, err := g.Position(Key{Group: name, Topic: topic}, Early)
 	if err != nil {
@@ -16,8 +16,8 @@ func (g *Groups) Expect(name, topic string) error {
 	return nil
 }
 
-// Adopt makes the positions in a topic that was expected those of its incarnation id,
-// which has so many partitions. In each the groups begin at the first message.
+// Adopt makes the positions in a topic that was expected those of its incarnation id.
+// In each of its partitions the groups begin at the first message.
 func (g *Groups) Adopt(topic string, id ID, partitions int) error {
 	for _, name := range g.adopt(topic, id) {
 		for i := 1; i < partitions; i++ {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Retry says what becomes of a message that has failed.
+// A Retry is when a message that has failed comes again, and how often.
 type Retry struct {
 	Backoff  time.Duration // until it is delivered again; doubles each time
 	Bound    time.Duration // of the doubling
@@ -133,7 +133,7 @@ func (f *failures) retryAt(offset int64, due time.Time) {
 	heap.Push(&f.retries, waiting{due, offset})
 }
 
-// isRetried says whether a failed message waits for its time.
+// isRetried reports whether a failed message waits for its time.
 func (f *failures) isRetried(offset int64) bool {
 	return slices.ContainsFunc(f.retries, func(w waiting) bool { return w.offset == offset })
 }
@@ -180,7 +180,7 @@ func (p *Position) fail(m *Member, s Span, r Retry, now time.Time) (attempts int
 	return attempts, dead
 }
 
-// Bury says that a dead message is kept elsewhere: it counts as consumed.
+// Bury is called when a dead message is among the dead letters: it counts as consumed.
 func (p *Position) Bury(offset int64) {
 	s := Span{offset, offset + 1}
 	p.mu.Lock()
@@ -193,8 +193,8 @@ func (p *Position) Bury(offset int64) {
 	p.finish(p.order.unlock(s) || full)
 }
 
-// Unbury says that a dead message could not be kept elsewhere: it is delivered
-// again at the time due.
+// Unbury is called when a dead message could not be put among the dead letters: it is
+// delivered again at the time due.
 func (p *Position) Unbury(offset int64, due time.Time) {
 	p.mu.Lock()
 	if p.leases.holds(failed, offset) {

@@ -8,8 +8,8 @@ func (g *Groups) time() int64 {
 	return g.Now()
 }
 
-// lastLeft notes that a group was used until now, for the next life of the broker, too,
-// unless that was done not long before. The caller holds mu.
+// lastLeft notes that a group was used until now, in the journal, too, unless it was noted
+// there less than NoteAgain ago. The caller holds mu.
 func (g *Groups) lastLeft(name string) {
 	s, now := g.sets[name], g.time()
 	if s == nil {
@@ -28,9 +28,9 @@ func (g *Groups) lastLeft(name string) {
 	}
 }
 
-// Forget deletes a group that nobody uses and that has done nothing since before, in
+// Forget deletes a group without members that was last active earlier than before, in
 // milliseconds since 1970, as Delete does. It returns the number of positions, 0 if the
-// group was left alone, and when the group did something last.
+// group stays, and when the group was last active.
 func (g *Groups) Forget(name string, before int64) (n int, last int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

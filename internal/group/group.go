@@ -1,12 +1,16 @@
 // Package group owns consumer groups: how far each has come in each partition,
-// which messages are on their way to which member, which have failed and wait,
-// and what of that is kept in the journal, so that it survives a restart. It
-// knows no sockets and no messages, only offsets.
+// which messages are leased to which member, which have failed and wait, and what the
+// journal keeps of that, so that it survives a restart. It knows no sockets and no
+// messages, only offsets and which of them have records.
 //
 // A message's life in a group: free, then leased to one member, then either
 // acknowledged for good, or given back and free again, or failed and waiting
 // until it is free again. The committed offset is the end of the unbroken run
-// of acknowledged messages.
+// of acknowledged messages. An offset without a record (compaction has removed it, or it
+// is a transaction's mark) is consumed with the record before it, and has no number.
+//
+// A Position is made of nouns that own a part of its state each: leases, failures, order,
+// waiters, and journaled, which is how it stands with the journal.
 //
 // Locks are taken in this order: a Member's, the Groups', a Position's, then the
 // journal's, a log's or a Waiter's.
@@ -22,7 +26,7 @@ import (
 	"sync/atomic"
 )
 
-// Default is the group of those who name none.
+// Default is the group of a request that names none.
 const Default = "default"
 
 // A Key names a position.
@@ -31,8 +35,8 @@ type Key struct {
 	Partition    int
 }
 
-// An ID is that of a topic: another one in each incarnation. A position belongs
-// to one of them; the zero ID is for journals of before IDs were kept.
+// An ID is that of a topic: each incarnation has its own. A position belongs to one
+// incarnation; the zero ID is that of journals that are older than IDs.
 type ID [16]byte
 
 // A State is what the journal keeps of a position.
@@ -42,7 +46,7 @@ type State struct {
 	AckedAhead []Span    // acknowledged above it, ascending
 	Failed     []Failure // not acknowledged, ascending
 	Epoch      int32     // leader epoch that a Kafka client gave with its commit, or NoEpoch
-	Metadata   string    // what a Kafka client has said with its commit, 32767 bytes at most
+	Metadata   string    // of a Kafka client's commit, 32767 bytes at most
 	Assigned   bool      // last written by a member with assigned partitions (Kafka), not leases
 	At         int64     // when the group was last active, in milliseconds since 1970; 0 where no times are kept
 }
@@ -56,18 +60,18 @@ type Failure struct {
 	Attempts int
 }
 
-// Bounds on what is kept of a position; after a restart what is not kept is
-// delivered again, or its attempts are counted anew.
+// Bounds on what is kept of a position. A message above the bound is delivered again after a
+// restart, or its attempts are counted from 1.
 const (
 	maxBeyond = 10_000
 	maxFailed = 1000
 )
 
-// PositionCost is what a position takes in memory, with its share of the
-// indexes, beside its names and its metadata, in bytes.
+// PositionCost is the memory of a position with its share of the indexes, without its
+// names and its metadata, in bytes.
 const PositionCost = 768
 
-// ErrTooMany says that there is no room for another position.
+// ErrTooMany is the error for a position above MaxBytes.
 var ErrTooMany = errors.New("too many groups: no more positions can be kept")
 
 // Groups are all groups of a broker. Its methods may be called by any goroutine.
@@ -76,21 +80,21 @@ type Groups struct {
 	// set before anything is called.
 	MaxBytes int64
 
-	// Clock is the one by which messages are due; nil for the system's. It is set
-	// before anything is called.
+	// Clock says when messages are due; nil for the system's clock. It is set before
+	// anything is called.
 	Clock Clock
 
 	// Now is the time by which positions are kept, in milliseconds since 1970; nil for
 	// no times. It is set before anything is called.
 	Now func() int64
 
-	// NoteAgain is how old, in milliseconds, the time of a group's positions may be when its
-	// last member leaves: then it is kept that the group was used until that day. 0 is for
-	// never. It is set with Now.
+	// NoteAgain bounds how old the time of a group's positions may be when its last member
+	// leaves, in milliseconds: if they are older the journal gets the time. 0 is for never. It
+	// is set with Now.
 	NoteAgain int64
 
 	journal journal
-	keys    atomic.Int64 // of messages that are unacknowledged, in groups with order by key
+	keys    atomic.Int64 // of unacknowledged messages, in groups that are ordered by key
 
 	mu   sync.Mutex // guards what follows
 	sets map[string]*set
@@ -130,17 +134,17 @@ func New(write Write) *Groups {
 	return g
 }
 
-// Load sets a position to what the journal has kept of it, whatever MaxBytes
-// says. It is for the start, before anything else is called.
+// Load makes a position of what the journal has kept of it, also above MaxBytes. It is for
+// the start, before anything else is called.
 func (g *Groups) Load(k Key, s State) *Position {
 	p := loadPosition(k, g, s)
-	g.put(p)
+	g.register(p)
 	p.set.kept.Add(1)
 	return p
 }
 
-// put adds a position to those of its group. The caller holds mu.
-func (g *Groups) put(p *Position) {
+// register adds a position to those of its group. The caller holds mu.
+func (g *Groups) register(p *Position) {
 	s := g.sets[p.key.Group]
 	if s == nil {
 		s = &set{positions: make(map[topicPartition]*Position), turns: make(map[string]*turn)}
@@ -156,8 +160,9 @@ func (g *Groups) put(p *Position) {
 	p.turn.positions++
 }
 
-// take is the other way round. The caller holds mu, and gives the bytes back.
-func (g *Groups) take(p *Position) {
+// remove takes a position off those of its group. The caller holds mu, and gives the bytes
+// back.
+func (g *Groups) remove(p *Position) {
 	delete(p.set.positions, p.key.inTopic())
 	if p.turn.positions--; p.turn.positions == 0 {
 		delete(p.set.turns, p.key.Topic)
@@ -169,7 +174,7 @@ func (g *Groups) take(p *Position) {
 
 // Position is the one that k names, in the topic's incarnation id, until Close.
 // A new one begins at offset 0 and is forgotten again if nothing is acknowledged.
-// The error is ErrTooMany: those that exist are found all the same.
+// The error is ErrTooMany; an existing position is found all the same.
 func (g *Groups) Position(k Key, id ID) (*Position, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -179,23 +184,22 @@ func (g *Groups) Position(k Key, id ID) (*Position, error) {
 	}
 	p := makePosition(k, id, g)
 	p.kept.unsaved, p.users = true, 1
-	if err := g.room(p.kept.cost()); err != nil {
+	if err := g.checkSpace(p.kept.cost()); err != nil {
 		return nil, err
 	}
-	g.put(p)
+	g.register(p)
 	return p, nil
 }
 
-// room says whether n bytes more may be used. The caller holds mu.
-func (g *Groups) room(n int64) error {
+// checkSpace returns ErrTooMany if n bytes more may not be used. The caller holds mu.
+func (g *Groups) checkSpace(n int64) error {
 	if g.MaxBytes > 0 && g.used+n > g.MaxBytes {
-		return fmt.Errorf("%w: those that there are take %d bytes, the limit is %d", ErrTooMany, g.used, g.MaxBytes)
+		return fmt.Errorf("%w: they take %d bytes, the limit is %d", ErrTooMany, g.used, g.MaxBytes)
 	}
 	return nil
 }
 
-// Reserve makes sure that there is room for so many bytes of metadata. The error
-// is ErrTooMany.
+// Reserve reserves memory for metadata, in bytes. The error is ErrTooMany.
 func (p *Position) Reserve(metadata int) error {
 	g := p.groups
 	if g == nil {
@@ -203,11 +207,11 @@ func (p *Position) Reserve(metadata int) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	more := metadata - p.kept.charged // of what it has had at most: that stays until it is deleted
+	more := metadata - p.kept.charged // the most that it has had is charged until it is deleted
 	if more <= 0 || p.kept.gone.Load() {
 		return nil
 	}
-	if err := g.room(int64(more)); err != nil {
+	if err := g.checkSpace(int64(more)); err != nil {
 		return err
 	}
 	p.kept.charged += more
@@ -215,7 +219,7 @@ func (p *Position) Reserve(metadata int) error {
 	return nil
 }
 
-// Close says that a caller of Groups.Position has no more to do with it.
+// Close ends a use that began with Groups.Position.
 func (p *Position) Close() {
 	g := p.groups
 	if g == nil {
@@ -233,9 +237,9 @@ func (p *Position) Close() {
 	p.forget()
 }
 
-// forget ends a position that nobody uses and nothing is kept of. If the disk may
-// hold something it only begins anew, until that is written. The caller holds mu, and
-// that of the Groups.
+// forget removes a position that nobody uses and of which nothing is kept. If the disk may
+// hold something the position stays until the journal has written that it is gone, and begins
+// at 0. The caller holds mu, and that of the Groups.
 func (p *Position) forget() {
 	g := p.groups
 	switch {
@@ -244,7 +248,7 @@ func (p *Position) forget() {
 		p.leases = leases{}
 	default:
 		p.kept.gone.Store(true)
-		g.take(p)
+		g.remove(p)
 		g.used -= p.kept.cost()
 	}
 }
@@ -305,12 +309,12 @@ func (g *Groups) Delete(name string, match func(Key) bool) {
 }
 
 // DeleteUnused forgets all positions of a group that has no members, also in the journal,
-// and reports whether anything was kept of it. Who joins it then has others. The error is
-// an *InUseError, and nothing is forgotten.
+// and reports whether anything was kept of it. A later member gets new positions. The error
+// is an *InUseError, and nothing is forgotten.
 func (g *Groups) DeleteUnused(name string) (kept bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.giveWay(name, "")
+	g.evict(name, "")
 	if n, by := g.members(name); n > 0 {
 		return false, &InUseError{name, by}
 	}
@@ -349,7 +353,7 @@ func (g *Groups) deleteFrom(s *set, match func(*Position) bool) (n int) {
 			continue
 		}
 		n++
-		g.take(p)
+		g.remove(p)
 		p.mu.Lock()
 		if p.kept.isForgettable() {
 			g.used -= p.kept.cost()
@@ -426,7 +430,7 @@ func (g *Groups) List() []Listed {
 	return all
 }
 
-// Keeps says whether something is kept of a group.
+// Keeps reports whether the journal has something of a group.
 func (g *Groups) Keeps(name string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -441,13 +445,13 @@ type Numbers struct {
 	Unacknowledged int64 // leased to members
 	Waiting        int64 // failed, or behind a message with the same key
 	AckedAhead     int64 // acknowledged above the committed offset
-	Attempt        int   // that a message is at which has failed most often: once more than that, 1 at least
+	Attempt        int   // of the message that has failed most often: its failures and 1
 	Lost           int64 // removed by retention before they were consumed, since the broker's start
 	Members        int   // connections that use the position
 }
 
-// Numbers lists the positions of a group, those included that nothing is kept of
-// yet, by topic and partition; with no name those of all groups, by group.
+// Numbers lists the positions of a group, by topic and partition, also those of which nothing
+// is kept yet; with no name it lists those of all groups, by group.
 func (g *Groups) Numbers(name string) []Numbers {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -7,15 +7,15 @@ import (
 
 // Write makes states durable, all or none, and returns when they are, or with
 // the reason why they may not be. It is called by one goroutine at a time, and
-// may call Groups.List and Groups.Of: what these say may be newer than the entries,
-// and older where an entry is a commit. A position may occur twice: the later counts.
+// may call Groups.List and Groups.Of, which may return newer states than the entries, and
+// older ones where an entry is a commit. A position may occur twice: the later counts.
 type Write func([]Entry) error
 
-// maxWrite is how many positions are written at once: each takes a hundred bytes most
-// often, and 200 KiB if all that may be kept of it is there.
+// maxWrite is how many positions are written at once. Most take a hundred bytes, and none
+// more than 200 KiB.
 const maxWrite = 1000
 
-// retryAfter is the time after which what could not be written is tried again.
+// retryAfter is the time between a write that failed and the next.
 const retryAfter = time.Second
 
 // A journal writes what has changed: all positions that have changed while one
@@ -31,15 +31,15 @@ type journal struct {
 	commits []Set
 	waiting []func(error) // called when what has changed is durable
 	running bool
-	ended   bool          // nothing is tried again by itself
-	next    time.Time     // when to write what nobody waits for, at the earliest
-	hurry   chan struct{} // somebody waits, or it ends
+	ended   bool          // a write that failed is not tried again by itself
+	next    time.Time     // no write that nobody waits for begins earlier
+	hurry   chan struct{} // somebody waits, or the journal ends
 }
 
-// What nobody waits for is written less often where it is long: each run of messages that
-// were consumed out of turn, and each that has failed, puts off the next write by longPause,
-// up to longestPause. So a thousand messages in back-off do not have a list of them written
-// for each message that flows by.
+// Long entries that nobody waits for are written less often: each run of messages that
+// were acknowledged out of turn, and each that has failed, puts off the next write by longPause,
+// up to longestPause. Otherwise a thousand messages in back-off would be written once more
+// for each message that is acknowledged.
 const (
 	longList     = 100 // without a pause
 	longPause    = 25 * time.Microsecond
@@ -145,7 +145,7 @@ func (j *journal) run() {
 		for _, done := range waiting {
 			done(err)
 		}
-		if err != nil && j.rest() {
+		if err != nil && j.stopAfterFailure() {
 			return
 		}
 	}
@@ -159,7 +159,7 @@ func (j *journal) hurryUp() {
 	}
 }
 
-// pause waits until it is time to write, or somebody waits for that. The caller holds mu.
+// pause waits until it is time to write, or a caller waits for the write. The caller holds mu.
 func (j *journal) pause() {
 	for len(j.waiting)+len(j.commits) == 0 && len(j.changed) > 0 && !j.ended {
 		left := time.Until(j.next)
@@ -227,9 +227,9 @@ func (j *journal) putBack(changes []change) {
 	}
 }
 
-// rest ends the writing after a failure, unless there is somebody to answer who has
-// come since that write began. What has changed is tried again later.
-func (j *journal) rest() bool {
+// stopAfterFailure ends the writing, unless a caller waits that has come since that write
+// began. The changes are written later.
+func (j *journal) stopAfterFailure() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.commits)+len(j.waiting) > 0 {

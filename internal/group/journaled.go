@@ -33,7 +33,8 @@ type commitInfo struct {
 	assigned bool // by a member with assigned partitions, not leases
 }
 
-// mark says that the position has changed. The caller holds its mu, as for what follows.
+// mark has the journal write the position. The caller holds its mu, as for all that follows,
+// unless the comment differs.
 func (k *journaled) mark() {
 	g := k.pos.groups
 	if g == nil || k.gone.Load() {
@@ -49,7 +50,7 @@ func (k *journaled) mark() {
 	j.start() // also if the last write of it has failed
 }
 
-// save says that something is kept of the position from now on. The caller marks it.
+// save notes that something is kept of the position from now on. The caller marks it.
 func (k *journaled) save() {
 	if set := k.pos.set; k.unsaved && set != nil && !k.gone.Load() {
 		set.kept.Add(1)
@@ -68,14 +69,14 @@ func (k *journaled) saveAsItIs() {
 	}
 }
 
-// isUnsaved says whether nothing is kept of the position. The caller does not hold its mu.
+// isUnsaved reports whether nothing is kept of the position. The caller does not hold its mu.
 func (k *journaled) isUnsaved() bool {
 	k.pos.mu.Lock()
 	defer k.pos.mu.Unlock()
 	return k.unsaved
 }
 
-// isForgettable says whether neither the journal nor the disk has anything of the position.
+// isForgettable reports whether neither the journal nor the disk has anything of the position.
 func (k *journaled) isForgettable() bool { return k.unsaved && k.commits == 0 && !k.uncertain }
 
 // state is what the journal keeps of the position.

@@ -22,7 +22,7 @@ var (
 	queued = new(Member) // holds messages behind one with the same key
 )
 
-// isParked says whether what m holds waits for something.
+// isParked reports whether what m holds waits for something.
 func isParked(m *Member) bool { return m == failed || m == queued }
 
 // at is the index of the first span that ends behind offset.
@@ -124,23 +124,23 @@ func (l *leases) advance(s Span) {
 	l.spans = slices.Delete(l.spans, 0, done)
 }
 
-// holds says whether m holds offset.
+// holds reports whether m holds offset.
 func (l *leases) holds(m *Member, offset int64) bool {
 	i := l.at(offset)
 	return i < len(l.spans) && l.spans[i].From <= offset && l.spans[i].by == m
 }
 
-// holdsAny says whether m holds anything.
+// holdsAny reports whether m holds anything.
 func (l *leases) holdsAny(m *Member) bool {
 	return slices.ContainsFunc(l.spans, func(x lease) bool { return x.by == m })
 }
 
-// leasedToAny says whether any member holds something, or something is parked.
+// leasedToAny reports whether any member holds something, or something is parked.
 func (l *leases) leasedToAny() bool {
 	return slices.ContainsFunc(l.spans, func(x lease) bool { return x.by != nil })
 }
 
-// leasedToOthers says whether another than m holds something below end.
+// leasedToOthers reports whether another than m holds something below end.
 func (l *leases) leasedToOthers(m *Member, end int64) bool {
 	return slices.ContainsFunc(l.spans, func(x lease) bool { return x.by != nil && x.by != m && x.From < end })
 }

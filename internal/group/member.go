@@ -67,7 +67,8 @@ func (m *Member) takeHole(p *Position, from int64) int64 {
 	return end - from
 }
 
-// ErrNotSent is what a member may be told. Test with errors.Is.
+// ErrNotSent is the error for an acknowledgement of a message that the member did not get. Test with
+// errors.Is.
 var ErrNotSent = errors.New("not sent yet")
 
 // Lease gives s, each offset of which has a record, to the member, unless a part of it has
@@ -204,8 +205,7 @@ func (m *Member) shrink(l *sending, n int64) {
 	m.open -= n
 }
 
-// Ack says that the first n messages of the member have been consumed, all but
-// those that have failed. The error is ErrNotSent if there are not as many.
+// Ack acknowledges the first n messages of the member, all but those that have failed. The error is ErrNotSent if there are not as many.
 func (m *Member) Ack(n uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -228,8 +228,8 @@ func (m *Member) Ack(n uint64) error {
 	return nil
 }
 
-// AckSome says that the messages from number first to last, both included, have been
-// consumed, and returns how many were not settled before. The error is ErrNotSent
+// AckSome acknowledges the messages from number first to last, both included, and returns
+// how many were not settled before. The error is ErrNotSent
 // if there are none with such numbers.
 func (m *Member) AckSome(first, last uint64) (n int64, err error) {
 	m.mu.Lock()
@@ -253,7 +253,7 @@ func (m *Member) AckSome(first, last uint64) (n int64, err error) {
 	return n, nil
 }
 
-// AckAll says that all that was leased has been consumed.
+// AckAll acknowledges all that was leased.
 func (m *Member) AckAll() { _ = m.Ack(m.Sent()) }
 
 // Sent is the number of messages leased so far.
@@ -271,7 +271,7 @@ type Failed struct {
 	Dead     bool // no more attempts: the caller ends with Position.Bury or Unbury
 }
 
-// Fail says that message n has failed. ok is false if it has been settled
+// Fail notes that message n has failed. ok is false if it has been settled
 // before; the error is ErrNotSent if there is no such message.
 func (m *Member) Fail(n uint64, r Retry, now time.Time) (f Failed, ok bool, err error) {
 	m.mu.Lock()
@@ -287,7 +287,7 @@ func (m *Member) Fail(n uint64, r Retry, now time.Time) (f Failed, ok bool, err 
 	return f, ok, nil
 }
 
-// fail says that one message of a sending has failed. The caller holds mu.
+// fail notes that one message of a sending has failed. The caller holds mu.
 func (m *Member) fail(i int, offset int64, r Retry, now time.Time) (f Failed, ok bool) {
 	l := m.sent[i]
 	f.Position, f.Offset = l.pos, offset

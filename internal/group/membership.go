@@ -12,7 +12,7 @@ type Membership struct {
 	Protocol string // "line" or "kafka"
 	Topic    string // that Ordered is about; "" for the whole group
 	Ordered  bool   // by key
-	Client   string // for people; not a part of how
+	Client   string // its address, to be shown
 }
 
 func (u Membership) String() string {
@@ -29,8 +29,7 @@ func (u Membership) String() string {
 	return "consumers without ordered"
 }
 
-// An InUseError says that a group has members with which another one can't
-// share it.
+// An InUseError is the error for a member that can't share a group with its members.
 type InUseError struct {
 	Group string
 	By    Membership
@@ -38,10 +37,10 @@ type InUseError struct {
 
 func (e *InUseError) Error() string { return fmt.Sprintf("group %q is in use by %v", e.Group, e.By) }
 
-// use is how a group is used, and by whom.
+// use is how a group is used, and its members.
 type use struct {
 	protocol string
-	members  map[*Membership]func() bool // each gives way to others, if it can; nil for one that never does
+	members  map[*Membership]func() bool // each has its yield, see JoinUntil
 	topics   map[string]*topicUse
 }
 
@@ -58,16 +57,17 @@ func (g *Groups) Join(name string, u Membership) (leave func(), err error) {
 	return g.JoinUntil(name, u, nil)
 }
 
-// JoinUntil is Join for a member that gives way to those that use the group, or its topic
-// in the group, in another way, or delete the group: yield says whether it does. Then it has left, and takes
-// nothing of the group any more. yield must not block, nor call this package.
+// JoinUntil is Join for a member that may yield to a member that uses the group, or its topic
+// in the group, in another way, or to a deletion of the group. yield reports whether the member
+// yields: then it has left, and takes nothing of the group any more. yield must not block,
+// nor call this package.
 func (g *Groups) JoinUntil(name string, u Membership, yield func() bool) (leave func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if now := g.uses[name]; now != nil && now.protocol != u.Protocol {
-		g.giveWay(name, "")
+		g.evict(name, "")
 	} else if now != nil && now.topics[u.Topic] != nil && now.topics[u.Topic].ordered != u.Ordered {
-		g.giveWay(name, u.Topic)
+		g.evict(name, u.Topic)
 	}
 	now := g.uses[name]
 	if now == nil {
@@ -94,9 +94,9 @@ func (g *Groups) JoinUntil(name string, u Membership, yield func() bool) (leave 
 	}, nil
 }
 
-// giveWay has those members leave a group that do so for others: those that use the topic,
-// or all of them if that is empty. The caller holds mu.
-func (g *Groups) giveWay(name, topic string) {
+// evict has those members leave a group that yield: those that use the topic, or all of them
+// if that is empty. The caller holds mu.
+func (g *Groups) evict(name, topic string) {
 	now := g.uses[name]
 	if now == nil {
 		return
@@ -108,7 +108,7 @@ func (g *Groups) giveWay(name, topic string) {
 	}
 }
 
-// leave takes a member off a group, if it has not left before. The caller holds mu.
+// leave takes a member off a group, unless it has left before. The caller holds mu.
 func (g *Groups) leave(name string, u *Membership) {
 	now := g.uses[name]
 	if now == nil {

@@ -40,7 +40,7 @@ func newOrder(p *Position) *order {
 	return o
 }
 
-// isFull says whether the position may have no more keys. The caller holds the position's mu,
+// isFull reports whether the position may have no more keys. The caller holds the position's mu,
 // as for all that follows.
 func (o *order) isFull() bool {
 	if o == nil || len(o.keys) < leastKeys {
@@ -67,7 +67,7 @@ func (o *order) drop() {
 // record with the same key is unacknowledged; if there is one, the record waits for it.
 func (o *order) claim(m *Member, s Span, key uint64) (got, free bool) {
 	offset, q := s.From, o.keys[key]
-	if q == nil && offset >= o.end && o.isFull() { // below it Free says that they are free
+	if q == nil && offset >= o.end && o.isFull() { // below it Free returns them
 		return false, false
 	}
 	waits := q != nil && q.first != offset

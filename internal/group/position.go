@@ -63,7 +63,7 @@ func loadPosition(k Key, g *Groups, s State) *Position {
 	return p
 }
 
-// moveTo puts the position where a commit says, and forgets all that was above. The caller
+// moveTo sets the position to a commit, and forgets all that was above. The caller
 // holds mu.
 func (p *Position) moveTo(s State) {
 	p.kept.info = commitInfo{min(s.Offset, 0), s.Epoch, s.Metadata, s.Assigned}
@@ -76,8 +76,8 @@ func (p *Position) moveTo(s State) {
 // Key names the position.
 func (p *Position) Key() Key { return p.key }
 
-// Turn is the partition with which the group's next member begins to look in the
-// topic: the one behind the last that was served. It may be a partition too many.
+// Turn is the partition with which the group's next member begins: the one behind the
+// last that was served. It may be one above the last partition.
 func (p *Position) Turn() int {
 	if p.turn == nil {
 		return 0
@@ -85,8 +85,8 @@ func (p *Position) Turn() int {
 	return int(p.turn.next.Load())
 }
 
-// Served says that a member has got messages of the position: it is the next
-// partition's turn.
+// Served is called when a member gets messages of the position: the next partition's turn
+// comes.
 func (p *Position) Served() {
 	if p.turn != nil {
 		p.turn.next.Store(int64(p.key.Partition) + 1)
@@ -243,7 +243,7 @@ func (p *Position) skip(s Span, m *Member) {
 	}
 }
 
-// consume says that what m holds of s has been consumed.
+// consume acknowledges what m holds of s.
 func (p *Position) consume(m *Member, s Span) {
 	p.mu.Lock()
 	if !p.leases.transfer(s, m, nil) {
@@ -269,8 +269,8 @@ func (p *Position) release(m *Member, s Span) {
 	p.finish(p.leases.free(s, m))
 }
 
-// finish tells those who wait for the end of a lease, unlocks mu, and then, if
-// something has become free, or will, wakes one of those who wait for that.
+// finish notifies the callers of LeaseEnded, unlocks mu, and then, if something has become
+// free, or will, wakes one of the members that wait for that.
 func (p *Position) finish(freed bool) {
 	if p.ended != nil {
 		close(p.ended)

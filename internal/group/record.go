@@ -24,7 +24,7 @@ const (
 	shortList    = 16
 )
 
-// errRecord says that a record of the journal can't be understood.
+// errRecord is the error for a record of the journal that can't be parsed.
 var errRecord = errors.New("not a position's record")
 
 // AppendKey appends the key under which the journal keeps k.
@@ -67,7 +67,7 @@ func (s State) AppendValue(p []byte, now int64) []byte {
 	return p
 }
 
-// split says where a list stands: in front, or, if it is not short, at the end.
+// split puts a list in front or, if it is not short, at the end.
 func split[T any](list []T) (front, end []T) {
 	if len(list) <= shortList {
 		return list, nil
@@ -75,7 +75,7 @@ func split[T any](list []T) (front, end []T) {
 	return nil, list
 }
 
-// appendSpans appends spans in little room.
+// appendSpans appends spans as varints.
 func appendSpans(p []byte, spans []Span) []byte {
 	p = binary.AppendUvarint(p, uint64(len(spans)))
 	last := int64(0)
@@ -87,7 +87,7 @@ func appendSpans(p []byte, spans []Span) []byte {
 	return p
 }
 
-// appendFailures appends failures in little room.
+// appendFailures appends failures as varints.
 func appendFailures(p []byte, failures []Failure) []byte {
 	p = binary.AppendUvarint(p, uint64(len(failures)))
 	last := int64(0)

@@ -1,8 +1,8 @@
 package group
 
-// ConsumeMissing says that the log has nothing in s any more, and that a client knows
-// that: all that no member holds there counts as consumed, also what waits for another attempt
-// or behind one with its key.
+// ConsumeMissing is called when a client knows that the log has nothing in s any more: all
+// that no member holds there counts as consumed, also messages that wait for another attempt
+// or behind one with their key.
 func (p *Position) ConsumeMissing(s Span) {
 	p.mu.Lock()
 	if s.From = max(s.From, p.leases.committed); s.From >= s.To {

@@ -14,17 +14,16 @@ var (
 // which acknowledge out of turn meanwhile.
 const liveRuns = 1000
 
-// Reopen has a message that was consumed be consumed again, by this group alone: what
-// was consumed around it stays so. Its attempts are counted from 1 again, and members get it at
-// once. A message that is not consumed stays as it is. What has changed is durable at the
-// next Groups.Sync.
+// Reopen makes a consumed message free again, for this group alone: its neighbours stay
+// consumed. Its attempts are counted from 1 again, and members get it at once. A message that
+// is not consumed stays as it is. The change is durable at the next Groups.Sync.
 //
 // The error is ErrNoPosition if the group has not begun; ErrAssigned if a Kafka client moved
 // the position last, because the next one would know no more than the committed offset,
 // and get all that was consumed above; ErrFull if there would be more spans than the
 // journal keeps beside those of members: they would come again after a restart; or
-// ErrDying if Bury or Unbury has still to say what becomes of the message. The caller has
-// seen to it that no Kafka client joins the group meanwhile.
+// ErrDying if neither Bury nor Unbury has been called for the message. The caller prevents
+// that a Kafka client joins the group meanwhile.
 func (p *Position) Reopen(offset int64) error {
 	p.mu.Lock()
 	if err := p.mayReopen(offset); err != nil {
@@ -56,7 +55,7 @@ func (p *Position) mayReopen(offset int64) error {
 	return nil
 }
 
-// Remembers says whether the journal keeps as many more spans as n messages that are
+// Remembers reports whether the journal keeps as many more spans as n messages that are
 // consumed out of turn can make: if not, some of what is consumed above the committed
 // offset may come again after a restart.
 func (p *Position) Remembers(n int) bool {

@@ -1,7 +1,7 @@
 package group
 
-// Unread says how far a group has come that leases messages: it has not consumed what
-// lies from Offset on.
+// Unread is a position of a group that leases messages: the group has not consumed the
+// messages from Offset on.
 type Unread struct {
 	Key
 	Offset int64
@@ -9,7 +9,7 @@ type Unread struct {
 
 // Unread lists the positions, in topics that match, of groups that lease messages: those
 // that a member with leases has written last, those of which something is leased, and those
-// that somebody uses and nothing is kept of yet. What a crash may take back counts as not consumed.
+// in use of which nothing is kept yet. An acknowledgement that is not durable does not count.
 func (g *Groups) Unread(match func(topic string) bool) []Unread {
 	type used struct {
 		p     *Position
@@ -46,8 +46,8 @@ func (p *Position) unread(isUsed bool) (int64, bool) {
 	return offset, (!k.info.assigned || p.leases.leasedToAny()) && !k.gone.Load() && (!k.unsaved || isUsed)
 }
 
-// KeepKind has a state leave the position of the kind that it is; one of which nothing is
-// kept becomes of the kind of the group's others, those in the same topic first.
+// KeepKind gives a state the kind (assigned or leased) of the position. A position of which
+// nothing is kept gets the kind of the group's others, those in the same topic first.
 func (p *Position) KeepKind(s State) State {
 	p.mu.Lock()
 	unsaved := p.kept.unsaved && p.groups != nil
@@ -68,7 +68,7 @@ func (p *Position) KeepKind(s State) State {
 	return s
 }
 
-// SetAssigned says of what kind a position is of which nothing is kept yet.
+// SetAssigned sets the kind of a position of which nothing is kept yet.
 func (p *Position) SetAssigned(assigned bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +77,7 @@ func (p *Position) SetAssigned(assigned bool) {
 	}
 }
 
-// Lose counts n messages that were removed before the position had come to them.
+// Lose counts n messages that were removed before the group had consumed them.
 func (g *Groups) Lose(k Key, n int64) {
 	g.mu.Lock()
 	p := g.find(k)

@@ -8,7 +8,7 @@ import (
 	"mbus/internal/store"
 )
 
-// A Log is what a position needs to know of the log that it is in.
+// A Log is the log that a position is in.
 type Log interface {
 	Offsets() (start, high int64)
 
@@ -50,15 +50,15 @@ func (w *Waiter) Watch(p *Position, log Log) {
 	p.watch(log)
 }
 
-// Busy says that the member looks for messages itself from now on.
+// Busy is called when the member looks for messages itself from now on.
 func (w *Waiter) Busy() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.isIdle = false
 }
 
-// PassOn says that the member has leased something, or can't take anything: if there is
-// more where it was woken, another one is woken. It is called before anything that takes time.
+// PassOn is called when the member has leased something, or can't take anything: if there is
+// more where it was woken, another one is woken. The call comes before anything that takes time.
 func (w *Waiter) PassOn() {
 	w.mu.Lock()
 	p := w.by
@@ -70,17 +70,17 @@ func (w *Waiter) PassOn() {
 	}
 }
 
-// Rest says that the member has found nothing, and could take something.
+// Rest is called when the member has found nothing, and could take something.
 func (w *Waiter) Rest() {
 	w.mu.Lock()
-	w.isIdle, w.by = true, nil // for all positions are looked at once more
+	w.isIdle, w.by = true, nil // because all positions are looked at once more
 	w.mu.Unlock()
 	for _, x := range w.watches {
 		x.pos.waiters.await(x)
 	}
 }
 
-// Close ends the waiting. What the member was woken for is for the next one.
+// Close ends the waiting. The next member gets the wake that this one has not used.
 func (w *Waiter) Close() {
 	w.Busy()
 	w.PassOn()
@@ -90,9 +90,9 @@ func (w *Waiter) Close() {
 	w.watches = nil
 }
 
-// rings says whether the member is to be woken for p: if it is idle, and was not woken
+// shouldWake reports whether the member is to be woken for p: if it is idle, and was not woken
 // since.
-func (w *Waiter) rings(p *Position) bool {
+func (w *Waiter) shouldWake(p *Position) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.isIdle {
@@ -210,7 +210,7 @@ func (w *waiters) next() *watch {
 	for e := w.queue.Front(); e != nil; e = w.queue.Front() {
 		x := e.Value.(*watch)
 		w.queue.Remove(e)
-		if x.queued = nil; x.rings(p) {
+		if x.queued = nil; x.shouldWake(p) {
 			return x
 		}
 	}
