@@ -99,7 +99,7 @@ sabotage "reopen a message that is on its way to the dead letters" internal/grou
 sabotage "reopen a message in memory only" internal/group/reopen.go \
 	'/) Reopen(/,/^}/ s/p.kept.mark()//' ./internal/group TestReopen
 sabotage "delete the positions of a topic that is missing" internal/broker/journalload.go \
-	's/!older \&\& b.store.Deleted(s.TopicID)/!older/' ./internal/broker TestPositionsInATopicThatIsMissingAreKept
+	's/!older \&\& o.store.Deleted(s.TopicID)/!older/' ./internal/broker TestPositionsInATopicThatIsMissingAreKept
 sabotage "leave a position beyond the end" internal/broker/journalload.go \
 	's/s.Clamp(end)/s.Clamp(end + 1<<40)/' ./internal/broker TestPositionsBeyondTheEndAreSetToTheEnd
 sabotage "begin at the end where a position may be lost" internal/broker/losses.go \
