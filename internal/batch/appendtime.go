@@ -2,10 +2,9 @@ package batch
 
 import "encoding/binary"
 
-// SetAppendTime makes ms, in milliseconds since 1970, the time of every record, as
-// Kafka does where message.timestamp.type is LogAppendTime: the attribute says so
-// and MaxTimestamp is the time. The records stay as they are; the CRC is computed
-// again.
+// SetAppendTime makes ms, in milliseconds since 1970, the time of every record, as Kafka does
+// if message.timestamp.type is LogAppendTime: it sets the attribute, MaxTimestamp and the CRC.
+// The records are unchanged.
 func (b Batch) SetAppendTime(ms int64) {
 	binary.BigEndian.PutUint16(b[posAttributes:], b.Attributes()|attrLogAppendTime)
 	binary.BigEndian.PutUint64(b[posMaxTime:], uint64(ms))

@@ -1,6 +1,5 @@
-// Package batch owns Kafka's record batch, version 2, as bytes: reading its
-// fields, checking it, stamping it, building it and walking its records. It
-// does no I/O and keeps no state.
+// Package batch has Kafka's record batch, version 2, as bytes: it reads the header, verifies,
+// stamps and builds batches, and iterates over their records. It does no I/O and keeps no state.
 //
 // The format is that of KIP-98 and the "Record Batch" section of the Kafka
 // protocol guide. All integers are big endian:
@@ -17,7 +16,7 @@
 //	+---------+---------+----------+----------+----------+-------+---------
 //
 // The CRC covers everything from the attributes to the end, so base offset and
-// leader epoch can be stamped without computing it again.
+// leader epoch can be stamped without a new CRC.
 package batch
 
 import (
@@ -71,12 +70,12 @@ func corrupt(format string, args ...any) error {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A Batch is the bytes of one record batch and nothing else. Its methods
-// expect at least HeaderSize bytes; Next and Verify see to that.
+// expect at least HeaderSize bytes, which Next and Verify check.
 type Batch []byte
 
-// Size returns the size in bytes of the batch that p begins with, which may be
-// more than len(p). It needs HeaderSize bytes of p and checks only that they
-// can be the start of a batch: magic, and a length between HeaderSize and max.
+// Size returns the size in bytes of the batch at the start of p, which may be
+// more than len(p). It needs HeaderSize bytes of p and checks only magic, and that the
+// length is between HeaderSize and max.
 func Size(p []byte, max int) (int, error) {
 	if len(p) < HeaderSize {
 		return 0, corrupt("%d bytes are less than a header", len(p))
@@ -91,8 +90,7 @@ func Size(p []byte, max int) (int, error) {
 	return int(n), nil
 }
 
-// Next splits p after the batch it begins with. The batch must be there whole;
-// its records are not looked at.
+// Next splits p after its first batch, which must be complete. The records are not read.
 func Next(p []byte) (b Batch, rest []byte, err error) {
 	n, err := Size(p, len(p))
 	if err != nil {
@@ -110,7 +108,7 @@ func (b Batch) LastOffset() int64 { return b.BaseOffset() + int64(b.LastOffsetDe
 // NextOffset is the offset after the last record.
 func (b Batch) NextOffset() int64 { return b.LastOffset() + 1 }
 
-// LeaderEpoch is the epoch the log was in when the batch was appended.
+// LeaderEpoch is the leader epoch in which the batch was appended.
 func (b Batch) LeaderEpoch() int32 { return int32(binary.BigEndian.Uint32(b[posEpoch:])) }
 
 // CRC is the checksum as stored; see CheckCRC.
@@ -129,30 +127,30 @@ func (b Batch) Compressed() bool { return b.Codec() != codec.None }
 // IsControl reports whether the records are the broker's own marks, not messages.
 func (b Batch) IsControl() bool { return b.Attributes()&attrControl != 0 }
 
-// LogAppendTime reports whether MaxTimestamp stands for every record's time.
+// LogAppendTime reports whether MaxTimestamp is the time of every record.
 func (b Batch) LogAppendTime() bool { return b.Attributes()&attrLogAppendTime != 0 }
 
 // LastOffsetDelta is the last record's offset less the base offset.
 func (b Batch) LastOffsetDelta() int32 { return int32(binary.BigEndian.Uint32(b[posLastDelta:])) }
 
-// BaseTimestamp is what the records' time deltas are added to, in milliseconds
+// BaseTimestamp is the time to which the records' time deltas are added, in milliseconds
 // since 1970.
 func (b Batch) BaseTimestamp() int64 { return int64(binary.BigEndian.Uint64(b[posBaseTime:])) }
 
 // MaxTimestamp is the latest time of any record, in milliseconds since 1970.
 func (b Batch) MaxTimestamp() int64 { return int64(binary.BigEndian.Uint64(b[posMaxTime:])) }
 
-// ProducerID names an idempotent producer, or is NoProducer.
+// ProducerID is the id of an idempotent producer, or NoProducer.
 func (b Batch) ProducerID() int64 { return int64(binary.BigEndian.Uint64(b[posProducerID:])) }
 
-// ProducerEpoch is the idempotent producer's incarnation, or NoProducer.
+// ProducerEpoch is the idempotent producer's epoch, or NoProducer.
 func (b Batch) ProducerEpoch() int16 { return int16(binary.BigEndian.Uint16(b[posProducerEpoch:])) }
 
-// BaseSequence is the idempotent producer's number of the first record, or
+// BaseSequence is the idempotent producer's sequence number of the first record, or
 // NoProducer.
 func (b Batch) BaseSequence() int32 { return int32(binary.BigEndian.Uint32(b[posBaseSequence:])) }
 
-// Count is the number of records the header claims.
+// Count is the number of records according to the header.
 func (b Batch) Count() int { return int(int32(binary.BigEndian.Uint32(b[posCount:]))) }
 
 // Stamp sets base offset and leader epoch, which the CRC does not cover.
@@ -161,8 +159,8 @@ func (b Batch) Stamp(base int64, epoch int32) {
 	binary.BigEndian.PutUint32(b[posEpoch:], uint32(epoch))
 }
 
-// CheckCRC reports, as an error that wraps ErrCorrupt, whether the bytes differ
-// from those the checksum was computed over.
+// CheckCRC returns an error that wraps ErrCorrupt if the bytes do not have the checksum of the
+// header.
 func (b Batch) CheckCRC() error {
 	if got := b.checksum(); got != b.CRC() {
 		return corrupt("CRC-32C is %08x, the header says %08x", got, b.CRC())
@@ -172,13 +170,11 @@ func (b Batch) CheckCRC() error {
 
 func (b Batch) checksum() uint32 { return crc32.Checksum(b[posAttributes:], castagnoli) }
 
-// Verify checks all that a log relies on before it takes a batch in: length,
-// magic, CRC, codec, counts, and that the records are well formed and their
-// offset deltas run from 0 without a gap. it is scratch space, so that
-// verifying allocates nothing; it knows the Times of the records then. What the header
-// says of the latest of these is not looked at: see SetMaxTimestamp. Errors wrap
-// ErrCorrupt or, where the records would expand to more than it allows, or one of them
-// is larger, ErrTooLarge.
+// Verify checks what a log relies on before it appends a batch: length, magic, CRC, codec,
+// counts, and that the records are well formed and their offset deltas run from 0 without a
+// gap. it is scratch space, so that verifying allocates nothing; it has the Times of the
+// records afterwards. The latest time of the header is not checked: see SetMaxTimestamp.
+// Errors wrap ErrCorrupt, or ErrTooLarge if the records or one of them exceed the limits of it.
 func (b Batch) Verify(it *Iterator) error {
 	n, err := Size(b, len(b))
 	if err != nil {

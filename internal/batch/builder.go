@@ -12,9 +12,8 @@ type Header struct {
 	Value []byte // nil for null
 }
 
-// A Builder writes record batches, one after the other, into one buffer that it
-// keeps from use to use. The zero value is ready. Its callers keep a batch below
-// 2 GiB; see OpenSize.
+// A Builder writes record batches, one after the other, into a buffer that it keeps. The zero
+// value is ready. Callers keep a batch below 2 GiB; see OpenSize.
 type Builder struct {
 	buf       []byte
 	start     int // of the open batch in buf
@@ -27,11 +26,11 @@ type Builder struct {
 // Grow makes room for n bytes of batches.
 func (b *Builder) Grow(n int) { b.buf = slices.Grow(b.buf, n) }
 
-// RecordOverhead bounds what a record without headers takes in a batch beyond
-// its key and value, in bytes: seven fields, none longer than a varint may be.
+// RecordOverhead is the largest size in bytes of a record without headers, beyond key and
+// value: seven fields of the longest varints.
 const RecordOverhead = 1 + 5 + 10 + 5 + 5 + 5 + 1
 
-// Reset forgets everything but the buffer.
+// Reset removes all batches and keeps the buffer.
 func (b *Builder) Reset() {
 	b.buf = b.buf[:0]
 	b.start, b.count = 0, 0
@@ -41,7 +40,7 @@ func (b *Builder) Reset() {
 // timestamp is in milliseconds since 1970; a nil key or value is null. The
 // arguments are copied.
 func (b *Builder) Add(timestamp int64, key, value []byte, headers ...Header) {
-	if len(headers) == 0 { // the usual case, a million times a second
+	if len(headers) == 0 { // the usual case
 		b.add(b.count, timestamp, key, value, 0, 0)
 		return
 	}
@@ -49,7 +48,7 @@ func (b *Builder) Add(timestamp int64, key, value []byte, headers ...Header) {
 	b.addHeaders(headers)
 }
 
-// headersLen is what headers take in a record, in bytes.
+// headersLen is the size of headers in a record, in bytes.
 func headersLen(headers []Header) (size int) {
 	for i := range headers {
 		size += varintLen(len(headers[i].Key)) + len(headers[i].Key) + fieldLen(headers[i].Value)
@@ -66,7 +65,7 @@ func (b *Builder) addHeaders(headers []Header) {
 }
 
 // AddRecord appends a copy of r, headers included, to the open batch, opening
-// one if there is none. It gets the next offset, whatever its own is.
+// one if there is none. The copy has the next offset, not that of r.
 func (b *Builder) AddRecord(r *Record) { b.addRecord(b.count, r) }
 
 func (b *Builder) addRecord(delta int32, r *Record, more ...Header) {
@@ -75,8 +74,8 @@ func (b *Builder) addRecord(delta int32, r *Record, more ...Header) {
 	b.addHeaders(more)
 }
 
-// add appends a record up to and including the number of its headers, which
-// the caller appends and which take size bytes.
+// add appends a record up to the number of its headers. The caller appends the headers, which
+// have size bytes.
 func (b *Builder) add(delta int32, timestamp int64, key, value []byte, headers, size int) {
 	if b.count == 0 {
 		b.open(timestamp)
@@ -84,7 +83,7 @@ func (b *Builder) add(delta int32, timestamp int64, key, value []byte, headers, 
 	b.count++
 	b.lastDelta = delta
 	b.maxTime = max(b.maxTime, timestamp)
-	timeDelta := zigzag(timestamp - b.baseTime) // wraps, as it does when it is added again
+	timeDelta := zigzag(timestamp - b.baseTime) // may overflow, and back when it is added to the base time
 	size += 1 + uvarintLen(timeDelta) + varintLen(int(delta)) + fieldLen(key) + fieldLen(value) + varintLen(headers)
 
 	i := len(b.buf)

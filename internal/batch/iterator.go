@@ -6,9 +6,8 @@ import (
 	"mbus/internal/batch/codec"
 )
 
-// DefaultMaxExpanded is what a batch's records may expand to where nothing else
-// is said: 64 MiB, far above any honest batch of 1 MiB and far below what a
-// decompression bomb would take.
+// DefaultMaxExpanded is the default limit for the size of a batch's expanded records: 64 MiB,
+// far above an honest batch of 1 MiB and far below a decompression bomb.
 const DefaultMaxExpanded = 64 << 20
 
 // ErrTooLarge is the error for a batch whose records, or one of them, would expand
@@ -19,15 +18,15 @@ var ErrTooLarge = codec.ErrTooLarge
 // for each record. Its zero value is ready; it must not be copied after use.
 //
 // From one compressed batch to the next it keeps the decoder, which takes up to
-// half a MiB (zstd), and the buffer. There is nothing to close; to let go of
-// them, assign Iterator{}.
+// half a MiB (zstd), and the buffer. There is nothing to close; assign Iterator{} to
+// release both.
 type Iterator struct {
-	// MaxExpanded bounds what a compressed batch's records may expand to, in
+	// MaxExpanded is the limit for the size of a compressed batch's expanded records, in
 	// bytes; 0 means DefaultMaxExpanded.
 	MaxExpanded int
 
-	// MaxRecord bounds what one record may have in a batch that Verify accepts, in
-	// bytes; 0 means no bound.
+	// MaxRecord is the limit for the size of a record in a batch that Verify accepts, in
+	// bytes; 0 means no limit.
 	MaxRecord int
 
 	p             []byte // the records, expanded
@@ -38,9 +37,9 @@ type Iterator struct {
 	appendTime    int64 // overrides every record's own time when logAppendTime
 	logAppendTime bool
 	delta         int64 // offset delta of the current record, -1 before the first
-	lastDelta     int64 // what the header says of the last
+	lastDelta     int64 // of the last record, from the header
 	rec           Record
-	earliest      int64 // of the batch that Verify has found sound
+	earliest      int64 // of the batch that Verify has accepted
 	latest        int64
 	err           error
 	dec           codec.Decoder
@@ -81,9 +80,8 @@ func (it *Iterator) Records() []byte { return it.p }
 // the earliest only if all are without.
 func (it *Iterator) Times() (earliest, latest int64) { return it.earliest, it.latest }
 
-// Expanded is what the records of a compressed batch take at present, in bytes;
-// what is kept for the next one
-// included.
+// Expanded is the size in bytes of the buffer for expanded records, which is kept for the
+// next batch.
 func (it *Iterator) Expanded() int { return it.dec.Size() }
 
 func (it *Iterator) maxExpanded() int {
@@ -94,8 +92,8 @@ func (it *Iterator) maxExpanded() int {
 }
 
 // Next moves to the next record and reports whether there is one. After false,
-// Err says whether the batch ended as its header promised. The offsets of a
-// batch ascend and go no further than its LastOffset.
+// Err says whether the batch is as its header says. The offsets of a batch ascend and
+// are at most its LastOffset.
 func (it *Iterator) Next() bool {
 	if it.left <= 0 {
 		return it.end()
@@ -104,7 +102,7 @@ func (it *Iterator) Next() bool {
 	return it.nextPlain() || it.next()
 }
 
-// end reports false, and an error unless the records end where they should.
+// end reports false. It is an error if bytes follow the last record.
 func (it *Iterator) end() bool {
 	if n := len(it.p) - it.pos; n > 0 && it.err == nil {
 		it.fail("%d bytes after the last record", n)
@@ -117,9 +115,8 @@ func (it *Iterator) fail(format string, args ...any) bool {
 	return false
 }
 
-// nextPlain is a fast next for the many records that have no headers and only
-// short varints. Otherwise, and for all that are damaged, it does nothing and
-// reports false.
+// nextPlain is a fast next for the usual records, without headers and with short varints. For
+// other records, and for damaged ones, it does nothing and reports false.
 func (it *Iterator) nextPlain() bool {
 	p := it.p
 	size, i := shortVarint(p, it.pos)
@@ -142,7 +139,7 @@ func (it *Iterator) nextPlain() bool {
 	return true
 }
 
-// next reads the next record, whatever it is like.
+// next reads the next record of any form.
 func (it *Iterator) next() bool {
 	size, i := varint32(it.p, it.pos)
 	if size < 0 || size > int64(len(it.p)-i) {
@@ -167,8 +164,8 @@ func (it *Iterator) next() bool {
 	return true
 }
 
-// set gives the current record its offset and time. The sums may wrap, as they
-// do in Kafka's clients; nothing else depends on them.
+// set sets the offset and time of the current record. The sums may overflow, as in Kafka's
+// clients; nothing else depends on them.
 func (it *Iterator) set(delta, timeDelta int64) {
 	it.delta = delta
 	it.rec.Offset = it.base + delta
@@ -196,6 +193,6 @@ func skipHeaders(p []byte, i int, n int64) int {
 // Record is the record Next moved to.
 func (it *Iterator) Record() *Record { return &it.rec }
 
-// Err is why Next returned false, or nil at the end of a sound batch. It wraps
+// Err is the reason why Next returned false, nil at the end of a well-formed batch. It wraps
 // ErrCorrupt or ErrTooLarge.
 func (it *Iterator) Err() error { return it.err }

@@ -2,14 +2,14 @@ package batch
 
 import "encoding/binary"
 
-// NoTimestamp is the time of a record whose producer has given it none.
+// NoTimestamp is the time of a record without a time.
 const NoTimestamp = -1
 
-// SetMaxTimestamp makes ms, in milliseconds since 1970, what the header says of the
-// latest time of the records, and computes the CRC again if that is new. A producer's
-// claim is not believed: Kafka's clients leave it out (-1) or give the last record's,
-// and what is too late or too early would mislead searches by time, and retention. A
-// batch that has the time of a log stays as it is: there it is the time itself.
+// SetMaxTimestamp sets the header's latest time of the records to ms, in milliseconds since
+// 1970, and the CRC. The producer's value is not used, because Kafka's clients leave it out (-1)
+// or send the time of the last record, and a wrong value would mislead searches by time and
+// retention. A batch with LogAppendTime is unchanged, because the field is the time of its
+// records.
 func (b Batch) SetMaxTimestamp(ms int64) {
 	if b.LogAppendTime() || b.MaxTimestamp() == ms {
 		return

@@ -6,7 +6,7 @@ import "encoding/binary"
 type Producer struct {
 	ID       int64
 	Epoch    int16
-	Sequence int32 // of the batch's first record, from 0; after the highest comes 0
+	Sequence int32 // of the batch's first record, from 0; 0 follows the highest
 }
 
 var none = Producer{NoProducer, NoProducer, NoProducer}
@@ -16,8 +16,8 @@ func (b Batch) Producer() Producer {
 	return Producer{b.ProducerID(), b.ProducerEpoch(), b.BaseSequence()}
 }
 
-// SetProducer gives the batch a producer, and sets the CRC. It does nothing if the
-// batch has this one.
+// SetProducer sets the batch's producer and the CRC. It does nothing if the batch has this
+// producer.
 func (b Batch) SetProducer(p Producer) {
 	if b.Producer() == p {
 		return
@@ -26,8 +26,7 @@ func (b Batch) SetProducer(p Producer) {
 	binary.BigEndian.PutUint32(b[posCRC:], b.checksum())
 }
 
-// ClearProducer takes the producer id away, and with it epoch and sequence. It sets the
-// CRC.
+// ClearProducer removes producer id, epoch and sequence, and sets the CRC.
 func (b Batch) ClearProducer() { b.SetProducer(none) }
 
 // put writes the producer into a header.

@@ -8,8 +8,8 @@ import "math"
 // epoch; it has no producer. If there are no such records nothing is appended.
 // it is scratch space.
 //
-// An error, which wraps ErrCorrupt or ErrTooLarge, says that b can't be read
-// up to to; then dst is as it was.
+// If b cannot be read up to to, the error wraps ErrCorrupt or ErrTooLarge, and dst is
+// unchanged.
 func Slice(dst *Builder, it *Iterator, b Batch, from, to int64) error {
 	if err := it.Reset(b); err != nil {
 		return err
@@ -18,10 +18,10 @@ func Slice(dst *Builder, it *Iterator, b Batch, from, to int64) error {
 	return err
 }
 
-// SliceSome is Slice for an iterator that stands at the beginning of b, or where
-// the call before left it, and takes no further record when the slice has max
-// bytes. more, unless it is nil, says which headers the record at an offset gets behind
-// its own. It returns the offset behind the last record that it took, or to.
+// SliceSome is Slice for an iterator that is at the beginning of b, or where the previous call
+// has left it. It ends after the record with which the slice has max bytes or more. more,
+// unless nil, returns headers to append to those of the record at an offset. next is the offset
+// after the last record of the slice, or to.
 func SliceSome(dst *Builder, it *Iterator, b Batch, from, to int64, max int, more func(offset int64) []Header) (next int64, err error) {
 	start := len(dst.buf)
 	next = to

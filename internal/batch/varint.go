@@ -11,15 +11,14 @@ import (
 // anything longer; time deltas have 64 bits and at most ten bytes.
 //
 // Reading works on positions: a varint at p[i] ends at the position returned.
-// What can't be read gives 0 and the position past, from which nothing else can
-// be read either, so that callers check once, at the end.
+// A varint that cannot be read is 0 and ends at the position past, from which nothing can be
+// read, so that callers check once, at the end.
 
 // past is a position beyond any slice, to which a length may be added.
 const past = math.MaxInt / 2
 
-// shortVarint reads a varint, and leaves it zigzag encoded, that has one to three
-// bytes and does not lie in the last two of p. It is small enough for the
-// compiler to put it in line.
+// shortVarint reads a varint of one to three bytes that is not in the last two bytes of p, and
+// leaves it zigzag encoded. It is small enough for the compiler to inline.
 func shortVarint(p []byte, i int) (u, next int) {
 	if i >= 0 && i < len(p)-2 {
 		if u = int(p[i]); u < 1<<7 {
@@ -46,7 +45,7 @@ func varint32(p []byte, i int) (v int64, next int) {
 // varint64 reads a 64-bit varint.
 func varint64(p []byte, i int) (v int64, next int) { return longVarint(p, i, 64) }
 
-// longVarint reads a varint of any length with no more than the given bits.
+// longVarint reads a varint of any length with at most width bits.
 func longVarint(p []byte, i, width int) (v int64, next int) {
 	if i >= len(p) {
 		return 0, past
@@ -102,7 +101,7 @@ func appendField(dst, b []byte) []byte {
 	return append(binary.AppendVarint(dst, int64(len(b))), b...)
 }
 
-// uvarintLen counts by looping: most take one or two bytes.
+// uvarintLen counts in a loop, because most varints have one or two bytes.
 func uvarintLen(u uint64) int {
 	n := 1
 	for ; u >= 0x80; u >>= 7 {

@@ -24,7 +24,7 @@ type publisher struct {
 	acks    *ackTracker
 	count   uint64 // number of the latest message taken, from 1
 	now     int64  // time of the messages of a read, in milliseconds since 1970
-	message message.Message
+	message message.Parsed
 	wait    []batch.Header // of all messages, if they are delayed
 	limited bool           // there is a deadline for the next bytes
 }

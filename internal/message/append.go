@@ -9,12 +9,12 @@ import (
 	"mbus/internal/batch"
 )
 
-// An Origin is where a message has come from.
+// An Origin is the source of a message.
 type Origin struct {
 	Broker    int32 // its number, as -node-id says
 	Topic     string
 	Partition int
-	Attempt   int // how often the message has been delivered, this time included; 0 to leave it out
+	Attempt   int // number of the delivery, from 1; 0 to leave it out
 }
 
 // AppendJSON appends r as one JSON object, without LF, with the keys that
@@ -68,8 +68,8 @@ func appendHeaders(dst []byte, r *batch.Record) []byte {
 	return dst
 }
 
-// AppendHeaders appends the headers of r, which has some, as the list that AppendJSON
-// writes, and reports whether their values are base64-encoded.
+// AppendHeaders appends the headers of r, of which there is at least one, as the list that
+// AppendJSON writes, and reports whether their values are base64-encoded.
 func AppendHeaders(dst []byte, r *batch.Record) (_ []byte, encoded bool) {
 	encoded = encodeHeaders(r)
 	sep := byte('[')

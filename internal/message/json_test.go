@@ -31,7 +31,7 @@ func TestAppendJSONTellsTheAttempt(t *testing.T) {
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	var m Message
+	var m Parsed
 	if err := ParseJSON(got, &m); err != nil || string(m.Value) != "x" || len(m.Headers) != 0 {
 		t.Errorf("a producer takes %+v of it, %v", m, err)
 	}
@@ -97,37 +97,37 @@ func TestAppendJSON(t *testing.T) {
 func TestParseJSON(t *testing.T) {
 	tests := []struct {
 		name, line string
-		want       Message
+		want       Parsed
 	}{
-		{"nothing", `{}`, Message{}},
-		{"nulls", `{"payload":null,"key":null,"ts":null,"headers":null}`, Message{}},
-		{"null in base64", `{"payload_base64":null,"key_base64":null,"headers_base64":null}`, Message{}},
-		{"empty is not null", `{"payload":"","key_base64":""}`, Message{Value: []byte{}, Key: []byte{}}},
+		{"nothing", `{}`, Parsed{}},
+		{"nulls", `{"payload":null,"key":null,"ts":null,"headers":null}`, Parsed{}},
+		{"null in base64", `{"payload_base64":null,"key_base64":null,"headers_base64":null}`, Parsed{}},
+		{"empty is not null", `{"payload":"","key_base64":""}`, Parsed{Value: []byte{}, Key: []byte{}}},
 		{
 			"white space", " { \"payload\" :\t\"a\" , \"key\":\r\"b\" , \"ts\" : 5 } ",
-			Message{Value: []byte("a"), Key: []byte("b"), Timestamp: 5, HasTimestamp: true},
+			Parsed{Value: []byte("a"), Key: []byte("b"), Timestamp: 5, HasTimestamp: true},
 		},
 		{
 			"escapes", `{"pa\u0079load":"\"\\\/\b\f\n\r\t\u00e9\u0000","key":"x\ud83d\uDE00y"}`,
-			Message{Value: []byte("\"\\/\b\f\n\r\té\x00"), Key: []byte("x😀y")},
+			Parsed{Value: []byte("\"\\/\b\f\n\r\té\x00"), Key: []byte("x😀y")},
 		},
-		{"base64", `{"payload_base64":"wID+","key_base64":"\u002fw=="}`, Message{Value: []byte{0xc0, 0x80, 0xfe}, Key: []byte{0xff}}},
+		{"base64", `{"payload_base64":"wID+","key_base64":"\u002fw=="}`, Parsed{Value: []byte{0xc0, 0x80, 0xfe}, Key: []byte{0xff}}},
 		{
 			"headers", `{"headers":["a","1","a",null,"",""]}`,
-			Message{Headers: []batch.Header{{Key: "a", Value: []byte("1")}, {Key: "a"}, {Value: []byte{}}}},
+			Parsed{Headers: []batch.Header{{Key: "a", Value: []byte("1")}, {Key: "a"}, {Value: []byte{}}}},
 		},
 		{
 			"headers in base64", `{"headers_base64":["a\n","MQ==","b",null]}`,
-			Message{Headers: []batch.Header{{Key: "a\n", Value: []byte("1")}, {Key: "b"}}},
+			Parsed{Headers: []batch.Header{{Key: "a\n", Value: []byte("1")}, {Key: "b"}}},
 		},
-		{"no headers", `{"headers":[]}`, Message{}},
+		{"no headers", `{"headers":[]}`, Parsed{}},
 		{
 			"what is ignored may be anything", `{"topic":{"a":[1,{"b":"]}\"\\"}]},"partition":[[],{}],"offset":-1.5e3,"broker":true,"tstype":"\"","payload":"p"}`,
-			Message{Value: []byte("p")},
+			Parsed{Value: []byte("p")},
 		},
-		{"time before 1970", `{"ts":-1}`, Message{Timestamp: -1, HasTimestamp: true}},
+		{"time before 1970", `{"ts":-1}`, Parsed{Timestamp: -1, HasTimestamp: true}},
 	}
-	var m Message // one for all, as it is meant to be used
+	var m Parsed // one for all, as it is meant to be used
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := ParseJSON([]byte(tt.line), &m); err != nil {
@@ -138,7 +138,7 @@ func TestParseJSON(t *testing.T) {
 	}
 }
 
-func checkSame(t testing.TB, got, want *Message) {
+func checkSame(t testing.TB, got, want *Parsed) {
 	t.Helper()
 	same := func(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
 	if !same(got.Key, want.Key) || !same(got.Value, want.Value) {
@@ -175,11 +175,11 @@ func TestParseJSONSaysWhatIsWrong(t *testing.T) {
 		{`{"payload":"\ud800\u0041"}`, `json: half of a surrogate pair in a \u escape`},
 		{`{"payload":1}`, `json: field "payload" takes strings and null only`},
 		{`{"key":{}}`, `json: field "key" takes strings and null only`},
-		{`{"payload":"a","payload":"b"}`, `json: field "payload" gives a second value for what has one`},
-		{`{"payload":null,"payload_base64":"YQ=="}`, `json: field "payload_base64" gives a second value for what has one`},
-		{`{"key_base64":"YQ==","key":"a"}`, `json: field "key" gives a second value for what has one`},
-		{`{"headers":[],"headers_base64":[]}`, `json: field "headers_base64" gives a second value for what has one`},
-		{`{"ts":1,"ts":1}`, `json: field "ts" gives a second value for what has one`},
+		{`{"payload":"a","payload":"b"}`, `json: field "payload" gives a second value`},
+		{`{"payload":null,"payload_base64":"YQ=="}`, `json: field "payload_base64" gives a second value`},
+		{`{"key_base64":"YQ==","key":"a"}`, `json: field "key" gives a second value`},
+		{`{"headers":[],"headers_base64":[]}`, `json: field "headers_base64" gives a second value`},
+		{`{"ts":1,"ts":1}`, `json: field "ts" gives a second value`},
 		{`{"payload_base64":"YQ"}`, `json: field "payload_base64" is not base64`},
 		{`{"payload_base64":"YR=="}`, `json: field "payload_base64" is not base64`},
 		{`{"headers":{}}`, `json: field "headers" takes a list of keys and values`},
@@ -193,7 +193,7 @@ func TestParseJSONSaysWhatIsWrong(t *testing.T) {
 		{`{"ts":9223372036854775808}`, `json: field "ts" takes a whole number of milliseconds, not 9223372036854775808`},
 	}
 	for _, tt := range tests {
-		if err := ParseJSON([]byte(tt.line), new(Message)); err == nil || err.Error() != tt.want {
+		if err := ParseJSON([]byte(tt.line), new(Parsed)); err == nil || err.Error() != tt.want {
 			t.Errorf("%s\ngot  %v\nwant %s", tt.line, err, tt.want)
 		}
 	}
@@ -206,11 +206,11 @@ func checkRoundTrip(t testing.TB, r *batch.Record) {
 	if !json.Valid(line) || !utf8.Valid(line) || bytes.IndexByte(line, '\n') >= 0 {
 		t.Fatalf("not a line of JSON: %q", line)
 	}
-	want := Message{Key: r.Key, Value: r.Value, Timestamp: r.Timestamp, HasTimestamp: true}
+	want := Parsed{Key: r.Key, Value: r.Value, Timestamp: r.Timestamp, HasTimestamp: true}
 	for k, v := range r.Headers() {
 		want.Headers = append(want.Headers, batch.Header{Key: string(bytes.ToValidUTF8(k, []byte("\uFFFD"))), Value: v})
 	}
-	var got Message
+	var got Parsed
 	if err := ParseJSON(line, &got); err != nil {
 		t.Fatalf("%v: %s", err, line)
 	}
@@ -262,7 +262,7 @@ func FuzzParseJSON(f *testing.F) {
 	f.Add([]byte(`{"topic":[{"a":"}"}],"payload":null}`))
 	f.Add([]byte(`{"pay":"load"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		var m Message
+		var m Parsed
 		if ParseJSON(bytes.Clone(line), &m) != nil {
 			return
 		}
@@ -306,7 +306,7 @@ func TestNoAllocationForARecordWithoutHeaders(t *testing.T) {
 		r := build(t, 1718017201000, []byte("key"), value)
 		dst := AppendJSON(nil, Origin{Broker: 1, Topic: "orders"}, r)
 		line := bytes.Clone(dst)
-		m := Message{unescaped: make([]byte, 0, 1000)}
+		m := Parsed{unescaped: make([]byte, 0, 1000)}
 		if n := testing.AllocsPerRun(100, func() { dst = AppendJSON(dst[:0], Origin{Broker: 1, Topic: "orders"}, r) }); n != 0 {
 			t.Errorf("AppendJSON allocates %v times", n)
 		}
@@ -340,7 +340,7 @@ func BenchmarkAppendJSON(b *testing.B) {
 
 func BenchmarkParseJSON(b *testing.B) {
 	line := AppendJSON(nil, Origin{Broker: 1, Topic: "orders"}, build(b, 1718017201000, nil, hundredBytes()))
-	var m Message
+	var m Parsed
 	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()
 	for b.Loop() {

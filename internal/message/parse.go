@@ -12,25 +12,24 @@ import (
 	"mbus/internal/batch"
 )
 
-// A Message is what a producer's line of JSON asks to be stored. It is meant to
-// be used for one line after the other.
-type Message struct {
+// Parsed is the content of a producer's line of JSON. It may be used for one line after the
+// other.
+type Parsed struct {
 	Key, Value   []byte // nil for null; valid as long as the line, until the next ParseJSON
 	Headers      []batch.Header
 	Timestamp    int64 // milliseconds since 1970
-	HasTimestamp bool  // otherwise the line had none
+	HasTimestamp bool  // the line has one
 
-	unescaped []byte // holds what could not be taken from the line as it stands
+	unescaped []byte // strings of the line that were escaped or encoded
 }
 
 // ParseJSON fills m from a line (without LF) of the form that AppendJSON
-// writes. Only payload, key, headers and ts count, all may be missing or null;
-// tstype, topic, partition, offset, broker and attempt are ignored. An error says what
-// is wrong with the line: not one JSON object in valid UTF-8, a key that is not
-// known or comes twice (be it once as plain text and once as base64), or a
-// value of the wrong type.
-func ParseJSON(line []byte, m *Message) error {
-	*m = Message{Headers: m.Headers[:0], unescaped: m.unescaped[:0]}
+// writes. It reads payload, key, headers and ts, all of which may be missing or null, and
+// ignores tstype, topic, partition, offset, broker and attempt. It is an error if the line is
+// not one JSON object in valid UTF-8, has an unknown field, a field twice (also as plain text
+// and as base64), or a value of the wrong type.
+func ParseJSON(line []byte, m *Parsed) error {
+	*m = Parsed{Headers: m.Headers[:0], unescaped: m.unescaped[:0]}
 	if !json.Valid(line) {
 		return invalid(line)
 	}
@@ -44,13 +43,13 @@ func ParseJSON(line []byte, m *Message) error {
 	return w.object()
 }
 
-// ByteOrderMark is what some editors put before a text: it would be taken for part of it.
+// ByteOrderMark is a prefix that some editors write before a text.
 const ByteOrderMark = "\xef\xbb\xbf"
 
-// oneObject says what a line takes, with an example.
+// oneObject is the form of a line, with an example.
 const oneObject = `each line is one object, such as {"payload":"text"}`
 
-// invalid says what is wrong with a line that is no JSON.
+// invalid is the error for a line that is not JSON.
 func invalid(line []byte) error {
 	switch {
 	case bytes.HasPrefix(line, []byte(ByteOrderMark)):
@@ -58,19 +57,19 @@ func invalid(line []byte) error {
 	case len(bytes.TrimSpace(line)) == 0:
 		return fmt.Errorf("json: the line is blank: %s", oneObject)
 	}
-	err := json.Unmarshal(line, new(json.RawMessage)) // for its words
+	err := json.Unmarshal(line, new(json.RawMessage)) // for its text
 	return fmt.Errorf("json: %w: %s", err, oneObject)
 }
 
-// A walker takes values off the front of p, which is valid JSON: only what
-// JSON leaves open needs to be checked.
+// A walker reads values from the front of p, which is valid JSON, and checks only what JSON does
+// not prescribe.
 type walker struct {
 	p    []byte
-	m    *Message
+	m    *Parsed
 	seen field
 }
 
-// A field is what one or two keys of the object stand for.
+// A field is one part of a message, for which an object may have one of two keys.
 type field uint
 
 const (
@@ -126,7 +125,7 @@ func (w *walker) member(name []byte) (err error) {
 
 func (w *walker) once(f field, name string) error {
 	if w.seen&f != 0 {
-		return fmt.Errorf("json: field %q gives a second value for what has one", name)
+		return fmt.Errorf("json: field %q gives a second value", name)
 	}
 	w.seen |= f
 	return nil
@@ -139,7 +138,7 @@ func (w *walker) value(f field, name string, encoded bool) ([]byte, error) {
 	return w.bytes(name, encoded)
 }
 
-// bytes takes a string, base64-encoded or not, or null.
+// bytes reads a string, base64-encoded or not, or null.
 func (w *walker) bytes(name string, encoded bool) ([]byte, error) {
 	switch w.peek() {
 	case 'n':

@@ -16,7 +16,7 @@ func (w *walker) peek() byte {
 	return w.p[0]
 }
 
-// skip takes a value of any kind.
+// skip skips a value of any kind.
 func (w *walker) skip() {
 	for depth := 0; ; {
 		switch w.peek() {
@@ -40,7 +40,7 @@ func (w *walker) skip() {
 	}
 }
 
-// rawString takes a string and returns what is between its quotes.
+// rawString reads a string and returns the bytes between its quotes.
 func (w *walker) rawString() []byte {
 	end := 1
 	for w.p[end] != '"' {
@@ -54,7 +54,7 @@ func (w *walker) rawString() []byte {
 	return s
 }
 
-// text takes a string and returns what it stands for, which is never nil.
+// text reads a string and returns its value, which is never nil.
 func (w *walker) text() ([]byte, error) {
 	s := w.rawString()
 	i := bytes.IndexByte(s, '\\')
@@ -75,7 +75,7 @@ func (w *walker) text() ([]byte, error) {
 	return w.unescapedFrom(n), nil
 }
 
-// unescapedFrom is what was written to the buffer since it was n bytes long.
+// unescapedFrom is the part of the buffer behind its first n bytes.
 func (w *walker) unescapedFrom(n int) []byte {
 	if n == len(w.m.unescaped) {
 		return []byte{} // not null
@@ -88,8 +88,7 @@ var plainEscapes = [256]rune{
 }
 
 // escape decodes the escape sequence that s begins with and returns its length.
-// Half of a surrogate pair stands for no character, so it is refused rather
-// than replaced.
+// Half of a surrogate pair is an error, because it stands for no character.
 func escape(s []byte) (r rune, size int, err error) {
 	if s[1] != 'u' {
 		return plainEscapes[s[1]], 2, nil

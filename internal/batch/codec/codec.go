@@ -1,8 +1,7 @@
-// Package codec expands the records of compressed batches within bounds. It
-// gives the decompression to the codecs' libraries and decides what they may
-// use: the limit is checked while bytes come out, no buffer is allocated
-// because an input claims a size that its length could not hold, and a frame
-// that Kafka's clients would not read is refused.
+// Package codec expands the records of compressed batches within limits. The codecs' libraries
+// do the decompression; the package bounds their memory: it checks the limit while they write,
+// allocates no buffer for a size that the input's length could not hold, and refuses frames that
+// Kafka's clients do not read.
 package codec
 
 import (
@@ -57,9 +56,8 @@ type Decoder struct {
 	zstd *zstd.Decoder
 }
 
-// Expand returns what p expands to. The result is valid until the next call of
-// Expand or Trim. The error is ErrTooLarge if that is more than limit bytes; any
-// other error says what is damaged.
+// Expand expands p. The result is valid until the next call of Expand or Trim. The error is
+// ErrTooLarge if p expands to more than limit bytes; any other error says why p is damaged.
 func (d *Decoder) Expand(c Codec, p []byte, limit int) ([]byte, error) {
 	n, err := d.expand(c, p, limit)
 	if err == nil {
