@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// A jump leads from a place where no valid batch begins to the next one that is valid.
+// A jump leads from a position without a valid batch to the next valid one.
 type jump struct {
 	from, to edge
-	until    time.Time // not remembered longer, if set: what can't be read may be read again
-	judged   bool      // what looks like a valid batch at from is none
+	until    time.Time // kept until then, if set: unreadable bytes may be readable later
+	judged   bool      // the batch at from looks valid, and is not
 }
 
-// jumps are the ways past damage that were found in a segment. They are looked at again
-// before they are gone: what they begin with is damaged still, and what they lead to valid.
+// jumps are the results of salvage in a segment. Readers check them again before they use them: the
+// batch at the beginning is still damaged, and the one at the end valid.
 type jumps struct {
-	judged atomic.Int64 // how many are
+	judged atomic.Int64 // number of judged jumps
 
 	mu   sync.Mutex // guards what follows
 	list []jump     // ascending
@@ -28,7 +28,7 @@ type jumps struct {
 
 const maxJumps = 4096
 
-// from is where the jump from d leads to.
+// from returns the end of the jump from d.
 func (j *jumps) from(d position) (to position, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -39,7 +39,7 @@ func (j *jumps) from(d position) (to position, ok bool) {
 	return position{pos: j.list[i].to.pos, next: j.list[i].to.next}, true
 }
 
-// add remembers jumps, in place of those in the same part of the segment.
+// add adds jumps, in place of those in the same part of the segment.
 func (j *jumps) add(list []jump) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -59,7 +59,7 @@ func (j *jumps) add(list []jump) {
 	j.judged.Store(judged)
 }
 
-// stop is the first place at or behind pos where what looks like a valid batch is none.
+// stop is the first position at or behind pos of a batch that looks valid and is not.
 func (j *jumps) stop(pos int64) (at edge, ok bool) {
 	if j.judged.Load() == 0 {
 		return at, false
@@ -74,5 +74,5 @@ func (j *jumps) stop(pos int64) (at edge, ok bool) {
 	return at, false
 }
 
-// errWithin is what is wrong with the batch at such a place.
+// errWithin is the damage of a batch at such a position.
 var errWithin = fmt.Errorf("%w: what looks like a batch lies within another one", errDamaged)

@@ -8,11 +8,11 @@ import (
 	"mbus/internal/batch"
 )
 
-// A run is batches that follow on each other.
+// A run is a sequence of batches without a byte or an offset between them.
 type run struct{ from, to edge }
 
-// decide takes runs of batches, in the order that is explained above.
-func (c *chart) decide() error {
+// decide takes runs, in the order that salvage.go explains.
+func (c *salvage) decide() error {
 	left, right, certain := c.from, c.to, c.exact
 	for believed := 0; ; {
 		d, err := c.headerAt(left)
@@ -57,9 +57,8 @@ func (c *chart) decide() error {
 	return nil
 }
 
-// upTo is the run up to right, which may be the end of the segment, though offsets are left
-// out there.
-func (c *chart) upTo(left, right edge, d claim) (run, bool) {
+// upTo is the run up to right, or up to the end of the segment, even if offsets are missing there.
+func (c *salvage) upTo(left, right edge, d claim) (run, bool) {
 	r, ok := c.endingAt(left, right, d)
 	if !ok && !d.explains(right, right != c.to || c.exact) {
 		r, ok = c.endingLate(left, right, d)
@@ -70,8 +69,8 @@ func (c *chart) upTo(left, right edge, d claim) (run, bool) {
 	return r, ok
 }
 
-// leap makes jumps of what lies between the runs that were taken.
-func (c *chart) leap() {
+// leap makes jumps over the gaps between the runs that were taken.
+func (c *salvage) leap() {
 	slices.SortFunc(c.taken, func(a, b run) int { return cmp.Compare(a.from.pos, b.from.pos) })
 	at, limit := c.from, c.to.pos
 	if c.truncated {
@@ -91,8 +90,8 @@ func (c *chart) leap() {
 	}
 }
 
-// looksValid says whether there is what looks like a valid batch at an edge.
-func (c *chart) looksValid(at edge) bool {
+// looksValid says whether the bytes at an edge look like a valid batch.
+func (c *salvage) looksValid(at edge) bool {
 	h, err := c.w.win.at(at.pos, batch.HeaderSize)
 	if err != nil || checkHeader(h, c.w.v.end-at.pos, at.next, c.w.s.log.epoch) != nil {
 		return false
@@ -102,16 +101,16 @@ func (c *chart) looksValid(at edge) bool {
 	return end > c.to.pos || c.w.checksum(at.pos, end) == nil
 }
 
-// A claim is what the header of a damaged batch says.
+// A claim is the content of the header of a damaged batch.
 type claim struct {
 	candidate
 	is    bool // it is a header of this log
-	of    bool // and of the batch that is due
-	known bool // the checksum is right, but for what it does not cover: end and next are certain
+	of    bool // and has the next offset
+	known bool // the checksum fits: end and next are certain
 }
 
-// headerAt reads the header at the beginning of what is damaged.
-func (c *chart) headerAt(at edge) (d claim, err error) {
+// headerAt reads the header of the damaged batch at an edge.
+func (c *salvage) headerAt(at edge) (d claim, err error) {
 	if at == c.from && c.end > 0 && c.delta >= 0 {
 		d.pos, d.end, d.base, d.next = at.pos, c.end, at.next, at.next+c.delta+1
 		d.is, d.of, d.known = true, true, true
@@ -130,20 +129,20 @@ func (c *chart) headerAt(at edge) (d claim, err error) {
 	return d, ignoreEOF(err)
 }
 
-// explains says whether the damaged batch takes up all that is left.
+// explains says whether the damaged batch reaches to right.
 func (d *claim) explains(right edge, certain bool) bool {
 	return certain && (d.is && d.end == right.pos || d.of && d.next == right.next)
 }
 
-// isLast says whether the damaged batch takes up all that is left of a segment but for
-// zeros. Its own last bytes may be zeros that were taken for such.
-func (c *chart) isLast(d claim, right edge) bool {
+// isLast says whether only zeros follow the damaged batch in the segment. Its own last bytes may be
+// zeros, too.
+func (c *salvage) isLast(d claim, right edge) bool {
 	atEnd := right == c.to && right.pos == c.w.v.end && !c.truncated
 	return atEnd && d.is && d.end >= c.used && d.end < right.pos+batch.HeaderSize
 }
 
 // endingAt is the run up to right.
-func (c *chart) endingAt(left, right edge, d claim) (run, bool) {
+func (c *salvage) endingAt(left, right edge, d claim) (run, bool) {
 	i, ok := c.runs[right]
 	if !ok {
 		return run{}, false
@@ -151,9 +150,9 @@ func (c *chart) endingAt(left, right edge, d claim) (run, bool) {
 	return c.within(i, left, d)
 }
 
-// endingLate is the run up to the end of the segment, before which there may be zeros, and
-// offsets left out. One that ends where the damaged batch does is a part of that.
-func (c *chart) endingLate(left, right edge, d claim) (run, bool) {
+// endingLate is the run up to the end of the segment without zeros, even if offsets are missing behind
+// it. A run that ends with the damaged batch is a part of that.
+func (c *salvage) endingLate(left, right edge, d claim) (run, bool) {
 	if right != c.to || right.pos != c.w.v.end || c.truncated {
 		return run{}, false
 	}
@@ -169,9 +168,9 @@ func (c *chart) endingLate(left, right edge, d claim) (run, bool) {
 	return r, ok && !(alone && r.tooFar(left))
 }
 
-// findLatest is the candidate that ends where there are only zeros, of several the one whose
-// run begins first; -1 if there is none.
-func (c *chart) findLatest() int32 {
+// findLatest is the candidate behind which there are only zeros, the one whose run begins first of
+// several; -1 if there is none.
+func (c *salvage) findLatest() int32 {
 	best := int32(-1)
 	for k := len(c.byEnd) - 1; k >= 0 && c.list[c.byEnd[k]].end >= c.used; k-- {
 		i := c.byEnd[k]
@@ -182,13 +181,13 @@ func (c *chart) findLatest() int32 {
 	return best
 }
 
-// tooFar says whether more offsets have been left out before a run than the bytes that have
-// been can stand for. A base offset has no checksum; another batch that follows confirms it.
+// tooFar says whether more offsets are missing before a run than the bytes before it can hold. The
+// checksum does not cover a base offset, but a batch that continues it confirms it.
 func (r run) tooFar(left edge) bool { return r.from.next-left.next > recordsMax*(r.from.pos-left.pos) }
 
-// within is the run that i ends, from left on. Where the header of the batch that is due is
-// there, no other has its offset; and where bytes are left out, offsets are.
-func (c *chart) within(i int32, left edge, d claim) (r run, ok bool) {
+// within is the run that candidate i ends, from left on. If the header with the next offset is at left,
+// no other batch has that offset; and if bytes are missing before the run, offsets are, too.
+func (c *salvage) within(i int32, left edge, d claim) (r run, ok bool) {
 	r.to = edge{c.list[i].end, c.list[i].next}
 	for ; i >= 0; i = c.list[i].before {
 		b := &c.list[i]
@@ -200,8 +199,8 @@ func (c *chart) within(i int32, left edge, d claim) (r run, ok bool) {
 	return r, ok
 }
 
-// claimed is the run that begins where the damaged batch says that it ends.
-func (c *chart) claimed(left, right edge, d claim) (r run, ok bool) {
+// claimed is the run that begins at the end in the header of the damaged batch.
+func (c *salvage) claimed(left, right edge, d claim) (r run, ok bool) {
 	if !d.of {
 		return r, false
 	}
@@ -223,9 +222,9 @@ func (c *chart) claimed(left, right edge, d claim) (r run, ok bool) {
 	}
 }
 
-// beforeAnother is the run that ends where another damaged batch begins, of which the header
-// says that it reaches to right; another says that there is one directly behind the first.
-func (c *chart) beforeAnother(left, right edge, certain bool, d claim) (best run, another, ok bool) {
+// beforeAnother is the run up to another damaged batch whose header reaches to right; another says that
+// there is one directly behind the first.
+func (c *salvage) beforeAnother(left, right edge, certain bool, d claim) (best run, another, ok bool) {
 	if !certain {
 		return best, false, false
 	}
@@ -253,9 +252,8 @@ func (c *chart) beforeAnother(left, right edge, certain bool, d claim) (best run
 	return best, another, ok
 }
 
-// others takes what is left between two edges: runs that nothing is known of, where they do
-// not contradict those taken before.
-func (c *chart) others(left, right edge, certain bool, d claim) {
+// others takes the remaining runs between two edges that do not contradict the runs taken before.
+func (c *salvage) others(left, right edge, certain bool, d claim) {
 	order := slices.Clone(c.byEnd)
 	slices.SortStableFunc(order, func(a, b int32) int {
 		x, y := &c.list[a], &c.list[b]
@@ -283,15 +281,15 @@ func (c *chart) others(left, right edge, certain bool, d claim) {
 	c.taken = append(c.taken, more...)
 }
 
-// leaves says whether another run can lie behind r.
+// leaves says whether another run can follow r.
 func (r run) leaves(other run) bool {
 	return other.from.pos >= r.to.pos && other.from.next >= r.to.next
 }
 
-// credible says whether there can be a run of batches between two damaged ones of which the
-// first one's header is there. It has to begin where that one says that the next offset is,
-// or the header of another damaged one; and where the end is not certain, a header follows.
-func (c *chart) credible(r run, left edge, certain bool, d claim) bool {
+// credible says whether a run can lie between two damaged batches, the first of which has its header.
+// It must begin at the next offset of that header, or of the header of another damaged batch; and if
+// the end is not certain, a header must follow it.
+func (c *salvage) credible(r run, left edge, certain bool, d claim) bool {
 	if !certain && r.tooFar(left) {
 		return false
 	}
@@ -314,5 +312,5 @@ func (c *chart) credible(r run, left edge, certain bool, d claim) bool {
 	return i < len(c.list) && c.list[i].pos == r.to.pos && c.list[i].base == r.to.next
 }
 
-// recordsMax is how many records a byte of a batch stands for at most, compressed.
+// recordsMax is the highest number of records in a byte of a compressed batch.
 const recordsMax = 256

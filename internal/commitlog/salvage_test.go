@@ -269,7 +269,7 @@ func TestAnyDamageBesideAnyMessage(t *testing.T) {
 		}
 		r.reopen(disk)
 		if err := r.showsUnforged(hit...); err != nil {
-			if errors.Is(err, errForged) && len(hit) > 1 { // see past.go
+			if errors.Is(err, errForged) && len(hit) > 1 { // see salvage.go
 				continue
 			}
 			t.Errorf("seed %d, %s of %s, batches %v: %v", seed, what, log, hit, err)

@@ -10,48 +10,48 @@ import (
 	"mbus/internal/batch"
 )
 
-// A candidate is what can be the header of a batch.
+// A candidate is a position with a possible header of a batch.
 type candidate struct {
 	pos, end   int64 // bytes
 	base, next int64 // offsets
 	crc, front uint32
 	valid      bool
-	before     int32 // the batch that it follows on, -1 for none
-	begins     edge  // where the run of batches begins that it ends
+	before     int32 // the batch that it continues, -1 for none
+	begins     edge  // of the run that it ends
 }
 
-// A chart is of one region.
-type chart struct {
+// A salvage is the search for valid batches in one region, between the edges from and to.
+type salvage struct {
 	w         *scanner
 	from, to  edge
-	exact     bool // a batch begins at to, or the log ends there
+	exact     bool // a batch certainly begins at to, or the log ends there
 	truncated bool // the region goes on behind to
 
-	used  int64  // from here on there are only zeros
-	crc   uint32 // of the damaged batch at from, as its header says
-	delta int64  // of its last offset
-	end   int64  // where it ends by its checksum; 0 if that is right nowhere
+	used  int64  // the end of the region without zeros
+	crc   uint32 // in the header of the damaged batch at from
+	delta int64  // last offset delta in that header
+	end   int64  // of the damaged batch, by its checksum; 0 if that fits nowhere
 
 	list   []candidate    // ascending by pos
-	byEnd  []int32        // those that are valid, ascending by end
-	all    []int32        // all of them, ascending by end
-	nexts  map[int64]bool // offsets behind them
-	latest int32          // of findLatest, and 1; 0 if that has not been looked for
-	runs   map[edge]int32 // valid ones by their end, of those with the same the one whose run begins first
+	byEnd  []int32        // valid ones, ascending by end
+	all    []int32        // all, ascending by end
+	nexts  map[int64]bool // next offsets of all
+	latest int32          // result of findLatest plus 1; 0 if not yet called
+	runs   map[edge]int32 // valid ones by end; if several have the same, the one whose run begins first
 	taken  []run
 	jumps  []jump
 }
 
-// remainder is where to go on where a chart shows nothing.
-func (c *chart) remainder() edge {
+// remainder is the edge to go on from if nothing was found.
+func (c *salvage) remainder() edge {
 	if c.truncated {
 		return edge{c.from.pos + (c.to.pos-c.from.pos)/2, c.from.next}
 	}
 	return c.to
 }
 
-// draw finds the jumps from the beginning of the region on.
-func (c *chart) draw() error {
+// scan finds the jumps of the region.
+func (c *salvage) scan() error {
 	h, err := c.w.win.at(c.from.pos, batch.HeaderSize)
 	if err != nil {
 		return err
@@ -69,11 +69,11 @@ func (c *chart) draw() error {
 	return c.decide()
 }
 
-// collect finds all headers of the region. It ends early where there are too many.
-func (c *chart) collect() error {
+// collect finds all candidates of the region, or ends early at maxCandidates.
+func (c *salvage) collect() error {
 	limit := c.to.pos
-	if limit > c.from.pos+chartBytes {
-		limit, c.truncated = c.from.pos+chartBytes, true
+	if limit > c.from.pos+salvageBytes {
+		limit, c.truncated = c.from.pos+salvageBytes, true
 	}
 	pattern := binary.BigEndian.AppendUint32(nil, uint32(c.w.s.log.epoch))
 	pattern = append(pattern, 2) // magic
@@ -94,7 +94,7 @@ func (c *chart) collect() error {
 				break
 			}
 			at += i
-			if c.header(batch.Batch(p[at:]), pos+int64(at)); len(c.list) == chartMost {
+			if c.header(batch.Batch(p[at:]), pos+int64(at)); len(c.list) == maxCandidates {
 				limit, c.truncated = pos+int64(at), true
 				break
 			}
@@ -114,8 +114,8 @@ func (c *chart) collect() error {
 	return nil
 }
 
-// header notes what may be one at pos.
-func (c *chart) header(h batch.Batch, pos int64) {
+// header adds a candidate at pos if h may be a header.
+func (c *salvage) header(h batch.Batch, pos int64) {
 	n, err := batch.Size(h, maxBatch)
 	base := h.BaseOffset()
 	if err != nil || h.LastOffsetDelta() < 0 || base < c.from.next || base > c.to.next || h.NextOffset() > c.to.next {
@@ -124,8 +124,8 @@ func (c *chart) header(h batch.Batch, pos int64) {
 	c.list = append(c.list, candidate{pos: pos, end: pos + int64(n), base: base, next: h.NextOffset(), crc: h.CRC(), before: -1})
 }
 
-// checksums finds out which candidates are valid, and where the damaged batch ends.
-func (c *chart) checksums() error {
+// checksums finds the valid candidates, and the end of the damaged batch.
+func (c *salvage) checksums() error {
 	ends := make([]int32, 0, len(c.list))
 	for i := range c.list {
 		if c.list[i].end <= c.to.pos {
@@ -153,9 +153,9 @@ func (c *chart) checksums() error {
 	return c.endsLast(&s)
 }
 
-// sumTo is s.upTo, and endsAt for the last byte in front of the zeros at the end of a segment and
-// for those zeros that may be the batch's own: a header may claim more of them.
-func (c *chart) sumTo(s *summing, pos int64) {
+// sumTo is s.upTo. It also calls endsAt for the last byte before the zeros at the end of a segment, and
+// for the zeros that may belong to the batch: a header may claim more of them.
+func (c *salvage) sumTo(s *summing, pos int64) {
 	if c.to.pos == c.w.v.end && !c.truncated {
 		for at := max(s.pos, c.used); at < min(pos, c.used+batch.HeaderSize) && !s.short; at++ {
 			c.endsAt(s, at)
@@ -164,9 +164,9 @@ func (c *chart) sumTo(s *summing, pos int64) {
 	s.upTo(pos)
 }
 
-// endsAt takes the damaged batch to end at pos if its checksum says so: that does not cover
-// its length. The last such place counts.
-func (c *chart) endsAt(s *summing, pos int64) {
+// endsAt sets the end of the damaged batch to pos if its checksum fits: that does not cover the length.
+// The last such position counts.
+func (c *salvage) endsAt(s *summing, pos int64) {
 	if pos < c.from.pos+batch.HeaderSize {
 		return
 	}
@@ -175,9 +175,9 @@ func (c *chart) endsAt(s *summing, pos int64) {
 	}
 }
 
-// endsLast is endsAt for the end of the region. Zeros at the end of a segment may be the
-// batch's own, in part.
-func (c *chart) endsLast(s *summing) error {
+// endsLast is endsAt for the end of the region. Some of the zeros at the end of a segment may belong to
+// the batch.
+func (c *salvage) endsLast(s *summing) error {
 	if c.to.pos < c.w.v.end || c.truncated {
 		c.endsAt(s, c.to.pos)
 		return s.err
@@ -191,12 +191,12 @@ func (c *chart) endsLast(s *summing) error {
 	return s.err
 }
 
-// A summing is the CRC-32C of what has been read.
+// A summing is the CRC-32C of a segment up to a position.
 type summing struct {
 	w     *scanner
 	pos   int64
 	sum   uint32
-	short bool // the file has ended, or can't be read
+	short bool // the file ended, or can't be read
 	err   error
 }
 
@@ -209,8 +209,8 @@ func (s *summing) upTo(pos int64) {
 	}
 }
 
-// chain finds, for each end of a batch, the run of batches that ends there and begins first.
-func (c *chart) chain() {
+// chain finds, for each end of a batch, the run that ends there and begins first.
+func (c *salvage) chain() {
 	for i := range c.list {
 		if c.list[i].valid {
 			c.byEnd = append(c.byEnd, int32(i))
@@ -231,6 +231,6 @@ func (c *chart) chain() {
 	}
 }
 
-func (c *chart) sortByEnd(list []int32) {
+func (c *salvage) sortByEnd(list []int32) {
 	slices.SortFunc(list, func(a, b int32) int { return cmp.Compare(c.list[a].end, c.list[b].end) })
 }
