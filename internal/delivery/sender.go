@@ -59,9 +59,15 @@ func (s *sender) sendFree(p *partition, end, most int64) (sent int64, err error)
 		p.pos.Skip(x.Span)
 		return 1, nil // look again
 	}
-	before := s.sub.member.Sent()
-	err = s.sendStretch(p, x)
-	sent = int64(s.sub.member.Sent() - before)
+	member := &s.sub.member
+	before := member.Sent()
+	if s.sub.options.Ordered {
+		err = s.sendOrdered(p, x)
+	} else if member.LeaseRecords(p.pos, x.Span, x.runs, x.bytes) { // otherwise another member was faster
+		s.sub.served(p)
+		err = s.send(p, x.Span)
+	}
+	sent = int64(member.Sent() - before)
 	if s.left > 0 {
 		s.left -= sent
 	}
@@ -71,18 +77,6 @@ func (s *sender) sendFree(p *partition, end, most int64) (sent int64, err error)
 func isDamage(err error) bool {
 	var damage *broker.DamageError
 	return errors.As(err, &damage)
-}
-
-// sendStretch leases the records of a stretch, if nobody was faster, and sends them.
-func (s *sender) sendStretch(p *partition, x stretch) error {
-	if s.sub.options.Ordered {
-		return s.sendOrdered(p, x)
-	}
-	if !s.sub.member.LeaseRecords(p.pos, x.Span, x.runs, x.bytes) {
-		return nil
-	}
-	s.sub.served(p)
-	return s.send(p, x.Span)
 }
 
 // send sends the messages in span, which the member holds, of the batches that are loaded.

@@ -243,6 +243,46 @@ func TestAMessageWakesOneOfThoseThatWait(t *testing.T) {
 	x.mustGetNothing()
 }
 
+// A stalled reader's session has given up its batches when the Sink waits, and goes on where
+// it was.
+func TestAStalledReaderHoldsNoBatch(t *testing.T) {
+	for _, o := range []Options{{}, {Ack: true, Follow: true, Window: 1000}, {Ack: true, Follow: true, Ordered: true}} {
+		b := start(t, 1)
+		var messages, keyed []string
+		for i := range 100 {
+			messages, keyed = append(messages, fmt.Sprint(i)), append(keyed, fmt.Sprint("key=", i))
+		}
+		for batch := range slices.Chunk(keyed, 40) {
+			b.publish("orders", batch...)
+		}
+		r := b.reader("orders", o)
+		stalls := 0
+		r.sink.onFlush = func(onStall func()) {
+			if stalls++; stalls%3 == 0 {
+				return
+			}
+			onStall()
+			if r.sender.loader.buf != nil || r.sender.loader.loaded != nil || len(b.hub.loads) > 0 || len(b.hub.slots.taken) > 0 {
+				t.Error("it holds a batch")
+			}
+		}
+		if !o.Follow {
+			r.must(r.Drain())
+			r.mustGet(messages...)
+			continue
+		}
+		r.started()
+		if !o.Ordered {
+			r.mustGet(messages...)
+			continue
+		}
+		for i := range messages {
+			r.mustGet(messages[i])
+			r.must(r.Ack(uint64(i) + 1))
+		}
+	}
+}
+
 func TestOrderedHasOneMessageOfAKeyOut(t *testing.T) {
 	b := start(t, 1)
 	b.publish("orders", "a=1", "a=2", "b=3", "a=4", "c=5", "no key", "nor this")

@@ -197,22 +197,33 @@ func (s *sink) Confirm(count uint64, ranges []delivery.Range) {
 
 // Flush writes out, or a whole batch: out is empty then. If the reader stalls, the rest is
 // copied, so that a connection that waits holds no more.
-func (s *sink) Flush(patience time.Duration, onStall func()) error {
+func (s *sink) Flush(patience time.Duration, onStall func()) (err error) {
 	p := s.out
 	if s.whole != nil {
 		p = s.whole
 	}
-	n, err := s.writeQuickly(p, patience)
-	if isTimeout(err) {
-		rest := s.keepRest(p[n:])
-		s.releaseSlice()
-		onStall()
-		err = s.writeSlowly(rest)
+	if len(p) > 0 {
+		var n int
+		n, err = s.conn.net.Write(p, min(patience, s.conn.broker.Limits.WriteTime))
+		s.written += int64(n)
+		if isTimeout(err) {
+			err = s.stall(p[n:], onStall)
+		}
 	}
 	s.whole = nil
 	if s.out = s.out[:0]; cap(s.out) > 2*broker.SendBuffer {
 		s.ReleaseBuffers() // grown for a large message
 	}
+	return err
+}
+
+// stall writes the rest to a reader that takes its time, with as little memory as that needs.
+func (s *sink) stall(rest []byte, onStall func()) error {
+	rest = s.keepRest(rest)
+	s.releaseSlice()
+	onStall()
+	n, err := s.conn.writeSlowly(rest)
+	s.written += int64(n)
 	return err
 }
 
@@ -223,20 +234,4 @@ func (s *sink) keepRest(rest []byte) []byte {
 		s.ReleaseBuffers()
 	}
 	return rest
-}
-
-func (s *sink) writeQuickly(p []byte, patience time.Duration) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	n, err := s.conn.net.Write(p, min(patience, s.conn.broker.Limits.WriteTime))
-	s.written += int64(n)
-	return n, err
-}
-
-// writeSlowly is conn's, and counts what it writes.
-func (s *sink) writeSlowly(p []byte) error {
-	n, err := s.conn.writeSlowly(p)
-	s.written += int64(n)
-	return err
 }
