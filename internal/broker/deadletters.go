@@ -13,8 +13,8 @@ import (
 	"mbus/internal/message"
 )
 
-// HasDeadLetters says whether a message of a topic that has failed too often goes to the
-// dead letters: those there, and the broker's own, are tried without end.
+// HasDeadLetters reports whether messages of a topic that have failed too often go to the dead
+// letters. Dead letters, and messages of the broker's own topics, are delivered without end.
 func HasDeadLetters(topic string) bool {
 	return !strings.HasSuffix(topic, message.DeadLetters) && !Internal(topic)
 }
@@ -29,8 +29,8 @@ const (
 	HeaderReason    = "mbus-reason"
 )
 
-// HeaderAttempt tells a consumer, in a batch, how often it has been tried to deliver the
-// message, this time included, where that is twice or more. It is never stored.
+// HeaderAttempt is the number of the delivery, in a batch for a consumer, from the second on.
+// It is never stored.
 const HeaderAttempt = "mbus-attempt"
 
 // DeadLetters move messages that have failed too often to the topics of dead letters.
@@ -53,9 +53,9 @@ func newDeadLetters(b *Broker) *deadLetters {
 	}
 }
 
-// Bury puts a dead message of a topic among the dead letters, and only when it
-// is durable there it counts as consumed. If that fails the message is delivered
-// again. settled is called once, when one or the other is so; it must not block.
+// Bury moves a message that has failed too often to the dead letters. It counts as consumed
+// when it is durable there; if it can't be stored it is delivered again. settled is called
+// once, after either; it must not block.
 func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 	b.deadLetters.move(t, f, reason, settled)
 }
@@ -83,8 +83,8 @@ func onceOnly(f func(error)) func(error) {
 	return func(err error) { once.Do(func() { f(err) }) }
 }
 
-// moved has a message that is durable among the dead letters count as consumed, and another
-// one be delivered again.
+// moved has a message count as consumed that is durable among the dead letters, and delivers
+// it again after an error.
 func (d *deadLetters) moved(f group.Failed, reason string, err error) {
 	if IsMissing(err) { // the next consumer gets -GAP
 		f.Position.Unbury(f.Offset, time.Now())
@@ -107,8 +107,8 @@ func (d *deadLetters) moved(f group.Failed, reason string, err error) {
 	f.Position.Bury(f.Offset)
 }
 
-// changes notes whether the latest dead message of a topic could not be stored, and says
-// whether that is other than of the one before. At first all are stored.
+// changes records whether the latest dead message of a topic could not be stored, and reports
+// whether that has changed.
 func (d *deadLetters) changes(topic string, failing bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,8 +1,8 @@
 package broker
 
-// ExpectTopic has a group begin at the first message of a topic that is still to be made,
-// and returns when that is durable. It does nothing if the topic is there. The error is
-// group.ErrTooMany, wraps store.ErrUnusable, or says why it may not be durable.
+// ExpectTopic has a group begin at the first message of a topic that does not exist yet, and
+// returns when that is durable. It does nothing if the topic exists. The error is
+// group.ErrTooMany, wraps store.ErrUnusable, or is the reason why it may not be durable.
 func (o *offsets) ExpectTopic(groupName, name string) error {
 	if err := o.expect(groupName, name); err != nil {
 		return err
@@ -10,7 +10,7 @@ func (o *offsets) ExpectTopic(groupName, name string) error {
 	return o.AwaitPositions()
 }
 
-// expect is ExpectTopic, but for what is durable.
+// expect is ExpectTopic without waiting.
 func (o *offsets) expect(groupName, name string) error {
 	if err := o.unusable; err != nil {
 		return err
@@ -21,26 +21,26 @@ func (o *offsets) expect(groupName, name string) error {
 		return nil
 	}
 	if err := o.groups.Expect(groupName, name); err != nil {
-		return err // a name alone must not be kept: there are more of them than positions
+		return err // a name without a position must not be kept: positions are limited, names are not
 	}
 	o.expected[name] = true
 	return nil
 }
 
-// adopt gives a topic the positions of the groups that have expected it. The caller holds
-// mu.
+// adopt gives a topic the positions of the groups that expected it. The caller holds the mu
+// of topics.
 func (o *offsets) adopt(t *Topic) {
 	if !o.expected[t.Name] {
 		return
 	}
 	delete(o.expected, t.Name)
 	if err := o.groups.Adopt(t.Name, t.ID, len(t.Partitions())); err != nil {
-		o.log.Warn("groups may not begin at the first message of a topic that they have waited for", "topic", t.Name, "reason", err)
+		o.log.Warn("groups may not begin at the first message of a topic that they have waited for", "topic", t.Name, "partitions", len(t.Partitions()), "reason", err)
 	}
 }
 
-// expectAgain takes the topics that groups expect from the positions that were loaded: a
-// crash may have come when one had just been made.
+// expectAgain restores the expected topics at the start. A topic may exist already, if a crash
+// came just after it was created.
 func (o *offsets) expectAgain(names map[string]bool) {
 	o.topics.mu.Lock()
 	defer o.topics.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 // commits; 0 for ever.
 func (o *offsets) OffsetsRetention() time.Duration { return o.retention }
 
-// forgetGroups forgets groups until the broker ends. It is not misled by a clock that jumps.
+// forgetGroups forgets groups until stop is closed. It ignores a forward clock jump until that
+// has lasted one offsets retention.
 func (o *offsets) forgetGroups(stop <-chan struct{}) {
 	keep := o.retention
 	timer := time.NewTimer(min(keep, firstForget))
@@ -27,10 +28,9 @@ func (o *offsets) forgetGroups(stop <-chan struct{}) {
 }
 
 // ForgetGroups deletes the positions of groups that have had no member and no commit for
-// longer than the offsets retention at the time now. Each console and each test invents a
-// group, and their positions would stay for ever. Two stay: that of consumers that name none,
-// because nobody invents it, and that of redrives, because letters that were moved are not to
-// be moved again.
+// longer than the offsets retention at the time now: consoles and tests invent groups, whose
+// positions would stay for ever. Two groups stay: group.Default, because nobody invents it,
+// and RedriveGroup, because a redrive must not move letters twice.
 func (o *offsets) ForgetGroups(now time.Time) {
 	before := now.Add(-o.retention).UnixMilli()
 	for _, g := range o.groups.List() {

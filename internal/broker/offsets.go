@@ -11,11 +11,11 @@ import (
 	"mbus/internal/store"
 )
 
-// ErrUnknownGroup says that nothing is kept of a group.
+// ErrUnknownGroup means that a group has no position.
 var ErrUnknownGroup = errors.New("there is no group")
 
-// How a group may be used: by one protocol at a time, and by consumers of the
-// line protocol, who add which topic, all with ordered, or all without.
+// How a group may be used: by one protocol at a time. Consumers of the line protocol add the
+// topic; of one topic they all use ordered, or none does.
 var (
 	UseLine    = group.Membership{Protocol: "line"}
 	UseOrdered = group.Membership{Protocol: "line", Ordered: true}
@@ -23,8 +23,8 @@ var (
 	useAdmin   = group.Membership{Protocol: "admin"}
 )
 
-// Offsets are how far each group has come in each partition: in memory in groups, durable
-// in the journal.
+// Offsets are the positions of groups in partitions: in memory in groups, durable in the
+// journal.
 type offsets struct {
 	topics    *catalog
 	store     store.Store
@@ -32,14 +32,14 @@ type offsets struct {
 	groups    *group.Groups
 	journal   *journal
 	log       *slog.Logger
-	unusable  error           // why there is no journal, though there was one; set at the start
+	unusable  error           // why the journal can't be used; set at the start
 	losses    losses          // set at the start
-	missing   map[string]int  // by topic: positions that were kept because it is missing; set at the start
-	expected  map[string]bool // topics that are not there, and groups begin at their first message; guarded by the mu of topics
-	retention time.Duration   // how long the positions of a group are kept without members and commits; 0 for ever
+	missing   map[string]int  // positions in missing topics, by topic; set at the start
+	expected  map[string]bool // topics that do not exist, and groups begin at their first message; guarded by the mu of topics
+	retention time.Duration   // of groups without members and commits; 0 for ever
 }
 
-// newOffsets makes offsets without any; load reads those that are durable.
+// newOffsets makes offsets without positions; load reads the durable ones.
 func newOffsets(b *Broker) *offsets {
 	o := &offsets{topics: b.catalog, store: b.store, clock: b.clock, log: b.Log, expected: make(map[string]bool), retention: b.opts.OffsetsRetention}
 	o.journal = newJournal(b)
@@ -53,8 +53,8 @@ func newOffsets(b *Broker) *offsets {
 // write is the group.Write: it makes states durable.
 func (o *offsets) write(entries []group.Entry) error { return o.journal.write(entries, o.entries) }
 
-// entries yields what the journal must have: the losses that still count, and all
-// positions, those in topics that are missing among them.
+// entries yields the contents of a compacted journal: the losses that still count, and all
+// positions, also those in missing topics.
 func (o *offsets) entries(yield func(group.Entry) bool) {
 	for _, e := range o.lossEntries() {
 		if !yield(e) {
@@ -79,15 +79,15 @@ func (o *offsets) UseGroup(name string, u group.Membership) (release func(), err
 	return o.groups.Join(name, u)
 }
 
-// UseGroupUntil is UseGroup for a member that gives way, as group.Groups.JoinUntil says.
+// UseGroupUntil is UseGroup for a member that yields to others: see group.Groups.JoinUntil.
 func (o *offsets) UseGroupUntil(name string, u group.Membership, yield func() bool) (release func(), err error) {
 	return o.groups.JoinUntil(name, u, yield)
 }
 
-// Position is how far a group has come in a partition of a topic; of one that has
-// been deleted meanwhile it is kept nowhere. One beyond the end of the log, where a
-// Kafka client may have set it, is moved back to the end. The caller ends with its
-// Close. The error is group.ErrTooMany, or wraps store.ErrUnusable.
+// Position is the position of a group in a partition of a topic. If the topic was deleted
+// meanwhile it is not kept. A position beyond the end of the log, where a Kafka client may
+// have set it, is set to the end. The caller closes it. The error is group.ErrTooMany, or
+// wraps store.ErrUnusable.
 func (o *offsets) Position(groupName string, t *Topic, partition int) (*group.Position, error) {
 	p, err := o.position(groupName, t, partition)
 	if err != nil {
@@ -102,8 +102,8 @@ func (o *offsets) Position(groupName string, t *Topic, partition int) (*group.Po
 	return p, nil
 }
 
-// StartAtEnd has a position that nothing is kept of yet begin at the end of its
-// partition, or at its first message if it may have been lost, and keeps that.
+// StartAtEnd sets a position that is not kept yet to the end of its partition, or to the first
+// message if damage may have cost a position there, and keeps it.
 func (o *offsets) StartAtEnd(p *group.Position, t *Topic, partition int) {
 	start, end := t.Partitions()[partition].Offsets()
 	if o.PositionsLost(t, partition) {
@@ -112,11 +112,11 @@ func (o *offsets) StartAtEnd(p *group.Position, t *Topic, partition int) {
 	p.Start(end, true)
 }
 
-// PositionsUnusable says why no group can be used, nor its positions looked at: what keeps
-// them is damaged or missing. The error wraps store.ErrUnusable; it is nil most often.
+// PositionsUnusable is an error that wraps store.ErrUnusable if no group can be used, because
+// the topic of the positions is damaged or missing; mostly nil.
 func (o *offsets) PositionsUnusable() error { return o.unusable }
 
-// position is Position wherever it lies.
+// position is Position, also for one beyond the end of the log.
 func (o *offsets) position(groupName string, t *Topic, partition int) (*group.Position, error) {
 	if err := o.unusable; err != nil {
 		return nil, err
@@ -129,29 +129,28 @@ func (o *offsets) position(groupName string, t *Topic, partition int) (*group.Po
 	return o.groups.Position(group.Key{Group: groupName, Topic: t.Name, Partition: partition}, t.ID)
 }
 
-// SyncPositions calls done once, when all positions are durable as they are now,
-// or with the reason why they may not be. done must not block.
+// SyncPositions calls done once, when all positions are durable as they are now, or with the
+// reason why they may not be. done must not block.
 func (o *offsets) SyncPositions(done func(error)) { o.groups.Sync(done) }
 
-// AwaitPositions is SyncPositions for those who can wait.
+// AwaitPositions is SyncPositions for a caller that can wait.
 func (o *offsets) AwaitPositions() error {
 	done := make(chan error, 1)
 	o.groups.Sync(func(err error) { done <- err })
 	return <-done
 }
 
-// CommitOffsets sets positions of a group, in any direction, and calls done when
-// they are durable, with what has become of each: nil, group.ErrTooMany, or the
-// reason why it may not be. Positions move when that is durable, not before. What
-// is committed in a topic that is deleted meanwhile goes with it. The caller has
-// seen to it that no one else uses the group; done must not block, and keeps its
-// argument.
+// CommitOffsets sets positions of a group, in any direction, and calls done when they are
+// durable, with an error for each: nil, group.ErrTooMany, or the reason why it may not be
+// durable. Positions change when they are durable, not before. Positions in a topic that is
+// deleted meanwhile are deleted with it. The caller makes sure that the group has no other
+// user. done must not block, and keeps its argument.
 func (o *offsets) CommitOffsets(groupName string, commits []group.Commit, done func([]error)) {
 	_ = o.CommitOffsetsIn(groupName, commits, func(queue func()) error { queue(); return nil }, done)
 }
 
-// CommitOffsetsIn is CommitOffsets for commits whose order matters: within has queue called
-// where they have their turn, or says why they may not be. Then done is not called.
+// CommitOffsetsIn is CommitOffsets for commits whose order matters: within calls queue in their
+// turn, or returns an error. Then done is not called.
 func (o *offsets) CommitOffsetsIn(groupName string, commits []group.Commit, within func(queue func()) error, done func([]error)) error {
 	errs := make([]error, len(commits))
 	sets := make([]group.Set, 0, len(commits))
@@ -178,15 +177,15 @@ func (o *offsets) CommitOffsetsIn(groupName string, commits []group.Commit, with
 	return err
 }
 
-// closeAll is for positions that are not set after all.
+// closeAll closes positions that are not set after all.
 func closeAll(sets []group.Set) {
 	for _, s := range sets {
 		s.Position.Close()
 	}
 }
 
-// toCommit is the position to be set, with room for what is kept of it; nil if
-// there is no such topic.
+// toCommit is the position to be set, with memory reserved for it; nil if there is no such
+// topic.
 func (o *offsets) toCommit(groupName string, c group.Commit) (*group.Position, error) {
 	t, err := o.topics.Topic(c.Topic)
 	if errors.Is(err, store.ErrUnusable) {
@@ -206,12 +205,11 @@ func (o *offsets) toCommit(groupName string, c group.Commit) (*group.Position, e
 	return p, nil
 }
 
-// ResetOffsets sets the positions in a topic, by partition, of a group that nobody may
-// be using, and waits until they are durable. They stay of the kind that they are, of a
-// member that leases messages or has partitions assigned. Meanwhile nobody can join the
-// group. Of a topic that is deleted meanwhile nothing is kept. The error is a
-// *group.InUseError, group.ErrTooMany with no position set, or says why they may not be
-// durable.
+// ResetOffsets sets the positions of a group without members in a topic, by partition, and
+// waits until they are durable. They keep their kind: of members that lease messages, or that
+// have partitions assigned. Meanwhile nobody can join the group. Positions in a topic that is
+// deleted meanwhile are not kept. The error is a *group.InUseError, group.ErrTooMany with no
+// position set, or the reason why they may not be durable.
 func (o *offsets) ResetOffsets(groupName string, t *Topic, offsets []int64) error {
 	leave, err := o.groups.Join(groupName, useAdmin)
 	if err != nil {
@@ -237,15 +235,15 @@ func (o *offsets) ResetOffsets(groupName string, t *Topic, offsets []int64) erro
 // done must not block.
 func (o *offsets) AwaitCommits(groupNames []string, done func()) bool {
 	for _, name := range groupNames {
-		if o.groups.AwaitCommits(name, done) { // which waits for those of all groups
+		if o.groups.AwaitCommits(name, done) { // this waits for the commits of all groups
 			return true
 		}
 	}
 	return false
 }
 
-// CheckUnused says whether a group has members, as ResetOffsets and DeleteOffsets refuse
-// it: the error is a *group.InUseError.
+// CheckUnused returns a *group.InUseError if a group has members: ResetOffsets and
+// DeleteOffsets would refuse it.
 func (o *offsets) CheckUnused(groupName string) error {
 	if n, by := o.groups.Members(groupName); n > 0 {
 		return &group.InUseError{Group: groupName, By: by}
@@ -253,9 +251,9 @@ func (o *offsets) CheckUnused(groupName string) error {
 	return nil
 }
 
-// DeleteOffsets forgets positions of a group, which nobody may be using, for
-// good: those of the partitions named, or all if topics is nil. The error is a
-// *group.InUseError, ErrUnknownGroup, or says why the positions may come back.
+// DeleteOffsets deletes positions of a group without members: those of the named partitions,
+// or all if topics is nil. The error is a *group.InUseError, ErrUnknownGroup, or the reason
+// why the positions may come back after a restart.
 func (o *offsets) DeleteOffsets(groupName string, topics map[string][]int) error {
 	if topics == nil {
 		kept, err := o.groups.DeleteUnused(groupName)
@@ -274,8 +272,7 @@ func (o *offsets) DeleteOffsets(groupName string, topics map[string][]int) error
 	return o.AwaitPositions()
 }
 
-// deleteIn forgets all positions in a topic, which has been deleted, and waits until that
-// is durable.
+// deleteIn deletes all positions in a deleted topic, and waits until that is durable.
 func (o *offsets) deleteIn(topic string) error {
 	o.groups.DeleteAll(func(k group.Key) bool { return k.Topic == topic })
 	return o.AwaitPositions()
@@ -292,15 +289,15 @@ func (o *offsets) forgetOthers(t *Topic) {
 	}
 }
 
-// has says whether a group has a durable position.
+// has reports whether a group has a durable position.
 func (o *offsets) has(k group.Key) bool {
 	_, ok := o.groups.Committed(k)
 	return ok
 }
 
-// awaitDurable waits until the positions that have been written are durable: what groups
-// have consumed by them may go, and they must not come back for it. Where that fails their log
-// has failed, which the store reports.
+// awaitDurable waits until the written positions are durable. Retention may remove messages
+// that these positions have consumed, so that a crash must not take them back. The store
+// reports an error of the sync.
 func (o *offsets) awaitDurable() {
 	t, err := o.topics.Topic(PositionsTopic)
 	if err != nil {
@@ -311,8 +308,9 @@ func (o *offsets) awaitDurable() {
 	<-done
 }
 
-// lose counts messages that a group has lost. If it had no position in the partition it
-// gets one, so that it is told: it would begin at the log start.
+// lose counts messages that retention has removed before a group consumed them. A group
+// without a position in the partition gets one: without, it would begin at the log start and
+// never get -GAP.
 func (o *offsets) lose(t *Topic, u group.Unread, from, next int64) {
 	p, err := o.position(u.Group, t, u.Partition)
 	if err != nil {
@@ -323,10 +321,9 @@ func (o *offsets) lose(t *Topic, u group.Unread, from, next int64) {
 	o.groups.Lose(u.Key, next-from)
 }
 
-// begin has the groups that have a position in the topic begin at the first
-// message of the partitions from first on, whatever is kept of them, before there is one:
-// those that begin at the end where they have no position would miss what comes before
-// they look. First commits that are under way count, too.
+// begin has the groups with a position in the topic begin at the first message of its new
+// partitions, from first on, before there is one: a group that begins at the end would miss
+// the messages before its first fetch. Commits that are being written count, too.
 func (o *offsets) begin(t *Topic, first, total int) error {
 	if err := o.AwaitPositions(); err != nil {
 		return err
