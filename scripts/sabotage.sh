@@ -205,7 +205,7 @@ sabotage "believe a log start that is newer than its log" internal/commitlog/rec
 sabotage "take a note of a delivery for the message" internal/schedule/arrival.go \
 	's/a.end = int64(/a.end = 0 \& int64(/' ./internal/broker TestDelayedMessagesThatAreNotInTheCopyOfTheirTopicComeAgain
 sabotage "tell Kafka clients a name for the address they came in on" internal/kafka/address.go \
-	's/return local.AddrPort().Addr().Unmap().String(),/return "localhost",/' ./internal/kafka TestClientsAreToldTheAddressThatTheyCameInOn
+	's/return local.AddrPort().Addr().Unmap().String(),/return "localhost",/' ./internal/kafka TestClientsGetTheAddressOnWhichTheyWereAccepted
 sabotage "take a variable that describes a service for a flag" internal/flags/flags.go \
 	's/service.MatchString(v)/service.MatchString("")/' ./internal/flags TestVariablesOfServicesAreNotFlags
 sabotage "begin with partition 0 each time" internal/delivery/subscription.go \

@@ -80,7 +80,7 @@ func samePath(t *testing.T, p []byte) bool {
 		return false
 	}
 	if !slow.next() {
-		t.Fatalf("%x: the fast path takes what is damaged: %v", p, slow.err)
+		t.Fatalf("%x: the fast path reads a damaged record: %v", p, slow.err)
 	}
 	slow.rec.headers = nil // empty or nil, it is never looked at
 	if !reflect.DeepEqual(fast, slow) {

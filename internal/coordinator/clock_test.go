@@ -7,7 +7,7 @@ import (
 	"mbus/internal/coordinator"
 )
 
-// A fakeClock stands still until advance, which runs what is due in its own
+// A fakeClock stands still until advance, which runs the functions that are due in its own
 // goroutine, in order.
 type fakeClock struct {
 	now    time.Time

@@ -22,7 +22,7 @@ func TestFirstMemberLeadsAndGetsItsOwnPart(t *testing.T) {
 	r.wantErr(a.heartbeat(), nil)
 }
 
-func TestOnlyTheLeaderIsToldTheMembers(t *testing.T) {
+func TestOnlyTheLeaderGetsTheMembers(t *testing.T) {
 	r := newRig(t)
 	a, b := r.consumer("orders"), r.consumer("bills")
 	r.stable(a, b)
@@ -189,7 +189,7 @@ func TestFirstMembersWaitForMoreAnewWithEach(t *testing.T) {
 	b.join()
 	r.clock.advance(1)
 	if a.joining != 1 {
-		t.Fatal("the delay did not start anew")
+		t.Fatal("the delay did not start again")
 	}
 	r.clock.advance(delay)
 	r.wantJoin(a, nil)

@@ -19,7 +19,7 @@ var (
 
 // Clients join, sync, commit, leave, fall silent, come back as static members,
 // send twice, and mix things up, at random and with time passing. After each step
-// the group is compared with what the clients have been told. In the end some
+// the group is compared with what the replies to the clients. In the end some
 // behave, and must all get their parts; then all fall silent.
 func TestSimulatedGroupsKeepTheProtocol(t *testing.T) {
 	first, last := uint64(1), *seeds
@@ -46,7 +46,7 @@ type simulation struct {
 	limit   int // of members
 	clients []*client
 
-	generation  int32 // the highest that anybody was told since the group came to be
+	generation  int32 // the highest in any reply since the group came to be
 	leaders     map[int32]*client
 	protocols   map[int32]string
 	parts       map[string]string // part -> who got it: member or instance
@@ -61,7 +61,7 @@ type client struct {
 	reply   coordinator.JoinReply
 	joining int // calls that are to be answered
 	syncing int
-	member  bool // has been told of a generation, and nothing to the contrary since
+	member  bool // has got a generation, and no error since
 	part    string
 }
 
@@ -211,7 +211,7 @@ func (c *client) onJoin(r coordinator.JoinReply) {
 	}
 }
 
-// begun checks what a client is told of a generation.
+// begun checks the generation in a reply.
 func (s *simulation) begun(c *client, r coordinator.JoinReply) error {
 	if r.Generation < s.generation {
 		return fmt.Errorf("generation %d after %d", r.Generation, s.generation)
@@ -228,7 +228,7 @@ func (s *simulation) begun(c *client, r coordinator.JoinReply) error {
 		return nil
 	}
 	if r.Leader != r.Member {
-		return fmt.Errorf("%s is told the members, but %s leads", r.Member, r.Leader)
+		return fmt.Errorf("%s gets the members, but %s leads", r.Member, r.Leader)
 	}
 	l := s.leaders[r.Generation]
 	if l != nil && l != c && (l.request.Instance == "" || l.request.Instance != c.request.Instance) {
@@ -350,7 +350,7 @@ func (c *client) goOn() {
 	}
 }
 
-// check compares the group with what the clients were told.
+// check compares the group with the replies to the clients.
 func (s *simulation) check() error {
 	if s.problem != nil {
 		return s.problem

@@ -86,7 +86,7 @@ func TestStaticMemberWithAnotherSubscriptionBeginsARebalance(t *testing.T) {
 	r.wantErr(a.heartbeat(), coordinator.ErrRebalance)
 }
 
-// KIP-814; without it the leader is told that its former self leads.
+// KIP-814; without it the leader reads that its former self leads.
 func TestStaticLeaderThatComesBackDoesNotAssign(t *testing.T) {
 	for name, maySkip := range map[string]bool{"told so": true, "told that another leads": false} {
 		t.Run(name, func(t *testing.T) {

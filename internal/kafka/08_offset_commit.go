@@ -37,16 +37,16 @@ const firstCommitByID = 10
 
 func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 	s := c.server
-	who := coordinator.Committer{
+	committer := coordinator.Committer{
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID), Generation: req.Generation,
 	}
-	end, err := s.groups.BeginCommit(who)
+	end, err := s.groups.BeginCommit(committer)
 	resp, commits := c.commits(req, err)
 	if err != nil {
 		c.reply(resp)
 		return
 	}
-	inTurn := func(queue func()) error { return s.groups.QueueCommit(who, queue) }
+	inTurn := func(queue func()) error { return s.groups.QueueCommit(committer, queue) }
 	if err := s.broker.CommitOffsetsIn(req.Group, commits, inTurn, func(errs []error) {
 		end()
 		if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {

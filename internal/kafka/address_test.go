@@ -59,7 +59,7 @@ func (b *bus) serveAt(host string) string {
 
 // A name such as localhost may be another address for the client, where somebody else
 // listens.
-func TestClientsAreToldTheAddressThatTheyCameInOn(t *testing.T) {
+func TestClientsGetTheAddressOnWhichTheyWereAccepted(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
 	for _, tt := range []struct{ listen, dial string }{
@@ -86,7 +86,7 @@ func TestClientsAreToldTheAddressThatTheyCameInOn(t *testing.T) {
 	}
 }
 
-func TestLinkLocalAddressIsToldWithItsZone(t *testing.T) {
+func TestLinkLocalAddressHasItsZone(t *testing.T) {
 	host := linkLocal()
 	if host == "" {
 		t.Skip("no interface of this machine has a link-local IPv6 address")
@@ -115,7 +115,7 @@ func linkLocal() string {
 	return ""
 }
 
-func TestAdvertisedAddressIsToldWithoutBrackets(t *testing.T) {
+func TestAdvertisedAddressHasNoBrackets(t *testing.T) {
 	for advertise, want := range map[string]string{
 		"bus.example.com:19092": "bus.example.com:19092",
 		"[::1]:19092":           "[::1]:19092",

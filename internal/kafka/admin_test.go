@@ -384,7 +384,7 @@ func TestMissingTopicIsAStorageErrorAndCanBeDeleted(t *testing.T) {
 		t.Errorf("deleting it: %+v", out)
 	}
 	if out := ask[*kmsg.CreateTopicsResponse](c, newTopic("orders", 1)).Topics[0]; out.ErrorCode != 0 {
-		t.Errorf("making it anew: %+v", out)
+		t.Errorf("creating it again: %+v", out)
 	}
 }
 

@@ -180,7 +180,7 @@ func TestACommitWithoutAGenerationIsTakenWhateverItNames(t *testing.T) {
 	wantCode(t, "after that", ask[*kmsg.OffsetCommitResponse](c, req).Topics[0].Partitions[0].ErrorCode, nil)
 }
 
-func TestAMembersCommitToAnUnknownGroupIsToldAsKafkaDoes(t *testing.T) {
+func TestAMembersCommitToAnUnknownGroupHasKafkasErrorCode(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
 	c := b.dial()
@@ -195,7 +195,7 @@ func TestAMembersCommitToAnUnknownGroupIsToldAsKafkaDoes(t *testing.T) {
 	}
 }
 
-func TestLeavingAnUnknownGroupIsToldForEachMember(t *testing.T) {
+func TestLeavingAnUnknownGroupIsAnErrorForEachMember(t *testing.T) {
 	c := start(t, setup{}).dial()
 	for version := range int16(6) {
 		req := kmsg.NewPtrLeaveGroupRequest()
@@ -234,7 +234,7 @@ func TestACommitThatTheDiskDoesNotTakeIsTriedAgain(t *testing.T) {
 		on.Store(true)
 		wantCode(t, broken.Error(), c.commit(8, position{"orders", 0, 2}), kerr.CoordinatorNotAvailable)
 		if got := c.fetchCommitted(8, theGroup, "orders", 0)["orders/0"].offset; got != 1 {
-			t.Errorf("%v: %d is told, want 1", broken, got)
+			t.Errorf("%v: got %d, want 1", broken, got)
 		}
 		on.Store(false)
 		wantCode(t, "commit", c.commit(8, position{"orders", 0, 3}), nil)
@@ -261,7 +261,7 @@ func TestGroupsMayHaveLongNames(t *testing.T) {
 	}
 }
 
-// kafkajs commits -1 or -2 for a consumer that is to begin at the end, or anew.
+// kafkajs commits -1 or -2 for a consumer that is to begin at the end, or at the beginning.
 func TestANegativeOffsetIsKeptAndIsNoPosition(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
@@ -271,12 +271,12 @@ func TestANegativeOffsetIsKeptAndIsNoPosition(t *testing.T) {
 		wantCode(t, "commit", c.commit(8, position{"orders", 0, 3}), nil)
 		wantCode(t, "commit", c.commit(8, position{"orders", 0, offset}), nil)
 		if got := c.fetchCommitted(8, theGroup, "orders", 0)["orders/0"].offset; got != offset {
-			t.Errorf("%d is told, want %d", got, offset)
+			t.Errorf("got %d, want %d", got, offset)
 		}
 		b.restart()
 		c = b.dial()
 		if got := c.fetchCommitted(8, theGroup, "", 0)["orders/0"].offset; got != offset {
-			t.Errorf("after a restart %d is told, want %d", got, offset)
+			t.Errorf("after a restart: got %d, want %d", got, offset)
 		}
 		if n := b.broker.Positions(theGroup); len(n) != 1 || n[0].Committed != 0 {
 			t.Errorf("the administrator sees %+v", n)
@@ -292,7 +292,7 @@ func TestANegativeOffsetIsKeptAndIsNoPosition(t *testing.T) {
 	}
 	wantCode(t, "commit", c.commit(8, position{"orders", 0, 4}), nil)
 	if got := c.fetchCommitted(8, theGroup, "orders", 0)["orders/0"].offset; got != 4 {
-		t.Errorf("%d is told", got)
+		t.Errorf("got %d", got)
 	}
 }
 

@@ -164,7 +164,7 @@ func TestDescribeConfigsSaysWhereAValueComesFrom(t *testing.T) {
 	}
 }
 
-func TestClientsAreToldWhenMessagesAreSynced(t *testing.T) {
+func TestSettingsShowWhenMessagesAreSynced(t *testing.T) {
 	for every, want := range map[time.Duration][2]string{
 		0:                      {"flush.messages", "1"},
 		100 * time.Millisecond: {"flush.ms", "100"},

@@ -82,7 +82,7 @@ func TestWhatIsNoRequestClosesTheConnectionAndSaysWhy(t *testing.T) {
 }
 
 // A program with the wrong port must not wait, nor wonder.
-func TestALineOfTextIsToldWhichPortThisIs(t *testing.T) {
+func TestALineOfTextGetsTheOtherPorts(t *testing.T) {
 	b := start(t, setup{})
 	for _, text := range []string{"?topics\n", "orders\n", "orders?format=batch\n", "GET / HTTP/1.1\r\n\r\n", "jobs\nfirst\nsecond\n", "jobs?format=batch\n\x00\x00\xff\x1b"} {
 		c := b.dial()

@@ -230,7 +230,7 @@ func TestAFetchThatWaitsDelaysNoOtherConnection(t *testing.T) {
 	await(t, "the fetch gives up", func() bool { return b.server.Connections() == 1 })
 }
 
-func TestAFetchThatWaitsIsToldThatTheTopicWasDeleted(t *testing.T) {
+func TestAFetchThatWaitsEndsWhenItsTopicIsDeleted(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)
 	c := b.dial()

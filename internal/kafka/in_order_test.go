@@ -32,7 +32,7 @@ func TestWhatWasProducedBeforeOnTheConnectionIsSeen(t *testing.T) {
 		}
 		base := produced(c.receive(produce).(*kmsg.ProduceResponse)).BaseOffset
 		if got := c.receive(list).(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]; got.ErrorCode != 0 || got.Offset != base+1 {
-			t.Fatalf("produced at %d, and the end is told to be %+v", base, got)
+			t.Fatalf("produced at %d, and the end is %+v", base, got)
 		}
 		if got := c.receive(del).(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0]; got.ErrorCode != 0 || got.LowWatermark != base+1 {
 			t.Fatalf("produced at %d, and deleted up to %+v", base, got)

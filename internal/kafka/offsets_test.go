@@ -282,7 +282,7 @@ func TestAGroupWhosePositionMayBeLostBeginsAtTheFirstMessage(t *testing.T) {
 	}
 }
 
-// A client that is told that nothing is committed begins anew.
+// A client without a committed offset begins at the beginning or the end.
 func TestPositionsThatCannotBeUsedAreAnErrorThatClientsTryAgain(t *testing.T) {
 	b := start(t, setup{})
 	id := b.topic("orders", 1).ID
@@ -431,7 +431,7 @@ func TestOffsetsThatAreNotDurableAreNotShown(t *testing.T) {
 	go func() { told <- writer.commit(8, position{"orders", 0, 2}) }()
 	<-begun
 	if got, _ := b.broker.CommittedOffset(theGroup, "orders", 0); got.Offset != 1 {
-		t.Errorf("while 2 is not durable %d is told", got.Offset)
+		t.Errorf("while 2 is not durable: got %d", got.Offset)
 	}
 	other := kmsg.NewPtrOffsetFetchRequest()
 	other.Version, other.Group = 7, "another"

@@ -67,7 +67,7 @@ func TestALargeRequestIsStoredWhateverTheLargestMessageIs(t *testing.T) {
 }
 
 // A batch that is too large costs no more than its own answer.
-func TestALargeBatchInALargeRequestIsToldToBeTooLarge(t *testing.T) {
+func TestALargeBatchInALargeRequestIsTooLarge(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = 16 << 20 }})
 	b.topic("orders", 3)
 	c := b.dial()

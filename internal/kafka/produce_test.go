@@ -47,7 +47,7 @@ func TestProduceOfAnOldVersionIsRefusedForEachPartition(t *testing.T) {
 }
 
 // changed is a batch of which one header field is another, with the CRC as it was
-// or made anew.
+// or created again.
 func changed(at int, value byte, crc bool) []byte {
 	p := messages(3)
 	p[at] = value

@@ -119,7 +119,7 @@ func TestATopicIsNotPromisedSyncsThatDoNotHappen(t *testing.T) {
 	}
 }
 
-func TestTheBrokersConfigurationSaysWhatItWasTold(t *testing.T) {
+func TestTheBrokersConfigurationShowsItsFlags(t *testing.T) {
 	b := start(t, setup{kafka: kafka.Options{MinSession: time.Second}, options: func(o *broker.Options) {
 		o.NoAutoCreate, o.OffsetsRetention = true, 90*time.Second
 	}})

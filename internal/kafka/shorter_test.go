@@ -14,7 +14,7 @@ import (
 
 // What was written by this process is sent unread. If the file has become shorter meanwhile,
 // the client whose answer it was loses its connection; the next one gets all that is left,
-// and is told of the rest, and so does the log.
+// and gets an error for the rest, and so does the log.
 func TestFileThatBecomesShorterIsReported(t *testing.T) {
 	b := start(t, setup{})
 	b.topic("orders", 1)

@@ -42,7 +42,7 @@ func TestOverTLS(t *testing.T) {
 		"a stop and memory":            TestAServerStopsWhileRequestsWaitForMemory,
 		"a stop and waiting members":   TestStopAnswersMembersThatWait,
 		"a connection too many":        TestOneConnectionTooManyIsClosed,
-		"a line on the port for Kafka": TestALineOfTextIsToldWhichPortThisIs,
+		"a line on the port for Kafka": TestALineOfTextGetsTheOtherPorts,
 	} {
 		t.Run(name, test)
 	}
