@@ -27,9 +27,9 @@ func newHealingRig(t *testing.T, o commitlog.Options) *rig {
 	return r
 }
 
-func newHealingRigOnAWornDisk(t *testing.T) (*rig, *worn) {
+func newHealingRigOnAWornDisk(t *testing.T) (*rig, *crashfs.Worn) {
 	r := &rig{T: t, disk: crashfs.New(), log: new(recorder)}
-	d := &worn{FS: r.disk, err: syscall.EIO}
+	d := &crashfs.Worn{FS: r.disk, Err: syscall.EIO}
 	r.options = commitlog.Options{FS: d, Log: r.log.logger(), SegmentBytes: 1 << 20}
 	s, err := commitlog.Open("/data", r.options)
 	if err != nil {
@@ -213,12 +213,12 @@ func TestHealingIsNotTriedAllTheTime(t *testing.T) {
 // An index that is lost, or can't be read, is no reason to give up the log: it is built again.
 func TestALogIsHealedWhateverHasBecomeOfItsIndex(t *testing.T) {
 	index := strings.TrimSuffix(activeLog, ".log") + ".index"
-	for name, spoil := range map[string]func(r *rig, d *worn){
-		"unreadable":      func(_ *rig, d *worn) { d.breaks(patch{suffix: ".index", to: 1 << 40}) },
-		"can't be opened": func(_ *rig, d *worn) { d.breaks(patch{suffix: ".index", to: 1 << 40, open: true}) },
-		"removed":         func(r *rig, _ *worn) { r.removeFile(r.disk, index) },
-		"emptied":         func(r *rig, _ *worn) { writeFile(r.T, r.disk, index, nil) },
-		"damaged": func(r *rig, _ *worn) {
+	for name, spoil := range map[string]func(r *rig, d *crashfs.Worn){
+		"unreadable":      func(_ *rig, d *crashfs.Worn) { d.Break(crashfs.Patch{Suffix: ".index", To: 1 << 40}) },
+		"can't be opened": func(_ *rig, d *crashfs.Worn) { d.Break(crashfs.Patch{Suffix: ".index", To: 1 << 40, Open: true}) },
+		"removed":         func(r *rig, _ *crashfs.Worn) { r.removeFile(r.disk, index) },
+		"emptied":         func(r *rig, _ *crashfs.Worn) { writeFile(r.T, r.disk, index, nil) },
+		"damaged": func(r *rig, _ *crashfs.Worn) {
 			content := readFile(r.T, r.disk, index)
 			content[20] ^= 1
 			writeFile(r.T, r.disk, index, content)
@@ -236,7 +236,7 @@ func TestALogIsHealedWhateverHasBecomeOfItsIndex(t *testing.T) {
 			r.disk.SetHook(nil)
 			r.fill(60)
 			r.holdsStored()
-			d.breaks()
+			d.Break()
 			r.reopen(r.disk.Crash(crashfs.Nothing()))
 			r.holdsStored()
 			r.goesOn()

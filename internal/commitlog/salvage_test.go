@@ -375,14 +375,14 @@ func TestWayPastDamageIsLinear(t *testing.T) {
 				}
 			}
 			r := &rig{T: t, options: oneSegment()}
-			d := &worn{FS: disk}
+			d := &crashfs.Worn{FS: disk}
 			r.startWorn(d)
-			if n := d.read.Load(); n > 6*big {
+			if n := d.Read.Load(); n > 6*big {
 				t.Errorf("hostile %v, indexed %v: the start reads %d MiB of %d", hostile, indexed, n>>20, big>>20)
 			}
 			var c store.Chunk
 			for i := range 20 {
-				d.read.Store(0)
+				d.Read.Store(0)
 				if err := r.Read(1, 1, &c); err == nil {
 					_, err = c.Load(nil)
 					if err == nil {
@@ -394,7 +394,7 @@ func TestWayPastDamageIsLinear(t *testing.T) {
 				if i > 0 {
 					most = 2 * big // the damaged batch, to see that it is that
 				}
-				if n := d.read.Load(); n > most {
+				if n := d.Read.Load(); n > most {
 					t.Errorf("hostile %v, indexed %v: read %d takes %d KiB of a segment of %d", hostile, indexed, i, n>>10, big>>10)
 				}
 			}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -22,101 +21,8 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// A worn disk can't read some bytes of some files. Like a kernel it gives what comes before
-// them, or, if it is blunt, nothing at all.
-type worn struct {
-	*crashfs.FS
-	blunt bool
-	err   error
-	send  func(conn vfs.RawWriter, pos int64, n int) error // in place of SendTo
-
-	mu     sync.Mutex // guards what follows
-	bad    []patch
-	failed atomic.Int64 // reads
-	read   atomic.Int64 // bytes of segments
-	wrote  func(name string, p []byte, pos int64)
-}
-
-// A patch is the bytes of the files with a suffix that can't be read.
-type patch struct {
-	suffix   string
-	from, to int64
-	open     bool // the files can't be opened, either
-}
-
-type wornFile struct {
-	vfs.File
-	disk *worn
-	name string
-}
-
-func (d *worn) breaks(bad ...patch) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.bad = bad
-}
-
-// until is where a read of n bytes at pos stops.
-func (d *worn) until(name string, pos, n int64, open bool) (to int64, failed bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	to = pos + n
-	for _, b := range d.bad {
-		if strings.HasSuffix(name, b.suffix) && b.from < to && b.to > pos && (b.open || !open) {
-			to, failed = max(pos, b.from), true
-		}
-	}
-	if failed && d.blunt {
-		to = pos
-	}
-	return to, failed
-}
-
-func (d *worn) Open(name string) (vfs.File, error) {
-	if _, failed := d.until(name, 0, 1<<40, true); failed {
-		return nil, fmt.Errorf("open %s: %w", name, d.err)
-	}
-	f, err := d.FS.Open(name)
-	return &wornFile{f, d, name}, err
-}
-
-func (d *worn) Create(name string) (vfs.File, error) {
-	f, err := d.FS.Create(name)
-	return &wornFile{f, d, name}, err
-}
-
-func (f *wornFile) ReadAt(p []byte, pos int64) (int, error) {
-	if strings.HasSuffix(f.name, ".log") {
-		f.disk.read.Add(int64(len(p)))
-	}
-	to, failed := f.disk.until(f.name, pos, int64(len(p)), false)
-	if !failed {
-		return f.File.ReadAt(p, pos)
-	}
-	f.disk.failed.Add(1)
-	n, err := f.File.ReadAt(p[:to-pos], pos)
-	if err == nil {
-		err = fmt.Errorf("read %s: %w", f.name, f.disk.err)
-	}
-	return n, err
-}
-
-func (f *wornFile) WriteAt(p []byte, pos int64) (int, error) {
-	if f.disk.wrote != nil {
-		f.disk.wrote(f.name, p, pos)
-	}
-	return f.File.WriteAt(p, pos)
-}
-
-func (f *wornFile) SendTo(conn vfs.RawWriter, pos int64, n int) error {
-	if f.disk.send == nil {
-		return f.File.SendTo(conn, pos, n)
-	}
-	return f.disk.send(conn, pos, n)
-}
-
 // wear closes the rig's store and opens it on a disk that has worn.
-func (r *rig) wear(d *worn) {
+func (r *rig) wear(d *crashfs.Worn) {
 	r.Helper()
 	if err := r.store.Close(); err != nil {
 		r.Fatal(err)
@@ -125,11 +31,8 @@ func (r *rig) wear(d *worn) {
 	r.startWorn(d)
 }
 
-func (r *rig) startWorn(d *worn) {
+func (r *rig) startWorn(d *crashfs.Worn) {
 	r.Helper()
-	if d.err == nil {
-		d.err = syscall.EIO
-	}
 	r.log, r.disk = new(recorder), d.FS
 	r.options.FS, r.options.Log = d, slog.New(r.log)
 	s, err := commitlog.Open("/data", r.options)
@@ -187,18 +90,18 @@ func TestUnreadableSectorsCostTheirBatchesOnly(t *testing.T) {
 				n++
 				r := newRig(t, commitlog.Options{SegmentBytes: 24 << 10})
 				r.fill(50)
-				d := &worn{blunt: n%2 == 0, err: errs[n%len(errs)]}
+				d := &crashfs.Worn{Blunt: n%2 == 0, Err: errs[n%len(errs)]}
 				logs := files(t, r.disk, ".log")
 				log := logs[(which+len(logs))%len(logs)]
 				list := r.inSegment(r.disk, log)
-				d.breaks(patch{suffix: log, from: from, to: from + size})
+				d.Break(crashfs.Patch{Suffix: log, From: from, To: from + size})
 				if from/512%3 == 0 && from+size <= list[len(list)-1].from { // else nobody knows how many are lost
 					r.store.Close()
 					r.removeFile(r.disk, strings.TrimSuffix(log, ".log")+".index")
 				}
 				r.wear(d)
 				if err := r.shows(holesFor(list, from, from+size)...); err != nil {
-					t.Fatalf("%s, %d bytes at %d (%v): %v", log, size, from, d.err, err)
+					t.Fatalf("%s, %d bytes at %d (%v): %v", log, size, from, d.Err, err)
 				}
 				if err := r.store.Close(); err != nil {
 					t.Fatal(err)
@@ -212,10 +115,10 @@ func TestUnreadableSectorsCostTheirBatchesOnly(t *testing.T) {
 func TestUnreadableSectorIsNamed(t *testing.T) {
 	r := newRig(t, smallSegments())
 	r.fill(11)
-	d := new(worn)
+	d := new(crashfs.Worn)
 	log := files(t, r.disk, ".log")[1]
 	b := r.inSegment(r.disk, log)[1]
-	d.breaks(patch{suffix: log, from: b.from &^ 511, to: b.from&^511 + 512})
+	d.Break(crashfs.Patch{Suffix: log, From: b.from &^ 511, To: b.from&^511 + 512})
 	r.wear(d)
 	var c store.Chunk
 	defer c.Release()
@@ -236,24 +139,24 @@ func TestUnreadableSectorIsTriedAgainAfterAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, oneSegment())
 		r.fill(20)
-		d := new(worn)
+		d := new(crashfs.Worn)
 		list := r.inSegment(r.disk, activeLog)
-		d.breaks(patch{suffix: ".log", from: 4096, to: 8192})
+		d.Break(crashfs.Patch{Suffix: ".log", From: 4096, To: 8192})
 		r.wear(d)
 		lost := holesFor(list, 4096, 8192)
 		if err := r.shows(lost...); err != nil {
 			t.Error(err)
 		}
-		once := d.failed.Load()
+		once := d.Failed.Load()
 		for range 50 {
 			if err := r.shows(lost...); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if n := d.failed.Load(); n > once || once > 20 {
+		if n := d.Failed.Load(); n > once || once > 20 {
 			t.Errorf("the disk was asked %d times, and %d times more for what it had failed to read", once, n-once)
 		}
-		d.breaks()
+		d.Break()
 		time.Sleep(time.Minute) // in the bubble: what is remembered of a bad sector is forgotten
 		if err := r.shows(); err != nil {
 			t.Errorf("once it can be read again: %v", err)
@@ -264,15 +167,15 @@ func TestUnreadableSectorIsTriedAgainAfterAWhile(t *testing.T) {
 
 // A device that is gone is no damage: nobody's position moves past what it holds.
 func TestDeviceThatIsGoneIsAnError(t *testing.T) {
-	for name, bad := range map[string]patch{
-		"nothing can be read":   {suffix: "", to: 1 << 40},
-		"nothing can be opened": {suffix: "", to: 1 << 40, open: true},
+	for name, bad := range map[string]crashfs.Patch{
+		"nothing can be read":   {Suffix: "", To: 1 << 40},
+		"nothing can be opened": {Suffix: "", To: 1 << 40, Open: true},
 	} {
 		r := newRig(t, oneSegment())
 		r.fill(20)
-		d := new(worn)
+		d := new(crashfs.Worn)
 		r.wear(d)
-		d.breaks(bad)
+		d.Break(bad)
 		for _, offset := range []int64{0, 31, 59} {
 			var c store.Chunk
 			err := r.Read(offset, 1<<20, &c)
@@ -284,7 +187,7 @@ func TestDeviceThatIsGoneIsAnError(t *testing.T) {
 				t.Errorf("%s: read at %d: %v", name, offset, err)
 			}
 		}
-		d.breaks()
+		d.Break()
 		r.holdsStored()
 	}
 }
@@ -293,9 +196,9 @@ func TestDeviceThatIsGoneIsAnError(t *testing.T) {
 func TestUnreadableBlockThatHoldsAWholeSegment(t *testing.T) {
 	r := newRig(t, smallSegments())
 	r.fill(11)
-	d := new(worn)
+	d := new(crashfs.Worn)
 	log := files(t, r.disk, ".log")[1]
-	d.breaks(patch{suffix: log, from: 0, to: 4096})
+	d.Break(crashfs.Patch{Suffix: log, From: 0, To: 4096})
 	list := r.inSegment(r.disk, log)
 	r.wear(d)
 	if err := r.shows(hole{list[0].Base, list[len(list)-1].Next, false}); err != nil {
@@ -312,14 +215,14 @@ func TestUnreadableIndexIsBuiltAgain(t *testing.T) {
 				for _, from := range []int64{0, 64, 512} {
 					r := newRig(t, commitlog.Options{SegmentBytes: 64 << 10})
 					r.fill(300)
-					d := new(worn)
-					bad := patch{suffix: ".index", from: from, to: from + size}
-					bad.open = open
+					d := new(crashfs.Worn)
+					bad := crashfs.Patch{Suffix: ".index", From: from, To: from + size}
+					bad.Open = open
 					if !late {
-						d.breaks(bad)
+						d.Break(bad)
 					}
 					r.wear(d)
-					d.breaks(bad)
+					d.Break(bad)
 					size := r.Size()
 					if want := int64(len(bytesOf(r.stored))); size != want {
 						t.Errorf("size %d, want %d", size, want)
@@ -343,18 +246,18 @@ func TestUnreadableIndexIsBuiltAgain(t *testing.T) {
 // A segment of which nothing can be read, without its index or with it, goes like others when
 // it is time, and does not keep those behind it.
 func TestRetentionRemovesSegmentsThatCannotBeRead(t *testing.T) {
-	for name, bad := range map[string]patch{"opened": {to: 1 << 40, open: true}, "read": {to: 1 << 40}} {
+	for name, bad := range map[string]crashfs.Patch{"opened": {To: 1 << 40, Open: true}, "read": {To: 1 << 40}} {
 		for _, suffix := range []string{".log", ""} {
 			for _, r := range []store.Retention{{Bytes: 5000}, {Before: 1 << 60, Keep: 1 << 60}} {
 				rig := newRig(t, smallSegments())
 				rig.fill(40)
-				d := new(worn)
-				bad.suffix = strings.TrimSuffix(files(t, rig.disk, ".log")[1], ".log") + suffix
-				d.breaks(bad)
+				d := new(crashfs.Worn)
+				bad.Suffix = strings.TrimSuffix(files(t, rig.disk, ".log")[1], ".log") + suffix
+				d.Break(bad)
 				if suffix == "" {
 					other := bad
-					bad.suffix, other.suffix = bad.suffix+".log", bad.suffix+".index"
-					d.breaks(bad, other)
+					bad.Suffix, other.Suffix = bad.Suffix+".log", bad.Suffix+".index"
+					d.Break(bad, other)
 				}
 				rig.wear(d)
 				out, err := rig.Retain(r)
@@ -370,15 +273,15 @@ func TestRetentionRemovesSegmentsThatCannotBeRead(t *testing.T) {
 func TestAppendWhileTheIndexCannotBeOpened(t *testing.T) {
 	r := newRig(t, commitlog.Options{SegmentBytes: 256 << 10})
 	r.fill(300)
-	d := new(worn)
+	d := new(crashfs.Worn)
 	r.wear(d)
-	d.breaks(patch{suffix: ".index", to: 1 << 40, open: true})
+	d.Break(crashfs.Patch{Suffix: ".index", To: 1 << 40, Open: true})
 	r.fill(3)
 	r.holdsStored()
 	if err := r.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d.breaks()
+	d.Break()
 	d.FS = d.FS.KillClone()
 	r.startWorn(d)
 	r.holdsStored()
@@ -388,10 +291,10 @@ func TestAppendWhileTheIndexCannotBeOpened(t *testing.T) {
 func TestManyReadersPastUnreadableSectors(t *testing.T) {
 	r := newRig(t, smallSegments())
 	r.fill(40)
-	d := &worn{blunt: true}
+	d := &crashfs.Worn{Blunt: true}
 	log := files(t, r.disk, ".log")[2]
 	list := r.inSegment(r.disk, log)
-	d.breaks(patch{suffix: log, from: 512, to: 1024}, patch{suffix: log, from: 2048, to: 2560}, patch{suffix: ".index", to: 512})
+	d.Break(crashfs.Patch{Suffix: log, From: 512, To: 1024}, crashfs.Patch{Suffix: log, From: 2048, To: 2560}, crashfs.Patch{Suffix: ".index", To: 512})
 	want := holesFor(list, 512, 2560)
 	r.wear(d)
 	var group sync.WaitGroup
@@ -424,8 +327,8 @@ func (r *rig) findsTimes() {
 func TestUnreadableIndexIsBuiltOnce(t *testing.T) {
 	r := newRig(t, commitlog.Options{SegmentBytes: 1 << 20})
 	r.fill(600)
-	d := new(worn)
-	d.breaks(patch{suffix: ".index", to: 1 << 20})
+	d := new(crashfs.Worn)
+	d.Break(crashfs.Patch{Suffix: ".index", To: 1 << 20})
 	r.wear(d)
 	for range 20 {
 		if err := r.shows(); err != nil {
@@ -447,8 +350,8 @@ func TestUnreadableLogStartIsDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := r.stored[indexOf(r, readFile(t, r.disk, files(t, r.disk, ".log")[0]))].Base
-		d := new(worn)
-		d.breaks(patch{suffix: "log-start-offset", to: 512, open: open})
+		d := new(crashfs.Worn)
+		d.Break(crashfs.Patch{Suffix: "log-start-offset", To: 512, Open: open})
 		r.wear(d)
 		if start, _ := r.Offsets(); start != first {
 			t.Errorf("the log starts at %d, want %d", start, first)
@@ -465,11 +368,11 @@ func TestWhatCannotBeReadIsNeverWritten(t *testing.T) {
 	for from := int64(0); from < 14_000; from += 1536 {
 		r := newRig(t, oneSegment())
 		r.fill(20)
-		d := &worn{FS: r.disk.Crash(crashfs.Nothing()), blunt: true}
+		d := &crashfs.Worn{FS: r.disk.Crash(crashfs.Nothing()), Blunt: true}
 		whole := readFile(t, d.FS, activeLog)
 		r.store.Close()
-		d.breaks(patch{suffix: ".log", from: from, to: from + 512})
-		d.wrote = func(name string, p []byte, pos int64) {
+		d.Break(crashfs.Patch{Suffix: ".log", From: from, To: from + 512})
+		d.Wrote = func(name string, p []byte, pos int64) {
 			for i, b := range p {
 				if at := pos + int64(i); strings.HasSuffix(name, ".log") && at < int64(len(whole)) && b != whole[at] {
 					t.Fatalf("byte %d of %s is overwritten", at, name)
@@ -489,11 +392,11 @@ func TestFileThatCannotBeSentIsRead(t *testing.T) {
 		"can't be read": fmt.Errorf("sendfile: %w", syscall.EIO), "has become shorter": fmt.Errorf("sendfile: %w", io.ErrUnexpectedEOF),
 	} {
 		r := newRig(t, oneSegment())
-		d := new(worn)
+		d := new(crashfs.Worn)
 		r.wear(d)
 		r.fill(20)
 		list := r.inSegment(d.FS, activeLog)
-		d.send = func(vfs.RawWriter, int64, int) error { return failed }
+		d.Send = func(vfs.RawWriter, int64, int) error { return failed }
 		var c store.Chunk
 		if err := r.Read(0, 1<<20, &c); err != nil || !c.Sendable() {
 			t.Fatalf("what was written can be sent: %v, %v", c.Sendable(), err)
@@ -501,7 +404,7 @@ func TestFileThatCannotBeSentIsRead(t *testing.T) {
 		if err := c.SendTo(nil); !errors.Is(err, failed) {
 			t.Fatal(err)
 		}
-		d.breaks(patch{suffix: ".log", from: 4096, to: 4608})
+		d.Break(crashfs.Patch{Suffix: ".log", From: 4096, To: 4608})
 		if c.Sendable() {
 			t.Errorf("%s: it would be sent again", name)
 		}
@@ -552,19 +455,19 @@ func TestVerifyGoesOnPastWhatItCannotRead(t *testing.T) {
 	logs := files(t, r.disk, ".log")
 	list := r.inSegment(r.disk, logs[1])
 	for name, test := range map[string]struct {
-		bad  patch
+		bad  crashfs.Patch
 		want string
 	}{
-		"a sector":  {patch{suffix: logs[1], from: 512, to: 1024}, fmt.Sprintf("offsets=%d-", list[0].Base)},
-		"a segment": {patch{suffix: logs[1], to: 1 << 40, open: true}, fmt.Sprintf("offsets=%d-%d ", list[0].Base, list[len(list)-1].Next-1)},
-		"an index":  {patch{suffix: strings.TrimSuffix(logs[1], ".log") + ".index", to: 512}, "index is built again"},
-		"its index": {patch{suffix: strings.TrimSuffix(logs[1], ".log") + ".index", to: 512, open: true}, "index is built again"},
-		"all of it": {patch{suffix: ".log", to: 1 << 40}, "offsets=0-"},
-		"a topic":   {patch{suffix: "aaa/topic.json", to: 512}, `topic="aaa"`},
-		"nothing":   {patch{suffix: "nosuch", to: 1}, ""},
+		"a sector":  {crashfs.Patch{Suffix: logs[1], From: 512, To: 1024}, fmt.Sprintf("offsets=%d-", list[0].Base)},
+		"a segment": {crashfs.Patch{Suffix: logs[1], To: 1 << 40, Open: true}, fmt.Sprintf("offsets=%d-%d ", list[0].Base, list[len(list)-1].Next-1)},
+		"an index":  {crashfs.Patch{Suffix: strings.TrimSuffix(logs[1], ".log") + ".index", To: 512}, "index is built again"},
+		"its index": {crashfs.Patch{Suffix: strings.TrimSuffix(logs[1], ".log") + ".index", To: 512, Open: true}, "index is built again"},
+		"all of it": {crashfs.Patch{Suffix: ".log", To: 1 << 40}, "offsets=0-"},
+		"a topic":   {crashfs.Patch{Suffix: "aaa/topic.json", To: 512}, `topic="aaa"`},
+		"nothing":   {crashfs.Patch{Suffix: "nosuch", To: 1}, ""},
 	} {
-		d := &worn{FS: r.disk.KillClone(), err: syscall.EIO}
-		d.breaks(test.bad)
+		d := &crashfs.Worn{FS: r.disk.KillClone(), Err: syscall.EIO}
+		d.Break(test.bad)
 		content := readFile(t, d.FS, "/data/topics/zzz/topic.json")
 		writeFile(t, d.FS, "/data/topics/zzz/topic.json", content[:10])
 		var found []string
@@ -588,7 +491,7 @@ func TestSegmentThatCannotBeOpened(t *testing.T) {
 			for _, used := range []bool{false, true} {
 				r := newRig(t, smallSegments())
 				r.fill(14)
-				d := new(worn)
+				d := new(crashfs.Worn)
 				r.wear(d)
 				if used { // its index has been read
 					r.holdsStored()
@@ -598,7 +501,7 @@ func TestSegmentThatCannotBeOpened(t *testing.T) {
 				if removed {
 					r.removeFile(r.disk, log)
 				} else {
-					d.breaks(patch{suffix: log, to: 1 << 40, open: true})
+					d.Break(crashfs.Patch{Suffix: log, To: 1 << 40, Open: true})
 				}
 				lost := hole{list[0].Base, list[len(list)-1].Next, false}
 				if err := r.shows(lost); err != nil {
@@ -627,13 +530,13 @@ func TestAppendBehindAnUnreadableEnd(t *testing.T) {
 	r.fill(11)
 	list := r.inSegment(r.disk, activeLog)
 	end := list[len(list)-1].to
-	bad := patch{suffix: activeLog, from: (end - 1) &^ 511, to: end}
-	d := new(worn)
-	d.breaks(bad)
+	bad := crashfs.Patch{Suffix: activeLog, From: (end - 1) &^ 511, To: end}
+	d := new(crashfs.Worn)
+	d.Break(bad)
 	r.wear(d)
 	for range 2 {
 		r.fill(3)
-		if err := r.shows(holesFor(list, bad.from, bad.to)...); err != nil {
+		if err := r.shows(holesFor(list, bad.From, bad.To)...); err != nil {
 			t.Error(err)
 		}
 		for _, e := range files(t, r.disk, ".log") {
@@ -655,8 +558,8 @@ func TestLargePartThatCannotBeRead(t *testing.T) {
 		for range 256 {
 			r.append(r.Batch(1, size))
 		}
-		d := new(worn)
-		d.breaks(patch{suffix: activeLog, from: 2 * size, to: 254 * size})
+		d := new(crashfs.Worn)
+		d.Break(crashfs.Patch{Suffix: activeLog, From: 2 * size, To: 254 * size})
 		r.wear(d)
 		list, holes, err := survey(r.Partition, 1<<20)
 		if err != nil || len(holes) != 1 || len(list) < 3 {

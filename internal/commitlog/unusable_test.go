@@ -589,33 +589,6 @@ func TestTopicIsMadeBehindALink(t *testing.T) {
 	}
 }
 
-// A badDisk can't read some bytes of a file.
-type badDisk struct {
-	vfs.FS
-	name     string
-	from, to int64
-}
-
-func (d badDisk) Open(name string) (vfs.File, error) {
-	f, err := d.FS.Open(name)
-	if err == nil && name == d.name {
-		f = badFile{f, d}
-	}
-	return f, err
-}
-
-type badFile struct {
-	vfs.File
-	disk badDisk
-}
-
-func (f badFile) ReadAt(p []byte, pos int64) (int, error) {
-	if pos < f.disk.to && pos+int64(len(p)) > f.disk.from {
-		return 0, syscall.EIO
-	}
-	return f.File.ReadAt(p, pos)
-}
-
 // An unreadable sector of the catalog loses its lines; one of a topic.json loses nothing.
 func TestSectorsOfTheCatalogAndATopicFileThatCantBeRead(t *testing.T) {
 	disk := crashfs.New()
@@ -629,11 +602,13 @@ func TestSectorsOfTheCatalogAndATopicFileThatCantBeRead(t *testing.T) {
 	}
 	s.Close()
 	closed := disk.KillClone()
-	for _, bad := range []badDisk{{name: catalogFile, from: 1024, to: 1536}, {name: "/data/topics/topic-7/topic.json", to: 512}} {
-		bad.FS = closed.KillClone()
+	of := crashfs.Patch{Suffix: catalogFile, From: 1024, To: 1536}
+	for _, patch := range []crashfs.Patch{of, {Suffix: "/data/topics/topic-7/topic.json", To: 512}} {
+		bad := &crashfs.Worn{FS: closed.KillClone(), Blunt: true}
+		bad.Break(patch)
 		sum, err := commitlog.Verify("/data", commitlog.Options{FS: bad}, func(commitlog.Finding) {})
 		if err != nil || sum.Damaged == 0 || sum.Records != 3*topics {
-			t.Errorf("%s: %+v, %v", bad.name, sum, err)
+			t.Errorf("%s: %+v, %v", patch.Suffix, sum, err)
 		}
 		log := new(recorder)
 		s := openWith(t, bad, log)
@@ -641,14 +616,16 @@ func TestSectorsOfTheCatalogAndATopicFileThatCantBeRead(t *testing.T) {
 			hasRecords(t, s, fmt.Sprint("topic-", i), 0, 3)
 		}
 		if lines := log.logged(); len(lines) == 0 || !strings.HasPrefix(lines[0], "ERROR") {
-			t.Errorf("%s: logged %q", bad.name, lines)
+			t.Errorf("%s: logged %q", patch.Suffix, lines)
 		}
 		s.Close()
 	}
 	// Topics whose lines can be read are reported missing.
 	gone := closed.KillClone()
 	removeTree(t, gone, "/data/topics/topic-29")
-	s = openWith(t, badDisk{gone, catalogFile, 1024, 1536}, nil)
+	bad := &crashfs.Worn{FS: gone, Blunt: true}
+	bad.Break(of)
+	s = openWith(t, bad, nil)
 	if _, err := s.CreateTopic("topic-29", 1, ""); !errors.Is(err, store.ErrUnusable) {
 		t.Errorf("making topic-29: %v", err)
 	}
@@ -716,9 +693,9 @@ func TestDamagedFormatIsWrittenAgain(t *testing.T) {
 	const name = "/data/format"
 	for _, content := range []string{"", "mbu", "\x00\x00\x00\x00\x00\x00\x00", "mcus 2\n", "unreadable"} {
 		under := closed.KillClone()
-		disk := badDisk{FS: under, name: "none"}
+		disk := &crashfs.Worn{FS: under, Blunt: true}
 		if content == "unreadable" {
-			disk.name, disk.to = name, 512
+			disk.Break(crashfs.Patch{Suffix: name, To: 512})
 		} else {
 			writeFile(t, under, name, []byte(content))
 		}

@@ -10,56 +10,11 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
-	"mbus/internal/vfs"
 	"mbus/internal/vfs/crashfs"
 )
 
-// A worn disk can't read some sectors of some files.
-type worn struct {
-	*crashfs.FS
-	err   error
-	blunt bool // nothing of a read comes that meets one
-	bad   map[string][][2]int64
-}
-
-type wornFile struct {
-	vfs.File
-	disk *worn
-	name string
-}
-
-func (d *worn) Open(name string) (vfs.File, error) {
-	f, err := d.FS.Open(name)
-	return &wornFile{f, d, name}, err
-}
-
-func (d *worn) Create(name string) (vfs.File, error) {
-	f, err := d.FS.Create(name)
-	return &wornFile{f, d, name}, err
-}
-
-func (f *wornFile) ReadAt(p []byte, pos int64) (int, error) {
-	to, failed := pos+int64(len(p)), false
-	for _, b := range f.disk.bad[f.name] {
-		if b[0] < to && b[1] > pos {
-			to, failed = max(pos, b[0]), true
-		}
-	}
-	if !failed {
-		return f.File.ReadAt(p, pos)
-	}
-	if f.disk.blunt {
-		to = pos
-	}
-	n, err := f.File.ReadAt(p[:to-pos], pos)
-	if err == nil {
-		err = fmt.Errorf("read %s: %w", f.name, f.disk.err)
-	}
-	return n, err
-}
-
-// wear makes some sectors of a file unreadable and gives the batches that this costs.
-func (s *specimen) wear(r *rand.Rand, d *worn, at shelf, name string) (lost []span) {
+// wear adds patches of a file that can't be read, and returns the batches that this costs.
+func (s *specimen) wear(r *rand.Rand, patches []crashfs.Patch, at shelf, name string) (all []crashfs.Patch, lost []span) {
 	content := s.files[name]
 	for range 1 + r.IntN(2) {
 		size := []int64{512, 4096}[r.IntN(2)]
@@ -67,19 +22,19 @@ func (s *specimen) wear(r *rand.Rand, d *worn, at shelf, name string) (lost []sp
 		if from+size >= int64(len(content)) && from == 0 {
 			size, from = 512, 512 // else nothing of the segment is left to read
 		}
-		d.bad[name] = append(d.bad[name], [2]int64{from, from + size})
+		patches = append(patches, crashfs.Patch{Suffix: name, From: from, To: from + size})
 	}
 	if !strings.HasSuffix(name, ".log") {
-		return nil
+		return patches, nil
 	}
 	pos := int64(0)
 	for rest := content; ; {
 		b, after, err := batch.Next(rest)
 		if err != nil {
-			return lost
+			return patches, lost
 		}
 		end := pos + int64(len(b))
-		if slices.ContainsFunc(d.bad[name], func(bad [2]int64) bool { return bad[0] < end && bad[1] > pos }) {
+		if slices.ContainsFunc(patches, func(bad crashfs.Patch) bool { return bad.From < end && bad.To > pos }) {
 			lost = append(lost, span{at, b.BaseOffset(), b.NextOffset()})
 		}
 		pos, rest = end, after
@@ -98,14 +53,15 @@ func TestF09SectorsThatCannotBeRead(t *testing.T) {
 		at := shelves[r.IntN(len(shelves))]
 		segments := s.segments(at)
 		name := segments[r.IntN(len(segments))]
-		d := &worn{FS: s.clone(), err: errs[r.IntN(len(errs))], blunt: r.IntN(2) == 0, bad: make(map[string][][2]int64)}
-		lost := s.wear(r, d, at, name)
+		d := &crashfs.Worn{FS: s.clone(), Err: errs[r.IntN(len(errs))], Blunt: r.IntN(2) == 0}
+		patches, lost := s.wear(r, nil, at, name)
 		if r.IntN(3) == 0 && name != segments[len(segments)-1] { // without it, of the last nobody knows how many were lost
-			s.wear(r, d, at, indexOf(name))
+			patches, _ = s.wear(r, patches, at, indexOf(name))
 		}
+		d.Break(patches...)
 		x := s.examine(d)
 		c.add(x.tally)
-		x.costs(t, fmt.Sprintf("%v of %v", d.err, d.bad), lost...)
+		x.costs(t, fmt.Sprintf("%v of %v", d.Err, patches), lost...)
 		if t.Failed() {
 			break
 		}
@@ -119,7 +75,8 @@ func TestF09SectorsThatCannotBeRead(t *testing.T) {
 func TestF09SectorThatStopsReadersIsSeen(t *testing.T) {
 	s := newSpecimen(t, 90, 40, false, nil)
 	name := s.segments(shelves[0])[1]
-	d := &worn{FS: s.clone(), err: errors.ErrUnsupported, bad: map[string][][2]int64{name: {{512, 1024}}}}
+	d := &crashfs.Worn{FS: s.clone(), Err: errors.ErrUnsupported}
+	d.Break(crashfs.Patch{Suffix: name, From: 512, To: 1024})
 	if x := s.examine(d); x.problem == "" {
 		t.Errorf("not seen: %+v", x)
 	}
