@@ -442,7 +442,7 @@ func (g *Groups) Keeps(name string) bool {
 type Numbers struct {
 	Key
 	Committed      int64
-	Unacknowledged int64 // leased to members
+	Unacknowledged int64 // messages that are leased to members
 	Waiting        int64 // failed, or behind a message with the same key
 	AckedAhead     int64 // acknowledged above the committed offset
 	Attempt        int   // of the message that has failed most often: its failures and 1

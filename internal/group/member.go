@@ -46,6 +46,7 @@ func (m *Member) addHole(p *Position, s Span) {
 		m.holes = make(holes)
 	}
 	m.holes[hole{p, s.From}] = s.To
+	p.holes.Add(s.Len())
 }
 
 // through extends records by the hole behind them, which is forgotten.
@@ -64,6 +65,7 @@ func (m *Member) takeHole(p *Position, from int64) int64 {
 		return 0
 	}
 	delete(m.holes, h)
+	p.holes.Add(from - end)
 	return end - from
 }
 

@@ -272,7 +272,11 @@ func (p *model) state() group.State {
 
 func (p *model) numbers() group.Numbers {
 	n := group.Numbers{Key: p.key, Committed: p.committed(), Members: p.users}
-	n.Unacknowledged = p.count(leased)
+	for o := range p.log.end() {
+		if p.at(o).fate == leased && !p.log.isHole(o) {
+			n.Unacknowledged++
+		}
+	}
 	n.Waiting = p.count(failed) + p.count(dead) + p.count(queued)
 	n.AckedAhead = p.count(acked) - n.Committed
 	n.Attempt = 1

@@ -2,6 +2,7 @@ package group
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,10 +17,11 @@ func (s Span) Len() int64 { return s.To - s.From }
 // acknowledged out of turn, or wait. Its methods may be called by any goroutine.
 type Position struct {
 	key    Key
-	groups *Groups // nil for one that is kept nowhere
-	set    *set    // that it is, or was, in
-	turn   *turn   // nil for one that is kept nowhere
-	users  int     // that will call Close; guarded by the Groups' mu
+	groups *Groups      // nil for one that is kept nowhere
+	set    *set         // that it is, or was, in
+	turn   *turn        // nil for one that is kept nowhere
+	users  int          // that will call Close; guarded by the Groups' mu
+	holes  atomic.Int64 // offsets without a record that members hold
 
 	mu       sync.Mutex // guards what follows
 	kept     journaled
@@ -303,6 +305,7 @@ func (p *Position) numbers() Numbers {
 	p.freeDue(p.clock().Now())
 	n := Numbers{Key: p.key, Committed: p.leases.committed, Attempt: p.failures.most() + 1, Lost: p.lost, Members: p.users}
 	p.leases.count(&n)
+	n.Unacknowledged = max(0, n.Unacknowledged-p.holes.Load())
 	return n
 }
 
