@@ -4,7 +4,11 @@
 // and the transport; the package knows no socket and no protocol.
 package delivery
 
-import "mbus/internal/broker"
+import (
+	"sync/atomic"
+
+	"mbus/internal/broker"
+)
 
 // A Hub has what all sessions of a broker share: the memory for batches that are sent.
 type Hub struct {
@@ -12,7 +16,12 @@ type Hub struct {
 	slots     *slots
 	leftovers *leftovers
 	loads     chan struct{} // holds as many as there are loaders with a buffer
+	stopping  atomic.Bool
 }
+
+// Stop ends the sending of sessions that follow: messages that another session gives back
+// from now on are delivered after the next start. A Drain goes on.
+func (h *Hub) Stop() { h.stopping.Store(true) }
 
 // NewHub has no sessions yet.
 func NewHub(b *broker.Broker) *Hub {

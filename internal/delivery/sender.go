@@ -17,6 +17,7 @@ type sender struct {
 	loader   loader
 	messages Messages // that the Sink is given
 	left     int64    // messages that may still be sent; -1 for any number
+	follows  bool     // nothing is sent once the hub stops
 
 	spans   []group.Span  // of records of the stretch that is sent, in a buffer that is used again
 	oneSpan [1]group.Span // that buffer, where no offset is missing
@@ -38,7 +39,7 @@ func (s *sender) sendFree(p *partition, end, most int64) (sent int64, err error)
 	if s.left >= 0 {
 		most = min(most, s.left)
 	}
-	if most <= 0 {
+	if most <= 0 || s.isStopped() {
 		return 0, nil
 	}
 	free, _ := p.pos.Free(end, time.Now())
@@ -79,10 +80,17 @@ func isDamage(err error) bool {
 	return errors.As(err, &damage)
 }
 
+// isStopped reports whether nothing more is sent, because the hub stops.
+func (s *sender) isStopped() bool { return s.follows && s.loader.hub.stopping.Load() }
+
 // send sends the messages in span, which the member holds, of the batches that are loaded.
 // Messages that it fails to read again, or finds changed, it gives back.
 func (s *sender) send(p *partition, span group.Span) error {
 	member := &s.sub.member
+	if s.isStopped() { // meanwhile: another session may have given them back because of that
+		member.GiveBack(p.pos, span.From)
+		return nil
+	}
 	for at := span.From; at < span.To; {
 		if len(s.loader.loaded) == 0 { // given up while the reader stalled
 			if err := s.loader.loadAgain(p.log, at, span.To); err != nil {

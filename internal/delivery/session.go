@@ -51,6 +51,7 @@ func (h *Hub) NewSession(o Options, sink Sink) *Session {
 func (s *Session) Start() error {
 	s.pump.fn, s.pump.onError = s.guardedPush, s.options.OnEnd
 	s.sub.waiter = group.NewWaiter(s.pump.wake)
+	s.sender.follows = true
 	if err := s.sub.join(s.yield); err != nil {
 		return err
 	}
@@ -329,6 +330,7 @@ func (s *Session) ackReceived() {
 // await waits for more messages if the window is open. If it is not, they are for others.
 func (s *Session) await() {
 	switch {
+	case s.sender.isStopped(): // the front ends the session
 	case s.sender.left == 0 || s.window() == 0:
 		s.sub.waiter.PassOn()
 	case s.options.Follow:

@@ -226,6 +226,25 @@ func TestWhatASessionThatLeavesHadGoesToOthersAndHasNotFailed(t *testing.T) {
 	}
 }
 
+// At a stop each client can still acknowledge what it has: nobody else gets that before the
+// next start.
+func TestNothingGoesToOthersWhileTheHubStops(t *testing.T) {
+	for _, ordered := range []bool{false, true} {
+		b := start(t, 1)
+		b.publish("orders", "first", "second")
+		r := b.worker("orders", Options{Ordered: ordered})
+		r.mustGet("first", "second")
+		other := b.worker("orders", Options{Ordered: ordered})
+		other.mustGetNothing()
+		b.hub.Stop()
+		r.must(r.Close(Stopping))
+		other.mustGetNothing()
+		other.must(other.Close(Left))
+		b.restart()
+		b.mustDrain("orders", "first", "second")
+	}
+}
+
 func TestAMessageWakesOneOfThoseThatWait(t *testing.T) {
 	b := start(t, 1)
 	b.publish("orders", "first")

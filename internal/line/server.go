@@ -101,6 +101,7 @@ func (s *Server) Stop(ctx context.Context) {
 			c.net.Interrupt()
 		}
 	}
+	s.hub.Stop()
 	s.conns.Stop(ctx, interrupt, func(c *conn) { c.net.Abort() })
 }
 
