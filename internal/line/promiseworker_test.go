@@ -159,19 +159,19 @@ func (l *life) part(w *worker, ends ...string) {
 	w.c.CloseWrite()
 	l.readOut(w)
 	code, _, _ := strings.Cut(strings.TrimPrefix(w.gone, "-"), " ")
-	switch {
-	case w.gone != "" && !slices.Contains(ends, code):
-		l.broken(fmt.Errorf("%v gets %q", w, w.gone))
-	case code == "TIMEOUT" || w.reset && slices.Contains(ends, "SHUTDOWN"):
-		w.p.lose(w)
-		return
-	case w.reset:
-		l.broken(fmt.Errorf("%v is reset", w))
-	}
 	var first int64
 	var partition int
 	if n, _ := fmt.Sscanf(w.gone, "-GAP first=%d partition=%d", &first, &partition); n == 2 {
 		w.p.told[partition] = max(w.p.told[partition], first)
+	}
+	switch {
+	case w.gone != "" && !slices.Contains(ends, code):
+		l.broken(fmt.Errorf("%v gets %q", w, w.gone))
+	case code == "TIMEOUT" || w.mayBeOverdue() || w.reset && slices.Contains(ends, "SHUTDOWN"):
+		w.p.lose(w) // after the end of its stream, too, it may have hung for too long
+		return
+	case w.reset:
+		l.broken(fmt.Errorf("%v is reset", w))
 	}
 	for _, h := range w.got {
 		w.p.end(h)
