@@ -25,7 +25,7 @@ func (s *simulation) check() error {
 	kept := slices.Concat(s.groups.Of(groupNames[0]), s.groups.Of(groupNames[1]))
 	for _, p := range s.models {
 		isKept := slices.ContainsFunc(kept, func(e group.Entry) bool { return e.Key == p.key })
-		if isKept == p.fresh {
+		if isKept == p.unsaved {
 			return fmt.Errorf("%+v: something is kept: %v", p.key, isKept)
 		}
 		if err := s.checkPosition(p); err != nil {
@@ -105,12 +105,12 @@ func (p *model) remember(old *model) error {
 	}
 	for o := range old.log.end() {
 		m := p.at(o)
-		m.confirmed = old.at(o).confirmed && old.pending == 0 && !old.doubt
+		m.confirmed = old.at(o).confirmed && old.pending == 0 && !old.uncertain
 		if m.confirmed && m.fate != acked {
 			return fmt.Errorf("%d is confirmed, and would be delivered again", o)
 		}
 		was := old.at(o)
-		m.reopened, m.promised = was.reopened, was.promised && old.pending == 0 && !old.doubt
+		m.reopened, m.promised = was.reopened, was.promised && old.pending == 0 && !old.uncertain
 		if m.promised && was.fate != acked && m.fate == acked {
 			return fmt.Errorf("%d was reopened for good, and is lost", o)
 		}
@@ -160,7 +160,7 @@ func (s *simulation) finish() error {
 	}
 	for k, p := range s.models {
 		state, _ := group.ParseValue([]byte(s.disk[k]))
-		if !p.fresh && (max(state.Offset, 0) != p.log.end() || len(state.AckedAhead)+len(state.Failed) > 0) {
+		if !p.unsaved && (max(state.Offset, 0) != p.log.end() || len(state.AckedAhead)+len(state.Failed) > 0) {
 			return fmt.Errorf("%+v is kept as %+v at %d messages", k, state, p.log.end())
 		}
 	}

@@ -93,7 +93,7 @@ func (s *simulation) leaves(i int) {
 	for _, u := range c.uses {
 		u.pos.Close()
 		u.leave()
-		if u.users == 0 && u.fresh && !u.gone {
+		if u.users == 0 && u.unsaved && !u.gone {
 			delete(s.models, u.key)
 		}
 	}
@@ -104,7 +104,7 @@ func (s *simulation) keep(c *client) {
 	c.Keep()
 	for _, d := range c.sent {
 		if c.mine(d) {
-			d.fresh = false
+			d.unsaved = false
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (s *simulation) given(c *client) error {
 	return nil
 }
 
-// lease looks for what is free and takes some of it.
+// lease looks for free messages and takes some of them.
 func (s *simulation) lease(c *client) error {
 	if len(c.uses) == 0 {
 		return nil
@@ -152,7 +152,7 @@ func (s *simulation) lease(c *client) error {
 	return s.leaseFrom(c, pick(s.rng, c.uses))
 }
 
-// leaseFrom is lease of one position. What is left is for others, as it may take long to
+// leaseFrom is lease of one position. The rest is left to others, because it may take long to
 // send what was leased.
 func (s *simulation) leaseFrom(c *client, u *use) error {
 	c.waiter.Busy()
@@ -407,7 +407,7 @@ func (s *simulation) failed(c *client, n uint64, got group.Failed, r group.Retry
 	c.sent[n-1].open = false
 	m := d.at(d.offset)
 	m.attempts++
-	d.fresh = false
+	d.unsaved = false
 	for o := d.offset + 1; o < d.end; o++ {
 		d.at(o).fate, d.at(o).by = acked, nil
 	}
@@ -443,7 +443,7 @@ func (s *simulation) others(c *client) error {
 	}
 	u := pick(s.rng, c.uses)
 	end, somebody := s.rng.Int64N(u.log.end()+1), false
-	u.pos.Free(0, s.now) // frees what is due, and that is then held by nobody
+	u.pos.Free(0, s.now) // frees messages that are due, which nobody holds then
 	u.retry(s.now)
 	for o := range end {
 		m := u.at(o)

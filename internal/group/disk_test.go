@@ -140,7 +140,7 @@ func (l *life) answered(all []*syncing, bad bool) error {
 		case a := <-l.answers:
 			a.calls++
 			if (a.err != nil) != bad {
-				return fmt.Errorf("sync is told %v, but the write failed: %v", a.err, bad)
+				return fmt.Errorf("sync returns %v, but the write failed: %v", a.err, bad)
 			}
 		case <-time.After(patience):
 			return errors.New("a sync is not answered")

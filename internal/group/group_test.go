@@ -59,7 +59,7 @@ func TestOnlySoManyAcknowledgedSpansAndFailuresAreKept(t *testing.T) {
 	mustEqualState(t, parsed, s)
 }
 
-func TestWhoWaitsForOthersIsWoken(t *testing.T) {
+func TestTheEndOfALeaseWakesThoseThatWaitForIt(t *testing.T) {
 	for name, end := range map[string]func(*group.Member, *group.Position){
 		"by an acknowledgement":   func(m *group.Member, _ *group.Position) { m.AckAll() },
 		"by a release":            func(m *group.Member, _ *group.Position) { m.Release() },

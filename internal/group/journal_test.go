@@ -48,7 +48,7 @@ func TestJournal(t *testing.T) {
 			journal goes on
 			synced -> ok
 			kept -> 2`,
-		"a sync is told of a failure, and so is the next": `
+		"a sync returns the failure of a write, and so does the next": `
 			journal fails
 			a lease 0 1
 			a acks
@@ -61,7 +61,7 @@ func TestJournal(t *testing.T) {
 			sync
 			synced -> ok
 			kept -> 1`,
-		"a sync during a write that fails is told of the next one": `
+		"a sync during a write that fails returns the error of the next one": `
 			journal waits
 			a lease 0 1
 			a acks

@@ -59,31 +59,31 @@ func (l *log) holeBehind(o, end int64) int64 {
 
 // A model is what a position must be.
 type model struct {
-	key      group.Key
-	pos      *group.Position
-	log      *log
-	ordered  bool
-	messages []*message
-	epoch    int32
-	unset    int64 // negative: what a Kafka client has committed in place of an offset
-	metadata string
-	fresh    bool   // nothing is kept
-	gone     bool   // deleted
-	users    int    // clients, and commits under way
-	pending  int    // commits under way
-	doubt    bool   // a commit has failed, and may be on the disk
-	written  bool   // there was a position when the write under way began
-	known    string // what has been written of it, and is known to be
-	lowest   int64  // that the committed offset may be
+	key       group.Key
+	pos       *group.Position
+	log       *log
+	ordered   bool
+	messages  []*message
+	epoch     int32
+	unset     int64 // negative: what a Kafka client has committed in place of an offset
+	metadata  string
+	unsaved   bool   // nothing is kept
+	gone      bool   // deleted
+	users     int    // clients, and commits under way
+	pending   int    // commits under way
+	uncertain bool   // a commit has failed, and may be on the disk
+	written   bool   // there was a position when the write under way began
+	known     string // what has been written of it, and is known to be
+	lowest    int64  // that the committed offset may be
 }
 
 func newModel(k group.Key, l *log, ordered bool) *model {
-	return &model{key: k, log: l, ordered: ordered, epoch: group.NoEpoch, fresh: true}
+	return &model{key: k, log: l, ordered: ordered, epoch: group.NoEpoch, unsaved: true}
 }
 
 // load makes the model of what the journal has kept.
 func (p *model) load(s group.State) {
-	p.fresh, p.epoch, p.metadata, p.unset = false, s.Epoch, s.Metadata, min(s.Offset, 0)
+	p.unsaved, p.epoch, p.metadata, p.unset = false, s.Epoch, s.Metadata, min(s.Offset, 0)
 	p.reset(max(s.Offset, 0))
 	for _, b := range s.AckedAhead {
 		for o := b.From; o < b.To; o++ {
@@ -134,9 +134,9 @@ func (p *model) held() bool {
 
 // start is Position.Start.
 func (p *model) start(offset int64, keep bool) {
-	if p.fresh && !p.held() {
+	if p.unsaved && !p.held() {
 		p.reset(offset)
-		p.fresh = !keep
+		p.unsaved = !keep
 	}
 }
 
@@ -144,7 +144,7 @@ func (p *model) start(offset int64, keep bool) {
 func (p *model) settle(o int64) {
 	m := p.at(o)
 	m.fate, m.by, m.attempts = acked, nil, 0
-	p.fresh, p.epoch, p.metadata, p.unset = false, group.NoEpoch, "", 0
+	p.unsaved, p.epoch, p.metadata, p.unset = false, group.NoEpoch, "", 0
 	if !p.ordered {
 		return
 	}
@@ -167,7 +167,7 @@ func (d delivery) settleAll() {
 // skip notes that there are no messages in a part of a log, which counts as consumed.
 func (p *model) skip(from, to int64) {
 	for o := from; o < to; o++ {
-		if *p.at(o) = (message{fate: acked, reopened: p.at(o).reopened}); !p.fresh {
+		if *p.at(o) = (message{fate: acked, reopened: p.at(o).reopened}); !p.unsaved {
 			p.epoch, p.metadata, p.unset = group.NoEpoch, "", 0
 		}
 	}
@@ -184,7 +184,7 @@ func (p *model) before(o int64) bool {
 	return false
 }
 
-// retry frees what is due.
+// retry frees messages that are due.
 func (p *model) retry(now time.Time) {
 	for _, m := range p.messages {
 		if m.fate == failed && !m.due.After(now) {

@@ -91,7 +91,7 @@ func TestOrder(t *testing.T) {
 			b claims 1 x
 			b acks
 			committed -> 2`,
-		"who waits is woken when one is acknowledged": `
+		"a member that waits is woken when a message is acknowledged": `
 			log 3
 			a claims 0 x
 			a claims 1 x -> waits
@@ -153,7 +153,7 @@ func TestKeysOfUnacknowledgedMessagesAreBounded(t *testing.T) {
 	}
 }
 
-// Who is told that a message is free gets it, or would ask again and again.
+// A member that finds a free message gets it: otherwise it would ask again and again.
 func TestAReopenedMessageIsClaimedWhereThereAreAllKeys(t *testing.T) {
 	const most = 100_000
 	p := group.NewPosition(0)

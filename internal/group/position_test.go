@@ -244,7 +244,7 @@ func TestPosition(t *testing.T) {
 			kept -> 7
 			start 0
 			free 10 -> 7 10`,
-		"it does not begin anew while somebody holds something": `
+		"it does not begin again while a member holds something": `
 			a lease 0 3
 			start 5
 			free 10 -> 3 10
@@ -275,7 +275,7 @@ func TestPosition(t *testing.T) {
 			kept -> nothing
 			restart
 			committed -> 0`,
-		"deleted and made anew before that is written": `
+		"deleted and made again before that is written": `
 			a lease 0 5
 			a acks
 			journal waits

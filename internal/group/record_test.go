@@ -165,9 +165,9 @@ func shifted(spans []group.Span) []group.Span {
 	return spans
 }
 
-// Of before the kind was kept, what a Kafka client has committed is told by what only
-// these give.
-func TestTheKindOfOlderPositionsIsThatOfWhoGaveMore(t *testing.T) {
+// In records that are older than the kind, a commit of a Kafka client is known by the epoch and
+// the metadata, which only Kafka clients give.
+func TestTheKindOfOlderPositionsFollowsFromEpochAndMetadata(t *testing.T) {
 	for _, c := range []struct {
 		group.State
 		assigned bool

@@ -70,7 +70,7 @@ func TestReopen(t *testing.T) {
 			a fails 2 -> attempt 1 of 1
 			reopen 1
 			free 2 -> due in 1s`,
-		"attempts are counted anew": `
+		"attempts are counted from 1 again": `
 			a lease 0 2
 			a fails 1 -> attempt 1 of 0
 			after 1s
@@ -243,7 +243,7 @@ func (s *simulation) reopen() error {
 	o := s.rng.Int64N(p.log.end())
 	var want error
 	switch m := p.at(o); {
-	case p.fresh:
+	case p.unsaved:
 		want = group.ErrNoPosition
 	case m.fate == dead:
 		want = group.ErrDying

@@ -34,7 +34,7 @@ import (
 //	bury 3, unbury 3           the latter due in 1s
 //	free 10 -> 5 10            below offset 10; "nothing", or "due in 1s", for an empty span
 //	after 2s                   time goes on
-//	missing 3 8                the log has nothing there any more, and a client was told
+//	missing 3 8                the log has nothing there any more, and a client knows
 //	start 5, start and keep 5  the position begins there
 //	commit 3                   of a Kafka client
 //	commits -> ok              how the last one has ended: ok, failed

@@ -19,7 +19,7 @@ var (
 )
 
 // Clients lease, acknowledge, fail, give back and vanish at random; topics and
-// groups are deleted and made anew; the journal takes its time, or fails; the
+// groups are deleted and made again; the journal takes its time, or fails; the
 // broker is killed and started again. After each step every position is
 // compared with a model.
 func TestSimulatedClientsLoseNothingAndShareNothing(t *testing.T) {
@@ -132,7 +132,7 @@ func newSimulation(seed uint64, all *tally) *simulation {
 func (s *simulation) truth() disk {
 	d := make(disk)
 	for k, p := range s.models {
-		if !p.fresh {
+		if !p.unsaved {
 			d[k] = string(p.state().AppendValue(nil, 0))
 		}
 	}
@@ -221,7 +221,7 @@ func withClient(do func(*simulation, *client) error) func(*simulation) error {
 
 func pick[T any](rng *rand.Rand, from []T) T { return from[rng.IntN(len(from))] }
 
-// publish has messages come to a topic, of which its followers are told by its
+// publish has messages come to a topic, of which its followers learn by its
 // log.
 func (s *simulation) publish() error {
 	l := s.logs[pick(s.rng, topicNames)]
@@ -298,7 +298,7 @@ func (s *simulation) endWrite() error {
 	confirmed, err := s.succeed(s.disk, s.truth())
 	for k, p := range s.models {
 		if p.written {
-			p.known, p.doubt = s.disk[k], false
+			p.known, p.uncertain = s.disk[k], false
 		}
 	}
 	s.begun()
@@ -372,8 +372,8 @@ func (s *simulation) dropCommits() {
 		if c.begun {
 			c.leave()
 			c.pending--
-			c.doubt = true
-			if c.users == 0 && c.fresh && !c.gone {
+			c.uncertain = true
+			if c.users == 0 && c.unsaved && !c.gone {
 				delete(s.models, c.key)
 			}
 		}

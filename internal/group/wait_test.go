@@ -35,14 +35,14 @@ func TestAMessageWakesOneOfThoseThatWait(t *testing.T) {
 			c lease 1 2
 			c passes on
 			woken -> nobody`,
-		"who is woken and leaves passes it on": `
+		"a member that is woken and leaves passes it on": `
 			b rests
 			c rests
 			log 1
 			woken -> b
 			b leaves
 			woken -> c`,
-		"who is woken and has no room passes it on": `
+		"a member that is woken and has no window left passes it on": `
 			b rests
 			c rests
 			log 1
@@ -51,7 +51,7 @@ func TestAMessageWakesOneOfThoseThatWait(t *testing.T) {
 			woken -> c
 			c passes on
 			woken -> nobody`,
-		"who is woken and rests again is the last": `
+		"a member that is woken and rests again is the last": `
 			b rests
 			c rests
 			log 1
@@ -62,13 +62,13 @@ func TestAMessageWakesOneOfThoseThatWait(t *testing.T) {
 			c passes on
 			log 2
 			woken -> b`,
-		"who has become busy is left out": `
+		"a member that has become busy is left out": `
 			b rests
 			c rests
 			b passes on
 			log 1
 			woken -> c`,
-		"who comes to rest when there is something is woken": `
+		"a member that comes to rest when there is something is woken": `
 			log 1
 			b rests
 			woken -> b`,

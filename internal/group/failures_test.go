@@ -184,7 +184,7 @@ func TestWhenManyHaveFailedNothingAboveThemIsDeliveredUntilOneIsBuried(t *testin
 	}
 	p.Bury(17)
 	if woken != 1 {
-		t.Errorf("who waits was woken %d times", woken)
+		t.Errorf("the member that waits was woken %d times", woken)
 	}
 	var m group.Member
 	if s, _ := p.Free(2*most, now); s != (group.Span{From: most, To: 2 * most}) || !m.Lease(p, s, 0) {
@@ -193,7 +193,7 @@ func TestWhenManyHaveFailedNothingAboveThemIsDeliveredUntilOneIsBuried(t *testin
 	w.Rest()
 	p.Bury(18)
 	if woken != 1 {
-		t.Error("who waits was woken though nothing has become free")
+		t.Error("the member that waits was woken though nothing has become free")
 	}
 }
 
