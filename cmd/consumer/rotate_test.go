@@ -206,8 +206,8 @@ func TestFileIsOfOneTopicNotOfItsName(t *testing.T) {
 		p.check(t, 0, "")
 	}
 	for id, want := range map[string]string{
-		anotherTopic: "consumer: topic \"orders\" is another one than the one with id " + oneTopic,
-		"":           "consumer: topic \"orders\" does not exist any more: ",
+		anotherTopic: "consumer: topic \"orders\" is not the one with id " + oneTopic,
+		"":           "consumer: topic \"orders\" was deleted: ",
 	} {
 		b.setTopic(id)
 		for _, args := range [][]string{nil, {"-follow"}} {
