@@ -12,6 +12,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
+	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
@@ -26,6 +27,7 @@ type bus struct {
 	partitions int
 	broker     *broker.Broker
 	hub        *Hub
+	wrap       func(store.Store) store.Store // nil for none
 }
 
 func start(t testing.TB, partitions int) *bus {
@@ -37,9 +39,13 @@ func start(t testing.TB, partitions int) *bus {
 
 func (b *bus) begin() {
 	b.t.Helper()
-	s, err := commitlog.Open("/data", commitlog.Options{FS: b.disk})
+	log, err := commitlog.Open("/data", commitlog.Options{FS: b.disk})
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	var s store.Store = log
+	if b.wrap != nil {
+		s = b.wrap(s)
 	}
 	limits := broker.DefaultLimits()
 	limits.SettleTime, limits.JournalPause = patience, 0
