@@ -1,0 +1,54 @@
+package delivery
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"mbus/internal/group"
+)
+
+func TestOrderedHasOneMessageOfAKeyOut(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "a=1", "a=2", "b=3", "a=4", "c=5", "no key", "nor this")
+	x := b.worker("orders", Options{Ordered: true})
+	x.mustGet("1", "3", "5", "no key", "nor this")
+	x.mustGetNothing()
+	y := b.worker("orders", Options{Ordered: true})
+	y.mustGetNothing()
+	x.must(x.Ack(5))
+	x.sink.await(t, func() bool { return len(x.sink.lines)+len(y.sink.lines) == 6 })
+}
+
+func TestOrderedFailureHoldsUpItsKeyOnly(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "a=1", "a=2", "b=3", "b=4")
+	r := b.worker("orders", Options{Ordered: true})
+	r.mustGet("1", "3")
+	r.must(r.Nack(1, Failure{Retry: time.Millisecond, HasRetry: true}))
+	r.mustGet("1") // before the next of its key
+	r.must(r.Nack(3, Failure{}))
+	r.must(r.Ack(3))
+	r.mustGet("4")
+	r.mustGetNothing()
+	r.must(r.Nack(4, Failure{Dead: true}))
+	r.mustGetNothing()
+}
+
+func TestOrderedFlowsOnBehindADeadMessage(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "a=1", "a=2")
+	r := b.worker("orders", Options{Ordered: true, Retry: group.Retry{Attempts: 1}})
+	r.mustGet("1")
+	r.must(r.Nack(1, Failure{}))
+	r.mustGet("2")
+}
+
+func TestOrderedAndOtherSessionsDoNotMix(t *testing.T) {
+	b := start(t, 1)
+	b.worker("orders", Options{Ordered: true})
+	var inUse *group.InUseError
+	if err := b.reader("orders", Options{Ack: true}).Start(); !errors.As(err, &inUse) {
+		t.Errorf("it is let in: %v", err)
+	}
+}
