@@ -1,11 +1,11 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
@@ -18,7 +18,7 @@ import (
 // topics are named by their ids. There are no transactions.
 func init() {
 	register(api{
-		key: 0, min: 0, max: 13, handle: typed(produce),
+		key: 0, min: 0, max: 13, stream: produce, flexible: firstFlexibleProduce,
 		doc: "Versions 0 to 2 get UNSUPPORTED_VERSION. acks=1 waits for the sync as acks=all does. No transactions.",
 	})
 }
@@ -33,18 +33,23 @@ type produceCall struct {
 	refusal error // for all partitions
 }
 
-func produce(c *call, req *kmsg.ProduceRequest) {
-	p := newProduceCall(c, req.Version, req.Acks, req.TransactionID != nil)
-	p.response.topics = make([]producedTopic, len(req.Topics))
-	for i := range req.Topics {
-		in, out := &req.Topics[i], &p.response.topics[i]
-		topic, err := p.addTopic(out, in.Topic, in.TopicID, len(in.Partitions))
-		for j := range in.Partitions {
-			last := i == len(req.Topics)-1 && j == len(in.Partitions)-1
-			p.append(topic, &in.Partitions[j], &out.partitions[j], last, err)
-		}
+// produce reads a request and appends each batch when it has been read.
+func produce(c *call, s *stream) {
+	transactional := -1
+	if c.header.version >= 3 {
+		transactional = s.length(2)
+		s.skip(max(0, transactional))
 	}
-	p.countDown()
+	p := newProduceCall(c, c.header.version, int16(s.number(2)), transactional >= 0)
+	s.number(4) // time-out
+	memory := responseMemory
+	for n := s.length(4); n > 0 && s.err == nil; n-- {
+		memory -= topicCost
+		p.readTopic(s, &memory, n == 1)
+	}
+	if s.tags(); s.err == nil {
+		p.countDown()
+	}
 }
 
 func newProduceCall(c *call, version, acks int16, transactional bool) *produceCall {
@@ -59,6 +64,52 @@ func newProduceCall(c *call, version, acks int16, transactional bool) *produceCa
 		p.refusal = kerr.InvalidRequiredAcks
 	}
 	return p
+}
+
+// readTopic reads one topic and its partitions. memory is the rest of responseMemory. last is
+// set for the last topic of a request.
+func (p *produceCall) readTopic(s *stream, memory *int, last bool) {
+	var name string
+	var id [16]byte
+	if p.response.version >= firstProduceByID {
+		copy(id[:], s.next(len(id)))
+	} else {
+		name = s.text()
+	}
+	n := max(0, s.length(4))
+	if *memory -= n * partCost; n > s.left || *memory < 0 {
+		s.err = errors.Join(s.err, errCost)
+	}
+	if s.err != nil {
+		return
+	}
+	p.response.topics = append(p.response.topics, producedTopic{})
+	out := &p.response.topics[len(p.response.topics)-1]
+	topic, err := p.addTopic(out, name, id, n)
+	for i := 0; i < n && s.err == nil; i++ {
+		p.readPartition(s, topic, &out.partitions[i], last && i == n-1, err)
+	}
+	s.tags()
+}
+
+// readPartition reads one partition's batch and appends it.
+func (p *produceCall) readPartition(s *stream, t *broker.Topic, out *producedPartition, last bool, refused error) {
+	out.number = int32(s.number(4))
+	size := max(0, s.length(4))
+	if limit := p.call.server.broker.Limits.MaxBatch(); size > limit && refused == nil {
+		refused = tooLarge(size, limit)
+	}
+	var records []byte
+	if refused != nil {
+		s.skip(size)
+	} else {
+		records = s.next(size)
+	}
+	if s.err != nil {
+		return
+	}
+	p.append(t, records, out, last && s.in == nil, refused) // of a stream the next request may arrive late
+	s.tags()
 }
 
 // addTopic finds a topic and adds so many of its partitions to the response. The error is for
@@ -85,31 +136,31 @@ const attrTransactional = 0x10
 
 // append appends one partition's batch to the log, or completes the partition with err. last
 // is set for the last partition of a request: the connection's goroutine then commits.
-func (p *produceCall) append(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, out *producedPartition, last bool, err error) {
-	out.number, out.time = in.Partition, -1
+func (p *produceCall) append(t *broker.Topic, records []byte, out *producedPartition, last bool, err error) {
+	out.time = -1
 	done := func(base int64, err error) {
 		p.partitionDone(t, out, base, err)
 	}
 	if err == nil {
-		err = p.check(in)
+		err = p.check(records)
 	}
 	if err == nil {
-		err = appendTo(t, in, last, done)
+		err = appendTo(t, out.number, records, last, done)
 	}
 	if err != nil {
 		done(0, err)
-	} else if b := batch.Batch(in.Records); b.LogAppendTime() {
+	} else if b := batch.Batch(records); b.LogAppendTime() {
 		out.time = b.MaxTimestamp()
 	}
 }
 
 // appendTo appends a batch to its partition.
-func appendTo(t *broker.Topic, in *kmsg.ProduceRequestTopicPartition, last bool, done func(int64, error)) error {
-	log, code := partitionOf(t, nil, in.Partition)
+func appendTo(t *broker.Topic, number int32, records []byte, last bool, done func(int64, error)) error {
+	log, code := partitionOf(t, nil, number)
 	if code != 0 {
 		return broker.ErrUnknownTopic
 	}
-	return log.Append(in.Records, broker.AppendOptions{Inline: last && len(in.Records) <= broker.InlineCommit}, done)
+	return log.Append(records, broker.AppendOptions{Inline: last && len(records) <= broker.InlineCommit}, done)
 }
 
 // The position of the format's version, the same in record batches and in older message
@@ -121,18 +172,18 @@ const (
 )
 
 // check checks what Kafka demands of a batch beyond what the log does.
-func (p *produceCall) check(in *kmsg.ProduceRequestTopicPartition) error {
+func (p *produceCall) check(records []byte) error {
 	b := p.call.server.broker
 	switch {
-	case len(in.Records) == 0:
+	case len(records) == 0:
 		return kerr.InvalidRecord
-	case len(in.Records) > b.Limits.MaxBatch():
-		return tooLarge(len(in.Records), b.Limits.MaxBatch())
+	case len(records) > b.Limits.MaxBatch():
+		return tooLarge(len(records), b.Limits.MaxBatch())
 	}
-	first, rest, err := batch.Next(in.Records)
+	first, rest, err := batch.Next(records)
 	switch {
-	case len(in.Records) > magicAt && in.Records[magicAt] < magicOfBatches:
-		return fmt.Errorf("%w: messages of format version %d, it takes 2", kerr.InvalidRecord, in.Records[magicAt])
+	case len(records) > magicAt && records[magicAt] < magicOfBatches:
+		return fmt.Errorf("%w: messages of format version %d, it takes 2", kerr.InvalidRecord, records[magicAt])
 	case err != nil:
 		return err
 	case len(rest) > 0, first.Attributes()&attrTransactional != 0:

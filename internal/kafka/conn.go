@@ -161,6 +161,9 @@ func (c *conn) handle(frame []byte) error {
 	if h.version < a.min || h.version > a.max {
 		return c.refuseVersion(a, h)
 	}
+	if a.stream != nil {
+		return c.handleStream(a, h, frame)
+	}
 	req := kmsg.RequestForKey(h.key)
 	req.SetVersion(h.version)
 	h.flexible = req.IsFlexible()

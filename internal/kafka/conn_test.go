@@ -205,7 +205,7 @@ func TestARequestThatCanNeverHaveItsMemoryClosesItsConnectionOnly(t *testing.T) 
 	c := b.dial()
 	c.Write(frame(produceRequest(write{"orders", 0, builder.Bytes()}), 1)) // may fail
 	c.mustBeClosed()
-	await(t, "the reason is logged", func() bool { return b.book.Lines("closing", "more than half of what all requests") != nil })
+	await(t, "the reason is logged", func() bool { return b.book.Lines("closing", "more than half of the memory of all requests") != nil })
 	if base := b.dial().publish("orders", 0, messages(1)); base != 0 {
 		t.Errorf("offset %d", base)
 	}

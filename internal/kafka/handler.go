@@ -30,6 +30,11 @@ type api struct {
 	doc      string // for KAFKA.md: its behaviour and the parts that are missing
 	handle   func(*call, kmsg.Request)
 
+	// stream is in place of handle for Produce: it reads the fields of the request itself.
+	// flexible is the first flexible version then.
+	stream   func(*call, *stream)
+	flexible int16
+
 	layouts []func() []field // by version, from min on
 }
 

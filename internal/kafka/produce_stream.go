@@ -15,19 +15,20 @@ import (
 // has been received. If the connection ends in the middle, the batches before are stored
 // without a response, as if the response had been lost.
 
-// streamMemory is the limit for the memory of the response to such a request, in bytes;
+// responseMemory is the limit for the memory of the response to a Produce request, in bytes;
 // partCost and topicCost are the memory of a partition and of a topic.
 const (
-	streamMemory = 4 << 20
-	partCost     = 128
-	topicCost    = 256
+	responseMemory = 4 << 20
+	partCost       = 128
+	topicCost      = 256
 )
 
 // A stream reads a frame field by field. After an error, which is in err, all fields are empty.
 type stream struct {
-	in       *frames
-	left     int // bytes of the frame that are not read yet
-	due      int // bytes after which the deadline is set again
+	in       *frames // nil for a frame that was read whole
+	whole    []byte  // the rest of such a frame
+	left     int     // bytes of the frame that are not read yet
+	due      int     // bytes after which the deadline is set again
 	flexible bool
 	err      error
 }
@@ -36,7 +37,7 @@ type stream struct {
 // takes the memory for that when a MiB has been received.
 func (f *frames) openStream(size int, flexible bool) *stream {
 	buffer := f.limits.MaxBatch() + 64<<10
-	all := broker.Hold{Bytes: buffer + streamMemory, Share: broker.Whole}
+	all := broker.Hold{Bytes: buffer + responseMemory, Share: broker.Whole}
 	s := &stream{in: f, left: sizeField + size, flexible: flexible}
 	if s.err = f.budget.Fits(all.Bytes); s.err != nil {
 		s.err = errFrame(s.left, s.err)
@@ -57,8 +58,14 @@ func (f *frames) openStream(size int, flexible bool) *stream {
 
 // next reads n bytes. They are valid until the next call.
 func (s *stream) next(n int) []byte {
-	if s.err == nil && (n < 0 || n > s.left || n > len(s.in.buf)) {
+	if s.err == nil && (n < 0 || n > s.left || s.in != nil && n > len(s.in.buf)) {
 		s.err = errLayout
+	}
+	if s.err == nil && s.in == nil {
+		p := s.whole[:n:n]
+		s.whole = s.whole[n:]
+		s.left -= n
+		return p
 	}
 	if s.err == nil {
 		s.setTime(n)
@@ -151,7 +158,7 @@ func (c *conn) produceStream(size int) error {
 	if a := apis[h.key]; h.version < 3 || h.version > a.max {
 		return fmt.Errorf("%s of version %d with %d bytes is not supported, only 3 to %d", kmsg.NameForKey(h.key), h.version, size, a.max)
 	}
-	h.client, h.flexible = nil, h.version >= firstFlexibleProduce
+	h.client, h.flexible = nil, h.version >= apis[h.key].flexible
 	s := c.in.openStream(size, h.flexible)
 	defer c.in.keepRest()
 	c.isClient = true
@@ -160,73 +167,32 @@ func (c *conn) produceStream(size int) error {
 	s.skip(sizeField + fixedHeader)
 	s.skip(max(0, s.number(2))) // client id
 	s.tags()
-	produceFrom(call, s)
+	return call.read(apis[h.key], s)
+}
+
+// read calls an API's stream function. After an error the call has no response.
+func (c *call) read(a *api, s *stream) error {
+	a.stream(c, s)
 	if s.skip(s.left); s.err == nil {
 		return nil
 	}
-	call.noReply()
-	if errors.Is(s.err, errLayout) {
-		return fmt.Errorf("%s of version %d: %w", kmsg.NameForKey(h.key), h.version, s.err)
+	c.noReply()
+	if errors.Is(s.err, errLayout) || errors.Is(s.err, errCost) {
+		return fmt.Errorf("%s of version %d: %w", kmsg.NameForKey(c.header.key), c.header.version, s.err)
 	}
 	return s.err
 }
 
-// produceFrom is produce for a stream.
-func produceFrom(c *call, s *stream) {
-	transactional := s.length(2)
-	s.skip(max(0, transactional))
-	p := newProduceCall(c, c.header.version, int16(s.number(2)), transactional >= 0)
-	s.number(4) // time-out
-	memory := streamMemory
-	for n := s.length(4); n > 0 && s.err == nil; n-- {
-		memory -= topicCost
-		p.readTopic(s, &memory)
+// handleStream handles a request that was read whole with an API's stream function.
+func (c *conn) handleStream(a *api, h header, frame []byte) error {
+	h.flexible = h.version >= a.flexible
+	p, err := body(frame, h.flexible)
+	if err == nil {
+		_, err = checkCost(a.layout(h.version), h.flexible, p)
 	}
-	if s.tags(); s.err == nil {
-		p.countDown()
+	if err != nil {
+		return fmt.Errorf("%s of version %d: %w", kmsg.NameForKey(h.key), h.version, err)
 	}
-}
-
-// readTopic reads one topic and its partitions. memory is the rest of streamMemory.
-func (p *produceCall) readTopic(s *stream, memory *int) {
-	var name string
-	var id [16]byte
-	if p.response.version >= firstProduceByID {
-		copy(id[:], s.next(len(id)))
-	} else {
-		name = s.text()
-	}
-	n := max(0, s.length(4))
-	if *memory -= n * partCost; n > s.left || *memory < 0 {
-		s.err = errors.Join(s.err, errCost)
-	}
-	if s.err != nil {
-		return
-	}
-	p.response.topics = append(p.response.topics, producedTopic{})
-	out := &p.response.topics[len(p.response.topics)-1]
-	topic, err := p.addTopic(out, name, id, n)
-	for i := 0; i < n && s.err == nil; i++ {
-		p.readPartition(s, topic, &out.partitions[i], err)
-	}
-	s.tags()
-}
-
-// readPartition reads one partition's batch and appends it.
-func (p *produceCall) readPartition(s *stream, t *broker.Topic, out *producedPartition, refused error) {
-	in := kmsg.ProduceRequestTopicPartition{Partition: int32(s.number(4))}
-	size := max(0, s.length(4))
-	if limit := p.call.server.broker.Limits.MaxBatch(); size > limit && refused == nil {
-		refused = tooLarge(size, limit)
-	}
-	if refused != nil {
-		s.skip(size)
-	} else {
-		in.Records = s.next(size)
-	}
-	if s.err != nil {
-		return
-	}
-	p.append(t, &in, out, false, refused) // the next one may arrive late
-	s.tags()
+	c.isClient = true
+	return c.enqueue(h).read(a, &stream{whole: p, left: len(p), flexible: h.flexible})
 }
