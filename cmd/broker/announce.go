@@ -40,7 +40,7 @@ func (d durabilityOptions) String() string {
 
 // count counts the topics, with the broker's own, and their partitions.
 func count(b *broker.Broker) (topics, partitions int) {
-	all := b.Topics()
+	all := b.As(broker.Self).Topics()
 	for _, t := range all {
 		partitions += len(t.Partitions())
 	}

@@ -34,6 +34,10 @@ type Options struct {
 	// commits; 0 for ever.
 	OffsetsRetention time.Duration
 
+	// Allow says whether a principal has an access; nil for all of them. It may be called by
+	// any goroutine, and must not block.
+	Allow func(Principal, Access, Resource) bool
+
 	Log *slog.Logger     // nil for none
 	Now func() time.Time // the system's clock; nil for time.Now
 }
@@ -44,10 +48,9 @@ type Broker struct {
 	Budget Budget
 	Log    *slog.Logger
 
-	*catalog
-	*offsets
-	*inspector
-	*retention
+	catalog   *catalog
+	offsets   *offsets
+	retention *retention
 
 	opts     Options
 	fallback *settings // of a topic that has set nothing for itself
@@ -91,7 +94,6 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b.keeper = newClockKeeper(s, o.Now, o.Log)
 	b.clock, b.now = b.keeper.clock, b.Now
 	b.offsets = newOffsets(b)
-	b.inspector = &inspector{b.catalog, b.offsets.groups}
 	b.retention = newRetention(b)
 	b.keeper.onJump = b.retention.wake
 	b.deadLetters = newDeadLetters(b)
@@ -129,36 +131,26 @@ func (b *Broker) Close() error {
 // Internal says whether a topic of this name is the broker's own.
 func Internal(name string) bool { return message.IsInternal(name) }
 
-// MakeTopic finds a topic for publishing, and makes it if there is none, unless
-// Options.NoAutoCreate: then the error is ErrNoAutoCreate. The name has been checked by
-// message.CheckName. by are attributes for the log: for whom the topic is made.
-func (b *Broker) MakeTopic(name string, by ...any) (*Topic, error) {
-	if err := b.MayPublish(name); err != nil {
-		return nil, err
-	}
-	return b.makeTopic(name, b.opts.Partitions, by...)
-}
+// Options are those that the broker was made with, defaults included.
+func (b *Broker) Options() Options { return b.opts }
 
-// MayPublish says why MakeTopic can't give a topic of this name, whatever room there is:
-// the error is ErrInternalTopic or ErrNoAutoCreate.
-func (b *Broker) MayPublish(name string) error {
+// mayPublish says why a topic of this name can't be found or made for publishing, whatever
+// room there is: the error is ErrInternalTopic or ErrNoAutoCreate.
+func (b *Broker) mayPublish(name string) error {
 	if Internal(name) {
 		return ErrInternalTopic
 	}
 	if !b.opts.NoAutoCreate {
 		return nil
 	}
-	if _, err := b.Topic(name); errors.Is(err, store.ErrUnknownTopic) {
+	if _, err := b.catalog.Topic(name); errors.Is(err, store.ErrUnknownTopic) {
 		return fmt.Errorf("%w: %q; admin create -topic %s -execute makes it", ErrNoAutoCreate, name, name)
 	}
 	return nil
 }
 
-// AutoCreate says whether a topic is made with its first message.
-func (b *Broker) AutoCreate() bool { return !b.opts.NoAutoCreate }
-
 func (b *Broker) makeTopic(name string, partitions int, by ...any) (*Topic, error) {
-	if t, err := b.Topic(name); err == nil {
+	if t, err := b.catalog.Topic(name); err == nil {
 		return t, nil
 	}
 	t, err := b.newTopic(name, partitions, nil)
@@ -175,7 +167,7 @@ func (b *Broker) makeTopic(name string, partitions int, by ...any) (*Topic, erro
 // with store.ErrTopicExists.
 func (b *Broker) newTopic(name string, partitions int, config map[string]string) (*Topic, error) {
 	defer b.catalog.names.Lock(name)()
-	if t, err := b.Topic(name); err == nil {
+	if t, err := b.catalog.Topic(name); err == nil {
 		return t, store.ErrTopicExists
 	}
 	if !Internal(name) {

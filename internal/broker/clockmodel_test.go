@@ -15,7 +15,7 @@ import (
 
 // A clockModel is a broker whose clock goes as it likes, and which ends and dies.
 type clockModel struct {
-	*broker.Broker
+	*bus
 	t      *testing.T
 	s      setup
 	rnd    *rand.Rand
@@ -55,13 +55,13 @@ func (m *clockModel) restart(killed bool) {
 		dead.Kill()
 		_ = m.Close()
 	} else {
-		mustClose(m.t, m.Broker)
+		mustClose(m.t, m.bus)
 	}
 	m.note("restart, killed: %v", killed)
 	if m.rnd.IntN(2) == 0 {
 		m.jump()
 	}
-	m.Broker = mustOpen(m.t, m.s)
+	m.bus = mustOpen(m.t, m.s)
 }
 
 // However the clock goes, over ends and kills, nothing is removed that was published a
@@ -73,7 +73,7 @@ func TestNoClockRemovesWhatWasPublishedAMomentAgo(t *testing.T) {
 		if seed%2 == 0 {
 			m.jump()
 		}
-		m.Broker = mustOpen(t, m.s)
+		m.bus = mustOpen(t, m.s)
 		for name, keep := range map[string]time.Duration{"hour": time.Hour, "week": 7 * day, "century": 36_500 * day} {
 			if _, err := m.CreateTopic(name, 1, map[string]string{broker.ConfigRetention: fmt.Sprint(keep.Milliseconds())}); err != nil {
 				t.Fatal(err)
@@ -93,6 +93,6 @@ func TestNoClockRemovesWhatWasPublishedAMomentAgo(t *testing.T) {
 				t.Fatalf("seed %d: of topic %q something is removed: %s", seed, m.Topics()[i].Name, strings.Join(m.script, ", "))
 			}
 		}
-		mustClose(t, m.Broker)
+		mustClose(t, m.bus)
 	}
 }

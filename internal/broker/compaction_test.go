@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"mbus/internal/batch"
-	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
@@ -42,7 +41,7 @@ func prime(t testing.TB, s setup, records int) {
 
 // mustStand fails the test unless the groups stand where prime left them, and
 // the first as far as first, or not yet.
-func mustStand(t testing.TB, b *broker.Broker, records int, first int64) {
+func mustStand(t testing.TB, b *bus, records int, first int64) {
 	t.Helper()
 	for i := range primedGroups {
 		c, want := position(t, b, primedKey(i).Group, "orders", 0).Committed(), primed(i, records)
@@ -164,7 +163,7 @@ func compactUntil(t *testing.T, disk *crashfs.FS, number int, at int64) bool {
 // written, one of them moves.
 func TestPositionThatMovesDuringCompactionIsNotForgotten(t *testing.T) {
 	const records = compactAfter - 1
-	var b *broker.Broker
+	var b *bus
 	at := primed(0, records)
 	s := setup{dir: t.TempDir()}
 	prime(t, s, records)

@@ -220,9 +220,13 @@ func (b *Broker) CheckConfig(own map[string]string) error {
 // is given, or returns an error. The new configuration is durable, and holds for
 // what comes then, when Configure returns. The error is store.ErrUnknownTopic,
 // ErrInternalTopic, wraps ErrConfig, or is that of change or of the store.
-func (b *Broker) Configure(name string, change func(own map[string]string) error) error {
+func (v *View) Configure(name string, change func(own map[string]string) error) error {
+	if err := v.topic(Alter, name); err != nil {
+		return err
+	}
+	b := v.broker
 	defer b.catalog.names.Lock(name)()
-	t, err := b.Topic(name)
+	t, err := b.catalog.Topic(name)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %q", err, name)

@@ -13,7 +13,7 @@ import (
 )
 
 // configure sets configurations of a topic.
-func configure(t testing.TB, b *broker.Broker, topic string, configs ...string) {
+func configure(t testing.TB, b *bus, topic string, configs ...string) {
 	t.Helper()
 	err := b.Configure(topic, func(own map[string]string) error {
 		for i := 0; i < len(configs); i += 2 {

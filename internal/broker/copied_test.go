@@ -79,7 +79,7 @@ func (c *copier) file(t *testing.T, name string) {
 // A shop uses a broker and remembers what was acknowledged.
 type shop struct {
 	t         *testing.T
-	b         *broker.Broker
+	b         *bus
 	random    *rand.Rand
 	n         int
 	values    map[string]bool

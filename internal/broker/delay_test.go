@@ -50,16 +50,17 @@ func (c *stoppedClock) now() time.Time {
 }
 
 // openDelaysAt opens a broker with a clock, and a topic of it.
-func openDelaysAt(t *testing.T, dir string, now func() time.Time) (*broker.Broker, *broker.Topic) {
+func openDelaysAt(t *testing.T, dir string, now func() time.Time) (*bus, *broker.Topic) {
 	t.Helper()
 	s, err := commitlog.Open(dir, commitlog.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := broker.New(s, broker.Options{Limits: broker.DefaultLimits(), Now: now})
+	made, err := broker.New(s, broker.Options{Limits: broker.DefaultLimits(), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
+	b := newBus(made)
 	topic, err := b.MakeTopic("orders")
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +186,7 @@ func TestAMessageInACompressedBatchWaitsToo(t *testing.T) {
 	if got := arrived(t, b.topic.Partitions()[0]); !slices.Equal(got, []string{"now"}) {
 		t.Errorf("there are %q", got)
 	}
-	mustWait(t, b.Broker, 1, 1)
+	mustWait(t, b.bus, 1, 1)
 }
 
 // BenchmarkProduceCompressed leaves out the disk.

@@ -76,7 +76,7 @@ func replaceBy(t *testing.T, path, other string) {
 }
 
 // valuesOf is what can be read of a topic.
-func valuesOf(t *testing.T, b *broker.Broker, name string) map[string]bool {
+func valuesOf(t *testing.T, b *bus, name string) map[string]bool {
 	t.Helper()
 	topic, err := b.Topic(name)
 	if err != nil {
@@ -122,7 +122,7 @@ func valuesOf(t *testing.T, b *broker.Broker, name string) map[string]bool {
 }
 
 // canRead says whether the log of delayed messages still has an offset.
-func canRead(t *testing.T, b *broker.Broker, offset int64) bool {
+func canRead(t *testing.T, b *bus, offset int64) bool {
 	t.Helper()
 	topic, err := b.Topic(broker.DelayedTopic)
 	if err != nil {

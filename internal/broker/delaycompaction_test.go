@@ -32,7 +32,7 @@ func delaysOf(disk *crashfs.FS, bytes int64) setup {
 
 // stillWaiting counts, by their value, the messages that the log of delayed
 // messages has and does not say to be delivered.
-func stillWaiting(t testing.TB, b *broker.Broker) map[string]int {
+func stillWaiting(t testing.TB, b *bus) map[string]int {
 	t.Helper()
 	topic, err := b.Topic(broker.DelayedTopic)
 	if err != nil {
@@ -77,7 +77,7 @@ func isMissing(err error) bool {
 
 // mustWait fails the test unless the messages far 0 to n-1, and no others, wait,
 // each once or, after a crash, more often.
-func mustWait(t testing.TB, b *broker.Broker, n, most int) {
+func mustWait(t testing.TB, b *bus, n, most int) {
 	t.Helper()
 	all := stillWaiting(t, b)
 	for i := range n {
@@ -92,7 +92,7 @@ func mustWait(t testing.TB, b *broker.Broker, n, most int) {
 
 // delay has n messages that are due in an hour wait among near ones of 1 KiB, which
 // are delivered.
-func delay(t testing.TB, b *broker.Broker, n, near int) *broker.Topic {
+func delay(t testing.TB, b *bus, n, near int) *broker.Topic {
 	t.Helper()
 	topic := mustMake(t, b, "orders")
 	p := topic.Partitions()[0]
@@ -115,7 +115,7 @@ func delay(t testing.TB, b *broker.Broker, n, near int) *broker.Topic {
 	return topic
 }
 
-func delayedOffsets(t testing.TB, b *broker.Broker) (start, end int64) {
+func delayedOffsets(t testing.TB, b *bus) (start, end int64) {
 	t.Helper()
 	topic, err := b.Topic(broker.DelayedTopic)
 	if err != nil {

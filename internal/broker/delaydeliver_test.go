@@ -497,7 +497,7 @@ func BenchmarkDeliverDelayed(b *testing.B) {
 }
 
 // mustPoke has the delivery look at the clock, by a message for another topic.
-func mustPoke(t testing.TB, b *broker.Broker) {
+func mustPoke(t testing.TB, b *bus) {
 	t.Helper()
 	if _, err := mustMake(t, b, "poke").Partitions()[0].AppendAndWait(waiting(time.Now().Add(time.Hour), "far")); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func halves(at time.Time, now, later string) batch.Batch {
 }
 
 // produced hands a batch to the broker and waits for the answer.
-func produced(b *broker.Broker, t *broker.Topic, p batch.Batch) error {
+func produced(b *bus, t *broker.Topic, p batch.Batch) error {
 	answer := make(chan error, 1)
 	if err := begin(b, t, 0, p, func(_ int64, err error) { answer <- err }); err != nil {
 		return err
@@ -45,22 +45,22 @@ func produced(b *broker.Broker, t *broker.Topic, p batch.Batch) error {
 // Whatever way a message comes in: who still has the topic that was deleted is refused.
 func TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre(t *testing.T) {
 	later := time.Now().Add(time.Hour)
-	ways := map[string]func(b *broker.Broker, old *broker.Topic) error{
-		"appended": func(_ *broker.Broker, old *broker.Topic) error {
+	ways := map[string]func(b *bus, old *broker.Topic) error{
+		"appended": func(_ *bus, old *broker.Topic) error {
 			_, err := old.Partitions()[0].AppendAndWait(waiting(later, "far 1"))
 			return err
 		},
-		"produced": func(b *broker.Broker, old *broker.Topic) error { return produced(b, old, waiting(later, "far 1")) },
-		"compressed": func(b *broker.Broker, old *broker.Topic) error {
+		"produced": func(b *bus, old *broker.Topic) error { return produced(b, old, waiting(later, "far 1")) },
+		"compressed": func(b *bus, old *broker.Topic) error {
 			return produced(b, old, batchtest.Compress(t, codec.Gzip, waiting(later, "far 1")))
 		},
-		"both halves": func(b *broker.Broker, old *broker.Topic) error {
+		"both halves": func(b *bus, old *broker.Topic) error {
 			return produced(b, old, halves(later, "now", "far 1"))
 		},
-		"idempotent": func(b *broker.Broker, old *broker.Topic) error {
+		"idempotent": func(b *bus, old *broker.Topic) error {
 			return produced(b, old, batchtest.Idempotent(waiting(later, "far 1"), 7, 0, 1))
 		},
-		"at once, to compare": func(b *broker.Broker, old *broker.Topic) error { return produced(b, old, batchtest.Values("now")) },
+		"at once, to compare": func(b *bus, old *broker.Topic) error { return produced(b, old, batchtest.Values("now")) },
 	}
 	for way, publish := range ways {
 		t.Run(way, func(t *testing.T) {

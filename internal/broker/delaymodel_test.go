@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"mbus/internal/batch"
-	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
@@ -26,7 +25,7 @@ type delayModel struct {
 }
 
 // publish sends batches to topics until the broker dies or it has sent so many.
-func (m *delayModel) publish(b *broker.Broker, r *rand.Rand, batches int) {
+func (m *delayModel) publish(b *bus, r *rand.Rand, batches int) {
 	answers := make(chan struct{}, batches)
 	begun := 0
 	for range batches {
@@ -67,7 +66,7 @@ func (m *delayModel) publish(b *broker.Broker, r *rand.Rand, batches int) {
 }
 
 // delete deletes topics while others publish to them.
-func (m *delayModel) delete(b *broker.Broker, r *rand.Rand, stop chan struct{}) {
+func (m *delayModel) delete(b *bus, r *rand.Rand, stop chan struct{}) {
 	for {
 		select {
 		case <-stop:
@@ -87,7 +86,7 @@ func (m *delayModel) delete(b *broker.Broker, r *rand.Rand, stop chan struct{}) 
 
 // missing lists what was acknowledged and is not in the topic that it was for, and what
 // is in another one.
-func (m *delayModel) missing(t *testing.T, b *broker.Broker) (missing, astray []string) {
+func (m *delayModel) missing(t *testing.T, b *bus) (missing, astray []string) {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,23 +9,29 @@ import (
 // DeleteTopic removes a topic and all positions in it, for good: one that can't be
 // used as well. Its users get store.ErrDeleted. The error is
 // store.ErrUnknownTopic, ErrInternalTopic, or says what is left.
-func (b *Broker) DeleteTopic(name string) error {
-	return b.deleteTopic(name, func(*Topic) bool { return true })
+func (v *View) DeleteTopic(name string) error {
+	if err := v.topic(Delete, name); err != nil {
+		return err
+	}
+	return v.broker.deleteTopic(name, func(*Topic) bool { return true })
 }
 
 // DeleteTopicByID is DeleteTopic for one incarnation of a name: one that has been made
 // anew stays.
-func (b *Broker) DeleteTopicByID(id [16]byte) error {
-	t, err := b.TopicByID(id)
+func (v *View) DeleteTopicByID(id [16]byte) error {
+	t, err := v.TopicByID(id, Delete)
 	if err != nil {
 		return err
 	}
-	return b.deleteTopic(t.Name, func(now *Topic) bool { return now == t })
+	return v.broker.deleteTopic(t.Name, func(now *Topic) bool { return now == t })
 }
 
 // CheckDeletion says why DeleteTopic would refuse a topic of this name, whether there is
 // one or not: the error is ErrInternalTopic.
-func (b *Broker) CheckDeletion(name string) error {
+func (v *View) CheckDeletion(name string) error {
+	if err := v.topic(Delete, name); err != nil {
+		return err
+	}
 	if Internal(name) {
 		return ErrInternalTopic
 	}
@@ -35,11 +41,11 @@ func (b *Broker) CheckDeletion(name string) error {
 // deleteTopic deletes the topic of a name, if it is the one meant: nobody makes another
 // one meanwhile.
 func (b *Broker) deleteTopic(name string, meant func(*Topic) bool) error {
-	if err := b.CheckDeletion(name); err != nil {
-		return err
+	if Internal(name) {
+		return ErrInternalTopic
 	}
 	defer b.catalog.names.Lock(name)()
-	t, err := b.Topic(name)
+	t, err := b.catalog.Topic(name)
 	switch {
 	case errors.Is(err, store.ErrUnusable):
 	case err != nil:

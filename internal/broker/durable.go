@@ -125,7 +125,7 @@ func (b *Broker) logOf(e group.Entry) *Partition {
 	if e.Gone {
 		return nil
 	}
-	t, err := b.Topic(e.Key.Topic)
+	t, err := b.catalog.Topic(e.Key.Topic)
 	if err != nil || t.ID != e.TopicID {
 		return nil
 	}

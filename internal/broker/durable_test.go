@@ -190,7 +190,7 @@ func positionIn(t testing.TB, batches []byte, topic string) (highest int64) {
 	return highest
 }
 
-func offsets(t testing.TB, b *broker.Broker, topic string) (start, high int64) {
+func offsets(t testing.TB, b *bus, topic string) (start, high int64) {
 	t.Helper()
 	return mustHave(t, b, topic).Partitions()[0].Offsets()
 }
@@ -297,7 +297,7 @@ func TestACrashAtAnyCallWithAnIntervalLeavesNoPositionBeyondItsLog(t *testing.T)
 
 // workWithInterval publishes and commits until something fails, and returns how many
 // messages of orders were synced.
-func workWithInterval(b *broker.Broker) (synced int64) {
+func workWithInterval(b *bus) (synced int64) {
 	topic, err := b.MakeTopic("orders")
 	if err != nil {
 		return 0

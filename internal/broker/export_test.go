@@ -1,6 +1,10 @@
 package broker
 
-import "mbus/internal/group"
+import (
+	"time"
+
+	"mbus/internal/group"
+)
 
 // Unread lists the positions of groups that lease messages of a topic.
 func (b *Broker) Unread(topic string) []group.Unread {
@@ -9,3 +13,6 @@ func (b *Broker) Unread(topic string) []group.Unread {
 
 // Reopen is Return for a letter of which the topic was found.
 func (r *Redrive) Reopen(t *Topic, l Letter) error { return r.reopen(t, l) }
+
+// ForgetGroups forgets groups that are not used.
+func (b *Broker) ForgetGroups(now time.Time) { b.offsets.ForgetGroups(now) }

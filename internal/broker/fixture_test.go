@@ -28,7 +28,25 @@ type setup struct {
 	log     commitlog.Options
 }
 
-func open(s setup) (*broker.Broker, error) {
+// A bus is a broker, with its topics and groups as it sees them itself.
+type bus struct {
+	*broker.Broker
+	*broker.View
+}
+
+func newBus(b *broker.Broker) *bus { return &bus{b, b.As(broker.Self)} }
+
+func (b *bus) Topic(name string) (*broker.Topic, error) { return b.View.Topic(name, broker.Describe) }
+
+func (b *bus) TopicByID(id [16]byte) (*broker.Topic, error) {
+	return b.View.TopicByID(id, broker.Describe)
+}
+
+func (b *bus) CommitOffsets(groupName string, commits []group.Commit, done func([]error)) {
+	_ = b.View.CommitOffsets(groupName, commits, func(queue func()) error { queue(); return nil }, done)
+}
+
+func open(s setup) (*bus, error) {
 	if s.disk != nil {
 		s.log.FS, s.dir = s.disk, "/data"
 	}
@@ -47,11 +65,12 @@ func open(s setup) (*broker.Broker, error) {
 	b, err := broker.New(over, s.options)
 	if err != nil {
 		st.Close()
+		return nil, err
 	}
-	return b, err
+	return newBus(b), nil
 }
 
-func mustOpen(t testing.TB, s setup) *broker.Broker {
+func mustOpen(t testing.TB, s setup) *bus {
 	t.Helper()
 	b, err := open(s)
 	if err != nil {
@@ -60,7 +79,7 @@ func mustOpen(t testing.TB, s setup) *broker.Broker {
 	return b
 }
 
-func mustClose(t testing.TB, b *broker.Broker) {
+func mustClose(t testing.TB, b *bus) {
 	t.Helper()
 	within(t, "the broker closes", func() {
 		if err := b.Close(); err != nil {
@@ -79,7 +98,7 @@ func await(t testing.TB, what string, condition func() bool) {
 	brokertest.Await(t, patience, what, condition)
 }
 
-func mustMake(t testing.TB, b *broker.Broker, name string) *broker.Topic {
+func mustMake(t testing.TB, b *bus, name string) *broker.Topic {
 	t.Helper()
 	topic, err := b.MakeTopic(name)
 	if err != nil {
@@ -89,7 +108,7 @@ func mustMake(t testing.TB, b *broker.Broker, name string) *broker.Topic {
 }
 
 // mustFill is mustMake for a topic that has messages, as far as the offsets go.
-func mustFill(t testing.TB, b *broker.Broker, name string) *broker.Topic {
+func mustFill(t testing.TB, b *bus, name string) *broker.Topic {
 	t.Helper()
 	topic := mustMake(t, b, name)
 	for _, p := range topic.Partitions() {
@@ -137,7 +156,7 @@ func publish(t testing.TB, p *broker.Partition, at time.Time, n, size int) {
 }
 
 // position is how far a group has come in a partition of a topic that exists.
-func position(t testing.TB, b *broker.Broker, groupName, topic string, partition int) *group.Position {
+func position(t testing.TB, b *bus, groupName, topic string, partition int) *group.Position {
 	t.Helper()
 	found, err := b.Topic(topic)
 	if err != nil {
@@ -151,7 +170,7 @@ func position(t testing.TB, b *broker.Broker, groupName, topic string, partition
 }
 
 // groupNames are the groups of which something is kept.
-func groupNames(b *broker.Broker) (names []string) {
+func groupNames(b *bus) (names []string) {
 	for _, g := range b.Groups() {
 		if g.Kept {
 			names = append(names, g.Name)
@@ -172,7 +191,7 @@ func consume(t testing.TB, p *group.Position, from, to int64) {
 
 // mustSync waits until all positions are durable as they are. It may be called
 // by any goroutine.
-func mustSync(t testing.TB, b *broker.Broker) {
+func mustSync(t testing.TB, b *bus) {
 	t.Helper()
 	done := make(chan error, 1)
 	b.SyncPositions(func(err error) { done <- err })

@@ -21,7 +21,7 @@ func (c *wallClock) now() time.Time          { return time.Now().Add(time.Durati
 func (c *wallClock) forward(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // used has a group consume offset 0 of orders, by leases.
-func used(t *testing.T, b *broker.Broker, name string, from int64) {
+func used(t *testing.T, b *bus, name string, from int64) {
 	t.Helper()
 	p := position(t, b, name, "orders", 0)
 	consume(t, p, from, from+1)
@@ -29,7 +29,7 @@ func used(t *testing.T, b *broker.Broker, name string, from int64) {
 	mustSync(t, b)
 }
 
-func mustBeGroups(t *testing.T, b *broker.Broker, want ...string) {
+func mustBeGroups(t *testing.T, b *bus, want ...string) {
 	t.Helper()
 	if got := groupNames(b); !slices.Equal(got, want) {
 		t.Errorf("the groups are %q, not %q", got, want)

@@ -15,13 +15,13 @@ import (
 )
 
 // reopened closes a broker and opens it again.
-func reopened(t testing.TB, b *broker.Broker, s setup) *broker.Broker {
+func reopened(t testing.TB, b *bus, s setup) *bus {
 	t.Helper()
 	mustClose(t, b)
 	return mustOpen(t, s)
 }
 
-func mustCommit(t testing.TB, b *broker.Broker, groupName string, commits ...group.Commit) {
+func mustCommit(t testing.TB, b *bus, groupName string, commits ...group.Commit) {
 	t.Helper()
 	done := make(chan []error, 1)
 	b.CommitOffsets(groupName, commits, func(errs []error) { done <- errs })
@@ -188,7 +188,7 @@ func TestACommitWhoseTurnIsOverLeavesNothing(t *testing.T) {
 	mustFill(t, b, "orders")
 	over := errors.New("the turn is over")
 	commits := []group.Commit{{Topic: "orders", Offset: 5}}
-	if err := b.CommitOffsetsIn("billing", commits, func(func()) error { return over }, func([]error) { t.Error("it is answered") }); err != over {
+	if err := b.View.CommitOffsets("billing", commits, func(func()) error { return over }, func([]error) { t.Error("it is answered") }); err != over {
 		t.Errorf("%v", err)
 	}
 	mustSync(t, b)

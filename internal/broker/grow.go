@@ -13,9 +13,13 @@ var ErrPartitions = errors.New("number of partitions")
 // every group that has a position in the topic. The partitions are durable when it
 // returns. The error is store.ErrUnknownTopic, ErrInternalTopic, ErrPartitions,
 // ErrTooManyTopics, or one of the store. Messages with a key go to another partition than before.
-func (b *Broker) AddPartitions(name string, total int) error {
+func (v *View) AddPartitions(name string, total int) error {
+	if err := v.topic(Alter, name); err != nil {
+		return err
+	}
+	b := v.broker
 	defer b.catalog.names.Lock(name)()
-	t, err := b.CheckGrowth(name, total)
+	t, err := b.checkGrowth(name, total)
 	if err != nil {
 		return err
 	}
@@ -46,8 +50,15 @@ func (b *Broker) AddPartitions(name string, total int) error {
 }
 
 // CheckGrowth finds the topic if AddPartitions would be tried.
-func (b *Broker) CheckGrowth(name string, total int) (*Topic, error) {
-	t, err := b.Topic(name)
+func (v *View) CheckGrowth(name string, total int) (*Topic, error) {
+	if err := v.topic(Alter, name); err != nil {
+		return nil, err
+	}
+	return v.broker.checkGrowth(name, total)
+}
+
+func (b *Broker) checkGrowth(name string, total int) (*Topic, error) {
+	t, err := b.catalog.Topic(name)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %q", err, name)

@@ -19,7 +19,7 @@ import (
 // An intervalModel works with a broker that syncs only when it is told to, or when
 // something relies on it, and knows what was synced.
 type intervalModel struct {
-	b      *broker.Broker
+	b      *bus
 	rnd    *rand.Rand
 	cut    atomic.Bool      // the power
 	n      int              // messages that were sent

@@ -39,7 +39,7 @@ func flip(t testing.TB, disk *crashfs.FS, name string, at int64) {
 }
 
 // batchesOf are the batches of a topic's first partition.
-func batchesOf(t testing.TB, b *broker.Broker, topic string) []batch.Batch {
+func batchesOf(t testing.TB, b *bus, topic string) []batch.Batch {
 	t.Helper()
 	found, err := b.Topic(topic)
 	if err != nil {
@@ -64,7 +64,7 @@ func batchesOf(t testing.TB, b *broker.Broker, topic string) []batch.Batch {
 }
 
 // fresh is where a group begins that begins at the end where nothing is kept of it.
-func fresh(t testing.TB, b *broker.Broker, groupName, topic string) int64 {
+func fresh(t testing.TB, b *bus, groupName, topic string) int64 {
 	t.Helper()
 	p := position(t, b, groupName, topic, 0)
 	defer p.Close()
@@ -353,7 +353,7 @@ func TestPositionsInATopicThatIsMissingAreKept(t *testing.T) {
 }
 
 // compactJournal commits until the journal is compacted.
-func compactJournal(t testing.TB, b *broker.Broker) {
+func compactJournal(t testing.TB, b *bus) {
 	t.Helper()
 	start, _ := mustHave(t, b, broker.PositionsTopic).Partitions()[0].Offsets()
 	commits := make([]group.Commit, 1000)
@@ -369,7 +369,7 @@ func compactJournal(t testing.TB, b *broker.Broker) {
 	}
 }
 
-func mustHave(t testing.TB, b *broker.Broker, name string) *broker.Topic {
+func mustHave(t testing.TB, b *bus, name string) *broker.Topic {
 	t.Helper()
 	topic, err := b.Topic(name)
 	if err != nil {

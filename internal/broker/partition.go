@@ -70,7 +70,7 @@ func (p *Partition) hide(before int64) { p.begin.Store(max(before, p.begin.Load(
 
 // exists says whether this incarnation of the topic has not been deleted.
 func (p *Partition) exists() bool {
-	_, err := p.broker.TopicByID(p.topic.ID)
+	_, err := p.broker.catalog.TopicByID(p.topic.ID)
 	return err == nil
 }
 

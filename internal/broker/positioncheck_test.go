@@ -38,52 +38,52 @@ func TestVerifyFindsPositionsThatDoNotFitTheirTopics(t *testing.T) {
 	key := func(topic string, partition int) []byte {
 		return group.Key{Group: "billing", Topic: topic, Partition: partition}.AppendKey(nil)
 	}
-	state := func(b *broker.Broker, topic string, offset int64, beyond ...group.Span) []byte {
+	state := func(b *bus, topic string, offset int64, beyond ...group.Span) []byte {
 		return group.State{TopicID: mustHave(t, b, topic).ID, Offset: offset, AckedAhead: beyond}.AppendValue(nil, 0)
 	}
 	for name, test := range map[string]struct {
-		spoil func(*broker.Broker, *batch.Builder) // adds positions
+		spoil func(*bus, *batch.Builder) // adds positions
 		after func(*crashfs.FS)
 		want  []string // parts of the findings
 	}{
-		"sound": {func(b *broker.Broker, out *batch.Builder) {
+		"sound": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 0), state(b, "orders", 5, group.Span{From: 7, To: filled}))
 			out.Add(0, key("stock", 0), state(b, "stock", 0))
 			out.Add(0, key("stock", 0), nil)
 		}, nil, nil},
-		"beyond the end": {func(b *broker.Broker, out *batch.Builder) {
+		"beyond the end": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 0), state(b, "orders", filled+7))
 			out.Add(0, key("stock", 0), state(b, "stock", 5))
 		}, nil, []string{fmt.Sprintf(`orders/0 %d-%d the position of group "billing" is beyond the end`, filled, filled+7), "stock/0 0-5 "}},
-		"set back later": {func(b *broker.Broker, out *batch.Builder) {
+		"set back later": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 0), state(b, "orders", filled+7))
 			out.Add(0, key("orders", 0), state(b, "orders", filled))
 		}, nil, nil},
-		"spans beyond the end": {func(b *broker.Broker, out *batch.Builder) {
+		"spans beyond the end": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 0), state(b, "orders", 1, group.Span{From: 5, To: filled + 2}))
 		}, nil, []string{fmt.Sprintf("orders/0 %d-%d ", filled, filled+2)}},
-		"a partition too many": {func(b *broker.Broker, out *batch.Builder) {
+		"a partition too many": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 3), state(b, "orders", 0))
 		}, nil, []string{"orders/3 0-0 group \"billing\" has a position in it, and the topic has 1 partitions"}},
-		"another topic's": {func(b *broker.Broker, out *batch.Builder) {
+		"another topic's": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 0), state(b, "stock", 0))
 		}, nil, []string{"orders/-1 0-0 ", "another topic has its name"}},
-		"a deleted topic's": {func(b *broker.Broker, out *batch.Builder) {
+		"a deleted topic's": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 0), state(b, "orders", 0))
 			if err := b.DeleteTopic("orders"); err != nil {
 				t.Error(err)
 			}
 		}, nil, nil},
-		"no record of a position": {func(b *broker.Broker, out *batch.Builder) {
+		"no record of a position": {func(b *bus, out *batch.Builder) {
 			out.Add(0, []byte("no key"), nil)
 			out.Add(0, key("orders", 0), []byte("no value"))
 		}, nil, []string{"__consumer_offsets/0 ", "not a position's record"}},
-		"a topic that the catalog knows": {func(b *broker.Broker, out *batch.Builder) {
+		"a topic that the catalog knows": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 0), state(b, "orders", 0))
 		}, func(disk *crashfs.FS) {
 			_ = disk.Rename("/data/topics/orders", "/data/lost") // the store reports that
 		}, nil},
-		"a topic that nobody knows": {func(b *broker.Broker, out *batch.Builder) {
+		"a topic that nobody knows": {func(b *bus, out *batch.Builder) {
 			out.Add(0, key("orders", 0), state(b, "orders", 0))
 		}, func(disk *crashfs.FS) {
 			_ = disk.Rename("/data/topics/orders", "/data/lost")

@@ -19,7 +19,7 @@ import (
 var lazily = commitlog.Options{SyncEvery: time.Hour}
 
 // journalSize is the number of records that the positions' topic has.
-func journalSize(t testing.TB, b *broker.Broker) int64 {
+func journalSize(t testing.TB, b *bus) int64 {
 	t.Helper()
 	topic, err := b.Topic(broker.PositionsTopic)
 	if err != nil {

@@ -27,7 +27,7 @@ func idempotent(producer int64, epoch int16, first int32, n int) batch.Batch {
 
 // A tryout is a broker with one topic that a test produces to.
 type tryout struct {
-	*broker.Broker
+	*bus
 	t     *testing.T
 	topic *broker.Topic
 }
@@ -45,10 +45,10 @@ func newTryout(t *testing.T, s setup) *tryout {
 
 // begin produces and does not wait.
 func (b *tryout) begin(t *broker.Topic, partition int, p batch.Batch, done func(int64, error)) error {
-	return begin(b.Broker, t, partition, p, done)
+	return begin(b.bus, t, partition, p, done)
 }
 
-func begin(b *broker.Broker, t *broker.Topic, partition int, p batch.Batch, done func(int64, error)) error {
+func begin(b *bus, t *broker.Topic, partition int, p batch.Batch, done func(int64, error)) error {
 	return t.Partitions()[partition].Append(p, broker.AppendOptions{}, done)
 }
 

@@ -147,14 +147,14 @@ func (l Letter) Message(b *batch.Builder) {
 // A Redrive gives dead letters back to the groups that failed them. It uses these, so that
 // no Kafka client joins meanwhile, until Close. It is for one goroutine.
 type Redrive struct {
-	b      *Broker
+	view   *View
 	client string
 	uses   map[string]func()
 }
 
 // NewRedrive is one on behalf of a client, as people are told.
-func (b *Broker) NewRedrive(client string) *Redrive {
-	return &Redrive{b: b, client: client, uses: make(map[string]func())}
+func (v *View) NewRedrive(client string) *Redrive {
+	return &Redrive{view: v, client: client, uses: make(map[string]func())}
 }
 
 // Close lets go of the groups.
@@ -169,7 +169,7 @@ func (r *Redrive) Close() {
 // durably with the next AwaitPositions. The error is a *StayError, or says why no letter can
 // be returned now.
 func (r *Redrive) Return(l Letter) error {
-	t, err := r.b.original(l)
+	t, err := r.view.original(l)
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (r *Redrive) Return(l Letter) error {
 
 // reopen is Return for a letter of which the topic was found.
 func (r *Redrive) reopen(t *Topic, l Letter) error {
-	p, err := r.b.Position(l.Group, t, l.Partition)
+	p, err := r.view.Position(l.Group, t, l.Partition)
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (r *Redrive) use(name string) error {
 	}
 	u := UseLine
 	u.Client = r.client
-	leave, err := r.b.UseGroup(name, u)
+	leave, err := r.view.UseGroup(name, u)
 	if err != nil {
 		return &StayError{Reason: err.Error(), Do: "redrive again when they have left, or with to=all, which publishes for all groups", Busy: true}
 	}
@@ -219,9 +219,11 @@ func (r *Redrive) use(name string) error {
 }
 
 // original finds the topic that a letter came from, with the letter's message in its place.
-func (b *Broker) original(l Letter) (*Topic, error) {
-	t, err := b.Topic(l.Topic)
+func (v *View) original(l Letter) (*Topic, error) {
+	t, err := v.Topic(l.Topic, Read)
 	switch {
+	case errors.Is(err, ErrDenied):
+		return nil, err
 	case errors.Is(err, store.ErrUnusable):
 		return nil, &StayError{Reason: err.Error(), Do: "redrive again when the topic can be used"}
 	case err != nil:

@@ -116,14 +116,14 @@ func (r *retention) wake() {
 
 // Sweep removes the messages that the retention options let go, and is not misled
 // by a clock that jumps. The broker calls it itself, one call at a time.
-func (r *retention) Sweep() {
-	r.sweep(r.keeper.clock.ageTime, func(*Topic) bool { return true })
+func (b *Broker) Sweep() {
+	b.retention.sweep(b.clock.ageTime, func(*Topic) bool { return true })
 }
 
 // Retain removes the messages that the retention options let go at the time now,
 // one call at a time.
-func (r *retention) Retain(now time.Time) {
-	r.sweep(func(time.Duration) time.Time { return now }, func(*Topic) bool { return true })
+func (b *Broker) Retain(now time.Time) {
+	b.retention.sweep(func(time.Duration) time.Time { return now }, func(*Topic) bool { return true })
 }
 
 // sweep is Retain for the topics that are due. The time depends on how long messages

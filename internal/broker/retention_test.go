@@ -147,7 +147,7 @@ func TestRetentionLeavesEverythingAloneUnlessAsked(t *testing.T) {
 }
 
 // retain removes what may go when all positions are durable.
-func retain(t testing.TB, b *broker.Broker, now time.Time) {
+func retain(t testing.TB, b *bus, now time.Time) {
 	t.Helper()
 	mustSync(t, b)
 	b.Retain(now)

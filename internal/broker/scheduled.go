@@ -31,12 +31,12 @@ func (b *Broker) newSchedule() *schedule.Schedule {
 			return t.Partitions()[0].log, nil
 		},
 		Hide: func(before int64) {
-			if t, err := b.Topic(DelayedTopic); err == nil {
+			if t, err := b.catalog.Topic(DelayedTopic); err == nil {
 				t.Partitions()[0].hide(before)
 			}
 		},
 	}
-	if t, err := b.Topic(DelayedTopic); err == nil {
+	if t, err := b.catalog.Topic(DelayedTopic); err == nil {
 		o.Log = t.Partitions()[0].log
 	}
 	return schedule.New(o)
@@ -47,7 +47,7 @@ type delayedTopics struct{ b *Broker }
 
 // Name implements schedule.Topics.
 func (d delayedTopics) Name(topic [16]byte) (string, bool) {
-	t, err := d.b.TopicByID(topic)
+	t, err := d.b.catalog.TopicByID(topic)
 	if err != nil {
 		return "", false
 	}
@@ -57,10 +57,10 @@ func (d delayedTopics) Name(topic [16]byte) (string, bool) {
 // Destination implements schedule.Topics. The error wraps store.ErrUnknownTopic if the topic
 // is missing.
 func (d delayedTopics) Destination(to schedule.Target, name string) (schedule.Destination, error) {
-	t, err := d.b.TopicByID(to.Topic)
+	t, err := d.b.catalog.TopicByID(to.Topic)
 	if err != nil {
 		// A topic that is only missing keeps its name.
-		if _, err := d.b.Topic(name); err == nil || d.b.store.Deleted(to.Topic) {
+		if _, err := d.b.catalog.Topic(name); err == nil || d.b.store.Deleted(to.Topic) {
 			return nil, schedule.ErrTopicDeleted
 		}
 		return nil, fmt.Errorf("%w: %q with the id %x: put its directory back and restart the broker, or delete the topic (if there is none of this name, make one first)",
@@ -105,7 +105,7 @@ func (b *Broker) holder() func(t schedule.Target, offset int64) bool {
 	ends := make(map[*Partition]int64)
 	var topics []*Topic
 	if b.schedule.Used() {
-		topics = b.Topics()
+		topics = b.catalog.Topics()
 	}
 	for _, t := range topics {
 		for _, p := range t.Partitions() {
@@ -113,7 +113,7 @@ func (b *Broker) holder() func(t schedule.Target, offset int64) bool {
 		}
 	}
 	return func(t schedule.Target, offset int64) bool {
-		topic, err := b.TopicByID(t.Topic)
+		topic, err := b.catalog.TopicByID(t.Topic)
 		if err != nil {
 			return true
 		}

@@ -100,7 +100,7 @@ func (c *client) batch(n int) batch.Batch {
 
 // burst sends some batches, from one that was acknowledged before on, and takes the
 // answers.
-func (c *client) burst(t *testing.T, b *broker.Broker, rng *rand.Rand) {
+func (c *client) burst(t *testing.T, b *bus, rng *rand.Rand) {
 	topic := mustMake(t, b, "orders")
 	first := max(0, c.next-rng.IntN(2))
 	n := 1 + rng.IntN(5)
@@ -129,7 +129,7 @@ func (c *client) burst(t *testing.T, b *broker.Broker, rng *rand.Rand) {
 }
 
 // payloads are all records of topic "orders", in order.
-func payloads(t *testing.T, b *broker.Broker) (all []string) {
+func payloads(t *testing.T, b *bus) (all []string) {
 	t.Helper()
 	p := mustMake(t, b, "orders").Partitions()[0]
 	batches, err := storetest.ReadWith(p.Offsets, p.Fetch, 1<<20)
@@ -350,17 +350,17 @@ func TestEachHalfOfABatchThatIsSentAgainIsStoredOnce(t *testing.T) {
 				}
 			}
 			b.mustRefuse(idempotent(7, 0, 3, 1), broker.ErrOutOfOrder)
-			await(t, "both are there", func() bool { return len(payloads(t, b.Broker)) >= 2 })
+			await(t, "both are there", func() bool { return len(payloads(t, b.bus)) >= 2 })
 			marker := time.Now().Add(300 * time.Millisecond) // what would come twice is due before
 			if _, err := b.topic.Partitions()[0].AppendAndWait(waiting(marker, "marker")); err != nil {
 				t.Fatal(err)
 			}
 			await(t, "what is due later is there", func() bool {
-				all := payloads(t, b.Broker)
+				all := payloads(t, b.bus)
 				return len(all) > 0 && all[len(all)-1] == "marker"
 			})
 			times := make(map[string]int)
-			for _, text := range payloads(t, b.Broker) {
+			for _, text := range payloads(t, b.bus) {
 				times[text]++
 			}
 			if times["now"] != 1 || times["later"] != 1 || times["marker"] != 1 {

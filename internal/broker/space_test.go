@@ -27,7 +27,7 @@ func (d *fullDisk) check(store.Store, int) error {
 	return nil
 }
 
-func onFullDisk(t *testing.T, options broker.Options) (*broker.Broker, *fullDisk) {
+func onFullDisk(t *testing.T, options broker.Options) (*bus, *fullDisk) {
 	t.Helper()
 	d := new(fullDisk)
 	b := mustOpen(t, setup{dir: t.TempDir(), options: options, wrap: func(s store.Store) store.Store {

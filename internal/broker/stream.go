@@ -43,7 +43,11 @@ type Stream struct {
 // fails with ErrReplaced if yet another one has taken the stream meanwhile, with
 // ErrStreamGone if messages were stored that the topic has never had, or with an error of
 // the store. Close gives it back.
-func (b *Broker) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
+func (v *View) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
+	if err := v.topic(Write, t.Name); err != nil {
+		return nil, err
+	}
+	b := v.broker
 	me := &Stream{b: b, id: r.ID, replaced: r.Replaced, latest: r.First - 1}
 	old, whole, err := t.streams.take(b, t, me, r)
 	if err != nil {

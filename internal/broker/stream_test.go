@@ -8,7 +8,7 @@ import (
 )
 
 // openStream opens a stream and closes it, which stores nothing.
-func openStream(b *broker.Broker, t *broker.Topic, r broker.StreamRequest) error {
+func openStream(b *bus, t *broker.Topic, r broker.StreamRequest) error {
 	r.Replaced = func() {}
 	s, err := b.OpenStream(t, r)
 	if err == nil {

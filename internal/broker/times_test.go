@@ -129,7 +129,7 @@ func TestTheTimeOfTheLogIsNotStuckWhereTheClockWasWrong(t *testing.T) {
 	var clock shifted
 	clock.ahead(10 * 365 * day)
 	b := newTryout(t, setup{dir: t.TempDir(), options: broker.Options{Now: clock.now}})
-	configure(t, b.Broker, "orders", broker.ConfigTimestamps, broker.LogAppendTime)
+	configure(t, b.bus, "orders", broker.ConfigTimestamps, broker.LogAppendTime)
 	for i, wrong := range []time.Duration{10 * 365 * day, 0, -100 * day, 0} {
 		clock.ahead(wrong)
 		if _, err := b.produce(of(newYear)); err != nil {
@@ -213,7 +213,7 @@ func TestAJumpOfTheClockIsFoundByWhoeverLooksFirst(t *testing.T) {
 	var clock shifted
 	b := newTryout(t, setup{dir: t.TempDir(), options: broker.Options{Now: clock.now, Retention: 7 * day}})
 	for i, look := range []func(){
-		func() { mustMake(t, b.Broker, "stock") },
+		func() { mustMake(t, b.bus, "stock") },
 		func() { publish(t, b.topic.Partitions()[0], time.Now(), 1, 10) },
 		func() {
 			if err := b.AddPartitions("orders", 2); err != nil {
@@ -221,7 +221,7 @@ func TestAJumpOfTheClockIsFoundByWhoeverLooksFirst(t *testing.T) {
 			}
 		},
 		b.Sweep,
-		func() { configure(t, b.Broker, "orders", broker.ConfigRetention, "1000000") },
+		func() { configure(t, b.bus, "orders", broker.ConfigRetention, "1000000") },
 		func() {
 			if err := b.DeleteTopic("stock"); err != nil {
 				t.Error(err)

@@ -56,7 +56,7 @@ func TestTopicIsMadeOnceHoweverManyPublishFirst(t *testing.T) {
 // The second publisher comes when the store has the topic and the broker has
 // not heard of it yet.
 func TestSecondPublisherFindsTheTopicThatTheFirstJustMade(t *testing.T) {
-	var b *broker.Broker
+	var b *bus
 	second := make(chan error, 1)
 	var asked atomic.Bool
 	b = mustOpen(t, setup{dir: t.TempDir(), wrap: func(s store.Store) store.Store {

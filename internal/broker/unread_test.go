@@ -17,7 +17,7 @@ import (
 // A keeping is a broker with ten days of messages, ten a day, that are kept for a week,
 // and for thirty days if they are not consumed.
 type keeping struct {
-	*broker.Broker
+	*bus
 	t     *testing.T
 	s     setup
 	topic *broker.Topic
@@ -33,10 +33,10 @@ func keepingBroker(t *testing.T, options broker.Options, configs ...string) *kee
 		options.RetentionUnread = 30 * day
 	}
 	k.s = setup{dir: t.TempDir(), log: segments, wrap: byClock(new(atomic.Int64)), options: options}
-	k.Broker = mustOpen(t, k.s)
-	t.Cleanup(func() { mustClose(t, k.Broker) })
-	k.topic = mustMake(t, k.Broker, "orders")
-	configure(t, k.Broker, "orders", configs...)
+	k.bus = mustOpen(t, k.s)
+	t.Cleanup(func() { mustClose(t, k.bus) })
+	k.topic = mustMake(t, k.bus, "orders")
+	configure(t, k.bus, "orders", configs...)
 	days(t, k.topic, 10)
 	return k
 }
@@ -44,15 +44,15 @@ func keepingBroker(t *testing.T, options broker.Options, configs ...string) *kee
 // reopen ends the broker and starts it again.
 func (k *keeping) reopen() {
 	k.t.Helper()
-	mustClose(k.t, k.Broker)
-	k.Broker = mustOpen(k.t, k.s)
-	k.topic = mustMake(k.t, k.Broker, "orders")
+	mustClose(k.t, k.bus)
+	k.bus = mustOpen(k.t, k.s)
+	k.topic = mustMake(k.t, k.bus, "orders")
 }
 
 // leased has a group that leases messages consume all below offset.
 func (k *keeping) leased(groupName string, offset int64) {
 	k.t.Helper()
-	p := position(k.t, k.Broker, groupName, "orders", 0)
+	p := position(k.t, k.bus, groupName, "orders", 0)
 	defer p.Close()
 	if p.Committed() < offset {
 		consume(k.t, p, p.Committed(), offset)
@@ -72,7 +72,7 @@ func (k *keeping) committed(groupName string, offset int64) {
 // mustKeep says from where on messages are left so many days after the first.
 func (k *keeping) mustKeep(days int, want int64) {
 	k.t.Helper()
-	retain(k.t, k.Broker, newYear.Add(time.Duration(days)*day+time.Hour))
+	retain(k.t, k.bus, newYear.Add(time.Duration(days)*day+time.Hour))
 	mustStart(k.t, k.topic, want)
 }
 
@@ -136,7 +136,7 @@ func TestAGroupThatIsUsedInAnotherWayHoldsBackAsThatDoes(t *testing.T) {
 func TestAGroupOfKafkaClientsThatLeasesHoldsBackWhatItHasNotConsumed(t *testing.T) {
 	k := keepingBroker(t, broker.Options{})
 	k.committed("both", 10)
-	p := position(t, k.Broker, "both", "orders", 0)
+	p := position(t, k.bus, "both", "orders", 0)
 	defer p.Close()
 	var m group.Member
 	if !m.Lease(p, group.Span{From: 10, To: 20}, 0) {
@@ -157,7 +157,7 @@ func TestAGroupHoldsBackThePartitionsThatItLeases(t *testing.T) {
 		}
 	}
 	k.leased("both", 10)
-	consume(t, position(t, k.Broker, "both", "orders", 1), 0, 10)
+	consume(t, position(t, k.bus, "both", "orders", 1), 0, 10)
 	k.committed("both", 50)
 	for range 2 {
 		k.mustKeep(15, 90)
@@ -209,7 +209,7 @@ func TestAResetOfNewPartitionsLeavesTheGroupOfItsKind(t *testing.T) {
 // Who is connected and has acknowledged nothing yet is about to read what there is.
 func TestAConsumerThatHasAcknowledgedNothingHoldsMessagesBack(t *testing.T) {
 	k := keepingBroker(t, broker.Options{})
-	p := position(t, k.Broker, "new", "orders", 0)
+	p := position(t, k.bus, "new", "orders", 0)
 	p.Start(20, false)
 	k.mustKeep(15, 20)
 	p.Close()
@@ -223,7 +223,7 @@ func TestNewPartitionsAreHeldBackByThoseWhoLease(t *testing.T) {
 	if err := k.AddPartitions("orders", 2); err != nil {
 		t.Fatal(err)
 	}
-	mustSync(t, k.Broker)
+	mustSync(t, k.bus)
 	for _, e := range k.Unread("orders") {
 		if e.Group != "lines" {
 			t.Errorf("group %q holds back partition %d", e.Group, e.Partition)
@@ -266,7 +266,7 @@ func TestHowLongUnreadMessagesAreKeptIsTheTopics(t *testing.T) {
 func TestWhatGoesBySizeIsCountedAsLost(t *testing.T) {
 	k := keepingBroker(t, broker.Options{RetentionBytes: 16 << 10})
 	k.leased("default", 10)
-	retain(t, k.Broker, newYear)
+	retain(t, k.bus, newYear)
 	start, _ := k.topic.Partitions()[0].Offsets()
 	k.mustLose("default", start-10)
 }

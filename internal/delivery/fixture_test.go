@@ -25,7 +25,7 @@ type bus struct {
 	t          testing.TB
 	disk       *crashfs.FS
 	partitions int
-	broker     *broker.Broker
+	broker     *inside
 	hub        *Hub
 	wrap       func(store.Store) store.Store // nil for none
 }
@@ -49,10 +49,12 @@ func (b *bus) begin() {
 	}
 	limits := broker.DefaultLimits()
 	limits.SettleTime, limits.JournalPause = patience, 0
-	if b.broker, err = broker.New(s, broker.Options{Limits: limits, Partitions: b.partitions}); err != nil {
+	made, err := broker.New(s, broker.Options{Limits: limits, Partitions: b.partitions})
+	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.hub = NewHub(b.broker)
+	b.broker = insideOf(made)
+	b.hub = NewHub(made)
 }
 
 // restart closes the broker and opens it again; its sessions have been closed.
@@ -109,7 +111,7 @@ type reader struct {
 // reader makes a session, of the group "default" unless o says otherwise.
 func (b *bus) reader(topic string, o Options) *reader {
 	r := &reader{sink: new(memory), t: b.t, ends: make(chan struct{}, 1)}
-	o.Topic, o.Find = topic, func() (*broker.Topic, error) { return b.broker.Topic(topic) }
+	o.View, o.Topic, o.Find = b.broker.View, topic, func() (*broker.Topic, error) { return b.broker.Topic(topic) }
 	if o.Group == "" {
 		o.Group = group.Default
 	}

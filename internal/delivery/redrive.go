@@ -55,7 +55,7 @@ func (s *step) isFull() bool { return s.seen >= redriveStep || s.bytes >= redriv
 // all of them again. progress counts those that were moved for good. The error, if it is not
 // progress's, is an *Error; after ErrGap and ErrDamaged, and ErrRedriveAgain, all others are moved.
 func (h *Hub) Redrive(o Options, toAll bool, progress func(moved uint64) error) (Redriven, error) {
-	r := &redrive{options: o, toAll: toAll, progress: progress, back: h.broker.NewRedrive(o.Client), left: -1}
+	r := &redrive{options: o, toAll: toAll, progress: progress, back: o.View.NewRedrive(o.Client), left: -1}
 	if o.N > 0 {
 		r.left = o.N
 	}
@@ -207,7 +207,7 @@ func (r *redrive) putBack(record *batch.Record) error {
 
 // publish appends a letter's message to its topic.
 func (r *redrive) publish(l broker.Letter) error {
-	t, err := r.sub.broker.MakeTopic(l.Topic, "client", r.options.Client)
+	t, err := r.options.View.MakeTopic(l.Topic, "client", r.options.Client)
 	if errors.Is(err, broker.ErrInternalTopic) || errors.Is(err, broker.ErrNoAutoCreate) || errors.Is(err, broker.ErrTooManyTopics) {
 		return &broker.StayError{Reason: fmt.Sprintf("topic %q takes none: %v", l.Topic, err), Do: "make the topic, or publish by hand to another one"}
 	}

@@ -226,7 +226,7 @@ func (s *Session) open() (bool, error) {
 		if !s.options.Follow {
 			return false, io.EOF
 		}
-		s.unawait = s.sub.broker.Await(s.options.Topic, s.pump.wake)
+		s.unawait = s.options.View.Await(s.options.Topic, s.pump.wake)
 		return false, nil
 	}
 	if err != nil {

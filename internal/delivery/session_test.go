@@ -368,7 +368,7 @@ func TestARedriveGivesLettersBack(t *testing.T) {
 	r.must(r.Ack(3))
 	r.must(r.Close(Left))
 	const letters = "orders.dlq"
-	o := Options{Topic: letters, Group: broker.RedriveGroup, Find: func() (*broker.Topic, error) { return b.broker.Topic(letters) }}
+	o := Options{View: b.broker.View, Topic: letters, Group: broker.RedriveGroup, Find: func() (*broker.Topic, error) { return b.broker.Topic(letters) }}
 	for i, n := range []uint64{2, 0} {
 		var counted uint64
 		done, err := b.hub.Redrive(o, false, func(moved uint64) error {

@@ -53,7 +53,7 @@ func (s *subscription) join(yield func() bool) (err error) {
 		use = broker.UseOrdered
 	}
 	use.Topic, use.Client = s.options.Topic, s.options.Client
-	s.leave, err = s.broker.UseGroupUntil(s.options.Group, use, yield)
+	s.leave, err = s.options.View.UseGroupUntil(s.options.Group, use, yield)
 	return forClient(err)
 }
 
@@ -97,7 +97,7 @@ func (s *subscription) extend() error {
 		pos := group.NewPosition(start)
 		if s.options.From == nil {
 			var err error
-			if pos, err = s.broker.Position(s.options.Group, s.topic, i); err != nil {
+			if pos, err = s.options.View.Position(s.options.Group, s.topic, i); err != nil {
 				return forClient(err)
 			}
 			pos.Start(start, false)
@@ -142,7 +142,7 @@ func (s *subscription) expect() error {
 	if !s.options.StartEnd {
 		return nil
 	}
-	return forClient(s.broker.ExpectTopic(s.options.Group, s.options.Topic))
+	return forClient(s.options.View.ExpectTopic(s.options.Group, s.options.Topic))
 }
 
 // position is the position in a partition, where the subscription begins.
@@ -155,7 +155,7 @@ func (s *subscription) position(i int, log *broker.Partition) (*group.Position, 
 		offset, err := OffsetFrom(f, i, log)
 		return group.NewPosition(offset), err
 	}
-	pos, err := s.broker.Position(s.options.Group, s.topic, i)
+	pos, err := s.options.View.Position(s.options.Group, s.topic, i)
 	if err != nil {
 		return nil, forClient(err)
 	}

@@ -118,7 +118,7 @@ func (p *produceCall) addTopic(out *producedTopic, name string, id [16]byte, par
 	out.name, out.id = name, id
 	out.partitions = make([]producedPartition, partitions)
 	p.pending.Add(int32(partitions))
-	topic, err := p.call.topics().find(name, id, p.response.version >= firstProduceByID)
+	topic, err := p.call.topics().find(name, id, p.response.version >= firstProduceByID, broker.Write)
 	if err == nil {
 		out.name = topic.Name
 	}

@@ -71,7 +71,7 @@ func startFetch(c *call, req *kmsg.FetchRequest) {
 // add finds a topic of the request and its partitions.
 func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 	out := fetchTopic{name: t.Topic, id: t.TopicID}
-	topic, err := f.call.topics().find(t.Topic, t.TopicID, f.response.version >= firstFetchByID)
+	topic, err := f.call.topics().find(t.Topic, t.TopicID, f.response.version >= firstFetchByID, broker.Read)
 	if err == nil {
 		out.name = topic.Name
 	}

@@ -54,7 +54,7 @@ func (c *call) listOffsets(req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsRespon
 func listOffset(all topics, topic string, in *kmsg.ListOffsetsRequestTopicPartition, version int16) kmsg.ListOffsetsResponseTopicPartition {
 	out := kmsg.NewListOffsetsResponseTopicPartition()
 	out.Partition = in.Partition
-	t, log, failed := all.partition(topic, in.Partition)
+	t, log, failed := all.partition(topic, in.Partition, broker.Describe)
 	if failed == 0 {
 		failed = checkEpoch(t, in.Partition, in.CurrentLeaderEpoch)
 	}

@@ -58,7 +58,7 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 // metadataOf describes one topic of the request.
 func (c *call) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
 	if asked.Topic == nil {
-		t, err := c.topics().byID(asked.TopicID)
+		t, err := c.topics().byID(asked.TopicID, broker.Describe)
 		if err == nil {
 			return describe(t, c.server.opts.NodeID)
 		}

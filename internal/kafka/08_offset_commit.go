@@ -40,14 +40,17 @@ func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 	committer := coordinator.Committer{
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID), Generation: req.Generation,
 	}
-	end, err := s.groups.BeginCommit(committer)
+	end, err := func() {}, c.conn.view.Allow(broker.Read, broker.GroupResource, req.Group)
+	if err == nil {
+		end, err = s.groups.BeginCommit(committer)
+	}
 	resp, commits := c.commits(req, err)
 	if err != nil {
 		c.reply(resp)
 		return
 	}
 	inTurn := func(queue func()) error { return s.groups.QueueCommit(committer, queue) }
-	if err := s.broker.CommitOffsetsIn(req.Group, commits, inTurn, func(errs []error) {
+	if err := c.conn.view.CommitOffsets(req.Group, commits, inTurn, func(errs []error) {
 		end()
 		if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 			s.log.Error("cannot commit offsets", "group", req.Group, "client", c.client(), "reason", errs[i])
@@ -69,7 +72,7 @@ func (c *call) commits(req *kmsg.OffsetCommitRequest, refused error) (*kmsg.Offs
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetCommitResponseTopic()
 		out.Topic, out.TopicID = t.Topic, t.TopicID
-		topic, unknown := c.topics().find(t.Topic, t.TopicID, req.Version >= firstCommitByID)
+		topic, unknown := c.topics().find(t.Topic, t.TopicID, req.Version >= firstCommitByID, broker.Read)
 		for _, p := range t.Partitions {
 			result := kmsg.NewOffsetCommitResponseTopicPartition()
 			result.Partition = p.Partition

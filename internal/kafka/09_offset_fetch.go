@@ -4,6 +4,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"mbus/internal/broker"
 	"mbus/internal/group"
 )
 
@@ -55,12 +56,21 @@ func (f fetchedOffsets) all(req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchRespo
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 	failed := f.unusable()
 	if req.Version < 8 {
+		if denied := f.denied(req.Group); denied != 0 {
+			resp.ErrorCode = denied
+			return resp
+		}
 		resp.Topics, resp.ErrorCode = f.ofOldRequest(req), failed
 		return resp
 	}
 	for _, g := range req.Groups {
 		out := kmsg.NewOffsetFetchResponseGroup()
 		out.Group, out.ErrorCode = g.Group, failed
+		if denied := f.denied(g.Group); denied != 0 {
+			out.ErrorCode = denied
+			resp.Groups = append(resp.Groups, out)
+			continue
+		}
 		if req.Version >= firstFetchOffsetsByID {
 			out.Topics = f.ofGroupByID(g)
 		} else {
@@ -80,10 +90,15 @@ func (f fetchedOffsets) unusable() int16 {
 	return 0
 }
 
+// denied is the error code for a group that the client may not see; 0 if it may.
+func (f fetchedOffsets) denied(groupName string) int16 {
+	return code(f.view.Allow(broker.Describe, broker.GroupResource, groupName))
+}
+
 // ofGroup has the offsets of one group.
 func (f fetchedOffsets) ofGroup(g kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchResponseGroupTopic {
 	if g.Topics == nil {
-		return allOffsets(f.broker.CommittedOffsets(g.Group))
+		return allOffsets(f.view.CommittedOffsets(g.Group))
 	}
 	topics := make([]kmsg.OffsetFetchResponseGroupTopic, 0, len(g.Topics))
 	for _, t := range g.Topics {
@@ -101,7 +116,7 @@ func (f fetchedOffsets) ofGroup(g kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFet
 func (f fetchedOffsets) ofGroupByID(g kmsg.OffsetFetchRequestGroup) (topics []kmsg.OffsetFetchResponseGroupTopic) {
 	if g.Topics == nil {
 		for _, out := range f.ofGroup(g) {
-			if t, err := f.broker.Topic(out.Topic); err == nil { // it may have been deleted
+			if t, err := f.view.Topic(out.Topic, broker.Describe); err == nil { // it may have been deleted
 				out.TopicID = t.ID
 				topics = append(topics, out)
 			}
@@ -109,7 +124,7 @@ func (f fetchedOffsets) ofGroupByID(g kmsg.OffsetFetchRequestGroup) (topics []km
 		return topics
 	}
 	for _, in := range g.Topics {
-		t, err := f.byID(in.TopicID)
+		t, err := f.byID(in.TopicID, broker.Describe)
 		out := kmsg.NewOffsetFetchResponseGroupTopic()
 		out.TopicID = in.TopicID
 		for _, number := range in.Partitions {
@@ -159,7 +174,7 @@ func (f fetchedOffsets) committed(groupName, topic string, number int32) kmsg.Of
 		p.ErrorCode = failed
 		return p
 	}
-	commit, ok := f.broker.CommittedOffset(groupName, topic, int(number))
+	commit, ok := f.view.CommittedOffset(groupName, topic, int(number))
 	if !ok {
 		return f.notCommittedIn(topic, number)
 	}
@@ -169,7 +184,7 @@ func (f fetchedOffsets) committed(groupName, topic string, number int32) kmsg.Of
 // notCommittedIn is notCommitted, or the log start offset if a position may have been lost,
 // so that a client that begins at the end skips nothing.
 func (f fetchedOffsets) notCommittedIn(topic string, number int32) kmsg.OffsetFetchResponseGroupTopicPartition {
-	t, log, failed := f.partition(topic, number)
+	t, log, failed := f.partition(topic, number, broker.Describe)
 	if failed != 0 || !f.broker.PositionsLost(t, int(number)) {
 		return notCommitted(number)
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
 )
 
 // FindCoordinator, versions 0 to 6: this broker, for every group. There are no transactions
@@ -61,6 +63,11 @@ func (c *call) coordinator(key string, kind int8) kmsg.FindCoordinatorResponseCo
 			c.server.log.Warn("a Kafka client asks for transactions, which mbus does not have: unset its transactional.id",
 				"transactional.id", key, "client", c.client())
 		}
+		return out
+	}
+	if err := c.conn.view.Allow(broker.Describe, broker.GroupResource, key); err != nil {
+		out.NodeID, out.Port = -1, -1
+		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		return out
 	}
 	out.NodeID = c.server.opts.NodeID

@@ -22,6 +22,10 @@ func init() {
 
 func joinGroup(c *call, req *kmsg.JoinGroupRequest) {
 	version := req.Version
+	if err := c.mayUse(req.Group); err != nil {
+		c.reply(joinResponse(version, coordinator.JoinReply{Err: err, Generation: -1}))
+		return
+	}
 	c.onClose(func() {
 		c.reply(joinResponse(version, coordinator.JoinReply{Err: coordinator.ErrClosed, Generation: -1}))
 	})

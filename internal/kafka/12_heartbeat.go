@@ -10,6 +10,11 @@ func init() {
 
 func heartbeat(c *call, req *kmsg.HeartbeatRequest) {
 	resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
+	if err := c.mayUse(req.Group); err != nil {
+		resp.ErrorCode = groupCode(err)
+		c.reply(resp)
+		return
+	}
 	resp.ErrorCode = groupCode(c.server.groups.Heartbeat(req.Group, req.MemberID, value(req.InstanceID), req.Generation))
 	c.reply(resp)
 }

@@ -27,6 +27,11 @@ func leaveGroup(c *call, req *kmsg.LeaveGroupRequest) {
 			leavers = append(leavers, coordinator.Leaver{Member: m.MemberID, Instance: value(m.InstanceID)})
 		}
 	}
+	if err := c.mayUse(req.Group); err != nil {
+		resp.ErrorCode = groupCode(err)
+		c.reply(resp)
+		return
+	}
 	results, err := c.server.groups.Leave(req.Group, leavers)
 	resp.ErrorCode = groupCode(err)
 	for i, err := range results {

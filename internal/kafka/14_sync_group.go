@@ -14,6 +14,10 @@ func init() {
 
 func syncGroup(c *call, req *kmsg.SyncGroupRequest) {
 	version := req.Version
+	if err := c.mayUse(req.Group); err != nil {
+		c.reply(syncResponse(version, coordinator.SyncReply{Err: err}))
+		return
+	}
 	c.onClose(func() { c.reply(syncResponse(version, coordinator.SyncReply{Err: coordinator.ErrClosed})) })
 	r := coordinator.SyncRequest{
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID), Generation: req.Generation,

@@ -28,7 +28,7 @@ func describeGroups(c *call, req *kmsg.DescribeGroupsRequest) {
 	}
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
 	for _, name := range req.Groups {
-		d, err := c.server.describeGroup(name)
+		d, err := c.describeGroup(name)
 		out := groupDescription(name, d)
 		if unknown := errors.Is(err, coordinator.ErrUnknownGroup); !unknown || req.Version >= 6 {
 			out.ErrorCode, out.ErrorMessage = groupCode(err), text(err)
@@ -40,15 +40,18 @@ func describeGroups(c *call, req *kmsg.DescribeGroupsRequest) {
 
 // describeGroup describes a group of the coordinator or, if that does not have it, of the
 // broker.
-func (s *Server) describeGroup(name string) (coordinator.Description, error) {
-	d, err := s.groups.Describe(name)
+func (c *call) describeGroup(name string) (coordinator.Description, error) {
+	if err := c.conn.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
+		return coordinator.Description{}, err
+	}
+	d, err := c.server.groups.Describe(name)
 	if !errors.Is(err, coordinator.ErrUnknownGroup) {
 		return d, err
 	}
-	if members := lineMembers(s.broker.Members(name)); len(members) > 0 {
+	if members := lineMembers(c.conn.view.Members(name)); len(members) > 0 {
 		return coordinator.Description{State: coordinator.Stable, ProtocolType: coordinator.Consumer, Members: members}, nil
 	}
-	if s.broker.KeepsGroup(name) {
+	if c.conn.view.KeepsGroup(name) {
 		return coordinator.Description{State: coordinator.Empty}, nil
 	}
 	return d, err

@@ -22,7 +22,7 @@ const classic = "classic"
 
 func listGroups(c *call, req *kmsg.ListGroupsRequest) {
 	resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
-	for _, g := range c.server.listGroups() {
+	for _, g := range c.listGroups() {
 		if !listed(req.StatesFilter, string(g.State)) || !listed(req.TypesFilter, classic) {
 			continue
 		}
@@ -40,9 +40,11 @@ func listed(filter []string, word string) bool {
 
 // listGroups merges the groups of the coordinator and of the broker, by name. The
 // coordinator's state counts for groups of both.
-func (s *Server) listGroups() []coordinator.Listed {
-	theirs := s.groups.List()
-	ours := s.broker.Groups()
+func (c *call) listGroups() []coordinator.Listed {
+	theirs := slices.DeleteFunc(c.server.groups.List(), func(g coordinator.Listed) bool {
+		return c.conn.view.Allow(broker.Describe, broker.GroupResource, g.Group) != nil
+	})
+	ours := c.conn.view.Groups()
 	list := make([]coordinator.Listed, 0, len(theirs)+len(ours))
 	for _, g := range ours {
 		for len(theirs) > 0 && theirs[0].Group < g.Name {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -50,8 +51,10 @@ func (c *call) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	if err := message.CheckName("topic", in.Topic); err != nil {
 		return fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
 	}
-	_, err := s.broker.Topic(in.Topic)
+	_, err := c.conn.view.Topic(in.Topic, broker.Create)
 	switch {
+	case errors.Is(err, broker.ErrDenied):
+		return err
 	case broker.Internal(in.Topic):
 		return broker.ErrInternalTopic
 	case err == nil:
@@ -107,14 +110,14 @@ func (c *call) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly bool,
 	s := c.settings()
 	n := max(int(in.NumPartitions), len(in.ReplicaAssignment), 0)
 	if n == 0 {
-		n = s.broker.NewPartitions()
+		n = s.broker.Options().Partitions
 	}
 	own, err := s.ofNew(in)
 	if err != nil {
 		return err
 	}
 	if !validateOnly {
-		t, err := s.broker.CreateTopic(in.Topic, n, own)
+		t, err := c.conn.view.CreateTopic(in.Topic, n, own)
 		if err != nil {
 			return err
 		}

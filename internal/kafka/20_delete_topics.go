@@ -30,17 +30,16 @@ func deleteTopics(c *call, req *kmsg.DeleteTopicsRequest) {
 }
 
 func (c *call) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsResponseTopic {
-	s := c.server
 	out := kmsg.NewDeleteTopicsResponseTopic()
 	out.Topic, out.TopicID = name, id
-	t, err := c.topics().find(value(name), id, name == nil)
+	t, err := c.topics().find(value(name), id, name == nil, broker.Delete)
 	switch {
 	case err == nil:
 		name = &t.Name
 		out.Topic, out.TopicID = name, t.ID
-		err = s.broker.DeleteTopicByID(t.ID)
+		err = c.conn.view.DeleteTopicByID(t.ID)
 	case errors.Is(err, broker.ErrUnusable):
-		err = s.broker.DeleteTopic(*name)
+		err = c.conn.view.DeleteTopic(*name)
 	}
 	out.ErrorCode, out.ErrorMessage = code(err), text(err)
 	if err == nil {

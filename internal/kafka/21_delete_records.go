@@ -37,7 +37,7 @@ func (c *call) deleteAll(req *kmsg.DeleteRecordsRequest) *kmsg.DeleteRecordsResp
 func (c *call) deleteRecords(topic string, number int32, before int64) kmsg.DeleteRecordsResponseTopicPartition {
 	out := kmsg.NewDeleteRecordsResponseTopicPartition()
 	out.Partition, out.LowWatermark = number, -1
-	_, log, failed := c.topics().partition(topic, number)
+	_, log, failed := c.topics().partition(topic, number, broker.Delete)
 	if failed == 0 && broker.Internal(topic) {
 		failed = kerr.InvalidTopicException.Code
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
 )
 
 // InitProducerId, versions 0 to 5: a new producer id with epoch 0, whatever id the request
@@ -21,6 +23,10 @@ func init() {
 func initProducerID(c *call, req *kmsg.InitProducerIDRequest) {
 	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = newProducerID(), 0
+	if err := c.conn.view.Allow(broker.Write, broker.ClusterResource, ""); err != nil {
+		resp.ProducerID, resp.ProducerEpoch = -1, -1
+		resp.ErrorCode = code(err)
+	}
 	if req.TransactionalID != nil {
 		resp.ProducerID, resp.ProducerEpoch = -1, -1
 		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code

@@ -25,7 +25,7 @@ func offsetForLeaderEpoch(c *call, req *kmsg.OffsetForLeaderEpochRequest) {
 		for _, p := range t.Partitions {
 			result := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			result.Partition = p.Partition
-			topic, log, failed := c.topics().partition(t.Topic, p.Partition)
+			topic, log, failed := c.topics().partition(t.Topic, p.Partition, broker.Describe)
 			if failed == 0 {
 				failed = checkEpoch(topic, p.Partition, p.CurrentLeaderEpoch)
 			}

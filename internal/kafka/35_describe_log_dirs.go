@@ -21,14 +21,20 @@ func describeLogDirs(c *call, req *kmsg.DescribeLogDirsRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeLogDirsResponse)
 	dir := kmsg.NewDescribeLogDirsResponseDir()
 	dir.Dir = "data"
+	dir.ErrorCode = code(c.conn.view.Allow(broker.Describe, broker.ClusterResource, ""))
+	if dir.ErrorCode != 0 {
+		resp.ErrorCode = dir.ErrorCode
+		c.reply(resp)
+		return
+	}
 	if req.Topics == nil {
-		for _, t := range c.server.broker.Topics() {
+		for _, t := range c.conn.view.Topics() {
 			dir.Topics = append(dir.Topics, logSizes(t, nil))
 		}
 	}
 	seen := make(map[string]bool)
 	for _, asked := range req.Topics {
-		if t, err := c.topics().existing(asked.Topic); err == nil && !seen[t.Name] {
+		if t, err := c.topics().existing(asked.Topic, broker.Describe); err == nil && !seen[t.Name] {
 			seen[t.Name] = true
 			dir.Topics = append(dir.Topics, logSizes(t, asked.Partitions))
 		}

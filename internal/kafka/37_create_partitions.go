@@ -33,7 +33,7 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
 		}
 		if err == nil && !req.ValidateOnly {
-			if err = c.server.broker.AddPartitions(in.Topic, int(in.Count)); err == nil {
+			if err = c.conn.view.AddPartitions(in.Topic, int(in.Count)); err == nil {
 				c.did("topic has grown", "topic", in.Topic, "partitions", in.Count)
 			}
 		}
@@ -46,7 +46,7 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 // checkGrowth says why a topic cannot have so many partitions.
 func (c *call) checkGrowth(in *kmsg.CreatePartitionsRequestTopic) error {
 	s := c.server
-	t, err := s.broker.CheckGrowth(in.Topic, int(in.Count))
+	t, err := c.conn.view.CheckGrowth(in.Topic, int(in.Count))
 	if err != nil || len(in.Assignment) == 0 {
 		return err
 	}

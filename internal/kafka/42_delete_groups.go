@@ -1,6 +1,10 @@
 package kafka
 
-import "github.com/twmb/franz-go/pkg/kmsg"
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
+)
 
 // DeleteGroups, versions 0 to 3: deletes groups and their committed offsets. The response is
 // sent when that is on disk. A group with members, line consumers included, is
@@ -17,7 +21,7 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
 	c.async(func() { // it waits for the disk
 		for _, name := range req.Groups {
-			err := c.server.deleteGroup(name)
+			err := c.deleteGroup(name)
 			if err == nil {
 				c.did("group deleted", "group", name)
 			}
@@ -30,7 +34,11 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 }
 
 // deleteGroup waits for the commits of members that have left, and then for the disk.
-func (s *Server) deleteGroup(name string) error {
+func (c *call) deleteGroup(name string) error {
+	if err := c.conn.view.Allow(broker.Delete, broker.GroupResource, name); err != nil {
+		return err
+	}
+	s := c.server
 	committed := make(chan struct{})
 	if s.broker.AwaitCommits([]string{name}, func() { close(committed) }) {
 		<-committed
@@ -39,7 +47,7 @@ func (s *Server) deleteGroup(name string) error {
 	if known != nil && !isUnknownGroup(known) {
 		return known
 	}
-	err := s.broker.DeleteOffsets(name, nil)
+	err := c.conn.view.DeleteOffsets(name, nil)
 	if isUnknownGroup(err) && known == nil { // it never committed
 		return nil
 	}

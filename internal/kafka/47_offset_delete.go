@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"mbus/internal/broker"
 	"mbus/internal/coordinator"
 )
 
@@ -21,6 +22,11 @@ func init() {
 func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 	s := c.server
 	resp := req.ResponseKind().(*kmsg.OffsetDeleteResponse)
+	if err := c.conn.view.Allow(broker.Delete, broker.GroupResource, req.Group); err != nil {
+		resp.ErrorCode = groupCode(err)
+		c.reply(resp)
+		return
+	}
 	end, reads, err := s.beginDelete(req.Group)
 	if err != nil {
 		resp.ErrorCode = groupCode(err)
@@ -30,7 +36,7 @@ func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 	doomed := c.chooseOffsets(req, resp, reads)
 	c.async(func() { // it waits for the disk
 		defer end()
-		err := s.broker.DeleteOffsets(req.Group, doomed)
+		err := c.conn.view.DeleteOffsets(req.Group, doomed)
 		if _, known := s.groups.Describe(req.Group); isUnknownGroup(err) && known == nil {
 			err = nil // it has not committed yet
 		}
@@ -67,7 +73,7 @@ func (c *call) chooseOffsets(req *kmsg.OffsetDeleteRequest, resp *kmsg.OffsetDel
 		for _, p := range t.Partitions {
 			result := kmsg.NewOffsetDeleteResponseTopicPartition()
 			result.Partition = p.Partition
-			_, _, result.ErrorCode = c.topics().partition(t.Topic, p.Partition)
+			_, _, result.ErrorCode = c.topics().partition(t.Topic, p.Partition, broker.Read)
 			if reads[t.Topic] {
 				result.ErrorCode = kerr.GroupSubscribedToTopic.Code
 			}

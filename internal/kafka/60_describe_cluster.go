@@ -5,6 +5,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
 )
 
 // DescribeCluster, versions 0 to 2: this broker alone, which is also the controller. There
@@ -27,6 +29,11 @@ func describeCluster(c *call, req *kmsg.DescribeClusterRequest) {
 	resp.ClusterID = c.server.opts.ClusterID
 	resp.ControllerID = c.server.opts.NodeID
 	resp.EndpointType = brokers
+	if err := c.conn.view.Allow(broker.Describe, broker.ClusterResource, ""); err != nil {
+		resp.ErrorCode, resp.ErrorMessage = code(err), text(err)
+		c.reply(resp)
+		return
+	}
 	switch req.EndpointType {
 	case brokers:
 	case controllers:

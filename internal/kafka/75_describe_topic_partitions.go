@@ -70,7 +70,7 @@ func describeTopicPartitions(c *call, req *kmsg.DescribeTopicPartitionsRequest) 
 func (c *call) describePartitions(name string, first, most int) (out kmsg.DescribeTopicPartitionsResponseTopic, next int) {
 	out = kmsg.NewDescribeTopicPartitionsResponseTopic()
 	out.Topic = &name
-	t, err := c.topics().existing(name)
+	t, err := c.topics().existing(name, broker.Describe)
 	if err == nil && first < 0 {
 		err = fmt.Errorf("%w: a cursor at partition %d", kerr.InvalidRequest, first)
 	}

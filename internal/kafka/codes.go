@@ -41,6 +41,13 @@ var codes = []struct {
 	{broker.ErrDeliverAt, kerr.InvalidTimestamp}, // clients do not try again
 }
 
+// deniedCodes are for access that is denied.
+var deniedCodes = map[broker.ResourceKind]*kerr.Error{
+	broker.TopicResource:   kerr.TopicAuthorizationFailed,
+	broker.GroupResource:   kerr.GroupAuthorizationFailed,
+	broker.ClusterResource: kerr.ClusterAuthorizationFailed,
+}
+
 // code is the error code for err, 0 for nil.
 func code(err error) int16 {
 	if err == nil {
@@ -54,6 +61,10 @@ func code(err error) int16 {
 		if errors.Is(err, c.err) {
 			return c.code.Code
 		}
+	}
+	var denied *broker.DeniedError
+	if errors.As(err, &denied) {
+		return deniedCodes[denied.Resource.Kind].Code
 	}
 	var damage *broker.DamageError
 	if errors.As(err, &damage) {

@@ -43,10 +43,11 @@ const unlimited = "-1"
 // settings are those of the broker and its topics, as Kafka's tools see them.
 type settings struct {
 	broker *broker.Broker
+	view   *broker.View
 	opts   *Options
 }
 
-func (c *call) settings() settings { return settings{c.server.broker, &c.server.opts} }
+func (c *call) settings() settings { return settings{c.server.broker, c.conn.view, &c.server.opts} }
 
 // topicDefaults are the settings of a topic that has set none, by name.
 func (s settings) topicDefaults() []config {
@@ -57,7 +58,7 @@ func (s settings) topicDefaults() []config {
 		{name: broker.ConfigTimestampBefore, general: "log.message.timestamp.before.max.ms", value: strconv.FormatInt(broker.TimestampBefore, 10), kind: kmsg.ConfigTypeLong, doc: "how far behind the broker's clock a message's time may be (CreateTime)"},
 		{name: broker.ConfigTimestampDifference, general: "log.message.timestamp.difference.max.ms", value: strconv.FormatInt(math.MaxInt64, 10), kind: kmsg.ConfigTypeLong, doc: "both of these, where they are not set"},
 		{name: broker.ConfigTimestamps, general: "log.message.timestamp.type", value: broker.CreateTime, kind: kmsg.ConfigTypeString, doc: "whether a message's time is its producer's (CreateTime) or that of the log (LogAppendTime)"},
-		{name: broker.ConfigRetentionUnread, general: "mbus.retention.unread.ms", value: strconv.FormatInt(s.broker.RetentionUnread().Milliseconds(), 10), kind: kmsg.ConfigTypeLong, doc: "age from which messages are removed that a group which leases messages (consumers of lines) has not consumed (-retention-unread)"},
+		{name: broker.ConfigRetentionUnread, general: "mbus.retention.unread.ms", value: strconv.FormatInt(s.broker.Options().RetentionUnread.Milliseconds(), 10), kind: kmsg.ConfigTypeLong, doc: "age from which messages are removed that a group which leases messages (consumers of lines) has not consumed (-retention-unread)"},
 		{name: broker.ConfigRetentionBytes, general: "log.retention.bytes", value: s.retentionBytes(), kind: kmsg.ConfigTypeLong, doc: "size of a partition from which its oldest messages are removed (-retention-bytes)"},
 		{name: broker.ConfigRetention, general: "log.retention.ms", value: s.retentionMillis(), kind: kmsg.ConfigTypeLong, doc: "age from which messages are removed (-retention)"},
 	}
@@ -86,7 +87,7 @@ func (s settings) flag(c *config) {
 	case broker.ConfigMaxBatch:
 		given = s.broker.Limits.MaxMessage != broker.DefaultMaxMessage
 	case broker.ConfigRetentionUnread:
-		given = s.broker.RetentionUnread() != broker.DefaultRetentionUnread
+		given = s.broker.Options().RetentionUnread != broker.DefaultRetentionUnread
 	case broker.ConfigRetentionBytes:
 		given = c.value != unlimited
 	case broker.ConfigRetention:
@@ -137,14 +138,14 @@ func (s settings) topicConfigs(own map[string]string) []config {
 }
 
 func (s settings) retentionBytes() string {
-	if _, bytes := s.broker.Retention(); bytes > 0 {
+	if bytes := s.broker.Options().RetentionBytes; bytes > 0 {
 		return strconv.FormatInt(bytes, 10)
 	}
 	return unlimited
 }
 
 func (s settings) retentionMillis() string {
-	if age, _ := s.broker.Retention(); age > 0 {
+	if age := s.broker.Options().Retention; age > 0 {
 		return strconv.FormatInt(age.Milliseconds(), 10)
 	}
 	return unlimited
@@ -153,7 +154,7 @@ func (s settings) retentionMillis() string {
 // offsetsMinutes is the retention of offsets, rounded up, because Kafka has minutes and no
 // value for "for ever".
 func (s settings) offsetsMinutes() string {
-	keep := s.broker.OffsetsRetention()
+	keep := s.broker.Options().OffsetsRetention
 	minutes := int64((keep + time.Minute - 1) / time.Minute)
 	if keep == 0 || minutes > math.MaxInt32 {
 		minutes = math.MaxInt32
@@ -173,7 +174,7 @@ func (s settings) brokerConfigs() []config {
 	}
 	list := []config{
 		{name: "advertised.listeners", value: s.opts.Advertise, kind: kmsg.ConfigTypeString, source: given(s.opts.Advertise != ""), doc: "empty: the address that a client connects to (-advertise)"},
-		{name: "auto.create.topics.enable", value: strconv.FormatBool(s.broker.AutoCreate()), kind: kmsg.ConfigTypeBoolean, source: given(!s.broker.AutoCreate()), doc: "topics are made with their first message (-auto-create)"},
+		{name: "auto.create.topics.enable", value: strconv.FormatBool(!s.broker.Options().NoAutoCreate), kind: kmsg.ConfigTypeBoolean, source: given(s.broker.Options().NoAutoCreate), doc: "topics are made with their first message (-auto-create)"},
 		{name: "broker.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
 		{name: "default.replication.factor", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
 		{name: "delete.topic.enable", value: "true", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "topics can be deleted"},
@@ -182,9 +183,9 @@ func (s settings) brokerConfigs() []config {
 		{name: "group.min.session.timeout.ms", value: millis(s.opts.MinSession), kind: kmsg.ConfigTypeInt, source: given(s.opts.MinSession != DefaultMinSession), doc: "shortest session timeout of a group's member (-min-session)"},
 		{name: "inter.broker.protocol.version", value: "3.9-IV0", kind: kmsg.ConfigTypeString, source: fromCode, doc: "there is one broker; tools take it for the version of Kafka whose requests they may send"},
 		{name: "node.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
-		{name: "num.partitions", value: strconv.Itoa(s.broker.NewPartitions()), kind: kmsg.ConfigTypeInt, source: given(s.broker.NewPartitions() != 1), doc: "partitions of new topics (-partitions)"},
+		{name: "num.partitions", value: strconv.Itoa(s.broker.Options().Partitions), kind: kmsg.ConfigTypeInt, source: given(s.broker.Options().Partitions != 1), doc: "partitions of new topics (-partitions)"},
 		{name: "offset.metadata.max.bytes", value: strconv.Itoa(maxMetadata), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "text that is committed with an offset"},
-		{name: "offsets.retention.minutes", value: s.offsetsMinutes(), kind: kmsg.ConfigTypeInt, source: given(s.broker.OffsetsRetention() != broker.DefaultOffsetsRetention), doc: "how long a group's offsets are kept without members and commits, but for the groups default and redrive; the largest number: for ever (-offsets-retention)"},
+		{name: "offsets.retention.minutes", value: s.offsetsMinutes(), kind: kmsg.ConfigTypeInt, source: given(s.broker.Options().OffsetsRetention != broker.DefaultOffsetsRetention), doc: "how long a group's offsets are kept without members and commits, but for the groups default and redrive; the largest number: for ever (-offsets-retention)"},
 		{name: "socket.request.max.bytes", value: strconv.Itoa(maxProduce), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "largest request, which only one to produce may be"},
 	}
 	for _, c := range s.topicDefaults() {
@@ -201,12 +202,15 @@ func (s settings) brokerConfigs() []config {
 func (s settings) of(kind kmsg.ConfigResourceType, name string) ([]config, error) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
-		t, err := s.broker.Topic(name)
+		t, err := s.view.Topic(name, broker.Describe)
 		if err != nil {
 			return nil, err
 		}
 		return s.topicConfigs(t.Config()), nil
 	case kmsg.ConfigResourceTypeBroker:
+		if err := s.view.Allow(broker.Describe, broker.ClusterResource, ""); err != nil {
+			return nil, err
+		}
 		if name != "" && name != strconv.Itoa(int(s.opts.NodeID)) {
 			return nil, fmt.Errorf("%w: the only broker is %d, not %q", kerr.InvalidRequest, s.opts.NodeID, name)
 		}
@@ -272,15 +276,15 @@ func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change
 		return apply(make(map[string]string))
 	}
 	if !check {
-		if err := s.broker.Configure(name, apply); err != nil {
+		if err := s.view.Configure(name, apply); err != nil {
 			return err
 		}
-		if t, err := s.broker.Topic(name); err == nil {
+		if t, err := s.view.Topic(name, broker.Describe); err == nil {
 			c.did("topic configured", "topic", name, "settings", t.Config())
 		}
 		return nil
 	}
-	t, err := s.broker.Topic(name)
+	t, err := s.view.Topic(name, broker.Alter)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 // handlers; responses.go writes the responses.
 type conn struct {
 	server *Server
+	view   *broker.View // the broker as the client sees it
 	net    tcpserver.Conn
 	in     frames
 	quit   chan struct{} // closed by giveUp
@@ -38,7 +39,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	c := &conn{server: s, net: nc, quit: make(chan struct{})}
+	c := &conn{server: s, view: s.broker.As(broker.Principal{}), net: nc, quit: make(chan struct{})}
 	c.giveUp = sync.OnceFunc(func() { close(c.quit) })
 	c.changed.L = &c.mu
 	c.in = frames{

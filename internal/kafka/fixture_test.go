@@ -45,7 +45,7 @@ type setup struct {
 type bus struct {
 	t       testing.TB
 	setup   setup
-	broker  *broker.Broker
+	broker  *inside
 	server  *kafka.Server
 	addr    string
 	tls     *tls.Config // of clients; nil over TCP
@@ -88,11 +88,12 @@ func (b *bus) begin(address string) {
 	if s.options != nil {
 		s.options(&told)
 	}
-	b.broker, err = broker.New(st, told)
+	made, err := broker.New(st, told)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.server = kafka.NewServer(b.broker, s.kafka)
+	b.broker = insideOf(made)
+	b.server = kafka.NewServer(made, s.kafka)
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		b.t.Fatal(err)

@@ -23,8 +23,13 @@ func newGroups(s *Server) groups {
 		Limits:         limits,
 		RebalanceDelay: s.opts.RebalanceDelay,
 		Log:            s.log,
-		Acquire:        func(name string) (func(), error) { return s.broker.UseGroup(name, broker.UseKafka) },
+		Acquire:        func(name string) (func(), error) { return s.broker.As(broker.Self).UseGroup(name, broker.UseKafka) },
 	})}
+}
+
+// mayUse is the error for a client that may not be a member of a group.
+func (c *call) mayUse(name string) error {
+	return c.conn.view.Allow(broker.Read, broker.GroupResource, name)
 }
 
 // stop completes the calls of all members that wait.

@@ -16,13 +16,16 @@ import (
 func leaderEpoch(t *broker.Topic, partition int32) int32 { return t.LeaderEpoch(int(partition)) }
 
 // topics finds topics for a request, and the error codes of those that do not exist.
-type topics struct{ broker *broker.Broker }
+type topics struct {
+	broker *broker.Broker
+	view   *broker.View
+}
 
-func (c *call) topics() topics { return topics{c.server.broker} }
+func (c *call) topics() topics { return topics{c.server.broker, c.conn.view} }
 
-// partition finds a partition, and the error code if there is none.
-func (t topics) partition(topic string, number int32) (*broker.Topic, *broker.Partition, int16) {
-	found, err := t.broker.Topic(topic)
+// partition finds a partition, for an access to it, and the error code if there is none.
+func (t topics) partition(topic string, number int32, access broker.Access) (*broker.Topic, *broker.Partition, int16) {
+	found, err := t.view.Topic(topic, access)
 	log, code := partitionOf(found, err, number)
 	return found, log, code
 }
@@ -40,11 +43,11 @@ func partitionOf(t *broker.Topic, err error, number int32) (*broker.Partition, i
 }
 
 // find finds a topic by its name or, in versions with ids in place of names, by its id.
-func (t topics) find(name string, id [16]byte, byID bool) (*broker.Topic, error) {
+func (t topics) find(name string, id [16]byte, byID bool, access broker.Access) (*broker.Topic, error) {
 	if byID {
-		return t.byID(id)
+		return t.byID(id, access)
 	}
-	return t.broker.Topic(name)
+	return t.view.Topic(name, access)
 }
 
 // lowestEpoch is lower than every leader epoch of this broker's topics, which are seconds since
@@ -72,8 +75,8 @@ func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
 }
 
 // existing finds a topic. The error says if the name cannot be a topic's.
-func (t topics) existing(name string) (*broker.Topic, error) {
-	found, err := t.broker.Topic(name)
+func (t topics) existing(name string, access broker.Access) (*broker.Topic, error) {
+	found, err := t.view.Topic(name, access)
 	if errors.Is(err, broker.ErrUnknownTopic) {
 		if invalid := message.CheckName("topic", name); invalid != nil {
 			return nil, fmt.Errorf("%w: %w", kerr.InvalidTopicException, invalid)
@@ -83,25 +86,25 @@ func (t topics) existing(name string) (*broker.Topic, error) {
 }
 
 // orCreate finds a topic, and creates it if create allows it. by is for the log, as with
-// broker.MakeTopic.
+// broker.View.MakeTopic.
 func (t topics) orCreate(name string, create bool, by ...any) (*broker.Topic, error) {
-	found, err := t.existing(name)
+	found, err := t.existing(name, broker.Describe)
 	if create && errors.Is(err, broker.ErrUnknownTopic) {
-		return t.broker.MakeTopic(name, by...)
+		return t.view.MakeTopic(name, by...)
 	}
 	return found, err
 }
 
 // all lists the topics by name, the broker's own among them.
-func (t topics) all() []*broker.Topic { return t.broker.Topics() }
+func (t topics) all() []*broker.Topic { return t.view.Topics() }
 
 // byID finds a topic by its id, or returns UNKNOWN_TOPIC_ID.
-func (t topics) byID(id [16]byte) (*broker.Topic, error) {
-	found, err := t.broker.TopicByID(id)
-	if err != nil {
+func (t topics) byID(id [16]byte, access broker.Access) (*broker.Topic, error) {
+	found, err := t.view.TopicByID(id, access)
+	if errors.Is(err, broker.ErrUnknownTopic) {
 		return nil, kerr.UnknownTopicID
 	}
-	return found, nil
+	return found, err
 }
 
 // createMissing creates those of the topics that do not exist. The caller gets an error
@@ -109,7 +112,7 @@ func (t topics) byID(id [16]byte) (*broker.Topic, error) {
 func (t topics) createMissing(names []string, by ...any) {
 	var missing []string
 	for _, name := range names {
-		if _, err := t.broker.Topic(name); errors.Is(err, broker.ErrUnknownTopic) {
+		if _, err := t.view.Topic(name, broker.Describe); errors.Is(err, broker.ErrUnknownTopic) {
 			missing = append(missing, name)
 		}
 	}

@@ -185,8 +185,11 @@ func (c *conn) listTopics(r *request) error {
 		names = append(names, "id")
 	}
 	t := newTable(r, names...)
+	if err := c.view.Allow(broker.Describe, broker.TopicResource, r.topic); r.topic != "" && err != nil {
+		return err
+	}
 	found := r.topic == ""
-	for _, topic := range c.broker.Topics() {
+	for _, topic := range c.view.Topics() {
 		if r.topic != "" && topic.Name != r.topic {
 			continue
 		}
@@ -214,21 +217,24 @@ func (c *conn) listGroups(r *request) error {
 		names = append(names, "lost")
 	}
 	t := newTable(r, names...)
-	all, found := c.broker.Lag(r.group, r.topic)
+	if err := c.view.Allow(broker.Describe, broker.GroupResource, r.group); r.group != "" && err != nil {
+		return err
+	}
+	all, found := c.view.Lag(r.group, r.topic)
 	for _, n := range all {
 		t.row(n.Group, n.Topic, n.Partition, n.Committed, n.End, n.Lag, n.Unacknowledged, n.Waiting, n.Members, n.Attempt, n.Lost)
 	}
 	if !found && r.group != "" {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
-	if _, err := c.broker.Topic(r.topic); r.topic != "" && err != nil {
+	if _, err := c.view.Topic(r.topic, broker.Describe); r.topic != "" && err != nil {
 		t.note("%v: %q", err, r.topic)
 	}
 	return c.sayTable(t)
 }
 
 func (c *conn) resetGroup(r *request) error {
-	topic, err := r.find(c.broker)
+	topic, err := r.find(c.view, broker.Read)
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
@@ -237,7 +243,7 @@ func (c *conn) resetGroup(r *request) error {
 	}
 	t := newTable(r, "group", "topic", "partition", "position", "new")
 	now := make(map[group.Key]int64)
-	for _, n := range c.broker.Positions(r.group) {
+	for _, n := range c.view.Positions(r.group) {
 		now[n.Key] = n.Committed
 	}
 	var offsets []int64
@@ -250,7 +256,7 @@ func (c *conn) resetGroup(r *request) error {
 		offsets = append(offsets, offset)
 	}
 	if r.named["execute"] {
-		if err := c.broker.ResetOffsets(r.group, topic, offsets); err != nil {
+		if err := c.view.ResetOffsets(r.group, topic, offsets); err != nil {
 			return stopFirst(err)
 		}
 		c.did("positions were set", "group", r.group, "topic", r.topic, "offsets", offsets)
@@ -262,14 +268,14 @@ func (c *conn) resetGroup(r *request) error {
 }
 
 func (c *conn) growTopic(r *request) error {
-	topic, err := c.broker.CheckGrowth(r.topic, r.admin.total)
+	topic, err := c.view.CheckGrowth(r.topic, r.admin.total)
 	if err != nil {
 		return err
 	}
 	t := newTable(r, "topic", "partitions", "new")
 	t.row(topic.Name, len(topic.Partitions()), r.admin.total)
 	if r.named["execute"] {
-		if err := c.broker.AddPartitions(r.topic, r.admin.total); err != nil {
+		if err := c.view.AddPartitions(r.topic, r.admin.total); err != nil {
 			return err
 		}
 		c.did("topic has grown", "topic", r.topic, "partitions", r.admin.total)
@@ -283,17 +289,17 @@ func (c *conn) deleteWhat(r *request) error {
 		return c.deleteTopic(r)
 	}
 	t := newTable(r, "group", "topic", "partition", "position")
-	for _, p := range c.broker.Positions(r.group) {
+	for _, p := range c.view.Positions(r.group) {
 		t.row(r.group, p.Topic, p.Partition, p.Committed)
 	}
 	if r.named["execute"] {
-		if err := c.broker.DeleteOffsets(r.group, nil); err != nil {
+		if err := c.view.DeleteOffsets(r.group, nil); err != nil {
 			return stopFirst(err)
 		}
 		c.did("group deleted", "group", r.group)
 	} else if err := c.unused(r.group); err != nil {
 		return err
-	} else if !c.broker.KeepsGroup(r.group) {
+	} else if !c.view.KeepsGroup(r.group) {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
 	t.preview(r)
@@ -302,7 +308,7 @@ func (c *conn) deleteWhat(r *request) error {
 
 // unused is the error for a group with members: their positions can't be changed. It says what
 // to do.
-func (c *conn) unused(groupName string) error { return stopFirst(c.broker.CheckUnused(groupName)) }
+func (c *conn) unused(groupName string) error { return stopFirst(c.view.CheckUnused(groupName)) }
 
 // stopFirst adds to an error what to do about a group that is in use.
 func stopFirst(err error) error {
@@ -316,7 +322,7 @@ func stopFirst(err error) error {
 // readers notes which groups of line consumers read a topic that is to be deleted.
 func (c *conn) readers(t *table, topic string) {
 	most := make(map[string]int) // connections of a group, of which each may read all partitions
-	for _, n := range c.broker.Positions("") {
+	for _, n := range c.view.Positions("") {
 		if n.Topic == topic && n.Members > most[n.Group] {
 			most[n.Group] = n.Members
 		}
@@ -328,7 +334,7 @@ func (c *conn) readers(t *table, topic string) {
 
 func (c *conn) deleteTopic(r *request) error {
 	t := newTable(r, "topic", "partitions", "messages", "bytes", "oldest")
-	topic, err := r.find(c.broker)
+	topic, err := r.find(c.view, broker.Delete)
 	switch {
 	case errors.Is(err, broker.ErrUnusable) && r.id != nil: // nobody knows which one it is
 		return fmt.Errorf("%w; its id can't be read: without the id ?delete deletes what has the name", err)
@@ -336,8 +342,8 @@ func (c *conn) deleteTopic(r *request) error {
 		t.row(r.topic, 0, 0, 0, "-")
 	case err != nil:
 		return fmt.Errorf("%w: %q", err, r.topic)
-	case c.broker.CheckDeletion(r.topic) != nil:
-		return c.broker.CheckDeletion(r.topic)
+	case c.view.CheckDeletion(r.topic) != nil:
+		return c.view.CheckDeletion(r.topic)
 	default:
 		n := topic.Counts()
 		t.row(topic.Name, len(topic.Partitions()), n.Messages, n.Bytes, dateOrDash(n.Oldest))
@@ -345,9 +351,9 @@ func (c *conn) deleteTopic(r *request) error {
 	c.readers(t, r.topic)
 	if r.named["execute"] {
 		if topic != nil {
-			err = c.broker.DeleteTopicByID(topic.ID) // the one that was shown
+			err = c.view.DeleteTopicByID(topic.ID) // the one that was shown
 		} else {
-			err = c.broker.DeleteTopic(r.topic)
+			err = c.view.DeleteTopic(r.topic)
 		}
 		if err != nil {
 			return err

@@ -23,6 +23,7 @@ import (
 type conn struct {
 	server   *Server
 	broker   *broker.Broker
+	view     *broker.View
 	net      tcpserver.Conn
 	in       input
 	number   uint64      // of the connection, in the order in which they came
@@ -31,7 +32,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	return &conn{server: s, broker: s.broker, net: nc, in: newInput(nc, &s.broker.Budget), number: s.latest.Add(1)}
+	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.Principal{}), net: nc, in: newInput(nc, &s.broker.Budget), number: s.latest.Add(1)}
 }
 
 // An errorLine is written to the client before the connection is closed.
@@ -70,6 +71,7 @@ var codes = []struct {
 	err  error
 	code string
 }{
+	{broker.ErrDenied, "DENIED"},
 	{broker.ErrFull, "FULL"},
 	{broker.ErrFailed, "FAILED"},
 	{broker.ErrUnusable, "FAILED"},

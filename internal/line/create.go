@@ -58,17 +58,17 @@ func (r *adminRequest) configure(name string, value int64) {
 }
 
 func (c *conn) createTopic(r *request) error {
-	if err := c.broker.CheckCreation(r.topic, r.admin.total, r.admin.config); err != nil {
+	if err := c.view.CheckCreation(r.topic, r.admin.total, r.admin.config); err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
 	partitions := r.admin.total
 	if partitions == 0 {
-		partitions = c.broker.NewPartitions()
+		partitions = c.broker.Options().Partitions
 	}
 	t := newTable(r, "topic", "partitions", "settings")
 	t.row(r.topic, partitions, settingsOf(r.admin.config))
 	if r.named["execute"] {
-		if _, err := c.broker.CreateTopic(r.topic, r.admin.total, r.admin.config); err != nil {
+		if _, err := c.view.CreateTopic(r.topic, r.admin.total, r.admin.config); err != nil {
 			return fmt.Errorf("%w: %q", err, r.topic)
 		}
 		c.did("topic made", "topic", r.topic, "partitions", partitions, "settings", settingsOf(r.admin.config))

@@ -45,7 +45,7 @@ type bus struct {
 	t                    testing.TB
 	setup                setup
 	store                store.Store
-	broker               *broker.Broker
+	broker               *inside
 	server               *line.Server
 	producers, consumers string      // addresses
 	clientTLS            *tls.Config // nil over TCP
@@ -91,13 +91,14 @@ func (b *bus) begin() {
 	if s.limits != nil {
 		s.limits(&limits)
 	}
-	b.broker, err = broker.New(st, broker.Options{
+	made, err := broker.New(st, broker.Options{
 		Limits: limits, Partitions: s.partitions, NoAutoCreate: s.noCreate, RetentionBytes: s.retain, Log: log,
 	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.server = line.NewServer(b.broker)
+	b.broker = insideOf(made)
+	b.server = line.NewServer(made)
 	if s.node != 0 {
 		b.server.Node = s.node
 	}

@@ -30,10 +30,10 @@ func setID(r *request, value string) error {
 	return nil
 }
 
-// find finds the topic of a request, in the incarnation that the request names, if it
+// find finds the topic of a request for an access, in the incarnation that the request names, if it
 // names one. The error is broker.ErrUnknownTopic, an *errorLine, or wraps broker.ErrUnusable.
-func (r *request) find(b *broker.Broker) (*broker.Topic, error) {
-	t, err := b.Topic(r.topic)
+func (r *request) find(v *broker.View, access broker.Access) (*broker.Topic, error) {
+	t, err := v.Topic(r.topic, access)
 	if r.id == nil {
 		return t, err
 	}

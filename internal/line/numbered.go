@@ -32,7 +32,7 @@ func (p *publisher) goOn() error {
 	if r.stream.ID == 0 && r.id == nil {
 		return nil
 	}
-	t, err := r.find(p.broker)
+	t, err := r.find(p.view, broker.Write)
 	switch {
 	case errors.Is(err, broker.ErrUnknownTopic) && r.stream.First > 1 && !r.stream.New:
 		return errorLinef("GONE", "the topic %q, which has the first %d messages of producer=%d, was deleted", r.topic, r.stream.First-1, r.stream.ID)
@@ -50,7 +50,7 @@ func (p *publisher) makeTopic() error {
 	if p.topic != nil {
 		return nil
 	}
-	t, err := p.broker.MakeTopic(p.request.topic, "client", p.net.RemoteAddr())
+	t, err := p.view.MakeTopic(p.request.topic, "client", p.net.RemoteAddr())
 	if err != nil {
 		return toErrorLine(err)
 	}
@@ -65,7 +65,7 @@ func (p *publisher) openStream() error {
 		return nil
 	}
 	r.Turn, r.Replaced = p.number, p.net.Interrupt
-	stream, err := p.broker.OpenStream(p.topic, r)
+	stream, err := p.view.OpenStream(p.topic, r)
 	if err != nil {
 		return toErrorLine(err)
 	}

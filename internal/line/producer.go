@@ -39,7 +39,7 @@ func (c *conn) produce() error {
 	if err != nil {
 		return ignoreEOF(err)
 	}
-	if err := c.broker.MayPublish(r.topic); err != nil {
+	if err := c.view.MayPublish(r.topic); err != nil {
 		return toErrorLine(err)
 	}
 	p := &publisher{conn: c, request: r, count: uint64(r.stream.First - 1)}

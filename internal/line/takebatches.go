@@ -50,7 +50,7 @@ func (p *publisher) known() *broker.Topic {
 	if p.topic != nil {
 		return p.topic
 	}
-	t, _ := p.broker.Topic(p.request.topic)
+	t, _ := p.view.Topic(p.request.topic, broker.Write)
 	return t
 }
 

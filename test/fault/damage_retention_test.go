@@ -43,7 +43,7 @@ func overtake(t *testing.T, seed uint64) tally {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	topic, err := b.CreateTopic("bills", 1, nil)
+	topic, err := insideOf(b).CreateTopic("bills", 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,11 +63,11 @@ func newState(t *testing.T) *state {
 	return s
 }
 
-func openBroker(disk *crashfs.FS) (*broker.Broker, error) {
+func openBroker(disk *crashfs.FS) (*inside, error) {
 	return openLogging(disk, slog.New(slog.DiscardHandler))
 }
 
-func openLogging(disk *crashfs.FS, log *slog.Logger) (*broker.Broker, error) {
+func openLogging(disk *crashfs.FS, log *slog.Logger) (*inside, error) {
 	st, err := commitlog.Open(specimenRoot, commitlog.Options{FS: disk, Log: log})
 	if err != nil {
 		return nil, err
@@ -75,8 +75,9 @@ func openLogging(disk *crashfs.FS, log *slog.Logger) (*broker.Broker, error) {
 	b, err := broker.New(st, broker.Options{Limits: broker.DefaultLimits(), Log: log})
 	if err != nil {
 		st.Close()
+		return nil, err
 	}
-	return b, err
+	return insideOf(b), nil
 }
 
 // F11. A topic's record, or one of a group's positions, is damaged: the broker starts

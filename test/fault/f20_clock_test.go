@@ -205,7 +205,7 @@ func TestF20WrongClockForAMomentNeitherDeliversNorStamps(t *testing.T) {
 type clocked struct {
 	t                    *testing.T
 	ahead                atomic.Int64 // of the system's clock
-	broker               *broker.Broker
+	broker               *inside
 	producers, consumers string
 	book                 *brokertest.LogBook
 	sent                 []string
@@ -219,14 +219,15 @@ func newClocked(t *testing.T, keep time.Duration) *clocked {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.broker, err = broker.New(s, broker.Options{
+	b, err := broker.New(s, broker.Options{
 		Limits: broker.DefaultLimits(), Retention: keep, Log: log,
 		Now: func() time.Time { return time.Now().Round(0).Add(time.Duration(c.ahead.Load())) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := line.NewServer(c.broker)
+	c.broker = insideOf(b)
+	server := line.NewServer(b)
 	c.producers, c.consumers = c.listen(server.ServeProducers), c.listen(server.ServeConsumers)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -19,7 +19,7 @@ import (
 // A simulated broker is the broker without its ports, on a disk in memory that
 // forgets what was not synced.
 type simulated struct {
-	*broker.Broker
+	*inside
 	fs *saboteur
 }
 
@@ -36,7 +36,7 @@ func openSimulated(disk *crashfs.FS, sabotaged sabotage) (*simulated, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &simulated{b, fs}, nil
+	return &simulated{insideOf(b), fs}, nil
 }
 
 // pledges are what a simulated broker has received and promised.

@@ -1,0 +1,93 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A Principal is the user on whose behalf something is done. The zero value is a client that
+// has not said who it is.
+type Principal struct{ Name string }
+
+// Self is the broker: nothing is denied to it.
+var Self = Principal{Name: "the broker itself"}
+
+// An Access is what a principal may be allowed to do with a resource.
+type Access int
+
+const (
+	Describe Access = iota // see names, numbers, offsets and configuration
+	Read                   // fetch messages; use a group, and set its positions
+	Write                  // publish
+	Create
+	Alter // configuration, number of partitions
+	Delete
+)
+
+func (a Access) String() string {
+	return [...]string{"describe", "read", "write", "create", "alter", "delete"}[a]
+}
+
+// A Resource is what access is asked for.
+type Resource struct {
+	Kind ResourceKind
+	Name string
+}
+
+// A ResourceKind is a kind of resources.
+type ResourceKind string
+
+const (
+	TopicResource   ResourceKind = "topic"
+	GroupResource   ResourceKind = "group"
+	ClusterResource ResourceKind = "cluster" // the broker as a whole; it has no name
+)
+
+// ErrDenied is what a *DeniedError is.
+var ErrDenied = errors.New("access denied")
+
+// A DeniedError says which access is not allowed.
+type DeniedError struct {
+	Principal Principal
+	Access    Access
+	Resource  Resource
+}
+
+func (e *DeniedError) Error() string {
+	who := fmt.Sprintf("user %q", e.Principal.Name)
+	if e.Principal == (Principal{}) {
+		who = "an anonymous client"
+	}
+	return fmt.Sprintf("%v: %s may not %v %s %q", ErrDenied, who, e.Access, e.Resource.Kind, e.Resource.Name)
+}
+
+func (e *DeniedError) Is(target error) bool { return target == ErrDenied }
+
+// A View is the broker as one principal sees it: the only way for a front to reach topics and
+// groups. Each method asks for access first; the error is a *DeniedError. A *Topic, a
+// *Partition or a *group.Position that it has given is used without asking again.
+type View struct {
+	broker    *Broker
+	principal Principal
+}
+
+// As is the broker as a principal sees it.
+func (b *Broker) As(p Principal) *View { return &View{b, p} }
+
+// Allow says, with a *DeniedError, that the principal has no such access.
+func (v *View) Allow(access Access, kind ResourceKind, name string) error {
+	return v.broker.allow(v.principal, access, Resource{kind, name})
+}
+
+// allow is the only place where access is decided: all is allowed, unless Options.Allow
+// refuses it.
+func (b *Broker) allow(p Principal, access Access, r Resource) error {
+	if b.opts.Allow == nil || p == Self || b.opts.Allow(p, access, r) {
+		return nil
+	}
+	return &DeniedError{p, access, r}
+}
+
+// topic asks for access to a topic, group to a group.
+func (v *View) topic(access Access, name string) error { return v.Allow(access, TopicResource, name) }
+func (v *View) group(access Access, name string) error { return v.Allow(access, GroupResource, name) }
