@@ -6,10 +6,6 @@ import (
 	"mbus/internal/group"
 )
 
-// OffsetsRetention is how long the positions of a group are kept without members and
-// commits; 0 for ever.
-func (o *offsets) OffsetsRetention() time.Duration { return o.retention }
-
 // forgetGroups forgets groups until stop is closed. It ignores a forward clock jump until that
 // has lasted one offsets retention.
 func (o *offsets) forgetGroups(stop <-chan struct{}) {

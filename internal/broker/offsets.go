@@ -73,21 +73,7 @@ func (o *offsets) entries(yield func(group.Entry) bool) {
 	}
 }
 
-// UseGroup lets a member use a group until it calls release. The error is
-// a *group.InUseError.
-func (o *offsets) UseGroup(name string, u group.Membership) (release func(), err error) {
-	return o.groups.Join(name, u)
-}
-
-// UseGroupUntil is UseGroup for a member that yields to others: see group.Groups.JoinUntil.
-func (o *offsets) UseGroupUntil(name string, u group.Membership, yield func() bool) (release func(), err error) {
-	return o.groups.JoinUntil(name, u, yield)
-}
-
-// Position is the position of a group in a partition of a topic. If the topic was deleted
-// meanwhile it is not kept. A position beyond the end of the log, where a Kafka client may
-// have set it, is set to the end. The caller closes it. The error is group.ErrTooMany, or
-// wraps store.ErrUnusable.
+// Position is View.Position.
 func (o *offsets) Position(groupName string, t *Topic, partition int) (*group.Position, error) {
 	p, err := o.position(groupName, t, partition)
 	if err != nil {
@@ -102,8 +88,7 @@ func (o *offsets) Position(groupName string, t *Topic, partition int) (*group.Po
 	return p, nil
 }
 
-// StartAtEnd sets a position that is not kept yet to the end of its partition, or to the first
-// message if damage may have cost a position there, and keeps it.
+// StartAtEnd is Broker.StartAtEnd.
 func (o *offsets) StartAtEnd(p *group.Position, t *Topic, partition int) {
 	start, end := t.Partitions()[partition].Offsets()
 	if o.PositionsLost(t, partition) {
@@ -111,10 +96,6 @@ func (o *offsets) StartAtEnd(p *group.Position, t *Topic, partition int) {
 	}
 	p.Start(end, true)
 }
-
-// PositionsUnusable is an error that wraps store.ErrUnusable if no group can be used, because
-// the topic of the positions is damaged or missing; mostly nil.
-func (o *offsets) PositionsUnusable() error { return o.unusable }
 
 // position is Position, also for one beyond the end of the log.
 func (o *offsets) position(groupName string, t *Topic, partition int) (*group.Position, error) {
@@ -129,28 +110,14 @@ func (o *offsets) position(groupName string, t *Topic, partition int) (*group.Po
 	return o.groups.Position(group.Key{Group: groupName, Topic: t.Name, Partition: partition}, t.ID)
 }
 
-// SyncPositions calls done once, when all positions are durable as they are now, or with the
-// reason why they may not be. done must not block.
-func (o *offsets) SyncPositions(done func(error)) { o.groups.Sync(done) }
-
-// AwaitPositions is SyncPositions for a caller that can wait.
+// AwaitPositions is Broker.AwaitPositions.
 func (o *offsets) AwaitPositions() error {
 	done := make(chan error, 1)
 	o.groups.Sync(func(err error) { done <- err })
 	return <-done
 }
 
-// CommitOffsets sets positions of a group, in any direction, and calls done when they are
-// durable, with an error for each: nil, group.ErrTooMany, or the reason why it may not be
-// durable. Positions change when they are durable, not before. Positions in a topic that is
-// deleted meanwhile are deleted with it. The caller makes sure that the group has no other
-// user. done must not block, and keeps its argument.
-func (o *offsets) CommitOffsets(groupName string, commits []group.Commit, done func([]error)) {
-	_ = o.CommitOffsetsIn(groupName, commits, func(queue func()) error { queue(); return nil }, done)
-}
-
-// CommitOffsetsIn is CommitOffsets for commits whose order matters: within calls queue in their
-// turn, or returns an error. Then done is not called.
+// CommitOffsetsIn is View.CommitOffsets.
 func (o *offsets) CommitOffsetsIn(groupName string, commits []group.Commit, within func(queue func()) error, done func([]error)) error {
 	errs := make([]error, len(commits))
 	sets := make([]group.Set, 0, len(commits))
@@ -205,11 +172,7 @@ func (o *offsets) toCommit(groupName string, c group.Commit) (*group.Position, e
 	return p, nil
 }
 
-// ResetOffsets sets the positions of a group without members in a topic, by partition, and
-// waits until they are durable. They keep their kind: of members that lease messages, or that
-// have partitions assigned. Meanwhile nobody can join the group. Positions in a topic that is
-// deleted meanwhile are not kept. The error is a *group.InUseError, group.ErrTooMany with no
-// position set, or the reason why they may not be durable.
+// ResetOffsets is View.ResetOffsets.
 func (o *offsets) ResetOffsets(groupName string, t *Topic, offsets []int64) error {
 	leave, err := o.groups.Join(groupName, useAdmin)
 	if err != nil {
@@ -230,9 +193,7 @@ func (o *offsets) ResetOffsets(groupName string, t *Topic, offsets []int64) erro
 	return <-done
 }
 
-// AwaitCommits calls done once, when the commits of these groups that were made before are
-// durable, or have failed. It reports false, and does not call done, if there are none.
-// done must not block.
+// AwaitCommits is Broker.AwaitCommits.
 func (o *offsets) AwaitCommits(groupNames []string, done func()) bool {
 	for _, name := range groupNames {
 		if o.groups.AwaitCommits(name, done) { // this waits for the commits of all groups
@@ -242,8 +203,7 @@ func (o *offsets) AwaitCommits(groupNames []string, done func()) bool {
 	return false
 }
 
-// CheckUnused returns a *group.InUseError if a group has members: ResetOffsets and
-// DeleteOffsets would refuse it.
+// CheckUnused is View.CheckUnused.
 func (o *offsets) CheckUnused(groupName string) error {
 	if n, by := o.groups.Members(groupName); n > 0 {
 		return &group.InUseError{Group: groupName, By: by}
@@ -251,9 +211,7 @@ func (o *offsets) CheckUnused(groupName string) error {
 	return nil
 }
 
-// DeleteOffsets deletes positions of a group without members: those of the named partitions,
-// or all if topics is nil. The error is a *group.InUseError, ErrUnknownGroup, or the reason
-// why the positions may come back after a restart.
+// DeleteOffsets is View.DeleteOffsets.
 func (o *offsets) DeleteOffsets(groupName string, topics map[string][]int) error {
 	if topics == nil {
 		kept, err := o.groups.DeleteUnused(groupName)

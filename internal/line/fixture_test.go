@@ -38,6 +38,7 @@ type setup struct {
 	node       int32 // the broker's number; 0 for 1
 	wrap       func(store.Store) store.Store
 	limits     func(*broker.Limits)
+	allow      func(broker.Principal, broker.Access, broker.Resource) bool
 }
 
 // A bus is a broker that serves both ports.
@@ -92,7 +93,7 @@ func (b *bus) begin() {
 		s.limits(&limits)
 	}
 	made, err := broker.New(st, broker.Options{
-		Limits: limits, Partitions: s.partitions, NoAutoCreate: s.noCreate, RetentionBytes: s.retain, Log: log,
+		Limits: limits, Partitions: s.partitions, NoAutoCreate: s.noCreate, RetentionBytes: s.retain, Log: log, Allow: s.allow,
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -1,0 +1,93 @@
+package mbus
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"mbus/internal/broker"
+)
+
+// withoutView are the methods of the broker that reach no topic and no group by themselves:
+// what they get has come from a View. All others are methods of View.
+var withoutView = []string{
+	"As", "Close", "Options", "Now", "Check", "CheckConfig", "CheckTimes", // no topic, or one that a View has given
+	"AwaitPositions", "SyncPositions", "AwaitCommits", "PositionsUnusable", // whether something is durable, or can be
+	"PositionsLost", "StartAtEnd", "Bury", // a topic and a position that a View has given
+	"Sweep", "Retain", // the broker's own work
+}
+
+func TestTheBrokerGivesNothingWithoutAView(t *testing.T) {
+	b := reflect.TypeFor[*broker.Broker]()
+	for i := range b.NumMethod() {
+		if name := b.Method(i).Name; !slices.Contains(withoutView, name) {
+			t.Errorf("broker.Broker has the method %s: it is for broker.View, or is named here with the reason", name)
+		}
+	}
+	for _, name := range withoutView {
+		if _, has := b.MethodByName(name); !has {
+			t.Errorf("broker.Broker has no method %s", name)
+		}
+	}
+}
+
+// Each method of View asks for access, itself or by way of another one.
+func TestEachMethodOfAViewAsksForAccess(t *testing.T) {
+	packages, err := parser.ParseDir(token.NewFileSet(), "internal/broker", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := make(map[string][]string) // of the view, by method
+	for _, file := range packages["broker"].Files {
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || f.Recv == nil || receiver(f) != "View" {
+				continue
+			}
+			name := f.Recv.List[0].Names[0].Name
+			calls[f.Name.Name] = nil
+			ast.Inspect(f.Body, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok {
+					if x, ok := s.X.(*ast.Ident); ok && x.Name == name {
+						calls[f.Name.Name] = append(calls[f.Name.Name], s.Sel.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+	asks := map[string]bool{"Allow": true, "NewRedrive": true} // whose methods ask
+	for again := true; again; {
+		again = false
+		for name, of := range calls {
+			if !asks[name] && slices.ContainsFunc(of, func(called string) bool { return asks[called] }) {
+				asks[name], again = true, true
+			}
+		}
+	}
+	if len(calls) < 20 {
+		t.Errorf("only %d methods were found", len(calls))
+	}
+	for name := range calls {
+		if !asks[name] {
+			t.Errorf("View.%s does not ask for access", name)
+		}
+	}
+}
+
+// receiver is the type that a method is of.
+func receiver(f *ast.FuncDecl) string {
+	of := f.Recv.List[0].Type
+	if p, ok := of.(*ast.StarExpr); ok {
+		of = p.X
+	}
+	if id, ok := of.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
+}
