@@ -63,8 +63,8 @@ type Failure struct {
 // Bounds on what is kept of a position. A message above the bound is delivered again after a
 // restart, or its attempts are counted from 1.
 const (
-	maxBeyond = 10_000
-	maxFailed = 1000
+	maxAckedAhead = 10_000
+	maxFailed     = 1000
 )
 
 // PositionCost is the memory of a position with its share of the indexes, without its

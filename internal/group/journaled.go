@@ -83,7 +83,7 @@ func (k *journaled) isForgettable() bool { return k.unsaved && k.commits == 0 &&
 func (k *journaled) state() State {
 	p := k.pos
 	s := State{
-		TopicID: k.topic, Offset: p.leases.committed, AckedAhead: p.leases.ackedAhead(maxBeyond), Failed: p.failures.list(),
+		TopicID: k.topic, Offset: p.leases.committed, AckedAhead: p.leases.ackedAhead(maxAckedAhead), Failed: p.failures.list(),
 		Epoch: k.info.epoch, Metadata: k.info.metadata, Assigned: k.info.assigned, At: k.active,
 	}
 	if k.info.unset < 0 {

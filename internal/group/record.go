@@ -9,19 +9,19 @@ import (
 // The journal's records have the key and value of Kafka's __consumer_offsets:
 // OffsetCommitKey version 1 and OffsetCommitValue version 3, as in Apache
 // Kafka's group-coordinator message definitions; a null value says that the
-// position was deleted. Behind the value stand the spans acknowledged beyond the
+// position was deleted. Behind the value stand the spans acknowledged above the
 // offset, as a count and pairs of offsets, the messages that have failed, as a
 // count and pairs of an offset and a number of attempts, the topic's id, and a byte that
 // is 1 if a member with assigned partitions (Kafka) has written the position last, and 0 if
 // a member that leases messages has. Lists that are longer than shortList stand at the end
 // instead, as varints: a count and, of each span, its distance from the one before it and its
 // length; a count and, of each failure, its distance from the one before it and the attempts.
-// Of former versions the first firstBeyond spans stand in front, and only the rest there.
+// Of former versions the first firstAckedAhead spans stand in front, and only the rest there.
 const (
-	keyVersion   = 1
-	valueVersion = 3
-	firstBeyond  = 1000
-	shortList    = 16
+	keyVersion      = 1
+	valueVersion    = 3
+	firstAckedAhead = 1000
+	shortList       = 16
 )
 
 // errRecord is the error for a record of the journal that can't be parsed.
@@ -147,7 +147,7 @@ func ParseValue(p []byte) (State, error) {
 
 // spans reads spans that ascend from offset last on.
 func (r *reader) spans(last int64) (all []Span) {
-	for range r.count(firstBeyond) {
+	for range r.count(firstAckedAhead) {
 		s := Span{int64(r.uint(8)), int64(r.uint(8))}
 		if r.bad || s.From < last || s.To <= s.From {
 			r.bad = true
@@ -162,7 +162,7 @@ func (r *reader) spans(last int64) (all []Span) {
 // ascend from offset last on.
 func (r *reader) moreSpans(last int64, all []Span) []Span {
 	n, base := r.uvarint(), int64(0)
-	if n > maxBeyond || n > 0 && len(all) != 0 && len(all) != firstBeyond {
+	if n > maxAckedAhead || n > 0 && len(all) != 0 && len(all) != firstAckedAhead {
 		r.bad = true
 	}
 	if len(all) > 0 {

@@ -47,7 +47,7 @@ func (p *Position) mayReopen(offset int64) error {
 		return ErrNoPosition
 	case p.kept.info.assigned:
 		return ErrAssigned
-	case p.leases.runs() >= maxBeyond-liveRuns:
+	case p.leases.runs() >= maxAckedAhead-liveRuns:
 		return ErrFull
 	case p.leases.holds(failed, offset) && !p.failures.isRetried(offset):
 		return ErrDying
@@ -61,5 +61,5 @@ func (p *Position) mayReopen(offset int64) error {
 func (p *Position) Remembers(n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.leases.runs()+n <= maxBeyond
+	return p.leases.runs()+n <= maxAckedAhead
 }
