@@ -228,6 +228,12 @@ sabotage "count no attempt where a message kills its worker" internal/group/memb
 	's/f, ok = m.fail(0, m.sent\[0\].From, r, now)/_ = now/' ./test/fault TestF41MessagesThatKillTheirWorkers
 sabotage "count an attempt where a worker leaves in good order" internal/line/consumer.go \
 	's/lost := isLoss(sent) || /lost := true || /' ./internal/line TestAnEndInGoodOrderIsNoAttempt
+sabotage "count two failures of a client that hangs and is lost" internal/delivery/session.go \
+	's/if !s.options.Ack || s.deadline.hasExpired() {/if false {/' ./internal/delivery TestAClientThatHangsIsNotLostAsWell
+sabotage "keep a batch in memory while its reader stalls" internal/delivery/sender.go \
+	'/) stall() {/,/^}/ s/s.loader.unload()//' ./internal/delivery TestAStalledReaderHoldsNoBatch
+sabotage "send partitions that were not asked for" internal/delivery/subscription.go \
+	's/if s.options.Partitions != nil \&\& !slices/if false \&\& !slices/' ./internal/delivery TestOfSomePartitionsNothingElseIsSent
 sabotage "take a client that is at work for one that hangs" internal/delivery/acks.go \
 	'/) Ack(n uint64)/,/^}/ s/s.Extend()//' ./internal/delivery TestAHeartbeatGivesTheClientItsTimeAgain
 sabotage "acknowledge all up to the one" internal/group/member.go \
