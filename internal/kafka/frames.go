@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -43,6 +44,7 @@ type frames struct {
 	quit       <-chan struct{} // closed when no read waits for memory any more
 	onShortage func()          // called before a wait for memory
 
+	first    *[broker.FirstBuffer]byte // of the pool; buf, unless that is a large one
 	buf      []byte
 	r, w     int         // buf[r:w] is received and not used yet
 	frame    int         // size in bytes of the frame that whole has returned, with its size field
@@ -140,7 +142,7 @@ func (f *frames) fill(n int) error {
 			return err
 		}
 		f.setDeadline(f.w > f.r || f.hold.Bytes > 0)
-		got, err := f.conn.Read(f.buf[f.w:f.end(n)])
+		got, err := f.read(n)
 		f.w += got
 		switch {
 		case got > 0:
@@ -151,6 +153,40 @@ func (f *frames) fill(n int) error {
 		}
 	}
 	return nil
+}
+
+// read reads once, for n bytes. Between frames the connection waits without a buffer.
+func (f *frames) read(n int) (int, error) {
+	if f.w == f.r && f.hold.Bytes == 0 {
+		return f.conn.ReadInto(f)
+	}
+	return f.conn.Read(f.buf[f.w:f.end(n)])
+}
+
+// Space implements tcpserver.Buffer.
+func (f *frames) Space() []byte {
+	if f.buf == nil {
+		f.takeFirst()
+	}
+	return f.buf[f.w:]
+}
+
+// Idle implements tcpserver.Buffer.
+func (f *frames) Idle() { f.free() }
+
+// firstBuffers are buffers of the first size, of connections that wait for nothing.
+var firstBuffers = sync.Pool{New: func() any { return new([broker.FirstBuffer]byte) }}
+
+func (f *frames) takeFirst() {
+	f.first = firstBuffers.Get().(*[broker.FirstBuffer]byte)
+	f.buf, f.r, f.w = f.first[:], 0, 0
+}
+
+func (f *frames) giveFirst() {
+	if f.first != nil {
+		firstBuffers.Put(f.first)
+		f.first = nil
+	}
 }
 
 // end is where a read for n bytes has to end in the buffer. A large buffer takes no bytes
@@ -181,7 +217,7 @@ func (f *frames) setDeadline(begun bool) {
 // prepare makes room in the buffer for n bytes in a row.
 func (f *frames) prepare(n int) error {
 	if f.buf == nil {
-		f.buf, f.r, f.w = make([]byte, broker.FirstBuffer), 0, 0
+		f.takeFirst()
 	}
 	if len(f.buf)-f.r >= n && f.w < len(f.buf) {
 		return nil
@@ -242,6 +278,7 @@ func (f *frames) move(size, ahead int, take broker.Hold) error {
 	if f.hold.Bytes > 0 {
 		putBuffer(f.buf)
 	}
+	f.giveFirst()
 	f.buf, f.r, f.w, f.hold, f.ahead = p, 0, w, take, ahead
 	f.deadline = time.Now().Add(f.limits.RequestTime * time.Duration(2+min(size, ahead)>>20))
 	return nil
@@ -255,10 +292,10 @@ func (f *frames) keepRest() {
 		f.free()
 		return
 	}
-	small := make([]byte, broker.FirstBuffer)
-	w := copy(small, rest)
+	first := firstBuffers.Get().(*[broker.FirstBuffer]byte)
+	w := copy(first[:], rest)
 	f.free()
-	f.buf, f.w = small, w
+	f.first, f.buf, f.w = first, first[:], w
 }
 
 // free returns the buffer. The bytes in it are lost.
@@ -267,5 +304,6 @@ func (f *frames) free() {
 		putBuffer(f.buf)
 		f.budget.Return(f.hold)
 	}
+	f.giveFirst()
 	f.buf, f.r, f.w, f.hold = nil, 0, 0, broker.Hold{}
 }

@@ -22,7 +22,7 @@ func (k *consumer) readAcks() error {
 		if err := k.takeAcks(); err != nil {
 			return err
 		}
-		err := k.conn.in.fill(broker.RequestLine)
+		err := k.conn.in.fill(k.conn.net, broker.RequestLine)
 		if err == io.EOF {
 			return errLeft
 		}
@@ -100,7 +100,7 @@ func (k *consumer) awaitLeave() error {
 	var err error
 	for err == nil {
 		in.skip(len(in.bytes()))
-		err = in.fill(broker.FirstBuffer)
+		err = in.fill(k.conn.net, broker.FirstBuffer)
 	}
 	if err != io.EOF {
 		return err

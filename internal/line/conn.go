@@ -32,7 +32,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.Principal{}), net: nc, in: newInput(nc, &s.broker.Budget), number: s.latest.Add(1)}
+	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.Principal{}), net: nc, in: newInput(&s.broker.Budget), number: s.latest.Add(1)}
 }
 
 // An errorLine is written to the client before the connection is closed.
@@ -146,7 +146,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 		if len(p) >= broker.RequestLine {
 			return nil, errorLinef("BADREQUEST", "the request line is longer than %d bytes", broker.RequestLine)
 		}
-		if err := c.in.fill(broker.RequestLine); err != nil {
+		if err := c.in.fill(c.net, broker.RequestLine); err != nil {
 			return nil, c.noRequest(err, len(p))
 		}
 	}

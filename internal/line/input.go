@@ -14,16 +14,15 @@ import (
 // and given back before the connection waits, but for what the beginning of a
 // message needs. The broker's budget bounds them all.
 type input struct {
-	net    tcpserver.Conn
 	budget *broker.Budget
 
 	mem   *[]byte // what the pool gave, of which buf is made; nil for none
 	buf   []byte
-	r, w  int // buf[r:w] is not used yet
-	taken int // bytes of the budget
-	next  int // size of the buffer that suits the connection
-	small int // reads in a row that did not need a large buffer
-	want  int // of the fill that goes on
+	r, w  int   // buf[r:w] is not used yet
+	taken int32 // bytes of the budget
+	next  int32 // size of the buffer that suits the connection
+	small int32 // reads in a row that did not need a large buffer
+	want  int32 // bytes that the fill that goes on needs at most
 }
 
 // errBusy says that the budget is used up.
@@ -39,8 +38,8 @@ const sizeStep = 4
 
 var inputs [5]sync.Pool
 
-func newInput(conn tcpserver.Conn, budget *broker.Budget) input {
-	return input{net: conn, budget: budget, next: broker.FirstBuffer}
+func newInput(budget *broker.Budget) input {
+	return input{budget: budget, next: broker.FirstBuffer}
 }
 
 // bytes are what has come and is not used yet; valid until fill.
@@ -49,18 +48,21 @@ func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
 // skip says that the first n bytes have been used.
 func (in *input) skip(n int) { in.r += n }
 
-// fill waits for more bytes. The buffer grows as far as a message of want bytes
+// fill waits for more bytes from conn. The buffer grows as far as a message of want bytes
 // needs; it fails with errBusy if there is no memory for that.
-func (in *input) fill(want int) error {
-	in.want = want
-	n, err := in.net.ReadInto(in)
+func (in *input) fill(conn tcpserver.Conn, want int) error {
+	in.want = int32(want)
+	n, err := conn.ReadInto(in)
+	if err == tcpserver.ErrNoSpace {
+		return errBusy
+	}
 	if err != nil {
 		return err
 	}
 	in.w += n
 	switch {
 	case in.w == len(in.buf):
-		in.next, in.small = min(sizeStep*len(in.buf), broker.ReadBuffer), 0
+		in.next, in.small = int32(min(sizeStep*len(in.buf), broker.ReadBuffer)), 0
 	case n >= broker.FirstBuffer:
 		in.small = 0
 	case in.small < manySmall:
@@ -72,21 +74,21 @@ func (in *input) fill(want int) error {
 }
 
 // Space makes space for a read, in a buffer that suits what there is to read.
-func (in *input) Space() ([]byte, error) {
+func (in *input) Space() []byte {
 	rest, size := in.w-in.r, len(in.buf)
 	switch {
-	case size < in.next && in.move(in.next): // faster, but it goes without
+	case size < int(in.next) && in.move(int(in.next)): // faster, but it goes without
 	case size == 0:
 		in.move(broker.FirstBuffer)
 	case rest == size:
-		if !in.move(min(sizeStep*size, max(in.want, size+broker.FirstBuffer))) {
-			return nil, errBusy
+		if !in.move(min(sizeStep*size, max(int(in.want), size+broker.FirstBuffer))) {
+			return nil
 		}
 	case in.r > 0:
 		in.w = copy(in.buf, in.bytes())
 		in.r = 0
 	}
-	return in.buf[in.w:], nil
+	return in.buf[in.w:]
 }
 
 // Idle gives back what is not needed until more has come.
@@ -124,7 +126,7 @@ func (in *input) move(size int) bool {
 	}
 	n := copy(*mem, in.bytes())
 	in.free()
-	in.mem, in.buf, in.w, in.taken = mem, *mem, n, take
+	in.mem, in.buf, in.w, in.taken = mem, *mem, n, int32(take)
 	return true
 }
 
@@ -137,6 +139,6 @@ func (in *input) free() {
 	if class == len(in.buf) {
 		inputs[pool].Put(in.mem)
 	}
-	in.budget.Give(in.taken)
+	in.budget.Give(int(in.taken))
 	in.mem, in.buf, in.r, in.w, in.taken = nil, nil, 0, 0, 0
 }

@@ -20,7 +20,7 @@ func (p *publisher) fill(want int) error {
 		if heavy := len(p.in.bytes()) > lightPart; heavy || p.limited {
 			p.setDeadline(heavy)
 		}
-		err := p.in.fill(want)
+		err := p.in.fill(p.net, want)
 		if !p.limited || !errors.Is(err, os.ErrDeadlineExceeded) || p.net.IsInterrupted() {
 			return err
 		}

@@ -80,12 +80,18 @@ type Conn interface {
 
 // A Buffer is where ReadInto reads to.
 type Buffer interface {
-	// Space is where the next bytes go, one or more. An error ends the read.
-	Space() ([]byte, error)
+	// Space is where the next bytes go, one or more; nil where there is no memory for that,
+	// which ends the read with ErrNoSpace.
+	Space() []byte
 	// Idle says that nothing has come: the space is not used, and may be given up until Space
 	// is called again.
 	Idle()
 }
 
-// ErrCut ends writes after CutWrites.
-var ErrCut = errors.New("the connection is cut")
+var (
+	// ErrCut ends writes after CutWrites.
+	ErrCut = errors.New("the connection is cut")
+
+	// ErrNoSpace ends a ReadInto for which there is no space.
+	ErrNoSpace = errors.New("there is no space for bytes that have come")
+)

@@ -211,13 +211,13 @@ type lender struct {
 	lent []byte
 }
 
-func (l *lender) Space() ([]byte, error) {
+func (l *lender) Space() []byte {
 	size := 100
 	if l.rng != nil {
 		size = 1 + l.rng.IntN(5000)
 	}
 	l.lent = make([]byte, size)
-	return l.lent, nil
+	return l.lent
 }
 
 func (l *lender) Idle() {
@@ -276,7 +276,7 @@ func TestReadIntoReadsEverythingAndHoldsNothingWhileItWaits(t *testing.T) {
 		if _, err := io.WriteString(p3, "bytes"); err != nil {
 			r.Fatal(err)
 		}
-		if _, err := c3.ReadInto(noSpace{}); err != errNoSpace {
+		if _, err := c3.ReadInto(full{}); err != ErrNoSpace {
 			r.Errorf("without space: %v", err)
 		}
 	})
@@ -284,15 +284,13 @@ func TestReadIntoReadsEverythingAndHoldsNothingWhileItWaits(t *testing.T) {
 
 type signal struct{ idle chan struct{} }
 
-func (s *signal) Space() ([]byte, error) { return make([]byte, 1), nil }
-func (s *signal) Idle()                  { close(s.idle) }
+func (s *signal) Space() []byte { return make([]byte, 1) }
+func (s *signal) Idle()         { close(s.idle) }
 
-var errNoSpace = errors.New("no space")
+type full struct{}
 
-type noSpace struct{}
-
-func (noSpace) Space() ([]byte, error) { return nil, errNoSpace }
-func (noSpace) Idle()                  {}
+func (full) Space() []byte { return nil }
+func (full) Idle()         {}
 
 func TestBytesOfAFileGoOverTCPOnly(t *testing.T) {
 	overBoth(t, func(r *rig) {

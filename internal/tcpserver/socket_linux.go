@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,11 +16,9 @@ import (
 type socket struct {
 	tcp         *net.TCPConn
 	raw         syscall.RawConn
-	maxWindow   uint32 // the most that Observe saw
-	writesCut   atomic.Bool
-	resets      atomic.Bool // the close to come is a reset
-	mu          sync.Mutex  // guards the read deadline and
-	interrupted bool
+	maxWindow   uint32      // the most that Observe saw
+	interrupted atomic.Bool // Interrupt was called
+	isCut       atomic.Bool // CutWrites was called
 }
 
 // longAgo as a deadline ends what waits at once.
@@ -31,49 +28,40 @@ func (s *socket) LocalAddr() net.Addr  { return s.tcp.LocalAddr() }
 func (s *socket) RemoteAddr() net.Addr { return s.tcp.RemoteAddr() }
 
 func (s *socket) SetReadDeadline(t time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.interrupted {
-		s.tcp.SetReadDeadline(t)
+	s.tcp.SetReadDeadline(t)
+	if s.interrupted.Load() {
+		s.tcp.SetReadDeadline(longAgo)
 	}
 }
 
 func (s *socket) Interrupt() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.interrupted = true
+	s.interrupted.Store(true)
 	s.tcp.SetReadDeadline(longAgo)
 }
 
-func (s *socket) IsInterrupted() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.interrupted
-}
+func (s *socket) IsInterrupted() bool { return s.interrupted.Load() }
 
 func (s *socket) Resume(deadline time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.interrupted = false
-	s.tcp.SetReadDeadline(deadline)
+	s.interrupted.Store(false)
+	s.SetReadDeadline(deadline)
 }
 
 func (s *socket) CutWrites() {
-	s.writesCut.Store(true)
+	s.isCut.Store(true)
 	s.tcp.SetWriteDeadline(longAgo)
 }
 
 // setWriteTime gives the writes to come so long.
 func (s *socket) setWriteTime(d time.Duration) {
 	s.tcp.SetWriteDeadline(time.Now().Add(d))
-	if s.writesCut.Load() {
+	if s.isCut.Load() {
 		s.tcp.SetWriteDeadline(longAgo)
 	}
 }
 
 // cutOr makes a time-out ErrCut where writes were cut.
 func (s *socket) cutOr(err error) error {
-	if err != nil && s.writesCut.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+	if err != nil && s.isCut.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 		return ErrCut
 	}
 	return err
@@ -163,7 +151,6 @@ func (s *socket) AwaitReset() error {
 }
 
 func (s *socket) ResetOnClose(on bool) {
-	s.resets.Store(on)
 	linger := -1
 	if on {
 		linger = 0

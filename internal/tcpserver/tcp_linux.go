@@ -2,6 +2,7 @@ package tcpserver
 
 import (
 	"io"
+	"math"
 	"net"
 	"syscall"
 	"time"
@@ -10,11 +11,12 @@ import (
 // A tcpConn is a Conn over TCP as it is.
 type tcpConn struct {
 	socket
+	got  int32                 // bytes that ReadInto has read; below 0 an errno, or noSpace
 	take func(fd uintptr) bool // read, made once
 	into Buffer                // of the ReadInto that goes on
-	n    int                   // bytes that it has read
-	err  error                 // or why it failed
 }
+
+const noSpace = math.MinInt32
 
 func newTCP(nc *net.TCPConn, raw syscall.RawConn) Conn {
 	return &tcpConn{socket: socket{tcp: nc, raw: raw}}
@@ -26,34 +28,40 @@ func (c *tcpConn) ReadInto(b Buffer) (int, error) {
 	if c.take == nil {
 		c.take = c.read
 	}
-	c.into, c.n, c.err = b, 0, nil
-	if err := c.raw.Read(c.take); err != nil {
+	c.into, c.got = b, 0
+	err := c.raw.Read(c.take)
+	switch {
+	case err != nil:
 		return 0, err
+	case c.got > 0:
+		return int(c.got), nil
+	case c.got == 0:
+		return 0, io.EOF
+	case c.got == noSpace:
+		return 0, ErrNoSpace
 	}
-	return c.n, c.err
+	return 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.Errno(-c.got)}
 }
 
 // read reads what is there. It reports false, to be called again, if nothing is.
 func (c *tcpConn) read(fd uintptr) bool {
-	p, err := c.into.Space()
-	if err != nil {
-		c.err = err
+	p := c.into.Space()
+	if p == nil {
+		c.got = noSpace
 		return true
 	}
 	for {
 		n, err := syscall.Read(int(fd), p)
-		switch {
-		case err == syscall.EINTR:
+		switch errno, _ := err.(syscall.Errno); errno {
+		case 0:
+			c.got = int32(n)
+		case syscall.EINTR:
 			continue
-		case err == syscall.EAGAIN:
+		case syscall.EAGAIN:
 			c.into.Idle()
 			return false
-		case err != nil:
-			c.err = &net.OpError{Op: "read", Net: "tcp", Err: err}
-		case n == 0:
-			c.err = io.EOF
 		default:
-			c.n = n
+			c.got = -int32(errno)
 		}
 		return true
 	}

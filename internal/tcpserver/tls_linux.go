@@ -18,6 +18,7 @@ import (
 type tlsConn struct {
 	socket
 	tls     *tls.Conn
+	resets  atomic.Bool // the close to come is a reset
 	records records
 }
 
@@ -90,9 +91,9 @@ func (c *tlsConn) ReadInto(b Buffer) (n int, err error) {
 		if err := c.checkDeadline(); err != nil {
 			return 0, err
 		}
-		p, err := b.Space()
-		if err != nil {
-			return 0, err
+		p := b.Space()
+		if p == nil {
+			return 0, ErrNoSpace
 		}
 		if n, err = c.readSome(p); err != errWait {
 			return n, err
@@ -192,6 +193,11 @@ func (c *tlsConn) CloseWrite() error {
 		return err
 	}
 	return c.tcp.CloseWrite()
+}
+
+func (c *tlsConn) ResetOnClose(on bool) {
+	c.resets.Store(on)
+	c.socket.ResetOnClose(on)
 }
 
 func (c *tlsConn) Close() error {
