@@ -122,7 +122,7 @@ sabotage "never sync a sync mark by itself" internal/commitlog/points.go \
 sabotage "cut off what is sound behind damage after a power cut" $recover \
 	's/if late {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
 sabotage "take what is visible for synced when an index is built again" internal/commitlog/segment.go \
-	's/if v.active || s.index.mark().pos > v.end {/if false {/' ./internal/commitlog TestIndexBuiltAgainIsNotAheadOfTheSync
+	's/if v.active || s.index.recoveryPoint().pos > v.end {/if false {/' ./internal/commitlog TestIndexBuiltAgainIsNotAheadOfTheSync
 sabotage "append before the index of a new segment is synced" $recover \
 	's/if r.sizes\[s.base\] == 0 \&\& r.log.uncertain \&\& !isFirst {/if false \&\& isFirst {/' ./internal/commitlog TestIndexIsSyncedBeforeItsSegmentIsWrittenTo
 sabotage "write over the disk after another boot" $recover \

@@ -267,7 +267,8 @@ func (x *index) rewrite() error {
 	return x.write(func() position { return x.synced })
 }
 
-// write is flush with the recovery point that to gives.
+// write is flush with the recovery point that to gives. It is called near the end of a goroutine's
+// first stack, which must not grow: the header is made and written here.
 func (x *index) write(to func() position) error {
 	f, err := x.file.acquire()
 	if err != nil {
@@ -276,26 +277,42 @@ func (x *index) write(to func() position) error {
 	defer x.file.release()
 	x.writes.Lock()
 	defer x.writes.Unlock()
-	x.mu.Lock()
-	m, at := to(), indexHeader+int64(x.count)*entrySize
-	p, n := x.encodeTail(m)
-	x.mu.Unlock()
-	if n > 0 {
-		if _, err := f.WriteAt(p, at); err != nil {
-			return err
-		}
+	m, err := x.writeTail(f, to)
+	if err != nil {
+		return err
 	}
 	x.mu.Lock()
-	x.written(p, n)
 	header := x.header(m)
 	x.mu.Unlock()
 	if _, err := f.WriteAt(header, 0); err != nil {
 		return err
 	}
+	x.setRecoveryPoint(m)
+	return nil
+}
+
+func (x *index) setRecoveryPoint(m position) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.synced = m
-	return nil
+}
+
+// writeTail writes the entries up to the recovery point that to gives. The caller holds writes.
+func (x *index) writeTail(f vfs.File, to func() position) (m position, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	m = to()
+	if p, n := x.encodeTail(m); n > 0 {
+		at := indexHeader + int64(x.count)*entrySize
+		x.mu.Unlock()
+		_, err = f.WriteAt(p, at)
+		x.mu.Lock()
+		if err != nil {
+			return m, err
+		}
+		x.written(p, n)
+	}
+	return m, nil
 }
 
 // encodeTail encodes the entries up to m that are not in the file yet, and counts them.
