@@ -5,26 +5,25 @@ import (
 	"time"
 )
 
-// laterBound is by how much the time of a record may make its segment younger than its
-// last append, in milliseconds.
+// laterBound limits how far the time of a record may lie behind the last append to its segment
+// and still count for the segment's age, in milliseconds.
 const laterBound = int64(time.Hour / time.Millisecond)
 
-// Append times are kept for each segment, in seconds since the beginning of 2026 (UTC),
-// rounded up; 0 is unknown. They are used up in 2162: what is later becomes the last one,
-// which does not age.
+// Each segment has append times, in seconds since the beginning of 2026 (UTC), rounded up; 0 is
+// unknown. They end in 2162: a later time becomes the last one, which does not age.
 type appendTimes struct {
 	first, last uint32
 }
 
-// sinceTheMark is the time of appends that recovery finds behind the recovery point: it lies
-// ahead of the clock, and becomes the time of the first look at it.
-const sinceTheMark = math.MaxUint32
+// unknownAppend is the time of appends that recovery finds behind the recovery point: it lies
+// ahead of the clock, so that retention corrects it to the time when it first reads it.
+const unknownAppend = math.MaxUint32
 
 // lastTime is the last append time that can be kept.
-const lastTime = sinceTheMark - 1
+const lastTime = unknownAppend - 1
 
-// add notes an append. The last time only grows: a clock that is put back makes nothing
-// older than it is, and trust corrects one that was ahead.
+// add notes an append. The last time only grows, so that a clock that is put back makes no segment
+// older; trust corrects the times of a clock that was ahead.
 func (a appendTimes) add(now uint32) appendTimes {
 	if a.first == 0 {
 		a.first = now
@@ -33,9 +32,9 @@ func (a appendTimes) add(now uint32) appendTimes {
 	return a
 }
 
-// trust takes times that lie ahead of the clock, which was wrong then, for now; and where
-// nothing is known but the latest time of the records, that one, which would keep the
-// segment until then.
+// trust sets times ahead of the clock to now, because the clock was wrong then. A segment without
+// append times counts as appended now if the latest time of its records lies ahead, which would keep
+// it until then.
 func (a appendTimes) trust(now uint32, latest int64) appendTimes {
 	if a.last == 0 && latest > millis(now) {
 		return appendTimes{now, now}

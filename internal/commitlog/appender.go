@@ -14,14 +14,14 @@ import (
 // segment.
 type appender struct {
 	log       *partition
-	rollBytes atomic.Int64 // size from which a new segment is begun; 0 for segmentBytes
+	rollBytes atomic.Int64 // largest size of a segment; 0 for segmentBytes
 	rollAge   atomic.Int64 // seconds from the first append to a segment to the end of it; 0 for no end
 
 	mu        sync.Mutex     // orders appends; held over the write; guards what follows
-	open      bool           // the active segment's files are
+	open      bool           // the active segment's files are open
 	allocated int64          // size of the active segment's file, as far as is known
-	noted     uint32         // append time that the active segment's index knows
-	owed      []func() error // what appends wait for, because there was no space for it
+	noted     uint32         // last append time in the active segment's index
+	owed      []func() error // pending steps of recovery, which found the disk full
 }
 
 // append implements store.Partition.Write.
@@ -49,8 +49,8 @@ func (a *appender) append(batches []byte, done func(int64, error)) (store.Lead, 
 	return a.log.commits.submit(end, waiter{at.next, done}), nil
 }
 
-// prepare finds the position for n bytes more, in a new segment if need be, and opens the
-// segment's files. The caller holds mu.
+// prepare returns the segment and position for the next n bytes, after it has begun a new segment if
+// necessary and opened its files. The caller holds mu.
 func (a *appender) prepare(n int64, now uint32) (*segment, position, error) {
 	c := &a.log.commits
 	err := c.usable()
@@ -113,7 +113,7 @@ func (a *appender) closeFiles() {
 	}
 }
 
-// tryCloseIdle is closeIdle unless there is an append under way.
+// tryCloseIdle is closeIdle unless an append is in progress.
 func (a *appender) tryCloseIdle() {
 	if a.mu.TryLock() {
 		a.closeIdle()
@@ -121,21 +121,20 @@ func (a *appender) tryCloseIdle() {
 	}
 }
 
-// closeIdle closes the active segment's files if the log is idle. A sync that was to come
-// later comes first. The caller holds mu.
+// closeIdle closes the active segment's files if the log is idle, after a pending sync. The caller
+// holds mu.
 func (a *appender) closeIdle() {
 	c := &a.log.commits
 	idle, dirty := c.isIdle()
 	if !idle || dirty && c.syncAll() != nil {
 		return
 	}
-	c.syncing.Lock() // for one that is under way
+	c.syncing.Lock() // for a sync in progress
 	defer c.syncing.Unlock()
 	a.closeFiles()
 }
 
-// finish syncs and closes the files of a log that accepts no more. The caller holds mu, and no
-// commit runs.
+// finish syncs and closes the files of a log that has ended. The caller holds mu, and no commit runs.
 func (a *appender) finish() error {
 	s, end := a.log.commits.end()
 	err := a.log.commits.failedSync()
@@ -149,8 +148,7 @@ func (a *appender) finish() error {
 	return err
 }
 
-// stamp gives the batches their offsets, from m on, and their leader epoch, and returns
-// their end.
+// stamp writes offsets from m on and the leader epoch into the batches, and returns their end.
 func stamp(batches []byte, m position, epoch leaderEpoch) (position, error) {
 	for rest := batches; len(rest) > 0; {
 		b, r, err := batch.Next(rest)
@@ -164,7 +162,7 @@ func stamp(batches []byte, m position, epoch leaderEpoch) (position, error) {
 	return m, nil
 }
 
-// note puts the batches, which begin at m, into the index.
+// note adds the batches, which begin at m, to the index.
 func note(s *segment, batches []byte, m position, interval int64) {
 	for len(batches) > 0 {
 		b, rest, _ := batch.Next(batches) // stamp has seen them
@@ -174,9 +172,8 @@ func note(s *segment, batches []byte, m position, interval int64) {
 	}
 }
 
-// write puts p at pos. A disk that is full is no reason to give up the log:
-// what was written of p lies behind the log's end, where the next append, or
-// recovery, disposes of it.
+// write writes p at pos. A full disk does not fail the log: the part of p that was written lies behind
+// the log's end, and the next append or recovery removes it.
 func (a *appender) write(s *segment, p []byte, pos int64) error {
 	a.preallocate(s, pos+int64(len(p)))
 	_, err := s.file.file.WriteAt(p, pos)
@@ -184,7 +181,7 @@ func (a *appender) write(s *segment, p []byte, pos int64) error {
 	case err == nil:
 		return nil
 	case isFull(err):
-		if s.file.file.Truncate(pos) != nil { // what was refused must not come back behind the next append
+		if s.file.file.Truncate(pos) != nil { // or a refused record would follow the next append
 			a.owed = append(a.owed, func() error { return s.truncate(pos) })
 		}
 		a.allocated = pos
@@ -193,13 +190,12 @@ func (a *appender) write(s *segment, p []byte, pos int64) error {
 	return a.log.commits.writeFailed(err)
 }
 
-// allocateAhead is how much is allocated behind the end of a log at most, in bytes.
+// allocateAhead is the most that is allocated behind the end of a log, in bytes.
 const allocateAhead = 16 << 20
 
-// preallocate extends the active segment's file, for a write up to end, by as much
-// again as it holds then: a sync of a write that does not extend the file takes
-// half as long, because there is no new size to be written with it. Where that
-// fails, the write itself returns the reason. The caller holds mu.
+// preallocate doubles the active segment's file for a write up to end: a sync takes half as long if
+// the write does not extend the file, because no new size has to be written. If it fails, the write
+// returns the reason. The caller holds mu.
 func (a *appender) preallocate(s *segment, end int64) {
 	if end <= a.allocated {
 		return
@@ -213,8 +209,7 @@ func (a *appender) preallocate(s *segment, end int64) {
 	a.allocated = size
 }
 
-// noRoom turns a full disk into store.ErrFull. Other errors stay as they are:
-// nothing was stored, and it may be tried again.
+// noRoom turns the error of a full disk into store.ErrFull, and returns other errors as they are.
 func noRoom(err error) error {
 	if isFull(err) {
 		return fmt.Errorf("%w: %w", store.ErrFull, err)

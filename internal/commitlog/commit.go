@@ -10,10 +10,9 @@ import (
 	"mbus/internal/store"
 )
 
-// A committer makes what a log's appender has written durable, visible, and acknowledges it. While
-// there is something to sync one goroutine does that, the group commit leader, with as many appends
-// at a time as have been written meanwhile: the first appender, or a goroutine that this starts
-// (store.Lead).
+// A committer makes the appends of a log durable and visible, and acknowledges them. One goroutine at
+// a time does that, the group commit leader: the first appender, or a goroutine that it starts
+// (store.Lead). Each of its commits takes all appends that were written during the one before.
 type committer struct {
 	log *partition
 
@@ -26,13 +25,13 @@ type committer struct {
 	written    position      // end of the active segment
 	unsynced   int64         // bytes written since the last sync began
 	durable    int64         // bytes of the active segment that are known to be synced
-	oldest     time.Time     // with an interval: no write that is not durable was before; zero if there is none
+	oldest     time.Time     // with an interval: all writes before are durable; zero if all writes are
 	waiting    []waiter      // appended, not acknowledged yet; in order
 	spare      []waiter      // the slice of the last commit, to use again
-	committing bool          // a goroutine commits, or is to begin it
+	committing bool          // there is a group commit leader
 	groupSize  int           // appends that the last commit has acknowledged
 	timer      *time.Timer   // for the sync of an interval
-	asking     []func(error) // for all that is visible to be durable
+	asking     []func(error) // calls of request that wait for a sync
 	failure    failure
 	ended      error // store.ErrDeleted or store.ErrClosed; nil while the log is in use
 }
@@ -43,9 +42,9 @@ type waiter struct {
 	done func(int64, error)
 }
 
-// submit puts a written append among those that wait. It makes that the group commit leader if
-// there is none; but not where many append at a time, because a leader's own append would be
-// acknowledged long before it can go on.
+// submit adds a written append to those that wait. If there is no group commit leader, the caller
+// becomes it, or starts it if many append at a time: then a caller that leads would go on long after
+// its own append is acknowledged.
 func (c *committer) submit(end position, w waiter) store.Lead {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,8 +77,8 @@ func (c *committer) Commit() {
 	}
 }
 
-// fatal is deferred where a panic must end the program, although a caller recovers from
-// those of its connection: nothing would be committed any more.
+// fatal is deferred where a panic must end the program although a caller would recover from it:
+// without a leader the log would never commit again.
 func fatal() {
 	if r := recover(); r != nil {
 		message := fmt.Sprintf("%v\n%s", r, debug.Stack())
@@ -88,7 +87,7 @@ func fatal() {
 	}
 }
 
-// goesOn says whether there is more to commit. If not, there is no leader any more.
+// goesOn says whether appends wait. If not, the leader's duty ends.
 func (c *committer) goesOn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,15 +98,14 @@ func (c *committer) goesOn() bool {
 	return c.committing
 }
 
-// yieldToAppenders ends after so many rounds or bytes, so that the first append does not wait for
-// as long as others come.
+// yieldToAppenders ends after this many rounds or bytes, to bound the time that the first append waits.
 const (
 	yieldRounds = 32
 	yieldBytes  = 4 << 20
 )
 
-// yieldToAppenders yields to every goroutine that can run, before a sync, until no new append
-// arrives, so that the sync serves many. It does not wait for any.
+// yieldToAppenders yields to all goroutines that can run until no new append arrives, so that the
+// sync that follows serves many. It does not wait for any of them.
 func (c *committer) yieldToAppenders() {
 	last := -1
 	for range yieldRounds {
@@ -122,8 +120,8 @@ func (c *committer) yieldToAppenders() {
 	}
 }
 
-// commit makes what has been written visible and acknowledges it, once it is durable; with an
-// interval while the oldest write that is not durable is younger than that.
+// commit makes the appends that wait visible, and acknowledges them, once they are durable. With an
+// interval it does so before the sync while all writes that are not durable are younger than that.
 func (c *committer) commit() {
 	if c.isEarly() {
 		waiting, end := c.take()
@@ -137,11 +135,11 @@ func (c *committer) commit() {
 	synced, err := c.sync()
 	wake, err := c.publish(end, err)
 	c.acknowledge(waiting, wake, err)
-	runtime.Gosched()            // the goroutines that were waiting go first
+	runtime.Gosched()            // appenders go first
 	c.writeRecoveryPoint(synced) // no append waits for it
 }
 
-// take gives all appends that wait, and the end of what they wrote.
+// take returns all appends that wait, and their end.
 func (c *committer) take() (waiting []waiter, end position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,7 +148,7 @@ func (c *committer) take() (waiting []waiter, end position) {
 	return waiting, c.written
 }
 
-// acknowledge calls back the appends that waited, and wakes the readers that waited for them.
+// acknowledge calls done of the appends, and wakes readers.
 func (c *committer) acknowledge(waiting []waiter, wake []func(store.Reason), err error) {
 	for i, w := range waiting {
 		w.done(w.base, err)
@@ -176,8 +174,7 @@ func (c *committer) publish(end position, err error) ([]func(store.Reason), erro
 	return c.log.visible.raise(end), nil
 }
 
-// A syncPoint is how far a segment is known to be synced; the zero value says
-// nothing.
+// A syncPoint is a segment and the position up to which it is synced. The zero value is none.
 type syncPoint struct {
 	segment *segment
 	end     position
@@ -187,10 +184,9 @@ type syncPoint struct {
 // goroutine.
 const largeSyncBytes = 64 << 10
 
-// sync makes all that was written before the call durable. A sync that failed is
-// never tried again: the system may have dropped what it could not write and
-// would claim success. One that could not be begun, as no descriptor was left for the
-// file, has not failed. The caller holds syncing.
+// sync makes all writes before the call durable. A failed sync is never tried again: the system may
+// have dropped the bytes, and would report success. A sync that could not begin because the process
+// has too many open files has not failed. The caller holds syncing.
 func (c *committer) sync() (syncPoint, error) {
 	c.mu.Lock()
 	p, err := syncPoint{c.active, c.written}, c.failure.sync
@@ -221,9 +217,8 @@ func (c *committer) sync() (syncPoint, error) {
 	return p, nil
 }
 
-// isDurable notes what a sync that began then has made durable. The oldest write behind it
-// was made after that. A sync of a segment that has been completed meanwhile says nothing of
-// the active one.
+// isDurable notes the result of a sync that began then: later writes are younger. If the segment is no
+// longer the active one there is nothing to note.
 func (c *committer) isDurable(p syncPoint, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,14 +232,14 @@ func (c *committer) isDurable(p syncPoint, began time.Time) {
 	c.oldest = began
 }
 
-// syncAll makes durable what was written, and writes the recovery point, outside the group commit.
+// syncAll makes all writes durable and writes the recovery point, outside the group commit.
 func (c *committer) syncAll() error {
 	c.beginSync()
 	defer c.endSync()
 	return c.syncNow()
 }
 
-// beginSync takes syncing when one sync more may run.
+// beginSync takes syncing as soon as the store's limit of syncs allows one more.
 func (c *committer) beginSync() {
 	c.log.syncs <- struct{}{}
 	c.syncing.Lock()
@@ -264,9 +259,8 @@ func (c *committer) syncNow() error {
 	return err
 }
 
-// writeRecoveryPoint writes how far the segment is synced, which is synced itself a while later. It
-// may fail: recovery then reads more than it would have to. The caller holds syncing, since the
-// sync.
+// writeRecoveryPoint writes how far the segment is synced. If that fails, recovery reads more. The
+// caller has held syncing since the sync.
 func (c *committer) writeRecoveryPoint(p syncPoint) {
 	if p.segment == nil {
 		return
@@ -279,21 +273,21 @@ func (c *committer) writeRecoveryPoint(p syncPoint) {
 	c.pointFailed = err != nil
 	if err == nil && p.end != before {
 		c.log.points.moved(c.log, p.end.pos-before.pos)
-		if c.log.syncEvery > 0 { // by it recovery knows what a power cut could tear
+		if c.log.syncEvery > 0 { // it tells recovery what a power cut could tear
 			c.log.points.hurry(c.log)
 		}
 	}
 }
 
-// end is the active segment, and where it ends.
+// end returns the active segment and its end.
 func (c *committer) end() (*segment, position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.active, c.written
 }
 
-// whenIdle is end once no commit runs, with why appends are refused, if they are. The caller holds
-// appender.mu, so that none begins.
+// whenIdle waits until no commit runs, and returns the active segment, its end, and the error by which
+// appends are refused. The caller holds appender.mu, so that no commit begins.
 func (c *committer) whenIdle() (*segment, position, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -303,8 +297,7 @@ func (c *committer) whenIdle() (*segment, position, error) {
 	return c.active, c.written, c.failure.refuse
 }
 
-// isIdle says whether no commit runs or is to, and whether there is something that a sync has not
-// made durable, or failed to.
+// isIdle says whether there is no leader, and whether there are writes to sync.
 func (c *committer) isIdle() (idle, dirty bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -317,8 +310,8 @@ func (c *committer) install(s *segment, end position) {
 	c.unsynced, c.oldest = 0, time.Time{}
 }
 
-// close refuses appends from now on, and returns when no commit runs: false if that was done
-// before.
+// close refuses appends from now on, and waits until no commit runs. It returns false if the log had
+// ended before.
 func (c *committer) close(ended error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,11 +11,11 @@ import (
 type failure struct {
 	refuse error         // why appends are refused
 	sync   error         // a failed sync: nothing more may be acknowledged
-	next   time.Time     // when it may be tried to heal the log; zero where that is not to be
+	next   time.Time     // of the next attempt to heal the log
 	pause  time.Duration // between the last attempt and the next
 }
 
-// usable says why no append is accepted; nil if one is.
+// usable returns the error by which appends are refused, or nil.
 func (c *committer) usable() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -25,14 +25,14 @@ func (c *committer) usable() error {
 	return c.failure.refuse
 }
 
-// failedSync is the error of a sync that has failed.
+// failedSync returns the error of a sync that has failed, or nil.
 func (c *committer) failedSync() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failure.sync
 }
 
-// writeFailed has the log refuse appends after a failed write.
+// writeFailed refuses appends after a failed write.
 func (c *committer) writeFailed(err error) error {
 	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
 	c.fails(err, nil)
@@ -40,7 +40,7 @@ func (c *committer) writeFailed(err error) error {
 	return err
 }
 
-// syncFailed has the log refuse appends after a failed sync.
+// syncFailed refuses appends after a failed sync.
 func (c *committer) syncFailed(err error) error {
 	err = fmt.Errorf("%w: %w", store.ErrFailed, err)
 	c.fails(err, err)
@@ -59,7 +59,7 @@ func (c *committer) fails(refuse, sync error) {
 	f.next, f.pause = time.Now().Add(c.log.healAfter), c.log.healAfter
 }
 
-// mayHeal says whether it is time to heal the log, and sets the next time.
+// mayHeal says whether an attempt to heal the log is due, and sets the time of the next one.
 func (c *committer) mayHeal() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +73,7 @@ func (c *committer) mayHeal() bool {
 	return true
 }
 
-// healed has the log accept appends again.
+// healed accepts appends again.
 func (c *committer) healed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

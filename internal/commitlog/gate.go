@@ -2,8 +2,8 @@ package commitlog
 
 import "sync"
 
-// A gate runs a sync for many at once: callers that come while one runs wait for the
-// next, which serves all of them.
+// A gate runs one sync for several callers: those that call while one runs wait for the next, which
+// serves all of them.
 type gate struct {
 	mu      sync.Mutex // guards what follows
 	running bool
@@ -16,8 +16,8 @@ type round struct {
 	err  error // set before done is closed
 }
 
-// do returns when sync has run, from its beginning to its end, after the call. All
-// callers give the same sync, and get the error of the run that served them.
+// do returns when a sync that began after the call has ended, with its error. All callers pass the
+// same sync.
 func (g *gate) do(sync func() error) error {
 	g.mu.Lock()
 	if g.running {
@@ -36,8 +36,7 @@ func (g *gate) do(sync func() error) error {
 	return err
 }
 
-// pass serves those that have come meanwhile, in the background, until there is
-// none.
+// pass runs the sync in the background until no caller waits.
 func (g *gate) pass(sync func() error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

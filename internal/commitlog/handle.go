@@ -10,8 +10,8 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A handle is a file that is open while it is used. No file is opened or closed while its
-// lock is held: an append takes it, too.
+// A handle is a file that is open while it is used. An append takes its lock, so that no file is
+// opened or closed under it.
 type handle struct {
 	fs   vfs.FS
 	name string
@@ -19,10 +19,10 @@ type handle struct {
 	mu      sync.Mutex // guards what follows
 	file    vfs.File
 	refs    int
-	created int // how many times the file has been made
+	created int // how often the file has been created
 }
 
-// acquire opens the file, if it is not open, until as many calls of release.
+// acquire returns the file, which is open until release has been called as often as acquire.
 func (h *handle) acquire() (vfs.File, error) {
 	for {
 		f, created := h.hold()
@@ -36,7 +36,7 @@ func (h *handle) acquire() (vfs.File, error) {
 		if h.opened(f, created) {
 			return f, nil
 		}
-		f.Close() // another goroutine has opened it, or made it again
+		f.Close() // another goroutine has opened it, or created it again
 	}
 }
 
@@ -50,7 +50,7 @@ func (h *handle) hold() (f vfs.File, created int) {
 	return h.file, h.created
 }
 
-// opened acquires the file that has been opened, unless another one is open or has been made.
+// opened acquires the file that was opened, unless another one is open or was created meanwhile.
 func (h *handle) opened(f vfs.File, created int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -61,8 +61,8 @@ func (h *handle) opened(f vfs.File, created int) bool {
 	return true
 }
 
-// create makes the file, replacing one that is left of an earlier attempt, and
-// acquires it. If it is open it is that one, which has just been made.
+// create creates the file, in place of one that an earlier attempt has left, and acquires it. If it
+// is open, another goroutine has just created it.
 func (h *handle) create() (vfs.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -86,11 +86,11 @@ func (h *handle) create() (vfs.File, error) {
 
 func (h *handle) release() {
 	if f := h.drop(); f != nil {
-		f.Close() // what had to be synced has been
+		f.Close() // all syncs have been done
 	}
 }
 
-// drop gives the file to be closed once it is not used any more.
+// drop returns the file if it is no longer used, to be closed.
 func (h *handle) drop() (f vfs.File) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

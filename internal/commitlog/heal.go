@@ -10,26 +10,25 @@ import (
 	"mbus/internal/vfs"
 )
 
-// After a failed write or sync it is not known what of the active segment's file is on the
-// disk behind its durable part, and that file is never synced again. So that the log need
-// not end for that, what is visible of it is copied into a new file, which is synced and
-// takes the old one's name. That is as safe as a new segment: the new file has failed
-// nothing yet. An append is what tries it, after a while; where it fails, too, the log goes
-// on refusing.
+// After a failed write or sync the active segment's file may not be on the disk behind its durable
+// part, and it is never synced again. The log heals by copying the visible part into a new file,
+// which is synced and takes the old one's name. That is as safe as a new segment, because no sync of
+// the new file has failed. An append tries it after a pause; if that fails, the log goes on refusing
+// appends.
 //
 // A crash leaves the old file, of which the durable part is known, or the new one.
 
 // healName is the copy until it has the segment's name.
 const healName = "copy.tmp"
 
-// Between two attempts to heal a log this much time passes; twice as much after each that
-// failed.
+// healAfter is the pause before an attempt to heal a log. It doubles with each failure up to
+// healMost.
 const (
 	healAfter = time.Second
 	healMost  = time.Minute
 )
 
-// heal has the log go on in a copy of the active segment's file. The caller holds mu.
+// heal continues the log in a copy of the active segment's file. The caller holds mu.
 func (a *appender) heal() error {
 	l := a.log
 	old, _, reason := l.commits.whenIdle()
@@ -55,8 +54,7 @@ func (a *appender) heal() error {
 	return nil
 }
 
-// toCopy is how many bytes of the active segment are durable, and the end of those that are
-// visible.
+// toCopy returns how many bytes of the active segment are durable, and the end of the visible ones.
 func (c *committer) toCopy() (durable int64, end position) {
 	v := &c.log.visible
 	v.mu.Lock()
@@ -67,7 +65,7 @@ func (c *committer) toCopy() (durable int64, end position) {
 }
 
 // copyActive copies the active segment up to end into a file of its own, and syncs that.
-// What is not known to be durable is checked: the system may have lost it, and not know.
+// Batches that may not be durable are checked, because the system may have lost them.
 func (l *partition) copyActive(old *segment, durable int64, end position) error {
 	if err := old.checkFrom(durable, end); err != nil {
 		return err
@@ -113,7 +111,7 @@ func copyWhole(to vfs.File, s *segment, size int64) error {
 	return err
 }
 
-// checkFrom says whether all batches are valid that reach behind a position of the segment.
+// checkFrom returns what is wrong with the batches that reach behind a position of the segment.
 func (s *segment) checkFrom(pos int64, end position) error {
 	if pos >= end.pos {
 		return nil
@@ -135,8 +133,8 @@ func (s *segment) checkFrom(pos int64, end position) error {
 	return w.err
 }
 
-// replaceActive gives the copy, which ends at a position, the active segment's name, durably. An
-// index that can't be used is built again.
+// replaceActive renames the copy to the active segment's name, durably, and builds the index again if
+// it can't be used.
 func (l *partition) replaceActive(old *segment, end position) (*segment, error) {
 	s := newSegment(l, old.base)
 	known, err := s.index.open()

@@ -99,8 +99,8 @@ type index struct {
 	recent  []entry // the latest batches, each of them, while the log is appended to
 }
 
-// maxRecent bounds recent. Half of it is more than a sync serves of publishers that send
-// one message at a time, so that a consumer that follows the log finds its position without reading.
+// maxRecent bounds recent. Half of it is more than one sync acknowledges of publishers that send one
+// message at a time, so that a consumer that follows the log finds its position without reading.
 const maxRecent = 128
 
 // header encodes the header with m as the recovery point.
@@ -119,8 +119,8 @@ func (x *index) header(m position) []byte {
 	return binary.BigEndian.AppendUint32(p, crc32.Checksum(p, castagnoli))
 }
 
-// open reads the header. It reports false, and leaves the index empty with its
-// recovery point at the segment's beginning, when there is no valid one.
+// open reads the header. Without a valid one it returns false, and the index is empty with its
+// recovery point at the segment's beginning.
 func (x *index) open() (bool, error) {
 	p, err := x.readHeader()
 	x.mu.Lock()
@@ -156,22 +156,22 @@ func (x *index) readHeader() ([]byte, error) {
 	return p[:n], err
 }
 
-// readable says whether anything can be read of the file.
+// readable says whether any byte of the file can be read.
 func (x *index) readable() bool {
 	var p [1]byte
 	n, _ := x.file.readAt(p[:], 0)
 	return n > 0
 }
 
-// reset makes the index that of an empty segment. Its file is not touched.
+// reset empties the index in memory.
 func (x *index) reset() {
 	x.version++
 	x.synced, x.times = position{next: x.base, maxTime: minTime}, appendTimes{}
 	x.count, x.crc, x.checked, x.held, x.tail, x.last, x.recent = 0, 0, false, nil, nil, 0, nil
 }
 
-// replace puts entries, which cover the segment up to end, in the place of those
-// in the file and of what was noted below end.
+// replace replaces the entries in the file, and those noted below end, by entries that cover the
+// segment up to end.
 func (x *index) replace(entries []entry, end int64) {
 	x.writes.Lock()
 	defer x.writes.Unlock()
@@ -186,8 +186,7 @@ func (x *index) replace(entries []entry, end int64) {
 	x.count, x.crc, x.checked, x.held, x.tail = 0, 0, true, nil, entries
 }
 
-// hold keeps the entries that are in the file from now on, because they can't be read
-// there. They are given as they were written.
+// hold keeps the entries of the file in memory, because they can't be read from it.
 func (x *index) hold(entries []entry) {
 	x.writes.Lock()
 	defer x.writes.Unlock()
@@ -196,8 +195,8 @@ func (x *index) hold(entries []entry) {
 	x.held = entries[:min(x.count, len(entries))]
 }
 
-// note records that a batch begins at m: for good if the latest entry is interval bytes
-// or more away, else until dropRecent or until there are many later ones.
+// note notes that a batch begins at m: as an entry if the latest one is at least interval bytes
+// before, else among the recent ones.
 func (x *index) note(m position, interval int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -219,9 +218,8 @@ func (x *index) appended(now uint32) {
 	x.times = x.times.add(now)
 }
 
-// appendTimes are the times of the first append to the segment and of the last one. Those
-// that lie ahead of now are corrected for good, with the next recovery point; latest is the latest
-// time of its records.
+// appendTimes returns the times of the first and the last append to the segment. It corrects times
+// ahead of now, which the next recovery point makes durable; latest is the latest time of its records.
 func (x *index) appendTimes(now uint32, latest int64) (times appendTimes, corrected bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -232,21 +230,21 @@ func (x *index) appendTimes(now uint32, latest int64) (times appendTimes, correc
 	return x.times, x.times != old
 }
 
-// dropRecent gives up what is only in memory and not for good.
+// dropRecent drops the recent batches.
 func (x *index) dropRecent() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.recent = nil
 }
 
-// recoveryPoint is the recovery point as it was written last.
+// recoveryPoint returns the recovery point that was written last.
 func (x *index) recoveryPoint() position {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.synced
 }
 
-// sync makes durable what was written, without keeping anybody from writing on.
+// sync makes all writes to the file durable. Others may write meanwhile.
 func (x *index) sync() error {
 	f, err := x.file.acquire()
 	if err != nil {
@@ -256,13 +254,12 @@ func (x *index) sync() error {
 	return f.Sync()
 }
 
-// flush writes the entries up to m and then m itself as the recovery point. Sync is the
-// caller's to call where it matters.
+// flush writes the entries up to m, and then m as the recovery point. It does not sync.
 func (x *index) flush(m position) error {
 	return x.write(func() position { return m })
 }
 
-// rewrite writes the entries up to the recovery point, which stays what it is.
+// rewrite writes the entries up to the present recovery point, and the header.
 func (x *index) rewrite() error {
 	return x.write(func() position { return x.synced })
 }
@@ -328,7 +325,7 @@ func (x *index) encodeTail(m position) (p []byte, n int) {
 	return p, n
 }
 
-// written says that the first n entries of the tail, encoded as p, are in the file now.
+// written notes that the first n entries of the tail, encoded as p, are in the file.
 func (x *index) written(p []byte, n int) {
 	if x.held != nil {
 		x.held = append(x.held[:x.count:x.count], x.tail[:n]...)
@@ -338,9 +335,8 @@ func (x *index) written(p []byte, n int) {
 	x.tail = append(x.tail[:0], x.tail[n:]...)
 }
 
-// floor finds the last entry for which after is false, after being false for
-// some first entries and true for all others; the segment's beginning if there
-// is none. The entries in the file have been checked.
+// floor returns the last entry for which after is false, or the segment's beginning. after is false for
+// some first entries and true for all others. The entries in the file have been checked.
 func (x *index) floor(after func(entry) bool) (entry, error) {
 	for {
 		found, in, ok := x.floorInMemory(after)
@@ -354,19 +350,19 @@ func (x *index) floor(after func(entry) bool) (entry, error) {
 	}
 }
 
-// A fileState is what the file holds at a moment: as long as its version is that of the index,
-// these entries are where they were.
+// A fileState is the content of the file at one time: its entries are unchanged while the index has the
+// same version.
 type fileState struct{ version, count int }
 
-// is says whether the index has still this version.
+// is says whether the index still has this version.
 func (x *index) is(version int) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.version == version
 }
 
-// floorInMemory is floor among the entries in memory; not ok if those in the file, as in has
-// them, are to be searched for a later one than found.
+// floorInMemory is floor among the entries in memory. If ok is false, the entries in the file may have
+// a later one than found.
 func (x *index) floorInMemory(after func(entry) bool) (found entry, in fileState, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -379,9 +375,8 @@ func (x *index) floorInMemory(after func(entry) bool) (found entry, in fileState
 	return found, fileState{x.version, x.count}, x.count == 0 || x.held != nil
 }
 
-// search looks among the first count entries in the file for the place from which after is
-// true. It shows below each entry for which it is not, ascending, and above each for which it
-// is, descending.
+// search is a binary search of the first count entries in the file. It calls below with each entry that
+// it reads for which after is false, ascending, and above with the others, descending.
 func (x *index) search(count int, after func(entry) bool, below, above func(entry)) error {
 	f, err := x.file.acquire()
 	if err != nil {
@@ -409,8 +404,8 @@ func (x *index) search(count int, after func(entry) bool, below, above func(entr
 	return err
 }
 
-// above finds the first entry behind a position and an offset; none if there is none, or
-// none that can be read and has been checked.
+// above returns the first entry behind a position and an offset, among those in memory and, if they
+// have been checked and can be read, those in the file.
 func (x *index) above(pos, offset int64) (found entry, ok bool) {
 	behind := func(e entry) bool { return e.pos > pos && e.offset > offset }
 	for {
@@ -418,7 +413,7 @@ func (x *index) above(pos, offset int64) (found entry, ok bool) {
 		if found, in, ok = x.aboveInMemory(behind); in.count == 0 {
 			return found, ok
 		}
-		_ = x.search(in.count, behind, nil, func(e entry) { // what can't be read is no entry
+		_ = x.search(in.count, behind, nil, func(e entry) { // an unreadable entry is left out
 			if !ok || e.pos < found.pos {
 				found, ok = e, true
 			}
@@ -429,8 +424,7 @@ func (x *index) above(pos, offset int64) (found entry, ok bool) {
 	}
 }
 
-// aboveInMemory is above among the entries in memory; those in the file, as in has them, may
-// have one that comes before.
+// aboveInMemory is above among the entries in memory. The entries in the file may have an earlier one.
 func (x *index) aboveInMemory(behind func(entry) bool) (found entry, in fileState, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -446,8 +440,8 @@ func (x *index) aboveInMemory(behind func(entry) bool) (found entry, in fileStat
 	return found, in, ok
 }
 
-// stale turns an error by which entries can't be read, or are not there any more, into
-// errStale: the index is built again.
+// stale wraps the error of a read that has not found the entries in errStale, so that the index is
+// built again.
 func stale(err error) error {
 	if vfs.IsUnreadable(err) || isNotExist(err) || errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: it can't be read: %w", errStale, err)
@@ -455,7 +449,7 @@ func stale(err error) error {
 	return err
 }
 
-// reread is check of what has been written just now.
+// reread checks entries that have just been written.
 func (x *index) reread() error {
 	x.mu.Lock()
 	x.checked = false
@@ -467,8 +461,7 @@ func (x *index) reread() error {
 	return err
 }
 
-// check reads the entries in the file once and returns an error, for which the
-// index is to be built again, if they are not what was written.
+// check reads the entries in the file once. It returns errStale if they are damaged.
 func (x *index) check() error {
 	for {
 		x.mu.Lock()
@@ -485,7 +478,7 @@ func (x *index) check() error {
 	}
 }
 
-// conclude notes what compare has found, unless the file is another one by now.
+// conclude notes the result of compare, unless the file has changed meanwhile.
 func (x *index) conclude(version int, err error) (ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -496,7 +489,7 @@ func (x *index) conclude(version int, err error) (ok bool) {
 	return true
 }
 
-// compare says what is wrong with the first count entries in the file, of which the CRC is known.
+// compare compares the first count entries in the file with their CRC.
 func (x *index) compare(count int, crc uint32) error {
 	f, err := x.file.acquire()
 	if err != nil {

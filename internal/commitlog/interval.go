@@ -4,13 +4,12 @@ import (
 	"time"
 )
 
-// isEarly says whether what has been written may be acknowledged before the sync, and sees to
-// it that the sync follows. It comes after half the interval, so that it has the other half
-// to take. Where it takes longer appends wait for it, and no more is unsynced than was
-// written in an interval.
+// isEarly says whether appends may be acknowledged before their sync, and starts the timer of that
+// sync. It begins after half the interval, and has the other half to end. If it takes longer, appends
+// wait for it, so that no write stays unsynced for longer than an interval.
 func (c *committer) isEarly() bool {
 	interval := c.log.syncEvery
-	if interval == 0 || c.log.files.tooMany() { // its files are to be closed
+	if interval == 0 || c.log.files.tooMany() { // its files have to be closed
 		return false
 	}
 	c.mu.Lock()
@@ -25,8 +24,8 @@ func (c *committer) isEarly() bool {
 	return true
 }
 
-// lateSync is the sync that was to come later. A log that is closed has synced: its
-// files may be those of another one by now.
+// lateSync is the sync of the timer. A log that has ended is synced, and its files may belong to
+// another log by now.
 func (c *committer) lateSync() {
 	c.beginSync()
 	defer c.endSync()
@@ -39,13 +38,12 @@ func (c *committer) lateSync() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failure.sync == nil && c.timer == nil && c.ended == nil { // it could not be begun
+	if c.failure.sync == nil && c.timer == nil && c.ended == nil { // the sync could not begin
 		c.timer = time.AfterFunc(c.log.syncEvery, c.lateSync)
 	}
 }
 
-// visibleIsDurable says whether all that is visible is durable. What segments before the active
-// one hold is.
+// visibleIsDurable says whether all visible records are durable. Segments before the active one are.
 func (c *committer) visibleIsDurable() bool {
 	v := &c.log.visible
 	v.mu.Lock()
@@ -55,8 +53,8 @@ func (c *committer) visibleIsDurable() bool {
 	return v.high.pos <= c.durable
 }
 
-// syncVisible makes durable what an interval has let be acknowledged before its sync. What
-// takes the place of older things must be durable before those are given up.
+// syncVisible makes all visible records durable: records that replace older ones must be durable
+// before the older ones are removed.
 func (c *committer) syncVisible() error {
 	if c.visibleIsDurable() {
 		return nil
@@ -86,8 +84,7 @@ func (c *committer) request(done func(error)) {
 	done(err)
 }
 
-// syncForAll is the sync for all callers of request that wait, those included that come before
-// its turn.
+// syncForAll is the sync for all callers of request that wait when it begins.
 func (c *committer) syncForAll() {
 	c.beginSync()
 	c.mu.Lock()

@@ -38,8 +38,8 @@ func (l *partition) takeInventory() (*inventory, error) {
 	return v, nil
 }
 
-// findStart sets the log start offset to what was stored last, in the file or in the name of
-// one; 0 if none was. If the file is not valid the first segment begins the log.
+// findStart sets the log start offset to the one stored last, in the file or in the name of one, or to
+// 0. If the file is damaged the log starts with the first segment.
 func (v *inventory) findStart() (valid bool, err error) {
 	start, err := v.readStart()
 	if start < 0 && len(v.segments) > 0 {
@@ -50,8 +50,7 @@ func (v *inventory) findStart() (valid bool, err error) {
 	return start >= 0, err
 }
 
-// readStart is the log start offset that was stored last; 0 if none was, -1 if it
-// is damaged.
+// readStart returns the log start offset in the file; 0 without a file, -1 if it is damaged.
 func (v *inventory) readStart() (int64, error) {
 	l, name := v.log, filepath.Join(v.log.dir, startName)
 	p, err := readHead(l.fs, name, 64)
@@ -59,7 +58,7 @@ func (v *inventory) readStart() (int64, error) {
 		return 0, nil
 	}
 	if vfs.IsUnreadable(err) {
-		l.logError("ignoring a log start offset that can't be read", "file", name, "reason", err)
+		l.logError("ignoring a log start offset that can't be read: the log starts with its first segment", "file", name, "reason", err)
 		return -1, nil
 	}
 	if err != nil {
@@ -67,15 +66,15 @@ func (v *inventory) readStart() (int64, error) {
 	}
 	start, end, ok := l.epoch.parseStart(p)
 	if !ok {
-		l.logError("ignoring a damaged log start offset", "file", name, "content", string(p))
+		l.logError("ignoring a damaged log start offset: the log starts with its first segment", "file", name, "content", string(p))
 		return -1, nil
 	}
 	v.startEnd = end
 	return start, nil
 }
 
-// orphans are the segments of which there is only the index: a removal was under way,
-// or they have been lost.
+// orphans returns the segments that have only an index: a crash has interrupted their removal, or their
+// file is lost.
 func (v *inventory) orphans() (list []*segment) {
 	for _, e := range v.entries {
 		base, ok := parseBase(e.Name, indexSuffix)
@@ -86,8 +85,7 @@ func (v *inventory) orphans() (list []*segment) {
 	return list
 }
 
-// lostIn is the offset behind an orphan; 0 if there was nothing in it that the log
-// start offset has not passed.
+// lostIn returns the offset behind an orphan, or 0 if it had no records above the log start offset.
 func (v *inventory) lostIn(orphan *segment) (next int64, err error) {
 	known, err := orphan.index.open()
 	if m := orphan.index.recoveryPoint(); known && m.pos > 0 && m.next > v.start {

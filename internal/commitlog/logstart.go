@@ -10,10 +10,10 @@ import (
 	"mbus/internal/vfs"
 )
 
-// The log start offset is in a file of its own, which is replaced as a whole. That takes
-// space, and on a full disk there is none to forget old messages with. Then it goes into
-// the name of a file instead: the index of a segment that is to go is renamed, which takes
-// none. When the file can be written again the name is given up.
+// The log start offset has a file of its own, which is replaced as a whole. On a full disk there is no
+// space for a new file, although old messages have to be removed. Then the offset is stored in the
+// name of a file: the index of a segment that will be removed is renamed, which takes no space. When
+// the file can be written again, the renamed index is removed.
 
 const (
 	startName   = "log-start-offset"
@@ -23,12 +23,12 @@ const (
 // A logStart moves the log start offset.
 type logStart struct {
 	log    *partition
-	mu     sync.Mutex // one call of Trim or Retain at a time; guards what follows
+	mu     sync.Mutex // held by Trim and Retain; guards what follows
 	marker string     // name of a file that holds the log start offset in its name; "" for none
 }
 
-// drop makes offset the log start offset, durably, and deletes the segments that
-// lie wholly below it. The caller holds mu.
+// drop makes offset the log start offset, durably, and removes the segments below it. The caller holds
+// mu.
 func (b *logStart) drop(offset int64) error {
 	if err := b.keep(offset); err != nil {
 		return err
@@ -44,8 +44,7 @@ func (b *logStart) drop(offset int64) error {
 	return errors.Join(append(errs, b.removeCut(first))...)
 }
 
-// removeCut deletes what recovery has cut off segments below an offset: it is as old as
-// they were.
+// removeCut removes quarantined tails of segments below an offset.
 func (b *logStart) removeCut(offset int64) error {
 	entries, err := b.log.fs.ReadDir(b.log.dir)
 	errs := []error{err}
@@ -58,8 +57,8 @@ func (b *logStart) removeCut(offset int64) error {
 	return errors.Join(errs...)
 }
 
-// keep makes offset the log start offset, durably, after what is visible: what is given
-// up may be what that has taken the place of. The caller holds mu.
+// keep makes offset the log start offset, durably. Visible records become durable first, because they
+// may replace those that are removed. The caller holds mu.
 func (b *logStart) keep(offset int64) error {
 	start, end := b.log.visible.offsets()
 	if offset == start {
@@ -77,19 +76,18 @@ func (b *logStart) keep(offset int64) error {
 	}
 	b.log.visible.setStart(offset)
 	if b.marker != "" && b.log.fs.Remove(b.marker) == nil {
-		b.marker = "" // should it come back it does no harm: its start is an earlier one
+		b.marker = "" // if a crash brings it back it has a lower offset
 	}
 	return nil
 }
 
-// write stores the log start offset. What is before end is durable.
+// write stores the log start offset. The log is durable up to end.
 func (b *logStart) write(offset, end int64) error {
 	return vfs.WriteFile(b.log.fs, filepath.Join(b.log.dir, startName), b.log.epoch.startText(offset, end))
 }
 
-// keepInName keeps the log start offset in the name of a file, because there is no space: the
-// reason says so. That file is the one that has the last such name, or the index of a segment that
-// goes.
+// keepInName stores the log start offset in the name of a file, because the disk is full, as the reason
+// says: in that of the last such file, or of the index of a segment that will be removed.
 func (b *logStart) keepInName(offset int64, reason error) error {
 	l, old := b.log, b.marker
 	if old == "" {
@@ -97,8 +95,8 @@ func (b *logStart) keepInName(offset int64, reason error) error {
 		if s == nil {
 			return reason // nothing would be freed
 		}
-		s.forget()                   // or a reader makes it again
-		defer s.index.file.release() // readers go on with it
+		s.forget()                   // or a reader builds it again
+		defer s.index.file.release() // readers go on using it
 		old = s.index.file.name
 	}
 	name := filepath.Join(l.dir, fmt.Sprintf("%020d%s", offset, startSuffix))
@@ -113,8 +111,7 @@ func (b *logStart) keepInName(offset int64, reason error) error {
 	return nil
 }
 
-// expendable finds a segment that goes when the log begins at offset and has an index, and
-// acquires that; nil if there is none.
+// expendable returns a segment below offset that has an index, which it acquires; nil if there is none.
 func (b *logStart) expendable(offset int64) *segment {
 	for _, s := range b.log.visible.below(offset) {
 		if _, err := s.index.file.acquire(); err == nil {

@@ -4,12 +4,12 @@ import (
 	"slices"
 )
 
-// removeEmpty deletes empty segments between others if beginning them has failed: then
-// the log went on in the one before. Any others have been emptied, which is reported.
+// removeEmpty removes empty segments between others if their creation had failed and the log went on
+// in the one before. It reports the others: they have been emptied.
 func (r *recovery) removeEmpty() error {
 	v := r.visible
 	kept := v.segments[:0]
-	next := v.start // offset behind the last segment with anything in it
+	next := v.start // offset behind the last segment with records
 	for i, s := range v.segments[:len(v.segments)-1] {
 		behind := v.segments[i+1].base
 		if r.sizes[s.base] > 0 {
@@ -17,14 +17,14 @@ func (r *recovery) removeEmpty() error {
 			continue
 		}
 		if len(kept) > 0 {
-			end, _ := kept[len(kept)-1].end(behind) // if that can't be read nothing is known
+			end, _ := kept[len(kept)-1].end(behind) // unknown if it can't be read
 			next = max(next, end.next)
 		}
 		held, err := s.held()
 		switch {
 		case err != nil:
 			return err
-		case behind <= v.start: // removeBelowStart sees to it
+		case behind <= v.start: // removeBelowStart removes it
 		case held || len(kept) == 0 || next <= s.base:
 			r.log.logError("a segment has been emptied: its messages are lost",
 				"file", s.file.name, "first", max(s.base, v.start), "next", behind)
@@ -40,8 +40,8 @@ func (r *recovery) removeEmpty() error {
 	return nil
 }
 
-// lostSegments reports the orphans with anything in them that the log start offset
-// has not passed, and returns the offset behind them.
+// lostSegments reports the orphans with records above the log start offset, and returns the offset
+// behind them.
 func (r *recovery) lostSegments() (next int64, err error) {
 	for _, s := range r.orphans() {
 		end, err := r.lostIn(s)
@@ -56,7 +56,7 @@ func (r *recovery) lostSegments() (next int64, err error) {
 	return next, nil
 }
 
-// removeOrphans deletes the indexes, unless there is a segment for them now.
+// removeOrphans removes the indexes, unless they have a segment now.
 func (r *recovery) removeOrphans() error {
 	for _, s := range r.orphans() {
 		if slices.ContainsFunc(r.visible.segments, func(other *segment) bool { return other.base == s.base }) {
@@ -69,11 +69,10 @@ func (r *recovery) removeOrphans() error {
 	return nil
 }
 
-// lacks says that a segment of size bytes does not have all that was synced before its recovery
-// point was written. A copy of a data directory that is in use may have the index of a moment
-// later than that of the segment. Only what lies before the recovery point, behind the last entry of
-// the index, is read, and nothing of a segment without space ahead, which has all its bytes
-// if it has their number.
+// lacks says that a segment of size bytes is not complete up to its recovery point. In a copy of a data
+// directory that was in use the index may be newer than the segment. It reads from the last entry of
+// the index before the recovery point, and nothing if no space is allocated behind the recovery
+// point: then the size tells.
 func (s *segment) lacks(m position, size int64) bool {
 	if m.pos == 0 || size <= m.pos {
 		return size < m.pos
@@ -94,10 +93,10 @@ func (s *segment) lacks(m position, size int64) bool {
 	return end.pos != m.pos
 }
 
-// reportLack says which offsets are not in a segment of size bytes although they lie before
-// its recovery point, and returns the offset behind the last that is.
+// reportLack reports the offsets before the recovery point that a segment of size bytes does not have,
+// and returns the offset behind the last one that it has.
 func (r *recovery) reportLack(s *segment, m position, size int64) (reached int64, err error) {
-	seen := newSegment(r.log, s.base) // whose index is of no use
+	seen := newSegment(r.log, s.base) // without the index
 	found, err := seen.readTail(position{next: s.base, maxTime: minTime}, min(size, m.pos), inOrder)
 	if err != nil {
 		return 0, err

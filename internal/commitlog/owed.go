@@ -6,12 +6,12 @@ import (
 	"mbus/internal/store"
 )
 
-// What recovery has to write needs space. Where there is none the log opens all the same:
-// it can be read and trimmed, and appends wait for what is owed. Until then what recovery
-// has found may not be on the disk, and is shown: to hide what was acknowledged is worse.
+// Recovery needs space for its writes. On a full disk the log opens without them: it can be read and
+// trimmed, and appends wait for the pending steps. Until then records that recovery has found may not
+// be durable, and are visible: it would be worse to hide records that were acknowledged.
 
-// orOwe takes a step of recovery, or owes it if the disk is full, or if an earlier one is
-// owed. A step can be tried again.
+// orOwe runs a step of recovery, or keeps it pending if the disk is full or an earlier step is
+// pending. A step can be run again.
 func (a *appender) orOwe(step func() error) error {
 	if len(a.owed) == 0 {
 		err := step()
@@ -24,7 +24,7 @@ func (a *appender) orOwe(step func() error) error {
 	return nil
 }
 
-// pay tries again what is owed. The caller holds mu.
+// pay runs the pending steps. The caller holds mu.
 func (a *appender) pay() error {
 	if len(a.owed) == 0 {
 		return nil

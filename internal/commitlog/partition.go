@@ -11,8 +11,8 @@ import (
 )
 
 // A partition is one log on disk. Each part of its state has one owner with a lock of its own:
-// appender writes, committer makes what was written durable and acknowledges it, visible is what
-// readers see, logStart moves the log start offset.
+// the appender writes, the committer makes writes durable and acknowledges them, visible is the state
+// that readers see, logStart moves the log start offset.
 //
 // Locks are taken in this order: logStart.mu, appender.mu, committer.syncing, segment.loadMu,
 // index.writes, visible.mu, committer.mu; then those under which no other is taken: segmentState.mu,
@@ -34,12 +34,12 @@ type partition struct {
 	point   pointState
 }
 
-// settings are what a partition has of its store.
+// settings are the things that the partitions of a store share.
 type settings struct {
 	fs            vfs.FS
 	log           *slog.Logger
 	segmentBytes  int64
-	indexInterval int64 // bytes between index entries, at the least
+	indexInterval int64 // least distance of index entries, in bytes
 	syncEvery     time.Duration
 	space         *reserve
 	files         *openFiles
@@ -47,8 +47,8 @@ type settings struct {
 	points        *recoveryPoints
 	now           func() time.Time
 	healAfter     time.Duration
-	uncertain     bool // what is read may not be on the disk; for recovery
-	late          bool // what lies behind the recovery point was not synced; for recovery
+	uncertain     bool // bytes that are read may not be on the disk; for recovery
+	late          bool // the bytes behind the recovery point were not synced; for recovery
 }
 
 func newPartition(o settings, t store.Topic, number int, dir string) *partition {
@@ -67,7 +67,7 @@ func (s *Store) newPartition(t store.Topic, number int) *partition {
 	}, t, number, s.dir.path(topicsName, t.Name, strconv.Itoa(number)))
 }
 
-// moved says that the partition's directory is another one now.
+// moved notes that the partition's directory has another name.
 func (l *partition) moved(dir string) {
 	l.dir = dir
 	for _, s := range l.visible.segments {
@@ -80,7 +80,7 @@ func (l *partition) warn(msg string, args ...any) { l.log.Warn(msg, l.with(args)
 
 func (l *partition) logError(msg string, args ...any) { l.log.Error(msg, l.with(args)...) }
 
-// with puts the partition in front of attributes of a log line.
+// with prepends the partition to the attributes of a log line.
 func (l *partition) with(args []any) []any {
 	return append([]any{"topic", l.topic, "partition", l.number}, args...)
 }
@@ -101,7 +101,7 @@ func (l *partition) Wake(offset int64, f func(store.Reason)) (cancel func()) {
 	return l.visible.wake(offset, f)
 }
 
-// A logState is a log as of one moment.
+// A logState is the state of a log at one time.
 type logState struct {
 	segments      []*segment
 	start         int64
@@ -118,9 +118,9 @@ func (l *partition) state() logState {
 	return logState{v.segments, v.start, v.high, l.commits.written, v.ended}
 }
 
-// install makes a segment the last one, in which the log goes on at a position: in place of another
-// one of its base offset, if there is one. What is before that is visible, and durable. The
-// caller holds appender.mu, and no commit runs.
+// install makes a segment the active one, in place of another one with its base offset, if there is
+// one. It ends at a position up to which it is visible and durable. The caller holds appender.mu, and
+// no commit runs.
 func (l *partition) install(s *segment, end position) {
 	l.visible.mu.Lock()
 	defer l.visible.mu.Unlock()

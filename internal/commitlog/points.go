@@ -10,20 +10,19 @@ import (
 const (
 	// pointsEvery is how long a recovery point that has moved waits for its own sync.
 	pointsEvery = time.Second
-	// pointsBytes is how many bytes a recovery point may move before it no longer waits that long. With
-	// 4 MiB one connection in bulk took a tenth longer for 200 MB, with 64 MiB no longer
-	// than without.
+	// pointsBytes is the distance in bytes behind which a recovery point is synced at once. With
+	// 4 MiB one connection took a tenth longer for 200 MB, with 64 MiB no longer than without.
 	pointsBytes = 64 << 20
-	// pointsBudget bounds one round of syncs of recovery points, in time. After it, nine times as
-	// long is left to the others.
+	// pointsBudget bounds the time of one round of syncs of recovery points. A pause of nine times as
+	// long follows, for the syncs of appends.
 	pointsBudget = 100 * time.Millisecond
 	// pointsAtEnd bounds the round that Close waits for.
 	pointsAtEnd = time.Second
 )
 
-// recoveryPoints makes the recovery points of a store's logs durable, a while after they have been
-// written: after a power cut the recovery point on the disk says what had been
-// synced. One round of syncs runs at a time, and none while no recovery point has moved.
+// recoveryPoints syncs the recovery points of a store's logs some time after they were written.
+// After a power cut the recovery point on the disk says how far the log was synced. One round of
+// syncs runs at a time, and none while no recovery point has moved.
 type recoveryPoints struct {
 	every time.Duration // pointsEvery but for tests
 
@@ -44,8 +43,8 @@ type pointState struct {
 	failed bool         // it is logged already that the recovery point can't be synced; of the rounds
 }
 
-// moved is for a log whose recovery point has been written, n bytes further on than before. It
-// costs no lock but for the first time after each sync of that.
+// moved notes that the recovery point of a log was written n bytes behind the one before. It takes a
+// lock only for the first time after each sync of the recovery point.
 func (m *recoveryPoints) moved(l *partition, n int64) {
 	behind := l.point.behind.Add(n)
 	if !l.point.queued.Load() {
@@ -68,7 +67,7 @@ func (m *recoveryPoints) add(l *partition) {
 	}
 }
 
-// hurry puts a log first and begins a round.
+// hurry puts a log first and starts a round.
 func (m *recoveryPoints) hurry(l *partition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -126,8 +125,7 @@ func (m *recoveryPoints) next() *partition {
 	return l
 }
 
-// close is for the end, when no recovery point moves any more. It says whether all are
-// durable.
+// close ends the rounds when no recovery point moves any more, and returns whether all are durable.
 func (m *recoveryPoints) close() bool {
 	m.mu.Lock()
 	m.closed = true
@@ -141,8 +139,8 @@ func (m *recoveryPoints) close() bool {
 	return m.next() == nil && !m.failed
 }
 
-// syncRecoveryPoint makes the recovery point durable. No lock of the log is held meanwhile. Where that
-// fails recovery may find an older one, and reads more. Only rounds call it.
+// syncRecoveryPoint makes the recovery point durable, without a lock of the log. If that fails,
+// recovery may find an older one and read more. Only rounds call it.
 func (l *partition) syncRecoveryPoint() error {
 	s, _ := l.commits.end()
 	err := s.index.sync()

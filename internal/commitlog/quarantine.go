@@ -34,8 +34,8 @@ func (s *segment) quarantineTail(found found, size int64) error {
 	return r.f.Sync()
 }
 
-// copyTail returns the name of the copy, which is durable and has zeros where the tail
-// can't be read. It leaves none if it fails.
+// copyTail returns the name of the copy, which is durable and has zeros for unreadable bytes. If it
+// fails it leaves no copy.
 func (s *segment) copyTail(r *sectorReader, tail span) (name string, err error) {
 	l := s.log
 	if !l.space.fits(tail.to - tail.from) {

@@ -11,7 +11,7 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A view is how far a segment can be read, as of one moment.
+// A view is how far a segment can be read at one time.
 type view struct {
 	active bool
 	end    int64 // bytes; of a sealed segment, known once it is loaded
@@ -45,8 +45,7 @@ func (l *partition) Read(offset int64, maxBytes int, c *store.Chunk) error {
 	return nil
 }
 
-// locate finds the segment that offset belongs to, and opens it; nil at the high watermark.
-// No lock of the log is held while it opens files.
+// locate opens the segment that has offset; nil at the high watermark.
 func (l *partition) locate(offset int64) (*pin, error) {
 	s, v, next, err := l.visible.holding(offset)
 	if err == nil && next > offset {
@@ -59,16 +58,15 @@ func (l *partition) locate(offset int64) (*pin, error) {
 	if err != nil {
 		return nil, l.visible.removed(offset, s.absent(offset, v.next, err))
 	}
-	if err := l.visible.removed(offset, nil); err != nil { // its files may be those of another topic by now
+	if err := l.visible.removed(offset, nil); err != nil { // the files may belong to another topic by now
 		p.Release()
 		return nil, err
 	}
 	return p, nil
 }
 
-// absent is the error for a segment that can't be opened: its offsets are damaged if its file
-// has gone, or if the file can't be read and the index, which lies beside it, can. Otherwise
-// the device may be gone.
+// absent returns the error for a segment that can't be opened. Its offsets are damaged if its file is
+// missing, or is unreadable and the index is not. Otherwise the device may be gone.
 func (s *segment) absent(first, next int64, reason error) error {
 	if !isNotExist(reason) && !(vfs.IsUnreadable(reason) && s.index.readable()) {
 		return reason
@@ -94,8 +92,7 @@ func (s *segment) find(v view, offset int64) (position, error) {
 		if w.kind == isBatch && w.at.next == offset {
 			return w.at, nil
 		}
-		// All depends on the length and the count that the header states, so that they
-		// have to be true.
+		// The length and the record count of the header have to be right.
 		if w.kind == isBatch && (w.at.pos < from || w.end().pos > to) {
 			w.check()
 		}
@@ -114,7 +111,7 @@ func (s *segment) find(v view, offset int64) (position, error) {
 	return position{}, &store.GapError{Topic: s.log.topic, Partition: s.log.number, First: offset, Next: v.next}
 }
 
-// damage is the error for damage, or a hole, from offset on.
+// damage returns the error for damage or a hole, from offset on.
 func (w *scanner) damage(offset int64) error {
 	return &store.DamageError{
 		Topic: w.s.log.topic, Partition: w.s.log.number,
@@ -122,8 +119,7 @@ func (w *scanner) damage(offset int64) error {
 	}
 }
 
-// cut ends a chunk that begins at m: max bytes behind it or less, but at least
-// one batch.
+// cut returns the end of a chunk that begins at m: at most max bytes, but at least one batch.
 func (s *segment) cut(v view, last position, m position, max int64) (position, error) {
 	if at, ok := s.jumps.stop(m.pos + 1); ok && at.pos <= min(m.pos+max, v.end) {
 		return position{pos: at.pos, next: at.next}, nil
@@ -153,8 +149,7 @@ func (s *segment) cut(v view, last position, m position, max int64) (position, e
 	return m, w.damage(m.next)
 }
 
-// A pin keeps a segment's files open for a chunk, so that it can be read although
-// it is removed meanwhile.
+// A pin keeps a segment's files open for a chunk, which can be read after the segment is removed.
 type pin struct {
 	s     *segment
 	v     view
@@ -181,8 +176,8 @@ func (p *pin) Release() {
 	}
 }
 
-// find returns the positions between which a chunk lies that begins with the batch
-// that holds offset. If goesOn is set that batch is expected at position from.
+// find returns the beginning and end of a chunk whose first batch has offset. If goesOn is set that
+// batch is expected at position from.
 func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end position, err error) {
 	if err := p.s.load(p.v); err != nil {
 		return first, end, err
@@ -202,7 +197,7 @@ func (p *pin) find(offset, from int64, goesOn bool, maxBytes int64) (first, end 
 	return first, end, err
 }
 
-// begins says whether there is the header of a batch at m.
+// begins says whether the header of a batch is at m.
 func (s *segment) begins(v view, m position) bool {
 	if at, ok := s.jumps.stop(m.pos); ok && at == m.edge() {
 		return false
@@ -279,8 +274,8 @@ func (p *pin) SendTo(conn store.RawWriter, pos int64, n int) error {
 	return err
 }
 
-// explain is the error for a batch at m that is not valid; or where a valid one lies that begins
-// with the same offset, behind bytes that belong to none.
+// explain returns the error for a damaged batch at m; or the bytes of a valid one with the same base
+// offset that follows.
 func (s *segment) explain(v view, m position) (from, to int64, err error) {
 	w := s.scan(v, entry{offset: m.next, pos: m.pos})
 	defer w.close()

@@ -2,7 +2,7 @@ package commitlog
 
 import "math"
 
-// What readTail has found in a segment behind a position.
+// found is the result of readTail.
 type found struct {
 	end    position // behind the last valid batch
 	valid  []span   // where the valid batches are, ascending
@@ -14,13 +14,13 @@ type found struct {
 // A span is a range of bytes in a segment.
 type span struct{ from, to int64 }
 
-// lostOffsets can't be read; the bytes in their place begin at pos.
+// lostOffsets can't be read; the damaged bytes begin at pos.
 type lostOffsets struct {
 	first, next, pos int64
 	reason           error
 }
 
-// readTail reads the segment from a position to the end of the file, and notes the valid batches in the
+// readTail reads the segment from a position to the end of the file, and adds the valid batches to the
 // index.
 func (s *segment) readTail(from position, size int64, search search) (found, error) {
 	w := s.scan(view{end: size, next: math.MaxInt64}, entry{from.next, from.pos, from.maxTime})
@@ -41,7 +41,7 @@ func (s *segment) readTail(from position, size int64, search search) (found, err
 	return out, w.err
 }
 
-// add takes in the valid batch from pos to end.
+// add adds the valid batch from pos to end.
 func (f *found) add(pos int64, end position) {
 	if n := len(f.valid); n > 0 && f.valid[n-1].to == pos {
 		f.valid[n-1].to = end.pos

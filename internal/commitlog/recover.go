@@ -10,10 +10,9 @@ import (
 	"mbus/internal/vfs"
 )
 
-// A recovery finds out what of a partition is on the disk, and puts right what a
-// crash has left. Only the last segment with anything in it can hold what was not
-// synced: a new one is begun when the one before is synced and complete. Of that
-// one only what lies behind the recovery point is read.
+// A recovery reads a partition from the disk, and repairs what a crash has left. Only the last segment
+// with records can have unsynced bytes, because a segment is synced and complete before the next one
+// is created. Of that one only the bytes behind the recovery point are read.
 type recovery struct {
 	*inventory
 	visible *visible
@@ -26,7 +25,7 @@ func (l *partition) recover() error {
 		return err
 	}
 	if len(found.entries) == 0 {
-		return errAbsent // to begin at 0 would be to use offsets twice
+		return errAbsent // a log that starts at 0 would use offsets twice
 	}
 	if _, err := found.findStart(); err != nil {
 		return err
@@ -43,7 +42,7 @@ func (l *partition) recover() error {
 		c.durable = c.written.pos
 	}
 	if slices.ContainsFunc(found.entries, func(e vfs.Entry) bool { return e.Name == healName }) {
-		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy does it
+		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy removes it
 	}
 	return r.removeOrphans()
 }
@@ -60,16 +59,16 @@ func (r *recovery) run() error {
 	return r.recoverSegments(lost)
 }
 
-// endsAt says where the log ends, as far as is known.
+// endsAt sets the end of the log.
 func (r *recovery) endsAt(end position) {
 	c := &r.log.commits
 	c.active, c.written, r.visible.high = r.visible.active(), end, end
 }
 
-// owe takes a step now, or before the next append.
+// owe runs a step now, or before the next append if the disk is full.
 func (r *recovery) owe(step func() error) error { return r.log.appends.orOwe(step) }
 
-// startOver is for a log that has lost all its segments.
+// startOver creates the first segment of a log that has lost all of them.
 func (r *recovery) startOver(offset int64) error {
 	l := r.log
 	r.visible.segments = []*segment{newSegment(l, offset)} // without files, until there is space
@@ -78,7 +77,7 @@ func (r *recovery) startOver(offset int64) error {
 	return r.owe(func() error { return l.begin(end, offset) })
 }
 
-// recoverSegments goes on at the offset lost or a higher one.
+// recoverSegments recovers the segments, and continues the log at the offset lost or a higher one.
 func (r *recovery) recoverSegments(lost int64) error {
 	if err := r.removeEmpty(); err != nil {
 		return err
@@ -96,13 +95,11 @@ func (r *recovery) recoverSegments(lost int64) error {
 	return r.continueAt(max(ends.next, r.visible.start, lost))
 }
 
-// Ends are what is known of a log's end: the offset behind its last valid batch, and the
-// one from which the log can go on.
+// ends are the offset behind a log's last valid batch, and the one at which the log can go on.
 type ends struct{ reached, next int64 }
 
-// recoverLast finds the log's end in the last segment, or in the one before if
-// the last is empty: beginning it may have failed, so that the one before was
-// written to all the same.
+// recoverLast finds the log's end in the last segment, or in the one before if the last is empty: its
+// creation may have failed, so that appends went on in the one before.
 func (r *recovery) recoverLast() (ends, error) {
 	v := r.visible
 	began, err := r.beganInVain()
@@ -119,14 +116,14 @@ func (r *recovery) recoverLast() (ends, error) {
 		if found.next > empty.base {
 			return found, empty.remove()
 		}
-		end := r.log.commits.written // a cut that an earlier recovery did not come to sync is behind it
+		end := r.log.commits.written // behind it are bytes that an earlier recovery cut off and did not sync
 		if err := r.owe(func() error { return before.sealAt(end) }); err != nil {
 			return ends{}, err
 		}
 		v.segments = append(v.segments, empty)
 	}
 	s := v.active()
-	isFirst := s.base == 0 && len(v.segments) == 1 // made with its topic, which was there when all of it was durable
+	isFirst := s.base == 0 && len(v.segments) == 1 // created with its topic, as a whole
 	if r.sizes[s.base] == 0 && r.log.uncertain && !isFirst {
 		if err := s.syncNames(); err != nil {
 			return ends{}, err
@@ -135,8 +132,7 @@ func (r *recovery) recoverLast() (ends, error) {
 	return r.recoverSegment(s)
 }
 
-// beganInVain says that there is a last segment to which nothing was written, as far as
-// is known, and one before.
+// beganInVain says that the last of several segments has never been written to, as far as is known.
 func (r *recovery) beganInVain() (bool, error) {
 	last := r.visible.active()
 	if len(r.visible.segments) < 2 || r.sizes[last.base] > 0 {
@@ -146,14 +142,13 @@ func (r *recovery) beganInVain() (bool, error) {
 	return !held, err
 }
 
-// held says that the index knows of bytes in the segment, be they there or not.
+// held says that the recovery point lies behind bytes of the segment, whether they are there or not.
 func (s *segment) held() (bool, error) {
 	known, err := s.index.open()
 	return known && s.index.recoveryPoint().pos > 0, err
 }
 
-// syncNames makes durable that there are the segment's files, and the index in its
-// file: a segment is written to when that is so.
+// syncNames makes the names of the segment's files, and the index, durable. No append may come before.
 func (s *segment) syncNames() error {
 	if err := s.index.sync(); err != nil && !isNotExist(err) {
 		return err
@@ -161,8 +156,7 @@ func (s *segment) syncNames() error {
 	return s.log.fs.SyncDir(s.log.dir)
 }
 
-// continueAt gives the next record this offset or a higher one. What lies
-// between is missing.
+// continueAt continues the log at this offset, if it is higher. The offsets between are missing.
 func (r *recovery) continueAt(offset int64) error {
 	l, end := r.log, r.log.commits.written
 	if offset <= r.visible.high.next {
@@ -172,8 +166,7 @@ func (r *recovery) continueAt(offset int64) error {
 	return r.owe(func() error { return l.begin(end, offset) })
 }
 
-// removeBelowStart deletes segments that the log start offset has passed, once
-// it is certain that the log start offset itself is kept.
+// removeBelowStart removes segments below the log start offset, once that is durable.
 func (r *recovery) removeBelowStart() error {
 	v := r.visible
 	if v.segments[0].base < v.start {
@@ -190,10 +183,9 @@ func (r *recovery) removeBelowStart() error {
 	return nil
 }
 
-// checkStart gives up a log start offset that was written when the log reached further than
-// it does now. In a copy of a data directory that is in use it may be newer than the log:
-// what has taken the place of what lies before the start is missing, such as the latest
-// positions of groups.
+// checkStart drops a log start offset that was written when the log reached further than it does now.
+// In a copy of a data directory that was in use it may be newer than the log: the records that
+// replace those below the start are missing, such as the latest positions of groups.
 func (r *recovery) checkStart(reached int64) error {
 	v, first := r.visible, r.visible.segments[0].base
 	if reached >= r.startEnd || first >= v.start {
@@ -205,8 +197,8 @@ func (r *recovery) checkStart(reached int64) error {
 	return r.owe(func() error { return r.log.start.write(first, v.high.next) })
 }
 
-// begin goes on at offset with a new segment; the one before, if there is one, ends at
-// end. Once the log is in use the caller holds appender.mu.
+// begin continues the log at offset in a new segment; the one before, if there is one, ends at end. If
+// the log is in use the caller holds appender.mu.
 func (l *partition) begin(end position, offset int64) error {
 	if n := len(l.visible.segments); n > 0 && l.visible.active().base < offset {
 		if err := l.visible.active().sealAt(end); err != nil {
@@ -226,8 +218,8 @@ func (l *partition) begin(end position, offset int64) error {
 	return nil
 }
 
-// sealAt cuts a segment to its end, for good, and completes its index, before another
-// one follows.
+// sealAt cuts a segment off at its end, durably, and completes its index, before the next one is
+// created.
 func (s *segment) sealAt(end position) error {
 	f, err := s.file.acquire()
 	if err != nil {
@@ -243,10 +235,9 @@ func (s *segment) sealAt(end position) error {
 	return s.complete(end)
 }
 
-// recoverSegment finds the end of the last segment. The log can go on
-// from where no offset that is known to have been given is used twice, even if records have
-// been lost. How many those were is not known without the index: then as many are left out
-// as there are bytes.
+// recoverSegment finds the end of the last segment. The log goes on at an offset that no record has
+// had before, even if records are lost. Without the index the number of lost records is unknown: then
+// as many offsets are left out as there are damaged bytes.
 func (r *recovery) recoverSegment(s *segment) (ends, error) {
 	l, size := r.log, r.sizes[s.base]
 	known, err := s.index.open()
@@ -269,7 +260,7 @@ func (r *recovery) recoverSegment(s *segment) (ends, error) {
 		how = behindPoint(l.late)
 	}
 	found, err := s.readTail(s.index.recoveryPoint(), size, how)
-	// What the log had reached when its start was written was synced then.
+	// The log was synced up to startEnd when its start was written.
 	proven := known && !short && found.reason != nil && found.end.next < r.startEnd
 	if err == nil {
 		err = r.putRight(s, found, size, known && !short && !proven)
@@ -282,13 +273,13 @@ func (r *recovery) recoverSegment(s *segment) (ends, error) {
 	case err != nil:
 		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	case !known:
-		return ends{reached, l.commits.written.next + l.commits.written.pos - found.end.pos}, nil // no batch has more records than bytes but of the most alike
+		return ends{reached, l.commits.written.next + l.commits.written.pos - found.end.pos}, nil // no batch has more records than bytes, unless they are very much alike
 	}
 	return ends{reached, max(synced.next, l.commits.written.next)}, nil
 }
 
-// behindPoint is what may follow damage behind the recovery point. Where a power cut has torn what
-// was not synced, nothing behind that was either.
+// behindPoint is the search behind the recovery point. If a power cut has torn bytes that were not
+// synced, the bytes behind them were not synced either.
 func behindPoint(late bool) search {
 	if late {
 		return nothing
@@ -296,9 +287,9 @@ func behindPoint(late bool) search {
 	return written
 }
 
-// putRight goes on with what was found in the last segment, of size bytes. marked says
-// that the recovery point is known, that the segment is not shorter than it says, and that what
-// is not valid at the end need not have been synced.
+// putRight repairs the last segment, of size bytes, and sets the log's end. marked says that the
+// recovery point is known, that the segment reaches it, and that a damaged tail need not have been
+// synced.
 func (r *recovery) putRight(s *segment, found found, size int64, marked bool) error {
 	l, from, end := r.log, s.index.recoveryPoint(), found.end
 	l.reportHoles(s, found, marked)
@@ -318,12 +309,12 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 	r.endsAt(end)
 	if marked && end.pos == from.pos {
 		if l.uncertain && end.pos > 0 {
-			l.points.add(l) // the process that wrote it may not have come to sync it
+			l.points.add(l) // the process that wrote it may have ended before its sync
 		}
 		return nil
 	}
 	if marked {
-		s.index.appended(sinceTheMark)
+		s.index.appended(unknownAppend)
 	}
 	if err := r.owe(func() error { return s.syncAgain(found.valid) }); err != nil {
 		return err
@@ -336,15 +327,15 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 	})
 }
 
-// keepTail reports what is damaged behind the last valid batch and may have been
-// acknowledged long ago: it stays where it is, to be reported when it is read.
+// keepTail reports a damaged tail that may have been acknowledged long ago. It stays in the segment, and
+// readers get an error.
 func (s *segment) keepTail(found found) {
-	s.log.logError("the end of a segment is damaged, and stays where it is",
+	s.log.logError("the end of a segment is damaged, and stays in the file: consumers get an error and go on behind it",
 		"file", s.file.name, "offset", found.end.pos, "bytes", found.used-found.end.pos, "reason", found.reason)
 }
 
-// reportHoles says which offsets are lost between valid batches. Behind the recovery point
-// that need not have been acknowledged, but may have been.
+// reportHoles reports the offsets that are lost between valid batches. Behind the recovery point they
+// may have been acknowledged, or not.
 func (l *partition) reportHoles(s *segment, found found, marked bool) {
 	since := "the recovery point"
 	if !marked {
@@ -357,11 +348,10 @@ func (l *partition) reportHoles(s *segment, found found, marked bool) {
 	}
 }
 
-// syncAgain makes the valid batches as safe as what is acknowledged, because they are visible
-// from now on. It writes the valid bytes once more where the process before has ended in the same boot:
-// if a sync of them has failed then, the system may hold them in memory, take them for
-// written, and have nothing to do in another sync. After another boot they have come from
-// the disk, and a write could only spoil them.
+// syncAgain makes the valid batches durable, because they become visible. It writes them again if the
+// process before has ended in the same boot: if its sync of them has failed, the system may have them
+// in memory only, marked as written, and would not write them in another sync. After another boot they
+// were read from the disk, and a write could only damage them.
 func (s *segment) syncAgain(valid []span) error {
 	r, err := s.reader()
 	if err != nil {
@@ -378,7 +368,7 @@ func (s *segment) syncAgain(valid []span) error {
 	return r.f.Sync()
 }
 
-// rewrite writes a range of bytes as it is, but for what can't be read any more.
+// rewrite writes a range of bytes as it is, except unreadable ones.
 func rewrite(r *sectorReader, s span) error {
 	w := window{f: r, end: s.to, step: 1 << 20}
 	for pos := s.from; pos < s.to; {

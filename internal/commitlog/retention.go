@@ -7,15 +7,15 @@ import (
 	"mbus/internal/vfs"
 )
 
-// Trim begins a new segment, so that the space behind a moving log start is freed, when
-// the active one has trimRoll bytes; or emptyRoll, if there is nothing left in it.
+// Trim begins a new segment, so that the old one can be removed, when the active one has trimRoll
+// bytes; or emptyRoll, if all its records are below the new start.
 const (
 	trimRoll  = 16 << 20
 	emptyRoll = 64 << 10
 )
 
-// idleAfter is how many seconds after its last append a log gives back the space that is
-// allocated behind its end.
+// idleAfter is the number of seconds after its last append when a log frees the space that is allocated
+// behind its end.
 const idleAfter = 60
 
 // Trim implements store.Partition. Appends go on meanwhile.
@@ -59,7 +59,7 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 	aged, held := byAge(list, r)
 	out.Held = held
 	before := max(out.Start, aged, bySize(list, r.Bytes))
-	if last := list[len(list)-1]; before > last.base { // the active one goes, too
+	if last := list[len(list)-1]; before > last.base { // the active one is removed, too
 		switch err := l.appends.rollNow(); {
 		case errors.Is(err, store.ErrFull):
 			before = max(out.Start, last.base)
@@ -76,16 +76,16 @@ func (l *partition) Retain(r store.Retention) (store.Retained, error) {
 	return out, nil
 }
 
-// An extent is what retention has to know of a segment.
+// An extent is a segment as retention sees it.
 type extent struct {
 	base    int64
 	end     position
 	age     int64 // milliseconds since 1970
 	visible bool  // all of it
-	unread  bool  // nothing of it can be read: it goes with the one behind it
+	unread  bool  // it is unreadable, and removed with the one behind it
 }
 
-// extents are those of all segments. It may have to build indexes again.
+// extents returns those of all segments. It may build indexes again.
 func (l *partition) extents() ([]extent, error) {
 	log := l.state()
 	segments, high, written := log.segments, log.high.next, log.written
@@ -106,7 +106,7 @@ func (l *partition) extents() ([]extent, error) {
 		}
 		times, corrected := s.index.appendTimes(seconds(clock), end.maxTime)
 		if corrected {
-			s.keepTimes() // or the next process corrects them once more
+			s.keepTimes() // or the next process would correct them to a later time
 		}
 		list[i] = extent{s.base, end, times.age(end.maxTime, clock.UnixMilli()), end.next <= high, false}
 	}
@@ -118,15 +118,15 @@ func (l *partition) extents() ([]extent, error) {
 	return list, nil
 }
 
-// keepTimes makes the append times of the segment durable that have been corrected.
+// keepTimes makes corrected append times durable.
 func (s *segment) keepTimes() {
 	if s.withIndex(s.index.rewrite) == nil {
 		_ = s.index.sync()
 	}
 }
 
-// byAge is the offset below which everything is old enough to go, and whether something
-// that is stays because it is to be kept.
+// byAge returns the offset below which all records are old enough to be removed, and whether Keep holds
+// back some that are.
 func byAge(list []extent, r store.Retention) (before int64, held bool) {
 	for _, e := range list {
 		if e.age >= r.Before || e.end.pos == 0 || !e.visible {
@@ -140,8 +140,8 @@ func byAge(list []extent, r store.Retention) (before int64, held bool) {
 	return before, false
 }
 
-// bySize is the offset below which segments have to go for the rest to take at
-// most bound bytes. The last one stays.
+// bySize returns the offset below which segments have to be removed so that the others have at most
+// bound bytes. The last one stays.
 func bySize(list []extent, bound int64) int64 {
 	if bound <= 0 {
 		return 0
@@ -155,8 +155,7 @@ func bySize(list []extent, bound int64) int64 {
 	return 0
 }
 
-// giveBack frees what is allocated behind the end of a log that nothing has been appended to
-// for some time. A crash may bring it back.
+// giveBack frees the space that is allocated behind the end of an idle log. A crash may bring it back.
 func (a *appender) giveBack() {
 	s, _ := a.idleSpace()
 	if s == nil {
@@ -180,8 +179,8 @@ func (a *appender) idleSpace() (*segment, int64) {
 	return a.unusedSpace()
 }
 
-// unusedSpace gives the active segment and its end if what is allocated behind that is to be freed.
-// The caller holds mu.
+// unusedSpace returns the active segment and its end if the space behind it has to be freed. The caller
+// holds mu.
 func (a *appender) unusedSpace() (*segment, int64) {
 	s, at := a.log.commits.end()
 	now := seconds(a.log.now())
@@ -192,8 +191,8 @@ func (a *appender) unusedSpace() (*segment, int64) {
 	return s, at.pos
 }
 
-// Tail implements store.Partition. It looks at the segments that hold the last n bytes,
-// and into the index of the first of them.
+// Tail implements store.Partition. It reads the ends of the segments that have the last n bytes, and
+// the index of the first of them.
 func (l *partition) Tail(n int64) (int64, error) {
 	for {
 		s := l.state()

@@ -13,8 +13,7 @@ func (l *partition) Roll(bytes int64, age time.Duration) {
 	l.appends.rollAge.Store(int64((age + time.Second - 1) / time.Second))
 }
 
-// segmentLimit is the size in bytes that a segment has at the most, unless one Write has
-// more.
+// segmentLimit is the largest size of a segment in bytes, unless one Write has more.
 func (a *appender) segmentLimit() int64 {
 	if n := a.rollBytes.Load(); n > 0 {
 		return min(n, a.log.segmentBytes)
@@ -22,8 +21,7 @@ func (a *appender) segmentLimit() int64 {
 	return a.log.segmentBytes
 }
 
-// isOld says whether it is so long ago that something was first appended to the active
-// segment that a new one is to be begun.
+// isOld says whether the first append to the active segment is older than rollAge.
 func (a *appender) isOld(s *segment, now uint32) bool {
 	age := a.rollAge.Load()
 	if age <= 0 || now == 0 {
@@ -33,9 +31,8 @@ func (a *appender) isOld(s *segment, now uint32) bool {
 	return times.first > 0 && int64(now-times.first) > age
 }
 
-// rollOld begins a new segment if something was appended to the active one so long ago that
-// it is time for that, so that what is old can go before the segment is full. Without space
-// for it that has to wait.
+// rollOld begins a new segment if the active one is old, so that retention can remove it before it is
+// full. On a full disk it does nothing.
 func (a *appender) rollOld() error {
 	s, at := a.log.commits.end()
 	if at.pos == 0 || a.log.commits.usable() != nil || !a.isOld(s, seconds(a.log.now())) {
@@ -47,8 +44,7 @@ func (a *appender) rollOld() error {
 	return nil
 }
 
-// rollNow begins a new segment between two appends. It leaves no files open that are not
-// to be.
+// rollNow begins a new segment between two appends.
 func (a *appender) rollNow() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -65,8 +61,7 @@ func (a *appender) rollNow() error {
 	return err
 }
 
-// roll begins a new segment once the active one is synced and complete. The
-// caller holds mu, so that nothing is appended meanwhile.
+// roll begins a new segment once the active one is synced and complete. The caller holds mu.
 func (a *appender) roll() error {
 	if err := a.pay(); err != nil {
 		return err
@@ -94,10 +89,10 @@ func (a *appender) roll() error {
 	return nil
 }
 
-// next makes the segment that follows the active one, which ends at a position and is open.
+// next creates the segment that follows the active one, whose files are open.
 func (a *appender) next(old *segment, end position) (*segment, error) {
-	// What lies behind the end was refused, or cut off by a recovery that was killed
-	// before it had synced that. It must not come back once there is a next segment.
+	// Bytes behind the end are of a refused append, or were cut off by a recovery that was killed
+	// before its sync. They must not come back once there is a next segment.
 	if err := old.truncate(end.pos); err != nil {
 		return nil, noRoom(err)
 	}
@@ -113,7 +108,7 @@ func (a *appender) next(old *segment, end position) (*segment, error) {
 	}
 	s := newSegment(l, end.next)
 	if err := s.create(); err != nil {
-		_ = s.remove() // recovery does it, too
+		_ = s.remove() // or recovery removes it
 		return nil, noRoom(err)
 	}
 	if err := l.fs.SyncDir(l.dir); err != nil {

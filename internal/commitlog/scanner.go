@@ -42,35 +42,35 @@ const (
 	isHole               // offsets that no batch has, and no bytes
 )
 
-// A search says what a scanner takes for the next record batch behind damage.
+// A search is how a scanner finds the next record batch behind damage.
 type search int
 
 const (
-	plausible search = iota // what is most likely one, by what lies around it
-	inOrder                 // and that has an offset which it can have: offsets have no checksum
-	written                 // and that was written behind the recovery point, where there are only batches
-	nothing                 // none: what begins with damage is a torn tail
+	plausible search = iota // by salvage
+	inOrder                 // by salvage, if its offset is possible: offsets have no checksum
+	written                 // as inOrder, behind the recovery point, where each byte is of a batch
+	nothing                 // not at all: the damage is the beginning of a torn tail
 )
 
-// A scanner goes through what a segment holds, in order: record batches, damage and holes. Each
-// begins where the one before ends, in bytes and in offsets alike.
+// A scanner reads a segment as a sequence of record batches, damage and holes. Each begins where the
+// one before ends, in bytes and in offsets. Reading, recovery, healing and Verify all use it.
 type scanner struct {
 	win    window
 	file   *sectorReader // nil after an error
 	s      *segment
 	v      view
 	search search
-	ahead  bool // zeros up to the end are no damage, but space that was allocated ahead
+	ahead  bool // zeros up to the end are space that was allocated ahead, not damage
 
-	at     position // where what it has found begins
+	at     position // where the present one begins
 	kind   kind
 	h      batch.Batch // the header of a batch
 	to     position    // the end of damage or of a hole
-	last   bool        // no batch comes behind it
-	reason error       // what is damaged
+	last   bool        // no batch follows
+	reason error       // of damage
 
-	used int64 // behind the last byte that is not zero; -1 if that has not been looked for
-	sure bool  // the batch that begins here, or at to, is known to be valid
+	used int64 // behind the last byte that is not zero; -1 if not known
+	sure bool  // the batch, or the one at to, is valid
 	err  error // of the file system
 	buf  [batch.HeaderSize]byte
 }
@@ -86,7 +86,7 @@ func (s *segment) scan(v view, e entry) *scanner {
 	return w
 }
 
-// goTo goes on elsewhere with the next call of next.
+// goTo continues at m with the next call of next.
 func (w *scanner) goTo(m position) { w.kind, w.to, w.sure = isHole, m, false }
 
 func (w *scanner) close() {
@@ -95,8 +95,8 @@ func (w *scanner) close() {
 	}
 }
 
-// next moves on. It believes the header of a batch that fits; check looks at the checksum. After
-// false it is at the end, or err says why it could not go on.
+// next moves to the next batch, damage or hole. It checks the header of a batch, and not the checksum:
+// check does. It returns false at the end, and after an error.
 func (w *scanner) next() bool {
 	if w.err != nil {
 		return false
@@ -117,7 +117,7 @@ func (w *scanner) next() bool {
 	return true
 }
 
-// nextChecked is next for callers that believe no header.
+// nextChecked is next and check.
 func (w *scanner) nextChecked() bool {
 	return w.next() && (w.kind != isBatch || w.check() || w.err == nil)
 }
@@ -129,7 +129,7 @@ func (w *scanner) stop(err error) bool {
 	return false
 }
 
-// fits says what is wrong with the header that was read.
+// fits returns what is wrong with the header h.
 func (w *scanner) fits(h batch.Batch) error {
 	err := checkHeader(h, w.v.end-w.at.pos, w.at.next, w.s.log.epoch)
 	if err != nil {
@@ -144,7 +144,7 @@ func (w *scanner) fits(h batch.Batch) error {
 	return nil
 }
 
-// end is the position behind what was found.
+// end is the position behind the present batch, damage or hole.
 func (w *scanner) end() position {
 	if w.kind != isBatch {
 		return w.to
@@ -153,7 +153,7 @@ func (w *scanner) end() position {
 	return w.at.behind(w.h, n)
 }
 
-// lostUpTo is the offset behind what damage or a hole has in place of records.
+// lostUpTo is the offset behind the records that damage or a hole has cost.
 func (w *scanner) lostUpTo() int64 {
 	if w.last {
 		return w.v.next
@@ -161,8 +161,8 @@ func (w *scanner) lostUpTo() int64 {
 	return w.to.next
 }
 
-// check reads the whole batch and says whether its checksum is right. If not, it is damage from now
-// on, unless err says that it could not be read.
+// check reads the whole batch and says whether its checksum is right. If not, it becomes damage, unless
+// reading has failed.
 func (w *scanner) check() bool {
 	if w.sure {
 		return true
@@ -180,8 +180,8 @@ func (w *scanner) check() bool {
 	return err == nil
 }
 
-// damaged makes damage of what begins here, up to the next batch. It is the end if there are only
-// zeros, and these are none.
+// damaged makes damage of the bytes up to the next batch. If ahead is set and only zeros follow, it ends
+// the scan.
 func (w *scanner) damaged(reason error) bool {
 	if w.ahead {
 		if w.used < 0 {
@@ -209,9 +209,9 @@ func (w *scanner) damaged(reason error) bool {
 	return true
 }
 
-// resync finds the next batch behind the damage that begins here. Offsets have no checksum: by
-// inOrder a batch that begins just there is none if its offset is higher than it can be; nor, by
-// written, is one further on whose offset leaves none for what lies between.
+// resync finds the next batch behind the damage that begins here. Unless the search is plausible, a
+// batch that begins just here is skipped, because its offset is too high; and if the search is
+// written, so is a later one whose offset leaves none for the damaged bytes.
 func (w *scanner) resync() (to position, found bool, err error) {
 	if w.search == nothing {
 		return to, false, nil
@@ -237,8 +237,8 @@ func (w *scanner) resync() (to position, found bool, err error) {
 	}
 }
 
-// checksum says, as errDamaged, whether that of the batch between two positions is wrong. It needs
-// no memory for what a header claims.
+// checksum returns errDamaged if the checksum of the batch between two positions is wrong. It reads in
+// steps, so that a wrong length in a header costs no memory.
 func (w *scanner) checksum(from, to int64) error {
 	h, err := w.win.at(from, batch.HeaderSize)
 	if err != nil {
@@ -268,7 +268,7 @@ func (w *scanner) checksum(from, to int64) error {
 	return nil
 }
 
-// crcBegins is where in a batch the bytes begin that its checksum covers.
+// crcBegins is the first byte of a batch that its checksum covers.
 const crcBegins = 21
 
 var errShort = fmt.Errorf("%w: the file ends within a batch", errDamaged)

@@ -15,11 +15,11 @@ const (
 	blockBytes  = 4096 // what a disk or the page cache reads at once
 	sectorBytes = 512  // the least that a disk reads
 
-	// badFor is how long a sector that can't be read is not tried again, at the least: a disk
-	// may try for seconds each time. An error that has gone by then is forgotten.
+	// badFor is the least time before an unreadable sector is read again: a disk may try for seconds
+	// each time. A sector that can be read by then is used again.
 	badFor = time.Second
 
-	// slowDisk is what a read that fails takes where the disk has tried it again and again.
+	// slowDisk is the duration from which a failed read shows that the disk has retried it.
 	slowDisk = 100 * time.Millisecond
 
 	maxBad   = 4096 // spans that are remembered of a segment
@@ -89,9 +89,9 @@ func joined(spans []badSpan) []badSpan {
 	return kept
 }
 
-// A sectorReader reads a segment's file. It is the only way to do so: bytes that the disk
-// can't give back come as others, which must never be written nor served, and are known by
-// lost. One goroutine at a time may use it.
+// A sectorReader reads a segment's file; all reading goes through one. It returns filling for bytes
+// that the disk can't read, which must never be written or served: lost finds them. One goroutine at
+// a time may use it.
 type sectorReader struct {
 	f       vfs.File
 	segment *segment
@@ -138,8 +138,8 @@ func (r *sectorReader) readable(p []byte, pos int64, f func(p []byte, pos int64)
 	return nil
 }
 
-// ReadAt implements io.ReaderAt. A device of which nothing can be read any more is an
-// error, and no damage.
+// ReadAt implements io.ReaderAt. If nothing of a device can be read, that is an error and not
+// damage.
 func (r *sectorReader) ReadAt(p []byte, pos int64) (int, error) {
 	known := r.segment.sectors.in(pos, pos+int64(len(p)))
 	if len(known) == 0 {
@@ -218,14 +218,14 @@ func (r *sectorReader) remember(found []badSpan, alive bool) error {
 	for _, b := range found {
 		r.segment.verified.cut(b.from, b.to)
 	}
-	r.segment.log.warn("part of a file can't be read", "file", r.segment.file.name,
+	r.segment.log.warn("part of a file can't be read; look at the disk", "file", r.segment.file.name,
 		"position", found[0].from, "bytes", found[len(found)-1].to-found[0].from, "reason", found[0].err)
 	return nil
 }
 
 // locate finds the sectors, from that of at to the end of its block, that can't be read.
-// There are none if all can be read now. Where the disk takes its time to fail, those between
-// the first and the last such one are not tried, and it is left in peace for longer.
+// There are none if all can be read now. On a slow disk those between the first and the last such
+// one are not tried, and the pause before the next attempt is longer.
 func (r *sectorReader) locate(at int64, err error) (list []badSpan) {
 	from, to := at&^(sectorBytes-1), at|(blockBytes-1)+1
 	began := time.Now()
@@ -260,8 +260,8 @@ func (r *sectorReader) reads(pos int64) bool {
 	return err == nil || !vfs.IsUnreadable(err)
 }
 
-// alive says whether anything of the file can be read; of one that has a block only,
-// whether the index can.
+// alive says whether any byte of the file can be read; for a file of one block, whether any of the
+// index can.
 func (r *sectorReader) alive() bool {
 	size, err := r.f.Size()
 	if err != nil {
@@ -281,8 +281,8 @@ func (r *sectorReader) alive() bool {
 	return r.segment.index.readable()
 }
 
-// hasLost says whether the block in which a segment ends can't be read in front of its end. Then
-// nothing can be written behind it either: the system would have to read the block first.
+// hasLost says whether the last block of a segment is unreadable in front of the segment's end. Then
+// no append can be written behind it either, because the system would read the block first.
 func (s *segment) hasLost(end int64) bool {
 	var p [blockBytes]byte
 	from := end &^ (blockBytes - 1)

@@ -16,7 +16,7 @@ import (
 const (
 	logSuffix   = ".log"
 	indexSuffix = ".index"
-	cutInfix    = ".cut-" // behind the name of a segment: what recovery has cut off
+	cutInfix    = ".cut-" // follows the name of a segment: its quarantined tail
 )
 
 // A segment is a file of record batches, end to end, named by the offset of its
@@ -55,8 +55,7 @@ func parseBase(name, suffix string) (int64, bool) {
 	return base, err == nil && base >= 0
 }
 
-// create makes both files, durable when the directory is synced, and keeps them
-// open for its caller.
+// create creates both files, durable once the directory is synced, and acquires them.
 func (s *segment) create() error {
 	if _, err := s.file.create(); err != nil {
 		return err
@@ -91,7 +90,7 @@ func (s *segment) release() {
 	s.index.file.release()
 }
 
-// truncate cuts off what lies behind the first size bytes.
+// truncate cuts the file off behind size bytes.
 func (s *segment) truncate(size int64) error {
 	f, err := s.file.acquire()
 	if err != nil {
@@ -101,15 +100,15 @@ func (s *segment) truncate(size int64) error {
 	return f.Truncate(size)
 }
 
-// forget sees to it that nothing makes the segment's index again: it waits for what does so now.
+// forget ensures that no reader builds the segment's index again. It waits for one that does.
 func (s *segment) forget() {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
 	s.state.forgotten()
 }
 
-// remove deletes both files, the index last: a segment without an index is
-// whole, an index without a segment is nothing.
+// remove removes both files, the index last: a segment without an index is complete, an index without a
+// segment is not used.
 func (s *segment) remove() error {
 	s.forget()
 	if err := s.log.fs.Remove(s.file.name); err != nil && !isNotExist(err) {
@@ -121,8 +120,8 @@ func (s *segment) remove() error {
 	return nil
 }
 
-// load makes the index valid: its entries are checked once, or built again. v
-// says how far the segment can be read.
+// load checks the entries of the index once, and builds it again if they are damaged. v is how far the
+// segment can be read.
 func (s *segment) load(v view) error {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
@@ -141,16 +140,14 @@ func (s *segment) load(v view) error {
 	return s.state.loads(err)
 }
 
-// reload builds an index again that could be read, and for the reason given can't be any
-// more.
+// reload builds a loaded index again that, for the reason given, can't be read any more.
 func (s *segment) reload(v view, reason error) error {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
 	return s.state.loads(s.rebuild(v, reason))
 }
 
-// floor is index.floor of an index that has been loaded. If it can't be read any more it
-// is built again.
+// floor is index.floor of a loaded index, which is built again if it can't be read any more.
 func (s *segment) floor(v view, after func(entry) bool) (entry, error) {
 	e, err := s.index.floor(after)
 	if !errors.Is(err, errStale) {
@@ -162,8 +159,8 @@ func (s *segment) floor(v view, after func(entry) bool) (entry, error) {
 	return s.index.floor(after)
 }
 
-// end is where a sealed segment ends, behind which next comes. It reads the
-// index's header at most, unless that is not valid.
+// end returns the end of a sealed segment; the next one begins at next. It reads the header of the
+// index at most, unless that is damaged.
 func (s *segment) end(next int64) (position, error) {
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
@@ -173,8 +170,7 @@ func (s *segment) end(next int64) (position, error) {
 // errStale says that an index does not fit its segment.
 var errStale = errors.New("not the segment's index")
 
-// findEnd takes the end of a sealed segment from its index's header. The caller
-// holds loadMu.
+// findEnd finds the end of a sealed segment in the header of its index. The caller holds loadMu.
 func (s *segment) findEnd(v view) (position, error) {
 	if end, known := s.state.sealedAt(); known {
 		return end, nil
@@ -209,8 +205,7 @@ func (s *segment) findEnd(v view) (position, error) {
 	return s.state.ends(end, err == nil), err
 }
 
-// rebuild makes the index again from the batches, going on after damage where it can. The
-// caller holds loadMu.
+// rebuild builds the index again from the batches, past damage. The caller holds loadMu.
 func (s *segment) rebuild(v view, reason error) error {
 	if s.state.isGone() {
 		return fmt.Errorf("%s: %w", s.file.name, fs.ErrNotExist)
@@ -238,14 +233,14 @@ func (s *segment) rebuild(v view, reason error) error {
 	}
 	s.index.replace(slices.Clone(built.tail), v.end)
 	write := func() error { return s.index.flush(position{v.end, end.next, end.maxTime}) }
-	if v.active || s.index.recoveryPoint().pos > v.end { // what is visible need not be synced; the recovery point says what is missing
+	if v.active || s.index.recoveryPoint().pos > v.end { // visible records need not be synced, and missing ones are known by the recovery point
 		write = s.index.rewrite
 	}
 	err := s.withIndex(write)
 	if err != nil {
-		s.log.warn("cannot write an index", "file", s.index.file.name, "reason", err)
+		s.log.warn("cannot write an index: it stays in memory; look at the disk", "file", s.index.file.name, "reason", err)
 	} else if err = s.index.reread(); err != nil {
-		s.log.warn("keeping an index in memory", "file", s.index.file.name, "reason", err)
+		s.log.warn("keeping an index in memory, because it can't be read from its file: look at the disk", "file", s.index.file.name, "reason", err)
 	}
 	if err != nil {
 		s.index.hold(built.tail)
@@ -258,8 +253,8 @@ func (s *segment) writeIndex(m position) error {
 	return s.withIndex(func() error { return s.index.flush(m) })
 }
 
-// withIndex calls write with the index's file open. It makes the file if there is none that can
-// be opened. Where one was there that could not be opened, the new one stays open.
+// withIndex calls write with the index's file open. It creates the file if there is none, or if it can't
+// be opened; in that case the new one stays open.
 func (s *segment) withIndex(write func() error) error {
 	_, err := s.index.file.acquire()
 	lost := vfs.IsUnreadable(err)

@@ -2,8 +2,8 @@ package commitlog
 
 import "sync"
 
-// A segmentState is what is known of a segment that is in use. No file is read under its lock: an
-// append that begins the next segment takes it.
+// A segmentState is the state of a segment in memory. An append that begins the next segment takes its
+// lock, so that no file is read under it.
 type segmentState struct {
 	mu     sync.Mutex // guards what follows
 	loaded bool       // the index is valid
@@ -12,7 +12,7 @@ type segmentState struct {
 	sealed position   // end of a segment that is not the last
 }
 
-// forgotten says that the files are being deleted.
+// forgotten notes that the files are being removed.
 func (t *segmentState) forgotten() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -25,21 +25,21 @@ func (t *segmentState) isGone() bool {
 	return t.gone
 }
 
-// seal says that the segment ends at m and no more will be appended.
+// seal notes that the segment ends at m and is no longer the active one.
 func (t *segmentState) seal(m position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended, t.sealed = true, m
 }
 
-// sealedAt is where a sealed segment ends, as far as is known.
+// sealedAt returns the end of a sealed segment, if it is known.
 func (t *segmentState) sealedAt() (end position, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.sealed, t.ended
 }
 
-// loads says whether the index is valid, unless an error says that it is not.
+// loads notes whether the index is valid, and returns the error by which it is not.
 func (t *segmentState) loads(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,7 +53,7 @@ func (t *segmentState) isLoaded() bool {
 	return t.loaded
 }
 
-// ends notes where a sealed segment ends; known says whether that is certain.
+// ends notes where a sealed segment ends, and whether that is certain.
 func (t *segmentState) ends(m position, known bool) position {
 	t.mu.Lock()
 	defer t.mu.Unlock()

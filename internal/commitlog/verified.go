@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// A verifiedRange is the part of a segment whose bytes this process has written, or
-// has read and checked. Their headers are believed, and they can be sent to a client unread:
-// should the disk have damaged them since, the batches' own CRCs tell the client.
+// A verifiedRange is the part of a segment that this process has written, or read and checked. Its
+// headers are used unchecked, and its bytes can be sent without reading them: if the disk damages them
+// later, the client finds that by the CRC of the batch.
 type verifiedRange struct {
 	mu       sync.Mutex // guards what follows
 	from, to int64      // bytes
 	until    time.Time  // nothing is sent unread before, if set
 }
 
-// add says that the bytes between two positions are valid, too. Of two ranges
-// that do not touch, the larger one is remembered, or the later.
+// add adds the bytes between two positions. Of two ranges that do not touch, the larger or else the
+// later one is kept.
 func (r *verifiedRange) add(from, to int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -27,8 +27,7 @@ func (r *verifiedRange) add(from, to int64) {
 	}
 }
 
-// cut says that of the bytes between two positions some are not valid. What is left
-// before or behind them is remembered, the larger part.
+// cut takes out the bytes between two positions, and keeps the larger part of the rest.
 func (r *verifiedRange) cut(from, to int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -41,11 +40,10 @@ func (r *verifiedRange) cut(from, to int64) {
 	}
 }
 
-// unsentFor is how long a segment is read before it is sent where sending it has failed.
+// unsentFor is the time for which a segment is read instead of sent after sending it has failed.
 const unsentFor = time.Minute
 
-// refuse has the bytes between two positions, and for a while all others, read before they
-// are sent.
+// refuse takes out the bytes between two positions, and for unsentFor all others.
 func (r *verifiedRange) refuse(from, to int64) {
 	r.cut(from, to)
 	r.mu.Lock()
@@ -53,14 +51,14 @@ func (r *verifiedRange) refuse(from, to int64) {
 	r.until = time.Now().Add(unsentFor)
 }
 
-// holds says whether all n bytes at pos are valid, and can be sent unread.
+// holds says whether all n bytes at pos are verified, and can be sent without reading them.
 func (r *verifiedRange) holds(pos int64, n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return pos >= r.from && pos+int64(n) <= r.to && (r.until.IsZero() || time.Now().After(r.until))
 }
 
-// both are the range as it is now.
+// both returns the range.
 func (r *verifiedRange) both() (from, to int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -24,7 +24,7 @@ type Finding struct {
 	File        string // empty where one is missing altogether
 	Pos         int64  // where in File it begins, in bytes
 	Reason      error
-	Harmless    bool // left by a crash: the next start puts it right, and nothing acknowledged is lost
+	Harmless    bool // left by a crash: the next start repairs it, and no acknowledged message is lost
 }
 
 // String is the finding as one line without an LF: damage, gap (no file holds the
@@ -50,14 +50,14 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s topic=%q partition=%s offsets=%s%s reason=%q", kind, f.Topic, partition, offsets, file, f.Reason)
 }
 
-// Verified is what Verify has read.
+// Verified counts what Verify has read.
 type Verified struct {
 	Topics, Partitions int
 	Records, Bytes     int64 // of batches that are valid
 	Damaged            int   // findings that are not harmless
 }
 
-// An Observer is shown what Verify finds, to check what only the broker knows.
+// An Observer gets batches and topics from Verify, to check what only the broker knows.
 type Observer struct {
 	Topic  string                                              // whose batches are shown
 	Batch  func(batch.Batch)                                   // each valid one, in order; it is valid until that returns
@@ -70,16 +70,14 @@ type Checked struct {
 	Ends []int64 // of its logs, by partition, math.MaxInt64 if not known; nil for one of which it is reported that it can't be used
 }
 
-// Verify reads every batch of a data directory and compares it with all that is
-// known of it: checksums, offsets, the partition it belongs to, the index. It
-// calls found for each thing that is wrong or can't be read, and goes on with what is
-// next, and changes nothing. The error says why the directory as a whole can't be read:
-// no process may have it open meanwhile. Of the options only FS counts.
+// Verify reads every batch of a data directory, and checks its checksum, offsets, partition and index
+// entry. It calls found with each damage, goes on behind it, and changes nothing. It fails if the
+// directory can't be read, or is open in another process. Of the options it uses FS.
 func Verify(dir string, o Options, found func(Finding)) (Verified, error) {
 	return VerifyAnd(dir, o, Observer{}, found)
 }
 
-// VerifyAnd is Verify, and shows an observer what it finds.
+// VerifyAnd is Verify with an observer.
 func VerifyAnd(dir string, o Options, look Observer, found func(Finding)) (Verified, error) {
 	v := &verifier{found: found, look: look}
 	v.store = newStore(readOnly{o.FS}, dir, Options{})
@@ -97,9 +95,8 @@ func VerifyAnd(dir string, o Options, look Observer, found func(Finding)) (Verif
 	return v.sum, nil
 }
 
-// shareDir sees to it that no broker uses the directory meanwhile. There is no lock to
-// take if none has ever used it, and none that can be taken in a copy that belongs to
-// another user, or on a file system without locks.
+// shareDir locks the directory against brokers. It does without the lock if no broker has ever used the
+// directory, in a copy that belongs to another user, and on a file system without locks.
 func shareDir(dir string) (*os.File, error) {
 	f, err := os.Open(filepath.Join(dir, lockName))
 	if isNotExist(err) || errors.Is(err, fs.ErrPermission) {

@@ -12,8 +12,8 @@ type indexCheck struct {
 	wrong   error
 }
 
-// newIndexCheck reads an index, of which the header has been read; known says
-// that this one is valid, and failed why it can't be read.
+// newIndexCheck reads an index. known says that its header is valid, and failed is why it could not be
+// read.
 func newIndexCheck(s *segment, known bool, failed error) *indexCheck {
 	x := &indexCheck{synced: s.index.synced, wrong: failed}
 	if !known && failed == nil {
@@ -36,8 +36,8 @@ func newIndexCheck(s *segment, known bool, failed error) *indexCheck {
 	return x
 }
 
-// batch is called with the place of each valid batch, ascending. Its time counts
-// if no damage came before.
+// batch is called with the position of each valid batch, ascending. Its time is checked if no damage
+// came before.
 func (x *indexCheck) batch(m position, whole bool) {
 	for len(x.entries) > 0 && x.wrong == nil {
 		e := x.entries[0]
@@ -52,8 +52,7 @@ func (x *indexCheck) batch(m position, whole bool) {
 	}
 }
 
-// end is called with the end of the segment. It returns what is wrong with the
-// index, if anything is.
+// end is called with the end of the segment. It returns what is wrong with the index.
 func (x *indexCheck) end(m position, last, whole bool) error {
 	switch {
 	case x.wrong != nil || !whole:

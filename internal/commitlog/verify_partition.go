@@ -8,15 +8,15 @@ import (
 	"slices"
 )
 
-// A checkup goes through one partition.
+// A checkup reads one partition.
 type checkup struct {
 	*verifier
 	*inventory
 	next int64 // offset that the next batch has
 }
 
-// partition goes through all of a partition that can be read, and reports what can't. It
-// returns where the log ends, math.MaxInt64 if that is not known.
+// partition reads a partition and reports damage. It returns the log's end, or math.MaxInt64 if that is
+// not known.
 func (v *verifier) partition(l *partition) (end int64) {
 	list, err := l.takeInventory()
 	if isNotExist(err) {
@@ -52,9 +52,8 @@ func (v *verifier) partition(l *partition) (end int64) {
 	return max(c.next, c.segments[len(c.segments)-1].base)
 }
 
-// damage reports that what is at pos of a file is wrong, and that the offsets
-// from first to next can't be read for that. What the log start offset has
-// passed is of no interest.
+// damage reports that a file is damaged at pos, and that the offsets from first to next are lost by
+// that. Offsets below the log start offset are left out.
 func (c *checkup) damage(file string, pos, first, next int64, reason error) {
 	first = max(first, c.start)
 	if next <= first {
@@ -69,7 +68,7 @@ func (c *checkup) damage(file string, pos, first, next int64, reason error) {
 	})
 }
 
-// checkSegments reads all of them but those that the log start offset has passed.
+// checkSegments reads all segments above the log start offset.
 func (c *checkup) checkSegments() {
 	for len(c.segments) > 1 && c.segments[1].base <= c.start {
 		c.segments = c.segments[1:]
@@ -101,7 +100,7 @@ func (c *checkup) checkSegments() {
 
 var errMissing = errors.New("missing: no segment holds them")
 
-// empty says that nothing was written to a segment, as far as can be seen.
+// empty says that a segment has never been written to, as far as is known.
 func (c *checkup) empty(s *segment) bool {
 	size := c.sizes[s.base]
 	if size == 0 {
@@ -138,8 +137,8 @@ type segmentCheck struct {
 	whole  bool // no damage so far
 }
 
-// segment reads one. The last one is read up to the recovery point and from there on, as recovery
-// has it.
+// segment reads one segment. It reads the last one as recovery does: up to the recovery point, and from
+// there on.
 func (c *checkup) segment(s *segment, limit int64, last bool) {
 	known, err := s.index.open()
 	r := &segmentCheck{c: c, s: s, size: c.sizes[s.base], limit: limit, last: last, known: known, synced: s.index.recoveryPoint(), whole: true}
@@ -158,8 +157,7 @@ func (c *checkup) segment(s *segment, limit int64, last bool) {
 	r.end()
 }
 
-// read goes through the segment from one position to another. It says whether all of that could be
-// read.
+// read reads the segment from one position to another. It returns false if reading fails.
 func (r *segmentCheck) read(from position, end int64, search search, ahead bool) bool {
 	w := r.s.scan(view{end: end, next: r.limit}, entry{from.next, from.pos, from.maxTime})
 	defer w.close()
@@ -181,7 +179,7 @@ func (r *segmentCheck) read(from position, end int64, search search, ahead bool)
 	return w.err == nil
 }
 
-// giveUp is for a segment that can't be read from here on, or not at all.
+// giveUp reports a segment that can't be read from here on.
 func (r *segmentCheck) giveUp(reason error) {
 	next := r.limit
 	switch {
@@ -194,7 +192,7 @@ func (r *segmentCheck) giveUp(reason error) {
 	r.c.next, r.whole = next, false
 }
 
-// passPoint goes on at the recovery point.
+// passPoint continues at the recovery point.
 func (r *segmentCheck) passPoint() {
 	c := r.c
 	if c.next < r.synced.next {
@@ -220,7 +218,7 @@ func (r *segmentCheck) count(w *scanner) {
 	}
 }
 
-// torn notes what recovery cuts off.
+// torn reports a tail that recovery will quarantine.
 func (r *segmentCheck) torn(w *scanner) {
 	r.c.report(Finding{
 		Topic: r.c.log.topic, Partition: r.c.log.number, File: r.s.file.name, Pos: w.at.pos, Harmless: true,
@@ -246,7 +244,7 @@ func (r *segmentCheck) damaged(w *scanner) {
 	c.next, r.whole = next, false
 }
 
-// end looks at what lies between the last batch and the segment's end.
+// end checks the segment's end, and its index.
 func (r *segmentCheck) end() {
 	c := r.c
 	stop := position{r.at.pos, c.next, r.at.maxTime}
@@ -271,7 +269,7 @@ func (r *segmentCheck) end() {
 	}
 }
 
-// orphaned reports indexes that say that there was a segment which is missing.
+// orphaned reports indexes whose segment is missing.
 func (c *checkup) orphaned() {
 	for _, s := range c.orphans() {
 		next, err := c.lostIn(s)

@@ -9,12 +9,12 @@ import (
 	"mbus/internal/store"
 )
 
-// visible is what readers see of a log.
+// visible is the state of a log that readers see.
 type visible struct {
 	mu       sync.Mutex // guards what follows
 	segments []*segment // ascending; the last is active
 	start    int64      // log start offset
-	high     position   // the end of what is visible, in the active segment; next is the high watermark
+	high     position   // the end of the visible records, in the active segment; next is the high watermark
 	ended    error      // store.ErrDeleted or store.ErrClosed; nil while the log is in use
 	wakers   map[*waker]struct{}
 }
@@ -64,7 +64,7 @@ func reasonOf(ended error) store.Reason {
 	return store.Closed
 }
 
-// raise makes what is before a position visible, and returns the functions to call.
+// raise makes the records before end visible, and returns the functions to call.
 func (v *visible) raise(end position) (wake []func(store.Reason)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -78,7 +78,7 @@ func (v *visible) raise(end position) (wake []func(store.Reason)) {
 	return wake
 }
 
-// close ends all that reads, and returns the functions to call.
+// close ends reading, and returns the functions to call.
 func (v *visible) close(ended error) (wake []func(store.Reason)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -96,9 +96,8 @@ func (v *visible) install(s *segment, end position) {
 	v.segments, v.high = append(before, s), end
 }
 
-// holding finds the segment that offset belongs to, and how far it can be read. There is none
-// at the high watermark, nor where segments are missing: then next is the offset of the first one
-// behind.
+// holding returns the segment that has offset, and how far it can be read. There is none at the high
+// watermark, nor if segments are missing: then next is the offset of the first one.
 func (v *visible) holding(offset int64) (s *segment, view view, next int64, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -132,8 +131,7 @@ func (v *visible) activeView() view {
 	return v.view(len(v.segments) - 1)
 }
 
-// removed explains an error for offset by its having been removed meanwhile, if
-// that is so.
+// removed returns the error that explains err if offset was removed meanwhile, or else err.
 func (v *visible) removed(offset int64, err error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -152,15 +150,15 @@ func (v *visible) setStart(start int64) {
 	v.start = start
 }
 
-// below gives the segments that lie wholly below an offset.
+// below returns the segments below an offset.
 func (v *visible) below(offset int64) []*segment {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.segments[:below(v.segments, offset)]
 }
 
-// drop takes the segments out that lie wholly below an offset, and says where the first of the
-// others begins.
+// drop removes the segments below an offset from the list. It returns them, and the base offset of the
+// first other one.
 func (v *visible) drop(offset int64) (gone []*segment, first int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -170,7 +168,7 @@ func (v *visible) drop(offset int64) (gone []*segment, first int64) {
 	return gone, v.segments[0].base
 }
 
-// below counts the segments that lie wholly below an offset. The last one never does.
+// below counts the segments whose records all have lower offsets. It never counts the last one.
 func below(segments []*segment, offset int64) int {
 	return sort.Search(len(segments)-1, func(i int) bool { return segments[i+1].base > offset })
 }

@@ -6,10 +6,10 @@ import (
 	"io"
 )
 
-// A window reads a file forwards in large steps and gives out small pieces.
+// A window reads a file forwards, in large steps, for callers that need small parts.
 type window struct {
 	f    io.ReaderAt
-	end  int64 // nothing is read from here on
+	end  int64 // of what may be read
 	step int
 	pos  int64
 	buf  []byte
@@ -38,8 +38,7 @@ func (w *window) at(pos int64, n int) ([]byte, error) {
 	return p[:min(n, len(p))], nil
 }
 
-// lastUsed is the position behind the last byte from pos to size that is not zero;
-// pos if there is none.
+// lastUsed returns the position behind the last byte from pos to size that is not zero, or pos.
 func lastUsed(s *segment, pos, size int64) (int64, error) {
 	f, err := s.reader()
 	if err != nil {
