@@ -117,8 +117,8 @@ sabotage "let parts of requests take all memory" internal/broker/budget.go \
 sabotage "remember a batch that failed as stored" internal/broker/sequences.go \
 	's/a.failed.Store(err != nil)/a.failed.Store(false)/' ./internal/broker TestIdempotentProducersAgainstAModel
 recover=internal/commitlog/recover.go
-sabotage "never sync a sync mark by itself" internal/commitlog/points.go \
-	's/if l.syncRecoveryPoint() != nil {/if false {/' ./internal/commitlog TestSyncMarkIsMadeDurableByItself
+sabotage "never sync a recovery point by itself" internal/commitlog/points.go \
+	's/if l.syncRecoveryPoint() != nil {/if false {/' ./internal/commitlog TestRecoveryPointIsMadeDurableByItself
 sabotage "cut off what is sound behind damage after a power cut" $recover \
 	's/if late {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
 sabotage "take what is visible for synced when an index is built again" internal/commitlog/segment.go \

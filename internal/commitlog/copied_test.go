@@ -17,7 +17,7 @@ import (
 
 const activeIndex = logDir + "/00000000000000000000.index"
 
-// The index was copied after the segment: its mark speaks of what the segment does not
+// The index was copied after the segment: its recovery point speaks of what the segment does not
 // have, be the rest of it zeros, because space had been allocated ahead, or not there.
 func TestCopyOfAnIndexThatIsNewerThanThatOfItsSegment(t *testing.T) {
 	for _, ahead := range []bool{true, false} {

@@ -145,7 +145,7 @@ func TestASegmentBegunInVainIsNoDamage(t *testing.T) {
 func TestASegmentThatIsGivenUpIsComplete(t *testing.T) {
 	for seed := range uint64(20) {
 		r := newRig(t, oneSegment())
-		r.store.SetMarksEvery(0)
+		r.store.SetPointsEvery(0)
 		r.fill(5)
 		r.marked()
 		disk := r.disk.KillClone()

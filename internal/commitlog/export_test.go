@@ -6,22 +6,22 @@ import (
 	"mbus/internal/store"
 )
 
-// SetMarksEvery sets after what time recovery points are synced, from the next on that moves.
-func (s *Store) SetMarksEvery(d time.Duration) {
+// SetPointsEvery sets after what time recovery points are synced, from the next on that moves.
+func (s *Store) SetPointsEvery(d time.Duration) {
 	s.points.mu.Lock()
 	defer s.points.mu.Unlock()
 	s.points.every = d
 }
 
-// MarksRest says whether no recovery point waits for its sync, so that nothing wakes up.
-func (s *Store) MarksRest() bool {
+// PointsAreDurable says whether no recovery point waits for its sync, so that nothing wakes up.
+func (s *Store) PointsAreDurable() bool {
 	s.points.mu.Lock()
 	defer s.points.mu.Unlock()
 	return len(s.points.queue) == 0 && s.points.timer == nil
 }
 
-// IsMarked says whether the recovery point is at the log's end.
-func IsMarked(p store.Partition) bool {
+// IsAtRecoveryPoint says whether the recovery point is at the log's end.
+func IsAtRecoveryPoint(p store.Partition) bool {
 	c := &p.(*partition).commits
 	c.syncing.Lock()
 	defer c.syncing.Unlock()

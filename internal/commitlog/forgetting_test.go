@@ -172,7 +172,7 @@ func TestAppendsGoOnInAnOldSegmentWithoutSpaceForANewOne(t *testing.T) {
 	r.goesOn()
 }
 
-// Append times are of the past although a crash has taken the marks that kept them.
+// Append times are of the past although a crash has taken the recovery points that kept them.
 func TestAgesOutliveACrash(t *testing.T) {
 	for name, crash := range map[string]func(*crashfs.FS) *crashfs.FS{
 		"kill":      (*crashfs.FS).KillClone,

@@ -17,7 +17,7 @@ var leftovers = map[string]func(r *rig) *crashfs.FS{
 		writeFile(r.T, disk, activeLog, append(bytesOf(r.stored), r.nextTorn()...))
 		return disk
 	},
-	"a hole behind the mark": func(r *rig) *crashfs.FS {
+	"a hole behind the recovery point": func(r *rig) *crashfs.FS {
 		disk := r.disk.Crash(crashfs.Nothing())
 		content := readFile(r.T, disk, activeLog)
 		garble(content[len(bytesOf(r.stored[:2])):][:100])
@@ -29,7 +29,7 @@ var leftovers = map[string]func(r *rig) *crashfs.FS{
 		r.removeFile(disk, strings.TrimSuffix(activeLog, ".log")+".index")
 		return disk
 	},
-	"a segment that is shorter than its mark": func(r *rig) *crashfs.FS {
+	"a segment that is shorter than its recovery point": func(r *rig) *crashfs.FS {
 		r.marked()
 		disk := r.disk.KillClone()
 		writeFile(r.T, disk, activeLog, bytesOf(r.stored[:3]))
@@ -52,8 +52,8 @@ var leftovers = map[string]func(r *rig) *crashfs.FS{
 // marked waits until the recovery point is at the end.
 func (r *rig) marked() {
 	r.Helper()
-	r.store.SetMarksEvery(0)
-	r.marksRest()
+	r.store.SetPointsEvery(0)
+	r.pointsAreDurable()
 }
 
 // A broker starts on a full disk, whatever a crash has left: what was acknowledged can be

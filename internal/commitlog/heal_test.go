@@ -227,8 +227,8 @@ func TestALogIsHealedWhateverHasBecomeOfItsIndex(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, d := newHealingRigOnAWornDisk(t)
 			r.fill(60)
-			if !commitlog.IsMarked(r.Partition) { // waits for the writing of the mark
-				t.Fatal("the mark is not at the end")
+			if !commitlog.IsAtRecoveryPoint(r.Partition) { // waits for the writing of the recovery point
+				t.Fatal("the recovery point is not at the end")
 			}
 			spoil(r, d)
 			failAll(r, crashfs.Sync)

@@ -34,14 +34,14 @@ func garble(b []byte) {
 	}
 }
 
-// A cutRig has batches of which the first five lie before the mark that is on the disk,
+// A cutRig has batches of which the first five lie before the recovery point that is on the disk,
 // and the others behind it. All are acknowledged.
 func cutRig(t *testing.T, o commitlog.Options) *rig {
 	r := newRig(t, o)
-	r.store.SetMarksEvery(time.Millisecond)
+	r.store.SetPointsEvery(time.Millisecond)
 	r.fill(5)
-	r.marksRest()
-	r.store.SetMarksEvery(time.Hour)
+	r.pointsAreDurable()
+	r.store.SetPointsEvery(time.Hour)
 	r.fill(7)
 	return r
 }
@@ -90,9 +90,9 @@ func (r *rig) logsNoError() {
 	}
 }
 
-// What was acknowledged in the last second before a power cut lies behind the mark. A batch
+// What was acknowledged in the last second before a power cut lies behind the recovery point. A batch
 // of it that the disk has damaged costs no other one, and is reported by its offsets.
-func TestDamageBehindTheMarkCostsThatBatchOnly(t *testing.T) {
+func TestDamageBehindTheRecoveryPointCostsThatBatchOnly(t *testing.T) {
 	for what, spoil := range spoilers {
 		for i := 5; i < 11; i++ {
 			t.Run(fmt.Sprintf("%s of batch %d", what, i), func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestDamageBehindTheMarkCostsThatBatchOnly(t *testing.T) {
 	}
 }
 
-func TestSeveralHolesBehindTheMarkAndATornEnd(t *testing.T) {
+func TestSeveralHolesBehindTheRecoveryPointAndATornEnd(t *testing.T) {
 	for what, spoil := range spoilers {
 		t.Run(what, func(t *testing.T) {
 			r := cutRig(t, oneSegment())
@@ -172,7 +172,7 @@ func intervalRig(t *testing.T) *rig {
 	if err := wait(t, done, "the sync"); err != nil {
 		t.Fatal(err)
 	}
-	r.marksRest()
+	r.pointsAreDurable()
 	r.fill(7)
 	return r
 }
@@ -223,7 +223,7 @@ func TestDamageAfterAKillCostsThatBatchOnly(t *testing.T) {
 
 // A log that was synced before each answer may be opened with -fsync INTERVAL after a power
 // cut: how it was written counts.
-func TestDamageBehindTheMarkWhenTheModeIsChanged(t *testing.T) {
+func TestDamageBehindTheRecoveryPointWhenTheModeIsChanged(t *testing.T) {
 	r := cutRig(t, oneSegment())
 	r.options.SyncEvery = time.Hour
 	r.spoiled(garble, 7)
@@ -277,7 +277,7 @@ func TestRecoveryWritesOverTheLogOnlyInTheSameBoot(t *testing.T) {
 			r.disk.SetHook(failIndexWrites)
 			r.fill(3)
 			disk = r.disk.KillClone()
-			pos = 0 // only what is behind the mark is looked at
+			pos = 0 // only what is behind the recovery point is looked at
 		}
 		wrote := false
 		disk.SetHook(func(c crashfs.Call) error {

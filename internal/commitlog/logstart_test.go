@@ -93,7 +93,7 @@ func TestCrashAtAnyCallOfForgettingOnAFullDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for n := int64(1); !t.Failed(); n++ {
 				r := newRig(t, smallSegments())
-				r.store.SetMarksEvery(time.Hour) // each call that is counted is one of these
+				r.store.SetPointsEvery(time.Hour) // each call that is counted is one of these
 				r.fill(12)
 				_ = r.Trim(2) // there is a file that is older than the name to come
 				var calls atomic.Int64

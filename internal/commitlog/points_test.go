@@ -28,17 +28,17 @@ func indexSyncs(disk *crashfs.FS, err error) <-chan string {
 // marksRig has a log whose marks are synced as soon as they have moved, or in an hour.
 func marksRig(t *testing.T, every time.Duration) *rig {
 	r := newRig(t, oneSegment())
-	r.store.SetMarksEvery(every)
+	r.store.SetPointsEvery(every)
 	return r
 }
 
-func (r *rig) marksRest() {
+func (r *rig) pointsAreDurable() {
 	r.Helper()
-	brokertest.Await(r.T, patience, "the mark is at the end", func() bool { return commitlog.IsMarked(r.Partition) })
-	brokertest.Await(r.T, patience, "all marks are synced", r.store.MarksRest)
+	brokertest.Await(r.T, patience, "the recovery point is at the end", func() bool { return commitlog.IsAtRecoveryPoint(r.Partition) })
+	brokertest.Await(r.T, patience, "all recovery points are synced", r.store.PointsAreDurable)
 }
 
-// loseWhatIsNotSynced cuts the power, and says that the mark is at the end of what was
+// loseWhatIsNotSynced cuts the power, and says that the recovery point is at the end of what was
 // stored all the same.
 func (r *rig) loseWhatIsNotSynced() {
 	r.Helper()
@@ -51,42 +51,42 @@ func (r *rig) loseWhatIsNotSynced() {
 }
 
 // What had been synced a while before a power cut is known after it.
-func TestSyncMarkIsMadeDurableByItself(t *testing.T) {
+func TestRecoveryPointIsMadeDurableByItself(t *testing.T) {
 	r := marksRig(t, time.Millisecond)
 	for range 3 { // and again, after it has rested
 		r.fill(5)
-		r.marksRest()
+		r.pointsAreDurable()
 		r.loseWhatIsNotSynced()
-		r.store.SetMarksEvery(time.Millisecond)
+		r.store.SetPointsEvery(time.Millisecond)
 		r.holdsStored()
 	}
 }
 
 // A log that is written to in bulk does not wait for its time.
-func TestSyncMarkIsMadeDurableAfterMuch(t *testing.T) {
+func TestRecoveryPointIsMadeDurableAfter64MiB(t *testing.T) {
 	r := marksRig(t, time.Hour)
 	syncs := indexSyncs(r.disk, nil)
 	for range 3 {
 		r.append(r.Batch(1, 16<<20))
 	}
 	if len(syncs) > 0 {
-		t.Error("the mark was synced after 48 MiB")
+		t.Error("the recovery point was synced after 48 MiB")
 	}
 	r.append(r.Batch(1, 16<<20))
-	wait(t, syncs, "the sync of the mark after 64 MiB")
+	wait(t, syncs, "the sync of the recovery point after 64 MiB")
 }
 
-func TestLogsWhoseMarksRestWakeNobody(t *testing.T) {
+func TestLogsWhoseRecoveryPointsAreDurableStartNoRound(t *testing.T) {
 	r := marksRig(t, time.Hour)
-	if !r.store.MarksRest() {
+	if !r.store.PointsAreDurable() {
 		t.Error("there is a round to come, and nothing was appended")
 	}
 	r.fill(1)
-	brokertest.Await(t, patience, "the mark waits", func() bool { return !r.store.MarksRest() })
+	brokertest.Await(t, patience, "the recovery point waits", func() bool { return !r.store.PointsAreDurable() })
 }
 
 // A disk that takes long for an index holds up neither appends nor readers.
-func TestSyncOfAMarkHoldsUpNobody(t *testing.T) {
+func TestSyncOfARecoveryPointHoldsUpNoAppend(t *testing.T) {
 	r := marksRig(t, time.Millisecond)
 	arrived, open := make(chan struct{}, 1000), make(chan struct{})
 	r.disk.SetHook(func(c crashfs.Call) error {
@@ -97,23 +97,23 @@ func TestSyncOfAMarkHoldsUpNobody(t *testing.T) {
 		return nil
 	})
 	r.fill(1)
-	wait(t, arrived, "the sync of the mark")
+	wait(t, arrived, "the sync of the recovery point")
 	r.fill(20)
 	r.holdsStored()
 	close(open)
-	r.marksRest()
-	r.loseWhatIsNotSynced() // the mark that moved during the sync was synced by the next
+	r.pointsAreDurable()
+	r.loseWhatIsNotSynced() // the recovery point that moved during the sync was synced by the next
 	r.holdsStored()
 }
 
-// It is not the log that has failed: the mark on the disk stays older.
-func TestFailedSyncOfAMarkIsSaidOnce(t *testing.T) {
+// It is not the log that has failed: the recovery point on the disk stays older.
+func TestFailedSyncOfARecoveryPointIsLoggedOnce(t *testing.T) {
 	r := marksRig(t, time.Millisecond)
 	syncs := indexSyncs(r.disk, syscall.EIO)
 	for range 3 {
 		r.fill(2)
-		wait(t, syncs, "the sync of the mark")
-		r.marksRest()
+		wait(t, syncs, "the sync of the recovery point")
+		r.pointsAreDurable()
 	}
 	if logged := r.log.logged(); len(logged) != 1 || !strings.HasPrefix(logged[0], "WARN cannot sync the recovery point") {
 		t.Errorf("logged was %q", logged)
@@ -123,20 +123,20 @@ func TestFailedSyncOfAMarkIsSaidOnce(t *testing.T) {
 	r.goesOn()
 }
 
-func TestMarksOfADeletedTopicAreForgotten(t *testing.T) {
+func TestRecoveryPointsOfADeletedTopicAreForgotten(t *testing.T) {
 	r := marksRig(t, 50*time.Millisecond)
 	r.fill(2)
 	if err := r.store.DeleteTopic("orders"); err != nil {
 		t.Fatal(err)
 	}
-	brokertest.Await(t, patience, "no mark waits", r.store.MarksRest)
+	brokertest.Await(t, patience, "no recovery point waits", r.store.PointsAreDurable)
 	if logged := r.log.logged(); len(logged) > 0 {
 		t.Errorf("logged was %q", logged)
 	}
 }
 
-// Close waits for the marks that have moved last.
-func TestSyncMarkIsDurableAfterClose(t *testing.T) {
+// Close waits for the recovery points that have moved last.
+func TestRecoveryPointIsDurableAfterClose(t *testing.T) {
 	r := marksRig(t, time.Hour)
 	r.fill(10)
 	if err := r.store.Close(); err != nil {

@@ -162,13 +162,13 @@ func (r *rig) showsUnforged(damaged ...int) error {
 }
 
 // Nor behind the recovery point, as the last message, where zeros follow because space was allocated
-// ahead, and where the mark is lost.
+// ahead, and where the recovery point is lost.
 func TestLastMessageIsNeverServedAsABatchAfterAKill(t *testing.T) {
 	for name := range (forger{}).hostile(0) {
 		r := newRig(t, oneSegment())
 		r.fill(2)
-		if !commitlog.IsMarked(r.Partition) { // waits for the writing of the mark
-			t.Fatal("the mark is not at the end")
+		if !commitlog.IsAtRecoveryPoint(r.Partition) { // waits for the writing of the recovery point
+			t.Fatal("the recovery point is not at the end")
 		}
 		position := readFile(t, r.disk, activeIndex)
 		r.append(one(r.forger().hostile(6)[name]))
@@ -296,8 +296,8 @@ func TestReadersGoOnWhereTheSameOffsetIsFoundAgain(t *testing.T) {
 			default:
 				r.append(one(make([]byte, random.IntN(400))))
 			}
-			if !commitlog.IsMarked(r.Partition) {
-				t.Fatal("the mark is not at the end")
+			if !commitlog.IsAtRecoveryPoint(r.Partition) {
+				t.Fatal("the recovery point is not at the end")
 			}
 			marks = append(marks, readFile(t, r.disk, activeIndex))
 		}

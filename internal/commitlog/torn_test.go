@@ -266,14 +266,14 @@ func TestTailTornAtAnyByteWithoutAnIndex(t *testing.T) {
 	}
 }
 
-func TestRecoveryReadsNoMoreThanLiesAboveTheSyncMark(t *testing.T) {
+func TestRecoveryReadsNoMoreThanLiesAboveTheRecoveryPoint(t *testing.T) {
 	r, killed, all := torn(t)
 	size := int64(len(readFile(t, killed, activeLog)))
 	marked := int64(len(bytesOf(all[:4])))
 	before, tail := killed.BytesRead(".log"), size-marked
 	r.reopen(killed)
 	// To check it, to write it once more, to see what is zeros; and what lies between the
-	// last entry of the index and the mark, to see that it is there.
+	// last entry of the index and the recovery point, to see that it is there.
 	if n := r.disk.BytesRead(".log") - before; n > 3*tail+marked {
 		t.Errorf("recovery read %d bytes, above the recovery point are %d", n, tail)
 	}

@@ -362,7 +362,7 @@ func TestUnreadableLogStartIsDamaged(t *testing.T) {
 	}
 }
 
-// After a power cut what is found behind the mark is written once more. What can't be read is
+// After a power cut what is found behind the recovery point is written once more. What can't be read is
 // not, and it is not cut off as torn with what is valid behind it.
 func TestWhatCannotBeReadIsNeverWritten(t *testing.T) {
 	for from := int64(0); from < 14_000; from += 1536 {
