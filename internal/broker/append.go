@@ -33,11 +33,6 @@ type AppendOptions struct {
 	Inline bool
 }
 
-// InlineCommit is up to how many bytes of messages a connection that has brought them
-// commits them itself: more than that takes some time to come, and the connection takes
-// what follows meanwhile.
-const InlineCommit = 16 << 10
-
 // Append publishes batches. In this order it checks the limits and verifies, drops repeats
 // of idempotent producers, sees that there is space, holds back the messages that are not
 // due yet, gives the others the log's time where that counts (LogAppendTime), writes them

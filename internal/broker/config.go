@@ -40,20 +40,11 @@ const (
 	TimestampBefore = int64(math.MaxInt64) // no bound
 )
 
-// DefaultRetentionUnread is how long messages are kept that are not consumed: long
-// enough that a consumer which was forgotten is missed, and no longer, so that it does
-// not fill the disk.
-const DefaultRetentionUnread = 720 * time.Hour
-
 // Whose times a topic's messages have: the producer's, or that of the log.
 const (
 	CreateTime    = "CreateTime"
 	LogAppendTime = "LogAppendTime"
 )
-
-// minMaxBatch is the least that a topic's largest batch may be, in bytes: one with
-// a short message fits.
-const minMaxBatch = 128
 
 // ErrConfig says that a topic can't be configured so.
 var ErrConfig = errors.New("configuration")

@@ -8,7 +8,7 @@ import (
 
 // DeleteTopic removes a topic and all positions in it, for good: one that can't be
 // used as well. Its users get store.ErrDeleted. The error is
-// store.ErrUnknownTopic, ErrInternalTopic, or says what is left.
+// store.ErrUnknownTopic, ErrInternalTopic, or the reason why a part of it remains.
 func (v *View) DeleteTopic(name string) error {
 	if err := v.topic(Delete, name); err != nil {
 		return err
@@ -16,8 +16,8 @@ func (v *View) DeleteTopic(name string) error {
 	return v.broker.deleteTopic(name, func(*Topic) bool { return true })
 }
 
-// DeleteTopicByID is DeleteTopic for one incarnation of a name: one that has been made
-// anew stays.
+// DeleteTopicByID is DeleteTopic for one incarnation of a name: a later topic of the same name
+// stays.
 func (v *View) DeleteTopicByID(id [16]byte) error {
 	t, err := v.TopicByID(id, Delete)
 	if err != nil {

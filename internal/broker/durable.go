@@ -7,9 +7,9 @@ import (
 	"mbus/internal/group"
 )
 
-// durably is for what is called with the outcome of an append: it has done called when
-// what was appended is durable, too, and not only answered, as with an interval between
-// syncs. Whatever gives something up because it is elsewhere now calls it before.
+// durably is the callback of an append whose done is called when the append is durable, and
+// not only acknowledged, as with an interval between syncs. A caller that moves a message
+// waits for it before it gives up the original.
 func durably(log *Partition, done func(error)) func(base int64, err error) {
 	return func(_ int64, err error) {
 		if err != nil {
@@ -20,20 +20,19 @@ func durably(log *Partition, done func(error)) func(base int64, err error) {
 	}
 }
 
-// Relied are the logs that positions are written of, with a sync that has not ended;
-// true if it was waited for in vain. Positions wait for Limits.RelyPatience. A sync that
-// takes longer holds up no positions in other topics; those in this one are written
-// without it. Should the log lose messages then, they are set to its end at the next
-// start, so that nothing is skipped.
-type relied struct {
+// LogSyncs are the syncs of logs that positions wait for, for Limits.SyncPatience. A sync that
+// takes longer does not delay positions in other topics; those in its own are written without
+// it. If that log then loses messages, its positions are set to its end at the next start, so
+// that nothing is skipped.
+type logSyncs struct {
 	mu    sync.Mutex
-	under map[*Partition]bool
+	under map[*Partition]bool // whether a wait for the sync has timed out
 }
 
-// await waits until all that logs have answered is durable, for so long at most. It
-// returns those that are not then. They are not waited for again, nor returned, before
-// that sync has ended. A sync that fails is reported by the store.
-func (r *relied) await(logs []*Partition, most time.Duration) (late []*Partition) {
+// await waits until everything that logs have acknowledged is durable, for so long at most. It
+// returns the logs that are late. It does not wait for these again, nor return them, before
+// their sync has ended. The store reports a sync that fails.
+func (r *logSyncs) await(logs []*Partition, most time.Duration) (late []*Partition) {
 	ended := make(chan struct{}, len(logs))
 	left := 0
 	for _, log := range logs {
@@ -58,14 +57,14 @@ func (r *relied) await(logs []*Partition, most time.Duration) (late []*Partition
 		select {
 		case <-ended:
 		case <-patience:
-			return r.give(logs)
+			return r.late(logs)
 		}
 	}
 	return nil
 }
 
-// begin says whether no sync of the log is under way, and notes that one is.
-func (r *relied) begin(log *Partition) bool {
+// begin records a sync of the log, and reports false if one is under way.
+func (r *logSyncs) begin(log *Partition) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, under := r.under[log]; under {
@@ -78,27 +77,28 @@ func (r *relied) begin(log *Partition) bool {
 	return true
 }
 
-func (r *relied) end(log *Partition) {
+// end records the end of a sync.
+func (r *logSyncs) end(log *Partition) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.under, log)
 }
 
-// give returns those of the logs whose sync was waited for in vain just now.
-func (r *relied) give(logs []*Partition) (late []*Partition) {
+// late returns the logs whose sync has just become late.
+func (r *logSyncs) late(logs []*Partition) (logsLate []*Partition) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, log := range logs {
-		if inVain, under := r.under[log]; under && !inVain {
+		if late, under := r.under[log]; under && !late {
 			r.under[log] = true
-			late = append(late, log)
+			logsLate = append(logsLate, log)
 		}
 	}
-	return late
+	return logsLate
 }
 
-// secure waits until the logs are durable that entries rely on, before these are written:
-// otherwise a crash could leave positions beyond the ends of their logs.
+// secure waits until the logs of entries are durable, before the entries are written: otherwise
+// a crash could leave positions beyond the ends of their logs.
 func (j *journal) secure(entries []group.Entry) {
 	clear(j.logs)
 	all := j.list[:0]
@@ -112,15 +112,15 @@ func (j *journal) secure(entries []group.Entry) {
 	}
 	j.list = all
 	began := time.Now()
-	for _, log := range j.relied.await(all, j.limits.RelyPatience) {
+	for _, log := range j.syncs.await(all, j.limits.SyncPatience) {
 		k := j.logs[log]
 		j.report.Warn("positions are written before the log that they are in is synced: its sync takes too long",
-			"topic", k.Topic, "partition", k.Partition, "waited", j.limits.RelyPatience)
+			"group", k.Group, "topic", k.Topic, "partition", k.Partition, "waited", j.limits.SyncPatience)
 	}
 	j.took = time.Since(began)
 }
 
-// logOf is the log that an entry relies on; nil for none.
+// logOf is the partition that an entry is a position in; nil for none.
 func (b *Broker) logOf(e group.Entry) *Partition {
 	if e.Gone {
 		return nil

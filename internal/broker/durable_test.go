@@ -39,7 +39,7 @@ func topicOf(name string) string {
 // machine is.
 func patientLimits() broker.Limits {
 	l := broker.DefaultLimits()
-	l.JournalPause, l.RelyPatience = 0, patience
+	l.JournalPause, l.SyncPatience = 0, patience
 	return l
 }
 

@@ -7,11 +7,11 @@ import (
 	"mbus/internal/group"
 )
 
-// A GroupLag is how far a group has come in a partition, and how far it has to go.
+// A GroupLag is the position of a group in a partition, and its lag.
 type GroupLag struct {
 	group.Numbers
 	End int64 // the high watermark
-	Lag int64 // messages that are not consumed
+	Lag int64 // unconsumed messages
 }
 
 // Lag lists the positions of a group, or of all groups with no name, in the partitions that
@@ -36,10 +36,10 @@ func (v *View) Lag(groupName, topicName string) (all []GroupLag, found bool) {
 // TopicCounts are the size of a topic.
 type TopicCounts struct {
 	Messages, Bytes int64
-	Oldest          time.Time // of the first message of the partitions; zero for none that can be read
+	Oldest          time.Time // the earliest time of a first message of a partition; zero for none
 }
 
-// Counts reads the size of the topic.
+// Counts counts the topic's messages and bytes.
 func (t *Topic) Counts() (c TopicCounts) {
 	for _, p := range t.Partitions() {
 		start, high := p.Offsets()

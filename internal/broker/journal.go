@@ -31,10 +31,10 @@ type journal struct {
 	failing bool      // the last write has failed
 	damaged bool      // a part of the log can't be read
 
-	relied relied
-	logs   map[*Partition]group.Key // scratch of secure
-	list   []*Partition             // the same
-	took   time.Duration            // of the last secure
+	syncs logSyncs
+	logs  map[*Partition]group.Key // scratch of secure
+	list  []*Partition             // the same
+	took  time.Duration            // of the last secure
 }
 
 // newJournal makes one without a log.

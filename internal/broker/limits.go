@@ -22,6 +22,15 @@ const (
 	// needs no large buffer.
 	TargetBatch = 64 << 10
 
+	// minMaxBatch is the least limit of a topic's batches, in bytes: a batch with a short
+	// message fits.
+	minMaxBatch = 128
+
+	// InlineCommit is the size of messages, in bytes, up to which their connection commits
+	// them itself. More takes some time to arrive, and meanwhile the connection reads the
+	// messages that follow.
+	InlineCommit = 16 << 10
+
 	// MaxTopics bounds what a client that invents topics can cost: each takes
 	// some files and about 1 KiB of memory.
 	MaxTopics = 100_000
@@ -94,7 +103,7 @@ type Limits struct {
 	HalfCloseTime  time.Duration // from the request on, in which a reader that closes early is waited for
 	ResetTime      time.Duration // that a reader that closed early has to reset
 	JournalPause   time.Duration // between two writes of positions: their syncs get in the way of publishers'
-	RelyPatience   time.Duration // that positions wait for the logs that they rely on, with an interval between syncs
+	SyncPatience   time.Duration // that positions wait for the syncs of their logs, with an interval between syncs
 	StopTime       time.Duration // that the broker waits at its end for what is under way
 }
 
@@ -113,7 +122,7 @@ func DefaultLimits() Limits {
 		HalfCloseTime:  20 * time.Millisecond,
 		ResetTime:      300 * time.Millisecond,
 		JournalPause:   5 * time.Millisecond,
-		RelyPatience:   time.Second,
+		SyncPatience:   time.Second,
 		StopTime:       3 * time.Second,
 	}
 }
@@ -149,6 +158,11 @@ const (
 
 // Limits of retention.
 const (
+	// DefaultRetentionUnread is how long messages are kept that a group which leases
+	// messages has not consumed: long enough to miss a consumer that was forgotten, and not
+	// so long that it fills the disk.
+	DefaultRetentionUnread = 720 * time.Hour
+
 	// minSweep and maxSweep bound the time between two sweeps of a topic, which is a quarter
 	// of its retention: a sweep costs little, and one a second is seen as prompt.
 	minSweep = time.Second
@@ -161,6 +175,43 @@ const (
 	minRollAge   = 10 * time.Second
 	maxRollAge   = 24 * time.Hour
 	minRollBytes = 1 << 20
+)
+
+// Limits of producers that number their batches or messages.
+const (
+	// rememberedBatches of an idempotent producer: as many as Kafka's clients send before
+	// the first one is acknowledged, and so the most that a client sends again.
+	rememberedBatches = 5
+
+	// maxProducers of a partition, at about 400 bytes each. Beyond it the producers that
+	// have been silent longest are forgotten.
+	maxProducers = 10_000
+
+	// producerExpires is the time without a batch after which a producer may go on with any
+	// number, as in Kafka.
+	producerExpires = 24 * time.Hour
+
+	// producerTail is the size of the end of a partition, in bytes, that is read once after
+	// a start to learn the last batches of producers: far more than clients send again.
+	producerTail = 64 << 20
+
+	// maxStreams of a topic, at some 300 bytes each. Beyond it the streams without a
+	// connection that have been silent longest are forgotten.
+	maxStreams = 10_000
+
+	// streamTail is the size of the end of each partition, in bytes, that is read once after
+	// a start to learn which numbers of a stream are stored: twice the unacknowledged bytes
+	// that a connection may have.
+	streamTail = 256 << 20
+
+	// maxStretches of a stream are remembered, at 16 bytes each. There is one, but while
+	// appends are unfinished and after a failure. Beyond it the lowest are forgotten, which
+	// no client sends again.
+	maxStretches = 10_000
+
+	// maxLoose stretches may be out of order before they are sorted: batches of several
+	// partitions are stored in any order.
+	maxLoose = 32
 )
 
 // Limits of the groups' positions and their journal.

@@ -6,11 +6,6 @@ import (
 	"sort"
 )
 
-// maxStretches bounds the stretches that are remembered of a stream, at 16 bytes each. There is
-// one, but for what is on its way and after a failure; when there are more the lowest are
-// forgotten, which no client sends again.
-const maxStretches = 10_000
-
 // A stretch is the numbers from first up to but not including next.
 type stretch struct{ first, next int64 }
 
@@ -20,10 +15,6 @@ type stretches struct {
 	loose bool
 	apart int // how many there were when they were last in order
 }
-
-// maxLoose is how many more there may be before they are put in order again: batches of
-// several partitions come to be stored in any order.
-const maxLoose = 32
 
 // add adds numbers. That is cheap where they follow on the highest.
 func (s *stretches) add(a stretch) {

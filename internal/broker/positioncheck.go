@@ -69,7 +69,7 @@ func (c *PositionCheck) Compare(topics []store.Topic, ends [][]int64, deleted fu
 	for i, t := range topics {
 		number[t.Name] = i
 	}
-	found := make(map[part]PositionFinding) // the position that is furthest
+	found := make(map[topicPartition]PositionFinding) // the position that is furthest
 	for k, s := range c.states {
 		var f PositionFinding
 		var wrong bool
@@ -78,7 +78,7 @@ func (c *PositionCheck) Compare(topics []store.Topic, ends [][]int64, deleted fu
 		} else if s.TopicID != (group.ID{}) && s.TopicID != group.Early && !deleted(s.TopicID) {
 			f, wrong = inMissing(k, s, "it is not there"), true
 		}
-		p := part{f.Topic, f.Partition}
+		p := topicPartition{f.Topic, f.Partition}
 		if before, twice := found[p]; wrong && (!twice || before.Next < f.Next) {
 			found[p] = f
 		}

@@ -8,7 +8,8 @@ import (
 	"mbus/internal/store"
 )
 
-// IsMissing says whether a log has a message no more, or can't read it.
+// IsMissing reports whether an error means that a log does not have a message any more, or
+// can't read it.
 func IsMissing(err error) bool {
 	_, missing := missingUntil(err)
 	return missing || errors.Is(err, store.ErrOutOfRange)

@@ -13,63 +13,62 @@ import (
 	"mbus/internal/store"
 )
 
-// RedriveGroup is the group that redrives take dead letters in, unless another one is asked
-// for: one that nobody looks at dead letters with.
+// RedriveGroup is the group in which redrives consume dead letters by default: no reader of
+// dead letters has it.
 const RedriveGroup = "redrive"
 
-// A StayError says why a dead letter can't go back, and stays where it is; others may.
+// A StayError is the reason why a dead letter stays where it is. Other letters may go back.
 type StayError struct {
-	Reason string // in words that follow on "it stays because"
-	Do     string // what to do about it
-	Busy   bool   // it is only for now
+	Reason string // follows "it stays because"
+	Do     string // advice
+	Busy   bool   // a later attempt may succeed
 }
 
 func (e *StayError) Error() string { return e.Reason + "; " + e.Do }
 
-// What to do about letters that stay.
+// Advice for letters that stay.
 const (
 	doPublish = "redrive with to=all publishes again, for all groups"
 	doByHand  = "publish by hand what is still wanted"
 )
 
-// A Letter is a dead letter: a message, and where it came from.
+// A Letter is a dead letter: a message, and its origin.
 type Letter struct {
 	*batch.Record
 	Topic     string
 	Partition int
 	Offset    int64
-	Group     string // that has failed it; "" for a letter that a client made
+	Group     string // that failed the message; "" for a letter that a client made
 }
 
-// ReadLetter is the letter that a message of a topic of dead letters is; with forAll
-// nothing but its topic is read. The error is a *StayError if its headers don't say where
-// it came from. Of a header that is there several times the last counts: the message may
-// have been a dead letter before.
+// ReadLetter reads a message as a letter; with forAll only its topic. The error is a *StayError
+// if its headers lack the origin. The last header of a name counts: the message may have been
+// a dead letter before.
 func ReadLetter(r *batch.Record, forAll bool) (Letter, error) {
 	l := Letter{Record: r}
-	said := make(map[string]string)
+	values := make(map[string]string)
 	for k, v := range r.Headers() {
 		if isOfLetter(string(k)) {
-			said[string(k)] = string(v)
+			values[string(k)] = string(v)
 		}
 	}
-	l.Topic = said[HeaderTopic]
-	if name, failed := said[HeaderGroup]; failed && !forAll {
-		return l, l.readGroup(name, said)
+	l.Topic = values[HeaderTopic]
+	if name, failed := values[HeaderGroup]; failed && !forAll {
+		return l, l.readGroup(name, values)
 	}
 	return l, headerError(HeaderTopic, l.Topic, message.CheckName("topic", l.Topic))
 }
 
-// readGroup reads which message of which group has failed.
-func (l *Letter) readGroup(name string, said map[string]string) error {
-	partition, errPartition := strconv.ParseInt(said[HeaderPartition], 10, 32)
-	offset, errOffset := strconv.ParseInt(said[HeaderOffset], 10, 64)
+// readGroup reads the group and the offset of a letter.
+func (l *Letter) readGroup(name string, values map[string]string) error {
+	partition, errPartition := strconv.ParseInt(values[HeaderPartition], 10, 32)
+	offset, errOffset := strconv.ParseInt(values[HeaderOffset], 10, 64)
 	l.Group, l.Partition, l.Offset = name, int(partition), offset
 	for _, wrong := range []error{
 		headerError(HeaderTopic, l.Topic, checkOrigin(l.Topic)),
 		headerError(HeaderGroup, l.Group, message.CheckName("group", l.Group)),
-		headerError(HeaderPartition, said[HeaderPartition], orNegative(errPartition, partition)),
-		headerError(HeaderOffset, said[HeaderOffset], orNegative(errOffset, offset)),
+		headerError(HeaderPartition, values[HeaderPartition], orNegative(errPartition, partition)),
+		headerError(HeaderOffset, values[HeaderOffset], orNegative(errOffset, offset)),
 	} {
 		if wrong != nil {
 			return wrong
@@ -78,9 +77,8 @@ func (l *Letter) readGroup(name string, said map[string]string) error {
 	return nil
 }
 
-// checkOrigin says whether messages of a topic can become dead letters. Letters that claim to
-// be of others, which the broker does not make, could have a redrive reopen what it has just
-// consumed, again and again.
+// checkOrigin returns an error if messages of a topic can't become dead letters. The broker
+// makes no such letters: a client's could make a redrive reopen its own letters without end.
 func checkOrigin(topic string) error {
 	if err := message.CheckName("topic", topic); err != nil {
 		return err
@@ -102,7 +100,7 @@ func orNegative(err error, n int64) error {
 	return err
 }
 
-// headerError says that a header has no value that will do, if err is not nil.
+// headerError is a *StayError for a header whose value is wrong, nil if err is nil.
 func headerError(name, value string, err error) error {
 	if err == nil {
 		return nil
@@ -113,7 +111,7 @@ func headerError(name, value string, err error) error {
 	return &StayError{Reason: fmt.Sprintf("header %s is %q", name, brief(value)), Do: doByHand}
 }
 
-// brief is the beginning of what a client gave.
+// brief is the beginning of a client's text.
 func brief(s string) string {
 	const most = 60
 	if len(s) > most {
@@ -122,7 +120,7 @@ func brief(s string) string {
 	return s
 }
 
-// isOfLetter says whether a header is one that a dead letter has beyond its own.
+// isOfLetter reports whether a header is one that the broker gives to dead letters.
 func isOfLetter(header string) bool {
 	switch header {
 	case HeaderTopic, HeaderPartition, HeaderOffset, HeaderGroup, HeaderAttempts, HeaderReason:
@@ -131,8 +129,8 @@ func isOfLetter(header string) bool {
 	return false
 }
 
-// Message appends the letter's message as a batch of its own, as it was before it died, and
-// due at once.
+// Message appends the letter's message as a batch of its own, without the headers of a letter,
+// and due at once.
 func (l Letter) Message(b *batch.Builder) {
 	var headers []batch.Header
 	for k, v := range l.Headers() {
@@ -144,20 +142,20 @@ func (l Letter) Message(b *batch.Builder) {
 	b.Close(0)
 }
 
-// A Redrive gives dead letters back to the groups that failed them. It uses these, so that
-// no Kafka client joins meanwhile, until Close. It is for one goroutine.
+// A Redrive gives dead letters back to the groups that failed them. It is a member of these
+// groups until Close, so that no Kafka client joins meanwhile. It is for one goroutine.
 type Redrive struct {
 	view   *View
 	client string
 	uses   map[string]func()
 }
 
-// NewRedrive is one on behalf of a client, as people are told.
+// NewRedrive is one for a client, whose name is shown to people.
 func (v *View) NewRedrive(client string) *Redrive {
 	return &Redrive{view: v, client: client, uses: make(map[string]func())}
 }
 
-// Close lets go of the groups.
+// Close leaves the groups.
 func (r *Redrive) Close() {
 	for _, leave := range r.uses {
 		leave()
@@ -165,9 +163,9 @@ func (r *Redrive) Close() {
 	clear(r.uses)
 }
 
-// Return has the group that failed a letter get its message again, and no other group:
-// durably with the next AwaitPositions. The error is a *StayError, or says why no letter can
-// be returned now.
+// Return gives a letter's message back to the group that failed it, and to no other group. That
+// is durable after the next AwaitPositions. The error is a *StayError, or the reason why no
+// letter can be returned now.
 func (r *Redrive) Return(l Letter) error {
 	t, err := r.view.original(l)
 	if err != nil {
@@ -179,14 +177,14 @@ func (r *Redrive) Return(l Letter) error {
 	return r.reopen(t, l)
 }
 
-// reopen is Return for a letter of which the topic was found.
+// reopen is Return for a letter whose topic was found.
 func (r *Redrive) reopen(t *Topic, l Letter) error {
 	p, err := r.view.Position(l.Group, t, l.Partition)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if p.Key().Topic != l.Topic { // kept nowhere
+	if p.Key().Topic != l.Topic { // the topic was deleted just now
 		return noTopicError(l)
 	}
 	switch err := p.Reopen(l.Offset); {
@@ -203,7 +201,7 @@ func (r *Redrive) reopen(t *Topic, l Letter) error {
 	}
 }
 
-// use makes the redrive a member of a group.
+// use joins a group.
 func (r *Redrive) use(name string) error {
 	if r.uses[name] != nil {
 		return nil
@@ -247,7 +245,7 @@ func (v *View) original(l Letter) (*Topic, error) {
 	case err != nil:
 		return nil, err
 	case !same:
-		return nil, &StayError{Reason: fmt.Sprintf("topic %q has another message in that place: the topic was made anew since", l.Topic), Do: doPublish}
+		return nil, &StayError{Reason: fmt.Sprintf("topic %q has another message in that place: the topic was deleted and created again", l.Topic), Do: doPublish}
 	}
 	return t, nil
 }
@@ -260,8 +258,8 @@ func goneError(l Letter) error {
 	return &StayError{Reason: fmt.Sprintf("the message is not in topic %q any more", l.Topic), Do: doPublish}
 }
 
-// isOf says whether a record is the message that a letter was made of. The log of the
-// letters may have given it a time of its own.
+// isOf reports whether a letter was made of a record. The letters' topic may have stamped it
+// with a time of its own.
 func (l Letter) isOf(r *batch.Record) bool {
 	return sameBytes(l.Key, r.Key) && sameBytes(l.Value, r.Value) && (l.AppendTime || l.Timestamp == r.Timestamp)
 }

@@ -20,25 +20,24 @@ type retention struct {
 	offsets *offsets
 	keeper  *clockKeeper
 	log     *slog.Logger
-	changed chan struct{} // a topic's settings are others, there is a new one, or the clock has jumped
+	changed chan struct{} // after new settings, a new topic or a clock jump
 
 	mu    sync.Mutex // held while messages are removed; guards what follows
 	swept map[*Topic]*sweep
 }
 
-// A sweep is what retention knows of a topic.
+// A sweep is the state of retention for a topic.
 type sweep struct {
-	at   time.Time    // of the last one; at first of when the topic was first seen
+	at   time.Time    // of the last sweep; of the first sight of the topic before that
 	held map[int]bool // partitions that keep messages past their retention for a group
 }
 
-// newRetention makes one that has seen no topics.
+// newRetention makes a retention without topics.
 func newRetention(b *Broker) *retention {
 	return &retention{catalog: b.catalog, offsets: b.offsets, keeper: b.keeper, log: b.Log, changed: make(chan struct{}, 1), swept: make(map[*Topic]*sweep)}
 }
 
-// run removes old messages until the broker ends. It sleeps while no topic has any
-// that may go.
+// run removes old messages until stop is closed. It sleeps while no topic is due.
 func (r *retention) run(stop <-chan struct{}) {
 	timer := time.NewTimer(maxSweep)
 	defer timer.Stop()
@@ -54,7 +53,7 @@ func (r *retention) run(stop <-chan struct{}) {
 	}
 }
 
-// untilSweep is the time until the next topic is to be looked at.
+// untilSweep is the time until the next sweep of a topic.
 func (r *retention) untilSweep() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,7 +64,7 @@ func (r *retention) untilSweep() time.Duration {
 	return max(0, wait)
 }
 
-// topics are those of which something is to go some time. The caller holds mu.
+// topics are those with a retention. The caller holds mu.
 func (r *retention) topics() []*Topic {
 	topics := slices.DeleteFunc(r.catalog.userTopics(), func(t *Topic) bool { return !t.settings.Load().removes() })
 	for _, t := range topics {
@@ -79,20 +78,20 @@ func (r *retention) topics() []*Topic {
 	return topics
 }
 
-// untilDue is the time until a topic is to be looked at. The caller holds mu.
+// untilDue is the time until the next sweep of a topic. The caller holds mu.
 func (r *retention) untilDue(t *Topic) time.Duration {
 	return t.settings.Load().sweepEvery() - time.Since(r.swept[t].at)
 }
 
-// removes says whether anything of a topic is to go some time.
+// removes reports whether the topic has a retention.
 func (s *settings) removes() bool { return s.retention >= 0 || s.retentionBytes >= 0 }
 
-// sweepEvery is the time between two looks at a topic.
+// sweepEvery is the time between two sweeps of a topic.
 func (s *settings) sweepEvery() time.Duration {
 	return max(minSweep, min(maxSweep, s.keep()/4))
 }
 
-// roll has logs of a topic begin new segments as the settings ask for.
+// roll sets the size and age at which partitions of a topic begin a new segment.
 func (s *settings) roll(partitions []*Partition) {
 	bytes, age := int64(0), time.Duration(0) // the store's own
 	if s.retentionBytes >= 0 {
@@ -106,7 +105,7 @@ func (s *settings) roll(partitions []*Partition) {
 	}
 }
 
-// wake has the retention loop look again what is to be done when.
+// wake has run find the next topic that is due.
 func (r *retention) wake() {
 	select {
 	case r.changed <- struct{}{}:
@@ -114,20 +113,18 @@ func (r *retention) wake() {
 	}
 }
 
-// Sweep removes the messages that the retention options let go, and is not misled
-// by a clock that jumps. The broker calls it itself, one call at a time.
+// Sweep removes the messages whose retention has passed. It ignores a forward clock jump
+// until that has lasted one retention period. The broker calls it itself.
 func (b *Broker) Sweep() {
 	b.retention.sweep(b.clock.ageTime, func(*Topic) bool { return true })
 }
 
-// Retain removes the messages that the retention options let go at the time now,
-// one call at a time.
+// Retain removes the messages whose retention has passed at the time now.
 func (b *Broker) Retain(now time.Time) {
 	b.retention.sweep(func(time.Duration) time.Time { return now }, func(*Topic) bool { return true })
 }
 
-// sweep is Retain for the topics that are due. The time depends on how long messages
-// are kept.
+// sweep removes messages of the topics that are due. The time depends on the retention.
 func (r *retention) sweep(now func(keep time.Duration) time.Time, isDue func(*Topic) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -155,9 +152,9 @@ func (r *retention) sweep(now func(keep time.Duration) time.Time, isDue func(*To
 	}
 }
 
-// byPartition is what groups have not consumed of a topic, for each of its n partitions,
-// the least first. A group that has no position in a partition has consumed nothing there;
-// where it has one that is not listed it holds nothing back.
+// byPartition sorts the unconsumed parts of a topic by its n partitions, the lowest offset
+// first. A group without a position in a partition has consumed nothing there; a group whose
+// position is not listed holds nothing back.
 func byPartition(unread []group.Unread, n int, has func(group.Key) bool) [][]group.Unread {
 	all := make([][]group.Unread, n)
 	listed := make(map[string]map[int]bool)
@@ -184,13 +181,13 @@ func byPartition(unread []group.Unread, n int, has func(group.Key) bool) [][]gro
 	return all
 }
 
-// A part is a partition of a topic by name.
-type part struct {
+// A topicPartition is a partition by the name of its topic.
+type topicPartition struct {
 	topic  string
 	number int
 }
 
-// sweepPartition removes what may go of a partition that groups have not read all of.
+// sweepPartition removes messages of a partition of which groups have not consumed all.
 func (r *retention) sweepPartition(t *Topic, i int, now func(keep time.Duration) time.Time, unread []group.Unread) {
 	holders := unread
 	if r.offsets.unusable != nil || r.offsets.PositionsLost(t, i) {
@@ -204,7 +201,7 @@ func (r *retention) sweepPartition(t *Topic, i int, now func(keep time.Duration)
 		return // the topic was deleted meanwhile
 	}
 	if err != nil {
-		log.Warn("retention failed", "reason", err)
+		log.Warn("retention failed: it is tried again", "start", start, "reason", err)
 		return
 	}
 	if done.Freed > 0 {
@@ -212,20 +209,20 @@ func (r *retention) sweepPartition(t *Topic, i int, now func(keep time.Duration)
 	}
 	for _, u := range unread {
 		if from := max(u.Offset, start); from < done.Start {
-			log.Warn("messages were removed that a group has not consumed: it is told with -GAP when it asks for them",
+			log.Warn("messages were removed that a group has not consumed: its consumers get -GAP in their place",
 				"group", u.Group, "first", from, "next", done.Start)
 			r.offsets.lose(t, u, from, done.Start)
 		}
 	}
 	held := r.swept[t].held
 	if done.Held && !held[i] {
-		log.Warn("keeping messages past their retention: a group has not consumed them", "group", holders[0].Group, "from", allowed.Keep)
+		log.Warn("keeping messages past their retention: a group has not consumed them", "group", holders[0].Group, "from", allowed.Keep, "do", "start the group's consumers, or delete the group")
 	}
 	held[i] = done.Held
 }
 
-// allow is what a partition may forget of which groups that lease messages have read all
-// but what is listed, the least first. What they have not is kept for longer. Groups with
+// allow is the retention of a partition. unread are the parts that groups which lease
+// messages have not consumed, the lowest offset first; they are kept longer. Groups with
 // partitions assigned (Kafka) hold back nothing, as in Kafka.
 func (s *settings) allow(now func(keep time.Duration) time.Time, unread []group.Unread) (r store.Retention) {
 	if s.retentionBytes >= 0 {

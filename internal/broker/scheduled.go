@@ -10,9 +10,9 @@ import (
 	"mbus/internal/store"
 )
 
-// HeaderDeliverAt is the header that has a message wait: the time at which it is put
-// into its topic, in milliseconds since 1970 or as RFC 3339 has it. The last one counts.
-// ParseDeliverAt says which values are refused.
+// HeaderDeliverAt is the header of a delayed message: the time at which it is appended to its
+// topic, in milliseconds since 1970 or in RFC 3339. The last one counts. ParseDeliverAt refuses
+// some values.
 const HeaderDeliverAt = "mbus-deliver-at"
 
 // DelayedTopic is the internal topic that keeps the messages that are not due yet.
@@ -98,9 +98,8 @@ func (p *Partition) target() schedule.Target {
 	return schedule.Target{Topic: p.topic.ID, Partition: uint32(p.number)}
 }
 
-// holder is a function that says whether a log has the record at an offset, or had it when
-// the broker was made: it takes down where the logs end. What was trimmed since counts, and so
-// does a topic that is gone.
+// holder returns a function that reports whether a log had the record at an offset when the
+// broker was made. Trimmed records count as had, and so do those of a deleted topic.
 func (b *Broker) holder() func(t schedule.Target, offset int64) bool {
 	ends := make(map[*Partition]int64)
 	var topics []*Topic
@@ -125,8 +124,7 @@ func (b *Broker) holder() func(t schedule.Target, offset int64) bool {
 	}
 }
 
-// holds says whether the log has the record at an offset, which is below its end, or has had
-// it.
+// holds reports whether the log has, or has had, the record at an offset below its end.
 func (p *Partition) holds(offset int64) bool {
 	if start, _ := p.Offsets(); offset < start {
 		return true
@@ -137,13 +135,13 @@ func (p *Partition) holds(offset int64) bool {
 		return false, nil
 	})
 	if _, lacks := missingUntil(err); err != nil && !lacks {
-		found = !errors.Is(err, store.ErrOutOfRange) // it can't be told now
+		found = !errors.Is(err, store.ErrOutOfRange) // unknown: it is not delivered twice
 	}
 	return found
 }
 
-// waitingStreams are the streams of producers that the log of delayed messages had messages
-// of at the start, by topic.
+// waitingStreams are the streams whose messages the log of delayed messages had at the start, by
+// topic.
 type waitingStreams struct {
 	mu      sync.Mutex // guards what follows
 	byTopic map[[16]byte]*streams
@@ -175,8 +173,8 @@ func (w *waitingStreams) take(topic [16]byte) *streams {
 	return s
 }
 
-// waitingOf takes what the log of delayed messages said after the start of a topic's
-// streams; nil for nothing. It waits until that log has been read, or the broker ends.
+// waitingOf takes the streams of a topic that the log of delayed messages had at the start; nil
+// for none. It waits until that log has been read, or the broker ends.
 func (b *Broker) waitingOf(t *Topic) *streams {
 	select {
 	case <-b.schedule.Loaded():

@@ -11,26 +11,6 @@ import (
 	"mbus/internal/store"
 )
 
-// Limits of what is remembered of idempotent producers.
-const (
-	// remembered batches of a producer: as many as Kafka's clients have on
-	// their way at most, and so the most that one may send again.
-	remembered = 5
-
-	// maxProducers of a partition, at about 400 bytes each. When there are
-	// more, those that have been silent longest are forgotten.
-	maxProducers = 10_000
-
-	// producerExpires after so long without a batch, as in Kafka. One that comes
-	// back then may begin with any number.
-	producerExpires = 24 * time.Hour
-
-	// producerTail is how many bytes at the end of a partition are read, once
-	// after a start, to learn what producers had written before: far more than
-	// what clients send again.
-	producerTail = 64 << 20
-)
-
 // Sequences are the last batches of each producer in one partition. It is decided
 // and appended under one lock, so that the order of the numbers is that of the
 // log. It is not stored: after a start it is read back from the batches at the
@@ -44,7 +24,7 @@ type sequences struct {
 // A sequence is what one producer has appended last.
 type sequence struct {
 	epoch int16
-	last  []*appended // at most remembered, the latest last; never empty
+	last  []*appended // at most rememberedBatches, the latest last; never empty
 	used  time.Time
 
 	// readBack says that nothing has come since the start. What the producer wrote last is
@@ -203,7 +183,7 @@ func (s *sequences) remember(p batch.Batch, a, failed *appended) {
 		known.last[i] = a
 		return
 	}
-	if len(known.last) == remembered {
+	if len(known.last) == rememberedBatches {
 		known.last = append(known.last[:0], known.last[1:]...)
 	}
 	known.last = append(known.last, a)

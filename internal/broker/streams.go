@@ -10,18 +10,6 @@ import (
 	"mbus/internal/batch"
 )
 
-// Limits of what is remembered of streams.
-const (
-	// maxStreams of a topic, at some 300 bytes each. When there are more, those without a
-	// connection that have been silent longest are forgotten.
-	maxStreams = 10_000
-
-	// streamTail is how many bytes at the end of each partition are read to learn what
-	// streams had stored before a start, once, when one goes on: twice what a connection
-	// may have on its way.
-	streamTail = 256 << 20
-)
-
 // What a producer may be told that goes on with a stream.
 var (
 	ErrReplaced   = errors.New("another connection goes on with this stream")

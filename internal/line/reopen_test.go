@@ -132,7 +132,7 @@ func TestLettersThatCannotGoBackStayAndTheOthersGo(t *testing.T) {
 		"# 1 letter stays: header mbus-offset is \"soon\"" + byHand +
 		"# 1 letter stays: header mbus-partition is \"-1\"" + byHand +
 		"# 1 letter stays: header mbus-group is \"a b\"" + byHand +
-		"# 1 letter stays: topic \"orders\" has another message in that place: the topic was made anew since" + again
+		"# 1 letter stays: topic \"orders\" has another message in that place: the topic was deleted and created again" + again
 	b.mustDrain("orders.dlq?redrive", "+5\n"+stay)
 	if got := b.drain("orders?group=g"); got != join(numbered(6, 0)[2:])+"by hand, for orders\n" {
 		t.Errorf("the group gets %q", got)
