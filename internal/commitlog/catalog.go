@@ -45,9 +45,9 @@ const (
 
 // A catalog is the file of that name, and its content.
 type catalog struct {
-	dir  *dataDir
-	name string
-	gate gate // of the writes
+	dir    *dataDir
+	name   string
+	writes groupSync
 
 	mu      sync.Mutex // guards what follows
 	made    map[string]store.Topic
@@ -277,10 +277,10 @@ func (c *catalog) add(l catalogLine) error {
 	c.mu.Lock()
 	c.waiting = append(c.waiting, l)
 	c.mu.Unlock()
-	return c.gate.do(c.flush)
+	return c.writes.do(c.flush)
 }
 
-// flush writes the lines in waiting. The gate runs one at a time.
+// flush writes the lines in waiting. One runs at a time.
 func (c *catalog) flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock() // readers come at the start only

@@ -23,7 +23,7 @@ type topicDirs struct {
 
 	newPartition func(t store.Topic, number int) *partition
 
-	syncs    gate          // of topics/
+	syncs    groupSync     // of topics/
 	creating chan struct{} // full when maxSyncs new files are being synced
 	inPlace  sync.Mutex    // held while a topic is created or deleted that can't be moved
 }

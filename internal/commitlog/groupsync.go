@@ -2,15 +2,15 @@ package commitlog
 
 import "sync"
 
-// A gate runs one sync for several callers: those that call while one runs wait for the next, which
+// A groupSync runs one sync for several callers: those that call while one runs wait for the next, which
 // serves all of them.
-type gate struct {
+type groupSync struct {
 	mu      sync.Mutex // guards what follows
 	running bool
 	next    *round
 }
 
-// A round is one run, and those that wait for it.
+// A round is one run of the sync.
 type round struct {
 	done chan struct{}
 	err  error // set before done is closed
@@ -18,7 +18,7 @@ type round struct {
 
 // do returns when a sync that began after the call has ended, with its error. All callers pass the
 // same sync.
-func (g *gate) do(sync func() error) error {
+func (g *groupSync) do(sync func() error) error {
 	g.mu.Lock()
 	if g.running {
 		if g.next == nil {
@@ -37,7 +37,7 @@ func (g *gate) do(sync func() error) error {
 }
 
 // pass runs the sync in the background until no caller waits.
-func (g *gate) pass(sync func() error) {
+func (g *groupSync) pass(sync func() error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r := g.next
