@@ -138,7 +138,7 @@ func TestLettersThatCannotGoBackStayAndTheOthersGo(t *testing.T) {
 		t.Errorf("the group gets %q", got)
 	}
 	b.mustDrain("orders.dlq?redrive", "+0\n"+stay)
-	if again := b.drain("old.dlq?redrive"); !strings.Contains(again, "made anew") {
+	if again := b.drain("old.dlq?redrive"); !strings.Contains(again, "created again") {
 		t.Errorf("of a topic that was created again: %q", again)
 	}
 	b.mustDrain("old?group=g", "")
