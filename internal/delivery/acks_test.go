@@ -80,8 +80,12 @@ func TestConfirmsComeWhenAcknowledgementsAreDurable(t *testing.T) {
 	r.mustGet(numbers(6)...)
 	confirmed := func(want ...Range) {
 		t.Helper()
-		r.sink.await(t, func() bool { return len(r.sink.confirms) >= len(want) })
-		if got := r.sink.confirms; !slices.Equal(got, want) {
+		var got []Range
+		r.sink.await(t, func() bool {
+			got = slices.Clone(r.sink.confirms)
+			return len(got) >= len(want)
+		})
+		if !slices.Equal(got, want) {
 			t.Fatalf("confirmed %v, not %v", got, want)
 		}
 	}

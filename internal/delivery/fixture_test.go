@@ -144,6 +144,13 @@ func (r *reader) started() *reader {
 	return r
 }
 
+// got is how many lines have come.
+func (r *reader) got() int {
+	r.sink.mu.Lock()
+	defer r.sink.mu.Unlock()
+	return len(r.sink.lines)
+}
+
 // mustGet waits for the next lines.
 func (r *reader) mustGet(lines ...string) {
 	r.t.Helper()
