@@ -93,7 +93,7 @@ sabotage "tell of a redrive that is not kept" internal/delivery/redrive.go \
 sabotage "acknowledge a letter before its message is open for good" internal/delivery/redrive.go \
 	'/) completeStep()/,/^}/ s/r.sub.broker.AwaitPositions()/error(nil)/' ./internal/line TestALetterIsConsumedWhenItsMessageIsOpenForGood
 sabotage "give a letter to another group" internal/broker/redrive.go \
-	's/r.b.Position(l.Group, t/r.b.Position(group.Default, t/' ./internal/line TestALetterGoesBackToTheGroupThatFailedItAndToNoOther
+	's/r.view.Position(l.Group, t/r.view.Position(group.Default, t/' ./internal/line TestALetterGoesBackToTheGroupThatFailedItAndToNoOther
 sabotage "reopen a message that is on its way to the dead letters" internal/group/reopen.go \
 	's/p.leases.holds(failed, offset) \&\& /false \&\& /' ./internal/group TestReopen
 sabotage "reopen a message in memory only" internal/group/reopen.go \
