@@ -53,14 +53,14 @@ func (c *call) settings() settings { return settings{c.server.broker, c.conn.vie
 func (s settings) topicDefaults() []config {
 	maxBatch := strconv.Itoa(s.broker.Limits.MaxBatch())
 	list := []config{
-		{name: broker.ConfigMaxBatch, general: "message.max.bytes", value: maxBatch, kind: kmsg.ConfigTypeInt, doc: "largest batch; none that is larger than -max-message and 64 KiB is taken"},
-		{name: broker.ConfigTimestampAfter, general: "log.message.timestamp.after.max.ms", value: strconv.FormatInt(broker.TimestampAfter, 10), kind: kmsg.ConfigTypeLong, doc: "how far ahead of the broker's clock a message's time may be (CreateTime)"},
-		{name: broker.ConfigTimestampBefore, general: "log.message.timestamp.before.max.ms", value: strconv.FormatInt(broker.TimestampBefore, 10), kind: kmsg.ConfigTypeLong, doc: "how far behind the broker's clock a message's time may be (CreateTime)"},
-		{name: broker.ConfigTimestampDifference, general: "log.message.timestamp.difference.max.ms", value: strconv.FormatInt(math.MaxInt64, 10), kind: kmsg.ConfigTypeLong, doc: "both of these, where they are not set"},
+		{name: broker.ConfigMaxBatch, general: "message.max.bytes", value: maxBatch, kind: kmsg.ConfigTypeInt, doc: "largest batch; at most -max-message and 64 KiB"},
+		{name: broker.ConfigTimestampAfter, general: "log.message.timestamp.after.max.ms", value: strconv.FormatInt(broker.TimestampAfter, 10), kind: kmsg.ConfigTypeLong, doc: "limit for a message's time ahead of the broker's clock (CreateTime)"},
+		{name: broker.ConfigTimestampBefore, general: "log.message.timestamp.before.max.ms", value: strconv.FormatInt(broker.TimestampBefore, 10), kind: kmsg.ConfigTypeLong, doc: "limit for a message's time behind the broker's clock (CreateTime)"},
+		{name: broker.ConfigTimestampDifference, general: "log.message.timestamp.difference.max.ms", value: strconv.FormatInt(math.MaxInt64, 10), kind: kmsg.ConfigTypeLong, doc: "default of message.timestamp.before.max.ms and message.timestamp.after.max.ms"},
 		{name: broker.ConfigTimestamps, general: "log.message.timestamp.type", value: broker.CreateTime, kind: kmsg.ConfigTypeString, doc: "whether a message's time is its producer's (CreateTime) or that of the log (LogAppendTime)"},
-		{name: broker.ConfigRetentionUnread, general: "mbus.retention.unread.ms", value: strconv.FormatInt(s.broker.Options().RetentionUnread.Milliseconds(), 10), kind: kmsg.ConfigTypeLong, doc: "age from which messages are removed that a group which leases messages (consumers of lines) has not consumed (-retention-unread)"},
-		{name: broker.ConfigRetentionBytes, general: "log.retention.bytes", value: s.retentionBytes(), kind: kmsg.ConfigTypeLong, doc: "size of a partition from which its oldest messages are removed (-retention-bytes)"},
-		{name: broker.ConfigRetention, general: "log.retention.ms", value: s.retentionMillis(), kind: kmsg.ConfigTypeLong, doc: "age from which messages are removed (-retention)"},
+		{name: broker.ConfigRetentionUnread, general: "mbus.retention.unread.ms", value: strconv.FormatInt(s.broker.Options().RetentionUnread.Milliseconds(), 10), kind: kmsg.ConfigTypeLong, doc: "age at which messages are removed that a group of line consumers has not consumed (-retention-unread)"},
+		{name: broker.ConfigRetentionBytes, general: "log.retention.bytes", value: s.retentionBytes(), kind: kmsg.ConfigTypeLong, doc: "size of a partition at which its oldest messages are removed (-retention-bytes)"},
+		{name: broker.ConfigRetention, general: "log.retention.ms", value: s.retentionMillis(), kind: kmsg.ConfigTypeLong, doc: "age at which messages are removed (-retention)"},
 	}
 	for _, kept := range broker.KeptSettings {
 		list = append(list, config{name: kept.Name, general: kept.General, value: kept.Default, kind: kinds[kept.Kind], doc: "it has no effect: " + kept.Why})
@@ -174,19 +174,19 @@ func (s settings) brokerConfigs() []config {
 	}
 	list := []config{
 		{name: "advertised.listeners", value: s.opts.Advertise, kind: kmsg.ConfigTypeString, source: given(s.opts.Advertise != ""), doc: "empty: the address that a client connects to (-advertise)"},
-		{name: "auto.create.topics.enable", value: strconv.FormatBool(!s.broker.Options().NoAutoCreate), kind: kmsg.ConfigTypeBoolean, source: given(s.broker.Options().NoAutoCreate), doc: "topics are made with their first message (-auto-create)"},
+		{name: "auto.create.topics.enable", value: strconv.FormatBool(!s.broker.Options().NoAutoCreate), kind: kmsg.ConfigTypeBoolean, source: given(s.broker.Options().NoAutoCreate), doc: "topics are created with their first message (-auto-create)"},
 		{name: "broker.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
 		{name: "default.replication.factor", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
 		{name: "delete.topic.enable", value: "true", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "topics can be deleted"},
-		{name: "group.initial.rebalance.delay.ms", value: millis(s.opts.RebalanceDelay), kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "how long the first members of a group wait for more (-rebalance-delay)"},
+		{name: "group.initial.rebalance.delay.ms", value: millis(s.opts.RebalanceDelay), kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "time that the first members of a group wait for more members (-rebalance-delay)"},
 		{name: "group.max.session.timeout.ms", value: millis(MaxSession), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "longest session timeout of a group's member"},
 		{name: "group.min.session.timeout.ms", value: millis(s.opts.MinSession), kind: kmsg.ConfigTypeInt, source: given(s.opts.MinSession != DefaultMinSession), doc: "shortest session timeout of a group's member (-min-session)"},
-		{name: "inter.broker.protocol.version", value: "3.9-IV0", kind: kmsg.ConfigTypeString, source: fromCode, doc: "there is one broker; tools take it for the version of Kafka whose requests they may send"},
+		{name: "inter.broker.protocol.version", value: "3.9-IV0", kind: kmsg.ConfigTypeString, source: fromCode, doc: "there is one broker; tools choose their requests by this version of Kafka"},
 		{name: "node.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
 		{name: "num.partitions", value: strconv.Itoa(s.broker.Options().Partitions), kind: kmsg.ConfigTypeInt, source: given(s.broker.Options().Partitions != 1), doc: "partitions of new topics (-partitions)"},
 		{name: "offset.metadata.max.bytes", value: strconv.Itoa(maxMetadata), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "text that is committed with an offset"},
-		{name: "offsets.retention.minutes", value: s.offsetsMinutes(), kind: kmsg.ConfigTypeInt, source: given(s.broker.Options().OffsetsRetention != broker.DefaultOffsetsRetention), doc: "how long a group's offsets are kept without members and commits, but for the groups default and redrive; the largest number: for ever (-offsets-retention)"},
-		{name: "socket.request.max.bytes", value: strconv.Itoa(maxProduce), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "largest request, which only one to produce may be"},
+		{name: "offsets.retention.minutes", value: s.offsetsMinutes(), kind: kmsg.ConfigTypeInt, source: given(s.broker.Options().OffsetsRetention != broker.DefaultOffsetsRetention), doc: "time that a group's offsets are kept without members and commits, except for the groups default and redrive; the largest number is for ever (-offsets-retention)"},
+		{name: "socket.request.max.bytes", value: strconv.Itoa(maxProduce), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "largest Produce request; the limits of others are smaller"},
 	}
 	for _, c := range s.topicDefaults() {
 		if c.general != "" {
