@@ -56,7 +56,17 @@ type AppendOptions struct {
 // The batches may be used again when Append returns. A batch that was stored whole has the
 // time that the log has given it in its header then, also one that is a repeat.
 func (p *Partition) Append(b []byte, o AppendOptions, done func(base int64, err error)) error {
-	lead, err := p.append(b, o, done)
+	var lead store.Lead
+	mayWait, err := p.check(b, o)
+	switch {
+	case err != nil:
+	case o.Stream != nil:
+		lead, err = o.Stream.append(p, b, mayWait, done)
+	case !o.Checked && batch.Batch(b).ProducerID() >= 0:
+		lead, err = p.sequences.append(p, b, mayWait, done)
+	default:
+		lead, err = p.write(b, mayWait, done)
+	}
 	if o.Inline { // not before, where locks are held
 		lead.Commit()
 	} else {
@@ -89,26 +99,12 @@ func (p *Partition) AppendDurably(b []byte, done func(error)) {
 	}
 }
 
-// append is Append without the commit, which the lead is for.
-func (p *Partition) append(b []byte, o AppendOptions, done func(base int64, err error)) (lead store.Lead, err error) {
-	wait := !o.Due && o.Checked && !p.internal && mayWait(b)
-	if !o.Checked {
-		if wait, err = p.check(b); err != nil {
-			return lead, err
-		}
-	}
-	switch {
-	case o.Stream != nil:
-		return o.Stream.append(p, b, wait, done)
-	case !o.Checked && batch.Batch(b).ProducerID() >= 0:
-		return p.sequences.append(p, b, wait, done)
-	}
-	return p.admit(b, wait, done)
-}
-
-// check verifies a batch that a client made. It also says whether a message of the batch
+// check verifies a batch that a client made. It also reports whether a message of the batches
 // may have to wait.
-func (p *Partition) check(b batch.Batch) (mayWait bool, err error) {
+func (p *Partition) check(b batch.Batch, o AppendOptions) (mayWait bool, err error) {
+	if o.Checked {
+		return !o.Due && !p.internal && anyMayWait(b), nil
+	}
 	if limit := p.topic.MaxBatch(); len(b) > limit {
 		return false, fmt.Errorf("%w: the batch has %d bytes, the limit of topic %q is %d", ErrTooLarge, len(b), p.topic.Name, limit)
 	}
@@ -121,12 +117,13 @@ func (p *Partition) check(b batch.Batch) (mayWait bool, err error) {
 	return mayWait, nil
 }
 
-// admit writes batches if there is space, but for messages that wait, which go elsewhere
-// first. The broker's own records take the space that is kept for them.
-func (p *Partition) admit(b []byte, mayWait bool, done func(base int64, err error)) (lead store.Lead, err error) {
+// write writes batches if there is space, with the log's time where that counts, but for
+// messages that wait, which go elsewhere first. The broker's own records take the space that is
+// kept for them.
+func (p *Partition) write(b []byte, mayWait bool, done func(base int64, err error)) (store.Lead, error) {
 	if !p.internal {
 		if err := p.broker.store.CheckSpace(len(b)); err != nil {
-			return lead, err
+			return store.Lead{}, err
 		}
 	}
 	if mayWait {
@@ -134,11 +131,6 @@ func (p *Partition) admit(b []byte, mayWait bool, done func(base int64, err erro
 			return lead, err
 		}
 	}
-	return p.write(b, done)
-}
-
-// write stamps batches and writes them.
-func (p *Partition) write(b []byte, done func(base int64, err error)) (store.Lead, error) {
 	if !p.topic.settings.Load().appendTime {
 		return p.log.Write(b, done)
 	}

@@ -127,15 +127,15 @@ func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, do
 	if len(now) == 0 {
 		return lead, nil
 	}
-	lead, err = p.write(now, h.written)
+	lead, err = p.write(now, false, h.written)
 	if err != nil {
 		h.refuse()
 	}
 	return lead, err
 }
 
-// mayWait says whether one of the batches has to be looked into.
-func mayWait(batches []byte) bool {
+// anyMayWait says whether one of the batches has to be looked into.
+func anyMayWait(batches []byte) bool {
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
 		if err != nil || b.Compressed() || bytes.Contains(b, []byte(HeaderDeliverAt)) {

@@ -91,7 +91,7 @@ func (s *sequences) append(p *Partition, b batch.Batch, mayWait bool, done func(
 		return lead, nil
 	}
 	a := &appended{first: b.BaseSequence(), final: finalSequence(b), at: -1, waiting: []func(int64, error){done}}
-	if lead, err = p.admit(b, mayWait, a.settle); err != nil {
+	if lead, err = p.write(b, mayWait, a.settle); err != nil {
 		if known := s.producers[b.ProducerID()]; known != nil { // the number that is expected stays
 			known.readBack = false
 		} else {

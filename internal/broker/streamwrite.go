@@ -31,7 +31,7 @@ func (s *Stream) append(p *Partition, batches []byte, mayWait bool, done func(in
 		}
 	}
 	err = s.write(s.parse(p.number, now), done, func(done func(int64, error)) (err error) {
-		lead, err = p.admit(now, false, done)
+		lead, err = p.write(now, false, done)
 		return err
 	})
 	if err != nil && splits { // what waits is on its way, so that done has to tell

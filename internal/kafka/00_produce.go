@@ -142,25 +142,17 @@ func (p *produceCall) append(t *broker.Topic, records []byte, out *producedParti
 		p.partitionDone(t, out, base, err)
 	}
 	if err == nil {
-		err = p.check(records)
+		err = p.check(t, out.number, records)
 	}
 	if err == nil {
-		err = appendTo(t, out.number, records, last, done)
+		log := t.Partitions()[out.number]
+		err = log.Append(records, broker.AppendOptions{Inline: last && len(records) <= broker.InlineCommit}, done)
 	}
 	if err != nil {
 		done(0, err)
 	} else if b := batch.Batch(records); b.LogAppendTime() {
 		out.time = b.MaxTimestamp()
 	}
-}
-
-// appendTo appends a batch to its partition.
-func appendTo(t *broker.Topic, number int32, records []byte, last bool, done func(int64, error)) error {
-	log, code := partitionOf(t, nil, number)
-	if code != 0 {
-		return broker.ErrUnknownTopic
-	}
-	return log.Append(records, broker.AppendOptions{Inline: last && len(records) <= broker.InlineCommit}, done)
 }
 
 // The position of the format's version, the same in record batches and in older message
@@ -171,8 +163,8 @@ const (
 	magicOfBatches = 2
 )
 
-// check checks what Kafka demands of a batch beyond what the log does.
-func (p *produceCall) check(records []byte) error {
+// check checks what Kafka demands of a batch beyond what the log does, and its partition.
+func (p *produceCall) check(t *broker.Topic, partition int32, records []byte) error {
 	b := p.call.server.broker
 	switch {
 	case len(records) == 0:
@@ -190,6 +182,9 @@ func (p *produceCall) check(records []byte) error {
 		return kerr.InvalidRecord
 	case first.LogAppendTime():
 		return kerr.InvalidTimestamp
+	}
+	if _, code := partitionOf(t, nil, partition); code != 0 {
+		return broker.ErrUnknownTopic
 	}
 	return nil
 }
