@@ -35,7 +35,7 @@ func (r *clockRig) begin(note []byte) {
 	}
 }
 
-// restart begins anew after some time, in which the wall clock may have jumped, too.
+// restart starts again after some time, in which the wall clock may have jumped, too.
 func (r *clockRig) restart(down, jump time.Duration) {
 	r.t.Helper()
 	note := r.clock.note()

@@ -73,7 +73,7 @@ func TestADelayedMessageForADeletedTopicIsRefusedAsOthersAre(t *testing.T) {
 			if err := b.DeleteTopic("orders"); err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // without the topic, and with the one made anew
+			for range 2 { // without the topic, and with the new one
 				if err := publish(b, old); !errors.Is(err, store.ErrDeleted) {
 					t.Fatalf("it was answered %v", err)
 				}
@@ -148,7 +148,7 @@ func TestWhatIsDroppedWithItsTopicIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// A topic is deleted and made anew all the time while delayed messages are published to
+// A topic is deleted and created again all the time while delayed messages are published to
 // it. What was acknowledged is in the incarnation that was published to, if that has not
 // been deleted since, and never in another one.
 func TestDelayedMessagesThatRaceDeletionsBelongToTheirIncarnation(t *testing.T) {

@@ -115,7 +115,7 @@ func (m *delayModel) missing(t *testing.T, b *bus) (missing, astray []string) {
 }
 
 // A broker dies again and again, the process or the power, while delayed messages are
-// published, delivered and moved, and topics deleted and made anew. In the end each message
+// published, delivered and moved, and topics deleted and created again. In the end each message
 // that was acknowledged is in the incarnation that it was for, unless that was deleted.
 func TestDelayedMessagesOverKillsAndDeletions(t *testing.T) {
 	for seed := range uint64(12) {

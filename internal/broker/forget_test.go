@@ -132,7 +132,7 @@ func TestMembersThatComeAndGoWriteNothing(t *testing.T) {
 	}
 }
 
-// Who has just joined, and holds a position that nothing is kept of, keeps it.
+// A member that has just joined, and holds a position that is not kept yet, keeps it.
 func TestAGroupThatIsJoinedIsNotForgotten(t *testing.T) {
 	var clock wallClock
 	s := setup{dir: t.TempDir(), options: broker.Options{OffsetsRetention: offsetsRetention, Now: clock.now}}
@@ -179,7 +179,7 @@ func TestWhatIsReopenedIsKeptForTheRetentionFromThenOn(t *testing.T) {
 	mustBeGroups(t, b)
 }
 
-// Compaction writes positions anew, with the time at which they were committed.
+// Compaction writes positions once more, with the time at which they were committed.
 func TestCompactionIsNoUseOfAGroup(t *testing.T) {
 	s := setup{dir: t.TempDir(), options: broker.Options{OffsetsRetention: offsetsRetention}}
 	fillJournal(t, s, func(b *batch.Builder) {

@@ -215,7 +215,7 @@ func TestDeletedTopicTakesItsPositionsWithIt(t *testing.T) {
 	mustFill(t, b, "orders")
 	for range 2 {
 		if c := position(t, b, "billing", "orders", 0).Committed(); c != 0 {
-			t.Errorf("in the topic made anew the group is at %d", c)
+			t.Errorf("in the new topic the group is at %d", c)
 		}
 		if c := position(t, b, "billing", "stock", 0).Committed(); c != 5 {
 			t.Errorf("in the other topic the group is at %d", c)
@@ -261,7 +261,7 @@ func TestPositionsOfATopicWhoseDeletionWasCutShortAreForgotten(t *testing.T) {
 	mustFill(t, b, "orders")
 	for range 2 {
 		if c := position(t, b, "billing", "orders", 0).Committed(); c != 0 {
-			t.Errorf("in the topic made anew the group is at %d", c)
+			t.Errorf("in the new topic the group is at %d", c)
 		}
 		b = reopened(t, b, s)
 	}
@@ -274,11 +274,11 @@ func TestJournalOfDeletedPositionsIsRead(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	fillJournal(t, s, func(b *batch.Builder) {
 		b.Add(0, key("deleted"), value(5))
-		b.Add(0, key("anew"), value(5))
+		b.Add(0, key("again"), value(5))
 		b.Add(0, key("deleted"), nil)
-		b.Add(0, key("anew"), nil)
+		b.Add(0, key("again"), nil)
 		b.Add(0, key("never was"), nil)
-		b.Add(0, key("anew"), value(3))
+		b.Add(0, key("again"), value(3))
 	})
 	b := mustOpen(t, s)
 	defer mustClose(t, b)
@@ -286,7 +286,7 @@ func TestJournalOfDeletedPositionsIsRead(t *testing.T) {
 	for _, name := range groupNames(b) {
 		got[name] = b.CommittedOffsets(name)[0].Offset
 	}
-	if !maps.Equal(got, map[string]int64{"anew": 3}) {
+	if !maps.Equal(got, map[string]int64{"again": 3}) {
 		t.Errorf("%v", got)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// The topic is deleted and made anew, and its positions' deletion is lost: those
+// The topic is deleted and created again, and its positions' deletion is lost: those
 // that the journal still has belong to the old one.
 func TestPositionsOfADeletedTopicAreNotThoseOfTheNextOneWithItsName(t *testing.T) {
 	s := setup{dir: t.TempDir()}
@@ -37,7 +37,7 @@ func TestPositionsOfADeletedTopicAreNotThoseOfTheNextOneWithItsName(t *testing.T
 	}
 	b = mustOpen(t, s)
 	if got := b.CommittedOffsets("billing"); len(got) > 0 {
-		t.Errorf("in the topic made anew the group is at %+v", got)
+		t.Errorf("in the new topic the group is at %+v", got)
 	}
 	mustFill(t, b, "orders")
 	mustCommit(t, b, "billing", group.Commit{Topic: "orders", Offset: 1, LeaderEpoch: group.NoEpoch})
@@ -84,7 +84,7 @@ func TestAPositionInATopicThatIsDeletedMeanwhileIsKeptNowhere(t *testing.T) {
 	}
 }
 
-// Somebody has found the topic by its id, and another one deletes it and makes it anew.
+// Somebody has found the topic by its id, and another one deletes it and creates it again.
 func TestATopicMadeAnewIsNotDeletedByTheIDOfTheOldOne(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir()})
 	defer mustClose(t, b)
@@ -116,8 +116,8 @@ func TestTheBrokersOwnTopicsAreNotDeletedByID(t *testing.T) {
 	}
 }
 
-// Deletions and commits of many go on at the same time; whatever is left must be
-// what is there after a restart.
+// Deletions and commits of many go on at the same time; the rest must be
+// there after a restart, too.
 func TestCommitsThatRaceDeletionsLeaveTheSameInMemoryAndOnDisk(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	b := mustOpen(t, s)

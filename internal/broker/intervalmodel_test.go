@@ -16,7 +16,7 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// An intervalModel works with a broker that syncs only when it is told to, or when
+// An intervalModel works with a broker that syncs only on demand, or when
 // something relies on it, and knows what was synced.
 type intervalModel struct {
 	b      *bus

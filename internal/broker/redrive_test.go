@@ -70,7 +70,7 @@ func TestOfALetterThatDiedBeforeTheLastDeathCounts(t *testing.T) {
 
 // The letter would count as moved, and its message be nowhere.
 func TestALetterOfATopicThatIsDeletedJustNowStays(t *testing.T) {
-	for _, anew := range []bool{false, true} {
+	for _, again := range []bool{false, true} {
 		b := mustOpen(t, setup{dir: t.TempDir()})
 		mustFill(t, b, "orders")
 		consume(t, position(t, b, "billing", "orders", 0), 0, 1)
@@ -83,12 +83,12 @@ func TestALetterOfATopicThatIsDeletedJustNowStays(t *testing.T) {
 		if err := b.DeleteTopic("orders"); err != nil {
 			t.Fatal(err)
 		}
-		if anew {
+		if again {
 			mustFill(t, b, "orders")
 		}
 		var stays *broker.StayError
 		if err := r.Reopen(orders, broker.Letter{Topic: "orders", Group: "billing"}); !errors.As(err, &stays) {
-			t.Errorf("made anew %v: it does not stay, %v", anew, err)
+			t.Errorf("created again %v: it does not stay, %v", again, err)
 		}
 	}
 }

@@ -355,7 +355,7 @@ func TestEachHalfOfABatchThatIsSentAgainIsStoredOnce(t *testing.T) {
 			if _, err := b.topic.Partitions()[0].AppendAndWait(waiting(marker, "marker")); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "what is due later is there", func() bool {
+			await(t, "the delayed message is there", func() bool {
 				all := payloads(t, b.bus)
 				return len(all) > 0 && all[len(all)-1] == "marker"
 			})

@@ -17,7 +17,7 @@ func openStream(b *bus, t *broker.Topic, r broker.StreamRequest) error {
 	return err
 }
 
-// A stream that was forgotten can't be told from one of a topic that was made anew: it goes
+// A stream that was forgotten can't be distinguished from one of a topic that was created again: it goes
 // on.
 func TestAStreamThatWasForgottenGoesOn(t *testing.T) {
 	b := mustOpen(t, setup{dir: t.TempDir()})

@@ -54,7 +54,7 @@ func TestTopicIsMadeOnceHoweverManyPublishFirst(t *testing.T) {
 }
 
 // The second publisher comes when the store has the topic and the broker has
-// not heard of it yet.
+// not seen it yet.
 func TestSecondPublisherFindsTheTopicThatTheFirstJustMade(t *testing.T) {
 	var b *bus
 	second := make(chan error, 1)
@@ -81,7 +81,7 @@ func TestSecondPublisherFindsTheTopicThatTheFirstJustMade(t *testing.T) {
 	defer mustClose(t, b)
 	mustMake(t, b, "orders")
 	if err := <-second; err != nil {
-		t.Errorf("the second publisher is told %v", err)
+		t.Errorf("the second publisher gets %v", err)
 	}
 }
 

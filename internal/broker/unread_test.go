@@ -206,7 +206,7 @@ func TestAResetOfNewPartitionsLeavesTheGroupOfItsKind(t *testing.T) {
 	}
 }
 
-// Who is connected and has acknowledged nothing yet is about to read what there is.
+// A consumer that is connected and has acknowledged nothing yet is about to read the messages.
 func TestAConsumerThatHasAcknowledgedNothingHoldsMessagesBack(t *testing.T) {
 	k := keepingBroker(t, broker.Options{})
 	p := position(t, k.bus, "new", "orders", 0)
@@ -363,7 +363,7 @@ func TestAGroupHoldsBackPartitionsThatItHasNoPositionIn(t *testing.T) {
 	k.mustKeep(39, 100)
 	starts(100)
 	for _, n := range k.Positions("default") {
-		if n.Partition == 1 && (n.Lost != 100 || n.Committed != 0) { // below the log start: it is told
+		if n.Partition == 1 && (n.Lost != 100 || n.Committed != 0) { // below the log start: it gets -GAP
 			t.Errorf("%+v", n)
 		}
 	}
