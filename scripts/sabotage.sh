@@ -123,6 +123,10 @@ sabotage "cut off what is sound behind damage after a power cut" $recover \
 	's/if late {/if true {/' ./internal/commitlog TestPowerCutAndDamageAtAnyCallCostThatBatchOnly
 sabotage "take what is visible for synced when an index is built again" internal/commitlog/segment.go \
 	's/if v.active || s.index.recoveryPoint().pos > v.end {/if false {/' ./internal/commitlog TestIndexBuiltAgainIsNotAheadOfTheSync
+sabotage "read an index under a lock that appends take" internal/commitlog/indexsearch.go \
+	's/err := x.search(in.count, after.*/x.mu.Lock(); &; x.mu.Unlock()/' ./internal/commitlog TestAStalledReadHoldsUpNoAppend
+sabotage "open a file under a lock that appends take" internal/commitlog/handle.go \
+	'/) acquire() (/,/^}/ s/f, err := h.fs.Open(h.name)/h.mu.Lock(); &; h.mu.Unlock()/' ./internal/commitlog TestAStalledReadHoldsUpNoAppend
 sabotage "append before the index of a new segment is synced" $recover \
 	's/if r.sizes\[s.base\] == 0 \&\& r.log.uncertain \&\& !isFirst {/if false \&\& isFirst {/' ./internal/commitlog TestIndexIsSyncedBeforeItsSegmentIsWrittenTo
 sabotage "write over the disk after another boot" $recover \

@@ -13,9 +13,10 @@ import (
 )
 
 // A stalled file system holds up the n-th call from arm on that opens a file, reads it or asks
-// for its size, and all such calls behind it, until it is released.
+// for its size, and all such calls behind it unless alone is set, until it is released.
 type stalled struct {
 	*crashfs.FS
+	alone   bool
 	mu      sync.Mutex // guards what follows
 	left    int        // calls before the one that is held up; 0 while nothing is
 	reached chan struct{}
@@ -43,12 +44,12 @@ func (d *stalled) pass() {
 		d.mu.Unlock()
 		return
 	}
+	held := d.left < 0 && !d.alone
 	if d.left == 1 {
-		d.left = -1
+		d.left, held = -1, true
 		close(d.reached)
 	}
 	release := d.release
-	held := d.left < 0
 	d.mu.Unlock()
 	if held {
 		<-release
@@ -77,13 +78,14 @@ func (f stalledFile) Size() (int64, error) {
 }
 
 // stall opens the rig's log, of five segments, on a disk that can be stalled, before anything
-// has been read, and appends, so that the active segment's files are open.
-func (r *rig) stall(damage func(disk *crashfs.FS)) *stalled {
+// has been read. It appends, so that the active segment's files are open, unless the log is to be cold:
+// then an append opens them, and reads the last block, in calls of its own.
+func (r *rig) stall(cold bool, damage func(disk *crashfs.FS)) *stalled {
 	r.fill(18)
 	if err := r.store.Close(); err != nil {
 		r.Fatal(err)
 	}
-	disk := &stalled{FS: r.disk.KillClone()}
+	disk := &stalled{FS: r.disk.KillClone(), alone: cold}
 	if damage != nil {
 		damage(disk.FS)
 	}
@@ -94,7 +96,9 @@ func (r *rig) stall(damage func(disk *crashfs.FS)) *stalled {
 	}
 	r.store = s
 	r.connect()
-	r.fill(1)
+	if !cold {
+		r.fill(1)
+	}
 	return disk
 }
 
@@ -150,16 +154,18 @@ func TestAStalledReadHoldsUpNoAppend(t *testing.T) {
 		{"retention by size", retain(store.Retention{Bytes: 4000}), nil},
 		{"retention by age", retain(store.Retention{Before: batchtest.FirstTime + 20, Keep: 1 << 40}), nil},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			for n, held := 1, true; held; n++ {
-				r := newRig(t, smallSegments())
-				held = r.appendsWhile(r.stall(c.damage), n, c.reads)
-				r.store.Close()
-				if !held && n == 1 {
-					t.Error("it reads nothing")
+		for name, cold := range map[string]bool{"": false, ", while the log's files are closed": true} {
+			t.Run(c.name+name, func(t *testing.T) {
+				for n, held := 1, true; held; n++ {
+					r := newRig(t, smallSegments())
+					held = r.appendsWhile(r.stall(cold, c.damage), n, c.reads)
+					r.store.Close()
+					if !held && n == 1 {
+						t.Error("it reads nothing")
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 

@@ -15,8 +15,8 @@ func TestF04PowerCutWithALyingSyncIsSeen(t *testing.T) {
 	}
 	for name, program := range map[string]string{
 		"the system's sync lies":       brokertest.Traced(t, "", "fdatasync,fsync:retval=0"),
-		"acknowledged before the sync": brokertest.Traced(t, commit("	synced, err := l.sync()\n", "	synced, err := syncPoint{}, error(nil)\n	go l.sync()\n"), slow),
-		"shown before the sync":        brokertest.Traced(t, commit("	l.written = end\n", "	l.written, l.high = end, end\n"), slow),
+		"acknowledged before the sync": brokertest.Traced(t, commit("	synced, err := c.sync()\n", "	synced, err := syncPoint{}, error(nil)\n	go c.sync()\n"), slow),
+		"shown before the sync":        brokertest.Traced(t, commit("	synced, err := c.sync()\n", "	early, _ := c.publish(end, nil)\n	for _, f := range early {\n		f(store.More)\n	}\n	synced, err := c.sync()\n"), slow),
 	} {
 		t.Run(name, func(t *testing.T) {
 			const attempts = 100 // one in four or five hits what was not synced

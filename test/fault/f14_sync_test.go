@@ -50,13 +50,13 @@ var (
 	}
 	acknowledgedEarly = brokertest.Change{
 		File: "internal/commitlog/commit.go",
-		Old:  "synced, err := l.sync()",
-		New:  "synced, err := syncPoint{}, error(nil)\ngo l.sync()",
+		Old:  "synced, err := c.sync()",
+		New:  "synced, err := syncPoint{}, error(nil)\ngo c.sync()",
 	}
 	shownBeforeTheSync = brokertest.Change{
 		File: "internal/commitlog/commit.go",
-		Old:  "synced, err := l.sync()",
-		New:  "early, _ := l.publish(end, nil)\nfor _, f := range early {\nf()\n}\nsynced, err := l.sync()",
+		Old:  "synced, err := c.sync()",
+		New:  "early, _ := c.publish(end, nil)\nfor _, f := range early {\nf(store.More)\n}\nsynced, err := c.sync()",
 	}
 )
 
