@@ -159,6 +159,10 @@ sabotage "take a half-close that crossed the end for the close" internal/tcpserv
 	's/return v.state == lastAck .*/return false }/' ./internal/line TestAHalfCloseThatCrossesTheEndConsumesNothing
 sabotage "take a half-close with bytes unread for the close" internal/tcpserver/close.go \
 	's/return v.scaled .*/return false/' ./internal/line TestHalfClosingAtTheEndWithMuchUnreadConsumesNothing
+sabotage "take the end of a TLS connection for a close_notify" internal/tcpserver/tls_linux.go \
+	's/return 0, errAborted/return 0, io.EOF/' ./internal/tcpserver TestAnEndWithoutCloseNotifyIsAnAbort
+sabotage "lose what the socket does not take of a record" internal/tcpserver/tls_linux.go \
+	's/r.kept = append(r.kept, rest...)/_ = rest/' ./internal/tcpserver TestAWriteThatTimedOutGoesOn
 sabotage "take what a lost worker had for consumed" internal/group/member.go \
 	's/l.pos.release(m, m.through(l.pos, l.Span))/l.pos.consume(m, m.through(l.pos, l.Span))/' ./internal/line TestPromisesToRandomWorkers
 sabotage "keep nothing of what is consumed out of turn" internal/group/leases.go \

@@ -164,22 +164,22 @@ func (c *conn) noRequest(err error, got int) error {
 	return err
 }
 
-// say writes a line. Any goroutine may call it, for lines of which one does not
-// depend on the other.
-func (c *conn) say(line string) error {
+// writeLine writes a line. Any goroutine may call it if the order of the lines does not
+// matter.
+func (c *conn) writeLine(line string) error {
 	_, err := c.net.Write([]byte(line), c.broker.Limits.WriteTime)
 	return err
 }
 
-// writeSlowly writes p to a client that must take something within WriteTime, again
-// and again. n is how much was written.
+// writeSlowly writes p to a client that must take something in each WriteTime. It returns
+// how many bytes were written.
 func (c *conn) writeSlowly(p []byte) (int, error) {
 	n, err := c.net.WriteAll(c.broker.Limits.WriteTime, p)
 	return int(n), err
 }
 
-// sayLast writes the last line and sees that the client can read it.
-func (c *conn) sayLast(line string) { tcpserver.WriteLast(c.net, line, c.broker.Limits.WriteTime) }
+// writeLast writes the last line so that the client can read it before the close.
+func (c *conn) writeLast(line string) { tcpserver.WriteLast(c.net, line, c.broker.Limits.WriteTime) }
 
 const tooMany = "-BUSY too many connections\n"
 

@@ -8,17 +8,16 @@ import (
 	"mbus/internal/tcpserver"
 )
 
-// An input is what has come on a connection and is not used yet. Its buffer is
-// there only while there is something to read or to use: it is taken from a pool
-// when bytes have come, small at first and larger for a connection that fills it,
-// and given back before the connection waits, but for what the beginning of a
-// message needs. The broker's budget bounds them all.
+// An input holds the bytes that a connection has received and not used yet. It has a buffer
+// only while there are such bytes, or bytes to read: the buffer comes from a pool, small at
+// first and larger for a connection that fills it, and goes back before the connection waits,
+// unless the beginning of a message lies in it. The broker's budget bounds all buffers.
 type input struct {
 	budget *broker.Budget
 
 	mem   *[]byte // what the pool gave, of which buf is made; nil for none
 	buf   []byte
-	r, w  int   // buf[r:w] is not used yet
+	r, w  int   // buf[r:w] is received and not used yet
 	taken int32 // bytes of the budget
 	next  int32 // size of the buffer that suits the connection
 	small int32 // reads in a row that did not need a large buffer

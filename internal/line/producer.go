@@ -55,7 +55,7 @@ func (c *conn) produce() error {
 	}
 	if err == io.EOF {
 		if acked == before {
-			return c.say(fmt.Sprintf("+%d\n", acked))
+			return c.writeLine(fmt.Sprintf("+%d\n", acked))
 		}
 		return nil
 	}

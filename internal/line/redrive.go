@@ -13,7 +13,7 @@ func (c *conn) redrive(r *request) error {
 		return errorLinef("SHUTDOWN", "the broker is stopping")
 	}
 	done, err := c.server.hub.Redrive(c.deliveryOptions(r), r.toAll, func(moved uint64) error {
-		return c.say(fmt.Sprintf("+%d\n", moved))
+		return c.writeLine(fmt.Sprintf("+%d\n", moved))
 	})
 	if n := done.Stays.Total(); done.Moved > 0 || n > 0 {
 		c.did("dead letters redriven", "topic", r.topic, "group", r.group, "all", r.toAll, "moved", done.Moved, "stay", n)
@@ -22,7 +22,7 @@ func (c *conn) redrive(r *request) error {
 	if done.Moved == 0 && err == nil {
 		end = "+0\n" + end
 	}
-	if e := c.say(end); e != nil {
+	if e := c.writeLine(end); e != nil {
 		return e
 	}
 	if err == nil {

@@ -63,7 +63,7 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("panic in a connection", "client", c.net.RemoteAddr(), "reason", r, "stack", string(debug.Stack()))
-			c.say("-INTERNAL an error in the broker, which it has logged\n")
+			c.writeLine("-INTERNAL an error in the broker, which it has logged\n")
 			c.net.Close()
 		}
 		c.in.free()
@@ -72,7 +72,7 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 	var answer *errorLine
 	switch {
 	case errors.As(err, &answer):
-		c.sayLast(answer.line())
+		c.writeLast(answer.line())
 	case err != nil:
 		c.net.ResetOnClose(true)
 	default:

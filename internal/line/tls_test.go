@@ -1,8 +1,16 @@
 package line_test
 
 import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net"
 	"strings"
 	"testing"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 const tlsTest = "TestOverTLS"
@@ -68,8 +76,98 @@ func TestOverTLS(t *testing.T) {
 		"whole or missing":              TestMessagesOfAConnectionThatIsResetAreWholeOrMissing,
 		"byte by byte":                  TestBytesMayComeOneAtATime,
 		"the largest message":           TestMessageIsAsLargeAsTheLimitAndNoLarger,
+		"hostile clients":               hostileClients,
 		"a large table":                 TestASlowReaderOfALargeTableGetsAllOfIt,
 	} {
 		t.Run(name, test)
 	}
+}
+
+// hostileClients speak no TLS, or break it off, or change bytes on their way. The others are
+// served, nothing of a message counts that is not whole, and all memory comes back.
+func hostileClients(t *testing.T) {
+	const limit = 4 << 20
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = limit }})
+	b.publish("orders", "before")
+	hello := b.clientHello()
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		p := bytes.Clone(hello)
+		switch seed % 4 {
+		case 0: // lines, as for the other port
+			p = []byte("orders\nfrom the wrong port\n")
+		case 1: // a part of a handshake
+			p = p[:r.IntN(len(p))]
+		case 2: // a handshake with some bits changed
+			for range 3 {
+				p[r.IntN(len(p))] ^= 1 << r.IntN(8)
+			}
+		default:
+			p = make([]byte, 1+r.IntN(100_000))
+			for i := range p {
+				p[i] = byte(r.Uint32())
+			}
+		}
+		b.plain(p)
+	}
+	for range 10 { // a right beginning, and then bytes of which no record is made
+		c := b.dial(b.producers, "orders\n"+strings.Repeat("x", 100_000))
+		c.TCPConn.Write([]byte("\x17\x03\x03\x00\x20 a record that nobody has encrypted\n\n\n"))
+		if _, err := io.Copy(io.Discard, c.r); err == nil {
+			t.Fatal("the connection ends in good order")
+		}
+		c.TCPConn.Close()
+	}
+	b.mustDrain("orders", "before\n")
+	b.takeBudget(limit)
+	b.broker.Budget.Give(limit)
+	b.mustServe()
+	if warnings := b.book.Lines("level=WARN"); len(warnings) > 0 {
+		t.Errorf("strangers are worth a warning: %q", warnings)
+	}
+}
+
+// plain sends bytes to the producers' port, without TLS, and waits until the broker has seen
+// enough, or has had all of them.
+func (b *bus) plain(p []byte) {
+	b.t.Helper()
+	conn, err := net.Dial("tcp", b.producers)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := conn.Write(p); err != nil {
+		return
+	}
+	conn.(*net.TCPConn).CloseWrite()
+	io.Copy(io.Discard, conn)
+}
+
+// clientHello is the first that a client sends.
+func (b *bus) clientHello() []byte {
+	b.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			brokertest.TLSClient(conn, b.clientTLS).Handshake() // which fails
+			conn.Close()
+		}
+	}()
+	conn, err := l.Accept()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer conn.Close()
+	p := make([]byte, 10_000)
+	n, err := conn.Read(p)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return p[:n]
 }

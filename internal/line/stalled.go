@@ -8,16 +8,16 @@ import (
 	"mbus/internal/broker"
 )
 
-// lightPart is what the beginning of a message may have, in bytes, without taking memory
-// that others may need: its buffer is not one of the budget.
-const lightPart = broker.FirstBuffer / sizeStep
+// freePart is the size of the largest part of a message whose buffer takes nothing from the
+// budget, in bytes.
+const freePart = broker.FirstBuffer / sizeStep
 
-// fill waits for more bytes, as input.fill does. A client that has sent a part of a message
-// and no more for WriteTime gives up the memory for it where that is short: the error is
-// told. Where there is enough it may take as long as it likes.
+// fill waits for more bytes, as input.fill does. When a client has sent a part of a message
+// and nothing more for WriteTime, and memory is short, the part is dropped and the client gets
+// an error. While there is enough memory a message may take any time.
 func (p *publisher) fill(want int) error {
 	for {
-		if heavy := len(p.in.bytes()) > lightPart; heavy || p.limited {
+		if heavy := len(p.in.bytes()) > freePart; heavy || p.limited {
 			p.setDeadline(heavy)
 		}
 		err := p.in.fill(p.net, want)
@@ -26,13 +26,13 @@ func (p *publisher) fill(want int) error {
 		}
 		if p.broker.Budget.IsShort() {
 			n := len(p.in.bytes())
-			p.in.free() // now, not when the client has read this
+			p.in.free() // now, not when the client has read the error
 			return errorLinef("TIMEOUT", "a message of which %d bytes have come did not go on within %v, and others need the memory: send it again", n, p.broker.Limits.WriteTime)
 		}
 	}
 }
 
-// setDeadline sets the time within which more bytes are to come, or takes it back.
+// setDeadline sets the deadline for more bytes, or removes it.
 func (p *publisher) setDeadline(isLimited bool) {
 	var deadline time.Time
 	if p.limited = isLimited; isLimited {
