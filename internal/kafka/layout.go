@@ -30,7 +30,7 @@ const (
 
 // handlingCost is about what a handler and its response take for each element, in
 // bytes, beside the element itself.
-const handlingCost = 128
+const handlingCost = 168
 
 // layoutOf is how requests of a version look on the wire, found with kmsg's encoder: the
 // fields of its structs stand in the order of the wire, and a field is in a version if
