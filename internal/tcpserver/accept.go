@@ -1,7 +1,7 @@
-// Package tcpserver owns what servers of TCP ports share: how listeners accept connections,
-// without end and without a busy loop when no file descriptors are left, how many connections
-// there may be, how a server that stops waits for them, and what the system knows of a
-// connection: the slow client and the stalled one.
+// Package tcpserver serves TCP ports, with and without TLS. It accepts connections, without end
+// and without a busy loop when no file descriptors are left, limits their number, and waits for
+// them when a server stops. A Conn is what a server may ask of one: reads and writes that tell
+// a slow peer from a stalled one, and closes that show whether the peer has read everything.
 package tcpserver
 
 import (
@@ -11,22 +11,21 @@ import (
 	"time"
 )
 
-// The pauses after a failed accept (too many open files, say): those who are
-// connected go on.
+// The pauses after a failed accept (too many open files, say). Connections that were accepted
+// go on.
 const (
 	firstPause = 5 * time.Millisecond
 	lastPause  = time.Second
 )
 
-// repeatAfter is how long accepts may go on failing until it is logged again.
+// repeatAfter is the time between two log lines while accepts fail.
 const repeatAfter = time.Minute
 
-// Each calls start with each connection of l, one after the other, until l is
-// closed. That connections can't be taken is logged when it begins, each minute that
-// it lasts, and when it has ended.
+// Each calls start with each connection of l, one after the other, until l is closed. It logs
+// that accepts fail: when they begin to, each minute, and when they succeed again.
 func Each(l net.Listener, log *slog.Logger, start func(net.Conn)) {
 	pause := firstPause
-	var failed, logged time.Time // zero while connections are taken
+	var failed, logged time.Time // zero while accepts succeed
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {

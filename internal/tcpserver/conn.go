@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Conn is what a server may ask of a connection. TCP and TLS implement it, so that no
-// front knows which one it has. One goroutine reads; several may write.
+// A Conn is a connection of a server, over TCP or TLS: a front does not know which. One
+// goroutine reads; several may write.
 type Conn interface {
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
@@ -16,8 +16,7 @@ type Conn interface {
 	// with a FIN, over TLS with a close_notify. A TLS connection that ends without one was
 	// aborted, and Read returns another error.
 	Read(p []byte) (n int, err error)
-	// ReadInto reads into space that b offers when bytes have come. While it waits for them
-	// the connection holds no buffer.
+	// ReadInto reads into space that b offers. While it waits for bytes it holds no buffer.
 	ReadInto(b Buffer) (n int, err error)
 	// SetReadDeadline sets the time at which reads end with os.ErrDeadlineExceeded; the zero
 	// time is never. After Interrupt it has no effect.
@@ -83,8 +82,8 @@ type Buffer interface {
 	// Space is where the next bytes go, one or more; nil where there is no memory for that,
 	// which ends the read with ErrNoSpace.
 	Space() []byte
-	// Idle says that nothing has come: the space is not used, and may be given up until Space
-	// is called again.
+	// Idle is called when no bytes have come: the space is unused, and may be given up until
+	// Space is called again.
 	Idle()
 }
 

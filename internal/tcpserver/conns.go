@@ -10,25 +10,24 @@ import (
 	"time"
 )
 
-// Conns are the connections of a server, which has one listener or several, from the
-// first call of Serve until Stop. Its methods may be called by any goroutine.
+// Conns are the connections of a server, which has one listener or several. Any goroutine may
+// call its methods.
 type Conns[C comparable] struct {
 	log       *slog.Logger
 	max       int
-	handshake time.Duration // the longest
+	handshake time.Duration // limit of a TLS handshake
 
-	refusing chan struct{}  // holds as many as are being refused
+	refusing chan struct{}  // holds an element for each client that Refuse writes to
 	stopped  chan struct{}  // closed by Stop, with mu held
 	running  sync.WaitGroup // connections
 
 	mu        sync.Mutex // guards what follows
 	listeners []net.Listener
 	conns     map[C]struct{}
-	full      bool // said already that there are too many
+	full      bool // max was reached, and logged
 }
 
-// NewConns makes an empty set for max connections, each of which may take so long for its
-// TLS handshake.
+// NewConns makes an empty set for max connections. handshake is the limit of a TLS handshake.
 func NewConns[C comparable](log *slog.Logger, max int, handshake time.Duration) *Conns[C] {
 	return &Conns[C]{
 		log: log, max: max, handshake: handshake,
@@ -42,7 +41,7 @@ type tlsListener struct {
 	config *tls.Config
 }
 
-// WithTLS makes a listener of TCP one whose connections Conns serves over TLS.
+// WithTLS makes a listener whose connections Conns serves over TLS. l accepts TCP.
 func WithTLS(l net.Listener, config *tls.Config) net.Listener {
 	config = config.Clone()
 	config.DynamicRecordSizingDisabled = true // small records cost a system call each
@@ -98,7 +97,8 @@ func (s *Conns[C]) Start(c C, conn Conn, run func()) error {
 	wasFull := s.full
 	if s.full = len(s.conns) >= s.max; s.full {
 		if !wasFull {
-			s.log.Warn("too many connections", "limit", s.max)
+			s.log.Warn("too many connections, one more is refused: raise -max-connections, or find the client that opens so many",
+				"limit", s.max, "client", conn.RemoteAddr())
 		}
 		return ErrFull
 	}
@@ -112,8 +112,8 @@ func (s *Conns[C]) Start(c C, conn Conn, run func()) error {
 	return nil
 }
 
-// shakeHands reports whether the handshake succeeded. If not it closes the connection: the
-// peer may be any program, so that is no reason to warn.
+// shakeHands reports whether the handshake succeeded. If not it closes the connection. It does
+// not warn, because the peer may be any program.
 func (s *Conns[C]) shakeHands(conn Conn, limit time.Duration) bool {
 	err := conn.handshake(limit)
 	if err != nil {
@@ -123,11 +123,11 @@ func (s *Conns[C]) shakeHands(conn Conn, limit time.Duration) bool {
 	return err == nil
 }
 
-// refusals is how many clients may be refused at a time so that they get the text for sure.
+// refusals is how many clients at a time get their refusal for sure.
 const refusals = 64
 
-// Refuse writes text to a client that Start does not run, and closes. It does not wait for
-// the client: of many at a time some lose the text, over TLS always.
+// Refuse writes text to a client that Start has not run, and closes, without waiting for the
+// client. Of more than refusals clients at a time some may get no text, over TLS none.
 func (s *Conns[C]) Refuse(conn Conn, text string) {
 	select {
 	case s.refusing <- struct{}{}:
