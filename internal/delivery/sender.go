@@ -86,74 +86,66 @@ func (s *sender) isStopped() bool { return s.follows && s.loader.hub.stopping.Lo
 // send sends the messages in span, which the member holds, of the batches that are loaded.
 // Messages that it fails to read again, or finds changed, it gives back.
 func (s *sender) send(p *partition, span group.Span) error {
-	member := &s.sub.member
-	if s.isStopped() { // meanwhile: another session may have given them back because of that
-		member.GiveBack(p.pos, span.From)
-		return nil
-	}
 	for at := span.From; at < span.To; {
-		if len(s.loader.loaded) == 0 { // given up while the reader stalled
-			if err := s.loader.loadAgain(p.log, at, span.To); err != nil {
-				member.GiveBack(p.pos, at)
-				return s.sub.unreadable(p, group.Span{From: at, To: span.To}, err)
+		m, err := s.nextBatch(p, group.Span{From: at, To: span.To})
+		if m == nil || err != nil {
+			return err
+		}
+		first, next := m.Batch.BaseOffset(), m.Batch.NextOffset() // the batch is given up when the reader stalls
+		for isLoaded, full := true, false; err == nil && isLoaded && m.From < m.To; {
+			m.From, full, err = s.sink.Append(m)
+			if err == nil && full {
+				err = s.flush()
+				isLoaded = s.loader.loaded != nil
 			}
-			if again, err := s.stretch(p, group.Span{From: at, To: span.To}, maxChunk); err != nil || again.records != member.Records(p.pos, again.Span) {
-				member.GiveBack(p.pos, at)
-				return nil // its numbers would be wrong: look again
-			}
 		}
-		b, rest, err := batch.Next(s.loader.loaded)
+		s.loader.endSlot()
+		if errors.Is(err, batch.ErrCorrupt) || errors.Is(err, batch.ErrTooLarge) {
+			return s.sub.undecodable(p, at, undecodable(s.sub.topic.Name, p.number, first, next, err))
+		}
 		if err != nil {
-			return forClient(err) // Load has checked it
+			return err
 		}
-		if b.NextOffset() <= at || !hasMessages(b) {
-			s.loader.loaded = rest
-			at = max(at, min(span.To, b.NextOffset()))
-			continue
-		}
-		next, err := s.sendBatch(p, b, group.Span{From: at, To: min(span.To, b.NextOffset())})
-		if err != nil {
-			return s.sub.undecodable(p, at, err)
-		}
-		at = next
+		at = m.From
 	}
 	return nil
 }
 
-// sendBatch sends the messages in span of the first batch that is loaded, and returns the offset
-// behind the last of them: less than the span's end when the reader stalls. A
-// *broker.DamageError says that the batch can't be decoded.
-func (s *sender) sendBatch(p *partition, b batch.Batch, span group.Span) (int64, error) {
-	first, next := b.BaseOffset(), b.NextOffset() // b itself may be given up
-	loaded := s.loader.loaded
-	s.loader.loaded = loaded[len(b):]
-	s.loader.packed = false
-	m := &s.messages
-	*m = Messages{Topic: s.sub.topic.Name, Partition: p.number, Batch: b, From: span.From, To: span.To, Loaded: len(loaded), loader: &s.loader}
-	if s.sub.options.Ack {
-		m.pos = p.pos
-	}
-	defer s.loader.endSlot()
-	for m.From < m.To {
-		at, full, err := s.sink.Append(m)
-		if errors.Is(err, batch.ErrCorrupt) || errors.Is(err, batch.ErrTooLarge) {
-			return 0, undecodable(s.sub.topic.Name, p.number, first, next, err)
+// nextBatch is the messages in span of the next batch that is loaded, or loaded again; nil if
+// there are none, or if they were given back.
+func (s *sender) nextBatch(p *partition, span group.Span) (*Messages, error) {
+	for span.From < span.To {
+		if len(s.loader.loaded) == 0 { // given up while the reader stalled
+			if err := s.loader.loadAgain(p.log, span.From, span.To); err != nil {
+				s.sub.member.GiveBack(p.pos, span.From)
+				return nil, s.sub.unreadable(p, span, err)
+			}
+			if again, err := s.stretch(p, span, maxChunk); err != nil || again.records != s.sub.member.Records(p.pos, again.Span) {
+				s.sub.member.GiveBack(p.pos, span.From)
+				return nil, nil // its numbers would be wrong: look again
+			}
 		}
+		loaded := s.loader.loaded
+		b, rest, err := batch.Next(loaded)
 		if err != nil {
-			return 0, err
+			return nil, forClient(err) // Load has checked it
 		}
-		m.From = at
-		if !full {
+		s.loader.loaded = rest
+		if b.NextOffset() <= span.From || !hasMessages(b) {
+			span.From = max(span.From, min(span.To, b.NextOffset()))
 			continue
 		}
-		if err := s.flush(); err != nil {
-			return 0, err
+		s.loader.packed = false
+		s.messages = Messages{
+			Topic: s.sub.topic.Name, Partition: p.number, Batch: b, From: span.From, To: min(span.To, b.NextOffset()),
+			Loaded: len(loaded), loader: &s.loader,
 		}
-		if s.loader.loaded == nil { // and with it b
-			break
+		if s.sub.options.Ack {
+			s.messages.pos = p.pos
 		}
+		return &s.messages, nil
 	}
-	return m.From, nil
+	return nil, nil
 }
 
 // undecodable is the error for a batch whose records can't be read although its checksum is

@@ -253,36 +253,32 @@ func (s *Session) sendAll(toEnd bool) error {
 	for more := true; more; {
 		more = false
 		first := s.sub.firstTurn()
-		for i := range s.sub.partitions {
+		for i := 0; i < len(s.sub.partitions); {
 			p := s.sub.turn(first + i)
-			sent, err := s.sendPartition(p)
-			for err == nil && sent && toEnd {
-				sent, err = s.sendPartition(p)
+			_, high := p.log.Offsets()
+			sent, err := s.sender.sendFree(p, min(high, p.end), s.openWindow())
+			if sent > 0 || err != nil {
+				s.deadline.sent()
 			}
 			if err != nil {
 				return err
 			}
-			more = more || sent
+			more = more || sent > 0
+			if sent == 0 || !toEnd {
+				i++
+			}
 		}
 	}
 	return nil
 }
 
-// sendPartition sends a chunk, if the window is open.
-func (s *Session) sendPartition(p *partition) (sent bool, err error) {
-	window := s.window()
-	if window == 0 {
-		s.blocked.Store(true)
-		if window = s.window(); window == 0 {
-			return false, nil
-		}
+// openWindow is window; if it is 0 the next acknowledgement wakes the pump.
+func (s *Session) openWindow() int64 {
+	if n := s.window(); n > 0 {
+		return n
 	}
-	_, high := p.log.Offsets()
-	n, err := s.sender.sendFree(p, min(high, p.end), window)
-	if n > 0 || err != nil {
-		s.deadline.sent()
-	}
-	return n > 0, err
+	s.blocked.Store(true)
+	return s.window()
 }
 
 // maxChunk is more messages than one look into the log gives.
