@@ -49,7 +49,7 @@ func TestF37KilledInARedrive(t *testing.T) {
 func TestF37MessagesReopenedInMemoryAreSeenToBeLost(t *testing.T) {
 	forgetful := brokertest.Variant(t, brokertest.Change{
 		File: "internal/group/reopen.go",
-		Old:  "	p.mark()\n",
+		Old:  "	p.kept.mark()\n",
 		New:  "",
 	})
 	b := brokertest.StartProgram(t, forgetful, filepath.Join(t.TempDir(), "data"))
