@@ -18,7 +18,7 @@ const PositionsTopic = "__consumer_offsets"
 // that writes, after the start.
 type journal struct {
 	log    *Partition                   // nil until the first write
-	make   func() (*Partition, error)   // creates the log
+	create func() (*Partition, error)   // creates the log
 	logOf  func(group.Entry) *Partition // of the partition that an entry is a position in; nil for none
 	report *slog.Logger
 	limits Limits
@@ -41,7 +41,7 @@ type journal struct {
 func newJournal(b *Broker) *journal {
 	return &journal{
 		logOf: b.logOf, report: b.Log, limits: b.Limits, logs: make(map[*Partition]group.Key),
-		make: func() (*Partition, error) {
+		create: func() (*Partition, error) {
 			t, err := b.createTopic(PositionsTopic, 1, nil)
 			if err != nil {
 				return nil, err
@@ -64,7 +64,7 @@ func (j *journal) due(n int) bool {
 // write makes entries durable. all are the latest ones, for a compaction.
 func (j *journal) write(entries []group.Entry, all iter.Seq[group.Entry]) (err error) {
 	if j.log == nil {
-		if j.log, err = j.make(); err != nil {
+		if j.log, err = j.create(); err != nil {
 			return j.notKept(entries, err)
 		}
 	}
