@@ -8,18 +8,18 @@ import (
 	"mbus/internal/store"
 )
 
-// What an idempotent producer may be told, beside the errors of Check and of the
-// store. Nothing was stored then.
+// Errors for idempotent producers, beside those of Check and of the store. Nothing was
+// stored.
 var (
 	ErrFenced     = errors.New("a newer epoch of this producer has written")
 	ErrOutOfOrder = errors.New("sequence numbers are out of order")
 )
 
-// AppendOptions say what Append gets.
+// AppendOptions describe the batches of an Append.
 type AppendOptions struct {
 	// Checked batches, of which there may be several, need no verification: the broker has
 	// built them, or Check has verified each. Otherwise there is one batch, as a client
-	// made it: it is verified, and stored once if its producer numbers it.
+	// made it: it is verified, and stored once if it has a producer id.
 	Checked bool
 
 	// Due messages do not wait, whatever their headers say.
@@ -33,15 +33,14 @@ type AppendOptions struct {
 	Inline bool
 }
 
-// Append publishes batches. In this order it checks the limits and verifies, drops repeats
-// of idempotent producers, sees that there is space, holds back the messages that are not
-// due yet, gives the others the log's time where that counts (LogAppendTime), writes them
-// and commits.
+// Append publishes batches. In this order it checks limits and verifies, drops repeats of
+// idempotent producers, checks the space, holds back messages that are not due yet, stamps the
+// others with LogAppendTime where the topic has that, writes them and commits.
 //
 // done is called once if Append returns nil, when the batches are durable and visible, with
-// the offset of the first record, or with the error that means that they may not be. Of two
-// calls it is called in the same order, unless one of them has messages that wait. It must
-// not block, nor append; it may run before Append returns.
+// the offset of the first record, or with an error if they may not be durable. The done of an
+// earlier Append runs first, unless one of them has messages that wait. done must not block, nor
+// append; it may run before Append returns.
 //
 // An error returned means that nothing was stored and done is not called: ErrFull (try
 // again later), ErrFailed (after an I/O error; it may work later), ErrDeleted,
@@ -53,8 +52,8 @@ type AppendOptions struct {
 // follow on each other by their sequence numbers. See sequences for how long that is
 // remembered.
 //
-// The batches may be used again when Append returns. A batch that was stored whole has the
-// time that the log has given it in its header then, also one that is a repeat.
+// The caller may use the batches again when Append returns. The header of a batch that was
+// stored whole, and of a repeat, has its LogAppendTime then.
 func (p *Partition) Append(b []byte, o AppendOptions, done func(base int64, err error)) error {
 	var lead store.Lead
 	mayWait, err := p.check(b, o)
@@ -67,7 +66,7 @@ func (p *Partition) Append(b []byte, o AppendOptions, done func(base int64, err 
 	default:
 		lead, err = p.write(b, mayWait, done)
 	}
-	if o.Inline { // not before, where locks are held
+	if o.Inline { // here, where no lock is held
 		lead.Commit()
 	} else {
 		lead.Go()
@@ -148,7 +147,7 @@ func (p *Partition) write(b []byte, mayWait bool, done func(base int64, err erro
 	return p.log.Write(b, done)
 }
 
-// stampedAt is the time that the log has given a batch, -1 if it has none.
+// stampedAt is the LogAppendTime of a batch; -1 if it has CreateTime.
 func stampedAt(b batch.Batch) int64 {
 	if b.LogAppendTime() {
 		return b.MaxTimestamp()

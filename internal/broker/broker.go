@@ -1,7 +1,6 @@
-// Package broker is what the servers call: topics, publishing, reading and
-// groups, over any store. It owns validation, limits and policy (when topics
-// are made, what retention may remove, how positions are kept), and knows no
-// protocol.
+// Package broker has topics, partitions and groups, over any store. It owns validation,
+// limits and policy: when topics are created, what retention may remove, how positions are
+// kept. It knows no protocol.
 package broker
 
 import (
@@ -18,23 +17,23 @@ import (
 	"mbus/internal/store"
 )
 
-// Options are what New may be told.
+// Options configure New.
 type Options struct {
 	Limits         Limits        // DefaultLimits, or changed
-	Partitions     int           // of topics made on first publish; 0 for 1
-	NoAutoCreate   bool          // a topic is made only when somebody asks for it to be made
+	Partitions     int           // of topics that are created by their first message; 0 for 1
+	NoAutoCreate   bool          // topics are created by request only
 	Retention      time.Duration // age at which messages may go; 0 for never
 	RetentionBytes int64         // size of a partition from which its oldest messages go; 0 for none
 
-	// RetentionUnread is the age at which messages go that a group which leases messages
-	// has not consumed; 0 for DefaultRetentionUnread, negative for that of all others.
+	// RetentionUnread is the age at which messages go although a group that leases messages
+	// has not consumed them; 0 for DefaultRetentionUnread, negative for Retention.
 	RetentionUnread time.Duration
 
 	// OffsetsRetention is how long the positions of a group are kept without members and
 	// commits; 0 for ever.
 	OffsetsRetention time.Duration
 
-	// Allow says whether a principal has an access; nil for all of them. It may be called by
+	// Allow reports whether a principal has an access; nil for all of them. It may be called by
 	// any goroutine, and must not block.
 	Allow func(Principal, Access, Resource) bool
 
@@ -53,7 +52,7 @@ type Broker struct {
 	retention *retention
 
 	opts     Options
-	fallback *settings // of a topic that has set nothing for itself
+	fallback *settings // of a topic without a configuration of its own
 	store    store.Store
 	clock    *clock
 	keeper   *clockKeeper
@@ -66,14 +65,14 @@ type Broker struct {
 	waiting     waitingStreams
 }
 
-// What a caller may be told, beside the errors of package store.
+// Errors of the broker, beside those of package store.
 var (
 	ErrTooManyTopics = errors.New("too many topics")
 	ErrInternalTopic = errors.New("the topic is the broker's own: __consumer_offsets, __delayed, some more of Kafka's, and all that begin with __mbus")
 	ErrTooLarge      = errors.New("too large")
 
-	// ErrNoAutoCreate wraps store.ErrUnknownTopic: there is none, and the broker was told
-	// not to make topics by itself.
+	// ErrNoAutoCreate wraps store.ErrUnknownTopic: the topic does not exist, and
+	// Options.NoAutoCreate is set.
 	ErrNoAutoCreate = fmt.Errorf("%w, and this broker makes none by itself (-auto-create=false)", store.ErrUnknownTopic)
 )
 
@@ -118,8 +117,8 @@ func New(s store.Store, o Options) (*Broker, error) {
 	return b, nil
 }
 
-// Close ends the broker's own work and closes the store, which answers what is
-// under way. The servers have been stopped before.
+// Close ends the broker's own work and closes the store, which completes the appends under
+// way. The servers have been stopped before.
 func (b *Broker) Close() error {
 	close(b.stop)
 	b.ended.Wait()
@@ -128,14 +127,14 @@ func (b *Broker) Close() error {
 	return b.store.Close()
 }
 
-// Internal says whether a topic of this name is the broker's own.
+// Internal reports whether a topic of this name is the broker's own.
 func Internal(name string) bool { return message.IsInternal(name) }
 
-// Options are those that the broker was made with, defaults included.
+// Options are those of New, with the defaults filled in.
 func (b *Broker) Options() Options { return b.opts }
 
-// mayPublish says why a topic of this name can't be found or made for publishing, whatever
-// room there is: the error is ErrInternalTopic or ErrNoAutoCreate.
+// mayPublish is the error for a topic that can't be published to, whatever space there is:
+// ErrInternalTopic or ErrNoAutoCreate.
 func (b *Broker) mayPublish(name string) error {
 	if Internal(name) {
 		return ErrInternalTopic
@@ -163,8 +162,8 @@ func (b *Broker) makeTopic(name string, partitions int, by ...any) (*Topic, erro
 	return t, nil
 }
 
-// newTopic makes a topic. Of those who want to make the same one the others get it
-// with store.ErrTopicExists.
+// newTopic creates a topic. If several calls create the same one, all but one get it with
+// store.ErrTopicExists.
 func (b *Broker) newTopic(name string, partitions int, config map[string]string) (*Topic, error) {
 	defer b.catalog.names.Lock(name)()
 	if t, err := b.catalog.Topic(name); err == nil {
@@ -191,7 +190,7 @@ func (b *Broker) createTopic(name string, partitions int, config map[string]stri
 	return b.openTopic(made)
 }
 
-// openTopic puts a topic of the store on the list.
+// openTopic adds a topic of the store to the catalog.
 func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
 	t := &Topic{Name: made.Name, ID: made.ID}
 	t.know(made)
@@ -224,9 +223,9 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []*Partition, 
 	return list, nil
 }
 
-// Check verifies one batch that a client made for t, nil for a topic that is still to
-// be made. No record of it may be larger than a batch that is not compressed. It sets
-// what the header says of the latest time to that of the records. The error wraps
+// Check verifies one batch that a client made for t; nil for a topic that does not exist yet.
+// No record of it may be larger than a batch that is not compressed. It sets the header's
+// maximum timestamp to the latest of the records. The error wraps
 // batch.ErrCorrupt, batch.ErrTooLarge, ErrTooLarge, ErrTime or
 // ErrDeliverAt.
 func (b *Broker) Check(t *Topic, p batch.Batch) error {
@@ -234,7 +233,7 @@ func (b *Broker) Check(t *Topic, p batch.Batch) error {
 	return err
 }
 
-// check is Check; it also says whether a message of the batch may have to wait.
+// check is Check; it also reports whether a message of the batch may have to wait.
 func (b *Broker) check(t *Topic, p batch.Batch) (mayWait bool, err error) {
 	limit := b.Limits.MaxBatch()
 	if len(p) > limit {

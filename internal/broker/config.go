@@ -14,27 +14,26 @@ import (
 	"mbus/internal/batch"
 )
 
-// What a topic may have set for itself, under the names of Kafka's topic
-// configurations.
+// The settings of a topic, under the names of Kafka's topic configurations.
 const (
 	ConfigRetention      = "retention.ms"           // age from which messages are removed; -1 for never
 	ConfigRetentionBytes = "retention.bytes"        // size of a partition from which its oldest messages are; -1 for none
 	ConfigMaxBatch       = "max.message.bytes"      // size of the largest batch
 	ConfigTimestamps     = "message.timestamp.type" // CreateTime or LogAppendTime
 
-	// The age from which messages are removed that a group which leases messages has not
-	// consumed; 0 for that of all others, -1 for never. Kafka has no such groups.
+	// The age from which messages are removed although a group that leases messages has not
+	// consumed them; 0 for retention.ms, -1 for never. Kafka has no such groups.
 	ConfigRetentionUnread = "mbus.retention.unread.ms"
 
 	// How far a message's time may be from the broker's clock, in milliseconds.
 	ConfigTimestampAfter  = "message.timestamp.after.max.ms"
 	ConfigTimestampBefore = "message.timestamp.before.max.ms"
 
-	// Both of these, where they are not set; Kafka had it before it had them.
+	// The default of both; older than they are in Kafka.
 	ConfigTimestampDifference = "message.timestamp.difference.max.ms"
 )
 
-// What holds for these unless a topic sets them, as in Kafka.
+// The defaults, as in Kafka.
 const (
 	TimestampAfter  = int64(time.Hour / time.Millisecond)
 	TimestampBefore = int64(math.MaxInt64) // no bound
@@ -46,12 +45,12 @@ const (
 	LogAppendTime = "LogAppendTime"
 )
 
-// ErrConfig says that a topic can't be configured so.
+// ErrConfig is for a configuration that a topic can't have.
 var ErrConfig = errors.New("configuration")
 
-// Settings are what holds for one topic. They don't change; a topic gets new ones.
+// Settings are those of one topic, defaults included. They are replaced, not changed.
 type settings struct {
-	own             map[string]string // what the topic has set for itself
+	own             map[string]string // the settings that are not defaults
 	retention       int64             // milliseconds; -1 for ever
 	retentionBytes  int64             // -1 for no bound
 	retentionUnread int64             // milliseconds, of what is not consumed; -1 for ever
@@ -118,8 +117,8 @@ func number(value string, low, high int64) (int64, error) {
 	return n, nil
 }
 
-// settings are those of a topic that has set own for itself. The error, which wraps
-// ErrConfig, names what can't be set; the rest holds.
+// settings are those of a topic with a configuration. The error, which wraps ErrConfig, names
+// a setting that it can't have; the others are used.
 func (b *Broker) settings(own map[string]string) (*settings, error) {
 	s := &settings{
 		own: make(map[string]string), retention: -1, retentionBytes: -1, maxBatch: b.Limits.MaxBatch(),
@@ -154,7 +153,7 @@ func (b *Broker) settings(own map[string]string) (*settings, error) {
 	return s, wrong
 }
 
-// bySettingOrder has what stands for two settings come before these.
+// bySettingOrder sorts the setting that stands for two before these.
 func bySettingOrder(x, y string) int {
 	isDifference := func(name string) int {
 		if name == ConfigTimestampDifference {
@@ -174,7 +173,7 @@ func stored(own map[string]string) string {
 	return string(p)
 }
 
-// restore gives a topic the settings that the store has kept. What does not hold
+// restore gives a topic the configuration that the store has. A setting that is not allowed
 // any more, because a limit of the broker is lower now, is logged and left out.
 func (b *Broker) restore(t *Topic, config string) {
 	own := make(map[string]string)
@@ -190,7 +189,7 @@ func (b *Broker) restore(t *Topic, config string) {
 	t.settings.Store(s)
 }
 
-// Config is what the topic has set for itself, by name. It must not be changed.
+// Config is the topic's own configuration, by name. It must not be changed.
 func (t *Topic) Config() map[string]string { return t.settings.Load().own }
 
 // MaxBatch is the size of the largest batch that the topic takes, in bytes.
@@ -200,16 +199,15 @@ func (t *Topic) MaxBatch() int { return t.settings.Load().maxBatch }
 // batch that the topic takes, if it has no headers.
 func (t *Topic) MaxMessage() int { return t.MaxBatch() - batch.HeaderSize - batch.RecordOverhead }
 
-// CheckConfig says, with an error that wraps ErrConfig, why a topic can't be
-// configured so.
+// CheckConfig is the error for a configuration that a topic can't have: it wraps ErrConfig.
 func (b *Broker) CheckConfig(own map[string]string) error {
 	_, err := b.settings(own)
 	return err
 }
 
-// Configure changes what a topic has set for itself. change alters the copy that it
-// is given, or returns an error. The new configuration is durable, and holds for
-// what comes then, when Configure returns. The error is store.ErrUnknownTopic,
+// Configure changes a topic's own configuration. change alters a copy, or returns an error. When
+// Configure returns the new configuration is durable, and is used for later appends. The error
+// is store.ErrUnknownTopic,
 // ErrInternalTopic, wraps ErrConfig, or is that of change or of the store.
 func (v *View) Configure(name string, change func(own map[string]string) error) error {
 	if err := v.topic(Alter, name); err != nil {

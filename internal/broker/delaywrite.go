@@ -13,21 +13,20 @@ import (
 	"mbus/internal/store"
 )
 
-// ErrDeliverAt says that the time at which a message is to be delivered can't be read,
-// or can't be meant.
+// ErrDeliverAt is for a delivery time that can't be read, or is out of range.
 var ErrDeliverAt = errors.New("delivery time")
 
-// What a delivery time in milliseconds since 1970 can be: later than March 1973, because
-// less is a time in seconds, or no time but a delay; and before the year 10000, because
-// more is a time in microseconds. 0 and what is negative is at once.
+// The range of a delivery time in milliseconds since 1970. A lower one, before March 1973, is a
+// time in seconds or a delay; a higher one, after the year 9999, is in microseconds. 0 and
+// negative numbers mean at once.
 const (
 	minDeliverAt = 100_000_000_000
 	maxDeliverAt = 253_402_300_799_999
 )
 
-// ParseDeliverAt reads a delivery time: milliseconds since 1970, or RFC 3339, which
-// names its zone: nobody knows that of the program which wrote a header. One that has
-// passed means at once. The error wraps ErrDeliverAt.
+// ParseDeliverAt reads a delivery time: milliseconds since 1970, or RFC 3339, which names its
+// zone, because the zone of the program that wrote a header is unknown. A time in the past means
+// at once. The error wraps ErrDeliverAt.
 func ParseDeliverAt(value string) (ms int64, err error) {
 	ms, err = strconv.ParseInt(value, 10, 64)
 	if err != nil {
@@ -47,8 +46,8 @@ func ParseDeliverAt(value string) (ms int64, err error) {
 	return ms, nil
 }
 
-// CheckDeliverAt says whether headers have a message wait until a time that can't be read:
-// the error wraps ErrDeliverAt.
+// CheckDeliverAt is the error for headers with a delivery time that can't be read: it wraps
+// ErrDeliverAt.
 func CheckDeliverAt(headers []batch.Header) error {
 	for i := len(headers) - 1; i >= 0; i-- {
 		if headers[i].Key == HeaderDeliverAt {
@@ -59,8 +58,7 @@ func CheckDeliverAt(headers []batch.Header) error {
 	return nil
 }
 
-// Waits says whether messages with these headers wait, or did: they have a delivery time
-// that can be read.
+// Waits reports whether headers have a delivery time that can be read.
 func Waits(headers []batch.Header) bool {
 	for i := len(headers) - 1; i >= 0; i-- {
 		if headers[i].Key == HeaderDeliverAt {
@@ -94,8 +92,8 @@ func headerTime(value []byte) (int64, error) {
 	return at, err
 }
 
-// hold looks into batches for messages that are not due yet, and writes them, and the
-// others, if there are any.
+// hold looks for messages that are not due yet. If it finds any it writes them to the log of
+// delayed messages, and the others to the partition.
 func (p *Partition) hold(batches []byte, done func(base int64, err error)) (lead store.Lead, held bool, err error) {
 	ms := p.broker.now().UnixMilli()
 	err = Scan(func(it *batch.Iterator) (err error) {
@@ -107,8 +105,8 @@ func (p *Partition) hold(batches []byte, done func(base int64, err error)) (lead
 	return lead, held, err
 }
 
-// writeHalves writes what waits, and what is for now. If one is refused the other does
-// not count.
+// writeHalves writes the messages that wait, and those for now. If one half is refused the other
+// does not count.
 func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, done func(base int64, err error)) (lead store.Lead, err error) {
 	if !p.exists() {
 		return lead, store.ErrDeleted
@@ -134,7 +132,7 @@ func (p *Partition) writeHalves(it *batch.Iterator, batches []byte, ms int64, do
 	return lead, err
 }
 
-// anyMayWait says whether one of the batches has to be looked into.
+// anyMayWait reports whether one of the batches may have a delivery time.
 func anyMayWait(batches []byte) bool {
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
@@ -146,7 +144,7 @@ func anyMayWait(batches []byte) bool {
 	return false
 }
 
-// anyWaits says whether a message in the batches is not due at the time ms. The error
+// anyWaits reports whether a message in the batches is not due at the time ms. The error
 // wraps ErrDeliverAt if a delivery time can't be read.
 func anyWaits(it *batch.Iterator, batches []byte, ms int64) (waits bool, err error) {
 	for len(batches) > 0 {
@@ -182,7 +180,7 @@ func latestDue(it *batch.Iterator) (latest int64, err error) {
 	return latest, it.Err()
 }
 
-// split makes two of the batches: what is for now, and what waits.
+// split splits batches into messages for now and messages that wait.
 func (p *Partition) split(it *batch.Iterator, batches []byte, ms int64) (now []byte, wait schedule.Waiting, err error) {
 	var prompt batch.Builder
 	waiting := p.waitingBuilder(ms)
@@ -223,23 +221,23 @@ func closeFull(b *batch.Builder) {
 	}
 }
 
-// Halves are an append whose messages wait, all or some of them. It is answered when both
-// halves are durable, and only then does what waits count: if the other half is refused,
-// or the topic has been deleted meanwhile, it is not delivered.
+// Halves are an append of which all or some messages wait. done is called when both halves are
+// durable. If the half for now is refused, or the topic has been deleted meanwhile, the messages
+// that wait are not delivered.
 type halves struct {
 	p    *Partition
-	now  bool // there is something that does not wait
+	now  bool // some messages do not wait
 	done func(int64, error)
 
 	mu      sync.Mutex     // guards what follows
-	answers int            // that have come
-	refused bool           // what is for now was, and the caller was told
-	kept    *schedule.Kept // what waits, when it is durable
-	base    int64          // of what is for now
+	answers int            // outcomes that have come
+	refused bool           // the half for now was, and Append has returned the error
+	kept    *schedule.Kept // the messages that wait, when they are durable
+	base    int64          // of the messages for now
 	err     error
 }
 
-// waits takes the outcome of what waits.
+// waits takes the outcome of the half that waits.
 func (h *halves) waits(kept *schedule.Kept, err error) {
 	h.mu.Lock()
 	h.kept = kept
@@ -247,7 +245,7 @@ func (h *halves) waits(kept *schedule.Kept, err error) {
 	h.answer(err)
 }
 
-// written takes the outcome of what is for now.
+// written takes the outcome of the half for now.
 func (h *halves) written(base int64, err error) {
 	h.mu.Lock()
 	h.base = base
@@ -255,7 +253,7 @@ func (h *halves) written(base int64, err error) {
 	h.answer(err)
 }
 
-// refuse says that what is for now was refused: the caller is told without done.
+// refuse notes that the half for now was refused: Append returns the error, and done is not called.
 func (h *halves) refuse() {
 	h.mu.Lock()
 	h.refused = true
@@ -276,8 +274,8 @@ func (h *halves) answer(err error) {
 	}
 }
 
-// finish has what waits wait, or not be delivered, and answers. The topic is looked for
-// when that is decided: if it is there, its deletion has not been answered yet.
+// finish has the messages wait, or drops them, and calls done. It looks for the topic then: if it
+// exists, its deletion has not returned yet.
 func (h *halves) finish() {
 	if h.err == nil && !h.refused && !h.p.exists() {
 		h.err = store.ErrDeleted

@@ -6,8 +6,7 @@ import (
 
 // RecordAt finds the first record of a partition, in the order of the log, that is
 // as late as timestamp, in milliseconds since 1970. offset is -1 if there is none.
-// What is damaged is passed over, and so is what lies below the log start in the batch
-// that holds it.
+// Damage is passed over, and so are the records below the log start in its batch.
 func RecordAt(log *Partition, timestamp int64) (offset, at int64, err error) {
 	from, err := log.OffsetForTime(timestamp)
 	if err != nil {
@@ -62,8 +61,8 @@ func LatestRecord(log *Partition) (offset, at int64, err error) {
 	return latestFrom(log, start)
 }
 
-// latestFrom is LatestRecord where that reads all of the log: the batch that holds the
-// log start has the highest time, and the record with it lies below.
+// latestFrom is LatestRecord for a log whose highest time is that of a record below the log
+// start, in the batch that holds it: all of the log is read.
 func latestFrom(log *Partition, start int64) (offset, at int64, err error) {
 	offset, at = -1, -1
 	err = walk(log, start, passOver, func(b batch.Batch) (goOn bool, err error) {

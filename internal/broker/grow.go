@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// ErrPartitions says that a topic can't have so many partitions.
+// ErrPartitions is for a number of partitions that a topic can't have.
 var ErrPartitions = errors.New("number of partitions")
 
-// AddPartitions gives a topic as many partitions as it takes to have total. Those
-// who follow it get the messages of the new ones from their beginning, and so does
-// every group that has a position in the topic. The partitions are durable when it
-// returns. The error is store.ErrUnknownTopic, ErrInternalTopic, ErrPartitions,
-// ErrTooManyTopics, or one of the store. Messages with a key go to another partition than before.
+// AddPartitions adds partitions to a topic, so that it has total. Sessions that follow the topic,
+// and groups with a position in it, get the messages of the new ones from their beginning. The
+// partitions are durable when it returns. Messages with a key go to another partition than
+// before. The error is store.ErrUnknownTopic, ErrInternalTopic, ErrPartitions, ErrTooManyTopics,
+// or one of the store.
 func (v *View) AddPartitions(name string, total int) error {
 	if err := v.topic(Alter, name); err != nil {
 		return err

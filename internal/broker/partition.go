@@ -22,8 +22,8 @@ type Partition struct {
 	stamp     stamp
 	sequences sequences
 
-	// begin is where the log of delayed messages begins for others: what was delivered
-	// before stays for a while, and is read at a start. 0 for other partitions.
+	// begin is the log start offset that others see of the log of delayed messages: what was
+	// delivered before it stays for a while, and is read at a start. 0 for other partitions.
 	begin atomic.Int64
 }
 
@@ -65,10 +65,10 @@ func (p *Partition) Trim(before int64) error { return p.log.Trim(before) }
 // not block.
 func (p *Partition) Sync(done func(error)) { p.log.Sync(done) }
 
-// hide has the log begin at an offset for others, which have no use for what lies before.
+// hide sets the log start offset that others see: what lies before it is of no use to them.
 func (p *Partition) hide(before int64) { p.begin.Store(max(before, p.begin.Load())) }
 
-// exists says whether this incarnation of the topic has not been deleted.
+// exists reports whether this incarnation of the topic has not been deleted.
 func (p *Partition) exists() bool {
 	_, err := p.broker.catalog.TopicByID(p.topic.ID)
 	return err == nil

@@ -11,10 +11,9 @@ import (
 	"mbus/internal/store"
 )
 
-// Sequences are the last batches of each producer in one partition. It is decided
-// and appended under one lock, so that the order of the numbers is that of the
-// log. It is not stored: after a start it is read back from the batches at the
-// log's end.
+// Sequences are the last batches of each idempotent producer in one partition. One lock is
+// held over the check and the write, so that the order of the numbers is that of the log. They
+// are not stored: after a start they are read from the batches at the end of the log.
 type sequences struct {
 	mu        sync.Mutex
 	loaded    bool
@@ -27,16 +26,16 @@ type sequence struct {
 	last  []*appended // at most rememberedBatches, the latest last; never empty
 	used  time.Time
 
-	// readBack says that nothing has come since the start. What the producer wrote last is
-	// missing in last then if it waited, or waits, to be delivered.
+	// readBack is set until the first batch after a start. last lacks the batches that wait
+	// to be delivered, or waited.
 	readBack bool
 }
 
-// Appended is one batch.
+// An appended is one batch.
 type appended struct {
 	first, final int32       // sequence numbers
-	at           int64       // the time that the log has given it, or -1; guarded by the sequences' mu
-	failed       atomic.Bool // it is not stored: it may be sent again, and nothing may follow on it before
+	at           int64       // LogAppendTime, or -1; guarded by the sequences' mu
+	failed       atomic.Bool // it is not stored: it may be sent again, and no batch may follow before
 
 	mu      sync.Mutex // guards what follows
 	settled bool
@@ -45,8 +44,8 @@ type appended struct {
 	waiting []func(int64, error)
 }
 
-// settle tells all who wait. It may run while the append has not returned.
-func (a *appended) settle(base int64, err error) {
+// complete calls back all that wait. It may run before the append returns.
+func (a *appended) complete(base int64, err error) {
 	a.mu.Lock()
 	a.failed.Store(err != nil)
 	a.settled, a.base, a.err = true, base, err
@@ -58,7 +57,7 @@ func (a *appended) settle(base int64, err error) {
 	}
 }
 
-// wait calls done when the batch is settled, at once if it is.
+// wait calls done when the batch is complete, at once if it is.
 func (a *appended) wait(done func(int64, error)) {
 	a.mu.Lock()
 	settled := a.settled
@@ -71,8 +70,8 @@ func (a *appended) wait(done func(int64, error)) {
 	}
 }
 
-// append appends b to p unless that has been done, or its numbers forbid it. A batch that
-// is a repeat gets the time that the log has given the first one.
+// append appends b to p, unless it is a repeat or its numbers are out of order. A repeat gets
+// the LogAppendTime of the first one.
 func (s *sequences) append(p *Partition, b batch.Batch, mayWait bool, done func(int64, error)) (lead store.Lead, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,8 +90,8 @@ func (s *sequences) append(p *Partition, b batch.Batch, mayWait bool, done func(
 		return lead, nil
 	}
 	a := &appended{first: b.BaseSequence(), final: finalSequence(b), at: -1, waiting: []func(int64, error){done}}
-	if lead, err = p.write(b, mayWait, a.settle); err != nil {
-		if known := s.producers[b.ProducerID()]; known != nil { // the number that is expected stays
+	if lead, err = p.write(b, mayWait, a.complete); err != nil {
+		if known := s.producers[b.ProducerID()]; known != nil { // the expected number stays
 			known.readBack = false
 		} else {
 			a.failed.Store(true)
@@ -110,9 +109,9 @@ func finalSequence(p batch.Batch) int32 {
 	return int32((int64(p.BaseSequence()) + int64(p.LastOffsetDelta())) & 0x7fffffff)
 }
 
-// judge finds the time that p was appended before, if it was, or says why it may
-// not be appended now. failed is the attempt to append it that p is to take the place
-// of, nil for none. waits says that messages may have waited that are not known of.
+// judge finds the earlier append of p, if p is a repeat. The error says why p may not be
+// appended now. failed is the failed append that p replaces, nil for none. waits says that
+// unknown messages may have waited.
 func (s *sequences) judge(p batch.Batch, waits bool) (before, failed *appended, err error) {
 	known := s.producers[p.ProducerID()]
 	if known == nil || time.Since(known.used) > producerExpires {
@@ -134,7 +133,7 @@ func (s *sequences) judge(p batch.Batch, waits bool) (before, failed *appended, 
 	}
 	next, failed := known.next()
 	if known.readBack && waits && (first-next)&0x7fffffff < 1<<30 {
-		return nil, nil, nil // what is between waited
+		return nil, nil, nil // the batches between waited
 	}
 	if first != next || failed != nil && final != failed.final && len(known.last) > 1 {
 		return nil, nil, outOfOrder(p, next)
@@ -142,10 +141,9 @@ func (s *sequences) judge(p batch.Batch, waits bool) (before, failed *appended, 
 	return nil, failed, nil
 }
 
-// next is the number that the producer goes on with. What has failed at the end is as if
-// it had never been sent. failed is what the next batch takes the place of: the first
-// batch that has failed although a later one has not, which must come again as it was,
-// or the only one.
+// next is the number that the producer goes on with. Failed batches at the end count as never
+// sent. failed is the batch that the next one replaces: the first failed batch before a stored
+// one, which must come again as it was, or the only batch.
 func (q *sequence) next() (next int32, failed *appended) {
 	for n := len(q.last); n > 1 && q.last[n-1].failed.Load(); n-- {
 		q.last = q.last[:n-1]
@@ -189,7 +187,7 @@ func (s *sequences) remember(p batch.Batch, a, failed *appended) {
 	known.last = append(known.last, a)
 }
 
-// forget drops the tenth of the producers that has been silent longest.
+// forget drops a tenth of the producers: those that have been silent longest.
 func (s *sequences) forget() {
 	times := make([]time.Time, 0, len(s.producers))
 	for _, known := range s.producers {
@@ -204,8 +202,8 @@ func (s *sequences) forget() {
 	}
 }
 
-// load reads back, once, what is at the end of the log: all idempotent producers of the
-// partition wait for that, because none can be judged before, and no others do.
+// load reads the end of the log, once. The idempotent producers of the partition wait for it,
+// because none of their batches can be judged before; others do not.
 func (s *sequences) load(p *Partition) error {
 	if s.loaded {
 		return nil

@@ -7,14 +7,14 @@ import (
 	"mbus/internal/batch"
 )
 
-// A StreamRequest is what a connection asks for that has numbered messages.
+// A StreamRequest is the request of a connection with numbered messages.
 type StreamRequest struct {
 	ID    int64 // positive, chosen by the client at random
 	First int64 // the number of its first message, from 1: those below are stored
 	New   bool  // nothing was ever sent of the stream, so that nothing has to be read
 
-	// Turn is the connection's number, in the order in which they came: the latest has
-	// the stream, whichever is served first.
+	// Turn is the connection's number, in the order of their arrival: the latest connection
+	// gets the stream, whichever is served first.
 	Turn uint64
 
 	// Replaced is called when another connection goes on with the stream. It does not
@@ -34,15 +34,15 @@ type Stream struct {
 	partitions int       // that the topic had at the latest write; 0 for none
 	latest     int64     // number, from 0, that was written, or is about to be: those that follow are near to it
 
-	failed error          // why nothing may follow; guarded by of.mu
+	failed error          // why no append may follow; guarded by of.mu
 	broken map[chain]bool // where something was not stored, so that what follows on it does not say what is; guarded by of.mu
 }
 
-// OpenStream begins or goes on with a stream of a topic. A connection that has it is
-// ended, and what it has on its way is waited for: then it is known what is stored. It
-// fails with ErrReplaced if yet another one has taken the stream meanwhile, with
-// ErrStreamGone if messages were stored that the topic has never had, or with an error of
-// the store. Close gives it back.
+// OpenStream begins a stream of a topic, or goes on with it. It ends the connection that has
+// the stream, and waits for that one's appends: then it is known which numbers are stored. It
+// fails with ErrReplaced if yet another connection has taken the stream meanwhile, with
+// ErrStreamGone if the client says that messages are stored that this topic never had, or with
+// an error of the store. Close gives the stream back.
 func (v *View) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
 	if err := v.topic(Write, t.Name); err != nil {
 		return nil, err
@@ -79,8 +79,8 @@ func (v *View) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
 	return me, nil
 }
 
-// take makes me the owner of its stream. old is the one before, nil for none; whole says
-// that all is known that the topic ever had.
+// take makes me the owner of its stream. old is the owner before, nil for none; whole reports
+// that everything is known that the topic ever had.
 func (s *streams) take(b *Broker, t *Topic, me *Stream, r StreamRequest) (old *Stream, whole bool, err error) {
 	if !r.New {
 		if err := s.load(b, t); err != nil {
@@ -101,7 +101,7 @@ func (s *streams) take(b *Broker, t *Topic, me *Stream, r StreamRequest) (old *S
 	return old, s.loaded && s.whole && !s.forgot, nil
 }
 
-// Close gives the stream back. What is on its way ends as it does.
+// Close gives the stream back. Appends under way go on.
 func (s *Stream) Close() {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -111,14 +111,13 @@ func (s *Stream) Close() {
 	}
 }
 
-// Stored says whether the message with this number, from 1, was stored before. place is
-// the partition that it goes to in a topic of so many; nil if it goes to whichever, or
-// waits.
+// Stored reports whether the message with this number, from 1, was stored before. place is its
+// partition in a topic of so many; nil if it may go to any, or waits.
 func (s *Stream) Stored(number int64, place func(partitions int) int) bool {
 	return number <= s.end && s.before.has(number-1, place)
 }
 
-// KnowsMore says whether a message with this number, from 1, or a higher one may be
+// KnowsMore reports whether a message with this number, from 1, or a higher one may be
 // stored.
 func (s *Stream) KnowsMore(number int64) bool { return number <= s.end }
 
@@ -139,9 +138,9 @@ func (s *Stream) Producer(last int64, records, partitions int) batch.Producer {
 	return batch.Producer{ID: s.id, Epoch: int16(partitions), Sequence: int32((last - int64(records)) & 0x7fffffff)}
 }
 
-// Spread says that what is written from now on is spread over so many partitions. When
-// their number has changed it waits for what is on its way, so that of the numbers before
-// none is lost when those that follow are stored.
+// Spread sets the number of partitions that later messages are spread over. If it has changed,
+// Spread waits for the appends under way, so that no earlier number is lost when later ones are
+// stored.
 func (s *Stream) Spread(partitions int) {
 	if s.partitions != 0 && s.partitions != partitions {
 		s.of.mu.Lock()
@@ -153,8 +152,8 @@ func (s *Stream) Spread(partitions int) {
 	s.partitions = partitions
 }
 
-// IsReplaced says whether another connection goes on with the stream. Any goroutine may
-// ask.
+// IsReplaced reports whether another connection goes on with the stream. Any goroutine may
+// call it.
 func (s *Stream) IsReplaced() bool {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()

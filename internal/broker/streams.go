@@ -10,18 +10,18 @@ import (
 	"mbus/internal/batch"
 )
 
-// What a producer may be told that goes on with a stream.
+// Errors for a producer that goes on with a stream.
 var (
 	ErrReplaced   = errors.New("another connection goes on with this stream")
-	ErrStreamGone = errors.New("the topic has been made anew")
+	ErrStreamGone = errors.New("the topic was created again")
 )
 
 // Streams are the numbered messages of the producers of one topic: the message that has a
-// number is stored once, however often it is sent. The log keeps the numbers: a batch has
-// the stream as its producer id, and the number of its last record, less 1, as the
-// sequence number of that. The epoch is 0 if the records are numbered without a gap, and
-// otherwise the topic's number of partitions, by which the batch got what it has. A
-// message that waits has them, too, in its own batch.
+// number is stored once, however often it is sent. The log keeps the numbers: the producer id of
+// a batch is the stream, and the sequence number of its last record is that record's number
+// less 1. The producer epoch is 0 if the records are numbered without a gap, and otherwise the
+// topic's number of partitions, over which the messages were spread. A message that waits has
+// them in its own batch.
 type streams struct {
 	loading sync.Mutex // held while the log's end is read; taken before mu
 
@@ -35,13 +35,13 @@ type streams struct {
 // A stream is what is known of one producer's messages.
 type stream struct {
 	mu      sync.Mutex // guards what follows
-	idle    sync.Cond  // nothing is on its way
+	idle    sync.Cond  // no append is under way
 	owner   *Stream    // the connection that may write; nil for none
 	turn    uint64     // of the owner, or of the latest there was
-	pending int        // appends on their way, of whichever connection
+	pending int        // appends under way, of all connections
 	used    time.Time
 	stored  storedSet
-	known   bool  // numbers are whole, not only their last 31 bits
+	known   bool  // the whole numbers are known, not only their last 31 bits
 	latest  int64 // number, by which others' higher bits are found
 }
 
@@ -51,7 +51,7 @@ func newStream() *stream {
 	return st
 }
 
-// of finds a stream, or makes it. The caller holds mu.
+// of finds or creates a stream. The caller holds mu.
 func (s *streams) of(id int64) *stream {
 	st := s.byID[id]
 	if st == nil {
@@ -67,8 +67,8 @@ func (s *streams) of(id int64) *stream {
 	return st
 }
 
-// forget drops the tenth of the streams that has been silent longest, but for those that
-// a connection has, or that have something on its way.
+// forget drops a tenth of the streams that have no connection and no append under way: those
+// that have been silent longest.
 func (s *streams) forget() {
 	type silent struct {
 		id   int64
@@ -89,8 +89,8 @@ func (s *streams) forget() {
 	s.forgot = true
 }
 
-// load reads, once, what the end of each partition says, and what waits. Streams that begin
-// don't wait for that.
+// load reads the end of each partition, and the messages that wait, once. New streams do not
+// wait for it.
 func (s *streams) load(b *Broker, t *Topic) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
@@ -112,9 +112,8 @@ func (s *streams) load(b *Broker, t *Topic) error {
 	return nil
 }
 
-// loadPartition reads what the end of a partition says, up to what it holds now: what is
-// written from now on is noted by the streams themselves. all says that this is all that
-// the partition ever held.
+// loadPartition reads the end of a partition, up to its present end: the streams themselves
+// note later writes. all reports that the partition never held more.
 func (s *streams) loadPartition(p *Partition) (all bool, err error) {
 	at, err := p.log.Tail(streamTail)
 	if err != nil {

@@ -34,7 +34,7 @@ func (s *Stream) append(p *Partition, batches []byte, mayWait bool, done func(in
 		lead, err = p.write(now, false, done)
 		return err
 	})
-	if err != nil && splits { // what waits is on its way, so that done has to tell
+	if err != nil && splits { // the messages that wait are being written, so that done gets the error
 		done(0, err)
 		return lead, nil
 	}
@@ -60,7 +60,7 @@ func both(done func(int64, error)) func(int64, error) {
 	}
 }
 
-// write appends by way of f, and notes what becomes of it.
+// write appends with f, and notes the outcome.
 func (s *Stream) write(w written, done func(int64, error), f func(done func(int64, error)) error) error {
 	if err := s.begin(); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (s *Stream) write(w written, done func(int64, error), f func(done func(int6
 	return err
 }
 
-// begin announces an append. Nothing may follow on one that failed.
+// begin counts an append. None may follow one that failed.
 func (s *Stream) begin() error {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -123,7 +123,7 @@ type written struct {
 	next    int64 // the number behind that
 }
 
-// parse says what batches hold.
+// parse finds the numbers of batches.
 func (s *Stream) parse(partition int, batches []byte) (w written) {
 	for len(batches) > 0 {
 		b, rest, err := batch.Next(batches)
@@ -166,8 +166,8 @@ type numberedWait struct {
 	sequences []int32
 }
 
-// splitNumbered makes two of batches of a stream: what is for now, and what waits. now are
-// the same batches if nothing waits.
+// splitNumbered splits batches of a stream into those for now and those that wait. now are the
+// same batches if nothing waits.
 func (p *Partition) splitNumbered(batches []byte) (now []byte, wait numberedWait, err error) {
 	ms := p.broker.now().UnixMilli()
 	s := numberedSplitter{ms: ms, waiting: p.waitingBuilder(ms)}

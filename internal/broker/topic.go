@@ -8,7 +8,7 @@ import (
 	"mbus/internal/store"
 )
 
-// A Topic is a store's topic with its partitions at hand.
+// A Topic is one incarnation of a topic, with its partitions and settings.
 type Topic struct {
 	Name string
 	ID   [16]byte
@@ -24,14 +24,14 @@ type Topic struct {
 	watchers map[*func()]struct{}
 }
 
-// Partitions are the topic's partitions by number. There may be more the next
-// time, never fewer: who numbers messages by them takes them once.
+// Partitions are the topic's partitions by number. The next call may return more of them,
+// never fewer: code that picks partitions by their number calls it once.
 func (t *Topic) Partitions() []*Partition { return *t.partitions.Load() }
 
-// LeaderEpoch is that of a partition, which never changes.
+// LeaderEpoch is the leader epoch of a partition, which never changes.
 func (t *Topic) LeaderEpoch(partition int) int32 { return (*t.epochs.Load())[partition] }
 
-// know takes the epochs of what the store knows of the topic.
+// know takes the leader epochs from the topic as the store has it.
 func (t *Topic) know(made store.Topic) {
 	epochs := make([]int32, made.Partitions)
 	for i := range epochs {
@@ -67,11 +67,11 @@ func (t *Topic) For(key []byte) *Partition {
 	return all[ForKey(key, len(all))]
 }
 
-// Deleted says whether the topic was deleted: there may be another one of its name.
+// Deleted reports whether the topic was deleted: another topic may have its name.
 func (t *Topic) Deleted() bool { return t.deleted.Load() }
 
-// Watch calls f whenever the topic has got partitions, and when it has been deleted,
-// until cancel. f must not block; it may be called once more, after cancel.
+// Watch calls f whenever partitions have been added to the topic, and when it has been
+// deleted, until cancel. f must not block; it may be called once more after cancel.
 func (t *Topic) Watch(f func()) (cancel func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,20 +86,20 @@ func (t *Topic) Watch(f func()) (cancel func()) {
 	}
 }
 
-// grow puts partitions behind those that the topic has.
+// grow adds partitions to the topic.
 func (t *Topic) grow(more []*Partition) {
 	all := append(append([]*Partition(nil), t.Partitions()...), more...)
 	t.partitions.Store(&all)
 	t.changed()
 }
 
-// end says that the topic has been deleted.
+// end notes that the topic has been deleted.
 func (t *Topic) end() {
 	t.deleted.Store(true)
 	t.changed()
 }
 
-// changed calls those who watch.
+// changed calls the watchers.
 func (t *Topic) changed() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

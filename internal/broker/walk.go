@@ -10,11 +10,11 @@ func walk(p *Partition, offset int64, missing func(error) error, f func(batch.Ba
 	return store.Walk(p.log, offset, missing, f)
 }
 
-// passOver and stopAt are what walk does with what can't be read.
+// passOver and stopAt are for walk: whether it goes on behind batches that can't be read.
 func passOver(error) error   { return nil }
 func stopAt(err error) error { return err }
 
-// missingUntil is where a log goes on after an error that says what it lacks.
+// missingUntil is where a log goes on behind damage or a gap.
 func missingUntil(err error) (next int64, missing bool) {
 	_, next, missing = store.Missing(err)
 	return next, missing
