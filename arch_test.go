@@ -2,8 +2,12 @@
 package mbus
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,18 +29,18 @@ var arrows = map[string][]string{
 	"internal/vfs":                   {},
 	"internal/vfs/crashfs":           {"internal/vfs"},
 	"internal/commitlog":             {"internal/batch", "internal/message", "internal/store", "internal/vfs"},
-	"internal/group":                 {"internal/batch", "internal/store"},
+	"internal/group":                 {"internal/store"},
 	"internal/broker":                {"internal/batch", "internal/message", "internal/store", "internal/group", "internal/schedule", "internal/units"},
 	"internal/schedule":              {"internal/batch", "internal/store"},
 	"internal/message":               {"internal/batch"},
 	"internal/tcpserver":             {},
-	"internal/client":                {"internal/batch", "internal/message", "internal/units"},
+	"internal/client":                {"internal/batch", "internal/units"},
 	"internal/coordinator":           {},
 	"internal/kafka":                 {"internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
 	"internal/delivery":              {"internal/batch", "internal/group", "internal/broker", "internal/units"},
 	"internal/line":                  {"internal/delivery", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
 	"cmd/broker":                     {"internal/flags", "internal/units", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka"},
-	"cmd/producer":                   {"internal/client", "internal/flags", "internal/units", "internal/message"},
+	"cmd/producer":                   {"internal/client", "internal/flags", "internal/message"},
 	"cmd/consumer":                   {"internal/batch", "internal/client", "internal/flags", "internal/units", "internal/message"},
 	"cmd/admin":                      {"internal/client", "internal/flags", "internal/units", "internal/message"},
 	"test/brokertest":                {},
@@ -77,11 +81,43 @@ func TestImportsPointOneWay(t *testing.T) {
 				t.Errorf("%s imports %s, which is not its part", name, path)
 			}
 		}
+		for _, own := range allowed {
+			if !slices.Contains(packages[name], "mbus/"+own) {
+				t.Errorf("%s does not import %s: take it out of arrows", name, own)
+			}
+		}
 	}
 	for name := range arrows {
 		if _, found := packages[name]; !found {
 			t.Errorf("%s does not exist: take it out of arrows", name)
 		}
+	}
+}
+
+// The broker's own driver interface is not for fronts: Kafka's needs the chunk for sendfile.
+func TestImportOfTheStoreInKafkaIsForChunksOnly(t *testing.T) {
+	paths, err := filepath.Glob("internal/kafka/*.go")
+	if err != nil || len(paths) == 0 {
+		t.Fatal(err, len(paths))
+	}
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			s, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == "store" && s.Sel.Name != "Chunk" {
+				t.Errorf("%s uses store.%s: the broker has it", path, s.Sel.Name)
+			}
+			return true
+		})
 	}
 }
 
