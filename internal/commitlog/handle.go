@@ -43,11 +43,12 @@ func (h *handle) acquire() (vfs.File, error) {
 // hold acquires the file if it is open.
 func (h *handle) hold() (f vfs.File, created int) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.file != nil {
 		h.refs++
 	}
-	return h.file, h.created
+	f, created = h.file, h.created
+	h.mu.Unlock()
+	return f, created
 }
 
 // opened acquires the file that was opened, unless another one is open or was created meanwhile.
@@ -85,19 +86,16 @@ func (h *handle) create() (vfs.File, error) {
 }
 
 func (h *handle) release() {
-	if f := h.drop(); f != nil {
-		f.Close() // all syncs have been done
-	}
-}
-
-// drop returns the file if it is no longer used, to be closed.
-func (h *handle) drop() (f vfs.File) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.refs--; h.refs == 0 {
-		f, h.file = h.file, nil
+	h.refs--
+	if h.refs > 0 {
+		h.mu.Unlock()
+		return
 	}
-	return f
+	f := h.file
+	h.file = nil
+	h.mu.Unlock()
+	f.Close() // all syncs have been done
 }
 
 // readAt fills p from pos and returns fewer bytes only at the end of the file.

@@ -13,6 +13,14 @@ import (
 // floor returns the last entry for which after is false, or the segment's beginning. after is false for
 // some first entries and true for all others. The entries in the file have been checked.
 func (x *index) floor(after func(entry) bool) (entry, error) {
+	if found, _, ok := x.floorInMemory(after); ok {
+		return found, nil
+	}
+	return x.floorInFile(after)
+}
+
+// floorInFile is floor, among the entries in the file if need be.
+func (x *index) floorInFile(after func(entry) bool) (entry, error) {
 	for {
 		found, in, ok := x.floorInMemory(after)
 		if ok {

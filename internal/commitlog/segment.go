@@ -123,6 +123,9 @@ func (s *segment) remove() error {
 // load checks the entries of the index once, and builds it again if they are damaged. v is how far the
 // segment can be read.
 func (s *segment) load(v view) error {
+	if s.state.isReady(v.active) {
+		return nil
+	}
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
 	if !v.active {
@@ -130,7 +133,7 @@ func (s *segment) load(v view) error {
 			return err
 		}
 	}
-	if s.state.isLoaded() {
+	if s.state.isReady(true) {
 		return nil
 	}
 	err := s.index.check()

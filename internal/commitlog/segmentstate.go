@@ -47,10 +47,11 @@ func (t *segmentState) loads(err error) error {
 	return err
 }
 
-func (t *segmentState) isLoaded() bool {
+// isReady says whether the index is valid, and the end known unless the segment is active.
+func (t *segmentState) isReady(active bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.loaded
+	return t.loaded && (active || t.ended)
 }
 
 // ends notes where a sealed segment ends, and whether that is certain.
