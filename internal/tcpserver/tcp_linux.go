@@ -43,7 +43,7 @@ func (c *tcpConn) ReadInto(b Buffer) (int, error) {
 	return 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.Errno(-c.got)}
 }
 
-// read reads what is there. It reports false, to be called again, if nothing is.
+// read reads the bytes that have come. If there are none it reports false, to be called again.
 func (c *tcpConn) read(fd uintptr) bool {
 	p := c.into.Space()
 	if p == nil {
