@@ -20,7 +20,7 @@ type appender struct {
 	mu        sync.Mutex     // orders appends; held over the write; guards what follows
 	open      bool           // the active segment's files are open
 	allocated int64          // size of the active segment's file, as far as is known
-	noted     uint32         // last append time in the active segment's index
+	noted     uint32         // time of the last append to the active segment; its age is checked once a second
 	owed      []func() error // pending steps of recovery, which found the disk full
 }
 
@@ -41,10 +41,8 @@ func (a *appender) append(batches []byte, done func(int64, error)) (store.Lead, 
 		return store.Lead{}, err
 	}
 	note(s, batches, at, a.log.indexInterval)
-	if now != a.noted {
-		s.index.appended(now)
-		a.noted = now
-	}
+	s.index.appended(now) // always: retention may have corrected the time
+	a.noted = now
 	s.verified.add(at.pos, end.pos)
 	return a.log.commits.submit(end, waiter{at.next, done}), nil
 }

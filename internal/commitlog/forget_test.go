@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync"
 	"testing"
+	"time"
 
 	"mbus/internal/batch/batchtest"
 	"mbus/internal/store"
@@ -62,6 +63,28 @@ func TestRetentionOnRestartedLogFreesTheSame(t *testing.T) {
 	}
 	if freed[0] == 0 || freed[0] != freed[1] {
 		t.Errorf("freed %d bytes, after a restart %d", freed[0], freed[1])
+	}
+}
+
+// Retention has corrected the time of the last append meanwhile.
+func TestAnAppendCountsAfterTheClockHasGoneBackAndForthWithinASecond(t *testing.T) {
+	r := newRig(t, smallSegments())
+	clock := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	r.store.UseClock(func() time.Time { return clock })
+	retain := func() {
+		before := clock.Add(-time.Hour).UnixMilli()
+		if _, err := r.Retain(store.Retention{Before: before, Unread: before, Keep: math.MaxInt64}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.fill(1)
+	clock = clock.Add(-2 * time.Hour)
+	retain()
+	clock = clock.Add(2 * time.Hour)
+	r.fill(1)
+	retain()
+	if start, _ := r.Offsets(); start > 0 {
+		t.Errorf("a message that was appended a moment ago was removed: the log starts at offset %d", start)
 	}
 }
 
