@@ -131,7 +131,7 @@ sabotage "append before the index of a new segment is synced" $recover \
 	's/if r.sizes\[s.base\] == 0 \&\& r.log.uncertain \&\& !isFirst {/if false \&\& isFirst {/' ./internal/commitlog TestIndexIsSyncedBeforeItsSegmentIsWrittenTo
 sabotage "write over the disk after another boot" $recover \
 	'/) syncAgain(/,/^}/ s/if s.log.uncertain {/if true {/' ./internal/commitlog TestRecoveryWritesOverTheLogOnlyInTheSameBoot
-sabotage "cut off a torn end that could not be copied" internal/commitlog/quarantine.go \
+sabotage "cut off a torn tail that could not be copied" internal/commitlog/quarantine.go \
 	'/) copyTail(/,/^}/ s/return "", err$/return "", nil/' ./internal/commitlog TestATornEndIsKeptWholeOrNotCutOff
 sabotage "keep the window of an LZ4 frame for the next one" internal/batch/codec/lz4.go \
 	's/if p\[4\]&lz4Independent == 0 {/if false {/' ./internal/batch/codec TestALZ4FrameCanNotReferToTheOneBefore

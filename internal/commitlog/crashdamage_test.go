@@ -14,7 +14,7 @@ import (
 
 // Whenever the power is cut, and one batch that was acknowledged is damaged on top: all
 // others are there, and that one is reported by its offsets. Only if it is the last one
-// of its log it may be taken for a torn end.
+// of its log it may be taken for a torn tail.
 func TestPowerCutAndDamageAtAnyCallCostThatBatchOnly(t *testing.T) {
 	tried := 0
 	for _, w := range workloads {

@@ -63,7 +63,7 @@ func TestWhatWasCutOffGoesWithItsSegment(t *testing.T) {
 	r.fill(2)
 	disk := r.disk.KillClone()
 	name := files(t, disk, ".log")[0]
-	writeFile(t, disk, name, append(bytesOf(r.stored), "a torn end"...))
+	writeFile(t, disk, name, append(bytesOf(r.stored), "a torn tail"...))
 	r.reopen(disk)
 	r.fill(10)
 	cut := func() int { return len(filesWith(t, r.disk, ".cut-")) }

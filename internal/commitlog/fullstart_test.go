@@ -12,7 +12,7 @@ import (
 // leftovers are what a crash may leave of a rig's log that recovery has to write for.
 var leftovers = map[string]func(r *rig) *crashfs.FS{
 	"nothing": func(r *rig) *crashfs.FS { return r.disk.KillClone() },
-	"a torn end": func(r *rig) *crashfs.FS {
+	"a torn tail": func(r *rig) *crashfs.FS {
 		disk := r.disk.Crash(crashfs.Nothing())
 		writeFile(r.T, disk, activeLog, append(bytesOf(r.stored), r.nextTorn()...))
 		return disk
@@ -128,7 +128,7 @@ func (r *rig) deletesOnAFullDisk(disk *crashfs.FS) {
 func TestATornEndIsKeptWholeOrNotCutOff(t *testing.T) {
 	r := newRig(t, oneSegment())
 	r.fill(3)
-	disk := leftovers["a torn end"](r)
+	disk := leftovers["a torn tail"](r)
 	disk.SetHook(func(c crashfs.Call) error {
 		if c.Op == crashfs.WriteAt && strings.Contains(c.Name, ".cut-") {
 			return &crashfs.ShortWrite{N: 10, Err: syscall.ENOSPC}

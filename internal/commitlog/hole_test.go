@@ -127,7 +127,7 @@ func TestSeveralHolesBehindTheRecoveryPointAndATornEnd(t *testing.T) {
 	}
 }
 
-// With nothing valid behind it a batch is a torn end, as power cuts leave them: it is no
+// With nothing valid behind it a batch is a torn tail, as power cuts leave them: it is no
 // damage, and is kept aside. Nobody says that it was never acknowledged.
 func TestATornEndIsNoDamage(t *testing.T) {
 	for what, spoil := range spoilers {
@@ -147,7 +147,7 @@ func TestATornEndIsNoDamage(t *testing.T) {
 					t.Errorf("verify finds %q", found)
 				}
 				logged := r.log.logged()
-				if len(logged) != 1 || !strings.HasPrefix(logged[0], "WARN cut off a torn end") || strings.Contains(logged[0], "never") {
+				if len(logged) != 1 || !strings.HasPrefix(logged[0], "WARN cut off a torn tail") || strings.Contains(logged[0], "never") {
 					t.Errorf("logged was %q", logged)
 				}
 				if kept := asides(t, r.disk); len(kept) != 1 {

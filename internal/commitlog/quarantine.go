@@ -8,7 +8,7 @@ import (
 	"mbus/internal/vfs"
 )
 
-// quarantineTail copies the torn end of a segment of size bytes into a file of its own and cuts
+// quarantineTail copies the torn tail of a segment of size bytes into a file of its own and cuts
 // it off.
 func (s *segment) quarantineTail(found found, size int64) error {
 	l := s.log
@@ -26,8 +26,8 @@ func (s *segment) quarantineTail(found found, size int64) error {
 	if l.late || l.syncEvery > 0 {
 		known = "may have been acknowledged: with -fsync INTERVAL that comes before the sync"
 	}
-	l.warn("cut off a torn end, which lies behind the recovery point", "file", s.file.name, "offset", pos,
-		"bytes", size-pos, "kept in", name, "reason", found.reason, "what it held", known)
+	l.warn("cut off a torn tail behind the recovery point", "file", s.file.name, "offset", pos,
+		"bytes", size-pos, "copy", name, "reason", found.reason, "held", known)
 	if err := r.f.Truncate(pos); err != nil {
 		return err
 	}

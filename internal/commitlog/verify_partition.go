@@ -128,7 +128,7 @@ type segmentCheck struct {
 	s      *segment
 	size   int64
 	limit  int64    // no record of the segment has this offset or a higher one
-	last   bool     // it may have a torn end
+	last   bool     // it may have a torn tail
 	known  bool     // there is a recovery point
 	synced position // the recovery point
 	behind bool     // what is read now lies behind it

@@ -50,7 +50,7 @@ func TestVerifyFindsNoDamageAfterAPowerCut(t *testing.T) {
 		torn += len(found)
 	}
 	if torn == 0 {
-		t.Error("no power cut has left a torn end")
+		t.Error("no power cut has left a torn tail")
 	}
 }
 

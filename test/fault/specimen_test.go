@@ -90,7 +90,7 @@ func newSpecimen(t *testing.T, seed uint64, batches int, kill bool, snapshot fun
 }
 
 // awaitMarks waits until the sync marks, which are written after the answers, say
-// what was acknowledged: damage behind them is a torn end.
+// what was acknowledged: damage behind them is a torn tail.
 func (s *specimen) awaitMarks(t *testing.T, disk *crashfs.FS) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
