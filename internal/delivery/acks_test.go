@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbus/internal/group"
+	"mbus/internal/vfs/crashfs"
 )
 
 func TestAFailedMessageComesAgain(t *testing.T) {
@@ -70,6 +71,22 @@ func TestALostSessionsMessagesComeAgain(t *testing.T) {
 	other.must(other.Ack(2))
 	other.must(other.Close(Left))
 	b.restart()
+	b.mustDrain("orders", "second")
+}
+
+// A client that is lost for its writes may have closed its sending side before: the end of the
+// stream confirms its acknowledgements.
+func TestWhatALostSessionAcknowledgedIsDurable(t *testing.T) {
+	b := start(t, 1)
+	b.publish("orders", "first", "second")
+	r := b.worker("orders", Options{})
+	r.mustGet("first", "second")
+	r.must(r.Ack(1))
+	r.must(r.Close(Lost))
+	before := b.broker
+	defer before.Close()
+	b.disk = b.disk.Crash(crashfs.Nothing())
+	b.begin()
 	b.mustDrain("orders", "second")
 }
 

@@ -87,7 +87,7 @@ const (
 	Stopping Reason = iota // unacknowledged messages go to others
 	Left                   // as Stopping, and acknowledgements are made durable
 	Complete               // as Left, and the client has everything that was written, the error of the end included
-	Lost                   // as Stopping, but the oldest unacknowledged message has failed
+	Lost                   // as Left, but the oldest unacknowledged message has failed
 )
 
 // Close ends the session; only the first call counts. Without Ack all messages that were sent are
@@ -107,6 +107,7 @@ func (s *Session) Close(why Reason) (err error) {
 		err = s.awaitAllDurable()
 	case Lost:
 		s.lose()
+		err = s.awaitAllDurable()
 	}
 	s.sub.release()
 	s.ReleaseBuffers()

@@ -222,13 +222,6 @@ func goneBelow(first int64, partition int) error {
 	return errorf(ErrGap, "first=%d partition=%d: the messages below offset %d are gone, removed by retention or lost", first, partition, first)
 }
 
-// complete says that the client has everything that was written: all messages have been
-// consumed, and missing ones are not reported again.
-func (s *subscription) complete() {
-	s.member.AckAll()
-	s.missing.passed()
-}
-
 // release gives back what has not been acknowledged, and leaves the group.
 func (s *subscription) release() {
 	if s.options.Ack {

@@ -120,11 +120,10 @@ func (k *consumer) endOfStream(err error) (delivery.Reason, error) {
 			return delivery.Stopping, err
 		}
 	}
-	var deadline time.Time
-	if c.server.isStopping() {
-		deadline = time.Now().Add(tcpserver.LingerTime)
+	c.net.Resume(time.Time{})
+	if c.server.isStopping() { // after Resume, which undoes the interrupt of a stop
+		c.net.Resume(time.Now().Add(tcpserver.LingerTime))
 	}
-	c.net.Resume(deadline)
 	if k.session.HasExpired() { // and has interrupted the reading before
 		return delivery.Stopping, delivery.ErrAckTimeout
 	}
