@@ -192,7 +192,7 @@ func (b *Broker) createTopic(name string, partitions int, config map[string]stri
 
 // openTopic adds a topic of the store to the catalog.
 func (b *Broker) openTopic(made store.Topic) (*Topic, error) {
-	t := &Topic{Name: made.Name, ID: made.ID}
+	t := &Topic{Name: made.Name, ID: made.ID, swept: sweep{time.Now(), make(map[int]bool)}}
 	t.know(made)
 	b.restore(t, made.Config)
 	partitions, err := b.openPartitions(t, 0, made.Partitions)

@@ -164,8 +164,16 @@ func delayedOverKills(t *testing.T, seed uint64, every time.Duration) {
 			disk = disk.Crash([]crashfs.Policy{crashfs.Everything(), crashfs.Nothing(), crashfs.Some(r.Uint64()), crashfs.Torn(r.Uint64())}[r.IntN(4)])
 		}
 	}
-	b := mustOpen(t, options(disk))
+	s := options(disk)
+	book, log := newLog()
+	s.options.Log = log
+	b := mustOpen(t, s)
 	defer mustClose(t, b)
+	defer func() {
+		if missing, _ := m.missing(t, b); len(missing) > 0 {
+			t.Errorf("missing are %.100q, %v wait; the log is %q", missing, stillWaiting(t, b), book.Lines(""))
+		}
+	}()
 	await(t, "what was acknowledged is there", func() bool {
 		missing, _ := m.missing(t, b)
 		return len(missing) == 0

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
-	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -22,19 +21,18 @@ type retention struct {
 	log     *slog.Logger
 	changed chan struct{} // after new settings, a new topic or a clock jump
 
-	mu    sync.Mutex // held while messages are removed; guards what follows
-	swept map[*Topic]*sweep
+	mu sync.Mutex // held while messages are removed; guards the sweeps of topics
 }
 
 // A sweep is the state of retention for a topic.
 type sweep struct {
-	at   time.Time    // of the last sweep; of the first sight of the topic before that
+	at   time.Time    // of the last sweep; before that, when the topic was opened
 	held map[int]bool // partitions that keep messages past their retention for a group
 }
 
 // newRetention makes a retention without topics.
 func newRetention(b *Broker) *retention {
-	return &retention{catalog: b.catalog, offsets: b.offsets, keeper: b.keeper, log: b.Log, changed: make(chan struct{}, 1), swept: make(map[*Topic]*sweep)}
+	return &retention{catalog: b.catalog, offsets: b.offsets, keeper: b.keeper, log: b.Log, changed: make(chan struct{}, 1)}
 }
 
 // run removes old messages until stop is closed. It sleeps while no topic is due.
@@ -64,23 +62,14 @@ func (r *retention) untilSweep() time.Duration {
 	return max(0, wait)
 }
 
-// topics are those with a retention. The caller holds mu.
+// topics are those with a retention.
 func (r *retention) topics() []*Topic {
-	topics := slices.DeleteFunc(r.catalog.userTopics(), func(t *Topic) bool { return !t.settings.Load().removes() })
-	for _, t := range topics {
-		if r.swept[t] == nil {
-			r.swept[t] = &sweep{at: time.Now(), held: make(map[int]bool)}
-		}
-	}
-	if len(r.swept) > len(topics) {
-		maps.DeleteFunc(r.swept, func(t *Topic, _ *sweep) bool { return t.Deleted() || !t.settings.Load().removes() })
-	}
-	return topics
+	return slices.DeleteFunc(r.catalog.userTopics(), func(t *Topic) bool { return !t.settings.Load().removes() })
 }
 
 // untilDue is the time until the next sweep of a topic. The caller holds mu.
 func (r *retention) untilDue(t *Topic) time.Duration {
-	return t.settings.Load().sweepEvery() - time.Since(r.swept[t].at)
+	return t.settings.Load().sweepEvery() - time.Since(t.swept.at)
 }
 
 // removes reports whether the topic has a retention.
@@ -145,7 +134,7 @@ func (r *retention) sweep(now func(keep time.Duration) time.Time, isDue func(*To
 		r.offsets.awaitDurable()
 	}
 	for _, t := range due {
-		r.swept[t].at = time.Now()
+		t.swept.at = time.Now()
 		for i, unread := range byPartition(unread[t.Name], len(t.Partitions()), r.offsets.has) {
 			r.sweepPartition(t, i, now, unread)
 		}
@@ -214,11 +203,10 @@ func (r *retention) sweepPartition(t *Topic, i int, now func(keep time.Duration)
 			r.offsets.lose(t, u, from, done.Start)
 		}
 	}
-	held := r.swept[t].held
-	if done.Held && !held[i] {
+	if done.Held && !t.swept.held[i] {
 		log.Warn("keeping messages past their retention: a group has not consumed them", "group", holders[0].Group, "from", allowed.Keep, "do", "start the group's consumers, or delete the group")
 	}
-	held[i] = done.Held
+	t.swept.held[i] = done.Held
 }
 
 // allow is the retention of a partition. unread are the parts that groups which lease

@@ -101,14 +101,14 @@ func (p *Partition) target() schedule.Target {
 // holder returns a function that reports whether a log had the record at an offset when the
 // broker was made. Trimmed records count as had, and so do those of a deleted topic.
 func (b *Broker) holder() func(t schedule.Target, offset int64) bool {
-	ends := make(map[*Partition]int64)
+	ends := make(map[schedule.Target]int64) // not by *Partition: a topic that could not be deleted has others later
 	var topics []*Topic
 	if b.schedule.Used() {
 		topics = b.catalog.Topics()
 	}
 	for _, t := range topics {
 		for _, p := range t.Partitions() {
-			_, ends[p] = p.Offsets()
+			_, ends[p.target()] = p.Offsets()
 		}
 	}
 	return func(t schedule.Target, offset int64) bool {
@@ -117,7 +117,7 @@ func (b *Broker) holder() func(t schedule.Target, offset int64) bool {
 			return true
 		}
 		all := topic.Partitions()
-		if int(t.Partition) >= len(all) || offset >= ends[all[t.Partition]] {
+		if int(t.Partition) >= len(all) || offset >= ends[t] {
 			return false
 		}
 		return all[t.Partition].holds(offset)

@@ -18,6 +18,7 @@ type Topic struct {
 	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
 	streams    streams
+	swept      sweep // guarded by the mu of retention
 
 	deleted  atomic.Bool
 	mu       sync.Mutex // guards what follows
