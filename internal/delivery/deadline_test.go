@@ -154,7 +154,7 @@ func TestAClientThatHangsIsNotLostAsWell(t *testing.T) {
 	w.deadline.mu.Lock()
 	w.deadline.expire(w.Session, 1)
 	w.deadline.mu.Unlock()
-	w.Close(Lost)
+	w.lose()
 	if all := w.pos.FailuresIn(group.Span{To: 2}); len(all) != 1 || all[0].Offset != 0 || all[0].Attempts != 1 {
 		t.Errorf("the failures are %v, not one of offset 0", all)
 	}
