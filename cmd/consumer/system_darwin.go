@@ -41,7 +41,7 @@ func emptyInput() (*os.File, error) {
 func awaitEnd(pid int) {
 	queue, err := unix.Kqueue()
 	if err != nil {
-		return // whoever waits for the child finds its end
+		return // the wait for the child finds its end
 	}
 	defer unix.Close(queue)
 	watch := make([]unix.Kevent_t, 1)

@@ -5,8 +5,8 @@ import "time"
 // Every limit of the broker and its fronts is here, with its reason. Those that a user may
 // want to change are flags; tests can change those in Limits.
 const (
-	// DefaultMaxMessage is what Kafka allows, near enough (1 MiB); larger
-	// things belong in a file or an object store, and their name in a message.
+	// DefaultMaxMessage is about Kafka's limit (1 MiB). Larger content belongs in a
+	// file or an object store, and its name in a message.
 	DefaultMaxMessage = 1 << 20
 
 	// MaxMaxMessage is the highest -max-message: a message is in memory whole,

@@ -22,7 +22,7 @@ func letterOf(t testing.TB, headers ...batch.Header) *batch.Record {
 	return it.Record()
 }
 
-// Whoever may publish can make letters: what they say is taken only if it may be meant.
+// Every publisher can make letters: their headers count only if they are plausible.
 func FuzzReadLetter(f *testing.F) {
 	f.Add("orders", "3", "17", "billing")
 	f.Add("orders", "-1", "17", "")

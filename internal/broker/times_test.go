@@ -208,7 +208,7 @@ func TestAFirstStartWithAClockThatIsNotSetRemovesNothing(t *testing.T) {
 	}
 }
 
-// Whoever finds that the clock has jumped notes it, with the store's help.
+// Each caller that finds a jump of the clock notes it, with the store's help.
 func TestAJumpOfTheClockIsFoundByWhoeverLooksFirst(t *testing.T) {
 	var clock shifted
 	b := newTryout(t, setup{dir: t.TempDir(), options: broker.Options{Now: clock.now, Retention: 7 * day}})

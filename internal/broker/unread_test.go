@@ -262,7 +262,7 @@ func TestHowLongUnreadMessagesAreKeptIsTheTopics(t *testing.T) {
 	}
 }
 
-// What is removed by size goes whoever has consumed it, and that is said, too.
+// Retention by size also removes unconsumed messages, and reports them.
 func TestWhatGoesBySizeIsCountedAsLost(t *testing.T) {
 	k := keepingBroker(t, broker.Options{RetentionBytes: 16 << 10})
 	k.leased("default", 10)

@@ -19,7 +19,7 @@ type chain struct {
 	disk  *crashfs.FS
 }
 
-// Combinations that the other crash tests leave out for want of time. A seed
+// Combinations that the other crash tests leave out because of their time. A seed
 // tells the same story each time, but where a workload has several goroutines.
 func TestAnyChainOfCrashesLosesNothingAcknowledged(t *testing.T) {
 	for seed := range 600 * uint64(*cycles) {

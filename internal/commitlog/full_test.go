@@ -34,7 +34,7 @@ func TestFullDiskRefusesAtOnceAndResumesWithSpace(t *testing.T) {
 }
 
 // A batch that the disk took whole before it was full must not come back, as its
-// producer was told that it is not stored.
+// producer got an error for it.
 func TestFullDiskLeavesNothingOfWhatWasRefused(t *testing.T) {
 	var m batchtest.Maker
 	first, second := m.Batch(3, 200), m.Batch(3, 200)
@@ -86,7 +86,7 @@ func TestFullDiskLeavesNothingInACompleteSegment(t *testing.T) {
 	}
 }
 
-// shortWrites has writes to segments end after n bytes for want of space.
+// shortWrites has writes to segments end after n bytes because of a full disk.
 func shortWrites(n int) crashfs.Hook {
 	return func(c crashfs.Call) error {
 		if c.Op == crashfs.WriteAt && isLog(c) {

@@ -128,12 +128,12 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// isFull says that a write failed for want of space and may succeed later.
+// isFull says that a write failed on a full disk and may succeed later.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// noFiles says that a file could not be opened for want of descriptors: nothing was
+// noFiles says that a file could not be opened without a free descriptor: nothing was
 // done, and it may succeed later.
 func noFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)

@@ -17,8 +17,8 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// A journal is the model of the crash tests: what a store has been told and what
-// it has promised, as its client knows it at the moment of a crash.
+// A journal is the model of the crash tests: the calls to a store and its
+// promises, as its client knows them at the moment of a crash.
 type journal struct {
 	mu     sync.Mutex // guards everything in it
 	topics map[string]*topicNote
@@ -419,8 +419,8 @@ func (c content) holes() (list []hole) {
 	return list
 }
 
-// settle verifies a store and makes the journal of somebody who comes after the
-// crash and has seen what is there.
+// settle verifies a store and makes the journal of a client after the
+// crash that has read the store.
 func (j *journal) settle(s store.Store) (found contents, after *journal, err error) {
 	if found, err = j.verify(s); err != nil {
 		return nil, nil, err

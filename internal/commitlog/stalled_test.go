@@ -102,7 +102,7 @@ func (r *rig) stall(cold bool, damage func(disk *crashfs.FS)) *stalled {
 	return disk
 }
 
-// Whoever reads, however long the disk takes for it, keeps nobody from publishing, nor from
+// A read, however long the disk takes for it, keeps no other client from publishing, nor from
 // beginning a new segment.
 func TestAStalledReadHoldsUpNoAppend(t *testing.T) {
 	at := func(i int) func(*rig) int64 {

@@ -9,7 +9,7 @@ import (
 	"mbus/internal/store"
 )
 
-// A hole is what a reader is told can't be read.
+// A hole is a range of offsets for which readers get an error.
 type hole struct {
 	first, next int64
 	gap         bool // a GapError, not a DamageError

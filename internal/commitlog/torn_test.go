@@ -66,7 +66,7 @@ func TestTailTornAtAnyByteIsCutOffThere(t *testing.T) {
 	}
 }
 
-// Wherever the power fails while a tail is put aside, its bytes are somewhere.
+// Wherever the power fails while a tail is quarantined, its bytes are somewhere.
 func TestTornTailIsNeverLost(t *testing.T) {
 	r, killed, all := torn(t)
 	content := bytesOf(all)
@@ -148,7 +148,7 @@ func (r *rig) nextTorn() []byte {
 	return b
 }
 
-// asides gives the contents of the files that were put aside of the segment.
+// asides gives the contents of the files that were quarantined from the segment.
 func asides(t *testing.T, disk *crashfs.FS) [][]byte {
 	t.Helper()
 	list, err := disk.ReadDir(logDir)
@@ -164,7 +164,7 @@ func asides(t *testing.T, disk *crashfs.FS) [][]byte {
 	return kept
 }
 
-// cutOff says that these bytes, found at pos, were put aside with one warning,
+// cutOff says that these bytes, found at pos, were quarantined with one warning,
 // but for zeros at their end, which are what space that is not used yet holds.
 func (r *rig) cutOff(pos int, tail []byte) {
 	r.Helper()

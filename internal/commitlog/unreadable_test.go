@@ -64,7 +64,7 @@ func (r *rig) inSegment(disk *crashfs.FS, log string) (list []placed) {
 	return list
 }
 
-// holesFor is what readers are told where these bytes of a segment can't be read.
+// holesFor returns the holes that readers get if these bytes of a segment can't be read.
 func holesFor(list []placed, from, to int64) (holes []hole) {
 	for _, b := range list {
 		if b.from >= to || b.to <= from {
@@ -111,7 +111,7 @@ func TestUnreadableSectorsCostTheirBatchesOnly(t *testing.T) {
 	}
 }
 
-// The reader is told why, and where.
+// The error says why, and where.
 func TestUnreadableSectorIsNamed(t *testing.T) {
 	r := newRig(t, smallSegments())
 	r.fill(11)
@@ -323,7 +323,7 @@ func (r *rig) findsTimes() {
 	}
 }
 
-// An index that can't be read is not read anew for each reader.
+// An index that can't be read is not read again for each reader.
 func TestUnreadableIndexIsBuiltOnce(t *testing.T) {
 	r := newRig(t, commitlog.Options{SegmentBytes: 1 << 20})
 	r.fill(600)

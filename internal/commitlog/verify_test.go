@@ -155,7 +155,7 @@ func TestMissingLastSegmentIsAGap(t *testing.T) {
 	}
 }
 
-// A topic that is made anew has higher leader epochs than all before, so that
+// A topic that is created again has higher leader epochs than all before, so that
 // nothing of the old one is taken for its own.
 func TestEpochsAscend(t *testing.T) {
 	r := newRig(t, oneSegment())

@@ -11,7 +11,7 @@ import (
 	"mbus/internal/group"
 )
 
-// Whoever wakes a pump, and whenever: fn runs once at a time, and once more after
+// However often a pump is woken: fn runs once at a time, and once more after
 // the last wake. That one goroutine leaves a pump while another is started for it is
 // rare, so there are many pumps, and more threads than processors.
 func TestPumpNeverRunsTwiceAtOnceAndMissesNoWake(t *testing.T) {

@@ -137,7 +137,7 @@ func (s *simulation) act(c *client) error {
 	return nil
 }
 
-// settle has all act who were woken, until none is left. Whoever rests then has nothing to
+// settle has all woken waiters act, until none is left. A waiter that rests then has nothing to
 // wait for.
 func (s *simulation) settle() error {
 	for {

@@ -170,7 +170,7 @@ func FuzzConsumerRequest(f *testing.F) {
 			c.Close()
 		}
 		b.mustServe()
-		for _, name := range []string{group.Default, "a", "b"} { // whoever held something gives it back
+		for _, name := range []string{group.Default, "a", "b"} { // a group that held messages gives them back
 			p := b.position(name, "orders", 0)
 			await(t, "nobody holds anything", func() bool {
 				p.Free(1<<40, time.Now().AddDate(200, 0, 0)) // when what has failed is free again

@@ -70,7 +70,7 @@ func (s *specimen) longer(t *testing.T, name string, content []byte) (c tally) {
 	return c
 }
 
-// F10. A bit flipped in the active segment below its sync mark, with or without the
+// F10. A bit flipped in the active segment below its recovery point, with or without the
 // index that has the mark: what was acknowledged later is kept.
 func TestF10FlippedBitInTheActiveSegment(t *testing.T) {
 	at := shelves[0]

@@ -10,7 +10,7 @@ import (
 	"mbus/test/brokertest"
 )
 
-// powerCut is the specimen as a power cut leaves it, which takes the sync marks that were
+// powerCut is the specimen as a power cut leaves it, which takes the recovery points that were
 // written and not synced; and its files.
 func (s *specimen) powerCut(t *testing.T) (*crashfs.FS, map[string][]byte) {
 	t.Helper()

@@ -8,7 +8,7 @@ import (
 )
 
 // F8. The index of a segment, which holds the offset index, the time index and the
-// sync mark, is missing, empty, cut off, zeros, random, an older one of its own, or
+// recovery point, is missing, empty, cut off, zeros, random, an older one of its own, or
 // that of another segment or topic: no record is lost, in a sealed segment and in the
 // active one.
 func TestF08IndexThatIsNotTheSegments(t *testing.T) {

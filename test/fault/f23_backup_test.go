@@ -50,7 +50,7 @@ func small(t *testing.T) string {
 
 // copiers are command lines of shell that copy the directory $0 to $1. The last ones take a
 // file at a time, as a slow program does: each has its own moment, in any order, and the
-// index with its sync mark comes after the segment, or before it.
+// index with its recovery point comes after the segment, or before it.
 var copiers = []string{
 	`cp -a "$0" "$1"`,
 	`cp -a "$0" "$1"; rsync -a --delete "$0/" "$1/"`,

@@ -89,7 +89,7 @@ func newSpecimen(t *testing.T, seed uint64, batches int, kill bool, snapshot fun
 	return s
 }
 
-// awaitMarks waits until the sync marks, which are written after the answers, say
+// awaitMarks waits until the recovery points, which are written after the answers, say
 // what was acknowledged: damage behind them is a torn tail.
 func (s *specimen) awaitMarks(t *testing.T, disk *crashfs.FS) {
 	t.Helper()
@@ -102,7 +102,7 @@ func (s *specimen) awaitMarks(t *testing.T, disk *crashfs.FS) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("the sync mark of %+v is never written", at)
+				t.Fatalf("the recovery point of %+v is never written", at)
 			}
 			time.Sleep(time.Millisecond)
 		}

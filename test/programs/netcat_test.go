@@ -28,7 +28,7 @@ func TestBashWithoutNetcatConsumes(t *testing.T) {
 	shell(t, b, line).mustPrint(t, "")
 }
 
-// What fits into the pipe netcat has read, whoever reads that.
+// netcat has read the bytes that fit into the pipe, whether they are read there or not.
 func TestNetcatReadsOnBehindHead(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
 	for _, how := range []string{"nc", "nc -N"} {
