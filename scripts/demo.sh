@@ -111,12 +111,12 @@ for message in "first order" "second order" "third order"; do
 	producer -topic orders -message "$message"
 done
 
-say "And out again. The second time there is nothing left: they are consumed."
+say "And out again. The second call prints nothing: the messages are consumed."
 consumer -topic orders | tee "$work/orders"
 [ "$(grep -c ' order$' "$work/orders")" -eq 3 ] || die "three messages were expected"
 expect "" -topic orders
 
-say "Another group gets them, too: each group has a position of its own."
+say "Another group gets them, too, because each group has a position of its own."
 expect "0: first order
 1: second order
 2: third order" -topic orders -group billing -f '%o: %s\n'
@@ -127,7 +127,7 @@ answer=$(printf 'parcels\na box\na tube\n' | nc -N 127.0.0.1 "$pport")
 echo "$answer"
 [ "$answer" = +2 ] || die "+2 was expected"
 
-say "The broker is killed and started again. What it had acknowledged is there."
+say "The broker is killed and started again. Every acknowledged message is there."
 kill_broker
 start
 command_line "echo parcels | nc 127.0.0.1 $cport"
@@ -136,7 +136,7 @@ echo "$answer"
 [ "$answer" = "a box
 a tube" ] || die "two parcels were expected"
 
-say "A worker: a command gets each message. One that fails is put aside at once."
+say "A worker: a command gets each message. With -attempts 1 a failed message goes to orders.dlq."
 status=4
 expect "done: first order
 done: third order" -topic orders -group mail -attempts 1 \
@@ -173,7 +173,7 @@ cmp "$work/words" "$work/text" || die "the text has changed"
 echo "No difference: nothing was lost, nothing was added, nothing was changed."
 
 if [ -t 0 ] && [ -t 1 ]; then
-	say "demo: all was as it should be. The broker goes on: in another terminal try"
+	say "demo: every check passed. The broker keeps running: in another terminal try"
 	echo "  ./build/consumer$c -topic news -follow"
 	echo "  ./build/producer$p -topic news"
 	echo "  ./build/admin topics$c"
@@ -189,5 +189,5 @@ command_line "kill $broker"
 kill "$broker"
 wait "$broker" || die "the broker did not exit with 0"
 broker=
-echo "demo: all was as it should be"
+echo "demo: every check passed"
 echo "next: ./build/broker, and in another terminal ./build/producer -topic news"
