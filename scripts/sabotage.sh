@@ -208,6 +208,8 @@ sabotage "remove what was consumed by positions that are not durable" internal/b
 	's/	r.offsets.awaitDurable()$/	_ = r/' ./internal/broker TestRetentionRemovesWhatIsDurablyConsumed
 sabotage "note a jump of the clock later" internal/broker/clocknote.go \
 	's/if k.atOnce > 0 {/if false {/' ./internal/broker TestNoClockRemovesWhatWasPublishedAMomentAgo
+sabotage "use the time after a jump before that is noted" $clock \
+	's/^\t\t<-noting$/\t\t_ = noting/' ./internal/broker TestNobodyGetsATimeAfterAJumpBeforeTheJumpIsNoted
 sabotage "forget of what kind a position is" internal/group/record.go \
 	's/s.Assigned, r.bad = kind == 1, kind > 1/r.bad = kind > 1/' ./internal/broker TestAGroupThatIsUsedInAnotherWayHoldsBackAsThatDoes
 sabotage "start in silence on a copy whose index is newer than its segment" internal/commitlog/lost.go \

@@ -27,6 +27,7 @@ var software = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // the beginning of 2026 without one. So the log never has times that a note can't have.
 type clock struct {
 	read   func() (wall, steady time.Time) // steady does not jump
+	found  func()                          // notes a jump; nobody gets the new time before it returns
 	jumped func(by time.Duration)          // called after each jump, ahead or back (negative)
 	seen   atomic.Int64                    // the last reading of the wall clock, in milliseconds since 1970
 	unset  atomic.Bool                     // the wall clock is not set
@@ -35,7 +36,8 @@ type clock struct {
 	wallAt time.Time  // last reading of the wall clock
 	steady time.Time  // of the steady clock at the same time
 	jumps  []clockJump
-	back   clockJump // by how much now went back within believeAfter
+	back   clockJump     // by how much now went back within believeAfter
+	noting chan struct{} // closed when found has returned for the latest jump; nil without one
 }
 
 // A clockJump is a forward jump of the wall clock that has not been taken back.
@@ -48,7 +50,7 @@ type clockJump struct {
 // newClock makes a clock over the wall clock that wall reads, nil for the system's. It
 // believes the first reading, if the wall clock is set.
 func newClock(wall func() time.Time) *clock {
-	c := &clock{jumped: func(time.Duration) {}}
+	c := &clock{found: func() {}, jumped: func(time.Duration) {}}
 	c.read = func() (time.Time, time.Time) {
 		steady := time.Now()
 		if wall == nil {
@@ -97,11 +99,19 @@ func (c *clock) look(f func() time.Time) time.Time {
 	if by >= -clockStep && by <= clockStep {
 		by = 0
 	}
-	c.jump(by)
-	t := f()
-	c.mu.Unlock()
 	if by != 0 {
+		c.noting = make(chan struct{})
+	}
+	c.jump(by)
+	t, noting := f(), c.noting
+	c.mu.Unlock()
+	switch {
+	case by != 0:
+		c.found()
+		close(noting)
 		c.jumped(by)
+	case noting != nil:
+		<-noting
 	}
 	return t
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mbus/internal/store"
@@ -41,6 +42,28 @@ func (r *clockRig) restart(down, jump time.Duration) {
 	note := r.clock.note()
 	r.steady, r.wall = r.steady.Add(down), r.wall.Add(down+jump)
 	r.begin(note)
+}
+
+// Until the jump is noted, the log must not store a time after it: a crash could lose the note
+// alone.
+func TestNobodyGetsATimeAfterAJumpBeforeTheJumpIsNoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newClockRig(t)
+		written := make(chan struct{})
+		noted := false
+		r.clock.found = func() { <-written; noted = true }
+		r.wall = r.wall.Add(week)
+		go r.clock.wall()
+		synctest.Wait() // it notes the jump
+		early := false
+		go func() { r.clock.wall(); early = !noted }()
+		synctest.Wait()
+		close(written)
+		synctest.Wait()
+		if early {
+			t.Error("another goroutine got the time before the jump was noted")
+		}
+	})
 }
 
 // pass lets time pass in steps of a minute, during which the wall clock goes

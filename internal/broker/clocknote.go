@@ -104,7 +104,7 @@ func newClockKeeper(s store.Store, system func() time.Time, log *slog.Logger) *c
 	if unset {
 		log.Warn("the system's clock is not set: time goes on from when the broker last ran, or from the beginning of 2026 if that is not known", "now", k.clock.wall())
 	}
-	k.clock.jumped = k.jumped
+	k.clock.found, k.clock.jumped = k.keepJump, k.jumped
 	s.UseClock(k.clock.wall)
 	return k
 }
@@ -165,9 +165,8 @@ func (k *clockKeeper) keepJump() {
 	}
 }
 
-// jumped notes and logs a jump of the system's clock.
+// jumped logs a jump of the system's clock.
 func (k *clockKeeper) jumped(by time.Duration) {
-	k.keepJump()
 	k.onJump()
 	if by > 0 {
 		k.log.Warn("the system's clock has jumped ahead: the delivery of messages ignores that until it has lasted a minute, and their removal until it has lasted as long as they are kept",
