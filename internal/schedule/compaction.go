@@ -41,8 +41,8 @@ func (m *moves) offsetsOf(offset int64) []int64 {
 
 // compactIfDue begins a compaction if most of the log has been delivered. It appends the
 // waiting messages once more and trims the log, so that one message that waits for a year
-// does not keep all that come after it. The same append notes them as delivered from where
-// they were: a crash leaves a message in one place, or in both if that append is torn.
+// does not keep all that come after it. When they are durable it notes them as delivered from
+// where they were: a crash leaves a message in one place or in both.
 // Messages are delivered meanwhile. It is for the goroutine of Run.
 func (s *Schedule) compactIfDue() {
 	s.mu.Lock()
@@ -213,8 +213,9 @@ func (m *mover) add(r *batch.Record) error {
 	return m.flush()
 }
 
-// flush appends the next write, and the note that its messages are delivered from where they
-// were.
+// flush appends the next write, and when that is durable the note that its messages are delivered
+// from where they were. One append would not do: recovery keeps a whole batch behind a torn one, so
+// that the note could outlive the messages.
 func (m *mover) flush() error {
 	if len(m.old) == 0 {
 		return nil
@@ -225,8 +226,7 @@ func (m *mover) flush() error {
 	default:
 	}
 	m.write.Close(0)
-	p := append(m.write.Bytes(), buildNote(m.old, arrival{}, m.s.Now(), m.s.BatchBytes)...)
-	base, err := store.AppendAndWait(m.log, p)
+	base, err := store.AppendAndWait(m.log, m.write.Bytes())
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,14 @@ func (m *mover) flush() error {
 		m.moves = append(m.moves, move{o, base + int64(i)})
 	}
 	m.s.mu.Unlock()
-	m.bytes += int64(len(p))
+	note := buildNote(m.old, arrival{}, m.s.Now(), m.s.BatchBytes)
+	m.bytes += int64(len(m.write.Bytes()) + len(note))
+	if _, err := store.AppendAndWait(m.log, note); err != nil {
+		m.s.mu.Lock()
+		defer m.s.mu.Unlock()
+		m.s.notes.unnoted = append(m.s.notes.unnoted, m.old...)
+		return err
+	}
 	m.write.Reset()
 	m.old = m.old[:0]
 	return nil
