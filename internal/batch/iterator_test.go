@@ -228,8 +228,11 @@ func TestNothingIsAllocatedForARecord(t *testing.T) {
 	for _, k := range codectest.Packings {
 		p := compressed(t, p, k)
 		allowed := 0.0
-		if k.Codec == codec.Zstd {
+		switch k.Codec {
+		case codec.Zstd:
 			allowed = 10 // its tables come from a pool
+		case codec.LZ4:
+			allowed = 3 // its buffers do, and the race detector has a pool lose some
 		}
 		if k.Name == "lz4 linked blocks" {
 			allowed = 10 // a reader for each: see codec

@@ -228,13 +228,17 @@ func (c *conn) enqueue(h header) *call {
 	return call
 }
 
-// awaitQueue waits while too many requests have no response yet, or while the latest waits for
-// earlier ones, because a later request could change its outcome. It reports false if the
-// connection has ended.
+// maxWaiting is the largest number of responses that wait for an earlier one, other than to
+// Produce: a request of 20 bytes may have one of megabytes.
+const maxWaiting = 4
+
+// awaitQueue waits while too many requests have no response yet, while too many responses wait
+// for an earlier one, or while the latest call waits for earlier ones, because a later request
+// could change its outcome. It reports false if the connection has ended.
 func (c *conn) awaitQueue() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for cancelled := false; (len(c.queue) >= broker.InFlight || c.latestWaits()) && !c.ended; {
+	for cancelled := false; (len(c.queue) >= broker.InFlight || c.waiting() >= maxWaiting || c.latestWaits()) && !c.ended; {
 		if !c.stopping || cancelled {
 			c.changed.Wait()
 			continue
@@ -245,6 +249,17 @@ func (c *conn) awaitQueue() bool {
 		c.mu.Lock()
 	}
 	return !c.ended
+}
+
+// waiting is the number of responses that wait for an earlier one, other than to Produce. The
+// caller holds mu.
+func (c *conn) waiting() (n int) {
+	for _, call := range c.queue {
+		if call.completed && call.header.key != int16(kmsg.Produce) {
+			n++
+		}
+	}
+	return n
 }
 
 // latestWaits reports whether the latest call had to wait for earlier ones and is not complete.

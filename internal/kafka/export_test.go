@@ -1,5 +1,8 @@
 package kafka
 
+// MaxWaiting is the limit for responses that wait for an earlier one.
+const MaxWaiting = maxWaiting
+
 // Connections is how many there are.
 func (s *Server) Connections() (n int) {
 	s.conns.Each(func(*conn) { n++ })

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
+	"mbus/internal/kafka"
 )
 
 // unknownTopics asks for so many topics that don't exist: the answer is larger.
@@ -43,6 +44,35 @@ func TestAClientThatTakesNoAnswersHoldsNoMemory(t *testing.T) {
 	}
 	await(t, "all wait for their clients", func() bool { return b.server.Writing() == 8 && b.free(limit) })
 	ask[*kmsg.MetadataResponse](b.dial(), unknownTopics(20_000))
+}
+
+// Behind a request that waits, the responses to others would collect, and may be a thousand
+// times as large as these.
+func TestOnlyAFewResponsesWaitForAnEarlierOne(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.dial()
+	wait := fetchRequest(11, read{"orders", 0, 0})
+	wait.MaxWaitMillis, wait.MinBytes = 300_000, 1
+	c.send(wait)
+	const requests = 40
+	for i := range requests { // each makes a topic
+		c.send(metadataFor(1, fmt.Sprintf("made-%d", i)))
+	}
+	made := func() int { return len(b.broker.Topics()) - 1 }
+	await(t, "some have their responses", func() bool { return made() >= kafka.MaxWaiting })
+	other := b.dial()
+	for i := range 5 { // takes as long as five more of them
+		ask[*kmsg.MetadataResponse](other, metadataFor(1, fmt.Sprintf("other-%d", i)))
+	}
+	if n := made() - 5; n > kafka.MaxWaiting {
+		t.Errorf("%d responses wait, the limit is %d", n, kafka.MaxWaiting)
+	}
+	other.publish("orders", 0, batchOf(10))
+	c.receive(wait)
+	for i := range requests {
+		c.receive(metadataFor(1, fmt.Sprintf("made-%d", i)))
+	}
 }
 
 // hostileRequest is a request that is cut, or lies, or is right.
