@@ -200,8 +200,8 @@ func (r *recovery) checkStart(reached int64) error {
 // begin continues the log at offset in a new segment; the one before, if there is one, ends at end. If
 // the log is in use the caller holds appender.mu.
 func (l *partition) begin(end position, offset int64) error {
-	if n := len(l.visible.segments); n > 0 && l.visible.active().base < offset {
-		if err := l.visible.active().sealAt(end); err != nil {
+	if before, _ := l.commits.end(); before != nil && before.base < offset {
+		if err := before.sealAt(end); err != nil {
 			return err
 		}
 	}

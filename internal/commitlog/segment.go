@@ -150,13 +150,19 @@ func (s *segment) reload(v view, reason error) error {
 	return s.state.loads(s.rebuild(v, reason))
 }
 
-// floor is index.floor of a loaded index, which is built again if it can't be read any more.
+// floor is index.floor of a loaded index, which is built again if it can't be read any more: by the first
+// of several readers that find that.
 func (s *segment) floor(v view, after func(entry) bool) (entry, error) {
 	e, err := s.index.floor(after)
 	if !errors.Is(err, errStale) {
 		return e, err
 	}
-	if err := s.reload(v, err); err != nil {
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	if e, err = s.index.floor(after); !errors.Is(err, errStale) {
+		return e, err
+	}
+	if err := s.state.loads(s.rebuild(v, err)); err != nil {
 		return e, err
 	}
 	return s.index.floor(after)
