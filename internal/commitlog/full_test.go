@@ -299,12 +299,12 @@ func TestNoDescriptorsForANewSegmentIsNotTheEndOfTheLog(t *testing.T) {
 }
 
 func TestATopicCanBeMadeAfterNoDescriptorsAtAnyDirectory(t *testing.T) {
-	for n := 1; ; n++ {
+	for n := int64(1); ; n++ {
 		r := newRig(t, oneSegment())
-		calls := 0
+		var calls atomic.Int64 // the partitions are made at the same time
 		r.disk.SetHook(func(c crashfs.Call) error {
 			if c.Op == crashfs.SyncDir {
-				if calls++; calls == n {
+				if calls.Add(1) == n {
 					return syscall.EMFILE
 				}
 			}
@@ -312,7 +312,7 @@ func TestATopicCanBeMadeAfterNoDescriptorsAtAnyDirectory(t *testing.T) {
 		})
 		_, err := r.store.CreateTopic("billing", 2, "")
 		r.disk.SetHook(nil)
-		if calls < n {
+		if calls.Load() < n {
 			if err != nil || n < 3 {
 				t.Errorf("a topic takes %d syncs of directories: %v", n, err)
 			}
