@@ -143,9 +143,7 @@ func (c *conn) readRequest() error {
 	}
 	err = c.handle(frame)
 	c.in.discard()
-	if err == nil {
-		c.afterHandler() // last: a client that reads its response slowly must hold no memory of the budget
-	}
+	c.afterHandler() // last: a client that reads its response slowly must hold no memory of the budget
 	return err
 }
 
