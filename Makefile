@@ -76,7 +76,7 @@ lint:
 	$(TOOL) staticcheck ./...
 	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
 	@files=$$($(TOOL) gofumpt -l .) && if [ -n "$$files" ]; then echo "not formatted as gofumpt does:" $$files; exit 1; fi
-	go test -count=1 -run 'Import|Architecture|Document|Operations' . ./test/docs
+	go test -count=1 -run 'Import|Architecture|TheWay|Access|View|Transport|Document|Operations' . ./test/docs
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)

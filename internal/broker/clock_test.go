@@ -213,6 +213,7 @@ func TestClockOfALaptopThatSleepsEachNightIsBehindByAWeekOfNights(t *testing.T) 
 // However the clock jumps: nothing is removed before it has been kept for its time, and
 // few jumps are remembered.
 func TestClockMakesNothingOldBeforeItsTime(t *testing.T) {
+	slow(t)
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
 		r := newClockRig(t)

@@ -100,6 +100,7 @@ func TestJournalStaysSmallHoweverMuchIsAcknowledged(t *testing.T) {
 // The process or the system dies before each single change that compaction
 // makes on the disk.
 func TestCrashDuringCompactionLosesNoPosition(t *testing.T) {
+	slow(t)
 	const records = compactAfter - 1
 	base := crashfs.New()
 	prime(t, setup{disk: base}, records)

@@ -150,6 +150,7 @@ func arrivedFast(t *testing.T, p *broker.Partition) (values []string) {
 
 // A store can refuse or hold appends of one topic.
 func TestATopicThatIsStuckHoldsUpNoOther(t *testing.T) {
+	slow(t)
 	for name, stuck := range map[string]func(free chan struct{}, p store.Partition, batches []byte, done func(int64, error)) error{
 		"its sync hangs": func(free chan struct{}, p store.Partition, batches []byte, done func(int64, error)) error {
 			return store.Append(p, batches, func(base int64, err error) {
@@ -256,6 +257,7 @@ func TestACrowdOfLargeMessagesIsDelivered(t *testing.T) {
 // The compaction runs again and again while messages are delivered: each comes once, in
 // the order of its partition, and after a restart none waits any more.
 func TestWhatIsMovedWhileItIsDeliveredComesOnce(t *testing.T) {
+	slow(t)
 	disk := crashfs.New()
 	s := delaysOf(disk, 1)
 	b := mustOpen(t, s)

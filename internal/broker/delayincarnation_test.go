@@ -257,6 +257,7 @@ func TestADelayedMessageForATopicThatIsMissingWaits(t *testing.T) {
 
 // A topic's directory may be one of an older copy.
 func TestADelayedMessageForAPartitionThatIsNotThereIsDelivered(t *testing.T) {
+	slow(t)
 	clock := &stoppedClock{at: time.Now()}
 	s := setup{dir: t.TempDir()}
 	s.options.Now = clock.now

@@ -118,6 +118,7 @@ func (m *delayModel) missing(t *testing.T, b *bus) (missing, astray []string) {
 // published, delivered and moved, and topics deleted and created again. In the end each message
 // that was acknowledged is in the incarnation that it was for, unless that was deleted.
 func TestDelayedMessagesOverKillsAndDeletions(t *testing.T) {
+	slow(t)
 	for seed := range uint64(12) {
 		every := time.Duration(0)
 		if seed%3 == 2 {

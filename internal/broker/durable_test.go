@@ -209,6 +209,7 @@ func holdSyncs(disk *crashfs.FS, topic string) (held <-chan struct{}, release fu
 }
 
 func TestASyncThatHangsHoldsUpNoPositionsForEver(t *testing.T) {
+	slow(t)
 	book, log := newLog()
 	s := setup{disk: crashfs.New(), log: lazily, options: broker.Options{Log: log}}
 	b := mustOpen(t, s)
@@ -235,6 +236,7 @@ func TestASyncThatHangsHoldsUpNoPositionsForEver(t *testing.T) {
 
 // After a crash no position lies beyond its log, and each message is delivered.
 func TestAfterACrashNoPositionIsBeyondItsLog(t *testing.T) {
+	slow(t)
 	for seed := range uint64(40) {
 		policy := crashfs.Some(seed)
 		if seed%4 == 0 {
@@ -262,6 +264,7 @@ func TestAfterACrashNoPositionIsBeyondItsLog(t *testing.T) {
 // With an interval the power goes before each call of some work: no position lies beyond
 // its log then, and what was synced is there.
 func TestACrashAtAnyCallWithAnIntervalLeavesNoPositionBeyondItsLog(t *testing.T) {
+	slow(t)
 	done := false
 	for n := int64(1); !done; n++ {
 		s := setup{disk: crashfs.New(), options: broker.Options{Limits: patientLimits()}, log: commitlog.Options{SyncEvery: time.Hour, SegmentBytes: 4 << 10}}

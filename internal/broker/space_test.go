@@ -75,6 +75,7 @@ func TestOnAFullDiskPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
 }
 
 func TestDueMessagesWaitUntilTheDiskHasSpace(t *testing.T) {
+	slow(t)
 	clock := &stoppedClock{at: time.Now()}
 	b, disk := onFullDisk(t, broker.Options{Now: clock.now})
 	orders := mustMake(t, b, "orders")

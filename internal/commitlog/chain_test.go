@@ -22,6 +22,7 @@ type chain struct {
 // Combinations that the other crash tests leave out because of their time. A seed
 // tells the same story each time, but where a workload has several goroutines.
 func TestAnyChainOfCrashesLosesNothingAcknowledged(t *testing.T) {
+	slow(t)
 	for seed := range 600 * uint64(*cycles) {
 		c := &chain{Rand: rand.New(rand.NewPCG(seed, 2)), disk: crashfs.New()}
 		j := c.work()

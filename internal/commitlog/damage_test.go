@@ -163,6 +163,7 @@ func TestDamageAtTheBeginningAndTheEnd(t *testing.T) {
 // What was synced and has vanished from the end is missing, not forgotten: its
 // offsets are reported and never given to others.
 func TestSegmentShorterThanItsRecoveryPoint(t *testing.T) {
+	slow(t)
 	r := newRig(t, oneSegment())
 	r.fill(6)
 	if err := r.store.Close(); err != nil {

@@ -60,6 +60,7 @@ func (r *rig) marked() {
 // read, the log trimmed and the topic deleted. Appends are refused until there is space,
 // and nothing is cut off that is not kept elsewhere.
 func TestAFullDiskKeepsNoLogFromOpening(t *testing.T) {
+	slow(t)
 	for name, leave := range leftovers {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, oneSegment())
@@ -158,6 +159,7 @@ func TestATornEndIsKeptWholeOrNotCutOff(t *testing.T) {
 
 // A full disk at any call of a start costs nothing.
 func TestFullDiskAtAnyCallOfAStart(t *testing.T) {
+	slow(t)
 	for name, leave := range leftovers {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, oneSegment())

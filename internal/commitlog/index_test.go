@@ -52,6 +52,7 @@ func changesOf(index, older, other []byte) []change {
 }
 
 func TestAnyIndexIsMadeGood(t *testing.T) {
+	slow(t)
 	for which := range 3 {
 		r := newRig(t, smallSegments())
 		r.fill(9)

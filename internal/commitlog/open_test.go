@@ -189,6 +189,7 @@ func TestHeldChunkKeepsItsFileOpenUntilReleased(t *testing.T) {
 }
 
 func TestLogsMayOutnumberTheFilesAProcessMayOpen(t *testing.T) {
+	slow(t)
 	t.Run("always", func(t *testing.T) { outnumberFiles(t, commitlog.Options{}) })
 	t.Run("interval", func(t *testing.T) { outnumberFiles(t, commitlog.Options{SyncEvery: time.Hour}) })
 }

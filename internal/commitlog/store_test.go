@@ -12,6 +12,7 @@ import (
 )
 
 func TestConformsOnFiles(t *testing.T) {
+	slow(t)
 	storetest.Run(t, func(t *testing.T) (store.Store, func() store.Store) {
 		return openFor(t, filepath.Join(t.TempDir(), "data"), commitlog.Options{SegmentBytes: storetest.SegmentBytes})
 	})

@@ -215,6 +215,7 @@ func TestARequestThatCanNeverHaveItsMemoryClosesItsConnectionOnly(t *testing.T) 
 const hostileFactor = 4
 
 func TestHostileFramesCostLittleMemory(t *testing.T) {
+	slow(t)
 	b := start(t, setup{})
 	b.topic("t", 1)
 	for name, p := range hostileFrames() {

@@ -157,6 +157,7 @@ func (b *bus) fill(partitions, n int) {
 }
 
 func TestMembersShareATopicAndTheNextGoOnWhereTheyEnded(t *testing.T) {
+	slow(t)
 	for name, balancer := range map[string]kgo.GroupBalancer{
 		"range": kgo.RangeBalancer(), "round robin": kgo.RoundRobinBalancer(),
 		"sticky": kgo.StickyBalancer(), "cooperative": kgo.CooperativeStickyBalancer(),
@@ -222,6 +223,7 @@ func TestStaticConsumerComesBackWithoutARebalance(t *testing.T) {
 }
 
 func TestFiftyMembersAllGetTheirPart(t *testing.T) {
+	slow(t)
 	const n = 50
 	b := start(t, setup{})
 	b.topic("orders", n)
@@ -241,6 +243,7 @@ func TestFiftyMembersAllGetTheirPart(t *testing.T) {
 // Killed consumers have not committed, so that the one that is left must read
 // everything.
 func TestKilledConsumerIsReplacedWithinItsSessionTimeout(t *testing.T) {
+	slow(t)
 	b := start(t, setup{})
 	b.topic("orders", 4)
 	brief := kgo.SessionTimeout(6 * time.Second)
@@ -261,6 +264,7 @@ func TestKilledConsumerIsReplacedWithinItsSessionTimeout(t *testing.T) {
 }
 
 func TestConsumersGoOnAfterTheBrokerHasRestarted(t *testing.T) {
+	slow(t)
 	b := start(t, setup{})
 	b.topic("orders", 4)
 	first, second := b.worker(), b.worker()
@@ -288,6 +292,7 @@ func kcat(t testing.TB, b *bus, args ...string) string {
 }
 
 func TestKcatReadsAsAGroupAndGoesOnWhereItEnded(t *testing.T) {
+	slow(t)
 	b := start(t, setup{})
 	b.topic("orders", 1)
 	b.fill(1, 3)

@@ -90,6 +90,7 @@ func TestFranzProducesWithEveryKindOfAcknowledgement(t *testing.T) {
 }
 
 func TestFranzGoesOnProducingOverARestartWithoutDuplicates(t *testing.T) {
+	slow(t)
 	b := start(t, setup{})
 	cl := b.franz(kgo.DefaultProduceTopic("orders"), kgo.ConsumeTopics("orders"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.ProducerLinger(0))

@@ -112,6 +112,7 @@ func TestTheBrokersOwnTopicsDoNotGrow(t *testing.T) {
 // A consumer of a group that begins at the end where it has no position must not
 // miss what is published before it learns of a new partition.
 func TestAGroupGetsAllMessagesOfNewPartitions(t *testing.T) {
+	slow(t)
 	b := start(t, setup{})
 	id := b.topic("orders", 1).ID
 	producer := b.dial()

@@ -85,6 +85,7 @@ func TestACountThatCostsTooMuchIsRefused(t *testing.T) {
 // What a count claims in any place of any request is refused, or costs no more than was
 // counted: the elements, the bytes that came, once more for slices that grow, and the request.
 func TestNoCountOfAnyRequestCostsMoreThanWasCounted(t *testing.T) {
+	slow(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	body := make([]byte, 32<<10) // zeros are elements without content
 	for key, a := range apis {

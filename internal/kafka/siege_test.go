@@ -29,6 +29,7 @@ func unknownTopics(n int) *kmsg.MetadataRequest {
 
 // Clients that send large requests and don't take the answers.
 func TestAClientThatTakesNoAnswersHoldsNoMemory(t *testing.T) {
+	slow(t)
 	const limit = 4 << 20
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = limit }})
 	for range 8 {
@@ -106,6 +107,7 @@ func hostileRequest(r *rand.Rand, topic string) []byte {
 // Whatever clients do to a server, the others are served, and it has all of its memory
 // afterwards.
 func TestTheServerHasItsMemoryAfterASiege(t *testing.T) {
+	slow(t)
 	const limit = 16 << 20
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = limit }})
 	b.server.StreamFrom(700 << 10)

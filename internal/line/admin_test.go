@@ -54,6 +54,7 @@ func TestOldestOfATopicIsThatOfAllPartitions(t *testing.T) {
 
 // As long as it takes something now and then it goes on.
 func TestASlowReaderOfALargeTableGetsAllOfIt(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = 20 * moment }})
 	name := strings.Repeat("o", 249)

@@ -94,6 +94,7 @@ func TestNIsForAllPartitionsTogether(t *testing.T) {
 }
 
 func TestMessagesThatComeDuringADrainAreForTheNext(t *testing.T) {
+	slow(t)
 	b := start(t, setup{})
 	messages := numbered(40_000, 500) // more than fits between broker and client
 	b.publish("orders", messages...)

@@ -68,6 +68,7 @@ func (b *bus) awaitGroups(line string) {
 
 // The broker goes on, so -SHUTDOWN, after which clients come again, would be wrong.
 func TestReadersWithMoreToComeHearOfADeletion(t *testing.T) {
+	slow(t)
 	for _, request := range []string{
 		"orders", "orders?from=0", "orders?ack", "orders?follow", "orders?follow&from=0", "orders?follow&ack&group=g&window=100000",
 		"orders?format=batch", "orders?format=json&follow",

@@ -23,6 +23,7 @@ func publishEarly(s store.Store, name string, partitions int, config string) (st
 
 // A follower that waits for a topic gets the messages that were published before it saw the topic.
 func TestAFollowerThatWaitsForATopicGetsItsFirstMessage(t *testing.T) {
+	slow(t)
 	b := start(t, setup{partitions: 2, wrap: func(s store.Store) store.Store {
 		return &storefault.Store{Store: s, Create: publishEarly}
 	}})

@@ -109,6 +109,7 @@ func TestFollowersOfOneGroupShare(t *testing.T) {
 }
 
 func TestWhatADeadFollowerHeldComesAtOnceInOrder(t *testing.T) {
+	slow(t)
 	for name, die := range map[string]func(*client){
 		"reset": (*client).reset, "closed": func(c *client) { c.Close() }, "half closed": func(c *client) { c.finish() },
 	} {

@@ -144,6 +144,7 @@ func liveBytes() int64 {
 }
 
 func TestStalledReadersCostLittleMemory(t *testing.T) {
+	slow(t)
 	each := int64(128 << 10)
 	if overTLS(t) {
 		each = 192 << 10 // a record that waits, and the state of both sides
@@ -196,6 +197,7 @@ func TestIdleConnectionsCostLittleMemory(t *testing.T) {
 
 // A batch of some KiB that expands to many MiB must not hold them afterwards.
 func TestCompressedBatchesHoldNoMemoryAfterwards(t *testing.T) {
+	slow(t)
 	const conns, each = 6, 4 << 20
 	b := start(t, setup{})
 	var builder batch.Builder

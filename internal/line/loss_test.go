@@ -35,6 +35,7 @@ func (b *bus) work(request string, good int) map[string]int {
 }
 
 func TestAMessageThatKillsItsWorkerBecomesADeadLetter(t *testing.T) {
+	slow(t)
 	for _, options := range []string{"window=1", "window=3", "", "window=1&ordered", "window=1&format=lines&ack-timeout=1h"} {
 		t.Run(options, func(t *testing.T) {
 			b := start(t, setup{})
@@ -64,6 +65,7 @@ func TestAMessageThatKillsItsWorkerBecomesADeadLetter(t *testing.T) {
 
 // Only the oldest one has failed; the others come again at once, as if nothing had been.
 func TestTheRestOfALostConnectionIsGivenBackAtOnce(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	for _, options := range []string{"follow&ack", "ack"} {
 		t.Run(options, func(t *testing.T) {

@@ -40,6 +40,7 @@ type life struct {
 // messages do not come again; no message is with two workers; one that fails too often is a
 // dead letter; and each request gets a response.
 func TestPromisesToRandomWorkers(t *testing.T) {
+	slow(t)
 	const atATime = 100
 	lives := *seeds
 	if testing.Short() {

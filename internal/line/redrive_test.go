@@ -113,6 +113,7 @@ func TestDeadLetterThatIsDelayedIsDueAtOnceWhenPutBack(t *testing.T) {
 // consumed: whenever the power goes, they are not put back again. With an interval between
 // syncs they may be, and each is in one of both places at least.
 func TestWhatARedriveHasToldIsNotPutBackAgainAfterACrash(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	for _, log := range []commitlog.Options{{}, {SyncEvery: time.Hour}} {
 		always := log.SyncEvery == 0

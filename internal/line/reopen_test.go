@@ -214,6 +214,7 @@ func TestALetterIsConsumedWhenItsMessageIsOpenForGood(t *testing.T) {
 // Whenever the power goes, what a redrive has told of is open in the group, once, and the
 // rest is there or among the letters.
 func TestWhatARedriveHasToldGoesBackOnceAfterACrash(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	b := start(t, setup{disk: crashfs.New()})
 	const n = 1000

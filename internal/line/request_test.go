@@ -122,6 +122,7 @@ func TestClientThatLeavesWithoutARequest(t *testing.T) {
 }
 
 func TestRequestThatDoesNotComeTimesOut(t *testing.T) {
+	slow(t)
 	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 100 * time.Millisecond }})
 	for _, port := range []string{b.producers, b.consumers} {
 		b.dial(port, "").mustRefuse("TIMEOUT")

@@ -25,6 +25,7 @@ func TestAcknowledgementsOfWhatWasNotSentAreRefused(t *testing.T) {
 
 // What was said out of turn is confirmed as that, and a count as a count.
 func TestConfirmOfWhatIsAcknowledgedOutOfTurn(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	b := start(t, setup{})
 	b.publish("orders", numbered(6, 0)...)
@@ -101,6 +102,7 @@ func TestWhatHasNoDeadLettersCannotBeDead(t *testing.T) {
 // the time-out, several times over. Where the machine has been busy for so long, which
 // is chance, it is cut off, and another group is looked at.
 func TestAClientThatSaysThatItIsAtWorkIsNotCutOff(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	for _, said := range []string{"+0\n", "+1\n", "=1\n"} {
 		t.Run(brief(said), func(t *testing.T) {

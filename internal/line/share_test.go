@@ -18,6 +18,7 @@ import (
 )
 
 func TestDrainsOfOneGroupShareWithoutLossOrDuplicates(t *testing.T) {
+	slow(t)
 	b := start(t, setup{partitions: 3, limits: func(l *broker.Limits) { l.SettleTime = moment / 10 }})
 	rng := rand.New(rand.NewPCG(1, 1))
 	number := 0

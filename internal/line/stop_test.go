@@ -110,6 +110,7 @@ func TestStopLetsDrainsFinish(t *testing.T) {
 }
 
 func TestStopCutsOffWhoDoesNotFinish(t *testing.T) {
+	slow(t)
 	b := start(t, setup{limits: func(l *broker.Limits) { l.StopTime = 4 * moment }})
 	messages := numbered(20_000, 500)
 	b.publish("orders", messages...)

@@ -209,6 +209,7 @@ func TestNumberedMessagesAreStoredOnceOverCrashes(t *testing.T) {
 
 // A message that waited is due when it comes again, and would go into the topic at once.
 func TestAMessageThatWaitedIsKnownWhenItIsDue(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	b := start(t, setup{disk: crashfs.New()})
 	at := strconv.FormatInt(time.Now().Add(moment).UnixMilli(), 10)
@@ -347,6 +348,7 @@ func TestWhatAConnectionHasOnItsWayIsKnownToTheNext(t *testing.T) {
 }
 
 func TestWhatFailedIsStoredWhenItComesAgain(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	for _, op := range []crashfs.Op{crashfs.WriteAt, crashfs.Sync} {
 		disk := crashfs.New()
@@ -365,6 +367,7 @@ func TestWhatFailedIsStoredWhenItComesAgain(t *testing.T) {
 
 // One partition refuses what the other one takes.
 func TestWhatOnePartitionHasTakenIsKnownWhenAnotherHasFailed(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	for _, op := range []crashfs.Op{crashfs.WriteAt, crashfs.Sync} {
 		disk := crashfs.New()

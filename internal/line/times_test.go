@@ -76,6 +76,7 @@ func TestDeliveryTimesThatCantBeReadAreRefused(t *testing.T) {
 // A topic that takes times of the last minute takes those of lines, and what the broker
 // moves itself: what was delayed, and what comes back from the dead letters.
 func TestWhatTheBrokerMovesIsNotRefusedForItsTime(t *testing.T) {
+	slow(t)
 	b := start(t, setup{})
 	_, err := b.broker.CreateTopic("jobs", 1, map[string]string{broker.ConfigTimestampBefore: "300", broker.ConfigTimestampAfter: "0"})
 	if err != nil {

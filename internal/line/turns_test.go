@@ -109,6 +109,7 @@ func TestNoPartitionWaitsForAnotherToBeEmpty(t *testing.T) {
 // come to partitions unevenly: no message waits until more have been served than all
 // members together take in a round of the partitions.
 func TestNoFreeMessageWaitsForMoreThanARound(t *testing.T) {
+	slow(t)
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			f := &fairness{t: t, rng: rand.New(rand.NewPCG(seed, 1))}
