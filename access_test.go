@@ -4,7 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -38,12 +38,19 @@ func TestTheBrokerGivesNothingWithoutAView(t *testing.T) {
 
 // Each method of View asks for access, itself or by way of another one.
 func TestEachMethodOfAViewAsksForAccess(t *testing.T) {
-	packages, err := parser.ParseDir(token.NewFileSet(), "internal/broker", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	paths, err := filepath.Glob("internal/broker/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	calls := make(map[string][]string) // of the view, by method
-	for _, file := range packages["broker"].Files {
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
 			if !ok || f.Recv == nil || receiver(f) != "View" {

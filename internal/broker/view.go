@@ -90,4 +90,5 @@ func (b *Broker) allow(p Principal, access Access, r Resource) error {
 
 // topic asks for access to a topic, group to a group.
 func (v *View) topic(access Access, name string) error { return v.Allow(access, TopicResource, name) }
+
 func (v *View) group(access Access, name string) error { return v.Allow(access, GroupResource, name) }
