@@ -175,7 +175,7 @@ func (s *sender) flush() error {
 	}
 	err := s.sink.Flush(patience, s.onStall)
 	if s.loader.slotIsOver() {
-		s.loader.unload()
+		s.unload()
 	}
 	if s.loader.buf == nil {
 		s.loader.giveBudget()
@@ -185,12 +185,19 @@ func (s *sender) flush() error {
 
 func (s *sender) stall() {
 	s.loader.stalled = true
+	s.unload()
+}
+
+// unload gives up the batches that are loaded. A reference to one of them would keep all of
+// their buffer in memory for as long as the reader stalls.
+func (s *sender) unload() {
 	s.loader.unload()
+	s.messages.Batch = nil
 }
 
 // releaseBuffers gives memory back while there is nothing to send.
 func (s *sender) releaseBuffers() {
 	s.loader.close()
-	s.spans = nil
+	s.spans, s.messages = nil, Messages{}
 	s.sink.ReleaseBuffers()
 }

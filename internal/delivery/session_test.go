@@ -146,7 +146,7 @@ func TestAStalledReaderHoldsNoBatch(t *testing.T) {
 				return
 			}
 			onStall()
-			if r.sender.loader.buf != nil || r.sender.loader.loaded != nil || len(b.hub.loads) > 0 || len(b.hub.slots.taken) > 0 {
+			if r.sender.messages.Batch != nil || r.sender.loader.buf != nil || r.sender.loader.loaded != nil || len(b.hub.loads) > 0 || len(b.hub.slots.taken) > 0 {
 				t.Error("it holds a batch")
 			}
 		}
