@@ -155,7 +155,7 @@ func TestAStalledReadHoldsUpNoAppend(t *testing.T) {
 		{"retention by age", retain(store.Retention{Before: batchtest.FirstTime + 20, Keep: 1 << 40}), nil},
 	} {
 		for name, cold := range map[string]bool{"": false, ", while the log's files are closed": true} {
-			t.Run(c.name+name, func(t *testing.T) {
+			if !t.Run(c.name+name, func(t *testing.T) {
 				for n, held := 1, true; held; n++ {
 					r := newRig(t, smallSegments())
 					held = r.appendsWhile(r.stall(cold, c.damage), n, c.reads)
@@ -164,7 +164,9 @@ func TestAStalledReadHoldsUpNoAppend(t *testing.T) {
 						t.Error("it reads nothing")
 					}
 				}
-			})
+			}) {
+				return // the others would wait as long
+			}
 		}
 	}
 }
