@@ -249,7 +249,9 @@ sabotage "count an attempt where a worker leaves in good order" internal/line/co
 sabotage "count two failures of a client that hangs and is lost" internal/delivery/session.go \
 	's/if !s.options.Ack || s.deadline.hasExpired() {/if false {/' ./internal/delivery TestAClientThatHangsIsNotLostAsWell
 sabotage "keep a batch in memory while its reader stalls" internal/delivery/sender.go \
-	'/) stall() {/,/^}/ s/s.loader.unload()//' ./internal/delivery TestAStalledReaderHoldsNoBatch
+	'/) stall() {/,/^}/ s/s.unload()//' ./internal/delivery TestAStalledReaderHoldsNoBatch
+sabotage "keep a reference to a batch while its reader stalls" internal/delivery/sender.go \
+	's/s.messages.Batch = nil/_ = s.messages/' ./internal/delivery TestAStalledReaderHoldsNoBatch
 sabotage "send partitions that were not asked for" internal/delivery/subscription.go \
 	's/if s.options.Partitions != nil \&\& !slices/if false \&\& !slices/' ./internal/delivery TestOfSomePartitionsNothingElseIsSent
 sabotage "take a client that is at work for one that hangs" internal/delivery/acks.go \
