@@ -47,7 +47,7 @@ tests:
 # Without the tests that need programs of others, and with fewer rounds of those at random.
 quick:
 	@scripts/need.sh go
-	@scripts/timed.sh "make quick" "55 seconds on 2 processors" $(TOOL) $(GOTEST) -short -p 8 -parallel 16 -count=1 $(TESTFLAGS) $$(go list ./... | grep -v -e /test/fault -e /test/programs)
+	@scripts/timed.sh "make quick" "55 seconds on 2 processors" env TEST_SLOW=1 $(TOOL) $(GOTEST) -short -p 8 -parallel 16 -count=1 $(TESTFLAGS) $$(go list ./... | grep -v -e /test/fault -e /test/programs)
 
 # Some cases need root, for file systems of their own, and say so where it is missing.
 promise:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbus/internal/store"
+	"mbus/test/brokertest"
 )
 
 // A clockRig moves both clocks and looks.
@@ -213,7 +214,7 @@ func TestClockOfALaptopThatSleepsEachNightIsBehindByAWeekOfNights(t *testing.T) 
 // However the clock jumps: nothing is removed before it has been kept for its time, and
 // few jumps are remembered.
 func TestClockMakesNothingOldBeforeItsTime(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
 		r := newClockRig(t)

@@ -12,6 +12,7 @@ import (
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // The journal is compacted after this many records, by FORMAT.md.
@@ -100,7 +101,7 @@ func TestJournalStaysSmallHoweverMuchIsAcknowledged(t *testing.T) {
 // The process or the system dies before each single change that compaction
 // makes on the disk.
 func TestCrashDuringCompactionLosesNoPosition(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	const records = compactAfter - 1
 	base := crashfs.New()
 	prime(t, setup{disk: base}, records)

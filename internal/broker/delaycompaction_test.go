@@ -139,7 +139,7 @@ func TestAMessageThatWaitsLongDoesNotHoldTheLogOfDelayedMessages(t *testing.T) {
 }
 
 func TestMessagesThatWereMovedComeOnceWhenTheyAreDue(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	disk := crashfs.New()
 	b := mustOpen(t, delaysOf(disk, 1))
 	topic := mustMake(t, b, "orders")
@@ -173,7 +173,7 @@ func TestMessagesThatWereMovedComeOnceWhenTheyAreDue(t *testing.T) {
 // The process or the system dies before each single change that the compaction
 // makes on the disk.
 func TestCrashDuringCompactionLosesNoDelayedMessage(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	base := crashfs.New()
 	b := mustOpen(t, delaysOf(base, 1<<40))
 	delay(t, b, 5, 50)
@@ -247,7 +247,7 @@ func flipDelayed(t *testing.T, dir, text string) {
 }
 
 func TestDamageAmongDelayedMessagesIsReportedAtEachStartAndHoldsUpNoOthers(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	dir := t.TempDir()
 	b := mustOpen(t, setup{dir: dir})
 	log := mustMake(t, b, "orders").Partitions()[0]
@@ -288,7 +288,7 @@ func TestDamageAmongDelayedMessagesIsReportedAtEachStartAndHoldsUpNoOthers(t *te
 
 // A message that is damaged while it waits is not tried again and again.
 func TestADelayedMessageThatIsDamagedIsReportedOnceAndComesIfItCanBeReadAfterARestart(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	dir := t.TempDir()
 	var tries atomic.Int64
 	book, logger := newLog()

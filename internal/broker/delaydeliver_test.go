@@ -20,6 +20,7 @@ import (
 	"mbus/internal/store/storefault"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // manyWaiting is batches with n messages that are due at a time, one after the other if apart
@@ -150,7 +151,7 @@ func arrivedFast(t *testing.T, p *broker.Partition) (values []string) {
 
 // A store can refuse or hold appends of one topic.
 func TestATopicThatIsStuckHoldsUpNoOther(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name, stuck := range map[string]func(free chan struct{}, p store.Partition, batches []byte, done func(int64, error)) error{
 		"its sync hangs": func(free chan struct{}, p store.Partition, batches []byte, done func(int64, error)) error {
 			return store.Append(p, batches, func(base int64, err error) {
@@ -257,7 +258,7 @@ func TestACrowdOfLargeMessagesIsDelivered(t *testing.T) {
 // The compaction runs again and again while messages are delivered: each comes once, in
 // the order of its partition, and after a restart none waits any more.
 func TestWhatIsMovedWhileItIsDeliveredComesOnce(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	disk := crashfs.New()
 	s := delaysOf(disk, 1)
 	b := mustOpen(t, s)

@@ -17,6 +17,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
+	"mbus/test/brokertest"
 )
 
 // deliverAtHeader has a message be due at a time.
@@ -257,7 +258,7 @@ func TestADelayedMessageForATopicThatIsMissingWaits(t *testing.T) {
 
 // A topic's directory may be one of an older copy.
 func TestADelayedMessageForAPartitionThatIsNotThereIsDelivered(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	clock := &stoppedClock{at: time.Now()}
 	s := setup{dir: t.TempDir()}
 	s.options.Now = clock.now

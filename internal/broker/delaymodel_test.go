@@ -14,6 +14,7 @@ import (
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // A delayModel is what a broker has promised of delayed messages, over several crashes.
@@ -118,7 +119,7 @@ func (m *delayModel) missing(t *testing.T, b *bus) (missing, astray []string) {
 // published, delivered and moved, and topics deleted and created again. In the end each message
 // that was acknowledged is in the incarnation that it was for, unless that was deleted.
 func TestDelayedMessagesOverKillsAndDeletions(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for seed := range uint64(12) {
 		every := time.Duration(0)
 		if seed%3 == 2 {

@@ -15,6 +15,7 @@ import (
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // A watch says which topics have messages that are written and not synced, and reports
@@ -209,7 +210,7 @@ func holdSyncs(disk *crashfs.FS, topic string) (held <-chan struct{}, release fu
 }
 
 func TestASyncThatHangsHoldsUpNoPositionsForEver(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	book, log := newLog()
 	s := setup{disk: crashfs.New(), log: lazily, options: broker.Options{Log: log}}
 	b := mustOpen(t, s)
@@ -236,7 +237,7 @@ func TestASyncThatHangsHoldsUpNoPositionsForEver(t *testing.T) {
 
 // After a crash no position lies beyond its log, and each message is delivered.
 func TestAfterACrashNoPositionIsBeyondItsLog(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for seed := range uint64(40) {
 		policy := crashfs.Some(seed)
 		if seed%4 == 0 {
@@ -264,7 +265,7 @@ func TestAfterACrashNoPositionIsBeyondItsLog(t *testing.T) {
 // With an interval the power goes before each call of some work: no position lies beyond
 // its log then, and what was synced is there.
 func TestACrashAtAnyCallWithAnIntervalLeavesNoPositionBeyondItsLog(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	done := false
 	for n := int64(1); !done; n++ {
 		s := setup{disk: crashfs.New(), options: broker.Options{Limits: patientLimits()}, log: commitlog.Options{SyncEvery: time.Hour, SegmentBytes: 4 << 10}}

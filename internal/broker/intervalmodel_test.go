@@ -14,6 +14,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // An intervalModel works with a broker that syncs only on demand, or when
@@ -255,7 +256,7 @@ func cutAtAnyCall(t *testing.T, seed uint64, wrap func(store.Store) store.Store,
 // delayed, consumed, committed and buried: what was synced is in one of the logs then, and
 // no position says more than they have.
 func TestAPowerCutWithAnIntervalCostsNothingThatWasSynced(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for seed := uint64(0); seed < 120 && !t.Failed(); seed++ {
 		cutAtAnyCall(t, seed, nil, func(m *intervalModel, what string, after setup) {
 			t.Run(what, func(t *testing.T) {

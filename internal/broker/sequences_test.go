@@ -17,6 +17,7 @@ import (
 	"mbus/internal/store/storefault"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // errLost stands for an append that fails after Write has returned.
@@ -262,7 +263,7 @@ type always uint64
 func (a always) Uint64() uint64 { return uint64(a) }
 
 func TestTheFirstIdempotentBatchReadsTheLogsEndOnly(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	read := make(map[int]int64)
 	for _, mib := range []int{70, 210} {
 		disk := crashfs.New()
@@ -325,7 +326,7 @@ func BenchmarkFirstIdempotentBatch(b *testing.B) {
 // A batch of which one half waits and the other is refused, at once or later, is sent again
 // until it is taken: each of its messages is there once.
 func TestEachHalfOfABatchThatIsSentAgainIsStoredOnce(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name, fail := range map[string]func(*whim){
 		"at once": func(w *whim) { w.set(rand.New(always(0))) },
 		"later":   func(w *whim) { w.holdNext(); w.let <- errLost },

@@ -11,6 +11,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
+	"mbus/test/brokertest"
 )
 
 // A fullDisk has no space for publishers while full is set.
@@ -75,7 +76,7 @@ func TestOnAFullDiskPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
 }
 
 func TestDueMessagesWaitUntilTheDiskHasSpace(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	clock := &stoppedClock{at: time.Now()}
 	b, disk := onFullDisk(t, broker.Options{Now: clock.now})
 	orders := mustMake(t, b, "orders")

@@ -320,7 +320,7 @@ func TestSmallSizesHold(t *testing.T) {
 // The broker looks by itself, as often as a topic's retention asks for, and at once for
 // one that has been given another.
 func TestShortRetentionsHoldByThemselves(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := mustOpen(t, setup{dir: t.TempDir(), options: broker.Options{Retention: 30 * day}})
 	defer mustClose(t, b)
 	short, err := b.CreateTopic("short", 1, map[string]string{broker.ConfigRetention: "100"})

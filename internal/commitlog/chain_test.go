@@ -8,6 +8,7 @@ import (
 
 	"mbus/internal/commitlog"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // A chain is one random story: a workload, perhaps with a fault, is cut short; so
@@ -22,7 +23,7 @@ type chain struct {
 // Combinations that the other crash tests leave out because of their time. A seed
 // tells the same story each time, but where a workload has several goroutines.
 func TestAnyChainOfCrashesLosesNothingAcknowledged(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for seed := range 600 * uint64(*cycles) {
 		c := &chain{Rand: rand.New(rand.NewPCG(seed, 2)), disk: crashfs.New()}
 		j := c.work()

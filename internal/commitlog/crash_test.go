@@ -7,6 +7,7 @@ import (
 
 	"mbus/internal/commitlog"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 var cycles = flag.Int("cycles", 1, "how many times as many random outcomes to try for each crash")
@@ -85,7 +86,7 @@ func (w workload) eachCut(t *testing.T, check func(t *testing.T, n int, disk *cr
 }
 
 func TestPowerCutAtAnyCallLosesNothingAcknowledged(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
 			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
@@ -113,7 +114,7 @@ func TestKillAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 
 // A crash during recovery from a crash must lose nothing either.
 func TestCrashAtAnyCallOfRecoveryLosesNothingAcknowledged(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
 			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
@@ -161,7 +162,7 @@ func checkRecoveryCuts(t *testing.T, n int, what string, j *journal, damaged fun
 // certain. The next one must not do anything that relies on it: the power may go
 // while it recovers, and keep that alone.
 func TestPowerCutInRecoveryFromAKillLeavesADataDirectory(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name, step := range map[string]func(*commitlog.Store) error{
 		"first start":   func(*commitlog.Store) error { return nil },
 		"topic is made": func(s *commitlog.Store) error { _, err := s.CreateTopic("orders", 1, ""); return err },

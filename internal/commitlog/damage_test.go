@@ -10,6 +10,7 @@ import (
 
 	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // A bit flipped anywhere in a batch below the recovery point costs that batch and no
@@ -163,7 +164,7 @@ func TestDamageAtTheBeginningAndTheEnd(t *testing.T) {
 // What was synced and has vanished from the end is missing, not forgotten: its
 // offsets are reported and never given to others.
 func TestSegmentShorterThanItsRecoveryPoint(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	r := newRig(t, oneSegment())
 	r.fill(6)
 	if err := r.store.Close(); err != nil {

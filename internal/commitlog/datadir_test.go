@@ -16,6 +16,7 @@ import (
 	"mbus/internal/store"
 	"mbus/internal/vfs"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // Entries that file systems, mounts and tools create by themselves are ignored: in a new directory, in
@@ -353,7 +354,7 @@ func TestTopicsAreMadeAndDeletedSideBySide(t *testing.T) {
 // Creating a topic fails at any call, and the process is killed at any call of the next attempt: the
 // topic exists or not, and nothing is damaged.
 func TestKillWhileATopicIsMadeAgain(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name, hook := range map[string]crashfs.Hook{"moved": func(crashfs.Call) error { return nil }, "where it is": noMoves} {
 		t.Run(name, func(t *testing.T) {
 			for n, failed := int64(1), true; failed; n++ {

@@ -9,6 +9,7 @@ import (
 
 	"mbus/internal/commitlog"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // A fault is what goes wrong from some mutating call on: it says with what error
@@ -59,7 +60,7 @@ var faults = []fault{
 // Calls fail, the process goes on as well as it can and ends, and either the
 // next process finds the files as they are, or the power has failed meanwhile.
 func TestErrorAtAnyCallLosesNothingAcknowledged(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for _, w := range workloads {
 		for _, f := range faults {
 			t.Run(w.name+", "+f.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // leftovers are what a crash may leave of a rig's log that recovery has to write for.
@@ -60,7 +61,7 @@ func (r *rig) marked() {
 // read, the log trimmed and the topic deleted. Appends are refused until there is space,
 // and nothing is cut off that is not kept elsewhere.
 func TestAFullDiskKeepsNoLogFromOpening(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name, leave := range leftovers {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, oneSegment())
@@ -159,7 +160,7 @@ func TestATornEndIsKeptWholeOrNotCutOff(t *testing.T) {
 
 // A full disk at any call of a start costs nothing.
 func TestFullDiskAtAnyCallOfAStart(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name, leave := range leftovers {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, oneSegment())

@@ -12,6 +12,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/batch/batchtest"
 	"mbus/internal/store/storetest"
+	"mbus/test/brokertest"
 )
 
 // A change is what may be found in an index's place.
@@ -52,7 +53,7 @@ func changesOf(index, older, other []byte) []change {
 }
 
 func TestAnyIndexIsMadeGood(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for which := range 3 {
 		r := newRig(t, smallSegments())
 		r.fill(9)

@@ -18,6 +18,7 @@ import (
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 func TestSecondOpenIsRefusedAndNamesTheProcess(t *testing.T) {
@@ -189,7 +190,7 @@ func TestHeldChunkKeepsItsFileOpenUntilReleased(t *testing.T) {
 }
 
 func TestLogsMayOutnumberTheFilesAProcessMayOpen(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Run("always", func(t *testing.T) { outnumberFiles(t, commitlog.Options{}) })
 	t.Run("interval", func(t *testing.T) { outnumberFiles(t, commitlog.Options{SyncEvery: time.Hour}) })
 }

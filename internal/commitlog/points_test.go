@@ -64,7 +64,7 @@ func TestRecoveryPointIsMadeDurableByItself(t *testing.T) {
 
 // A log that is written to in bulk does not wait for its time.
 func TestRecoveryPointIsMadeDurableAfter64MiB(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	r := marksRig(t, time.Hour)
 	syncs := indexSyncs(r.disk, nil)
 	for range 3 {

@@ -17,6 +17,7 @@ import (
 	"mbus/internal/commitlog"
 	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // What an enemy publishes begins with this.
@@ -99,7 +100,7 @@ func one(value []byte) []byte {
 // not served in their place, whichever bit of the batch around it is damaged, with the index
 // or without, in a sealed segment, in an active one, and as the last message.
 func TestMessageIsNeverServedAsABatch(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name := range (forger{}).hostile(0) {
 		for _, last := range []bool{false, true} {
 			for _, indexed := range []bool{true, false} {
@@ -165,7 +166,7 @@ func (r *rig) showsUnforged(damaged ...int) error {
 // Nor behind the recovery point, as the last message, where zeros follow because space was allocated
 // ahead, and where the recovery point is lost.
 func TestLastMessageIsNeverServedAsABatchAfterAKill(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name := range (forger{}).hostile(0) {
 		r := newRig(t, oneSegment())
 		r.fill(2)

@@ -9,10 +9,11 @@ import (
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 func TestConformsOnFiles(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	storetest.Run(t, func(t *testing.T) (store.Store, func() store.Store) {
 		return openFor(t, filepath.Join(t.TempDir(), "data"), commitlog.Options{SegmentBytes: storetest.SegmentBytes})
 	})

@@ -16,6 +16,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 func TestApiVersionsOfAnUnknownVersionIsAnsweredInVersionZero(t *testing.T) {
@@ -215,7 +216,7 @@ func TestARequestThatCanNeverHaveItsMemoryClosesItsConnectionOnly(t *testing.T) 
 const hostileFactor = 4
 
 func TestHostileFramesCostLittleMemory(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	b.topic("t", 1)
 	for name, p := range hostileFrames() {

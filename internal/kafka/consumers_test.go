@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"mbus/test/brokertest"
 )
 
 // A worker is a consumer of theGroup, made of franz-go, that reads until it is
@@ -157,7 +159,7 @@ func (b *bus) fill(partitions, n int) {
 }
 
 func TestMembersShareATopicAndTheNextGoOnWhereTheyEnded(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name, balancer := range map[string]kgo.GroupBalancer{
 		"range": kgo.RangeBalancer(), "round robin": kgo.RoundRobinBalancer(),
 		"sticky": kgo.StickyBalancer(), "cooperative": kgo.CooperativeStickyBalancer(),
@@ -223,7 +225,7 @@ func TestStaticConsumerComesBackWithoutARebalance(t *testing.T) {
 }
 
 func TestFiftyMembersAllGetTheirPart(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	const n = 50
 	b := start(t, setup{})
 	b.topic("orders", n)
@@ -243,7 +245,7 @@ func TestFiftyMembersAllGetTheirPart(t *testing.T) {
 // Killed consumers have not committed, so that the one that is left must read
 // everything.
 func TestKilledConsumerIsReplacedWithinItsSessionTimeout(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	b.topic("orders", 4)
 	brief := kgo.SessionTimeout(6 * time.Second)
@@ -264,7 +266,7 @@ func TestKilledConsumerIsReplacedWithinItsSessionTimeout(t *testing.T) {
 }
 
 func TestConsumersGoOnAfterTheBrokerHasRestarted(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	b.topic("orders", 4)
 	first, second := b.worker(), b.worker()
@@ -292,7 +294,7 @@ func kcat(t testing.TB, b *bus, args ...string) string {
 }
 
 func TestKcatReadsAsAGroupAndGoesOnWhereItEnded(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	b.topic("orders", 1)
 	b.fill(1, 3)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"mbus/test/brokertest"
 )
 
 // franz is a franz-go client of the bus.
@@ -90,7 +92,7 @@ func TestFranzProducesWithEveryKindOfAcknowledgement(t *testing.T) {
 }
 
 func TestFranzGoesOnProducingOverARestartWithoutDuplicates(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	cl := b.franz(kgo.DefaultProduceTopic("orders"), kgo.ConsumeTopics("orders"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.ProducerLinger(0))

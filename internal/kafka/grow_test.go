@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 // grow asks for a topic to have so many partitions; brokers are the assignment of
@@ -112,7 +113,7 @@ func TestTheBrokersOwnTopicsDoNotGrow(t *testing.T) {
 // A consumer of a group that begins at the end where it has no position must not
 // miss what is published before it learns of a new partition.
 func TestAGroupGetsAllMessagesOfNewPartitions(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	id := b.topic("orders", 1).ID
 	producer := b.dial()

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/test/brokertest"
 )
 
 // fill sets every field of a request, so that each is on the wire.
@@ -85,7 +87,7 @@ func TestACountThatCostsTooMuchIsRefused(t *testing.T) {
 // What a count claims in any place of any request is refused, or costs no more than was
 // counted: the elements, the bytes that came, once more for slices that grow, and the request.
 func TestNoCountOfAnyRequestCostsMoreThanWasCounted(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	body := make([]byte, 32<<10) // zeros are elements without content
 	for key, a := range apis {

@@ -11,6 +11,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 // batchOf is a batch with one message of so many bytes.
@@ -147,7 +148,7 @@ func TestHalfARequestDoesNotHoldMemoryForEver(t *testing.T) {
 
 // A client that claims much has no more time for the little that it has memory for.
 func TestAPartOfARequestIsNotHeldAsLongAsTheWholeMayTake(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 700 * time.Millisecond }}) // 71 s for 100 MiB
 	var clients []*client
 	for _, claimed := range []int{100 << 20, 99 << 20} {

@@ -13,6 +13,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/kafka"
+	"mbus/test/brokertest"
 )
 
 // unknownTopics asks for so many topics that don't exist: the answer is larger.
@@ -29,7 +30,7 @@ func unknownTopics(n int) *kmsg.MetadataRequest {
 
 // Clients that send large requests and don't take the answers.
 func TestAClientThatTakesNoAnswersHoldsNoMemory(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	const limit = 4 << 20
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = limit }})
 	for range 8 {
@@ -107,7 +108,7 @@ func hostileRequest(r *rand.Rand, topic string) []byte {
 // Whatever clients do to a server, the others are served, and it has all of its memory
 // afterwards.
 func TestTheServerHasItsMemoryAfterASiege(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	const limit = 16 << 20
 	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight = limit }})
 	b.server.StreamFrom(700 << 10)

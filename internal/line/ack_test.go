@@ -15,6 +15,7 @@ import (
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // mustConfirm closes the client's sending side, reads to the end, and so knows
@@ -157,7 +158,7 @@ func TestAttemptsAreCountedOverRestarts(t *testing.T) {
 }
 
 func TestMessageOfADeadLetterTopicHasNoEndOfAttempts(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	b := start(t, setup{})
 	b.publish("orders.dlq", "bad")
@@ -255,7 +256,7 @@ func TestWorkerThatDoesNotAcknowledgeInTimeIsCutOff(t *testing.T) {
 
 // It has got all that it asked for, and the broker only waits for its answers.
 func TestWorkerThatHangsBehindTheEndIsCutOff(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for _, options := range []string{"n=2", "n=2&follow", "window=2&n=2", "", "format=batch", "format=json&n=2&follow"} {
 		t.Run(options, func(t *testing.T) {
 			b := start(t, setup{})
@@ -303,7 +304,7 @@ func TestWorkerWithNothingToAcknowledgeIsNotCutOff(t *testing.T) {
 }
 
 func TestConfirmSaysWhatIsDurable(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	b := start(t, setup{})
 	b.publish("orders", "first", "second", "third")
@@ -324,7 +325,7 @@ func TestConfirmSaysWhatIsDurable(t *testing.T) {
 
 // The client sends nothing more before it has the confirmation.
 func TestConfirmComesWhenWhatCouldNotBeWrittenHasBeen(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	var full atomic.Bool
 	refused := make(chan struct{}, 1000)

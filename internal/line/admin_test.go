@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 const (
@@ -54,7 +55,7 @@ func TestOldestOfATopicIsThatOfAllPartitions(t *testing.T) {
 
 // As long as it takes something now and then it goes on.
 func TestASlowReaderOfALargeTableGetsAllOfIt(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = 20 * moment }})
 	name := strings.Repeat("o", 249)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 // A never is longer than any test waits.
@@ -100,7 +101,7 @@ func TestClosingWithBytesUnreadConsumesNothing(t *testing.T) {
 }
 
 func TestHalfClosingEarlyAndReadingAllConsumes(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{limits: func(l *broker.Limits) { l.CloseTime = never }})
 	messages := numbered(20_000, 500)
 	for _, m := range [][]string{{"first", "second"}, messages} {
@@ -201,7 +202,7 @@ func TestClientThatFloodsBehindItsRequestGetsItsMessages(t *testing.T) {
 }
 
 func TestReaderThatStallsIsCutOffAndHasConsumedNothing(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for _, format := range []string{"lines", "json", "batch"} {
 		t.Run(format, func(t *testing.T) {
 			b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime, l.SettleTime = 4*moment, moment }})
@@ -227,7 +228,7 @@ func TestReaderThatStallsIsCutOffAndHasConsumedNothing(t *testing.T) {
 
 // A reader may stall shortly before the end, when all is in the system's hands.
 func TestReaderThatStallsAtTheEndIsCutOff(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = 4 * moment }})
 	messages := numbered(200, 500) // more than the client takes, less than the broker's system
 	b.publish("orders", messages...)
@@ -245,7 +246,7 @@ func TestReaderThatStallsAtTheEndIsCutOff(t *testing.T) {
 
 // As long as it takes something now and then it goes on.
 func TestReaderThatIsSlowGetsEverything(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	const patience = 20 * moment
 	b := start(t, setup{limits: func(l *broker.Limits) { l.WriteTime = patience }})

@@ -11,6 +11,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 func TestDrainGivesEverythingOnceAndThenNothing(t *testing.T) {
@@ -94,7 +95,7 @@ func TestNIsForAllPartitionsTogether(t *testing.T) {
 }
 
 func TestMessagesThatComeDuringADrainAreForTheNext(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	messages := numbered(40_000, 500) // more than fits between broker and client
 	b.publish("orders", messages...)

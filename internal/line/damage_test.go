@@ -18,6 +18,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
+	"mbus/test/brokertest"
 )
 
 // damage flips a bit of the records of each batch of a topic that holds one of
@@ -184,7 +185,7 @@ func TestBatchThatCannotBeDecodedIsReportedAsDamage(t *testing.T) {
 // A reader stalls, what it holds is read again from the log, and fails then:
 // what was never sent must not count as consumed.
 func TestMessagesThatCannotBeReadAgainAreNotConsumed(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	var fail atomic.Bool
 	b := start(t, setup{wrap: func(s store.Store) store.Store {
 		return &storefault.Store{Store: s, Read: func(p store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {

@@ -7,6 +7,7 @@ import (
 
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
+	"mbus/test/brokertest"
 )
 
 // delete deletes a topic as an administrator does.
@@ -68,7 +69,7 @@ func (b *bus) awaitGroups(line string) {
 
 // The broker goes on, so -SHUTDOWN, after which clients come again, would be wrong.
 func TestReadersWithMoreToComeHearOfADeletion(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for _, request := range []string{
 		"orders", "orders?from=0", "orders?ack", "orders?follow", "orders?follow&from=0", "orders?follow&ack&group=g&window=100000",
 		"orders?format=batch", "orders?format=json&follow",

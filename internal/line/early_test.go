@@ -6,6 +6,7 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
+	"mbus/test/brokertest"
 )
 
 // publishEarly creates a topic and publishes "first" to each of its partitions before anybody can
@@ -23,7 +24,7 @@ func publishEarly(s store.Store, name string, partitions int, config string) (st
 
 // A follower that waits for a topic gets the messages that were published before it saw the topic.
 func TestAFollowerThatWaitsForATopicGetsItsFirstMessage(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{partitions: 2, wrap: func(s store.Store) store.Store {
 		return &storefault.Store{Store: s, Create: publishEarly}
 	}})

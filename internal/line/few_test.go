@@ -14,6 +14,7 @@ import (
 	"mbus/internal/batch/codec"
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
+	"mbus/test/brokertest"
 )
 
 // countReads has a bus count how often its logs are read.
@@ -40,7 +41,7 @@ func (c *client) take(n int) []string {
 // However large a batch is, and however few messages a consumer takes at a time: it is read
 // a few times, and all its messages come, each once and in their order.
 func TestALargeBatchIsNotReadForEachMessage(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	const n = 2500
 	messages := numbered(n, 400)
 	for _, codec := range batchtest.Codecs {
@@ -125,7 +126,7 @@ func (b *bus) publishBatch(p batch.Batch) {
 // A reader that stalls again and again gives up what was expanded for it each time, so that
 // others have their turn; it goes on with pieces, and needs no turn for each of them.
 func TestAReaderThatStallsHasABatchExpandedAFewTimesOnly(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	const n, stalls = 40_000, 8
 	var reads atomic.Int64
 	b := start(t, countReads(&reads))

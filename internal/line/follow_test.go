@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 func TestFollowerGetsWhatIsThereAndWhatComes(t *testing.T) {
@@ -109,7 +110,7 @@ func TestFollowersOfOneGroupShare(t *testing.T) {
 }
 
 func TestWhatADeadFollowerHeldComesAtOnceInOrder(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for name, die := range map[string]func(*client){
 		"reset": (*client).reset, "closed": func(c *client) { c.Close() }, "half closed": func(c *client) { c.finish() },
 	} {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mbus/test/brokertest"
 )
 
 const growHead = "topic\tpartitions\tnew\n"
@@ -148,7 +150,7 @@ func TestAProducerThatIsConnectedSpreadsOverNewPartitions(t *testing.T) {
 // A group that begins at the end where it has no position has one in a partition
 // that comes later, whether or not a consumer is there to see it.
 func TestAGroupWithoutConsumersMissesNothingOfANewPartition(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	b.publish("orders", "old")
 	c := b.dial(b.consumers, "orders?group=late&start=end&follow&ack\n")

@@ -10,6 +10,7 @@ import (
 	"mbus/internal/batch/batchtest"
 	"mbus/internal/batch/codec"
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 func TestConnectionsBeyondTheLimitAreAnsweredBusyAndTheOthersGoOn(t *testing.T) {
@@ -144,7 +145,7 @@ func liveBytes() int64 {
 }
 
 func TestStalledReadersCostLittleMemory(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	each := int64(128 << 10)
 	if overTLS(t) {
 		each = 192 << 10 // a record that waits, and the state of both sides
@@ -197,7 +198,7 @@ func TestIdleConnectionsCostLittleMemory(t *testing.T) {
 
 // A batch of some KiB that expands to many MiB must not hold them afterwards.
 func TestCompressedBatchesHoldNoMemoryAfterwards(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	const conns, each = 6, 4 << 20
 	b := start(t, setup{})
 	var builder batch.Builder

@@ -8,6 +8,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/group"
+	"mbus/test/brokertest"
 )
 
 // A worker takes messages with one connection after the other, and dies of each that
@@ -35,7 +36,7 @@ func (b *bus) work(request string, good int) map[string]int {
 }
 
 func TestAMessageThatKillsItsWorkerBecomesADeadLetter(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for _, options := range []string{"window=1", "window=3", "", "window=1&ordered", "window=1&format=lines&ack-timeout=1h"} {
 		t.Run(options, func(t *testing.T) {
 			b := start(t, setup{})
@@ -65,7 +66,7 @@ func TestAMessageThatKillsItsWorkerBecomesADeadLetter(t *testing.T) {
 
 // Only the oldest one has failed; the others come again at once, as if nothing had been.
 func TestTheRestOfALostConnectionIsGivenBackAtOnce(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	for _, options := range []string{"follow&ack", "ack"} {
 		t.Run(options, func(t *testing.T) {

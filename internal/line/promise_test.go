@@ -14,6 +14,7 @@ import (
 	"mbus/internal/batch/batchtest"
 	"mbus/internal/broker"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 var seeds = flag.Int("seeds", 150, "how many random lives of consumers to try against the model of the promises")
@@ -40,7 +41,7 @@ type life struct {
 // messages do not come again; no message is with two workers; one that fails too often is a
 // dead letter; and each request gets a response.
 func TestPromisesToRandomWorkers(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	const atATime = 100
 	lives := *seeds
 	if testing.Short() {

@@ -12,6 +12,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 const fields = `"tstype":"create","ts":1718017201000,"broker":1,`
@@ -113,7 +114,7 @@ func TestDeadLetterThatIsDelayedIsDueAtOnceWhenPutBack(t *testing.T) {
 // consumed: whenever the power goes, they are not put back again. With an interval between
 // syncs they may be, and each is in one of both places at least.
 func TestWhatARedriveHasToldIsNotPutBackAgainAfterACrash(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	for _, log := range []commitlog.Options{{}, {SyncEvery: time.Hour}} {
 		always := log.SyncEvery == 0

@@ -9,6 +9,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/group"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // kill has the messages of a topic that a group gets die, up to so many.
@@ -214,7 +215,7 @@ func TestALetterIsConsumedWhenItsMessageIsOpenForGood(t *testing.T) {
 // Whenever the power goes, what a redrive has told of is open in the group, once, and the
 // rest is there or among the letters.
 func TestWhatARedriveHasToldGoesBackOnceAfterACrash(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	b := start(t, setup{disk: crashfs.New()})
 	const n = 1000

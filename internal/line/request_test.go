@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 func TestRequestLineIsTaken(t *testing.T) {
@@ -122,7 +123,7 @@ func TestClientThatLeavesWithoutARequest(t *testing.T) {
 }
 
 func TestRequestThatDoesNotComeTimesOut(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 100 * time.Millisecond }})
 	for _, port := range []string{b.producers, b.consumers} {
 		b.dial(port, "").mustRefuse("TIMEOUT")

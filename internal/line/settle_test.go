@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 func TestAcknowledgementsOfWhatWasNotSentAreRefused(t *testing.T) {
@@ -25,7 +26,7 @@ func TestAcknowledgementsOfWhatWasNotSentAreRefused(t *testing.T) {
 
 // What was said out of turn is confirmed as that, and a count as a count.
 func TestConfirmOfWhatIsAcknowledgedOutOfTurn(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	b := start(t, setup{})
 	b.publish("orders", numbered(6, 0)...)
@@ -102,7 +103,7 @@ func TestWhatHasNoDeadLettersCannotBeDead(t *testing.T) {
 // the time-out, several times over. Where the machine has been busy for so long, which
 // is chance, it is cut off, and another group is looked at.
 func TestAClientThatSaysThatItIsAtWorkIsNotCutOff(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	for _, said := range []string{"+0\n", "+1\n", "=1\n"} {
 		t.Run(brief(said), func(t *testing.T) {

@@ -15,10 +15,11 @@ import (
 	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
+	"mbus/test/brokertest"
 )
 
 func TestDrainsOfOneGroupShareWithoutLossOrDuplicates(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{partitions: 3, limits: func(l *broker.Limits) { l.SettleTime = moment / 10 }})
 	rng := rand.New(rand.NewPCG(1, 1))
 	number := 0

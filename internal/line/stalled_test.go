@@ -5,11 +5,12 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 // Where memory is short, beginnings of messages that do not go on give it up.
 func TestPartsOfMessagesDoNotHoldMemoryForEver(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for request, text := range map[string]string{
 		"orders":              strings.Repeat("x", 500_000),
 		"orders?format=json":  `{"payload":"` + strings.Repeat("x", 500_000),

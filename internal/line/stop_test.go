@@ -12,6 +12,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // stopping begins to stop the server, and returns when it takes no more
@@ -110,7 +111,7 @@ func TestStopLetsDrainsFinish(t *testing.T) {
 }
 
 func TestStopCutsOffWhoDoesNotFinish(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{limits: func(l *broker.Limits) { l.StopTime = 4 * moment }})
 	messages := numbered(20_000, 500)
 	b.publish("orders", messages...)

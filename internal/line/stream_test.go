@@ -15,6 +15,7 @@ import (
 	"mbus/internal/broker"
 
 	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
 )
 
 // A numberedProducer is a client that numbers its messages, over any number of connections.
@@ -232,7 +233,7 @@ func TestNumberedMessagesAreStoredOnceOverCrashes(t *testing.T) {
 
 // A message that waited is due when it comes again, and would go into the topic at once.
 func TestAMessageThatWaitedIsKnownWhenItIsDue(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	b := start(t, setup{disk: crashfs.New()})
 	at := strconv.FormatInt(time.Now().Add(moment).UnixMilli(), 10)
@@ -371,7 +372,7 @@ func TestWhatAConnectionHasOnItsWayIsKnownToTheNext(t *testing.T) {
 }
 
 func TestWhatFailedIsStoredWhenItComesAgain(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	for _, op := range []crashfs.Op{crashfs.WriteAt, crashfs.Sync} {
 		disk := crashfs.New()
@@ -390,7 +391,7 @@ func TestWhatFailedIsStoredWhenItComesAgain(t *testing.T) {
 
 // One partition refuses what the other one takes.
 func TestWhatOnePartitionHasTakenIsKnownWhenAnotherHasFailed(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	t.Parallel()
 	for _, op := range []crashfs.Op{crashfs.WriteAt, crashfs.Sync} {
 		disk := crashfs.New()

@@ -10,6 +10,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/store"
+	"mbus/test/brokertest"
 )
 
 // at is a batch of messages with these times, in milliseconds since 1970.
@@ -76,7 +77,7 @@ func TestDeliveryTimesThatCantBeReadAreRefused(t *testing.T) {
 // A topic that takes times of the last minute takes those of lines, and what the broker
 // moves itself: what was delayed, and what comes back from the dead letters.
 func TestWhatTheBrokerMovesIsNotRefusedForItsTime(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	b := start(t, setup{})
 	_, err := b.broker.CreateTopic("jobs", 1, map[string]string{broker.ConfigTimestampBefore: "300", broker.ConfigTimestampAfter: "0"})
 	if err != nil {

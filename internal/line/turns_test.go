@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 // keyOf finds a key whose messages are for a partition of so many.
@@ -109,7 +110,7 @@ func TestNoPartitionWaitsForAnotherToBeEmpty(t *testing.T) {
 // come to partitions unevenly: no message waits until more have been served than all
 // members together take in a round of the partitions.
 func TestNoFreeMessageWaitsForMoreThanARound(t *testing.T) {
-	slow(t)
+	brokertest.Slow(t)
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			f := &fairness{t: t, rng: rand.New(rand.NewPCG(seed, 1))}
