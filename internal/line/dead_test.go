@@ -73,7 +73,8 @@ func offsetIn(line string) string {
 	return offset
 }
 
-// It is reported like other trimmed messages, at once.
+// It is reported like other trimmed messages, once: to the consumer that killed it, if that is still
+// there when the message is found to be gone, or else to the next one.
 func TestADeadMessageThatWasTrimmedIsToldToBeGone(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders", "first", "second")
@@ -88,8 +89,14 @@ func TestADeadMessageThatWasTrimmedIsToldToBeGone(t *testing.T) {
 	}
 	c.send("-1 dead\n")
 	c.finish()
-	c.rest()
-	b.mustDrain("orders", goneBelow(1)+"\n")
+	gone := goneBelow(1) + "\n"
+	told := c.rest()
+	if told != gone { // it may have had the second message, which it has not acknowledged
+		told = b.drain("orders")
+	}
+	if told != gone {
+		t.Errorf("the first consumer that could be told of the gap got %q", told)
+	}
 	b.mustDrain("orders?ack", "second\n")
 	if lines := b.book.Lines("ERROR"); len(lines) > 0 {
 		t.Errorf("%q", lines)
