@@ -26,13 +26,13 @@ func TestAnyChainOfCrashesLosesNothingAcknowledged(t *testing.T) {
 	brokertest.Slow(t)
 	for seed := range 600 * uint64(*cycles) {
 		c := &chain{Rand: rand.New(rand.NewPCG(seed, 2)), disk: crashfs.New()}
-		j := c.work()
+		ps := c.work()
 		for range c.IntN(4) {
 			c.crash()
 			c.recover()
 		}
 		c.crash()
-		if err := j.checkDisk(c.disk); err != nil {
+		if err := ps.checkDisk(c.disk); err != nil {
 			t.Errorf("seed %d: %s: %v", seed, c.story, err)
 		}
 	}
@@ -41,7 +41,7 @@ func TestAnyChainOfCrashesLosesNothingAcknowledged(t *testing.T) {
 func (c *chain) tell(format string, args ...any) { c.story += fmt.Sprintf(format, args...) }
 
 // work runs a workload with a fault from some call on, or none, until it is cut.
-func (c *chain) work() *journal {
+func (c *chain) work() *promises {
 	w, f := workloads[c.IntN(len(workloads))], faults[c.IntN(len(faults))]
 	cut, failing := int64(1+c.IntN(120)), int64(1+c.IntN(120))
 	c.tell("%s, %s at call %d, cut before call %d", w.name, f.name, failing, cut)
@@ -56,16 +56,16 @@ func (c *chain) work() *journal {
 		}
 		return nil
 	})
-	j := newJournal()
+	ps := newPromises()
 	s, err := commitlog.Open("/data", commitlog.Options{FS: c.disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
 	if err == nil {
 		s.SetHealAfter(f.heal)
-		client := newClient(s, j)
+		client := newClient(s, ps)
 		client.acknowledges, client.stubborn = w.syncEvery == 0, failing < cut
 		_ = w.run(client)
 		s.Close() // no answer comes after this
 	}
-	return j
+	return ps
 }
 
 // crash gives the disk to the next process.

@@ -51,12 +51,12 @@ func killAt(disk *crashfs.FS, n int64, others ...crashfs.Hook) *atomic.Int64 {
 
 // runUntil runs a workload whose process dies before its n-th mutating call. It
 // reports whether it came to that.
-func (w workload) runUntil(n int) (disk *crashfs.FS, j *journal, died bool, err error) {
-	disk, j = crashfs.New(), newJournal()
+func (w workload) runUntil(n int) (disk *crashfs.FS, ps *promises, died bool, err error) {
+	disk, ps = crashfs.New(), newPromises()
 	calls := killAt(disk, int64(n), w.hooks...)
 	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
 	if err == nil {
-		c := newClient(s, j)
+		c := newClient(s, ps)
 		c.acknowledges = w.syncEvery == 0
 		err = w.run(c)
 		s.Close() // no answer comes after this
@@ -65,17 +65,17 @@ func (w workload) runUntil(n int) (disk *crashfs.FS, j *journal, died bool, err 
 	if died {
 		err = nil // it was to fail
 	}
-	return disk, j, died, err
+	return disk, ps, died, err
 }
 
 // eachCut runs the workload once for each of its mutating calls, cut there.
-func (w workload) eachCut(t *testing.T, check func(t *testing.T, n int, disk *crashfs.FS, j *journal)) {
+func (w workload) eachCut(t *testing.T, check func(t *testing.T, n int, disk *crashfs.FS, ps *promises)) {
 	for n := 1; !t.Failed(); n += stride() {
-		disk, j, died, err := w.runUntil(n)
+		disk, ps, died, err := w.runUntil(n)
 		if err != nil {
 			t.Fatalf("not cut: %v", err)
 		}
-		check(t, n, disk, j)
+		check(t, n, disk, ps)
 		if !died {
 			if n < 20 {
 				t.Errorf("the workload makes only %d calls", n)
@@ -89,9 +89,9 @@ func TestPowerCutAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 	brokertest.Slow(t)
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
-			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
+			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, ps *promises) {
 				for i, p := range policies(n) {
-					if err := j.checkDisk(disk.Crash(p)); err != nil {
+					if err := ps.checkDisk(disk.Crash(p)); err != nil {
 						t.Errorf("power cut before call %d, outcome %d, %s: %v", n, i, p.Name, err)
 					}
 				}
@@ -103,8 +103,8 @@ func TestPowerCutAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 func TestKillAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
-			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
-				if err := j.checkDisk(disk.KillClone()); err != nil {
+			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, ps *promises) {
+				if err := ps.checkDisk(disk.KillClone()); err != nil {
 					t.Errorf("killed before call %d: %v", n, err)
 				}
 			})
@@ -117,13 +117,13 @@ func TestCrashAtAnyCallOfRecoveryLosesNothingAcknowledged(t *testing.T) {
 	brokertest.Slow(t)
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
-			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
+			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, ps *promises) {
 				if n%(1 + 8 / *cycles) != 0 {
 					return
 				}
 				seed := uint64(n)
-				checkRecoveryCuts(t, n, "after a kill", j, disk.KillClone)
-				checkRecoveryCuts(t, n, "after a power cut", j, func() *crashfs.FS { return disk.Crash(crashfs.Torn(seed)) })
+				checkRecoveryCuts(t, n, "after a kill", ps, disk.KillClone)
+				checkRecoveryCuts(t, n, "after a power cut", ps, func() *crashfs.FS { return disk.Crash(crashfs.Torn(seed)) })
 			})
 		})
 	}
@@ -131,7 +131,7 @@ func TestCrashAtAnyCallOfRecoveryLosesNothingAcknowledged(t *testing.T) {
 
 // checkRecoveryCuts cuts recovery at each mutating call of it, by a power cut or
 // a kill, and checks what the next one makes of it.
-func checkRecoveryCuts(t *testing.T, n int, what string, j *journal, damaged func() *crashfs.FS) {
+func checkRecoveryCuts(t *testing.T, n int, what string, ps *promises, damaged func() *crashfs.FS) {
 	for m := 1; !t.Failed(); m++ {
 		disk := damaged()
 		calls := killAt(disk, int64(m))
@@ -148,11 +148,11 @@ func checkRecoveryCuts(t *testing.T, n int, what string, j *journal, damaged fun
 			s.Close()
 		}
 		for _, p := range []crashfs.Policy{crashfs.Nothing(), crashfs.Some(uint64(m)), crashfs.Torn(uint64(m))} {
-			if err := j.checkDisk(disk.Crash(p)); err != nil {
+			if err := ps.checkDisk(disk.Crash(p)); err != nil {
 				t.Errorf("cut before call %d, %s, recovery cut before call %d, %s: %v", n, what, m, p.Name, err)
 			}
 		}
-		if err := j.checkDisk(disk.KillClone()); err != nil {
+		if err := ps.checkDisk(disk.KillClone()); err != nil {
 			t.Errorf("cut before call %d, %s, recovery killed before call %d: %v", n, what, m, err)
 		}
 	}

@@ -22,15 +22,15 @@ func TestPowerCutAndDamageAtAnyCallCostThatBatchOnly(t *testing.T) {
 			continue // an answer does not mean that it is there
 		}
 		t.Run(w.name, func(t *testing.T) {
-			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, j *journal) {
+			w.eachCut(t, func(t *testing.T, n int, disk *crashfs.FS, ps *promises) {
 				for i := range 2 {
 					left := disk.Crash([]crashfs.Policy{crashfs.Nothing(), crashfs.Torn(uint64(n))}[i])
-					what, err := j.damage(left, n+i)
+					what, err := ps.damage(left, n+i)
 					if err == nil && what != "" {
 						tried++
-						err = j.checkDisk(left)
+						err = ps.checkDisk(left)
 					}
-					j.forgive()
+					ps.forgive()
 					if err != nil {
 						t.Errorf("power cut before call %d, then %s: %v", n, what, err)
 					}
@@ -45,9 +45,9 @@ func TestPowerCutAndDamageAtAnyCallCostThatBatchOnly(t *testing.T) {
 
 // damage spoils a batch that must be on the disk, the n-th in a way, and notes that it
 // may be lost. It says what it has done, nothing if there is no such batch.
-func (j *journal) damage(disk *crashfs.FS, n int) (what string, err error) {
-	for _, topic := range slices.Sorted(maps.Keys(j.topics)) {
-		t := j.topics[topic]
+func (ps *promises) damage(disk *crashfs.FS, n int) (what string, err error) {
+	for _, topic := range slices.Sorted(maps.Keys(ps.topics)) {
+		t := ps.topics[topic]
 		if t.uncertain {
 			continue
 		}
@@ -58,7 +58,7 @@ func (j *journal) damage(disk *crashfs.FS, n int) (what string, err error) {
 					safe = append(safe, base)
 				}
 			}
-			if len(safe) == 0 || n%2 == 1 && topic == "orders" && len(j.topics) > 1 {
+			if len(safe) == 0 || n%2 == 1 && topic == "orders" && len(ps.topics) > 1 {
 				continue
 			}
 			slices.Sort(safe)
@@ -81,8 +81,8 @@ func (j *journal) damage(disk *crashfs.FS, n int) (what string, err error) {
 }
 
 // forgive takes back that something may be lost.
-func (j *journal) forgive() {
-	for _, t := range j.topics {
+func (ps *promises) forgive() {
+	for _, t := range ps.topics {
 		for _, l := range t.logs {
 			if l.before != nil {
 				l.lost, l.safe, l.minStart, l.before = nil, l.before.safe, l.before.minStart, nil

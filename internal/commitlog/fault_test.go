@@ -65,15 +65,15 @@ func TestErrorAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 		for _, f := range faults {
 			t.Run(w.name+", "+f.name, func(t *testing.T) {
 				for n := int64(1); !t.Failed(); n += int64(stride()) {
-					disk, j, failed, err := w.runWith(f, n)
+					disk, ps, failed, err := w.runWith(f, n)
 					if err != nil {
 						t.Errorf("error at call %d, the store while it is open: %v", n, err)
 					}
-					if err := j.checkDisk(disk.KillClone()); err != nil {
+					if err := ps.checkDisk(disk.KillClone()); err != nil {
 						t.Errorf("error at call %d, then a restart: %v", n, err)
 					}
 					p := crashfs.Torn(uint64(n))
-					if err := j.checkDisk(disk.Crash(p)); err != nil {
+					if err := ps.checkDisk(disk.Crash(p)); err != nil {
 						t.Errorf("error at call %d, then a power cut, %s: %v", n, p.Name, err)
 					}
 					if !failed {
@@ -87,8 +87,8 @@ func TestErrorAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 
 // runWith runs the workload to its end, with a fault from its n-th mutating call
 // on, and says what was wrong with the store before it was closed.
-func (w workload) runWith(f fault, n int64) (disk *crashfs.FS, j *journal, failed bool, problem error) {
-	disk, j = crashfs.New(), newJournal()
+func (w workload) runWith(f fault, n int64) (disk *crashfs.FS, ps *promises, failed bool, problem error) {
+	disk, ps = crashfs.New(), newPromises()
 	var calls atomic.Int64
 	disk.SetHook(func(c crashfs.Call) error {
 		if i := calls.Add(1); i >= n {
@@ -106,11 +106,11 @@ func (w workload) runWith(f fault, n int64) (disk *crashfs.FS, j *journal, faile
 	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
 	if err == nil {
 		s.SetHealAfter(f.heal)
-		c := newClient(s, j)
+		c := newClient(s, ps)
 		c.acknowledges, c.stubborn = w.syncEvery == 0, true
 		_ = w.run(c)
 		s.Close()
 		problem = c.problem
 	}
-	return disk, j, calls.Load() >= n, problem
+	return disk, ps, calls.Load() >= n, problem
 }

@@ -50,8 +50,8 @@ func seedLog(f *testing.F) (disk *crashfs.FS, log, index []byte) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	j := newJournal()
-	c := newClient(s, j)
+	ps := newPromises()
+	c := newClient(s, ps)
 	var m batchtest.Maker
 	err = c.steps(
 		func() error { return c.create("orders", 1) },

@@ -17,9 +17,9 @@ import (
 	"mbus/internal/vfs/crashfs"
 )
 
-// A journal is the model of the crash tests: the calls to a store and its
-// promises, as its client knows them at the moment of a crash.
-type journal struct {
+// Promises are the model of the crash tests: what was called of a store, and what it
+// has answered, as its client knows it at the moment of a crash.
+type promises struct {
 	mu     sync.Mutex // guards everything in it
 	topics map[string]*topicNote
 	gone   [][16]byte // ids of topics that were deleted
@@ -45,12 +45,12 @@ type logNote struct {
 	lost     []hole   // may be reported as damaged or missing although it was acknowledged or seen
 }
 
-func newJournal() *journal { return &journal{topics: map[string]*topicNote{}} }
+func newPromises() *promises { return &promises{topics: map[string]*topicNote{}} }
 
 // A client uses a store and notes it down. Its methods return the store's error.
 type client struct {
 	store.Store
-	*journal
+	*promises
 	acknowledges bool // an answer means that it is safe
 	stubborn     bool // goes on after an error
 	problem      error
@@ -58,8 +58,8 @@ type client struct {
 	clock        atomic.Int64 // the store's, in milliseconds since 1970
 }
 
-func newClient(s store.Store, j *journal) *client {
-	c := &client{Store: s, journal: j, acknowledges: true}
+func newClient(s store.Store, ps *promises) *client {
+	c := &client{Store: s, promises: ps, acknowledges: true}
 	c.clock.Store(batchtest.FirstTime)
 	s.UseClock(c.now)
 	return c
@@ -286,21 +286,21 @@ func (c *client) retain(name string, number int, r store.Retention) error {
 	return nil
 }
 
-// verify compares a store that was opened after a crash with the journal. It
+// verify compares a store that was opened after a crash with the promises. It
 // returns what is in it.
-func (j *journal) verify(s store.Store) (contents, error) {
-	found, err := j.verifyTopics(s)
+func (ps *promises) verify(s store.Store) (contents, error) {
+	found, err := ps.verifyTopics(s)
 	if err == nil {
-		err = j.verifyDeleted(s)
+		err = ps.verifyDeleted(s)
 	}
 	return found, err
 }
 
 // verifyTopics is verify for what is in the topics.
-func (j *journal) verifyTopics(s store.Store) (contents, error) {
+func (ps *promises) verifyTopics(s store.Store) (contents, error) {
 	found := contents{}
 	for _, t := range s.Topics() {
-		n := j.topics[t.Name]
+		n := ps.topics[t.Name]
 		switch {
 		case n == nil:
 			return nil, fmt.Errorf("topic %q was deleted, or never made, and is there", t.Name)
@@ -321,7 +321,7 @@ func (j *journal) verifyTopics(s store.Store) (contents, error) {
 			}
 		}
 	}
-	for name, n := range j.topics {
+	for name, n := range ps.topics {
 		if _, err := s.Partition(name, 0); err != nil && (!n.uncertain || n.id == [16]byte{} && errors.Is(err, store.ErrUnusable)) {
 			return nil, fmt.Errorf("topic %q: %w", name, err)
 		}
@@ -331,19 +331,19 @@ func (j *journal) verifyTopics(s store.Store) (contents, error) {
 
 // verifyDeleted says that the store knows of each topic whether it was deleted: what
 // depends on it is forgotten then, and no sooner.
-func (j *journal) verifyDeleted(s store.Store) error {
+func (ps *promises) verifyDeleted(s store.Store) error {
 	there := make(map[[16]byte]bool)
 	for _, t := range s.Topics() {
 		if there[t.ID] = true; s.Deleted(t.ID) {
 			return fmt.Errorf("topic %q is there, and said to be deleted", t.Name)
 		}
 	}
-	for _, id := range j.gone {
+	for _, id := range ps.gone {
 		if !s.Deleted(id) {
 			return fmt.Errorf("a topic was deleted, and the store does not know that")
 		}
 	}
-	for name, n := range j.topics {
+	for name, n := range ps.topics {
 		if n.id != [16]byte{} && !there[n.id] && !s.Deleted(n.id) {
 			return fmt.Errorf("topic %q is gone, and not said to be deleted", name)
 		}
@@ -396,7 +396,7 @@ func (n *logNote) mayLose(h hole) bool {
 }
 
 // contents are what a store shows of each log; what is in between is known by
-// the journal.
+// the promises.
 type contents map[logName]content
 
 type logName struct {
@@ -419,17 +419,17 @@ func (c content) holes() (list []hole) {
 	return list
 }
 
-// settle verifies a store and makes the journal of a client after the
+// settle verifies a store and makes the promises to a client after the
 // crash that has read the store.
-func (j *journal) settle(s store.Store) (found contents, after *journal, err error) {
-	if found, err = j.verify(s); err != nil {
+func (ps *promises) settle(s store.Store) (found contents, after *promises, err error) {
+	if found, err = ps.verify(s); err != nil {
 		return nil, nil, err
 	}
-	after = newJournal()
-	after.gone = slices.Clone(j.gone)
+	after = newPromises()
+	after.gone = slices.Clone(ps.gone)
 	for _, t := range s.Topics() {
 		n := &topicNote{id: t.ID, totals: []int{t.Partitions}, config: t.Config, changing: t.Config}
-		for i, l := range j.topics[t.Name].logs[:t.Partitions] {
+		for i, l := range ps.topics[t.Name].logs[:t.Partitions] {
 			c := found[logName{t.Name, i}]
 			n.logs = append(n.logs, &logNote{
 				batches: maps.Clone(l.batches), next: c.high, safe: c.high, minStart: c.start, maxStart: c.start, failed: c.start, lost: c.holes(),
@@ -443,19 +443,19 @@ func (j *journal) settle(s store.Store) (found contents, after *journal, err err
 // checkDisk opens what a crash has left and checks that nothing promised is
 // missing, that what is seen now stays even if the power goes again at once, and
 // that the store works.
-func (j *journal) checkDisk(disk *crashfs.FS) error {
-	if err := j.checkSeen(disk.KillClone()); err != nil {
+func (ps *promises) checkDisk(disk *crashfs.FS) error {
+	if err := ps.checkSeen(disk.KillClone()); err != nil {
 		return err
 	}
-	return j.checkUse(disk.KillClone())
+	return ps.checkUse(disk.KillClone())
 }
 
-func (j *journal) checkSeen(disk *crashfs.FS) error {
+func (ps *promises) checkSeen(disk *crashfs.FS) error {
 	s, err := openDisk(disk)
 	if err != nil {
 		return err
 	}
-	found, after, err := j.settle(s)
+	found, after, err := ps.settle(s)
 	disk = disk.Crash(crashfs.Nothing())
 	s.Close()
 	if err != nil {
@@ -473,12 +473,12 @@ func (j *journal) checkSeen(disk *crashfs.FS) error {
 }
 
 // checkUse uses a store after a crash and cuts the power once more.
-func (j *journal) checkUse(disk *crashfs.FS) error {
+func (ps *promises) checkUse(disk *crashfs.FS) error {
 	s, err := openDisk(disk)
 	if err != nil {
 		return err
 	}
-	_, after, err := j.settle(s)
+	_, after, err := ps.settle(s)
 	if err == nil {
 		err = after.use(s)
 	}
@@ -499,8 +499,8 @@ func (j *journal) checkUse(disk *crashfs.FS) error {
 
 // use alters every topic, appends to every log, far enough for a new segment, and
 // makes a topic.
-func (j *journal) use(s store.Store) error {
-	c := newClient(s, j)
+func (ps *promises) use(s store.Store) error {
+	c := newClient(s, ps)
 	m := batchtest.Maker{}
 	for _, t := range s.Topics() {
 		if err := errors.Join(c.grow(t.Name, t.Partitions+1), c.configure(t.Name, `{"after":"the crash"}`)); err != nil {
@@ -515,7 +515,7 @@ func (j *journal) use(s store.Store) error {
 	if err := errors.Join(c.create("after the crash", 1), c.sync()); err != nil {
 		return err
 	}
-	for name, t := range j.topics {
+	for name, t := range ps.topics {
 		for i, l := range t.logs {
 			if l.safe != l.next {
 				return fmt.Errorf("partition %d of %q acknowledged up to %d of %d", i, name, l.safe, l.next)
