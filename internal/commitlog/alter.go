@@ -59,7 +59,7 @@ func (s *Store) addLogs(t *topic, total int) error {
 		return err
 	}
 	more := make([]*partition, total-had)
-	err = parallel(len(more), func(i int) error {
+	err = parallel(len(more), maxSyncs, func(i int) error {
 		l := s.newPartition(t.Topic, had+i)
 		if kept[had+i] {
 			if err := l.recover(); err != nil {

@@ -180,8 +180,12 @@ func (a *appender) write(s *segment, p []byte, pos int64) error {
 		return nil
 	case isFull(err):
 		if s.file.file.Truncate(pos) != nil { // or a refused record would follow the next append
-			a.owed = append(a.owed, func() error { return s.truncate(pos) })
+			a.owed = append(a.owed, func() error {
+				defer a.log.commits.isCut()
+				return s.truncate(pos)
+			})
 		}
+		a.log.commits.isCut()
 		a.allocated = pos
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	}

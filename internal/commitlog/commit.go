@@ -19,13 +19,9 @@ type committer struct {
 	syncing     sync.Mutex // held over each sync of the active segment and the write of its recovery point
 	pointFailed bool       // it is logged already that the recovery point can't be written
 
-	mu         sync.Mutex // guards what follows
-	idle       sync.Cond  // committing has become false
-	active     *segment
-	written    position      // end of the active segment
-	unsynced   int64         // bytes written since the last sync began
-	durable    int64         // bytes of the active segment that are known to be synced
-	oldest     time.Time     // with an interval: all writes before are durable; zero if all writes are
+	mu   sync.Mutex // guards what follows
+	idle sync.Cond  // committing has become false
+	progress
 	waiting    []waiter      // appended, not acknowledged yet; in order
 	spare      []waiter      // the slice of the last commit, to use again
 	committing bool          // there is a group commit leader
@@ -58,7 +54,11 @@ func (c *committer) submit(end position, w waiter) store.Lead {
 		return store.Lead{}
 	}
 	c.committing = true
-	if c.groupSize > 1 {
+	switch c.log.journal.enter(); {
+	case c.log.syncEvery == 0 && c.joins():
+		c.log.journal.join(joiner{c: c})
+		return store.Lead{}
+	case c.groupSize > 1:
 		go c.Commit()
 		return store.Lead{}
 	}
@@ -69,12 +69,48 @@ func (c *committer) submit(end position, w waiter) store.Lead {
 func (c *committer) Commit() {
 	defer fatal()
 	c.yieldToAppenders()
-	c.commit()
-	if c.goesOn() {
+	if c.isEarly() {
+		waiting, end := c.take()
+		wake, err := c.publish(end, nil)
+		c.acknowledge(waiting, wake, err)
+	} else if c.joinsNow() {
+		c.log.journal.join(joiner{c: c})
+		return
+	} else {
+		c.commit()
+	}
+	c.goOn()
+}
+
+// goOn ends the leader's duty if no appends wait, or gives it to another goroutine.
+func (c *committer) goOn() {
+	c.mu.Lock()
+	c.committing = len(c.waiting) > 0
+	goesOn, joins := c.committing, c.joins()
+	if !goesOn {
+		c.log.journal.leave()
+		c.idle.Broadcast()
+	}
+	c.mu.Unlock()
+	switch {
+	case joins && goesOn:
+		c.log.journal.join(joiner{c: c})
+	case goesOn:
 		go c.Commit()
-	} else if c.log.files.tooMany() {
+	case c.log.files.tooMany():
 		c.log.appends.tryCloseIdle()
 	}
+}
+
+// joins says whether the journal is to make the writes durable. The caller holds mu.
+func (c *committer) joins() bool {
+	return c.log.journal.isWanted() && c.isSmall() && c.failure.sync == nil && !c.log.files.tooMany() // its files have to be closed
+}
+
+func (c *committer) joinsNow() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.joins()
 }
 
 // fatal is deferred where a panic must end the program although a caller would recover from it:
@@ -85,17 +121,6 @@ func fatal() {
 		go panic(message)
 		select {}
 	}
-}
-
-// goesOn says whether appends wait. If not, the leader's duty ends.
-func (c *committer) goesOn() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.committing = len(c.waiting) > 0
-	if !c.committing {
-		c.idle.Broadcast()
-	}
-	return c.committing
 }
 
 // yieldToAppenders ends after this many rounds or bytes, to bound the time that the first append waits.
@@ -120,15 +145,8 @@ func (c *committer) yieldToAppenders() {
 	}
 }
 
-// commit makes the appends that wait visible, and acknowledges them, once they are durable. With an
-// interval it does so before the sync while all writes that are not durable are younger than that.
+// commit syncs the active segment, makes the appends that wait visible, and acknowledges them.
 func (c *committer) commit() {
-	if c.isEarly() {
-		waiting, end := c.take()
-		wake, err := c.publish(end, nil)
-		c.acknowledge(waiting, wake, err)
-		return
-	}
 	c.beginSync()
 	defer c.endSync()
 	waiting, end := c.take()
@@ -143,9 +161,14 @@ func (c *committer) commit() {
 func (c *committer) take() (waiting []waiter, end position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	waiting = c.waiting
+	return c.takeWaiting(), c.written
+}
+
+// takeWaiting returns all appends that wait. The caller holds mu.
+func (c *committer) takeWaiting() []waiter {
+	waiting := c.waiting
 	c.waiting, c.spare, c.groupSize = c.spare[:0], nil, len(waiting)
-	return waiting, c.written
+	return waiting
 }
 
 // acknowledge calls done of the appends, and wakes readers.
@@ -178,6 +201,7 @@ func (c *committer) publish(end position, err error) ([]func(store.Reason), erro
 type syncPoint struct {
 	segment *segment
 	end     position
+	cuts    int // how often the file had been cut off
 }
 
 // Syncs of largeSyncBytes or more use SyncLarge: writing the bytes takes longer than waking the
@@ -189,7 +213,7 @@ const largeSyncBytes = 64 << 10
 // has too many open files has not failed. The caller holds syncing.
 func (c *committer) sync() (syncPoint, error) {
 	c.mu.Lock()
-	p, err := syncPoint{c.active, c.written}, c.failure.sync
+	p, err := syncPoint{c.active, c.written, c.cuts}, c.failure.sync
 	large := c.unsynced >= largeSyncBytes
 	c.unsynced = 0
 	c.mu.Unlock()
@@ -213,23 +237,10 @@ func (c *committer) sync() (syncPoint, error) {
 	if err != nil {
 		return syncPoint{}, c.syncFailed(err)
 	}
-	c.isDurable(p, began)
-	return p, nil
-}
-
-// isDurable notes the result of a sync that began then: later writes are younger. If the segment is no
-// longer the active one there is nothing to note.
-func (c *committer) isDurable(p syncPoint, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.segment != c.active {
-		return
-	}
-	c.durable = p.end.pos
-	if c.written.pos == p.end.pos {
-		began = time.Time{}
-	}
-	c.oldest = began
+	c.isSynced(p, began)
+	return p, nil
 }
 
 // syncAll makes all writes durable and writes the recovery point, outside the group commit.
@@ -301,13 +312,7 @@ func (c *committer) whenIdle() (*segment, position, error) {
 func (c *committer) isIdle() (idle, dirty bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.committing && c.ended == nil, c.failure.sync == nil && c.written.pos > c.durable
-}
-
-// install is partition.install. The caller holds mu.
-func (c *committer) install(s *segment, end position) {
-	c.active, c.written, c.durable = s, end, end.pos
-	c.unsynced, c.oldest = 0, time.Time{}
+	return !c.committing && c.ended == nil, c.failure.sync == nil && c.written.pos > c.synced
 }
 
 // close refuses appends from now on, and waits until no commit runs. It returns false if the log had

@@ -73,7 +73,7 @@ func (d *dataDir) isOurLock() bool {
 
 // knownFormat checks the content of the file "format".
 func knownFormat(content []byte) error {
-	if got := strings.TrimSpace(string(content)); got != format {
+	if got := strings.TrimSpace(string(content)); got != format && got != formatJournal {
 		return fmt.Errorf("its format is %q, this program knows %q: CHANGELOG.md says under Upgrading what to do", got, format)
 	}
 	return nil
@@ -109,6 +109,15 @@ func (d *dataDir) initialize() error {
 		return err
 	}
 	return vfs.WriteFile(d.fs, d.path(formatName), []byte(format))
+}
+
+// setFormat notes durably whether the journal may hold frames.
+func (d *dataDir) setFormat(journalled bool) error {
+	want := format
+	if journalled {
+		want = formatJournal
+	}
+	return vfs.WriteFile(d.fs, d.path(formatName), []byte(want))
 }
 
 // makeDirs creates the data directory with its parents.

@@ -28,40 +28,61 @@ const (
 	healMost  = time.Minute
 )
 
+// healIfDue heals a log that has failed, if an attempt is due.
+func (a *appender) healIfDue() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.log.commits.usable() != nil && a.log.commits.mayHeal() {
+		_ = a.heal() // it is logged
+	}
+}
+
 // heal continues the log in a copy of the active segment's file. The caller holds mu.
 func (a *appender) heal() error {
 	l := a.log
 	old, _, reason := l.commits.whenIdle()
-	durable, end := l.commits.toCopy()
-	l.commits.syncing.Lock()
-	defer l.commits.syncing.Unlock()
-	err := l.copyActive(old, durable, end)
-	var s *segment
+	s, err := a.replace(old)
 	if err == nil {
-		s, err = l.replaceActive(old, end)
+		err = l.journal.files.isSound() // the log writes to positions that refused appends had
 	}
 	if err != nil {
 		l.warn("the log still accepts no more: its messages can't be copied to a new file; restart the broker on another disk", "file", old.file.name, "reason", err)
 		return fmt.Errorf("%w, and a new file could not be made: %w", reason, err)
 	}
-	a.closeFiles() // the old file
-	old.forget()   // its readers end with it
-	l.install(s, end)
 	l.commits.healed()
-	a.allocated, a.noted = end.pos, 0
-	l.commits.writeRecoveryPoint(syncPoint{s, end})
 	l.warn("the log accepts messages again, in a new file", "file", s.file.name)
 	return nil
 }
 
-// toCopy returns how many bytes of the active segment are durable, and the end of the visible ones.
-func (c *committer) toCopy() (durable int64, end position) {
+// replace replaces the active segment's file by a copy of its visible part, which is durable.
+func (a *appender) replace(old *segment) (*segment, error) {
+	l := a.log
+	synced, end := l.commits.toCopy()
+	l.commits.syncing.Lock()
+	defer l.commits.syncing.Unlock()
+	if err := l.copyActive(old, synced, end); err != nil {
+		return nil, err
+	}
+	s, err := l.replaceActive(old, end)
+	if err != nil {
+		return nil, err
+	}
+	a.closeFiles() // the old file
+	old.forget()   // its readers end with it
+	l.install(s, end)
+	a.allocated, a.noted = end.pos, 0
+	l.commits.writeRecoveryPoint(syncPoint{segment: s, end: end})
+	return s, nil
+}
+
+// toCopy returns how many bytes of the active segment are synced, and the end of the visible ones.
+func (c *committer) toCopy() (synced int64, end position) {
 	v := &c.log.visible
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.durable, v.high
+	return c.synced, v.high
 }
 
 // copyActive copies the active segment up to end into a file of its own, and syncs that.

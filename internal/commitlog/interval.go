@@ -24,23 +24,23 @@ func (c *committer) isEarly() bool {
 	return true
 }
 
-// lateSync is the sync of the timer. A log that has ended is synced, and its files may belong to
-// another log by now.
+// lateSync is the sync of the timer. The next one comes for writes that it leaves.
 func (c *committer) lateSync() {
-	c.beginSync()
-	defer c.endSync()
-	c.mu.Lock()
-	c.timer = nil
-	over := c.ended != nil || c.written.pos == c.durable
-	c.mu.Unlock()
-	if over || c.syncNow() == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.failure.sync == nil && c.timer == nil && c.ended == nil { // the sync could not begin
-		c.timer = time.AfterFunc(c.log.syncEvery, c.lateSync)
-	}
+	c.syncSoon(func() func(error) {
+		return func(err error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.timer = nil
+			if c.ended != nil || c.failure.sync != nil || c.written.pos == c.durable.pos || c.committing { // its leader sees to it
+				return
+			}
+			after := max(0, c.log.syncEvery/2-time.Since(c.oldest))
+			if err != nil { // the sync could not begin
+				after = c.log.syncEvery
+			}
+			c.timer = time.AfterFunc(after, c.lateSync)
+		}
+	})
 }
 
 // visibleIsDurable says whether all visible records are durable. Segments before the active one are.
@@ -50,7 +50,7 @@ func (c *committer) visibleIsDurable() bool {
 	defer v.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return v.high.pos <= c.durable
+	return v.high.pos <= c.durable.pos
 }
 
 // syncVisible makes all visible records durable: records that replace older ones must be durable
@@ -75,7 +75,7 @@ func (c *committer) request(done func(error)) {
 	case err == nil:
 		c.asking = append(c.asking, done)
 		if len(c.asking) == 1 {
-			go c.syncForAll()
+			go c.syncSoon(c.takeAsking)
 		}
 		c.mu.Unlock()
 		return
@@ -84,18 +84,49 @@ func (c *committer) request(done func(error)) {
 	done(err)
 }
 
-// syncForAll is the sync for all callers of request that wait when it begins.
-func (c *committer) syncForAll() {
-	c.beginSync()
+// takeAsking takes all callers of request that wait when a sync begins.
+func (c *committer) takeAsking() (done func(error)) {
 	c.mu.Lock()
-	asking, err := c.asking, c.ended
+	defer c.mu.Unlock()
+	asking := c.asking
 	c.asking = nil
+	return func(err error) {
+		for _, done := range asking {
+			done(err)
+		}
+	}
+}
+
+// syncSoon makes all writes durable that are there when it calls begin, in a round of the journal if
+// other logs have something to sync. It calls the function that begin returns with the result.
+func (c *committer) syncSoon(begin func() func(error)) {
+	j := c.log.journal
+	j.enter()
+	w := joiner{c, func() func(error) {
+		done := begin()
+		return func(err error) {
+			j.leave()
+			done(err)
+		}
+	}}
+	if j.isWanted() {
+		j.join(w)
+		return
+	}
+	w.sync()
+}
+
+// syncInUse is syncAll for a log that may have ended. Such a log is synced, and its files may belong to
+// another log by now. It calls begin when the sync begins.
+func (c *committer) syncInUse(begin func()) error {
+	c.beginSync()
+	defer c.endSync()
+	begin()
+	c.mu.Lock()
+	ended, synced := c.ended, c.written.pos == c.synced
 	c.mu.Unlock()
-	if err == nil {
-		err = c.syncNow()
+	if ended != nil || synced {
+		return ended
 	}
-	c.endSync()
-	for _, done := range asking {
-		done(err)
-	}
+	return c.syncNow()
 }

@@ -74,11 +74,11 @@ func TestASyncOfACompleteSegmentSaysNothingOfTheNextOne(t *testing.T) {
 	if err := l.appends.rollNow(); err != nil {
 		t.Fatal(err)
 	}
-	l.commits.isDurable(synced, time.Now()) // as the end of a sync that has begun before
+	l.commits.isSynced(synced, time.Now()) // as the end of a sync that has begun before
 	if _, err := store.AppendAndWait(l, b.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	if l.commits.durable != 0 {
-		t.Errorf("%d bytes of the new segment count as durable, and none was synced", l.commits.durable)
+	if l.commits.durable.pos != 0 || l.commits.synced != 0 {
+		t.Errorf("%d bytes of the new segment count as durable, and none was synced", l.commits.durable.pos)
 	}
 }

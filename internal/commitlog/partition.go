@@ -14,15 +14,16 @@ import (
 // the appender writes, the committer makes writes durable and acknowledges them, visible is the state
 // that readers see, logStart moves the log start offset.
 //
-// Locks are taken in this order: logStart.mu, appender.mu, committer.syncing, segment.loadMu,
+// Locks are taken in this order: logStart.mu, appender.mu, journalFiles.task, committer.syncing, segment.loadMu,
 // index.writes, visible.mu, committer.mu; then those under which no other is taken: segmentState.mu,
-// index.mu, handle.mu, verifiedRange.mu, sectors.mu, jumps.mu, recoveryPoints.mu. An append takes all
+// index.mu, handle.mu, verifiedRange.mu, sectors.mu, jumps.mu, recoveryPoints.mu, journal.mu, journalFiles.mu. An append takes all
 // but logStart.mu and segment.loadMu. So no file is opened, read or asked for its size under one of
 // these, except where appends can't go on without that: when the log's files are closed, when it has
 // failed and is copied, when recovery could not finish on a full disk, and when it is closed.
 type partition struct {
 	settings
 	topic  string
+	id     [16]byte // of the topic
 	number int
 	epoch  leaderEpoch
 	dir    string
@@ -45,6 +46,7 @@ type settings struct {
 	files         *openFiles
 	syncs         chan struct{} // holds an element for each sync that runs
 	points        *recoveryPoints
+	journal       *journal
 	now           func() time.Time
 	healAfter     time.Duration
 	uncertain     bool // bytes that are read may not be on the disk; for recovery
@@ -52,7 +54,7 @@ type settings struct {
 }
 
 func newPartition(o settings, t store.Topic, number int, dir string) *partition {
-	l := &partition{settings: o, topic: t.Name, number: number, epoch: epochOf(t, number), dir: dir}
+	l := &partition{settings: o, topic: t.Name, id: t.ID, number: number, epoch: epochOf(t, number), dir: dir}
 	l.appends.log, l.commits.log, l.start.log = l, l, l
 	l.commits.idle.L = &l.commits.mu
 	return l
@@ -62,7 +64,7 @@ func newPartition(o settings, t store.Topic, number int, dir string) *partition 
 func (s *Store) newPartition(t store.Topic, number int) *partition {
 	return newPartition(settings{
 		fs: s.dir.fs, log: s.log, segmentBytes: s.opts.SegmentBytes, indexInterval: s.opts.SegmentBytes / entriesMax,
-		syncEvery: s.opts.SyncEvery, space: &s.reserve, files: &s.files, syncs: s.syncs, points: &s.points,
+		syncEvery: s.opts.SyncEvery, space: &s.reserve, files: &s.files, syncs: s.syncs, points: &s.points, journal: &s.journal,
 		now: func() time.Time { return s.now() }, healAfter: s.healAfter, uncertain: s.boot.uncertain, late: s.boot.late,
 	}, t, number, s.dir.path(topicsName, t.Name, strconv.Itoa(number)))
 }
@@ -127,7 +129,7 @@ func (l *partition) install(s *segment, end position) {
 	l.commits.mu.Lock()
 	defer l.commits.mu.Unlock()
 	l.visible.install(s, end)
-	l.commits.install(s, end)
+	l.commits.progress.install(s, end)
 }
 
 // close ends the log, with store.ErrDeleted or store.ErrClosed from then on: what was

@@ -37,9 +37,9 @@ func (l *partition) recover() error {
 		return err
 	}
 	c := &l.commits
-	c.active, c.durable = v.active(), 0
+	c.active, c.synced, c.durable = v.active(), 0, position{next: v.active().base}
 	if len(l.appends.owed) == 0 {
-		c.durable = c.written.pos
+		c.synced, c.durable = c.written.pos, c.written
 	}
 	if slices.ContainsFunc(found.entries, func(e vfs.Entry) bool { return e.Name == healName }) {
 		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy removes it

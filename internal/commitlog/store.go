@@ -21,12 +21,15 @@ import (
 const (
 	formatName = "format"
 	lockName   = "lock"
+	journalDir = "journal"
 	noteName   = "clock" // the broker's note, with the time at which it last ran
 	topicsName = "topics"
 	stageName  = "tmp" // topics that are being created, altered or deleted; emptied at the start
 	topicName  = "topic.json"
 	graveName  = "deleted" // in a topic's directory that can't be moved: the topic is being deleted
 	format     = "mbus 2"
+
+	formatJournal = "mbus 3" // as format, while the journal may hold what the segments lack
 )
 
 // A Store keeps its topics in one data directory.
@@ -42,6 +45,7 @@ type Store struct {
 	files     openFiles
 	syncs     chan struct{} // full when maxSyncs partitions are being synced
 	points    recoveryPoints
+	journal   journal
 	now       func() time.Time
 	healAfter time.Duration // the constant, except in tests
 }
@@ -80,6 +84,7 @@ func newStore(fs vfs.FS, dir string, o Options) *Store {
 		opts: o, log: o.Log, dir: &dataDir{fs: fs, root: dir, log: o.Log}, registry: newRegistry(), files: openFiles{max: maxOpen()},
 		syncs: make(chan struct{}, maxSyncs), points: recoveryPoints{every: pointsEvery}, now: time.Now, healAfter: healAfter,
 	}
+	s.journal.files = journalFiles{dir: s.dir, log: s.log, room: &s.reserve, size: o.JournalBytes / 2 &^ (roundAlign - 1)}
 	s.boot = bootFile{dir: s.dir, interval: o.SyncEvery > 0}
 	s.catalog = newCatalog(s.dir)
 	s.topics = topicDirs{
@@ -205,7 +210,8 @@ func (s *Store) Close() error {
 		}
 	}
 	err := errors.Join(errs...)
-	if s.points.close() && err == nil {
+	errJournal := s.journal.files.close(err == nil)
+	if err = errors.Join(err, errJournal); s.points.close() && err == nil {
 		s.boot.leave()
 	}
 	s.dir.release()

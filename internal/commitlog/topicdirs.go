@@ -42,7 +42,7 @@ func (d *topicDirs) stage(dir string, t *topic) error {
 	if err := d.makeLogs(dir, t); err != nil {
 		return err
 	}
-	return parallel(t.Partitions+1, func(i int) error {
+	return parallel(t.Partitions+1, maxSyncs, func(i int) error {
 		if i == t.Partitions {
 			return d.describe(dir, t)
 		}
@@ -124,7 +124,7 @@ func (d *topicDirs) createInPlace(place string, t *topic) error {
 	}
 	err := d.makeLogs(place, t)
 	if err == nil {
-		err = parallel(t.Partitions, func(i int) error { return d.beginLog(t.partitions[i]) })
+		err = parallel(t.Partitions, maxSyncs, func(i int) error { return d.beginLog(t.partitions[i]) })
 	}
 	if err == nil {
 		err = d.fs.SyncDir(place)
@@ -324,9 +324,9 @@ func (d *topicDirs) vacant(dir string) (bool, error) {
 	return true, nil
 }
 
-// parallel calls f with the numbers below n, maxSyncs at a time, because file systems sync many
+// parallel calls f with the numbers below n, so many at a time, because file systems sync many
 // files about as quickly as one.
-func parallel(n int, f func(i int) error) error {
+func parallel(n, most int, f func(i int) error) error {
 	var (
 		group sync.WaitGroup
 		mu    sync.Mutex
@@ -350,7 +350,7 @@ func parallel(n int, f func(i int) error) error {
 			}
 		}
 	}
-	for range min(n, maxSyncs) - 1 {
+	for range min(n, most) - 1 {
 		group.Go(work)
 	}
 	work()

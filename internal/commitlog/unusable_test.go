@@ -717,8 +717,8 @@ func TestDamagedFormatIsWrittenAgain(t *testing.T) {
 		}
 	}
 	disk := closed.KillClone()
-	writeFile(t, disk, name, []byte("mbus 3\n"))
-	if _, err := commitlog.Open("/data", commitlog.Options{FS: disk}); err == nil || !strings.Contains(err.Error(), `"mbus 3"`) {
+	writeFile(t, disk, name, []byte("mbus 4\n"))
+	if _, err := commitlog.Open("/data", commitlog.Options{FS: disk}); err == nil || !strings.Contains(err.Error(), `"mbus 4"`) {
 		t.Errorf("of another format: %v", err)
 	}
 }

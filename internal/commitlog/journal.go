@@ -1,0 +1,242 @@
+package commitlog
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// A journal makes the small writes of many logs durable with one write and one sync. The logs that
+// commit at the same time form a round: their bytes, which are in their segments already, are written
+// to the journal's file, a frame for each log. The segments are synced later, in the background
+// (journalFiles).
+//
+// A log that commits alone, or that has much to sync, syncs its segment instead, so that nothing is
+// written twice without need. So does every log while the journal has no space or can't be written.
+//
+// One round runs at a time. So a round that is found in the journal proves that the rounds before it
+// were synced.
+type journal struct {
+	files journalFiles
+
+	busy atomic.Int64 // logs that commit
+
+	mu      sync.Mutex // guards what follows
+	joined  []joiner   // for the next round
+	running bool       // a goroutine runs rounds
+
+	roundMemory // of the one that runs
+}
+
+// roundMemory is used again by the next round.
+type roundMemory struct {
+	spare  []joiner
+	parts  []part
+	frames []byte
+	data   []byte // of a frame
+}
+
+// A joiner is a log that has something to sync: appends that wait, if begin is nil, or writes that may
+// have been acknowledged. Then begin is called once, when it is clear which writes are synced, and the
+// function that it returns gets the result.
+type joiner struct {
+	c     *committer
+	begin func() (done func(error))
+}
+
+// roundBytes is about the size that ends a round, in bytes: the logs that are left join the next one.
+const roundBytes = 1 << 20
+
+// enter counts a log that commits, and says whether others do. leave ends that.
+func (j *journal) enter() (others bool) { return j.busy.Add(1) > 1 }
+
+func (j *journal) leave() { j.busy.Add(-1) }
+
+// isWanted says whether several logs commit, so that a round saves syncs.
+func (j *journal) isWanted() bool { return j.files.size > 0 && j.busy.Load() > 1 }
+
+// join adds a log to the next round.
+func (j *journal) join(w joiner) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.joined = append(j.joined, w)
+	if !j.running {
+		j.running = true
+		go j.run()
+	}
+}
+
+// run runs rounds until no log joins.
+func (j *journal) run() {
+	defer fatal()
+	for {
+		j.yieldToLogs()
+		joined := j.take()
+		if len(joined) == 0 {
+			return
+		}
+		j.commit(joined)
+		runtime.Gosched() // appenders go first
+	}
+}
+
+// yieldToLogs yields to all goroutines that can run until no other log joins.
+func (j *journal) yieldToLogs() {
+	last := -1
+	for range yieldRounds {
+		runtime.Gosched()
+		j.mu.Lock()
+		n := len(j.joined)
+		j.mu.Unlock()
+		if n == last {
+			return
+		}
+		last = n
+	}
+}
+
+// take returns the logs that have joined. If there are none, the rounds end.
+func (j *journal) take() []joiner {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	joined := j.joined
+	j.joined, j.spare, j.running = j.spare[:0], joined, len(joined) > 0
+	if !j.running {
+		j.joined, j.roundMemory = nil, roundMemory{} // an idle journal takes no memory
+	}
+	return joined
+}
+
+// putBack adds logs in front of those that have joined since.
+func (j *journal) putBack(joined []joiner) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.joined = slices.Concat(joined, j.joined)
+}
+
+// commit is a round: the writes of all logs become durable, and are acknowledged.
+func (j *journal) commit(joined []joiner) {
+	if len(joined) == 1 {
+		joined[0].sync()
+		return
+	}
+	file := j.files.forRound()
+	if file == nil {
+		syncEach(joined)
+		return
+	}
+	parts := j.collect(joined, file.left())
+	if len(parts) == 0 {
+		return
+	}
+	if err := j.write(file, parts); err != nil {
+		j.files.failed(err)
+		for _, p := range parts {
+			go p.sync()
+		}
+		return
+	}
+	for i := range parts {
+		parts[i].finish()
+		parts[i] = part{}
+	}
+}
+
+// A part is what a log has in a round.
+type part struct {
+	piece
+	c       *committer
+	waiting []waiter    // appends
+	done    func(error) // nil if appends wait
+}
+
+// collect takes what the logs have to make durable, as much as fits into room bytes.
+func (j *journal) collect(joined []joiner, room int64) []part {
+	parts := j.parts[:0]
+	room = min(room, roundBytes)
+	for i, w := range joined {
+		if room < roundMost {
+			j.putBack(joined[i:])
+			break
+		}
+		parts = append(parts, part{c: w.c})
+		p := &parts[len(parts)-1]
+		if w.begin != nil {
+			p.done = w.begin()
+		}
+		if !p.c.takeForRound(p) {
+			alone := *p
+			go alone.sync()
+			parts = parts[:len(parts)-1]
+			continue
+		}
+		room -= frameHeader + p.size() + frameAlign
+	}
+	j.parts = parts
+	return parts
+}
+
+// write writes a round and syncs it. Its bytes are read from the segments.
+func (j *journal) write(file *journalFile, parts []part) error {
+	frames := j.frames[:0]
+	for i := range parts {
+		p := &parts[i]
+		data, err := p.read(j.data)
+		if err != nil {
+			return err
+		}
+		j.data = data
+		frames = file.appendFrame(frames, i, len(parts), p, data)
+	}
+	j.frames = frames
+	return file.write(frames)
+}
+
+// finish acknowledges the part of a log, whose round is durable.
+func (p *part) finish() {
+	c := p.c
+	c.mu.Lock()
+	c.isInJournal(p.piece)
+	c.mu.Unlock()
+	if p.done != nil {
+		p.done(nil)
+		return
+	}
+	c.acknowledge(p.waiting, c.log.visible.raise(p.end), nil)
+	c.goOn()
+}
+
+// sync syncs the segment instead of a round.
+func (p *part) sync() {
+	defer fatal()
+	if p.done != nil {
+		p.done(p.c.syncInUse(func() {}))
+		return
+	}
+	p.c.mu.Lock()
+	p.c.waiting = append(p.waiting, p.c.waiting...)
+	p.c.mu.Unlock()
+	p.c.commit()
+	p.c.goOn()
+}
+
+// sync syncs the segment of one log, and acknowledges its writes.
+func (w joiner) sync() {
+	defer fatal()
+	if w.begin != nil {
+		var done func(error)
+		err := w.c.syncInUse(func() { done = w.begin() })
+		done(err)
+		return
+	}
+	w.c.commit()
+	w.c.goOn()
+}
+
+// syncEach syncs the segments of many logs, at the same time.
+func syncEach(joined []joiner) {
+	for _, w := range joined {
+		go w.sync()
+	}
+}

@@ -1,0 +1,307 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
+	"mbus/test/brokertest"
+)
+
+// A journalRig is a store with several topics of one log each, and a journal.
+type journalRig struct {
+	*testing.T
+	disk  *crashfs.FS
+	store *Store
+	logs  []*partition
+	lines *brokertest.LogBook
+	calls struct{ journal, segments atomic.Int64 } // syncs
+}
+
+const journalSize = 4 * 80 << 10
+
+func newJournalRig(t *testing.T, topics int, o Options) *journalRig {
+	r := &journalRig{T: t, disk: crashfs.New(), lines: new(brokertest.LogBook)}
+	o.FS, o.JournalBytes, o.Log = r.disk, journalSize, slog.New(slog.NewTextHandler(r.lines, nil))
+	r.store, r.logs = openMany(t, "/data", topics, o)
+	r.store.healAfter = time.Millisecond
+	for _, l := range r.logs {
+		l.healAfter = time.Millisecond
+	}
+	t.Cleanup(func() {
+		r.disk.SetHook(nil)
+		r.store.Close()
+	})
+	if err := r.store.journal.files.make(); err != nil {
+		t.Fatal(err)
+	}
+	r.hook(func(crashfs.Call) error { return nil })
+	return r
+}
+
+// openMany opens a store with topics of one log each.
+func openMany(t testing.TB, dir string, topics int, o Options) (*Store, []*partition) {
+	t.Helper()
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logs []*partition
+	for i := range topics {
+		name := fmt.Sprintf("topic-%d", i)
+		if _, err := s.CreateTopic(name, 1, ""); err != nil && !errors.Is(err, store.ErrTopicExists) {
+			t.Fatal(err)
+		}
+		p, err := s.Partition(name, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logs = append(logs, p.(*partition))
+	}
+	return s, logs
+}
+
+// hook counts syncs and calls f before each operation.
+func (r *journalRig) hook(f func(crashfs.Call) error) {
+	r.disk.SetHook(func(c crashfs.Call) error {
+		err := f(c)
+		if c.Op == crashfs.Sync && err == nil {
+			switch {
+			case isJournal(c):
+				r.calls.journal.Add(1)
+			case strings.HasSuffix(c.Name, logSuffix):
+				r.calls.segments.Add(1)
+			}
+		}
+		return err
+	})
+}
+
+func isJournal(c crashfs.Call) bool { return strings.HasPrefix(c.Name, "/data/"+journalDir+"/") }
+
+func isSegmentOf(c crashfs.Call, topic string) bool {
+	return strings.HasPrefix(c.Name, "/data/topics/"+topic+"/") && strings.HasSuffix(c.Name, logSuffix)
+}
+
+func oneRecord(value string) []byte {
+	var b batch.Builder
+	b.Add(1, nil, []byte(value))
+	b.Close(0)
+	return b.Bytes()
+}
+
+// round has logs append a record each, in one round of the journal if they are several, and returns
+// their results.
+func (r *journalRig) round(value string, logs ...*partition) (results chan error) {
+	r.Helper()
+	results = make(chan error, len(logs))
+	began, goOn := make(chan struct{}), make(chan struct{})
+	j := &r.store.journal
+	j.enter() // as if another log committed all the time
+	defer j.leave()
+	j.join(joiner{&r.logs[0].commits, func() func(error) {
+		close(began)
+		<-goOn
+		return func(error) {}
+	}})
+	<-began
+	for _, l := range logs {
+		if err := store.Append(l, oneRecord(l.topic+" "+value), func(_ int64, err error) { results <- err }); err != nil {
+			r.Fatal(err)
+		}
+	}
+	close(goOn)
+	return results
+}
+
+func (r *journalRig) mustAcknowledge(results chan error) {
+	r.Helper()
+	for range cap(results) {
+		select {
+		case err := <-results:
+			if err != nil {
+				r.Error(err)
+			}
+		case <-time.After(time.Minute):
+			r.Fatal("an append is not acknowledged")
+		}
+	}
+}
+
+// Many logs that commit at the same time need one sync, and none of them is acknowledged or visible before.
+func TestARoundIsOneSyncForManyLogs(t *testing.T) {
+	r := newJournalRig(t, 30, Options{})
+	arrived, pass := make(chan struct{}), make(chan struct{})
+	r.hook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && isJournal(c) {
+			close(arrived)
+			<-pass
+		}
+		return nil
+	})
+	results := r.round("first", r.logs[1:]...)
+	<-arrived
+	if len(results) > 0 {
+		t.Errorf("%d appends are acknowledged before the sync", len(results))
+	}
+	for _, l := range r.logs {
+		if _, high := l.Offsets(); high != 0 {
+			t.Errorf("%s is visible up to %d before the sync", l.topic, high)
+		}
+	}
+	close(pass)
+	r.mustAcknowledge(results)
+	for _, l := range r.logs[1:] {
+		if _, high := l.Offsets(); high != 1 {
+			t.Errorf("%s is visible up to %d", l.topic, high)
+		}
+	}
+	if j, s := r.calls.journal.Load(), r.calls.segments.Load(); j != 1 || s != 0 {
+		t.Errorf("%d syncs of the journal and %d of segments", j, s)
+	}
+}
+
+// A log that commits alone, and one with much to sync, sync their segment: nothing is written twice.
+func TestALogAloneAndALargeOneDoNotUseTheJournal(t *testing.T) {
+	r := newJournalRig(t, 4, Options{})
+	r.hook(func(c crashfs.Call) error {
+		if c.Op == crashfs.WriteAt && isJournal(c) {
+			t.Errorf("%d bytes are written to the journal", c.Len)
+		}
+		return nil
+	})
+	if _, err := store.AppendAndWait(r.logs[0], oneRecord("alone")); err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("large ", largeSyncBytes/6)
+	r.mustAcknowledge(r.round(large, r.logs...))
+}
+
+// When a file is full, the segments that have frames in it are synced before it is used again, and
+// publishers go on meanwhile.
+func TestACheckpointHoldsUpNoPublisher(t *testing.T) {
+	r := newJournalRig(t, 5, Options{})
+	var mu sync.Mutex
+	dirty := make(map[string]bool) // topics whose frames are in a file and not in the segment
+	hanging, pass := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r.hook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && isSegmentOf(c, "topic-1") {
+			once.Do(func() { close(hanging) })
+			<-pass
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case c.Op == crashfs.Sync && strings.HasSuffix(c.Name, logSuffix):
+			delete(dirty, strings.Split(c.Name, "/")[3])
+		case c.Op == crashfs.Rename && isJournal(c) && dirty["topic-1"]:
+			t.Errorf("%s is used again, and the segment of topic-1 is not synced", c.Name)
+		}
+		return nil
+	})
+	dirty["topic-1"] = true
+	results := r.round("a record of topic-1, too", r.logs[1:]...)
+	r.mustAcknowledge(results)
+	others := r.logs[2:]
+	stop := make(chan struct{})
+	var publishers sync.WaitGroup
+	for _, l := range others {
+		publishers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := store.AppendAndWait(l, oneRecord(strings.Repeat("x", 5000))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	select {
+	case <-hanging:
+	case <-time.After(time.Minute):
+		t.Error("no checkpoint began")
+	}
+	_, before := others[0].Offsets()
+	brokertest.Await(t, time.Minute, "publishers go on", func() bool {
+		_, now := others[0].Offsets()
+		return now > before+200 // more than the journal has space for
+	})
+	close(pass)
+	brokertest.Await(t, time.Minute, "the file is free", func() bool {
+		f := &r.store.journal.files
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.generation > 2
+	})
+	close(stop)
+	publishers.Wait()
+}
+
+// If the journal can't be written, each log syncs its segment, and nothing is refused. The journal is
+// made again later.
+func TestAJournalThatCannotBeWrittenRefusesNothing(t *testing.T) {
+	for _, op := range []crashfs.Op{crashfs.WriteAt, crashfs.Sync} {
+		t.Run(string(op), func(t *testing.T) {
+			r := newJournalRig(t, 10, Options{})
+			r.mustAcknowledge(r.round("first", r.logs[1:]...))
+			var failed atomic.Bool
+			r.hook(func(c crashfs.Call) error {
+				if c.Op == op && isJournal(c) && !failed.Swap(true) {
+					return syscall.EIO
+				}
+				return nil
+			})
+			r.mustAcknowledge(r.round("second", r.logs[1:]...))
+			if n := len(r.lines.Lines("the journal can't be written")); n != 1 {
+				t.Errorf("%d lines in the log", n)
+			}
+			brokertest.Await(t, time.Minute, "the old files are removed", func() bool { return r.store.journal.files.isSound() == nil })
+			journal := r.calls.journal.Load()
+			brokertest.Await(t, time.Minute, "the journal is used again", func() bool {
+				r.mustAcknowledge(r.round("more", r.logs[1:]...))
+				return r.calls.journal.Load() > journal+2 // the zeros of both files, and a round
+			})
+		})
+	}
+}
+
+// A segment that can't be synced at a checkpoint fails its log. The journal holds its frames until the
+// log is healed, which needs no append.
+func TestALogThatFailsAtACheckpointIsHealed(t *testing.T) {
+	r := newJournalRig(t, 4, Options{})
+	var failures atomic.Int64
+	var healed atomic.Bool
+	r.hook(func(c crashfs.Call) error {
+		switch {
+		case c.Op == crashfs.Sync && isSegmentOf(c, "topic-1") && failures.Add(1) == 1:
+			return syscall.EIO
+		case c.Op == crashfs.Rename && strings.HasSuffix(c.To, logSuffix):
+			healed.Store(true)
+		case c.Op == crashfs.Rename && isJournal(c) && !healed.Load():
+			t.Error("a file of the journal is used again before the log is healed")
+		}
+		return nil
+	})
+	r.mustAcknowledge(r.round("first", r.logs[1:]...))
+	brokertest.Await(t, time.Minute, "a file is full, and free again", func() bool {
+		r.mustAcknowledge(r.round(strings.Repeat("x", 20_000), r.logs[1:]...))
+		f := &r.store.journal.files
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.generation > 2
+	})
+}

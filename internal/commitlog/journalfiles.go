@@ -1,0 +1,423 @@
+package commitlog
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"mbus/internal/vfs"
+)
+
+// journalFiles are the two files of a journal. Rounds go into the current one. When it is full, the
+// other one becomes current, and a checkpoint syncs the segments that have frames in the full one,
+// which is used again after that. Until a file is free, logs sync their segments themselves: a
+// checkpoint stops no publisher.
+type journalFiles struct {
+	dir  *dataDir
+	log  *slog.Logger
+	size int64 // of each file in bytes; 0 if there is no journal
+	room *reserve
+
+	task sync.Mutex // held while files are made, checkpointed or removed
+
+	mu         sync.Mutex // guards what follows
+	current    *journalFile
+	free       *journalFile
+	full       *journalFile   // its checkpoint is not complete
+	broken     []*journalFile // none of them may be written to: they are removed after a checkpoint
+	generation uint64         // the highest of any file
+	working    bool           // a task is under way, or waits for its time
+	pause      time.Duration  // between the last failure and the next attempt
+	notBefore  time.Time      // when files may be made
+	closed     bool
+	tasks      sync.WaitGroup
+}
+
+const (
+	// roundMost bounds the frame of one log, in bytes, with its header. Logs with more sync their segments.
+	roundMost = frameHeader + largeSyncBytes + frameAlign + roundAlign
+
+	// checkpointSyncs is the number of segments that a checkpoint syncs at a time: few, so that rounds
+	// have the disk.
+	checkpointSyncs = 4
+
+	// A failed attempt to make the files, or to complete a checkpoint, is tried again after
+	// journalPause, and then after up to journalPauseMost.
+	journalPause     = time.Second
+	journalPauseMost = time.Minute
+)
+
+// heal heals logs that have failed, because a checkpoint waits for them: nothing may be appended to
+// them that would.
+func (f *journalFiles) heal() {
+	f.task.Lock()
+	f.mu.Lock()
+	files := append(slices.Clone(f.broken), f.full)
+	f.mu.Unlock()
+	var logs []*committer
+	for _, file := range files {
+		if file != nil {
+			logs = slices.AppendSeq(logs, maps.Keys(file.ends))
+		}
+	}
+	f.task.Unlock()
+	for _, c := range logs {
+		c.log.appends.healIfDue()
+	}
+}
+
+// forRound returns a file with space for a round, or nil if there is none now.
+func (f *journalFiles) forRound() *journalFile {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.closed || len(f.broken) > 0:
+		return nil
+	case f.current == nil:
+		if time.Now().After(f.notBefore) {
+			f.begin(f.make)
+		}
+		return nil
+	case f.current.left() >= roundMost:
+		return f.current
+	case f.free == nil:
+		return nil
+	}
+	f.full, f.current, f.free = f.current, f.free, nil
+	f.begin(f.checkpoint)
+	return f.current
+}
+
+// begin runs a task in the background, unless one is under way. A task that fails is run again later.
+// The caller holds mu.
+func (f *journalFiles) begin(task func() error) {
+	if f.working || f.closed {
+		return
+	}
+	f.working = true
+	f.tasks.Go(func() { f.run(task) })
+}
+
+func (f *journalFiles) run(task func() error) {
+	defer fatal()
+	f.task.Lock()
+	err := task()
+	f.task.Unlock()
+	if err != nil {
+		f.heal()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.working = false
+	if err == nil {
+		f.pause = 0
+		f.goOn()
+		return
+	}
+	f.pause = min(max(2*f.pause, journalPause), journalPauseMost)
+	f.notBefore = time.Now().Add(f.pause)
+	time.AfterFunc(f.pause, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.goOn()
+	})
+}
+
+// goOn begins the next task, if there is one to do. The caller holds mu.
+func (f *journalFiles) goOn() {
+	switch {
+	case len(f.broken) > 0:
+		f.begin(f.remove)
+	case f.full != nil:
+		f.begin(f.checkpoint)
+	}
+}
+
+// failed notes that a round could not be written. The system may have dropped its pages, so the file is
+// not written to again. The frames of earlier rounds stay until the segments are synced.
+func (f *journalFiles) failed(err error) {
+	f.log.Error("the journal can't be written: each topic is synced by itself, which is slower, until the journal could be made again; look at the disk",
+		"directory", f.dir.path(journalDir), "reason", err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, file := range []*journalFile{f.full, f.current, f.free} {
+		if file != nil {
+			f.broken = append(f.broken, file)
+		}
+	}
+	f.full, f.current, f.free = nil, nil, nil
+	f.goOn()
+}
+
+// isSound returns an error while a broken file may have frames that were refused. It tries to remove
+// that file before. A log must not use the positions of such frames again.
+func (f *journalFiles) isSound() error {
+	f.task.Lock()
+	defer f.task.Unlock()
+	return f.remove()
+}
+
+// remove removes the broken files after a checkpoint of them.
+func (f *journalFiles) remove() error {
+	f.mu.Lock()
+	broken := f.broken
+	f.mu.Unlock()
+	for _, file := range broken {
+		if err := file.syncSegments(); err != nil {
+			return err
+		}
+	}
+	for _, file := range broken {
+		if err := f.dir.fs.Remove(f.path(file.name)); err != nil && !isNotExist(err) {
+			return err
+		}
+	}
+	if len(broken) == 0 {
+		return nil
+	}
+	if err := f.dir.fs.SyncDir(f.dir.path(journalDir)); err != nil {
+		return err
+	}
+	for _, file := range broken {
+		file.file.Close()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken = nil
+	return nil
+}
+
+// checkpoint syncs all segments with frames in the full file, which is free then.
+func (f *journalFiles) checkpoint() error {
+	f.mu.Lock()
+	full := f.full
+	f.mu.Unlock()
+	if full == nil {
+		return nil
+	}
+	if err := full.syncSegments(); err != nil {
+		return err
+	}
+	if err := f.renew(full); err != nil {
+		f.log.Warn("a file of the journal can't be renamed: until it can, topics are synced by themselves, which is slower; look at the disk",
+			"file", f.path(full.name), "reason", err)
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.full == full { // it is not broken since
+		f.full, f.free = nil, full
+	}
+	return nil
+}
+
+// renew makes a file empty: with another salt in its name, none of its bytes are frames.
+func (f *journalFiles) renew(file *journalFile) error {
+	next := f.nextName()
+	if err := f.dir.fs.Rename(f.path(file.name), f.path(next)); err != nil {
+		return err
+	}
+	file.name = next
+	if err := f.dir.fs.SyncDir(f.dir.path(journalDir)); err != nil {
+		return err
+	}
+	file.used, file.round = 0, 0
+	file.ends = make(map[*committer]syncPoint)
+	return nil
+}
+
+// nextName is a name that no file has had.
+func (f *journalFiles) nextName() journalName {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.generation++
+	return journalName{f.generation, rand.Uint64()}
+}
+
+func (f *journalFiles) path(n journalName) string { return f.dir.path(journalDir, n.String()) }
+
+// make makes both files, of those that an earlier process has left, which hold nothing that is needed.
+func (f *journalFiles) make() error {
+	err := f.makeBoth()
+	if err != nil {
+		f.log.Warn("the journal can't be made: each topic is synced by itself, which is slower", "directory", f.dir.path(journalDir), "reason", err)
+	}
+	return err
+}
+
+func (f *journalFiles) makeBoth() error {
+	if err := f.dir.makeDir(journalDir); err != nil {
+		return err
+	}
+	if err := f.dir.fs.SyncDir(f.dir.root); err != nil {
+		return err
+	}
+	left, err := f.adopt()
+	if err != nil {
+		return err
+	}
+	for len(left) < 2 {
+		file, err := f.create()
+		if err != nil {
+			closeAll(left)
+			return err
+		}
+		left = append(left, file)
+	}
+	err = f.dir.fs.SyncDir(f.dir.path(journalDir))
+	if err == nil {
+		err = f.dir.setFormat(true)
+	}
+	if err != nil {
+		closeAll(left)
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		closeAll(left)
+		return nil
+	}
+	f.current, f.free = left[0], left[1]
+	return nil
+}
+
+// adopt opens and renews the files of an earlier process, two at most, and removes others.
+func (f *journalFiles) adopt() (left []*journalFile, err error) {
+	entries, err := f.dir.fs.ReadDir(f.dir.path(journalDir))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if name, ok := parseJournalName(e.Name); ok {
+			f.passGeneration(name.generation)
+		}
+	}
+	for _, e := range entries {
+		name, ok := parseJournalName(e.Name)
+		if !ok || e.Dir {
+			continue
+		}
+		if len(left) == 2 || e.Size != f.size {
+			if err = f.dir.fs.Remove(f.path(name)); err != nil {
+				break
+			}
+			continue
+		}
+		file := &journalFile{name: name, size: f.size}
+		if file.file, err = f.dir.fs.Open(f.path(name)); err != nil {
+			break
+		}
+		left = append(left, file)
+		if err = f.renew(file); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		closeAll(left)
+	}
+	return left, err
+}
+
+func (f *journalFiles) passGeneration(generation uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.generation = max(f.generation, generation)
+}
+
+// create creates a file full of zeros: a sync of bytes that replace others writes nothing else.
+func (f *journalFiles) create() (*journalFile, error) {
+	if !f.room.ahead(f.size) {
+		return nil, syscall.ENOSPC
+	}
+	file := &journalFile{name: f.nextName(), size: f.size, ends: make(map[*committer]syncPoint)}
+	var err error
+	if file.file, err = f.dir.fs.Create(f.path(file.name)); err != nil {
+		return nil, err
+	}
+	err = file.file.Allocate(0, f.size)
+	zeros := make([]byte, min(f.size, 1<<20))
+	for pos := int64(0); pos < f.size && err == nil; pos += int64(len(zeros)) {
+		_, err = file.file.WriteAt(zeros[:min(int64(len(zeros)), f.size-pos)], pos)
+	}
+	if err == nil {
+		err = file.file.Sync()
+	}
+	if err != nil {
+		file.file.Close()
+		_ = f.dir.fs.Remove(f.path(file.name)) // or the next attempt removes it
+		return nil, fmt.Errorf("%s: %w", file.name, err)
+	}
+	return file, nil
+}
+
+// close ends all tasks. If empty is set, all segments are synced, and the journal is not needed by the
+// next start.
+func (f *journalFiles) close(empty bool) error {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.tasks.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	used := f.current != nil || len(f.broken) > 0
+	closeAll(append(f.broken, f.current, f.free, f.full))
+	f.broken, f.current, f.free, f.full = nil, nil, nil, nil
+	if !used || !empty {
+		return nil
+	}
+	return f.dir.setFormat(false)
+}
+
+func closeAll(files []*journalFile) {
+	for _, file := range files {
+		if file != nil {
+			file.file.Close()
+		}
+	}
+}
+
+// A journalFile is one file of the journal.
+type journalFile struct {
+	name  journalName
+	size  int64
+	file  vfs.File
+	used  int64                    // the end of the last round
+	round uint64                   // the number of the last round
+	ends  map[*committer]syncPoint // of the logs that have frames here: the end of the last one
+}
+
+// left is the space that rounds may use, in bytes.
+func (f *journalFile) left() int64 { return f.size - f.used }
+
+// appendFrame appends a frame of the next round to p.
+func (f *journalFile) appendFrame(p []byte, index, count int, of *part, data []byte) []byte {
+	f.ends[of.c] = syncPoint{segment: of.segment, end: of.end}
+	l := of.c.log
+	return appendFrame(p, f.name.salt, f.round+1, index, count, frame{
+		topic: l.id, partition: int32(l.number), epoch: l.epoch, base: of.segment.base,
+		pos: of.from.pos, first: of.from.next, next: of.end.next,
+	}, data)
+}
+
+// write writes the frames of a round, and syncs them.
+func (f *journalFile) write(frames []byte) error {
+	f.round++
+	pos := f.used
+	f.used += (int64(len(frames)) + roundAlign - 1) &^ (roundAlign - 1)
+	if _, err := f.file.WriteAt(frames, pos); err != nil {
+		return err
+	}
+	return f.file.Sync()
+}
+
+// syncSegments syncs the segments that have frames in the file, and are not synced since.
+func (f *journalFile) syncSegments() error {
+	logs := slices.Collect(maps.Keys(f.ends))
+	return parallel(len(logs), checkpointSyncs, func(i int) error { return logs[i].syncUpTo(f.ends[logs[i]]) })
+}
