@@ -74,7 +74,7 @@ func (d *dataDir) isOurLock() bool {
 // knownFormat checks the content of the file "format".
 func knownFormat(content []byte) error {
 	if got := strings.TrimSpace(string(content)); got != format && got != formatJournal {
-		return fmt.Errorf("its format is %q, this program knows %q: CHANGELOG.md says under Upgrading what to do", got, format)
+		return fmt.Errorf("its format is %q, this program knows %q and %q: CHANGELOG.md says under Upgrading what to do", got, format, formatJournal)
 	}
 	return nil
 }
@@ -97,7 +97,7 @@ func (d *dataDir) initialize() error {
 	begun, err := d.hasFormat()
 	if errors.Is(err, errDamaged) {
 		d.log.Error("the file \"format\" is damaged, and is written again", "file", d.path(formatName), "reason", err)
-		return vfs.WriteFile(d.fs, d.path(formatName), []byte(format))
+		return d.setFormat(d.journalHas(func(vfs.Entry) bool { return true }))
 	}
 	if err != nil {
 		return err
@@ -109,15 +109,6 @@ func (d *dataDir) initialize() error {
 		return err
 	}
 	return vfs.WriteFile(d.fs, d.path(formatName), []byte(format))
-}
-
-// setFormat notes durably whether the journal may hold frames.
-func (d *dataDir) setFormat(journalled bool) error {
-	want := format
-	if journalled {
-		want = formatJournal
-	}
-	return vfs.WriteFile(d.fs, d.path(formatName), []byte(want))
 }
 
 // makeDirs creates the data directory with its parents.

@@ -41,3 +41,28 @@ func BadSpans(p store.Partition) int {
 	s := p.(*partition).visible.active()
 	return len(s.sectors.in(0, 1<<62))
 }
+
+// A JournalFrame is a frame of a journal file.
+type JournalFrame struct {
+	Topic       store.Topic
+	Number      int
+	Base, Pos   int64
+	First, Next int64
+	Data        []byte
+}
+
+// JournalFile is the content of a journal file with these rounds, and where each frame begins.
+func JournalFile(salt uint64, rounds ...[]JournalFrame) (p []byte, at []int) {
+	for i, round := range rounds {
+		p = append(p, make([]byte, roundUp(len(p), roundAlign)-len(p))...)
+		for k, f := range round {
+			at = append(at, len(p))
+			p = appendFrame(p, salt, uint64(i+1), k, len(round),
+				frame{f.Topic.ID, int32(f.Number), epochOf(f.Topic, f.Number), f.Base, f.Pos, f.First, f.Next}, f.Data)
+		}
+	}
+	return append(p, make([]byte, roundUp(len(p), roundAlign)-len(p)+roundAlign)...), at
+}
+
+// JournalName is the name of a journal file.
+func JournalName(generation, salt uint64) string { return journalName{generation, salt}.String() }

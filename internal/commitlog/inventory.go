@@ -16,6 +16,7 @@ type inventory struct {
 	start    int64           // log start offset
 	startEnd int64           // the log had reached it when the log start offset was written
 	marker   string          // name of a file that holds the log start offset in its name; "" for none
+	journal  journalled      // what the journal tells of the log
 }
 
 // takeInventory lists the directory.

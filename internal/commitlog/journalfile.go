@@ -220,3 +220,12 @@ func (c *journalContent) lastRound() uint64 {
 func (c *journalContent) proven() {
 	c.damage, c.torn = append(c.damage, c.torn...), nil
 }
+
+// endsBefore notes rounds that are missing between this file and the next one of the same process.
+func (c *journalContent) endsBefore(next *journalContent) {
+	if len(c.frames) == 0 || len(next.frames) == 0 || next.frames[0].round <= c.lastRound()+1 {
+		return
+	}
+	end := c.frames[len(c.frames)-1].end()
+	c.damage = append(c.damage, span{int64(end), int64(roundUp(end+1, roundAlign))})
+}

@@ -89,6 +89,7 @@ func (f *journalFiles) forRound() *journalFile {
 		return nil
 	}
 	f.full, f.current, f.free = f.current, f.free, nil
+	f.current.round = f.full.round // so that a reader knows which rounds are missing
 	f.begin(f.checkpoint)
 	return f.current
 }
@@ -365,10 +366,9 @@ func (f *journalFiles) close(empty bool) error {
 	f.tasks.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	used := f.current != nil || len(f.broken) > 0
 	closeAll(append(f.broken, f.current, f.free, f.full))
 	f.broken, f.current, f.free, f.full = nil, nil, nil, nil
-	if !used || !empty {
+	if !empty {
 		return nil
 	}
 	return f.dir.setFormat(false)

@@ -97,7 +97,7 @@ func (s *segment) lacks(m position, size int64) bool {
 // and returns the offset behind the last one that it has.
 func (r *recovery) reportLack(s *segment, m position, size int64) (reached int64, err error) {
 	seen := newSegment(r.log, s.base) // without the index
-	found, err := seen.readTail(position{next: s.base, maxTime: minTime}, min(size, m.pos), inOrder)
+	found, err := seen.readTail(position{next: s.base, maxTime: minTime}, min(size, m.pos), inOrder, 0)
 	if err != nil {
 		return 0, err
 	}

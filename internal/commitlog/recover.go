@@ -30,6 +30,9 @@ func (l *partition) recover() error {
 	if _, err := found.findStart(); err != nil {
 		return err
 	}
+	if err := found.replay(l.replay.of(l)); err != nil {
+		return fmt.Errorf("writing what the journal holds: %w", err)
+	}
 	v := &l.visible
 	v.segments, v.start, l.start.marker = found.segments, found.start, found.marker
 	r := &recovery{found, v}
@@ -52,6 +55,7 @@ func (r *recovery) run() error {
 	if err != nil {
 		return err
 	}
+	lost = max(lost, r.reportJournal())
 	if len(r.segments) == 0 {
 		r.log.logError("a log has lost all its segments: restore a backup to have its messages back", "directory", r.log.dir)
 		return r.startOver(max(r.start, lost))
@@ -259,23 +263,25 @@ func (r *recovery) recoverSegment(s *segment) (ends, error) {
 	if known && !short {
 		how = behindPoint(l.late)
 	}
-	found, err := s.readTail(s.index.recoveryPoint(), size, how)
-	// The log was synced up to startEnd when its start was written.
-	proven := known && !short && found.reason != nil && found.end.next < r.startEnd
+	durable := max(r.startEnd, r.journal.nextIn(s)) // the log was synced up to startEnd when its start was written
+	found, err := s.readTail(s.index.recoveryPoint(), size, how, r.journal.in(s))
+	proven := known && !short && found.reason != nil && found.end.next < durable
 	if err == nil {
 		err = r.putRight(s, found, size, known && !short && !proven)
 	}
 	reached = min(reached, found.end.next)
 	if proven {
-		reached, synced.next = r.startEnd, max(synced.next, r.startEnd)
+		reached, synced.next = max(found.end.next, r.startEnd), max(synced.next, durable)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
-	case !known:
-		return ends{reached, l.commits.written.next + l.commits.written.pos - found.end.pos}, nil // no batch has more records than bytes, unless they are very much alike
 	}
-	return ends{reached, max(synced.next, l.commits.written.next)}, nil
+	r.reportLost(s, found.end.next)
+	next := max(synced.next, l.commits.written.next)
+	if !known {
+		next = l.commits.written.next + l.commits.written.pos - found.end.pos // no batch has more records than bytes, unless they are very much alike
+	}
+	return ends{reached, max(next, r.journal.nextIn(s))}, nil
 }
 
 // behindPoint is the search behind the recovery point. If a power cut has torn bytes that were not
@@ -292,7 +298,7 @@ func behindPoint(late bool) search {
 // synced.
 func (r *recovery) putRight(s *segment, found found, size int64, marked bool) error {
 	l, from, end := r.log, s.index.recoveryPoint(), found.end
-	l.reportHoles(s, found, marked)
+	r.reportHoles(s, found, marked)
 	l.appends.allocated = size
 	switch {
 	case found.reason == nil:
@@ -320,6 +326,10 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 		return err
 	}
 	return r.owe(func() error {
+		if marked && r.journal.in(s) > 0 && !l.late && l.syncEvery == 0 {
+			l.points.add(l) // many logs may have been in the journal
+			return s.writeIndex(end)
+		}
 		if err := s.complete(end); err != nil || marked {
 			return err
 		}
@@ -335,13 +345,19 @@ func (s *segment) keepTail(found found) {
 }
 
 // reportHoles reports the offsets that are lost between valid batches. Behind the recovery point they
-// may have been acknowledged, or not.
-func (l *partition) reportHoles(s *segment, found found, marked bool) {
+// may have been acknowledged, or not, unless the journal tells that they were.
+func (r *recovery) reportHoles(s *segment, found found, marked bool) {
+	l := r.log
 	since := "the recovery point"
 	if !marked {
 		since = "the beginning of a segment whose recovery point is lost"
 	}
 	for _, h := range found.holes {
+		if h.pos < r.journal.in(s) {
+			l.logError("messages are damaged that were acknowledged; those behind them are kept", "first", h.first, "next", h.next,
+				"file", s.file.name, "position", h.pos, "reason", h.reason)
+			continue
+		}
 		l.warn("messages are damaged that may have been acknowledged; those behind them are kept", "first", h.first, "next", h.next,
 			"file", s.file.name, "position", h.pos, "behind", since, "reason", h.reason,
 			"do", "compare with the producers' own records; consumers get an error and go on")

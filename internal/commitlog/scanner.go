@@ -55,12 +55,13 @@ const (
 // A scanner reads a segment as a sequence of record batches, damage and holes. Each begins where the
 // one before ends, in bytes and in offsets. Reading, recovery, healing and Verify all use it.
 type scanner struct {
-	win    window
-	file   *sectorReader // nil after an error
-	s      *segment
-	v      view
-	search search
-	ahead  bool // zeros up to the end are space that was allocated ahead, not damage
+	win     window
+	file    *sectorReader // nil after an error
+	s       *segment
+	v       view
+	search  search
+	durable int64 // bytes up to here are searched even if search is nothing, as for written
+	ahead   bool  // zeros up to the end are space that was allocated ahead, not damage
 
 	at     position // where the present one begins
 	kind   kind
@@ -213,7 +214,7 @@ func (w *scanner) damaged(reason error) bool {
 // batch that begins just here is skipped, because its offset is too high; and if the search is
 // written, so is a later one whose offset leaves none for the damaged bytes.
 func (w *scanner) resync() (to position, found bool, err error) {
-	if w.search == nothing {
+	if w.search == nothing && w.at.pos >= w.durable {
 		return to, false, nil
 	}
 	for at, from := w.at, w.at; ; from = at {

@@ -46,6 +46,7 @@ type Store struct {
 	syncs     chan struct{} // full when maxSyncs partitions are being synced
 	points    recoveryPoints
 	journal   journal
+	replay    *replay // what the journal holds that the store was opened with
 	now       func() time.Time
 	healAfter time.Duration // the constant, except in tests
 }
@@ -144,7 +145,15 @@ func (s *Store) open() error {
 	if err := s.dir.fs.SyncDir(s.dir.root); err != nil {
 		return err
 	}
+	var err error
+	if s.replay, err = s.dir.readJournal(); err != nil {
+		return err
+	}
+	s.replay.report()
 	if err := s.openTopics(); err != nil {
+		return err
+	}
+	if err := s.replayed(); err != nil {
 		return err
 	}
 	s.boot.uncertain, s.boot.late = true, false // for topics that are opened from now on

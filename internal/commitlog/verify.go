@@ -13,7 +13,6 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
-	"mbus/internal/vfs"
 )
 
 // A Finding is a part of a data directory that is not as it was written.
@@ -80,7 +79,7 @@ func Verify(dir string, o Options, found func(Finding)) (Verified, error) {
 // VerifyAnd is Verify with an observer.
 func VerifyAnd(dir string, o Options, look Observer, found func(Finding)) (Verified, error) {
 	v := &verifier{found: found, look: look}
-	v.store = newStore(readOnly{o.FS}, dir, Options{})
+	v.store = newStore(readOnly{o.FS, &overlay{patches: make(map[string][]patch)}}, dir, Options{})
 	err := error(nil)
 	if o.FS == nil {
 		v.store.dir.lock, err = shareDir(dir)
@@ -141,6 +140,9 @@ func (v *verifier) run() error {
 	}
 	v.catalog()
 	v.store.boot.read()
+	if err := v.checkJournal(); err != nil {
+		return err
+	}
 	topics, err := v.store.dir.fs.ReadDir(v.store.dir.path(topicsName))
 	if ignoreNotExist(err) != nil {
 		return err
@@ -179,6 +181,26 @@ func (v *verifier) catalog() {
 		}
 		v.report(Finding{Partition: -1, File: c.name, Pos: b.pos, Reason: reason, Harmless: b.torn})
 	}
+}
+
+// checkJournal reads the journal, so that the segments are checked as the next start will find them.
+func (v *verifier) checkJournal() (err error) {
+	v.store.replay, err = v.store.dir.readJournal()
+	if err != nil {
+		return err
+	}
+	for _, f := range v.store.replay.files {
+		if f.unread != nil {
+			v.report(Finding{Partition: -1, File: f.name, Reason: f.unread})
+		}
+		for _, d := range f.content.damage {
+			v.report(Finding{Partition: -1, File: f.name, Pos: d.from, Reason: fmt.Errorf("%d bytes of the journal are damaged: messages in them were acknowledged", d.to-d.from)})
+		}
+		for _, d := range f.content.torn {
+			v.report(Finding{Partition: -1, File: f.name, Pos: d.from, Harmless: true, Reason: errors.New("the last write to the journal is incomplete")})
+		}
+	}
+	return nil
 }
 
 // whole reports that something is wrong with a topic as a whole.
@@ -268,37 +290,3 @@ func (v *verifier) beyond(t store.Topic) {
 		v.whole(t.Name, v.store.dir.path(topicsName, t.Name), err)
 	}
 }
-
-// readOnly is a file system that refuses to change anything.
-type readOnly struct{ fs vfs.FS } // nil for the system's own
-
-func (r readOnly) Open(name string) (vfs.File, error) {
-	if r.fs != nil {
-		return r.fs.Open(name)
-	}
-	return vfs.OS{}.OpenToRead(name)
-}
-
-func (r readOnly) ReadDir(name string) ([]vfs.Entry, error) {
-	if r.fs != nil {
-		return r.fs.ReadDir(name)
-	}
-	return vfs.OS{}.ReadDir(name)
-}
-
-func (r readOnly) Boot() string {
-	fs := r.fs
-	if fs == nil {
-		fs = vfs.OS{}
-	}
-	if b, ok := fs.(booted); ok {
-		return b.Boot()
-	}
-	return ""
-}
-
-func (readOnly) Create(string) (vfs.File, error) { return nil, store.ErrClosed }
-func (readOnly) Mkdir(string) error              { return store.ErrClosed }
-func (readOnly) Rename(string, string) error     { return store.ErrClosed }
-func (readOnly) Remove(string) error             { return store.ErrClosed }
-func (readOnly) SyncDir(string) error            { return store.ErrClosed }

@@ -35,6 +35,9 @@ func (v *verifier) partition(l *partition) (end int64) {
 	if err != nil {
 		c.damage(filepath.Join(l.dir, startName), 0, 0, 0, err)
 	}
+	if err := c.replay(l.replay.of(l)); err != nil {
+		c.damage(l.dir, 0, 0, 0, fmt.Errorf("what the journal holds can't be written: %w", err))
+	}
 	c.next = c.start
 	if len(c.segments) == 0 {
 		c.damage(l.dir, 0, 0, 0, errors.New("it holds no segment"))
@@ -42,6 +45,7 @@ func (v *verifier) partition(l *partition) (end int64) {
 		c.checkSegments()
 	}
 	c.orphaned()
+	c.lostOfJournal()
 	if len(c.segments) == 0 {
 		return c.next
 	}
@@ -154,6 +158,10 @@ func (c *checkup) segment(s *segment, limit int64, last bool) {
 			r.read(r.synced, r.size, behindPoint(c.log.late), true)
 		}
 	}
+	if next := c.journal.nextIn(s); last && c.next < next {
+		c.damage(s.file.name, r.at.pos, c.next, next, errors.New("the journal is damaged, in which they were"))
+		c.next = next
+	}
 	r.end()
 }
 
@@ -161,7 +169,7 @@ func (c *checkup) segment(s *segment, limit int64, last bool) {
 func (r *segmentCheck) read(from position, end int64, search search, ahead bool) bool {
 	w := r.s.scan(view{end: end, next: r.limit}, entry{from.next, from.pos, from.maxTime})
 	defer w.close()
-	w.win.step, w.search, w.ahead = 1<<20, search, ahead
+	w.win.step, w.search, w.durable, w.ahead = 1<<20, search, r.c.journal.in(r.s), ahead
 	for w.nextChecked() {
 		switch {
 		case w.kind == isBatch:
@@ -266,6 +274,14 @@ func (r *segmentCheck) end() {
 			Reason:   fmt.Errorf("the index is built again when it is needed: %w", reason),
 			Harmless: r.last && r.known, // its entries had not been synced
 		})
+	}
+}
+
+// lostOfJournal reports what the journal holds of segments that are missing.
+func (c *checkup) lostOfJournal() {
+	for _, m := range c.journal.missing {
+		c.damage("", 0, m.first, m.next, errors.New("the journal holds them, and no segment to which they belong is there"))
+		c.next = max(c.next, m.next)
 	}
 }
 

@@ -1,0 +1,271 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"mbus/internal/vfs"
+)
+
+// A start writes what the journal holds into the segments, before each log is recovered. When all of it
+// is synced the journal's files get other names, by which their frames are none any more. A crash
+// before that leads to another replay, which writes the same.
+//
+// Frames of a log that can't be opened now stay in their file, which is kept: the topic may be on a disk
+// that is not mounted.
+
+// keptSuffix ends the name of a journal file that is kept.
+const keptSuffix = ".kept"
+
+// maxJournalFile is the size of the largest journal file that is read, in bytes.
+const maxJournalFile = 1 << 30
+
+// A replay is what the files of a journal hold.
+type replay struct {
+	dir    *dataDir
+	files  []replayFile // by generation
+	frames map[frameKey][]*storedFrame
+	bytes  int64 // that were read
+}
+
+// A frameKey names a log.
+type frameKey struct {
+	topic  [16]byte
+	number int32
+}
+
+// A replayFile is a file of the journal.
+type replayFile struct {
+	name    string
+	named   journalName
+	kept    bool // by an earlier start
+	unread  error
+	content journalContent
+}
+
+// readJournal reads the journal. Without files there is nothing to replay, and with a format that says
+// so only those that were kept count.
+func (d *dataDir) readJournal() (*replay, error) {
+	r := &replay{dir: d, frames: make(map[frameKey][]*storedFrame)}
+	entries, err := d.fs.ReadDir(d.path(journalDir))
+	if err != nil {
+		return r, ignoreNotExist(err)
+	}
+	used := d.isJournalled()
+	for _, e := range entries {
+		text, kept := strings.CutSuffix(e.Name, keptSuffix)
+		named, ok := parseJournalName(text)
+		if !ok || e.Dir {
+			if !isForeign(e.Name) {
+				d.log.Warn("ignoring a file that is not the journal's: move it away", "file", d.path(journalDir, e.Name))
+			}
+			continue
+		}
+		if used || kept {
+			r.files = append(r.files, replayFile{name: d.path(journalDir, e.Name), named: named, kept: kept})
+		}
+	}
+	slices.SortFunc(r.files, func(a, b replayFile) int { return strings.Compare(a.named.String(), b.named.String()) })
+	for i := range r.files {
+		if err := r.read(&r.files[i]); err != nil {
+			return r, err
+		}
+	}
+	r.collect()
+	return r, nil
+}
+
+// read reads a file. It fails only if no descriptor is free.
+func (r *replay) read(file *replayFile) error {
+	p, err := readJournalFile(r.dir, file.name)
+	if noFiles(err) {
+		return err
+	}
+	r.bytes += int64(len(p))
+	file.unread, file.content = err, scanJournal(p, file.named.salt)
+	return nil
+}
+
+// readJournalFile reads a whole file. Sectors that can't be read hold filling.
+func readJournalFile(d *dataDir, name string) ([]byte, error) {
+	l := &partition{settings: settings{fs: d.fs, log: d.log}, topic: journalDir}
+	s := newSegment(l, 0)
+	s.file.name = name
+	r, err := s.reader()
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	size, err := r.f.Size()
+	if err == nil && size > maxJournalFile {
+		err = fmt.Errorf("it has %d bytes, the limit is %d", size, int64(maxJournalFile))
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := make([]byte, size)
+	n, err := r.ReadAt(p, 0)
+	return p[:n], ignoreEOF(err)
+}
+
+// collect sorts the frames by log. A file that was followed by another is complete.
+func (r *replay) collect() {
+	for i := range r.files {
+		later := slices.ContainsFunc(r.files[i+1:], func(f replayFile) bool { return len(f.content.frames) > 0 })
+		c := &r.files[i].content
+		if later {
+			c.proven()
+		}
+		if i+1 < len(r.files) {
+			c.endsBefore(&r.files[i+1].content)
+		}
+		for k := range c.frames {
+			f := &c.frames[k]
+			if f.data == nil && f.round == c.lastRound() && len(c.torn) > 0 {
+				continue // it proves nothing
+			}
+			key := frameKey{f.topic, f.partition}
+			r.frames[key] = append(r.frames[key], f)
+		}
+	}
+}
+
+// of returns the frames of a log, in the order in which they were written.
+func (r *replay) of(l *partition) []*storedFrame {
+	if r == nil {
+		return nil
+	}
+	return r.frames[frameKey{l.id, int32(l.number)}]
+}
+
+// report logs what is wrong with the files. Offsets that are lost by it are found when the logs are
+// recovered.
+func (r *replay) report() {
+	log := r.dir.log
+	for _, f := range r.files {
+		if f.unread != nil {
+			log.Error("a file of the journal can't be read, and is kept: restart the broker when it can be read; messages in it that were acknowledged are missing until then",
+				"file", f.name, "reason", f.unread)
+		}
+		for _, d := range f.content.damage {
+			log.Error("the journal is damaged: messages that are lost by that are reported with their topic; look at the disk",
+				"file", f.name, "position", d.from, "bytes", d.to-d.from)
+		}
+		if len(f.content.torn) > 0 {
+			log.Warn("the last write to the journal is incomplete, as after a crash: its messages were acknowledged only if the disk has damaged it",
+				"file", f.name, "position", f.content.torn[0].from)
+		}
+	}
+}
+
+// isWaiting says whether frames of a log have to stay in the journal.
+type isWaiting func(frameKey) bool
+
+// finish empties the journal after the replay.
+func (r *replay) finish(waits isWaiting, used bool) error {
+	if len(r.files) == 0 {
+		return nil
+	}
+	var errs []error
+	generation := r.files[len(r.files)-1].named.generation
+	for _, f := range r.files {
+		generation++
+		errs = append(errs, r.empty(f, f.unread != nil || f.holds(waits), used, journalName{generation, rand.Uint64()}))
+	}
+	errs = append(errs, r.dir.fs.SyncDir(r.dir.path(journalDir)))
+	if r.bytes > 1<<20 {
+		r.files, r.frames = nil, nil
+		debug.FreeOSMemory()
+	}
+	return errors.Join(errs...)
+}
+
+// empty makes a file one without frames, called next. It keeps it if it is needed, and removes it if
+// it is not used.
+func (r *replay) empty(f replayFile, needed, used bool, next journalName) error {
+	fs := r.dir.fs
+	switch {
+	case needed && f.kept:
+		return nil
+	case needed:
+		r.dir.log.Error("a file of the journal is kept, because a topic with messages in it can't be used: a start adds them when it can", "file", f.name+keptSuffix)
+		return fs.Rename(f.name, f.name+keptSuffix)
+	case used && !f.kept && fs.Rename(f.name, r.dir.path(journalDir, next.String())) == nil:
+		return nil
+	}
+	return ignoreNotExist(fs.Remove(f.name))
+}
+
+// holds says whether a file has frames that have to stay.
+func (f *replayFile) holds(waits isWaiting) bool {
+	return slices.ContainsFunc(f.content.frames, func(f storedFrame) bool { return f.data != nil && waits(frameKey{f.topic, f.partition}) })
+}
+
+// waits returns which logs with frames are not open, but may be later. It reports topics that the
+// store does not know.
+func (s *Store) waits() isWaiting {
+	open := make(map[[16]byte]*topic)
+	for _, t := range s.registry.topics {
+		open[t.ID] = t
+	}
+	known := make(map[[16]byte]bool)
+	anonymous := false
+	for _, u := range s.registry.unusable { // nobody else uses the store yet
+		known[u.id] = true
+		anonymous = anonymous || u.id == [16]byte{}
+	}
+	unknown := make(map[[16]byte]bool)
+	return func(k frameKey) bool {
+		if t := open[k.topic]; t != nil {
+			return int(k.number) >= len(t.partitions) || len(t.partitions[k.number].appends.owed) > 0
+		}
+		if waits := known[k.topic] || anonymous && !s.catalog.isDeleted(k.topic); waits || unknown[k.topic] || s.catalog.isDeleted(k.topic) {
+			return waits
+		}
+		unknown[k.topic] = true
+		s.log.Warn("the journal has messages of a topic that does not exist: the data directory is an incomplete copy, or the topic was removed", "id", formatID(k.topic))
+		return false
+	}
+}
+
+// replayed empties the journal after all logs were recovered.
+func (s *Store) replayed() error {
+	return s.replay.finish(s.waits(), s.opts.JournalBytes > 0)
+}
+
+// setFormat notes durably whether the journal may hold frames.
+func (d *dataDir) setFormat(journalled bool) error {
+	if !journalled && d.hasKept() {
+		journalled = true
+	}
+	want := format
+	if journalled {
+		want = formatJournal
+	}
+	if content, err := d.readFile(formatName); err == nil && strings.TrimSpace(string(content)) == want {
+		return nil
+	}
+	return vfs.WriteFile(d.fs, d.path(formatName), []byte(want))
+}
+
+// isJournalled says whether the journal may hold frames.
+func (d *dataDir) isJournalled() bool {
+	content, err := d.readFile(formatName)
+	return err == nil && strings.TrimSpace(string(content)) == formatJournal
+}
+
+// hasKept says whether a journal file is kept.
+func (d *dataDir) hasKept() bool {
+	return d.journalHas(func(e vfs.Entry) bool { return filepath.Ext(e.Name) == keptSuffix })
+}
+
+// journalHas says whether the journal's directory has such a file.
+func (d *dataDir) journalHas(is func(vfs.Entry) bool) bool {
+	entries, err := d.fs.ReadDir(d.path(journalDir))
+	return err == nil && slices.ContainsFunc(entries, is)
+}
