@@ -73,6 +73,29 @@ func TestAWriteThatTimedOutGoesOn(t *testing.T) {
 	})
 }
 
+// The time of a write that had to wait, and of one that did not, ends nothing later.
+func TestTheTimeOfAWriteEndsNoLaterOne(t *testing.T) {
+	overBoth(t, func(r *rig) {
+		const within = 20 * time.Millisecond
+		c, p := r.narrow()
+		r.write(c, "small")
+		large := random(1 << 20)
+		written, err := c.Write(large, within)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			r.Fatalf("%d bytes are written, %v", written, err)
+		}
+		all := readSlowly(p, 1<<20, 0)
+		r.write(c, string(large[written:]))
+		over := time.Now().Add(within)
+		brokertest.Await(r, bound, "the time is over", func() bool { return time.Now().After(over) })
+		r.write(c, "more")
+		c.Close()
+		if got := <-all; string(got) != "small"+string(large)+"more" {
+			r.Errorf("%d bytes came, or others", len(got))
+		}
+	})
+}
+
 func TestAReaderThatStallsIsGivenUpAndASlowOneIsNot(t *testing.T) {
 	const limit = 400 * time.Millisecond
 	want := random(1_000_000)

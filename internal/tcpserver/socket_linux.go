@@ -59,6 +59,14 @@ func (s *socket) setWriteTime(d time.Duration) {
 	}
 }
 
+// noWriteTime gives the writes to come any time.
+func (s *socket) noWriteTime() {
+	s.tcp.SetWriteDeadline(time.Time{})
+	if s.isCut.Load() {
+		s.tcp.SetWriteDeadline(longAgo)
+	}
+}
+
 // cutOr makes a time-out ErrCut where writes were cut.
 func (s *socket) cutOr(err error) error {
 	if err != nil && s.isCut.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -70,14 +78,13 @@ func (s *socket) cutOr(err error) error {
 // checks is how often within its limit persist sees whether the peer has taken something.
 const checks = 4
 
-// persist calls op, which writes, until it ends otherwise than by its deadline, or the peer
-// has taken nothing for limit, and at most a quarter longer. Bytes written are no sign: the
+// persist calls op, which writes within some time, until it ends otherwise than by that, or the
+// peer has taken nothing for limit, and at most a quarter longer. Bytes written are no sign: the
 // system lets more be written only when there is much space.
-func (s *socket) persist(limit time.Duration, op func() error) error {
+func (s *socket) persist(limit time.Duration, op func(within time.Duration) error) error {
 	last := int64(-1)
 	for idle := 0; ; idle++ {
-		s.setWriteTime(limit / checks)
-		err := s.cutOr(op())
+		err := s.cutOr(op(limit / checks))
 		if !errors.Is(err, os.ErrDeadlineExceeded) || idle == checks {
 			return err
 		}

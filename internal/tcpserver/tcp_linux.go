@@ -4,6 +4,8 @@ import (
 	"io"
 	"math"
 	"net"
+	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -14,6 +16,20 @@ type tcpConn struct {
 	got  int32                 // bytes that ReadInto has read; below 0 an errno, or noSpace
 	take func(fd uintptr) bool // read, made once
 	into Buffer                // of the ReadInto that goes on
+	out  output
+}
+
+// An output is the write that goes on. Most writes find space in the system's buffer at once,
+// and a deadline costs a timer, so a write sets its deadline when it has to wait.
+type output struct {
+	mu     sync.Mutex            // held over a write, guards what follows
+	put    func(fd uintptr) bool // tcpConn.put, made once
+	try    func(fd uintptr) bool // tcpConn.try, made once
+	f      func(fd uintptr) (done bool)
+	within time.Duration // from the first wait on
+	waits  bool          // the deadline is set
+	rest   []byte        // of Write
+	err    error         // of Write
 }
 
 const noSpace = math.MinInt32
@@ -71,14 +87,76 @@ func (c *tcpConn) Write(p []byte, within time.Duration) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	c.setWriteTime(within)
-	n, err := c.tcp.Write(p)
+	w := &c.out
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.put == nil {
+		w.put = c.put
+	}
+	w.rest = p
+	err := c.write(within, w.put)
+	if err == nil {
+		err = w.err
+	}
+	n := len(p) - len(w.rest)
+	w.rest, w.err = nil, nil
 	return n, c.cutOr(err)
+}
+
+// put writes what it can of the rest. It reports false if that is not all, to be called again.
+func (c *tcpConn) put(fd uintptr) bool {
+	w := &c.out
+	for len(w.rest) > 0 {
+		n, err := syscall.Write(int(fd), w.rest)
+		switch err {
+		case nil:
+			w.rest = w.rest[n:]
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			w.err = &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", err)}
+			return true
+		}
+	}
+	return true
+}
+
+// write calls f until it is done, within some time. The caller holds out.mu.
+func (c *tcpConn) write(within time.Duration, f func(fd uintptr) (done bool)) error {
+	w := &c.out
+	if w.try == nil {
+		w.try = c.try
+	}
+	w.f, w.within, w.waits = f, within, false
+	err := c.raw.Write(w.try)
+	w.f = nil
+	if w.waits {
+		c.noWriteTime() // it would end later writes
+	}
+	return err
+}
+
+// try calls f, and sets the deadline when that has to wait.
+func (c *tcpConn) try(fd uintptr) bool {
+	w := &c.out
+	if w.f(fd) {
+		return true
+	}
+	if !w.waits {
+		w.waits = true
+		c.setWriteTime(w.within)
+	}
+	return false
 }
 
 func (c *tcpConn) WriteAll(limit time.Duration, p ...[]byte) (n int64, err error) {
 	left := net.Buffers(p)
-	err = c.persist(limit, func() error {
+	err = c.persist(limit, func(within time.Duration) error {
+		c.out.mu.Lock()
+		defer c.out.mu.Unlock()
+		c.setWriteTime(within)
+		defer c.noWriteTime()
 		more, err := left.WriteTo(c.tcp)
 		n += more
 		return err
@@ -87,7 +165,11 @@ func (c *tcpConn) WriteAll(limit time.Duration, p ...[]byte) (n int64, err error
 }
 
 func (c *tcpConn) WriteRaw(limit time.Duration, f func(fd uintptr) bool) error {
-	return c.persist(limit, func() error { return c.raw.Write(f) })
+	return c.persist(limit, func(within time.Duration) error {
+		c.out.mu.Lock()
+		defer c.out.mu.Unlock()
+		return c.write(within, f)
+	})
 }
 
 func (c *tcpConn) AllowsRaw() bool { return true }

@@ -143,8 +143,8 @@ func (c *tlsConn) flush() (err error) {
 
 func (c *tlsConn) WriteAll(limit time.Duration, p ...[]byte) (n int64, err error) {
 	for _, p := range p {
-		err := c.persist(limit, func() error {
-			more, err := c.write(p)
+		err := c.persist(limit, func(within time.Duration) error {
+			more, err := c.Write(p, within)
 			n, p = n+int64(more), p[more:]
 			return err
 		})
