@@ -72,14 +72,27 @@ sabotage "acknowledge for longer than the interval" internal/commitlog/interval.
 	's/age >= interval/age < 0/' ./internal/commitlog TestAppendsWaitForASyncThatTakesLongerThanTheInterval
 sabotage "sync a failed sync again" internal/vfs/aio.go \
 	's/errors.Is(errno, errors.ErrUnsupported)/false/' ./internal/vfs TestASyncThatEndedIsNotOneThatWasRefused
-sabotage "take the sync of a complete segment for one of the next" $commit \
-	's/if p.segment != c.active {/if false {/' ./internal/commitlog TestASyncOfACompleteSegmentSaysNothingOfTheNextOne
+sabotage "take the sync of a complete segment for one of the next" internal/commitlog/progress.go \
+	's/if at.segment != p.active {/if false {/' ./internal/commitlog TestASyncOfACompleteSegmentSaysNothingOfTheNextOne
+journal=internal/commitlog/journal.go
+files=internal/commitlog/journalfiles.go
+
+sabotage "acknowledge a round before its sync" $files \
+	'/) write(frames/,/^}/ s/return f.file.Sync()/go f.file.Sync(); return nil/' ./internal/commitlog TestARoundIsOneSyncForManyLogs
+sabotage "use the space of the journal again before the segments are synced" $files \
+	'/) checkpoint() error/,/^}/ s/err := full.syncSegments()/err := error(nil)/' ./internal/commitlog TestACheckpointHoldsUpNoPublisher
+sabotage "use the space of the journal again while a log has failed" internal/commitlog/piece.go \
+	's/^\t\treturn err$/\t\treturn nil/' ./internal/commitlog TestALogThatFailsAtACheckpointIsHealed
+sabotage "refuse what the journal can'\''t take" $journal \
+	'/) commit(joined/,/^}/ s/go p.sync()/p := p; for _, w := range p.waiting { w.done(0, err) }; p.waiting = nil; go p.sync()/' ./internal/commitlog TestAJournalThatCannotBeWrittenRefusesNothing
+sabotage "write bulk to the journal" internal/commitlog/progress.go \
+	'/) isSmall() bool/,/^}/ s/largeSyncBytes/1<<30/g' ./internal/commitlog TestALogAloneAndALargeOneDoNotUseTheJournal
 sabotage "heal a log without a sync" internal/commitlog/heal.go \
 	's/err = to.Sync()/err = nil/' ./internal/commitlog TestCrashAtAnyCallOfHealingLosesNothing
 sabotage "heal a log without its name" internal/commitlog/heal.go \
 	's/err = l.fs.SyncDir(l.dir)/err = nil/' ./internal/commitlog TestALogGoesOnAfterAFailedSync
 sabotage "heal a log by the file that has failed" internal/commitlog/heal.go \
-	'/) heal() error {/,/^}/ s/err := l.copyActive(old, durable, end)/err := error(nil); _ = durable/; s/s, err = l.replaceActive(old, end)/s = old/' ./internal/commitlog TestAHealedLogKeepsWhatWasAcknowledgedBeforeTheSync
+	'/) replace(old /,/^}/ s/err := l.copyActive(old, synced, end); err/err := error(nil); synced < 0 || err/; s/^\ts, err := l.replaceActive(old, end)/\ts, err := old, error(nil)/' ./internal/commitlog TestAHealedLogKeepsWhatWasAcknowledgedBeforeTheSync
 sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestFullDiskIsNoReasonToKeepWhatMayGo
 sabotage "write positions before their topic is synced" internal/broker/journal.go \
