@@ -245,7 +245,10 @@ func (f *journalFiles) path(n journalName) string { return f.dir.path(journalDir
 // make makes both files, of those that an earlier process has left, which hold nothing that is needed.
 func (f *journalFiles) make() error {
 	err := f.makeBoth()
-	if err != nil {
+	f.mu.Lock()
+	first := f.pause == 0
+	f.mu.Unlock()
+	if err != nil && first {
 		f.log.Warn("the journal can't be made: each topic is synced by itself, which is slower", "directory", f.dir.path(journalDir), "reason", err)
 	}
 	return err
@@ -357,8 +360,8 @@ func (f *journalFiles) create() (*journalFile, error) {
 	return file, nil
 }
 
-// close ends all tasks. If empty is set, all segments are synced, and the journal is not needed by the
-// next start.
+// close ends all tasks. If empty is set, all segments are synced, and the next start does not need the
+// journal.
 func (f *journalFiles) close(empty bool) error {
 	f.mu.Lock()
 	f.closed = true
