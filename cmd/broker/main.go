@@ -41,9 +41,14 @@ func main() {
 // stalled readers. They stay rare, because messages cost no allocation.
 const gcPercent = 50
 
+// gcPercentAtStart is that of the start, which allocates for each topic once, and then no more: with 10,000
+// topics garbage collections took a fifth of its processor time. FreeOSMemory gives back what the start
+// has left over.
+const gcPercentAtStart = 200
+
 // run is the broker from its start to its end.
 func run(o *options, log *slog.Logger) error {
-	debug.SetGCPercent(gcPercent)
+	debug.SetGCPercent(gcPercentAtStart)
 	slog.SetDefault(log) // for packages without a logger of their own, such as vfs
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
@@ -65,6 +70,8 @@ func run(o *options, log *slog.Logger) error {
 	f := newFronts(b, o)
 	f.serve(l)
 	o.announce(l, b, log)
+	debug.SetGCPercent(gcPercent)
+	debug.FreeOSMemory() // clients are served meanwhile
 
 	reason := (<-stop).String()
 	log.Info("stopping", "signal", reason)
