@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"maps"
@@ -181,9 +180,7 @@ func (c *catalog) parse(line string) bool {
 	return true // of a later version
 }
 
-func checksum(text string) string {
-	return fmt.Sprintf("%08x", crc32.Checksum([]byte(text), castagnoli))
-}
+func checksum(text string) string { return hexSum([]byte(text)) }
 
 // parseID reads the result of formatID.
 func parseID(s string) (id [16]byte, ok bool) {

@@ -199,7 +199,12 @@ func readHead(fs vfs.FS, name string, n int) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	p := make([]byte, n)
-	n, err = f.ReadAt(p, 0)
-	return p[:n], ignoreEOF(err)
+	p := make([]byte, min(n, 512)) // most have less
+	got, err := f.ReadAt(p, 0)
+	if got < len(p) || got == n {
+		return p[:got], ignoreEOF(err)
+	}
+	p = append(p, make([]byte, n-got)...)
+	more, err := f.ReadAt(p[got:], int64(got))
+	return p[:got+more], ignoreEOF(err)
 }

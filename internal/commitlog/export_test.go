@@ -66,3 +66,9 @@ func JournalFile(salt uint64, rounds ...[]JournalFrame) (p []byte, at []int) {
 
 // JournalName is the name of a journal file.
 func JournalName(generation, salt uint64) string { return journalName{generation, salt}.String() }
+
+// EncodeTopic and DecodeTopic write and read topic.json.
+var (
+	EncodeTopic = encodeTopic
+	DecodeTopic = decodeTopic
+)

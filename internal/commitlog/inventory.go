@@ -53,6 +53,9 @@ func (v *inventory) findStart() (valid bool, err error) {
 
 // readStart returns the log start offset in the file; 0 without a file, -1 if it is damaged.
 func (v *inventory) readStart() (int64, error) {
+	if !holds(v.entries, startName) {
+		return 0, nil
+	}
 	l, name := v.log, filepath.Join(v.log.dir, startName)
 	p, err := readHead(l.fs, name, 64)
 	if isNotExist(err) {

@@ -83,7 +83,7 @@ func (m *recoveryPoints) hurry(l *partition) {
 // tick is a round, and sets the time of the next.
 func (m *recoveryPoints) tick() {
 	defer fatal()
-	took := m.sync(pointsBudget)
+	took := m.sync(pointsBudget, 1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.notBefore = time.Now().Add(9 * took)
@@ -96,20 +96,27 @@ func (m *recoveryPoints) tick() {
 	}
 }
 
-// sync syncs the recovery points that wait, the oldest first, until the time is used up.
-func (m *recoveryPoints) sync(budget time.Duration) (took time.Duration) {
+// sync syncs the recovery points that wait, the oldest first and so many at a time, until the time is
+// used up.
+func (m *recoveryPoints) sync(budget time.Duration, atATime int) (took time.Duration) {
 	m.round.Lock()
 	defer m.round.Unlock()
-	for began := time.Now(); took < budget; took = time.Since(began) {
-		l := m.next()
-		if l == nil {
-			break
+	began := time.Now()
+	var failed atomic.Bool
+	_ = parallel(atATime, atATime, func(int) error {
+		for time.Since(began) < budget {
+			l := m.next()
+			if l == nil {
+				break
+			}
+			if l.syncRecoveryPoint() != nil {
+				failed.Store(true)
+			}
 		}
-		if l.syncRecoveryPoint() != nil {
-			m.failed = true
-		}
-	}
-	return took
+		return nil
+	})
+	m.failed = m.failed || failed.Load()
+	return time.Since(began)
 }
 
 func (m *recoveryPoints) next() *partition {
@@ -133,7 +140,7 @@ func (m *recoveryPoints) close() bool {
 		m.timer.Stop()
 	}
 	m.mu.Unlock()
-	m.sync(pointsAtEnd)
+	m.sync(pointsAtEnd, maxSyncs) // nothing else needs the disk
 	m.round.Lock()
 	defer m.round.Unlock()
 	return m.next() == nil && !m.failed

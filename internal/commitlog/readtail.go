@@ -23,10 +23,13 @@ type lostOffsets struct {
 // readTail reads the segment from a position to the end of the file, and adds the valid batches to the
 // index. The bytes up to durable were durable, whatever the search is.
 func (s *segment) readTail(from position, size int64, search search, durable int64) (found, error) {
+	out := found{end: from}
+	if from.pos == size { // as after a clean close: the file is not opened
+		return out, nil
+	}
 	w := s.scan(view{end: size, next: math.MaxInt64}, entry{from.next, from.pos, from.maxTime})
 	defer w.close()
 	w.win.step, w.search, w.durable, w.ahead = 1<<20, search, durable, true
-	out := found{end: from}
 	for w.nextChecked() {
 		switch {
 		case w.kind == isBatch:

@@ -5,9 +5,6 @@ import (
 	"io"
 	"math"
 	"path/filepath"
-	"slices"
-
-	"mbus/internal/vfs"
 )
 
 // A recovery reads a partition from the disk, and repairs what a crash has left. Only the last segment
@@ -44,7 +41,7 @@ func (l *partition) recover() error {
 	if len(l.appends.owed) == 0 {
 		c.synced, c.durable = c.written.pos, c.written
 	}
-	if slices.ContainsFunc(found.entries, func(e vfs.Entry) bool { return e.Name == healName }) {
+	if holds(found.entries, healName) {
 		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy removes it
 	}
 	return r.removeOrphans()
@@ -249,6 +246,11 @@ func (r *recovery) recoverSegment(s *segment) (ends, error) {
 		return ends{}, fmt.Errorf("recovering %s: %w", s.file.name, err)
 	}
 	synced := s.index.recoveryPoint()
+	if size != synced.pos {
+		if _, err := s.file.acquire(); err == nil { // so that it is opened once for all that follows
+			defer s.file.release()
+		}
+	}
 	short := known && synced.pos > size
 	reached := int64(math.MaxInt64)
 	if known && s.lacks(synced, size) {

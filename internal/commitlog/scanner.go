@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -91,6 +92,7 @@ func (s *segment) scan(v view, e entry) *scanner {
 func (w *scanner) goTo(m position) { w.kind, w.to, w.sure = isHole, m, false }
 
 func (w *scanner) close() {
+	w.win.close()
 	if w.file != nil {
 		w.file.close()
 	}
@@ -187,7 +189,7 @@ func (w *scanner) damaged(reason error) bool {
 	if w.ahead {
 		if w.used < 0 {
 			var err error
-			if w.used, err = lastUsed(w.s, w.at.pos, w.v.end); err != nil {
+			if w.used, err = w.lastUsed(); err != nil {
 				return w.stop(err)
 			}
 		}
@@ -208,6 +210,14 @@ func (w *scanner) damaged(reason error) bool {
 		w.kind = isHole
 	}
 	return true
+}
+
+// lastUsed is the position behind the last byte that is not zero, or w.at.pos.
+func (w *scanner) lastUsed() (int64, error) {
+	if p, err := w.win.at(w.at.pos, int(min(w.v.end-w.at.pos, int64(w.win.step)))); err == nil && w.at.pos+int64(len(p)) == w.v.end {
+		return w.at.pos + int64(len(bytes.TrimRight(p, "\x00"))), nil
+	}
+	return lastUsed(w.s, w.at.pos, w.v.end)
 }
 
 // resync finds the next batch behind the damage that begins here. Unless the search is plausible, a

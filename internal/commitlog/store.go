@@ -90,7 +90,7 @@ func newStore(fs vfs.FS, dir string, o Options) *Store {
 	s.catalog = newCatalog(s.dir)
 	s.topics = topicDirs{
 		dataDir: s.dir, catalog: s.catalog, registry: &s.registry, newPartition: s.newPartition,
-		creating: make(chan struct{}, maxSyncs),
+		creating: make(chan struct{}, maxSyncs), opening: make(chan struct{}, maxSyncs),
 	}
 	return s
 }
@@ -212,12 +212,15 @@ func (s *Store) Close() error {
 	if !ok {
 		return nil
 	}
-	var errs []error
+	var logs []*partition
 	for _, t := range topics {
-		for _, l := range t.partitions {
-			errs = append(errs, l.close(store.ErrClosed))
-		}
+		logs = append(logs, t.partitions...)
 	}
+	errs := make([]error, len(logs))
+	_ = spread(len(logs), func(i int) error {
+		errs[i] = logs[i].close(store.ErrClosed)
+		return nil
+	})
 	err := errors.Join(errs...)
 	errJournal := s.journal.files.close(err == nil)
 	if err = errors.Join(err, errJournal); s.points.close() && err == nil {

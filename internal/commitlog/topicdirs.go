@@ -25,6 +25,7 @@ type topicDirs struct {
 
 	syncs    groupSync     // of topics/
 	creating chan struct{} // full when maxSyncs new files are being synced
+	opening  chan struct{} // full when maxSyncs partitions are being recovered
 	inPlace  sync.Mutex    // held while a topic is created or deleted that can't be moved
 }
 
@@ -324,8 +325,21 @@ func (d *topicDirs) vacant(dir string) (bool, error) {
 	return true, nil
 }
 
+// spread is parallel for the start and the end of a store. Few are done one after the other, in an order
+// that tests can rely on, and no more at a time than may have files open.
+func spread(n int, f func(i int) error) error {
+	workers := 1 + n/spreadFrom
+	if workers > 1 {
+		workers = min(workers, maxSyncs, max(1, int(maxOpen()/4)))
+	}
+	return parallel(n, workers, f)
+}
+
+// spreadFrom is the number of topics, or of partitions, for each further worker of spread.
+const spreadFrom = 16
+
 // parallel calls f with the numbers below n, so many at a time, because file systems sync many
-// files about as quickly as one.
+// files about as quickly as one. It stops after an error.
 func parallel(n, most int, f func(i int) error) error {
 	var (
 		group sync.WaitGroup

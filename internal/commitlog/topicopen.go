@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,9 +21,10 @@ var (
 	errAbsent  = errors.New("its directory is missing or empty: perhaps a disk is not mounted there")
 )
 
-// open opens the topic in a directory. It fails with errNoTopic if there is none.
+// open opens the topic in a directory, which it lists once. It fails with errNoTopic if there is none.
 func (d *topicDirs) open(name string) (*topic, error) {
-	if d.isBeingDeleted(name) {
+	entries, unlisted := d.fs.ReadDir(d.path(topicsName, name))
+	if (unlisted != nil || holds(entries, graveName)) && d.isBeingDeleted(name) {
 		dir := d.path(topicsName, name)
 		if err := removeTopic(d.fs, dir); err != nil {
 			return nil, fmt.Errorf("it has been deleted, and can't be removed: %w", err)
@@ -42,7 +45,15 @@ func (d *topicDirs) open(name string) (*topic, error) {
 		}
 		return nil, err
 	}
-	return t, d.reportBeyond(t.Topic)
+	if unlisted != nil {
+		return t, unlisted
+	}
+	return t, d.reportBeyond(t.Topic, entries)
+}
+
+// holds says whether a directory with these entries has one of this name.
+func holds(entries []vfs.Entry, name string) bool {
+	return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
 }
 
 // isBeingDeleted says whether a directory is marked as a topic that is being deleted, and the
@@ -158,14 +169,24 @@ func (d *topicDirs) read(name string) (*topic, error) {
 	return &topic{Topic: t}, nil
 }
 
-// recover recovers the partitions of t that are not open yet.
+// recover recovers the partitions of t that are not open yet, in parallel. The error is that of the
+// first one that can't be opened.
 func (d *topicDirs) recover(t *topic) error {
-	for i := len(t.partitions); i < t.Partitions; i++ {
-		l := d.newPartition(t.Topic, i)
-		if err := l.recover(); err != nil {
-			return fmt.Errorf("partition %d: %w", i, err)
+	first := len(t.partitions)
+	logs := make([]*partition, t.Partitions-first)
+	errs := make([]error, len(logs))
+	_ = spread(len(logs), func(i int) error {
+		d.opening <- struct{}{}
+		defer func() { <-d.opening }()
+		logs[i] = d.newPartition(t.Topic, first+i)
+		errs[i] = logs[i].recover()
+		return nil
+	})
+	for i, err := range errs {
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", first+i, err)
 		}
-		t.partitions = append(t.partitions, l)
+		t.partitions = append(t.partitions, logs[i])
 	}
 	return nil
 }
@@ -182,7 +203,12 @@ func (d *topicDirs) beyond(t store.Topic) (map[int]beyond, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := make(map[int]beyond)
+	return d.beyondIn(t, entries)
+}
+
+// beyondIn is beyond for a topic whose directory has these entries.
+func (d *topicDirs) beyondIn(t store.Topic, entries []vfs.Entry) (map[int]beyond, error) {
+	var found map[int]beyond
 	for _, e := range entries {
 		n, ok := partitionNumber(e)
 		if !ok || n < t.Partitions {
@@ -195,6 +221,9 @@ func (d *topicDirs) beyond(t store.Topic) (map[int]beyond, error) {
 		if holdsMessages(logs) {
 			var b beyond
 			b.epoch, b.known = d.epochIn(d.path(topicsName, t.Name, e.Name), logs)
+			if found == nil {
+				found = make(map[int]beyond)
+			}
 			found[n] = b
 		}
 	}
@@ -225,9 +254,9 @@ func (d *topicDirs) epochIn(dir string, entries []vfs.Entry) (int32, bool) {
 }
 
 // reportBeyond logs the partitions that topic.json does not count.
-func (d *topicDirs) reportBeyond(t store.Topic) error {
-	found, err := d.beyond(t)
-	for n := range found {
+func (d *topicDirs) reportBeyond(t store.Topic, entries []vfs.Entry) error {
+	found, err := d.beyondIn(t, entries)
+	for _, n := range slices.Sorted(maps.Keys(found)) {
 		d.log.Error("a partition holds messages and does not belong to its topic: an older topic.json was restored",
 			"topic", t.Name, "partition", n, "partitions", t.Partitions,
 			"do", fmt.Sprintf("give the topic %d partitions to have it back (admin grow)", n+1))

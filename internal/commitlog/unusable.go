@@ -26,10 +26,8 @@ func (s *Store) openTopics() error {
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := s.openEntry(e, exists); err != nil {
-			return err
-		}
+	if err := s.openEntries(entries, exists); err != nil {
+		return err
 	}
 	if !exists && len(s.registry.topics)+len(s.registry.unusable) > 0 {
 		s.log.Warn("the catalog of topics is missing, and is written from the directories: topics without a directory are forgotten", "file", s.catalog.name)
@@ -56,22 +54,42 @@ func (s *Store) writeCatalog() {
 	}
 }
 
-// openEntry opens an entry of topics/.
-func (s *Store) openEntry(e vfs.Entry, catalogued bool) error {
-	if !e.Dir {
+// openEntries opens the entries of topics/ in parallel, because each costs a few system calls, and reads
+// of the disk after a boot. What they are is taken note of in the order of their names.
+func (s *Store) openEntries(entries []vfs.Entry, catalogued bool) error {
+	topics, errs := make([]*topic, len(entries)), make([]error, len(entries))
+	err := spread(len(entries), func(i int) error {
+		if !entries[i].Dir {
+			return nil
+		}
+		if topics[i], errs[i] = s.topics.open(entries[i].Name); noFiles(errs[i]) {
+			return errs[i]
+		}
 		return nil
-	}
-	t, err := s.topics.open(e.Name)
-	switch {
-	case noFiles(err):
+	})
+	if err != nil {
 		return err
+	}
+	for i, e := range entries {
+		if e.Dir {
+			if err := s.admit(e.Name, topics[i], errs[i], catalogued); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// admit registers the topic that was opened in an entry of topics/, or reports why none was.
+func (s *Store) admit(name string, t *topic, err error, catalogued bool) error {
+	switch {
 	case errors.Is(err, errNoTopic):
-		if !isForeign(e.Name) {
-			s.log.Warn("ignoring a directory that is no topic: move it out of topics/", "directory", s.dir.path(topicsName, e.Name))
+		if !isForeign(name) {
+			s.log.Warn("ignoring a directory that is no topic: move it out of topics/", "directory", s.dir.path(topicsName, name))
 		}
 		return nil
 	case err != nil:
-		s.setUnusable(e.Name, err)
+		s.setUnusable(name, err)
 		return nil
 	}
 	s.registry.register(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 // A window reads a file forwards, in large steps, for callers that need small parts.
@@ -13,6 +14,8 @@ type window struct {
 	step int
 	pos  int64
 	buf  []byte
+
+	small *[smallWindow]byte // buf, if it is one of smallWindows
 }
 
 // at returns n bytes at pos, or as many as there are before the end. They are
@@ -25,7 +28,7 @@ func (w *window) at(pos int64, n int) ([]byte, error) {
 	if pos < w.pos || pos+int64(n) > w.pos+int64(len(w.buf)) {
 		size := int(min(int64(max(n, w.step)), w.end-pos))
 		if cap(w.buf) < size {
-			w.buf = make([]byte, size)
+			w.grow(size)
 		}
 		got, err := w.f.ReadAt(w.buf[:size], pos)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -38,6 +41,31 @@ func (w *window) at(pos int64, n int) ([]byte, error) {
 	return p[:min(n, len(p))], nil
 }
 
+// smallWindow is the size of the buffers, in bytes, that windows share: recovery reads a little of each
+// log.
+const smallWindow = 16 << 10
+
+var smallWindows = sync.Pool{New: func() any { return new([smallWindow]byte) }}
+
+// grow gets a buffer of size bytes or more.
+func (w *window) grow(size int) {
+	w.close()
+	if size > smallWindow {
+		w.buf = make([]byte, size)
+		return
+	}
+	w.small = smallWindows.Get().(*[smallWindow]byte)
+	w.buf = w.small[:]
+}
+
+// close gives the buffer back. What at has returned is not valid any more.
+func (w *window) close() {
+	if w.small != nil {
+		smallWindows.Put(w.small)
+	}
+	w.small, w.buf = nil, nil
+}
+
 // lastUsed returns the position behind the last byte from pos to size that is not zero, or pos.
 func lastUsed(s *segment, pos, size int64) (int64, error) {
 	f, err := s.reader()
@@ -46,6 +74,7 @@ func lastUsed(s *segment, pos, size int64) (int64, error) {
 	}
 	defer f.close()
 	w, end := window{f: f, end: size, step: 1 << 20}, pos
+	defer w.close()
 	for at := pos; at < size; at += 1 << 20 {
 		p, err := w.at(at, 1<<20)
 		if err != nil {
