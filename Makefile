@@ -93,6 +93,7 @@ sabotage:
 	scripts/sabotage.sh
 
 bench: all
+	@scripts/need.sh strace $(DISKS)
 	cd bench && go run ./own -build ../build -out ../docs $(BENCHFLAGS)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mbus/bench/bus"
@@ -131,42 +130,6 @@ func Latencies(b bus.Bus, topic, group string, rate int, during time.Duration) (
 	defer mu.Unlock()
 	slices.Sort(list)
 	return list, errors.Join(err, bad)
-}
-
-// Singly has each of several clients send one message at a time for a time, and
-// counts those acknowledged.
-func Singly(b bus.Bus, topic string, clients int, during time.Duration) (n int, took time.Duration, err error) {
-	var total atomic.Int64
-	failed := make(chan error, clients)
-	var ready sync.WaitGroup
-	ready.Add(clients)
-	start := make(chan struct{})
-	var end time.Time
-	for range clients {
-		go func() {
-			s, err := b.Sender(topic)
-			if err == nil {
-				defer s.Close()
-				err = s.Send(messages[0]) // it connects
-			}
-			ready.Done()
-			<-start
-			for i := 1; err == nil && time.Now().Before(end); i++ {
-				if err = s.Send(messages[i%len(messages)]); err == nil {
-					total.Add(1)
-				}
-			}
-			failed <- err
-		}()
-	}
-	ready.Wait()
-	begun := time.Now()
-	end = begun.Add(during)
-	close(start)
-	for range clients {
-		err = errors.Join(err, <-failed)
-	}
-	return int(total.Load()), time.Since(begun), err
 }
 
 // underWay is how many deliveries of a fan-out may be missing before the

@@ -1,6 +1,9 @@
 package machine
 
 import (
+	"bufio"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -10,6 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	BeRelay()
+	BeFloor()
 	os.Exit(m.Run())
 }
 
@@ -84,6 +88,37 @@ func TestRelayPassesEverythingOn(t *testing.T) {
 		}
 		if info, err := os.Stat(file); err != nil || info.Size() != 100_000 {
 			t.Errorf("the file: %v, %v", info, err)
+		}
+	}
+}
+
+func TestFloorAnswersEachLineWhenItIsWritten(t *testing.T) {
+	file := t.TempDir() + "/lines"
+	f, err := StartFloor(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Stop()
+	conn, err := net.Dial("tcp", f.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("a request\n")); err != nil {
+		t.Fatal(err)
+	}
+	answers, sent := bufio.NewReader(conn), ""
+	for n := 1; n <= 3; n++ {
+		line := fmt.Sprintf("message %d\n", n)
+		if _, err := conn.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := answers.ReadString('\n'); err != nil || answer != fmt.Sprintf("+%d\n", n) {
+			t.Fatalf("line %d is answered %q, %v", n, answer, err)
+		}
+		sent += line
+		if text, err := os.ReadFile(file); err != nil || string(text[:len(sent)]) != sent {
+			t.Errorf("after line %d the file begins with %q, %v", n, text[:len(sent)], err)
 		}
 	}
 }

@@ -32,30 +32,39 @@ func StartRelay(file string) (*Relay, error) {
 	if file == "" {
 		file = "-"
 	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), relayVariable+"="+file)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Stderr = os.Stderr
-	stdout, err := cmd.StdoutPipe()
+	cmd, address, err := spawn(relayVariable + "=" + file)
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
 	r := &Relay{cmd: cmd}
-	if err := r.connect(stdout); err != nil {
+	if err := r.connect(address); err != nil {
 		r.Stop()
 		return nil, fmt.Errorf("relay: %w", err)
 	}
 	return r, nil
 }
 
-func (r *Relay) connect(stdout io.Reader) error {
-	var address string
-	if _, err := fmt.Fscan(stdout, &address); err != nil {
-		return err
+// spawn runs this program again with a variable in its environment that makes it a
+// server, which says first where it listens.
+func spawn(variable string) (cmd *exec.Cmd, address string, err error) {
+	cmd = exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), variable)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, "", err
 	}
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
+	if _, err := fmt.Fscan(stdout, &address); err != nil {
+		return nil, "", errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+	}
+	return cmd, address, nil
+}
+
+func (r *Relay) connect(address string) error {
 	for _, to := range []**net.TCPConn{&r.In, &r.Out} {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {

@@ -15,6 +15,7 @@ const (
 	rowKib          = "publish 1-KiB lines, 1 producer"
 	rowOne          = "publish one at a time, 1 connection"
 	rowMany         = "publish one at a time, 64 connections"
+	rowFloor        = "machine: 64 connections, a server that only reads, syncs and answers"
 	rowDrain        = "drain 100-byte lines"
 	rowDrainBatches = "drain the same in batches"
 	rowFanOut       = "fan out as lines, deliveries"
@@ -128,7 +129,7 @@ func digits(v float64) string {
 func figures(t *table) []figure {
 	var list []figure
 	for _, part := range []func(*table) []figure{
-		publishing, draining, overKafka, latency, independence, fanningOut, others,
+		publishing, sharing, draining, overKafka, latency, independence, fanningOut, others,
 	} {
 		list = append(list, part(t)...)
 	}
@@ -138,13 +139,37 @@ func figures(t *table) []figure {
 func publishing(t *table) []figure {
 	disk := t.mbs(rowDisk)
 	written := digits(disk) + " MB/s written and synced"
+	floor := t.rate(rowFloor)
 	return []figure{
 		{"publish 1-KiB lines, of the disk's rate", t.share(rowKib), 0.8, false, "", written, 0},
 		{"the same in bytes of the log", t.share(rowKib) * t.value(numberInLog), 0, false, "", written, 0},
 		{"publish 100-byte lines, 1 connection", t.rate(rowPublish) / 1e6, 3, false, "million/s", digits(disk/100) + " million/s", disk / 100},
 		{"64 connections to 1, one message at a time", t.rate(rowMany) / t.rate(rowOne), 20, false, "times", "", 0},
+		{"64 connections, one message at a time", t.rate(rowMany), 40_000, false, "/s", digits(floor) + "/s read, synced and answered", floor},
 		{"processor time a 100-byte line in", t.each(rowPublish), 0.5, true, "µs", "", 0},
 	}
+}
+
+// sharing compares clients with a topic each with the same clients on one topic.
+func sharing(t *table) []figure {
+	var list []figure
+	for _, way := range []string{wayKafka, wayLines} {
+		for _, name := range []func(way, topics string) string{t.singlyBy, t.pacedBy} {
+			one, each := name(way, oneTopic), name(way, topicsEach)
+			p99 := func(row string) float64 { return t.value(latencyName("p99", row)) }
+			begin := each + ", to on one: "
+			list = append(list,
+				figure{begin + "rate", t.rate(each) / t.rate(one), 0.9, false, "times", "", 0},
+				figure{begin + "latency p99", p99(each) / p99(one), 1.5, true, "times", "", 0},
+				figure{begin + "processor time a message", t.each(each) / t.each(one), within, true, "times", "", 0},
+			)
+		}
+	}
+	slow := t.rate(t.slowRow(withJournal)) / t.rate(t.slowRow(noJournal))
+	for _, name := range []string{t.singlyBy(wayLines, topicsEach), t.pacedBy(wayLines, topicsEach)} {
+		list = append(list, figure{roundsName(name), t.value(roundsName(name)), within, true, "", "", 0})
+	}
+	return append(list, figure{t.slowRow(withJournal) + ", to without: rate", slow, 20, false, "times", "", 0})
 }
 
 func draining(t *table) []figure {

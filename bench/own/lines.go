@@ -130,22 +130,38 @@ func (r *round) percentiles(name string, list []time.Duration) (p50, p99 float64
 	return p50, p99
 }
 
+// floor measures the server that only reads lines, syncs and answers.
+func (r *round) floor() error {
+	file := filepath.Join(r.dir, "floor")
+	defer os.Remove(file)
+	f, err := machine.StartFloor(file)
+	if err != nil {
+		return err
+	}
+	defer f.Stop()
+	return r.singlyRow(rowFloor, server{f.Pid(), func() string { return "" }}, f.Address, manyConnections)
+}
+
+// manyConnections publish one message at a time each.
+const manyConnections = 64
+
 // singly publishes one message at a time.
 func (r *round) singly() error {
-	for _, row := range []struct {
-		name        string
-		connections int
-	}{{rowOne, 1}, {rowMany, 64}} {
-		s := sample{limit: "syncs", limitRate: r.synced, byMessages: true}
-		err := r.measure(row.name, r.ours(), s, func() (int, int, error) {
-			n, err := publishSingly(r.b.Producers(), "singly-"+strconv.Itoa(row.connections), 100, row.connections, r.size.singly)
-			return n, n * 100, err
-		})
-		if err != nil {
-			return err
-		}
+	if err := r.floor(); err != nil {
+		return err
 	}
-	return nil
+	if err := r.singlyRow(rowOne, r.ours(), r.b.Producers(), 1); err != nil {
+		return err
+	}
+	return r.singlyRow(rowMany, r.ours(), r.b.Producers(), manyConnections)
+}
+
+func (r *round) singlyRow(name string, of server, address string, connections int) error {
+	s := sample{limit: "syncs", limitRate: r.synced, byMessages: true}
+	return r.measure(name, of, s, func() (int, int, error) {
+		n, err := publishSingly(address, "singly-"+strconv.Itoa(connections), 100, connections, r.size.singly)
+		return n, n * 100, err
+	})
 }
 
 // drains reads the stored messages, as lines and in batches.

@@ -111,7 +111,7 @@ func publishSingly(address, topic string, size, connections int, during time.Dur
 	failed := make(chan error, connections)
 	for range connections {
 		go func() {
-			n, err := oneByOne(address, topic, size, func(int) bool { return time.Now().Before(end) })
+			n, err := oneByOne(address, topic, size, func(n int) bool { return n == 0 || time.Now().Before(end) })
 			total.Add(int64(n))
 			failed <- err
 		}()

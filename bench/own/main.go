@@ -6,11 +6,13 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,10 +24,12 @@ type options struct {
 	build, dir, out string
 	rounds          int
 	quick           bool
+	only            []string // steps; all if there are none
 }
 
 func main() {
 	machine.BeRelay()
+	machine.BeFloor()
 	bus.BeAnswerer()
 	var o options
 	flag.StringVar(&o.build, "build", "build", "`DIR` with the three programs")
@@ -33,6 +37,10 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "`DIR` for FIGURES.md; without it the figures are only printed")
 	flag.IntVar(&o.rounds, "rounds", 3, "medians of `N` rounds")
 	flag.BoolVar(&o.quick, "quick", false, "less of everything, and one round: a look, not a measurement")
+	flag.Func("only", "only the steps in this `LIST`, with commas, such as singly,sharing; figures of others are not measured", func(list string) error {
+		o.only = strings.Split(list, ",")
+		return nil
+	})
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "own:", err)
@@ -41,6 +49,9 @@ func main() {
 }
 
 func run(o options) error {
+	if len(o.only) > 0 && o.out != "" {
+		return errors.New("-only prints figures and does not write them: leave out -out")
+	}
 	build, err := filepath.Abs(o.build)
 	if err != nil {
 		return err
@@ -61,7 +72,7 @@ func run(o options) error {
 	if rep.version, err = bus.Version(filepath.Join(build, "broker")); err != nil {
 		return err
 	}
-	if err := rep.measure(build, dir); err != nil {
+	if err := rep.measure(build, dir, o.only); err != nil {
 		return err
 	}
 	rep.print(os.Stdout)
@@ -80,6 +91,7 @@ func removeWhenInterrupted(dir string) {
 	for _, pid := range machine.Family(os.Getpid())[1:] {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 	}
+	machine.UnmountBelow(dir)
 	for i := 0; i < 10 && os.RemoveAll(dir) != nil; i++ {
 		time.Sleep(100 * time.Millisecond) // they may still write
 	}
@@ -87,16 +99,16 @@ func removeWhenInterrupted(dir string) {
 }
 
 // measure makes the rounds, and then what is measured once.
-func (rep *report) measure(build, parent string) error {
+func (rep *report) measure(build, parent string, only []string) error {
 	broker := filepath.Join(build, "broker")
 	for i := range rep.rounds {
 		rep.say("round %d of %d", i+1, rep.rounds)
-		if err := newRound(rep.size, &rep.table, broker).run(parent, (*round).everyRound); err != nil {
+		if err := newRound(rep.size, &rep.table, broker).run(parent, (*round).everyRound, only); err != nil {
 			return err
 		}
 	}
-	rep.say("once: the backlog, many topics, many connections")
-	if err := newRound(rep.size, &rep.table, broker).run(parent, (*round).once); err != nil {
+	rep.say("once: the backlog, many topics, many connections, syncs")
+	if err := newRound(rep.size, &rep.table, broker).run(parent, (*round).once, only); err != nil {
 		return err
 	}
 	for _, name := range programs {

@@ -18,6 +18,7 @@ var programDir string
 
 func TestMain(m *testing.M) {
 	machine.BeRelay()
+	machine.BeFloor()
 	bus.BeAnswerer()
 	var err error
 	if programDir, err = os.MkdirTemp("", "mbus-own-"); err != nil {
@@ -37,13 +38,13 @@ func TestMain(m *testing.M) {
 var tiny = size{
 	diskBytes: 1 << 20, relayBytes: 1 << 20, lines: 3000, kibs: 300, drained: 3000,
 	syncs: 3, singly: 20 * time.Millisecond, perSecond: 500, latency: 100 * time.Millisecond,
-	bulk: 20 * time.Millisecond, most: 20_000, groups: 5, rest: time.Millisecond,
+	bulk: 20 * time.Millisecond, most: 20_000, groups: 5, rest: time.Millisecond, clients: 3, paced: 4,
 	backlog: [2]int{3000, 9000}, topics: 10, followers: 5,
 }
 
 func TestEveryFigureIsMeasuredAndWritten(t *testing.T) {
 	rep := &report{size: tiny, rounds: 1, began: time.Now(), version: "broker of a test"}
-	if err := rep.measure(programDir, t.TempDir()); err != nil {
+	if err := rep.measure(programDir, t.TempDir(), nil); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -56,6 +57,9 @@ func TestEveryFigureIsMeasuredAndWritten(t *testing.T) {
 	}
 	wanted := []string{machine.Describe(), rep.version, "Medians of 1 rounds"}
 	for _, f := range figures(&rep.table) {
+		if math.IsNaN(f.measured) && rep.cannot(f.name) {
+			continue
+		}
 		// What mbus adds may be less than nothing, so short a time.
 		if math.IsNaN(f.measured) || math.IsInf(f.measured, 0) || f.measured == 0 || f.verdict() == "not measured" {
 			t.Errorf("%s is %v", f.name, f.measured)
@@ -73,6 +77,12 @@ func TestEveryFigureIsMeasuredAndWritten(t *testing.T) {
 			t.Errorf("no %q in the document", want)
 		}
 	}
+}
+
+// cannot says whether a figure needs something that is not here.
+func (rep *report) cannot(name string) bool {
+	return rep.syncsNote != "" && strings.HasPrefix(name, roundsName("")) ||
+		rep.slowNote != "" && strings.HasPrefix(name, "a disk of ")
 }
 
 func TestFigureIsReachedAtItsBound(t *testing.T) {

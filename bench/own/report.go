@@ -114,12 +114,29 @@ What the figures are:
   message was due until a consumer has it, which acknowledges; lines. One sync is a record
   of %d bytes written and synced, %s times; the sum has its p50 and the relay's,
   or both p99. A relay that syncs does both before it passes a message on.
+- one at a time, at %d a second each: clients of their own connections that wait for each
+  acknowledgement, without a pause, or each at that rate whatever the broker does; the
+  latency is then counted from when a message was due. Kafka clients are franz-go's. A server
+  that only reads, syncs and answers is one of Go's net package that writes the lines of all
+  connections into one file and syncs that for all who wait.
+- syncs: calls of fdatasync, fsync and io_submit that strace sees; it makes the broker
+  slower, so that more messages share a sync.%s
+- a disk of %d syncs a second: a loop device, whose writes of the broker's control group
+  the kernel limits; a sync takes two.%s
 - Backlogs, many topics and idle connections are measured once, after the rounds, without
   a row of the machine: a ratio says what the larger number adds. Memory for each topic is what the broker has after it was killed and started, without
   what it has over an empty directory.
 - fan-out: one producer and so many groups that each get everything; deliveries of all
   groups together.
-`, whole(rep.size.perSecond), recordBytes, whole(rep.size.syncs))
+`, whole(rep.size.perSecond), recordBytes, whole(rep.size.syncs), pace, notMeasured(rep.syncsNote), slowWrites/2, notMeasured(rep.slowNote))
+}
+
+// notMeasured is a sentence that says why something was not; empty if it was.
+func notMeasured(why string) string {
+	if why == "" {
+		return ""
+	}
+	return " Not measured here: " + why + "."
 }
 
 // everything writes all rows and numbers.

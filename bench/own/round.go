@@ -1,14 +1,16 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"mbus/bench/load"
 	"mbus/bench/machine"
 	"mbus/test/brokertest"
 )
@@ -31,8 +33,14 @@ func newRound(s size, t *table, broker string) *round {
 	return &round{size: s, table: t, broker: broker}
 }
 
-// run makes the steps over a directory of its own.
-func (r *round) run(parent string, steps func(*round) []func() error) error {
+// A step is a part of a round that the flag -only can name.
+type step struct {
+	name string
+	do   func() error
+}
+
+// run makes the steps that are wanted, all if none is named, over a directory of its own.
+func (r *round) run(parent string, steps func(*round) []step, only []string) error {
 	dir, err := os.MkdirTemp(parent, "round-")
 	if err != nil {
 		return err
@@ -40,8 +48,11 @@ func (r *round) run(parent string, steps func(*round) []func() error) error {
 	defer os.RemoveAll(dir)
 	r.dir = dir
 	defer r.kill()
-	for _, step := range steps(r) {
-		if err := step(); err != nil {
+	for _, s := range steps(r) {
+		if s.name != "" && len(only) > 0 && !slices.Contains(only, s.name) {
+			continue
+		}
+		if err := s.do(); err != nil {
 			return err
 		}
 	}
@@ -49,32 +60,60 @@ func (r *round) run(parent string, steps func(*round) []func() error) error {
 }
 
 // everyRound are the steps whose rows are medians of the rounds.
-func (r *round) everyRound() []func() error {
-	return []func() error{r.start, r.bulk, r.latencies, r.singly, r.drains, r.fanOut, r.kafka}
+func (r *round) everyRound() []step {
+	return []step{
+		{"", r.start},
+		{"bulk", r.bulk},
+		{"latency", r.latencies},
+		{"singly", r.singly},
+		{"drain", r.drains},
+		{"fan-out", r.fanOut},
+		{"kafka", r.kafka},
+		{"sharing", r.sharing},
+	}
 }
 
 // once are the steps that take long, and compare only with themselves.
-func (r *round) once() []func() error {
-	return []func() error{r.backlogs, r.manyTopics, r.connections}
+func (r *round) once() []step {
+	return []step{
+		{"backlogs", r.backlogs},
+		{"topics", r.manyTopics},
+		{"connections", r.connections},
+		{"syncs", r.countedSyncs},
+		{"slow", r.slowDisk},
+	}
 }
 
+// kill ends the broker, and before it what that has started: it may be strace that
+// runs the broker.
 func (r *round) kill() {
-	if r.b != nil {
-		r.b.Kill()
-		r.b = nil
+	if r.b == nil {
+		return
 	}
+	for _, pid := range machine.Family(r.b.Pid())[1:] {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+	}
+	r.b.Kill()
+	r.b = nil
 }
 
 // launch starts a broker, instead of the one that runs, on a directory under the
 // round's, and makes a number of the time until it listens.
-func (r *round) launch(data, name string, flags ...string) (err error) {
-	r.kill()
-	args := []string{"-pport", "0", "-cport", "0", "-kport", "0", "-data", filepath.Join(r.dir, data)}
-	if r.b, err = brokertest.Launch("", r.broker, append(args, flags...)...); err != nil {
+func (r *round) launch(data, name string, flags ...string) error {
+	if err := r.launchBy(nil, filepath.Join(r.dir, data), flags...); err != nil {
 		return err
 	}
 	r.number(name, "ms", float64(r.b.ReadyAfter().Microseconds())/1e3)
 	return nil
+}
+
+// launchBy starts a broker by a command that runs what is behind it, if there is one.
+func (r *round) launchBy(command []string, data string, flags ...string) (err error) {
+	r.kill()
+	command = append(command, r.broker, "-pport", "0", "-cport", "0", "-kport", "0", "-data", data)
+	command = append(command, flags...)
+	r.b, err = brokertest.Launch("", command[0], command[1:]...)
+	return err
 }
 
 // observe makes a number of the broker's memory.
@@ -133,22 +172,7 @@ func (r *round) measure(name string, of server, s sample, f func() (messages, by
 
 // forEach calls f with the numbers below n, a few at once.
 func forEach(n int, f func(i int) error) error {
-	const workers = 32
-	failed := make(chan error, workers)
-	for w := range workers {
-		go func() {
-			var err error
-			for i := w; i < n && err == nil; i += workers {
-				err = f(i)
-			}
-			failed <- err
-		}()
-	}
-	var errs []error
-	for range workers {
-		errs = append(errs, <-failed)
-	}
-	return errors.Join(errs...)
+	return load.AtOnce(n, 32, f)
 }
 
 // fileBytes is the size of all files under dir whose path has part in it.

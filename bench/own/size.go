@@ -18,6 +18,9 @@ type size struct {
 	groups     int           // of the fan-out
 	rest       time.Duration // before the memory of an idle broker is looked at
 
+	clients int // that publish one message at a time, to as many topics
+	paced   int // the same at a fixed rate
+
 	backlog   [2]int // messages of a short and of a long one
 	topics    int
 	followers int // idle ones, and as many idle producers
@@ -27,13 +30,13 @@ var (
 	full = size{
 		diskBytes: 1 << 30, relayBytes: 4 << 30, lines: 3_000_000, kibs: 1 << 20, drained: 3_000_000,
 		syncs: 2000, singly: 3 * time.Second, perSecond: 2000, latency: 5 * time.Second,
-		bulk: 2 * time.Second, most: 5_000_000, groups: 100, rest: time.Second,
+		bulk: 2 * time.Second, most: 5_000_000, groups: 100, rest: time.Second, clients: 128, paced: 1000,
 		backlog: [2]int{1_000_000, 50_000_000}, topics: 10_000, followers: 5000,
 	}
 	quick = size{
 		diskBytes: 128 << 20, relayBytes: 512 << 20, lines: 500_000, kibs: 1 << 17, drained: 500_000,
 		syncs: 200, singly: time.Second, perSecond: 2000, latency: time.Second,
-		bulk: 300 * time.Millisecond, most: 500_000, groups: 100, rest: 100 * time.Millisecond,
+		bulk: 300 * time.Millisecond, most: 500_000, groups: 100, rest: 100 * time.Millisecond, clients: 128, paced: 1000,
 		backlog: [2]int{200_000, 2_000_000}, topics: 1000, followers: 1000,
 	}
 )

@@ -195,9 +195,14 @@ func (t *trial) singly() error {
 	if err := t.b.Topic("singly", "readers"); err != nil {
 		return err
 	}
-	n, took, err := load.Singly(t.b, "singly", t.clients, t.size.singly)
+	clients, err := load.Connect(t.b, t.clients, func(int) string { return "singly" })
+	defer clients.Close()
+	if err != nil {
+		return err
+	}
+	list, took, err := clients.Singly(t.size.singly)
 	if err == nil {
-		t.rate(t.name, "singly", n, took)
+		t.rate(t.name, "singly", len(list), took)
 	}
 	return err
 }
