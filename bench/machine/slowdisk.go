@@ -99,7 +99,7 @@ func (d *SlowDisk) Close() error {
 	return errors.Join(errs...)
 }
 
-// UnmountBelow ends what is left of slow disks under dir, whoever uses them.
+// UnmountBelow unmounts the slow disks under dir, also from processes that use them.
 func UnmountBelow(dir string) {
 	mounts, _ := filepath.Glob(filepath.Join(dir, "*", "slow"))
 	for _, m := range mounts {
