@@ -18,7 +18,8 @@ func (o *options) announce(l *listeners, b *broker.Broker, log *slog.Logger) {
 	checkMode(o.data, log)
 	checkDescriptors(o.limits.connections, partitions, log)
 	log.Info("listening", "producers", l.producers.Addr(), "consumers", l.consumers.Addr(), "kafka", l.kafka.Addr(),
-		"advertise", o.kafka.advertise, "topics", topics, "partitions", partitions, "fsync", o.durability)
+		"advertise", o.kafka.advertise, "topics", topics, "partitions", partitions, "fsync", o.durability,
+		"journal", units.FormatSize(o.durability.journal))
 	if !o.log.isForPeople() {
 		return
 	}

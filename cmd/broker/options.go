@@ -29,6 +29,7 @@ type options struct {
 
 type durabilityOptions struct {
 	syncEvery time.Duration // 0 for always
+	journal   int64         // bytes; 0 for none
 	reserve   int64         // bytes
 }
 
@@ -91,16 +92,23 @@ func (o *options) define(s *flags.Set) {
 	s.Acts("verify")
 
 	s.Group("Where", "data", "pport", "cport", "kport", "phost", "chost", "khost", "advertise")
-	s.Group("What is kept", "fsync", "retention", "retention-bytes", "retention-unread", "offsets-retention", "partitions", "auto-create", "reserve")
+	s.Group("What is kept", "fsync", "journal", "retention", "retention-bytes", "retention-unread", "offsets-retention", "partitions", "auto-create", "reserve")
 	s.Group("Limits", "max-message", "max-connections", "write-timeout")
 	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
 	s.Group("Log", "log-level", "log-format")
 	s.Group("Something else", "verify", "version")
 }
 
+// Sizes of the journal in bytes.
+const (
+	defaultJournal = 64 << 20
+	minJournal     = 1 << 20
+)
+
 func (o *durabilityOptions) define(s *flags.Set) {
 	o.reserve = commitlog.DefaultReserve
 	s.Func("fsync", "`WHEN`: always, to sync before a message is acknowledged, or an interval such as 100ms (default always)", o.setSync)
+	s.SizeVar(&o.journal, "journal", defaultJournal, "`SIZE`: the size of the journal, in which the small writes of many topics share one sync; 0 for a sync of each topic")
 	s.Func("reserve", "`SIZE`: the space on the disk that messages may not use, so that consumers can go on; 0 for none (default 64MiB, or a sixteenth of a smaller disk)", o.setReserve)
 }
 
@@ -120,6 +128,13 @@ func (o *durabilityOptions) setSync(value string) error {
 func (o *durabilityOptions) setReserve(value string) (err error) {
 	o.reserve, err = units.ParseSize(value)
 	return err
+}
+
+func (o *durabilityOptions) check() error {
+	if o.journal != 0 && o.journal < minJournal {
+		return fmt.Errorf("-journal is %s: it takes 0, or %s and more", units.FormatSize(o.journal), units.FormatSize(minJournal))
+	}
+	return nil
 }
 
 func (o *retentionOptions) define(s *flags.Set) {
@@ -184,7 +199,7 @@ func (o *kafkaOptions) check() error {
 }
 
 func (o *options) check() error {
-	for _, check := range []func() error{o.listen.check, o.topics.check, o.limits.check, o.kafka.check} {
+	for _, check := range []func() error{o.listen.check, o.durability.check, o.topics.check, o.limits.check, o.kafka.check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -194,7 +209,9 @@ func (o *options) check() error {
 
 // storeOptions are the settings of the store.
 func (o *options) storeOptions(log *slog.Logger) commitlog.Options {
-	return commitlog.Options{SyncEvery: o.durability.syncEvery, Reserve: o.durability.reserve, Log: log}
+	return commitlog.Options{
+		SyncEvery: o.durability.syncEvery, JournalBytes: o.durability.journal, Reserve: o.durability.reserve, Log: log,
+	}
 }
 
 // kafkaOptions are the settings of the server for Kafka clients.
