@@ -166,8 +166,10 @@ func sharing(t *table) []figure {
 		}
 	}
 	slow := t.rate(t.slowRow(withJournal)) / t.rate(t.slowRow(noJournal))
-	for _, name := range []string{t.singlyBy(wayLines, topicsEach), t.pacedBy(wayLines, topicsEach)} {
-		list = append(list, figure{roundsName(name), t.value(roundsName(name)), within, true, "", "", 0})
+	for _, name := range []func(way, topics string) string{t.singlyBy, t.pacedBy} {
+		one, each := name(wayLines, oneTopic), name(wayLines, topicsEach)
+		ratio := t.value(syncsName(each)) / t.value(syncsName(one))
+		list = append(list, figure{each + ", to on one: syncs", ratio, within, true, "times", "", 0})
 	}
 	return append(list, figure{t.slowRow(withJournal) + ", to without: rate", slow, 20, false, "times", "", 0})
 }

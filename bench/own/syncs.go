@@ -22,10 +22,11 @@ type span struct {
 	messages   int
 }
 
-// Names of what is counted about the syncs of a span.
+// Names of the numbers of a span: its syncs, and of those in which the journal's have
+// a part, because a message that is alone is synced in its topic.
 func syncsName(span string) string { return "syncs for a message, " + span }
 
-func roundsName(span string) string { return "syncs for each round of the journal, " + span }
+func roundsName(span string) string { return "syncs for each of the journal, " + span }
 
 // countedSyncs counts the syncs of a broker that strace watches, while one client and many
 // publish lines.
