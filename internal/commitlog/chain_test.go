@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"mbus/internal/commitlog"
 	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
@@ -57,13 +56,11 @@ func (c *chain) work() *promises {
 		return nil
 	})
 	ps := newPromises()
-	s, err := commitlog.Open("/data", commitlog.Options{FS: c.disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
+	client, err := w.client(c.disk, ps, f.heal)
 	if err == nil {
-		s.SetHealAfter(f.heal)
-		client := newClient(s, ps)
-		client.acknowledges, client.stubborn = w.syncEvery == 0, failing < cut
+		client.stubborn = failing < cut
 		_ = w.run(client)
-		s.Close() // no answer comes after this
+		client.Close() // no answer comes after this
 	}
 	return ps
 }
@@ -87,7 +84,7 @@ func (c *chain) recover() {
 	n := int64(1 + c.IntN(40))
 	c.tell(", recovery cut before call %d", n)
 	killAt(c.disk, n)
-	if s, err := openDisk(c.disk); err == nil {
+	if s, err := openDisk(c.disk, journalBytes); err == nil {
 		s.Close()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"mbus/internal/commitlog"
 	"mbus/internal/vfs/crashfs"
@@ -54,18 +55,34 @@ func killAt(disk *crashfs.FS, n int64, others ...crashfs.Hook) *atomic.Int64 {
 func (w workload) runUntil(n int) (disk *crashfs.FS, ps *promises, died bool, err error) {
 	disk, ps = crashfs.New(), newPromises()
 	calls := killAt(disk, int64(n), w.hooks...)
-	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
+	c, err := w.client(disk, ps, time.Hour)
 	if err == nil {
-		c := newClient(s, ps)
-		c.acknowledges = w.syncEvery == 0
 		err = w.run(c)
-		s.Close() // no answer comes after this
+		c.Close() // no answer comes after this
 	}
 	died = calls.Load() >= int64(n)
 	if died {
 		err = nil // it was to fail
 	}
 	return disk, ps, died, err
+}
+
+// client opens the store on a disk, for a client that has these promises. Logs are healed after a time.
+func (w workload) client(disk *crashfs.FS, ps *promises, heal time.Duration) (*client, error) {
+	open := func() (*commitlog.Store, error) {
+		s, err := commitlog.Open("/data", w.options(disk))
+		if err == nil {
+			s.SetHealAfter(heal)
+		}
+		return s, err
+	}
+	s, err := open()
+	if err != nil {
+		return nil, err
+	}
+	c := newClient(s, ps)
+	c.open, c.acknowledges = open, w.syncEvery == 0
+	return c, nil
 }
 
 // eachCut runs the workload once for each of its mutating calls, cut there.
@@ -135,7 +152,7 @@ func checkRecoveryCuts(t *testing.T, n int, what string, ps *promises, damaged f
 	for m := 1; !t.Failed(); m++ {
 		disk := damaged()
 		calls := killAt(disk, int64(m))
-		s, err := openDisk(disk)
+		s, err := openDisk(disk, journalBytes)
 		if calls.Load() < int64(m) {
 			if err != nil {
 				t.Errorf("cut before call %d, %s: %v", n, what, err)
@@ -186,7 +203,7 @@ func TestPowerCutInRecoveryFromAKillLeavesADataDirectory(t *testing.T) {
 			for n, died := int64(1), true; died && !t.Failed(); n++ {
 				disk := crashfs.New()
 				calls := killAt(disk, n)
-				s, err := openDisk(disk)
+				s, err := openDisk(disk, journalBytes)
 				if err == nil {
 					_ = step(s) // fails if it is cut
 					s.Close()
@@ -204,12 +221,12 @@ func checkNames(t *testing.T, n int64, killed *crashfs.FS) {
 	for m, died := int64(1), true; died; m++ {
 		disk := killed.KillClone()
 		calls := killAt(disk, m)
-		if s, err := openDisk(disk); err == nil {
+		if s, err := openDisk(disk, journalBytes); err == nil {
 			s.Close()
 		}
 		died = calls.Load() >= m
 		for seed := range uint64(10) {
-			s, err := openDisk(disk.Crash(crashfs.Some(seed)))
+			s, err := openDisk(disk.Crash(crashfs.Some(seed)), journalBytes)
 			if err != nil {
 				t.Errorf("killed before call %d, power cut before call %d of recovery, outcome %d: %v", n, m, seed, err)
 				return

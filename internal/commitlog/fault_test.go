@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"mbus/internal/commitlog"
 	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
 )
@@ -103,13 +102,11 @@ func (w workload) runWith(f fault, n int64) (disk *crashfs.FS, ps *promises, fai
 		}
 		return nil
 	})
-	s, err := commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery})
+	c, err := w.client(disk, ps, f.heal)
 	if err == nil {
-		s.SetHealAfter(f.heal)
-		c := newClient(s, ps)
-		c.acknowledges, c.stubborn = w.syncEvery == 0, true
+		c.stubborn = true
 		_ = w.run(c)
-		s.Close()
+		c.Close()
 		problem = c.problem
 	}
 	return disk, ps, calls.Load() >= n, problem

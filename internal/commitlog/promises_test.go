@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mbus/internal/batch/batchtest"
+	"mbus/internal/commitlog"
 	"mbus/internal/store"
 	"mbus/internal/store/storetest"
 	"mbus/internal/vfs/crashfs"
@@ -38,6 +39,7 @@ type logNote struct {
 	batches  map[int64][]byte // by base offset, as stamped
 	next     int64            // after the last one appended
 	safe     int64            // what was acknowledged, or seen by a reader, ends here
+	answered int64            // what was answered without an error ends here; safe with the next sync
 	minStart int64
 	maxStart int64    // above minStart while a trim or retention is under way
 	failed   int64    // where one that has failed may have the log start after a crash
@@ -53,6 +55,9 @@ type client struct {
 	*promises
 	acknowledges bool // an answer means that it is safe
 	stubborn     bool // goes on after an error
+	open         func() (*commitlog.Store, error)
+	reopened     bool
+	ended        bool // it could not be opened again
 	problem      error
 	answers      sync.WaitGroup
 	clock        atomic.Int64 // the store's, in milliseconds since 1970
@@ -112,7 +117,9 @@ func (c *client) delete(name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.topics, name)
-	c.gone = append(c.gone, n.id)
+	if n.id != [16]byte{} { // it was there although its creation had failed
+		c.gone = append(c.gone, n.id)
+	}
 	return nil
 }
 
@@ -147,12 +154,40 @@ func (c *client) configure(name, config string) error {
 	return nil
 }
 
+// restart closes the store and opens it again. What was answered is safe then.
+func (c *client) restart() error {
+	_ = c.sync()
+	err := c.Close()
+	if err == nil {
+		c.mu.Lock()
+		for _, t := range c.topics {
+			for _, l := range t.logs {
+				l.safe = max(l.safe, l.answered)
+			}
+		}
+		c.mu.Unlock()
+	} else if !c.stubborn {
+		return err
+	}
+	s, err := c.open()
+	c.reopened = true
+	if c.ended = err != nil; c.ended {
+		return err
+	}
+	c.Store = s
+	s.UseClock(c.now)
+	return nil
+}
+
 // close looks at everything, if the client has gone on after an error, and ends:
 // whatever has failed, readers go on.
 func (c *client) close() error {
-	if c.stubborn {
+	if c.stubborn && !c.ended {
 		_ = c.sync()
 		_, c.problem = c.verifyTopics(c.Store)
+		if c.reopened && errors.Is(c.problem, store.ErrUnusable) {
+			c.problem = nil // what had failed then was the opening of that topic
+		}
 	}
 	return c.Close()
 }
@@ -186,12 +221,15 @@ func (c *client) append(name string, number int, batches ...[]byte) error {
 	c.answers.Add(1)
 	err = store.Append(l, p, func(base int64, err error) {
 		defer c.answers.Done()
-		if err != nil || !c.acknowledges {
+		if err != nil {
 			return
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		n.safe = max(n.safe, base+records)
+		n.answered = max(n.answered, base+records)
+		if c.acknowledges {
+			n.safe = n.answered
+		}
 	})
 	if err != nil {
 		c.answers.Done()
@@ -451,7 +489,7 @@ func (ps *promises) checkDisk(disk *crashfs.FS) error {
 }
 
 func (ps *promises) checkSeen(disk *crashfs.FS) error {
-	s, err := openDisk(disk)
+	s, err := openDisk(disk, journalBytes)
 	if err != nil {
 		return err
 	}
@@ -461,7 +499,7 @@ func (ps *promises) checkSeen(disk *crashfs.FS) error {
 	if err != nil {
 		return err
 	}
-	if s, err = openDisk(disk); err != nil {
+	if s, err = openDisk(disk, 0); err != nil {
 		return fmt.Errorf("after a second power cut: %w", err)
 	}
 	defer s.Close()
@@ -474,7 +512,7 @@ func (ps *promises) checkSeen(disk *crashfs.FS) error {
 
 // checkUse uses a store after a crash and cuts the power once more.
 func (ps *promises) checkUse(disk *crashfs.FS) error {
-	s, err := openDisk(disk)
+	s, err := openDisk(disk, journalBytes)
 	if err != nil {
 		return err
 	}
@@ -487,7 +525,7 @@ func (ps *promises) checkUse(disk *crashfs.FS) error {
 	if err != nil {
 		return fmt.Errorf("used after the crash: %w", err)
 	}
-	if s, err = openDisk(disk); err == nil {
+	if s, err = openDisk(disk, journalBytes); err == nil {
 		defer s.Close()
 		_, err = after.verify(s)
 	}

@@ -112,7 +112,7 @@ func TestTornTailDoesNotComeBackInACompleteSegment(t *testing.T) {
 				beginEmpty(t, disk, r.stored[1].Next)
 			}
 			calls := killAt(disk, m)
-			if s, err := openDisk(disk); err == nil {
+			if s, err := openDisk(disk, 0); err == nil {
 				s.Close()
 			}
 			r.reopen(disk.KillClone())

@@ -16,17 +16,26 @@ import (
 // segmentBytes is small, so that a workload has many segments.
 const segmentBytes = 3 << 10
 
-func openDisk(disk *crashfs.FS) (*commitlog.Store, error) {
-	return commitlog.Open("/data", commitlog.Options{FS: disk, SegmentBytes: segmentBytes})
+// openDisk opens the store on a disk, with a journal or, as if the flag had been changed, without.
+func openDisk(disk *crashfs.FS, journal int64) (*commitlog.Store, error) {
+	return commitlog.Open("/data", workload{journal: journal}.options(disk))
 }
 
 // A workload uses a store until it is done or a call fails.
 type workload struct {
 	name      string
 	syncEvery time.Duration
+	journal   int64 // bytes of the journal; 0 for none
 	run       func(*client) error
 	hooks     []crashfs.Hook
 }
+
+func (w workload) options(disk *crashfs.FS) commitlog.Options {
+	return commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery}
+}
+
+// journalBytes is small, so that a workload fills the journal several times.
+const journalBytes = 32 << 10
 
 var workloads = []workload{
 	{name: "one after the other", run: oneAfterTheOther},
@@ -38,6 +47,9 @@ var workloads = []workload{
 	{name: "segments roll by age and size", run: rollsByAge},
 	{name: "synced at intervals", syncEvery: time.Hour, run: oneAfterTheOther},
 	{name: "synced at intervals, and trimmed", syncEvery: time.Hour, run: trimsLogs},
+	{name: "many topics at once", journal: journalBytes, run: manyAtOnce},
+	{name: "many topics come and go", journal: journalBytes, run: manyComeAndGo},
+	{name: "many topics at once, synced at intervals", journal: journalBytes, syncEvery: time.Hour, run: manyAtOnce},
 }
 
 // steps runs steps until one fails; all of them if the client is stubborn.
@@ -183,6 +195,60 @@ func rollsByAge(c *client) error {
 		func() error { c.pass(48 * time.Hour); return c.retain("orders", 0, store.Retention{Bytes: 2000}) },
 		func() error { return c.look("orders", 0) },
 		func() error { return c.appendAndWait("orders", 0, m.Batch(2, 40)) },
+		c.close,
+	)
+}
+
+// appendToAll appends a batch to each log, without waiting for an answer, so that their commits
+// meet.
+func (c *client) appendToAll(m *batchtest.Maker, size int, logs ...logName) error {
+	return c.times(len(logs), func(i int) error {
+		return c.append(logs[i].topic, logs[i].number, m.Batch(1+i%3, size+20*i))
+	})
+}
+
+// manyAtOnce appends to logs of several topics at once: little, so that it goes through the journal,
+// and much; segments roll, logs grow and are trimmed meanwhile, and the store is restarted.
+func manyAtOnce(c *client) error {
+	var m batchtest.Maker
+	logs := []logName{{"orders", 0}, {"orders", 1}, {"billing", 0}, {"audit", 0}}
+	all := func(size int) func() error { return func() error { return c.appendToAll(&m, size, logs...) } }
+	return c.steps(
+		func() error { return c.create("orders", 2) },
+		func() error { return c.create("billing", 1) },
+		func() error { return c.create("audit", 1) },
+		all(20), c.sync, all(200), all(10), c.sync, all(300), c.sync,
+		func() error { return c.trim("billing", 0, 2) },
+		func() error { return c.append("orders", 0, m.Batch(1, 70<<10)) },
+		all(500), all(40), c.sync,
+		func() error { return c.grow("orders", 3) },
+		func() error { return c.append("orders", 2, m.Batch(2, 30)) },
+		all(700), c.sync, all(900), all(100), c.sync,
+		func() error { return c.retain("orders", 1, store.Retention{Bytes: 2000}) },
+		c.restart,
+		all(30), all(60), c.sync,
+		func() error { return c.look("orders", 1) },
+		all(20), c.close,
+	)
+}
+
+// manyComeAndGo deletes topics and makes them again while others, and they themselves, are appended to.
+func manyComeAndGo(c *client) error {
+	var m batchtest.Maker
+	logs := []logName{{"orders", 0}, {"billing", 0}, {"audit", 0}}
+	all := func(size int) func() error { return func() error { return c.appendToAll(&m, size, logs...) } }
+	return c.steps(
+		func() error { return c.create("orders", 1) },
+		func() error { return c.create("billing", 1) },
+		func() error { return c.create("audit", 1) },
+		all(20), c.sync, all(100),
+		func() error { return c.delete("audit") }, c.sync,
+		func() error { return c.create("audit", 1) },
+		all(50), c.sync, all(10), c.sync,
+		func() error { return c.delete("billing") },
+		func() error { return c.create("billing", 1) },
+		all(40), all(80), c.sync, c.restart, all(90),
+		func() error { return c.delete("orders") },
 		c.close,
 	)
 }
