@@ -191,3 +191,41 @@ func TestFullDiskAtAnyCallOfAStart(t *testing.T) {
 		})
 	}
 }
+
+// What a start on a full disk has left to do is not done when the store is closed: the next start must
+// not take the log for one that was closed in order, because the system may have dropped what is visible.
+func TestAStopBeforeALogIsPutRightIsNoCleanClose(t *testing.T) {
+	r := newRig(t, oneSegment())
+	r.fill(3)
+	r.disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && isLog(c) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	answers, unsure := r.submit(r.Batch(3, 200))
+	if a := wait(t, answers, "the answer"); a.err == nil {
+		t.Fatal("an append whose sync failed was acknowledged")
+	}
+	r.store.Close()
+	r.reopenFullSync(r.disk.KillClone())
+	r.stored = append(r.stored, unsure...) // it is shown now
+	r.holdsStored()
+	r.restart()
+	r.holdsStored()
+	r.reopen(r.disk.Crash(crashfs.Nothing()))
+	r.holdsStored()
+	r.goesOn()
+}
+
+// reopenFullSync opens the store on a disk that has no space to sync segments.
+func (r *rig) reopenFullSync(disk *crashfs.FS) {
+	r.Helper()
+	disk.SetHook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && isLog(c) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	r.reopen(disk)
+}

@@ -319,6 +319,9 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 		if l.uncertain && end.pos > 0 {
 			l.points.add(l) // the process that wrote it may have ended before its sync
 		}
+		if l.uncertain && r.wasCutAt(s, end.pos) {
+			return r.owe(func() error { return s.syncAgain(nil) })
+		}
 		return nil
 	}
 	if marked {
@@ -337,6 +340,11 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 		}
 		return l.fs.SyncDir(l.dir) // the index may be a new file
 	})
+}
+
+// wasCutAt says that a tail was quarantined there. The process that did it may have ended before its sync.
+func (r *recovery) wasCutAt(s *segment, pos int64) bool {
+	return holds(r.entries, fmt.Sprintf("%s%s%d", filepath.Base(s.file.name), cutInfix, pos))
 }
 
 // keepTail reports a damaged tail that may have been acknowledged long ago. It stays in the segment, and

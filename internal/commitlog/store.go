@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -221,9 +222,10 @@ func (s *Store) Close() error {
 		errs[i] = logs[i].close(store.ErrClosed)
 		return nil
 	})
+	pending := slices.ContainsFunc(logs, func(l *partition) bool { return len(l.appends.owed) > 0 }) // since the start
 	err := errors.Join(errs...)
 	errJournal := s.journal.files.close(err == nil)
-	if err = errors.Join(err, errJournal); s.points.close() && err == nil {
+	if err = errors.Join(err, errJournal); s.points.close() && err == nil && !pending {
 		s.boot.leave()
 	}
 	s.dir.release()
