@@ -2,6 +2,7 @@ package commitlog_test
 
 import (
 	"flag"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -83,6 +84,25 @@ func (w workload) client(disk *crashfs.FS, ps *promises, heal time.Duration) (*c
 	c := newClient(s, ps)
 	c.open, c.acknowledges = open, w.syncEvery == 0
 	return c, nil
+}
+
+// Else the crash tests say nothing about the journal.
+func TestWorkloadsUseTheJournal(t *testing.T) {
+	for _, w := range workloads {
+		var rounds atomic.Int64
+		w.hooks = append(slices.Clip(w.hooks), func(c crashfs.Call) error {
+			if inJournal(c) && c.Op == crashfs.WriteAt && c.Len < journalBytes/2 {
+				rounds.Add(1)
+			}
+			return nil
+		})
+		if _, _, _, err := w.runUntil(1 << 30); err != nil {
+			t.Errorf("%s: %v", w.name, err)
+		}
+		if n := rounds.Load(); w.journal > 0 && n < 2 || w.journal == 0 && n > 0 {
+			t.Errorf("%s: %d rounds in a journal of %d bytes", w.name, n, w.journal)
+		}
+	}
 }
 
 // eachCut runs the workload once for each of its mutating calls, cut there.

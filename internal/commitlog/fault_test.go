@@ -1,6 +1,7 @@
 package commitlog_test
 
 import (
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +18,29 @@ type fault struct {
 	name string
 	err  func(n int64, c crashfs.Call) error
 	heal time.Duration // after this long logs are healed
+}
+
+// failing fails calls of a kind from the first one on, so many calls long.
+func failing(calls int64, err error, is func(crashfs.Call) bool) func(int64, crashfs.Call) error {
+	return func(n int64, c crashfs.Call) error {
+		if n < calls && is(c) {
+			return err
+		}
+		return nil
+	}
+}
+
+// inJournal tells the calls on the journal.
+func inJournal(c crashfs.Call) bool { return strings.HasPrefix(c.Name, "/data/journal") }
+
+// journalFaults are those of stores with a journal.
+var journalFaults = []fault{
+	{"the journal can't be written for a while", failing(30, syscall.EIO, inJournal), 0},
+	{"no space for the journal", failing(1<<40, syscall.ENOSPC, func(c crashfs.Call) bool { return inJournal(c) && noSpace(c) != nil }), 0},
+	{"syncs of the journal fail for a while", failing(30, syscall.EIO, func(c crashfs.Call) bool { return inJournal(c) && c.Op == crashfs.Sync }), 0},
+	{"syncs of segments fail for a while, healed at once", failing(15, syscall.EIO, func(c crashfs.Call) bool { return isLog(c) && c.Op == crashfs.Sync }), 0},
+	{"syncs of segments fail for a while", failing(40, syscall.EIO, func(c crashfs.Call) bool { return isLog(c) && c.Op == crashfs.Sync }), time.Hour},
+	{"nothing can be synced for a while, healed at once", failing(20, syscall.EIO, func(c crashfs.Call) bool { return c.Op == crashfs.Sync || c.Op == crashfs.SyncDir }), 0},
 }
 
 func once(err error) func(int64, crashfs.Call) error {
@@ -61,9 +85,13 @@ var faults = []fault{
 func TestErrorAtAnyCallLosesNothingAcknowledged(t *testing.T) {
 	brokertest.Slow(t)
 	for _, w := range workloads {
-		for _, f := range faults {
+		list, step := faults, int64(stride())
+		if w.journal > 0 {
+			list, step = slices.Concat(faults, journalFaults), 5*step
+		}
+		for _, f := range list {
 			t.Run(w.name+", "+f.name, func(t *testing.T) {
-				for n := int64(1); !t.Failed(); n += int64(stride()) {
+				for n := int64(1); !t.Failed(); n += step {
 					disk, ps, failed, err := w.runWith(f, n)
 					if err != nil {
 						t.Errorf("error at call %d, the store while it is open: %v", n, err)

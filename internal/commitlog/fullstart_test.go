@@ -192,40 +192,40 @@ func TestFullDiskAtAnyCallOfAStart(t *testing.T) {
 	}
 }
 
-// What a start on a full disk has left to do is not done when the store is closed: the next start must
-// not take the log for one that was closed in order, because the system may have dropped what is visible.
+// A log that could not be put right at a start, because the disk was full or failed, is not closed in
+// order with the store: the system may have dropped what the next start reads, which has to write it
+// again.
 func TestAStopBeforeALogIsPutRightIsNoCleanClose(t *testing.T) {
-	r := newRig(t, oneSegment())
-	r.fill(3)
-	r.disk.SetHook(func(c crashfs.Call) error {
-		if c.Op == crashfs.Sync && isLog(c) {
-			return syscall.EIO
+	for _, failure := range []error{syscall.ENOSPC, syscall.EIO} { // the latter makes the topic unusable
+		r := newRig(t, oneSegment())
+		r.fill(3)
+		r.disk.SetHook(syncsFail(syscall.EIO))
+		answers, unsure := r.submit(r.Batch(3, 200))
+		if a := wait(t, answers, "the answer"); a.err == nil {
+			t.Fatal("an append whose sync failed was acknowledged")
 		}
-		return nil
-	})
-	answers, unsure := r.submit(r.Batch(3, 200))
-	if a := wait(t, answers, "the answer"); a.err == nil {
-		t.Fatal("an append whose sync failed was acknowledged")
+		r.store.Close()
+		disk := r.disk.KillClone()
+		disk.SetHook(syncsFail(failure))
+		r.start(disk)
+		if err := r.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.reopen(disk.KillClone())
+		r.stored = append(r.stored, unsure...) // it is shown now
+		r.holdsStored()
+		r.reopen(r.disk.Crash(crashfs.Nothing()))
+		r.holdsStored()
+		r.goesOn()
 	}
-	r.store.Close()
-	r.reopenFullSync(r.disk.KillClone())
-	r.stored = append(r.stored, unsure...) // it is shown now
-	r.holdsStored()
-	r.restart()
-	r.holdsStored()
-	r.reopen(r.disk.Crash(crashfs.Nothing()))
-	r.holdsStored()
-	r.goesOn()
 }
 
-// reopenFullSync opens the store on a disk that has no space to sync segments.
-func (r *rig) reopenFullSync(disk *crashfs.FS) {
-	r.Helper()
-	disk.SetHook(func(c crashfs.Call) error {
+// syncsFail fails syncs of segments.
+func syncsFail(err error) crashfs.Hook {
+	return func(c crashfs.Call) error {
 		if c.Op == crashfs.Sync && isLog(c) {
-			return syscall.ENOSPC
+			return err
 		}
 		return nil
-	})
-	r.reopen(disk)
+	}
 }

@@ -255,6 +255,32 @@ func (c *client) sync() error {
 	return nil
 }
 
+// flush has logs make durable what is visible, all of them at once, and waits.
+func (c *client) flush(logs ...logName) error {
+	errs := make(chan error, len(logs))
+	for _, name := range logs {
+		l, n, err := c.log(name.topic, name.number)
+		if err != nil {
+			errs <- err
+			continue
+		}
+		_, high := l.Offsets()
+		l.Sync(func(err error) {
+			if err == nil {
+				c.mu.Lock()
+				n.safe = max(n.safe, high)
+				c.mu.Unlock()
+			}
+			errs <- err
+		})
+	}
+	var err error
+	for range logs {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
 // look reads everything in a log and notes that it was seen.
 func (c *client) look(name string, number int) error {
 	l, n, err := c.log(name, number)

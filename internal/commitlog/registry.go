@@ -131,6 +131,13 @@ func (r *registry) setUnusable(name string, u *unusable) {
 	r.unusable[name] = u
 }
 
+// hasUnusable says whether there is a topic that can't be used.
+func (r *registry) hasUnusable() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.unusable) > 0
+}
+
 // unusableID is the id of a topic that can't be used, or zero.
 func (r *registry) unusableID(name string) [16]byte {
 	r.mu.RLock()

@@ -222,7 +222,8 @@ func (s *Store) Close() error {
 		errs[i] = logs[i].close(store.ErrClosed)
 		return nil
 	})
-	pending := slices.ContainsFunc(logs, func(l *partition) bool { return len(l.appends.owed) > 0 }) // since the start
+	// A log that was not put right since the start may be in memory only.
+	pending := s.registry.hasUnusable() || slices.ContainsFunc(logs, func(l *partition) bool { return len(l.appends.owed) > 0 })
 	err := errors.Join(errs...)
 	errJournal := s.journal.files.close(err == nil)
 	if err = errors.Join(err, errJournal); s.points.close() && err == nil && !pending {

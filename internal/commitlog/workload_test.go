@@ -3,6 +3,7 @@ package commitlog_test
 import (
 	"errors"
 	"path"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -31,11 +32,11 @@ type workload struct {
 }
 
 func (w workload) options(disk *crashfs.FS) commitlog.Options {
-	return commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery}
+	return commitlog.Options{FS: disk, SegmentBytes: segmentBytes, SyncEvery: w.syncEvery, JournalBytes: w.journal}
 }
 
-// journalBytes is small, so that a workload fills the journal several times.
-const journalBytes = 32 << 10
+// journalBytes leaves each file three small rounds, so that a workload fills them several times.
+const journalBytes = 160 << 10
 
 var workloads = []workload{
 	{name: "one after the other", run: oneAfterTheOther},
@@ -47,9 +48,9 @@ var workloads = []workload{
 	{name: "segments roll by age and size", run: rollsByAge},
 	{name: "synced at intervals", syncEvery: time.Hour, run: oneAfterTheOther},
 	{name: "synced at intervals, and trimmed", syncEvery: time.Hour, run: trimsLogs},
-	{name: "many topics at once", journal: journalBytes, run: manyAtOnce},
-	{name: "many topics come and go", journal: journalBytes, run: manyComeAndGo},
-	{name: "many topics at once, synced at intervals", journal: journalBytes, syncEvery: time.Hour, run: manyAtOnce},
+	{name: "many topics at once", journal: journalBytes, run: manyAtOnce, hooks: []crashfs.Hook{lingers}},
+	{name: "many topics come and go", journal: journalBytes, run: manyComeAndGo, hooks: []crashfs.Hook{lingers}},
+	{name: "many topics at once, synced at intervals", journal: journalBytes, syncEvery: time.Hour, run: manyAtOnce, hooks: []crashfs.Hook{lingers}},
 }
 
 // steps runs steps until one fails; all of them if the client is stubborn.
@@ -114,6 +115,14 @@ func severalAtOnce(c *client) error {
 func noMoves(c crashfs.Call) error {
 	if c.Op == crashfs.Rename && path.Dir(c.Name) != path.Dir(c.To) {
 		return syscall.EXDEV
+	}
+	return nil
+}
+
+// lingers has a sync take a while, so that other logs have something to commit meanwhile.
+func lingers(c crashfs.Call) error {
+	for i := 0; i < 50 && c.Op == crashfs.Sync; i++ {
+		runtime.Gosched()
 	}
 	return nil
 }
@@ -213,20 +222,21 @@ func manyAtOnce(c *client) error {
 	var m batchtest.Maker
 	logs := []logName{{"orders", 0}, {"orders", 1}, {"billing", 0}, {"audit", 0}}
 	all := func(size int) func() error { return func() error { return c.appendToAll(&m, size, logs...) } }
+	flush := func() error { return c.flush(logs...) }
 	return c.steps(
 		func() error { return c.create("orders", 2) },
 		func() error { return c.create("billing", 1) },
 		func() error { return c.create("audit", 1) },
-		all(20), c.sync, all(200), all(10), c.sync, all(300), c.sync,
+		all(20), c.sync, all(200), flush, all(10), c.sync, all(300), c.sync,
 		func() error { return c.trim("billing", 0, 2) },
 		func() error { return c.append("orders", 0, m.Batch(1, 70<<10)) },
 		all(500), all(40), c.sync,
 		func() error { return c.grow("orders", 3) },
 		func() error { return c.append("orders", 2, m.Batch(2, 30)) },
-		all(700), c.sync, all(900), all(100), c.sync,
+		all(700), flush, c.sync, all(900), all(100), c.sync, flush,
 		func() error { return c.retain("orders", 1, store.Retention{Bytes: 2000}) },
 		c.restart,
-		all(30), all(60), c.sync,
+		all(30), flush, all(60), c.sync, flush,
 		func() error { return c.look("orders", 1) },
 		all(20), c.close,
 	)
