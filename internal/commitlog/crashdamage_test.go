@@ -2,6 +2,7 @@ package commitlog_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +27,9 @@ func TestPowerCutAndDamageAtAnyCallCostThatBatchOnly(t *testing.T) {
 				for i := range 2 {
 					left := disk.Crash([]crashfs.Policy{crashfs.Nothing(), crashfs.Torn(uint64(n))}[i])
 					what, err := ps.damage(left, n+i)
+					if errors.Is(err, errNotThere) && w.journal > 0 {
+						what, err = "", nil
+					}
 					if err == nil && what != "" {
 						tried++
 						err = ps.checkDisk(left)
@@ -91,6 +95,9 @@ func (ps *promises) forgive() {
 	}
 }
 
+// errNotThere says that a batch is in no segment. It may be in the journal.
+var errNotThere = errors.New("the acknowledged batch is in no file")
+
 // spoilIn spoils a batch where it is in the segments of a directory.
 func spoilIn(disk *crashfs.FS, dir string, b []byte, spoil func([]byte)) error {
 	entries, err := disk.ReadDir(dir)
@@ -118,5 +125,5 @@ func spoilIn(disk *crashfs.FS, dir string, b []byte, spoil func([]byte)) error {
 			return f.Sync()
 		}
 	}
-	return fmt.Errorf("the acknowledged batch is in none of %d files", len(entries))
+	return errNotThere
 }
