@@ -44,7 +44,7 @@ func (a *appender) append(batches []byte, done func(int64, error)) (store.Lead, 
 	s.index.appended(now) // always: retention may have corrected the time
 	a.noted = now
 	s.verified.add(at.pos, end.pos)
-	return a.log.commits.submit(end, waiter{at.next, done}), nil
+	return a.log.commits.submit(batches, end, waiter{at.next, done}), nil
 }
 
 // prepare returns the segment and position for the next n bytes, after it has begun a new segment if

@@ -38,10 +38,10 @@ type waiter struct {
 	done func(int64, error)
 }
 
-// submit adds a written append to those that wait. If there is no group commit leader, the caller
+// submit adds an append, of bytes that end at end, to those that wait. If there is no group commit leader, the caller
 // becomes it, or starts it if many append at a time: then a caller that leads would go on long after
 // its own append is acknowledged.
-func (c *committer) submit(end position, w waiter) store.Lead {
+func (c *committer) submit(written []byte, end position, w waiter) store.Lead {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.log.syncEvery > 0 && c.oldest.IsZero() {
@@ -56,7 +56,7 @@ func (c *committer) submit(end position, w waiter) store.Lead {
 	c.committing = true
 	switch c.log.journal.enter(); {
 	case c.log.syncEvery == 0 && c.joins():
-		c.log.journal.join(joiner{c: c})
+		c.log.journal.join(joiner{c: c, at: end.pos - int64(len(written)), data: written})
 		return store.Lead{}
 	case c.groupSize > 1:
 		go c.Commit()

@@ -102,7 +102,7 @@ func (c *committer) takeAsking() (done func(error)) {
 func (c *committer) syncSoon(begin func() func(error)) {
 	j := c.log.journal
 	j.enter()
-	w := joiner{c, func() func(error) {
+	w := joiner{c: c, begin: func() func(error) {
 		done := begin()
 		return func(err error) {
 			j.leave()

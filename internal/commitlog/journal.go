@@ -24,6 +24,7 @@ type journal struct {
 
 	mu      sync.Mutex // guards what follows
 	joined  []joiner   // for the next round
+	written []byte     // their data
 	running bool       // a goroutine runs rounds
 
 	roundMemory // of the one that runs
@@ -34,7 +35,8 @@ type roundMemory struct {
 	spare  []joiner
 	parts  []part
 	frames []byte
-	data   []byte // of a frame
+	data   []byte // of all frames
+	read   []byte // of one frame
 }
 
 // A joiner is a log that has something to sync: appends that wait, if begin is nil, or writes that may
@@ -43,6 +45,9 @@ type roundMemory struct {
 type joiner struct {
 	c     *committer
 	begin func() (done func(error))
+
+	at   int64  // where data lies in the segment
+	data []byte // what was appended last; nil if it has to be read from the segment
 }
 
 // roundBytes is about the size that ends a round, in bytes: the logs that are left join the next one.
@@ -56,10 +61,17 @@ func (j *journal) leave() { j.busy.Add(-1) }
 // isWanted says whether several logs commit, so that a round saves syncs.
 func (j *journal) isWanted() bool { return j.files.size > 0 && j.busy.Load() > 1 }
 
-// join adds a log to the next round.
+// join adds a log to the next round. It copies the data.
 func (j *journal) join(w joiner) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	n := len(j.written)
+	if n+len(w.data) <= roundBytes {
+		j.written = append(j.written, w.data...)
+		w.data = j.written[n:len(j.written):len(j.written)]
+	} else {
+		w.data = nil
+	}
 	j.joined = append(j.joined, w)
 	if !j.running {
 		j.running = true
@@ -102,8 +114,9 @@ func (j *journal) take() []joiner {
 	defer j.mu.Unlock()
 	joined := j.joined
 	j.joined, j.spare, j.running = j.spare[:0], joined, len(joined) > 0
+	j.written, j.data = j.data[:0], j.written
 	if !j.running {
-		j.joined, j.roundMemory = nil, roundMemory{} // an idle journal takes no memory
+		j.joined, j.written, j.roundMemory = nil, nil, roundMemory{} // an idle journal takes no memory
 	}
 	return joined
 }
@@ -112,6 +125,9 @@ func (j *journal) take() []joiner {
 func (j *journal) putBack(joined []joiner) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	for i := range joined {
+		joined[i].data = nil // its memory is used again
+	}
 	j.joined = slices.Concat(joined, j.joined)
 }
 
@@ -146,7 +162,7 @@ func (j *journal) commit(joined []joiner) {
 // A part is what a log has in a round.
 type part struct {
 	piece
-	c       *committer
+	joiner
 	waiting []waiter    // appends
 	done    func(error) // nil if appends wait
 }
@@ -160,7 +176,7 @@ func (j *journal) collect(joined []joiner, room int64) []part {
 			j.putBack(joined[i:])
 			break
 		}
-		parts = append(parts, part{c: w.c})
+		parts = append(parts, part{joiner: w})
 		p := &parts[len(parts)-1]
 		if w.begin != nil {
 			p.done = w.begin()
@@ -182,15 +198,24 @@ func (j *journal) write(file *journalFile, parts []part) error {
 	frames := j.frames[:0]
 	for i := range parts {
 		p := &parts[i]
-		data, err := p.read(j.data)
+		data, err := j.dataOf(p)
 		if err != nil {
 			return err
 		}
-		j.data = data
 		frames = file.appendFrame(frames, i, len(parts), p, data)
 	}
 	j.frames = frames
 	return file.write(frames)
+}
+
+// dataOf returns the bytes of a part, which it reads from the segment unless they are those that the log
+// has joined with.
+func (j *journal) dataOf(p *part) (data []byte, err error) {
+	if p.at == p.from.pos && int64(len(p.data)) == p.size() {
+		return p.data, nil
+	}
+	j.read, err = p.read(j.read)
+	return j.read, err
 }
 
 // finish acknowledges the part of a log, whose round is durable.

@@ -108,7 +108,7 @@ func (r *journalRig) round(value string, logs ...*partition) (results chan error
 	j := &r.store.journal
 	j.enter() // as if another log committed all the time
 	defer j.leave()
-	j.join(joiner{&r.logs[0].commits, func() func(error) {
+	j.join(joiner{c: &r.logs[0].commits, begin: func() func(error) {
 		close(began)
 		<-goOn
 		return func(error) {}
