@@ -85,6 +85,8 @@ sabotage "use the space of the journal again while a log has failed" internal/co
 	's/^\t\treturn err$/\t\treturn nil/' ./internal/commitlog TestALogThatFailsAtACheckpointIsHealed
 sabotage "refuse what the journal can'\''t take" $journal \
 	'/) commit(joined/,/^}/ s/go p.sync()/p := p; for _, w := range p.waiting { w.done(0, err) }; p.waiting = nil; go p.sync()/' ./internal/commitlog TestAJournalThatCannotBeWrittenRefusesNothing
+sabotage "keep the data of a log for a later round" $journal \
+	's/joined\[i\].data = nil/_ = joined[i].data/' ./internal/commitlog TestWhatDoesNotFitIntoARoundIsInALaterOne
 sabotage "write bulk to the journal" internal/commitlog/progress.go \
 	'/) isSmall() bool/,/^}/ s/largeSyncBytes/1<<30/g' ./internal/commitlog TestALogAloneAndALargeOneDoNotUseTheJournal
 sabotage "heal a log without a sync" internal/commitlog/heal.go \

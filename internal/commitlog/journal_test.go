@@ -29,9 +29,13 @@ type journalRig struct {
 
 const journalSize = 4 * 80 << 10
 
-func newJournalRig(t *testing.T, topics int, o Options) *journalRig {
+func newJournalRig(t *testing.T, topics int) *journalRig {
+	return newJournalRigOf(t, topics, Options{JournalBytes: journalSize})
+}
+
+func newJournalRigOf(t *testing.T, topics int, o Options) *journalRig {
 	r := &journalRig{T: t, disk: crashfs.New(), lines: new(brokertest.LogBook)}
-	o.FS, o.JournalBytes, o.Log = r.disk, journalSize, slog.New(slog.NewTextHandler(r.lines, nil))
+	o.FS, o.Log = r.disk, slog.New(slog.NewTextHandler(r.lines, nil))
 	r.store, r.logs = openMany(t, "/data", topics, o)
 	r.store.healAfter = time.Millisecond
 	for _, l := range r.logs {
@@ -104,6 +108,12 @@ func oneRecord(value string) []byte {
 func (r *journalRig) round(value string, logs ...*partition) (results chan error) {
 	r.Helper()
 	results = make(chan error, len(logs))
+	r.roundOf(results, func(l *partition) string { return l.topic + " " + value }, logs...)
+	return results
+}
+
+func (r *journalRig) roundOf(results chan error, value func(*partition) string, logs ...*partition) {
+	r.Helper()
 	began, goOn := make(chan struct{}), make(chan struct{})
 	j := &r.store.journal
 	j.enter() // as if another log committed all the time
@@ -114,13 +124,18 @@ func (r *journalRig) round(value string, logs ...*partition) (results chan error
 		return func(error) {}
 	}})
 	<-began
+	r.submit(results, value, logs...)
+	close(goOn)
+}
+
+// submit has logs append a record each.
+func (r *journalRig) submit(results chan error, value func(*partition) string, logs ...*partition) {
 	for _, l := range logs {
-		if err := store.Append(l, oneRecord(l.topic+" "+value), func(_ int64, err error) { results <- err }); err != nil {
-			r.Fatal(err)
+		if err := store.Append(l, oneRecord(value(l)), func(_ int64, err error) { results <- err }); err != nil {
+			r.Error(err)
+			results <- err
 		}
 	}
-	close(goOn)
-	return results
 }
 
 func (r *journalRig) mustAcknowledge(results chan error) {
@@ -139,7 +154,7 @@ func (r *journalRig) mustAcknowledge(results chan error) {
 
 // Many logs that commit at the same time need one sync, and none of them is acknowledged or visible before.
 func TestARoundIsOneSyncForManyLogs(t *testing.T) {
-	r := newJournalRig(t, 30, Options{})
+	r := newJournalRig(t, 30)
 	arrived, pass := make(chan struct{}), make(chan struct{})
 	r.hook(func(c crashfs.Call) error {
 		if c.Op == crashfs.Sync && isJournal(c) {
@@ -172,7 +187,7 @@ func TestARoundIsOneSyncForManyLogs(t *testing.T) {
 
 // A log that commits alone, and one with much to sync, sync their segment: nothing is written twice.
 func TestALogAloneAndALargeOneDoNotUseTheJournal(t *testing.T) {
-	r := newJournalRig(t, 4, Options{})
+	r := newJournalRig(t, 4)
 	r.hook(func(c crashfs.Call) error {
 		if c.Op == crashfs.WriteAt && isJournal(c) {
 			t.Errorf("%d bytes are written to the journal", c.Len)
@@ -189,7 +204,7 @@ func TestALogAloneAndALargeOneDoNotUseTheJournal(t *testing.T) {
 // When a file is full, the segments that have frames in it are synced before it is used again, and
 // publishers go on meanwhile.
 func TestACheckpointHoldsUpNoPublisher(t *testing.T) {
-	r := newJournalRig(t, 5, Options{})
+	r := newJournalRig(t, 5)
 	var mu sync.Mutex
 	dirty := make(map[string]bool) // topics whose frames are in a file and not in the segment
 	hanging, pass, tooEarly := make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -258,7 +273,7 @@ func TestACheckpointHoldsUpNoPublisher(t *testing.T) {
 func TestAJournalThatCannotBeWrittenRefusesNothing(t *testing.T) {
 	for _, op := range []crashfs.Op{crashfs.WriteAt, crashfs.Sync} {
 		t.Run(string(op), func(t *testing.T) {
-			r := newJournalRig(t, 10, Options{})
+			r := newJournalRig(t, 10)
 			r.mustAcknowledge(r.round("first", r.logs[1:]...))
 			var failed atomic.Bool
 			r.hook(func(c crashfs.Call) error {
@@ -284,7 +299,7 @@ func TestAJournalThatCannotBeWrittenRefusesNothing(t *testing.T) {
 // A segment that can't be synced at a checkpoint fails its log. The journal holds its frames until the
 // log is healed, which needs no append.
 func TestALogThatFailsAtACheckpointIsHealed(t *testing.T) {
-	r := newJournalRig(t, 4, Options{})
+	r := newJournalRig(t, 4)
 	var failures, attempts atomic.Int64
 	var healed, early atomic.Bool
 	r.hook(func(c crashfs.Call) error {
@@ -310,5 +325,37 @@ func TestALogThatFailsAtACheckpointIsHealed(t *testing.T) {
 	})
 	if early.Load() {
 		t.Error("a file of the journal is used again before the log is healed")
+	}
+}
+
+// What does not fit into a round joins the next one, while other logs join. After a power cut, each log
+// has its own bytes.
+func TestWhatDoesNotFitIntoARoundIsInALaterOne(t *testing.T) {
+	const bursts, burst = 6, 60
+	r := newJournalRigOf(t, bursts*burst, Options{JournalBytes: 64 * roundBytes})
+	value := func(l *partition) string { return strings.Repeat(l.topic+".", 60_000/len(l.topic+".")) }
+	results := make(chan error, len(r.logs)-burst)
+	var syncs atomic.Int64
+	r.hook(func(c crashfs.Call) error {
+		if c.Op == crashfs.Sync && isJournal(c) {
+			if n := int(syncs.Add(1)) + 1; n < bursts {
+				r.submit(results, value, r.logs[n*burst:(n+1)*burst]...)
+			}
+		}
+		return nil
+	})
+	r.roundOf(results, value, r.logs[burst:2*burst]...)
+	r.mustAcknowledge(results)
+	s, logs := openMany(t, "/data", len(r.logs), Options{FS: r.disk.Crash(crashfs.Nothing()), JournalBytes: 64 * roundBytes})
+	defer s.Close()
+	for _, l := range logs[burst:] {
+		var c store.Chunk
+		if err := l.Read(0, 1, &c); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := c.Load(nil); err != nil || !strings.Contains(string(p), value(l)) {
+			t.Errorf("%s has another record: %v", l.topic, err)
+		}
+		c.Release()
 	}
 }
