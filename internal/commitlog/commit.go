@@ -312,7 +312,7 @@ func (c *committer) whenIdle() (*segment, position, error) {
 func (c *committer) isIdle() (idle, dirty bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.committing && c.ended == nil, c.failure.sync == nil && c.written.pos > c.synced
+	return !c.committing && c.ended == nil, c.failure.sync == nil && (c.written.pos > c.synced || c.cuts > c.lastCut)
 }
 
 // close refuses appends from now on, and waits until no commit runs. It returns false if the log had

@@ -34,7 +34,12 @@ func newJournalRig(t *testing.T, topics int) *journalRig {
 }
 
 func newJournalRigOf(t *testing.T, topics int, o Options) *journalRig {
-	r := &journalRig{T: t, disk: crashfs.New(), lines: new(brokertest.LogBook)}
+	return journalRigOn(t, crashfs.New(), topics, o)
+}
+
+// journalRigOn has the store on a disk.
+func journalRigOn(t *testing.T, disk *crashfs.FS, topics int, o Options) *journalRig {
+	r := &journalRig{T: t, disk: disk, lines: new(brokertest.LogBook)}
 	o.FS, o.Log = r.disk, slog.New(slog.NewTextHandler(r.lines, nil))
 	r.store, r.logs = openMany(t, "/data", topics, o)
 	r.store.healAfter = time.Millisecond
