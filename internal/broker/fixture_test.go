@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"hash/crc32"
 	"log/slog"
@@ -54,6 +55,7 @@ func open(s setup) (*bus, error) {
 		s.options.Limits = broker.DefaultLimits()
 		s.options.Limits.JournalPause = 0
 	}
+	s.log.JournalBytes = cmp.Or(s.log.JournalBytes, 1<<20)
 	st, err := commitlog.Open(s.dir, s.log)
 	if err != nil {
 		return nil, err

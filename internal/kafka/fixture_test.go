@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -70,7 +71,7 @@ func (b *bus) begin(address string) {
 	b.t.Helper()
 	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	options := s.log
-	options.Log = log
+	options.Log, options.JournalBytes = log, cmp.Or(options.JournalBytes, 1<<20)
 	inner, err := commitlog.Open(s.dir, options)
 	if err != nil {
 		b.t.Fatal(err)

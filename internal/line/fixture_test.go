@@ -1,6 +1,7 @@
 package line_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -72,7 +73,7 @@ func (b *bus) begin() {
 	b.t.Helper()
 	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, nil))
 	options := s.log
-	options.Log = log
+	options.Log, options.JournalBytes = log, cmp.Or(options.JournalBytes, 1<<20)
 	if s.disk != nil {
 		options.FS, s.dir = s.disk, "/data"
 	}
