@@ -97,9 +97,9 @@ sabotage "heal a log by the file that has failed" internal/commitlog/heal.go \
 	'/) replace(old /,/^}/ s/err := l.copyActive(old, synced, end); err/err := error(nil); synced < 0 || err/; s/^\ts, err := l.replaceActive(old, end)/\ts, err := old, error(nil)/' ./internal/commitlog TestAHealedLogKeepsWhatWasAcknowledgedBeforeTheSync
 sabotage "rename the log start without a sync" internal/commitlog/logstart.go \
 	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestFullDiskIsNoReasonToKeepWhatMayGo
-sabotage "write positions before their topic is synced" internal/broker/journal.go \
+sabotage "write positions before their topic is synced" internal/broker/positionslog.go \
 	's/^\tj.secure(entries)$/\t_ = entries/' ./internal/broker TestPositionsAreWrittenWhenTheirLogsAreSynced
-sabotage "compact positions before their topic is synced" internal/broker/journal.go \
+sabotage "compact positions before their topic is synced" internal/broker/positionslog.go \
 	's/^\t\tj.secure(next)$/\t\t_ = next/' ./internal/broker TestCompactionWritesPositionsWhenTheirLogsAreSynced
 sabotage "count a dead letter before it is durable" internal/broker/deadletters.go \
 	's/durably(log, done)/func(_ int64, err error) { done(err) }/' ./internal/broker TestADeadLetterIsConsumedWhenItIsDurable
@@ -113,9 +113,9 @@ sabotage "reopen a message that is on its way to the dead letters" internal/grou
 	's/p.leases.holds(failed, offset) \&\& /false \&\& /' ./internal/group TestReopen
 sabotage "reopen a message in memory only" internal/group/reopen.go \
 	'/) Reopen(/,/^}/ s/p.kept.mark()//' ./internal/group TestReopen
-sabotage "delete the positions of a topic that is missing" internal/broker/journalload.go \
+sabotage "delete the positions of a topic that is missing" internal/broker/positionsload.go \
 	's/!older \&\& o.store.Deleted(s.TopicID)/!older/' ./internal/broker TestPositionsInATopicThatIsMissingAreKept
-sabotage "leave a position beyond the end" internal/broker/journalload.go \
+sabotage "leave a position beyond the end" internal/broker/positionsload.go \
 	's/s.Clamp(end)/s.Clamp(end + 1<<40)/' ./internal/broker TestPositionsBeyondTheEndAreSetToTheEnd
 sabotage "begin at the end where a position may be lost" internal/broker/losses.go \
 	's/return start < s.Offset/return start < 0/' ./internal/broker TestDamagedPositionsStopNothingAndSkipNothing

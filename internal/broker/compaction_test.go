@@ -15,24 +15,24 @@ import (
 	"mbus/test/brokertest"
 )
 
-// The journal is compacted after this many records, by FORMAT.md.
+// The positions log is compacted after this many records, by FORMAT.md.
 const compactAfter = 20_000
 
 const primedGroups = 7
 
-// compacted is the size of a journal that has just been: a record of each group,
+// compacted is the size of a positions log that has just been: a record of each group,
 // and one of what was acknowledged.
 const compacted = primedGroups + 1
 
 func primedKey(i int) group.Key { return group.Key{Group: fmt.Sprint("g", i), Topic: "orders"} }
 
-// primed is how far a group has come in a journal of records records.
+// primed is how far a group has come in a positions log of records records.
 func primed(i, records int) int64 { return int64((records-i-1)/primedGroups + 1) }
 
-// prime writes a journal of so many records, of seven groups in turn.
+// prime writes a positions log of so many records, of seven groups in turn.
 func prime(t testing.TB, s setup, records int) {
 	t.Helper()
-	fillJournal(t, s, func(b *batch.Builder) {
+	fillPositionsLog(t, s, func(b *batch.Builder) {
 		for n := range records {
 			state := group.State{Offset: int64(n/primedGroups) + 1}
 			b.Add(0, primedKey(n%primedGroups).AppendKey(nil), state.AppendValue(nil, 0))
@@ -52,14 +52,14 @@ func mustStand(t testing.TB, b *bus, records int, first int64) {
 	}
 }
 
-func TestJournalIsCompactedAndKeepsEveryPosition(t *testing.T) {
+func TestPositionsLogIsCompactedAndKeepsEveryPosition(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	prime(t, s, compactAfter-1)
 	b := mustOpen(t, s)
 	mustStand(t, b, compactAfter-1, 0)
 	at := primed(0, compactAfter-1)
 	consume(t, position(t, b, "g0", "orders", 0), at, at+5)
-	await(t, "the journal is compacted", func() bool { return journalSize(t, b) == compacted })
+	await(t, "the positions log is compacted", func() bool { return positionsLogSize(t, b) == compacted })
 	mustClose(t, b)
 	b = mustOpen(t, s)
 	defer mustClose(t, b)
@@ -69,7 +69,7 @@ func TestJournalIsCompactedAndKeepsEveryPosition(t *testing.T) {
 	}
 }
 
-func TestJournalStaysSmallHoweverMuchIsAcknowledged(t *testing.T) {
+func TestPositionsLogStaysSmallHoweverMuchIsAcknowledged(t *testing.T) {
 	s := setup{dir: t.TempDir(), log: lazily}
 	b := mustOpen(t, s)
 	mustFill(t, b, "orders")
@@ -93,8 +93,8 @@ func TestJournalStaysSmallHoweverMuchIsAcknowledged(t *testing.T) {
 			t.Errorf("group %d is at %d", m, c)
 		}
 	}
-	if n := journalSize(t, b); n > 2*compactAfter {
-		t.Errorf("the journal has %d records", n)
+	if n := positionsLogSize(t, b); n > 2*compactAfter {
+		t.Errorf("the positions log has %d records", n)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestCrashDuringCompactionLosesNoPosition(t *testing.T) {
 	}
 }
 
-// compactUntil has a broker compact its journal and kills it before the call of
+// compactUntil has a broker compact its positions log and kills it before the call of
 // that number. It reports whether it was done before.
 func compactUntil(t *testing.T, disk *crashfs.FS, number int, at int64) bool {
 	t.Helper()
@@ -147,12 +147,12 @@ func compactUntil(t *testing.T, disk *crashfs.FS, number int, at int64) bool {
 	})
 	consume(t, position(t, b, "g0", "orders", 0), at, at+5)
 	finished := false
-	await(t, "the journal is compacted, or the broker killed", func() bool {
+	await(t, "the positions log is compacted, or the broker killed", func() bool {
 		select {
 		case <-killed:
 			return true
 		default:
-			finished = journalSize(t, b) == compacted
+			finished = positionsLogSize(t, b) == compacted
 			return finished
 		}
 	})
@@ -184,7 +184,7 @@ func TestPositionThatMovesDuringCompactionIsNotForgotten(t *testing.T) {
 	}
 	b = mustOpen(t, meanwhile)
 	consume(t, position(t, b, "g0", "orders", 0), at, at+5)
-	await(t, "the journal is compacted", func() bool { return journalSize(t, b) < compactAfter })
+	await(t, "the positions log is compacted", func() bool { return positionsLogSize(t, b) < compactAfter })
 	mustClose(t, b)
 	b = mustOpen(t, s)
 	defer mustClose(t, b)

@@ -99,7 +99,7 @@ func (r *logSyncs) late(logs []*Partition) (logsLate []*Partition) {
 
 // secure waits until the logs of entries are durable, before the entries are written: otherwise
 // a crash could leave positions beyond the ends of their logs.
-func (j *journal) secure(entries []group.Entry) {
+func (j *positionsLog) secure(entries []group.Entry) {
 	clear(j.logs)
 	all := j.list[:0]
 	for _, e := range entries {

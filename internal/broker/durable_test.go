@@ -40,7 +40,7 @@ func topicOf(name string) string {
 // machine is.
 func patientLimits() broker.Limits {
 	l := broker.DefaultLimits()
-	l.JournalPause, l.SyncPatience = 0, patience
+	l.PositionsPause, l.SyncPatience = 0, patience
 	return l
 }
 
@@ -162,11 +162,11 @@ func TestCompactionWritesPositionsWhenTheirLogsAreSynced(t *testing.T) {
 	}
 	mustSync(t, b)
 	if start, _ := offsets(t, b, broker.PositionsTopic); start == 0 || compacted.Load() != 25 {
-		t.Errorf("the journal begins at %d, the last position in it is %d", start, compacted.Load())
+		t.Errorf("the positions log begins at %d, the last position in it is %d", start, compacted.Load())
 	}
 }
 
-// positionIn is the highest position in a topic that some batches of the journal hold.
+// positionIn is the highest position in a topic that some batches of the positions log hold.
 func positionIn(t testing.TB, batches []byte, topic string) (highest int64) {
 	var it batch.Iterator
 	for len(batches) > 0 {

@@ -53,7 +53,7 @@ func open(s setup) (*bus, error) {
 	}
 	if s.options.Limits == (broker.Limits{}) {
 		s.options.Limits = broker.DefaultLimits()
-		s.options.Limits.JournalPause = 0
+		s.options.Limits.PositionsPause = 0
 	}
 	s.log.JournalBytes = cmp.Or(s.log.JournalBytes, 1<<20)
 	st, err := commitlog.Open(s.dir, s.log)

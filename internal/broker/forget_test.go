@@ -122,8 +122,8 @@ func TestMembersThatComeAndGoWriteNothing(t *testing.T) {
 		leave()
 		mustSync(t, b)
 		if i == 0 {
-			size = journalSize(t, b)
-		} else if n := journalSize(t, b); n != size {
+			size = positionsLogSize(t, b)
+		} else if n := positionsLogSize(t, b); n != size {
 			t.Fatalf("after %d leaves there are %d records, after one %d", i+1, n, size)
 		}
 	}
@@ -182,7 +182,7 @@ func TestWhatIsReopenedIsKeptForTheRetentionFromThenOn(t *testing.T) {
 // Compaction writes positions once more, with the time at which they were committed.
 func TestCompactionIsNoUseOfAGroup(t *testing.T) {
 	s := setup{dir: t.TempDir(), options: broker.Options{OffsetsRetention: offsetsRetention}}
-	fillJournal(t, s, func(b *batch.Builder) {
+	fillPositionsLog(t, s, func(b *batch.Builder) {
 		long := time.Now().Add(-2 * offsetsRetention).UnixMilli()
 		for n := range compactAfter - 1 {
 			state := group.State{Offset: int64(n/primedGroups) + 1}
@@ -194,7 +194,7 @@ func TestCompactionIsNoUseOfAGroup(t *testing.T) {
 	p := position(t, b, "g0", "orders", 0)
 	consume(t, p, at, at+5)
 	p.Close()
-	await(t, "the journal is compacted", func() bool { return journalSize(t, b) == compacted })
+	await(t, "the positions log is compacted", func() bool { return positionsLogSize(t, b) == compacted })
 	b = reopened(t, b, s)
 	defer mustClose(t, b)
 	b.ForgetGroups(time.Now())

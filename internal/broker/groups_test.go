@@ -268,11 +268,11 @@ func TestPositionsOfATopicWhoseDeletionWasCutShortAreForgotten(t *testing.T) {
 	mustClose(t, b)
 }
 
-func TestJournalOfDeletedPositionsIsRead(t *testing.T) {
+func TestPositionsLogOfDeletedPositionsIsRead(t *testing.T) {
 	key := func(name string) []byte { return group.Key{Group: name, Topic: "orders"}.AppendKey(nil) }
 	value := func(offset int64) []byte { return group.State{Offset: offset}.AppendValue(nil, 0) }
 	s := setup{dir: t.TempDir()}
-	fillJournal(t, s, func(b *batch.Builder) {
+	fillPositionsLog(t, s, func(b *batch.Builder) {
 		b.Add(0, key("deleted"), value(5))
 		b.Add(0, key("again"), value(5))
 		b.Add(0, key("deleted"), nil)

@@ -15,7 +15,7 @@ import (
 )
 
 // The topic is deleted and created again, and its positions' deletion is lost: those
-// that the journal still has belong to the old one.
+// that the positions log still has belong to the old one.
 func TestPositionsOfADeletedTopicAreNotThoseOfTheNextOneWithItsName(t *testing.T) {
 	s := setup{dir: t.TempDir()}
 	b := mustOpen(t, s)
@@ -50,7 +50,7 @@ func TestPositionsOfADeletedTopicAreNotThoseOfTheNextOneWithItsName(t *testing.T
 
 func TestPositionsKeptWithoutATopicsIdAreTaken(t *testing.T) {
 	s := setup{dir: t.TempDir()}
-	fillJournal(t, s, func(b *batch.Builder) {
+	fillPositionsLog(t, s, func(b *batch.Builder) {
 		value := group.State{Offset: 5}.AppendValue(nil, 0)
 		b.Add(0, group.Key{Group: "billing", Topic: "orders"}.AppendKey(nil), value[:32]) // up to the counts of spans and failures
 	})

@@ -102,7 +102,7 @@ type Limits struct {
 	SettleTime     time.Duration // that a drain waits at the end for what others hold
 	HalfCloseTime  time.Duration // from the request on, in which a reader that closes early is waited for
 	ResetTime      time.Duration // that a reader that closed early has to reset
-	JournalPause   time.Duration // between two writes of positions: their syncs get in the way of publishers'
+	PositionsPause time.Duration // between two writes of positions: their syncs get in the way of publishers'
 	SyncPatience   time.Duration // that positions wait for the syncs of their logs, with an interval between syncs
 	StopTime       time.Duration // that the broker waits at its end for what is under way
 }
@@ -121,7 +121,7 @@ func DefaultLimits() Limits {
 		SettleTime:     500 * time.Millisecond,
 		HalfCloseTime:  20 * time.Millisecond,
 		ResetTime:      300 * time.Millisecond,
-		JournalPause:   5 * time.Millisecond,
+		PositionsPause: 5 * time.Millisecond,
 		SyncPatience:   time.Second,
 		StopTime:       3 * time.Second,
 	}
@@ -214,7 +214,7 @@ const (
 	maxLoose = 32
 )
 
-// Limits of the groups' positions and their journal.
+// Limits of the groups' positions and their log.
 const (
 	// DefaultOffsetsRetention is how long the positions of a group without members are kept:
 	// as long as messages that a group has not consumed.
@@ -231,7 +231,7 @@ const (
 	// be early: recording it exactly would cost a write for each member.
 	maxUseAge = time.Hour
 
-	// compactAfter records, or compactBytes, are the least that the journal takes before it
+	// compactAfter records, or compactBytes, are the least that the positions log takes before it
 	// is compacted: more when there are many positions, so that the cost of compaction stays
 	// a fraction of that of writing.
 	compactAfter = 20_000
@@ -241,8 +241,8 @@ const (
 	// memory that a compaction takes.
 	compactWrite = 1 << 20
 
-	// maxJournalPause bounds the pause between two writes of a journal that waits for the
+	// maxPositionsPause bounds the pause between two writes of a positions log that waits for the
 	// syncs of other logs. The pause is four times as long as these take, so that they take
 	// a fifth of the time at most.
-	maxJournalPause = 100 * time.Millisecond
+	maxPositionsPause = 100 * time.Millisecond
 )

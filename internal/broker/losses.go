@@ -4,11 +4,11 @@ import (
 	"mbus/internal/group"
 )
 
-// Losses are the positions that damage in the journal may have cost. Any group may have had a
+// Losses are the positions that damage in the positions log may have cost. Any group may have had a
 // position of which nothing is left, and a group that begins at the end (start=end, or
 // Kafka's auto.offset.reset=latest) would skip messages. So a group without a position begins
 // at the first message of each partition that had messages when the damage was found, until
-// these are removed. The journal keeps losses as positions of noGroup: the end that the
+// these are removed. The positions log keeps losses as positions of noGroup: the end that the
 // partition had then.
 type losses map[group.Key]group.State
 
@@ -19,7 +19,7 @@ const noGroup = ""
 // messages, and unconsumed messages are kept longer for such groups.
 const lostGroup = "(one whose position is lost)"
 
-// A damagedPart is the part of the journal that can't be read.
+// A damagedPart is the part of the positions log that can't be read.
 type damagedPart struct {
 	until int64 // offset after the last unreadable record
 	runs  int32 // of unreadable records
@@ -28,10 +28,10 @@ type damagedPart struct {
 // lossesOf is the key under which the losses' damagedPart is kept.
 var lossesOf = group.Key{Group: noGroup, Topic: PositionsTopic}
 
-// noteLosses adds losses if the journal has damage that the kept ones do not cover. It is for
-// the start, before the journal is written.
+// noteLosses adds losses if the positions log has damage that the kept ones do not cover. It is for
+// the start, before the positions log is written.
 func (o *offsets) noteLosses(kept losses, missed damagedPart) {
-	o.losses, o.journal.damaged = kept, missed.runs > 0
+	o.losses, o.positions.damaged = kept, missed.runs > 0
 	of := kept[lossesOf]
 	if missed.runs == 0 || of.Offset == missed.until && of.Epoch == missed.runs {
 		return
@@ -49,12 +49,12 @@ func (o *offsets) noteLosses(kept losses, missed damagedPart) {
 	for _, e := range entries {
 		kept[e.Key] = e.State
 	}
-	if _, err := o.journal.append(entries); err != nil {
+	if _, err := o.positions.append(entries); err != nil {
 		o.log.Error("what damage to the groups' positions means could not be kept: it holds until the broker ends", "topic", PositionsTopic, "until", missed.until, "reason", err)
 	}
 }
 
-// PositionsLost reports whether damage in the journal may have cost a position in a partition:
+// PositionsLost reports whether damage in the positions log may have cost a position in a partition:
 // then a group without one begins at the first message.
 func (o *offsets) PositionsLost(t *Topic, partition int) bool {
 	s, ok := o.losses[group.Key{Group: noGroup, Topic: t.Name, Partition: partition}]

@@ -34,7 +34,7 @@ func TestPositionsInATopicThatIsMissingAreKept(t *testing.T) {
 	for range 2 {
 		b = mustOpen(t, s)
 		mustFill(t, b, "stock")
-		compactJournal(t, b)
+		compactPositionsLog(t, b)
 		mustClose(t, b)
 	}
 	if n := len(book.Lines("level=WARN", "in a topic that is missing or can't be used", "topic=orders", "positions=1")); n != 2 {
@@ -51,8 +51,8 @@ func TestPositionsInATopicThatIsMissingAreKept(t *testing.T) {
 	}
 }
 
-// compactJournal commits until the journal is compacted.
-func compactJournal(t testing.TB, b *bus) {
+// compactPositionsLog commits until the positions log is compacted.
+func compactPositionsLog(t testing.TB, b *bus) {
 	t.Helper()
 	start, _ := mustHave(t, b, broker.PositionsTopic).Partitions()[0].Offsets()
 	commits := make([]group.Commit, 1000)
@@ -64,7 +64,7 @@ func compactJournal(t testing.TB, b *bus) {
 		mustCommit(t, b, "busy", commits...)
 	}
 	if now, _ := mustHave(t, b, broker.PositionsTopic).Partitions()[0].Offsets(); now == start {
-		t.Fatal("the journal is not compacted")
+		t.Fatal("the positions log is not compacted")
 	}
 }
 

@@ -24,15 +24,15 @@ var (
 )
 
 // Offsets are the positions of groups in partitions: in memory in groups, durable in the
-// journal.
+// positions log.
 type offsets struct {
 	topics    *catalog
 	store     store.Store
 	clock     *clock
 	groups    *group.Groups
-	journal   *journal
+	positions *positionsLog
 	log       *slog.Logger
-	unusable  error           // why the journal can't be used; set at the start
+	unusable  error           // why the positions log can't be used; set at the start
 	losses    losses          // set at the start
 	missing   map[string]int  // positions in missing topics, by topic; set at the start
 	expected  map[string]bool // topics that do not exist, and groups begin at their first message; guarded by the mu of topics
@@ -42,7 +42,7 @@ type offsets struct {
 // newOffsets makes offsets without positions; load reads the durable ones.
 func newOffsets(b *Broker) *offsets {
 	o := &offsets{topics: b.catalog, store: b.store, clock: b.clock, log: b.Log, expected: make(map[string]bool), retention: b.opts.OffsetsRetention}
-	o.journal = newJournal(b)
+	o.positions = newPositionsLog(b)
 	o.groups = group.New(o.write)
 	o.groups.MaxBytes = b.Limits.MaxPositions
 	o.groups.Now = func() int64 { return o.clock.wall().UnixMilli() }
@@ -51,9 +51,9 @@ func newOffsets(b *Broker) *offsets {
 }
 
 // write is the group.Write: it makes states durable.
-func (o *offsets) write(entries []group.Entry) error { return o.journal.write(entries, o.entries) }
+func (o *offsets) write(entries []group.Entry) error { return o.positions.write(entries, o.entries) }
 
-// entries yields the contents of a compacted journal: the losses that still count, and all
+// entries yields the contents of a compacted positions log: the losses that still count, and all
 // positions, also those in missing topics.
 func (o *offsets) entries(yield func(group.Entry) bool) {
 	for _, e := range o.lossEntries() {

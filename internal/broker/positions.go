@@ -7,7 +7,7 @@ import "mbus/internal/group"
 func (b *Broker) PositionsUnusable() error { return b.offsets.unusable }
 
 // PositionsLost says whether a group of which nothing is kept may have had a position in
-// a partition that was lost with damage in the journal: it begins at the first message.
+// a partition that was lost with damage in the positions log: it begins at the first message.
 func (b *Broker) PositionsLost(t *Topic, partition int) bool {
 	return b.offsets.PositionsLost(t, partition)
 }

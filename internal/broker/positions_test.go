@@ -18,8 +18,8 @@ import (
 // within this time nothing is synced, for tests that write much and cut no power
 var lazily = commitlog.Options{SyncEvery: time.Hour}
 
-// journalSize is the number of records that the positions' topic has.
-func journalSize(t testing.TB, b *bus) int64 {
+// positionsLogSize is the number of records that the positions' topic has.
+func positionsLogSize(t testing.TB, b *bus) int64 {
 	t.Helper()
 	topic, err := b.Topic(broker.PositionsTopic)
 	if err != nil {
@@ -112,7 +112,7 @@ func TestWhatWasConsumedJustBeforeTheEndIsKept(t *testing.T) {
 
 // Each acknowledgement may begin a segment, which waits for the syncs of those
 // before it.
-func TestAcknowledgementsGoOnWhileTheJournalBeginsSegments(t *testing.T) {
+func TestAcknowledgementsGoOnWhileThePositionsLogBeginsSegments(t *testing.T) {
 	dir := t.TempDir()
 	small := commitlog.Options{SegmentBytes: 512}
 	b := mustOpen(t, setup{dir: dir, log: small})
@@ -181,9 +181,9 @@ func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
 	}
 }
 
-// fillJournal writes a positions' topic, and fills topic "orders", before any broker
+// fillPositionsLog writes a positions' topic, and fills topic "orders", before any broker
 // has run.
-func fillJournal(t testing.TB, s setup, fill func(*batch.Builder)) {
+func fillPositionsLog(t testing.TB, s setup, fill func(*batch.Builder)) {
 	t.Helper()
 	if s.disk != nil {
 		s.log.FS, s.dir = s.disk, "/data"

@@ -163,7 +163,7 @@ func TestRetentionNeverTouchesPositions(t *testing.T) {
 		mustSync(t, b)
 	}
 	retain(t, b, time.Now().Add(10_000*day))
-	if n := journalSize(t, b); n != 200 {
+	if n := positionsLogSize(t, b); n != 200 {
 		t.Errorf("%d positions are left", n)
 	}
 	mustClose(t, b)

@@ -63,7 +63,7 @@ func TestOnAFullDiskPublishersAreRefusedAndConsumersGoOn(t *testing.T) {
 	if _, err := b.MakeTopic("bills"); !errors.Is(err, store.ErrFull) {
 		t.Errorf("a new topic: %v", err)
 	}
-	consume(t, position(t, b, "billing", "orders", 0), 0, 5) // makes the journal's topic
+	consume(t, position(t, b, "billing", "orders", 0), 0, 5) // makes the positions log's topic
 	mustSync(t, b)
 	if err := orders.Partitions()[0].Trim(5); err != nil {
 		t.Errorf("trimming: %v", err)

@@ -48,7 +48,7 @@ func (b *bus) begin() {
 		s = b.wrap(s)
 	}
 	limits := broker.DefaultLimits()
-	limits.SettleTime, limits.JournalPause = patience, 0
+	limits.SettleTime, limits.PositionsPause = patience, 0
 	made, err := broker.New(s, broker.Options{Limits: limits, Partitions: b.partitions})
 	if err != nil {
 		b.t.Fatal(err)

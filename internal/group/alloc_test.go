@@ -30,7 +30,7 @@ func (w *worker) ack(t testing.TB) {
 	}
 }
 
-// busy makes groups whose journal is within a write until the test ends, as it
+// busy makes groups whose positions log is within a write until the test ends, as it
 // is while a disk syncs.
 func busy(t testing.TB) *group.Groups {
 	begun, end := make(chan struct{}), make(chan struct{})

@@ -25,12 +25,12 @@ func (d disk) apply(entries []group.Entry) {
 }
 
 // prodKey is a position of which nothing is kept. It is committed whenever the
-// journal could come to rest: so the goroutine that writes is always within a
+// positions log could come to rest: so the goroutine that writes is always within a
 // write while anything else happens, and what it gathers does not depend on the
 // scheduler.
 var prodKey = group.Key{Group: "prod"}
 
-// A life is one run of a broker: its groups, and the journal as the simulation
+// A life is one run of a broker: its groups, and the positions log as the simulation
 // drives it.
 type life struct {
 	groups  *group.Groups
@@ -75,7 +75,7 @@ func newLife() *life {
 	return l
 }
 
-// prod makes the journal write once more.
+// prod makes the positions log write once more.
 func (l *life) prod() {
 	l.groups.Commit([]group.Set{{Position: position(l.groups, prodKey)}}, func(error) {})
 }

@@ -8,7 +8,7 @@ func (g *Groups) time() int64 {
 	return g.Now()
 }
 
-// lastLeft notes that a group was used until now, in the journal, too, unless it was noted
+// lastLeft notes that a group was used until now, in the positions log, too, unless it was noted
 // there less than NoteAgain ago. The caller holds mu.
 func (g *Groups) lastLeft(name string) {
 	s, now := g.sets[name], g.time()

@@ -1,6 +1,6 @@
 // Package group owns consumer groups: how far each has come in each partition,
 // which messages are leased to which member, which have failed and wait, and what the
-// journal keeps of that, so that it survives a restart. It knows no sockets and no
+// positions log keeps of that, so that it survives a restart. It knows no sockets and no
 // messages, only offsets and which of them have records.
 //
 // A message's life in a group: free, then leased to one member, then either
@@ -10,10 +10,10 @@
 // is a transaction's mark) is consumed with the record before it, and has no number.
 //
 // A Position is made of nouns that own a part of its state each: leases, failures, order,
-// waiters, and journaled, which is how it stands with the journal.
+// waiters, and saved, which is how it stands with the positions log.
 //
 // Locks are taken in this order: a Member's, the Groups', a Position's, then the
-// journal's, a log's or a Waiter's.
+// positions log's, a log's or a Waiter's.
 package group
 
 import (
@@ -36,10 +36,10 @@ type Key struct {
 }
 
 // An ID is that of a topic: each incarnation has its own. A position belongs to one
-// incarnation; the zero ID is that of journals that are older than IDs.
+// incarnation; the zero ID is that of positions logs that are older than IDs.
 type ID [16]byte
 
-// A State is what the journal keeps of a position.
+// A State is what the positions log keeps of a position.
 type State struct {
 	TopicID    ID
 	Offset     int64     // committed; negative where a Kafka client has committed that: then leases begin at 0
@@ -89,12 +89,12 @@ type Groups struct {
 	Now func() int64
 
 	// NoteAgain bounds how old the time of a group's positions may be when its last member
-	// leaves, in milliseconds: if they are older the journal gets the time. 0 is for never. It
+	// leaves, in milliseconds: if they are older the positions log gets the time. 0 is for never. It
 	// is set with Now.
 	NoteAgain int64
 
-	journal journal
-	keys    atomic.Int64 // of unacknowledged messages, in groups that are ordered by key
+	writer writer
+	keys   atomic.Int64 // of unacknowledged messages, in groups that are ordered by key
 
 	mu   sync.Mutex // guards what follows
 	sets map[string]*set
@@ -107,7 +107,7 @@ type set struct {
 	positions map[topicPartition]*Position // guarded by the Groups' mu
 	turns     map[string]*turn             // by topic; guarded by the Groups' mu
 	kept      atomic.Int64                 // of the positions: those that something is kept of
-	commits   atomic.Int64                 // on their way to the journal
+	commits   atomic.Int64                 // on their way to the positions log
 	left      int64                        // when the last member left, in this life; guarded by the Groups' mu
 	noted     int64                        // when NoteAgain was last heeded; guarded by the Groups' mu
 }
@@ -128,13 +128,13 @@ func (k Key) inTopic() topicPartition { return topicPartition{k.Topic, k.Partiti
 // New has no groups yet. write makes positions durable: see Write.
 func New(write Write) *Groups {
 	g := &Groups{sets: make(map[string]*set), uses: make(map[string]*use)}
-	g.journal.write, g.journal.time = write, g.time
-	g.journal.idle.L = &g.journal.mu
-	g.journal.hurry = make(chan struct{}, 1)
+	g.writer.write, g.writer.time = write, g.time
+	g.writer.idle.L = &g.writer.mu
+	g.writer.hurry = make(chan struct{}, 1)
 	return g
 }
 
-// Load makes a position of what the journal has kept of it, also above MaxBytes. It is for
+// Load makes a position of what the positions log has kept of it, also above MaxBytes. It is for
 // the start, before anything else is called.
 func (g *Groups) Load(k Key, s State) *Position {
 	p := loadPosition(k, g, s)
@@ -238,7 +238,7 @@ func (p *Position) Close() {
 }
 
 // forget removes a position that nobody uses and of which nothing is kept. If the disk may
-// hold something the position stays until the journal has written that it is gone, and begins
+// hold something the position stays until the positions log has written that it is gone, and begins
 // at 0. The caller holds mu, and that of the Groups.
 func (p *Position) forget() {
 	g := p.groups
@@ -298,7 +298,7 @@ func (g *Groups) of(name string) []*Position {
 	return all
 }
 
-// Delete forgets the positions of a group that match, also in the journal.
+// Delete forgets the positions of a group that match, also in the positions log.
 // Members that still use one go on, but nothing of it is kept.
 func (g *Groups) Delete(name string, match func(Key) bool) {
 	g.mu.Lock()
@@ -308,7 +308,7 @@ func (g *Groups) Delete(name string, match func(Key) bool) {
 	}
 }
 
-// DeleteUnused forgets all positions of a group that has no members, also in the journal,
+// DeleteUnused forgets all positions of a group that has no members, also in the positions log,
 // and reports whether anything was kept of it. A later member gets new positions. The error
 // is an *InUseError, and nothing is forgotten.
 func (g *Groups) DeleteUnused(name string) (kept bool, err error) {
@@ -372,14 +372,14 @@ func (g *Groups) deleteFrom(s *set, match func(*Position) bool) (n int) {
 	return n
 }
 
-// An Entry is a position and what the journal keeps of it.
+// An Entry is a position and what the positions log keeps of it.
 type Entry struct {
 	Key
 	State
 	Gone bool // deleted: nothing is kept
 }
 
-// Size is what the entry takes in the journal, about, in bytes.
+// Size is what the entry takes in the positions log, about, in bytes.
 func (e Entry) Size() int {
 	return 100 + len(e.Group) + len(e.Key.Topic) + len(e.Metadata) + 4*len(e.AckedAhead) + 4*len(e.Failed)
 }
@@ -430,7 +430,7 @@ func (g *Groups) List() []Listed {
 	return all
 }
 
-// Keeps reports whether the journal has something of a group.
+// Keeps reports whether the positions log has something of a group.
 func (g *Groups) Keeps(name string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -470,7 +470,7 @@ func (g *Groups) Numbers(name string) []Numbers {
 func (s *set) numbers(all []Numbers) []Numbers {
 	for _, p := range s.positions {
 		if p.users == 0 && p.kept.isUnsaved() {
-			continue // it is only there until the journal has written that nothing is kept
+			continue // it is only there until the positions log has written that nothing is kept
 		}
 		all = append(all, p.numbers())
 	}

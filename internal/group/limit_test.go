@@ -60,7 +60,7 @@ func TestPositionsThatNothingIsKeptOfCountWhileTheyAreUsed(t *testing.T) {
 func TestAPositionOfWhichACommitHasFailedGivesItsRoomBackOnce(t *testing.T) {
 	for name, deleted := range map[string]bool{"and that was deleted": true, "and that was not": false} {
 		t.Run(name, func(t *testing.T) {
-			j := newHeldJournal()
+			j := newHeldLog()
 			g := group.New(j.write)
 			g.MaxBytes = 2 * (group.PositionCost + 2)
 			key := func(name string) group.Key { return group.Key{Group: name, Topic: "t"} }

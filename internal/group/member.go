@@ -355,7 +355,7 @@ func (m *Member) Oldest() uint64 {
 	return m.sent[0].first
 }
 
-// Keep has the journal remember the positions of what is not settled, where nothing is
+// Keep has the positions log remember the positions of what is not settled, where nothing is
 // kept of them yet: so that what a group has left undone is seen when its members have
 // left.
 func (m *Member) Keep() {

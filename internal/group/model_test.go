@@ -81,7 +81,7 @@ func newModel(k group.Key, l *log, ordered bool) *model {
 	return &model{key: k, log: l, ordered: ordered, epoch: group.NoEpoch, unsaved: true}
 }
 
-// load makes the model of what the journal has kept.
+// load makes the model of what the positions log has kept.
 func (p *model) load(s group.State) {
 	p.unsaved, p.epoch, p.metadata, p.unset = false, s.Epoch, s.Metadata, min(s.Offset, 0)
 	p.reset(max(s.Offset, 0))
@@ -248,7 +248,7 @@ func (p *model) count(f fate) (n int64) {
 	return n
 }
 
-// state is what the journal must keep.
+// state is what the positions log must keep.
 func (p *model) state() group.State {
 	s := group.State{Offset: p.committed(), Epoch: p.epoch, Metadata: p.metadata}
 	for o := s.Offset; o < p.log.end(); o++ {

@@ -24,7 +24,7 @@ type Position struct {
 	holes  atomic.Int64 // offsets without a record that members hold
 
 	mu       sync.Mutex // guards what follows
-	kept     journaled
+	kept     saved
 	leases   leases
 	failures failures
 	order    *order        // nil unless messages are ordered by key
@@ -47,7 +47,7 @@ func makePosition(k Key, id ID, g *Groups) *Position {
 	return p
 }
 
-// loadPosition makes one of what the journal has kept of it.
+// loadPosition makes one of what the positions log has kept of it.
 func loadPosition(k Key, g *Groups, s State) *Position {
 	p := makePosition(k, s.TopicID, g)
 	p.kept.active = s.At
@@ -103,7 +103,7 @@ func (p *Position) Committed() int64 {
 }
 
 // Start has a position that nothing is kept of yet begin at offset. keep has
-// the journal remember that, even if nothing is ever acknowledged.
+// the positions log remember that, even if nothing is ever acknowledged.
 func (p *Position) Start(offset int64, keep bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,7 +160,7 @@ func (p *Position) Clamp(end int64) (was int64, beyond bool) {
 	return was, true
 }
 
-// Rewrite has the journal write the position as it is.
+// Rewrite has the positions log write the position as it is.
 func (p *Position) Rewrite() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

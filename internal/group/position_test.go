@@ -278,13 +278,13 @@ func TestPosition(t *testing.T) {
 		"deleted and made again before that is written": `
 			a lease 0 5
 			a acks
-			journal waits
+			disk waits
 			b lease 5 6
 			b acks
 			delete
 			c lease 0 2
 			c acks
-			journal goes on
+			disk goes on
 			kept -> 2`,
 		"given back from below all is released": `
 			a lease 3 6

@@ -6,7 +6,7 @@ import (
 	"errors"
 )
 
-// The journal's records have the key and value of Kafka's __consumer_offsets:
+// The positions log's records have the key and value of Kafka's __consumer_offsets:
 // OffsetCommitKey version 1 and OffsetCommitValue version 3, as in Apache
 // Kafka's group-coordinator message definitions; a null value says that the
 // position was deleted. Behind the value stand the spans acknowledged above the
@@ -24,10 +24,10 @@ const (
 	shortList       = 16
 )
 
-// errRecord is the error for a record of the journal that can't be parsed.
+// errRecord is the error for a record of the positions log that can't be parsed.
 var errRecord = errors.New("not a position's record")
 
-// AppendKey appends the key under which the journal keeps k.
+// AppendKey appends the key under which the positions log keeps k.
 func (k Key) AppendKey(p []byte) []byte {
 	p = binary.BigEndian.AppendUint16(p, keyVersion)
 	p = appendString(p, k.Group)
@@ -35,7 +35,7 @@ func (k Key) AppendKey(p []byte) []byte {
 	return binary.BigEndian.AppendUint32(p, uint32(k.Partition))
 }
 
-// AppendValue appends what the journal keeps of s. The time of the commit is s.At or,
+// AppendValue appends what the positions log keeps of s. The time of the commit is s.At or,
 // where that is 0, now, in milliseconds since 1970.
 func (s State) AppendValue(p []byte, now int64) []byte {
 	p = binary.BigEndian.AppendUint16(p, valueVersion)

@@ -10,7 +10,7 @@ var (
 	ErrDying      = errors.New("it is on its way to the dead letters")
 )
 
-// liveRuns is how many spans, of those that the journal keeps, Reopen leaves to members,
+// liveRuns is how many spans, of those that the positions log keeps, Reopen leaves to members,
 // which acknowledge out of turn meanwhile.
 const liveRuns = 1000
 
@@ -21,7 +21,7 @@ const liveRuns = 1000
 // The error is ErrNoPosition if the group has not begun; ErrAssigned if a Kafka client moved
 // the position last, because the next one would know no more than the committed offset,
 // and get all that was consumed above; ErrFull if there would be more spans than the
-// journal keeps beside those of members: they would come again after a restart; or
+// positions log keeps beside those of members: they would come again after a restart; or
 // ErrDying if neither Bury nor Unbury has been called for the message. The caller prevents
 // that a Kafka client joins the group meanwhile.
 func (p *Position) Reopen(offset int64) error {
@@ -55,7 +55,7 @@ func (p *Position) mayReopen(offset int64) error {
 	return nil
 }
 
-// Remembers reports whether the journal keeps as many more spans as n messages that are
+// Remembers reports whether the positions log keeps as many more spans as n messages that are
 // consumed out of turn can make: if not, some of what is consumed above the committed
 // offset may come again after a restart.
 func (p *Position) Remembers(n int) bool {

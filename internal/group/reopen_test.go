@@ -122,12 +122,12 @@ func TestReopen(t *testing.T) {
 		"it is durable with the next sync": `
 			a lease 0 3
 			a acks
-			journal waits
+			disk waits
 			reopen 1
 			sync
 			synced -> no
 			durable -> 3
-			journal goes on
+			disk goes on
 			synced -> ok
 			durable -> 1
 			kept -> 1 2-3
@@ -136,12 +136,12 @@ func TestReopen(t *testing.T) {
 		"a write that fails is no end of it": `
 			a lease 0 3
 			a acks
-			journal fails
+			disk fails
 			reopen 1
 			sync
 			synced -> failed
 			free 9 -> 1 2
-			journal goes on
+			disk goes on
 			after 2s
 			kept -> 1 2-3`,
 		"in a group that has not begun there is nothing": `
@@ -182,7 +182,7 @@ func TestReopen(t *testing.T) {
 	}
 }
 
-// What the journal does not keep would come again after a restart: no more is reopened
+// What the positions log does not keep would come again after a restart: no more is reopened
 // than it keeps, and all of that is read back.
 func TestNoMoreIsReopenedThanARestartBringsBack(t *testing.T) {
 	g := group.New(kept)

@@ -41,8 +41,8 @@ import (
 //	durable -> 3               what others are shown, or nothing
 //	committed -> 5
 //	others a 10 -> somebody    does another than a hold something below 10?
-//	journal waits              writes are durable only from "journal goes on" on
-//	journal fails              from now on, or "once"
+//	disk waits              writes are durable only from "disk goes on" on
+//	disk fails              from now on, or "once"
 //	kept -> 5 7-9 8*2          written last: the offset, what is beyond, attempts that failed
 //	writes -> 2                so many so far
 //	sync                       synced -> no, ok, failed
@@ -50,7 +50,7 @@ import (
 //	restart                    with the state written last
 type script struct {
 	t         *testing.T
-	journal   *heldJournal
+	held      *heldLog
 	groups    *group.Groups
 	pos       *group.Position
 	members   map[string]*group.Member
@@ -67,7 +67,7 @@ var theKey = group.Key{Group: "default", Topic: "orders", Partition: 3}
 func runScript(t *testing.T, text string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &script{t: t, journal: newHeldJournal()}
+		s := &script{t: t, held: newHeldLog()}
 		s.start()
 		for line := range strings.Lines(text) {
 			if line = strings.TrimSpace(line); line == "" {
@@ -75,13 +75,13 @@ func runScript(t *testing.T, text string) {
 			}
 			step, want, _ := strings.Cut(line, " -> ")
 			got := s.step(strings.Fields(step))
-			synctest.Wait() // until the journal is idle, or waits
+			synctest.Wait() // until the positions log is idle, or waits
 			if got != want {
 				t.Errorf("%s: %q, not %q", step, got, want)
 				break
 			}
 		}
-		s.journal.set(true, nil, false)
+		s.held.set(true, nil, false)
 		s.groups.Flush()
 	})
 }
@@ -90,8 +90,8 @@ func runScript(t *testing.T, text string) {
 func (s *script) start() {
 	s.members = make(map[string]*group.Member)
 	s.waiters = make(map[string]*group.Waiter)
-	s.groups = group.New(s.journal.write)
-	for k, state := range s.journal.all() {
+	s.groups = group.New(s.held.write)
+	for k, state := range s.held.all() {
 		s.groups.Load(k, state)
 	}
 	s.pos = position(s.groups, theKey)
@@ -150,7 +150,7 @@ var reasons = map[error]string{
 	group.ErrNoPosition: "no position", group.ErrAssigned: "assigned", group.ErrFull: "full", group.ErrDying: "dying",
 }
 
-// groupsStep does what concerns the groups, their journal, and time.
+// groupsStep does what concerns the groups, their positions log, and time.
 func (s *script) groupsStep(words []string) (got string, ok bool) {
 	switch words[0] {
 	case "after":
@@ -179,16 +179,16 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 	case "delete":
 		s.groups.Delete(theKey.Group, func(k group.Key) bool { return k == theKey })
 		s.pos = position(s.groups, theKey)
-	case "journal":
+	case "disk":
 		var err error
 		if words[1] == "fails" {
 			err = errWrite
 		}
-		s.journal.set(words[1] != "waits", err, words[len(words)-1] == "once")
+		s.held.set(words[1] != "waits", err, words[len(words)-1] == "once")
 	case "kept":
-		got = s.journal.keptText()
+		got = s.held.keptText()
 	case "writes":
-		got = fmt.Sprint(s.journal.begun())
+		got = fmt.Sprint(s.held.begun())
 	case "sync":
 		s.synced = "no"
 		s.groups.Sync(s.isSynced)

@@ -19,7 +19,7 @@ var (
 )
 
 // Clients lease, acknowledge, fail, give back and vanish at random; topics and
-// groups are deleted and made again; the journal takes its time, or fails; the
+// groups are deleted and made again; the positions log takes its time, or fails; the
 // broker is killed and started again. After each step every position is
 // compared with a model.
 func TestSimulatedClientsLoseNothingAndShareNothing(t *testing.T) {
@@ -285,7 +285,7 @@ func (s *simulation) snapshot() *syncing {
 	return y
 }
 
-// endWrite has the journal's write succeed or fail; another one begins.
+// endWrite has the positions log's write succeed or fail; another one begins.
 func (s *simulation) endWrite() error {
 	if s.rng.IntN(4) == 0 {
 		s.tally.badWrites.Add(1)

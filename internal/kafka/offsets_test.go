@@ -249,7 +249,7 @@ func TestACommitBeyondTheEndIsTakenAndCountsUpToTheEndForLines(t *testing.T) {
 	}
 }
 
-// After damage to the journal a group of which nothing is kept may be one that was lost:
+// After damage to the positions log a group of which nothing is kept may be one that was lost:
 // a client that begins at the end (auto.offset.reset=latest) is given the first message.
 func TestAGroupWhosePositionMayBeLostBeginsAtTheFirstMessage(t *testing.T) {
 	b := start(t, setup{})

@@ -114,7 +114,7 @@ func BenchmarkBackOff(b *testing.B) {
 	}
 }
 
-// positionBytes is how many bytes the journal of positions has on the disk.
+// positionBytes is how many bytes the positions log has on the disk.
 func (b *bus) positionBytes() (n int64) {
 	b.t.Helper()
 	files, err := filepath.Glob(filepath.Join(b.setup.dir, "topics", "__consumer_offsets", "*", "*.log"))

@@ -63,7 +63,7 @@ func liveOnce(t *testing.T, seed uint64) {
 	l := &life{t: t, rng: rand.New(rand.NewPCG(seed, 1)), partitions: 1}
 	l.attempts, l.ordered = 2+l.rng.IntN(3), l.rng.IntN(3) == 0
 	l.b = start(t, setup{disk: crashfs.New(), limits: func(limits *broker.Limits) {
-		limits.SettleTime, limits.ResetTime, limits.JournalPause = 0, time.Millisecond, time.Millisecond
+		limits.SettleTime, limits.ResetTime, limits.PositionsPause = 0, time.Millisecond, time.Millisecond
 	}})
 	for i := range 1 + l.rng.IntN(2) {
 		l.promises = append(l.promises, newPromise(fmt.Sprint("g", i), l.attempts, l.ordered))

@@ -134,7 +134,7 @@ func (l *ledger) publishSlowly(ctx context.Context, address string) {
 }
 
 // commit has a group commit positions. The last group has nothing more to say after its
-// first, which is in the oldest part of the journal.
+// first, which is in the oldest part of the positions log.
 func (l *backupLoad) commit(ctx context.Context, number int) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(l.b.Kafka()))
 	if err != nil {

@@ -31,7 +31,7 @@ func openSimulated(disk *crashfs.FS, sabotaged sabotage) (*simulated, error) {
 		return nil, err
 	}
 	limits := broker.DefaultLimits()
-	limits.JournalPause = 0
+	limits.PositionsPause = 0
 	b, err := broker.New(s, broker.Options{Limits: limits})
 	if err != nil {
 		return nil, errors.Join(err, s.Close())

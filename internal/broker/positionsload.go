@@ -9,7 +9,7 @@ import (
 	"mbus/internal/store"
 )
 
-// A loading reads the journal at the start. Unreadable records are reported and passed over:
+// A loading reads the positions log at the start. Unreadable records are reported and passed over:
 // then an earlier record of the same position holds, so that messages come again; see losses
 // for positions without one.
 type loading struct {
@@ -20,8 +20,8 @@ type loading struct {
 	missed damagedPart
 }
 
-// load reads the journal, and puts right positions that do not fit the topics: see judge. If
-// the journal as a whole can't be used no group can be, because without positions it would
+// load reads the positions log, and puts right positions that do not fit the topics: see judge. If
+// the positions log as a whole can't be used no group can be, because without positions it would
 // get all messages again, or skip some if it begins at the end.
 func (o *offsets) load() error {
 	t, err := o.topics.Topic(PositionsTopic)
@@ -34,7 +34,7 @@ func (o *offsets) load() error {
 		return nil
 	}
 	log := t.Partitions()[0]
-	o.journal.log = log
+	o.positions.log = log
 	l := &loading{of: o, states: make(map[group.Key]group.State), losses: make(losses)}
 	start, _ := log.Offsets()
 	if err := walk(log, start, l.lost, l.replay); err != nil {
@@ -45,7 +45,7 @@ func (o *offsets) load() error {
 	return nil
 }
 
-// lost reports damage or a gap of the journal.
+// lost reports damage or a gap of the positions log.
 func (l *loading) lost(err error) error {
 	next, _ := missingUntil(err)
 	l.miss(next, "reason", err)
@@ -64,7 +64,7 @@ func (l *loading) miss(next int64, args ...any) {
 
 // replay reads the records of a batch.
 func (l *loading) replay(bt batch.Batch) (goOn bool, err error) {
-	l.of.journal.bytes += int64(len(bt))
+	l.of.positions.bytes += int64(len(bt))
 	next := bt.BaseOffset()
 	if err := l.it.Reset(bt); err != nil {
 		l.miss(bt.NextOffset(), "first", next, "reason", err)
@@ -73,7 +73,7 @@ func (l *loading) replay(bt batch.Batch) (goOn bool, err error) {
 	for l.it.Next() {
 		r := l.it.Record()
 		next = r.Offset + 1
-		l.of.journal.records++
+		l.of.positions.records++
 		k, err := group.ParseKey(r.Key)
 		if err != nil {
 			l.miss(next, "first", r.Offset, "reason", fmt.Errorf("key: %w", err))

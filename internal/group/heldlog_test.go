@@ -8,8 +8,8 @@ import (
 	"mbus/internal/group"
 )
 
-// A heldJournal keeps what it was given last, if it does not wait or fail.
-type heldJournal struct {
+// A heldLog keeps what it was given last, if it does not wait or fail.
+type heldLog struct {
 	mu     sync.Mutex // guards what follows
 	wake   *sync.Cond // goesOn has changed
 	kept   map[group.Key]group.State
@@ -19,13 +19,13 @@ type heldJournal struct {
 	once   bool // err is for one write
 }
 
-func newHeldJournal() *heldJournal {
-	j := &heldJournal{kept: make(map[group.Key]group.State), goesOn: true}
+func newHeldLog() *heldLog {
+	j := &heldLog{kept: make(map[group.Key]group.State), goesOn: true}
 	j.wake = sync.NewCond(&j.mu)
 	return j
 }
 
-func (j *heldJournal) write(entries []group.Entry) error {
+func (j *heldLog) write(entries []group.Entry) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.writes++
@@ -49,7 +49,7 @@ func (j *heldJournal) write(entries []group.Entry) error {
 }
 
 // set says whether writes end, and how: all, or only the first one.
-func (j *heldJournal) set(goesOn bool, err error, once bool) {
+func (j *heldLog) set(goesOn bool, err error, once bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.goesOn, j.err, j.once = goesOn, err, once
@@ -57,20 +57,20 @@ func (j *heldJournal) set(goesOn bool, err error, once bool) {
 }
 
 // begun is how many writes have begun.
-func (j *heldJournal) begun() int {
+func (j *heldLog) begun() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.writes
 }
 
 // all is what is kept.
-func (j *heldJournal) all() map[group.Key]group.State {
+func (j *heldLog) all() map[group.Key]group.State {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return maps.Clone(j.kept)
 }
 
-func (j *heldJournal) keptText() string {
+func (j *heldLog) keptText() string {
 	s, ok := j.all()[theKey]
 	if !ok {
 		return "nothing"

@@ -2,19 +2,19 @@ package group
 
 import "sync/atomic"
 
-// Journaled is how a position stands with the journal. The position's mu guards it.
-type journaled struct {
+// Saved is how a position stands with the positions log. The position's mu guards it.
+type saved struct {
 	pos       *Position
 	topic     ID          // written with the Groups' mu held, too
 	charged   int         // bytes of metadata; guarded by the Groups' mu
 	gone      atomic.Bool // deleted, or forgotten; set with the position's mu held
 	unsaved   bool        // nothing is kept of the position
-	dirty     bool        // changed since the journal got it
+	dirty     bool        // changed since the positions log got it
 	uncertain bool        // the disk may hold a commit that has failed, until this is written as it is
-	commits   int         // on their way to the journal
+	commits   int         // on their way to the positions log
 	durable   durable
 	info      commitInfo
-	active    int64 // when the journal last learned what the group did, or of its last member's end; see State
+	active    int64 // when the positions log last learned what the group did, or of its last member's end; see State
 }
 
 // What is durable of a position, as others may see it.
@@ -33,34 +33,34 @@ type commitInfo struct {
 	assigned bool // by a member with assigned partitions, not leases
 }
 
-// mark has the journal write the position. The caller holds its mu, as for all that follows,
+// mark has the positions log write the position. The caller holds its mu, as for all that follows,
 // unless the comment differs.
-func (k *journaled) mark() {
+func (k *saved) mark() {
 	g := k.pos.groups
 	if g == nil || k.gone.Load() {
 		return
 	}
-	j := &g.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	w := &g.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if !k.dirty {
 		k.dirty = true
-		j.changed = append(j.changed, k)
+		w.changed = append(w.changed, k)
 	}
-	j.start() // also if the last write of it has failed
+	w.start() // also if the last write of it has failed
 }
 
 // save notes that something is kept of the position from now on. The caller marks it.
-func (k *journaled) save() {
+func (k *saved) save() {
 	if set := k.pos.set; k.unsaved && set != nil && !k.gone.Load() {
 		set.kept.Add(1)
 	}
 	k.unsaved = false
 }
 
-// saveAsItIs has the journal remember a position that nothing is kept of yet. The caller does
+// saveAsItIs has the positions log remember a position that nothing is kept of yet. The caller does
 // not hold its mu.
-func (k *journaled) saveAsItIs() {
+func (k *saved) saveAsItIs() {
 	k.pos.mu.Lock()
 	defer k.pos.mu.Unlock()
 	if k.unsaved {
@@ -70,17 +70,17 @@ func (k *journaled) saveAsItIs() {
 }
 
 // isUnsaved reports whether nothing is kept of the position. The caller does not hold its mu.
-func (k *journaled) isUnsaved() bool {
+func (k *saved) isUnsaved() bool {
 	k.pos.mu.Lock()
 	defer k.pos.mu.Unlock()
 	return k.unsaved
 }
 
-// isForgettable reports whether neither the journal nor the disk has anything of the position.
-func (k *journaled) isForgettable() bool { return k.unsaved && k.commits == 0 && !k.uncertain }
+// isForgettable reports whether neither the positions log nor the disk has anything of the position.
+func (k *saved) isForgettable() bool { return k.unsaved && k.commits == 0 && !k.uncertain }
 
-// state is what the journal keeps of the position.
-func (k *journaled) state() State {
+// state is what the positions log keeps of the position.
+func (k *saved) state() State {
 	p := k.pos
 	s := State{
 		TopicID: k.topic, Offset: p.leases.committed, AckedAhead: p.leases.ackedAhead(maxAckedAhead), Failed: p.failures.list(),
@@ -94,7 +94,7 @@ func (k *journaled) state() State {
 
 // commit is what is durable of the position, and whether anything is. The caller does not
 // hold the position's mu.
-func (k *journaled) commit() (Commit, bool) {
+func (k *saved) commit() (Commit, bool) {
 	k.pos.mu.Lock()
 	defer k.pos.mu.Unlock()
 	key, d := k.pos.key, k.durable
@@ -102,41 +102,41 @@ func (k *journaled) commit() (Commit, bool) {
 }
 
 // cost is what the position counts for MaxBytes. The caller holds the Groups' mu.
-func (k *journaled) cost() int64 {
+func (k *saved) cost() int64 {
 	return PositionCost + int64(len(k.pos.key.Group)+len(k.pos.key.Topic)+k.charged)
 }
 
 // idleSince is when something was last done with the position; false if somebody uses it
-// or something is on its way to the journal. The caller holds the Groups' mu, and not the
+// or something is on its way to the positions log. The caller holds the Groups' mu, and not the
 // position's.
-func (k *journaled) idleSince() (int64, bool) {
+func (k *saved) idleSince() (int64, bool) {
 	k.pos.mu.Lock()
 	defer k.pos.mu.Unlock()
 	return k.active, k.pos.users == 0 && k.commits == 0 && !k.dirty && !k.uncertain
 }
 
 // dropCommit ends a commit that was not written. The caller does not hold the position's mu.
-func (k *journaled) dropCommit() {
+func (k *saved) dropCommit() {
 	k.pos.mu.Lock()
 	k.endCommit()
 	k.pos.mu.Unlock()
 	k.pos.Close()
 }
 
-func (k *journaled) endCommit() {
+func (k *saved) endCommit() {
 	k.commits--
 	k.pos.set.commits.Add(-1)
 }
 
 // A change is what is to be written of a position: as it is, or what it is to be.
 type change struct {
-	of *journaled
+	of *saved
 	to *State // nil for as it is
 }
 
 // allChanges lists what is to be written: commits last, because they say how a position
 // is to be whatever it was. A commit of a position that was deleted since ends here.
-func allChanges(changed []*journaled, commits []Set) []change {
+func allChanges(changed []*saved, commits []Set) []change {
 	all := make([]change, 0, len(changed)+len(commits))
 	for _, k := range changed {
 		all = append(all, change{k, nil})
@@ -193,7 +193,7 @@ func (c change) done(e Entry) {
 }
 
 // isDurable notes that the position has been written as it was.
-func (k *journaled) isDurable(e Entry) {
+func (k *saved) isDurable(e Entry) {
 	p, g := k.pos, k.pos.groups
 	g.mu.Lock()
 	defer g.mu.Unlock()

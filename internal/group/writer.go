@@ -18,22 +18,22 @@ const maxWrite = 1000
 // retryAfter is the time between a write that failed and the next.
 const retryAfter = time.Second
 
-// A journal writes what has changed: all positions that have changed while one
+// A writer writes what has changed: all positions that have changed while one
 // write was under way go into the next, so that a thousand groups share a sync.
 // Its goroutine exists only while there is something to write.
-type journal struct {
+type writer struct {
 	write Write
 	time  func() int64
 
 	mu      sync.Mutex // guards what follows
 	idle    sync.Cond  // running has become false
-	changed []*journaled
+	changed []*saved
 	commits []Set
 	waiting []func(error) // called when what has changed is durable
 	running bool
 	ended   bool          // a write that failed is not tried again by itself
 	next    time.Time     // no write that nobody waits for begins earlier
-	hurry   chan struct{} // somebody waits, or the journal ends
+	hurry   chan struct{} // somebody waits, or the positions log ends
 }
 
 // Long entries that nobody waits for are written less often: each run of messages that
@@ -58,7 +58,7 @@ type Set struct {
 // groups without members, or whose members are another protocol's. The positions
 // are closed.
 func (g *Groups) Commit(sets []Set, done func(error)) {
-	j := &g.journal
+	w := &g.writer
 	var kept []Set
 	for _, c := range sets {
 		if p := c.Position; p.groups != nil {
@@ -69,31 +69,31 @@ func (g *Groups) Commit(sets []Set, done func(error)) {
 			kept = append(kept, c)
 		}
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.commits = append(j.commits, kept...)
-	j.waiting = append(j.waiting, done)
-	j.hurryUp()
-	j.start()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.commits = append(w.commits, kept...)
+	w.waiting = append(w.waiting, done)
+	w.hurryUp()
+	w.start()
 }
 
 // start starts the writing goroutine. The caller holds mu.
-func (j *journal) start() {
-	if !j.running {
-		j.running = true
-		go j.run()
+func (w *writer) start() {
+	if !w.running {
+		w.running = true
+		go w.run()
 	}
 }
 
 // Sync calls done once, when all that has changed before is durable, or with
 // the reason why it may not be. done must not block.
 func (g *Groups) Sync(done func(error)) {
-	j := &g.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.waiting = append(j.waiting, done)
-	j.hurryUp()
-	j.start()
+	w := &g.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = append(w.waiting, done)
+	w.hurryUp()
+	w.start()
 }
 
 // AwaitCommits calls done once, when the commits of a group that were made before are
@@ -113,70 +113,70 @@ func (g *Groups) AwaitCommits(name string, done func()) bool {
 // Flush waits until nothing is being written. It is for the end, when no more
 // changes.
 func (g *Groups) Flush() {
-	j := &g.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.ended = true
-	j.hurryUp()
-	for j.running {
-		j.idle.Wait()
+	w := &g.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	w.hurryUp()
+	for w.running {
+		w.idle.Wait()
 	}
 }
 
 // run writes until there is nothing left to write. After a failure it waits for
 // the next change, or retryAfter.
-func (j *journal) run() {
+func (w *writer) run() {
 	for {
-		j.mu.Lock()
-		j.pause()
-		if len(j.changed)+len(j.commits)+len(j.waiting) == 0 {
-			j.running = false
-			j.idle.Broadcast()
-			j.mu.Unlock()
+		w.mu.Lock()
+		w.pause()
+		if len(w.changed)+len(w.commits)+len(w.waiting) == 0 {
+			w.running = false
+			w.idle.Broadcast()
+			w.mu.Unlock()
 			return
 		}
-		changed, commits, waiting := j.changed, j.commits, j.waiting
-		j.changed, j.commits, j.waiting = nil, nil, nil
-		j.mu.Unlock()
-		left, err := j.writeAll(allChanges(changed, commits))
+		changed, commits, waiting := w.changed, w.commits, w.waiting
+		w.changed, w.commits, w.waiting = nil, nil, nil
+		w.mu.Unlock()
+		left, err := w.writeAll(allChanges(changed, commits))
 		if err != nil {
-			j.putBack(left)
+			w.putBack(left)
 		}
 		for _, done := range waiting {
 			done(err)
 		}
-		if err != nil && j.stopAfterFailure() {
+		if err != nil && w.stopAfterFailure() {
 			return
 		}
 	}
 }
 
 // hurryUp ends a pause. The caller holds mu.
-func (j *journal) hurryUp() {
+func (w *writer) hurryUp() {
 	select {
-	case j.hurry <- struct{}{}:
+	case w.hurry <- struct{}{}:
 	default:
 	}
 }
 
 // pause waits until it is time to write, or a caller waits for the write. The caller holds mu.
-func (j *journal) pause() {
-	for len(j.waiting)+len(j.commits) == 0 && len(j.changed) > 0 && !j.ended {
-		left := time.Until(j.next)
+func (w *writer) pause() {
+	for len(w.waiting)+len(w.commits) == 0 && len(w.changed) > 0 && !w.ended {
+		left := time.Until(w.next)
 		if left <= 0 {
 			return
 		}
-		j.mu.Unlock()
+		w.mu.Unlock()
 		select {
-		case <-j.hurry:
+		case <-w.hurry:
 		case <-time.After(left):
 		}
-		j.mu.Lock()
+		w.mu.Lock()
 	}
 }
 
 // putOff has the next write that nobody waits for come later if entries are long.
-func (j *journal) putOff(entries []Entry) {
+func (w *writer) putOff(entries []Entry) {
 	n := 0
 	for _, e := range entries {
 		n += len(e.AckedAhead) + len(e.Failed)
@@ -184,21 +184,21 @@ func (j *journal) putOff(entries []Entry) {
 	if n <= longList {
 		return
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.next = time.Now().Add(min(time.Duration(n)*longPause, longestPause))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next = time.Now().Add(min(time.Duration(n)*longPause, longestPause))
 }
 
 // writeAll writes changes, some at a time, and returns those that are left if that fails.
-func (j *journal) writeAll(left []change) ([]change, error) {
+func (w *writer) writeAll(left []change) ([]change, error) {
 	var entries []Entry
 	for len(left) > 0 {
 		some := left[:min(len(left), maxWrite)]
-		entries = makeEntries(entries[:0], some, j.time())
-		if err := j.write(entries); err != nil {
+		entries = makeEntries(entries[:0], some, w.time())
+		if err := w.write(entries); err != nil {
 			return left, err
 		}
-		j.putOff(entries)
+		w.putOff(entries)
 		for i, c := range some {
 			c.done(entries[i])
 		}
@@ -209,16 +209,16 @@ func (j *journal) writeAll(left []change) ([]change, error) {
 
 // putBack keeps changes that could not be written for the next attempt, before what has
 // changed since: of two positions with one name the later one counts.
-func (j *journal) putBack(changes []change) {
-	var again []*journaled
+func (w *writer) putBack(changes []change) {
+	var again []*saved
 	for _, c := range changes {
 		if c.to == nil && c.failed() {
 			again = append(again, c.of)
 		}
 	}
-	j.mu.Lock()
-	j.changed = append(again, j.changed...)
-	j.mu.Unlock()
+	w.mu.Lock()
+	w.changed = append(again, w.changed...)
+	w.mu.Unlock()
 	for _, c := range changes {
 		if c.to != nil {
 			c.failed()
@@ -229,24 +229,24 @@ func (j *journal) putBack(changes []change) {
 
 // stopAfterFailure ends the writing, unless a caller waits that has come since that write
 // began. The changes are written later.
-func (j *journal) stopAfterFailure() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.commits)+len(j.waiting) > 0 {
+func (w *writer) stopAfterFailure() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.commits)+len(w.waiting) > 0 {
 		return false
 	}
-	if j.running = false; len(j.changed) > 0 && !j.ended {
-		time.AfterFunc(retryAfter, j.retry)
+	if w.running = false; len(w.changed) > 0 && !w.ended {
+		time.AfterFunc(retryAfter, w.retry)
 	}
-	j.idle.Broadcast()
+	w.idle.Broadcast()
 	return true
 }
 
 // retry writes what could not be written, unless that has happened meanwhile.
-func (j *journal) retry() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.changed) > 0 && !j.ended {
-		j.start()
+func (w *writer) retry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.changed) > 0 && !w.ended {
+		w.start()
 	}
 }

@@ -70,7 +70,7 @@ func fresh(t testing.TB, b *bus, groupName, topic string) int64 {
 	return p.Committed()
 }
 
-// TestDamagedPositionsStopNothingAndSkipNothing damages each batch of the journal in
+// TestDamagedPositionsStopNothingAndSkipNothing damages each batch of the positions log in
 // turn: group old has a position before and behind, group once has one in one batch.
 func TestDamagedPositionsStopNothingAndSkipNothing(t *testing.T) {
 	base := crashfs.New()
@@ -135,7 +135,7 @@ func TestWhatDamageToPositionsMayHaveCostOutlivesACompaction(t *testing.T) {
 	mustClose(t, b)
 	flip(t, s.disk, positionsLog, 80)
 	b = mustOpen(t, s)
-	compactJournal(t, b)
+	compactPositionsLog(t, b)
 	await(t, "it is said that the damage is gone", func() bool {
 		return len(book.Lines("level=WARN", "damaged part of the groups' positions was removed")) == 1
 	})
@@ -169,7 +169,7 @@ func TestARecordOfThePositionsThatIsNoneStopsNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			book, log := newLog()
 			s := setup{dir: t.TempDir(), options: broker.Options{Log: log}}
-			fillJournal(t, s, func(b *batch.Builder) {
+			fillPositionsLog(t, s, func(b *batch.Builder) {
 				b.Add(0, key("billing"), value)
 				b.Add(0, record[0], record[1])
 				b.Add(0, key("stock"), value)
@@ -208,7 +208,7 @@ func TestPositionsBeyondTheEndAreSetToTheEnd(t *testing.T) {
 	}
 	book, log := newLog()
 	s := setup{dir: t.TempDir(), options: broker.Options{Log: log}}
-	fillJournal(t, s, func(b *batch.Builder) {
+	fillPositionsLog(t, s, func(b *batch.Builder) {
 		for _, g := range slices.Sorted(maps.Keys(states)) {
 			b.Add(0, key(g, 0), states[g].AppendValue(nil, 0))
 		}
@@ -290,7 +290,7 @@ func TestAPositionSetBeyondTheEndSkipsNothingThatComes(t *testing.T) {
 func TestAPositionInAPartitionThatIsNotThereIsKeptAndSkipsNothingWhenItIs(t *testing.T) {
 	book, log := newLog()
 	s := setup{dir: t.TempDir(), options: broker.Options{Log: log}}
-	fillJournal(t, s, func(b *batch.Builder) {
+	fillPositionsLog(t, s, func(b *batch.Builder) {
 		for partition := range 3 {
 			b.Add(0, group.Key{Group: "billing", Topic: "orders", Partition: partition}.AppendKey(nil), group.State{Offset: 7}.AppendValue(nil, 0))
 		}

@@ -8,10 +8,10 @@ import (
 	"mbus/internal/group"
 )
 
-func TestJournal(t *testing.T) {
+func TestPositionsAreWritten(t *testing.T) {
 	for name, text := range map[string]string{
 		"while a write is under way changes wait and become one": `
-			journal waits
+			disk waits
 			a lease 0 1
 			a acks
 			writes -> 1
@@ -21,14 +21,14 @@ func TestJournal(t *testing.T) {
 			c acks
 			writes -> 1
 			kept -> nothing
-			journal goes on
+			disk goes on
 			writes -> 2
 			kept -> 3`,
 		"a write that nothing has changed since is the last": `
-			journal waits
+			disk waits
 			a lease 0 1
 			a acks
-			journal goes on
+			disk goes on
 			writes -> 1
 			a lease 1 2
 			a acks
@@ -38,18 +38,18 @@ func TestJournal(t *testing.T) {
 			synced -> ok
 			writes -> 0`,
 		"a sync waits for what has changed before": `
-			journal waits
+			disk waits
 			a lease 0 1
 			a acks
 			b lease 1 2
 			b acks
 			sync
 			synced -> no
-			journal goes on
+			disk goes on
 			synced -> ok
 			kept -> 2`,
 		"a sync returns the failure of a write, and so does the next": `
-			journal fails
+			disk fails
 			a lease 0 1
 			a acks
 			sync
@@ -57,31 +57,31 @@ func TestJournal(t *testing.T) {
 			sync
 			synced -> failed
 			kept -> nothing
-			journal goes on
+			disk goes on
 			sync
 			synced -> ok
 			kept -> 1`,
 		"a sync during a write that fails returns the error of the next one": `
-			journal waits
+			disk waits
 			a lease 0 1
 			a acks
 			sync
-			journal fails once
+			disk fails once
 			synced -> ok
 			kept -> 1`,
 		"a commit is not told of the failure of an earlier one": `
-			journal waits
+			disk waits
 			commit 3
 			commit 7
-			journal fails once
+			disk fails once
 			commits -> ok
 			kept -> 7
 			durable -> 7`,
 		"what is done at a new position while a commit of it fails is kept": `
-			journal fails
+			disk fails
 			commit 7
 			commits -> failed
-			journal goes on
+			disk goes on
 			a lease 0 1
 			a acks
 			sync
@@ -89,82 +89,82 @@ func TestJournal(t *testing.T) {
 			kept -> 1
 			durable -> 1`,
 		"a position is deleted of which the first commit has failed": `
-			journal fails
+			disk fails
 			commit 7
 			commits -> failed
 			delete
-			journal goes on
+			disk goes on
 			commit 2
 			commits -> ok
 			kept -> 2`,
 		"after a failure all is written a second later": `
-			journal fails
+			disk fails
 			a lease 0 1
 			a acks
-			journal goes on
+			disk goes on
 			kept -> nothing
 			after 1s
 			kept -> 1
 			durable -> 1`,
 		"what is shown to others is durable": `
-			journal waits
+			disk waits
 			a lease 0 1
 			a acks
 			durable -> nothing
 			committed -> 1
-			journal goes on
+			disk goes on
 			durable -> 1
-			journal waits
+			disk waits
 			b lease 1 3
 			b acks
 			durable -> 1
-			journal goes on
+			disk goes on
 			durable -> 3`,
 		"a commit moves nothing before it is durable": `
 			commit 3
-			journal waits
+			disk waits
 			commit 7
 			durable -> 3
 			committed -> 3
 			free 10 -> 3 10
-			journal goes on
+			disk goes on
 			commits -> ok
 			durable -> 7
 			committed -> 7`,
 		"a commit that can't be written moves nothing": `
 			commit 3
-			journal fails
+			disk fails
 			commit 7
 			commits -> failed
 			durable -> 3
 			committed -> 3
-			journal goes on
+			disk goes on
 			after 1s
 			kept -> 3
 			sync
 			synced -> ok
 			kept -> 3`,
 		"a commit of a new position that can't be written leaves none": `
-			journal fails
+			disk fails
 			commit 7
 			commits -> failed
 			durable -> nothing
-			journal goes on
+			disk goes on
 			after 1s
 			kept -> nothing`,
 		"a deletion outlives a commit under way": `
-			journal waits
+			disk waits
 			commit 7
 			delete
-			journal goes on
+			disk goes on
 			commits -> ok
 			kept -> nothing
 			durable -> nothing`,
 		"after a failure all is written with the next change": `
-			journal fails
+			disk fails
 			a lease 0 1
 			a acks
-			journal goes on
+			disk goes on
 			kept -> nothing
 			a lease 1 2
 			a acks
@@ -179,7 +179,7 @@ func TestJournal(t *testing.T) {
 func TestLongPositionsAreWrittenLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const failed, flow = 1000, 100
-		j := newHeldJournal()
+		j := newHeldLog()
 		g := group.New(j.write)
 		p := position(g, theKey)
 		defer p.Close()

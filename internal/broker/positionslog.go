@@ -14,9 +14,9 @@ import (
 // trimmed to them.
 const PositionsTopic = "__consumer_offsets"
 
-// A journal makes positions durable, in the log of PositionsTopic. It is for the goroutine
+// A positionsLog makes positions durable, in the log of PositionsTopic. It is for the goroutine
 // that writes, after the start.
-type journal struct {
+type positionsLog struct {
 	log    *Partition                   // nil until the first write
 	create func() (*Partition, error)   // creates the log
 	logOf  func(group.Entry) *Partition // of the partition that an entry is a position in; nil for none
@@ -37,9 +37,9 @@ type journal struct {
 	took  time.Duration            // of the last secure
 }
 
-// newJournal makes one without a log.
-func newJournal(b *Broker) *journal {
-	return &journal{
+// newPositionsLog makes one without a log.
+func newPositionsLog(b *Broker) *positionsLog {
+	return &positionsLog{
 		logOf: b.logOf, report: b.Log, limits: b.Limits, logs: make(map[*Partition]group.Key),
 		create: func() (*Partition, error) {
 			t, err := b.createTopic(PositionsTopic, 1, nil)
@@ -52,23 +52,23 @@ func newJournal(b *Broker) *journal {
 }
 
 // pause is the time between two writes.
-func (j *journal) pause(usual time.Duration) time.Duration {
-	return max(usual, min(4*j.took, maxJournalPause))
+func (j *positionsLog) pause(usual time.Duration) time.Duration {
+	return max(usual, min(4*j.took, maxPositionsPause))
 }
 
-// due reports whether the journal is to be compacted before n more records.
-func (j *journal) due(n int) bool {
+// due reports whether the positions log is to be compacted before n more records.
+func (j *positionsLog) due(n int) bool {
 	return j.records+n >= max(compactAfter, 4*j.kept) || j.bytes >= max(compactBytes, 4*j.size)
 }
 
 // write makes entries durable. all are the latest ones, for a compaction.
-func (j *journal) write(entries []group.Entry, all iter.Seq[group.Entry]) (err error) {
+func (j *positionsLog) write(entries []group.Entry, all iter.Seq[group.Entry]) (err error) {
 	if j.log == nil {
 		if j.log, err = j.create(); err != nil {
 			return j.notKept(entries, err)
 		}
 	}
-	time.Sleep(time.Until(j.last.Add(j.pause(j.limits.JournalPause))))
+	time.Sleep(time.Until(j.last.Add(j.pause(j.limits.PositionsPause))))
 	j.last = time.Now()
 	if j.due(len(entries)) { // before entries are written, because all may have older positions than these
 		j.compact(all)
@@ -85,7 +85,7 @@ func (j *journal) write(entries []group.Entry, all iter.Seq[group.Entry]) (err e
 }
 
 // notKept logs, once until the next success, that entries are not durable.
-func (j *journal) notKept(entries []group.Entry, err error) error {
+func (j *positionsLog) notKept(entries []group.Entry, err error) error {
 	if j.failing {
 		return err
 	}
@@ -98,7 +98,7 @@ func (j *journal) notKept(entries []group.Entry, err error) error {
 
 // append writes entries and waits until they are durable. It returns the offset
 // of the first one.
-func (j *journal) append(entries []group.Entry) (int64, error) {
+func (j *positionsLog) append(entries []group.Entry) (int64, error) {
 	var builder batch.Builder
 	now := time.Now().UnixMilli()
 	for _, e := range entries {
@@ -120,8 +120,8 @@ func (j *journal) append(entries []group.Entry) (int64, error) {
 	return base, err
 }
 
-// compact replaces the journal by the latest entries.
-func (j *journal) compact(all iter.Seq[group.Entry]) {
+// compact replaces the positions log by the latest entries.
+func (j *positionsLog) compact(all iter.Seq[group.Entry]) {
 	err := j.rewrite(all)
 	switch {
 	case err != nil:
@@ -134,7 +134,7 @@ func (j *journal) compact(all iter.Seq[group.Entry]) {
 
 // rewrite appends all entries once more, in writes of compactWrite bytes, and trims the log to
 // them.
-func (j *journal) rewrite(all iter.Seq[group.Entry]) error {
+func (j *positionsLog) rewrite(all iter.Seq[group.Entry]) error {
 	_, start := j.log.Offsets()
 	records, bytes := j.records, j.bytes
 	var next []group.Entry // of the next write
