@@ -27,7 +27,7 @@ func (l *partition) recover() error {
 	if _, err := found.findStart(); err != nil {
 		return err
 	}
-	if err := found.replay(l.replay.of(l)); err != nil {
+	if err := found.replayJournal(); err != nil {
 		return fmt.Errorf("writing what the journal holds: %w", err)
 	}
 	v := &l.visible

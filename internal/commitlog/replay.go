@@ -31,6 +31,7 @@ type replay struct {
 	files  []replayFile // by generation
 	frames map[frameKey][]*storedFrame
 	bytes  int64 // that were read
+	kept   bool  // the start is over, and has kept a file
 }
 
 // A frameKey names a log.
@@ -50,13 +51,15 @@ type replayFile struct {
 
 // readJournal reads the journal. Without files there is nothing to replay, and with a format that says
 // so only those that were kept count.
-func (d *dataDir) readJournal() (*replay, error) {
+func (d *dataDir) readJournal() (*replay, error) { return d.readFrames(d.isJournalled()) }
+
+// readFrames reads all files of the journal, or those that were kept.
+func (d *dataDir) readFrames(all bool) (*replay, error) {
 	r := &replay{dir: d, frames: make(map[frameKey][]*storedFrame)}
 	entries, err := d.fs.ReadDir(d.path(journalDir))
 	if err != nil {
 		return r, ignoreNotExist(err)
 	}
-	used := d.isJournalled()
 	for _, e := range entries {
 		text, kept := strings.CutSuffix(e.Name, keptSuffix)
 		named, ok := parseJournalName(text)
@@ -66,7 +69,7 @@ func (d *dataDir) readJournal() (*replay, error) {
 			}
 			continue
 		}
-		if used || kept {
+		if all || kept {
 			r.files = append(r.files, replayFile{name: d.path(journalDir, e.Name), named: named, kept: kept})
 		}
 	}
@@ -136,11 +139,14 @@ func (r *replay) collect() {
 }
 
 // of returns the frames of a log, in the order in which they were written.
-func (r *replay) of(l *partition) []*storedFrame {
-	if r == nil {
-		return nil
+func (r *replay) of(l *partition) (list []*storedFrame, err error) {
+	if r != nil && r.kept {
+		r, err = r.dir.readFrames(false)
 	}
-	return r.frames[frameKey{l.id, int32(l.number)}]
+	if r == nil || err != nil {
+		return nil, err
+	}
+	return r.frames[frameKey{l.id, int32(l.number)}], nil
 }
 
 // report logs what is wrong with the files. Offsets that are lost by it are found when the logs are
@@ -175,11 +181,13 @@ func (r *replay) finish(waits isWaiting, used bool) error {
 	generation := r.files[len(r.files)-1].named.generation
 	for _, f := range r.files {
 		generation++
-		errs = append(errs, r.empty(f, f.unread != nil || f.holds(waits), used, journalName{generation, rand.Uint64()}))
+		needed := f.unread != nil || f.holds(waits)
+		r.kept = r.kept || needed
+		errs = append(errs, r.empty(f, needed, used, journalName{generation, rand.Uint64()}))
 	}
 	errs = append(errs, r.dir.fs.SyncDir(r.dir.path(journalDir)))
+	r.files, r.frames = nil, nil
 	if r.bytes > 1<<20 {
-		r.files, r.frames = nil, nil
 		debug.FreeOSMemory()
 	}
 	return errors.Join(errs...)

@@ -395,6 +395,52 @@ func TestFramesOfAMissingTopicAreKept(t *testing.T) {
 	}
 }
 
+// A partition that was added to a topic is missing at a start, and is added again while the store is open.
+func TestFramesOfAMissingPartitionAreKept(t *testing.T) {
+	disk := crashfs.New()
+	s := openWith(t, disk, nil)
+	for _, name := range []string{"orders", "other"} { // so that epochs are not in a row
+		if _, err := s.CreateTopic(name, 1, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grown, err := s.AddPartitions("orders", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const dir = "/data/topics/orders/1"
+	appendThree(t, s, "orders", 1)
+	index := readFile(t, disk, dir+"/00000000000000000000.index")
+	appendThree(t, s, "orders", 1)
+	both := readFile(t, disk, dir+"/00000000000000000000.log")
+	disk = disk.Crash(crashfs.Everything())
+	size, err := batch.Size(both, len(both)) // of each of them
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, disk, dir+"/00000000000000000000.log", both[:size])
+	writeFile(t, disk, dir+"/00000000000000000000.index", index)
+	content, _ := commitlog.JournalFile(testSalt, []commitlog.JournalFrame{{
+		Topic: grown, Number: 1, Pos: int64(size), First: 3, Next: 6, Data: both[size : 2*size],
+	}})
+	makeJournal(t, disk, map[string][]byte{journalFile: content})
+	if err := disk.Rename(dir, "/data/away"); err != nil {
+		t.Fatal(err)
+	}
+	s = openWith(t, disk, nil)
+	if err := disk.Rename("/data/away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AddPartitions("orders", 2); err != nil {
+		t.Fatal(err)
+	}
+	hasRecords(t, s, "orders", 1, 6)
+	appendThree(t, s, "orders", 1)
+	s.Close()
+	s = openWith(t, disk.KillClone(), nil)
+	hasRecords(t, s, "orders", 1, 9)
+}
+
 func TestFramesOfADeletedTopicAreNotKept(t *testing.T) {
 	c := cutAt(t, oneSegment(), 4, 10)
 	if err := c.disk.Rename("/data/topics/orders", "/data/away"); err != nil {

@@ -27,6 +27,15 @@ func (j *journalled) reach(base, pos, next int64) {
 
 var errOlder = errors.New("the segment has other messages there")
 
+// replayJournal writes the log's frames into its segments.
+func (v *inventory) replayJournal() error {
+	frames, err := v.log.replay.of(v.log)
+	if err != nil {
+		return err
+	}
+	return v.replay(frames)
+}
+
 // replay writes frames into the segments. It leaves out those that their segment is known to hold.
 func (v *inventory) replay(frames []*storedFrame) error {
 	for len(frames) > 0 {

@@ -35,7 +35,7 @@ func (v *verifier) partition(l *partition) (end int64) {
 	if err != nil {
 		c.damage(filepath.Join(l.dir, startName), 0, 0, 0, err)
 	}
-	if err := c.replay(l.replay.of(l)); err != nil {
+	if err := c.replayJournal(); err != nil {
 		c.damage(l.dir, 0, 0, 0, fmt.Errorf("what the journal holds can't be written: %w", err))
 	}
 	c.next = c.start
