@@ -201,7 +201,7 @@ func (r *replay) empty(f replayFile, needed, used bool, next journalName) error 
 	case needed && f.kept:
 		return nil
 	case needed:
-		r.dir.log.Error("a file of the journal is kept, because a topic with messages in it can't be used: a start adds them when it can", "file", f.name+keptSuffix)
+		r.dir.log.Error("a file of the journal is kept, because it has messages of a topic or partition that can't be used: a start adds them when it can", "file", f.name+keptSuffix)
 		return fs.Rename(f.name, f.name+keptSuffix)
 	case used && !f.kept && fs.Rename(f.name, r.dir.path(journalDir, next.String())) == nil:
 		return nil

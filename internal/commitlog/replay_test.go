@@ -58,9 +58,11 @@ func (c *cut) frame(from, to int) commitlog.JournalFrame {
 	}
 }
 
-// other is a frame of a topic that does not exist any more.
+// other is a frame of the log in another epoch.
 func (c *cut) other() commitlog.JournalFrame {
-	return commitlog.JournalFrame{Topic: store.Topic{ID: [16]byte{7}, Partitions: 1, Epoch: 3}, Next: 1, Data: []byte("of a deleted topic")}
+	topic := c.topic
+	topic.Epoch--
+	return commitlog.JournalFrame{Topic: topic, Next: 1, Data: []byte("of another log")}
 }
 
 // journal writes a journal file with these rounds, and returns where the frames begin.
@@ -127,7 +129,7 @@ func TestReplayWritesWhatTheSegmentLacks(t *testing.T) {
 		}
 		r := c.opens()
 		r.holdsStored()
-		if log := r.log.logged(); slices.ContainsFunc(log, func(line string) bool { return !strings.Contains(line, "a topic that does not exist") }) {
+		if log := r.log.logged(); len(log) > 0 {
 			t.Errorf("%d batches kept: logged was %q", kept, log)
 		}
 		r.goesOn()
@@ -348,7 +350,8 @@ func TestFramesThatAreNotReplayed(t *testing.T) {
 			c.journal()
 			content, _ := commitlog.JournalFile(testSalt, []commitlog.JournalFrame{make(c)})
 			writeFile(t, c.disk, journalFile, content)
-			if _, found := verify(t, c.disk, c.options); len(found) > 0 {
+			missing := name == "another topic" || name == "another partition"
+			if _, found := verify(t, c.disk, c.options); len(found) > 0 != missing {
 				t.Errorf("-verify says %q", found)
 			}
 			r := c.opens()

@@ -161,6 +161,7 @@ func (v *verifier) run() error {
 			v.all = append(v.all, Checked{Topic: store.Topic{Name: name}})
 		}
 	}
+	v.strangers()
 	if v.look.Topics != nil {
 		v.look.Topics(v.all, v.store.catalog.isDeleted)
 	}
@@ -201,6 +202,26 @@ func (v *verifier) checkJournal() (err error) {
 		}
 	}
 	return nil
+}
+
+// strangers reports frames of the journal that belong to no partition.
+func (v *verifier) strangers() {
+	partitions := make(map[[16]byte]int)
+	for _, t := range v.store.catalog.made { // perhaps without a directory
+		partitions[t.ID] = t.Partitions
+	}
+	for _, t := range v.all {
+		partitions[t.ID] = max(t.Partitions, partitions[t.ID])
+	}
+	for k, frames := range v.store.replay.frames {
+		if int(k.number) < partitions[k.topic] || v.store.catalog.isDeleted(k.topic) {
+			continue
+		}
+		v.report(Finding{
+			Partition: int(k.number), First: frames[0].first, Next: frames[len(frames)-1].next, File: v.store.dir.path(journalDir),
+			Reason: fmt.Errorf("the journal has messages of a topic or partition that is missing, id %s", formatID(k.topic)),
+		})
+	}
 }
 
 // whole reports that something is wrong with a topic as a whole.
