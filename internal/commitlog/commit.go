@@ -54,10 +54,10 @@ func (c *committer) submit(written []byte, end position, w waiter) store.Lead {
 		return store.Lead{}
 	}
 	c.committing = true
-	switch c.log.journal.enter(); {
-	case c.log.syncEvery == 0 && c.joins():
-		c.log.journal.join(joiner{c: c, at: end.pos - int64(len(written)), data: written})
-		return store.Lead{}
+	others := c.log.journal.begins(c)
+	switch {
+	case c.log.syncEvery == 0 && others && c.fits():
+		return c.log.journal.join(joiner{c: c, at: end.pos - int64(len(written)), data: written})
 	case c.groupSize > 1:
 		go c.Commit()
 		return store.Lead{}
@@ -73,8 +73,8 @@ func (c *committer) Commit() {
 		waiting, end := c.take()
 		wake, err := c.publish(end, nil)
 		c.acknowledge(waiting, wake, err)
-	} else if c.joinsNow() {
-		c.log.journal.join(joiner{c: c})
+	} else if c.joins() {
+		c.log.journal.join(joiner{c: c}).Go()
 		return
 	} else {
 		c.commit()
@@ -86,7 +86,7 @@ func (c *committer) Commit() {
 func (c *committer) goOn() {
 	c.mu.Lock()
 	c.committing = len(c.waiting) > 0
-	goesOn, joins := c.committing, c.joins()
+	goesOn, joins := c.committing, c.fits() && c.log.journal.isWanted()
 	if !goesOn {
 		c.log.journal.leave()
 		c.idle.Broadcast()
@@ -94,7 +94,7 @@ func (c *committer) goOn() {
 	c.mu.Unlock()
 	switch {
 	case joins && goesOn:
-		c.log.journal.join(joiner{c: c})
+		c.log.journal.join(joiner{c: c}).Go()
 	case goesOn:
 		go c.Commit()
 	case c.log.files.tooMany():
@@ -102,15 +102,16 @@ func (c *committer) goOn() {
 	}
 }
 
-// joins says whether the journal is to make the writes durable. The caller holds mu.
+// joins says whether the journal is to make the writes durable, because others commit, too.
 func (c *committer) joins() bool {
-	return c.log.journal.isWanted() && c.isSmall() && c.failure.sync == nil && !c.log.files.tooMany() // its files have to be closed
-}
-
-func (c *committer) joinsNow() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.joins()
+	return c.fits() && c.log.journal.isWanted()
+}
+
+// fits says whether the journal can make the writes durable. The caller holds mu.
+func (c *committer) fits() bool {
+	return c.isSmall() && c.failure.sync == nil && !c.log.files.tooMany() // its files have to be closed
 }
 
 // fatal is deferred where a panic must end the program although a caller would recover from it:

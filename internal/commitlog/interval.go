@@ -110,7 +110,7 @@ func (c *committer) syncSoon(begin func() func(error)) {
 		}
 	}}
 	if j.isWanted() {
-		j.join(w)
+		j.join(w).Go()
 		return
 	}
 	w.sync()

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"mbus/internal/store"
 )
 
 // A journal makes the small writes of many logs durable with one write and one sync. The logs that
@@ -12,15 +14,18 @@ import (
 // to the journal's file, a frame for each log. The segments are synced later, in the background
 // (journalFiles).
 //
-// A log that commits alone, or that has much to sync, syncs its segment instead, so that nothing is
-// written twice without need. So does every log while the journal has no space or can't be written.
+// A log that commits again and again while no other does, or that has much to sync, syncs its segment
+// instead, so that nothing is written twice without need. So does every log while the journal has no
+// space or can't be written. A round of one log pays because its segment and its recovery point are
+// synced later, once for many commits.
 //
 // One round runs at a time. So a round that is found in the journal proves that the rounds before it
 // were synced.
 type journal struct {
 	files journalFiles
 
-	busy atomic.Int64 // logs that commit
+	busy atomic.Int64              // logs that commit
+	last atomic.Pointer[committer] // the one that began to commit last
 
 	mu      sync.Mutex // guards what follows
 	joined  []joiner   // for the next round
@@ -32,6 +37,7 @@ type journal struct {
 
 // roundMemory is used again by the next round.
 type roundMemory struct {
+	only   *committer // the log of the last round, if it was alone
 	spare  []joiner
 	parts  []part
 	frames []byte
@@ -53,16 +59,31 @@ type joiner struct {
 // roundBytes is about the size that ends a round, in bytes: the logs that are left join the next one.
 const roundBytes = 1 << 20
 
-// enter counts a log that commits, and says whether others do. leave ends that.
-func (j *journal) enter() (others bool) { return j.busy.Add(1) > 1 }
+// idleBytes is the most memory that an idle journal keeps, in bytes.
+const idleBytes = 64 << 10
+
+// begins counts a log that begins to commit appends, and says whether others commit, or have since it
+// did. leave ends that.
+func (j *journal) begins(c *committer) (others bool) {
+	busy := j.busy.Add(1) > 1
+	last := j.last.Load()
+	if last != c {
+		j.last.Store(c)
+	}
+	return j.files.size > 0 && (busy || last != c && last != nil)
+}
+
+// enter counts a log that has something to sync. leave ends that.
+func (j *journal) enter() { j.busy.Add(1) }
 
 func (j *journal) leave() { j.busy.Add(-1) }
 
 // isWanted says whether several logs commit, so that a round saves syncs.
 func (j *journal) isWanted() bool { return j.files.size > 0 && j.busy.Load() > 1 }
 
-// join adds a log to the next round. It copies the data.
-func (j *journal) join(w joiner) {
+// join adds a log to the next round, and copies its data. If no round runs and no other log commits, the
+// caller becomes the leader.
+func (j *journal) join(w joiner) store.Lead {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	n := len(j.written)
@@ -73,8 +94,24 @@ func (j *journal) join(w joiner) {
 		w.data = nil
 	}
 	j.joined = append(j.joined, w)
-	if !j.running {
+	switch {
+	case j.running:
+		return store.Lead{}
+	case w.begin == nil && j.busy.Load() == 1:
 		j.running = true
+		return store.LeadOf(j)
+	}
+	j.running = true
+	go j.run()
+	return store.Lead{}
+}
+
+// Commit implements store.Committer: it runs a round, and leaves those after it to another goroutine.
+func (j *journal) Commit() {
+	defer fatal()
+	j.yieldToLogs()
+	j.commit(j.take())
+	if j.goesOn() {
 		go j.run()
 	}
 }
@@ -82,13 +119,9 @@ func (j *journal) join(w joiner) {
 // run runs rounds until no log joins.
 func (j *journal) run() {
 	defer fatal()
-	for {
+	for j.goesOn() {
 		j.yieldToLogs()
-		joined := j.take()
-		if len(joined) == 0 {
-			return
-		}
-		j.commit(joined)
+		j.commit(j.take())
 		runtime.Gosched() // appenders go first
 	}
 }
@@ -108,16 +141,24 @@ func (j *journal) yieldToLogs() {
 	}
 }
 
-// take returns the logs that have joined. If there are none, the rounds end.
+// goesOn says whether logs have joined. If not, the rounds end.
+func (j *journal) goesOn() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.running = len(j.joined) > 0
+	if !j.running && cap(j.frames)+cap(j.data)+cap(j.written) > idleBytes {
+		j.joined, j.written, j.roundMemory = nil, nil, roundMemory{only: j.only}
+	}
+	return j.running
+}
+
+// take returns the logs that have joined.
 func (j *journal) take() []joiner {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	joined := j.joined
-	j.joined, j.spare, j.running = j.spare[:0], joined, len(joined) > 0
+	j.joined, j.spare = j.spare[:0], joined
 	j.written, j.data = j.data[:0], j.written
-	if !j.running {
-		j.joined, j.written, j.roundMemory = nil, nil, roundMemory{} // an idle journal takes no memory
-	}
 	return joined
 }
 
@@ -133,7 +174,12 @@ func (j *journal) putBack(joined []joiner) {
 
 // commit is a round: the writes of all logs become durable, and are acknowledged.
 func (j *journal) commit(joined []joiner) {
+	before := j.only
+	j.only = nil
 	if len(joined) == 1 {
+		j.only = joined[0].c
+	}
+	if len(joined) == 1 && before == joined[0].c {
 		joined[0].sync()
 		return
 	}

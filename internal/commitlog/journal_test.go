@@ -206,6 +206,24 @@ func TestALogAloneAndALargeOneDoNotUseTheJournal(t *testing.T) {
 	r.mustAcknowledge(r.round(large, r.logs...))
 }
 
+// Logs that take turns use the journal, too: otherwise the segment and then the recovery point of each
+// would be synced for a few messages.
+func TestLogsThatTakeTurnsUseTheJournal(t *testing.T) {
+	r := newJournalRig(t, 10)
+	if _, err := store.AppendAndWait(r.logs[0], oneRecord("the first one has no other before it")); err != nil {
+		t.Fatal(err)
+	}
+	segments := r.calls.segments.Load()
+	for i := range 20 {
+		if _, err := store.AppendAndWait(r.logs[1+i%9], oneRecord("by turns")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j, s := r.calls.journal.Load(), r.calls.segments.Load()-segments; j != 20 || s != 0 {
+		t.Errorf("%d syncs of the journal and %d of segments", j, s)
+	}
+}
+
 // When a file is full, the segments that have frames in it are synced before it is used again, and
 // publishers go on meanwhile.
 func TestACheckpointHoldsUpNoPublisher(t *testing.T) {

@@ -347,10 +347,9 @@ func (f *journalFiles) create() (*journalFile, error) {
 	err = file.file.Allocate(0, f.size)
 	zeros := make([]byte, min(f.size, 1<<20))
 	for pos := int64(0); pos < f.size && err == nil; pos += int64(len(zeros)) {
-		_, err = file.file.WriteAt(zeros[:min(int64(len(zeros)), f.size-pos)], pos)
-	}
-	if err == nil {
-		err = file.file.Sync()
+		if _, err = file.file.WriteAt(zeros[:min(int64(len(zeros)), f.size-pos)], pos); err == nil {
+			err = file.file.Sync() // each for itself, so that the syncs of appends come in between
+		}
 	}
 	if err != nil {
 		file.file.Close()
