@@ -89,6 +89,34 @@ sabotage "keep the data of a log for a later round" $journal \
 	's/joined\[i\].data = nil/_ = joined[i].data/' ./internal/commitlog TestWhatDoesNotFitIntoARoundIsInALaterOne
 sabotage "write bulk to the journal" internal/commitlog/progress.go \
 	'/) isSmall() bool/,/^}/ s/largeSyncBytes/1<<30/g' ./internal/commitlog TestALogAloneAndALargeOneDoNotUseTheJournal
+replay=internal/commitlog/replay.go
+replaylog=internal/commitlog/replaylog.go
+frames=internal/commitlog/journalfile.go
+
+sabotage "take frames of an earlier use of a journal file" $frames \
+	's/binary.BigEndian.Uint64(p\[at+8:\]) == salt/true/; s/binary.BigEndian.Uint64(h\[8:\]) != salt/false/' ./internal/commitlog TestFramesOfAnEarlierUseOfAJournalFileAreNone
+sabotage "trust the data of a frame" $frames \
+	's/; binary.BigEndian.Uint32(h\[88:\]) == crc32.Checksum(data, castagnoli) {/; true {/' ./internal/commitlog TestDamageOfAJournalCostsTheMessagesThatItTouches
+sabotage "trust no frame of an unfinished round" $replay \
+	's/if f.data == nil \&\& f.round == c.lastRound()/if f.round == c.lastRound()/' ./internal/commitlog TestDamageOfAJournalCostsTheMessagesThatItTouches
+sabotage "take damage of a synced round for an unfinished one" $frames \
+	'/) lost(/,/^}/ s/if inLast {/if true {/' ./internal/commitlog TestDamageInTheJournalIsReportedWithOffsets
+sabotage "empty the journal before the replay is synced" internal/commitlog/recover.go \
+	'/) syncAgain(/,/^}/ s/return r.f.Sync()/return nil/' ./internal/commitlog TestReplayIsRepeatedAfterACrash
+sabotage "end a log at a gap in front of what the journal held" internal/commitlog/scanner.go \
+	's/ \&\& w.at.pos >= w.durable//' ./internal/commitlog TestReplayBehindAGapWithAnInterval
+sabotage "use the offsets of a damaged frame again" internal/commitlog/recover.go \
+	's/max(next, r.journal.nextIn(s))/next/; s/max(synced.next, durable)/synced.next/' ./internal/commitlog TestDamageOfTheLastFrameOfALog
+sabotage "replay frames of another epoch" $replaylog \
+	's/case f.epoch != v.log.epoch || /case /' ./internal/commitlog TestFramesThatAreNotReplayed
+sabotage "replay below the recovery point" $replaylog \
+	's/case end <= point:/case end <= point \&\& end < 0:/' ./internal/commitlog TestFramesThatAreNotReplayed
+sabotage "replay over messages that are newer" $replaylog \
+	's/case v.log.hasOthers(there, f):/case false:/' ./internal/commitlog TestJournalThatIsOlderThanASegment
+sabotage "forget the frames of a topic that is missing" $replay \
+	's/needed := f.unread != nil || f.holds(waits)/needed := false/; s/return f.unread != nil || f.holds(waits)/return false/' ./internal/commitlog TestFramesOfAMissingTopicAreKept
+sabotage "verify without the journal" internal/commitlog/verify_partition.go \
+	's/err := c.replayJournal(); err/err := error(nil); err/' ./internal/commitlog TestReplayWritesWhatTheSegmentLacks
 sabotage "heal a log without a sync" internal/commitlog/heal.go \
 	's/err = to.Sync()/err = nil/' ./internal/commitlog TestCrashAtAnyCallOfHealingLosesNothing
 sabotage "heal a log without its name" internal/commitlog/heal.go \

@@ -127,8 +127,8 @@ func (c *copies) take() (files snapshot, logs []logCopy) {
 }
 
 // A copy may have the journal as it was before the segments were copied, or as it was afterwards. No
-// message is served in the place of another, what the segments have is there, and what is missing is
-// reported.
+// message is served in the place of another, the messages that the segments have are there, and missing
+// ones are reported.
 func TestCopyWithAJournalOfAnotherMoment(t *testing.T) {
 	for name, between := range map[string]func(c *copies){
 		"a few rounds":                 func(c *copies) { c.publish(5, 100, c.logs[1:]...) },
