@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -158,7 +159,25 @@ func scanJournal(p []byte, salt uint64) journalContent {
 		at = f.end()
 	}
 	c.findDamage()
+	c.findHeader(p, salt)
 	return c
+}
+
+// findHeader looks behind the last frame for the header of another round, which is damaged.
+func (c *journalContent) findHeader(p []byte, salt uint64) {
+	at := 0
+	if n := len(c.frames); n > 0 {
+		at = roundUp(c.frames[n-1].end(), roundAlign)
+	}
+	if len(p) < at+frameHeader || len(c.torn) > 0 {
+		return
+	}
+	h := bytes.Clone(p[at : at+frameHeader])
+	damaged := binary.BigEndian.Uint64(h[8:]) == salt
+	binary.BigEndian.PutUint64(h[8:], salt)
+	if damaged || binary.BigEndian.Uint32(h) == crc32.Checksum(h[4:], castagnoli) {
+		c.lost(span{int64(at), int64(at + roundAlign)}, true)
+	}
 }
 
 // nextSalt returns the first place from at on, where a header with this salt may begin, or len(p).

@@ -173,13 +173,14 @@ func (f *journalFiles) remove() error {
 			return err
 		}
 	}
+	if len(broken) == 0 {
+		return nil
+	}
+	_ = f.dir.setFormat(false) // or a start after a crash says that they are missing
 	for _, file := range broken {
 		if err := f.dir.fs.Remove(f.path(file.name)); err != nil && !isNotExist(err) {
 			return err
 		}
-	}
-	if len(broken) == 0 {
-		return nil
 	}
 	if err := f.dir.fs.SyncDir(f.dir.path(journalDir)); err != nil {
 		return err

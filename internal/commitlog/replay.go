@@ -32,6 +32,8 @@ type replay struct {
 	frames map[frameKey][]*storedFrame
 	bytes  int64 // that were read
 	kept   bool  // the start is over, and has kept a file
+
+	missing bool // a file is missing
 }
 
 // A frameKey names a log.
@@ -44,7 +46,8 @@ type frameKey struct {
 type replayFile struct {
 	name    string
 	named   journalName
-	kept    bool // by an earlier start
+	size    int64 // in bytes
+	kept    bool  // by an earlier start
 	unread  error
 	content journalContent
 }
@@ -58,6 +61,7 @@ func (d *dataDir) readFrames(all bool) (*replay, error) {
 	r := &replay{dir: d, frames: make(map[frameKey][]*storedFrame)}
 	entries, err := d.fs.ReadDir(d.path(journalDir))
 	if err != nil {
+		r.missing = all && isNotExist(err)
 		return r, ignoreNotExist(err)
 	}
 	for _, e := range entries {
@@ -70,7 +74,7 @@ func (d *dataDir) readFrames(all bool) (*replay, error) {
 			continue
 		}
 		if all || kept {
-			r.files = append(r.files, replayFile{name: d.path(journalDir, e.Name), named: named, kept: kept})
+			r.files = append(r.files, replayFile{name: d.path(journalDir, e.Name), named: named, size: e.Size, kept: kept})
 		}
 	}
 	slices.SortFunc(r.files, func(a, b replayFile) int { return strings.Compare(a.named.String(), b.named.String()) })
@@ -79,8 +83,27 @@ func (d *dataDir) readFrames(all bool) (*replay, error) {
 			return r, err
 		}
 	}
+	if all {
+		r.checkWhole()
+	}
 	r.collect()
 	return r, nil
+}
+
+// checkWhole notes what is missing of the files. Both are there, and of one size, before the first frame
+// is written (journalFiles.makeBoth), unless some are kept.
+func (r *replay) checkWhole() {
+	if slices.ContainsFunc(r.files, func(f replayFile) bool { return f.kept }) {
+		return
+	}
+	r.missing = len(r.files) < 2
+	for i := range r.files {
+		for _, other := range r.files {
+			if f := &r.files[i]; f.size < other.size {
+				f.content.damage = append(f.content.damage, span{f.size, other.size})
+			}
+		}
+	}
 }
 
 // read reads a file. It fails only if no descriptor is free.
@@ -153,6 +176,10 @@ func (r *replay) of(l *partition) (list []*storedFrame, err error) {
 // recovered.
 func (r *replay) report() {
 	log := r.dir.log
+	if r.missing {
+		log.Error("a file of the journal is missing: messages that were acknowledged last are lost unless their segments hold them; look at the disk",
+			"directory", r.dir.path(journalDir))
+	}
 	for _, f := range r.files {
 		if f.unread != nil {
 			log.Error("a file of the journal can't be read, and is kept: restart the broker when it can be read; messages in it that were acknowledged are missing until then",
@@ -179,11 +206,14 @@ func (r *replay) finish(waits isWaiting, used bool) error {
 	}
 	var errs []error
 	generation := r.files[len(r.files)-1].named.generation
+	needed := func(f replayFile) bool { return f.unread != nil || f.holds(waits) }
+	if !used && !slices.ContainsFunc(r.files, needed) {
+		_ = r.dir.setFormat(false) // or a start after a crash says that they are missing
+	}
 	for _, f := range r.files {
 		generation++
-		needed := f.unread != nil || f.holds(waits)
-		r.kept = r.kept || needed
-		errs = append(errs, r.empty(f, needed, used, journalName{generation, rand.Uint64()}))
+		r.kept = r.kept || needed(f)
+		errs = append(errs, r.empty(f, needed(f), used, journalName{generation, rand.Uint64()}))
 	}
 	errs = append(errs, r.dir.fs.SyncDir(r.dir.path(journalDir)))
 	r.files, r.frames = nil, nil
@@ -261,10 +291,16 @@ func (d *dataDir) setFormat(journalled bool) error {
 	return vfs.WriteFile(d.fs, d.path(formatName), []byte(want))
 }
 
-// isJournalled says whether the journal may hold frames.
+// isJournalled says whether the journal may hold frames. If "format" is damaged, it may if it is there.
 func (d *dataDir) isJournalled() bool {
 	content, err := d.readFile(formatName)
-	return err == nil && strings.TrimSpace(string(content)) == formatJournal
+	switch text := strings.TrimSpace(string(content)); {
+	case err == nil && text == formatJournal:
+		return true
+	case err == nil && text == format:
+		return false
+	}
+	return d.journalHas(func(vfs.Entry) bool { return true })
 }
 
 // hasKept says whether a journal file is kept.

@@ -190,6 +190,9 @@ func (v *verifier) checkJournal() (err error) {
 	if err != nil {
 		return err
 	}
+	if v.store.replay.missing {
+		v.report(Finding{Partition: -1, File: v.store.dir.path(journalDir), Reason: errors.New("a file of the journal is missing: messages in it were acknowledged")})
+	}
 	for _, f := range v.store.replay.files {
 		if f.unread != nil {
 			v.report(Finding{Partition: -1, File: f.name, Reason: f.unread})

@@ -35,7 +35,7 @@ type examination struct {
 // examine verifies a damaged copy of the specimen, opens it and reads everything.
 func (s *specimen) examine(disk vfs.FS) *examination {
 	x := &examination{tally: tally{Runs: 1}}
-	options := commitlog.Options{FS: disk, SegmentBytes: segmentBytes}
+	options := commitlog.Options{FS: disk, SegmentBytes: segmentBytes, JournalBytes: s.journal}
 	_, x.failed = commitlog.Verify(specimenRoot, options, func(f commitlog.Finding) { x.found = append(x.found, f) })
 	st, err := commitlog.Open(specimenRoot, options)
 	if err != nil {

@@ -33,6 +33,8 @@ type specimen struct {
 	disk  *crashfs.FS       // as it was when the process ended, to be cloned
 	files map[string][]byte // its files by name
 	logs  map[shelf][]kept  // what was acknowledged
+
+	journal int64 // bytes of the store's journal; 0 for none
 }
 
 // A shelf is a partition of a topic.
@@ -117,6 +119,15 @@ func (s *specimen) append(t *testing.T, st store.Store, at shelf, r *rand.Rand) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	one := batch.Batch(someRecords(at, r))
+	if _, err := store.AppendAndWait(p, one); err != nil {
+		t.Fatal(err)
+	}
+	s.logs[at] = append(s.logs[at], kept{one.BaseOffset(), one.NextOffset(), one})
+}
+
+// someRecords is a batch of a few records.
+func someRecords(at shelf, r *rand.Rand) []byte {
 	var b batch.Builder
 	for range 1 + r.IntN(4) {
 		text := make([]byte, r.IntN(250))
@@ -126,11 +137,7 @@ func (s *specimen) append(t *testing.T, st store.Store, at shelf, r *rand.Rand) 
 		b.Add(1_700_000_000_000+r.Int64N(1000), []byte(at.topic[:1]), text)
 	}
 	b.Close(0)
-	if _, err := store.AppendAndWait(p, b.Bytes()); err != nil {
-		t.Fatal(err)
-	}
-	one := batch.Batch(bytes.Clone(b.Bytes()))
-	s.logs[at] = append(s.logs[at], kept{one.BaseOffset(), one.NextOffset(), one})
+	return bytes.Clone(b.Bytes())
 }
 
 // clone is a copy to be damaged.
