@@ -139,15 +139,16 @@ func readJournalFile(d *dataDir, name string) ([]byte, error) {
 	return p[:n], ignoreEOF(err)
 }
 
-// collect sorts the frames by log. A file that was followed by another is complete.
+// collect sorts the frames by log. A file that was followed by another is complete; one that was kept may
+// be of an earlier process.
 func (r *replay) collect() {
 	for i := range r.files {
-		later := slices.ContainsFunc(r.files[i+1:], func(f replayFile) bool { return len(f.content.frames) > 0 })
+		later := !r.files[i].kept && slices.ContainsFunc(r.files[i+1:], func(f replayFile) bool { return len(f.content.frames) > 0 })
 		c := &r.files[i].content
 		if later {
 			c.proven()
 		}
-		if i+1 < len(r.files) {
+		if i+1 < len(r.files) && !r.files[i].kept {
 			c.endsBefore(&r.files[i+1].content)
 		}
 		for k := range c.frames {

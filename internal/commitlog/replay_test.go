@@ -172,6 +172,37 @@ func TestReplayIsRepeatedAfterACrash(t *testing.T) {
 	}
 }
 
+// The last frame of the log is damaged: wherever a start is cut short, the next one goes on behind it.
+func TestReplayOfADamagedFrameIsRepeatedAfterACrash(t *testing.T) {
+	c := cutAt(t, oneSegment(), 4, 10)
+	starts := c.journal(append(c.single(), []commitlog.JournalFrame{c.other()})...)
+	c.damage(starts[11] + 300)
+	for n, died := int64(1), true; died && !t.Failed(); n++ {
+		disk := c.disk.KillClone()
+		calls := killAt(disk, n)
+		o := c.options
+		o.FS = disk
+		if s, err := commitlog.Open("/data", o); err == nil {
+			s.Close()
+		}
+		died = calls.Load() >= n
+		for seed := range uint64(8) {
+			again := &cut{c.rig, c.topic, disk.Crash(crashfs.Some(seed)), 4}
+			r := again.opens()
+			for range 2 {
+				if err := r.shows(hole{c.stored[9].Base, c.stored[9].Next, true}); err != nil {
+					t.Errorf("killed before call %d, outcome %d: %v", n, seed, err)
+				}
+				r.fill(1)
+			}
+			if at := r.stored[10].Base; at != c.stored[9].Next {
+				t.Errorf("killed before call %d, outcome %d: the log goes on at %d", n, seed, at)
+			}
+			r.store.Close()
+		}
+	}
+}
+
 // A frame is damaged, and later ones are valid: what it holds is lost, what follows is there.
 func TestDamageInTheJournalIsReportedWithOffsets(t *testing.T) {
 	for lost := 4; lost < 9; lost++ {
@@ -450,6 +481,25 @@ func TestFramesOfAMissingPartitionAreKept(t *testing.T) {
 	s.Close()
 	s = openWith(t, disk.KillClone(), nil)
 	hasRecords(t, s, "orders", 1, 9)
+}
+
+// The last round of a file that was kept stays unfinished, although a later process has written others.
+func TestUnfinishedRoundOfAJournalFileThatWasKept(t *testing.T) {
+	c := cutAt(t, oneSegment(), 4, 10)
+	kept, _ := commitlog.JournalFile(testSalt, []commitlog.JournalFrame{c.other()}, []commitlog.JournalFrame{c.other(), c.frame(4, 5)})
+	kept[4096+110] ^= 1
+	kept[4096+96+16+96+200] ^= 1
+	later, _ := commitlog.JournalFile(testSalt+1, []commitlog.JournalFrame{c.other()})
+	makeJournal(t, c.disk, map[string][]byte{journalFile + ".kept": kept, journalDir + "/" + commitlog.JournalName(2, testSalt+1): later})
+	if sum, found := verify(t, c.disk, c.options); sum.Damaged > 0 {
+		t.Errorf("-verify says %q", found)
+	}
+	r := c.opens()
+	r.stored = r.stored[:4]
+	r.holdsStored()
+	if r.log.says("ERROR") || !r.log.says("WARN the last write to the journal is incomplete") {
+		t.Errorf("logged was %q", r.log.logged())
+	}
 }
 
 func TestFramesOfADeletedTopicAreNotKept(t *testing.T) {
