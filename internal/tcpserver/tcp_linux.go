@@ -22,14 +22,13 @@ type tcpConn struct {
 // An output is the write that goes on. Most writes find space in the system's buffer at once,
 // and a deadline costs a timer, so a write sets its deadline when it has to wait.
 type output struct {
-	mu     sync.Mutex            // held over a write, guards what follows
-	put    func(fd uintptr) bool // tcpConn.put, made once
-	try    func(fd uintptr) bool // tcpConn.try, made once
-	f      func(fd uintptr) (done bool)
-	within time.Duration // from the first wait on
-	waits  bool          // the deadline is set
-	rest   []byte        // of Write
-	err    error         // of Write
+	mu     sync.Mutex                   // held over a write, guards what follows
+	try    func(fd uintptr) bool        // tcpConn.try, made once
+	f      func(fd uintptr) (done bool) // of WriteRaw; nil for Write
+	rest   []byte                       // of Write
+	err    error                        // of Write
+	within time.Duration                // from the first wait on
+	waits  bool                         // the deadline is set
 }
 
 const noSpace = math.MinInt32
@@ -90,11 +89,8 @@ func (c *tcpConn) Write(p []byte, within time.Duration) (int, error) {
 	w := &c.out
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.put == nil {
-		w.put = c.put
-	}
 	w.rest = p
-	err := c.write(within, w.put)
+	err := c.write(within, nil)
 	if err == nil {
 		err = w.err
 	}
@@ -122,7 +118,7 @@ func (c *tcpConn) put(fd uintptr) bool {
 	return true
 }
 
-// write calls f until it is done, within some time. The caller holds out.mu.
+// write calls f, or put if f is nil, until it is done, within some time. The caller holds out.mu.
 func (c *tcpConn) write(within time.Duration, f func(fd uintptr) (done bool)) error {
 	w := &c.out
 	if w.try == nil {
@@ -137,10 +133,14 @@ func (c *tcpConn) write(within time.Duration, f func(fd uintptr) (done bool)) er
 	return err
 }
 
-// try calls f, and sets the deadline when that has to wait.
+// try writes what it can, and sets the deadline when the write has to wait.
 func (c *tcpConn) try(fd uintptr) bool {
 	w := &c.out
-	if w.f(fd) {
+	f := w.f
+	if f == nil {
+		f = c.put
+	}
+	if f(fd) {
 		return true
 	}
 	if !w.waits {
