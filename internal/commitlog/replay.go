@@ -90,7 +90,7 @@ func (d *dataDir) readFrames(all bool) (*replay, error) {
 	return r, nil
 }
 
-// checkWhole notes what is missing of the files. Both are there, and of one size, before the first frame
+// checkWhole notes missing files, and missing parts of files. Both are there, and of one size, before the first frame
 // is written (journalFiles.makeBoth), unless some are kept.
 func (r *replay) checkWhole() {
 	if slices.ContainsFunc(r.files, func(f replayFile) bool { return f.kept }) {
