@@ -32,7 +32,7 @@ type topicNote struct {
 	logs      []*logNote
 	totals    []int // how many logs there may be: one number, unless growing has failed
 	config    string
-	changing  string // config while it is being replaced
+	changing  []string // what may be there in place of config: it is replaced, or that has failed
 }
 
 type logNote struct {
@@ -143,14 +143,14 @@ func (c *client) grow(name string, total int) error {
 func (c *client) configure(name, config string) error {
 	c.mu.Lock()
 	n := c.topics[name]
-	n.changing = config
+	n.changing = append(n.changing, config)
 	c.mu.Unlock()
 	if err := c.Configure(name, config); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n.config = config
+	n.config, n.changing = config, nil
 	return nil
 }
 
@@ -372,7 +372,7 @@ func (ps *promises) verifyTopics(s store.Store) (contents, error) {
 			return nil, fmt.Errorf("topic %q is another one", t.Name)
 		case !slices.Contains(n.totals, t.Partitions):
 			return nil, fmt.Errorf("topic %q has %d partitions", t.Name, t.Partitions)
-		case t.Config != n.config && t.Config != n.changing:
+		case t.Config != n.config && !slices.Contains(n.changing, t.Config):
 			return nil, fmt.Errorf("topic %q has the configuration %q", t.Name, t.Config)
 		}
 		for i, l := range n.logs[:t.Partitions] {
@@ -492,7 +492,7 @@ func (ps *promises) settle(s store.Store) (found contents, after *promises, err 
 	after = newPromises()
 	after.gone = slices.Clone(ps.gone)
 	for _, t := range s.Topics() {
-		n := &topicNote{id: t.ID, totals: []int{t.Partitions}, config: t.Config, changing: t.Config}
+		n := &topicNote{id: t.ID, totals: []int{t.Partitions}, config: t.Config}
 		for i, l := range ps.topics[t.Name].logs[:t.Partitions] {
 			c := found[logName{t.Name, i}]
 			n.logs = append(n.logs, &logNote{
