@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"mbus/internal/batch"
@@ -579,4 +580,30 @@ func TestJournalThatIsOlderThanASegment(t *testing.T) {
 	if !r.log.says("WARN the journal is older than a segment") {
 		t.Errorf("logged was %q", r.log.logged())
 	}
+}
+
+// There is no space for what the journal holds: the topic can't be used, and nothing is lost.
+func TestReplayOnAFullDisk(t *testing.T) {
+	c := cutAt(t, oneSegment(), 4, 10)
+	c.journal(c.single()...)
+	full := c.disk.KillClone()
+	full.SetHook(func(call crashfs.Call) error {
+		if isLog(call) && call.Op == crashfs.WriteAt {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	log := new(recorder)
+	s := openWith(t, full, log)
+	if _, err := s.Partition("orders", 0); !errors.Is(err, store.ErrUnusable) {
+		t.Errorf("the partition: %v", err)
+	}
+	if !log.says("ERROR a topic can't be used") || !log.says("no space left on device") {
+		t.Errorf("logged was %q", log.logged())
+	}
+	s.Close()
+	c.disk = full.KillClone()
+	r := c.opens()
+	r.holdsStored()
+	r.goesOn()
 }
