@@ -115,6 +115,20 @@ sabotage "replay over messages that are newer" $replaylog \
 	's/case v.log.hasOthers(there, f):/case false:/' ./internal/commitlog TestJournalThatIsOlderThanASegment
 sabotage "forget the frames of a topic that is missing" $replay \
 	's/needed := f.unread != nil || f.holds(waits)/needed := false/; s/return f.unread != nil || f.holds(waits)/return false/' ./internal/commitlog TestFramesOfAMissingTopicAreKept
+sabotage "rely on the journal before what was refused is cut off on the disk" internal/commitlog/progress.go \
+	'/) isSmall() bool/,/^}/ s/p.cuts == p.lastCut/true/' ./internal/commitlog TestARefusedAppendDoesNotComeBackBehindTheJournal
+sabotage "rely on the journal before what the process before refused is cut off on the disk" internal/commitlog/store.go \
+	's/s.registry.areCut()/_ = 0/' ./internal/commitlog TestACutByTheProcessBeforeIsDurableBeforeTheJournalCounts
+sabotage "heal a log while a broken journal holds what was refused" internal/commitlog/heal.go \
+	's/err = l.journal.files.isSound()/err = nil/' ./internal/commitlog TestARefusedRoundDoesNotComeBack
+sabotage "take what is in the journal for synced" internal/commitlog/progress.go \
+	'/) isInJournal(/,/^}/ s/p.reached(of.end, of.began)/&; p.synced = of.end.pos/' ./internal/commitlog TestWhatTheJournalHeldOutlivesItsNextUse
+sabotage "write to a file of the journal before its name is durable" $files \
+	'/) renew(/,/^}/ s/err := f.dir.fs.SyncDir(.*; err/err := error(nil); err/' ./internal/commitlog TestWhatTheJournalHeldOutlivesItsNextUse
+sabotage "miss no file of the journal" $replay \
+	's/r.missing = len(r.files) < 2/r.missing = false/' ./test/fault TestF43AnyDamageToAJournalAfterAPowerCut
+sabotage "call a stop a clean close before recovery could finish" internal/commitlog/store.go \
+	's/ \&\& !pending {/ \&\& (!pending || true) {/' ./internal/commitlog TestAStopBeforeALogIsPutRightIsNoCleanClose
 sabotage "verify without the journal" internal/commitlog/verify_partition.go \
 	's/err := c.replayJournal(); err/err := error(nil); err/' ./internal/commitlog TestReplayWritesWhatTheSegmentLacks
 sabotage "heal a log without a sync" internal/commitlog/heal.go \

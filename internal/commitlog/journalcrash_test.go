@@ -3,6 +3,7 @@ package commitlog
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"syscall"
 	"testing"
@@ -75,23 +76,26 @@ func (r *journalRig) mustFail(results chan error) {
 	}
 }
 
-// An append was refused on a full disk, and cut off without a sync. The next process, which has no
-// way to know that, may rely on the journal only when its segment is cut off on the disk, too. Else the
-// power could bring the refused append back behind the first new one.
+// A refused append is cut off, but the cut is not synced. The next append may rely on the journal only
+// when the segment is cut off on the disk, too. Else the power could bring the refused append back behind
+// the next one, or in its place.
+func TestARefusedAppendDoesNotComeBackBehindTheJournal(t *testing.T) {
+	for seed := range uint64(60) {
+		r := newJournalRig(t, 3)
+		r.refusesOnAFullDisk()
+		r.mustAcknowledge(r.round("second", r.logs[1:]...))
+		r.after(r.disk.Crash(crashfs.Some(seed)), 1, "topic-1 first", "topic-1 second")
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// The same where the next append comes to another process, which can't know of the cut.
 func TestACutByTheProcessBeforeIsDurableBeforeTheJournalCounts(t *testing.T) {
 	for seed := range uint64(60) {
 		r := newJournalRig(t, 3)
-		r.alone(r.logs[1], "topic-1 first")
-		r.hook(func(c crashfs.Call) error {
-			if c.Op == crashfs.WriteAt && isSegmentOf(c, "topic-1") {
-				return &crashfs.ShortWrite{N: c.Len, Err: syscall.ENOSPC}
-			}
-			return nil
-		})
-		refused := slices.Concat(bytes.Clone(oneRecord("topic-1 refus1")), bytes.Clone(oneRecord("topic-1 refus2")))
-		if err := store.Append(r.logs[1], refused, func(int64, error) {}); !errors.Is(err, store.ErrFull) {
-			t.Fatal(err)
-		}
+		r.refusesOnAFullDisk()
 		next := journalRigOn(t, r.disk.KillClone(), 3, Options{JournalBytes: journalSize})
 		next.mustAcknowledge(next.round("second", next.logs[1:]...))
 		next.after(next.disk.Crash(crashfs.Some(seed)), 1, "topic-1 first", "topic-1 second")
@@ -101,9 +105,26 @@ func TestACutByTheProcessBeforeIsDurableBeforeTheJournalCounts(t *testing.T) {
 	}
 }
 
-// A round could not be synced, nor could the segment of one of its logs: the log heals, and uses
-// the positions of the refused append again. A start must not take the round for what came last.
-func TestARefusedRoundDoesNotComeBackOverALaterAppend(t *testing.T) {
+// refusesOnAFullDisk has topic-1 take one record and refuse two more, which the disk took whole.
+func (r *journalRig) refusesOnAFullDisk() {
+	r.Helper()
+	r.alone(r.logs[1], "topic-1 first")
+	r.hook(func(c crashfs.Call) error {
+		if c.Op == crashfs.WriteAt && isSegmentOf(c, "topic-1") {
+			return &crashfs.ShortWrite{N: c.Len, Err: syscall.ENOSPC}
+		}
+		return nil
+	})
+	refused := slices.Concat(bytes.Clone(oneRecord("topic-1 refus1")), bytes.Clone(oneRecord("topic-1 refus2")))
+	if err := store.Append(r.logs[1], refused, func(int64, error) {}); !errors.Is(err, store.ErrFull) {
+		r.Fatal(err)
+	}
+	r.hook(func(crashfs.Call) error { return nil })
+}
+
+// A round could not be synced, nor could the segment of one of its logs: the log heals without what
+// was refused, and uses its positions again. A start must not find it in the journal.
+func TestARefusedRoundDoesNotComeBack(t *testing.T) {
 	for seed := range uint64(40) {
 		r := newJournalRig(t, 3)
 		r.mustAcknowledge(r.round("first", r.logs[1:]...))
@@ -116,12 +137,42 @@ func TestARefusedRoundDoesNotComeBackOverALaterAppend(t *testing.T) {
 		r.mustFail(r.round("refused", r.logs[1]))
 		r.hook(func(crashfs.Call) error { return nil })
 		brokertest.Await(t, time.Minute, "the log is healed", func() bool {
-			_, err := store.AppendAndWait(r.logs[1], oneRecord("topic-1 seconds"))
-			return err == nil
+			r.logs[1].appends.healIfDue()
+			return r.logs[1].commits.usable() == nil
 		})
-		r.after(r.disk.Crash([]crashfs.Policy{crashfs.Nothing(), crashfs.Some(seed)}[seed%2]), 1, "topic-1 first", "topic-1 seconds")
+		want := []string{"topic-1 first"}
+		if seed%2 == 0 {
+			r.alone(r.logs[1], "topic-1 seconds")
+			want = append(want, "topic-1 seconds")
+		}
+		r.after(r.disk.Crash([]crashfs.Policy{crashfs.Everything(), crashfs.Nothing(), crashfs.Some(seed)}[seed%3]), 1, want...)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
 	}
+}
+
+// The journal is used again and again, and after a power cut every record is there: in its segment, or
+// in the journal.
+func TestWhatTheJournalHeldOutlivesItsNextUse(t *testing.T) {
+	r := newJournalRig(t, 4)
+	var want []string
+	for n, more := 0, 3; more > 0; n++ { // some more after it was used again
+		if r.wasUsedAgain(4) {
+			more--
+		}
+		r.mustAcknowledge(r.round(fmt.Sprint(n), r.logs[1:]...))
+		want = append(want, fmt.Sprint("topic-3 ", n))
+	}
+	for _, p := range []crashfs.Policy{crashfs.Nothing(), crashfs.Some(1), crashfs.Some(2)} {
+		r.after(r.disk.Crash(p), 3, want...)
+	}
+}
+
+// wasUsedAgain says that files have been made empty that often.
+func (r *journalRig) wasUsedAgain(times uint64) bool {
+	f := &r.store.journal.files
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.generation >= 2+times
 }
