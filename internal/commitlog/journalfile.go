@@ -108,8 +108,8 @@ func (f *storedFrame) follows(before *storedFrame) bool {
 // isLast says that a round ends with the frame.
 func (f *storedFrame) isLast() bool { return f.index == f.count-1 }
 
-// parseFrame reads the frame at a position of a file. It returns false if there is no valid header.
-func parseFrame(p []byte, at int, salt uint64) (f storedFrame, ok bool) {
+// parseHeader reads the header at a position of a file. It returns false if there is no valid one.
+func parseHeader(p []byte, at int, salt uint64) (f storedFrame, ok bool) {
 	h := p[at:]
 	if len(h) < frameHeader || binary.BigEndian.Uint64(h[8:]) != salt || binary.BigEndian.Uint32(h) != crc32.Checksum(h[4:frameHeader], castagnoli) {
 		return f, false
@@ -123,13 +123,15 @@ func parseFrame(p []byte, at int, salt uint64) (f storedFrame, ok bool) {
 	for i, n := range [...]*int64{&f.base, &f.pos, &f.first, &f.next} {
 		*n = int64(binary.BigEndian.Uint64(h[56+8*i:]))
 	}
-	if !f.isPossible() || frameSize(f.size) > len(h) {
-		return f, false
-	}
+	return f, f.isPossible() && frameSize(f.size) <= len(h)
+}
+
+// checkData sets the data if they are as they were written to the file.
+func (f *storedFrame) checkData(p []byte) {
+	h := p[f.at:]
 	if data := h[frameHeader : frameHeader+f.size]; binary.BigEndian.Uint32(h[88:]) == crc32.Checksum(data, castagnoli) {
 		f.data = data
 	}
-	return f, true
 }
 
 // isPossible says that the numbers of a frame can have been written.
@@ -146,21 +148,31 @@ type journalContent struct {
 }
 
 // scanJournal finds the frames in the content of a journal file. Behind bytes that are no frame it goes
-// on with the next header. Each byte is read once, or belongs to a header that is not valid.
+// on with the next header. Each byte is read once, or belongs to a header.
 func scanJournal(p []byte, salt uint64) journalContent {
-	var c journalContent
+	n := 0
+	eachHeader(p, salt, func(storedFrame) { n++ })
+	c := journalContent{frames: make([]storedFrame, 0, n)} // there may be 400,000
+	eachHeader(p, salt, func(f storedFrame) {
+		f.checkData(p)
+		c.frames = append(c.frames, f)
+	})
+	c.findDamage()
+	c.findHeader(p, salt)
+	return c
+}
+
+// eachHeader calls found with each frame that has a valid header, in order.
+func eachHeader(p []byte, salt uint64, found func(storedFrame)) {
 	for at := nextSalt(p, 0, salt); at < len(p); at = nextSalt(p, at, salt) {
-		f, ok := parseFrame(p, at, salt)
+		f, ok := parseHeader(p, at, salt)
 		if !ok {
 			at += frameAlign
 			continue
 		}
-		c.frames = append(c.frames, f)
+		found(f)
 		at = f.end()
 	}
-	c.findDamage()
-	c.findHeader(p, salt)
-	return c
 }
 
 // findHeader looks behind the last frame for the header of another round, which is damaged.
