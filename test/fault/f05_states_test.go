@@ -32,9 +32,13 @@ func TestF05CrashAtEveryCall(t *testing.T) {
 	if brokertest.Race {
 		wanted /= 10 // it takes ten times as long
 	}
-	calls, err := simulate(sabotage{}, 0, func(*pledges, *crashfs.FS) error { return nil })
-	if err != nil || calls < 100 {
-		t.Fatalf("the broker makes %d calls: %v", calls, err)
+	rounds := 0
+	calls, err := simulate(sabotage{}, 0, func(_ *pledges, disk *crashfs.FS) error {
+		rounds = roundsIn(t, disk.KillClone())
+		return nil
+	})
+	if err != nil || calls < 100 || rounds == 0 {
+		t.Fatalf("the broker makes %d calls, and at least %d rounds of its journal: %v", calls, rounds, err)
 	}
 	var states atomic.Int64
 	if err := crashAtEach(sabotage{}, calls, wanted/(2*calls)+1, &states); err != nil {
@@ -44,6 +48,16 @@ func TestF05CrashAtEveryCall(t *testing.T) {
 	}
 	t.Logf("%d crash states, from %d calls", states.Load(), calls)
 	report(t, tally{Runs: int(states.Load())})
+}
+
+// roundsIn counts the rounds that the files of the journal hold.
+func roundsIn(t *testing.T, disk *crashfs.FS) (n int) {
+	for name, content := range allFiles(t, disk, specimenRoot) {
+		if isJournal(name) {
+			n += (written(content) + 4095) / 4096
+		}
+	}
+	return n
 }
 
 // The negative controls: a file system that does not sync, or not at once, or

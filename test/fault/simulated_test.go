@@ -26,7 +26,7 @@ type simulated struct {
 // openSimulated opens a broker on a disk that may be sabotaged.
 func openSimulated(disk *crashfs.FS, sabotaged sabotage) (*simulated, error) {
 	fs := &saboteur{FS: disk, sabotage: sabotaged}
-	s, err := commitlog.Open("/data", commitlog.Options{FS: fs, SegmentBytes: 3 << 10})
+	s, err := commitlog.Open("/data", commitlog.Options{FS: fs, SegmentBytes: 3 << 10, JournalBytes: 160 << 10})
 	if err != nil {
 		return nil, err
 	}
@@ -132,25 +132,51 @@ func (p *pledges) work(s *simulated) error {
 		func() error { return commit(s, p.orders, "orders", 2) },
 		func() error { return p.rise(s) },
 		func() error { return commit(s, p.ashes, phoenixTopic, 1) },
-		func() error { return p.publish(s, 700, 6) },
-		func() error { return commit(s, p.orders, "orders", 5) },
-		func() error { return p.fall(s) },
+		together(
+			func() error { return p.publish(s, 700, 6) },
+			func() error { return commit(s, p.orders, "orders", 5) },
+			func() error { return p.fall(s) },
+		),
 		func() error { return p.rise(s) },
-		func() error { return commit(s, p.ashes, phoenixTopic, 1) },
-		func() error { return p.haunt(s) },
-		func() error { return p.forget(s) },
-		func() error { return p.exorcise(s) },
-		func() error { return p.haunt(s) },
+		together(
+			func() error { return commit(s, p.ashes, phoenixTopic, 1) },
+			func() error { return p.haunt(s) },
+			func() error { return p.publish(s, 100, 1) },
+		),
+		together(
+			func() error { return p.forget(s) },
+			func() error { return p.publish(s, 40, 2) },
+			func() error { return p.exorcise(s) },
+		),
+		together(
+			func() error { return p.haunt(s) },
+			func() error { return p.publish(s, 30, 1) },
+		),
 		func() error { return p.appear(s) },
 		func() error { return p.publish(s, 5000, 1) },
-		func() error { return commit(s, p.orders, "orders", 9) },
-		func() error { return p.publish(s, 50, 3) },
+		together(
+			func() error { return commit(s, p.orders, "orders", 9) },
+			func() error { return p.publish(s, 50, 3) },
+		),
 	} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// together runs steps at a time, so that their logs share rounds of the journal.
+func together(steps ...func() error) func() error {
+	return func() error {
+		errs := make([]error, len(steps))
+		var working sync.WaitGroup
+		for i, step := range steps {
+			working.Go(func() { errs[i] = step() })
+		}
+		working.Wait()
+		return errors.Join(errs...)
+	}
 }
 
 // reuse is what a broker is used for after a crash.
