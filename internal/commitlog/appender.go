@@ -139,7 +139,7 @@ func (a *appender) finish() error {
 	if err == nil && a.allocated > end.pos {
 		err = s.truncate(end.pos)
 	}
-	if a.open && err == nil {
+	if err == nil && (a.open || a.isLeft()) {
 		err = a.log.commits.syncAll()
 	}
 	a.closeFiles()

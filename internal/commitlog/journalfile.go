@@ -93,6 +93,7 @@ type storedFrame struct {
 	index, count int
 	size         int    // of the data, in bytes
 	data         []byte // nil if they are damaged
+	proven       bool   // a later round was begun, so this one was synced
 }
 
 func (f *storedFrame) end() int { return f.at + frameSize(f.size) }

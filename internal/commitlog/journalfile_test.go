@@ -24,7 +24,7 @@ func testRounds(counts ...int) (file []byte, list []storedFrame) {
 			f := frame{[16]byte{byte(index)}, int32(index), 7, 10, 100 * n, 20 + n, 21 + n}
 			at := len(file)
 			file = appendFrame(file, testSalt, uint64(i+1), index, count, f, data)
-			list = append(list, storedFrame{f, at, uint64(i + 1), index, count, len(data), data})
+			list = append(list, storedFrame{f, at, uint64(i + 1), index, count, len(data), data, false})
 		}
 	}
 	return append(file, make([]byte, roundUp(len(file), roundAlign)-len(file)+roundAlign)...), list

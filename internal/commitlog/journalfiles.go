@@ -29,7 +29,7 @@ type journalFiles struct {
 	current    *journalFile
 	free       *journalFile
 	full       *journalFile   // its checkpoint is not complete
-	broken     []*journalFile // none of them may be written to: they are removed after a checkpoint
+	broken     []*journalFile // may not be written to, or a start has left them: no frames are needed after a checkpoint
 	generation uint64         // the highest of any file
 	working    bool           // a task is under way, or waits for its time
 	pause      time.Duration  // between the last failure and the next attempt
@@ -139,6 +139,13 @@ func (f *journalFiles) goOn() {
 	}
 }
 
+// resume begins the checkpoint of the files that a start has left.
+func (f *journalFiles) resume() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.goOn()
+}
+
 // failed notes that a round could not be written. The system may have dropped its pages, so the file is
 // not written to again. The frames of earlier rounds stay until the segments are synced.
 func (f *journalFiles) failed(err error) {
@@ -163,7 +170,7 @@ func (f *journalFiles) isSound() error {
 	return f.remove()
 }
 
-// remove removes the broken files after a checkpoint of them.
+// remove removes the broken files after a checkpoint of them, or empties them.
 func (f *journalFiles) remove() error {
 	f.mu.Lock()
 	broken := f.broken
@@ -178,6 +185,9 @@ func (f *journalFiles) remove() error {
 	}
 	_ = f.dir.setFormat(false) // or a start after a crash says that they are missing
 	for _, file := range broken {
+		if file.file == nil && f.renew(file) == nil {
+			continue // make uses it again
+		}
 		if err := f.dir.fs.Remove(f.path(file.name)); err != nil && !isNotExist(err) {
 			return err
 		}
@@ -185,9 +195,7 @@ func (f *journalFiles) remove() error {
 	if err := f.dir.fs.SyncDir(f.dir.path(journalDir)); err != nil {
 		return err
 	}
-	for _, file := range broken {
-		file.file.Close()
-	}
+	closeAll(broken)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.broken = nil
@@ -379,7 +387,7 @@ func (f *journalFiles) close(empty bool) error {
 
 func closeAll(files []*journalFile) {
 	for _, file := range files {
-		if file != nil {
+		if file != nil && file.file != nil {
 			file.file.Close()
 		}
 	}
@@ -389,7 +397,7 @@ func closeAll(files []*journalFile) {
 type journalFile struct {
 	name  journalName
 	size  int64
-	file  vfs.File
+	file  vfs.File                 // nil if a start has left it
 	used  int64                    // the end of the last round
 	round uint64                   // the number of the last round
 	ends  map[*committer]syncPoint // of the logs that have frames here: the end of the last one

@@ -13,6 +13,7 @@ import (
 type recovery struct {
 	*inventory
 	visible *visible
+	left    bool // the active segment is not synced, because the journal stands for it
 }
 
 // recover opens the log.
@@ -32,7 +33,7 @@ func (l *partition) recover() error {
 	}
 	v := &l.visible
 	v.segments, v.start, l.start.marker = found.segments, found.start, found.marker
-	r := &recovery{found, v}
+	r := &recovery{inventory: found, visible: v}
 	if err := r.run(); err != nil {
 		return err
 	}
@@ -40,6 +41,9 @@ func (l *partition) recover() error {
 	c.active, c.synced, c.durable = v.active(), 0, position{next: v.active().base}
 	if len(l.appends.owed) == 0 {
 		c.synced, c.durable = c.written.pos, c.written
+	}
+	if r.left {
+		c.synced = v.active().index.recoveryPoint().pos
 	}
 	if holds(found.entries, healName) {
 		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy removes it
@@ -327,6 +331,10 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 	if marked {
 		s.index.appended(unknownAppend)
 	}
+	if marked && r.standsFor(s, found) && s.writeAgain(found.valid) == nil {
+		r.left = true
+		return nil
+	}
 	if err := r.owe(func() error { return s.syncAgain(found.valid) }); err != nil {
 		return err
 	}
@@ -379,19 +387,33 @@ func (r *recovery) reportHoles(s *segment, found found, marked bool) {
 // in memory only, marked as written, and would not write them in another sync. After another boot they
 // were read from the disk, and a write could only damage them.
 func (s *segment) syncAgain(valid []span) error {
+	f, err := s.file.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	if err := s.writeAgain(valid); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// writeAgain is the first half of syncAgain.
+func (s *segment) writeAgain(valid []span) error {
+	if !s.log.uncertain {
+		return nil
+	}
 	r, err := s.reader()
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	if s.log.uncertain {
-		for _, p := range valid {
-			if err := rewrite(r, p); err != nil {
-				return err
-			}
+	for _, p := range valid {
+		if err := rewrite(r, p); err != nil {
+			return err
 		}
 	}
-	return r.f.Sync()
+	return nil
 }
 
 // rewrite writes a range of bytes as it is, except unreadable ones.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -30,8 +29,8 @@ type replay struct {
 	dir    *dataDir
 	files  []replayFile // by generation
 	frames map[frameKey][]*storedFrame
-	bytes  int64 // that were read
-	kept   bool  // the start is over, and has kept a file
+	sound  bool // all files are there and could be read, and none is damaged or kept
+	kept   bool // the start is over, and has kept a file
 
 	missing bool // a file is missing
 }
@@ -87,6 +86,7 @@ func (d *dataDir) readFrames(all bool) (*replay, error) {
 		r.checkWhole()
 	}
 	r.collect()
+	r.sound = !r.missing && !slices.ContainsFunc(r.files, func(f replayFile) bool { return f.kept || f.unread != nil || len(f.content.damage) > 0 })
 	return r, nil
 }
 
@@ -112,7 +112,6 @@ func (r *replay) read(file *replayFile) error {
 	if noFiles(err) {
 		return err
 	}
-	r.bytes += int64(len(p))
 	file.unread, file.content = err, scanJournal(p, file.named.salt)
 	return nil
 }
@@ -156,6 +155,7 @@ func (r *replay) collect() {
 			if f.data == nil && f.round == c.lastRound() && len(c.torn) > 0 {
 				continue // it proves nothing
 			}
+			f.proven = f.data != nil && (later || f.round < c.lastRound())
 			key := frameKey{f.topic, f.partition}
 			r.frames[key] = append(r.frames[key], f)
 		}
@@ -200,11 +200,12 @@ func (r *replay) report() {
 // isWaiting says whether frames of a log have to stay in the journal.
 type isWaiting func(frameKey) bool
 
-// finish empties the journal after the replay.
-func (r *replay) finish(waits isWaiting, used bool) error {
+// finish empties the journal after the replay, but for the files that stand for segments.
+func (r *replay) finish(waits isWaiting, used bool, unsynced *standing) error {
 	if len(r.files) == 0 {
 		return nil
 	}
+	r.sound = false // from now on
 	var errs []error
 	generation := r.files[len(r.files)-1].named.generation
 	needed := func(f replayFile) bool { return f.unread != nil || f.holds(waits) }
@@ -214,13 +215,14 @@ func (r *replay) finish(waits isWaiting, used bool) error {
 	for _, f := range r.files {
 		generation++
 		r.kept = r.kept || needed(f)
+		if left, err := r.leave(f, needed(f), unsynced); left || err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		errs = append(errs, r.empty(f, needed(f), used, journalName{generation, rand.Uint64()}))
 	}
 	errs = append(errs, r.dir.fs.SyncDir(r.dir.path(journalDir)))
 	r.files, r.frames = nil, nil
-	if r.bytes > 1<<20 {
-		debug.FreeOSMemory()
-	}
 	return errors.Join(errs...)
 }
 
@@ -274,7 +276,7 @@ func (s *Store) waits() isWaiting {
 
 // replayed empties the journal after all logs were recovered.
 func (s *Store) replayed() error {
-	return s.replay.finish(s.waits(), s.opts.JournalBytes > 0)
+	return s.replay.finish(s.waits(), s.opts.JournalBytes > 0, s.standing())
 }
 
 // setFormat notes durably whether the journal may hold frames.

@@ -15,12 +15,13 @@ type journalled struct {
 
 	missing []lostOffsets // frames whose segment is missing
 	older   []lostOffsets // frames that are not written, because the segment has others there
+	stands  span          // these bytes of the segment are in frames that were synced, without a gap
 }
 
 // reach notes that the segment was durable up to here.
 func (j *journalled) reach(base, pos, next int64) {
 	if base > j.base {
-		j.base, j.pos, j.next = base, 0, 0
+		j.base, j.pos, j.next, j.stands = base, 0, 0, span{}
 	}
 	j.pos, j.next = max(j.pos, pos), max(j.next, next)
 }
@@ -72,6 +73,7 @@ func (v *inventory) replaySegment(base int64, frames []*storedFrame) error {
 			v.journal.reach(base, end, f.next)
 		default:
 			v.journal.reach(base, end, f.next)
+			v.journal.stand(f)
 			list = append(list, f)
 		}
 	}

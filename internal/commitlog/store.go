@@ -161,7 +161,11 @@ func (s *Store) open() error {
 		return err
 	}
 	s.boot.uncertain, s.boot.late = true, false // for topics that are opened from now on
-	return s.boot.stay()
+	if err := s.boot.stay(); err != nil {
+		return err
+	}
+	s.journal.files.resume()
+	return nil
 }
 
 // Deleted implements store.Store.
