@@ -322,7 +322,7 @@ func (f *journalFiles) adopt() (left []*journalFile, err error) {
 			}
 			continue
 		}
-		file := &journalFile{name: name, size: f.size}
+		file := &journalFile{name: name, size: f.size, zero: f.size}
 		if file.file, err = f.dir.fs.Open(f.path(name)); err != nil {
 			break
 		}
@@ -343,7 +343,12 @@ func (f *journalFiles) passGeneration(generation uint64) {
 	f.generation = max(f.generation, generation)
 }
 
-// create creates a file full of zeros: a sync of bytes that replace others writes nothing else.
+// zeros are written ahead of the rounds of a new file: a sync of bytes that replace others writes nothing
+// else.
+var zeros [1 << 20]byte
+
+// create creates a file of zeros. Its first round and each further one write more of them, because a slow
+// disk would take long to write all of them, and the journal can't be used before.
 func (f *journalFiles) create() (*journalFile, error) {
 	if !f.room.ahead(f.size) {
 		return nil, syscall.ENOSPC
@@ -353,12 +358,14 @@ func (f *journalFiles) create() (*journalFile, error) {
 	if file.file, err = f.dir.fs.Create(f.path(file.name)); err != nil {
 		return nil, err
 	}
-	err = file.file.Allocate(0, f.size)
-	zeros := make([]byte, min(f.size, 1<<20))
-	for pos := int64(0); pos < f.size && err == nil; pos += int64(len(zeros)) {
-		if _, err = file.file.WriteAt(zeros[:min(int64(len(zeros)), f.size-pos)], pos); err == nil {
-			err = file.file.Sync() // each for itself, so that the syncs of appends come in between
-		}
+	if err = file.file.Allocate(0, f.size); err == nil {
+		_, err = file.file.WriteAt(zeros[:roundAlign], f.size-roundAlign) // its size, where nothing can be allocated
+	}
+	if err == nil {
+		err = file.zeroAhead()
+	}
+	if err == nil {
+		err = file.file.Sync()
 	}
 	if err != nil {
 		file.file.Close()
@@ -400,6 +407,7 @@ type journalFile struct {
 	file  vfs.File                 // nil if a start has left it
 	used  int64                    // the end of the last round
 	round uint64                   // the number of the last round
+	zero  int64                    // the end of the zeros that were written ahead
 	ends  map[*committer]syncPoint // of the logs that have frames here: the end of the last one
 }
 
@@ -424,7 +432,22 @@ func (f *journalFile) write(frames []byte) error {
 	if _, err := f.file.WriteAt(frames, pos); err != nil {
 		return err
 	}
+	if err := f.zeroAhead(); err != nil {
+		return err
+	}
 	return f.file.Sync()
+}
+
+// zeroAhead writes zeros for the rounds that follow, until the file has been written once.
+func (f *journalFile) zeroAhead() error {
+	from := max(f.zero, f.used)
+	n := min(int64(len(zeros)), f.size-from)
+	if n <= 0 {
+		return nil
+	}
+	f.zero = from + n
+	_, err := f.file.WriteAt(zeros[:n], from)
+	return err
 }
 
 // syncSegments syncs the segments that have frames in the file, and are not synced since.
