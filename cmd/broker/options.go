@@ -103,6 +103,7 @@ func (o *options) define(s *flags.Set) {
 const (
 	defaultJournal = 64 << 20
 	minJournal     = 1 << 20
+	maxJournal     = 1 << 30 // a start reads it whole into memory
 )
 
 func (o *durabilityOptions) define(s *flags.Set) {
@@ -131,8 +132,8 @@ func (o *durabilityOptions) setReserve(value string) (err error) {
 }
 
 func (o *durabilityOptions) check() error {
-	if o.journal != 0 && o.journal < minJournal {
-		return fmt.Errorf("-journal is %s: it takes 0, or %s and more", units.FormatSize(o.journal), units.FormatSize(minJournal))
+	if o.journal != 0 && o.journal < minJournal || o.journal > maxJournal {
+		return fmt.Errorf("-journal is %s: it takes 0, or %s to %s", units.FormatSize(o.journal), units.FormatSize(minJournal), units.FormatSize(maxJournal))
 	}
 	return nil
 }

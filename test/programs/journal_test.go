@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,10 +28,12 @@ func TestJournalOfNoSizeIsNotMade(t *testing.T) {
 	}
 }
 
-func TestJournalOfATinySizeIsRefused(t *testing.T) {
-	r := run(t, nil, brokertest.Program(t, "broker"), "-journal", "1000", "-data", t.TempDir())
-	if r.code != 2 || !strings.HasPrefix(r.stderr, "broker: -journal is 1kB: it takes 0, or 1MiB and more\n") {
-		t.Errorf("exit code %d, standard error %q", r.code, r.stderr)
+func TestJournalOfATinyOrHugeSizeIsRefused(t *testing.T) {
+	for size, shown := range map[string]string{"1000": "1kB", "2GiB": "2GiB"} {
+		r := run(t, nil, brokertest.Program(t, "broker"), "-journal", size, "-data", t.TempDir())
+		if r.code != 2 || !strings.HasPrefix(r.stderr, "broker: -journal is "+shown+": it takes 0, or 1MiB to 1GiB\n") {
+			t.Errorf("exit code %d, standard error %q", r.code, r.stderr)
+		}
 	}
 }
 
@@ -53,4 +56,29 @@ func publishTogether(t *testing.T, b *brokertest.Broker, done func(rounds int) b
 func hasJournal(b *brokertest.Broker) bool {
 	files, _ := filepath.Glob(filepath.Join(b.Data, "journal", "*"))
 	return len(files) > 0
+}
+
+// An older program opens the directory after a clean stop, and not after a crash, when it would miss what
+// only the journal holds.
+func TestFormatSaysWhetherTheJournalIsNeeded(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	format := func() string {
+		content, err := os.ReadFile(filepath.Join(b.Data, "format"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	if got := format(); got != "mbus 2\n" {
+		t.Errorf("in the beginning it is %q", got)
+	}
+	publishTogether(t, b, func(int) bool { return format() == "mbus 3\n" })
+	b.Restart()
+	if got := format(); got != "mbus 3\n" {
+		t.Errorf("after a kill it is %q", got)
+	}
+	b.Stop()
+	if got := format(); got != "mbus 2\n" {
+		t.Errorf("after a clean stop it is %q", got)
+	}
 }
