@@ -339,3 +339,31 @@ func (c *copies) logOf(logs []logCopy, id [16]byte) logCopy {
 	c.Fatal("a frame of an unknown topic")
 	return logCopy{}
 }
+
+// After a crash the journal is made again with another size. A crash meanwhile is no damage.
+func TestCrashWhileAJournalIsMadeAgainIsNoDamage(t *testing.T) {
+	c := &copies{newJournalRig(t, 4), make(map[leaderEpoch][]string)}
+	c.publish(4, 100, c.logs[1:]...)
+	_, logs := c.take()
+	killed := c.disk.KillClone()
+	for n, died := 1, true; died && !t.Failed(); n++ {
+		disk, calls := killed.KillClone(), 0
+		o := Options{FS: disk, JournalBytes: 2 * journalSize}
+		s, err := Open("/data", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk.SetHook(func(crashfs.Call) error {
+			if calls++; calls == n {
+				disk.Kill()
+				return crashfs.ErrDead
+			}
+			return nil
+		})
+		_ = s.journal.files.make() // it fails if it is cut
+		died = calls >= n
+		for seed := range uint64(5) {
+			c.check(fmt.Sprintf("killed before call %d, outcome %d", n, seed), disk.Crash(crashfs.Some(seed)), logs, true)
+		}
+	}
+}

@@ -270,6 +270,7 @@ func (f *journalFiles) makeBoth() error {
 	if err := f.dir.fs.SyncDir(f.dir.root); err != nil {
 		return err
 	}
+	_ = f.dir.setFormat(false) // or a start after a crash says that files are missing
 	left, err := f.adopt()
 	if err != nil {
 		return err

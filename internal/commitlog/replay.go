@@ -222,6 +222,9 @@ func (r *replay) finish(waits isWaiting, used bool, unsynced *standing) error {
 		errs = append(errs, r.empty(f, needed(f), used, journalName{generation, rand.Uint64()}))
 	}
 	errs = append(errs, r.dir.fs.SyncDir(r.dir.path(journalDir)))
+	if !r.kept && slices.ContainsFunc(r.files, func(f replayFile) bool { return f.kept }) {
+		_ = r.dir.setFormat(false) // the other file may have been removed
+	}
 	r.files, r.frames = nil, nil
 	return errors.Join(errs...)
 }

@@ -436,6 +436,10 @@ func TestFramesOfAMissingTopicAreKept(t *testing.T) {
 	if list, err := r.disk.ReadDir(journalDir); err != nil || slices.ContainsFunc(list, func(e vfs.Entry) bool { return strings.HasSuffix(e.Name, ".kept") }) {
 		t.Errorf("then there are %v, %v", list, err)
 	}
+	r.reopen(r.disk.KillClone())
+	if r.log.says("ERROR") {
+		t.Errorf("after a kill, logged was %q", r.log.logged())
+	}
 }
 
 // A partition that was added to a topic is missing at a start, and is added again while the store is open.
