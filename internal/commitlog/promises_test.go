@@ -156,6 +156,9 @@ func (c *client) configure(name, config string) error {
 
 // restart closes the store and opens it again. What was answered is safe then.
 func (c *client) restart() error {
+	if c.ended {
+		return store.ErrClosed
+	}
 	_ = c.sync()
 	err := c.Close()
 	if err == nil {
