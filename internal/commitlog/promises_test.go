@@ -161,17 +161,10 @@ func (c *client) restart() error {
 	}
 	_ = c.sync()
 	err := c.Close()
-	if err == nil {
-		c.mu.Lock()
-		for _, t := range c.topics {
-			for _, l := range t.logs {
-				l.safe = max(l.safe, l.answered)
-			}
-		}
-		c.mu.Unlock()
-	} else if !c.stubborn {
+	if err != nil && !c.stubborn {
 		return err
 	}
+	c.closed(err == nil)
 	s, err := c.open()
 	c.reopened = true
 	if c.ended = err != nil; c.ended {
@@ -180,6 +173,21 @@ func (c *client) restart() error {
 	c.Store = s
 	s.UseClock(c.now)
 	return nil
+}
+
+// closed notes that the store was closed, in order or not: then what was answered before its sync need
+// not be there.
+func (c *client) closed(inOrder bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.topics {
+		for _, l := range t.logs {
+			if inOrder {
+				l.safe = max(l.safe, l.answered)
+			}
+			l.answered = l.safe
+		}
+	}
 }
 
 // close looks at everything, if the client has gone on after an error, and ends:
