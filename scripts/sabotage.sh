@@ -143,6 +143,8 @@ sabotage "heal a log without a sync" internal/commitlog/heal.go \
 	's/err = to.Sync()/err = nil/' ./internal/commitlog TestCrashAtAnyCallOfHealingLosesNothing
 sabotage "heal a log without its name" internal/commitlog/heal.go \
 	's/err = l.fs.SyncDir(l.dir)/err = nil/' ./internal/commitlog TestALogGoesOnAfterAFailedSync
+sabotage "start on a healed log whose name is not durable" internal/commitlog/recover.go \
+	's/if holds(found.entries, renamedName) {/if false {/' ./internal/commitlog TestAKillWhileALogHealsLosesNothing
 sabotage "heal a log by the file that has failed" internal/commitlog/heal.go \
 	'/) replace(old /,/^}/ s/err := l.copyActive(old, synced, end); err/err := error(nil); synced < 0 || err/; s/^\ts, err := l.replaceActive(old, end)/\ts, err := old, error(nil)/' ./internal/commitlog TestAHealedLogKeepsWhatWasAcknowledgedBeforeTheSync
 sabotage "rename the log start without a sync" internal/commitlog/logstart.go \

@@ -21,6 +21,10 @@ import (
 // healName is the copy until it has the segment's name.
 const healName = "copy.tmp"
 
+// renamedName is an empty file that is there while the copy has the segment's name, and the disk may
+// not know that yet.
+const renamedName = "copy.renamed"
+
 // healAfter is the pause before an attempt to heal a log. It doubles with each failure up to
 // healMost.
 const (
@@ -161,14 +165,38 @@ func (l *partition) replaceActive(old *segment, end position) (*segment, error) 
 	known, err := s.index.open()
 	s.index.times, _ = old.index.appendTimes(0, minTime)
 	if err == nil {
+		err = l.createRenamed()
+	}
+	if err == nil {
 		err = l.fs.Rename(filepath.Join(l.dir, healName), old.file.name)
 	}
 	if err == nil {
-		err = l.fs.SyncDir(l.dir)
+		err = l.syncRenamed()
 	}
 	if err == nil && !known {
 		s.index.synced = end
 		err = s.reload(view{active: true, end: end.pos, next: end.next}, fmt.Errorf("%w: missing or damaged", errStale))
 	}
 	return s, err
+}
+
+// createRenamed tells the next process, should this one be killed before syncRenamed, to call that.
+func (l *partition) createRenamed() error {
+	f, err := l.fs.Create(filepath.Join(l.dir, renamedName))
+	if isExist(err) {
+		return nil
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	return err
+}
+
+// syncRenamed makes the new name of a copy durable, before the log relies on the copy.
+func (l *partition) syncRenamed() error {
+	err := l.fs.SyncDir(l.dir)
+	if err == nil {
+		_ = l.fs.Remove(filepath.Join(l.dir, renamedName)) // or it stays until a start, which syncs once more
+	}
+	return err
 }

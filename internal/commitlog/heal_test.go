@@ -180,6 +180,30 @@ func TestCrashAtAnyCallOfHealingLosesNothing(t *testing.T) {
 	}
 }
 
+// The same with a kill: the next process must not rely on the new file before its name is durable.
+func TestAKillWhileALogHealsLosesNothing(t *testing.T) {
+	for n := int64(1); !t.Failed(); n++ {
+		r := newHealingRig(t, oneSegment())
+		r.fill(6)
+		failAll(r, crashfs.Sync)
+		r.fails()
+		calls := killAt(r.disk, n)
+		_, _ = store.AppendAndWait(r.Partition, r.Batch(3, 200))
+		if calls.Load() < n {
+			return
+		}
+		r.reopen(r.disk.KillClone())
+		shown, err := storetest.ReadAll(r.Partition, 1<<20)
+		if err != nil || len(shown) < 6 {
+			t.Fatalf("call %d: %d batches are shown after the kill: %v", n, len(shown), err)
+		}
+		r.stored = shown
+		r.fill(1)
+		r.reopen(r.disk.Crash(crashfs.Nothing()))
+		r.holdsStored()
+	}
+}
+
 // Each attempt takes a copy: they come further and further apart.
 func TestHealingIsNotTriedAllTheTime(t *testing.T) {
 	r := newRig(t, oneSegment())

@@ -25,6 +25,11 @@ func (l *partition) recover() error {
 	if len(found.entries) == 0 {
 		return errAbsent // a log that starts at 0 would use offsets twice
 	}
+	if holds(found.entries, renamedName) {
+		if err := l.syncRenamed(); err != nil {
+			return err
+		}
+	}
 	if _, err := found.findStart(); err != nil {
 		return err
 	}
