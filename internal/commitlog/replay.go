@@ -1,8 +1,10 @@
 package commitlog
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -108,7 +110,7 @@ func (r *replay) checkWhole() {
 
 // read reads a file. It fails only if no descriptor is free.
 func (r *replay) read(file *replayFile) error {
-	p, err := readJournalFile(r.dir, file.name)
+	p, err := readJournalFile(r.dir, file.name, file.named.salt)
 	if noFiles(err) {
 		return err
 	}
@@ -116,8 +118,8 @@ func (r *replay) read(file *replayFile) error {
 	return nil
 }
 
-// readJournalFile reads a whole file. Sectors that can't be read hold filling.
-func readJournalFile(d *dataDir, name string) ([]byte, error) {
+// readJournalFile reads a file as far as it can have frames. Sectors that can't be read hold filling.
+func readJournalFile(d *dataDir, name string, salt uint64) ([]byte, error) {
 	l := &partition{settings: settings{fs: d.fs, log: d.log}, topic: journalDir}
 	s := newSegment(l, 0)
 	s.file.name = name
@@ -133,9 +135,33 @@ func readJournalFile(d *dataDir, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := make([]byte, size)
+	end, err := journalEnd(r, size, salt)
+	if err != nil {
+		return nil, err
+	}
+	p := make([]byte, end)
 	n, err := r.ReadAt(p, 0)
 	return p[:n], ignoreEOF(err)
+}
+
+// journalEnd is the size in bytes of what a scan of a journal file looks at: the largest frame behind the
+// last place that holds the salt, and the header behind that. Most of a file has no frames, and is not
+// kept in memory.
+func journalEnd(f io.ReaderAt, size int64, salt uint64) (int64, error) {
+	last := int64(0)
+	w := window{f: f, end: size, step: 256 << 10}
+	for pos := int64(0); pos < size; pos += int64(w.step) {
+		p, err := w.at(pos, w.step)
+		if err != nil {
+			return 0, err
+		}
+		for i := 0; i+8 <= len(p); i += frameAlign {
+			if binary.BigEndian.Uint64(p[i:]) == salt {
+				last = pos + int64(i)
+			}
+		}
+	}
+	return min(size, last+int64(frameSize(maxFrame))+2*roundAlign), nil
 }
 
 // collect sorts the frames by log. A file that was followed by another is complete; one that was kept may
