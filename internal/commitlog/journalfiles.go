@@ -189,6 +189,10 @@ func (f *journalFiles) remove() error {
 			continue // make uses it again
 		}
 		if err := f.dir.fs.Remove(f.path(file.name)); err != nil && !isNotExist(err) {
+			if f.isFirst() {
+				f.log.Warn("a file of the journal can't be removed: until it can, topics are synced by themselves, which is slower; look at the disk",
+					"file", f.path(file.name), "reason", err)
+			}
 			return err
 		}
 	}
@@ -254,13 +258,17 @@ func (f *journalFiles) path(n journalName) string { return f.dir.path(journalDir
 // make makes both files, of those that an earlier process has left, which hold nothing that is needed.
 func (f *journalFiles) make() error {
 	err := f.makeBoth()
-	f.mu.Lock()
-	first := f.pause == 0
-	f.mu.Unlock()
-	if err != nil && first {
+	if err != nil && f.isFirst() {
 		f.log.Warn("the journal can't be made: each topic is synced by itself, which is slower", "directory", f.dir.path(journalDir), "reason", err)
 	}
 	return err
+}
+
+// isFirst says whether the attempt before did not fail.
+func (f *journalFiles) isFirst() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pause == 0
 }
 
 func (f *journalFiles) makeBoth() error {

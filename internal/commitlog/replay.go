@@ -92,18 +92,23 @@ func (d *dataDir) readFrames(all bool) (*replay, error) {
 	return r, nil
 }
 
-// checkWhole notes missing files, and missing parts of files. Both are there, and of one size, before the first frame
-// is written (journalFiles.makeBoth), unless some are kept.
+// checkWhole notes missing files, and missing parts of files. An empty file is a missing one. Both are there,
+// and of one size, before the first frame is written (journalFiles.makeBoth), unless some are kept.
 func (r *replay) checkWhole() {
 	if slices.ContainsFunc(r.files, func(f replayFile) bool { return f.kept }) {
 		return
 	}
-	r.missing = len(r.files) < 2
+	there, size := 0, int64(0)
+	for _, f := range r.files {
+		if f.size > 0 {
+			there++
+		}
+		size = max(size, f.size)
+	}
+	r.missing = there < 2
 	for i := range r.files {
-		for _, other := range r.files {
-			if f := &r.files[i]; f.size < other.size {
-				f.content.damage = append(f.content.damage, span{f.size, other.size})
-			}
+		if f := &r.files[i]; f.size < size {
+			f.content.damage = append(f.content.damage, span{f.size, size})
 		}
 	}
 }
@@ -210,7 +215,7 @@ func (r *replay) report() {
 	for _, f := range r.files {
 		if f.unread != nil {
 			log.Error("a file of the journal can't be read, and is kept: restart the broker when it can be read; messages in it that were acknowledged are missing until then",
-				"file", f.name, "reason", f.unread)
+				"file", strings.TrimSuffix(f.name, keptSuffix)+keptSuffix, "reason", f.unread)
 		}
 		for _, d := range f.content.damage {
 			log.Error("the journal is damaged: messages that are lost by that are reported with their topic; look at the disk",
@@ -228,16 +233,17 @@ type isWaiting func(frameKey) bool
 
 // finish empties the journal after the replay, but for the files that stand for segments.
 func (r *replay) finish(waits isWaiting, used bool, unsynced *standing) error {
+	sound := r.sound
+	r.sound = false // from now on
+	needed := func(f replayFile) bool { return f.unread != nil || f.holds(waits) }
+	if (r.missing || len(r.files) > 0 && !(used && sound)) && !slices.ContainsFunc(r.files, needed) {
+		_ = r.dir.setFormat(false) // or each start after a crash says that files are missing
+	}
 	if len(r.files) == 0 {
 		return nil
 	}
-	r.sound = false // from now on
 	var errs []error
 	generation := r.files[len(r.files)-1].named.generation
-	needed := func(f replayFile) bool { return f.unread != nil || f.holds(waits) }
-	if !used && !slices.ContainsFunc(r.files, needed) {
-		_ = r.dir.setFormat(false) // or a start after a crash says that they are missing
-	}
 	for _, f := range r.files {
 		generation++
 		r.kept = r.kept || needed(f)
@@ -262,6 +268,8 @@ func (r *replay) empty(f replayFile, needed, used bool, next journalName) error 
 	switch {
 	case needed && f.kept:
 		return nil
+	case needed && f.unread != nil: // which has been reported
+		return fs.Rename(f.name, f.name+keptSuffix)
 	case needed:
 		r.dir.log.Error("a file of the journal is kept, because it has messages of a topic or partition that can't be used: a start adds them when it can", "file", f.name+keptSuffix)
 		return fs.Rename(f.name, f.name+keptSuffix)

@@ -548,6 +548,76 @@ func TestJournalWithAnUnreadableSector(t *testing.T) {
 	}
 }
 
+// What a journal lacks is reported at one start, and not again after the next kill.
+func TestWhatIsMissingOfTheJournalIsReportedOnce(t *testing.T) {
+	second := path.Join(journalDir, commitlog.JournalName(1<<40, 77))
+	for name, lose := range map[string]func(*crashfs.FS) error{
+		"a file": func(disk *crashfs.FS) error { return disk.Remove(second) },
+		"the directory": func(disk *crashfs.FS) error {
+			return errors.Join(disk.Remove(second), disk.Remove(journalFile), disk.Remove(journalDir))
+		},
+		"the end of a file": func(disk *crashfs.FS) error { return truncate(disk, second, 100) },
+		"all bytes": func(disk *crashfs.FS) error {
+			return errors.Join(truncate(disk, second, 0), truncate(disk, journalFile, 0))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := cutAt(t, oneSegment(), 10, 10)
+			c.journal(c.single()...)
+			if err := lose(c.disk); err != nil {
+				t.Fatal(err)
+			}
+			if sum, found := verify(t, c.disk, c.options); sum.Damaged != 1 {
+				t.Errorf("-verify says %q", found)
+			}
+			r := c.opens()
+			r.holdsStored()
+			if n := strings.Count(strings.Join(r.log.logged(), ""), "ERROR"); n != 1 || !r.log.says("journal") {
+				t.Errorf("logged was %q", r.log.logged())
+			}
+			r.reopen(r.disk.KillClone())
+			if r.log.says("ERROR") {
+				t.Errorf("after the next kill, logged was %q", r.log.logged())
+			}
+			r.goesOn()
+		})
+	}
+}
+
+func truncate(disk *crashfs.FS, name string, size int64) error {
+	f, err := disk.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Truncate(size)
+}
+
+// An unreadable file system has a file that belongs to another user.
+type unreadable struct {
+	*crashfs.FS
+	name string
+}
+
+func (u unreadable) Open(name string) (vfs.File, error) {
+	if name == u.name {
+		return nil, syscall.EACCES
+	}
+	return u.FS.Open(name)
+}
+
+// A file of the journal that can't be read is reported once, under the name that it has then.
+func TestJournalFileThatCannotBeRead(t *testing.T) {
+	c := cutAt(t, oneSegment(), 10, 10)
+	c.journal(c.single()...)
+	log := new(recorder)
+	s := openWith(t, unreadable{c.disk, journalFile}, log)
+	s.Close()
+	if n := strings.Count(strings.Join(log.logged(), ""), "ERROR"); n != 1 || !log.says("can't be read, and is kept") || !log.says(journalFile+".kept") {
+		t.Errorf("logged was %q", log.logged())
+	}
+}
+
 // Other files in the journal's directory are left alone, and a broker without a journal removes its own.
 func TestJournalIsRemovedWhereItIsNotUsed(t *testing.T) {
 	c := cutAt(t, oneSegment(), 4, 10)

@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -123,6 +124,32 @@ func TestTheJournalOfAStartIsEmptiedWhenItsSegmentsAreSynced(t *testing.T) {
 	after, _ := openMany(t, "/data", standingTopics, Options{FS: cut, JournalBytes: journalSize})
 	defer after.Close()
 	holdMessages(t, after)
+}
+
+// Files that a start has left, and that can't be emptied, are reported once. Topics are synced by themselves.
+func TestFilesOfAStartThatCannotBeEmptied(t *testing.T) {
+	disk := killedWithJournal(t)
+	tries := make(chan struct{}, 100)
+	disk.SetHook(func(c crashfs.Call) error {
+		if !isJournal(c) || c.Op != crashfs.Rename && c.Op != crashfs.Remove {
+			return nil
+		}
+		if c.Op == crashfs.Remove {
+			tries <- struct{}{}
+		}
+		return syscall.EACCES
+	})
+	lines := new(brokertest.LogBook)
+	s, logs := openMany(t, "/data", standingTopics, Options{FS: disk, JournalBytes: journalSize, Log: slog.New(slog.NewTextHandler(lines, nil))})
+	defer s.Close()
+	<-tries
+	<-tries
+	if _, err := store.AppendAndWait(logs[0], oneRecord("third")); err != nil {
+		t.Error(err)
+	}
+	if n := len(lines.Lines("a file of the journal can't be removed")); n != 1 {
+		t.Errorf("%d lines in the log", n)
+	}
 }
 
 // holdMessages checks that the messages of killedWithJournal are there.
