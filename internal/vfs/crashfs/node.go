@@ -106,10 +106,11 @@ func (n *node) sync(count int) {
 	n.pending = slices.Clone(n.pending[len(ops):])
 }
 
-// failSync marks the pending ones of the first count changes lost.
+// failSync marks the pending writes of the first count changes lost. A truncate has no pages that the
+// kernel could mark clean: it is on the disk with the next sync.
 func (n *node) failSync(count int) {
 	ops := n.upTo(count)
 	for i := range ops {
-		ops[i].lost = true
+		ops[i].lost = ops[i].bytes != nil
 	}
 }
