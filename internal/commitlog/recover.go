@@ -344,7 +344,7 @@ func (r *recovery) putRight(s *segment, found found, size int64, marked bool) er
 		return err
 	}
 	return r.owe(func() error {
-		if marked && r.journal.in(s) > 0 && !l.late && l.syncEvery == 0 {
+		if marked && len(found.holes) == 0 && r.journal.in(s) > 0 && !l.late && l.syncEvery == 0 {
 			l.points.add(l) // many logs may have been in the journal
 			return s.writeIndex(end)
 		}
