@@ -2,8 +2,11 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -83,5 +86,41 @@ func TestDirectoryThatCannotBeSyncedIsWarnedAbout(t *testing.T) {
 	}}
 	if err := fs.SyncDir("/proc/self"); err != nil || warned != 1 {
 		t.Errorf("%v, warned %d times", err, warned)
+	}
+}
+
+// A listing that takes several calls of getdents64 has every name once, in order, with its kind and size.
+func TestReadDirTellsFilesDirectoriesAndLinks(t *testing.T) {
+	dir := t.TempDir()
+	want := []Entry{{Name: "d", Dir: true}, {Name: "dangling", Link: true}, {Name: "link-d", Dir: true, Link: true}, {Name: "link-f", Size: 3, Link: true}}
+	for i := range 1000 {
+		name := fmt.Sprintf("file-%04d", i)
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, i%5), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, Entry{Name: name, Size: int64(i % 5)})
+	}
+	err := errors.Join(
+		os.Mkdir(filepath.Join(dir, "d"), 0o700), os.Symlink("nowhere", filepath.Join(dir, "dangling")),
+		os.Symlink("d", filepath.Join(dir, "link-d")), os.Symlink("file-0003", filepath.Join(dir, "link-f")),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := OS{}.ReadDir(dir)
+	for i, e := range got {
+		if e.Dir {
+			got[i].Size = 0 // it may be anything
+		}
+	}
+	slices.SortFunc(want, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%d entries, %v, want %d: %v", len(got), err, len(want), got)
+	}
+	if _, err := (OS{}).ReadDir(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing directory: %v", err)
+	}
+	if _, err := (OS{}).ReadDir(filepath.Join(dir, "file-0000")); !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("a file: %v", err)
 	}
 }
