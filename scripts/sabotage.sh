@@ -144,7 +144,7 @@ sabotage "verify without the journal" internal/commitlog/verify_partition.go \
 sabotage "heal a log without a sync" internal/commitlog/heal.go \
 	's/err = to.Sync()/err = nil/' ./internal/commitlog TestCrashAtAnyCallOfHealingLosesNothing
 sabotage "heal a log without its name" internal/commitlog/heal.go \
-	's/err = l.fs.SyncDir(l.dir)/err = nil/' ./internal/commitlog TestALogGoesOnAfterAFailedSync
+	's/err := l.fs.SyncDir(l.dir)/err := error(nil)/' ./internal/commitlog TestALogGoesOnAfterAFailedSync
 sabotage "start on a healed log whose name is not durable" internal/commitlog/recover.go \
 	's/if holds(found.entries, renamedName) {/if false {/' ./internal/commitlog TestAKillWhileALogHealsLosesNothing
 sabotage "heal a log by the file that has failed" internal/commitlog/heal.go \
