@@ -2,7 +2,6 @@ package commitlog
 
 import (
 	"bytes"
-	"errors"
 
 	"mbus/internal/batch"
 )
@@ -25,8 +24,6 @@ func (j *journalled) reach(base, pos, next int64) {
 	}
 	j.pos, j.next = max(j.pos, pos), max(j.next, next)
 }
-
-var errOlder = errors.New("the segment has other messages there")
 
 // replayJournal writes the log's frames into its segments.
 func (v *inventory) replayJournal() error {
