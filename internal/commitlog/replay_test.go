@@ -672,7 +672,7 @@ func TestReplayOnAFullDisk(t *testing.T) {
 	if _, err := s.Partition("orders", 0); !errors.Is(err, store.ErrUnusable) {
 		t.Errorf("the partition: %v", err)
 	}
-	if !log.says("ERROR a topic can't be used") || !log.says("no space left on device") {
+	if !log.says("ERROR a topic can't be used") || !log.says("no space left on device do=make space on the disk, and restart the broker") {
 		t.Errorf("logged was %q", log.logged())
 	}
 	s.Close()

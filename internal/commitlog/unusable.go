@@ -119,7 +119,10 @@ func (s *Store) setUnusable(name string, reason error) {
 	}
 	dir := s.dir.path(topicsName, name)
 	do := "put " + strconv.Quote(dir) + " back as it was and restart the broker, or delete the topic"
-	if message.IsInternal(name) { // a topic of the broker's own can't be deleted
+	switch {
+	case isFull(reason): // nothing is lost
+		do = "make space on the disk, and restart the broker"
+	case message.IsInternal(name): // a topic of the broker's own can't be deleted
 		do = fmt.Sprintf("put %q back as it was; or, to begin without what it holds, move it away and remove the topic's line from %q, while the broker is stopped",
 			dir, s.catalog.name)
 	}
