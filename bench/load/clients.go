@@ -14,16 +14,20 @@ type Clients []bus.Sender
 // connecting is how many clients connect at once.
 const connecting = 32
 
-// Connect makes n clients, each of which sends to its topic. They are to be
-// closed whatever the error is.
+// Connect makes n clients, each of which sends to its topic.
 func Connect(b bus.Bus, n int, topic func(client int) string) (Clients, error) {
 	c := make(Clients, n)
-	return c, AtOnce(n, connecting, func(i int) (err error) {
+	err := AtOnce(n, connecting, func(i int) (err error) {
 		if c[i], err = b.Sender(topic(i)); err == nil {
 			err = c[i].Send(messages[0])
 		}
 		return err
 	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // Close ends the connections.

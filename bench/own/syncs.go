@@ -66,10 +66,10 @@ func (r *round) countedSyncs() error {
 
 func (r *round) span(name, topics string, n int, send sending) (span, error) {
 	clients, err := r.connect(bus.OpenLines(r.b.Producers(), r.b.Consumers()), name, topics, n)
-	defer clients.Close()
 	if err != nil {
 		return span{}, err
 	}
+	defer clients.Close()
 	begun := time.Now()
 	list, _, err := send(clients)
 	return span{name, begun, time.Now(), len(list)}, err

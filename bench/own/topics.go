@@ -80,10 +80,10 @@ func (r *round) steadily(c load.Clients) ([]time.Duration, time.Duration, error)
 // clientsRow connects n clients and makes a row, with latencies, of what they send.
 func (r *round) clientsRow(name, topics string, b bus.Bus, n int, send sending) error {
 	clients, err := r.connect(b, name, topics, n)
-	defer clients.Close()
 	if err != nil {
 		return err
 	}
+	defer clients.Close()
 	var list []time.Duration
 	var s sample
 	s.processor, err = r.ours().spends(func() (err error) {

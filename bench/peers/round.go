@@ -196,10 +196,10 @@ func (t *trial) singly() error {
 		return err
 	}
 	clients, err := load.Connect(t.b, t.clients, func(int) string { return "singly" })
-	defer clients.Close()
 	if err != nil {
 		return err
 	}
+	defer clients.Close()
 	list, took, err := clients.Singly(t.size.singly)
 	if err == nil {
 		t.rate(t.name, "singly", len(list), took)
