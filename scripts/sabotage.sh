@@ -85,6 +85,12 @@ sabotage "use the space of the journal again while a log has failed" internal/co
 	's/^\t\treturn err$/\t\treturn nil/' ./internal/commitlog TestALogThatFailsAtACheckpointIsHealed
 sabotage "refuse what the journal can'\''t take" $journal \
 	'/) commit(joined/,/^}/ s/go p.sync()/p := p; for _, w := range p.waiting { w.done(0, err) }; p.waiting = nil; go p.sync()/' ./internal/commitlog TestAJournalThatCannotBeWrittenRefusesNothing
+sabotage "take what may be refused into a late round" internal/commitlog/piece.go \
+	's/end = v.high$/end = c.written/' ./internal/commitlog TestALateRoundHoldsOnlyWhatIsAcknowledged
+sabotage "leave it to a commit that has begun to set the timer of the next late sync" internal/commitlog/commit.go \
+	'/) goOn()/,/^}/ s/if c.log.syncEvery > 0 {/if false {/' ./internal/commitlog TestARecordThatComesDuringALateSyncGetsTheNextOne
+sabotage "close the journal in a round" $files \
+	'/) close(empty/,/^}/ s/f.tasks.Wait()/_ = 0/' ./internal/commitlog TestCloseWaitsForARound
 sabotage "keep the data of a log for a later round" $journal \
 	's/joined\[i\].data = nil/_ = joined[i].data/' ./internal/commitlog TestWhatDoesNotFitIntoARoundIsInALaterOne
 sabotage "write bulk to the journal" internal/commitlog/progress.go \

@@ -86,8 +86,11 @@ func (c *committer) Commit() {
 func (c *committer) goOn() {
 	c.mu.Lock()
 	c.committing = len(c.waiting) > 0
-	goesOn, joins := c.committing, c.fits() && c.log.journal.isWanted()
+	goesOn, joins := c.committing, c.log.syncEvery == 0 && c.fits() && c.log.journal.isWanted()
 	if !goesOn {
+		if c.log.syncEvery > 0 {
+			c.setTimer(c.log.syncEvery/2 - time.Since(c.oldest))
+		}
 		c.log.journal.leave()
 		c.idle.Broadcast()
 	}

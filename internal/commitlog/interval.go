@@ -31,16 +31,21 @@ func (c *committer) lateSync() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.timer = nil
-			if c.ended != nil || c.failure.sync != nil || c.written.pos == c.durable.pos || c.committing { // its leader sees to it
-				return
-			}
-			after := max(0, c.log.syncEvery/2-time.Since(c.oldest))
+			after := c.log.syncEvery/2 - time.Since(c.oldest)
 			if err != nil { // the sync could not begin
 				after = c.log.syncEvery
 			}
-			c.timer = time.AfterFunc(after, c.lateSync)
+			c.setTimer(after)
 		}
 	})
+}
+
+// setTimer sets the timer of the next late sync if there are writes for it. A leader does that at its end.
+// The caller holds mu.
+func (c *committer) setTimer(after time.Duration) {
+	if c.timer == nil && !c.committing && c.ended == nil && c.failure.sync == nil && c.written.pos != c.durable.pos {
+		c.timer = time.AfterFunc(max(0, after), c.lateSync)
+	}
 }
 
 // visibleIsDurable says whether all visible records are durable. Segments before the active one are.

@@ -41,8 +41,8 @@ type roundMemory struct {
 	spare  []joiner
 	parts  []part
 	frames []byte
-	data   []byte // of all frames
-	read   []byte // of one frame
+	data   []byte // that the logs have joined with
+	read   []byte // that was read from segments
 }
 
 // A joiner is a log that has something to sync: appends that wait, if begin is nil, or writes that may
@@ -146,7 +146,7 @@ func (j *journal) goesOn() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.running = len(j.joined) > 0
-	if !j.running && cap(j.frames)+cap(j.data)+cap(j.written) > idleBytes {
+	if !j.running && cap(j.frames)+cap(j.data)+cap(j.written)+cap(j.read) > idleBytes {
 		j.joined, j.written, j.roundMemory = nil, nil, roundMemory{only: j.only}
 	}
 	return j.running
@@ -183,16 +183,18 @@ func (j *journal) commit(joined []joiner) {
 		joined[0].sync()
 		return
 	}
-	file := j.files.forRound()
+	file, done := j.files.forRound()
 	if file == nil {
 		syncEach(joined)
 		return
 	}
+	defer done()
 	parts := j.collect(joined, file.left())
 	if len(parts) == 0 {
 		return
 	}
-	if err := j.write(file, parts); err != nil {
+	j.frames = file.appendRound(j.frames[:0], parts)
+	if err := file.write(j.frames); err != nil {
 		j.files.failed(err)
 		for _, p := range parts {
 			go p.sync()
@@ -216,6 +218,7 @@ type part struct {
 // collect takes what the logs have to make durable, as much as fits into room bytes.
 func (j *journal) collect(joined []joiner, room int64) []part {
 	parts := j.parts[:0]
+	j.read = j.read[:0]
 	room = min(room, roundBytes)
 	for i, w := range joined {
 		if room < roundMost {
@@ -227,7 +230,7 @@ func (j *journal) collect(joined []joiner, room int64) []part {
 		if w.begin != nil {
 			p.done = w.begin()
 		}
-		if !p.c.takeForRound(p) {
+		if !p.c.takeForRound(p) || j.load(p) != nil {
 			alone := *p
 			go alone.sync()
 			parts = parts[:len(parts)-1]
@@ -239,29 +242,16 @@ func (j *journal) collect(joined []joiner, room int64) []part {
 	return parts
 }
 
-// write writes a round and syncs it. Its bytes are read from the segments.
-func (j *journal) write(file *journalFile, parts []part) error {
-	frames := j.frames[:0]
-	for i := range parts {
-		p := &parts[i]
-		data, err := j.dataOf(p)
-		if err != nil {
-			return err
-		}
-		frames = file.appendFrame(frames, i, len(parts), p, data)
-	}
-	j.frames = frames
-	return file.write(frames)
-}
-
-// dataOf returns the bytes of a part, which it reads from the segment unless they are those that the log
-// has joined with.
-func (j *journal) dataOf(p *part) (data []byte, err error) {
+// load sets the data of a part, which it reads from the segment unless they are those that the log has
+// joined with.
+func (j *journal) load(p *part) (err error) {
 	if p.at == p.from.pos && int64(len(p.data)) == p.size() {
-		return p.data, nil
+		return nil
 	}
+	n := len(j.read)
 	j.read, err = p.read(j.read)
-	return j.read, err
+	p.data = j.read[n:]
+	return err
 }
 
 // finish acknowledges the part of a log, whose round is durable.

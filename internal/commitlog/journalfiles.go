@@ -35,7 +35,7 @@ type journalFiles struct {
 	pause      time.Duration  // between the last failure and the next attempt
 	notBefore  time.Time      // when files may be made
 	closed     bool
-	tasks      sync.WaitGroup
+	tasks      sync.WaitGroup // with the round
 }
 
 const (
@@ -71,27 +71,38 @@ func (f *journalFiles) heal() {
 	}
 }
 
-// forRound returns a file with space for a round, or nil if there is none now.
-func (f *journalFiles) forRound() *journalFile {
+// forRound returns a file with space for a round, or nil if there is none now. close waits until the
+// caller calls done.
+func (f *journalFiles) forRound() (file *journalFile, done func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.hasSpace() {
+		return nil, nil
+	}
+	f.tasks.Add(1)
+	return f.current, f.tasks.Done
+}
+
+// hasSpace says whether the current file has space for a round. If it has none, the free file becomes the
+// current one. The caller holds mu.
+func (f *journalFiles) hasSpace() bool {
 	switch {
 	case f.closed || len(f.broken) > 0:
-		return nil
+		return false
 	case f.current == nil:
 		if time.Now().After(f.notBefore) {
 			f.begin(f.make)
 		}
-		return nil
+		return false
 	case f.current.left() >= roundMost:
-		return f.current
+		return true
 	case f.free == nil:
-		return nil
+		return false
 	}
 	f.full, f.current, f.free = f.current, f.free, nil
 	f.current.round = f.full.round // so that a reader knows which rounds are missing
 	f.begin(f.checkpoint)
-	return f.current
+	return true
 }
 
 // begin runs a task in the background, unless one is under way. A task that fails is run again later.
@@ -384,7 +395,7 @@ func (f *journalFiles) create() (*journalFile, error) {
 	return file, nil
 }
 
-// close ends all tasks. If empty is set, all segments are synced, and the next start does not need the
+// close ends all tasks and the round. If empty is set, all segments are synced, and the next start does not need the
 // journal.
 func (f *journalFiles) close(empty bool) error {
 	f.mu.Lock()
@@ -423,14 +434,18 @@ type journalFile struct {
 // left is the space that rounds may use, in bytes.
 func (f *journalFile) left() int64 { return f.size - f.used }
 
-// appendFrame appends a frame of the next round to p.
-func (f *journalFile) appendFrame(p []byte, index, count int, of *part, data []byte) []byte {
-	f.ends[of.c] = syncPoint{segment: of.segment, end: of.end}
-	l := of.c.log
-	return appendFrame(p, f.name.salt, f.round+1, index, count, frame{
-		topic: l.id, partition: int32(l.number), epoch: l.epoch, base: of.segment.base,
-		pos: of.from.pos, first: of.from.next, next: of.end.next,
-	}, data)
+// appendRound appends the frames of the next round to p.
+func (f *journalFile) appendRound(p []byte, parts []part) []byte {
+	for i := range parts {
+		of := &parts[i]
+		f.ends[of.c] = syncPoint{segment: of.segment, end: of.end}
+		l := of.c.log
+		p = appendFrame(p, f.name.salt, f.round+1, i, len(parts), frame{
+			topic: l.id, partition: int32(l.number), epoch: l.epoch, base: of.segment.base,
+			pos: of.from.pos, first: of.from.next, next: of.end.next,
+		}, of.data)
+	}
+	return p
 }
 
 // write writes the frames of a round, and syncs them.

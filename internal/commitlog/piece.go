@@ -17,25 +17,34 @@ type piece struct {
 
 func (p *piece) size() int64 { return p.end.pos - p.from.pos }
 
-// read reads the piece into buf, which grows if necessary.
+// read appends the piece to buf.
 func (p *piece) read(buf []byte) ([]byte, error) {
-	buf = slices.Grow(buf[:0], int(p.size()))[:p.size()]
-	n, err := p.segment.file.readAt(buf, p.from.pos)
-	if err == nil && n < len(buf) {
+	at := len(buf)
+	buf = slices.Grow(buf, int(p.size()))[:at+int(p.size())]
+	n, err := p.segment.file.readAt(buf[at:], p.from.pos)
+	if err == nil && n < len(buf)-at {
 		err = io.ErrUnexpectedEOF
 	}
 	return buf, err
 }
 
-// takeForRound takes what is not durable for a round, and the appends that wait for it. It returns
-// false if the segment has to be synced.
+// takeForRound takes what is not durable for a round, and the appends that wait for it; or, if none of
+// them does, what is visible: an append that is refused then is in no frame. It returns false if the
+// segment has to be synced.
 func (c *committer) takeForRound(p *part) bool {
+	v := &c.log.visible
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.isSmall() || c.failure.sync != nil || c.written.pos == c.durable.pos || c.ended != nil && p.done != nil {
+	end := c.written
+	if p.done != nil {
+		end = v.high
+	}
+	if !c.isSmall() || c.failure.sync != nil || end.pos <= c.durable.pos || c.ended != nil && p.done != nil {
 		return false
 	}
-	p.piece = piece{segment: c.active, from: c.durable, end: c.written}
+	p.piece = piece{segment: c.active, from: c.durable, end: end}
 	if c.log.syncEvery > 0 {
 		p.began = time.Now()
 	}
