@@ -73,12 +73,17 @@ func (c *committer) Commit() {
 		waiting, end := c.take()
 		wake, err := c.publish(end, nil)
 		c.acknowledge(waiting, wake, err)
-	} else if c.joins() {
+		c.goOn()
+		return
+	}
+	c.mu.Lock()
+	joins := c.fits() && c.log.journal.isWanted()
+	c.mu.Unlock()
+	if joins {
 		c.log.journal.join(joiner{c: c}).Go()
 		return
-	} else {
-		c.commit()
 	}
+	c.commit()
 	c.goOn()
 }
 
@@ -103,13 +108,6 @@ func (c *committer) goOn() {
 	case c.log.files.tooMany():
 		c.log.appends.tryCloseIdle()
 	}
-}
-
-// joins says whether the journal is to make the writes durable, because others commit, too.
-func (c *committer) joins() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.fits() && c.log.journal.isWanted()
 }
 
 // fits says whether the journal can make the writes durable. The caller holds mu.
