@@ -166,6 +166,27 @@ func TestAFrameInsideTheDataOfAnotherIsNone(t *testing.T) {
 	}
 }
 
+// A publisher does not know the salt: what a message holds is no frame, although the header in front of it
+// is damaged, and its length with it. It would be one with the salt, which only a user of the data
+// directory can read.
+func TestAMessageIsNoFrameBehindADamagedHeader(t *testing.T) {
+	for bit := range 8 * frameHeader {
+		for _, salt := range []uint64{testSalt + 1, testSalt} {
+			inner := appendFrame(nil, salt, 1, 0, 1, frame{first: 1, next: 2}, []byte("forged"))
+			file := appendFrame(nil, testSalt, 1, 0, 2, frame{first: 1, next: 2}, inner)
+			file = appendFrame(file, testSalt, 1, 1, 2, frame{first: 7, next: 9}, []byte("real"))
+			file[bit/8] ^= 1 << (bit % 8)
+			got, want := scanJournal(file, testSalt).frames, 1
+			if salt == testSalt {
+				want = 2
+			}
+			if len(got) != want || got[len(got)-1].first != 7 {
+				t.Fatalf("bit %d, salt %x: found %+v", bit, salt, got)
+			}
+		}
+	}
+}
+
 func TestJournalNames(t *testing.T) {
 	n := journalName{17, 0xab}
 	if got := n.String(); got != "00000000000000000017-00000000000000ab" {
