@@ -131,8 +131,8 @@ sabotage "forget the frames of a topic that is missing" $replay \
 	's/needed := f.unread != nil || f.holds(waits)/needed := false/; s/return f.unread != nil || f.holds(waits)/return false/' ./internal/commitlog TestFramesOfAMissingTopicAreKept
 sabotage "rely on the journal before what was refused is cut off on the disk" internal/commitlog/progress.go \
 	'/) isSmall() bool/,/^}/ s/p.cuts == p.lastCut/true/' ./internal/commitlog TestARefusedAppendDoesNotComeBackBehindTheJournal
-sabotage "rely on the journal before what the process before refused is cut off on the disk" internal/commitlog/store.go \
-	's/s.registry.areCut()/_ = 0/' ./internal/commitlog TestACutByTheProcessBeforeIsDurableBeforeTheJournalCounts
+sabotage "rely on the journal before what the process before refused is cut off on the disk" internal/commitlog/recover.go \
+	's/c.isCut()/_ = 0/' ./internal/commitlog TestACutByTheProcessBeforeIsDurableBeforeTheJournalCounts
 sabotage "heal a log while a broken journal holds what was refused" internal/commitlog/heal.go \
 	's/err = l.journal.files.isSound()/err = nil/' ./internal/commitlog TestARefusedRoundDoesNotComeBack
 sabotage "take what is in the journal for synced" internal/commitlog/progress.go \

@@ -176,3 +176,37 @@ func (r *journalRig) wasUsedAgain(times uint64) bool {
 	defer f.mu.Unlock()
 	return f.generation >= 2+times
 }
+
+// The same holds for a partition that was there, and is used again while the store is open.
+func TestACutIsDurableInAPartitionThatIsAddedLater(t *testing.T) {
+	r := newJournalRig(t, 1)
+	r.alone(r.logs[0], "first")
+	l := r.store.newPartition(r.store.registry.topics["topic-0"].Topic, 0)
+	if err := l.recover(); err != nil {
+		t.Fatal(err)
+	}
+	if l.commits.isSmall() {
+		t.Error("its next append may be in the journal only")
+	}
+}
+
+// A file that an earlier start has kept is older than those that are made now: a later round in it would
+// prove theirs.
+func TestNewFilesOfTheJournalFollowThoseThatAreKept(t *testing.T) {
+	disk := crashfs.New()
+	s, _ := openMany(t, "/data", 1, Options{FS: disk, JournalBytes: journalSize})
+	defer s.Close()
+	if err := s.dir.makeDir(journalDir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.Create(s.dir.path(journalDir, JournalName(9, 1)+keptSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	f := &s.journal.files
+	if err := f.make(); err != nil {
+		t.Fatal(err)
+	}
+	if got := min(f.current.name.generation, f.free.name.generation); got < 10 {
+		t.Errorf("the new files have generations from %d on, and a kept one has 9", got)
+	}
+}

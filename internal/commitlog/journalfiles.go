@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -327,7 +328,7 @@ func (f *journalFiles) adopt() (left []*journalFile, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if name, ok := parseJournalName(e.Name); ok {
+		if name, ok := parseJournalName(strings.TrimSuffix(e.Name, keptSuffix)); ok {
 			f.passGeneration(name.generation)
 		}
 	}

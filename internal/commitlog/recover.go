@@ -50,6 +50,9 @@ func (l *partition) recover() error {
 	if r.left {
 		c.synced = v.active().index.recoveryPoint().pos
 	}
+	if l.uncertain {
+		c.isCut() // perhaps by the process before, which did not sync that
+	}
 	if holds(found.entries, healName) {
 		_ = l.fs.Remove(filepath.Join(l.dir, healName)) // or the next copy removes it
 	}

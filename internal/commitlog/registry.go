@@ -131,15 +131,6 @@ func (r *registry) setUnusable(name string, u *unusable) {
 	r.unusable[name] = u
 }
 
-// areCut notes that the process before may have cut off the file of any log, and not synced that.
-func (r *registry) areCut() {
-	for _, t := range r.topics { // nobody else uses the store yet
-		for _, l := range t.partitions {
-			l.commits.isCut()
-		}
-	}
-}
-
 // hasUnusable says whether there is a topic that can't be used.
 func (r *registry) hasUnusable() bool {
 	r.mu.Lock()

@@ -154,9 +154,6 @@ func (s *Store) open() error {
 	if err := s.openTopics(); err != nil {
 		return err
 	}
-	if s.boot.uncertain {
-		s.registry.areCut()
-	}
 	if err := s.replayed(); err != nil {
 		return err
 	}
