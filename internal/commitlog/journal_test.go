@@ -319,6 +319,30 @@ func TestAJournalThatCannotBeWrittenRefusesNothing(t *testing.T) {
 	}
 }
 
+// Where there is space for one file of the journal only, it is not left there.
+func TestAJournalThatDoesNotFitTakesNoSpace(t *testing.T) {
+	disk, files := crashfs.New(), 0
+	s, _ := openMany(t, "/data", 2, Options{FS: disk, JournalBytes: journalSize})
+	defer s.Close()
+	disk.SetHook(func(c crashfs.Call) error {
+		if isJournal(c) && c.Op == crashfs.Allocate {
+			if files++; files == 2 {
+				return syscall.ENOSPC
+			}
+		}
+		return nil
+	})
+	if err := s.journal.files.make(); !isFull(err) {
+		t.Errorf("made: %v", err)
+	}
+	if list, err := disk.ReadDir("/data/" + journalDir); err != nil || len(list) > 0 {
+		t.Errorf("there are %v, %v", list, err)
+	}
+	if err := s.journal.files.make(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A segment that can't be synced at a checkpoint fails its log. The journal holds its frames until the
 // log is healed, which needs no append.
 func TestALogThatFailsAtACheckpointIsHealed(t *testing.T) {

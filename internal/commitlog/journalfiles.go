@@ -298,7 +298,7 @@ func (f *journalFiles) makeBoth() error {
 	for len(left) < 2 {
 		file, err := f.create()
 		if err != nil {
-			closeAll(left)
+			f.giveUp(left)
 			return err
 		}
 		left = append(left, file)
@@ -319,6 +319,14 @@ func (f *journalFiles) makeBoth() error {
 	}
 	f.current, f.free = left[0], left[1]
 	return nil
+}
+
+// giveUp removes the file that has no other one: the journal can't use it, and it takes space.
+func (f *journalFiles) giveUp(left []*journalFile) {
+	closeAll(left)
+	for _, file := range left {
+		_ = f.dir.fs.Remove(f.path(file.name)) // or the next attempt uses it
+	}
 }
 
 // adopt opens and renews the files of an earlier process, two at most, and removes others.

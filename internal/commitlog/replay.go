@@ -325,10 +325,16 @@ func (d *dataDir) setFormat(journalled bool) error {
 	if journalled {
 		want = formatJournal
 	}
-	if content, err := d.readFile(formatName); err == nil && strings.TrimSpace(string(content)) == want {
+	content, err := d.readFile(formatName)
+	known := err == nil && knownFormat(content) == nil
+	if known && strings.TrimSpace(string(content)) == want {
 		return nil
 	}
-	return vfs.WriteFile(d.fs, d.path(formatName), []byte(want))
+	err = vfs.WriteFile(d.fs, d.path(formatName), []byte(want))
+	if known && isFull(err) { // or a start without the journal's files says that they are missing
+		return d.overwrite(formatName, []byte(want+"\n"), true)
+	}
+	return err
 }
 
 // isJournalled says whether the journal may hold frames. If "format" is damaged, it may if it is there.

@@ -639,6 +639,28 @@ func TestJournalIsRemovedWhereItIsNotUsed(t *testing.T) {
 	r.goesOn()
 }
 
+// A full disk has no space for a new file "format". The next start must not look for the removed journal.
+func TestJournalIsRemovedOnAFullDisk(t *testing.T) {
+	c := cutAt(t, oneSegment(), 10, 10)
+	c.journal(c.single()...)
+	c.options.JournalBytes = 0
+	full := c.disk.KillClone()
+	full.SetHook(func(call crashfs.Call) error {
+		if call.Op == crashfs.WriteAt && call.Name == "/data/format.tmp" {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	s := openWith(t, full, new(recorder))
+	defer s.Close()
+	c.disk = full.KillClone()
+	r := c.opens()
+	r.holdsStored()
+	if r.log.says("ERROR") {
+		t.Errorf("after a kill, logged was %q", r.log.logged())
+	}
+}
+
 // A segment has other messages in the place of a frame: those are newer.
 func TestJournalThatIsOlderThanASegment(t *testing.T) {
 	c := cutAt(t, oneSegment(), 4, 5)
