@@ -404,8 +404,8 @@ func (f *journalFiles) create() (*journalFile, error) {
 	return file, nil
 }
 
-// close ends all tasks and the round. If empty is set, all segments are synced, and the next start does not need the
-// journal.
+// close ends all tasks and the round. If empty is set, all segments are synced, and the next start does
+// not need the journal.
 func (f *journalFiles) close(empty bool) error {
 	f.mu.Lock()
 	f.closed = true

@@ -39,7 +39,7 @@ func start(t testing.TB, partitions int) *bus {
 
 func (b *bus) begin() {
 	b.t.Helper()
-	log, err := commitlog.Open("/data", commitlog.Options{FS: b.disk, JournalBytes: 1 << 20})
+	log, err := commitlog.Open("/data", commitlog.Options{FS: b.disk})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -73,9 +73,11 @@ func (b *bus) begin() {
 	b.t.Helper()
 	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, nil))
 	options := s.log
-	options.Log, options.JournalBytes = log, cmp.Or(options.JournalBytes, 1<<20)
-	if s.disk != nil {
+	options.Log = log
+	if s.disk != nil { // without a journal, so that a test knows which file is synced
 		options.FS, s.dir = s.disk, "/data"
+	} else {
+		options.JournalBytes = cmp.Or(options.JournalBytes, 1<<20)
 	}
 	inner, err := commitlog.Open(s.dir, options)
 	if err != nil {

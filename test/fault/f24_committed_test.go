@@ -51,7 +51,7 @@ func committersOnDisk(t *testing.T, program string) (*crowd, *loopDisk) {
 // positions in a cut.
 func TestF24PositionsConfirmedEarlyAreSeenToGoBack(t *testing.T) {
 	early := brokertest.Variant(t, brokertest.Change{
-		File: "internal/broker/journal.go",
+		File: "internal/broker/positionslog.go",
 		Old:  "	if _, err := j.append(entries); err != nil {\n		return j.notKept(entries, err)\n	}\n",
 		New: "	late := append([]group.Entry(nil), entries...)\n" +
 			"	time.AfterFunc(time.Second, func() { j.append(late) })\n",
