@@ -43,6 +43,7 @@ func TestAPositionBeyondTheEndSkipsNothingWhicheverWayItIsRead(t *testing.T) {
 				c := b.dial(b.consumers, "orders?group=other&follow&ack&attempts=1\n")
 				c.mustSay("new")
 				c.send("-1 bad\n")
+				c.finish().rest() // then the message is settled
 				await(t, "there is another dead letter", func() bool { return strings.Count(b.drain("orders.dlq?from=beginning"), "\n") == 2 })
 			}
 			b.mustDrain(request, want)
