@@ -3,7 +3,7 @@
 # make test     all tests, 6 minutes; installs what it needs
 # make quick    most of the tests in less than a minute
 # make promise  tries to prove the promises wrong; LONG=1 for hours, written to docs/PROOF.md
-# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage; 15 minutes
+# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage; 23 minutes
 # make bench    the figures to reach beside the limits of this machine, in docs/FIGURES.md
 # make bench-peers   mbus beside other brokers, written to docs/BENCHMARKS.md
 
@@ -60,7 +60,7 @@ race:
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
 check:
-	@scripts/timed.sh "make check" "15 minutes on 2 processors" make --no-print-directory lint sabotage fuzz FUZZTIME=3s
+	@scripts/timed.sh "make check" "23 minutes on 2 processors" make --no-print-directory lint sabotage fuzz FUZZTIME=3s
 
 lint:
 	@scripts/need.sh go

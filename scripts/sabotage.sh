@@ -77,10 +77,12 @@ sabotage "take the sync of a complete segment for one of the next" internal/comm
 journal=internal/commitlog/journal.go
 files=internal/commitlog/journalfiles.go
 
-sabotage "acknowledge a round before its sync" $files \
+sabotage "acknowledge a round before its sync" internal/commitlog/roundfile.go \
 	'/) write(frames/,/^}/ s/return f.file.Sync()/go f.file.Sync(); return nil/' ./internal/commitlog TestARoundIsOneSyncForManyLogs
 sabotage "use the space of the journal again before the segments are synced" $files \
-	'/) checkpoint() error/,/^}/ s/err := full.syncSegments()/err := error(nil)/' ./internal/commitlog TestACheckpointHoldsUpNoPublisher
+	'/) checkpoint() error/,/^}/ s/err := full.syncSegments(f.keepPace)/err := error(nil)/' ./internal/commitlog TestACheckpointHoldsUpNoPublisher
+sabotage "sync the segments of a checkpoint all at once" $files \
+	'/) isEarly(begun/,/^}/ s/return !f.closed/return false \&\& !f.closed/' ./internal/commitlog TestACheckpointKeepsPaceWithTheCurrentFile
 sabotage "use the space of the journal again while a log has failed" internal/commitlog/piece.go \
 	's/^\t\treturn err$/\t\treturn nil/' ./internal/commitlog TestALogThatFailsAtACheckpointIsHealed
 sabotage "refuse what the journal can'\''t take" $journal \

@@ -103,7 +103,7 @@ func (o *options) define(s *flags.Set) {
 const (
 	defaultJournal = 64 << 20
 	minJournal     = 1 << 20
-	maxJournal     = 1 << 30 // a start reads it whole into memory
+	maxJournal     = 1 << 30 // a start reads it whole, and has its frames in memory
 )
 
 func (o *durabilityOptions) define(s *flags.Set) {

@@ -189,7 +189,7 @@ func TestABrokerThatHangsAfterAWhileIsTriedAgain(t *testing.T) {
 	b.readN(1)
 	b.answer("+1\n")
 	for c.Acked() < 1 {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // nothing tells when the answer has been read
 	}
 	c.hurry()
 	add(t, c, "b")

@@ -174,17 +174,7 @@ func (c *chain) work() *promises {
 	w, f := workloads[c.IntN(len(workloads))], faults[c.IntN(len(faults))]
 	cut, failing := int64(1+c.IntN(120)), int64(1+c.IntN(120))
 	c.tell("%s, %s at call %d, cut before call %d", w.name, f.name, failing, cut)
-	var calls atomic.Int64
-	c.disk.SetHook(func(call crashfs.Call) error {
-		switch i := calls.Add(1); {
-		case i >= cut:
-			c.disk.Kill()
-			return crashfs.ErrDead
-		case i >= failing:
-			return f.err(i-failing, call)
-		}
-		return nil
-	})
+	c.fail(f, failing, cut)
 	ps := newPromises()
 	client, err := w.client(c.disk, ps, f.heal)
 	if err == nil {

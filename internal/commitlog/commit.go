@@ -38,9 +38,9 @@ type waiter struct {
 	done func(int64, error)
 }
 
-// submit adds an append, of bytes that end at end, to those that wait. If there is no group commit leader, the caller
-// becomes it, or starts it if many append at a time: then a caller that leads would go on long after
-// its own append is acknowledged.
+// submit adds an append, of bytes that end at end, to those that wait. If there is no group commit
+// leader, the caller becomes it, or starts it if many append at a time: then a caller that leads would
+// go on long after its own append is acknowledged.
 func (c *committer) submit(written []byte, end position, w waiter) store.Lead {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -406,3 +406,41 @@ func TestWhatDoesNotFitIntoARoundIsInALaterOne(t *testing.T) {
 		c.Release()
 	}
 }
+
+// The syncs of a checkpoint come no earlier than they have to, so that rounds have the disk, and are all
+// done when half of the current file is used.
+func TestACheckpointKeepsPaceWithTheCurrentFile(t *testing.T) {
+	f := &journalFiles{size: 1000, current: new(journalFile)}
+	for _, at := range []struct {
+		used         int64
+		begun, early int // of 10 syncs
+	}{{0, 0, 1}, {100, 2, 3}, {250, 5, 6}, {500, 10, 11}, {1000, 10, 11}} {
+		f.current.used.Store(at.used)
+		if f.isEarly(at.begun, 10) {
+			t.Errorf("with %d of 1000 bytes used, sync %d of 10 waits", at.used, at.begun)
+		}
+		if at.early <= 10 && !f.isEarly(at.early, 10) {
+			t.Errorf("with %d of 1000 bytes used, sync %d of 10 does not wait", at.used, at.early)
+		}
+	}
+	f.current.used.Store(0)
+	f.closed = true
+	if f.isEarly(9, 10) {
+		t.Error("a checkpoint waits although the store closes")
+	}
+	f.closed, f.current = false, nil
+	if f.isEarly(9, 10) {
+		t.Error("a checkpoint waits although there are no rounds")
+	}
+}
+
+// A journal is never so small that no round fits into a file.
+func TestATinyJournalTakesRounds(t *testing.T) {
+	r := newJournalRigOf(t, 4, Options{JournalBytes: 1})
+	for range 20 {
+		r.mustAcknowledge(r.round(strings.Repeat("x", 50_000), r.logs[1:]...))
+	}
+	if r.calls.journal.Load() < 3 {
+		t.Errorf("%d syncs of the journal", r.calls.journal.Load())
+	}
+}

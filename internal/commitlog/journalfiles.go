@@ -10,8 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"mbus/internal/vfs"
 )
 
 // journalFiles are the two files of a journal. Rounds go into the current one. When it is full, the
@@ -46,6 +44,9 @@ const (
 	// checkpointSyncs is the number of segments that a checkpoint syncs at a time: few, so that rounds
 	// have the disk.
 	checkpointSyncs = 4
+
+	// checkpointPause is the most that a checkpoint pauses before a sync.
+	checkpointPause = 10 * time.Millisecond
 
 	// A failed attempt to make the files, or to complete a checkpoint, is tried again after
 	// journalPause, and then after up to journalPauseMost.
@@ -177,6 +178,12 @@ func (f *journalFiles) failed(err error) {
 // isSound returns an error while a broken file may have frames that were refused. It tries to remove
 // that file before. A log must not use the positions of such frames again.
 func (f *journalFiles) isSound() error {
+	f.mu.Lock()
+	sound := len(f.broken) == 0
+	f.mu.Unlock()
+	if sound {
+		return nil
+	}
 	f.task.Lock()
 	defer f.task.Unlock()
 	return f.remove()
@@ -188,7 +195,7 @@ func (f *journalFiles) remove() error {
 	broken := f.broken
 	f.mu.Unlock()
 	for _, file := range broken {
-		if err := file.syncSegments(); err != nil {
+		if err := file.syncSegments(f.keepPace); err != nil {
 			return err
 		}
 	}
@@ -226,7 +233,7 @@ func (f *journalFiles) checkpoint() error {
 	if full == nil {
 		return nil
 	}
-	if err := full.syncSegments(); err != nil {
+	if err := full.syncSegments(f.keepPace); err != nil {
 		return err
 	}
 	if err := f.renew(full); err != nil {
@@ -242,6 +249,24 @@ func (f *journalFiles) checkpoint() error {
 	return nil
 }
 
+// keepPace pauses a checkpoint that has begun so many of its syncs. They are spread over the time in which
+// the first half of the current file is filled, because many at once hold up the syncs of rounds.
+func (f *journalFiles) keepPace(begun, of int) {
+	for range checkpointPause / time.Millisecond {
+		if !f.isEarly(begun, of) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// isEarly says whether the checkpoint is further than it has to be.
+func (f *journalFiles) isEarly(begun, of int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.closed && f.current != nil && int64(begun)*f.size > 2*int64(of)*f.current.used.Load()
+}
+
 // renew makes a file empty: with another salt in its name, none of its bytes are frames.
 func (f *journalFiles) renew(file *journalFile) error {
 	next := f.nextName()
@@ -252,7 +277,8 @@ func (f *journalFiles) renew(file *journalFile) error {
 	if err := f.dir.fs.SyncDir(f.dir.path(journalDir)); err != nil {
 		return err
 	}
-	file.used, file.round = 0, 0
+	file.used.Store(0)
+	file.round = 0
 	file.ends = make(map[*committer]syncPoint)
 	return nil
 }
@@ -372,10 +398,6 @@ func (f *journalFiles) passGeneration(generation uint64) {
 	f.generation = max(f.generation, generation)
 }
 
-// zeros are written ahead of the rounds of a new file: a sync of bytes that replace others writes nothing
-// else.
-var zeros [1 << 20]byte
-
 // create creates a file of zeros. Its first round and each further one write more of them, because a slow
 // disk would take long to write all of them, and the journal can't be used before.
 func (f *journalFiles) create() (*journalFile, error) {
@@ -427,64 +449,4 @@ func closeAll(files []*journalFile) {
 			file.file.Close()
 		}
 	}
-}
-
-// A journalFile is one file of the journal.
-type journalFile struct {
-	name  journalName
-	size  int64
-	file  vfs.File                 // nil if a start has left it
-	used  int64                    // the end of the last round
-	round uint64                   // the number of the last round
-	zero  int64                    // the end of the zeros that were written ahead
-	ends  map[*committer]syncPoint // of the logs that have frames here: the end of the last one
-}
-
-// left is the space that rounds may use, in bytes.
-func (f *journalFile) left() int64 { return f.size - f.used }
-
-// appendRound appends the frames of the next round to p.
-func (f *journalFile) appendRound(p []byte, parts []part) []byte {
-	for i := range parts {
-		of := &parts[i]
-		f.ends[of.c] = syncPoint{segment: of.segment, end: of.end}
-		l := of.c.log
-		p = appendFrame(p, f.name.salt, f.round+1, i, len(parts), frame{
-			topic: l.id, partition: int32(l.number), epoch: l.epoch, base: of.segment.base,
-			pos: of.from.pos, first: of.from.next, next: of.end.next,
-		}, of.data)
-	}
-	return p
-}
-
-// write writes the frames of a round, and syncs them.
-func (f *journalFile) write(frames []byte) error {
-	f.round++
-	pos := f.used
-	f.used += (int64(len(frames)) + roundAlign - 1) &^ (roundAlign - 1)
-	if _, err := f.file.WriteAt(frames, pos); err != nil {
-		return err
-	}
-	if err := f.zeroAhead(); err != nil {
-		return err
-	}
-	return f.file.Sync()
-}
-
-// zeroAhead writes zeros for the rounds that follow, until the file has been written once.
-func (f *journalFile) zeroAhead() error {
-	from := max(f.zero, f.used)
-	n := min(int64(len(zeros)), f.size-from)
-	if n <= 0 {
-		return nil
-	}
-	f.zero = from + n
-	_, err := f.file.WriteAt(zeros[:n], from)
-	return err
-}
-
-// syncSegments syncs the segments that have frames in the file, and are not synced since.
-func (f *journalFile) syncSegments() error {
-	logs := slices.Collect(maps.Keys(f.ends))
-	return parallel(len(logs), checkpointSyncs, func(i int) error { return logs[i].syncUpTo(f.ends[logs[i]]) })
 }

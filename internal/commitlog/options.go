@@ -13,7 +13,7 @@ type Options struct {
 	SegmentBytes int64         // largest size of a segment; 0 for DefaultSegmentBytes
 	SyncEvery    time.Duration // 0: acknowledge after the sync; else acknowledge after the write, and sync at this interval
 	Reserve      int64         // bytes that publishers leave free on the disk; 0 for none, or DefaultReserve
-	JournalBytes int64         // size of the journal on the disk; 0 for none
+	JournalBytes int64         // size of the journal on the disk, from about 300 KiB to 2 GiB; 0 for none
 	Log          *slog.Logger  // warnings and errors; nil for none
 }
 

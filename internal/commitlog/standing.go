@@ -76,7 +76,7 @@ func (r *replay) leave(f replayFile, needed bool, st *standing) (left bool, err 
 	}
 	file := &journalFile{name: f.named, ends: st.ends}
 	if needed {
-		if err := file.syncSegments(); err != nil {
+		if err := file.syncSegments(st.files.keepPace); err != nil {
 			return false, fmt.Errorf("syncing what the journal holds: %w", err)
 		}
 		return false, nil

@@ -86,7 +86,10 @@ func newStore(fs vfs.FS, dir string, o Options) *Store {
 		opts: o, log: o.Log, dir: &dataDir{fs: fs, root: dir, log: o.Log}, registry: newRegistry(), files: openFiles{max: maxOpen()},
 		syncs: make(chan struct{}, maxSyncs), points: recoveryPoints{every: pointsEvery}, now: time.Now, healAfter: healAfter,
 	}
-	s.journal.files = journalFiles{dir: s.dir, log: s.log, room: &s.reserve, size: min(o.JournalBytes/2, maxJournalFile) &^ (roundAlign - 1)}
+	s.journal.files = journalFiles{dir: s.dir, log: s.log, room: &s.reserve}
+	if o.JournalBytes > 0 {
+		s.journal.files.size = max(2*roundMost, min(o.JournalBytes/2, maxJournalFile)) &^ (roundAlign - 1)
+	}
 	s.boot = bootFile{dir: s.dir, interval: o.SyncEvery > 0}
 	s.catalog = newCatalog(s.dir)
 	s.topics = topicDirs{

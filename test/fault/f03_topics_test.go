@@ -173,7 +173,7 @@ func TestF01KilledUnderLoadOfManyTopics(t *testing.T) {
 // The negative control: a broker that does not sync its journal must be seen.
 func TestF04PowerCutWithAJournalThatIsNotSyncedIsSeen(t *testing.T) {
 	program := brokertest.Variant(t, brokertest.Change{
-		File: "internal/commitlog/journalfiles.go", Old: "	return f.file.Sync()\n", New: "	return nil\n",
+		File: "internal/commitlog/roundfile.go", Old: "	return f.file.Sync()\n", New: "	return nil\n",
 	})
 	for range 20 {
 		d := newLoopDisk(t, diskBytes)
