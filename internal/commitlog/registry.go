@@ -133,8 +133,8 @@ func (r *registry) setUnusable(name string, u *unusable) {
 
 // hasUnusable says whether there is a topic that can't be used.
 func (r *registry) hasUnusable() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	return len(r.unusable) > 0
 }
 
