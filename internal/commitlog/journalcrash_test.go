@@ -163,10 +163,22 @@ func TestWhatTheJournalHeldOutlivesItsNextUse(t *testing.T) {
 		}
 		r.mustAcknowledge(r.round(fmt.Sprint(n), r.logs[1:]...))
 		want = append(want, fmt.Sprint("topic-3 ", n))
+		r.awaitFreeFile() // or the next round may find none, and the logs sync their segments
 	}
 	for _, p := range []crashfs.Policy{crashfs.Nothing(), crashfs.Some(1), crashfs.Some(2)} {
 		r.after(r.disk.Crash(p), 3, want...)
 	}
+}
+
+// awaitFreeFile waits until no checkpoint is under way.
+func (r *journalRig) awaitFreeFile() {
+	r.Helper()
+	f := &r.store.journal.files
+	brokertest.Await(r.T, time.Minute, "a file is free", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.free != nil
+	})
 }
 
 // wasUsedAgain says that files have been made empty that often.
