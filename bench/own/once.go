@@ -25,7 +25,7 @@ func (r *round) backlogSizes() (short, long int, err error) {
 	short, long = r.backlog[0], r.backlog[1]
 	if s.Bavail*uint64(s.Bsize) < wantedBytes {
 		short, long = short/10, long/10
-		r.backlogNote = " (a tenth, for the disk has little room)"
+		r.backlogNote = " (a tenth, because the disk has little space)"
 	}
 	r.short, r.long = short, long
 	return short, long, nil
