@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -442,5 +443,16 @@ func TestATinyJournalTakesRounds(t *testing.T) {
 	}
 	if r.calls.journal.Load() < 3 {
 		t.Errorf("%d syncs of the journal", r.calls.journal.Load())
+	}
+}
+
+// A start that took "mbus J" for "mbus 2" would leave what is in the journal only without a word.
+func TestAFlippedBitOfTheFormatDoesNotHideTheJournal(t *testing.T) {
+	differ := 0
+	for i := range len(format) {
+		differ += bits.OnesCount8(format[i] ^ formatJournal[i])
+	}
+	if len(format) != len(formatJournal) || differ < 3 {
+		t.Errorf("%q and %q differ in %d bits", format, formatJournal, differ)
 	}
 }

@@ -99,7 +99,7 @@ func makeJournal(t *testing.T, disk *crashfs.FS, files map[string][]byte) {
 	if err := errors.Join(disk.SyncDir(journalDir), disk.SyncDir("/data")); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, disk, "/data/format", []byte("mbus 3\n"))
+	writeFile(t, disk, "/data/format", []byte("mbus J\n"))
 }
 
 // damage flips a bit in the journal.
@@ -422,7 +422,7 @@ func TestFramesOfAMissingTopicAreKept(t *testing.T) {
 		}
 		s.Close()
 		c.disk = c.disk.KillClone()
-		if got := string(readFile(t, c.disk, "/data/format")); got != "mbus 3\n" {
+		if got := string(readFile(t, c.disk, "/data/format")); got != "mbus J\n" {
 			t.Errorf("the format is %q", got)
 		}
 	}

@@ -101,7 +101,7 @@ func afterCrash(b *testing.B, dir string, list []store.Topic, files [][]byte, cu
 		}
 		write(p, journalDir, journalName{uint64(i + 1), uint64(i + 1)}.String())
 	}
-	write([]byte("mbus 3\n"), formatName)
+	write([]byte("mbus J\n"), formatName)
 	for _, t := range list {
 		content := segments[t.ID]
 		if cut {

@@ -30,7 +30,9 @@ const (
 	graveName  = "deleted" // in a topic's directory that can't be moved: the topic is being deleted
 	format     = "mbus 2"
 
-	formatJournal = "mbus 3" // as format, while the journal may hold what the segments lack
+	// As format, while the journal may hold messages that the segments lack. It differs from format in four
+	// bits: a flipped bit does not hide the journal.
+	formatJournal = "mbus J"
 )
 
 // A Store keeps its topics in one data directory.
