@@ -46,6 +46,10 @@ const (
 	// bytes and all options fit several times.
 	RequestLine = 4096
 
+	// HTTPHeader bounds the request line and the headers of an HTTP request, in bytes: what a
+	// message may have as headers fits, and a browser's cookies.
+	HTTPHeader = 64 << 10
+
 	// FirstBuffer is the smallest buffer of a connection that has something to
 	// read, in bytes. More is taken from the Budget.
 	FirstBuffer = 4 << 10
@@ -104,6 +108,9 @@ type Limits struct {
 	ResetTime      time.Duration // that a reader that closed early has to reset
 	PositionsPause time.Duration // between two writes of positions: their syncs get in the way of publishers'
 	SyncPatience   time.Duration // that positions wait for the syncs of their logs, with an interval between syncs
+	HTTPHeaderTime time.Duration // until the headers of an HTTP request are complete
+	HTTPIdleTime   time.Duration // that an HTTP connection waits for its next request
+	HTTPBodyTime   time.Duration // that an HTTP client may send no byte of a body
 	StopTime       time.Duration // that the broker waits at its end for what is under way
 }
 
@@ -123,6 +130,9 @@ func DefaultLimits() Limits {
 		ResetTime:      300 * time.Millisecond,
 		PositionsPause: 5 * time.Millisecond,
 		SyncPatience:   time.Second,
+		HTTPHeaderTime: 10 * time.Second,
+		HTTPIdleTime:   2 * time.Minute,
+		HTTPBodyTime:   30 * time.Second,
 		StopTime:       3 * time.Second,
 	}
 }

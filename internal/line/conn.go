@@ -8,13 +8,10 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
-	"mbus/internal/group"
 	"mbus/internal/tcpserver"
 	"mbus/internal/units"
 )
@@ -66,61 +63,13 @@ func oneLine(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// codes are those of errors from other packages. The first that fits counts.
-var codes = []struct {
-	err  error
-	code string
-}{
-	{broker.ErrDenied, "DENIED"},
-	{broker.ErrFull, "FULL"},
-	{broker.ErrFailed, "FAILED"},
-	{broker.ErrUnusable, "FAILED"},
-	{broker.ErrDeleted, "GONE"},
-	{broker.ErrClosed, "SHUTDOWN"},
-	{broker.ErrNotLeader, "SHUTDOWN"}, // another broker has it now
-	{broker.ErrUnknownTopic, "GONE"},
-	{broker.ErrUnknownGroup, "GONE"},
-	{broker.ErrStreamGone, "GONE"},
-	{broker.ErrReplaced, "REPLACED"},
-	{broker.ErrTopicExists, "EXISTS"},
-	{broker.ErrConfig, "BADREQUEST"},
-	{broker.ErrTooManyTopics, "BUSY"},
-	{group.ErrTooMany, "BUSY"},
-	{broker.ErrPartitions, "BADREQUEST"},
-	{broker.ErrInternalTopic, "BADREQUEST"},
-	{broker.ErrTooLarge, "TOOLARGE"},
-	{batch.ErrTooLarge, "TOOLARGE"},
-	{delivery.ErrGap, "GAP"},
-	{delivery.ErrDamaged, "DAMAGED"},
-	{delivery.ErrMemory, "BUSY"},
-	{delivery.ErrWanted, "BUSY"},
-	{delivery.ErrRedriveAgain, "BUSY"},
-	{delivery.ErrAckTimeout, "TIMEOUT"},
-	{delivery.ErrPosition, "BADREQUEST"},
-	{delivery.ErrInternal, "INTERNAL"},
-	{batch.ErrCorrupt, "BADMESSAGE"},
-	{broker.ErrTime, "BADMESSAGE"},
-	{broker.ErrDeliverAt, "BADMESSAGE"},
-	{syscall.EMFILE, "BUSY"}, // nothing was done
-	{syscall.ENFILE, "BUSY"},
-}
-
 // toErrorLine makes an error of the broker one that the client gets.
 func toErrorLine(err error) error {
 	var line *errorLine
 	if errors.As(err, &line) {
 		return err
 	}
-	var inUse *group.InUseError
-	if errors.As(err, &inUse) {
-		return &errorLine{"BUSY", err}
-	}
-	for _, c := range codes {
-		if errors.Is(err, c.err) {
-			return &errorLine{c.code, err}
-		}
-	}
-	return &errorLine{"FAILED", err}
+	return &errorLine{delivery.Code(err), err}
 }
 
 // readRequest reads and parses the first line. It returns io.EOF if the client

@@ -1,0 +1,64 @@
+package web
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mbus/internal/tcpserver"
+)
+
+// A conn is a connection as net/http wants it.
+type conn struct {
+	net       tcpserver.Conn
+	writeTime time.Duration // in which the client must take something
+	finishes  atomic.Bool   // a stop of the broker lets its request go on for a while
+	once      sync.Once
+	ended     chan struct{} // closed by Close
+}
+
+func newConn(nc tcpserver.Conn, writeTime time.Duration) *conn {
+	return &conn{net: nc, writeTime: writeTime, ended: make(chan struct{})}
+}
+
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// connOf is the connection of a request that a Server serves.
+func connOf(ctx context.Context) *conn { return ctx.Value(connKey{}).(*conn) }
+
+func (c *conn) Read(p []byte) (int, error) { return c.net.Read(p) }
+
+// Write fails if the client takes nothing for the write time; it may take long for everything.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.net.WriteAll(c.writeTime, p)
+	return int(n), err
+}
+
+// Close closes in good order, the first time that it is called.
+func (c *conn) Close() (err error) {
+	c.once.Do(func() {
+		err = c.net.Close()
+		close(c.ended)
+	})
+	return err
+}
+
+func (c *conn) CloseWrite() error    { return c.net.CloseWrite() }
+func (c *conn) LocalAddr() net.Addr  { return c.net.LocalAddr() }
+func (c *conn) RemoteAddr() net.Addr { return c.net.RemoteAddr() }
+
+func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.net.SetReadDeadline(t)
+	return nil
+}
+
+// SetWriteDeadline does nothing: each write has a limit.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }

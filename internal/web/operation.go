@@ -1,0 +1,196 @@
+package web
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"mbus/internal/broker"
+)
+
+// An operation is a kind of request. The OpenAPI document is made of what it says.
+type operation struct {
+	id           string // operationId
+	method, path string // GET is HEAD, too; {name} in a path stands for one of its segments
+	tag          string // heading in the document
+	summary      string
+	params       []param  // of the query
+	headers      []param  // of the request that have a meaning beside HTTP's own
+	bodies       []string // media types of the request; nil for no body
+	body         any      // a value of the type of a JSON body; nil for other bodies
+	answers      []answer // beside problems
+	changes      bool     // something: no page of another site may have it done
+	serve        func(*call) error
+}
+
+// A param is a parameter of an operation.
+type param struct {
+	name    string
+	about   string
+	kind    string // OpenAPI's type: string, integer or boolean; "" is string
+	example string
+	must    bool
+}
+
+// An answer is what an operation responds without an error.
+type answer struct {
+	status int
+	types  []string // media types
+	about  string
+	body   any // a value of the type of a JSON body; nil for other bodies
+}
+
+// operations are all that there are.
+func operations() []operation {
+	return slices.Concat(metaOperations())
+}
+
+// A router finds the operation of a request.
+type router struct {
+	mux        *http.ServeMux
+	operations map[string]*operation // by pattern
+	methods    map[string][]string   // by path
+}
+
+func newRouter(list []operation) *router {
+	r := &router{http.NewServeMux(), make(map[string]*operation), make(map[string][]string)}
+	for i := range list {
+		op := &list[i]
+		pattern := op.method + " " + op.path
+		r.mux.Handle(pattern, http.NotFoundHandler()) // only to match
+		r.operations[pattern] = op
+		r.methods[op.path] = append(r.methods[op.path], op.method)
+	}
+	return r
+}
+
+// find is the operation of a request. Its path values are set by serving through the mux, so
+// they are read from the pattern here.
+func (t *router) find(r *http.Request) (*operation, error) {
+	if _, pattern := t.mux.Handler(r); pattern != "" {
+		if op := t.operations[pattern]; op != nil {
+			return op, setPathValues(r, op.path)
+		}
+	}
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := t.mux.Handler(other); t.operations[pattern] != nil {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return nil, &problem{Status: http.StatusNotFound, Code: codeNotFound, Detail: fmt.Sprintf("there is nothing at %q; GET /openapi.json lists what there is", r.URL.Path)}
+	}
+	return nil, &problem{
+		Status: http.StatusMethodNotAllowed, Code: codeBadRequest, allow: strings.Join(allowed, ", "),
+		Detail: fmt.Sprintf("%q takes %s, not %s", r.URL.Path, strings.Join(allowed, ", "), r.Method),
+	}
+}
+
+// setPathValues sets the values of the names in a pattern's path.
+func setPathValues(r *http.Request, pattern string) error {
+	got := strings.Split(r.URL.EscapedPath(), "/")
+	for i, name := range strings.Split(pattern, "/") {
+		name, isName := strings.CutPrefix(name, "{")
+		if !isName || i >= len(got) {
+			continue
+		}
+		name = strings.TrimSuffix(name, "}")
+		rest, isRest := strings.CutSuffix(name, "...")
+		text := got[i]
+		if isRest {
+			name, text = rest, strings.Join(got[i:], "/")
+		}
+		value, err := url.PathUnescape(text)
+		if err != nil {
+			return badRequest("the path: %w", err)
+		}
+		r.SetPathValue(name, value)
+	}
+	return nil
+}
+
+// serve answers a request. A panic ends its connection only.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: connOf(r.Context()), view: s.broker.As(broker.Principal{})}
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			s.log.Error("panic in a connection", "client", r.RemoteAddr, "reason", p, "stack", string(debug.Stack()))
+			c.fail(&problem{Status: http.StatusInternalServerError, Code: "INTERNAL", Detail: "an error in the broker, which it has logged"})
+		}
+	}()
+	if err := c.run(); err != nil {
+		c.fail(err)
+	}
+}
+
+// run finds the operation and runs it.
+func (c *call) run() (err error) {
+	if c.op, err = c.server.router.find(c.r); err != nil {
+		return err
+	}
+	if err = c.readQuery(); err != nil {
+		return err
+	}
+	return c.op.serve(c)
+}
+
+// readQuery reads the parameters of the query. Each is known, and there once.
+func (c *call) readQuery() error {
+	query, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return badRequest("the query: %w", err)
+	}
+	c.query = query
+	for name, values := range query {
+		if !slices.ContainsFunc(c.op.params, func(p param) bool { return p.name == name }) {
+			return badRequest("unknown parameter %q%s", name, c.op.known())
+		}
+		if len(values) > 1 {
+			return badRequest("parameter %q is there %d times", name, len(values))
+		}
+	}
+	for _, p := range c.op.params {
+		if _, found := query[p.name]; p.must && !found {
+			return badRequest("parameter %q is missing: %s", p.name, p.about)
+		}
+	}
+	return nil
+}
+
+// known lists the parameters, for an error.
+func (op *operation) known() string {
+	if len(op.params) == 0 {
+		return ": there is none here"
+	}
+	names := make([]string, len(op.params))
+	for i, p := range op.params {
+		names[i] = p.name
+	}
+	return ": it takes " + strings.Join(names, ", ")
+}
+
+// fail answers with a problem document. If the answer has begun it is cut off, which clients
+// notice: HTTP has no other sign for an answer that is not complete.
+func (c *call) fail(err error) {
+	if c.w.began {
+		panic(http.ErrAbortHandler)
+	}
+	p := toProblem(err)
+	if errors.Is(err, errStopping) || c.server.isStopping() {
+		c.w.Header().Set("Connection", "close")
+	}
+	c.server.log.Debug("request refused", "client", c.r.RemoteAddr, "method", c.r.Method, "path", c.r.URL.Path, "status", p.Status, "reason", cmp.Or(p.Detail, p.Title))
+	p.write(c.w)
+}

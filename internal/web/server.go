@@ -1,0 +1,152 @@
+// Package web serves HTTP: publish, consume, work by leases, operate, observe, and the page for
+// browsers. It owns the operations, which the OpenAPI document is made of too, how errors look
+// (RFC 9457), and the guard against browsers' requests from other sites. Topics and groups are
+// those of the other fronts.
+//
+// The way of a request: guard.go checks where it comes from, operation.go finds its operation and
+// checks its parameters, and the operation's function answers it.
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/delivery"
+	"mbus/internal/tcpserver"
+)
+
+// Options are the settings of a Server.
+type Options struct {
+	// NodeID is this broker's number in messages as JSON.
+	NodeID int32
+	// Hosts are names, beside addresses of this machine, by which browsers may reach the broker.
+	Hosts []string
+	// Debug serves /debug/pprof.
+	Debug bool
+	// Version is the broker's; Ports are the addresses of all listeners by protocol. Both are
+	// only shown.
+	Version string
+	Ports   map[string]string
+	// SyncEvery is the interval of syncs if messages are acknowledged before they are
+	// synced; 0 if they are synced first. It is only shown.
+	SyncEvery time.Duration
+}
+
+// A Server serves one port, or several, of one broker.
+type Server struct {
+	broker *broker.Broker
+	log    *slog.Logger
+	opts   Options
+	hub    *delivery.Hub
+	conns  *tcpserver.Conns[*conn]
+	router *router
+	http   *http.Server
+	queue  *queue // of connections for http
+}
+
+// NewServer serves nothing yet.
+func NewServer(b *broker.Broker, o Options) *Server {
+	s := &Server{
+		broker: b, log: b.Log, opts: o, hub: delivery.NewHub(b),
+		conns:  tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.HTTPHeaderTime),
+		router: newRouter(operations()),
+		queue:  newQueue(),
+	}
+	s.http = &http.Server{
+		Handler:           newGuard(s, http.HandlerFunc(s.serve)),
+		ReadHeaderTimeout: b.Limits.HTTPHeaderTime,
+		IdleTimeout:       b.Limits.HTTPIdleTime,
+		MaxHeaderBytes:    broker.HTTPHeader,
+		ErrorLog:          slog.NewLogLogger(debugOnly{b.Log.Handler()}, slog.LevelDebug),
+		ConnContext:       withConn,
+	}
+	return s
+}
+
+// Serve takes connections from l until Stop.
+func (s *Server) Serve(l net.Listener) {
+	go s.http.Serve(s.queue) // an error is that the queue is closed
+	s.conns.Serve(l, func(nc tcpserver.Conn) {
+		c := newConn(nc, s.broker.Limits.WriteTime)
+		switch s.conns.Start(c, nc, func() { s.queue.serve(c) }) {
+		case tcpserver.ErrFull:
+			s.conns.Refuse(nc, tooMany)
+		case tcpserver.ErrStopped:
+			nc.Close()
+		}
+	})
+}
+
+const tooMany = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\n" +
+	"Content-Length: 107\r\n\r\n" +
+	`{"type":"urn:mbus:problem:busy","title":"busy","status":503,"detail":"too many connections","code":"BUSY"}` + "\n"
+
+// Stop ends the server: no more connections are taken, requests that wait end, and others may go on until
+// the context ends. Then what is left is cut off.
+func (s *Server) Stop(ctx context.Context) {
+	s.hub.Stop()
+	s.http.SetKeepAlivesEnabled(false) // closes connections without a request
+	s.conns.Stop(ctx, func(c *conn) {
+		if !c.finishes.Load() {
+			c.net.Interrupt()
+		}
+	}, func(c *conn) { c.net.Abort() })
+	s.queue.Close()
+}
+
+func (s *Server) isStopping() bool { return s.conns.IsStopping() }
+
+// A queue has connections for an http.Server, which takes them from a net.Listener.
+type queue struct {
+	conns  chan *conn
+	closed chan struct{}
+}
+
+func newQueue() *queue { return &queue{make(chan *conn), make(chan struct{})} }
+
+// serve has c served, and returns when it is closed.
+func (q *queue) serve(c *conn) {
+	select {
+	case q.conns <- c:
+		<-c.ended
+	case <-q.closed:
+		c.Close()
+	}
+}
+
+// Accept is net.Listener's.
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.closed:
+		return nil, io.EOF
+	}
+}
+
+// Close is net.Listener's.
+func (q *queue) Close() error {
+	select {
+	case <-q.closed:
+		return errors.New("closed twice")
+	default:
+		close(q.closed)
+		return nil
+	}
+}
+
+// Addr is net.Listener's.
+func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }
+
+// debugOnly logs at debug level: errors of clients are no errors of the broker.
+type debugOnly struct{ slog.Handler }
+
+func (d debugOnly) Enabled(ctx context.Context, _ slog.Level) bool {
+	return d.Handler.Enabled(ctx, slog.LevelDebug)
+}
