@@ -200,5 +200,6 @@ var packageLines = map[string]int{
 	"internal/tcpserver":             1300,
 	"internal/units":                 450,
 	"internal/vfs":                   600,
+	"internal/web":                   770,
 	"internal/vfs/crashfs":           950,
 }

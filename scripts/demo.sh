@@ -34,23 +34,23 @@ die() {
 
 # launch runs the broker with ports, and fails if it can't have them.
 launch() {
-	"$bin/broker" -data "$work/data" -pport "$1" -cport "$2" -kport "$3" 2>"$work/log" &
+	"$bin/broker" -data "$work/data" -pport "$1" -cport "$2" -kport "$3" -hport "$4" 2>"$work/log" &
 	broker=$!
-	until pport=$(port producers) && cport=$(port consumers) && kport=$(port kafka) &&
-		[ -n "$pport" ] && [ -n "$cport" ] && [ -n "$kport" ]; do
+	until pport=$(port producers) && cport=$(port consumers) && kport=$(port kafka) && hport=$(port http) &&
+		[ -n "$pport" ] && [ -n "$cport" ] && [ -n "$kport" ] && [ -n "$hport" ]; do
 		kill -0 "$broker" 2>/dev/null || return 1
 		sleep 0.05
 	done
 }
 port() { sed -n "s/^$1: .*:\([0-9][0-9]*\)$/\1/p" "$work/log"; }
 
-# start runs the broker and sets broker, pport, cport, kport, and what has to be typed for
+# start runs the broker and sets broker, pport, cport, kport, hport, and what has to be typed for
 # programs to reach them.
 start() {
-	launch "${pport:-9990}" "${cport:-9991}" "${kport:-9092}" || launch 0 0 0 || die "the broker does not start"
+	launch "${pport:-9990}" "${cport:-9991}" "${kport:-9092}" "${hport:-9992}" || launch 0 0 0 0 || die "the broker does not start"
 	[ "$pport" = 9990 ] && p= || p=" -port $pport"
 	[ "$cport" = 9991 ] && c= || c=" -port $cport"
-	command_line "./build/broker$([ -n "$c$p" ] && echo " -pport $pport -cport $cport -kport $kport")"
+	command_line "./build/broker$([ -n "$c$p" ] && echo " -pport $pport -cport $cport -kport $kport -hport $hport")"
 	sed -n 's/^[a-z]*: /  &/p' "$work/log"
 }
 

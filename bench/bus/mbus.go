@@ -38,17 +38,17 @@ func mbusSystems(program string) []*System {
 func Version(program string) (string, error) { return firstLine(program, "-version") }
 
 func startMbus(program, dir string) (*Process, error) {
-	list, err := freeAddresses(3)
+	list, err := freeAddresses(4)
 	if err != nil {
 		return nil, err
 	}
 	args := []string{"-data", filepath.Join(dir, "data")}
-	for i, flag := range []string{"-pport", "-cport", "-kport"} {
+	for i, flag := range []string{"-pport", "-cport", "-kport", "-hport"} {
 		args = append(args, flag, port(list[i]))
 	}
 	p, err := run(dir, list[0], nil, program, args...)
 	if err == nil {
-		p.addresses = map[string]string{"producers": list[0], "consumers": list[1], "kafka": list[2]}
+		p.addresses = map[string]string{"producers": list[0], "consumers": list[1], "kafka": list[2], "http": list[3]}
 	}
 	return p, err
 }

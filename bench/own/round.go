@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -107,10 +109,19 @@ func (r *round) launch(data, name string, flags ...string) error {
 	return nil
 }
 
+// hasHTTP says whether a broker has a port for HTTP: older ones are measured, too.
+func hasHTTP(broker string) bool {
+	help, err := exec.Command(broker, "-help").CombinedOutput()
+	return err == nil && bytes.Contains(help, []byte("-hport"))
+}
+
 // launchBy starts a broker by a command that runs what is behind it, if there is one.
 func (r *round) launchBy(command []string, data string, flags ...string) (err error) {
 	r.kill()
 	command = append(command, r.broker, "-pport", "0", "-cport", "0", "-kport", "0", "-data", data)
+	if hasHTTP(r.broker) {
+		command = append(command, "-hport", "0")
+	}
 	command = append(command, flags...)
 	r.b, err = brokertest.Launch("", command[0], command[1:]...)
 	return err

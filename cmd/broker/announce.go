@@ -17,13 +17,13 @@ func (o *options) announce(l *listeners, b *broker.Broker, log *slog.Logger) {
 	topics, partitions := count(b)
 	checkMode(o.data, log)
 	checkDescriptors(o.limits.connections, partitions, log)
-	log.Info("listening", "producers", l.producers.Addr(), "consumers", l.consumers.Addr(), "kafka", l.kafka.Addr(),
+	log.Info("listening", "producers", l.producers.Addr(), "consumers", l.consumers.Addr(), "kafka", l.kafka.Addr(), "http", l.http.Addr(),
 		"advertise", o.kafka.advertise, "topics", topics, "partitions", partitions, "fsync", o.durability,
 		"journal", units.FormatSize(o.durability.journal))
 	if !o.log.isForPeople() {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "producers: %s\nconsumers: %s\nkafka: %s\n", l.producers.Addr(), l.consumers.Addr(), l.kafka.Addr())
+	fmt.Fprintf(os.Stderr, "producers: %s\nconsumers: %s\nkafka: %s\nhttp: %s\n", l.producers.Addr(), l.consumers.Addr(), l.kafka.Addr(), l.http.Addr())
 	next := siblingPath("producer") + " -topic orders -message \"first order\""
 	if port := portOf(l.producers); port != defaultProducerPort {
 		next += fmt.Sprintf(" -port %d", port)

@@ -13,10 +13,11 @@ const (
 	defaultProducerPort = 9990
 	defaultConsumerPort = 9991
 	defaultKafkaPort    = 9092
+	defaultHTTPPort     = 9992
 )
 
 // listenOptions are the addresses to listen on.
-type listenOptions struct{ producers, consumers, kafka endpoint }
+type listenOptions struct{ producers, consumers, kafka, http endpoint }
 
 // An endpoint is an address to listen on, with the flags that set it.
 type endpoint struct {
@@ -27,12 +28,13 @@ type endpoint struct {
 }
 
 // listeners are the open ports.
-type listeners struct{ producers, consumers, kafka net.Listener }
+type listeners struct{ producers, consumers, kafka, http net.Listener }
 
 func (o *listenOptions) define(s *flags.Set) {
 	o.producers.define(s, "producers", 'p', defaultProducerPort)
 	o.consumers.define(s, "consumers", 'c', defaultConsumerPort)
 	o.kafka.define(s, "Kafka clients", 'k', defaultKafkaPort)
+	o.http.define(s, "HTTP clients", 'h', defaultHTTPPort)
 }
 
 func (e *endpoint) define(s *flags.Set, clients string, letter rune, port int) {
@@ -42,7 +44,7 @@ func (e *endpoint) define(s *flags.Set, clients string, letter rune, port int) {
 }
 
 func (o *listenOptions) endpoints() []*endpoint {
-	return []*endpoint{&o.producers, &o.consumers, &o.kafka}
+	return []*endpoint{&o.producers, &o.consumers, &o.kafka, &o.http}
 }
 
 func (o *listenOptions) check() error {
@@ -69,7 +71,7 @@ func (e *endpoint) check() error {
 // once; connections wait until they are served.
 func (o *listenOptions) open() (*listeners, error) {
 	l := new(listeners)
-	for i, to := range []*net.Listener{&l.producers, &l.consumers, &l.kafka} {
+	for i, to := range []*net.Listener{&l.producers, &l.consumers, &l.kafka, &l.http} {
 		var err error
 		if *to, err = o.endpoints()[i].listen(); err != nil {
 			return nil, err

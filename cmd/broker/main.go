@@ -20,6 +20,7 @@ import (
 	"mbus/internal/flags"
 	"mbus/internal/kafka"
 	"mbus/internal/line"
+	"mbus/internal/web"
 )
 
 func main() {
@@ -67,7 +68,7 @@ func run(o *options, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	f := newFronts(b, o)
+	f := newFronts(b, o, l)
 	f.serve(l)
 	o.announce(l, b, log)
 	debug.SetGCPercent(gcPercent)
@@ -87,10 +88,11 @@ func run(o *options, log *slog.Logger) error {
 type fronts struct {
 	lines *line.Server
 	kafka *kafka.Server
+	web   *web.Server
 }
 
-func newFronts(b *broker.Broker, o *options) *fronts {
-	f := &fronts{line.NewServer(b), kafka.NewServer(b, o.kafkaOptions())}
+func newFronts(b *broker.Broker, o *options, l *listeners) *fronts {
+	f := &fronts{line.NewServer(b), kafka.NewServer(b, o.kafkaOptions()), web.NewServer(b, o.webOptions(l))}
 	f.lines.Node = int32(o.kafka.nodeID)
 	return f
 }
@@ -100,6 +102,7 @@ func (f *fronts) serve(l *listeners) {
 	go f.lines.ServeProducers(l.producers)
 	go f.lines.ServeConsumers(l.consumers)
 	go f.kafka.Serve(l.kafka)
+	go f.web.Serve(l.http)
 }
 
 // stop ends all connections, within the time.
@@ -109,5 +112,6 @@ func (f *fronts) stop(limit time.Duration) {
 	var stopped sync.WaitGroup
 	stopped.Go(func() { f.lines.Stop(ctx) })
 	stopped.Go(func() { f.kafka.Stop(ctx) })
+	stopped.Go(func() { f.web.Stop(ctx) })
 	stopped.Wait()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strings"
 	"time"
 
 	"mbus/internal/broker"
@@ -12,6 +13,7 @@ import (
 	"mbus/internal/flags"
 	"mbus/internal/kafka"
 	"mbus/internal/units"
+	"mbus/internal/web"
 )
 
 // options are the broker's flags.
@@ -23,6 +25,7 @@ type options struct {
 	topics     topicOptions
 	limits     limitOptions
 	kafka      kafkaOptions
+	http       httpOptions
 	log        logOptions
 	verify     string // a data directory to check; empty to run a broker
 }
@@ -49,6 +52,11 @@ type limitOptions struct {
 	message     int64 // bytes
 	connections int
 	writeTime   time.Duration
+}
+
+type httpOptions struct {
+	hosts []string
+	debug bool
 }
 
 type kafkaOptions struct {
@@ -87,14 +95,16 @@ func (o *options) define(s *flags.Set) {
 	o.topics.define(s)
 	o.limits.define(s)
 	o.kafka.define(s)
+	o.http.define(s)
 	o.log.define(s)
 	s.StringVar(&o.verify, "verify", "", "`DIRECTORY`: read this data directory, report all damage, change nothing, and end: exit code 0 if it is intact, 1 if it can't be read, 2 if it is damaged")
 	s.Acts("verify")
 
-	s.Group("Where", "data", "pport", "cport", "kport", "phost", "chost", "khost", "advertise")
+	s.Group("Where", "data", "pport", "cport", "kport", "hport", "phost", "chost", "khost", "hhost", "advertise")
 	s.Group("What is kept", "fsync", "journal", "retention", "retention-bytes", "retention-unread", "offsets-retention", "partitions", "auto-create", "reserve")
 	s.Group("Limits", "max-message", "max-connections", "write-timeout")
 	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
+	s.Group("For HTTP clients", "http-hosts", "debug")
 	s.Group("Log", "log-level", "log-format")
 	s.Group("Something else", "verify", "version")
 }
@@ -197,6 +207,33 @@ func (o *kafkaOptions) check() error {
 		return fmt.Errorf("-advertise: %w", err)
 	}
 	return nil
+}
+
+func (o *httpOptions) define(s *flags.Set) {
+	s.Func("http-hosts", "`NAMES`: host names by which browsers reach this broker, with commas between; its addresses and localhost need no mention", o.setHosts)
+	s.BoolVar(&o.debug, "debug", false, "serve Go's profiles over HTTP, under /debug/pprof")
+}
+
+func (o *httpOptions) setHosts(value string) error {
+	for name := range strings.SplitSeq(value, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" || strings.ContainsAny(name, "/: ") {
+			return fmt.Errorf("%q is no host name: it takes names without ports, such as bus.example", name)
+		}
+		o.hosts = append(o.hosts, name)
+	}
+	return nil
+}
+
+// webOptions are the settings of the server for HTTP clients.
+func (o *options) webOptions(l *listeners) web.Options {
+	return web.Options{
+		NodeID: int32(o.kafka.nodeID), Hosts: o.http.hosts, Debug: o.http.debug, Version: flags.Version, SyncEvery: o.durability.syncEvery,
+		Ports: map[string]string{
+			"producers": l.producers.Addr().String(), "consumers": l.consumers.Addr().String(),
+			"kafka": l.kafka.Addr().String(), "http": l.http.Addr().String(),
+		},
+	}
 }
 
 func (o *options) check() error {

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"errors"
-	"syscall"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
@@ -44,8 +43,6 @@ var codes = []struct {
 	{batch.ErrCorrupt, "BADMESSAGE"},
 	{broker.ErrTime, "BADMESSAGE"},
 	{broker.ErrDeliverAt, "BADMESSAGE"},
-	{syscall.EMFILE, "BUSY"}, // nothing was done
-	{syscall.ENFILE, "BUSY"},
 }
 
 // Code is the short code of an error that a client gets, the same on all fronts that have codes:

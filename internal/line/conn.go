@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"mbus/internal/broker"
@@ -68,6 +69,9 @@ func toErrorLine(err error) error {
 	var line *errorLine
 	if errors.As(err, &line) {
 		return err
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // nothing was done
+		return &errorLine{"BUSY", err}
 	}
 	return &errorLine{delivery.Code(err), err}
 }

@@ -74,7 +74,7 @@ func toProblem(err error) *problem {
 	if errors.As(err, &tooLarge) {
 		return &problem{Status: http.StatusRequestEntityTooLarge, Code: "TOOLARGE", Detail: err.Error()}
 	}
-	if errors.Is(err, broker.ErrTooManyTopics) || errors.Is(err, syscall.EMFILE) {
+	if errors.Is(err, broker.ErrTooManyTopics) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return &problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: err.Error()}
 	}
 	code := delivery.Code(err)

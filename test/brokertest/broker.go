@@ -31,7 +31,7 @@ func Start(t testing.TB, data string, flags ...string) *Broker {
 // listen: Ready does.
 func (b *Broker) Begin() {
 	b.t.Helper()
-	args := append([]string{"-pport", "0", "-cport", "0", "-kport", "0", "-data", b.Data}, b.flags...)
+	args := append([]string{"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", b.Data}, b.flags...)
 	program := b.program
 	if program == "" {
 		program = Program(b.t, "broker")

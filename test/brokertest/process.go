@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -83,7 +84,7 @@ func Launch(dir, path string, args ...string) (*Process, error) {
 	return p, nil
 }
 
-var addressLine = regexp.MustCompile(`^(producers|consumers|kafka): (\S+)\n$`)
+var addressLine = regexp.MustCompile(`^(producers|consumers|kafka|http): (\S+)\n$`)
 
 func (p *Process) watch(stderr io.Reader) {
 	lines := bufio.NewReader(stderr)
@@ -107,10 +108,19 @@ func (p *Process) note(line string) {
 		return
 	}
 	p.addresses[m[1]] = m[2]
-	if len(p.addresses) == 3 {
+	if len(p.addresses) == p.ports() {
 		p.readyAfter = time.Since(p.begun)
 		close(p.ready)
 	}
+}
+
+// ports is how many addresses the broker says: each has a flag. A broker of an older build has no
+// port for HTTP.
+func (p *Process) ports() int {
+	if slices.Contains(p.cmd.Args, "-hport") {
+		return 4
+	}
+	return 3
 }
 
 // Ready waits until the broker has said where it listens. The error is what
@@ -152,6 +162,13 @@ func (p *Process) Kafka() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.addresses["kafka"]
+}
+
+// HTTP is the address that HTTP clients connect to.
+func (p *Process) HTTP() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.addresses["http"]
 }
 
 // Output is what the broker has written to standard error so far.

@@ -94,7 +94,7 @@ var kafkaLine = regexp.MustCompile(`^kafka: (\S+)$`)
 func (b *broker) begin() {
 	b.t.Helper()
 	port := b.address[strings.LastIndexByte(b.address, ':')+1:]
-	b.cmd = exec.Command(program, "-data", b.data, "-pport", "0", "-cport", "0", "-kport", port,
+	b.cmd = exec.Command(program, "-data", b.data, "-pport", "0", "-cport", "0", "-kport", port, "-hport", "0",
 		"-rebalance-delay", "50ms", "-advertise", b.told)
 	stderr, err := b.cmd.StderrPipe()
 	if err != nil {

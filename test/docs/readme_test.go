@@ -126,7 +126,7 @@ func (s *scratch) startBroker(line string) {
 	s.t.Helper()
 	flags := strings.Fields(line)[1:]
 	var err error
-	s.broker, err = brokertest.Launch(s.dir, brokertest.Program(s.t, "broker"), append(flags, "-pport", "0", "-cport", "0", "-kport", "0")...)
+	s.broker, err = brokertest.Launch(s.dir, brokertest.Program(s.t, "broker"), append(flags, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

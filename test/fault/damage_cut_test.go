@@ -68,7 +68,7 @@ func TestF10CuttingOffBehindDamageIsSeen(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		materialize(t, disk, dir)
-		p, err := brokertest.Launch("", program, "-pport", "0", "-cport", "0", "-kport", "0", "-data", dir)
+		p, err := brokertest.Launch("", program, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", dir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -162,7 +162,7 @@ func TestF09ConsumerIsToldOfDamage(t *testing.T) {
 func TestF09WithoutCRCIsSeen(t *testing.T) {
 	program := brokerWith(t, "internal/batch/batch.go", "if got := b.checksum(); got != b.CRC() {", "if got := b.CRC(); got != b.CRC() {")
 	s, dir, lost := damagedBills(t, 100)
-	p, err := brokertest.Launch("", program, "-pport", "0", "-cport", "0", "-kport", "0", "-data", dir)
+	p, err := brokertest.Launch("", program, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", dir)
 	if err != nil {
 		t.Fatal(err)
 	}

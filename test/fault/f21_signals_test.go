@@ -122,7 +122,7 @@ func TestF21SecondBrokerOnTheDirectory(t *testing.T) {
 	loads := newLoads(l, b, 2)
 	loads.await(t, 500)
 	for range runs(3, 50) {
-		_, err := brokertest.Launch("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-data", b.Data)
+		_, err := brokertest.Launch("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", b.Data)
 		if want := fmt.Sprintf("in use by process %d", b.Pid()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Fatalf("a second broker: %v", err)
 		}
@@ -136,7 +136,7 @@ func TestF21SecondBrokerOnTheDirectory(t *testing.T) {
 	var starting sync.WaitGroup
 	for range 5 {
 		starting.Go(func() {
-			p, err := brokertest.Launch("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-data", b.Data)
+			p, err := brokertest.Launch("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", b.Data)
 			if err == nil {
 				mu.Lock()
 				defer mu.Unlock()

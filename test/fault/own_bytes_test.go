@@ -100,7 +100,7 @@ func pressed(t *testing.T) *brokertest.Process {
 	if *long && !brokertest.Race {
 		path = raceBroker(t)
 	}
-	p, err := brokertest.Launch("", path, "-pport", "0", "-cport", "0", "-kport", "0", "-data", t.TempDir())
+	p, err := brokertest.Launch("", path, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func hitFileLimit(t *testing.T, dir string) {
 	if err := os.WriteFile(limited, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	first, err := brokertest.Launch("", limited, "-pport", "0", "-cport", "0", "-kport", "0", "-data", dir)
+	first, err := brokertest.Launch("", limited, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", dir)
 	if err != nil {
 		t.Fatal(err)
 	}

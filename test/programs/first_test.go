@@ -89,8 +89,8 @@ func TestEmptyFlagsAreWrongUsage(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q", flag, r.code, r.stderr)
 		}
 	}
-	for _, flag := range []string{"-verify", "-data", "-phost", "-chost", "-khost"} {
-		if r := run(t, nil, brokertest.Program(t, "broker"), "-pport", "1", "-cport", "1", "-kport", "1", "-data", b.Data, flag, ""); r.code != 2 {
+	for _, flag := range []string{"-verify", "-data", "-phost", "-chost", "-khost", "-hhost", "-http-hosts"} {
+		if r := run(t, nil, brokertest.Program(t, "broker"), "-pport", "1", "-cport", "1", "-kport", "1", "-hport", "1", "-data", b.Data, flag, ""); r.code != 2 {
 			t.Errorf("%s: exit code %d, %q", flag, r.code, r.stderr)
 		}
 	}
@@ -105,7 +105,7 @@ func TestEmptyFlagsAreWrongUsage(t *testing.T) {
 
 // What the broker proposes to do next works as it stands.
 func TestNextStepCanBeTyped(t *testing.T) {
-	p, err := brokertest.Begin("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-data", t.TempDir())
+	p, err := brokertest.Begin("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestNextStepCanBeTyped(t *testing.T) {
 
 func TestSecondBrokerOnADirectoryNamesTheFirst(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())
-	second := run(t, nil, brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-data", b.Data)
+	second := run(t, nil, brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", b.Data)
 	if second.code != 1 || !regexp.MustCompile(`\b`+itoa(b.Pid())+`\b`).MatchString(second.stderr) {
 		t.Errorf("exit code %d, standard error %q: no process id %d", second.code, second.stderr, b.Pid())
 	}

@@ -14,7 +14,7 @@ import (
 // logging starts a broker whose log is JSON at a level.
 func logging(t *testing.T, level string, args ...string) *brokertest.Process {
 	t.Helper()
-	all := []string{"-pport", "0", "-cport", "0", "-kport", "0", "-data", t.TempDir(), "-log-format", "json", "-log-level", level}
+	all := []string{"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", t.TempDir(), "-log-format", "json", "-log-level", level}
 	p, err := brokertest.Begin("", brokertest.Program(t, "broker"), append(all, args...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func TestConnectionsAreLoggedForDebuggingOnly(t *testing.T) {
 
 func TestLogLeavesOutWhatIsBelowItsLevel(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
-		p, err := brokertest.Begin("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-data", t.TempDir(),
+		p, err := brokertest.Begin("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", t.TempDir(),
 			"-log-level", "error", "-log-format", format)
 		if err != nil {
 			t.Fatal(err)

@@ -52,7 +52,7 @@ func TestProgramsWorkBesideServicesNamedAfterThem(t *testing.T) {
 		runIn(t, append(env, "MBUS_PRODUCER_PORT="+p), producer, "-topic", "orders", "-message", name).mustWork(t)
 		runIn(t, append(env, "MBUS_CONSUMER_PORT="+c), consumer, "-topic", "orders", "-f", "%s").mustPrint(t, name)
 		p1, err := brokertest.Launch("", "/usr/bin/env", append(env, brokertest.Program(t, "broker"),
-			"-pport", "0", "-cport", "0", "-kport", "0", "-data", t.TempDir())...)
+			"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", t.TempDir())...)
 		if err != nil {
 			t.Errorf("service %s: %v", name, err)
 			continue
@@ -124,7 +124,7 @@ func TestProgramsTakeHostsWithAndWithoutBrackets(t *testing.T) {
 		"[::]":      {"[::1]", "127.0.0.1"},
 		"0.0.0.0":   {"127.0.0.1", "127.0.0.2"},
 	} {
-		p, err := brokertest.Launch("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0",
+		p, err := brokertest.Launch("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0",
 			"-phost", listen, "-chost", listen, "-khost", listen, "-data", t.TempDir())
 		if err != nil {
 			t.Errorf("listening on %s: %v", listen, err)
@@ -184,12 +184,13 @@ func TestPortThatCanNotBeHadIsNamedWithItsFlag(t *testing.T) {
 		"-pport": {"the producers' port", "127.0.0.1:" + port, "already in use", "another broker"},
 		"-cport": {"the consumers' port", "127.0.0.1:" + port, "already in use", "another broker"},
 		"-kport": {"the Kafka clients' port", "127.0.0.1:" + port, "already in use", "another broker"},
+		"-hport": {"the HTTP clients' port", "127.0.0.1:" + port, "already in use", "another broker"},
 	} {
-		args := []string{"-pport", "0", "-cport", "0", "-kport", "0", "-data", dir, flag, port}
+		args := []string{"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", dir, flag, port}
 		mustFail(t, append(words, flag), args)
 	}
-	for _, flag := range []string{"-phost", "-chost", "-khost"} {
-		args := []string{"-pport", "0", "-cport", "0", "-kport", "0", "-data", dir, flag, "192.0.2.1"}
+	for _, flag := range []string{"-phost", "-chost", "-khost", "-hhost"} {
+		args := []string{"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", dir, flag, "192.0.2.1"}
 		mustFail(t, []string{flag, "192.0.2.1", "this machine does not have the address"}, args)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -215,7 +216,7 @@ func mustFail(t *testing.T, words, args []string) {
 func TestFewDescriptorsAreWarnedOfAtTheStart(t *testing.T) {
 	for limit, warns := range map[string]bool{"100": true, "2000": false} {
 		p, err := brokertest.Launch("", "/bin/sh", "-c", "ulimit -n "+limit+` && exec "$0" "$@"`, brokertest.Program(t, "broker"),
-			"-pport", "0", "-cport", "0", "-kport", "0", "-data", t.TempDir(), "-max-connections", "500")
+			"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", t.TempDir(), "-max-connections", "500")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +297,7 @@ func TestBrokerRunsAsAUserWithoutANameWhereItMayListNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		cmd := exec.Command(program, "-pport", "0", "-cport", "0", "-kport", "0", "-data", filepath.Join(dir, "data"))
+		cmd := exec.Command(program, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", filepath.Join(dir, "data"))
 		asNobody(cmd)
 		cmd.Dir = "/"
 		stderr, err := cmd.StderrPipe()

@@ -1,0 +1,111 @@
+package web
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+)
+
+// A rig is a broker with a server for HTTP, on real files and a real port.
+type rig struct {
+	testing.TB
+	broker *broker.Broker
+	server *Server
+	url    string
+	host   string
+	dir    string
+	opts   Options
+	stop   func()
+}
+
+func newRig(t testing.TB, opts Options) *rig {
+	t.Helper()
+	r := &rig{TB: t, dir: t.TempDir(), opts: opts}
+	r.start()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// start opens the data directory and serves.
+func (r *rig) start() {
+	r.Helper()
+	store, err := commitlog.Open(r.dir, commitlog.Options{JournalBytes: 1 << 20})
+	if err != nil {
+		r.Fatal(err)
+	}
+	if r.broker, err = broker.New(store, broker.Options{Limits: broker.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}); err != nil {
+		r.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.server = NewServer(r.broker, r.opts)
+	served := make(chan struct{})
+	go func() {
+		r.server.Serve(l)
+		close(served)
+	}()
+	r.host = l.Addr().String()
+	r.url = "http://" + r.host
+	r.stop = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		r.server.Stop(ctx)
+		<-served
+		if err := r.broker.Close(); err != nil {
+			r.Error(err)
+		}
+		r.stop = func() {}
+	}
+}
+
+// restart stops in good order and starts again, on another port.
+func (r *rig) restart() {
+	r.Helper()
+	r.stop()
+	r.start()
+}
+
+// do sends a request and returns its status and body. Headers are pairs of name and value.
+func (r *rig) do(method, path, body string, headers ...string) (status int, answer string, h http.Header) {
+	r.Helper()
+	req, err := http.NewRequest(method, r.url+path, strings.NewReader(body))
+	if err != nil {
+		r.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		}
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	p, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return resp.StatusCode, string(p), resp.Header
+}
+
+// must is do, and fails the test with another status.
+func (r *rig) must(status int, method, path, body string, headers ...string) string {
+	r.Helper()
+	got, answer, _ := r.do(method, path, body, headers...)
+	if got != status {
+		r.Fatalf("%s %s: status %d, not %d: %s", method, path, got, status, answer)
+	}
+	return answer
+}
