@@ -25,6 +25,7 @@ type operation struct {
 	body         any      // a value of the type of a JSON body; nil for other bodies
 	answers      []answer // beside problems
 	changes      bool     // something: no page of another site may have it done
+	isPage       bool     // for browsers: it is not in the OpenAPI document
 	serve        func(*call) error
 }
 
@@ -35,6 +36,7 @@ type param struct {
 	kind    string // OpenAPI's type: string, integer or boolean; "" is string
 	example string
 	must    bool
+	many    bool // it may be there several times
 }
 
 // An answer is what an operation responds without an error.
@@ -47,7 +49,7 @@ type answer struct {
 
 // operations are all that there are.
 func operations() []operation {
-	return slices.Concat(metaOperations())
+	return slices.Concat(metaOperations(), publishOperations(), consumeOperations(), leaseOperations(), adminOperations(), observeOperations(), pageOperations())
 }
 
 // A router finds the operation of a request.
@@ -146,7 +148,7 @@ func (c *call) run() (err error) {
 	return c.op.serve(c)
 }
 
-// readQuery reads the parameters of the query. Each is known, and there once.
+// readQuery reads the parameters of the query. Each is known, and there once, unless it may be there often.
 func (c *call) readQuery() error {
 	query, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
@@ -154,10 +156,11 @@ func (c *call) readQuery() error {
 	}
 	c.query = query
 	for name, values := range query {
-		if !slices.ContainsFunc(c.op.params, func(p param) bool { return p.name == name }) {
+		i := slices.IndexFunc(c.op.params, func(p param) bool { return p.name == name })
+		if i < 0 {
 			return badRequest("unknown parameter %q%s", name, c.op.known())
 		}
-		if len(values) > 1 {
+		if len(values) > 1 && !c.op.params[i].many {
 			return badRequest("parameter %q is there %d times", name, len(values))
 		}
 	}

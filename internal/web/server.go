@@ -88,7 +88,7 @@ const tooMany = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/p
 	`{"type":"urn:mbus:problem:busy","title":"busy","status":503,"detail":"too many connections","code":"BUSY"}` + "\n"
 
 // Stop ends the server: no more connections are taken, requests that wait end, and others may go on until
-// the context ends. Then what is left is cut off.
+// the context ends. Then the rest is cut off.
 func (s *Server) Stop(ctx context.Context) {
 	s.hub.Stop()
 	s.http.SetKeepAlivesEnabled(false) // closes connections without a request

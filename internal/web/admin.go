@@ -1,0 +1,4 @@
+package web
+
+// adminOperations look at topics, groups and connections, and change them.
+func adminOperations() []operation { return nil }

@@ -1,0 +1,4 @@
+package web
+
+// consumeOperations give messages.
+func consumeOperations() []operation { return nil }

@@ -1,0 +1,4 @@
+package web
+
+// leaseOperations have workers lease messages, and settle them.
+func leaseOperations() []operation { return nil }

@@ -1,0 +1,4 @@
+package web
+
+// observeOperations measure the broker.
+func observeOperations() []operation { return nil }

@@ -1,0 +1,4 @@
+package web
+
+// pageOperations are the page for browsers.
+func pageOperations() []operation { return nil }

@@ -1,0 +1,4 @@
+package web
+
+// publishOperations publish messages.
+func publishOperations() []operation { return nil }
