@@ -63,6 +63,7 @@ type Broker struct {
 	deadLetters *deadLetters
 	schedule    *schedule.Schedule
 	waiting     waitingStreams
+	ages        ages
 }
 
 // Errors of the broker, beside those of package store.

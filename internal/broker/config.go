@@ -192,6 +192,13 @@ func (b *Broker) restore(t *Topic, config string) {
 // Config is the topic's own configuration, by name. It must not be changed.
 func (t *Topic) Config() map[string]string { return t.settings.Load().own }
 
+// Retention is the age in milliseconds, and the size of a partition in bytes, from which the oldest messages are
+// removed; -1 for no bound.
+func (t *Topic) Retention() (ms, bytes int64) {
+	s := t.settings.Load()
+	return s.retention, s.retentionBytes
+}
+
 // MaxBatch is the size of the largest batch that the topic takes, in bytes.
 func (t *Topic) MaxBatch() int { return t.settings.Load().maxBatch }
 

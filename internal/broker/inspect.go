@@ -57,3 +57,14 @@ func (t *Topic) Counts() (c TopicCounts) {
 	}
 	return c
 }
+
+// Delayed is how many messages wait until they are due, by the ids of their topics.
+func (v *View) Delayed() map[[16]byte]int {
+	counts := v.broker.schedule.Counts()
+	for id := range counts {
+		if _, err := v.TopicByID(id, Describe); err != nil {
+			delete(counts, id)
+		}
+	}
+	return counts
+}

@@ -256,3 +256,16 @@ const (
 	// a fifth of the time at most.
 	maxPositionsPause = 100 * time.Millisecond
 )
+
+// Limits of metrics.
+const (
+	// MetricTopics and MetricGroups bound the topics, and the groups' topics, that /metrics has series
+	// of: each has some ten, which take about 1 KiB of a scrape and, in a database, some 3 KiB
+	// of memory each. Of more, those that come first by name are there.
+	MetricTopics = 10_000
+	MetricGroups = 10_000
+
+	// maxAges bounds the times of messages that are remembered for the ages of groups' oldest messages, at
+	// some 60 bytes each. With more, each scrape looks into the logs again.
+	maxAges = 20_000
+)

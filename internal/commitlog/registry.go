@@ -132,10 +132,13 @@ func (r *registry) setUnusable(name string, u *unusable) {
 }
 
 // hasUnusable says whether there is a topic that can't be used.
-func (r *registry) hasUnusable() bool {
+func (r *registry) hasUnusable() bool { return r.countUnusable() > 0 }
+
+// countUnusable counts the topics that can't be used.
+func (r *registry) countUnusable() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.unusable) > 0
+	return len(r.unusable)
 }
 
 // unusableID is the id of a topic that can't be used, or zero.

@@ -112,6 +112,17 @@ func (s *Schedule) Used() bool {
 	return s.log != nil
 }
 
+// Counts is how many messages wait, by topic.
+func (s *Schedule) Counts() map[[16]byte]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make(map[[16]byte]int)
+	for target, q := range s.queues.byTarget {
+		counts[target.Topic] += len(q.waiting)
+	}
+	return counts
+}
+
 // openLog finds the log, or creates it.
 func (s *Schedule) openLog() (store.Partition, error) {
 	s.mu.Lock()

@@ -33,6 +33,8 @@ type Store interface {
 	// would leave less space than the reserve for consumers, who go on while the disk is full.
 	// The broker's own records are appended without it.
 	CheckSpace(n int) error
+	// Health returns the state of the store now. It may be called often, and writes nothing.
+	Health() Health
 	// Deleted says whether the topic of an id was certainly deleted, so that everything that
 	// depends on it may be removed. If false, its directory may be missing.
 	Deleted(id [16]byte) bool

@@ -250,3 +250,12 @@ func (OS) Space(dir string) (free, size int64, err error) {
 	in := func(blocks uint64) int64 { return int64(min(blocks, uint64(math.MaxInt64/block))) * block }
 	return in(s.Bavail), in(s.Blocks), nil
 }
+
+// Writable says why files can't be created in a directory: it has another owner, say, or its file
+// system has been mounted for reading only after an error.
+func (OS) Writable(dir string) error {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &os.PathError{Op: "access", Path: dir, Err: err}
+	}
+	return nil
+}

@@ -12,6 +12,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
+	"mbus/internal/store"
 )
 
 // A rig is a broker with a server for HTTP, on real files and a real port.
@@ -23,12 +24,18 @@ type rig struct {
 	host   string
 	dir    string
 	opts   Options
+	wrap   func(store.Store) store.Store // puts something between the broker and its store; nil for nothing
 	stop   func()
 }
 
 func newRig(t testing.TB, opts Options) *rig {
 	t.Helper()
-	r := &rig{TB: t, dir: t.TempDir(), opts: opts}
+	return newRigOver(t, opts, nil)
+}
+
+func newRigOver(t testing.TB, opts Options, wrap func(store.Store) store.Store) *rig {
+	t.Helper()
+	r := &rig{TB: t, dir: t.TempDir(), opts: opts, wrap: wrap}
 	r.start()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -37,11 +44,15 @@ func newRig(t testing.TB, opts Options) *rig {
 // start opens the data directory and serves.
 func (r *rig) start() {
 	r.Helper()
-	store, err := commitlog.Open(r.dir, commitlog.Options{JournalBytes: 1 << 20})
+	log, err := commitlog.Open(r.dir, commitlog.Options{JournalBytes: 1 << 20})
 	if err != nil {
 		r.Fatal(err)
 	}
-	if r.broker, err = broker.New(store, broker.Options{Limits: broker.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}); err != nil {
+	var over store.Store = log
+	if r.wrap != nil {
+		over = r.wrap(log)
+	}
+	if r.broker, err = broker.New(over, broker.Options{Limits: broker.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}); err != nil {
 		r.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -11,6 +11,7 @@ type Store struct {
 	Create func(inner store.Store, name string, partitions int, config string) (store.Topic, error)
 	Append func(inner store.Partition, topic string, batches []byte, done func(int64, error)) error
 	Space  func(inner store.Store, n int) error
+	State  func(inner store.Store) store.Health
 	Read   func(inner store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error
 }
 
@@ -28,6 +29,14 @@ func (w *Store) CheckSpace(n int) error {
 		return w.Store.CheckSpace(n)
 	}
 	return w.Space(w.Store, n)
+}
+
+// Health implements store.Store.
+func (w *Store) Health() store.Health {
+	if w.State == nil {
+		return w.Store.Health()
+	}
+	return w.State(w.Store)
 }
 
 // Partition implements store.Store.

@@ -1,0 +1,132 @@
+package web
+
+import (
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+
+	"mbus/internal/broker"
+)
+
+var (
+	metricBuild   = gauge("mbus_build_info", "The version of the broker and of Go; the value is 1.", "goversion", "version")
+	metricLeftOut = gauge("mbus_metrics_left_out", "Topics, and groups' topics, that have no series because there are too many.", "kind")
+
+	metricDiskFree    = gauge("mbus_disk_free_bytes", "Free space on the disk of the data directory.")
+	metricDiskSize    = gauge("mbus_disk_size_bytes", "Size of the disk of the data directory.")
+	metricDiskReserve = gauge("mbus_disk_reserve_bytes", "Space on the disk that messages may not use, so that consumers can go on.")
+	metricHealthy     = gauge("mbus_healthy", "1 where a check of /healthz has found nothing, otherwise 0.", "check")
+
+	metricTopicBytes     = gauge("mbus_topic_bytes", "Size of the messages that are kept.", "topic")
+	metricTopicDelayed   = gauge("mbus_topic_delayed_messages", "Messages that are not due yet.", "topic")
+	metricRetention      = gauge("mbus_topic_retention_seconds", "Age at which messages are removed; no series if there is no limit.", "topic")
+	metricRetentionBytes = gauge("mbus_topic_retention_bytes", "Size of a partition above which its oldest messages are removed; no series if there is no limit.", "topic")
+	metricStart          = gauge("mbus_partition_start_offset", "Offset of the first message that is kept.", "partition", "topic")
+	metricEnd            = gauge("mbus_partition_end_offset", "Offset behind the last durable message.", "partition", "topic")
+
+	metricKafkaPartitions = gauge("kafka_topic_partitions", "Partitions of a topic, for dashboards of kafka_exporter.", "topic")
+	metricKafkaEnd        = gauge("kafka_topic_partition_current_offset", "As mbus_partition_end_offset, for dashboards of kafka_exporter.", "partition", "topic")
+)
+
+// metrics answers a scrape.
+type metrics struct {
+	others *prometheus.Registry // of the Go runtime and of the process
+}
+
+func newMetrics() *metrics {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &metrics{r}
+}
+
+func (m *metrics) serve(c *call) error {
+	if err := c.view.Allow(broker.Describe, broker.ClusterResource, ""); err != nil {
+		return err
+	}
+	gather := func() ([]*dto.MetricFamily, error) {
+		others, err := m.others.Gather()
+		if err != nil { // what was gathered is right
+			c.server.log.Debug("metrics of the process are missing", "reason", err)
+		}
+		return c.scrape().list(others), nil
+	}
+	promhttp.HandlerFor(prometheus.GathererFunc(gather), promhttp.HandlerOpts{}).ServeHTTP(c.w, c.r)
+	return nil
+}
+
+// scrape reads all numbers of the broker.
+func (c *call) scrape() *scrape {
+	s := newScrape()
+	s.set(metricBuild, 1, labels("goversion", runtime.Version(), "version", c.server.opts.Version))
+	s.health(c)
+	leftOut := s.topics(c)
+	s.set(metricLeftOut, float64(leftOut), labels("kind", "topics"))
+	leftOut = s.groups(c, time.Now())
+	s.set(metricLeftOut, float64(leftOut), labels("kind", "groups"))
+	return s
+}
+
+func (s *scrape) health(c *call) {
+	h, err := c.health()
+	if err != nil {
+		return // serve has asked already
+	}
+	if h.Disk.Size > 0 {
+		s.set(metricDiskFree, float64(h.Disk.Free), nil)
+		s.set(metricDiskSize, float64(h.Disk.Size), nil)
+	}
+	s.set(metricDiskReserve, float64(h.Disk.Reserve), nil)
+	for _, check := range allChecks {
+		value := 1.0
+		if h.Has(check) {
+			value = 0
+		}
+		s.set(metricHealthy, value, labels("check", check))
+	}
+}
+
+// topics collects those of the first topics by name, and returns how many others there are.
+func (s *scrape) topics(c *call) (leftOut int) {
+	delayed := c.view.Delayed()
+	n := 0
+	for _, t := range c.view.Topics() {
+		if broker.Internal(t.Name) {
+			continue
+		}
+		if n++; n > broker.MetricTopics {
+			leftOut++
+			continue
+		}
+		s.topic(t, delayed[t.ID])
+	}
+	return leftOut
+}
+
+func (s *scrape) topic(t *broker.Topic, delayed int) {
+	of := labels("topic", t.Name)
+	partitions := t.Partitions()
+	var bytes int64
+	for i, p := range partitions {
+		bytes += p.Size()
+		start, end := p.Offsets()
+		each := labels("partition", strconv.Itoa(i), "topic", t.Name)
+		s.set(metricStart, float64(start), each)
+		s.set(metricEnd, float64(end), each)
+		s.set(metricKafkaEnd, float64(end), each)
+	}
+	s.set(metricTopicBytes, float64(bytes), of)
+	s.set(metricTopicDelayed, float64(delayed), of)
+	s.set(metricKafkaPartitions, float64(len(partitions)), of)
+	ms, most := t.Retention()
+	if ms >= 0 {
+		s.set(metricRetention, float64(ms)/1000, of)
+	}
+	if most >= 0 {
+		s.set(metricRetentionBytes, float64(most), of)
+	}
+}
