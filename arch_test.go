@@ -39,7 +39,7 @@ var arrows = map[string][]string{
 	"internal/kafka":                 {"internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
 	"internal/delivery":              {"internal/batch", "internal/group", "internal/broker", "internal/units"},
 	"internal/line":                  {"internal/delivery", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
-	"internal/web":                   {"internal/delivery", "internal/tcpserver", "internal/message", "internal/group", "internal/broker"},
+	"internal/web":                   {"internal/delivery", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
 	"cmd/broker":                     {"internal/flags", "internal/units", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka", "internal/web"},
 	"cmd/producer":                   {"internal/client", "internal/flags", "internal/message"},
 	"cmd/consumer":                   {"internal/batch", "internal/client", "internal/flags", "internal/units", "internal/message"},

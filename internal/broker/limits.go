@@ -111,6 +111,7 @@ type Limits struct {
 	HTTPHeaderTime time.Duration // until the headers of an HTTP request are complete
 	HTTPIdleTime   time.Duration // that an HTTP connection waits for its next request
 	HTTPBodyTime   time.Duration // that an HTTP client may send no byte of a body
+	HTTPBeat       time.Duration // between signs of life to a client of server-sent events: proxies close silent connections after a minute or so
 	StopTime       time.Duration // that the broker waits at its end for what is under way
 }
 
@@ -133,6 +134,7 @@ func DefaultLimits() Limits {
 		HTTPHeaderTime: 10 * time.Second,
 		HTTPIdleTime:   2 * time.Minute,
 		HTTPBodyTime:   30 * time.Second,
+		HTTPBeat:       15 * time.Second,
 		StopTime:       3 * time.Second,
 	}
 }

@@ -62,6 +62,9 @@ func (s *Session) Start() error {
 	return nil
 }
 
+// Wake has the Sink flush, soon, although there may be nothing to send.
+func (s *Session) Wake() { s.pump.wake() }
+
 // Stop ends the sending, and returns the error that had ended it before: nil for none, io.EOF if
 // all messages that were asked for were sent, an *Error for the client, or an error of the
 // transport.
@@ -87,6 +90,7 @@ const (
 	Stopping Reason = iota // unacknowledged messages go to others
 	Left                   // as Stopping, and acknowledgements are made durable
 	Complete               // as Left, and the client has everything that was written, the error of the end included
+	Received               // as Complete, but the client does not know of the error of the end
 	Lost                   // as Left, but the oldest unacknowledged message has failed
 )
 
@@ -98,8 +102,8 @@ func (s *Session) Close(why Reason) (err error) {
 		s.Stop()
 	}
 	switch why {
-	case Complete:
-		s.complete()
+	case Complete, Received:
+		s.complete(why == Complete)
 		if s.options.Ack {
 			err = s.awaitAllDurable()
 		}
@@ -114,12 +118,14 @@ func (s *Session) Close(why Reason) (err error) {
 	return err
 }
 
-// complete says that the client has everything that was written.
-func (s *Session) complete() {
+// complete says that the client has every message that was written, and the error of the end.
+func (s *Session) complete(hasError bool) {
 	if !s.options.Ack {
 		s.sub.member.AckAll()
 	}
-	s.sub.missing.passed()
+	if hasError {
+		s.sub.missing.passed()
+	}
 }
 
 // awaitAllDurable waits until acknowledgements are durable, and dead messages are among the dead
@@ -185,8 +191,12 @@ func (s *Session) guardedPush() (err error) {
 func (s *Session) push() error {
 	s.sub.waiter.Busy()
 	if s.sub.topic == nil {
-		if ready, err := s.open(); !ready {
+		ready, err := s.open()
+		if err != nil {
 			return err
+		}
+		if !ready {
+			return s.sender.flush()
 		}
 	}
 	if err := s.sub.deleted(); err != nil {

@@ -36,11 +36,7 @@ type CloseTimes struct {
 // times: its FIN does not acknowledge this side's, or its system would take less than before,
 // because bytes lie there unread.
 func ConfirmClose(c Conn, t CloseTimes) error {
-	c.Observe()
-	if err := awaitAcknowledged(c, t.Acknowledge); err != nil {
-		return err
-	}
-	early, err := closesEarly(c, t.Asked.Add(t.HalfClose))
+	early, err := seesAll(c, t)
 	if err != nil {
 		return err
 	}
@@ -65,6 +61,48 @@ func ConfirmClose(c Conn, t CloseTimes) error {
 		return errUnread
 	}
 	return nil
+}
+
+// ConfirmLast is ConfirmClose for a stream that shows its end by its last bytes, which it writes. A
+// peer that has read them may close before it sees this side's close, so that the FINs of both
+// cross: that is well, because its system had the last bytes, and acknowledged them, while the
+// peer's side was open. A closed one would have answered them with a reset.
+func ConfirmLast(c Conn, last []byte, t CloseTimes) error {
+	early, err := seesAll(c, t)
+	if err != nil {
+		return err
+	}
+	if _, err := c.WriteAll(t.Acknowledge, last); err != nil {
+		return err
+	}
+	if err := awaitAcknowledged(c, t.Acknowledge); err != nil {
+		return err
+	}
+	if early {
+		return awaitNoReset(c, t.Reset)
+	}
+	c.Observe()
+	if err := c.CloseWrite(); err != nil {
+		return err
+	}
+	c.Resume(time.Now().Add(t.Close))
+	if err := c.awaitEnd(t.Reset); err != nil {
+		return err
+	}
+	if holdsUnread(c.view(), c.window()) {
+		return errUnread
+	}
+	return nil
+}
+
+// seesAll waits until the peer's system has all that was written, and says whether the peer has
+// closed its sending side before the end.
+func seesAll(c Conn, t CloseTimes) (early bool, err error) {
+	c.Observe()
+	if err := awaitAcknowledged(c, t.Acknowledge); err != nil {
+		return false, err
+	}
+	return closesEarly(c, t.Asked.Add(t.HalfClose))
 }
 
 // CloseInOrder closes the sending side and waits for the peer's close, where nothing depends

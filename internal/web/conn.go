@@ -16,7 +16,8 @@ type conn struct {
 	writeTime time.Duration // in which the client must take something
 	finishes  atomic.Bool   // a stop of the broker lets its request go on for a while
 	once      sync.Once
-	ended     chan struct{} // closed by Close
+	ended     chan struct{} // closed by Close and handOver
+	rest      func()        // that goes on with a connection that was handed over
 }
 
 func newConn(nc tcpserver.Conn, writeTime time.Duration) *conn {
@@ -47,6 +48,13 @@ func (c *conn) Close() (err error) {
 		close(c.ended)
 	})
 	return err
+}
+
+// handOver ends the use of a connection by net/http, which has given it away, and has rest go on with it.
+// What net/http holds for a request is free when the handler has returned.
+func (c *conn) handOver(rest func()) {
+	c.rest = rest
+	close(c.ended)
 }
 
 func (c *conn) CloseWrite() error    { return c.net.CloseWrite() }

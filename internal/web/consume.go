@@ -1,4 +1,216 @@
 package web
 
+import (
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/delivery"
+	"mbus/internal/group"
+	"mbus/internal/message"
+	"mbus/internal/units"
+)
+
 // consumeOperations give messages.
-func consumeOperations() []operation { return nil }
+func consumeOperations() []operation {
+	return []operation{{
+		id: "consumeMessages", method: http.MethodGet, path: "/topics/{topic}/messages", tag: "Consume",
+		summary: "Messages that a group has not consumed, to the end of the topic or, with follow, for as long as the client stays. " +
+			"A client that reads the answer to its end and closes the connection has consumed them.",
+		params: []param{
+			{name: "group", about: "the group whose position is read and moved; default if not given", example: "billing"},
+			{name: "start", about: "beginning or end: where the group begins in a topic in which it has no position yet; beginning if not given", example: "end"},
+			{name: "from", about: "a position: messages are read without a group, and nothing is consumed", example: "-10"},
+			{name: "n", about: "messages at most, from 1", kind: "integer", example: "1"},
+			{name: "follow", about: "new messages are sent until the client leaves", kind: "boolean"},
+			{name: "format", about: "lines, json or sse, in place of the header Accept", example: "json"},
+			{name: "keyed", about: "with lines: each line is key, TAB, value", kind: "boolean"},
+			{name: "partition", about: "numbers of partitions with commas between: only these", example: "0,2"},
+		},
+		headers: []param{{name: "Accept", about: "the format: " + strings.Join(typeNames, ", ")}},
+		answers: []answer{{status: http.StatusOK, types: typeNames, about: "the messages"}},
+		changes: true,
+		serve:   (*call).consume,
+	}}
+}
+
+// A format is how messages look in an answer.
+type format string
+
+const (
+	formatLines format = "lines"
+	formatJSON  format = "json"
+	formatSSE   format = "sse"
+)
+
+const (
+	typeLines = "text/plain"
+	typeJSONs = "application/x-ndjson"
+	typeSSE   = "text/event-stream"
+)
+
+// typeNames are the media types of answers with messages.
+var typeNames = []string{typeLines, typeJSONs, typeSSE}
+
+// contentTypes are the types of answers.
+var contentTypes = map[format]string{
+	formatLines: typeLines + "; charset=utf-8", formatJSON: typeJSONs, formatSSE: typeSSE,
+}
+
+// accepted are the formats for what a client accepts.
+var accepted = map[string]format{
+	"*/*": formatLines, "text/*": formatLines, typeLines: formatLines,
+	"application/*": formatJSON, typeJSONs: formatJSON, typeJSON: formatJSON,
+	typeSSE: formatSSE,
+}
+
+// accept is the format that a client wants most by the header Accept. Of equal ones the type that
+// is named exactly counts, and then the first.
+func accept(header []string) (format, error) {
+	var best format
+	most, exact := 0.0, -1
+	for r := range strings.SplitSeq(strings.Join(header, ","), ",") {
+		name, params, err := mime.ParseMediaType(r)
+		f, known := accepted[name]
+		if err != nil || !known {
+			continue
+		}
+		q := 1.0
+		if text, found := params["q"]; found {
+			if q, err = strconv.ParseFloat(text, 64); err != nil {
+				continue
+			}
+		}
+		e := 2 - strings.Count(name, "*")
+		if q > most || q == most && q > 0 && e > exact {
+			best, most, exact = f, q, e
+		}
+	}
+	switch {
+	case best != "":
+		return best, nil
+	case strings.TrimSpace(strings.Join(header, "")) == "":
+		return formatLines, nil
+	}
+	return "", &problem{
+		Status: http.StatusNotAcceptable, Code: codeBadRequest,
+		Detail: fmt.Sprintf("header Accept: messages come as %s, not as %q", strings.Join(typeNames, ", "), strings.Join(header, ", ")),
+	}
+}
+
+// consume sends messages.
+func (c *call) consume() error {
+	k, err := c.newConsumer()
+	if err != nil {
+		return err
+	}
+	if c.r.Method == http.MethodHead {
+		c.w.Header().Set("Content-Type", contentTypes[k.sink.format])
+		c.w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	if !k.options.Follow && !c.server.finish(c.conn) {
+		return errStopping
+	}
+	if _, _, err := http.NewResponseController(c.w).Hijack(); err != nil {
+		return err
+	}
+	c.conn.handOver(k.run)
+	return nil
+}
+
+// newConsumer is a consumer as the request asks for it. Nothing of it refers to the request, which
+// is gone when messages are sent.
+func (c *call) newConsumer() (*consumer, error) {
+	topic, err := c.name("topic")
+	if err != nil {
+		return nil, err
+	}
+	o := delivery.Options{View: c.view, Topic: topic, Client: c.r.RemoteAddr, OnEnd: c.conn.net.Interrupt}
+	o.Find = func() (*broker.Topic, error) { return o.View.Topic(topic, broker.Read) }
+	s := &sink{conn: c.conn, node: c.server.opts.NodeID, chunked: c.r.ProtoAtLeast(1, 1), header: c.w.Header().Clone()}
+	k := &consumer{server: c.server, conn: c.conn, asked: time.Now(), options: &o, sink: s}
+	for _, read := range []func(*delivery.Options, *sink) error{c.readFormat, c.readGroup, c.readAmount, c.readPartitions} {
+		if err := read(&o, s); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+// readFormat reads how messages look.
+func (c *call) readFormat(_ *delivery.Options, s *sink) (err error) {
+	if s.format = format(c.query.Get("format")); !c.query.Has("format") {
+		if s.format, err = accept(c.r.Header.Values("Accept")); err != nil {
+			return err
+		}
+	}
+	if contentTypes[s.format] == "" {
+		return badRequest("parameter %q: it takes lines, json or sse, not %q", "format", s.format)
+	}
+	if s.keyed, err = c.has("keyed"); err != nil {
+		return err
+	}
+	if s.keyed && s.format != formatLines {
+		return badRequest("keyed goes with format=lines: the other formats have keys of their own")
+	}
+	return nil
+}
+
+// readGroup reads whose messages they are, and from where on.
+func (c *call) readGroup(o *delivery.Options, _ *sink) (err error) {
+	for _, name := range []string{"group", "start"} {
+		if c.query.Has("from") && c.query.Has(name) {
+			return badRequest("parameters %q and %q exclude each other", "from", name)
+		}
+	}
+	if c.query.Has("from") {
+		value := c.query.Get("from")
+		if o.From, err = units.ParsePosition(value, c.server.broker.Now(), time.UTC); err != nil {
+			return badRequest("parameter %q: %w, not %q", "from", err, value)
+		}
+		return nil
+	}
+	if o.Group = group.Default; c.query.Has("group") {
+		o.Group = c.query.Get("group")
+	}
+	if err := message.CheckName("group", o.Group); err != nil {
+		return badRequest("%w", err)
+	}
+	if start := c.query.Get("start"); c.query.Has("start") && start != "beginning" && start != "end" {
+		return badRequest("parameter %q: it takes beginning or end, not %q", "start", start)
+	}
+	o.StartEnd = c.query.Get("start") == "end"
+	return nil
+}
+
+// readAmount reads how many messages are sent.
+func (c *call) readAmount(o *delivery.Options, _ *sink) (err error) {
+	if o.Follow, err = c.has("follow"); err != nil {
+		return err
+	}
+	o.N, err = c.number("n", 1, units.End, 0)
+	return err
+}
+
+// readPartitions reads the numbers of partitions.
+func (c *call) readPartitions(o *delivery.Options, _ *sink) error {
+	if !c.query.Has("partition") {
+		return nil
+	}
+	for text := range strings.SplitSeq(c.query.Get("partition"), ",") {
+		n, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			return badRequest("parameter %q: it takes numbers from 0 with commas between, not %q", "partition", c.query.Get("partition"))
+		}
+		o.Partitions = append(o.Partitions, int(n))
+	}
+	slices.Sort(o.Partitions)
+	o.Partitions = slices.Compact(o.Partitions)
+	return nil
+}

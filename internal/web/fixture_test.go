@@ -25,6 +25,7 @@ type rig struct {
 	dir    string
 	opts   Options
 	wrap   func(store.Store) store.Store // puts something between the broker and its store; nil for nothing
+	limits broker.Limits
 	stop   func()
 }
 
@@ -35,7 +36,7 @@ func newRig(t testing.TB, opts Options) *rig {
 
 func newRigOver(t testing.TB, opts Options, wrap func(store.Store) store.Store) *rig {
 	t.Helper()
-	r := &rig{TB: t, dir: t.TempDir(), opts: opts, wrap: wrap}
+	r := &rig{TB: t, dir: t.TempDir(), opts: opts, wrap: wrap, limits: broker.DefaultLimits()}
 	r.start()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -52,7 +53,7 @@ func (r *rig) start() {
 	if r.wrap != nil {
 		over = r.wrap(log)
 	}
-	if r.broker, err = broker.New(over, broker.Options{Limits: broker.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if r.broker, err = broker.New(over, broker.Options{Limits: r.limits, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		r.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -84,6 +85,13 @@ func (r *rig) restart() {
 	r.Helper()
 	r.stop()
 	r.start()
+}
+
+// limit starts again with other limits.
+func (r *rig) limit(change func(*broker.Limits)) {
+	r.Helper()
+	change(&r.limits)
+	r.restart()
 }
 
 // do sends a request and returns its status and body. Headers are pairs of name and value.

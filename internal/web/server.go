@@ -110,11 +110,14 @@ type queue struct {
 
 func newQueue() *queue { return &queue{make(chan *conn), make(chan struct{})} }
 
-// serve has c served, and returns when it is closed.
+// serve has c served, and returns when that has ended.
 func (q *queue) serve(c *conn) {
 	select {
 	case q.conns <- c:
 		<-c.ended
+		if c.rest != nil {
+			c.rest()
+		}
 	case <-q.closed:
 		c.Close()
 	}

@@ -1,0 +1,218 @@
+package web
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"mbus/internal/broker"
+)
+
+const (
+	never  = time.Hour // longer than any test waits
+	moment = 50 * time.Millisecond
+)
+
+func TestDrainGivesEachMessageOnceToAGroup(t *testing.T) {
+	r := newRig(t, Options{NodeID: 7})
+	r.publish("orders", "first", "second")
+	if got := r.drain("orders"); got != "first\nsecond\n" {
+		t.Errorf("got %q", got)
+	}
+	r.awaitAlone("default")
+	if got := r.drain("orders"); got != "" {
+		t.Errorf("again: %q", got)
+	}
+	if got := r.drain("orders?group=billing&n=1"); got != "first\n" {
+		t.Errorf("n=1: %q", got)
+	}
+	r.awaitAlone("billing")
+	want := `{"topic":"orders","partition":0,"offset":1,"tstype":"create","ts":1718017201000,"broker":7,"key":null,"payload":"second"}` + "\n"
+	if got := r.drain("orders?group=billing", "Accept", "application/x-ndjson"); got != want {
+		t.Errorf("JSON: %s", got)
+	}
+	if got := r.drain("orders?from=-1&keyed"); got != "\tsecond\n" {
+		t.Errorf("from=-1: %q", got)
+	}
+	if got := r.drain("none"); got != "" {
+		t.Errorf("a topic that does not exist: %q", got)
+	}
+}
+
+func TestAnswerSaysWhatItIs(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publish("orders", "first")
+	for _, c := range []struct{ query, accept, want string }{
+		{"", "", "text/plain; charset=utf-8"},
+		{"", "*/*", "text/plain; charset=utf-8"},
+		{"", "text/html,application/xhtml+xml,*/*;q=0.8", "text/plain; charset=utf-8"},
+		{"", "application/json", "application/x-ndjson"},
+		{"", "*/*, application/x-ndjson", "application/x-ndjson"},
+		{"", "text/plain;q=0.5, text/event-stream;q=0.9, application/json;q=x", "text/event-stream"},
+		{"?format=json", "text/plain", "application/x-ndjson"},
+		{"?format=sse", "*/*", "text/event-stream"},
+	} {
+		for _, method := range []string{"HEAD", "GET"} {
+			status, _, h := r.do(method, "/topics/orders/messages"+c.query, "", "Accept", c.accept)
+			if got := h.Get("Content-Type"); status != http.StatusOK || got != c.want {
+				t.Errorf("%s %+v: %d %q", method, c, status, got)
+			}
+			if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Security-Policy") == "" {
+				t.Errorf("%s: the guard's headers are missing: %v", method, h)
+			}
+			if c.query == "" && c.accept == "" && method == "HEAD" && r.committed("default", "orders") != 0 {
+				t.Error("HEAD consumes")
+			}
+		}
+	}
+	r.must(http.StatusNotAcceptable, "GET", "/topics/orders/messages", "", "Accept", "image/png, text/plain;q=0")
+}
+
+func TestRequestsForMessagesThatAreWrong(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publish("orders", "first")
+	for _, query := range []string{
+		"orders?n=0", "orders?n=x", "orders?n=+1", "orders?from=elsewhere", "orders?from=0&group=a", "orders?from=0&start=end", "orders?start=middle",
+		"orders?group=a%2Fb", "orders?group=", "orders?keyed&format=json", "orders?format=batch", "orders?follow=maybe", "orders?partition=-1",
+		"orders?partition=1,", "orders?partition=", "orders?what=1", "orders?n=1&n=2", "a%2Fb", "orders?format=",
+	} {
+		topic, query, _ := strings.Cut(query, "?")
+		answer := r.must(http.StatusBadRequest, "GET", "/topics/"+topic+"/messages?"+query, "")
+		if !strings.Contains(answer, `"code":"BADREQUEST"`) {
+			t.Errorf("%s: %s", query, answer)
+		}
+	}
+	r.must(http.StatusBadRequest, "GET", "/topics/orders/messages?partition=1", "")
+	r.must(http.StatusBadRequest, "GET", "/topics/orders/messages?from=2", "")
+	if got := r.drain("orders"); got != "first\n" {
+		t.Errorf("something was consumed: %q", got)
+	}
+}
+
+func TestOnlySomePartitions(t *testing.T) {
+	r := newRig(t, Options{})
+	r.partitions("orders", 3)
+	for i, m := range []string{"zero", "one", "two"} {
+		r.publishTo("orders", i, m)
+	}
+	if got := r.drain("orders?partition=2,0"); got != "zero\ntwo\n" {
+		t.Errorf("got %q", got)
+	}
+	r.awaitAlone("default")
+	if got := r.drain("orders"); got != "one\n" {
+		t.Errorf("the rest: %q", got)
+	}
+}
+
+func TestHTTP10GetsABodyToTheEnd(t *testing.T) {
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.ResetTime, l.CloseTime = never, never })
+	r.publish("orders", "first", "second")
+	c := r.send("GET /topics/orders/messages HTTP/1.0\r\nHost: localhost\r\n\r\n")
+	p, err := io.ReadAll(c.r)
+	head, body, _ := strings.Cut(string(p), "\r\n\r\n")
+	if err != nil || body != "first\nsecond\n" || strings.Contains(head, "Transfer-Encoding") {
+		t.Fatalf("%v, %s", err, p)
+	}
+	c.Close()
+	r.awaitAlone("default")
+	if got := r.drain("orders"); got != "" {
+		t.Errorf("again: %q", got)
+	}
+}
+
+func TestCloseAfterTheLastChunkConsumes(t *testing.T) {
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.ResetTime, l.CloseTime = never, never })
+	for _, messages := range [][]string{{"first", "second"}, numbered(2000, 500)} {
+		r.publish("orders", messages...)
+		c := r.get("orders/messages")
+		if got := c.body(); got != join(messages) {
+			t.Fatalf("got %d bytes", len(got))
+		}
+		c.Close()
+		r.awaitAlone("default")
+		if got := r.drain("orders"); got != "" {
+			t.Errorf("again: %d bytes", len(got))
+		}
+	}
+}
+
+func TestNothingIsConsumedUntilTheClientCloses(t *testing.T) {
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.ResetTime, l.CloseTime, l.SettleTime = never, never, moment })
+	r.publish("orders", "first")
+	c := r.get("orders/messages")
+	if got := c.body(); got != "first\n" {
+		t.Fatalf("got %q", got)
+	}
+	if n := r.committed("default", "orders"); n != 0 {
+		t.Errorf("%d are consumed", n)
+	}
+	c.reset()
+	r.awaitAlone("default")
+	if got := r.drain("orders"); got != "first\n" {
+		t.Errorf("after a reset: %q", got)
+	}
+}
+
+func TestClientThatDoesNotReadToTheEndConsumesNothing(t *testing.T) {
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.CloseTime = never })
+	messages := numbered(2000, 500)
+	r.publish("orders", messages...)
+	ends := map[string]func(*client){
+		"reset":            (*client).reset,
+		"close":            func(c *client) { c.Close() },
+		"half close, then": func(c *client) { c.CloseWrite(); c.reset() },
+	}
+	for name, end := range ends {
+		c := r.get("orders/messages")
+		p := make([]byte, 1000)
+		if _, err := io.ReadFull(c.response(http.StatusOK).Body, p); err != nil {
+			t.Fatal(err)
+		}
+		end(c)
+		r.awaitAlone("default")
+		if n := r.committed("default", "orders"); n != 0 {
+			t.Errorf("%s: %d are consumed", name, n)
+		}
+	}
+	if got := r.drain("orders"); got != join(messages) {
+		t.Errorf("got %d bytes", len(got))
+	}
+}
+
+func TestHalfCloseBehindTheRequestConsumes(t *testing.T) {
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.CloseTime = never })
+	r.publish("orders", "first")
+	c := r.get("orders/messages")
+	c.CloseWrite()
+	if got := c.body(); got != "first\n" {
+		t.Errorf("got %q", got)
+	}
+	r.awaitAlone("default")
+	if got := r.drain("orders"); got != "" {
+		t.Errorf("again: %q", got)
+	}
+}
+
+func TestReaderThatStallsIsCutOffAndConsumesNothing(t *testing.T) {
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.WriteTime = 4 * moment })
+	messages := numbered(20_000, 500)
+	r.publish("orders", messages...)
+	c := r.get("orders/messages")
+	c.response(http.StatusOK)
+	r.awaitAlone("default")
+	if n := r.committed("default", "orders"); n != 0 {
+		t.Errorf("%d are consumed", n)
+	}
+	if _, err := io.Copy(io.Discard, c.r); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("the answer ends with %v", err)
+	}
+}

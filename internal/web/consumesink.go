@@ -1,0 +1,269 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+	"mbus/internal/delivery"
+	"mbus/internal/message"
+)
+
+// A sink writes messages as the body of an answer. It is the delivery.Sink of web's sessions. The
+// answer begins with the first message, or the first flush, so that an error before is one of its
+// own.
+type sink struct {
+	conn    *conn
+	format  format
+	keyed   bool // lines have keys
+	chunked bool // the body has chunks: HTTP/1.0 has none
+	node    int32
+
+	header http.Header // of the answer
+	began  bool        // the answer has begun
+	places places      // behind the messages that were written
+	beats  atomic.Bool // a sign of life is due
+
+	out     []byte // encoded, and not written yet
+	chunk   int    // where a chunk begins in out
+	pool    *sync.Pool
+	mem     *[]byte // that out began with, from the pool
+	written int64   // bytes, in all
+}
+
+func (s *sink) TakesBatches() bool { return false }
+
+func (s *sink) Written() int64 { return s.written }
+
+func (s *sink) Received() (int64, error) {
+	queued, err := s.conn.net.Unacknowledged()
+	return s.written - int64(queued), err
+}
+
+func (s *sink) Cut() { s.conn.net.CutWrites() }
+
+// Confirm is for clients that acknowledge, of which there is none.
+func (s *sink) Confirm(uint64, []delivery.Range) {}
+
+// Buffers to send from. Small ones are for followers that get a little now and then.
+var (
+	smallOuts = sync.Pool{New: func() any { return newOut(smallOut) }}
+	largeOuts = sync.Pool{New: func() any { return newOut(largeOut) }}
+)
+
+const (
+	smallOut = 8 << 10
+	largeOut = broker.SendBuffer + broker.FirstBuffer
+)
+
+func newOut(size int) *[]byte {
+	p := make([]byte, 0, size)
+	return &p
+}
+
+// chunkHead is the length of a chunk's size in hexadecimal, with its line end.
+const chunkHead = len("00000000\r\n")
+
+// begin begins the answer if it has not, and a chunk. The buffer suits size bytes.
+func (s *sink) begin(size int) {
+	if len(s.out) > 0 {
+		return
+	}
+	if s.out == nil {
+		if s.pool = &smallOuts; size > smallOut {
+			s.pool = &largeOuts
+		}
+		s.mem = s.pool.Get().(*[]byte)
+		s.out = *s.mem
+	}
+	if !s.began {
+		s.began = true
+		s.head()
+	}
+	if s.chunk = len(s.out); s.chunked {
+		s.out = append(s.out, "00000000\r\n"...)
+	}
+	if s.written == 0 && s.format == formatSSE {
+		s.out = append(s.out, "retry: 1000\n\n"...)
+	}
+}
+
+// head appends the header of the answer.
+func (s *sink) head() {
+	a := newAnswer(s.header)
+	a.out, s.header = s.out, nil
+	a.header.Set("Content-Type", contentTypes[s.format])
+	a.header.Set("X-Accel-Buffering", "no") // has a proxy pass on each message at once
+	if s.chunked {
+		a.header.Set("Transfer-Encoding", "chunked")
+	}
+	a.WriteHeader(http.StatusOK)
+	s.out = a.out
+}
+
+// seal ends the chunk.
+func (s *sink) seal() {
+	if !s.chunked || len(s.out) == 0 {
+		return
+	}
+	body := s.out[s.chunk+chunkHead:]
+	if len(body) == 0 { // which would be the end
+		s.out = s.out[:s.chunk]
+		return
+	}
+	const digits = "0123456789abcdef"
+	for i, n := chunkHead-3, len(body); n > 0; i, n = i-1, n>>4 {
+		s.out[s.chunk+i] = digits[n&15]
+	}
+	s.out = append(s.out, "\r\n"...)
+}
+
+// end begins an answer without a message.
+func (s *sink) end() {
+	if !s.began {
+		s.begin(0)
+	}
+}
+
+// terminal is the end of a body, if the body itself shows it.
+func (s *sink) terminal() []byte {
+	if !s.chunked {
+		return nil
+	}
+	return []byte("0\r\n\r\n")
+}
+
+// problem appends an event with a problem document.
+func (s *sink) problem(p *problem) {
+	s.begin(0)
+	doc, err := json.Marshal(p)
+	if err != nil { // of what is ours
+		panic(err)
+	}
+	s.out = append(append(append(s.out, "event: problem\ndata: "...), doc...), "\n\n"...)
+}
+
+// ReleaseBuffers gives the buffer back. It is empty.
+func (s *sink) ReleaseBuffers() {
+	if s.mem != nil {
+		s.pool.Put(s.mem)
+	}
+	s.out, s.mem, s.pool = nil, nil, nil
+}
+
+// Append encodes messages.
+func (s *sink) Append(m *delivery.Messages) (next int64, full bool, err error) {
+	s.begin(min(m.Loaded, broker.SendBuffer) + broker.FirstBuffer)
+	it, err := m.Records()
+	if err != nil {
+		return m.From, false, err
+	}
+	for it.Next() {
+		r := it.Record()
+		if r.Offset < m.From {
+			continue
+		}
+		if r.Offset >= m.To {
+			return m.To, false, nil
+		}
+		s.appendRecord(m, r)
+		if len(s.out) >= broker.SendBuffer {
+			return r.Offset + 1, true, nil
+		}
+	}
+	return m.To, false, it.Err()
+}
+
+func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record) {
+	switch s.format {
+	case formatJSON:
+		s.appendJSON(m, r)
+	case formatSSE:
+		s.places.set(m.Partition, r.Offset+1)
+		s.out = append(s.places.append(append(s.out, "id: "...)), "\ndata: "...)
+		s.appendJSON(m, r)
+		s.out = append(s.out, '\n')
+	default:
+		if s.keyed {
+			s.out = append(append(s.out, r.Key...), '\t')
+		}
+		s.out = append(s.out, r.Value...)
+	}
+	s.out = append(s.out, '\n')
+}
+
+func (s *sink) appendJSON(m *delivery.Messages, r *batch.Record) {
+	s.out = message.AppendJSON(s.out, message.Origin{Broker: s.node, Topic: m.Topic, Partition: m.Partition}, r)
+}
+
+// Flush writes what was encoded. If the reader stalls the rest is copied, so that a connection that
+// waits holds no more.
+func (s *sink) Flush(patience time.Duration, onStall func()) error {
+	if isDue := s.beats.Swap(false); isDue && len(s.out) == 0 || !s.began {
+		s.begin(0)
+		if isDue {
+			s.out = append(s.out, ":\n\n"...)
+		}
+	}
+	s.seal()
+	n, err := s.conn.net.Write(s.out, min(patience, s.conn.writeTime))
+	s.written += int64(n)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = s.stall(s.out[n:], onStall)
+	}
+	if s.out = s.out[:0]; cap(s.out) > 2*broker.SendBuffer {
+		s.ReleaseBuffers() // grown for a large message
+	}
+	return err
+}
+
+// stall writes the rest to a reader that takes its time, with as little memory as that needs.
+func (s *sink) stall(rest []byte, onStall func()) error {
+	if len(rest) <= cap(s.out)*7/8 {
+		rest = bytes.Clone(rest)
+		s.ReleaseBuffers()
+	}
+	onStall()
+	n, err := s.conn.net.WriteAll(s.conn.writeTime, rest)
+	s.written += n
+	return err
+}
+
+// Places are positions in partitions.
+type places []place
+
+type place struct {
+	partition int
+	offset    int64
+}
+
+// set sets the position in a partition.
+func (p *places) set(partition int, offset int64) {
+	for i := range *p {
+		if (*p)[i].partition == partition {
+			(*p)[i].offset = offset
+			return
+		}
+	}
+	*p = append(*p, place{partition, offset})
+}
+
+// append appends the positions as the parameter from takes them.
+func (p places) append(dst []byte) []byte {
+	for i, at := range p {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(strconv.AppendInt(dst, int64(at.partition), 10), ':')
+		dst = strconv.AppendInt(dst, at.offset, 10)
+	}
+	return dst
+}
