@@ -18,7 +18,7 @@ const (
 
 func TestDrainGivesEachMessageOnceToAGroup(t *testing.T) {
 	r := newRig(t, Options{NodeID: 7})
-	r.publish("orders", "first", "second")
+	r.publishTo("orders", 0, "first", "second")
 	if got := r.drain("orders"); got != "first\nsecond\n" {
 		t.Errorf("got %q", got)
 	}

@@ -20,12 +20,8 @@ import (
 // patience bounds waits for what must happen.
 const patience = time.Minute
 
-// publish publishes messages to partition 0 of a topic, which is made if it does not exist.
-func (r *rig) publish(topic string, messages ...string) {
-	r.Helper()
-	r.publishTo(topic, 0, messages...)
-}
-
+// publishTo publishes messages of one time to a partition of a topic, which is made if it does not
+// exist.
 func (r *rig) publishTo(topic string, partition int, messages ...string) {
 	r.Helper()
 	var b batch.Builder
