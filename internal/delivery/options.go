@@ -16,6 +16,7 @@ type Options struct {
 	Group  string
 	Client string          // address, for the log and for lists of members
 	From   *units.Position // of a replay, which belongs to no group; nil for the group's position
+	To     map[int]int64   // offsets by partition at which a replay ends, 0 for others; nil for the end of the topic
 	N      int64           // messages at most; 0 for all
 
 	Partitions []int // numbers, ascending, each once; nil for all of the topic, new ones included

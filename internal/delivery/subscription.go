@@ -76,8 +76,11 @@ func (s *subscription) begin() error {
 		if err != nil {
 			return err
 		}
-		_, high := log.Offsets()
-		s.partitions = append(s.partitions, partition{i, pos, log, high})
+		_, end := log.Offsets()
+		if to := s.options.To; to != nil {
+			end = min(end, to[i])
+		}
+		s.partitions = append(s.partitions, partition{i, pos, log, end})
 	}
 	if s.options.N > 0 || s.options.Follow || s.options.Ack {
 		s.next = s.partitions[0].pos.Turn()

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,6 +100,19 @@ func (p *Position) Served() {
 func (p *Position) Committed() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.leases.committed
+}
+
+// ConsumedEnd is the offset behind the last that has been consumed: the committed offset, or one
+// above it where something was acknowledged out of turn.
+func (p *Position) ConsumedEnd() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range slices.Backward(p.leases.spans) {
+		if l.by == nil {
+			return l.To
+		}
+	}
 	return p.leases.committed
 }
 

@@ -195,7 +195,7 @@ func (c *conn) listTopics(r *request) error {
 		}
 		found = true
 		n := topic.Counts()
-		t.row(topic.Name, len(topic.Partitions()), n.Messages, n.Bytes, dateOrDash(n.Oldest), topicID(topic.ID).String())
+		t.row(topic.Name, len(topic.Partitions()), n.Messages, n.Bytes, dateOrDash(n.Oldest), broker.TopicID(topic.ID).String())
 	}
 	if !found {
 		return fmt.Errorf("%w: %q", broker.ErrUnknownTopic, r.topic)
@@ -235,6 +235,9 @@ func (c *conn) listGroups(r *request) error {
 
 func (c *conn) resetGroup(r *request) error {
 	topic, err := r.find(c.view, broker.Read)
+	if errors.Is(err, broker.ErrDeleted) { // in that incarnation
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
@@ -340,6 +343,8 @@ func (c *conn) deleteTopic(r *request) error {
 		return fmt.Errorf("%w; its id can't be read: without the id ?delete deletes what has the name", err)
 	case errors.Is(err, broker.ErrUnusable): // nor what is in it
 		t.row(r.topic, 0, 0, 0, "-")
+	case errors.Is(err, broker.ErrDeleted): // in that incarnation
+		return err
 	case err != nil:
 		return fmt.Errorf("%w: %q", err, r.topic)
 	case c.view.CheckDeletion(r.topic) != nil:

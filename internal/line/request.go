@@ -30,7 +30,7 @@ const (
 // what the options mean.
 type request struct {
 	topic  string
-	id     *topicID // of the topic; nil for any
+	id     *broker.TopicID // of the topic; nil for any
 	group  string
 	format format
 	keyed  bool

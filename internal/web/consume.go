@@ -30,9 +30,13 @@ func consumeOperations() []operation {
 			{name: "follow", about: "new messages are sent until the client leaves", kind: "boolean"},
 			{name: "format", about: "lines, json or sse, in place of the header Accept", example: "json"},
 			{name: "keyed", about: "with lines: each line is key, TAB, value", kind: "boolean"},
+			{name: "id", about: "the topic must be the one with this id"},
 			{name: "partition", about: "numbers of partitions with commas between: only these", example: "0,2"},
 		},
-		headers: []param{{name: "Accept", about: "the format: " + strings.Join(typeNames, ", ")}},
+		headers: []param{
+			{name: "Accept", about: "the format: " + strings.Join(typeNames, ", ")},
+			{name: lastEventID, about: "the id of the last event that the client has seen: it gets those behind it, a group's too, which may count as consumed"},
+		},
 		answers: []answer{{status: http.StatusOK, types: typeNames, about: "the messages"}},
 		changes: true,
 		serve:   (*call).consume,
@@ -132,13 +136,24 @@ func (c *call) newConsumer() (*consumer, error) {
 		return nil, err
 	}
 	o := delivery.Options{View: c.view, Topic: topic, Client: c.r.RemoteAddr, OnEnd: c.conn.net.Interrupt}
-	o.Find = func() (*broker.Topic, error) { return o.View.Topic(topic, broker.Read) }
+	var id *broker.TopicID
+	if c.query.Has("id") {
+		parsed, err := broker.ParseTopicID(c.query.Get("id"))
+		if err != nil {
+			return nil, badRequest("parameter %q: %w", "id", err)
+		}
+		id = &parsed
+	}
+	o.Find = func() (*broker.Topic, error) { return o.View.Incarnation(topic, id, broker.Read) }
 	s := &sink{conn: c.conn, node: c.server.opts.NodeID, chunked: c.r.ProtoAtLeast(1, 1), header: c.w.Header().Clone()}
 	k := &consumer{server: c.server, conn: c.conn, asked: time.Now(), options: &o, sink: s}
 	for _, read := range []func(*delivery.Options, *sink) error{c.readFormat, c.readGroup, c.readAmount, c.readPartitions} {
 		if err := read(&o, s); err != nil {
 			return nil, err
 		}
+	}
+	if s.format == formatSSE {
+		return k, c.resume(k)
 	}
 	return k, nil
 }

@@ -22,6 +22,7 @@ type consumer struct {
 	conn    *conn
 	asked   time.Time // when the request had come
 	options *delivery.Options
+	again   *delivery.Options // what is sent first, once more; nil for nothing
 	sink    *sink
 	session *delivery.Session
 }
@@ -49,12 +50,34 @@ func (k *consumer) run() {
 }
 
 func (k *consumer) consume() error {
+	if k.again != nil {
+		if goesOn, err := k.sendAgain(); err != nil || !goesOn {
+			return err
+		}
+	}
 	k.session = k.server.hub.NewSession(*k.options, k.sink)
 	defer k.session.Close(delivery.Stopping) // if anything fails
 	if k.options.Follow {
 		return k.follow()
 	}
 	return k.drain()
+}
+
+// sendAgain replays what the group has consumed and the client has not seen. It reports false if
+// the answer ends with that.
+func (k *consumer) sendAgain() (goesOn bool, err error) {
+	k.session = k.server.hub.NewSession(*k.again, k.sink)
+	defer k.session.Close(delivery.Stopping)
+	if err := k.session.Drain(); err != nil {
+		return false, k.fail(err)
+	}
+	if k.options.N == 0 {
+		return true, nil
+	}
+	if k.options.N -= k.sink.messages; k.options.N <= 0 {
+		return false, k.complete(delivery.Complete)
+	}
+	return true, nil
 }
 
 // drain sends all messages and closes.
@@ -82,6 +105,9 @@ func (k *consumer) follow() error {
 		return k.fail(sent)
 	case k.server.isStopping() && errors.Is(read, os.ErrDeadlineExceeded):
 		return k.fail(errStopping)
+	}
+	if read == io.EOF {
+		return nil
 	}
 	return read
 }
@@ -125,19 +151,16 @@ func (t *ticker) stop() {
 	t.timer = nil
 }
 
-// awaitLeave waits for the client to leave, and throws away all bytes that it sends. A client that
-// closes its sending side may still be there.
+// awaitLeave waits for the client to leave, and throws away all bytes that it sends. A client of
+// HTTP that closes its sending side has left: it would otherwise hold its group until the next
+// message shows that.
 func (k *consumer) awaitLeave() error {
 	var p trash
-	var err error
-	for err == nil {
-		_, err = k.conn.net.ReadInto(&p)
+	for {
+		if _, err := k.conn.net.ReadInto(&p); err != nil {
+			return err
+		}
 	}
-	if err != io.EOF {
-		return err
-	}
-	k.session.ClientMayBeGone()
-	return k.conn.net.AwaitReset() // there is no event for a client that has only left
 }
 
 // trash is where bytes go that nobody wants.
@@ -184,7 +207,7 @@ func (k *consumer) closeTimes() tcpserver.CloseTimes {
 }
 
 // fail ends the answer with an error. If it has not begun it is a problem document. Events end
-// with one. A drain that comes to messages that are missing ends before them, and the next one
+// with one, and go on behind messages that are gone when the client comes again. A drain that comes to messages that are missing ends before them, and the next one
 // begins with that error: if the answer were cut off there, its messages would come again and
 // again. Other answers are cut off, which the client sees.
 func (k *consumer) fail(err error) error {
@@ -194,7 +217,11 @@ func (k *consumer) fail(err error) error {
 		return err // of the connection
 	}
 	p := toProblem(err)
-	switch {
+	switch isEvents := k.sink.format == formatSSE; {
+	case isEvents && (k.sink.began || errors.Is(err, delivery.ErrGap)):
+		k.skipGone()
+		k.sink.problem(p)
+		return k.complete(delivery.Complete)
 	case !k.sink.began:
 		a := newAnswer(k.sink.header)
 		p.write(a)
@@ -203,9 +230,6 @@ func (k *consumer) fail(err error) error {
 			return err
 		}
 		return k.close(a.out[last:], delivery.Complete)
-	case k.sink.format == formatSSE:
-		k.sink.problem(p)
-		return k.complete(delivery.Complete)
 	case !k.options.Follow && (errors.Is(err, delivery.ErrGap) || errors.Is(err, delivery.ErrDamaged)):
 		return k.complete(delivery.Received)
 	}
@@ -214,6 +238,21 @@ func (k *consumer) fail(err error) error {
 	}
 	tcpserver.WriteLast(k.conn.net, "", k.conn.writeTime)
 	return nil
+}
+
+// skipGone moves the places of a replay, from which its client goes on, behind what the topic has no more.
+func (k *consumer) skipGone() {
+	t, err := k.options.Find()
+	if err != nil {
+		return // so will the client's next request
+	}
+	logs := t.Partitions()
+	for i := range k.sink.places {
+		if at := &k.sink.places[i]; at.partition < len(logs) {
+			start, _ := logs[at.partition].Offsets()
+			at.offset = max(at.offset, start)
+		}
+	}
 }
 
 // An answerWriter is an http.ResponseWriter for a connection that net/http has given away.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,10 +26,11 @@ type sink struct {
 	chunked bool // the body has chunks: HTTP/1.0 has none
 	node    int32
 
-	header http.Header // of the answer
-	began  bool        // the answer has begun
-	places places      // behind the messages that were written
-	beats  atomic.Bool // a sign of life is due
+	header   http.Header // of the answer
+	began    bool        // the answer has begun
+	messages int64       // that were encoded
+	places   places      // behind them
+	beats    atomic.Bool // a sign of life is due
 
 	out     []byte // encoded, and not written yet
 	chunk   int    // where a chunk begins in out
@@ -148,6 +148,7 @@ func (s *sink) problem(p *problem) {
 	if err != nil { // of what is ours
 		panic(err)
 	}
+	s.appendID()
 	s.out = append(append(append(s.out, "event: problem\ndata: "...), doc...), "\n\n"...)
 }
 
@@ -183,12 +184,14 @@ func (s *sink) Append(m *delivery.Messages) (next int64, full bool, err error) {
 }
 
 func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record) {
+	s.messages++
 	switch s.format {
 	case formatJSON:
 		s.appendJSON(m, r)
 	case formatSSE:
 		s.places.set(m.Partition, r.Offset+1)
-		s.out = append(s.places.append(append(s.out, "id: "...)), "\ndata: "...)
+		s.appendID()
+		s.out = append(s.out, "data: "...)
 		s.appendJSON(m, r)
 		s.out = append(s.out, '\n')
 	default:
@@ -198,6 +201,13 @@ func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record) {
 		s.out = append(s.out, r.Value...)
 	}
 	s.out = append(s.out, '\n')
+}
+
+// appendID appends the id of an event: where a client goes on that has seen it.
+func (s *sink) appendID() {
+	if len(s.places) > 0 {
+		s.out = append(s.places.append(append(s.out, "id: "...)), '\n')
+	}
 }
 
 func (s *sink) appendJSON(m *delivery.Messages, r *batch.Record) {
@@ -235,35 +245,4 @@ func (s *sink) stall(rest []byte, onStall func()) error {
 	n, err := s.conn.net.WriteAll(s.conn.writeTime, rest)
 	s.written += n
 	return err
-}
-
-// Places are positions in partitions.
-type places []place
-
-type place struct {
-	partition int
-	offset    int64
-}
-
-// set sets the position in a partition.
-func (p *places) set(partition int, offset int64) {
-	for i := range *p {
-		if (*p)[i].partition == partition {
-			(*p)[i].offset = offset
-			return
-		}
-	}
-	*p = append(*p, place{partition, offset})
-}
-
-// append appends the positions as the parameter from takes them.
-func (p places) append(dst []byte) []byte {
-	for i, at := range p {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(strconv.AppendInt(dst, int64(at.partition), 10), ':')
-		dst = strconv.AppendInt(dst, at.offset, 10)
-	}
-	return dst
 }
