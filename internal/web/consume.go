@@ -28,7 +28,8 @@ func consumeOperations() []operation {
 			{name: "from", about: "a position: messages are read without a group, and nothing is consumed", example: "-10"},
 			{name: "n", about: "messages at most, from 1", kind: "integer", example: "1"},
 			{name: "follow", about: "new messages are sent until the client leaves", kind: "boolean"},
-			{name: "format", about: "lines, json or sse, in place of the header Accept", example: "json"},
+			{name: "format", about: "lines, json or sse, in place of the header Accept; cloudevents, as a JSON array or, by Accept, as NDJSON or server-sent events, or one with n=1; " +
+				"cloudevents-binary, with n=1: attributes are in headers", example: "json"},
 			{name: "keyed", about: "with lines: each line is key, TAB, value", kind: "boolean"},
 			{name: "id", about: "the topic must be the one with this id"},
 			{name: "partition", about: "numbers of partitions with commas between: only these", example: "0,2"},
@@ -50,27 +51,33 @@ const (
 	formatLines format = "lines"
 	formatJSON  format = "json"
 	formatSSE   format = "sse"
+	formatArray format = "cloudevents"        // a JSON array of CloudEvents
+	formatEvent format = "cloudevent"         // one CloudEvent as JSON
+	formatBody  format = "cloudevents-binary" // one CloudEvent with its attributes in the header
 )
 
 const (
-	typeLines = "text/plain"
-	typeJSONs = "application/x-ndjson"
-	typeSSE   = "text/event-stream"
+	typeLines  = "text/plain"
+	typeJSONs  = "application/x-ndjson"
+	typeSSE    = "text/event-stream"
+	typeEvents = "application/cloudevents-batch+json"
+	typeEvent  = message.TypeCloudEvent
 )
 
 // typeNames are the media types of answers with messages.
-var typeNames = []string{typeLines, typeJSONs, typeSSE}
+var typeNames = []string{typeLines, typeJSONs, typeSSE, typeEvents, typeEvent}
 
-// contentTypes are the types of answers.
+// contentTypes are the types of answers. The type of formatBody is that of the message.
 var contentTypes = map[format]string{
 	formatLines: typeLines + "; charset=utf-8", formatJSON: typeJSONs, formatSSE: typeSSE,
+	formatArray: typeEvents, formatEvent: typeEvent,
 }
 
 // accepted are the formats for what a client accepts.
 var accepted = map[string]format{
 	"*/*": formatLines, "text/*": formatLines, typeLines: formatLines,
 	"application/*": formatJSON, typeJSONs: formatJSON, typeJSON: formatJSON,
-	typeSSE: formatSSE,
+	typeSSE: formatSSE, typeEvents: formatArray, typeEvent: formatEvent,
 }
 
 // accept is the format that a client wants most by the header Accept. Of equal ones the type that
@@ -114,7 +121,9 @@ func (c *call) consume() error {
 		return err
 	}
 	if c.r.Method == http.MethodHead {
-		c.w.Header().Set("Content-Type", contentTypes[k.sink.format])
+		if t := contentTypes[k.sink.format]; t != "" {
+			c.w.Header().Set("Content-Type", t)
+		}
 		c.w.WriteHeader(http.StatusOK)
 		return nil
 	}
@@ -147,7 +156,7 @@ func (c *call) newConsumer() (*consumer, error) {
 	o.Find = func() (*broker.Topic, error) { return o.View.Incarnation(topic, id, broker.Read) }
 	s := &sink{conn: c.conn, node: c.server.opts.NodeID, chunked: c.r.ProtoAtLeast(1, 1), header: c.w.Header().Clone()}
 	k := &consumer{server: c.server, conn: c.conn, asked: time.Now(), options: &o, sink: s}
-	for _, read := range []func(*delivery.Options, *sink) error{c.readFormat, c.readGroup, c.readAmount, c.readPartitions} {
+	for _, read := range []func(*delivery.Options, *sink) error{c.readAmount, c.readFormat, c.readGroup, c.readPartitions} {
 		if err := read(&o, s); err != nil {
 			return nil, err
 		}
@@ -159,20 +168,38 @@ func (c *call) newConsumer() (*consumer, error) {
 }
 
 // readFormat reads how messages look.
-func (c *call) readFormat(_ *delivery.Options, s *sink) (err error) {
-	if s.format = format(c.query.Get("format")); !c.query.Has("format") {
-		if s.format, err = accept(c.r.Header.Values("Accept")); err != nil {
+func (c *call) readFormat(o *delivery.Options, s *sink) (err error) {
+	byHeader, err := accept(c.r.Header.Values("Accept"))
+	switch f := format(c.query.Get("format")); {
+	case !c.query.Has("format"):
+		if s.format = byHeader; err != nil {
 			return err
 		}
+	case f == formatArray && (byHeader == formatJSON || byHeader == formatSSE || byHeader == formatEvent):
+		s.format = byHeader
+	case f == formatLines || f == formatJSON || f == formatSSE || f == formatArray || f == formatBody:
+		s.format = f
+	default:
+		return badRequest("parameter %q: it takes lines, json, sse, cloudevents or cloudevents-binary, not %q", "format", f)
 	}
-	if contentTypes[s.format] == "" {
-		return badRequest("parameter %q: it takes lines, json or sse, not %q", "format", s.format)
+	s.events = s.isOne() || s.format == formatArray || format(c.query.Get("format")) == formatArray
+	if s.isOne() && o.N != 1 {
+		return badRequest("one CloudEvent goes with n=1: several come as %s", typeEvents)
 	}
 	if s.keyed, err = c.has("keyed"); err != nil {
 		return err
 	}
 	if s.keyed && s.format != formatLines {
 		return badRequest("keyed goes with format=lines: the other formats have keys of their own")
+	}
+	return c.checkUse(s)
+}
+
+// checkUse refuses a message with a type of its own to everything in a browser but a program of
+// the broker's own pages: it would be shown as markup, or run.
+func (c *call) checkUse(s *sink) error {
+	if use := c.r.Header.Get("Sec-Fetch-Dest"); s.format == formatBody && use != "" && use != "empty" {
+		return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: fmt.Sprintf("format=%s is not for browsers to show: %q", formatBody, use)}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type sink struct {
 	conn    *conn
 	format  format
 	keyed   bool // lines have keys
+	events  bool // messages are CloudEvents
 	chunked bool // the body has chunks: HTTP/1.0 has none
 	node    int32
 
@@ -100,12 +101,17 @@ func (s *sink) begin(size int) {
 func (s *sink) head() {
 	a := newAnswer(s.header)
 	a.out, s.header = s.out, nil
-	a.header.Set("Content-Type", contentTypes[s.format])
+	status := http.StatusOK
+	if s.isOne() && s.messages == 0 {
+		status, s.chunked = http.StatusNoContent, false
+	} else if t := contentTypes[s.format]; t != "" {
+		a.header.Set("Content-Type", t)
+	}
 	a.header.Set("X-Accel-Buffering", "no") // has a proxy pass on each message at once
 	if s.chunked {
 		a.header.Set("Transfer-Encoding", "chunked")
 	}
-	a.WriteHeader(http.StatusOK)
+	a.WriteHeader(status)
 	s.out = a.out
 }
 
@@ -126,10 +132,14 @@ func (s *sink) seal() {
 	s.out = append(s.out, "\r\n"...)
 }
 
-// end begins an answer without a message.
+// end ends the body, of which nothing may have been sent.
 func (s *sink) end() {
-	if !s.began {
-		s.begin(0)
+	s.begin(0)
+	if s.format == formatArray && s.messages == 0 {
+		s.out = append(s.out, '[')
+	}
+	if s.format == formatArray {
+		s.out = append(s.out, "]\n"...)
 	}
 }
 
@@ -162,11 +172,11 @@ func (s *sink) ReleaseBuffers() {
 
 // Append encodes messages.
 func (s *sink) Append(m *delivery.Messages) (next int64, full bool, err error) {
-	s.begin(min(m.Loaded, broker.SendBuffer) + broker.FirstBuffer)
 	it, err := m.Records()
 	if err != nil {
 		return m.From, false, err
 	}
+	size := min(m.Loaded, broker.SendBuffer) + broker.FirstBuffer
 	for it.Next() {
 		r := it.Record()
 		if r.Offset < m.From {
@@ -175,7 +185,8 @@ func (s *sink) Append(m *delivery.Messages) (next int64, full bool, err error) {
 		if r.Offset >= m.To {
 			return m.To, false, nil
 		}
-		s.appendRecord(m, r)
+		s.messages++
+		s.appendRecord(m, r, size)
 		if len(s.out) >= broker.SendBuffer {
 			return r.Offset + 1, true, nil
 		}
@@ -183,24 +194,41 @@ func (s *sink) Append(m *delivery.Messages) (next int64, full bool, err error) {
 	return m.To, false, it.Err()
 }
 
-func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record) {
-	s.messages++
+// appendRecord encodes a message. The buffer, if there is none yet, suits size bytes.
+func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record, size int) {
+	var e message.CloudEvent
+	from := message.Origin{Broker: s.node, Topic: m.Topic, Partition: m.Partition}
+	if s.events {
+		if e = message.ReadCloudEvent(from, r); s.format == formatBody {
+			setEvent(s.header, &e)
+		}
+	}
+	s.begin(size)
 	switch s.format {
-	case formatJSON:
-		s.appendJSON(m, r)
-	case formatSSE:
-		s.places.set(m.Partition, r.Offset+1)
-		s.appendID()
-		s.out = append(s.out, "data: "...)
-		s.appendJSON(m, r)
-		s.out = append(s.out, '\n')
-	default:
+	case formatLines:
 		if s.keyed {
 			s.out = append(append(s.out, r.Key...), '\t')
 		}
 		s.out = append(s.out, r.Value...)
+	case formatBody:
+		s.out = append(s.out, r.Value...)
+		return
+	case formatSSE:
+		s.places.set(m.Partition, r.Offset+1)
+		s.appendID()
+		s.out = append(s.out, "data: "...)
+	case formatArray:
+		s.out = append(s.out, arraySign(s.messages == 1))
+	}
+	if s.events {
+		s.out = e.AppendJSON(s.out)
+	} else if s.format != formatLines {
+		s.out = message.AppendJSON(s.out, from, r)
 	}
 	s.out = append(s.out, '\n')
+	if s.format == formatSSE {
+		s.out = append(s.out, '\n')
+	}
 }
 
 // appendID appends the id of an event: where a client goes on that has seen it.
@@ -210,14 +238,10 @@ func (s *sink) appendID() {
 	}
 }
 
-func (s *sink) appendJSON(m *delivery.Messages, r *batch.Record) {
-	s.out = message.AppendJSON(s.out, message.Origin{Broker: s.node, Topic: m.Topic, Partition: m.Partition}, r)
-}
-
 // Flush writes what was encoded. If the reader stalls the rest is copied, so that a connection that
 // waits holds no more.
 func (s *sink) Flush(patience time.Duration, onStall func()) error {
-	if isDue := s.beats.Swap(false); isDue && len(s.out) == 0 || !s.began {
+	if isDue := s.beats.Swap(false); isDue && len(s.out) == 0 || !s.began && !s.isOne() {
 		s.begin(0)
 		if isDue {
 			s.out = append(s.out, ":\n\n"...)
