@@ -192,7 +192,7 @@ var packageLines = map[string]int{
 	"internal/group":                 3400,
 	"internal/kafka":                 5500,
 	"internal/line":                  3050,
-	"internal/message":               600,
+	"internal/message":               700,
 	"internal/schedule":              1850,
 	"internal/store":                 550,
 	"internal/store/storefault":      100,

@@ -353,5 +353,17 @@ sabotage "begin a stream of a topic that was made anew" internal/broker/stream.g
 	's/if !ok \&\& whole \&\& r.First > 1/if !ok \&\& whole \&\& r.First < 0/' ./internal/line TestAStreamOfATopicThatWasMadeAnewIsNotBegunAgain
 sabotage "lose what was not acknowledged" internal/client/producer_backlog.go \
 	's/q.chunks\[done\].last <= n; done++/q.chunks[done].first <= n+1; done++/' ./internal/client TestWhatIsNotAcknowledgedIsSentAgain
+sabotage "consume by HTTP what was not confirmed" internal/web/consumer.go \
+	's/if err := confirm(); err != nil {/if err := confirm(); err == errStopping {/' ./internal/web TestNothingIsConsumedUntilTheClientCloses
+sabotage "take a half of an answer by HTTP for all" internal/tcpserver/close.go \
+	'/^func ConfirmLast/,/^}/ s/if err := awaitAcknowledged(c, t.Acknowledge); err != nil {/if early {/' ./internal/web TestClientThatClosesBeforeTheLastChunkConsumesNothing
+sabotage "end a stream that is cut off as if it was complete" internal/web/consumer.go \
+	's/tcpserver.WriteLast(k.conn.net, "", k.conn.writeTime)/return k.complete(delivery.Stopping)/' ./internal/web TestEndOfTheTopicUnderAFollower
+sabotage "resume events in one partition" internal/web/consumeresume.go \
+	's/k.sink.places.set(i, at)/_ = at/' ./internal/web TestEventsFromTheEndResumeInEveryPartition
+sabotage "resume a group where it is" internal/web/consumeresume.go \
+	's/k.again = again/_ = again/' ./internal/web TestGroupResumesBehindTheLastEventThatItsClientHasSeen
+sabotage "tell of a gap that was not shown" internal/delivery/session.go \
+	's/s.complete(why == Complete)/s.complete(true)/' ./internal/web TestDrainEndsBeforeAGap
 
 [ "$failed" = 0 ] || { echo "sabotage: $failed of $cases cases FAILED" >&2 && exit 1; }

@@ -3,12 +3,18 @@ package web
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
+	"mbus/internal/units"
 )
 
 const (
@@ -215,4 +221,92 @@ func TestReaderThatStallsIsCutOffAndConsumesNothing(t *testing.T) {
 	if _, err := io.Copy(io.Discard, c.r); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("the answer ends with %v", err)
 	}
+}
+
+// It has read all messages, and does not know that they are all: it may have seen enough.
+func TestClientThatClosesBeforeTheLastChunkConsumesNothing(t *testing.T) {
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.HalfCloseTime, l.ResetTime, l.CloseTime = never, never, never })
+	r.publish("orders", "first", "second")
+	c := r.get("orders/messages")
+	body := c.response(http.StatusOK).Body
+	if _, err := io.ReadFull(body, make([]byte, len("first\nsecond\n"))); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	r.awaitAlone("default")
+	if n := r.committed("default", "orders"); n != 0 {
+		t.Errorf("%d are consumed", n)
+	}
+}
+
+// What a client sends behind its request is no other request: the answer says that the connection
+// closes.
+func TestRequestBehindADrainIsNotServed(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publish("orders", "first")
+	const request = "GET /topics/orders/messages HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	c := r.send(request + request)
+	if got := c.body(); got != "first\n" {
+		t.Errorf("got %q", got)
+	}
+	if p, err := io.ReadAll(c.r); len(p) > 0 || err != nil {
+		t.Errorf("%q, %v", p, err)
+	}
+}
+
+func TestMessagesOfAnySize(t *testing.T) {
+	r := newRig(t, Options{})
+	var messages []string
+	for _, n := range []int{0, 1, 4 << 10, 64<<10 - 1, 64 << 10, 100_000, 1_000_000, 1} {
+		messages = append(messages, strings.Repeat("x", n))
+	}
+	for _, m := range messages {
+		r.publish("orders", m)
+	}
+	if got := r.drain("orders"); got != join(messages) {
+		t.Errorf("got %d bytes, want %d", len(got), len(join(messages)))
+	}
+}
+
+// stub is a connection that is never used.
+type stub struct{ tcpserver.Conn }
+
+func FuzzConsumeRequest(f *testing.F) {
+	r := newRig(f, Options{})
+	r.partitions("orders", 3)
+	f.Add("group=a&start=end&n=3&follow&partition=2,0", "*/*;q=0.1, text/event-stream", "0:0,2:0")
+	f.Add("from=-10&format=json", "", "")
+	f.Add("from=2%3A0&id=00000000-0000-0000-0000-000000000000&keyed=false", "application/*;q=1.5", "x")
+	f.Add("format=cloudevents-binary&n=1", ",;=", "99999999999999999999:1")
+	f.Fuzz(func(t *testing.T, query, accept, last string) {
+		op := consumeOperations()[0]
+		req := &http.Request{Method: "GET", URL: &url.URL{RawQuery: query}, Header: http.Header{"Accept": {accept}, http.CanonicalHeaderKey(lastEventID): {last}}, RemoteAddr: "client"}
+		req.SetPathValue("topic", "orders")
+		c := &call{server: r.server, op: &op, r: req, w: &writer{ResponseWriter: httptest.NewRecorder()}, conn: newConn(stub{}, 0), view: r.broker.As(broker.Self)}
+		err := c.readQuery()
+		var k *consumer
+		if err == nil {
+			k, err = c.newConsumer()
+		}
+		if err != nil {
+			if p := toProblem(err); p.Status < 400 || p.Status > 499 {
+				t.Fatalf("%+v", p)
+			}
+			return
+		}
+		o := k.options
+		if o.N < 0 || !slices.IsSorted(o.Partitions) || len(slices.Compact(slices.Clone(o.Partitions))) != len(o.Partitions) {
+			t.Errorf("%+v", o)
+		}
+		if (o.From == nil) == (o.Group == "") || o.From != nil && o.StartEnd || k.again != nil && (o.From != nil || len(k.again.Partitions) == 0) {
+			t.Errorf("%+v", o)
+		}
+		if text := k.sink.places.append(nil); len(text) > 0 {
+			at, err := units.ParsePosition(string(text), time.Time{}, time.UTC)
+			if err != nil || !maps.Equal(at.Partitions, k.sink.places.position().Partitions) {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+	})
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -422,5 +424,55 @@ func TestFollowerThatNeverReadsIsCutOff(t *testing.T) {
 	r.awaitAlone("g")
 	if _, err := io.Copy(io.Discard, s.resp.Body); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("the stream ends with %v", err)
+	}
+}
+
+// An idle follower, its client's side included, has no buffer, and one goroutine.
+func TestMemoryOfAFollower(t *testing.T) {
+	if brokertest.Race {
+		t.Skip("the race detector takes more")
+	}
+	const followers, most = 200, 24 << 10
+	r := newRig(t, Options{})
+	r.follow("orders/messages?follow", "Accept: text/event-stream").mustSay("retry: 1000")
+	used := func() int64 {
+		var m runtime.MemStats
+		for range 2 { // pools keep what they have for one more collection
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc + m.StackInuse)
+	}
+	before, goroutines := used(), runtime.NumGoroutine()
+	var all []net.Conn
+	for i := range followers {
+		conn, err := net.Dial("tcp", r.host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET /topics/orders/messages?follow&group=g%d HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n", i)
+		all = append(all, conn)
+	}
+	readTo := func(end string) {
+		p := make([]byte, 4096)
+		for _, conn := range all {
+			for text := ""; !strings.Contains(text, end); {
+				n, err := conn.Read(p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text += string(p[:n])
+			}
+		}
+	}
+	readTo("retry: 1000")
+	r.publish("orders", "first")
+	readTo("first")
+	brokertest.Await(t, patience, "one goroutine is left of each", func() bool { return runtime.NumGoroutine() <= goroutines+followers })
+	if each := (used() - before) / followers; each > most {
+		t.Errorf("%d bytes each", each)
+	} else {
+		t.Logf("%d bytes each", each)
 	}
 }
