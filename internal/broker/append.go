@@ -25,6 +25,9 @@ type AppendOptions struct {
 	// Due messages do not wait, whatever their headers say.
 	Due bool
 
+	// Port is where the messages came from; they are counted there.
+	Port Port
+
 	// Stream is the stream of numbered messages that Checked batches are of; nil for none.
 	Stream *Stream
 
@@ -62,9 +65,19 @@ func (p *Partition) Append(b []byte, o AppendOptions, done func(base int64, err 
 	case o.Stream != nil:
 		lead, err = o.Stream.append(p, b, mayWait, done)
 	case !o.Checked && batch.Batch(b).ProducerID() >= 0:
-		lead, err = p.sequences.append(p, b, mayWait, done)
+		var repeated bool
+		if lead, repeated, err = p.sequences.append(p, b, mayWait, done); repeated {
+			o.Port = NoPort
+		}
 	default:
 		lead, err = p.write(b, mayWait, done)
+	}
+	switch {
+	case o.Port == NoPort:
+	case err == nil:
+		p.topic.countIn(o.Port, b)
+	default:
+		p.broker.Stats.refuse(o.Port, err)
 	}
 	if o.Inline { // here, where no lock is held
 		lead.Commit()

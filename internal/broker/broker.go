@@ -46,6 +46,7 @@ type Broker struct {
 	Limits Limits
 	Budget Budget
 	Log    *slog.Logger
+	Stats  Stats
 
 	catalog   *catalog
 	offsets   *offsets

@@ -135,7 +135,7 @@ func (d *deadLetters) append(t *Topic, f group.Failed, reason string, done func(
 		builder.Add(r.Timestamp, r.Key, r.Value, deadHeaders(r, k, f, reason)...)
 		builder.Close(0)
 		log := dead.For(r.Key)
-		return log.Append(builder.Bytes(), AppendOptions{Checked: true, Due: true}, durably(log, done))
+		return log.Append(builder.Bytes(), AppendOptions{Checked: true, Due: true, Port: Itself}, durably(log, done))
 	})
 }
 

@@ -75,3 +75,17 @@ func count(n int, one, several string) string {
 	}
 	return fmt.Sprintf("%d %s", n, several)
 }
+
+// StoreStats are the numbers of the store, since the broker's start.
+type StoreStats = store.Stats
+
+// A Histogram is one of StoreStats.
+type Histogram = store.Histogram
+
+// StoreStats are those of the broker's store.
+func (v *View) StoreStats() (*StoreStats, error) {
+	if err := v.Allow(Describe, ClusterResource, ""); err != nil {
+		return nil, err
+	}
+	return v.broker.store.Stats(), nil
+}

@@ -72,22 +72,22 @@ func (a *appended) wait(done func(int64, error)) {
 
 // append appends b to p, unless it is a repeat or its numbers are out of order. A repeat gets
 // the LogAppendTime of the first one.
-func (s *sequences) append(p *Partition, b batch.Batch, mayWait bool, done func(int64, error)) (lead store.Lead, err error) {
+func (s *sequences) append(p *Partition, b batch.Batch, mayWait bool, done func(int64, error)) (lead store.Lead, repeated bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(p); err != nil {
-		return lead, err
+		return lead, false, err
 	}
 	before, failed, err := s.judge(b, p.broker.schedule.Used())
 	if err != nil {
-		return lead, err
+		return lead, false, err
 	}
 	if before != nil {
 		if before.at >= 0 {
 			b.SetAppendTime(before.at)
 		}
 		before.wait(done)
-		return lead, nil
+		return lead, true, nil
 	}
 	a := &appended{first: b.BaseSequence(), final: finalSequence(b), at: -1, waiting: []func(int64, error){done}}
 	if lead, err = p.write(b, mayWait, a.complete); err != nil {
@@ -97,11 +97,11 @@ func (s *sequences) append(p *Partition, b batch.Batch, mayWait bool, done func(
 			a.failed.Store(true)
 			s.remember(b, a, nil)
 		}
-		return lead, err
+		return lead, false, err
 	}
 	a.at = stampedAt(b)
 	s.remember(b, a, failed)
-	return lead, nil
+	return lead, false, nil
 }
 
 // finalSequence is the number of a batch's last record: after the highest comes 0.

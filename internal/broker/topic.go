@@ -18,7 +18,8 @@ type Topic struct {
 	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
 	streams    streams
-	swept      sweep // guarded by the mu of retention
+	traffic    atomic.Pointer[traffic] // nil until messages come or go
+	swept      sweep                   // guarded by the mu of retention
 
 	deleted  atomic.Bool
 	mu       sync.Mutex // guards what follows

@@ -152,6 +152,7 @@ func (c *committer) commit() {
 	c.beginSync()
 	defer c.endSync()
 	waiting, end := c.take()
+	c.log.stats.Appends.Observe(int64(len(waiting)))
 	synced, err := c.sync()
 	wake, err := c.publish(end, err)
 	c.acknowledge(waiting, wake, err)
@@ -216,7 +217,7 @@ const largeSyncBytes = 64 << 10
 func (c *committer) sync() (syncPoint, error) {
 	c.mu.Lock()
 	p, err := syncPoint{c.active, c.written, c.cuts}, c.failure.sync
-	large := c.unsynced >= largeSyncBytes
+	unsynced := c.unsynced
 	c.unsynced = 0
 	c.mu.Unlock()
 	if err != nil {
@@ -227,11 +228,8 @@ func (c *committer) sync() (syncPoint, error) {
 		return syncPoint{}, err
 	}
 	defer p.segment.file.release()
-	var began time.Time
-	if c.log.syncEvery > 0 {
-		began = time.Now()
-	}
-	if large {
+	began := time.Now()
+	if unsynced >= largeSyncBytes {
 		err = f.SyncLarge()
 	} else {
 		err = f.Sync()
@@ -239,8 +237,13 @@ func (c *committer) sync() (syncPoint, error) {
 	if err != nil {
 		return syncPoint{}, c.syncFailed(err)
 	}
+	c.log.stats.Syncs.Observe(int64(time.Since(began)))
+	c.log.stats.Bytes.Observe(unsynced)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.log.syncEvery == 0 {
+		began = time.Time{}
+	}
 	c.isSynced(p, began)
 	return p, nil
 }

@@ -55,6 +55,9 @@ func (r *rig) flipEach(log string, indexed bool) {
 		if err := r.shows(hole{b.Base, b.Next, false}); err != nil {
 			r.Fatalf("bit %d of byte %d of a batch flipped: %v", i%8, i, err)
 		}
+		if n := r.store.Stats().Damage.Load(); n != 1 {
+			r.Fatalf("bit %d of byte %d of a batch flipped: %d damaged places are counted", i%8, i, n)
+		}
 	}
 	r.fill(1)
 	if err := r.shows(hole{b.Base, b.Next, false}); err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mbus/internal/store"
 )
@@ -23,6 +24,7 @@ import (
 // were synced.
 type journal struct {
 	files journalFiles
+	stats *store.Stats
 
 	busy atomic.Int64              // logs that commit
 	last atomic.Pointer[committer] // the one that began to commit last
@@ -194,6 +196,7 @@ func (j *journal) commit(joined []joiner) {
 		return
 	}
 	j.frames = file.appendRound(j.frames[:0], parts)
+	began := time.Now()
 	if err := file.write(j.frames); err != nil {
 		j.files.failed(err)
 		for _, p := range parts {
@@ -201,6 +204,9 @@ func (j *journal) commit(joined []joiner) {
 		}
 		return
 	}
+	j.stats.Syncs.Observe(int64(time.Since(began)))
+	j.stats.Bytes.Observe(int64(len(j.frames)))
+	j.stats.Appends.Observe(appendsOf(parts))
 	for i := range parts {
 		parts[i].finish()
 		parts[i] = part{}
@@ -213,6 +219,14 @@ type part struct {
 	joiner
 	waiting []waiter    // appends
 	done    func(error) // nil if appends wait
+}
+
+// appendsOf counts the appends of a round.
+func appendsOf(parts []part) (n int64) {
+	for i := range parts {
+		n += int64(len(parts[i].waiting))
+	}
+	return n
 }
 
 // collect takes what the logs have to make durable, as much as fits into room bytes.

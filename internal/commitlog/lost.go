@@ -26,6 +26,7 @@ func (r *recovery) removeEmpty() error {
 			return err
 		case behind <= v.start: // removeBelowStart removes it
 		case held || len(kept) == 0 || next <= s.base:
+			r.log.damaged(s.file.name, 0)
 			r.log.logError("a segment has been emptied: its messages are lost",
 				"file", s.file.name, "first", max(s.base, v.start), "next", behind)
 		default:
@@ -49,6 +50,7 @@ func (r *recovery) lostSegments() (next int64, err error) {
 			return 0, err
 		}
 		if end > 0 {
+			r.log.damaged(s.file.name, 0)
 			r.log.logError("a segment is missing", "file", s.file.name, "first", s.base, "next", end)
 			next = max(next, end)
 		}
@@ -106,6 +108,7 @@ func (r *recovery) reportLack(s *segment, m position, size int64) (reached int64
 		if h.next == h.first {
 			continue
 		}
+		r.log.damaged(s.file.name, h.pos)
 		r.log.logError("synced bytes are missing from the end of a segment: the data directory is an incomplete copy, or damaged",
 			"first", h.first, "next", h.next,
 			"file", s.file.name, "position", h.pos, "size", size, "synced", m.pos)

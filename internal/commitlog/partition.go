@@ -44,6 +44,8 @@ type settings struct {
 	syncEvery     time.Duration
 	space         *reserve
 	files         *openFiles
+	stats         *store.Stats
+	damages       *damages
 	syncs         chan struct{} // holds an element for each sync that runs
 	points        *recoveryPoints
 	journal       *journal
@@ -65,7 +67,7 @@ func newPartition(o settings, t store.Topic, number int, dir string) *partition 
 func (s *Store) newPartition(t store.Topic, number int) *partition {
 	return newPartition(settings{
 		fs: s.dir.fs, log: s.log, segmentBytes: s.opts.SegmentBytes, indexInterval: s.opts.SegmentBytes / entriesMax,
-		syncEvery: s.opts.SyncEvery, space: &s.reserve, files: &s.files, syncs: s.syncs, points: &s.points, journal: &s.journal, replay: s.replay,
+		syncEvery: s.opts.SyncEvery, space: &s.reserve, files: &s.files, stats: s.stats, damages: &s.damages, syncs: s.syncs, points: &s.points, journal: &s.journal, replay: s.replay,
 		now: func() time.Time { return s.now() }, healAfter: s.healAfter, uncertain: s.boot.uncertain, late: s.boot.late,
 	}, t, number, s.dir.path(topicsName, t.Name, strconv.Itoa(number)))
 }

@@ -71,6 +71,7 @@ func (s *segment) absent(first, next int64, reason error) error {
 	if !isNotExist(reason) && !(vfs.IsUnreadable(reason) && s.index.readable()) {
 		return reason
 	}
+	s.log.damaged(s.file.name, 0)
 	return &store.DamageError{
 		Topic: s.log.topic, Partition: s.log.number, First: first, Next: next, File: s.file.name, Reason: reason,
 	}
@@ -113,6 +114,7 @@ func (s *segment) find(v view, offset int64) (position, error) {
 
 // damage returns the error for damage or a hole, from offset on.
 func (w *scanner) damage(offset int64) error {
+	w.s.log.damaged(w.s.file.name, w.at.pos)
 	return &store.DamageError{
 		Topic: w.s.log.topic, Partition: w.s.log.number,
 		First: offset, Next: w.lostUpTo(), File: w.s.file.name, Pos: w.at.pos, Reason: w.reason,

@@ -66,6 +66,7 @@ func (r *recovery) run() error {
 	}
 	lost = max(lost, r.reportJournal())
 	if len(r.segments) == 0 {
+		r.log.damaged("", 0)
 		r.log.logError("a log has lost all its segments: restore a backup to have its messages back", "directory", r.log.dir)
 		return r.startOver(max(r.start, lost))
 	}
@@ -366,6 +367,7 @@ func (r *recovery) wasCutAt(s *segment, pos int64) bool {
 // keepTail reports a damaged tail that may have been acknowledged long ago. It stays in the segment, and
 // readers get an error.
 func (s *segment) keepTail(found found) {
+	s.log.damaged(s.file.name, found.end.pos)
 	s.log.logError("the end of a segment is damaged, and stays in the file: consumers get an error and go on behind it",
 		"file", s.file.name, "offset", found.end.pos, "bytes", found.used-found.end.pos, "reason", found.reason)
 }
@@ -379,6 +381,7 @@ func (r *recovery) reportHoles(s *segment, found found, marked bool) {
 		since = "the beginning of a segment whose recovery point is lost"
 	}
 	for _, h := range found.holes {
+		l.damaged(s.file.name, h.pos)
 		if h.pos < r.journal.in(s) {
 			l.logError("messages are damaged that were acknowledged; those behind them are kept", "first", h.first, "next", h.next,
 				"file", s.file.name, "position", h.pos, "reason", h.reason)

@@ -193,6 +193,7 @@ func (j *journalled) nextIn(s *segment) int64 {
 func (r *recovery) reportJournal() (next int64) {
 	l := r.log
 	for _, m := range r.journal.missing {
+		l.damaged("", m.first)
 		l.logError("a segment is missing that the journal has messages of: the data directory is an incomplete copy, or damaged",
 			"first", m.first, "next", m.next)
 		next = max(next, m.next)
@@ -206,6 +207,7 @@ func (r *recovery) reportJournal() (next int64) {
 // reportLost reports the records behind the end of a segment that were durable, as the journal tells.
 func (r *recovery) reportLost(s *segment, end int64) {
 	if next := r.journal.nextIn(s); end < next {
+		r.log.damaged(s.file.name, end)
 		r.log.logError("messages are lost that were acknowledged: the journal is damaged; the log goes on behind them",
 			"first", end, "next", next, "file", s.file.name)
 	}

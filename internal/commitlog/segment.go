@@ -202,6 +202,7 @@ func (s *segment) findEnd(v view) (position, error) {
 		err = fmt.Errorf("%w: the segment has %d bytes, its index says %d", errStale, size, end.pos)
 	}
 	if ok && end.pos > size {
+		s.log.damaged(s.file.name, size)
 		s.log.logError("synced bytes are missing from the end of a segment",
 			"file", s.file.name, "size", size, "synced", end.pos)
 	}

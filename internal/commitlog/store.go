@@ -40,6 +40,8 @@ type Store struct {
 	opts      Options
 	log       *slog.Logger
 	dir       *dataDir
+	stats     *store.Stats
+	damages   damages
 	boot      bootFile
 	catalog   *catalog
 	registry  registry
@@ -86,8 +88,9 @@ func newStore(fs vfs.FS, dir string, o Options) *Store {
 	}
 	s := &Store{
 		opts: o, log: o.Log, dir: &dataDir{fs: fs, root: dir, log: o.Log}, registry: newRegistry(), files: openFiles{max: maxOpen()},
-		syncs: make(chan struct{}, maxSyncs), points: recoveryPoints{every: pointsEvery}, now: time.Now, healAfter: healAfter,
+		stats: store.NewStats(), syncs: make(chan struct{}, maxSyncs), points: recoveryPoints{every: pointsEvery}, now: time.Now, healAfter: healAfter,
 	}
+	s.journal.stats, s.damages.count = s.stats, &s.stats.Damage
 	s.journal.files = journalFiles{dir: s.dir, log: s.log, room: &s.reserve}
 	if o.JournalBytes > 0 {
 		s.journal.files.size = max(2*roundMost, min(o.JournalBytes/2, maxJournalFile)) &^ (roundAlign - 1)
@@ -172,6 +175,9 @@ func (s *Store) open() error {
 
 // Deleted implements store.Store.
 func (s *Store) Deleted(id [16]byte) bool { return s.catalog.isDeleted(id) }
+
+// Stats implements store.Store.
+func (s *Store) Stats() *store.Stats { return s.stats }
 
 // UseClock implements store.Store.
 func (s *Store) UseClock(now func() time.Time) { s.now = now }

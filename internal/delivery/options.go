@@ -11,6 +11,7 @@ import (
 // Options say what a Session, or a redrive, delivers.
 type Options struct {
 	View   *broker.View // the broker as the client sees it
+	Port   broker.Port  // that the client uses, for counters
 	Topic  string
 	Find   func() (*broker.Topic, error) // finds the topic; broker.ErrUnknownTopic while there is none
 	Group  string

@@ -69,6 +69,7 @@ func (s *sender) sendFree(p *partition, end, most int64) (sent int64, err error)
 		err = s.send(p, x.Span)
 	}
 	sent = int64(member.Sent() - before)
+	s.sub.topic.CountOut(s.sub.options.Port, sent, x.bytes*sent/x.records)
 	if s.left > 0 {
 		s.left -= sent
 	}

@@ -135,6 +135,9 @@ func (s *simulation) release(c *client) error {
 // given notes that a client has given back all.
 func (s *simulation) given(c *client) error {
 	for i, d := range c.sent {
+		if d.open {
+			d.returned++
+		}
 		if c.mine(d) {
 			*d.at(d.offset) = message{attempts: d.at(d.offset).attempts}
 			d.release(d.offset+1, d.end)
@@ -421,6 +424,7 @@ func (s *simulation) failed(c *client, n uint64, got group.Failed, r group.Retry
 		s.letters = append(s.letters, letter{d.model, d.offset})
 		return nil
 	}
+	d.returned++
 	m.fate, m.due = failed, s.now.Add(backoff(r, m.attempts))
 	return nil
 }

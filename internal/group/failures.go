@@ -174,6 +174,7 @@ func (p *Position) fail(m *Member, s Span, r Retry, now time.Time) (attempts int
 	p.kept.mark()
 	dead = r.Attempts > 0 && attempts >= r.Attempts
 	if !dead {
+		p.ever.returned++
 		p.failures.retryAt(offset, now.Add(r.after(attempts)))
 	}
 	p.finish(true) // not free, but there is a time to wait for
@@ -189,6 +190,7 @@ func (p *Position) Bury(offset int64) {
 		p.mu.Unlock()
 		return
 	}
+	p.ever.dead++
 	p.consumed(s)
 	p.finish(p.order.unlock(s) || full)
 }

@@ -446,6 +446,8 @@ type Numbers struct {
 	Waiting        int64 // failed, or behind a message with the same key
 	AckedAhead     int64 // acknowledged above the committed offset
 	Attempt        int   // of the message that has failed most often: its failures and 1
+	Returned       int64 // delivered again because they had failed or were given back, since the broker's start
+	Dead           int64 // that went to the dead letters, since the broker's start
 	Lost           int64 // removed by retention before they were consumed, since the broker's start
 	Members        int   // connections that use the position
 }

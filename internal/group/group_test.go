@@ -124,7 +124,7 @@ func TestNumbersOfAPosition(t *testing.T) {
 	_, _ = b.Claim(p, group.Span{From: 11, To: 12}, 'x', 0)
 	b.Lease(p, group.Span{From: 12, To: 15}, 0)
 	_, _ = b.Claim(p, group.Span{From: 15, To: 16}, 'y', 0)
-	want := group.Numbers{Key: theKey, Committed: 2, Unacknowledged: 7 + 1 + 3 + 1, Waiting: 1 + 1, Members: 2, Attempt: 2}
+	want := group.Numbers{Key: theKey, Committed: 2, Unacknowledged: 7 + 1 + 3 + 1, Waiting: 1 + 1, Members: 2, Attempt: 2, Returned: 1}
 	if got := g.Numbers(""); len(got) != 1 || got[0] != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}

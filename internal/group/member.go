@@ -176,7 +176,7 @@ func (m *Member) GiveBack(p *Position, offset int64) {
 		}
 		next = l.From
 		s := Span{max(l.From, offset), l.To}
-		p.release(m, m.through(p, s))
+		p.release(m, m.through(p, s), 0)
 		m.shrink(l, s.Len())
 		m.last -= uint64(s.Len())
 		if l.To = s.From; l.From == l.To {
@@ -189,7 +189,7 @@ func (m *Member) GiveBack(p *Position, offset int64) {
 func (m *Member) giveBackHole(p *Position, s Span) {
 	end := s.From + m.takeHole(p, s.From)
 	if end > s.To {
-		p.release(m, Span{s.To, end})
+		p.release(m, Span{s.To, end}, 0)
 	}
 	if s.To = min(s.To, end); s.Len() > 0 {
 		m.addHole(p, s)
@@ -387,7 +387,7 @@ func (m *Member) Lose(r Retry, now time.Time) (f Failed, ok bool) {
 
 func (m *Member) release() {
 	for _, l := range m.sent {
-		l.pos.release(m, m.through(l.pos, l.Span))
+		l.pos.release(m, m.through(l.pos, l.Span), l.Len())
 	}
 	m.sent, m.open, m.bytes = nil, 0, 0
 }

@@ -75,6 +75,9 @@ type model struct {
 	written   bool   // there was a position when the write under way began
 	known     string // what has been written of it, and is known to be
 	lowest    int64  // that the committed offset may be
+	returned  int64  // deliveries that come again
+	buried    int64
+	inMemory  *group.Numbers // counted before; nil until the model is checked
 }
 
 func newModel(k group.Key, l *log, ordered bool) *model {
@@ -271,7 +274,7 @@ func (p *model) state() group.State {
 }
 
 func (p *model) numbers() group.Numbers {
-	n := group.Numbers{Key: p.key, Committed: p.committed(), Members: p.users}
+	n := group.Numbers{Key: p.key, Committed: p.committed(), Members: p.users, Returned: p.returned, Dead: p.buried}
 	for o := range p.log.end() {
 		if p.at(o).fate == leased && !p.log.isHole(o) {
 			n.Unacknowledged++

@@ -31,7 +31,14 @@ type Position struct {
 	order    *order        // nil unless messages are ordered by key
 	waiters  *waiters      // nil unless somebody watches
 	ended    chan struct{} // closed when a lease ends; nil while nobody waits
-	lost     int64         // messages that were removed before they were consumed, since the start
+	ever     totals
+}
+
+// totals count messages since the start.
+type totals struct {
+	returned int64 // given back, or failed: they are delivered again
+	dead     int64 // that went to the dead letters
+	lost     int64 // that were removed before they were consumed
 }
 
 // NewPosition makes one that belongs to no group and is kept nowhere.
@@ -279,9 +286,11 @@ func (p *Position) consumed(s Span) {
 	p.kept.mark()
 }
 
-// release gives back what m holds of s. The next member that asks gets it.
-func (p *Position) release(m *Member, s Span) {
+// release gives back what m holds of s, with so many messages that were sent. The next member that
+// asks gets it.
+func (p *Position) release(m *Member, s Span, sent int64) {
 	p.mu.Lock()
+	p.ever.returned += sent
 	p.finish(p.leases.free(s, m))
 }
 
@@ -317,7 +326,7 @@ func (p *Position) numbers() Numbers {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.freeDue(p.clock().Now())
-	n := Numbers{Key: p.key, Committed: p.leases.committed, Attempt: p.failures.most() + 1, Lost: p.lost, Members: p.users}
+	n := Numbers{Key: p.key, Committed: p.leases.committed, Attempt: p.failures.most() + 1, Returned: p.ever.returned, Dead: p.ever.dead, Lost: p.ever.lost, Members: p.users}
 	p.leases.count(&n)
 	n.Unacknowledged = max(0, n.Unacknowledged-p.holes.Load())
 	return n

@@ -253,6 +253,7 @@ func (s *simulation) letterArrives() error {
 	s.letters = append(s.letters[:i:i], s.letters[i+1:]...)
 	if s.rng.IntN(3) > 0 {
 		s.tally.buried.Add(1)
+		l.buried++
 		l.pos.Bury(l.offset)
 		l.settle(l.offset)
 		return nil

@@ -84,7 +84,7 @@ func (g *Groups) Lose(k Key, n int64) {
 	g.mu.Unlock()
 	if p != nil {
 		p.mu.Lock()
-		p.lost += n
+		p.ever.lost += n
 		p.mu.Unlock()
 	}
 }

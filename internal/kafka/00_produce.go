@@ -146,7 +146,7 @@ func (p *produceCall) append(t *broker.Topic, records []byte, out *producedParti
 	}
 	if err == nil {
 		log := t.Partitions()[out.number]
-		err = log.Append(records, broker.AppendOptions{Inline: last && len(records) <= broker.InlineCommit}, done)
+		err = log.Append(records, broker.AppendOptions{Port: broker.Kafka, Inline: last && len(records) <= broker.InlineCommit}, done)
 	}
 	if err != nil {
 		done(0, err)

@@ -102,6 +102,9 @@ func (f *fetch) try() bool {
 	if !f.response.load(f.call) && !late {
 		return false
 	}
+	for _, p := range f.response.partitions {
+		p.count()
+	}
 	f.call.reply(f.response)
 	return true
 }

@@ -14,6 +14,7 @@ func (c *conn) complete(call *call, response encoder, err error) {
 		release(response)
 		return
 	}
+	c.server.requests.add(call.header.key, response, err)
 	call.completed, call.response, call.err, call.cancel = true, response, err, nil
 	if call.waited {
 		c.changed.Broadcast()

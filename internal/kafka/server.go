@@ -52,6 +52,7 @@ type Server struct {
 	log      *slog.Logger
 	opts     Options
 	groups   groups // for the handlers of consumer groups
+	requests requestStats
 	conns    *tcpserver.Conns[*conn]
 	decoding *broker.Budget // for decoded requests
 	maxWhole int            // size in bytes of the largest frame that is read whole
@@ -68,7 +69,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 		o.MinSession = DefaultMinSession
 	}
 	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.RequestTime)}
-	s.groups = newGroups(s)
+	s.groups, s.requests = newGroups(s), newRequestStats(b)
 	return s
 }
 
@@ -77,7 +78,12 @@ func NewServer(b *broker.Broker, o Options) *Server {
 func (s *Server) Serve(l net.Listener) {
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(s, nc)
-		if err := s.conns.Start(c, nc, func() { s.serveConn(c) }); err != nil {
+		stats := s.broker.Stats.Connections(broker.Kafka)
+		if err := s.conns.Start(c, nc, func() {
+			defer stats.Begin()()
+			s.serveConn(c)
+		}); err != nil {
+			stats.Refused.Add(1)
 			s.debug(c, "refused", "port", "kafka", "reason", err)
 			nc.Close()
 		}

@@ -44,6 +44,7 @@ func (c *conn) consume() error {
 // deliveryOptions says what the client gets.
 func (c *conn) deliveryOptions(r *request) delivery.Options {
 	o := r.deliver
+	o.Port = broker.Consumers
 	o.View, o.Topic, o.Group, o.Client = c.view, r.topic, r.group, c.net.RemoteAddr().String()
 	o.Find = func() (*broker.Topic, error) { return r.find(c.view, broker.Read) }
 	o.OnEnd = c.net.Interrupt

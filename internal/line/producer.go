@@ -248,7 +248,7 @@ func (p *publisher) publish(out *partitionedBatch) error {
 			continue
 		}
 		out.close(i)
-		o := broker.AppendOptions{Checked: true, Stream: p.stream, Inline: i == last && out.size <= broker.InlineCommit}
+		o := broker.AppendOptions{Checked: true, Port: broker.Producers, Stream: p.stream, Inline: i == last && out.size <= broker.InlineCommit}
 		if err := out.partitions[i].Append(b.Bytes(), o, done); err != nil {
 			done(0, err)
 		}

@@ -37,19 +37,22 @@ func NewServer(b *broker.Broker) *Server {
 }
 
 // ServeProducers takes producers' connections from l until Stop.
-func (s *Server) ServeProducers(l net.Listener) { s.serve(l, "producers", (*conn).produce) }
+func (s *Server) ServeProducers(l net.Listener) { s.serve(l, broker.Producers, (*conn).produce) }
 
 // ServeConsumers takes consumers' connections from l until Stop.
-func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, "consumers", (*conn).consume) }
+func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, broker.Consumers, (*conn).consume) }
 
-func (s *Server) serve(l net.Listener, port string, handle func(*conn) error) {
+func (s *Server) serve(l net.Listener, port broker.Port, handle func(*conn) error) {
+	stats := s.broker.Stats.Connections(port)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(s, nc)
 		switch s.conns.Start(c, nc, func() {
+			defer stats.Begin()()
 			s.debug(c, "connected", "port", port)
 			s.run(c, handle)
 		}) {
 		case tcpserver.ErrFull:
+			stats.Refused.Add(1)
 			s.debug(c, "refused", "port", port, "reason", "too many connections")
 			s.conns.Refuse(nc, tooMany)
 		case tcpserver.ErrStopped:

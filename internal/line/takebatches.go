@@ -95,7 +95,7 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 		return p.acks.failure()
 	}
 	all := p.topic.Partitions()
-	o := broker.AppendOptions{Checked: true, Stream: p.stream, Inline: len(batches) <= broker.InlineCommit}
+	o := broker.AppendOptions{Checked: true, Port: broker.Producers, Stream: p.stream, Inline: len(batches) <= broker.InlineCommit}
 	if err := all[p.topic.Next(len(all))].Append(batches, o, done); err != nil {
 		done(0, err)
 	}

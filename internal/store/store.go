@@ -35,6 +35,8 @@ type Store interface {
 	CheckSpace(n int) error
 	// Health returns the state of the store now. It may be called often, and writes nothing.
 	Health() Health
+	// Stats returns the numbers of the store, always the same pointer.
+	Stats() *Stats
 	// Deleted says whether the topic of an id was certainly deleted, so that everything that
 	// depends on it may be removed. If false, its directory may be missing.
 	Deleted(id [16]byte) bool

@@ -25,11 +25,12 @@ type call struct {
 // A writer knows whether an answer has begun.
 type writer struct {
 	http.ResponseWriter
-	began bool
+	began  bool
+	status int // 0 until then, and where the connection was taken over
 }
 
 func (w *writer) WriteHeader(status int) {
-	w.began = true
+	w.began, w.status = true, status
 	w.ResponseWriter.WriteHeader(status)
 }
 

@@ -144,7 +144,7 @@ func (c *call) newConsumer() (*consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := delivery.Options{View: c.view, Topic: topic, Client: c.r.RemoteAddr, OnEnd: c.conn.net.Interrupt}
+	o := delivery.Options{View: c.view, Port: broker.HTTP, Topic: topic, Client: c.r.RemoteAddr, OnEnd: c.conn.net.Interrupt}
 	var id *broker.TopicID
 	if c.query.Has("id") {
 		parsed, err := broker.ParseTopicID(c.query.Get("id"))

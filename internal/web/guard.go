@@ -37,7 +37,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	if err := g.check(r); err != nil {
-		toProblem(err).write(w)
+		p := toProblem(err)
+		requestCounter(&g.server.broker.Stats, noOperation, p.Status).Add(1)
+		p.write(w)
 		return
 	}
 	g.next.ServeHTTP(w, r)

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"mbus/internal/broker"
 )
 
 // A metric is a family of time series that /metrics serves. operations.md lists them.
@@ -30,6 +32,10 @@ func gauge(name, help string, labels ...string) *metric {
 
 func counter(name, help string, labels ...string) *metric {
 	return newMetric(dto.MetricType_COUNTER, name, help, labels...)
+}
+
+func histogram(name, help string, labels ...string) *metric {
+	return newMetric(dto.MetricType_HISTOGRAM, name, help, labels...)
 }
 
 // A scrape collects the series of all metrics. It makes them in the form of the library's encoder, because a
@@ -60,6 +66,25 @@ func (s *scrape) set(m *metric, value float64, labels []*dto.LabelPair) {
 		series.Gauge = &dto.Gauge{Value: &value}
 	}
 	s.add(m, series)
+}
+
+// count adds a series of a counter, unless it is 0: most topics are used by one port or two.
+func (s *scrape) count(m *metric, value int64, labels []*dto.LabelPair) {
+	if value != 0 {
+		s.set(m, float64(value), labels)
+	}
+}
+
+// histogram adds a histogram, whose values are divided by unit.
+func (s *scrape) histogram(m *metric, h *broker.Histogram, unit float64) {
+	buckets, count, sum := h.Buckets()
+	total := float64(sum) / unit
+	series := &dto.Histogram{SampleCount: &count, SampleSum: &total}
+	for _, b := range buckets {
+		bound := float64(b.Bound) / unit
+		series.Bucket = append(series.Bucket, &dto.Bucket{UpperBound: &bound, CumulativeCount: &b.Count})
+	}
+	s.add(m, &dto.Metric{Histogram: series})
 }
 
 func (s *scrape) add(m *metric, series *dto.Metric) {

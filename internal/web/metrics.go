@@ -17,10 +17,27 @@ var (
 	metricBuild   = gauge("mbus_build_info", "The version of the broker and of Go; the value is 1.", "goversion", "version")
 	metricLeftOut = gauge("mbus_metrics_left_out", "Topics, and groups' topics, that have no series because there are too many.", "kind")
 
+	metricConnections = gauge("mbus_connections", "Connections of clients.", "port")
+	metricAccepted    = counter("mbus_connections_accepted_total", "Connections that clients have opened.", "port")
+	metricRefused     = counter("mbus_connections_refused_total", "Connections that were refused because there were too many.", "port")
+	metricRefusals    = counter("mbus_publish_refused_total", "Batches of messages that were refused, by the reason.", "port", "reason")
+	metricKafka       = counter("mbus_kafka_requests_total", "Requests of Kafka clients, by API and by the first error of the response.", "api", "error")
+	metricHTTP        = counter("mbus_http_requests_total", "Requests of HTTP clients, by operation of the OpenAPI document and by status.", "code", "operation")
+
+	metricSync     = histogram("mbus_sync_duration_seconds", "Time of syncs of logs and of the journal.")
+	metricAppends  = histogram("mbus_sync_batches", "Batches of messages that became durable with one sync.")
+	metricSyncSize = histogram("mbus_sync_bytes", "Bytes that became durable with one sync.")
+	metricDamage   = counter("mbus_damage_found_total", "Places where messages were found damaged or lost.")
+
 	metricDiskFree    = gauge("mbus_disk_free_bytes", "Free space on the disk of the data directory.")
 	metricDiskSize    = gauge("mbus_disk_size_bytes", "Size of the disk of the data directory.")
 	metricDiskReserve = gauge("mbus_disk_reserve_bytes", "Space on the disk that messages may not use, so that consumers can go on.")
 	metricHealthy     = gauge("mbus_healthy", "1 where a check of /healthz has found nothing, otherwise 0.", "check")
+
+	metricMessagesIn  = counter("mbus_topic_messages_in_total", "Messages that were published.", "port", "topic")
+	metricBytesIn     = counter("mbus_topic_bytes_in_total", "Bytes of batches that were published, as they are stored.", "port", "topic")
+	metricMessagesOut = counter("mbus_topic_messages_out_total", "Messages that were sent to clients, repeated deliveries included.", "port", "topic")
+	metricBytesOut    = counter("mbus_topic_bytes_out_total", "Bytes of messages that were sent to clients, as they are stored.", "port", "topic")
 
 	metricTopicBytes     = gauge("mbus_topic_bytes", "Size of the messages that are kept.", "topic")
 	metricTopicDelayed   = gauge("mbus_topic_delayed_messages", "Messages that are not due yet.", "topic")
@@ -64,6 +81,8 @@ func (c *call) scrape() *scrape {
 	s := newScrape()
 	s.set(metricBuild, 1, labels("goversion", runtime.Version(), "version", c.server.opts.Version))
 	s.health(c)
+	s.store(c)
+	s.fronts(&c.server.broker.Stats)
 	leftOut := s.topics(c)
 	s.set(metricLeftOut, float64(leftOut), labels("kind", "topics"))
 	leftOut = s.groups(c, time.Now())
@@ -90,6 +109,41 @@ func (s *scrape) health(c *call) {
 	}
 }
 
+// store collects the numbers of the store.
+func (s *scrape) store(c *call) {
+	stats, err := c.view.StoreStats()
+	if err != nil {
+		return // serve has asked already
+	}
+	s.histogram(metricSync, &stats.Syncs, 1e9)
+	s.histogram(metricAppends, &stats.Appends, 1)
+	s.histogram(metricSyncSize, &stats.Bytes, 1)
+	s.set(metricDamage, float64(stats.Damage.Load()), nil)
+}
+
+// fronts collects the numbers of the ports.
+func (s *scrape) fronts(stats *broker.Stats) {
+	for _, p := range broker.Ports {
+		if p == broker.Itself {
+			continue
+		}
+		conns, of := stats.Connections(p), labels("port", p.String())
+		s.set(metricConnections, float64(conns.Open.Load()), of)
+		s.set(metricAccepted, float64(conns.Accepted.Load()), of)
+		s.set(metricRefused, float64(conns.Refused.Load()), of)
+	}
+	stats.EachRefusal(func(r broker.Refusal, n int64) {
+		s.set(metricRefusals, float64(n), labels("port", r.Port.String(), "reason", r.Reason))
+	})
+	stats.EachRequest(func(r broker.Request, n int64) {
+		if r.Port == broker.Kafka {
+			s.set(metricKafka, float64(n), labels("api", r.Kind, "error", r.Outcome))
+		} else {
+			s.set(metricHTTP, float64(n), labels("code", r.Outcome, "operation", r.Kind))
+		}
+	})
+}
+
 // topics collects those of the first topics by name, and returns how many others there are.
 func (s *scrape) topics(c *call) (leftOut int) {
 	delayed := c.view.Delayed()
@@ -110,6 +164,17 @@ func (s *scrape) topics(c *call) (leftOut int) {
 func (s *scrape) topic(t *broker.Topic, delayed int) {
 	of := labels("topic", t.Name)
 	partitions := t.Partitions()
+	for _, port := range broker.Ports {
+		in, out := t.Traffic(port)
+		if in == (broker.Traffic{}) && out == (broker.Traffic{}) {
+			continue
+		}
+		by := labels("port", port.String(), "topic", t.Name)
+		s.count(metricMessagesIn, in.Messages, by)
+		s.count(metricBytesIn, in.Bytes, by)
+		s.count(metricMessagesOut, out.Messages, by)
+		s.count(metricBytesOut, out.Bytes, by)
+	}
 	var bytes int64
 	for i, p := range partitions {
 		bytes += p.Size()

@@ -13,6 +13,8 @@ var (
 	metricUnacknowledged = gauge("mbus_group_unacknowledged_messages", "Messages that members of the group hold and have not acknowledged.", "group", "topic")
 	metricGroupDelayed   = gauge("mbus_group_delayed_messages", "Messages that have failed and wait for their next attempt, or wait behind one with the same key.", "group", "topic")
 	metricMembers        = gauge("mbus_group_members", "Members that use the group, of any topic.", "group")
+	metricRedelivered    = counter("mbus_group_redelivered_messages_total", "Messages that are delivered again, because they have failed or were given back.", "group", "topic")
+	metricDead           = counter("mbus_group_dead_lettered_messages_total", "Messages that have failed too often and went to the dead letters.", "group", "topic")
 	metricLost           = counter("mbus_group_lost_messages_total", "Messages that retention removed before the group had consumed them.", "group", "topic")
 
 	metricKafkaLag       = gauge("kafka_consumergroup_lag", "As mbus_group_lag_messages, for dashboards of kafka_exporter.", "consumergroup", "partition", "topic")
@@ -21,8 +23,8 @@ var (
 
 // A groupTopic is the position of a group in all partitions of a topic.
 type groupTopic struct {
-	lag, unacknowledged, waiting, lost int64
-	age                                time.Duration
+	lag, unacknowledged, waiting, returned, dead, lost int64
+	age                                                time.Duration
 }
 
 // groups collects those of the first groups and topics by name, and returns how many others there are.
@@ -58,6 +60,8 @@ func (s *scrape) groupTopic(c *call, partitions []broker.GroupLag, now time.Time
 		sum.lag += l.Lag
 		sum.unacknowledged += l.Unacknowledged
 		sum.waiting += l.Waiting
+		sum.returned += l.Returned
+		sum.dead += l.Dead
 		sum.lost += l.Lost
 		if ms, ok := c.view.OldestUnconsumed(l); ok {
 			sum.age = max(sum.age, now.Sub(time.UnixMilli(ms)))
@@ -71,5 +75,7 @@ func (s *scrape) groupTopic(c *call, partitions []broker.GroupLag, now time.Time
 	s.set(metricAge, sum.age.Seconds(), of)
 	s.set(metricUnacknowledged, float64(sum.unacknowledged), of)
 	s.set(metricGroupDelayed, float64(sum.waiting), of)
+	s.set(metricRedelivered, float64(sum.returned), of)
+	s.set(metricDead, float64(sum.dead), of)
 	s.set(metricLost, float64(sum.lost), of)
 }

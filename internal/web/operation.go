@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"mbus/internal/broker"
 )
@@ -27,6 +28,8 @@ type operation struct {
 	changes      bool     // something: no page of another site may have it done
 	isPage       bool     // for browsers: it is not in the OpenAPI document
 	serve        func(*call) error
+
+	served *atomic.Int64 // requests with status 200; the server sets it
 }
 
 // A param is a parameter of an operation.
@@ -121,8 +124,8 @@ func setPathValues(r *http.Request, pattern string) error {
 
 // serve answers a request. A panic ends its connection only.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	r.Body = newTimedBody(r, s.broker.Limits.HTTPBodyTime)
 	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: connOf(r.Context()), view: s.broker.As(broker.Principal{})}
+	defer c.count()
 	defer func() {
 		switch p := recover(); p {
 		case nil:
@@ -192,7 +195,6 @@ func (c *call) fail(err error) {
 		panic(http.ErrAbortHandler)
 	}
 	p := toProblem(err)
-	c.leaveBody()
 	if errors.Is(err, errStopping) || c.server.isStopping() {
 		c.w.Header().Set("Connection", "close")
 	}

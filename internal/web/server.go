@@ -58,6 +58,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 		router: newRouter(operations()),
 		queue:  newQueue(),
 	}
+	s.router.count(&b.Stats)
 	s.http = &http.Server{
 		Handler:           newGuard(s, http.HandlerFunc(s.serve)),
 		ReadHeaderTimeout: b.Limits.HTTPHeaderTime,
@@ -72,10 +73,15 @@ func NewServer(b *broker.Broker, o Options) *Server {
 // Serve takes connections from l until Stop.
 func (s *Server) Serve(l net.Listener) {
 	go s.http.Serve(s.queue) // an error is that the queue is closed
+	stats := s.broker.Stats.Connections(broker.HTTP)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(nc, s.broker.Limits.WriteTime)
-		switch s.conns.Start(c, nc, func() { s.queue.serve(c) }) {
+		switch s.conns.Start(c, nc, func() {
+			defer stats.Begin()()
+			s.queue.serve(c)
+		}) {
 		case tcpserver.ErrFull:
+			stats.Refused.Add(1)
 			s.conns.Refuse(nc, tooMany)
 		case tcpserver.ErrStopped:
 			nc.Close()
