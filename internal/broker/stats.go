@@ -81,7 +81,7 @@ func (s *Stats) EachRefusal(f func(Refusal, int64)) {
 	s.refused.each(f)
 }
 
-// reasons are the refusals of appends that are told apart.
+// reasons are the kinds of refusals of appends.
 var reasons = []struct {
 	err    error
 	reason string

@@ -131,20 +131,20 @@ func TestMetricsOfEachPort(t *testing.T) {
 	}
 	r.must(http.StatusOK, "GET", "/topics/orders/messages?from=0&n=2", "")
 	r.awaitMetrics(map[string]float64{
-		`mbus_topic_messages_in_total{port="producers",topic="orders"}`:  3,
-		`mbus_topic_bytes_in_total{port="producers",topic="orders"}`:     size,
-		`mbus_topic_messages_in_total{port="kafka",topic="orders"}`:      1,
-		`mbus_topic_bytes_in_total{port="kafka",topic="orders"}`:         all - size,
-		`mbus_topic_messages_out_total{port="kafka",topic="orders"}`:     4,
-		`mbus_topic_bytes_out_total{port="kafka",topic="orders"}`:        all,
-		`mbus_topic_messages_out_total{port="consumers",topic="orders"}`: 4,
-		`mbus_topic_bytes_out_total{port="consumers",topic="orders"}`:    all,
-		`mbus_topic_messages_out_total{port="http",topic="orders"}`:      2,
-		`mbus_connections_accepted_total{port="producers"}`:              1,
-		`mbus_connections{port="producers"}`:                             0,
-		`mbus_connections{port="consumers"}`:                             0,
-		`mbus_kafka_requests_total{api="Produce",error="NONE"}`:          1,
-		`mbus_http_requests_total{code="200",operation="consumeMessages"}`:   1,
+		`mbus_topic_messages_in_total{port="producers",topic="orders"}`:    3,
+		`mbus_topic_bytes_in_total{port="producers",topic="orders"}`:       size,
+		`mbus_topic_messages_in_total{port="kafka",topic="orders"}`:        1,
+		`mbus_topic_bytes_in_total{port="kafka",topic="orders"}`:           all - size,
+		`mbus_topic_messages_out_total{port="kafka",topic="orders"}`:       4,
+		`mbus_topic_bytes_out_total{port="kafka",topic="orders"}`:          all,
+		`mbus_topic_messages_out_total{port="consumers",topic="orders"}`:   4,
+		`mbus_topic_bytes_out_total{port="consumers",topic="orders"}`:      all,
+		`mbus_topic_messages_out_total{port="http",topic="orders"}`:        2,
+		`mbus_connections_accepted_total{port="producers"}`:                1,
+		`mbus_connections{port="producers"}`:                               0,
+		`mbus_connections{port="consumers"}`:                               0,
+		`mbus_kafka_requests_total{api="Produce",error="NONE"}`:            1,
+		`mbus_http_requests_total{code="200",operation="consumeMessages"}`: 1,
 	})
 }
 
