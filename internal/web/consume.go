@@ -212,11 +212,8 @@ func (c *call) readGroup(o *delivery.Options, _ *sink) (err error) {
 		}
 	}
 	if c.query.Has("from") {
-		value := c.query.Get("from")
-		if o.From, err = units.ParsePosition(value, c.server.broker.Now(), time.UTC); err != nil {
-			return badRequest("parameter %q: %w, not %q", "from", err, value)
-		}
-		return nil
+		o.From, err = c.position("from")
+		return err
 	}
 	if o.Group = group.Default; c.query.Has("group") {
 		o.Group = c.query.Get("group")
@@ -229,6 +226,20 @@ func (c *call) readGroup(o *delivery.Options, _ *sink) (err error) {
 	}
 	o.StartEnd = c.query.Get("start") == "end"
 	return nil
+}
+
+// position is a parameter that is a position. A plus sign of a time zone is a blank in a query.
+func (c *call) position(name string) (*units.Position, error) {
+	value := c.query.Get(name)
+	now := c.server.broker.Now()
+	p, err := units.ParsePosition(value, now, time.UTC)
+	if i := strings.LastIndexByte(value, ' '); err != nil && i >= 0 {
+		p, err = units.ParsePosition(value[:i]+"+"+value[i+1:], now, time.UTC)
+	}
+	if err != nil {
+		return nil, badRequest("parameter %q: %w, not %q", name, err, value)
+	}
+	return p, nil
 }
 
 // readAmount reads how many messages are sent.

@@ -98,6 +98,27 @@ func TestRequestsForMessagesThatAreWrong(t *testing.T) {
 	}
 }
 
+func TestFromATimeWithAZone(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publishTo("orders", 0, "of 2024-06-10, 11:00:01 UTC")
+	for query, want := range map[string]int{"2024-06-10T13:00:00+02:00": 1, "2024-06-10T13:00:02%2B02:00": 0, "2024-06-10+11:00:00": 1, "2024-06-10T11:00:02Z": 0} {
+		if got := r.drain("orders?from=" + query); strings.Count(got, "\n") != want {
+			t.Errorf("%s: %q", query, got)
+		}
+	}
+}
+
+// A browser may load a page before its user wants it.
+func TestNothingIsConsumedAhead(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publish("orders", "first")
+	r.must(http.StatusForbidden, "GET", "/topics/orders/messages", "", "Sec-Purpose", "prefetch;prerender")
+	r.must(http.StatusForbidden, "GET", "/topics/orders/messages", "", "Sec-Fetch-Site", "cross-site")
+	if got := r.drain("orders", "Sec-Fetch-Site", "none"); got != "first\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestOnlySomePartitions(t *testing.T) {
 	r := newRig(t, Options{})
 	r.partitions("orders", 3)

@@ -191,6 +191,22 @@ func TestEventsFromTheEndResumeInEveryPartition(t *testing.T) {
 	s.mustEnd(true)
 }
 
+func TestEventsOfManyPartitionsResume(t *testing.T) {
+	r := newRig(t, Options{})
+	r.partitions("orders", fewPlaces+1)
+	s := r.follow("orders/messages?from=end&follow", "Accept: text/event-stream")
+	s.mustSay("retry: 1000", "")
+	r.publishTo("orders", 3, "1", "2")
+	if e := s.event(); e.id != "" {
+		t.Errorf("an id of %d bytes", len(e.id))
+	}
+	id := s.mustGive("2")
+	s.Close()
+	r.publishTo("orders", 3, "3")
+	s = r.follow("orders/messages?from=end&follow", "Accept: text/event-stream", "Last-Event-ID: "+id)
+	s.mustGive("3")
+}
+
 // The client's system has all five, and the client has seen three.
 func TestGroupResumesBehindTheLastEventThatItsClientHasSeen(t *testing.T) {
 	r := newRig(t, Options{})

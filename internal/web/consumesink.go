@@ -215,7 +215,9 @@ func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record, size int) {
 		return
 	case formatSSE:
 		s.places.set(m.Partition, r.Offset+1)
-		s.appendID()
+		if len(s.places) <= fewPlaces || r.Offset+1 >= m.To {
+			s.appendID()
+		}
 		s.out = append(s.out, "data: "...)
 	case formatArray:
 		s.out = append(s.out, arraySign(s.messages == 1))
@@ -230,6 +232,10 @@ func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record, size int) {
 		s.out = append(s.out, '\n')
 	}
 }
+
+// fewPlaces is up to how many partitions each event has an id. Of more, whose ids are long, only
+// the last of some that are sent together has one.
+const fewPlaces = 64
 
 // appendID appends the id of an event: where a client goes on that has seen it.
 func (s *sink) appendID() {

@@ -55,6 +55,9 @@ func (g *guard) check(r *http.Request) error {
 	if op, err := g.server.router.find(r); err != nil || !op.changes {
 		return nil // an error is answered by the next handler
 	}
+	if strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") {
+		return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: "a browser may not do this ahead, before its user wants it"}
+	}
 	asWrite := r.Clone(r.Context())
 	asWrite.Method = http.MethodPost // a GET that consumes changes something, too
 	if err := g.origins.Check(asWrite); err != nil {
