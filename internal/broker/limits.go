@@ -50,6 +50,23 @@ const (
 	// message may have as headers fits, and a browser's cookies.
 	HTTPHeader = 64 << 10
 
+	// PageForm bounds the body of a form of the page, in bytes: a message that is typed has less,
+	// and larger ones are sent with curl.
+	PageForm = 256 << 10
+
+	// PageRows is how many topics or groups a view of the page has, and PageMessages how many
+	// messages: a browser shows them at once, and they are less than 200 KB on the way.
+	PageRows     = 1000
+	PageMessages = 50
+
+	// PageSearch and PageSearchBytes bound one search of the page, in messages and bytes: it takes less
+	// than a second, and goes on from where it ended by another request.
+	PageSearch      = 100_000
+	PageSearchBytes = 64 << 20
+
+	// PageNumbers is the time between two rounds of numbers for a view that is open.
+	PageNumbers = time.Second
+
 	// FirstBuffer is the smallest buffer of a connection that has something to
 	// read, in bytes. More is taken from the Budget.
 	FirstBuffer = 4 << 10

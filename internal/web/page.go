@@ -1,4 +1,151 @@
 package web
 
-// pageOperations are the page for browsers.
-func pageOperations() []operation { return nil }
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"mbus/internal/broker"
+)
+
+const typeHTML = "text/html; charset=utf-8"
+
+// pageOperations are the page for browsers. All that it shows is there without scripts; a script
+// has numbers, and the tail of a topic, go on by themselves.
+func pageOperations() []operation {
+	return pageRows([]operation{
+		{path: "/{$}", params: listParams, serve: showTopics},
+		{path: "/ui/topics/{topic}", params: browseParams, serve: showTopic},
+		{path: "/ui/groups", params: listParams, serve: showGroups},
+		{path: "/ui/groups/{group}", params: []param{doneParam}, serve: showGroup},
+		{path: "/ui/dead", params: []param{doneParam}, serve: showDeadTopics},
+		{path: "/ui/dead/{topic}", params: deadParams, serve: showDead},
+		{path: "/ui/health", serve: showHealth},
+		{method: http.MethodPost, path: "/ui/create", serve: postCreate},
+		{method: http.MethodPost, path: "/ui/topics/{topic}/publish", serve: postPublish},
+		{method: http.MethodPost, path: "/ui/topics/{topic}/configure", serve: postConfigure},
+		{method: http.MethodPost, path: "/ui/topics/{topic}/grow", serve: postGrow},
+		{method: http.MethodPost, path: "/ui/topics/{topic}/delete", serve: postDeleteTopic},
+		{method: http.MethodPost, path: "/ui/groups/{group}/reset", serve: postReset},
+		{method: http.MethodPost, path: "/ui/groups/{group}/delete", serve: postDeleteGroup},
+		{method: http.MethodPost, path: "/ui/dead/{topic}/redrive", serve: postRedrive},
+		{method: http.MethodPost, path: "/ui/dead/{topic}/discard", serve: postDiscard},
+	}, []operation{
+		{path: "/ui/numbers", params: numbersParams, serve: streamNumbers},
+		{path: "/assets/{name}", serve: serveAsset},
+	})
+}
+
+// pageRows completes the operations of the page: an error of a view is a view, too.
+func pageRows(views, others []operation) []operation {
+	for i := range views {
+		serve := views[i].serve
+		views[i].serve = func(c *call) error {
+			if err := serve(c); err != nil {
+				return c.errorView(err)
+			}
+			return nil
+		}
+	}
+	all := append(views, others...)
+	for i := range all {
+		op := &all[i]
+		op.isPage, op.method, op.tag = true, cmp.Or(op.method, http.MethodGet), "Page"
+		op.changes = op.method != http.MethodGet
+	}
+	return all
+}
+
+// A view is what all views have.
+type view struct {
+	Title string
+	Nav   string // the part of the navigation that it belongs to
+	Live  string // the query of /ui/numbers; "-" for no numbers
+
+	Broker  string // host and port in the browser's address
+	Version string
+	Assets  map[string]string // addresses by name
+	Ports   ports
+	Done    string // what was done just now
+	Data    any
+}
+
+// show renders a view.
+func (c *call) show(status int, name string, v view) error {
+	v.Broker, v.Version, v.Ports = c.r.Host, c.server.opts.Version, c.ports()
+	all := ui()
+	v.Assets = all.urls
+	var out bytes.Buffer
+	if err := all.views.ExecuteTemplate(&out, name, v); err != nil {
+		return err
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", typeHTML)
+	h.Add("Vary", "Accept-Encoding")
+	if !acceptsGzip(c.r) || out.Len() < minGzip {
+		c.w.WriteHeader(status)
+		_, err := c.w.Write(out.Bytes())
+		return err
+	}
+	h.Set("Content-Encoding", "gzip")
+	c.w.WriteHeader(status)
+	z, _ := gzip.NewWriterLevel(c.w, gzip.BestSpeed) // the level is a valid one
+	if _, err := z.Write(out.Bytes()); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// minGzip is the length from which it is worth it, in bytes.
+const minGzip = 4 << 10
+
+// acceptsGzip reports whether the client names gzip among what it accepts. All browsers do so
+// without a weight.
+func acceptsGzip(r *http.Request) bool {
+	for part := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		if strings.TrimSpace(part) == "gzip" {
+			return true
+		}
+	}
+	return false
+}
+
+// errorView shows an error.
+func (c *call) errorView(err error) error {
+	if c.w.began {
+		return err
+	}
+	p := toProblem(err)
+	return c.show(p.Status, "error", view{Title: cmp.Or(http.StatusText(p.Status), p.Code), Live: "-", Data: p})
+}
+
+// maxForm bounds the body of a form, in bytes: larger messages are sent with curl.
+const maxForm = broker.PageForm
+
+// form reads the fields of a form.
+func (c *call) form() error {
+	if t := c.mediaType(); t != "application/x-www-form-urlencoded" {
+		return badRequest("a form comes as application/x-www-form-urlencoded, not as %q", t)
+	}
+	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxForm)
+	if err := c.r.ParseForm(); err != nil {
+		return badRequest("the form: %w", err)
+	}
+	return nil
+}
+
+// field is a field of the form, without space around it.
+func (c *call) field(name string) string { return strings.TrimSpace(c.r.PostForm.Get(name)) }
+
+// redirect leads to a view after a change; done is what it shows.
+func (c *call) redirect(path, done string) error {
+	c.w.Header().Set("Location", path+"?done="+template.URLQueryEscaper(done))
+	c.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// doneParam has a view say what was done.
+var doneParam = param{name: "done", about: "what was done just now"}

@@ -1,0 +1,426 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/delivery"
+	"mbus/internal/group"
+	"mbus/internal/message"
+	"mbus/internal/units"
+)
+
+// A change is what a form asks for. It is shown first, and done when its name has been typed.
+type change struct {
+	Title   string
+	Action  string // the path that the form is sent to
+	Back    string
+	Name    string // to be typed
+	Kind    string // "topic" or "group"
+	Verb    string // of the button
+	Warn    string
+	Columns []string
+	Rows    [][]string
+	Fields  url.Values // sent again
+	Command string     // that does the same
+}
+
+// confirm does a change whose name has been typed, and shows another one.
+func (c *call) confirm(ch change, do func() (done string, err error)) error {
+	switch typed := c.field("confirm"); typed {
+	case ch.Name:
+		done, err := do()
+		if err != nil {
+			return err
+		}
+		c.server.log.Info("changed on the page", "client", c.r.RemoteAddr, "what", ch.Title, ch.Kind, ch.Name)
+		return c.redirect(ch.Back, done)
+	case "":
+	default:
+		ch.Warn = fmt.Sprintf("%q is not the name of the %s. Nothing has been changed.", typed, ch.Kind)
+	}
+	ch.Action, ch.Fields = c.r.URL.EscapedPath(), make(url.Values)
+	for name, values := range c.r.PostForm {
+		if name != "confirm" {
+			ch.Fields[name] = values
+		}
+	}
+	return c.show(http.StatusOK, "confirm", view{Title: ch.Title, Nav: ch.Kind + "s", Live: "group=-", Data: ch})
+}
+
+func topicPath(name string) string { return "/ui/topics/" + url.PathEscape(name) }
+func groupPath(name string) string { return "/ui/groups/" + url.PathEscape(name) }
+func deadPath(name string) string  { return "/ui/dead/" + url.PathEscape(name) }
+
+// formTopic reads the form, and finds the topic of the path.
+func (c *call) formTopic(access broker.Access) (*broker.Topic, error) {
+	if err := c.form(); err != nil {
+		return nil, err
+	}
+	return c.topic(access)
+}
+
+// fieldNumber is a field that is a whole number.
+func (c *call) fieldNumber(name string, least, most, fallback int64) (int64, error) {
+	text := c.field(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, badRequest("field %q: it takes a number from %d to %d, not %q", name, least, most, text)
+	}
+	return n, nil
+}
+
+// postCreate makes a topic, which harms nothing: the name has been typed already.
+func postCreate(c *call) error {
+	if err := c.form(); err != nil {
+		return err
+	}
+	name := c.field("topic")
+	if err := message.CheckName("topic", name); err != nil {
+		return badRequest("%w", err)
+	}
+	n, err := c.fieldNumber("partitions", 1, broker.MaxPartitions, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := c.view.CreateTopic(name, int(n), nil); err != nil {
+		return fmt.Errorf("topic %q: %w", name, err)
+	}
+	c.server.log.Info("topic created", "client", c.r.RemoteAddr, "topic", name)
+	return c.redirect(topicPath(name), fmt.Sprintf("Topic %q was created.", name))
+}
+
+// A settingField is a field of the form for a topic's configuration.
+type settingField struct{ Field, Label, Setting, Value string }
+
+// settingFields are those of the form, with what the topic has set for itself.
+func settingFields(t *broker.Topic) []settingField {
+	all := []settingField{
+		{Field: "retention", Label: "Retention (age)", Setting: broker.ConfigRetention},
+		{Field: "retention-unread", Label: "Retention of unconsumed messages", Setting: broker.ConfigRetentionUnread},
+		{Field: "retention-bytes", Label: "Retention (size of a partition)", Setting: broker.ConfigRetentionBytes},
+	}
+	own := t.Config()
+	for i := range all {
+		f := &all[i]
+		n, err := strconv.ParseInt(own[f.Setting], 10, 64)
+		switch {
+		case err != nil:
+		case n < 0:
+			f.Value = "never"
+		case f.Setting == broker.ConfigRetentionBytes:
+			f.Value = units.FormatSize(n)
+		default:
+			f.Value = retentionText(n)
+		}
+	}
+	return all
+}
+
+func postConfigure(c *call) error {
+	t, err := c.formTopic(broker.Alter)
+	if err != nil {
+		return err
+	}
+	ch := change{Title: "Change the configuration of topic " + t.Name, Back: topicPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Change the configuration", Columns: []string{"Setting", "Now", "New"}}
+	wanted := make(map[string]string)
+	now := t.Config()
+	for _, f := range settingFields(t) {
+		value, err := settingValue(f.Setting, c.field(f.Field))
+		if err != nil {
+			return badRequest("field %q: %w, not %q", f.Field, err, c.field(f.Field))
+		}
+		if wanted[f.Setting] = value; value != now[f.Setting] {
+			ch.Rows = append(ch.Rows, []string{f.Setting, orDefault(now[f.Setting]), orDefault(value)})
+		}
+	}
+	if len(ch.Rows) == 0 {
+		return c.redirect(ch.Back, "The configuration is like that already.")
+	}
+	apply := func(own map[string]string) error {
+		for name, value := range wanted {
+			if own[name] = value; value == "" {
+				delete(own, name)
+			}
+		}
+		return nil
+	}
+	trial := make(map[string]string)
+	for name, value := range now {
+		trial[name] = value
+	}
+	if err := apply(trial); err != nil {
+		return err
+	}
+	if err := c.server.broker.CheckConfig(trial); err != nil {
+		return err
+	}
+	return c.confirm(ch, func() (string, error) {
+		return "The configuration was changed.", c.view.Configure(t.Name, apply)
+	})
+}
+
+func orDefault(value string) string {
+	if value == "" {
+		return "as the broker's flags say"
+	}
+	return value
+}
+
+// settingValue reads an age or a size; "" for the default, "never" for no limit.
+func settingValue(name, text string) (string, error) {
+	switch {
+	case text == "":
+		return "", nil
+	case text == "never", text == "-1":
+		return "-1", nil
+	case name == broker.ConfigRetentionBytes:
+		n, err := units.ParseSize(text)
+		return strconv.FormatInt(n, 10), err
+	}
+	d, err := units.ParseDuration(text)
+	return strconv.FormatInt(d.Milliseconds(), 10), err
+}
+
+func postGrow(c *call) error {
+	t, err := c.formTopic(broker.Alter)
+	if err != nil {
+		return err
+	}
+	n, err := c.fieldNumber("partitions", 1, broker.MaxPartitions, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := c.view.CheckGrowth(t.Name, int(n)); err != nil {
+		return err
+	}
+	return c.confirm(change{
+		Title: "Add partitions to topic " + t.Name, Back: topicPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Add partitions",
+		Warn:    "Messages with a key go to another partition than before, so that their order is kept only among the new ones. Partitions can't be removed.",
+		Columns: []string{"Topic", "Partitions now", "New"}, Rows: [][]string{{t.Name, strconv.Itoa(len(t.Partitions())), strconv.FormatInt(n, 10)}},
+		Command: fmt.Sprintf("admin grow -topic %s -partitions %d -execute", shellQuoted(t.Name), n),
+	}, func() (string, error) {
+		return fmt.Sprintf("The topic has %d partitions.", n), c.view.AddPartitions(t.Name, int(n))
+	})
+}
+
+func postDeleteTopic(c *call) error {
+	t, err := c.formTopic(broker.Delete)
+	if err != nil {
+		return err
+	}
+	if err := c.view.CheckDeletion(t.Name); err != nil {
+		return err
+	}
+	n := t.Counts()
+	return c.confirm(change{
+		Title: "Delete topic " + t.Name, Back: "/", Name: t.Name, Kind: "topic", Verb: "Delete the topic",
+		Warn:    "Its messages, and the groups' positions in it, are removed for good. Consumers that read it get an error.",
+		Columns: []string{"Topic", "Partitions", "Messages", "Size"}, Rows: [][]string{{t.Name, strconv.Itoa(len(t.Partitions())), grouped(n.Messages), bytesText(n.Bytes)}},
+		Command: fmt.Sprintf("admin delete -topic %s -execute", shellQuoted(t.Name)),
+	}, func() (string, error) {
+		return fmt.Sprintf("Topic %q was deleted.", t.Name), c.view.DeleteTopicByID(t.ID) // the one that was shown
+	})
+}
+
+func postReset(c *call) error {
+	if err := c.form(); err != nil {
+		return err
+	}
+	name, err := c.name("group")
+	if err != nil {
+		return err
+	}
+	topicName := c.field("topic")
+	t, err := c.view.Topic(topicName, broker.Read)
+	if err != nil {
+		return fmt.Errorf("%w: %q", err, topicName)
+	}
+	to, err := units.ParsePosition(c.field("to"), c.server.broker.Now(), nil)
+	if err != nil {
+		return badRequest("field %q: %w, not %q", "to", err, c.field("to"))
+	}
+	ch := change{
+		Title: fmt.Sprintf("Reset group %s in topic %s", name, t.Name), Back: groupPath(name), Name: t.Name, Kind: "topic", Verb: "Reset the group",
+		Columns: []string{"Partition", "Position now", "New", "Difference"},
+		Command: fmt.Sprintf("admin reset -group %s -topic %s -to %s -execute", shellQuoted(name), shellQuoted(t.Name), shellQuoted(c.field("to"))),
+	}
+	offsets, err := c.resetRows(&ch, name, t, to)
+	if err != nil {
+		return err
+	}
+	if err := c.view.CheckUnused(name); err != nil {
+		if c.field("confirm") != "" {
+			return err
+		}
+		ch.Warn = err.Error() + ": stop its members first."
+	}
+	return c.confirm(ch, func() (string, error) {
+		return fmt.Sprintf("The positions in topic %q were set.", t.Name), c.view.ResetOffsets(name, t, offsets)
+	})
+}
+
+// resetRows fills in where the group is and will be.
+func (c *call) resetRows(ch *change, name string, t *broker.Topic, to *units.Position) (offsets []int64, err error) {
+	if err := delivery.CheckFrom(to, len(t.Partitions())); err != nil {
+		return nil, err
+	}
+	now := make(map[int]int64)
+	for _, n := range c.view.Positions(name) {
+		if n.Topic == t.Name {
+			now[n.Partition] = n.Committed
+		}
+	}
+	for i, log := range t.Partitions() {
+		offset, err := delivery.OffsetFrom(to, i, log)
+		if err != nil {
+			return nil, err
+		}
+		offsets = append(offsets, offset)
+		ch.Rows = append(ch.Rows, []string{strconv.Itoa(i), grouped(now[i]), grouped(offset), fmt.Sprintf("%+d", offset-now[i])})
+	}
+	return offsets, nil
+}
+
+func postDeleteGroup(c *call) error {
+	if err := c.form(); err != nil {
+		return err
+	}
+	name, err := c.name("group")
+	if err != nil {
+		return err
+	}
+	if err := c.view.CheckUnused(name); err != nil {
+		return fmt.Errorf("%w: stop its members first", err)
+	}
+	if !c.view.KeepsGroup(name) {
+		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
+	}
+	ch := change{
+		Title: "Delete group " + name, Back: "/ui/groups", Name: name, Kind: "group", Verb: "Delete the group",
+		Warn:    "Its positions are removed. A consumer of this name begins anew, as one of a new group.",
+		Columns: []string{"Topic", "Partition", "Position"}, Command: fmt.Sprintf("admin delete -group %s -execute", shellQuoted(name)),
+	}
+	for _, p := range c.view.Positions(name) {
+		ch.Rows = append(ch.Rows, []string{p.Topic, strconv.Itoa(p.Partition), grouped(p.Committed)})
+	}
+	return c.confirm(ch, func() (string, error) {
+		return fmt.Sprintf("Group %q was deleted.", name), c.view.DeleteOffsets(name, nil)
+	})
+}
+
+// deadForm reads a form about dead letters. n is how many, the oldest first; 0 for all.
+func (c *call) deadForm() (t *broker.Topic, n int64, o delivery.Options, err error) {
+	if t, err = c.formTopic(broker.Read); err != nil {
+		return t, 0, o, err
+	}
+	if !strings.HasSuffix(t.Name, message.DeadLetters) {
+		return t, 0, o, badRequest("topic %q has no dead letters", t.Name)
+	}
+	n, err = c.fieldNumber("n", 1, units.End, 0)
+	o = delivery.Options{View: c.view, Topic: t.Name, Group: group.Default, Client: c.r.RemoteAddr, N: n}
+	o.Find = func() (*broker.Topic, error) { return t, nil }
+	return t, n, o, err
+}
+
+// howMany says which letters.
+func howMany(n, all int64) string {
+	switch {
+	case n == 0 || n >= all:
+		return fmt.Sprintf("all %s letters", grouped(all))
+	case n == 1:
+		return "the oldest letter"
+	}
+	return fmt.Sprintf("the %s oldest letters", grouped(n))
+}
+
+func postRedrive(c *call) error {
+	t, n, o, err := c.deadForm()
+	if err != nil {
+		return err
+	}
+	toAll := c.field("to") == "all"
+	left := letters(t, c.totals()[t.Name])
+	ch := change{
+		Title: "Redrive dead letters of " + t.Name, Back: deadPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Redrive",
+		Columns: []string{"Letters", "To"}, Rows: [][]string{{howMany(n, left), "the group that failed each of them"}},
+		Command: "consumer -redrive " + shellQuoted(t.Name),
+	}
+	if toAll {
+		ch.Rows[0][1] = "the topic, for all groups"
+		ch.Command = "consumer -redrive -to all " + shellQuoted(t.Name)
+	}
+	return c.confirm(ch, func() (string, error) {
+		if !c.server.finish(c.conn) {
+			return "", errStopping
+		}
+		defer c.conn.finishes.Store(false)
+		done, err := c.server.hub.Redrive(o, toAll, func(uint64) error { return nil })
+		if err == nil {
+			err = done.Err()
+		}
+		text := fmt.Sprintf("Redriven: %s.", grouped(done.Moved))
+		for _, s := range done.Stays.Reasons {
+			text += fmt.Sprintf(" Stay: %s, because %s.", grouped(s.Letters), s.Reason)
+		}
+		return text, err
+	})
+}
+
+func postDiscard(c *call) error {
+	t, n, o, err := c.deadForm()
+	if err != nil {
+		return err
+	}
+	left := letters(t, c.totals()[t.Name])
+	return c.confirm(change{
+		Title: "Discard dead letters of " + t.Name, Back: deadPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Discard",
+		Warn:    "Discarded letters count as consumed: a redrive does not find them any more. They can be read until retention removes them.",
+		Columns: []string{"Letters"}, Rows: [][]string{{howMany(n, left)}},
+		Command: fmt.Sprintf("consumer -topic %s > /dev/null", shellQuoted(t.Name)),
+	}, func() (string, error) {
+		s := new(discard)
+		session := c.server.hub.NewSession(o, s)
+		defer session.Close(delivery.Stopping)
+		if err := session.Drain(); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("Discarded: %s.", grouped(s.n)), session.Close(delivery.Complete)
+	})
+}
+
+// Discard is a sink for messages that nobody wants.
+type discard struct{ n int64 }
+
+func (d *discard) Append(m *delivery.Messages) (int64, bool, error) {
+	it, err := m.Records()
+	if err != nil {
+		return m.From, false, err
+	}
+	for it.Next() {
+		if o := it.Record().Offset; o >= m.To {
+			break
+		} else if o >= m.From {
+			d.n++
+		}
+	}
+	return m.To, false, it.Err()
+}
+
+func (*discard) Confirm(uint64, []delivery.Range) {}
+func (*discard) Written() int64                   { return 0 }
+func (*discard) Received() (int64, error)         { return 0, nil }
+func (*discard) Cut()                             {}
+func (*discard) TakesBatches() bool               { return false }
+func (*discard) ReleaseBuffers()                  {}
+
+// Flush is a sink's.
+func (*discard) Flush(time.Duration, func()) error { return nil }

@@ -1,0 +1,177 @@
+package web
+
+import (
+	"fmt"
+	"html/template"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"mbus/internal/units"
+)
+
+// uiFuncs are for the templates.
+var uiFuncs = template.FuncMap{
+	"count": groupedAny, "bytes": bytesText, "time": timeText, "iso": isoText, "age": ageText, "visible": visible,
+	"path": url.PathEscape, "query": url.QueryEscape, "shell": shellQuoted, "retention": retentionText,
+}
+
+// grouped is a number with its digits in groups of three.
+func grouped[T int | int64 | uint64](n T) string {
+	digits := strconv.FormatInt(int64(n), 10)
+	var b strings.Builder
+	for i, d := range digits {
+		if rest := len(digits) - i; i > 0 && rest%3 == 0 && digits[i-1] != '-' {
+			b.WriteByte(',')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+// groupedAny is grouped for a template.
+func groupedAny(n any) (string, error) {
+	switch n := n.(type) {
+	case int:
+		return grouped(n), nil
+	case int64:
+		return grouped(n), nil
+	}
+	return "", fmt.Errorf("%T is no number", n)
+}
+
+// bytesText is a size with three digits.
+func bytesText(n int64) string {
+	if n < 1024 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	size, unit := float64(n), -1
+	for size >= 1024 {
+		size, unit = size/1024, unit+1
+	}
+	digits := 1
+	if size >= 100 {
+		digits = 0
+	}
+	return strconv.FormatFloat(size, 'f', digits, 64) + " " + "KMGTPE"[unit:unit+1] + "iB"
+}
+
+// timeText is a time for people, in UTC; "–" for none.
+func timeText(ms int64) string {
+	if t := time.UnixMilli(ms).UTC(); t.Year() >= 0 && t.Year() <= 9999 {
+		return t.Format("2006-01-02 15:04:05.000")
+	}
+	return strconv.FormatInt(ms, 10)
+}
+
+// isoText is a time for programs, in UTC.
+func isoText(ms int64) string {
+	if t := time.UnixMilli(ms).UTC(); t.Year() >= 0 && t.Year() <= 9999 {
+		return t.Format("2006-01-02T15:04:05.000Z07:00")
+	}
+	return ""
+}
+
+// ageText is how long ago a time is, in its largest unit.
+func ageText(ms int64) string {
+	d := time.Since(time.UnixMilli(ms))
+	switch {
+	case d < 0:
+		return "in " + largestUnit(-d)
+	case d < time.Second:
+		return "now"
+	}
+	return largestUnit(d)
+}
+
+func largestUnit(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	return fmt.Sprintf("%d d", d/(24*time.Hour))
+}
+
+// retentionText is an age limit in milliseconds; -1 is none.
+func retentionText(ms int64) string {
+	if ms < 0 {
+		return "for ever"
+	}
+	if ms > int64(1<<63-1)/int64(time.Millisecond) {
+		return strconv.FormatInt(ms, 10) + " ms"
+	}
+	return units.FormatDuration(time.Duration(ms) * time.Millisecond)
+}
+
+// maxShown bounds what is shown of a key or a value, in bytes: the message's own address has all
+// of it.
+const maxShown = 2000
+
+// visible is bytes as text. What is not text, or would not be seen, is escaped.
+func visible(p []byte) string {
+	cut := ""
+	if len(p) > maxShown {
+		p = p[:maxShown]
+		for i := 0; i < utf8.UTFMax && !utf8.FullRune(p[len(p)-min(len(p), i+1):]); i++ {
+		}
+		cut = "…"
+	}
+	var b strings.Builder
+	for len(p) > 0 {
+		r, n := utf8.DecodeRune(p)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, p[0])
+		case r == '\n' || r == '\t' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r < 0x80:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default: // of the direction of text, and such
+			fmt.Fprintf(&b, `\u{%x}`, r)
+		}
+		p = p[n:]
+	}
+	return b.String() + cut
+}
+
+// shellQuoted is a word for a shell.
+func shellQuoted(s string) string {
+	plain := func(r rune) bool {
+		return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-/:@%+,", r))
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// Ports are where commands find the broker: the host that the browser has used, and the ports.
+type ports struct{ Host, Producers, Consumers, Kafka, HTTP string }
+
+func (c *call) ports() ports {
+	host, _, err := net.SplitHostPort(c.r.Host)
+	if err != nil {
+		host = strings.Trim(c.r.Host, "[]")
+	}
+	port := func(protocol, usual string) string {
+		if _, p, err := net.SplitHostPort(c.server.opts.Ports[protocol]); err == nil {
+			return p
+		}
+		return usual
+	}
+	return ports{host, port("producers", "9990"), port("consumers", "9991"), port("kafka", "9092"), port("http", "9992")}
+}
+
+// Join is the host and a port.
+func (p ports) Join(port string) string { return net.JoinHostPort(p.Host, port) }
+
+// URL is the broker's address over HTTP.
+func (p ports) URL() string { return "http://" + p.Join(p.HTTP) }

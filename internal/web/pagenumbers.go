@@ -1,0 +1,130 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"mbus/internal/broker"
+)
+
+// numbersParams say which topics and groups a view shows.
+var numbersParams = []param{
+	{name: "match", about: "only names that contain this"},
+	{name: "after", about: "only names behind this one"},
+	{name: "topic", about: "only this topic, and its partitions"},
+	{name: "group", about: "only this group"},
+	doneParam,
+}
+
+// Numbers are one event: rows that have changed since the last one.
+type numbers struct {
+	Time       int64              `json:"t"` // milliseconds since 1970
+	Topics     map[string][]int64 `json:"topics,omitempty"`
+	Groups     map[string][]int64 `json:"groups,omitempty"`     // by group, space, topic
+	Partitions map[string][]int64 `json:"partitions,omitempty"` // of one topic, by number
+	Status     string             `json:"status"`               // of /healthz
+	Gone       []string           `json:"gone,omitempty"`       // rows of topics that are not there any more
+}
+
+// A numberStream is the numbers of one view that is open. There is nothing when none is.
+type numberStream struct {
+	call  *call
+	sent  map[string][]int64 // by kind and name
+	flush *http.ResponseController
+}
+
+// streamNumbers sends numbers until the client leaves.
+func streamNumbers(c *call) error {
+	s := &numberStream{call: c, sent: make(map[string][]int64), flush: http.NewResponseController(c.w)}
+	h := c.w.Header()
+	h.Set("Content-Type", typeSSE)
+	h.Set("X-Accel-Buffering", "no")
+	c.w.WriteHeader(http.StatusOK)
+	if c.r.Method == http.MethodHead {
+		return nil
+	}
+	tick := time.NewTicker(broker.PageNumbers)
+	defer tick.Stop()
+	for {
+		if err := s.send(); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-c.r.Context().Done():
+			return nil
+		case <-c.server.conns.Stopped():
+			return nil
+		}
+	}
+}
+
+// send sends one event.
+func (s *numberStream) send() error {
+	p, err := json.Marshal(s.gather())
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(s.call.w, "data: %s\n\n", p); err != nil {
+		return err
+	}
+	return s.flush.Flush()
+}
+
+// gather is what has changed.
+func (s *numberStream) gather() numbers {
+	c := s.call
+	n := numbers{Time: time.Now().UnixMilli(), Status: c.status()}
+	if name := c.query.Get("topic"); name != "" {
+		t, err := c.view.Topic(name, broker.Describe)
+		if err != nil {
+			n.Gone = append(n.Gone, name)
+			return n
+		}
+		row := c.topicRow(t, c.totals(), c.view.Delayed()[t.ID])
+		s.add(&n.Topics, "topic", name, row.numbers())
+		for i, p := range t.Partitions() {
+			start, high := p.Offsets()
+			s.add(&n.Partitions, "partition", fmt.Sprint(i), []int64{start, high, high - start, p.Size()})
+		}
+	} else if !c.query.Has("group") {
+		rows, _ := c.topicRows(c.query.Get("match"), c.query.Get("after"))
+		for i := range rows {
+			s.add(&n.Topics, "topic", rows[i].Name, rows[i].numbers())
+		}
+	}
+	for _, g := range c.groupRows(c.query.Get("group"), c.query.Get("topic"), "", "") {
+		s.add(&n.Groups, "group", g.Group+" "+g.Topic, g.numbers())
+	}
+	return n
+}
+
+// add adds a row that has changed.
+func (s *numberStream) add(to *map[string][]int64, kind, name string, row []int64) {
+	key := kind + " " + name
+	if slices.Equal(s.sent[key], row) {
+		return
+	}
+	s.sent[key] = row
+	if *to == nil {
+		*to = make(map[string][]int64)
+	}
+	(*to)[name] = row
+}
+
+// status is that of /healthz; "" if the client may not know.
+func (c *call) status() string {
+	h, err := c.health()
+	switch {
+	case err != nil:
+		return ""
+	case slices.ContainsFunc(h.Problems, func(p broker.Problem) bool { return p.Grave }):
+		return statusFailed
+	case len(h.Problems) > 0:
+		return statusDegraded
+	}
+	return statusOK
+}

@@ -1,0 +1,139 @@
+package web
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/group"
+	"mbus/internal/message"
+)
+
+// listParams say which topics or groups a view has.
+var listParams = []param{
+	{name: "match", about: "only names that contain this"},
+	{name: "after", about: "only names behind this one"},
+	doneParam,
+}
+
+// A topicRow is a topic in the list. In and Out only grow, but for what is deleted or set back.
+type topicRow struct {
+	Name       string
+	Partitions int
+	In         int64 // messages that were published
+	Out        int64 // messages that groups have consumed, all groups together
+	Messages   int64
+	Bytes      int64
+	Oldest     int64 // time in milliseconds since 1970; 0 for none
+	Lag        int64 // of the group that has the most to consume
+	LagGroup   string
+	Delayed    int64
+	Dead       int64  // dead letters that have not been consumed
+	DeadTopic  string // where they are; "" if there is no such topic
+}
+
+// numbers are those that change, in the order of the list's columns.
+func (r *topicRow) numbers() []int64 {
+	return []int64{r.In, r.Out, r.Messages, r.Bytes, r.Oldest, r.Lag, r.Delayed, r.Dead}
+}
+
+// groupTotals are what all groups have done in a topic.
+type groupTotals struct {
+	out      int64
+	lags     map[string]int64 // by group
+	consumed map[int]int64    // positions of the group default, by partition
+}
+
+// totals adds up the positions of all groups, by topic.
+func (c *call) totals() map[string]*groupTotals {
+	sums := make(map[string]*groupTotals)
+	all, _ := c.view.Lag("", "")
+	for i := range all {
+		l := &all[i]
+		s := sums[l.Topic]
+		if s == nil {
+			s = &groupTotals{lags: make(map[string]int64), consumed: make(map[int]int64)}
+			sums[l.Topic] = s
+		}
+		s.out += l.Committed + l.AckedAhead
+		s.lags[l.Group] += l.Lag
+		if l.Group == group.Default {
+			s.consumed[l.Partition] = l.Lag
+		}
+	}
+	return sums
+}
+
+// topics lists the topics of a view, and says whether there are more.
+func (c *call) topicRows(match, after string) (rows []topicRow, more bool) {
+	sums, delayed := c.totals(), c.view.Delayed()
+	for _, t := range c.view.Topics() {
+		if broker.Internal(t.Name) || t.Name <= after && after != "" || !strings.Contains(t.Name, match) {
+			continue
+		}
+		if len(rows) == broker.PageRows {
+			return rows, true
+		}
+		rows = append(rows, c.topicRow(t, sums, delayed[t.ID]))
+	}
+	return rows, false
+}
+
+func (c *call) topicRow(t *broker.Topic, sums map[string]*groupTotals, delayed int) topicRow {
+	r := topicRow{Name: t.Name, Delayed: int64(delayed)}
+	partitions := t.Partitions()
+	r.Partitions = len(partitions)
+	for _, p := range partitions {
+		start, high := p.Offsets()
+		r.In += high
+		r.Messages += high - start
+		r.Bytes += p.Size()
+	}
+	r.Oldest, _ = c.view.OldestMessage(t)
+	if s := sums[t.Name]; s != nil {
+		r.Out = s.out
+		for name, lag := range s.lags {
+			if lag > r.Lag || lag == r.Lag && (r.LagGroup == "" || name < r.LagGroup) {
+				r.Lag, r.LagGroup = lag, name
+			}
+		}
+	}
+	if dead, err := c.view.Topic(message.DeadLettersOf(t.Name), broker.Describe); err == nil && broker.HasDeadLetters(t.Name) {
+		r.Dead, r.DeadTopic = letters(dead, sums[dead.Name]), dead.Name
+	}
+	return r
+}
+
+// letters is how many dead letters were neither redriven nor discarded: those that the group
+// default has not consumed.
+func letters(dead *broker.Topic, s *groupTotals) (n int64) {
+	for i, p := range dead.Partitions() {
+		start, high := p.Offsets()
+		lag := high - start
+		if s != nil {
+			if l, found := s.consumed[i]; found {
+				lag = l
+			}
+		}
+		n += lag
+	}
+	return n
+}
+
+// A topicsView is the first view.
+type topicsView struct {
+	Rows         []topicRow
+	Match, After string
+	Next         string // the last name, if there are more
+	Now          int64
+}
+
+func showTopics(c *call) error {
+	d := topicsView{Match: c.query.Get("match"), After: c.query.Get("after"), Now: time.Now().UnixMilli()}
+	var more bool
+	if d.Rows, more = c.topicRows(d.Match, d.After); more {
+		d.Next = d.Rows[len(d.Rows)-1].Name
+	}
+	return c.show(http.StatusOK, "topics", view{Title: "Topics", Nav: "topics", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
+}
