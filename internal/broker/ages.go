@@ -71,18 +71,15 @@ func (v *View) OldestUnconsumed(l *GroupLag) (ms int64, ok bool) {
 	return v.broker.ages.timeAt(p, max(l.Committed, start))
 }
 
-// OldestMessage is the earliest time of a first message of a topic's partitions, in milliseconds
-// since 1970; false if there is none. It reads the log only when the first message is another one.
-func (v *View) OldestMessage(t *Topic) (ms int64, ok bool) {
-	if v.topic(Describe, t.Name) != nil {
-		return 0, false
-	}
+// Oldest is the earliest time of a first message of the topic's partitions, in milliseconds since
+// 1970; false if there is none. It reads the log only when the first message is another one.
+func (t *Topic) Oldest() (ms int64, ok bool) {
 	for _, p := range t.Partitions() {
 		start, high := p.Offsets()
 		if start == high {
 			continue
 		}
-		if at, found := v.broker.ages.timeAt(p, start); found && (!ok || at < ms) {
+		if at, found := p.broker.ages.timeAt(p, start); found && (!ok || at < ms) {
 			ms, ok = at, true
 		}
 	}

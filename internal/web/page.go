@@ -75,7 +75,7 @@ type view struct {
 
 // show renders a view.
 func (c *call) show(status int, name string, v view) error {
-	v.Broker, v.Version, v.Ports = c.r.Host, c.server.opts.Version, c.ports()
+	v.Broker, v.Version, v.Ports = c.r.Host, c.server.opts.Version, newPorts(c)
 	all := ui()
 	v.Assets = all.urls
 	var out bytes.Buffer

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,8 +75,8 @@ type filter struct{ Find, In, Name string }
 // searchPlaces are where a search may look.
 var searchPlaces = []string{"any", "key", "value", "header", "json"}
 
-func (c *call) filter() (filter, error) {
-	f := filter{c.query.Get("find"), cmp.Or(c.query.Get("in"), "any"), c.query.Get("name")}
+func newFilter(query url.Values) (filter, error) {
+	f := filter{query.Get("find"), cmp.Or(query.Get("in"), "any"), query.Get("name")}
 	if !slices.Contains(searchPlaces, f.In) {
 		return f, badRequest("parameter %q: it takes %s, not %q", "in", strings.Join(searchPlaces, ", "), f.In)
 	}
@@ -149,14 +150,14 @@ func (p *messagesPage) HasNext() bool { return p.Next < p.High }
 func (p *messagesPage) HasPrev() bool { return p.From > p.Start }
 
 // browse reads a page of a topic.
-func (c *call) browse(t *broker.Topic) (*messagesPage, error) {
+func browse(c *call, t *broker.Topic) (*messagesPage, error) {
 	partitions := t.Partitions()
 	n, err := c.number("partition", 0, int64(len(partitions)-1), 0)
 	if err != nil {
 		return nil, err
 	}
 	m := &messagesPage{Partition: int(n)}
-	if m.filter, err = c.filter(); err != nil {
+	if m.filter, err = newFilter(c.query); err != nil {
 		return nil, err
 	}
 	log := partitions[n]
@@ -228,15 +229,15 @@ func showTopic(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := topicView{Row: c.topicRow(t, c.totals(), c.view.Delayed()[t.ID]), ID: hexID(t.ID), Groups: c.groupRows("", t.Name, "", ""), Now: time.Now().UnixMilli()}
-	if d.Page, err = c.browse(t); err != nil {
+	d := topicView{Row: topicRow(c.view, t, totals(c.view), c.view.Delayed()[t.ID]), ID: hexID(t.ID), Groups: groupRows(c.view, "", t.Name, "", ""), Now: time.Now().UnixMilli()}
+	if d.Page, err = browse(c, t); err != nil {
 		return err
 	}
 	for i, p := range t.Partitions() {
 		start, high := p.Offsets()
 		d.Partitions = append(d.Partitions, partitionRow{i, start, high, high - start, p.Size()})
 	}
-	d.Config, d.Fields = c.settings(t), settingFields(t)
+	d.Config, d.Fields = settings(t), settingFields(t)
 	if of, isDead := strings.CutSuffix(t.Name, message.DeadLetters); isDead {
 		d.DeadOf = of
 	}
@@ -272,7 +273,7 @@ func showDead(c *call) error {
 	if !isDead {
 		return errors.Join(broker.ErrUnknownTopic, badRequest("topic %q has no dead letters: those of a topic are in the one with %q behind its name", t.Name, message.DeadLetters))
 	}
-	sum := c.totals()[t.Name]
+	sum := totals(c.view)[t.Name]
 	d := deadView{Dead: t.Name, Of: of, Letters: letters(t, sum), Partitions: len(t.Partitions()), Now: time.Now().UnixMilli()}
 	if !c.query.Has("from") {
 		c.query.Set("from", "beginning")
@@ -283,7 +284,7 @@ func showDead(c *call) error {
 			}
 		}
 	}
-	if d.Page, err = c.browse(t); err != nil {
+	if d.Page, err = browse(c, t); err != nil {
 		return err
 	}
 	for _, m := range d.Page.Messages {

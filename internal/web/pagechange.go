@@ -253,7 +253,7 @@ func postReset(c *call) error {
 		Columns: []string{"Partition", "Position now", "New", "Difference"},
 		Command: fmt.Sprintf("admin reset -group %s -topic %s -to %s -execute", shellQuoted(name), shellQuoted(t.Name), shellQuoted(c.field("to"))),
 	}
-	offsets, err := c.resetRows(&ch, name, t, to)
+	offsets, err := resetRows(c, &ch, name, t, to)
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func postReset(c *call) error {
 }
 
 // resetRows fills in where the group is and will be.
-func (c *call) resetRows(ch *change, name string, t *broker.Topic, to *units.Position) (offsets []int64, err error) {
+func resetRows(c *call, ch *change, name string, t *broker.Topic, to *units.Position) (offsets []int64, err error) {
 	if err := delivery.CheckFrom(to, len(t.Partitions())); err != nil {
 		return nil, err
 	}
@@ -318,7 +318,7 @@ func postDeleteGroup(c *call) error {
 }
 
 // deadForm reads a form about dead letters. n is how many, the oldest first; 0 for all.
-func (c *call) deadForm() (t *broker.Topic, n int64, o delivery.Options, err error) {
+func deadForm(c *call) (t *broker.Topic, n int64, o delivery.Options, err error) {
 	if t, err = c.formTopic(broker.Read); err != nil {
 		return t, 0, o, err
 	}
@@ -343,12 +343,12 @@ func howMany(n, all int64) string {
 }
 
 func postRedrive(c *call) error {
-	t, n, o, err := c.deadForm()
+	t, n, o, err := deadForm(c)
 	if err != nil {
 		return err
 	}
 	toAll := c.field("to") == "all"
-	left := letters(t, c.totals()[t.Name])
+	left := letters(t, totals(c.view)[t.Name])
 	ch := change{
 		Title: "Redrive dead letters of " + t.Name, Back: deadPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Redrive",
 		Columns: []string{"Letters", "To"}, Rows: [][]string{{howMany(n, left), "the group that failed each of them"}},
@@ -376,11 +376,11 @@ func postRedrive(c *call) error {
 }
 
 func postDiscard(c *call) error {
-	t, n, o, err := c.deadForm()
+	t, n, o, err := deadForm(c)
 	if err != nil {
 		return err
 	}
-	left := letters(t, c.totals()[t.Name])
+	left := letters(t, totals(c.view)[t.Name])
 	return c.confirm(change{
 		Title: "Discard dead letters of " + t.Name, Back: deadPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Discard",
 		Warn:    "Discarded letters count as consumed: a redrive does not find them any more. They can be read until retention removes them.",

@@ -156,7 +156,7 @@ func shellQuoted(s string) string {
 // Ports are where commands find the broker: the host that the browser has used, and the ports.
 type ports struct{ Host, Producers, Consumers, Kafka, HTTP string }
 
-func (c *call) ports() ports {
+func newPorts(c *call) ports {
 	host, _, err := net.SplitHostPort(c.r.Host)
 	if err != nil {
 		host = strings.Trim(c.r.Host, "[]")

@@ -29,8 +29,8 @@ func (r *groupRow) numbers() []int64 {
 }
 
 // groupRows lists positions by group and topic; of one group or topic if they are named.
-func (c *call) groupRows(groupName, topic, match, after string) (rows []groupRow) {
-	all, _ := c.view.Lag(groupName, topic)
+func groupRows(v *broker.View, groupName, topic, match, after string) (rows []groupRow) {
+	all, _ := v.Lag(groupName, topic)
 	for i := range all {
 		l := &all[i]
 		if broker.Internal(l.Topic) || !strings.Contains(l.Group, match) || after != "" && l.Group <= after {
@@ -49,7 +49,7 @@ func (c *call) groupRows(groupName, topic, match, after string) (rows []groupRow
 		r.Lost += l.Lost
 		r.Members = max(r.Members, int64(l.Members))
 		r.Attempt = max(r.Attempt, int64(l.Attempt))
-		if ms, ok := c.view.OldestUnconsumed(l); ok && (r.Oldest == 0 || ms < r.Oldest) {
+		if ms, ok := v.OldestUnconsumed(l); ok && (r.Oldest == 0 || ms < r.Oldest) {
 			r.Oldest = ms
 		}
 		r.Partitions = append(r.Partitions, *l)
@@ -68,7 +68,7 @@ type groupsView struct {
 
 func showGroups(c *call) error {
 	d := groupsView{Match: c.query.Get("match"), Now: time.Now().UnixMilli()}
-	d.Rows = c.groupRows("", "", d.Match, c.query.Get("after"))
+	d.Rows = groupRows(c.view, "", "", d.Match, c.query.Get("after"))
 	if len(d.Rows) == broker.PageRows {
 		d.Next = d.Rows[len(d.Rows)-1].Group
 	}
@@ -101,7 +101,7 @@ func showGroup(c *call) error {
 	if err := c.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
 		return err
 	}
-	d := groupView{Name: name, Rows: c.groupRows(name, "", "", ""), Members: c.view.Members(name), Now: time.Now().UnixMilli()}
+	d := groupView{Name: name, Rows: groupRows(c.view, name, "", "", ""), Members: c.view.Members(name), Now: time.Now().UnixMilli()}
 	if len(d.Rows) == 0 && len(d.Members) == 0 {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
 	}
@@ -119,20 +119,20 @@ type deadRow struct {
 }
 
 // deadRows lists the topics that have dead letters.
-func (c *call) deadRows() (rows []deadRow) {
-	sums := c.totals()
-	for _, t := range c.view.Topics() {
+func deadRows(v *broker.View) (rows []deadRow) {
+	sums := totals(v)
+	for _, t := range v.Topics() {
 		of, isDead := strings.CutSuffix(t.Name, message.DeadLetters)
 		if !isDead || len(rows) == broker.PageRows {
 			continue
 		}
 		r := deadRow{Topic: of, Dead: t.Name, Letters: letters(t, sums[t.Name])}
-		r.Oldest, _ = c.view.OldestMessage(t)
+		r.Oldest, _ = t.Oldest()
 		rows = append(rows, r)
 	}
 	return rows
 }
 
 func showDeadTopics(c *call) error {
-	return c.show(http.StatusOK, "deadtopics", view{Title: "Dead letters", Nav: "dead", Data: c.deadRows()})
+	return c.show(http.StatusOK, "deadtopics", view{Title: "Dead letters", Nav: "dead", Data: deadRows(c.view)})
 }

@@ -16,7 +16,7 @@ func hexID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 type setting struct{ Name, Value, Text string }
 
 // settings are those that the topic has set for itself, and what holds for retention.
-func (c *call) settings(t *broker.Topic) (all []setting) {
+func settings(t *broker.Topic) (all []setting) {
 	own := t.Config()
 	ms, _ := t.Retention()
 	for _, name := range slices.Sorted(maps.Keys(own)) {

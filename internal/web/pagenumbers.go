@@ -84,19 +84,19 @@ func (s *numberStream) gather() numbers {
 			n.Gone = append(n.Gone, name)
 			return n
 		}
-		row := c.topicRow(t, c.totals(), c.view.Delayed()[t.ID])
+		row := topicRow(c.view, t, totals(c.view), c.view.Delayed()[t.ID])
 		s.add(&n.Topics, "topic", name, row.numbers())
 		for i, p := range t.Partitions() {
 			start, high := p.Offsets()
 			s.add(&n.Partitions, "partition", fmt.Sprint(i), []int64{start, high, high - start, p.Size()})
 		}
 	} else if !c.query.Has("group") {
-		rows, _ := c.topicRows(c.query.Get("match"), c.query.Get("after"))
+		rows, _ := topicRows(c.view, c.query.Get("match"), c.query.Get("after"))
 		for i := range rows {
 			s.add(&n.Topics, "topic", rows[i].Name, rows[i].numbers())
 		}
 	}
-	for _, g := range c.groupRows(c.query.Get("group"), c.query.Get("topic"), "", "") {
+	for _, g := range groupRows(c.view, c.query.Get("group"), c.query.Get("topic"), "", "") {
 		s.add(&n.Groups, "group", g.Group+" "+g.Topic, g.numbers())
 	}
 	return n

@@ -21,7 +21,7 @@ func postPublish(c *call) error {
 	if broker.Internal(name) {
 		return broker.ErrInternalTopic
 	}
-	key, headers, err := c.formMessage()
+	key, headers, err := formMessage(c)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func postPublish(c *call) error {
 }
 
 // formMessage reads the fields of a message beside its value.
-func (c *call) formMessage() (key []byte, headers []batch.Header, err error) {
+func formMessage(c *call) (key []byte, headers []batch.Header, err error) {
 	if text := c.r.PostForm.Get("key"); text != "" {
 		key = []byte(text)
 	}

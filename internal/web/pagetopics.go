@@ -46,9 +46,9 @@ type groupTotals struct {
 }
 
 // totals adds up the positions of all groups, by topic.
-func (c *call) totals() map[string]*groupTotals {
+func totals(v *broker.View) map[string]*groupTotals {
 	sums := make(map[string]*groupTotals)
-	all, _ := c.view.Lag("", "")
+	all, _ := v.Lag("", "")
 	for i := range all {
 		l := &all[i]
 		s := sums[l.Topic]
@@ -66,21 +66,21 @@ func (c *call) totals() map[string]*groupTotals {
 }
 
 // topics lists the topics of a view, and says whether there are more.
-func (c *call) topicRows(match, after string) (rows []topicRow, more bool) {
-	sums, delayed := c.totals(), c.view.Delayed()
-	for _, t := range c.view.Topics() {
+func topicRows(v *broker.View, match, after string) (rows []topicRow, more bool) {
+	sums, delayed := totals(v), v.Delayed()
+	for _, t := range v.Topics() {
 		if broker.Internal(t.Name) || t.Name <= after && after != "" || !strings.Contains(t.Name, match) {
 			continue
 		}
 		if len(rows) == broker.PageRows {
 			return rows, true
 		}
-		rows = append(rows, c.topicRow(t, sums, delayed[t.ID]))
+		rows = append(rows, topicRow(v, t, sums, delayed[t.ID]))
 	}
 	return rows, false
 }
 
-func (c *call) topicRow(t *broker.Topic, sums map[string]*groupTotals, delayed int) topicRow {
+func topicRow(v *broker.View, t *broker.Topic, sums map[string]*groupTotals, delayed int) topicRow {
 	r := topicRow{Name: t.Name, Delayed: int64(delayed)}
 	partitions := t.Partitions()
 	r.Partitions = len(partitions)
@@ -90,7 +90,7 @@ func (c *call) topicRow(t *broker.Topic, sums map[string]*groupTotals, delayed i
 		r.Messages += high - start
 		r.Bytes += p.Size()
 	}
-	r.Oldest, _ = c.view.OldestMessage(t)
+	r.Oldest, _ = t.Oldest()
 	if s := sums[t.Name]; s != nil {
 		r.Out = s.out
 		for name, lag := range s.lags {
@@ -99,7 +99,7 @@ func (c *call) topicRow(t *broker.Topic, sums map[string]*groupTotals, delayed i
 			}
 		}
 	}
-	if dead, err := c.view.Topic(message.DeadLettersOf(t.Name), broker.Describe); err == nil && broker.HasDeadLetters(t.Name) {
+	if dead, err := v.Topic(message.DeadLettersOf(t.Name), broker.Describe); err == nil && broker.HasDeadLetters(t.Name) {
 		r.Dead, r.DeadTopic = letters(dead, sums[dead.Name]), dead.Name
 	}
 	return r
@@ -132,7 +132,7 @@ type topicsView struct {
 func showTopics(c *call) error {
 	d := topicsView{Match: c.query.Get("match"), After: c.query.Get("after"), Now: time.Now().UnixMilli()}
 	var more bool
-	if d.Rows, more = c.topicRows(d.Match, d.After); more {
+	if d.Rows, more = topicRows(c.view, d.Match, d.After); more {
 		d.Next = d.Rows[len(d.Rows)-1].Name
 	}
 	return c.show(http.StatusOK, "topics", view{Title: "Topics", Nav: "topics", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
