@@ -229,7 +229,7 @@ func showTopic(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := topicView{Row: topicRow(c.view, t, totals(c.view), c.view.Delayed()[t.ID]), ID: hexID(t.ID), Groups: groupRows(c.view, "", t.Name, "", ""), Now: time.Now().UnixMilli()}
+	d := topicView{Row: newTopicRow(c.view, t, totals(c.view), c.view.Delayed()[t.ID]), ID: hexID(t.ID), Groups: groupRows(c.view, "", t.Name, "", ""), Now: time.Now().UnixMilli()}
 	if d.Page, err = browse(c, t); err != nil {
 		return err
 	}

@@ -75,12 +75,12 @@ func topicRows(v *broker.View, match, after string) (rows []topicRow, more bool)
 		if len(rows) == broker.PageRows {
 			return rows, true
 		}
-		rows = append(rows, topicRow(v, t, sums, delayed[t.ID]))
+		rows = append(rows, newTopicRow(v, t, sums, delayed[t.ID]))
 	}
 	return rows, false
 }
 
-func topicRow(v *broker.View, t *broker.Topic, sums map[string]*groupTotals, delayed int) topicRow {
+func newTopicRow(v *broker.View, t *broker.Topic, sums map[string]*groupTotals, delayed int) topicRow {
 	r := topicRow{Name: t.Name, Delayed: int64(delayed)}
 	partitions := t.Partitions()
 	r.Partitions = len(partitions)
