@@ -124,6 +124,7 @@ func setPathValues(r *http.Request, pattern string) error {
 
 // serve answers a request. A panic ends its connection only.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	r.Body = newTimedBody(r, s.broker.Limits.HTTPBodyTime)
 	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: connOf(r.Context()), view: s.broker.As(broker.Principal{})}
 	defer c.count()
 	defer func() {
@@ -195,6 +196,7 @@ func (c *call) fail(err error) {
 		panic(http.ErrAbortHandler)
 	}
 	p := toProblem(err)
+	c.leaveBody()
 	if errors.Is(err, errStopping) || c.server.isStopping() {
 		c.w.Header().Set("Connection", "close")
 	}

@@ -48,7 +48,7 @@ func badRequest(format string, args ...any) error {
 
 // statuses are those of codes. Others are 500.
 var statuses = map[string]int{
-	"BADREQUEST": http.StatusBadRequest, "BADMESSAGE": http.StatusBadRequest,
+	"BADREQUEST": http.StatusBadRequest, "BADMESSAGE": http.StatusBadRequest, "INCOMPLETE": http.StatusBadRequest,
 	"DENIED": http.StatusForbidden,
 	"GONE":   http.StatusNotFound, "NOTFOUND": http.StatusNotFound,
 	"GAP":    http.StatusGone,

@@ -1,4 +1,159 @@
 package web
 
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"mbus/internal/batch"
+	"mbus/internal/broker"
+)
+
 // publishOperations publish messages.
-func publishOperations() []operation { return nil }
+func publishOperations() []operation {
+	post := operation{
+		id: "publish", method: http.MethodPost, path: "/topics/{topic}", tag: "Publish",
+		summary: "Publish the body as one message",
+		params:  publishParams, headers: publishHeaders, bodies: []string{typeAny},
+		answers: []answer{
+			{status: http.StatusOK, types: []string{typeJSON}, about: "the message is on disk", body: published{}},
+			{status: http.StatusAccepted, types: []string{typeJSON}, about: "the message is on disk, and waits for its delivery time", body: scheduled{}},
+		},
+		changes: true, serve: publish,
+	}
+	put := post
+	put.id, put.method = "publishFile", http.MethodPut
+	return []operation{post, put}
+}
+
+const typeAny = "application/octet-stream"
+
+// A published is where a message is.
+type published struct {
+	Topic     string `json:"topic"`
+	Partition int    `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// A scheduled message has no offset before it is due.
+type scheduled struct {
+	Topic     string    `json:"topic"`
+	Partition int       `json:"partition"`
+	Due       time.Time `json:"due"`
+}
+
+// publish publishes what the body holds.
+func publish(c *call) error {
+	topic, err := c.name("topic")
+	if err != nil {
+		return err
+	}
+	if err := c.view.MayPublish(topic); err != nil {
+		return err
+	}
+	o, err := c.publishOptions()
+	if err != nil {
+		return err
+	}
+	b := c.newBody(c.server.broker.Limits.MaxMessage)
+	defer b.free()
+	if o.value, err = b.readAll(); err != nil {
+		return err
+	}
+	return c.publishOne(topic, o)
+}
+
+// publishOne publishes one message and answers where it is.
+func (c *call) publishOne(topic string, m *outgoing) error {
+	t, err := c.view.MakeTopic(topic, "client", c.r.RemoteAddr)
+	if err != nil {
+		return err
+	}
+	if err := m.check(c.server.broker, t); err != nil {
+		return err
+	}
+	p, err := m.place(t)
+	if err != nil {
+		return err
+	}
+	offset, err := p.AppendAndWait(m.batch(batch.Producer{ID: -1, Epoch: -1, Sequence: -1}))
+	switch {
+	case err != nil:
+		return err
+	case broker.Waits(m.headers):
+		return c.json(http.StatusAccepted, scheduled{topic, p.Number(), m.due()})
+	}
+	return c.json(http.StatusOK, published{topic, p.Number(), offset})
+}
+
+// An outgoing is a message to publish.
+type outgoing struct {
+	key, value []byte
+	hasKey     bool
+	partition  int   // -1 for the one of the key, or any
+	time       int64 // in milliseconds since 1970
+	hasTime    bool
+	headers    []batch.Header
+}
+
+// check finds what no topic, or not this one, takes.
+func (m *outgoing) check(b *broker.Broker, t *broker.Topic) error {
+	size := len(m.key) + len(m.value)
+	bound := batch.HeaderSize + batch.RecordOverhead + size
+	for _, h := range m.headers {
+		size += len(h.Key) + len(h.Value)
+		bound += headerOverhead + len(h.Key) + len(h.Value)
+	}
+	limit := b.Limits.MaxMessage
+	if size > limit {
+		return tooLarge(limit, "-max-message of the broker")
+	}
+	if bound > t.MaxBatch() {
+		return tooLarge(t.MaxMessage(), "max.message.bytes of the topic")
+	}
+	if m.hasTime {
+		return b.CheckTimes(t, m.time, m.time)
+	}
+	m.time = b.Now().UnixMilli()
+	return nil
+}
+
+// headerOverhead bounds what a header takes beside its key and value, in bytes: two lengths.
+const headerOverhead = 10
+
+// place is the partition that the message goes to.
+func (m *outgoing) place(t *broker.Topic) (*broker.Partition, error) {
+	all := t.Partitions()
+	switch {
+	case m.partition >= len(all):
+		return nil, badRequest("topic %q has %d partitions, and none has the number %d", t.Name, len(all), m.partition)
+	case m.partition >= 0:
+		return all[m.partition], nil
+	case m.hasKey:
+		return all[broker.ForKey(m.key, len(all))], nil
+	}
+	return all[t.Next(len(all))], nil
+}
+
+// batch is the message alone in a batch.
+func (m *outgoing) batch(p batch.Producer) []byte {
+	var b batch.Builder
+	b.Add(m.time, m.key, m.value, m.headers...)
+	b.CloseFor(0, p)
+	return b.Bytes()
+}
+
+// due is when the message is delivered.
+func (m *outgoing) due() time.Time {
+	for i := len(m.headers) - 1; i >= 0; i-- {
+		if m.headers[i].Key == broker.HeaderDeliverAt {
+			ms, _ := broker.ParseDeliverAt(string(m.headers[i].Value)) // it has been checked
+			return time.UnixMilli(ms).UTC()
+		}
+	}
+	return time.Time{}
+}
+
+func deliverAtHeader(ms int64) batch.Header {
+	return batch.Header{Key: broker.HeaderDeliverAt, Value: strconv.AppendInt(nil, ms, 10)}
+}
