@@ -365,5 +365,11 @@ sabotage "resume a group where it is" internal/web/consumeresume.go \
 	's/k.again = again/_ = again/' ./internal/web TestGroupResumesBehindTheLastEventThatItsClientHasSeen
 sabotage "tell of a gap that was not shown" internal/delivery/session.go \
 	's/s.complete(why == Complete)/s.complete(true)/' ./internal/web TestDrainEndsBeforeAGap
+sabotage "let any site have a browser change something" internal/web/operation.go \
+	's/if c.op.changes {/if false {/' ./internal/web TestEachChangeIsGuarded
+sabotage "let an image of any site consume" internal/web/guard.go \
+	's/case !isProven(r):/case false:/' ./internal/web TestGuardOfOrigins
+sabotage "take a path that is not clean for another one" internal/web/operation.go \
+	's/if op == nil || !fits(.*) {/if op == nil {/' ./internal/web TestHostileRequests
 
 [ "$failed" = 0 ] || { echo "sabotage: $failed of $cases cases FAILED" >&2 && exit 1; }

@@ -1,10 +1,12 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -14,21 +16,18 @@ import (
 // requests must name the broker by an address or a name that is its own, because a name of an
 // attacker may lead here (DNS rebinding).
 type guard struct {
-	server  *Server
-	next    http.Handler
+	hosts   []string // own names
 	origins *http.CrossOriginProtection
 }
 
-func newGuard(s *Server, next http.Handler) *guard {
-	return &guard{s, next, http.NewCrossOriginProtection()}
-}
+func newGuard(hosts []string) *guard { return &guard{hosts, http.NewCrossOriginProtection()} }
 
 // contentPolicy allows a page what the broker itself has, without code in the page.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
+// setPolicies tells browsers what pages may do with an answer. An operation may set others.
+func setPolicies(h http.Header) {
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
@@ -36,50 +35,74 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
-	if err := g.check(r); err != nil {
-		p := toProblem(err)
-		requestCounter(&g.server.broker.Stats, noOperation, p.Status).Add(1)
-		p.write(w)
-		return
-	}
-	g.next.ServeHTTP(w, r)
 }
 
-func (g *guard) check(r *http.Request) error {
-	if !g.isOwnHost(r.Host, connOf(r.Context()).LocalAddr()) {
-		return &problem{
-			Status: http.StatusMisdirectedRequest, Code: codeDenied,
-			Detail: fmt.Sprintf("the request is for host %q, which is no address of this broker; -http-hosts of the broker adds names", r.Host),
-		}
+// checkHost refuses a request that came in on an address and names another machine.
+func (g *guard) checkHost(r *http.Request, local net.Addr) error {
+	if g.isOwnHost(r.Host, local) {
+		return nil
 	}
-	if op, err := g.server.router.find(r); err != nil || !op.changes {
-		return nil // an error is answered by the next handler
+	return &problem{
+		Status: http.StatusMisdirectedRequest, Code: codeDenied,
+		Detail: fmt.Sprintf("the request is for host %q, which is no address of this broker; -http-hosts of the broker adds names", r.Host),
 	}
-	if strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") {
-		return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: "a browser may not do this ahead, before its user wants it"}
-	}
-	asWrite := r.Clone(r.Context())
-	asWrite.Method = http.MethodPost // a GET that consumes changes something, too
-	if err := g.origins.Check(asWrite); err != nil {
-		return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: "a page of another site may not do this: " + err.Error()}
-	}
-	return nil
 }
 
-// isOwnHost says whether the Host of a request that came in on an address is this broker.
+// isOwnHost says whether the Host of a request is this broker. Only clients that are no browsers
+// have none.
 func (g *guard) isOwnHost(host string, local net.Addr) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	name = strings.ToLower(strings.TrimSuffix(strings.Trim(name, "[]"), "."))
-	if slices.ContainsFunc(g.server.opts.Hosts, func(own string) bool { return strings.EqualFold(own, name) }) {
+	if host == "" {
 		return true
 	}
-	at := local.(*net.TCPAddr).AddrPort().Addr().Unmap()
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if slices.ContainsFunc(g.hosts, func(own string) bool { return strings.EqualFold(own, name) }) {
+		return true
+	}
+	at := local.(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
 	if name == "localhost" {
 		return at.IsLoopback()
 	}
 	ip, err := netip.ParseAddr(name)
 	return err == nil && (ip.Unmap() == at || ip.IsLoopback() && at.IsLoopback())
+}
+
+var (
+	errPrefetch = errors.New("the browser only expects that its user wants this")
+	errUnproven = errors.New("the browser does not say which page wants this: use the broker's page, or a client such as curl")
+)
+
+// checkOrigin refuses a request, for an operation that changes something, that a page of another
+// site may have made.
+func (g *guard) checkOrigin(r *http.Request) error {
+	// A GET that consumes changes something, too.
+	err := g.origins.Check(&http.Request{Method: http.MethodPost, URL: r.URL, Host: r.Host, Header: r.Header})
+	switch {
+	case err != nil:
+	case strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") || strings.Contains(r.Header.Get("Purpose"), "prefetch"):
+		err = errPrefetch
+	case !isProven(r):
+		err = errUnproven
+	default:
+		return nil
+	}
+	return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: "a page of another site may not do this: " + err.Error()}
+}
+
+// isProven says whether a GET that changes something comes from the broker's page, or from no
+// browser. Browsers send Sec-Fetch-Site over TLS and to loopback addresses only (Fetch Metadata,
+// section 2), and Origin with a GET of another kind of request only: without both the Referer
+// must be the broker, which a page of another site can't forge.
+func isProven(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" {
+		return true
+	}
+	if !strings.HasPrefix(r.UserAgent(), "Mozilla/") { // which all browsers send, and no page can change
+		return true
+	}
+	from, err := url.Parse(r.Referer())
+	return err == nil && from.Host == r.Host
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	gopath "path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -77,16 +78,12 @@ func newRouter(list []operation) *router {
 // find is the operation of a request. Its path values are set by serving through the mux, so
 // they are read from the pattern here.
 func (t *router) find(r *http.Request) (*operation, error) {
-	if _, pattern := t.mux.Handler(r); pattern != "" {
-		if op := t.operations[pattern]; op != nil {
-			return op, setPathValues(r, op.path)
-		}
+	if op := t.match(r.Method, r); op != nil {
+		return op, setPathValues(r, op.path)
 	}
 	var allowed []string
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
-		other := r.Clone(r.Context())
-		other.Method = method
-		if _, pattern := t.mux.Handler(other); t.operations[pattern] != nil {
+		if t.match(method, r) != nil {
 			allowed = append(allowed, method)
 		}
 	}
@@ -97,6 +94,25 @@ func (t *router) find(r *http.Request) (*operation, error) {
 		Status: http.StatusMethodNotAllowed, Code: codeBadRequest, allow: strings.Join(allowed, ", "),
 		Detail: fmt.Sprintf("%q takes %s, not %s", r.URL.Path, strings.Join(allowed, ", "), r.Method),
 	}
+}
+
+// match is the operation with a method at the path of a request; nil if there is none. The mux
+// would redirect from a path that is not clean, such as //topics/a, to another: here is nothing at it.
+func (t *router) match(method string, r *http.Request) *operation {
+	_, pattern := t.mux.Handler(&http.Request{Method: method, URL: r.URL, Host: r.Host})
+	op := t.operations[pattern]
+	if op == nil || !fits(op.path, r.URL.EscapedPath()) {
+		return nil
+	}
+	return op
+}
+
+// fits says whether a path that the mux has matched is as the pattern has it.
+func fits(pattern, path string) bool {
+	if clean := gopath.Clean(path); path != clean && path != clean+"/" {
+		return false
+	}
+	return strings.HasSuffix(path, "/") || !strings.HasSuffix(pattern, "/")
 }
 
 // setPathValues sets the values of the names in a pattern's path.
@@ -127,6 +143,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = newTimedBody(r, s.broker.Limits.HTTPBodyTime)
 	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: connOf(r.Context()), view: s.broker.As(broker.Principal{})}
 	defer c.count()
+	setPolicies(w.Header())
 	defer func() {
 		switch p := recover(); p {
 		case nil:
@@ -142,10 +159,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// run finds the operation and runs it.
+// run finds the operation, checks the request, and runs it.
 func (c *call) run() (err error) {
+	if err = c.server.guard.checkHost(c.r, c.conn.LocalAddr()); err != nil {
+		return err
+	}
 	if c.op, err = c.server.router.find(c.r); err != nil {
 		return err
+	}
+	if c.op.changes {
+		if err = c.server.guard.checkOrigin(c.r); err != nil {
+			return err
+		}
 	}
 	if err = c.readQuery(); err != nil {
 		return err

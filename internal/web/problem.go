@@ -85,8 +85,10 @@ func toProblem(err error) *problem {
 	return &problem{Status: status, Code: code, Detail: err.Error()}
 }
 
-// write answers with the problem.
-func (p *problem) write(w http.ResponseWriter) {
+const typeProblem = "application/problem+json"
+
+// document is the problem as JSON, with an LF.
+func (p *problem) document() []byte {
 	doc := map[string]any{
 		"type": "urn:mbus:problem:" + strings.ToLower(p.Code), "title": http.StatusText(p.Status), "status": p.Status, "code": p.Code,
 	}
@@ -100,9 +102,15 @@ func (p *problem) write(w http.ResponseWriter) {
 	if err != nil { // of Extra, which is ours
 		panic(err)
 	}
+	return append(body, '\n')
+}
+
+// write answers with the problem.
+func (p *problem) write(w http.ResponseWriter) {
+	body := p.document()
 	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h.Set("Content-Type", typeProblem)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if p.allow != "" {
 		h.Set("Allow", p.allow)
 	}
@@ -110,5 +118,5 @@ func (p *problem) write(w http.ResponseWriter) {
 		h.Set("Retry-After", "1")
 	}
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n')) // the client may have gone
+	_, _ = w.Write(body) // the client may have gone
 }

@@ -3,13 +3,14 @@
 // (RFC 9457), and the guard against browsers' requests from other sites. Topics and groups are
 // those of the other fronts.
 //
-// The way of a request: guard.go checks where it comes from, operation.go finds its operation and
-// checks its parameters, and the operation's function answers it.
+// The way of a request: operation.go finds its operation, guard.go checks where it comes from, and
+// the operation's function answers it.
 package web
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -45,6 +46,7 @@ type Server struct {
 	opts   Options
 	hub    *delivery.Hub
 	conns  *tcpserver.Conns[*conn]
+	guard  *guard
 	router *router
 	http   *http.Server
 	queue  *queue // of connections for http
@@ -55,17 +57,20 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	s := &Server{
 		broker: b, log: b.Log, opts: o, hub: delivery.NewHub(b),
 		conns:  tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.HTTPHeaderTime),
+		guard:  newGuard(o.Hosts),
 		router: newRouter(operations()),
 		queue:  newQueue(),
 	}
 	s.router.count(&b.Stats)
 	s.http = &http.Server{
-		Handler:           newGuard(s, http.HandlerFunc(s.serve)),
+		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: b.Limits.HTTPHeaderTime,
 		IdleTimeout:       b.Limits.HTTPIdleTime,
 		MaxHeaderBytes:    broker.HTTPHeader,
 		ErrorLog:          slog.NewLogLogger(debugOnly{b.Log.Handler()}, slog.LevelDebug),
 		ConnContext:       withConn,
+
+		DisableGeneralOptionsHandler: true, // it would answer without the guard, and wait for a body for ever
 	}
 	return s
 }
@@ -89,9 +94,13 @@ func (s *Server) Serve(l net.Listener) {
 	})
 }
 
-const tooMany = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\n" +
-	"Content-Length: 107\r\n\r\n" +
-	`{"type":"urn:mbus:problem:busy","title":"busy","status":503,"detail":"too many connections","code":"BUSY"}` + "\n"
+// tooMany is the answer to a connection beyond the limit.
+var tooMany = func() string {
+	p := &problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: "too many connections"}
+	body := p.document()
+	return fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: %s\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+		typeProblem, len(body), body)
+}()
 
 // Stop ends the server: no more connections are taken, requests that wait end, and others may go on until
 // the context ends. Then the rest is cut off.
