@@ -278,11 +278,11 @@ const (
 
 // Limits of metrics.
 const (
-	// MetricTopics and MetricGroups bound the topics, and the groups' topics, that /metrics has series
-	// of: each has some ten, which take about 1 KiB of a scrape and, in a database, some 3 KiB
-	// of memory each. Of more, those that come first by name are there.
-	MetricTopics = 10_000
-	MetricGroups = 10_000
+	// MetricPartitions bounds the partitions, and also the groups' positions, that /metrics has series
+	// of: one of a topic with one partition has some ten, which take about 1 KiB of a scrape and,
+	// in a database, some 3 KiB of memory each. Of more, those whose topics, or groups, come first
+	// by name are there.
+	MetricPartitions = 10_000
 
 	// maxAges bounds the times of messages that are remembered for the ages of groups' oldest messages, at
 	// some 60 bytes each. With more, each scrape looks into the logs again.

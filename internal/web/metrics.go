@@ -152,7 +152,7 @@ func (s *scrape) topics(c *call) (leftOut int) {
 		if broker.Internal(t.Name) {
 			continue
 		}
-		if n++; n > broker.MetricTopics {
+		if n += len(t.Partitions()); n > c.server.series {
 			leftOut++
 			continue
 		}

@@ -36,7 +36,7 @@ func (s *scrape) groups(c *call, now time.Time) (leftOut int) {
 		for end < len(all) && all[end].Group == all[0].Group && all[end].Topic == all[0].Topic {
 			end++
 		}
-		if n++; n > broker.MetricGroups {
+		if n += end; n > c.server.series {
 			leftOut++
 		} else if !broker.Internal(all[0].Topic) {
 			s.groupTopic(c, all[:end], now)
@@ -45,7 +45,7 @@ func (s *scrape) groups(c *call, now time.Time) (leftOut int) {
 	}
 	members := 0
 	for _, g := range c.view.Groups() {
-		if members++; members > broker.MetricGroups {
+		if members++; members > c.server.series {
 			break
 		}
 		s.set(metricMembers, float64(g.Members), labels("group", g.Name))

@@ -10,7 +10,7 @@ const (
 // observeOperations measure the broker.
 func observeOperations() []operation {
 	m := newMetrics()
-	return []operation{
+	return append(profileOperations(), []operation{
 		{
 			id: "getMetrics", method: http.MethodGet, path: "/metrics", tag: "Observe",
 			summary: "Numbers of the broker, its topics and its groups, for Prometheus",
@@ -42,5 +42,5 @@ func observeOperations() []operation {
 			},
 			serve: healthy,
 		},
-	}
+	}...)
 }

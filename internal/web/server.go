@@ -50,6 +50,7 @@ type Server struct {
 	router *router
 	http   *http.Server
 	queue  *queue // of connections for http
+	series int    // partitions, and positions, of which /metrics has series; the constant, but in tests
 }
 
 // NewServer serves nothing yet.
@@ -59,7 +60,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 		conns:  tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.HTTPHeaderTime),
 		guard:  newGuard(o.Hosts),
 		router: newRouter(operations()),
-		queue:  newQueue(),
+		queue:  newQueue(), series: broker.MetricPartitions,
 	}
 	s.router.count(&b.Stats)
 	s.http = &http.Server{
