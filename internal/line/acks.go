@@ -22,7 +22,7 @@ func (k *consumer) readAcks() error {
 		if err := k.takeAcks(); err != nil {
 			return err
 		}
-		err := k.conn.in.fill(k.conn.net, broker.RequestLine)
+		err := k.conn.in.Fill(k.conn.net, broker.RequestLine)
 		if err == io.EOF {
 			return errLeft
 		}
@@ -38,14 +38,14 @@ func (k *consumer) takeAcks() error {
 	defer session.ConfirmRanges()
 	highest, sent := noCount, session.Sent()
 	for {
-		p := in.bytes()
+		p := in.Bytes()
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 && len(p) < broker.RequestLine {
 			return k.ackUpTo(highest)
 		}
 		if n, ok := parseCount(p, i); ok && n <= sent {
 			highest = max(highest, int64(n))
-			in.skip(i + 1)
+			in.Skip(i + 1)
 			continue
 		}
 		if err := k.ackUpTo(highest); err != nil {
@@ -59,7 +59,7 @@ func (k *consumer) takeAcks() error {
 		if err != nil {
 			return err
 		}
-		in.skip(i + 1)
+		in.Skip(i + 1)
 	}
 }
 
@@ -99,13 +99,13 @@ func (k *consumer) awaitLeave() error {
 	in := &k.conn.in
 	var err error
 	for err == nil {
-		in.skip(len(in.bytes()))
-		err = in.fill(k.conn.net, broker.FirstBuffer)
+		in.Skip(len(in.Bytes()))
+		err = in.Fill(k.conn.net, broker.FirstBuffer)
 	}
 	if err != io.EOF {
 		return err
 	}
-	in.free()
+	in.Free()
 	k.session.ClientMayBeGone()
 	return k.conn.net.AwaitReset() // there is no event for a client that has only left
 }

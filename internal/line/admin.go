@@ -100,7 +100,7 @@ var adminOptions = map[string]option{
 
 // administer serves a request of administration.
 func (c *conn) administer(r *request) error {
-	c.in.free()
+	c.in.Free()
 	if err := r.admin.run(c, r); err != nil {
 		return toErrorLine(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
+	"mbus/internal/publish"
 	"mbus/internal/tcpserver"
 	"mbus/internal/units"
 )
@@ -23,14 +24,14 @@ type conn struct {
 	broker   *broker.Broker
 	view     *broker.View
 	net      tcpserver.Conn
-	in       input
+	in       publish.Input
 	number   uint64      // of the connection, in the order in which they came
 	asked    time.Time   // when the request had come
 	finishes atomic.Bool // a stop of the broker lets it go on for a while
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.Principal{}), net: nc, in: newInput(&s.broker.Budget), number: s.latest.Add(1)}
+	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.Principal{}), net: nc, in: publish.NewInput(&s.broker.Budget), number: s.latest.Add(1)}
 }
 
 // An errorLine is written to the client before the connection is closed.
@@ -70,6 +71,10 @@ func toErrorLine(err error) error {
 	if errors.As(err, &line) {
 		return err
 	}
+	var wrong *publish.Error
+	if errors.As(err, &wrong) {
+		return &errorLine{wrong.Code, err}
+	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // nothing was done
 		return &errorLine{"BUSY", err}
 	}
@@ -81,14 +86,14 @@ func toErrorLine(err error) error {
 func (c *conn) readRequest(options map[string]option) (*request, error) {
 	c.net.SetReadDeadline(time.Now().Add(c.broker.Limits.RequestTime))
 	for {
-		p := c.in.bytes()
+		p := c.in.Bytes()
 		if i := bytes.IndexByte(p, '\n'); i >= 0 && i < broker.RequestLine {
 			r, err := parseRequest(p[:i], options, c.broker.Now())
 			if err != nil {
 				return nil, &errorLine{"BADREQUEST", err}
 			}
 			c.server.debug(c, "request", "line", string(p[:i]))
-			c.in.skip(i + 1)
+			c.in.Skip(i + 1)
 			c.asked = time.Now()
 			c.net.SetReadDeadline(time.Time{})
 			return r, nil
@@ -99,7 +104,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 		if len(p) >= broker.RequestLine {
 			return nil, errorLinef("BADREQUEST", "the request line is longer than %d bytes", broker.RequestLine)
 		}
-		if err := c.in.fill(c.net, broker.RequestLine); err != nil {
+		if err := c.in.Fill(c.net, broker.RequestLine); err != nil {
 			return nil, c.noRequest(err, len(p))
 		}
 	}

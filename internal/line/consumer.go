@@ -58,7 +58,7 @@ func (k *consumer) drain() error {
 		return errorLinef("SHUTDOWN", "the broker is stopping")
 	}
 	c.net.Observe()
-	c.in.free() // nothing more is expected
+	c.in.Free() // nothing more is expected
 	if err := k.writeEnd(forClient(k.session.Drain())); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"mbus/internal/batch"
 	"mbus/internal/broker"
 )
 
@@ -77,43 +76,6 @@ func (p *publisher) closeStream() {
 	if p.stream != nil {
 		p.stream.Close()
 	}
-}
-
-// spreads reports whether the partition of a message follows from its key.
-func (p *publisher) spreads(out *partitionedBatch) bool {
-	return len(out.partitions) > 1 && (p.request.keyed || p.request.format == formatJSON)
-}
-
-// spread notes over how many partitions the messages of a stream are spread, before they are
-// built.
-func (p *publisher) spread(out *partitionedBatch) {
-	if p.stream != nil && (p.request.keyed || p.request.format == formatJSON) {
-		p.stream.Spread(len(out.partitions))
-	}
-}
-
-// spot is where a message goes, and whether it is stored.
-func (p *publisher) spot(out *partitionedBatch, number int64, key []byte, headers []batch.Header) (at spot, stored bool) {
-	at = spot{partition: out.own, number: number, exact: true}
-	if key != nil {
-		at.partition = out.forKey(key)
-	}
-	switch {
-	case p.stream == nil:
-		return at, false
-	case !p.spreads(out) || broker.Waits(headers):
-		return at, p.stream.Stored(number, nil)
-	}
-	at.exact = false
-	if key == nil {
-		at.partition = p.stream.Place(number, len(out.partitions))
-	}
-	return at, p.stream.KnowsMore(number) && p.stream.Stored(number, func(partitions int) int {
-		if key == nil {
-			return p.stream.Place(number, partitions)
-		}
-		return broker.ForKey(key, partitions)
-	})
 }
 
 // storedAll reports whether count messages of a stream, from number first on, are stored.

@@ -7,11 +7,10 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"sync"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
-	"mbus/internal/message"
+	"mbus/internal/publish"
 )
 
 // A publisher is a producer's connection: it builds batches of the messages that it reads and
@@ -24,14 +23,10 @@ type publisher struct {
 	acks    *ackTracker
 	count   uint64 // number of the latest message taken, from 1
 	now     int64  // time of the messages of a read, in milliseconds since 1970
-	message message.Parsed
+	reader  publish.Reader
 	wait    []batch.Header // of all messages, if they are delayed
 	limited bool           // there is a deadline for the next bytes
 }
-
-// maxAppend is the size in bytes at which the messages of one read are appended although there
-// are more: short lines grow when they become records.
-const maxAppend = 2 * broker.ReadBuffer
 
 // produce serves a producer's connection.
 func (c *conn) produce() error {
@@ -42,7 +37,7 @@ func (c *conn) produce() error {
 	if err := c.view.MayPublish(r.topic); err != nil {
 		return toErrorLine(err)
 	}
-	p := &publisher{conn: c, request: r, count: uint64(r.stream.First - 1)}
+	p := &publisher{conn: c, request: r, count: uint64(r.stream.First - 1), reader: publish.Reader{Broker: c.broker}}
 	p.acks = newAckTracker(c, p.count)
 	before := p.count
 	defer p.closeStream()
@@ -90,9 +85,9 @@ func (p *publisher) run() error {
 
 // ended is the error for the client at the end of the input.
 func (p *publisher) ended(err error) error {
-	rest := len(p.in.bytes())
+	rest := len(p.in.Bytes())
 	switch {
-	case errors.Is(err, errBusy):
+	case errors.Is(err, publish.ErrBusy):
 		return &errorLine{"BUSY", err}
 	case errors.Is(err, os.ErrDeadlineExceeded) && p.server.isStopping():
 		return errorLinef("SHUTDOWN", "the broker is stopping")
@@ -106,12 +101,6 @@ func (p *publisher) ended(err error) error {
 	return err
 }
 
-// builders are reused.
-var builders = sync.Pool{New: func() any { return new(batch.Builder) }}
-
-// maxPooled is the size from which a builder's buffer is not kept.
-const maxPooled = 2 * maxAppend
-
 // takeLines publishes all lines that have come and returns how long the one that is not
 // complete may be.
 func (p *publisher) takeLines() (int, error) {
@@ -120,7 +109,7 @@ func (p *publisher) takeLines() (int, error) {
 		limit = 6*limit + broker.BatchSlack // every byte may be escaped
 	}
 	for {
-		in := p.in.bytes()
+		in := p.in.Bytes()
 		end := bytes.LastIndexByte(in, '\n') + 1
 		if end == 0 {
 			if len(in) > limit {
@@ -129,7 +118,7 @@ func (p *publisher) takeLines() (int, error) {
 			return limit + 1, nil
 		}
 		used, err := p.publishLines(in[:end])
-		p.in.skip(used)
+		p.in.Skip(used)
 		if err != nil {
 			return 0, err
 		}
@@ -137,17 +126,7 @@ func (p *publisher) takeLines() (int, error) {
 }
 
 func (p *publisher) tooLarge(number uint64) error {
-	limit, whose := p.limit()
-	return errorLinef("TOOLARGE", "message %d is larger than %d bytes (%s)", number, limit, whose)
-}
-
-// limit is the size of the largest message in bytes, and the setting that says so.
-func (p *publisher) limit() (limit int, whose string) {
-	limit = p.broker.Limits.MaxMessage
-	if t := p.known(); t != nil && t.MaxMessage() < limit {
-		return t.MaxMessage(), "max.message.bytes of the topic"
-	}
-	return limit, "-max-message of the broker"
+	return toErrorLine(publish.TooLarge(p.broker, p.known(), number))
 }
 
 // publishLines publishes the lines, or the first of them, and returns how many
@@ -156,104 +135,36 @@ func (p *publisher) publishLines(lines []byte) (int, error) {
 	if err := p.makeTopic(); err != nil {
 		return 0, err
 	}
-	out := newPartitionedBatch(p.topic, p.stream)
-	defer out.free()
-	p.spread(out)
+	p.reader.Topic, p.reader.Now, p.reader.Headers = p.topic, p.now, p.wait
+	add := p.reader.Line
+	switch {
+	case p.request.keyed:
+		add = p.reader.Keyed
+	case p.request.format == formatJSON:
+		add = p.reader.JSON
+	}
+	out := publish.NewBatch(p.topic, p.stream, p.request.keyed || p.request.format == formatJSON)
+	defer out.Free()
 	used := 0
 	var wrong error
-	for used < len(lines) && out.size < maxAppend && wrong == nil {
+	for used < len(lines) && out.Size() < publish.MaxAppend && wrong == nil {
 		n := bytes.IndexByte(lines[used:], '\n')
-		if wrong = p.add(out, lines[used:used+n]); wrong == nil {
+		if wrong = add(out, lines[used:used+n], p.count+uint64(out.Messages())+1); wrong == nil {
 			used += n + 1
 		}
 	}
-	if err := p.publish(out); err != nil {
+	if out.Messages() > 0 {
+		number := p.acks.begin(out.Messages(), max(out.Partitions(), 1))
+		p.count += uint64(out.Messages())
+		out.Append(broker.Producers, func(err error) { p.acks.complete(number, err) })
+	}
+	if err := p.acks.failure(); err != nil {
 		return used, err
 	}
-	return used, wrong
-}
-
-// add parses a line and adds its message to out.
-func (p *publisher) add(out *partitionedBatch, line []byte) error {
-	number := p.count + uint64(out.messages) + 1
-	size := len(line)
-	switch {
-	case p.request.keyed:
-		key, value, ok := bytes.Cut(line, []byte("\t"))
-		if !ok {
-			return errorLinef("BADMESSAGE", "message %d has no TAB between key and value", number)
-		}
-		if size <= p.broker.Limits.MaxMessage && out.fits(key, value, p.wait) {
-			p.put(out, number, p.now, key, value, p.wait)
-			return nil
-		}
-	case p.request.format == formatJSON:
-		return p.addJSON(out, line, number)
-	case size <= p.broker.Limits.MaxMessage && out.fits(nil, line, p.wait):
-		p.put(out, number, p.now, nil, line, p.wait)
-		return nil
+	if wrong != nil {
+		return used, toErrorLine(wrong)
 	}
-	return p.tooLarge(number)
-}
-
-func (p *publisher) addJSON(out *partitionedBatch, line []byte, number uint64) error {
-	m := &p.message
-	if err := message.ParseJSON(line, m); err != nil {
-		return errorLinef("BADMESSAGE", "message %d is not what format=json takes: %w", number, err)
-	}
-	size := len(m.Key) + len(m.Value)
-	for _, h := range m.Headers {
-		size += len(h.Key) + len(h.Value)
-	}
-	m.Headers = append(m.Headers, p.wait...)
-	if err := broker.CheckDeliverAt(m.Headers); err != nil {
-		return errorLinef("BADMESSAGE", "message %d: %w", number, err)
-	}
-	if size > p.broker.Limits.MaxMessage || !out.fits(m.Key, m.Value, m.Headers) {
-		return p.tooLarge(number)
-	}
-	if !m.HasTimestamp {
-		m.Timestamp = p.now
-	} else if err := p.broker.CheckTimes(p.topic, m.Timestamp, m.Timestamp); err != nil {
-		return errorLinef("BADMESSAGE", "message %d: %w", number, err)
-	}
-	p.put(out, number, m.Timestamp, m.Key, m.Value, m.Headers)
-	return nil
-}
-
-// put adds a message to out, unless it is stored.
-func (p *publisher) put(out *partitionedBatch, number uint64, time int64, key, value []byte, headers []batch.Header) {
-	at, stored := p.spot(out, int64(number), key, headers)
-	if stored {
-		out.skip()
-		return
-	}
-	out.add(at, time, key, value, headers...)
-}
-
-// publish appends the batches of out.
-func (p *publisher) publish(out *partitionedBatch) error {
-	if out.messages == 0 {
-		return nil
-	}
-	partitions, last := out.count()
-	number := p.acks.begin(out.messages, max(partitions, 1))
-	p.count += uint64(out.messages)
-	done := func(_ int64, err error) { p.acks.complete(number, err) }
-	if partitions == 0 { // all messages are stored
-		done(0, nil)
-	}
-	for i, b := range out.builders {
-		if b == nil {
-			continue
-		}
-		out.close(i)
-		o := broker.AppendOptions{Checked: true, Port: broker.Producers, Stream: p.stream, Inline: i == last && out.size <= broker.InlineCommit}
-		if err := out.partitions[i].Append(b.Bytes(), o, done); err != nil {
-			done(0, err)
-		}
-	}
-	return p.acks.failure()
+	return used, nil
 }
 
 // setWait sets the header that delays the messages of a read, if the request has a delay or

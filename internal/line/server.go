@@ -69,7 +69,7 @@ func (s *Server) run(c *conn, handle func(*conn) error) {
 			c.writeLine("-INTERNAL an error in the broker, which it has logged\n")
 			c.net.Close()
 		}
-		c.in.free()
+		c.in.Free()
 	}()
 	err := handle(c)
 	var answer *errorLine

@@ -6,11 +6,12 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/publish"
 )
 
 // takeBatches publishes all whole batches that have come and returns how long the next one is.
 func (p *publisher) takeBatches() (int, error) {
-	in, limit := p.in.bytes(), p.maxBatch()
+	in, limit := p.in.Bytes(), p.maxBatch()
 	used, messages := 0, 0
 	want := batch.HeaderSize
 	var wrong error
@@ -33,7 +34,7 @@ func (p *publisher) takeBatches() (int, error) {
 	if err := p.publishBatches(in[:used], messages); err != nil {
 		return 0, err
 	}
-	p.in.skip(used)
+	p.in.Skip(used)
 	return want, wrong
 }
 
@@ -62,7 +63,7 @@ func (p *publisher) badBatch(b []byte, before int, err error) error {
 		if batch.Batch(b[:batch.HeaderSize]).Count() > 1 {
 			what = "the batch that begins with message %d"
 		}
-		most, whose := p.limit()
+		most, whose := publish.Limit(p.broker, p.known())
 		return errorLinef("TOOLARGE", what+" has %d bytes, the limit is %d, of which a message may take %d (%s)", number, n, limit, most, whose)
 	}
 	var line *errorLine
@@ -83,7 +84,7 @@ func (p *publisher) publishBatches(batches []byte, messages int) error {
 		if batches, err = p.rebuild(batches, first); err != nil {
 			return toErrorLine(err)
 		}
-		defer p.in.budget.Give(len(batches))
+		defer p.broker.Budget.Give(len(batches))
 	} else {
 		p.nameProducer(batches, first)
 	}
@@ -141,8 +142,8 @@ func (p *publisher) rebuild(batches []byte, first int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !p.in.budget.Take(len(r.out.Bytes())) {
-		return nil, &errorLine{"BUSY", errBusy}
+	if !p.broker.Budget.Take(len(r.out.Bytes())) {
+		return nil, &errorLine{"BUSY", publish.ErrBusy}
 	}
 	return r.out.Bytes(), nil
 }

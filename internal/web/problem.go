@@ -12,6 +12,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
 	"mbus/internal/group"
+	"mbus/internal/publish"
 )
 
 // A problem is an error as RFC 9457 has it. Code is that of the line protocol.
@@ -69,6 +70,10 @@ func toProblem(err error) *problem {
 	var inUse *group.InUseError
 	if errors.As(err, &inUse) { // which does not end by itself
 		return &problem{Status: http.StatusConflict, Code: "BUSY", Detail: err.Error()}
+	}
+	var wrong *publish.Error
+	if errors.As(err, &wrong) {
+		return &problem{Status: statuses[wrong.Code], Code: wrong.Code, Detail: err.Error()}
 	}
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {

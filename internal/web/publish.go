@@ -13,13 +13,13 @@ import (
 func publishOperations() []operation {
 	post := operation{
 		id: "publish", method: http.MethodPost, path: "/topics/{topic}", tag: "Publish",
-		summary: "Publish the body as one message",
-		params:  publishParams, headers: publishHeaders, bodies: []string{typeAny},
+		summary: "Publish the body as one message, or the messages that it holds",
+		params:  publishParams, headers: publishHeaders, bodies: []string{typeAny, typeJSONs, typeManyLines},
 		answers: []answer{
-			{status: http.StatusOK, types: []string{typeJSON}, about: "the message is on disk", body: published{}},
+			{status: http.StatusOK, types: []string{typeJSON}, about: "the message is on disk; of many messages the answer is the topic and how many were published", body: published{}},
 			{status: http.StatusAccepted, types: []string{typeJSON}, about: "the message is on disk, and waits for its delivery time", body: scheduled{}},
 		},
-		changes: true, serve: publish,
+		changes: true, serve: publishBody,
 	}
 	put := post
 	put.id, put.method = "publishFile", http.MethodPut
@@ -42,8 +42,8 @@ type scheduled struct {
 	Due       time.Time `json:"due"`
 }
 
-// publish publishes what the body holds.
-func publish(c *call) error {
+// publishBody publishes what the body holds.
+func publishBody(c *call) error {
 	topic, err := c.name("topic")
 	if err != nil {
 		return err
@@ -54,6 +54,9 @@ func publish(c *call) error {
 	o, err := c.publishOptions()
 	if err != nil {
 		return err
+	}
+	if lines := c.manyOf(); lines != nil {
+		return c.publishMany(topic, o, lines)
 	}
 	b := c.newBody(c.server.broker.Limits.MaxMessage)
 	defer b.free()
@@ -76,7 +79,7 @@ func (c *call) publishOne(topic string, m *outgoing) error {
 	if err != nil {
 		return err
 	}
-	offset, err := p.AppendAndWait(m.batch(batch.Producer{ID: -1, Epoch: -1, Sequence: -1}))
+	offset, err := appendAndWait(p, m.batch(batch.Producer{ID: -1, Epoch: -1, Sequence: -1}))
 	switch {
 	case err != nil:
 		return err
@@ -84,6 +87,20 @@ func (c *call) publishOne(topic string, m *outgoing) error {
 		return c.json(http.StatusAccepted, scheduled{topic, p.Number(), m.due()})
 	}
 	return c.json(http.StatusOK, published{topic, p.Number(), offset})
+}
+
+// appendAndWait appends a batch and returns its offset when it is durable.
+func appendAndWait(p *broker.Partition, b []byte) (offset int64, err error) {
+	done := make(chan struct{})
+	refused := p.Append(b, broker.AppendOptions{Checked: true, Port: broker.HTTP, Inline: true}, func(at int64, failed error) {
+		offset, err = at, failed
+		close(done)
+	})
+	if refused != nil {
+		return 0, refused
+	}
+	<-done
+	return offset, err
 }
 
 // An outgoing is a message to publish.
@@ -126,13 +143,17 @@ func (m *outgoing) place(t *broker.Topic) (*broker.Partition, error) {
 	all := t.Partitions()
 	switch {
 	case m.partition >= len(all):
-		return nil, badRequest("topic %q has %d partitions, and none has the number %d", t.Name, len(all), m.partition)
+		return nil, noPartition(t, m.partition)
 	case m.partition >= 0:
 		return all[m.partition], nil
 	case m.hasKey:
 		return all[broker.ForKey(m.key, len(all))], nil
 	}
 	return all[t.Next(len(all))], nil
+}
+
+func noPartition(t *broker.Topic, number int) error {
+	return badRequest("topic %q has %d partitions, and none has the number %d", t.Name, len(t.Partitions()), number)
 }
 
 // batch is the message alone in a batch.

@@ -23,6 +23,7 @@ var (
 		{name: "time", about: "the message's time, RFC 3339 or milliseconds since 1970; now if not given", example: "2026-11-22T10:00:00Z"},
 		{name: "delay", about: "the message is delivered this much later", example: "30s"},
 		{name: "at", about: "the message is delivered at this time, RFC 3339 or milliseconds since 1970", example: "2026-11-22T10:00:00Z"},
+		{name: "keyed", about: "with lines: each is key, TAB, value", kind: "boolean"},
 		{name: "header", about: "a header of the message, NAME:VALUE", example: "unit:C", many: true},
 	}
 	publishHeaders = []param{
