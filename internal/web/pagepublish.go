@@ -74,17 +74,3 @@ func formMessage(c *call) (key []byte, headers []batch.Header, err error) {
 	}
 	return key, headers, nil
 }
-
-// appendAndWait appends a batch and waits until it is durable.
-func appendAndWait(p *broker.Partition, b []byte) (base int64, err error) {
-	type result struct {
-		base int64
-		err  error
-	}
-	done := make(chan result, 1)
-	if err := p.Append(b, broker.AppendOptions{Checked: true, Inline: true}, func(base int64, err error) { done <- result{base, err} }); err != nil {
-		return 0, err
-	}
-	r := <-done
-	return r.base, r.err
-}
