@@ -21,6 +21,8 @@ func TestGuideCommandsDoWhatItSays(t *testing.T) { commandsDo(t, "docs/guide.md"
 
 func TestCommandsForKafkaClientsDoWhatIsSaid(t *testing.T) { commandsDo(t, "KAFKA.md", 1) }
 
+func TestCommandsForHTTPClientsDoWhatIsSaid(t *testing.T) { commandsDo(t, "docs/http.md", 6) }
+
 func TestCommandsForOperatorsDoWhatIsSaid(t *testing.T) { commandsDo(t, "docs/operations.md", 2) }
 
 // commandsDo compares at least so many outputs.
@@ -47,7 +49,7 @@ func commandsDo(t *testing.T, name string, least int) {
 	}
 }
 
-var times = regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|"ts":\d+`)
+var times = regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|"ts":\d+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`)
 
 func normal(output string) string { return times.ReplaceAllString(output, "TIME") }
 
@@ -117,6 +119,7 @@ func (s *scratch) command(line string) string {
 	}
 	line = strings.ReplaceAll(line, "127.0.0.1 9990", "127.0.0.1 "+brokertest.Port(s.broker.Producers()))
 	line = strings.ReplaceAll(line, "127.0.0.1 9991", "127.0.0.1 "+brokertest.Port(s.broker.Consumers()))
+	line = strings.ReplaceAll(line, "localhost:9992", "localhost:"+brokertest.Port(s.broker.HTTP()))
 	return strings.ReplaceAll(line, "127.0.0.1:9092", s.broker.Kafka())
 }
 
