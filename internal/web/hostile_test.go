@@ -219,7 +219,7 @@ func TestStopEndsConnectionsInEachState(t *testing.T) {
 	}
 }
 
-// Connections beyond the limit are told so, in a well-formed answer, and the others go on.
+// Connections beyond the limit get a well-formed answer that says so, and the others go on.
 func TestConnectionsBeyondTheLimit(t *testing.T) {
 	const limit = 5
 	r := newRig(t, Options{})
