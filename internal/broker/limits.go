@@ -67,6 +67,14 @@ const (
 	// PageNumbers is the time between two rounds of numbers for a view that is open.
 	PageNumbers = time.Second
 
+	// HTTPDocument bounds the body of a request that is a JSON document, in bytes: a topic with all its
+	// settings fits many times.
+	HTTPDocument = 64 << 10
+
+	// ListedEntries bounds a list of topics, groups or connections in one answer: each entry takes
+	// some 200 bytes, and that of a topic a read of a file.
+	ListedEntries = 1000
+
 	// FirstBuffer is the smallest buffer of a connection that has something to
 	// read, in bytes. More is taken from the Budget.
 	FirstBuffer = 4 << 10

@@ -1,4 +1,119 @@
 package web
 
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/group"
+)
+
 // adminOperations look at topics, groups and connections, and change them.
-func adminOperations() []operation { return nil }
+func adminOperations() []operation {
+	return slices.Concat(topicOperations(), groupOperations(), letterOperations(), lookOperations(), connectionOperations())
+}
+
+// Parameters that several operations have.
+var (
+	paramExecute = param{name: "execute", about: "does it: without it the answer only says what would be done", kind: "boolean"}
+	paramID      = param{name: "id", about: "the topic must be the one with this id, which GET /topics/{topic} shows"}
+	paramAfter   = param{name: "after", about: "the list goes on behind this name, which the answer before had as next"}
+	paramLimit   = param{name: "limit", about: "entries at most, 1 to 1000; 1000 if not given", kind: "integer", example: "100"}
+)
+
+// asJSON is an answer with a JSON body.
+func asJSON(about string, body any) []answer {
+	return []answer{{status: http.StatusOK, types: []string{typeJSON}, about: about, body: body}}
+}
+
+// A listPart is the part of a list that an answer has.
+type listPart struct {
+	after string
+	limit int
+}
+
+// listPart reads which part of a list the client wants.
+func (c *call) listPart() (listPart, error) {
+	n, err := c.number("limit", 1, broker.ListedEntries, broker.ListedEntries)
+	return listPart{c.query.Get("after"), int(n)}, err
+}
+
+// incarnation finds the topic of the path in the incarnation of parameter id, for an access to it.
+func (c *call) incarnation(name string, access broker.Access) (*broker.Topic, error) {
+	var id *broker.TopicID
+	if c.query.Has("id") {
+		parsed, err := broker.ParseTopicID(c.query.Get("id"))
+		if err != nil {
+			return nil, badRequest("parameter %q: %w", "id", err)
+		}
+		id = &parsed
+	}
+	t, err := c.view.Incarnation(name, id, access)
+	return t, aboutTopic(err, name)
+}
+
+// aboutTopic adds the name of a topic to an error that does not have it.
+func aboutTopic(err error, name string) error {
+	var other *broker.IncarnationError
+	if err == nil || errors.As(err, &other) || errors.Is(err, broker.ErrDenied) {
+		return err
+	}
+	return fmt.Errorf("%w: %q", err, name)
+}
+
+// stopFirst adds to an error what to do about a group that is in use.
+func stopFirst(err error) error {
+	var inUse *group.InUseError
+	if errors.As(err, &inUse) {
+		return fmt.Errorf("%w: stop them first", err)
+	}
+	return err
+}
+
+// readJSON reads the body, one JSON value without unknown members, into v.
+func (c *call) readJSON(v any) error {
+	if t := c.mediaType(); t != typeJSON {
+		return &problem{Status: http.StatusUnsupportedMediaType, Code: codeBadRequest, Detail: fmt.Sprintf("header Content-Type: it takes %s, not %q", typeJSON, c.r.Header.Get("Content-Type"))}
+	}
+	p, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, broker.HTTPDocument))
+	if err != nil {
+		return bodyError(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(p))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return badRequest("the body: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return badRequest("the body: something follows the JSON value")
+	}
+	return nil
+}
+
+// bodyError is the error for a body that can't be read.
+func bodyError(err error) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return err
+	}
+	return badRequest("the body: %w", err)
+}
+
+// did logs a change that the client asked for.
+func (c *call) did(msg string, args ...any) {
+	c.server.log.Info(msg, append(args, "client", c.r.RemoteAddr)...)
+}
+
+// timeOrNone is a time for JSON; "" for none.
+func timeOrNone(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}

@@ -1,0 +1,52 @@
+package delivery
+
+import (
+	"errors"
+	"time"
+)
+
+// Discard consumes messages on behalf of a client that does not want them, and returns how many, when
+// that is durable. The error, after which some may be consumed, is as those of Redrive.
+func (h *Hub) Discard(o Options) (n int64, err error) {
+	d := new(discarded)
+	s := h.NewSession(o, d)
+	defer s.Close(Stopping)
+	ended := s.Drain()
+	if ended != nil && !errors.Is(ended, ErrGap) && !errors.Is(ended, ErrDamaged) {
+		return 0, forClient(ended)
+	}
+	if err := s.Close(Complete); err != nil {
+		return 0, forClient(err)
+	}
+	if err := h.broker.AwaitPositions(); err != nil {
+		return 0, forClient(err)
+	}
+	return d.n, forClient(ended)
+}
+
+// Discarded is a sink that counts.
+type discarded struct{ n int64 }
+
+func (d *discarded) Append(m *Messages) (int64, bool, error) {
+	it, err := m.Records()
+	if err != nil {
+		return m.From, false, err
+	}
+	for it.Next() {
+		switch o := it.Record().Offset; {
+		case o >= m.To:
+			return m.To, false, nil
+		case o >= m.From:
+			d.n++
+		}
+	}
+	return m.To, false, it.Err()
+}
+
+func (*discarded) Flush(time.Duration, func()) error { return nil }
+func (*discarded) Confirm(uint64, []Range)           {}
+func (*discarded) Cut()                              {}
+func (*discarded) ReleaseBuffers()                   {}
+func (*discarded) TakesBatches() bool                { return false }
+func (*discarded) Written() int64                    { return 0 }
+func (*discarded) Received() (int64, error)          { return 0, nil }

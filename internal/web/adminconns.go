@@ -1,0 +1,3 @@
+package web
+
+func connectionOperations() []operation { return nil }

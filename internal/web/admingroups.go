@@ -1,0 +1,335 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"mbus/internal/broker"
+	"mbus/internal/delivery"
+	"mbus/internal/group"
+	"mbus/internal/message"
+	"mbus/internal/units"
+)
+
+func groupOperations() []operation {
+	paramTopic := param{name: "topic", about: "only in this topic", example: "orders"}
+	return []operation{
+		{
+			id: "listGroups", method: http.MethodGet, path: "/groups", tag: "Operate",
+			summary: "The groups, by name",
+			params:  []param{paramTopic, paramAfter, paramLimit},
+			answers: asJSON("the groups", groupList{}),
+			serve:   listGroups,
+		},
+		{
+			id: "getGroup", method: http.MethodGet, path: "/groups/{group}", tag: "Operate",
+			summary: "A group: its members, and its position in each partition",
+			params:  []param{paramTopic},
+			answers: asJSON("the group", groupDetails{}),
+			serve:   getGroup,
+		},
+		{
+			id: "resetGroup", method: http.MethodPost, path: "/groups/{group}/reset", tag: "Operate",
+			summary: "Sets the positions of a group in a topic. The group must have no members.",
+			params: []param{
+				{name: "topic", about: "the topic", example: "orders", must: true}, paramID,
+				{name: "to", about: "the position, of one of these forms: beginning, end, an offset, -10 for the last 10, a duration back, a time, PARTITION:OFFSET,…", example: "-10", must: true},
+				paramExecute,
+			},
+			answers: asJSON("the positions before and after", groupReset{}),
+			changes: true, serve: resetGroup,
+		},
+		{
+			id: "deleteGroup", method: http.MethodDelete, path: "/groups/{group}", tag: "Operate",
+			summary: "Deletes all positions of a group. The group must have no members.",
+			params:  []param{paramExecute},
+			answers: asJSON("the positions that were, or would be, deleted", groupDeletion{}),
+			changes: true, serve: deleteGroup,
+		},
+	}
+}
+
+// A groupSum is a group, with what it has to do in all its topics.
+type groupSum struct {
+	Group          string `json:"group"`
+	Protocol       string `json:"protocol,omitempty"` // of the members: line or kafka
+	Members        int    `json:"members"`
+	Topics         int    `json:"topics"`
+	Lag            int64  `json:"lag"`            // messages that are not consumed
+	Unacknowledged int64  `json:"unacknowledged"` // of the lag, held by connections
+	Waiting        int64  `json:"waiting"`        // of the lag: failed, or behind one with the same key
+	Attempt        int    `json:"attempt"`        // the highest of a message that is not consumed; 1 where none has failed
+	Lost           int64  `json:"lost"`           // removed before they were consumed, since the broker's start
+}
+
+type groupList struct {
+	Groups []groupSum `json:"groups"`
+	Next   string     `json:"next,omitempty"` // for parameter after, if there are more
+}
+
+// groupDetails are all that there is to say of a group.
+type groupDetails struct {
+	groupSum
+	Clients   []groupClient `json:"clients"` // the members
+	Positions []groupPlace  `json:"positions"`
+}
+
+// A groupClient is a member.
+type groupClient struct {
+	Client   string `json:"client"`
+	Protocol string `json:"protocol"`
+	Topic    string `json:"topic,omitempty"`
+	Ordered  bool   `json:"ordered"`
+}
+
+// A groupPlace is a position of a group.
+type groupPlace struct {
+	Topic          string `json:"topic"`
+	Partition      int    `json:"partition"`
+	Position       int64  `json:"position"` // all below is consumed
+	End            int64  `json:"end"`
+	Lag            int64  `json:"lag"`
+	Unacknowledged int64  `json:"unacknowledged"`
+	Waiting        int64  `json:"waiting"`
+	Members        int    `json:"members"`
+	Attempt        int    `json:"attempt"`
+	Lost           int64  `json:"lost"`
+	OldestTime     int64  `json:"oldest_time,omitempty"` // of the first message that is not consumed, in milliseconds since 1970
+}
+
+// describeGroups are the groups by name, with the numbers of one topic or, with no name, of all.
+func (c *call) describeGroups(topic string, part listPart) groupList {
+	lags := make(map[string][]broker.GroupLag)
+	all, _ := c.view.Lag("", topic)
+	for _, n := range all {
+		lags[n.Group] = append(lags[n.Group], n)
+	}
+	list := groupList{Groups: []groupSum{}}
+	for _, g := range c.view.Groups() {
+		switch {
+		case g.Name <= part.after || topic != "" && len(lags[g.Name]) == 0:
+		case len(list.Groups) == part.limit:
+			list.Next = list.Groups[part.limit-1].Group
+			return list
+		default:
+			list.Groups = append(list.Groups, sumOf(g, lags[g.Name]))
+		}
+	}
+	return list
+}
+
+// sumOf adds up the positions of a group.
+func sumOf(g group.Listed, lags []broker.GroupLag) groupSum {
+	s := groupSum{Group: g.Name, Members: g.Members, Protocol: g.Membership.Protocol, Attempt: 1}
+	topics := make(map[string]bool)
+	for _, n := range lags {
+		topics[n.Topic] = true
+		s.Lag += n.Lag
+		s.Unacknowledged += n.Unacknowledged
+		s.Waiting += n.Waiting
+		s.Lost += n.Lost
+		s.Attempt = max(s.Attempt, n.Attempt)
+	}
+	s.Topics = len(topics)
+	return s
+}
+
+// describeGroup is all that there is to say of a group in a topic or, with no name, in all. The error is
+// broker.ErrUnknownGroup.
+func (c *call) describeGroup(name, topic string) (groupDetails, error) {
+	if err := c.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
+		return groupDetails{}, err
+	}
+	lags, found := c.view.Lag(name, topic)
+	listed := group.Listed{Name: name}
+	d := groupDetails{Clients: []groupClient{}, Positions: []groupPlace{}}
+	for _, u := range c.view.Members(name) {
+		d.Clients = append(d.Clients, groupClient{u.Client, u.Protocol, u.Topic, u.Ordered})
+		listed.Members++
+		listed.Membership = u
+	}
+	if !found && listed.Members == 0 && !c.view.KeepsGroup(name) {
+		return d, fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
+	}
+	d.groupSum = sumOf(listed, lags)
+	for i := range lags {
+		d.Positions = append(d.Positions, c.placeOf(&lags[i]))
+	}
+	return d, nil
+}
+
+func (c *call) placeOf(n *broker.GroupLag) groupPlace {
+	p := groupPlace{
+		Topic: n.Topic, Partition: n.Partition, Position: n.Committed, End: n.End, Lag: n.Lag, Unacknowledged: n.Unacknowledged,
+		Waiting: n.Waiting, Members: n.Members, Attempt: n.Attempt, Lost: n.Lost,
+	}
+	if ms, ok := c.view.OldestUnconsumed(n); ok {
+		p.OldestTime = ms
+	}
+	return p
+}
+
+// topicParam is parameter topic; "" if it is not there.
+func (c *call) topicParam() (string, error) {
+	if !c.query.Has("topic") {
+		return "", nil
+	}
+	name := c.query.Get("topic")
+	if err := message.CheckName("topic", name); err != nil {
+		return "", badRequest("parameter %q: %w", "topic", err)
+	}
+	return name, nil
+}
+
+func listGroups(c *call) error {
+	topic, err := c.topicParam()
+	if err != nil {
+		return err
+	}
+	part, err := c.listPart()
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, c.describeGroups(topic, part))
+}
+
+func getGroup(c *call) error {
+	name, err := c.name("group")
+	if err != nil {
+		return err
+	}
+	topic, err := c.topicParam()
+	if err != nil {
+		return err
+	}
+	d, err := c.describeGroup(name, topic)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, d)
+}
+
+// A groupReset says where the positions of a group were set, or would be.
+type groupReset struct {
+	Executed  bool         `json:"executed"`
+	Group     string       `json:"group"`
+	Topic     string       `json:"topic"`
+	InUse     string       `json:"in_use,omitempty"` // why it can't be done now
+	Positions []resetPlace `json:"positions"`
+}
+
+type resetPlace struct {
+	Partition int   `json:"partition"`
+	Position  int64 `json:"position"` // before
+	New       int64 `json:"new"`
+}
+
+// resetGroup sets the positions of a group, or says where they would be.
+func resetGroup(c *call) error {
+	name, err := c.name("group")
+	if err != nil {
+		return err
+	}
+	execute, err := c.has("execute")
+	if err != nil {
+		return err
+	}
+	topic, err := c.topicParam()
+	if err != nil {
+		return err
+	}
+	to, err := units.ParsePosition(c.query.Get("to"), c.server.broker.Now(), nil)
+	if err != nil || to == nil {
+		return badRequest("parameter %q: %w, not %q", "to", units.ErrPosition, c.query.Get("to"))
+	}
+	t, err := c.incarnation(topic, broker.Read)
+	if err != nil {
+		return err
+	}
+	if err := c.view.Allow(broker.Read, broker.GroupResource, name); err != nil {
+		return err
+	}
+	done := groupReset{Executed: execute, Group: name, Topic: topic}
+	offsets, err := c.resetPlaces(&done, t, to)
+	if err != nil {
+		return err
+	}
+	if !execute {
+		if err := c.view.CheckUnused(name); err != nil { // programs ask where a position is
+			done.InUse = stopFirst(err).Error()
+		}
+		return c.json(http.StatusOK, done)
+	}
+	if err := c.view.ResetOffsets(name, t, offsets); err != nil {
+		return stopFirst(err)
+	}
+	c.did("positions were set", "group", name, "topic", topic, "offsets", offsets)
+	return c.json(http.StatusOK, done)
+}
+
+// resetPlaces fills in where a group is and where it will be.
+func (c *call) resetPlaces(done *groupReset, t *broker.Topic, to *units.Position) (offsets []int64, err error) {
+	if err := delivery.CheckFrom(to, len(t.Partitions())); err != nil {
+		return nil, err
+	}
+	now := make(map[int]int64)
+	for _, n := range c.view.Positions(done.Group) {
+		if n.Topic == t.Name {
+			now[n.Partition] = n.Committed
+		}
+	}
+	for i, log := range t.Partitions() {
+		offset, err := delivery.OffsetFrom(to, i, log)
+		if err != nil {
+			return nil, err
+		}
+		offsets = append(offsets, offset)
+		done.Positions = append(done.Positions, resetPlace{i, now[i], offset})
+	}
+	return offsets, nil
+}
+
+// A groupDeletion has the positions that were deleted, or would be.
+type groupDeletion struct {
+	Executed  bool           `json:"executed"`
+	Group     string         `json:"group"`
+	Positions []deletedPlace `json:"positions"`
+}
+
+type deletedPlace struct {
+	Topic     string `json:"topic"`
+	Partition int    `json:"partition"`
+	Position  int64  `json:"position"`
+}
+
+func deleteGroup(c *call) error {
+	name, err := c.name("group")
+	if err != nil {
+		return err
+	}
+	execute, err := c.has("execute")
+	if err != nil {
+		return err
+	}
+	done := groupDeletion{Executed: execute, Group: name, Positions: []deletedPlace{}}
+	for _, p := range c.view.Positions(name) {
+		done.Positions = append(done.Positions, deletedPlace{p.Topic, p.Partition, p.Committed})
+	}
+	if err := c.view.CheckUnused(name); err != nil {
+		return stopFirst(err)
+	}
+	if !c.view.KeepsGroup(name) {
+		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
+	}
+	if execute {
+		if err := c.view.DeleteOffsets(name, nil); err != nil {
+			return stopFirst(err)
+		}
+		c.did("group deleted", "group", name)
+	}
+	return c.json(http.StatusOK, done)
+}
+
+// isOfLetters says whether a topic has dead letters.
+func isOfLetters(topic string) bool { return strings.HasSuffix(topic, message.DeadLetters) }
