@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -330,4 +331,23 @@ func FuzzConsumeRequest(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestRangesAndBodiesOfARequestForMessagesMeanNothing(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publish("orders", "first")
+	for i, header := range []string{"Range: bytes=0-1", "Range: nonsense", "Content-Length: 3", "Transfer-Encoding: chunked", "Expect: 100-continue\r\nContent-Length: 3"} {
+		c := r.get(fmt.Sprintf("orders/messages?group=g%d", i), header)
+		if _, err := io.WriteString(c, "0\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.body(); got != "first\n" {
+			t.Errorf("%s: %q", header, got)
+		}
+		c.Close()
+		r.awaitAlone(fmt.Sprintf("g%d", i))
+		if n := r.committed(fmt.Sprintf("g%d", i), "orders"); n != 1 {
+			t.Errorf("%s: %d are consumed", header, n)
+		}
+	}
 }
