@@ -142,11 +142,11 @@ func (k *consumer) writeEnd(err error) error {
 	var a *errorLine
 	switch {
 	case errors.As(err, &a):
-		k.sink.out = append(k.sink.out, a.line()...)
+		k.sink.out.Buf = append(k.sink.out.Buf, a.line()...)
 	case err != nil:
 		return err
 	case k.request.format == formatBatch:
-		k.sink.out = append(k.sink.out, ".\n"...)
+		k.sink.out.Buf = append(k.sink.out.Buf, ".\n"...)
 	}
 	err = k.session.Flush()
 	k.session.ReleaseBuffers()

@@ -1,15 +1,14 @@
 package line
 
 import (
-	"bytes"
 	"strconv"
-	"sync"
 	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
 	"mbus/internal/message"
+	"mbus/internal/tcpserver"
 )
 
 // A sink writes messages to a consumer's connection, in the format of its request. It is
@@ -18,71 +17,37 @@ type sink struct {
 	conn    *conn
 	request *request
 
-	out       []byte             // encoded, and not written yet
-	small     *[smallOut]byte    // that out began with, if it is from the pool
-	large     *[largeOut]byte    // or this
+	out       tcpserver.Output
 	whole     []byte             // a batch that is written without a copy; nil for none
 	slice     batch.Builder      // batches that are built again
 	messages  *delivery.Messages // of the Append that goes on
 	partition int                // that was named last in format=batch; -1 for none
-	written   int64              // bytes, in all
 }
 
-func newSink(c *conn, r *request) *sink { return &sink{conn: c, request: r, partition: -1} }
+func newSink(c *conn, r *request) *sink {
+	return &sink{conn: c, request: r, partition: -1, out: tcpserver.NewOutput(c.net, c.broker.Limits.WriteTime)}
+}
 
 func (s *sink) TakesBatches() bool { return s.request.format == formatBatch }
 
-func (s *sink) Written() int64 { return s.written }
+func (s *sink) Written() int64 { return s.out.Written() }
 
-func (s *sink) Received() (int64, error) {
-	queued, err := s.conn.net.Unacknowledged()
-	return s.written - int64(queued), err
-}
+func (s *sink) Received() (int64, error) { return s.out.Received() }
 
 func (s *sink) Cut() { s.conn.net.CutWrites() }
 
 // Append encodes messages in the format of the request.
 func (s *sink) Append(m *delivery.Messages) (next int64, full bool, err error) {
-	if s.out == nil { // at once, because a grown one would be up to twice as large
-		s.takeOut(min(m.Loaded, broker.SendBuffer) + broker.FirstBuffer)
-	}
+	s.out.Begin(min(m.Loaded, broker.SendBuffer) + broker.FirstBuffer) // at once, because a grown one would be up to twice as large
 	if s.request.format == formatBatch {
 		return s.appendBatch(m)
 	}
 	return s.appendRecords(m)
 }
 
-// Buffers to send from. Small ones are for followers that get a little now and then.
-var (
-	outs      = sync.Pool{New: func() any { return new([smallOut]byte) }}
-	largeOuts = sync.Pool{New: func() any { return new([largeOut]byte) }}
-)
-
-const (
-	smallOut = 8 << 10
-	largeOut = broker.SendBuffer + broker.FirstBuffer
-)
-
-// takeOut gets a buffer to send from.
-func (s *sink) takeOut(size int) {
-	if size > smallOut {
-		s.large = largeOuts.Get().(*[largeOut]byte)
-		s.out = s.large[:0]
-		return
-	}
-	s.small = outs.Get().(*[smallOut]byte)
-	s.out = s.small[:0]
-}
-
 // ReleaseBuffers gives the buffer back, and what is in it.
 func (s *sink) ReleaseBuffers() {
-	if s.small != nil {
-		outs.Put(s.small)
-	}
-	if s.large != nil {
-		largeOuts.Put(s.large)
-	}
-	s.out, s.small, s.large = nil, nil, nil
+	s.out.Release()
 	s.releaseSlice()
 }
 
@@ -107,7 +72,7 @@ func (s *sink) appendRecords(m *delivery.Messages) (next int64, full bool, err e
 			return m.To, false, nil
 		}
 		s.appendRecord(m, r)
-		if len(s.out) >= broker.SendBuffer {
+		if len(s.out.Buf) >= broker.SendBuffer {
 			return r.Offset + 1, true, nil
 		}
 	}
@@ -121,14 +86,14 @@ func (s *sink) appendRecord(m *delivery.Messages, r *batch.Record) {
 		if s.request.deliver.Ack {
 			from.Attempt = m.Attempt(r.Offset)
 		}
-		s.out = message.AppendJSON(s.out, from, r)
+		s.out.Buf = message.AppendJSON(s.out.Buf, from, r)
 	case s.request.keyed:
-		s.out = append(append(s.out, r.Key...), '\t')
-		s.out = append(s.out, r.Value...)
+		s.out.Buf = append(append(s.out.Buf, r.Key...), '\t')
+		s.out.Buf = append(s.out.Buf, r.Value...)
 	default:
-		s.out = append(s.out, r.Value...)
+		s.out.Buf = append(s.out.Buf, r.Value...)
 	}
-	s.out = append(s.out, '\n')
+	s.out.Buf = append(s.out.Buf, '\n')
 }
 
 // attemptHeader names the attempt of a message that has failed before.
@@ -146,10 +111,10 @@ func (s *sink) appendBatch(m *delivery.Messages) (next int64, full bool, err err
 	b := m.Batch
 	if s.partition != m.Partition {
 		s.partition = m.Partition
-		s.out = append(strconv.AppendInt(append(s.out, '@'), int64(m.Partition), 10), '\n')
+		s.out.Buf = append(strconv.AppendInt(append(s.out.Buf, '@'), int64(m.Partition), 10), '\n')
 	}
 	isLarge := len(b) > broker.SendBuffer/2
-	if len(s.out) > 0 && (isLarge || len(s.out)+len(b) > broker.SendBuffer) {
+	if len(s.out.Buf) > 0 && (isLarge || len(s.out.Buf)+len(b) > broker.SendBuffer) {
 		return m.From, true, nil
 	}
 	if !m.IsWhole() || m.AnyFailed() {
@@ -159,7 +124,7 @@ func (s *sink) appendBatch(m *delivery.Messages) (next int64, full bool, err err
 		s.whole = b
 		return m.To, true, nil
 	}
-	s.out = append(s.out, b...)
+	s.out.Buf = append(s.out.Buf, b...)
 	return m.To, false, nil
 }
 
@@ -181,57 +146,42 @@ func (s *sink) appendSlices(m *delivery.Messages) (next int64, full bool, err er
 	if err != nil {
 		return m.From, false, err
 	}
-	s.out = append(s.out, s.slice.Bytes()...)
-	return next, len(s.out) >= broker.SendBuffer, nil
+	s.out.Buf = append(s.out.Buf, s.slice.Bytes()...)
+	return next, len(s.out.Buf) >= broker.SendBuffer, nil
 }
 
 // Confirm appends the lines of option confirm.
 func (s *sink) Confirm(count uint64, ranges []delivery.Range) {
 	if count > 0 {
-		s.out = append(strconv.AppendUint(append(s.out, '+'), count, 10), '\n')
+		s.out.Buf = append(strconv.AppendUint(append(s.out.Buf, '+'), count, 10), '\n')
 	}
 	for _, r := range ranges {
-		s.out = append(appendRange(append(s.out, '='), r), '\n')
+		s.out.Buf = append(appendRange(append(s.out.Buf, '='), r), '\n')
 	}
 }
 
-// Flush writes out, or a whole batch: out is empty then. If the reader stalls, the rest is
-// copied, so that a connection that waits holds no more.
+// Flush writes what was collected, or a whole batch. If the reader stalls, the rest is copied, so
+// that a connection that waits holds no more.
 func (s *sink) Flush(patience time.Duration, onStall func()) (err error) {
-	p := s.out
+	p := s.out.Buf
 	if s.whole != nil {
 		p = s.whole
 	}
 	if len(p) > 0 {
-		var n int
-		n, err = s.conn.net.Write(p, min(patience, s.conn.broker.Limits.WriteTime))
-		s.written += int64(n)
-		if isTimeout(err) {
-			err = s.stall(p[n:], onStall)
+		var rest []byte
+		if rest, err = s.out.Write(p, patience); isTimeout(err) {
+			err = s.stall(rest, onStall)
 		}
 	}
 	s.whole = nil
-	if s.out = s.out[:0]; cap(s.out) > 2*broker.SendBuffer {
-		s.ReleaseBuffers() // grown for a large message
-	}
+	s.out.Reset()
 	return err
 }
 
 // stall writes the rest to a reader that takes its time, with as little memory as that needs.
 func (s *sink) stall(rest []byte, onStall func()) error {
-	rest = s.keepRest(rest)
+	rest = s.out.Keep(rest, s.whole != nil)
 	s.releaseSlice()
 	onStall()
-	n, err := s.conn.writeSlowly(rest)
-	s.written += int64(n)
-	return err
-}
-
-// keepRest copies the rest into a buffer of its own, unless that saves little.
-func (s *sink) keepRest(rest []byte) []byte {
-	if s.whole != nil || len(rest) <= cap(s.out)*7/8 {
-		rest = bytes.Clone(rest)
-		s.ReleaseBuffers()
-	}
-	return rest
+	return s.out.WriteRest(rest)
 }

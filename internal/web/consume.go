@@ -13,6 +13,7 @@ import (
 	"mbus/internal/delivery"
 	"mbus/internal/group"
 	"mbus/internal/message"
+	"mbus/internal/tcpserver"
 	"mbus/internal/units"
 )
 
@@ -154,7 +155,7 @@ func (c *call) newConsumer() (*consumer, error) {
 		id = &parsed
 	}
 	o.Find = func() (*broker.Topic, error) { return o.View.Incarnation(topic, id, broker.Read) }
-	s := &sink{conn: c.conn, node: c.server.opts.NodeID, chunked: c.r.ProtoAtLeast(1, 1), header: c.w.Header().Clone()}
+	s := &sink{conn: c.conn, out: tcpserver.NewOutput(c.conn.net, c.conn.writeTime), node: c.server.opts.NodeID, chunked: c.r.ProtoAtLeast(1, 1), header: c.w.Header().Clone()}
 	k := &consumer{server: c.server, conn: c.conn, asked: time.Now(), options: &o, sink: s}
 	for _, read := range []func(*delivery.Options, *sink) error{c.readAmount, c.readFormat, c.readGroup, c.readPartitions} {
 		if err := read(&o, s); err != nil {
