@@ -53,7 +53,7 @@ type answer struct {
 
 // operations are all that there are.
 func operations() []operation {
-	return slices.Concat(metaOperations(), publishOperations(), consumeOperations(), leaseOperations(), adminOperations(), observeOperations(), pageOperations())
+	return slices.Concat(metaOperations(), openAPIOperations(), publishOperations(), consumeOperations(), leaseOperations(), adminOperations(), observeOperations(), pageOperations())
 }
 
 // A router finds the operation of a request.
