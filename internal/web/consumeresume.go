@@ -90,7 +90,7 @@ func (k *consumer) replayFrom(t *broker.Topic, last *units.Position) error {
 		return err
 	}
 	again := &delivery.Options{
-		View: o.View, Topic: o.Topic, Find: o.Find, Client: o.Client, N: o.N,
+		View: o.View, Port: o.Port, Topic: o.Topic, Find: o.Find, Client: o.Client, N: o.N,
 		From: &units.Position{Partitions: make(map[int]int64)}, To: make(map[int]int64),
 	}
 	for _, i := range slices.Sorted(maps.Keys(last.Partitions)) {
