@@ -167,6 +167,38 @@ func DefaultLimits() Limits {
 // MaxBatch is the size of the largest batch that is taken in, in bytes.
 func (l Limits) MaxBatch() int { return l.MaxMessage + BatchSlack }
 
+// Limits of leases by clients without a connection.
+const (
+	// LeaseMessages and LeaseBytes bound one response: what a worker takes on, and what is
+	// encoded in memory before it is sent. The message that passes LeaseBytes is the last one.
+	LeaseMessages = 1000
+	LeaseBytes    = 1 << 20
+
+	// DefaultLease is the time for work on a message; a longer one extends its leases.
+	DefaultLease = 30 * time.Second
+
+	// MaxLease is the longest time for which a message is lost to its group after a crash of
+	// its worker, and MaxLeaseWait that of a request that waits: proxies end silent ones sooner.
+	MaxLease     = 12 * time.Hour
+	MaxLeaseWait = 5 * time.Minute
+
+	// MaxRetry is the longest time until a message that has failed comes again: the message stays, by
+	// default, for as long where its group has not consumed it.
+	MaxRetry = DefaultRetentionUnread
+
+	// LeasesOfGroup bounds what the clients of a group hold in a topic, in messages of some 200
+	// bytes each in memory, and LeasesOfAll what all clients hold.
+	LeasesOfGroup = 10_000
+	LeasesOfAll   = 200_000
+
+	// LeasesRemembered acknowledged tokens, at some 50 bytes each: a client that has lost the
+	// response acknowledges again.
+	LeasesRemembered = 10_000
+
+	// LeaseBody is the most that a body with tokens takes, in bytes: those of one response fit.
+	LeaseBody = 128 << 10
+)
+
 // Limits of the clock.
 const (
 	// clockStep is how far the wall clock may be from where the time that has passed since

@@ -16,6 +16,21 @@ type Failure struct {
 	Reason   string
 }
 
+// applied is how a message is treated that would be treated as r says.
+func (f *Failure) applied(r group.Retry) group.Retry {
+	switch {
+	case f.Dead:
+		r.Attempts = 1
+	case f.HasRetry:
+		r.Backoff, r.Bound = f.Retry, f.Retry
+	}
+	return r
+}
+
+func noDeadLetters(topic string) error {
+	return errorf(ErrNoDeadLetters, "topic %q has no dead letters of its own: acknowledge the message, or let it come again", topic)
+}
+
 // Sent is the number of messages that have been sent, and may be acknowledged.
 func (s *Session) Sent() uint64 { return s.sub.member.Sent() }
 
@@ -62,16 +77,10 @@ func (s *Session) AckRange(r Range) error {
 
 // Nack says that message n has failed. The error is group.ErrNotSent, or ErrNoDeadLetters.
 func (s *Session) Nack(n uint64, f Failure) error {
-	retry := s.options.Retry
-	switch {
-	case f.Dead && !broker.HasDeadLetters(s.options.Topic):
-		return errorf(ErrNoDeadLetters, "topic %q has no dead letters of its own: acknowledge the message, or let it come again", s.options.Topic)
-	case f.Dead:
-		retry.Attempts = 1
-	case f.HasRetry:
-		retry.Backoff, retry.Bound = f.Retry, f.Retry
+	if f.Dead && !broker.HasDeadLetters(s.options.Topic) {
+		return noDeadLetters(s.options.Topic)
 	}
-	failed, ok, err := s.sub.member.Fail(n, retry, time.Now())
+	failed, ok, err := s.sub.member.Fail(n, f.applied(s.options.Retry), time.Now())
 	if err != nil {
 		return err
 	}

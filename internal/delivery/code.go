@@ -39,6 +39,8 @@ var codes = []struct {
 	{ErrRedriveAgain, "BUSY"},
 	{ErrAckTimeout, "TIMEOUT"},
 	{ErrPosition, "BADREQUEST"},
+	{ErrToken, "BADREQUEST"},
+	{ErrTooManyLeases, "BUSY"},
 	{ErrInternal, "INTERNAL"},
 	{batch.ErrCorrupt, "BADMESSAGE"},
 	{broker.ErrTime, "BADMESSAGE"},

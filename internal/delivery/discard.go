@@ -25,7 +25,10 @@ func (h *Hub) Discard(o Options) (n int64, err error) {
 }
 
 // Discarded is a sink that counts.
-type discarded struct{ n int64 }
+type discarded struct {
+	nowhere
+	n int64
+}
 
 func (d *discarded) Append(m *Messages) (int64, bool, error) {
 	it, err := m.Records()
@@ -43,10 +46,13 @@ func (d *discarded) Append(m *Messages) (int64, bool, error) {
 	return m.To, false, it.Err()
 }
 
-func (*discarded) Flush(time.Duration, func()) error { return nil }
-func (*discarded) Confirm(uint64, []Range)           {}
-func (*discarded) Cut()                              {}
-func (*discarded) ReleaseBuffers()                   {}
-func (*discarded) TakesBatches() bool                { return false }
-func (*discarded) Written() int64                    { return 0 }
-func (*discarded) Received() (int64, error)          { return 0, nil }
+// A nowhere has the methods of a Sink that writes nothing.
+type nowhere struct{}
+
+func (nowhere) Flush(time.Duration, func()) error { return nil }
+func (nowhere) Confirm(uint64, []Range)           {}
+func (nowhere) Cut()                              {}
+func (nowhere) ReleaseBuffers()                   {}
+func (nowhere) TakesBatches() bool                { return false }
+func (nowhere) Written() int64                    { return 0 }
+func (nowhere) Received() (int64, error)          { return 0, nil }

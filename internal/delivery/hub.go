@@ -16,14 +16,25 @@ type Hub struct {
 	slots     *slots
 	leftovers *leftovers
 	loads     chan struct{} // holds as many as there are loaders with a buffer
+	leases    *leases
 	stopping  atomic.Bool
+	stopped   chan struct{} // closed by Stop
 }
 
 // Stop ends the sending of sessions that follow: messages that another session gives back
 // from now on are delivered after the next start. A Drain goes on.
-func (h *Hub) Stop() { h.stopping.Store(true) }
+func (h *Hub) Stop() {
+	if !h.stopping.Swap(true) {
+		close(h.stopped)
+	}
+}
 
 // NewHub has no sessions yet.
 func NewHub(b *broker.Broker) *Hub {
-	return &Hub{broker: b, slots: newSlots(), leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads)}
+	h := &Hub{
+		broker: b, slots: newSlots(), leftovers: newLeftovers(&b.Budget), loads: make(chan struct{}, broker.Loads),
+		stopped: make(chan struct{}),
+	}
+	h.leases = newLeases(h)
+	return h
 }

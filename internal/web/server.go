@@ -113,6 +113,7 @@ func (s *Server) Stop(ctx context.Context) {
 			c.net.Interrupt()
 		}
 	}, func(c *conn) { c.net.Abort() })
+	s.hub.CloseLeases()
 	s.queue.Close()
 }
 
