@@ -60,6 +60,7 @@ func run(o *options, log *slog.Logger) error {
 		return err
 	}
 	log.Info("starting", "version", flags.Version, "pid", os.Getpid(), "data", o.data)
+	startingDone := web.ServeStarting(l.http, broker.DefaultLimits(), flags.Version)
 	store, err := commitlog.Open(o.data, o.storeOptions(log))
 	if err != nil {
 		return err
@@ -69,6 +70,7 @@ func run(o *options, log *slog.Logger) error {
 		return errors.Join(err, store.Close())
 	}
 	f := newFronts(b, o, l)
+	startingDone()
 	f.serve(l)
 	o.announce(l, b, log)
 	debug.SetGCPercent(gcPercent)

@@ -72,7 +72,7 @@ func (c *call) letterOptions() (o delivery.Options, left int64, execute bool, er
 	if !isOfLetters(name) {
 		return o, 0, false, badRequest("the path: topic %q has no dead letters, because its name does not end in %s", name, message.DeadLetters)
 	}
-	o = delivery.Options{View: c.view, Topic: name, Group: broker.RedriveGroup, Client: c.r.RemoteAddr}
+	o = delivery.Options{View: c.view, Port: broker.HTTP, Topic: name, Group: broker.RedriveGroup, Client: c.r.RemoteAddr}
 	if o.N, err = c.number("n", 1, units.End, 0); err != nil {
 		return o, 0, false, err
 	}

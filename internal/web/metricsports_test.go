@@ -7,6 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +133,7 @@ func TestMetricsOfEachPort(t *testing.T) {
 		t.Fatalf("the consumers' port answers %q", got)
 	}
 	r.must(http.StatusOK, "GET", "/topics/orders/messages?from=0&n=2", "")
+	r.must(http.StatusOK, "POST", "/topics/http", "one")
 	r.awaitMetrics(map[string]float64{
 		`mbus_topic_messages_in_total{port="producers",topic="orders"}`:    3,
 		`mbus_topic_bytes_in_total{port="producers",topic="orders"}`:       size,
@@ -140,6 +144,7 @@ func TestMetricsOfEachPort(t *testing.T) {
 		`mbus_topic_messages_out_total{port="consumers",topic="orders"}`:   4,
 		`mbus_topic_bytes_out_total{port="consumers",topic="orders"}`:      all,
 		`mbus_topic_messages_out_total{port="http",topic="orders"}`:        2,
+		`mbus_topic_messages_in_total{port="http",topic="http"}`:           1,
 		`mbus_connections_accepted_total{port="producers"}`:                1,
 		`mbus_connections{port="producers"}`:                               0,
 		`mbus_connections{port="consumers"}`:                               0,
@@ -218,5 +223,36 @@ func TestMetricsOfSyncs(t *testing.T) {
 	}
 	if n := got["mbus_sync_bytes_sum"]; n <= 0 {
 		t.Errorf("%v bytes became durable", n)
+	}
+}
+
+// Whatever clients publish and get is counted at the port that they use.
+func TestFrontsNameTheirPorts(t *testing.T) {
+	places := 0
+	for _, front := range []string{"line", "kafka", "web"} {
+		paths, err := filepath.Glob("../" + front + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(source), "p.AppendAndWait(") {
+				t.Errorf("%s: AppendAndWait is for the messages of the broker itself, and has no port", path)
+			}
+			for _, m := range regexp.MustCompile(`(?:broker\.AppendOptions|delivery\.Options)\{([^}]+)\}`).FindAllStringSubmatch(string(source), -1) {
+				if places++; !strings.Contains(m[1], "Port: ") {
+					t.Errorf("%s: no port in {%s}", path, m[1])
+				}
+			}
+		}
+	}
+	if places < 4 {
+		t.Errorf("only %d places were found", places)
 	}
 }

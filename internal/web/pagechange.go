@@ -326,7 +326,7 @@ func deadForm(c *call) (t *broker.Topic, n int64, o delivery.Options, err error)
 		return t, 0, o, badRequest("topic %q has no dead letters", t.Name)
 	}
 	n, err = c.fieldNumber("n", 1, units.End, 0)
-	o = delivery.Options{View: c.view, Topic: t.Name, Group: group.Default, Client: c.r.RemoteAddr, N: n}
+	o = delivery.Options{View: c.view, Port: broker.HTTP, Topic: t.Name, Group: group.Default, Client: c.r.RemoteAddr, N: n}
 	o.Find = func() (*broker.Topic, error) { return t, nil }
 	return t, n, o, err
 }

@@ -1,0 +1,78 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"mbus/internal/broker"
+)
+
+// startingPatience bounds the wait for the last answers of ServeStarting, which are short.
+const startingPatience = time.Second
+
+// ServeStarting answers health checks while the broker recovers, and refuses all other requests, so that whatever
+// watches over the process does not take a long recovery for its death. stop leaves the listener for a Server.
+func ServeStarting(l net.Listener, limits broker.Limits, version string) (stop func()) {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return func() {} // clients wait
+	}
+	s := &http.Server{
+		Handler: starting(version), ReadHeaderTimeout: limits.HTTPHeaderTime, ReadTimeout: limits.HTTPHeaderTime, WriteTimeout: limits.HTTPHeaderTime,
+		MaxHeaderBytes: broker.HTTPHeader, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+	}
+	s.SetKeepAlivesEnabled(false)
+	served := make(chan struct{})
+	go func() {
+		_ = s.Serve(borrowed{tcp}) // the error is that it is given back
+		close(served)
+	}()
+	return func() {
+		_ = tcp.SetDeadline(time.Unix(1, 0)) // ends the Accept that waits
+		<-served
+		ctx, cancel := context.WithTimeout(context.Background(), startingPatience)
+		defer cancel()
+		if s.Shutdown(ctx) != nil {
+			s.Close()
+		}
+		_ = tcp.SetDeadline(time.Time{})
+	}
+}
+
+// A borrowed listener stays open. A deadline ends it.
+type borrowed struct{ *net.TCPListener }
+
+func (b borrowed) Accept() (net.Conn, error) {
+	conn, err := b.TCPListener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = io.EOF // or http.Server would go on
+	}
+	return conn, err
+}
+
+func (b borrowed) Close() error { return nil }
+
+const recovering = "The broker reads its data directory after a start, and serves when that is done."
+
+// starting answers requests of the time before recovery is done.
+func starting(version string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c := &call{w: &writer{ResponseWriter: w}, r: r}
+		switch r.URL.Path {
+		case "/livez":
+			_ = alive(c) // an error is that the client has gone
+		case "/healthz":
+			_ = c.json(http.StatusServiceUnavailable, healthReport{
+				Status: statusFailed, Version: version, Checks: []checkResult{{broker.CheckRecovery, statusFailed, recovering}},
+			})
+		default:
+			(&problem{Status: http.StatusServiceUnavailable, Code: codeNotReady, Detail: recovering}).write(w)
+		}
+	}
+}
