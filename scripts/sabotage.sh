@@ -354,7 +354,7 @@ sabotage "begin a stream of a topic that was made anew" internal/broker/stream.g
 sabotage "lose what was not acknowledged" internal/client/producer_backlog.go \
 	's/q.chunks\[done\].last <= n; done++/q.chunks[done].first <= n+1; done++/' ./internal/client TestWhatIsNotAcknowledgedIsSentAgain
 sabotage "consume by HTTP what was not confirmed" internal/web/consumer.go \
-	's/if err := confirm(); err != nil {/if err := confirm(); err == errStopping {/' ./internal/web TestNothingIsConsumedUntilTheClientCloses
+	's/if err := confirm(); err != nil {/if err := confirm(); err == errStopping {/' ./internal/web TestClientsThatEndInAnyWayLoseNothing
 sabotage "take a half of an answer by HTTP for all" internal/tcpserver/close.go \
 	'/^func ConfirmLast/,/^}/ s/if err := awaitAcknowledged(c, t.Acknowledge); err != nil {/if early {/' ./internal/web TestClientThatClosesBeforeTheLastChunkConsumesNothing
 sabotage "end a stream that is cut off as if it was complete" internal/web/consumer.go \
