@@ -39,7 +39,10 @@ func consumeOperations() []operation {
 			{name: "Accept", about: "the format: " + strings.Join(typeNames, ", ")},
 			{name: lastEventID, about: "the id of the last event that the client has seen: it gets those behind it, a group's too, which may count as consumed"},
 		},
-		answers: []answer{{status: http.StatusOK, types: typeNames, about: "the messages"}},
+		answers: []answer{
+			{status: http.StatusOK, types: typeNames, about: "the messages"},
+			{status: http.StatusNoContent, about: "no message, where one CloudEvent was asked for"},
+		},
 		changes: true,
 		serve:   (*call).consume,
 	}}

@@ -3,8 +3,10 @@ package web
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+	"testing/quick"
 
 	"mbus/internal/batch"
 )
@@ -81,5 +83,16 @@ func TestOneCloudEventAtATimeWithItsAttributesInTheHeader(t *testing.T) {
 	r.event("orders", "c", "a/b", "late")
 	if resp := s.response(http.StatusOK); resp.Header.Get("Ce-Id") != "c" {
 		t.Errorf("%v", resp.Header)
+	}
+}
+
+func TestValuesOfAttributesInHeaders(t *testing.T) {
+	property := func(value string) bool {
+		escaped := escapeHeader(value)
+		got, err := url.PathUnescape(escaped)
+		return err == nil && got == value && !strings.ContainsFunc(escaped, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' })
+	}
+	if err := quick.Check(property, nil); err != nil {
+		t.Error(err)
 	}
 }
