@@ -65,6 +65,7 @@ type Broker struct {
 	schedule    *schedule.Schedule
 	waiting     waitingStreams
 	ages        ages
+	keys        keys
 }
 
 // Errors of the broker, beside those of package store.

@@ -273,6 +273,14 @@ const (
 	// that a connection may have.
 	streamTail = 256 << 20
 
+	// maxKeys idempotency keys are known of all topics together, at some 100 bytes each: enough for
+	// the retries of many clients over minutes. Beyond it the oldest are forgotten.
+	maxKeys = 500_000
+
+	// keyTail is the size of the end of each partition, in bytes, that is read once after a start to learn the
+	// idempotency keys: as long as clients try again after they have lost the broker.
+	keyTail = 256 << 20
+
 	// maxStretches of a stream are remembered, at 16 bytes each. There is one, but while
 	// appends are unfinished and after a failure. Beyond it the lowest are forgotten, which
 	// no client sends again.

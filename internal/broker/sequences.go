@@ -230,7 +230,7 @@ func (s *sequences) load(p *Partition) error {
 
 // replay remembers a batch as stored.
 func (s *sequences) replay(b batch.Batch) {
-	if b.ProducerID() >= 0 {
+	if b.ProducerID() >= 0 && !isKeyed(b) {
 		s.remember(b, &appended{first: b.BaseSequence(), final: finalSequence(b), at: stampedAt(b), settled: true, base: b.BaseOffset()}, nil)
 		s.producers[b.ProducerID()].readBack = true
 	}

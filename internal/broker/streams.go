@@ -156,7 +156,7 @@ func (s *streams) adopt(waiting *streams) {
 // replay takes a stored batch.
 func (s *streams) replay(b batch.Batch, partition, holes int) {
 	p := b.Producer()
-	if p.ID <= 0 {
+	if p.ID <= 0 || isKeyed(b) {
 		return
 	}
 	s.mu.Lock()

@@ -18,6 +18,7 @@ type Topic struct {
 	settings   atomic.Pointer[settings]
 	turn       atomic.Uint32
 	streams    streams
+	keys       topicKeys
 	traffic    atomic.Pointer[traffic] // nil until messages come or go
 	swept      sweep                   // guarded by the mu of retention
 

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -79,7 +81,10 @@ func (c *call) publishOne(topic string, m *outgoing) error {
 	if err != nil {
 		return err
 	}
-	offset, err := appendAndWait(p, m.batch(batch.Producer{ID: -1, Epoch: -1, Sequence: -1}))
+	if m.once != "" {
+		return c.publishOnce(t, p, m)
+	}
+	offset, err := appendAndWait(p, m.batch(batch.Producer{ID: batch.NoProducer, Epoch: batch.NoProducer, Sequence: batch.NoProducer}))
 	switch {
 	case err != nil:
 		return err
@@ -87,6 +92,42 @@ func (c *call) publishOne(topic string, m *outgoing) error {
 		return c.json(http.StatusAccepted, scheduled{topic, p.Number(), m.due()})
 	}
 	return c.json(http.StatusOK, published{topic, p.Number(), offset})
+}
+
+// publishOnce publishes one message, unless that was done with the same idempotency key.
+func (c *call) publishOnce(t *broker.Topic, p *broker.Partition, m *outgoing) error {
+	if broker.Waits(m.headers) {
+		return badRequest("%q does not go with a message that is delivered later: it has no offset yet", headerOnce)
+	}
+	at, repeated, err := c.server.broker.Once(t, m.once, func(producer batch.Producer) (broker.Place, error) {
+		offset, err := appendAndWait(p, m.batch(producer))
+		return broker.Place{Partition: p.Number(), Offset: offset}, err
+	})
+	if err != nil {
+		return err
+	}
+	if repeated {
+		if err := m.isAt(t, at); err != nil {
+			return err
+		}
+	}
+	return c.json(http.StatusOK, published{t.Name, at.Partition, at.Offset})
+}
+
+// isAt refuses a key that was used for another message, if that can still be read.
+func (m *outgoing) isAt(t *broker.Topic, at broker.Place) error {
+	same := true
+	err := broker.WithRecord(t.Partitions()[at.Partition], at.Offset, func(r *batch.Record) error {
+		same = bytes.Equal(r.Key, m.key) && bytes.Equal(r.Value, m.value)
+		return nil
+	})
+	if err == nil && !same {
+		return &problem{
+			Status: http.StatusUnprocessableEntity, Code: codeConflict,
+			Detail: fmt.Sprintf("%q was used for another message, at offset %d of partition %d", headerOnce, at.Offset, at.Partition),
+		}
+	}
+	return nil
 }
 
 // appendAndWait appends a batch and returns its offset when it is durable.
@@ -111,6 +152,7 @@ type outgoing struct {
 	time       int64 // in milliseconds since 1970
 	hasTime    bool
 	headers    []batch.Header
+	once       string // idempotency key; "" for none
 }
 
 // check finds what no topic, or not this one, takes.

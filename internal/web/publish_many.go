@@ -84,11 +84,20 @@ func (c *call) publishMany(name string, like *outgoing, lines *linesOf) error {
 	m := &many{c: c, topic: t, like: like, lines: lines, in: publish.NewInput(&c.server.broker.Budget)}
 	defer m.in.Free()
 	m.reader = publish.Reader{Broker: c.server.broker, Topic: t, Headers: like.headers, Key: like.key}
+	if like.once != "" {
+		if err := m.number(); err != nil {
+			return err
+		}
+		defer m.stream.Close()
+	}
 	m.sent = publish.NewProgress(func() { c.conn.SetReadDeadline(time.Now()) })
 	err = m.run()
 	published, failure := m.sent.Wait()
-	if failure != nil {
+	switch {
+	case failure != nil:
 		err = failure
+	case err != io.EOF && m.stream != nil && m.stream.IsReplaced():
+		err = broker.ErrReplaced
 	}
 	if err != io.EOF {
 		p := *toProblem(err)
@@ -96,6 +105,16 @@ func (c *call) publishMany(name string, like *outgoing, lines *linesOf) error {
 		return &p
 	}
 	return c.json(http.StatusOK, publishedMany{name, published})
+}
+
+// number has the messages numbered as those of an idempotency key: those that are stored are not stored again.
+// A later request with the key ends this one.
+func (m *many) number() (err error) {
+	m.stream, err = m.c.view.OpenStream(m.topic, broker.StreamRequest{
+		ID: broker.KeyID(m.like.once), First: 1, Turn: m.c.server.turns.Add(1),
+		Replaced: func() { m.c.conn.SetReadDeadline(time.Now()) },
+	})
+	return err
 }
 
 // run publishes messages until there are no more, which is io.EOF, or one is wrong.

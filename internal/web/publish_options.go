@@ -32,9 +32,16 @@ var (
 		{name: "Mbus-Time", about: "as the parameter time"},
 		{name: "Mbus-Delay", about: "as the parameter delay"},
 		{name: "Mbus-At", about: "as the parameter at"},
+		{name: headerOnce, about: "a request with the same key is stored once, and answered as the first one"},
 		{name: "Mbus-Header-NAME", about: "a header of the message, whose name is NAME in lower case", many: true},
 	}
 )
+
+// headerOnce names a publish, so that one that comes again is stored once.
+const headerOnce = "Idempotency-Key"
+
+// maxOnce bounds an idempotency key, in bytes: a UUID, or a hash, fits several times.
+const maxOnce = 255
 
 const headerPrefix = "Mbus-Header-"
 
@@ -52,6 +59,11 @@ func (c *call) publishOptions() (*outgoing, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+	}
+	if values, found := c.r.Header[headerOnce]; found {
+		if m.once = values[0]; len(values) > 1 || m.once == "" || len(m.once) > maxOnce {
+			return nil, badRequest("%q: it takes one key of 1 to %d bytes", headerOnce, maxOnce)
 		}
 	}
 	for _, h := range c.query["header"] {

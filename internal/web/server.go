@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/broker"
@@ -49,8 +50,9 @@ type Server struct {
 	guard  *guard
 	router *router
 	http   *http.Server
-	queue  *queue // of connections for http
-	series int    // partitions, and positions, of which /metrics has series; the constant, but in tests
+	queue  *queue        // of connections for http
+	turns  atomic.Uint64 // requests with numbered messages
+	series int           // partitions, and positions, of which /metrics has series; the constant, but in tests
 }
 
 // NewServer serves nothing yet.

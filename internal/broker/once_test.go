@@ -1,0 +1,36 @@
+package broker
+
+import (
+	"testing"
+
+	"mbus/internal/batch"
+)
+
+// The oldest keys are forgotten, and no others.
+func TestTheLatestKeysAreKnown(t *testing.T) {
+	var s keys
+	key := func(i int) topicKey { return topicKey{id: int64(i)} }
+	for i := range maxKeys + 10 {
+		s.note(key(i), Place{Offset: int64(i)})
+		s.note(key(i), Place{Offset: -1}) // the first one counts
+	}
+	for i := range maxKeys + 10 {
+		if at, found := s.places[key(i)]; found != (i >= 10) || found && at.Offset != int64(i) {
+			t.Fatalf("key %d: %v, %v", i, at, found)
+		}
+	}
+	if len(s.places) != maxKeys || len(s.order) != maxKeys {
+		t.Errorf("%d places, %d keys", len(s.places), len(s.order))
+	}
+}
+
+func TestTheProducerOfAKey(t *testing.T) {
+	seen := make(map[batch.Producer]bool)
+	for _, key := range []string{"", "a", "b", "a "} {
+		p := keyProducer(key)
+		if p.ID < 0 || p.Sequence < 0 || p.Epoch != keyEpoch || seen[p] || KeyID(key) < 1 {
+			t.Errorf("%q: %+v", key, p)
+		}
+		seen[p] = true
+	}
+}
