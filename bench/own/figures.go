@@ -129,7 +129,7 @@ func digits(v float64) string {
 func figures(t *table) []figure {
 	var list []figure
 	for _, part := range []func(*table) []figure{
-		publishing, sharing, draining, overKafka, latency, independence, fanningOut, others,
+		publishing, sharing, draining, overKafka, httpFigures, latency, independence, fanningOut, others,
 	} {
 		list = append(list, part(t)...)
 	}
@@ -252,7 +252,7 @@ func fanningOut(t *table) []figure {
 
 func others(t *table) []figure {
 	list := []figure{
-		{numberIdle, t.value(numberIdle), 12, true, "MB", "", 0},
+		{numberIdle, t.value(numberIdle), 14, true, "MB", "", 0},
 		{numberEmpty, t.value(numberEmpty), 20, true, "ms", "", 0},
 		{numberFull, t.value(numberFull), 100, true, "ms", "", 0},
 	}

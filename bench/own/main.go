@@ -107,7 +107,7 @@ func (rep *report) measure(build, parent string, only []string) error {
 			return err
 		}
 	}
-	rep.say("once: the backlog, many topics, many connections, syncs")
+	rep.say("once: the backlog, many topics, many connections, HTTP, syncs")
 	if err := newRound(rep.size, &rep.table, broker).run(parent, (*round).once, only); err != nil {
 		return err
 	}

@@ -128,7 +128,13 @@ What the figures are:
   what it has over an empty directory.
 - fan-out: one producer and so many groups that each get everything; deliveries of all
   groups together.
-`, whole(rep.size.perSecond), recordBytes, whole(rep.size.syncs), pace, notMeasured(rep.syncsNote), slowWrites/2, notMeasured(rep.slowNote))
+- over HTTP: one request with a body of NDJSON, and keep-alive connections that publish one
+  message a request, beside the same as lines in the same round. Followers of events have
+  a group each, and have got %d messages each when the broker's memory is looked at. Metrics
+  and the page are those of a broker with so many topics, each with a group; the page's first
+  view is its document and what that loads, without a browser's own time. A scrape each second
+  takes as much of a processor as one scrape takes of a second.
+`, whole(rep.size.perSecond), recordBytes, whole(rep.size.syncs), pace, notMeasured(rep.syncsNote), slowWrites/2, notMeasured(rep.slowNote), followed)
 }
 
 // notMeasured is a sentence that says why something was not; empty if it was.

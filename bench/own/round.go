@@ -72,6 +72,7 @@ func (r *round) everyRound() []step {
 		{"fan-out", r.fanOut},
 		{"kafka", r.kafka},
 		{"sharing", r.sharing},
+		{"http", r.overHTTP},
 	}
 }
 
@@ -81,6 +82,7 @@ func (r *round) once() []step {
 		{"backlogs", r.backlogs},
 		{"topics", r.manyTopics},
 		{"connections", r.connections},
+		{"http", r.manyOverHTTP},
 		{"syncs", r.countedSyncs},
 		{"slow", r.slowDisk},
 	}

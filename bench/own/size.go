@@ -24,6 +24,9 @@ type size struct {
 	backlog   [2]int // messages of a short and of a long one
 	topics    int
 	followers int // idle ones, and as many idle producers
+
+	eventFollowers int // followers of server-sent events
+	metricTopics   int // topics, and as many groups, for metrics and the page
 }
 
 var (
@@ -31,12 +34,12 @@ var (
 		diskBytes: 1 << 30, relayBytes: 4 << 30, lines: 3_000_000, kibs: 1 << 20, drained: 3_000_000,
 		syncs: 2000, singly: 3 * time.Second, perSecond: 2000, latency: 5 * time.Second,
 		bulk: 2 * time.Second, most: 5_000_000, groups: 100, rest: time.Second, clients: 128, paced: 1000,
-		backlog: [2]int{1_000_000, 50_000_000}, topics: 10_000, followers: 5000,
+		backlog: [2]int{1_000_000, 50_000_000}, topics: 10_000, followers: 5000, eventFollowers: 1000, metricTopics: 1000,
 	}
 	quick = size{
 		diskBytes: 128 << 20, relayBytes: 512 << 20, lines: 500_000, kibs: 1 << 17, drained: 500_000,
 		syncs: 200, singly: time.Second, perSecond: 2000, latency: time.Second,
 		bulk: 300 * time.Millisecond, most: 500_000, groups: 100, rest: 100 * time.Millisecond, clients: 128, paced: 1000,
-		backlog: [2]int{200_000, 2_000_000}, topics: 1000, followers: 1000,
+		backlog: [2]int{200_000, 2_000_000}, topics: 1000, followers: 1000, eventFollowers: 1000, metricTopics: 1000,
 	}
 )

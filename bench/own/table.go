@@ -16,9 +16,11 @@ type table struct {
 	short, long      int    // messages of the backlogs
 	backlogNote      string // if they are not what they should be
 	topicCount, idle int    // topics, and idle followers and as many producers, as there were
+	eventCount       int    // followers of events
 
 	clientCount, pacedCount int    // clients that publish one at a time, and at a fixed rate
 	syncsNote, slowNote     string // why syncs were not counted, why there was no slow disk
+	metricCount             int    // topics, and as many groups, of the metrics
 }
 
 func (t *table) backlogOf(n int) string { return "a backlog of " + whole(n) + t.backlogNote }
