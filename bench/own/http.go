@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -297,7 +298,7 @@ func (r *round) scrapes() error {
 	for range times {
 		begun := time.Now()
 		spent, err := r.ours().spends(func() error {
-			_, err := get("http://"+r.b.HTTP(), "/metrics")
+			_, _, err := get(r.b.HTTP(), "/metrics")
 			return err
 		})
 		if err != nil {
@@ -316,14 +317,14 @@ var loaded = regexp.MustCompile(`(?:src|href)="(/assets/[^"]+)"`)
 func (r *round) firstView() error {
 	const times = 5
 	for range times {
-		begun, bytes := time.Now(), 0
+		begun, size := time.Now(), 0
 		pages := []string{"/"}
 		for i := 0; i < len(pages); i++ {
-			body, err := get("http://"+r.b.HTTP(), pages[i])
+			body, wire, err := get(r.b.HTTP(), pages[i])
 			if err != nil {
 				return err
 			}
-			bytes += len(body)
+			size += wire
 			if i == 0 {
 				for _, found := range loaded.FindAllSubmatch(body, -1) {
 					pages = append(pages, string(found[1]))
@@ -331,28 +332,37 @@ func (r *round) firstView() error {
 			}
 		}
 		r.number(numberPage, "ms", float64(time.Since(begun).Microseconds())/1e3)
-		r.number(numberPageKB, "KB", float64(bytes)/1e3)
+		r.number(numberPageKB, "KB", float64(size)/1e3)
 	}
 	return nil
 }
 
-// get gives the body of an answer, without a compression.
-func get(base, path string) ([]byte, error) {
-	req, err := http.NewRequest(http.MethodGet, base+path, nil)
+// get gives the body of an answer, which may be compressed as browsers take it, and its size on the way.
+func get(address, path string) (body []byte, wire int, err error) {
+	req, err := http.NewRequest(http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("Accept-Encoding", "gzip")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	body, err = io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s: %q", path, resp.Status, body)
 	}
-	return body, err
+	wire = len(body)
+	if err != nil || resp.Header.Get("Content-Encoding") != "gzip" {
+		return body, wire, err
+	}
+	unzip, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, wire, err
+	}
+	body, err = io.ReadAll(unzip)
+	return body, wire, err
 }
 
 // httpFigures are those of HTTP.
