@@ -44,7 +44,7 @@ func consumeOperations() []operation {
 			{status: http.StatusNoContent, about: "no message, where one CloudEvent was asked for"},
 		},
 		changes: true,
-		serve:   (*call).consume,
+		serve:   consume,
 	}}
 }
 
@@ -119,8 +119,8 @@ func accept(header []string) (format, error) {
 }
 
 // consume sends messages.
-func (c *call) consume() error {
-	k, err := c.newConsumer()
+func consume(c *call) error {
+	k, err := newConsumer(c)
 	if err != nil {
 		return err
 	}
@@ -141,38 +141,53 @@ func (c *call) consume() error {
 	return nil
 }
 
+// A consumeRequest reads what a request for messages asks for.
+type consumeRequest struct {
+	*call
+	options *delivery.Options
+	sink    *sink
+}
+
 // newConsumer is a consumer as the request asks for it. Nothing of it refers to the request, which
 // is gone when messages are sent.
-func (c *call) newConsumer() (*consumer, error) {
+func newConsumer(c *call) (*consumer, error) {
 	topic, err := c.name("topic")
 	if err != nil {
 		return nil, err
 	}
-	o := delivery.Options{View: c.view, Port: broker.HTTP, Topic: topic, Client: c.r.RemoteAddr, OnEnd: c.conn.net.Interrupt}
-	var id *broker.TopicID
-	if c.query.Has("id") {
-		parsed, err := broker.ParseTopicID(c.query.Get("id"))
-		if err != nil {
-			return nil, badRequest("parameter %q: %w", "id", err)
-		}
-		id = &parsed
-	}
-	o.Find = func() (*broker.Topic, error) { return o.View.Incarnation(topic, id, broker.Read) }
+	o := &delivery.Options{View: c.view, Port: broker.HTTP, Topic: topic, Client: c.r.RemoteAddr, OnEnd: c.conn.net.Interrupt}
 	s := &sink{conn: c.conn, out: tcpserver.NewOutput(c.conn.net, c.conn.writeTime), node: c.server.opts.NodeID, chunked: c.r.ProtoAtLeast(1, 1), header: c.w.Header().Clone()}
-	k := &consumer{server: c.server, conn: c.conn, asked: time.Now(), options: &o, sink: s}
-	for _, read := range []func(*delivery.Options, *sink) error{c.readAmount, c.readFormat, c.readGroup, c.readPartitions} {
-		if err := read(&o, s); err != nil {
+	k := &consumer{server: c.server, conn: c.conn, asked: time.Now(), options: o, sink: s}
+	q := consumeRequest{c, o, s}
+	for _, read := range []func() error{q.readTopic, q.readAmount, q.readFormat, q.readGroup, q.readPartitions} {
+		if err := read(); err != nil {
 			return nil, err
 		}
 	}
 	if s.format == formatSSE {
-		return k, c.resume(k)
+		return k, q.resume(k)
 	}
 	return k, nil
 }
 
+// readTopic reads which incarnation of the topic it is.
+func (c consumeRequest) readTopic() error {
+	var id *broker.TopicID
+	if c.query.Has("id") {
+		parsed, err := broker.ParseTopicID(c.query.Get("id"))
+		if err != nil {
+			return badRequest("parameter %q: %w", "id", err)
+		}
+		id = &parsed
+	}
+	view, topic := c.view, c.options.Topic
+	c.options.Find = func() (*broker.Topic, error) { return view.Incarnation(topic, id, broker.Read) }
+	return nil
+}
+
 // readFormat reads how messages look.
-func (c *call) readFormat(o *delivery.Options, s *sink) (err error) {
+func (c consumeRequest) readFormat() (err error) {
+	o, s := c.options, c.sink
 	byHeader, err := accept(c.r.Header.Values("Accept"))
 	switch f := format(c.query.Get("format")); {
 	case !c.query.Has("format"):
@@ -196,20 +211,21 @@ func (c *call) readFormat(o *delivery.Options, s *sink) (err error) {
 	if s.keyed && s.format != formatLines {
 		return badRequest("keyed goes with format=lines: the other formats have keys of their own")
 	}
-	return c.checkUse(s)
+	return c.checkUse()
 }
 
 // checkUse refuses a message with a type of its own to everything in a browser but a program of
 // the broker's own pages: it would be shown as markup, or run.
-func (c *call) checkUse(s *sink) error {
-	if use := c.r.Header.Get("Sec-Fetch-Dest"); s.format == formatBody && use != "" && use != "empty" {
+func (c consumeRequest) checkUse() error {
+	if use := c.r.Header.Get("Sec-Fetch-Dest"); c.sink.format == formatBody && use != "" && use != "empty" {
 		return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: fmt.Sprintf("format=%s is not for browsers to show: %q", formatBody, use)}
 	}
 	return nil
 }
 
 // readGroup reads whose messages they are, and from where on.
-func (c *call) readGroup(o *delivery.Options, _ *sink) (err error) {
+func (c consumeRequest) readGroup() (err error) {
+	o := c.options
 	for _, name := range []string{"group", "start"} {
 		if c.query.Has("from") && c.query.Has(name) {
 			return badRequest("parameters %q and %q exclude each other", "from", name)
@@ -233,7 +249,7 @@ func (c *call) readGroup(o *delivery.Options, _ *sink) (err error) {
 }
 
 // position is a parameter that is a position. A plus sign of a time zone is a blank in a query.
-func (c *call) position(name string) (*units.Position, error) {
+func (c consumeRequest) position(name string) (*units.Position, error) {
 	value := c.query.Get(name)
 	now := c.server.broker.Now()
 	p, err := units.ParsePosition(value, now, time.UTC)
@@ -247,7 +263,8 @@ func (c *call) position(name string) (*units.Position, error) {
 }
 
 // readAmount reads how many messages are sent.
-func (c *call) readAmount(o *delivery.Options, _ *sink) (err error) {
+func (c consumeRequest) readAmount() (err error) {
+	o := c.options
 	if o.Follow, err = c.has("follow"); err != nil {
 		return err
 	}
@@ -256,7 +273,8 @@ func (c *call) readAmount(o *delivery.Options, _ *sink) (err error) {
 }
 
 // readPartitions reads the numbers of partitions.
-func (c *call) readPartitions(o *delivery.Options, _ *sink) error {
+func (c consumeRequest) readPartitions() error {
+	o := c.options
 	if !c.query.Has("partition") {
 		return nil
 	}

@@ -309,7 +309,7 @@ func FuzzConsumeRequest(f *testing.F) {
 		err := c.readQuery()
 		var k *consumer
 		if err == nil {
-			k, err = c.newConsumer()
+			k, err = newConsumer(c)
 		}
 		if err != nil {
 			if p := toProblem(err); p.Status < 400 || p.Status > 499 {

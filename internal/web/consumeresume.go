@@ -21,7 +21,7 @@ const lastEventID = "Last-Event-ID"
 // A replay goes on there. In a group each message counts as consumed when the client's system has
 // it, so what the group has consumed behind the last event is sent again, to this client only, and
 // then what the group has not consumed.
-func (c *call) resume(k *consumer) error {
+func (c consumeRequest) resume(k *consumer) error {
 	o := k.options
 	last, err := c.lastSeen()
 	if err != nil {
@@ -48,7 +48,7 @@ func (c *call) resume(k *consumer) error {
 }
 
 // lastSeen reads the header; nil for none.
-func (c *call) lastSeen() (*units.Position, error) {
+func (c consumeRequest) lastSeen() (*units.Position, error) {
 	id := c.r.Header.Get(lastEventID)
 	if id == "" {
 		return nil, nil
