@@ -75,6 +75,7 @@ func run(o *options, log *slog.Logger) error {
 	o.announce(l, b, log)
 	debug.SetGCPercent(gcPercent)
 	debug.FreeOSMemory() // clients are served meanwhile
+	releaseText()
 
 	reason := (<-stop).String()
 	log.Info("stopping", "signal", reason)
