@@ -23,6 +23,7 @@ type redrive struct {
 	back     *broker.Redrive
 	kept     group.Member // of letters that stay, until the end
 	left     int64        // letters that may still be moved; -1 for all
+	discards bool         // letters are consumed, and not moved
 	redriven Redriven
 	step     step
 }
@@ -55,15 +56,21 @@ func (s *step) isFull() bool { return s.seen >= redriveStep || s.bytes >= redriv
 // all of them again. progress counts those that were moved for good. The error, if it is not
 // progress's, is an *Error; after ErrGap and ErrDamaged, and ErrRedriveAgain, all others are moved.
 func (h *Hub) Redrive(o Options, toAll bool, progress func(moved uint64) error) (Redriven, error) {
-	r := &redrive{options: o, toAll: toAll, progress: progress, back: o.View.NewRedrive(o.Client), left: -1}
-	if o.N > 0 {
-		r.left = o.N
+	r := &redrive{options: o, toAll: toAll, progress: progress}
+	return r.do(h, r.all)
+}
+
+// do runs f, for which everything is prepared.
+func (r *redrive) do(h *Hub, f func() error) (Redriven, error) {
+	r.back, r.left = r.options.View.NewRedrive(r.options.Client), -1
+	if r.options.N > 0 {
+		r.left = r.options.N
 	}
 	r.sub.broker, r.sub.options = h.broker, &r.options
 	defer r.sub.release()
 	defer r.kept.Release()
 	defer r.back.Close()
-	err := r.run()
+	err := r.run(f)
 	return r.redriven, err
 }
 
@@ -76,7 +83,7 @@ func (r *Redriven) Err() error {
 	return r.Stays.busy()
 }
 
-func (r *redrive) run() error {
+func (r *redrive) run(f func() error) error {
 	t, err := r.options.Find()
 	if errors.Is(err, broker.ErrUnknownTopic) {
 		return nil
@@ -91,6 +98,11 @@ func (r *redrive) run() error {
 	if err := r.sub.begin(); err != nil {
 		return err
 	}
+	return f()
+}
+
+// all moves the letters of all partitions.
+func (r *redrive) all() error {
 	first := r.sub.firstTurn()
 	for i := range r.sub.partitions {
 		if err := r.partition(r.sub.turn(first + i)); err != nil {
@@ -126,13 +138,18 @@ func (r *redrive) moveNext(p *partition) (more bool, err error) {
 	if free.Len() <= 0 {
 		return false, nil
 	}
+	return r.move(p, free)
+}
+
+// move deals with the first letter of a span.
+func (r *redrive) move(p *partition, free group.Span) (more bool, err error) {
 	s := group.Span{From: free.From, To: free.From + 1}
 	if !r.sub.member.Lease(p.pos, s, 0) {
 		return true, nil // another member was faster
 	}
 	r.sub.served(p)
 	r.step.seen++
-	err = broker.WithRecord(p.log, s.From, r.putBack)
+	err = broker.WithRecord(p.log, s.From, r.settle)
 	var stays *broker.StayError
 	var hole *broker.HoleError
 	switch {
@@ -185,6 +202,15 @@ func (r *Redriven) lostLetters() error {
 		return errorf(first.kind, "%w; places more that are damaged or gone: %d", first.err, n)
 	}
 	return r.lost[0]
+}
+
+// settle moves a letter, or discards it.
+func (r *redrive) settle(record *batch.Record) error {
+	if r.discards {
+		r.step.results = append(r.step.results, nil)
+		return nil
+	}
+	return r.putBack(record)
 }
 
 // putBack gives a letter back. A letter that a client made, which no group has failed, is

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"compress/gzip"
+	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"strings"
@@ -131,7 +133,12 @@ func (c *call) form() error {
 		return badRequest("a form comes as application/x-www-form-urlencoded, not as %q", t)
 	}
 	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxForm)
-	if err := c.r.ParseForm(); err != nil {
+	err := c.r.ParseForm()
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return fmt.Errorf("a form takes %d bytes, send larger messages with curl: %w", maxForm, err)
+	}
+	if err != nil {
 		return badRequest("the form: %w", err)
 	}
 	return nil

@@ -87,17 +87,20 @@ func TestNumbersStreamSendsWhatHasChanged(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
-	await := func(words string) {
+	await := func(words string) string {
 		t.Helper()
 		for lines.Scan() {
 			if strings.Contains(lines.Text(), words) {
-				return
+				return lines.Text()
 			}
 		}
 		t.Fatalf("the stream ends before %q: %v", words, lines.Err())
+		return ""
 	}
 	await(`"topics":{"orders":[0,0,0,0,0,0,0,0]}`)
-	await(`"status":"ok"`)
+	if got := await(`"status":"ok"`); strings.Contains(got, "topics") {
+		t.Errorf("nothing has changed, and it sends %s", got)
+	}
 	r.form(http.StatusSeeOther, "/ui/topics/orders/publish", "value", "first")
 	await(`"orders":[1,0,1,`)
 }

@@ -15,6 +15,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
+	"mbus/internal/group"
 	"mbus/internal/message"
 	"mbus/internal/units"
 )
@@ -264,6 +265,15 @@ type deadView struct {
 	Now        int64
 }
 
+// Each is the numbers of the partitions.
+func (d *deadView) Each() []int {
+	all := make([]int, d.Partitions)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
 func showDead(c *call) error {
 	t, err := c.topic(broker.Read)
 	if err != nil {
@@ -288,9 +298,17 @@ func showDead(c *call) error {
 		return err
 	}
 	for _, m := range d.Page.Messages {
-		d.Rows = append(d.Rows, newLetter(m))
+		l := newLetter(m)
+		l.Done = isConsumed(c.view, t.Name, m.Partition, m.Offset)
+		d.Rows = append(d.Rows, l)
 	}
-	return c.show(http.StatusOK, "dead", view{Title: "Dead letters of " + of, Nav: "dead", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: d})
+	return c.show(http.StatusOK, "dead", view{Title: "Dead letters of " + of, Nav: "dead", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: &d})
+}
+
+// isConsumed reports whether a letter lies below the position of the group default.
+func isConsumed(v *broker.View, topic string, partition int, offset int64) bool {
+	at, found := v.CommittedOffset(group.Default, topic, partition)
+	return found && offset < at.Offset
 }
 
 func newLetter(m shown) letterRow {

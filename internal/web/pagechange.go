@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
@@ -317,110 +316,112 @@ func postDeleteGroup(c *call) error {
 	})
 }
 
-// deadForm reads a form about dead letters. n is how many, the oldest first; 0 for all.
-func deadForm(c *call) (t *broker.Topic, n int64, o delivery.Options, err error) {
-	if t, err = c.formTopic(broker.Read); err != nil {
-		return t, 0, o, err
+// A lettersForm is what a form about dead letters asks for.
+type lettersForm struct {
+	topic   *broker.Topic
+	options delivery.Options
+	chosen  []broker.Place // nil for the oldest ones
+}
+
+func newLettersForm(c *call) (*lettersForm, error) {
+	t, err := c.formTopic(broker.Read)
+	if err != nil {
+		return nil, err
 	}
 	if !strings.HasSuffix(t.Name, message.DeadLetters) {
-		return t, 0, o, badRequest("topic %q has no dead letters", t.Name)
+		return nil, badRequest("topic %q has no dead letters", t.Name)
 	}
-	n, err = c.fieldNumber("n", 1, units.End, 0)
-	o = delivery.Options{View: c.view, Port: broker.HTTP, Topic: t.Name, Group: group.Default, Client: c.r.RemoteAddr, N: n}
-	o.Find = func() (*broker.Topic, error) { return t, nil }
-	return t, n, o, err
+	f := &lettersForm{topic: t}
+	n, err := c.fieldNumber("n", 1, units.End, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range c.r.PostForm["letter"] {
+		partition, offset, _ := strings.Cut(text, ":")
+		number, err := strconv.ParseUint(partition, 10, 31)
+		at, err2 := strconv.ParseInt(offset, 10, 64)
+		if err != nil || err2 != nil {
+			return nil, badRequest("field %q: it takes PARTITION:OFFSET, not %q", "letter", text)
+		}
+		f.chosen = append(f.chosen, broker.Place{Partition: int(number), Offset: at})
+	}
+	f.options = delivery.Options{View: c.view, Port: broker.HTTP, Topic: t.Name, Group: group.Default, Client: c.r.RemoteAddr, N: n}
+	f.options.Find = func() (*broker.Topic, error) { return t, nil }
+	return f, nil
 }
 
 // howMany says which letters.
-func howMany(n, all int64) string {
+func (f *lettersForm) howMany(c *call) string {
+	n, all := f.options.N, letters(f.topic, totals(c.view)[f.topic.Name])
 	switch {
+	case len(f.chosen) == 1:
+		return fmt.Sprintf("the letter at %d:%d", f.chosen[0].Partition, f.chosen[0].Offset)
+	case len(f.chosen) > 0:
+		return fmt.Sprintf("%d selected letters", len(f.chosen))
 	case n == 0 || n >= all:
-		return fmt.Sprintf("all %s letters", grouped(all))
-	case n == 1:
-		return "the oldest letter"
+		return fmt.Sprintf("all that are left: %s", grouped(all))
 	}
-	return fmt.Sprintf("the %s oldest letters", grouped(n))
+	return fmt.Sprintf("the oldest: %s", grouped(n))
 }
 
 func postRedrive(c *call) error {
-	t, n, o, err := deadForm(c)
+	f, err := newLettersForm(c)
 	if err != nil {
 		return err
 	}
 	toAll := c.field("to") == "all"
-	left := letters(t, totals(c.view)[t.Name])
 	ch := change{
-		Title: "Redrive dead letters of " + t.Name, Back: deadPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Redrive",
-		Columns: []string{"Letters", "To"}, Rows: [][]string{{howMany(n, left), "the group that failed each of them"}},
-		Command: "consumer -redrive " + shellQuoted(t.Name),
+		Title: "Redrive dead letters of " + f.topic.Name, Back: deadPath(f.topic.Name), Name: f.topic.Name, Kind: "topic", Verb: "Redrive",
+		Columns: []string{"Letters", "To"}, Rows: [][]string{{f.howMany(c), "the group that failed each of them"}},
 	}
 	if toAll {
 		ch.Rows[0][1] = "the topic, for all groups"
-		ch.Command = "consumer -redrive -to all " + shellQuoted(t.Name)
+	}
+	if f.chosen == nil {
+		ch.Command = fmt.Sprintf("consumer -redrive -to %s %s", map[bool]string{true: "all", false: "group"}[toAll], shellQuoted(f.topic.Name))
 	}
 	return c.confirm(ch, func() (string, error) {
-		if !c.server.finish(c.conn) {
-			return "", errStopping
-		}
-		defer c.conn.finishes.Store(false)
-		done, err := c.server.hub.Redrive(o, toAll, func(uint64) error { return nil })
-		if err == nil {
-			err = done.Err()
-		}
-		text := fmt.Sprintf("Redriven: %s.", grouped(done.Moved))
-		for _, s := range done.Stays.Reasons {
-			text += fmt.Sprintf(" Stay: %s, because %s.", grouped(s.Letters), s.Reason)
-		}
-		return text, err
+		return f.run(c, "Redriven", func(progress func(uint64) error) (delivery.Redriven, error) {
+			if f.chosen != nil {
+				return c.server.hub.RedriveSome(f.options, toAll, f.chosen)
+			}
+			return c.server.hub.Redrive(f.options, toAll, progress)
+		})
 	})
+}
+
+// run moves letters, which a stop of the broker lets go on for a while.
+func (f *lettersForm) run(c *call, verb string, move func(progress func(uint64) error) (delivery.Redriven, error)) (string, error) {
+	if !c.server.finish(c.conn) {
+		return "", errStopping
+	}
+	defer c.conn.finishes.Store(false)
+	done, err := move(func(uint64) error { return nil })
+	if err == nil {
+		err = done.Err()
+	}
+	text := fmt.Sprintf("%s: %s.", verb, grouped(int64(done.Moved)))
+	for _, s := range done.Stays.Reasons {
+		text += fmt.Sprintf(" Stay: %s, because %s.", grouped(s.Letters), s.Reason)
+	}
+	return text, err
 }
 
 func postDiscard(c *call) error {
-	t, n, o, err := deadForm(c)
+	f, err := newLettersForm(c)
 	if err != nil {
 		return err
 	}
-	left := letters(t, totals(c.view)[t.Name])
 	return c.confirm(change{
-		Title: "Discard dead letters of " + t.Name, Back: deadPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Discard",
+		Title: "Discard dead letters of " + f.topic.Name, Back: deadPath(f.topic.Name), Name: f.topic.Name, Kind: "topic", Verb: "Discard",
 		Warn:    "Discarded letters count as consumed: a redrive does not find them any more. They can be read until retention removes them.",
-		Columns: []string{"Letters"}, Rows: [][]string{{howMany(n, left)}},
-		Command: fmt.Sprintf("consumer -topic %s > /dev/null", shellQuoted(t.Name)),
+		Columns: []string{"Letters"}, Rows: [][]string{{f.howMany(c)}},
 	}, func() (string, error) {
-		s := new(discard)
-		session := c.server.hub.NewSession(o, s)
-		defer session.Close(delivery.Stopping)
-		if err := session.Drain(); err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("Discarded: %s.", grouped(s.n)), session.Close(delivery.Complete)
+		return f.run(c, "Discarded", func(func(uint64) error) (delivery.Redriven, error) {
+			if f.chosen != nil {
+				return c.server.hub.DiscardSome(f.options, f.chosen)
+			}
+			return c.server.hub.DiscardAll(f.options)
+		})
 	})
 }
-
-// Discard is a sink for messages that nobody wants.
-type discard struct{ n int64 }
-
-func (d *discard) Append(m *delivery.Messages) (int64, bool, error) {
-	it, err := m.Records()
-	if err != nil {
-		return m.From, false, err
-	}
-	for it.Next() {
-		if o := it.Record().Offset; o >= m.To {
-			break
-		} else if o >= m.From {
-			d.n++
-		}
-	}
-	return m.To, false, it.Err()
-}
-
-func (*discard) Confirm(uint64, []delivery.Range) {}
-func (*discard) Written() int64                   { return 0 }
-func (*discard) Received() (int64, error)         { return 0, nil }
-func (*discard) Cut()                             {}
-func (*discard) TakesBatches() bool               { return false }
-func (*discard) ReleaseBuffers()                  {}
-
-// Flush is a sink's.
-func (*discard) Flush(time.Duration, func()) error { return nil }

@@ -21,7 +21,7 @@ var uiFuncs = template.FuncMap{
 }
 
 // grouped is a number with its digits in groups of three.
-func grouped[T int | int64 | uint64](n T) string {
+func grouped[T int | int64](n T) string {
 	digits := strconv.FormatInt(int64(n), 10)
 	var b strings.Builder
 	for i, d := range digits {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 
 	"mbus/internal/broker"
 )
@@ -36,8 +37,29 @@ type healthView struct {
 	Checks     []checkResult
 	Durability string
 	GoVersion  string
-	Addresses  []setting
-	Conns      int // of HTTP
+	Conns      []connRow
+	Store      storeRow
+}
+
+// A connRow is the connections of a port.
+type connRow struct {
+	Port, Address           string
+	Open, Accepted, Refused int64
+}
+
+// A storeRow is what the disk has done since the broker's start. Half of the syncs took at most P50.
+type storeRow struct {
+	Syncs    int64
+	P50, P99 string
+	Damage   int64 // places
+}
+
+// milliseconds is a time in nanoseconds as text.
+func milliseconds(ns int64) string {
+	if ns == 0 {
+		return "–"
+	}
+	return "≤ " + strconv.FormatFloat(float64(ns)/1e6, 'g', 3, 64) + " ms"
 }
 
 func showHealth(c *call) error {
@@ -60,9 +82,13 @@ func showHealth(c *call) error {
 		}
 		d.Checks = append(d.Checks, r)
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.server.opts.Ports)) {
-		d.Addresses = append(d.Addresses, setting{Name: name, Value: c.server.opts.Ports[name]})
+	for _, port := range []broker.Port{broker.Producers, broker.Consumers, broker.Kafka, broker.HTTP} {
+		n := c.server.broker.Stats.Connections(port)
+		d.Conns = append(d.Conns, connRow{port.String(), c.server.opts.Ports[port.String()], n.Open.Load(), n.Accepted.Load(), n.Refused.Load()})
 	}
-	c.server.conns.Each(func(*conn) { d.Conns++ })
+	if stats, err := c.view.StoreStats(); err == nil && stats != nil {
+		_, syncs, _ := stats.Syncs.Buckets()
+		d.Store = storeRow{int64(syncs), milliseconds(stats.Syncs.Quantile(0.5)), milliseconds(stats.Syncs.Quantile(0.99)), stats.Damage.Load()}
+	}
 	return c.show(http.StatusOK, "health", view{Title: "Health", Nav: "health", Live: "group=-", Data: d})
 }

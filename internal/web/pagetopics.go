@@ -17,12 +17,12 @@ var listParams = []param{
 	doneParam,
 }
 
-// A topicRow is a topic in the list. In and Out only grow, but for what is deleted or set back.
+// A topicRow is a topic in the list.
 type topicRow struct {
 	Name       string
 	Partitions int
-	In         int64 // messages that were published
-	Out        int64 // messages that groups have consumed, all groups together
+	In         int64 // messages that were published since the broker's start
+	Out        int64 // messages that were sent to consumers
 	Messages   int64
 	Bytes      int64
 	Oldest     int64 // time in milliseconds since 1970; 0 for none
@@ -33,14 +33,14 @@ type topicRow struct {
 	DeadTopic  string // where they are; "" if there is no such topic
 }
 
-// numbers are those that change, in the order of the list's columns.
+// numbers are those that change, in the order of the list's columns. The script makes rates of In
+// and Out, which only grow.
 func (r *topicRow) numbers() []int64 {
 	return []int64{r.In, r.Out, r.Messages, r.Bytes, r.Oldest, r.Lag, r.Delayed, r.Dead}
 }
 
 // groupTotals are what all groups have done in a topic.
 type groupTotals struct {
-	out      int64
 	lags     map[string]int64 // by group
 	consumed map[int]int64    // positions of the group default, by partition
 }
@@ -56,7 +56,6 @@ func totals(v *broker.View) map[string]*groupTotals {
 			s = &groupTotals{lags: make(map[string]int64), consumed: make(map[int]int64)}
 			sums[l.Topic] = s
 		}
-		s.out += l.Committed + l.AckedAhead
 		s.lags[l.Group] += l.Lag
 		if l.Group == group.Default {
 			s.consumed[l.Partition] = l.Lag
@@ -86,13 +85,16 @@ func newTopicRow(v *broker.View, t *broker.Topic, sums map[string]*groupTotals, 
 	r.Partitions = len(partitions)
 	for _, p := range partitions {
 		start, high := p.Offsets()
-		r.In += high
 		r.Messages += high - start
 		r.Bytes += p.Size()
 	}
+	for _, port := range broker.Ports {
+		in, out := t.Traffic(port)
+		r.In += in.Messages
+		r.Out += out.Messages
+	}
 	r.Oldest, _ = t.Oldest()
 	if s := sums[t.Name]; s != nil {
-		r.Out = s.out
 		for name, lag := range s.lags {
 			if lag > r.Lag || lag == r.Lag && (r.LagGroup == "" || name < r.LagGroup) {
 				r.Lag, r.LagGroup = lag, name

@@ -70,14 +70,7 @@ func publishBody(c *call) error {
 
 // publishOne publishes one message and answers where it is.
 func (c *call) publishOne(topic string, m *outgoing) error {
-	t, err := c.view.MakeTopic(topic, "client", c.r.RemoteAddr)
-	if err != nil {
-		return err
-	}
-	if err := m.check(c.server.broker, t); err != nil {
-		return err
-	}
-	p, err := m.place(t)
+	t, p, err := m.prepare(c, topic)
 	if err != nil {
 		return err
 	}
@@ -92,6 +85,19 @@ func (c *call) publishOne(topic string, m *outgoing) error {
 		return c.json(http.StatusAccepted, scheduled{topic, p.Number(), m.due()})
 	}
 	return c.json(http.StatusOK, published{topic, p.Number(), offset})
+}
+
+// prepare finds where the message goes, and checks it.
+func (m *outgoing) prepare(c *call, topic string) (*broker.Topic, *broker.Partition, error) {
+	t, err := c.view.MakeTopic(topic, "client", c.r.RemoteAddr)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := m.check(c.server.broker, t); err != nil {
+		return nil, nil, err
+	}
+	p, err := m.place(t)
+	return t, p, err
 }
 
 // publishOnce publishes one message, unless that was done with the same idempotency key.
