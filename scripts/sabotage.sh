@@ -382,7 +382,7 @@ sabotage "count a damaged place each time that it is read" internal/commitlog/da
 sabotage "serve profiles to everybody" internal/web/profile.go \
 	's/if !c.server.opts.Debug {/if false {/' ./internal/web TestProfilesWithDebugOnly
 sabotage "do what the page only previews" internal/web/pagechange.go \
-	's/switch typed := c.field("confirm"); typed {/switch typed := ch.Name; typed {/' ./internal/web TestChangesAreShownFirstAndAskForTheName
+	's/switch typed := field(c, "confirm"); typed {/switch typed := ch.Name; typed {/' ./internal/web TestChangesAreShownFirstAndAskForTheName
 sabotage "show messages as markup" internal/web/pageassets.go \
 	's|"html/template"|"text/template"|' ./internal/web TestPagesHaveNoInlineCodeAndEscapeAll
 sabotage "send numbers of the page that have not changed" internal/web/pagenumbers.go \

@@ -47,7 +47,7 @@ func pageRows(views, others []operation) []operation {
 		serve := views[i].serve
 		views[i].serve = func(c *call) error {
 			if err := serve(c); err != nil {
-				return c.errorView(err)
+				return errorView(c, err)
 			}
 			return nil
 		}
@@ -76,7 +76,7 @@ type view struct {
 }
 
 // show renders a view.
-func (c *call) show(status int, name string, v view) error {
+func show(c *call, status int, name string, v view) error {
 	v.Broker, v.Version, v.Ports = c.r.Host, c.server.opts.Version, newPorts(c)
 	all := ui()
 	v.Assets = all.urls
@@ -116,19 +116,19 @@ func acceptsGzip(r *http.Request) bool {
 }
 
 // errorView shows an error.
-func (c *call) errorView(err error) error {
+func errorView(c *call, err error) error {
 	if c.w.began {
 		return err
 	}
 	p := toProblem(err)
-	return c.show(p.Status, "error", view{Title: cmp.Or(http.StatusText(p.Status), p.Code), Live: "-", Data: p})
+	return show(c, p.Status, "error", view{Title: cmp.Or(http.StatusText(p.Status), p.Code), Live: "-", Data: p})
 }
 
 // maxForm bounds the body of a form, in bytes: larger messages are sent with curl.
 const maxForm = broker.PageForm
 
 // form reads the fields of a form.
-func (c *call) form() error {
+func readForm(c *call) error {
 	if t := c.mediaType(); t != "application/x-www-form-urlencoded" {
 		return badRequest("a form comes as application/x-www-form-urlencoded, not as %q", t)
 	}
@@ -145,10 +145,10 @@ func (c *call) form() error {
 }
 
 // field is a field of the form, without space around it.
-func (c *call) field(name string) string { return strings.TrimSpace(c.r.PostForm.Get(name)) }
+func field(c *call, name string) string { return strings.TrimSpace(c.r.PostForm.Get(name)) }
 
 // redirect leads to a view after a change; done is what it shows.
-func (c *call) redirect(path, done string) error {
+func redirect(c *call, path, done string) error {
 	c.w.Header().Set("Location", path+"?done="+template.URLQueryEscaper(done))
 	c.w.WriteHeader(http.StatusSeeOther)
 	return nil

@@ -242,7 +242,7 @@ func showTopic(c *call) error {
 	if of, isDead := strings.CutSuffix(t.Name, message.DeadLetters); isDead {
 		d.DeadOf = of
 	}
-	return c.show(http.StatusOK, "topic", view{Title: "Topic " + t.Name, Nav: "topics", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: d})
+	return show(c, http.StatusOK, "topic", view{Title: "Topic " + t.Name, Nav: "topics", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: d})
 }
 
 // deadParams say which letters are shown.
@@ -302,7 +302,7 @@ func showDead(c *call) error {
 		l.Done = isConsumed(c.view, t.Name, m.Partition, m.Offset)
 		d.Rows = append(d.Rows, l)
 	}
-	return c.show(http.StatusOK, "dead", view{Title: "Dead letters of " + of, Nav: "dead", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: &d})
+	return show(c, http.StatusOK, "dead", view{Title: "Dead letters of " + of, Nav: "dead", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: &d})
 }
 
 // isConsumed reports whether a letter lies below the position of the group default.

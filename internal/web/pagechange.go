@@ -30,15 +30,15 @@ type change struct {
 }
 
 // confirm does a change whose name has been typed, and shows another one.
-func (c *call) confirm(ch change, do func() (done string, err error)) error {
-	switch typed := c.field("confirm"); typed {
+func confirm(c *call, ch change, do func() (done string, err error)) error {
+	switch typed := field(c, "confirm"); typed {
 	case ch.Name:
 		done, err := do()
 		if err != nil {
 			return err
 		}
 		c.server.log.Info("changed on the page", "client", c.r.RemoteAddr, "what", ch.Title, ch.Kind, ch.Name)
-		return c.redirect(ch.Back, done)
+		return redirect(c, ch.Back, done)
 	case "":
 	default:
 		ch.Warn = fmt.Sprintf("%q is not the name of the %s. Nothing has been changed.", typed, ch.Kind)
@@ -49,7 +49,7 @@ func (c *call) confirm(ch change, do func() (done string, err error)) error {
 			ch.Fields[name] = values
 		}
 	}
-	return c.show(http.StatusOK, "confirm", view{Title: ch.Title, Nav: ch.Kind + "s", Live: "group=-", Data: ch})
+	return show(c, http.StatusOK, "confirm", view{Title: ch.Title, Nav: ch.Kind + "s", Live: "group=-", Data: ch})
 }
 
 func topicPath(name string) string { return "/ui/topics/" + url.PathEscape(name) }
@@ -57,16 +57,16 @@ func groupPath(name string) string { return "/ui/groups/" + url.PathEscape(name)
 func deadPath(name string) string  { return "/ui/dead/" + url.PathEscape(name) }
 
 // formTopic reads the form, and finds the topic of the path.
-func (c *call) formTopic(access broker.Access) (*broker.Topic, error) {
-	if err := c.form(); err != nil {
+func formTopic(c *call, access broker.Access) (*broker.Topic, error) {
+	if err := readForm(c); err != nil {
 		return nil, err
 	}
 	return c.topic(access)
 }
 
 // fieldNumber is a field that is a whole number.
-func (c *call) fieldNumber(name string, least, most, fallback int64) (int64, error) {
-	text := c.field(name)
+func fieldNumber(c *call, name string, least, most, fallback int64) (int64, error) {
+	text := field(c, name)
 	if text == "" {
 		return fallback, nil
 	}
@@ -79,14 +79,14 @@ func (c *call) fieldNumber(name string, least, most, fallback int64) (int64, err
 
 // postCreate makes a topic, which harms nothing: the name has been typed already.
 func postCreate(c *call) error {
-	if err := c.form(); err != nil {
+	if err := readForm(c); err != nil {
 		return err
 	}
-	name := c.field("topic")
+	name := field(c, "topic")
 	if err := message.CheckName("topic", name); err != nil {
 		return badRequest("%w", err)
 	}
-	n, err := c.fieldNumber("partitions", 1, broker.MaxPartitions, 0)
+	n, err := fieldNumber(c, "partitions", 1, broker.MaxPartitions, 0)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func postCreate(c *call) error {
 		return fmt.Errorf("topic %q: %w", name, err)
 	}
 	c.server.log.Info("topic created", "client", c.r.RemoteAddr, "topic", name)
-	return c.redirect(topicPath(name), fmt.Sprintf("Topic %q was created.", name))
+	return redirect(c, topicPath(name), fmt.Sprintf("Topic %q was created.", name))
 }
 
 // A settingField is a field of the form for a topic's configuration.
@@ -125,7 +125,7 @@ func settingFields(t *broker.Topic) []settingField {
 }
 
 func postConfigure(c *call) error {
-	t, err := c.formTopic(broker.Alter)
+	t, err := formTopic(c, broker.Alter)
 	if err != nil {
 		return err
 	}
@@ -133,16 +133,16 @@ func postConfigure(c *call) error {
 	wanted := make(map[string]string)
 	now := t.Config()
 	for _, f := range settingFields(t) {
-		value, err := settingValue(f.Setting, c.field(f.Field))
+		value, err := settingValue(f.Setting, field(c, f.Field))
 		if err != nil {
-			return badRequest("field %q: %w, not %q", f.Field, err, c.field(f.Field))
+			return badRequest("field %q: %w, not %q", f.Field, err, field(c, f.Field))
 		}
 		if wanted[f.Setting] = value; value != now[f.Setting] {
 			ch.Rows = append(ch.Rows, []string{f.Setting, orDefault(now[f.Setting]), orDefault(value)})
 		}
 	}
 	if len(ch.Rows) == 0 {
-		return c.redirect(ch.Back, "The configuration is like that already.")
+		return redirect(c, ch.Back, "The configuration is like that already.")
 	}
 	apply := func(own map[string]string) error {
 		for name, value := range wanted {
@@ -162,7 +162,7 @@ func postConfigure(c *call) error {
 	if err := c.server.broker.CheckConfig(trial); err != nil {
 		return err
 	}
-	return c.confirm(ch, func() (string, error) {
+	return confirm(c, ch, func() (string, error) {
 		return "The configuration was changed.", c.view.Configure(t.Name, apply)
 	})
 }
@@ -190,18 +190,18 @@ func settingValue(name, text string) (string, error) {
 }
 
 func postGrow(c *call) error {
-	t, err := c.formTopic(broker.Alter)
+	t, err := formTopic(c, broker.Alter)
 	if err != nil {
 		return err
 	}
-	n, err := c.fieldNumber("partitions", 1, broker.MaxPartitions, 0)
+	n, err := fieldNumber(c, "partitions", 1, broker.MaxPartitions, 0)
 	if err != nil {
 		return err
 	}
 	if _, err := c.view.CheckGrowth(t.Name, int(n)); err != nil {
 		return err
 	}
-	return c.confirm(change{
+	return confirm(c, change{
 		Title: "Add partitions to topic " + t.Name, Back: topicPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Add partitions",
 		Warn:    "Messages with a key go to another partition than before, so that their order is kept only among the new ones. Partitions can't be removed.",
 		Columns: []string{"Topic", "Partitions now", "New"}, Rows: [][]string{{t.Name, strconv.Itoa(len(t.Partitions())), strconv.FormatInt(n, 10)}},
@@ -212,7 +212,7 @@ func postGrow(c *call) error {
 }
 
 func postDeleteTopic(c *call) error {
-	t, err := c.formTopic(broker.Delete)
+	t, err := formTopic(c, broker.Delete)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func postDeleteTopic(c *call) error {
 		return err
 	}
 	n := t.Counts()
-	return c.confirm(change{
+	return confirm(c, change{
 		Title: "Delete topic " + t.Name, Back: "/", Name: t.Name, Kind: "topic", Verb: "Delete the topic",
 		Warn:    "Its messages, and the groups' positions in it, are removed for good. Consumers that read it get an error.",
 		Columns: []string{"Topic", "Partitions", "Messages", "Size"}, Rows: [][]string{{t.Name, strconv.Itoa(len(t.Partitions())), grouped(n.Messages), bytesText(n.Bytes)}},
@@ -231,38 +231,38 @@ func postDeleteTopic(c *call) error {
 }
 
 func postReset(c *call) error {
-	if err := c.form(); err != nil {
+	if err := readForm(c); err != nil {
 		return err
 	}
 	name, err := c.name("group")
 	if err != nil {
 		return err
 	}
-	topicName := c.field("topic")
+	topicName := field(c, "topic")
 	t, err := c.view.Topic(topicName, broker.Read)
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, topicName)
 	}
-	to, err := units.ParsePosition(c.field("to"), c.server.broker.Now(), nil)
+	to, err := units.ParsePosition(field(c, "to"), c.server.broker.Now(), nil)
 	if err != nil {
-		return badRequest("field %q: %w, not %q", "to", err, c.field("to"))
+		return badRequest("field %q: %w, not %q", "to", err, field(c, "to"))
 	}
 	ch := change{
 		Title: fmt.Sprintf("Reset group %s in topic %s", name, t.Name), Back: groupPath(name), Name: t.Name, Kind: "topic", Verb: "Reset the group",
 		Columns: []string{"Partition", "Position now", "New", "Difference"},
-		Command: fmt.Sprintf("admin reset -group %s -topic %s -to %s -execute", shellQuoted(name), shellQuoted(t.Name), shellQuoted(c.field("to"))),
+		Command: fmt.Sprintf("admin reset -group %s -topic %s -to %s -execute", shellQuoted(name), shellQuoted(t.Name), shellQuoted(field(c, "to"))),
 	}
 	offsets, err := resetRows(c, &ch, name, t, to)
 	if err != nil {
 		return err
 	}
 	if err := c.view.CheckUnused(name); err != nil {
-		if c.field("confirm") != "" {
+		if field(c, "confirm") != "" {
 			return err
 		}
 		ch.Warn = err.Error() + ": stop its members first."
 	}
-	return c.confirm(ch, func() (string, error) {
+	return confirm(c, ch, func() (string, error) {
 		return fmt.Sprintf("The positions in topic %q were set.", t.Name), c.view.ResetOffsets(name, t, offsets)
 	})
 }
@@ -290,7 +290,7 @@ func resetRows(c *call, ch *change, name string, t *broker.Topic, to *units.Posi
 }
 
 func postDeleteGroup(c *call) error {
-	if err := c.form(); err != nil {
+	if err := readForm(c); err != nil {
 		return err
 	}
 	name, err := c.name("group")
@@ -311,7 +311,7 @@ func postDeleteGroup(c *call) error {
 	for _, p := range c.view.Positions(name) {
 		ch.Rows = append(ch.Rows, []string{p.Topic, strconv.Itoa(p.Partition), grouped(p.Committed)})
 	}
-	return c.confirm(ch, func() (string, error) {
+	return confirm(c, ch, func() (string, error) {
 		return fmt.Sprintf("Group %q was deleted.", name), c.view.DeleteOffsets(name, nil)
 	})
 }
@@ -324,7 +324,7 @@ type lettersForm struct {
 }
 
 func newLettersForm(c *call) (*lettersForm, error) {
-	t, err := c.formTopic(broker.Read)
+	t, err := formTopic(c, broker.Read)
 	if err != nil {
 		return nil, err
 	}
@@ -332,7 +332,7 @@ func newLettersForm(c *call) (*lettersForm, error) {
 		return nil, badRequest("topic %q has no dead letters", t.Name)
 	}
 	f := &lettersForm{topic: t}
-	n, err := c.fieldNumber("n", 1, units.End, 0)
+	n, err := fieldNumber(c, "n", 1, units.End, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -369,7 +369,7 @@ func postRedrive(c *call) error {
 	if err != nil {
 		return err
 	}
-	toAll := c.field("to") == "all"
+	toAll := field(c, "to") == "all"
 	ch := change{
 		Title: "Redrive dead letters of " + f.topic.Name, Back: deadPath(f.topic.Name), Name: f.topic.Name, Kind: "topic", Verb: "Redrive",
 		Columns: []string{"Letters", "To"}, Rows: [][]string{{f.howMany(c), "the group that failed each of them"}},
@@ -380,7 +380,7 @@ func postRedrive(c *call) error {
 	if f.chosen == nil {
 		ch.Command = fmt.Sprintf("consumer -redrive -to %s %s", map[bool]string{true: "all", false: "group"}[toAll], shellQuoted(f.topic.Name))
 	}
-	return c.confirm(ch, func() (string, error) {
+	return confirm(c, ch, func() (string, error) {
 		return f.run(c, "Redriven", func(progress func(uint64) error) (delivery.Redriven, error) {
 			if f.chosen != nil {
 				return c.server.hub.RedriveSome(f.options, toAll, f.chosen)
@@ -412,7 +412,7 @@ func postDiscard(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.confirm(change{
+	return confirm(c, change{
 		Title: "Discard dead letters of " + f.topic.Name, Back: deadPath(f.topic.Name), Name: f.topic.Name, Kind: "topic", Verb: "Discard",
 		Warn:    "Discarded letters count as consumed: a redrive does not find them any more. They can be read until retention removes them.",
 		Columns: []string{"Letters"}, Rows: [][]string{{f.howMany(c)}},

@@ -81,7 +81,7 @@ func showGroups(c *call) error {
 			d.Empty = append(d.Empty, g)
 		}
 	}
-	return c.show(http.StatusOK, "groups", view{Title: "Groups", Nav: "groups", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
+	return show(c, http.StatusOK, "groups", view{Title: "Groups", Nav: "groups", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
 }
 
 // A groupView shows one group.
@@ -108,7 +108,7 @@ func showGroup(c *call) error {
 	if err := c.view.CheckUnused(name); err != nil {
 		d.InUse = err.Error()
 	}
-	return c.show(http.StatusOK, "group", view{Title: "Group " + name, Nav: "groups", Live: "group=" + name, Done: c.query.Get("done"), Data: d})
+	return show(c, http.StatusOK, "group", view{Title: "Group " + name, Nav: "groups", Live: "group=" + name, Done: c.query.Get("done"), Data: d})
 }
 
 // A deadRow is a topic of dead letters.
@@ -134,5 +134,5 @@ func deadRows(v *broker.View) (rows []deadRow) {
 }
 
 func showDeadTopics(c *call) error {
-	return c.show(http.StatusOK, "deadtopics", view{Title: "Dead letters", Nav: "dead", Data: deadRows(c.view)})
+	return show(c, http.StatusOK, "deadtopics", view{Title: "Dead letters", Nav: "dead", Data: deadRows(c.view)})
 }

@@ -67,7 +67,7 @@ func showHealth(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := healthView{Report: h, Status: c.status(), GoVersion: runtime.Version(), Durability: "A message is acknowledged when it is synced to the disk."}
+	d := healthView{Report: h, Status: status(c), GoVersion: runtime.Version(), Durability: "A message is acknowledged when it is synced to the disk."}
 	if every := c.server.opts.SyncEvery; every > 0 {
 		d.Durability = "A message is acknowledged before it is synced; there is a sync every " + every.String() + ". A power cut may lose the messages since the last one."
 	}
@@ -90,5 +90,5 @@ func showHealth(c *call) error {
 		_, syncs, _ := stats.Syncs.Buckets()
 		d.Store = storeRow{int64(syncs), milliseconds(stats.Syncs.Quantile(0.5)), milliseconds(stats.Syncs.Quantile(0.99)), stats.Damage.Load()}
 	}
-	return c.show(http.StatusOK, "health", view{Title: "Health", Nav: "health", Live: "group=-", Data: d})
+	return show(c, http.StatusOK, "health", view{Title: "Health", Nav: "health", Live: "group=-", Data: d})
 }

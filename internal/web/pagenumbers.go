@@ -77,7 +77,7 @@ func (s *numberStream) send() error {
 // gather is what has changed.
 func (s *numberStream) gather() numbers {
 	c := s.call
-	n := numbers{Time: time.Now().UnixMilli(), Status: c.status()}
+	n := numbers{Time: time.Now().UnixMilli(), Status: status(c)}
 	if name := c.query.Get("topic"); name != "" {
 		t, err := c.view.Topic(name, broker.Describe)
 		if err != nil {
@@ -116,7 +116,7 @@ func (s *numberStream) add(to *map[string][]int64, kind, name string, row []int6
 }
 
 // status is that of /healthz; "" if the client may not know.
-func (c *call) status() string {
+func status(c *call) string {
 	h, err := c.health()
 	switch {
 	case err != nil:

@@ -10,7 +10,7 @@ import (
 
 // postPublish publishes the message of a form.
 func postPublish(c *call) error {
-	if err := c.form(); err != nil {
+	if err := readForm(c); err != nil {
 		return err
 	}
 	name, err := c.name("topic")
@@ -29,7 +29,7 @@ func postPublish(c *call) error {
 	if broker.Waits(m.headers) {
 		done = "Published: it is delivered at " + timeText(m.due().UnixMilli()) + " UTC."
 	}
-	return c.redirect(topicPath(name), done)
+	return redirect(c, topicPath(name), done)
 }
 
 // newFormMessage reads a message. An empty key is none. A browser sends CR LF for each line end of a
@@ -39,7 +39,7 @@ func newFormMessage(c *call) (*outgoing, error) {
 	if key := c.r.PostForm.Get("key"); key != "" {
 		m.key, m.hasKey = []byte(key), true
 	}
-	if delay := c.field("delay"); delay != "" {
+	if delay := field(c, "delay"); delay != "" {
 		if err := m.setDelay(delay, c.server.broker.Now()); err != nil {
 			return nil, badRequest("field %q: %w", "delay", err)
 		}

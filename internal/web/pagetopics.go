@@ -137,5 +137,5 @@ func showTopics(c *call) error {
 	if d.Rows, more = topicRows(c.view, d.Match, d.After); more {
 		d.Next = d.Rows[len(d.Rows)-1].Name
 	}
-	return c.show(http.StatusOK, "topics", view{Title: "Topics", Nav: "topics", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
+	return show(c, http.StatusOK, "topics", view{Title: "Topics", Nav: "topics", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
 }
