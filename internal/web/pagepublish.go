@@ -21,11 +21,15 @@ func postPublish(c *call) error {
 	if err != nil {
 		return err
 	}
-	partition, offset, err := m.publish(c, name)
+	_, p, err := m.prepare(c, name)
 	if err != nil {
 		return err
 	}
-	done := fmt.Sprintf("Published: partition %d, offset %d.", partition, offset)
+	offset, err := appendAndWait(p, m.batch(batch.Producer{ID: batch.NoProducer, Epoch: batch.NoProducer, Sequence: batch.NoProducer}))
+	if err != nil {
+		return err
+	}
+	done := fmt.Sprintf("Published: partition %d, offset %d.", p.Number(), offset)
 	if broker.Waits(m.headers) {
 		done = "Published: it is delivered at " + timeText(m.due().UnixMilli()) + " UTC."
 	}
