@@ -16,7 +16,7 @@ func publishOperations() []operation {
 	post := operation{
 		id: "publish", method: http.MethodPost, path: "/topics/{topic}", tag: "Publish",
 		summary: "Publish the body as one message, or the messages that it holds",
-		params:  publishParams, headers: publishHeaders, bodies: []string{typeAny, typeJSONs, typeManyLines},
+		params:  publishParams, headers: publishHeaders, bodies: []string{typeAny, typeJSONs, typeManyLines, typeEvent, typeEvents},
 		answers: []answer{
 			{status: http.StatusOK, types: []string{typeJSON}, about: "the message is on disk; of many messages the answer is the topic and how many were published", body: published{}},
 			{status: http.StatusAccepted, types: []string{typeJSON}, about: "the message is on disk, and waits for its delivery time", body: scheduled{}},
@@ -63,6 +63,9 @@ func publishBody(c *call) error {
 	b := c.newBody(c.server.broker.Limits.MaxMessage)
 	defer b.free()
 	if o.value, err = b.readAll(); err != nil {
+		return err
+	}
+	if err := c.eventOf(o); err != nil {
 		return err
 	}
 	return c.publishOne(topic, o)

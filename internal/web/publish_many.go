@@ -19,17 +19,22 @@ const typeManyLines = "text/plain;lines"
 // A linesOf makes a message of a line.
 type linesOf struct {
 	add func(r *publish.Reader, out *publish.Batch, line []byte, number uint64) error
-	max int // bytes of a line
+	max int // bytes of a line; 0 where the body is read whole
 }
 
 // manyOf says how a body is read that holds many messages; nil for one message.
 func (c *call) manyOf() *linesOf {
 	limit := c.server.broker.Limits.MaxMessage
+	if c.isBinaryEvent() {
+		return nil
+	}
 	value := c.r.Header.Get("Content-Type")
 	name, params, _ := strings.Cut(value, ";")
 	switch strings.ToLower(strings.TrimSpace(name)) {
 	case typeJSONs, "application/ndjson", "application/jsonl":
 		return &linesOf{(*publish.Reader).JSON, 6*limit + broker.BatchSlack} // every byte may be escaped
+	case typeEvents:
+		return &linesOf{addEvent, 0}
 	case "text/plain":
 		if !hasLines(params) {
 			return nil
@@ -120,6 +125,9 @@ func (m *many) number() (err error) {
 // run publishes messages until there are no more, which is io.EOF, or one is wrong.
 func (m *many) run() error {
 	limit := m.lines.max
+	if limit == 0 {
+		return m.runWhole()
+	}
 	for {
 		in := m.in.Bytes()
 		end := bytes.LastIndexByte(in, '\n') + 1
@@ -144,6 +152,24 @@ func (m *many) run() error {
 			}
 		}
 	}
+}
+
+// runWhole publishes the events of a body.
+func (m *many) runWhole() error {
+	b := m.c.newBody(m.c.server.broker.Limits.MaxMessage)
+	defer b.free()
+	lines, err := m.c.readEvents(b)
+	if err != nil {
+		return err
+	}
+	for len(lines) > 0 {
+		used, err := m.publish(lines)
+		if err != nil {
+			return err
+		}
+		lines = lines[used:]
+	}
+	return io.EOF
 }
 
 // ReadInto reads the body.

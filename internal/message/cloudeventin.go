@@ -1,0 +1,124 @@
+package message
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"unicode/utf8"
+
+	"mbus/internal/batch"
+)
+
+// partitionKey is the attribute that becomes the key of a record.
+const partitionKey = "partitionkey"
+
+// ParseCloudEvent makes a record of an event in the JSON format of CloudEvents 1.0, as the Kafka binding has
+// it in binary mode: attributes become headers that begin with ce_, and partitionkey is the key, too.
+func ParseCloudEvent(p []byte) (m Parsed, err error) {
+	var members map[string]json.RawMessage
+	if !utf8.Valid(p) {
+		return m, errors.New("a cloud event is JSON in UTF-8")
+	}
+	if err := json.Unmarshal(p, &members); err != nil || members == nil {
+		return m, fmt.Errorf("a cloud event is one JSON object: %w", orNull(err))
+	}
+	e := CloudEvent{}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if name == "data" || name == "data_base64" || string(members[name]) == "null" {
+			continue
+		}
+		value, err := attributeText(members[name])
+		if err != nil {
+			return m, fmt.Errorf("attribute %q: %w", name, err)
+		}
+		if name == "datacontenttype" {
+			e.Type = value
+			continue
+		}
+		e.set(name, value)
+	}
+	if err := e.readData(members); err != nil {
+		return m, err
+	}
+	return e.Record()
+}
+
+var errNull = errors.New("it is null")
+
+func orNull(err error) error {
+	if err == nil {
+		return errNull
+	}
+	return err
+}
+
+// attributeText is the value of an attribute as text: a string, a number or a truth value has one.
+func attributeText(p json.RawMessage) (string, error) {
+	switch p[0] {
+	case '{', '[':
+		return "", errors.New("it takes a string, a number, true or false")
+	case '"':
+		var s string
+		err := json.Unmarshal(p, &s)
+		return s, err
+	}
+	return string(p), nil
+}
+
+// readData reads the data of an event. Data without a type is JSON.
+func (e *CloudEvent) readData(members map[string]json.RawMessage) (err error) {
+	data, encoded := members["data"], members["data_base64"]
+	hasData, isEncoded := len(data) > 0 && string(data) != "null", len(encoded) > 0 && string(encoded) != "null"
+	switch {
+	case hasData && isEncoded:
+		return errors.New(`"data" and "data_base64" exclude each other`)
+	case isEncoded:
+		var text string
+		if err := json.Unmarshal(encoded, &text); err != nil {
+			return errors.New(`"data_base64" takes a string`)
+		}
+		if e.Data, err = base64.StdEncoding.DecodeString(text); err != nil {
+			return errors.New(`"data_base64" is not base64`)
+		}
+	case hasData && e.Type == "":
+		e.Type, e.Data = "application/json", data
+	case hasData && data[0] == '"' && !isJSON(e.Type):
+		var text string
+		if err := json.Unmarshal(data, &text); err != nil {
+			return err
+		}
+		e.Data = []byte(text)
+	case hasData:
+		e.Data = data
+	}
+	return nil
+}
+
+// Record makes a record of an event. The error says which attribute is missing, or wrong.
+func (e *CloudEvent) Record() (m Parsed, err error) {
+	for _, name := range []string{"specversion", "id", "source", "type"} {
+		if i := e.index(name); i < 0 || e.Attributes[i].Value == "" {
+			return m, fmt.Errorf("a cloud event has attribute %q", name)
+		}
+	}
+	if v := e.Attributes[e.index("specversion")].Value; v != "1.0" {
+		return m, fmt.Errorf("attribute %q: it takes 1.0, not %q", "specversion", v)
+	}
+	m.Value = e.Data
+	for _, a := range e.Attributes {
+		if !isAttributeName(a.Name) || !utf8.ValidString(a.Value) {
+			return m, fmt.Errorf("attribute %q: a name takes a-z and 0-9, and a value UTF-8", a.Name)
+		}
+		if a.Name == partitionKey {
+			m.Key = []byte(a.Value)
+		}
+		m.Headers = append(m.Headers, batch.Header{Key: AttributePrefix + a.Name, Value: []byte(a.Value)})
+	}
+	if e.Type != "" {
+		m.Headers = append(m.Headers, batch.Header{Key: ContentType, Value: []byte(e.Type)})
+	}
+	return m, nil
+}
