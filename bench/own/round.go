@@ -71,8 +71,8 @@ func (r *round) everyRound() []step {
 		{"drain", r.drains},
 		{"fan-out", r.fanOut},
 		{"kafka", r.kafka},
-		{"sharing", r.sharing},
 		{"http", r.overHTTP},
+		{"sharing", r.sharing},
 	}
 }
 
