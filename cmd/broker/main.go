@@ -95,7 +95,10 @@ type fronts struct {
 }
 
 func newFronts(b *broker.Broker, o *options, l *listeners) *fronts {
-	f := &fronts{line.NewServer(b), kafka.NewServer(b, o.kafkaOptions()), web.NewServer(b, o.webOptions(l))}
+	f := &fronts{lines: line.NewServer(b), kafka: kafka.NewServer(b, o.kafkaOptions())}
+	shown := o.webOptions(l)
+	shown.Fronts = []web.Front{f.lines, f.kafka}
+	f.web = web.NewServer(b, shown)
 	f.lines.Node = int32(o.kafka.nodeID)
 	return f
 }

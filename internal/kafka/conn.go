@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -26,6 +27,7 @@ type conn struct {
 	in     frames
 	quit   chan struct{} // closed by giveUp
 	giveUp func()        // ends waits for memory
+	last   atomic.Int32  // API key of the latest request, and 1; 0 for none
 
 	isClient bool // has sent a Kafka request; its goroutine's own
 
@@ -153,6 +155,7 @@ func (c *conn) handle(frame []byte) error {
 	if err != nil {
 		return err
 	}
+	c.last.Store(int32(h.key) + 1)
 	a := apis[h.key]
 	if a == nil {
 		return fmt.Errorf("API key %d is not known here", h.key)

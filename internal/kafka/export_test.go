@@ -3,12 +3,6 @@ package kafka
 // MaxWaiting is the limit for responses that wait for an earlier one.
 const MaxWaiting = maxWaiting
 
-// Connections is how many there are.
-func (s *Server) Connections() (n int) {
-	s.conns.Each(func(*conn) { n++ })
-	return n
-}
-
 // Waiting is how many requests wait for something to happen.
 func (s *Server) Waiting() (n int) {
 	s.conns.Each(func(c *conn) {

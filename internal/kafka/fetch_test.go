@@ -227,7 +227,7 @@ func TestAFetchThatWaitsDelaysNoOtherConnection(t *testing.T) {
 	waiting.send(req)
 	ask[*kmsg.MetadataResponse](other, kmsg.NewPtrMetadataRequest())
 	waiting.Close() // and is forgotten
-	await(t, "the fetch gives up", func() bool { return b.server.Connections() == 1 })
+	await(t, "the fetch gives up", func() bool { return len(b.server.Connections()) == 1 })
 }
 
 func TestAFetchThatWaitsEndsWhenItsTopicIsDeleted(t *testing.T) {

@@ -178,7 +178,7 @@ func TestASizeThatIsClaimedCostsNothing(t *testing.T) {
 			b.dial().half(size, 4000)
 		}
 	}
-	await(t, "all have connected", func() bool { return b.server.Connections() == 60 })
+	await(t, "all have connected", func() bool { return len(b.server.Connections()) == 60 })
 	for range 10 {
 		b.dial().publish("orders", 0, batchOf(1<<20))
 	}

@@ -43,7 +43,7 @@ func faulty(t *testing.T) (*bus, *mistakes) {
 // endsAlone fails the test unless one panic has ended no more than its connection.
 func (b *bus) endsAlone() {
 	b.t.Helper()
-	await(b.t, "the connection has ended", func() bool { return b.server.Connections() == 0 })
+	await(b.t, "the connection has ended", func() bool { return len(b.server.Connections()) == 0 })
 	b.stopped = true // not by stop, which takes no panics
 	within(b.t, "the bus stops", func() {
 		b.server.Stop(context.Background())

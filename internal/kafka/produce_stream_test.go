@@ -231,7 +231,7 @@ func TestHostileStreamsEndTheirConnections(t *testing.T) {
 		}
 		c.Conn.(*net.TCPConn).CloseWrite()
 		c.mustBeClosed()
-		await(t, name, func() bool { return b.server.Connections() == 0 })
+		await(t, name, func() bool { return len(b.server.Connections()) == 0 })
 	}
 	many := append(bytes.Clone(header), 0, 0, 1, 0, 0, 0, 0, 2, 7)
 	many = append(append(many, "orders"...), 0x81, 0x80, 0x20) // 2^19

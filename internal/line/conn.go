@@ -25,9 +25,10 @@ type conn struct {
 	view     *broker.View
 	net      tcpserver.Conn
 	in       publish.Input
-	number   uint64      // of the connection, in the order in which they came
-	asked    time.Time   // when the request had come
-	finishes atomic.Bool // a stop of the broker lets it go on for a while
+	number   uint64                        // of the connection, in the order in which they came
+	asked    time.Time                     // when the request had come
+	finishes atomic.Bool                   // a stop of the broker lets it go on for a while
+	use      atomic.Pointer[tcpserver.Use] // nil before the request
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
@@ -95,6 +96,8 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			c.server.debug(c, "request", "line", string(p[:i]))
 			c.in.Skip(i + 1)
 			c.asked = time.Now()
+			_, publishes := options["producer"]
+			c.use.Store(r.use(publishes))
 			c.net.SetReadDeadline(time.Time{})
 			return r, nil
 		}

@@ -23,7 +23,7 @@ type Conns[C comparable] struct {
 
 	mu        sync.Mutex // guards what follows
 	listeners []net.Listener
-	conns     map[C]struct{}
+	conns     map[C]started
 	full      bool // max was reached, and logged
 }
 
@@ -31,7 +31,7 @@ type Conns[C comparable] struct {
 func NewConns[C comparable](log *slog.Logger, max int, handshake time.Duration) *Conns[C] {
 	return &Conns[C]{
 		log: log, max: max, handshake: handshake,
-		refusing: make(chan struct{}, refusals), stopped: make(chan struct{}), conns: make(map[C]struct{}),
+		refusing: make(chan struct{}, refusals), stopped: make(chan struct{}), conns: make(map[C]started),
 	}
 }
 
@@ -102,7 +102,7 @@ func (s *Conns[C]) Start(c C, conn Conn, run func()) error {
 		}
 		return ErrFull
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = started{latest.Add(1), time.Now().UnixNano()}
 	s.running.Go(func() {
 		defer s.remove(c)
 		if s.shakeHands(conn, s.handshake) {

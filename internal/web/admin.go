@@ -38,14 +38,14 @@ type listPart struct {
 	limit int
 }
 
-// listPart reads which part of a list the client wants.
-func (c *call) listPart() (listPart, error) {
+// readPart reads which part of a list the client wants.
+func readPart(c *call) (listPart, error) {
 	n, err := c.number("limit", 1, broker.ListedEntries, broker.ListedEntries)
 	return listPart{c.query.Get("after"), int(n)}, err
 }
 
-// incarnation finds the topic of the path in the incarnation of parameter id, for an access to it.
-func (c *call) incarnation(name string, access broker.Access) (*broker.Topic, error) {
+// incarnationOf finds the topic of the path in the incarnation of parameter id, for an access to it.
+func incarnationOf(c *call, name string, access broker.Access) (*broker.Topic, error) {
 	var id *broker.TopicID
 	if c.query.Has("id") {
 		parsed, err := broker.ParseTopicID(c.query.Get("id"))
@@ -77,7 +77,7 @@ func stopFirst(err error) error {
 }
 
 // readJSON reads the body, one JSON value without unknown members, into v.
-func (c *call) readJSON(v any) error {
+func readJSON(c *call, v any) error {
 	if t := c.mediaType(); t != typeJSON {
 		return &problem{Status: http.StatusUnsupportedMediaType, Code: codeBadRequest, Detail: fmt.Sprintf("header Content-Type: it takes %s, not %q", typeJSON, c.r.Header.Get("Content-Type"))}
 	}

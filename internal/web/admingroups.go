@@ -99,7 +99,7 @@ type groupPlace struct {
 }
 
 // describeGroups are the groups by name, with the numbers of one topic or, with no name, of all.
-func (c *call) describeGroups(topic string, part listPart) groupList {
+func describeGroups(c *call, topic string, part listPart) groupList {
 	lags := make(map[string][]broker.GroupLag)
 	all, _ := c.view.Lag("", topic)
 	for _, n := range all {
@@ -137,7 +137,7 @@ func sumOf(g group.Listed, lags []broker.GroupLag) groupSum {
 
 // describeGroup is all that there is to say of a group in a topic or, with no name, in all. The error is
 // broker.ErrUnknownGroup.
-func (c *call) describeGroup(name, topic string) (groupDetails, error) {
+func describeGroup(c *call, name, topic string) (groupDetails, error) {
 	if err := c.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
 		return groupDetails{}, err
 	}
@@ -154,12 +154,12 @@ func (c *call) describeGroup(name, topic string) (groupDetails, error) {
 	}
 	d.groupSum = sumOf(listed, lags)
 	for i := range lags {
-		d.Positions = append(d.Positions, c.placeOf(&lags[i]))
+		d.Positions = append(d.Positions, placeOf(c, &lags[i]))
 	}
 	return d, nil
 }
 
-func (c *call) placeOf(n *broker.GroupLag) groupPlace {
+func placeOf(c *call, n *broker.GroupLag) groupPlace {
 	p := groupPlace{
 		Topic: n.Topic, Partition: n.Partition, Position: n.Committed, End: n.End, Lag: n.Lag, Unacknowledged: n.Unacknowledged,
 		Waiting: n.Waiting, Members: n.Members, Attempt: n.Attempt, Lost: n.Lost,
@@ -171,7 +171,7 @@ func (c *call) placeOf(n *broker.GroupLag) groupPlace {
 }
 
 // topicParam is parameter topic; "" if it is not there.
-func (c *call) topicParam() (string, error) {
+func topicParam(c *call) (string, error) {
 	if !c.query.Has("topic") {
 		return "", nil
 	}
@@ -183,15 +183,15 @@ func (c *call) topicParam() (string, error) {
 }
 
 func listGroups(c *call) error {
-	topic, err := c.topicParam()
+	topic, err := topicParam(c)
 	if err != nil {
 		return err
 	}
-	part, err := c.listPart()
+	part, err := readPart(c)
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, c.describeGroups(topic, part))
+	return c.json(http.StatusOK, describeGroups(c, topic, part))
 }
 
 func getGroup(c *call) error {
@@ -199,11 +199,11 @@ func getGroup(c *call) error {
 	if err != nil {
 		return err
 	}
-	topic, err := c.topicParam()
+	topic, err := topicParam(c)
 	if err != nil {
 		return err
 	}
-	d, err := c.describeGroup(name, topic)
+	d, err := describeGroup(c, name, topic)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func resetGroup(c *call) error {
 	if err != nil {
 		return err
 	}
-	topic, err := c.topicParam()
+	topic, err := topicParam(c)
 	if err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func resetGroup(c *call) error {
 	if err != nil || to == nil {
 		return badRequest("parameter %q: %w, not %q", "to", units.ErrPosition, c.query.Get("to"))
 	}
-	t, err := c.incarnation(topic, broker.Read)
+	t, err := incarnationOf(c, topic, broker.Read)
 	if err != nil {
 		return err
 	}
@@ -251,7 +251,7 @@ func resetGroup(c *call) error {
 		return err
 	}
 	done := groupReset{Executed: execute, Group: name, Topic: topic}
-	offsets, err := c.resetPlaces(&done, t, to)
+	offsets, err := resetPlaces(c, &done, t, to)
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func resetGroup(c *call) error {
 }
 
 // resetPlaces fills in where a group is and where it will be.
-func (c *call) resetPlaces(done *groupReset, t *broker.Topic, to *units.Position) (offsets []int64, err error) {
+func resetPlaces(c *call, done *groupReset, t *broker.Topic, to *units.Position) (offsets []int64, err error) {
 	if err := delivery.CheckFrom(to, len(t.Partitions())); err != nil {
 		return nil, err
 	}

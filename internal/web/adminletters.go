@@ -61,7 +61,7 @@ type discardReport struct {
 
 // letterOptions reads what a request about dead letters is about. left is how many letters there
 // are for it; a topic that does not exist has none.
-func (c *call) letterOptions() (o delivery.Options, left int64, execute bool, err error) {
+func letterOptions(c *call) (o delivery.Options, left int64, execute bool, err error) {
 	if execute, err = c.has("execute"); err != nil {
 		return o, 0, false, err
 	}
@@ -76,19 +76,19 @@ func (c *call) letterOptions() (o delivery.Options, left int64, execute bool, er
 	if o.N, err = c.number("n", 1, units.End, 0); err != nil {
 		return o, 0, false, err
 	}
-	t, err := c.incarnation(name, broker.Read)
+	t, err := incarnationOf(c, name, broker.Read)
 	if err != nil {
 		return o, 0, false, err
 	}
 	o.Find = func() (*broker.Topic, error) { return t, nil }
-	if left = c.lettersOf(t); o.N > 0 {
+	if left = lettersOf(c, t); o.N > 0 {
 		left = min(left, o.N)
 	}
 	return o, left, execute, nil
 }
 
 // lettersOf counts the letters that were neither moved nor discarded.
-func (c *call) lettersOf(t *broker.Topic) (n int64) {
+func lettersOf(c *call, t *broker.Topic) (n int64) {
 	for _, log := range t.Partitions() {
 		start, end := log.Offsets()
 		n += end - start
@@ -102,7 +102,7 @@ func (c *call) lettersOf(t *broker.Topic) (n int64) {
 }
 
 func redriveLetters(c *call) error {
-	o, left, execute, err := c.letterOptions()
+	o, left, execute, err := letterOptions(c)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func partial(err error, some bool) (text string, _ error) {
 }
 
 func discardLetters(c *call) error {
-	o, left, execute, err := c.letterOptions()
+	o, left, execute, err := letterOptions(c)
 	if err != nil {
 		return err
 	}

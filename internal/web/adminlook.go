@@ -50,7 +50,7 @@ type messageDocument struct {
 }
 
 // pathNumber is a whole number of the path, up to most.
-func (c *call) pathNumber(name string, most int64) (int64, error) {
+func pathNumber(c *call, name string, most int64) (int64, error) {
 	text := c.r.PathValue(name)
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > most || text[0] == '+' || text[0] == '-' {
@@ -60,11 +60,11 @@ func (c *call) pathNumber(name string, most int64) (int64, error) {
 }
 
 func getMessage(c *call) error {
-	partition, err := c.pathNumber("partition", broker.MaxPartitions-1)
+	partition, err := pathNumber(c, "partition", broker.MaxPartitions-1)
 	if err != nil {
 		return err
 	}
-	offset, err := c.pathNumber("offset", math.MaxInt64)
+	offset, err := pathNumber(c, "offset", math.MaxInt64)
 	if err != nil {
 		return err
 	}

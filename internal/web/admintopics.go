@@ -94,7 +94,7 @@ func describeSize(t *broker.Topic, delayed map[[16]byte]int) topicSize {
 }
 
 // describeTopic is all that there is to say of a topic.
-func (c *call) describeTopic(t *broker.Topic) topicDetails {
+func describeTopic(c *call, t *broker.Topic) topicDetails {
 	d := topicDetails{topicSize: describeSize(t, c.view.Delayed()), Config: maps.Clone(t.Config())}
 	if d.Config == nil {
 		d.Config = map[string]string{}
@@ -108,7 +108,7 @@ func (c *call) describeTopic(t *broker.Topic) topicDetails {
 
 // describeTopics is a part of the list of topics. The size of a topic is read from its files, so
 // that only the topics of the part are looked at.
-func (c *call) describeTopics(part listPart) topicList {
+func describeTopics(c *call, part listPart) topicList {
 	list := topicList{Topics: []topicSize{}}
 	delayed := c.view.Delayed()
 	for _, t := range c.view.Topics() {
@@ -125,11 +125,11 @@ func (c *call) describeTopics(part listPart) topicList {
 }
 
 func listTopics(c *call) error {
-	part, err := c.listPart()
+	part, err := readPart(c)
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, c.describeTopics(part))
+	return c.json(http.StatusOK, describeTopics(c, part))
 }
 
 func getTopic(c *call) error {
@@ -137,7 +137,7 @@ func getTopic(c *call) error {
 	if err != nil {
 		return aboutTopic(err, c.r.PathValue("topic"))
 	}
-	return c.json(http.StatusOK, c.describeTopic(t))
+	return c.json(http.StatusOK, describeTopic(c, t))
 }
 
 // A newTopic is a request to make one.
@@ -168,7 +168,7 @@ func createTopic(c *call) error {
 		return err
 	}
 	var want newTopic
-	if err := c.readJSON(&want); err != nil {
+	if err := readJSON(c, &want); err != nil {
 		return err
 	}
 	if err := message.CheckName("topic", want.Topic); err != nil {
@@ -219,10 +219,10 @@ func alterTopic(c *call) error {
 		return err
 	}
 	var want alteration
-	if err := c.readJSON(&want); err != nil {
+	if err := readJSON(c, &want); err != nil {
 		return err
 	}
-	done, err := c.alteration(name, &want)
+	done, err := altered(c, name, &want)
 	if err != nil {
 		return err
 	}
@@ -246,9 +246,9 @@ func alterTopic(c *call) error {
 	return c.json(http.StatusOK, done)
 }
 
-// alteration says what a topic would be after a change.
-func (c *call) alteration(name string, want *alteration) (done topicChange, err error) {
-	t, err := c.incarnation(name, broker.Alter)
+// altered says what a topic would be after a change.
+func altered(c *call, name string, want *alteration) (done topicChange, err error) {
+	t, err := incarnationOf(c, name, broker.Alter)
 	if err != nil {
 		return done, err
 	}
@@ -281,8 +281,8 @@ type topicReader struct {
 	Members int    `json:"members"` // or more: each may read some partitions
 }
 
-// readers are the groups that read a topic now, by name.
-func (c *call) readers(topic string) []topicReader {
+// readersOf are the groups that read a topic now, by name.
+func readersOf(c *call, topic string) []topicReader {
 	most := make(map[string]int) // connections of a group, of which each may read all partitions
 	for _, n := range c.view.Positions("") {
 		if n.Topic == topic && n.Members > most[n.Group] {
@@ -306,7 +306,7 @@ func deleteTopic(c *call) error {
 		return err
 	}
 	done := topicDeletion{Executed: execute, topicSize: topicSize{Topic: name}}
-	t, err := c.incarnation(name, broker.Delete)
+	t, err := incarnationOf(c, name, broker.Delete)
 	switch {
 	case errors.Is(err, broker.ErrUnusable) && c.query.Has("id"): // nobody knows which one it is
 		return fmt.Errorf("%w; its id can't be read: without the id, DELETE deletes the topic with the name", err)
@@ -319,7 +319,7 @@ func deleteTopic(c *call) error {
 	default:
 		done.topicSize = describeSize(t, c.view.Delayed())
 	}
-	done.Readers = c.readers(name)
+	done.Readers = readersOf(c, name)
 	if !execute {
 		return c.json(http.StatusOK, done)
 	}

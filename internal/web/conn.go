@@ -13,8 +13,9 @@ import (
 // A conn is a connection as net/http wants it.
 type conn struct {
 	net       tcpserver.Conn
-	writeTime time.Duration // in which the client must take something
-	finishes  atomic.Bool   // a stop of the broker lets its request go on for a while
+	writeTime time.Duration                 // in which the client must take something
+	use       atomic.Pointer[tcpserver.Use] // nil between requests
+	finishes  atomic.Bool                   // a stop of the broker lets its request go on for a while
 	once      sync.Once
 	ended     chan struct{} // closed by Close and handOver
 	rest      func()        // that goes on with a connection that was handed over
@@ -55,6 +56,13 @@ func (c *conn) Close() (err error) {
 func (c *conn) handOver(rest func()) {
 	c.rest = rest
 	close(c.ended)
+}
+
+// rests ends the use of a connection by a request, unless that goes on behind it.
+func (c *conn) rests() {
+	if c.rest == nil {
+		c.use.Store(nil)
+	}
 }
 
 func (c *conn) CloseWrite() error    { return c.net.CloseWrite() }

@@ -63,14 +63,10 @@ type leasedMessages struct {
 }
 
 type leasedMessage struct {
-	Token     string `json:"token"`
-	Expires   int64  `json:"expires"` // milliseconds since 1970
-	Topic     string `json:"topic"`
-	Partition int    `json:"partition"`
-	Offset    int64  `json:"offset"`
-	Attempt   int    `json:"attempt"`
-	Key       string `json:"key,omitempty"`
-	Payload   string `json:"payload"`
+	Token   string `json:"token"`
+	Expires int64  `json:"expires"` // milliseconds since 1970
+	Attempt int    `json:"attempt"`
+	messageDocument
 }
 
 type settledTokens struct {

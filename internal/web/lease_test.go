@@ -41,7 +41,7 @@ func TestLeasedMessagesAreSettledByTokens(t *testing.T) {
 	before := time.Now().UnixMilli()
 	got := r.lease(3, "max=10&for=1h")
 	for i, m := range got {
-		if m.Offset != int64(i) || m.Attempt != 1 || m.Payload != string("abc"[i]) || m.Expires < before+time.Hour.Milliseconds() {
+		if m.Offset != int64(i) || m.Attempt != 1 || *m.Payload != string("abc"[i]) || m.Expires < before+time.Hour.Milliseconds() {
 			t.Fatalf("message %d is %+v", i, m)
 		}
 	}
@@ -109,7 +109,7 @@ func TestAClientThatLeavesLeasesNothing(t *testing.T) {
 	c.reset()
 	awaitWaiting(r, 0)
 	r.publishTo("orders", 0, "second")
-	if got := r.lease(1, "for=1h&wait=1m"); got[0].Payload != "second" || got[0].Attempt != 1 {
+	if got := r.lease(1, "for=1h&wait=1m"); *got[0].Payload != "second" || got[0].Attempt != 1 {
 		t.Fatalf("got %+v", got)
 	}
 }

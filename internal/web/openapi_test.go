@@ -216,17 +216,16 @@ func fitsMembers(doc, s object, v any) error {
 	return nil
 }
 
-// samples are bodies, and queries where the required ones are not enough, by operationId. Tokens that were
-// never given are refused, which the document says.
+// samples are bodies, and queries where the required ones are not enough, by operationId. TOKEN is
+// that of a message that is leased.
 var samples = map[string]struct{ query, kind, body string }{
 	"publish":         {kind: "application/octet-stream", body: "message"},
 	"publishFile":     {kind: "application/octet-stream", body: "message"},
 	"createTopic":     {kind: typeJSON, body: `{"topic":"made"}`},
 	"alterTopic":      {kind: typeJSON, body: `{"partitions":2}`},
-	"ackTokens":       {kind: typeJSON, body: `{"tokens":[]}`},
-	"failTokens":      {kind: typeJSON, body: `{"tokens":[]}`},
-	"extendTokens":    {kind: typeJSON, body: `{"tokens":[]}`},
-	"lease":           {query: "wait=0s"},
+	"ackTokens":       {kind: typeJSON, body: `{"tokens":["TOKEN"]}`},
+	"failTokens":      {kind: typeJSON, body: `{"tokens":["TOKEN"]}`},
+	"extendTokens":    {kind: typeJSON, body: `{"tokens":["TOKEN"]}`},
 	"consumeMessages": {query: "group=reader"},
 }
 
@@ -234,9 +233,10 @@ var samples = map[string]struct{ query, kind, body string }{
 // the document does not have.
 func TestEachOperationOfTheOpenAPIDocumentAnswersAsItSays(t *testing.T) {
 	r := newRig(t, Options{NodeID: 1})
-	r.publish("orders", "first", "second")
+	r.publish("orders", "first", "second", "third", "fourth")
 	r.letters("letter")
 	get[groupReset](r, "POST", "/groups/billing/reset?topic=orders&to=0&execute", "")
+	tokens := get[leasedMessages](r, "POST", "/topics/orders/groups/workers/lease?max=3", "").Messages
 	doc := r.document()
 	each(doc, func(path, method string, op object) {
 		id := op["operationId"].(string)
@@ -262,6 +262,9 @@ func TestEachOperationOfTheOpenAPIDocumentAnswersAsItSays(t *testing.T) {
 			headers = nil
 		}
 		all := strings.Trim(query.Encode()+"&"+sample.query, "&")
+		if strings.Contains(sample.body, "TOKEN") {
+			sample.body, tokens = strings.ReplaceAll(sample.body, "TOKEN", tokens[0].Token), tokens[1:]
+		}
 		status, answer, h := r.do(strings.ToUpper(method), target+"?"+all, sample.body, headers...)
 		response := at(op, "responses", fmt.Sprint(status))
 		if response == nil {
@@ -302,5 +305,5 @@ func (r *rig) checkAnswer(doc object, response any, contentType, answer string) 
 	return fitsSchema(doc, schema, v)
 }
 
-// connection is the id of a connection that is there; "1" before there are any.
-func (r *rig) connection() string { return "1" }
+// connection is the id of a connection that is there.
+func (r *rig) connection() string { return fmt.Sprint(r.connections("")[0].ID) }

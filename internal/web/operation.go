@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
 )
 
 // An operation is a kind of request. The OpenAPI document is made of what it says.
@@ -175,6 +176,8 @@ func (c *call) run() (err error) {
 	if err = c.readQuery(); err != nil {
 		return err
 	}
+	c.conn.use.Store(&tcpserver.Use{Topic: c.r.PathValue("topic"), Group: cmp.Or(c.r.PathValue("group"), c.query.Get("group")), Does: c.op.id})
+	defer c.conn.rests()
 	return c.op.serve(c)
 }
 

@@ -38,6 +38,14 @@ type Options struct {
 	// SyncEvery is the interval of syncs if messages are acknowledged before they are
 	// synced; 0 if they are synced first. It is only shown.
 	SyncEvery time.Duration
+	// Fronts are the servers of the other protocols.
+	Fronts []Front
+}
+
+// A Front is a server whose connections are shown, and closed on request.
+type Front interface {
+	Connections() []tcpserver.Connection
+	Disconnect(id uint64) bool // resets the connection; false if there is none
 }
 
 // A Server serves one port, or several, of one broker.
