@@ -13,11 +13,12 @@ import (
 	"mbus/internal/broker"
 )
 
-// startingPatience bounds the wait for the last answers of ServeStarting, which are short.
+// startingPatience bounds the time of the last answers of ServeStarting, which are short.
 const startingPatience = time.Second
 
 // ServeStarting answers health checks while the broker recovers, and refuses all other requests, so that whatever
-// watches over the process does not take a long recovery for its death. stop leaves the listener for a Server.
+// watches over the process does not take a long recovery for its death. stop leaves the listener for a Server,
+// and lets the answers under way end in the background.
 func ServeStarting(l net.Listener, limits broker.Limits, version string) (stop func()) {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
@@ -36,12 +37,14 @@ func ServeStarting(l net.Listener, limits broker.Limits, version string) (stop f
 	return func() {
 		_ = tcp.SetDeadline(time.Unix(1, 0)) // ends the Accept that waits
 		<-served
-		ctx, cancel := context.WithTimeout(context.Background(), startingPatience)
-		defer cancel()
-		if s.Shutdown(ctx) != nil {
-			s.Close()
-		}
 		_ = tcp.SetDeadline(time.Time{})
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), startingPatience)
+			defer cancel()
+			if s.Shutdown(ctx) != nil {
+				s.Close()
+			}
+		}()
 	}
 }
 
