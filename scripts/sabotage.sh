@@ -389,5 +389,15 @@ sabotage "send numbers of the page that have not changed" internal/web/pagenumbe
 	's/if slices.Equal(s.sent\[key\], row) {/if slices.Equal(nil, row) {/' ./internal/web TestNumbersStreamSendsWhatHasChanged
 sabotage "move the oldest dead letter for the selected one" internal/delivery/letters.go \
 	's/group.Span{From: at.Offset, To: at.Offset + 1}/group.Span{From: 0, To: 1}/' ./internal/web TestDeadLettersAreRedrivenAndDiscarded
+sabotage "settle a delivery with the token of an earlier one" internal/delivery/leaseholder.go \
+	's/h := p.held\[n.place.number\]/h := p.held[p.sub.member.Oldest()]/' ./internal/delivery TestATokenOfAnExpiredLeaseSettlesNoOther
+sabotage "take tokens of other groups" internal/delivery/leasetoken.go \
+	's/hmac.Equal(s\[:\], want\[:\])/want != seal{}/' ./internal/delivery TestATokenIsOfItsGroupTopicAndLife
+sabotage "answer an acknowledgement before it is durable" internal/delivery/lease.go \
+	'/) AckTokens(/,/^}/ s/return ended, forClient(h.broker.AwaitPositions())/return ended, nil/' ./internal/delivery TestLeasesAgreeWithAModel
+sabotage "give back a message whose lease has expired, as if nothing had failed" internal/delivery/leaseheap.go \
+	's/p.fail(h, h.retry, "ack-timeout", func() {})/p.sub.member.Return(h.number)/' ./internal/delivery TestLeasesAgreeWithAModel
+sabotage "keep a wake that no waiting request uses" internal/delivery/leaseholder.go \
+	'/) exit(r/,/^}/ s/p.sub.waiter.Busy()/_ = left/' ./internal/delivery TestAMessageGoesToAConsumerWhenNoRequestWaits
 
 [ "$failed" = 0 ] || { echo "sabotage: $failed of $cases cases FAILED" >&2 && exit 1; }

@@ -25,10 +25,12 @@ func leaseOperations() []operation {
 	const at = "/topics/{topic}/groups/{group}/"
 	settle := func(id, path, summary string, body any, serve func(*call) error) operation {
 		return operation{
-			id: id, method: http.MethodPost, path: at + path, tag: "Work", summary: summary +
-				" Tokens whose leases have expired are listed in a problem with status 409; the others are applied.",
+			id: id, method: http.MethodPost, path: at + path, tag: "Work", summary: summary,
 			bodies: []string{typeJSON}, body: body, changes: true, serve: serve,
-			answers: []answer{{status: http.StatusOK, types: []string{typeJSON}, about: "it is durable", body: settledTokens{}}},
+			answers: []answer{
+				{status: http.StatusOK, types: []string{typeJSON}, about: "how many were applied, which is durable", body: settledTokens{}},
+				{status: http.StatusConflict, types: []string{"application/problem+json"}, about: "tokens whose leases have expired, as expired; the others were applied"},
+			},
 		}
 	}
 	return []operation{
@@ -199,23 +201,27 @@ func (c *call) leaseOptions() (o delivery.Options, err error) {
 	return o, nil
 }
 
-// duration is a parameter that is a duration above 0, up to most; fallback if it is not there.
+// duration is a parameter that is a duration, up to most; fallback if it is not there. Where that is
+// above 0, the parameter is.
 func (c *call) duration(name string, fallback, most time.Duration) (time.Duration, error) {
 	values, found := c.query[name]
 	if !found {
 		return fallback, nil
 	}
-	d, err := parseDuration(values[0], most)
+	d, err := parseDuration(values[0], fallback > 0, most)
 	if err != nil {
 		return 0, badRequest("parameter %q: %w", name, err)
 	}
 	return d, nil
 }
 
-func parseDuration(value string, most time.Duration) (time.Duration, error) {
+func parseDuration(value string, above0 bool, most time.Duration) (time.Duration, error) {
 	d, err := units.ParseDuration(value)
-	if err == nil && (d <= 0 || d > most) {
-		err = fmt.Errorf("it takes a duration above 0, up to %s", units.FormatDuration(most))
+	switch {
+	case err == nil && d > most:
+		err = fmt.Errorf("it takes a duration up to %s", units.FormatDuration(most))
+	case err == nil && d == 0 && above0:
+		err = errors.New("it takes a duration above 0")
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%w, not %q", err, value)
@@ -240,7 +246,7 @@ func (c *call) readTokens(into any, tokens *[]string) (o delivery.Options, err e
 	if err := parseTokens(p, into); err != nil {
 		return o, badRequest("the body: %w", err)
 	}
-	if len(*tokens) == 0 {
+	if *tokens == nil {
 		return o, badRequest(`the body has no tokens: it takes {"tokens":["..."]}`)
 	}
 	slices.Sort(*tokens)
@@ -289,7 +295,7 @@ func (c *call) failMessages() error {
 		return badRequest("the reason is longer than %d bytes", broker.RequestLine)
 	}
 	if f.HasRetry {
-		if f.Retry, err = parseDuration(b.Retry, broker.MaxRetry); err != nil {
+		if f.Retry, err = parseDuration(b.Retry, false, broker.MaxRetry); err != nil {
 			return badRequest("retry: %w", err)
 		}
 	}
@@ -309,7 +315,7 @@ func (c *call) extend() error {
 	}
 	by := broker.DefaultLease
 	if b.For != "" {
-		if by, err = parseDuration(b.For, broker.MaxLease); err != nil {
+		if by, err = parseDuration(b.For, true, broker.MaxLease); err != nil {
 			return badRequest("for: %w", err)
 		}
 	}
