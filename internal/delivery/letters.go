@@ -19,12 +19,6 @@ func (h *Hub) DiscardSome(o Options, letters []broker.Place) (Redriven, error) {
 	return r.do(h, func() error { return r.some(letters) })
 }
 
-// DiscardAll is DiscardSome for all letters, or the oldest, that nobody holds.
-func (h *Hub) DiscardAll(o Options) (Redriven, error) {
-	r := &redrive{options: o, progress: ignoreProgress, discards: true}
-	return r.do(h, r.all)
-}
-
 func ignoreProgress(uint64) error { return nil }
 
 // some moves the letters at some places.

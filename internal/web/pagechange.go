@@ -421,7 +421,8 @@ func postDiscard(c *call) error {
 			if f.chosen != nil {
 				return c.server.hub.DiscardSome(f.options, f.chosen)
 			}
-			return c.server.hub.DiscardAll(f.options)
+			n, err := c.server.hub.Discard(f.options)
+			return delivery.Redriven{Moved: uint64(n)}, err
 		})
 	})
 }
