@@ -92,8 +92,7 @@ func TestMetricsOfTopics(t *testing.T) {
 }
 
 func TestMetricsAreClean(t *testing.T) {
-	r := newRig(t, Options{Version: "1.2.3"})
-	r.publish("orders", "one")
+	r := newBusyRig(t)
 	problems, err := promlint.New(strings.NewReader(r.must(http.StatusOK, "GET", "/metrics", ""))).Lint()
 	if err != nil {
 		t.Fatal(err)
