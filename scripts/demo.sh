@@ -148,6 +148,18 @@ consumer -topic orders.dlq -redrive
 expect "second order" -topic orders -group mail -f '%s\n'
 expect "" -topic orders -group billing
 
+if command -v curl >/dev/null; then
+	say "The same by HTTP. The answer to a publish says that the message is on disk."
+	command_line "curl -d 'a crate' 127.0.0.1:$hport/topics/parcels"
+	answer=$(curl -sS -d 'a crate' "127.0.0.1:$hport/topics/parcels")
+	echo "$answer"
+	[ "$answer" = '{"topic":"parcels","partition":0,"offset":2}' ] || die "offset 2 was expected"
+	command_line "curl 127.0.0.1:$hport/topics/parcels/messages"
+	answer=$(curl -sS "127.0.0.1:$hport/topics/parcels/messages")
+	echo "$answer"
+	[ "$answer" = "a crate" ] || die "the crate was expected"
+fi
+
 if command -v kcat >/dev/null; then
 	say "A Kafka client reads the same messages."
 	command_line "kcat -C -b 127.0.0.1:$kport -t orders -o beginning -e -q"
@@ -177,6 +189,7 @@ if [ -t 0 ] && [ -t 1 ]; then
 	echo "  ./build/consumer$c -topic news -follow"
 	echo "  ./build/producer$p -topic news"
 	echo "  ./build/admin topics$c"
+	echo "or in a browser http://localhost:$hport/"
 	echo "^C ends it and removes its data."
 	trap 'echo' INT
 	while kill -0 "$broker" 2>/dev/null; do wait "$broker" || true; done
