@@ -3,6 +3,8 @@ package web
 import (
 	"errors"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
@@ -12,12 +14,13 @@ import (
 
 func letterOperations() []operation {
 	paramN := param{name: "n", about: "letters at most, the oldest first; all if not given", kind: "integer", example: "1"}
+	paramLetter := param{name: "letter", about: "PARTITION:OFFSET of a letter, of each that is meant; it excludes n", example: "0:5", many: true}
 	return []operation{
 		{
 			id: "redriveLetters", method: http.MethodPost, path: "/topics/{topic}/redrive", tag: "Operate",
 			summary: "Gives dead letters back to the groups that failed them, or publishes them again for all groups. The topic ends in .dlq.",
 			params: []param{
-				paramExecute, paramN, paramID,
+				paramExecute, paramN, paramLetter, paramID,
 				{name: "to", about: "group, or all, which publishes them again; group if not given", example: "all"},
 			},
 			answers: asJSON("the letters that were moved, or would be tried", redriveReport{}),
@@ -26,7 +29,7 @@ func letterOperations() []operation {
 		{
 			id: "discardLetters", method: http.MethodPost, path: "/topics/{topic}/discard", tag: "Operate",
 			summary: "Has dead letters count as consumed: a redrive finds them no more, and retention removes them. The topic ends in .dlq.",
-			params:  []param{paramExecute, paramN, paramID},
+			params:  []param{paramExecute, paramN, paramLetter, paramID},
 			answers: asJSON("the letters that were, or would be, discarded", discardReport{}),
 			changes: true, serve: discardLetters,
 		},
@@ -81,10 +84,13 @@ func letterOptions(c *call) (o delivery.Options, left int64, execute bool, err e
 		return o, 0, false, err
 	}
 	o.Find = func() (*broker.Topic, error) { return t, nil }
-	if left = lettersOf(c, t); o.N > 0 {
+	letters, err := lettersChosen(c)
+	if left = lettersOf(c, t); letters != nil {
+		left = int64(len(letters))
+	} else if o.N > 0 {
 		left = min(left, o.N)
 	}
-	return o, left, execute, nil
+	return o, left, execute, err
 }
 
 // lettersOf counts the letters that were neither moved nor discarded.
@@ -118,7 +124,16 @@ func redriveLetters(c *call) error {
 		return errStopping
 	}
 	defer c.conn.finishes.Store(false)
-	moved, err := c.server.hub.Redrive(o, to == "all", func(uint64) error { return c.r.Context().Err() })
+	letters, err := lettersChosen(c)
+	if err != nil {
+		return err
+	}
+	var moved delivery.Redriven
+	if letters == nil {
+		moved, err = c.server.hub.Redrive(o, to == "all", func(uint64) error { return c.r.Context().Err() })
+	} else {
+		moved, err = c.server.hub.RedriveSome(o, to == "all", letters)
+	}
 	done.Moved, done.Stay = moved.Moved, moved.Stays.Total()
 	if done.Moved > 0 || done.Stay > 0 {
 		c.did("dead letters redriven", "topic", o.Topic, "group", o.Group, "all", to == "all", "moved", done.Moved, "stay", done.Stay)
@@ -161,7 +176,17 @@ func discardLetters(c *call) error {
 		return errStopping
 	}
 	defer c.conn.finishes.Store(false)
-	done.Discarded, err = c.server.hub.Discard(o)
+	letters, err := lettersChosen(c)
+	if err != nil {
+		return err
+	}
+	if letters == nil {
+		done.Discarded, err = c.server.hub.Discard(o)
+	} else {
+		var some delivery.Redriven
+		some, err = c.server.hub.DiscardSome(o, letters)
+		done.Discarded = int64(some.Moved)
+	}
 	if done.Discarded > 0 {
 		c.did("dead letters discarded", "topic", o.Topic, "group", o.Group, "discarded", done.Discarded)
 	}
@@ -169,4 +194,21 @@ func discardLetters(c *call) error {
 		return err
 	}
 	return c.json(http.StatusOK, done)
+}
+
+// lettersChosen are the places of the letters that the client has named; nil if it has named none.
+func lettersChosen(c *call) (all []broker.Place, err error) {
+	if c.query.Has("letter") && c.query.Has("n") {
+		return nil, badRequest("parameters %q and %q exclude each other", "letter", "n")
+	}
+	for _, text := range c.query["letter"] {
+		partition, offset, _ := strings.Cut(text, ":")
+		number, err := strconv.ParseUint(partition, 10, 31)
+		at, err2 := strconv.ParseUint(offset, 10, 63)
+		if err != nil || err2 != nil {
+			return nil, badRequest("parameter %q: it takes PARTITION:OFFSET, not %q", "letter", text)
+		}
+		all = append(all, broker.Place{Partition: int(number), Offset: int64(at)})
+	}
+	return all, nil
 }

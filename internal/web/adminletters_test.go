@@ -47,6 +47,30 @@ func TestLettersAreRedrivenAndDiscarded(t *testing.T) {
 	r.refused(400, "BADREQUEST", "POST", "/topics/orders.dlq/redrive?n=0&execute", "", "n")
 }
 
+func TestLettersAreChosenByTheirPlaces(t *testing.T) {
+	r := newRig(t, Options{})
+	r.letters("a", "b", "c", "d")
+	if got := get[redriveReport](r, "POST", "/topics/orders.dlq/redrive?letter=0:1", ""); got.Executed || got.Letters != 1 {
+		t.Errorf("a preview: %+v", got)
+	}
+	if got := get[redriveReport](r, "POST", "/topics/orders.dlq/redrive?letter=0:1&execute", ""); got.Moved != 1 {
+		t.Errorf("one letter: %+v", got)
+	}
+	if got := get[discardReport](r, "POST", "/topics/orders.dlq/discard?letter=0:0&letter=0:2&execute", ""); got.Discarded != 2 {
+		t.Errorf("two letters: %+v", got)
+	}
+	if got := get[redriveReport](r, "POST", "/topics/orders.dlq/redrive?execute", ""); got.Moved != 1 {
+		t.Errorf("the rest: %+v", got)
+	}
+	if got := r.drain("orders"); got != "b\nd\n" {
+		t.Errorf("orders has %q", got)
+	}
+	for _, wrong := range []string{"letter=x", "letter=0", "letter=0:-1", "letter=0:9", "letter=7:0", "letter=0:1&n=1", "letter="} {
+		r.refused(400, "BADREQUEST", "POST", "/topics/orders.dlq/redrive?execute&"+wrong, "")
+		r.refused(400, "BADREQUEST", "POST", "/topics/orders.dlq/discard?execute&"+wrong, "")
+	}
+}
+
 func TestLettersThatStayAreCountedByReason(t *testing.T) {
 	r := newRig(t, Options{})
 	r.publish("orders.dlq", "by hand", "by hand, too")

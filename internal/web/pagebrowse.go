@@ -15,7 +15,6 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
-	"mbus/internal/group"
 	"mbus/internal/message"
 	"mbus/internal/units"
 )
@@ -305,9 +304,9 @@ func showDead(c *call) error {
 	return show(c, http.StatusOK, "dead", view{Title: "Dead letters of " + of, Nav: "dead", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: &d})
 }
 
-// isConsumed reports whether a letter lies below the position of the group default.
+// isConsumed reports whether a letter lies below the position of the group in which redrives consume.
 func isConsumed(v *broker.View, topic string, partition int, offset int64) bool {
-	at, found := v.CommittedOffset(group.Default, topic, partition)
+	at, found := v.CommittedOffset(broker.RedriveGroup, topic, partition)
 	return found && offset < at.Offset
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
-	"mbus/internal/group"
 	"mbus/internal/message"
 	"mbus/internal/units"
 )
@@ -345,7 +344,7 @@ func newLettersForm(c *call) (*lettersForm, error) {
 		}
 		f.chosen = append(f.chosen, broker.Place{Partition: int(number), Offset: at})
 	}
-	f.options = delivery.Options{View: c.view, Port: broker.HTTP, Topic: t.Name, Group: group.Default, Client: c.r.RemoteAddr, N: n}
+	f.options = delivery.Options{View: c.view, Port: broker.HTTP, Topic: t.Name, Group: broker.RedriveGroup, Client: c.r.RemoteAddr, N: n}
 	f.options.Find = func() (*broker.Topic, error) { return t, nil }
 	return f, nil
 }

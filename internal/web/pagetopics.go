@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"mbus/internal/broker"
-	"mbus/internal/group"
 	"mbus/internal/message"
 )
 
@@ -57,7 +56,7 @@ func totals(v *broker.View) map[string]*groupTotals {
 			sums[l.Topic] = s
 		}
 		s.lags[l.Group] += l.Lag
-		if l.Group == group.Default {
+		if l.Group == broker.RedriveGroup {
 			s.consumed[l.Partition] = l.Lag
 		}
 	}
