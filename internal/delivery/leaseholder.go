@@ -121,9 +121,16 @@ func (p *leaseHolder) open(o Options, t *broker.Topic) error {
 		p.sub.partitions[i].end = units.End
 		p.sub.watch(&p.sub.partitions[i])
 	}
-	p.unwatch = t.Watch(p.queue.wakeAll)
+	p.unwatch = t.Watch(p.topicHasChanged)
 	p.isOpen = true
 	return nil
+}
+
+// topicHasChanged has requests that wait look at the topic. Leases end with it. It does not block.
+func (p *leaseHolder) topicHasChanged() {
+	if p.queue.wakeAll(); p.sub.topic.Deleted() {
+		go p.isDue()
+	}
 }
 
 // exit is called when a request has ended. It has got messages, or it may have been woken in vain:
@@ -145,9 +152,10 @@ func (p *leaseHolder) exit(r *leaseRequest, passOn bool) {
 	p.rest()
 }
 
-// rest sets the timer, or closes the holder if nothing is left to do. The caller holds mu.
+// rest sets the timer, or closes the holder if nothing is left to do. The caller holds mu, of an open
+// one.
 func (p *leaseHolder) rest() {
-	if p.setTimer(); p.users == 0 && len(p.held) == 0 {
+	if p.setTimer(); p.users == 0 && (len(p.held) == 0 || p.sub.topic.Deleted()) {
 		p.close()
 	}
 }
@@ -161,8 +169,10 @@ func (p *leaseHolder) close() {
 	if p.unwatch != nil {
 		p.unwatch()
 	}
-	p.sub.waiter.Close()
-	p.sub.release()
+	if p.sub.waiter != nil { // it was opened, or tried to
+		p.sub.waiter.Close()
+		p.sub.release()
+	}
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
 	delete(p.all.holders, p.key)
@@ -329,7 +339,7 @@ func (a *leases) wasAcknowledged(n *named) bool {
 func (p *leaseHolder) settle(all []named, remember bool, f func(*leaseHolder, *held)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || !p.isOpen {
 		return
 	}
 	p.expire(time.Now())
