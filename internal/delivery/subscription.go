@@ -53,6 +53,7 @@ func (s *subscription) join(yield func() bool) (err error) {
 		use = broker.UseOrdered
 	}
 	use.Topic, use.Client = s.options.Topic, s.options.Client
+	s.member.SetClient(s.options.Client)
 	s.leave, err = s.options.View.UseGroupUntil(s.options.Group, use, yield)
 	return forClient(err)
 }

@@ -16,6 +16,8 @@ const maxOffset = math.MaxInt64
 // the numbers are what a client acknowledges. An offset without a record has no number.
 // A Member must not be copied. Its methods may be called by any goroutine.
 type Member struct {
+	client string // for whom it is; "" for nobody that is known
+
 	mu    sync.Mutex // guards what follows
 	sent  []sending  // not settled yet, in the order of their numbers
 	last  uint64     // number given

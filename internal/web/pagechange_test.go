@@ -172,3 +172,15 @@ func FuzzJSONField(f *testing.F) {
 	f.Add([]byte(`{"a":[{"b":"c"}]}`), "a.0.b")
 	f.Fuzz(func(t *testing.T, doc []byte, path string) { jsonField(doc, path) })
 }
+
+func TestGroupViewSaysWhatIsUnacknowledgedByWhom(t *testing.T) {
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.ResetTime, l.CloseTime = never, never })
+	r.publish("orders", "first", "second")
+	c := r.get("orders/messages?group=billing")
+	c.body() // nothing is consumed until the client closes
+	page := r.must(http.StatusOK, "GET", "/ui/groups/billing", "")
+	if want := `<th scope="row">` + c.LocalAddr().String() + `</th><td>orders</td><td class="n">0</td>`; !strings.Contains(page, want) {
+		t.Errorf("%q is missing in %s", want, page)
+	}
+}

@@ -84,11 +84,30 @@ func showGroups(c *call) error {
 	return show(c, http.StatusOK, "groups", view{Title: "Groups", Nav: "groups", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
 }
 
+// A heldRow is messages that a member of a group has and has not acknowledged.
+type heldRow struct {
+	group.Held
+	Time int64 // of the first message; 0 if it is not known
+}
+
+// heldRows lists what the members of a group hold.
+func heldRows(v *broker.View, name string) (rows []heldRow) {
+	for _, h := range broker.HeldBy(v, name, broker.PageRows) {
+		r := heldRow{Held: h}
+		if t, err := v.Topic(h.Topic, broker.Describe); err == nil && h.Partition < len(t.Partitions()) {
+			r.Time, _ = t.Partitions()[h.Partition].TimeAt(h.From)
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
 // A groupView shows one group.
 type groupView struct {
 	Name    string
 	Rows    []groupRow
 	Members []group.Membership
+	Held    []heldRow
 	InUse   string // why its positions can't be changed now; "" if they can be
 	Now     int64
 }
@@ -101,7 +120,7 @@ func showGroup(c *call) error {
 	if err := c.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
 		return err
 	}
-	d := groupView{Name: name, Rows: groupRows(c.view, name, "", "", ""), Members: c.view.Members(name), Now: time.Now().UnixMilli()}
+	d := groupView{Name: name, Rows: groupRows(c.view, name, "", "", ""), Members: c.view.Members(name), Held: heldRows(c.view, name), Now: time.Now().UnixMilli()}
 	if len(d.Rows) == 0 && len(d.Members) == 0 {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
 	}
