@@ -84,14 +84,14 @@ func (c *call) publishMany(name string, like *outgoing, lines *linesOf) error {
 	}
 	t, err := c.view.MakeTopic(name, "client", c.r.RemoteAddr)
 	if err != nil {
-		return err
+		return withPublished(err, 0)
 	}
 	m := &many{c: c, topic: t, like: like, lines: lines, in: publish.NewInput(&c.server.broker.Budget)}
 	defer m.in.Free()
 	m.reader = publish.Reader{Broker: c.server.broker, Topic: t, Headers: like.headers, Key: like.key}
 	if like.once != "" {
 		if err := m.number(); err != nil {
-			return err
+			return withPublished(err, 0)
 		}
 		defer m.stream.Close()
 	}
@@ -105,11 +105,16 @@ func (c *call) publishMany(name string, like *outgoing, lines *linesOf) error {
 		err = broker.ErrReplaced
 	}
 	if err != io.EOF {
-		p := *toProblem(err)
-		p.Extra = map[string]any{"published": published}
-		return &p
+		return withPublished(err, published)
 	}
 	return c.json(http.StatusOK, publishedMany{name, published})
+}
+
+// withPublished is an error with the number of messages that are on disk.
+func withPublished(err error, n uint64) error {
+	p := *toProblem(err)
+	p.Extra = map[string]any{"published": n}
+	return &p
 }
 
 // number has the messages numbered as those of an idempotency key: those that are stored are not stored again.
