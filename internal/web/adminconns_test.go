@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"mbus/internal/tcpserver"
@@ -15,7 +16,7 @@ import (
 // An otherFront is a front with one connection.
 type otherFront struct {
 	one    tcpserver.Connection
-	closed uint64
+	closed atomic.Uint64
 }
 
 func (f *otherFront) Connections() []tcpserver.Connection { return []tcpserver.Connection{f.one} }
@@ -23,7 +24,7 @@ func (f *otherFront) Disconnect(id uint64) bool {
 	if id != f.one.ID {
 		return false
 	}
-	f.closed = id
+	f.closed.Store(id)
 	return true
 }
 
@@ -57,10 +58,10 @@ func TestConnectionsOfAllProtocolsAreShown(t *testing.T) {
 	r.refused(404, "NOTFOUND", "DELETE", "/connections/18446744073709551615?execute", "")
 	r.refused(400, "BADREQUEST", "DELETE", "/connections/x?execute", "")
 	path := fmt.Sprint("/connections/", front.one.ID)
-	if got := get[closedConnection](r, "DELETE", path, ""); got.Executed || front.closed != 0 {
+	if got := get[closedConnection](r, "DELETE", path, ""); got.Executed || front.closed.Load() != 0 {
 		t.Errorf("a preview has closed it: %+v", got)
 	}
-	if got := get[closedConnection](r, "DELETE", path+"?execute", ""); !got.Executed || front.closed != front.one.ID {
+	if got := get[closedConnection](r, "DELETE", path+"?execute", ""); !got.Executed || front.closed.Load() != front.one.ID {
 		t.Errorf("it is not closed: %+v", got)
 	}
 }
