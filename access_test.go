@@ -18,7 +18,7 @@ import (
 var withoutView = []string{
 	"As", "Close", "Options", "Now", "Check", "CheckConfig", "CheckTimes", // no topic, or one that a View has given
 	"AwaitPositions", "SyncPositions", "AwaitCommits", "PositionsUnusable", // whether something is durable, or can be
-	"PositionsLost", "StartAtEnd", "Bury", // a topic and a position that a View has given
+	"PositionsLost", "StartAtEnd", "Bury", "Once", // a topic and a position that a View has given
 	"Sweep", "Retain", // the broker's own work
 }
 
