@@ -61,19 +61,17 @@ func (h *Hub) Lease(o Options, want Leasing) (*Lease, error) {
 	}
 	r := &leaseRequest{hub: h, options: o, want: want, ready: make(chan struct{}, 1), timer: time.NewTimer(want.Wait)}
 	defer r.timer.Stop()
-	for {
-		t, err := r.find()
-		if t == nil || err != nil {
-			return &Lease{}, err
-		}
-		p, err := h.leases.enter(o, t)
-		if err != nil {
-			return nil, err
-		}
-		l, err := r.serve(p)
-		p.exit(r, l.Count() > 0)
-		return l, err
+	t, err := r.find()
+	if t == nil || err != nil {
+		return &Lease{}, err
 	}
+	p, err := h.leases.enter(o, t)
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.serve(p)
+	p.exit(r, l.Count() > 0)
+	return l, err
 }
 
 // find is the topic, which is waited for; nil if it does not come.
