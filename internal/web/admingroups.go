@@ -33,7 +33,8 @@ func groupOperations() []operation {
 			id: "resetGroup", method: http.MethodPost, path: "/groups/{group}/reset", tag: "Operate",
 			summary: "Sets the positions of a group in a topic. The group must have no members.",
 			params: []param{
-				{name: "topic", about: "the topic", example: "orders", must: true}, paramID,
+				{name: "topic", about: "the topic", example: "orders", must: true},
+				paramID,
 				{name: "to", about: "the position, of one of these forms: beginning, end, an offset, -10 for the last 10, a duration back, a time, PARTITION:OFFSET,…", example: "-10", must: true},
 				paramExecute,
 			},

@@ -14,7 +14,8 @@ func profileOperations() []operation {
 		id: "getProfile", method: http.MethodGet, path: "/debug/pprof/{profile...}", tag: "Observe", isPage: true,
 		summary: "Profiles of the Go runtime, with -debug",
 		params: []param{
-			{name: "seconds", about: "how long to measure", kind: "integer"}, {name: "debug", about: "1 or 2 for text", kind: "integer"},
+			{name: "seconds", about: "how long to measure", kind: "integer"},
+			{name: "debug", about: "1 or 2 for text", kind: "integer"},
 			{name: "gc", about: "1 for a garbage collection before", kind: "integer"},
 		},
 		changes: true, // no page of another site may slow the broker down
