@@ -173,3 +173,19 @@ func (p *tab) asked() (name string) {
 	p.do(chromedp.Text("label[for=confirm] .name", &name, chromedp.ByQuery))
 	return name
 }
+
+// A dead letter goes back to its group.
+func TestRedrive(t *testing.T) {
+	b := start(t)
+	b.publish("orders", "poison")
+	b.bury("orders", "billing", "no such customer")
+	p := open(b)
+	p.visit("/ui/dead/orders.dlq")
+	p.do(chromedp.Click("input[name=letter]", chromedp.ByQuery))
+	p.submit("form[action$='/redrive'] button:not(.danger)")
+	p.screenshot("redrive")
+	p.confirm(p.asked())
+	if got := b.ask("GET", "/topics/orders/messages?group=billing", ""); got != "poison\n" {
+		t.Errorf("behind the redrive the group gets %q", got)
+	}
+}
