@@ -243,10 +243,10 @@ sabotage "take the end of a TLS connection for a close_notify" internal/tcpserve
 sabotage "lose what the socket does not take of a record" internal/tcpserver/tls_linux.go \
 	's/r.kept = append(r.kept, rest...)/_ = rest/' ./internal/tcpserver TestAWriteThatTimedOutGoesOn
 sabotage "take what a lost worker had for consumed" internal/group/member.go \
-	's/l.pos.release(m, m.through(l.pos, l.Span))/l.pos.consume(m, m.through(l.pos, l.Span))/' ./internal/line TestPromisesToRandomWorkers
+	's/l.pos.release(m, m.through(l.pos, l.Span), l.Len())/l.pos.consume(m, m.through(l.pos, l.Span))/' ./internal/line TestPromisesToRandomWorkers
 sabotage "keep nothing of what is consumed out of turn" internal/group/leases.go \
 	's/if x.by == nil \&\& len(all) < most/if false/' ./internal/line TestPromisesToRandomWorkers
-sabotage "tell of a deletion as of a stop" internal/line/conn.go \
+sabotage "tell of a deletion as of a stop" internal/delivery/code.go \
 	's/{broker.ErrDeleted, "GONE"},/{broker.ErrDeleted, "SHUTDOWN"},/' ./internal/line TestReadersWithMoreToComeHearOfADeletion
 sabotage "tell of a deletion to those only that read" internal/delivery/session.go \
 	's/if err := s.sub.deleted(); err != nil {/if err := error(nil); err != nil {/' ./internal/line TestFollowersThatWaitForSomethingElseHearOfADeletion
