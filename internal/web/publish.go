@@ -199,6 +199,8 @@ func (m *outgoing) place(t *broker.Topic) (*broker.Partition, error) {
 		return all[m.partition], nil
 	case m.hasKey:
 		return all[broker.ForKey(m.key, len(all))], nil
+	case m.once != "": // a first try that failed may be on disk: it is found where the next one goes
+		return all[broker.ForKey([]byte(m.once), len(all))], nil
 	}
 	return all[t.Next(len(all))], nil
 }

@@ -69,6 +69,41 @@ func TestAPublishThatFailed(t *testing.T) {
 	}
 }
 
+// A message that has failed may be on disk, and is found after a start. So the next try with the key goes to the
+// same partition: there the failed one is either cut off, or refuses others until it is found.
+func TestAKeyThatFailedGoesToTheSamePartition(t *testing.T) {
+	tried := make(map[store.Partition]int)
+	r := newRigOver(t, Options{}, func(s store.Store) store.Store {
+		f := &storefault.Store{Store: s}
+		f.Append = func(inner store.Partition, topic string, batches []byte, done func(int64, error)) error {
+			if topic == "t" {
+				tried[inner]++
+				done(0, store.ErrFailed)
+				return nil
+			}
+			lead, err := inner.Write(batches, done)
+			lead.Go()
+			return err
+		}
+		return f
+	})
+	r.partitions("t", 4)
+	const keys, tries = 10, 4
+	for i := range keys {
+		for range tries {
+			r.problem(http.StatusServiceUnavailable, "FAILED", "POST", "/topics/t", "m", once, fmt.Sprint("k", i))
+		}
+	}
+	for _, n := range tried {
+		if n%tries != 0 {
+			t.Errorf("%v", tried)
+		}
+	}
+	if len(tried) < 2 {
+		t.Error("all keys go to one partition")
+	}
+}
+
 // Messages behind one that is not on disk don't count, in whatever order the disk has them.
 func TestTheAnswerCountsOnlyWhatIsOnDisk(t *testing.T) {
 	written := make(chan func(int64, error))
