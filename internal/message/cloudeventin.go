@@ -1,10 +1,12 @@
 package message
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"unicode/utf8"
@@ -18,12 +20,12 @@ const partitionKey = "partitionkey"
 // ParseCloudEvent makes a record of an event in the JSON format of CloudEvents 1.0, as the Kafka binding has
 // it in binary mode: attributes become headers that begin with ce_, and partitionkey is the key, too.
 func ParseCloudEvent(p []byte) (m Parsed, err error) {
-	var members map[string]json.RawMessage
 	if !utf8.Valid(p) {
 		return m, errors.New("a cloud event is JSON in UTF-8")
 	}
-	if err := json.Unmarshal(p, &members); err != nil || members == nil {
-		return m, fmt.Errorf("a cloud event is one JSON object: %w", orNull(err))
+	members, err := membersOf(p)
+	if err != nil {
+		return m, fmt.Errorf("a cloud event is one JSON object: %w", err)
 	}
 	e := CloudEvent{}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
@@ -46,13 +48,71 @@ func ParseCloudEvent(p []byte) (m Parsed, err error) {
 	return e.Record()
 }
 
-var errNull = errors.New("it is null")
+// maxMembers bounds the members of an event: each takes some 100 bytes in memory, however short it is. An
+// event has ten or twenty.
+const maxMembers = 256
 
-func orNull(err error) error {
-	if err == nil {
-		return errNull
+// membersOf reads a JSON object.
+func membersOf(p []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(p))
+	members := make(map[string]json.RawMessage)
+	if err := begins(d, '{'); err != nil {
+		return nil, err
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, err
+		}
+		if members[name.(string)] = value; len(members) > maxMembers {
+			return nil, fmt.Errorf("it has more than %d members", maxMembers)
+		}
+	}
+	return members, ends(d)
+}
+
+// begins reads the first token of a document.
+func begins(d *json.Decoder, want json.Delim) error {
+	t, err := d.Token()
+	if err == nil && t != want {
+		err = fmt.Errorf("it begins with %v, not with %v", t, want)
 	}
 	return err
+}
+
+// ends reads the last token of a document, behind which nothing may be.
+func ends(d *json.Decoder) error {
+	if _, err := d.Token(); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("something follows it")
+	}
+	return nil
+}
+
+// SplitCloudEvents appends each event of a batch, which is a JSON array, in a line.
+func SplitCloudEvents(lines, p []byte) ([]byte, error) {
+	d := json.NewDecoder(bytes.NewReader(p))
+	if err := begins(d, '['); err != nil {
+		return nil, err
+	}
+	out := bytes.NewBuffer(lines)
+	for d.More() {
+		var event json.RawMessage
+		if err := d.Decode(&event); err != nil {
+			return nil, err
+		}
+		if err := json.Compact(out, event); err != nil {
+			return nil, err
+		}
+		out.WriteByte('\n')
+	}
+	return out.Bytes(), ends(d)
 }
 
 // attributeText is the value of an attribute as text: a string, a number or a truth value has one.

@@ -23,6 +23,14 @@ type Parsed struct {
 	unescaped []byte // strings of the line that were escaped or encoded
 }
 
+// Trim gives up memory for the next line if it is more than so many bytes, about.
+func (m *Parsed) Trim(most int) {
+	const header = 40 // bytes
+	if cap(m.unescaped)+header*cap(m.Headers) > most {
+		*m = Parsed{}
+	}
+}
+
 // ParseJSON fills m from a line (without LF) of the form that AppendJSON
 // writes. It reads payload, key, headers and ts, all of which may be missing or null, and
 // ignores tstype, topic, partition, offset, broker and attempt. It is an error if the line is
@@ -160,6 +168,10 @@ func (w *walker) bytes(name string, encoded bool) ([]byte, error) {
 	return w.unescapedFrom(n), nil
 }
 
+// maxHeaders bounds the headers of a message as JSON: each takes some 50 bytes in memory, and as few as
+// eight in a line.
+const maxHeaders = 10_000
+
 func (w *walker) headers(name string, encoded bool) error {
 	if err := w.once(headers, name); err != nil {
 		return err
@@ -173,6 +185,9 @@ func (w *walker) headers(name string, encoded bool) error {
 	}
 	w.p = w.p[1:]
 	for w.peek() != ']' {
+		if len(w.m.Headers) == maxHeaders {
+			return fmt.Errorf("json: field %q has more than %d headers", name, maxHeaders)
+		}
 		if err := w.header(name, encoded); err != nil {
 			return err
 		}

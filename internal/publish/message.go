@@ -63,6 +63,7 @@ func (r *Reader) Keyed(out *Batch, line []byte, number uint64) error {
 // JSON adds a line of JSON, as message.ParseJSON takes it.
 func (r *Reader) JSON(out *Batch, line []byte, number uint64) error {
 	m := &r.parsed
+	defer m.Trim(broker.ReadBuffer) // for a client that waits
 	if err := message.ParseJSON(line, m); err != nil {
 		return errorf("BADMESSAGE", "message %d is not what format=json takes: %w", number, err)
 	}
@@ -71,6 +72,9 @@ func (r *Reader) JSON(out *Batch, line []byte, number uint64) error {
 
 // Parsed adds a message that may have headers and a time of its own.
 func (r *Reader) Parsed(out *Batch, m *message.Parsed, number uint64) error {
+	if m.Key == nil {
+		m.Key = r.Key
+	}
 	size := len(m.Key) + len(m.Value)
 	for _, h := range m.Headers {
 		size += len(h.Key) + len(h.Value)

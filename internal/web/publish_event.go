@@ -1,8 +1,6 @@
 package web
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -71,9 +69,6 @@ func addEvent(r *publish.Reader, out *publish.Batch, line []byte, number uint64)
 	if err != nil {
 		return badMessage("event %d: %w", number, err)
 	}
-	if m.Key == nil {
-		m.Key = r.Key
-	}
 	return r.Parsed(out, &m, number)
 }
 
@@ -83,16 +78,9 @@ func (c *call) readEvents(b *body) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var events []json.RawMessage
-	if err := json.Unmarshal(p, &events); err != nil {
+	lines, err := message.SplitCloudEvents(nil, p)
+	if err != nil {
 		return nil, badMessage("a batch of cloud events is a list of JSON objects: %w", err)
 	}
-	var lines bytes.Buffer
-	for _, e := range events {
-		if err := json.Compact(&lines, e); err != nil {
-			return nil, badMessage("%w", err)
-		}
-		lines.WriteByte('\n')
-	}
-	return lines.Bytes(), nil
+	return lines, nil
 }

@@ -1,9 +1,12 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	"mbus/internal/message"
 )
 
 // Events are stored as the Kafka binding of CloudEvents has them, whichever way they come.
@@ -33,6 +36,25 @@ func TestCloudEventsComeIn(t *testing.T) {
 	}
 }
 
+// Short members and elements take more memory, and time, than their bytes: they are refused, or read one by one.
+func TestCloudEventsOfManyParts(t *testing.T) {
+	r := newRig(t, Options{})
+	var event strings.Builder
+	event.WriteString(`{"specversion":"1.0"`)
+	for i := range 80_000 {
+		fmt.Fprintf(&event, `,"%x":1`, i)
+	}
+	event.WriteString("}")
+	p := r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/t", event.String(), "Content-Type", typeEvent)
+	if !strings.Contains(p["detail"].(string), "members") {
+		t.Errorf("%v", p)
+	}
+	body := []byte("[" + strings.Repeat("1,", 400_000) + "1]")
+	if lines, err := message.SplitCloudEvents(nil, body); err != nil || len(lines) != 2*400_001 {
+		t.Errorf("%d bytes, %v", len(lines), err)
+	}
+}
+
 func TestCloudEventsThatAreWrong(t *testing.T) {
 	r := newRig(t, Options{})
 	for _, event := range []string{
@@ -43,6 +65,9 @@ func TestCloudEventsThatAreWrong(t *testing.T) {
 		r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/t", event, "Content-Type", typeEvent)
 	}
 	r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/t", "x", "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s")
+	for _, batch := range []string{"", "null", "{}", "1", "[", "[1", "[1,", "[]x", "[{}] 1", "[,]"} {
+		r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/t", batch, "Content-Type", typeEvents)
+	}
 	p := r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/batch", `[{"specversion":"1.0","id":"1","source":"/s","type":"t"},{}]`, "Content-Type", typeEvents)
 	if p["published"] != 1.0 || r.count("batch") != 1 || r.count("t") != 0 {
 		t.Errorf("%v", p)

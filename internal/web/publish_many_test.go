@@ -129,3 +129,17 @@ func TestALongStream(t *testing.T) {
 	}
 	r.broker.Budget.Give(8 << 20)
 }
+
+// The key of a request is that of the messages that have none.
+func TestTheKeyOfManyMessages(t *testing.T) {
+	r := newRig(t, Options{})
+	r.must(http.StatusOK, "POST", "/topics/t?key=k", `{"payload":"a"}
+{"payload":"b","key":"own"}
+`, "Content-Type", typeJSONs)
+	r.must(http.StatusOK, "POST", "/topics/t?key=k", "c\n", "Content-Type", typeManyLines)
+	for offset, key := range []string{"k", "own", "k"} {
+		if m := r.record("t", 0, int64(offset)); m.Key != key {
+			t.Errorf("message %d: %+v", offset, m)
+		}
+	}
+}
