@@ -44,3 +44,18 @@ func heldOf(p *Position, all []Held, max int) []Held {
 	}
 	return all
 }
+
+// IsConsumed reports whether the message at an offset counts as consumed: it lies below the committed offset of the
+// position that k names, or was acknowledged above it.
+func (g *Groups) IsConsumed(k Key, offset int64) bool {
+	g.mu.Lock()
+	p := g.find(k)
+	g.mu.Unlock()
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := p.leases.at(offset)
+	return offset < p.leases.committed || i < len(p.leases.spans) && p.leases.spans[i].From <= offset && p.leases.spans[i].by == nil
+}

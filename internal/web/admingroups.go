@@ -196,7 +196,7 @@ func listGroups(c *call) error {
 }
 
 func getGroup(c *call) error {
-	name, err := c.name("group")
+	name, err := c.group()
 	if err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ type resetPlace struct {
 
 // resetGroup sets the positions of a group, or says where they would be.
 func resetGroup(c *call) error {
-	name, err := c.name("group")
+	name, err := c.group()
 	if err != nil {
 		return err
 	}
@@ -305,7 +305,7 @@ type deletedPlace struct {
 }
 
 func deleteGroup(c *call) error {
-	name, err := c.name("group")
+	name, err := c.group()
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func letterOptions(c *call) (o delivery.Options, left int64, execute bool, err e
 	o.Find = func() (*broker.Topic, error) { return t, nil }
 	letters, err := lettersChosen(c)
 	if left = lettersOf(c, t); letters != nil {
-		left = int64(len(letters))
+		left = leftOf(c, t, letters)
 	} else if o.N > 0 {
 		left = min(left, o.N)
 	}
@@ -95,16 +95,33 @@ func letterOptions(c *call) (o delivery.Options, left int64, execute bool, err e
 
 // lettersOf counts the letters that were neither moved nor discarded.
 func lettersOf(c *call, t *broker.Topic) (n int64) {
-	for _, log := range t.Partitions() {
+	logs := t.Partitions()
+	for _, log := range logs {
 		start, end := log.Offsets()
 		n += end - start
 	}
 	lags, _ := c.view.Lag(broker.RedriveGroup, t.Name)
 	for _, l := range lags {
-		start, end := t.Partitions()[l.Partition].Offsets()
-		n -= end - start - l.Lag
+		if l.Partition < len(logs) { // or the topic is another one by now
+			start, end := logs[l.Partition].Offsets()
+			n -= end - start - l.Lag
+		}
 	}
 	return max(n, 0)
+}
+
+// leftOf counts those of some letters that are there, and were neither moved nor discarded.
+func leftOf(c *call, t *broker.Topic, letters []broker.Place) (n int64) {
+	logs := t.Partitions()
+	for _, at := range letters {
+		if at.Partition >= len(logs) || broker.IsConsumed(c.view, broker.RedriveGroup, t.Name, at.Partition, at.Offset) {
+			continue
+		}
+		if start, end := logs[at.Partition].Offsets(); at.Offset >= start && at.Offset < end {
+			n++
+		}
+	}
+	return n
 }
 
 func redriveLetters(c *call) error {

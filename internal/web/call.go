@@ -51,6 +51,16 @@ func (c *call) name(kind string) (string, error) {
 	return name, nil
 }
 
+// group is the group of the path, to look at it or to change it. A Kafka client may have given it a name that
+// mbus's own clients can't use.
+func (c *call) group() (string, error) {
+	name, err := c.name("group")
+	if other := c.r.PathValue("group"); err != nil && (c.view.KeepsGroup(other) || len(c.view.Members(other)) > 0) {
+		return other, nil
+	}
+	return name, err
+}
+
 // topic finds the topic of the path, for an access to it.
 func (c *call) topic(access broker.Access) (*broker.Topic, error) {
 	name, err := c.name("topic")

@@ -77,7 +77,7 @@ type view struct {
 
 // show renders a view.
 func show(c *call, status int, name string, v view) error {
-	v.Broker, v.Version, v.Ports = c.r.Host, c.server.opts.Version, newPorts(c)
+	v.Broker, v.Version, v.Ports, v.Done = c.r.Host, c.server.opts.Version, newPorts(c), done(c)
 	all := ui()
 	v.Assets = all.urls
 	var out bytes.Buffer
@@ -152,6 +152,14 @@ func redirect(c *call, path, done string) error {
 	c.w.Header().Set("Location", path+"?done="+template.URLQueryEscaper(done))
 	c.w.WriteHeader(http.StatusSeeOther)
 	return nil
+}
+
+// done is what a redirect of the page says was done. A link on another site shows nothing in the broker's name.
+func done(c *call) string {
+	if site := c.r.Header.Get("Sec-Fetch-Site"); site != "same-origin" && (site != "" || !isProven(c.r)) {
+		return ""
+	}
+	return c.query.Get("done")
 }
 
 // doneParam has a view say what was done.

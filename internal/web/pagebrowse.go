@@ -229,7 +229,8 @@ func showTopic(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := topicView{Row: newTopicRow(c.view, t, totals(c.view), c.view.Delayed()[t.ID]), ID: hexID(t.ID), Groups: groupRows(c.view, "", t.Name, "", ""), Now: time.Now().UnixMilli()}
+	d := topicView{Row: newTopicRow(c.view, t, totals(c.view), c.view.Delayed()[t.ID]), ID: hexID(t.ID), Now: time.Now().UnixMilli()}
+	d.Groups, _ = groupRows(c.view, "", t.Name, "", "")
 	if d.Page, err = browse(c, t); err != nil {
 		return err
 	}
@@ -241,7 +242,7 @@ func showTopic(c *call) error {
 	if of, isDead := strings.CutSuffix(t.Name, message.DeadLetters); isDead {
 		d.DeadOf = of
 	}
-	return show(c, http.StatusOK, "topic", view{Title: "Topic " + t.Name, Nav: "topics", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: d})
+	return show(c, http.StatusOK, "topic", view{Title: "Topic " + t.Name, Nav: "topics", Live: "topic=" + t.Name, Data: d})
 }
 
 // deadParams say which letters are shown.
@@ -282,14 +283,13 @@ func showDead(c *call) error {
 	if !isDead {
 		return errors.Join(broker.ErrUnknownTopic, badRequest("topic %q has no dead letters: those of a topic are in the one with %q behind its name", t.Name, message.DeadLetters))
 	}
-	sum := totals(c.view)[t.Name]
-	d := deadView{Dead: t.Name, Of: of, Letters: letters(t, sum), Partitions: len(t.Partitions()), Now: time.Now().UnixMilli()}
-	if !c.query.Has("from") {
+	d := deadView{Dead: t.Name, Of: of, Letters: letters(t, totals(c.view)[t.Name]), Partitions: len(t.Partitions()), Now: time.Now().UnixMilli()}
+	if !c.query.Has("from") { // the first that is left
 		c.query.Set("from", "beginning")
-		if n, err := c.number("partition", 0, int64(d.Partitions-1), 0); err == nil && sum != nil {
-			if lag, found := sum.consumed[int(n)]; found && lag > 0 {
+		if n, err := c.number("partition", 0, int64(d.Partitions-1), 0); err == nil {
+			if at, found := c.view.CommittedOffset(broker.RedriveGroup, t.Name, int(n)); found {
 				_, high := t.Partitions()[n].Offsets()
-				c.query.Set("from", strconv.FormatInt(high-lag, 10))
+				c.query.Set("from", strconv.FormatInt(max(0, min(at.Offset, high)), 10))
 			}
 		}
 	}
@@ -298,16 +298,10 @@ func showDead(c *call) error {
 	}
 	for _, m := range d.Page.Messages {
 		l := newLetter(m)
-		l.Done = isConsumed(c.view, t.Name, m.Partition, m.Offset)
+		l.Done = broker.IsConsumed(c.view, broker.RedriveGroup, t.Name, m.Partition, m.Offset)
 		d.Rows = append(d.Rows, l)
 	}
-	return show(c, http.StatusOK, "dead", view{Title: "Dead letters of " + of, Nav: "dead", Live: "topic=" + t.Name, Done: c.query.Get("done"), Data: &d})
-}
-
-// isConsumed reports whether a letter lies below the position of the group in which redrives consume.
-func isConsumed(v *broker.View, topic string, partition int, offset int64) bool {
-	at, found := v.CommittedOffset(broker.RedriveGroup, topic, partition)
-	return found && offset < at.Offset
+	return show(c, http.StatusOK, "dead", view{Title: "Dead letters of " + of, Nav: "dead", Live: "topic=" + t.Name, Data: &d})
 }
 
 func newLetter(m shown) letterRow {

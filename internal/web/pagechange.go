@@ -204,7 +204,7 @@ func postGrow(c *call) error {
 		Title: "Add partitions to topic " + t.Name, Back: topicPath(t.Name), Name: t.Name, Kind: "topic", Verb: "Add partitions",
 		Warn:    "Messages with a key go to another partition than before, so that their order is kept only among the new ones. Partitions can't be removed.",
 		Columns: []string{"Topic", "Partitions now", "New"}, Rows: [][]string{{t.Name, strconv.Itoa(len(t.Partitions())), strconv.FormatInt(n, 10)}},
-		Command: fmt.Sprintf("admin grow -topic %s -partitions %d -execute", shellQuoted(t.Name), n),
+		Command: fmt.Sprintf("admin grow %s -topic %s -partitions %d -execute", newPorts(c).Flags(), t.Name, n),
 	}, func() (string, error) {
 		return fmt.Sprintf("The topic has %d partitions.", n), c.view.AddPartitions(t.Name, int(n))
 	})
@@ -223,7 +223,7 @@ func postDeleteTopic(c *call) error {
 		Title: "Delete topic " + t.Name, Back: "/", Name: t.Name, Kind: "topic", Verb: "Delete the topic",
 		Warn:    "Its messages, and the groups' positions in it, are removed for good. Consumers that read it get an error.",
 		Columns: []string{"Topic", "Partitions", "Messages", "Size"}, Rows: [][]string{{t.Name, strconv.Itoa(len(t.Partitions())), grouped(n.Messages), bytesText(n.Bytes)}},
-		Command: fmt.Sprintf("admin delete -topic %s -execute", shellQuoted(t.Name)),
+		Command: fmt.Sprintf("admin delete %s -topic %s -execute", newPorts(c).Flags(), t.Name),
 	}, func() (string, error) {
 		return fmt.Sprintf("Topic %q was deleted.", t.Name), c.view.DeleteTopicByID(t.ID) // the one that was shown
 	})
@@ -233,7 +233,7 @@ func postReset(c *call) error {
 	if err := readForm(c); err != nil {
 		return err
 	}
-	name, err := c.name("group")
+	name, err := c.group()
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func postReset(c *call) error {
 	ch := change{
 		Title: fmt.Sprintf("Reset group %s in topic %s", name, t.Name), Back: groupPath(name), Name: t.Name, Kind: "topic", Verb: "Reset the group",
 		Columns: []string{"Partition", "Position now", "New", "Difference"},
-		Command: fmt.Sprintf("admin reset -group %s -topic %s -to %s -execute", shellQuoted(name), shellQuoted(t.Name), shellQuoted(field(c, "to"))),
+		Command: groupCommand(c, "reset", name, "-topic "+t.Name+" -to "+shellQuoted(field(c, "to"))),
 	}
 	offsets, err := resetRows(c, &ch, name, t, to)
 	if err != nil {
@@ -283,16 +283,28 @@ func resetRows(c *call, ch *change, name string, t *broker.Topic, to *units.Posi
 			return nil, err
 		}
 		offsets = append(offsets, offset)
-		ch.Rows = append(ch.Rows, []string{strconv.Itoa(i), grouped(now[i]), grouped(offset), fmt.Sprintf("%+d", offset-now[i])})
+		row := []string{strconv.Itoa(i), "none", grouped(offset), "–"}
+		if at, found := now[i]; found {
+			row[1], row[3] = grouped(at), fmt.Sprintf("%+d", offset-at)
+		}
+		ch.Rows = append(ch.Rows, row)
 	}
 	return offsets, nil
+}
+
+// groupCommand is what admin takes to change a group; "" if it does not take the group's name.
+func groupCommand(c *call, verb, name, options string) string {
+	if message.CheckName("group", name) != nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(fmt.Sprintf("admin %s %s -group %s %s -execute", verb, newPorts(c).Flags(), name, options)), " ")
 }
 
 func postDeleteGroup(c *call) error {
 	if err := readForm(c); err != nil {
 		return err
 	}
-	name, err := c.name("group")
+	name, err := c.group()
 	if err != nil {
 		return err
 	}
@@ -305,7 +317,7 @@ func postDeleteGroup(c *call) error {
 	ch := change{
 		Title: "Delete group " + name, Back: "/ui/groups", Name: name, Kind: "group", Verb: "Delete the group",
 		Warn:    "Its positions are removed. A consumer of this name begins anew, as one of a new group.",
-		Columns: []string{"Topic", "Partition", "Position"}, Command: fmt.Sprintf("admin delete -group %s -execute", shellQuoted(name)),
+		Columns: []string{"Topic", "Partition", "Position"}, Command: groupCommand(c, "delete", name, ""),
 	}
 	for _, p := range c.view.Positions(name) {
 		ch.Rows = append(ch.Rows, []string{p.Topic, strconv.Itoa(p.Partition), grouped(p.Committed)})
@@ -377,7 +389,7 @@ func postRedrive(c *call) error {
 		ch.Rows[0][1] = "the topic, for all groups"
 	}
 	if f.chosen == nil {
-		ch.Command = fmt.Sprintf("consumer -redrive -to %s %s", map[bool]string{true: "all", false: "group"}[toAll], shellQuoted(f.topic.Name))
+		ch.Command = fmt.Sprintf("consumer %s -topic %s -redrive%s", newPorts(c).Flags(), f.topic.Name, map[bool]string{true: " -to all"}[toAll])
 	}
 	return confirm(c, ch, func() (string, error) {
 		return f.run(c, "Redriven", func(progress func(uint64) error) (delivery.Redriven, error) {

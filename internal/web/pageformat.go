@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -168,6 +169,14 @@ func newPorts(c *call) ports {
 		return usual
 	}
 	return ports{host, port("producers", "9990"), port("consumers", "9991"), port("kafka", "9092"), port("http", "9992")}
+}
+
+// Flags lead admin and consumer to the broker, which is on their own machine if they name no host.
+func (p ports) Flags() string {
+	if ip, err := netip.ParseAddr(p.Host); p.Host == "localhost" || err == nil && ip.IsLoopback() {
+		return "-port " + p.Consumers
+	}
+	return "-host " + shellQuoted(p.Host) + " -port " + p.Consumers
 }
 
 // Join is the host and a port.

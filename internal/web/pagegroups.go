@@ -1,8 +1,10 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -28,17 +30,30 @@ func (r *groupRow) numbers() []int64 {
 	return []int64{r.Lag, r.Oldest, r.Unacknowledged, r.Waiting, r.Attempt, r.Members, r.Lost}
 }
 
-// groupRows lists positions by group and topic; of one group or topic if they are named.
-func groupRows(v *broker.View, groupName, topic, match, after string) (rows []groupRow) {
+// place is the place of the row in a list. Names of topics have no space.
+func (r *groupRow) place() string { return r.Group + " " + r.Topic }
+
+// isBehind reports whether a position is behind the row at a place.
+func isBehind(l *broker.GroupLag, place string) bool {
+	i := strings.LastIndexByte(place, ' ')
+	if i < 0 {
+		return l.Group > place
+	}
+	return cmp.Or(cmp.Compare(l.Group, place[:i]), cmp.Compare(l.Topic, place[i+1:])) > 0
+}
+
+// groupRows lists positions by group and topic; of one group or topic if they are named. It says whether there
+// are more.
+func groupRows(v *broker.View, groupName, topic, match, after string) (rows []groupRow, more bool) {
 	all, _ := v.Lag(groupName, topic)
 	for i := range all {
 		l := &all[i]
-		if broker.Internal(l.Topic) || !strings.Contains(l.Group, match) || after != "" && l.Group <= after {
+		if broker.Internal(l.Topic) || !strings.Contains(l.Group, match) || !isBehind(l, after) {
 			continue
 		}
 		if n := len(rows); n == 0 || rows[n-1].Group != l.Group || rows[n-1].Topic != l.Topic {
 			if n == broker.PageRows {
-				break
+				return rows, true
 			}
 			rows = append(rows, groupRow{Group: l.Group, Topic: l.Topic})
 		}
@@ -54,7 +69,7 @@ func groupRows(v *broker.View, groupName, topic, match, after string) (rows []gr
 		}
 		r.Partitions = append(r.Partitions, *l)
 	}
-	return rows
+	return rows, false
 }
 
 // A groupsView lists groups.
@@ -62,26 +77,27 @@ type groupsView struct {
 	Rows  []groupRow
 	Empty []group.Listed // groups with members, and without a position
 	Match string
-	Next  string
+	After string
+	Next  string // place of the last row, if there are more
 	Now   int64
 }
 
 func showGroups(c *call) error {
-	d := groupsView{Match: c.query.Get("match"), Now: time.Now().UnixMilli()}
-	d.Rows = groupRows(c.view, "", "", d.Match, c.query.Get("after"))
-	if len(d.Rows) == broker.PageRows {
-		d.Next = d.Rows[len(d.Rows)-1].Group
+	d := groupsView{Match: c.query.Get("match"), After: c.query.Get("after"), Now: time.Now().UnixMilli()}
+	var more bool
+	if d.Rows, more = groupRows(c.view, "", "", d.Match, d.After); more {
+		d.Next = d.Rows[len(d.Rows)-1].place()
 	}
 	known := make(map[string]bool)
-	for i := range d.Rows {
-		known[d.Rows[i].Group] = true
+	for _, p := range c.view.Positions("") {
+		known[p.Group] = true
 	}
 	for _, g := range c.view.Groups() {
 		if !known[g.Name] && g.Members > 0 && strings.Contains(g.Name, d.Match) && len(d.Empty) < broker.PageRows && d.Next == "" {
 			d.Empty = append(d.Empty, g)
 		}
 	}
-	return show(c, http.StatusOK, "groups", view{Title: "Groups", Nav: "groups", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
+	return show(c, http.StatusOK, "groups", view{Title: "Groups", Nav: "groups", Live: "groups&" + c.r.URL.RawQuery, Data: d})
 }
 
 // A heldRow is messages that a member of a group has and has not acknowledged.
@@ -112,22 +128,26 @@ type groupView struct {
 	Now     int64
 }
 
+// IsPlain reports whether all clients can use the group's name.
+func (d *groupView) IsPlain() bool { return message.CheckName("group", d.Name) == nil }
+
 func showGroup(c *call) error {
-	name, err := c.name("group")
+	name, err := c.group()
 	if err != nil {
 		return err
 	}
 	if err := c.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
 		return err
 	}
-	d := groupView{Name: name, Rows: groupRows(c.view, name, "", "", ""), Members: c.view.Members(name), Held: heldRows(c.view, name), Now: time.Now().UnixMilli()}
+	d := groupView{Name: name, Members: c.view.Members(name), Held: heldRows(c.view, name), Now: time.Now().UnixMilli()}
+	d.Rows, _ = groupRows(c.view, name, "", "", "")
 	if len(d.Rows) == 0 && len(d.Members) == 0 {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
 	}
 	if err := c.view.CheckUnused(name); err != nil {
 		d.InUse = err.Error()
 	}
-	return show(c, http.StatusOK, "group", view{Title: "Group " + name, Nav: "groups", Live: "group=" + name, Done: c.query.Get("done"), Data: d})
+	return show(c, http.StatusOK, "group", view{Title: "Group " + name, Nav: "groups", Live: "group=" + url.QueryEscape(name), Data: &d})
 }
 
 // A deadRow is a topic of dead letters.
@@ -153,5 +173,5 @@ func deadRows(v *broker.View) (rows []deadRow) {
 }
 
 func showDeadTopics(c *call) error {
-	return show(c, http.StatusOK, "deadtopics", view{Title: "Dead letters", Nav: "dead", Data: deadRows(c.view)})
+	return show(c, http.StatusOK, "deadtopics", view{Title: "Dead letters", Nav: "dead", Live: "group=-", Data: deadRows(c.view)})
 }

@@ -16,6 +16,7 @@ var numbersParams = []param{
 	{name: "after", about: "only names behind this one"},
 	{name: "topic", about: "only this topic, and its partitions"},
 	{name: "group", about: "only this group"},
+	{name: "groups", about: "groups, in place of topics"},
 	doneParam,
 }
 
@@ -90,14 +91,16 @@ func (s *numberStream) gather() numbers {
 			start, high := p.Offsets()
 			s.add(&n.Partitions, "partition", fmt.Sprint(i), []int64{start, high, high - start, p.Size()})
 		}
-	} else if !c.query.Has("group") {
+	} else if !c.query.Has("group") && !c.query.Has("groups") {
 		rows, _ := topicRows(c.view, c.query.Get("match"), c.query.Get("after"))
 		for i := range rows {
 			s.add(&n.Topics, "topic", rows[i].Name, rows[i].numbers())
 		}
+		return n
 	}
-	for _, g := range groupRows(c.view, c.query.Get("group"), c.query.Get("topic"), "", "") {
-		s.add(&n.Groups, "group", g.Group+" "+g.Topic, g.numbers())
+	rows, _ := groupRows(c.view, c.query.Get("group"), c.query.Get("topic"), c.query.Get("match"), c.query.Get("after"))
+	for i := range rows {
+		s.add(&n.Groups, "group", rows[i].place(), rows[i].numbers())
 	}
 	return n
 }

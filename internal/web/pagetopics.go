@@ -40,8 +40,8 @@ func (r *topicRow) numbers() []int64 {
 
 // groupTotals are what all groups have done in a topic.
 type groupTotals struct {
-	lags     map[string]int64 // by group
-	consumed map[int]int64    // positions of the group default, by partition
+	lags    map[string]int64 // by group
+	letters map[int]int64    // lags of the group in which redrives consume, by partition
 }
 
 // totals adds up the positions of all groups, by topic.
@@ -52,12 +52,12 @@ func totals(v *broker.View) map[string]*groupTotals {
 		l := &all[i]
 		s := sums[l.Topic]
 		if s == nil {
-			s = &groupTotals{lags: make(map[string]int64), consumed: make(map[int]int64)}
+			s = &groupTotals{lags: make(map[string]int64), letters: make(map[int]int64)}
 			sums[l.Topic] = s
 		}
 		s.lags[l.Group] += l.Lag
 		if l.Group == broker.RedriveGroup {
-			s.consumed[l.Partition] = l.Lag
+			s.letters[l.Partition] = l.Lag
 		}
 	}
 	return sums
@@ -107,13 +107,13 @@ func newTopicRow(v *broker.View, t *broker.Topic, sums map[string]*groupTotals, 
 }
 
 // letters is how many dead letters were neither redriven nor discarded: those that the group
-// default has not consumed.
+// of redrives has not consumed.
 func letters(dead *broker.Topic, s *groupTotals) (n int64) {
 	for i, p := range dead.Partitions() {
 		start, high := p.Offsets()
 		lag := high - start
 		if s != nil {
-			if l, found := s.consumed[i]; found {
+			if l, found := s.letters[i]; found {
 				lag = l
 			}
 		}
@@ -136,5 +136,5 @@ func showTopics(c *call) error {
 	if d.Rows, more = topicRows(c.view, d.Match, d.After); more {
 		d.Next = d.Rows[len(d.Rows)-1].Name
 	}
-	return show(c, http.StatusOK, "topics", view{Title: "Topics", Nav: "topics", Live: c.r.URL.RawQuery, Done: c.query.Get("done"), Data: d})
+	return show(c, http.StatusOK, "topics", view{Title: "Topics", Nav: "topics", Live: c.r.URL.RawQuery, Data: d})
 }

@@ -66,6 +66,7 @@ const recovering = "The broker reads its data directory after a start, and serve
 // starting answers requests of the time before recovery is done.
 func starting(version string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		setPolicies(w.Header())
 		c := &call{w: &writer{ResponseWriter: w}, r: r}
 		switch r.URL.Path {
 		case "/livez":

@@ -32,6 +32,7 @@
     if (s < 172800) return Math.floor(s / 3600) + ' h';
     return Math.floor(s / 86400) + ' d';
   };
+  const iso = (ms) => { const t = new Date(ms); return isNaN(t) ? String(ms) : t.toISOString().replace('T', ' ').replace('Z', ''); };
   const age = (at, now) => at > now ? 'in ' + span(at - now) : now - at < 1000 ? 'now' : span(now - at);
 
   // Bytes that would not be seen are escaped, as the broker does in the views that it makes.
@@ -154,7 +155,10 @@
     }
     for (const [cell, at] of drawn) if (at) setText(cell, age(at, now));
     state.className = 'state ' + (event.status === 'ok' ? 'live' : 'bad');
-    state.textContent = event.status === 'ok' ? 'live' : event.status === 'degraded' ? 'live, with a problem' : event.status ? 'failing' : 'live';
+    if (event.gone) {
+      state.className = 'state bad';
+      state.textContent = 'deleted';
+    } else state.textContent = event.status === 'ok' ? 'live' : event.status === 'degraded' ? 'live, with a problem' : event.status ? 'failing' : 'live';
   };
 
   const follow = () => {
@@ -214,7 +218,7 @@
   const article = (m) => {
     const e = make('article', 'message');
     const meta = make('p', 'meta');
-    const time = make('time', '', new Date(m.ts).toISOString().replace('T', ' ').replace('Z', ''));
+    const time = make('time', '', iso(m.ts));
     meta.append(make('span', 'place', m.partition + ':' + m.offset), ' ', time);
     if (m.key) { const k = make('span', 'key', visible(m.key)); k.title = 'key'; meta.append(' ', k); }
     for (const [name, value] of m.headers) {
@@ -306,6 +310,16 @@
     }
   };
 
+  // What was done is not told again by a reload, nor by a bookmark.
+
+  const forget = () => {
+    const here = new URL(location.href);
+    if (!here.searchParams.has('done')) return;
+    here.searchParams.delete('done');
+    history.replaceState(null, '', here);
+  };
+
+  forget();
   follow();
   tail();
   copies();
