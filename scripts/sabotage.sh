@@ -417,5 +417,19 @@ sabotage "count messages behind one that failed" internal/publish/progress.go \
 	's/p.ended || p.pending\[0\].failed/false/' ./internal/web TestTheAnswerCountsOnlyWhatIsOnDisk
 sabotage "read a body that says that it is too long" internal/web/publish_body.go \
 	's/if b.c.r.ContentLength > int64(b.limit) {/if false {/' ./internal/web TestABodyThatIsTooLong
+sabotage "forget idempotency keys in a kill" internal/broker/once.go \
+	's/if isKeyed(b) {/if false {/' ./test/fault TestF44HTTPPublishersOverKills
+sabotage "publish a body of many messages again after a kill" internal/broker/streams.go \
+	's/if p.ID <= 0 || isKeyed(b) {/if true {/' ./test/fault TestF44HTTPPublishersOverKills
+sabotage "take tokens of before a kill" internal/delivery/leasetoken.go \
+	's/hmac.Equal(s\[:\], want\[:\])/want != seal{}/' ./test/fault TestF45TokensOfBeforeAKill
+sabotage "answer an acknowledgement over HTTP before it is durable" internal/delivery/lease.go \
+	'/) AckTokens(/,/^}/ s/return ended, forClient(h.broker.AwaitPositions())/return ended, nil/' ./test/fault TestF45HTTPLeasesOverKills
+sabotage "consume by HTTP what a client that was killed has not read" internal/web/consumer.go \
+	's/if err := confirm(); err != nil {/if err := confirm(); err == errStopping {/' ./test/fault TestF48KilledHTTPDrainConsumesNothing
+sabotage "leave a goroutine behind each HTTP connection" internal/web/server.go \
+	's/		<-c.ended$/		<-c.ended; select {}/' ./test/fault TestF47HTTPDripsAndHalfOpenConnections
+sabotage "say nothing of a full disk to HTTP clients" internal/web/problem.go \
+	's/http.StatusInsufficientStorage/http.StatusInternalServerError/' ./test/fault TestF46HTTPOnAFullDisk
 
 [ "$failed" = 0 ] || { echo "sabotage: $failed of $cases cases FAILED" >&2 && exit 1; }

@@ -192,7 +192,7 @@ func (s *siege) end100(t *testing.T) int64 {
 func (s *siege) crowd(t *testing.T, n int, port, sent string) []net.Conn {
 	t.Helper()
 	var address string
-	for _, p := range s.ports() {
+	for _, p := range append(s.ports(), s.httpPort()) {
 		if p.name == port {
 			address = p.address
 		}

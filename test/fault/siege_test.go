@@ -327,12 +327,15 @@ func (c *lineConn) line() (string, error) {
 	return strings.TrimSuffix(line, "\n"), err
 }
 
-// A port is one of the three that a broker listens on.
+// A port is one of those that a broker listens on.
 type port struct{ name, address string }
 
 func (s *siege) ports() []port {
 	return []port{{"producers", s.Producers()}, {"consumers", s.Consumers()}, {"kafka", s.Kafka()}}
 }
+
+// httpPort is the port on which most of the others' attacks are good requests.
+func (s *siege) httpPort() port { return port{"http", s.HTTP()} }
 
 // converse sends all and closes its sending side, then gives what was answered
 // up to the end of the connection. Any goroutine may call it.
