@@ -42,7 +42,7 @@ func ReadCloudEvent(from Origin, r *batch.Record) CloudEvent {
 		switch {
 		case strings.EqualFold(string(k), ContentType):
 			e.Type = strings.ToValidUTF8(string(v), "\uFFFD")
-		case isAttribute && isAttributeName(name):
+		case isAttribute && isAttributeName(name) && len(e.Attributes) < maxMembers: // no event has more
 			e.set(name, strings.ToValidUTF8(string(v), "\uFFFD"))
 		}
 	}

@@ -48,8 +48,8 @@ func ParseCloudEvent(p []byte) (m Parsed, err error) {
 	return e.Record()
 }
 
-// maxMembers bounds the members of an event: each takes some 100 bytes in memory, however short it is. An
-// event has ten or twenty.
+// maxMembers bounds the members and attributes of an event: each takes some 100 bytes in memory, however
+// short it is, and is looked for among those before. An event has ten or twenty.
 const maxMembers = 256
 
 // membersOf reads a JSON object.
@@ -166,6 +166,9 @@ func (e *CloudEvent) Record() (m Parsed, err error) {
 	}
 	if v := e.Attributes[e.index("specversion")].Value; v != "1.0" {
 		return m, fmt.Errorf("attribute %q: it takes 1.0, not %q", "specversion", v)
+	}
+	if len(e.Attributes) > maxMembers {
+		return m, fmt.Errorf("a cloud event has at most %d attributes", maxMembers)
 	}
 	m.Value = e.Data
 	for _, a := range e.Attributes {

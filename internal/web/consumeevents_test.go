@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing/quick"
 
 	"mbus/internal/batch"
+	"mbus/internal/tcpserver"
 )
 
 // event publishes an event as the Kafka binding of CloudEvents has it.
@@ -94,5 +96,32 @@ func TestValuesOfAttributesInHeaders(t *testing.T) {
 	}
 	if err := quick.Check(property, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// An event with a problem has what a problem document has.
+func TestAProblemAsAnEvent(t *testing.T) {
+	s := &sink{format: formatSSE, header: http.Header{}, out: tcpserver.NewOutput(nil, 0)}
+	s.problem(errStopping)
+	const want = `event: problem
+data: {"code":"SHUTDOWN","detail":"the broker is stopping","status":503,"title":"Service Unavailable","type":"urn:mbus:problem:shutdown"}
+
+`
+	if got := string(s.out.Buf); !strings.HasSuffix(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Many attributes, each of which is looked for among the others, are none of an event.
+func TestAnEventOfManyAttributes(t *testing.T) {
+	r := newRig(t, Options{})
+	var headers strings.Builder
+	for i := range 9_000 {
+		fmt.Fprintf(&headers, `,"ce_a%d","x"`, i)
+	}
+	r.must(http.StatusOK, "POST", "/topics/t", `{"payload":"p","headers":["a","b"`+headers.String()+`]}`, "Content-Type", typeJSONs)
+	body := r.must(http.StatusOK, "GET", "/topics/t/messages?n=1&format=cloudevents&from=0", "")
+	if n := strings.Count(body, `"a`); n != 256 {
+		t.Errorf("%d attributes", n)
 	}
 }

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -125,12 +124,8 @@ func (s *sink) terminal() []byte {
 // problem appends an event with a problem document.
 func (s *sink) problem(p *problem) {
 	s.begin(0)
-	doc, err := json.Marshal(p)
-	if err != nil { // of what is ours
-		panic(err)
-	}
 	s.appendID()
-	s.out.Buf = append(append(append(s.out.Buf, "event: problem\ndata: "...), doc...), "\n\n"...)
+	s.out.Buf = append(append(append(s.out.Buf, "event: problem\ndata: "...), p.document()...), '\n')
 }
 
 // ReleaseBuffers gives the buffer back. It is empty.
