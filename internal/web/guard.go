@@ -48,8 +48,9 @@ func (g *guard) checkHost(r *http.Request, local net.Addr) error {
 	}
 }
 
-// isOwnHost says whether the Host of a request is this broker. Only clients that are no browsers
-// have none.
+// isOwnHost says whether the Host of a request is this broker. Only clients that are no browsers have none. No
+// name of an attacker is localhost or an address of it: a client that says so has come by way of a port that was
+// forwarded, into a container for example, if not on a loopback address.
 func (g *guard) isOwnHost(host string, local net.Addr) bool {
 	if host == "" {
 		return true
@@ -62,12 +63,12 @@ func (g *guard) isOwnHost(host string, local net.Addr) bool {
 	if slices.ContainsFunc(g.hosts, func(own string) bool { return strings.EqualFold(own, name) }) {
 		return true
 	}
-	at := local.(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
 	if name == "localhost" {
-		return at.IsLoopback()
+		return true
 	}
+	at := local.(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
 	ip, err := netip.ParseAddr(name)
-	return err == nil && (ip.Unmap() == at || ip.IsLoopback() && at.IsLoopback())
+	return err == nil && (ip.Unmap() == at || ip.Unmap().IsLoopback())
 }
 
 var (
