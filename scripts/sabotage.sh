@@ -417,6 +417,10 @@ sabotage "count messages behind one that failed" internal/publish/progress.go \
 	's/p.ended || p.pending\[0\].failed/false/' ./internal/web TestTheAnswerCountsOnlyWhatIsOnDisk
 sabotage "read a body that says that it is too long" internal/web/publish_body.go \
 	's/if b.c.r.ContentLength > int64(b.limit) {/if false {/' ./internal/web TestABodyThatIsTooLong
+sabotage "try a key again in another partition" internal/web/publish.go \
+	's/case m.once != "":/case m.once == "never":/' ./internal/web TestAKeyThatFailedGoesToTheSamePartition
+sabotage "take any number of members of an event" internal/message/cloudeventin.go \
+	's/len(members) > maxMembers/len(members) < 0/' ./internal/web TestCloudEventsOfManyParts
 sabotage "forget idempotency keys in a kill" internal/broker/once.go \
 	's/if isKeyed(b) {/if false {/' ./test/fault TestF44HTTPPublishersOverKills
 sabotage "publish a body of many messages again after a kill" internal/broker/streams.go \
