@@ -120,10 +120,7 @@ const maxShown = 2000
 func visible(p []byte) string {
 	cut := ""
 	if len(p) > maxShown {
-		p = p[:maxShown]
-		for i := 0; i < utf8.UTFMax && !utf8.FullRune(p[len(p)-min(len(p), i+1):]); i++ {
-		}
-		cut = "…"
+		p, cut = wholeRunes(p[:maxShown]), "…"
 	}
 	var b strings.Builder
 	for len(p) > 0 {
@@ -141,6 +138,19 @@ func visible(p []byte) string {
 		p = p[n:]
 	}
 	return b.String() + cut
+}
+
+// wholeRunes is text without the first bytes of a character at its end.
+func wholeRunes(p []byte) []byte {
+	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
+		if end := p[len(p)-n:]; utf8.RuneStart(end[0]) {
+			if !utf8.FullRune(end) {
+				return p[:len(p)-n]
+			}
+			break
+		}
+	}
+	return p
 }
 
 // shellQuoted is a word for a shell.

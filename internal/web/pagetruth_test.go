@@ -189,3 +189,17 @@ func (r *rig) formAt(host, path string) (body string, status int) {
 	status, body, _ = r.do("POST", path, "", "Content-Type", "application/x-www-form-urlencoded", "Host", host)
 	return body, status
 }
+
+func TestLongTextEndsBehindACharacter(t *testing.T) {
+	for shift := range 5 {
+		for _, char := range []string{"é", "€", "😀"} {
+			text := strings.Repeat("x", shift) + strings.Repeat(char, maxShown)
+			if got := visible([]byte(text)); strings.Contains(got, `\x`) || !strings.HasPrefix(text, strings.TrimSuffix(got, "…")) || len(got) < maxShown-1 {
+				t.Errorf("%q behind %d bytes ends in %q", char, shift, got[len(got)-20:])
+			}
+		}
+	}
+	if got := visible([]byte(strings.Repeat("\xff", 2*maxShown))); len(got) != len(`\xff`)*maxShown+len("…") {
+		t.Errorf("%d bytes of what is no text", len(got))
+	}
+}
