@@ -30,7 +30,7 @@ func TestF44HTTPPublishersOverKills(t *testing.T) {
 
 // Injected: power cuts instead.
 func TestF44HTTPPublishersOverPowerCuts(t *testing.T) {
-	d := newLoopDisk(t, 64<<20)
+	d := newLoopDisk(t, diskBytes)
 	b := brokertest.Start(t, filepath.Join(d.dir, "data"), fixedHTTP(t)...)
 	publishHTTPOver(t, b, runs(2, 40), func() {
 		d.powerCut(t, b)
@@ -38,7 +38,7 @@ func TestF44HTTPPublishersOverPowerCuts(t *testing.T) {
 	})
 }
 
-// publishHTTPOver publishes with so many ends of the broker meanwhile, and judges what is there.
+// publishHTTPOver publishes with so many ends of the broker meanwhile, and judges the messages in the topic.
 func publishHTTPOver(t *testing.T, b *brokertest.Broker, ends int, end func()) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seeds(t), 44))

@@ -83,7 +83,7 @@ func (c *httpClient) do(method, path string, body io.Reader, headers ...string) 
 	return a, err
 }
 
-// insist sends a request until a broker answers it. send makes it anew each time.
+// insist sends a request until a broker answers it. send makes a new one each time.
 func insist(send func() (httpAnswer, error)) (a httpAnswer, err error) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if a, err = send(); err == nil || time.Now().After(deadline) {
