@@ -319,7 +319,11 @@ func postDeleteGroup(c *call) error {
 		Warn:    "Its positions are removed. A consumer of this name begins anew, as one of a new group.",
 		Columns: []string{"Topic", "Partition", "Position"}, Command: groupCommand(c, "delete", name, ""),
 	}
-	for _, p := range c.view.Positions(name) {
+	for i, p := range c.view.Positions(name) {
+		if i == broker.PageRows {
+			ch.Rows = append(ch.Rows, []string{"and all others", "", ""})
+			break
+		}
 		ch.Rows = append(ch.Rows, []string{p.Topic, strconv.Itoa(p.Partition), grouped(p.Committed)})
 	}
 	return confirm(c, ch, func() (string, error) {

@@ -122,8 +122,10 @@ func heldRows(v *broker.View, name string) (rows []heldRow) {
 type groupView struct {
 	Name    string
 	Rows    []groupRow
+	Places  []broker.GroupLag // of Rows
 	Members []group.Membership
 	Held    []heldRow
+	IsCut   bool   // a list has only its first entries
 	InUse   string // why its positions can't be changed now; "" if they can be
 	Now     int64
 }
@@ -140,7 +142,12 @@ func showGroup(c *call) error {
 		return err
 	}
 	d := groupView{Name: name, Members: c.view.Members(name), Held: heldRows(c.view, name), Now: time.Now().UnixMilli()}
-	d.Rows, _ = groupRows(c.view, name, "", "", "")
+	d.Rows, d.IsCut = groupRows(c.view, name, "", "", "")
+	for i := range d.Rows {
+		d.Places = append(d.Places, d.Rows[i].Partitions...)
+	}
+	d.IsCut = d.IsCut || max(len(d.Places), len(d.Members)) > broker.PageRows
+	d.Places, d.Members = d.Places[:min(len(d.Places), broker.PageRows)], d.Members[:min(len(d.Members), broker.PageRows)]
 	if len(d.Rows) == 0 && len(d.Members) == 0 {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
 	}

@@ -203,3 +203,19 @@ func TestLongTextEndsBehindACharacter(t *testing.T) {
 		t.Errorf("%d bytes of what is no text", len(got))
 	}
 }
+
+func TestViewsOfAGroupWithManyPositionsAreBounded(t *testing.T) {
+	r := newRig(t, Options{})
+	for _, topic := range []string{"a", "b"} {
+		r.partitions(topic, broker.PageRows/2+5)
+		r.position(topic, "billing")
+	}
+	page := r.must(http.StatusOK, "GET", "/ui/groups/billing", "")
+	if n := strings.Count(page, `<tr><th scope="row">`); n != broker.PageRows || !strings.Contains(page, "first entries only") {
+		t.Errorf("%d positions", n)
+	}
+	preview, _ := r.form(http.StatusOK, "/ui/groups/billing/delete")
+	if n := strings.Count(preview, "<tr><td>"); n != broker.PageRows+1 || !strings.Contains(preview, "and all others") {
+		t.Errorf("%d rows of the preview", n)
+	}
+}
