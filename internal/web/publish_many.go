@@ -145,7 +145,7 @@ func (m *many) run() error {
 		case len(in) > limit:
 			return publish.TooLarge(m.c.server.broker, m.topic, m.count+1)
 		case m.ended == io.EOF && len(in) > 0: // the last one needs no LF: HTTP shows that it is whole
-			used, err := m.publish(append(in[:len(in):len(in)], '\n'))
+			used, err := m.publish(in)
 			if m.in.Skip(min(used, len(in))); err != nil {
 				return err
 			}
@@ -192,7 +192,7 @@ func (m *many) ReadInto(b tcpserver.Buffer) (int, error) {
 }
 
 // publish publishes the lines, or the first of them, and returns how many bytes it used. The messages
-// before one that is wrong are published.
+// before one that is wrong are published. The last line may have no LF, which counts as used.
 func (m *many) publish(lines []byte) (used int, err error) {
 	m.reader.Now = m.c.server.broker.Now().UnixMilli()
 	out := publish.NewBatch(m.topic, m.stream, m.like.partition < 0)
@@ -203,6 +203,9 @@ func (m *many) publish(lines []byte) (used int, err error) {
 	var wrong error
 	for used < len(lines) && out.Size() < publish.MaxAppend && wrong == nil {
 		n := bytes.IndexByte(lines[used:], '\n')
+		if n < 0 {
+			n = len(lines) - used
+		}
 		if wrong = m.lines.add(&m.reader, out, lines[used:used+n], m.count+uint64(out.Messages())+1); wrong == nil {
 			used += n + 1
 		}
