@@ -195,9 +195,14 @@ const LingerTime = 2 * time.Second
 // read it. The close is the caller's.
 func WriteLast(c Conn, text string, within time.Duration) {
 	c.ResetOnClose(false)
-	if _, err := c.Write([]byte(text), within); err != nil {
-		return
+	if _, err := c.Write([]byte(text), within); err == nil {
+		Linger(c)
 	}
+}
+
+// Linger closes the sending side behind the last that a peer gets, and reads what the peer still sends. The
+// close is the caller's.
+func Linger(c Conn) {
 	if c.CloseWrite() != nil {
 		return
 	}

@@ -16,6 +16,7 @@ type conn struct {
 	writeTime time.Duration                 // in which the client must take something
 	use       atomic.Pointer[tcpserver.Use] // nil between requests
 	finishes  atomic.Bool                   // a stop of the broker lets its request go on for a while
+	sends     atomic.Bool                   // the client may go on with a body behind the answer
 	once      sync.Once
 	ended     chan struct{} // closed by Close and handOver
 	rest      func()        // that goes on with a connection that was handed over
@@ -45,6 +46,9 @@ func (c *conn) Write(p []byte) (int, error) {
 // Close closes in good order, the first time that it is called.
 func (c *conn) Close() (err error) {
 	c.once.Do(func() {
+		if c.sends.Load() {
+			tcpserver.Linger(c.net)
+		}
 		err = c.net.Close()
 		close(c.ended)
 	})

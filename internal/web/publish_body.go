@@ -112,6 +112,7 @@ func (b *timedBody) Read(p []byte) (int, error) {
 func (c *call) leaveBody() {
 	if b, ok := c.r.Body.(*timedBody); ok && !b.ended {
 		c.w.Header().Set("Connection", "close")
+		b.conn.sends.Store(true)
 		b.conn.SetReadDeadline(time.Now().Add(tcpserver.LingerTime))
 	}
 }

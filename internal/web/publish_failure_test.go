@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
@@ -122,6 +123,21 @@ func TestTheAnswerCountsOnlyWhatIsOnDisk(t *testing.T) {
 	all[1](0, store.ErrFailed)
 	io.WriteString(c, "0\r\n\r\n")
 	if status, answer := r.answer(bufio.NewReader(c)); status != http.StatusServiceUnavailable || !strings.Contains(answer, `"published":1`) {
+		t.Errorf("status %d: %s", status, answer)
+	}
+}
+
+// A client that sends a long body is answered at once where a message is wrong. What it still sends is read, so
+// that no reset takes the answer from it.
+func TestAnAnswerBeforeTheEndOfABodyIsNotLost(t *testing.T) {
+	r := newRig(t, Options{})
+	const rest = 8 << 20
+	c := r.raw(postTo + fmt.Sprintf("Content-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\nwrong\n", rest+len("wrong\n")))
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, strings.Repeat("x", rest)); err != nil {
+		t.Errorf("the client can't send: %v", err)
+	}
+	if status, answer := r.answer(bufio.NewReader(c)); status != http.StatusBadRequest {
 		t.Errorf("status %d: %s", status, answer)
 	}
 }
