@@ -173,6 +173,9 @@ func TestPositionThatCannotBeKeptIsReportedAndKeptNextTime(t *testing.T) {
 	}
 	setFull(false)
 	consume(t, p, 10, 11)
+	if err := b.AwaitPositions(); err != nil { // the write that fails may still be under way
+		t.Fatal(err)
+	}
 	mustClose(t, b)
 	b = mustOpen(t, setup{dir: dir})
 	defer mustClose(t, b)

@@ -173,7 +173,7 @@ func mustBeNamedWell(t *testing.T, dir string) {
 	}
 }
 
-var logLine = regexp.MustCompile(`^(time=|data: |durability: |producers: |consumers: |kafka: |advertised: |next: )`)
+var logLine = regexp.MustCompile(`^(time=|data: |durability: |producers: |consumers: |kafka: |http: |advertised: |next: )`)
 
 // mustLogNothingRaw fails the test if the broker's standard error has a byte that
 // a terminal could take for more than text, or a line that a client made.
