@@ -124,13 +124,28 @@ func (l *life) fail(d disk, kept, commits bool, now disk) error {
 	within := l.within
 	l.result <- errWrite
 	if len(l.behind) == 0 && !commits {
-		l.groups.Flush()
+		l.flushInVain()
 		l.prod()
 	}
 	if err := l.begin(now); err != nil {
 		return err
 	}
 	return l.answered(within, true)
+}
+
+// flushInVain flushes, where the write that may come of it fails.
+func (l *life) flushInVain() {
+	flushed := make(chan struct{})
+	go func() {
+		l.groups.Flush()
+		close(flushed)
+	}()
+	select {
+	case <-l.arrived:
+		l.result <- errWrite
+		<-flushed
+	case <-flushed:
+	}
 }
 
 // answered checks that those and no others have been answered.

@@ -46,6 +46,7 @@ import (
 //	kept -> 5 7-9 8*2          written last: the offset, what is beyond, attempts that failed
 //	writes -> 2                so many so far
 //	sync                       synced -> no, ok, failed
+//	flush                      the broker stops
 //	delete                     the position, and a new one with its name
 //	restart                    with the state written last
 type script struct {
@@ -194,6 +195,8 @@ func (s *script) groupsStep(words []string) (got string, ok bool) {
 		s.groups.Sync(s.isSynced)
 	case "synced":
 		got = s.synced
+	case "flush":
+		go s.groups.Flush()
 	case "commits": // how the last one has ended
 		got = s.committed
 	case "durable":

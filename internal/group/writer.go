@@ -110,14 +110,23 @@ func (g *Groups) AwaitCommits(name string, done func()) bool {
 	return true
 }
 
-// Flush waits until nothing is being written. It is for the end, when no more
-// changes.
+// Flush waits until what has changed is written. What a write that failed has left is written
+// once more, and lost if that fails, too. It is for the end, when no more changes.
 func (g *Groups) Flush() {
 	w := &g.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
 	w.hurryUp()
+	w.awaitIdle()
+	if len(w.changed) > 0 {
+		w.start()
+		w.awaitIdle()
+	}
+}
+
+// awaitIdle waits until nothing is being written. The caller holds mu.
+func (w *writer) awaitIdle() {
 	for w.running {
 		w.idle.Wait()
 	}

@@ -106,6 +106,32 @@ func TestPositionsAreWritten(t *testing.T) {
 			after 1s
 			kept -> 1
 			durable -> 1`,
+		"the stop writes what could not be written before": `
+			disk fails
+			a lease 0 1
+			a acks
+			disk goes on
+			kept -> nothing
+			flush
+			kept -> 1
+			writes -> 2`,
+		"the stop writes what changed while a write failed": `
+			disk waits
+			a lease 0 2
+			a acks 1
+			flush
+			a acks 2
+			disk fails once
+			kept -> 2
+			writes -> 2`,
+		"the stop writes once more, and not for ever": `
+			disk waits
+			a lease 0 1
+			a acks
+			flush
+			disk fails
+			kept -> nothing
+			writes -> 2`,
 		"what is shown to others is durable": `
 			disk waits
 			a lease 0 1
