@@ -441,5 +441,7 @@ sabotage "say nothing of a full disk to HTTP clients" internal/web/problem.go \
 	's/http.StatusInsufficientStorage/http.StatusInternalServerError/' ./test/fault TestF46HTTPOnAFullDisk
 sabotage "stop without the positions that could not be written" internal/group/writer.go \
 	'/) Flush() {/,/^}/ s/if len(w.changed) > 0 {/if false {/' ./internal/group TestPositionsAreWritten
+sabotage "have a stop wait until the ends of logs are read" internal/broker/walk.go \
+	's/^			return false, store.ErrClosed/			_ = store.ErrClosed/' ./internal/web TestAStopEndsTheReadingOfKeys
 
 [ "$failed" = 0 ] || { echo "sabotage: $failed of $cases cases FAILED" >&2 && exit 1; }

@@ -281,6 +281,10 @@ const (
 	// idempotency keys: as long as clients try again after they have lost the broker.
 	keyTail = 256 << 20
 
+	// maxTailReaders read the ends of partitions at the same time, at lastWalk bytes of package store each,
+	// so that the first requests after a start leave some of the disk to others.
+	maxTailReaders = 2
+
 	// maxStretches of a stream are remembered, at 16 bytes each. There is one, but while
 	// appends are unfinished and after a failure. Beyond it the lowest are forgotten, which
 	// no client sends again.

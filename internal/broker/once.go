@@ -57,9 +57,9 @@ func isKeyed(b batch.Batch) bool { return b.ProducerEpoch() == keyEpoch }
 // until it is durable. If another one with the key is being published, Once waits for it first.
 //
 // The latest maxKeys keys of all topics are known, and after a start, of those, the ones in the last keyTail
-// bytes of each partition.
-func (b *Broker) Once(t *Topic, key string, publish func(batch.Producer) (Place, error)) (at Place, repeated bool, err error) {
-	if err := t.keys.load(b, t); err != nil {
+// bytes of each partition. The first call for a topic reads them; it gives up with store.ErrClosed when quit is closed.
+func (b *Broker) Once(t *Topic, key string, quit <-chan struct{}, publish func(batch.Producer) (Place, error)) (at Place, repeated bool, err error) {
+	if err := t.keys.load(t, quit); err != nil {
 		return at, false, err
 	}
 	producer := keyProducer(key)
@@ -135,14 +135,14 @@ type topicKeys struct {
 }
 
 // load reads the end of each partition, once. The publishers with keys wait for it, others do not.
-func (l *topicKeys) load(b *Broker, t *Topic) error {
+func (l *topicKeys) load(t *Topic, quit <-chan struct{}) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.loaded {
 		return nil
 	}
 	for _, p := range t.Partitions() {
-		if err := p.loadKeys(); err != nil {
+		if err := p.loadKeys(quit); err != nil {
 			return err
 		}
 	}
@@ -151,17 +151,12 @@ func (l *topicKeys) load(b *Broker, t *Topic) error {
 }
 
 // loadKeys reads the end of a partition.
-func (p *Partition) loadKeys() error {
-	at, err := p.log.Tail(keyTail)
-	if err != nil {
-		return err
-	}
-	_, high := p.Offsets()
+func (p *Partition) loadKeys(quit <-chan struct{}) error {
 	missing := func(err error) error {
 		p.broker.Log.Warn("idempotency keys may be missing", "topic", p.topic.Name, "partition", p.number, "reason", err)
 		return nil
 	}
-	return walk(p, at, missing, func(b batch.Batch) (goOn bool, err error) {
+	_, err := p.readTail(keyTail, quit, missing, func(b batch.Batch) {
 		if isKeyed(b) {
 			who := b.Producer()
 			keys := &p.broker.keys
@@ -169,6 +164,6 @@ func (p *Partition) loadKeys() error {
 			keys.note(topicKey{p.topic.ID, who.ID, who.Sequence}, Place{p.number, b.BaseOffset()})
 			keys.mu.Unlock()
 		}
-		return b.NextOffset() < high, nil
 	})
+	return err
 }

@@ -1,9 +1,12 @@
 package broker
 
 import (
+	"errors"
+	"runtime"
 	"testing"
 
 	"mbus/internal/batch"
+	"mbus/internal/store"
 )
 
 // The oldest keys are forgotten, and no others.
@@ -32,5 +35,29 @@ func TestTheProducerOfAKey(t *testing.T) {
 			t.Errorf("%q: %+v", key, p)
 		}
 		seen[p] = true
+	}
+}
+
+// While as many ends of logs are read as may be, others wait, and give up when the server stops.
+func TestTheReadersOfKeysAreBounded(t *testing.T) {
+	for range maxTailReaders {
+		tailReaders <- struct{}{}
+	}
+	defer func() {
+		for range maxTailReaders {
+			<-tailReaders
+		}
+	}()
+	stopped, ended := make(chan struct{}), make(chan error)
+	go func() {
+		_, err := new(Partition).readTail(1, stopped, nil, nil) // which panics if it reads
+		ended <- err
+	}()
+	for range 1000 { // so that it has time to read, were it not to wait
+		runtime.Gosched()
+	}
+	close(stopped)
+	if err := <-ended; !errors.Is(err, store.ErrClosed) {
+		t.Errorf("got %v", err)
 	}
 }

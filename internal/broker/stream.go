@@ -17,6 +17,10 @@ type StreamRequest struct {
 	// gets the stream, whichever is served first.
 	Turn uint64
 
+	// Quit ends the reading of the log that the first stream of a topic begins with, when it is closed; nil for
+	// never.
+	Quit <-chan struct{}
+
 	// Replaced is called when another connection goes on with the stream. It does not
 	// block.
 	Replaced func()
@@ -83,7 +87,7 @@ func (v *View) OpenStream(t *Topic, r StreamRequest) (*Stream, error) {
 // that everything is known that the topic ever had.
 func (s *streams) take(b *Broker, t *Topic, me *Stream, r StreamRequest) (old *Stream, whole bool, err error) {
 	if !r.New {
-		if err := s.load(b, t); err != nil {
+		if err := s.load(b, t, r.Quit); err != nil {
 			return nil, false, err
 		}
 	}

@@ -91,7 +91,7 @@ func (s *streams) forget() {
 
 // load reads the end of each partition, and the messages that wait, once. New streams do not
 // wait for it.
-func (s *streams) load(b *Broker, t *Topic) error {
+func (s *streams) load(b *Broker, t *Topic, quit <-chan struct{}) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
 	if s.loaded {
@@ -100,7 +100,7 @@ func (s *streams) load(b *Broker, t *Topic) error {
 	s.adopt(b.waitingOf(t))
 	whole := true
 	for _, p := range t.Partitions() {
-		all, err := s.loadPartition(p)
+		all, err := s.loadPartition(p, quit)
 		if err != nil {
 			return err
 		}
@@ -114,23 +114,15 @@ func (s *streams) load(b *Broker, t *Topic) error {
 
 // loadPartition reads the end of a partition, up to its present end: the streams themselves
 // note later writes. all reports that the partition never held more.
-func (s *streams) loadPartition(p *Partition) (all bool, err error) {
-	at, err := p.log.Tail(streamTail)
-	if err != nil {
-		return false, err
-	}
-	_, high := p.Offsets()
+func (s *streams) loadPartition(p *Partition, quit <-chan struct{}) (all bool, err error) {
 	holes := 0
 	missing := func(err error) error {
 		p.broker.Log.Warn("what producers had stored may be missing", "topic", p.topic.Name, "partition", p.number, "reason", err)
 		holes++
 		return nil
 	}
-	err = walk(p, at, missing, func(b batch.Batch) (goOn bool, err error) {
-		s.replay(b, p.number, holes)
-		return b.NextOffset() < high, nil
-	})
-	return at == 0 && holes == 0, err
+	from, err := p.readTail(streamTail, quit, missing, func(b batch.Batch) { s.replay(b, p.number, holes) })
+	return from == 0 && holes == 0, err
 }
 
 // adopt takes what the log of delayed messages says; nil for nothing.

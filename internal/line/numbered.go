@@ -63,7 +63,7 @@ func (p *publisher) openStream() error {
 	if r.ID == 0 {
 		return nil
 	}
-	r.Turn, r.Replaced = p.number, p.net.Interrupt
+	r.Turn, r.Replaced, r.Quit = p.number, p.net.Interrupt, p.server.conns.Stopped()
 	stream, err := p.view.OpenStream(p.topic, r)
 	if err != nil {
 		return toErrorLine(err)

@@ -108,7 +108,7 @@ func (c *call) publishOnce(t *broker.Topic, p *broker.Partition, m *outgoing) er
 	if broker.Waits(m.headers) {
 		return badRequest("%q does not go with a message that is delivered later: it has no offset yet", headerOnce)
 	}
-	at, repeated, err := c.server.broker.Once(t, m.once, func(producer batch.Producer) (broker.Place, error) {
+	at, repeated, err := c.server.broker.Once(t, m.once, c.server.conns.Stopped(), func(producer batch.Producer) (broker.Place, error) {
 		offset, err := appendAndWait(p, m.batch(producer))
 		return broker.Place{Partition: p.Number(), Offset: offset}, err
 	})

@@ -121,7 +121,7 @@ func withPublished(err error, n uint64) error {
 // A later request with the key ends this one.
 func (m *many) number() (err error) {
 	m.stream, err = m.c.view.OpenStream(m.topic, broker.StreamRequest{
-		ID: broker.KeyID(m.like.once), First: 1, Turn: m.c.server.turns.Add(1),
+		ID: broker.KeyID(m.like.once), First: 1, Turn: m.c.server.turns.Add(1), Quit: m.c.server.conns.Stopped(),
 		Replaced: func() { m.c.conn.SetReadDeadline(time.Now()) },
 	})
 	return err

@@ -2,15 +2,19 @@ package web
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"mbus/internal/broker"
+	"mbus/internal/store"
+	"mbus/internal/store/storefault"
 )
 
 const once = "Idempotency-Key"
@@ -122,6 +126,39 @@ func TestTheLatestRequestWithAKeyGoesOn(t *testing.T) {
 	io.Copy(io.Discard, c)
 	if n := r.count("t"); n != 2 {
 		t.Errorf("%d messages", n)
+	}
+}
+
+// The first publish with a key after a start reads the end of the log. A stop does not wait for that.
+func TestAStopEndsTheReadingOfKeys(t *testing.T) {
+	var r *rig
+	var counts atomic.Bool
+	var reads atomic.Int64
+	begun := make(chan struct{}, 10)
+	r = newRigOver(t, Options{}, func(s store.Store) store.Store {
+		return &storefault.Store{Store: s, Read: func(inner store.Partition, topic string, offset int64, maxBytes int, c *store.Chunk) error {
+			if counts.Load() && topic == "t" {
+				reads.Add(1)
+				begun <- struct{}{}
+				<-r.server.conns.Stopped()
+			}
+			return inner.Read(offset, maxBytes, c)
+		}}
+	})
+	for range 4 { // more than is read at once
+		r.must(http.StatusOK, "POST", "/topics/t", strings.Repeat("x", 100_000))
+	}
+	for _, kind := range []string{"text/plain", "text/plain;lines"} {
+		r.restart()
+		reads.Store(0)
+		counts.Store(true)
+		c := r.raw(postTo + once + ": k\r\nContent-Type: " + kind + "\r\nContent-Length: 2\r\n\r\na\n")
+		<-begun
+		r.server.Stop(context.Background())
+		if status, answer := r.answer(bufio.NewReader(c)); status != http.StatusServiceUnavailable || !strings.Contains(answer, `"SHUTDOWN"`) || reads.Load() != 1 {
+			t.Errorf("%s: status %d after %d reads: %s", kind, status, reads.Load(), answer)
+		}
+		counts.Store(false)
 	}
 }
 
