@@ -39,6 +39,7 @@ test:
 # Not from the cache: it does not know of the programs that the tests start.
 tests:
 	@scripts/need.sh go nc strace kcat rsync $(DISKS)
+	@scripts/prometheus.sh
 	@$(TOOL) $(GOTEST) -count=1 $(TESTFLAGS) ./...
 	@scripts/need.sh node npm gcc
 	@cd test/clients && go tool -modfile=../../tools/go.mod $(GOTEST) -count=1 $(TESTFLAGS) ./...

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -149,6 +150,23 @@ func (r *leaseRequest) wait() (goesOn bool, err error) {
 // wait for some.
 func (h *Hub) Leases() (held, waiting int64) {
 	return h.leases.held.Load(), h.leases.waiting.Load()
+}
+
+// OldestLease is when the oldest lease of a client without a connection has begun; zero if there is none.
+func (h *Hub) OldestLease() (oldest time.Time) {
+	h.leases.mu.Lock()
+	holders := slices.Collect(maps.Values(h.leases.holders))
+	h.leases.mu.Unlock()
+	for _, p := range holders {
+		p.mu.Lock()
+		for _, l := range p.expiries {
+			if oldest.IsZero() || l.since.Before(oldest) {
+				oldest = l.since
+			}
+		}
+		p.mu.Unlock()
+	}
+	return oldest
 }
 
 // Delivered says that the client may have got the messages.

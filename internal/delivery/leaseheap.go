@@ -10,6 +10,7 @@ import (
 // A held message is leased to a client without a connection.
 type held struct {
 	number  uint64 // of the holder's member
+	since   time.Time
 	expires time.Time
 	retry   group.Retry
 	index   int // in expiries

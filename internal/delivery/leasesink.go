@@ -74,7 +74,7 @@ func (s *leaseSink) end() *Lease {
 		}
 		out = append(out, encoded...)
 		l.numbers = append(l.numbers, x.number)
-		p.add(&held{number: x.number, expires: s.expires, retry: s.request.options.Retry})
+		p.add(&held{number: x.number, since: s.expires.Add(-s.request.want.For), expires: s.expires, retry: s.request.options.Retry})
 	}
 	l.Body, s.out, s.sent, s.request = out, nil, nil, nil
 	if len(l.numbers) == 0 {

@@ -14,40 +14,44 @@ import (
 )
 
 var (
-	metricBuild   = gauge("mbus_build_info", "The version of the broker and of Go; the value is 1.", "goversion", "version")
-	metricLeftOut = gauge("mbus_metrics_left_out", "Topics, and groups' topics, that have no series because there are too many.", "kind")
+	metricBuild   = gauge("mbus_build_info", "Versions of the broker and of Go; the value is always 1.", "goversion", "version")
+	metricLeftOut = gauge("mbus_metrics_left_out", "Topics, or topics of groups, without series because there are too many.", "kind")
 
-	metricConnections = gauge("mbus_connections", "Connections of clients.", "port")
-	metricAccepted    = counter("mbus_connections_accepted_total", "Connections that clients have opened.", "port")
+	metricConnections = gauge("mbus_connections", "Open connections of clients.", "port")
+	metricAccepted    = counter("mbus_connections_accepted_total", "Connections that were accepted.", "port")
 	metricRefused     = counter("mbus_connections_refused_total", "Connections that were refused because there were too many.", "port")
-	metricRefusals    = counter("mbus_publish_refused_total", "Batches of messages that were refused, by the reason.", "port", "reason")
-	metricKafka       = counter("mbus_kafka_requests_total", "Requests of Kafka clients, by API and by the first error of the response.", "api", "error")
-	metricHTTP        = counter("mbus_http_requests_total", "Requests of HTTP clients, by operation of the OpenAPI document and by status.", "code", "operation")
+	metricRefusals    = counter("mbus_publish_refused_total", "Batches of messages that were refused, by reason.", "port", "reason")
+	metricKafka       = counter("mbus_kafka_requests_total", "Requests of Kafka clients, by API and first error of the response.", "api", "error")
+	metricHTTP        = counter("mbus_http_requests_total", "Requests of HTTP clients, by operation of the OpenAPI document and status.", "code", "operation")
 
-	metricSync     = histogram("mbus_sync_duration_seconds", "Time of syncs of logs and of the journal.")
+	metricLeases      = gauge("mbus_leases", "Messages that are leased to clients of HTTP.")
+	metricLeaseAge    = gauge("mbus_lease_oldest_seconds", "Age of the oldest lease of a client of HTTP; 0 if there is none.")
+	metricLeasesAwait = gauge("mbus_lease_requests_waiting", "Requests of HTTP clients that wait for a message to lease.")
+
+	metricSync     = histogram("mbus_sync_duration_seconds", "Duration of syncs of logs and of the journal.")
 	metricAppends  = histogram("mbus_sync_batches", "Batches of messages that became durable with one sync.")
 	metricSyncSize = histogram("mbus_sync_bytes", "Bytes that became durable with one sync.")
-	metricDamage   = counter("mbus_damage_found_total", "Places where messages were found damaged or lost.")
+	metricDamage   = counter("mbus_damage_found_total", "Places where messages were found to be damaged or lost.")
 
 	metricDiskFree    = gauge("mbus_disk_free_bytes", "Free space on the disk of the data directory.")
 	metricDiskSize    = gauge("mbus_disk_size_bytes", "Size of the disk of the data directory.")
-	metricDiskReserve = gauge("mbus_disk_reserve_bytes", "Space on the disk that messages may not use, so that consumers can go on.")
-	metricHealthy     = gauge("mbus_healthy", "1 where a check of /healthz has found nothing, otherwise 0.", "check")
+	metricDiskReserve = gauge("mbus_disk_reserve_bytes", "Free space below which publishing is refused, so that consumers can go on.")
+	metricHealthy     = gauge("mbus_healthy", "1 if a check of /healthz has found no problem, otherwise 0.", "check")
 
 	metricMessagesIn  = counter("mbus_topic_messages_in_total", "Messages that were published.", "port", "topic")
-	metricBytesIn     = counter("mbus_topic_bytes_in_total", "Bytes of batches that were published, as they are stored.", "port", "topic")
-	metricMessagesOut = counter("mbus_topic_messages_out_total", "Messages that were sent to clients, repeated deliveries included.", "port", "topic")
-	metricBytesOut    = counter("mbus_topic_bytes_out_total", "Bytes of messages that were sent to clients, as they are stored.", "port", "topic")
+	metricBytesIn     = counter("mbus_topic_bytes_in_total", "Bytes of the batches that were published, in stored form.", "port", "topic")
+	metricMessagesOut = counter("mbus_topic_messages_out_total", "Messages that were sent to clients, including repeated deliveries.", "port", "topic")
+	metricBytesOut    = counter("mbus_topic_bytes_out_total", "Bytes of the messages that were sent to clients, in stored form.", "port", "topic")
 
-	metricTopicBytes     = gauge("mbus_topic_bytes", "Size of the messages that are kept.", "topic")
-	metricTopicDelayed   = gauge("mbus_topic_delayed_messages", "Messages that are not due yet.", "topic")
-	metricRetention      = gauge("mbus_topic_retention_seconds", "Age at which messages are removed; no series if there is no limit.", "topic")
-	metricRetentionBytes = gauge("mbus_topic_retention_bytes", "Size of a partition above which its oldest messages are removed; no series if there is no limit.", "topic")
+	metricTopicBytes     = gauge("mbus_topic_bytes", "Size of the messages that are kept, in stored form.", "topic")
+	metricTopicDelayed   = gauge("mbus_topic_delayed_messages", "Delayed messages that are not due yet.", "topic")
+	metricRetention      = gauge("mbus_topic_retention_seconds", "Age at which retention removes messages; no series if there is no limit.", "topic")
+	metricRetentionBytes = gauge("mbus_topic_retention_bytes", "Size of a partition above which retention removes its oldest messages; no series if there is no limit.", "topic")
 	metricStart          = gauge("mbus_partition_start_offset", "Offset of the first message that is kept.", "partition", "topic")
-	metricEnd            = gauge("mbus_partition_end_offset", "Offset behind the last durable message.", "partition", "topic")
+	metricEnd            = gauge("mbus_partition_end_offset", "Offset after the last durable message.", "partition", "topic")
 
 	metricKafkaPartitions = gauge("kafka_topic_partitions", "Partitions of a topic, for dashboards of kafka_exporter.", "topic")
-	metricKafkaEnd        = gauge("kafka_topic_partition_current_offset", "As mbus_partition_end_offset, for dashboards of kafka_exporter.", "partition", "topic")
+	metricKafkaEnd        = gauge("kafka_topic_partition_current_offset", "Same as mbus_partition_end_offset, for dashboards of kafka_exporter.", "partition", "topic")
 )
 
 // metrics answers a scrape.
@@ -83,6 +87,7 @@ func (c *call) scrape() *scrape {
 	s.health(c)
 	s.store(c)
 	s.fronts(&c.server.broker.Stats)
+	s.leases(c)
 	leftOut := s.topics(c)
 	s.set(metricLeftOut, float64(leftOut), labels("kind", "topics"))
 	leftOut = s.groups(c, time.Now())
@@ -142,6 +147,18 @@ func (s *scrape) fronts(stats *broker.Stats) {
 			s.set(metricHTTP, float64(n), labels("code", r.Outcome, "operation", r.Kind))
 		}
 	})
+}
+
+// leases collects the numbers of clients without a connection.
+func (s *scrape) leases(c *call) {
+	held, waiting := c.server.hub.Leases()
+	age := 0.0
+	if oldest := c.server.hub.OldestLease(); !oldest.IsZero() {
+		age = time.Since(oldest).Seconds()
+	}
+	s.set(metricLeases, float64(held), nil)
+	s.set(metricLeaseAge, age, nil)
+	s.set(metricLeasesAwait, float64(waiting), nil)
 }
 
 // topics collects those of the first topics by name, and returns how many others there are.

@@ -11,13 +11,13 @@ var (
 	metricLag            = gauge("mbus_group_lag_messages", "Messages that the group has not consumed.", "group", "topic")
 	metricAge            = gauge("mbus_group_oldest_unconsumed_seconds", "Age of the oldest message that the group has not consumed; 0 if there is none.", "group", "topic")
 	metricUnacknowledged = gauge("mbus_group_unacknowledged_messages", "Messages that members of the group hold and have not acknowledged.", "group", "topic")
-	metricGroupDelayed   = gauge("mbus_group_delayed_messages", "Messages that have failed and wait for their next attempt, or wait behind one with the same key.", "group", "topic")
-	metricMembers        = gauge("mbus_group_members", "Members that use the group, of any topic.", "group")
-	metricRedelivered    = counter("mbus_group_redelivered_messages_total", "Messages that are delivered again, because they have failed or were given back.", "group", "topic")
-	metricDead           = counter("mbus_group_dead_lettered_messages_total", "Messages that have failed too often and went to the dead letters.", "group", "topic")
+	metricGroupDelayed   = gauge("mbus_group_delayed_messages", "Messages that have failed and wait for their next attempt, or wait behind a message with the same key.", "group", "topic")
+	metricMembers        = gauge("mbus_group_members", "Members of the group, in all topics.", "group")
+	metricRedelivered    = counter("mbus_group_redelivered_messages_total", "Messages that became free for another delivery because they had failed or were given back.", "group", "topic")
+	metricDead           = counter("mbus_group_dead_lettered_messages_total", "Messages that went to the dead letters.", "group", "topic")
 	metricLost           = counter("mbus_group_lost_messages_total", "Messages that retention removed before the group had consumed them.", "group", "topic")
 
-	metricKafkaLag       = gauge("kafka_consumergroup_lag", "As mbus_group_lag_messages, for dashboards of kafka_exporter.", "consumergroup", "partition", "topic")
+	metricKafkaLag       = gauge("kafka_consumergroup_lag", "Same as mbus_group_lag_messages, for each partition, for dashboards of kafka_exporter.", "consumergroup", "partition", "topic")
 	metricKafkaCommitted = gauge("kafka_consumergroup_current_offset", "Committed offset of the group, for dashboards of kafka_exporter.", "consumergroup", "partition", "topic")
 )
 

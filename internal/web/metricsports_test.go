@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -178,6 +179,37 @@ func TestMetricsOfGroups(t *testing.T) {
 	})
 	r.talk(o.consumers, "orders?group=billing\n")
 	r.awaitMetrics(map[string]float64{"mbus_group_lag_messages" + of: 0, "mbus_group_oldest_unconsumed_seconds" + of: 0})
+}
+
+func TestMetricsOfLeases(t *testing.T) {
+	r := newRig(t, Options{})
+	r.want(r.scrape(), map[string]float64{"mbus_leases": 0, "mbus_lease_oldest_seconds": 0, "mbus_lease_requests_waiting": 0})
+	r.publish("orders", "one", "two", "three")
+	const at = "/topics/orders/groups/work/"
+	var leased struct{ Messages []struct{ Token string } }
+	if err := json.Unmarshal([]byte(r.must(http.StatusOK, "POST", at+"lease?max=2&for=1h", "")), &leased); err != nil {
+		t.Fatal(err)
+	}
+	got := r.scrape()
+	r.want(got, map[string]float64{"mbus_leases": 2})
+	age := got["mbus_lease_oldest_seconds"]
+	r.must(http.StatusOK, "POST", at+"extend", fmt.Sprintf(`{"tokens":[%q],"for":"12h"}`, leased.Messages[0].Token), "Content-Type", typeJSON)
+	r.must(http.StatusOK, "POST", at+"ack", fmt.Sprintf(`{"tokens":[%q]}`, leased.Messages[1].Token), "Content-Type", typeJSON)
+	r.must(http.StatusOK, "POST", at+"lease?for=1s", "")
+	got = r.scrape()
+	r.want(got, map[string]float64{"mbus_leases": 2})
+	if older := got["mbus_lease_oldest_seconds"]; age <= 0 || older <= age || older > time.Hour.Seconds() {
+		t.Errorf("the oldest lease is %v s old, and later %v s", age, older)
+	}
+	r.must(http.StatusOK, "POST", "/topics/orders/groups/other/lease?max=3", "")
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	req, err := http.NewRequestWithContext(ctx, "POST", r.url+"/topics/orders/groups/other/lease?wait=1m", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go http.DefaultClient.Do(req)
+	r.awaitMetrics(map[string]float64{"mbus_lease_requests_waiting": 1})
 }
 
 func TestMetricsOfRefusals(t *testing.T) {
