@@ -207,6 +207,11 @@ func TestAGroupIsShownResetAndDeleted(t *testing.T) {
 		t.Errorf("the group is %+v", d)
 	}
 	r.restart()
+	for time, want := range map[string]int64{"2000-01-01": 0, "2000-01-01T10:00": 0, "2100-01-01": 3} { // without a zone
+		if got := to(time, false); got.Positions[0] != (resetPlace{0, 2, want}) {
+			t.Errorf("%s: %+v", time, got)
+		}
+	}
 	if got := to("end", false); got.Positions[0] != (resetPlace{0, 2, 3}) {
 		t.Errorf("after a restart: %+v", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
@@ -240,7 +241,7 @@ func resetGroup(c *call) error {
 	if err != nil {
 		return err
 	}
-	to, err := units.ParsePosition(c.query.Get("to"), c.server.broker.Now(), nil)
+	to, err := units.ParsePosition(c.query.Get("to"), c.server.broker.Now(), time.UTC)
 	if err != nil || to == nil {
 		return badRequest("parameter %q: %w, not %q", "to", units.ErrPosition, c.query.Get("to"))
 	}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
@@ -242,7 +243,7 @@ func postReset(c *call) error {
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, topicName)
 	}
-	to, err := units.ParsePosition(field(c, "to"), c.server.broker.Now(), nil)
+	to, err := units.ParsePosition(field(c, "to"), c.server.broker.Now(), time.UTC)
 	if err != nil {
 		return badRequest("field %q: %w, not %q", "to", err, field(c, "to"))
 	}

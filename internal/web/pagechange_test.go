@@ -60,6 +60,9 @@ func TestChangesAreShownFirstAndAskForTheName(t *testing.T) {
 	r.publish("orders", "first", "second")
 	r.drain("orders?group=billing")
 	r.awaitAlone("billing")
+	if r.mustConfirm("/ui/groups/billing/reset", "orders", "topic", "orders", "to", "2000-01-01"); r.committed("billing", "orders") != 0 {
+		t.Errorf("the group is at %d", r.committed("billing", "orders"))
+	}
 	if r.mustConfirm("/ui/groups/billing/reset", "orders", "topic", "orders", "to", "1"); r.committed("billing", "orders") != 1 {
 		t.Errorf("the group is at %d", r.committed("billing", "orders"))
 	}
