@@ -201,7 +201,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	served := seriesOf(newBusyRig(t).scrape())
 	for _, m := range metricsServed {
-		row := fmt.Sprintf("| `%s` | %s | %s | %s |", m.name, strings.ToLower(m.kind.String()), strings.Join(m.labels, ", "), m.help)
+		row := fmt.Sprintf("| `%s` | %s | %s | %s |", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
 		if !rows[row] {
 			t.Errorf("operations.md lacks:\n%s", row)
 		}

@@ -1,14 +1,15 @@
 package web
 
 import (
+	"net/http"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"mbus/internal/broker"
 )
@@ -54,35 +55,43 @@ var (
 	metricKafkaEnd        = gauge("kafka_topic_partition_current_offset", "Same as mbus_partition_end_offset, for dashboards of kafka_exporter.", "partition", "topic")
 )
 
-// metrics answers a scrape.
+// metrics answers scrapes.
 type metrics struct {
-	others *prometheus.Registry // of the Go runtime and of the process
+	others  *prometheus.Registry // of the Go runtime and of the process
+	scrapes sync.Pool            // of *scrape that have ended
 }
 
 func newMetrics() *metrics {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &metrics{r}
+	return &metrics{others: r, scrapes: sync.Pool{New: func() any { return newScrape() }}}
 }
 
 func (m *metrics) serve(c *call) error {
 	if err := c.view.Allow(broker.Describe, broker.ClusterResource, ""); err != nil {
 		return err
 	}
-	gather := func() ([]*dto.MetricFamily, error) {
-		others, err := m.others.Gather()
-		if err != nil { // what was gathered is right
-			c.server.log.Debug("metrics of the process are missing", "reason", err)
-		}
-		return c.scrape().list(others), nil
+	s := m.scrapes.Get().(*scrape)
+	s.text.Reset()
+	s.broker(c)
+	s.write()
+	others, err := m.others.Gather()
+	if err != nil { // what was gathered is right
+		c.server.log.Debug("metrics of the process are missing", "reason", err)
 	}
-	promhttp.HandlerFor(prometheus.GathererFunc(gather), promhttp.HandlerOpts{}).ServeHTTP(c.w, c.r)
-	return nil
+	for _, f := range others {
+		if _, err := expfmt.MetricFamilyToText(&s.text, f); err != nil {
+			return err
+		}
+	}
+	c.w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+	err = c.compressed(http.StatusOK, s.text.Bytes())
+	m.scrapes.Put(s)
+	return err
 }
 
-// scrape reads all numbers of the broker.
-func (c *call) scrape() *scrape {
-	s := newScrape()
+// broker reads all numbers of the broker.
+func (s *scrape) broker(c *call) {
 	s.set(metricBuild, 1, labels("goversion", runtime.Version(), "version", c.server.opts.Version))
 	s.health(c)
 	s.store(c)
@@ -92,7 +101,6 @@ func (c *call) scrape() *scrape {
 	s.set(metricLeftOut, float64(leftOut), labels("kind", "topics"))
 	leftOut = s.groups(c, time.Now())
 	s.set(metricLeftOut, float64(leftOut), labels("kind", "groups"))
-	return s
 }
 
 func (s *scrape) health(c *call) {
@@ -101,10 +109,10 @@ func (s *scrape) health(c *call) {
 		return // serve has asked already
 	}
 	if h.Disk.Size > 0 {
-		s.set(metricDiskFree, float64(h.Disk.Free), nil)
-		s.set(metricDiskSize, float64(h.Disk.Size), nil)
+		s.set(metricDiskFree, float64(h.Disk.Free), "")
+		s.set(metricDiskSize, float64(h.Disk.Size), "")
 	}
-	s.set(metricDiskReserve, float64(h.Disk.Reserve), nil)
+	s.set(metricDiskReserve, float64(h.Disk.Reserve), "")
 	for _, check := range allChecks {
 		value := 1.0
 		if h.Has(check) {
@@ -123,7 +131,7 @@ func (s *scrape) store(c *call) {
 	s.histogram(metricSync, &stats.Syncs, 1e9)
 	s.histogram(metricAppends, &stats.Appends, 1)
 	s.histogram(metricSyncSize, &stats.Bytes, 1)
-	s.set(metricDamage, float64(stats.Damage.Load()), nil)
+	s.set(metricDamage, float64(stats.Damage.Load()), "")
 }
 
 // fronts collects the numbers of the ports.
@@ -156,9 +164,9 @@ func (s *scrape) leases(c *call) {
 	if oldest := c.server.hub.OldestLease(); !oldest.IsZero() {
 		age = time.Since(oldest).Seconds()
 	}
-	s.set(metricLeases, float64(held), nil)
-	s.set(metricLeaseAge, age, nil)
-	s.set(metricLeasesAwait, float64(waiting), nil)
+	s.set(metricLeases, float64(held), "")
+	s.set(metricLeaseAge, age, "")
+	s.set(metricLeasesAwait, float64(waiting), "")
 }
 
 // topics collects those of the first topics by name, and returns how many others there are.

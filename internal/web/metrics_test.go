@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
@@ -100,4 +102,26 @@ func TestMetricsAreClean(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
+}
+
+// FuzzLabels checks that a value of a label, such as a group's name that a Kafka client has chosen, is read as it is.
+func FuzzLabels(f *testing.F) {
+	for _, value := range []string{"billing", "", "a\"b", "a\\b\n", "{}", "\xff\xfe", "größe\r", "\\\"\n\\n"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		s := newScrape()
+		s.set(metricMembers, 7, labels("group", value))
+		s.set(metricMembers, 0.5, labels("group", value+"2"))
+		s.write()
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, err := parser.TextToMetricFamilies(&s.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		series := families[metricMembers.name].GetMetric()
+		if len(series) != 2 || series[0].GetLabel()[0].GetValue() != strings.ToValidUTF8(value, "\uFFFD") || series[0].GetGauge().GetValue() != 7 || series[1].GetGauge().GetValue() != 0.5 {
+			t.Errorf("%q is read as %v", value, series)
+		}
+	})
 }

@@ -3,12 +3,14 @@ package web
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
 
 	"mbus/internal/broker"
 )
@@ -84,18 +86,31 @@ func show(c *call, status int, name string, v view) error {
 	if err := all.views.ExecuteTemplate(&out, name, v); err != nil {
 		return err
 	}
+	c.w.Header().Set("Content-Type", typeHTML)
+	return c.compressed(status, out.Bytes())
+}
+
+// compressors are writers for compressed.
+var compressors = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
+	return z
+}}
+
+// compressed answers with a body, compressed if that is worth it for the client.
+func (c *call) compressed(status int, body []byte) error {
 	h := c.w.Header()
-	h.Set("Content-Type", typeHTML)
 	h.Add("Vary", "Accept-Encoding")
-	if !acceptsGzip(c.r) || out.Len() < minGzip {
+	if !acceptsGzip(c.r) || len(body) < minGzip {
 		c.w.WriteHeader(status)
-		_, err := c.w.Write(out.Bytes())
+		_, err := c.w.Write(body)
 		return err
 	}
 	h.Set("Content-Encoding", "gzip")
 	c.w.WriteHeader(status)
-	z, _ := gzip.NewWriterLevel(c.w, gzip.BestSpeed) // the level is a valid one
-	if _, err := z.Write(out.Bytes()); err != nil {
+	z := compressors.Get().(*gzip.Writer)
+	defer compressors.Put(z)
+	z.Reset(c.w)
+	if _, err := z.Write(body); err != nil {
 		return err
 	}
 	return z.Close()
