@@ -1,0 +1,85 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// tree makes a module with a promise and a test of it.
+func tree(t *testing.T) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":    "module tree\n",
+		"a.go":      "package tree\n\nfunc two() int { return 2 }\n",
+		"a_test.go": "package tree\n\nimport \"testing\"\n\nfunc TestTwo(t *testing.T) {\n\tif two() != 2 {\n\t\tt.Fatal(two())\n\t}\n}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestOnlyATestThatFailsHasNoticed(t *testing.T) {
+	r := runner{root: tree(t), flags: quick, dir: t.TempDir()}
+	for expression, want := range map[string]string{
+		"s/return 2/return 3/":                        "",
+		"s/return 2/return 1 + 1/":                    "TestTwo did not notice",
+		"s/return 2/return x/":                        "undefined: x",
+		"s/return 2/panic(\"broken\")/":               "",
+		"s/package tree/&; func init() { panic(2) }/": "the sabotaged build does something else",
+	} {
+		c := &sabotage{file: "a.go", expression: expression, pkg: ".", test: "TestTwo"}
+		if err := c.fit(r.root); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := r.try(c); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %v", expression, said, err)
+		}
+	}
+	if said, err := r.prove(".", []string{"TestTwo"}); err != nil {
+		t.Error(said, err)
+	}
+	if said, err := r.prove(".", []string{"TestTwo", "TestThree"}); err == nil {
+		t.Errorf("a test that is missing passes: %s", said)
+	}
+}
+
+func TestCasesThatDoNotFitAreFoundFirst(t *testing.T) {
+	root := tree(t)
+	for _, c := range []struct{ file, expression, test, want string }{
+		{"a.go", "s/2/3/", "TestTwo", ""},
+		{"b.go", "s/2/3/", "TestTwo", "no such file"},
+		{"a.go", "s/three/3/", "TestTwo", "changes nothing"},
+		{"a.go", "s/2/(/", "TestTwo", "expected"},
+		{"a.go", "s/2", "TestTwo", "sed"},
+		{"a.go", "s/2/3/", "TestThree", "has no TestThree"},
+	} {
+		cases := []*sabotage{{name: "case", file: c.file, expression: c.expression, pkg: ".", test: c.test}}
+		if err := fit(root, cases); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func TestCasesAreFiveStrings(t *testing.T) {
+	all := regexp.MustCompile("")
+	for text, want := range map[string]int{
+		"a\x00f\x00s\x00p\x00t\x00":                          1,
+		"a\x00f\x00s\x00p\x00t\x00b\x00f\x00s\x00p\x00t\x00": 2,
+		"a\x00f\x00s\x00p\x00":                               0,
+		"":                                                   0,
+	} {
+		cases, err := read(strings.NewReader(text), all)
+		if len(cases) != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: %d cases, %v", text, len(cases), err)
+		}
+	}
+	if cases, err := read(strings.NewReader("a\x00f\x00s\x00p\x00t\x00"), regexp.MustCompile("b")); err == nil {
+		t.Errorf("%d cases match, none of which has such a name", len(cases))
+	}
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// A runner builds tests and runs them.
+type runner struct {
+	root  string
+	flags string // GOFLAGS of all builds
+	dir   string // for what is built
+}
+
+// prove fails unless the tests of a package pass on the source as it is.
+func (r runner) prove(pkg string, tests []string) (said string, err error) {
+	dir, err := os.MkdirTemp(r.dir, "")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	begin := time.Now()
+	program, err := r.build(dir, pkg, r.flags)
+	if err != nil {
+		return "", err
+	}
+	built := time.Now()
+	out, err := r.run(program, pkg, r.flags, tests, "-test.timeout=10m")
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	for _, test := range tests {
+		if !ended("PASS", test).Match(out) {
+			return "", fmt.Errorf("%s does not pass as it is\n%s", test, out)
+		}
+	}
+	return fmt.Sprintf("%d tests pass as it is %s", len(tests), took(begin, built)), nil
+}
+
+// try fails unless the case turns its test red.
+func (r runner) try(c *sabotage) (said string, err error) {
+	dir, err := os.MkdirTemp(r.dir, "")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	overlay, err := c.overlay(r.root, dir)
+	if err != nil {
+		return "", err
+	}
+	flags := r.flags + " -overlay=" + overlay
+	begin := time.Now()
+	program, err := r.build(dir, c.pkg, flags)
+	if err != nil {
+		return "", err
+	}
+	built := time.Now()
+	out, err := r.run(program, c.pkg, flags, []string{c.test}, "-test.timeout=3m", "-test.failfast")
+	switch {
+	case err == nil:
+		return "", fmt.Errorf("%s did not notice\n%s", c.test, out)
+	case !ended("FAIL", c.test).Match(out):
+		return "", fmt.Errorf("the sabotaged build does something else than fail %s: %w\n%s", c.test, err, out)
+	}
+	return c.test + " notices " + took(begin, built), nil
+}
+
+// overlay writes the changed source, and what has a build take it for the file, into dir.
+func (c *sabotage) overlay(root, dir string) (file string, err error) {
+	changed, file := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
+	text, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, c.file): changed}})
+	return file, errors.Join(err, os.WriteFile(changed, c.source, 0o600), os.WriteFile(file, text, 0o600))
+}
+
+func (r runner) build(dir, pkg, flags string) (program string, err error) {
+	program = filepath.Join(dir, "test")
+	cmd := exec.Command("go", "test", "-c", "-o", program, pkg)
+	cmd.Dir = r.root
+	cmd.Env = append(os.Environ(), "GOFLAGS="+flags)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go test -c: %w\n%s", err, out)
+	}
+	return program, nil
+}
+
+// run runs tests of a built program where "go test" would, with GOFLAGS for the programs that
+// they build.
+func (r runner) run(program, pkg, flags string, tests []string, args ...string) (out []byte, err error) {
+	cmd := exec.Command(program, append(args, "-test.v", "-test.run=^("+strings.Join(tests, "|")+")$")...)
+	cmd.Dir = filepath.Join(r.root, pkg)
+	cmd.Env = append(os.Environ(), "GOFLAGS="+flags)
+	var all bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &all, &all
+	err = cmd.Run()
+	return all.Bytes(), err
+}
+
+// ended matches the line that says how a test has ended.
+func ended(how, test string) *regexp.Regexp {
+	return regexp.MustCompile("(?m)^--- " + how + ": " + test + " ")
+}
+
+func took(begin, built time.Time) string {
+	return fmt.Sprintf("(build %.1f s, test %.1f s)", built.Sub(begin).Seconds(), time.Since(built).Seconds())
+}
