@@ -451,15 +451,7 @@ func TestMemoryOfAFollower(t *testing.T) {
 	const followers, most = 200, 24 << 10
 	r := newRig(t, Options{})
 	r.follow("orders/messages?follow", "Accept: text/event-stream").mustSay("retry: 1000")
-	used := func() int64 {
-		var m runtime.MemStats
-		for range 2 { // pools keep what they have for one more collection
-			runtime.GC()
-		}
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc + m.StackInuse)
-	}
-	before, goroutines := used(), runtime.NumGoroutine()
+	before, goroutines := usedBytes(), runtime.NumGoroutine()
 	var all []net.Conn
 	for i := range followers {
 		conn, err := net.Dial("tcp", r.host)
@@ -486,7 +478,7 @@ func TestMemoryOfAFollower(t *testing.T) {
 	r.publish("orders", "first")
 	readTo("first")
 	brokertest.Await(t, patience, "one goroutine is left of each", func() bool { return runtime.NumGoroutine() <= goroutines+followers })
-	if each := (used() - before) / followers; each > most {
+	if each := (usedBytes() - before) / followers; each > most {
 		t.Errorf("%d bytes each", each)
 	} else {
 		t.Logf("%d bytes each", each)

@@ -11,12 +11,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/internal/delivery"
+	"mbus/test/brokertest"
 )
 
 // speak sends text, closes its sending side, and returns what comes up to the end.
@@ -252,6 +255,60 @@ func TestConnectionsBeyondTheLimit(t *testing.T) {
 	if resp, err := http.ReadResponse(bufio.NewReader(open[0]), nil); err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("a connection that was there before is harmed: %v, %v", resp, err)
 	}
+}
+
+// A thousand clients stall in the middle of a large message. Those for which the budget has no memory are
+// refused at once, the others take what it has and no more, and all of it comes back.
+func TestStalledBodiesTakeNoMoreThanTheBudget(t *testing.T) {
+	const clients, sent, budget = 1000, 100 << 10, 8 << 20
+	const fit = budget / sent // clients at most that the memory is enough for
+	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.MaxInFlight = budget })
+	before := usedBytes()
+	part := strings.Repeat("x", sent)
+	answers := make(chan string)
+	conns := make([]*net.TCPConn, clients)
+	for i := range conns {
+		kind := []string{"text/plain", "text/plain;lines", "application/x-ndjson"}[i%3]
+		c := r.raw(request("POST /topics/t", "Content-Length: 200000\r\nContent-Type: "+kind+"\r\n"))
+		_ = c.SetDeadline(time.Now().Add(patience))
+		conns[i] = c
+		go io.WriteString(c, part) // fails where the client is refused
+		go func() {
+			p, _ := io.ReadAll(c) // a reset ends it, too
+			answers <- string(p)
+		}()
+	}
+	for range clients - fit {
+		if a := <-answers; !strings.Contains(a, delivery.ErrMemory.Error()) {
+			t.Errorf("got %q", a)
+		}
+	}
+	if took := usedBytes() - before; took > budget+clients*(40<<10) && !brokertest.Race {
+		t.Errorf("%d stalled clients take %d KiB", clients, took>>10)
+	} else {
+		t.Logf("%d stalled clients take %d KiB", clients, took>>10)
+	}
+	for _, c := range conns {
+		c.CloseWrite()
+	}
+	for range fit {
+		<-answers
+	}
+	if !r.broker.Budget.Take(budget) {
+		t.Error("memory was not given back")
+	}
+	r.broker.Budget.Give(budget)
+}
+
+// usedBytes is the memory in use.
+func usedBytes() int64 {
+	for range 2 { // pools keep what they have for one more collection
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // browserRequest is a request as its headers have it; pairs of name and value.
