@@ -406,5 +406,7 @@ sabotage "stop without the positions that could not be written" internal/group/w
 	'/) Flush() {/,/^}/ s/if len(w.changed) > 0 {/if false {/' ./internal/group TestPositionsAreWritten
 sabotage "have a stop wait until the ends of logs are read" internal/broker/walk.go \
 	's/^			return false, store.ErrClosed/			_ = store.ErrClosed/' ./internal/web TestAStopEndsTheReadingOfKeys
+sabotage "answer what is no HTTP without a problem document" internal/web/conn.go \
+	's/if !c.serves {/if false {/' ./internal/web TestHostileRequests
 
 go run ./test/sabotage "$@" <"$work/cases"

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ type conn struct {
 	writeTime time.Duration                 // in which the client must take something
 	use       atomic.Pointer[tcpserver.Use] // nil between requests
 	finishes  atomic.Bool                   // a stop of the broker lets its request go on for a while
+	serves    bool                          // an operation answers; for the goroutine of the requests
 	sends     atomic.Bool                   // the client may go on with a body behind the answer
 	once      sync.Once
 	ended     chan struct{} // closed by Close and handOver
@@ -35,10 +37,21 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // connOf is the connection of a request that a Server serves.
 func connOf(ctx context.Context) *conn { return ctx.Value(connKey{}).(*conn) }
 
+// betweenRequests is http.Server's ConnState.
+func betweenRequests(nc net.Conn, state http.ConnState) {
+	if state == http.StateIdle {
+		nc.(*conn).serves = false
+	}
+}
+
 func (c *conn) Read(p []byte) (int, error) { return c.net.Read(p) }
 
 // Write fails if the client takes nothing for the write time; it may take long for everything.
 func (c *conn) Write(p []byte) (int, error) {
+	if !c.serves { // net/http writes its answer whole
+		_, err := c.net.WriteAll(c.writeTime, toAnswer(p))
+		return len(p), err
+	}
 	n, err := c.net.WriteAll(c.writeTime, p)
 	return int(n), err
 }

@@ -104,6 +104,14 @@ func TestHostileRequests(t *testing.T) {
 		if status != c.status || strings.Count(answer, "HTTP/1.") > 1 {
 			t.Errorf("%s: got %.300q, not status %q", name, answer, c.status)
 		}
+		if status >= "400" {
+			var p problem
+			_, body, _ := strings.Cut(answer, "\r\n\r\n")
+			if err := json.Unmarshal([]byte(body), &p); err != nil || fmt.Sprint(p.Status) != status || p.Code == "" || p.Detail == "" ||
+				!strings.Contains(answer, "\r\nContent-Type: "+typeProblem+"\r\n") || !strings.Contains(answer, "\r\nX-Content-Type-Options: nosniff\r\n") {
+				t.Errorf("%s: got %.1000q, which is no problem document", name, answer)
+			}
+		}
 	}
 	r.isWhole()
 }
@@ -113,7 +121,7 @@ func TestHostileRequests(t *testing.T) {
 func TestLengthAndChunks(t *testing.T) {
 	r := newRig(t, Options{})
 	answer := r.speak(request("GET /version", "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\nGARBAGE\r\n\r\n")
-	if !strings.HasPrefix(answer, "HTTP/1.1 200 ") || strings.Count(answer, "HTTP/1.1 ") != 2 || !strings.Contains(answer, "HTTP/1.1 400 ") {
+	if !strings.HasPrefix(answer, "HTTP/1.1 200 ") || strings.Count(answer, "HTTP/1.1 ") != 2 || !strings.Contains(answer, "HTTP/1.1 400 ") || !strings.Contains(answer, `"code":"BADREQUEST"`) {
 		t.Errorf("got %q", answer)
 	}
 }

@@ -143,6 +143,7 @@ func setPathValues(r *http.Request, pattern string) error {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = newTimedBody(r, s.broker.Limits.HTTPBodyTime)
 	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: connOf(r.Context()), view: s.broker.As(broker.Principal{})}
+	c.conn.serves = true
 	defer c.count()
 	setPolicies(w.Header())
 	defer func() {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -110,18 +111,53 @@ func (p *problem) document() []byte {
 	return append(body, '\n')
 }
 
-// write answers with the problem.
-func (p *problem) write(w http.ResponseWriter) {
-	body := p.document()
-	h := w.Header()
+// setHeader describes an answer that is a document of so many bytes.
+func (p *problem) setHeader(h http.Header, size int) {
 	h.Set("Content-Type", typeProblem)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(size))
 	if p.allow != "" {
 		h.Set("Allow", p.allow)
 	}
 	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
 	}
+}
+
+// write answers with the problem.
+func (p *problem) write(w http.ResponseWriter) {
+	body := p.document()
+	p.setHeader(w.Header(), len(body))
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // the client may have gone
+}
+
+// answer is the last one of a connection, with its header.
+func (p *problem) answer() []byte {
+	body := p.document()
+	h := http.Header{"Connection": {"close"}}
+	setPolicies(h)
+	p.setHeader(h, len(body))
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", p.Status, http.StatusText(p.Status))
+	_ = h.Write(&b) // a buffer takes everything
+	return append(append(b.Bytes(), "\r\n"...), body...)
+}
+
+// toAnswer makes a problem document of what net/http answers to a request that it can't read: a status line,
+// the type text/plain, and a text that begins with the status, or none.
+func toAnswer(text []byte) []byte {
+	line, rest, _ := bytes.Cut(text, []byte("\r\n"))
+	var status int
+	if _, err := fmt.Sscanf(string(line), "HTTP/1.1 %d ", &status); err != nil || status < 400 {
+		return text
+	}
+	p := &problem{Status: status, Code: codeBadRequest, Detail: "the request can't be understood"}
+	_, why, _ := bytes.Cut(rest, []byte("\r\n\r\n"))
+	why = bytes.TrimPrefix(why, fmt.Appendf(nil, "%d %s", status, http.StatusText(status)))
+	if status == http.StatusRequestHeaderFieldsTooLarge {
+		p.Code, p.Detail = "TOOLARGE", fmt.Sprintf("the request line and the headers have more than %d bytes", broker.HTTPHeader)
+	} else if why = bytes.TrimPrefix(why, []byte(": ")); len(why) > 0 {
+		p.Detail += ": " + string(why)
+	}
+	return p.answer()
 }

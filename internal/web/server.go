@@ -10,7 +10,6 @@ package web
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -80,6 +79,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 		MaxHeaderBytes:    broker.HTTPHeader,
 		ErrorLog:          slog.NewLogLogger(debugOnly{b.Log.Handler()}, slog.LevelDebug),
 		ConnContext:       withConn,
+		ConnState:         betweenRequests,
 
 		DisableGeneralOptionsHandler: true, // it would answer without the guard, and wait for a body for ever
 	}
@@ -106,12 +106,7 @@ func (s *Server) Serve(l net.Listener) {
 }
 
 // tooMany is the answer to a connection beyond the limit.
-var tooMany = func() string {
-	p := &problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: "too many connections"}
-	body := p.document()
-	return fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: %s\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
-		typeProblem, len(body), body)
-}()
+var tooMany = string((&problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: "too many connections"}).answer())
 
 // Stop ends the server: no more connections are taken, requests that wait end, and others may go on until
 // the context ends. Then the rest is cut off.
