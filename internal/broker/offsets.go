@@ -176,7 +176,7 @@ func (o *offsets) toCommit(groupName string, c group.Commit) (*group.Position, e
 func (o *offsets) ResetOffsets(groupName string, t *Topic, offsets []int64) error {
 	leave, err := o.groups.Join(groupName, useAdmin)
 	if err != nil {
-		return err
+		return stopFirst(err)
 	}
 	defer leave()
 	sets := make([]group.Set, 0, len(offsets))
@@ -206,9 +206,18 @@ func (o *offsets) AwaitCommits(groupNames []string, done func()) bool {
 // CheckUnused is View.CheckUnused.
 func (o *offsets) CheckUnused(groupName string) error {
 	if n, by := o.groups.Members(groupName); n > 0 {
-		return &group.InUseError{Group: groupName, By: by}
+		return stopFirst(&group.InUseError{Group: groupName, By: by})
 	}
 	return nil
+}
+
+// stopFirst adds to an error what to do about a group that is in use.
+func stopFirst(err error) error {
+	var inUse *group.InUseError
+	if errors.As(err, &inUse) {
+		return fmt.Errorf("%w: stop them first", err)
+	}
+	return err
 }
 
 // DeleteOffsets is View.DeleteOffsets.
@@ -217,7 +226,7 @@ func (o *offsets) DeleteOffsets(groupName string, topics map[string][]int) error
 		kept, err := o.groups.DeleteUnused(groupName)
 		switch {
 		case err != nil:
-			return err
+			return stopFirst(err)
 		case !kept:
 			return fmt.Errorf("%w %q", ErrUnknownGroup, groupName)
 		}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -77,6 +78,17 @@ func (v *View) DeleteOffsets(groupName string, topics map[string][]int) error {
 		}
 	}
 	return v.broker.offsets.DeleteOffsets(groupName, topics)
+}
+
+// CheckGroupDeletion says why DeleteOffsets would refuse to forget all positions of a group.
+func CheckGroupDeletion(v *View, groupName string) error {
+	if err := v.group(Delete, groupName); err != nil {
+		return err
+	}
+	if err := v.CheckUnused(groupName); err != nil || v.KeepsGroup(groupName) {
+		return err
+	}
+	return fmt.Errorf("%w %q", ErrUnknownGroup, groupName)
 }
 
 // CheckUnused says whether a group has members, as ResetOffsets and DeleteOffsets refuse

@@ -5,16 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
-	"mbus/internal/group"
 	"mbus/internal/message"
 	"mbus/internal/units"
 )
@@ -241,29 +238,20 @@ func (c *conn) resetGroup(r *request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, r.topic)
 	}
-	if err := delivery.CheckFrom(r.admin.to, len(topic.Partitions())); err != nil {
+	reset, err := delivery.PlanReset(c.view, r.group, topic, r.admin.to)
+	if err != nil {
 		return err
 	}
 	t := newTable(r, "group", "topic", "partition", "position", "new")
-	now := make(map[group.Key]int64)
-	for _, n := range c.view.Positions(r.group) {
-		now[n.Key] = n.Committed
-	}
-	var offsets []int64
-	for i, log := range topic.Partitions() {
-		offset, err := delivery.OffsetFrom(r.admin.to, i, log)
-		if err != nil {
-			return err
-		}
-		t.row(r.group, r.topic, i, now[group.Key{Group: r.group, Topic: r.topic, Partition: i}], offset)
-		offsets = append(offsets, offset)
+	for i, m := range reset.Moves {
+		t.row(r.group, r.topic, i, m.From, m.To)
 	}
 	if r.named["execute"] {
-		if err := c.view.ResetOffsets(r.group, topic, offsets); err != nil {
-			return stopFirst(err)
+		if err := reset.Execute(); err != nil {
+			return err
 		}
-		c.did("positions were set", "group", r.group, "topic", r.topic, "offsets", offsets)
-	} else if err := c.unused(r.group); err != nil { // programs ask where a position is
+		c.did("positions were set", "group", r.group, "topic", r.topic, "offsets", reset.Offsets())
+	} else if err := c.view.CheckUnused(r.group); err != nil { // programs ask where a position is
 		t.note("%v", err)
 	}
 	t.preview(r)
@@ -295,44 +283,17 @@ func (c *conn) deleteWhat(r *request) error {
 	for _, p := range c.view.Positions(r.group) {
 		t.row(r.group, p.Topic, p.Partition, p.Committed)
 	}
+	if err := broker.CheckGroupDeletion(c.view, r.group); err != nil {
+		return err
+	}
 	if r.named["execute"] {
 		if err := c.view.DeleteOffsets(r.group, nil); err != nil {
-			return stopFirst(err)
+			return err
 		}
 		c.did("group deleted", "group", r.group)
-	} else if err := c.unused(r.group); err != nil {
-		return err
-	} else if !c.view.KeepsGroup(r.group) {
-		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
 	t.preview(r)
 	return c.sayTable(t)
-}
-
-// unused is the error for a group with members: their positions can't be changed. It says what
-// to do.
-func (c *conn) unused(groupName string) error { return stopFirst(c.view.CheckUnused(groupName)) }
-
-// stopFirst adds to an error what to do about a group that is in use.
-func stopFirst(err error) error {
-	var inUse *group.InUseError
-	if errors.As(err, &inUse) {
-		return fmt.Errorf("%w: stop them first", err)
-	}
-	return err
-}
-
-// readers notes which groups of line consumers read a topic that is to be deleted.
-func (c *conn) readers(t *table, topic string) {
-	most := make(map[string]int) // connections of a group, of which each may read all partitions
-	for _, n := range c.view.Positions("") {
-		if n.Topic == topic && n.Members > most[n.Group] {
-			most[n.Group] = n.Members
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(most)) {
-		t.note("consumers of group %q read it now and get -GONE: %d or more", name, most[name])
-	}
 }
 
 func (c *conn) deleteTopic(r *request) error {
@@ -353,7 +314,9 @@ func (c *conn) deleteTopic(r *request) error {
 		n := topic.Counts()
 		t.row(topic.Name, len(topic.Partitions()), n.Messages, n.Bytes, dateOrDash(n.Oldest))
 	}
-	c.readers(t, r.topic)
+	for _, reader := range delivery.ReadersOf(c.view, r.topic) {
+		t.note("consumers of group %q read it now and get -GONE: %d or more", reader.Group, reader.Members)
+	}
 	if r.named["execute"] {
 		if topic != nil {
 			err = c.view.DeleteTopicByID(topic.ID) // the one that was shown

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"mbus/internal/broker"
-	"mbus/internal/group"
 )
 
 // adminOperations look at topics, groups and connections, and change them.
@@ -44,18 +43,67 @@ func readPart(c *call) (listPart, error) {
 	return listPart{c.query.Get("after"), int(n)}, err
 }
 
-// incarnationOf finds the topic of the path in the incarnation of parameter id, for an access to it.
+// topicID is parameter id; nil if it is not there.
+func topicID(c *call) (*broker.TopicID, error) {
+	if !c.query.Has("id") {
+		return nil, nil
+	}
+	id, err := broker.ParseTopicID(c.query.Get("id"))
+	if err != nil {
+		return nil, badRequest("parameter %q: %w", "id", err)
+	}
+	return &id, nil
+}
+
+// incarnationOf finds a topic in the incarnation of parameter id, for an access to it.
 func incarnationOf(c *call, name string, access broker.Access) (*broker.Topic, error) {
-	var id *broker.TopicID
-	if c.query.Has("id") {
-		parsed, err := broker.ParseTopicID(c.query.Get("id"))
-		if err != nil {
-			return nil, badRequest("parameter %q: %w", "id", err)
-		}
-		id = &parsed
+	id, err := topicID(c)
+	if err != nil {
+		return nil, err
 	}
 	t, err := c.view.Incarnation(name, id, access)
 	return t, aboutTopic(err, name)
+}
+
+// incarnation is incarnationOf for the topic of the path.
+func incarnation(c *call, access broker.Access) (*broker.Topic, error) {
+	name, err := c.name("topic")
+	if err != nil {
+		return nil, err
+	}
+	return incarnationOf(c, name, access)
+}
+
+// A plan is a change that has been checked. The answers about changes embed it.
+type plan struct {
+	Executed bool   `json:"executed"`
+	id       string // of the topic that it is in; "" if that is not known
+	do       func() error
+}
+
+func planFor(t *broker.Topic) plan { return plan{id: broker.TopicID(t.ID).String()} }
+
+// execute makes the change.
+func (p *plan) execute() error {
+	err := p.do()
+	p.Executed = err == nil
+	return err
+}
+
+// carryOut makes a change if the client asks for it with execute, and answers about it. status is that of a change
+// that was made.
+func carryOut(c *call, status int, done interface{ execute() error }) error {
+	execute, err := c.has("execute")
+	if err != nil {
+		return err
+	}
+	if !execute {
+		return c.json(http.StatusOK, done)
+	}
+	if err := done.execute(); err != nil {
+		return err
+	}
+	return c.json(status, done)
 }
 
 // aboutTopic adds the name of a topic to an error that does not have it.
@@ -67,15 +115,6 @@ func aboutTopic(err error, name string) error {
 	return fmt.Errorf("%w: %q", err, name)
 }
 
-// stopFirst adds to an error what to do about a group that is in use.
-func stopFirst(err error) error {
-	var inUse *group.InUseError
-	if errors.As(err, &inUse) {
-		return fmt.Errorf("%w: stop them first", err)
-	}
-	return err
-}
-
 // readJSON reads the body, one JSON value without unknown members, into v.
 func readJSON(c *call, v any) error {
 	if t := c.mediaType(); t != typeJSON {
@@ -85,6 +124,11 @@ func readJSON(c *call, v any) error {
 	if err != nil {
 		return bodyError(err)
 	}
+	return parseJSON(p, v)
+}
+
+// parseJSON reads one JSON value without unknown members into v.
+func parseJSON(p []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(p))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {

@@ -54,7 +54,7 @@ type connectionList struct {
 }
 
 type closedConnection struct {
-	Executed bool `json:"executed"`
+	plan
 	connection
 }
 
@@ -125,10 +125,6 @@ func listConnections(c *call) error {
 
 // closeConnection resets a connection. That of the request itself is closed behind the answer.
 func closeConnection(c *call) error {
-	execute, err := c.has("execute")
-	if err != nil {
-		return err
-	}
 	text := c.r.PathValue("connection")
 	id, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
@@ -145,16 +141,16 @@ func closeConnection(c *call) error {
 	if err := c.view.Allow(broker.Alter, broker.ClusterResource, ""); err != nil {
 		return err
 	}
-	done := closedConnection{execute, all[i]}
-	switch {
-	case !execute:
-	case done.Client == c.r.RemoteAddr && done.Protocol == "http":
-		c.w.Header().Set("Connection", "close")
-	case !slices.ContainsFunc(c.server.fronts(), func(f Front) bool { return f.Disconnect(id) }):
-		return notFound("connection %d has ended just now", id)
+	done := &closedConnection{connection: all[i]}
+	done.do = func() error {
+		switch {
+		case done.Client == c.r.RemoteAddr && done.Protocol == "http":
+			c.w.Header().Set("Connection", "close")
+		case !slices.ContainsFunc(c.server.fronts(), func(f Front) bool { return f.Disconnect(id) }):
+			return notFound("connection %d has ended just now", id)
+		}
+		c.did("connection closed", "connection", id, "protocol", done.Protocol, "of", done.Client)
+		return nil
 	}
-	if execute {
-		c.did("connection closed", "connection", id, "protocol", done.Protocol, "of", done.connection.Client)
-	}
-	return c.json(http.StatusOK, done)
+	return carryOut(c, http.StatusOK, done)
 }

@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
 	"mbus/internal/group"
 	"mbus/internal/message"
-	"mbus/internal/units"
 )
 
 func groupOperations() []operation {
@@ -214,11 +212,13 @@ func getGroup(c *call) error {
 
 // A groupReset says where the positions of a group were set, or would be.
 type groupReset struct {
-	Executed  bool         `json:"executed"`
+	plan
 	Group     string       `json:"group"`
 	Topic     string       `json:"topic"`
 	InUse     string       `json:"in_use,omitempty"` // why it can't be done now
 	Positions []resetPlace `json:"positions"`
+
+	moves []delivery.Move
 }
 
 type resetPlace struct {
@@ -227,74 +227,57 @@ type resetPlace struct {
 	New       int64 `json:"new"`
 }
 
-// resetGroup sets the positions of a group, or says where they would be.
-func resetGroup(c *call) error {
+// planReset says where the positions of a group would be after a reset.
+func planReset(c *call) (*groupReset, error) {
 	name, err := c.group()
 	if err != nil {
-		return err
-	}
-	execute, err := c.has("execute")
-	if err != nil {
-		return err
+		return nil, err
 	}
 	topic, err := topicParam(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	to, err := units.ParsePosition(c.query.Get("to"), c.server.broker.Now(), time.UTC)
-	if err != nil || to == nil {
-		return badRequest("parameter %q: %w, not %q", "to", units.ErrPosition, c.query.Get("to"))
+	to, err := positionParam(c, "to")
+	if err != nil {
+		return nil, err
 	}
 	t, err := incarnationOf(c, topic, broker.Read)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := c.view.Allow(broker.Read, broker.GroupResource, name); err != nil {
-		return err
+	reset, err := delivery.PlanReset(c.view, name, t, to)
+	if err != nil {
+		return nil, err
 	}
-	done := groupReset{Executed: execute, Group: name, Topic: topic}
-	offsets, err := resetPlaces(c, &done, t, to)
+	done := &groupReset{plan: planFor(t), Group: name, Topic: topic, moves: reset.Moves}
+	for i, m := range reset.Moves {
+		done.Positions = append(done.Positions, resetPlace{i, m.From, m.To})
+	}
+	if err := c.view.CheckUnused(name); err != nil {
+		done.InUse = err.Error()
+	}
+	done.do = func() error {
+		if err := reset.Execute(); err != nil {
+			return err
+		}
+		done.InUse = ""
+		c.did("positions were set", "group", name, "topic", topic, "offsets", reset.Offsets())
+		return nil
+	}
+	return done, nil
+}
+
+func resetGroup(c *call) error {
+	done, err := planReset(c)
 	if err != nil {
 		return err
 	}
-	if !execute {
-		if err := c.view.CheckUnused(name); err != nil { // programs ask where a position is
-			done.InUse = stopFirst(err).Error()
-		}
-		return c.json(http.StatusOK, done)
-	}
-	if err := c.view.ResetOffsets(name, t, offsets); err != nil {
-		return stopFirst(err)
-	}
-	c.did("positions were set", "group", name, "topic", topic, "offsets", offsets)
-	return c.json(http.StatusOK, done)
-}
-
-// resetPlaces fills in where a group is and where it will be.
-func resetPlaces(c *call, done *groupReset, t *broker.Topic, to *units.Position) (offsets []int64, err error) {
-	if err := delivery.CheckFrom(to, len(t.Partitions())); err != nil {
-		return nil, err
-	}
-	now := make(map[int]int64)
-	for _, n := range c.view.Positions(done.Group) {
-		if n.Topic == t.Name {
-			now[n.Partition] = n.Committed
-		}
-	}
-	for i, log := range t.Partitions() {
-		offset, err := delivery.OffsetFrom(to, i, log)
-		if err != nil {
-			return nil, err
-		}
-		offsets = append(offsets, offset)
-		done.Positions = append(done.Positions, resetPlace{i, now[i], offset})
-	}
-	return offsets, nil
+	return carryOut(c, http.StatusOK, done)
 }
 
 // A groupDeletion has the positions that were deleted, or would be.
 type groupDeletion struct {
-	Executed  bool           `json:"executed"`
+	plan
 	Group     string         `json:"group"`
 	Positions []deletedPlace `json:"positions"`
 }
@@ -305,32 +288,35 @@ type deletedPlace struct {
 	Position  int64  `json:"position"`
 }
 
-func deleteGroup(c *call) error {
+// planGroupDeletion says what would be deleted with a group.
+func planGroupDeletion(c *call) (*groupDeletion, error) {
 	name, err := c.group()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	execute, err := c.has("execute")
-	if err != nil {
-		return err
+	if err := broker.CheckGroupDeletion(c.view, name); err != nil {
+		return nil, err
 	}
-	done := groupDeletion{Executed: execute, Group: name, Positions: []deletedPlace{}}
+	done := &groupDeletion{Group: name, Positions: []deletedPlace{}}
 	for _, p := range c.view.Positions(name) {
 		done.Positions = append(done.Positions, deletedPlace{p.Topic, p.Partition, p.Committed})
 	}
-	if err := c.view.CheckUnused(name); err != nil {
-		return stopFirst(err)
-	}
-	if !c.view.KeepsGroup(name) {
-		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
-	}
-	if execute {
+	done.do = func() error {
 		if err := c.view.DeleteOffsets(name, nil); err != nil {
-			return stopFirst(err)
+			return err
 		}
 		c.did("group deleted", "group", name)
+		return nil
 	}
-	return c.json(http.StatusOK, done)
+	return done, nil
+}
+
+func deleteGroup(c *call) error {
+	done, err := planGroupDeletion(c)
+	if err != nil {
+		return err
+	}
+	return carryOut(c, http.StatusOK, done)
 }
 
 // isOfLetters says whether a topic has dead letters.

@@ -38,13 +38,13 @@ func letterOperations() []operation {
 
 // A redriveReport says how many letters a redrive has moved.
 type redriveReport struct {
-	Executed bool         `json:"executed"`
-	Topic    string       `json:"topic"`
-	Letters  int64        `json:"letters"` // that there were before, or fewer if fewer were asked for
-	Moved    uint64       `json:"moved"`
-	Stay     int64        `json:"stay"`
-	Reasons  []stayReason `json:"reasons"` // why they stay
-	Error    string       `json:"error,omitempty"`
+	plan
+	Topic   string       `json:"topic"`
+	Letters int64        `json:"letters"` // that there were before, or fewer if fewer were asked for
+	Moved   uint64       `json:"moved"`
+	Stay    int64        `json:"stay"`
+	Reasons []stayReason `json:"reasons"` // why they stay
+	Error   string       `json:"error,omitempty"`
 }
 
 // A stayReason is why letters stay.
@@ -55,59 +55,43 @@ type stayReason struct {
 
 // A discardReport says how many letters were discarded.
 type discardReport struct {
-	Executed  bool   `json:"executed"`
+	plan
 	Topic     string `json:"topic"`
 	Letters   int64  `json:"letters"`
 	Discarded int64  `json:"discarded"`
 	Error     string `json:"error,omitempty"`
 }
 
-// letterOptions reads what a request about dead letters is about. left is how many letters there
-// are for it; a topic that does not exist has none.
-func letterOptions(c *call) (o delivery.Options, left int64, execute bool, err error) {
-	if execute, err = c.has("execute"); err != nil {
-		return o, 0, false, err
-	}
-	name, err := c.name("topic")
-	if err != nil {
-		return o, 0, false, err
-	}
-	if !isOfLetters(name) {
-		return o, 0, false, badRequest("the path: topic %q has no dead letters, because its name does not end in %s", name, message.DeadLetters)
-	}
-	o = delivery.Options{View: c.view, Port: broker.HTTP, Topic: name, Group: broker.RedriveGroup, Client: c.r.RemoteAddr}
-	if o.N, err = c.number("n", 1, units.End, 0); err != nil {
-		return o, 0, false, err
-	}
-	t, err := incarnationOf(c, name, broker.Read)
-	if err != nil {
-		return o, 0, false, err
-	}
-	o.Find = func() (*broker.Topic, error) { return t, nil }
-	letters, err := lettersChosen(c)
-	if left = lettersOf(c, t); letters != nil {
-		left = leftOf(c, t, letters)
-	} else if o.N > 0 {
-		left = min(left, o.N)
-	}
-	return o, left, execute, err
+// A choice is dead letters that a request is about.
+type choice struct {
+	delivery.Options
+	some []broker.Place // nil for the oldest, of Options
+	left int64          // how many of them were neither moved nor discarded
 }
 
-// lettersOf counts the letters that were neither moved nor discarded.
-func lettersOf(c *call, t *broker.Topic) (n int64) {
-	logs := t.Partitions()
-	for _, log := range logs {
-		start, end := log.Offsets()
-		n += end - start
+// chooseLetters reads which dead letters a request is about, and in which topic they are.
+func chooseLetters(c *call) (*choice, *broker.Topic, error) {
+	t, err := incarnation(c, broker.Read)
+	if name := c.r.PathValue("topic"); !isOfLetters(name) {
+		return nil, nil, badRequest("the path: topic %q has no dead letters, because its name does not end in %s", name, message.DeadLetters)
 	}
-	lags, _ := c.view.Lag(broker.RedriveGroup, t.Name)
-	for _, l := range lags {
-		if l.Partition < len(logs) { // or the topic is another one by now
-			start, end := logs[l.Partition].Offsets()
-			n -= end - start - l.Lag
-		}
+	if err != nil {
+		return nil, nil, err
 	}
-	return max(n, 0)
+	l := &choice{Options: delivery.Options{View: c.view, Port: broker.HTTP, Topic: t.Name, Group: broker.RedriveGroup, Client: c.r.RemoteAddr}}
+	l.Find = func() (*broker.Topic, error) { return t, nil }
+	if l.N, err = c.number("n", 1, units.End, 0); err != nil {
+		return nil, nil, err
+	}
+	if l.some, err = lettersChosen(c); err != nil {
+		return nil, nil, err
+	}
+	if l.left = lettersOf(c.view, t); l.some != nil {
+		l.left = leftOf(c, t, l.some)
+	} else if l.N > 0 {
+		l.left = min(l.left, l.N)
+	}
+	return l, t, nil
 }
 
 // leftOf counts those of some letters that are there, and were neither moved nor discarded.
@@ -124,36 +108,34 @@ func leftOf(c *call, t *broker.Topic, letters []broker.Place) (n int64) {
 	return n
 }
 
-func redriveLetters(c *call) error {
-	o, left, execute, err := letterOptions(c)
+// planRedrive says how many letters would be moved.
+func planRedrive(c *call) (*redriveReport, error) {
+	l, t, err := chooseLetters(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	to := c.query.Get("to")
 	if c.query.Has("to") && to != "group" && to != "all" {
-		return badRequest("parameter %q: it takes group or all, not %q", "to", to)
+		return nil, badRequest("parameter %q: it takes group or all, not %q", "to", to)
 	}
-	done := redriveReport{Executed: execute, Topic: o.Topic, Letters: left, Reasons: []stayReason{}}
-	if !execute {
-		return c.json(http.StatusOK, done)
+	done := &redriveReport{plan: planFor(t), Topic: l.Topic, Letters: l.left, Reasons: []stayReason{}}
+	done.do = func() error {
+		return moveLetters(c, func() error { return done.redrive(c, l, to == "all") })
 	}
-	if !c.server.finish(c.conn) {
-		return errStopping
-	}
-	defer c.conn.finishes.Store(false)
-	letters, err := lettersChosen(c)
-	if err != nil {
-		return err
-	}
+	return done, nil
+}
+
+// redrive moves letters.
+func (done *redriveReport) redrive(c *call, l *choice, toAll bool) (err error) {
 	var moved delivery.Redriven
-	if letters == nil {
-		moved, err = c.server.hub.Redrive(o, to == "all", func(uint64) error { return c.r.Context().Err() })
+	if l.some == nil {
+		moved, err = c.server.hub.Redrive(l.Options, toAll, func(uint64) error { return c.r.Context().Err() })
 	} else {
-		moved, err = c.server.hub.RedriveSome(o, to == "all", letters)
+		moved, err = c.server.hub.RedriveSome(l.Options, toAll, l.some)
 	}
 	done.Moved, done.Stay = moved.Moved, moved.Stays.Total()
 	if done.Moved > 0 || done.Stay > 0 {
-		c.did("dead letters redriven", "topic", o.Topic, "group", o.Group, "all", to == "all", "moved", done.Moved, "stay", done.Stay)
+		c.did("dead letters redriven", "topic", l.Topic, "group", l.Group, "all", toAll, "moved", done.Moved, "stay", done.Stay)
 	}
 	for _, s := range moved.Stays.Reasons {
 		done.Reasons = append(done.Reasons, stayReason{s.Letters, s.Error()})
@@ -164,10 +146,25 @@ func redriveLetters(c *call) error {
 	if err == nil {
 		err = moved.Err()
 	}
-	if done.Error, err = partial(err, done.Moved > 0 || done.Stay > 0); err != nil {
+	done.Error, err = partial(err, done.Moved > 0 || done.Stay > 0)
+	return err
+}
+
+// moveLetters moves letters, which a stop of the broker lets go on for a while.
+func moveLetters(c *call, move func() error) error {
+	if !c.server.finish(c.conn) {
+		return errStopping
+	}
+	defer c.conn.finishes.Store(false)
+	return move()
+}
+
+func redriveLetters(c *call) error {
+	done, err := planRedrive(c)
+	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, done)
+	return carryOut(c, http.StatusOK, done)
 }
 
 // partial makes the error of something that was done in part a member of the answer, so that the
@@ -180,37 +177,41 @@ func partial(err error, some bool) (text string, _ error) {
 	return "", err
 }
 
-func discardLetters(c *call) error {
-	o, left, execute, err := letterOptions(c)
+// planDiscard says how many letters would be discarded.
+func planDiscard(c *call) (*discardReport, error) {
+	l, t, err := chooseLetters(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	done := discardReport{Executed: execute, Topic: o.Topic, Letters: left}
-	if !execute {
-		return c.json(http.StatusOK, done)
+	done := &discardReport{plan: planFor(t), Topic: l.Topic, Letters: l.left}
+	done.do = func() error {
+		return moveLetters(c, func() error { return done.discard(c, l) })
 	}
-	if !c.server.finish(c.conn) {
-		return errStopping
-	}
-	defer c.conn.finishes.Store(false)
-	letters, err := lettersChosen(c)
-	if err != nil {
-		return err
-	}
-	if letters == nil {
-		done.Discarded, err = c.server.hub.Discard(o)
+	return done, nil
+}
+
+// discard has letters count as consumed.
+func (done *discardReport) discard(c *call, l *choice) (err error) {
+	if l.some == nil {
+		done.Discarded, err = c.server.hub.Discard(l.Options)
 	} else {
 		var some delivery.Redriven
-		some, err = c.server.hub.DiscardSome(o, letters)
+		some, err = c.server.hub.DiscardSome(l.Options, l.some)
 		done.Discarded = int64(some.Moved)
 	}
 	if done.Discarded > 0 {
-		c.did("dead letters discarded", "topic", o.Topic, "group", o.Group, "discarded", done.Discarded)
+		c.did("dead letters discarded", "topic", l.Topic, "group", l.Group, "discarded", done.Discarded)
 	}
-	if done.Error, err = partial(err, done.Discarded > 0); err != nil {
+	done.Error, err = partial(err, done.Discarded > 0)
+	return err
+}
+
+func discardLetters(c *call) error {
+	done, err := planDiscard(c)
+	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, done)
+	return carryOut(c, http.StatusOK, done)
 }
 
 // lettersChosen are the places of the letters that the client has named; nil if it has named none.

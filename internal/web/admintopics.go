@@ -6,9 +6,9 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 
 	"mbus/internal/broker"
+	"mbus/internal/delivery"
 	"mbus/internal/message"
 )
 
@@ -155,44 +155,48 @@ type alteration struct {
 
 // A topicChange is what was, or would be, made of a topic.
 type topicChange struct {
-	Executed   bool              `json:"executed"`
+	plan
 	Topic      string            `json:"topic"`
 	Partitions int               `json:"partitions"`
 	Config     map[string]string `json:"config"`
 }
 
-// createTopic makes a topic, or says what it would make.
-func createTopic(c *call) error {
-	execute, err := c.has("execute")
-	if err != nil {
-		return err
-	}
-	var want newTopic
-	if err := readJSON(c, &want); err != nil {
-		return err
-	}
+// planTopic says which topic would be made.
+func planTopic(c *call, want newTopic) (*topicChange, error) {
 	if err := message.CheckName("topic", want.Topic); err != nil {
-		return badRequest("member %q: %w", "topic", err)
+		return nil, badRequest("%w", err)
 	}
 	if err := c.view.CheckCreation(want.Topic, want.Partitions, want.Config); err != nil {
-		return aboutTopic(err, want.Topic)
+		return nil, aboutTopic(err, want.Topic)
 	}
-	done := topicChange{Executed: execute, Topic: want.Topic, Partitions: want.Partitions, Config: want.Config}
+	done := &topicChange{Topic: want.Topic, Partitions: want.Partitions, Config: want.Config}
 	if done.Config == nil {
 		done.Config = map[string]string{}
 	}
 	if done.Partitions == 0 {
 		done.Partitions = c.server.broker.Options().Partitions
 	}
-	if !execute {
-		return c.json(http.StatusOK, done)
+	done.do = func() error {
+		if _, err := c.view.CreateTopic(want.Topic, want.Partitions, want.Config); err != nil {
+			return aboutTopic(err, want.Topic)
+		}
+		c.did("topic made", "topic", want.Topic, "partitions", done.Partitions, "settings", done.Config)
+		c.w.Header().Set("Location", "/topics/"+url.PathEscape(want.Topic))
+		return nil
 	}
-	if _, err := c.view.CreateTopic(want.Topic, want.Partitions, want.Config); err != nil {
-		return aboutTopic(err, want.Topic)
+	return done, nil
+}
+
+func createTopic(c *call) error {
+	var want newTopic
+	if err := readJSON(c, &want); err != nil {
+		return err
 	}
-	c.did("topic made", "topic", want.Topic, "partitions", done.Partitions, "settings", done.Config)
-	c.w.Header().Set("Location", "/topics/"+url.PathEscape(want.Topic))
-	return c.json(http.StatusCreated, done)
+	done, err := planTopic(c, want)
+	if err != nil {
+		return err
+	}
+	return carryOut(c, http.StatusCreated, done)
 }
 
 // apply changes settings.
@@ -207,71 +211,63 @@ func (a *alteration) apply(own map[string]string) error {
 	return nil
 }
 
-// alterTopic changes a topic, or says what it would be then. All is checked before anything is
-// changed.
+// planAlteration says what a topic would be after a change. All is checked before anything is changed.
+func planAlteration(c *call, t *broker.Topic, want *alteration) (*topicChange, error) {
+	done := &topicChange{plan: planFor(t), Topic: t.Name, Partitions: len(t.Partitions()), Config: map[string]string{}}
+	maps.Copy(done.Config, t.Config())
+	_ = want.apply(done.Config)
+	switch {
+	case broker.Internal(t.Name):
+		return nil, aboutTopic(broker.ErrInternalTopic, t.Name)
+	case want.Partitions == 0 && len(want.Config) == 0:
+		return nil, badRequest("there is neither %q nor %q: nothing is to be changed", "partitions", "config")
+	case want.Partitions != 0:
+		if _, err := c.view.CheckGrowth(t.Name, want.Partitions); err != nil {
+			return nil, aboutTopic(err, t.Name)
+		}
+		done.Partitions = want.Partitions
+	}
+	done.do = func() error { return alter(c, done, want) }
+	return done, c.server.broker.CheckConfig(done.Config)
+}
+
+// alter changes a topic.
+func alter(c *call, done *topicChange, want *alteration) error {
+	if len(want.Config) > 0 {
+		if err := c.view.Configure(done.Topic, want.apply); err != nil {
+			return aboutTopic(err, done.Topic)
+		}
+	}
+	if want.Partitions > 0 {
+		if err := c.view.AddPartitions(done.Topic, want.Partitions); err != nil && len(want.Config) > 0 {
+			return fmt.Errorf("the configuration was changed, and no partition was added: %w: %q", err, done.Topic)
+		} else if err != nil {
+			return aboutTopic(err, done.Topic)
+		}
+	}
+	c.did("topic changed", "topic", done.Topic, "partitions", done.Partitions, "settings", done.Config)
+	return nil
+}
+
 func alterTopic(c *call) error {
-	execute, err := c.has("execute")
-	if err != nil {
-		return err
-	}
-	name, err := c.name("topic")
-	if err != nil {
-		return err
-	}
 	var want alteration
 	if err := readJSON(c, &want); err != nil {
 		return err
 	}
-	done, err := altered(c, name, &want)
+	t, err := incarnation(c, broker.Alter)
 	if err != nil {
 		return err
 	}
-	if !execute {
-		return c.json(http.StatusOK, done)
-	}
-	done.Executed = true
-	if len(want.Config) > 0 {
-		if err := c.view.Configure(name, want.apply); err != nil {
-			return aboutTopic(err, name)
-		}
-	}
-	if want.Partitions > 0 {
-		if err := c.view.AddPartitions(name, want.Partitions); err != nil && len(want.Config) > 0 {
-			return fmt.Errorf("the configuration was changed, and no partition was added: %w: %q", err, name)
-		} else if err != nil {
-			return aboutTopic(err, name)
-		}
-	}
-	c.did("topic changed", "topic", name, "partitions", done.Partitions, "settings", done.Config)
-	return c.json(http.StatusOK, done)
-}
-
-// altered says what a topic would be after a change.
-func altered(c *call, name string, want *alteration) (done topicChange, err error) {
-	t, err := incarnationOf(c, name, broker.Alter)
+	done, err := planAlteration(c, t, &want)
 	if err != nil {
-		return done, err
+		return err
 	}
-	done = topicChange{Topic: t.Name, Partitions: len(t.Partitions()), Config: map[string]string{}}
-	maps.Copy(done.Config, t.Config())
-	_ = want.apply(done.Config)
-	switch {
-	case broker.Internal(name):
-		return done, aboutTopic(broker.ErrInternalTopic, name)
-	case want.Partitions == 0 && len(want.Config) == 0:
-		return done, badRequest("the body has neither %q nor %q: nothing is to be changed", "partitions", "config")
-	case want.Partitions != 0:
-		if _, err := c.view.CheckGrowth(name, want.Partitions); err != nil {
-			return done, aboutTopic(err, name)
-		}
-		done.Partitions = want.Partitions
-	}
-	return done, c.server.broker.CheckConfig(done.Config)
+	return carryOut(c, http.StatusOK, done)
 }
 
 // A topicDeletion is a topic that was, or would be, deleted.
 type topicDeletion struct {
-	Executed bool `json:"executed"`
+	plan
 	topicSize
 	Readers []topicReader `json:"readers"` // groups of which connections read it now, and get an error
 }
@@ -281,56 +277,44 @@ type topicReader struct {
 	Members int    `json:"members"` // or more: each may read some partitions
 }
 
-// readersOf are the groups that read a topic now, by name.
-func readersOf(c *call, topic string) []topicReader {
-	most := make(map[string]int) // connections of a group, of which each may read all partitions
-	for _, n := range c.view.Positions("") {
-		if n.Topic == topic && n.Members > most[n.Group] {
-			most[n.Group] = n.Members
-		}
-	}
-	all := []topicReader{}
-	for _, name := range slices.Sorted(maps.Keys(most)) {
-		all = append(all, topicReader{name, most[name]})
-	}
-	return all
-}
-
-func deleteTopic(c *call) error {
-	execute, err := c.has("execute")
-	if err != nil {
-		return err
-	}
+// planDeletion says which topic would be deleted.
+func planDeletion(c *call) (*topicDeletion, error) {
 	name, err := c.name("topic")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	done := topicDeletion{Executed: execute, topicSize: topicSize{Topic: name}}
+	done := &topicDeletion{topicSize: topicSize{Topic: name}, Readers: []topicReader{}}
+	remove := func() error { return c.view.DeleteTopic(name) }
 	t, err := incarnationOf(c, name, broker.Delete)
 	switch {
 	case errors.Is(err, broker.ErrUnusable) && c.query.Has("id"): // nobody knows which one it is
-		return fmt.Errorf("%w; its id can't be read: without the id, DELETE deletes the topic with the name", err)
+		return nil, fmt.Errorf("%w; its id can't be read: without the id, DELETE deletes the topic with the name", err)
 	case errors.Is(err, broker.ErrUnusable): // nor what is in it
-		t = nil
 	case err != nil:
-		return err
+		return nil, err
 	case c.view.CheckDeletion(name) != nil:
-		return aboutTopic(c.view.CheckDeletion(name), name)
+		return nil, aboutTopic(c.view.CheckDeletion(name), name)
 	default:
-		done.topicSize = describeSize(t, c.view.Delayed())
+		done.plan, done.topicSize = planFor(t), describeSize(t, c.view.Delayed())
+		remove = func() error { return c.view.DeleteTopicByID(t.ID) } // the one that is shown
 	}
-	done.Readers = readersOf(c, name)
-	if !execute {
-		return c.json(http.StatusOK, done)
+	for _, r := range delivery.ReadersOf(c.view, name) {
+		done.Readers = append(done.Readers, topicReader(r))
 	}
-	if t != nil {
-		err = c.view.DeleteTopicByID(t.ID) // the one that is shown
-	} else {
-		err = c.view.DeleteTopic(name)
+	done.do = func() error {
+		if err := remove(); err != nil {
+			return aboutTopic(err, name)
+		}
+		c.did("topic deleted", "topic", name)
+		return nil
 	}
+	return done, nil
+}
+
+func deleteTopic(c *call) error {
+	done, err := planDeletion(c)
 	if err != nil {
-		return aboutTopic(err, name)
+		return err
 	}
-	c.did("topic deleted", "topic", name)
-	return c.json(http.StatusOK, done)
+	return carryOut(c, http.StatusOK, done)
 }

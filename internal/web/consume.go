@@ -172,13 +172,9 @@ func newConsumer(c *call) (*consumer, error) {
 
 // readTopic reads which incarnation of the topic it is.
 func (c consumeRequest) readTopic() error {
-	var id *broker.TopicID
-	if c.query.Has("id") {
-		parsed, err := broker.ParseTopicID(c.query.Get("id"))
-		if err != nil {
-			return badRequest("parameter %q: %w", "id", err)
-		}
-		id = &parsed
+	id, err := topicID(c.call)
+	if err != nil {
+		return err
 	}
 	view, topic := c.view, c.options.Topic
 	c.options.Find = func() (*broker.Topic, error) { return view.Incarnation(topic, id, broker.Read) }
@@ -232,7 +228,7 @@ func (c consumeRequest) readGroup() (err error) {
 		}
 	}
 	if c.query.Has("from") {
-		o.From, err = c.position("from")
+		o.From, err = positionParam(c.call, "from")
 		return err
 	}
 	if o.Group = group.Default; c.query.Has("group") {
@@ -241,15 +237,21 @@ func (c consumeRequest) readGroup() (err error) {
 	if err := message.CheckName("group", o.Group); err != nil {
 		return badRequest("%w", err)
 	}
-	if start := c.query.Get("start"); c.query.Has("start") && start != "beginning" && start != "end" {
-		return badRequest("parameter %q: it takes beginning or end, not %q", "start", start)
-	}
-	o.StartEnd = c.query.Get("start") == "end"
-	return nil
+	o.StartEnd, err = startsAtEnd(c.call)
+	return err
 }
 
-// position is a parameter that is a position. A plus sign of a time zone is a blank in a query.
-func (c consumeRequest) position(name string) (*units.Position, error) {
+// startsAtEnd reads where a group begins.
+func startsAtEnd(c *call) (bool, error) {
+	start := c.query.Get("start")
+	if c.query.Has("start") && start != "beginning" && start != "end" {
+		return false, badRequest("parameter %q: it takes beginning or end, not %q", "start", start)
+	}
+	return start == "end", nil
+}
+
+// positionParam is a parameter that is a position. A plus sign of a time zone is a blank in a query.
+func positionParam(c *call, name string) (*units.Position, error) {
 	value := c.query.Get(name)
 	now := c.server.broker.Now()
 	p, err := units.ParsePosition(value, now, time.UTC)

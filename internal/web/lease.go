@@ -2,10 +2,8 @@ package web
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -185,9 +183,8 @@ func (c *call) leaseOptions() (o delivery.Options, err error) {
 	if o.Ordered, err = c.has("ordered"); err != nil {
 		return o, err
 	}
-	start := c.query.Get("start")
-	if o.StartEnd = start == "end"; !o.StartEnd && c.query.Has("start") && start != "beginning" {
-		return o, badRequest("parameter %q: it takes beginning or end, not %q", "start", start)
+	if o.StartEnd, err = startsAtEnd(c); err != nil {
+		return o, err
 	}
 	attempts, err := c.number("attempts", 0, 1<<31-1, broker.RetryAttempts)
 	if err != nil {
@@ -243,8 +240,8 @@ func (c *call) readTokens(into any, tokens *[]string) (o delivery.Options, err e
 	if err != nil {
 		return o, err
 	}
-	if err := parseTokens(p, into); err != nil {
-		return o, badRequest("the body: %w", err)
+	if err := parseJSON(p, into); err != nil {
+		return o, err
 	}
 	if *tokens == nil {
 		return o, badRequest(`the body has no tokens: it takes {"tokens":["..."]}`)
@@ -257,19 +254,6 @@ func (c *call) readTokens(into any, tokens *[]string) (o delivery.Options, err e
 func isTooLarge(err error) bool {
 	var p *problem
 	return errors.As(err, &p) && p.Status == http.StatusRequestEntityTooLarge
-}
-
-// parseTokens reads one JSON object with known fields.
-func parseTokens(p []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(p))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("something follows the JSON object")
-	}
-	return nil
 }
 
 // ack acknowledges messages.

@@ -163,13 +163,13 @@ func FuzzTokens(f *testing.F) {
 	f.Add([]byte(`{"tokens":null}{}`))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var b failBody
-		if parseTokens(p, &b) != nil {
+		if parseJSON(p, &b) != nil {
 			return
 		}
 		again, err := json.Marshal(b)
 		var c failBody
 		if err == nil {
-			err = parseTokens(again, &c)
+			err = parseJSON(again, &c)
 		}
 		if err != nil || len(c.Tokens) != len(b.Tokens) || c.Reason != b.Reason {
 			t.Fatalf("%q became %q: %v", p, again, err)

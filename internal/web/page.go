@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -142,7 +143,7 @@ func errorView(c *call, err error) error {
 // maxForm bounds the body of a form, in bytes: larger messages are sent with curl.
 const maxForm = broker.PageForm
 
-// form reads the fields of a form.
+// readForm reads the fields of a form. Those with a text are parameters of the call, without space around them.
 func readForm(c *call) error {
 	if t := c.mediaType(); t != "application/x-www-form-urlencoded" {
 		return badRequest("a form comes as application/x-www-form-urlencoded, not as %q", t)
@@ -155,6 +156,14 @@ func readForm(c *call) error {
 	}
 	if err != nil {
 		return badRequest("the form: %w", err)
+	}
+	c.query = make(url.Values)
+	for name, values := range c.r.PostForm {
+		for _, v := range values {
+			if v = strings.TrimSpace(v); v != "" {
+				c.query.Add(name, v)
+			}
+		}
 	}
 	return nil
 }

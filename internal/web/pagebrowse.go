@@ -16,7 +16,6 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
 	"mbus/internal/message"
-	"mbus/internal/units"
 )
 
 // browseParams say which messages of a topic are shown.
@@ -164,7 +163,12 @@ func browse(c *call, t *broker.Topic) (*messagesPage, error) {
 	m.Start, m.High = log.Offsets()
 	m.From = max(m.Start, m.High-broker.PageMessages)
 	if text := strings.TrimSpace(c.query.Get("from")); text != "" {
-		if m.From, err = position(c, text, int(n), log); err != nil {
+		c.query.Set("from", text)
+		from, err := positionParam(c, "from")
+		if err != nil {
+			return nil, err
+		}
+		if m.From, err = delivery.OffsetFrom(from, int(n), log); err != nil {
 			return nil, err
 		}
 		m.From = max(m.From, m.Start)
@@ -174,15 +178,6 @@ func browse(c *call, t *broker.Topic) (*messagesPage, error) {
 	m.Prev, m.Next = max(m.Start, m.From-broker.PageMessages), m.From
 	m.read(log)
 	return m, nil
-}
-
-// position is the offset that a text names.
-func position(c *call, text string, partition int, log *broker.Partition) (int64, error) {
-	p, err := units.ParsePosition(text, c.server.broker.Now(), time.UTC)
-	if err != nil {
-		return 0, badRequest("%q: %w, not %q", "from", err, text)
-	}
-	return delivery.OffsetFrom(p, partition, log)
 }
 
 // read reads messages that the filter finds, and gives up after many that it does not.
@@ -229,7 +224,7 @@ func showTopic(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := topicView{Row: newTopicRow(c.view, t, totals(c.view), c.view.Delayed()[t.ID]), ID: hexID(t.ID), Now: time.Now().UnixMilli()}
+	d := topicView{Row: newTopicRow(c.view, t, totals(c.view, "", ""), c.view.Delayed()[t.ID]), ID: broker.TopicID(t.ID).String(), Now: time.Now().UnixMilli()}
 	d.Groups, _ = groupRows(c.view, "", t.Name, "", "")
 	if d.Page, err = browse(c, t); err != nil {
 		return err
@@ -283,7 +278,7 @@ func showDead(c *call) error {
 	if !isDead {
 		return errors.Join(broker.ErrUnknownTopic, badRequest("topic %q has no dead letters: those of a topic are in the one with %q behind its name", t.Name, message.DeadLetters))
 	}
-	d := deadView{Dead: t.Name, Of: of, Letters: letters(t, totals(c.view)[t.Name]), Partitions: len(t.Partitions()), Now: time.Now().UnixMilli()}
+	d := deadView{Dead: t.Name, Of: of, Letters: lettersOf(c.view, t), Partitions: len(t.Partitions()), Now: time.Now().UnixMilli()}
 	if !c.query.Has("from") { // the first that is left
 		c.query.Set("from", "beginning")
 		if n, err := c.number("partition", 0, int64(d.Partitions-1), 0); err == nil {

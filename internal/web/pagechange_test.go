@@ -81,6 +81,11 @@ func TestChangesAreShownFirstAndAskForTheName(t *testing.T) {
 		t.Errorf("%d partitions", len(topic.Partitions()))
 	}
 	r.form(http.StatusBadRequest, "/ui/topics/orders/grow", "partitions", "2")
+	preview, _ := r.form(http.StatusOK, "/ui/topics/orders/delete")
+	if id := broker.TopicID(topic.ID).String(); !strings.Contains(preview, `name="id" value="`+id+`"`) {
+		t.Errorf("the form is not for the topic with the id %s: %s", id, preview)
+	}
+	r.form(http.StatusNotFound, "/ui/topics/orders/delete", "id", broker.TopicID{}.String(), "confirm", "orders") // the one that was shown is gone
 	r.mustConfirm("/ui/groups/billing/delete", "billing")
 	r.must(http.StatusNotFound, "GET", "/ui/groups/billing", "")
 	r.mustConfirm("/ui/topics/orders/delete", "orders")

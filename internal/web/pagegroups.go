@@ -166,7 +166,7 @@ type deadRow struct {
 
 // deadRows lists the topics that have dead letters.
 func deadRows(v *broker.View) (rows []deadRow) {
-	sums := totals(v)
+	sums := totals(v, "", "")
 	for _, t := range v.Topics() {
 		of, isDead := strings.CutSuffix(t.Name, message.DeadLetters)
 		if !isDead || len(rows) == broker.PageRows {

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/hex"
 	"maps"
 	"net/http"
 	"runtime"
@@ -10,8 +9,6 @@ import (
 
 	"mbus/internal/broker"
 )
-
-func hexID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
 // A setting is one of a topic's.
 type setting struct{ Name, Value, Text string }

@@ -85,7 +85,7 @@ func (s *numberStream) gather() numbers {
 			n.Gone = append(n.Gone, name)
 			return n
 		}
-		row := newTopicRow(c.view, t, totals(c.view), c.view.Delayed()[t.ID])
+		row := newTopicRow(c.view, t, totals(c.view, "", ""), c.view.Delayed()[t.ID])
 		s.add(&n.Topics, "topic", name, row.numbers())
 		for i, p := range t.Partitions() {
 			start, high := p.Offsets()

@@ -44,10 +44,10 @@ type groupTotals struct {
 	letters map[int]int64    // lags of the group in which redrives consume, by partition
 }
 
-// totals adds up the positions of all groups, by topic.
-func totals(v *broker.View) map[string]*groupTotals {
+// totals adds up the positions of all groups, by topic; of one group or topic if they are named.
+func totals(v *broker.View, groupName, topic string) map[string]*groupTotals {
 	sums := make(map[string]*groupTotals)
-	all, _ := v.Lag("", "")
+	all, _ := v.Lag(groupName, topic)
 	for i := range all {
 		l := &all[i]
 		s := sums[l.Topic]
@@ -65,7 +65,7 @@ func totals(v *broker.View) map[string]*groupTotals {
 
 // topics lists the topics of a view, and says whether there are more.
 func topicRows(v *broker.View, match, after string) (rows []topicRow, more bool) {
-	sums, delayed := totals(v), v.Delayed()
+	sums, delayed := totals(v, "", ""), v.Delayed()
 	for _, t := range v.Topics() {
 		if broker.Internal(t.Name) || t.Name <= after && after != "" || !strings.Contains(t.Name, match) {
 			continue
@@ -120,6 +120,11 @@ func letters(dead *broker.Topic, s *groupTotals) (n int64) {
 		n += lag
 	}
 	return n
+}
+
+// lettersOf is letters for a topic alone.
+func lettersOf(v *broker.View, dead *broker.Topic) int64 {
+	return letters(dead, totals(v, broker.RedriveGroup, dead.Name)[dead.Name])
 }
 
 // A topicsView is the first view.
