@@ -192,7 +192,7 @@ var packageLines = map[string]int{
 	"internal/group":                 3400,
 	"internal/kafka":                 5550,
 	"internal/line":                  2700,
-	"internal/message":               900,
+	"internal/message":               950,
 	"internal/publish":               600,
 	"internal/schedule":              1850,
 	"internal/store":                 600,

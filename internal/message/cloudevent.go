@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,8 +45,10 @@ func ReadCloudEvent(from Origin, r *batch.Record) CloudEvent {
 		switch {
 		case strings.EqualFold(string(k), ContentType):
 			e.Type = strings.ToValidUTF8(string(v), "\uFFFD")
-		case isAttribute && isAttributeName(name) && len(e.Attributes) < maxMembers: // no event has more
-			e.set(name, strings.ToValidUTF8(string(v), "\uFFFD"))
+		case isAttribute && len(e.Attributes) < maxMembers: // no event has more
+			if a := (Attribute{name, strings.ToValidUTF8(string(v), "\uFFFD")}); a.check() == nil {
+				e.set(a.Name, a.Value)
+			}
 		}
 	}
 	if isMedia(e.Type, TypeCloudEvent) && isObject(r.Value) {
@@ -95,6 +100,24 @@ func (e *CloudEvent) add(name, value string) bool {
 	return true
 }
 
+// check finds what no attribute may be. The error does not have the name.
+func (a Attribute) check() error {
+	switch {
+	case !isAttributeName(a.Name) || !utf8.ValidString(a.Value):
+		return errors.New("a name takes a-z and 0-9, and a value UTF-8")
+	case a.Name == "specversion" && a.Value != "1.0":
+		return fmt.Errorf("it takes 1.0, not %q", a.Value)
+	case a.Value == "" && slices.Contains([]string{"id", "source", "type", "subject", "dataschema"}, a.Name):
+		return errors.New("it is empty")
+	case a.Name == "time":
+		// RFC 3339 has leap seconds, and package time does not.
+		if _, err := time.Parse(time.RFC3339, strings.Replace(a.Value, ":60", ":59", 1)); err != nil {
+			return fmt.Errorf("it takes a time such as 2026-11-22T10:00:00Z, not %q", a.Value)
+		}
+	}
+	return nil
+}
+
 // isAttributeName says whether a name may be that of an attribute, and none of the JSON format's own.
 func isAttributeName(name string) bool {
 	for i := range len(name) {
@@ -110,6 +133,14 @@ func isMedia(contentType, media string) bool {
 	t, _, _ := strings.Cut(contentType, ";")
 	return strings.EqualFold(strings.TrimSpace(t), media)
 }
+
+// IsEventFormat says whether a media type is that of whole events, in any format.
+func IsEventFormat(media string) bool {
+	return len(media) >= len(eventFormats) && strings.EqualFold(media[:len(eventFormats)], eventFormats)
+}
+
+// eventFormats is the beginning of the media type of events in whichever format.
+const eventFormats = "application/cloudevents"
 
 func isObject(p []byte) bool {
 	return json.Valid(p) && utf8.Valid(p) && bytes.TrimLeft(p, " \t\r\n")[0] == '{'

@@ -25,6 +25,7 @@ func TestRecordsAsCloudEvents(t *testing.T) {
 		{nil, []byte("{"), append(complete, header("Content-Type", "a/b+json")), attributes + `,"datacontenttype":"a/b+json","data":"{"}`},
 		{nil, []byte("\xff"), append(complete, header("content-type", "text/plain")), attributes + `,"datacontenttype":"text/plain","data_base64":"/w=="}`},
 		{nil, []byte{}, append(complete, header("ce_id", "8"), header("ce_Upper", "x"), header("ce_data", "x"), header("other", "x"), header("ce_", "x")), `{"specversion":"1.0","id":"8","source":"/shop","type":"sold","data":""}`},
+		{nil, nil, append(complete, header("ce_specversion", "0.3"), header("ce_id", ""), header("ce_time", "yesterday"), header("ce_subject", "")), attributes + "}"},
 		{nil, []byte("{\n\"id\":\"1\"}"), []batch.Header{header("content-type", "application/cloudevents+json; charset=UTF-8")}, `{"id":"1"}`},
 		{nil, []byte(`[]`), append(complete, header("content-type", "application/cloudevents+json")), attributes + `,"datacontenttype":"application/cloudevents+json","data":[]}`},
 	} {

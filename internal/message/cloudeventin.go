@@ -68,6 +68,9 @@ func membersOf(p []byte) (map[string]json.RawMessage, error) {
 		if err := d.Decode(&value); err != nil {
 			return nil, err
 		}
+		if _, twice := members[name.(string)]; twice {
+			return nil, fmt.Errorf("it has member %q twice", name)
+		}
 		if members[name.(string)] = value; len(members) > maxMembers {
 			return nil, fmt.Errorf("it has more than %d members", maxMembers)
 		}
@@ -125,6 +128,9 @@ func attributeText(p json.RawMessage) (string, error) {
 		err := json.Unmarshal(p, &s)
 		return s, err
 	}
+	if bytes.ContainsAny(p, ".eE") && p[0] != 't' && p[0] != 'f' {
+		return "", errors.New("a number is a whole one")
+	}
 	return string(p), nil
 }
 
@@ -160,20 +166,23 @@ func (e *CloudEvent) readData(members map[string]json.RawMessage) (err error) {
 // Record makes a record of an event. The error says which attribute is missing, or wrong.
 func (e *CloudEvent) Record() (m Parsed, err error) {
 	for _, name := range []string{"specversion", "id", "source", "type"} {
-		if i := e.index(name); i < 0 || e.Attributes[i].Value == "" {
+		if e.index(name) < 0 {
 			return m, fmt.Errorf("a cloud event has attribute %q", name)
 		}
 	}
-	if v := e.Attributes[e.index("specversion")].Value; v != "1.0" {
-		return m, fmt.Errorf("attribute %q: it takes 1.0, not %q", "specversion", v)
+	if IsEventFormat(e.Type) { // in the log it would be taken for a whole event, without the attributes
+		return m, fmt.Errorf("attribute %q: the data can't be an event of its own", "datacontenttype")
 	}
 	if len(e.Attributes) > maxMembers {
 		return m, fmt.Errorf("a cloud event has at most %d attributes", maxMembers)
 	}
 	m.Value = e.Data
-	for _, a := range e.Attributes {
-		if !isAttributeName(a.Name) || !utf8.ValidString(a.Value) {
-			return m, fmt.Errorf("attribute %q: a name takes a-z and 0-9, and a value UTF-8", a.Name)
+	for i, a := range e.Attributes {
+		if err := a.check(); err != nil {
+			return m, fmt.Errorf("attribute %q: %w", a.Name, err)
+		}
+		if e.index(a.Name) < i {
+			return m, fmt.Errorf("attribute %q is there twice", a.Name)
 		}
 		if a.Name == partitionKey {
 			m.Key = []byte(a.Value)

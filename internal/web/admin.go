@@ -118,7 +118,7 @@ func aboutTopic(err error, name string) error {
 // readJSON reads the body, one JSON value without unknown members, into v.
 func readJSON(c *call, v any) error {
 	if t := c.mediaType(); t != typeJSON {
-		return &problem{Status: http.StatusUnsupportedMediaType, Code: codeBadRequest, Detail: fmt.Sprintf("header Content-Type: it takes %s, not %q", typeJSON, c.r.Header.Get("Content-Type"))}
+		return unsupported("header Content-Type: it takes %s, not %q", typeJSON, c.r.Header.Get("Content-Type"))
 	}
 	p, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, broker.HTTPDocument))
 	if err != nil {
@@ -131,7 +131,14 @@ func readJSON(c *call, v any) error {
 func parseJSON(p []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(p))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	err := d.Decode(v)
+	var other *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &other) && other.Field == "":
+		return badRequest("the body: it takes a JSON object, not %s", other.Value)
+	case errors.As(err, &other):
+		return badRequest("the body: member %q takes no %s", other.Field, other.Value)
+	case err != nil:
 		return badRequest("the body: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {

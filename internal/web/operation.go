@@ -177,6 +177,9 @@ func (c *call) run() (err error) {
 	if err = c.readQuery(); err != nil {
 		return err
 	}
+	if err = checkBody(c); err != nil {
+		return err
+	}
 	c.conn.use.Store(&tcpserver.Use{Topic: c.r.PathValue("topic"), Group: cmp.Or(c.r.PathValue("group"), c.query.Get("group")), Does: c.op.id})
 	defer c.conn.rests()
 	return c.op.serve(c)

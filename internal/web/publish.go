@@ -127,7 +127,7 @@ func (c *call) publishOnce(t *broker.Topic, p *broker.Partition, m *outgoing) er
 func (m *outgoing) isAt(t *broker.Topic, at broker.Place) error {
 	same := true
 	err := broker.WithRecord(t.Partitions()[at.Partition], at.Offset, func(r *batch.Record) error {
-		same = bytes.Equal(r.Key, m.key) && bytes.Equal(r.Value, m.value)
+		same = bytes.Equal(r.Key, m.key) && bytes.Equal(r.Value, m.value) && m.hasHeaders(r)
 		return nil
 	})
 	if err == nil && !same {
@@ -137,6 +137,18 @@ func (m *outgoing) isAt(t *broker.Topic, at broker.Place) error {
 		}
 	}
 	return nil
+}
+
+// hasHeaders says whether a record has the message's headers: those of an event tell it from another.
+func (m *outgoing) hasHeaders(r *batch.Record) bool {
+	i := 0
+	for k, v := range r.Headers() {
+		if i == len(m.headers) || string(k) != m.headers[i].Key || !bytes.Equal(v, m.headers[i].Value) {
+			return false
+		}
+		i++
+	}
+	return i == len(m.headers)
 }
 
 // appendAndWait appends a batch and returns its offset when it is durable.

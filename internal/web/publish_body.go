@@ -6,13 +6,38 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
+	"mbus/internal/message"
 	"mbus/internal/tcpserver"
 	"mbus/internal/units"
 )
+
+// checkBody refuses a body that would be taken for another than the client has sent: a coded one, because
+// the coding is not stored, events in XML or Avro, which the broker can't read, and a body of HTTP/1.0
+// without a length, of which net/http reads nothing.
+func checkBody(c *call) error {
+	coding, media := strings.Join(c.r.Header["Content-Encoding"], ", "), c.mediaType()
+	switch {
+	case len(c.op.bodies) == 0:
+	case message.IsEventFormat(media) && media != typeEvent && media != typeEvents:
+		return unsupported("header Content-Type: events come as %s or %s, not as %q", typeEvent, typeEvents, media)
+	case coding != "" && !strings.EqualFold(coding, "identity"):
+		c.w.Header().Set("Accept-Encoding", "identity")
+		return unsupported("header Content-Encoding: it takes identity, not %q", coding)
+	case !c.r.ProtoAtLeast(1, 1) && c.r.Header.Get("Content-Length") == "":
+		return badRequest("header Content-Length is missing: a client of HTTP 1.0 has to say how long the body is")
+	}
+	return nil
+}
+
+// unsupported is an error for a body of a kind that the operation does not take.
+func unsupported(format string, args ...any) error {
+	return &problem{Status: http.StatusUnsupportedMediaType, Code: codeBadRequest, Detail: fmt.Sprintf(format, args...)}
+}
 
 // A body is the body of a request, in memory of the broker's budget. The memory grows with the
 // bytes that have come: a client that promises many takes none.

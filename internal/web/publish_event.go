@@ -36,7 +36,7 @@ func (c *call) eventOf(m *outgoing) error {
 	return nil
 }
 
-func (c *call) isBinaryEvent() bool { return c.r.Header.Get(eventPrefix+"Specversion") != "" }
+func (c *call) isBinaryEvent() bool { return len(c.r.Header[eventPrefix+"Specversion"]) > 0 }
 
 // binaryEvent is the event whose attributes are in headers.
 func (c *call) binaryEvent(data []byte) (message.Parsed, error) {

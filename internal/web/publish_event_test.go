@@ -60,11 +60,23 @@ func TestCloudEventsThatAreWrong(t *testing.T) {
 	for _, event := range []string{
 		"", "null", "[]", "{", `{"specversion":"1.0"}`, `{"specversion":"2.0","id":"1","source":"/s","type":"t"}`, `{"specversion":"1.0","id":"","source":"/s","type":"t"}`,
 		`{"specversion":"1.0","id":"1","source":"/s","type":"t","Upper":"x"}`, `{"specversion":"1.0","id":"1","source":"/s","type":"t","list":[]}`,
+		`{"specversion":"1.0","id":"1","source":"/s","type":"t","id":"2"}`, `{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,"data":2}`,
+		`{"specversion":"1.0","id":"1","source":"/s","type":"t","n":1.5}`, `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"yesterday"}`,
+		`{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":""}`, `{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"application/cloudevents+json","data":{}}`,
 		`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,"data_base64":"eA=="}`, `{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"*"}`,
 	} {
 		r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/t", event, "Content-Type", typeEvent)
 	}
 	r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/t", "x", "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s")
+	for _, h := range [][]string{
+		{"ce-specversion", ""}, {"ce-time", "2026-13-01T00:00:00Z"}, {"ce-subject", ""}, {"ce-", "x"}, {"ce-data", "x"}, {"ce-dataschema", ""},
+	} {
+		r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/t", "x", append([]string{"ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t"}, h...)...)
+	}
+	if answer := r.speak(request("POST /topics/t", "Content-Length: 0\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-id: 2\r\nce-source: /s\r\nce-type: t\r\n")); !strings.Contains(answer, `\"id\" is there twice`) {
+		t.Errorf("%s", answer)
+	}
+	r.must(http.StatusOK, "POST", "/topics/leap", "x", "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t", "ce-time", "2016-12-31T23:59:60Z")
 	for _, batch := range []string{"", "null", "{}", "1", "[", "[1", "[1,", "[]x", "[{}] 1", "[,]"} {
 		r.problem(http.StatusBadRequest, "BADMESSAGE", "POST", "/topics/t", batch, "Content-Type", typeEvents)
 	}

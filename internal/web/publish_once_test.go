@@ -69,6 +69,11 @@ func TestAKeyIsForOneMessage(t *testing.T) {
 	r.must(http.StatusOK, "POST", "/topics/t", "a", once, "k")
 	r.problem(http.StatusUnprocessableEntity, "CONFLICT", "POST", "/topics/t", "b", once, "k")
 	r.problem(http.StatusUnprocessableEntity, "CONFLICT", "POST", "/topics/t?key=k", "a", once, "k")
+	r.problem(http.StatusUnprocessableEntity, "CONFLICT", "POST", "/topics/t?header=a:b", "a", once, "k")
+	event := []string{"ce-specversion", "1.0", "ce-source", "/s", "ce-type", "t", once, "event", "ce-id"}
+	r.must(http.StatusOK, "POST", "/topics/events", "", append(event, "1")...)
+	r.must(http.StatusOK, "POST", "/topics/events", "", append(event, "1")...)
+	r.problem(http.StatusUnprocessableEntity, "CONFLICT", "POST", "/topics/events", "", append(event, "2")...)
 	r.problem(http.StatusBadRequest, "BADREQUEST", "POST", "/topics/t?delay=1h", "a", once, "k2")
 	r.problem(http.StatusBadRequest, "BADREQUEST", "POST", "/topics/t", "a", once, strings.Repeat("x", maxOnce+1))
 	r.must(http.StatusOK, "POST", "/topics/other", "b", once, "k")

@@ -48,6 +48,11 @@ const headerPrefix = "Mbus-Header-"
 // publishOptions reads the options of a message.
 func (c *call) publishOptions() (*outgoing, error) {
 	m := &outgoing{partition: -1}
+	for name := range c.r.Header {
+		if strings.HasPrefix(name, "Mbus-") && !isPublishHeader(name) {
+			return nil, badRequest("unknown header %q", name)
+		}
+	}
 	for name, set := range map[string]func(value string, now time.Time) error{
 		"key": m.setKey, "partition": m.setPartition, "time": m.setTime, "delay": m.setDelay, "at": m.setAt,
 	} {
@@ -80,6 +85,12 @@ func (c *call) publishOptions() (*outgoing, error) {
 	return m, nil
 }
 
+// isPublishHeader says whether a request's header is an option, or one of the message.
+func isPublishHeader(name string) bool {
+	return slices.ContainsFunc(publishHeaders, func(p param) bool { return p.name == name && !p.many }) ||
+		strings.HasPrefix(name, headerPrefix) && name != headerPrefix
+}
+
 // option is a parameter, or the header that stands for it.
 func (c *call) option(name string) (value string, found bool, err error) {
 	values := slices.Concat(c.query[name], c.r.Header.Values("Mbus-"+name))
@@ -97,7 +108,7 @@ func (c *call) option(name string) (value string, found bool, err error) {
 func headersOf(all http.Header, prefix string) (found []batch.Header) {
 	for name, values := range all {
 		name, ok := strings.CutPrefix(name, prefix)
-		if !ok || name == "" {
+		if !ok {
 			continue
 		}
 		for _, v := range values {

@@ -272,3 +272,23 @@ func TestBodiesTakeMemoryOfTheBudget(t *testing.T) {
 	}
 	r.broker.Budget.Give(20 << 10)
 }
+
+// What would not be in the message, or would be another one, is refused.
+func TestWhatIsNotStoredIsRefused(t *testing.T) {
+	r := newRig(t, Options{})
+	for _, h := range [][]string{{"Mbus-Delya", "1h"}, {"Mbus-Header-", "x"}, {"Mbus-Group", "g"}} {
+		r.problem(http.StatusBadRequest, "BADREQUEST", "POST", "/topics/t", "a", h...)
+	}
+	r.problem(http.StatusUnsupportedMediaType, "BADREQUEST", "POST", "/topics/t", "\x1f\x8b", "Content-Encoding", "gzip")
+	r.problem(http.StatusUnsupportedMediaType, "BADREQUEST", "POST", "/topics/t/groups/g/ack", "\x1f\x8b", "Content-Encoding", "gzip")
+	for _, format := range []string{"application/cloudevents", "application/cloudevents+xml", "Application/CloudEvents-batch+avro; x=y"} {
+		r.problem(http.StatusUnsupportedMediaType, "BADREQUEST", "POST", "/topics/t", "a", "Content-Type", format)
+	}
+	if status, _, h := r.do("PUT", "/topics/t", "a", "Content-Encoding", "br"); status != http.StatusUnsupportedMediaType || h.Get("Accept-Encoding") != "identity" {
+		t.Errorf("status %d, %v", status, h)
+	}
+	if _, err := r.broker.As(broker.Self).Topic("t", broker.Read); err == nil {
+		t.Error("there is a topic")
+	}
+	r.must(http.StatusOK, "POST", "/topics/t", "a", "Content-Encoding", "identity", "Content-Type", "application/xml")
+}
