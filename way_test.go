@@ -3,6 +3,7 @@ package mbus
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"mbus/internal/kafka"
 	"mbus/internal/line"
 	"mbus/internal/store"
+	"mbus/internal/web"
 )
 
 // A trace notes which functions of mbus lead to the log.
@@ -118,7 +120,7 @@ func ways(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	all := make(map[string][]string)
-	for _, m := range regexp.MustCompile(`(?m)^- ((?:In|Read|Out), (?:lines|Kafka)):((?:\s*`+"`[\\w.]+`"+`,?)+)`).FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^- ((?:In|Read|Out), (?:lines|Kafka|HTTP|HTTP lines|lines and HTTP)):((?:\s*`+"`[\\w.]+`"+`,?)+)`).FindAllStringSubmatch(string(text), -1) {
 		for _, name := range regexp.MustCompile("`([\\w.]+)`").FindAllStringSubmatch(m[2], -1) {
 			all[m[1]] = append(all[m[1]], name[1])
 		}
@@ -144,7 +146,7 @@ func endsWith(stack, way []string) bool {
 // A message passes through the functions that DESIGN.md names, and no others.
 func TestTheWayOfAMessage(t *testing.T) {
 	all := ways(t)
-	for title, most := range map[string]int{"In, lines": 6, "In, Kafka": 6, "Read, lines": 5, "Out, lines": 5, "Read, Kafka": 5, "Out, Kafka": 5} {
+	for title, most := range map[string]int{"In, lines": 6, "In, Kafka": 6, "Read, lines and HTTP": 5, "Out, lines": 5, "Read, Kafka": 5, "Out, Kafka": 5, "In, HTTP": 5, "In, HTTP lines": 7, "Out, HTTP": 5} {
 		if n := len(all[title]); n == 0 || n > most {
 			t.Fatalf("%s: DESIGN.md names %d functions, 1 to %d are meant to be", title, n, most)
 		}
@@ -172,17 +174,33 @@ func TestTheWayOfAMessage(t *testing.T) {
 		t.Fatalf("the consumer got %q", got)
 	}
 	_, reads := w.take()
-	must("Read, lines", reads)
+	must("Read, lines and HTTP", reads)
 
 	w.kafka(t)
 	writes, reads = w.take()
 	must("In, Kafka", writes)
 	must("Read, Kafka", slices.DeleteFunc(reads, func(s []string) bool { return slices.Contains(s, "broker.sequences.load") })) // once after a start
 
+	const httpRequest = "%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\nContent-Type: text/plain%s\r\n\r\n%s"
+	w.ask(t, w.http, fmt.Sprintf(httpRequest, "POST /topics/orders", 5, "", "third"))
+	writes, _ = w.take()
+	must("In, HTTP", writes)
+	w.ask(t, w.http, fmt.Sprintf(httpRequest, "POST /topics/orders", 7, ";lines", "fourth\n"))
+	writes, _ = w.take()
+	must("In, HTTP lines", writes)
+	if got := w.ask(t, w.http, fmt.Sprintf(httpRequest, "GET /topics/orders/messages?from=3", 0, "", "")); !strings.Contains(got, "\nfourth\n") {
+		t.Fatalf("the client of HTTP got %q", got)
+	}
+	_, reads = w.take()
+	must("Read, lines and HTTP", reads)
+
 	w.ask(t, w.producers, "big\n"+big)
 	stalled := w.dial(t, w.consumers, []byte("big?from=0\n"))
 	defer stalled.Close()
 	mustBlock(t, "Out, lines", all["Out, lines"])
+	stuck := w.dial(t, w.http, fmt.Appendf(nil, httpRequest, "GET /topics/big/messages?from=0", 0, "", ""))
+	defer stuck.Close()
+	mustBlock(t, "Out, HTTP", all["Out, HTTP"])
 	fetching := w.dial(t, w.kafkas, bytesOf(fetchBig(), 20))
 	defer fetching.Close()
 	mustBlock(t, "Out, Kafka", all["Out, Kafka"])
@@ -209,7 +227,7 @@ func mustBlock(t *testing.T, title string, way []string) {
 // A traced is a broker with its ports.
 type traced struct {
 	*trace
-	producers, consumers, kafkas string // addresses
+	producers, consumers, kafkas, http string // addresses
 }
 
 func newTraced(t *testing.T) *traced {
@@ -223,13 +241,14 @@ func newTraced(t *testing.T) *traced {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, fetches := line.NewServer(b), kafka.NewServer(b, kafka.Options{})
-	w.producers, w.consumers, w.kafkas = listen(t, lines.ServeProducers), listen(t, lines.ServeConsumers), listen(t, fetches.Serve)
+	lines, fetches, pages := line.NewServer(b), kafka.NewServer(b, kafka.Options{}), web.NewServer(b, web.Options{})
+	w.producers, w.consumers, w.kafkas, w.http = listen(t, lines.ServeProducers), listen(t, lines.ServeConsumers), listen(t, fetches.Serve), listen(t, pages.Serve)
 	t.Cleanup(func() {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		lines.Stop(ended)
 		fetches.Stop(ended)
+		pages.Stop(ended)
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
