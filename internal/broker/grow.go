@@ -23,9 +23,6 @@ func (v *View) AddPartitions(name string, total int) error {
 	if err != nil {
 		return err
 	}
-	if err := b.store.CheckSpace(0); err != nil {
-		return err
-	}
 	had := len(t.Partitions())
 	release, err := b.catalog.reserve(0, total-had)
 	if err != nil {
@@ -49,12 +46,20 @@ func (v *View) AddPartitions(name string, total int) error {
 	return nil
 }
 
-// CheckGrowth finds the topic if AddPartitions would be tried.
+// CheckGrowth finds the topic if AddPartitions would be tried: its error is as far as it is known before.
 func (v *View) CheckGrowth(name string, total int) (*Topic, error) {
 	if err := v.topic(Alter, name); err != nil {
 		return nil, err
 	}
-	return v.broker.checkGrowth(name, total)
+	t, err := v.broker.checkGrowth(name, total)
+	if err != nil {
+		return nil, err
+	}
+	release, err := v.broker.catalog.reserve(0, total-len(t.Partitions()))
+	if err == nil {
+		release()
+	}
+	return t, err
 }
 
 func (b *Broker) checkGrowth(name string, total int) (*Topic, error) {
@@ -69,5 +74,5 @@ func (b *Broker) checkGrowth(name string, total int) (*Topic, error) {
 	case total > MaxPartitions:
 		return nil, fmt.Errorf("%w: %d, a topic has %d at most", ErrPartitions, total, MaxPartitions)
 	}
-	return t, nil
+	return t, b.store.CheckSpace(0)
 }

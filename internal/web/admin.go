@@ -86,7 +86,7 @@ func planFor(t *broker.Topic) plan { return plan{id: broker.TopicID(t.ID).String
 // execute makes the change.
 func (p *plan) execute() error {
 	err := p.do()
-	p.Executed = err == nil
+	p.Executed = p.Executed || err == nil
 	return err
 }
 

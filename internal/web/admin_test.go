@@ -4,8 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"mbus/internal/store"
+	"mbus/internal/store/storefault"
 )
 
 // get decodes the JSON answer to a request that succeeds.
@@ -241,6 +246,87 @@ func TestAGroupInUseIsNeitherResetNorDeleted(t *testing.T) {
 	r.refused(409, "BUSY", "POST", "/groups/billing/reset?topic=orders&to=0&execute", "", "stop them first")
 	r.refused(409, "BUSY", "DELETE", "/groups/billing", "", "stop them first")
 	r.refused(409, "BUSY", "DELETE", "/groups/billing?execute", "", "stop them first")
+}
+
+// Positions come in parts, the sums are those of all.
+func TestPositionsOfAGroupComeInParts(t *testing.T) {
+	r := newRig(t, Options{})
+	var want []string
+	for i, partitions := range []int{1, 11, 2} {
+		name := fmt.Sprintf("t%d", i)
+		get[topicChange](r, "POST", "/topics?execute", fmt.Sprintf(`{"topic":%q,"partitions":%d}`, name, partitions))
+		r.publish(name, "a")
+		get[groupReset](r, "POST", "/groups/billing/reset?execute&to=0&topic="+name, "")
+		for n := range partitions {
+			want = append(want, fmt.Sprintf("%s:%d", name, n))
+		}
+	}
+	for _, limit := range []int{1, 3, 13, 14, 1000} {
+		var got []string
+		for next := ""; len(got) == 0 || next != ""; {
+			part := get[groupDetails](r, "GET", fmt.Sprintf("/groups/billing?limit=%d&after=%s", limit, next), "")
+			if part.Lag != 3 || part.Topics != 3 || len(part.Positions) > limit {
+				t.Fatalf("a part with %d positions: %+v", len(part.Positions), part.groupSum)
+			}
+			for _, p := range part.Positions {
+				got = append(got, fmt.Sprintf("%s:%d", p.Topic, p.Partition))
+			}
+			next = part.Next
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("limit %d: %q, not %q", limit, got, want)
+		}
+	}
+	leave := r.joinGroup("t0", "shipping")
+	defer leave()
+	leaveToo := r.joinGroup("t1", "shipping")
+	defer leaveToo()
+	if d := get[groupDetails](r, "GET", "/groups/shipping?limit=1", ""); d.Members != 2 || len(d.Clients) != 1 {
+		t.Errorf("of two members: %+v", d)
+	}
+	for _, wrong := range []string{"after=t1", "after=t1:x", "after=:1", "after=t1:-1", "limit=0"} {
+		r.refused(400, "BADREQUEST", "GET", "/groups/billing?"+wrong, "")
+	}
+}
+
+// A store that can add no partition, although there is room, shows what a change in two steps has done.
+func TestAChangeThatIsHalfDoneSaysSo(t *testing.T) {
+	r := newRigOver(t, Options{}, func(s store.Store) store.Store { return noMorePartitions{s} })
+	get[topicChange](r, "POST", "/topics?execute", `{"topic":"orders"}`)
+	status, answer, _ := r.do("PATCH", "/topics/orders?execute", `{"partitions":3,"config":{"retention.ms":"5"}}`, "Content-Type", typeJSON)
+	if want := `"done":{"executed":true,"topic":"orders","partitions":1,"config":{"retention.ms":"5"}}`; status != 507 || !strings.Contains(answer, want) || !strings.Contains(answer, `"FULL"`) {
+		t.Errorf("status %d, and not %s: %s", status, want, answer)
+	}
+	if d := get[topicDetails](r, "GET", "/topics/orders", ""); d.Partitions != 1 || d.Config["retention.ms"] != "5" {
+		t.Errorf("the topic is %+v", d)
+	}
+}
+
+// A disk that is full before anything is changed leaves all as it is, and the preview says so.
+func TestAChangeWithoutRoomChangesNothing(t *testing.T) {
+	var full atomic.Bool
+	r := newRigOver(t, Options{}, func(s store.Store) store.Store {
+		return &storefault.Store{Store: s, Space: func(inner store.Store, n int) error {
+			if full.Load() {
+				return store.ErrFull
+			}
+			return inner.CheckSpace(n)
+		}}
+	})
+	get[topicChange](r, "POST", "/topics?execute", `{"topic":"orders"}`)
+	full.Store(true)
+	for _, execute := range []string{"", "?execute"} {
+		r.refused(507, "FULL", "PATCH", "/topics/orders"+execute, `{"partitions":3,"config":{"retention.ms":"5"}}`)
+	}
+	if d := get[topicDetails](r, "GET", "/topics/orders", ""); d.Partitions != 1 || len(d.Config) != 0 {
+		t.Errorf("the topic is %+v", d)
+	}
+}
+
+type noMorePartitions struct{ store.Store }
+
+func (noMorePartitions) AddPartitions(string, int) (store.Topic, error) {
+	return store.Topic{}, store.ErrFull
 }
 
 // joinGroup has a client follow a topic, from its first message on, until leave.

@@ -1,8 +1,11 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"mbus/internal/broker"
@@ -23,8 +26,12 @@ func groupOperations() []operation {
 		},
 		{
 			id: "getGroup", method: http.MethodGet, path: "/groups/{group}", tag: "Operate",
-			summary: "A group: its members, and its position in each partition",
-			params:  []param{paramTopic},
+			summary: "A group: its members, and its position in each partition. GET /connections?group= has all of many members.",
+			params: []param{
+				paramTopic,
+				{name: "after", about: "the positions go on behind this one, which the answer before had as next", example: "orders:0"},
+				{name: "limit", about: "positions, and clients, at most, 1 to 1000; 1000 if not given", kind: "integer", example: "100"},
+			},
 			answers: asJSON("the group", groupDetails{}),
 			serve:   getGroup,
 		},
@@ -71,8 +78,9 @@ type groupList struct {
 // groupDetails are all that there is to say of a group.
 type groupDetails struct {
 	groupSum
-	Clients   []groupClient `json:"clients"` // the members
+	Clients   []groupClient `json:"clients"` // the members, or the first of them
 	Positions []groupPlace  `json:"positions"`
+	Next      string        `json:"next,omitempty"` // for parameter after, if there are more positions
 }
 
 // A groupClient is a member.
@@ -135,28 +143,67 @@ func sumOf(g group.Listed, lags []broker.GroupLag) groupSum {
 	return s
 }
 
-// describeGroup is all that there is to say of a group in a topic or, with no name, in all. The error is
-// broker.ErrUnknownGroup.
-func describeGroup(c *call, name, topic string) (groupDetails, error) {
-	if err := c.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
-		return groupDetails{}, err
+// usersOf finds the positions and the members of a group. The error is broker.ErrUnknownGroup.
+func usersOf(v *broker.View, name, topic string) (lags []broker.GroupLag, members []group.Membership, err error) {
+	if err := v.Allow(broker.Describe, broker.GroupResource, name); err != nil {
+		return nil, nil, err
 	}
-	lags, found := c.view.Lag(name, topic)
-	listed := group.Listed{Name: name}
-	d := groupDetails{Clients: []groupClient{}, Positions: []groupPlace{}}
-	for _, u := range c.view.Members(name) {
-		d.Clients = append(d.Clients, groupClient{u.Client, u.Protocol, u.Topic, u.Ordered})
-		listed.Members++
+	lags, found := v.Lag(name, topic)
+	members = v.Members(name)
+	if !found && len(members) == 0 && !v.KeepsGroup(name) {
+		return nil, nil, fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
+	}
+	return lags, members, nil
+}
+
+// describeGroup is what there is to say of a group in a topic or, with no name, in all: a part of its positions,
+// and sums of all.
+func describeGroup(c *call, name, topic string, part listPart) (*groupDetails, error) {
+	after, err := parsePlace(part.after)
+	if err != nil {
+		return nil, err
+	}
+	lags, members, err := usersOf(c.view, name, topic)
+	if err != nil {
+		return nil, err
+	}
+	listed := group.Listed{Name: name, Members: len(members)}
+	d := &groupDetails{Clients: []groupClient{}, Positions: []groupPlace{}}
+	for _, u := range members {
 		listed.Membership = u
-	}
-	if !found && listed.Members == 0 && !c.view.KeepsGroup(name) {
-		return d, fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
+		if len(d.Clients) < part.limit {
+			d.Clients = append(d.Clients, groupClient{u.Client, u.Protocol, u.Topic, u.Ordered})
+		}
 	}
 	d.groupSum = sumOf(listed, lags)
-	for i := range lags {
+	begin, _ := slices.BinarySearchFunc(lags, after, func(l broker.GroupLag, after group.Key) int {
+		if c := cmp.Or(cmp.Compare(l.Topic, after.Topic), cmp.Compare(l.Partition, after.Partition)); c > 0 {
+			return 1
+		}
+		return -1 // that one itself, too
+	})
+	for i := begin; i < len(lags); i++ {
+		if i == begin+part.limit {
+			last := d.Positions[part.limit-1]
+			d.Next = fmt.Sprintf("%s:%d", last.Topic, last.Partition)
+			break
+		}
 		d.Positions = append(d.Positions, placeOf(c, &lags[i]))
 	}
 	return d, nil
+}
+
+// parsePlace reads TOPIC:PARTITION; "" is before all.
+func parsePlace(text string) (k group.Key, err error) {
+	if text == "" {
+		return k, nil
+	}
+	topic, number, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(number, 10, 31)
+	if err != nil || message.CheckName("topic", topic) != nil {
+		return k, badRequest("parameter %q: it takes TOPIC:PARTITION, not %q", "after", text)
+	}
+	return group.Key{Topic: topic, Partition: int(n)}, nil
 }
 
 func placeOf(c *call, n *broker.GroupLag) groupPlace {
@@ -203,7 +250,11 @@ func getGroup(c *call) error {
 	if err != nil {
 		return err
 	}
-	d, err := describeGroup(c, name, topic)
+	part, err := readPart(c)
+	if err != nil {
+		return err
+	}
+	d, err := describeGroup(c, name, topic, part)
 	if err != nil {
 		return err
 	}

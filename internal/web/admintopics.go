@@ -227,26 +227,38 @@ func planAlteration(c *call, t *broker.Topic, want *alteration) (*topicChange, e
 		}
 		done.Partitions = want.Partitions
 	}
-	done.do = func() error { return alter(c, done, want) }
+	done.do = func() error { return alter(c, t, done, want) }
 	return done, c.server.broker.CheckConfig(done.Config)
 }
 
-// alter changes a topic.
-func alter(c *call, done *topicChange, want *alteration) error {
+// alter changes a topic. An error of the second of two steps, which is rare because both were checked, says what the
+// first one has done.
+func alter(c *call, t *broker.Topic, done *topicChange, want *alteration) error {
 	if len(want.Config) > 0 {
-		if err := c.view.Configure(done.Topic, want.apply); err != nil {
-			return aboutTopic(err, done.Topic)
+		if err := c.view.Configure(t.Name, want.apply); err != nil {
+			return aboutTopic(err, t.Name)
 		}
 	}
 	if want.Partitions > 0 {
-		if err := c.view.AddPartitions(done.Topic, want.Partitions); err != nil && len(want.Config) > 0 {
-			return fmt.Errorf("the configuration was changed, and no partition was added: %w: %q", err, done.Topic)
+		if err := c.view.AddPartitions(t.Name, want.Partitions); err != nil && len(want.Config) > 0 {
+			err = halfDone(err, done, len(t.Partitions()))
+			c.did("topic changed in part", "topic", t.Name, "settings", done.Config, "reason", err)
+			return err
 		} else if err != nil {
-			return aboutTopic(err, done.Topic)
+			return aboutTopic(err, t.Name)
 		}
 	}
-	c.did("topic changed", "topic", done.Topic, "partitions", done.Partitions, "settings", done.Config)
+	c.did("topic changed", "topic", t.Name, "partitions", done.Partitions, "settings", done.Config)
 	return nil
+}
+
+// halfDone is the error of a change after which a topic has another configuration, and no more partitions. Its
+// member done is the topic as it is now.
+func halfDone(err error, done *topicChange, partitions int) error {
+	p := *toProblem(fmt.Errorf("the configuration was changed, and no partition was added: %w: %q", err, done.Topic))
+	done.Executed, done.Partitions = true, partitions
+	p.Extra = map[string]any{"done": done}
+	return &p
 }
 
 func alterTopic(c *call) error {

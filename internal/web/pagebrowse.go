@@ -225,7 +225,8 @@ func showTopic(c *call) error {
 		return err
 	}
 	d := topicView{Row: newTopicRow(c.view, t, totals(c.view, "", ""), c.view.Delayed()[t.ID]), ID: broker.TopicID(t.ID).String(), Now: time.Now().UnixMilli()}
-	d.Groups, _ = groupRows(c.view, "", t.Name, "", "")
+	lags, _ := c.view.Lag("", t.Name)
+	d.Groups, _ = groupRows(c.view, lags, "", "")
 	if d.Page, err = browse(c, t); err != nil {
 		return err
 	}

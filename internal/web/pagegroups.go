@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,10 +41,8 @@ func isBehind(l *broker.GroupLag, place string) bool {
 	return cmp.Or(cmp.Compare(l.Group, place[:i]), cmp.Compare(l.Topic, place[i+1:])) > 0
 }
 
-// groupRows lists positions by group and topic; of one group or topic if they are named. It says whether there
-// are more.
-func groupRows(v *broker.View, groupName, topic, match, after string) (rows []groupRow, more bool) {
-	all, _ := v.Lag(groupName, topic)
+// groupRows lists positions by group and topic. It says whether there are more.
+func groupRows(v *broker.View, all []broker.GroupLag, match, after string) (rows []groupRow, more bool) {
 	for i := range all {
 		l := &all[i]
 		if broker.Internal(l.Topic) || !strings.Contains(l.Group, match) || !isBehind(l, after) {
@@ -84,8 +81,9 @@ type groupsView struct {
 
 func showGroups(c *call) error {
 	d := groupsView{Match: c.query.Get("match"), After: c.query.Get("after"), Now: time.Now().UnixMilli()}
+	lags, _ := c.view.Lag("", "")
 	var more bool
-	if d.Rows, more = groupRows(c.view, "", "", d.Match, d.After); more {
+	if d.Rows, more = groupRows(c.view, lags, d.Match, d.After); more {
 		d.Next = d.Rows[len(d.Rows)-1].place()
 	}
 	known := make(map[string]bool)
@@ -138,19 +136,17 @@ func showGroup(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
+	lags, members, err := usersOf(c.view, name, "")
+	if err != nil {
 		return err
 	}
-	d := groupView{Name: name, Members: c.view.Members(name), Held: heldRows(c.view, name), Now: time.Now().UnixMilli()}
-	d.Rows, d.IsCut = groupRows(c.view, name, "", "", "")
+	d := groupView{Name: name, Members: members, Held: heldRows(c.view, name), Now: time.Now().UnixMilli()}
+	d.Rows, d.IsCut = groupRows(c.view, lags, "", "")
 	for i := range d.Rows {
 		d.Places = append(d.Places, d.Rows[i].Partitions...)
 	}
 	d.IsCut = d.IsCut || max(len(d.Places), len(d.Members)) > broker.PageRows
 	d.Places, d.Members = d.Places[:min(len(d.Places), broker.PageRows)], d.Members[:min(len(d.Members), broker.PageRows)]
-	if len(d.Rows) == 0 && len(d.Members) == 0 {
-		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, name)
-	}
 	if err := c.view.CheckUnused(name); err != nil {
 		d.InUse = err.Error()
 	}

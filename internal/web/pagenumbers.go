@@ -98,7 +98,8 @@ func (s *numberStream) gather() numbers {
 		}
 		return n
 	}
-	rows, _ := groupRows(c.view, c.query.Get("group"), c.query.Get("topic"), c.query.Get("match"), c.query.Get("after"))
+	lags, _ := c.view.Lag(c.query.Get("group"), c.query.Get("topic"))
+	rows, _ := groupRows(c.view, lags, c.query.Get("match"), c.query.Get("after"))
 	for i := range rows {
 		s.add(&n.Groups, "group", rows[i].place(), rows[i].numbers())
 	}
