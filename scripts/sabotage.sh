@@ -330,6 +330,8 @@ sabotage "let any site have a browser change something" internal/web/operation.g
 	's/if c.op.changes {/if false {/' ./internal/web TestEachChangeIsGuarded
 sabotage "let an image of any site consume" internal/web/guard.go \
 	's/case !isProven(r):/case false:/' ./internal/web TestGuardOfOrigins
+sabotage "let a link in a mail consume" internal/web/consume.go \
+	's/checkNavigation(c.r); err != nil {/checkNavigation(c.r); false {/' ./internal/web TestNothingIsConsumedAhead
 sabotage "take a path that is not clean for another one" internal/web/operation.go \
 	's/if op == nil || !fits(.*) {/if op == nil {/' ./internal/web TestHostileRequests
 sabotage "call a broker ready that can't publish" internal/web/health.go \

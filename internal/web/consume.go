@@ -231,6 +231,9 @@ func (c consumeRequest) readGroup() (err error) {
 		o.From, err = positionParam(c.call, "from")
 		return err
 	}
+	if err := checkNavigation(c.r); err != nil {
+		return err
+	}
 	if o.Group = group.Default; c.query.Has("group") {
 		o.Group = c.query.Get("group")
 	}

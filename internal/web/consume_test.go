@@ -115,6 +115,14 @@ func TestNothingIsConsumedAhead(t *testing.T) {
 	r.publish("orders", "first")
 	r.must(http.StatusForbidden, "GET", "/topics/orders/messages", "", "Sec-Purpose", "prefetch;prerender")
 	r.must(http.StatusForbidden, "GET", "/topics/orders/messages", "", "Sec-Fetch-Site", "cross-site")
+	for _, query := range []string{"", "?group=default&follow", "?n=1&format=json"} {
+		if got := r.must(http.StatusForbidden, "GET", "/topics/orders/messages"+query, "", "Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"); !strings.Contains(got, "with from=beginning they are shown") {
+			t.Errorf("a link gets %s", got)
+		}
+	}
+	if got := r.drain("orders?from=beginning", "Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"); got != "first\n" {
+		t.Errorf("a link that reads gets %q", got)
+	}
 	if got := r.drain("orders", "Sec-Fetch-Site", "none"); got != "first\n" {
 		t.Errorf("got %q", got)
 	}

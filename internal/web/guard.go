@@ -93,6 +93,19 @@ func (g *guard) checkOrigin(r *http.Request) error {
 	return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: "a page of another site may not do this: " + err.Error()}
 }
 
+// checkNavigation refuses to consume where a browser shows the answer in its window: a link in a mail, or an
+// address that is typed, would take messages from their consumers. Browsers send Sec-Fetch-Mode as they send
+// Sec-Fetch-Site, and without both isProven wants a Referer.
+func checkNavigation(r *http.Request) error {
+	if r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+		return nil
+	}
+	return &problem{
+		Status: http.StatusForbidden, Code: codeDenied,
+		Detail: "a link or an address in a browser may not consume messages: with from=beginning they are shown, and nothing is consumed; clients such as curl consume",
+	}
+}
+
 // isProven says whether a GET that changes something comes from the broker's page, or from no
 // browser. Browsers send Sec-Fetch-Site over TLS and to loopback addresses only (Fetch Metadata,
 // section 2), and Origin with a GET of another kind of request only: without both the Referer
