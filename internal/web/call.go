@@ -2,6 +2,8 @@ package web
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -67,7 +69,11 @@ func (c *call) topic(access broker.Access) (*broker.Topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.view.Topic(name, access)
+	t, err := c.view.Topic(name, access)
+	if errors.Is(err, broker.ErrUnknownTopic) {
+		return nil, fmt.Errorf("%w: %q", err, name)
+	}
+	return t, err
 }
 
 // has says whether a parameter without a value, or with true, is there.

@@ -142,6 +142,9 @@ type messagesPage struct {
 	filter
 }
 
+// Stored is how many messages the partition has.
+func (p *messagesPage) Stored() int64 { return p.High - p.Start }
+
 // HasNext reports whether there is more.
 func (p *messagesPage) HasNext() bool { return p.Next < p.High }
 

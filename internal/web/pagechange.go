@@ -28,6 +28,16 @@ type change struct {
 	Command string     // that does the same
 }
 
+// nav is the part of the navigation that the change belongs to.
+func (ch *change) nav() string {
+	for _, part := range []string{"groups", "dead"} {
+		if strings.HasPrefix(ch.Back, "/ui/"+part) {
+			return part
+		}
+	}
+	return "topics"
+}
+
 // confirm makes a change whose name has been typed, in the topic that was shown, and shows another one. done says
 // what was done.
 func confirm(c *call, ch change, p *plan, done func() string) error {
@@ -50,7 +60,7 @@ func confirm(c *call, ch change, p *plan, done func() string) error {
 	if p.id != "" {
 		ch.Fields.Set("id", p.id)
 	}
-	return show(c, http.StatusOK, "confirm", view{Title: ch.Title, Nav: ch.Kind + "s", Live: "group=-", Data: ch})
+	return show(c, http.StatusOK, "confirm", view{Title: ch.Title, Nav: ch.nav(), Live: "group=-", Data: ch})
 }
 
 func topicPath(name string) string { return "/ui/topics/" + url.PathEscape(name) }

@@ -239,11 +239,11 @@
     box.hidden = false;
     const button = (id) => document.getElementById(id);
     const live = button('live'), said = button('tailstate');
-    let source = null, paused = false, waiting = [], shown = 0, hidden = 0, frame = 0;
+    let source = null, paused = false, waiting = [], shown = 0, hidden = 0, dropped = 0, frame = 0;
     const tell = () => {
       if (!source) { said.textContent = ''; return; }
-      said.textContent = paused ? 'paused, ' + grouped.format(waiting.length) + ' waiting'
-        : grouped.format(shown) + ' shown' + (hidden ? ', ' + grouped.format(hidden) + ' do not match' : '');
+      said.textContent = (paused ? 'paused, ' + grouped.format(waiting.length) + ' waiting' : grouped.format(shown) + ' shown') +
+        (hidden ? ', ' + grouped.format(hidden) + ' do not match' : '') + (dropped ? ', ' + grouped.format(dropped) + ' left out' : '');
     };
     const flush = () => {
       frame = 0;
@@ -251,7 +251,6 @@
         const atEnd = live.scrollTop + live.clientHeight >= live.scrollHeight - 40;
         const more = document.createDocumentFragment();
         for (const m of waiting.splice(0)) {
-          if (!matches(m)) { hidden++; continue; }
           shown++;
           more.append(article(m));
         }
@@ -278,8 +277,9 @@
       source.onopen = later;
       source.onmessage = (e) => {
         const m = JSON.parse(e.data);
-        if (waiting.length >= 2 * most) waiting.shift();
-        waiting.push({ partition: m.partition, offset: m.offset, ts: m.ts, key: bytesOf(m, 'key'), value: bytesOf(m, 'payload'), headers: headersOf(m) });
+        const got = { partition: m.partition, offset: m.offset, ts: m.ts, key: bytesOf(m, 'key'), value: bytesOf(m, 'payload'), headers: headersOf(m) };
+        if (matches(got)) waiting.push(got); else hidden++;
+        if (waiting.length > most) { waiting.shift(); dropped++; } // as it would not be shown for longer than a moment
         later();
       };
       source.addEventListener('problem', (e) => { stop(); said.textContent = JSON.parse(e.data).detail; });
@@ -291,7 +291,7 @@
       button('pause').textContent = paused ? 'Go on' : 'Pause';
       later();
     });
-    button('clear').addEventListener('click', () => { live.replaceChildren(); shown = hidden = 0; tell(); });
+    button('clear').addEventListener('click', () => { live.replaceChildren(); shown = hidden = dropped = 0; tell(); });
     window.addEventListener('pagehide', stop);
   };
 
