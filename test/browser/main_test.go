@@ -28,8 +28,8 @@ var update = flag.Bool("update", false, "write the screenshot that the README sh
 const patience = time.Minute
 
 var (
-	program string          // the broker that TestMain has built
-	chrome  context.Context // of the browser, which all tests share
+	programs string          // the directory of the programs that TestMain has built
+	chrome   context.Context // of the browser, which all tests share
 )
 
 func TestMain(m *testing.M) {
@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	program = filepath.Join(dir, "broker")
-	build := exec.Command("go", "build", "-o", program, "./cmd/broker")
+	programs = filepath.Join(dir, "programs")
+	build := exec.Command("go", "build", "-o", programs+"/", "./cmd/broker", "./cmd/consumer", "./cmd/admin")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
@@ -73,11 +73,12 @@ type broker struct {
 
 var addressLine = regexp.MustCompile(`^(producers|consumers|http): (\S+)$`)
 
-// start runs a broker until the test ends.
-func start(t *testing.T) *broker {
+// start runs a broker, with some more flags, until the test ends.
+func start(t *testing.T, flags ...string) *broker {
 	t.Helper()
 	b := &broker{t: t}
-	cmd := exec.Command(program, "-data", t.TempDir(), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")
+	cmd := exec.Command(filepath.Join(programs, "broker"), "-data", t.TempDir(), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")
+	cmd.Args = append(cmd.Args, flags...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +120,7 @@ func start(t *testing.T) *broker {
 	return b
 }
 
-// ask sends a request, must get status 200, and returns the answer.
+// ask sends a request, which must succeed, and returns the answer.
 func (b *broker) ask(method, path, body string, headers ...string) string {
 	b.t.Helper()
 	req, err := http.NewRequest(method, "http://"+b.http+path, strings.NewReader(body))
@@ -135,7 +136,7 @@ func (b *broker) ask(method, path, body string, headers ...string) string {
 	}
 	defer resp.Body.Close()
 	p, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
+	if err != nil || resp.StatusCode/100 != 2 {
 		b.t.Fatalf("%s %s: %s, %v: %s", method, path, resp.Status, err, p)
 	}
 	return string(p)
@@ -159,6 +160,7 @@ func (b *broker) stored(topic string) int {
 // dead letters.
 func (b *broker) bury(topic, group, reason string) {
 	b.t.Helper()
+	before := b.letters(topic)
 	conn, err := net.Dial("tcp", b.consumers)
 	if err != nil {
 		b.t.Fatal(err)
@@ -174,18 +176,24 @@ func (b *broker) bury(topic, group, reason string) {
 	if rest, err := io.ReadAll(in); err != nil {
 		b.t.Fatalf("%q, %v", rest, err)
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) { // it is stored behind the end of the connection
-		resp, err := http.Get("http://" + b.http + "/topics/" + topic + ".dlq/messages?from=beginning")
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		letters, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err == nil && resp.StatusCode == http.StatusOK && len(letters) > 0 {
-			return
-		}
+	for end := time.Now().Add(patience); b.letters(topic) == before; time.Sleep(5 * time.Millisecond) { // it is stored behind the end of the connection
 		if time.Now().After(end) {
 			b.t.Fatalf("topic %q gets no dead letter", topic)
 		}
 	}
+}
+
+// letters is how many dead letters a topic has had.
+func (b *broker) letters(topic string) int {
+	b.t.Helper()
+	resp, err := http.Get("http://" + b.http + "/topics/" + topic + ".dlq/messages?from=beginning&format=json")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	letters, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return 0
+	}
+	return strings.Count(string(letters), "\n")
 }

@@ -2,73 +2,11 @@ package browser
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 )
-
-// fill makes topics, groups and dead letters.
-func (b *broker) fill() {
-	b.t.Helper()
-	for i := range 20 {
-		b.ask("POST", fmt.Sprintf("/topics/orders?key=customer-%d&header=trace:%d", i%5, 4700+i), fmt.Sprintf(`{"order":%d,"customer":{"id":%d}}`, i, i%5))
-	}
-	b.publish("payments", "first payment", "second payment")
-	b.bury("orders", "billing", "no such customer")
-	b.ask("GET", "/topics/payments/messages?group=ledger", "")
-}
-
-// Each view shows real data, with no error, to a screen reader as well, and dark and light.
-func TestEachView(t *testing.T) {
-	b := start(t)
-	p := open(b)
-	p.visit("/")
-	p.must("There is no topic yet", "curl -d 'first order'")
-	p.checkAccessible()
-	b.fill()
-	for _, v := range []struct {
-		path, name string
-		texts      []string
-	}{
-		{"/", "topics", []string{"orders", "payments", "nc "}},
-		{"/ui/topics/orders", "topic", []string{"customer-1", "trace", `{"order":1,`, "billing"}},
-		{"/ui/groups", "groups", []string{"billing", "ledger"}},
-		{"/ui/groups/billing", "group", []string{"orders"}},
-		{"/ui/dead", "dead-topics", []string{"orders.dlq"}},
-		{"/ui/dead/orders.dlq", "dead", []string{"no such customer", "billing"}},
-		{"/ui/health", "health", []string{"All is well", b.http}},
-	} {
-		for _, scheme := range []string{"dark", "light"} {
-			p.scheme(scheme)
-			p.visit(v.path)
-			p.must(v.texts...)
-			p.screenshot(v.name + "-" + scheme)
-		}
-		p.checkAccessible()
-	}
-	if *update {
-		p.visit("/")
-		if err := os.WriteFile("../../docs/page.png", p.screenshot("topics-light"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// Each view is complete without scripts.
-func TestEachViewWithoutScripts(t *testing.T) {
-	b := start(t)
-	b.fill()
-	for path, text := range map[string]string{
-		"/": "orders", "/ui/topics/orders": "customer-1", "/ui/groups": "billing", "/ui/groups/billing": "orders",
-		"/ui/dead": "orders.dlq", "/ui/dead/orders.dlq": "no such customer", "/ui/health": "All is well",
-	} {
-		if html := b.ask("GET", path, ""); !strings.Contains(html, text) {
-			t.Errorf("%s has no %q", path, text)
-		}
-	}
-}
 
 // The numbers of a view go on by themselves.
 func TestNumbersGoOn(t *testing.T) {
@@ -127,6 +65,13 @@ func TestPublish(t *testing.T) {
 	if got := b.ask("GET", "/topics/orders/messages?from=1&format=json", ""); !strings.Contains(got, `"from a browser"`) || !strings.Contains(got, `"customer-7"`) || !strings.Contains(got, `"4711"`) {
 		t.Errorf("stored is %s", got)
 	}
+	p.fill("form.publish textarea#value", "for tomorrow")
+	p.fill("form.publish #delay", "1d")
+	p.submit("form.publish button")
+	p.must("Published: it is delivered at")
+	if got := p.evaluate(`+document.querySelector('[data-col=delayed]').textContent`); got != 1 || b.stored("orders") != 2 {
+		t.Errorf("%d messages are delayed", got)
+	}
 }
 
 // confirm types the name that a preview asks for.
@@ -172,20 +117,4 @@ func (p *tab) asked() (name string) {
 	p.t.Helper()
 	p.do(chromedp.Text("label[for=confirm] .name", &name, chromedp.ByQuery))
 	return name
-}
-
-// A dead letter goes back to its group.
-func TestRedrive(t *testing.T) {
-	b := start(t)
-	b.publish("orders", "poison")
-	b.bury("orders", "billing", "no such customer")
-	p := open(b)
-	p.visit("/ui/dead/orders.dlq")
-	p.do(chromedp.Click("input[name=letter]", chromedp.ByQuery))
-	p.submit("form[action$='/redrive'] button:not(.danger)")
-	p.screenshot("redrive")
-	p.confirm(p.asked())
-	if got := b.ask("GET", "/topics/orders/messages?group=billing", ""); got != "poison\n" {
-		t.Errorf("behind the redrive the group gets %q", got)
-	}
 }

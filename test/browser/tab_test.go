@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +27,8 @@ type tab struct {
 	t      *testing.T
 	ctx    context.Context
 	broker *broker
+
+	streams atomic.Int64 // of numbers that pages have asked for
 
 	mu      sync.Mutex // guards what follows
 	faults  []string
@@ -60,6 +64,9 @@ func (p *tab) hear(event any) {
 		fault = "dialog: " + e.Message
 		go func() { _ = chromedp.Run(p.ctx, page.HandleJavaScriptDialog(false)) }()
 	case *network.EventRequestWillBeSent:
+		if strings.Contains(e.Request.URL, "/ui/numbers") {
+			p.streams.Add(1)
+		}
 		if url := e.Request.URL; !strings.HasPrefix(url, "http://"+p.broker.http+"/") && !strings.HasPrefix(url, "data:") {
 			fault = "request to " + url
 		}
@@ -108,10 +115,16 @@ func (p *tab) fill(selector, text string) {
 	p.do(chromedp.WaitVisible(selector, chromedp.ByQuery), chromedp.SendKeys(selector, text, chromedp.ByQuery))
 }
 
-// submit clicks a button of a form, and waits for the view that follows. Calls of the time between the views fail.
+// submit clicks a button of a form, and waits for the view that follows.
 func (p *tab) submit(selector string) {
 	p.t.Helper()
 	p.do(chromedp.WaitVisible(selector, chromedp.ByQuery), chromedp.Evaluate(fmt.Sprintf(`window.before = true; setTimeout(() => document.querySelector(%q).click()); 0`, selector), nil))
+	p.next(selector)
+}
+
+// next waits for the view that follows one in which window.before is set. Calls of the time between fail.
+func (p *tab) next(action string) {
+	p.t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		follows := false
 		err := chromedp.Run(p.ctx, chromedp.Evaluate(`!window.before && document.readyState === 'complete'`, &follows))
@@ -119,7 +132,7 @@ func (p *tab) submit(selector string) {
 			return
 		}
 		if time.Now().After(end) {
-			p.t.Fatalf("no view follows %s: %v", selector, err)
+			p.t.Fatalf("no view follows %s: %v", action, err)
 		}
 	}
 }
@@ -164,10 +177,10 @@ func (p *tab) screenshot(name string) []byte {
 	return picture
 }
 
-// scheme has the page be light or dark.
+// scheme has the page be light or dark, at once.
 func (p *tab) scheme(name string) {
 	p.t.Helper()
-	p.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}))
+	p.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}}))
 }
 
 // checkAccessible checks what a screen reader gets: a title, the language, landmarks, one heading of the first
@@ -190,11 +203,13 @@ func (p *tab) checkAccessible() {
 		}
 		role, name := unquote(n.Role), unquote(n.Name)
 		count[role]++
+		needsName := isFocusable(n) // as all controls are
 		switch role {
-		case "RootWebArea", "button", "link", "textbox", "searchbox", "spinbutton", "combobox", "checkbox", "table", "img", "image", "navigation", "region", "log", "heading", "columnheader":
-			if strings.TrimSpace(name) == "" {
-				p.t.Errorf("a %s has no name: %v", role, n.BackendDOMNodeID)
-			}
+		case "RootWebArea", "table", "img", "image", "navigation", "region", "log", "heading", "columnheader":
+			needsName = true
+		}
+		if needsName && strings.TrimSpace(name) == "" {
+			p.t.Errorf("a %s has no name: %v", role, n.BackendDOMNodeID)
 		}
 		if role == "heading" {
 			for _, property := range n.Properties {
@@ -209,9 +224,75 @@ func (p *tab) checkAccessible() {
 			p.t.Errorf("the page has %d of %s, not %d: %v", count[role], role, n, count)
 		}
 	}
+	var wrong []string
+	if p.do(chromedp.Evaluate(structure, &wrong)); len(wrong) > 0 {
+		p.t.Errorf("the page has %q", wrong)
+	}
 	if count["navigation"] == 0 || count["link"] == 0 {
 		p.t.Errorf("the page has no navigation: %v", count)
 	}
+}
+
+func isFocusable(n *accessibility.Node) bool {
+	return slices.ContainsFunc(n.Properties, func(property *accessibility.Property) bool {
+		return property.Name == accessibility.PropertyNameFocusable && string(property.Value.Value) == "true"
+	})
+}
+
+// structure finds headings that leave out a level, tables without headers, and fields without a label.
+const structure = `(() => {
+	const wrong = [];
+	let level = 0;
+	for (const h of document.querySelectorAll('h1, h2, h3, h4, h5, h6')) {
+		if (+h.tagName[1] > level + 1) wrong.push('heading ' + h.textContent + ' follows level ' + level);
+		level = +h.tagName[1];
+	}
+	for (const t of document.querySelectorAll('table')) {
+		if (!t.caption || !t.caption.textContent.trim()) wrong.push('table without a caption');
+		for (const c of t.tHead ? t.tHead.rows[0].cells : [t]) if (c.scope !== 'col') wrong.push('column without a header: ' + c.textContent);
+		for (const r of t.tBodies[0].rows) if (r.cells.length !== t.tHead.rows[0].cells.length) wrong.push('row without a column: ' + r.textContent);
+	}
+	return wrong;
+})()`
+
+// contrasts finds texts that are too weak on their background, by WCAG 2.2, 1.4.3.
+const contrasts = `(() => {
+	const rgb = (text) => text.match(/[\d.]+/g).map(Number);
+	const light = (c) => c.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+	const behind = (e) => {
+		for (; e; e = e.parentElement) {
+			const c = rgb(getComputedStyle(e).backgroundColor);
+			if (c.length === 3 || c[3] > 0) return c;
+		}
+		return [255, 255, 255];
+	};
+	const weak = [];
+	const check = (e, color) => {
+		const [a, b] = [light(rgb(color)), light(behind(e))];
+		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+		if (ratio < 4.5) weak.push(ratio.toFixed(1) + ': ' + (e.textContent || e.placeholder).slice(0, 40));
+	};
+	for (const e of document.body.querySelectorAll('*')) {
+		if (!e.checkVisibility() || e.disabled) continue;
+		if ([...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) check(e, getComputedStyle(e).color);
+		if (e.placeholder) check(e, getComputedStyle(e, '::placeholder').color);
+	}
+	return weak;
+})()`
+
+// checkReadable checks that all text stands out from its background.
+func (p *tab) checkReadable() {
+	p.t.Helper()
+	var weak []string
+	if p.do(chromedp.Evaluate(contrasts, &weak)); len(weak) > 0 {
+		p.t.Errorf("texts are weak: %q", weak)
+	}
+}
+
+// size sets how wide the window is, in pixels.
+func (p *tab) size(width int64) {
+	p.t.Helper()
+	p.do(chromedp.EmulateViewport(width, 900))
 }
 
 func unquote(v *accessibility.Value) string {
@@ -220,3 +301,6 @@ func unquote(v *accessibility.Value) string {
 	}
 	return strings.Trim(string(v.Value), `"`)
 }
+
+// awaitPromise has an expression be what its promise gives.
+func awaitPromise(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
