@@ -21,13 +21,15 @@ func (s *Store) Health() store.Health {
 	return h
 }
 
-// state returns the size of the reserve, and whether publishers are refused.
+// state returns the size of the reserve, and whether publishers are refused. It measures, because other
+// programs use the disk, and because nobody publishes to a broker that was taken out of service.
 func (r *reserve) state() (bytes int64, full bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.fs == nil {
 		return 0, false
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.measure(1)
 	return r.bytes, r.full
 }
 

@@ -158,3 +158,18 @@ func TestReserveIsNotAllocatedAhead(t *testing.T) {
 		t.Errorf("without space %d bytes are allocated for %d", allocated.Load(), end)
 	}
 }
+
+// Nobody publishes to a broker that is out of service because its disk is full.
+func TestHealthMeasuresTheSpaceWithoutAnAppend(t *testing.T) {
+	disk, s, _ := openMeasured(t, 1000, 1<<20, 800)
+	for _, c := range []struct {
+		free int64
+		full bool
+	}{{1000, false}, {700, true}, {850, true}, {1000, false}} { // publishing goes on with an eighth more
+		disk.free.Store(c.free)
+		if h := s.Health(); h.Disk.Full != c.full {
+			t.Errorf("%d bytes free: %+v", c.free, h.Disk)
+		}
+	}
+	mustHaveSpace(t, s, 1, nil)
+}
