@@ -25,7 +25,7 @@ func tree(t *testing.T) (root string) {
 }
 
 func TestOnlyATestThatFailsHasNoticed(t *testing.T) {
-	r := runner{root: tree(t), flags: quick, dir: t.TempDir()}
+	r := runner{root: tree(t), flags: quick, dir: t.TempDir(), building: make(chan struct{}, 1)}
 	for expression, want := range map[string]string{
 		"s/return 2/return 3/":                        "",
 		"s/return 2/return 1 + 1/":                    "TestTwo did not notice",
