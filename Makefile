@@ -19,7 +19,7 @@ GOTEST    := gotestsum --format pkgname --format-hide-empty-pkg --
 # Only root can make file systems of its own to cut the power of.
 DISKS     := $(if $(filter 0,$(shell id -u)),losetup mkfs.ext4)
 
-.PHONY: all run demo test tests quick promise race check lint fuzz cover sabotage bench bench-peers bench-compare clean
+.PHONY: all run demo test tests tests-own tests-others quick promise race check lint fuzz cover sabotage bench bench-peers bench-compare clean
 
 all:
 	@scripts/need.sh go
@@ -36,14 +36,18 @@ demo: all
 test:
 	@scripts/timed.sh "make test" "8 minutes on 2 processors; make quick less than one" make --no-print-directory tests
 
-# Not from the cache: it does not know of the programs that the tests start.
+# Not from the cache: it does not know of the programs that the tests start. Tests with clients
+# of others mostly wait for them, and run beside the rest.
 tests:
-	@scripts/need.sh go nc strace kcat rsync $(DISKS)
+	@scripts/need.sh go nc strace kcat rsync node npm gcc chromium $(DISKS)
 	@scripts/prometheus.sh
+	@make --no-print-directory -j2 tests-own tests-others
+
+tests-own:
 	@$(TOOL) $(GOTEST) -count=1 $(TESTFLAGS) ./...
-	@scripts/need.sh node npm gcc
+
+tests-others:
 	@cd test/clients && go tool -modfile=../../tools/go.mod $(GOTEST) -count=1 $(TESTFLAGS) ./...
-	@scripts/need.sh chromium
 	@cd test/browser && go tool -modfile=../../tools/go.mod $(GOTEST) -count=1 $(TESTFLAGS) ./...
 	@cd bench && go tool -modfile=../tools/go.mod $(GOTEST) -count=1 $(TESTFLAGS) ./...
 

@@ -101,7 +101,7 @@ func buildWith(dir string, changes []Change) error {
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		return err
 	}
-	cmd := exec.Command("go", "build", "-overlay", file, "-o", dir+"/", "./cmd/broker")
+	cmd := exec.Command("go", "build", noTables, "-overlay", file, "-o", dir+"/", "./cmd/broker")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	programs = filepath.Join(dir, "programs")
-	build := exec.Command("go", "build", "-o", programs+"/", "./cmd/broker", "./cmd/consumer", "./cmd/admin")
+	build := exec.Command("go", "build", "-ldflags=-s", "-o", programs+"/", "./cmd/broker", "./cmd/consumer", "./cmd/admin")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	program = filepath.Join(dir, "broker")
-	build := exec.Command("go", "build", "-o", program, "./cmd/broker")
+	build := exec.Command("go", "build", "-ldflags=-s", "-o", program, "./cmd/broker")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)

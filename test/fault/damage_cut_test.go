@@ -64,7 +64,7 @@ func TestF10CuttingOffBehindDamageIsSeen(t *testing.T) {
 	want := int(last(s.logs[at]).next - (first.next - first.first))
 	for program, loses := range map[string]bool{
 		brokertest.Program(t, "broker"): false,
-		brokerWith(t, "internal/commitlog/recover.go", "	if late {\n", "	if true {\n"): true,
+		brokertest.Variant(t, brokertest.Change{File: "internal/commitlog/recover.go", Old: "	if late {\n", New: "	if true {\n"}): true,
 	} {
 		dir := t.TempDir()
 		materialize(t, disk, dir)

@@ -160,7 +160,10 @@ func TestF09ConsumerIsToldOfDamage(t *testing.T) {
 // F9, negative control: a broker that checks no CRC serves what was never written,
 // and the judge sees it.
 func TestF09WithoutCRCIsSeen(t *testing.T) {
-	program := brokerWith(t, "internal/batch/batch.go", "if got := b.checksum(); got != b.CRC() {", "if got := b.CRC(); got != b.CRC() {")
+	program := brokertest.Variant(t, brokertest.Change{
+		File: "internal/batch/batch.go",
+		Old:  "if got := b.checksum(); got != b.CRC() {", New: "if got := b.CRC(); got != b.CRC() {",
+	})
 	s, dir, lost := damagedBills(t, 100)
 	p, err := brokertest.Launch("", program, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-data", dir)
 	if err != nil {
@@ -229,32 +232,4 @@ func (s *specimen) consume(t *testing.T, p *brokertest.Process, lost []span) tal
 		c.Lost++
 	}
 	return c
-}
-
-// brokerWith builds a broker in which old is replaced by other in a source file.
-func brokerWith(t *testing.T, file, old, other string) (program string) {
-	t.Helper()
-	root, err := brokertest.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file = filepath.Join(root, file)
-	source, err := os.ReadFile(file)
-	if err != nil || strings.Count(string(source), old) != 1 {
-		t.Fatalf("%q is not once in %s (%v)", old, file, err)
-	}
-	dir := t.TempDir()
-	changed, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {file: changed}})
-	err = errors.Join(err, os.WriteFile(changed, bytes.Replace(source, []byte(old), []byte(other), 1), 0o600), os.WriteFile(overlay, replace, 0o600))
-	if err != nil {
-		t.Fatal(err)
-	}
-	program = filepath.Join(dir, "broker")
-	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", program, "./cmd/broker")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return program
 }

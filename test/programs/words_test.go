@@ -68,7 +68,7 @@ func TestProducerSaysHowManyWereAcknowledgedWhenTheBrokerDies(t *testing.T) {
 	program, port := brokertest.Program(t, "producer"), brokertest.Port(b.Producers())
 	ended := make(chan result)
 	go func() {
-		r, err := execute(input, program, "-port", port, "-topic", "words")
+		r, err := execute(input, program, "-port", port, "-topic", "words", "-retry", "1s")
 		if err != nil {
 			t.Error(err)
 		}
