@@ -414,5 +414,7 @@ sabotage "take another event for the one of an idempotency key" internal/web/pub
 	's/ && m.hasHeaders(r)$//' ./internal/web TestAKeyIsForOneMessage
 sabotage "answer what is no HTTP without a problem document" internal/web/conn.go \
 	's/if !c.serves {/if false {/' ./internal/web TestHostileRequests
+sabotage "keep the request line of each HTTP follower" internal/web/operation.go \
+	's/strings.Clone(v)/v/' ./internal/web TestMemoryOfAFollower
 
 go run ./test/sabotage "$@" <"$work/cases"

@@ -443,12 +443,14 @@ func TestFollowerThatNeverReadsIsCutOff(t *testing.T) {
 	}
 }
 
-// An idle follower, its client's side included, has no buffer, and one goroutine.
+// An idle follower, its client's side included, has no buffer, and one goroutine. Nothing stays of its
+// request, however long that was.
 func TestMemoryOfAFollower(t *testing.T) {
 	if brokertest.Race {
 		t.Skip("the race detector takes more")
 	}
 	const followers, most = 200, 24 << 10
+	long := strings.Repeat("0", 30_000)
 	r := newRig(t, Options{})
 	r.follow("orders/messages?follow", "Accept: text/event-stream").mustSay("retry: 1000")
 	before, goroutines := usedBytes(), runtime.NumGoroutine()
@@ -459,7 +461,7 @@ func TestMemoryOfAFollower(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		fmt.Fprintf(conn, "GET /topics/orders/messages?follow&group=g%d HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n", i)
+		fmt.Fprintf(conn, "GET /topics/orders/messages?follow&group=g%d&partition=%s HTTP/1.1\r\nHost: localhost\r\nX: %s\r\nAccept: text/event-stream\r\n\r\n", i, long, long)
 		all = append(all, conn)
 	}
 	readTo := func(end string) {

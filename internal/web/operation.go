@@ -134,7 +134,7 @@ func setPathValues(r *http.Request, pattern string) error {
 		if err != nil {
 			return badRequest("the path: %w", err)
 		}
-		r.SetPathValue(name, value)
+		r.SetPathValue(name, strings.Clone(value)) // a name may stay for long, and the request line is 64 KiB
 	}
 	return nil
 }
@@ -193,6 +193,9 @@ func (c *call) readQuery() error {
 	}
 	c.query = query
 	for name, values := range query {
+		for i, v := range values {
+			values[i] = strings.Clone(v) // as in setPathValues
+		}
 		i := slices.IndexFunc(c.op.params, func(p param) bool { return p.name == name })
 		if i < 0 {
 			return badRequest("unknown parameter %q%s", name, c.op.known())
