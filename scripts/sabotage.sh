@@ -340,6 +340,8 @@ sabotage "have series without a bound" internal/web/metrics.go \
 	's/n > c.server.series/n < 0/' ./internal/web TestSeriesAreBounded
 sabotage "forget when a lease has begun" internal/delivery/leasesink.go \
 	's/since: s.expires.Add(-s.request.want.For), //' ./internal/web TestMetricsOfLeases
+sabotage "look at all groups for each view that is open" internal/web/pagesurvey.go \
+	's/s == nil || fresh/s == nil || true/' ./internal/web TestOpenViewsShareASurvey
 sabotage "rename a metric that the dashboard asks for" internal/web/metrics_groups.go \
 	's/"mbus_group_lag_messages"/"mbus_group_lag"/' ./internal/web TestEachQueryOfTheDashboardFindsSeries
 sabotage "count a damaged place each time that it is read" internal/commitlog/damage.go \

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"mbus/internal/batch"
@@ -18,19 +19,66 @@ type GroupLag struct {
 // are there of a topic, or of all topics with no name. found says whether the group has
 // any position.
 func (v *View) Lag(groupName, topicName string) (all []GroupLag, found bool) {
+	last := lagTopic{broker: v.broker}
 	for _, n := range v.Positions(groupName) {
 		found = true
-		if topicName != "" && n.Topic != topicName {
-			continue
+		if topicName == "" || n.Topic == topicName {
+			all = last.appendLag(all, n)
 		}
-		topic, err := v.broker.catalog.Topic(n.Topic)
-		if err != nil || n.Partition >= len(topic.Partitions()) {
-			continue // deleted just now
-		}
-		start, end := topic.Partitions()[n.Partition].Offsets()
-		all = append(all, GroupLag{n, end, max(0, end-max(n.Committed, start)-n.AckedAhead)})
 	}
 	return all, found
+}
+
+// EachLag calls f with Lag of each group, by name. f may not keep its argument.
+func EachLag(v *View, f func([]GroupLag)) {
+	last := lagTopic{broker: v.broker}
+	var all []GroupLag
+	v.broker.offsets.groups.EachNumbers(func(of []group.Numbers) {
+		all = all[:0]
+		if v.group(Describe, of[0].Group) != nil {
+			return
+		}
+		for _, n := range of {
+			if v.topic(Describe, n.Topic) == nil {
+				all = last.appendLag(all, n)
+			}
+		}
+		if len(all) > 0 {
+			f(all)
+		}
+	})
+}
+
+// A lagTopic is the topic of the position before, which that of the next one often is, too.
+type lagTopic struct {
+	broker *Broker
+	topic  *Topic // nil for none
+}
+
+// appendLag appends a position with its lag, unless its partition was deleted just now.
+func (l *lagTopic) appendLag(all []GroupLag, n group.Numbers) []GroupLag {
+	if l.topic == nil || l.topic.Name != n.Topic {
+		var err error
+		if l.topic, err = l.broker.catalog.Topic(n.Topic); err != nil {
+			l.topic = nil
+			return all
+		}
+	}
+	partitions := l.topic.Partitions()
+	if n.Partition >= len(partitions) {
+		return all
+	}
+	start, end := partitions[n.Partition].Offsets()
+	return append(all, GroupLag{n, end, max(0, end-max(n.Committed, start)-n.AckedAhead)})
+}
+
+// GroupNames lists the groups that have positions and may be described, by name.
+func GroupNames(v *View) []string {
+	all := group.Names(v.broker.offsets.groups)
+	if v.broker.opts.Allow == nil || v.principal == Self {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return v.group(Describe, name) != nil })
 }
 
 // TopicCounts are the size of a topic.

@@ -74,6 +74,9 @@ type View struct {
 // As is the broker as a principal sees it.
 func (b *Broker) As(p Principal) *View { return &View{b, p} }
 
+// PrincipalOf is the one that a view is for.
+func PrincipalOf(v *View) Principal { return v.principal }
+
 // Allow says, with a *DeniedError, that the principal has no such access.
 func (v *View) Allow(access Access, kind ResourceKind, name string) error {
 	return v.broker.allow(v.principal, access, Resource{kind, name})

@@ -96,10 +96,12 @@ type Groups struct {
 	writer writer
 	keys   atomic.Int64 // of unacknowledged messages, in groups that are ordered by key
 
-	mu   sync.Mutex // guards what follows
-	sets map[string]*set
-	used int64 // bytes, see MaxBytes
-	uses map[string]*use
+	mu      sync.Mutex // guards what follows
+	sets    map[string]*set
+	latest  *directory // of the sets; nil if one has come or gone
+	changes int        // of the sets that there are
+	used    int64      // bytes, see MaxBytes
+	uses    map[string]*use
 }
 
 // A set is the positions of one group.
@@ -149,6 +151,8 @@ func (g *Groups) register(p *Position) {
 	if s == nil {
 		s = &set{positions: make(map[topicPartition]*Position), turns: make(map[string]*turn)}
 		g.sets[p.key.Group] = s
+		g.latest = nil
+		g.changes++
 	}
 	p.set = s
 	s.positions[p.key.inTopic()] = p
@@ -169,6 +173,8 @@ func (g *Groups) remove(p *Position) {
 	}
 	if len(p.set.positions) == 0 {
 		delete(g.sets, p.key.Group)
+		g.latest = nil
+		g.changes++
 	}
 }
 
@@ -436,47 +442,6 @@ func (g *Groups) Keeps(name string) bool {
 	defer g.mu.Unlock()
 	s := g.sets[name]
 	return s != nil && s.kept.Load() > 0
-}
-
-// Numbers are a position as its administrator sees it.
-type Numbers struct {
-	Key
-	Committed      int64
-	Unacknowledged int64 // messages that are leased to members
-	Waiting        int64 // failed, or behind a message with the same key
-	AckedAhead     int64 // acknowledged above the committed offset
-	Attempt        int   // of the message that has failed most often: its failures and 1
-	Returned       int64 // delivered again because they had failed or were given back, since the broker's start
-	Dead           int64 // that went to the dead letters, since the broker's start
-	Lost           int64 // removed by retention before they were consumed, since the broker's start
-	Members        int   // connections that use the position
-}
-
-// Numbers lists the positions of a group, by topic and partition, also those of which nothing
-// is kept yet; with no name it lists those of all groups, by group.
-func (g *Groups) Numbers(name string) []Numbers {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var all []Numbers
-	if name == "" {
-		for _, s := range g.sets {
-			all = s.numbers(all)
-		}
-	} else if s := g.sets[name]; s != nil {
-		all = s.numbers(all)
-	}
-	slices.SortFunc(all, func(a, b Numbers) int { return a.compare(b.Key) })
-	return all
-}
-
-func (s *set) numbers(all []Numbers) []Numbers {
-	for _, p := range s.positions {
-		if p.users == 0 && p.kept.isUnsaved() {
-			continue // it is only there until the positions log has written that nothing is kept
-		}
-		all = append(all, p.numbers())
-	}
-	return all
 }
 
 // A Commit is a position within a group.

@@ -29,20 +29,21 @@ type groupTopic struct {
 
 // groups collects those of the first groups and topics by name, and returns how many others there are.
 func (s *scrape) groups(c *call, now time.Time) (leftOut int) {
-	all, _ := c.view.Lag("", "") // sorted by group, topic and partition
 	n := 0
-	for len(all) > 0 {
-		end := 1
-		for end < len(all) && all[end].Group == all[0].Group && all[end].Topic == all[0].Topic {
-			end++
+	broker.EachLag(c.view, func(all []broker.GroupLag) { // of a group, sorted by topic
+		for len(all) > 0 {
+			end := 1
+			for end < len(all) && all[end].Topic == all[0].Topic {
+				end++
+			}
+			if n += end; n > c.server.series {
+				leftOut++
+			} else if !broker.Internal(all[0].Topic) {
+				s.groupTopic(c, all[:end], now)
+			}
+			all = all[end:]
 		}
-		if n += end; n > c.server.series {
-			leftOut++
-		} else if !broker.Internal(all[0].Topic) {
-			s.groupTopic(c, all[:end], now)
-		}
-		all = all[end:]
-	}
+	})
 	members := 0
 	for _, g := range c.view.Groups() {
 		if members++; members > c.server.series {

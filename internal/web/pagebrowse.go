@@ -227,9 +227,9 @@ func showTopic(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := topicView{Row: newTopicRow(c.view, t, totals(c.view, "", ""), c.view.Delayed()[t.ID]), ID: broker.TopicID(t.ID).String(), Now: time.Now().UnixMilli()}
-	lags, _ := c.view.Lag("", t.Name)
-	d.Groups, _ = groupRows(c.view, lags, "", "")
+	from := newSurvey(c.view)
+	d := topicView{Row: newTopicRow(c.view, t, from, lettersLeft(c.view), c.view.Delayed()[t.ID]), ID: broker.TopicID(t.ID).String(), Now: time.Now().UnixMilli()}
+	d.Groups, _ = groupRows(c.view, from.of(t.Name), t.Name, "", "")
 	if d.Page, err = browse(c, t); err != nil {
 		return err
 	}

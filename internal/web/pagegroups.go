@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,39 +35,61 @@ func (r *groupRow) place() string { return r.Group + " " + r.Topic }
 
 // isBehind reports whether a position is behind the row at a place.
 func isBehind(l *broker.GroupLag, place string) bool {
-	i := strings.LastIndexByte(place, ' ')
-	if i < 0 {
-		return l.Group > place
-	}
-	return cmp.Or(cmp.Compare(l.Group, place[:i]), cmp.Compare(l.Topic, place[i+1:])) > 0
+	name, topic := cutPlace(place)
+	return cmp.Or(cmp.Compare(l.Group, name), cmp.Compare(l.Topic, topic)) > 0
 }
 
-// groupRows lists positions by group and topic. It says whether there are more.
-func groupRows(v *broker.View, all []broker.GroupLag, match, after string) (rows []groupRow, more bool) {
-	for i := range all {
-		l := &all[i]
-		if broker.Internal(l.Topic) || !strings.Contains(l.Group, match) || !isBehind(l, after) {
+// cutPlace is the group and the topic of a place, which may be a group alone.
+func cutPlace(place string) (group, topic string) {
+	i := strings.LastIndexByte(place, ' ')
+	if i < 0 {
+		return place, "\xff" // behind all topics
+	}
+	return place[:i], place[i+1:]
+}
+
+// groupRows lists positions of groups, whose names are sorted, by group and topic; of one topic if it is named.
+// It says whether there are more.
+func groupRows(v *broker.View, names []string, topic, match, after string) (rows []groupRow, more bool) {
+	first := 0
+	if after != "" {
+		name, _ := cutPlace(after)
+		first, _ = slices.BinarySearch(names, name)
+	}
+	for _, name := range names[first:] {
+		if !strings.Contains(name, match) {
 			continue
 		}
-		if n := len(rows); n == 0 || rows[n-1].Group != l.Group || rows[n-1].Topic != l.Topic {
-			if n == broker.PageRows {
-				return rows, true
+		all, _ := v.Lag(name, topic)
+		for i := range all {
+			l := &all[i]
+			if broker.Internal(l.Topic) || !isBehind(l, after) {
+				continue
 			}
-			rows = append(rows, groupRow{Group: l.Group, Topic: l.Topic})
+			if n := len(rows); n == 0 || rows[n-1].Group != l.Group || rows[n-1].Topic != l.Topic {
+				if n == broker.PageRows {
+					return rows, true
+				}
+				rows = append(rows, groupRow{Group: l.Group, Topic: l.Topic})
+			}
+			rows[len(rows)-1].add(v, l)
 		}
-		r := &rows[len(rows)-1]
-		r.Lag += l.Lag
-		r.Unacknowledged += l.Unacknowledged
-		r.Waiting += l.Waiting
-		r.Lost += l.Lost
-		r.Members = max(r.Members, int64(l.Members))
-		r.Attempt = max(r.Attempt, int64(l.Attempt))
-		if ms, ok := v.OldestUnconsumed(l); ok && (r.Oldest == 0 || ms < r.Oldest) {
-			r.Oldest = ms
-		}
-		r.Partitions = append(r.Partitions, *l)
 	}
 	return rows, false
+}
+
+// add adds the position in a partition.
+func (r *groupRow) add(v *broker.View, l *broker.GroupLag) {
+	r.Lag += l.Lag
+	r.Unacknowledged += l.Unacknowledged
+	r.Waiting += l.Waiting
+	r.Lost += l.Lost
+	r.Members = max(r.Members, int64(l.Members))
+	r.Attempt = max(r.Attempt, int64(l.Attempt))
+	if ms, ok := v.OldestUnconsumed(l); ok && (r.Oldest == 0 || ms < r.Oldest) {
+		r.Oldest = ms
+	}
+	r.Partitions = append(r.Partitions, *l)
 }
 
 // A groupsView lists groups.
@@ -81,17 +104,13 @@ type groupsView struct {
 
 func showGroups(c *call) error {
 	d := groupsView{Match: c.query.Get("match"), After: c.query.Get("after"), Now: time.Now().UnixMilli()}
-	lags, _ := c.view.Lag("", "")
 	var more bool
-	if d.Rows, more = groupRows(c.view, lags, d.Match, d.After); more {
+	names := broker.GroupNames(c.view)
+	if d.Rows, more = groupRows(c.view, names, "", d.Match, d.After); more {
 		d.Next = d.Rows[len(d.Rows)-1].place()
 	}
-	known := make(map[string]bool)
-	for _, p := range c.view.Positions("") {
-		known[p.Group] = true
-	}
 	for _, g := range c.view.Groups() {
-		if !known[g.Name] && g.Members > 0 && strings.Contains(g.Name, d.Match) && len(d.Empty) < broker.PageRows && d.Next == "" {
+		if _, known := slices.BinarySearch(names, g.Name); !known && g.Members > 0 && strings.Contains(g.Name, d.Match) && len(d.Empty) < broker.PageRows && d.Next == "" {
 			d.Empty = append(d.Empty, g)
 		}
 	}
@@ -136,12 +155,12 @@ func showGroup(c *call) error {
 	if err != nil {
 		return err
 	}
-	lags, members, err := usersOf(c.view, name, "")
+	_, members, err := usersOf(c.view, name, "")
 	if err != nil {
 		return err
 	}
 	d := groupView{Name: name, Members: members, Held: heldRows(c.view, name), Now: time.Now().UnixMilli()}
-	d.Rows, d.IsCut = groupRows(c.view, lags, "", "")
+	d.Rows, d.IsCut = groupRows(c.view, []string{name}, "", "", "")
 	for i := range d.Rows {
 		d.Places = append(d.Places, d.Rows[i].Partitions...)
 	}
@@ -162,13 +181,13 @@ type deadRow struct {
 
 // deadRows lists the topics that have dead letters.
 func deadRows(v *broker.View) (rows []deadRow) {
-	sums := totals(v, "", "")
+	left := lettersLeft(v)
 	for _, t := range v.Topics() {
 		of, isDead := strings.CutSuffix(t.Name, message.DeadLetters)
 		if !isDead || len(rows) == broker.PageRows {
 			continue
 		}
-		r := deadRow{Topic: of, Dead: t.Name, Letters: letters(t, sums[t.Name])}
+		r := deadRow{Topic: of, Dead: t.Name, Letters: left.of(t)}
 		r.Oldest, _ = t.Oldest()
 		rows = append(rows, r)
 	}

@@ -32,9 +32,10 @@ type numbers struct {
 
 // A numberStream is the numbers of one view that is open. There is nothing when none is.
 type numberStream struct {
-	call  *call
-	sent  map[string][]int64 // by kind and name
-	flush *http.ResponseController
+	call   *call
+	sent   map[string][]int64 // by kind and name
+	flush  *http.ResponseController
+	isOpen bool // the first event was made
 }
 
 // streamNumbers sends numbers until the client leaves.
@@ -79,31 +80,51 @@ func (s *numberStream) send() error {
 func (s *numberStream) gather() numbers {
 	c := s.call
 	n := numbers{Time: time.Now().UnixMilli(), Status: status(c)}
-	if name := c.query.Get("topic"); name != "" {
-		t, err := c.view.Topic(name, broker.Describe)
-		if err != nil {
-			n.Gone = append(n.Gone, name)
-			return n
-		}
-		row := newTopicRow(c.view, t, totals(c.view, "", ""), c.view.Delayed()[t.ID])
-		s.add(&n.Topics, "topic", name, row.numbers())
-		for i, p := range t.Partitions() {
-			start, high := p.Offsets()
-			s.add(&n.Partitions, "partition", fmt.Sprint(i), []int64{start, high, high - start, p.Size()})
-		}
-	} else if !c.query.Has("group") && !c.query.Has("groups") {
-		rows, _ := topicRows(c.view, c.query.Get("match"), c.query.Get("after"))
+	match, after := c.query.Get("match"), c.query.Get("after")
+	switch {
+	case c.query.Get("topic") != "":
+		s.topic(&n, c.query.Get("topic"))
+	case c.query.Get("group") != "":
+		s.groups(&n, []string{c.query.Get("group")}, "", "", "")
+	case c.query.Has("groups"), c.query.Has("group"):
+		s.groups(&n, broker.GroupNames(c.view), "", match, after)
+	default:
+		rows, _ := topicRows(c.view, s.survey(), match, after)
 		for i := range rows {
 			s.add(&n.Topics, "topic", rows[i].Name, rows[i].numbers())
 		}
-		return n
 	}
-	lags, _ := c.view.Lag(c.query.Get("group"), c.query.Get("topic"))
-	rows, _ := groupRows(c.view, lags, c.query.Get("match"), c.query.Get("after"))
+	s.isOpen = true
+	return n
+}
+
+// survey is a new one for the first event, which is what the page has shown.
+func (s *numberStream) survey() *survey { return s.call.server.surveys.get(s.call.view, !s.isOpen) }
+
+// topic gathers what has changed of a topic, and of its groups.
+func (s *numberStream) topic(n *numbers, name string) {
+	v := s.call.view
+	t, err := v.Topic(name, broker.Describe)
+	if err != nil {
+		n.Gone = append(n.Gone, name)
+		return
+	}
+	from := s.survey()
+	row := newTopicRow(v, t, from, lettersLeft(v), v.Delayed()[t.ID])
+	s.add(&n.Topics, "topic", name, row.numbers())
+	for i, p := range t.Partitions() {
+		start, high := p.Offsets()
+		s.add(&n.Partitions, "partition", fmt.Sprint(i), []int64{start, high, high - start, p.Size()})
+	}
+	s.groups(n, from.of(name), name, "", "")
+}
+
+// groups gathers what has changed of groups, in one topic if it is named.
+func (s *numberStream) groups(n *numbers, names []string, topic, match, after string) {
+	rows, _ := groupRows(s.call.view, names, topic, match, after)
 	for i := range rows {
 		s.add(&n.Groups, "group", rows[i].place(), rows[i].numbers())
 	}
-	return n
 }
 
 // add adds a row that has changed.

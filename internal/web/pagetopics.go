@@ -38,34 +38,9 @@ func (r *topicRow) numbers() []int64 {
 	return []int64{r.In, r.Out, r.Messages, r.Bytes, r.Oldest, r.Lag, r.Delayed, r.Dead}
 }
 
-// groupTotals are what all groups have done in a topic.
-type groupTotals struct {
-	lags    map[string]int64 // by group
-	letters map[int]int64    // lags of the group in which redrives consume, by partition
-}
-
-// totals adds up the positions of all groups, by topic; of one group or topic if they are named.
-func totals(v *broker.View, groupName, topic string) map[string]*groupTotals {
-	sums := make(map[string]*groupTotals)
-	all, _ := v.Lag(groupName, topic)
-	for i := range all {
-		l := &all[i]
-		s := sums[l.Topic]
-		if s == nil {
-			s = &groupTotals{lags: make(map[string]int64), letters: make(map[int]int64)}
-			sums[l.Topic] = s
-		}
-		s.lags[l.Group] += l.Lag
-		if l.Group == broker.RedriveGroup {
-			s.letters[l.Partition] = l.Lag
-		}
-	}
-	return sums
-}
-
 // topics lists the topics of a view, and says whether there are more.
-func topicRows(v *broker.View, match, after string) (rows []topicRow, more bool) {
-	sums, delayed := totals(v, "", ""), v.Delayed()
+func topicRows(v *broker.View, from *survey, match, after string) (rows []topicRow, more bool) {
+	delayed, left := v.Delayed(), lettersLeft(v)
 	for _, t := range v.Topics() {
 		if broker.Internal(t.Name) || t.Name <= after && after != "" || !strings.Contains(t.Name, match) {
 			continue
@@ -73,12 +48,12 @@ func topicRows(v *broker.View, match, after string) (rows []topicRow, more bool)
 		if len(rows) == broker.PageRows {
 			return rows, true
 		}
-		rows = append(rows, newTopicRow(v, t, sums, delayed[t.ID]))
+		rows = append(rows, newTopicRow(v, t, from, left, delayed[t.ID]))
 	}
 	return rows, false
 }
 
-func newTopicRow(v *broker.View, t *broker.Topic, sums map[string]*groupTotals, delayed int) topicRow {
+func newTopicRow(v *broker.View, t *broker.Topic, from *survey, left letterLags, delayed int) topicRow {
 	r := topicRow{Name: t.Name, Delayed: int64(delayed)}
 	partitions := t.Partitions()
 	r.Partitions = len(partitions)
@@ -93,38 +68,48 @@ func newTopicRow(v *broker.View, t *broker.Topic, sums map[string]*groupTotals, 
 		r.Out += out.Messages
 	}
 	r.Oldest, _ = t.Oldest()
-	if s := sums[t.Name]; s != nil {
-		for name, lag := range s.lags {
-			if lag > r.Lag || lag == r.Lag && (r.LagGroup == "" || name < r.LagGroup) {
-				r.Lag, r.LagGroup = lag, name
-			}
-		}
+	if of := from.topics[t.Name]; of != nil {
+		r.Lag, r.LagGroup = of.worst, of.worstGroup
 	}
 	if dead, err := v.Topic(message.DeadLettersOf(t.Name), broker.Describe); err == nil && broker.HasDeadLetters(t.Name) {
-		r.Dead, r.DeadTopic = letters(dead, sums[dead.Name]), dead.Name
+		r.Dead, r.DeadTopic = left.of(dead), dead.Name
 	}
 	return r
 }
 
-// letters is how many dead letters were neither redriven nor discarded: those that the group
+// letterLags are the lags of the group in which redrives consume, by topic and partition.
+type letterLags map[string]map[int]int64
+
+func lettersLeft(v *broker.View) letterLags {
+	lags := make(letterLags)
+	all, _ := v.Lag(broker.RedriveGroup, "")
+	for i := range all {
+		l := &all[i]
+		if lags[l.Topic] == nil {
+			lags[l.Topic] = make(map[int]int64)
+		}
+		lags[l.Topic][l.Partition] = l.Lag
+	}
+	return lags
+}
+
+// of is how many dead letters were neither redriven nor discarded: those that the group
 // of redrives has not consumed.
-func letters(dead *broker.Topic, s *groupTotals) (n int64) {
+func (a letterLags) of(dead *broker.Topic) (n int64) {
 	for i, p := range dead.Partitions() {
 		start, high := p.Offsets()
-		lag := high - start
-		if s != nil {
-			if l, found := s.letters[i]; found {
-				lag = l
-			}
+		lag, found := a[dead.Name][i]
+		if !found {
+			lag = high - start
 		}
 		n += lag
 	}
 	return n
 }
 
-// lettersOf is letters for a topic alone.
+// lettersOf is how many are left of one topic.
 func lettersOf(v *broker.View, dead *broker.Topic) int64 {
-	return letters(dead, totals(v, broker.RedriveGroup, dead.Name)[dead.Name])
+	return lettersLeft(v).of(dead)
 }
 
 // A topicsView is the first view.
@@ -138,7 +123,7 @@ type topicsView struct {
 func showTopics(c *call) error {
 	d := topicsView{Match: c.query.Get("match"), After: c.query.Get("after"), Now: time.Now().UnixMilli()}
 	var more bool
-	if d.Rows, more = topicRows(c.view, d.Match, d.After); more {
+	if d.Rows, more = topicRows(c.view, newSurvey(c.view), d.Match, d.After); more {
 		d.Next = d.Rows[len(d.Rows)-1].Name
 	}
 	return show(c, http.StatusOK, "topics", view{Title: "Topics", Nav: "topics", Live: c.r.URL.RawQuery, Data: d})

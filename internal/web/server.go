@@ -49,17 +49,18 @@ type Front interface {
 
 // A Server serves one port, or several, of one broker.
 type Server struct {
-	broker *broker.Broker
-	log    *slog.Logger
-	opts   Options
-	hub    *delivery.Hub
-	conns  *tcpserver.Conns[*conn]
-	guard  *guard
-	router *router
-	http   *http.Server
-	queue  *queue        // of connections for http
-	turns  atomic.Uint64 // requests with numbered messages
-	series int           // partitions, and positions, of which /metrics has series; the constant, but in tests
+	broker  *broker.Broker
+	log     *slog.Logger
+	opts    Options
+	hub     *delivery.Hub
+	conns   *tcpserver.Conns[*conn]
+	guard   *guard
+	router  *router
+	http    *http.Server
+	queue   *queue // of connections for http
+	surveys surveys
+	turns   atomic.Uint64 // requests with numbered messages
+	series  int           // partitions, and positions, of which /metrics has series; the constant, but in tests
 }
 
 // NewServer serves nothing yet.
