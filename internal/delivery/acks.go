@@ -80,7 +80,7 @@ func (s *Session) Nack(n uint64, f Failure) error {
 	if f.Dead && !broker.HasDeadLetters(s.options.Topic) {
 		return noDeadLetters(s.options.Topic)
 	}
-	failed, ok, err := s.sub.member.Fail(n, f.applied(s.options.Retry), time.Now())
+	failed, ok, err := s.sub.member.Fail(n, f.applied(s.options.retry()), time.Now())
 	if err != nil {
 		return err
 	}

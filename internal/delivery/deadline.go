@@ -93,7 +93,7 @@ func (d *ackDeadline) check(s *Session) {
 // expire says that the oldest message has failed. If it was acknowledged just now the deadline
 // is extended. The caller holds mu.
 func (d *ackDeadline) expire(s *Session, oldest uint64) {
-	failed, ok, err := s.sub.member.Fail(oldest, s.options.Retry, time.Now())
+	failed, ok, err := s.sub.member.Fail(oldest, s.options.retry(), time.Now())
 	if err != nil || !ok {
 		d.since = time.Now()
 		d.timer.Reset(d.limit)

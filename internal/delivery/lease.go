@@ -57,9 +57,6 @@ func (h *Hub) Lease(o Options, want Leasing) (*Lease, error) {
 	if err := o.View.Allow(broker.Read, broker.GroupResource, o.Group); err != nil {
 		return nil, forClient(err)
 	}
-	if !broker.HasDeadLetters(o.Topic) {
-		o.Retry.Attempts = 0
-	}
 	r := &leaseRequest{hub: h, options: o, want: want, ready: make(chan struct{}, 1), timer: time.NewTimer(want.Wait)}
 	defer r.timer.Stop()
 	t, err := r.find()

@@ -65,7 +65,7 @@ func (s *leaseSink) Append(m *Messages) (next int64, full bool, err error) {
 func (s *leaseSink) end() *Lease {
 	p := s.holder
 	l := &Lease{holder: p}
-	begin, out := 0, s.out[:0]
+	begin, out, retry := 0, s.out[:0], s.request.options.retry()
 	for _, x := range s.sent {
 		encoded := s.out[begin:x.end]
 		begin = x.end
@@ -74,7 +74,7 @@ func (s *leaseSink) end() *Lease {
 		}
 		out = append(out, encoded...)
 		l.numbers = append(l.numbers, x.number)
-		p.add(&held{number: x.number, since: s.expires.Add(-s.request.want.For), expires: s.expires, retry: s.request.options.Retry})
+		p.add(&held{number: x.number, since: s.expires.Add(-s.request.want.For), expires: s.expires, retry: retry})
 	}
 	l.Body, s.out, s.sent, s.request = out, nil, nil, nil
 	if len(l.numbers) == 0 {

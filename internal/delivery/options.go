@@ -34,3 +34,12 @@ type Options struct {
 
 	OnEnd func() // called when a session that was started has ended by itself; it must not block
 }
+
+// retry says when messages that have failed come again: without end where there are no dead letters.
+func (o *Options) retry() group.Retry {
+	r := o.Retry
+	if !broker.HasDeadLetters(o.Topic) {
+		r.Attempts = 0
+	}
+	return r
+}

@@ -62,10 +62,9 @@ func TestReadersOfATopicAreItsGroupsWithMembers(t *testing.T) {
 	b := start(t, 2)
 	b.publish("orders", "a=1", "b=2", "c=3")
 	b.publish("stock", "a=1")
-	b.worker("orders", Options{Group: "shipping"})
-	b.worker("orders", Options{Group: "billing"})
-	b.worker("orders", Options{Group: "billing"})
-	b.worker("stock", Options{Group: "stores"})
+	for _, w := range []struct{ topic, group string }{{"orders", "shipping"}, {"orders", "billing"}, {"orders", "billing"}, {"stock", "stores"}} {
+		awaitIdle(&b.worker(w.topic, Options{Group: w.group}).pump) // it has found its partitions
+	}
 	b.mustDrain("stock", "1")
 	if got, want := ReadersOf(b.broker.View, "orders"), []Reader{{"billing", 2}, {"shipping", 1}}; !slices.Equal(got, want) {
 		t.Errorf("%v, not %v", got, want)

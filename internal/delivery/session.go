@@ -143,7 +143,7 @@ func (s *Session) lose() {
 		return
 	}
 	s.sub.member.Keep()
-	if failed, ok := s.sub.member.Lose(s.options.Retry, time.Now()); ok {
+	if failed, ok := s.sub.member.Lose(s.options.retry(), time.Now()); ok {
 		s.bury(failed, "connection lost")
 	}
 }

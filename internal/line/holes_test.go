@@ -109,7 +109,7 @@ type taker struct {
 func (l *logWithHoles) work() {
 	window := 1 + l.rng.IntN(8)
 	w := &taker{l: l, format: []string{"lines", "json", "batch"}[l.rng.IntN(3)], open: make(map[string]bool)}
-	request := fmt.Sprintf("orders?group=g&follow&ack&window=%d&retry=1ms", window)
+	request := fmt.Sprintf("orders?group=g&follow&ack&window=%d&retry=1ms&attempts=100", window) // none goes to the dead letters by itself
 	if w.format != "lines" {
 		request += "&confirm&format=" + w.format
 	}

@@ -316,9 +316,6 @@ func (r *request) check() error {
 	if r.redrive && !strings.HasSuffix(r.topic, message.DeadLetters) {
 		return fmt.Errorf("option %q goes with a topic that ends in %q", "redrive", message.DeadLetters)
 	}
-	if !broker.HasDeadLetters(r.topic) {
-		r.deliver.Retry.Attempts = 0
-	}
 	return nil
 }
 

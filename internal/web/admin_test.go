@@ -248,6 +248,36 @@ func TestAGroupInUseIsNeitherResetNorDeleted(t *testing.T) {
 	r.refused(409, "BUSY", "DELETE", "/groups/billing?execute", "", "stop them first")
 }
 
+// The broker's own topics are read and not written, as by lines and by Kafka's clients.
+func TestTheBrokersOwnTopicsAreReadOnly(t *testing.T) {
+	r := newRig(t, Options{})
+	r.publish("orders", "a")
+	get[groupReset](r, "POST", "/groups/billing/reset?execute&to=0&topic=orders", "") // which the topic has then
+	const own = "/topics/__consumer_offsets"
+	get[topicDetails](r, "GET", own, "")
+	r.must(200, "GET", own+"/messages?from=beginning&format=json", "")
+	r.must(200, "GET", own+"/messages?group=audit&format=json", "")
+	r.awaitAlone("audit")
+	get[groupReset](r, "POST", "/groups/audit/reset?execute&to=0&topic=__consumer_offsets", "")
+	var l struct{ Messages []struct{ Token string } }
+	if err := json.Unmarshal([]byte(r.must(200, "POST", own+"/groups/audit/lease", "")), &l); err != nil || len(l.Messages) != 1 {
+		t.Fatalf("leased %+v, %v", l, err)
+	}
+	r.refused(400, "BADREQUEST", "POST", own+"/groups/audit/fail", `{"dead":true,"tokens":["`+l.Messages[0].Token+`"]}`, "dead letters")
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", own, `{}`},
+		{"PATCH", own + "?execute", `{"partitions":3}`},
+		{"PATCH", own + "?execute", `{"config":{"retention.ms":"1"}}`},
+		{"PATCH", own, `{"config":{"retention.ms":"1"}}`},
+		{"DELETE", own, ""},
+		{"DELETE", own + "?execute", ""},
+		{"POST", own + "/redrive", ""},
+		{"POST", own + "/discard?execute", ""},
+	} {
+		r.refused(400, "BADREQUEST", c.method, c.path, c.body)
+	}
+}
+
 // Positions come in parts, the sums are those of all.
 func TestPositionsOfAGroupComeInParts(t *testing.T) {
 	r := newRig(t, Options{})
