@@ -418,5 +418,7 @@ sabotage "answer what is no HTTP without a problem document" internal/web/conn.g
 	's/if !c.serves {/if false {/' ./internal/web TestHostileRequests
 sabotage "keep the request line of each HTTP follower" internal/web/operation.go \
 	's/strings.Clone(v)/v/' ./internal/web TestMemoryOfAFollower
+sabotage "begin anew for a client that says what it has seen" internal/web/consumeresume.go \
+	'/) lastSeen() /,/^}/ s/if id == "" {/if true {/' ./test/fault TestF49HTTPEventsOverKills
 
 go run ./test/sabotage "$@" <"$work/cases"

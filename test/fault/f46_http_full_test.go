@@ -141,6 +141,18 @@ func (f *fullHTTP) resumes() {
 		}
 		return a.status == http.StatusOK
 	})
+	n := f.l.send("keyed", -1)
+	var first string
+	for range 2 { // the key was refused when the disk was full
+		a := f.do("POST", "/topics/load", f.l.message("keyed", n, 100), "Idempotency-Key", "full")
+		if first == "" {
+			first = a.body
+		}
+		if a.status != http.StatusOK || a.body != first {
+			f.t.Errorf("the key that was refused: %d %q, and first %q", a.status, a.body, first)
+		}
+	}
+	f.l.acknowledge("keyed", n)
 	f.b.Restart()
 	c := f.l.judge(lines(f.b.Drain("load?from=beginning")))
 	report(f.t, c)
