@@ -50,6 +50,10 @@ const (
 	// message may have as headers fits, and a browser's cookies.
 	HTTPHeader = 64 << 10
 
+	// PlainRequest bounds an HTTP request, header and body, that is read without net/http, in bytes: the
+	// gain is in small ones.
+	PlainRequest = 16 << 10
+
 	// PageForm bounds the body of a form of the page, in bytes: a message that is typed has less,
 	// and larger ones are sent with curl.
 	PageForm = 256 << 10

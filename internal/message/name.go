@@ -18,14 +18,19 @@ const nameRule = "it takes 1 to 249 of A-Z a-z 0-9 . _ - and not . or .."
 // CheckName reports why name cannot be the name of a topic or a group; kind is "topic" or
 // "group".
 func CheckName(kind, name string) error {
-	ok := name != "" && len(name) <= MaxName && name != "." && name != ".."
-	for i := 0; ok && i < len(name); i++ {
-		ok = inName(name[i])
-	}
-	if !ok {
+	if !IsName(name) {
 		return fmt.Errorf("invalid %s name %q: %s", kind, name, nameRule)
 	}
 	return nil
+}
+
+// IsName reports whether CheckName takes a name.
+func IsName[T string | []byte](name T) bool {
+	ok := len(name) > 0 && len(name) <= MaxName && string(name) != "." && string(name) != ".."
+	for i := 0; ok && i < len(name); i++ {
+		ok = inName(name[i])
+	}
+	return ok
 }
 
 func inName(c byte) bool {

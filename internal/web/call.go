@@ -118,9 +118,14 @@ func (c *call) json(status int, v any) error {
 	if err != nil {
 		return err
 	}
+	return c.write(status, append(p, '\n'))
+}
+
+// write answers with JSON.
+func (c *call) write(status int, p []byte) error {
 	c.w.Header().Set("Content-Type", typeJSON)
-	c.w.Header().Set("Content-Length", strconv.Itoa(len(p)+1))
+	c.w.Header().Set("Content-Length", strconv.Itoa(len(p)))
 	c.w.WriteHeader(status)
-	_, err = c.w.Write(append(p, '\n'))
+	_, err := c.w.Write(p)
 	return err
 }

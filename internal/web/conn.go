@@ -2,18 +2,24 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"mbus/internal/broker"
+	"mbus/internal/publish"
 	"mbus/internal/tcpserver"
 )
 
 // A conn is a connection as net/http wants it.
 type conn struct {
 	net       tcpserver.Conn
+	mu        sync.Mutex                    // guards in, when net/http has the connection
+	in        publish.Input                 // what was read before, and is not used yet
 	writeTime time.Duration                 // in which the client must take something
 	use       atomic.Pointer[tcpserver.Use] // nil between requests
 	finishes  atomic.Bool                   // a stop of the broker lets its request go on for a while
@@ -24,8 +30,8 @@ type conn struct {
 	rest      func()        // that goes on with a connection that was handed over
 }
 
-func newConn(nc tcpserver.Conn, writeTime time.Duration) *conn {
-	return &conn{net: nc, writeTime: writeTime, ended: make(chan struct{})}
+func newConn(nc tcpserver.Conn, writeTime time.Duration, memory *broker.Budget) *conn {
+	return &conn{net: nc, in: publish.NewInput(memory), writeTime: writeTime, ended: make(chan struct{})}
 }
 
 type connKey struct{}
@@ -44,16 +50,50 @@ func betweenRequests(nc net.Conn, state http.ConnState) {
 	}
 }
 
-func (c *conn) Read(p []byte) (int, error) { return c.net.Read(p) }
+// Read gives first what was read before.
+func (c *conn) Read(p []byte) (int, error) {
+	if n := c.readAgain(p); n > 0 {
+		return n, nil
+	}
+	return c.net.Read(p)
+}
 
-// Write fails if the client takes nothing for the write time; it may take long for everything.
+func (c *conn) readAgain(p []byte) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := copy(p, c.in.Bytes())
+	if n > 0 {
+		c.in.Skip(n)
+		c.in.Idle()
+	}
+	return n
+}
+
+// free gives the memory back of what was read and not used.
+func (c *conn) free() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in.Free()
+}
+
+// Write writes an answer, or a part of one.
 func (c *conn) Write(p []byte) (int, error) {
 	if !c.serves { // net/http writes its answer whole
-		_, err := c.net.WriteAll(c.writeTime, toAnswer(p))
+		_, err := c.write(toAnswer(p))
 		return len(p), err
 	}
-	n, err := c.net.WriteAll(c.writeTime, p)
-	return int(n), err
+	return c.write(p)
+}
+
+// write fails if the client takes nothing for the write time; it may take long for everything.
+func (c *conn) write(p []byte) (int, error) {
+	n, err := c.net.Write(p, c.writeTime/4) // which costs less, and is nearly always enough
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		var more int64
+		more, err = c.net.WriteAll(c.writeTime, p[n:])
+		n += int(more)
+	}
+	return n, err
 }
 
 // Close closes in good order, the first time that it is called.

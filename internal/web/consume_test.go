@@ -313,7 +313,7 @@ func FuzzConsumeRequest(f *testing.F) {
 		op := consumeOperations()[0]
 		req := &http.Request{Method: "GET", URL: &url.URL{RawQuery: query}, Header: http.Header{"Accept": {accept}, http.CanonicalHeaderKey(lastEventID): {last}}, RemoteAddr: "client"}
 		req.SetPathValue("topic", "orders")
-		c := &call{server: r.server, op: &op, r: req, w: &writer{ResponseWriter: httptest.NewRecorder()}, conn: newConn(stub{}, 0), view: r.broker.As(broker.Self)}
+		c := &call{server: r.server, op: &op, r: req, w: &writer{ResponseWriter: httptest.NewRecorder()}, conn: newConn(stub{}, 0, nil), view: r.broker.As(broker.Self)}
 		err := c.readQuery()
 		var k *consumer
 		if err == nil {

@@ -21,11 +21,11 @@ func postPublish(c *call) error {
 	if err != nil {
 		return err
 	}
-	_, p, err := m.prepare(c, name)
+	_, p, err := m.prepare(c.view, c.server.broker, name, "client", c.r.RemoteAddr)
 	if err != nil {
 		return err
 	}
-	offset, err := appendAndWait(p, m.batch(batch.Producer{ID: batch.NoProducer, Epoch: batch.NoProducer, Sequence: batch.NoProducer}))
+	offset, err := m.append(p, noProducer)
 	if err != nil {
 		return err
 	}

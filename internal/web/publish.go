@@ -73,30 +73,30 @@ func publishBody(c *call) error {
 
 // publishOne publishes one message and answers where it is.
 func (c *call) publishOne(topic string, m *outgoing) error {
-	t, p, err := m.prepare(c, topic)
+	t, p, err := m.prepare(c.view, c.server.broker, topic, "client", c.r.RemoteAddr)
 	if err != nil {
 		return err
 	}
 	if m.once != "" {
 		return c.publishOnce(t, p, m)
 	}
-	offset, err := appendAndWait(p, m.batch(batch.Producer{ID: batch.NoProducer, Epoch: batch.NoProducer, Sequence: batch.NoProducer}))
+	offset, err := m.append(p, noProducer)
 	switch {
 	case err != nil:
 		return err
 	case broker.Waits(m.headers):
 		return c.json(http.StatusAccepted, scheduled{topic, p.Number(), m.due()})
 	}
-	return c.json(http.StatusOK, published{topic, p.Number(), offset})
+	return c.published(published{topic, p.Number(), offset})
 }
 
-// prepare finds where the message goes, and checks it.
-func (m *outgoing) prepare(c *call, topic string) (*broker.Topic, *broker.Partition, error) {
-	t, err := c.view.MakeTopic(topic, "client", c.r.RemoteAddr)
+// prepare finds where the message goes, and checks it. by is as for MakeTopic.
+func (m *outgoing) prepare(v *broker.View, b *broker.Broker, topic string, by ...any) (*broker.Topic, *broker.Partition, error) {
+	t, err := v.MakeTopic(topic, by...)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := m.check(c.server.broker, t); err != nil {
+	if err := m.check(b, t); err != nil {
 		return nil, nil, err
 	}
 	p, err := m.place(t)
@@ -109,7 +109,7 @@ func (c *call) publishOnce(t *broker.Topic, p *broker.Partition, m *outgoing) er
 		return badRequest("%q does not go with a message that is delivered later: it has no offset yet", headerOnce)
 	}
 	at, repeated, err := c.server.broker.Once(t, m.once, c.server.conns.Stopped(), func(producer batch.Producer) (broker.Place, error) {
-		offset, err := appendAndWait(p, m.batch(producer))
+		offset, err := m.append(p, producer)
 		return broker.Place{Partition: p.Number(), Offset: offset}, err
 	})
 	if err != nil {
@@ -120,7 +120,7 @@ func (c *call) publishOnce(t *broker.Topic, p *broker.Partition, m *outgoing) er
 			return err
 		}
 	}
-	return c.json(http.StatusOK, published{t.Name, at.Partition, at.Offset})
+	return c.published(published{t.Name, at.Partition, at.Offset})
 }
 
 // isAt refuses a key that was used for another message, if that can still be read.
@@ -149,20 +149,6 @@ func (m *outgoing) hasHeaders(r *batch.Record) bool {
 		i++
 	}
 	return i == len(m.headers)
-}
-
-// appendAndWait appends a batch and returns its offset when it is durable.
-func appendAndWait(p *broker.Partition, b []byte) (offset int64, err error) {
-	done := make(chan struct{})
-	refused := p.Append(b, broker.AppendOptions{Checked: true, Port: broker.HTTP, Inline: true}, func(at int64, failed error) {
-		offset, err = at, failed
-		close(done)
-	})
-	if refused != nil {
-		return 0, refused
-	}
-	<-done
-	return offset, err
 }
 
 // An outgoing is a message to publish.
@@ -219,14 +205,6 @@ func (m *outgoing) place(t *broker.Topic) (*broker.Partition, error) {
 
 func noPartition(t *broker.Topic, number int) error {
 	return badRequest("topic %q has %d partitions, and none has the number %d", t.Name, len(t.Partitions()), number)
-}
-
-// batch is the message alone in a batch.
-func (m *outgoing) batch(p batch.Producer) []byte {
-	var b batch.Builder
-	b.Add(m.time, m.key, m.value, m.headers...)
-	b.CloseFor(0, p)
-	return b.Bytes()
 }
 
 // due is when the message is delivered.

@@ -58,6 +58,7 @@ type Server struct {
 	router  *router
 	http    *http.Server
 	queue   *queue // of connections for http
+	plain   *plainServer
 	surveys surveys
 	turns   atomic.Uint64 // requests with numbered messages
 	series  int           // partitions, and positions, of which /metrics has series; the constant, but in tests
@@ -73,6 +74,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 		queue:  newQueue(), series: broker.MetricPartitions,
 	}
 	s.router.count(&b.Stats)
+	s.plain = newPlainServer(s)
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: b.Limits.HTTPHeaderTime,
@@ -92,10 +94,13 @@ func (s *Server) Serve(l net.Listener) {
 	go s.http.Serve(s.queue) // an error is that the queue is closed
 	stats := s.broker.Stats.Connections(broker.HTTP)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
-		c := newConn(nc, s.broker.Limits.WriteTime)
+		c := newConn(nc, s.broker.Limits.WriteTime, &s.broker.Budget)
 		switch s.conns.Start(c, nc, func() {
 			defer stats.Begin()()
-			s.queue.serve(c)
+			defer c.free()
+			if s.plain.serve(c) {
+				s.queue.serve(c)
+			}
 		}) {
 		case tcpserver.ErrFull:
 			stats.Refused.Add(1)

@@ -1,0 +1,240 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"mbus/internal/broker"
+	"mbus/internal/message"
+	"mbus/internal/tcpserver"
+)
+
+// A plainServer answers plain requests, as net/http would by way of the operation publish, for a fraction
+// of the processor's time. All else it leaves to net/http: a connection begins here and goes there with the first
+// request that is not plain, or that is refused before anything is appended.
+type plainServer struct {
+	server *Server
+	op     *operation
+	head   [2][]byte // of the answer 200, before and behind the length of its body
+}
+
+func newPlainServer(s *Server) *plainServer {
+	h := make(http.Header)
+	setPolicies(h)
+	h.Set("Content-Type", typeJSON)
+	h.Set("Content-Length", "%")
+	before, behind, _ := bytes.Cut(appendHead(nil, http.StatusOK, h), []byte("%"))
+	return &plainServer{s, s.router.operations[http.MethodPost+" /topics/{topic}"], [2][]byte{before, behind}}
+}
+
+// appendHead appends a status line and headers as net/http writes them, but for Date and those behind it.
+func appendHead(p []byte, status int, h http.Header) []byte {
+	b := bytes.NewBuffer(p)
+	fmt.Fprintf(b, "HTTP/1.1 %03d %s\r\n", status, http.StatusText(status))
+	_ = h.Write(b) // a buffer takes all
+	return b.Bytes()
+}
+
+// appendEnd ends the header.
+func appendEnd(p []byte, last bool) []byte {
+	p = time.Now().UTC().AppendFormat(append(p, "Date: "...), http.TimeFormat)
+	if last {
+		p = append(p, "\r\nConnection: close"...)
+	}
+	return append(p, "\r\n\r\n"...)
+}
+
+// A plainConn is a connection that has had plain requests only.
+type plainConn struct {
+	*plainServer
+	conn  *conn
+	view  *broker.View
+	by    []any          // for whom topics are made
+	use   *tcpserver.Use // by the latest request; nil for none yet
+	host  []byte         // of the latest request; it is this broker
+	blank int            // bytes of line ends that may still stand before the next request
+	waits waits          // what the read deadline is for
+}
+
+// A waits is what a connection waits for.
+type waits int
+
+const (
+	waitsForFirst waits = iota + 1
+	waitsForNext
+	waitsForRest
+)
+
+// plainRest is how long the rest of a request is waited for: the client's next packet. Then net/http
+// goes on, with the limits of slow clients.
+const plainRest = time.Second
+
+// maxBlank is how many bytes of line ends may follow a body, as net/http has it.
+const maxBlank = 4
+
+// errNotPlain says that net/http is to go on with what has come.
+var errNotPlain = errors.New("the request is not plain")
+
+// serve answers requests until the connection is closed, or reports true: net/http is to go on. A panic ends
+// the connection only.
+func (s *plainServer) serve(c *conn) (goesOn bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.server.log.Error("panic in a connection", "client", c.RemoteAddr(), "reason", p, "stack", string(debug.Stack()))
+		}
+		if !goesOn {
+			c.Close()
+		}
+	}()
+	p := &plainConn{plainServer: s, conn: c, view: s.server.broker.As(broker.Principal{})}
+	return p.run() == errNotPlain
+}
+
+// run answers requests until there is an error.
+func (p *plainConn) run() error {
+	for {
+		p.skipBlank()
+		r, found := findPlain(p.conn.in.Bytes())
+		err := errNotPlain
+		switch found {
+		case foundPart:
+			err = p.fill()
+		case foundPlain:
+			err = p.publish(&r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// skipBlank skips line ends that some clients send behind a body.
+func (p *plainConn) skipBlank() {
+	for in := p.conn.in.Bytes(); p.blank > 0 && len(in) > 0 && (in[0] == '\r' || in[0] == '\n'); in = in[1:] {
+		p.conn.in.Skip(1)
+		p.blank--
+	}
+}
+
+// fill waits for more bytes. While it waits for a request it holds no buffer.
+func (p *plainConn) fill() error {
+	in := &p.conn.in
+	limits := &p.server.broker.Limits
+	wants, limit := waitsForRest, min(plainRest, limits.HTTPBodyTime)
+	switch isEmpty := len(in.Bytes()) == 0; {
+	case isEmpty && p.use == nil:
+		wants, limit = waitsForFirst, limits.HTTPHeaderTime
+	case isEmpty:
+		wants, limit = waitsForNext, limits.HTTPIdleTime
+	}
+	if wants != p.waits { // or the time runs already
+		p.waits = wants
+		p.conn.net.SetReadDeadline(time.Now().Add(limit))
+	}
+	err := in.Fill(p.conn.net, broker.PlainRequest)
+	if err != nil && len(in.Bytes()) > 0 {
+		return errNotPlain
+	}
+	return err
+}
+
+// publish publishes the message of a request, and answers.
+func (p *plainConn) publish(r *plain) error {
+	if p.server.isStopping() || !p.isOwnHost(r.host) {
+		return errNotPlain
+	}
+	p.useTopic(r.topic)
+	p.conn.use.Store(p.use)
+	defer p.conn.use.Store(nil)
+	m := outgoing{key: r.key, hasKey: r.hasKey, value: r.body, partition: -1}
+	_, partition, err := m.prepare(p.view, p.server.broker, p.use.Topic, p.by...)
+	if err != nil {
+		return errNotPlain
+	}
+	a := appendings.Get().(*appending)
+	defer a.free()
+	offset, err := a.append(&m, partition, noProducer)
+	p.conn.in.Skip(r.size)
+	p.blank, p.waits = maxBlank, 0
+	if err != nil {
+		return p.fail(err)
+	}
+	p.op.served.Add(1)
+	return p.answer(a, published{p.use.Topic, partition.Number(), offset})
+}
+
+// isOwnHost is the guard's check of a host, which it needs once for the same one.
+func (p *plainConn) isOwnHost(host []byte) bool {
+	if !bytes.Equal(host, p.host) {
+		if !p.server.guard.isOwnHost(string(host), p.conn.LocalAddr()) {
+			return false
+		}
+		p.host = bytes.Clone(host)
+	}
+	return true
+}
+
+func (p *plainConn) useTopic(name []byte) {
+	if p.use == nil {
+		p.by = []any{"client", p.conn.RemoteAddr().String()}
+	}
+	if p.use == nil || p.use.Topic != string(name) {
+		p.use = &tcpserver.Use{Topic: string(name), Does: p.op.id}
+	}
+}
+
+// answer says where the message is, in one write.
+func (p *plainConn) answer(a *appending, at published) error {
+	var space [2 * message.MaxName]byte
+	body := at.appendTo(space[:0])
+	isLast := p.server.isStopping()
+	a.out = append(a.out[:0], p.head[0]...)
+	a.out = strconv.AppendInt(a.out, int64(len(body)), 10)
+	a.out = appendEnd(append(a.out, p.head[1]...), isLast)
+	a.out = append(a.out, body...)
+	return p.write(a.out, isLast)
+}
+
+func (p *plainConn) write(answer []byte, isLast bool) error {
+	_, err := p.conn.write(answer)
+	if err == nil && isLast {
+		return errStopping
+	}
+	return err
+}
+
+// fail answers that the log has not stored the message, or may not have.
+func (p *plainConn) fail(err error) error {
+	var w answerBuffer
+	w.header = make(http.Header)
+	setPolicies(w.header)
+	c := &call{server: p.server, op: p.op, conn: p.conn, w: &writer{ResponseWriter: &w}, r: &http.Request{
+		Method: p.op.method, URL: &url.URL{Path: "/topics/" + p.use.Topic}, Body: http.NoBody, RemoteAddr: p.conn.RemoteAddr().String(),
+	}}
+	c.fail(err)
+	c.count()
+	isLast := w.header.Get("Connection") == "close"
+	w.header.Del("Connection")
+	return p.write(append(appendEnd(appendHead(nil, w.status, w.header), isLast), w.body...), isLast)
+}
+
+// An answerBuffer holds an answer.
+type answerBuffer struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (w *answerBuffer) Header() http.Header    { return w.header }
+func (w *answerBuffer) WriteHeader(status int) { w.status = status }
+
+func (w *answerBuffer) Write(p []byte) (int, error) {
+	w.body = append(w.body, p...)
+	return len(p), nil
+}
