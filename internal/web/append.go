@@ -28,7 +28,7 @@ var appendings = sync.Pool{New: func() any {
 	return a
 }}
 
-// free has it used again, unless it has grown for a large message.
+// free has it used again, unless it has grown for a large message. A panic leaves it: its end may still come.
 func (a *appending) free() {
 	if a.message.Cap() <= 2*broker.PlainRequest {
 		appendings.Put(a)
@@ -41,8 +41,9 @@ var noProducer = batch.Producer{ID: batch.NoProducer, Epoch: batch.NoProducer, S
 // append appends the message alone in a batch, and returns its offset when it is durable.
 func (m *outgoing) append(p *broker.Partition, producer batch.Producer) (offset int64, err error) {
 	a := appendings.Get().(*appending)
-	defer a.free()
-	return a.append(m, p, producer)
+	offset, err = a.append(m, p, producer)
+	a.free()
+	return offset, err
 }
 
 func (a *appending) append(m *outgoing, p *broker.Partition, producer batch.Producer) (offset int64, err error) {
@@ -56,8 +57,10 @@ func (a *appending) append(m *outgoing, p *broker.Partition, producer batch.Prod
 	return a.offset, a.err
 }
 
-// published answers where a message is.
-func (c *call) published(at published) error { return c.write(http.StatusOK, at.appendTo(nil)) }
+// answer says where a message is.
+func (at published) answer(w http.ResponseWriter) error {
+	return writeJSON(w, http.StatusOK, at.appendTo(nil))
+}
 
 // appendTo appends the place as JSON, with an LF. The name of a topic has nothing to escape.
 func (at published) appendTo(p []byte) []byte {

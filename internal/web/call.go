@@ -118,14 +118,13 @@ func (c *call) json(status int, v any) error {
 	if err != nil {
 		return err
 	}
-	return c.write(status, append(p, '\n'))
+	return writeJSON(c.w, status, append(p, '\n'))
 }
 
-// write answers with JSON.
-func (c *call) write(status int, p []byte) error {
-	c.w.Header().Set("Content-Type", typeJSON)
-	c.w.Header().Set("Content-Length", strconv.Itoa(len(p)))
-	c.w.WriteHeader(status)
-	_, err := c.w.Write(p)
+func writeJSON(w http.ResponseWriter, status int, p []byte) error {
+	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Content-Length", strconv.Itoa(len(p)))
+	w.WriteHeader(status)
+	_, err := w.Write(p)
 	return err
 }

@@ -158,15 +158,17 @@ func (p *plainConn) publish(r *plain) error {
 		return errNotPlain
 	}
 	a := appendings.Get().(*appending)
-	defer a.free()
 	offset, err := a.append(&m, partition, noProducer)
 	p.conn.in.Skip(r.size)
 	p.blank, p.waits = maxBlank, 0
-	if err != nil {
-		return p.fail(err)
+	if err == nil {
+		p.op.served.Add(1)
+		err = p.answer(a, published{p.use.Topic, partition.Number(), offset})
+	} else {
+		err = p.fail(err)
 	}
-	p.op.served.Add(1)
-	return p.answer(a, published{p.use.Topic, partition.Number(), offset})
+	a.free()
+	return err
 }
 
 // isOwnHost is the guard's check of a host, which it needs once for the same one.

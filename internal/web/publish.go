@@ -87,7 +87,7 @@ func (c *call) publishOne(topic string, m *outgoing) error {
 	case broker.Waits(m.headers):
 		return c.json(http.StatusAccepted, scheduled{topic, p.Number(), m.due()})
 	}
-	return c.published(published{topic, p.Number(), offset})
+	return published{topic, p.Number(), offset}.answer(c.w)
 }
 
 // prepare finds where the message goes, and checks it. by is as for MakeTopic.
@@ -120,7 +120,7 @@ func (c *call) publishOnce(t *broker.Topic, p *broker.Partition, m *outgoing) er
 			return err
 		}
 	}
-	return c.published(published{t.Name, at.Partition, at.Offset})
+	return published{t.Name, at.Partition, at.Offset}.answer(c.w)
 }
 
 // isAt refuses a key that was used for another message, if that can still be read.

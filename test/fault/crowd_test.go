@@ -164,14 +164,16 @@ func TestF35IdleConnections(t *testing.T) {
 	s.end(t)
 }
 
-// idler makes a producer, a follower or a Kafka client that has been answered
+// idler makes a producer, a follower, a Kafka client or a publisher over HTTP that has been answered
 // once.
 func (s *siege) idler(i int) (net.Conn, error) {
-	switch i % 3 {
+	switch i % 4 {
 	case 0:
 		return s.idleLine(i, s.Producers(), "idle\nmessage\n")
 	case 1:
 		return s.idleLine(i, s.Consumers(), "idle?follow&from=0\n")
+	case 2:
+		return s.idleLine(i, s.HTTP(), "POST /topics/idle HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nm")
 	}
 	conn, err := dialFrom(i, s.Kafka())
 	if err != nil {
