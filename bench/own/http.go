@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/textproto"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -126,44 +125,44 @@ func postOneByOne(address, topic string, size int, end time.Time) (n int, err er
 	}
 	defer conn.Close()
 	request := fmt.Appendf(nil, "POST /topics/%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", topic, address, size, message(size, 0))
-	answers := textproto.NewReader(bufio.NewReader(conn))
+	space := make([]byte, answerSpace)
 	for ; n == 0 || time.Now().Before(end); n++ {
 		if _, err := conn.Write(request); err != nil {
 			return n, err
 		}
-		if err := skipAnswer(answers); err != nil {
+		if err := skipAnswer(conn, space); err != nil {
 			return n, err
 		}
 	}
 	return n, nil
 }
 
-// skipAnswer reads an answer, which must be 200 and say how long it is.
-func skipAnswer(r *textproto.Reader) error {
-	status, err := r.ReadLine()
-	if err != nil {
-		return err
-	}
-	length := -1
-	for {
-		line, err := r.ReadLine()
+// answerSpace is more than an answer takes, in bytes.
+const answerSpace = 4 << 10
+
+// skipAnswer reads an answer, which must be 200 and say how long it is, and nothing behind it.
+func skipAnswer(r io.Reader, space []byte) error {
+	for n := 0; n < len(space); {
+		more, err := r.Read(space[n:])
 		if err != nil {
 			return err
 		}
-		if line == "" {
-			break
+		n += more
+		head, body, complete := bytes.Cut(space[:n], []byte("\r\n\r\n"))
+		if !complete {
+			continue
 		}
-		if value, found := strings.CutPrefix(line, "Content-Length: "); found {
-			if length, err = strconv.Atoi(value); err != nil {
-				return err
-			}
+		_, field, found := bytes.Cut(head, []byte("\r\nContent-Length: "))
+		digits, _, _ := bytes.Cut(field, []byte("\r\n"))
+		length, err := strconv.Atoi(string(digits))
+		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) || !found || err != nil || len(body) > length {
+			return fmt.Errorf("the broker answered %q", space[:n])
+		}
+		if len(body) == length {
+			return nil
 		}
 	}
-	if !strings.HasPrefix(status, "HTTP/1.1 200 ") || length < 0 {
-		return fmt.Errorf("the broker answered %q, with %d bytes", status, length)
-	}
-	_, err = r.R.Discard(length)
-	return err
+	return fmt.Errorf("the broker answered %q, and more", space)
 }
 
 // manyOverHTTP measures followers of events, and then metrics and the page of many topics.

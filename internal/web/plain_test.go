@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,8 +23,8 @@ import (
 // notPlain is a header that says nothing, and has net/http read the request.
 const notPlain = "X-Other: x\r\n"
 
-// post is the text of a plain request, with more headers.
-func post(topic, headers, body string) string {
+// plainPost is the text of a plain request, with more headers.
+func plainPost(topic, headers, body string) string {
 	return fmt.Sprintf("POST /topics/%s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n%s", topic, headers, len(body), body)
 }
 
@@ -48,17 +49,21 @@ func TestPlainRequestsAreAnsweredAsByNetHTTP(t *testing.T) {
 		return f
 	})
 	for name, request := range map[string]func(headers string) string{
-		"a message":      func(h string) string { return post("t", h, "m") },
-		"an empty one":   func(h string) string { return post("t", h, "") },
-		"with a key":     func(h string) string { return post("t", h+"Mbus-Key: k\r\n", "m") },
-		"of JSON":        func(h string) string { return post("t", h+"content-type: application/JSON\r\nAccept: */*\r\n", "{}") },
-		"refused":        func(h string) string { return post("refused", h, "m") },
-		"failed":         func(h string) string { return post("failed", h, "m") },
-		"a bad name":     func(h string) string { return post("..", h, "m") },
-		"an own topic":   func(h string) string { return post("__delayed", h, "m") },
-		"another host":   func(h string) string { return strings.Replace(post("t", h, "m"), "localhost", "attacker.example", 1) },
-		"and a close":    func(h string) string { return post("t", h+"Connection: close\r\n", "m") },
-		"and a last one": func(h string) string { return post("t", h, "m") + post("t", h+"Connection: close\r\n", "m") },
+		"a message":    func(h string) string { return plainPost("t", h, "m") },
+		"an empty one": func(h string) string { return plainPost("t", h, "") },
+		"with a key":   func(h string) string { return plainPost("t", h+"Mbus-Key: k\r\n", "m") },
+		"of JSON": func(h string) string {
+			return plainPost("t", h+"content-type: application/JSON\r\nAccept: */*\r\n", "{}")
+		},
+		"refused":      func(h string) string { return plainPost("refused", h, "m") },
+		"failed":       func(h string) string { return plainPost("failed", h, "m") },
+		"a bad name":   func(h string) string { return plainPost("..", h, "m") },
+		"an own topic": func(h string) string { return plainPost("__delayed", h, "m") },
+		"another host": func(h string) string {
+			return strings.Replace(plainPost("t", h, "m"), "localhost", "attacker.example", 1)
+		},
+		"and a close":    func(h string) string { return plainPost("t", h+"Connection: close\r\n", "m") },
+		"and a last one": func(h string) string { return plainPost("t", h, "m") + plainPost("t", h+"Connection: close\r\n", "m") },
 	} {
 		ours, theirs := r.speak(request("")), r.speak(request(notPlain))
 		if ours, theirs = changing.ReplaceAllString(ours, ""), changing.ReplaceAllString(theirs, ""); ours != theirs || ours == "" {
@@ -70,8 +75,8 @@ func TestPlainRequestsAreAnsweredAsByNetHTTP(t *testing.T) {
 // Plain requests and others of one connection, in any packets, are answered in order, each once.
 func TestPlainRequestsInPiecesAndAmongOthers(t *testing.T) {
 	r := newRig(t, Options{})
-	text := post("t", "", "first") + post("u", "User-Agent: x\r\n", "second\r\n") + "\r\n" + post("t", "", "third") +
-		post("t", notPlain, "fourth") + post("t", "", "fifth")
+	text := plainPost("t", "", "first") + plainPost("u", "User-Agent: x\r\n", "second\r\n") + "\r\n" + plainPost("t", "", "third") +
+		plainPost("t", notPlain, "fourth") + plainPost("t", "", "fifth")
 	var conns []*net.TCPConn
 	for at := range len(text) {
 		conns = append(conns, r.raw(text[:at]))
@@ -103,9 +108,10 @@ func TestPlainRequestsInPiecesAndAmongOthers(t *testing.T) {
 func TestMemoryOfPlainRequestsIsGivenBack(t *testing.T) {
 	r := newRig(t, Options{})
 	r.limit(func(l *broker.Limits) { l.MaxInFlight = 1 << 20 })
-	half := post("t", "", strings.Repeat("x", 10<<10))
+	half := plainPost("t", "", strings.Repeat("x", 10<<10))
 	half = half[:len(half)-1]
-	for _, text := range []string{half, half + "x" + half, post("t", "", "m") + strings.Repeat(request("GET /version", ""), 1000)} {
+	last := strings.Repeat(plainPost("t", "", "m"), 700) + request("GET /version", "Connection: close\r\n") + strings.Repeat("x", 64<<10)
+	for _, text := range []string{half, half + "x" + half, last, plainPost("t", "", "m") + strings.Repeat(request("GET /version", ""), 1000)} {
 		conn := r.raw(text)
 		conn.CloseWrite()
 		_, _ = io.Copy(io.Discard, conn)
@@ -124,7 +130,7 @@ func TestAPanicInAPlainRequest(t *testing.T) {
 		f.Append = func(store.Partition, string, []byte, func(int64, error)) error { panic("of a test") }
 		return f
 	})
-	if answer := r.speak(post("t", "", "m")); answer != "" {
+	if answer := r.speak(plainPost("t", "", "m")); answer != "" {
 		t.Errorf("got %q", answer)
 	}
 	r.isWhole()
@@ -132,20 +138,26 @@ func TestAPanicInAPlainRequest(t *testing.T) {
 
 // A stop answers a request that is under way, and has connections without one closed.
 func TestAStopUnderAPlainRequest(t *testing.T) {
-	appended := make(chan func(int64, error))
+	appended := make(chan func(int64, error), 1)
+	var more atomic.Bool
 	r := newRigOver(t, Options{}, func(s store.Store) store.Store {
 		f := &storefault.Store{Store: s}
 		f.Append = func(_ store.Partition, _ string, _ []byte, done func(int64, error)) error {
-			go func() { appended <- done }()
+			if more.Swap(true) {
+				done(6, nil)
+			} else {
+				appended <- done
+			}
 			return nil
 		}
 		return f
 	})
-	conn := r.raw(post("t", "", "m") + post("t", "", "not taken any more"))
+	conn := r.raw(plainPost("t", "", "m") + plainPost("t", "", "not taken any more"))
 	done := <-appended
 	go r.server.Stop(t.Context())
 	<-r.server.conns.Stopped()
 	done(5, nil)
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	text, err := io.ReadAll(conn)
 	if answer := string(text); err != nil || strings.Count(answer, "HTTP/1.1 ") != 1 || !strings.Contains(answer, `"offset":5`) || !strings.Contains(answer, "Connection: close\r\n") {
 		t.Errorf("got %q, %v", answer, err)
@@ -155,15 +167,15 @@ func TestAStopUnderAPlainRequest(t *testing.T) {
 // FuzzPlainRequest: net/http reads what is taken for a plain request as the same request, and what follows it as the
 // same rest; no other operation, guard or option has anything to say of it. Each part of it is taken for one.
 func FuzzPlainRequest(f *testing.F) {
-	f.Add([]byte(post("t", "", "m") + "GET"))
-	f.Add([]byte(post("a.b", "Mbus-Key:  k \r\nconnection: Keep-Alive\r\nUSER-agent: a:b\r\n", "")))
-	f.Add([]byte(post("t", "Mbus-Key:\r\nContent-Type: text/plain; charset=utf-8\r\n", "\r\n\r\n")))
+	f.Add([]byte(plainPost("t", "", "m") + "GET"))
+	f.Add([]byte(plainPost("a.b", "Mbus-Key:  k \r\nconnection: Keep-Alive\r\nUSER-agent: a:b\r\n", "")))
+	f.Add([]byte(plainPost("t", "Mbus-Key:\r\nContent-Type: text/plain; charset=utf-8\r\n", "\r\n\r\n")))
 	for _, odd := range []string{
 		"Host: localhost\r\n", "Host:\r\n", "Content-Length: 1\r\n", "Content-Length : 1\r\n", " folded\r\n", "Transfer-Encoding: chunked\r\n",
 		"Content-Type: text/plain;lines\r\n", "Connection: close\r\n", "Mbus-Key: a\r\nMbus-Key: b\r\n", "Expect: 100-continue\r\n",
 		"Accept: \x00\r\n", "Accept: a\nTransfer-Encoding: chunked\r\n", "Accept: a\rX: b\r\n", "Origin: null\r\n", "Mbus-\u212Aey: k\r\n", ":\r\n", "Accept\r\n",
 	} {
-		f.Add([]byte(post("t", odd, "m")))
+		f.Add([]byte(plainPost("t", odd, "m")))
 	}
 	f.Add([]byte("POST /topics/t?key=k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0099999999\r\n\r\n"))
 	guard := newGuard(nil)

@@ -4,7 +4,7 @@
 // those of the other fronts.
 //
 // The way of a request: operation.go finds its operation, guard.go checks where it comes from, and
-// the operation's function answers it.
+// the operation's function answers it. Plain publishes have a shorter one, in plainserve.go.
 package web
 
 import (
