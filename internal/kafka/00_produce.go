@@ -121,6 +121,7 @@ func (p *produceCall) addTopic(out *producedTopic, name string, id [16]byte, par
 	topic, err := p.call.topics().find(name, id, p.response.version >= firstProduceByID, broker.Write)
 	if err == nil {
 		out.name = topic.Name
+		p.call.conn.topic.Store(topic)
 	}
 	switch {
 	case p.refusal != nil:

@@ -74,6 +74,7 @@ func (f *fetch) add(t *kmsg.FetchRequestTopic) {
 	topic, err := f.call.topics().find(t.Topic, t.TopicID, f.response.version >= firstFetchByID, broker.Read)
 	if err == nil {
 		out.name = topic.Name
+		f.call.conn.topic.Store(topic)
 	}
 	for i := range t.Partitions {
 		in := &t.Partitions[i]

@@ -26,6 +26,7 @@ func joinGroup(c *call, req *kmsg.JoinGroupRequest) {
 		c.reply(joinResponse(version, coordinator.JoinReply{Err: err, Generation: -1}))
 		return
 	}
+	c.conn.group.Store(&req.Group)
 	c.onClose(func() {
 		c.reply(joinResponse(version, coordinator.JoinReply{Err: coordinator.ErrClosed, Generation: -1}))
 	})

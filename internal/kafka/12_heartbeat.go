@@ -15,6 +15,7 @@ func heartbeat(c *call, req *kmsg.HeartbeatRequest) {
 		c.reply(resp)
 		return
 	}
+	c.conn.group.Store(&req.Group)
 	resp.ErrorCode = groupCode(c.server.groups.Heartbeat(req.Group, req.MemberID, value(req.InstanceID), req.Generation))
 	c.reply(resp)
 }

@@ -32,6 +32,7 @@ func leaveGroup(c *call, req *kmsg.LeaveGroupRequest) {
 		c.reply(resp)
 		return
 	}
+	c.conn.group.Store(nil)
 	results, err := c.server.groups.Leave(req.Group, leavers)
 	resp.ErrorCode = groupCode(err)
 	for i, err := range results {

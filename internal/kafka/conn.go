@@ -25,9 +25,11 @@ type conn struct {
 	view   *broker.View // the broker as the client sees it
 	net    tcpserver.Conn
 	in     frames
-	quit   chan struct{} // closed by giveUp
-	giveUp func()        // ends waits for memory
-	last   atomic.Int32  // API key of the latest request, and 1; 0 for none
+	quit   chan struct{}                // closed by giveUp
+	giveUp func()                       // ends waits for memory
+	last   atomic.Int32                 // API key of the latest request, and 1; 0 for none
+	topic  atomic.Pointer[broker.Topic] // that was fetched or produced to last
+	group  atomic.Pointer[string]       // that the client is a member of; nil for none
 
 	isClient bool // has sent a Kafka request; its goroutine's own
 

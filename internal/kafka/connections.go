@@ -8,13 +8,20 @@ import (
 	"mbus/internal/tcpserver"
 )
 
-// Connections lists the connections. A client has several, and requests are of many topics, so that only the
-// latest request is known. Any goroutine may call it.
+// Connections lists the connections: the latest request of each, the topic that was fetched or produced to last,
+// and the group in which its client is a member. A consumer may have a connection for its group alone. Any
+// goroutine may call it.
 func (s *Server) Connections() []tcpserver.Connection {
 	return s.conns.List(func(c *conn) tcpserver.Connection {
 		d := tcpserver.Connection{Protocol: "kafka", Client: c.net.RemoteAddr().String()}
 		if last := c.last.Load(); last > 0 {
 			d.Does = kmsg.NameForKey(int16(last - 1))
+		}
+		if t := c.topic.Load(); t != nil {
+			d.Topic = t.Name
+		}
+		if g := c.group.Load(); g != nil {
+			d.Group = *g
 		}
 		return d
 	})

@@ -24,3 +24,20 @@ func TestConnectionsAreShownAndClosed(t *testing.T) {
 	}
 	c.mustBeClosed()
 }
+
+func TestConnectionsNameTheirTopicAndGroup(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	b.fill(1, 3)
+	w := b.worker()
+	wantOwned(t, 1, w)
+	wantRead(t, 1, 3, w)
+	await(t, "a connection names its topic, and one its group", func() bool {
+		topic, group := false, false
+		for _, c := range b.server.Connections() {
+			topic = topic || c.Topic == "orders" && c.Does == "Fetch"
+			group = group || c.Group == theGroup
+		}
+		return topic && group
+	})
+}
