@@ -22,15 +22,17 @@ import (
 
 // Names of rows and numbers over HTTP, and of those of lines that they are compared with.
 const (
-	rowJSONLines  = "publish 100 bytes as format=json, 1 producer"
-	rowNDJSON     = "publish the same as NDJSON over HTTP, 1 request"
-	rowLinesMany  = "publish one at a time, 64 line connections, for HTTP"
-	rowHTTPMany   = "publish one at a time over HTTP, 64 keep-alive connections"
-	numberSSE     = "resident memory for each follower of events, KiB"
-	numberMetrics = "time of a scrape of /metrics"
-	numberScrape  = "processor time of a scrape of /metrics"
-	numberPage    = "time of the page's first view"
-	numberPageKB  = "size of the page's first view, with what it loads"
+	rowJSONLines     = "publish 100 bytes as format=json, 1 producer"
+	rowNDJSON        = "publish the same as NDJSON over HTTP, 1 request"
+	rowLinesMany     = "publish one at a time, 64 line connections, for HTTP"
+	rowHTTPMany      = "publish one at a time over HTTP, 64 keep-alive connections"
+	numberSSE        = "resident memory for each follower of events, KiB"
+	numberMetrics    = "time of a scrape of /metrics"
+	numberScrape     = "processor time of a scrape of /metrics"
+	numberMetricsFew = "time of a scrape of /metrics, 10 topics and groups"
+	numberScrapeFew  = "processor time of a scrape of /metrics, 10 topics and groups"
+	numberPage       = "time of the page's first view"
+	numberPageKB     = "size of the page's first view, with what it loads"
 )
 
 // objectsOf makes a payload of JSON objects, a line each, whose messages have size bytes.
@@ -277,36 +279,64 @@ func (f *follower) read(offset int) error {
 	}
 }
 
-// scrapes gets /metrics and the page of a broker with many topics and groups.
+// scrapes gets /metrics and the page of a broker with many topics and groups, and before that /metrics with few.
 func (r *round) scrapes() error {
 	if err := r.launch("http", numberEmpty); err != nil {
 		return err
 	}
-	if err := forEach(r.metricTopics, func(i int) error {
-		topic := "topic-" + strconv.Itoa(i)
-		if _, err := oneByOne(r.b.Producers(), topic, 100, func(n int) bool { return n < 2 }); err != nil {
+	if err := r.topicsWithGroups(0, fewTopics); err != nil {
+		return err
+	}
+	const times = 5
+	for range times {
+		if err := r.scrape(numberMetricsFew, numberScrapeFew, 20); err != nil {
 			return err
 		}
-		_, err := drain(r.b.Consumers(), topic+"?n=1&group=group-"+strconv.Itoa(i))
-		return err
-	}); err != nil {
+	}
+	if err := r.topicsWithGroups(fewTopics, r.metricTopics); err != nil {
 		return err
 	}
 	r.metricCount = r.metricTopics
-	const times = 5
 	for range times {
-		begun := time.Now()
-		spent, err := r.ours().spends(func() error {
-			_, _, err := get(r.b.HTTP(), "/metrics")
-			return err
-		})
-		if err != nil {
+		if err := r.scrape(numberMetrics, numberScrape, 1); err != nil {
 			return err
 		}
-		r.number(numberMetrics, "ms", float64(time.Since(begun).Microseconds())/1e3)
-		r.number(numberScrape, "ms", float64(spent.Microseconds())/1e3)
 	}
 	return r.firstView()
+}
+
+// fewTopics are the topics and groups of a broker that is busy with few.
+const fewTopics = 10
+
+// topicsWithGroups makes topics, each with a group that has consumed a message of two.
+func (r *round) topicsWithGroups(from, to int) error {
+	return forEach(to-from, func(i int) error {
+		name := strconv.Itoa(from + i)
+		if _, err := oneByOne(r.b.Producers(), "topic-"+name, 100, func(n int) bool { return n < 2 }); err != nil {
+			return err
+		}
+		_, err := drain(r.b.Consumers(), "topic-"+name+"?n=1&group=group-"+name)
+		return err
+	})
+}
+
+// scrape gets /metrics so many times, compressed as Prometheus does, and notes the time and the processor time of one.
+func (r *round) scrape(nameTime, nameProcessor string, times int) error {
+	begun := time.Now()
+	spent, err := r.ours().spends(func() error {
+		for range times {
+			if _, _, err := get(r.b.HTTP(), "/metrics"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.number(nameTime, "ms", float64(time.Since(begun).Microseconds())/1e3/float64(times))
+	r.number(nameProcessor, "ms", float64(spent.Microseconds())/1e3/float64(times))
+	return nil
 }
 
 // loaded finds what a page of the broker loads at once.
@@ -372,7 +402,8 @@ func httpFigures(t *table) []figure {
 		{"64 keep-alive connections over HTTP, to 64 of lines", t.rate(rowHTTPMany) / t.rate(rowLinesMany), 0.7, false, "times", "", 0},
 		{"resident memory for each of " + whole(t.eventCount) + " followers of events", t.value(numberSSE), 40, true, "KiB", "", 0},
 		{"/metrics with " + topics + " topics and groups", t.value(numberMetrics), 100, true, "ms", "", 0},
-		{"a scrape each second, of a processor", t.value(numberScrape) / 10, 1, true, "%", "", 0},
+		{"a scrape each second, of a processor, with 10 topics and groups", t.value(numberScrapeFew) / 10, 1, true, "%", "", 0},
+		{"the same with " + topics, t.value(numberScrape) / 10, 1, true, "%", "", 0},
 		{"the page's first view with " + topics + " topics", t.value(numberPage), 300, true, "ms", "", 0},
 		{"the same, with what it loads", t.value(numberPageKB), 200, true, "KB", "", 0},
 	}
