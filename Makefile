@@ -1,9 +1,9 @@
 # make          four static binaries in build/
 # make demo     a tour with real input, checked; installs what it needs
-# make test     all tests, 8 minutes; installs what it needs
+# make test     all tests, 6 minutes; installs what it needs
 # make quick    most of the tests in less than a minute
 # make promise  tries to prove the promises wrong; LONG=1 for hours, written to docs/PROOF.md
-# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage; 30 minutes
+# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage; 12 minutes
 # make bench    the figures to reach beside the limits of this machine, in docs/FIGURES.md
 # make bench-peers   mbus beside other brokers, written to docs/BENCHMARKS.md
 
@@ -34,7 +34,7 @@ demo: all
 	scripts/demo.sh build
 
 test:
-	@scripts/timed.sh "make test" "8 minutes on 2 processors; make quick less than one" make --no-print-directory tests
+	@scripts/timed.sh "make test" "6 minutes on 2 processors; make quick less than one" make --no-print-directory tests
 
 # Not from the cache: it does not know of the programs that the tests start. Tests with clients
 # of others mostly wait for them, and run beside the rest.
@@ -67,7 +67,7 @@ race:
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
 check:
-	@scripts/timed.sh "make check" "30 minutes on 2 processors" make --no-print-directory lint sabotage fuzz FUZZTIME=3s
+	@scripts/timed.sh "make check" "12 minutes on 2 processors" make --no-print-directory lint sabotage fuzz FUZZTIME=3s
 
 lint:
 	@scripts/need.sh go
