@@ -148,7 +148,7 @@ func (p *Partition) write(b []byte, mayWait bool, done func(base int64, err erro
 	}
 	p.stamp.mu.Lock()
 	defer p.stamp.mu.Unlock()
-	at := p.stamp.next(p.broker.now())
+	at := p.stamp.next(p.broker.Now())
 	for rest := b; len(rest) > 0; {
 		b, next, err := batch.Next(rest)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"mbus/internal/auth"
 	"mbus/internal/batch"
 	"mbus/internal/message"
 	"mbus/internal/schedule"
@@ -55,9 +56,7 @@ type Broker struct {
 	opts     Options
 	fallback *settings // of a topic without a configuration of its own
 	store    store.Store
-	clock    *clock
 	keeper   *clockKeeper
-	now      func() time.Time // Now
 	stop     chan struct{}
 	ended    sync.WaitGroup
 
@@ -66,6 +65,8 @@ type Broker struct {
 	waiting     waitingStreams
 	ages        ages
 	keys        keys
+	users       *usersLog
+	trail       trail
 }
 
 // Errors of the broker, beside those of package store.
@@ -94,7 +95,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 		stop: make(chan struct{}), catalog: newCatalog(s),
 	}
 	b.keeper = newClockKeeper(s, o.Now, o.Log)
-	b.clock, b.now = b.keeper.clock, b.Now
+	b.trail.log = o.Log
 	b.offsets = newOffsets(b)
 	b.retention = newRetention(b)
 	b.keeper.onJump = b.retention.wake
@@ -102,12 +103,19 @@ func New(s store.Store, o Options) (*Broker, error) {
 	b.fallback, _ = b.settings(nil)
 	b.Budget.max = o.Limits.MaxInFlight
 	for _, t := range s.Topics() {
+		if t.Name == UsersTopic { // which clients don't find
+			continue
+		}
 		if _, err := b.openTopic(t); err != nil {
 			return nil, err
 		}
 	}
 	if err := b.offsets.load(); err != nil {
 		return nil, fmt.Errorf("reading the groups' positions: %w", err)
+	}
+	var err error
+	if b.users, err = newUsers(b); err != nil {
+		return nil, fmt.Errorf("reading the users (without them everything would be open: put topic %q back, or remove it to begin without users): %w", UsersTopic, err)
 	}
 	b.keeper.keep()
 	b.ended.Go(func() { b.retention.run(b.stop) })
@@ -132,6 +140,9 @@ func (b *Broker) Close() error {
 
 // Internal reports whether a topic of this name is the broker's own.
 func Internal(name string) bool { return message.IsInternal(name) }
+
+// Users are for logging in: they say which user a client is. A View changes them.
+func (b *Broker) Users() *auth.Users { return b.users.editor.Users }
 
 // Options are those of New, with the defaults filled in.
 func (b *Broker) Options() Options { return b.opts }

@@ -178,4 +178,4 @@ func (k *clockKeeper) jumped(by time.Duration) {
 
 // Now is the time for delivering and stamping messages: that of the system's clock without
 // forward jumps that have not lasted for a minute.
-func (b *Broker) Now() time.Time { return b.clock.now() }
+func (b *Broker) Now() time.Time { return b.keeper.clock.now() }

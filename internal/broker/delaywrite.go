@@ -95,7 +95,7 @@ func headerTime(value []byte) (int64, error) {
 // hold looks for messages that are not due yet. If it finds any it writes them to the log of
 // delayed messages, and the others to the partition.
 func (p *Partition) hold(batches []byte, done func(base int64, err error)) (lead store.Lead, held bool, err error) {
-	ms := p.broker.now().UnixMilli()
+	ms := p.broker.Now().UnixMilli()
 	err = Scan(func(it *batch.Iterator) (err error) {
 		if held, err = anyWaits(it, batches, ms); held {
 			lead, err = p.writeHalves(it, batches, ms, done)

@@ -41,7 +41,7 @@ type offsets struct {
 
 // newOffsets makes offsets without positions; load reads the durable ones.
 func newOffsets(b *Broker) *offsets {
-	o := &offsets{topics: b.catalog, store: b.store, clock: b.clock, log: b.Log, expected: make(map[string]bool), retention: b.opts.OffsetsRetention}
+	o := &offsets{topics: b.catalog, store: b.store, clock: b.keeper.clock, log: b.Log, expected: make(map[string]bool), retention: b.opts.OffsetsRetention}
 	o.positions = newPositionsLog(b)
 	o.groups = group.New(o.write)
 	o.groups.MaxBytes = b.Limits.MaxPositions

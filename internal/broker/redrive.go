@@ -167,7 +167,7 @@ func (r *Redrive) Close() {
 // is durable after the next AwaitPositions. The error is a *StayError, or the reason why no
 // letter can be returned now.
 func (r *Redrive) Return(l Letter) error {
-	t, err := r.view.original(l)
+	t, err := r.original(l)
 	if err != nil {
 		return err
 	}
@@ -217,8 +217,8 @@ func (r *Redrive) use(name string) error {
 }
 
 // original finds the topic that a letter came from, with the letter's message in its place.
-func (v *View) original(l Letter) (*Topic, error) {
-	t, err := v.Topic(l.Topic, Read)
+func (r *Redrive) original(l Letter) (*Topic, error) {
+	t, err := r.view.Topic(l.Topic, Read)
 	switch {
 	case errors.Is(err, ErrDenied):
 		return nil, err

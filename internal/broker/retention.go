@@ -105,7 +105,7 @@ func (r *retention) wake() {
 // Sweep removes the messages whose retention has passed. It ignores a forward clock jump
 // until that has lasted one retention period. The broker calls it itself.
 func (b *Broker) Sweep() {
-	b.retention.sweep(b.clock.ageTime, func(*Topic) bool { return true })
+	b.retention.sweep(b.keeper.clock.ageTime, func(*Topic) bool { return true })
 }
 
 // Retain removes the messages whose retention has passed at the time now.

@@ -21,7 +21,7 @@ const DelayedTopic = schedule.Topic
 // newSchedule makes the schedule over DelayedTopic, if there is one.
 func (b *Broker) newSchedule() *schedule.Schedule {
 	o := schedule.Options{
-		Topics: delayedTopics{b}, Now: b.now, Report: b.Log, Numbered: b.waiting.add,
+		Topics: delayedTopics{b}, Now: b.Now, Report: b.Log, Numbered: b.waiting.add,
 		CompactBytes: b.Limits.CompactDelayed, BatchBytes: TargetBatch,
 		Create: func() (store.Partition, error) {
 			t, err := b.makeTopic(DelayedTopic, 1)

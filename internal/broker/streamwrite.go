@@ -169,7 +169,7 @@ type numberedWait struct {
 // splitNumbered splits batches of a stream into those for now and those that wait. now are the
 // same batches if nothing waits.
 func (p *Partition) splitNumbered(batches []byte) (now []byte, wait numberedWait, err error) {
-	ms := p.broker.now().UnixMilli()
+	ms := p.broker.Now().UnixMilli()
 	s := numberedSplitter{ms: ms, waiting: p.waitingBuilder(ms)}
 	err = Scan(func(it *batch.Iterator) error {
 		for rest := batches; len(rest) > 0; {

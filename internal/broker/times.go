@@ -26,9 +26,9 @@ func (b *Broker) CheckTimes(t *Topic, earliest, latest int64) error {
 		return nil
 	}
 	// The clock is read only if its last reading does not suffice.
-	if latest > later(b.clock.seen.Load(), s.timeAfter) {
-		wall := b.clock.wall().UnixMilli()
-		if latest > later(wall, s.timeAfter) && !b.clock.unset.Load() {
+	if latest > later(b.keeper.clock.seen.Load(), s.timeAfter) {
+		wall := b.keeper.clock.wall().UnixMilli()
+		if latest > later(wall, s.timeAfter) && !b.keeper.clock.unset.Load() {
 			return fmt.Errorf("%w: %s is more than %s ahead of the broker's clock (%s)",
 				ErrTime, timeText(latest), units.FormatDuration(span(s.timeAfter)), ConfigTimestampAfter)
 		}

@@ -28,6 +28,9 @@ func (v *View) TopicByID(id [16]byte, access Access) (*Topic, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v.topic(Describe, t.Name) != nil { // an id that it may not know
+		return nil, store.ErrUnknownTopic
+	}
 	if err := v.topic(access, t.Name); err != nil {
 		return nil, err
 	}
@@ -43,9 +46,6 @@ func (v *View) MakeTopic(name string, by ...any) (*Topic, error) {
 	}
 	if t, err := v.broker.catalog.Topic(name); err == nil {
 		return t, nil
-	}
-	if err := v.topic(Create, name); err != nil {
-		return nil, err
 	}
 	return v.broker.makeTopic(name, v.broker.opts.Partitions, by...)
 }

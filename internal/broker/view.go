@@ -1,16 +1,23 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+
+	"mbus/internal/auth"
 )
 
-// A Principal is the user on whose behalf something is done. The zero value is a client that
-// has not said who it is.
-type Principal struct{ Name string }
+// A Principal is the user on whose behalf something is done.
+type Principal struct {
+	Name string // "" for a client that has not logged in
+	By   string // how it has logged in, and From is its address: both are for the audit trail
+	From string
+}
 
-// Self is the broker: nothing is denied to it.
-var Self = Principal{Name: "the broker itself"}
+// Self is the broker, and auth.OperatorName whoever can read its data directory: nothing is denied to them. No user
+// has such a name.
+var Self = Principal{Name: "(broker)"}
 
 // An Access is what a principal may be allowed to do with a resource.
 type Access int
@@ -55,8 +62,8 @@ type DeniedError struct {
 
 func (e *DeniedError) Error() string {
 	who := fmt.Sprintf("user %q", e.Principal.Name)
-	if e.Principal == (Principal{}) {
-		who = "an anonymous client"
+	if e.Principal.Name == "" {
+		who = "a client that has not logged in"
 	}
 	return fmt.Sprintf("%v: %s may not %v %s %q", ErrDenied, who, e.Access, e.Resource.Kind, e.Resource.Name)
 }
@@ -82,13 +89,43 @@ func (v *View) Allow(access Access, kind ResourceKind, name string) error {
 	return v.broker.allow(v.principal, access, Resource{kind, name})
 }
 
-// allow is the only place where access is decided: all is allowed, unless Options.Allow
-// refuses it.
+// allow is the only place where access is decided. As long as there are no users all is allowed, to clients that have not
+// logged in. Then only what a user's permissions say is.
 func (b *Broker) allow(p Principal, access Access, r Resource) error {
-	if b.opts.Allow == nil || p == Self || b.opts.Allow(p, access, r) {
+	if p == Self || p.Name == auth.OperatorName {
+		return nil
+	}
+	if b.opts.Allow != nil && !b.opts.Allow(p, access, r) {
+		return &DeniedError{p, access, r}
+	}
+	users := b.Users()
+	if p.Name == "" && !users.Any() || users.May(p.Name, operationOf(access), kindOf(r.Kind), cmp.Or(r.Name, allTopics)) {
 		return nil
 	}
 	return &DeniedError{p, access, r}
+}
+
+// allTopics stands for the broker as a whole: no topic has such a name, and only the pattern * matches it.
+const allTopics = "*"
+
+// operationOf is the permission that an access takes.
+func operationOf(a Access) auth.Operation {
+	switch a {
+	case Describe:
+		return auth.Describe
+	case Read:
+		return auth.Consume
+	case Write:
+		return auth.Publish
+	}
+	return auth.Admin
+}
+
+func kindOf(kind ResourceKind) auth.Kind {
+	if kind == GroupResource {
+		return auth.Group
+	}
+	return auth.Topic
 }
 
 // topic asks for access to a topic, group to a group.

@@ -1,0 +1,415 @@
+// Package auth owns users: their credentials (SCRAM, tokens, names in certificates) and their
+// permissions. It answers two questions, for any front: which user a client is, and whether a user may
+// do something. It stores nothing itself: New is given a function that makes a user durable.
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Errors of this package.
+var (
+	// ErrUnauthenticated is all that a client is told whose name, password or token is wrong.
+	ErrUnauthenticated = errors.New("the user, the password or the token is wrong")
+
+	ErrUnknownUser = errors.New("unknown user")
+	ErrUserExists  = errors.New("the user exists")
+	ErrInvalid     = errors.New("invalid")
+)
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+}
+
+// Bounds of a user.
+const (
+	maxName        = 249 // bytes of a name
+	maxPermissions = 10000
+	maxTokens      = 100
+)
+
+// A User is all that is kept of one.
+type User struct {
+	Name        string       `json:"name"`
+	Created     time.Time    `json:"created"`
+	Credentials []Credential `json:"credentials,omitempty"` // one of a mechanism
+	Permissions []Permission `json:"permissions,omitempty"` // sorted; one of a pattern
+	Tokens      []Token      `json:"tokens,omitempty"`
+}
+
+// CheckName says why a name can't be a user's. It has no space, which ends it in the line AUTH, no
+// colon, which ends it in HTTP's Basic, and no parenthesis, which only the broker's own names have.
+func CheckName(name string) error {
+	ok := name != "" && len(name) <= maxName && utf8.ValidString(name) && !strings.ContainsAny(name, ":()")
+	for _, r := range name {
+		ok = ok && unicode.IsPrint(r) && !unicode.IsSpace(r)
+	}
+	if !ok {
+		return invalid("user name %q: it takes 1 to %d bytes of printable UTF-8 without spaces, colons and parentheses", name, maxName)
+	}
+	return nil
+}
+
+// check says why a user can't be kept.
+func (u *User) check() error {
+	if err := CheckName(u.Name); err != nil {
+		return err
+	}
+	if len(u.Permissions) > maxPermissions || len(u.Tokens) > maxTokens {
+		return invalid("a user has at most %d permissions and %d tokens", maxPermissions, maxTokens)
+	}
+	for _, p := range u.Permissions {
+		if err := p.check(); err != nil {
+			return err
+		}
+	}
+	for i := range u.Credentials {
+		if err := u.Credentials[i].check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A user is a User as it is used. It is never changed.
+type user struct {
+	User
+	topics, groups rules
+	since          uint64                   // the change that last took something away: who logged in before is to log in again
+	verified       atomic.Pointer[[32]byte] // a keyed hash of the password, once it was right
+}
+
+// Users are all users. Any goroutine may call its methods.
+type Users struct {
+	key     [32]byte      // of hashes that never leave this process
+	hashing chan struct{} // has an element for each password that is being computed
+	changed chan struct{}
+	all     atomic.Pointer[map[string]*user]
+	byToken atomic.Pointer[map[TokenHash]*user]
+
+	operator TokenHash // of the operator token; zero for none
+}
+
+// OperatorName is the name of whoever can read the broker's data directory, and so its operator token. No user has
+// it.
+const OperatorName = "(operator)"
+
+// An Editor changes Users. Any goroutine may call its methods.
+type Editor struct {
+	*Users
+	save func(name string, record []byte) error
+
+	mu      sync.Mutex // guards changes
+	changes uint64
+}
+
+// New has no users. save makes the record of a user durable, nil for one that is deleted; it is called by
+// one goroutine at a time.
+func New(save func(name string, record []byte) error) *Editor {
+	u := &Users{
+		changed: make(chan struct{}, 1),
+		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), // passwords leave processors to messages
+	}
+	rand.Read(u.key[:])
+	u.publish(map[string]*user{})
+	return &Editor{Users: u, save: save}
+}
+
+// SetOperator sets the operator token. It is for the start, before others use the users.
+func (e *Editor) SetOperator(secret string) { e.operator = sha256.Sum256([]byte(secret)) }
+
+// Load adds a user from its record, or takes it away if that is nil. It is for the start, before Loaded.
+func (e *Editor) Load(name string, record []byte) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := *e.all.Load()
+	delete(all, name)
+	if record == nil {
+		return nil
+	}
+	var loaded User
+	if err := json.Unmarshal(record, &loaded); err != nil {
+		return fmt.Errorf("the record of user %q: %w", name, err)
+	}
+	if loaded.Name != name {
+		return fmt.Errorf("the record of user %q is that of %q", name, loaded.Name)
+	}
+	all[name] = e.compile(&loaded, nil)
+	return nil
+}
+
+// Loaded ends the start.
+func (e *Editor) Loaded() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.publish(*e.all.Load())
+}
+
+// Any reports whether there is a user. Without one, everything is open.
+func (u *Users) Any() bool { return len(*u.all.Load()) > 0 }
+
+// Len is how many there are.
+func (u *Users) Len() int { return len(*u.all.Load()) }
+
+// Changed gets an element after changes.
+func (u *Users) Changed() <-chan struct{} { return u.changed }
+
+// List has all users, by name. They may not be changed.
+func (e *Editor) List() []User {
+	var list []User
+	all := *e.all.Load()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		list = append(list, all[name].User)
+	}
+	return list
+}
+
+// Find finds a user, who may not be changed. The error is ErrUnknownUser.
+func (e *Editor) Find(name string) (User, error) {
+	found := (*e.all.Load())[name]
+	if found == nil {
+		return User{}, unknown(name)
+	}
+	return found.User, nil
+}
+
+func unknown(name string) error { return fmt.Errorf("%w %q", ErrUnknownUser, name) }
+
+// Records are what has been saved of all users, by name.
+func (e *Editor) Records() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for name, user := range *e.all.Load() {
+			record, err := json.Marshal(&user.User)
+			if err != nil {
+				panic(err) // it was made of such a record
+			}
+			if !yield(name, record) {
+				return
+			}
+		}
+	}
+}
+
+// May reports whether a user may do all of these operations. An unknown user may nothing.
+func (u *Users) May(name string, o Operation, kind Kind, resource string) bool {
+	user := (*u.all.Load())[name]
+	if user == nil {
+		return false
+	}
+	r := &user.topics
+	if kind == Group {
+		r = &user.groups
+	}
+	return r.allowed(resource)&o == o
+}
+
+// compile makes what is used of what is kept; before is nil for a new user.
+func (e *Editor) compile(kept *User, before *user) *user {
+	next := &user{User: *kept, topics: newRules(kept.Permissions, Topic), groups: newRules(kept.Permissions, Group), since: e.changes}
+	if before != nil && !takesAway(&before.User, kept) {
+		next.since = before.since
+		next.verified.Store(before.verified.Load())
+	}
+	return next
+}
+
+// takesAway reports whether a user can do less than before, or has another password. Tokens are seen to by
+// their own identities.
+func takesAway(before, after *User) bool {
+	for _, p := range before.Permissions {
+		i := slices.IndexFunc(after.Permissions, p.hasPatternOf)
+		if i < 0 || p.Operations&^after.Permissions[i].Operations != 0 {
+			return true
+		}
+	}
+	for _, c := range before.Credentials {
+		if !slices.ContainsFunc(after.Credentials, func(other Credential) bool {
+			return c.Mechanism == other.Mechanism && slices.Equal(c.StoredKey, other.StoredKey)
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// publish has everybody see these users.
+func (u *Users) publish(all map[string]*user) {
+	tokens := make(map[TokenHash]*user)
+	for _, user := range all {
+		for _, t := range user.Tokens {
+			tokens[t.Hash] = user
+		}
+	}
+	u.all.Store(&all)
+	u.byToken.Store(&tokens)
+	select {
+	case u.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Change changes a user, and returns when that is durable and in force. change gets a copy, with a name only if
+// there is no such user, and exists; the lists in it may be replaced, not changed. The error is its error,
+// ErrInvalid, or says why it is not durable.
+func (e *Editor) Change(name string, change func(user *User, exists bool) error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := *e.all.Load()
+	before := all[name]
+	next := User{Name: name, Created: time.Now().UTC().Truncate(time.Second)}
+	if before != nil {
+		next = before.User
+	}
+	if err := change(&next, before != nil); err != nil {
+		return err
+	}
+	if err := next.check(); err != nil {
+		return err
+	}
+	record, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	if err := e.save(name, record); err != nil {
+		return err
+	}
+	e.changes++
+	all = maps.Clone(all)
+	all[name] = e.compile(&next, before)
+	e.publish(all)
+	return nil
+}
+
+// Delete deletes a user, and returns when that is durable and in force. The error is ErrUnknownUser, or says why it
+// is not durable.
+func (e *Editor) Delete(name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := *e.all.Load()
+	if all[name] == nil {
+		return unknown(name)
+	}
+	if err := e.save(name, nil); err != nil {
+		return err
+	}
+	e.changes++
+	all = maps.Clone(all)
+	delete(all, name)
+	e.publish(all)
+	return nil
+}
+
+// Grant adds permissions; those of one pattern become one.
+func (u *User) Grant(more ...Permission) { u.Permissions = add(u.Permissions, more...) }
+
+// Revoke takes operations away from permissions with the same patterns.
+func (u *User) Revoke(less ...Permission) { u.Permissions = remove(u.Permissions, less...) }
+
+// SetCredentials sets credentials, those of other mechanisms stay.
+func (u *User) SetCredentials(all ...Credential) {
+	kept := slices.Clone(u.Credentials)
+	for _, c := range all {
+		kept = slices.DeleteFunc(kept, func(old Credential) bool { return old.Mechanism == c.Mechanism })
+		kept = append(kept, c)
+	}
+	u.Credentials = kept
+}
+
+// An Identity is a user who has logged in. The zero value is a client who has not.
+type Identity struct {
+	Name string
+	By   string // a Mechanism, "PLAIN", "token" or "certificate"; for people
+
+	since   uint64
+	token   *TokenHash // nil for none
+	expires time.Time  // zero for never
+}
+
+// identity is that of a user who has proven to be one, unless it was deleted meanwhile.
+func (u *Users) identity(proven *user, by string) (Identity, error) {
+	id := Identity{Name: proven.Name, By: by, since: proven.since}
+	if !u.IsValid(id, time.Now()) {
+		return Identity{}, ErrUnauthenticated
+	}
+	return id, nil
+}
+
+// IsValid reports whether a user still is what it was when it logged in: neither deleted nor, since then, with
+// less permissions or another password; with a token, that it is there and has not expired. The zero
+// Identity is valid as long as there are no users.
+func (u *Users) IsValid(id Identity, now time.Time) bool {
+	switch id.Name {
+	case "":
+		return !u.Any()
+	case OperatorName:
+		return true
+	}
+	user := (*u.all.Load())[id.Name]
+	if user == nil || user.since != id.since || !id.expires.IsZero() && !now.Before(id.expires) {
+		return false
+	}
+	return id.token == nil || slices.ContainsFunc(user.Tokens, func(t Token) bool { return t.Hash == *id.token })
+}
+
+// Password finds the user with a name and a password. A wrong name takes the time of a wrong password. Passwords
+// that were right before cost microseconds, others milliseconds of processor time, and a few only are
+// computed at a time. The error is ErrUnauthenticated.
+func (u *Users) Password(name, password string) (Identity, error) {
+	sum := hmac.New(sha256.New, u.key[:])
+	sum.Write([]byte(name + "\x00" + password))
+	hash := [32]byte(sum.Sum(nil))
+	found, credential := u.credential(name, SHA256)
+	if found != nil {
+		if right := found.verified.Load(); right != nil && subtle.ConstantTimeCompare(right[:], hash[:]) == 1 {
+			return u.identity(found, "PLAIN")
+		}
+	}
+	u.hashing <- struct{}{}
+	fits := len(password) <= maxPassword && credential.fits(password)
+	<-u.hashing
+	if !fits || found == nil {
+		return Identity{}, ErrUnauthenticated
+	}
+	found.verified.Store(&hash)
+	return u.identity(found, "PLAIN")
+}
+
+// Certificate finds the user whose certificate a client has proven to own. The error is ErrUnauthenticated.
+func (u *Users) Certificate(name string) (Identity, error) {
+	found := (*u.all.Load())[name]
+	if found == nil {
+		return Identity{}, ErrUnauthenticated
+	}
+	return u.identity(found, "certificate")
+}
+
+// credential is that of a user for a mechanism. Without one the user is nil, and the credential nobody's: the same
+// each time, so that nobody sees whether the user exists.
+func (u *Users) credential(name string, m Mechanism) (*user, Credential) {
+	if found := (*u.all.Load())[name]; found != nil {
+		for _, c := range found.Credentials {
+			if c.Mechanism == m {
+				return found, c
+			}
+		}
+	}
+	secret := m.mac(u.key[:], string(m)+" "+name)
+	size := len(secret)
+	return nil, Credential{Mechanism: m, Salt: secret[:minSalt], Iterations: MinIterations, StoredKey: m.mac(secret, "stored")[:size], ServerKey: m.mac(secret, "server")[:size]}
+}

@@ -1,0 +1,48 @@
+package broker
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"mbus/internal/auth"
+)
+
+// A Client is what a front knows of a connection, whoever it may be.
+type Client struct {
+	Address     netip.AddrPort
+	IsPrivate   bool   // nobody else reads what it sends: it came over TLS, or from a loopback address to one
+	Certificate string // the name in the certificate that it has proven to own; "" for none
+}
+
+// ErrNotPrivate refuses a password or a token that others may have read.
+var ErrNotPrivate = errors.New("the connection is not encrypted: passwords and tokens are taken over TLS only, or on a loopback address")
+
+// Login finds out which user a client is: prove gets the users and asks one of them. A failure takes longer the more of
+// them came from the client's address, unless cancel is closed. The error is ErrNotPrivate, auth.ErrUnauthenticated
+// or that of prove.
+func (b *Broker) Login(c Client, cancel <-chan struct{}, prove func(*auth.Users) (auth.Identity, error)) (auth.Identity, error) {
+	if !c.IsPrivate {
+		return auth.Identity{}, ErrNotPrivate
+	}
+	id, err := prove(b.Users())
+	if err == nil {
+		return id, nil
+	}
+	b.LoginFailed(c, cancel)
+	return auth.Identity{}, err
+}
+
+// LoginFailed counts, and slows down, a log-in that has failed.
+func (b *Broker) LoginFailed(c Client, cancel <-chan struct{}) {
+	b.trail.refuse(Principal{From: c.Address.String()}, "log in", "", "")
+	select {
+	case <-time.After(b.trail.attempts.Failed(c.Address.Addr(), time.Now())):
+	case <-cancel:
+	}
+}
+
+// PrincipalOf is the principal of a client that has logged in, or has not.
+func PrincipalOf(id auth.Identity, c Client) Principal {
+	return Principal{Name: id.Name, By: id.By, From: c.Address.String()}
+}

@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"mbus/internal/auth"
+	"mbus/internal/batch"
+	"mbus/internal/store"
+)
+
+// UsersTopic is the internal topic that keeps the users, a record each, by name. It is compacted as
+// PositionsTopic is.
+const UsersTopic = "__mbus_users"
+
+// A usersLog makes users durable, in the log of UsersTopic. The users' Editor calls it, one at a time.
+type usersLog struct {
+	broker  *Broker
+	editor  *auth.Editor
+	log     *Partition // nil until the first write
+	records int        // in the log
+}
+
+// compactUsersAfter is the number of records from which the log of users is compacted, when a quarter of them is
+// up to date.
+const compactUsersAfter = 1000
+
+// newUsers reads the users back. A user that can't be read may have had less permissions than its earlier
+// records say, and without users everything is open: so nothing of the log may be missing.
+func newUsers(b *Broker) (*usersLog, error) {
+	l := &usersLog{broker: b}
+	l.editor = auth.New(l.save)
+	switch err := l.open(); {
+	case errors.Is(err, store.ErrUnknownTopic):
+		return l, nil
+	case err != nil:
+		return nil, err
+	}
+	var it batch.Iterator
+	start, _ := l.log.Offsets()
+	err := walk(l.log, start, stopAt, func(bt batch.Batch) (bool, error) {
+		if err := it.Reset(bt); err != nil {
+			return false, err
+		}
+		for it.Next() {
+			r := it.Record()
+			l.records++
+			if err := l.editor.Load(string(r.Key), r.Value); err != nil {
+				return false, fmt.Errorf("offset %d: %w", r.Offset, err)
+			}
+		}
+		return true, it.Err()
+	})
+	l.editor.Loaded()
+	return l, err
+}
+
+// open opens the log. It is in no catalog, so that no client finds it.
+func (l *usersLog) open() error {
+	log, err := l.broker.store.Partition(UsersTopic, 0)
+	if err == nil {
+		l.log = &Partition{broker: l.broker, topic: &Topic{Name: UsersTopic}, log: log, internal: true}
+	}
+	return err
+}
+
+// save is auth.New's.
+func (l *usersLog) save(name string, record []byte) error {
+	if l.log == nil {
+		if _, err := l.broker.store.CreateTopic(UsersTopic, 1, ""); err != nil && !errors.Is(err, store.ErrTopicExists) {
+			return err
+		}
+		if err := l.open(); err != nil {
+			return err
+		}
+	}
+	if l.records >= max(compactUsersAfter, 4*l.editor.Len()) {
+		if err := l.compact(); err != nil {
+			l.broker.Log.Warn("the users could not be compacted: their log grows until the next attempt", "topic", UsersTopic, "reason", err)
+		}
+	}
+	var b batch.Builder
+	b.Add(time.Now().UnixMilli(), []byte(name), record)
+	b.Close(0)
+	l.records++ // also one that may be stored
+	return l.append(&b)
+}
+
+// append returns when the batches are durable, however the store syncs.
+func (l *usersLog) append(b *batch.Builder) error {
+	failed := make(chan error, 1)
+	l.log.AppendDurably(b.Bytes(), func(err error) { failed <- err })
+	return <-failed
+}
+
+// compact appends all users once more, and trims the log to them.
+func (l *usersLog) compact() error {
+	_, start := l.log.Offsets()
+	var b batch.Builder
+	now := time.Now().UnixMilli()
+	records := 0
+	for name, record := range l.editor.Records() {
+		b.Add(now, []byte(name), record)
+		records++
+		if b.OpenSize() >= TargetBatch {
+			b.Close(0)
+		}
+	}
+	b.Close(0)
+	if records > 0 {
+		if err := l.append(&b); err != nil {
+			return err
+		}
+	}
+	l.records = records
+	return l.log.Trim(start)
+}
