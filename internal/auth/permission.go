@@ -94,10 +94,15 @@ func (p Permission) check() error {
 // add adds permissions to others: those of one pattern become one.
 func add(to []Permission, more ...Permission) []Permission {
 	to = slices.Clone(to)
+	at := make(map[Permission]int) // by permission without operations
+	for i, p := range to {
+		at[Permission{0, p.Kind, p.Pattern}] = i
+	}
 	for _, p := range more {
-		if i := slices.IndexFunc(to, p.hasPatternOf); i >= 0 {
+		if i, found := at[Permission{0, p.Kind, p.Pattern}]; found {
 			to[i].Operations |= p.Operations
 		} else {
+			at[Permission{0, p.Kind, p.Pattern}] = len(to)
 			to = append(to, p)
 		}
 	}
@@ -137,7 +142,7 @@ type prefix struct {
 
 func newRules(all []Permission, kind Kind) rules {
 	r := rules{names: make(map[string]Operation)}
-	for _, p := range all {
+	for _, p := range add(nil, all...) { // one of a pattern
 		if text, isPrefix := strings.CutSuffix(p.Pattern, "*"); p.Kind != kind {
 			continue
 		} else if isPrefix {

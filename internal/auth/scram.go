@@ -17,21 +17,24 @@ type Exchange struct {
 	credential Credential // of nobody if the user is unknown
 	user       *user      // nil if the user is unknown, or has no such credential
 	header     string     // of channel binding, which both messages have
-	nonce      string     // the client's and the server's; "" before the first message
+	own        string     // nonce
+	nonce      string     // the client's and the own one; "" before the first message
 	signed     string     // what both sign, as far as it is known
 }
 
 // maxScram bounds a message of a client, in bytes.
 const maxScram = 4096
 
-// nonceSize is that of the server's nonce, in bytes before base64.
+// nonceSize is the size of the own nonce, in bytes before base64.
 const nonceSize = 24
 
 var errScram = errors.New("a SCRAM message that RFC 5802 does not have")
 
 // Exchange begins a log-in.
 func (u *Users) Exchange(m Mechanism) *Exchange {
-	return &Exchange{users: u, credential: Credential{Mechanism: m}}
+	own := make([]byte, nonceSize)
+	rand.Read(own)
+	return &Exchange{users: u, credential: Credential{Mechanism: m}, own: base64.StdEncoding.EncodeToString(own)}
 }
 
 // Step takes a client's message, and returns the answer. The identity is that of the second step. The
@@ -66,10 +69,8 @@ func (e *Exchange) first(message string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: no user acts for another one", errScram)
 	}
 	e.user, e.credential = e.users.credential(name, e.credential.Mechanism)
-	own := make([]byte, nonceSize)
-	rand.Read(own)
 	e.header = flag + "," + authorize + ","
-	e.nonce = nonce + base64.StdEncoding.EncodeToString(own)
+	e.nonce = nonce + e.own
 	answer := "r=" + e.nonce + ",s=" + base64.StdEncoding.EncodeToString(e.credential.Salt) + ",i=" + strconv.Itoa(e.credential.Iterations)
 	e.signed = bare + "," + answer
 	return []byte(answer), nil

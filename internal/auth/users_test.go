@@ -1,0 +1,254 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPermissionsAreThoseOfThePatterns(t *testing.T) {
+	users, k := newUsers(t)
+	add1(t, users, "alice", "secret",
+		Permission{Publish, Topic, "orders*"}, Permission{Consume, Topic, "orders.eu"}, Permission{Consume, Group, "billing*"}, Permission{Admin, Topic, "orders.eu.*"})
+	for range 2 {
+		for question, want := range map[string]bool{
+			"publish topic orders": true, "publish topic orders.eu": true, "consume topic orders.eu": true, "consume topic orders": false,
+			"describe topic orders": true, "describe topic order": false, "admin topic orders.eu.1": true, "publish topic orders.eu.1": true, "admin topic orders.eu": false,
+			"consume group billing": true, "consume group bill": false, "consume topic billing": false, "publish topic *": false, "describe topic *": false,
+		} {
+			var op, kind, name string
+			fmt.Sscan(question, &op, &kind, &name)
+			o, err := ParseOperations(op)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := users.May("alice", o, Kind(kind), name); got != want {
+				t.Errorf("%s: %v", question, got)
+			}
+			if users.May("bob", o, Kind(kind), name) || users.May("", o, Kind(kind), name) {
+				t.Errorf("%s: others may, too", question)
+			}
+		}
+		users = k.reopened(t)
+	}
+}
+
+// naive is what permissions say, without an index.
+func naive(all []Permission, kind Kind, name string) (o Operation) {
+	for _, p := range all {
+		text, isPrefix := strings.CutSuffix(p.Pattern, "*")
+		if p.Kind == kind && (isPrefix && strings.HasPrefix(name, text) || !isPrefix && name == text) {
+			o |= p.Operations | Describe
+		}
+	}
+	return o
+}
+
+func TestTheIndexOfPermissionsAnswersAsTheirList(t *testing.T) {
+	text := func(n int) string {
+		b := make([]byte, rand.IntN(n))
+		for i := range b {
+			b[i] = "ab"[rand.IntN(2)]
+		}
+		return string(b)
+	}
+	for range 2000 {
+		var all []Permission
+		for range rand.IntN(12) {
+			all = append(all, Permission{Operation(1 << rand.IntN(4)), []Kind{Topic, Group}[rand.IntN(2)], text(6) + []string{"", "*"}[rand.IntN(2)]})
+		}
+		topics, groups := newRules(all, Topic), newRules(all, Group)
+		for range 20 {
+			name := text(8)
+			if got, want := topics.allowed(name), naive(all, Topic, name); got != want {
+				t.Fatalf("topic %q with %v: %v, not %v", name, all, got, want)
+			}
+			if got, want := groups.allowed(name), naive(all, Group, name); got != want {
+				t.Fatalf("group %q with %v: %v, not %v", name, all, got, want)
+			}
+		}
+	}
+}
+
+func TestGrantAndRevoke(t *testing.T) {
+	u := User{}
+	u.Grant(Permission{Publish, Topic, "a*"}, Permission{Consume, Topic, "a*"}, Permission{Consume, Group, "g"})
+	if want := []Permission{{Publish | Consume, Topic, "a*"}, {Consume, Group, "g"}}; !reflect.DeepEqual(u.Permissions, want) {
+		t.Errorf("%v, not %v", u.Permissions, want)
+	}
+	u.Revoke(Permission{Publish | Admin, Topic, "a*"}, Permission{Consume, Group, "g"}, Permission{Consume, Topic, "a"})
+	if want := []Permission{{Consume, Topic, "a*"}}; !reflect.DeepEqual(u.Permissions, want) {
+		t.Errorf("%v, not %v", u.Permissions, want)
+	}
+}
+
+// A log-in ends with what it was given for, and with nothing else.
+func TestLogInsEndWhenSomethingIsTakenAway(t *testing.T) {
+	users, _ := newUsers(t)
+	now := time.Now()
+	if !users.IsValid(Identity{}, now) {
+		t.Error("without users a client must log in")
+	}
+	grant := Permission{Publish | Consume, Topic, "a*"}
+	for name, c := range map[string]struct {
+		change func(u *User)
+		valid  bool
+	}{
+		"more":                   {func(u *User) { u.Grant(Permission{Admin, Topic, "a*"}, Permission{Consume, Topic, "b"}) }, true},
+		"a token":                {func(u *User) { u.AddToken(0) }, true},
+		"less":                   {func(u *User) { u.Revoke(Permission{Publish, Topic, "a*"}) }, false},
+		"nothing":                {func(u *User) { u.Permissions = nil }, false},
+		"another password":       {func(u *User) { u.SetCredentials(newCredential(SHA256, "x", make([]byte, minSalt), MinIterations)) }, false},
+		"a mechanism less":       {func(u *User) { u.Credentials = u.Credentials[:1] }, false},
+		"what it does not have":  {func(u *User) { u.Revoke(Permission{Admin, Topic, "a*"}) }, true},
+		"the same in other form": {func(u *User) { u.Grant(grant) }, true},
+	} {
+		add1(t, users, "alice", "secret", grant)
+		id, err := users.Password("alice", "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if users.IsValid(Identity{}, now) {
+			t.Error("with users a client need not log in")
+		}
+		if err := users.Change("alice", func(u *User, _ bool) error { c.change(u); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if users.IsValid(id, now) != c.valid {
+			t.Errorf("%s: the log-in is valid: %v", name, !c.valid)
+		}
+		if err := users.Delete("alice"); err != nil {
+			t.Fatal(err)
+		}
+		if users.IsValid(id, now) {
+			t.Errorf("%s: a deleted user is logged in", name)
+		}
+	}
+	add1(t, users, "alice", "secret", grant)
+	before, err := users.Password("alice", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := users.Delete("alice"); err != nil {
+		t.Fatal(err)
+	}
+	add1(t, users, "alice", "secret", grant)
+	if users.IsValid(before, now) {
+		t.Error("a log-in is valid for a user of the same name that was made later")
+	}
+}
+
+func TestWhatIsNotDurableIsNotInForce(t *testing.T) {
+	failure := errors.New("the disk")
+	users := New(func(string, []byte) error { return failure })
+	if err := users.Change("alice", func(*User, bool) error { return nil }); !errors.Is(err, failure) || users.Any() {
+		t.Errorf("%v, users: %v", err, users.Any())
+	}
+}
+
+func TestUsersAreBounded(t *testing.T) {
+	users, _ := newUsers(t)
+	for name, change := range map[string]func(u *User){
+		"permissions":  func(u *User) { u.Permissions = make([]Permission, maxPermissions+1) },
+		"a permission": func(u *User) { u.Grant(Permission{Publish, Group, "g"}) },
+		"no operation": func(u *User) { u.Grant(Permission{0, Topic, "t"}) },
+		"a pattern":    func(u *User) { u.Grant(Permission{Publish, Topic, "a*b"}) },
+		"no pattern":   func(u *User) { u.Grant(Permission{Publish, Topic, ""}) },
+		"a long one":   func(u *User) { u.Grant(Permission{Publish, Topic, strings.Repeat("x", maxPattern+1)}) },
+		"iterations":   func(u *User) { u.SetCredentials(newCredential(SHA256, "x", make([]byte, minSalt), 4096)) },
+		"a salt":       func(u *User) { u.SetCredentials(newCredential(SHA256, "x", make([]byte, minSalt-1), MinIterations)) },
+		"a mechanism": func(u *User) {
+			u.SetCredentials(Credential{Mechanism: "PLAIN", Iterations: MinIterations, Salt: make([]byte, minSalt)})
+		},
+		"tokens": func(u *User) { u.Tokens = make([]Token, maxTokens+1) },
+	} {
+		if err := users.Change("alice", func(u *User, _ bool) error { change(u); return nil }); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"", "a b", "a:b", "(operator)", "a\nb", "\xff", strings.Repeat("x", maxName+1)} {
+		if err := users.Change(name, func(*User, bool) error { return nil }); !errors.Is(err, ErrInvalid) {
+			t.Errorf("name %.20q: %v", name, err)
+		}
+	}
+	for _, password := range []string{"", strings.Repeat("x", maxPassword+1), "a\nb", "\xff"} {
+		if _, err := NewCredentials(password); !errors.Is(err, ErrInvalid) {
+			t.Errorf("password %.20q: %v", password, err)
+		}
+	}
+	if users.Any() {
+		t.Error("there is a user")
+	}
+}
+
+func TestFailedLogInsAreAnsweredLater(t *testing.T) {
+	var a Attempts
+	now := time.Now()
+	one, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for i := range 40 {
+		if got, want := a.Failed(one, now), min(lastDelay, time.Duration(i+1)*firstDelay); got != want {
+			t.Fatalf("after %d failures: %v, not %v", i, got, want)
+		}
+	}
+	if got := a.Failed(other, now); got != firstDelay {
+		t.Errorf("another address waits %v", got)
+	}
+	if got := a.Failed(one, now.Add(10*forgiveAfter)); got != lastDelay-9*firstDelay {
+		t.Errorf("later it waits %v", got)
+	}
+	if a.Failed(netip.MustParseAddr("2001:db8::1"), now); a.Failed(netip.MustParseAddr("2001:db8::2"), now) != 2*firstDelay {
+		t.Error("a client with a network of IPv6 has many addresses")
+	}
+	for i := range 2 * maxAddresses {
+		a.Failed(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now)
+	}
+	if len(a.from) > maxAddresses {
+		t.Errorf("%d addresses are remembered", len(a.from))
+	}
+	if a.Failed(netip.Addr{}, now) != firstDelay {
+		t.Error("no address is counted with others")
+	}
+}
+
+// many are users with permissions, total of each.
+func many(t testing.TB, total int) *Editor {
+	e := New(kept{}.save)
+	all := make(map[string]*user)
+	for i := range total {
+		name := fmt.Sprintf("user-%d", i)
+		all[name] = e.compile(&User{Name: name, Permissions: []Permission{{Publish, Topic, fmt.Sprintf("topic-%d-*", i)}}}, nil)
+	}
+	one := User{Name: "one"}
+	for i := range total {
+		one.Permissions = append(one.Permissions, Permission{Consume, Topic, fmt.Sprintf("topic-%d-*", i)}, Permission{Consume, Topic, fmt.Sprintf("name-%d", i)})
+	}
+	all["one"] = e.compile(&one, nil)
+	e.publish(all)
+	return e
+}
+
+func TestAQuestionAllocatesNothing(t *testing.T) {
+	e := many(t, 1000)
+	if n := testing.AllocsPerRun(100, func() {
+		if !e.May("one", Consume, Topic, "topic-77-x") || e.May("user-5", Publish, Topic, "topic-77-x") {
+			t.Fatal("wrong")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkMay(b *testing.B) {
+	e := many(b, 10000)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if !e.May("one", Consume, Topic, "topic-7777-x") {
+			b.Fatal("denied")
+		}
+	}
+}
