@@ -60,7 +60,9 @@ func newUsers(b *Broker) (*usersLog, error) {
 func (l *usersLog) open() error {
 	log, err := l.broker.store.Partition(UsersTopic, 0)
 	if err == nil {
-		l.log = &Partition{broker: l.broker, topic: &Topic{Name: UsersTopic}, log: log, internal: true}
+		t := &Topic{Name: UsersTopic}
+		t.settings.Store(l.broker.fallback)
+		l.log = &Partition{broker: l.broker, topic: t, log: log, internal: true}
 	}
 	return err
 }

@@ -1,0 +1,245 @@
+package broker_test
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"mbus/internal/auth"
+	"mbus/internal/broker"
+	"mbus/internal/commitlog"
+	"mbus/internal/store"
+	"mbus/internal/vfs/crashfs"
+)
+
+// grant allows a user operations on topics, and makes the user if there is none.
+func grant(b *bus, name string, o auth.Operation, pattern string) error {
+	users, err := b.UserEditor(broker.Alter)
+	if err != nil {
+		return err
+	}
+	return users.Change(name, func(u *auth.User, _ bool) error {
+		u.Grant(auth.Permission{Operations: o, Kind: auth.Topic, Pattern: pattern})
+		return nil
+	})
+}
+
+func mustGrant(t testing.TB, b *bus, name string, o auth.Operation, pattern string) {
+	t.Helper()
+	if err := grant(b, name, o, pattern); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustEditUsers(t testing.TB, b *bus) *auth.Editor {
+	t.Helper()
+	users, err := b.UserEditor(broker.Alter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return users
+}
+
+// As soon as there is a user, everything is denied but what its permissions say.
+func TestUsersMayDoWhatTheirPermissionsSay(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	secret := mustMake(t, b, "secret")
+	nobody, alice, root := b.As(broker.Principal{}), b.As(broker.Principal{Name: "alice"}), b.As(broker.Principal{Name: "root"})
+	if _, err := nobody.Topic("secret", broker.Delete); err != nil {
+		t.Errorf("without users: %v", err)
+	}
+	if _, err := alice.Topic("secret", broker.Describe); !errors.Is(err, broker.ErrDenied) {
+		t.Errorf("a user who does not exist: %v", err)
+	}
+	mustGrant(t, b, "alice", auth.Publish, "orders*")
+	mustGrant(t, b, "root", auth.Admin, "*")
+	if _, err := alice.MakeTopic("orders.eu"); err != nil {
+		t.Errorf("publishing does not make a topic: %v", err)
+	}
+	for what, err := range map[string]error{
+		"nobody looks":           second(nobody.Topic("orders.eu", broker.Describe)),
+		"alice looks":            second(alice.Topic("secret", broker.Describe)),
+		"alice looks by its id":  second(alice.TopicByID(secret.ID, broker.Describe)),
+		"alice reads":            second(alice.Topic("orders.eu", broker.Read)),
+		"alice creates":          second(alice.CreateTopic("orders.us", 1, nil)),
+		"alice deletes":          alice.DeleteTopic("orders.eu"),
+		"alice publishes":        second(alice.MakeTopic("new")),
+		"alice looks at users":   second(alice.UserEditor(broker.Describe)),
+		"root changes positions": second(root.Position("g", secret, 0)), // a permission for topics says nothing of groups
+	} {
+		if !errors.Is(err, broker.ErrDenied) && (what != "alice looks by its id" || !errors.Is(err, store.ErrUnknownTopic)) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, err := range map[string]error{
+		"alice looks":   second(alice.Topic("orders.eu", broker.Describe)),
+		"root deletes":  root.DeleteTopic("secret"),
+		"root creates":  second(root.CreateTopic("new", 1, nil)),
+		"users of root": second(root.UserEditor(broker.Alter)),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if list := alice.Topics(); len(list) != 1 || list[0].Name != "orders.eu" {
+		t.Errorf("alice sees %v", list)
+	}
+	if list := nobody.Topics(); len(list) != 0 {
+		t.Errorf("nobody sees %v", list)
+	}
+	users := mustEditUsers(t, b)
+	if err := errors.Join(users.Delete("alice"), users.Delete("root")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nobody.Topic("orders.eu", broker.Read); err != nil {
+		t.Errorf("without users again: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestNoClientFindsTheTopicOfUsers(t *testing.T) {
+	s := setup{dir: t.TempDir()}
+	for range 2 {
+		b := mustOpen(t, s)
+		mustGrant(t, b, "alice", auth.Admin, "*")
+		for _, topic := range b.Topics() {
+			if topic.Name == broker.UsersTopic {
+				t.Errorf("it is in the list")
+			}
+		}
+		for what, err := range map[string]error{
+			"found":     second(b.Topic(broker.UsersTopic)),
+			"published": second(b.MakeTopic(broker.UsersTopic)),
+			"created":   second(b.CreateTopic(broker.UsersTopic, 1, nil)),
+			"deleted":   b.DeleteTopic(broker.UsersTopic),
+			"grown":     b.AddPartitions(broker.UsersTopic, 2),
+			"changed":   b.Configure(broker.UsersTopic, func(map[string]string) error { return nil }),
+		} {
+			if err == nil {
+				t.Errorf("it can be %s", what)
+			}
+		}
+		mustClose(t, b)
+	}
+}
+
+func TestUsersAreKeptAndTheirLogIsCompacted(t *testing.T) {
+	const changes = 2500
+	s := setup{dir: t.TempDir()}
+	b := mustOpen(t, s)
+	mustGrant(t, b, "bob", auth.Consume, "orders")
+	for i := range changes {
+		mustGrant(t, b, fmt.Sprint("user", i%7), auth.Publish, fmt.Sprint("topic", i%70))
+	}
+	if err := mustEditUsers(t, b).Delete("user3"); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, b)
+	st, err := commitlog.Open(s.dir, s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := st.Partition(broker.UsersTopic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if start, end := log.Offsets(); end-start > changes/2 {
+		t.Errorf("after %d changes the log goes from %d to %d", changes, start, end)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = mustOpen(t, s)
+	defer mustClose(t, b)
+	users := mustEditUsers(t, b)
+	if n := users.Len(); n != 7 {
+		t.Errorf("%d users are left", n)
+	}
+	if u, err := users.Find("user6"); err != nil || len(u.Permissions) != 10 {
+		t.Errorf("user6 has %v, %v", u.Permissions, err)
+	}
+	if !b.Users().May("bob", auth.Consume, auth.Topic, "orders") {
+		t.Error("what was written first is lost")
+	}
+}
+
+// A start without the users would open everything, and one without the latest of them would give
+// back what was taken away.
+func TestUsersThatCannotBeReadStopTheStart(t *testing.T) {
+	s := setup{disk: crashfs.New()}
+	b := mustOpen(t, s)
+	mustGrant(t, b, "alice", auth.Publish, "orders")
+	mustClose(t, b)
+	if err := s.disk.Rename("/data/topics/"+broker.UsersTopic, "/data/lost"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(s); !errors.Is(err, store.ErrUnusable) {
+		t.Errorf("a start without them: %v", err)
+	}
+	if err := s.disk.Rename("/data/lost", "/data/topics/"+broker.UsersTopic); err != nil {
+		t.Fatal(err)
+	}
+	b = mustOpen(t, s)
+	if _, err := b.As(broker.Principal{}).MakeTopic("orders"); !errors.Is(err, broker.ErrDenied) {
+		t.Errorf("they are back, and anyone may publish: %v", err)
+	}
+	mustClose(t, b)
+}
+
+// The process or the system dies before each single change that is made on the disk.
+func TestPowerCutLosesNoChangeOfUsers(t *testing.T) {
+	steps := []func(*bus) error{
+		func(b *bus) error { return grant(b, "alice", auth.Publish, "orders") },
+		func(b *bus) error { return grant(b, "bob", auth.Admin, "*") },
+		func(b *bus) error {
+			users, err := b.UserEditor(broker.Alter)
+			if err != nil {
+				return err
+			}
+			return users.Delete("alice")
+		},
+	}
+	want := []string{"", "alice", "alice bob", "bob"}
+	calls, finished := 0, false
+	for ; !finished; calls++ {
+		disk := crashfs.New()
+		b := mustOpen(t, setup{disk: disk})
+		var n atomic.Int32
+		disk.SetHook(func(crashfs.Call) error {
+			if int(n.Add(1)) == calls+1 {
+				disk.Kill()
+			}
+			return nil
+		})
+		done := 0
+		for _, step := range steps {
+			if step(b) != nil {
+				break
+			}
+			done++
+		}
+		finished = done == len(steps)
+		disk.Kill()
+		_ = b.Close() // of the dead one
+		for policy, p := range []crashfs.Policy{crashfs.Everything(), crashfs.Nothing(), crashfs.Some(uint64(calls)), crashfs.Torn(uint64(calls))} {
+			b := mustOpen(t, setup{disk: disk.Crash(p)})
+			got := ""
+			for _, u := range mustEditUsers(t, b).List() {
+				if got += " "; got == " " {
+					got = ""
+				}
+				got += u.Name
+			}
+			if got != want[done] && (finished || got != want[done+1]) {
+				t.Fatalf("killed before call %d, policy %d: %d changes were acknowledged, and the users are %q", calls, policy, done, got)
+			}
+			mustClose(t, b)
+		}
+	}
+	if calls < 6 {
+		t.Errorf("there were only %d calls to be killed at", calls)
+	}
+}
