@@ -126,6 +126,7 @@ const (
 type Limits struct {
 	MaxMessage     int           // bytes of a message's key, value and headers
 	MaxConnections int           // of all listeners of a protocol together; each may cost a few KiB idle
+	MaxPerAddress  int           // those of one address, off loopback; 0 for no limit
 	MaxInFlight    int64         // bytes that all connections together hold of what was sent and is not stored yet
 	MaxPositions   int64         // bytes that groups' positions take in memory: about 300,000 of them
 	CompactDelayed int64         // bytes from which the log of delayed messages is compacted
@@ -149,6 +150,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		MaxMessage:     DefaultMaxMessage,
 		MaxConnections: 10_000,
+		MaxPerAddress:  5_000,
 		MaxInFlight:    256 << 20,
 		MaxPositions:   256 << 20,
 		CompactDelayed: 64 << 20,

@@ -42,7 +42,7 @@ func (b *Broker) LoginFailed(c Client, cancel <-chan struct{}) {
 	}
 }
 
-// PrincipalOf is the principal of a client that has logged in, or has not.
-func PrincipalOf(id auth.Identity, c Client) Principal {
+// NewPrincipal is that of a client that has logged in, or has not.
+func NewPrincipal(id auth.Identity, c Client) Principal {
 	return Principal{Name: id.Name, By: id.By, From: c.Address.String()}
 }

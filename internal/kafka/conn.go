@@ -129,6 +129,7 @@ func (c *conn) readRequests() error {
 		if err := c.readRequest(); err != nil {
 			return err
 		}
+		c.server.conns.Admitted(c.net)
 	}
 }
 

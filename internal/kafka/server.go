@@ -68,13 +68,15 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	if o.MinSession == 0 {
 		o.MinSession = DefaultMinSession
 	}
-	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.RequestTime)}
+	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: tcpserver.NewConns[*conn](b.Log, tcpserver.Limits{
+		Connections: b.Limits.MaxConnections, PerAddress: b.Limits.MaxPerAddress, Handshake: b.Limits.RequestTime,
+	})}
 	s.groups, s.requests = newGroups(s), newRequestStats(b)
 	return s
 }
 
 // Serve takes connections from l until Stop. Kafka has no words for "too many
-// connections": one more is closed.
+// connections", or for a port that speaks TLS: such a connection is closed.
 func (s *Server) Serve(l net.Listener) {
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(s, nc)

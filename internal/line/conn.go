@@ -95,6 +95,7 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			}
 			c.server.debug(c, "request", "line", string(p[:i]))
 			c.in.Skip(i + 1)
+			c.server.conns.Admitted(c.net)
 			c.asked = time.Now()
 			_, publishes := options["producer"]
 			c.use.Store(r.use(publishes))
@@ -141,7 +142,5 @@ func (c *conn) writeSlowly(p []byte) (int, error) {
 
 // writeLast writes the last line so that the client can read it before the close.
 func (c *conn) writeLast(line string) { tcpserver.WriteLast(c.net, line, c.broker.Limits.WriteTime) }
-
-const tooMany = "-BUSY too many connections\n"
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

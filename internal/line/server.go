@@ -32,7 +32,9 @@ type Server struct {
 func NewServer(b *broker.Broker) *Server {
 	return &Server{
 		Node: 1, broker: b, log: b.Log, hub: delivery.NewHub(b),
-		conns: tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.RequestTime),
+		conns: tcpserver.NewConns[*conn](b.Log, tcpserver.Limits{
+			Connections: b.Limits.MaxConnections, PerAddress: b.Limits.MaxPerAddress, Handshake: b.Limits.RequestTime,
+		}),
 	}
 }
 
@@ -46,19 +48,31 @@ func (s *Server) serve(l net.Listener, port broker.Port, handle func(*conn) erro
 	stats := s.broker.Stats.Connections(port)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(s, nc)
-		switch s.conns.Start(c, nc, func() {
+		err := s.conns.Start(c, nc, func() {
 			defer stats.Begin()()
 			s.debug(c, "connected", "port", port)
 			s.run(c, handle)
-		}) {
-		case tcpserver.ErrFull:
-			stats.Refused.Add(1)
-			s.debug(c, "refused", "port", port, "reason", "too many connections")
-			s.conns.Refuse(nc, tooMany)
+		})
+		switch err {
+		case nil:
+			return
 		case tcpserver.ErrStopped:
 			nc.Close()
+			return
 		}
+		stats.Refused.Add(1)
+		s.debug(c, "refused", "port", port, "reason", err)
+		s.conns.Refuse(nc, refusal(err))
 	})
+}
+
+// refusal is the line for a client that is not served.
+func refusal(err error) string {
+	code := "BUSY"
+	if err == tcpserver.ErrPlain {
+		code = "DENIED"
+	}
+	return "-" + code + " " + err.Error() + "\n"
 }
 
 // run serves a connection to its end. A panic ends that connection only.

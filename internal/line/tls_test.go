@@ -83,7 +83,7 @@ func TestOverTLS(t *testing.T) {
 	}
 }
 
-// hostileClients speak no TLS, or break it off, or change bytes on their way. The others are
+// hostileClients begin TLS and go on with something else, or break it off, or change bytes on their way. The others are
 // served, nothing of a message counts that is not whole, and all memory comes back.
 func hostileClients(t *testing.T) {
 	const limit = 4 << 20
@@ -94,19 +94,20 @@ func hostileClients(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		p := bytes.Clone(hello)
 		switch seed % 4 {
-		case 0: // lines, as for the other port
-			p = []byte("orders\nfrom the wrong port\n")
+		case 0: // lines behind what begins a handshake
+			p = []byte("\x16orders\nfrom the wrong port\n")
 		case 1: // a part of a handshake
 			p = p[:r.IntN(len(p))]
 		case 2: // a handshake with some bits changed
 			for range 3 {
-				p[r.IntN(len(p))] ^= 1 << r.IntN(8)
+				p[1+r.IntN(len(p)-1)] ^= 1 << r.IntN(8)
 			}
 		default:
 			p = make([]byte, 1+r.IntN(100_000))
 			for i := range p {
 				p[i] = byte(r.Uint32())
 			}
+			p[0] = 0x16 // another byte is a request without TLS
 		}
 		b.plain(p)
 	}

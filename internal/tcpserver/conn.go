@@ -12,6 +12,13 @@ type Conn interface {
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
 
+	// IsPrivate says whether nobody else reads what is sent: over TLS, or from one loopback address to another.
+	IsPrivate() bool
+	// CertificateName is the name in the certificate that the peer has proven to own, and that a client authority
+	// of the server has signed: the common name, or the first DNS name, URI or mail address where there is none.
+	// It is "" without a certificate.
+	CertificateName() string
+
 	// Read returns io.EOF when the peer has closed its sending side in good order: over TCP
 	// with a FIN, over TLS with a close_notify. A TLS connection that ends without one was
 	// aborted, and Read returns another error.
@@ -64,10 +71,7 @@ type Conn interface {
 	// Close closes in good order, unless ResetOnClose says otherwise.
 	Close() error
 
-	// handshake is done before the first read or write.
-	handshake(limit time.Duration) error
-	// needsHandshake says whether handshake waits for the peer.
-	needsHandshake() bool
+	base() *socket
 	// awaitEnd reads until the peer has closed its side in good order. Where that alone does
 	// not show whether the peer's program read everything, a reset has some time to come.
 	awaitEnd(resetTime time.Duration) error

@@ -13,9 +13,8 @@ import (
 // Conns are the connections of a server, which has one listener or several. Any goroutine may
 // call its methods.
 type Conns[C comparable] struct {
-	log       *slog.Logger
-	max       int
-	handshake time.Duration // limit of a TLS handshake
+	log    *slog.Logger
+	limits Limits
 
 	refusing chan struct{}  // holds an element for each client that Refuse writes to
 	stopped  chan struct{}  // closed by Stop, with mu held
@@ -24,37 +23,27 @@ type Conns[C comparable] struct {
 	mu        sync.Mutex // guards what follows
 	listeners []net.Listener
 	conns     map[C]started
-	full      bool // max was reached, and logged
+	arriving  map[*arrival]struct{} // whose handshake goes on
+	places    places
 }
 
-// NewConns makes an empty set for max connections. handshake is the limit of a TLS handshake.
-func NewConns[C comparable](log *slog.Logger, max int, handshake time.Duration) *Conns[C] {
+// NewConns makes an empty set.
+func NewConns[C comparable](log *slog.Logger, limits Limits) *Conns[C] {
 	return &Conns[C]{
-		log: log, max: max, handshake: handshake,
-		refusing: make(chan struct{}, refusals), stopped: make(chan struct{}), conns: make(map[C]started),
+		log: log, limits: limits, refusing: make(chan struct{}, refusals), stopped: make(chan struct{}),
+		conns: make(map[C]started), arriving: make(map[*arrival]struct{}), places: newPlaces(log, limits),
 	}
 }
 
-// A tlsListener accepts connections for TLS.
-type tlsListener struct {
-	net.Listener
-	config *tls.Config
-}
-
-// WithTLS makes a listener whose connections Conns serves over TLS. l accepts TCP.
-func WithTLS(l net.Listener, config *tls.Config) net.Listener {
-	config = config.Clone()
-	config.DynamicRecordSizingDisabled = true // small records cost a system call each
-	return &tlsListener{l, config}
-}
-
-// Why Start does not run a connection.
+// Why Start does not run a connection, beside a limit.
 var (
-	ErrFull    = errors.New("too many connections")
 	ErrStopped = errors.New("the server is stopping")
+	// ErrPlain refuses a client that does not begin with TLS, off loopback.
+	ErrPlain = errors.New("this port speaks TLS: connect with TLS")
 )
 
-// Serve calls start with each connection of l, one after the other, until Stop.
+// Serve calls start with each connection of l until Stop. Those of a listener of WithTLS come after their
+// handshake, several at a time; others as they are accepted, one after the other.
 func (s *Conns[C]) Serve(l net.Listener, start func(Conn)) {
 	var config *tls.Config
 	if t, ok := l.(*tlsListener); ok {
@@ -67,60 +56,94 @@ func (s *Conns[C]) Serve(l net.Listener, start func(Conn)) {
 	}
 	s.mu.Unlock()
 	Each(l, s.log, func(nc net.Conn) {
-		if conn := newConn(nc.(*net.TCPConn), config); conn != nil {
+		conn := newConn(nc.(*net.TCPConn))
+		switch {
+		case conn == nil:
+		case config == nil:
 			start(conn)
+		default:
+			if a := (&arrival{conn, config}); !s.expect(a, start) {
+				start(a)
+			}
 		}
 	})
 }
 
 // newConn is nil, and nc closed, where the system does not give access to nc.
-func newConn(nc *net.TCPConn, config *tls.Config) Conn {
+func newConn(nc *net.TCPConn) Conn {
 	raw, err := nc.SyscallConn()
 	if err != nil {
 		nc.Close()
 		return nil
 	}
-	if config != nil {
-		return newTLS(nc, raw, config)
-	}
 	return newTCP(nc, raw)
 }
 
-// Start calls run in a goroutine of its own, after conn's handshake, and counts c until it
-// returns. The error is ErrFull or ErrStopped; then conn is the caller's to close.
+// expect calls start, in a goroutine of its own, with the connection that an arrival turns out to be. It
+// reports false, and does nothing, where a limit is reached: then Start says which.
+func (s *Conns[C]) expect(a *arrival, start func(Conn)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.IsStopping() || s.places.take(a.base()) != nil {
+		return false
+	}
+	s.arriving[a] = struct{}{}
+	s.running.Go(func() {
+		conn, err := a.decide(s.limits.Handshake)
+		if s.arrived(a, err) {
+			start(conn)
+		}
+	})
+	return true
+}
+
+// arrived ends an arrival, and reports whether it has become a connection. It does not warn of an error,
+// because the peer may be any program.
+func (s *Conns[C]) arrived(a *arrival, err error) bool {
+	s.mu.Lock()
+	delete(s.arriving, a)
+	if err != nil {
+		s.places.leave(a.base())
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.log.Debug("the TLS handshake failed", "client", a.RemoteAddr(), "reason", err)
+		a.Close()
+	}
+	return err == nil
+}
+
+// Start calls run in a goroutine of its own, and counts c until it returns. After an error, which is ErrStopped,
+// ErrPlain or a limit, conn is the caller's to close, or to Refuse.
 func (s *Conns[C]) Start(c C, conn Conn, run func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.IsStopping() {
-		return ErrStopped
+	socket, err := conn.base(), ErrStopped
+	if !s.IsStopping() {
+		err = s.places.take(socket)
 	}
-	wasFull := s.full
-	if s.full = len(s.conns) >= s.max; s.full {
-		if !wasFull {
-			s.log.Warn("too many connections, one more is refused: raise -max-connections, or find the client that opens so many",
-				"limit", s.max, "client", conn.RemoteAddr())
-		}
-		return ErrFull
+	if err != nil {
+		s.places.leave(socket)
+		return err
 	}
-	s.conns[c] = started{latest.Add(1), time.Now().UnixNano()}
+	s.conns[c] = started{latest.Add(1), time.Now().UnixNano(), socket}
 	s.running.Go(func() {
 		defer s.remove(c)
-		if s.shakeHands(conn, s.handshake) {
-			run()
-		}
+		run()
 	})
 	return nil
 }
 
-// shakeHands reports whether the handshake succeeded. If not it closes the connection. It does
-// not warn, because the peer may be any program.
-func (s *Conns[C]) shakeHands(conn Conn, limit time.Duration) bool {
-	err := conn.handshake(limit)
-	if err != nil {
-		s.log.Debug("the TLS handshake failed", "client", conn.RemoteAddr(), "reason", err)
-		conn.Close()
+// Admitted says that a client has logged in, or has begun to do what needs no log-in. Before that it counts for a
+// lower limit. It may be called again and again.
+func (s *Conns[C]) Admitted(conn Conn) {
+	socket := conn.base()
+	if !socket.place.address.IsValid() || socket.admitted.Load() {
+		return
 	}
-	return err == nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.places.admit(socket)
 }
 
 // refusals is how many clients at a time get their refusal for sure.
@@ -129,17 +152,24 @@ const refusals = 64
 // Refuse writes text to a client that Start has not run, and closes, without waiting for the
 // client. Of more than refusals clients at a time some may get no text, over TLS none.
 func (s *Conns[C]) Refuse(conn Conn, text string) {
+	a, arrives := conn.(*arrival)
 	select {
 	case s.refusing <- struct{}{}:
 		go func() {
 			defer func() { <-s.refusing }()
-			if s.shakeHands(conn, LingerTime) {
-				WriteLast(conn, text, LingerTime)
-				conn.Close()
+			if arrives {
+				decided, err := a.decide(LingerTime)
+				if err != nil {
+					a.Close()
+					return
+				}
+				conn = decided
 			}
+			WriteLast(conn, text, LingerTime)
+			conn.Close()
 		}()
 	default:
-		if !conn.needsHandshake() {
+		if !arrives {
 			_, _ = conn.Write([]byte(text), LingerTime) // which fits into any socket's buffer
 		}
 		conn.Close()
@@ -149,6 +179,7 @@ func (s *Conns[C]) Refuse(conn Conn, text string) {
 func (s *Conns[C]) remove(c C) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.places.leave(s.conns[c].socket)
 	delete(s.conns, c)
 }
 
@@ -171,6 +202,9 @@ func (s *Conns[C]) Stop(ctx context.Context, interrupt, cutOff func(C)) {
 	}
 	for _, l := range s.listeners {
 		l.Close()
+	}
+	for a := range s.arriving {
+		a.Close()
 	}
 	s.mu.Unlock()
 	s.Each(interrupt)

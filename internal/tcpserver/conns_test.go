@@ -24,7 +24,7 @@ func TestConnectionsBeyondTheLimitGetAnAnswerAndTheOthersGoOn(t *testing.T) {
 		}
 		for range 3 {
 			p := r.dial(net.Dialer{})
-			if text, err := io.ReadAll(p); string(text) != "full\n" || err != nil {
+			if text, err := io.ReadAll(p); string(text) != "too many connections\n" || err != nil {
 				r.Fatalf("%q, %v", text, err)
 			}
 			p.Close()
@@ -39,7 +39,7 @@ func TestConnectionsBeyondTheLimitGetAnAnswerAndTheOthersGoOn(t *testing.T) {
 	})
 }
 
-// Programs that speak no TLS, or nothing, or stop in the middle, hold up nobody, and end.
+// Programs that send nothing, or stop in the middle, hold up nobody, and end.
 func TestAHandshakeThatDoesNotComeHoldsUpNobody(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": "", "half a record": "\x16\x03\x01\x02\x00\x01\x00", "half a header": "\x16\x03",
@@ -68,9 +68,9 @@ func TestGarbageInsteadOfAHandshakeCostsNothing(t *testing.T) {
 	c, p := r.connect()
 	goroutines := runtime.NumGoroutine()
 	for _, text := range []string{
-		"orders\n", "GET / HTTP/1.1\r\n\r\n", strings.Repeat("\x00", 1<<16), "\x80\x2e\x01\x03\x01",
-		"\x16\x03\x01\xff\xff" + strings.Repeat("x", 1<<16), "\x17\x03\x03\x00\x02\x01\x00", "\x15\x03\x03\x00\x02\x02\x28",
-		"\x16\x03\x01\x00\x06\x01\x00\x00\x02\x03\x03",
+		"\x16orders\n", "\x16GET / HTTP/1.1\r\n\r\n", strings.Repeat("\x16", 1<<16), "\x16\x2e\x01\x03\x01",
+		"\x16\x03\x01\xff\xff" + strings.Repeat("x", 1<<16), "\x16\x03\x01\x00\x06\x01\x00\x00\x02\x03\x03",
+		"\x16\x03\x01\x00\x04\x01\xff\xff\xff", "\x16\x03\x01\x00\x04\x01\x00\x00\x00", "\x16\x03\x01\x00\x00\x15\x03\x03\x00\x02\x02\x28",
 	} {
 		for range 5 {
 			conn := r.plain(text)
@@ -94,11 +94,16 @@ func TestStopDoesNotWaitForAHandshake(t *testing.T) {
 		r.plain(text)
 	}
 	brokertest.Await(r, bound, "both are accepted", func() bool {
-		n := 0
-		r.conns.Each(func(Conn) { n++ })
-		return n == 2
+		return r.conns.arrivals() == 2
 	})
 	r.stop()
+}
+
+// arrivals is the number of connections whose handshake goes on.
+func (s *Conns[C]) arrivals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.arriving)
 }
 
 // plain connects without TLS and sends text.

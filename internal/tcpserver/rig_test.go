@@ -49,7 +49,7 @@ func newRig(t *testing.T, overTLS bool, most int, handshake time.Duration) *rig 
 		t.Fatal(err)
 	}
 	r := &rig{T: t, address: l.Addr().String(), accepted: make(chan Conn, 100), book: new(brokertest.LogBook)}
-	r.conns = NewConns[Conn](slog.New(slog.NewTextHandler(r.book, nil)), most, handshake)
+	r.conns = NewConns[Conn](slog.New(slog.NewTextHandler(r.book, nil)), Limits{Connections: most, Handshake: handshake})
 	if overTLS {
 		var server *tls.Config
 		server, r.client = brokertest.TLS(t)
@@ -65,7 +65,7 @@ func newRig(t *testing.T, overTLS bool, most int, handshake time.Duration) *rig 
 				c.Close()
 			})
 			if err != nil {
-				r.conns.Refuse(c, "full\n")
+				r.conns.Refuse(c, err.Error()+"\n")
 			}
 		})
 	}()

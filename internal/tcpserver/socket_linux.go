@@ -19,6 +19,8 @@ type socket struct {
 	maxWindow   uint32      // the most that Observe saw
 	interrupted atomic.Bool // Interrupt was called
 	isCut       atomic.Bool // CutWrites was called
+	place       place       // among the connections of its server
+	admitted    atomic.Bool // the client has logged in; places sets it
 }
 
 // longAgo as a deadline ends what waits at once.
@@ -26,6 +28,12 @@ var longAgo = time.Unix(1, 0)
 
 func (s *socket) LocalAddr() net.Addr  { return s.tcp.LocalAddr() }
 func (s *socket) RemoteAddr() net.Addr { return s.tcp.RemoteAddr() }
+
+func (s *socket) base() *socket { return s }
+
+func (s *socket) IsPrivate() bool {
+	return isLoopback(addressOf(s.LocalAddr())) && isLoopback(addressOf(s.RemoteAddr()))
+}
 
 func (s *socket) SetReadDeadline(t time.Time) {
 	s.tcp.SetReadDeadline(t)

@@ -34,7 +34,7 @@ type output struct {
 const noSpace = math.MinInt32
 
 func newTCP(nc *net.TCPConn, raw syscall.RawConn) Conn {
-	return &tcpConn{socket: socket{tcp: nc, raw: raw}}
+	return &tcpConn{socket: socket{tcp: nc, raw: raw, place: placeOf(nc)}}
 }
 
 func (c *tcpConn) Read(p []byte) (int, error) { return c.tcp.Read(p) }
@@ -199,9 +199,7 @@ func (c *tcpConn) CloseWrite() error { return c.tcp.CloseWrite() }
 
 func (c *tcpConn) Close() error { return c.tcp.Close() }
 
-func (c *tcpConn) handshake(time.Duration) error { return nil }
-
-func (c *tcpConn) needsHandshake() bool { return false }
+func (c *tcpConn) CertificateName() string { return "" }
 
 // awaitEnd needs no time for a reset: it would come in place of the FIN.
 func (c *tcpConn) awaitEnd(time.Duration) error { return discard(c) }

@@ -22,14 +22,22 @@ type tlsConn struct {
 	records records
 }
 
-func newTLS(nc *net.TCPConn, raw syscall.RawConn, config *tls.Config) Conn {
-	c := &tlsConn{socket: socket{tcp: nc, raw: raw}, records: records{TCPConn: nc, raw: raw}}
+func newTLS(of *socket, config *tls.Config) *tlsConn {
+	c := &tlsConn{socket: socket{tcp: of.tcp, raw: of.raw, place: of.place}, records: records{TCPConn: of.tcp, raw: of.raw}}
 	c.records.waits.Store(true)
 	c.tls = tls.Server(&c.records, config)
 	return c
 }
 
-func (c *tlsConn) needsHandshake() bool { return true }
+func (c *tlsConn) IsPrivate() bool { return true }
+
+func (c *tlsConn) CertificateName() string {
+	state := c.tls.ConnectionState()
+	if len(state.VerifiedChains) == 0 {
+		return ""
+	}
+	return nameIn(state.PeerCertificates[0])
+}
 
 func (c *tlsConn) handshake(limit time.Duration) error {
 	c.SetReadDeadline(time.Now().Add(limit))

@@ -156,6 +156,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			c.fail(&problem{Status: http.StatusInternalServerError, Code: "INTERNAL", Detail: "an error in the broker, which it has logged"})
 		}
 	}()
+	s.conns.Admitted(c.conn.net)
 	if err := c.run(); err != nil {
 		c.fail(err)
 	}

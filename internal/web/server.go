@@ -68,7 +68,9 @@ type Server struct {
 func NewServer(b *broker.Broker, o Options) *Server {
 	s := &Server{
 		broker: b, log: b.Log, opts: o, hub: delivery.NewHub(b),
-		conns:  tcpserver.NewConns[*conn](b.Log, b.Limits.MaxConnections, b.Limits.HTTPHeaderTime),
+		conns: tcpserver.NewConns[*conn](b.Log, tcpserver.Limits{
+			Connections: b.Limits.MaxConnections, PerAddress: b.Limits.MaxPerAddress, Handshake: b.Limits.HTTPHeaderTime,
+		}),
 		guard:  newGuard(o.Hosts),
 		router: newRouter(operations()),
 		queue:  newQueue(), series: broker.MetricPartitions,
@@ -95,24 +97,33 @@ func (s *Server) Serve(l net.Listener) {
 	stats := s.broker.Stats.Connections(broker.HTTP)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(nc, s.broker.Limits.WriteTime, &s.broker.Budget)
-		switch s.conns.Start(c, nc, func() {
+		err := s.conns.Start(c, nc, func() {
 			defer stats.Begin()()
 			defer c.free()
 			if s.plain.serve(c) {
 				s.queue.serve(c)
 			}
-		}) {
-		case tcpserver.ErrFull:
-			stats.Refused.Add(1)
-			s.conns.Refuse(nc, tooMany)
+		})
+		switch err {
+		case nil:
+			return
 		case tcpserver.ErrStopped:
 			nc.Close()
+			return
 		}
+		stats.Refused.Add(1)
+		s.conns.Refuse(nc, refusal(err))
 	})
 }
 
-// tooMany is the answer to a connection beyond the limit.
-var tooMany = string((&problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: "too many connections"}).answer())
+// refusal is the answer to a connection that is not served.
+func refusal(err error) string {
+	p := &problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: err.Error()}
+	if err == tcpserver.ErrPlain {
+		p.Status, p.Code = http.StatusBadRequest, "BADREQUEST"
+	}
+	return string(p.answer())
+}
 
 // Stop ends the server: no more connections are taken, requests that wait end, and others may go on until
 // the context ends. Then the rest is cut off.

@@ -1,0 +1,152 @@
+package tcpserver
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Limits are those of a server.
+type Limits struct {
+	Connections int           // of all listeners together
+	PerAddress  int           // connections of one address, which loopback is none of; 0 for no limit
+	Handshake   time.Duration // for the first byte and the handshake of a client of a listener of WithTLS
+}
+
+// maxWaiting is the most connections of one address that are not Admitted: as many as the hosts behind one address
+// need at once, because a log-in takes milliseconds. Loopback has no such limit: a proxy on this machine has all
+// its clients come from there, and programs of this machine have other ways to use it up.
+const maxWaiting = 100
+
+// Limits that are reached. Their text is for clients.
+var (
+	ErrFull        = errors.New("too many connections")
+	ErrFullAddress = errors.New("too many connections from this address")
+	ErrWaiting     = errors.New("too many connections from this address that have not logged in")
+)
+
+// A place is that of a connection among those of its server. After the start of the connection the mutex of
+// Conns guards it.
+type place struct {
+	address netip.Prefix // whose limits it counts for; invalid on loopback
+	taken   bool
+	refused error // for good
+}
+
+// placeOf is that of a connection, and not taken yet.
+func placeOf(nc *net.TCPConn) place {
+	from := addressOf(nc.RemoteAddr())
+	if !from.IsValid() || isLoopback(from) {
+		return place{}
+	}
+	bits := from.BitLen()
+	if from.Is6() {
+		bits = 64 // a host has as many addresses of this network as it wants
+	}
+	address, _ := from.Prefix(bits)
+	return place{address: address}
+}
+
+// addressOf is an IP address; an IPv4 address in IPv6 is IPv4.
+func addressOf(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
+}
+
+// isLoopback is a variable for tests, which have no other addresses than loopback's.
+var isLoopback = netip.Addr.IsLoopback
+
+// uses are the places that connections of one address have taken.
+type uses struct{ open, waiting int }
+
+// places are those of a server's connections.
+type places struct {
+	log       *slog.Logger
+	limits    Limits
+	open      int
+	addresses map[netip.Prefix]uses
+	refused   map[error]refused
+}
+
+// refused is what is logged of a limit.
+type refused struct {
+	logged time.Time
+	since  int // connections, since that
+}
+
+func newPlaces(log *slog.Logger, l Limits) places {
+	return places{log: log, limits: l, addresses: make(map[netip.Prefix]uses), refused: make(map[error]refused)}
+}
+
+// take takes a place for a connection that has none yet. The error is a limit, or that for which the connection was
+// refused before.
+func (p *places) take(s *socket) error {
+	at := &s.place
+	if at.refused != nil || at.taken {
+		return at.refused
+	}
+	of := p.addresses[at.address]
+	switch {
+	case p.open >= p.limits.Connections:
+		return p.refuse(s, ErrFull, p.limits.Connections,
+			"too many connections, one more is refused: raise -max-connections, or find the client that opens so many")
+	case !at.address.IsValid():
+	case p.limits.PerAddress > 0 && of.open >= p.limits.PerAddress:
+		return p.refuse(s, ErrFullAddress, p.limits.PerAddress,
+			"too many connections from one address, one more is refused: raise -max-connections-per-address, or find the client that opens so many")
+	case of.waiting >= maxWaiting:
+		return p.refuse(s, ErrWaiting, maxWaiting,
+			"too many connections from one address that have not logged in, one more is refused: find the client that opens so many")
+	}
+	at.taken = true
+	p.open++
+	if at.address.IsValid() {
+		p.addresses[at.address] = uses{of.open + 1, of.waiting + 1}
+	}
+	return nil
+}
+
+// admit has a connection no longer count as one of a client that has not logged in.
+func (p *places) admit(s *socket) {
+	if of, ok := p.addresses[s.place.address]; ok && s.place.taken && !s.admitted.Swap(true) {
+		of.waiting--
+		p.addresses[s.place.address] = of
+	}
+}
+
+// leave gives back the place of a connection, if it has one.
+func (p *places) leave(s *socket) {
+	if !s.place.taken {
+		return
+	}
+	p.admit(s)
+	s.place.taken = false
+	p.open--
+	of, ok := p.addresses[s.place.address]
+	switch {
+	case !ok:
+	case of.open == 1:
+		delete(p.addresses, s.place.address)
+	default:
+		of.open--
+		p.addresses[s.place.address] = of
+	}
+}
+
+// refuse refuses a connection for good, and logs that, each minute at most for each limit.
+func (p *places) refuse(s *socket, err error, limit int, message string) error {
+	s.place.refused = err
+	r := p.refused[err]
+	r.since++
+	if now := time.Now(); now.Sub(r.logged) >= repeatAfter {
+		p.log.Warn(message, "limit", limit, "client", s.RemoteAddr(), "refused", r.since)
+		r = refused{logged: now}
+	}
+	p.refused[err] = r
+	return err
+}
