@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ type topicOptions struct {
 type limitOptions struct {
 	message     int64 // bytes
 	connections int
+	perAddress  int // -1 for half of connections
 	writeTime   time.Duration
 }
 
@@ -102,7 +104,7 @@ func (o *options) define(s *flags.Set) {
 
 	s.Group("Where", "data", "pport", "cport", "kport", "hport", "phost", "chost", "khost", "hhost", "advertise")
 	s.Group("What is kept", "fsync", "journal", "retention", "retention-bytes", "retention-unread", "offsets-retention", "partitions", "auto-create", "reserve")
-	s.Group("Limits", "max-message", "max-connections", "write-timeout")
+	s.Group("Limits", "max-message", "max-connections", "max-connections-per-address", "write-timeout")
 	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
 	s.Group("For HTTP clients", "http-hosts", "debug")
 	s.Group("Log", "log-level", "log-format")
@@ -171,7 +173,16 @@ func (o *limitOptions) define(s *flags.Set) {
 	limits := broker.DefaultLimits()
 	s.SizeVar(&o.message, "max-message", int64(limits.MaxMessage), "`SIZE`: the size of the largest message")
 	s.IntVar(&o.connections, "max-connections", limits.MaxConnections, "`NUMBER`: the connections of each protocol that may be open at a time")
+	o.perAddress = -1
+	s.Func("max-connections-per-address", "`NUMBER`: those of one address that is not loopback; 0 for no limit (default half of -max-connections)", o.setPerAddress)
 	s.DurationVar(&o.writeTime, "write-timeout", limits.WriteTime, "`TIME`: how long a client may read nothing before its connection is closed")
+}
+
+func (o *limitOptions) setPerAddress(value string) (err error) {
+	if o.perAddress, err = strconv.Atoi(value); err != nil || o.perAddress < 0 {
+		return errors.New("it takes a number, 0 or more")
+	}
+	return nil
 }
 
 func (o *limitOptions) check() error {
@@ -264,6 +275,9 @@ func (o *options) kafkaOptions() kafka.Options {
 func (o *options) brokerOptions(log *slog.Logger) broker.Options {
 	limits := broker.DefaultLimits()
 	limits.MaxMessage, limits.MaxConnections, limits.WriteTime = int(o.limits.message), o.limits.connections, o.limits.writeTime
+	if limits.MaxPerAddress = o.limits.perAddress; limits.MaxPerAddress < 0 {
+		limits.MaxPerAddress = max(1, o.limits.connections/2)
+	}
 	unread := o.retention.unread
 	if unread == 0 {
 		unread = -1
