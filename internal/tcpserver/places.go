@@ -35,18 +35,15 @@ type place struct {
 	refused error // for good
 }
 
-// placeOf is that of a connection, and not taken yet.
-func placeOf(nc *net.TCPConn) place {
-	from := addressOf(nc.RemoteAddr())
+// networkOf is the address whose limits a client counts for, invalid on loopback. For IPv6 it is a network of 64
+// bits, in which a host has as many addresses as it wants.
+func networkOf(client net.Addr) netip.Prefix {
+	from := addressOf(client)
 	if !from.IsValid() || isLoopback(from) {
-		return place{}
+		return netip.Prefix{}
 	}
-	bits := from.BitLen()
-	if from.Is6() {
-		bits = 64 // a host has as many addresses of this network as it wants
-	}
-	address, _ := from.Prefix(bits)
-	return place{address: address}
+	network, _ := from.Prefix(min(from.BitLen(), 64))
+	return network
 }
 
 // addressOf is an IP address; an IPv4 address in IPv6 is IPv4.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +23,13 @@ const (
 	moment = 50 * time.Millisecond
 )
 
+// Addresses that count as off loopback, in these tests alone.
+const far, farther = "127.9.0.1", "127.9.0.2"
+
+func init() {
+	isLoopback = func(a netip.Addr) bool { return a.IsLoopback() && !netip.MustParsePrefix("127.9.0.0/16").Contains(a) }
+}
+
 // A rig is a server whose connections a test has in its hands.
 type rig struct {
 	*testing.T
@@ -29,6 +37,7 @@ type rig struct {
 	address  string
 	client   *tls.Config // nil over TCP
 	accepted chan Conn
+	release  chan struct{} // each element ends a connection, whichever
 	book     *brokertest.LogBook
 }
 
@@ -44,15 +53,30 @@ func overBoth(t *testing.T, test func(r *rig)) {
 
 func newRig(t *testing.T, overTLS bool, most int, handshake time.Duration) *rig {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	limits := Limits{Connections: most, Handshake: handshake}
+	if !overTLS {
+		return newRigWith(t, nil, nil, limits)
+	}
+	server, client := brokertest.TLS(t)
+	return newRigWith(t, server, client, limits)
+}
+
+// newRigWith is newRig with configurations, which are nil for TCP.
+func newRigWith(t *testing.T, server, client *tls.Config, limits Limits) *rig {
+	t.Helper()
+	return newRigAt(t, "127.0.0.1:0", server, client, limits)
+}
+
+// newRigAt is newRigWith at an address.
+func newRigAt(t *testing.T, address string, server, client *tls.Config, limits Limits) *rig {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, address: l.Addr().String(), accepted: make(chan Conn, 100), book: new(brokertest.LogBook)}
-	r.conns = NewConns[Conn](slog.New(slog.NewTextHandler(r.book, nil)), Limits{Connections: most, Handshake: handshake})
-	if overTLS {
-		var server *tls.Config
-		server, r.client = brokertest.TLS(t)
+	r := &rig{T: t, client: client, address: l.Addr().String(), accepted: make(chan Conn, 100), release: make(chan struct{}), book: new(brokertest.LogBook)}
+	r.conns = NewConns[Conn](slog.New(slog.NewTextHandler(r.book, nil)), limits)
+	if server != nil {
 		l = WithTLS(l, server)
 	}
 	served, ended := make(chan struct{}), make(chan struct{})
@@ -61,7 +85,10 @@ func newRig(t *testing.T, overTLS bool, most int, handshake time.Duration) *rig 
 		r.conns.Serve(l, func(c Conn) {
 			err := r.conns.Start(c, c, func() {
 				r.accepted <- c
-				<-ended
+				select {
+				case <-ended:
+				case <-r.release:
+				}
 				c.Close()
 			})
 			if err != nil {

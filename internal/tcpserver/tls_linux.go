@@ -39,17 +39,6 @@ func (c *tlsConn) CertificateName() string {
 	return nameIn(state.PeerCertificates[0])
 }
 
-func (c *tlsConn) handshake(limit time.Duration) error {
-	c.SetReadDeadline(time.Now().Add(limit))
-	c.setWriteTime(limit)
-	if err := c.tls.Handshake(); err != nil {
-		return err
-	}
-	c.records.waits.Store(false)
-	c.SetReadDeadline(time.Time{})
-	return nil
-}
-
 // readSome reads what has come. The error is errWait where more must come first.
 func (c *tlsConn) readSome(p []byte) (int, error) {
 	n, err := c.tls.Read(p)
@@ -233,12 +222,14 @@ func (c *tlsConn) awaitEnd(resetTime time.Duration) error {
 type onlyReader struct{ io.Reader }
 
 // Records is what a tls.Conn reads and writes as its network connection. During the handshake
-// it waits, as others do. Then it never does: a read ends with errWait, and a write keeps
-// what the socket does not take at once.
+// it waits, as others do, and gives up its turn meanwhile. Then it never does: a read ends with
+// errWait, and a write keeps what the socket does not take at once.
 type records struct {
 	*net.TCPConn
 	raw   syscall.RawConn
 	waits atomic.Bool
+	began time.Time // the turn of the handshake
+	got   int       // bytes of the handshake
 
 	mu   sync.Mutex // guards what follows
 	kept []byte
@@ -262,12 +253,9 @@ var errAborted = &net.OpError{Op: "read", Net: "tls", Err: io.ErrUnexpectedEOF}
 
 func (r *records) Read(p []byte) (n int, err error) {
 	if r.waits.Load() {
-		return r.TCPConn.Read(p)
+		return r.readHandshake(p)
 	}
-	err = control(r.raw, func(fd int) (err error) {
-		n, err = receive(fd, p)
-		return err
-	})
+	n, err = r.readNow(p)
 	switch {
 	case isAgain(err):
 		return 0, errWait
@@ -279,19 +267,34 @@ func (r *records) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// readNow reads without waiting. The error is EAGAIN where nothing has come.
+func (r *records) readNow(p []byte) (n int, err error) {
+	err = control(r.raw, func(fd int) (err error) {
+		n, err = receive(fd, p)
+		return err
+	})
+	return n, err
+}
+
+// writeNow writes what the socket takes at once, and gives the rest.
+func (r *records) writeNow(p []byte) (rest []byte, err error) {
+	err = control(r.raw, func(fd int) (err error) {
+		rest, err = send(fd, p)
+		return err
+	})
+	return rest, err
+}
+
 func (r *records) Write(p []byte) (int, error) {
 	if r.waits.Load() {
-		return r.TCPConn.Write(p)
+		return r.writeHandshake(p)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rest := p
 	if len(r.kept) == 0 {
-		err := control(r.raw, func(fd int) (err error) {
-			rest, err = send(fd, p)
-			return err
-		})
-		if err != nil {
+		var err error
+		if rest, err = r.writeNow(p); err != nil {
 			return 0, &net.OpError{Op: "write", Net: "tls", Err: err}
 		}
 	}
