@@ -20,6 +20,7 @@ var withoutView = []string{
 	"AwaitPositions", "SyncPositions", "AwaitCommits", "PositionsUnusable", // whether something is durable, or can be
 	"PositionsLost", "StartAtEnd", "Bury", "Once", // a topic and a position that a View has given
 	"Users", "Login", "LoginFailed", // who a client is; only a View changes users
+	"Exposure",        // what protects nobody
 	"Sweep", "Retain", // the broker's own work
 }
 

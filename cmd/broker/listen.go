@@ -16,6 +16,9 @@ const (
 	defaultHTTPPort     = 9992
 )
 
+// loopback is where a listener is unless a flag says otherwise.
+const loopback = "127.0.0.1"
+
 // listenOptions are the addresses to listen on.
 type listenOptions struct{ producers, consumers, kafka, http endpoint }
 
@@ -30,6 +33,10 @@ type endpoint struct {
 // listeners are the open ports.
 type listeners struct{ producers, consumers, kafka, http net.Listener }
 
+func (l *listeners) all() []*net.Listener {
+	return []*net.Listener{&l.producers, &l.consumers, &l.kafka, &l.http}
+}
+
 func (o *listenOptions) define(s *flags.Set) {
 	o.producers.define(s, "producers", 'p', defaultProducerPort)
 	o.consumers.define(s, "consumers", 'c', defaultConsumerPort)
@@ -40,7 +47,7 @@ func (o *listenOptions) define(s *flags.Set) {
 func (e *endpoint) define(s *flags.Set, clients string, letter rune, port int) {
 	e.clients, e.hostFlag, e.portFlag = "the "+clients+"'", string(letter)+"host", string(letter)+"port"
 	s.IntVar(&e.port, e.portFlag, port, "`PORT`: the port for "+clients+"; 0 for any free one")
-	s.StringVar(&e.host, e.hostFlag, "127.0.0.1", "`ADDRESS`: the address to listen on for "+clients+"; 0.0.0.0 or :: for all")
+	s.StringVar(&e.host, e.hostFlag, loopback, "`ADDRESS`: the address to listen on for "+clients+"; 0.0.0.0 or :: for all")
 }
 
 func (o *listenOptions) endpoints() []*endpoint {
@@ -71,7 +78,7 @@ func (e *endpoint) check() error {
 // once; connections wait until they are served.
 func (o *listenOptions) open() (*listeners, error) {
 	l := new(listeners)
-	for i, to := range []*net.Listener{&l.producers, &l.consumers, &l.kafka, &l.http} {
+	for i, to := range l.all() {
 		var err error
 		if *to, err = o.endpoints()[i].listen(); err != nil {
 			return nil, err

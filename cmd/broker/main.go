@@ -20,6 +20,7 @@ import (
 	"mbus/internal/flags"
 	"mbus/internal/kafka"
 	"mbus/internal/line"
+	"mbus/internal/tcpserver"
 	"mbus/internal/web"
 )
 
@@ -59,19 +60,28 @@ func run(o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	certificates, err := o.protect(l, log)
+	if err != nil {
+		return err
+	}
 	log.Info("starting", "version", flags.Version, "pid", os.Getpid(), "data", o.data)
 	startingDone := web.ServeStarting(l.http, broker.DefaultLimits(), flags.Version)
 	store, err := commitlog.Open(o.data, o.storeOptions(log))
 	if err != nil {
 		return err
 	}
-	b, err := broker.New(store, o.brokerOptions(log))
+	b, err := broker.New(store, o.secured(o.brokerOptions(log), l, certificates))
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
+	if err := o.checkUsers(l, b); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	operator := newOperatorToken(o.data, b, log)
 	f := newFronts(b, o, l)
 	startingDone()
 	f.serve(l)
+	f.guard(b, certificates)
 	o.announce(l, b, log)
 	debug.SetGCPercent(gcPercent)
 	debug.FreeOSMemory() // clients are served meanwhile
@@ -80,6 +90,7 @@ func run(o *options, log *slog.Logger) error {
 	reason := (<-stop).String()
 	log.Info("stopping", "signal", reason)
 	f.stop(b.Limits.StopTime)
+	operator.remove()
 	if err := b.Close(); err != nil {
 		return err
 	}
@@ -92,10 +103,11 @@ type fronts struct {
 	lines *line.Server
 	kafka *kafka.Server
 	web   *web.Server
+	ended chan struct{} // closed by stop
 }
 
 func newFronts(b *broker.Broker, o *options, l *listeners) *fronts {
-	f := &fronts{lines: line.NewServer(b), kafka: kafka.NewServer(b, o.kafkaOptions())}
+	f := &fronts{lines: line.NewServer(b), kafka: kafka.NewServer(b, o.kafkaOptions()), ended: make(chan struct{})}
 	shown := o.webOptions(l)
 	shown.Fronts = []web.Front{f.lines, f.kafka}
 	f.web = web.NewServer(b, shown)
@@ -111,10 +123,24 @@ func (f *fronts) serve(l *listeners) {
 	go f.web.Serve(l.http)
 }
 
+// guard watches over users and certificates in the background. The certificates are nil without TLS.
+func (f *fronts) guard(b *broker.Broker, c *tcpserver.Certificates) {
+	g := &guard{fronts: []any{f.lines, f.kafka, f.web}, broker: b, log: b.Log}
+	go g.run(f.ended)
+	if c == nil {
+		return
+	}
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	go reloadOn(hangUp, c)
+	go c.Watch(f.ended)
+}
+
 // stop ends all connections, within the time.
 func (f *fronts) stop(limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	close(f.ended)
 	var stopped sync.WaitGroup
 	stopped.Go(func() { f.lines.Stop(ctx) })
 	stopped.Go(func() { f.kafka.Stop(ctx) })

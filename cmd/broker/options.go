@@ -21,6 +21,7 @@ import (
 type options struct {
 	data       string
 	listen     listenOptions
+	security   securityOptions
 	durability durabilityOptions
 	retention  retentionOptions
 	topics     topicOptions
@@ -68,6 +69,8 @@ type kafkaOptions struct {
 	minSession     time.Duration
 }
 
+const defaultData = "./data"
+
 const usage = `
 Usage: broker [flags]
 
@@ -90,8 +93,9 @@ func parse(args []string) (o *options, code int, ok bool) {
 
 // define makes the flags, and the groups in which the help shows them.
 func (o *options) define(s *flags.Set) {
-	s.StringVar(&o.data, "data", "./data", "`DIRECTORY`: the data directory; it is created if it does not exist")
+	s.StringVar(&o.data, "data", defaultData, "`DIRECTORY`: the data directory; it is created if it does not exist")
 	o.listen.define(s)
+	o.security.define(s)
 	o.durability.define(s)
 	o.retention.define(s)
 	o.topics.define(s)
@@ -103,6 +107,7 @@ func (o *options) define(s *flags.Set) {
 	s.Acts("verify")
 
 	s.Group("Where", "data", "pport", "cport", "kport", "hport", "phost", "chost", "khost", "hhost", "advertise")
+	s.Group("Security", "tls-cert", "tls-key", "tls-client-ca", "insecure")
 	s.Group("What is kept", "fsync", "journal", "retention", "retention-bytes", "retention-unread", "offsets-retention", "partitions", "auto-create", "reserve")
 	s.Group("Limits", "max-message", "max-connections", "max-connections-per-address", "write-timeout")
 	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
@@ -248,7 +253,7 @@ func (o *options) webOptions(l *listeners) web.Options {
 }
 
 func (o *options) check() error {
-	for _, check := range []func() error{o.listen.check, o.durability.check, o.topics.check, o.limits.check, o.kafka.check} {
+	for _, check := range []func() error{o.listen.check, o.security.check, o.durability.check, o.topics.check, o.limits.check, o.kafka.check} {
 		if err := check(); err != nil {
 			return err
 		}

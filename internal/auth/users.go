@@ -31,6 +31,9 @@ var (
 	ErrUnknownUser = errors.New("unknown user")
 	ErrUserExists  = errors.New("the user exists")
 	ErrInvalid     = errors.New("invalid")
+
+	// ErrLastUser refuses to delete the last user where KeepLast says so.
+	ErrLastUser = errors.New("the last user can't be deleted, because without users everything would be open to other machines")
 )
 
 func invalid(format string, args ...any) error {
@@ -115,8 +118,9 @@ type Editor struct {
 	*Users
 	save func(name string, record []byte) error
 
-	mu      sync.Mutex // guards changes
-	changes uint64
+	mu       sync.Mutex // guards what follows
+	changes  uint64
+	keepLast bool
 }
 
 // New has no users. save makes the record of a user durable, nil for one that is deleted; it is called by
@@ -296,14 +300,24 @@ func (e *Editor) Change(name string, change func(user *User, exists bool) error)
 	return nil
 }
 
-// Delete deletes a user, and returns when that is durable and in force. The error is ErrUnknownUser, or says why it
-// is not durable.
+// KeepLast says whether the last user may not be deleted.
+func (e *Editor) KeepLast(keep bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.keepLast = keep
+}
+
+// Delete deletes a user, and returns when that is durable and in force. The error is ErrUnknownUser, ErrLastUser, or
+// says why it is not durable.
 func (e *Editor) Delete(name string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := *e.all.Load()
 	if all[name] == nil {
 		return unknown(name)
+	}
+	if e.keepLast && len(all) == 1 {
+		return ErrLastUser
 	}
 	if err := e.save(name, nil); err != nil {
 		return err

@@ -38,6 +38,12 @@ type Options struct {
 	// any goroutine, and must not block.
 	Allow func(Principal, Access, Resource) bool
 
+	// Exposed says that a listener is on an address that is not loopback. The last user can't be deleted then,
+	// unless Insecure says that everything may be open. CertificateEnd is the end of the certificate that the
+	// listeners have; nil without TLS.
+	Exposed, Insecure bool
+	CertificateEnd    func() time.Time
+
 	Log *slog.Logger     // nil for none
 	Now func() time.Time // the system's clock; nil for time.Now
 }
@@ -117,6 +123,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	if b.users, err = newUsers(b); err != nil {
 		return nil, fmt.Errorf("reading the users (without them everything would be open: put topic %q back, or remove it to begin without users): %w", UsersTopic, err)
 	}
+	b.users.editor.KeepLast(o.Exposed && !o.Insecure)
 	b.keeper.keep()
 	b.ended.Go(func() { b.retention.run(b.stop) })
 	if o.OffsetsRetention > 0 {

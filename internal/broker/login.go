@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"time"
 
 	"mbus/internal/auth"
@@ -45,4 +46,20 @@ func (b *Broker) LoginFailed(c Client, cancel <-chan struct{}) {
 // NewPrincipal is that of a client that has logged in, or has not.
 func NewPrincipal(id auth.Identity, c Client) Principal {
 	return Principal{Name: id.Name, By: id.By, From: c.Address.String()}
+}
+
+// Exposure says what protects nobody, although others than this machine's users reach the broker: "TLS", "users", or
+// "TLS, users"; "" if nothing is open to them. It can change while the broker runs, with its users.
+func (b *Broker) Exposure() string {
+	var lacks []string
+	if b.opts.CertificateEnd == nil {
+		lacks = append(lacks, "TLS")
+	}
+	if !b.Users().Any() {
+		lacks = append(lacks, "users")
+	}
+	if !b.opts.Exposed {
+		return ""
+	}
+	return strings.Join(lacks, ", ")
 }

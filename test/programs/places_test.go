@@ -125,7 +125,7 @@ func TestProgramsTakeHostsWithAndWithoutBrackets(t *testing.T) {
 		"0.0.0.0":   {"127.0.0.1", "127.0.0.2"},
 	} {
 		p, err := brokertest.Launch("", brokertest.Program(t, "broker"), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0",
-			"-phost", listen, "-chost", listen, "-khost", listen, "-data", t.TempDir())
+			"-phost", listen, "-chost", listen, "-khost", listen, "-insecure", "-data", t.TempDir())
 		if err != nil {
 			t.Errorf("listening on %s: %v", listen, err)
 			continue

@@ -1,0 +1,112 @@
+package programs
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mbus/test/brokertest"
+)
+
+// brokerOn are the arguments of a broker on free ports, of which that for HTTP is on an address.
+func brokerOn(address, data string, more ...string) []string {
+	return append([]string{"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0", "-hhost", address, "-data", data}, more...)
+}
+
+// mustRefuse has a broker end with 1, and say these words.
+func mustRefuse(t *testing.T, words, args []string) {
+	t.Helper()
+	r := run(t, nil, brokertest.Program(t, "broker"), args...)
+	if r.code != 1 {
+		t.Errorf("%q: exit code %d, %q", args, r.code, r.stderr)
+	}
+	for _, word := range words {
+		if !strings.Contains(r.stderr, word) {
+			t.Errorf("%q: %q does not have %q", args, r.stderr, word)
+		}
+	}
+}
+
+// A broker that other machines reach starts with TLS and users only.
+func TestBrokerRefusesToBeOpen(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	mustRefuse(t, []string{"without TLS", "-hhost 0.0.0.0", "admin cert -self-signed -hosts ", "-tls-cert cert.pem -tls-key key.pem", "-insecure"}, brokerOn("0.0.0.0", data))
+	if _, err := os.Stat(data); err == nil {
+		t.Error("a broker that was refused has made its directory")
+	}
+}
+
+// -insecure starts it anyway, and the log warns.
+func TestInsecureBrokerStartsAndWarns(t *testing.T) {
+	p, err := brokertest.Launch("", brokertest.Program(t, "broker"), brokerOn("0.0.0.0", t.TempDir(), "-insecure")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	await(t, "it warns", func() bool {
+		return strings.Contains(p.Output(), `level=WARN msg="others reach this broker unprotected`) && strings.Contains(p.Output(), `lacks="TLS, users"`)
+	})
+	p.Kill()
+	if p, err = brokertest.Launch("", brokertest.Program(t, "broker"), brokerOn("127.0.0.2", t.TempDir(), "-insecure")...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	if err := p.Terminate(); err != nil || p.Wait() != nil || strings.Contains(p.Output(), "unprotected") {
+		t.Errorf("on loopback: %v, %s", err, p.Output())
+	}
+}
+
+// The token is readable by the broker's user only, new with each start, and gone after the end.
+func TestOperatorTokenIsForItsUserAndItsRunOnly(t *testing.T) {
+	b := brokertest.Start(t, t.TempDir())
+	name := filepath.Join(b.Data, "operator-token")
+	first, err := os.ReadFile(name)
+	if err != nil || !strings.HasPrefix(string(first), "mbus_") {
+		t.Fatalf("%q, %v", first, err)
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("its mode is %v: %v", info.Mode(), err)
+	}
+	b.Restart()
+	second, err := os.ReadFile(name)
+	if err != nil || bytes.Equal(first, second) {
+		t.Errorf("after kill -9: the same token, or %v", err)
+	}
+	verify := func(when string) {
+		t.Helper()
+		if r := run(t, nil, brokertest.Program(t, "broker"), "-verify", b.Data); r.code != 0 || r.stderr != "" {
+			t.Errorf("%s: -verify: %d, %q, %q", when, r.code, r.stdout, r.stderr)
+		}
+	}
+	b.Kill()
+	verify("killed")
+	b.Begin()
+	if err := b.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	b.Stop()
+	if _, err := os.Stat(name); err == nil {
+		t.Error("after a clean end the file is there")
+	}
+	verify("stopped")
+}
+
+func TestFlagsOfTLSThatDoNotFit(t *testing.T) {
+	for _, c := range []struct {
+		words []string
+		flags []string
+	}{
+		{[]string{"-tls-cert needs -tls-key"}, []string{"-tls-cert", "cert.pem"}},
+		{[]string{"-tls-key needs -tls-cert"}, []string{"-tls-key", "key.pem"}},
+		{[]string{"-tls-client-ca needs -tls-cert"}, []string{"-tls-client-ca", "ca.pem"}},
+	} {
+		r := run(t, nil, brokertest.Program(t, "broker"), brokerOn("127.0.0.1", t.TempDir(), c.flags...)...)
+		if r.code != 2 || !strings.Contains(r.stderr, c.words[0]) {
+			t.Errorf("%q: %d, %q", c.flags, r.code, r.stderr)
+		}
+	}
+	mustRefuse(t, []string{"missing.pem"}, brokerOn("127.0.0.1", t.TempDir(), "-tls-cert", "missing.pem", "-tls-key", "missing.pem"))
+}
