@@ -2,6 +2,7 @@ package auth
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,15 +20,7 @@ const (
 
 var operationNames = []string{"describe", "consume", "publish", "admin"}
 
-func (o Operation) String() string {
-	var names []string
-	for i, name := range operationNames {
-		if o&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, ",")
-}
+func (o Operation) String() string { return strings.Join(o.Names(), ",") }
 
 // ParseOperations reads names with commas between them, or "all".
 func ParseOperations(text string) (o Operation, err error) {
@@ -44,12 +37,31 @@ func ParseOperations(text string) (o Operation, err error) {
 	return o, nil
 }
 
-// MarshalText is for JSON.
-func (o Operation) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+// Names are those of the operations that a value has.
+func (o Operation) Names() []string {
+	names := []string{}
+	for i, name := range operationNames {
+		if o&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
-// UnmarshalText is for JSON.
-func (o *Operation) UnmarshalText(text []byte) (err error) {
-	*o, err = ParseOperations(string(text))
+// MarshalJSON makes a list of names.
+func (o Operation) MarshalJSON() ([]byte, error) { return json.Marshal(o.Names()) }
+
+// UnmarshalJSON reads a list of names, or one text with commas between them.
+func (o *Operation) UnmarshalJSON(p []byte) (err error) {
+	var text string
+	if json.Unmarshal(p, &text) != nil {
+		var names []string
+		if err := json.Unmarshal(p, &names); err != nil {
+			return err
+		}
+		text = strings.Join(names, ",")
+	}
+	*o, err = ParseOperations(text)
 	return err
 }
 

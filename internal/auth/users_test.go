@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -249,6 +250,27 @@ func BenchmarkMay(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		if !e.May("one", Consume, Topic, "topic-7777-x") {
 			b.Fatal("denied")
+		}
+	}
+}
+
+// Records of earlier versions have operations as one text.
+func TestOperationsAreAListInJSON(t *testing.T) {
+	want := Permission{Publish | Consume, Topic, "orders*"}
+	p, err := json.Marshal(want)
+	if err != nil || string(p) != `{"operations":["consume","publish"],"kind":"topic","pattern":"orders*"}` {
+		t.Fatalf("%s %v", p, err)
+	}
+	for _, text := range []string{string(p), `{"operations":"publish,consume","kind":"topic","pattern":"orders*"}`} {
+		var got Permission
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
+			t.Errorf("%s: %+v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{`["publish","fly"]`, `[]`, `""`, `[1]`, `{}`, `null`, `1`} {
+		var o Operation
+		if err := json.Unmarshal([]byte(text), &o); err == nil {
+			t.Errorf("%s: %v", text, o)
 		}
 	}
 }

@@ -13,7 +13,7 @@ func (v *View) DeleteTopic(name string) error {
 	if err := v.topic(Delete, name); err != nil {
 		return err
 	}
-	return v.broker.deleteTopic(name, func(*Topic) bool { return true })
+	return audited(v, v.broker.deleteTopic(name, func(*Topic) bool { return true }), "delete", TopicResource, name)
 }
 
 // DeleteTopicByID is DeleteTopic for one incarnation of a name: a later topic of the same name
@@ -23,7 +23,7 @@ func (v *View) DeleteTopicByID(id [16]byte) error {
 	if err != nil {
 		return err
 	}
-	return v.broker.deleteTopic(t.Name, func(now *Topic) bool { return now == t })
+	return audited(v, v.broker.deleteTopic(t.Name, func(now *Topic) bool { return now == t }), "delete", TopicResource, t.Name)
 }
 
 // CheckDeletion says why DeleteTopic would refuse a topic of this name, whether there is

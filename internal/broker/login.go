@@ -36,6 +36,7 @@ func (b *Broker) Login(c Client, cancel <-chan struct{}, prove func(*auth.Users)
 
 // LoginFailed counts, and slows down, a log-in that has failed.
 func (b *Broker) LoginFailed(c Client, cancel <-chan struct{}) {
+	b.trail.failedLogins.Add(1)
 	b.trail.refuse(Principal{From: c.Address.String()}, "log in", "", "")
 	select {
 	case <-time.After(b.trail.attempts.Failed(c.Address.Addr(), time.Now())):

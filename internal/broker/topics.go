@@ -71,7 +71,8 @@ func (v *View) CreateTopic(name string, partitions int, config map[string]string
 	if partitions == 0 {
 		partitions = v.broker.opts.Partitions
 	}
-	return v.broker.newTopic(name, partitions, config)
+	t, err := v.broker.newTopic(name, partitions, config)
+	return t, audited(v, err, "create", TopicResource, name)
 }
 
 // CheckCreation says why CreateTopic would fail, as far as that is known before.

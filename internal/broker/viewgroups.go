@@ -62,7 +62,7 @@ func (v *View) ResetOffsets(groupName string, t *Topic, offsets []int64) error {
 	if err := v.group(Read, groupName); err != nil {
 		return err
 	}
-	return v.broker.offsets.ResetOffsets(groupName, t, offsets)
+	return audited(v, v.broker.offsets.ResetOffsets(groupName, t, offsets), "reset", GroupResource, groupName)
 }
 
 // DeleteOffsets forgets positions of a group, which nobody may be using, for
@@ -77,7 +77,7 @@ func (v *View) DeleteOffsets(groupName string, topics map[string][]int) error {
 			return err
 		}
 	}
-	return v.broker.offsets.DeleteOffsets(groupName, topics)
+	return audited(v, v.broker.offsets.DeleteOffsets(groupName, topics), "delete", GroupResource, groupName)
 }
 
 // CheckGroupDeletion says why DeleteOffsets would refuse to forget all positions of a group.

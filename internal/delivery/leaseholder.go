@@ -107,6 +107,7 @@ func (p *leaseHolder) open(o Options, t *broker.Topic) error {
 	}
 	p.options = o
 	p.options.Ack, p.options.Follow, p.options.N, p.options.Client = true, true, 0, "HTTP"
+	p.options.View = p.all.hub.broker.As(broker.Self) // each request is checked, and the holder outlives its first user
 	p.sub.broker, p.sub.options, p.sub.topic = p.all.hub.broker, &p.options, t
 	p.sub.waiter = group.NewWaiter(p.queue.wake)
 	p.sender = newSender(p.all.hub, &p.sub, &p.sink)

@@ -12,6 +12,7 @@ type Connection struct {
 	ID       uint64    // no other connection of this program has it
 	Protocol string    // of the server
 	Client   string    // its address
+	User     string    // that it has logged in as; "" for none
 	Since    time.Time // when it was accepted
 	Use
 }
