@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 	"internal/schedule":              {"internal/batch", "internal/store"},
 	"internal/message":               {"internal/batch"},
 	"internal/tcpserver":             {},
-	"internal/client":                {"internal/batch", "internal/units"},
+	"internal/client":                {"internal/batch", "internal/flags", "internal/units"},
 	"internal/coordinator":           {},
 	"internal/kafka":                 {"internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
 	"internal/delivery":              {"internal/batch", "internal/group", "internal/broker", "internal/units"},

@@ -63,7 +63,7 @@ func (m *mbus) Topic(string, ...string) error { return nil }
 func (m *mbus) Close() {}
 
 func (m *mbus) Publisher(topic string, _ bool) (Publisher, error) {
-	conn, err := client.DialProducer(m.producers, client.ProduceRequest{Topic: topic})
+	conn, err := client.DialProducer(client.Broker{Addr: m.producers}, client.ProduceRequest{Topic: topic})
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (m *mbus) Consume(ctx context.Context, r Reading, take func([]byte)) error 
 	if !r.Drain {
 		request.Follow, request.Ack, request.Window = true, true, window
 	}
-	conn, err := client.DialConsumer(m.consumers, request)
+	conn, err := client.DialConsumer(client.Broker{Addr: m.consumers}, request)
 	if err != nil {
 		return err
 	}

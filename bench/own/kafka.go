@@ -99,7 +99,7 @@ func (r *round) save(topic, name string) error {
 		return err
 	}
 	defer file.Close()
-	conn, err := client.DialConsumer(r.b.Consumers(), client.ConsumeRequest{Topic: topic, From: "beginning"})
+	conn, err := client.DialConsumer(client.Broker{Addr: r.b.Consumers()}, client.ConsumeRequest{Topic: topic, From: "beginning"})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"mbus/internal/client"
 	"mbus/internal/flags"
 	"mbus/internal/message"
 	"mbus/internal/units"
@@ -12,7 +13,7 @@ import (
 
 // A command is one request to a broker.
 type command struct {
-	addr    string
+	broker  client.Broker
 	line    string        // the request, with its LF
 	timeout time.Duration // for connecting, and for the answer; 0 is five minutes
 	asJSON  bool
@@ -89,6 +90,8 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 		define(fs, values[option], option)
 	}
 	fs.Places("host", "port")
+	var in client.Flags
+	in.Define(fs)
 	fs.Group("What it is about", append(d.required, d.optional...)...)
 	fs.Group("How", "execute", "all", "json")
 	fs.Group("Where the broker is", "host", "port", "timeout")
@@ -106,7 +109,11 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	if err != nil {
 		return nil, fs.Fail("-host: %v", err), false
 	}
-	c = &command{addr: addr, timeout: *timeout, asJSON: *asJSON, own: name != "topics" || *all || *values["topic"] != ""}
+	broker, err := in.Broker(fs, addr)
+	if err != nil {
+		return nil, fs.Fail("%v", err), false
+	}
+	c = &command{broker: broker, timeout: *timeout, asJSON: *asJSON, own: name != "topics" || *all || *values["topic"] != ""}
 	if *execute {
 		c.done = d.done(values)
 	}

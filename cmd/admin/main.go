@@ -100,13 +100,13 @@ func commandIndex(args []string) int {
 
 // takesValue says that the argument behind a flag belongs to it.
 func takesValue(flag string) bool {
-	return !strings.Contains(flag, "=") && !slices.Contains([]string{"json", "execute", "all", "h", "help", "version"}, flag)
+	return !strings.Contains(flag, "=") && !slices.Contains([]string{"json", "execute", "all", "tls", "h", "help", "version"}, flag)
 }
 
 // ask sends the request and prints what is answered: the table on out, what the
 // broker has to say to people besides on notes.
 func ask(c *command, out, notes io.Writer) error {
-	answer, err := client.Ask(c.addr, c.line, c.timeout)
+	answer, err := client.Ask(c.broker, c.line, c.timeout)
 	switch {
 	case errors.Is(err, client.ErrLost) && c.done != "":
 		return fmt.Errorf("%w; what was asked for may be done, or be done later", err)

@@ -19,7 +19,7 @@ func BenchmarkConsume(b *testing.B) {
 				b.Fatal(err)
 			}
 			opts := options{
-				addr:    sendMessages(b, b.N),
+				broker:  client.Broker{Addr: sendMessages(b, b.N)},
 				request: client.ConsumeRequest{Topic: "orders", Group: "default"},
 				format:  f,
 			}

@@ -145,7 +145,7 @@ func publishing(address string, acked *atomic.Int64, stop <-chan struct{}) {
 			return
 		default:
 		}
-		conn, err := client.DialProducer(address, client.ProduceRequest{Topic: "orders"})
+		conn, err := client.DialProducer(client.Broker{Addr: address}, client.ProduceRequest{Topic: "orders"})
 		if err != nil {
 			time.Sleep(time.Millisecond) // nothing tells when it listens again
 			continue
@@ -277,7 +277,7 @@ func TestEachMessageIsDoneByACommandHoweverOftenTheConsumerIsKilled(t *testing.T
 // lag is how many messages of the topic orders the group default has not consumed.
 func lag(t *testing.T, b *brokertest.Broker) int64 {
 	t.Helper()
-	answer, err := client.Ask(b.Consumers(), "?groups&topic=orders&group=default&format=json\n", time.Minute)
+	answer, err := client.Ask(client.Broker{Addr: b.Consumers()}, "?groups&topic=orders&group=default&format=json\n", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

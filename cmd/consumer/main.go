@@ -70,7 +70,7 @@ func say(format string, args ...any) {
 }
 
 func redrive(opts options) int {
-	done, err := client.Redrive(opts.addr, opts.request.Topic, opts.request.Group, opts.to, opts.timeout)
+	done, err := client.Redrive(opts.broker, opts.request.Topic, opts.request.Group, opts.to, opts.timeout)
 	for _, why := range done.Stay {
 		say("%s", why)
 	}
@@ -82,7 +82,7 @@ func redrive(opts options) int {
 		return exitError
 	}
 	if done.Moved == 0 { // a hint: where the broker can't be asked, there is none
-		if _, exists, err := client.Look(opts.addr, opts.request.Topic, opts.timeout); err == nil && !exists {
+		if _, exists, err := client.Look(opts.broker, opts.request.Topic, opts.timeout); err == nil && !exists {
 			say("topic %q does not exist", opts.request.Topic)
 		}
 	}

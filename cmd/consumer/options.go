@@ -66,7 +66,7 @@ const (
 )
 
 type options struct {
-	addr      string
+	broker    client.Broker
 	timeout   time.Duration // for a broker that says nothing; 0 is none
 	request   client.ConsumeRequest
 	format    format
@@ -86,6 +86,7 @@ type options struct {
 type settings struct {
 	*flags.Set
 	options
+	in     client.Flags
 	host   string
 	port   int
 	layout string
@@ -117,6 +118,7 @@ func (s *settings) define() {
 	s.DurationVar(&s.timeout, "timeout", 30*time.Second, "`TIME`: how long the broker may take to be reached, and for each answer; 0 is no limit")
 	s.Group("Where the broker is", "host", "port", "timeout")
 	s.Places("host", "port")
+	s.in.Define(s.Set)
 
 	s.StringVar(&r.Topic, "topic", "", "`TOPIC`: the topic to consume (required)")
 	s.StringVar(&r.Group, "group", "default", "`GROUP`: the group to consume for; each has a position of its own")
@@ -150,8 +152,12 @@ func (s *settings) define() {
 // complete fills in what follows from the flags.
 func (s *settings) complete() (err error) {
 	r := &s.request
-	if s.addr, err = flags.Address(s.host, s.port); err != nil {
+	addr, err := flags.Address(s.host, s.port)
+	if err != nil {
 		return fmt.Errorf("-host: %w", err)
+	}
+	if s.broker, err = s.in.Broker(s.Set, addr); err != nil {
+		return err
 	}
 	if s.file != "" {
 		r.From = "beginning"

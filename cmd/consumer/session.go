@@ -163,7 +163,7 @@ func (s *session) again(err error) bool {
 
 // connection consumes with one connection, to the end of the stream or of stop.
 func (s *session) connection(stop context.Context) (err error) {
-	if s.conn, err = client.DialConsumer(s.opts.addr, s.request()); err != nil {
+	if s.conn, err = client.DialConsumer(s.opts.broker, s.request()); err != nil {
 		return err
 	}
 	s.taken = 0

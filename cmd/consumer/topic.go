@@ -40,7 +40,7 @@ func (t *identity) explain(err error) error {
 // program keeps. So it notices a broker that does not answer, and a missing topic, where the
 // connection itself would wait.
 func (s *session) look() error {
-	id, exists, err := client.Look(s.opts.addr, s.topic.name, s.opts.timeout)
+	id, exists, err := client.Look(s.opts.broker, s.topic.name, s.opts.timeout)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (s *session) sayWaiting() {
 // resolve finds the offsets of the position to begin at: a second connection can
 // go on only from offsets.
 func (s *session) resolve() (err error) {
-	s.next, err = client.Resolve(s.opts.addr, s.opts.request.Topic, s.opts.request.From, s.opts.timeout)
+	s.next, err = client.Resolve(s.opts.broker, s.opts.request.Topic, s.opts.request.From, s.opts.timeout)
 	return err
 }
 
@@ -86,14 +86,14 @@ func (s *session) resolve() (err error) {
 // is a hint: where the broker can't be asked, there is none.
 func (s *session) sayNothing() {
 	name, r := s.topic.name, &s.opts.request
-	if _, exists, err := client.Look(s.opts.addr, name, s.opts.timeout); err == nil && !exists {
+	if _, exists, err := client.Look(s.opts.broker, name, s.opts.timeout); err == nil && !exists {
 		say("topic %q does not exist", name)
 		return
 	}
 	if r.Group == "" {
 		return
 	}
-	held, waiting, err := client.Held(s.opts.addr, name, r.Group, s.opts.timeout)
+	held, waiting, err := client.Held(s.opts.broker, name, r.Group, s.opts.timeout)
 	switch {
 	case err != nil:
 	case held > 0:

@@ -44,7 +44,7 @@ many), 2 wrong usage, 4 all are but those that -skip-bad has left out.`
 const exitSkipped = 4
 
 type options struct {
-	addr    string
+	broker  client.Broker
 	request client.ProduceRequest
 	message []byte // nil to read standard input
 }
@@ -63,7 +63,7 @@ func run(args []string) int {
 	}
 	t := &talk{terminal: flags.Terminal(unix.Stderr)}
 	opts.request.Say = t.say
-	conn, err := client.DialProducer(opts.addr, opts.request)
+	conn, err := client.DialProducer(opts.broker, opts.request)
 	if err != nil {
 		return fail(err)
 	}
@@ -121,6 +121,8 @@ func parse(args []string) (opts options, code int, ok bool) {
 	port := fs.Int("port", 9990, "`PORT`: the broker's port for producers")
 	fs.Group("Where the broker is", "host", "port")
 	fs.Places("host", "port")
+	var in client.Flags
+	in.Define(fs)
 	fs.StringVar(&opts.request.Topic, "topic", "", "`TOPIC`: the topic to publish to (required)")
 	message := fs.String("message", "", "publish `TEXT`, which may be empty, instead of standard input")
 	fs.MayBeEmpty("message")
@@ -146,7 +148,9 @@ func parse(args []string) (opts options, code int, ok bool) {
 	if err != nil {
 		return opts, fs.Fail("-host: %v", err), false
 	}
-	opts.addr = addr
+	if opts.broker, err = in.Broker(fs, addr); err != nil {
+		return opts, fs.Fail("%v", err), false
+	}
 	return opts, 0, true
 }
 

@@ -20,23 +20,23 @@ const (
 	maxResponse = 256 << 20
 )
 
-// Ask sends the broker at addr a request of administration, a line with its LF,
+// Ask sends the broker a request of administration, a line with its LF,
 // and returns the lines of the answer, each with its LF. The timeout is for connecting,
 // and for the whole answer; 0 is five minutes. The error is an *Error if it is the
 // broker's, and wraps ErrUnreachable or ErrLost where there is no answer.
-func Ask(addr, request string, timeout time.Duration) (answer []string, err error) {
-	tcp, err := connect(addr, request, connectOptions{timeout: timeout, unacknowledged: maxUnacknowledged})
+func Ask(b Broker, request string, timeout time.Duration) (answer []string, err error) {
+	conn, err := b.connect(request, connectOptions{timeout: timeout, unacknowledged: maxUnacknowledged})
 	if err != nil {
 		return nil, err
 	}
-	defer tcp.Close()
+	defer conn.Close()
 	if timeout == 0 {
 		timeout = answerTimeout
 	}
-	if err := tcp.SetDeadline(time.Now().Add(timeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
-	r := bufio.NewReader(io.LimitReader(tcp, maxResponse))
+	r := bufio.NewReader(io.LimitReader(conn, maxResponse))
 	for size := 0; ; {
 		line, err := r.ReadString('\n')
 		size += len(line)

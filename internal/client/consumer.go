@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +34,7 @@ const (
 // ConsumeRequest.Ack acknowledged messages are consumed, and the others come again however
 // the connection ends.
 type Consumer struct {
-	tcp    *net.TCPConn
+	conn   *conn
 	source *source
 	stream *stream
 	ack    bool
@@ -43,10 +42,10 @@ type Consumer struct {
 	unsent error // why the broker did not get every line
 }
 
-// DialConsumer connects to the broker at addr, host:port, and sends the request. The
+// DialConsumer connects to the broker and sends the request. The
 // error wraps ErrUnreachable or ErrLost.
-func DialConsumer(addr string, r ConsumeRequest) (*Consumer, error) {
-	conn, err := connect(addr, r.line(), connectOptions{timeout: r.Timeout, unacknowledged: maxUnacknowledged, abort: !r.Ack || r.Risky})
+func DialConsumer(b Broker, r ConsumeRequest) (*Consumer, error) {
+	conn, err := b.connect(r.line(), connectOptions{timeout: r.Timeout, unacknowledged: maxUnacknowledged, abort: !r.Ack || r.Risky})
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +53,7 @@ func DialConsumer(addr string, r ConsumeRequest) (*Consumer, error) {
 	if idle == nil {
 		idle = func() error { return nil }
 	}
-	c := &Consumer{tcp: conn, source: &source{tcp: conn}, ack: r.Ack}
+	c := &Consumer{conn: conn, source: &source{conn: conn}, ack: r.Ack}
 	if !r.Follow { // a follower may wait for ever
 		c.source.timeout = r.Timeout
 	}
@@ -103,7 +102,7 @@ func (c *Consumer) Fail(n int64, reason string) {
 }
 
 func (c *Consumer) write(line string) {
-	if _, err := io.WriteString(c.tcp, line); err != nil {
+	if _, err := io.WriteString(c.conn, line); err != nil {
 		c.unsent = err
 	}
 }
@@ -117,8 +116,8 @@ func (c *Consumer) Interrupt() { c.source.interrupt() }
 func (c *Consumer) Wake() { c.source.wake() }
 
 // Quiet reports whether nothing has come that Next could look at without
-// waiting.
-func (c *Consumer) Quiet() bool { return c.stream.r == c.stream.w && !readable(c.tcp) }
+// waiting. It ends the validity of the batch that Next returned.
+func (c *Consumer) Quiet() bool { return c.stream.r == c.stream.w && !c.stream.peek(c.conn) }
 
 // Commit ends the connection in good order. Without ConsumeRequest.Ack the group's
 // position moves past everything received; the stream must have ended with
@@ -133,10 +132,10 @@ func (c *Consumer) Commit() error {
 	if err := await(); err != nil {
 		return fmt.Errorf("connection lost before the position was moved: %w", err)
 	}
-	if err := c.tcp.SetLinger(-1); err != nil {
+	if err := c.conn.resetOnClose(false); err != nil {
 		return fmt.Errorf("the connection can't be closed in good order: %w", err)
 	}
-	return c.tcp.Close()
+	return c.conn.Close()
 }
 
 // awaitClose waits for the broker to close its side. Closing ours after that tells the
@@ -146,7 +145,7 @@ func (c *Consumer) awaitClose() error {
 	if s.r < s.w {
 		return notBatches(string(s.buf[s.r:min(s.w, s.r+64)]))
 	}
-	n, err := c.tcp.Read(s.buf)
+	n, err := c.conn.Read(s.buf)
 	switch {
 	case n > 0:
 		return notBatches(string(s.buf[:min(n, 64)]))
@@ -161,7 +160,7 @@ func (c *Consumer) awaitClose() error {
 // have come meanwhile go to other consumers.
 func (c *Consumer) awaitConfirmation() error {
 	s := c.stream
-	if err := c.tcp.CloseWrite(); err != nil {
+	if err := c.conn.CloseWrite(); err != nil {
 		c.unsent = err // but the broker may have sent the reason
 	}
 	s.idle = func() error { return nil }
@@ -189,4 +188,4 @@ func mayGoOn(err error) bool {
 
 // Close resets the connection, unless Commit has ended it: nothing received
 // counts as consumed. With ConsumeRequest.Ack it closes it.
-func (c *Consumer) Close() { c.tcp.Close() }
+func (c *Consumer) Close() { c.conn.Close() }

@@ -22,7 +22,7 @@ func acknowledging(t *testing.T, r ConsumeRequest) (*Consumer, *net.TCPConn, *bu
 	}
 	defer l.Close()
 	r.Topic, r.Ack = "orders", true
-	c, err := DialConsumer(l.Addr().String(), r)
+	c, err := DialConsumer(Broker{Addr: l.Addr().String()}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestWorkingRepeatsWhatWasAcknowledged(t *testing.T) {
 	c.Working()
 	c.Fail(3, "no")
 	c.Working()
-	if err := c.tcp.CloseWrite(); err != nil {
+	if err := c.conn.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
 	if all, err := io.ReadAll(heard); string(all) != "+0\n+2\n+2\n-3 no\n+2\n" || err != nil {
@@ -196,7 +196,7 @@ func TestLookTellsATopicThatIsGoneFromABrokerThatIs(t *testing.T) {
 		{`{"topic":"or`, "", false, true},
 	} {
 		b := serve(t, tt.answer, true)
-		id, exists, err := Look(b.addr, "orders", time.Minute)
+		id, exists, err := Look(Broker{Addr: b.addr}, "orders", time.Minute)
 		if id != tt.id || exists != tt.exists || errors.Is(err, ErrLost) != tt.lost {
 			t.Errorf("%q: id %q, exists %v, %v", tt.answer, id, exists, err)
 		}
@@ -261,7 +261,7 @@ func TestOffsetsAsAPosition(t *testing.T) {
 
 func TestRedriveGivesUpABrokerThatSaysNothing(t *testing.T) {
 	b := serve(t, "+2\n", false)
-	done, err := Redrive(b.addr, "orders.dlq", "a group", "all", time.Second) // which loopback does not need
+	done, err := Redrive(Broker{Addr: b.addr}, "orders.dlq", "a group", "all", time.Second) // which loopback does not need
 	if err == nil || !strings.Contains(err.Error(), "the broker has said nothing for 1s") || done.Moved > 2 {
 		t.Errorf("%+v, %v", done, err)
 	}
@@ -287,7 +287,7 @@ func TestRedriveCountsWhatWasMoved(t *testing.T) {
 		{strings.Repeat("x", maxLine), 0, `unexpected answer "` + strings.Repeat("x", 64) + `", which is not a broker's`},
 	} {
 		b := serve(t, tt.answer, true)
-		done, err := Redrive(b.addr, "orders.dlq", "", "", time.Minute)
+		done, err := Redrive(Broker{Addr: b.addr}, "orders.dlq", "", "", time.Minute)
 		moved, said := done.Moved, strings.Join(done.Stay, ", ")
 		if err != nil {
 			said = err.Error()

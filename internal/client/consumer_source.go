@@ -3,7 +3,6 @@ package client
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,7 @@ import (
 
 // A source reads from the connection. Interrupt and wake end a read that waits.
 type source struct {
-	tcp         *net.TCPConn
+	conn        *conn
 	timeout     time.Duration // of one read; 0 is without end
 	until       time.Time     // for all reads, whatever interrupts them, if not zero
 	interrupted atomic.Bool
@@ -27,10 +26,10 @@ var longAgo = time.Unix(1, 0)
 // os.ErrDeadlineExceeded when it was interrupted, or after until.
 func (s *source) Read(p []byte) (int, error) {
 	if !s.until.IsZero() {
-		return s.tcp.Read(p) // with the deadline of finish
+		return s.conn.Read(p) // with the deadline of finish
 	}
 	deadline := s.deadline()
-	if err := s.tcp.SetReadDeadline(deadline); err != nil {
+	if err := s.conn.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
 	if s.interrupted.Load() { // after the deadline, which would else hide it
@@ -39,7 +38,7 @@ func (s *source) Read(p []byte) (int, error) {
 	if s.woken.Swap(false) {
 		return 0, nil
 	}
-	n, err := s.tcp.Read(p)
+	n, err := s.conn.Read(p)
 	switch {
 	case !errors.Is(err, os.ErrDeadlineExceeded), s.interrupted.Load():
 		return n, err
@@ -65,18 +64,18 @@ func (s *source) deadline() time.Time {
 // deadline fails only where the connection has ended.
 func (s *source) interrupt() {
 	s.interrupted.Store(true)
-	_ = s.tcp.SetReadDeadline(longAgo)
+	_ = s.conn.SetReadDeadline(longAgo)
 }
 
 // wake has a Read that waits, or the next one, return. Any goroutine may call it.
 func (s *source) wake() {
 	s.woken.Store(true)
-	_ = s.tcp.SetReadDeadline(longAgo)
+	_ = s.conn.SetReadDeadline(longAgo)
 }
 
 // finish has all further reads go on until then. An interrupt that comes at the same
 // time may end one of them: it is called before each.
 func (s *source) finish(until time.Time) error {
 	s.until = until
-	return s.tcp.SetReadDeadline(until)
+	return s.conn.SetReadDeadline(until)
 }

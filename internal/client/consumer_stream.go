@@ -187,8 +187,12 @@ func notBatches(start string) error {
 
 // fill reads more from src.
 func (s *stream) fill() error {
+	had := s.w - s.r
 	if err := s.idle(); err != nil {
 		return err
+	}
+	if s.w-s.r > had { // idle has peeked
+		return nil
 	}
 	s.makeSpace()
 	n, err := s.src.Read(s.buf[s.w:])
@@ -202,6 +206,14 @@ func (s *stream) fill() error {
 		return ErrInterrupted
 	}
 	return fmt.Errorf("%w: %w", errCutShort, err)
+}
+
+// peek reports whether something has come, without waiting for it.
+func (s *stream) peek(c *conn) bool {
+	s.makeSpace()
+	n, some := c.peek(s.buf[s.w:])
+	s.w += n
+	return some
 }
 
 // makeSpace moves the bytes that were not taken yet to the beginning of the buffer. The

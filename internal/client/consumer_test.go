@@ -52,7 +52,7 @@ func serve(t *testing.T, stream string, closeSide bool) *consumerPort {
 // consumeAll reads to the end of the stream.
 func consumeAll(t *testing.T, b *consumerPort, r ConsumeRequest) (c *Consumer, got []string, err error) {
 	t.Helper()
-	c, err = DialConsumer(b.addr, r)
+	c, err = DialConsumer(Broker{Addr: b.addr}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestCommitWaitsForTheBrokerToClose(t *testing.T) {
 	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	_ = c.tcp.SetReadDeadline(time.Now()) // what would wait fails
+	_ = c.conn.tcp.SetReadDeadline(time.Now()) // what would wait fails
 	if err := c.Commit(); err == nil || !strings.HasPrefix(err.Error(), "connection lost before the position was moved: ") {
 		t.Errorf("got %v", err)
 	}
@@ -135,7 +135,7 @@ func TestCommitWaitsForTheBrokerToClose(t *testing.T) {
 }
 
 func TestDialConsumerSaysThatThereIsNoBroker(t *testing.T) {
-	_, err := DialConsumer(brokertest.Reserve(t), ConsumeRequest{Topic: "orders", Group: "default"})
+	_, err := DialConsumer(Broker{Addr: brokertest.Reserve(t)}, ConsumeRequest{Topic: "orders", Group: "default"})
 	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.HasPrefix(err.Error(), "can't reach the broker: ") || !strings.Contains(err.Error(), "start one") {
 		t.Errorf("got %v", err)
 	}

@@ -63,45 +63,55 @@ type connectOptions struct {
 	unacknowledged time.Duration
 
 	// abort has the connection be reset, not closed, when it ends, whatever ends the
-	// program, until SetLinger says otherwise.
+	// program, until resetOnClose says otherwise.
 	abort bool
 }
 
-// connect connects to the broker at addr, host:port, and sends the request line. A machine
-// that vanishes ends the connection after a minute or so, also while neither side writes.
+// connect connects to the broker, logs in and sends the request line. A machine that
+// vanishes ends the connection after a minute or so, also while neither side writes.
 // The error wraps ErrUnreachable or ErrLost.
-func connect(addr, line string, o connectOptions) (*net.TCPConn, error) {
+func (b *Broker) connect(line string, o connectOptions) (*conn, error) {
 	if o.timeout == 0 {
 		o.timeout = dialTimeout
 	}
 	d := net.Dialer{Timeout: o.timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: keepAliveCount}}
-	conn, err := d.DialContext(context.Background(), "tcp", addr)
+	dialed, err := d.DialContext(context.Background(), "tcp", b.Addr)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%w: %w: no broker listens there: start one, or say with -host and -port where it is", ErrUnreachable, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	tcp := conn.(*net.TCPConn)
-	if err := o.prepare(tcp); err != nil {
-		tcp.Close()
+	c, err := b.begin(dialed.(*net.TCPConn), line, o)
+	if err != nil {
+		dialed.Close()
 		return nil, err
 	}
-	if _, err := io.WriteString(tcp, line); err != nil {
-		tcp.Close()
-		return nil, fmt.Errorf("%w: %w", ErrLost, err)
-	}
-	return tcp, nil
+	return c, nil
 }
 
-func (o *connectOptions) prepare(tcp *net.TCPConn) error {
-	if o.abort {
-		if err := tcp.SetLinger(0); err != nil {
-			return fmt.Errorf("the connection can't be set to be reset: %w", err)
+// begin makes a connection ready.
+func (b *Broker) begin(tcp *net.TCPConn, line string, o connectOptions) (*conn, error) {
+	if o.unacknowledged > 0 {
+		if err := limitUnacknowledged(tcp, o.unacknowledged); err != nil {
+			return nil, err
 		}
 	}
-	if o.unacknowledged > 0 {
-		return limitUnacknowledged(tcp, o.unacknowledged)
+	login := b.login()
+	if login != "" && !b.isPrivate(tcp) {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, errNotPrivate)
 	}
-	return nil
+	c, err := newConn(tcp, b, o.timeout)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	if o.abort {
+		if err := c.resetOnClose(true); err != nil {
+			return nil, fmt.Errorf("the connection can't be set to be reset: %w", err)
+		}
+	}
+	if _, err := io.WriteString(c, login+line); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return c, nil
 }

@@ -34,7 +34,7 @@ const (
 // Add, Flush, SendLines, SendMessage and Close are for one goroutine; the others may be
 // called from any.
 type Producer struct {
-	addr    string
+	broker  Broker
 	request ProduceRequest
 	id      int64 // of the numbered messages
 	pending pending
@@ -113,10 +113,10 @@ func (r *ProduceRequest) line(id, first int64, fresh bool) string {
 	return line.String()
 }
 
-// DialProducer connects to the broker at addr, host:port, and sends the request. It does
+// DialProducer connects to the broker and sends the request. It does
 // not wait for a broker that is not there. The error wraps ErrUnreachable or ErrLost.
-func DialProducer(addr string, r ProduceRequest) (*Producer, error) {
-	c := &Producer{addr: addr, request: r, id: 1 + rand.Int64N(1<<62), done: make(chan struct{})}
+func DialProducer(b Broker, r ProduceRequest) (*Producer, error) {
+	c := &Producer{broker: b, request: r, id: 1 + rand.Int64N(1<<62), done: make(chan struct{})}
 	c.backlog.init(&c.mu)
 	c.batchSize.Store(batchSize)
 	l, err := c.connect()

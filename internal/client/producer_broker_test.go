@@ -56,7 +56,7 @@ func dialWith(t testing.TB, r ProduceRequest) (*Producer, *producerPort) {
 	t.Helper()
 	b := listen(t)
 	r.Topic = "orders"
-	c, err := DialProducer(b.addr, r)
+	c, err := DialProducer(Broker{Addr: b.addr}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +183,6 @@ func (c *Producer) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.link != nil {
-		c.link.tcp.Close()
+		c.link.conn.Close()
 	}
 }

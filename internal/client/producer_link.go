@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -17,7 +16,7 @@ import (
 // A link is one connection. Its methods are called with the mutex of the Producer held, but for
 // write.
 type link struct {
-	tcp     *net.TCPConn
+	conn    *conn
 	timeout time.Duration // for an acknowledgement; 0 for no limit
 	last    int64         // number of the latest message that was written, or is about to be
 	acked   int64         // number of the latest message that the broker has acknowledged
@@ -43,11 +42,11 @@ func (c *Producer) connect() (*link, error) {
 	}
 	fresh := !c.uncertain && c.Acked() == 0
 	c.mu.Unlock()
-	tcp, err := connect(c.addr, c.request.line(c.id, first, fresh), connectOptions{timeout: timeout}) // Timeout bounds acknowledgements
+	conn, err := c.broker.connect(c.request.line(c.id, first, fresh), connectOptions{timeout: timeout}) // Timeout bounds acknowledgements
 	if err != nil {
 		return nil, err
 	}
-	return &link{tcp: tcp, timeout: c.request.Timeout, last: first - 1, acked: first - 1, silent: true}, nil
+	return &link{conn: conn, timeout: c.request.Timeout, last: first - 1, acked: first - 1, silent: true}, nil
 }
 
 // expect says that messages up to last are about to be written.
@@ -59,7 +58,7 @@ func (l *link) expect(last int64) {
 }
 
 // write writes. Where it fails the connection has ended, and the reader learns why.
-func (l *link) write(p []byte) { _, _ = l.tcp.Write(p) }
+func (l *link) write(p []byte) { _, _ = l.conn.Write(p) }
 
 // close ends our side.
 func (l *link) close() {
@@ -67,17 +66,17 @@ func (l *link) close() {
 	if l.timeout > 0 {
 		l.extend()
 	}
-	_ = l.tcp.CloseWrite()
+	_ = l.conn.CloseWrite()
 }
 
 // extend restarts the broker's time.
-func (l *link) extend() { _ = l.tcp.SetReadDeadline(time.Now().Add(l.timeout)) }
+func (l *link) extend() { _ = l.conn.SetReadDeadline(time.Now().Add(l.timeout)) }
 
 // read reads acknowledgements until the broker's side ends, and returns the error, nil for
 // an end in good order.
 func (c *Producer) read(l *link) error {
-	defer l.tcp.Close() // releases a write that waits
-	r := bufio.NewReaderSize(l.tcp, maxLine)
+	defer l.conn.Close() // releases a write that waits
+	r := bufio.NewReaderSize(l.conn, maxLine)
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
@@ -107,7 +106,7 @@ func (c *Producer) answer(l *link, line string) error {
 	case n < l.last || l.closed:
 		l.extend()
 	default:
-		_ = l.tcp.SetReadDeadline(time.Time{})
+		_ = l.conn.SetReadDeadline(time.Time{})
 	}
 	c.acknowledge(n)
 	c.outage = outage{}
@@ -130,7 +129,7 @@ func (c *Producer) acknowledge(n int64) {
 var errForeign = errors.New("not mbus's port for producers")
 
 func (c *Producer) unexpected(answer string) error {
-	return fmt.Errorf("unexpected answer %q: %s is %w", answer[:min(len(answer), 64)], c.addr, errForeign)
+	return fmt.Errorf("unexpected answer %q: %s is %w", answer[:min(len(answer), 64)], c.broker.Addr, errForeign)
 }
 
 // errClosed says that the broker closed a connection too early.

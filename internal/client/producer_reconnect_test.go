@@ -153,7 +153,7 @@ func TestWhatIsFinalIsNotTriedAgain(t *testing.T) {
 // that reads nothing for a while, for which Timeout is.
 func TestTheSystemGivesUpNoBrokerThatReadsNothing(t *testing.T) {
 	c, _ := dialWith(t, ProduceRequest{})
-	raw, err := c.link.tcp.SyscallConn()
+	raw, err := c.link.conn.tcp.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,7 +142,7 @@ func TestWhatEndsAConnectionBeforeItsTime(t *testing.T) {
 			b.answer(tt.answers)
 			_ = b.conn.CloseWrite()
 			var got *UnacknowledgedError
-			if err := c.Wait(); !errors.As(err, &got) || got.Acked != tt.acked || got.Sent != 3 || got.Err.Error() != strings.ReplaceAll(tt.want, "HOST", c.addr) {
+			if err := c.Wait(); !errors.As(err, &got) || got.Acked != tt.acked || got.Sent != 3 || got.Err.Error() != strings.ReplaceAll(tt.want, "HOST", c.broker.Addr) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
@@ -246,7 +246,7 @@ func TestBatchesAreOfABoundedSizeAndALargeMessageHasItsOwn(t *testing.T) {
 }
 
 func TestDialProducerSaysThatThereIsNoBroker(t *testing.T) {
-	_, err := DialProducer(brokertest.Reserve(t), ProduceRequest{Topic: "orders"})
+	_, err := DialProducer(Broker{Addr: brokertest.Reserve(t)}, ProduceRequest{Topic: "orders"})
 	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.HasPrefix(err.Error(), "can't reach the broker: ") {
 		t.Errorf("got %v", err)
 	}

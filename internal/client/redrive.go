@@ -18,12 +18,12 @@ type Redriven struct {
 	Stay  []string // why some stay where they are, for people
 }
 
-// Redrive has the broker at addr give the messages of a dead-letter topic back to the groups
+// Redrive has the broker give the messages of a dead-letter topic back to the groups
 // that failed them, or, if to is "all", publish them again. group is the one that
 // takes the letters; "" for the broker's usual one. The timeout is for connecting, and for
 // each answer; 0 is 10 seconds and without end. An error means that there may be more: those
 // that were not moved are still there.
-func Redrive(addr, topic, group, to string, timeout time.Duration) (done Redriven, err error) {
+func Redrive(b Broker, topic, group, to string, timeout time.Duration) (done Redriven, err error) {
 	request := units.NewRequest(topic)
 	request.Word("redrive")
 	if group != "" {
@@ -32,12 +32,12 @@ func Redrive(addr, topic, group, to string, timeout time.Duration) (done Redrive
 	if to != "" {
 		request.Option("to", to)
 	}
-	tcp, err := connect(addr, request.String(), connectOptions{timeout: timeout, unacknowledged: maxUnacknowledged})
+	conn, err := b.connect(request.String(), connectOptions{timeout: timeout, unacknowledged: maxUnacknowledged})
 	if err != nil {
 		return done, err
 	}
-	defer tcp.Close()
-	source := &source{tcp: tcp, timeout: timeout}
+	defer conn.Close()
+	source := &source{conn: conn, timeout: timeout}
 	r := bufio.NewReaderSize(source, maxLine)
 	for answered := false; ; answered = true {
 		line, err := r.ReadSlice('\n')

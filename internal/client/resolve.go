@@ -9,17 +9,17 @@ import (
 	"mbus/internal/units"
 )
 
-// Resolve has the broker at addr say which offset a position, as in ConsumeRequest.From,
+// Resolve has the broker say which offset a position, as in ConsumeRequest.From,
 // is in each partition of the topic: what a preview of a group's reset shows. For
 // a topic that does not exist there is none, and all that will be in it comes
 // after the position. The timeout is that of Ask.
-func Resolve(addr, topic, position string, timeout time.Duration) (map[int]int64, error) {
+func Resolve(b Broker, topic, position string, timeout time.Duration) (map[int]int64, error) {
 	line := units.NewRequest("?reset")
 	line.Option("group", "default")
 	line.Option("topic", topic)
 	line.Option("to", position)
 	line.Option("format", "json")
-	answer, err := Ask(addr, line.String(), timeout)
+	answer, err := Ask(b, line.String(), timeout)
 	var broker *Error
 	if errors.As(err, &broker) && broker.Code == "GONE" {
 		return map[int]int64{}, nil

@@ -9,11 +9,11 @@ import (
 	"mbus/internal/units"
 )
 
-// Look asks the broker at addr whether the topic exists, and for its id: that of another
+// Look asks the broker whether the topic exists, and for its id: that of another
 // topic with the same name, made later or elsewhere, is another. A broker before ids has
 // "". It waits for an answer for the timeout at most, for 0 five minutes.
-func Look(addr, topic string, timeout time.Duration) (id string, exists bool, err error) {
-	rows, err := look[struct{ ID string }](addr, timeout, "?topics", "topic", topic)
+func Look(b Broker, topic string, timeout time.Duration) (id string, exists bool, err error) {
+	rows, err := look[struct{ ID string }](b, timeout, "?topics", "topic", topic)
 	var broker *Error
 	switch {
 	case errors.As(err, &broker) && broker.Code == "GONE":
@@ -26,11 +26,11 @@ func Look(addr, topic string, timeout time.Duration) (id string, exists bool, er
 	return rows[0].ID, true, nil
 }
 
-// Held asks the broker at addr how many messages of the topic connections of the group
+// Held asks the broker how many messages of the topic connections of the group
 // hold, and how many wait because they have failed.
-func Held(addr, topic, group string, timeout time.Duration) (unacknowledged, waiting int64, err error) {
+func Held(b Broker, topic, group string, timeout time.Duration) (unacknowledged, waiting int64, err error) {
 	type row struct{ Unacknowledged, Waiting int64 }
-	rows, err := look[row](addr, timeout, "?groups", "topic", topic, "group", group)
+	rows, err := look[row](b, timeout, "?groups", "topic", topic, "group", group)
 	for _, r := range rows {
 		unacknowledged, waiting = unacknowledged+r.Unacknowledged, waiting+r.Waiting
 	}
@@ -38,13 +38,13 @@ func Held(addr, topic, group string, timeout time.Duration) (unacknowledged, wai
 }
 
 // look returns the rows of an answer.
-func look[R any](addr string, timeout time.Duration, what string, options ...string) (rows []R, err error) {
+func look[R any](b Broker, timeout time.Duration, what string, options ...string) (rows []R, err error) {
 	line := units.NewRequest(what)
 	for i := 0; i < len(options); i += 2 {
 		line.Option(options[i], options[i+1])
 	}
 	line.Option("format", "json")
-	answer, err := Ask(addr, line.String(), timeout)
+	answer, err := Ask(b, line.String(), timeout)
 	for _, text := range answer {
 		var r R
 		if err := json.Unmarshal([]byte(text), &r); err != nil {

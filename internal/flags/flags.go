@@ -63,11 +63,18 @@ func (s *Set) Acts(names ...string) {
 	}
 }
 
-// Places says that the environment can set these flags, which are addresses and directories, and no
-// others. Programs that a client runs inherit its environment, and a variable must not decide what
+// Places says that the environment can set these flags, and those of earlier calls, and no others. They are
+// addresses, directories and how to log in. Programs that a client runs inherit its environment, and a variable must not decide what
 // they do.
 func (s *Set) Places(names ...string) {
-	s.places = names
+	s.places = append(s.places, names...)
+}
+
+// Secret is the value of a variable that no flag has, because a command line is no secret: MBUS_NAME, or
+// MBUS_PROGRAM_NAME for this program alone.
+func (s *Set) Secret(name string) string {
+	_, value := s.lookup(name)
+	return value
 }
 
 // MayBeEmpty says that an empty text is a valid value of these flags.

@@ -1,0 +1,41 @@
+package client
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// A Broker is where one listens, and how a client gets in. Only Addr is needed.
+type Broker struct {
+	Addr string      // host:port
+	TLS  *tls.Config // nil for plain TCP; without a ServerName it is the host of Addr
+
+	User, Password string // "" for a client that does not log in with them
+	Token          string // in place of both
+}
+
+// errNotPrivate is for secrets that others would read.
+var errNotPrivate = errors.New("a password or a token is sent over TLS only, or to a loopback address: -tls has the connection encrypted")
+
+// login is the line that comes before the request, with its LF; "" for a client that does not log in.
+func (b *Broker) login() string {
+	switch {
+	case b.Token != "":
+		return "AUTH " + b.Token + "\n"
+	case b.User != "" && b.Password != "":
+		return "AUTH " + b.User + " " + b.Password + "\n"
+	}
+	return ""
+}
+
+// isPrivate says whether nobody else reads what is sent.
+func (b *Broker) isPrivate(tcp *net.TCPConn) bool {
+	return b.TLS != nil || isLoopback(tcp.LocalAddr()) && isLoopback(tcp.RemoteAddr())
+}
+
+func isLoopback(addr net.Addr) bool {
+	at, err := netip.ParseAddrPort(addr.String())
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
