@@ -37,7 +37,7 @@ var arrows = map[string][]string{
 	"internal/tcpserver":             {},
 	"internal/client":                {"internal/batch", "internal/flags", "internal/units"},
 	"internal/coordinator":           {},
-	"internal/kafka":                 {"internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
+	"internal/kafka":                 {"internal/auth", "internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
 	"internal/delivery":              {"internal/batch", "internal/group", "internal/broker", "internal/units"},
 	"internal/publish":               {"internal/tcpserver", "internal/batch", "internal/message", "internal/broker"},
 	"internal/line":                  {"internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},

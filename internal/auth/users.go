@@ -223,6 +223,14 @@ func (u *Users) May(name string, o Operation, kind Kind, resource string) bool {
 	return r.allowed(resource)&o == o
 }
 
+// MaySome reports whether a user may do all of these operations with something of a kind.
+func (u *Users) MaySome(name string, o Operation, kind Kind) bool {
+	user := (*u.all.Load())[name]
+	return user != nil && slices.ContainsFunc(user.Permissions, func(p Permission) bool {
+		return p.Kind == kind && (p.Operations|Describe)&o == o
+	})
+}
+
 // compile makes what is used of what is kept; before is nil for a new user.
 func (e *Editor) compile(kept *User, before *user) *user {
 	next := &user{User: *kept, topics: newRules(kept.Permissions, Topic), groups: newRules(kept.Permissions, Group), since: e.changes}

@@ -75,7 +75,7 @@ func (l *lagTopic) appendLag(all []GroupLag, n group.Numbers) []GroupLag {
 // GroupNames lists the groups that have positions and may be described, by name.
 func GroupNames(v *View) []string {
 	all := group.Names(v.broker.offsets.groups)
-	if v.broker.opts.Allow == nil || v.principal == Self {
+	if v.principal == Self {
 		return all
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return v.group(Describe, name) != nil })

@@ -48,6 +48,7 @@ const (
 	TopicResource   ResourceKind = "topic"
 	GroupResource   ResourceKind = "group"
 	ClusterResource ResourceKind = "cluster" // the broker as a whole; it has no name
+	UserResource    ResourceKind = "user"    // for the audit trail only: access to users is access to the cluster
 )
 
 // ErrDenied is what a *DeniedError is.
@@ -87,6 +88,16 @@ func PrincipalOf(v *View) Principal { return v.principal }
 // Allow says, with a *DeniedError, that the principal has no such access.
 func (v *View) Allow(access Access, kind ResourceKind, name string) error {
 	return v.broker.allow(v.principal, access, Resource{kind, name})
+}
+
+// AllowSome says, with a *DeniedError, that the principal has no such access to any topic.
+func AllowSome(v *View, access Access) error {
+	users := v.broker.Users()
+	p := v.principal
+	if v.Allow(access, ClusterResource, "") == nil || users.MaySome(p.Name, operationOf(access), auth.Topic) {
+		return nil
+	}
+	return &DeniedError{p, access, Resource{ClusterResource, ""}}
 }
 
 // allow is the only place where access is decided. As long as there are no users all is allowed, to clients that have not

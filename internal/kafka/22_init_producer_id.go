@@ -23,7 +23,7 @@ func init() {
 func initProducerID(c *call, req *kmsg.InitProducerIDRequest) {
 	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = newProducerID(), 0
-	if err := c.conn.view.Allow(broker.Write, broker.ClusterResource, ""); err != nil {
+	if err := broker.AllowSome(c.conn.view, broker.Write); err != nil {
 		resp.ProducerID, resp.ProducerEpoch = -1, -1
 		resp.ErrorCode = code(err)
 	}

@@ -22,7 +22,7 @@ import (
 // handlers; responses.go writes the responses.
 type conn struct {
 	server *Server
-	view   *broker.View // the broker as the client sees it
+	view   *broker.View // the broker as the client sees it, from the first request on that needs it
 	net    tcpserver.Conn
 	in     frames
 	quit   chan struct{}                // closed by giveUp
@@ -31,6 +31,7 @@ type conn struct {
 	topic  atomic.Pointer[broker.Topic] // that was fetched or produced to last
 	group  atomic.Pointer[string]       // that the client is a member of; nil for none
 
+	session  session
 	isClient bool // has sent a Kafka request; its goroutine's own
 
 	mu       sync.Mutex // guards what follows
@@ -43,7 +44,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	c := &conn{server: s, view: s.broker.As(broker.Principal{}), net: nc, quit: make(chan struct{})}
+	c := &conn{server: s, view: s.broker.As(broker.Principal{}), net: nc, quit: make(chan struct{}), session: newSession(nc)}
 	c.giveUp = sync.OnceFunc(func() { close(c.quit) })
 	c.changed.L = &c.mu
 	c.in = frames{
@@ -107,10 +108,10 @@ func isText(p []byte) bool {
 }
 
 // logClosing logs why a connection is closed where no response can say it. It is a warning
-// if the client has sent a valid request before, which a scan of ports has not.
+// if the client has sent a valid request before, which a scan of ports has not, and has logged in where there are users.
 func (c *conn) logClosing(reason error) {
 	level := slog.LevelDebug
-	if c.isClient {
+	if c.isClient && (c.session.identity.Load() != nil || !c.server.broker.Users().Any()) && !errors.Is(reason, errLogin) {
 		level = slog.LevelWarn
 	}
 	c.server.log.Log(context.Background(), level, "closing a Kafka client's connection", "client", c.net.RemoteAddr(), "reason", reason)
@@ -129,17 +130,19 @@ func (c *conn) readRequests() error {
 		if err := c.readRequest(); err != nil {
 			return err
 		}
-		c.server.conns.Admitted(c.net)
 	}
 }
 
 // readRequest waits for a request and calls its handler.
 func (c *conn) readRequest() error {
 	size, err := c.in.awaitHeader()
+	if err == nil {
+		err = c.admit(c.in.key())
+	}
 	switch {
 	case err != nil:
 		return err
-	case size > c.server.maxWhole && c.in.isKey(kmsg.Produce):
+	case size > c.server.maxWhole && c.in.key() == int16(kmsg.Produce):
 		return c.produceStream(size)
 	}
 	frame, err := c.in.whole(size)
@@ -179,17 +182,20 @@ func (c *conn) handle(frame []byte) error {
 	}
 	c.isClient = true
 	a.handle(c.enqueue(h), req)
-	return nil
+	return c.session.failed
 }
 
-// refuseVersion fails, which closes the connection; only ApiVersions gets a response.
+// refuseVersion fails, which closes the connection; only ApiVersions and the first SaslHandshake get a response.
 func (c *conn) refuseVersion(a *api, h header) error {
-	if h.key != int16(kmsg.ApiVersions) {
-		return fmt.Errorf("%s of version %d is not supported, only %d to %d", kmsg.NameForKey(h.key), h.version, a.min, a.max)
+	switch {
+	case h.key == int16(kmsg.ApiVersions):
+		h.version = 0
+		c.enqueue(h).reply(unsupportedVersion())
+		return nil
+	case h.key == int16(kmsg.SASLHandshake) && h.version == 0:
+		c.enqueue(h).reply(unsupportedHandshake())
 	}
-	h.version = 0
-	c.enqueue(h).reply(unsupportedVersion())
-	return nil
+	return fmt.Errorf("%s of version %d is not supported, only %d to %d", kmsg.NameForKey(h.key), h.version, a.min, a.max)
 }
 
 const (

@@ -17,6 +17,9 @@ func (s *Server) Connections() []tcpserver.Connection {
 		if last := c.last.Load(); last > 0 {
 			d.Does = kmsg.NameForKey(int16(last - 1))
 		}
+		if id := c.session.identity.Load(); id != nil {
+			d.User = id.Name
+		}
 		if t := c.topic.Load(); t != nil {
 			d.Topic = t.Name
 		}

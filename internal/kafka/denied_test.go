@@ -80,7 +80,7 @@ func guarded() map[int16]struct {
 
 // open are the kinds of requests that need no access, and the list of groups, which has
 // those that may be seen.
-var openKeys = []int16{16, 18, 68}
+var openKeys = []int16{16, 17, 18, 36, 68}
 
 func TestEachRequestAsksForAccess(t *testing.T) {
 	var denied atomic.Bool

@@ -65,7 +65,7 @@ func TestEveryAPIIsDescribedAndKnownToTheEncoding(t *testing.T) {
 var needed = map[int16][2]int16{
 	0: {0, 7}, 1: {6, 12}, 2: {1, 5}, 3: {1, 9}, 8: {2, 8}, 9: {1, 8}, 10: {0, 4}, 11: {2, 6}, 12: {0, 4}, 13: {0, 4},
 	14: {0, 4}, 15: {2, 5}, 16: {1, 4}, 18: {0, 3}, 19: {2, 7}, 20: {1, 6}, 21: {1, 2}, 22: {0, 3}, 23: {2, 4},
-	32: {1, 2}, 33: {1, 2}, 37: {0, 1}, 42: {1, 2}, 44: {0, 1}, 47: {0, 0}, 60: {0, 0}, 75: {0, 0},
+	17: {1, 1}, 36: {0, 2}, 32: {1, 2}, 33: {1, 2}, 37: {0, 1}, 42: {1, 2}, 44: {0, 1}, 47: {0, 0}, 60: {0, 0}, 75: {0, 0},
 }
 
 func TestTheVersionsThatClientsNeedAreAnswered(t *testing.T) {
@@ -77,7 +77,7 @@ func TestTheVersionsThatClientsNeedAreAnswered(t *testing.T) {
 }
 
 func TestWhatIsNotBuiltIsNotAdvertised(t *testing.T) {
-	for _, key := range []int16{17, 24, 25, 26, 28, 36, 69, 71, 72, 76, 77, 78, 79} {
+	for _, key := range []int16{24, 25, 26, 28, 69, 71, 72, 76, 77, 78, 79} {
 		if apis[key] != nil {
 			t.Errorf("%s is registered", kmsg.NameForKey(key))
 		}

@@ -40,6 +40,7 @@ type setup struct {
 	limits     func(*broker.Limits)
 	options    func(*broker.Options)
 	kafka      kafka.Options
+	secure     func(server *tls.Config) // speaks TLS, with this change; nil for what overTLS says
 }
 
 // A bus is a broker that serves Kafka's clients.
@@ -103,9 +104,12 @@ func (b *bus) begin(address string) {
 		b.t.Fatal(err)
 	}
 	b.addr = l.Addr().String()
-	if overTLS(b.t) {
+	if overTLS(b.t) || s.secure != nil {
 		var server *tls.Config
 		server, b.tls = brokertest.TLS(b.t)
+		if s.secure != nil {
+			s.secure(server)
+		}
 		l = tcpserver.WithTLS(l, server)
 	}
 	b.serving.Go(func() { b.server.Serve(l) })

@@ -29,6 +29,9 @@ const (
 	// The coordinator limits the memory for both.
 	maxMember = 16 << 20
 
+	// maxLogin is the limit for requests that are handled before a client has logged in.
+	maxLogin = 64 << 10
+
 	// maxWhole is the size of the largest frame that is read whole before it is used.
 	maxWhole = 16 << 20
 )
@@ -115,13 +118,15 @@ func (f *frames) discard() {
 // size checks the frame's size against the limit of its key.
 func (f *frames) size() (int, error) {
 	size := f.announced()
-	key := int16(binary.BigEndian.Uint16(f.buf[f.r+sizeField:]))
+	key := f.key()
 	limit := int64(maxFrame)
 	switch key {
 	case int16(kmsg.Produce):
 		limit = max(maxProduce, int64(f.limits.MaxBatch())+maxFrame)
 	case int16(kmsg.JoinGroup), int16(kmsg.SyncGroup):
 		limit = maxMember
+	case int16(kmsg.ApiVersions), int16(kmsg.SASLHandshake), int16(kmsg.SASLAuthenticate):
+		limit = maxLogin
 	}
 	if size > limit {
 		return 0, fmt.Errorf("API key %d: %w", key, errSize(size, fixedHeader, limit))
@@ -129,10 +134,8 @@ func (f *frames) size() (int, error) {
 	return int(size), nil
 }
 
-// isKey reports whether the frame has that key.
-func (f *frames) isKey(k kmsg.Key) bool {
-	return int16(binary.BigEndian.Uint16(f.buf[f.r+sizeField:])) == int16(k)
-}
+// key is the frame's.
+func (f *frames) key() int16 { return int16(binary.BigEndian.Uint16(f.buf[f.r+sizeField:])) }
 
 // fill reads until n bytes are received. The client may pause between frames for as long
 // as it likes; within a frame there is a deadline.
