@@ -191,7 +191,7 @@ var packageLines = map[string]int{
 	"internal/delivery":              3900,
 	"internal/flags":                 600,
 	"internal/group":                 3480,
-	"internal/kafka":                 5550,
+	"internal/kafka":                 6200,
 	"internal/line":                  2700,
 	"internal/message":               950,
 	"internal/publish":               600,
