@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"mbus/internal/broker"
+	"mbus/internal/flags"
 	"mbus/internal/units"
 )
 
@@ -24,7 +24,7 @@ func (o *options) announce(l *listeners, b *broker.Broker, log *slog.Logger) {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "producers: %s\nconsumers: %s\nkafka: %s\nhttp: %s\n", l.producers.Addr(), l.consumers.Addr(), l.kafka.Addr(), l.http.Addr())
-	next := siblingPath("producer") + " -topic orders -message \"first order\""
+	next := flags.Sibling("producer") + " -topic orders -message \"first order\""
 	if port := portOf(l.producers); port != defaultProducerPort {
 		next += fmt.Sprintf(" -port %d", port)
 	}
@@ -46,12 +46,6 @@ func count(b *broker.Broker) (topics, partitions int) {
 		partitions += len(t.Partitions())
 	}
 	return len(all), partitions
-}
-
-// siblingPath is the command that starts a program in the directory of this one.
-func siblingPath(program string) string {
-	dir, _ := filepath.Split(os.Args[0])
-	return dir + program
 }
 
 // checkMode warns if other users may list or change the data directory. A directory that the

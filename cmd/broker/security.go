@@ -82,7 +82,7 @@ func (o *options) withoutTLS(at *endpoint) error {
   %s cert -self-signed -hosts %s
   %s -tls-cert cert.pem -tls-key key.pem
 Or -insecure starts it without, for a network in which everybody may do everything`,
-		at.hostFlag, at.host, siblingPath("admin"), quote(at.name()), commandLine())
+		at.hostFlag, at.host, flags.Sibling("admin"), flags.Quote(at.name()), flags.CommandLine())
 }
 
 func (o *options) withoutUsers(at *endpoint) error {
@@ -92,7 +92,7 @@ and make a user, with these commands in another shell; then start it as now:
   %s user add NAME%s
   %[4]s grant NAME all '*' -group '*'%[5]s
 Or -insecure starts it without, for a network in which everybody may do everything`,
-		at.hostFlag, at.host, commandLine(o.onLoopback()...), siblingPath("admin"), o.adminFlags())
+		at.hostFlag, at.host, flags.CommandLine(o.onLoopback()...), flags.Sibling("admin"), o.adminFlags())
 }
 
 // onLoopback are the flags that have the broker listen on loopback addresses.
@@ -108,7 +108,7 @@ func (o *options) onLoopback() (args []string) {
 // adminFlags are those with which admin finds this broker, with a space before each.
 func (o *options) adminFlags() (args string) {
 	if o.data != defaultData {
-		args += " -data " + quote(o.data)
+		args += " -data " + flags.Quote(o.data)
 	}
 	if o.listen.http.port != defaultHTTPPort {
 		args += fmt.Sprintf(" -hport %d", o.listen.http.port)
@@ -125,24 +125,6 @@ func (e *endpoint) name() string {
 		return name
 	}
 	return "NAME"
-}
-
-// commandLine is the one that started this program, for a shell, with more flags.
-func commandLine(more ...string) string {
-	var words []string
-	for _, word := range append(os.Args[:len(os.Args):len(os.Args)], more...) {
-		words = append(words, quote(word))
-	}
-	return strings.Join(words, " ")
-}
-
-// quote makes a word of a shell of a text.
-func quote(text string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,@%+"
-	if text != "" && strings.Trim(text, plain) == "" {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // secured adds what the broker is to know of its listeners. The certificates are nil without TLS.
