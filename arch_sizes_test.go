@@ -175,7 +175,7 @@ func typeName(e ast.Expr) string {
 // packageLines are the most lines that each package may have, its tests left out. A limit
 // is raised by hand, with the reason in the commit, or not at all.
 var packageLines = map[string]int{
-	"cmd/admin":                      450,
+	"cmd/admin":                      1500,
 	"cmd/broker":                     1120,
 	"cmd/consumer":                   2750,
 	"cmd/producer":                   300,
@@ -189,7 +189,7 @@ var packageLines = map[string]int{
 	"internal/commitlog":             11700,
 	"internal/coordinator":           1500,
 	"internal/delivery":              3900,
-	"internal/flags":                 600,
+	"internal/flags":                 700,
 	"internal/group":                 3480,
 	"internal/kafka":                 6200,
 	"internal/line":                  2700,

@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 	"cmd/broker":                     {"internal/flags", "internal/units", "internal/auth", "internal/tcpserver", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka", "internal/web"},
 	"cmd/producer":                   {"internal/client", "internal/flags", "internal/message"},
 	"cmd/consumer":                   {"internal/batch", "internal/client", "internal/flags", "internal/units", "internal/message"},
-	"cmd/admin":                      {"internal/client", "internal/flags", "internal/units", "internal/message"},
+	"cmd/admin":                      {"internal/auth", "internal/client", "internal/flags", "internal/units", "internal/message"},
 	"test/brokertest":                {},
 	"test/sabotage":                  {},
 }

@@ -24,11 +24,15 @@ import (
 // certificateAge is how long a certificate is valid: no browser takes an older one.
 const certificateAge = 365 * 24 * time.Hour
 
-// certificateFiles are what a certificate is written to: the authority for clients, and the broker's two files.
-var certificateFiles = [...]string{"ca.pem", "cert.pem", "key.pem"}
+// certificateFiles are what a certificate is written to: the authority for clients, and the broker's two files. Only the
+// key is secret.
+var (
+	certificateFiles = [...]string{"ca.pem", "cert.pem", "key.pem"}
+	certificateModes = [...]os.FileMode{0o644, 0o644, 0o600}
+)
 
 // makeCertificate is the command cert.
-func makeCertificate(c *call) error {
+func (c *call) makeCertificate() error {
 	if !c.selfSigned {
 		return &usageError{"-self-signed is missing: the command makes certificates for development only"}
 	}
@@ -51,7 +55,7 @@ func makeCertificate(c *call) error {
 		return err
 	}
 	for i, name := range certificateFiles {
-		if err := writeNew(filepath.Join(c.dir, name), contents[i]); err != nil {
+		if err := writeNew(filepath.Join(c.dir, name), contents[i], certificateModes[i]); err != nil {
 			return err
 		}
 	}
@@ -149,9 +153,9 @@ func newSerial() *big.Int {
 	return new(big.Int).SetBytes(append([]byte{1}, bytes...))
 }
 
-// writeNew writes a file that does not exist, for its user only.
-func writeNew(name string, content []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// writeNew writes a file that does not exist.
+func writeNew(name string, content []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 // A command is one request to a broker.
 type command struct {
 	broker  client.Broker
+	data    string        // the data directory of the broker, if it is on this machine
 	line    string        // the request, with its LF
 	timeout time.Duration // for connecting, and for the answer; 0 is five minutes
 	asJSON  bool
@@ -89,12 +90,14 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 		values[option] = new(string)
 		define(fs, values[option], option)
 	}
-	fs.Places("host", "port")
+	c = new(command)
+	defineData(fs, &c.data)
+	fs.Places("host", "port", "data")
 	var in client.Flags
 	in.Define(fs)
 	fs.Group("What it is about", append(d.required, d.optional...)...)
 	fs.Group("How", "execute", "all", "json")
-	fs.Group("Where the broker is", "host", "port", "timeout")
+	fs.Group("Where the broker is", "host", "port", "timeout", "data")
 	fs.Group("Something else", "version")
 	if code, ok := fs.Parse(args); !ok {
 		return nil, code, false
@@ -113,7 +116,7 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 	if err != nil {
 		return nil, fs.Fail("%v", err), false
 	}
-	c = &command{broker: broker, timeout: *timeout, asJSON: *asJSON, own: name != "topics" || *all || *values["topic"] != ""}
+	c.broker, c.timeout, c.asJSON, c.own = broker, *timeout, *asJSON, name != "topics" || *all || *values["topic"] != ""
 	if *execute {
 		c.done = d.done(values)
 	}

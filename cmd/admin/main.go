@@ -1,13 +1,15 @@
 // Command admin asks an mbus broker about its topics and groups, sets a group's
 // position, creates and deletes topics, deletes groups, and gives topics more
 // partitions. It sends one administration request of PROTOCOL.md and prints the
-// answer, which is the broker's, in columns.
+// answer, which is the broker's, in columns. It also changes users, over HTTP, and
+// makes certificates for development.
 package main
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -26,10 +28,28 @@ Usage: admin topics [-topic TOPIC] [-all]
                     [-retention-unread AGE] [-retention-bytes SIZE] [-execute]
        admin grow -topic TOPIC -partitions NUMBER [-execute]
 
+       admin users
+       admin user add NAME [-password-file FILE | -generate]
+       admin user password NAME [-password-file FILE | -generate]
+       admin user show NAME
+       admin user delete NAME [-execute]
+       admin grant NAME OPERATIONS [TOPICS] [-group GROUPS]
+       admin revoke NAME OPERATIONS [TOPICS] [-group GROUPS]
+       admin token add NAME [-expires TIME]
+       admin token remove NAME ID
+       admin cert -self-signed [-hosts NAMES] [-out DIRECTORY]
+
 Lists topics, or groups with their positions; sets a group's position in each
 partition of a topic; deletes a topic or a group; creates a topic; gives a topic
 more partitions. Without -execute, reset, delete, create and grow only show what
 they would do, and refuse what can't be done.
+
+With the first user everything is denied that no user is granted. user add and
+user password ask for the password on a terminal, or take it from MBUS_PASSWORD
+or a file. OPERATIONS are publish, consume, admin and describe, with commas
+between, or all. TOPICS and GROUPS are names, or beginnings of names with a * at
+the end: 'orders*'. Where the broker is on this machine, the operator token in
+its data directory logs in. cert makes a certificate for development.
 
 POSITION is beginning, end, an offset, -10 (the last ten of each partition), 2h
 or 7d (as long ago), or a time such as 2026-11-22, 2026-11-22 10:00 (local time)
@@ -42,6 +62,9 @@ Exit codes: 0 done, 1 error, 2 wrong usage.`
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	if name, v, words, rest := findVerb(args); v != nil {
+		return runVerb(name, v, words, rest)
+	}
 	c, code, ok := parse(args)
 	if !ok {
 		return code
@@ -71,17 +94,23 @@ func parse(args []string) (c *command, code int, ok bool) {
 	case i < len(args) && commands[args[i]] != nil:
 		return parseCommand(args[i], commands[args[i]], slices.Concat(args[:i], args[i+1:]))
 	case i < len(args) && args[i] != "help" && args[i] != "version":
-		return nil, top.Fail("unknown command %q: there are %s and grow", args[i], strings.Join(names[:len(names)-1], ", ")), false
+		return nil, top.Fail("unknown command %q: there are %s", args[i], allNames()), false
 	case len(args) > 0:
 		if code, ok := top.Parse(args); !ok { // -h, -version, or wrong
 			return nil, code, false
 		}
 	}
-	return nil, top.Fail("a command is missing: %s or grow", strings.Join(names[:len(names)-1], ", ")), false
+	return nil, top.Fail("a command is missing: there are %s", allNames()), false
 }
 
 // names are the commands in the order of the usage.
 var names = []string{"topics", "groups", "reset", "delete", "create", "grow"}
+
+// allNames are these and those of verbs, for people.
+func allNames() string {
+	all := slices.Concat(names, slices.Sorted(maps.Keys(verbs)))
+	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
+}
 
 // commandIndex is where the command stands: behind the flags before it and their
 // values. It is the number of arguments if there is none.
@@ -100,13 +129,18 @@ func commandIndex(args []string) int {
 
 // takesValue says that the argument behind a flag belongs to it.
 func takesValue(flag string) bool {
-	return !strings.Contains(flag, "=") && !slices.Contains([]string{"json", "execute", "all", "tls", "h", "help", "version"}, flag)
+	return !strings.Contains(flag, "=") && !slices.Contains([]string{"json", "execute", "all", "tls", "generate", "self-signed", "h", "help", "version", ""}, flag)
 }
 
 // ask sends the request and prints what is answered: the table on out, what the
 // broker has to say to people besides on notes.
 func ask(c *command, out, notes io.Writer) error {
-	answer, err := client.Ask(c.broker, c.line, c.timeout)
+	var answer []string
+	ways, why := logIns(c.broker, c.data)
+	err := tryLogIns(ways, why, func(b client.Broker) (err error) {
+		answer, err = client.Ask(b, c.line, c.timeout)
+		return err
+	})
 	switch {
 	case errors.Is(err, client.ErrLost) && c.done != "":
 		return fmt.Errorf("%w; what was asked for may be done, or be done later", err)

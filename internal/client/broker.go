@@ -35,6 +35,14 @@ func (b *Broker) isPrivate(tcp *net.TCPConn) bool {
 	return b.TLS != nil || isLoopback(tcp.LocalAddr()) && isLoopback(tcp.RemoteAddr())
 }
 
+// CheckPrivate says why no secret may be sent over a connection to the broker, before TLS has begun.
+func (b *Broker) CheckPrivate(conn net.Conn) error {
+	if tcp, ok := conn.(*net.TCPConn); ok && b.isPrivate(tcp) {
+		return nil
+	}
+	return errNotPrivate
+}
+
 func isLoopback(addr net.Addr) bool {
 	at, err := netip.ParseAddrPort(addr.String())
 	return err == nil && at.Addr().Unmap().IsLoopback()

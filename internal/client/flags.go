@@ -37,6 +37,22 @@ func (f *Flags) Define(s *flags.Set) {
 // User is the name that -user gives, "" for none.
 func (f *Flags) User() string { return f.user }
 
+// NewPassword is the password in MBUS_PASSWORD or in the file of -password-file, "" for none, where it is that of a
+// user to be made, because without -user nobody logs in with it. Broker then does not read it.
+func (f *Flags) NewPassword(s *flags.Set) (secret string, err error) {
+	switch {
+	case f.user != "":
+		return "", nil
+	case f.passwordFile == "":
+		return s.Secret("password"), nil
+	}
+	if secret, err = readSecret(f.passwordFile); err != nil {
+		return "", fmt.Errorf("-password-file: %w", err)
+	}
+	f.passwordFile = ""
+	return secret, nil
+}
+
 // maxSecret bounds a password file, in bytes.
 const maxSecret = 2048
 

@@ -70,8 +70,8 @@ func usages(t *testing.T, program string) map[string]string {
 	commands := [][]string{{"-h"}}
 	if program == "admin" {
 		commands = nil
-		for _, name := range []string{"topics", "groups", "reset", "delete", "create", "grow"} {
-			commands = append(commands, []string{name, "-h"})
+		for _, name := range []string{"topics", "groups", "reset", "delete", "create", "grow", "users", "user add", "user password", "user show", "user delete", "grant", "revoke", "token add", "token remove", "cert"} {
+			commands = append(commands, append(strings.Fields(name), "-h"))
 		}
 	}
 	all := make(map[string]string)
