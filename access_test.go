@@ -19,7 +19,7 @@ var withoutView = []string{
 	"As", "Close", "Options", "Now", "Check", "CheckConfig", "CheckTimes", // no topic, or one that a View has given
 	"AwaitPositions", "SyncPositions", "AwaitCommits", "PositionsUnusable", // whether something is durable, or can be
 	"PositionsLost", "StartAtEnd", "Bury", "Once", // a topic and a position that a View has given
-	"Users", "Login", "LoginFailed", // who a client is; only a View changes users
+	"Users", "Login", "LoginFailed", "Refused", // who a client is, and how many were refused; only a View changes users
 	"Exposure",        // what protects nobody
 	"Sweep", "Retain", // the broker's own work
 }

@@ -202,6 +202,6 @@ var packageLines = map[string]int{
 	"internal/tcpserver":             2200,
 	"internal/units":                 450,
 	"internal/vfs":                   620,
-	"internal/web":                   7950,
+	"internal/web":                   9150,
 	"internal/vfs/crashfs":           950,
 }

@@ -18,6 +18,9 @@ const (
 	Admin                          // create, configure and delete; on topics "*": the broker as a whole
 )
 
+// AllOperations are all of them.
+const AllOperations = Describe | Consume | Publish | Admin
+
 var operationNames = []string{"describe", "consume", "publish", "admin"}
 
 func (o Operation) String() string { return strings.Join(o.Names(), ",") }
@@ -86,7 +89,8 @@ type Permission struct {
 // names than topics.
 const maxPattern = 1024
 
-func (p Permission) check() error {
+// Check says why a permission can't be kept; the error is ErrInvalid.
+func (p Permission) Check() error {
 	all := map[Kind]Operation{Topic: Describe | Consume | Publish | Admin, Group: Describe | Consume | Admin}[p.Kind]
 	switch {
 	case all == 0:

@@ -78,7 +78,7 @@ func (u *User) check() error {
 		return invalid("a user has at most %d permissions and %d tokens", maxPermissions, maxTokens)
 	}
 	for _, p := range u.Permissions {
-		if err := p.check(); err != nil {
+		if err := p.Check(); err != nil {
 			return err
 		}
 	}

@@ -54,6 +54,14 @@ const (
 	// gain is in small ones.
 	PlainRequest = 16 << 10
 
+	// Sessions and SessionsOfUser bound the log-ins of browsers. One ends after SessionTime; its secret has so
+	// many random bytes. LoginForm bounds the log-in form, in bytes, which anybody may send.
+	Sessions       = 10000
+	SessionsOfUser = 20
+	SessionTime    = 12 * time.Hour
+	SessionBytes   = 32
+	LoginForm      = 8 << 10
+
 	// PageForm bounds the body of a form of the page, in bytes: a message that is typed has less,
 	// and larger ones are sent with curl.
 	PageForm = 256 << 10

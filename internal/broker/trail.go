@@ -46,6 +46,11 @@ func AuditRefusal(v *View, err error) {
 	}
 }
 
+// AuditRefused adds something to the audit trail that a view's principal was refused.
+func AuditRefused(v *View, action string, kind ResourceKind, name string) {
+	v.broker.trail.refuse(v.principal, action, kind, name)
+}
+
 // Refused is how many log-ins have failed, and how many requests were denied to those who had logged in, or had not.
 func (b *Broker) Refused() (logins, requests int64) {
 	logins = b.trail.failedLogins.Load()

@@ -42,6 +42,7 @@ type connection struct {
 	ID       uint64    `json:"id"`
 	Protocol string    `json:"protocol"` // line, kafka or http
 	Client   string    `json:"client"`
+	User     string    `json:"user,omitempty"`
 	Since    time.Time `json:"since"`
 	Topic    string    `json:"topic,omitempty"`
 	Group    string    `json:"group,omitempty"`
@@ -62,6 +63,9 @@ type closedConnection struct {
 func (s *Server) Connections() []tcpserver.Connection {
 	return s.conns.List(func(c *conn) tcpserver.Connection {
 		d := tcpserver.Connection{Protocol: "http", Client: c.RemoteAddr().String()}
+		if l := c.login.Load(); l != nil {
+			d.User = l.identity.Name
+		}
 		if use := c.use.Load(); use != nil {
 			d.Use = *use
 		}
@@ -85,7 +89,7 @@ func describeConnections(c *call) (all []connection, err error) {
 	}
 	for _, front := range c.server.fronts() {
 		for _, of := range front.Connections() {
-			all = append(all, connection{of.ID, of.Protocol, of.Client, of.Since.UTC(), of.Topic, of.Group, cmp.Or(of.Does, "idle")})
+			all = append(all, connection{of.ID, of.Protocol, of.Client, of.User, of.Since.UTC(), of.Topic, of.Group, cmp.Or(of.Does, "idle")})
 		}
 	}
 	slices.SortFunc(all, func(a, b connection) int { return cmp.Compare(a.ID, b.ID) })
@@ -149,6 +153,7 @@ func closeConnection(c *call) error {
 		case !slices.ContainsFunc(c.server.fronts(), func(f Front) bool { return f.Disconnect(id) }):
 			return notFound("connection %d has ended just now", id)
 		}
+		broker.AuditChange(c.view, "close", "connection", text)
 		c.did("connection closed", "connection", id, "protocol", done.Protocol, "of", done.Client)
 		return nil
 	}

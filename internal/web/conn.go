@@ -18,9 +18,11 @@ import (
 // A conn is a connection as net/http wants it.
 type conn struct {
 	net       tcpserver.Conn
-	mu        sync.Mutex                    // guards in, when net/http has the connection
-	in        publish.Input                 // what was read before, and is not used yet
-	writeTime time.Duration                 // in which the client must take something
+	mu        sync.Mutex    // guards in, when net/http has the connection
+	in        publish.Input // what was read before, and is not used yet
+	writeTime time.Duration // in which the client must take something
+	client    broker.Client
+	login     atomic.Pointer[login]         // of the latest request that was admitted; nil for none
 	use       atomic.Pointer[tcpserver.Use] // nil between requests
 	finishes  atomic.Bool                   // a stop of the broker lets its request go on for a while
 	serves    bool                          // an operation answers; for the goroutine of the requests

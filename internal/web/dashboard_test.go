@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -20,6 +21,7 @@ import (
 func newBusyRig(t *testing.T) *rig {
 	t.Helper()
 	r := newRig(t, Options{Version: "1.2.3"})
+	r.reopen(func(o *broker.Options) { o.CertificateEnd = time.Now })
 	o := r.serveOthers()
 	r.talk(o.producers, "orders\none\ntwo\nthree\n")
 	r.talk(o.producers, "orders?delay=1h\nlater\n")

@@ -26,6 +26,8 @@ type rig struct {
 	opts   Options
 	wrap   func(store.Store) store.Store // puts something between the broker and its store; nil for nothing
 	limits broker.Limits
+	config broker.Options // beside limits and log
+	secret string         // the token that each request is sent with; "" for none
 	stop   func()
 }
 
@@ -53,7 +55,7 @@ func (r *rig) start() {
 	if r.wrap != nil {
 		over = r.wrap(log)
 	}
-	if r.broker, err = broker.New(over, broker.Options{Limits: r.limits, Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if r.broker, err = broker.New(over, r.options()); err != nil {
 		r.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,6 +82,21 @@ func (r *rig) start() {
 	}
 }
 
+func (r *rig) options() broker.Options {
+	o := r.config
+	if o.Limits = r.limits; o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// reopen starts again with other options.
+func (r *rig) reopen(change func(*broker.Options)) {
+	r.Helper()
+	change(&r.config)
+	r.restart()
+}
+
 // restart stops in good order and starts again, on another port.
 func (r *rig) restart() {
 	r.Helper()
@@ -100,6 +117,9 @@ func (r *rig) do(method, path, body string, headers ...string) (status int, answ
 	req, err := http.NewRequest(method, r.url+path, strings.NewReader(body))
 	if err != nil {
 		r.Fatal(err)
+	}
+	if r.secret != "" {
+		req.Header.Set("Authorization", "Bearer "+r.secret)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])

@@ -8,26 +8,36 @@ import (
 	"mbus/internal/broker"
 )
 
-// checkStopping is a check beside those of the broker.
-const checkStopping = "stopping"
+// Checks beside those of the broker.
+const (
+	checkStopping = "stopping"
+	checkExposure = "exposure"
+)
 
-var allChecks = append([]string{checkStopping}, broker.Checks...)
+var allChecks = append([]string{checkStopping, checkExposure}, broker.Checks...)
 
 // health is the state of the broker and of this server.
-func (c *call) health() (broker.Health, error) {
-	h, err := c.view.Health()
-	if err == nil && c.server.isStopping() {
+func (c *call) health() (broker.Health, error) { return c.server.healthFor(c.view) }
+
+func (s *Server) healthFor(v *broker.View) (broker.Health, error) {
+	h, err := v.Health()
+	if err == nil && s.isStopping() {
 		h.Problems = append(h.Problems, broker.Problem{Check: checkStopping, Grave: true, Detail: "The broker is stopping."})
+	}
+	if lacks := s.broker.Exposure(); err == nil && lacks != "" {
+		h.Problems = append(h.Problems, broker.Problem{
+			Check: checkExposure, Detail: "Other machines reach this broker without " + lacks + ", because it was started with -insecure: whoever reaches it can read or change what it has.",
+		})
 	}
 	return h, err
 }
 
 // A healthReport is what /healthz answers.
 type healthReport struct {
-	Status  string        `json:"status"` // of all checks: the worst
-	Version string        `json:"version"`
-	Checks  []checkResult `json:"checks"`
-	Disk    diskReport    `json:"disk"`
+	Status  string        `json:"status"`            // of all checks: the worst
+	Version string        `json:"version,omitempty"` // this and what follows is for those who may look at the broker as a whole
+	Checks  []checkResult `json:"checks,omitempty"`
+	Disk    diskReport    `json:"disk,omitzero"`
 }
 
 // A checkResult is what a check has found.
@@ -60,14 +70,18 @@ func ready(c *call) error {
 			return badRequest("parameter %q: it takes %s, not %q", "exclude", strings.Join(allChecks, ", "), check)
 		}
 	}
-	h, err := c.health()
+	h, err := c.server.healthFor(c.server.broker.As(broker.Self))
 	if err != nil {
 		return err
 	}
 	var wrong []string
 	for _, p := range h.Problems {
-		if p.Grave && !slices.Contains(c.query["exclude"], p.Check) {
+		switch {
+		case !p.Grave || slices.Contains(c.query["exclude"], p.Check):
+		case looks(c):
 			wrong = append(wrong, p.Detail)
+		default:
+			wrong = append(wrong, p.Check)
 		}
 	}
 	if len(wrong) > 0 {
@@ -76,9 +90,12 @@ func ready(c *call) error {
 	return c.text(http.StatusOK, "ok\n")
 }
 
-// healthy answers with all checks.
+// looks reports whether the client may look at the broker as a whole.
+func looks(c *call) bool { return c.view.Allow(broker.Describe, broker.ClusterResource, "") == nil }
+
+// healthy answers with all checks, or with their worst status only.
 func healthy(c *call) error {
-	h, err := c.health()
+	h, err := c.server.healthFor(c.server.broker.As(broker.Self))
 	if err != nil {
 		return err
 	}
@@ -99,6 +116,9 @@ func healthy(c *call) error {
 			}
 		}
 		report.Checks = append(report.Checks, result)
+	}
+	if !looks(c) {
+		report = healthReport{Status: report.Status}
 	}
 	return c.json(status, report)
 }

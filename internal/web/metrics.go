@@ -25,6 +25,13 @@ var (
 	metricKafka       = counter("mbus_kafka_requests_total", "Requests of Kafka clients, by API and first error of the response.", "api", "error")
 	metricHTTP        = counter("mbus_http_requests_total", "Requests of HTTP clients, by operation of the OpenAPI document and status.", "code", "operation")
 
+	metricInsecure    = gauge("mbus_insecure", "1 if other machines reach the broker without TLS or without users, otherwise 0.")
+	metricCertificate = gauge("mbus_certificate_expiry_timestamp_seconds", "End of the certificate, in seconds since 1970; no series without TLS.")
+	metricUsers       = gauge("mbus_users", "Users; without one, everything is open to clients that have not logged in.")
+	metricSessions    = gauge("mbus_http_sessions", "Browsers that have logged in to the page.")
+	metricBadLogins   = counter("mbus_logins_failed_total", "Log-ins that were refused, of all ports.")
+	metricDenied      = counter("mbus_requests_denied_total", "Requests that were refused because the client had not logged in or lacked the permission, as far as the audit trail knows them.")
+
 	metricLeases      = gauge("mbus_leases", "Messages that are leased to clients of HTTP.")
 	metricLeaseAge    = gauge("mbus_lease_oldest_seconds", "Age of the oldest lease of a client of HTTP; 0 if there is none.")
 	metricLeasesAwait = gauge("mbus_lease_requests_waiting", "Requests of HTTP clients that wait for a message to lease.")
@@ -94,6 +101,7 @@ func (m *metrics) serve(c *call) error {
 func (s *scrape) broker(c *call) {
 	s.set(metricBuild, 1, labels("goversion", runtime.Version(), "version", c.server.opts.Version))
 	s.health(c)
+	s.security(c.server)
 	s.store(c)
 	s.fronts(&c.server.broker.Stats)
 	s.leases(c)
@@ -120,6 +128,24 @@ func (s *scrape) health(c *call) {
 		}
 		s.set(metricHealthy, value, labels("check", check))
 	}
+}
+
+// security collects the numbers of users and of TLS.
+func (s *scrape) security(server *Server) {
+	b := server.broker
+	insecure := 0.0
+	if b.Exposure() != "" {
+		insecure = 1
+	}
+	s.set(metricInsecure, insecure, "")
+	if end := b.Options().CertificateEnd; end != nil {
+		s.set(metricCertificate, float64(end().Unix()), "")
+	}
+	s.set(metricUsers, float64(b.Users().Len()), "")
+	s.set(metricSessions, float64(server.sessions.count()), "")
+	logins, requests := b.Refused()
+	s.set(metricBadLogins, float64(logins), "")
+	s.set(metricDenied, float64(requests), "")
 }
 
 // store collects the numbers of the store.

@@ -19,9 +19,9 @@ func observeOperations() []operation {
 		},
 		{
 			id: "getLive", method: http.MethodGet, path: "/livez", tag: "Observe",
-			summary: "Whether the broker runs",
-			answers: []answer{{status: http.StatusOK, types: []string{"text/plain"}, about: "it runs"}},
-			serve:   alive,
+			summary:  "Whether the broker runs",
+			answers:  []answer{{status: http.StatusOK, types: []string{"text/plain"}, about: "it runs"}},
+			audience: forAnyone, serve: alive,
 		},
 		{
 			id: "getReady", method: http.MethodGet, path: "/readyz", tag: "Observe",
@@ -30,17 +30,17 @@ func observeOperations() []operation {
 				name: "exclude", many: true, example: "disk-space",
 				about: "a check that does not count: stopping, recovery, data-directory, disk-space, logs, topics or positions",
 			}},
-			answers: []answer{{status: http.StatusOK, types: []string{"text/plain"}, about: "they can"}},
-			serve:   ready,
+			answers:  []answer{{status: http.StatusOK, types: []string{"text/plain"}, about: "they can"}},
+			audience: forAnyone, serve: ready,
 		},
 		{
 			id: "getHealth", method: http.MethodGet, path: "/healthz", tag: "Observe",
-			summary: "What is wrong with the broker",
+			summary: "What is wrong with the broker. A client that may not describe the broker as a whole gets the status only.",
 			answers: []answer{
 				{status: http.StatusOK, types: []string{typeJSON}, about: "clients can publish and consume; a check that is degraded says what is wrong", body: healthReport{}},
 				{status: http.StatusServiceUnavailable, types: []string{typeJSON}, about: "they can't; a check that has failed says why", body: healthReport{}},
 			},
-			serve: healthy,
+			audience: forGuests, serve: healthy,
 		},
 	}...)
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mbus/internal/auth"
 )
 
 // openAPIOperations describe the others.
@@ -57,8 +59,17 @@ func newDocument(list []*operation, version string) object {
 		},
 		"servers": []object{{"url": "/"}},
 		"tags":    tags, "paths": paths,
-		"components": object{"schemas": s},
+		"components": object{"schemas": s, "securitySchemes": securitySchemes},
+		"security":   []object{{"password": []string{}}, {"token": []string{}}, {"certificate": []string{}}, {"session": []string{}}, {}},
 	}
+}
+
+// securitySchemes are the ways to log in. Without users nobody needs to.
+var securitySchemes = object{
+	"password":    object{"type": "http", "scheme": "basic", "description": "Name and password of a user, over TLS or on a loopback address."},
+	"token":       object{"type": "http", "scheme": "bearer", "bearerFormat": "mbus_…", "description": "A token of a user, or the operator's."},
+	"certificate": object{"type": "mutualTLS", "description": "The name in the client's certificate is the user."},
+	"session":     object{"type": "apiKey", "in": "cookie", "name": cookieSecure, "description": "The log-in of the page for browsers. Behind the name are a hyphen and the port, if the address has one."},
 }
 
 // Schemas are those of the types of bodies, by name.
@@ -72,6 +83,9 @@ func (s schemas) operation(op *operation) object {
 	}
 	if len(op.bodies) > 0 {
 		doc["requestBody"] = object{"content": s.content(op.bodies, op.body)}
+	}
+	if op.audience == forAnyone {
+		doc["security"] = []object{}
 	}
 	if op.changes {
 		doc["description"] = "It changes something: a browser may send it from a page of the broker only."
@@ -176,6 +190,7 @@ func (s schemas) content(types []string, body any) object {
 var (
 	typeOfTime = reflect.TypeFor[time.Time]()
 	typeOfRaw  = reflect.TypeFor[json.RawMessage]()
+	typeOfOps  = reflect.TypeFor[auth.Operation]()
 )
 
 // of is the schema of a type; a struct's is a reference to components.
@@ -185,6 +200,8 @@ func (s schemas) of(t reflect.Type) object {
 		return object{"type": "string", "format": "date-time"}
 	case t == typeOfRaw:
 		return object{}
+	case t == typeOfOps:
+		return object{"type": "array", "items": object{"type": "string", "enum": auth.AllOperations.Names()}}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

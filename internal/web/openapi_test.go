@@ -227,6 +227,11 @@ var samples = map[string]struct{ query, kind, body string }{
 	"failTokens":      {kind: typeJSON, body: `{"tokens":["TOKEN"]}`},
 	"extendTokens":    {kind: typeJSON, body: `{"tokens":["TOKEN"]}`},
 	"consumeMessages": {query: "group=reader"},
+
+	"putUser":           {kind: typeJSON, body: `{"password":"secret"}`},
+	"grantPermissions":  {kind: typeJSON, body: `{"permissions":[{"operations":["publish"],"kind":"topic","pattern":"o*"}]}`},
+	"revokePermissions": {kind: typeJSON, body: `{"permissions":[{"operations":["publish"],"kind":"topic","pattern":"o*"}]}`},
+	"addToken":          {kind: typeJSON, body: `{"expires":"90d"}`},
 }
 
 // Each operation of the document is there, answers as the document says, and refuses a parameter that
@@ -237,6 +242,7 @@ func TestEachOperationOfTheOpenAPIDocumentAnswersAsItSays(t *testing.T) {
 	r.letters("letter")
 	get[groupReset](r, "POST", "/groups/billing/reset?topic=orders&to=0&execute", "")
 	tokens := get[leasedMessages](r, "POST", "/topics/orders/groups/workers/lease?max=3", "").Messages
+	tokenID := r.addUser("alice", "secret", "publish topic o*").token
 	doc := r.document()
 	each(doc, func(path, method string, op object) {
 		id := op["operationId"].(string)
@@ -249,7 +255,7 @@ func TestEachOperationOfTheOpenAPIDocumentAnswersAsItSays(t *testing.T) {
 		if strings.HasPrefix(path, "/topics/") {
 			group = "workers"
 		}
-		target := strings.NewReplacer("{topic}", topic, "{group}", group, "{partition}", "0", "{offset}", "1", "{connection}", r.connection()).Replace(path)
+		target := strings.NewReplacer("{topic}", topic, "{group}", group, "{partition}", "0", "{offset}", "1", "{connection}", r.connection(), "{user}", "alice", "{token}", tokenID).Replace(path)
 		query := url.Values{}
 		params, _ := op["parameters"].([]any)
 		for _, p := range params {

@@ -29,6 +29,7 @@ type operation struct {
 	answers      []answer // beside problems
 	changes      bool     // something: no page of another site may have it done
 	isPage       bool     // for browsers: it is not in the OpenAPI document
+	audience     audience // whom it serves
 	serve        func(*call) error
 
 	served *atomic.Int64 // requests with status 200; the server sets it
@@ -54,7 +55,7 @@ type answer struct {
 
 // operations are all that there are.
 func operations() []operation {
-	return slices.Concat(metaOperations(), openAPIOperations(), publishOperations(), consumeOperations(), leaseOperations(), adminOperations(), observeOperations(), pageOperations())
+	return slices.Concat(metaOperations(), openAPIOperations(), publishOperations(), consumeOperations(), leaseOperations(), adminOperations(), userOperations(), observeOperations(), pageOperations())
 }
 
 // A router finds the operation of a request.
@@ -156,7 +157,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			c.fail(&problem{Status: http.StatusInternalServerError, Code: "INTERNAL", Detail: "an error in the broker, which it has logged"})
 		}
 	}()
-	s.conns.Admitted(c.conn.net)
 	if err := c.run(); err != nil {
 		c.fail(err)
 	}
@@ -174,6 +174,9 @@ func (c *call) run() (err error) {
 		if err = c.server.guard.checkOrigin(c.r); err != nil {
 			return err
 		}
+	}
+	if err = logIn(c); err != nil {
+		return err
 	}
 	if err = c.readQuery(); err != nil {
 		return err
@@ -232,6 +235,14 @@ func (c *call) fail(err error) {
 		panic(http.ErrAbortHandler)
 	}
 	p := toProblem(err)
+	if p.Status == http.StatusUnauthorized {
+		if isNavigation(c.r) {
+			leadToForm(c)
+			return
+		}
+		challenge(c)
+	}
+	broker.AuditRefusal(c.view, err)
 	c.leaveBody()
 	if errors.Is(err, errStopping) || c.server.isStopping() {
 		c.w.Header().Set("Connection", "close")

@@ -21,7 +21,7 @@ const typeHTML = "text/html; charset=utf-8"
 // pageOperations are the page for browsers. All that it shows is there without scripts; a script
 // has numbers, and the tail of a topic, go on by themselves.
 func pageOperations() []operation {
-	return pageRows([]operation{
+	return pageRows(append(loginOperations(), []operation{
 		{path: "/{$}", params: listParams, serve: showTopics},
 		{path: "/ui/topics/{topic}", params: browseParams, serve: showTopic},
 		{path: "/ui/groups", params: listParams, serve: showGroups},
@@ -29,6 +29,8 @@ func pageOperations() []operation {
 		{path: "/ui/dead", params: []param{doneParam}, serve: showDeadTopics},
 		{path: "/ui/dead/{topic}", params: deadParams, serve: showDead},
 		{path: "/ui/health", serve: showHealth},
+		{path: "/ui/users", params: userListParams, serve: showUsers},
+		{path: "/ui/users/{user}", serve: showUser},
 		{method: http.MethodPost, path: "/ui/create", serve: postCreate},
 		{method: http.MethodPost, path: "/ui/topics/{topic}/publish", serve: postPublish},
 		{method: http.MethodPost, path: "/ui/topics/{topic}/configure", serve: postConfigure},
@@ -38,9 +40,9 @@ func pageOperations() []operation {
 		{method: http.MethodPost, path: "/ui/groups/{group}/delete", serve: postDeleteGroup},
 		{method: http.MethodPost, path: "/ui/dead/{topic}/redrive", serve: postRedrive},
 		{method: http.MethodPost, path: "/ui/dead/{topic}/discard", serve: postDiscard},
-	}, []operation{
+	}...), []operation{
 		{path: "/ui/numbers", params: numbersParams, serve: streamNumbers},
-		{path: "/assets/{name}", serve: serveAsset},
+		{path: "/assets/{name}", audience: forAnyone, serve: serveAsset},
 	})
 }
 
@@ -72,14 +74,40 @@ type view struct {
 
 	Broker  string // host and port in the browser's address
 	Version string
-	Assets  map[string]string // addresses by name
-	Ports   ports
-	Done    string // what was done just now
-	Data    any
+	Visitor visitor
+	// Exposure is what protects nobody from other machines; "" if nothing is open to them.
+	Exposure string
+	Assets   map[string]string // addresses by name
+	Ports    ports
+	Done     string // what was done just now
+	Data     any
+}
+
+// A visitor is who looks at the page.
+type visitor struct {
+	Name       string // "" for a client that has not logged in
+	IsUser     bool   // that can be looked at
+	HasSession bool   // that can end
+	IsIn       bool   // it has logged in, or nobody needs to
+	Looks      bool   // at the broker as a whole
+}
+
+func newVisitor(c *call) visitor {
+	p := broker.PrincipalOf(c.view)
+	v := visitor{Name: p.Name, IsIn: p.Name != "" || !c.server.broker.Users().Any()}
+	_, v.IsUser = broker.OwnUser(c.view)
+	l := c.conn.login.Load()
+	v.HasSession = l != nil && l.session != nil
+	v.Looks = looks(c)
+	return v
 }
 
 // show renders a view.
 func show(c *call, status int, name string, v view) error {
+	v.Visitor = newVisitor(c)
+	if v.Visitor.IsIn {
+		v.Exposure = c.server.broker.Exposure()
+	}
 	v.Broker, v.Version, v.Ports, v.Done = c.r.Host, c.server.opts.Version, newPorts(c), done(c)
 	all := ui()
 	v.Assets = all.urls
@@ -137,6 +165,7 @@ func errorView(c *call, err error) error {
 		return err
 	}
 	p := toProblem(err)
+	broker.AuditRefusal(c.view, err)
 	return show(c, p.Status, "error", view{Title: cmp.Or(http.StatusText(p.Status), p.Code), Live: "-", Data: p})
 }
 
@@ -148,11 +177,15 @@ func readForm(c *call) error {
 	if t := c.mediaType(); t != "application/x-www-form-urlencoded" {
 		return badRequest("a form comes as application/x-www-form-urlencoded, not as %q", t)
 	}
-	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxForm)
+	limit := int64(maxForm)
+	if c.op.audience != forUsers {
+		limit = broker.LoginForm
+	}
+	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, limit)
 	err := c.r.ParseForm()
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return fmt.Errorf("a form takes %d bytes, send larger messages with curl: %w", maxForm, err)
+		return fmt.Errorf("a form takes %d bytes, send larger messages with curl: %w", limit, err)
 	}
 	if err != nil {
 		return badRequest("the form: %w", err)

@@ -183,10 +183,27 @@ func newPorts(c *call) ports {
 
 // Flags lead admin and consumer to the broker, which is on their own machine if they name no host.
 func (p ports) Flags() string {
-	if ip, err := netip.ParseAddr(p.Host); p.Host == "localhost" || err == nil && ip.IsLoopback() {
+	if p.isHere() {
 		return "-port " + p.Consumers
 	}
 	return "-host " + shellQuoted(p.Host) + " -port " + p.Consumers
+}
+
+// AdminFlags lead admin to the broker over HTTP, with a space before each.
+func (p ports) AdminFlags() (flags string) {
+	if !p.isHere() {
+		flags += " -host " + shellQuoted(p.Host)
+	}
+	if p.HTTP != "9992" {
+		flags += " -hport " + p.HTTP
+	}
+	return flags
+}
+
+// isHere reports whether the host is this machine.
+func (p ports) isHere() bool {
+	ip, err := netip.ParseAddr(p.Host)
+	return p.Host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // Join is the host and a port.

@@ -12,6 +12,7 @@ import (
 // all requests of a busy broker are so. Its slices are of the buffer.
 type plain struct {
 	topic, host, key, body []byte
+	authorization          []byte // nil for none
 	hasKey, hasLength      bool
 	length                 int // of the body
 	size                   int // of the request
@@ -111,6 +112,10 @@ func (r *plain) setField(line []byte) bool {
 		return isPlainType(string(value))
 	case "connection":
 		return strings.EqualFold(string(value), "keep-alive")
+	case "authorization":
+		isFirst := r.authorization == nil
+		r.authorization = value
+		return isFirst
 	case "user-agent", "accept", "accept-encoding", "accept-language":
 		return true // they say nothing about the message
 	}

@@ -55,6 +55,8 @@ type plainConn struct {
 	*plainServer
 	conn  *conn
 	view  *broker.View
+	login *login         // that the view is of; nil for none yet
+	said  []byte         // of the header Authorization, which the login is by
 	by    []any          // for whom topics are made
 	use   *tcpserver.Use // by the latest request; nil for none yet
 	host  []byte         // of the latest request; it is this broker
@@ -92,7 +94,7 @@ func (s *plainServer) serve(c *conn) (goesOn bool) {
 			c.Close()
 		}
 	}()
-	p := &plainConn{plainServer: s, conn: c, view: s.server.broker.As(broker.Principal{})}
+	p := &plainConn{plainServer: s, conn: c}
 	return p.run() == errNotPlain
 }
 
@@ -149,6 +151,9 @@ func (p *plainConn) publish(r *plain) error {
 	if p.server.isStopping() || !p.isOwnHost(r.host) {
 		return errNotPlain
 	}
+	if !p.logIn(r.authorization) {
+		return errNotPlain
+	}
 	p.useTopic(r.topic)
 	p.conn.use.Store(p.use)
 	defer p.conn.use.Store(nil)
@@ -179,6 +184,24 @@ func (p *plainConn) isOwnHost(host []byte) bool {
 		}
 		p.host = bytes.Clone(host)
 	}
+	return true
+}
+
+// logIn makes the view that of the request's user. It reports false if net/http is to find the user, which also
+// checks passwords, and answers failures.
+func (p *plainConn) logIn(authorization []byte) bool {
+	s := p.server
+	if p.login != nil && bytes.Equal(authorization, p.said) && p.login.isValid(s.broker.Users(), time.Now()) {
+		return true
+	}
+	id, ok := s.identifyPlain(p.conn.client, string(authorization))
+	if !ok {
+		return false
+	}
+	p.login, p.said = &login{identity: id}, bytes.Clone(authorization)
+	p.view = s.broker.As(broker.NewPrincipal(id, p.conn.client))
+	p.conn.login.Store(p.login)
+	s.conns.Admitted(p.conn.net)
 	return true
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,8 +52,8 @@ func badRequest(format string, args ...any) error {
 // statuses are those of codes. Others are 500.
 var statuses = map[string]int{
 	"BADREQUEST": http.StatusBadRequest, "BADMESSAGE": http.StatusBadRequest, "INCOMPLETE": http.StatusBadRequest,
-	"DENIED": http.StatusForbidden,
-	"GONE":   http.StatusNotFound, "NOTFOUND": http.StatusNotFound,
+	"DENIED": http.StatusForbidden, codeUnauthenticated: http.StatusUnauthorized,
+	"GONE": http.StatusNotFound, "NOTFOUND": http.StatusNotFound,
 	"GAP":    http.StatusGone,
 	"EXISTS": http.StatusConflict, "REPLACED": http.StatusConflict, "CONFLICT": http.StatusConflict,
 	"TOOLARGE": http.StatusRequestEntityTooLarge,
@@ -66,6 +67,9 @@ var statuses = map[string]int{
 func toProblem(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {
+		return p
+	}
+	if p := loginProblem(err); p != nil {
 		return p
 	}
 	var inUse *group.InUseError
@@ -83,7 +87,7 @@ func toProblem(err error) *problem {
 	if errors.Is(err, broker.ErrTooManyTopics) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return &problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: err.Error()}
 	}
-	code := delivery.Code(err)
+	code := cmp.Or(userCode(err), delivery.Code(err))
 	status := statuses[code]
 	if status == 0 {
 		status = http.StatusInternalServerError

@@ -49,19 +49,20 @@ type Front interface {
 
 // A Server serves one port, or several, of one broker.
 type Server struct {
-	broker  *broker.Broker
-	log     *slog.Logger
-	opts    Options
-	hub     *delivery.Hub
-	conns   *tcpserver.Conns[*conn]
-	guard   *guard
-	router  *router
-	http    *http.Server
-	queue   *queue // of connections for http
-	plain   *plainServer
-	surveys surveys
-	turns   atomic.Uint64 // requests with numbered messages
-	series  int           // partitions, and positions, of which /metrics has series; the constant, but in tests
+	broker   *broker.Broker
+	log      *slog.Logger
+	opts     Options
+	hub      *delivery.Hub
+	conns    *tcpserver.Conns[*conn]
+	guard    *guard
+	router   *router
+	http     *http.Server
+	queue    *queue // of connections for http
+	plain    *plainServer
+	surveys  surveys
+	sessions *sessions     // of the page
+	turns    atomic.Uint64 // requests with numbered messages
+	series   int           // partitions, and positions, of which /metrics has series; the constant, but in tests
 }
 
 // NewServer serves nothing yet.
@@ -73,7 +74,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 		}),
 		guard:  newGuard(o.Hosts),
 		router: newRouter(operations()),
-		queue:  newQueue(), series: broker.MetricPartitions,
+		queue:  newQueue(), sessions: newSessions(), series: broker.MetricPartitions,
 	}
 	s.router.count(&b.Stats)
 	s.plain = newPlainServer(s)
@@ -97,6 +98,7 @@ func (s *Server) Serve(l net.Listener) {
 	stats := s.broker.Stats.Connections(broker.HTTP)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(nc, s.broker.Limits.WriteTime, &s.broker.Budget)
+		c.client = clientOf(nc)
 		err := s.conns.Start(c, nc, func() {
 			defer stats.Begin()()
 			defer c.free()
