@@ -353,6 +353,13 @@ func (u *User) SetCredentials(all ...Credential) {
 	u.Credentials = kept
 }
 
+// RemoveCredential reports whether there was a credential for a mechanism.
+func (u *User) RemoveCredential(m Mechanism) bool {
+	n := len(u.Credentials)
+	u.Credentials = slices.DeleteFunc(slices.Clone(u.Credentials), func(c Credential) bool { return c.Mechanism == m })
+	return len(u.Credentials) < n
+}
+
 // An Identity is a user who has logged in. The zero value is a client who has not.
 type Identity struct {
 	Name string

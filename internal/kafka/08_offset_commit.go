@@ -40,7 +40,7 @@ func offsetCommit(c *call, req *kmsg.OffsetCommitRequest) {
 	committer := coordinator.Committer{
 		Group: req.Group, Member: req.MemberID, Instance: value(req.InstanceID), Generation: req.Generation,
 	}
-	end, err := func() {}, c.conn.view.Allow(broker.Read, broker.GroupResource, req.Group)
+	end, err := func() {}, c.mayUse(req.Group)
 	if err == nil {
 		end, err = s.groups.BeginCommit(committer)
 	}

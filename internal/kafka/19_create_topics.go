@@ -51,7 +51,7 @@ func (c *call) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	if err := message.CheckName("topic", in.Topic); err != nil {
 		return fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
 	}
-	_, err := c.conn.view.Topic(in.Topic, broker.Create)
+	_, err := c.topics().named(in.Topic, broker.Create)
 	switch {
 	case errors.Is(err, broker.ErrDenied):
 		return err

@@ -5,6 +5,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/broker"
 )
 
 // CreatePartitions, versions 0 to 3: a topic gets more partitions, never fewer. An assignment
@@ -47,6 +49,7 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 func (c *call) checkGrowth(in *kmsg.CreatePartitionsRequestTopic) error {
 	s := c.server
 	t, err := c.conn.view.CheckGrowth(in.Topic, int(in.Count))
+	broker.AuditRefusal(c.conn.view, err)
 	if err != nil || len(in.Assignment) == 0 {
 		return err
 	}

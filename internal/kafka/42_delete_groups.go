@@ -35,7 +35,7 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 
 // deleteGroup waits for the commits of members that have left, and then for the disk.
 func (c *call) deleteGroup(name string) error {
-	if err := c.conn.view.Allow(broker.Delete, broker.GroupResource, name); err != nil {
+	if err := c.allow(broker.Delete, broker.GroupResource, name); err != nil {
 		return err
 	}
 	s := c.server

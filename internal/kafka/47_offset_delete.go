@@ -22,7 +22,7 @@ func init() {
 func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 	s := c.server
 	resp := req.ResponseKind().(*kmsg.OffsetDeleteResponse)
-	if err := c.conn.view.Allow(broker.Delete, broker.GroupResource, req.Group); err != nil {
+	if err := c.allow(broker.Delete, broker.GroupResource, req.Group); err != nil {
 		resp.ErrorCode = groupCode(err)
 		c.reply(resp)
 		return

@@ -5,12 +5,11 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"mbus/internal/broker"
 )
 
 // DescribeCluster, versions 0 to 2: this broker alone, which is also the controller. There
-// are no separate controllers (endpoint type 2). Authorized operations are not set.
+// are no separate controllers (endpoint type 2). Authorized operations are not set. It takes no permission, as in Kafka: Metadata
+// has the same.
 func init() {
 	register(api{
 		key: 60, min: 0, max: 2, handle: typed(describeCluster),
@@ -29,11 +28,6 @@ func describeCluster(c *call, req *kmsg.DescribeClusterRequest) {
 	resp.ClusterID = c.server.opts.ClusterID
 	resp.ControllerID = c.server.opts.NodeID
 	resp.EndpointType = brokers
-	if err := c.conn.view.Allow(broker.Describe, broker.ClusterResource, ""); err != nil {
-		resp.ErrorCode, resp.ErrorMessage = code(err), text(err)
-		c.reply(resp)
-		return
-	}
 	switch req.EndpointType {
 	case brokers:
 	case controllers:

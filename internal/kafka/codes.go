@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"mbus/internal/auth"
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/group"
@@ -38,6 +39,8 @@ var codes = []struct {
 	{broker.ErrTime, kerr.InvalidTimestamp},
 	{batch.ErrTooLarge, kerr.MessageTooLarge},
 	{batch.ErrCorrupt, kerr.CorruptMessage},
+	{auth.ErrUnknownUser, kerr.ResourceNotFound},
+	{auth.ErrInvalid, kerr.InvalidRequest},
 	{broker.ErrDeliverAt, kerr.InvalidTimestamp}, // clients do not try again
 }
 

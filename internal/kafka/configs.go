@@ -198,17 +198,19 @@ func (s settings) brokerConfigs() []config {
 	return list
 }
 
+func (s settings) topics() topics { return topics{s.broker, s.view} }
+
 // of are the settings of a topic or of this broker.
 func (s settings) of(kind kmsg.ConfigResourceType, name string) ([]config, error) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
-		t, err := s.view.Topic(name, broker.Describe)
+		t, err := s.topics().named(name, broker.Describe)
 		if err != nil {
 			return nil, err
 		}
 		return s.topicConfigs(t.Config()), nil
 	case kmsg.ConfigResourceTypeBroker:
-		if err := s.view.Allow(broker.Describe, broker.ClusterResource, ""); err != nil {
+		if err := s.topics().allow(broker.Describe, broker.ClusterResource, ""); err != nil {
 			return nil, err
 		}
 		if name != "" && name != strconv.Itoa(int(s.opts.NodeID)) {
@@ -277,6 +279,7 @@ func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change
 	}
 	if !check {
 		if err := s.view.Configure(name, apply); err != nil {
+			broker.AuditRefusal(s.view, err)
 			return err
 		}
 		if t, err := s.view.Topic(name, broker.Describe); err == nil {
@@ -284,7 +287,7 @@ func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change
 		}
 		return nil
 	}
-	t, err := s.view.Topic(name, broker.Alter)
+	t, err := s.topics().named(name, broker.Alter)
 	if err != nil {
 		return err
 	}

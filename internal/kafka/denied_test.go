@@ -1,15 +1,15 @@
 package kafka_test
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
-	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"mbus/internal/broker"
+	"mbus/internal/auth"
 )
 
 // errorCodes are all in a response, wherever they stand.
@@ -35,86 +35,248 @@ func errorCodes(v reflect.Value) (codes []int16) {
 	return codes
 }
 
-// guarded are requests of each kind that asks for access, with the code where it is denied,
-// of versions in which topics have names.
-func guarded() map[int16]struct {
-	req  kmsg.Request
-	code *kerr.Error
-} {
-	topic, group, cluster := kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed
-	type guard = struct {
-		req  kmsg.Request
-		code *kerr.Error
-	}
-	orders := "orders"
-	all := map[int16]guard{
-		0:  {produceRequest(write{orders, 0, messages(1)}), topic},
-		1:  {fetchRequest(11, read{orders, 0, 0}), topic},
-		2:  {&kmsg.ListOffsetsRequest{Version: 5, Topics: []kmsg.ListOffsetsRequestTopic{{Topic: orders, Partitions: []kmsg.ListOffsetsRequestTopicPartition{{CurrentLeaderEpoch: -1}}}}}, topic},
-		3:  {&kmsg.MetadataRequest{Version: 9, Topics: []kmsg.MetadataRequestTopic{{Topic: &orders}}}, topic},
-		8:  {&kmsg.OffsetCommitRequest{Version: 8, Group: "g", Generation: -1, Topics: []kmsg.OffsetCommitRequestTopic{{Topic: orders, Partitions: []kmsg.OffsetCommitRequestTopicPartition{{}}}}}, group},
-		9:  {&kmsg.OffsetFetchRequest{Version: 8, Groups: []kmsg.OffsetFetchRequestGroup{{Group: "g"}}}, group},
-		10: {&kmsg.FindCoordinatorRequest{Version: 4, CoordinatorKeys: []string{"g"}}, group},
-		11: {&kmsg.JoinGroupRequest{Version: 5, Group: "g", SessionTimeoutMillis: 10_000, ProtocolType: "consumer", Protocols: []kmsg.JoinGroupRequestProtocol{{Name: "range"}}}, group},
-		12: {&kmsg.HeartbeatRequest{Version: 3, Group: "g"}, group},
-		13: {&kmsg.LeaveGroupRequest{Version: 3, Group: "g"}, group},
-		14: {&kmsg.SyncGroupRequest{Version: 3, Group: "g"}, group},
-		15: {&kmsg.DescribeGroupsRequest{Version: 5, Groups: []string{"g"}}, group},
-		19: {&kmsg.CreateTopicsRequest{Version: 5, Topics: []kmsg.CreateTopicsRequestTopic{{Topic: "new", NumPartitions: 1, ReplicationFactor: 1}}}, topic},
-		20: {&kmsg.DeleteTopicsRequest{Version: 5, TopicNames: []string{orders}}, topic},
-		21: {&kmsg.DeleteRecordsRequest{Version: 2, Topics: []kmsg.DeleteRecordsRequestTopic{{Topic: orders, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: 1}}}}}, topic},
-		22: {&kmsg.InitProducerIDRequest{Version: 3}, cluster},
-		23: {&kmsg.OffsetForLeaderEpochRequest{Version: 3, Topics: []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: orders, Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: -1}}}}}, topic},
-		32: {&kmsg.DescribeConfigsRequest{Version: 3, Resources: []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: orders}}}, topic},
-		33: {&kmsg.AlterConfigsRequest{Version: 2, Resources: []kmsg.AlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: orders}}}, topic},
-		35: {&kmsg.DescribeLogDirsRequest{Version: 4}, cluster},
-		37: {&kmsg.CreatePartitionsRequest{Version: 2, Topics: []kmsg.CreatePartitionsRequestTopic{{Topic: orders, Count: 2}}}, topic},
-		42: {&kmsg.DeleteGroupsRequest{Version: 2, Groups: []string{"g"}}, group},
-		44: {&kmsg.IncrementalAlterConfigsRequest{Version: 1, Resources: []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: orders}}}, topic},
-		47: {&kmsg.OffsetDeleteRequest{Version: 0, Group: "g", Topics: []kmsg.OffsetDeleteRequestTopic{{Topic: orders, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{}}}}}, group},
-		60: {&kmsg.DescribeClusterRequest{Version: 1, EndpointType: 1}, cluster},
-		75: {&kmsg.DescribeTopicPartitionsRequest{Version: 0, Topics: []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: orders}}, ResponsePartitionLimit: 10}, topic},
-	}
-	return all
+// A guard is a request that asks for access: for each permission, which is all that its user needs together with the
+// others, the code where that is lacking.
+type guard struct {
+	req   kmsg.Request
+	needs []auth.Permission
+	lacks []*kerr.Error
+	then  *kerr.Error // with the permission; nil for none
 }
 
-// open are the kinds of requests that need no access, and the list of groups, which has
-// those that may be seen.
-var openKeys = []int16{16, 17, 18, 36, 68}
+// guarded are requests of each kind that asks for access, of versions in which topics have names.
+func guarded() map[int16]guard {
+	orders := "orders"
+	of := func(o auth.Operation, kind auth.Kind, pattern string, code *kerr.Error, req kmsg.Request) guard {
+		return guard{req: req, needs: []auth.Permission{{Operations: o, Kind: kind, Pattern: pattern}}, lacks: []*kerr.Error{code}}
+	}
+	onTopic := func(o auth.Operation, req kmsg.Request) guard {
+		return of(o, auth.Topic, orders, kerr.TopicAuthorizationFailed, req)
+	}
+	onGroup := func(o auth.Operation, req kmsg.Request) guard {
+		return of(o, auth.Group, "g", kerr.GroupAuthorizationFailed, req)
+	}
+	onCluster := func(o auth.Operation, req kmsg.Request) guard {
+		return of(o, auth.Topic, "*", kerr.ClusterAuthorizationFailed, req)
+	}
+	and := func(g guard, o auth.Operation) guard {
+		g.needs = append(g.needs, auth.Permission{Operations: o, Kind: auth.Topic, Pattern: orders})
+		g.lacks = append(g.lacks, kerr.TopicAuthorizationFailed)
+		return g
+	}
+	but := func(g guard, then *kerr.Error) guard { g.then = then; return g }
+	return map[int16]guard{
+		0:  onTopic(auth.Publish, produceRequest(write{orders, 0, messages(1)})),
+		1:  onTopic(auth.Consume, fetchRequest(11, read{orders, 0, 0})),
+		2:  onTopic(auth.Describe, &kmsg.ListOffsetsRequest{Version: 5, Topics: []kmsg.ListOffsetsRequestTopic{{Topic: orders, Partitions: []kmsg.ListOffsetsRequestTopicPartition{{CurrentLeaderEpoch: -1}}}}}),
+		3:  onTopic(auth.Describe, &kmsg.MetadataRequest{Version: 9, Topics: []kmsg.MetadataRequestTopic{{Topic: &orders}}}),
+		8:  and(onGroup(auth.Consume, &kmsg.OffsetCommitRequest{Version: 8, Group: "g", Generation: -1, Topics: []kmsg.OffsetCommitRequestTopic{{Topic: orders, Partitions: []kmsg.OffsetCommitRequestTopicPartition{{}}}}}), auth.Consume),
+		9:  onGroup(auth.Describe, &kmsg.OffsetFetchRequest{Version: 8, Groups: []kmsg.OffsetFetchRequestGroup{{Group: "g"}}}),
+		10: onGroup(auth.Describe, &kmsg.FindCoordinatorRequest{Version: 4, CoordinatorKeys: []string{"g"}}),
+		11: but(onGroup(auth.Consume, &kmsg.JoinGroupRequest{Version: 5, Group: "g", SessionTimeoutMillis: 10_000, ProtocolType: "consumer", Protocols: []kmsg.JoinGroupRequestProtocol{{Name: "range"}}}), kerr.MemberIDRequired),
+		12: but(onGroup(auth.Consume, &kmsg.HeartbeatRequest{Version: 3, Group: "g"}), kerr.UnknownMemberID),
+		13: but(onGroup(auth.Consume, &kmsg.LeaveGroupRequest{Version: 3, Group: "g", Members: []kmsg.LeaveGroupRequestMember{{MemberID: "m"}}}), kerr.UnknownMemberID),
+		14: but(onGroup(auth.Consume, &kmsg.SyncGroupRequest{Version: 3, Group: "g"}), kerr.UnknownMemberID),
+		15: onGroup(auth.Describe, &kmsg.DescribeGroupsRequest{Version: 5, Groups: []string{"g"}}),
+		19: of(auth.Admin, auth.Topic, "new", kerr.TopicAuthorizationFailed, &kmsg.CreateTopicsRequest{Version: 5, Topics: []kmsg.CreateTopicsRequestTopic{{Topic: "new", NumPartitions: 1, ReplicationFactor: 1}}}),
+		20: onTopic(auth.Admin, &kmsg.DeleteTopicsRequest{Version: 5, TopicNames: []string{orders}}),
+		21: onTopic(auth.Admin, &kmsg.DeleteRecordsRequest{Version: 2, Topics: []kmsg.DeleteRecordsRequestTopic{{Topic: orders, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: 0}}}}}),
+		22: of(auth.Publish, auth.Topic, "any*", kerr.ClusterAuthorizationFailed, &kmsg.InitProducerIDRequest{Version: 3}),
+		23: onTopic(auth.Describe, &kmsg.OffsetForLeaderEpochRequest{Version: 3, Topics: []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: orders, Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: -1}}}}}),
+		29: onCluster(auth.Describe, &kmsg.DescribeACLsRequest{Version: 1, ResourceType: 1, ResourcePatternType: 1, Operation: 1, PermissionType: 1}),
+		30: onCluster(auth.Admin, &kmsg.CreateACLsRequest{Version: 1, Creations: []kmsg.CreateACLsRequestCreation{saying("nobody", kmsg.ACLResourceTypeTopic, kmsg.ACLResourcePatternTypeLiteral, "own", reads)}}),
+		31: onCluster(auth.Admin, &kmsg.DeleteACLsRequest{Version: 1, Filters: []kmsg.DeleteACLsRequestFilter{{ResourceType: 1, ResourceName: kmsg.StringPtr("own"), ResourcePatternType: 1, Operation: 1, PermissionType: 1}}}),
+		32: onTopic(auth.Describe, &kmsg.DescribeConfigsRequest{Version: 3, Resources: []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: orders}}}),
+		33: onTopic(auth.Admin, &kmsg.AlterConfigsRequest{Version: 2, Resources: []kmsg.AlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: orders}}}),
+		35: onCluster(auth.Describe, &kmsg.DescribeLogDirsRequest{Version: 4}),
+		37: onTopic(auth.Admin, &kmsg.CreatePartitionsRequest{Version: 2, Topics: []kmsg.CreatePartitionsRequestTopic{{Topic: orders, Count: 2}}}),
+		42: but(onGroup(auth.Admin, &kmsg.DeleteGroupsRequest{Version: 2, Groups: []string{"g"}}), kerr.NonEmptyGroup),
+		44: onTopic(auth.Admin, &kmsg.IncrementalAlterConfigsRequest{Version: 1, Resources: []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: orders}}}),
+		47: but(and(onGroup(auth.Admin, &kmsg.OffsetDeleteRequest{Version: 0, Group: "g", Topics: []kmsg.OffsetDeleteRequestTopic{{Topic: orders, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{}}}}}), auth.Consume), kerr.GroupIDNotFound),
+		50: onCluster(auth.Describe, &kmsg.DescribeUserSCRAMCredentialsRequest{}),
+		51: onCluster(auth.Admin, &kmsg.AlterUserSCRAMCredentialsRequest{Upsertions: []kmsg.AlterUserSCRAMCredentialsRequestUpsertion{upsert("new", "secret", 1, auth.MinIterations)}}),
+		75: onTopic(auth.Describe, &kmsg.DescribeTopicPartitionsRequest{Version: 0, Topics: []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: orders}}, ResponsePartitionLimit: 10}),
+	}
+}
 
+// unguarded are the requests that take no permission, but a log-in unless it is one: the list of groups has those that
+// may be described, DescribeCluster what Metadata has, and ConsumerGroupHeartbeat nothing.
+var unguarded = map[int16]kmsg.Request{
+	16: &kmsg.ListGroupsRequest{Version: 4}, 60: &kmsg.DescribeClusterRequest{Version: 1, EndpointType: 1},
+	68: kmsg.NewPtrConsumerGroupHeartbeatRequest(),
+	17: nil, 18: nil, 36: nil,
+}
+
+var authorizationCodes = []int16{
+	kerr.TopicAuthorizationFailed.Code, kerr.GroupAuthorizationFailed.Code, kerr.ClusterAuthorizationFailed.Code,
+	kerr.TransactionalIDAuthorizationFailed.Code,
+}
+
+// tooLittle is all but one of the operations, with what a permission is for, and all of them with other things.
+func tooLittle(p auth.Permission) (less []auth.Permission) {
+	less = []auth.Permission{{Operations: anything, Kind: auth.Topic, Pattern: "other*"}, {Operations: anything &^ auth.Publish, Kind: auth.Group, Pattern: "other*"}}
+	if p.Kind == auth.Topic && p.Pattern == "any*" {
+		less = nil
+	}
+	if rest := anything &^ p.Operations; p.Operations != auth.Describe {
+		if p.Kind == auth.Group {
+			rest &^= auth.Publish
+		}
+		less = append(less, auth.Permission{Operations: rest, Kind: p.Kind, Pattern: p.Pattern})
+	}
+	return less
+}
+
+// permits make users of a test, which have the same password.
+type permits struct {
+	*bus
+	credentials []auth.Credential
+	made        int
+}
+
+// with is a connection of a new user with these permissions.
+func (p *permits) with(permissions ...auth.Permission) *client {
+	p.t.Helper()
+	p.made++
+	name := fmt.Sprint("user-", p.made)
+	p.change(name, func(u *auth.User) {
+		u.SetCredentials(p.credentials...)
+		u.Grant(permissions...)
+	})
+	c := p.dial()
+	c.mustLogIn(mechanisms(name, "secret")[0])
+	return c
+}
+
+func (b *bus) permits() *permits {
+	b.t.Helper()
+	credentials, err := auth.NewCredentials("secret")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.change("nobody", func(*auth.User) {})
+	return &permits{bus: b, credentials: credentials}
+}
+
+func codesOf(c *client, req kmsg.Request) []int16 {
+	c.t.Helper()
+	c.send(req)
+	return errorCodes(reflect.ValueOf(c.receive(req)))
+}
+
+// Each request of each key is refused without a log-in, and with less than the permissions that it takes, and is
+// handled with these. A new key needs a row.
 func TestEachRequestAsksForAccess(t *testing.T) {
-	var denied atomic.Bool
-	b := start(t, setup{options: func(o *broker.Options) {
-		o.Allow = func(broker.Principal, broker.Access, broker.Resource) bool { return !denied.Load() }
-	}})
-	b.topic("orders", 1)
-	c := b.dial()
-	c.publish("orders", 0, messages(1))
-	requests := guarded()
-	versions := ask[*kmsg.ApiVersionsResponse](c, kmsg.NewPtrApiVersionsRequest())
-	denied.Store(true)
+	b := start(t, setup{})
+	versions := ask[*kmsg.ApiVersionsResponse](b.dial(), kmsg.NewPtrApiVersionsRequest())
+	users, requests := b.permits(), guarded()
 	for _, k := range versions.ApiKeys {
+		name := kmsg.NameForKey(k.ApiKey)
 		g, known := requests[k.ApiKey]
-		if !known {
-			if !slices.Contains(openKeys, k.ApiKey) {
-				t.Errorf("%s: does it ask for access?", kmsg.NameForKey(k.ApiKey))
+		if req, free := unguarded[k.ApiKey]; known == free {
+			t.Errorf("%s: which permission does it take?", name)
+			continue
+		} else if free {
+			if req != nil {
+				b.mustNotServe(b.dial(), req)
+				if codes := codesOf(users.with(), req); slices.ContainsFunc(codes, isDenied) {
+					t.Errorf("%s: codes %v", name, codes)
+				}
 			}
 			continue
 		}
-		c := b.dial()
-		c.send(g.req)
-		if codes := errorCodes(reflect.ValueOf(c.receive(g.req))); !slices.Contains(codes, g.code.Code) {
-			t.Errorf("%s: the error codes are %v, want %v", kmsg.NameForKey(k.ApiKey), codes, g.code)
+		if _, err := b.broker.Topic("orders"); err != nil {
+			b.topic("orders", 1)
+		}
+		b.mustNotServe(b.dial(), g.req)
+		for i, p := range g.needs {
+			rest := append(slices.Delete(slices.Clone(g.needs), i, i+1), tooLittle(p)...)
+			if codes := codesOf(users.with(rest...), g.req); !slices.Contains(codes, g.lacks[i].Code) {
+				t.Errorf("%s without %v: codes %v, want %v", name, p, codes, g.lacks[i])
+			}
+			if _, err := b.broker.Topic("orders"); err != nil {
+				t.Fatalf("%s without %v deletes the topic", name, p)
+			}
+		}
+		if codes := codesOf(users.with(g.needs...), g.req); slices.ContainsFunc(codes, func(code int16) bool { return code != 0 && (g.then == nil || code != g.then.Code) }) {
+			t.Errorf("%s with what it takes: codes %v", name, codes)
 		}
 	}
-	if groups := ask[*kmsg.ListGroupsResponse](c, kmsg.NewPtrListGroupsRequest()); len(groups.Groups) > 0 {
-		t.Errorf("the groups are listed: %v", groups.Groups)
+}
+
+func isDenied(code int16) bool { return slices.Contains(authorizationCodes, code) }
+
+// mustNotServe fails the test if a request of a client that has not logged in has a response.
+func (b *bus) mustNotServe(c *client, req kmsg.Request) {
+	b.t.Helper()
+	c.send(req)
+	if _, err := c.tryReceive(req); err == nil {
+		b.t.Errorf("%s without a log-in has a response", kmsg.NameForKey(req.Key()))
 	}
-	if all := ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest()); len(all.Topics) > 0 {
-		t.Errorf("the topics are listed: %v", all.Topics)
+}
+
+// What a user may not know of is in no list, and looks as if it were not there.
+func TestWhatAUserMayNotKnowOfLooksAsIfItWereNotThere(t *testing.T) {
+	b := start(t, setup{})
+	secret := b.topic("secret", 1)
+	b.topic("orders", 1)
+	b.dial().publish("secret", 0, messages(1))
+	commit := guarded()[8].req
+	c := b.dial()
+	c.send(commit)
+	c.receive(commit)
+	c = b.permits().with(auth.Permission{Operations: auth.Publish, Kind: auth.Topic, Pattern: "orders"})
+	var names []string
+	for _, t := range ask[*kmsg.MetadataResponse](c, &kmsg.MetadataRequest{Version: 12}).Topics {
+		names = append(names, *t.Topic)
 	}
-	denied.Store(false)
-	if p := fetched(ask[*kmsg.FetchResponse](c, fetchRequest(11, read{"orders", 0, 0}))); p.ErrorCode != 0 || p.HighWatermark != 1 {
-		t.Errorf("what was refused was done: %+v", p)
+	for _, t := range ask[*kmsg.DescribeTopicPartitionsResponse](c, &kmsg.DescribeTopicPartitionsRequest{ResponsePartitionLimit: 10}).Topics {
+		names = append(names, *t.Topic)
+	}
+	for _, g := range ask[*kmsg.ListGroupsResponse](c, &kmsg.ListGroupsRequest{Version: 4}).Groups {
+		names = append(names, g.Group)
+	}
+	if !slices.Equal(names, []string{"orders", "orders"}) {
+		t.Errorf("lists have %q", names)
+	}
+	byID := func(id [16]byte) []int16 {
+		fetch := &kmsg.FetchRequest{Version: 13, MaxBytes: 1, Topics: []kmsg.FetchRequestTopic{{TopicID: id, Partitions: []kmsg.FetchRequestTopicPartition{{}}}}}
+		produce := produceRequest(write{"", 0, messages(1)})
+		produce.Version, produce.Topics[0].TopicID = 13, id
+		return slices.Concat(
+			codesOf(c, &kmsg.MetadataRequest{Version: 12, Topics: []kmsg.MetadataRequestTopic{{TopicID: id}}}), codesOf(c, fetch), codesOf(c, produce),
+			codesOf(c, &kmsg.DeleteTopicsRequest{Version: 6, Topics: []kmsg.DeleteTopicsRequestTopic{{TopicID: id}}}))
+	}
+	if got, want := byID(secret.ID), byID([16]byte{1}); !slices.Equal(got, want) || !slices.Contains(got, kerr.UnknownTopicID.Code) {
+		t.Errorf("by its id: codes %v, and of an id that is none %v", got, want)
+	}
+	for _, name := range []string{"secret", "none"} {
+		topic := &kmsg.MetadataRequest{Version: 9, Topics: []kmsg.MetadataRequestTopic{{Topic: &name}}, AllowAutoTopicCreation: true}
+		if codes := codesOf(c, topic); !slices.Equal(codes, []int16{kerr.TopicAuthorizationFailed.Code, 0}) { // of the topic, and of the response
+			t.Errorf("topic %q: codes %v", name, codes)
+		}
+	}
+}
+
+// Refused requests are in the audit trail, and what is filtered out of a list is not.
+func TestRefusalsAreAudited(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	c := b.permits().with()
+	ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest())
+	ask[*kmsg.ListGroupsResponse](c, kmsg.NewPtrListGroupsRequest())
+	if lines := b.book.Lines("msg=audit", "outcome=refused"); len(lines) > 0 {
+		t.Errorf("lists are refusals: %q", lines)
+	}
+	for _, key := range []int16{0, 1, 11, 20, 51} {
+		codesOf(c, guarded()[key].req)
+	}
+	for _, want := range []string{
+		"action=write kind=topic name=orders", "action=read kind=topic name=orders", "action=read kind=group name=g",
+		"action=delete kind=topic name=orders", `action=alter kind=cluster name=""`,
+	} {
+		if lines := b.book.Lines("msg=audit", "user=user-1", "by=PLAIN", want, "outcome=refused"); len(lines) != 1 {
+			t.Errorf("%s: %q", want, lines)
+		}
 	}
 }

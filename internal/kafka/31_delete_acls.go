@@ -1,0 +1,90 @@
+package kafka
+
+import (
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/auth"
+	"mbus/internal/broker"
+)
+
+// DeleteAcls, versions 1 to 3: takes permissions away, those that DescribeAcls shows with the same filter. A filter
+// for parts of admin on a topic is INVALID_REQUEST. The response is sent when it is on disk and in
+// force: connections of these users are closed. It takes admin on all topics.
+func init() {
+	register(api{
+		key: 31, min: 1, max: 3, handle: typed(deleteACLs),
+		doc: "Takes permissions away. A filter for a part of admin on topics is INVALID_REQUEST. Connections of these users are closed.",
+	})
+}
+
+func deleteACLs(c *call, req *kmsg.DeleteACLsRequest) {
+	resp := req.ResponseKind().(*kmsg.DeleteACLsResponse)
+	users, denied := c.users(broker.Alter)
+	c.async(func() { // it waits for the disk
+		for i := range req.Filters {
+			out := kmsg.NewDeleteACLsResponseResult()
+			err := denied
+			if err == nil {
+				out.MatchingACLs, err = c.revokeAll(users, &req.Filters[i])
+			}
+			out.ErrorCode, out.ErrorMessage = code(err), text(err)
+			resp.Results = append(resp.Results, out)
+		}
+		c.reply(resp)
+	})
+}
+
+// revokeAll takes from all users what a filter is for.
+func (c *call) revokeAll(users *auth.Editor, f *filter) (all []kmsg.DeleteACLsResponseResultMatchingACL, err error) {
+	if err := checkFilter(f); err != nil {
+		return nil, err
+	}
+	for _, u := range users.List() {
+		deleted, err := c.revoke(users, u.Name, f)
+		for _, a := range deleted {
+			out := kmsg.NewDeleteACLsResponseResultMatchingACL()
+			out.ResourceType, out.ResourceName, out.ResourcePatternType = a.ResourceType, a.ResourceName, a.ResourcePatternType
+			out.Principal, out.Host, out.Operation, out.PermissionType = a.Principal, a.Host, a.Operation, a.PermissionType
+			out.ErrorCode, out.ErrorMessage = code(err), text(err)
+			all = append(all, out)
+		}
+		if err != nil && len(deleted) == 0 {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// errNothing ends a change of a user of whom nothing is deleted.
+var errNothing = errors.New("nothing to delete")
+
+// revoke takes from a user what a filter is for.
+func (c *call) revoke(users *auth.Editor, name string, f *filter) (deleted []acl, err error) {
+	err = users.Change(name, func(u *auth.User, _ bool) error {
+		var loses []auth.Permission
+		for _, p := range u.Permissions {
+			acls := matching(f, name, p)
+			less, err := revoked(p, acls)
+			if err != nil {
+				return err
+			}
+			if len(acls) > 0 {
+				deleted, loses = append(deleted, acls...), append(loses, less)
+			}
+		}
+		if len(loses) == 0 {
+			return errNothing
+		}
+		u.Revoke(loses...)
+		return nil
+	})
+	switch {
+	case errors.Is(err, errNothing):
+		return nil, nil
+	case err == nil:
+		broker.AuditChange(c.conn.view, "revoke", broker.UserResource, name)
+	}
+	return deleted, err
+}
