@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"mbus/internal/auth"
+	"mbus/test/brokertest"
 )
 
 // A usersServer answers as a broker's port for HTTP clients does, and notes what it is asked.
@@ -240,6 +241,28 @@ func TestOperatorTokenLogsIn(t *testing.T) {
 	asked := s.requests()
 	if last := asked[len(asked)-1]; !strings.Contains(last, "Bearer mbus_other") {
 		t.Errorf("the operator token came before another log-in: %q", last)
+	}
+}
+
+// On a connection that others may read, nothing is sent: neither a log-in nor credentials.
+func TestUsersAreChangedInPrivateOnly(t *testing.T) {
+	if !brokertest.OwnNetwork(t) {
+		return
+	}
+	l, err := net.Listen("tcp", brokertest.Foreign+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &usersServer{answers: map[string]string{"GET /users/alice": alice}}
+	s.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: s}}
+	s.Start()
+	t.Cleanup(s.Close)
+	for _, token := range []string{"", "mbus_x"} {
+		t.Setenv("MBUS_TOKEN", token)
+		_, said, code := admin(t, s.flags(t, "user", "show", "alice", "-host", brokertest.Foreign)...)
+		if code != 1 || !strings.Contains(said, "over TLS only, or to a loopback address") || len(s.requests()) != 0 {
+			t.Errorf("%d, %q, asked %q", code, said, s.requests())
+		}
 	}
 }
 

@@ -274,3 +274,30 @@ func TestOperationsAreAListInJSON(t *testing.T) {
 		}
 	}
 }
+
+// Where others reach the broker, the last user stays: without users everything would be open.
+func TestLastUserCanNotBeDeletedWhereOthersReachTheBroker(t *testing.T) {
+	users := New(func(string, []byte) error { return nil })
+	add := func(name string) {
+		t.Helper()
+		if err := users.Change(name, func(*User, bool) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	users.KeepLast(true)
+	add("alice")
+	add("bob")
+	if err := users.Delete("alice"); err != nil {
+		t.Fatal(err)
+	}
+	if err := users.Delete("bob"); !errors.Is(err, ErrLastUser) || !users.Any() {
+		t.Errorf("the last one: %v", err)
+	}
+	if err := users.Delete("alice"); !errors.Is(err, ErrUnknownUser) {
+		t.Errorf("another one: %v", err)
+	}
+	users.KeepLast(false)
+	if err := users.Delete("bob"); err != nil || users.Any() {
+		t.Errorf("with -insecure: %v", err)
+	}
+}

@@ -19,7 +19,7 @@ func Main(m *testing.M, after ...func(code int) int) {
 	for _, f := range after {
 		code = f(code)
 	}
-	if built != "" {
+	if built != "" && os.Getenv(programsVariable) == "" {
 		os.RemoveAll(built)
 	}
 	os.Exit(code)
@@ -44,6 +44,9 @@ func Program(t testing.TB, name string) string {
 }
 
 func build() error {
+	if built = os.Getenv(programsVariable); built != "" { // see OwnNetwork
+		return nil
+	}
 	root, err := Root()
 	if err != nil {
 		return err
