@@ -428,5 +428,22 @@ sabotage "keep the request line of each HTTP follower" internal/web/operation.go
 	's/strings.Clone(v)/v/' ./internal/web TestMemoryOfAFollower
 sabotage "begin anew for a client that says what it has seen" internal/web/consumeresume.go \
 	'/) lastSeen() /,/^}/ s/if id == "" {/if true {/' ./test/fault TestF49HTTPEventsOverKills
+security=cmd/broker/security.go
+sabotage "forget TLS on one listener" $security \
+	's/for _, to := range l.all() {/for _, to := range l.all()[:3] {/' ./test/programs TestAllPortsSpeakTLS
+sabotage "listen without TLS where other machines reach it" $security \
+	'/) protect(/,/^}/ s/at != nil \&\& !o.security.insecure/at != nil \&\& false/' ./test/programs TestBrokerRefusesToBeOpen
+sabotage "listen without users where other machines reach it" $security \
+	's/ \&\& !b.Users().Any() {/ \&\& false {/' ./test/programs TestBrokerRefusesToBeOpen
+sabotage "have other users read the operator token" cmd/broker/operator.go \
+	's/0o600/0o644/' ./test/programs TestOperatorTokenIsForItsUserAndItsRunOnly
+sabotage "delete the last user where other machines reach the broker" internal/auth/users.go \
+	's/if e.keepLast \&\& len(all) == 1 {/if false {/' ./internal/auth TestLastUserCanNotBeDeletedWhereOthersReachTheBroker
+sabotage "send credentials where others read them" cmd/admin/api.go \
+	's/if err := b.CheckPrivate(conn); err != nil {/if false {/' ./cmd/admin TestUsersAreChangedInPrivateOnly
+sabotage "show what is typed as a password" internal/flags/secret.go \
+	's/hidden.Lflag \&^= unix.ECHO/_ = hidden/' ./internal/flags TestSecretIsNotShown
+sabotage "overwrite a private key" cmd/admin/certificate.go \
+	's/); err == nil {/); err == nil \&\& false {/; s/os.O_EXCL/os.O_TRUNC/' ./cmd/admin TestCertificateIsMadeOnce
 
 go run ./test/sabotage "$@" <"$work/cases"
