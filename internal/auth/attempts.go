@@ -28,7 +28,7 @@ const (
 	maxAddresses = 10000
 )
 
-// Failed counts a failed log-in from an address, and returns how much later the client is told.
+// Failed counts a failed log-in from an address, and returns by how much the answer is delayed.
 func (a *Attempts) Failed(addr netip.Addr, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -59,7 +59,7 @@ func networkOf(addr netip.Addr) netip.Prefix {
 	return network
 }
 
-// after is what is left of the failures.
+// after are the failures that time has not forgiven.
 func (f failures) after(now time.Time) failures {
 	forgiven := max(0, int(now.Sub(f.since)/forgiveAfter))
 	return failures{max(0, f.number-forgiven), f.since.Add(time.Duration(forgiven) * forgiveAfter)}

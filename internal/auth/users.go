@@ -25,7 +25,7 @@ import (
 
 // Errors of this package.
 var (
-	// ErrUnauthenticated is all that a client is told whose name, password or token is wrong.
+	// ErrUnauthenticated is the only answer to a wrong name, password or token.
 	ErrUnauthenticated = errors.New("the user, the password or the token is wrong")
 
 	ErrUnknownUser = errors.New("unknown user")
@@ -109,13 +109,19 @@ type Users struct {
 	operator TokenHash // of the operator token; zero for none
 }
 
-// OperatorName is the name of whoever can read the broker's data directory, and so its operator token. No user has
+// OperatorName is the name of each client that can read the broker's data directory, and so its operator token. No user has
 // it.
 const OperatorName = "(operator)"
 
 // An Editor changes Users. Any goroutine may call its methods.
 type Editor struct {
 	*Users
+	*edits
+	report func(name string, before, after *User) // nil for nobody
+}
+
+// Edits are what all Editors of the same Users have in common.
+type edits struct {
 	save func(name string, record []byte) error
 
 	mu       sync.Mutex // guards what follows
@@ -132,7 +138,23 @@ func New(save func(name string, record []byte) error) *Editor {
 	}
 	rand.Read(u.key[:])
 	u.publish(map[string]*user{})
-	return &Editor{Users: u, save: save}
+	return &Editor{Users: u, edits: &edits{save: save}}
+}
+
+// Reporting is an Editor of the same users that calls report after each change, in the order of the changes: before is
+// nil for a new user, and after for one that was deleted. They may not be changed.
+func (e *Editor) Reporting(report func(name string, before, after *User)) *Editor {
+	return &Editor{e.Users, e.edits, report}
+}
+
+func (e *Editor) reportChange(name string, before *user, after *User) {
+	switch {
+	case e.report == nil:
+	case before == nil:
+		e.report(name, nil, after)
+	default:
+		e.report(name, &before.User, after)
+	}
 }
 
 // SetOperator sets the operator token. It is for the start, before others use the users.
@@ -305,6 +327,7 @@ func (e *Editor) Change(name string, change func(user *User, exists bool) error)
 	all = maps.Clone(all)
 	all[name] = e.compile(&next, before)
 	e.publish(all)
+	e.reportChange(name, before, &next)
 	return nil
 }
 
@@ -321,7 +344,8 @@ func (e *Editor) Delete(name string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := *e.all.Load()
-	if all[name] == nil {
+	before := all[name]
+	if before == nil {
 		return unknown(name)
 	}
 	if e.keepLast && len(all) == 1 {
@@ -334,6 +358,7 @@ func (e *Editor) Delete(name string) error {
 	all = maps.Clone(all)
 	delete(all, name)
 	e.publish(all)
+	e.reportChange(name, before, nil)
 	return nil
 }
 
@@ -360,7 +385,7 @@ func (u *User) RemoveCredential(m Mechanism) bool {
 	return len(u.Credentials) < n
 }
 
-// An Identity is a user who has logged in. The zero value is a client who has not.
+// An Identity is a user that has logged in. The zero value is a client that has not.
 type Identity struct {
 	Name string
 	By   string // a Mechanism, "PLAIN", "token" or "certificate"; for people
@@ -370,7 +395,7 @@ type Identity struct {
 	expires time.Time  // zero for never
 }
 
-// identity is that of a user who has proven to be one, unless it was deleted meanwhile.
+// identity is that of a user that has proven to be one, unless it was deleted meanwhile.
 func (u *Users) identity(proven *user, by string) (Identity, error) {
 	id := Identity{Name: proven.Name, By: by, since: proven.since}
 	if !u.IsValid(id, time.Now()) {

@@ -142,6 +142,7 @@ func (b *Broker) Close() error {
 	b.ended.Wait()
 	b.offsets.groups.Flush()
 	b.keeper.keep()
+	b.trail.endSecond()
 	return b.store.Close()
 }
 
@@ -169,7 +170,8 @@ func (b *Broker) mayPublish(name string) error {
 	return nil
 }
 
-func (b *Broker) makeTopic(name string, partitions int, by ...any) (*Topic, error) {
+// makeTopic finds a topic, and makes it for a principal if there is none.
+func (b *Broker) makeTopic(p Principal, name string, partitions int) (*Topic, error) {
 	if t, err := b.catalog.Topic(name); err == nil {
 		return t, nil
 	}
@@ -178,7 +180,7 @@ func (b *Broker) makeTopic(name string, partitions int, by ...any) (*Topic, erro
 		return nil, err
 	}
 	if err == nil { // and no other connection was faster
-		b.Log.Info("topic made", append([]any{"topic", name, "partitions", partitions}, by...)...)
+		b.trail.change(p, "create", TopicResource, name, "partitions", partitions, "settings", "")
 	}
 	return t, nil
 }

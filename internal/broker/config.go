@@ -243,5 +243,5 @@ func (v *View) Configure(name string, change func(own map[string]string) error) 
 	t.settings.Store(s)
 	s.roll(t.Partitions())
 	b.retention.wake()
-	return audited(v, nil, "configure", TopicResource, name)
+	return audited(v, nil, "configure", TopicResource, name, "settings", settingsText(own))
 }

@@ -48,7 +48,7 @@ func newDeadLetters(b *Broker) *deadLetters {
 	return &deadLetters{
 		log: b.Log, moves: &b.ended, failing: make(map[string]bool),
 		open: func(topic string) (*Topic, error) {
-			return b.makeTopic(message.DeadLettersOf(topic), b.opts.Partitions)
+			return b.makeTopic(Self, message.DeadLettersOf(topic), b.opts.Partitions)
 		},
 	}
 }

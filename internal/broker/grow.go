@@ -43,7 +43,7 @@ func (v *View) AddPartitions(name string, total int) error {
 	t.know(grown)
 	t.grow(more)
 	b.catalog.grow(len(more))
-	return audited(v, nil, "add partitions to", TopicResource, name)
+	return audited(v, nil, "grow", TopicResource, name, "partitions", total)
 }
 
 // CheckGrowth finds the topic if AddPartitions would be tried: its error is as far as it is known before.

@@ -35,11 +35,11 @@ func EachLag(v *View, f func([]GroupLag)) {
 	var all []GroupLag
 	v.broker.offsets.groups.EachNumbers(func(of []group.Numbers) {
 		all = all[:0]
-		if v.group(Describe, of[0].Group) != nil {
+		if !May(v, Describe, GroupResource, of[0].Group) {
 			return
 		}
 		for _, n := range of {
-			if v.topic(Describe, n.Topic) == nil {
+			if May(v, Describe, TopicResource, n.Topic) {
 				all = last.appendLag(all, n)
 			}
 		}
@@ -75,10 +75,11 @@ func (l *lagTopic) appendLag(all []GroupLag, n group.Numbers) []GroupLag {
 // GroupNames lists the groups that have positions and may be described, by name.
 func GroupNames(v *View) []string {
 	all := group.Names(v.broker.offsets.groups)
-	if v.principal == Self {
+	hidden := func(name string) bool { return !May(v, Describe, GroupResource, name) }
+	if !slices.ContainsFunc(all, hidden) {
 		return all
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return v.group(Describe, name) != nil })
+	return slices.DeleteFunc(slices.Clone(all), hidden)
 }
 
 // TopicCounts are the size of a topic.
@@ -110,7 +111,7 @@ func (t *Topic) Counts() (c TopicCounts) {
 func (v *View) Delayed() map[[16]byte]int {
 	counts := v.broker.schedule.Counts()
 	for id := range counts {
-		if _, err := v.TopicByID(id, Describe); err != nil {
+		if t, err := v.broker.catalog.TopicByID(id); err != nil || !May(v, Describe, TopicResource, t.Name) {
 			delete(counts, id)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"mbus/internal/auth"
 )
 
-// A Client is what a front knows of a connection, whoever it may be.
+// A Client is what a front knows of a connection before a log-in.
 type Client struct {
 	Address     netip.AddrPort
 	IsPrivate   bool   // nobody else reads what it sends: it came over TLS, or from a loopback address to one

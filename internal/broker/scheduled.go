@@ -24,7 +24,7 @@ func (b *Broker) newSchedule() *schedule.Schedule {
 		Topics: delayedTopics{b}, Now: b.Now, Report: b.Log, Numbered: b.waiting.add,
 		CompactBytes: b.Limits.CompactDelayed, BatchBytes: TargetBatch,
 		Create: func() (store.Partition, error) {
-			t, err := b.makeTopic(DelayedTopic, 1)
+			t, err := b.makeTopic(Self, DelayedTopic, 1)
 			if err != nil {
 				return nil, err
 			}

@@ -9,7 +9,7 @@ import (
 
 // Topics lists the topics that may be described, the broker's own among them, by name.
 func (v *View) Topics() []*Topic {
-	return slices.DeleteFunc(v.broker.catalog.Topics(), func(t *Topic) bool { return v.topic(Describe, t.Name) != nil })
+	return slices.DeleteFunc(v.broker.catalog.Topics(), func(t *Topic) bool { return !May(v, Describe, TopicResource, t.Name) })
 }
 
 // Topic finds a topic, for an access to it. It returns store.ErrUnknownTopic if there is
@@ -39,15 +39,12 @@ func (v *View) TopicByID(id [16]byte, access Access) (*Topic, error) {
 
 // MakeTopic finds a topic for publishing, and makes it if there is none, unless
 // Options.NoAutoCreate: then the error is ErrNoAutoCreate. The name has been checked by
-// message.CheckName. by are attributes for the log: for whom the topic is made.
-func (v *View) MakeTopic(name string, by ...any) (*Topic, error) {
+// message.CheckName.
+func (v *View) MakeTopic(name string) (*Topic, error) {
 	if err := v.MayPublish(name); err != nil {
 		return nil, err
 	}
-	if t, err := v.broker.catalog.Topic(name); err == nil {
-		return t, nil
-	}
-	return v.broker.makeTopic(name, v.broker.opts.Partitions, by...)
+	return v.broker.makeTopic(v.principal, name, v.broker.opts.Partitions)
 }
 
 // MayPublish says why MakeTopic can't give a topic of this name, whatever room there is:
@@ -72,7 +69,7 @@ func (v *View) CreateTopic(name string, partitions int, config map[string]string
 		partitions = v.broker.opts.Partitions
 	}
 	t, err := v.broker.newTopic(name, partitions, config)
-	return t, audited(v, err, "create", TopicResource, name)
+	return t, audited(v, err, "create", TopicResource, name, "partitions", partitions, "settings", settingsText(config))
 }
 
 // CheckCreation says why CreateTopic would fail, as far as that is known before.

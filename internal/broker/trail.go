@@ -1,8 +1,10 @@
 package broker
 
 import (
-	"errors"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +13,7 @@ import (
 )
 
 // A trail is the audit trail: a line of the log for each change, and each refusal, with the same keys.
-// Refusals, which any client can cause, are limited; how many were left out is told.
+// Refusals, which any client can cause, are limited; how many were left out is logged, too.
 type trail struct {
 	log      *slog.Logger
 	attempts auth.Attempts
@@ -19,31 +21,31 @@ type trail struct {
 	failedLogins, refusals atomic.Int64
 
 	mu      sync.Mutex
-	lines   int // of refusals since that time
-	since   time.Time
-	leftOut int
+	second  *time.Timer // ends the second in which refusals are logged; nil between such seconds
+	lines   map[entry]bool
+	leftOut int // refusals of this second that have no line
+}
+
+// An entry is what a line says. Equal ones have one line in a second.
+type entry struct {
+	Principal
+	action string
+	kind   ResourceKind
+	name   string
 }
 
 // AuditChange adds a change that a view's principal has made to the audit trail.
-func AuditChange(v *View, action string, kind ResourceKind, name string) {
-	v.broker.trail.change(v.principal, action, kind, name)
+// The View's own methods do so. more are keys and values.
+func AuditChange(v *View, action string, kind ResourceKind, name string, more ...any) {
+	v.broker.trail.change(v.principal, action, kind, name, more...)
 }
 
 // audited is AuditChange for what may have failed with err, which it returns.
-func audited(v *View, err error, action string, kind ResourceKind, name string) error {
+func audited(v *View, err error, action string, kind ResourceKind, name string, more ...any) error {
 	if err == nil {
-		AuditChange(v, action, kind, name)
+		AuditChange(v, action, kind, name, more...)
 	}
 	return err
-}
-
-// AuditRefusal adds an error to the audit trail if it is a *DeniedError. Fronts call it where a request ends with
-// one, because a view asks for access also to leave out of a list what its principal may not see.
-func AuditRefusal(v *View, err error) {
-	var denied *DeniedError
-	if errors.As(err, &denied) {
-		v.broker.trail.refuse(denied.Principal, denied.Access.String(), denied.Resource.Kind, denied.Resource.Name)
-	}
 }
 
 // AuditRefused adds something to the audit trail that a view's principal was refused.
@@ -60,29 +62,62 @@ func (b *Broker) Refused() (logins, requests int64) {
 // maxRefusals is the number of refusals that are logged each second.
 const maxRefusals = 20
 
-// change tells of a change that was made.
-func (t *trail) change(p Principal, action string, kind ResourceKind, name string) {
-	t.log.Info("audit", append(p.attributes(), "action", action, "kind", kind, "name", name, "outcome", "done")...)
+// maxAudited is the length of the longest name in the audit trail, in bytes: a name that is refused can be any text.
+const maxAudited = 256
+
+func (t *trail) change(p Principal, action string, kind ResourceKind, name string, more ...any) {
+	t.log.Info("audit", entry{p, action, kind, name}.attributes("done", more...)...)
 }
 
-// refuse tells of something that was refused.
-func (t *trail) refuse(p Principal, action string, kind ResourceKind, name string) {
+// refuse logs something that was refused.
+func (t *trail) refuse(p Principal, action string, kind ResourceKind, name string, more ...any) {
 	t.refusals.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now := time.Now(); now.Sub(t.since) >= time.Second {
-		t.since, t.lines = now, 0
+	if t.second == nil {
+		t.lines = make(map[entry]bool)
+		t.second = time.AfterFunc(time.Second, t.endSecond)
 	}
-	if t.lines++; t.lines > maxRefusals {
+	e := entry{p, action, kind, shorten(name)}
+	if t.lines[e] || len(t.lines) >= maxRefusals {
 		t.leftOut++
 		return
 	}
-	args := append(p.attributes(), "action", action, "kind", kind, "name", name, "outcome", "refused")
-	if t.leftOut > 0 {
-		args = append(args, "left_out", t.leftOut)
-		t.leftOut = 0
-	}
-	t.log.Warn("audit", args...)
+	t.lines[e] = true
+	t.log.Warn("audit", e.attributes("refused", more...)...)
 }
 
-func (p Principal) attributes() []any { return []any{"user", p.Name, "by", p.By, "client", p.From} }
+// endSecond logs how many refusals of a second have no line.
+func (t *trail) endSecond() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.second == nil {
+		return
+	}
+	t.second.Stop()
+	if t.leftOut > 0 {
+		t.log.Warn("audit", entry{}.attributes("refused", "left_out", t.leftOut)...)
+	}
+	t.second, t.lines, t.leftOut = nil, nil, 0
+}
+
+// attributes are the keys and values of a line.
+func (e entry) attributes(outcome string, more ...any) []any {
+	return append([]any{"user", e.Name, "by", e.By, "client", e.From, "action", e.action, "kind", string(e.kind), "name", e.name, "outcome", outcome}, more...)
+}
+
+func shorten(name string) string {
+	if len(name) <= maxAudited {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxAudited], "") + "…"
+}
+
+// settingsText is a configuration for people, sorted by name.
+func settingsText(config map[string]string) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(config)) {
+		all = append(all, name+"="+config[name])
+	}
+	return strings.Join(all, " ")
+}

@@ -15,7 +15,7 @@ type Principal struct {
 	From string
 }
 
-// Self is the broker, and auth.OperatorName whoever can read its data directory: nothing is denied to them. No user
+// Self is the broker, and auth.OperatorName each client that can read its data directory: nothing is denied to them. No user
 // has such a name.
 var Self = Principal{Name: "(broker)"}
 
@@ -48,7 +48,10 @@ const (
 	TopicResource   ResourceKind = "topic"
 	GroupResource   ResourceKind = "group"
 	ClusterResource ResourceKind = "cluster" // the broker as a whole; it has no name
-	UserResource    ResourceKind = "user"    // for the audit trail only: access to users is access to the cluster
+
+	// For the audit trail only: access to users and connections is access to the cluster.
+	UserResource       ResourceKind = "user"
+	ConnectionResource ResourceKind = "connection"
 )
 
 // ErrDenied is what a *DeniedError is.
@@ -85,35 +88,41 @@ func (b *Broker) As(p Principal) *View { return &View{b, p} }
 // PrincipalOf is the one that a view is for.
 func PrincipalOf(v *View) Principal { return v.principal }
 
-// Allow says, with a *DeniedError, that the principal has no such access.
+// Allow says, with a *DeniedError, that the principal has no such access. The audit trail gets the refusal.
 func (v *View) Allow(access Access, kind ResourceKind, name string) error {
-	return v.broker.allow(v.principal, access, Resource{kind, name})
+	r := Resource{kind, name}
+	if v.broker.may(v.principal, access, r) {
+		return nil
+	}
+	v.broker.trail.refuse(v.principal, access.String(), kind, name, "needs", operationOf(access))
+	return &DeniedError{v.principal, access, r}
 }
 
 // AllowSome says, with a *DeniedError, that the principal has no such access to any topic.
 func AllowSome(v *View, access Access) error {
-	users := v.broker.Users()
-	p := v.principal
-	if v.Allow(access, ClusterResource, "") == nil || users.MaySome(p.Name, operationOf(access), auth.Topic) {
+	if v.broker.Users().MaySome(v.principal.Name, operationOf(access), auth.Topic) {
 		return nil
 	}
-	return &DeniedError{p, access, Resource{ClusterResource, ""}}
+	return v.Allow(access, ClusterResource, "")
 }
 
-// allow is the only place where access is decided. As long as there are no users all is allowed, to clients that have not
+// May reports whether the principal has an access, where the answer leaves something out of a list and refuses
+// nothing.
+func May(v *View, access Access, kind ResourceKind, name string) bool {
+	return v.broker.may(v.principal, access, Resource{kind, name})
+}
+
+// may is the only place where access is decided. As long as there are no users all is allowed, to clients that have not
 // logged in. Then only what a user's permissions say is.
-func (b *Broker) allow(p Principal, access Access, r Resource) error {
+func (b *Broker) may(p Principal, access Access, r Resource) bool {
 	if p == Self || p.Name == auth.OperatorName {
-		return nil
+		return true
 	}
 	if b.opts.Allow != nil && !b.opts.Allow(p, access, r) {
-		return &DeniedError{p, access, r}
+		return false
 	}
 	users := b.Users()
-	if p.Name == "" && !users.Any() || users.May(p.Name, operationOf(access), kindOf(r.Kind), cmp.Or(r.Name, allTopics)) {
-		return nil
-	}
-	return &DeniedError{p, access, r}
+	return p.Name == "" && !users.Any() || users.May(p.Name, operationOf(access), kindOf(r.Kind), cmp.Or(r.Name, allTopics))
 }
 
 // allTopics stands for the broker as a whole: no topic has such a name, and only the pattern * matches it.

@@ -62,7 +62,7 @@ func (v *View) ResetOffsets(groupName string, t *Topic, offsets []int64) error {
 	if err := v.group(Read, groupName); err != nil {
 		return err
 	}
-	return audited(v, v.broker.offsets.ResetOffsets(groupName, t, offsets), "reset", GroupResource, groupName)
+	return audited(v, v.broker.offsets.ResetOffsets(groupName, t, offsets), "set positions", GroupResource, groupName, "topic", t.Name, "offsets", offsets)
 }
 
 // DeleteOffsets forgets positions of a group, which nobody may be using, for
@@ -77,7 +77,11 @@ func (v *View) DeleteOffsets(groupName string, topics map[string][]int) error {
 			return err
 		}
 	}
-	return audited(v, v.broker.offsets.DeleteOffsets(groupName, topics), "delete", GroupResource, groupName)
+	err := v.broker.offsets.DeleteOffsets(groupName, topics)
+	if topics == nil {
+		return audited(v, err, "delete", GroupResource, groupName)
+	}
+	return audited(v, err, "delete positions", GroupResource, groupName, "topics", slices.Sorted(maps.Keys(topics)))
 }
 
 // CheckGroupDeletion says why DeleteOffsets would refuse to forget all positions of a group.
@@ -117,7 +121,7 @@ func (v *View) ExpectTopic(groupName, name string) error {
 // not block. cancel takes f back; it may come too late. Of a topic that may not be described
 // it is never called.
 func (v *View) Await(topic string, f func()) (cancel func()) {
-	if v.topic(Describe, topic) != nil {
+	if !May(v, Describe, TopicResource, topic) {
 		return func() {}
 	}
 	return v.broker.catalog.Await(topic, f)
@@ -126,25 +130,25 @@ func (v *View) Await(topic string, f func()) (cancel func()) {
 // Groups lists the groups of which a position is kept, and those that have
 // members, by name.
 func (v *View) Groups() []group.Listed {
-	return slices.DeleteFunc(v.broker.offsets.groups.List(), func(g group.Listed) bool { return v.group(Describe, g.Name) != nil })
+	return slices.DeleteFunc(v.broker.offsets.groups.List(), func(g group.Listed) bool { return !May(v, Describe, GroupResource, g.Name) })
 }
 
 // KeepsGroup says whether a position of a group is kept.
 func (v *View) KeepsGroup(groupName string) bool {
-	return v.group(Describe, groupName) == nil && v.broker.offsets.groups.Keeps(groupName)
+	return May(v, Describe, GroupResource, groupName) && v.broker.offsets.groups.Keeps(groupName)
 }
 
 // Positions lists the positions of a group, or of all with no name, those
 // included that nothing is kept of yet.
 func (v *View) Positions(groupName string) []group.Numbers {
 	return slices.DeleteFunc(v.broker.offsets.groups.Numbers(groupName), func(n group.Numbers) bool {
-		return v.group(Describe, n.Group) != nil || v.topic(Describe, n.Topic) != nil
+		return !May(v, Describe, GroupResource, n.Group) || !May(v, Describe, TopicResource, n.Topic)
 	})
 }
 
 // Members are those that use a group, by client and topic.
 func (v *View) Members(groupName string) []group.Membership {
-	if v.group(Describe, groupName) != nil {
+	if !May(v, Describe, GroupResource, groupName) {
 		return nil
 	}
 	return v.broker.offsets.groups.MemberList(groupName)
@@ -153,7 +157,7 @@ func (v *View) Members(groupName string) []group.Membership {
 // CommittedOffset is what is durable of the position of a group in one partition;
 // false if nothing is.
 func (v *View) CommittedOffset(groupName, topic string, partition int) (c group.Commit, ok bool) {
-	if v.group(Describe, groupName) != nil || v.topic(Describe, topic) != nil {
+	if !May(v, Describe, GroupResource, groupName) || !May(v, Describe, TopicResource, topic) {
 		return c, false
 	}
 	return v.broker.offsets.groups.Committed(group.Key{Group: groupName, Topic: topic, Partition: partition})
@@ -162,10 +166,10 @@ func (v *View) CommittedOffset(groupName, topic string, partition int) (c group.
 // CommittedOffsets are all positions of a group, as far as they are durable, by
 // topic and partition; none if nothing is.
 func (v *View) CommittedOffsets(groupName string) []group.Commit {
-	if v.group(Describe, groupName) != nil {
+	if !May(v, Describe, GroupResource, groupName) {
 		return nil
 	}
 	return slices.DeleteFunc(v.broker.offsets.groups.CommittedOf(groupName), func(c group.Commit) bool {
-		return v.topic(Describe, c.Topic) != nil
+		return !May(v, Describe, TopicResource, c.Topic)
 	})
 }

@@ -3,6 +3,8 @@ package delivery
 import (
 	"errors"
 	"time"
+
+	"mbus/internal/broker"
 )
 
 // Discard consumes messages on behalf of a client that does not want them, and returns how many, when
@@ -21,7 +23,14 @@ func (h *Hub) Discard(o Options) (n int64, err error) {
 	if err := h.broker.AwaitPositions(); err != nil {
 		return 0, forClient(err)
 	}
+	if d.n > 0 {
+		auditDiscard(o, uint64(d.n))
+	}
 	return d.n, forClient(ended)
+}
+
+func auditDiscard(o Options, n uint64) {
+	broker.AuditChange(o.View, "discard", broker.TopicResource, o.Topic, "group", o.Group, "discarded", n)
 }
 
 // Discarded is a sink that counts.

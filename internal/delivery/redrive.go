@@ -71,7 +71,20 @@ func (r *redrive) do(h *Hub, f func() error) (Redriven, error) {
 	defer r.kept.Release()
 	defer r.back.Close()
 	err := r.run(f)
+	r.audit()
 	return r.redriven, err
+}
+
+// audit logs what was done.
+func (r *redrive) audit() {
+	o, moved, stay := r.options, r.redriven.Moved, r.redriven.Stays.Total()
+	switch {
+	case moved == 0 && stay == 0:
+	case r.discards:
+		auditDiscard(o, moved)
+	default:
+		broker.AuditChange(o.View, "redrive", broker.TopicResource, o.Topic, "group", o.Group, "all", r.toAll, "moved", moved, "stay", stay)
+	}
 }
 
 // Err is the error about letters that are lost, or that stay only for now; nil if there are
@@ -233,7 +246,7 @@ func (r *redrive) putBack(record *batch.Record) error {
 
 // publish appends a letter's message to its topic.
 func (r *redrive) publish(l broker.Letter) error {
-	t, err := r.options.View.MakeTopic(l.Topic, "client", r.options.Client)
+	t, err := r.options.View.MakeTopic(l.Topic)
 	if errors.Is(err, broker.ErrInternalTopic) || errors.Is(err, broker.ErrNoAutoCreate) || errors.Is(err, broker.ErrTooManyTopics) {
 		return &broker.StayError{Reason: fmt.Sprintf("topic %q takes none: %v", l.Topic, err), Do: "make the topic, or publish by hand to another one"}
 	}

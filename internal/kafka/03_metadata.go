@@ -40,7 +40,7 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 				names = append(names, *asked.Topic)
 			}
 		}
-		c.topics().createMissing(names, "client", c.client())
+		c.topics().createMissing(names)
 	}
 	seen := make(map[string]bool)
 	for _, asked := range req.Topics {

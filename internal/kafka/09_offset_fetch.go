@@ -92,7 +92,7 @@ func (f fetchedOffsets) unusable() int16 {
 
 // denied is the error code for a group that the client may not see; 0 if it may.
 func (f fetchedOffsets) denied(groupName string) int16 {
-	return code(f.allow(broker.Describe, broker.GroupResource, groupName))
+	return code(f.view.Allow(broker.Describe, broker.GroupResource, groupName))
 }
 
 // ofGroup has the offsets of one group.

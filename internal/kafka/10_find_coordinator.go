@@ -65,7 +65,7 @@ func (c *call) coordinator(key string, kind int8) kmsg.FindCoordinatorResponseCo
 		}
 		return out
 	}
-	if err := c.allow(broker.Describe, broker.GroupResource, key); err != nil {
+	if err := c.conn.view.Allow(broker.Describe, broker.GroupResource, key); err != nil {
 		out.NodeID, out.Port = -1, -1
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		return out

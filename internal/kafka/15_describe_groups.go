@@ -41,7 +41,7 @@ func describeGroups(c *call, req *kmsg.DescribeGroupsRequest) {
 // describeGroup describes a group of the coordinator or, if that does not have it, of the
 // broker.
 func (c *call) describeGroup(name string) (coordinator.Description, error) {
-	if err := c.allow(broker.Describe, broker.GroupResource, name); err != nil {
+	if err := c.conn.view.Allow(broker.Describe, broker.GroupResource, name); err != nil {
 		return coordinator.Description{}, err
 	}
 	d, err := c.server.groups.Describe(name)

@@ -42,7 +42,7 @@ func listed(filter []string, word string) bool {
 // coordinator's state counts for groups of both.
 func (c *call) listGroups() []coordinator.Listed {
 	theirs := slices.DeleteFunc(c.server.groups.List(), func(g coordinator.Listed) bool {
-		return c.conn.view.Allow(broker.Describe, broker.GroupResource, g.Group) != nil
+		return !broker.May(c.conn.view, broker.Describe, broker.GroupResource, g.Group)
 	})
 	ours := c.conn.view.Groups()
 	list := make([]coordinator.Listed, 0, len(theirs)+len(ours))

@@ -51,7 +51,7 @@ func (c *call) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	if err := message.CheckName("topic", in.Topic); err != nil {
 		return fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
 	}
-	_, err := c.topics().named(in.Topic, broker.Create)
+	_, err := c.conn.view.Topic(in.Topic, broker.Create)
 	switch {
 	case errors.Is(err, broker.ErrDenied):
 		return err
@@ -122,7 +122,6 @@ func (c *call) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly bool,
 			return err
 		}
 		out.TopicID = t.ID
-		c.did("topic made", "topic", in.Topic, "partitions", n, "settings", own)
 	}
 	out.NumPartitions, out.ReplicationFactor = int32(n), 1
 	for _, config := range s.topicConfigs(own) {

@@ -42,8 +42,5 @@ func (c *call) deleteTopic(name *string, id [16]byte) kmsg.DeleteTopicsResponseT
 		err = c.conn.view.DeleteTopic(*name)
 	}
 	out.ErrorCode, out.ErrorMessage = code(err), text(err)
-	if err == nil {
-		c.did("topic deleted", "topic", *name)
-	}
 	return out
 }

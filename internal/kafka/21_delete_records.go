@@ -56,7 +56,6 @@ func (c *call) deleteRecords(topic string, number int32, before int64) kmsg.Dele
 		return out
 	}
 	out.LowWatermark, _ = log.Offsets()
-	broker.AuditChange(c.conn.view, "delete messages of", broker.TopicResource, topic)
-	c.did("messages were removed", "topic", topic, "partition", number, "start", out.LowWatermark)
+	broker.AuditChange(c.conn.view, "trim", broker.TopicResource, topic, "partition", number, "start", out.LowWatermark)
 	return out
 }

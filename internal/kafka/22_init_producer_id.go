@@ -24,7 +24,6 @@ func initProducerID(c *call, req *kmsg.InitProducerIDRequest) {
 	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = newProducerID(), 0
 	if err := broker.AllowSome(c.conn.view, broker.Write); err != nil {
-		broker.AuditRefusal(c.conn.view, err)
 		resp.ProducerID, resp.ProducerEpoch = -1, -1
 		resp.ErrorCode = code(err)
 	}

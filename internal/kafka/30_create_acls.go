@@ -58,8 +58,5 @@ func (c *call) grant(users *auth.Editor, name string, permissions []auth.Permiss
 		u.Grant(permissions...)
 		return nil
 	})
-	if err == nil {
-		broker.AuditChange(c.conn.view, "grant", broker.UserResource, name)
-	}
 	return err
 }

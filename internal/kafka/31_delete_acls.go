@@ -83,8 +83,6 @@ func (c *call) revoke(users *auth.Editor, name string, f *filter) (deleted []acl
 	switch {
 	case errors.Is(err, errNothing):
 		return nil, nil
-	case err == nil:
-		broker.AuditChange(c.conn.view, "revoke", broker.UserResource, name)
 	}
 	return deleted, err
 }

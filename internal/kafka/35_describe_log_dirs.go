@@ -21,7 +21,7 @@ func describeLogDirs(c *call, req *kmsg.DescribeLogDirsRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeLogDirsResponse)
 	dir := kmsg.NewDescribeLogDirsResponseDir()
 	dir.Dir = "data"
-	dir.ErrorCode = code(c.allow(broker.Describe, broker.ClusterResource, ""))
+	dir.ErrorCode = code(c.conn.view.Allow(broker.Describe, broker.ClusterResource, ""))
 	if dir.ErrorCode != 0 {
 		resp.ErrorCode = dir.ErrorCode
 		c.reply(resp)

@@ -5,8 +5,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"mbus/internal/broker"
 )
 
 // CreatePartitions, versions 0 to 3: a topic gets more partitions, never fewer. An assignment
@@ -35,9 +33,7 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 			err = fmt.Errorf("%w: topic %q is named twice", kerr.InvalidRequest, in.Topic)
 		}
 		if err == nil && !req.ValidateOnly {
-			if err = c.conn.view.AddPartitions(in.Topic, int(in.Count)); err == nil {
-				c.did("topic has grown", "topic", in.Topic, "partitions", in.Count)
-			}
+			err = c.conn.view.AddPartitions(in.Topic, int(in.Count))
 		}
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		resp.Topics = append(resp.Topics, out)
@@ -49,7 +45,6 @@ func createPartitions(c *call, req *kmsg.CreatePartitionsRequest) {
 func (c *call) checkGrowth(in *kmsg.CreatePartitionsRequestTopic) error {
 	s := c.server
 	t, err := c.conn.view.CheckGrowth(in.Topic, int(in.Count))
-	broker.AuditRefusal(c.conn.view, err)
 	if err != nil || len(in.Assignment) == 0 {
 		return err
 	}

@@ -22,9 +22,6 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 	c.async(func() { // it waits for the disk
 		for _, name := range req.Groups {
 			err := c.deleteGroup(name)
-			if err == nil {
-				c.did("group deleted", "group", name)
-			}
 			out := kmsg.NewDeleteGroupsResponseGroup()
 			out.Group, out.ErrorCode, out.ErrorMessage = name, groupCode(err), text(err)
 			resp.Groups = append(resp.Groups, out)
@@ -35,7 +32,7 @@ func deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) {
 
 // deleteGroup waits for the commits of members that have left, and then for the disk.
 func (c *call) deleteGroup(name string) error {
-	if err := c.allow(broker.Delete, broker.GroupResource, name); err != nil {
+	if err := c.conn.view.Allow(broker.Delete, broker.GroupResource, name); err != nil {
 		return err
 	}
 	s := c.server
@@ -49,6 +46,7 @@ func (c *call) deleteGroup(name string) error {
 	}
 	err := c.conn.view.DeleteOffsets(name, nil)
 	if isUnknownGroup(err) && known == nil { // it never committed
+		broker.AuditChange(c.conn.view, "delete", broker.GroupResource, name)
 		return nil
 	}
 	return err

@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"errors"
-	"maps"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -22,7 +20,7 @@ func init() {
 func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 	s := c.server
 	resp := req.ResponseKind().(*kmsg.OffsetDeleteResponse)
-	if err := c.allow(broker.Delete, broker.GroupResource, req.Group); err != nil {
+	if err := c.conn.view.Allow(broker.Delete, broker.GroupResource, req.Group); err != nil {
 		resp.ErrorCode = groupCode(err)
 		c.reply(resp)
 		return
@@ -42,8 +40,6 @@ func offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) {
 		}
 		if resp.ErrorCode = groupCode(err); err != nil {
 			resp.Topics = nil
-		} else {
-			c.did("positions were deleted", "group", req.Group, "topics", slices.Sorted(maps.Keys(doomed)))
 		}
 		c.reply(resp)
 	})

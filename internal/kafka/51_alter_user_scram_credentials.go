@@ -102,8 +102,6 @@ func (c *call) alterScram(users *auth.Editor, change *scramChange) error {
 	switch {
 	case errors.Is(err, auth.ErrInvalid):
 		return refuse(kerr.UnacceptableCredential, "%v", err)
-	case err == nil:
-		broker.AuditChange(c.conn.view, "set password", broker.UserResource, change.name)
 	}
 	return err
 }

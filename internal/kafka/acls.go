@@ -22,7 +22,6 @@ type (
 // users gives access to the users.
 func (c *call) users(access broker.Access) (*auth.Editor, error) {
 	users, err := c.conn.view.UserEditor(access)
-	broker.AuditRefusal(c.conn.view, err)
 	return users, err
 }
 

@@ -204,13 +204,13 @@ func (s settings) topics() topics { return topics{s.broker, s.view} }
 func (s settings) of(kind kmsg.ConfigResourceType, name string) ([]config, error) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
-		t, err := s.topics().named(name, broker.Describe)
+		t, err := s.view.Topic(name, broker.Describe)
 		if err != nil {
 			return nil, err
 		}
 		return s.topicConfigs(t.Config()), nil
 	case kmsg.ConfigResourceTypeBroker:
-		if err := s.topics().allow(broker.Describe, broker.ClusterResource, ""); err != nil {
+		if err := s.view.Allow(broker.Describe, broker.ClusterResource, ""); err != nil {
 			return nil, err
 		}
 		if name != "" && name != strconv.Itoa(int(s.opts.NodeID)) {
@@ -278,16 +278,9 @@ func (c *call) alter(kind kmsg.ConfigResourceType, name string, changes []change
 		return apply(make(map[string]string))
 	}
 	if !check {
-		if err := s.view.Configure(name, apply); err != nil {
-			broker.AuditRefusal(s.view, err)
-			return err
-		}
-		if t, err := s.view.Topic(name, broker.Describe); err == nil {
-			c.did("topic configured", "topic", name, "settings", t.Config())
-		}
-		return nil
+		return s.view.Configure(name, apply)
 	}
-	t, err := s.topics().named(name, broker.Alter)
+	t, err := s.view.Topic(name, broker.Alter)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	c := &conn{server: s, view: s.broker.As(broker.Principal{}), net: nc, quit: make(chan struct{}), session: newSession(nc)}
+	c := &conn{server: s, view: s.broker.As(broker.Principal{From: nc.RemoteAddr().String()}), net: nc, quit: make(chan struct{}), session: newSession(nc)}
 	c.giveUp = sync.OnceFunc(func() { close(c.quit) })
 	c.changed.L = &c.mu
 	c.in = frames{

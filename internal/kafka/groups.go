@@ -29,7 +29,7 @@ func newGroups(s *Server) groups {
 
 // mayUse is the error for a client that may not be a member of a group.
 func (c *call) mayUse(name string) error {
-	return c.allow(broker.Read, broker.GroupResource, name)
+	return c.conn.view.Allow(broker.Read, broker.GroupResource, name)
 }
 
 // stop completes the calls of all members that wait.

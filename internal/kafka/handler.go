@@ -118,10 +118,5 @@ func (c *call) async(f func()) {
 	}()
 }
 
-// did logs a change that the client has made.
-func (c *call) did(msg string, args ...any) {
-	c.server.log.Info(msg, append(args, "client", c.client())...)
-}
-
 // client is the client's address for log lines.
 func (c *call) client() string { return c.conn.net.RemoteAddr().String() }

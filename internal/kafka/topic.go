@@ -23,27 +23,9 @@ type topics struct {
 
 func (c *call) topics() topics { return topics{c.server.broker, c.conn.view} }
 
-// named finds a topic that a request names: a denial is one for the audit trail.
-func (t topics) named(name string, access broker.Access) (*broker.Topic, error) {
-	found, err := t.view.Topic(name, access)
-	broker.AuditRefusal(t.view, err)
-	return found, err
-}
-
-// allow says, also to the audit trail, that the client has no such access.
-func (t topics) allow(access broker.Access, kind broker.ResourceKind, name string) error {
-	err := t.view.Allow(access, kind, name)
-	broker.AuditRefusal(t.view, err)
-	return err
-}
-
-func (c *call) allow(access broker.Access, kind broker.ResourceKind, name string) error {
-	return c.topics().allow(access, kind, name)
-}
-
 // partition finds a partition, for an access to it, and the error code if there is none.
 func (t topics) partition(topic string, number int32, access broker.Access) (*broker.Topic, *broker.Partition, int16) {
-	found, err := t.named(topic, access)
+	found, err := t.view.Topic(topic, access)
 	log, code := partitionOf(found, err, number)
 	return found, log, code
 }
@@ -65,7 +47,7 @@ func (t topics) find(name string, id [16]byte, byID bool, access broker.Access) 
 	if byID {
 		return t.byID(id, access)
 	}
-	return t.named(name, access)
+	return t.view.Topic(name, access)
 }
 
 // lowestEpoch is lower than every leader epoch of this broker's topics, which are seconds since
@@ -94,7 +76,7 @@ func checkEpoch(t *broker.Topic, partition, expected int32) int16 {
 
 // existing finds a topic. The error says if the name cannot be a topic's.
 func (t topics) existing(name string, access broker.Access) (*broker.Topic, error) {
-	found, err := t.named(name, access)
+	found, err := t.view.Topic(name, access)
 	if errors.Is(err, broker.ErrUnknownTopic) {
 		if invalid := message.CheckName("topic", name); invalid != nil {
 			return nil, fmt.Errorf("%w: %w", kerr.InvalidTopicException, invalid)
@@ -103,13 +85,11 @@ func (t topics) existing(name string, access broker.Access) (*broker.Topic, erro
 	return found, err
 }
 
-// orCreate finds a topic, and creates it if create allows it. by is for the log, as with
-// broker.View.MakeTopic.
-func (t topics) orCreate(name string, create bool, by ...any) (*broker.Topic, error) {
+// orCreate finds a topic, and creates it if create allows it.
+func (t topics) orCreate(name string, create bool) (*broker.Topic, error) {
 	found, err := t.existing(name, broker.Describe)
 	if create && errors.Is(err, broker.ErrUnknownTopic) {
-		found, err = t.view.MakeTopic(name, by...)
-		broker.AuditRefusal(t.view, err)
+		return t.view.MakeTopic(name)
 	}
 	return found, err
 }
@@ -120,7 +100,6 @@ func (t topics) all() []*broker.Topic { return t.view.Topics() }
 // byID finds a topic by its id, or returns UNKNOWN_TOPIC_ID.
 func (t topics) byID(id [16]byte, access broker.Access) (*broker.Topic, error) {
 	found, err := t.view.TopicByID(id, access)
-	broker.AuditRefusal(t.view, err)
 	if errors.Is(err, broker.ErrUnknownTopic) {
 		return nil, kerr.UnknownTopicID
 	}
@@ -129,14 +108,14 @@ func (t topics) byID(id [16]byte, access broker.Access) (*broker.Topic, error) {
 
 // createMissing creates those of the topics that do not exist. The caller gets an error
 // when it looks for the topic next.
-func (t topics) createMissing(names []string, by ...any) {
+func (t topics) createMissing(names []string) {
 	var missing []string
 	for _, name := range names {
 		if _, err := t.view.Topic(name, broker.Describe); errors.Is(err, broker.ErrUnknownTopic) {
 			missing = append(missing, name)
 		}
 	}
-	sideBySide(len(missing), func(i int) { _, _ = t.orCreate(missing[i], true, by...) })
+	sideBySide(len(missing), func(i int) { _, _ = t.orCreate(missing[i], true) })
 }
 
 // maxBeside is the number of topics of a request that are created at the same time, so that

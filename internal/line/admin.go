@@ -104,11 +104,6 @@ func (c *conn) administer(r *request) error {
 	return nil
 }
 
-// did logs a change that the client asked for.
-func (c *conn) did(msg string, args ...any) {
-	c.server.log.Info(msg, append(args, "client", c.net.RemoteAddr())...)
-}
-
 // A table is a response: lines of fields, the first with their names; in JSON an object a
 // line.
 type table struct {
@@ -182,8 +177,10 @@ func (c *conn) listTopics(r *request) error {
 		names = append(names, "id")
 	}
 	t := newTable(r, names...)
-	if err := c.view.Allow(broker.Describe, broker.TopicResource, r.topic); r.topic != "" && err != nil {
-		return err
+	if r.topic != "" {
+		if err := c.view.Allow(broker.Describe, broker.TopicResource, r.topic); err != nil {
+			return err
+		}
 	}
 	found := r.topic == ""
 	for _, topic := range c.view.Topics() {
@@ -214,8 +211,10 @@ func (c *conn) listGroups(r *request) error {
 		names = append(names, "lost")
 	}
 	t := newTable(r, names...)
-	if err := c.view.Allow(broker.Describe, broker.GroupResource, r.group); r.group != "" && err != nil {
-		return err
+	if r.group != "" {
+		if err := c.view.Allow(broker.Describe, broker.GroupResource, r.group); err != nil {
+			return err
+		}
 	}
 	all, found := c.view.Lag(r.group, r.topic)
 	for _, n := range all {
@@ -224,8 +223,10 @@ func (c *conn) listGroups(r *request) error {
 	if !found && r.group != "" {
 		return fmt.Errorf("%w %q", broker.ErrUnknownGroup, r.group)
 	}
-	if _, err := c.view.Topic(r.topic, broker.Describe); r.topic != "" && err != nil {
-		t.note("%v: %q", err, r.topic)
+	if r.topic != "" {
+		if _, err := c.view.Topic(r.topic, broker.Describe); err != nil {
+			t.note("%v: %q", err, r.topic)
+		}
 	}
 	return c.sayTable(t)
 }
@@ -250,7 +251,6 @@ func (c *conn) resetGroup(r *request) error {
 		if err := reset.Execute(); err != nil {
 			return err
 		}
-		c.did("positions were set", "group", r.group, "topic", r.topic, "offsets", reset.Offsets())
 	} else if err := c.view.CheckUnused(r.group); err != nil { // programs ask where a position is
 		t.note("%v", err)
 	}
@@ -269,7 +269,6 @@ func (c *conn) growTopic(r *request) error {
 		if err := c.view.AddPartitions(r.topic, r.admin.total); err != nil {
 			return err
 		}
-		c.did("topic has grown", "topic", r.topic, "partitions", r.admin.total)
 	}
 	t.preview(r)
 	return c.sayTable(t)
@@ -283,14 +282,12 @@ func (c *conn) deleteWhat(r *request) error {
 	for _, p := range c.view.Positions(r.group) {
 		t.row(r.group, p.Topic, p.Partition, p.Committed)
 	}
-	if err := broker.CheckGroupDeletion(c.view, r.group); err != nil {
-		return err
+	deletion := broker.CheckGroupDeletion
+	if r.named["execute"] { // which members that may be gone make room for
+		deletion = func(v *broker.View, name string) error { return v.DeleteOffsets(name, nil) }
 	}
-	if r.named["execute"] {
-		if err := c.view.DeleteOffsets(r.group, nil); err != nil {
-			return err
-		}
-		c.did("group deleted", "group", r.group)
+	if err := deletion(c.view, r.group); err != nil {
+		return err
 	}
 	t.preview(r)
 	return c.sayTable(t)
@@ -326,7 +323,6 @@ func (c *conn) deleteTopic(r *request) error {
 		if err != nil {
 			return err
 		}
-		c.did("topic deleted", "topic", r.topic)
 	}
 	t.preview(r)
 	return c.sayTable(t)

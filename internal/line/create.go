@@ -71,7 +71,6 @@ func (c *conn) createTopic(r *request) error {
 		if _, err := c.view.CreateTopic(r.topic, r.admin.total, r.admin.config); err != nil {
 			return fmt.Errorf("%w: %q", err, r.topic)
 		}
-		c.did("topic made", "topic", r.topic, "partitions", partitions, "settings", settingsOf(r.admin.config))
 	}
 	t.preview(r)
 	return c.sayTable(t)

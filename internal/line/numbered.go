@@ -49,7 +49,7 @@ func (p *publisher) makeTopic() error {
 	if p.topic != nil {
 		return nil
 	}
-	t, err := p.view.MakeTopic(p.request.topic, "client", p.net.RemoteAddr())
+	t, err := p.view.MakeTopic(p.request.topic)
 	if err != nil {
 		return toErrorLine(err)
 	}

@@ -15,9 +15,6 @@ func (c *conn) redrive(r *request) error {
 	done, err := c.server.hub.Redrive(c.deliveryOptions(r), r.toAll, func(moved uint64) error {
 		return c.writeLine(fmt.Sprintf("+%d\n", moved))
 	})
-	if n := done.Stays.Total(); done.Moved > 0 || n > 0 {
-		c.did("dead letters redriven", "topic", r.topic, "group", r.group, "all", r.toAll, "moved", done.Moved, "stay", n)
-	}
 	end := stayLines(done.Stays)
 	if done.Moved == 0 && err == nil {
 		end = "+0\n" + end

@@ -35,7 +35,7 @@ func newVault(t *testing.T) *vault {
 	return v
 }
 
-// renew writes a new pair that ends so much later.
+// renew writes a new pair that is valid for a time.
 func (v *vault) renew(valid time.Duration) {
 	v.WritePair(v.Issue(x509.Certificate{NotBefore: time.Now().Add(-valid - 48*time.Hour), NotAfter: time.Now().Add(valid)}), v.files.Certificate, v.files.Key)
 }

@@ -156,11 +156,6 @@ func bodyError(err error) error {
 	return badRequest("the body: %w", err)
 }
 
-// did logs a change that the client asked for.
-func (c *call) did(msg string, args ...any) {
-	c.server.log.Info(msg, append(args, "client", c.r.RemoteAddr)...)
-}
-
 // timeOrNone is a time for JSON; "" for none.
 func timeOrNone(t time.Time) string {
 	if t.IsZero() {

@@ -153,8 +153,7 @@ func closeConnection(c *call) error {
 		case !slices.ContainsFunc(c.server.fronts(), func(f Front) bool { return f.Disconnect(id) }):
 			return notFound("connection %d has ended just now", id)
 		}
-		broker.AuditChange(c.view, "close", "connection", text)
-		c.did("connection closed", "connection", id, "protocol", done.Protocol, "of", done.Client)
+		broker.AuditChange(c.view, "disconnect", broker.ConnectionResource, text, "protocol", done.Protocol, "of", done.Client)
 		return nil
 	}
 	return carryOut(c, http.StatusOK, done)

@@ -312,7 +312,6 @@ func planReset(c *call) (*groupReset, error) {
 			return err
 		}
 		done.InUse = ""
-		c.did("positions were set", "group", name, "topic", topic, "offsets", reset.Offsets())
 		return nil
 	}
 	return done, nil
@@ -353,11 +352,7 @@ func planGroupDeletion(c *call) (*groupDeletion, error) {
 		done.Positions = append(done.Positions, deletedPlace{p.Topic, p.Partition, p.Committed})
 	}
 	done.do = func() error {
-		if err := c.view.DeleteOffsets(name, nil); err != nil {
-			return err
-		}
-		c.did("group deleted", "group", name)
-		return nil
+		return c.view.DeleteOffsets(name, nil)
 	}
 	return done, nil
 }

@@ -134,9 +134,6 @@ func (done *redriveReport) redrive(c *call, l *choice, toAll bool) (err error) {
 		moved, err = c.server.hub.RedriveSome(l.Options, toAll, l.some)
 	}
 	done.Moved, done.Stay = moved.Moved, moved.Stays.Total()
-	if done.Moved > 0 || done.Stay > 0 {
-		c.did("dead letters redriven", "topic", l.Topic, "group", l.Group, "all", toAll, "moved", done.Moved, "stay", done.Stay)
-	}
 	for _, s := range moved.Stays.Reasons {
 		done.Reasons = append(done.Reasons, stayReason{s.Letters, s.Error()})
 	}
@@ -198,9 +195,6 @@ func (done *discardReport) discard(c *call, l *choice) (err error) {
 		var some delivery.Redriven
 		some, err = c.server.hub.DiscardSome(l.Options, l.some)
 		done.Discarded = int64(some.Moved)
-	}
-	if done.Discarded > 0 {
-		c.did("dead letters discarded", "topic", l.Topic, "group", l.Group, "discarded", done.Discarded)
 	}
 	done.Error, err = partial(err, done.Discarded > 0)
 	return err

@@ -180,7 +180,6 @@ func planTopic(c *call, want newTopic) (*topicChange, error) {
 		if _, err := c.view.CreateTopic(want.Topic, want.Partitions, want.Config); err != nil {
 			return aboutTopic(err, want.Topic)
 		}
-		c.did("topic made", "topic", want.Topic, "partitions", done.Partitions, "settings", done.Config)
 		c.w.Header().Set("Location", "/topics/"+url.PathEscape(want.Topic))
 		return nil
 	}
@@ -241,14 +240,11 @@ func alter(c *call, t *broker.Topic, done *topicChange, want *alteration) error 
 	}
 	if want.Partitions > 0 {
 		if err := c.view.AddPartitions(t.Name, want.Partitions); err != nil && len(want.Config) > 0 {
-			err = halfDone(err, done, len(t.Partitions()))
-			c.did("topic changed in part", "topic", t.Name, "settings", done.Config, "reason", err)
-			return err
+			return halfDone(err, done, len(t.Partitions()))
 		} else if err != nil {
 			return aboutTopic(err, t.Name)
 		}
 	}
-	c.did("topic changed", "topic", t.Name, "partitions", done.Partitions, "settings", done.Config)
 	return nil
 }
 
@@ -317,7 +313,6 @@ func planDeletion(c *call) (*topicDeletion, error) {
 		if err := remove(); err != nil {
 			return aboutTopic(err, name)
 		}
-		c.did("topic deleted", "topic", name)
 		return nil
 	}
 	return done, nil

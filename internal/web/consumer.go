@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"mbus/internal/broker"
 	"mbus/internal/delivery"
 	"mbus/internal/tcpserver"
 )
@@ -218,7 +217,6 @@ func (k *consumer) fail(err error) error {
 		return err // of the connection
 	}
 	p := toProblem(err)
-	broker.AuditRefusal(k.options.View, err)
 	switch isEvents := k.sink.format == formatSSE; {
 	case isEvents && (k.sink.began || errors.Is(err, delivery.ErrGap)):
 		k.skipGone()

@@ -91,7 +91,7 @@ func ready(c *call) error {
 }
 
 // looks reports whether the client may look at the broker as a whole.
-func looks(c *call) bool { return c.view.Allow(broker.Describe, broker.ClusterResource, "") == nil }
+func looks(c *call) bool { return broker.May(c.view, broker.Describe, broker.ClusterResource, "") }
 
 // healthy answers with all checks, or with their worst status only.
 func healthy(c *call) error {

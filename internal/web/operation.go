@@ -143,7 +143,7 @@ func setPathValues(r *http.Request, pattern string) error {
 // serve answers a request. A panic ends its connection only.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = newTimedBody(r, s.broker.Limits.HTTPBodyTime)
-	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: connOf(r.Context()), view: s.broker.As(broker.Principal{})}
+	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: connOf(r.Context()), view: s.broker.As(broker.Principal{From: r.RemoteAddr})}
 	c.conn.serves = true
 	defer c.count()
 	setPolicies(w.Header())
@@ -242,7 +242,6 @@ func (c *call) fail(err error) {
 		}
 		challenge(c)
 	}
-	broker.AuditRefusal(c.view, err)
 	c.leaveBody()
 	if errors.Is(err, errStopping) || c.server.isStopping() {
 		c.w.Header().Set("Connection", "close")

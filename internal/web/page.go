@@ -165,7 +165,6 @@ func errorView(c *call, err error) error {
 		return err
 	}
 	p := toProblem(err)
-	broker.AuditRefusal(c.view, err)
 	return show(c, p.Status, "error", view{Title: cmp.Or(http.StatusText(p.Status), p.Code), Live: "-", Data: p})
 }
 

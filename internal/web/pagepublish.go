@@ -21,7 +21,7 @@ func postPublish(c *call) error {
 	if err != nil {
 		return err
 	}
-	_, p, err := m.prepare(c.view, c.server.broker, name, "client", c.r.RemoteAddr)
+	_, p, err := m.prepare(c.view, c.server.broker, name)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (s *survey) of(topic string) []string {
 type surveys struct {
 	mu     sync.Mutex // guards what follows, and is held while a survey is made
 	latest *survey
-	of     broker.Principal
+	of     string // the name of the principal who sees it
 }
 
 // surveyShare bounds the processor time of surveys for views that are open: a survey is kept for so many times as
@@ -76,9 +76,9 @@ func (a *surveys) get(v *broker.View, fresh bool) *survey {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.latest
-	if s == nil || fresh || a.of != broker.PrincipalOf(v) || time.Since(s.begun) > max(broker.PageNumbers/2, surveyShare*s.took) {
+	if s == nil || fresh || a.of != broker.PrincipalOf(v).Name || time.Since(s.begun) > max(broker.PageNumbers/2, surveyShare*s.took) {
 		s = newSurvey(v)
-		a.latest, a.of = s, broker.PrincipalOf(v)
+		a.latest, a.of = s, broker.PrincipalOf(v).Name
 	}
 	return s
 }

@@ -88,7 +88,7 @@ func showUser(c *call) error {
 	}
 	d := userView{Row: userRow{u.Name, u.Created.UnixMilli(), logsIn(&u), len(u.Permissions), len(u.Tokens)}}
 	d.IsCut = max(len(u.Permissions), len(u.Tokens)) > broker.PageRows
-	d.MayChange = c.view.Allow(broker.Alter, broker.ClusterResource, "") == nil
+	d.MayChange = broker.May(c.view, broker.Alter, broker.ClusterResource, "")
 	for _, p := range u.Permissions[:min(len(u.Permissions), broker.PageRows)] {
 		row := permissionRow{p.Operations.String(), string(p.Kind), p.Pattern, p.Operations.String() + " " + shellQuoted(p.Pattern)}
 		if p.Kind == auth.Group {

@@ -57,7 +57,6 @@ type plainConn struct {
 	view  *broker.View
 	login *login         // that the view is of; nil for none yet
 	said  []byte         // of the header Authorization, which the login is by
-	by    []any          // for whom topics are made
 	use   *tcpserver.Use // by the latest request; nil for none yet
 	host  []byte         // of the latest request; it is this broker
 	blank int            // bytes of line ends that may still stand before the next request
@@ -158,7 +157,10 @@ func (p *plainConn) publish(r *plain) error {
 	p.conn.use.Store(p.use)
 	defer p.conn.use.Store(nil)
 	m := outgoing{key: r.key, hasKey: r.hasKey, value: r.body, partition: -1}
-	_, partition, err := m.prepare(p.view, p.server.broker, p.use.Topic, p.by...)
+	if !broker.May(p.view, broker.Write, broker.TopicResource, p.use.Topic) { // which net/http says
+		return errNotPlain
+	}
+	_, partition, err := m.prepare(p.view, p.server.broker, p.use.Topic)
 	if err != nil {
 		return errNotPlain
 	}
@@ -206,9 +208,6 @@ func (p *plainConn) logIn(authorization []byte) bool {
 }
 
 func (p *plainConn) useTopic(name []byte) {
-	if p.use == nil {
-		p.by = []any{"client", p.conn.RemoteAddr().String()}
-	}
 	if p.use == nil || p.use.Topic != string(name) {
 		p.use = &tcpserver.Use{Topic: string(name), Does: p.op.id}
 	}

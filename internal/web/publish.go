@@ -73,7 +73,7 @@ func publishBody(c *call) error {
 
 // publishOne publishes one message and answers where it is.
 func (c *call) publishOne(topic string, m *outgoing) error {
-	t, p, err := m.prepare(c.view, c.server.broker, topic, "client", c.r.RemoteAddr)
+	t, p, err := m.prepare(c.view, c.server.broker, topic)
 	if err != nil {
 		return err
 	}
@@ -90,9 +90,9 @@ func (c *call) publishOne(topic string, m *outgoing) error {
 	return published{topic, p.Number(), offset}.answer(c.w)
 }
 
-// prepare finds where the message goes, and checks it. by is as for MakeTopic.
-func (m *outgoing) prepare(v *broker.View, b *broker.Broker, topic string, by ...any) (*broker.Topic, *broker.Partition, error) {
-	t, err := v.MakeTopic(topic, by...)
+// prepare finds where the message goes, and checks it.
+func (m *outgoing) prepare(v *broker.View, b *broker.Broker, topic string) (*broker.Topic, *broker.Partition, error) {
+	t, err := v.MakeTopic(topic)
 	if err != nil {
 		return nil, nil, err
 	}

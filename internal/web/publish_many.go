@@ -82,7 +82,7 @@ func (c *call) publishMany(name string, like *outgoing, lines *linesOf) error {
 	if like.hasTime {
 		return badRequest("%q goes with a body that is one message", "time")
 	}
-	t, err := c.view.MakeTopic(name, "client", c.r.RemoteAddr)
+	t, err := c.view.MakeTopic(name)
 	if err != nil {
 		return withPublished(err, 0)
 	}

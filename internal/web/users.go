@@ -14,11 +14,11 @@ import (
 // userOperations look at users, and change them.
 func userOperations() []operation {
 	const one = "/users/{user}"
-	grant := func(id, path, summary string, change func(*auth.User, []auth.Permission), action string) operation {
+	grant := func(id, path, summary string, change func(*auth.User, []auth.Permission)) operation {
 		return operation{
 			id: id, method: http.MethodPost, path: one + path, tag: "Users", summary: summary,
 			bodies: []string{typeJSON}, body: permissionList{}, answers: asJSON("the user as it is now", userDetails{}), changes: true,
-			serve: func(c *call) error { return changePermissions(c, change, action) },
+			serve: func(c *call) error { return changePermissions(c, change) },
 		}
 	}
 	return []operation{
@@ -46,8 +46,8 @@ func userOperations() []operation {
 			params:  []param{paramExecute}, answers: asJSON("the user that was, or would be, deleted", userDeletion{}),
 			changes: true, serve: deleteUser,
 		},
-		grant("grantPermissions", "/grant", "Adds permissions", func(u *auth.User, all []auth.Permission) { u.Grant(all...) }, "grant"),
-		grant("revokePermissions", "/revoke", "Takes operations away from permissions with the same patterns", func(u *auth.User, all []auth.Permission) { u.Revoke(all...) }, "revoke"),
+		grant("grantPermissions", "/grant", "Adds permissions", func(u *auth.User, all []auth.Permission) { u.Grant(all...) }),
+		grant("revokePermissions", "/revoke", "Takes operations away from permissions with the same patterns", func(u *auth.User, all []auth.Permission) { u.Revoke(all...) }),
 		{
 			id: "addToken", method: http.MethodPost, path: one + "/tokens", tag: "Users",
 			summary: "Makes a token, which is shown this once",
@@ -204,10 +204,13 @@ func putUser(c *call) error {
 	if want.Password != "" && want.Credentials != nil {
 		return badRequest("the body: %q and %q exclude each other", "password", "credentials")
 	}
-	users, err := changeUsers(c)
-	isOwn := errors.Is(err, broker.ErrDenied) && isSelf(c)
-	if err != nil && !isOwn {
-		return err
+	var users *auth.Editor
+	var err error
+	isOwn := isSelf(c) && !broker.May(c.view, broker.Alter, broker.ClusterResource, "")
+	if !isOwn {
+		if users, err = changeUsers(c); err != nil {
+			return err
+		}
 	}
 	if isOwn && want.Old == "" {
 		return badRequest("the body: user %q replaces its own password with the old one, as %q", c.r.PathValue("user"), "old")
@@ -237,7 +240,7 @@ func checkOld(c *call, password string) error {
 
 // setSecret replaces the credentials of the user of the path; users is nil where that is the client itself.
 func setSecret(c *call, users *auth.Editor, all []auth.Credential) error {
-	name, status, action := c.r.PathValue("user"), http.StatusOK, "set the password of"
+	name, status := c.r.PathValue("user"), http.StatusOK
 	var now auth.User
 	var err error
 	if users == nil {
@@ -248,7 +251,7 @@ func setSecret(c *call, users *auth.Editor, all []auth.Credential) error {
 	} else {
 		err = users.Change(name, func(u *auth.User, exists bool) error {
 			if !exists {
-				status, action = http.StatusCreated, "create"
+				status = http.StatusCreated
 			} else if len(all) == 0 {
 				return badRequest("the body: user %q exists; it takes a new %q", name, "password")
 			}
@@ -260,7 +263,6 @@ func setSecret(c *call, users *auth.Editor, all []auth.Credential) error {
 	if err != nil {
 		return err
 	}
-	broker.AuditChange(c.view, action, "user", name)
 	if status == http.StatusCreated {
 		c.w.Header().Set("Location", "/users/"+url.PathEscape(name))
 	}
@@ -268,7 +270,7 @@ func setSecret(c *call, users *auth.Editor, all []auth.Credential) error {
 }
 
 // changeUser changes the user of the path, and answers with it.
-func changeUser(c *call, action string, change func(*auth.User) error) (now auth.User, err error) {
+func changeUser(c *call, change func(*auth.User) error) (now auth.User, err error) {
 	users, err := changeUsers(c)
 	if err != nil {
 		return now, err
@@ -284,13 +286,10 @@ func changeUser(c *call, action string, change func(*auth.User) error) (now auth
 		now = *u
 		return nil
 	})
-	if err == nil {
-		broker.AuditChange(c.view, action, "user", name)
-	}
 	return now, err
 }
 
-func changePermissions(c *call, change func(*auth.User, []auth.Permission), action string) error {
+func changePermissions(c *call, change func(*auth.User, []auth.Permission)) error {
 	var want permissionList
 	if err := readJSON(c, &want); err != nil {
 		return err
@@ -303,14 +302,13 @@ func changePermissions(c *call, change func(*auth.User, []auth.Permission), acti
 			return err
 		}
 	}
-	now, err := changeUser(c, action, func(u *auth.User) error {
+	now, err := changeUser(c, func(u *auth.User) error {
 		change(u, want.Permissions)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	c.did("permissions changed", "user", now.Name, "action", action, "permissions", want.Permissions)
 	return c.json(http.StatusOK, describeUser(&now))
 }
 
@@ -330,7 +328,7 @@ func addToken(c *call) error {
 		}
 	}
 	var made newToken
-	_, err := changeUser(c, "add a token to", func(u *auth.User) error {
+	_, err := changeUser(c, func(u *auth.User) error {
 		secret, t := u.AddToken(after)
 		made = newToken{secret, shownToken{t.ID, t.Created, t.Expires}}
 		return nil
@@ -343,7 +341,7 @@ func addToken(c *call) error {
 
 func removeToken(c *call) error {
 	id := c.r.PathValue("token")
-	now, err := changeUser(c, "remove a token from", func(u *auth.User) error {
+	now, err := changeUser(c, func(u *auth.User) error {
 		if !u.RemoveToken(id) {
 			return notFound("user %q has no token %q", u.Name, id)
 		}
@@ -367,11 +365,7 @@ func deleteUser(c *call) error {
 	}
 	done := &userDeletion{userDetails: describeUser(&u)}
 	done.do = func() error {
-		if err := users.Delete(name); err != nil {
-			return err
-		}
-		broker.AuditChange(c.view, "delete", "user", name)
-		return nil
+		return users.Delete(name)
 	}
 	return carryOut(c, http.StatusOK, done)
 }
