@@ -123,7 +123,7 @@ func TestACLsArePermissions(t *testing.T) {
 	if got := c.acls(func(req *kmsg.DescribeACLsRequest) { req.ResourceType = 0 }); len(got) != 1 {
 		t.Errorf("a filter that is none: %q", got)
 	}
-	if n := len(b.book.Lines("msg=audit", "user=root", "action=grant", "outcome=done")); n != 2 {
+	if n := len(b.book.Lines("msg=audit", "user=root", "action=change", "granted=", "outcome=done")); n != 2 {
 		t.Errorf("%d lines of the audit trail", n)
 	}
 }
@@ -202,7 +202,7 @@ func TestACLsAreDeletedWithTheirPermissions(t *testing.T) {
 	if alice, err := b.users().Find("alice"); err != nil || len(alice.Permissions) > 0 {
 		t.Errorf("alice has %+v, %v", alice.Permissions, err)
 	}
-	if n := len(b.book.Lines("msg=audit", "user=root", "action=revoke", "outcome=done")); n != 3 {
+	if n := len(b.book.Lines("msg=audit", "user=root", "action=change", "revoked=", "outcome=done")); n != 3 {
 		t.Errorf("%d lines of the audit trail", n)
 	}
 }
