@@ -134,7 +134,10 @@ func explain(err error) error {
 	if errors.As(err, &of) { // which repeats the request
 		err = of.Err
 	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Errorf("%w: this port does not speak TLS: connect without -tls, or start the broker with -tls-cert and -tls-key", client.ErrUnreachable)
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: %w: no broker listens there: start one, or say with -host and -hport where it is", client.ErrUnreachable, err)
 	}
 	return fmt.Errorf("%w: %w", client.ErrUnreachable, client.Explain(err))

@@ -67,7 +67,15 @@ func (c *call) addUser() error {
 	if exists {
 		return fmt.Errorf("user %q exists: admin user password %s sets its password", c.words[0], c.words[0])
 	}
-	return c.putPassword("user %q is made; admin grant says what it may do\n")
+	var others struct{ Users []struct{} }
+	isFirst := c.api.ask(http.MethodGet, "/users?limit=1", nil, &others) == nil && len(others.Users) == 0
+	if err := c.putPassword("user %q is made; admin grant says what it may do\n"); err != nil {
+		return err
+	}
+	if isFirst {
+		fmt.Fprintln(c.notes, "admin: it is the first one: clients that do not log in may do nothing from now on")
+	}
+	return nil
 }
 
 func (c *call) setPassword() error {

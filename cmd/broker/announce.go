@@ -24,6 +24,9 @@ func (o *options) announce(l *listeners, b *broker.Broker, log *slog.Logger) {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "producers: %s\nconsumers: %s\nkafka: %s\nhttp: %s\n", l.producers.Addr(), l.consumers.Addr(), l.kafka.Addr(), l.http.Addr())
+	if b.Users().Any() { // without a user, the first command would be refused
+		return
+	}
 	next := flags.Sibling("producer") + " -topic orders -message \"first order\""
 	if port := portOf(l.producers); port != defaultProducerPort {
 		next += fmt.Sprintf(" -port %d", port)
