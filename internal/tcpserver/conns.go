@@ -55,6 +55,7 @@ func (s *Conns[C]) Serve(l net.Listener, start func(Conn)) {
 		l.Close()
 	}
 	s.mu.Unlock()
+	var pace pace
 	Each(l, s.log, func(nc net.Conn) {
 		conn := newConn(nc.(*net.TCPConn))
 		switch {
@@ -65,6 +66,7 @@ func (s *Conns[C]) Serve(l net.Listener, start func(Conn)) {
 			if a := (&arrival{conn, config}); !s.expect(a, start) {
 				start(a)
 			}
+			time.Sleep(pace.rest(time.Now()))
 		}
 	})
 }

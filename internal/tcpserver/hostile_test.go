@@ -192,9 +192,7 @@ func TestOffLoopbackOnlyTLSIsServed(t *testing.T) {
 	server, client := brokertest.TLS(t)
 	r := newRigAt(t, far+":0", server, client, Limits{Connections: 10, Handshake: bound})
 	for range 3 {
-		if text, err := io.ReadAll(r.plain("orders\n")); string(text) != ErrPlain.Error()+"\n" || err != nil {
-			t.Errorf("%q, %v", text, err)
-		}
+		r.isRefused(r.plain("orders\n"), ErrPlain)
 	}
 	c, p := r.connect()
 	r.write(c, stream)

@@ -19,8 +19,24 @@ func (r *rig) mustRefuse(d net.Dialer, err error) {
 	r.Helper()
 	p := r.dial(d)
 	defer p.Close()
-	if text, _ := io.ReadAll(p); string(text) != err.Error()+"\n" {
-		r.Errorf("%q comes, not %q", text, err)
+	r.isRefused(p, err)
+}
+
+// isRefused demands that a connection is refused because of err. One that is served fails the test at once.
+func (r *rig) isRefused(conn net.Conn, err error) {
+	r.Helper()
+	text := make(chan string, 1)
+	go func() {
+		p, _ := io.ReadAll(conn)
+		text <- string(p)
+	}()
+	select {
+	case got := <-text:
+		if got != err.Error()+"\n" {
+			r.Fatalf("%q comes, not %q", got, err)
+		}
+	case <-r.accepted:
+		r.Fatalf("it is served; it should get %q", err)
 	}
 }
 
