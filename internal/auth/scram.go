@@ -76,7 +76,8 @@ func (e *Exchange) first(message string) ([]byte, error) {
 	return []byte(answer), nil
 }
 
-// final checks the client-final-message.
+// final checks the client-final-message. Its nonce may have the client's part twice, as that of librdkafka before
+// version 2.6.1 has, which Kafka's brokers accept, too.
 func (e *Exchange) final(message string) (answer []byte, id Identity, err error) {
 	i := strings.LastIndex(message, ",p=")
 	if i < 0 {
@@ -91,7 +92,7 @@ func (e *Exchange) final(message string) (answer []byte, id Identity, err error)
 		return nil, id, fmt.Errorf("%w: the proof has %d bytes in base64", errScram, len(e.credential.StoredKey))
 	case binding != "c="+base64.StdEncoding.EncodeToString([]byte(e.header)):
 		return nil, id, fmt.Errorf("%w: the channel binding is not that of the first one", errScram)
-	case nonce != "r="+e.nonce:
+	case nonce != "r="+e.nonce && nonce != "r="+strings.TrimSuffix(e.nonce, e.own)+e.nonce:
 		return nil, id, fmt.Errorf("%w: the nonce is another one", errScram)
 	}
 	m := e.credential.Mechanism

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -84,6 +85,36 @@ func TestScramIsThatOfRFC7677(t *testing.T) {
 	answer, id, err := e.Step([]byte("c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="))
 	if want := "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="; err != nil || string(answer) != want || id.Name != "user" {
 		t.Fatalf("the second answer is %q for %q (%v), not %q", answer, id.Name, err, want)
+	}
+}
+
+// Clients of librdkafka before version 2.6.1, such as kcat, repeat their part of the nonce, and sign that. Other nonces
+// are refused although they are signed.
+func TestScramTakesTheNonceOfLibrdkafka(t *testing.T) {
+	users, _ := newUsers(t)
+	add1(t, users, "alice", "secret")
+	for _, tt := range []struct {
+		nonce string // client and server are the parts of the nonce
+		ok    bool
+	}{
+		{"client+server", true}, {"client+client+server", true},
+		{"server", false}, {"client", false}, {"client+client", false}, {"client+other+server", false}, {"client+client+client+server", false},
+	} {
+		e := users.Exchange(SHA256)
+		answer, _, err := e.Step([]byte("n,,n=alice,r=abc"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nonce := strings.NewReplacer("client", "abc", "server", e.own, "+", "").Replace(tt.nonce)
+		bare := "c=biws,r=" + nonce
+		m := SHA256
+		key := m.mac(m.salted("secret", e.credential.Salt, e.credential.Iterations), "Client Key")
+		proof := m.mac(m.storedKey(key), "n=alice,r=abc,"+string(answer)+","+bare)
+		subtle.XORBytes(proof, proof, key)
+		_, id, err := e.Step([]byte(bare + ",p=" + base64.StdEncoding.EncodeToString(proof)))
+		if ok := err == nil && id.Name == "alice"; ok != tt.ok {
+			t.Errorf("%s: %+v %v", tt.nonce, id, err)
+		}
 	}
 }
 

@@ -10,12 +10,13 @@ import (
 )
 
 // SaslHandshake, version 1: begins a log-in, or another one of the same user (KIP-368). Version 0, after which
-// clients send SASL messages without frames, is UNSUPPORTED_VERSION. PLAIN is offered where nobody
+// clients send SASL messages without frames, is UNSUPPORTED_VERSION; it is advertised, because librdkafka
+// tries no SASL without it, and sends version 1. PLAIN is offered where nobody
 // else can read the password. After an error the connection is closed, as in Kafka.
 func init() {
 	register(api{
-		key: 17, min: 1, max: 1, handle: typed(saslHandshake),
-		doc: "PLAIN (over TLS, or on a loopback address), SCRAM-SHA-256 and SCRAM-SHA-512.",
+		key: 17, min: 0, max: 1, handle: typed(saslHandshake),
+		doc: "Version 0 is refused. PLAIN (over TLS, or on a loopback address), SCRAM-SHA-256 and SCRAM-SHA-512.",
 	})
 }
 
@@ -32,6 +33,8 @@ func saslHandshake(c *call, req *kmsg.SASLHandshakeRequest) {
 		resp.SupportedMechanisms = append(resp.SupportedMechanisms, plainMechanism)
 	}
 	switch {
+	case req.Version == 0:
+		resp.ErrorCode, s.failed = kerr.UnsupportedVersion.Code, errLogin
 	case s.mechanism != "":
 		resp.ErrorCode, s.failed = kerr.IllegalSaslState.Code, errLogin
 	case !slices.Contains(resp.SupportedMechanisms, req.Mechanism):
@@ -43,10 +46,4 @@ func saslHandshake(c *call, req *kmsg.SASLHandshakeRequest) {
 		}
 	}
 	c.reply(resp)
-}
-
-func unsupportedHandshake() *kmsg.SASLHandshakeResponse {
-	resp := kmsg.NewPtrSASLHandshakeResponse()
-	resp.ErrorCode = kerr.UnsupportedVersion.Code
-	return resp
 }

@@ -192,8 +192,6 @@ func (c *conn) refuseVersion(a *api, h header) error {
 		h.version = 0
 		c.enqueue(h).reply(unsupportedVersion())
 		return nil
-	case h.key == int16(kmsg.SASLHandshake) && h.version == 0:
-		c.enqueue(h).reply(unsupportedHandshake())
 	}
 	return fmt.Errorf("%s of version %d is not supported, only %d to %d", kmsg.NameForKey(h.key), h.version, a.min, a.max)
 }
