@@ -272,6 +272,16 @@ sabotage "take a deletion for a stop" internal/commitlog/topics.go \
 	's/l.close(store.ErrDeleted)/l.close(store.ErrClosed)/' ./internal/commitlog TestConformsOnFiles
 sabotage "let a client be a member without asking for access" internal/kafka/groups.go \
 	's/return c.allow(broker.Read, broker.GroupResource, name)/return nil/' ./internal/kafka TestEachRequestAsksForAccess
+sabotage "produce without asking for access" internal/kafka/00_produce.go \
+	's/firstProduceByID, broker.Write)/firstProduceByID, broker.Describe)/' ./internal/kafka TestEachRequestAsksForAccess
+sabotage "show ACLs to all clients" internal/kafka/29_describe_acls.go \
+	's/users, err := c.users(broker.Describe)/users, err := c.server.broker.As(broker.Self).UserEditor(broker.Describe)/' ./internal/kafka TestEachRequestAsksForAccess
+sabotage "serve Kafka clients that have not logged in" internal/kafka/session.go \
+	's/case key == int16(kmsg.ApiVersions), s.identity.Load() != nil:/case key == int16(kmsg.ApiVersions), key != 0:/' ./internal/kafka TestBeforeALogInThereIsNothingButALogIn
+sabotage "take any password of a Kafka client" internal/kafka/36_sasl_authenticate.go \
+	'/plainLogin(u, message)/,/}/ s/if err != nil/if err == errPlain/' ./internal/kafka TestAFailedLogInSaysNothingOfTheUser
+sabotage "keep connections of users that are deleted" internal/kafka/session.go \
+	's/return !users.IsValid(\*id, now)/return false/' ./internal/kafka TestConnectionsEndWithTheirUsers
 sabotage "take a variable that describes a service for a flag" internal/flags/flags.go \
 	's/service.MatchString(v)/service.MatchString("")/' ./internal/flags TestVariablesOfServicesAreNotFlags
 sabotage "begin with partition 0 each time" internal/delivery/subscription.go \

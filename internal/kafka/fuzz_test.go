@@ -1,11 +1,14 @@
 package kafka
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"reflect"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/internal/auth"
 )
 
 // FuzzDecode decodes a request of each API: what is decoded costs no more memory
@@ -36,6 +39,38 @@ func FuzzDecode(f *testing.F) {
 		}
 		if took := elements(reflect.ValueOf(req).Elem()); took > cost {
 			t.Fatalf("it was said to cost %d and took %d", cost, took)
+		}
+	})
+}
+
+// FuzzLogin sends messages of a log-in: nobody is logged in by one that is made without the password.
+func FuzzLogin(f *testing.F) {
+	users := auth.New(func(string, []byte) error { return nil })
+	credentials, err := auth.NewCredentials("secret")
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := users.Change("alice", func(u *auth.User, _ bool) error { u.SetCredentials(credentials...); return nil }); err != nil {
+		f.Fatal(err)
+	}
+	for _, message := range []string{"\x00alice\x00wrong", "alice\x00alice\x00", "n,,n=alice,r=nonce", "y,a=alice,n=alice,r=nonce,x=y", "p=tls-unique,,n=alice,r=x", "c=biws,r=nonce,p=AAAA"} {
+		f.Add([]byte(message), []byte("c=biws,r=nonce,p="))
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		if id, err := plainLogin(users.Users, first); err == nil && !bytes.Equal(first, []byte("\x00alice\x00secret")) && !bytes.Equal(first, []byte("alice\x00alice\x00secret")) {
+			t.Fatalf("PLAIN: %+v", id)
+		}
+		for _, m := range auth.Mechanisms {
+			e := users.Exchange(m)
+			if _, id, err := e.Step(first); err != nil || id.Name != "" {
+				if id.Name != "" {
+					t.Fatalf("%s: %+v", m, id)
+				}
+				continue
+			}
+			if _, id, err := e.Step(second); err == nil {
+				t.Fatalf("%s: %+v", m, id)
+			}
 		}
 	})
 }

@@ -3,6 +3,8 @@ package kafka_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"slices"
 	"strings"
@@ -18,6 +20,7 @@ import (
 
 	"mbus/internal/auth"
 	"mbus/internal/broker"
+	"mbus/test/brokertest"
 )
 
 // users changes the bus's users.
@@ -321,7 +324,7 @@ func TestConnectionsEndWithTheirUsers(t *testing.T) {
 	b.user("alice", "secret", anything, "*")
 	b.user("bob", "secret", anything, "*")
 	b.server.EndInvalid()
-	anonymous.mustBeClosed()
+	anonymous.mustBeCut()
 	idle.mustLogIn(mechanisms("alice", "secret")[1])
 	idle.publish("orders", 0, messages(1))
 	alice, bob := idle, b.dial()
@@ -338,13 +341,23 @@ func TestConnectionsEndWithTheirUsers(t *testing.T) {
 		u.Revoke(auth.Permission{Operations: auth.Publish, Kind: auth.Topic, Pattern: "*"})
 	})
 	b.server.EndInvalid()
-	alice.mustBeClosed()
+	alice.mustBeCut()
 	bob.publish("orders", 0, messages(1))
 	if err := b.users().Delete("bob"); err != nil {
 		t.Fatal(err)
 	}
 	b.server.EndInvalid()
-	bob.mustBeClosed()
+	bob.mustBeCut()
+}
+
+// mustBeCut fails the test if the connection has responses.
+func (c *client) mustBeCut() {
+	c.t.Helper()
+	req := kmsg.NewPtrApiVersionsRequest()
+	_, _ = c.Write(frame(req, c.read+1))
+	if _, err := c.tryReceive(req); err == nil {
+		c.t.Fatal("the connection is open")
+	}
 }
 
 // A client that does not log in is not waited for without end.
@@ -359,4 +372,40 @@ func TestALogInHasATime(t *testing.T) {
 	b.user("alice", "secret", anything, "*")
 	b.server.EndInvalid()
 	silent.mustBeClosed()
+}
+
+// A client with the certificate of a user needs no log-in, and may log in as another user.
+func TestACertificateLogsIn(t *testing.T) {
+	authority := brokertest.NewAuthority(t)
+	b := start(t, setup{secure: func(server *tls.Config) {
+		server.ClientAuth, server.ClientCAs = tls.VerifyClientCertIfGiven, authority.Pool()
+	}})
+	b.user("alice", "secret", anything, "orders")
+	b.user("bob", "secret", anything, "bills")
+	b.topic("orders", 1)
+	b.topic("bills", 1)
+	with := func(name string) *client {
+		with := b.tls
+		b.tls = with.Clone()
+		b.tls.Certificates = []tls.Certificate{authority.Issue(x509.Certificate{Subject: pkix.Name{CommonName: name}})}
+		defer func() { b.tls = with }()
+		return b.dial()
+	}
+	alice := with("alice")
+	alice.publish("orders", 0, messages(1))
+	if all := b.server.Connections(); len(all) != 1 || all[0].User != "alice" {
+		t.Errorf("connections %+v", all)
+	}
+	bob := with("alice")
+	bob.mustLogIn(mechanisms("bob", "secret")[2])
+	bob.publish("bills", 0, messages(1))
+	mallory := with("mallory")
+	ask[*kmsg.ApiVersionsResponse](mallory, kmsg.NewPtrApiVersionsRequest())
+	mallory.send(kmsg.NewPtrMetadataRequest())
+	mallory.mustBeClosed()
+	if err := b.users().Delete("alice"); err != nil {
+		t.Fatal(err)
+	}
+	b.server.EndInvalid()
+	alice.mustBeCut()
 }
