@@ -43,8 +43,20 @@ func TestOverTLS(t *testing.T) {
 		"a stop and waiting members":   TestStopAnswersMembersThatWait,
 		"a connection too many":        TestOneConnectionTooManyIsClosed,
 		"a line on the port for Kafka": TestALineOfTextGetsTheOtherPorts,
+		"a client without TLS":         plainBesideTLS,
 	} {
 		t.Run(name, test)
+	}
+}
+
+// On loopback a client without TLS is served by the same port.
+func plainBesideTLS(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	over := b.dial()
+	b.tls = nil
+	for _, c := range []*client{b.dial(), over, b.dial()} {
+		c.publish("orders", 0, messages(2))
 	}
 }
 

@@ -77,6 +77,7 @@ func TestOverTLS(t *testing.T) {
 		"byte by byte":                  TestBytesMayComeOneAtATime,
 		"the largest message":           TestMessageIsAsLargeAsTheLimitAndNoLarger,
 		"hostile clients":               hostileClients,
+		"a client without TLS":          plainBesideTLS,
 		"a large table":                 TestASlowReaderOfALargeTableGetsAllOfIt,
 	} {
 		t.Run(name, test)
@@ -126,6 +127,14 @@ func hostileClients(t *testing.T) {
 	if warnings := b.book.Lines("level=WARN"); len(warnings) > 0 {
 		t.Errorf("strangers are worth a warning: %q", warnings)
 	}
+}
+
+// On loopback a client without TLS is served by the same port.
+func plainBesideTLS(t *testing.T) {
+	b := start(t, setup{})
+	b.plain([]byte("orders\nwithout\n"))
+	b.publish("orders", "with")
+	b.mustDrain("orders", "without\nwith\n")
 }
 
 // plain sends bytes to the producers' port, without TLS, and waits until the broker has seen
