@@ -2,15 +2,13 @@ package web
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
 )
 
 // startingPatience bounds the time of the last answers of ServeStarting, which are short.
@@ -20,8 +18,8 @@ const startingPatience = time.Second
 // watches over the process does not take a long recovery for its death. stop leaves the listener for a Server,
 // and lets the answers under way end in the background.
 func ServeStarting(l net.Listener, limits broker.Limits, version string) (stop func()) {
-	tcp, ok := l.(*net.TCPListener)
-	if !ok {
+	borrowed, giveBack := tcpserver.Borrow(l)
+	if borrowed == nil {
 		return func() {} // clients wait
 	}
 	s := &http.Server{
@@ -29,15 +27,9 @@ func ServeStarting(l net.Listener, limits broker.Limits, version string) (stop f
 		MaxHeaderBytes: broker.HTTPHeader, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	s.SetKeepAlivesEnabled(false)
-	served := make(chan struct{})
-	go func() {
-		_ = s.Serve(borrowed{tcp}) // the error is that it is given back
-		close(served)
-	}()
+	go s.Serve(borrowed) // the error is that it is given back
 	return func() {
-		_ = tcp.SetDeadline(time.Unix(1, 0)) // ends the Accept that waits
-		<-served
-		_ = tcp.SetDeadline(time.Time{})
+		giveBack()
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), startingPatience)
 			defer cancel()
@@ -47,19 +39,6 @@ func ServeStarting(l net.Listener, limits broker.Limits, version string) (stop f
 		}()
 	}
 }
-
-// A borrowed listener stays open. A deadline ends it.
-type borrowed struct{ *net.TCPListener }
-
-func (b borrowed) Accept() (net.Conn, error) {
-	conn, err := b.TCPListener.Accept()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = io.EOF // or http.Server would go on
-	}
-	return conn, err
-}
-
-func (b borrowed) Close() error { return nil }
 
 const recovering = "The broker reads its data directory after a start, and serves when that is done."
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
+	"mbus/test/brokertest"
 )
 
 func TestHealthDuringRecovery(t *testing.T) {
@@ -48,6 +50,48 @@ func TestHealthDuringRecovery(t *testing.T) {
 		t.Errorf("got %+v, %v", v, err)
 	}
 	r.url = served
+	other.Stop(t.Context())
+	<-ended
+}
+
+// Health checks during recovery may come over TLS or not, as requests afterwards.
+func TestHealthDuringRecoveryOverTLS(t *testing.T) {
+	r := newRig(t, Options{})
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, trusting := brokertest.TLS(t)
+	l := tcpserver.WithTLS(tcp, config)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting, DisableKeepAlives: true}}
+	livez := func() {
+		t.Helper()
+		for _, scheme := range []string{"https", "http"} {
+			answer, err := client.Get(scheme + "://" + tcp.Addr().String() + "/livez")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answer.Body.Close(); answer.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s", scheme, answer.Status)
+			}
+		}
+	}
+	stop := ServeStarting(l, broker.DefaultLimits(), "1.2.3")
+	livez()
+	silent, err := net.Dial("tcp", tcp.Addr().String()) // it is not waited for
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	livez()
+	stop()
+	other := NewServer(r.broker, Options{})
+	ended := make(chan struct{})
+	go func() {
+		other.Serve(l)
+		close(ended)
+	}()
+	livez()
 	other.Stop(t.Context())
 	<-ended
 }
