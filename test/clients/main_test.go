@@ -48,6 +48,8 @@ type broker struct {
 	data    string
 	address string // of its Kafka port
 	told    string // the address that clients get to connect to, if it is another
+	flags   []string
+	http    string // the address of its HTTP port
 	cmd     *exec.Cmd
 	said    chan string // its standard error, when it has ended
 }
@@ -89,13 +91,15 @@ func reserve(t *testing.T) string {
 	return fmt.Sprint("127.0.0.1:", name.(*syscall.SockaddrInet4).Port)
 }
 
-var kafkaLine = regexp.MustCompile(`^kafka: (\S+)$`)
+var portLine = regexp.MustCompile(`^(kafka|http): (\S+)$`)
 
 func (b *broker) begin() {
 	b.t.Helper()
 	port := b.address[strings.LastIndexByte(b.address, ':')+1:]
-	b.cmd = exec.Command(program, "-data", b.data, "-pport", "0", "-cport", "0", "-kport", port, "-hport", "0",
-		"-rebalance-delay", "50ms", "-advertise", b.told)
+	b.cmd = exec.Command(program, append([]string{
+		"-data", b.data, "-pport", "0", "-cport", "0", "-kport", port, "-hport", "0",
+		"-rebalance-delay", "50ms", "-advertise", b.told,
+	}, b.flags...)...)
 	stderr, err := b.cmd.StderrPipe()
 	if err != nil {
 		b.t.Fatal(err)
@@ -103,24 +107,26 @@ func (b *broker) begin() {
 	if err := b.cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}
-	listens := make(chan string, 1)
+	listens := make(chan string, 2)
 	b.said = make(chan string, 1)
 	go func() {
 		var all strings.Builder
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			fmt.Fprintln(&all, lines.Text())
-			if m := kafkaLine.FindStringSubmatch(lines.Text()); m != nil {
-				listens <- m[1]
+			if m := portLine.FindStringSubmatch(lines.Text()); m != nil {
+				listens <- m[2]
 			}
 		}
 		b.said <- all.String()
 	}()
-	select {
-	case b.address = <-listens:
-	case said := <-b.said:
-		b.t.Fatalf("the broker ended:\n%s", said)
-	case <-time.After(patience):
-		b.t.Fatal("the broker does not listen")
+	for _, address := range []*string{&b.address, &b.http} {
+		select {
+		case *address = <-listens:
+		case said := <-b.said:
+			b.t.Fatalf("the broker ended:\n%s", said)
+		case <-time.After(patience):
+			b.t.Fatal("the broker does not listen")
+		}
 	}
 }
 

@@ -62,12 +62,12 @@ func copyTo(dir string) error {
 }
 
 // script runs one of the programs against the broker at an address.
-func script(t *testing.T, name, address string) {
+func script(t *testing.T, name, address string, more ...string) {
 	t.Helper()
 	if err := install(); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(patient(t), "node", name, address)
+	cmd := exec.CommandContext(patient(t), "node", append([]string{name, address}, more...)...)
 	cmd.Dir = installed
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("node %s: %v\n%s", name, err, out)
