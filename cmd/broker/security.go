@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/flags"
 	"mbus/internal/tcpserver"
+	"mbus/internal/web"
 )
 
 // securityOptions are the files of TLS, and whether the broker may be open to a network.
@@ -57,6 +59,15 @@ func (o *options) protect(l *listeners, log *slog.Logger) (*tcpserver.Certificat
 		*to = tcpserver.WithTLS(*to, c.Config())
 	}
 	return c, nil
+}
+
+// serveStarting answers health checks on a listener without TLS until stop is called. The certificates are nil without TLS.
+func serveStarting(l net.Listener, c *tcpserver.Certificates) (stop func()) {
+	var config *tls.Config
+	if c != nil {
+		config = c.Config()
+	}
+	return web.ServeStarting(l, config, broker.DefaultLimits(), flags.Version)
 }
 
 // checkUsers refuses a start without users if others reach the broker.
@@ -148,17 +159,19 @@ type guard struct {
 // checkUsersEvery is the time after which connections are ended whose tokens have expired.
 const checkUsersEvery = time.Second
 
-// run works until stop is closed.
+// run works until stop is closed. Without users it wakes for changes only.
 func (g *guard) run(stop <-chan struct{}) {
-	tick := time.NewTicker(checkUsersEvery)
-	defer tick.Stop()
 	for {
 		g.sayOpen()
+		var expired <-chan time.Time
+		if g.broker.Users().Any() {
+			expired = time.After(checkUsersEvery)
+		}
 		select {
 		case <-stop:
 			return
 		case <-g.broker.Users().Changed():
-		case <-tick.C:
+		case <-expired:
 		}
 		for _, f := range g.fronts {
 			if f, ok := f.(interface{ EndInvalid() }); ok {

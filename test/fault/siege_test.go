@@ -91,7 +91,7 @@ func (s *siege) end(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = s.Wait() // SIGQUIT is a failure
-	// A few for each port, retention, delayed messages, signals, and the runtime's.
+	// A few for each port, retention, delayed messages, users, signals, and the runtime's.
 	if n := len(stackOf.FindAllString(s.Output(), -1)); n == 0 || n > idleGoroutines {
 		t.Errorf("the broker has %d goroutines, not 1 to %d:\n%s", n, idleGoroutines, s.Output())
 	}
@@ -101,7 +101,7 @@ func (s *siege) end(t *testing.T) {
 // processor.
 var stackOf = regexp.MustCompile(`(?m)^goroutine \d+ .*\[(?:[^G]|G[^C])`)
 
-const idleGoroutines = 23
+const idleGoroutines = 24
 
 // openFiles counts the broker's file descriptors. Those of topics come and go as
 // the log likes and don't count.
