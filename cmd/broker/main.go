@@ -60,13 +60,12 @@ func run(o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	forHealth := l.http
 	certificates, err := o.protect(l, log)
 	if err != nil {
 		return err
 	}
 	log.Info("starting", "version", flags.Version, "pid", os.Getpid(), "data", o.data)
-	startingDone := serveStarting(forHealth, certificates)
+	startingDone := web.ServeStarting(l.http, broker.DefaultLimits(), flags.Version)
 	store, err := commitlog.Open(o.data, o.storeOptions(log))
 	if err != nil {
 		return err

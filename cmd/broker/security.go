@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,7 +13,6 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/flags"
 	"mbus/internal/tcpserver"
-	"mbus/internal/web"
 )
 
 // securityOptions are the files of TLS, and whether the broker may be open to a network.
@@ -59,15 +57,6 @@ func (o *options) protect(l *listeners, log *slog.Logger) (*tcpserver.Certificat
 		*to = tcpserver.WithTLS(*to, c.Config())
 	}
 	return c, nil
-}
-
-// serveStarting answers health checks on a listener without TLS until stop is called. The certificates are nil without TLS.
-func serveStarting(l net.Listener, c *tcpserver.Certificates) (stop func()) {
-	var config *tls.Config
-	if c != nil {
-		config = c.Config()
-	}
-	return web.ServeStarting(l, config, broker.DefaultLimits(), flags.Version)
 }
 
 // checkUsers refuses a start without users if others reach the broker.

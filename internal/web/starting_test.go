@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mbus/internal/broker"
+	"mbus/internal/tcpserver"
 	"mbus/test/brokertest"
 )
 
@@ -17,7 +18,7 @@ func TestHealthDuringRecovery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := ServeStarting(l, nil, broker.DefaultLimits(), "1.2.3")
+	stop := ServeStarting(l, broker.DefaultLimits(), "1.2.3")
 	served := r.url
 	r.url = "http://" + l.Addr().String()
 	r.must(http.StatusOK, "GET", "/livez", "")
@@ -53,25 +54,44 @@ func TestHealthDuringRecovery(t *testing.T) {
 	<-ended
 }
 
-// During recovery, health checks are answered over TLS, too.
+// Health checks during recovery may come over TLS or not, as requests afterwards.
 func TestHealthDuringRecoveryOverTLS(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	r := newRig(t, Options{})
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	server, trusting := brokertest.TLS(t)
-	defer ServeStarting(l, server, broker.DefaultLimits(), "1.2.3")()
-	over := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting}}
-	for url, c := range map[string]*http.Client{"https://": over, "http://": http.DefaultClient} {
-		answer, err := c.Get(url + l.Addr().String() + "/livez")
-		if err != nil {
-			t.Errorf("%s: %v", url, err)
-			continue
-		}
-		answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s", url, answer.Status)
+	config, trusting := brokertest.TLS(t)
+	l := tcpserver.WithTLS(tcp, config)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting, DisableKeepAlives: true}}
+	livez := func() {
+		t.Helper()
+		for _, scheme := range []string{"https", "http"} {
+			answer, err := client.Get(scheme + "://" + tcp.Addr().String() + "/livez")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answer.Body.Close(); answer.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s", scheme, answer.Status)
+			}
 		}
 	}
+	stop := ServeStarting(l, broker.DefaultLimits(), "1.2.3")
+	livez()
+	silent, err := net.Dial("tcp", tcp.Addr().String()) // it is not waited for
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	livez()
+	stop()
+	other := NewServer(r.broker, Options{})
+	ended := make(chan struct{})
+	go func() {
+		other.Serve(l)
+		close(ended)
+	}()
+	livez()
+	other.Stop(t.Context())
+	<-ended
 }
