@@ -40,7 +40,7 @@ var arrows = map[string][]string{
 	"internal/kafka":                 {"internal/auth", "internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
 	"internal/delivery":              {"internal/batch", "internal/group", "internal/broker", "internal/units"},
 	"internal/publish":               {"internal/tcpserver", "internal/batch", "internal/message", "internal/broker"},
-	"internal/line":                  {"internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
+	"internal/line":                  {"internal/auth", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
 	"internal/web":                   {"internal/auth", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
 	"cmd/broker":                     {"internal/flags", "internal/units", "internal/auth", "internal/tcpserver", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka", "internal/web"},
 	"cmd/producer":                   {"internal/client", "internal/flags", "internal/message"},

@@ -209,6 +209,9 @@ func (r *Redrive) use(name string) error {
 	u := UseLine
 	u.Client = r.client
 	leave, err := r.view.UseGroup(name, u)
+	if errors.Is(err, ErrDenied) {
+		return err
+	}
 	if err != nil {
 		return &StayError{Reason: err.Error(), Do: "redrive again when they have left, or with to=all, which publishes for all groups", Busy: true}
 	}

@@ -72,7 +72,7 @@ func (b *bus) dialWith(d net.Dialer, address, text string) *client {
 	if b.clientTLS != nil {
 		c.tls = brokertest.TLSClient(conn, b.clientTLS)
 	}
-	c.send(text)
+	c.send(b.auth + text)
 	return c
 }
 

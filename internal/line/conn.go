@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"mbus/internal/auth"
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
 	"mbus/internal/publish"
@@ -29,10 +30,12 @@ type conn struct {
 	asked    time.Time                     // when the request had come
 	finishes atomic.Bool                   // a stop of the broker lets it go on for a while
 	use      atomic.Pointer[tcpserver.Use] // nil before the request
+	identity atomic.Pointer[auth.Identity] // nil before the log-in, or a request without one
+	revoked  atomic.Bool                   // the user has lost what it had
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.Principal{From: nc.RemoteAddr().String()}), net: nc, in: publish.NewInput(&s.broker.Budget), number: s.latest.Add(1)}
+	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.NewPrincipal(auth.Identity{}, clientOf(nc))), net: nc, in: publish.NewInput(&s.broker.Budget), number: s.latest.Add(1)}
 }
 
 // An errorLine is written to the client before the connection is closed.
@@ -82,28 +85,28 @@ func toErrorLine(err error) error {
 	return &errorLine{delivery.Code(err), err}
 }
 
-// readRequest reads and parses the first line. It returns io.EOF if the client
-// has left without one.
+// readRequest reads and parses the first line, or that behind AUTH. It returns io.EOF if the
+// client has left without one.
 func (c *conn) readRequest(options map[string]option) (*request, error) {
 	c.net.SetReadDeadline(time.Now().Add(c.broker.Limits.RequestTime))
 	for {
 		p := c.in.Bytes()
-		if i := bytes.IndexByte(p, '\n'); i >= 0 && i < broker.RequestLine {
-			r, err := parseRequest(p[:i], options, c.broker.Now())
-			if err != nil {
+		i := bytes.IndexByte(p, '\n')
+		switch isLine := i >= 0 && i < broker.RequestLine; {
+		case isLine && isLogin(p[:i]):
+			c.in.Skip(i + 1)
+			if err := c.logIn(p[:i]); err != nil {
+				return nil, err
+			}
+			continue
+		case isLine:
+			c.in.Skip(i + 1)
+			return c.takeRequest(p[:i], options)
+		case isLogin(p):
+		default:
+			if err := foreign(p); err != nil {
 				return nil, &errorLine{"BADREQUEST", err}
 			}
-			c.server.debug(c, "request", "line", string(p[:i]))
-			c.in.Skip(i + 1)
-			c.server.conns.Admitted(c.net)
-			c.asked = time.Now()
-			_, publishes := options["producer"]
-			c.use.Store(r.use(publishes))
-			c.net.SetReadDeadline(time.Time{})
-			return r, nil
-		}
-		if err := foreign(p); err != nil {
-			return nil, &errorLine{"BADREQUEST", err}
 		}
 		if len(p) >= broker.RequestLine {
 			return nil, errorLinef("BADREQUEST", "the request line is longer than %d bytes", broker.RequestLine)
@@ -112,6 +115,24 @@ func (c *conn) readRequest(options map[string]option) (*request, error) {
 			return nil, c.noRequest(err, len(p))
 		}
 	}
+}
+
+// takeRequest parses a request line, which the client may send.
+func (c *conn) takeRequest(line []byte, options map[string]option) (*request, error) {
+	r, err := parseRequest(line, options, c.broker.Now())
+	if err != nil {
+		return nil, &errorLine{"BADREQUEST", err}
+	}
+	_, publishes := options["producer"]
+	if err := c.admit(r, publishes); err != nil {
+		return nil, err
+	}
+	c.server.debug(c, "request", "line", string(line))
+	c.server.conns.Admitted(c.net)
+	c.asked = time.Now()
+	c.use.Store(r.use(publishes))
+	c.net.SetReadDeadline(time.Time{})
+	return r, nil
 }
 
 func (c *conn) noRequest(err error, got int) error {

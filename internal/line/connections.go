@@ -6,6 +6,9 @@ import "mbus/internal/tcpserver"
 func (s *Server) Connections() []tcpserver.Connection {
 	return s.conns.List(func(c *conn) tcpserver.Connection {
 		d := tcpserver.Connection{Protocol: "line", Client: c.net.RemoteAddr().String()}
+		if id := c.identity.Load(); id != nil {
+			d.User = id.Name
+		}
 		if use := c.use.Load(); use != nil {
 			d.Use = *use
 		}

@@ -175,10 +175,11 @@ func forClient(err error) error {
 }
 
 // isLost reports whether a client that acknowledges is lost: its connection broke, or it has
-// stalled. It is not lost if it has left in good order before, or if the broker stops.
+// stalled. It is not lost if it has left in good order before, or if the broker stops or has
+// ended the connection.
 // read is the error that ended the reading, sent the sending, and err the stream.
 func (k *consumer) isLost(read, sent, err error) bool {
-	if k.conn.server.isStopping() {
+	if k.conn.server.isStopping() || k.conn.revoked.Load() {
 		return false
 	}
 	lost := isLoss(sent) || isLoss(err) || isLoss(read) && !isTimeout(read) // which is an interruption

@@ -39,7 +39,8 @@ type setup struct {
 	node       int32 // the broker's number; 0 for 1
 	wrap       func(store.Store) store.Store
 	limits     func(*broker.Limits)
-	allow      func(broker.Principal, broker.Access, broker.Resource) bool
+	debug      bool // is logged, too
+	overTLS    bool
 }
 
 // A bus is a broker that serves both ports.
@@ -51,6 +52,7 @@ type bus struct {
 	server               *line.Server
 	producers, consumers string      // addresses
 	clientTLS            *tls.Config // nil over TCP
+	auth                 string      // the line of AUTH that begins each connection; "" for none
 	book                 *brokertest.LogBook
 	panics               bool // are expected
 	serving              sync.WaitGroup
@@ -71,7 +73,7 @@ func start(t testing.TB, s setup) *bus {
 
 func (b *bus) begin() {
 	b.t.Helper()
-	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, nil))
+	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, b.logged()))
 	options := s.log
 	options.Log = log
 	if s.disk != nil { // without a journal, so that a test knows which file is synced
@@ -96,7 +98,7 @@ func (b *bus) begin() {
 		s.limits(&limits)
 	}
 	made, err := broker.New(st, broker.Options{
-		Limits: limits, Partitions: s.partitions, NoAutoCreate: s.noCreate, RetentionBytes: s.retain, Log: log, Allow: s.allow,
+		Limits: limits, Partitions: s.partitions, NoAutoCreate: s.noCreate, RetentionBytes: s.retain, Log: log,
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -110,13 +112,21 @@ func (b *bus) begin() {
 	b.stopped = false
 }
 
+// logged says what is in the log.
+func (b *bus) logged() *slog.HandlerOptions {
+	if b.setup.debug {
+		return &slog.HandlerOptions{Level: slog.LevelDebug}
+	}
+	return nil
+}
+
 func (b *bus) serve(on func(net.Listener)) string {
 	b.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if overTLS(b.t) {
+	if b.setup.overTLS || overTLS(b.t) {
 		var server *tls.Config
 		server, b.clientTLS = brokertest.TLS(b.t)
 		l = tcpserver.WithTLS(l, server)
