@@ -34,10 +34,6 @@ type Options struct {
 	// commits; 0 for ever.
 	OffsetsRetention time.Duration
 
-	// Allow reports whether a principal has an access; nil for all of them. It may be called by
-	// any goroutine, and must not block.
-	Allow func(Principal, Access, Resource) bool
-
 	// Exposed says that a listener is on an address that is not loopback. The last user can't be deleted then,
 	// unless Insecure says that everything may be open. CertificateEnd is the end of the certificate that the
 	// listeners have; nil without TLS.

@@ -25,7 +25,7 @@ type Flags struct {
 func (f *Flags) Define(s *flags.Set) {
 	s.BoolVar(&f.tls, "tls", false, "encrypt the connection with TLS")
 	s.StringVar(&f.ca, "tls-ca", "", "`FILE`: the certificates, in PEM, of the authorities that may have signed the broker's; it implies -tls (default those of the system)")
-	s.StringVar(&f.certificate, "tls-cert", "", "`FILE`: the certificate, in PEM, that names this user; it implies -tls")
+	s.StringVar(&f.certificate, "tls-cert", "", "`FILE`: with -tls: the certificate, in PEM, that names this user")
 	s.StringVar(&f.key, "tls-key", "", "`FILE`: the key of -tls-cert, in PEM (default in the same file)")
 	s.StringVar(&f.user, "user", "", "`NAME`: log in as this user, with the password in MBUS_PASSWORD or -password-file; MBUS_TOKEN has a token in place of both")
 	s.StringVar(&f.passwordFile, "password-file", "", "`FILE`: has the password of -user, or without -user a token")
@@ -60,7 +60,7 @@ const maxSecret = 2048
 func (f *Flags) Broker(s *flags.Set, addr string) (Broker, error) {
 	b := Broker{Addr: addr, User: f.user}
 	var err error
-	if f.tls || f.ca != "" || f.certificate != "" || f.key != "" {
+	if f.tls || f.ca != "" { // not by -tls-cert, whose variable a broker beside has, too
 		if b.TLS, err = f.config(); err != nil {
 			return b, err
 		}

@@ -67,6 +67,9 @@ func start(t testing.TB, s setup) *bus {
 	}
 	b := &bus{t: t, setup: s, book: new(brokertest.LogBook)}
 	b.begin()
+	if overTLS(t) {
+		b.auth = b.addUser("tester", everything()...)
+	}
 	t.Cleanup(b.stop)
 	return b
 }
