@@ -220,7 +220,7 @@ sabotage "tell of a deletion as of a stop" internal/delivery/code.go \
 sabotage "tell of a deletion to those only that read" internal/delivery/session.go \
 	's/if err := s.sub.deleted(); err != nil {/if err := error(nil); err != nil {/' ./internal/line TestFollowersThatWaitForSomethingElseHearOfADeletion
 sabotage "let a killed consumer close in good order" internal/client/dial.go \
-	's/tcp.SetLinger(0)/tcp.SetLinger(-1)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
+	's/err := c.resetOnClose(true)/err := c.resetOnClose(false)/' ./test/programs TestConsumerKilledBeforeItsOutputWasTakenHasConsumedNothing
 sabotage "leave messages that come again in a file that was moved" cmd/consumer/rotate.go \
 	's/f.Truncate(size)/error(nil)/' ./cmd/consumer TestFileIsRotatedBetweenTwoRuns
 sabotage "go on with a position of another topic" cmd/consumer/topic.go \
@@ -463,5 +463,18 @@ sabotage "show what is typed as a password" internal/flags/secret.go \
 	's/hidden.Lflag \&^= unix.ECHO/_ = hidden/' ./internal/flags TestSecretIsNotShown
 sabotage "overwrite a private key" cmd/admin/certificate.go \
 	's/); err == nil {/); err == nil \&\& false {/; s/os.O_EXCL/os.O_TRUNC/' ./cmd/admin TestCertificateIsMadeOnce
+login=internal/line/login.go
+sabotage "take any password of AUTH" $login \
+	's/return users.Password(user, secret)/return auth.Identity{Name: user}, nil/' ./internal/line TestLogins
+sabotage "serve lines without a log-in where there are users" $login \
+	's/if users.Any() \&\& c.view.Allow(/if false \&\& c.view.Allow(/' ./internal/line TestEachRequestTakesItsPermissions
+sabotage "leave followers of a user that was revoked" $login \
+	's/if id := c.identity.Load(); id != nil \&\&/if id := c.identity.Load(); id != nil \&\& (c.use.Load() == nil || c.use.Load().Does != "follow") \&\&/' ./internal/line TestRevocationEndsConnections
+sabotage "quote a line of AUTH that is wrong" $login \
+	's/len(p) > verb \&\& bytes.EqualFold(p/len(p) > verb \&\& bytes.Equal(p/' ./internal/line TestSecretsAreNotShown
+sabotage "fail what a revoked worker held" internal/line/consumer.go \
+	's/ || k.conn.revoked.Load()//' ./internal/line TestRevocationEndsConnections
+sabotage "say a close of TLS where a consumer is abandoned" internal/client/conn.go \
+	'/) Close() /,/^}/ s/if c.resets {/if false {/' ./internal/client TestAConsumerOverTLSIsResetUntilItCommits
 
 go run ./test/sabotage "$@" <"$work/cases"

@@ -2,9 +2,11 @@ package line_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,7 +49,7 @@ func TestLogins(t *testing.T) {
 		{"orders\n", "DENIED", "AUTH USER PASSWORD"},
 		{"AUTH\n", "DENIED", "AUTH USER PASSWORD"}, // a topic
 	} {
-		c := b.dial([]string{b.producers, b.consumers}[i%2], try.line)
+		c := b.dial([]string{b.producers, b.consumers}[i%2], try.line).finish()
 		defer c.mustRefuse(try.code, try.words) // all at once, because each failure is slower than the one before
 	}
 	b.dial(b.consumers, login).finish().mustEnd("")
@@ -162,8 +164,9 @@ func TestRevocationEndsConnections(t *testing.T) {
 	b.edit("alice", func(u *auth.User) { u.Revoke(topicMay(auth.Admin, "*")) })
 	b.server.EndInvalid()
 	for what, c := range ended {
-		if _, err := c.r.WriteTo(io.Discard); err == nil {
-			t.Errorf("%s is not reset", what)
+		c.SetDeadline(time.Now().Add(patience / 6))
+		if _, err := io.Copy(io.Discard, c.r); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the end of %s: %v", what, err)
 		}
 	}
 	awaitMembers(b, "workers", 0)
