@@ -2,8 +2,12 @@ package line_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io"
+	"net"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -13,6 +17,8 @@ import (
 	"mbus/internal/auth"
 	"mbus/internal/broker"
 	"mbus/internal/line"
+	"mbus/internal/tcpserver"
+	"mbus/test/brokertest"
 )
 
 // A user logs in with a password or a token, in the line before the request, on both ports.
@@ -211,4 +217,47 @@ func FuzzLogin(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The name in a client's certificate is its user, unless it logs in as another one.
+func TestCertificateIsALogin(t *testing.T) {
+	b := start(t, setup{overTLS: true})
+	b.publish("orders", "first")
+	authority := brokertest.NewAuthority(t)
+	config, clients := brokertest.TLS(t)
+	config.ClientAuth, config.ClientCAs = tls.VerifyClientCertIfGiven, authority.Pool()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.serving.Go(func() { b.server.ServeConsumers(tcpserver.WithTLS(l, config)) })
+	as := func(name, text string) *client {
+		b.clientTLS = clients.Clone()
+		if name != "" {
+			b.clientTLS.Certificates = []tls.Certificate{authority.Issue(x509.Certificate{Subject: pkix.Name{CommonName: name}})}
+		}
+		return b.dial(l.Addr().String(), text)
+	}
+	as("alice", "orders?from=0\n").mustEnd("first\n") // there are no users
+	b.addUser("alice", everything()...)
+	bob := b.addUser("bob")
+	follower := as("alice", "orders?follow&from=0\n")
+	follower.mustSay("first")
+	as("alice", "orders?from=0\n").mustEnd("first\n")
+	as("alice", bob+"orders?from=0\n").mustRefuse("DENIED", `user "bob" may not read topic "orders"`)
+	as("eve", "orders?from=0\n").mustRefuse("DENIED", `no user has the name in the certificate, "eve"`)
+	as("", "orders?from=0\n").mustRefuse("DENIED", "log in first")
+	users, err := b.broker.UserEditor(broker.Alter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := users.Delete("alice"); err != nil {
+		t.Fatal(err)
+	}
+	b.server.EndInvalid()
+	follower.SetDeadline(time.Now().Add(patience / 6))
+	if _, err := io.Copy(io.Discard, follower.r); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the end of a deleted user's connection: %v", err)
+	}
+	as("alice", "orders?from=0\n").mustRefuse("DENIED", "alice")
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ const tlsTest = "TestOverTLS"
 func overTLS(t testing.TB) bool { return strings.HasPrefix(t.Name(), tlsTest+"/") }
 
 // What is promised of the end of a connection, of slow and stalled clients, of limits and of a
-// stop holds over TLS as it does over TCP: the tests are the same.
+// stop holds over TLS as it does over TCP, also for clients that log in: the tests are the same.
 func TestOverTLS(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes its time; make test runs it")
@@ -79,8 +80,19 @@ func TestOverTLS(t *testing.T) {
 		"hostile clients":               hostileClients,
 		"a client without TLS":          plainBesideTLS,
 		"a large table":                 TestASlowReaderOfALargeTableGetsAllOfIt,
+		"promises":                      promisesToWorkers,
 	} {
 		t.Run(name, test)
+	}
+}
+
+// promisesToWorkers is a part of TestPromisesToRandomWorkers.
+func promisesToWorkers(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Parallel()
+			liveOnce(t, seed)
+		})
 	}
 }
 
