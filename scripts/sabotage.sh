@@ -453,6 +453,8 @@ sabotage "listen without TLS where other machines reach it" $security \
 	'/) protect(/,/^}/ s/at != nil \&\& !o.security.insecure/at != nil \&\& false/' ./test/programs TestBrokerRefusesToBeOpen
 sabotage "listen without users where other machines reach it" $security \
 	's/ \&\& !b.Users().Any() {/ \&\& false {/' ./test/programs TestBrokerRefusesToBeOpen
+sabotage "keep connections of users who were deleted" $security \
+	's/f.EndInvalid()/_ = f/' ./test/programs TestWhatTheBrokerSaysMakesItSecure
 sabotage "have other users read the operator token" cmd/broker/operator.go \
 	's/0o600/0o644/' ./test/programs TestOperatorTokenIsForItsUserAndItsRunOnly
 sabotage "delete the last user where other machines reach the broker" internal/auth/users.go \

@@ -139,11 +139,15 @@ func (o *options) secured(b broker.Options, l *listeners, c *tcpserver.Certifica
 // A guard is at work while the broker serves: it ends connections whose users are not valid any more, loads
 // certificates again, and says when everything is open.
 type guard struct {
-	fronts []any
+	fronts []front
 	broker *broker.Broker
 	log    *slog.Logger
 	open   string // what was said last
 }
+
+// A front is the server of a protocol. EndInvalid resets each connection whose user, or whose lack of one, is
+// not valid any more.
+type front interface{ EndInvalid() }
 
 // checkUsersEvery is the time after which connections are ended whose tokens have expired.
 const checkUsersEvery = time.Second
@@ -163,9 +167,7 @@ func (g *guard) run(stop <-chan struct{}) {
 		case <-expired:
 		}
 		for _, f := range g.fronts {
-			if f, ok := f.(interface{ EndInvalid() }); ok {
-				f.EndInvalid()
-			}
+			f.EndInvalid()
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package programs
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,4 +180,78 @@ func serial(t *testing.T, address, authority string) string {
 	}
 	defer conn.Close()
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+}
+
+// inShell runs a command of a shell in a directory.
+func inShell(t *testing.T, dir, command string) result {
+	t.Helper()
+	return run(t, nil, "/bin/sh", "-c", "cd "+dir+" && export MBUS_PASSWORD=secret && "+command)
+}
+
+// proposed are the commands that a refusal names.
+func proposed(t *testing.T, r result, n int) (commands []string) {
+	t.Helper()
+	for line := range strings.Lines(r.stderr) {
+		if command, is := strings.CutPrefix(line, "  "); is {
+			commands = append(commands, strings.TrimSpace(command))
+		}
+	}
+	if r.code != 1 || len(commands) != n {
+		t.Fatalf("%d, %q", r.code, r.stderr)
+	}
+	return commands
+}
+
+// begin starts a broker by a command of a shell.
+func begin(t *testing.T, dir, command string) *brokertest.Process {
+	t.Helper()
+	p, err := brokertest.Launch(dir, "/bin/sh", "-c", "exec "+command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return p
+}
+
+// What a broker says when it refuses to be open can be typed, and leads to one that is not. Its users then end with
+// their connections, but for the last one.
+func TestWhatTheBrokerSaysMakesItSecure(t *testing.T) {
+	if !brokertest.OwnNetwork(t) {
+		return
+	}
+	dir := t.TempDir()
+	open := brokertest.Program(t, "broker") + " -phost 0.0.0.0 -chost 0.0.0.0 -khost :: -hhost 0.0.0.0"
+	withTLS := proposed(t, inShell(t, dir, open), 2)
+	inShell(t, dir, withTLS[0]).mustWork(t)
+	withUser := proposed(t, inShell(t, dir, withTLS[1]), 3)
+	p := begin(t, dir, withUser[0])
+	inShell(t, dir, withUser[1]).mustWork(t)
+	inShell(t, dir, withUser[2]).mustWork(t)
+	if err := p.Terminate(); err != nil || p.Wait() != nil {
+		t.Fatal(err)
+	}
+	p = begin(t, dir, withTLS[1])
+	if strings.Contains(p.Output(), "unprotected") {
+		t.Error(p.Output())
+	}
+	program := func(name string) string { return brokertest.Program(t, name) }
+	inShell(t, dir, program("producer")+" -host localhost -tls -tls-ca ca.pem -user NAME -topic orders -message hello").mustWork(t)
+	if r := inShell(t, dir, "unset MBUS_PASSWORD; "+program("producer")+" -host "+brokertest.Foreign+" -topic orders -message hello"); r.code != 1 || !strings.Contains(r.stderr, "this port speaks TLS") {
+		t.Errorf("plain from another address: %d, %q", r.code, r.stderr)
+	}
+	admin := program("admin") + " "
+	if r := inShell(t, dir, admin+"user delete NAME -execute"); r.code != 1 || !strings.Contains(r.stderr, "the last user can't be deleted") {
+		t.Errorf("the last user: %d, %q", r.code, r.stderr)
+	}
+	inShell(t, dir, admin+"user add bob && "+admin+"grant bob consume orders").mustWork(t)
+	follower := brokertest.Dial(t, p.Consumers(), "AUTH bob secret\norders?follow\n")
+	line, err := bufio.NewReader(follower).ReadString('\n')
+	if err != nil || line != "hello\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	inShell(t, dir, admin+"user delete bob -execute").mustWork(t)
+	if _, err := follower.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection of a user who was deleted: %v", err)
+	}
+	inShell(t, dir, admin+"topics").mustWork(t)
 }
