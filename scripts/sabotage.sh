@@ -344,6 +344,12 @@ sabotage "resume a group where it is" internal/web/consumeresume.go \
 	's/k.again = again/_ = again/' ./internal/web TestGroupResumesBehindTheLastEventThatItsClientHasSeen
 sabotage "tell of a gap that was not shown" internal/delivery/session.go \
 	's/s.complete(why == Complete)/s.complete(true)/' ./internal/web TestDrainEndsBeforeAGap
+sabotage "serve HTTP clients that have not logged in" internal/web/operation.go \
+	's/if err = logIn(c); err != nil {/if err = logIn(c); err == errStopping {/' ./internal/web TestEachOperationNeedsItsPermissions
+sabotage "keep a session when its user is not valid any more" internal/web/sessions.go \
+	's/ || !users.IsValid(s.identity, now)//' ./internal/web TestAConnectionEndsWithItsUser
+sabotage "let the requests of a connection be those of its first user" internal/web/plainserve.go \
+	's/bytes.Equal(authorization, p.said)/true/' ./internal/web TestPlainRequestsNeedAUser
 sabotage "let any site have a browser change something" internal/web/operation.go \
 	's/if c.op.changes {/if false {/' ./internal/web TestEachChangeIsGuarded
 sabotage "let an image of any site consume" internal/web/guard.go \

@@ -219,19 +219,23 @@ type topicView struct {
 	Config     []setting
 	Fields     []settingField
 	DeadOf     string // the topic that these are dead letters of; "" for others
+	May        mayDo
 	Now        int64
 }
 
 func showTopic(c *call) error {
-	t, err := c.topic(broker.Read)
+	t, err := c.topic(broker.Describe)
 	if err != nil {
 		return err
 	}
 	from := newSurvey(c.view)
 	d := topicView{Row: newTopicRow(c.view, t, from, lettersLeft(c.view), c.view.Delayed()[t.ID]), ID: broker.TopicID(t.ID).String(), Now: time.Now().UnixMilli()}
 	d.Groups, _ = groupRows(c.view, from.of(t.Name), t.Name, "", "")
-	if d.Page, err = browse(c, t); err != nil {
-		return err
+	d.May = whatMayDo(c, broker.TopicResource, t.Name)
+	if d.Page = new(messagesPage); d.May.Read {
+		if d.Page, err = browse(c, t); err != nil {
+			return err
+		}
 	}
 	for i, p := range t.Partitions() {
 		start, high := p.Offsets()

@@ -142,7 +142,8 @@ type groupView struct {
 	Places  []broker.GroupLag // of Rows
 	Members []group.Membership
 	Held    []heldRow
-	IsCut   bool   // a list has only its first entries
+	IsCut   bool // a list has only its first entries
+	May     mayDo
 	InUse   string // why its positions can't be changed now; "" if they can be
 	Now     int64
 }
@@ -160,6 +161,7 @@ func showGroup(c *call) error {
 		return err
 	}
 	d := groupView{Name: name, Members: members, Held: heldRows(c.view, name), Now: time.Now().UnixMilli()}
+	d.May = whatMayDo(c, broker.GroupResource, name)
 	d.Rows, d.IsCut = groupRows(c.view, []string{name}, "", "", "")
 	for i := range d.Rows {
 		d.Places = append(d.Places, d.Rows[i].Partitions...)

@@ -118,10 +118,11 @@ type topicsView struct {
 	Match, After string
 	Next         string // the last name, if there are more
 	Now          int64
+	MayCreate    bool
 }
 
 func showTopics(c *call) error {
-	d := topicsView{Match: c.query.Get("match"), After: c.query.Get("after"), Now: time.Now().UnixMilli()}
+	d := topicsView{Match: c.query.Get("match"), After: c.query.Get("after"), Now: time.Now().UnixMilli(), MayCreate: mayChangeSome(c)}
 	var more bool
 	if d.Rows, more = topicRows(c.view, newSurvey(c.view), d.Match, d.After); more {
 		d.Next = d.Rows[len(d.Rows)-1].Name

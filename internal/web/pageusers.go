@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,23 @@ type userView struct {
 	Tokens      []tokenRow
 	IsCut       bool // a list has only its first entries
 	MayChange   bool
+}
+
+// A mayDo is what the client may do with a topic or a group: a view has nothing else.
+type mayDo struct{ Read, Publish, Change bool }
+
+func whatMayDo(c *call, kind broker.ResourceKind, name string) mayDo {
+	may := func(access broker.Access) bool { return c.view.Allow(access, kind, name) == nil }
+	return mayDo{may(broker.Read), may(broker.Write), may(broker.Alter)}
+}
+
+// mayChangeSome reports whether the client may make or change topics of some names.
+func mayChangeSome(c *call) bool {
+	if c.view.Allow(broker.Alter, broker.ClusterResource, "") == nil {
+		return true
+	}
+	u, _ := broker.OwnUser(c.view)
+	return slices.ContainsFunc(u.Permissions, func(p auth.Permission) bool { return p.Kind == auth.Topic && p.Operations&auth.Admin != 0 })
 }
 
 // showUser shows a user, and the commands that change it. Each user may look at itself.

@@ -33,7 +33,7 @@ import (
 
 const password = "a secret, = and all"
 
-// A secured is a broker with TLS on loopback, and with the user root, who may do
+// A secured is a broker with TLS on loopback, and with the user admin, who may do
 // everything.
 type secured struct {
 	*broker
@@ -50,8 +50,8 @@ func startSecured(t *testing.T) *secured {
 	s.broker = &broker{t: t, data: filepath.Join(dir, "data"), address: reserve(t), flags: []string{"-tls-cert", s.authority, "-tls-key", key}}
 	s.begin()
 	t.Cleanup(func() { s.end(os.Interrupt) })
-	s.operate("PUT", "/users/root", `{"password":"`+password+`"}`)
-	s.operate("POST", "/users/root/grant", `{"permissions":[{"operations":["consume","publish","admin"],"kind":"topic","pattern":"*"},{"operations":["consume","admin"],"kind":"group","pattern":"*"}]}`)
+	s.operate("PUT", "/users/admin", `{"password":"`+password+`"}`)
+	s.operate("POST", "/users/admin/grant", `{"permissions":[{"operations":["consume","publish","admin"],"kind":"topic","pattern":"*"},{"operations":["consume","admin"],"kind":"group","pattern":"*"}]}`)
 	return s
 }
 
@@ -118,7 +118,7 @@ func TestKcatLogsIn(t *testing.T) {
 		args := func(more ...string) []string {
 			return append([]string{
 				"-X", "security.protocol=" + login[0], "-X", "sasl.mechanism=" + login[1], "-X", "ssl.ca.location=" + s.authority,
-				"-X", "sasl.username=root", "-X", "sasl.password=" + password,
+				"-X", "sasl.username=admin", "-X", "sasl.password=" + password,
 			}, more...)
 		}
 		topic := strings.Join(login[:], "-")
@@ -146,7 +146,7 @@ func (s *secured) franz(m sasl.Mechanism) *kgo.Client {
 
 func TestFranzAdministersUsersAndPermissions(t *testing.T) {
 	s := startSecured(t)
-	admin, ctx := kadm.NewClient(s.franz(scramOf("root", password))), patient(t)
+	admin, ctx := kadm.NewClient(s.franz(scramOf("admin", password))), patient(t)
 	if altered, err := admin.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{
 		{User: "alice", Mechanism: kadm.ScramSha256, Iterations: 16384, Password: password},
 		{User: "alice", Mechanism: kadm.ScramSha512, Iterations: 16384, Password: password},
@@ -217,7 +217,7 @@ func TestSaramaLogsIn(t *testing.T) {
 	s := startSecured(t)
 	c := saramaConfig(sarama.V2_8_0_0)
 	c.Net.TLS.Enable, c.Net.TLS.Config = true, s.tls
-	c.Net.SASL.Enable, c.Net.SASL.Mechanism, c.Net.SASL.User, c.Net.SASL.Password = true, sarama.SASLTypeSCRAMSHA512, "root", password
+	c.Net.SASL.Enable, c.Net.SASL.Mechanism, c.Net.SASL.User, c.Net.SASL.Password = true, sarama.SASLTypeSCRAMSHA512, "admin", password
 	c.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return new(saramaScram) }
 	saramaSend(t, s.broker, c, "orders")
 	wantAll(t, "orders", saramaRead(t, s.broker, c, "orders", sarama.OffsetOldest, perTopic))
@@ -229,7 +229,7 @@ func TestSaramaLogsIn(t *testing.T) {
 
 func TestSegmentioLogsIn(t *testing.T) {
 	s := startSecured(t)
-	m, err := segmentiosasl.Mechanism(segmentiosasl.SHA256, "root", password)
+	m, err := segmentiosasl.Mechanism(segmentiosasl.SHA256, "admin", password)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func TestSegmentioLogsIn(t *testing.T) {
 
 func TestConfluentLogsIn(t *testing.T) {
 	s := startSecured(t)
-	extra := []string{"security.protocol", "SASL_SSL", "sasl.mechanism", "SCRAM-SHA-256", "ssl.ca.location", s.authority, "sasl.username", "root", "sasl.password", password}
+	extra := []string{"security.protocol", "SASL_SSL", "sasl.mechanism", "SCRAM-SHA-256", "ssl.ca.location", s.authority, "sasl.username", "admin", "sasl.password", password}
 	confluentSend(t, s.broker, "orders", -1, append(slices.Clone(extra), "enable.idempotence", "true")...)
 	c, err := confluent.NewConsumer(confluentConfig(s.broker, append(extra, "group.id", "g", "auto.offset.reset", "earliest")...))
 	if err != nil {
@@ -268,5 +268,5 @@ func TestConfluentLogsIn(t *testing.T) {
 
 func TestNodeClientsLogIn(t *testing.T) {
 	s := startSecured(t)
-	script(t, "secure.js", s.address, s.authority, "root", password)
+	script(t, "secure.js", s.address, s.authority, "admin", password)
 }

@@ -117,17 +117,31 @@ func (s *scratch) command(line string) string {
 	if s.broker == nil {
 		return line
 	}
+	line = strings.ReplaceAll(line, "-host bus.example ", "-host localhost ")
+	line = strings.ReplaceAll(line, "bus.example:9990", "localhost:"+brokertest.Port(s.broker.Producers()))
+	line = strings.ReplaceAll(line, "bus.example:9991", "localhost:"+brokertest.Port(s.broker.Consumers()))
+	line = strings.ReplaceAll(line, "bus.example:9992", "localhost:"+brokertest.Port(s.broker.HTTP()))
+	line = strings.ReplaceAll(line, "bus.example:9092", "localhost:"+brokertest.Port(s.broker.Kafka()))
 	line = strings.ReplaceAll(line, "127.0.0.1 9990", "127.0.0.1 "+brokertest.Port(s.broker.Producers()))
 	line = strings.ReplaceAll(line, "127.0.0.1 9991", "127.0.0.1 "+brokertest.Port(s.broker.Consumers()))
 	line = strings.ReplaceAll(line, "localhost:9992", "localhost:"+brokertest.Port(s.broker.HTTP()))
 	return strings.ReplaceAll(line, "127.0.0.1:9092", s.broker.Kafka())
 }
 
+// otherHosts are flags that have a broker listen for other machines.
+var otherHosts = regexp.MustCompile(` -[pckh]host 0\.0\.0\.0`)
+
 // startBroker runs the broker in the directory, and puts the clients there with
 // its ports as their defaults.
 func (s *scratch) startBroker(line string) {
 	s.t.Helper()
-	flags := strings.Fields(line)[1:]
+	if s.broker != nil { // which the page stops with ^C
+		s.broker.Terminate()
+		if err := s.broker.Wait(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	flags := strings.Fields(otherHosts.ReplaceAllString(line, ""))[1:]
 	var err error
 	s.broker, err = brokertest.Launch(s.dir, brokertest.Program(s.t, "broker"), append(flags, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")...)
 	if err != nil {
@@ -137,7 +151,7 @@ func (s *scratch) startBroker(line string) {
 	for name, address := range map[string]string{
 		"producer": s.broker.Producers(), "consumer": s.broker.Consumers(), "admin": s.broker.Consumers(),
 	} {
-		s.write("build/"+name, "#!/bin/sh\nMBUS_PORT="+brokertest.Port(address)+" exec '"+
+		s.write("build/"+name, "#!/bin/sh\nMBUS_PORT="+brokertest.Port(address)+" MBUS_HPORT="+brokertest.Port(s.broker.HTTP())+" exec '"+
 			brokertest.Program(s.t, name)+"' \"$@\"\n", 0o700)
 	}
 }
