@@ -84,14 +84,15 @@ func needs(b *bus) (producers, consumers []need) {
 	describe := []auth.Permission{topicMay(auth.Describe, "orders"), groupMay(auth.Describe, "held")}
 	redrive := []auth.Permission{topicMay(auth.Consume, "orders.dlq"), groupMay(auth.Consume, "redrive"), topicMay(auth.Consume, "orders"), groupMay(auth.Consume, "held")}
 	again := []auth.Permission{topicMay(auth.Consume, "again.dlq"), groupMay(auth.Consume, "redrive"), topicMay(auth.Publish, "orders")}
-	return []need{
+	producers = []need{
 		{"orders\nsecond\n", publish, ""},
 		{"made\nfirst\n", []auth.Permission{topicMay(auth.Publish, "made")}, ""},
 		{"orders?id=" + id + "&producer=7&first=1&new\nfirst\n", publish, ""},
 		{"orders?delay=1h&keyed\nk\tv\n", publish, ""},
 		{"orders?format=json&at=2100-01-01\n{}\n", publish, ""},
 		{"orders?format=batch\n" + text(newBatch("second")), publish, ""},
-	}, []need{
+	}
+	consumers = []need{
 		{"orders?group=g", consume, ""},
 		{"orders", []auth.Permission{topicMay(auth.Consume, "orders"), groupMay(auth.Consume, "default")}, ""},
 		{"orders?follow&n=1&group=g1&start=beginning&partition=0&keyed&id=" + id, consume, ""},
@@ -115,6 +116,7 @@ func needs(b *bus) (producers, consumers []need) {
 		{"?delete&group=held", []auth.Permission{groupMay(auth.Admin, "held")}, ""},
 		{"?delete&group=held&execute", []auth.Permission{groupMay(auth.Admin, "held")}, ""},
 	}
+	return producers, consumers
 }
 
 // Each request is refused without a log-in, without a permission and with each that it takes missing, and served with them.

@@ -144,7 +144,7 @@ func hostileClients(t *testing.T) {
 // On loopback a client without TLS is served by the same port.
 func plainBesideTLS(t *testing.T) {
 	b := start(t, setup{})
-	b.plain([]byte("orders\nwithout\n"))
+	b.plain([]byte(b.auth + "orders\nwithout\n"))
 	b.publish("orders", "with")
 	b.mustDrain("orders", "without\nwith\n")
 }
