@@ -41,6 +41,7 @@ func pageOperations() []operation {
 	}, []operation{
 		{path: "/ui/numbers", params: numbersParams, serve: streamNumbers},
 		{path: "/assets/{name}", serve: serveAsset},
+		{path: "/favicon.ico", serve: serveFavicon},
 	})
 }
 
