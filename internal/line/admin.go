@@ -283,14 +283,13 @@ func (c *conn) deleteWhat(r *request) error {
 	for _, p := range c.view.Positions(r.group) {
 		t.row(r.group, p.Topic, p.Partition, p.Committed)
 	}
-	if err := broker.CheckGroupDeletion(c.view, r.group); err != nil {
-		return err
-	}
-	if r.named["execute"] {
+	if r.named["execute"] { // at once, because members that may be gone give way to it, not to a look
 		if err := c.view.DeleteOffsets(r.group, nil); err != nil {
 			return err
 		}
 		c.did("group deleted", "group", r.group)
+	} else if err := broker.CheckGroupDeletion(c.view, r.group); err != nil {
+		return err
 	}
 	t.preview(r)
 	return c.sayTable(t)
