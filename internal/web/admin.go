@@ -48,9 +48,10 @@ func topicID(c *call) (*broker.TopicID, error) {
 	if !c.query.Has("id") {
 		return nil, nil
 	}
-	id, err := broker.ParseTopicID(c.query.Get("id"))
+	text := c.query.Get("id")
+	id, err := broker.ParseTopicID(text)
 	if err != nil {
-		return nil, badRequest("parameter %q: %w", "id", err)
+		return nil, badRequest("parameter %q: it takes the id of a topic, as GET /topics/TOPIC shows it, not %q", "id", text)
 	}
 	return &id, nil
 }

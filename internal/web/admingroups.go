@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -330,6 +331,7 @@ type groupDeletion struct {
 	plan
 	Group     string         `json:"group"`
 	Positions []deletedPlace `json:"positions"`
+	InUse     string         `json:"in_use,omitempty"` // why it can't be done now
 }
 
 type deletedPlace struct {
@@ -344,15 +346,23 @@ func planGroupDeletion(c *call) (*groupDeletion, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := broker.CheckGroupDeletion(c.view, name); err != nil {
+	done := &groupDeletion{Group: name, Positions: []deletedPlace{}}
+	var inUse *group.InUseError
+	switch err := broker.CheckGroupDeletion(c.view, name); {
+	case errors.As(err, &inUse): // members that may be gone give way to the deletion, not to a look
+		done.InUse = err.Error()
+	case err != nil:
 		return nil, err
 	}
-	done := &groupDeletion{Group: name, Positions: []deletedPlace{}}
 	for _, p := range c.view.Positions(name) {
 		done.Positions = append(done.Positions, deletedPlace{p.Topic, p.Partition, p.Committed})
 	}
 	done.do = func() error {
-		return c.view.DeleteOffsets(name, nil)
+		if err := c.view.DeleteOffsets(name, nil); err != nil {
+			return err
+		}
+		done.InUse = ""
+		return nil
 	}
 	return done, nil
 }

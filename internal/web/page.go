@@ -43,6 +43,7 @@ func pageOperations() []operation {
 	}...), []operation{
 		{path: "/ui/numbers", params: numbersParams, serve: streamNumbers},
 		{path: "/assets/{name}", audience: forAnyone, serve: serveAsset},
+		{path: "/favicon.ico", audience: forAnyone, serve: serveFavicon},
 	})
 }
 

@@ -76,6 +76,7 @@ func TestAssetsAreKeptByBrowsersAndAreSmall(t *testing.T) {
 		t.Errorf("the page takes %d bytes", sum)
 	}
 	r.must(http.StatusNotFound, "GET", "/assets/app.000000000000.js", "")
+	r.must(http.StatusFound, "GET", "/favicon.ico", "") // of the browsers that show an answer of the API
 }
 
 func TestNumbersStreamSendsWhatHasChanged(t *testing.T) {

@@ -60,3 +60,10 @@ func serveAsset(c *call) error {
 	_, err := c.w.Write(p)
 	return err
 }
+
+// serveFavicon is for browsers that show an answer which is no page, and so names no icon.
+func serveFavicon(c *call) error {
+	c.w.Header().Set("Location", ui().urls["icon.svg"])
+	c.w.WriteHeader(http.StatusFound)
+	return nil
+}

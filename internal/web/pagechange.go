@@ -255,7 +255,7 @@ func postDeleteGroup(c *call) error {
 	name := done.Group
 	ch := change{
 		Title: "Delete group " + name, Back: "/ui/groups", Name: name, Kind: "group", Verb: "Delete the group",
-		Warn:    "Its positions are removed. A consumer of this name begins anew, as one of a new group.",
+		Warn:    cmp.Or(done.InUse, "Its positions are removed. A consumer of this name begins anew, as one of a new group."),
 		Columns: []string{"Topic", "Partition", "Position"}, Command: groupCommand(c, "delete", name, ""),
 	}
 	for i, p := range done.Positions {

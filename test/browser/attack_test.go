@@ -1,12 +1,15 @@
 package browser
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -127,6 +130,37 @@ func TestMarkupIsShownAsText(t *testing.T) {
 			p.lenient = false
 			p.harmless(path + s)
 		}
+	}
+}
+
+// A Kafka client may name itself and its group as it likes.
+func TestMarkupInNamesOfKafkaGroupsIsShownAsText(t *testing.T) {
+	b := start(t)
+	b.publish("orders", "first order")
+	p := open(b)
+	for i, name := range payloads[:3] {
+		ctx, leave := context.WithCancel(context.Background())
+		member := exec.CommandContext(ctx, "kcat", "-u", "-b", b.kafka, "-X", "client.id="+name, "-X", "auto.offset.reset=earliest", "-G", name, "orders")
+		out, err := member.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := member.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Errorf("group %d gets %q, %v", i, line, err)
+		}
+		for path, text := range map[string]string{"/ui/groups": "orders", "/ui/groups/" + url.PathEscape(name): "Members", "/ui/topics/orders": "orders", "/ui/health": "kafka"} {
+			p.do(chromedp.Navigate("http://" + b.http + path))
+			p.must(text)
+			p.harmless(path)
+			if strings.HasPrefix(path, "/ui/groups") { // others show it when it has a position
+				p.must(name)
+			}
+		}
+		leave()
+		_ = member.Wait() // it was killed
 	}
 }
 

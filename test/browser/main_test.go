@@ -67,11 +67,11 @@ func TestMain(m *testing.M) {
 
 // A broker is a process that belongs to a test.
 type broker struct {
-	t                          *testing.T
-	producers, consumers, http string // addresses
+	t                                 *testing.T
+	producers, consumers, kafka, http string // addresses
 }
 
-var addressLine = regexp.MustCompile(`^(producers|consumers|http): (\S+)$`)
+var addressLine = regexp.MustCompile(`^(producers|consumers|kafka|http): (\S+)$`)
 
 // start runs a broker, with some more flags, until the test ends.
 func start(t *testing.T, flags ...string) *broker {
@@ -98,6 +98,8 @@ func start(t *testing.T, flags ...string) *broker {
 				b.producers = m[2]
 			case m[1] == "consumers":
 				b.consumers = m[2]
+			case m[1] == "kafka":
+				b.kafka = m[2]
 			case m[1] == "http":
 				b.http = m[2]
 				close(listens)

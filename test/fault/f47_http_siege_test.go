@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// Injected: HTTP clients that send a byte at a time, in the headers, in a body and in a chunk, that send
-// nothing, or half a request and then the end, or that wait for messages and have closed their sending
-// side. Expected: each costs little memory, and the bystanders, who publish and consume lines and Kafka's
+// Injected: HTTP clients that send a byte at a time, in the headers, huge ones too, in a body and in a chunk,
+// that send nothing, or half a request and then the end, or that wait for messages, behind huge headers or
+// with a closed sending side. Expected: each costs little memory, and the bystanders, who publish and consume lines and Kafka's
 // batches, go on.
 func TestF47HTTPDripsAndHalfOpenConnections(t *testing.T) {
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"
@@ -27,6 +27,8 @@ func TestF47HTTPDripsAndHalfOpenConnections(t *testing.T) {
 		{"POST /topics/drips" + host + "Content-Length: 1000\r\n\r\n", strings.Repeat("x", 40), false},
 		{"POST /topics/drips" + host + "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n", `{"payload":"` + strings.Repeat("x", 40), false},
 		{"GET /topics/drips/messages?group=slow&follow" + host + "\r\n", "", false},
+		{"GET /version" + host + "X: " + strings.Repeat("x", 60<<10), strings.Repeat("x", 40), false},
+		{"GET /topics/drips/messages?group=huge&follow&partition=" + strings.Repeat("0", 30<<10) + host + "X: " + strings.Repeat("x", 30<<10) + "\r\n\r\n", "", false},
 		{"", "", false},
 		{"POST /topics/drips" + host + "Content-Length: 1000\r\n\r\nhalf", "", true},
 		{"GET /topics/drips/mess", "", true},
