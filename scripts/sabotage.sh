@@ -484,5 +484,12 @@ sabotage "fail what a revoked worker held" internal/line/consumer.go \
 	's/ || k.conn.revoked.Load()//' ./internal/line TestRevocationEndsConnections
 sabotage "say a close of TLS where a consumer is abandoned" internal/client/conn.go \
 	'/) Close() /,/^}/ s/if c.resets {/if false {/' ./internal/client TestAConsumerOverTLSIsResetUntilItCommits
+trail=internal/broker/trail.go
+sabotage "count refusals without a line wrongly" $trail \
+	's/t.leftOut++/t.leftOut += 2/' ./internal/broker TestAFloodOfRefusalsIsBoundedAndCounted
+sabotage "take what a list leaves out for a refusal" internal/broker/view.go \
+	'/^func May(/,/^}/ s/return v.broker.may(v.principal, access, Resource{kind, name})/return v.Allow(access, kind, name) == nil/' ./internal/broker TestRefusalsAreInTheAuditTrail
+sabotage "change users without a line in the audit trail" internal/broker/viewusers.go \
+	's/editor.Reporting(auditUser(v)), nil/editor, nil/' ./internal/broker TestEachChangeIsInTheAuditTrailOnce
 
 go run ./test/sabotage "$@" <"$work/cases"
