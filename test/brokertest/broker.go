@@ -13,6 +13,7 @@ type Broker struct {
 	t       testing.TB
 	flags   []string
 	program string // empty for the broker built for the tests
+	login   string // of each process
 }
 
 // Start runs a broker on free ports over the data directory, with further
@@ -40,6 +41,7 @@ func (b *Broker) Begin() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	p.login = b.login
 	b.Process = p
 	b.t.Cleanup(func() { b.bury(p) })
 }

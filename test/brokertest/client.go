@@ -33,7 +33,7 @@ func Dial(t testing.TB, address, text string) *net.TCPConn {
 // unless all are acknowledged.
 func (b *Broker) Publish(request string, messages ...string) {
 	b.t.Helper()
-	conn := Dial(b.t, b.Producers(), request+"\n")
+	conn := Dial(b.t, b.Producers(), b.Login()+request+"\n")
 	defer conn.Close()
 	go func() {
 		io.WriteString(conn, strings.Join(messages, "\n")+"\n") // a failure shows in the answer
@@ -69,7 +69,7 @@ func (p *Process) Read(request string) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
-	if _, err := io.WriteString(conn, request+"\n"); err != nil {
+	if _, err := io.WriteString(conn, p.Login()+request+"\n"); err != nil {
 		return "", err
 	}
 	answer, err := io.ReadAll(conn)

@@ -25,6 +25,7 @@ const patience = 60 * time.Second
 type Process struct {
 	cmd    *exec.Cmd
 	begun  time.Time
+	login  string        // comes before each request
 	ready  chan struct{} // closed when all addresses are known
 	exited chan struct{} // closed when the process has ended and err is set
 	err    error

@@ -51,8 +51,10 @@ func bombBound() int64 {
 
 // F32: bombs that expand beyond the limit, in each codec, from many connections at
 // once and on both ports: refused, for memory that does not grow with their number.
-func TestF32BombsBeyondTheLimit(t *testing.T) {
-	s := besiege(t)
+func TestF32BombsBeyondTheLimit(t *testing.T) { overEach(t, attackWithBombsBeyondTheLimit) }
+
+func attackWithBombsBeyondTheLimit(t *testing.T, over transport) {
+	s := over.besiege(t)
 	s.Publish("bombs", "first")
 	var bombs [][]byte
 	for _, c := range batchtest.Codecs[1:] {
@@ -70,20 +72,20 @@ func TestF32BombsBeyondTheLimit(t *testing.T) {
 		bombs = append(bombs, b)
 	}
 	bombs = append(bombs, oneMessage(t, expanded)) // larger than a message may be
-	n := runs(16, 2000)
+	n := over.runs(16, 2000)
 	s.attack(t, bombBound(), func() {
 		sideBySide(n, 16, func(i int) {
 			b := bombs[i/2%len(bombs)]
 			if i%2 == 0 {
-				k := dialKafka(t, s.Kafka())
+				k := s.dialKafka(t)
 				defer k.Close()
 				if code := k.produce(t, "bombs", b); code <= 0 {
 					t.Errorf("bomb %d: a Kafka client is answered with code %d", i, code)
 				}
 				return
 			}
-			answer, err := converse(s.Producers(), []byte("bombs?format=batch\n"+string(b)))
-			if err != nil || !strings.HasPrefix(answer, "-TOOLARGE ") && !strings.HasPrefix(answer, "-BADMESSAGE ") {
+			answer, err := s.converse(s.Producers(), []byte("bombs?format=batch\n"+string(b)))
+			if err != nil || !strings.HasPrefix(answer, "-TOOLARGE ") && !strings.HasPrefix(answer, "-BADMESSAGE ") && !s.isDenied("producers", answer) {
 				t.Errorf("bomb %d: answered %q, %v", i, answer, err)
 			}
 		})
@@ -99,7 +101,9 @@ func TestF32BombsBeyondTheLimit(t *testing.T) {
 // millions, as they are, without their latest time, and with a producer id: each
 // has the broker look at the records. They may be taken or refused, and are cheap
 // however many come at once.
-func TestF32BombsBelowTheLimit(t *testing.T) {
+func TestF32BombsBelowTheLimit(t *testing.T) { overUsers(t, attackWithBombsBelowTheLimit) }
+
+func attackWithBombsBelowTheLimit(t *testing.T, over transport) {
 	for name, arm := range map[string]func([]byte) []byte{
 		"of one large message":     func([]byte) []byte { return oneMessage(t, expanded) },
 		"as it is":                 func(b []byte) []byte { return b },
@@ -108,22 +112,22 @@ func TestF32BombsBelowTheLimit(t *testing.T) {
 		"of the smallest messages": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := besiege(t)
+			s := over.besiege(t)
 			s.Publish("bombs", "first")
 			b := crumbs(t, codec.Zstd, expanded/8)
 			if arm != nil {
 				b = arm(bomb(t, codec.Zstd, expanded))
 			}
-			n := runs(8, 200)
+			n := over.runs(8, 200)
 			s.attack(t, bombBound(), func() {
 				sideBySide(n, n, func(i int) {
 					if i%2 == 0 {
-						k := dialKafka(t, s.Kafka())
+						k := s.dialKafka(t)
 						defer k.Close()
 						k.produce(t, "bombs", b)
 						return
 					}
-					answer, err := converse(s.Producers(), []byte("bombs?format=batch\n"+string(b)))
+					answer, err := s.converse(s.Producers(), []byte("bombs?format=batch\n"+string(b)))
 					if err != nil || !lineAnswer.MatchString(answer) {
 						t.Errorf("answered %q, %v", answer, err)
 					}
@@ -153,22 +157,24 @@ func field(b []byte, at int, v uint64) []byte {
 
 // F32: readers of what was taken, who read it as lines, as JSON, and from the middle
 // of a batch on, and then stop.
-func TestF32BombsAreReadByMany(t *testing.T) {
-	s := besiege(t)
+func TestF32BombsAreReadByMany(t *testing.T) { overUsers(t, attackByReadersOfBombs) }
+
+func attackByReadersOfBombs(t *testing.T, over transport) {
+	s := over.besiege(t)
 	for topic, b := range map[string][]byte{"one": bomb(t, codec.Zstd, expanded), "many": crumbs(t, codec.Zstd, expanded/8)} {
-		answer, err := converse(s.Producers(), []byte(topic+"?format=batch\n"+string(b)))
+		answer, err := s.converse(s.Producers(), []byte(topic+"?format=batch\n"+string(b)))
 		if err != nil || !strings.HasPrefix(answer, "+") {
 			t.Fatalf("%s: answered %q, %v", topic, answer, err)
 		}
 	}
-	n := runs(24, 200)
+	n := over.runs(24, 200)
 	s.attack(t, bombBound(), func() {
 		conns := make([]net.Conn, n)
 		defer func() { hangUp(conns) }()
 		sideBySide(n, n, func(i int) {
 			options := []string{"format=lines&group=g%d\n", "format=json&group=g%d\n", "format=batch&from=1&n=%d000000\n"}[i/2%3]
 			request := []string{"one?", "many?"}[i%2] + fmt.Sprintf(options, i+1)
-			conn, err := dialFrom(i, s.Consumers())
+			conn, err := s.dialFrom(i, s.Consumers())
 			if err == nil {
 				conns[i] = conn
 				_, err = io.WriteString(conn, request)

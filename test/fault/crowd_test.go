@@ -20,14 +20,17 @@ import (
 // F35: thousands of connections that do nothing, or send a byte now and then: those
 // beyond the limit get an error, or are closed by Kafka's port, and those who were there
 // before go on; when the crowd has gone there is room again.
-func TestF35SlowConnections(t *testing.T) {
-	const limit = 200
-	s := besiege(t, "-max-connections", strconv.Itoa(limit))
-	n := runs(500, 5000)
+func TestF35SlowConnections(t *testing.T) { overEach(t, attackBySlowConnections) }
+
+func attackBySlowConnections(t *testing.T, over transport) {
+	limit := over.runs(200, 200)
+	s := over.besiege(t, "-max-connections", strconv.Itoa(limit))
+	s.full = true
+	n := over.runs(500, 5000)
 	var early *lineConn
 	s.attackAtLimit(t, func() {
 		var err error
-		if early, err = dialLine(s.Producers(), "early"); err != nil {
+		if early, err = s.dialFriend(s.Producers(), "early"); err != nil {
 			t.Fatal(err)
 		}
 		defer early.Close()
@@ -73,7 +76,9 @@ func (s *siege) bystandWhenThereIsRoom(t *testing.T) {
 func (s *siege) drip(t *testing.T, p port, crowd []net.Conn, refused int) {
 	t.Helper()
 	for _, conn := range crowd {
-		io.WriteString(conn, "x") // fails if it has been refused
+		if conn != nil {
+			io.WriteString(conn, "x") // fails if it has been refused
+		}
 	}
 	waiting := slices.Clone(crowd)
 	eventually(t, fmt.Sprintf("%d of %d connections to the %s port are refused", refused, len(crowd), p.name), func() bool {
@@ -85,6 +90,9 @@ func (s *siege) drip(t *testing.T, p port, crowd []net.Conn, refused int) {
 // isRefused reports whether a connection's refusal has come: words, or its end.
 func isRefused(t *testing.T, p port, conn net.Conn) bool {
 	t.Helper()
+	if conn == nil {
+		return true
+	}
 	conn.SetReadDeadline(time.Now().Add(time.Millisecond)) // of a refusal that is there already
 	answer := make([]byte, 100)
 	n, err := conn.Read(answer)
@@ -103,14 +111,16 @@ func exchangeOne(c *lineConn, message string) (string, error) {
 }
 
 // F35: clients that connect and leave at once, in each way, as fast as they can.
-func TestF35Connects(t *testing.T) {
-	s := besiege(t)
-	n := runs(3000, 150_000)
+func TestF35Connects(t *testing.T) { overEach(t, attackWithConnects) }
+
+func attackWithConnects(t *testing.T, over transport) {
+	s := over.besiege(t)
+	n := over.runs(3000, 150_000)
 	begun := time.Now()
 	s.attack(t, calm, func() {
 		ports := append(s.ports(), s.httpPort())
 		sideBySide(n, 16, func(i int) {
-			conn, err := dialFrom(i, ports[i%4].address)
+			conn, err := s.dialFrom(i, ports[i%4].address)
 			if err != nil {
 				t.Error(err)
 				return
@@ -118,10 +128,10 @@ func TestF35Connects(t *testing.T) {
 			switch i / 4 % 4 {
 			case 0:
 			case 1:
-				conn.(*net.TCPConn).SetLinger(0)
+				conn.(rough).SetLinger(0)
 			case 2:
 				io.WriteString(conn, "connects\nhalf")
-				conn.(*net.TCPConn).SetLinger(0)
+				conn.(rough).SetLinger(0)
 			case 3:
 				io.WriteString(conn, "connects\n")
 			}
@@ -137,9 +147,11 @@ func TestF35Connects(t *testing.T) {
 const idleBound = 24 << 10
 
 // F35: idle connections of all kinds, each of which has done some work before.
-func TestF35IdleConnections(t *testing.T) {
-	n := min(runs(2000, 50_000), mayOpen(t)-1000)
-	s := besiege(t, "-max-connections", "100000")
+func TestF35IdleConnections(t *testing.T) { overUsers(t, attackWithIdleConnections) }
+
+func attackWithIdleConnections(t *testing.T, over transport) {
+	n := min(over.runs(2000, 50_000), mayOpen(t)-1000)
+	s := over.besiege(t, "-max-connections", "100000")
 	s.Publish("idle", "first")
 	before := s.memory("VmRSS")
 	conns := make([]net.Conn, n)
@@ -153,7 +165,7 @@ func TestF35IdleConnections(t *testing.T) {
 	s.mustHold(t, n)
 	each := (s.memory("VmRSS") - before) / int64(n)
 	t.Logf("%d idle connections take %d bytes each", n, each)
-	if each > memoryOf(idleBound) {
+	if each > memoryOf(over.memory(1, idleBound)) {
 		t.Errorf("each of %d idle connections takes %d bytes", n, each)
 	}
 	c := s.bystand(func() {})
@@ -175,16 +187,16 @@ func (s *siege) idler(i int) (net.Conn, error) {
 	case 2:
 		return s.idleLine(i, s.HTTP(), "POST /topics/idle HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nm")
 	}
-	conn, err := dialFrom(i, s.Kafka())
+	conn, err := s.dialFrom(i, s.Kafka())
 	if err != nil {
 		return nil, err
 	}
-	_, err = (&kafkaConn{Conn: conn}).ask(kmsg.NewPtrApiVersionsRequest())
+	_, err = (&kafkaConn{Conn: conn}).ask(kmsg.NewPtrMetadataRequest())
 	return conn, err
 }
 
 func (s *siege) idleLine(i int, address, text string) (net.Conn, error) {
-	conn, err := dialFrom(i, address)
+	conn, err := s.dialFrom(i, address)
 	if err != nil {
 		return nil, err
 	}

@@ -65,8 +65,12 @@ func judgeBoth(t *testing.T, b *brokertest.Broker, l *ledger, f *follower) {
 }
 
 func failWrites(what string) func(*testing.T, *brokertest.Broker) func() {
+	return failWritesOf("sick", what)
+}
+
+func failWritesOf(topic, what string) func(*testing.T, *brokertest.Broker) func() {
 	return func(t *testing.T, b *brokertest.Broker) func() {
-		i := inject(t, b.Pid(), what, segment(b.Data, "sick"))
+		i := inject(t, b.Pid(), what, segment(b.Data, topic))
 		return func() {
 			if len(i.stop()) == 0 {
 				t.Error("no write has failed")

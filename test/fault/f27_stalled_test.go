@@ -22,10 +22,14 @@ const stalledMemory = 128 << 20
 // Injected: a thousand consumers of every kind that never read, over a backlog of
 // hundreds of megabytes; with -long of gigabytes. Expected: the broker's memory
 // grows by no more than 128 MiB, and publishers and a consumer beside them go on.
-func TestF27ConsumersThatNeverRead(t *testing.T) {
-	b := brokertest.Start(t, t.TempDir())
+func TestF27ConsumersThatNeverRead(t *testing.T) { overUsers(t, attackByConsumersThatNeverRead) }
+
+func attackByConsumersThatNeverRead(t *testing.T, over transport) {
+	b := over.start(t)
+	s := &siege{Broker: b, t: t, over: over}
 	l := newLedger("load")
-	backlog := runs(200<<20, 4<<30)
+	l.login = b.Login()
+	backlog := over.runs(200<<20, 4<<30)
 	fillTopic(t, b, "backlog", backlog)
 	publishTo(l, b, 1, 1)
 	worker := newOneByOne(t, b, "load", "one")
@@ -36,13 +40,13 @@ func TestF27ConsumersThatNeverRead(t *testing.T) {
 	before := residentBytes(t, b.Pid())
 
 	var stalled []net.Conn
-	for i := range 1000 {
+	for i := range over.runs(1000, 1000) {
 		request := fmt.Sprintf("backlog?group=g%d", i)
 		request += []string{"", "&follow", "&follow&ack&window=100000000", "&ack&ordered", "&format=json", "&format=batch"}[i%6]
 		if i%7 == 0 {
 			request = "backlog?from=beginning&follow"
 		}
-		stalled = append(stalled, dialNarrow(t, b.Consumers(), request+"\n"))
+		stalled = append(stalled, s.dialNarrow(t, b.Consumers(), request+"\n"))
 	}
 	for _, c := range stalled {
 		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
@@ -109,7 +113,7 @@ func fillTopic(t *testing.T, b *brokertest.Broker, topic string, bytes int) {
 			}
 			message := text.String() + "\n"
 			go func() {
-				io.WriteString(conn, topic+"\n") // if it fails, so does reading
+				io.WriteString(conn, b.Login()+topic+"\n") // if it fails, so does reading
 				piece := strings.Repeat(message, 1000)
 				for left := n; left > 0; left -= 1000 {
 					io.WriteString(conn, piece[:min(left, 1000)*size])
@@ -128,7 +132,7 @@ func fillTopic(t *testing.T, b *brokertest.Broker, topic string, bytes int) {
 // drainBytes is how many bytes a drain gives.
 func drainBytes(t *testing.T, b *brokertest.Broker, request string) int {
 	t.Helper()
-	conn := brokertest.Dial(t, b.Consumers(), request+"\n")
+	conn := brokertest.Dial(t, b.Consumers(), b.Login()+request+"\n")
 	defer conn.Close()
 	n, err := io.Copy(io.Discard, conn)
 	if err != nil {

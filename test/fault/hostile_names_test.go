@@ -41,12 +41,12 @@ func TestF36Names(t *testing.T) {
 	for _, name := range hostileNames {
 		for _, p := range s.ports()[:2] {
 			if !strings.Contains(name, "\n") { // which ends the name, and what follows is a message
-				mustRefuse(t, p, "topic", name)
+				s.mustRefuse(t, p, "topic", name)
 			}
 		}
-		mustRefuse(t, s.ports()[1], "group", "orders?follow&group="+escaped(name))
-		mustRefuse(t, s.ports()[1], "group", "?groups&group="+escaped(name))
-		mustRefuse(t, s.ports()[1], "topic", "?delete&execute&topic="+escaped(name))
+		s.mustRefuse(t, s.ports()[1], "group", "orders?follow&group="+escaped(name))
+		s.mustRefuse(t, s.ports()[1], "group", "?groups&group="+escaped(name))
+		s.mustRefuse(t, s.ports()[1], "topic", "?delete&execute&topic="+escaped(name))
 		s.kafkaNames(t, name)
 	}
 	for i, name := range oddNames {
@@ -77,9 +77,9 @@ func escaped(name string) (out string) {
 }
 
 // mustRefuse sends a request that names something in a hostile way.
-func mustRefuse(t *testing.T, p port, what, request string) {
+func (s *siege) mustRefuse(t *testing.T, p port, what, request string) {
 	t.Helper()
-	answer, err := converse(p.address, []byte(request+"\nmessage\n"))
+	answer, err := s.converse(p.address, []byte(request+"\nmessage\n"))
 	if err != nil || strings.HasPrefix(request, "?") && strings.HasPrefix(answer, "-GONE ") {
 		return // no such one: so it was looked up as a name and not found
 	}
@@ -110,7 +110,7 @@ func (s *siege) kafkaNames(t *testing.T, name string) {
 	remove := kmsg.NewPtrDeleteTopicsRequest()
 	remove.Version, remove.TopicNames = 1, []string{name}
 	for _, req := range []kmsg.Request{create, metadata, commit, join, remove} {
-		k := dialKafka(t, s.Kafka())
+		k := s.dialKafka(t)
 		resp, err := k.ask(req)
 		k.Close()
 		if err != nil {

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"crypto/tls"
 	"fmt"
 	"hash/crc32"
 	"strconv"
@@ -13,6 +14,9 @@ import (
 type ledger struct {
 	topic   string
 	options string // of the producers' request, from the question mark on
+
+	config *tls.Config // of the publishers; nil for plain TCP
+	login  string      // comes before each request; "" for no user
 
 	mu         sync.Mutex // guards what follows
 	publishers map[string]*account

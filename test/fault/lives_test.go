@@ -23,6 +23,7 @@ type crowd struct {
 	drains     []*reader
 	workers    []*worker
 	phoenix    *phoenix  // nil for none
+	users      *userBook // nil for none
 	kafka      *standing // of the group of a Kafka client, which publishes, too; nil for none
 	mortal     bool      // the broker may end by itself
 	rest       func()    // while they live: ends the publishers when all is answered
@@ -95,6 +96,9 @@ func (c *crowd) publish(ctx context.Context, working *sync.WaitGroup, m *meter) 
 	if c.kafka != nil {
 		c.liveKafka(ctx, working, m.count)
 	}
+	if c.users != nil {
+		working.Go(c.users.work)
+	}
 	if c.phoenix != nil {
 		process := c.b.Process
 		working.Go(func() {
@@ -143,6 +147,9 @@ func (c *crowd) check() tally {
 	}
 	if c.phoenix != nil {
 		c.phoenix.check(c.t, c.b)
+	}
+	if c.users != nil {
+		c.users.check()
 	}
 	for _, g := range c.standings() { // ?groups has shown it
 		g.confirmed = max(g.confirmed, positionOf(c.b, g.group, c.ledger.topic))

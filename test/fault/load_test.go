@@ -17,7 +17,8 @@ import (
 // each answer's number, that of all messages of the connection so far. It returns the last answer
 // that was an error, empty if there was none.
 func (l *ledger) publish(address, publisher string, r *rand.Rand, stop <-chan struct{}, counted func(n int)) string {
-	conn, err := net.Dial("tcp", address)
+	tcp, err := net.Dial("tcp", address)
+	conn, err := secured(tcp, err, l.config)
 	if err != nil {
 		return ""
 	}
@@ -25,7 +26,7 @@ func (l *ledger) publish(address, publisher string, r *rand.Rand, stop <-chan st
 	conn.SetDeadline(time.Now().Add(time.Minute))
 	answers := bufio.NewReader(conn)
 	first, sent, acked := -1, 0, 0
-	_, err = io.WriteString(conn, l.topic+l.options+"\n")
+	_, err = io.WriteString(conn, l.login+l.topic+l.options+"\n")
 	for {
 		allowed, last := r.IntN(1000), false // unanswered
 		select {

@@ -22,7 +22,7 @@ type oneByOne struct {
 
 func newOneByOne(t *testing.T, b *brokertest.Broker, topic, group string) *oneByOne {
 	t.Helper()
-	conn := brokertest.Dial(t, b.Consumers(), topic+"?group="+group+"&follow&ack&confirm&window=1&format=json\n")
+	conn := brokertest.Dial(t, b.Consumers(), b.Login()+topic+"?group="+group+"&follow&ack&confirm&window=1&format=json\n")
 	return &oneByOne{t: t, conn: conn, in: bufio.NewReader(conn)}
 }
 

@@ -16,6 +16,7 @@ import (
 // time.
 type reader struct {
 	topic, group string
+	login        string // comes before each request; "" for no user
 	got          map[string]bool
 }
 
@@ -32,7 +33,7 @@ func (r *reader) lines(address, request string, each func(conn net.Conn, in *buf
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Minute))
-	io.WriteString(conn, request+"\n") // if it fails, so does reading
+	io.WriteString(conn, r.login+request+"\n") // if it fails, so does reading
 	for in := bufio.NewReaderSize(conn, 64<<10); ; {
 		line, err := in.ReadString('\n')
 		if err != nil {

@@ -27,13 +27,21 @@ import (
 type siege struct {
 	*brokertest.Broker
 	t     testing.TB
-	files int // open before
+	over  transport
+	full  bool // the broker has fewer places than there are hostile clients
+	files int  // open before
+}
+
+// besiege is the transport's besiege without TLS.
+func besiege(t *testing.T, flags ...string) *siege {
+	t.Helper()
+	return plain.besiege(t, flags...)
 }
 
 // besiege starts a broker, lets the bystanders warm it up, and takes its measure.
-func besiege(t *testing.T, flags ...string) *siege {
+func (over transport) besiege(t *testing.T, flags ...string) *siege {
 	t.Helper()
-	s := &siege{Broker: brokertest.Start(t, t.TempDir(), flags...), t: t}
+	s := &siege{Broker: over.start(t, flags...), t: t, over: over}
 	s.Publish("much", strings.Repeat("x", 100<<10)) // the first sync in the background opens a file for all
 	s.files = s.openFiles()
 	s.bystand(func() {}).mustKeep(t) // fills pools
@@ -189,12 +197,12 @@ func (s *siege) bystand(f func()) (c tally) {
 // bystandLines is a publisher and a follower of the line protocol.
 func (s *siege) bystandLines(stop <-chan struct{}) (tally, error) {
 	l := newLedger(fmt.Sprintf("lines%d", time.Now().UnixNano()))
-	producer, err := dialLine(s.Producers(), l.topic)
+	producer, err := s.dialFriend(s.Producers(), l.topic)
 	if err != nil {
 		return tally{}, err
 	}
 	defer producer.Close()
-	follower, err := dialLine(s.Consumers(), l.topic+"?follow&from=beginning")
+	follower, err := s.dialFriend(s.Consumers(), l.topic+"?follow&from=beginning")
 	if err != nil {
 		return tally{}, err
 	}
@@ -250,9 +258,9 @@ func exchange(producer, follower *lineConn, burst string, total, n int) (texts [
 // bystandKafka is a producer and a consumer of the Kafka protocol.
 func (s *siege) bystandKafka(stop <-chan struct{}) (tally, error) {
 	l := newLedger(fmt.Sprintf("kafka%d", time.Now().UnixNano()))
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.Kafka()), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic(l.topic),
+	cl, err := kgo.NewClient(append(s.friendOfKafka(), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic(l.topic),
 		kgo.ConsumeTopics(l.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(time.Second),
-		kgo.MetadataMinAge(10*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()))
+		kgo.MetadataMinAge(10*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
 	if err != nil {
 		return tally{}, err
 	}
@@ -301,6 +309,10 @@ func dialLine(address, request string) (*lineConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newLineConn(conn, request)
+}
+
+func newLineConn(conn net.Conn, request string) (*lineConn, error) {
 	c := &lineConn{conn, bufio.NewReader(conn)}
 	if _, err := io.WriteString(c, request+"\n"); err != nil {
 		conn.Close()
@@ -317,7 +329,7 @@ func (c *lineConn) Write(p []byte) (int, error) {
 // reset has the broker see at once that a follower is gone: after a FIN the client
 // may go on reading, and silence tells nothing else for a minute or so.
 func (c *lineConn) reset() {
-	c.Conn.(*net.TCPConn).SetLinger(0)
+	c.Conn.(rough).SetLinger(0)
 	c.Close()
 }
 
@@ -339,8 +351,8 @@ func (s *siege) httpPort() port { return port{"http", s.HTTP()} }
 
 // converse sends all and closes its sending side, then gives what was answered
 // up to the end of the connection. Any goroutine may call it.
-func converse(address string, sent []byte) (answer string, err error) {
-	conn, err := net.Dial("tcp", address)
+func (s *siege) converse(address string, sent []byte) (answer string, err error) {
+	conn, err := s.dialFrom(0, address)
 	if err != nil {
 		return "", err
 	}
@@ -348,7 +360,7 @@ func converse(address string, sent []byte) (answer string, err error) {
 	conn.SetDeadline(time.Now().Add(patience))
 	go func() {
 		conn.Write(sent) // fails when the broker has seen enough
-		conn.(*net.TCPConn).CloseWrite()
+		conn.CloseWrite()
 	}()
 	p, err := io.ReadAll(conn)
 	if errors.Is(err, syscall.ECONNRESET) {
@@ -356,6 +368,9 @@ func converse(address string, sent []byte) (answer string, err error) {
 	}
 	return string(p), err
 }
+
+// deniedAnswer is what a client gets that has not logged in.
+var deniedAnswer = regexp.MustCompile(`^(-DENIED [^\r\n]*\n|HTTP/1\.1 401 )`)
 
 // lineAnswer is all that a producer may be answered with.
 var lineAnswer = regexp.MustCompile(`^(\+[0-9]+\n)*(-[A-Z]+ [^\r\n]*\n)?$`)

@@ -1,0 +1,242 @@
+package fault
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/base64"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"mbus/test/brokertest"
+)
+
+var hostileFor = flag.Duration("hostile", 10*time.Minute, "with -long, how long hostile connections come")
+
+// hostilePace is the number of hostile connections a second, each to one of the ports.
+const hostilePace = 5000
+
+// keptRate is the part of their rate that working clients keep meanwhile.
+const keptRate = 0.7
+
+// Injected: 5,000 connections a second on all ports with TLS: handshakes that are begun and left, garbage before, in and
+// behind them, wrong passwords in each protocol. Expected: working clients lose nothing, and keep 0.7 of their
+// rate, which the long run measures; memory stays bounded; a user that has not logged in before gets in from an address
+// that attacks.
+func TestF50HostileConnections(t *testing.T) {
+	s := stranger.besiege(t)
+	h := newHostiles(s)
+	if !*long {
+		s.attack(t, hostileMemory, func() {
+			h.send(2000, hostilePace)
+			s.mustGetIn(t)
+		})
+		h.wait()
+		report(t, tally{Runs: 2000})
+		s.end(t)
+		return
+	}
+	quiet := s.rate(t, *hostileFor/10)
+	n := int(hostileFor.Seconds() * hostilePace)
+	var took time.Duration
+	var under tally
+	s.attack(t, hostileMemory, func() {
+		under = s.bystand(func() {
+			begun := time.Now()
+			h.send(n, hostilePace)
+			took = time.Since(begun)
+		})
+		s.mustGetIn(t)
+	})
+	h.wait()
+	under.mustKeep(t)
+	under.Runs = n
+	report(t, under)
+	quiet = (quiet + s.rate(t, *hostileFor/10)) / 2
+	ratio := float64(under.Read) / took.Seconds() / quiet
+	t.Logf("%.0f hostile connections a second for %v: working clients keep %.2f of their %.0f messages a second; %d could not connect",
+		float64(n)/took.Seconds(), took, ratio, quiet, h.refused.Load())
+	if ratio < keptRate {
+		t.Errorf("working clients keep %.2f of their rate, not %v", ratio, keptRate)
+	}
+	s.end(t)
+}
+
+// hostileMemory is what the broker may take for hostile connections, in bytes: there are thousands at a time, because
+// the answers to wrong passwords take seconds.
+const hostileMemory = calm + 4000*(memoryOfTLS+24<<10)
+
+// rate is the number of messages that bystanders exchange in a second.
+func (s *siege) rate(t *testing.T, d time.Duration) float64 {
+	t.Helper()
+	c := s.bystand(func() { time.Sleep(d) })
+	c.mustKeep(t)
+	return float64(c.Read) / d.Seconds()
+}
+
+// mustGetIn logs in as users whose passwords nobody has used before, from an address that attacks. A broker that is full may
+// refuse some tries.
+func (s *siege) mustGetIn(t *testing.T) {
+	t.Helper()
+	for _, name := range lateFriends {
+		tries := 0
+		for ; tries < 20; tries++ {
+			conn, err := s.dialFrom(0, s.Producers())
+			if err != nil {
+				continue
+			}
+			c, err := newLineConn(conn, "AUTH "+name+" "+friendPassword+"\nlate\nmessage")
+			if err == nil {
+				answer, _ := c.line()
+				c.Close()
+				if answer == "+1" {
+					break
+				}
+			}
+		}
+		if tries == 20 {
+			t.Errorf("user %q does not get in, with the right password", name)
+		}
+	}
+}
+
+// hostiles are hostile clients.
+type hostiles struct {
+	s       *siege
+	config  *tls.Config
+	hello   []byte // a ClientHello
+	gone    sync.WaitGroup
+	places  chan struct{} // has an element for each of them
+	refused atomic.Int64
+}
+
+func newHostiles(s *siege) *hostiles {
+	return &hostiles{s: s, config: brokertest.SecureClient(s.t, ""), hello: clientHello(s.t), places: make(chan struct{}, 4000)}
+}
+
+// clientHello is what a client begins a handshake with.
+func clientHello(t testing.TB) []byte {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	go tls.Client(ours, &tls.Config{ServerName: "127.0.0.1"}).Handshake() // ends with the pipe
+	p := make([]byte, 16<<10)
+	n, err := theirs.Read(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p[:n]
+}
+
+// send begins n connections, so many a second or, if all places are taken, fewer.
+func (h *hostiles) send(n, pace int) {
+	ports := append(h.s.ports(), h.s.httpPort())
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	begun := time.Now()
+	for sent := 0; sent < n; <-tick.C {
+		for due := int(time.Since(begun).Seconds() * float64(pace)); sent < min(due, n); sent++ {
+			h.places <- struct{}{}
+			number := sent
+			h.gone.Go(func() {
+				defer func() { <-h.places }()
+				h.attack(number, ports)
+			})
+		}
+	}
+}
+
+// wait waits until they are gone.
+func (h *hostiles) wait() { h.gone.Wait() }
+
+// attack is one connection.
+func (h *hostiles) attack(number int, ports []port) {
+	p := ports[number%len(ports)]
+	tcp, err := net.DialTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+number%50))}, addressOf(p.address))
+	if err != nil {
+		h.refused.Add(1)
+		return
+	}
+	defer tcp.Close()
+	tcp.SetDeadline(time.Now().Add(5 * time.Second))
+	switch kind := number / len(ports) % 16; kind {
+	case 0, 1, 2, 3: // a handshake that is begun and left
+		tcp.Write(h.hello)
+		tcp.SetLinger(0)
+	case 4, 5, 6: // whose answer is awaited
+		tcp.Write(h.hello)
+		tcp.Read(make([]byte, 1))
+		tcp.SetLinger(0)
+	case 7: // half of one
+		tcp.Write(h.hello[:len(h.hello)/2])
+	case 8: // garbage in one
+		tcp.Write([]byte("\x16\x03\x01\x40\x00" + strings.Repeat("garbage", 100)))
+	case 9:
+		tcp.Write([]byte(strings.Repeat("\xff\x00", 100)))
+	case 10, 11, 12:
+		tcp.SetLinger(0)
+	default:
+		h.guess(tcp, p, number)
+	}
+}
+
+func addressOf(address string) *net.TCPAddr {
+	a, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		panic(err) // it is the broker's
+	}
+	return a
+}
+
+// guess tries a wrong password, or garbage over TLS.
+func (h *hostiles) guess(tcp *net.TCPConn, p port, number int) {
+	conn, err := secured(tcp, nil, h.config)
+	if err != nil {
+		h.refused.Add(1)
+		return
+	}
+	defer conn.Close()
+	password := fmt.Sprint("guess", number)
+	switch p.name {
+	case "http":
+		credentials := base64.StdEncoding.EncodeToString([]byte(friend + ":" + password))
+		io.WriteString(conn, "GET /topics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic "+credentials+"\r\n\r\n")
+	case "kafka":
+		h.guessKafka(&kafkaConn{Conn: conn}, password, number)
+		return
+	default:
+		io.WriteString(conn, "AUTH "+friend+" "+password+"\norders\nmessage\n")
+	}
+	bufio.NewReader(conn).ReadString('\n')
+}
+
+// guessKafka tries a wrong password by PLAIN, or half of SCRAM and a wrong proof.
+func (h *hostiles) guessKafka(k *kafkaConn, password string, number int) {
+	handshake := kmsg.NewPtrSASLHandshakeRequest()
+	handshake.Version, handshake.Mechanism = 1, "PLAIN"
+	message := "\x00" + friend + "\x00" + password
+	if number%8 < 4 {
+		handshake.Mechanism, message = "SCRAM-SHA-256", "n,,n="+friend+",r=nonce"
+	}
+	if _, err := k.ask(handshake); err != nil {
+		return
+	}
+	for range 2 {
+		req := kmsg.NewPtrSASLAuthenticateRequest()
+		req.Version, req.SASLAuthBytes = 1, []byte(message)
+		resp, err := k.ask(req)
+		if err != nil || handshake.Mechanism == "PLAIN" {
+			return
+		}
+		nonce, _, _ := strings.Cut(string(resp.(*kmsg.SASLAuthenticateResponse).SASLAuthBytes), ",")
+		message = "c=biws," + nonce + ",p=" + base64.StdEncoding.EncodeToString(make([]byte, 32))
+	}
+}
