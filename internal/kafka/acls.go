@@ -51,8 +51,13 @@ var aclKinds = map[kmsg.ACLResourceType]struct {
 	operations []aclOperation
 }{
 	kmsg.ACLResourceTypeTopic: {auth.Topic, auth.Consume | auth.Publish | auth.Admin, []aclOperation{
-		{kmsg.ACLOperationRead, auth.Consume}, {kmsg.ACLOperationWrite, auth.Publish}, {kmsg.ACLOperationDescribe, auth.Describe},
-		{kmsg.ACLOperationCreate, auth.Admin}, {kmsg.ACLOperationDelete, auth.Admin}, {kmsg.ACLOperationAlter, auth.Admin}, {kmsg.ACLOperationAlterConfigs, auth.Admin},
+		{kmsg.ACLOperationRead, auth.Consume},
+		{kmsg.ACLOperationWrite, auth.Publish},
+		{kmsg.ACLOperationDescribe, auth.Describe},
+		{kmsg.ACLOperationCreate, auth.Admin},
+		{kmsg.ACLOperationDelete, auth.Admin},
+		{kmsg.ACLOperationAlter, auth.Admin},
+		{kmsg.ACLOperationAlterConfigs, auth.Admin},
 	}},
 	kmsg.ACLResourceTypeGroup: {auth.Group, auth.Consume | auth.Admin, []aclOperation{
 		{kmsg.ACLOperationRead, auth.Consume}, {kmsg.ACLOperationDescribe, auth.Describe}, {kmsg.ACLOperationDelete, auth.Admin},

@@ -103,8 +103,10 @@ func TestACLsArePermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []auth.Permission{
-		{Operations: auth.Consume | auth.Describe, Kind: auth.Topic, Pattern: "bills"}, {Operations: auth.Publish, Kind: auth.Topic, Pattern: "orders*"},
-		{Operations: auth.Consume, Kind: auth.Group, Pattern: "*"}, {Operations: auth.Admin, Kind: auth.Group, Pattern: "g"},
+		{Operations: auth.Consume | auth.Describe, Kind: auth.Topic, Pattern: "bills"},
+		{Operations: auth.Publish, Kind: auth.Topic, Pattern: "orders*"},
+		{Operations: auth.Consume, Kind: auth.Group, Pattern: "*"},
+		{Operations: auth.Admin, Kind: auth.Group, Pattern: "g"},
 	}
 	if !slices.Equal(alice.Permissions, want) {
 		t.Errorf("alice has %+v", alice.Permissions)
@@ -256,7 +258,8 @@ func TestCredentialsOfKafkaClients(t *testing.T) {
 		t.Error("there is a user that was refused")
 	}
 	if codes := c.alterScram(kmsg.AlterUserSCRAMCredentialsRequest{Upsertions: upserts{
-		upsert("alice", "secret", 1, auth.MinIterations), upsert("alice", "secret", 2, auth.MinIterations+1), upsert("bob", "secret", 2, auth.MinIterations)}}); !slices.Equal(codes, []int16{0, 0}) {
+		upsert("alice", "secret", 1, auth.MinIterations), upsert("alice", "secret", 2, auth.MinIterations+1), upsert("bob", "secret", 2, auth.MinIterations),
+	}}); !slices.Equal(codes, []int16{0, 0}) {
 		t.Fatalf("codes %v", codes)
 	}
 	for _, m := range mechanisms("alice", "secret") {

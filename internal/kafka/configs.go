@@ -198,8 +198,6 @@ func (s settings) brokerConfigs() []config {
 	return list
 }
 
-func (s settings) topics() topics { return topics{s.broker, s.view} }
-
 // of are the settings of a topic or of this broker.
 func (s settings) of(kind kmsg.ConfigResourceType, name string) ([]config, error) {
 	switch kind {
