@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,7 @@ func TestF50HostileConnections(t *testing.T) {
 	n := int(hostileFor.Seconds() * hostilePace)
 	var took time.Duration
 	var under tally
+	broker, own := processorTime(t, s.Pid()), processorTime(t, os.Getpid())
 	s.attack(t, hostileMemory, func() {
 		under = s.bystand(func() {
 			begun := time.Now()
@@ -57,6 +59,7 @@ func TestF50HostileConnections(t *testing.T) {
 		s.mustGetIn(t)
 	})
 	h.wait()
+	t.Logf("processor time: the broker took %v, this process, with all clients, %v", processorTime(t, s.Pid())-broker, processorTime(t, os.Getpid())-own)
 	under.mustKeep(t)
 	under.Runs = n
 	report(t, under)
