@@ -98,6 +98,23 @@ func TestUsersMayDoWhatTheirPermissionsSay(t *testing.T) {
 	}
 }
 
+// The broker's own topics have the positions of all groups, and delayed messages of all topics: they take access to the broker as a
+// whole, and not only to all topics.
+func TestTheBrokersOwnTopicsAreForItsAdministrators(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	mustGrant(t, b, "reader", auth.Consume|auth.Publish, "*")
+	mustGrant(t, b, "root", auth.Consume|auth.Admin, "*")
+	for _, name := range []string{"__consumer_offsets", "__delayed"} {
+		if err := b.As(broker.Principal{Name: "reader"}).Allow(broker.Read, broker.TopicResource, name); !errors.Is(err, broker.ErrDenied) {
+			t.Errorf("a user of all topics may read %s: %v", name, err)
+		}
+		if err := b.As(broker.Principal{Name: "root"}).Allow(broker.Read, broker.TopicResource, name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestNoClientFindsTheTopicOfUsers(t *testing.T) {

@@ -119,7 +119,14 @@ func (b *Broker) may(p Principal, access Access, r Resource) bool {
 		return true
 	}
 	users := b.Users()
-	return p.Name == "" && !users.Any() || users.May(p.Name, operationOf(access), kindOf(r.Kind), cmp.Or(r.Name, allTopics))
+	if p.Name == "" && !users.Any() {
+		return true
+	}
+	name, operation := cmp.Or(r.Name, allTopics), operationOf(access)
+	if r.Kind == TopicResource && Internal(name) && operation != auth.Describe {
+		name, operation = allTopics, auth.Admin // it has the positions of all groups, or messages of any topic
+	}
+	return users.May(p.Name, operation, kindOf(r.Kind), name)
 }
 
 // allTopics stands for the broker as a whole: no topic has such a name, and only the pattern * matches it.
