@@ -100,8 +100,9 @@ type user struct {
 
 // Users are all users. Any goroutine may call its methods.
 type Users struct {
-	key     [32]byte      // of hashes that never leave this process
-	hashing chan struct{} // has an element for each password that is being computed
+	secret  atomic.Pointer[[32]byte] // of the credentials of users who do not exist
+	key     [32]byte                 // of hashes that never leave this process
+	hashing chan struct{}            // has an element for each password that is being computed
 	changed chan struct{}
 	all     atomic.Pointer[map[string]*user]
 	byToken atomic.Pointer[map[TokenHash]*user]
@@ -124,9 +125,10 @@ type Editor struct {
 type edits struct {
 	save func(name string, record []byte) error
 
-	mu       sync.Mutex // guards what follows
-	changes  uint64
-	keepLast bool
+	mu        sync.Mutex // guards what follows
+	changes   uint64
+	keepLast  bool
+	hasSecret bool // and it is durable
 }
 
 // New has no users. save makes the record of a user durable, nil for one that is deleted; it is called by
@@ -137,6 +139,7 @@ func New(save func(name string, record []byte) error) *Editor {
 		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), // passwords leave processors to messages
 	}
 	rand.Read(u.key[:])
+	u.secret.Store(new([32]byte(u.key))) // until there are users
 	u.publish(map[string]*user{})
 	return &Editor{Users: u, edits: &edits{save: save}}
 }
@@ -165,6 +168,11 @@ func (e *Editor) Load(name string, record []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := *e.all.Load()
+	if name == secretName && len(record) == len(e.key) {
+		e.secret.Store(new([32]byte(record)))
+		e.hasSecret = true
+		return nil
+	}
 	delete(all, name)
 	if record == nil {
 		return nil
@@ -217,9 +225,12 @@ func (e *Editor) Find(name string) (User, error) {
 
 func unknown(name string) error { return fmt.Errorf("%w %q", ErrUnknownUser, name) }
 
-// Records are what has been saved of all users, by name.
+// Records are what has been saved: the secret, and all users by name.
 func (e *Editor) Records() iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
+		if !yield(secretName, e.secret.Load()[:]) {
+			return
+		}
 		for name, user := range *e.all.Load() {
 			record, err := json.Marshal(&user.User)
 			if err != nil {
@@ -320,6 +331,9 @@ func (e *Editor) Change(name string, change func(user *User, exists bool) error)
 	if err != nil {
 		return err
 	}
+	if err := e.saveSecret(); err != nil {
+		return err
+	}
 	if err := e.save(name, record); err != nil {
 		return err
 	}
@@ -329,6 +343,20 @@ func (e *Editor) Change(name string, change func(user *User, exists bool) error)
 	e.publish(all)
 	e.reportChange(name, before, &next)
 	return nil
+}
+
+// secretName is the name of a record that is no user's: it keeps the secret of which the salts of users who do
+// not exist are made, so that they stay the same over a restart, as those of users do.
+const secretName = "(secret)"
+
+// saveSecret makes the secret durable, the first time.
+func (e *Editor) saveSecret() error {
+	if e.hasSecret {
+		return nil
+	}
+	err := e.save(secretName, e.secret.Load()[:])
+	e.hasSecret = err == nil
+	return err
 }
 
 // KeepLast says whether the last user may not be deleted.
@@ -463,7 +491,7 @@ func (u *Users) credential(name string, m Mechanism) (*user, Credential) {
 			}
 		}
 	}
-	secret := m.mac(u.key[:], string(m)+" "+name)
+	secret := m.mac(u.secret.Load()[:], string(m)+" "+name)
 	size := len(secret)
 	return nil, Credential{Mechanism: m, Salt: secret[:minSalt], Iterations: MinIterations, StoredKey: m.mac(secret, "stored")[:size], ServerKey: m.mac(secret, "server")[:size]}
 }

@@ -349,7 +349,7 @@ func planGroupDeletion(c *call) (*groupDeletion, error) {
 	done := &groupDeletion{Group: name, Positions: []deletedPlace{}}
 	var inUse *group.InUseError
 	switch err := broker.CheckGroupDeletion(c.view, name); {
-	case errors.As(err, &inUse): // members that may be gone give way to the deletion, not to a look
+	case errors.As(err, &inUse): // members that may be gone are released for a deletion, not for a look
 		done.InUse = err.Error()
 	case err != nil:
 		return nil, err
