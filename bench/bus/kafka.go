@@ -2,9 +2,11 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,15 +41,22 @@ func klite() *System {
 
 // kafka speaks the Kafka protocol.
 type kafka struct {
-	address string
+	options []kgo.Opt // of each client
 	admin   *kgo.Client
 }
 
 // OpenKafka prepares to speak to a broker of the Kafka protocol that runs. Without
 // a group its consumers read partition 0.
-func OpenKafka(address string) (Bus, error) {
-	admin, err := kgo.NewClient(kgo.SeedBrokers(address))
-	return &kafka{address, admin}, err
+func OpenKafka(address string) (Bus, error) { return openKafka(kgo.SeedBrokers(address)) }
+
+// OpenKafkaTLS is OpenKafka over TLS.
+func OpenKafkaTLS(address string, config *tls.Config) (Bus, error) {
+	return openKafka(kgo.SeedBrokers(address), kgo.DialTLSConfig(config))
+}
+
+func openKafka(options ...kgo.Opt) (Bus, error) {
+	admin, err := kgo.NewClient(options...)
+	return &kafka{options, admin}, err
 }
 
 func (k *kafka) Close() { k.admin.Close() }
@@ -71,11 +80,11 @@ func (k *kafka) Topic(name string, _ ...string) error {
 const bulkLinger = 5 * time.Millisecond
 
 func (k *kafka) producer(topic string, linger time.Duration) (*kgo.Client, error) {
-	return kgo.NewClient(
-		kgo.SeedBrokers(k.address), kgo.DefaultProduceTopic(topic),
+	return kgo.NewClient(append(
+		slices.Clone(k.options), kgo.DefaultProduceTopic(topic),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(linger), kgo.MaxBufferedRecords(100_000),
-	)
+	)...)
 }
 
 func (k *kafka) Publisher(topic string, urgent bool) (Publisher, error) {
@@ -137,7 +146,7 @@ func (s kafkaSender) Close() { s.client.Close() }
 
 func (k *kafka) Consume(ctx context.Context, r Reading, take func([]byte)) error {
 	start := kgo.NewOffset().AtStart()
-	options := []kgo.Opt{kgo.SeedBrokers(k.address), kgo.ConsumeResetOffset(start)}
+	options := append(slices.Clone(k.options), kgo.ConsumeResetOffset(start))
 	if r.Group == "" {
 		options = append(options, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: {0: start}}))
 	} else {

@@ -49,3 +49,29 @@ func Thousands(v float64) string {
 	}
 	return digits
 }
+
+// Welch is Welch's t of two samples: by how many standard errors the mean of the second is greater. 0 if
+// either has fewer than two values, or none differ.
+func Welch(a, b []time.Duration) float64 {
+	if len(a) < 2 || len(b) < 2 {
+		return 0
+	}
+	meanA, errorA := meanAndError(a)
+	meanB, errorB := meanAndError(b)
+	if errorA+errorB == 0 {
+		return 0
+	}
+	return (meanB - meanA) / math.Sqrt(errorA+errorB)
+}
+
+// meanAndError are the mean of a sample, and the square of that mean's standard error.
+func meanAndError(times []time.Duration) (mean, square float64) {
+	n := float64(len(times))
+	for _, t := range times {
+		mean += float64(t) / n
+	}
+	for _, t := range times {
+		square += (float64(t) - mean) * (float64(t) - mean)
+	}
+	return mean, square / (n - 1) / n
+}

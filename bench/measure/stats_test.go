@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -60,5 +61,21 @@ func TestMeanIsTheMeanAndNothingOfNothing(t *testing.T) {
 	}
 	if got := Mean(nil); got != 0 {
 		t.Errorf("the mean of nothing is %v", got)
+	}
+}
+
+// By hand: the means are 3 and 7, the variances 2.5 and 10.
+func TestWelchCountsStandardErrors(t *testing.T) {
+	a, b := []time.Duration{1, 2, 3, 4, 5}, []time.Duration{3, 5, 7, 9, 11}
+	if got, want := Welch(a, b), 4/math.Sqrt(2.5/5+10.0/5); math.Abs(got-want) > 1e-9 {
+		t.Errorf("t is %v, not %v", got, want)
+	}
+	if Welch(b, a) != -Welch(a, b) {
+		t.Error("t has no sign")
+	}
+	for _, few := range [][]time.Duration{nil, {1}, {1, 1}} {
+		if got := Welch(few, few); got != 0 {
+			t.Errorf("t of %v is %v", few, got)
+		}
 	}
 }

@@ -129,7 +129,7 @@ func digits(v float64) string {
 func figures(t *table) []figure {
 	var list []figure
 	for _, part := range []func(*table) []figure{
-		publishing, sharing, draining, overKafka, httpFigures, latency, independence, fanningOut, others,
+		publishing, sharing, draining, overKafka, httpFigures, tlsFigures, timingFigures, latency, independence, fanningOut, others,
 	} {
 		list = append(list, part(t)...)
 	}

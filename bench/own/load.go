@@ -57,13 +57,36 @@ func message(size, n int) []byte {
 	return m
 }
 
+// A stream is a connection over TCP or TLS.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// A dialer connects to a port of the broker.
+type dialer func() (stream, error)
+
+func plainly(address string) dialer {
+	return func() (stream, error) {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		return conn.(*net.TCPConn), nil
+	}
+}
+
 // publish sends at least total messages over so many connections at once, and
 // returns how many there were when all are acknowledged.
 func publish(address, topic string, p payload, connections, total int) (int, error) {
+	return publishOver(plainly(address), topic, p, connections, total)
+}
+
+func publishOver(dial dialer, topic string, p payload, connections, total int) (int, error) {
 	times := max(1, total/p.count/connections)
 	failed := make(chan error, connections)
 	for range connections {
-		go func() { failed <- p.send(address, topic, times) }()
+		go func() { failed <- p.send(dial, topic, times) }()
 	}
 	var errs []error
 	for range connections {
@@ -72,8 +95,8 @@ func publish(address, topic string, p payload, connections, total int) (int, err
 	return times * p.count * connections, errors.Join(errs...)
 }
 
-func (p payload) send(address, topic string, times int) error {
-	conn, err := request(address, topic+"?format="+p.format)
+func (p payload) send(dial dialer, topic string, times int) error {
+	conn, err := request(dial, topic+"?format="+p.format)
 	if err != nil {
 		return err
 	}
@@ -94,13 +117,13 @@ func (p payload) send(address, topic string, times int) error {
 	return <-written
 }
 
-func request(address, line string) (*net.TCPConn, error) {
-	conn, err := net.Dial("tcp", address)
+func request(dial dialer, line string) (stream, error) {
+	conn, err := dial()
 	if err != nil {
 		return nil, err
 	}
 	_, err = io.WriteString(conn, line+"\n")
-	return conn.(*net.TCPConn), err
+	return conn, err
 }
 
 // publishSingly has each connection send one message at a time and wait for its
@@ -126,7 +149,7 @@ func publishSingly(address, topic string, size, connections int, during time.Dur
 // oneByOne sends messages while more says so, with the number of those
 // acknowledged.
 func oneByOne(address, topic string, size int, more func(n int) bool) (int, error) {
-	conn, err := request(address, topic)
+	conn, err := request(plainly(address), topic)
 	if err != nil {
 		return 0, err
 	}
@@ -151,8 +174,10 @@ func oneByOne(address, topic string, size int, more func(n int) bool) (int, erro
 
 // drain reads the topic's messages as they come and throws them away. It
 // returns the bytes that came.
-func drain(address, line string) (int, error) {
-	conn, err := request(address, line)
+func drain(address, line string) (int, error) { return drainOver(plainly(address), line) }
+
+func drainOver(dial dialer, line string) (int, error) {
+	conn, err := request(dial, line)
 	if err != nil {
 		return 0, err
 	}

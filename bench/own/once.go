@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -157,7 +156,7 @@ func (r *round) connections() error {
 // assemble connects n followers and n producers. The function it gives ends
 // their connections.
 func (r *round) assemble(n int) (disperse func(), err error) {
-	conns := make([]*net.TCPConn, 2*n)
+	conns := make([]stream, 2*n)
 	disperse = func() {
 		for _, conn := range conns {
 			if conn != nil {
@@ -209,8 +208,8 @@ func (r *round) crowdRows(beside string) error {
 
 // idleFollower follows a topic, in a group of its own, and has got its first
 // message.
-func (r *round) idleFollower(i int) (*net.TCPConn, error) {
-	conn, err := request(r.b.Consumers(), fmt.Sprintf("quiet?follow&group=idle-%d", i))
+func (r *round) idleFollower(i int) (stream, error) {
+	conn, err := request(plainly(r.b.Consumers()), fmt.Sprintf("quiet?follow&group=idle-%d", i))
 	if err == nil {
 		_, err = bufio.NewReader(conn).ReadString('\n')
 	}
@@ -218,8 +217,8 @@ func (r *round) idleFollower(i int) (*net.TCPConn, error) {
 }
 
 // idleProducer has published a message.
-func (r *round) idleProducer() (*net.TCPConn, error) {
-	conn, err := request(r.b.Producers(), "quiet-too")
+func (r *round) idleProducer() (stream, error) {
+	conn, err := request(plainly(r.b.Producers()), "quiet-too")
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ var tiny = size{
 	diskBytes: 1 << 20, relayBytes: 1 << 20, lines: 3000, kibs: 300, drained: 3000,
 	syncs: 3, singly: 20 * time.Millisecond, perSecond: 500, latency: 100 * time.Millisecond,
 	bulk: 20 * time.Millisecond, most: 20_000, groups: 5, rest: time.Millisecond, clients: 3, paced: 4,
-	backlog: [2]int{3000, 9000}, topics: 10, followers: 5, eventFollowers: 5, metricTopics: 10,
+	backlog: [2]int{3000, 9000}, topics: 10, followers: 5, eventFollowers: 5, metricTopics: 10, tries: 5,
 }
 
 func TestEveryFigureIsMeasuredAndWritten(t *testing.T) {

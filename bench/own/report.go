@@ -134,7 +134,16 @@ What the figures are:
   and the page are those of a broker with so many topics, each with a group; the page's first
   view is its document and what that loads, without a browser's own time. A scrape each second
   takes as much of a processor as one scrape takes of a second.
-`, whole(rep.size.perSecond), recordBytes, whole(rep.size.syncs), pace, notMeasured(rep.syncsNote), slowWrites/2, notMeasured(rep.slowNote), followed)
+- over TLS: the same client and an empty broker with a certificate, at the same ports without
+  TLS and over it, in the same round. The client decrypts or encrypts what the broker does, on
+  the same processors: the ratio has both sides' work, the processor time the broker's alone.
+- wrong user against wrong password: %s tries of each, in turns whose order is drawn by lot, and
+  Welch's t of their times; below 3 nobody can tell them apart. A password is checked in this
+  program by the function that AUTH of lines, Basic of HTTP and PLAIN of Kafka call, without the
+  delay that follows a failure; so is an exchange of SCRAM, both messages. The first message of
+  SCRAM, which no delay follows, is sent over a socket to a broker's Kafka port, in a connection
+  of its own.
+`, whole(rep.size.perSecond), recordBytes, whole(rep.size.syncs), pace, notMeasured(rep.syncsNote), slowWrites/2, notMeasured(rep.slowNote), followed, whole(rep.size.tries))
 }
 
 // notMeasured is a sentence that says why something was not; empty if it was.

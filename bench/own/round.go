@@ -72,6 +72,7 @@ func (r *round) everyRound() []step {
 		{"fan-out", r.fanOut},
 		{"kafka", r.kafka},
 		{"http", r.overHTTP},
+		{"tls", r.overTLS},
 		{"sharing", r.sharing},
 	}
 }
@@ -85,6 +86,7 @@ func (r *round) once() []step {
 		{"http", r.manyOverHTTP},
 		{"syncs", r.countedSyncs},
 		{"slow", r.slowDisk},
+		{"timing", r.timing},
 	}
 }
 
