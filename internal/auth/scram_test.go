@@ -97,8 +97,13 @@ func TestScramTakesTheNonceOfLibrdkafka(t *testing.T) {
 		nonce string // client and server are the parts of the nonce
 		ok    bool
 	}{
-		{"client+server", true}, {"client+client+server", true},
-		{"server", false}, {"client", false}, {"client+client", false}, {"client+other+server", false}, {"client+client+client+server", false},
+		{"client+server", true},
+		{"client+client+server", true},
+		{"server", false},
+		{"client", false},
+		{"client+client", false},
+		{"client+other+server", false},
+		{"client+client+client+server", false},
 	} {
 		e := users.Exchange(SHA256)
 		answer, _, err := e.Step([]byte("n,,n=alice,r=abc"))
@@ -287,5 +292,23 @@ func TestTheOperatorTokenIsNoUsers(t *testing.T) {
 	}
 	if CheckName(OperatorName) == nil {
 		t.Error("a user may have the operator's name")
+	}
+}
+
+// The time of an answer is measured by the step timing of bench/own. What shows without a clock is what is allocated.
+func TestAWrongUserCostsWhatAWrongPasswordDoes(t *testing.T) {
+	users, _ := newUsers(t)
+	add1(t, users, "alice", "secret")
+	for _, m := range Mechanisms {
+		cost := func(user string) float64 {
+			return testing.AllocsPerRun(100, func() {
+				if _, _, err := users.Exchange(m).Step([]byte("n,,n=" + user + ",r=x")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		if known, unknown := cost("alice"), cost("mallo"); known != unknown {
+			t.Errorf("%s: a user that is there takes %v allocations, another one %v", m, known, unknown)
+		}
 	}
 }

@@ -456,12 +456,12 @@ func (u *Users) Password(name, password string) (Identity, error) {
 	sum := hmac.New(sha256.New, u.key[:])
 	sum.Write([]byte(name + "\x00" + password))
 	hash := [32]byte(sum.Sum(nil))
-	found, credential := u.credential(name, SHA256)
-	if found != nil {
-		if right := found.verified.Load(); right != nil && subtle.ConstantTimeCompare(right[:], hash[:]) == 1 {
-			return u.identity(found, "PLAIN")
+	if known := (*u.all.Load())[name]; known != nil {
+		if right := known.verified.Load(); right != nil && subtle.ConstantTimeCompare(right[:], hash[:]) == 1 {
+			return u.identity(known, "PLAIN")
 		}
 	}
+	found, credential := u.credential(name, SHA256)
 	u.hashing <- struct{}{}
 	fits := len(password) <= maxPassword && credential.fits(password)
 	<-u.hashing
@@ -482,8 +482,9 @@ func (u *Users) Certificate(name string) (Identity, error) {
 }
 
 // credential is that of a user for a mechanism. Without one the user is nil, and the credential nobody's: the same
-// each time, so that nobody sees whether the user exists.
+// each time, so that nobody sees whether the user exists. Nobody's is made for each user, because its time shows, too.
 func (u *Users) credential(name string, m Mechanism) (*user, Credential) {
+	nobodys := u.nobodys(name, m)
 	if found := (*u.all.Load())[name]; found != nil {
 		for _, c := range found.Credentials {
 			if c.Mechanism == m {
@@ -491,7 +492,10 @@ func (u *Users) credential(name string, m Mechanism) (*user, Credential) {
 			}
 		}
 	}
+	return nil, nobodys
+}
+
+func (u *Users) nobodys(name string, m Mechanism) Credential {
 	secret := m.mac(u.secret.Load()[:], string(m)+" "+name)
-	size := len(secret)
-	return nil, Credential{Mechanism: m, Salt: secret[:minSalt], Iterations: MinIterations, StoredKey: m.mac(secret, "stored")[:size], ServerKey: m.mac(secret, "server")[:size]}
+	return Credential{Mechanism: m, Salt: secret[:minSalt], Iterations: MinIterations, StoredKey: m.mac(secret, "stored"), ServerKey: m.mac(secret, "server")}
 }
