@@ -16,6 +16,18 @@ type Client struct {
 	Certificate string // the name in the certificate that it has proven to own; "" for none
 }
 
+// A Connection is what NewClient asks of one.
+type Connection interface {
+	RemoteAddrPort() netip.AddrPort
+	IsPrivate() bool
+	CertificateName() string
+}
+
+// NewClient is the client of a connection.
+func NewClient(c Connection) Client {
+	return Client{Address: c.RemoteAddrPort(), IsPrivate: c.IsPrivate(), Certificate: c.CertificateName()}
+}
+
 // ErrNotPrivate refuses a password or a token that others may have read.
 var ErrNotPrivate = errors.New("the connection is not encrypted: passwords and tokens are taken over TLS only, or on a loopback address")
 

@@ -18,7 +18,7 @@ type trail struct {
 	log      *slog.Logger
 	attempts auth.Attempts
 
-	failedLogins, refusals atomic.Int64
+	failedLogins, denied atomic.Int64
 
 	mu      sync.Mutex
 	second  *time.Timer // ends the second in which refusals are logged; nil between such seconds
@@ -50,13 +50,12 @@ func audited(v *View, err error, action string, kind ResourceKind, name string, 
 
 // AuditRefused adds something to the audit trail that a view's principal was refused.
 func AuditRefused(v *View, action string, kind ResourceKind, name string) {
-	v.broker.trail.refuse(v.principal, action, kind, name)
+	v.broker.trail.deny(v.principal, action, kind, name)
 }
 
 // Refused is how many log-ins have failed, and how many requests were denied to those who had logged in, or had not.
 func (b *Broker) Refused() (logins, requests int64) {
-	logins = b.trail.failedLogins.Load()
-	return logins, b.trail.refusals.Load() - logins
+	return b.trail.failedLogins.Load(), b.trail.denied.Load()
 }
 
 // maxRefusals is the number of refusals that are logged each second.
@@ -69,9 +68,14 @@ func (t *trail) change(p Principal, action string, kind ResourceKind, name strin
 	t.log.Info("audit", entry{p, action, kind, name}.attributes("done", more...)...)
 }
 
+// deny counts and logs a request that was refused.
+func (t *trail) deny(p Principal, action string, kind ResourceKind, name string, more ...any) {
+	t.denied.Add(1)
+	t.refuse(p, action, kind, name, more...)
+}
+
 // refuse logs something that was refused.
 func (t *trail) refuse(p Principal, action string, kind ResourceKind, name string, more ...any) {
-	t.refusals.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.second == nil {

@@ -94,7 +94,7 @@ func (v *View) Allow(access Access, kind ResourceKind, name string) error {
 	if v.broker.may(v.principal, access, r) {
 		return nil
 	}
-	v.broker.trail.refuse(v.principal, access.String(), kind, name, "needs", operationOf(access))
+	v.broker.trail.deny(v.principal, access.String(), kind, name, "needs", operationOf(access))
 	return &DeniedError{v.principal, access, r}
 }
 

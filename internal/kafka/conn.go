@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"mbus/internal/auth"
 	"mbus/internal/broker"
 	"mbus/internal/tcpserver"
 )
@@ -44,7 +45,8 @@ type conn struct {
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	c := &conn{server: s, view: s.broker.As(broker.Principal{From: nc.RemoteAddr().String()}), net: nc, quit: make(chan struct{}), session: newSession(nc)}
+	c := &conn{server: s, net: nc, quit: make(chan struct{}), session: newSession(nc)}
+	c.view = s.broker.As(broker.NewPrincipal(auth.Identity{}, c.session.client))
 	c.giveUp = sync.OnceFunc(func() { close(c.quit) })
 	c.changed.L = &c.mu
 	c.in = frames{

@@ -119,7 +119,7 @@ func TestWhatAClientIsClosedForIsAWarning(t *testing.T) {
 }
 
 func TestARequestThatStopsInTheMiddleIsNotWaitedForWithoutEnd(t *testing.T) {
-	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 10 * time.Millisecond }})
+	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 500 * time.Millisecond }})
 	c := b.dial()
 	ask[*kmsg.MetadataResponse](c, metadataFor(1))
 	for range 2 { // the second one's time begins when one of c would be over

@@ -114,7 +114,7 @@ func TestHalvesOfRequestsDoNotWaitForEachOther(t *testing.T) {
 }
 
 func TestHalfARequestDoesNotHoldMemoryForEver(t *testing.T) {
-	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight, l.RequestTime = 16<<20, 100*time.Millisecond }})
+	b := start(t, setup{limits: func(l *broker.Limits) { l.MaxInFlight, l.RequestTime = 16<<20, 300*time.Millisecond }})
 	b.topic("orders", 1)
 	stalled := b.dial()
 	stalled.Write(part(3<<20, 1<<20)) // may fail: its time may be over before

@@ -191,6 +191,9 @@ func TestBeforeALogInThereIsNothingButALogIn(t *testing.T) {
 	} else if !strings.Contains(closed[0], "level=DEBUG") {
 		t.Errorf("any client fills the log: %s", closed[0])
 	}
+	if _, denied := b.broker.Refused(); denied != int64(len(guarded())) || len(b.book.Lines("msg=audit", "client=127.0.0.1:", "outcome=refused")) == 0 {
+		t.Errorf("the audit trail has counted %d refusals, want %d", denied, len(guarded()))
+	}
 	c := b.dial()
 	c.handshake("SCRAM-SHA-256")
 	c.send(kmsg.NewPtrMetadataRequest())

@@ -3,8 +3,6 @@ package kafka
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -26,12 +24,7 @@ type session struct {
 }
 
 func newSession(nc tcpserver.Conn) session {
-	client := broker.Client{IsPrivate: nc.IsPrivate(), Certificate: nc.CertificateName()}
-	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		from := a.AddrPort()
-		client.Address = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-	}
-	return session{client: client, began: time.Now()}
+	return session{client: broker.NewClient(nc), began: time.Now()}
 }
 
 // errLogin is why a connection is closed whose client has not logged in, or could not.
@@ -53,6 +46,7 @@ func (c *conn) admit(key int16) error {
 		c.logIn(auth.Identity{})
 		return nil
 	case s.client.Certificate == "":
+		broker.AuditRefused(c.view, kmsg.NameForKey(key), "", "")
 		return fmt.Errorf("%w: it sends %s, and takes security.protocol=SASL_SSL", errLogin, kmsg.NameForKey(key))
 	}
 	id, err := c.server.broker.Login(s.client, c.quit, func(u *auth.Users) (auth.Identity, error) {

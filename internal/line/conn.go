@@ -35,7 +35,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc tcpserver.Conn) *conn {
-	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.NewPrincipal(auth.Identity{}, clientOf(nc))), net: nc, in: publish.NewInput(&s.broker.Budget), number: s.latest.Add(1)}
+	return &conn{server: s, broker: s.broker, view: s.broker.As(broker.NewPrincipal(auth.Identity{}, broker.NewClient(nc))), net: nc, in: publish.NewInput(&s.broker.Budget), number: s.latest.Add(1)}
 }
 
 // An errorLine is written to the client before the connection is closed.

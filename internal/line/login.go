@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 	"time"
 
 	"mbus/internal/auth"
 	"mbus/internal/broker"
-	"mbus/internal/tcpserver"
 )
 
 // login begins the line with which a client logs in. No topic has a space.
@@ -44,16 +41,6 @@ func parseLogin(line []byte) (user, secret string, err error) {
 	return "", "", errLogin
 }
 
-// clientOf is what the broker knows of a client that has not logged in.
-func clientOf(nc tcpserver.Conn) broker.Client {
-	c := broker.Client{IsPrivate: nc.IsPrivate(), Certificate: nc.CertificateName()}
-	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		at := tcp.AddrPort()
-		c.Address = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-	}
-	return c
-}
-
 // logIn has the client be the user of a line of AUTH.
 func (c *conn) logIn(line []byte) error {
 	user, secret, err := parseLogin(line)
@@ -73,7 +60,7 @@ func (c *conn) logIn(line []byte) error {
 
 // prove finds out which user the client is. A failure takes its time, in which the connection holds no buffer.
 func (c *conn) prove(by func(*auth.Users) (auth.Identity, error)) error {
-	client := clientOf(c.net)
+	client := broker.NewClient(c.net)
 	id, err := c.broker.Login(client, c.server.conns.Stopped(), func(users *auth.Users) (auth.Identity, error) {
 		id, err := by(users)
 		if err != nil {

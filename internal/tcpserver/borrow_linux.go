@@ -12,7 +12,7 @@ import (
 )
 
 // Borrow gives a listener for a server of another kind, such as net/http's, until stop is called, which returns when
-// nothing is accepted any more, and leaves l to Conns. Its connections are as those of l: TLS where they begin with a
+// that server has closed it, and leaves l to Conns. Its connections are as those of l: TLS where they begin with a
 // handshake. It is nil if l does not accept TCP.
 func Borrow(l net.Listener) (borrowed net.Listener, stop func()) {
 	b := &borrowing{ended: make(chan struct{})}
@@ -24,7 +24,7 @@ func Borrow(l net.Listener) (borrowed net.Listener, stop func()) {
 		return nil, nil
 	}
 	return b, func() {
-		_ = b.SetDeadline(time.Unix(1, 0)) // ends the Accept that waits
+		_ = b.SetDeadline(longAgo) // ends the Accept that waits
 		<-b.ended
 		_ = b.SetDeadline(time.Time{})
 	}
@@ -35,16 +35,18 @@ type borrowing struct {
 	*net.TCPListener
 	config *tls.Config // nil without TLS
 	once   sync.Once
-	ended  chan struct{}
+	ended  chan struct{} // closed by Close
 }
 
-func (b *borrowing) Close() error { return nil }
+func (b *borrowing) Close() error {
+	b.once.Do(func() { close(b.ended) })
+	return nil
+}
 
 func (b *borrowing) Accept() (net.Conn, error) {
 	conn, err := b.TCPListener.Accept()
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed):
-		b.once.Do(func() { close(b.ended) })
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, io.EOF // or http.Server would go on
 	case err != nil || b.config == nil:
 		return conn, err

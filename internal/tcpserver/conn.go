@@ -3,6 +3,7 @@ package tcpserver
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -11,6 +12,8 @@ import (
 type Conn interface {
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// RemoteAddrPort is RemoteAddr; an IPv4 address in IPv6 is IPv4.
+	RemoteAddrPort() netip.AddrPort
 
 	// IsPrivate says whether nobody else reads what is sent: over TLS, or from one loopback address to another.
 	IsPrivate() bool

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -28,6 +29,11 @@ var longAgo = time.Unix(1, 0)
 
 func (s *socket) LocalAddr() net.Addr  { return s.tcp.LocalAddr() }
 func (s *socket) RemoteAddr() net.Addr { return s.tcp.RemoteAddr() }
+
+func (s *socket) RemoteAddrPort() netip.AddrPort {
+	at := s.RemoteAddr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}
 
 func (s *socket) base() *socket { return s }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"mbus/internal/auth"
 	"mbus/internal/broker"
-	"mbus/internal/tcpserver"
 )
 
 // An audience says whom an operation serves, once there are users.
@@ -34,15 +32,6 @@ type login struct {
 // isValid reports whether the client may go on.
 func (l *login) isValid(users *auth.Users, now time.Time) bool {
 	return users.IsValid(l.identity, now) && (l.session == nil || l.session.isValid(now))
-}
-
-// clientOf is what is known of a client before it has logged in.
-func clientOf(nc tcpserver.Conn) broker.Client {
-	c := broker.Client{IsPrivate: nc.IsPrivate(), Certificate: nc.CertificateName()}
-	if at, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		c.Address = at.AddrPort()
-	}
-	return c
 }
 
 // logIn finds the user of the request. From then on the view is that user's.

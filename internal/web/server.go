@@ -98,7 +98,7 @@ func (s *Server) Serve(l net.Listener) {
 	stats := s.broker.Stats.Connections(broker.HTTP)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
 		c := newConn(nc, s.broker.Limits.WriteTime, &s.broker.Budget)
-		c.client = clientOf(nc)
+		c.client = broker.NewClient(nc)
 		err := s.conns.Start(c, nc, func() {
 			defer stats.Begin()()
 			defer c.free()
