@@ -83,8 +83,12 @@ func (u *User) check() error {
 		}
 	}
 	for i := range u.Credentials {
-		if err := u.Credentials[i].check(); err != nil {
+		c := &u.Credentials[i]
+		if err := c.check(); err != nil {
 			return err
+		}
+		if slices.ContainsFunc(u.Credentials[:i], func(other Credential) bool { return other.Mechanism == c.Mechanism }) {
+			return invalid("a user has one credential for %s", c.Mechanism)
 		}
 	}
 	return nil

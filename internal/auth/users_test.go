@@ -166,6 +166,10 @@ func TestUsersAreBounded(t *testing.T) {
 		"a mechanism": func(u *User) {
 			u.SetCredentials(Credential{Mechanism: "PLAIN", Iterations: MinIterations, Salt: make([]byte, minSalt)})
 		},
+		"two of a mechanism": func(u *User) {
+			c := newCredential(SHA256, "x", make([]byte, minSalt), MinIterations)
+			u.Credentials = []Credential{c, c}
+		},
 		"tokens": func(u *User) { u.Tokens = make([]Token, maxTokens+1) },
 	} {
 		if err := users.Change("alice", func(u *User, _ bool) error { change(u); return nil }); !errors.Is(err, ErrInvalid) {

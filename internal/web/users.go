@@ -146,7 +146,7 @@ func mentionedUser(c *call) (auth.User, error) {
 			return u, nil
 		}
 	}
-	users, err := c.view.UserEditor(broker.Describe)
+	users, err := c.view.UserEditor()
 	if err != nil {
 		return auth.User{}, err
 	}
@@ -158,7 +158,7 @@ func listUsers(c *call) error {
 	if err != nil {
 		return err
 	}
-	users, err := c.view.UserEditor(broker.Describe)
+	users, err := c.view.UserEditor()
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func getUser(c *call) error {
 // changeUsers gives access to all users. The change may be that the client is not valid any more: then its connection is
 // to live until it has the answer.
 func changeUsers(c *call) (*auth.Editor, error) {
-	users, err := c.view.UserEditor(broker.Alter)
+	users, err := c.view.UserEditor()
 	if err == nil {
 		c.conn.login.Store(nil)
 	}
@@ -215,6 +215,9 @@ func putUser(c *call) error {
 	if isOwn && want.Old == "" {
 		return badRequest("the body: user %q replaces its own password with the old one, as %q", c.r.PathValue("user"), "old")
 	}
+	if isOwn && want.Password == "" && len(want.Credentials) == 0 {
+		return noSecret(c)
+	}
 	if isOwn {
 		err = checkOld(c, want.Old)
 	}
@@ -225,6 +228,11 @@ func putUser(c *call) error {
 		return err
 	}
 	return setSecret(c, users, want.Credentials)
+}
+
+// noSecret refuses to leave a user that exists without a password.
+func noSecret(c *call) error {
+	return badRequest("the body: user %q exists; it takes a new %q", c.r.PathValue("user"), "password")
 }
 
 // checkOld finds out whether a user knows its password, as a log-in does.
@@ -253,7 +261,7 @@ func setSecret(c *call, users *auth.Editor, all []auth.Credential) error {
 			if !exists {
 				status = http.StatusCreated
 			} else if len(all) == 0 {
-				return badRequest("the body: user %q exists; it takes a new %q", name, "password")
+				return noSecret(c)
 			}
 			u.Credentials = all
 			now = *u
