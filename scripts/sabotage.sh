@@ -274,8 +274,12 @@ sabotage "let a client be a member without asking for access" internal/kafka/gro
 	's/return c.conn.view.Allow(broker.Read, broker.GroupResource, name)/return nil/' ./internal/kafka TestEachRequestAsksForAccess
 sabotage "produce without asking for access" internal/kafka/00_produce.go \
 	's/firstProduceByID, broker.Write)/firstProduceByID, broker.Describe)/' ./internal/kafka TestEachRequestAsksForAccess
+sabotage "show users to those who may look at the broker only" internal/broker/viewusers.go \
+	's/v.Allow(Alter, ClusterResource/v.Allow(Describe, ClusterResource/' ./internal/broker TestUsersMayDoWhatTheirPermissionsSay
+sabotage "log what a page does not show as refused" internal/web/pageusers.go \
+	's/return broker.May(c.view, access, kind, name) }/return c.view.Allow(access, kind, name) == nil }/' ./internal/web TestABrowserLogsInByTheForm
 sabotage "show ACLs to all clients" internal/kafka/29_describe_acls.go \
-	's/users, err := c.users(broker.Describe)/users, err := c.server.broker.As(broker.Self).UserEditor(broker.Describe)/' ./internal/kafka TestEachRequestAsksForAccess
+	's/users, err := c.conn.view.UserEditor()/users, err := c.server.broker.As(broker.Self).UserEditor()/' ./internal/kafka TestEachRequestAsksForAccess
 sabotage "serve Kafka clients that have not logged in" internal/kafka/session.go \
 	's/case key == int16(kmsg.ApiVersions), s.identity.Load() != nil:/case key == int16(kmsg.ApiVersions), key != 0:/' ./internal/kafka TestBeforeALogInThereIsNothingButALogIn
 sabotage "take any password of a Kafka client" internal/kafka/36_sasl_authenticate.go \

@@ -21,7 +21,7 @@ type operatorToken struct{ name string }
 // newOperatorToken makes the token of this run. Without the file, such as on a full disk, users go on as they are.
 func newOperatorToken(dir string, b *broker.Broker, log *slog.Logger) operatorToken {
 	t := operatorToken{filepath.Join(dir, operatorFile)}
-	users, err := b.As(broker.Self).UserEditor(broker.Alter)
+	users, err := b.As(broker.Self).UserEditor()
 	if err == nil {
 		secret := auth.NewToken()
 		if err = t.write(secret); err == nil {

@@ -34,7 +34,7 @@ func TestEachChangeIsInTheAuditTrailOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := b.As(broker.Principal{Name: "root", By: "token", From: "192.0.2.7:5"})
-	editor, err := root.UserEditor(broker.Alter)
+	editor, err := root.UserEditor()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestRefusalsAreInTheAuditTrail(t *testing.T) {
 		`action=delete kind=topic name=secret outcome=refused needs=admin`:                   alice.DeleteTopic("secret"),
 		`action=write kind=topic name="a \"quoted\"\nname" outcome=refused needs=publish`:    second(alice.MakeTopic("a \"quoted\"\nname")),
 		`action=read kind=group name=g outcome=refused needs=consume`:                        second(alice.UseGroup("g", broker.UseLine)),
-		`action=alter kind=cluster name="" outcome=refused needs=admin`:                      second(alice.UserEditor(broker.Alter)),
+		`action=alter kind=cluster name="" outcome=refused needs=admin`:                      second(alice.UserEditor()),
 		`action=describe kind=topic name=` + long[:256] + `… outcome=refused needs=describe`: second(alice.Topic(long, broker.Describe)),
 		`action=create kind=topic name=` + "new" + ` outcome=refused needs=admin`:            second(alice.CreateTopic("new", 1, nil)),
 	}) {

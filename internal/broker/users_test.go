@@ -15,7 +15,7 @@ import (
 
 // grant allows a user operations on topics, and makes the user if there is none.
 func grant(b *bus, name string, o auth.Operation, pattern string) error {
-	users, err := b.UserEditor(broker.Alter)
+	users, err := b.UserEditor()
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func mustGrant(t testing.TB, b *bus, name string, o auth.Operation, pattern stri
 
 func mustEditUsers(t testing.TB, b *bus) *auth.Editor {
 	t.Helper()
-	users, err := b.UserEditor(broker.Alter)
+	users, err := b.UserEditor()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +55,7 @@ func TestUsersMayDoWhatTheirPermissionsSay(t *testing.T) {
 	}
 	mustGrant(t, b, "alice", auth.Publish, "orders*")
 	mustGrant(t, b, "root", auth.Admin, "*")
+	mustGrant(t, b, "carol", auth.Publish, "*") // which implies to look at the broker as a whole
 	if _, err := alice.MakeTopic("orders.eu"); err != nil {
 		t.Errorf("publishing does not make a topic: %v", err)
 	}
@@ -66,7 +67,8 @@ func TestUsersMayDoWhatTheirPermissionsSay(t *testing.T) {
 		"alice creates":          second(alice.CreateTopic("orders.us", 1, nil)),
 		"alice deletes":          alice.DeleteTopic("orders.eu"),
 		"alice publishes":        second(alice.MakeTopic("new")),
-		"alice looks at users":   second(alice.UserEditor(broker.Describe)),
+		"alice looks at users":   second(alice.UserEditor()),
+		"carol looks at users":   second(b.As(broker.Principal{Name: "carol"}).UserEditor()),
 		"root changes positions": second(root.Position("g", secret, 0)), // a permission for topics says nothing of groups
 	} {
 		if !errors.Is(err, broker.ErrDenied) && (what != "alice looks by its id" || !errors.Is(err, store.ErrUnknownTopic)) {
@@ -77,7 +79,7 @@ func TestUsersMayDoWhatTheirPermissionsSay(t *testing.T) {
 		"alice looks":   second(alice.Topic("orders.eu", broker.Describe)),
 		"root deletes":  root.DeleteTopic("secret"),
 		"root creates":  second(root.CreateTopic("new", 1, nil)),
-		"users of root": second(root.UserEditor(broker.Alter)),
+		"users of root": second(root.UserEditor()),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -90,7 +92,7 @@ func TestUsersMayDoWhatTheirPermissionsSay(t *testing.T) {
 		t.Errorf("nobody sees %v", list)
 	}
 	users := mustEditUsers(t, b)
-	if err := errors.Join(users.Delete("alice"), users.Delete("root")); err != nil {
+	if err := errors.Join(users.Delete("alice"), users.Delete("root"), users.Delete("carol")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := nobody.Topic("orders.eu", broker.Read); err != nil {
@@ -212,7 +214,7 @@ func TestPowerCutLosesNoChangeOfUsers(t *testing.T) {
 		func(b *bus) error { return grant(b, "alice", auth.Publish, "orders") },
 		func(b *bus) error { return grant(b, "bob", auth.Admin, "*") },
 		func(b *bus) error {
-			users, err := b.UserEditor(broker.Alter)
+			users, err := b.UserEditor()
 			if err != nil {
 				return err
 			}

@@ -9,10 +9,10 @@ import (
 	"mbus/internal/auth"
 )
 
-// UserEditor gives access to all users: to look at them with Describe, to change them with Alter. With less access a user
-// finds itself: see OwnUser.
-func (v *View) UserEditor(access Access) (*auth.Editor, error) {
-	if err := v.Allow(access, ClusterResource, ""); err != nil {
+// UserEditor gives access to all users, to those who may change the broker as a whole. Others, also those who may look at
+// it, find themselves only: see OwnUser.
+func (v *View) UserEditor() (*auth.Editor, error) {
+	if err := v.Allow(Alter, ClusterResource, ""); err != nil {
 		return nil, err
 	}
 	return v.broker.users.editor.Reporting(auditUser(v)), nil

@@ -4,11 +4,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/auth"
-	"mbus/internal/broker"
 )
 
 // DescribeAcls, versions 1 to 3: users' permissions, as ACLs. The permission admin on topics is CREATE, DELETE, ALTER
-// and ALTER_CONFIGS; with consume and publish it is ALL. It takes describe on all topics.
+// and ALTER_CONFIGS; with consume and publish it is ALL. It takes admin on all topics.
 func init() {
 	register(api{
 		key: 29, min: 1, max: 3, handle: typed(describeACLs),
@@ -22,7 +21,7 @@ func describeACLs(c *call, req *kmsg.DescribeACLsRequest) {
 		ResourceType: req.ResourceType, ResourceName: req.ResourceName, ResourcePatternType: req.ResourcePatternType,
 		Principal: req.Principal, Host: req.Host, Operation: req.Operation, PermissionType: req.PermissionType,
 	}
-	users, err := c.users(broker.Describe)
+	users, err := c.conn.view.UserEditor()
 	if err == nil {
 		err = checkFilter(&f)
 	}

@@ -4,7 +4,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/auth"
-	"mbus/internal/broker"
 )
 
 // CreateAcls, versions 1 to 3: gives users permissions. READ is consume, WRITE publish, DESCRIBE describe, DELETE of a
@@ -20,7 +19,7 @@ func init() {
 
 func createACLs(c *call, req *kmsg.CreateACLsRequest) {
 	resp := req.ResponseKind().(*kmsg.CreateACLsResponse)
-	users, denied := c.users(broker.Alter)
+	users, denied := c.conn.view.UserEditor()
 	errs := make([]error, len(req.Creations))
 	grants := make(map[string][]auth.Permission)
 	of := make([]string, len(errs)) // the user of each ACL

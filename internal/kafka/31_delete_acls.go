@@ -6,7 +6,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/auth"
-	"mbus/internal/broker"
 )
 
 // DeleteAcls, versions 1 to 3: takes permissions away, those that DescribeAcls shows with the same filter. A filter
@@ -21,7 +20,7 @@ func init() {
 
 func deleteACLs(c *call, req *kmsg.DeleteACLsRequest) {
 	resp := req.ResponseKind().(*kmsg.DeleteACLsResponse)
-	users, denied := c.users(broker.Alter)
+	users, denied := c.conn.view.UserEditor()
 	c.async(func() { // it waits for the disk
 		for i := range req.Filters {
 			out := kmsg.NewDeleteACLsResponseResult()

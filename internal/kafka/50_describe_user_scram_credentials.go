@@ -5,11 +5,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/auth"
-	"mbus/internal/broker"
 )
 
 // DescribeUserScramCredentials (KIP-554), version 0: the mechanisms and iterations of users' credentials; of all users
-// that have some if none is named. It takes describe on all topics.
+// that have some if none is named. It takes admin on all topics.
 func init() {
 	register(api{
 		key: 50, min: 0, max: 0, handle: typed(describeScram),
@@ -22,7 +21,7 @@ var scramMechanisms = map[int8]auth.Mechanism{1: auth.SHA256, 2: auth.SHA512}
 
 func describeScram(c *call, req *kmsg.DescribeUserSCRAMCredentialsRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeUserSCRAMCredentialsResponse)
-	users, err := c.users(broker.Describe)
+	users, err := c.conn.view.UserEditor()
 	if err != nil {
 		resp.ErrorCode, resp.ErrorMessage = code(err), text(err)
 		c.reply(resp)

@@ -9,7 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/auth"
-	"mbus/internal/broker"
 )
 
 // AlterUserScramCredentials (KIP-554), version 0: sets and deletes credentials, and makes users that do not exist. All
@@ -34,7 +33,7 @@ type scramChange struct {
 
 func alterScram(c *call, req *kmsg.AlterUserSCRAMCredentialsRequest) {
 	resp := req.ResponseKind().(*kmsg.AlterUserSCRAMCredentialsResponse)
-	users, denied := c.users(broker.Alter)
+	users, denied := c.conn.view.UserEditor()
 	changes := scramChanges(req)
 	c.async(func() { // it waits for the disk
 		for _, change := range changes {

@@ -9,7 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/auth"
-	"mbus/internal/broker"
 )
 
 // An acl is one of Kafka's: a user may do one operation with the topics or groups of a pattern. A filter is for some of
@@ -18,12 +17,6 @@ type (
 	acl    = kmsg.CreateACLsRequestCreation
 	filter = kmsg.DeleteACLsRequestFilter
 )
-
-// users gives access to the users.
-func (c *call) users(access broker.Access) (*auth.Editor, error) {
-	users, err := c.conn.view.UserEditor(access)
-	return users, err
-}
 
 // A refusal is an error with a code, and with a text of its own.
 type refusal struct {

@@ -83,7 +83,7 @@ func guarded() map[int16]guard {
 		21: onTopic(auth.Admin, &kmsg.DeleteRecordsRequest{Version: 2, Topics: []kmsg.DeleteRecordsRequestTopic{{Topic: orders, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: 0}}}}}),
 		22: of(auth.Publish, auth.Topic, "any*", kerr.ClusterAuthorizationFailed, &kmsg.InitProducerIDRequest{Version: 3}),
 		23: onTopic(auth.Describe, &kmsg.OffsetForLeaderEpochRequest{Version: 3, Topics: []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: orders, Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: -1}}}}}),
-		29: onCluster(auth.Describe, &kmsg.DescribeACLsRequest{Version: 1, ResourceType: 1, ResourcePatternType: 1, Operation: 1, PermissionType: 1}),
+		29: onCluster(auth.Admin, &kmsg.DescribeACLsRequest{Version: 1, ResourceType: 1, ResourcePatternType: 1, Operation: 1, PermissionType: 1}),
 		30: onCluster(auth.Admin, &kmsg.CreateACLsRequest{Version: 1, Creations: []kmsg.CreateACLsRequestCreation{saying("nobody", kmsg.ACLResourceTypeTopic, kmsg.ACLResourcePatternTypeLiteral, "own", reads)}}),
 		31: onCluster(auth.Admin, &kmsg.DeleteACLsRequest{Version: 1, Filters: []kmsg.DeleteACLsRequestFilter{{ResourceType: 1, ResourceName: kmsg.StringPtr("own"), ResourcePatternType: 1, Operation: 1, PermissionType: 1}}}),
 		32: onTopic(auth.Describe, &kmsg.DescribeConfigsRequest{Version: 3, Resources: []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: orders}}}),
@@ -93,7 +93,7 @@ func guarded() map[int16]guard {
 		42: but(onGroup(auth.Admin, &kmsg.DeleteGroupsRequest{Version: 2, Groups: []string{"g"}}), kerr.NonEmptyGroup),
 		44: onTopic(auth.Admin, &kmsg.IncrementalAlterConfigsRequest{Version: 1, Resources: []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: orders}}}),
 		47: but(and(onGroup(auth.Admin, &kmsg.OffsetDeleteRequest{Version: 0, Group: "g", Topics: []kmsg.OffsetDeleteRequestTopic{{Topic: orders, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{}}}}}), auth.Consume), kerr.GroupIDNotFound),
-		50: onCluster(auth.Describe, &kmsg.DescribeUserSCRAMCredentialsRequest{}),
+		50: onCluster(auth.Admin, &kmsg.DescribeUserSCRAMCredentialsRequest{}),
 		51: onCluster(auth.Admin, &kmsg.AlterUserSCRAMCredentialsRequest{Upsertions: []kmsg.AlterUserSCRAMCredentialsRequestUpsertion{upsert("new", "secret", 1, auth.MinIterations)}}),
 		75: onTopic(auth.Describe, &kmsg.DescribeTopicPartitionsRequest{Version: 0, Topics: []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: orders}}, ResponsePartitionLimit: 10}),
 	}

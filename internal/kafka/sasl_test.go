@@ -26,7 +26,7 @@ import (
 // users changes the bus's users.
 func (b *bus) users() *auth.Editor {
 	b.t.Helper()
-	users, err := b.broker.UserEditor(broker.Alter)
+	users, err := b.broker.UserEditor()
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ const password = "correct horse  battery — staple "
 // edit changes a user, which it makes if there is none.
 func (b *bus) edit(name string, change func(*auth.User)) {
 	b.t.Helper()
-	users, err := b.broker.UserEditor(broker.Alter)
+	users, err := b.broker.UserEditor()
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -247,7 +247,7 @@ func TestCertificateIsALogin(t *testing.T) {
 	as("alice", bob+"orders?from=0\n").mustRefuse("DENIED", `user "bob" may not read topic "orders"`)
 	as("eve", "orders?from=0\n").mustRefuse("DENIED", `no user has the name in the certificate, "eve"`)
 	as("", "orders?from=0\n").mustRefuse("DENIED", "log in first")
-	users, err := b.broker.UserEditor(broker.Alter)
+	users, err := b.broker.UserEditor()
 	if err != nil {
 		t.Fatal(err)
 	}

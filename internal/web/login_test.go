@@ -71,7 +71,17 @@ func TestABrowserLogsInByTheForm(t *testing.T) {
 		}
 	}
 	cookie := r.logIn("alice", "open sesame")
+	_, before := r.broker.Refused()
 	page := r.must(200, "GET", "/ui/topics/orders", "", r.aBrowser("Cookie", cookie)...)
+	r.must(200, "GET", "/", "", r.aBrowser("Cookie", cookie)...)
+	live := r.send("GET /ui/numbers HTTP/1.1\r\nHost: " + r.host + "\r\nCookie: " + cookie + "\r\n\r\n")
+	if line, err := bufio.NewReader(live.response(200).Body).ReadString('\n'); err != nil || !strings.HasPrefix(line, "data: ") {
+		t.Errorf("numbers: %q, %v", line, err)
+	}
+	live.reset()
+	if _, refused := r.broker.Refused(); refused != before {
+		t.Errorf("the audit trail says %d times that views were refused something", refused-before)
+	}
 	for _, want := range []string{`href="/ui/users/alice"`, "Log out", "You may not consume this topic"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
@@ -241,6 +251,8 @@ func TestAUserChangesItsOwnPassword(t *testing.T) {
 	r.anonymous()
 	r.mustAs(alice, 400, "PUT", "/users/alice", `{"password":"new"}`, "Content-Type", typeJSON)
 	r.mustAs(alice, 403, "PUT", "/users/alice", `{"password":"new","old":"wrong"}`, "Content-Type", typeJSON)
+	r.mustAs(alice, 400, "PUT", "/users/alice", `{"old":"old"}`, "Content-Type", typeJSON) // it would have no password
+	r.mustAs(alice, 400, "PUT", "/users/alice", `{"old":"old","credentials":[]}`, "Content-Type", typeJSON)
 	r.mustAs(alice, 403, "PUT", "/users/bob", `{"password":"new","old":"old"}`, "Content-Type", typeJSON)
 	r.mustAs(alice, 403, "GET", "/users/bob", "")
 	r.mustAs(alice, 403, "GET", "/users", "")

@@ -91,6 +91,7 @@ type visitor struct {
 	HasSession bool   // that can end
 	IsIn       bool   // it has logged in, or nobody needs to
 	Looks      bool   // at the broker as a whole
+	Manages    bool   // users, and the broker as a whole
 }
 
 func newVisitor(c *call) visitor {
@@ -99,7 +100,7 @@ func newVisitor(c *call) visitor {
 	_, v.IsUser = broker.OwnUser(c.view)
 	l := c.conn.login.Load()
 	v.HasSession = l != nil && l.session != nil
-	v.Looks = looks(c)
+	v.Looks, v.Manages = looks(c), broker.May(c.view, broker.Alter, broker.ClusterResource, "")
 	return v
 }
 

@@ -142,6 +142,9 @@ func (s *numberStream) add(to *map[string][]int64, kind, name string, row []int6
 
 // status is that of /healthz; "" if the client may not know.
 func status(c *call) string {
+	if !looks(c) {
+		return "" // which is asked for each second, and refuses nothing
+	}
 	h, err := c.health()
 	switch {
 	case err != nil:

@@ -71,10 +71,19 @@ func newTopicRow(v *broker.View, t *broker.Topic, from *survey, left letterLags,
 	if of := from.topics[t.Name]; of != nil {
 		r.Lag, r.LagGroup = of.worst, of.worstGroup
 	}
-	if dead, err := v.Topic(message.DeadLettersOf(t.Name), broker.Describe); err == nil && broker.HasDeadLetters(t.Name) {
+	if dead := seenTopic(v, message.DeadLettersOf(t.Name)); dead != nil && broker.HasDeadLetters(t.Name) {
 		r.Dead, r.DeadTopic = left.of(dead), dead.Name
 	}
 	return r
+}
+
+// seenTopic is a topic that a view shows beside others; nil if there is none that the client may see, which is no refusal.
+func seenTopic(v *broker.View, name string) *broker.Topic {
+	if !broker.May(v, broker.Describe, broker.TopicResource, name) {
+		return nil
+	}
+	t, _ := v.Topic(name, broker.Describe)
+	return t
 }
 
 // letterLags are the lags of the group in which redrives consume, by topic and partition.

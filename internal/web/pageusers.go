@@ -46,7 +46,7 @@ func logsIn(u *auth.User) string {
 }
 
 func showUsers(c *call) error {
-	users, err := c.view.UserEditor(broker.Describe)
+	users, err := c.view.UserEditor()
 	if err != nil {
 		return err
 	}
@@ -85,13 +85,13 @@ type userView struct {
 type mayDo struct{ Read, Publish, Change bool }
 
 func whatMayDo(c *call, kind broker.ResourceKind, name string) mayDo {
-	may := func(access broker.Access) bool { return c.view.Allow(access, kind, name) == nil }
+	may := func(access broker.Access) bool { return broker.May(c.view, access, kind, name) }
 	return mayDo{may(broker.Read), may(broker.Write), may(broker.Alter)}
 }
 
 // mayChangeSome reports whether the client may make or change topics of some names.
 func mayChangeSome(c *call) bool {
-	if c.view.Allow(broker.Alter, broker.ClusterResource, "") == nil {
+	if broker.May(c.view, broker.Alter, broker.ClusterResource, "") {
 		return true
 	}
 	u, _ := broker.OwnUser(c.view)

@@ -14,7 +14,7 @@ type testUser struct{ name, secret, token string }
 
 func (r *rig) editor() *auth.Editor {
 	r.Helper()
-	users, err := r.broker.As(broker.Self).UserEditor(broker.Alter)
+	users, err := r.broker.As(broker.Self).UserEditor()
 	if err != nil {
 		r.Fatal(err)
 	}

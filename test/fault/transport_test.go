@@ -110,7 +110,7 @@ func makeUsers(t testing.TB, dir string) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	users, err := b.As(broker.Self).UserEditor(broker.Alter)
+	users, err := b.As(broker.Self).UserEditor()
 	if err != nil {
 		t.Fatal(err)
 	}
