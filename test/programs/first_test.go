@@ -119,7 +119,7 @@ func TestNextStepCanBeTyped(t *testing.T) {
 	if r := run(t, nil, "/bin/sh", "-c", next); r.code != 0 || r.stderr != "" {
 		t.Errorf("%s: exit code %d, %q", next, r.code, r.stderr)
 	}
-	await(t, "the topic is made", func() bool { return strings.Contains(p.Output(), "topic=orders") })
+	await(t, "the topic is made", func() bool { return strings.Contains(p.Output(), "action=create kind=topic name=orders") })
 }
 
 func TestSecondBrokerOnADirectoryNamesTheFirst(t *testing.T) {
