@@ -203,7 +203,7 @@ func (o *limitOptions) check() error {
 }
 
 func (o *kafkaOptions) define(s *flags.Set) {
-	s.StringVar(&o.advertise, "advertise", "", "`HOST:PORT`: the address to which Kafka clients connect (default the address of each connection)")
+	s.StringVar(&o.advertise, "advertise", "", "`HOST:PORT`: the address to which Kafka clients connect (default the address of each connection; over TLS the name in the certificate that it used)")
 	s.MayBeEmpty("advertise")
 	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in responses to Kafka clients, and in JSON")
 	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`TIME`: how long the first members of a Kafka consumer group wait for more")
@@ -226,7 +226,7 @@ func (o *kafkaOptions) check() error {
 }
 
 func (o *httpOptions) define(s *flags.Set) {
-	s.Func("http-hosts", "`NAMES`: host names by which browsers reach this broker, with commas between; its addresses and localhost need no mention", o.setHosts)
+	s.Func("http-hosts", "`NAMES`: host names by which browsers reach this broker, with commas between; its addresses, localhost and, over TLS, the names in its certificate need no mention", o.setHosts)
 	s.BoolVar(&o.debug, "debug", false, "serve Go's profiles over HTTP, under /debug/pprof")
 }
 

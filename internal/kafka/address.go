@@ -39,13 +39,16 @@ func splitAddress(address string) (host string, port int32, err error) {
 	return host, int32(n), nil
 }
 
-// address is the advertised address, or else the address that the client has connected to,
-// as a number: a name could have other addresses for the client.
+// address is the advertised address, or else the address that the client has connected to: over TLS by the name
+// that the certificate has for the client, otherwise as a number, because a name could have other addresses for the client.
 func (c *conn) address() (host string, port int32) {
 	if advertised := c.server.opts.Advertise; advertised != "" {
 		host, port, _ = splitAddress(advertised) // has been checked
 		return host, port
 	}
 	local := c.net.LocalAddr().(*net.TCPAddr)
+	if name, _ := c.net.ServerName(); name != "" {
+		return name, int32(local.Port)
+	}
 	return local.AddrPort().Addr().Unmap().String(), int32(local.Port)
 }

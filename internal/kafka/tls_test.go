@@ -1,6 +1,8 @@
 package kafka_test
 
 import (
+	"crypto/tls"
+	"net"
 	"strings"
 	"testing"
 
@@ -44,8 +46,24 @@ func TestOverTLS(t *testing.T) {
 		"a connection too many":        TestOneConnectionTooManyIsClosed,
 		"a line on the port for Kafka": TestALineOfTextGetsTheOtherPorts,
 		"a client without TLS":         plainBesideTLS,
+		"the name in the certificate":  nameOfTheCertificate,
 	} {
 		t.Run(name, test)
+	}
+}
+
+// Clients get the name by which they have come, if the certificate is for it: they would refuse it for an address.
+func nameOfTheCertificate(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	_, port, _ := net.SplitHostPort(b.addr)
+	for name, want := range map[string]string{"bus.example": "bus.example", "attacker.example": "127.0.0.1", "": "127.0.0.1"} {
+		b.tls = &tls.Config{ServerName: name, InsecureSkipVerify: true}
+		for what, said := range addresses(b.dial()) {
+			if said != net.JoinHostPort(want, port) {
+				t.Errorf("%q: %s says %s", name, what, said)
+			}
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ type Conn interface {
 	// of the server has signed: the common name, or the first DNS name, URI or mail address where there is none.
 	// It is "" without a certificate.
 	CertificateName() string
+	// ServerName is the host name by which the client reaches this server: the one of its TLS handshake, if the
+	// server's certificate is for it. Over TLS isTLS is true, also without a name.
+	ServerName() (name string, isTLS bool)
 
 	// Read returns io.EOF when the peer has closed its sending side in good order: over TCP
 	// with a FIN, over TLS with a close_notify. A TLS connection that ends without one was

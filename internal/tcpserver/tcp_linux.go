@@ -201,5 +201,7 @@ func (c *tcpConn) Close() error { return c.tcp.Close() }
 
 func (c *tcpConn) CertificateName() string { return "" }
 
+func (c *tcpConn) ServerName() (name string, isTLS bool) { return "", false }
+
 // awaitEnd needs no time for a reset: it would come in place of the FIN.
 func (c *tcpConn) awaitEnd(time.Duration) error { return discard(c) }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,12 +19,13 @@ import (
 type tlsConn struct {
 	socket
 	tls     *tls.Conn
+	config  *tls.Config // of the server
 	resets  atomic.Bool // the close to come is a reset
 	records records
 }
 
 func newTLS(of *socket, config *tls.Config) *tlsConn {
-	c := &tlsConn{socket: socket{tcp: of.tcp, raw: of.raw, place: of.place}, records: records{TCPConn: of.tcp, raw: of.raw}}
+	c := &tlsConn{socket: socket{tcp: of.tcp, raw: of.raw, place: of.place}, config: config, records: records{TCPConn: of.tcp, raw: of.raw}}
 	c.records.waits.Store(true)
 	c.tls = tls.Server(&c.records, config)
 	return c
@@ -37,6 +39,21 @@ func (c *tlsConn) CertificateName() string {
 		return ""
 	}
 	return nameIn(state.PeerCertificates[0])
+}
+
+func (c *tlsConn) ServerName() (name string, isTLS bool) {
+	config := c.config
+	if load := config.GetConfigForClient; load != nil {
+		if now, err := load(nil); err == nil && now != nil {
+			config = now
+		}
+	}
+	name = c.tls.ConnectionState().ServerName
+	isFor := func(pair tls.Certificate) bool { return pair.Leaf != nil && pair.Leaf.VerifyHostname(name) == nil }
+	if name == "" || !slices.ContainsFunc(config.Certificates, isFor) {
+		return "", true
+	}
+	return name, true
 }
 
 // readSome reads what has come. The error is errWait where more must come first.

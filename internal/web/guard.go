@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"mbus/internal/tcpserver"
 )
 
 // A guard stands before all operations. A page of any site can have a browser send requests to a
@@ -37,15 +39,31 @@ func setPolicies(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// checkHost refuses a request that came in on an address and names another machine.
-func (g *guard) checkHost(r *http.Request, local net.Addr) error {
-	if g.isOwnHost(r.Host, local) {
+// checkHost refuses a request that came in on a connection and names another machine.
+func (g *guard) checkHost(r *http.Request, conn tcpserver.Conn) error {
+	if g.isOwnHost(r.Host, conn.LocalAddr()) || isCertified(r.Host, conn) {
 		return nil
 	}
 	return &problem{
 		Status: http.StatusMisdirectedRequest, Code: codeDenied,
 		Detail: fmt.Sprintf("the request is for host %q, which is no address of this broker; -http-hosts of the broker adds names", r.Host),
 	}
+}
+
+// isCertified reports whether the host is the one for which the client has got the broker's certificate. A browser takes none
+// for the name of an attacker.
+func isCertified(host string, conn tcpserver.Conn) bool {
+	own, _ := conn.ServerName()
+	return own != "" && strings.EqualFold(own, nameOfHost(host))
+}
+
+// nameOfHost is a host without its port, brackets and last dot, in small letters.
+func nameOfHost(host string) string {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
 // isOwnHost says whether the Host of a request is this broker. Only clients that are no browsers have none. No
@@ -55,11 +73,7 @@ func (g *guard) isOwnHost(host string, local net.Addr) bool {
 	if host == "" {
 		return true
 	}
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	}
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	name := nameOfHost(host)
 	if slices.ContainsFunc(g.hosts, func(own string) bool { return strings.EqualFold(own, name) }) {
 		return true
 	}

@@ -164,7 +164,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 // run finds the operation, checks the request, and runs it.
 func (c *call) run() (err error) {
-	if err = c.server.guard.checkHost(c.r, c.conn.LocalAddr()); err != nil {
+	if err = c.server.guard.checkHost(c.r, c.conn.net); err != nil {
 		return err
 	}
 	if c.op, err = c.server.router.find(c.r); err != nil {

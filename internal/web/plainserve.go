@@ -181,7 +181,7 @@ func (p *plainConn) publish(r *plain) error {
 // isOwnHost is the guard's check of a host, which it needs once for the same one.
 func (p *plainConn) isOwnHost(host []byte) bool {
 	if !bytes.Equal(host, p.host) {
-		if !p.server.guard.isOwnHost(string(host), p.conn.LocalAddr()) {
+		if !p.server.guard.isOwnHost(string(host), p.conn.LocalAddr()) && !isCertified(string(host), p.conn.net) {
 			return false
 		}
 		p.host = bytes.Clone(host)
