@@ -362,6 +362,12 @@ sabotage "let a link in a mail consume" internal/web/consume.go \
 	's/checkNavigation(c.r); err != nil {/checkNavigation(c.r); false {/' ./internal/web TestNothingIsConsumedAhead
 sabotage "take a path that is not clean for another one" internal/web/operation.go \
 	's/if op == nil || !fits(.*) {/if op == nil {/' ./internal/web TestHostileRequests
+sabotage "take each name of a client for the broker's" internal/tcpserver/tls_linux.go \
+	's/if name == "" || !slices.*{/if name == "" {/' ./internal/tcpserver TestServerNameIsOneOfTheCertificate
+sabotage "take a request for any host over TLS" internal/web/guard.go \
+	's/return own != "" \&\& strings.EqualFold.*/return own != ""/' ./internal/web TestHostOfTheCertificateIsOwn
+sabotage "show commands that do not log in" internal/web/pageformat.go \
+	's/flags += " -user " + shellQuoted(p.User)/_ = p.User/' ./internal/web TestCommandsLogIn
 sabotage "call a broker ready that can't publish" internal/web/health.go \
 	's/case !p.Grave ||/case p.Grave ||/' ./internal/web TestHealthSaysWhatIsWrong
 sabotage "have series without a bound" internal/web/metrics.go \

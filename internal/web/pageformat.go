@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"mbus/internal/broker"
 	"mbus/internal/units"
 )
 
@@ -164,8 +165,13 @@ func shellQuoted(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// Ports are where commands find the broker: the host that the browser has used, and the ports.
-type ports struct{ Host, Producers, Consumers, Kafka, HTTP string }
+// Ports are where commands find the broker, and how they get in: the host that the browser has used, and the ports.
+type ports struct {
+	Host, Producers, Consumers, Kafka, HTTP string
+
+	User  string // that has logged in, and logs in; "" for none
+	IsTLS bool   // the browser has come over TLS
+}
 
 func newPorts(c *call) ports {
 	host, _, err := net.SplitHostPort(c.r.Host)
@@ -178,15 +184,65 @@ func newPorts(c *call) ports {
 		}
 		return usual
 	}
-	return ports{host, port("producers", "9990"), port("consumers", "9991"), port("kafka", "9092"), port("http", "9992")}
+	user, _ := broker.OwnUser(c.view)
+	_, isTLS := c.conn.net.ServerName()
+	return ports{host, port("producers", "9990"), port("consumers", "9991"), port("kafka", "9092"), port("http", "9992"), user.Name, isTLS}
 }
 
 // Flags lead admin and consumer to the broker, which is on their own machine if they name no host.
 func (p ports) Flags() string {
 	if p.isHere() {
-		return "-port " + p.Consumers
+		return "-port " + p.Consumers + p.entry()
 	}
-	return "-host " + shellQuoted(p.Host) + " -port " + p.Consumers
+	return "-host " + shellQuoted(p.Host) + " -port " + p.Consumers + p.entry()
+}
+
+// entry is the flags of programs that let them in, with a space before each.
+func (p ports) entry() (flags string) {
+	if p.IsTLS {
+		flags = " -tls"
+	}
+	if p.User != "" {
+		flags += " -user " + shellQuoted(p.User)
+	}
+	return flags
+}
+
+// IsSecured reports whether commands need a password, or authorities to trust.
+func (p ports) IsSecured() bool { return p.IsTLS || p.User != "" }
+
+// Curl is curl, which asks for the password of the user.
+func (p ports) Curl() string {
+	if p.User == "" {
+		return "curl"
+	}
+	return "curl -u " + shellQuoted(p.User)
+}
+
+// Kcat is kcat, whose password is in a file: others see what a command line has.
+func (p ports) Kcat() string {
+	if p.IsSecured() {
+		return "kcat -F kcat.conf"
+	}
+	return "kcat"
+}
+
+// Lines sends lines to a port by hand. The password is in no command line: printf is a part of the shell.
+func (p ports) Lines(port string, lines ...string) string {
+	text, to := "printf '"+strings.Join(lines, `\n`)+`\n'`, "nc -N "+p.Host+" "+port
+	switch {
+	case p.User != "":
+		text = `printf 'AUTH %s %s\n` + strings.Join(lines, `\n`) + `\n' ` + shellQuoted(p.User) + ` "$MBUS_PASSWORD"`
+	case len(lines) == 1:
+		text = "echo '" + lines[0] + "'"
+	}
+	if len(lines) == 1 {
+		to = "nc " + p.Host + " " + port
+	}
+	if p.IsTLS {
+		to = "openssl s_client -quiet -connect " + p.Join(port)
+	}
+	return text + " | " + to
 }
 
 // AdminFlags lead admin to the broker over HTTP, with a space before each.
@@ -197,7 +253,7 @@ func (p ports) AdminFlags() (flags string) {
 	if p.HTTP != "9992" {
 		flags += " -hport " + p.HTTP
 	}
-	return flags
+	return flags + p.entry()
 }
 
 // isHere reports whether the host is this machine.
@@ -210,4 +266,9 @@ func (p ports) isHere() bool {
 func (p ports) Join(port string) string { return net.JoinHostPort(p.Host, port) }
 
 // URL is the broker's address over HTTP.
-func (p ports) URL() string { return "http://" + p.Join(p.HTTP) }
+func (p ports) URL() string {
+	if p.IsTLS {
+		return "https://" + p.Join(p.HTTP)
+	}
+	return "http://" + p.Join(p.HTTP)
+}

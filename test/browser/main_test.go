@@ -68,6 +68,7 @@ func TestMain(m *testing.M) {
 // A broker is a process that belongs to a test.
 type broker struct {
 	t                                 *testing.T
+	data                              string
 	producers, consumers, kafka, http string // addresses
 }
 
@@ -76,8 +77,8 @@ var addressLine = regexp.MustCompile(`^(producers|consumers|kafka|http): (\S+)$`
 // start runs a broker, with some more flags, until the test ends.
 func start(t *testing.T, flags ...string) *broker {
 	t.Helper()
-	b := &broker{t: t}
-	cmd := exec.Command(filepath.Join(programs, "broker"), "-data", t.TempDir(), "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")
+	b := &broker{t: t, data: t.TempDir()}
+	cmd := exec.Command(filepath.Join(programs, "broker"), "-data", b.data, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")
 	cmd.Args = append(cmd.Args, flags...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
