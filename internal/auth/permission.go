@@ -110,15 +110,12 @@ func (p Permission) Check() error {
 // add adds permissions to others: those of one pattern become one.
 func add(to []Permission, more ...Permission) []Permission {
 	to = slices.Clone(to)
-	at := make(map[Permission]int) // by permission without operations
-	for i, p := range to {
-		at[Permission{0, p.Kind, p.Pattern}] = i
-	}
+	at := byPattern(to)
 	for _, p := range more {
-		if i, found := at[Permission{0, p.Kind, p.Pattern}]; found {
+		if i, found := at[p.pattern()]; found {
 			to[i].Operations |= p.Operations
 		} else {
-			at[Permission{0, p.Kind, p.Pattern}] = len(to)
+			at[p.pattern()] = len(to)
 			to = append(to, p)
 		}
 	}
@@ -131,16 +128,25 @@ func add(to []Permission, more ...Permission) []Permission {
 // remove takes operations away from the permissions with the same patterns.
 func remove(from []Permission, less ...Permission) []Permission {
 	from = slices.Clone(from)
+	at := byPattern(from)
 	for _, p := range less {
-		if i := slices.IndexFunc(from, p.hasPatternOf); i >= 0 {
+		if i, found := at[p.pattern()]; found {
 			from[i].Operations &^= p.Operations
 		}
 	}
 	return slices.DeleteFunc(from, func(p Permission) bool { return p.Operations == 0 })
 }
 
-func (p Permission) hasPatternOf(other Permission) bool {
-	return p.Kind == other.Kind && p.Pattern == other.Pattern
+// pattern is the permission without operations.
+func (p Permission) pattern() Permission { return Permission{0, p.Kind, p.Pattern} }
+
+// byPattern are the indexes of permissions by pattern.
+func byPattern(all []Permission) map[Permission]int {
+	at := make(map[Permission]int, len(all))
+	for i, p := range all {
+		at[p.pattern()] = i
+	}
+	return at
 }
 
 // Rules answer what permissions of one kind allow, in a time that does not depend on their number.

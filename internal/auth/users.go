@@ -281,9 +281,10 @@ func (e *Editor) compile(kept *User, before *user) *user {
 // takesAway reports whether a user can do less than before, or has another password. Tokens are seen to by
 // their own identities.
 func takesAway(before, after *User) bool {
+	at := byPattern(after.Permissions)
 	for _, p := range before.Permissions {
-		i := slices.IndexFunc(after.Permissions, p.hasPatternOf)
-		if i < 0 || p.Operations&^after.Permissions[i].Operations != 0 {
+		i, found := at[p.pattern()]
+		if !found || p.Operations&^after.Permissions[i].Operations != 0 {
 			return true
 		}
 	}
