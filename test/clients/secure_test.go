@@ -43,6 +43,7 @@ type secured struct {
 
 func startSecured(t *testing.T) *secured {
 	t.Helper()
+	t.Parallel() // clients mostly wait
 	dir := t.TempDir()
 	s := &secured{authority: filepath.Join(dir, "cert.pem")}
 	key := filepath.Join(dir, "key.pem")
