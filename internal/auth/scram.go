@@ -86,9 +86,10 @@ func (e *Exchange) final(message string) (answer []byte, id Identity, err error)
 	signed := e.signed + "," + message[:i]
 	binding, rest, _ := strings.Cut(message[:i], ",")
 	nonce, _, _ := strings.Cut(rest, ",")
-	proof, err := base64.StdEncoding.DecodeString(message[i+len(",p="):])
+	encoded := message[i+len(",p="):]
+	proof, err := base64.StdEncoding.DecodeString(encoded)
 	switch {
-	case err != nil || len(proof) != len(e.credential.StoredKey):
+	case err != nil || strings.ContainsAny(encoded, "\r\n") || len(proof) != len(e.credential.StoredKey):
 		return nil, id, fmt.Errorf("%w: the proof has %d bytes in base64", errScram, len(e.credential.StoredKey))
 	case binding != "c="+base64.StdEncoding.EncodeToString([]byte(e.header)):
 		return nil, id, fmt.Errorf("%w: the channel binding is not that of the first one", errScram)

@@ -201,7 +201,7 @@ func TestScramRefusesWhatIsMalformed(t *testing.T) {
 	proof := base64.StdEncoding.EncodeToString(make([]byte, 32))
 	for _, final := range []string{
 		"", "c=biws,r=NONCE", "c=biws,r=NONCE,p=", "c=biws,r=NONCE,p=AAAA", "c=biws,r=other,p=" + proof, "c=eSws,r=NONCE,p=" + proof,
-		"r=NONCE,c=biws,p=" + proof, ",p=" + proof,
+		"r=NONCE,c=biws,p=" + proof, ",p=" + proof, "c=biws,r=NONCE,p=" + proof[:4] + "\n" + proof[4:],
 	} {
 		e := users.Exchange(SHA256)
 		if _, _, err := e.Step([]byte("n,,n=alice,r=abc")); err != nil {

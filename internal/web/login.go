@@ -141,7 +141,7 @@ func (s *Server) identifyPlain(client broker.Client, header string) (id auth.Ide
 // parseBasic reads the name and the password of RFC 7617. Errors don't quote it, because they may be logged.
 func parseBasic(text string) (name, password string, err error) {
 	p, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
+	if err != nil || strings.ContainsAny(text, "\r\n") { // which package base64 passes over
 		return "", "", badRequest("header Authorization: what follows Basic is not base64")
 	}
 	name, password, found := strings.Cut(string(p), ":")

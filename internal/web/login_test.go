@@ -386,7 +386,7 @@ func FuzzAuthorization(f *testing.F) {
 	r := newRig(f, Options{})
 	alice := r.addUser("alice", "secret", "publish topic *")
 	header := "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:secret"))
-	for _, seed := range []string{header, "Bearer " + alice.secret, "Bearer " + r.secret, "bearer", "Basic", "Basic Og==", "Basic YTo=", " ", "Digest x", "Bearer  \x00", "BASIC " + header[6:]} {
+	for _, seed := range []string{header, "Bearer " + alice.secret, "Bearer " + r.secret, "bearer", "Basic", "Basic Og==", "Basic YTo=", " ", "Digest x", "Bearer  \x00", "BASIC " + header[6:], "BASIC YWxpY\r2U6c2VjcmV0"} {
 		f.Add(seed, "mbus=x")
 	}
 	f.Add("", "mbus="+strings.Repeat("x", 100))
