@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"runtime"
 	"slices"
@@ -132,7 +131,8 @@ type edits struct {
 	mu        sync.Mutex // guards what follows
 	changes   uint64
 	keepLast  bool
-	hasSecret bool // and it is durable
+	hasSecret bool   // and it is durable
+	uncertain string // the user whose record could not be saved, and may be kept all the same; "" for none
 }
 
 // New has no users. save makes the record of a user durable, nil for one that is deleted; it is called by
@@ -229,24 +229,6 @@ func (e *Editor) Find(name string) (User, error) {
 
 func unknown(name string) error { return fmt.Errorf("%w %q", ErrUnknownUser, name) }
 
-// Records are what has been saved: the secret, and all users by name.
-func (e *Editor) Records() iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
-		if !yield(secretName, e.secret.Load()[:]) {
-			return
-		}
-		for name, user := range *e.all.Load() {
-			record, err := json.Marshal(&user.User)
-			if err != nil {
-				panic(err) // it was made of such a record
-			}
-			if !yield(name, record) {
-				return
-			}
-		}
-	}
-}
-
 // May reports whether a user may do all of these operations. An unknown user may nothing.
 func (u *Users) May(name string, o Operation, kind Kind, resource string) bool {
 	user := (*u.all.Load())[name]
@@ -339,7 +321,7 @@ func (e *Editor) Change(name string, change func(user *User, exists bool) error)
 	if err := e.saveSecret(); err != nil {
 		return err
 	}
-	if err := e.save(name, record); err != nil {
+	if err := e.keep(name, record); err != nil {
 		return err
 	}
 	e.changes++
@@ -384,7 +366,7 @@ func (e *Editor) Delete(name string) error {
 	if e.keepLast && len(all) == 1 {
 		return ErrLastUser
 	}
-	if err := e.save(name, nil); err != nil {
+	if err := e.keep(name, nil); err != nil {
 		return err
 	}
 	e.changes++

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -149,6 +150,67 @@ func TestWhatIsNotDurableIsNotInForce(t *testing.T) {
 	users := New(func(string, []byte) error { return failure })
 	if err := users.Change("alice", func(*User, bool) error { return nil }); !errors.Is(err, failure) || users.Any() {
 		t.Errorf("%v, users: %v", err, users.Any())
+	}
+}
+
+// A change that could not be saved may be kept all the same. After a restart it is not in force either.
+func TestAChangeThatFailedIsNotInForceAfterARestart(t *testing.T) {
+	type record struct {
+		name string
+		kept []byte
+	}
+	const all = 3 // changes that fail
+	for repairs, again := range map[string]func(*Editor) error{
+		"the next change": func(e *Editor) error { return e.Change("dave", func(*User, bool) error { return nil }) },
+		"the end":         (*Editor).Repair,
+		"at once":         func(*Editor) error { return nil },
+	} {
+		var log []record
+		failing := 0 // saves that fail, and are kept
+		users := New(func(name string, kept []byte) error {
+			failing--
+			if changed := kept == nil || bytes.Contains(kept, []byte("admin")); failing < 0 || changed {
+				log = append(log, record{name, kept})
+			}
+			if failing >= 0 {
+				return errors.New("the disk")
+			}
+			return nil
+		})
+		change := func(name string, o Operation) error {
+			return users.Change(name, func(u *User, _ bool) error {
+				u.Grant(Permission{o, Topic, "*"})
+				return nil
+			})
+		}
+		if err := errors.Join(change("alice", Publish), change("carol", Publish)); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []func() error{
+			func() error { return change("alice", Admin) },
+			func() error { return change("bob", Admin) },
+			func() error { return users.Delete("carol") },
+		} {
+			if failing = 1; repairs != "at once" {
+				failing = 2 * all
+			}
+			if step() == nil {
+				t.Errorf("%s: a change was saved", repairs)
+			}
+		}
+		failing = 0
+		if err := again(users); err != nil {
+			t.Fatal(err)
+		}
+		restarted := New(nil)
+		for _, r := range log {
+			if err := restarted.Load(r.name, r.kept); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if restarted.Loaded(); restarted.May("alice", Admin, Topic, "t") || restarted.May("bob", Admin, Topic, "t") || !restarted.May("carol", Publish, Topic, "t") {
+			t.Errorf("repaired by %s: after a restart a change is in force that failed: %v", repairs, restarted.List())
+		}
 	}
 }
 

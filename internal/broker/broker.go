@@ -139,6 +139,9 @@ func (b *Broker) Close() error {
 	b.offsets.groups.Flush()
 	b.keeper.keep()
 	b.trail.endSecond()
+	if err := b.users.editor.Repair(); err != nil {
+		b.Log.Error("a change of a user that failed may be in force after the next start", "topic", UsersTopic, "reason", err)
+	}
 	return b.store.Close()
 }
 
