@@ -138,3 +138,22 @@ func (c *Credential) fits(password string) bool {
 	stored := c.Mechanism.storedKey(c.Mechanism.mac(salted, "Client Key"))
 	return subtle.ConstantTimeCompare(stored, c.StoredKey) == 1
 }
+
+// credential is that of a user for a mechanism. Without one the user is nil, and the credential nobody's: the same
+// each time, so that nobody sees whether the user exists. Nobody's is made for each user, because its time shows, too.
+func (u *Users) credential(name string, m Mechanism) (*user, Credential) {
+	nobodys := u.nobodys(name, m)
+	if found := (*u.all.Load())[name]; found != nil {
+		for _, c := range found.Credentials {
+			if c.Mechanism == m {
+				return found, c
+			}
+		}
+	}
+	return nil, nobodys
+}
+
+func (u *Users) nobodys(name string, m Mechanism) Credential {
+	secret := m.mac(u.secret.Load()[:], string(m)+" "+name)
+	return Credential{Mechanism: m, Salt: secret[:minSalt], Iterations: MinIterations, StoredKey: m.mac(secret, "stored"), ServerKey: m.mac(secret, "server")}
+}

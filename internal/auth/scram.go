@@ -14,6 +14,7 @@ import (
 // gets an answer to each. One goroutine uses it.
 type Exchange struct {
 	users      *Users
+	name       string     // of the user that the client claims to be
 	credential Credential // of nobody if the user is unknown
 	user       *user      // nil if the user is unknown, or has no such credential
 	header     string     // of channel binding, which both messages have
@@ -51,6 +52,9 @@ func (e *Exchange) Step(message []byte) (answer []byte, id Identity, err error) 
 	return e.final(string(message))
 }
 
+// Claimed is the name of the user that the client says it is; "" before the first message. Nothing proves it.
+func (e *Exchange) Claimed() string { return e.name }
+
 // first answers the client-first-message.
 func (e *Exchange) first(message string) ([]byte, error) {
 	flag, rest, _ := strings.Cut(message, ",")
@@ -68,6 +72,7 @@ func (e *Exchange) first(message string) ([]byte, error) {
 	if authorize != "" && authorize != "a="+strings.TrimPrefix(escaped, "n=") {
 		return nil, fmt.Errorf("%w: no user acts for another one", errScram)
 	}
+	e.name = name
 	e.user, e.credential = e.users.credential(name, e.credential.Mechanism)
 	e.header = flag + "," + authorize + ","
 	e.nonce = nonce + e.own

@@ -202,6 +202,9 @@ func (e *Editor) Loaded() {
 // Any reports whether there is a user. Without one, everything is open.
 func (u *Users) Any() bool { return len(*u.all.Load()) > 0 }
 
+// Has reports whether there is a user with a name.
+func (u *Users) Has(name string) bool { return (*u.all.Load())[name] != nil }
+
 // Len is how many there are.
 func (u *Users) Len() int { return len(*u.all.Load()) }
 
@@ -466,23 +469,4 @@ func (u *Users) Certificate(name string) (Identity, error) {
 		return Identity{}, ErrUnauthenticated
 	}
 	return u.identity(found, "certificate")
-}
-
-// credential is that of a user for a mechanism. Without one the user is nil, and the credential nobody's: the same
-// each time, so that nobody sees whether the user exists. Nobody's is made for each user, because its time shows, too.
-func (u *Users) credential(name string, m Mechanism) (*user, Credential) {
-	nobodys := u.nobodys(name, m)
-	if found := (*u.all.Load())[name]; found != nil {
-		for _, c := range found.Credentials {
-			if c.Mechanism == m {
-				return found, c
-			}
-		}
-	}
-	return nil, nobodys
-}
-
-func (u *Users) nobodys(name string, m Mechanism) Credential {
-	secret := m.mac(u.secret.Load()[:], string(m)+" "+name)
-	return Credential{Mechanism: m, Salt: secret[:minSalt], Iterations: MinIterations, StoredKey: m.mac(secret, "stored"), ServerKey: m.mac(secret, "server")}
 }

@@ -31,10 +31,16 @@ func NewClient(c Connection) Client {
 // ErrNotPrivate refuses a password or a token that others may have read.
 var ErrNotPrivate = errors.New("the connection is not encrypted: passwords and tokens are taken over TLS only, or on a loopback address")
 
+// A Claim is what a client that logs in says it is, before that is proven.
+type Claim struct {
+	User string // "" where it names none, as with a token
+	By   string // a mechanism, as in auth.Identity
+}
+
 // Login finds out which user a client is: prove gets the users and asks one of them. A failure takes longer the more of
 // them came from the client's address, unless cancel is closed. The error is ErrNotPrivate, auth.ErrUnauthenticated
 // or that of prove.
-func (b *Broker) Login(c Client, cancel <-chan struct{}, prove func(*auth.Users) (auth.Identity, error)) (auth.Identity, error) {
+func (b *Broker) Login(c Client, claim Claim, cancel <-chan struct{}, prove func(*auth.Users) (auth.Identity, error)) (auth.Identity, error) {
 	if !c.IsPrivate {
 		return auth.Identity{}, ErrNotPrivate
 	}
@@ -42,14 +48,18 @@ func (b *Broker) Login(c Client, cancel <-chan struct{}, prove func(*auth.Users)
 	if err == nil {
 		return id, nil
 	}
-	b.LoginFailed(c, cancel)
+	b.LoginFailed(c, claim, cancel)
 	return auth.Identity{}, err
 }
 
-// LoginFailed counts, and slows down, a log-in that has failed.
-func (b *Broker) LoginFailed(c Client, cancel <-chan struct{}) {
+// LoginFailed counts, and slows down, a log-in that has failed. The audit trail names the claimed user only if there is
+// one, or a certificate has the name: another text may be a password that was typed in the place of the name.
+func (b *Broker) LoginFailed(c Client, claim Claim, cancel <-chan struct{}) {
+	if claim.User != c.Certificate && !b.Users().Has(claim.User) {
+		claim.User = ""
+	}
 	b.trail.failedLogins.Add(1)
-	b.trail.refuse(Principal{From: c.Address.String()}, "log in", "", "")
+	b.trail.refuse(Principal{By: claim.By, From: c.Address.String()}, "log in", UserResource, claim.User)
 	select {
 	case <-time.After(b.trail.attempts.Failed(c.Address.Addr(), time.Now())):
 	case <-cancel:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -162,6 +163,34 @@ func TestRefusalsAreInTheAuditTrail(t *testing.T) {
 		if !errors.Is(err, broker.ErrDenied) || len(lines) != 1 {
 			t.Errorf("%s: %v, and the log says %q", want, err, book.Lines("msg=audit"))
 		}
+	}
+}
+
+// A log-in that fails is logged with the user whom it was about. A name that nobody has may be a password.
+func TestAFailedLogInIsInTheAuditTrail(t *testing.T) {
+	b, book := audited(t)
+	mustGrant(t, b, "alice", auth.Publish, "orders*")
+	at := netip.MustParseAddrPort("192.0.2.7:5")
+	now := make(chan struct{})
+	close(now)
+	for want, c := range map[string]struct {
+		certificate string
+		claim       broker.Claim
+	}{
+		`by=PLAIN client=192.0.2.7:5 action="log in" kind=user name=alice outcome=refused`:         {"", broker.Claim{User: "alice", By: "PLAIN"}},
+		`by=SCRAM-SHA-256 client=192.0.2.7:5 action="log in" kind=user name="" outcome=refused`:    {"", broker.Claim{User: "correct horse", By: "SCRAM-SHA-256"}},
+		`by=token client=192.0.2.7:5 action="log in" kind=user name="" outcome=refused`:            {"", broker.Claim{By: "token"}},
+		`by=certificate client=192.0.2.7:5 action="log in" kind=user name="a b" outcome=refused`:   {"a b", broker.Claim{User: "a b", By: "certificate"}},
+		`by=SCRAM-SHA-512 client=192.0.2.7:5 action="log in" kind=user name=alice outcome=refused`: {"a b", broker.Claim{User: "alice", By: "SCRAM-SHA-512"}},
+	} {
+		client := broker.Client{Address: at, IsPrivate: true, Certificate: c.certificate}
+		_, err := b.Login(client, c.claim, now, func(users *auth.Users) (auth.Identity, error) { return users.Token("wrong") })
+		if lines := book.Lines(`level=WARN msg=audit user="" ` + want); !errors.Is(err, auth.ErrUnauthenticated) || len(lines) != 1 {
+			t.Errorf("%s: %v, and the log says %q", want, err, book.Lines("msg=audit"))
+		}
+	}
+	if lines := book.Lines("horse"); len(lines) > 0 {
+		t.Errorf("the log has what may be a password: %q", lines)
 	}
 }
 

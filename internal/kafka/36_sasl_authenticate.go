@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/auth"
+	"mbus/internal/broker"
 )
 
 // SaslAuthenticate, versions 0 to 2: a message of the mechanism of SaslHandshake. After
@@ -50,7 +51,9 @@ func (c *conn) authenticate(message []byte) ([]byte, error) {
 	case !b.Users().Any():
 		return nil, errNoUsers
 	case s.exchange == nil:
-		id, err := b.Login(s.client, c.quit, func(u *auth.Users) (auth.Identity, error) { return plainLogin(u, message) })
+		name, _, _ := parsePlain(message)
+		claim := broker.Claim{User: name, By: "PLAIN"}
+		id, err := b.Login(s.client, claim, c.quit, func(u *auth.Users) (auth.Identity, error) { return plainLogin(u, message) })
 		if err != nil {
 			return nil, err
 		}
@@ -59,20 +62,28 @@ func (c *conn) authenticate(message []byte) ([]byte, error) {
 	answer, id, err := s.exchange.Step(message)
 	switch {
 	case err != nil:
-		b.LoginFailed(s.client, c.quit)
+		b.LoginFailed(s.client, broker.Claim{User: s.exchange.Claimed(), By: s.mechanism}, c.quit)
 	case id.Name != "":
 		err = c.loggedIn(id)
 	}
 	return answer, err
 }
 
-// plainLogin reads a message of PLAIN: a user to act for, NUL, a user, NUL, and its password.
 func plainLogin(u *auth.Users, message []byte) (auth.Identity, error) {
+	name, password, err := parsePlain(message)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	return u.Password(name, password)
+}
+
+// parsePlain reads a message of PLAIN: a user to act for, NUL, a user, NUL, and its password.
+func parsePlain(message []byte) (name, password string, err error) {
 	parts := bytes.Split(message, []byte{0})
 	if len(parts) != 3 || len(parts[0]) > 0 && !bytes.Equal(parts[0], parts[1]) {
-		return auth.Identity{}, errPlain
+		return "", "", errPlain
 	}
-	return u.Password(string(parts[1]), string(parts[2]))
+	return string(parts[1]), string(parts[2]), nil
 }
 
 // loggedIn ends a log-in. One on a connection that is in use is of the same user.

@@ -169,7 +169,14 @@ func TestAFailedLogInSaysNothingOfTheUser(t *testing.T) {
 	if resp := c.authenticate([]byte("n,,n=mallory,r=x")); resp.ErrorCode != 0 || !strings.Contains(string(resp.SASLAuthBytes), ",i=16384") {
 		t.Errorf("a user who does not exist: %+v", resp)
 	}
-	if audit := b.book.Lines("msg=audit", "log in", "outcome=refused"); len(audit) != 2 {
+	c = b.dial()
+	c.handshake("SCRAM-SHA-512")
+	if c.authenticate([]byte("n,,n=alice,r=x")); c.authenticate([]byte("c=biws,r=x,p=")).ErrorCode != kerr.SaslAuthenticationFailed.Code {
+		t.Error("a proof that is none is not refused")
+	}
+	audit := b.book.Lines("msg=audit", "log in", "outcome=refused")
+	if len(audit) != 3 || !strings.Contains(audit[0], "by=PLAIN") || !strings.Contains(audit[0], "name=alice") ||
+		strings.Contains(audit[1], "mallory") || !strings.Contains(audit[2], "by=SCRAM-SHA-512") || !strings.Contains(audit[2], "name=alice") {
 		t.Errorf("the audit trail has %q", audit)
 	}
 }

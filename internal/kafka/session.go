@@ -49,7 +49,7 @@ func (c *conn) admit(key int16) error {
 		broker.AuditRefused(c.view, kmsg.NameForKey(key), "", "")
 		return fmt.Errorf("%w: it sends %s, and takes security.protocol=SASL_SSL", errLogin, kmsg.NameForKey(key))
 	}
-	id, err := c.server.broker.Login(s.client, c.quit, func(u *auth.Users) (auth.Identity, error) {
+	id, err := c.server.broker.Login(s.client, broker.Claim{User: s.client.Certificate, By: "certificate"}, c.quit, func(u *auth.Users) (auth.Identity, error) {
 		return u.Certificate(s.client.Certificate)
 	})
 	if err != nil {

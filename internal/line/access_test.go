@@ -193,6 +193,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 	b.dial(b.producers, "new\nfirst\n").mustRefuse("DENIED", "AUTH USER PASSWORD")
 	b.dial(b.consumers, login+"?delete&topic=orders&execute\n").mustRefuse("DENIED", `delete topic "orders"`)
 	b.dial(b.consumers, root+"orders\n").mustEnd("first\n")
+	b.dial(b.consumers, "AUTH alice secret-2\norders\n").mustRefuse("DENIED", "wrong")
 	if got := fmt.Sprint(b.inTopic("new")); got != "map[]" {
 		t.Errorf("what was refused was stored: %s", got)
 	}
@@ -200,6 +201,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 		{"msg=audit", "user=alice", "by=PLAIN", "action=write", "kind=topic", "name=orders", "outcome=refused"},
 		{"msg=audit", "user=alice", "action=delete", "name=orders", "outcome=refused"},
 		{"msg=audit", `user=""`, "action=write", "name=new", "outcome=refused"},
+		{"msg=audit", `user=""`, "by=PLAIN", `action="log in"`, "kind=user", "name=alice", "outcome=refused"},
 	} {
 		if n := len(b.book.Lines(words...)); n != 1 {
 			t.Errorf("%d lines of the log with %q", n, words)

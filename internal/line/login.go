@@ -50,7 +50,11 @@ func (c *conn) logIn(line []byte) error {
 	if c.identity.Load() != nil {
 		return &errorLine{"BADREQUEST", errTwice}
 	}
-	return c.prove(func(users *auth.Users) (auth.Identity, error) {
+	claim := broker.Claim{User: user, By: "PLAIN"}
+	if user == "" {
+		claim.By = "token"
+	}
+	return c.prove(claim, func(users *auth.Users) (auth.Identity, error) {
 		if user == "" {
 			return users.Token(secret)
 		}
@@ -59,9 +63,9 @@ func (c *conn) logIn(line []byte) error {
 }
 
 // prove finds out which user the client is. A failure takes its time, in which the connection holds no buffer.
-func (c *conn) prove(by func(*auth.Users) (auth.Identity, error)) error {
+func (c *conn) prove(claim broker.Claim, by func(*auth.Users) (auth.Identity, error)) error {
 	client := broker.NewClient(c.net)
-	id, err := c.broker.Login(client, c.server.conns.Stopped(), func(users *auth.Users) (auth.Identity, error) {
+	id, err := c.broker.Login(client, claim, c.server.conns.Stopped(), func(users *auth.Users) (auth.Identity, error) {
 		id, err := by(users)
 		if err != nil {
 			c.in.Free()
@@ -83,7 +87,7 @@ func (c *conn) admit(r *request, publishes bool) error {
 	}
 	users, name := c.broker.Users(), c.net.CertificateName()
 	if name != "" && users.Any() {
-		return c.prove(func(users *auth.Users) (auth.Identity, error) {
+		return c.prove(broker.Claim{User: name, By: "certificate"}, func(users *auth.Users) (auth.Identity, error) {
 			id, err := users.Certificate(name)
 			if err != nil {
 				err = fmt.Errorf("no user has the name in the certificate, %q", name)

@@ -100,19 +100,23 @@ func (s *Server) identify(client broker.Client, header string, cancel <-chan str
 	case header == "" && client.Certificate == "":
 		return auth.Identity{}, nil
 	case header == "":
-		id, err := s.broker.Login(client, cancel, func(users *auth.Users) (auth.Identity, error) { return users.Certificate(client.Certificate) })
+		id, err := s.broker.Login(client, broker.Claim{User: client.Certificate, By: "certificate"}, cancel, func(users *auth.Users) (auth.Identity, error) {
+			return users.Certificate(client.Certificate)
+		})
 		if err != nil {
 			err = fmt.Errorf("%w: no user has the name %q of the client certificate", err, client.Certificate)
 		}
 		return id, err
 	case isBearer:
-		return s.broker.Login(client, cancel, func(users *auth.Users) (auth.Identity, error) { return users.Token(secret) })
+		return s.broker.Login(client, broker.Claim{By: "token"}, cancel, func(users *auth.Users) (auth.Identity, error) { return users.Token(secret) })
 	case strings.EqualFold(scheme, "Basic"):
 		name, password, err := parseBasic(secret)
 		if err != nil {
 			return auth.Identity{}, err
 		}
-		return s.broker.Login(client, cancel, func(users *auth.Users) (auth.Identity, error) { return users.Password(name, password) })
+		return s.broker.Login(client, broker.Claim{User: name, By: "PLAIN"}, cancel, func(users *auth.Users) (auth.Identity, error) {
+			return users.Password(name, password)
+		})
 	}
 	return auth.Identity{}, &problem{Status: http.StatusUnauthorized, Code: codeUnauthenticated, Detail: "header Authorization: it takes Basic or Bearer"}
 }

@@ -286,7 +286,7 @@ func TestNamesAndSecretsOfUsers(t *testing.T) {
 	operator := r.secret
 	r.anonymous()
 	cookie := r.logIn(name, "password1")
-	r.do("POST", "/login", "user=x&password=password2", r.aBrowser()...)
+	r.do("POST", "/login", "user="+url.QueryEscape(name)+"&password=password2", r.aBrowser()...)
 	r.do("GET", "/topics", "", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("x:password3")))
 	r.do("GET", "/topics", "", "Authorization", "Basic password4")
 	r.do("GET", "/topics", "", "Authorization", "Bearer "+token.Token[1:])
@@ -305,7 +305,7 @@ func TestNamesAndSecretsOfUsers(t *testing.T) {
 			t.Errorf("the log has %q:\n%s", secret, log.String())
 		}
 	}
-	for _, want := range []string{"action=create kind=user", `action="log in"`, "action=change kind=user", "granted=", "tokens_added=", "action=delete kind=user"} {
+	for _, want := range []string{"action=create kind=user", `action="log in" kind=user name="<script>`, `by=token client=`, "action=change kind=user", "granted=", "tokens_added=", "action=delete kind=user"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the audit trail lacks %s:\n%s", want, log.String())
 		}
@@ -342,8 +342,15 @@ func TestPlainRequestsNeedAUser(t *testing.T) {
 		header string
 		status int
 	}{
-		{header("Bearer " + alice.secret), 200}, {header("bearer  " + alice.secret), 200}, {header("Bearer " + bob.secret), 403}, {"", 401}, {header("Bearer " + alice.secret), 200},
-		{header("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:secret"))), 200}, {header("Bearer x"), 401}, {header("Digest x"), 401}, {header("Basic x"), 400},
+		{header("Bearer " + alice.secret), 200},
+		{header("bearer  " + alice.secret), 200},
+		{header("Bearer " + bob.secret), 403},
+		{"", 401},
+		{header("Bearer " + alice.secret), 200},
+		{header("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:secret"))), 200},
+		{header("Bearer x"), 401},
+		{header("Digest x"), 401},
+		{header("Basic x"), 400},
 		{header("Bearer "+alice.secret) + header("Bearer "+bob.secret), 400},
 	} {
 		for _, first := range []string{"", plainPost("orders", header("Bearer "+alice.secret), "first")} {

@@ -237,7 +237,7 @@ func noSecret(c *call) error {
 
 // checkOld finds out whether a user knows its password, as a log-in does.
 func checkOld(c *call, password string) error {
-	_, err := c.server.broker.Login(c.conn.client, c.r.Context().Done(), func(users *auth.Users) (auth.Identity, error) {
+	_, err := c.server.broker.Login(c.conn.client, broker.Claim{User: c.r.PathValue("user"), By: "PLAIN"}, c.r.Context().Done(), func(users *auth.Users) (auth.Identity, error) {
 		return users.Password(c.r.PathValue("user"), password)
 	})
 	if errors.Is(err, auth.ErrUnauthenticated) {
