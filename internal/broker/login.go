@@ -72,7 +72,7 @@ func NewPrincipal(id auth.Identity, c Client) Principal {
 }
 
 // Exposure says what protects nobody, although others than this machine's users reach the broker: "TLS", "users", or
-// "TLS, users"; "" if nothing is open to them. It can change while the broker runs, with its users.
+// "TLS and users"; "" if nothing is open to them. It can change while the broker runs, with its users.
 func (b *Broker) Exposure() string {
 	var lacks []string
 	if b.opts.CertificateEnd == nil {
@@ -84,5 +84,5 @@ func (b *Broker) Exposure() string {
 	if !b.opts.Exposed {
 		return ""
 	}
-	return strings.Join(lacks, ", ")
+	return strings.Join(lacks, " and ")
 }

@@ -65,11 +65,14 @@ type DeniedError struct {
 }
 
 func (e *DeniedError) Error() string {
-	who := fmt.Sprintf("user %q", e.Principal.Name)
-	if e.Principal.Name == "" {
-		who = "a client that has not logged in"
+	what, where := fmt.Sprintf("%s %q", e.Resource.Kind, e.Resource.Name), ""
+	if e.Resource.Kind == ClusterResource {
+		what, where = "the broker as a whole", " on topics *"
 	}
-	return fmt.Sprintf("%v: %s may not %v %s %q", ErrDenied, who, e.Access, e.Resource.Kind, e.Resource.Name)
+	if e.Principal.Name == "" {
+		return fmt.Sprintf("%v: a client that has not logged in may not %v %s", ErrDenied, e.Access, what)
+	}
+	return fmt.Sprintf("%v: user %q may not %v %s: it needs %v%s", ErrDenied, e.Principal.Name, e.Access, what, operationOf(e.Access), where)
 }
 
 func (e *DeniedError) Is(target error) bool { return target == ErrDenied }

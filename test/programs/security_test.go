@@ -65,7 +65,7 @@ func TestInsecureBrokerStartsAndWarns(t *testing.T) {
 	}
 	t.Cleanup(p.Kill)
 	await(t, "it warns", func() bool {
-		return strings.Contains(p.Output(), `level=WARN msg="others reach this broker unprotected`) && strings.Contains(p.Output(), `lacks="TLS, users"`)
+		return strings.Contains(p.Output(), `level=WARN msg="others reach this broker unprotected`) && strings.Contains(p.Output(), `lacks="TLS and users"`)
 	})
 	p.Kill()
 	if p, err = brokertest.Launch("", brokertest.Program(t, "broker"), brokerOn("127.0.0.2", t.TempDir(), "-insecure")...); err != nil {
