@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -31,8 +32,10 @@ func (r *rig) serveTLS() (client *http.Client, port string) {
 		s.Stop(r.Context())
 		<-ended
 	})
-	dial := func(string, string) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }
-	client = &http.Client{Transport: &http.Transport{Dial: dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+	}
+	client = &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	_, port, _ = net.SplitHostPort(l.Addr().String())
 	return client, port
 }

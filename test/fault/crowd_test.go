@@ -128,10 +128,10 @@ func attackWithConnects(t *testing.T, over transport) {
 			switch i / 4 % 4 {
 			case 0:
 			case 1:
-				conn.(rough).SetLinger(0)
+				conn.SetLinger(0)
 			case 2:
 				io.WriteString(conn, "connects\nhalf")
-				conn.(rough).SetLinger(0)
+				conn.SetLinger(0)
 			case 3:
 				io.WriteString(conn, "connects\n")
 			}
