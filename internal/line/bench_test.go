@@ -133,3 +133,30 @@ func BenchmarkDrainLines(b *testing.B) {
 	b.ResetTimer()
 	drainLines(b, bus.connect(bus.consumers, "orders"), buf, b.N)
 }
+
+// BenchmarkConnection is a client that connects without TLS, publishes a message and reads its acknowledgement.
+func BenchmarkConnection(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { connectOften(b, startQuick(b)) })
+	b.Run("plain at a port with TLS", func(b *testing.B) {
+		connectOften(b, start(b, setup{log: commitlog.Options{SyncEvery: time.Hour}, overTLS: true}))
+	})
+}
+
+func connectOften(b *testing.B, bus *bus) {
+	request, answer := []byte("orders\n"+lineOf100), make([]byte, 8)
+	b.ReportAllocs()
+	for b.Loop() {
+		conn, err := net.Dial("tcp", bus.producers)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := conn.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		if n, err := conn.Read(answer); err != nil || string(answer[:n]) != "+1\n" {
+			b.Fatalf("%q, %v", answer[:n], err)
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0) // so that the client's ports do not run out
+		conn.Close()
+	}
+}
