@@ -137,6 +137,7 @@ What the figures are:
 - over TLS: the same client and an empty broker with a certificate, at the same ports without
   TLS and over it, in the same round. The client decrypts or encrypts what the broker does, on
   the same processors: the ratio has both sides' work, the processor time the broker's alone.
+  Package tls alone: two goroutines of one process, of which one sends and the other one reads.
 - wrong user against wrong password: %s tries of each, in turns whose order is drawn by lot, and
   Welch's t of their times; below 3 nobody can tell them apart. A password is checked in this
   program by the function that AUTH of lines, Basic of HTTP and PLAIN of Kafka call, without the

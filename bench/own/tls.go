@@ -18,12 +18,14 @@ import (
 	"time"
 
 	"mbus/bench/bus"
+	"mbus/bench/machine"
 )
 
 // Names of rows, plain and over TLS.
 const (
 	wayPlain = "plain"
 	wayTLS   = "over TLS"
+	rowTLS   = "machine: bytes over TLS by package tls alone"
 )
 
 func publishBy(way string) string  { return "publish 100-byte lines, 1 producer, " + way }
@@ -46,6 +48,9 @@ func (r *round) overTLS() error {
 	if err != nil {
 		return err
 	}
+	if err := r.tlsAlone(cert, key, config); err != nil {
+		return err
+	}
 	for _, way := range []struct {
 		name   string
 		config *tls.Config // nil without TLS
@@ -64,6 +69,35 @@ func (r *round) overTLS() error {
 		}
 	}
 	return nil
+}
+
+// tlsAlone sends as many bytes as lines are drained, from one goroutine of this process to another.
+func (r *round) tlsAlone(cert, key string, client *tls.Config) error {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return err
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	p := linesOf(100)
+	sent := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			err = errors.Join(machine.WriteRepeatedly(conn, p.bytes, max(1, r.lines/p.count)*len(p.bytes)), conn.Close())
+		}
+		sent <- err
+	}()
+	begun := time.Now()
+	n, err := drainOver(secured(l.Addr().String(), client), "")
+	if err != nil {
+		return err
+	}
+	r.add(rowTLS, sample{messages: n / 101, bytes: n, took: time.Since(begun)})
+	return <-sent
 }
 
 // linesBy publishes lines and drains them, over TLS if there is a config.
