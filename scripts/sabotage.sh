@@ -278,6 +278,8 @@ sabotage "show users to those who may look at the broker only" internal/broker/v
 	's/v.Allow(Alter, ClusterResource/v.Allow(Describe, ClusterResource/' ./internal/broker TestUsersMayDoWhatTheirPermissionsSay
 sabotage "log what a page does not show as refused" internal/web/pageusers.go \
 	's/return broker.May(c.view, access, kind, name) }/return c.view.Allow(access, kind, name) == nil }/' ./internal/web TestABrowserLogsInByTheForm
+sabotage "show topics of a group's members to all who see the group" internal/broker/viewgroups.go \
+	's/if !May(v, Describe, TopicResource, all\[i\].Topic) {/if false {/' ./internal/broker TestMembersOfAGroupDoNotShowHiddenTopics
 sabotage "show ACLs to all clients" internal/kafka/29_describe_acls.go \
 	's/users, err := c.conn.view.UserEditor()/users, err := c.server.broker.As(broker.Self).UserEditor()/' ./internal/kafka TestEachRequestAsksForAccess
 sabotage "serve Kafka clients that have not logged in" internal/kafka/session.go \

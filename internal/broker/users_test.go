@@ -3,12 +3,14 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
 	"mbus/internal/auth"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
+	"mbus/internal/group"
 	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
 )
@@ -114,6 +116,30 @@ func TestTheBrokersOwnTopicsAreForItsAdministrators(t *testing.T) {
 		if err := b.As(broker.Principal{Name: "root"}).Allow(broker.Read, broker.TopicResource, name); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A member of a group that a user may look at may consume a topic of which the user may not know.
+func TestMembersOfAGroupDoNotShowHiddenTopics(t *testing.T) {
+	b := mustOpen(t, setup{dir: t.TempDir()})
+	defer mustClose(t, b)
+	err := mustEditUsers(t, b).Change("alice", func(u *auth.User, _ bool) error {
+		u.Grant(auth.Permission{Operations: auth.Consume, Kind: auth.Group, Pattern: "g"}, auth.Permission{Operations: auth.Consume, Kind: auth.Topic, Pattern: "orders"})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range []string{"orders", "secret"} {
+		leave, err := b.UseGroup("g", group.Membership{Protocol: "line", Topic: topic, Client: topic})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+	}
+	want := []group.Membership{{Protocol: "line", Topic: "orders", Client: "orders"}, {Protocol: "line", Client: "secret"}}
+	if got := b.As(broker.Principal{Name: "alice"}).Members("g"); !slices.Equal(got, want) {
+		t.Errorf("alice sees %+v", got)
 	}
 }
 

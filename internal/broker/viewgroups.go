@@ -146,12 +146,18 @@ func (v *View) Positions(groupName string) []group.Numbers {
 	})
 }
 
-// Members are those that use a group, by client and topic.
+// Members are those that use a group, by client and topic. The topic is "" if it may not be described.
 func (v *View) Members(groupName string) []group.Membership {
 	if !May(v, Describe, GroupResource, groupName) {
 		return nil
 	}
-	return v.broker.offsets.groups.MemberList(groupName)
+	all := v.broker.offsets.groups.MemberList(groupName)
+	for i := range all {
+		if !May(v, Describe, TopicResource, all[i].Topic) {
+			all[i].Topic = ""
+		}
+	}
+	return all
 }
 
 // CommittedOffset is what is durable of the position of a group in one partition;
