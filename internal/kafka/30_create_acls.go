@@ -35,7 +35,7 @@ func createACLs(c *call, req *kmsg.CreateACLsRequest) {
 	c.async(func() { // it waits for the disk
 		failed := make(map[string]error)
 		for user, permissions := range grants {
-			failed[user] = c.grant(users, user, permissions)
+			failed[user] = grant(users, user, permissions)
 		}
 		for i, err := range errs {
 			if err == nil {
@@ -49,13 +49,12 @@ func createACLs(c *call, req *kmsg.CreateACLsRequest) {
 	})
 }
 
-func (c *call) grant(users *auth.Editor, name string, permissions []auth.Permission) error {
-	err := users.Change(name, func(u *auth.User, exists bool) error {
+func grant(users *auth.Editor, name string, permissions []auth.Permission) error {
+	return users.Change(name, func(u *auth.User, exists bool) error {
 		if !exists {
 			return auth.ErrUnknownUser
 		}
 		u.Grant(permissions...)
 		return nil
 	})
-	return err
 }

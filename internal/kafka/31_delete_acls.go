@@ -26,7 +26,7 @@ func deleteACLs(c *call, req *kmsg.DeleteACLsRequest) {
 			out := kmsg.NewDeleteACLsResponseResult()
 			err := denied
 			if err == nil {
-				out.MatchingACLs, err = c.revokeAll(users, &req.Filters[i])
+				out.MatchingACLs, err = revokeAll(users, &req.Filters[i])
 			}
 			out.ErrorCode, out.ErrorMessage = code(err), text(err)
 			resp.Results = append(resp.Results, out)
@@ -36,12 +36,12 @@ func deleteACLs(c *call, req *kmsg.DeleteACLsRequest) {
 }
 
 // revokeAll takes from all users what a filter is for.
-func (c *call) revokeAll(users *auth.Editor, f *filter) (all []kmsg.DeleteACLsResponseResultMatchingACL, err error) {
+func revokeAll(users *auth.Editor, f *filter) (all []kmsg.DeleteACLsResponseResultMatchingACL, err error) {
 	if err := checkFilter(f); err != nil {
 		return nil, err
 	}
 	for _, u := range users.List() {
-		deleted, err := c.revoke(users, u.Name, f)
+		deleted, err := revoke(users, u.Name, f)
 		for _, a := range deleted {
 			out := kmsg.NewDeleteACLsResponseResultMatchingACL()
 			out.ResourceType, out.ResourceName, out.ResourcePatternType = a.ResourceType, a.ResourceName, a.ResourcePatternType
@@ -60,7 +60,7 @@ func (c *call) revokeAll(users *auth.Editor, f *filter) (all []kmsg.DeleteACLsRe
 var errNothing = errors.New("nothing to delete")
 
 // revoke takes from a user what a filter is for.
-func (c *call) revoke(users *auth.Editor, name string, f *filter) (deleted []acl, err error) {
+func revoke(users *auth.Editor, name string, f *filter) (deleted []acl, err error) {
 	err = users.Change(name, func(u *auth.User, _ bool) error {
 		var loses []auth.Permission
 		for _, p := range u.Permissions {
@@ -79,8 +79,7 @@ func (c *call) revoke(users *auth.Editor, name string, f *filter) (deleted []acl
 		u.Revoke(loses...)
 		return nil
 	})
-	switch {
-	case errors.Is(err, errNothing):
+	if errors.Is(err, errNothing) {
 		return nil, nil
 	}
 	return deleted, err

@@ -39,7 +39,7 @@ func alterScram(c *call, req *kmsg.AlterUserSCRAMCredentialsRequest) {
 		for _, change := range changes {
 			err := denied
 			if err == nil {
-				err = c.alterScram(users, change)
+				err = change.make(users)
 			}
 			out := kmsg.NewAlterUserSCRAMCredentialsResponseResult()
 			out.User, out.ErrorCode, out.ErrorMessage = change.name, code(err), text(err)
@@ -85,7 +85,8 @@ func scramChanges(req *kmsg.AlterUserSCRAMCredentialsRequest) (all []*scramChang
 	return all
 }
 
-func (c *call) alterScram(users *auth.Editor, change *scramChange) error {
+// make makes all of the change, or none of it.
+func (change *scramChange) make(users *auth.Editor) error {
 	if change.err != nil {
 		return change.err
 	}
@@ -98,8 +99,7 @@ func (c *call) alterScram(users *auth.Editor, change *scramChange) error {
 		u.SetCredentials(change.set...)
 		return nil
 	})
-	switch {
-	case errors.Is(err, auth.ErrInvalid):
+	if errors.Is(err, auth.ErrInvalid) {
 		return refuse(kerr.UnacceptableCredential, "%v", err)
 	}
 	return err

@@ -187,15 +187,14 @@ func (c *conn) handle(frame []byte) error {
 	return c.session.failed
 }
 
-// refuseVersion fails, which closes the connection; only ApiVersions and the first SaslHandshake get a response.
+// refuseVersion fails, which closes the connection; only ApiVersions gets a response.
 func (c *conn) refuseVersion(a *api, h header) error {
-	switch {
-	case h.key == int16(kmsg.ApiVersions):
-		h.version = 0
-		c.enqueue(h).reply(unsupportedVersion())
-		return nil
+	if h.key != int16(kmsg.ApiVersions) {
+		return fmt.Errorf("%s of version %d is not supported, only %d to %d", kmsg.NameForKey(h.key), h.version, a.min, a.max)
 	}
-	return fmt.Errorf("%s of version %d is not supported, only %d to %d", kmsg.NameForKey(h.key), h.version, a.min, a.max)
+	h.version = 0
+	c.enqueue(h).reply(unsupportedVersion())
+	return nil
 }
 
 const (
