@@ -136,8 +136,8 @@ func (o *options) secured(b broker.Options, l *listeners, c *tcpserver.Certifica
 	return b
 }
 
-// A guard is at work while the broker serves: it ends connections whose users are not valid any more, loads
-// certificates again, and says when everything is open.
+// A guard is at work while the broker serves: it ends connections whose users are not valid any more, and says when
+// everything is open.
 type guard struct {
 	fronts []front
 	broker *broker.Broker
