@@ -118,7 +118,7 @@ func (o *options) adminFlags() (args string) {
 
 // name is that by which clients may reach the endpoint.
 func (e *endpoint) name() string {
-	if ip, err := netip.ParseAddr(strings.Trim(e.host, "[]")); err != nil || !ip.IsUnspecified() {
+	if ip, err := netip.ParseAddr(strings.Trim(e.host, "[]")); err != nil || !ip.Unmap().IsUnspecified() {
 		return e.host
 	}
 	if name, err := os.Hostname(); err == nil && name != "" {
