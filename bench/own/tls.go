@@ -87,6 +87,9 @@ func (r *round) tlsAlone(cert, key string, client *tls.Config) error {
 	go func() {
 		conn, err := l.Accept()
 		if err == nil {
+			_, err = conn.Read(make([]byte, 1)) // the request: a close with bytes unread would be a reset
+		}
+		if err == nil {
 			err = errors.Join(machine.WriteRepeatedly(conn, p.bytes, max(1, r.lines/p.count)*len(p.bytes)), conn.Close())
 		}
 		sent <- err
