@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"mbus/internal/auth"
+	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
@@ -209,6 +211,49 @@ func TestUsersAreKeptAndTheirLogIsCompacted(t *testing.T) {
 	if !b.Users().May("bob", auth.Consume, auth.Topic, "orders") {
 		t.Error("what was written first is lost")
 	}
+}
+
+// A user with long patterns makes the log long by few records.
+func TestTheLogOfUsersIsCompactedByItsSize(t *testing.T) {
+	s := setup{dir: t.TempDir()}
+	b := mustOpen(t, s)
+	for i := range 300 {
+		mustGrant(t, b, "alice", auth.Publish, fmt.Sprint(i%20, strings.Repeat("x", 1000)))
+		mustGrant(t, b, "bob", auth.Publish, fmt.Sprint(i%100, strings.Repeat("y", 1000)))
+	}
+	mustClose(t, b)
+	if size := usersLogSize(t, s); size > 10<<20 {
+		t.Errorf("after 600 changes the log has %d bytes", size)
+	}
+	b = mustOpen(t, s)
+	defer mustClose(t, b)
+	for name, want := range map[string]int{"alice": 20, "bob": 100} {
+		if u, err := mustEditUsers(t, b).Find(name); err != nil || len(u.Permissions) != want {
+			t.Errorf("%s has %d permissions, %v", name, len(u.Permissions), err)
+		}
+	}
+}
+
+// usersLogSize is how many bytes a start would read.
+func usersLogSize(t *testing.T, s setup) (size int) {
+	t.Helper()
+	st, err := commitlog.Open(s.dir, s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	log, err := st.Partition(broker.UsersTopic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, _ := log.Offsets()
+	if err := store.Walk(log, start, func(err error) error { return err }, func(b batch.Batch) (bool, error) {
+		size += len(b)
+		return true, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return size
 }
 
 // A start without the users would open everything, and one without the latest of them would give

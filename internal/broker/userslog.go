@@ -20,11 +20,15 @@ type usersLog struct {
 	editor  *auth.Editor
 	log     *Partition // nil until the first write
 	records int        // in the log
+	bytes   int        // of those
+	kept    int        // bytes that the last compaction wrote
 }
 
-// compactUsersAfter is the number of records from which the log of users is compacted, when a quarter of them is
-// up to date.
-const compactUsersAfter = 1000
+// The log of users is compacted from so many records, or bytes, on, when a quarter of them is up to date.
+const (
+	compactUsersAfter = 1000
+	compactUsersBytes = 4 << 20
+)
 
 // newUsers reads the users back. A user that can't be read may have had less permissions than its earlier
 // records say, and without users everything is open: so nothing of the log may be missing.
@@ -45,7 +49,7 @@ func newUsers(b *Broker) (*usersLog, error) {
 		}
 		for it.Next() {
 			r := it.Record()
-			l.records++
+			l.count(string(r.Key), r.Value)
 			if err := l.editor.Load(string(r.Key), r.Value); err != nil {
 				return false, fmt.Errorf("offset %d: %w", r.Offset, err)
 			}
@@ -77,7 +81,7 @@ func (l *usersLog) save(name string, record []byte) error {
 			return err
 		}
 	}
-	if l.records >= max(compactUsersAfter, 4*l.editor.Len()) {
+	if l.records >= max(compactUsersAfter, 4*l.editor.Len()) || l.bytes >= max(compactUsersBytes, 4*l.kept) {
 		if err := l.compact(); err != nil {
 			l.broker.Log.Warn("the users could not be compacted: their log grows until the next attempt", "topic", UsersTopic, "reason", err)
 		}
@@ -85,8 +89,13 @@ func (l *usersLog) save(name string, record []byte) error {
 	var b batch.Builder
 	b.Add(time.Now().UnixMilli(), []byte(name), record)
 	b.Close(0)
-	l.records++ // also one that may be stored
+	l.count(name, record) // also one that may be stored
 	return l.append(&b)
+}
+
+func (l *usersLog) count(name string, record []byte) {
+	l.records++
+	l.bytes += len(name) + len(record)
 }
 
 // append returns when the batches are durable, however the store syncs.
@@ -96,25 +105,32 @@ func (l *usersLog) append(b *batch.Builder) error {
 	return <-failed
 }
 
-// compact appends all users once more, and trims the log to them.
+// compact appends all users once more, in pieces, and trims the log to them.
 func (l *usersLog) compact() error {
 	_, start := l.log.Offsets()
-	var b batch.Builder
+	records, bytes := l.records, l.bytes
 	now := time.Now().UnixMilli()
-	records := 0
+	var b batch.Builder
 	for name, record := range l.editor.Records() {
 		b.Add(now, []byte(name), record)
-		records++
-		if b.OpenSize() >= TargetBatch {
-			b.Close(0)
+		l.count(name, record)
+		if b.OpenSize() < TargetBatch {
+			continue
 		}
+		b.Close(0)
+		if err := l.append(&b); err != nil {
+			return err
+		}
+		b = batch.Builder{}
 	}
-	b.Close(0)
-	if records > 0 {
+	if b.OpenSize() > 0 {
+		b.Close(0)
 		if err := l.append(&b); err != nil {
 			return err
 		}
 	}
-	l.records = records
+	l.records -= records
+	l.bytes -= bytes
+	l.kept = l.bytes
 	return l.log.Trim(start)
 }
