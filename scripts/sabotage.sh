@@ -281,7 +281,7 @@ sabotage "log what a page does not show as refused" internal/web/pageusers.go \
 sabotage "show topics of a group's members to all who see the group" internal/broker/viewgroups.go \
 	's/if !May(v, Describe, TopicResource, all\[i\].Topic) {/if false {/' ./internal/broker TestMembersOfAGroupDoNotShowHiddenTopics
 sabotage "show ACLs to all clients" internal/kafka/29_describe_acls.go \
-	's/users, err := c.conn.view.UserEditor()/users, err := c.server.broker.As(broker.Self).UserEditor()/' ./internal/kafka TestEachRequestAsksForAccess
+	's#^\t"mbus/internal/auth"#&\n\t"mbus/internal/broker"#; s/users, err := c.conn.view.UserEditor()/users, err := c.server.broker.As(broker.Self).UserEditor()/' ./internal/kafka TestEachRequestAsksForAccess
 sabotage "serve Kafka clients that have not logged in" internal/kafka/session.go \
 	's/case key == int16(kmsg.ApiVersions), s.identity.Load() != nil:/case key == int16(kmsg.ApiVersions), key != 0:/' ./internal/kafka TestBeforeALogInThereIsNothingButALogIn
 sabotage "take any password of a Kafka client" internal/kafka/36_sasl_authenticate.go \
