@@ -163,13 +163,13 @@ func busyRound(r *rig, cl *kgo.Client) error {
 			return err
 		}
 		var leased struct{ Messages []struct{ Token string } }
-		if err := post(r, "/topics/orders/groups/work/lease?for=1h", "", &leased); err != nil {
+		if err := post(r, "/topics/orders/groups/jobs/lease?for=1h", "", &leased); err != nil {
 			return err
 		}
 		if fail == "" || len(leased.Messages) == 0 {
 			continue
 		}
-		if err := post(r, "/topics/orders/groups/work/fail", fmt.Sprintf(`{"tokens":[%q],%s}`, leased.Messages[0].Token, fail), nil); err != nil {
+		if err := post(r, "/topics/orders/groups/jobs/fail", fmt.Sprintf(`{"tokens":[%q],%s}`, leased.Messages[0].Token, fail), nil); err != nil {
 			return err
 		}
 	}

@@ -185,7 +185,7 @@ func TestMetricsOfLeases(t *testing.T) {
 	r := newRig(t, Options{})
 	r.want(r.scrape(), map[string]float64{"mbus_leases": 0, "mbus_lease_oldest_seconds": 0, "mbus_lease_requests_waiting": 0})
 	r.publish("orders", "one", "two", "three")
-	const at = "/topics/orders/groups/work/"
+	const at = "/topics/orders/groups/jobs/"
 	var leased struct{ Messages []struct{ Token string } }
 	if err := json.Unmarshal([]byte(r.must(http.StatusOK, "POST", at+"lease?max=2&for=1h", "")), &leased); err != nil {
 		t.Fatal(err)
