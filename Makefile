@@ -1,9 +1,9 @@
 # make          four static binaries in build/
 # make demo     a tour with real input, checked; installs what it needs
-# make test     all tests, 6 minutes; installs what it needs
-# make quick    most of the tests in less than a minute
+# make test     all tests, 7 minutes; installs what it needs
+# make quick    most of the tests in a minute and a half
 # make promise  tries to prove the promises wrong; LONG=1 for hours, written to docs/PROOF.md
-# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage; 12 minutes
+# make check    what the tests do not see: vet, linters, formats, fuzzing, sabotage; 13 minutes
 # make bench    the figures to reach beside the limits of this machine, in docs/FIGURES.md
 # make bench-peers   mbus beside other brokers, written to docs/BENCHMARKS.md
 
@@ -34,7 +34,7 @@ demo: all
 	scripts/demo.sh build
 
 test:
-	@scripts/timed.sh "make test" "6 minutes on 2 processors; make quick less than one" make --no-print-directory tests
+	@scripts/timed.sh "make test" "7 minutes on 2 processors; make quick one and a half" make --no-print-directory tests
 
 # Not from the cache: it does not know of the programs that the tests start. Tests with clients
 # of others mostly wait for them, and run beside the rest.
@@ -54,7 +54,7 @@ tests-others:
 # Without the tests that need programs of others, and with fewer rounds of those at random.
 quick:
 	@scripts/need.sh go
-	@scripts/timed.sh "make quick" "55 seconds on 2 processors" env TEST_SLOW=1 $(TOOL) $(GOTEST) -short -p 8 -parallel 16 -count=1 $(TESTFLAGS) $$(go list ./... | grep -v -e /test/fault -e /test/programs)
+	@scripts/timed.sh "make quick" "90 seconds on 2 processors" env TEST_SLOW=1 $(TOOL) $(GOTEST) -short -p 8 -parallel 16 -count=1 $(TESTFLAGS) $$(go list ./... | grep -v -e /test/fault -e /test/programs)
 
 # Some cases need root, for file systems of their own, and say so where it is missing.
 promise:
@@ -67,7 +67,7 @@ race:
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
 check:
-	@scripts/timed.sh "make check" "12 minutes on 2 processors" make --no-print-directory lint sabotage fuzz FUZZTIME=3s
+	@scripts/timed.sh "make check" "13 minutes on 2 processors" make --no-print-directory lint sabotage fuzz FUZZTIME=3s
 
 lint:
 	@scripts/need.sh go
