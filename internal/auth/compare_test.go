@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -102,5 +103,19 @@ func TestEachByteOfATokenCounts(t *testing.T) {
 		if _, err := users.Token(secret); !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("a token whose hash differs in byte %d: %v", at, err)
 		}
+	}
+}
+
+// The secret of users who do not exist is stored; the key of the hashes of passwords is not.
+func TestTheKeyOfHashesIsNotStored(t *testing.T) {
+	users, kept := newUsers(t)
+	add1(t, users, "alice", "secret")
+	for name, record := range kept {
+		if bytes.Contains(record, users.key[:]) {
+			t.Errorf("record %q has it", name)
+		}
+	}
+	if *users.secret.Load() == users.key {
+		t.Error("the secret is the key")
 	}
 }

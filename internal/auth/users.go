@@ -143,7 +143,9 @@ func New(save func(name string, record []byte) error) *Editor {
 		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), // passwords leave processors to messages
 	}
 	rand.Read(u.key[:])
-	u.secret.Store(new([32]byte(u.key))) // until there are users
+	var secret [32]byte
+	rand.Read(secret[:])
+	u.secret.Store(&secret) // until there are users
 	u.publish(map[string]*user{})
 	return &Editor{Users: u, edits: &edits{save: save}}
 }

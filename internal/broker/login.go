@@ -74,15 +74,15 @@ func NewPrincipal(id auth.Identity, c Client) Principal {
 // Exposure says what protects nobody, although others than this machine's users reach the broker: "TLS", "users", or
 // "TLS and users"; "" if nothing is open to them. It can change while the broker runs, with its users.
 func (b *Broker) Exposure() string {
+	if !b.opts.Exposed {
+		return ""
+	}
 	var lacks []string
 	if b.opts.CertificateEnd == nil {
 		lacks = append(lacks, "TLS")
 	}
 	if !b.Users().Any() {
 		lacks = append(lacks, "users")
-	}
-	if !b.opts.Exposed {
-		return ""
 	}
 	return strings.Join(lacks, " and ")
 }
