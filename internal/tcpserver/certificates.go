@@ -36,6 +36,7 @@ type Certificates struct {
 	mu     sync.Mutex // guards what follows
 	loaded []stamp    // of the files, when they were loaded, or were refused
 	seen   []stamp    // the last time that they were looked at
+	due    time.Time  // when those that were refused are valid; zero for none
 	warned time.Time  // of an expiry that is near
 }
 
@@ -90,7 +91,8 @@ func (c *Certificates) check(now time.Time) {
 	defer c.mu.Unlock()
 	stamps := c.look()
 	settled := slices.Equal(stamps, c.seen)
-	if c.seen = stamps; settled && !slices.Equal(stamps, c.loaded) {
+	isDue := !c.due.IsZero() && !now.Before(c.due)
+	if c.seen = stamps; settled && (isDue || !slices.Equal(stamps, c.loaded)) {
 		_ = c.reload(stamps, now) // which logs it
 	}
 	c.warn(now)
@@ -106,10 +108,14 @@ func (c *Certificates) Reload() error {
 
 // reload is Reload for files that have those stamps. The caller holds mu.
 func (c *Certificates) reload(stamps []stamp, now time.Time) error {
-	c.loaded = stamps
+	c.loaded, c.due = stamps, time.Time{}
 	config, err := c.files.load()
-	if end := c.leaf().NotAfter; err == nil && now.After(config.Certificates[0].Leaf.NotAfter) && now.Before(end) {
-		err = fmt.Errorf("the certificate in %q has expired at %s", c.files.Certificate, config.Certificates[0].Leaf.NotAfter)
+	if err == nil && isCurrent(c.leaf(), now) && !isCurrent(config.Certificates[0].Leaf, now) {
+		begin, end := config.Certificates[0].Leaf.NotBefore, config.Certificates[0].Leaf.NotAfter
+		err = fmt.Errorf("the certificate in %q is valid from %s to %s only", c.files.Certificate, begin, end)
+		if now.Before(begin) {
+			c.due = begin
+		}
 	}
 	if err != nil {
 		c.log.Error("the new TLS certificate can't be used, the one before goes on: mend the files",
@@ -122,18 +128,26 @@ func (c *Certificates) reload(stamps []stamp, now time.Time) error {
 	return nil
 }
 
-// warn logs, once a day, that the certificate ends soon, or has ended. The caller holds mu, or has c alone.
+// isCurrent reports whether a certificate is valid now.
+func isCurrent(leaf *x509.Certificate, now time.Time) bool {
+	return !now.Before(leaf.NotBefore) && !now.After(leaf.NotAfter)
+}
+
+// warn logs, once a day, that the certificate ends soon, or is not valid. The caller holds mu, or has c alone.
 func (c *Certificates) warn(now time.Time) {
-	end := c.NotAfter()
-	if end.Sub(now) > expiryNear || now.Sub(c.warned) < 24*time.Hour {
+	leaf := c.leaf()
+	if isCurrent(leaf, now) && leaf.NotAfter.Sub(now) > expiryNear || now.Sub(c.warned).Abs() < 24*time.Hour {
 		return
 	}
 	c.warned = now
-	if now.After(end) {
-		c.log.Error("the TLS certificate has expired, clients refuse it: replace it", "file", c.files.Certificate, "expires", end)
-		return
+	switch file, end := c.files.Certificate, leaf.NotAfter; {
+	case now.After(end):
+		c.log.Error("the TLS certificate has expired, clients refuse it: replace it", "file", file, "expires", end)
+	case now.Before(leaf.NotBefore):
+		c.log.Error("the TLS certificate is not valid yet, clients refuse it: replace it, or mend the clock", "file", file, "begins", leaf.NotBefore)
+	default:
+		c.log.Warn("the TLS certificate expires soon: replace it", "file", file, "expires", end)
 	}
-	c.log.Warn("the TLS certificate expires soon: replace it", "file", c.files.Certificate, "expires", end)
 }
 
 // load makes a configuration of the files.

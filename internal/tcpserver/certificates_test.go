@@ -40,6 +40,11 @@ func (v *vault) renew(valid time.Duration) {
 	v.WritePair(v.Issue(x509.Certificate{NotBefore: time.Now().Add(-valid - 48*time.Hour), NotAfter: time.Now().Add(valid)}), v.files.Certificate, v.files.Key)
 }
 
+// renewFrom writes a new pair that is not valid before a time.
+func (v *vault) renewFrom(begin time.Time) {
+	v.WritePair(v.Issue(x509.Certificate{NotBefore: begin, NotAfter: begin.Add(month)}), v.files.Certificate, v.files.Key)
+}
+
 func (v *vault) load() *Certificates {
 	v.Helper()
 	c, err := LoadCertificates(slog.New(slog.NewTextHandler(&v.book, nil)), v.files)
@@ -96,6 +101,7 @@ func TestCertificatesAreReplacedUnderClientsAndBadOnesAreNot(t *testing.T) {
 		"no key":        func() { os.Remove(v.files.Key) },
 		"half of a key": func() { os.Truncate(v.files.Key, 100) },
 		"expired":       func() { v.renew(-time.Hour) },
+		"not valid yet": func() { v.renewFrom(time.Now().Add(month)) },
 		"no authority":  func() { v.renew(month); os.WriteFile(v.files.ClientCA, []byte("nothing\n"), 0o600) },
 	}
 	for name, spoil := range bad {
@@ -168,6 +174,28 @@ func TestTheEndOfACertificateIsAnnouncedOnceADay(t *testing.T) {
 	v.renew(month)
 	if err := c.Reload(); err != nil || time.Until(c.NotAfter()) < month-time.Hour {
 		t.Errorf("%v, it ends at %s", err, c.NotAfter())
+	}
+}
+
+// A pair that is not valid yet is refused once, and loaded when it is valid. One with which the broker starts is announced.
+func TestACertificateThatIsNotValidYetIsLoadedLater(t *testing.T) {
+	v := newVault(t)
+	v.renew(month)
+	c := v.load()
+	first, now := c.leaf().SerialNumber, time.Now()
+	v.renewFrom(now.Add(time.Hour))
+	for minute := range 59 {
+		c.check(now.Add(time.Duration(minute) * time.Minute))
+	}
+	if n := len(v.book.Lines("can't be used", "is valid from")); n != 1 || c.leaf().SerialNumber.Cmp(first) != 0 {
+		t.Errorf("%d lines of the log say so, and the serial is %v", n, c.leaf().SerialNumber)
+	}
+	if c.check(now.Add(61 * time.Minute)); c.leaf().SerialNumber.Cmp(first) == 0 {
+		t.Error("it is not loaded when it is valid")
+	}
+	v.load()
+	if n := len(v.book.Lines("level=ERROR", "is not valid yet, clients refuse it")); n != 1 {
+		t.Errorf("at a start %d lines of the log say so", n)
 	}
 }
 
