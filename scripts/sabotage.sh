@@ -272,6 +272,8 @@ sabotage "tell Kafka clients a name for the address they came in on" internal/ka
 	's/return local.AddrPort().Addr().Unmap().String(),/return "localhost",/' ./internal/kafka TestClientsGetTheAddressOnWhichTheyWereAccepted
 sabotage "take a deletion for a stop" internal/commitlog/topics.go \
 	's/l.close(store.ErrDeleted)/l.close(store.ErrClosed)/' ./internal/commitlog TestConformsOnFiles
+sabotage "keep a request for the name of its group" internal/kafka/11_join_group.go \
+	's/c.conn.inGroup(name)/c.conn.group.Store(\&req.Group)/' ./internal/kafka TestConnectionsKeepNoRequests
 sabotage "let a client be a member without asking for access" internal/kafka/groups.go \
 	's/return c.conn.view.Allow(broker.Read, broker.GroupResource, name)/return nil/' ./internal/kafka TestEachRequestAsksForAccess
 sabotage "produce without asking for access" internal/kafka/00_produce.go \

@@ -21,16 +21,18 @@ func init() {
 }
 
 func joinGroup(c *call, req *kmsg.JoinGroupRequest) {
-	version := req.Version
-	if err := c.mayUse(req.Group); err != nil {
+	version, name := req.Version, req.Group
+	if err := c.mayUse(name); err != nil {
 		c.reply(joinResponse(version, coordinator.JoinReply{Err: err, Generation: -1}))
 		return
 	}
-	c.conn.group.Store(&req.Group)
 	c.onClose(func() {
 		c.reply(joinResponse(version, coordinator.JoinReply{Err: coordinator.ErrClosed, Generation: -1}))
 	})
 	c.server.groups.Join(joinRequest(c, req), func(r coordinator.JoinReply) {
+		if r.Err == nil {
+			c.conn.inGroup(name)
+		}
 		c.reply(joinResponse(version, r))
 	})
 }

@@ -15,7 +15,10 @@ func heartbeat(c *call, req *kmsg.HeartbeatRequest) {
 		c.reply(resp)
 		return
 	}
-	c.conn.group.Store(&req.Group)
-	resp.ErrorCode = groupCode(c.server.groups.Heartbeat(req.Group, req.MemberID, value(req.InstanceID), req.Generation))
+	err := c.server.groups.Heartbeat(req.Group, req.MemberID, value(req.InstanceID), req.Generation)
+	if err == nil {
+		c.conn.inGroup(req.Group)
+	}
+	resp.ErrorCode = groupCode(err)
 	c.reply(resp)
 }

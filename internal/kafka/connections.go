@@ -34,3 +34,11 @@ func (s *Server) Connections() []tcpserver.Connection {
 func (s *Server) Disconnect(id uint64) bool {
 	return s.conns.Find(id, func(c *conn) { go c.abort(context.Canceled) }) // which takes locks
 }
+
+// inGroup keeps the name of the group of which the client is a member. A pointer into the request would keep all of it.
+func (c *conn) inGroup(name string) {
+	if known := c.group.Load(); known == nil || *known != name {
+		kept := name
+		c.group.Store(&kept)
+	}
+}
