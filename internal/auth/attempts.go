@@ -65,7 +65,7 @@ func (f failures) after(now time.Time) failures {
 	return failures{max(0, f.number-forgiven), f.since.Add(time.Duration(forgiven) * forgiveAfter)}
 }
 
-// forget makes room for one address: of those that are forgiven, or of any.
+// forget makes room: it forgets addresses that are forgiven, or a tenth of all, so that few failures pay for the search.
 func (a *Attempts) forget(now time.Time) {
 	for network, f := range a.from {
 		if f.after(now).number == 0 {
@@ -73,7 +73,7 @@ func (a *Attempts) forget(now time.Time) {
 		}
 	}
 	for network := range a.from {
-		if len(a.from) < maxAddresses {
+		if len(a.from) <= maxAddresses*9/10 {
 			return
 		}
 		delete(a.from, network)
