@@ -91,7 +91,7 @@ const maxPattern = 1024
 
 // Check says why a permission can't be kept; the error is ErrInvalid.
 func (p Permission) Check() error {
-	all := map[Kind]Operation{Topic: Describe | Consume | Publish | Admin, Group: Describe | Consume | Admin}[p.Kind]
+	all := map[Kind]Operation{Topic: AllOperations, Group: AllOperations &^ Publish}[p.Kind]
 	switch {
 	case all == 0:
 		return invalid("a permission is for a topic or a group, not for %q", p.Kind)

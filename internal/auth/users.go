@@ -268,12 +268,8 @@ func (e *Editor) compile(kept *User, before *user) *user {
 // takesAway reports whether a user can do less than before, or has another password. Tokens are seen to by
 // their own identities.
 func takesAway(before, after *User) bool {
-	at := byPattern(after.Permissions)
-	for _, p := range before.Permissions {
-		i, found := at[p.pattern()]
-		if !found || p.Operations&^after.Permissions[i].Operations != 0 {
-			return true
-		}
+	if len(remove(before.Permissions, after.Permissions...)) > 0 {
+		return true
 	}
 	for _, c := range before.Credentials {
 		if !slices.ContainsFunc(after.Credentials, func(other Credential) bool {

@@ -60,14 +60,10 @@ func briefList(values []string) string {
 
 // newPermissions are what one user may do and another may not.
 func newPermissions(before, after *auth.User) (list []string) {
-	had := make(map[auth.Permission]auth.Operation) // by permission without operations
-	for _, p := range before.Permissions {
-		had[auth.Permission{Kind: p.Kind, Pattern: p.Pattern}] = p.Operations
-	}
-	for _, p := range after.Permissions {
-		if gained := p.Operations &^ had[auth.Permission{Kind: p.Kind, Pattern: p.Pattern}]; gained != 0 {
-			list = append(list, fmt.Sprintf("%v %s %s", gained, p.Kind, shorten(p.Pattern)))
-		}
+	gained := *after
+	gained.Revoke(before.Permissions...)
+	for _, p := range gained.Permissions {
+		list = append(list, fmt.Sprintf("%v %s %s", p.Operations, p.Kind, shorten(p.Pattern)))
 	}
 	return list
 }
