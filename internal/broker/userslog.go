@@ -88,7 +88,6 @@ func (l *usersLog) save(name string, record []byte) error {
 	}
 	var b batch.Builder
 	b.Add(time.Now().UnixMilli(), []byte(name), record)
-	b.Close(0)
 	l.count(name, record) // also one that may be stored
 	return l.append(&b)
 }
@@ -98,8 +97,9 @@ func (l *usersLog) count(name string, record []byte) {
 	l.bytes += len(name) + len(record)
 }
 
-// append returns when the batches are durable, however the store syncs.
+// append returns when a batch is durable, however the store syncs.
 func (l *usersLog) append(b *batch.Builder) error {
+	b.Close(0)
 	failed := make(chan error, 1)
 	l.log.AppendDurably(b.Bytes(), func(err error) { failed <- err })
 	return <-failed
@@ -111,23 +111,18 @@ func (l *usersLog) compact() error {
 	records, bytes := l.records, l.bytes
 	now := time.Now().UnixMilli()
 	var b batch.Builder
-	for name, record := range l.editor.Records() {
+	for name, record := range l.editor.Records() { // the secret is one, so that none is empty
+		if b.OpenSize() >= TargetBatch {
+			if err := l.append(&b); err != nil {
+				return err
+			}
+			b = batch.Builder{}
+		}
 		b.Add(now, []byte(name), record)
 		l.count(name, record)
-		if b.OpenSize() < TargetBatch {
-			continue
-		}
-		b.Close(0)
-		if err := l.append(&b); err != nil {
-			return err
-		}
-		b = batch.Builder{}
 	}
-	if b.OpenSize() > 0 {
-		b.Close(0)
-		if err := l.append(&b); err != nil {
-			return err
-		}
+	if err := l.append(&b); err != nil {
+		return err
 	}
 	l.records -= records
 	l.bytes -= bytes
