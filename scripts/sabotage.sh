@@ -519,6 +519,10 @@ sabotage "know a token by its beginning" internal/auth/token.go \
 	's/\[\]byte(secret)/[]byte(secret[:min(len(secret), 40)])/' ./internal/auth TestEachByteOfATokenCounts
 sabotage "have a change of users in force before it is on disk" internal/broker/userslog.go \
 	's/l.log.AppendDurably(b.Bytes(), func(err error) { failed <- err })/go l.log.AppendDurably(b.Bytes(), func(error) {}); failed <- nil/' ./internal/broker TestPowerCutLosesNoChangeOfUsers
+sabotage "start without users whose records are damaged" internal/broker/userslog.go \
+	's/walk(l.log, start, stopAt, /walk(l.log, start, passOver, /' ./internal/broker TestDamageAmongTheUsersStopsTheStart
+sabotage "trim the log of users before they are written once more" internal/broker/userslog.go \
+	'/) compact() error/,/^}/ s/records, bytes := l.records, l.bytes/&; _ = l.log.Trim(start)/' ./internal/broker TestPowerCutDuringTheirCompactionLosesNoUser
 sabotage "have a change of users in force that a full disk refused" internal/auth/users.go \
 	'/) Change(/,/^}/ s/if err := e.keep(name, record); err != nil {/if err := e.keep(name, record); err != nil \&\& false {/' ./test/fault TestF52UsersOnAFullOrFailingDisk
 sabotage "leave a change of users in the log that failed" internal/auth/keep.go \

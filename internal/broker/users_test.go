@@ -185,19 +185,8 @@ func TestUsersAreKeptAndTheirLogIsCompacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustClose(t, b)
-	st, err := commitlog.Open(s.dir, s.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := st.Partition(broker.UsersTopic, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if start, end := log.Offsets(); end-start > changes/2 {
-		t.Errorf("after %d changes the log goes from %d to %d", changes, start, end)
-	}
-	if err := st.Close(); err != nil {
-		t.Fatal(err)
+	if n := len(usersBatches(t, s)); n > changes/2 {
+		t.Errorf("after %d changes the log has %d batches", changes, n)
 	}
 	b = mustOpen(t, s)
 	defer mustClose(t, b)
@@ -222,7 +211,7 @@ func TestTheLogOfUsersIsCompactedByItsSize(t *testing.T) {
 		mustGrant(t, b, "bob", auth.Publish, fmt.Sprint(i%100, strings.Repeat("y", 1000)))
 	}
 	mustClose(t, b)
-	if size := usersLogSize(t, s); size > 10<<20 {
+	if size := len(slices.Concat(usersBatches(t, s)...)); size > 10<<20 {
 		t.Errorf("after 600 changes the log has %d bytes", size)
 	}
 	b = mustOpen(t, s)
@@ -234,9 +223,12 @@ func TestTheLogOfUsersIsCompactedByItsSize(t *testing.T) {
 	}
 }
 
-// usersLogSize is how many bytes a start would read.
-func usersLogSize(t *testing.T, s setup) (size int) {
+// usersBatches are the batches that a start would read.
+func usersBatches(t *testing.T, s setup) (all []batch.Batch) {
 	t.Helper()
+	if s.disk != nil {
+		s.log.FS, s.dir = s.disk, "/data"
+	}
 	st, err := commitlog.Open(s.dir, s.log)
 	if err != nil {
 		t.Fatal(err)
@@ -248,12 +240,12 @@ func usersLogSize(t *testing.T, s setup) (size int) {
 	}
 	start, _ := log.Offsets()
 	if err := store.Walk(log, start, func(err error) error { return err }, func(b batch.Batch) (bool, error) {
-		size += len(b)
+		all = append(all, slices.Clone(b))
 		return true, nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	return size
+	return all
 }
 
 // A start without the users would open everything, and one without the latest of them would give
@@ -279,8 +271,104 @@ func TestUsersThatCannotBeReadStopTheStart(t *testing.T) {
 	mustClose(t, b)
 }
 
+// So would one that skips damage among them.
+func TestDamageAmongTheUsersStopsTheStart(t *testing.T) {
+	const log = "/data/topics/" + broker.UsersTopic + "/0/00000000000000000000.log"
+	s := setup{disk: crashfs.New()}
+	b := mustOpen(t, s)
+	mustGrant(t, b, "alice", auth.Publish, "orders")
+	mustGrant(t, b, "bob", auth.Consume, "orders")
+	if err := mustEditUsers(t, b).Delete("alice"); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, b)
+	at := int64(0)
+	for i, damaged := range usersBatches(t, s) {
+		flip(t, s.disk, log, at+int64(len(damaged))-1)
+		var damage *store.DamageError
+		if _, err := open(s); !errors.As(err, &damage) || damage.Topic != broker.UsersTopic {
+			t.Errorf("batch %d: the start says %v", i, err)
+		}
+		var found []commitlog.Finding
+		if _, err := commitlog.Verify("/data", commitlog.Options{FS: s.disk}, func(f commitlog.Finding) { found = append(found, f) }); err != nil {
+			t.Fatal(err)
+		}
+		if len(found) != 1 || found[0].Topic != broker.UsersTopic || found[0].First != int64(i) {
+			t.Errorf("batch %d: -verify finds %v", i, found)
+		}
+		flip(t, s.disk, log, at+int64(len(damaged))-1)
+		at += int64(len(damaged))
+	}
+	b = mustOpen(t, s)
+	defer mustClose(t, b)
+	if n := b.Users().Len(); n != 1 || !b.Users().Has("bob") {
+		t.Errorf("without the damage there are %d users", n)
+	}
+}
+
+// A record that is whole, and is no user's, is one that another version has written.
+func TestAUserThatCannotBeReadStopsTheStart(t *testing.T) {
+	s := setup{disk: crashfs.New()}
+	b := mustOpen(t, s)
+	mustGrant(t, b, "alice", auth.Publish, "orders")
+	mustClose(t, b)
+	appendUsers(t, s.disk, func(records *batch.Builder) { records.Add(0, []byte("alice"), []byte(`{"name":"bob"}`)) })
+	if _, err := open(s); err == nil || !strings.Contains(err.Error(), `the record of user "alice" is that of "bob"`) {
+		t.Errorf("the start says %v", err)
+	}
+}
+
+// appendUsers appends a batch to the log of users, and makes the log if there is none.
+func appendUsers(t *testing.T, disk *crashfs.FS, fill func(*batch.Builder)) {
+	t.Helper()
+	st, err := commitlog.Open("/data", commitlog.Options{FS: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.CreateTopic(broker.UsersTopic, 1, ""); err != nil && !errors.Is(err, store.ErrTopicExists) {
+		t.Fatal(err)
+	}
+	log, err := st.Partition(broker.UsersTopic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records batch.Builder
+	fill(&records)
+	records.Close(0)
+	if _, err := store.AppendAndWait(log, records.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The process or the system dies before each single change that is made on the disk.
 func TestPowerCutLosesNoChangeOfUsers(t *testing.T) {
+	if calls, _ := cutChangesOfUsers(t, crashfs.New(), ""); calls < 6 {
+		t.Errorf("there were only %d calls to be killed at", calls)
+	}
+}
+
+// So while the log of users is compacted.
+func TestPowerCutDuringTheirCompactionLosesNoUser(t *testing.T) {
+	const records = 1000 // from which the log is compacted
+	base := crashfs.New()
+	appendUsers(t, base, func(b *batch.Builder) {
+		for range records {
+			b.Add(0, []byte("root"), []byte(`{"name":"root"}`))
+		}
+	})
+	calls, disk := cutChangesOfUsers(t, base, " root")
+	if first := usersBatches(t, setup{disk: disk})[0]; calls < 10 || first.BaseOffset() < records {
+		t.Errorf("there were only %d calls to be killed at, and the log begins at %d", calls, first.BaseOffset())
+	}
+}
+
+// cutChangesOfUsers changes users over and over, and kills the broker before a later call each time. It returns how many calls
+// there were, and the disk with all changes. rest are the users who are there and stay.
+func cutChangesOfUsers(t *testing.T, base *crashfs.FS, rest string) (calls int, disk *crashfs.FS) {
+	t.Helper()
 	steps := []func(*bus) error{
 		func(b *bus) error { return grant(b, "alice", auth.Publish, "orders") },
 		func(b *bus) error { return grant(b, "bob", auth.Admin, "*") },
@@ -292,10 +380,9 @@ func TestPowerCutLosesNoChangeOfUsers(t *testing.T) {
 			return users.Delete("alice")
 		},
 	}
-	want := []string{"", "alice", "alice bob", "bob"}
-	calls, finished := 0, false
-	for ; !finished; calls++ {
-		disk := crashfs.New()
+	want := []string{"", " alice", " alice bob", " bob"}
+	for finished := false; !finished; calls++ {
+		disk = base.Crash(crashfs.Everything())
 		b := mustOpen(t, setup{disk: disk})
 		var n atomic.Int32
 		disk.SetHook(func(crashfs.Call) error {
@@ -318,18 +405,13 @@ func TestPowerCutLosesNoChangeOfUsers(t *testing.T) {
 			b := mustOpen(t, setup{disk: disk.Crash(p)})
 			got := ""
 			for _, u := range mustEditUsers(t, b).List() {
-				if got += " "; got == " " {
-					got = ""
-				}
-				got += u.Name
+				got += " " + u.Name
 			}
-			if got != want[done] && (finished || got != want[done+1]) {
-				t.Fatalf("killed before call %d, policy %d: %d changes were acknowledged, and the users are %q", calls, policy, done, got)
+			if got != want[done]+rest && (finished || got != want[done+1]+rest) {
+				t.Fatalf("killed before call %d, policy %d: %d changes were acknowledged, and the users are%s", calls, policy, done, got)
 			}
 			mustClose(t, b)
 		}
 	}
-	if calls < 6 {
-		t.Errorf("there were only %d calls to be killed at", calls)
-	}
+	return calls, disk.Crash(crashfs.Everything())
 }
