@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,8 +29,13 @@ func TestCommandsForOperatorsDoWhatIsSaid(t *testing.T) { commandsDo(t, "docs/op
 // commandsDo compares at least so many outputs.
 func commandsDo(t *testing.T, name string, least int) {
 	t.Helper()
+	newScratch(t).runDocument(name, least)
+}
+
+func (s *scratch) runDocument(name string, least int) {
+	t := s.t
+	t.Helper()
 	fenced, _ := blocks(document(t, name))
-	s := newScratch(t)
 	compared := 0
 	output := ""
 	for _, b := range fenced {
@@ -59,6 +65,7 @@ type scratch struct {
 	t      *testing.T
 	dir    string
 	broker *brokertest.Process
+	remote string // the address in place of bus.example, on which the broker listens, too; "" for loopback only
 }
 
 func newScratch(t *testing.T) *scratch {
@@ -117,11 +124,13 @@ func (s *scratch) command(line string) string {
 	if s.broker == nil {
 		return line
 	}
-	line = strings.ReplaceAll(line, "-host bus.example ", "-host localhost ")
-	line = strings.ReplaceAll(line, "bus.example:9990", "localhost:"+brokertest.Port(s.broker.Producers()))
-	line = strings.ReplaceAll(line, "bus.example:9991", "localhost:"+brokertest.Port(s.broker.Consumers()))
-	line = strings.ReplaceAll(line, "bus.example:9992", "localhost:"+brokertest.Port(s.broker.HTTP()))
-	line = strings.ReplaceAll(line, "bus.example:9092", "localhost:"+brokertest.Port(s.broker.Kafka()))
+	host := cmp.Or(s.remote, "localhost")
+	line = strings.ReplaceAll(line, "-host bus.example ", "-host "+host+" ")
+	line = strings.ReplaceAll(line, "bus.example:9990", host+":"+brokertest.Port(s.broker.Producers()))
+	line = strings.ReplaceAll(line, "bus.example:9991", host+":"+brokertest.Port(s.broker.Consumers()))
+	line = strings.ReplaceAll(line, "bus.example:9992", host+":"+brokertest.Port(s.broker.HTTP()))
+	line = strings.ReplaceAll(line, "bus.example:9092", host+":"+brokertest.Port(s.broker.Kafka()))
+	line = strings.ReplaceAll(line, "-hosts bus.example", "-hosts "+host)
 	line = strings.ReplaceAll(line, "127.0.0.1 9990", "127.0.0.1 "+brokertest.Port(s.broker.Producers()))
 	line = strings.ReplaceAll(line, "127.0.0.1 9991", "127.0.0.1 "+brokertest.Port(s.broker.Consumers()))
 	line = strings.ReplaceAll(line, "localhost:9992", "localhost:"+brokertest.Port(s.broker.HTTP()))
@@ -141,7 +150,10 @@ func (s *scratch) startBroker(line string) {
 			s.t.Fatal(err)
 		}
 	}
-	flags := strings.Fields(otherHosts.ReplaceAllString(line, ""))[1:]
+	if s.remote == "" {
+		line = otherHosts.ReplaceAllString(line, "")
+	}
+	flags := strings.Fields(line)[1:]
 	var err error
 	s.broker, err = brokertest.Launch(s.dir, brokertest.Program(s.t, "broker"), append(flags, "-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")...)
 	if err != nil {

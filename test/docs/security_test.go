@@ -12,8 +12,18 @@ import (
 	"mbus/test/brokertest"
 )
 
-// The page's broker is this machine's: what it says of other machines, test/programs tries.
-func TestCommandsOfTheSecurityPageDoWhatIsSaid(t *testing.T) { commandsDo(t, "docs/security.md", 4) }
+func TestCommandsOfTheSecurityPageDoWhatIsSaid(t *testing.T) { commandsDo(t, "docs/security.md", 5) }
+
+// The page is about other machines: its broker listens for them, and its clients reach it by an address that is not
+// loopback.
+func TestCommandsOfTheSecurityPageDoSoOverANetwork(t *testing.T) {
+	if !brokertest.OwnNetwork(t) {
+		return
+	}
+	s := newScratch(t)
+	s.remote = brokertest.Foreign
+	s.runDocument("docs/security.md", 5)
+}
 
 var operationInCode = regexp.MustCompile("`([A-Z]+ /[^`]*)`")
 
