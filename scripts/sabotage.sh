@@ -46,7 +46,7 @@ sabotage "sync the segments of a checkpoint all at once" $files \
 	'/) isEarly(begun/,/^}/ s/return !f.closed/return false \&\& !f.closed/' ./internal/commitlog TestACheckpointKeepsPaceWithTheCurrentFile
 sabotage "use the space of the journal again while a log has failed" internal/commitlog/piece.go \
 	's/^\t\treturn err$/\t\treturn nil/' ./internal/commitlog TestALogThatFailsAtACheckpointIsHealed
-sabotage "refuse what the journal can'\''t take" $journal \
+sabotage "refuse what the journal can't take" $journal \
 	'/) commit(joined/,/^}/ s/go p.sync()/p := p; for _, w := range p.waiting { w.done(0, err) }; p.waiting = nil; go p.sync()/' ./internal/commitlog TestAJournalThatCannotBeWrittenRefusesNothing
 sabotage "take what may be refused into a late round" internal/commitlog/piece.go \
 	's/end = v.high$/end = c.written/' ./internal/commitlog TestALateRoundHoldsOnlyWhatIsAcknowledged
@@ -477,6 +477,14 @@ sabotage "listen without users where other machines reach it" $security \
 	's/ \&\& !b.Users().Any() {/ \&\& false {/' ./test/programs TestBrokerRefusesToBeOpen
 sabotage "keep connections of users who were deleted" $security \
 	's/f.EndInvalid()/_ = f/' ./test/programs TestWhatTheBrokerSaysMakesItSecure
+sabotage "keep connections whose tokens have expired" $security \
+	's/expired = time.After(checkUsersEvery)/expired = nil/' ./test/fault TestF53TokensExpireWhenTheClockJumps
+sabotage "take a token that has expired" internal/auth/users.go \
+	's/ || !id.expires.IsZero() \&\& !now.Before(id.expires)//' ./test/fault TestF53TokensExpireWhenTheClockJumps
+sabotage "take clients' certificates unverified" internal/tcpserver/certificates.go \
+	's/tls.VerifyClientCertIfGiven/tls.RequestClientCert/' ./test/fault TestF53CertificatesOutOfTheirTime
+sabotage "use a new certificate that is not valid yet" internal/tcpserver/certificates.go \
+	's/!now.Before(leaf.NotBefore) \&\& //' ./test/fault TestF53CertificatesOutOfTheirTime
 sabotage "have other users read the operator token" cmd/broker/operator.go \
 	's/0o600/0o644/' ./test/programs TestOperatorTokenIsForItsUserAndItsRunOnly
 sabotage "delete the last user where other machines reach the broker" internal/auth/users.go \
@@ -509,7 +517,7 @@ sabotage "take what a list leaves out for a refusal" internal/broker/view.go \
 	'/^func May(/,/^}/ s/return v.broker.may(v.principal, access, Resource{kind, name})/return v.Allow(access, kind, name) == nil/' ./internal/broker TestRefusalsAreInTheAuditTrail
 sabotage "change users without a line in the audit trail" internal/broker/viewusers.go \
 	's/editor.Reporting(auditUser(v)), nil/editor, nil/' ./internal/broker TestEachChangeIsInTheAuditTrailOnce
-sabotage "compare the beginning of a password'\''s key only" internal/auth/credential.go \
+sabotage "compare the beginning of a password's key only" internal/auth/credential.go \
 	's/ConstantTimeCompare(stored, c.StoredKey)/ConstantTimeCompare(stored[:16], c.StoredKey[:16])/' ./internal/auth TestEachByteOfASecretCounts
 sabotage "compare the beginning of a proof only" internal/auth/scram.go \
 	's/ConstantTimeCompare(m.storedKey(clientKey), e.credential.StoredKey)/ConstantTimeCompare(m.storedKey(clientKey)[:16], e.credential.StoredKey[:16])/' ./internal/auth TestEachByteOfASecretCounts

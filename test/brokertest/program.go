@@ -65,10 +65,14 @@ func Variant(t testing.TB, changes ...Change) string {
 	return variants.programs[key]
 }
 
-// apply writes the changed source into a file, and gives the name of what it replaces.
-func (c Change) apply(root, changed string) (name string, err error) {
+// apply writes the changed source into a file, and gives the name of what it replaces, too.
+func (c Change) apply(root, changed string, replaced map[string]string) (name string, err error) {
 	name = filepath.Join(root, c.File)
-	source, err := os.ReadFile(name)
+	from := name
+	if by := replaced[name]; by != "" {
+		from = by
+	}
+	source, err := os.ReadFile(from)
 	if err != nil {
 		return "", err
 	}
@@ -78,16 +82,33 @@ func (c Change) apply(root, changed string) (name string, err error) {
 	return name, os.WriteFile(changed, []byte(strings.Replace(string(source), c.Old, c.New, 1)), 0o600)
 }
 
+// overlaid are the files that GOFLAGS replaces, as test/sabotage has it: a -overlay of a command would hide them.
+func overlaid() (map[string]string, error) {
+	overlay := struct{ Replace map[string]string }{make(map[string]string)}
+	_, file, found := strings.Cut(os.Getenv("GOFLAGS"), "-overlay=")
+	if !found {
+		return overlay.Replace, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return overlay.Replace, json.Unmarshal(text, &overlay)
+}
+
 // buildWith builds the broker with the changes into dir.
 func buildWith(dir string, changes []Change) error {
 	root, err := Root()
 	if err != nil {
 		return err
 	}
-	replaced := make(map[string]string)
+	replaced, err := overlaid()
+	if err != nil {
+		return err
+	}
 	for i, c := range changes {
 		changed := filepath.Join(dir, fmt.Sprintf("changed%d.go", i))
-		name, err := c.apply(root, changed)
+		name, err := c.apply(root, changed, replaced)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,7 @@
 // Package fault tries to prove mbus's promises wrong: it kills the broker, cuts
 // the power under it, damages its files, fails its system calls and feeds its
 // ports with garbage, and counts what is lost. Each case is a test, TestF01… to
-// TestF52…, brief in "make test" and as long as -long has it in "make promise
+// TestF53…, brief in "make test" and as long as -long has it in "make promise
 // LONG=1". Where a check could be blind, a negative control breaks the promise
 // on purpose and demands that the check turns red.
 package fault
