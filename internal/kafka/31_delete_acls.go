@@ -35,12 +35,18 @@ func deleteACLs(c *call, req *kmsg.DeleteACLsRequest) {
 	})
 }
 
-// revokeAll takes from all users what a filter is for.
+// revokeAll takes from all users what a filter is for, or, if that is a part of admin of one of them, nothing.
 func revokeAll(users *auth.Editor, f *filter) (all []kmsg.DeleteACLsResponseResultMatchingACL, err error) {
 	if err := checkFilter(f); err != nil {
 		return nil, err
 	}
-	for _, u := range users.List() {
+	list := users.List()
+	for i := range list {
+		if _, _, err := losses(f, &list[i]); err != nil {
+			return nil, err
+		}
+	}
+	for _, u := range list {
 		deleted, err := revoke(users, u.Name, f)
 		for _, a := range deleted {
 			out := kmsg.NewDeleteACLsResponseResultMatchingACL()
@@ -49,11 +55,26 @@ func revokeAll(users *auth.Editor, f *filter) (all []kmsg.DeleteACLsResponseResu
 			out.ErrorCode, out.ErrorMessage = code(err), text(err)
 			all = append(all, out)
 		}
-		if err != nil && len(deleted) == 0 {
+		if err != nil && len(deleted) == 0 { // the user has got a part of admin meanwhile
 			return all, err
 		}
 	}
 	return all, nil
+}
+
+// losses are the ACLs of a user that a filter is for, and the permissions that the user loses with them.
+func losses(f *filter, u *auth.User) (deleted []acl, lost []auth.Permission, err error) {
+	for _, p := range u.Permissions {
+		acls := matching(f, u.Name, p)
+		less, err := revoked(p, acls)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(acls) > 0 {
+			deleted, lost = append(deleted, acls...), append(lost, less)
+		}
+	}
+	return deleted, lost, nil
 }
 
 // errNothing ends a change of a user of whom nothing is deleted.
@@ -61,23 +82,13 @@ var errNothing = errors.New("nothing to delete")
 
 // revoke takes from a user what a filter is for.
 func revoke(users *auth.Editor, name string, f *filter) (deleted []acl, err error) {
-	err = users.Change(name, func(u *auth.User, _ bool) error {
-		var loses []auth.Permission
-		for _, p := range u.Permissions {
-			acls := matching(f, name, p)
-			less, err := revoked(p, acls)
-			if err != nil {
-				return err
-			}
-			if len(acls) > 0 {
-				deleted, loses = append(deleted, acls...), append(loses, less)
-			}
+	err = users.Change(name, func(u *auth.User, _ bool) (err error) {
+		var lost []auth.Permission
+		if deleted, lost, err = losses(f, u); err == nil && len(lost) == 0 {
+			err = errNothing
 		}
-		if len(loses) == 0 {
-			return errNothing
-		}
-		u.Revoke(loses...)
-		return nil
+		u.Revoke(lost...)
+		return err
 	})
 	if errors.Is(err, errNothing) {
 		return nil, nil

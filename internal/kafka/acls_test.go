@@ -209,6 +209,26 @@ func TestACLsAreDeletedWithTheirPermissions(t *testing.T) {
 	}
 }
 
+// A filter that is refused for one user takes nothing from another.
+func TestAFilterForAPartOfAdminDeletesNothing(t *testing.T) {
+	b := start(t, setup{})
+	c := b.administrator()
+	b.change("alice", func(u *auth.User) {
+		u.Grant(auth.Permission{Operations: auth.Admin, Kind: auth.Group, Pattern: "g"})
+	})
+	b.change("bob", func(u *auth.User) {
+		u.Grant(auth.Permission{Operations: auth.Admin, Kind: auth.Topic, Pattern: "orders"})
+	})
+	deletions := func(f *kmsg.DeleteACLsRequestFilter) { f.Operation = kmsg.ACLOperationDelete }
+	if deleted, code := c.deleteACLs(deletions); len(deleted) > 0 || code != kerr.InvalidRequest.Code {
+		t.Errorf("%q, code %d", deleted, code)
+	}
+	c.mustHaveACLs("alice", c.acls(named("User:alice")), "User:alice DELETE GROUP LITERAL g")
+	if lines := b.book.Lines("msg=audit", "user=root", "action=change"); len(lines) > 0 {
+		t.Errorf("the audit trail has %q", lines)
+	}
+}
+
 // upsert is a credential as a client sends it.
 func upsert(name, password string, mechanism int8, iterations int) kmsg.AlterUserSCRAMCredentialsRequestUpsertion {
 	salt := []byte("salt of 16 bytes")
