@@ -2,8 +2,10 @@ package kafka_test
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -99,6 +101,22 @@ func guarded() map[int16]guard {
 	}
 }
 
+// otherwise are requests for something that takes another permission than the one of the same key in guarded, as
+// KAFKA.md calls them.
+func otherwise() map[string]guard {
+	made := "made"
+	return map[string]guard{
+		"metadata that creates a topic": {
+			req:   &kmsg.MetadataRequest{Version: 9, Topics: []kmsg.MetadataRequestTopic{{Topic: &made}}, AllowAutoTopicCreation: true},
+			needs: []auth.Permission{{Operations: auth.Publish, Kind: auth.Topic, Pattern: made}}, lacks: []*kerr.Error{kerr.TopicAuthorizationFailed},
+		},
+		"describeconfigs of the broker": {
+			req:   &kmsg.DescribeConfigsRequest{Version: 3, Resources: []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeBroker}}},
+			needs: []auth.Permission{{Operations: auth.Describe, Kind: auth.Topic, Pattern: "*"}}, lacks: []*kerr.Error{kerr.ClusterAuthorizationFailed},
+		},
+	}
+}
+
 // unguarded are the requests that take no permission, but a log-in unless it is one: the list of groups has those that
 // may be described, DescribeCluster what Metadata has, and ConsumerGroupHeartbeat nothing.
 var unguarded = map[int16]kmsg.Request{
@@ -185,22 +203,89 @@ func TestEachRequestAsksForAccess(t *testing.T) {
 			}
 			continue
 		}
-		if _, err := b.broker.Topic("orders"); err != nil {
-			b.topic("orders", 1)
+		users.mustAskForAccess(name, g)
+	}
+	for name, g := range otherwise() {
+		users.mustAskForAccess(name, g)
+	}
+}
+
+// mustAskForAccess fails the test unless a request is handled with the permissions that it takes, and not with less.
+func (p *permits) mustAskForAccess(name string, g guard) {
+	p.t.Helper()
+	if _, err := p.broker.Topic("orders"); err != nil {
+		p.topic("orders", 1)
+	}
+	p.mustNotServe(p.dial(), g.req)
+	for i, need := range g.needs {
+		rest := append(slices.Delete(slices.Clone(g.needs), i, i+1), tooLittle(need)...)
+		if codes := codesOf(p.with(rest...), g.req); !slices.Contains(codes, g.lacks[i].Code) {
+			p.t.Errorf("%s without %v: codes %v, want %v", name, need, codes, g.lacks[i])
 		}
-		b.mustNotServe(b.dial(), g.req)
-		for i, p := range g.needs {
-			rest := append(slices.Delete(slices.Clone(g.needs), i, i+1), tooLittle(p)...)
-			if codes := codesOf(users.with(rest...), g.req); !slices.Contains(codes, g.lacks[i].Code) {
-				t.Errorf("%s without %v: codes %v, want %v", name, p, codes, g.lacks[i])
+		if _, err := p.broker.Topic("orders"); err != nil {
+			p.t.Fatalf("%s without %v deletes the topic", name, need)
+		}
+	}
+	if codes := codesOf(p.with(g.needs...), g.req); slices.ContainsFunc(codes, func(code int16) bool { return code != 0 && (g.then == nil || code != g.then.Code) }) {
+		p.t.Errorf("%s with what it takes: codes %v", name, codes)
+	}
+}
+
+// row is what KAFKA.md says of a request's permissions, and of the codes without them.
+func (g guard) row() [2]string {
+	var permissions, codes []string
+	for i, p := range g.needs {
+		on := fmt.Sprintf("on the %s", p.Kind)
+		switch p.Pattern {
+		case "*":
+			on = "on topics `*`"
+		case "any*":
+			on = "on some topic"
+		}
+		permission := fmt.Sprintf("%v %s", p.Operations, on)
+		if i > 0 && g.needs[i-1].Operations == p.Operations {
+			permission = "and " + on
+		}
+		permissions, codes = append(permissions, permission), append(codes, g.lacks[i].Message)
+	}
+	return [2]string{strings.ReplaceAll(strings.Join(permissions, ", "), ", and", " and"), strings.Join(codes, ", ")}
+}
+
+// Each request has one row of KAFKA.md, with the permission that TestEachRequestAsksForAccess finds it to take.
+func TestTheDocumentHasThePermissionOfEachRequest(t *testing.T) {
+	want := make(map[string][2]string)
+	for key, g := range guarded() {
+		want[strings.ToLower(kmsg.NameForKey(key))] = g.row()
+	}
+	for name, g := range otherwise() {
+		want[name] = g.row()
+	}
+	for key := range unguarded {
+		want[strings.ToLower(kmsg.NameForKey(key))] = [2]string{"none", ""}
+	}
+	text, err := os.ReadFile("../../KAFKA.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| request | permission | without it |\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.Trim(line, "|\n"), "|")
+		if len(cells) != 3 {
+			t.Fatalf("a row of KAFKA.md is %q", line)
+		}
+		permission, _, _ := strings.Cut(strings.TrimSpace(cells[1]), ", which")
+		codes, _, _ := strings.Cut(strings.TrimSpace(cells[2]), ";")
+		for name := range strings.FieldsFuncSeq(cells[0], func(r rune) bool { return r == ',' || r == ';' }) {
+			name = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(name)), " of a topic")
+			if got := [2]string{permission, codes}; got != want[name] {
+				t.Errorf("KAFKA.md has %q for %s, and it takes %q", got, name, want[name])
 			}
-			if _, err := b.broker.Topic("orders"); err != nil {
-				t.Fatalf("%s without %v deletes the topic", name, p)
-			}
+			delete(want, name)
 		}
-		if codes := codesOf(users.with(g.needs...), g.req); slices.ContainsFunc(codes, func(code int16) bool { return code != 0 && (g.then == nil || code != g.then.Code) }) {
-			t.Errorf("%s with what it takes: codes %v", name, codes)
-		}
+	}
+	for name := range want {
+		t.Errorf("KAFKA.md does not say which permission %s takes", name)
 	}
 }
 

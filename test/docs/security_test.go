@@ -67,22 +67,3 @@ func TestEachOperationHasItsPermissionOnTheSecurityPage(t *testing.T) {
 		t.Errorf("docs/security.md has %s, which is not served", name)
 	}
 }
-
-// Each request of Kafka has a row that says which permission it needs.
-func TestEachKafkaRequestHasItsPermission(t *testing.T) {
-	requests := make(map[string]bool)
-	for line := range strings.Lines(section(t, "KAFKA.md", "Requests")) {
-		if m := regexp.MustCompile(`^\| \d+ \| (\w+) \|`).FindStringSubmatch(line); m != nil {
-			requests[strings.ToLower(m[1])] = true
-		}
-	}
-	if len(requests) < 30 {
-		t.Fatalf("%d requests", len(requests))
-	}
-	permissions := strings.ToLower(section(t, "KAFKA.md", "Users and permissions"))
-	for name := range requests {
-		if !regexp.MustCompile(`(?m)^\|[^|]*\b` + name + `\b[^|]*\|`).MatchString(permissions) {
-			t.Errorf("KAFKA.md does not say which permission %s needs", name)
-		}
-	}
-}
