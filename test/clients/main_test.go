@@ -22,16 +22,16 @@ import (
 // patience bounds waits for what must happen.
 const patience = time.Minute
 
-// program is the path of the broker that TestMain has built.
-var program string
+// programs is the directory of the broker and admin, which TestMain has built.
+var programs string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "mbus-clients-")
 	if err != nil {
 		panic(err)
 	}
-	program = filepath.Join(dir, "broker")
-	build := exec.Command("go", "build", "-ldflags=-s", "-o", program, "./cmd/broker")
+	programs = dir
+	build := exec.Command("go", "build", "-ldflags=-s", "-o", programs, "./cmd/broker", "./cmd/admin")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
@@ -96,7 +96,7 @@ var portLine = regexp.MustCompile(`^(kafka|http): (\S+)$`)
 func (b *broker) begin() {
 	b.t.Helper()
 	port := b.address[strings.LastIndexByte(b.address, ':')+1:]
-	b.cmd = exec.Command(program, append([]string{
+	b.cmd = exec.Command(filepath.Join(programs, "broker"), append([]string{
 		"-data", b.data, "-pport", "0", "-cport", "0", "-kport", port, "-hport", "0",
 		"-rebalance-delay", "50ms", "-advertise", b.told,
 	}, b.flags...)...)
