@@ -11,10 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"mbus/internal/auth"
 	"mbus/internal/batch"
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
+	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
 )
 
@@ -185,5 +187,49 @@ func TestCopyInAnyOrderHasWhatWasAcknowledgedBefore(t *testing.T) {
 				t.Errorf("seed %d: of %d lost are %v", seed, len(values), slices.Collect(maps.Keys(lost)))
 			}
 		})
+	}
+}
+
+// Such a copy has the users as they were, or as they became. If a change that was made meanwhile may be missing the broker does
+// not start, because the change may have taken something away.
+func TestCopyHasTheUsersFromBeforeOrDoesNotStart(t *testing.T) {
+	started := 0
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 9))
+		from := setup{disk: crashfs.New(), log: commitlog.Options{SegmentBytes: 2500}}
+		b := mustOpen(t, from)
+		changes := 0
+		change := func() {
+			mustGrant(t, b, fmt.Sprint("user", changes%5), auth.Publish, fmt.Sprint("topic", changes))
+			changes++
+		}
+		for range 1 + random.IntN(40) {
+			change()
+		}
+		before := changes
+		c := copier{from.disk, crashfs.New(), random, []string{"/data/"}}
+		for most := 1 + random.IntN(2); c.step(t); {
+			for range random.IntN(most) {
+				change()
+			}
+		}
+		mustClose(t, b)
+		b, err := open(setup{disk: c.to, log: from.log})
+		if _, _, missing := store.Missing(err); missing && changes > before {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		started++
+		for i := range before {
+			if !b.Users().May(fmt.Sprint("user", i%5), auth.Publish, auth.Topic, fmt.Sprint("topic", i)) {
+				t.Errorf("seed %d: change %d of %d that were made before the copy is lost", seed, i, before)
+			}
+		}
+		mustClose(t, b)
+	}
+	if started < 50 {
+		t.Errorf("%d of 100 copies can be used", started)
 	}
 }
