@@ -67,12 +67,16 @@ type DeniedError struct {
 func (e *DeniedError) Error() string {
 	what, where := fmt.Sprintf("%s %q", e.Resource.Kind, e.Resource.Name), ""
 	if e.Resource.Kind == ClusterResource {
-		what, where = "the broker as a whole", " on topics *"
+		what = "the broker as a whole"
+	}
+	needs, name := permissionFor(e.Access, e.Resource)
+	if name != e.Resource.Name {
+		where = " on topics " + name
 	}
 	if e.Principal.Name == "" {
 		return fmt.Sprintf("%v: a client that has not logged in may not %v %s", ErrDenied, e.Access, what)
 	}
-	return fmt.Sprintf("%v: user %q may not %v %s: it needs %v%s", ErrDenied, e.Principal.Name, e.Access, what, operationOf(e.Access), where)
+	return fmt.Sprintf("%v: user %q may not %v %s: it needs %v%s", ErrDenied, e.Principal.Name, e.Access, what, needs, where)
 }
 
 func (e *DeniedError) Is(target error) bool { return target == ErrDenied }
@@ -97,7 +101,8 @@ func (v *View) Allow(access Access, kind ResourceKind, name string) error {
 	if v.broker.may(v.principal, access, r) {
 		return nil
 	}
-	v.broker.trail.deny(v.principal, access.String(), kind, name, "needs", operationOf(access))
+	needs, _ := permissionFor(access, r)
+	v.broker.trail.deny(v.principal, access.String(), kind, name, "needs", needs)
 	return &DeniedError{v.principal, access, r}
 }
 
@@ -125,11 +130,17 @@ func (b *Broker) may(p Principal, access Access, r Resource) bool {
 	if p.Name == "" && !users.Any() {
 		return true
 	}
-	name, operation := cmp.Or(r.Name, allTopics), operationOf(access)
+	operation, name := permissionFor(access, r)
+	return users.May(p.Name, operation, kindOf(r.Kind), name)
+}
+
+// permissionFor is the operation that an access takes, and the name for which a user is to have it.
+func permissionFor(access Access, r Resource) (operation auth.Operation, name string) {
+	name, operation = cmp.Or(r.Name, allTopics), operationOf(access)
 	if r.Kind == TopicResource && Internal(name) && operation != auth.Describe {
 		name, operation = allTopics, auth.Admin // it has the positions of all groups, or messages of any topic
 	}
-	return users.May(p.Name, operation, kindOf(r.Kind), name)
+	return operation, name
 }
 
 // allTopics stands for the broker as a whole: no topic has such a name, and only the pattern * matches it.
