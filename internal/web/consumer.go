@@ -2,9 +2,7 @@ package web
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -253,30 +251,4 @@ func (k *consumer) skipGone() {
 			at.offset = max(at.offset, start)
 		}
 	}
-}
-
-// An answerWriter is an http.ResponseWriter for a connection that net/http has given away.
-type answerWriter struct {
-	header http.Header
-	out    []byte
-}
-
-func newAnswer(h http.Header) *answerWriter {
-	h.Set("Connection", "close")
-	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	return &answerWriter{header: h}
-}
-
-func (a *answerWriter) Header() http.Header { return a.header }
-
-// WriteHeader can't fail: nor do the writes to memory.
-func (a *answerWriter) WriteHeader(status int) {
-	fmt.Fprintf(a, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
-	_ = a.header.Write(a)
-	a.out = append(a.out, "\r\n"...)
-}
-
-func (a *answerWriter) Write(p []byte) (int, error) {
-	a.out = append(a.out, p...)
-	return len(p), nil
 }

@@ -3,7 +3,6 @@ package web
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -31,23 +30,6 @@ func newPlainServer(s *Server) *plainServer {
 	h.Set("Content-Length", "%")
 	before, behind, _ := bytes.Cut(appendHead(nil, http.StatusOK, h), []byte("%"))
 	return &plainServer{s, s.router.operations[http.MethodPost+" /topics/{topic}"], [2][]byte{before, behind}}
-}
-
-// appendHead appends a status line and headers as net/http writes them, but for Date and those behind it.
-func appendHead(p []byte, status int, h http.Header) []byte {
-	b := bytes.NewBuffer(p)
-	fmt.Fprintf(b, "HTTP/1.1 %03d %s\r\n", status, http.StatusText(status))
-	_ = h.Write(b) // a buffer takes all
-	return b.Bytes()
-}
-
-// appendEnd ends the header.
-func appendEnd(p []byte, last bool) []byte {
-	p = time.Now().UTC().AppendFormat(append(p, "Date: "...), http.TimeFormat)
-	if last {
-		p = append(p, "\r\nConnection: close"...)
-	}
-	return append(p, "\r\n\r\n"...)
 }
 
 // A plainConn is a connection that has had plain requests only.
@@ -235,30 +217,12 @@ func (p *plainConn) write(answer []byte, isLast bool) error {
 
 // fail answers that the log has not stored the message, or may not have.
 func (p *plainConn) fail(err error) error {
-	var w answerBuffer
-	w.header = make(http.Header)
-	setPolicies(w.header)
-	c := &call{server: p.server, op: p.op, conn: p.conn, w: &writer{ResponseWriter: &w}, r: &http.Request{
+	a := &answerWriter{header: make(http.Header)}
+	setPolicies(a.header)
+	c := &call{server: p.server, op: p.op, conn: p.conn, w: &writer{ResponseWriter: a}, r: &http.Request{
 		Method: p.op.method, URL: &url.URL{Path: "/topics/" + p.use.Topic}, Body: http.NoBody, RemoteAddr: p.conn.RemoteAddr().String(),
 	}}
 	c.fail(err)
 	c.count()
-	isLast := w.header.Get("Connection") == "close"
-	w.header.Del("Connection")
-	return p.write(append(appendEnd(appendHead(nil, w.status, w.header), isLast), w.body...), isLast)
-}
-
-// An answerBuffer holds an answer.
-type answerBuffer struct {
-	header http.Header
-	status int
-	body   []byte
-}
-
-func (w *answerBuffer) Header() http.Header    { return w.header }
-func (w *answerBuffer) WriteHeader(status int) { w.status = status }
-
-func (w *answerBuffer) Write(p []byte) (int, error) {
-	w.body = append(w.body, p...)
-	return len(p), nil
+	return p.write(a.out, a.isLast)
 }

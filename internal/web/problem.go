@@ -115,36 +115,27 @@ func (p *problem) document() []byte {
 	return append(body, '\n')
 }
 
-// setHeader describes an answer that is a document of so many bytes.
-func (p *problem) setHeader(h http.Header, size int) {
+// write answers with the problem.
+func (p *problem) write(w http.ResponseWriter) {
+	body, h := p.document(), w.Header()
 	h.Set("Content-Type", typeProblem)
-	h.Set("Content-Length", strconv.Itoa(size))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if p.allow != "" {
 		h.Set("Allow", p.allow)
 	}
 	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
 	}
-}
-
-// write answers with the problem.
-func (p *problem) write(w http.ResponseWriter) {
-	body := p.document()
-	p.setHeader(w.Header(), len(body))
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // the client may have gone
 }
 
 // answer is the last one of a connection, with its header.
 func (p *problem) answer() []byte {
-	body := p.document()
-	h := http.Header{"Connection": {"close"}}
-	setPolicies(h)
-	p.setHeader(h, len(body))
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", p.Status, http.StatusText(p.Status))
-	_ = h.Write(&b) // a buffer takes everything
-	return append(append(b.Bytes(), "\r\n"...), body...)
+	a := newAnswer(make(http.Header))
+	setPolicies(a.header)
+	p.write(a)
+	return a.out
 }
 
 // toAnswer makes a problem document of what net/http answers to a request that it can't read: a status line,
