@@ -48,11 +48,12 @@ func logIn(c *call) error {
 		c.conn.login.Store(&who)
 		c.server.conns.Admitted(c.conn.net)
 	case c.op.audience == forUsers:
-		view := c.server.broker.As(broker.NewPrincipal(who.identity, c.conn.client))
-		broker.AuditRefused(view, cmp.Or(c.op.id, c.op.path), "", "")
+		broker.AuditRefused(c.view, cmp.Or(c.op.id, c.op.path), "", "")
 		return errUnauthenticated
 	}
-	c.view = c.server.broker.As(broker.NewPrincipal(who.identity, c.conn.client))
+	if who.identity.Name != "" {
+		c.view = c.server.broker.As(broker.NewPrincipal(who.identity, c.conn.client))
+	}
 	return nil
 }
 

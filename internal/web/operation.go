@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"mbus/internal/auth"
 	"mbus/internal/broker"
 	"mbus/internal/tcpserver"
 )
@@ -143,8 +144,9 @@ func setPathValues(r *http.Request, pattern string) error {
 // serve answers a request. A panic ends its connection only.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = newTimedBody(r, s.broker.Limits.HTTPBodyTime)
-	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: connOf(r.Context()), view: s.broker.As(broker.Principal{From: r.RemoteAddr})}
-	c.conn.serves = true
+	conn := connOf(r.Context())
+	c := &call{server: s, r: r, w: &writer{ResponseWriter: w}, conn: conn, view: s.broker.As(broker.NewPrincipal(auth.Identity{}, conn.client))}
+	conn.serves = true
 	defer c.count()
 	setPolicies(w.Header())
 	defer func() {

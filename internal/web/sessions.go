@@ -127,12 +127,15 @@ func cookieSuffix(r *http.Request) string {
 // cookieOf is the one of the page in the request; "" if there is none. From another machine only the one that nobody
 // else can set counts, and none where others may read it.
 func cookieOf(c *call) (secret string) {
+	if len(c.r.Header["Cookie"]) == 0 || !c.conn.client.IsPrivate {
+		return ""
+	}
 	names := []string{cookieSecure, cookiePlain}
 	if !isFromHere(c) {
 		names = names[:1]
 	}
 	for _, name := range names {
-		if k, err := c.r.Cookie(name + cookieSuffix(c.r)); err == nil && c.conn.client.IsPrivate {
+		if k, err := c.r.Cookie(name + cookieSuffix(c.r)); err == nil {
 			return k.Value
 		}
 	}
