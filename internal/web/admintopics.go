@@ -300,9 +300,10 @@ func planDeletion(c *call) (*topicDeletion, error) {
 	case errors.Is(err, broker.ErrUnusable): // nor what is in it
 	case err != nil:
 		return nil, err
-	case c.view.CheckDeletion(name) != nil:
-		return nil, aboutTopic(c.view.CheckDeletion(name), name)
 	default:
+		if err := c.view.CheckDeletion(name); err != nil {
+			return nil, aboutTopic(err, name)
+		}
 		done.plan, done.topicSize = planFor(t), describeSize(t, c.view.Delayed())
 		remove = func() error { return c.view.DeleteTopicByID(t.ID) } // the one that is shown
 	}

@@ -1,6 +1,9 @@
 package web
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 const (
 	codeNotReady = "NOTREADY"
@@ -28,7 +31,7 @@ func observeOperations() []operation {
 			summary: "Whether clients can publish and consume; 503 says in its detail what prevents it",
 			params: []param{{
 				name: "exclude", many: true, example: "disk-space",
-				about: "a check that does not count: stopping, recovery, data-directory, disk-space, logs, topics or positions",
+				about: "a check that does not count: " + strings.Join(allChecks, ", "),
 			}},
 			answers:  []answer{{status: http.StatusOK, types: []string{"text/plain"}, about: "they can"}},
 			audience: forAnyone, serve: ready,

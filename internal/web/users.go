@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"time"
@@ -154,7 +155,7 @@ func mentionedUser(c *call) (auth.User, error) {
 }
 
 func listUsers(c *call) error {
-	limit, err := c.number("limit", 1, int64(maxInt), int64(maxInt))
+	limit, err := c.number("limit", 1, math.MaxInt64, math.MaxInt64)
 	if err != nil {
 		return err
 	}
@@ -175,8 +176,6 @@ func listUsers(c *call) error {
 	}
 	return c.json(http.StatusOK, list)
 }
-
-const maxInt = int(^uint(0) >> 1)
 
 func getUser(c *call) error {
 	u, err := mentionedUser(c)
@@ -206,20 +205,10 @@ func putUser(c *call) error {
 	}
 	var users *auth.Editor
 	var err error
-	isOwn := isSelf(c) && !broker.May(c.view, broker.Alter, broker.ClusterResource, "")
-	if !isOwn {
-		if users, err = changeUsers(c); err != nil {
-			return err
-		}
-	}
-	if isOwn && want.Old == "" {
-		return badRequest("the body: user %q replaces its own password with the old one, as %q", c.r.PathValue("user"), "old")
-	}
-	if isOwn && want.Password == "" && len(want.Credentials) == 0 {
-		return noSecret(c)
-	}
-	if isOwn {
-		err = checkOld(c, want.Old)
+	if isSelf(c) && !broker.May(c.view, broker.Alter, broker.ClusterResource, "") {
+		err = checkOwn(c, &want)
+	} else {
+		users, err = changeUsers(c)
 	}
 	if want.Password != "" && err == nil {
 		want.Credentials, err = auth.NewCredentials(want.Password)
@@ -235,10 +224,17 @@ func noSecret(c *call) error {
 	return badRequest("the body: user %q exists; it takes a new %q", c.r.PathValue("user"), "password")
 }
 
-// checkOld finds out whether a user knows its password, as a log-in does.
-func checkOld(c *call, password string) error {
-	_, err := c.server.broker.Login(c.conn.client, broker.Claim{User: c.r.PathValue("user"), By: "PLAIN"}, c.r.Context().Done(), func(users *auth.Users) (auth.Identity, error) {
-		return users.Password(c.r.PathValue("user"), password)
+// checkOwn finds out whether a user may replace its own password: it has a new one, and knows the old one, as in a log-in.
+func checkOwn(c *call, want *newSecret) error {
+	name := c.r.PathValue("user")
+	switch {
+	case want.Old == "":
+		return badRequest("the body: user %q replaces its own password with the old one, as %q", name, "old")
+	case want.Password == "" && len(want.Credentials) == 0:
+		return noSecret(c)
+	}
+	_, err := c.server.broker.Login(c.conn.client, broker.Claim{User: name, By: "PLAIN"}, c.r.Context().Done(), func(users *auth.Users) (auth.Identity, error) {
+		return users.Password(name, want.Old)
 	})
 	if errors.Is(err, auth.ErrUnauthenticated) {
 		return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: "the old password is wrong"}
