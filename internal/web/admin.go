@@ -91,6 +91,17 @@ func (p *plan) execute() error {
 	return err
 }
 
+// planned serves an operation whose change plan checks.
+func planned[P interface{ execute() error }](plan func(*call) (P, error)) func(*call) error {
+	return func(c *call) error {
+		done, err := plan(c)
+		if err != nil {
+			return err
+		}
+		return carryOut(c, http.StatusOK, done)
+	}
+}
+
 // carryOut makes a change if the client asks for it with execute, and answers about it. status is that of a change
 // that was made.
 func carryOut(c *call, status int, done interface{ execute() error }) error {

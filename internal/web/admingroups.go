@@ -46,14 +46,14 @@ func groupOperations() []operation {
 				paramExecute,
 			},
 			answers: asJSON("the positions before and after", groupReset{}),
-			changes: true, serve: resetGroup,
+			changes: true, serve: planned(planReset),
 		},
 		{
 			id: "deleteGroup", method: http.MethodDelete, path: "/groups/{group}", tag: "Operate",
 			summary: "Deletes all positions of a group. The group must have no members.",
 			params:  []param{paramExecute},
 			answers: asJSON("the positions that were, or would be, deleted", groupDeletion{}),
-			changes: true, serve: deleteGroup,
+			changes: true, serve: planned(planGroupDeletion),
 		},
 	}
 }
@@ -318,14 +318,6 @@ func planReset(c *call) (*groupReset, error) {
 	return done, nil
 }
 
-func resetGroup(c *call) error {
-	done, err := planReset(c)
-	if err != nil {
-		return err
-	}
-	return carryOut(c, http.StatusOK, done)
-}
-
 // A groupDeletion has the positions that were deleted, or would be.
 type groupDeletion struct {
 	plan
@@ -365,14 +357,6 @@ func planGroupDeletion(c *call) (*groupDeletion, error) {
 		return nil
 	}
 	return done, nil
-}
-
-func deleteGroup(c *call) error {
-	done, err := planGroupDeletion(c)
-	if err != nil {
-		return err
-	}
-	return carryOut(c, http.StatusOK, done)
 }
 
 // isOfLetters says whether a topic has dead letters.

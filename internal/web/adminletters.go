@@ -24,14 +24,14 @@ func letterOperations() []operation {
 				{name: "to", about: "group, or all, which publishes them again; group if not given", example: "all"},
 			},
 			answers: asJSON("the letters that were moved, or would be tried", redriveReport{}),
-			changes: true, serve: redriveLetters,
+			changes: true, serve: planned(planRedrive),
 		},
 		{
 			id: "discardLetters", method: http.MethodPost, path: "/topics/{topic}/discard", tag: "Operate",
 			summary: "Has dead letters count as consumed: a redrive finds them no more, and retention removes them. The topic ends in .dlq.",
 			params:  []param{paramExecute, paramN, paramLetter, paramID},
 			answers: asJSON("the letters that were, or would be, discarded", discardReport{}),
-			changes: true, serve: discardLetters,
+			changes: true, serve: planned(planDiscard),
 		},
 	}
 }
@@ -156,14 +156,6 @@ func moveLetters(c *call, move func() error) error {
 	return move()
 }
 
-func redriveLetters(c *call) error {
-	done, err := planRedrive(c)
-	if err != nil {
-		return err
-	}
-	return carryOut(c, http.StatusOK, done)
-}
-
 // partial makes the error of something that was done in part a member of the answer, so that the
 // client gets the numbers, too.
 func partial(err error, some bool) (text string, _ error) {
@@ -198,14 +190,6 @@ func (done *discardReport) discard(c *call, l *choice) (err error) {
 	}
 	done.Error, err = partial(err, done.Discarded > 0)
 	return err
-}
-
-func discardLetters(c *call) error {
-	done, err := planDiscard(c)
-	if err != nil {
-		return err
-	}
-	return carryOut(c, http.StatusOK, done)
 }
 
 // lettersChosen are the places of the letters that the client has named; nil if it has named none.

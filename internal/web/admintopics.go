@@ -47,7 +47,7 @@ func topicOperations() []operation {
 			summary: "Deletes a topic and all positions in it, for good. Its consumers get an error.",
 			params:  []param{paramExecute, paramID},
 			answers: asJSON("the topic that was, or would be, deleted", topicDeletion{}),
-			changes: true, serve: deleteTopic,
+			changes: true, serve: planned(planDeletion),
 		},
 	}
 }
@@ -317,12 +317,4 @@ func planDeletion(c *call) (*topicDeletion, error) {
 		return nil
 	}
 	return done, nil
-}
-
-func deleteTopic(c *call) error {
-	done, err := planDeletion(c)
-	if err != nil {
-		return err
-	}
-	return carryOut(c, http.StatusOK, done)
 }
