@@ -115,11 +115,16 @@ func (s *Server) identify(client broker.Client, header string, cancel <-chan str
 		if err != nil {
 			return auth.Identity{}, err
 		}
-		return s.broker.Login(client, broker.Claim{User: name, By: "PLAIN"}, cancel, func(users *auth.Users) (auth.Identity, error) {
-			return users.Password(name, password)
-		})
+		return s.byPassword(client, name, password, cancel)
 	}
 	return auth.Identity{}, &problem{Status: http.StatusUnauthorized, Code: codeUnauthenticated, Detail: "header Authorization: it takes Basic or Bearer"}
+}
+
+// byPassword is the user of a name and a password.
+func (s *Server) byPassword(client broker.Client, name, password string, cancel <-chan struct{}) (auth.Identity, error) {
+	return s.broker.Login(client, broker.Claim{User: name, By: "PLAIN"}, cancel, func(users *auth.Users) (auth.Identity, error) {
+		return users.Password(name, password)
+	})
 }
 
 // identifyPlain is identify where that takes little time; otherwise it reports false. Failures count for nothing.

@@ -59,9 +59,7 @@ func postLogin(c *call) error {
 	if !c.server.broker.Users().Any() {
 		return showForm(c, http.StatusOK, form)
 	}
-	id, err := c.server.broker.Login(c.conn.client, broker.Claim{User: form.Name, By: "PLAIN"}, c.r.Context().Done(), func(users *auth.Users) (auth.Identity, error) {
-		return users.Password(form.Name, c.r.PostForm.Get("password"))
-	})
+	id, err := c.server.byPassword(c.conn.client, form.Name, c.r.PostForm.Get("password"), c.r.Context().Done())
 	if errors.Is(err, broker.ErrNotPrivate) || errors.Is(err, auth.ErrUnauthenticated) {
 		p := toProblem(err)
 		form.Problem = p.Detail

@@ -233,9 +233,7 @@ func checkOwn(c *call, want *newSecret) error {
 	case want.Password == "" && len(want.Credentials) == 0:
 		return noSecret(c)
 	}
-	_, err := c.server.broker.Login(c.conn.client, broker.Claim{User: name, By: "PLAIN"}, c.r.Context().Done(), func(users *auth.Users) (auth.Identity, error) {
-		return users.Password(name, want.Old)
-	})
+	_, err := c.server.byPassword(c.conn.client, name, want.Old, c.r.Context().Done())
 	if errors.Is(err, auth.ErrUnauthenticated) {
 		return &problem{Status: http.StatusForbidden, Code: codeDenied, Detail: "the old password is wrong"}
 	}
