@@ -121,7 +121,7 @@ func carryOut(c *call, status int, done interface{ execute() error }) error {
 // aboutTopic adds the name of a topic to an error that does not have it.
 func aboutTopic(err error, name string) error {
 	var other *broker.IncarnationError
-	if err == nil || errors.As(err, &other) || errors.Is(err, broker.ErrDenied) {
+	if err == nil || errors.As(err, &other) || errors.Is(err, broker.ErrDenied) || errors.Is(err, broker.ErrUnusable) {
 		return err
 	}
 	return fmt.Errorf("%w: %q", err, name)

@@ -250,6 +250,17 @@ func TestAGroupInUseIsNeitherResetNorDeleted(t *testing.T) {
 	r.refused(409, "BUSY", "DELETE", "/groups/billing?execute", "", "stop them first")
 }
 
+// An error about a topic that is not there names it once.
+func TestUnknownTopicsAreNamed(t *testing.T) {
+	r := newRig(t, Options{})
+	for _, request := range []string{"GET /topics/t", "GET /topics/t/offsets?time=0", "GET /topics/t/partitions/0/messages/0", "DELETE /topics/t"} {
+		method, path, _ := strings.Cut(request, " ")
+		if p := r.problem(404, "GONE", method, path, ""); p["detail"] != `there is no such topic or partition: "t"` {
+			t.Errorf("%s: %s", request, p["detail"])
+		}
+	}
+}
+
 // The broker's own topics are read and not written, as by lines and by Kafka's clients.
 func TestTheBrokersOwnTopicsAreReadOnly(t *testing.T) {
 	r := newRig(t, Options{})

@@ -70,7 +70,7 @@ func getMessage(c *call) error {
 	}
 	t, err := c.topic(broker.Read)
 	if err != nil {
-		return aboutTopic(err, c.r.PathValue("topic"))
+		return err
 	}
 	logs := t.Partitions()
 	if partition >= int64(len(logs)) {
@@ -130,7 +130,7 @@ func findOffsets(c *call) error {
 	}
 	t, err := c.topic(broker.Describe)
 	if err != nil {
-		return aboutTopic(err, c.r.PathValue("topic"))
+		return err
 	}
 	found := foundOffsets{Topic: t.Name, Time: at.UnixMilli()}
 	for i, log := range t.Partitions() {

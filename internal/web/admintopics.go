@@ -135,7 +135,7 @@ func listTopics(c *call) error {
 func getTopic(c *call) error {
 	t, err := c.topic(broker.Describe)
 	if err != nil {
-		return aboutTopic(err, c.r.PathValue("topic"))
+		return err
 	}
 	return c.json(http.StatusOK, describeTopic(c, t))
 }

@@ -2,8 +2,6 @@ package web
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -70,10 +68,7 @@ func (c *call) topic(access broker.Access) (*broker.Topic, error) {
 		return nil, err
 	}
 	t, err := c.view.Topic(name, access)
-	if errors.Is(err, broker.ErrUnknownTopic) {
-		return nil, fmt.Errorf("%w: %q", err, name)
-	}
-	return t, err
+	return t, aboutTopic(err, name)
 }
 
 // has says whether a parameter without a value, or with true, is there.
