@@ -34,14 +34,7 @@ type api struct {
 
 // api makes one of the flags.
 func (p *place) api(s *flags.Set) (a api, err error) {
-	if p.port < 1 || p.port > 65535 {
-		return a, &usageError{fmt.Sprintf("-hport is %d, not 1 to 65535", p.port)}
-	}
-	address, err := flags.Address(p.host, p.port)
-	if err != nil {
-		return a, &usageError{fmt.Sprintf("-host: %v", err)}
-	}
-	given, err := p.in.Broker(s, address)
+	given, err := p.broker(s)
 	if err != nil {
 		return a, &usageError{err.Error()}
 	}

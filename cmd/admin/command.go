@@ -72,9 +72,6 @@ var usages = map[string]string{
 
 func parseCommand(name string, d *definition, args []string) (c *command, code int, ok bool) {
 	fs := flags.New("admin "+name, usage)
-	host := fs.String("host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
-	port := fs.Int("port", 9991, "`PORT`: the broker's port for consumers")
-	timeout := fs.Duration("timeout", time.Minute, "`TIME`: how long the broker may take to be reached, and to answer; 0 is five minutes")
 	asJSON := fs.Bool("json", false, "print a JSON object a line")
 	execute := new(bool)
 	if d.executes {
@@ -90,33 +87,23 @@ func parseCommand(name string, d *definition, args []string) (c *command, code i
 		values[option] = new(string)
 		define(fs, values[option], option)
 	}
-	c = new(command)
-	defineData(fs, &c.data)
-	fs.Places("host", "port", "data")
-	var in client.Flags
-	in.Define(fs)
+	where := place{portFlag: "port"}
+	where.define(fs, 9991, "consumers")
 	fs.Group("What it is about", append(d.required, d.optional...)...)
 	fs.Group("How", "execute", "all", "json")
-	fs.Group("Where the broker is", "host", "port", "timeout", "data")
+	where.group(fs)
 	fs.Group("Something else", "version")
 	if code, ok := fs.Parse(args); !ok {
 		return nil, code, false
 	}
-	if *port < 1 || *port > 65535 {
-		return nil, fs.Fail("-port is %d, not 1 to 65535", *port), false
-	}
 	if err := d.check(values); err != nil {
 		return nil, fs.Fail("%v", err), false
 	}
-	addr, err := flags.Address(*host, *port)
-	if err != nil {
-		return nil, fs.Fail("-host: %v", err), false
-	}
-	broker, err := in.Broker(fs, addr)
+	broker, err := where.broker(fs)
 	if err != nil {
 		return nil, fs.Fail("%v", err), false
 	}
-	c.broker, c.timeout, c.asJSON, c.own = broker, *timeout, *asJSON, name != "topics" || *all || *values["topic"] != ""
+	c = &command{broker: broker, data: where.data, timeout: where.timeout, asJSON: *asJSON, own: name != "topics" || *all || *values["topic"] != ""}
 	if *execute {
 		c.done = d.done(values)
 	}

@@ -13,7 +13,6 @@ import (
 
 	"mbus/internal/auth"
 	"mbus/internal/client"
-	"mbus/internal/flags"
 )
 
 // operatorFile is the file in a data directory in which its broker has the token of the operator.
@@ -21,11 +20,6 @@ const operatorFile = "operator-token"
 
 // maxToken bounds what is read of it, in bytes.
 const maxToken = 256
-
-// defineData makes the flag -data.
-func defineData(s *flags.Set, to *string) {
-	s.StringVar(to, "data", "./data", "`DIRECTORY`: the data directory of a broker on this machine: its operator-token is the log-in if there is no other one")
-}
 
 // logIns are the ways to log in, in their order: the one that was given, or else the operator token if the broker is on
 // this machine, and none. why is about a token that can't be read.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -8,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"mbus/internal/client"
 	"mbus/internal/flags"
 )
 
@@ -99,38 +99,15 @@ func runVerb(name string, v *verb, words, args []string) int {
 	if err == nil {
 		err = v.run(c)
 	}
-	switch wrong := (*usageError)(nil); {
+	var wrong *usageError
+	switch {
 	case err == nil:
 		return 0
-	case isUsage(err, &wrong):
+	case errors.As(err, &wrong):
 		return s.Fail("%v", wrong)
 	}
 	fmt.Fprintln(os.Stderr, "admin:", err)
 	return 1
-}
-
-func isUsage(err error, to **usageError) (is bool) {
-	*to, is = err.(*usageError)
-	return is
-}
-
-// A place is where the broker is, and how to get in.
-type place struct {
-	host    string
-	port    int
-	data    string
-	timeout time.Duration
-	in      client.Flags
-}
-
-func (p *place) define(s *flags.Set) {
-	s.StringVar(&p.host, "host", "127.0.0.1", "`HOST`: the broker's machine, by its name or address")
-	s.IntVar(&p.port, "hport", 9992, "`PORT`: the broker's port for HTTP clients")
-	s.DurationVar(&p.timeout, "timeout", time.Minute, "`TIME`: how long the broker may take to be reached, and to answer; 0 is five minutes")
-	defineData(s, &p.data)
-	s.Places("host", "hport", "data")
-	p.in.Define(s)
-	s.Group("Where the broker is", "host", "hport", "timeout", "data")
 }
 
 // define makes the flags.
@@ -169,9 +146,10 @@ func (c *call) addGroup(pattern string) error {
 
 // parse reads the flags, and checks the number of words. If ok is false the program ends with the exit code.
 func (c *call) parse(s *flags.Set, v *verb, args []string) (where *place, code int, ok bool) {
-	where = new(place)
+	where = &place{portFlag: "hport"}
 	if !v.local {
-		where.define(s)
+		where.define(s, 9992, "HTTP clients")
+		where.group(s)
 	}
 	s.Group("Something else", "version")
 	if code, ok := s.Parse(args); !ok {
