@@ -1,19 +1,13 @@
 package brokertest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"sync"
 	"testing"
-	"time"
 )
 
 // TLS makes the configurations of a server on this machine and of its clients, with a
@@ -21,34 +15,20 @@ import (
 // all that comes is what it writes.
 func TLS(t testing.TB) (server, client *tls.Config) {
 	t.Helper()
-	c, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(c.Leaf)
-	return &tls.Config{Certificates: []tls.Certificate{c}, SessionTicketsDisabled: true}, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
+	own := &ownCertificate
+	own.Do(func() {
+		a := NewAuthority(t)
+		own.roots = a.Pool()
+		own.pair = a.Issue(x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"bus.example"}})
+	})
+	return &tls.Config{Certificates: []tls.Certificate{own.pair}, SessionTicketsDisabled: true}, &tls.Config{RootCAs: own.roots, ServerName: "127.0.0.1"}
 }
 
-var certificate = sync.OnceValues(func() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a test's broker"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"bus.example"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
-})
+var ownCertificate struct {
+	sync.Once
+	pair  tls.Certificate
+	roots *x509.CertPool
+}
 
 // TLSClient is a client's side of a connection over TLS, for which the end of the connection
 // without a close_notify is an error: package tls takes it for the end.
