@@ -375,7 +375,7 @@ sabotage "take each name of a client for the broker's" internal/tcpserver/tls_li
 sabotage "take a request for any host over TLS" internal/web/guard.go \
 	's/return own != "" \&\& strings.EqualFold.*/return own != ""/' ./internal/web TestHostOfTheCertificateIsOwn
 sabotage "show commands that do not log in" internal/web/pageformat.go \
-	's/flags += " -user " + shellQuoted(p.User)/_ = p.User/' ./internal/web TestCommandsLogIn
+	's/flags += " -user " + units.Quoted(p.User)/_ = p.User/' ./internal/web TestCommandsLogIn
 sabotage "call a broker ready that can't publish" internal/web/health.go \
 	's/case !p.Grave ||/case p.Grave ||/' ./internal/web TestHealthSaysWhatIsWrong
 sabotage "have series without a bound" internal/web/metrics.go \

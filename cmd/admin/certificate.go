@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"mbus/internal/flags"
+	"mbus/internal/units"
 )
 
 // certificateAge is how long a certificate is valid: no browser takes an older one.
@@ -65,7 +66,7 @@ func (c *call) makeCertificate() error {
 
 // sayCertificate tells people what was made, and how to go on.
 func (c *call) sayCertificate(hosts []string) {
-	at := func(name string) string { return flags.Quote(filepath.Join(c.dir, name)) }
+	at := func(name string) string { return units.Quoted(filepath.Join(c.dir, name)) }
 	fmt.Fprintf(c.out, "%s -tls-cert %s -tls-key %s\n", flags.Sibling("broker"), at("cert.pem"), at("key.pem"))
 	fmt.Fprintf(c.notes, "admin: the certificate is for %s, until %s\n", strings.Join(hosts, ", "), time.Now().Add(certificateAge).Format(time.DateOnly))
 	fmt.Fprintf(c.notes, "admin: clients know it with -tls-ca %s; nobody can sign others with that, because its key is thrown away\n", at("ca.pem"))

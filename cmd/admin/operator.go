@@ -15,9 +15,6 @@ import (
 	"mbus/internal/client"
 )
 
-// operatorFile is the file in a data directory in which its broker has the token of the operator.
-const operatorFile = "operator-token"
-
 // maxToken bounds what is read of it, in bytes.
 const maxToken = 256
 
@@ -27,7 +24,7 @@ func logIns(given client.Broker, data string) (ways []client.Broker, why error) 
 	if given.User != "" || given.Token != "" || given.TLS != nil && len(given.TLS.Certificates) > 0 || !isLoopback(given.Addr) {
 		return []client.Broker{given}, nil
 	}
-	token, err := readToken(filepath.Join(data, operatorFile))
+	token, err := readToken(filepath.Join(data, auth.OperatorFile))
 	if err != nil {
 		return []client.Broker{given}, err
 	}

@@ -212,7 +212,7 @@ func TestOperatorTokenLogsIn(t *testing.T) {
 	s := serveUsers(t, map[string]string{"GET /users/alice": alice})
 	s.token = auth.NewToken()
 	data := t.TempDir()
-	name := filepath.Join(data, operatorFile)
+	name := filepath.Join(data, auth.OperatorFile)
 	show := s.flags(t, "user", "show", "alice")
 	if _, said, code := admin(t, show...); code != 1 || !strings.Contains(said, "-DENIED log in first; -user logs in, or -data names the data directory of a broker on this machine: it has no token") {
 		t.Errorf("without a token: %d, %q", code, said)

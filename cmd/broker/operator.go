@@ -11,16 +11,12 @@ import (
 	"mbus/internal/broker"
 )
 
-// operatorFile is the file in the data directory with the operator token: each program that can read it may do
-// everything. admin knows the name, too.
-const operatorFile = "operator-token"
-
-// An operatorToken is the file with the token of one run of the broker.
+// An operatorToken is the file with the token of one run of the broker: each program that can read it may do everything.
 type operatorToken struct{ name string }
 
 // newOperatorToken makes the token of this run. Without the file, such as on a full disk, users go on as they are.
 func newOperatorToken(dir string, b *broker.Broker, log *slog.Logger) operatorToken {
-	t := operatorToken{filepath.Join(dir, operatorFile)}
+	t := operatorToken{filepath.Join(dir, auth.OperatorFile)}
 	users, err := b.As(broker.Self).UserEditor()
 	if err == nil {
 		secret := auth.NewToken()

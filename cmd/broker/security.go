@@ -13,6 +13,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/flags"
 	"mbus/internal/tcpserver"
+	"mbus/internal/units"
 )
 
 // securityOptions are the files of TLS, and whether the broker may be open to a network.
@@ -82,7 +83,7 @@ func (o *options) withoutTLS(at *endpoint) error {
   %s cert -self-signed -hosts %s
   %s -tls-cert cert.pem -tls-key key.pem
 Or -insecure starts it without, for a network in which everybody may do everything`,
-		at.hostFlag, at.host, flags.Sibling("admin"), flags.Quote(at.name()), flags.CommandLine())
+		at.hostFlag, at.host, flags.Sibling("admin"), units.Quoted(at.name()), flags.CommandLine())
 }
 
 func (o *options) withoutUsers(at *endpoint) error {
@@ -108,7 +109,7 @@ func (o *options) onLoopback() (args []string) {
 // adminFlags are those with which admin finds this broker, with a space before each.
 func (o *options) adminFlags() (args string) {
 	if o.data != defaultData {
-		args += " -data " + flags.Quote(o.data)
+		args += " -data " + units.Quoted(o.data)
 	}
 	if o.listen.http.port != defaultHTTPPort {
 		args += fmt.Sprintf(" -hport %d", o.listen.http.port)

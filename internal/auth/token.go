@@ -35,6 +35,9 @@ func (h *TokenHash) UnmarshalText(text []byte) error {
 	return err
 }
 
+// OperatorFile is the file in a broker's data directory that has its operator token.
+const OperatorFile = "operator-token"
+
 // tokenPrefix begins each token, so that people and programs that look for secrets see what it is.
 const tokenPrefix = "mbus_"
 

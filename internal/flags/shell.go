@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"mbus/internal/units"
 )
 
 // Sibling is the command that starts a program in the directory of this one.
@@ -16,16 +18,7 @@ func Sibling(program string) string {
 func CommandLine(more ...string) string {
 	var words []string
 	for _, word := range append(os.Args[:len(os.Args):len(os.Args)], more...) {
-		words = append(words, Quote(word))
+		words = append(words, units.Quoted(word))
 	}
 	return strings.Join(words, " ")
-}
-
-// Quote makes a word of a shell of a text.
-func Quote(text string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,@%+"
-	if text != "" && strings.Trim(text, plain) == "" {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

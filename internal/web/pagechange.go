@@ -224,7 +224,7 @@ func postReset(c *call) error {
 	ch := change{
 		Title: fmt.Sprintf("Reset group %s in topic %s", done.Group, done.Topic), Back: groupPath(done.Group), Name: done.Topic, Kind: "topic", Verb: "Reset the group",
 		Columns: []string{"Partition", "Position now", "New", "Difference"}, Warn: done.InUse,
-		Command: groupCommand(c, "reset", done.Group, "-topic "+done.Topic+" -to "+shellQuoted(c.query.Get("to"))),
+		Command: groupCommand(c, "reset", done.Group, "-topic "+done.Topic+" -to "+units.Quoted(c.query.Get("to"))),
 	}
 	for i, m := range done.moves {
 		row := []string{strconv.Itoa(i), "none", grouped(m.To), "–"}

@@ -19,7 +19,7 @@ import (
 // uiFuncs are for the templates.
 var uiFuncs = template.FuncMap{
 	"count": groupedAny, "bytes": bytesText, "time": timeText, "iso": isoText, "age": ageText, "visible": visible,
-	"path": url.PathEscape, "query": url.QueryEscape, "shell": shellQuoted, "retention": retentionText,
+	"path": url.PathEscape, "query": url.QueryEscape, "shell": units.Quoted, "retention": retentionText,
 }
 
 // grouped is a number with its digits in groups of three.
@@ -154,17 +154,6 @@ func wholeRunes(p []byte) []byte {
 	return p
 }
 
-// shellQuoted is a word for a shell.
-func shellQuoted(s string) string {
-	plain := func(r rune) bool {
-		return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-/:@%+,", r))
-	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
 // Ports are where commands find the broker, and how they get in: the host that the browser has used, and the ports.
 type ports struct {
 	Host, Producers, Consumers, Kafka, HTTP string
@@ -194,7 +183,7 @@ func (p ports) Flags() string {
 	if p.isHere() {
 		return "-port " + p.Consumers + p.entry()
 	}
-	return "-host " + shellQuoted(p.Host) + " -port " + p.Consumers + p.entry()
+	return "-host " + units.Quoted(p.Host) + " -port " + p.Consumers + p.entry()
 }
 
 // entry is the flags of programs that let them in, with a space before each.
@@ -203,7 +192,7 @@ func (p ports) entry() (flags string) {
 		flags = " -tls"
 	}
 	if p.User != "" {
-		flags += " -user " + shellQuoted(p.User)
+		flags += " -user " + units.Quoted(p.User)
 	}
 	return flags
 }
@@ -216,7 +205,7 @@ func (p ports) Curl() string {
 	if p.User == "" {
 		return "curl"
 	}
-	return "curl -u " + shellQuoted(p.User)
+	return "curl -u " + units.Quoted(p.User)
 }
 
 // Kcat is kcat, whose password is in a file: others see what a command line has.
@@ -232,7 +221,7 @@ func (p ports) Lines(port string, lines ...string) string {
 	text, to := "printf '"+strings.Join(lines, `\n`)+`\n'`, "nc -N "+p.Host+" "+port
 	switch {
 	case p.User != "":
-		text = `printf 'AUTH %s %s\n` + strings.Join(lines, `\n`) + `\n' ` + shellQuoted(p.User) + ` "$MBUS_PASSWORD"`
+		text = `printf 'AUTH %s %s\n` + strings.Join(lines, `\n`) + `\n' ` + units.Quoted(p.User) + ` "$MBUS_PASSWORD"`
 	case len(lines) == 1:
 		text = "echo '" + lines[0] + "'"
 	}
@@ -248,7 +237,7 @@ func (p ports) Lines(port string, lines ...string) string {
 // AdminFlags lead admin to the broker over HTTP, with a space before each.
 func (p ports) AdminFlags() (flags string) {
 	if !p.isHere() {
-		flags += " -host " + shellQuoted(p.Host)
+		flags += " -host " + units.Quoted(p.Host)
 	}
 	if p.HTTP != "9992" {
 		flags += " -hport " + p.HTTP

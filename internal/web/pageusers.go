@@ -8,6 +8,7 @@ import (
 
 	"mbus/internal/auth"
 	"mbus/internal/broker"
+	"mbus/internal/units"
 )
 
 var userListParams = []param{
@@ -108,9 +109,9 @@ func showUser(c *call) error {
 	d.IsCut = max(len(u.Permissions), len(u.Tokens)) > broker.PageRows
 	d.MayChange = broker.May(c.view, broker.Alter, broker.ClusterResource, "")
 	for _, p := range u.Permissions[:min(len(u.Permissions), broker.PageRows)] {
-		row := permissionRow{p.Operations.String(), string(p.Kind), p.Pattern, p.Operations.String() + " " + shellQuoted(p.Pattern)}
+		row := permissionRow{p.Operations.String(), string(p.Kind), p.Pattern, p.Operations.String() + " " + units.Quoted(p.Pattern)}
 		if p.Kind == auth.Group {
-			row.Args = p.Operations.String() + " -group " + shellQuoted(p.Pattern)
+			row.Args = p.Operations.String() + " -group " + units.Quoted(p.Pattern)
 		}
 		d.Permissions = append(d.Permissions, row)
 	}
