@@ -15,7 +15,7 @@ func newTerminal(t *testing.T) (types, terminal *os.File) {
 	t.Helper()
 	types, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("needs a pseudo terminal: %v", err)
+		t.Fatalf("a test needs a pseudo terminal: %v", err)
 	}
 	t.Cleanup(func() { types.Close() })
 	if err := unix.IoctlSetPointerInt(int(types.Fd()), unix.TIOCSPTLCK, 0); err != nil {
