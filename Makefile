@@ -39,7 +39,7 @@ test:
 # Not from the cache: it does not know of the programs that the tests start. Tests with clients
 # of others mostly wait for them, and run beside the rest.
 tests:
-	@scripts/need.sh go nc strace kcat rsync openssl node npm gcc chromium $(DISKS)
+	@scripts/need.sh go nc strace kcat rsync openssl curl unshare node npm gcc chromium $(DISKS)
 	@scripts/prometheus.sh
 	@make --no-print-directory -j2 tests-own tests-others
 
@@ -58,12 +58,12 @@ quick:
 
 # Some cases need root, for file systems of their own, and say so where it is missing.
 promise:
-	@scripts/need.sh nc strace kcat rsync openssl $(DISKS)
+	@scripts/need.sh nc strace kcat rsync openssl curl unshare $(DISKS)
 	go test -count=1 -v -timeout 24h ./test/fault $(if $(LONG),-long -record $(CURDIR)/docs/PROOF.md)
 	$(if $(LONG),scripts/fuzz.sh 10m $(CURDIR)/docs/PROOF.md)
 
 race:
-	@scripts/need.sh nc strace kcat rsync openssl gcc $(DISKS)
+	@scripts/need.sh nc strace kcat rsync openssl curl unshare gcc $(DISKS)
 	CGO_ENABLED=1 go test -race -count=1 $(TESTFLAGS) ./...
 
 check:
@@ -93,7 +93,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 cover:
-	@scripts/need.sh nc strace kcat rsync openssl $(DISKS)
+	@scripts/need.sh nc strace kcat rsync openssl curl unshare $(DISKS)
 	@mkdir -p build
 	go test -count=1 -coverpkg=./internal/... -coverprofile=build/cover.out ./...
 	go tool cover -func=build/cover.out | awk '$$3 + 0 < 60 || $$1 == "total:"'

@@ -18,6 +18,7 @@ packages() {
 	gcc) echo gcc libc6-dev ;;
 	losetup) echo mount ;;
 	mkfs.ext4) echo e2fsprogs ;;
+	unshare) echo util-linux ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -280,9 +280,7 @@ func TestConsumersGoOnAfterTheBrokerHasRestarted(t *testing.T) {
 // kcat runs it and gives what it prints.
 func kcat(t testing.TB, b *bus, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("kcat"); err != nil {
-		t.Fatalf("%v; on Debian: apt-get install kcat", err)
-	}
+	brokertest.NeedTools(t, "kcat")
 	cmd := exec.CommandContext(patient(t), "kcat", append([]string{"-b", b.addr, "-q"}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

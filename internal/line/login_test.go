@@ -103,9 +103,7 @@ func TestAStopEndsAWrongLogin(t *testing.T) {
 
 // As the issue writes it: with openssl, by hand.
 func TestLoginWithOpenSSL(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("there is no openssl")
-	}
+	brokertest.NeedTools(t, "openssl")
 	b := start(t, setup{overTLS: true})
 	b.auth = b.addUser("alice", everything()...)
 	cmd := exec.Command("openssl", "s_client", "-quiet", "-connect", b.producers)

@@ -210,9 +210,7 @@ func TestOffLoopbackOnlyTLSIsServed(t *testing.T) {
 // and K has both sides change keys.
 func (r *rig) openssl(version string) (Conn, func(line string)) {
 	r.Helper()
-	if testing.Short() {
-		r.Skip("it needs openssl; make test runs it")
-	}
+	brokertest.NeedTools(r, "openssl")
 	out, in, err := os.Pipe()
 	if err != nil {
 		r.Fatal(err)

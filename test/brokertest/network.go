@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -19,8 +20,8 @@ const (
 )
 
 // OwnNetwork runs a test once more, in a network of its own that no other machine reaches, and in which Foreign is an
-// address of this one. It returns true there, and false to the test that has to return. Where that is not allowed the
-// test is skipped.
+// address of this one. It returns true there, and false to the test that has to return. Where the system does not allow that
+// the test is skipped.
 func OwnNetwork(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(networkVariable) == t.Name() {
@@ -29,13 +30,15 @@ func OwnNetwork(t *testing.T) bool {
 		}
 		return true
 	}
-	if err := exec.Command("unshare", "-Urn", "true").Run(); err != nil {
-		t.Skipf("needs a network of its own (unshare -Urn): %v", err)
+	NeedTools(t, "unshare")
+	how, err := unshared()
+	if err != nil {
+		t.Skipf("needs a system that gives it a network of its own: %v", err)
 	}
 	if err := buildOnce(); err != nil {
 		t.Fatal(err)
 	}
-	again := exec.Command("unshare", "-Urn", os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
+	again := exec.Command("unshare", how, os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
 	again.Env = append(os.Environ(), networkVariable+"="+t.Name(), programsVariable+"="+built)
 	out, err := again.CombinedOutput()
 	t.Logf("in a network of its own:\n%s", out)
@@ -43,6 +46,20 @@ func OwnNetwork(t *testing.T) bool {
 		t.Error(err)
 	}
 	return false
+}
+
+// unshared gives the options of unshare for a network of its own: with users of its own, too, or as root without them,
+// because some systems forbid those alone.
+func unshared() (how string, err error) {
+	var all []error
+	for _, how := range []string{"-Urn", "-n"} {
+		out, err := exec.Command("unshare", how, "true").CombinedOutput()
+		if err == nil {
+			return how, nil
+		}
+		all = append(all, fmt.Errorf("unshare %s: %w: %s", how, err, out))
+	}
+	return "", errors.Join(all...)
 }
 
 // addForeign gives the loopback interface, which begins without any, its addresses.

@@ -17,9 +17,7 @@ import (
 // everything; and kill -9 of the broker in between. Expected: nothing is consumed, so that the next drain
 // begins with the first message. A drain that is read to its end consumes all.
 func TestF48KilledHTTPDrainConsumesNothing(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("needs curl, which is killed")
-	}
+	brokertest.NeedTools(t, "curl")
 	const (
 		size   = 12 << 20
 		unread = 256 << 10 // more than curl and its pipe hold

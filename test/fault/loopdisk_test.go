@@ -32,11 +32,7 @@ func newLoopDisk(t *testing.T, bytes int64) *loopDisk {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: a power cut is tried on a file system of its own, on a loop device")
 	}
-	for _, tool := range []string{"losetup", "mkfs.ext4"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("%s is missing: \"make test\" installs it", tool)
-		}
-	}
+	brokertest.NeedTools(t, "losetup", "mkfs.ext4")
 	dir := t.TempDir()
 	image := filepath.Join(dir, "image")
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
