@@ -68,7 +68,7 @@ func newConn(tcp *net.TCPConn, b *Broker, within time.Duration) (*conn, error) {
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if c.feed != nil {
+	if err != nil && c.feed != nil {
 		err = Explain(err)
 	}
 	return n, err
@@ -123,8 +123,6 @@ func Explain(err error) error {
 	var invalid x509.CertificateInvalidError
 	var op *net.OpError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &plain):
 		return fmt.Errorf("this port does not speak TLS: connect without -tls, or start the broker with -tls-cert and -tls-key (%w)", err)
 	case errors.As(err, &authority):

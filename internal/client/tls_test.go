@@ -83,6 +83,19 @@ func TestErrorsOfTLSTellApart(t *testing.T) {
 	}
 }
 
+// A read over TLS costs no memory of its own.
+func TestAReadOverTLSAllocatesNothing(t *testing.T) {
+	c := &conn{Conn: endless{}, feed: new(feed)}
+	p := make([]byte, 100)
+	if n := testing.AllocsPerRun(100, func() { _, _ = c.Read(p) }); n > 0 {
+		t.Errorf("it allocates %v times", n)
+	}
+}
+
+type endless struct{ net.Conn }
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
 // A producer logs in on each of its connections, and takes an end without TLS's close for a loss.
 func TestReconnectsLogInAgain(t *testing.T) {
 	server, config := brokertest.TLS(t)
