@@ -61,11 +61,8 @@ func (s *socket) peek() (byte, error) {
 	var n int
 	var failed error
 	err := s.raw.Read(func(fd uintptr) bool {
-		for {
-			if n, _, failed = syscall.Recvfrom(int(fd), p[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT); failed != syscall.EINTR {
-				return !isAgain(failed)
-			}
-		}
+		n, failed = receive(int(fd), p[:], syscall.MSG_PEEK)
+		return !isAgain(failed)
 	})
 	switch {
 	case err != nil:

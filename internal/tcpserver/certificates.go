@@ -1,7 +1,6 @@
 package tcpserver
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -182,7 +181,7 @@ func loadAuthorities(name string) (*x509.CertPool, error) {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
-	if !bytes.Contains(p, []byte("-----BEGIN CERTIFICATE-----")) || !pool.AppendCertsFromPEM(p) {
+	if !pool.AppendCertsFromPEM(p) {
 		return nil, fmt.Errorf("%q has no certificate in PEM", name)
 	}
 	return pool, nil

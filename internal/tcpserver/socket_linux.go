@@ -185,10 +185,10 @@ func (s *socket) Abort() {
 }
 
 // receive reads without waiting: the error is EAGAIN where nothing has come, and n is 0
-// without an error at the end.
-func receive(fd int, p []byte) (n int, err error) {
+// without an error at the end. flags are those of recv(2).
+func receive(fd int, p []byte, flags int) (n int, err error) {
 	for {
-		if n, _, err = syscall.Recvfrom(fd, p, syscall.MSG_DONTWAIT); err != syscall.EINTR {
+		if n, _, err = syscall.Recvfrom(fd, p, syscall.MSG_DONTWAIT|flags); err != syscall.EINTR {
 			return max(n, 0), err
 		}
 	}

@@ -180,7 +180,7 @@ func (c *tcpConn) PeerClosed() (bool, error) {
 		n := 0
 		err := control(c.raw, func(fd int) (err error) {
 			if err = socketError(fd); err == nil {
-				n, err = receive(fd, p[:])
+				n, err = receive(fd, p[:], 0)
 			}
 			return err
 		})

@@ -78,7 +78,7 @@ func isNetwork(err error) bool {
 func (c *tlsConn) awaitBytes() error {
 	var p [1]byte
 	return c.raw.Read(func(fd uintptr) bool {
-		_, _, err := syscall.Recvfrom(int(fd), p[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		_, err := receive(int(fd), p[:], syscall.MSG_PEEK)
 		return !isAgain(err)
 	})
 }
@@ -287,7 +287,7 @@ func (r *records) Read(p []byte) (n int, err error) {
 // readNow reads without waiting. The error is EAGAIN where nothing has come.
 func (r *records) readNow(p []byte) (n int, err error) {
 	err = control(r.raw, func(fd int) (err error) {
-		n, err = receive(fd, p)
+		n, err = receive(fd, p, 0)
 		return err
 	})
 	return n, err
