@@ -48,14 +48,11 @@ func PlanReset(v *broker.View, groupName string, t *broker.Topic, to *units.Posi
 	return r, nil
 }
 
-// Offsets are those that the positions are set to, by partition.
-func (r *Reset) Offsets() []int64 {
+// Execute sets the positions. The error is that of View.ResetOffsets.
+func (r *Reset) Execute() error {
 	offsets := make([]int64, len(r.Moves))
 	for i, m := range r.Moves {
 		offsets[i] = m.To
 	}
-	return offsets
+	return r.view.ResetOffsets(r.group, r.topic, offsets)
 }
-
-// Execute sets the positions. The error is that of View.ResetOffsets.
-func (r *Reset) Execute() error { return r.view.ResetOffsets(r.group, r.topic, r.Offsets()) }
