@@ -342,6 +342,24 @@ const (
 	maxPositionsPause = 100 * time.Millisecond
 )
 
+// Limits of the users' log and of the audit trail. Those of users themselves are in package auth.
+const (
+	// compactUsersAfter records, or compactUsersBytes, are the least that the log of users takes before it is
+	// compacted: more if that is less than four times the users.
+	compactUsersAfter = 1000
+	compactUsersBytes = 4 << 20
+
+	// maxRefusals are logged each second, because any client can cause them. Others are counted.
+	maxRefusals = 20
+
+	// maxAudited is the length of the longest name in the audit trail, in bytes: a name that is refused can be any
+	// text.
+	maxAudited = 256
+
+	// maxListed bounds a list in the audit trail: a user may have 10,000 permissions.
+	maxListed = 20
+)
+
 // Limits of metrics.
 const (
 	// MetricPartitions bounds the partitions, and also the groups' positions, that /metrics has series

@@ -58,12 +58,6 @@ func (b *Broker) Refused() (logins, requests int64) {
 	return b.trail.failedLogins.Load(), b.trail.denied.Load()
 }
 
-// maxRefusals is the number of refusals that are logged each second.
-const maxRefusals = 20
-
-// maxAudited is the length of the longest name in the audit trail, in bytes: a name that is refused can be any text.
-const maxAudited = 256
-
 func (t *trail) change(p Principal, action string, kind ResourceKind, name string, more ...any) {
 	t.log.Info("audit", entry{p, action, kind, name}.attributes("done", more...)...)
 }

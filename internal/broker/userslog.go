@@ -24,12 +24,6 @@ type usersLog struct {
 	kept    int        // bytes that the last compaction wrote
 }
 
-// The log of users is compacted from so many records, or bytes, on, when a quarter of them is up to date.
-const (
-	compactUsersAfter = 1000
-	compactUsersBytes = 4 << 20
-)
-
 // newUsers reads the users back. A user that can't be read may have had less permissions than its earlier
 // records say, and without users everything is open: so nothing of the log may be missing.
 func newUsers(b *Broker) (*usersLog, error) {

@@ -48,9 +48,6 @@ func userChanges(before, after *auth.User) (all []any) {
 	return all
 }
 
-// maxListed bounds a list in the audit trail: a user may have 10,000 permissions.
-const maxListed = 20
-
 func briefList(values []string) string {
 	if n := len(values) - maxListed; n > 0 {
 		values = append(values[:maxListed:maxListed], fmt.Sprintf("%d more", n))
