@@ -48,10 +48,8 @@ func audited(v *View, err error, action string, kind ResourceKind, name string, 
 	return err
 }
 
-// AuditRefused adds something to the audit trail that a view's principal was refused.
-func AuditRefused(v *View, action string, kind ResourceKind, name string) {
-	v.broker.trail.deny(v.principal, action, kind, name)
-}
+// AuditRefused adds a request to the audit trail that a view's principal was refused, whatever it is about.
+func AuditRefused(v *View, action string) { v.broker.trail.deny(v.principal, action, "", "") }
 
 // Refused is how many log-ins have failed, and how many requests were denied to those who had logged in, or had not.
 func (b *Broker) Refused() (logins, requests int64) {

@@ -46,7 +46,7 @@ func (c *conn) admit(key int16) error {
 		c.logIn(auth.Identity{})
 		return nil
 	case s.client.Certificate == "":
-		broker.AuditRefused(c.view, kmsg.NameForKey(key), "", "")
+		broker.AuditRefused(c.view, kmsg.NameForKey(key))
 		return fmt.Errorf("%w: it sends %s, and takes security.protocol=SASL_SSL", errLogin, kmsg.NameForKey(key))
 	}
 	id, err := c.server.broker.Login(s.client, broker.Claim{User: s.client.Certificate, By: "certificate"}, c.quit, func(u *auth.Users) (auth.Identity, error) {

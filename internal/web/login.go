@@ -48,7 +48,7 @@ func logIn(c *call) error {
 		c.conn.login.Store(&who)
 		c.server.conns.Admitted(c.conn.net)
 	case c.op.audience == forUsers:
-		broker.AuditRefused(c.view, cmp.Or(c.op.id, c.op.path), "", "")
+		broker.AuditRefused(c.view, cmp.Or(c.op.id, c.op.path))
 		return errUnauthenticated
 	}
 	if who.identity.Name != "" {
