@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/broker"
+	"mbus/internal/kafka"
 	"mbus/test/brokertest"
 )
 
@@ -248,8 +250,8 @@ func TestHostileFramesCostLittleMemory(t *testing.T) {
 // of as many small things as fit.
 func hostileFrames() map[string][]byte {
 	frames := make(map[string][]byte)
-	for _, key := range []int16{0, 1, 2, 3, 8, 9, 10, 11, 13, 14, 15, 16, 19, 20, 21, 23, 32, 33, 35, 37, 42, 44, 47, 75} {
-		for _, version := range []int16{0, 4} {
+	for key, served := range kafka.Versions() {
+		for _, version := range slices.Compact(slices.Sorted(slices.Values([]int16{0, served[0], min(4, served[1]), served[1]}))) {
 			for _, fill := range []byte{0, 1} {
 				p := make([]byte, 4, 1<<20)
 				p = binary.BigEndian.AppendUint16(p, uint16(key))

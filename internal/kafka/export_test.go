@@ -32,3 +32,12 @@ func (s *Server) Writing() (n int) {
 	})
 	return n
 }
+
+// Versions are the lowest and the highest version of each key.
+func Versions() map[int16][2]int16 {
+	all := make(map[int16][2]int16)
+	for key, a := range apis {
+		all[key] = [2]int16{a.min, a.max}
+	}
+	return all
+}
