@@ -78,8 +78,11 @@ func (v *View) DeleteOffsets(groupName string, topics map[string][]int) error {
 		}
 	}
 	err := v.broker.offsets.DeleteOffsets(groupName, topics)
-	if topics == nil {
+	switch {
+	case topics == nil:
 		return audited(v, err, "delete", GroupResource, groupName)
+	case len(topics) == 0: // nothing has changed
+		return err
 	}
 	return audited(v, err, "delete positions", GroupResource, groupName, "topics", slices.Sorted(maps.Keys(topics)))
 }

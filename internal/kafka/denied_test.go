@@ -365,3 +365,20 @@ func TestRefusalsAreAudited(t *testing.T) {
 		}
 	}
 }
+
+// What is refused for each of its parts changes nothing, and is not in the audit trail as a change.
+func TestADeletionOfNoPositionIsNoChange(t *testing.T) {
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	commit := guarded()[8].req
+	c := b.dial()
+	c.send(commit)
+	c.receive(commit)
+	c = b.permits().with(auth.Permission{Operations: auth.Admin, Kind: auth.Group, Pattern: "g"})
+	if codes := codesOf(c, guarded()[47].req); !slices.Equal(codes, []int16{0, kerr.TopicAuthorizationFailed.Code}) {
+		t.Errorf("codes %v", codes)
+	}
+	if lines := b.book.Lines("msg=audit", "kind=group", "outcome=done"); len(lines) > 0 {
+		t.Errorf("the audit trail has %q", lines)
+	}
+}
