@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -155,6 +156,36 @@ func TestALogInMakesANewSession(t *testing.T) {
 	}
 	r.restart()
 	r.must(401, "GET", "/topics", "", "Cookie", first)
+}
+
+// A cookie counts where nobody else reads it, and from another machine only the one that nobody else can set.
+func TestWhereACookieCounts(t *testing.T) {
+	r := newRig(t, Options{})
+	r.addUser("alice", "secret")
+	r.anonymous()
+	_, secret, _ := strings.Cut(r.logIn("alice", "secret"), "=")
+	here, there := netip.MustParseAddrPort("127.0.0.1:5"), netip.MustParseAddrPort("192.0.2.7:5")
+	for _, x := range []struct {
+		from      netip.AddrPort
+		isPrivate bool
+		name      string
+		counts    bool
+	}{
+		{here, true, cookiePlain, true},
+		{here, true, cookieSecure, true},
+		{here, false, cookiePlain, false},
+		{there, true, cookieSecure, true},
+		{there, true, cookiePlain, false},
+		{there, false, cookieSecure, false},
+	} {
+		c := &call{
+			server: r.server, conn: &conn{client: broker.Client{Address: x.from, IsPrivate: x.isPrivate}},
+			r: &http.Request{Host: "localhost", Header: http.Header{"Cookie": {x.name + "=" + secret}}},
+		}
+		if counts := sessionOf(c) != nil; counts != x.counts {
+			t.Errorf("%s from %v, private %v: counts %v", x.name, x.from, x.isPrivate, counts)
+		}
+	}
 }
 
 func TestSessionsEndByTimeAndByNumber(t *testing.T) {
