@@ -98,9 +98,16 @@ func TestLogIn(t *testing.T) {
 
 	p.logIn("alice", "secret of alice")
 	p.visit("/ui/topics/orders")
-	p.await(`document.getElementById('state').textContent === 'live'`)
+	p.await(`document.getElementById('state').textContent === 'live' && document.getElementById('state').className === 'state live'`)
 	b.administer("user", "delete", "alice", "-execute")
 	p.await(`document.getElementById('state').textContent !== 'live'`)
+	p.await(`document.getElementById('state').textContent === 'log in again'`)
+	p.submit("#state a")
+	p.isAt("/login")
+	var to string
+	if p.do(chromedp.Value("input[name=to]", &to, chromedp.ByQuery)); to != "/ui/topics/orders" {
+		t.Errorf("the form leads to %q", to)
+	}
 	p.visit("/ui/topics/orders")
 	p.isAt("/login")
 }

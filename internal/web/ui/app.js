@@ -154,11 +154,21 @@
       });
     }
     for (const [cell, at] of drawn) if (at) setText(cell, age(at, now));
-    state.className = 'state ' + (event.status === 'ok' ? 'live' : 'bad');
+    state.className = 'state ' + (event.status === 'ok' || !event.status ? 'live' : 'bad'); // not all users may know it
     if (event.gone) {
       state.className = 'state bad';
       state.textContent = 'deleted';
     } else state.textContent = event.status === 'ok' ? 'live' : event.status === 'degraded' ? 'live, with a problem' : event.status ? 'failing' : 'live';
+  };
+
+  // A stream that the broker has refused, and not only lost, does not come again by itself. It leads to the log-in
+  // form where that is missing; what was typed into the page stays until then.
+  const refused = async () => {
+    const answer = await fetch('/ui/numbers', { method: 'HEAD' }).catch(() => null);
+    if (!answer || answer.status !== 401) return;
+    const link = make('a', '', 'log in again');
+    link.href = '/login?to=' + encodeURIComponent(location.pathname + location.search);
+    state.replaceChildren(link);
   };
 
   const follow = () => {
@@ -172,7 +182,13 @@
       series.clear();
       source = new EventSource('/ui/numbers?' + query);
       source.onmessage = (e) => take(JSON.parse(e.data));
-      source.onerror = () => { state.className = 'state bad'; state.textContent = 'not connected'; };
+      source.onerror = () => {
+        state.className = 'state bad';
+        state.textContent = 'not connected';
+        if (source.readyState !== EventSource.CLOSED) return;
+        close();
+        refused();
+      };
     };
     const close = () => { if (source) source.close(); source = null; };
     document.addEventListener('visibilitychange', () => { if (document.hidden) close(); else open(); });
@@ -283,7 +299,11 @@
         later();
       };
       source.addEventListener('problem', (e) => { stop(); said.textContent = JSON.parse(e.data).detail; });
-      source.onerror = () => { said.textContent = 'not connected; trying again'; };
+      source.onerror = () => {
+        const again = source.readyState !== EventSource.CLOSED;
+        if (!again) stop();
+        said.textContent = again ? 'not connected; trying again' : 'not connected';
+      };
     });
     button('pause').addEventListener('click', () => {
       paused = !paused;
