@@ -1,6 +1,7 @@
 package web
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -9,7 +10,6 @@ import (
 
 // A survey is what the views need to know of the positions of all groups.
 type survey struct {
-	groups []string // that have positions, sorted
 	topics map[string]*topicSurvey
 	begun  time.Time
 	took   time.Duration
@@ -23,7 +23,7 @@ type topicSurvey struct {
 }
 
 func newSurvey(v *broker.View) *survey {
-	s := &survey{groups: broker.GroupNames(v), topics: make(map[string]*topicSurvey), begun: time.Now()}
+	s := &survey{topics: make(map[string]*topicSurvey), begun: time.Now()}
 	broker.EachLag(v, func(all []broker.GroupLag) { // of a group, sorted by topic
 		for len(all) > 0 {
 			lag, end := all[0].Lag, 1
@@ -62,12 +62,11 @@ func (s *survey) of(topic string) []string {
 // surveys keep the latest survey for all views that are open, whose numbers need one again and again. The zero
 // value is ready.
 type surveys struct {
-	mu     sync.Mutex // guards what follows, and is held while a survey is made
-	latest *survey
-	of     string // the name of the principal who sees it
+	mu     sync.Mutex         // guards what follows, and is held while a survey is made
+	latest map[string]*survey // by the name of the principal who sees it
 }
 
-// surveyShare bounds the processor time of surveys for views that are open: a survey is kept for so many times as
+// surveyShare bounds the processor time of surveys for the views that a principal has open: a survey is kept for so many times as
 // long as it took. 64 is 16 ms of each second; with 100,000 groups a survey takes 50 to 90 ms.
 const surveyShare = 64
 
@@ -75,10 +74,19 @@ const surveyShare = 64
 func (a *surveys) get(v *broker.View, fresh bool) *survey {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := a.latest
-	if s == nil || fresh || a.of != broker.PrincipalOf(v).Name || time.Since(s.begun) > max(broker.PageNumbers/2, surveyShare*s.took) {
+	name := broker.PrincipalOf(v).Name
+	s := a.latest[name]
+	if s == nil || fresh || s.isOld() {
+		maps.DeleteFunc(a.latest, func(_ string, s *survey) bool { return s.isOld() }) // of views that were closed, too
+		if a.latest == nil {
+			a.latest = make(map[string]*survey)
+		}
 		s = newSurvey(v)
-		a.latest, a.of = s, broker.PrincipalOf(v).Name
+		a.latest[name] = s
 	}
 	return s
+}
+
+func (s *survey) isOld() bool {
+	return time.Since(s.begun) > max(broker.PageNumbers/2, surveyShare*s.took)
 }

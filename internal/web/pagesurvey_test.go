@@ -48,8 +48,8 @@ func TestSurveyKnowsTheGroupsOfATopic(t *testing.T) {
 	if of := s.topics["topic-00000"]; of.worst != 3 || of.worstGroup != "group-00000-00000" {
 		t.Errorf("the worst lag is %d, of %q", of.worst, of.worstGroup)
 	}
-	if len(s.groups) != 6 || s.of("nothing") != nil {
-		t.Errorf("groups %q, and %q of a topic that is not there", s.groups, s.of("nothing"))
+	if n := len(s.of("topic-00000")) + len(s.of("topic-00001")); n != 6 || len(s.topics) != 2 || s.of("nothing") != nil {
+		t.Errorf("%d groups in %d topics, and %q of a topic that is not there", n, len(s.topics), s.of("nothing"))
 	}
 }
 
@@ -63,17 +63,33 @@ func TestOpenViewsShareASurvey(t *testing.T) {
 	for _, query := range []string{"", "topic=topic-00000"} {
 		stream := r.newNumberStream(query)
 		stream.isOpen = true
-		if stream.gather(); r.server.surveys.latest != first {
+		if stream.gather(); r.server.surveys.latest[""] != first {
 			t.Errorf("view %q: the survey is made again", query)
 		}
 	}
-	if r.newNumberStream("").gather(); r.server.surveys.latest == first {
+	if r.newNumberStream("").gather(); r.server.surveys.latest[""] == first {
 		t.Error("the first numbers of a view are old")
 	}
-	second := r.server.surveys.latest
+	second := r.server.surveys.latest[""]
 	second.begun = time.Now().Add(-time.Minute)
 	if r.server.surveys.get(v, false) == second {
 		t.Error("a survey of a minute ago is used still")
+	}
+}
+
+// Views of two users, each of whom sees other groups, don't have each other's survey made again each second. One of
+// views that were closed is not kept.
+func TestOpenViewsOfTwoUsersKeepTheirSurveys(t *testing.T) {
+	r := newRig(t, Options{})
+	alice, bob := r.broker.As(broker.Principal{Name: "alice"}), r.broker.As(broker.Principal{Name: "bob"})
+	first, other := r.server.surveys.get(alice, true), r.server.surveys.get(bob, true)
+	first.took, other.took = time.Hour, time.Hour // they are not due again
+	if first == other || r.server.surveys.get(alice, false) != first || r.server.surveys.get(bob, false) != other {
+		t.Error("the surveys of two users are made again")
+	}
+	first.begun = time.Now().Add(-1000 * time.Hour)
+	if r.server.surveys.get(bob, true); len(r.server.surveys.latest) != 1 {
+		t.Errorf("%d surveys are kept", len(r.server.surveys.latest))
 	}
 }
 
