@@ -60,6 +60,34 @@ const (
 	statusFailed   = "failed"
 )
 
+// checkResults are what all checks have found.
+func checkResults(problems []broker.Problem) (all []checkResult) {
+	for _, check := range allChecks {
+		r := checkResult{Name: check, Status: statusOK}
+		for _, p := range problems {
+			if p.Check == check {
+				r.Status, r.Detail = statusDegraded, p.Detail
+				if p.Grave {
+					r.Status = statusFailed
+				}
+			}
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// worstOf is the status of all checks.
+func worstOf(problems []broker.Problem) string {
+	switch {
+	case slices.ContainsFunc(problems, func(p broker.Problem) bool { return p.Grave }):
+		return statusFailed
+	case len(problems) > 0:
+		return statusDegraded
+	}
+	return statusOK
+}
+
 // alive answers that the process runs.
 func alive(c *call) error { return c.text(http.StatusOK, "ok\n") }
 
@@ -99,23 +127,10 @@ func healthy(c *call) error {
 	if err != nil {
 		return err
 	}
-	report := healthReport{Status: statusOK, Version: c.server.opts.Version, Disk: diskReport{h.Disk.Free, h.Disk.Size, h.Disk.Reserve}}
+	report := healthReport{Status: worstOf(h.Problems), Version: c.server.opts.Version, Checks: checkResults(h.Problems), Disk: diskReport{h.Disk.Free, h.Disk.Size, h.Disk.Reserve}}
 	status := http.StatusOK
-	for _, check := range allChecks {
-		result := checkResult{Name: check, Status: statusOK}
-		for _, p := range h.Problems {
-			if p.Check != check {
-				continue
-			}
-			result.Status, result.Detail = statusDegraded, p.Detail
-			if p.Grave {
-				result.Status, status = statusFailed, http.StatusServiceUnavailable
-			}
-			if report.Status != statusFailed {
-				report.Status = result.Status
-			}
-		}
-		report.Checks = append(report.Checks, result)
+	if report.Status == statusFailed {
+		status = http.StatusServiceUnavailable
 	}
 	if !looks(c) {
 		report = healthReport{Status: report.Status}

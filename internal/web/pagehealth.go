@@ -64,20 +64,9 @@ func showHealth(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := healthView{Report: h, Status: status(c), GoVersion: runtime.Version(), Durability: "A message is acknowledged when it is synced to the disk."}
+	d := healthView{Report: h, Status: worstOf(h.Problems), Checks: checkResults(h.Problems), GoVersion: runtime.Version(), Durability: "A message is acknowledged when it is synced to the disk."}
 	if every := c.server.opts.SyncEvery; every > 0 {
 		d.Durability = "A message is acknowledged before it is synced; there is a sync every " + every.String() + ". A power cut may lose the messages since the last one."
-	}
-	for _, check := range allChecks {
-		r := checkResult{Name: check, Status: statusOK}
-		for _, p := range h.Problems {
-			if p.Check == check {
-				if r.Status, r.Detail = statusDegraded, p.Detail; p.Grave {
-					r.Status = statusFailed
-				}
-			}
-		}
-		d.Checks = append(d.Checks, r)
 	}
 	for _, port := range []broker.Port{broker.Producers, broker.Consumers, broker.Kafka, broker.HTTP} {
 		n := c.server.broker.Stats.Connections(port)

@@ -146,13 +146,8 @@ func status(c *call) string {
 		return "" // which is asked for each second, and refuses nothing
 	}
 	h, err := c.health()
-	switch {
-	case err != nil:
+	if err != nil {
 		return ""
-	case slices.ContainsFunc(h.Problems, func(p broker.Problem) bool { return p.Grave }):
-		return statusFailed
-	case len(h.Problems) > 0:
-		return statusDegraded
 	}
-	return statusOK
+	return worstOf(h.Problems)
 }
