@@ -87,7 +87,6 @@ type view struct {
 // A visitor is who looks at the page.
 type visitor struct {
 	Name       string // "" for a client that has not logged in
-	IsUser     bool   // that can be looked at
 	HasSession bool   // that can end
 	IsIn       bool   // it has logged in, or nobody needs to
 	Looks      bool   // at the broker as a whole
@@ -97,10 +96,9 @@ type visitor struct {
 func newVisitor(c *call) visitor {
 	p := broker.PrincipalOf(c.view)
 	v := visitor{Name: p.Name, IsIn: p.Name != "" || !c.server.broker.Users().Any()}
-	_, v.IsUser = broker.OwnUser(c.view)
 	l := c.conn.login.Load()
 	v.HasSession = l != nil && l.session != nil
-	v.Looks, v.Manages = looks(c), broker.May(c.view, broker.Alter, broker.ClusterResource, "")
+	v.Looks, v.Manages = looks(c), manages(c)
 	return v
 }
 

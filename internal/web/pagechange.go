@@ -224,7 +224,7 @@ func postReset(c *call) error {
 	ch := change{
 		Title: fmt.Sprintf("Reset group %s in topic %s", done.Group, done.Topic), Back: groupPath(done.Group), Name: done.Topic, Kind: "topic", Verb: "Reset the group",
 		Columns: []string{"Partition", "Position now", "New", "Difference"}, Warn: done.InUse,
-		Command: groupCommand(c, "reset", done.Group, "-topic "+done.Topic+" -to "+units.Quoted(c.query.Get("to"))),
+		Command: groupCommand(c, "reset", done.Group, " -topic "+done.Topic+" -to "+units.Quoted(c.query.Get("to"))),
 	}
 	for i, m := range done.moves {
 		row := []string{strconv.Itoa(i), "none", grouped(m.To), "–"}
@@ -236,12 +236,13 @@ func postReset(c *call) error {
 	return confirm(c, ch, &done.plan, func() string { return fmt.Sprintf("The positions in topic %q were set.", done.Topic) })
 }
 
-// groupCommand is what admin takes to change a group; "" if it does not take the group's name.
+// groupCommand is what admin takes to change a group, with options that have a space before each; "" if it does not
+// take the group's name.
 func groupCommand(c *call, verb, name, options string) string {
 	if message.CheckName("group", name) != nil {
 		return ""
 	}
-	return strings.Join(strings.Fields(fmt.Sprintf("admin %s %s -group %s %s -execute", verb, newPorts(c).Flags(), name, options)), " ")
+	return fmt.Sprintf("admin %s %s -group %s%s -execute", verb, newPorts(c).Flags(), name, options)
 }
 
 func postDeleteGroup(c *call) error {

@@ -19,7 +19,7 @@ import (
 // uiFuncs are for the templates.
 var uiFuncs = template.FuncMap{
 	"count": groupedAny, "bytes": bytesText, "time": timeText, "iso": isoText, "age": ageText, "visible": visible,
-	"path": url.PathEscape, "query": url.QueryEscape, "shell": units.Quoted, "retention": retentionText,
+	"path": url.PathEscape, "query": url.QueryEscape, "shell": units.Quoted,
 }
 
 // grouped is a number with its digits in groups of three.

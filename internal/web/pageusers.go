@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +28,10 @@ type usersView struct {
 	Rows         []userRow
 	Match, After string
 	Next         string // the last name, if there are more
+}
+
+func newUserRow(u *auth.User) userRow {
+	return userRow{u.Name, u.Created.UnixMilli(), logsIn(u), len(u.Permissions), len(u.Tokens)}
 }
 
 // logsIn is how a user can log in, beside a certificate.
@@ -60,7 +63,7 @@ func showUsers(c *call) error {
 			d.Next = d.Rows[len(d.Rows)-1].Name
 			break
 		}
-		d.Rows = append(d.Rows, userRow{u.Name, u.Created.UnixMilli(), logsIn(&u), len(u.Permissions), len(u.Tokens)})
+		d.Rows = append(d.Rows, newUserRow(&u))
 	}
 	return show(c, http.StatusOK, "users", view{Title: "Users", Nav: "users", Live: "-", Data: d})
 }
@@ -79,7 +82,6 @@ type userView struct {
 	Permissions []permissionRow
 	Tokens      []tokenRow
 	IsCut       bool // a list has only its first entries
-	MayChange   bool
 }
 
 // A mayDo is what the client may do with a topic or a group: a view has nothing else.
@@ -90,13 +92,12 @@ func whatMayDo(c *call, kind broker.ResourceKind, name string) mayDo {
 	return mayDo{may(broker.Read), may(broker.Write), may(broker.Alter)}
 }
 
+// manages reports whether the client may change the broker as a whole, and its users.
+func manages(c *call) bool { return broker.May(c.view, broker.Alter, broker.ClusterResource, "") }
+
 // mayChangeSome reports whether the client may make or change topics of some names.
 func mayChangeSome(c *call) bool {
-	if broker.May(c.view, broker.Alter, broker.ClusterResource, "") {
-		return true
-	}
-	u, _ := broker.OwnUser(c.view)
-	return slices.ContainsFunc(u.Permissions, func(p auth.Permission) bool { return p.Kind == auth.Topic && p.Operations&auth.Admin != 0 })
+	return manages(c) || c.server.broker.Users().MaySome(broker.PrincipalOf(c.view).Name, auth.Admin, auth.Topic)
 }
 
 // showUser shows a user, and the commands that change it. Each user may look at itself.
@@ -105,9 +106,8 @@ func showUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := userView{Row: userRow{u.Name, u.Created.UnixMilli(), logsIn(&u), len(u.Permissions), len(u.Tokens)}}
+	d := userView{Row: newUserRow(&u)}
 	d.IsCut = max(len(u.Permissions), len(u.Tokens)) > broker.PageRows
-	d.MayChange = broker.May(c.view, broker.Alter, broker.ClusterResource, "")
 	for _, p := range u.Permissions[:min(len(u.Permissions), broker.PageRows)] {
 		row := permissionRow{p.Operations.String(), string(p.Kind), p.Pattern, p.Operations.String() + " " + units.Quoted(p.Pattern)}
 		if p.Kind == auth.Group {

@@ -205,7 +205,7 @@ func putUser(c *call) error {
 	}
 	var users *auth.Editor
 	var err error
-	if isSelf(c) && !broker.May(c.view, broker.Alter, broker.ClusterResource, "") {
+	if isSelf(c) && !manages(c) {
 		err = checkOwn(c, &want)
 	} else {
 		users, err = changeUsers(c)
