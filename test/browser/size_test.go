@@ -135,7 +135,7 @@ func paintREADME(t *testing.T) {
 				b.ask("GET", fmt.Sprintf("/topics/%s/messages?group=archive&n=%d", name, 20+40*i), "")
 			}
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // a sparkline has a point a second; only -update, which paints the picture, waits for it
 	}
 	p.do(chromedp.Evaluate(`document.querySelector('.broker').textContent = 'localhost:9992'`, nil)) // as in the text
 	if err := os.WriteFile("../../docs/page.png", p.screenshot("readme"), 0o644); err != nil {
