@@ -22,12 +22,12 @@ func overTLS(t *testing.T) *brokertest.Broker {
 	authority.WriteAuthority(ca)
 	authority.WritePair(authority.Issue(x509.Certificate{}), cert, key)
 	b := realBroker(t, "-tls-cert", cert, "-tls-key", key)
-	token, err := os.ReadFile(filepath.Join(b.Data, "operator-token"))
+	token, err := b.OperatorToken()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("MBUS_TLS_CA", ca)
-	t.Setenv("MBUS_TOKEN", strings.TrimSpace(string(token)))
+	t.Setenv("MBUS_TOKEN", token)
 	return b
 }
 
