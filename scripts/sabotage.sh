@@ -529,6 +529,8 @@ sabotage "compare the beginning of a proof only" internal/auth/scram.go \
 	's/ConstantTimeCompare(m.storedKey(clientKey), e.credential.StoredKey)/ConstantTimeCompare(m.storedKey(clientKey)[:16], e.credential.StoredKey[:16])/' ./internal/auth TestEachByteOfASecretCounts
 sabotage "answer sooner if there is no such user" internal/auth/credential.go \
 	's/nobodys := u.nobodys(name, m)//; s/return nil, nobodys/return nil, u.nobodys(name, m)/' ./internal/auth TestAWrongUserCostsWhatAWrongPasswordDoes
+sabotage "tell by the number of iterations which users there are" internal/auth/nobody.go \
+	's/if len(ring) == 0 {/if true {/' ./internal/auth TestNobodysCredentialHasTheFormOfSomeUsers
 sabotage "know a token by its beginning" internal/auth/token.go \
 	's/\[\]byte(secret)/[]byte(secret[:min(len(secret), 40)])/' ./internal/auth TestEachByteOfATokenCounts
 sabotage "have a change of users in force before it is on disk" internal/broker/userslog.go \

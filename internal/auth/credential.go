@@ -152,8 +152,3 @@ func (u *Users) credential(name string, m Mechanism) (*user, Credential) {
 	}
 	return nil, nobodys
 }
-
-func (u *Users) nobodys(name string, m Mechanism) Credential {
-	secret := m.mac(u.secret.Load()[:], string(m)+" "+name)
-	return Credential{Mechanism: m, Salt: secret[:minSalt], Iterations: MinIterations, StoredKey: m.mac(secret, "stored"), ServerKey: m.mac(secret, "server")}
-}

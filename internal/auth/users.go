@@ -109,6 +109,7 @@ type Users struct {
 	changed chan struct{}
 	all     atomic.Pointer[map[string]*user]
 	byToken atomic.Pointer[map[TokenHash]*user]
+	forms   atomic.Pointer[forms] // of the credentials of users who do not exist
 
 	operator TokenHash // of the operator token; zero for none
 }
@@ -291,6 +292,7 @@ func (u *Users) publish(all map[string]*user) {
 	}
 	u.all.Store(&all)
 	u.byToken.Store(&tokens)
+	u.forms.Store(new(forms))
 	select {
 	case u.changed <- struct{}{}:
 	default:
