@@ -184,7 +184,7 @@ var packageLines = map[string]int{
 	"internal/batch/codec":           500,
 	"internal/batch/codec/codectest": 250,
 	"internal/broker":                7700,
-	"internal/auth":                  1300,
+	"internal/auth":                  1400,
 	"internal/client":                2250,
 	"internal/commitlog":             11700,
 	"internal/coordinator":           1500,

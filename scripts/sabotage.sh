@@ -493,6 +493,10 @@ sabotage "use a new certificate that is not valid yet" internal/tcpserver/certif
 	's/!now.Before(leaf.NotBefore) \&\& //' ./test/fault TestF53CertificatesOutOfTheirTime
 sabotage "have other users read the operator token" cmd/broker/operator.go \
 	's/0o600/0o644/' ./test/programs TestOperatorTokenIsForItsUserAndItsRunOnly
+sabotage "send the operator token to whatever listens" cmd/admin/operator.go \
+	's/operator.TokenAt = .*/operator.Token = token/' ./cmd/admin TestAFalseListenerGetsNothingUsable
+sabotage "take a proof of the operator token for another address" internal/auth/token.go \
+	's/AddrPortFrom(at.Addr().Unmap(), at.Port())/AddrPortFrom(netip.Addr{}, 0)/' ./internal/auth TestTheOperatorTokenIsProvenToOneAddress
 sabotage "delete the last user where other machines reach the broker" internal/auth/users.go \
 	's/if e.keepLast \&\& len(all) == 1 {/if false {/' ./internal/auth TestLastUserCanNotBeDeletedWhereOthersReachTheBroker
 sabotage "send credentials where others read them" cmd/admin/api.go \

@@ -72,7 +72,14 @@ func (a *api) send(b client.Broker, method, path string, body []byte) ([]byte, e
 	if b.TLS != nil {
 		scheme = "https"
 	}
-	r, err := http.NewRequest(method, scheme+"://"+b.Addr+path, bytes.NewReader(body))
+	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
+	defer cancel()
+	conn, err := dialPrivately(ctx, &b)
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer conn.Close()
+	r, err := http.NewRequestWithContext(ctx, method, scheme+"://"+b.Addr+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -80,14 +87,16 @@ func (a *api) send(b client.Broker, method, path string, body []byte) ([]byte, e
 	if len(body) > 0 {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	token := b.TokenOn(conn)
 	switch {
-	case b.Token != "":
-		r.Header.Set("Authorization", "Bearer "+b.Token)
+	case token != "":
+		r.Header.Set("Authorization", "Bearer "+token)
 	case b.User != "" && b.Password != "":
 		r.SetBasicAuth(b.User, b.Password)
 	}
-	transport := &http.Transport{DialContext: dialPrivately(&b), TLSClientConfig: b.TLS, DisableKeepAlives: true}
-	once := http.Client{Transport: transport, Timeout: a.timeout, CheckRedirect: noRedirect}
+	dialed := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	transport := &http.Transport{DialContext: dialed, TLSClientConfig: b.TLS, DisableKeepAlives: true}
+	once := http.Client{Transport: transport, CheckRedirect: noRedirect}
 	w, err := once.Do(r)
 	if err != nil {
 		return nil, explain(err)
@@ -107,18 +116,16 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // dialPrivately connects where nobody else reads or changes what is sent: from credentials others could guess
 // passwords.
-func dialPrivately(b *client.Broker) func(ctx context.Context, network, address string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		if err := b.CheckPrivate(conn); err != nil {
-			conn.Close()
-			return nil, err
-		}
-		return conn, nil
+func dialPrivately(ctx context.Context, b *client.Broker) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", b.Addr)
+	if err != nil {
+		return nil, err
 	}
+	if err := b.CheckPrivate(conn); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // explain is the error of a request that has no answer.

@@ -29,7 +29,7 @@ func logIns(given client.Broker, data string) (ways []client.Broker, why error) 
 		return []client.Broker{given}, err
 	}
 	operator := given
-	operator.Token = token
+	operator.TokenAt = func(at netip.AddrPort) string { return auth.OperatorTokenAt(token, at) }
 	return []client.Broker{operator, given}, nil
 }
 

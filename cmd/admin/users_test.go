@@ -42,7 +42,7 @@ func (s *usersServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	answer, found := s.answers[request]
 	switch {
-	case s.token != "" && r.Header.Get("Authorization") != "Bearer "+s.token:
+	case s.token != "" && r.Header.Get("Authorization") != "Bearer "+auth.OperatorTokenAt(s.token, s.Listener.Addr().(*net.TCPAddr).AddrPort()):
 		w.WriteHeader(http.StatusUnauthorized)
 		answer = `{"code":"DENIED","detail":"log in first"}`
 	case !found:

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 )
@@ -81,12 +82,12 @@ func TestEachByteOfATokenCounts(t *testing.T) {
 			p := []byte(known)
 			p[at] ^= 1
 			for _, wrong := range []string{string(p), known[:at], known + known[:at+1]} {
-				if _, err := users.Token(wrong); !errors.Is(err, ErrUnauthenticated) {
+				if _, err := users.Token(wrong, netip.AddrPort{}); !errors.Is(err, ErrUnauthenticated) {
 					t.Errorf("token %q is taken for %q: %v", wrong, known, err)
 				}
 			}
 		}
-		if _, err := users.Token(known); err != nil {
+		if _, err := users.Token(known, netip.AddrPort{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -100,7 +101,7 @@ func TestEachByteOfATokenCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := users.Token(secret); !errors.Is(err, ErrUnauthenticated) {
+		if _, err := users.Token(secret, netip.AddrPort{}); !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("a token whose hash differs in byte %d: %v", at, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -258,20 +259,20 @@ func TestPasswordsAndTokens(t *testing.T) {
 			}
 		}
 	}
-	id, err := users.Token(secret)
+	id, err := users.Token(secret, netip.AddrPort{})
 	if err != nil || id.Name != "alice" || !users.IsValid(id, time.Now()) {
 		t.Fatalf("the token: %+v, %v", id, err)
 	}
 	if users.IsValid(id, time.Now().Add(2*time.Hour)) {
 		t.Error("the token does not expire")
 	}
-	if _, err := users.Token(NewToken()); !errors.Is(err, ErrUnauthenticated) {
+	if _, err := users.Token(NewToken(), netip.AddrPort{}); !errors.Is(err, ErrUnauthenticated) {
 		t.Errorf("another token: %v", err)
 	}
 	if err := users.Change("alice", func(u *User, _ bool) error { u.RemoveToken(u.Tokens[0].ID); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := users.Token(secret); !errors.Is(err, ErrUnauthenticated) || users.IsValid(id, time.Now()) {
+	if _, err := users.Token(secret, netip.AddrPort{}); !errors.Is(err, ErrUnauthenticated) || users.IsValid(id, time.Now()) {
 		t.Errorf("a token that was removed: %v", err)
 	}
 }
@@ -283,15 +284,37 @@ func TestTheOperatorTokenIsNoUsers(t *testing.T) {
 		t.Fatal("there is one before it is set")
 	}
 	secret := NewToken()
-	if _, err := users.Token(secret); !errors.Is(err, ErrUnauthenticated) {
+	if _, err := users.Token(secret, netip.AddrPort{}); !errors.Is(err, ErrUnauthenticated) {
 		t.Errorf("before: %v", err)
 	}
 	users.SetOperator(secret)
-	if id, err := users.Token(secret); err != nil || id.Name != OperatorName || !users.IsValid(id, time.Now()) {
+	if id, err := users.Token(secret, netip.AddrPort{}); err != nil || id.Name != OperatorName || !users.IsValid(id, time.Now()) {
 		t.Errorf("%+v, %v", id, err)
 	}
 	if CheckName(OperatorName) == nil {
 		t.Error("a user may have the operator's name")
+	}
+}
+
+// What proves it at one address does so at no other one, after no other start, and never if there is none.
+func TestTheOperatorTokenIsProvenToOneAddress(t *testing.T) {
+	users, _ := newUsers(t)
+	at, secret := netip.MustParseAddrPort("127.0.0.1:9992"), NewToken()
+	if _, err := users.Token(TokenHash{}.tokenAt(at), at); !errors.Is(err, ErrUnauthenticated) {
+		t.Errorf("before it is set: %v", err)
+	}
+	users.SetOperator(secret)
+	for address, takes := range map[string]bool{
+		"127.0.0.1:9992": true, "[::ffff:127.0.0.1]:9992": true, "127.0.0.1:9991": false, "127.0.0.2:9992": false, "[::1]:9992": false,
+	} {
+		id, err := users.Token(OperatorTokenAt(secret, netip.MustParseAddrPort(address)), at)
+		if takes && (err != nil || id.Name != OperatorName || !users.IsValid(id, time.Now())) || !takes && !errors.Is(err, ErrUnauthenticated) {
+			t.Errorf("that for %s: %+v, %v", address, id, err)
+		}
+	}
+	users.SetOperator(NewToken())
+	if _, err := users.Token(OperatorTokenAt(secret, at), at); !errors.Is(err, ErrUnauthenticated) {
+		t.Errorf("after another start: %v", err)
 	}
 }
 

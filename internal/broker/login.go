@@ -12,20 +12,22 @@ import (
 // A Client is what a front knows of a connection before a log-in.
 type Client struct {
 	Address     netip.AddrPort
-	IsPrivate   bool   // nobody else reads what it sends: it came over TLS, or from a loopback address to one
-	Certificate string // the name in the certificate that it has proven to own; "" for none
+	Local       netip.AddrPort // the broker's own, to which it has connected
+	IsPrivate   bool           // nobody else reads what it sends: it came over TLS, or from a loopback address to one
+	Certificate string         // the name in the certificate that it has proven to own; "" for none
 }
 
 // A Connection is what NewClient asks of one.
 type Connection interface {
 	RemoteAddrPort() netip.AddrPort
+	LocalAddrPort() netip.AddrPort
 	IsPrivate() bool
 	CertificateName() string
 }
 
 // NewClient is the client of a connection.
 func NewClient(c Connection) Client {
-	return Client{Address: c.RemoteAddrPort(), IsPrivate: c.IsPrivate(), Certificate: c.CertificateName()}
+	return Client{Address: c.RemoteAddrPort(), Local: c.LocalAddrPort(), IsPrivate: c.IsPrivate(), Certificate: c.CertificateName()}
 }
 
 // ErrNotPrivate refuses a password or a token that others may have read.

@@ -184,7 +184,7 @@ func TestAFailedLogInIsInTheAuditTrail(t *testing.T) {
 		`by=SCRAM-SHA-512 client=192.0.2.7:5 action="log in" kind=user name=alice outcome=refused`: {"a b", broker.Claim{User: "alice", By: "SCRAM-SHA-512"}},
 	} {
 		client := broker.Client{Address: at, IsPrivate: true, Certificate: c.certificate}
-		_, err := b.Login(client, c.claim, now, func(users *auth.Users) (auth.Identity, error) { return users.Token("wrong") })
+		_, err := b.Login(client, c.claim, now, func(users *auth.Users) (auth.Identity, error) { return users.Token("wrong", client.Local) })
 		if lines := book.Lines(`level=WARN msg=audit user="" ` + want); !errors.Is(err, auth.ErrUnauthenticated) || len(lines) != 1 {
 			t.Errorf("%s: %v, and the log says %q", want, err, book.Lines("msg=audit"))
 		}

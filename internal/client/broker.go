@@ -14,16 +14,29 @@ type Broker struct {
 
 	User, Password string // "" for a client that does not log in with them
 	Token          string // in place of both
+
+	// TokenAt makes the token for the address that was reached; nil for Token.
+	TokenAt func(netip.AddrPort) string
 }
 
 // errNotPrivate is for secrets that others would read.
 var errNotPrivate = errors.New("a password or a token is sent over TLS only, or to a loopback address: -tls has the connection encrypted")
 
+// TokenOn is the token for a connection; "" for none.
+func (b *Broker) TokenOn(conn net.Conn) string {
+	if b.TokenAt == nil {
+		return b.Token
+	}
+	at, _ := conn.RemoteAddr().(*net.TCPAddr)
+	return b.TokenAt(at.AddrPort())
+}
+
 // login is the line that comes before the request, with its LF; "" for a client that does not log in.
-func (b *Broker) login() string {
+func (b *Broker) login(conn net.Conn) string {
+	token := b.TokenOn(conn)
 	switch {
-	case b.Token != "":
-		return "AUTH " + b.Token + "\n"
+	case token != "":
+		return "AUTH " + token + "\n"
 	case b.User != "" && b.Password != "":
 		return "AUTH " + b.User + " " + b.Password + "\n"
 	}

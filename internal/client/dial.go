@@ -97,7 +97,7 @@ func (b *Broker) begin(tcp *net.TCPConn, line string, o connectOptions) (*conn, 
 			return nil, err
 		}
 	}
-	login := b.login()
+	login := b.login(tcp)
 	if login != "" && !b.isPrivate(tcp) {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, errNotPrivate)
 	}

@@ -263,8 +263,8 @@ func TestFlagsSayHowToGetIn(t *testing.T) {
 		if got := fmt.Sprint(err); tt.err == "" && err != nil || !strings.Contains(got, tt.err) {
 			t.Errorf("%q, %v: %v, not %q", tt.args, tt.env, err, tt.err)
 		}
-		if err == nil && (b.login() != tt.login || (b.TLS != nil) != tt.tls) {
-			t.Errorf("%q, %v: log-in %q, TLS %v", tt.args, tt.env, b.login(), b.TLS != nil)
+		if err == nil && (b.login(nil) != tt.login || (b.TLS != nil) != tt.tls) {
+			t.Errorf("%q, %v: log-in %q, TLS %v", tt.args, tt.env, b.login(nil), b.TLS != nil)
 		}
 	}
 }

@@ -54,9 +54,10 @@ func (c *conn) logIn(line []byte) error {
 	if user == "" {
 		claim.By = "token"
 	}
+	at := broker.NewClient(c.net).Local
 	return c.prove(claim, func(users *auth.Users) (auth.Identity, error) {
 		if user == "" {
-			return users.Token(secret)
+			return users.Token(secret, at)
 		}
 		return users.Password(user, secret)
 	})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -210,7 +211,7 @@ func FuzzLogin(f *testing.F) {
 			t.Fatalf("%q is user %q with %q", p, user, secret)
 		}
 		if user == "" {
-			if _, err := b.Token(secret); err == nil {
+			if _, err := b.Token(secret, netip.AddrPort{}); err == nil {
 				t.Fatalf("%q is a token", p)
 			}
 		}

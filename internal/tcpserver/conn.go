@@ -14,6 +14,7 @@ type Conn interface {
 	RemoteAddr() net.Addr
 	// RemoteAddrPort is RemoteAddr; an IPv4 address in IPv6 is IPv4.
 	RemoteAddrPort() netip.AddrPort
+	LocalAddrPort() netip.AddrPort // likewise
 
 	// IsPrivate says whether nobody else reads what is sent: over TLS, or from one loopback address to another.
 	IsPrivate() bool

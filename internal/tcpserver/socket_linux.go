@@ -30,8 +30,11 @@ var longAgo = time.Unix(1, 0)
 func (s *socket) LocalAddr() net.Addr  { return s.tcp.LocalAddr() }
 func (s *socket) RemoteAddr() net.Addr { return s.tcp.RemoteAddr() }
 
-func (s *socket) RemoteAddrPort() netip.AddrPort {
-	at := s.RemoteAddr().(*net.TCPAddr).AddrPort()
+func (s *socket) LocalAddrPort() netip.AddrPort  { return addrPort(s.LocalAddr()) }
+func (s *socket) RemoteAddrPort() netip.AddrPort { return addrPort(s.RemoteAddr()) }
+
+func addrPort(of net.Addr) netip.AddrPort {
+	at := of.(*net.TCPAddr).AddrPort()
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 

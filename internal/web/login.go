@@ -94,7 +94,7 @@ func (s *Server) identify(client broker.Client, header string, cancel <-chan str
 	isBearer := strings.EqualFold(scheme, "Bearer")
 	switch {
 	case !users.Any():
-		if id, err := users.Token(secret); err == nil && isBearer && client.IsPrivate {
+		if id, err := users.Token(secret, client.Local); err == nil && isBearer && client.IsPrivate {
 			return id, nil
 		}
 		return auth.Identity{}, nil
@@ -109,7 +109,7 @@ func (s *Server) identify(client broker.Client, header string, cancel <-chan str
 		}
 		return id, err
 	case isBearer:
-		return s.broker.Login(client, broker.Claim{By: "token"}, cancel, func(users *auth.Users) (auth.Identity, error) { return users.Token(secret) })
+		return s.broker.Login(client, broker.Claim{By: "token"}, cancel, func(users *auth.Users) (auth.Identity, error) { return users.Token(secret, client.Local) })
 	case strings.EqualFold(scheme, "Basic"):
 		name, password, err := parseBasic(secret)
 		if err != nil {
@@ -135,7 +135,7 @@ func (s *Server) identifyPlain(client broker.Client, header string) (id auth.Ide
 	var err error
 	switch {
 	case isBearer && client.IsPrivate:
-		id, err = users.Token(strings.TrimLeft(secret, " "))
+		id, err = users.Token(strings.TrimLeft(secret, " "), client.Local)
 		if err != nil && !users.Any() {
 			err = nil
 		}
