@@ -26,6 +26,7 @@ type conn struct {
 	use       atomic.Pointer[tcpserver.Use] // nil between requests
 	finishes  atomic.Bool                   // a stop of the broker lets its request go on for a while
 	serves    bool                          // an operation answers; for the goroutine of the requests
+	wrong     string                        // see takeWrong; for the same goroutine
 	sends     atomic.Bool                   // the client may go on with a body behind the answer
 	once      sync.Once
 	ended     chan struct{} // closed by Close and handOver

@@ -78,7 +78,7 @@ func whoSent(c *call) (who login, err error) {
 		}
 		header = []string{""}
 	}
-	who.identity, err = c.server.identify(c.conn.client, header[0], c.r.Context().Done())
+	who.identity, err = c.server.identify(c.conn, header[0], c.r.Context().Done())
 	if len(header[0]) == 0 && c.op.audience == forGuests {
 		err = nil // the name in its certificate is no user's
 	}
@@ -87,8 +87,8 @@ func whoSent(c *call) (who login, err error) {
 
 // identify is the user of the header Authorization or, where it is "", of the client's certificate. Without users
 // only the operator is one: other passwords may be those of a proxy.
-func (s *Server) identify(client broker.Client, header string, cancel <-chan struct{}) (auth.Identity, error) {
-	users := s.broker.Users()
+func (s *Server) identify(c *conn, header string, cancel <-chan struct{}) (auth.Identity, error) {
+	users, client := s.broker.Users(), c.client
 	scheme, secret, _ := strings.Cut(header, " ")
 	secret = strings.TrimLeft(secret, " ")
 	isBearer := strings.EqualFold(scheme, "Bearer")
@@ -115,6 +115,9 @@ func (s *Server) identify(client broker.Client, header string, cancel <-chan str
 		if err != nil {
 			return auth.Identity{}, err
 		}
+		if c.takeWrong() == header {
+			return s.broker.Login(client, passwordClaim(name), cancel, func(*auth.Users) (auth.Identity, error) { return auth.Identity{}, auth.ErrUnauthenticated })
+		}
 		return s.byPassword(client, name, password, cancel)
 	}
 	return auth.Identity{}, &problem{Status: http.StatusUnauthorized, Code: codeUnauthenticated, Detail: "header Authorization: it takes Basic or Bearer"}
@@ -122,30 +125,47 @@ func (s *Server) identify(client broker.Client, header string, cancel <-chan str
 
 // byPassword is the user of a name and a password.
 func (s *Server) byPassword(client broker.Client, name, password string, cancel <-chan struct{}) (auth.Identity, error) {
-	return s.broker.Login(client, broker.Claim{User: name, By: "PLAIN"}, cancel, func(users *auth.Users) (auth.Identity, error) {
+	return s.broker.Login(client, passwordClaim(name), cancel, func(users *auth.Users) (auth.Identity, error) {
 		return users.Password(name, password)
 	})
 }
 
-// identifyPlain is identify where that takes little time; otherwise it reports false. Failures count for nothing.
-func (s *Server) identifyPlain(client broker.Client, header string) (id auth.Identity, ok bool) {
-	users := s.broker.Users()
+func passwordClaim(name string) broker.Claim { return broker.Claim{User: name, By: "PLAIN"} }
+
+// identifyPlain is identify for plain requests. It reports false if identify is to answer: failures count for nothing here. It
+// notes a password that is wrong, so that it is computed once.
+func (s *Server) identifyPlain(c *conn, header string) (id auth.Identity, ok bool) {
+	users, client := s.broker.Users(), c.client
 	scheme, secret, _ := strings.Cut(header, " ")
-	isBearer := strings.EqualFold(scheme, "Bearer")
+	secret = strings.TrimLeft(secret, " ")
 	var err error
 	switch {
-	case isBearer && client.IsPrivate:
-		id, err = users.Token(strings.TrimLeft(secret, " "), client.Local)
+	case client.IsPrivate && strings.EqualFold(scheme, "Bearer"):
+		id, err = users.Token(secret, client.Local)
 		if err != nil && !users.Any() {
 			err = nil
 		}
 	case !users.Any():
 	case header == "" && client.Certificate != "":
 		id, err = users.Certificate(client.Certificate)
+	case client.IsPrivate && strings.EqualFold(scheme, "Basic"):
+		var name, password string
+		if name, password, err = parseBasic(secret); err != nil {
+			break
+		}
+		if id, err = users.Password(name, password); err != nil {
+			c.wrong = header
+		}
 	default:
 		return id, false
 	}
 	return id, err == nil
+}
+
+// takeWrong is the header Authorization that identifyPlain has just found to be wrong; "" for none.
+func (c *conn) takeWrong() (header string) {
+	header, c.wrong = c.wrong, ""
+	return header
 }
 
 // parseBasic reads the name and the password of RFC 7617. Errors don't quote it, because they may be logged.

@@ -368,7 +368,6 @@ func TestPlainRequestsNeedAUser(t *testing.T) {
 	alice := r.addUser("alice", "secret", "publish topic orders")
 	bob := r.addUser("bob", "secret", "publish topic bob")
 	r.anonymous()
-	header := func(value string) string { return "Authorization: " + value + "\r\n" }
 	for _, x := range []struct {
 		header string
 		status int
@@ -378,13 +377,14 @@ func TestPlainRequestsNeedAUser(t *testing.T) {
 		{header("Bearer " + bob.secret), 403},
 		{"", 401},
 		{header("Bearer " + alice.secret), 200},
-		{header("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:secret"))), 200},
+		{header(basic("alice:secret")), 200},
+		{header(basic("bob:secret")), 403},
 		{header("Bearer x"), 401},
 		{header("Digest x"), 401},
 		{header("Basic x"), 400},
 		{header("Bearer "+alice.secret) + header("Bearer "+bob.secret), 400},
 	} {
-		for _, first := range []string{"", plainPost("orders", header("Bearer "+alice.secret), "first")} {
+		for _, first := range []string{"", plainPost("orders", header("Bearer "+alice.secret), "first"), plainPost("orders", header(basic("alice:secret")), "first")} {
 			in := bufio.NewReader(r.raw(first + plainPost("orders", x.header, "m") + plainPost("orders", x.header, "again")))
 			if first != "" {
 				r.answer(in)
@@ -434,10 +434,15 @@ func FuzzAuthorization(f *testing.F) {
 	close(closed)
 	f.Fuzz(func(t *testing.T, header, cookie string) {
 		client := broker.Client{IsPrivate: true}
-		id, err := r.server.identify(client, header, closed)
-		quick, ok := r.server.identifyPlain(client, header)
-		if ok && (err != nil || quick.Name != id.Name) {
+		id, err := r.server.identify(&conn{client: client}, header, closed)
+		tried := &conn{client: client}
+		quick, ok := r.server.identifyPlain(tried, header)
+		if ok && (err != nil || quick.Name != id.Name || tried.wrong != "") {
 			t.Fatalf("%q is %q, and on the way of plain requests %q", header, id.Name, quick.Name)
+		}
+		again, errAgain := r.server.identify(tried, header, closed)
+		if again.Name != id.Name || fmt.Sprint(errAgain) != fmt.Sprint(err) || tried.wrong != "" && tried.wrong != header {
+			t.Fatalf("%q is %q, %v, and behind the way of plain requests %q, %v", header, id.Name, err, again.Name, errAgain)
 		}
 		_, secret, _ := strings.Cut(header, " ")
 		if want := right[strings.TrimLeft(secret, " ")]; header != "" && err == nil && (id.Name != want || want == "") {

@@ -3,11 +3,14 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,6 +73,91 @@ func TestPlainRequestsAreAnsweredAsByNetHTTP(t *testing.T) {
 			t.Errorf("%s: got\n%s\nand by net/http\n%s", name, ours, theirs)
 		}
 	}
+}
+
+// A request with a password or a token is answered as by net/http, too, and over TLS. net/http has no part in it as long as the
+// log-ins are right.
+func TestPlainRequestsOfUsersAreAnsweredAsByNetHTTP(t *testing.T) {
+	var plain, other atomic.Int32
+	r := newRigOver(t, Options{}, func(s store.Store) store.Store {
+		f := &storefault.Store{Store: s}
+		f.Append = func(inner store.Partition, topic string, batches []byte, done func(int64, error)) error {
+			if topic == "t" && bytes.Contains(debug.Stack(), []byte("net/http.(*conn).serve")) {
+				other.Add(1)
+			} else if topic == "t" {
+				plain.Add(1)
+			}
+			lead, err := inner.Write(batches, done)
+			lead.Go()
+			return err
+		}
+		return f
+	})
+	r.publish("secret", "m")
+	alice := r.addUser("alice", "password", "publish topic t")
+	r.addUser("bob", "password", "publish topic bob")
+	_, port := r.serveTLS()
+	right, wrong := header(basic("alice:password")), header(basic("alice:Password"))
+	close := "Connection: close\r\n"
+	for name, x := range map[string]struct {
+		request func(h string) string
+		plain   int32
+	}{
+		"a password":       {func(h string) string { return plainPost("t", h+right, "m") }, 1},
+		"a token":          {func(h string) string { return plainPost("t", h+header("Bearer "+alice.secret), "m") }, 1},
+		"a password twice": {func(h string) string { return plainPost("t", h+right, "m") + plainPost("t", h+right+close, "m") }, 1},
+		"and another user": {func(h string) string {
+			return plainPost("t", h+right, "m") + plainPost("t", h+header(basic("bob:password")), "m")
+		}, 1},
+		"and nobody":         {func(h string) string { return plainPost("t", h+right, "m") + plainPost("t", h, "m") }, 1},
+		"and a wrong one":    {func(h string) string { return plainPost("t", h+right, "m") + plainPost("t", h+wrong, "m") }, 1},
+		"a wrong password":   {func(h string) string { return plainPost("t", h+wrong, "m") }, 0},
+		"a wrong name":       {func(h string) string { return plainPost("t", h+header(basic("eve:password")), "m") }, 0},
+		"no base64":          {func(h string) string { return plainPost("t", h+header("Basic -"), "m") }, 0},
+		"what is not theirs": {func(h string) string { return plainPost("secret", h+right, "m") }, 0},
+	} {
+		plain.Store(0)
+		ours := r.speak(x.request(""))
+		if n := plain.Load(); n != x.plain {
+			t.Errorf("%s: %d messages were published without net/http, not %d", name, n, x.plain)
+		}
+		answers := map[string]string{"by net/http": r.speak(x.request(notPlain))}
+		if !strings.Contains(name, "wrong") { // which is slowed
+			answers["over TLS"] = r.speakTLS(port, x.request(""))
+		}
+		plainly := changing.ReplaceAllString(ours, "")
+		for way, answer := range answers {
+			if answer = changing.ReplaceAllString(answer, ""); answer != plainly || answer == "" {
+				t.Errorf("%s: got\n%s\nand %s\n%s", name, plainly, way, answer)
+			}
+		}
+	}
+	if other.Load() == 0 {
+		t.Error("net/http publishes without its name on the stack")
+	}
+}
+
+func header(authorization string) string { return "Authorization: " + authorization + "\r\n" }
+
+func basic(login string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(login))
+}
+
+// speakTLS is speak over TLS.
+func (r *rig) speakTLS(port, text string) string {
+	r.Helper()
+	conn, err := tls.Dial("tcp", "127.0.0.1:"+port, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	go func() {
+		io.WriteString(conn, text) // as in speak
+		conn.CloseWrite()
+	}()
+	answer, _ := io.ReadAll(conn)
+	return string(answer)
 }
 
 // Plain requests and others of one connection, in any packets, are answered in order, each once.
@@ -177,6 +265,9 @@ func FuzzPlainRequest(f *testing.F) {
 	} {
 		f.Add([]byte(plainPost("t", odd, "m")))
 	}
+	f.Add([]byte(plainPost("t", "Authorization:  Basic YTpi \r\n", "m")))
+	f.Add([]byte(plainPost("t", "Authorization:\r\nCookie: mbus=x\r\n", "m")))
+	f.Add([]byte(plainPost("t", header("Bearer x")+header("Bearer y"), "m")))
 	f.Add([]byte("POST /topics/t?key=k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0099999999\r\n\r\n"))
 	guard := newGuard(nil)
 	s := newRig(f, Options{}).server
@@ -198,6 +289,7 @@ func FuzzPlainRequest(f *testing.F) {
 		body, err := io.ReadAll(theirs.Body)
 		rest, _ := io.ReadAll(in)
 		if err != nil || !bytes.Equal(body, ours.body) || !bytes.Equal(rest, p[ours.size:]) || theirs.Host != string(ours.host) || theirs.Close ||
+			!slices.Equal(theirs.Header["Authorization"], authorizations(ours)) || theirs.Header["Cookie"] != nil ||
 			strconv.Itoa(len(ours.body)) != strconv.FormatInt(theirs.ContentLength, 10) || len(theirs.TransferEncoding) > 0 {
 			t.Fatalf("%q: net/http reads %+v, body %q, rest %q", p, theirs, body, rest)
 		}
@@ -215,6 +307,14 @@ func FuzzPlainRequest(f *testing.F) {
 			t.Fatalf("%q: event %+v", p, m)
 		}
 	})
+}
+
+// authorizations are the headers Authorization of a plain request.
+func authorizations(r plain) []string {
+	if r.authorization == nil {
+		return nil
+	}
+	return []string{string(r.authorization)}
 }
 
 // Nearly all programs that publish send plain requests.

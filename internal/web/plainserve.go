@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"errors"
 	"net/http"
 	"net/url"
@@ -38,7 +39,7 @@ type plainConn struct {
 	conn  *conn
 	view  *broker.View
 	login *login         // that the view is of; nil for none yet
-	said  []byte         // of the header Authorization, which the login is by
+	said  []byte         // the header Authorization, which the login is by
 	use   *tcpserver.Use // by the latest request; nil for none yet
 	host  []byte         // of the latest request; it is this broker
 	blank int            // bytes of line ends that may still stand before the next request
@@ -172,13 +173,13 @@ func (p *plainConn) isOwnHost(host []byte) bool {
 }
 
 // logIn makes the view that of the request's user. It reports false if net/http is to find the user, which also
-// checks passwords, and answers failures.
+// answers failures. A connection whose header stays the same logs in once.
 func (p *plainConn) logIn(authorization []byte) bool {
 	s := p.server
-	if p.login != nil && bytes.Equal(authorization, p.said) && p.login.isValid(s.broker.Users(), time.Now()) {
+	if p.login != nil && subtle.ConstantTimeCompare(authorization, p.said) == 1 && p.login.isValid(s.broker.Users(), time.Now()) {
 		return true
 	}
-	id, ok := s.identifyPlain(p.conn.client, string(authorization))
+	id, ok := s.identifyPlain(p.conn, string(authorization))
 	if !ok {
 		return false
 	}
