@@ -175,7 +175,7 @@ func typeName(e ast.Expr) string {
 // packageLines are the most lines that each package may have, its tests left out. A limit
 // is raised by hand, with the reason in the commit, or not at all.
 var packageLines = map[string]int{
-	"cmd/admin":                      1500,
+	"cmd/admin":                      1600,
 	"cmd/broker":                     1120,
 	"cmd/consumer":                   2750,
 	"cmd/producer":                   300,

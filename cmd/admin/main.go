@@ -90,17 +90,29 @@ func parse(args []string) (c *command, code int, ok bool) {
 		args = []string{args[1], "-h"}
 	}
 	i := commandIndex(args)
+	words, _ := split(args)
 	switch {
+	case len(words) > 1 && commands[words[0]] != nil && isNounAndDeed(words[0], words[1]):
+		return nil, top.Fail("%s", unknownCommand(words)), false
 	case i < len(args) && commands[args[i]] != nil:
 		return parseCommand(args[i], commands[args[i]], slices.Concat(args[:i], args[i+1:]))
 	case i < len(args) && args[i] != "help" && args[i] != "version":
-		return nil, top.Fail("unknown command %q: there are %s", args[i], allNames()), false
+		return nil, top.Fail("%s", unknownCommand(words)), false
 	case len(args) > 0:
 		if code, ok := top.Parse(args); !ok { // -h, -version, or wrong
 			return nil, code, false
 		}
 	}
-	return nil, top.Fail("a command is missing: there are %s", allNames()), false
+	return nil, top.Fail("a command is missing: there are\n%s", allNames()), false
+}
+
+// unknownCommand says what may have been meant, or what there is. Its lines fit 80 columns.
+func unknownCommand(words []string) string {
+	typed := strings.Join(words[:min(len(words), 2)], " ")
+	if like := near(words); like != "" {
+		return fmt.Sprintf("unknown command %q\ntry: %s", typed, strings.ReplaceAll(like, ", ", "\n     "))
+	}
+	return fmt.Sprintf("unknown command %q: there are\n%s", words[0], allNames())
 }
 
 // names are the commands in the order of the usage.
@@ -108,8 +120,10 @@ var names = []string{"topics", "groups", "reset", "delete", "create", "grow"}
 
 // allNames are these and those of verbs, for people.
 func allNames() string {
-	all := slices.Concat(names, slices.Sorted(maps.Keys(verbs)))
-	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
+	all, last := slices.Sorted(maps.Keys(verbs)), ""
+	all, last = all[:len(all)-1], all[len(all)-1]
+	half := len(all) / 2
+	return strings.Join(names, ", ") + ",\n" + strings.Join(all[:half], ", ") + ",\n" + strings.Join(all[half:], ", ") + " and " + last
 }
 
 // commandIndex is where the command stands: behind the flags before it and their

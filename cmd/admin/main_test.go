@@ -182,8 +182,8 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 
 func TestWrongUse(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                                      "admin: a command is missing: there are topics, groups, reset, delete, create, grow, cert, ",
-		"drop":                                  "admin: unknown command \"drop\": there are topics, groups, reset, delete, create, grow, cert, ",
+		"":                                      "admin: a command is missing: there are\ntopics, groups, reset, delete, create, grow,\ncert, ",
+		"drop":                                  "admin: unknown command \"drop\": there are\ntopics, groups, reset, delete, create, grow,\ncert, ",
 		"-port 0 topics":                        "admin topics: -port is 0, not 1 to 65535\n",
 		"-prot 1 topics":                        "admin topics: flag provided but not defined: -prot\nadmin topics -h",
 		"-port topics":                          "admin: flag provided but not defined: -port\nadmin -h",

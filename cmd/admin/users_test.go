@@ -191,7 +191,7 @@ func TestRefusalsOfCommandsAboutUsers(t *testing.T) {
 		"user add a:b -generate":         `2 admin user add: invalid: user name "a:b"`,
 		"user add":                       "2 admin user add: NAME is missing: admin user add NAME",
 		"user add a b":                   `2 admin user add: unexpected argument "b"`,
-		"user alice":                     `2 admin: unknown command "user": there are topics, groups,`,
+		"user alice":                     "2 admin: unknown command \"user alice\"\ntry: admin user add NAME\n",
 		"grant alice":                    "2 admin grant: OPERATIONS is missing",
 		"grant alice fly a":              `2 admin grant: "fly" is no operation`,
 		"grant alice publish":            "2 admin grant: neither TOPICS nor -group is there",

@@ -110,6 +110,17 @@ func runVerb(name string, v *verb, words, args []string) int {
 	return 1
 }
 
+// lists says how users are listed, and how one is shown.
+func lists(v *verb) string {
+	switch {
+	case len(v.words) == 1:
+		return "\nadmin users lists the users"
+	case len(v.words) == 0 && !v.local:
+		return "\ntry: " + strings.ReplaceAll(asCommands(meant["user"][""]), ", ", "\n     ")
+	}
+	return ""
+}
+
 // define makes the flags.
 func (c *call) define(s *flags.Set, v *verb) {
 	for _, name := range v.flags {
@@ -158,9 +169,9 @@ func (c *call) parse(s *flags.Set, v *verb, args []string) (where *place, code i
 	needed := slices.DeleteFunc(slices.Clone(v.words), func(word string) bool { return word[0] == '[' })
 	switch {
 	case len(c.words) < len(needed):
-		return nil, s.Fail("%s is missing: %s %s", needed[len(c.words)], s.Name(), strings.Join(v.words, " ")), false
+		return nil, s.Fail("%s is missing: %s %s%s", needed[len(c.words)], s.Name(), strings.Join(v.words, " "), lists(v)), false
 	case len(c.words) > len(v.words):
-		return nil, s.Fail("unexpected argument %q: %s %s", c.words[len(v.words)], s.Name(), strings.Join(v.words, " ")), false
+		return nil, s.Fail("unexpected argument %q: %s%s", c.words[len(v.words)], strings.Join(append([]string{s.Name()}, v.words...), " "), lists(v)), false
 	}
 	if slices.Contains(v.flags, "generate") {
 		var err error

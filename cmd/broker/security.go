@@ -78,24 +78,6 @@ func (o *options) exposed(l *listeners) *endpoint {
 	return nil
 }
 
-func (o *options) withoutTLS(at *endpoint) error {
-	return fmt.Errorf(`it does not start, because it would listen on -%s %s without TLS, and others would read passwords and messages. These commands make a certificate, and start with it:
-  %s cert -self-signed -hosts %s
-  %s -tls-cert cert.pem -tls-key key.pem
-Or -insecure starts it without, for a network in which everybody may do everything`,
-		at.hostFlag, at.host, flags.Sibling("admin"), units.Quoted(at.name()), flags.CommandLine())
-}
-
-func (o *options) withoutUsers(at *endpoint) error {
-	return fmt.Errorf(`it does not start, because it would listen on -%s %s without users, and others could do everything. Start it on loopback addresses:
-  %s
-and make a user, with these commands in another shell; then start it as now:
-  %s user add NAME%s
-  %[4]s grant NAME all '*' -group '*'%[5]s
-Or -insecure starts it without, for a network in which everybody may do everything`,
-		at.hostFlag, at.host, flags.CommandLine(o.onLoopback()...), flags.Sibling("admin"), o.adminFlags())
-}
-
 // onLoopback are the flags that have the broker listen on loopback addresses.
 func (o *options) onLoopback() (args []string) {
 	for _, e := range o.listen.endpoints() {

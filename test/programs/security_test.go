@@ -43,7 +43,9 @@ func TestBrokerRefusesToBeOpen(t *testing.T) {
 		return
 	}
 	data := filepath.Join(t.TempDir(), "data")
-	mustRefuse(t, []string{"without TLS", "-hhost 0.0.0.0", "admin cert -self-signed -hosts ", "-tls-cert cert.pem -tls-key key.pem", "-insecure"}, brokerOn("0.0.0.0", data))
+	mustRefuse(t, []string{
+		"without TLS and without users", "-hhost 0.0.0.0", "admin cert -self-signed -hosts ", "admin user add NAME -data " + data, "-tls-cert cert.pem -tls-key key.pem", "-insecure",
+	}, brokerOn("0.0.0.0", data))
 	if _, err := os.Stat(data); err == nil {
 		t.Error("a broker that was refused has made its directory")
 	}
@@ -195,6 +197,8 @@ func proposed(t *testing.T, r result, n int) (commands []string) {
 	for line := range strings.Lines(r.stderr) {
 		if command, is := strings.CutPrefix(line, "  "); is {
 			commands = append(commands, strings.TrimSpace(command))
+		} else if len(line) > 81 && !strings.HasPrefix(line, "time=") {
+			t.Errorf("more than 80 columns: %q", line)
 		}
 	}
 	if r.code != 1 || len(commands) != n {
@@ -222,16 +226,23 @@ func TestWhatTheBrokerSaysMakesItSecure(t *testing.T) {
 	}
 	dir := t.TempDir()
 	open := brokertest.Program(t, "broker") + " -phost 0.0.0.0 -chost 0.0.0.0 -khost :: -hhost 0.0.0.0"
-	withTLS := proposed(t, inShell(t, dir, open), 2)
-	inShell(t, dir, withTLS[0]).mustWork(t)
-	withUser := proposed(t, inShell(t, dir, withTLS[1]), 3)
-	p := begin(t, dir, withUser[0])
-	inShell(t, dir, withUser[1]).mustWork(t)
-	inShell(t, dir, withUser[2]).mustWork(t)
+	all := proposed(t, inShell(t, dir, open), 5)
+	inShell(t, dir, all[0]).mustWork(t)
+	withUser := proposed(t, inShell(t, dir, all[4]), 4) // with a certificate, users are still missing
+	if withUser[1] != all[2] || withUser[2] != all[3] || withUser[3] != all[4] {
+		t.Errorf("%q, then %q", all, withUser)
+	}
+	begin(t, dir, withUser[0]).Kill()
+	p := begin(t, dir, all[1])
+	inShell(t, dir, all[2]).mustWork(t)
+	inShell(t, dir, all[3]).mustWork(t)
 	if err := p.Terminate(); err != nil || p.Wait() != nil {
 		t.Fatal(err)
 	}
-	p = begin(t, dir, withTLS[1])
+	if withTLS := proposed(t, inShell(t, dir, open), 2); withTLS[0] != all[0] || withTLS[1] != all[4] { // with users
+		t.Errorf("%q, then %q", all, withTLS)
+	}
+	p = begin(t, dir, all[4])
 	if strings.Contains(p.Output(), "unprotected") {
 		t.Error(p.Output())
 	}
