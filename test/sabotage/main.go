@@ -9,6 +9,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"mbus/internal/units"
 )
 
 func main() {
@@ -54,10 +57,22 @@ func sabotageAll(pattern string, dry bool) error {
 	}
 	defer os.RemoveAll(r.dir)
 	jobs := r.jobs(cases)
-	if failed := runAll(jobs); failed > 0 {
-		return fmt.Errorf("%d of %d FAILED", failed, len(jobs))
+	return summary(runAll(jobs), len(jobs))
+}
+
+// summary is the error that names the jobs that failed once more, because a log shows its end first: each with a line of
+// why, and how to run it alone.
+func summary(failed []failedJob, of int) error {
+	if len(failed) == 0 {
+		return nil
 	}
-	return nil
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d of %d FAILED:", len(failed), of)
+	for _, f := range failed {
+		why, _, _ := strings.Cut(f.err.Error(), "\n")
+		fmt.Fprintf(&text, "\n  %s: %s\n    %s", f.name, why, f.alone)
+	}
+	return errors.New(text.String())
 }
 
 // quick has a build take half as long: without tables for debuggers, and without inlining.
@@ -71,8 +86,15 @@ func goFlags() (string, error) {
 
 // A job is one line of the output.
 type job struct {
-	name string
-	run  func() (said string, err error)
+	name  string
+	alone string // the command that runs it alone
+	run   func() (said string, err error)
+}
+
+// A failedJob has failed, for a reason that is the first line of err.
+type failedJob struct {
+	job
+	err error
 }
 
 // jobs are the tests of each package on the source as it is, and then the cases.
@@ -88,16 +110,18 @@ func (r runner) jobs(cases []*sabotage) (jobs []job) {
 		}
 	}
 	for _, pkg := range packages {
-		jobs = append(jobs, job{pkg, func() (string, error) { return r.prove(pkg, tests[pkg]) }})
+		alone := "go test -count=1 -run " + units.Quoted("^("+strings.Join(tests[pkg], "|")+")$") + " " + pkg
+		jobs = append(jobs, job{pkg, alone, func() (string, error) { return r.prove(pkg, tests[pkg]) }})
 	}
 	for _, c := range cases {
-		jobs = append(jobs, job{c.name, func() (string, error) { return r.try(c) }})
+		alone := "scripts/sabotage.sh " + units.Quoted("^"+regexp.QuoteMeta(c.name)+"$")
+		jobs = append(jobs, job{c.name, alone, func() (string, error) { return r.try(c) }})
 	}
 	return jobs
 }
 
 // runAll runs some jobs at a time for each processor.
-func runAll(jobs []job) (failed int) {
+func runAll(jobs []job) (failed []failedJob) {
 	var out sync.Mutex
 	var workers sync.WaitGroup
 	next := make(chan job)
@@ -109,7 +133,7 @@ func runAll(jobs []job) (failed int) {
 				out.Lock()
 				done++
 				if err != nil {
-					failed++
+					failed = append(failed, failedJob{j, err})
 					said = "FAILED: " + err.Error()
 				}
 				fmt.Printf("sabotage %d of %d: %s: %s\n", done, len(jobs), j.name, said)

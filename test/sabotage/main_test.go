@@ -29,9 +29,9 @@ func TestOnlyATestThatFailsHasNoticed(t *testing.T) {
 	for expression, want := range map[string]string{
 		"s/return 2/return 3/":                        "",
 		"s/return 2/return 1 + 1/":                    "TestTwo did not notice",
-		"s/return 2/return x/":                        "undefined: x",
+		"s/return 2/return x/":                        "go test -c: exit status 1: ",
 		"s/return 2/panic(\"broken\")/":               "",
-		"s/package tree/&; func init() { panic(2) }/": "the sabotaged build does something else",
+		"s/package tree/&; func init() { panic(2) }/": "the sabotaged build does something else than fail TestTwo: exit status 2: panic: 2",
 	} {
 		c := &sabotage{file: "a.go", expression: expression, pkg: ".", test: "TestTwo"}
 		if err := c.fit(r.root); err != nil {
@@ -44,8 +44,42 @@ func TestOnlyATestThatFailsHasNoticed(t *testing.T) {
 	if said, err := r.prove(".", []string{"TestTwo"}); err != nil {
 		t.Error(said, err)
 	}
-	if said, err := r.prove(".", []string{"TestTwo", "TestThree"}); err == nil {
-		t.Errorf("a test that is missing passes: %s", said)
+	if said, err := r.prove(".", []string{"TestTwo", "TestThree"}); err == nil || !strings.HasPrefix(err.Error(), "as it is, these tests do not pass: TestThree\n") {
+		t.Errorf("a test that is missing: %s, %v", said, err)
+	}
+}
+
+// The end of a log tells what has failed, why, and how to run it alone.
+func TestFailuresStandAtTheEnd(t *testing.T) {
+	r := runner{root: tree(t), flags: quick, dir: t.TempDir(), building: make(chan struct{}, 1)}
+	cases := []*sabotage{
+		{name: "count to two (or so)", file: "a.go", expression: "s/return 2/return 1 + 1/", pkg: ".", test: "TestTwo"},
+		{name: "count what isn't there", file: "a.go", expression: "s/return 2/return x/", pkg: ".", test: "TestTwo"},
+		{name: "count to three", file: "a.go", expression: "s/return 2/return 3/", pkg: ".", test: "TestTwo"},
+	}
+	if err := fit(r.root, cases); err != nil {
+		t.Fatal(err)
+	}
+	jobs := r.jobs(cases)
+	got := summary(runAll(jobs), len(jobs)).Error()
+	for _, want := range []string{
+		"2 of 4 FAILED:\n",
+		"\n  count to two (or so): TestTwo did not notice\n    scripts/sabotage.sh '^count to two \\(or so\\)$'",
+		"\n  count what isn't there: go test -c: exit status 1: ",
+		"changed.go:3:25: undefined: x\n    scripts/sabotage.sh '^count what isn'\\''t there$'",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	if n := strings.Count(got, "\n"); n != 4 || t.Failed() {
+		t.Errorf("%d lines: %s", n+1, got)
+	}
+	if err := summary(runAll(jobs[:1]), 1); err != nil {
+		t.Error(err)
+	}
+	if alone, want := jobs[0].alone, "go test -count=1 -run '^(TestTwo)$' ."; alone != want {
+		t.Errorf("%s, not %s", alone, want)
 	}
 }
 

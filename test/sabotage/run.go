@@ -34,13 +34,14 @@ func (r runner) prove(pkg string, tests []string) (said string, err error) {
 	}
 	begin := time.Now()
 	out, err := r.run(program, pkg, r.flags, tests, "-test.timeout=10m")
-	if err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
+	var red []string
 	for _, test := range tests {
 		if !ended("PASS", test).Match(out) {
-			return "", fmt.Errorf("%s does not pass as it is\n%s", test, out)
+			red = append(red, test)
 		}
+	}
+	if err != nil || len(red) > 0 {
+		return "", fmt.Errorf("as it is, these tests do not pass: %s%s\n%s", strings.Join(red, ", "), died(out), out)
 	}
 	return fmt.Sprintf("%d tests pass as it is after %.1f s", len(tests), time.Since(begin).Seconds()), nil
 }
@@ -67,7 +68,7 @@ func (r runner) try(c *sabotage) (said string, err error) {
 	case err == nil:
 		return "", fmt.Errorf("%s did not notice\n%s", c.test, out)
 	case !ended("FAIL", c.test).Match(out):
-		return "", fmt.Errorf("the sabotaged build does something else than fail %s: %w\n%s", c.test, err, out)
+		return "", fmt.Errorf("the sabotaged build does something else than fail %s: %w%s\n%s", c.test, err, died(out), out)
 	}
 	return fmt.Sprintf("%s notices after %.1f s", c.test, time.Since(begin).Seconds()), nil
 }
@@ -87,7 +88,7 @@ func (r runner) build(dir, pkg, flags string) (program string, err error) {
 	cmd.Dir = r.root
 	cmd.Env = append(os.Environ(), "GOFLAGS="+flags)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go test -c: %w\n%s", err, out)
+		return "", fmt.Errorf("go test -c: %w%s\n%s", err, line(out, "[^#\n].*"), out)
 	}
 	return program, nil
 }
@@ -107,4 +108,15 @@ func (r runner) run(program, pkg, flags string, tests []string, args ...string) 
 // ended matches the line that says how a test has ended.
 func ended(how, test string) *regexp.Regexp {
 	return regexp.MustCompile("(?m)^--- " + how + ": " + test + " ")
+}
+
+// died is the line that says of what a program has died, if it has.
+func died(out []byte) string { return line(out, "(panic|fatal error): .*") }
+
+// line is the first line of out that is like this, behind ": "; "" if there is none.
+func line(out []byte, like string) string {
+	if found := regexp.MustCompile("(?m)^" + like).Find(out); found != nil {
+		return ": " + string(found)
+	}
+	return ""
 }
