@@ -459,7 +459,7 @@ sabotage "answer an acknowledgement over HTTP before it is durable" internal/del
 sabotage "consume by HTTP what a client that was killed has not read" internal/web/consumer.go \
 	's/if err := confirm(); err != nil {/if err := confirm(); err == errStopping {/' ./test/fault TestF48KilledHTTPDrainConsumesNothing
 sabotage "leave a goroutine behind each HTTP connection" internal/web/server.go \
-	's/		<-c.ended$/		<-c.ended; select {}/' ./test/fault TestF47HTTPDripsAndHalfOpenConnections
+	's/		<-c.ended$/		<-c.ended; go func() { select {} }()/' ./internal/web TestNoGoroutineIsLeftOfAConnection
 sabotage "say nothing of a full disk to HTTP clients" internal/web/problem.go \
 	's/http.StatusInsufficientStorage/http.StatusInternalServerError/' ./test/fault TestF46HTTPOnAFullDisk
 sabotage "stop without the positions that could not be written" internal/group/writer.go \

@@ -1,8 +1,11 @@
 package web
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
 	"net/http"
+	"runtime"
 	"testing"
 )
 
@@ -55,5 +58,63 @@ func TestHostsOfThisBroker(t *testing.T) {
 	r := newRig(t, Options{Hosts: []string{"bus.example"}})
 	for _, host := range []string{"localhost", "localhost:1", "127.0.0.1", "127.0.0.1:9", "[::1]:1", "BUS.example", "bus.example.:80"} {
 		r.must(http.StatusOK, "GET", "/version", "", "Host", host)
+	}
+}
+
+// A connection that has ended leaves no goroutine, whatever it did. That those of the server have had their turn
+// is known by the requests of another one that were answered since.
+func TestNoGoroutineIsLeftOfAConnection(t *testing.T) {
+	const each, turns = 5, 1000
+	r := newRig(t, Options{})
+	r.publish("orders", "first")
+	begin := " HTTP/1.1\r\nHost: " + r.host + "\r\n"
+	plain := "POST /topics/orders" + begin + "Content-Length: 1\r\n\r\nm"
+	stays := r.raw("")
+	in := bufio.NewReader(stays)
+	turn := func() {
+		t.Helper()
+		if _, err := io.WriteString(stays, plain); err != nil {
+			t.Fatal(err)
+		}
+		if status, answer := r.answer(in); status != http.StatusOK {
+			t.Fatal(status, answer)
+		}
+	}
+	turn()
+	goroutines := runtime.NumGoroutine()
+	for _, c := range []struct {
+		request string
+		answers bool
+	}{
+		{"", false},
+		{"GET /mess", false},
+		{"GET /version" + begin, false},
+		{"GET /version" + begin + "\r\n", true},
+		{plain, true},
+		{plain + "GET /version" + begin + "\r\n", true},
+		{"GET /topics/orders/messages?from=0&follow" + begin + "\r\n", true},
+		{"GET /topics/orders/messages?group=g&follow&format=sse" + begin + "\r\n", true},
+		{"POST /topics/orders/groups/leases/lease?max=1&wait=5m" + begin + "Content-Length: 0\r\n\r\n", false},
+	} {
+		for i := range each {
+			conn := r.raw(c.request)
+			if c.answers {
+				if _, err := conn.Read(make([]byte, 1)); err != nil {
+					t.Fatalf("%q: %v", c.request, err)
+				}
+			}
+			if i%2 == 0 {
+				conn.SetLinger(0)
+			}
+			conn.Close()
+		}
+	}
+	for n := 0; runtime.NumGoroutine() > goroutines; n++ {
+		if n == turns {
+			stacks := make([]byte, 1<<16)
+			t.Fatalf("%d goroutines are left after %d requests, and %d were there before:\n%s",
+				runtime.NumGoroutine(), turns, goroutines, stacks[:runtime.Stack(stacks, true)])
+		}
+		turn()
 	}
 }
