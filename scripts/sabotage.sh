@@ -294,6 +294,12 @@ sabotage "take any password of a Kafka client" internal/kafka/36_sasl_authentica
 	'/plainLogin(u, message)/,/}/ s/if err != nil/if err == errPlain/' ./internal/kafka TestAFailedLogInSaysNothingOfTheUser
 sabotage "keep connections of users that are deleted" internal/kafka/session.go \
 	's/return !users.IsValid(\*id, now)/return false/' ./internal/kafka TestConnectionsEndWithTheirUsers
+sabotage "wait without end for a Kafka client to log in" internal/kafka/session.go \
+	's/return users.Any() \&\& now.Sub/return false \&\& now.Sub/' ./internal/kafka TestALogInHasATime
+sabotage "cut off a Kafka client that needs no log-in" internal/kafka/session.go \
+	's/return users.Any() \&\& now.Sub/return now.Sub/' ./internal/kafka TestALogInHasATime
+sabotage "cut off a Kafka client that has logged in, after the time for that" internal/kafka/session.go \
+	's/return !users.IsValid(\*id, now)$/& || now.Sub(of.began) > s.broker.Limits.RequestTime/' ./internal/kafka TestALogInHasATime
 sabotage "take a variable that describes a service for a flag" internal/flags/flags.go \
 	's/service.MatchString(v)/service.MatchString("")/' ./internal/flags TestVariablesOfServicesAreNotFlags
 sabotage "begin with partition 0 each time" internal/delivery/subscription.go \

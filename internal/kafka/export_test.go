@@ -1,5 +1,7 @@
 package kafka
 
+import "time"
+
 // MaxWaiting is the limit for responses that wait for an earlier one.
 const MaxWaiting = maxWaiting
 
@@ -41,3 +43,6 @@ func Versions() map[int16][2]int16 {
 	}
 	return all
 }
+
+// EndInvalidAt is EndInvalid at a time that need not have come.
+func (s *Server) EndInvalidAt(now time.Time) { s.endInvalid(now) }

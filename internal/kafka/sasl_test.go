@@ -363,25 +363,72 @@ func TestConnectionsEndWithTheirUsers(t *testing.T) {
 // mustBeCut fails the test if the connection has responses.
 func (c *client) mustBeCut() {
 	c.t.Helper()
-	req := kmsg.NewPtrApiVersionsRequest()
-	_, _ = c.Write(frame(req, c.read+1))
-	if _, err := c.tryReceive(req); err == nil {
+	if c.responds(kmsg.NewPtrApiVersionsRequest()) {
 		c.t.Fatal("the connection is open")
 	}
 }
 
-// A client that does not log in is not waited for without end.
+// responds reports whether a request has a response.
+func (c *client) responds(req kmsg.Request) bool {
+	c.t.Helper()
+	c.sent++
+	_, _ = c.Write(frame(req, c.sent)) // fails where the connection has ended
+	_, err := c.tryReceive(req)
+	return err == nil
+}
+
+// A client that does not log in is not waited for without end, however far it has got, nor cut off a moment too soon. One that
+// has logged in, or needs not, stays as long as it likes.
 func TestALogInHasATime(t *testing.T) {
-	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = time.Nanosecond }})
-	silent := b.dial()
+	b := start(t, setup{})
+	b.topic("orders", 1)
+	free := b.dial()
 	await(t, "the connection is there", func() bool { return len(b.server.Connections()) == 1 })
-	b.server.EndInvalid() // there are no users
-	if len(b.server.Connections()) != 1 {
+	b.server.EndInvalidAt(time.Now().Add(24 * time.Hour)) // there are no users
+	if !free.responds(kmsg.NewPtrApiVersionsRequest()) {
 		t.Fatal("a client that needs no log-in is cut off")
 	}
 	b.user("alice", "secret", anything, "*")
-	b.server.EndInvalid()
-	silent.mustBeClosed()
+	authenticate := func(message string) kmsg.Request {
+		return &kmsg.SASLAuthenticateRequest{Version: 2, SASLAuthBytes: []byte(message)}
+	}
+	kinds := []struct {
+		does  string
+		begin func(c *client)
+		next  kmsg.Request
+	}{
+		{"does nothing", func(*client) {}, kmsg.NewPtrApiVersionsRequest()},
+		{"asks for versions", func(c *client) { ask[*kmsg.ApiVersionsResponse](c, kmsg.NewPtrApiVersionsRequest()) }, kmsg.NewPtrApiVersionsRequest()},
+		{"chooses a mechanism", func(c *client) { c.handshake("PLAIN") }, authenticate("\x00alice\x00secret")},
+		{"stops in the middle", func(c *client) {
+			c.handshake("SCRAM-SHA-256")
+			c.authenticate([]byte("n,,n=alice,r=x"))
+		}, authenticate("c=biws,r=x,p=")},
+	}
+	before := time.Now()
+	var early, late []*client
+	for _, of := range []*[]*client{&early, &late} {
+		for _, k := range kinds {
+			c := b.dial()
+			k.begin(c)
+			*of = append(*of, c)
+		}
+	}
+	await(t, "the connections are there", func() bool { return len(b.server.Connections()) == 1+2*len(kinds) })
+	limit := b.broker.Limits.RequestTime
+	b.server.EndInvalidAt(before.Add(limit))
+	for i, c := range early {
+		if !c.responds(kinds[i].next) {
+			t.Errorf("a client that %s is cut off before its time has passed", kinds[i].does)
+		}
+	}
+	b.server.EndInvalidAt(time.Now().Add(limit + 1))
+	for i, c := range late {
+		if c.responds(kinds[i].next) {
+			t.Errorf("a client that %s is waited for", kinds[i].does)
+		}
+	}
+	early[2].publish("orders", 0, messages(1)) // has logged in
 }
 
 // A client with the certificate of a user needs no log-in, and may log in as another user.

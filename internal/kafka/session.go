@@ -72,8 +72,9 @@ var errEnded = errors.New("its log-in is not valid any more, or takes too long")
 // EndInvalid resets the connections whose users can't do any more what they could when they logged in, and those that
 // have not logged in within broker.Limits.RequestTime. Any goroutine may call it; it is called when users have changed,
 // and each second.
-func (s *Server) EndInvalid() {
-	now := time.Now()
+func (s *Server) EndInvalid() { s.endInvalid(time.Now()) }
+
+func (s *Server) endInvalid(now time.Time) {
 	var over []*conn
 	s.conns.Each(func(c *conn) {
 		if s.isOver(&c.session, now) {
