@@ -39,27 +39,51 @@ func TestConnectionsBeyondTheLimitGetAnAnswerAndTheOthersGoOn(t *testing.T) {
 	})
 }
 
-// Programs that send nothing, or stop in the middle, hold up nobody, and end.
+// halfHandshakes are those of programs that send nothing, or stop in the middle.
+var halfHandshakes = []string{"", "\x16\x03\x01\x02\x00\x01\x00", "\x16\x03"}
+
+// A handshake that waits for its peer holds up nobody: the only turn is free for others.
 func TestAHandshakeThatDoesNotComeHoldsUpNobody(t *testing.T) {
-	for name, text := range map[string]string{
-		"nothing": "", "half a record": "\x16\x03\x01\x02\x00\x01\x00", "half a header": "\x16\x03",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, true, 100, 4*moment)
-			var stalled []net.Conn
-			for range 20 {
-				stalled = append(stalled, r.plain(text))
+	const each, rounds = 7, 5000
+	before := turns
+	t.Cleanup(func() { turns = before })
+	turns = &turnLimit{slots: make(chan struct{}, 1), share: 1, burst: never, credit: never}
+	r := newRig(t, true, 100, never)
+	first, p := r.connect()
+	var stalled []*net.TCPConn
+	for _, text := range halfHandshakes {
+		for range each {
+			conn := r.plain("")
+			if _, err := io.WriteString(conn, text); err != nil {
+				t.Fatal(err)
 			}
-			c, p := r.connect()
-			r.write(c, stream)
-			r.mustRead(p, stream)
-			for _, conn := range stalled { // each ends by its deadline
-				if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
-					r.Fatal("it does not end")
-				}
-			}
-		})
+			stalled = append(stalled, conn.(*net.TCPConn))
+		}
+	}
+	brokertest.Await(t, bound, "all are accepted", func() bool { return r.conns.arrivals() == len(stalled) })
+	for n := 0; len(turns.slots) > 0 || !r.haveRead(stalled, ""); n++ {
+		if n == rounds { // in which each goroutine has gone on many times
+			t.Fatal("a handshake that waits has a turn")
+		}
+		r.write(first, stream)
+		r.mustRead(p, stream)
+	}
+	c, p := r.connect()
+	r.write(c, stream)
+	r.mustRead(p, stream)
+}
+
+// A handshake that does not come ends by its time.
+func TestAHandshakeThatDoesNotComeEnds(t *testing.T) {
+	r := newRig(t, true, 100, 4*moment)
+	var stalled []net.Conn
+	for _, text := range halfHandshakes {
+		stalled = append(stalled, r.plain(text))
+	}
+	for _, conn := range stalled {
+		if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
+			r.Fatal("it does not end")
+		}
 	}
 }
 

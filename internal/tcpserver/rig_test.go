@@ -139,7 +139,13 @@ func (r *rig) connect() (Conn, *peer) {
 func (r *rig) connectWith(d net.Dialer) (Conn, *peer) {
 	r.Helper()
 	p := r.dial(d)
-	return <-r.accepted, p
+	select {
+	case c := <-r.accepted:
+		return c, p
+	case <-time.After(bound): // a client is done with a handshake that the server may still refuse
+		r.Fatal("the connection is not accepted")
+		return nil, nil
+	}
 }
 
 // dial does the handshake, too.
