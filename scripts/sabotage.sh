@@ -492,15 +492,15 @@ sabotage "listen without users where other machines reach it" $security \
 sabotage "name the commands for a half of what is missing only" cmd/broker/refuse.go \
 	's/return !errors.Is(err, os.ErrNotExist)/& || true/' ./test/programs TestWhatTheBrokerSaysMakesItSecure
 sabotage "keep connections of users who were deleted" $security \
-	's/f.EndInvalid()/_ = f/' ./test/programs TestWhatTheBrokerSaysMakesItSecure
+	's/f.EndInvalid()/_ = f/' ./cmd/broker TestGuardEndsConnectionsAtEachChangeAndEachSecond
 sabotage "keep connections whose tokens have expired" $security \
-	's/expired = time.After(checkUsersEvery)/expired = nil/' ./test/fault TestF53TokensExpireWhenTheClockJumps
+	's/expired = time.After(checkUsersEvery)/expired = nil/' ./cmd/broker TestGuardEndsConnectionsAtEachChangeAndEachSecond
 sabotage "take a token that has expired" internal/auth/users.go \
-	's/ || !id.expires.IsZero() \&\& !now.Before(id.expires)//' ./test/fault TestF53TokensExpireWhenTheClockJumps
+	's/ || !id.expires.IsZero() \&\& !now.Before(id.expires)//' ./internal/auth TestPasswordsAndTokens
 sabotage "take clients' certificates unverified" internal/tcpserver/certificates.go \
 	's/tls.VerifyClientCertIfGiven/tls.RequestClientCert/' ./test/fault TestF53CertificatesOutOfTheirTime
 sabotage "use a new certificate that is not valid yet" internal/tcpserver/certificates.go \
-	's/!now.Before(leaf.NotBefore) \&\& //' ./test/fault TestF53CertificatesOutOfTheirTime
+	's/!now.Before(leaf.NotBefore) \&\& //' ./internal/tcpserver TestACertificateThatIsNotValidYetIsLoadedLater
 sabotage "have other users read the operator token" cmd/broker/operator.go \
 	's/0o600/0o644/' ./test/programs TestOperatorTokenIsForItsUserAndItsRunOnly
 sabotage "send the operator token to whatever listens" cmd/admin/operator.go \
@@ -553,8 +553,8 @@ sabotage "start without users whose records are damaged" internal/broker/userslo
 	's/walk(l.log, start, stopAt, /walk(l.log, start, passOver, /' ./internal/broker TestDamageAmongTheUsersStopsTheStart
 sabotage "trim the log of users before they are written once more" internal/broker/userslog.go \
 	'/) compact() error/,/^}/ s/records, bytes := l.records, l.bytes/&; _ = l.log.Trim(start)/' ./internal/broker TestPowerCutDuringTheirCompactionLosesNoUser
-sabotage "have a change of users in force that a full disk refused" internal/auth/users.go \
-	'/) Change(/,/^}/ s/if err := e.keep(name, record); err != nil {/if err := e.keep(name, record); err != nil \&\& false {/' ./test/fault TestF52UsersOnAFullOrFailingDisk
+sabotage "have a change of users in force that the disk refused" internal/auth/users.go \
+	'/) Change(/,/^}/ s/if err := e.keep(name, record); err != nil {/if err := e.keep(name, record); err != nil \&\& false {/' ./internal/auth TestWhatIsNotDurableIsNotInForce
 sabotage "leave a change of users in the log that failed" internal/auth/keep.go \
 	's/e.uncertain = name/e.uncertain = ""/' ./internal/auth TestAChangeThatFailedIsNotInForceAfterARestart
 sabotage "have users of all topics read the positions of all groups" internal/broker/view.go \

@@ -125,7 +125,7 @@ func (f *fronts) serve(l *listeners) {
 
 // guard watches over users and certificates in the background. The certificates are nil without TLS.
 func (f *fronts) guard(b *broker.Broker, c *tcpserver.Certificates) {
-	g := &guard{fronts: []front{f.lines, f.kafka, f.web}, broker: b, log: b.Log}
+	g := &guard{fronts: []front{f.lines, f.kafka, f.web}, users: b.Users(), exposure: b.Exposure, log: b.Log}
 	go g.run(f.ended)
 	if c == nil {
 		return

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mbus/internal/auth"
 	"mbus/internal/broker"
 	"mbus/internal/flags"
 	"mbus/internal/tcpserver"
@@ -122,10 +123,11 @@ func (o *options) secured(b broker.Options, l *listeners, c *tcpserver.Certifica
 // A guard is at work while the broker serves: it ends connections whose users are not valid any more, and says when
 // everything is open.
 type guard struct {
-	fronts []front
-	broker *broker.Broker
-	log    *slog.Logger
-	open   string // what was said last
+	fronts   []front
+	users    *auth.Users
+	exposure func() string // as broker.Broker has it
+	log      *slog.Logger
+	open     string // what was said last
 }
 
 // A front is the server of a protocol. EndInvalid resets each connection whose user, or whose lack of one, is
@@ -140,13 +142,13 @@ func (g *guard) run(stop <-chan struct{}) {
 	for {
 		g.sayOpen()
 		var expired <-chan time.Time
-		if g.broker.Users().Any() {
+		if g.users.Any() {
 			expired = time.After(checkUsersEvery)
 		}
 		select {
 		case <-stop:
 			return
-		case <-g.broker.Users().Changed():
+		case <-g.users.Changed():
 		case <-expired:
 		}
 		for _, f := range g.fronts {
@@ -157,7 +159,7 @@ func (g *guard) run(stop <-chan struct{}) {
 
 // sayOpen warns when it begins to be true that others reach the broker unprotected.
 func (g *guard) sayOpen() {
-	open := g.broker.Exposure()
+	open := g.exposure()
 	if open != "" && open != g.open {
 		g.log.Warn("others reach this broker unprotected, because -insecure is set: everybody that reaches its addresses can read or change what it has", "lacks", open)
 	}

@@ -146,10 +146,28 @@ func TestLogInsEndWhenSomethingIsTakenAway(t *testing.T) {
 }
 
 func TestWhatIsNotDurableIsNotInForce(t *testing.T) {
-	failure := errors.New("the disk")
-	users := New(func(string, []byte) error { return failure })
-	if err := users.Change("alice", func(*User, bool) error { return nil }); !errors.Is(err, failure) || users.Any() {
-		t.Errorf("%v, users: %v", err, users.Any())
+	failure, fails := errors.New("the disk"), false
+	users := New(func(string, []byte) error {
+		if fails {
+			return failure
+		}
+		return nil
+	})
+	grant := func(name string) error {
+		return users.Change(name, func(u *User, _ bool) error { u.Grant(Permission{Publish, Topic, name}); return nil })
+	}
+	if fails = true; !errors.Is(grant("alice"), failure) || users.Any() {
+		t.Error("the first user is there")
+	}
+	fails = false
+	add1(t, users, "bob", "secret") // the secret of all users is durable now
+	for name, change := range map[string]func() error{
+		"a user": func() error { return grant("alice") }, "a permission": func() error { return grant("bob") },
+		"a deletion": func() error { return users.Delete("bob") },
+	} {
+		if fails = true; !errors.Is(change(), failure) || users.Has("alice") || !users.Has("bob") || users.May("bob", Publish, Topic, "bob") {
+			t.Errorf("%s that is not durable is in force: %+v", name, users.List())
+		}
 	}
 }
 
