@@ -1,5 +1,6 @@
 #!/bin/sh
-# prometheus.sh puts Debian's prometheus into build/, for the test of the dashboard. The package is not
+# prometheus.sh puts Debian's prometheus into build/, for the tests of the dashboard
+# and of the configurations in docs/operations.md. The package is not
 # installed, because that would start a service. It exits with 0 also where no mirror of Debian can
 # be reached, and says then that the test is not run.
 set -eu
@@ -9,7 +10,7 @@ program=build/prometheus
 
 # leave says what is not run.
 leave() {
-	echo "prometheus.sh: the queries of docs/grafana.json are not run, because $1" >&2
+	echo "prometheus.sh: the queries of docs/grafana.json and the configurations of docs/operations.md are not run, because $1" >&2
 	exit 0
 }
 

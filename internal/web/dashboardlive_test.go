@@ -4,12 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,9 +27,8 @@ var rightlyEmpty = map[string]string{
 // Prometheus scrapes a live broker, and answers each query of the dashboard as Grafana sends it.
 func TestPrometheusAnswersEachQueryOfTheDashboard(t *testing.T) {
 	brokertest.Slow(t)
-	program := findPrometheus(t)
 	r := newBusyRig(t)
-	p := startPrometheus(t, program, r.host)
+	p := startPrometheus(t, r.host)
 	keepBusy(t, r)
 	queries := 0
 	for _, panel := range readDashboard(t).Panels {
@@ -56,32 +51,6 @@ func TestPrometheusAnswersEachQueryOfTheDashboard(t *testing.T) {
 	}
 }
 
-// findPrometheus finds what scripts/prometheus.sh fetches, and fetches it in continuous integration.
-func findPrometheus(t *testing.T) string {
-	t.Helper()
-	if path, err := exec.LookPath("prometheus"); err == nil {
-		return path
-	}
-	program, err := filepath.Abs("../../build/prometheus")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(program); err == nil {
-		return program
-	}
-	if os.Getenv("CI") != "" {
-		out, err := exec.CommandContext(t.Context(), "../../scripts/prometheus.sh").CombinedOutput()
-		if err != nil {
-			t.Fatalf("scripts/prometheus.sh: %v\n%s", err, out)
-		}
-		if _, err := os.Stat(program); err == nil {
-			return program
-		}
-	}
-	t.Skip("the queries of docs/grafana.json are not run: scripts/prometheus.sh fetches prometheus, which they need")
-	return ""
-}
-
 // A prometheusServer is a server of Prometheus.
 type prometheusServer struct {
 	testing.TB
@@ -89,38 +58,10 @@ type prometheusServer struct {
 }
 
 // startPrometheus has a server scrape a broker each second.
-func startPrometheus(t *testing.T, program, broker string) *prometheusServer {
+func startPrometheus(t *testing.T, broker string) *prometheusServer {
 	t.Helper()
-	dir := t.TempDir()
-	config := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "scrape_configs:\n- job_name: mbus\n  scrape_interval: 1s\n  static_configs:\n  - targets: [%q]\n", broker), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // Prometheus takes no port 0
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it has nothing to keep
-		_ = cmd.Wait()
-		log.Close()
-		if t.Failed() {
-			p, _ := os.ReadFile(log.Name())
-			t.Logf("Prometheus says:\n%s", p)
-		}
-	})
-	return &prometheusServer{t, "http://" + addr}
+	config := fmt.Sprintf("scrape_configs:\n- job_name: mbus\n  scrape_interval: 1s\n  static_configs:\n  - targets: [%q]\n", broker)
+	return &prometheusServer{t, brokertest.StartPrometheus(t, config)}
 }
 
 // keepBusy has clients of all ports go on until the end of the test, so that rates are above 0.
