@@ -125,21 +125,31 @@ func (c *tlsConn) Write(p []byte, within time.Duration) (int, error) {
 	return n, c.cutOr(err)
 }
 
-// recordSize is the most bytes that a record has. What the socket does not take of one is
-// kept, so that a write that timed out can go on.
-const recordSize = 16 << 10
-
 // write writes until the write deadline. Then n counts what is kept, too.
 func (c *tlsConn) write(p []byte) (n int, err error) {
 	for {
-		if err := c.flush(); err != nil || n == len(p) {
+		if err := c.flush(); err != nil {
+			c.records.shrink()
 			return n, err
 		}
-		more, err := c.tls.Write(p[n:min(len(p), n+recordSize)])
+		if n == len(p) {
+			return n, nil
+		}
+		more, err := c.writeSome(p[n:])
 		if n += more; err != nil {
 			return n, err
 		}
 	}
+}
+
+// writeSome makes records of some of p. The socket gets several with one call of the system, the flush that follows:
+// each call for a single record would wake the peer for it.
+func (c *tlsConn) writeSome(p []byte) (int, error) {
+	if len(p) <= recordSize || !c.records.gather() {
+		return c.tls.Write(p[:min(len(p), recordSize)])
+	}
+	defer c.records.endGather()
+	return c.tls.Write(p[:min(len(p), gathered)])
 }
 
 // flush waits until the socket has taken every record, or for the write deadline.
@@ -248,13 +258,11 @@ type records struct {
 	began time.Time // the turn of the handshake
 	got   int       // bytes of the handshake
 
-	mu   sync.Mutex // guards what follows
-	kept []byte
+	mu      sync.Mutex // guards what follows
+	kept    []byte     // what the socket is to take next
+	pooled  *[]byte    // that kept began with, from gatherings
+	gathers bool       // a write takes no record to the socket: a flush follows
 }
-
-// maxKept bounds what is kept of records that nobody waits for, such as answers to a peer
-// that changes its keys again and again and reads nothing.
-const maxKept = 64 << 10
 
 // errWait says that more bytes must come first. To a tls.Conn it is a passing failure.
 var errWait net.Error = waitError{}
@@ -309,7 +317,7 @@ func (r *records) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rest := p
-	if len(r.kept) == 0 {
+	if len(r.kept) == 0 && !r.gathers {
 		var err error
 		if rest, err = r.writeNow(p); err != nil {
 			return 0, &net.OpError{Op: "write", Net: "tls", Err: err}
@@ -331,7 +339,7 @@ func (r *records) flush(fd int) (bool, error) {
 	case err != nil:
 		return true, &net.OpError{Op: "write", Net: "tls", Err: err}
 	case len(rest) == 0:
-		r.kept = nil
+		r.drop()
 		return true, nil
 	}
 	r.kept = r.kept[:copy(r.kept, rest)]
