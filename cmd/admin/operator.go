@@ -75,6 +75,8 @@ func tryLogIns(ways []client.Broker, why error, f func(client.Broker) error) (er
 		return fmt.Errorf("%w; the operator token is that of another broker or of an earlier start: -data names the broker's data directory, or -user logs in", err)
 	case errors.Is(why, fs.ErrNotExist):
 		return fmt.Errorf("%w; -user logs in, or -data names the data directory of a broker on this machine: it has no token (%w)", err, why)
+	case why == nil && ways[0].Token == "" && (ways[0].TLS == nil || len(ways[0].TLS.Certificates) == 0):
+		return fmt.Errorf("%w; -user logs in, with the password in MBUS_PASSWORD or the file of -password-file", err)
 	case why != nil:
 		return fmt.Errorf("%w; -user logs in: the operator token can't be read (%w)", err, why)
 	}

@@ -145,6 +145,22 @@ func mustNotLogIn(t *testing.T, secret, http, lines string) {
 	}
 }
 
+// Over TLS from elsewhere, where no operator token helps, the error names the flags of a log-in.
+func TestAdminFromElsewhereIsToldHowToLogIn(t *testing.T) {
+	denied := &client.Error{Code: codeDenied, Text: "log in first"}
+	refuse := func(client.Broker) error { return denied }
+	for want, given := range map[string]client.Broker{
+		"log in first; -user logs in, with the password in MBUS_PASSWORD": {Addr: "192.0.2.1:9992"},
+		"log in first": {Addr: "192.0.2.1:9992", Token: "mbus_x"},
+	} {
+		ways, why := logIns(given, t.TempDir())
+		err := tryLogIns(ways, why, refuse)
+		if !isDenied(err) || !strings.Contains(err.Error(), want) || given.Token != "" && strings.Contains(err.Error(), "-user") {
+			t.Errorf("%+v: %v", given, err)
+		}
+	}
+}
+
 // The file stays what curl takes: the operator token itself.
 func TestTheOperatorFileIsABearerToken(t *testing.T) {
 	b := brokertest.Start(t, t.TempDir())

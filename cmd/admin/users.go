@@ -52,11 +52,23 @@ func (c *call) find() (exists bool, err error) {
 		return false, err
 	}
 	err = c.api.ask(http.MethodGet, c.path(""), nil, nil)
-	var answered *client.Error
-	if errors.As(err, &answered) && (answered.Code == "NOTFOUND" || answered.Code == "GONE") {
+	if isUnknown(err) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// isUnknown reports whether the broker has no such user.
+func isUnknown(err error) bool {
+	var answered *client.Error
+	return errors.As(err, &answered) && (answered.Code == "NOTFOUND" || answered.Code == "GONE")
+}
+
+func explainUnknown(err error) error {
+	if isUnknown(err) {
+		return fmt.Errorf("%w: admin users lists them, and admin user add makes one", err)
+	}
+	return err
 }
 
 func (c *call) addUser() error {
@@ -143,7 +155,7 @@ func (c *call) change(verb string) error {
 	}
 	body := map[string][]auth.Permission{"permissions": all}
 	if err := c.api.ask(http.MethodPost, c.path("/"+verb), body, nil); err != nil {
-		return err
+		return explainUnknown(err)
 	}
 	does := map[string]string{"grant": "may", "revoke": "may no longer"}[verb]
 	for _, p := range all {
@@ -201,7 +213,7 @@ func (c *call) addToken() error {
 		Expires   *time.Time
 	}
 	if err := c.api.ask(http.MethodPost, c.path("/tokens"), body, &made); err != nil {
-		return err
+		return explainUnknown(err)
 	}
 	fmt.Fprintf(c.notes, "admin: token %s of user %q, which %s; nobody can see it again\n", readable(made.ID), c.words[0], expiry(made.Expires))
 	return c.print(made.Token)
@@ -231,7 +243,7 @@ func (c *call) showUser() error {
 	}
 	var raw json.RawMessage
 	if err := c.api.ask(http.MethodGet, c.path(""), nil, &raw); err != nil {
-		return err
+		return explainUnknown(err)
 	}
 	if c.asJSON {
 		return c.printJSON(raw)

@@ -186,7 +186,9 @@ func TestRefusalsOfCommandsAboutUsers(t *testing.T) {
 	for args, want := range map[string]string{
 		"user add alice -generate":       `1 admin: user "alice" exists: admin user password alice sets its password`,
 		"user password bob -generate":    `1 admin: unknown user "bob": admin users lists them`,
-		"user show bob":                  "1 admin: the broker answered -NOTFOUND unknown user",
+		"user show bob":                  "1 admin: the broker answered -NOTFOUND unknown user: admin users lists them, and admin user add makes one",
+		"grant bob publish a":            "1 admin: the broker answered -NOTFOUND unknown user: admin users lists them, and admin user add makes one",
+		"token add bob":                  "1 admin: the broker answered -NOTFOUND unknown user: admin users lists them, and admin user add makes one",
 		"user delete alice -execute":     "1 admin: the broker answered -CONFLICT the last user can't be deleted",
 		"user add a:b -generate":         `2 admin user add: invalid: user name "a:b"`,
 		"user add":                       "2 admin user add: NAME is missing: admin user add NAME",
