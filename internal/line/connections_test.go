@@ -31,7 +31,7 @@ func TestConnectionsAreShownAndClosed(t *testing.T) {
 		t.Fatalf("uses %+v", uses)
 	}
 	if b.server.Disconnect(1 << 60) {
-		t.Error("there is a connection of any id")
+		t.Fatal("there is a connection of any id")
 	}
 	if !b.server.Disconnect(id) {
 		t.Error("the follower can't be closed")

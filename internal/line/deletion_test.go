@@ -1,9 +1,12 @@
 package line_test
 
 import (
+	"errors"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
@@ -54,11 +57,29 @@ func TestFollowersThatWaitForSomethingElseHearOfADeletion(t *testing.T) {
 			until(c)
 			b.awaitGroups("default\torders\t0\t0\t1\t1\t")
 			b.delete("orders")
+			c.mustGetMore(b)
 			c.mustRefuse("GONE", `"orders"`)
 			b.publish("orders", "another")
 			b.dial(b.consumers, "orders?follow&ack&n=1\n").mustSay("another")
 		})
 	}
+}
+
+// mustGetMore waits until something comes, and fails the test if the broker answers 500 other requests meanwhile.
+func (c *client) mustGetMore(b *bus) {
+	c.t.Helper()
+	for n := 0; ; n++ {
+		c.SetReadDeadline(time.Now().Add(time.Millisecond)) // of what is there already
+		if _, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if n == 500 {
+			c.reset() // or the broker goes on to wait
+			c.t.Fatal("nothing comes")
+		}
+		b.drain("?topics")
+	}
+	c.patient()
 }
 
 // awaitGroups waits until ?groups shows a line that begins so.

@@ -426,8 +426,7 @@ func TestAStreamOfATopicThatWasMadeAnewIsNotBegunAgain(t *testing.T) {
 	b.produceTo("orders?producer=9", "+2", "one", "two")
 	gone := func(request string) {
 		t.Helper()
-		c := b.dial(b.producers, request+"\n")
-		c.mustRefuse("GONE", "orders")
+		b.dial(b.producers, request+"\n").finish().mustRefuse("GONE", "orders") // a stream that has begun ends at once
 	}
 	b.dial(b.consumers, "?delete&topic=orders&execute\n").rest()
 	gone("orders?producer=9&first=3")
