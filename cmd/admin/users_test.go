@@ -94,7 +94,7 @@ func TestUserIsMadeOfCredentials(t *testing.T) {
 	if err != nil || len(sent.Credentials) != 2 {
 		t.Fatalf("%v of %q", err, asked[2])
 	}
-	if _, err := users.Password("alice", password); err != nil {
+	if _, err := users.Password("alice", password, auth.Applicant{}); err != nil {
 		t.Errorf("the password does not fit: %v", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"mbus/internal/turns"
 )
 
 // Attempts counts failed log-ins by address, so that the answer to a failure comes later the more of them there
@@ -35,7 +37,7 @@ func (a *Attempts) Failed(addr netip.Addr, now time.Time) time.Duration {
 	if a.from == nil {
 		a.from = make(map[netip.Prefix]failures)
 	}
-	network := networkOf(addr)
+	network := turns.Network(addr)
 	f := a.from[network].after(now)
 	if f.number == 0 && len(a.from) >= maxAddresses {
 		a.forget(now)
@@ -46,17 +48,6 @@ func (a *Attempts) Failed(addr netip.Addr, now time.Time) time.Duration {
 	f.number = min(f.number+1, int(lastDelay/firstDelay))
 	a.from[network] = f
 	return time.Duration(f.number) * firstDelay
-}
-
-// networkOf is what one client can have addresses of: for IPv6 a /64.
-func networkOf(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap().WithZone("")
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	network, _ := addr.Prefix(bits) // the zero Prefix for the zero Addr
-	return network
 }
 
 // after are the failures that time has not forgiven.

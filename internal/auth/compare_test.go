@@ -35,7 +35,7 @@ func TestEachByteOfASecretCounts(t *testing.T) {
 			if m == SHA512 || at%8 != 7 && at >= 0 { // a password takes milliseconds
 				continue
 			}
-			if _, err := users.Password("alice", "secret"); (err == nil) != (at < 0) {
+			if _, err := users.Password("alice", "secret", Applicant{}); (err == nil) != (at < 0) {
 				t.Errorf("a password, byte %d: %v", at, err)
 			}
 		}

@@ -250,11 +250,11 @@ func TestPasswordsAndTokens(t *testing.T) {
 	}
 	users = k.reopened(t)
 	for range 2 { // the second time it is remembered
-		if id, err := users.Password("alice", "secret"); err != nil || id.Name != "alice" {
+		if id, err := users.Password("alice", "secret", Applicant{}); err != nil || id.Name != "alice" {
 			t.Errorf("the password: %+v, %v", id, err)
 		}
 		for name, password := range map[string]string{"alice": "secret2", "bob": "secret", "": "", "alice\x00secret": ""} {
-			if id, err := users.Password(name, password); !errors.Is(err, ErrUnauthenticated) {
+			if id, err := users.Password(name, password, Applicant{}); !errors.Is(err, ErrUnauthenticated) {
 				t.Errorf("%q with %q: %+v, %v", name, password, id, err)
 			}
 		}
@@ -333,5 +333,21 @@ func TestAWrongUserCostsWhatAWrongPasswordDoes(t *testing.T) {
 		if known, unknown := cost("alice"), cost("mallo"); known != unknown {
 			t.Errorf("%s: a user that is there takes %v allocations, another one %v", m, known, unknown)
 		}
+	}
+}
+
+// A client that is gone when its turn comes costs no processor time, and what it sent counts as no failure.
+func TestAPasswordOfAClientThatHasLeftIsNotComputed(t *testing.T) {
+	defer func(d time.Duration) { leaveTime = d }(leaveTime)
+	leaveTime = 0
+	users := New(func(string, []byte) error { return nil })
+	hasLeft := true
+	by := Applicant{HasLeft: func() bool { return hasLeft }}
+	if _, err := users.Password("alice", "secret", by); !errors.Is(err, ErrLeft) || errors.Is(err, ErrUnauthenticated) {
+		t.Errorf("of one that has left: %v", err)
+	}
+	hasLeft = false
+	if _, err := users.Password("alice", "secret", by); !errors.Is(err, ErrUnauthenticated) {
+		t.Errorf("of one that waits: %v", err)
 	}
 }

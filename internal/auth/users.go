@@ -12,7 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -20,12 +20,17 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"mbus/internal/turns"
 )
 
 // Errors of this package.
 var (
 	// ErrUnauthenticated is the only answer to a wrong name, password or token.
 	ErrUnauthenticated = errors.New("the user, the password or the token is wrong")
+
+	// ErrLeft ends the log-in of a client that has not waited for it.
+	ErrLeft = errors.New("many log-ins are being checked, and this client has closed its side meanwhile: try again, and wait for the answer")
 
 	ErrUnknownUser = errors.New("unknown user")
 	ErrUserExists  = errors.New("the user exists")
@@ -105,7 +110,7 @@ type user struct {
 type Users struct {
 	secret  atomic.Pointer[[32]byte] // of the credentials of users who do not exist
 	key     [32]byte                 // of hashes that never leave this process
-	hashing chan struct{}            // has an element for each password that is being computed
+	hashing *turns.Limit             // the processor time of passwords
 	changed chan struct{}
 	all     atomic.Pointer[map[string]*user]
 	byToken atomic.Pointer[map[TokenHash]*user]
@@ -141,7 +146,7 @@ type edits struct {
 func New(save func(name string, record []byte) error) *Editor {
 	u := &Users{
 		changed: make(chan struct{}, 1),
-		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), // passwords leave processors to messages
+		hashing: turns.New(0.1),
 	}
 	rand.Read(u.key[:])
 	var secret [32]byte
@@ -439,10 +444,20 @@ func (u *Users) IsValid(id Identity, now time.Time) bool {
 	return id.token == nil || slices.ContainsFunc(user.Tokens, func(t Token) bool { return t.Hash == *id.token })
 }
 
+// An Applicant is a client with a password.
+type Applicant struct {
+	Address netip.Addr
+	HasLeft func() bool // whether it has closed its sending side; nil where nobody knows
+}
+
+// leaveTime is how long the check of a password of a client that has closed its sending side may have to wait: such a client may
+// wait for the answer, or has given up. It is a variable for tests.
+var leaveTime = time.Second
+
 // Password finds the user with a name and a password. A wrong name takes the time of a wrong password. Passwords
-// that were right before cost microseconds, others milliseconds of processor time, and a few only are
-// computed at a time. The error is ErrUnauthenticated.
-func (u *Users) Password(name, password string) (Identity, error) {
+// that were right before cost microseconds, others milliseconds of processor time, of which there is a limit: the addresses
+// of clients take turns. The error is ErrUnauthenticated, or ErrLeft.
+func (u *Users) Password(name, password string, by Applicant) (Identity, error) {
 	sum := hmac.New(sha256.New, u.key[:])
 	sum.Write([]byte(name + "\x00" + password))
 	hash := [32]byte(sum.Sum(nil))
@@ -452,9 +467,13 @@ func (u *Users) Password(name, password string) (Identity, error) {
 		}
 	}
 	found, credential := u.credential(name, SHA256)
-	u.hashing <- struct{}{}
+	turn := u.hashing.Begin(turns.Network(by.Address))
+	if turn.Waited() >= leaveTime && by.HasLeft != nil && by.HasLeft() {
+		turn.Pause()
+		return Identity{}, ErrLeft
+	}
 	fits := len(password) <= maxPassword && credential.fits(password)
-	<-u.hashing
+	turn.Pause()
 	if !fits || found == nil {
 		return Identity{}, ErrUnauthenticated
 	}

@@ -111,7 +111,7 @@ func TestLogInsEndWhenSomethingIsTakenAway(t *testing.T) {
 		"the same in other form": {func(u *User) { u.Grant(grant) }, true},
 	} {
 		add1(t, users, "alice", "secret", grant)
-		id, err := users.Password("alice", "secret")
+		id, err := users.Password("alice", "secret", Applicant{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +132,7 @@ func TestLogInsEndWhenSomethingIsTakenAway(t *testing.T) {
 		}
 	}
 	add1(t, users, "alice", "secret", grant)
-	before, err := users.Password("alice", "secret")
+	before, err := users.Password("alice", "secret", Applicant{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,13 @@ type Client struct {
 	Local       netip.AddrPort // the broker's own, to which it has connected
 	IsPrivate   bool           // nobody else reads what it sends: it came over TLS, or from a loopback address to one
 	Certificate string         // the name in the certificate that it has proven to own; "" for none
+
+	hasLeft func() bool
+}
+
+// Applicant is the client for a log-in with a password.
+func (c Client) Applicant() auth.Applicant {
+	return auth.Applicant{Address: c.Address.Addr(), HasLeft: c.hasLeft}
 }
 
 // A Connection is what NewClient asks of one.
@@ -23,11 +30,12 @@ type Connection interface {
 	LocalAddrPort() netip.AddrPort
 	IsPrivate() bool
 	CertificateName() string
+	HasLeft() bool
 }
 
 // NewClient is the client of a connection.
 func NewClient(c Connection) Client {
-	return Client{Address: c.RemoteAddrPort(), Local: c.LocalAddrPort(), IsPrivate: c.IsPrivate(), Certificate: c.CertificateName()}
+	return Client{Address: c.RemoteAddrPort(), Local: c.LocalAddrPort(), IsPrivate: c.IsPrivate(), Certificate: c.CertificateName(), hasLeft: c.HasLeft}
 }
 
 // ErrNotPrivate refuses a password or a token that others may have read.
@@ -40,15 +48,15 @@ type Claim struct {
 }
 
 // Login finds out which user a client is: prove gets the users and asks one of them. A failure takes longer the more of
-// them came from the client's address, unless cancel is closed. The error is ErrNotPrivate, auth.ErrUnauthenticated
-// or that of prove.
+// them came from the client's address, unless cancel is closed. The error is ErrNotPrivate, auth.ErrUnauthenticated,
+// auth.ErrLeft, which is no failure, or that of prove.
 func (b *Broker) Login(c Client, claim Claim, cancel <-chan struct{}, prove func(*auth.Users) (auth.Identity, error)) (auth.Identity, error) {
 	if !c.IsPrivate {
 		return auth.Identity{}, ErrNotPrivate
 	}
 	id, err := prove(b.Users())
-	if err == nil {
-		return id, nil
+	if err == nil || errors.Is(err, auth.ErrLeft) {
+		return id, err
 	}
 	b.LoginFailed(c, claim, cancel)
 	return auth.Identity{}, err

@@ -53,7 +53,7 @@ func (c *conn) authenticate(message []byte) ([]byte, error) {
 	case s.exchange == nil:
 		name, _, _ := parsePlain(message)
 		claim := broker.Claim{User: name, By: "PLAIN"}
-		id, err := b.Login(s.client, claim, c.quit, func(u *auth.Users) (auth.Identity, error) { return plainLogin(u, message) })
+		id, err := b.Login(s.client, claim, c.quit, func(u *auth.Users) (auth.Identity, error) { return plainLogin(u, message, s.client) })
 		if err != nil {
 			return nil, err
 		}
@@ -69,12 +69,12 @@ func (c *conn) authenticate(message []byte) ([]byte, error) {
 	return answer, err
 }
 
-func plainLogin(u *auth.Users, message []byte) (auth.Identity, error) {
+func plainLogin(u *auth.Users, message []byte, by broker.Client) (auth.Identity, error) {
 	name, password, err := parsePlain(message)
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	return u.Password(name, password)
+	return u.Password(name, password, by.Applicant())
 }
 
 // parsePlain reads a message of PLAIN: a user to act for, NUL, a user, NUL, and its password.

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"mbus/internal/auth"
+	"mbus/internal/broker"
 )
 
 // FuzzDecode decodes a request of each API: what is decoded costs no more memory
@@ -57,7 +58,7 @@ func FuzzLogin(f *testing.F) {
 		f.Add([]byte(message), []byte("c=biws,r=nonce,p="))
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		if id, err := plainLogin(users.Users, first); err == nil && !bytes.Equal(first, []byte("\x00alice\x00secret")) && !bytes.Equal(first, []byte("alice\x00alice\x00secret")) {
+		if id, err := plainLogin(users.Users, first, broker.Client{}); err == nil && !bytes.Equal(first, []byte("\x00alice\x00secret")) && !bytes.Equal(first, []byte("alice\x00alice\x00secret")) {
 			t.Fatalf("PLAIN: %+v", id)
 		}
 		for _, m := range auth.Mechanisms {

@@ -59,7 +59,7 @@ func (c *conn) logIn(line []byte) error {
 		if user == "" {
 			return users.Token(secret, at)
 		}
-		return users.Password(user, secret)
+		return users.Password(user, secret, broker.NewClient(c.net).Applicant())
 	})
 }
 

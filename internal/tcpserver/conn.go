@@ -62,6 +62,9 @@ type Conn interface {
 	// PeerClosed says, without waiting, whether the peer has closed its sending side. It
 	// throws away what the peer sent before that.
 	PeerClosed() (bool, error)
+	// HasLeft says, without waiting, whether the peer has closed its sending side, or everything, or is gone. What it
+	// sent before that can still be read.
+	HasLeft() bool
 	// AwaitReset waits until the connection is reset, or Interrupt is called, and returns that
 	// error.
 	AwaitReset() error

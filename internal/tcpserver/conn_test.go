@@ -43,6 +43,27 @@ func readSlowly(p *peer, some int, pause time.Duration) <-chan []byte {
 	return all
 }
 
+func TestAPeerThatHasLeftIsSeenAndWhatItSentIsThere(t *testing.T) {
+	for name, leave := range map[string]func(*peer){"a close": (*peer).die, "a reset": (*peer).reset} {
+		t.Run(name, func(t *testing.T) {
+			overBoth(t, func(r *rig) {
+				c, p := r.connect()
+				if c.HasLeft() {
+					r.Error("it has left at once")
+				}
+				if _, err := io.WriteString(p, stream); err != nil {
+					r.Fatal(err)
+				}
+				leave(p)
+				brokertest.Await(r, bound, "it has left", c.HasLeft)
+				if name == "a close" {
+					r.mustRead(c, stream)
+				}
+			})
+		})
+	}
+}
+
 // Nothing of what was written is lost, or comes twice, however often the time is over.
 func TestAWriteThatTimedOutGoesOn(t *testing.T) {
 	overBoth(t, func(r *rig) {

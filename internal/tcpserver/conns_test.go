@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"mbus/internal/turns"
 	"mbus/test/brokertest"
 )
 
@@ -45,9 +46,9 @@ var halfHandshakes = []string{"", "\x16\x03\x01\x02\x00\x01\x00", "\x16\x03"}
 // A handshake that waits for its peer holds up nobody: the only turn is free for others.
 func TestAHandshakeThatDoesNotComeHoldsUpNobody(t *testing.T) {
 	const each, rounds = 7, 5000
-	before := turns
-	t.Cleanup(func() { turns = before })
-	turns = &turnLimit{slots: make(chan struct{}, 1), share: 1, burst: never, credit: never}
+	before := handshakes
+	t.Cleanup(func() { handshakes = before })
+	handshakes = turns.NewFor(1, 1)
 	r := newRig(t, true, 100, never)
 	first, p := r.connect()
 	var stalled []*net.TCPConn
@@ -61,7 +62,7 @@ func TestAHandshakeThatDoesNotComeHoldsUpNobody(t *testing.T) {
 		}
 	}
 	brokertest.Await(t, bound, "all are accepted", func() bool { return r.conns.arrivals() == len(stalled) })
-	for n := 0; len(turns.slots) > 0 || !r.haveRead(stalled, ""); n++ {
+	for n := 0; handshakes.Running() > 0 || !r.haveRead(stalled, ""); n++ {
 		if n == rounds { // in which each goroutine has gone on many times
 			t.Fatal("a handshake that waits has a turn")
 		}

@@ -3,21 +3,33 @@ package tcpserver
 import (
 	"errors"
 	"time"
+
+	"mbus/internal/turns"
 )
+
+// handshakes bound the processor time of handshakes, of all servers together. A handshake has its turn while it
+// computes, not while it waits for its peer.
+var handshakes = turns.New(0.15)
 
 // maxHandshake is the most bytes that a client sends for a handshake. Its request has 2 KiB or less, and each
 // certificate 1 KiB or 2. Package tls would take 256 KiB, and memory for them before anything is proven.
 const maxHandshake = 24 << 10
 
-var errLongHandshake = errors.New("the handshake is too long")
+var (
+	errLongHandshake = errors.New("the handshake is too long")
+	errLeft          = errors.New("the client has left before the handshake")
+)
 
 func (c *tlsConn) handshake(limit time.Duration) error {
 	c.SetReadDeadline(time.Now().Add(limit))
 	c.setWriteTime(limit)
-	c.records.began = turns.begin()
-	defer func() { turns.end(c.records.began, time.Now()) }()
+	c.records.turn = handshakes.Begin(turns.Network(c.RemoteAddrPort().Addr()))
+	defer func() { c.records.turn.Pause() }()
 	if err := c.checkDeadline(); err != nil { // there was no turn for so long
 		return err
+	}
+	if c.HasLeft() {
+		return errLeft
 	}
 	if err := c.tls.Handshake(); err != nil {
 		return err
@@ -61,8 +73,8 @@ func (r *records) writeHandshake(p []byte) (int, error) {
 
 // pause ends the turn for f, which waits.
 func (r *records) pause(f func() error) error {
-	turns.end(r.began, time.Now())
+	r.turn.Pause()
 	err := f()
-	r.began = turns.begin()
+	r.turn.Resume()
 	return err
 }

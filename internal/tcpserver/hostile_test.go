@@ -5,14 +5,17 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"mbus/internal/turns"
 	"mbus/test/brokertest"
 )
 
@@ -113,6 +116,52 @@ func TestAHandshakeThatIsTooLongEnds(t *testing.T) {
 	}
 	if n := r.conns.arrivals(); n != 0 {
 		t.Errorf("%d go on", n)
+	}
+}
+
+// A client that is gone when its turn comes costs no handshake.
+func TestAHandshakeOfAClientThatHasLeftIsNotComputed(t *testing.T) {
+	server, client := brokertest.TLS(t)
+	server = server.Clone()
+	var computed atomic.Int64
+	server.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		computed.Add(1)
+		return nil, nil
+	}
+	r := newRigAt(t, "127.0.0.1:0", server, client, Limits{Connections: 10, Handshake: never})
+	var held []*turns.Turn
+	for range max(1, runtime.GOMAXPROCS(0)/2) {
+		held = append(held, handshakes.Begin(netip.Prefix{}))
+	}
+	hello := r.clientHello()
+	for range 2 {
+		conn := r.plain("")
+		if _, err := io.WriteString(conn, hello); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+	brokertest.Await(r, bound, "both are seen to leave", func() bool {
+		left := 0
+		r.conns.mu.Lock()
+		defer r.conns.mu.Unlock()
+		for a := range r.conns.arriving {
+			if a.HasLeft() {
+				left++
+			}
+		}
+		return left == 2
+	})
+	for _, turn := range held {
+		turn.Pause()
+	}
+	brokertest.Await(r, bound, "both are gone", func() bool { return r.conns.arrivals() == 0 })
+	if n := computed.Load(); n > 0 {
+		t.Errorf("%d handshakes were begun", n)
+	}
+	r.connect()
+	if n := computed.Load(); n != 1 {
+		t.Errorf("%d handshakes were begun for the one client that stayed", n)
 	}
 }
 

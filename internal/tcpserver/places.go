@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"mbus/internal/turns"
 )
 
 // Limits are those of a server.
@@ -35,15 +37,13 @@ type place struct {
 	refused error // for good
 }
 
-// networkOf is the address whose limits a client counts for, invalid on loopback. For IPv6 it is a network of 64
-// bits, in which a host has as many addresses as it wants.
+// networkOf is the address whose limits a client counts for, invalid on loopback.
 func networkOf(client net.Addr) netip.Prefix {
 	from := addressOf(client)
 	if !from.IsValid() || isLoopback(from) {
 		return netip.Prefix{}
 	}
-	network, _ := from.Prefix(min(from.BitLen(), 64))
-	return network
+	return turns.Network(from)
 }
 
 // addressOf is an IP address; an IPv4 address in IPv6 is IPv4.

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"mbus/internal/turns"
 )
 
 // A tlsConn is a Conn over TLS. A tls.Conn can't go on after a write that timed out, and keeps
@@ -255,8 +257,8 @@ type records struct {
 	*net.TCPConn
 	raw   syscall.RawConn
 	waits atomic.Bool
-	began time.Time // the turn of the handshake
-	got   int       // bytes of the handshake
+	turn  *turns.Turn // of the handshake
+	got   int         // bytes of the handshake
 
 	mu      sync.Mutex // guards what follows
 	kept    []byte     // what the socket is to take next

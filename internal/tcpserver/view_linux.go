@@ -14,6 +14,8 @@ type state uint8
 // lastAck and closing say that the peer closed before it knew that this side would: its FIN
 // came before this side's was sent, or did not acknowledge it.
 const (
+	established state = 1
+
 	lastAck state = 9
 	closing state = 11
 )
@@ -27,6 +29,11 @@ func (s *socket) view() view {
 		return view{}
 	}
 	return view{state(info.State), info.Snd_wnd, info.Options&optionScaled != 0}
+}
+
+func (s *socket) HasLeft() bool {
+	now := s.view().state
+	return now != 0 && now != established
 }
 
 func (s *socket) Observe() { s.maxWindow = max(s.maxWindow, s.view().window) }

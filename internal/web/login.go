@@ -126,7 +126,7 @@ func (s *Server) identify(c *conn, header string, cancel <-chan struct{}) (auth.
 // byPassword is the user of a name and a password.
 func (s *Server) byPassword(client broker.Client, name, password string, cancel <-chan struct{}) (auth.Identity, error) {
 	return s.broker.Login(client, passwordClaim(name), cancel, func(users *auth.Users) (auth.Identity, error) {
-		return users.Password(name, password)
+		return users.Password(name, password, client.Applicant())
 	})
 }
 
@@ -153,7 +153,7 @@ func (s *Server) identifyPlain(c *conn, header string) (id auth.Identity, ok boo
 		if name, password, err = parseBasic(secret); err != nil {
 			break
 		}
-		if id, err = users.Password(name, password); err != nil {
+		if id, err = users.Password(name, password, client.Applicant()); errors.Is(err, auth.ErrUnauthenticated) {
 			c.wrong = header
 		}
 	default:

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"mbus/internal/auth"
 	"mbus/internal/broker"
 	"mbus/internal/delivery"
 	"mbus/internal/group"
@@ -84,7 +85,7 @@ func toProblem(err error) *problem {
 	if errors.As(err, &tooLarge) {
 		return &problem{Status: http.StatusRequestEntityTooLarge, Code: "TOOLARGE", Detail: err.Error()}
 	}
-	if errors.Is(err, broker.ErrTooManyTopics) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+	if errors.Is(err, broker.ErrTooManyTopics) || errors.Is(err, auth.ErrLeft) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return &problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: err.Error()}
 	}
 	code := cmp.Or(userCode(err), delivery.Code(err))

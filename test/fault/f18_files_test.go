@@ -93,7 +93,7 @@ func limitedTo(t *testing.T, files int) string {
 }
 
 // processorTime is what a process has used so far, of proc_pid_stat(5).
-func processorTime(t *testing.T, pid int) time.Duration {
+func processorTime(t testing.TB, pid int) time.Duration {
 	t.Helper()
 	const ticks = 100 // a second
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

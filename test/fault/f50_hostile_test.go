@@ -152,7 +152,7 @@ func (h *hostiles) send(n, pace int) {
 			number := sent
 			h.gone.Go(func() {
 				defer func() { <-h.places }()
-				h.attack(number, ports)
+				h.attack(kindOf(number/len(ports)), number, ports)
 			})
 		}
 	}
@@ -161,8 +161,53 @@ func (h *hostiles) send(n, pace int) {
 // wait waits until they are gone.
 func (h *hostiles) wait() { h.gone.Wait() }
 
+// A hostileKind is something that hostile clients do, and how many of hostileWeights do it.
+type hostileKind struct {
+	name   string
+	weight int
+	do     func(h *hostiles, tcp *net.TCPConn, p port, number int)
+}
+
+var hostileKinds = []hostileKind{
+	{"a ClientHello and a reset", 3, func(h *hostiles, tcp *net.TCPConn, _ port, _ int) {
+		tcp.Write(h.hello)
+		tcp.SetLinger(0)
+	}},
+	{"a handshake up to the answer", 3, func(h *hostiles, tcp *net.TCPConn, _ port, _ int) {
+		tcp.Write(h.hello)
+		tcp.Read(make([]byte, 1))
+		tcp.SetLinger(0)
+	}},
+	{"half a ClientHello", 1, func(h *hostiles, tcp *net.TCPConn, _ port, _ int) { tcp.Write(h.hello[:len(h.hello)/2]) }},
+	{"garbage in a record", 1, func(_ *hostiles, tcp *net.TCPConn, _ port, _ int) {
+		tcp.Write([]byte("\x16\x03\x01\x40\x00" + strings.Repeat("garbage", 100)))
+	}},
+	{"garbage", 1, func(_ *hostiles, tcp *net.TCPConn, _ port, _ int) { tcp.Write([]byte(strings.Repeat("\xff\x00", 100))) }},
+	{"nothing", 3, func(_ *hostiles, tcp *net.TCPConn, _ port, _ int) { tcp.SetLinger(0) }},
+	{"a handshake and a close", 1, func(h *hostiles, tcp *net.TCPConn, _ port, _ int) {
+		if conn, err := secured(tcp, nil, h.config); err == nil {
+			conn.Close()
+		}
+	}},
+	{"a wrong password", 3, (*hostiles).guess},
+}
+
+// hostileWeights is the sum of the weights.
+const hostileWeights = 16
+
+// kindOf is what the client of a number does.
+func kindOf(number int) hostileKind {
+	number %= hostileWeights
+	for _, k := range hostileKinds {
+		if number -= k.weight; number < 0 {
+			return k
+		}
+	}
+	panic("the weights have another sum")
+}
+
 // attack is one connection.
-func (h *hostiles) attack(number int, ports []port) {
+func (h *hostiles) attack(kind hostileKind, number int, ports []port) {
 	p := ports[number%len(ports)]
 	tcp, err := net.DialTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+number%50))}, addressOf(p.address))
 	if err != nil {
@@ -171,25 +216,7 @@ func (h *hostiles) attack(number int, ports []port) {
 	}
 	defer tcp.Close()
 	tcp.SetDeadline(time.Now().Add(5 * time.Second))
-	switch kind := number / len(ports) % 16; kind {
-	case 0, 1, 2, 3: // a handshake that is begun and left
-		tcp.Write(h.hello)
-		tcp.SetLinger(0)
-	case 4, 5, 6: // whose answer is awaited
-		tcp.Write(h.hello)
-		tcp.Read(make([]byte, 1))
-		tcp.SetLinger(0)
-	case 7: // half of one
-		tcp.Write(h.hello[:len(h.hello)/2])
-	case 8: // garbage in one
-		tcp.Write([]byte("\x16\x03\x01\x40\x00" + strings.Repeat("garbage", 100)))
-	case 9:
-		tcp.Write([]byte(strings.Repeat("\xff\x00", 100)))
-	case 10, 11, 12:
-		tcp.SetLinger(0)
-	default:
-		h.guess(tcp, p, number)
-	}
+	kind.do(h, tcp, p, number)
 }
 
 func addressOf(address string) *net.TCPAddr {

@@ -39,7 +39,7 @@ func besiege(t *testing.T, flags ...string) *siege {
 }
 
 // besiege starts a broker, lets the bystanders warm it up, and takes its measure.
-func (over transport) besiege(t *testing.T, flags ...string) *siege {
+func (over transport) besiege(t testing.TB, flags ...string) *siege {
 	t.Helper()
 	s := &siege{Broker: over.start(t, flags...), t: t, over: over}
 	s.Publish("much", strings.Repeat("x", 100<<10)) // the first sync in the background opens a file for all
@@ -81,7 +81,7 @@ func memoryOf(n int64) int64 {
 
 // mustLetGo fails the test unless the broker closes what it did not have open
 // before.
-func (s *siege) mustLetGo(t *testing.T) {
+func (s *siege) mustLetGo(t testing.TB) {
 	t.Helper()
 	eventually(t, "the broker closes its connections", func() bool { return s.openFiles() <= s.files })
 }

@@ -60,7 +60,7 @@ func report(t *testing.T, c tally) {
 
 // mustKeep fails the test if anything was lost, is missing in between, came out
 // of order or was never sent.
-func (c tally) mustKeep(t *testing.T) {
+func (c tally) mustKeep(t testing.TB) {
 	t.Helper()
 	if c.Lost+c.Holes+c.Reordered+c.Phantoms > 0 {
 		t.Errorf("%+v", c)

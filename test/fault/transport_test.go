@@ -81,13 +81,13 @@ const (
 var lateFriends = []string{"late1", "late2", "late3"}
 
 // start starts a broker with the transport.
-func (over transport) start(t *testing.T, flags ...string) *brokertest.Broker {
+func (over transport) start(t testing.TB, flags ...string) *brokertest.Broker {
 	t.Helper()
 	return over.startIn(t, t.TempDir(), flags...)
 }
 
 // startIn is start with a data directory.
-func (over transport) startIn(t *testing.T, dir string, flags ...string) *brokertest.Broker {
+func (over transport) startIn(t testing.TB, dir string, flags ...string) *brokertest.Broker {
 	t.Helper()
 	if !over.secure {
 		return brokertest.Start(t, dir, flags...)
