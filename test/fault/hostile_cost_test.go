@@ -12,15 +12,14 @@ func BenchmarkHostileConnection(b *testing.B) {
 	for _, k := range hostileKinds {
 		b.Run(k.name, func(b *testing.B) {
 			s := stranger.besiege(b)
-			h := newHostiles(s)
-			ports := append(s.ports(), s.httpPort())
+			h := newHostiles(append(s.ports(), s.httpPort()))
 			before := processorTime(b, s.Pid())
 			numbers := make(chan int)
 			var workers sync.WaitGroup
 			for range 200 {
 				workers.Go(func() {
 					for i := range numbers {
-						h.attack(k, i, ports)
+						h.attack(k, i)
 					}
 				})
 			}

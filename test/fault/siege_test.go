@@ -28,6 +28,7 @@ type siege struct {
 	*brokertest.Broker
 	t     testing.TB
 	over  transport
+	work  work
 	full  bool // the broker has fewer places than there are hostile clients
 	files int  // open before
 }
@@ -54,17 +55,26 @@ func (over transport) besiege(t testing.TB, flags ...string) *siege {
 // hold before, and the bystanders must have lost nothing.
 func (s *siege) attack(t *testing.T, allowed int64, f func()) {
 	t.Helper()
+	s.mustStaySmall(t, allowed, func() {
+		c := s.bystand(f)
+		report(t, c)
+		c.mustKeep(t)
+		if c.Duplicates > 0 {
+			t.Errorf("%+v", c)
+		}
+		t.Logf("%d messages of bystanders", c.Read)
+	})
+}
+
+// mustStaySmall is attack without bystanders.
+func (s *siege) mustStaySmall(t *testing.T, allowed int64, f func()) {
+	t.Helper()
 	s.resetPeak()
 	before := s.memory("VmRSS")
-	c := s.bystand(f)
-	report(t, c)
-	c.mustKeep(t)
-	if c.Duplicates > 0 {
-		t.Errorf("%+v", c)
-	}
+	f()
 	s.mustLetGo(t)
 	took := s.memory("VmHWM") - before
-	t.Logf("%d messages of bystanders; %d MiB at the peak beyond %d MiB", c.Read, took>>20, before>>20)
+	t.Logf("%d MiB at the peak beyond %d MiB", took>>20, before>>20)
 	if allowed = memoryOf(allowed); took > allowed {
 		t.Errorf("the broker took %d KiB more than before, not %d at most", took>>10, allowed>>10)
 	}
@@ -175,8 +185,12 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func (s *siege) bystand(f func()) (c tally) {
 	stop := make(chan struct{})
 	var both sync.WaitGroup
-	results := make(chan tally, 2)
-	for _, stand := range []func(*siege, <-chan struct{}) (tally, error){(*siege).bystandLines, (*siege).bystandKafka} {
+	stands := []func(*siege, <-chan struct{}) (tally, error){(*siege).bystandLines, (*siege).bystandKafka}
+	if s.work.http {
+		stands = append(stands, (*siege).bystandHTTP)
+	}
+	results := make(chan tally, len(stands))
+	for _, stand := range stands {
 		both.Go(func() {
 			c, err := stand(s, stop)
 			if err != nil {
@@ -188,8 +202,9 @@ func (s *siege) bystand(f func()) (c tally) {
 	f()
 	close(stop)
 	both.Wait()
-	c.add(<-results)
-	c.add(<-results)
+	for range stands {
+		c.add(<-results)
+	}
 	c.Runs = 1
 	return c
 }
@@ -209,7 +224,9 @@ func (s *siege) bystandLines(stop <-chan struct{}) (tally, error) {
 	defer follower.reset()
 	var read []string
 	first := -1
+	pace := newSteadiness(s.work.lines)
 	for round := 0; round == 0 || !closed(stop); round++ {
+		pace.await(len(read))
 		var burst strings.Builder
 		n := 1 + round%20
 		for i := range n {
@@ -266,7 +283,9 @@ func (s *siege) bystandKafka(stop <-chan struct{}) (tally, error) {
 	}
 	defer cl.Close()
 	var read []string
+	pace := newSteadiness(s.work.kafka)
 	for round := 0; round == 0 || !closed(stop); round++ {
+		pace.await(round)
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		number := l.send("p", min(round, 1)-1)
 		record := kgo.StringRecord(l.message("p", number, round*1009%9000))
