@@ -69,7 +69,7 @@ func TestFollowersThatWaitForSomethingElseHearOfADeletion(t *testing.T) {
 func (c *client) mustGetMore(b *bus) {
 	c.t.Helper()
 	for n := 0; ; n++ {
-		c.SetReadDeadline(time.Now().Add(time.Millisecond)) // of what is there already
+		c.SetReadDeadline(time.Now().Add(time.Millisecond)) // of bytes that have come
 		if _, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}
