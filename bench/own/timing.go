@@ -45,7 +45,7 @@ func (r *round) timing() error {
 	}
 	if err := r.tellApart(numberPassword, func(user string) (time.Duration, error) {
 		begun := time.Now()
-		_, err := users.Password(user, "wrong")
+		_, err := users.Password(user, "wrong", auth.Applicant{})
 		return time.Since(begun), mustBeRefused(err)
 	}); err != nil {
 		return err
