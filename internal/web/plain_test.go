@@ -163,6 +163,7 @@ func (r *rig) speakTLS(port, text string) string {
 // Plain requests and others of one connection, in any packets, are answered in order, each once.
 func TestPlainRequestsInPiecesAndAmongOthers(t *testing.T) {
 	r := newRig(t, Options{})
+	r.limit(func(l *broker.Limits) { l.HTTPHeaderTime, l.HTTPBodyTime = time.Hour, time.Hour }) // each connection waits for all before it
 	text := plainPost("t", "", "first") + plainPost("u", "User-Agent: x\r\n", "second\r\n") + "\r\n" + plainPost("t", "", "third") +
 		plainPost("t", notPlain, "fourth") + plainPost("t", "", "fifth")
 	var conns []*net.TCPConn
