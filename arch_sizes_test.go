@@ -200,7 +200,7 @@ var packageLines = map[string]int{
 	"internal/store/storefault":      100,
 	"internal/store/storetest":       2450,
 	"internal/tcpserver":             2400,
-	"internal/turns":                 210,
+	"internal/turns":                 200,
 	"internal/units":                 450,
 	"internal/vfs":                   620,
 	"internal/web":                   9150,

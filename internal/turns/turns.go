@@ -41,11 +41,10 @@ func NewFor(share float64, processors int) *Limit {
 	}
 }
 
-// A Turn is a time in which a client's work is done. It is paused while the client has to do something. One goroutine has it.
+// A Turn is a time in which a client's work is done. It is paused while the client has to do something.
 type Turn struct {
 	limit *Limit
 	began time.Time
-	spent time.Duration // by the thread until then
 	ready chan struct{} // closed when it may go on; nil where it does not have to wait
 	asked time.Time     // when ready was made
 }
@@ -100,17 +99,14 @@ func (t *Turn) wait() {
 		<-t.ready
 	}
 	t.began = time.Now()
-	runtime.LockOSThread() // the time of others is not the turn's
-	t.spent = threadTime()
 }
 
 // Pause ends a turn, for good or until Resume.
 func (t *Turn) Pause() {
-	l, spent := t.limit, threadTime()-t.spent
-	runtime.UnlockOSThread()
+	l, now := t.limit, time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.credit -= spent
+	l.credit -= now.Sub(t.began)
 	l.running--
 	l.rouse()
 }
