@@ -29,6 +29,11 @@ type Limit struct {
 // that come back together do a handshake in it.
 const burst = 500 * time.Millisecond
 
+// debt bounds what a turn may take beyond the credit. A turn that takes longer than a few milliseconds was not running all that
+// time: other programs, or other work of this one, had its processor. Without the bound a second of that kept all clients
+// waiting for ten, which is as long as a handshake may take.
+const debt = 50 * time.Millisecond
+
 // New makes a limit to a share of the processors' time, 0 to 1.
 func New(share float64) *Limit { return NewFor(share, runtime.GOMAXPROCS(0)) }
 
@@ -106,7 +111,7 @@ func (t *Turn) Pause() {
 	l, now := t.limit, time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.credit -= now.Sub(t.began)
+	l.credit = max(l.credit-now.Sub(t.began), min(l.credit, -debt))
 	l.running--
 	l.rouse()
 }

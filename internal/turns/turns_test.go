@@ -51,6 +51,19 @@ func TestATurnWaitsForCredit(t *testing.T) {
 	}
 }
 
+// A turn that stood still for a minute, because other programs had its processor, does not keep the next one waiting for long.
+func TestATurnThatStoodStillIsNotPaidForByOthers(t *testing.T) {
+	l := NewFor(0.1, 1)
+	slow := l.Begin(address(1))
+	slow.began = slow.began.Add(-time.Minute)
+	slow.Pause()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rest := l.rest(time.Now()); rest <= 0 || rest > time.Second {
+		t.Errorf("the next turn waits for %s", rest)
+	}
+}
+
 func TestNoMoreTurnsAtATimeThanThereAre(t *testing.T) {
 	l := NewFor(1, 6)
 	var turns, most atomic.Int64
