@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// wantedBytes is what must be free on the disk for the long backlog.
-const wantedBytes = 20e9
+// wantedBytes is what must be free on the disk for each message of the long backlog: 20 GB for all.
+const wantedBytes = 400
 
 // backlogSizes are the messages of a short and of a long backlog: a tenth of
 // both, as their names then say, where the disk has not enough room.
@@ -22,7 +22,7 @@ func (r *round) backlogSizes() (short, long int, err error) {
 		return 0, 0, err
 	}
 	short, long = r.backlog[0], r.backlog[1]
-	if s.Bavail*uint64(s.Bsize) < wantedBytes {
+	if s.Bavail*uint64(s.Bsize) < wantedBytes*uint64(long) {
 		short, long = short/10, long/10
 		r.backlogNote = " (a tenth, because the disk has little space)"
 	}
