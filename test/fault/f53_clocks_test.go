@@ -148,11 +148,12 @@ func jumping(t *testing.T) (program string, jump func(ahead time.Duration)) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ahead")
 	const valid, imports = "IsValid(id Identity, now time.Time) bool {\n", "import (\n\t\"net/netip\"\n"
-	const imported = "\t\"sync\"\n\t\"time\"\n)\n"
-	ahead := fmt.Sprintf("\nfunc ahead() time.Duration {\n\ttext, _ := os.ReadFile(%q)\n\tby, _ := time.ParseDuration(string(text))\n\treturn by\n}\n", file)
+	const documented = "// Attempts counts failed log-ins"
+	ahead := fmt.Sprintf("func ahead() time.Duration {\n\ttext, _ := os.ReadFile(%q)\n\tby, _ := time.ParseDuration(string(text))\n\treturn by\n}\n\n", file)
 	program = brokertest.Variant(t,
 		brokertest.Change{File: "internal/auth/users.go", Old: valid, New: valid + "\tnow = now.Add(ahead())\n"},
-		brokertest.Change{File: "internal/auth/attempts.go", Old: imports + imported, New: imports + "\t\"os\"\n" + imported + ahead})
+		brokertest.Change{File: "internal/auth/attempts.go", Old: imports, New: imports + "\t\"os\"\n"},
+		brokertest.Change{File: "internal/auth/attempts.go", Old: documented, New: ahead + documented})
 	return program, func(ahead time.Duration) {
 		t.Helper()
 		if err := os.WriteFile(file, []byte(ahead.String()), 0o600); err != nil {
