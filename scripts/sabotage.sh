@@ -222,9 +222,11 @@ sabotage "compute the handshake of a client that has left" internal/tcpserver/ha
 sabotage "serve an address that floods before all others" internal/turns/turns.go \
 	's/^		l.order = append(l.order, from)/		l.order = append([]netip.Prefix{from}, l.order...)/' ./internal/turns TestAddressesTakeTurns
 sabotage "take any processor time for handshakes and passwords" internal/turns/turns.go \
-	's/l.credit = max(l.credit-now.Sub(t.began), min(l.credit, -debt))/_ = now/' ./internal/turns TestATurnWaitsForCredit
+	's/l.credit -= min(now.Sub(t.began), max(l.credit, 0)+debt)/_ = now/' ./internal/turns TestATurnWaitsForCredit
+sabotage "take more processor time where there are many processors" internal/turns/turns.go \
+	's/l.credit -= min(now.Sub(t.began), max(l.credit, 0)+debt)/l.credit = max(l.credit-now.Sub(t.began), -debt)/' ./internal/turns TestEachOfManyTurnsIsPaidFor
 sabotage "have others pay for a turn that stood still" internal/turns/turns.go \
-	's/max(l.credit-now.Sub(t.began), min(l.credit, -debt))/l.credit - now.Sub(t.began)/' ./internal/turns TestATurnThatStoodStillIsNotPaidForByOthers
+	's/min(now.Sub(t.began), max(l.credit, 0)+debt)/now.Sub(t.began)/' ./internal/turns TestATurnThatStoodStillIsNotPaidForByOthers
 sabotage "take what a lost worker had for consumed" internal/group/member.go \
 	's/l.pos.release(m, m.through(l.pos, l.Span), l.Len())/l.pos.consume(m, m.through(l.pos, l.Span))/' ./internal/line TestPromisesToRandomWorkers
 sabotage "keep nothing of what is consumed out of turn" internal/group/leases.go \

@@ -29,7 +29,7 @@ type Limit struct {
 // that come back together do a handshake in it.
 const burst = 500 * time.Millisecond
 
-// debt bounds what a turn may take beyond the credit. A turn that takes longer than a few milliseconds was not running all that
+// debt bounds what each turn may take beyond the credit. A turn that takes longer than a few milliseconds was not running all that
 // time: other programs, or other work of this one, had its processor. Without the bound a second of that kept all clients
 // waiting for ten, which is as long as a handshake may take.
 const debt = 50 * time.Millisecond
@@ -111,7 +111,7 @@ func (t *Turn) Pause() {
 	l, now := t.limit, time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.credit = max(l.credit-now.Sub(t.began), min(l.credit, -debt))
+	l.credit -= min(now.Sub(t.began), max(l.credit, 0)+debt)
 	l.running--
 	l.rouse()
 }

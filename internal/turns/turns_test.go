@@ -64,6 +64,28 @@ func TestATurnThatStoodStillIsNotPaidForByOthers(t *testing.T) {
 	}
 }
 
+// Turns that go on at a time are all paid for: with many processors they would take more than their share otherwise.
+func TestEachOfManyTurnsIsPaidFor(t *testing.T) {
+	const turns, took = 32, 5 * time.Millisecond
+	l := NewFor(0.1, 2*turns)
+	var all []*Turn
+	for range turns {
+		all = append(all, l.Begin(address(1)))
+	}
+	l.mu.Lock()
+	l.credit = 0
+	l.mu.Unlock()
+	for _, turn := range all {
+		turn.began = time.Now().Add(-took)
+		turn.Pause()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.credit > -turns*took {
+		t.Errorf("%d turns of %s at a time leave a credit of %s", turns, took, l.credit)
+	}
+}
+
 func TestNoMoreTurnsAtATimeThanThereAre(t *testing.T) {
 	l := NewFor(1, 6)
 	var turns, most atomic.Int64
