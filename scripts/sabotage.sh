@@ -532,6 +532,8 @@ sabotage "overwrite a private key" cmd/admin/certificate.go \
 login=internal/line/login.go
 sabotage "take any password of AUTH" $login \
 	's/return users.Password(.*)/return auth.Identity{Name: user}, nil/' ./internal/line TestLogins
+sabotage "take a client that has not waited for a wrong password" $login \
+	's/if errors.Is(err, auth.ErrLeft) {/if false {/' ./internal/line TestWhatEndsALoginHasACode
 sabotage "serve lines without a log-in where there are users" $login \
 	's/if users.Any() \&\& c.view.Allow(/if false \&\& c.view.Allow(/' ./internal/line TestEachRequestTakesItsPermissions
 sabotage "leave followers of a user that was revoked" $login \

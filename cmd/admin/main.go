@@ -120,8 +120,8 @@ var names = []string{"topics", "groups", "reset", "delete", "create", "grow"}
 
 // allNames are these and those of verbs, for people.
 func allNames() string {
-	all, last := slices.Sorted(maps.Keys(verbs)), ""
-	all, last = all[:len(all)-1], all[len(all)-1]
+	sorted := slices.Sorted(maps.Keys(verbs))
+	all, last := sorted[:len(sorted)-1], sorted[len(sorted)-1]
 	half := len(all) / 2
 	return strings.Join(names, ", ") + ",\n" + strings.Join(all[:half], ", ") + ",\n" + strings.Join(all[half:], ", ") + " and " + last
 }

@@ -46,7 +46,7 @@ func TestGuardEndsConnectionsAtEachChangeAndEachSecond(t *testing.T) {
 			}
 		}
 		change := func(*auth.User, bool) error { return nil }
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // in the bubble, as all of these: time passes at once
 		mustHaveEnded(0, "without users")
 		if err := users.Change("alice", change); err != nil {
 			t.Fatal(err)

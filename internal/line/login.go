@@ -54,18 +54,17 @@ func (c *conn) logIn(line []byte) error {
 	if user == "" {
 		claim.By = "token"
 	}
-	at := broker.NewClient(c.net).Local
-	return c.prove(claim, func(users *auth.Users) (auth.Identity, error) {
+	client := broker.NewClient(c.net)
+	return c.prove(client, claim, func(users *auth.Users) (auth.Identity, error) {
 		if user == "" {
-			return users.Token(secret, at)
+			return users.Token(secret, client.Local)
 		}
-		return users.Password(user, secret, broker.NewClient(c.net).Applicant())
+		return users.Password(user, secret, client.Applicant())
 	})
 }
 
 // prove finds out which user the client is. A failure takes its time, in which the connection holds no buffer.
-func (c *conn) prove(claim broker.Claim, by func(*auth.Users) (auth.Identity, error)) error {
-	client := broker.NewClient(c.net)
+func (c *conn) prove(client broker.Client, claim broker.Claim, by func(*auth.Users) (auth.Identity, error)) error {
 	id, err := c.broker.Login(client, claim, c.server.conns.Stopped(), func(users *auth.Users) (auth.Identity, error) {
 		id, err := by(users)
 		if err != nil {
@@ -74,11 +73,19 @@ func (c *conn) prove(claim broker.Claim, by func(*auth.Users) (auth.Identity, er
 		return id, err
 	})
 	if err != nil {
-		return &errorLine{"DENIED", err}
+		return denied(err)
 	}
 	c.identity.Store(&id)
 	c.view = c.broker.As(broker.NewPrincipal(id, client))
 	return nil
+}
+
+// denied is the answer to a log-in that has failed. A client that has not waited for its turn may try again.
+func denied(err error) error {
+	if errors.Is(err, auth.ErrLeft) {
+		return &errorLine{"BUSY", err}
+	}
+	return &errorLine{"DENIED", err}
 }
 
 // admit sees that the client has logged in, if there are users. It needs no AUTH where its certificate names it.
@@ -88,7 +95,7 @@ func (c *conn) admit(r *request, publishes bool) error {
 	}
 	users, name := c.broker.Users(), c.net.CertificateName()
 	if name != "" && users.Any() {
-		return c.prove(broker.Claim{User: name, By: "certificate"}, func(users *auth.Users) (auth.Identity, error) {
+		return c.prove(broker.NewClient(c.net), broker.Claim{User: name, By: "certificate"}, func(users *auth.Users) (auth.Identity, error) {
 			id, err := users.Certificate(name)
 			if err != nil {
 				err = fmt.Errorf("no user has the name in the certificate, %q", name)
