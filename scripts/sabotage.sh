@@ -205,6 +205,10 @@ sabotage "lose what the socket does not take of a record" internal/tcpserver/tls
 	's/r.kept = append(r.kept, rest...)/_ = rest/' ./internal/tcpserver TestAWriteThatTimedOutGoesOn
 sabotage "write each record of TLS by itself" internal/tcpserver/tls_linux.go \
 	's/if len(p) <= recordSize .*/if true {/' ./internal/tcpserver TestTheRecordsOfAWriteGoTogether
+sabotage "read each record of TLS by itself" internal/tcpserver/tls_linux.go \
+	's/i < maxRecords \&\& n < len(p)/false/' ./internal/tcpserver TestAReadGetsTheRecordsThatHaveCome
+sabotage "read as many records of TLS as come" internal/tcpserver/tls_linux.go \
+	's/i < maxRecords \&\&/true \&\&/' ./internal/tcpserver TestAReadGetsSoManyRecordsAtMost
 sabotage "let the buffer of a batch grow as it is filled" internal/publish/batch.go \
 	's/b.Grow(min(size, MaxAppend))/_ = 0/' ./internal/publish TestABuilderHasSpaceForTheMessagesThatAreExpected
 sabotage "keep the buffer of a TLS connection that stalls" internal/tcpserver/tls_linux.go \

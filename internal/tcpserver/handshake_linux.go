@@ -25,7 +25,7 @@ func (c *tlsConn) handshake(limit time.Duration) error {
 	c.setWriteTime(limit)
 	c.records.turn = handshakes.Begin(turns.Network(c.RemoteAddrPort().Addr()))
 	defer func() { c.records.turn.Pause() }()
-	if err := c.checkDeadline(); err != nil { // there was no turn for so long
+	if err := c.raw.Read(func(uintptr) bool { return true }); err != nil { // there was no turn for so long
 		return err
 	}
 	if c.HasLeft() {
