@@ -132,7 +132,9 @@ func (b *bus) serve(on func(net.Listener)) string {
 	if b.setup.overTLS || overTLS(b.t) {
 		var server *tls.Config
 		server, b.clientTLS = brokertest.TLS(b.t)
-		l = tcpserver.WithTLS(l, server)
+		if l, err = tcpserver.WithTLS(l, server); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 	b.serving.Go(func() { on(l) })
 	return l.Addr().String()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/turns"
@@ -32,18 +33,26 @@ var (
 // A place is that of a connection among those of its server. After the start of the connection the mutex of
 // Conns guards it.
 type place struct {
-	address netip.Prefix // whose limits it counts for; invalid on loopback
-	taken   bool
-	refused error // for good
+	client   netip.AddrPort
+	address  netip.Prefix // whose limits it counts for; invalid on loopback
+	taken    bool
+	refused  error       // for good
+	admitted atomic.Bool // the client has logged in
 }
 
+func newPlace(client netip.AddrPort) *place {
+	return &place{client: client, address: networkOf(client.Addr())}
+}
+
+// network is whose turns the client has.
+func (p *place) network() netip.Prefix { return turns.Network(p.client.Addr()) }
+
 // networkOf is the address whose limits a client counts for, invalid on loopback.
-func networkOf(client net.Addr) netip.Prefix {
-	from := addressOf(client)
-	if !from.IsValid() || isLoopback(from) {
+func networkOf(client netip.Addr) netip.Prefix {
+	if client = client.Unmap().WithZone(""); !client.IsValid() || isLoopback(client) {
 		return netip.Prefix{}
 	}
-	return turns.Network(from)
+	return turns.Network(client)
 }
 
 // addressOf is an IP address; an IPv4 address in IPv6 is IPv4.
@@ -82,22 +91,21 @@ func newPlaces(log *slog.Logger, l Limits) places {
 
 // take takes a place for a connection that has none yet. The error is a limit, or that for which the connection was
 // refused before.
-func (p *places) take(s *socket) error {
-	at := &s.place
+func (p *places) take(at *place) error {
 	if at.refused != nil || at.taken {
 		return at.refused
 	}
 	of := p.addresses[at.address]
 	switch {
 	case p.open >= p.limits.Connections:
-		return p.refuse(s, ErrFull, p.limits.Connections,
+		return p.refuse(at, ErrFull, p.limits.Connections,
 			"too many connections, one more is refused: raise -max-connections, or find the client that opens so many")
 	case !at.address.IsValid():
 	case p.limits.PerAddress > 0 && of.open >= p.limits.PerAddress:
-		return p.refuse(s, ErrFullAddress, p.limits.PerAddress,
+		return p.refuse(at, ErrFullAddress, p.limits.PerAddress,
 			"too many connections from one address, one more is refused: raise -max-connections-per-address, or find the client that opens so many")
 	case of.waiting >= maxWaiting:
-		return p.refuse(s, ErrWaiting, maxWaiting,
+		return p.refuse(at, ErrWaiting, maxWaiting,
 			"too many connections from one address that have not logged in, one more is refused: find the client that opens so many")
 	}
 	at.taken = true
@@ -109,39 +117,39 @@ func (p *places) take(s *socket) error {
 }
 
 // admit has a connection no longer count as one of a client that has not logged in.
-func (p *places) admit(s *socket) {
-	if of, ok := p.addresses[s.place.address]; ok && s.place.taken && !s.admitted.Swap(true) {
+func (p *places) admit(at *place) {
+	if of, ok := p.addresses[at.address]; ok && at.taken && !at.admitted.Swap(true) {
 		of.waiting--
-		p.addresses[s.place.address] = of
+		p.addresses[at.address] = of
 	}
 }
 
 // leave gives back the place of a connection, if it has one.
-func (p *places) leave(s *socket) {
-	if !s.place.taken {
+func (p *places) leave(at *place) {
+	if !at.taken {
 		return
 	}
-	p.admit(s)
-	s.place.taken = false
+	p.admit(at)
+	at.taken = false
 	p.open--
-	of, ok := p.addresses[s.place.address]
+	of, ok := p.addresses[at.address]
 	switch {
 	case !ok:
 	case of.open == 1:
-		delete(p.addresses, s.place.address)
+		delete(p.addresses, at.address)
 	default:
 		of.open--
-		p.addresses[s.place.address] = of
+		p.addresses[at.address] = of
 	}
 }
 
 // refuse refuses a connection for good, and logs that, each minute at most for each limit.
-func (p *places) refuse(s *socket, err error, limit int, message string) error {
-	s.place.refused = err
+func (p *places) refuse(at *place, err error, limit int, message string) error {
+	at.refused = err
 	r := p.refused[err]
 	r.since++
 	if now := time.Now(); now.Sub(r.logged) >= repeatAfter {
-		p.log.Warn(message, "limit", limit, "client", s.RemoteAddr(), "refused", r.since)
+		p.log.Warn(message, "limit", limit, "client", at.client, "refused", r.since)
 		r = refused{logged: now}
 	}
 	p.refused[err] = r

@@ -77,7 +77,9 @@ func newRigAt(t *testing.T, address string, server, client *tls.Config, limits L
 	r := &rig{T: t, client: client, address: l.Addr().String(), accepted: make(chan Conn, 100), release: make(chan struct{}), book: new(brokertest.LogBook)}
 	r.conns = NewConns[Conn](slog.New(slog.NewTextHandler(r.book, nil)), limits)
 	if server != nil {
-		l = WithTLS(l, server)
+		if l, err = WithTLS(l, server); err != nil {
+			t.Fatal(err)
+		}
 	}
 	served, ended := make(chan struct{}), make(chan struct{})
 	go func() {

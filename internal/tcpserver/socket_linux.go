@@ -20,8 +20,7 @@ type socket struct {
 	maxWindow   uint32      // the most that Observe saw
 	interrupted atomic.Bool // Interrupt was called
 	isCut       atomic.Bool // CutWrites was called
-	place       place       // among the connections of its server
-	admitted    atomic.Bool // the client has logged in; places sets it
+	place       *place      // among the connections of its server
 }
 
 // longAgo as a deadline ends what waits at once.

@@ -34,7 +34,7 @@ type output struct {
 const noSpace = math.MinInt32
 
 func newTCP(nc *net.TCPConn, raw syscall.RawConn) Conn {
-	return &tcpConn{socket: socket{tcp: nc, raw: raw, place: place{address: networkOf(nc.RemoteAddr())}}}
+	return &tcpConn{socket: socket{tcp: nc, raw: raw, place: newPlace(addrPort(nc.RemoteAddr()))}}
 }
 
 func (c *tcpConn) Read(p []byte) (int, error) { return c.tcp.Read(p) }
