@@ -16,6 +16,7 @@ type Limit struct {
 	slots int           // turns at a time
 
 	mu      sync.Mutex // guards what follows
+	crowd   crowd
 	credit  time.Duration
 	at      time.Time // of credit
 	running int
@@ -35,7 +36,12 @@ const burst = 500 * time.Millisecond
 const debt = 50 * time.Millisecond
 
 // New makes a limit to a share of the processors' time, 0 to 1.
-func New(share float64) *Limit { return NewFor(share, runtime.GOMAXPROCS(0)) }
+func New(share float64) *Limit {
+	n := runtime.GOMAXPROCS(0)
+	l := NewFor(share, n)
+	l.crowd = newCrowd(n)
+	return l
+}
 
 // NewFor is New for a number of processors. Half as many turns go on at a time, and one at least.
 func NewFor(share float64, processors int) *Limit {
@@ -204,11 +210,12 @@ func (l *Limit) next() (t *Turn) {
 
 // rest is how long there is no credit. The caller holds mu.
 func (l *Limit) rest(now time.Time) time.Duration {
+	share := l.share / l.crowd.slows(now)
 	if !l.at.IsZero() {
-		l.credit = min(l.burst, l.credit+time.Duration(float64(now.Sub(l.at))*l.share))
+		l.credit = min(l.burst, l.credit+time.Duration(float64(now.Sub(l.at))*share))
 	}
 	l.at = now
-	return time.Duration(float64(-l.credit) / l.share)
+	return time.Duration(float64(-l.credit) / share)
 }
 
 // Network is whose turns a client has: its address, for IPv6 the network of 64 bits, in which a host has as many
