@@ -43,7 +43,7 @@ func TestDelayedMessagesThatAreNotInTheCopyOfTheirTopicComeAgain(t *testing.T) {
 			b := mustOpen(t, setup{dir: dir})
 			topic := mustMake(t, b, "orders")
 			deliverSoon(t, topic, 1)
-			if err := os.CopyFS(earlier, os.DirFS(dir)); err != nil {
+			if err := os.CopyFS(filepath.Join(earlier, "topics/orders"), os.DirFS(filepath.Join(dir, "topics/orders"))); err != nil {
 				t.Fatal(err)
 			}
 			deliverSoon(t, topic, messages)

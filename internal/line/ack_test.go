@@ -141,7 +141,7 @@ func TestDeadMessageGoesToTheDeadLettersWithAllItHas(t *testing.T) {
 func TestAttemptsAreCountedOverRestarts(t *testing.T) {
 	b := start(t, setup{})
 	b.publish("orders", "bad")
-	const request = "orders?follow&ack&retry=1ms&attempts=2\n"
+	const request = "orders?follow&ack&retry=1m&attempts=2\n"
 	c := b.dial(b.consumers, request)
 	c.mustSay("bad")
 	c.send("-1 no\n")

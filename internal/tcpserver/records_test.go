@@ -3,6 +3,7 @@ package tcpserver
 import (
 	"bytes"
 	"io"
+	"sync"
 	"testing"
 
 	"mbus/test/brokertest"
@@ -73,4 +74,30 @@ func TestAReadGetsSoManyRecordsAtMost(t *testing.T) {
 		t.Fatalf("%d bytes are read, or others, %v", n, err)
 	}
 	r.mustRead(c, string(want[maxRecords:]))
+}
+
+// Package net/http reads in the background while a handler may read the body, so two may read at once for a moment.
+func TestReadsAtOnceGetEachWhatComes(t *testing.T) {
+	overBoth(t, func(r *rig) {
+		c, p := r.connect()
+		for range 100 {
+			var got [2]byte
+			var reads sync.WaitGroup
+			for i := range got {
+				reads.Go(func() {
+					if n, err := c.Read(got[i : i+1]); n != 1 || err != nil {
+						r.Errorf("%d bytes are read, %v", n, err)
+					}
+				})
+			}
+			for _, text := range []string{"a", "b"} {
+				if _, err := p.Write([]byte(text)); err != nil {
+					r.Fatal(err)
+				}
+			}
+			if reads.Wait(); string(got[:]) != "ab" && string(got[:]) != "ba" {
+				r.Fatalf("%q are read", got)
+			}
+		}
+	})
 }

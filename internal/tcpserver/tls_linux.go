@@ -27,8 +27,9 @@ type tlsConn struct {
 	in      input
 }
 
-// An input is the read that goes on.
+// An input is the read that goes on. Others wait for its end, as for that of a read over TCP.
 type input struct {
+	mu   sync.Mutex            // guards what follows
 	take func(fd uintptr) bool // tlsConn.read, made once
 	into Buffer
 	n    int
@@ -104,6 +105,8 @@ func (c *tlsConn) readRecords(p []byte) (n int, err error) {
 }
 
 func (c *tlsConn) ReadInto(b Buffer) (int, error) {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
 	if c.in.take == nil {
 		c.in.take = c.read
 	}

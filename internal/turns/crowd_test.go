@@ -3,6 +3,7 @@ package turns
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,21 +44,16 @@ func TestTheCrowdIsTheMeanOfTheLastMoments(t *testing.T) {
 // Goroutines that wait for a processor are seen.
 func TestACrowdIsSeen(t *testing.T) {
 	c := newCrowd(runtime.GOMAXPROCS(0))
-	end := make(chan struct{})
+	var end atomic.Bool
 	var busy sync.WaitGroup
 	for range 4 * runtime.GOMAXPROCS(0) {
 		busy.Go(func() {
-			for {
-				select {
-				case <-end:
-					return
-				default:
-				}
+			for !end.Load() {
 			}
 		})
 	}
 	brokertest.Await(t, time.Minute, "the crowd is seen", func() bool { return c.slows(time.Now()) > 2 })
-	close(end)
+	end.Store(true)
 	busy.Wait()
 	brokertest.Await(t, time.Minute, "it has gone", func() bool { return c.slows(time.Now()) < 1.5 })
 }
