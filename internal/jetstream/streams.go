@@ -1,0 +1,129 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	metaStream  = "mb_meta" // the catalog
+	shardStream = "mb_s0"   // the internal logs; its leader owns all topics
+
+	metaSubjects  = "mb.meta.>"
+	shardSubjects = "mb.s.0.>"
+
+	// patience is how long a request waits for its answer until it is sent again. What is asked of a
+	// leader that has died gets none.
+	patience = 300 * time.Millisecond
+	// duplicateWindow is the least that the engine takes. Message ids are not used.
+	duplicateWindow = 100 * time.Millisecond
+)
+
+// Codes of the engine's errors, ErrCode in its answers.
+const (
+	codeStreamNotFound = 10059
+	codeNameInUse      = 10058
+)
+
+// streamConfig gives the settings that all streams have. A stream has no limits of its own: they would
+// take the last message of an idle partition, and with it the next offset.
+func streamConfig(name string, replicas int, subjects ...string) server.StreamConfig {
+	return server.StreamConfig{
+		Name: name, Subjects: subjects, Replicas: replicas,
+		Storage: server.FileStorage, Retention: server.LimitsPolicy, Discard: server.DiscardOld,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPer: -1, MaxMsgSize: -1, MaxConsumers: -1,
+		DenyDelete: true, AllowDirect: true, Duplicates: duplicateWindow,
+	}
+}
+
+// makeStream makes a stream with the standard settings and Options.Replicas, if there is none of that
+// name, and waits for a leader that answers.
+func (e *Engine) makeStream(ctx context.Context, name string, subjects ...string) error {
+	c := streamConfig(name, e.o.Replicas, subjects...)
+	_, err := e.createStream(ctx, c)
+	return err
+}
+
+func (e *Engine) createStream(ctx context.Context, c server.StreamConfig) (*server.StreamInfo, error) {
+	var a server.JSApiStreamCreateResponse
+	if err := e.api(ctx, fmt.Sprintf(server.JSApiStreamCreateT, c.Name), c, &a, &a.ApiResponse, 5*time.Second); err != nil {
+		return nil, fmt.Errorf("stream %q can't be made: %w", c.Name, err)
+	}
+	return a.StreamInfo, nil
+}
+
+// deleteStream deletes a stream. It is no error if there is none.
+func (e *Engine) deleteStream(ctx context.Context, name string) error {
+	var a server.JSApiStreamDeleteResponse
+	err := e.api(ctx, fmt.Sprintf(server.JSApiStreamDeleteT, name), nil, &a, &a.ApiResponse, 5*time.Second)
+	if err != nil && !isCode(err, codeStreamNotFound) {
+		return fmt.Errorf("stream %q can't be deleted: %w", name, err)
+	}
+	return nil
+}
+
+// streamInfo asks a stream's leader for its configuration and state.
+func (e *Engine) streamInfo(ctx context.Context, name string) (*server.StreamInfo, error) {
+	var a server.JSApiStreamInfoResponse
+	if err := e.api(ctx, fmt.Sprintf(server.JSApiStreamInfoT, name), nil, &a, &a.ApiResponse, patience); err != nil {
+		return nil, err
+	}
+	return a.StreamInfo, nil
+}
+
+// isCode reports whether err is the engine's error with that code.
+func isCode(err error, code uint16) bool {
+	var a *server.ApiError
+	return errors.As(err, &a) && a.ErrCode == code
+}
+
+// api sends a request of the engine's administration until it has an answer or ctx is done. The answer
+// is decoded into out, of which head is the part with the error. It is sent again where nobody answers
+// within wait, and where the engine says that it can't answer now.
+func (e *Engine) api(ctx context.Context, subject string, in, out any, head *server.ApiResponse, wait time.Duration) error {
+	var data []byte
+	if in != nil {
+		var err error
+		if data, err = json.Marshal(in); err != nil {
+			return err
+		}
+	}
+	var last error
+	for {
+		*head = server.ApiResponse{}
+		err := e.ask(ctx, e.calls, subject, data, out, wait)
+		if err == nil && head.Error == nil {
+			return nil
+		}
+		if err == nil {
+			if err = head.Error; head.Error.Code != 503 {
+				return err
+			}
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), last)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// ask sends one request and decodes its answer.
+func (e *Engine) ask(ctx context.Context, c *nats.Conn, subject string, data []byte, out any, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	m, err := c.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(m.Data, out)
+}
