@@ -75,21 +75,35 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	return s
 }
 
-// Serve takes connections from l until Stop. Kafka has no words for "too many
-// connections", or for a port that speaks TLS: such a connection is closed.
+// Serve takes connections from l until Stop.
 func (s *Server) Serve(l net.Listener) {
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
-		c := newConn(s, nc)
-		stats := s.broker.Stats.Connections(broker.Kafka)
-		if err := s.conns.Start(c, nc, func() {
-			defer stats.Begin()()
-			s.serveConn(c)
-		}); err != nil {
-			stats.Refused.Add(1)
-			s.debug(c, "refused", "port", "kafka", "reason", err)
+		if !s.Take(nc) {
 			nc.Close()
 		}
 	})
+}
+
+// Take serves a connection that another has accepted, of which nothing has been read, as Serve does. It returns at
+// once. It reports false, and leaves the connection to the caller, if the server has been stopped. Kafka has no words
+// for "too many connections", or for a port that speaks TLS: such a connection is closed.
+func (s *Server) Take(nc tcpserver.Conn) bool {
+	c := newConn(s, nc)
+	stats := s.broker.Stats.Connections(broker.Kafka)
+	err := s.conns.Start(c, nc, func() {
+		defer stats.Begin()()
+		s.serveConn(c)
+	})
+	switch err {
+	case nil:
+		return true
+	case tcpserver.ErrStopped:
+		return false
+	}
+	stats.Refused.Add(1)
+	s.debug(c, "refused", "port", "kafka", "reason", err)
+	nc.Close()
+	return true
 }
 
 // serveConn serves a connection to its end. A panic ends that connection only.

@@ -45,25 +45,43 @@ func (s *Server) ServeProducers(l net.Listener) { s.serve(l, broker.Producers, (
 func (s *Server) ServeConsumers(l net.Listener) { s.serve(l, broker.Consumers, (*conn).consume) }
 
 func (s *Server) serve(l net.Listener, port broker.Port, handle func(*conn) error) {
-	stats := s.broker.Stats.Connections(port)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
-		c := newConn(s, nc)
-		err := s.conns.Start(c, nc, func() {
-			defer stats.Begin()()
-			s.debug(c, "connected", "port", port)
-			s.run(c, handle)
-		})
-		switch err {
-		case nil:
-			return
-		case tcpserver.ErrStopped:
+		if !s.take(nc, port, handle) {
 			nc.Close()
-			return
 		}
-		stats.Refused.Add(1)
-		s.debug(c, "refused", "port", port, "reason", err)
-		s.conns.Refuse(nc, refusal(err))
 	})
+}
+
+// TakeProducer serves a producer's connection that another has accepted, of which nothing has been read, as
+// ServeProducers does. It returns at once. It reports false, and leaves the connection to the caller, if the server
+// has been stopped.
+func (s *Server) TakeProducer(nc tcpserver.Conn) bool {
+	return s.take(nc, broker.Producers, (*conn).produce)
+}
+
+// TakeConsumer serves a consumer's connection, as TakeProducer does a producer's.
+func (s *Server) TakeConsumer(nc tcpserver.Conn) bool {
+	return s.take(nc, broker.Consumers, (*conn).consume)
+}
+
+func (s *Server) take(nc tcpserver.Conn, port broker.Port, handle func(*conn) error) bool {
+	stats := s.broker.Stats.Connections(port)
+	c := newConn(s, nc)
+	err := s.conns.Start(c, nc, func() {
+		defer stats.Begin()()
+		s.debug(c, "connected", "port", port)
+		s.run(c, handle)
+	})
+	switch err {
+	case nil:
+		return true
+	case tcpserver.ErrStopped:
+		return false
+	}
+	stats.Refused.Add(1)
+	s.debug(c, "refused", "port", port, "reason", err)
+	s.conns.Refuse(nc, refusal(err))
+	return true
 }
 
 // refusal is the line for a client that is not served.

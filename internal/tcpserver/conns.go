@@ -148,6 +148,14 @@ func (s *Conns[C]) Admitted(conn Conn) {
 	s.places.admit(socket)
 }
 
+// Release gives up a connection that has come from Serve and was not started: another server may start it, for which it
+// counts from then on.
+func (s *Conns[C]) Release(conn Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.places.leave(conn.base())
+}
+
 // refusals is how many clients at a time get their refusal for sure.
 const refusals = 64
 

@@ -123,6 +123,7 @@ func (p *places) leave(s *socket) {
 	}
 	p.admit(s)
 	s.place.taken = false
+	s.admitted.Store(false) // another server may start it
 	p.open--
 	of, ok := p.addresses[s.place.address]
 	switch {

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,7 +58,8 @@ type Server struct {
 	guard    *guard
 	router   *router
 	http     *http.Server
-	queue    *queue // of connections for http
+	queue    *queue    // of connections for http
+	serves   sync.Once // http takes them
 	plain    *plainServer
 	surveys  surveys
 	sessions *sessions     // of the page
@@ -94,28 +96,36 @@ func NewServer(b *broker.Broker, o Options) *Server {
 
 // Serve takes connections from l until Stop.
 func (s *Server) Serve(l net.Listener) {
-	go s.http.Serve(s.queue) // an error is that the queue is closed
-	stats := s.broker.Stats.Connections(broker.HTTP)
 	s.conns.Serve(l, func(nc tcpserver.Conn) {
-		c := newConn(nc, s.broker.Limits.WriteTime, &s.broker.Budget)
-		c.client = broker.NewClient(nc)
-		err := s.conns.Start(c, nc, func() {
-			defer stats.Begin()()
-			defer c.free()
-			if s.plain.serve(c) {
-				s.queue.serve(c)
-			}
-		})
-		switch err {
-		case nil:
-			return
-		case tcpserver.ErrStopped:
+		if !s.Take(nc) {
 			nc.Close()
-			return
 		}
-		stats.Refused.Add(1)
-		s.conns.Refuse(nc, refusal(err))
 	})
+}
+
+// Take serves a connection that another has accepted, of which nothing has been read, as Serve does. It returns at
+// once. It reports false, and leaves the connection to the caller, if the server has been stopped.
+func (s *Server) Take(nc tcpserver.Conn) bool {
+	s.serves.Do(func() { go s.http.Serve(s.queue) }) // an error is that the queue is closed
+	stats := s.broker.Stats.Connections(broker.HTTP)
+	c := newConn(nc, s.broker.Limits.WriteTime, &s.broker.Budget)
+	c.client = broker.NewClient(nc)
+	err := s.conns.Start(c, nc, func() {
+		defer stats.Begin()()
+		defer c.free()
+		if s.plain.serve(c) {
+			s.queue.serve(c)
+		}
+	})
+	switch err {
+	case nil:
+		return true
+	case tcpserver.ErrStopped:
+		return false
+	}
+	stats.Refused.Add(1)
+	s.conns.Refuse(nc, refusal(err))
+	return true
 }
 
 // refusal is the answer to a connection that is not served.
