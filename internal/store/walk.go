@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 
 	"mbus/internal/batch"
 )
@@ -14,14 +15,19 @@ const (
 )
 
 // Walk calls f with each batch of a log, from the one with the offset on, until f returns false. It
-// skips damage and gaps if missing returns nil for them.
+// skips damage and gaps if missing returns nil for them. A log that gives nothing below the high
+// watermark has not ended: the error says so, for what is rebuilt from a part of a log is wrong.
 func Walk(log Partition, offset int64, missing func(error) error, f func(batch.Batch) (bool, error)) error {
 	var c Chunk
 	defer c.Release()
 	var buf []byte
 	for size := firstWalk; ; size = min(2*size, lastWalk) {
+		_, high := log.Offsets()
 		err := log.Read(offset, size, &c)
 		if err == nil && c.Len() == 0 {
+			if offset < high {
+				return fmt.Errorf("the log gave nothing at offset %d, below its high watermark %d", offset, high)
+			}
 			return nil
 		}
 		if err == nil {

@@ -29,7 +29,10 @@ func TestF48KilledHTTPDrainConsumesNothing(t *testing.T) {
 	whole := b.Drain("load?from=beginning")
 	kills := runs(6, 300)
 	for i := range kills {
-		n := 1 + random.IntN(size-unread)
+		n := size - unread // the broker has written everything: its confirmation alone tells
+		if i > 0 {
+			n = 1 + random.IntN(size-unread)
+		}
 		if got := killedDrain(t, url, n); got != whole[:n] {
 			t.Fatalf("kill %d: the %d bytes are not those from the beginning on", i, n)
 		}

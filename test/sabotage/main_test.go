@@ -49,6 +49,26 @@ func TestOnlyATestThatFailsHasNoticed(t *testing.T) {
 	}
 }
 
+// A test that meets what is broken only now and then has shown that it can.
+func TestWhatIsMissedOnceMayBeNoticedLater(t *testing.T) {
+	r := runner{root: tree(t), flags: quick, dir: t.TempDir(), building: make(chan struct{}, 1)}
+	runs := filepath.Join(t.TempDir(), "runs")
+	t.Setenv("RUNS", runs)
+	nth := "s/int { return 2 }/int { f, _ := os.OpenFile(os.Getenv(\"RUNS\"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); f.Write([]byte{0}); s, _ := f.Stat(); if s.Size() == N { return 3 }; return 2 }/; s/package tree/&; import \"os\"/"
+	for n, want := range map[string]string{"2": "notices in run 2 after", "3": "notices in run 3 after", "5": ""} {
+		if err := os.RemoveAll(runs); err != nil {
+			t.Fatal(err)
+		}
+		c := &sabotage{file: "a.go", expression: strings.ReplaceAll(nth, "N {", n+" {"), pkg: ".", test: "TestTwo"}
+		if err := c.fit(r.root); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := r.try(c); (err == nil) != (want != "") || !strings.Contains(said, want) {
+			t.Errorf("run %s is red: %q, %v", n, said, err)
+		}
+	}
+}
+
 // The end of a log tells what has failed, why, and how to run it alone.
 func TestFailuresStandAtTheEnd(t *testing.T) {
 	r := runner{root: tree(t), flags: quick, dir: t.TempDir(), building: make(chan struct{}, 1)}
@@ -64,7 +84,7 @@ func TestFailuresStandAtTheEnd(t *testing.T) {
 	got := summary(runAll(jobs), len(jobs)).Error()
 	for _, want := range []string{
 		"2 of 4 FAILED:\n",
-		"\n  count to two (or so): TestTwo did not notice\n    scripts/sabotage.sh '^count to two \\(or so\\)$'",
+		"\n  count to two (or so): TestTwo did not notice in 3 runs\n    scripts/sabotage.sh '^count to two \\(or so\\)$'",
 		"\n  count what isn't there: go test -c: exit status 1: ",
 		"changed.go:3:25: undefined: x\n    scripts/sabotage.sh '^count what isn'\\''t there$'",
 	} {
