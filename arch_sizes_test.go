@@ -192,7 +192,7 @@ var packageLines = map[string]int{
 	"internal/delivery":              3950,
 	"internal/flags":                 700,
 	"internal/group":                 3480,
-	"internal/jetstream":             500,
+	"internal/jetstream":             900,
 	"internal/kafka":                 6600,
 	"internal/line":                  2700,
 	"internal/message":               950,

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -49,6 +51,11 @@ type Engine struct {
 	// A large answer makes a slow consumer of a connection, so that those who write, who read, and all
 	// others have one each.
 	publish, read, calls *nats.Conn
+
+	ctx   context.Context // until Stop
+	end   context.CancelFunc
+	tasks tasks // end with ctx
+	stop  sync.Once
 }
 
 // Start starts the embedded server. It answers before the cluster can be used: see Ready.
@@ -69,6 +76,7 @@ func Start(o Options) (*Engine, error) {
 	logger := &serverLog{log: o.Log, fatal: make(chan string, 1)}
 	s.SetLoggerV2(logger, false, false, false)
 	e := &Engine{o: o, log: o.Log, server: s}
+	e.ctx, e.end = context.WithCancel(context.Background())
 	s.Start()
 	if err := e.connect(logger, password); err != nil {
 		e.Stop()
@@ -174,15 +182,19 @@ func (e *Engine) leads(stream string) bool {
 	return e.server.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream)
 }
 
-// Stop ends the connections and the server, and waits for the server's end.
+// Stop ends what the engine does in this process, the server last, and waits for its end.
 func (e *Engine) Stop() {
-	for _, c := range []*nats.Conn{e.publish, e.read, e.calls} {
-		if c != nil {
-			c.Close()
+	e.stop.Do(func() {
+		e.end()
+		for _, c := range []*nats.Conn{e.publish, e.read, e.calls} {
+			if c != nil {
+				c.Close()
+			}
 		}
-	}
-	e.server.Shutdown()
-	e.server.WaitForShutdown()
+		e.tasks.wait()
+		e.server.Shutdown()
+		e.server.WaitForShutdown()
+	})
 }
 
 // nodeName is the server's name of a node; the engine derives its Raft identity from it.

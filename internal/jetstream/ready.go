@@ -13,7 +13,7 @@ func (e *Engine) Ready(ctx context.Context) error {
 		for {
 			_, err := e.streamInfo(ctx, s.name)
 			if isCode(err, codeStreamNotFound) {
-				err = e.makeStream(ctx, s.name, s.subjects)
+				err = e.makeInternal(ctx, s.name, s.subjects)
 			}
 			if err == nil {
 				break
@@ -26,4 +26,14 @@ func (e *Engine) Ready(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// makeInternal makes the stream of the catalog or that of the internal logs.
+func (e *Engine) makeInternal(ctx context.Context, name, subjects string) error {
+	c := streamConfig(name, e.o.Replicas, subjects)
+	if name == metaStream {
+		c.MaxMsgsPer = 1 // only the last message of a key counts
+	}
+	_, err := e.createStream(ctx, c)
+	return err
 }

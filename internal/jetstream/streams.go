@@ -28,7 +28,9 @@ const (
 // Codes of the engine's errors, ErrCode in its answers.
 const (
 	codeStreamNotFound = 10059
-	codeNameInUse      = 10058
+	codeNoMessage      = 10037
+	codeWrongSequence  = 10071
+	codeBusySubject    = 10164 // a message with a condition on the same subject is on its way
 )
 
 // streamConfig gives the settings that all streams have. A stream has no limits of its own: they would
@@ -42,8 +44,8 @@ func streamConfig(name string, replicas int, subjects ...string) server.StreamCo
 	}
 }
 
-// makeStream makes a stream with the standard settings and Options.Replicas, if there is none of that
-// name, and waits for a leader that answers.
+// makeStream makes a stream with the standard settings and Options.Replicas. It is no error if there is
+// one with the same settings.
 func (e *Engine) makeStream(ctx context.Context, name string, subjects ...string) error {
 	c := streamConfig(name, e.o.Replicas, subjects...)
 	_, err := e.createStream(ctx, c)
@@ -83,6 +85,18 @@ func isCode(err error, code uint16) bool {
 	return errors.As(err, &a) && a.ErrCode == code
 }
 
+// ErrStopped is the error of a request after Stop.
+var ErrStopped = errors.New("the engine has been stopped")
+
+// isFinal reports whether err is an error that the same request gets again.
+func isFinal(err error) bool {
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return true
+	}
+	var a *server.ApiError
+	return errors.As(err, &a) && a.Code != 503 && a.ErrCode != codeBusySubject
+}
+
 // api sends a request of the engine's administration until it has an answer or ctx is done. The answer
 // is decoded into out, of which head is the part with the error. It is sent again where nobody answers
 // within wait, and where the engine says that it can't answer now.
@@ -102,17 +116,16 @@ func (e *Engine) api(ctx context.Context, subject string, in, out any, head *ser
 			return nil
 		}
 		if err == nil {
-			if err = head.Error; head.Error.Code != 503 {
-				return err
-			}
+			err = head.Error
+		}
+		if isFinal(err) {
+			return err
 		}
 		if ctx.Err() == nil || last == nil {
 			last = err
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, 50*time.Millisecond); ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), last)
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
@@ -122,6 +135,9 @@ func (e *Engine) ask(ctx context.Context, c *nats.Conn, subject string, data []b
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	m, err := c.RequestWithContext(ctx, subject, data)
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("%w: %w", ErrStopped, err)
+	}
 	if err != nil {
 		return err
 	}
