@@ -175,7 +175,7 @@ func typeName(e ast.Expr) string {
 // packageLines are the most lines that each package may have, its tests left out. A limit
 // is raised by hand, with the reason in the commit, or not at all.
 var packageLines = map[string]int{
-	"cmd/admin":                      1600,
+	"cmd/admin":                      1650,
 	"cmd/broker":                     1120,
 	"cmd/consumer":                   2750,
 	"cmd/producer":                   300,
@@ -187,6 +187,7 @@ var packageLines = map[string]int{
 	"internal/auth":                  1400,
 	"internal/client":                2250,
 	"internal/cluster":               500,
+	"internal/cluster/clusterkey":    300,
 	"internal/commitlog":             11700,
 	"internal/coordinator":           1500,
 	"internal/delivery":              3950,

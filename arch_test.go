@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"internal/schedule":              {"internal/batch", "internal/store"},
 	"internal/message":               {"internal/batch"},
 	"internal/tcpserver":             {"internal/turns"},
+	"internal/cluster/clusterkey":    {},
 	"internal/client":                {"internal/batch", "internal/flags", "internal/units"},
 	"internal/coordinator":           {},
 	"internal/kafka":                 {"internal/auth", "internal/tcpserver", "internal/batch", "internal/message", "internal/store", "internal/group", "internal/broker", "internal/coordinator", "internal/units"},
@@ -48,7 +49,7 @@ var arrows = map[string][]string{
 	"cmd/broker":                     {"internal/flags", "internal/units", "internal/auth", "internal/tcpserver", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka", "internal/web"},
 	"cmd/producer":                   {"internal/client", "internal/flags", "internal/message"},
 	"cmd/consumer":                   {"internal/batch", "internal/client", "internal/flags", "internal/units", "internal/message"},
-	"cmd/admin":                      {"internal/auth", "internal/client", "internal/flags", "internal/units", "internal/message"},
+	"cmd/admin":                      {"internal/auth", "internal/client", "internal/cluster/clusterkey", "internal/flags", "internal/units", "internal/message"},
 	"test/brokertest":                {},
 	"test/sabotage":                  {"internal/units"},
 }

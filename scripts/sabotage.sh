@@ -577,5 +577,16 @@ sabotage "leave a change of users in the log that failed" internal/auth/keep.go 
 	's/e.uncertain = name/e.uncertain = ""/' ./internal/auth TestAChangeThatFailedIsNotInForceAfterARestart
 sabotage "have users of all topics read the positions of all groups" internal/broker/view.go \
 	's/ \&\& Internal(name) \&\& operation != auth.Describe {/ \&\& false {/' ./internal/broker TestTheBrokersOwnTopicsAreForItsAdministrators
+key=internal/cluster/clusterkey
+sabotage "take a cluster key that other users can read" $key/key.go \
+	's/mode\&closed != 0/mode\&closed == 0o777/' ./$key TestReadTakesAFileThatIsItsUsersOnly
+sabotage "let nodes in without the cluster key" $key/authority.go \
+	's/tls.RequireAndVerifyClientCert/tls.RequireAnyClientCert/' ./$key TestAnotherKeyIsRefusedOnBothSidesAndExplained
+sabotage "take a connection of links for a route" $key/authority.go \
+	's/state.NegotiatedProtocol != string(u)/false/' ./$key TestRoutesAndLinksAreNotMistakenForEachOther
+sabotage "show the cluster key in a log" $key/key.go \
+	's/^func (k Key) Format(/func (k Key) Shape(/' ./$key TestFormatsDoNotShowTheSecret
+sabotage "leave the file of a new cluster key open to others" cmd/admin/clusterkey.go \
+	's/f.Chmod(0o600)/f.Chmod(0o644)/' ./cmd/admin TestNewKeyMakesAFileThatABrokerTakes
 
 go run ./test/sabotage "$@" <"$work/cases"

@@ -38,6 +38,7 @@ Usage: admin topics [-topic TOPIC] [-all]
        admin token add NAME [-expires TIME]
        admin token remove NAME ID
        admin cert -self-signed [-hosts NAMES] [-out DIRECTORY]
+       admin new-key > FILE
 
 Lists topics, or groups with their positions; sets a group's position in each
 partition of a topic; deletes a topic or a group; creates a topic; gives a topic
@@ -49,7 +50,8 @@ user password ask for the password on a terminal, or take it from MBUS_PASSWORD
 or a file. OPERATIONS are publish, consume, admin and describe, with commas
 between, or all. TOPICS and GROUPS are names, or beginnings of names with a * at
 the end: 'orders*'. Where the broker is on this machine, the operator token in
-its data directory logs in. cert makes a certificate for development.
+its data directory logs in. cert makes a certificate for development, new-key
+the key of a cluster.
 
 POSITION is beginning, end, an offset, -10 (the last ten of each partition), 2h
 or 7d (as long ago), or a time such as 2026-11-22, 2026-11-22 10:00 (local time)

@@ -10,6 +10,7 @@ import (
 var nouns = map[string]string{
 	"user": "user", "users": "user", "token": "token", "tokens": "token", "topic": "topic", "topics": "topic", "group": "group", "groups": "group",
 	"permission": "permission", "permissions": "permission", "acl": "permission", "acls": "permission", "certificate": "cert", "certs": "cert",
+	"key": "key", "keys": "key",
 }
 
 // deeds are what is to be done, likewise.
@@ -31,6 +32,7 @@ var meant = map[string]map[string]string{
 	"group":      {"": "groups", "list": "groups", "show": "groups -group GROUP", "delete": "delete -group GROUP"},
 	"permission": {"": "grant NAME OPERATIONS TOPICS, revoke NAME OPERATIONS TOPICS, user show NAME", "list": "user show NAME", "show": "user show NAME", "add": "grant NAME OPERATIONS TOPICS", "delete": "revoke NAME OPERATIONS TOPICS"},
 	"cert":       {"": "cert -self-signed"},
+	"key":        {"": "new-key"},
 	"":           {"list": "topics, groups, users", "show": "topics -topic TOPIC, groups -group GROUP, user show NAME", "add": "create -topic TOPIC, user add NAME, token add NAME", "delete": "delete -topic TOPIC, delete -group GROUP, user delete NAME, token remove NAME ID", "password": "user password NAME"},
 }
 

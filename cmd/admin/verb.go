@@ -12,7 +12,7 @@ import (
 	"mbus/internal/flags"
 )
 
-// A verb is a command about users or certificates. Its arguments are words; the broker is asked over HTTP.
+// A verb is a command about users, certificates or a cluster. Its arguments are words; the broker is asked over HTTP.
 type verb struct {
 	words []string // what stands behind the command; words in brackets may be missing
 	flags []string // its own
@@ -31,6 +31,7 @@ var verbs = map[string]*verb{
 	"token add":     {words: []string{"NAME"}, flags: []string{"expires"}, run: (*call).addToken},
 	"token remove":  {words: []string{"NAME", "ID"}, run: (*call).removeToken},
 	"cert":          {flags: []string{"self-signed", "hosts", "out"}, local: true, run: (*call).makeCertificate},
+	"new-key":       {local: true, run: (*call).newKey},
 }
 
 // A call is a verb with its arguments.
