@@ -30,14 +30,16 @@ type Bus interface {
 // A Member is what a node says of itself in its heartbeats.
 type Member struct {
 	Node    int32             `json:"node"`
-	Start   string            `json:"start"`            // random, of this run
-	Ports   map[string]string `json:"ports"`            // host:port for clients of each protocol, and of PortLinks
-	Version string            `json:"version"`          // of the program
-	Owns    uint64            `json:"owns,omitempty"`   // the epoch of the takeover; 0 if it does not own the topics
-	Free    int64             `json:"free"`             // bytes for its data
-	Size    int64             `json:"size"`             // of that disk; 0 if neither is known
-	Clock   int64             `json:"clock"`            // milliseconds since 1970
-	Leaves  bool              `json:"leaves,omitempty"` // it stops now
+	Start   string            `json:"start"`             // random, of this run
+	Ports   map[string]string `json:"ports"`             // host:port for clients of each protocol, and of PortLinks
+	Version string            `json:"version"`           // of the program
+	Owns    uint64            `json:"owns,omitempty"`    // the epoch of the takeover; 0 if it does not own the topics
+	Free    int64             `json:"free"`              // bytes for its data
+	Size    int64             `json:"size"`              // of that disk; 0 if neither is known
+	Clock   int64             `json:"clock"`             // milliseconds since 1970
+	Exposed bool              `json:"exposed,omitempty"` // clients of other machines reach it
+	Open    bool              `json:"open,omitempty"`    // it owns the topics, and there are no users
+	Leaves  bool              `json:"leaves,omitempty"`  // it stops now
 }
 
 // A roll knows the nodes that live, by their heartbeats. Any goroutine may call its methods.
@@ -46,6 +48,8 @@ type roll struct {
 	self func() Member
 	log  *slog.Logger
 	meet chan struct{} // has an element when a node has come, which is to know of this one at once
+
+	sending sync.Mutex
 
 	mu      sync.Mutex // guards what follows
 	nodes   map[int32]*known
@@ -67,13 +71,11 @@ func newRoll(bus Bus, self func() Member, log *slog.Logger) *roll {
 	return &roll{bus: bus, self: self, log: log, meet: make(chan struct{}, 1), nodes: make(map[int32]*known), changed: make(chan struct{})}
 }
 
-// run sends and receives heartbeats until ctx ends. The last one says that this node leaves.
-func (r *roll) run(ctx context.Context) error {
-	stop, err := r.bus.Subscribe(beatSubject, r.receive)
-	if err != nil {
-		return err
-	}
-	defer stop()
+// open begins to receive heartbeats, until close.
+func (r *roll) open() (close func(), err error) { return r.bus.Subscribe(beatSubject, r.receive) }
+
+// run sends heartbeats until ctx ends. The last one says that this node leaves.
+func (r *roll) run(ctx context.Context) {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	for {
@@ -81,10 +83,8 @@ func (r *roll) run(ctx context.Context) error {
 		r.expire()
 		select {
 		case <-ctx.Done():
-			last := r.self()
-			last.Leaves = true
-			r.send(last)
-			return nil
+			r.send(true)
+			return
 		case <-ticker.C:
 		case <-r.meet:
 		}
@@ -92,9 +92,14 @@ func (r *roll) run(ctx context.Context) error {
 }
 
 // beat tells all nodes, this one too, what this one is now. It is called at once when that has changed.
-func (r *roll) beat() { r.send(r.self()) }
+func (r *roll) beat() { r.send(false) }
 
-func (r *roll) send(m Member) {
+// send sends one heartbeat at a time, so that no older one follows a newer.
+func (r *roll) send(leaves bool) {
+	r.sending.Lock()
+	defer r.sending.Unlock()
+	m := r.self()
+	m.Leaves = leaves
 	data, err := json.Marshal(m)
 	if err != nil {
 		panic(err) // it has plain fields only
@@ -240,4 +245,18 @@ func (r *roll) space() (free, size int64) {
 		}
 	}
 	return free, size
+}
+
+// epoch is that of the latest takeover that is known.
+func (r *roll) epoch() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.latest
+}
+
+// wake wakes those who wait for a change, without one.
+func (r *roll) wake() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.announce()
 }

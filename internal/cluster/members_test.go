@@ -94,12 +94,12 @@ func startRolls(t *testing.T, count int) (rigs []*rollRig) {
 		}, slog.New(slog.NewTextHandler(&r.log, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() {
-			if err := r.run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-		r.stop = func() { cancel(); running.Wait() }
+		unsubscribe, err := r.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() { r.run(ctx) })
+		r.stop = func() { cancel(); running.Wait(); unsubscribe() }
 		rigs = append(rigs, r)
 	}
 	return rigs

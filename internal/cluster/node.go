@@ -2,3 +2,165 @@
 // their clients' connections to it. The package owns the choice of the owner, the roll of the nodes, and the way of a
 // connection to the owner.
 package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"sync"
+	"time"
+
+	"mbus/internal/tcpserver"
+)
+
+// An Engine is what the nodes share.
+type Engine interface {
+	Leadership
+	Bus
+}
+
+// Options configure Start.
+type Options struct {
+	Node    int32
+	Version string            // of the program
+	Ports   map[string]string // host:port at which clients and nodes reach each port of this node
+
+	Engine Engine
+	Road   Road
+	Serve  func(Owned) (Service, error)    // starts to serve clients; it closes the store if it fails
+	Report func(*Member)                   // fills in what changes: Free, Size, Open
+	Heir   func(ctx context.Context) int32 // the node that is to lead next; 0 for any
+	Log    *slog.Logger
+}
+
+// A Node is this broker's part of the cluster. Any goroutine may call its methods.
+type Node struct {
+	o         Options
+	start     string
+	roll      *roll
+	carrier   *carrier
+	ownership *ownership
+
+	stopOwning, stopRest context.CancelFunc
+	owning, rest         sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	service Service    // nil if this node does not own the topics
+	epoch   uint64
+}
+
+// Start makes the node known to the others. Own has it own the topics, too.
+func Start(o Options) (*Node, error) {
+	n := &Node{o: o, start: rand.Text()}
+	n.roll = newRoll(o.Engine, n.member, o.Log)
+	n.carrier = &carrier{node: o.Node, road: o.Road, roll: n.roll, here: n.Service, log: o.Log, carried: make(map[*carriage]struct{})}
+	n.ownership = &ownership{engine: o.Engine, serve: o.Serve, changed: n.change, heir: o.Heir, log: o.Log}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.stopRest = cancel
+	unsubscribe, err := n.roll.open()
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	n.rest.Go(func() {
+		defer unsubscribe()
+		n.roll.run(ctx)
+	})
+	n.rest.Go(func() { n.carrier.run(ctx) })
+	return n, nil
+}
+
+// Own has this node own the topics whenever it leads, until Stop. It is called once, when the engine is ready.
+func (n *Node) Own() {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.mu.Lock()
+	n.stopOwning = cancel
+	n.mu.Unlock()
+	n.owning.Go(func() { n.ownership.run(ctx) })
+}
+
+// Stop hands the topics over, and ends the connections that are carried elsewhere. The listeners have been closed
+// before, or are closed while it runs.
+func (n *Node) Stop() {
+	n.mu.Lock()
+	stop := n.stopOwning
+	n.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	n.owning.Wait()
+	n.carrier.stop()
+	n.stopRest()
+	n.rest.Wait()
+}
+
+// Take serves a client of a port of this node, here or on the owner. It returns at once.
+func (n *Node) Take(port string, c tcpserver.Conn) { n.carrier.Take(port, c) }
+
+// Service serves clients if this node owns the topics; else it is nil.
+func (n *Node) Service() Service {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.service
+}
+
+// change notes that this node owns the topics, or is about to leave them, and tells the others at once.
+func (n *Node) change(s Service, epoch uint64) {
+	n.mu.Lock()
+	n.service, n.epoch = s, epoch
+	n.mu.Unlock()
+	n.roll.beat()
+}
+
+// member is what this node says of itself.
+func (n *Node) member() Member {
+	m := Member{Node: n.o.Node, Start: n.start, Ports: n.o.Ports, Version: n.o.Version, Clock: time.Now().UnixMilli()}
+	n.o.Report(&m)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m.Owns = n.epoch
+	return m
+}
+
+// Space is the least that is free for data on any node, and the size of that disk, in bytes. Both are 0 if that is
+// not known.
+func (n *Node) Space() (free, size int64) { return n.roll.space() }
+
+// Live are the nodes that live, by number, this one too.
+func (n *Node) Live() []Member { return n.roll.live() }
+
+// Owner is the node that owns the topics, if there is one.
+func (n *Node) Owner() (Member, bool) { return n.roll.owner() }
+
+// AwaitOwner waits until there is an owner, or ctx ends.
+func (n *Node) AwaitOwner(ctx context.Context) (Member, bool) { return n.roll.await(ctx) }
+
+// Changed is closed when the owner, or the nodes that live, have changed.
+func (n *Node) Changed() <-chan struct{} { return n.roll.watch() }
+
+// States of a node.
+const (
+	Up     = "up"
+	Behind = "behind" // it has not all messages yet
+	Gone   = "gone"
+)
+
+// A State is what this node knows of a node.
+type State struct {
+	Member
+	State string
+	Ahead time.Duration // its clock, against this node's
+	Seen  time.Time     // its last heartbeat; zero if there was none since this node's start
+}
+
+// Nodes are all nodes that have been known since the start, by number.
+func (n *Node) Nodes() (all []State) {
+	for _, k := range n.roll.all() {
+		s := State{Member: k.Member, State: Up, Ahead: k.ahead, Seen: k.seen}
+		if !k.live {
+			s.State = Gone
+		}
+		all = append(all, s)
+	}
+	return all
+}
