@@ -186,7 +186,7 @@ var packageLines = map[string]int{
 	"internal/broker":                7700,
 	"internal/auth":                  1400,
 	"internal/client":                2250,
-	"internal/cluster":               820,
+	"internal/cluster":               700,
 	"internal/cluster/clusterkey":    300,
 	"internal/commitlog":             11700,
 	"internal/coordinator":           1500,
