@@ -53,8 +53,7 @@ type roll struct {
 
 	mu      sync.Mutex // guards what follows
 	nodes   map[int32]*known
-	latest  uint64        // the highest epoch of a takeover
-	taker   int32         // the node that has made it
+	latest  uint64        // epoch of ownership that is known
 	changed chan struct{} // closed, and replaced, when the owner or the nodes that live have changed
 }
 
@@ -134,9 +133,7 @@ func (r *roll) enter(m Member, now time.Time) {
 	}
 	before := *k
 	k.Member, k.seen, k.live = m, now, !m.Leaves
-	if m.Owns > r.latest {
-		r.latest, r.taker = m.Owns, m.Node
-	}
+	r.latest = max(r.latest, m.Owns)
 	if k.live != before.live || k.Owns != before.Owns || k.Start != before.Start || !maps.Equal(k.Ports, before.Ports) {
 		r.announce()
 	}
@@ -250,12 +247,16 @@ func (r *roll) space() (free, size int64) {
 	return free, size
 }
 
-// last is the node that has taken the topics over last, as it was when it said something last. It may own them or not.
-func (r *roll) last() Member {
+// epoch is that of the latest takeover that is known.
+func (r *roll) epoch() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if k := r.nodes[r.taker]; k != nil {
-		return k.Member
-	}
-	return Member{}
+	return r.latest
+}
+
+// wake wakes those who wait for a change, without one.
+func (r *roll) wake() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.announce()
 }

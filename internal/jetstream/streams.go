@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -40,7 +41,7 @@ func streamConfig(name string, replicas int, subjects ...string) server.StreamCo
 		Name: name, Subjects: subjects, Replicas: replicas,
 		Storage: server.FileStorage, Retention: server.LimitsPolicy, Discard: server.DiscardOld,
 		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPer: -1, MaxMsgSize: -1, MaxConsumers: -1,
-		DenyDelete: true, AllowDirect: true, Duplicates: duplicateWindow,
+		AllowDirect: true, Duplicates: duplicateWindow,
 	}
 }
 
@@ -142,4 +143,37 @@ func (e *Engine) ask(ctx context.Context, c *nats.Conn, subject string, data []b
 		return err
 	}
 	return json.Unmarshal(m.Data, out)
+}
+
+// streamNames lists the streams whose names begin with prefix.
+func (e *Engine) streamNames(ctx context.Context, prefix string) (names []string, err error) {
+	for offset := 0; ; {
+		var a server.JSApiStreamNamesResponse
+		var r server.JSApiStreamNamesRequest
+		r.Offset = offset
+		if err := e.api(ctx, server.JSApiStreams, r, &a, &a.ApiResponse, time.Second); err != nil {
+			return nil, fmt.Errorf("the streams can't be listed: %w", err)
+		}
+		for _, name := range a.Streams {
+			if strings.HasPrefix(name, prefix) {
+				names = append(names, name)
+			}
+		}
+		if offset += len(a.Streams); offset >= a.Total || len(a.Streams) == 0 {
+			return names, nil
+		}
+	}
+}
+
+// isFull reports whether err is the engine's error that there is no space.
+func isFull(err error) bool {
+	var a *server.ApiError
+	if !errors.As(err, &a) {
+		return false
+	}
+	switch a.ErrCode {
+	case 10023, 10047, 10077, 10002: // insufficient resources, storage, maximum bytes, account limits
+		return true
+	}
+	return false
 }

@@ -168,6 +168,11 @@ var (
 	ErrFull         = errors.New("no space left for the log")          // nothing was stored; it may work later
 	ErrFailed       = errors.New("log accepts no more after an I/O error")
 	ErrUnusable     = errors.New("topic can't be used") // it is damaged or missing; the error says what to do
+
+	// For stores on several nodes. After ErrMoved, for good, this one has nothing to say any more: Write has stored
+	// nothing, what done gets it for may be stored or not, and no topic was deleted. ErrUnavailable passes by itself.
+	ErrMoved       = errors.New("another node owns the topics now")
+	ErrUnavailable = errors.New("the log can't be reached now")
 )
 
 // A GapError says that a log has lost the records between two offsets.

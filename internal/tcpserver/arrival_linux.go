@@ -26,7 +26,6 @@ func WithTLS(l net.Listener, config *tls.Config) net.Listener {
 // An arrival is a connection that has sent nothing yet: it is TCP until decide.
 type arrival struct {
 	Conn
-	of     *socket
 	config *tls.Config
 }
 
@@ -36,7 +35,7 @@ const handshakeRecord = 0x16
 
 // decide waits for the first byte, does the handshake if it is one, and gives the connection to serve.
 func (a *arrival) decide(limit time.Duration) (Conn, error) {
-	s := a.of
+	s := a.base()
 	s.SetReadDeadline(time.Now().Add(limit))
 	first, err := s.peek()
 	if err != nil {
@@ -44,11 +43,11 @@ func (a *arrival) decide(limit time.Duration) (Conn, error) {
 	}
 	if first == handshakeRecord {
 		c := newTLS(s, a.config)
-		return c, c.handshake(min(limit, handshakeTime), handshakes)
+		return c, c.handshake(min(limit, handshakeTime))
 	}
 	s.SetReadDeadline(time.Time{})
 	if !isLoopback(addressOf(s.LocalAddr())) {
-		s.seat.place.refused = ErrPlain
+		s.place.refused = ErrPlain
 	}
 	return a.Conn, nil
 }

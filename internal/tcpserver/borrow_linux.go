@@ -79,7 +79,7 @@ func (u *undecided) decide() {
 		u.err = net.ErrClosed
 		return
 	}
-	first, err := c.peek()
+	first, err := c.base().peek()
 	switch {
 	case err != nil:
 		u.err = err
