@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 	"internal/publish":               {"internal/tcpserver", "internal/batch", "internal/message", "internal/broker"},
 	"internal/line":                  {"internal/auth", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
 	"internal/web":                   {"internal/auth", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
-	"internal/cluster":               {"internal/store", "internal/tcpserver"},
+	"internal/cluster":               {"internal/store"},
 	"cmd/broker":                     {"internal/flags", "internal/units", "internal/auth", "internal/tcpserver", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka", "internal/web"},
 	"cmd/producer":                   {"internal/client", "internal/flags", "internal/message"},
 	"cmd/consumer":                   {"internal/batch", "internal/client", "internal/flags", "internal/units", "internal/message"},

@@ -208,7 +208,7 @@ sabotage "write each record of TLS by itself" internal/tcpserver/tls_linux.go \
 sabotage "keep the buffer of a TLS connection that stalls" internal/tcpserver/tls_linux.go \
 	's/c.records.shrink()/_ = 0/' ./internal/tcpserver TestAConnectionThatWaitsHoldsNoBufferForRecords
 sabotage "serve clients without TLS off loopback" internal/tcpserver/arrival_linux.go \
-	's/s.place.refused = ErrPlain/_ = ErrPlain/' ./internal/tcpserver TestOffLoopbackOnlyTLSIsServed
+	's/s.seat.place.refused = ErrPlain/_ = ErrPlain/' ./internal/tcpserver TestOffLoopbackOnlyTLSIsServed
 sabotage "use a new certificate that has expired" internal/tcpserver/certificates.go \
 	's/ \&\& !now.After(leaf.NotAfter)//' ./internal/tcpserver TestCertificatesAreReplacedUnderClientsAndBadOnesAreNot
 sabotage "never load a certificate that was not valid yet" internal/tcpserver/certificates.go \
@@ -367,7 +367,7 @@ sabotage "lose what was not acknowledged" internal/client/producer_backlog.go \
 sabotage "consume by HTTP what was not confirmed" internal/web/consumer.go \
 	's/if err := confirm(); err != nil {/if err := confirm(); err == errStopping {/' ./internal/web TestClientsThatEndInAnyWayLoseNothing
 sabotage "take a half of an answer by HTTP for all" internal/tcpserver/close.go \
-	'/^func ConfirmLast/,/^}/ s/if err := awaitAcknowledged(c, t.Acknowledge); err != nil {/if early {/' ./internal/web TestClientThatClosesBeforeTheLastChunkConsumesNothing
+	'/^func confirmLast/,/^}/ s/if err := awaitAcknowledged(c, t.Acknowledge); err != nil {/if early {/' ./internal/web TestClientThatClosesBeforeTheLastChunkConsumesNothing
 sabotage "end a stream that is cut off as if it was complete" internal/web/consumer.go \
 	's/tcpserver.WriteLast(k.conn.net, "", k.conn.writeTime)/return k.complete(delivery.Stopping)/' ./internal/web TestEndOfTheTopicUnderAFollower
 sabotage "resume events in one partition" internal/web/consumeresume.go \

@@ -53,7 +53,8 @@ type roll struct {
 
 	mu      sync.Mutex // guards what follows
 	nodes   map[int32]*known
-	latest  uint64        // epoch of ownership that is known
+	latest  uint64        // the highest epoch of a takeover
+	taker   int32         // the node that has made it
 	changed chan struct{} // closed, and replaced, when the owner or the nodes that live have changed
 }
 
@@ -133,7 +134,9 @@ func (r *roll) enter(m Member, now time.Time) {
 	}
 	before := *k
 	k.Member, k.seen, k.live = m, now, !m.Leaves
-	r.latest = max(r.latest, m.Owns)
+	if m.Owns > r.latest {
+		r.latest, r.taker = m.Owns, m.Node
+	}
 	if k.live != before.live || k.Owns != before.Owns || k.Start != before.Start || !maps.Equal(k.Ports, before.Ports) {
 		r.announce()
 	}
@@ -247,16 +250,12 @@ func (r *roll) space() (free, size int64) {
 	return free, size
 }
 
-// epoch is that of the latest takeover that is known.
-func (r *roll) epoch() uint64 {
+// last is the node that has taken the topics over last, as it was when it said something last. It may own them or not.
+func (r *roll) last() Member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.latest
-}
-
-// wake wakes those who wait for a change, without one.
-func (r *roll) wake() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.announce()
+	if k := r.nodes[r.taker]; k != nil {
+		return k.Member
+	}
+	return Member{}
 }

@@ -1,6 +1,5 @@
 // Package cluster makes several brokers one. One node owns all topics and serves all clients; the others carry
-// their clients' connections to it. The package owns the choice of the owner, the roll of the nodes, and the way of a
-// connection to the owner.
+// their clients' connections to it. The package owns the choice of the owner, and the roll of the nodes.
 package cluster
 
 import (
@@ -9,9 +8,10 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"mbus/internal/tcpserver"
 )
+
+// PortLinks is the port, among a member's, at which other nodes bring their clients.
+const PortLinks = "links"
 
 // An Engine is what the nodes share.
 type Engine interface {
@@ -26,9 +26,9 @@ type Options struct {
 	Ports   map[string]string // host:port at which clients and nodes reach each port of this node
 
 	Engine Engine
-	Road   Road
 	Serve  func(Owned) (Service, error)    // starts to serve clients; it closes the store if it fails
-	Report func(*Member)                   // fills in what changes: Free, Size, Open
+	Lead   func(Service, Member)           // says where clients are to go, again and again: see Node.lead
+	Report func(*Member)                   // fills in what changes: Free, Size, Exposed, Open
 	Heir   func(ctx context.Context) int32 // the node that is to lead next; 0 for any
 	Log    *slog.Logger
 }
@@ -38,11 +38,12 @@ type Node struct {
 	o         Options
 	start     string
 	roll      *roll
-	carrier   *carrier
 	ownership *ownership
 
 	stopOwning, stopRest context.CancelFunc
 	owning, rest         sync.WaitGroup
+
+	leading sync.Mutex // so that what is said last is true
 
 	mu      sync.Mutex // guards what follows
 	service Service    // nil if this node does not own the topics
@@ -53,7 +54,6 @@ type Node struct {
 func Start(o Options) (*Node, error) {
 	n := &Node{o: o, start: rand.Text()}
 	n.roll = newRoll(o.Engine, n.member, o.Log)
-	n.carrier = &carrier{node: o.Node, road: o.Road, roll: n.roll, here: n.Service, log: o.Log, carried: make(map[*carriage]struct{})}
 	n.ownership = &ownership{engine: o.Engine, serve: o.Serve, changed: n.change, heir: o.Heir, log: o.Log}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stopRest = cancel
@@ -66,7 +66,7 @@ func Start(o Options) (*Node, error) {
 		defer unsubscribe()
 		n.roll.run(ctx)
 	})
-	n.rest.Go(func() { n.carrier.run(ctx) })
+	n.rest.Go(func() { n.follow(ctx) })
 	return n, nil
 }
 
@@ -79,8 +79,7 @@ func (n *Node) Own() {
 	n.owning.Go(func() { n.ownership.run(ctx) })
 }
 
-// Stop hands the topics over, and ends the connections that are carried elsewhere. The listeners have been closed
-// before, or are closed while it runs.
+// Stop hands the topics over, and says good-bye. The listeners have been closed before.
 func (n *Node) Stop() {
 	n.mu.Lock()
 	stop := n.stopOwning
@@ -89,13 +88,9 @@ func (n *Node) Stop() {
 		stop()
 	}
 	n.owning.Wait()
-	n.carrier.stop()
 	n.stopRest()
 	n.rest.Wait()
 }
-
-// Take serves a client of a port of this node, here or on the owner. It returns at once.
-func (n *Node) Take(port string, c tcpserver.Conn) { n.carrier.Take(port, c) }
 
 // Service serves clients if this node owns the topics; else it is nil.
 func (n *Node) Service() Service {
@@ -109,7 +104,36 @@ func (n *Node) change(s Service, epoch uint64) {
 	n.mu.Lock()
 	n.service, n.epoch = s, epoch
 	n.mu.Unlock()
+	n.lead()
 	n.roll.beat()
+}
+
+// follow leads clients to each owner that comes to be known, until ctx ends.
+func (n *Node) follow(ctx context.Context) {
+	for {
+		changed := n.roll.watch()
+		n.lead()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// lead says where clients are to go: to the service of this node; or to the node that has taken the topics over last,
+// even if it is silent or leaves them, until another does. Nothing is true of both, which is so before there is a
+// first owner, and when this node was the last one.
+func (n *Node) lead() {
+	n.leading.Lock()
+	defer n.leading.Unlock()
+	s, owner := n.Service(), Member{}
+	if s == nil {
+		if owner = n.roll.last(); owner.Node == n.o.Node {
+			owner = Member{}
+		}
+	}
+	n.o.Lead(s, owner)
 }
 
 // member is what this node says of itself.

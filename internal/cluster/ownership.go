@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"mbus/internal/store"
-	"mbus/internal/tcpserver"
 )
 
 // Times of the ownership.
@@ -45,9 +44,6 @@ type Leadership interface {
 
 // A Service serves clients from the topics that this node owns: a broker and the servers of all ports.
 type Service interface {
-	// Take serves a client of a port. It returns at once, and false, without having done anything, when the
-	// service is leaving.
-	Take(port string, c tcpserver.Conn) bool
 	// Leave takes no more clients, gives those there are until ctx ends, then cuts them off, writes what is to
 	// be kept, and closes the store.
 	Leave(ctx context.Context) error

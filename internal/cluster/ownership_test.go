@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"mbus/internal/store"
-	"mbus/internal/tcpserver"
 )
 
 // A scripted engine leads when the test says so, and notes what it is asked to do.
@@ -52,6 +51,13 @@ func (e *scripted) lead(leads bool) {
 	e.leads = leads
 }
 
+// set changes what the engine does.
+func (e *scripted) set(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f()
+}
+
 func (e *scripted) Leads() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -60,12 +66,17 @@ func (e *scripted) Leads() bool {
 
 func (e *scripted) TakeOver(ctx context.Context) (Owned, error) {
 	e.note("take over")
+	e.mu.Lock()
+	takes := e.takes
+	e.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		e.note("gave up")
 		return nil, ctx.Err()
-	case <-time.After(e.takes):
+	case <-time.After(takes):
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.fail != nil {
 		return nil, e.fail
 	}
@@ -83,24 +94,28 @@ func (e *scripted) StepDown(_ context.Context, to int32) error {
 }
 
 func (e *scripted) serve(Owned) (Service, error) {
-	if e.noServe != nil {
+	e.mu.Lock()
+	err := e.noServe
+	e.mu.Unlock()
+	if err != nil {
 		e.note("can't serve")
-		return nil, e.noServe
+		return nil, err
 	}
 	e.note("serve")
 	return e, nil
 }
 
-func (e *scripted) Take(string, tcpserver.Conn) bool { return true }
-
 func (e *scripted) Leave(ctx context.Context) error {
 	how := "at once"
+	e.mu.Lock()
+	leaving := e.leaving
+	e.mu.Unlock()
 	if ctx.Err() == nil {
 		how = "in good order"
 		select {
 		case <-ctx.Done():
 			how = "too slowly"
-		case <-time.After(e.leaving):
+		case <-time.After(leaving):
 		}
 	}
 	e.note("leave %s", how)
@@ -193,13 +208,13 @@ func TestLostStoreIsLeftAtOnceAndTakenAgain(t *testing.T) {
 
 func TestTakeoverIsGivenUpWithTheLead(t *testing.T) {
 	own(t, func(t *testing.T, e *scripted, _ func(), log *bytes.Buffer) {
-		e.takes = time.Hour
+		e.set(func() { e.takes = time.Hour })
 		e.lead(true)
 		e.must(t, time.Minute, "take over")
 		e.lead(false)
 		e.must(t, lookEvery, "gave up")
 		e.must(t, time.Hour, "")
-		e.takes = time.Second
+		e.set(func() { e.takes = time.Second })
 		e.lead(true)
 		e.must(t, 2*time.Second, "take over, serve, epoch 1")
 		if strings.Contains(log.String(), "WARN") {
@@ -210,7 +225,7 @@ func TestTakeoverIsGivenUpWithTheLead(t *testing.T) {
 
 func TestStopDuringATakeoverHandsTheLeadOn(t *testing.T) {
 	own(t, func(t *testing.T, e *scripted, stop func(), _ *bytes.Buffer) {
-		e.takes = time.Hour
+		e.set(func() { e.takes = time.Hour })
 		e.lead(true)
 		e.must(t, time.Minute, "take over")
 		stop()
@@ -225,9 +240,10 @@ func TestTakeoversThatFailAreTriedAgainAndThenByAnotherNode(t *testing.T) {
 			own(t, func(t *testing.T, e *scripted, _ func(), log *bytes.Buffer) {
 				broken, once := errors.New("the disk is broken"), "take over"
 				if of == "the engine" {
-					e.fail = broken
+					e.set(func() { e.fail = broken })
 				} else {
-					e.noServe, once = broken, "take over, can't serve"
+					once = "take over, can't serve"
+					e.set(func() { e.noServe = broken })
 				}
 				e.lead(true)
 				want := strings.Join(slices.Repeat([]string{once}, triesBeforeStepDown), ", ") + ", step down for 2"
@@ -235,9 +251,10 @@ func TestTakeoversThatFailAreTriedAgainAndThenByAnotherNode(t *testing.T) {
 				if n := strings.Count(log.String(), "the topics can't be taken over"); n != triesBeforeStepDown {
 					t.Errorf("%d warnings: %s", n, log)
 				}
-				e.fail, e.noServe = nil, nil
+				e.set(func() { e.fail, e.noServe = nil, nil })
 				e.lead(true)
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				e.must(t, 0, fmt.Sprintf("take over, serve, epoch %d", e.epoch))
 			})
 		})
@@ -248,10 +265,10 @@ func TestTakeoversThatFailAreTriedAgainAndThenByAnotherNode(t *testing.T) {
 func TestTakeoverThatSucceedsForgetsFailures(t *testing.T) {
 	own(t, func(t *testing.T, e *scripted, _ func(), _ *bytes.Buffer) {
 		for epoch := range 3 * triesBeforeStepDown {
-			e.fail = errors.New("not now")
+			e.set(func() { e.fail = errors.New("not now") })
 			e.lead(true)
 			e.must(t, 2*lookEvery, "take over")
-			e.fail = nil
+			e.set(func() { e.fail = nil })
 			e.must(t, time.Second, fmt.Sprintf("take over, serve, epoch %d", epoch+1))
 			e.lead(false)
 			e.must(t, lookEvery, "epoch 0, leave at once")
@@ -262,7 +279,7 @@ func TestTakeoverThatSucceedsForgetsFailures(t *testing.T) {
 // Clients that do not end have no more than leaveTime.
 func TestHandOverIsBounded(t *testing.T) {
 	own(t, func(t *testing.T, e *scripted, stop func(), _ *bytes.Buffer) {
-		e.leaving = time.Hour
+		e.set(func() { e.leaving = time.Hour })
 		e.lead(true)
 		e.must(t, time.Second, "take over, serve, epoch 1")
 		start := time.Now()
@@ -277,7 +294,7 @@ func TestHandOverIsBounded(t *testing.T) {
 // Without another node that could lead the node stops as it is.
 func TestStopWithoutAnHeir(t *testing.T) {
 	own(t, func(t *testing.T, e *scripted, stop func(), log *bytes.Buffer) {
-		e.stepDown = errors.New("nobody is there")
+		e.set(func() { e.stepDown = errors.New("nobody is there") })
 		e.lead(true)
 		e.must(t, time.Second, "take over, serve, epoch 1")
 		stop()

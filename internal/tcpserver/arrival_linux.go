@@ -26,6 +26,7 @@ func WithTLS(l net.Listener, config *tls.Config) net.Listener {
 // An arrival is a connection that has sent nothing yet: it is TCP until decide.
 type arrival struct {
 	Conn
+	of     *socket
 	config *tls.Config
 }
 
@@ -35,7 +36,7 @@ const handshakeRecord = 0x16
 
 // decide waits for the first byte, does the handshake if it is one, and gives the connection to serve.
 func (a *arrival) decide(limit time.Duration) (Conn, error) {
-	s := a.base()
+	s := a.of
 	s.SetReadDeadline(time.Now().Add(limit))
 	first, err := s.peek()
 	if err != nil {
@@ -43,11 +44,11 @@ func (a *arrival) decide(limit time.Duration) (Conn, error) {
 	}
 	if first == handshakeRecord {
 		c := newTLS(s, a.config)
-		return c, c.handshake(min(limit, handshakeTime))
+		return c, c.handshake(min(limit, handshakeTime), handshakes)
 	}
 	s.SetReadDeadline(time.Time{})
 	if !isLoopback(addressOf(s.LocalAddr())) {
-		s.place.refused = ErrPlain
+		s.seat.place.refused = ErrPlain
 	}
 	return a.Conn, nil
 }

@@ -79,7 +79,7 @@ func (u *undecided) decide() {
 		u.err = net.ErrClosed
 		return
 	}
-	first, err := c.base().peek()
+	first, err := c.peek()
 	switch {
 	case err != nil:
 		u.err = err

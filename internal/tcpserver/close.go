@@ -36,6 +36,13 @@ type CloseTimes struct {
 // times: its FIN does not acknowledge this side's, or its system would take less than before,
 // because bytes lie there unread.
 func ConfirmClose(c Conn, t CloseTimes) error {
+	if far, ok := c.(*linkConn); ok {
+		return far.confirm(closeRead, nil, t)
+	}
+	return confirmClose(c, t)
+}
+
+func confirmClose(c Conn, t CloseTimes) error {
 	early, err := seesAll(c, t)
 	if err != nil {
 		return err
@@ -68,6 +75,13 @@ func ConfirmClose(c Conn, t CloseTimes) error {
 // cross: that is well, because its system had the last bytes, and acknowledged them, while the
 // peer's side was open. A closed one would have answered them with a reset.
 func ConfirmLast(c Conn, last []byte, t CloseTimes) error {
+	if far, ok := c.(*linkConn); ok {
+		return far.confirm(closeLast, last, t)
+	}
+	return confirmLast(c, last, t)
+}
+
+func confirmLast(c Conn, last []byte, t CloseTimes) error {
 	early, err := seesAll(c, t)
 	if err != nil {
 		return err
@@ -108,6 +122,13 @@ func seesAll(c Conn, t CloseTimes) (early bool, err error) {
 // CloseInOrder closes the sending side and waits for the peer's close, where nothing depends
 // on what the peer has read: it waits for no half-close and no reset.
 func CloseInOrder(c Conn, t CloseTimes) error {
+	if far, ok := c.(*linkConn); ok {
+		return far.confirm(closeInOrderly, nil, t)
+	}
+	return closeInOrder(c, t)
+}
+
+func closeInOrder(c Conn, t CloseTimes) error {
 	if err := awaitAcknowledged(c, t.Acknowledge); err != nil {
 		return err
 	}

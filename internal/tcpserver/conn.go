@@ -81,7 +81,7 @@ type Conn interface {
 	// Close closes in good order, unless ResetOnClose says otherwise.
 	Close() error
 
-	base() *socket
+	guest() *guest
 	// awaitEnd reads until the peer has closed its side in good order. Where that alone does
 	// not show whether the peer's program read everything, a reset has some time to come.
 	awaitEnd(resetTime time.Duration) error
@@ -89,6 +89,11 @@ type Conn interface {
 	view() view
 	// window is the most bytes that Observe saw the peer's system take.
 	window() uint32
+	// taken is the number of bytes that the peer's system has acknowledged, as far as is known: one that grows
+	// shows a peer that takes its time.
+	taken() int64
+	// cutOr makes a time-out ErrCut where writes were cut.
+	cutOr(error) error
 }
 
 // A Buffer is where ReadInto reads to.

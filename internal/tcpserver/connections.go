@@ -25,9 +25,9 @@ type Use struct {
 
 // started is what is known of each connection.
 type started struct {
-	id     uint64
-	at     int64 // nanoseconds since 1970
-	socket *socket
+	id    uint64
+	at    int64 // nanoseconds since 1970
+	guest *guest
 }
 
 // latest is the id of the connection that was accepted last, of all servers.

@@ -63,7 +63,7 @@ func (s *Conns[C]) Serve(l net.Listener, start func(Conn)) {
 		case config == nil:
 			start(conn)
 		default:
-			if a := (&arrival{conn, config}); !s.expect(a, start) {
+			if a := (&arrival{conn, &conn.socket, config}); !s.expect(a, start) {
 				start(a)
 			}
 			time.Sleep(pace.rest(time.Now()))
@@ -72,7 +72,7 @@ func (s *Conns[C]) Serve(l net.Listener, start func(Conn)) {
 }
 
 // newConn is nil, and nc closed, where the system does not give access to nc.
-func newConn(nc *net.TCPConn) Conn {
+func newConn(nc *net.TCPConn) *tcpConn {
 	raw, err := nc.SyscallConn()
 	if err != nil {
 		nc.Close()
@@ -86,7 +86,7 @@ func newConn(nc *net.TCPConn) Conn {
 func (s *Conns[C]) expect(a *arrival, start func(Conn)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.IsStopping() || s.places.take(a.base()) != nil {
+	if s.IsStopping() || s.places.take(a.guest()) != nil {
 		return false
 	}
 	s.arriving[a] = struct{}{}
@@ -105,7 +105,7 @@ func (s *Conns[C]) arrived(a *arrival, err error) bool {
 	s.mu.Lock()
 	delete(s.arriving, a)
 	if err != nil {
-		s.places.leave(a.base())
+		s.places.leave(a.guest())
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -120,15 +120,15 @@ func (s *Conns[C]) arrived(a *arrival, err error) bool {
 func (s *Conns[C]) Start(c C, conn Conn, run func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	socket, err := conn.base(), ErrStopped
+	guest, err := conn.guest(), ErrStopped
 	if !s.IsStopping() {
-		err = s.places.take(socket)
+		err = s.places.take(guest)
 	}
 	if err != nil {
-		s.places.leave(socket)
+		s.places.leave(guest)
 		return err
 	}
-	s.conns[c] = started{latest.Add(1), time.Now().UnixNano(), socket}
+	s.conns[c] = started{latest.Add(1), time.Now().UnixNano(), guest}
 	s.running.Go(func() {
 		defer s.remove(c)
 		run()
@@ -139,13 +139,14 @@ func (s *Conns[C]) Start(c C, conn Conn, run func()) error {
 // Admitted says that a client has logged in, or has begun to do what needs no log-in. Before that it counts for a
 // lower limit. It may be called again and again.
 func (s *Conns[C]) Admitted(conn Conn) {
-	socket := conn.base()
-	if !socket.place.address.IsValid() || socket.admitted.Load() {
+	g := conn.guest()
+	if g.admitted.Load() {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.places.admit(socket)
+	s.places.admit(g)
+	s.mu.Unlock()
+	g.admit()
 }
 
 // Release gives up a connection that has come from Serve and was not started: another server may start it, for which it
@@ -153,11 +154,29 @@ func (s *Conns[C]) Admitted(conn Conn) {
 func (s *Conns[C]) Release(conn Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.places.leave(conn.base())
+	s.places.leave(conn.guest())
 }
 
 // refusals is how many clients at a time get their refusal for sure.
 const refusals = 64
+
+// seat takes a place for a connection until that is closed, whatever server runs it. The error is as that of Start.
+func (s *Conns[C]) seat(conn Conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, err := conn.guest(), ErrStopped
+	if !s.IsStopping() {
+		err = s.places.take(g)
+	}
+	if err != nil {
+		s.places.leave(g)
+		return err
+	}
+	var d outside = &door{&s.mu, &s.places, guest{client: g.client, place: g.place}}
+	g.place = place{address: g.place.address}
+	g.outside.Store(&d)
+	return nil
+}
 
 // Refuse writes text to a client that Start has not run, and closes, without waiting for the
 // client. Of more than refusals clients at a time some may get no text, over TLS none.
@@ -189,7 +208,7 @@ func (s *Conns[C]) Refuse(conn Conn, text string) {
 func (s *Conns[C]) remove(c C) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.places.leave(s.conns[c].socket)
+	s.places.leave(s.conns[c].guest)
 	delete(s.conns, c)
 }
 

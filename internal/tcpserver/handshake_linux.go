@@ -20,10 +20,11 @@ var (
 	errLeft          = errors.New("the client has left before the handshake")
 )
 
-func (c *tlsConn) handshake(limit time.Duration) error {
+// handshake does the handshake, in turns of those that are of its kind.
+func (c *tlsConn) handshake(limit time.Duration, of *turns.Limit) error {
 	c.SetReadDeadline(time.Now().Add(limit))
 	c.setWriteTime(limit)
-	c.records.turn = handshakes.Begin(turns.Network(c.RemoteAddrPort().Addr()))
+	c.records.turn = of.Begin(turns.Network(c.RemoteAddrPort().Addr()))
 	defer func() { c.records.turn.Pause() }()
 	if err := c.checkDeadline(); err != nil { // there was no turn for so long
 		return err

@@ -92,7 +92,7 @@ func (r *rig) haveRead(peers []*net.TCPConn, sent string) bool {
 	r.conns.mu.Lock()
 	defer r.conns.mu.Unlock()
 	for a := range r.conns.arriving {
-		if n, err := brokertest.Unread(a.base().tcp); err != nil || n > 0 {
+		if n, err := brokertest.Unread(a.of.tcp); err != nil || n > 0 {
 			return false
 		}
 	}

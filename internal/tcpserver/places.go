@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/turns"
@@ -29,12 +31,59 @@ var (
 	ErrWaiting     = errors.New("too many connections from this address that have not logged in")
 )
 
-// A place is that of a connection among those of its server. After the start of the connection the mutex of
-// Conns guards it.
+// A guest is what the limits of a server know of a connection. After the start of the connection the mutex of
+// Conns guards its place.
+type guest struct {
+	client   net.Addr
+	place    place
+	admitted atomic.Bool // the client has logged in; places sets it
+	outside  atomic.Pointer[outside]
+}
+
+// A place is that of a connection among those of its server.
 type place struct {
 	address netip.Prefix // whose limits it counts for; invalid on loopback
 	taken   bool
 	refused error // for good
+}
+
+// An outside has let a connection in before its server took it: a Dispatcher, or another node by way of a link.
+type outside interface {
+	admit() // the client has logged in
+	leave() // the connection is closed
+}
+
+// leave tells the outside, the first time that it is called.
+func (g *guest) leave() {
+	if o := g.outside.Swap(nil); o != nil {
+		(*o).leave()
+	}
+}
+
+// admit tells the outside.
+func (g *guest) admit() {
+	if o := g.outside.Load(); o != nil {
+		(*o).admit()
+	}
+}
+
+// A door is where a connection has come in, and holds a place.
+type door struct {
+	mu     *sync.Mutex // guards what follows
+	places *places
+	guest  guest
+}
+
+func (d *door) admit() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.places.admit(&d.guest)
+}
+
+func (d *door) leave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.places.leave(&d.guest)
 }
 
 // networkOf is the address whose limits a client counts for, invalid on loopback.
@@ -82,22 +131,22 @@ func newPlaces(log *slog.Logger, l Limits) places {
 
 // take takes a place for a connection that has none yet. The error is a limit, or that for which the connection was
 // refused before.
-func (p *places) take(s *socket) error {
-	at := &s.place
+func (p *places) take(g *guest) error {
+	at := &g.place
 	if at.refused != nil || at.taken {
 		return at.refused
 	}
 	of := p.addresses[at.address]
 	switch {
 	case p.open >= p.limits.Connections:
-		return p.refuse(s, ErrFull, p.limits.Connections,
+		return p.refuse(g, ErrFull, p.limits.Connections,
 			"too many connections, one more is refused: raise -max-connections, or find the client that opens so many")
 	case !at.address.IsValid():
 	case p.limits.PerAddress > 0 && of.open >= p.limits.PerAddress:
-		return p.refuse(s, ErrFullAddress, p.limits.PerAddress,
+		return p.refuse(g, ErrFullAddress, p.limits.PerAddress,
 			"too many connections from one address, one more is refused: raise -max-connections-per-address, or find the client that opens so many")
 	case of.waiting >= maxWaiting:
-		return p.refuse(s, ErrWaiting, maxWaiting,
+		return p.refuse(g, ErrWaiting, maxWaiting,
 			"too many connections from one address that have not logged in, one more is refused: find the client that opens so many")
 	}
 	at.taken = true
@@ -109,40 +158,43 @@ func (p *places) take(s *socket) error {
 }
 
 // admit has a connection no longer count as one of a client that has not logged in.
-func (p *places) admit(s *socket) {
-	if of, ok := p.addresses[s.place.address]; ok && s.place.taken && !s.admitted.Swap(true) {
+func (p *places) admit(g *guest) {
+	if g.admitted.Swap(true) || !g.place.taken {
+		return
+	}
+	if of, ok := p.addresses[g.place.address]; ok {
 		of.waiting--
-		p.addresses[s.place.address] = of
+		p.addresses[g.place.address] = of
 	}
 }
 
 // leave gives back the place of a connection, if it has one.
-func (p *places) leave(s *socket) {
-	if !s.place.taken {
+func (p *places) leave(g *guest) {
+	if !g.place.taken {
 		return
 	}
-	p.admit(s)
-	s.place.taken = false
-	s.admitted.Store(false) // another server may start it
+	p.admit(g)
+	g.place.taken = false
+	g.admitted.Store(false) // another server may start it
 	p.open--
-	of, ok := p.addresses[s.place.address]
+	of, ok := p.addresses[g.place.address]
 	switch {
 	case !ok:
 	case of.open == 1:
-		delete(p.addresses, s.place.address)
+		delete(p.addresses, g.place.address)
 	default:
 		of.open--
-		p.addresses[s.place.address] = of
+		p.addresses[g.place.address] = of
 	}
 }
 
 // refuse refuses a connection for good, and logs that, each minute at most for each limit.
-func (p *places) refuse(s *socket, err error, limit int, message string) error {
-	s.place.refused = err
+func (p *places) refuse(g *guest, err error, limit int, message string) error {
+	g.place.refused = err
 	r := p.refused[err]
 	r.since++
 	if now := time.Now(); now.Sub(r.logged) >= repeatAfter {
-		p.log.Warn(message, "limit", limit, "client", s.RemoteAddr(), "refused", r.since)
+		p.log.Warn(message, "limit", limit, "client", g.client, "refused", r.since)
 		r = refused{logged: now}
 	}
 	p.refused[err] = r

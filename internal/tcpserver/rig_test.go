@@ -39,14 +39,21 @@ type rig struct {
 	accepted chan Conn
 	release  chan struct{} // each element ends a connection, whichever
 	book     *brokertest.LogBook
+	ended    chan struct{} // closed at the end of the test
+	link     *linked       // nil without a link
 }
 
-// overBoth runs a test over TCP and over TLS.
+// overBoth runs a test over TCP and over TLS, to this node and by way of another.
 func overBoth(t *testing.T, test func(r *rig)) {
-	for _, transport := range []string{"tcp", "tls"} {
-		t.Run(transport, func(t *testing.T) {
+	for _, overTLS := range []bool{false, true} {
+		name := map[bool]string{false: "tcp", true: "tls"}[overTLS]
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(newRig(t, transport == "tls", 10, bound))
+			test(newRig(t, overTLS, 10, bound))
+		})
+		t.Run(name+" by link", func(t *testing.T) {
+			t.Parallel()
+			test(newLinkedRig(t, overTLS, Limits{Connections: 10}))
 		})
 	}
 }
@@ -74,34 +81,47 @@ func newRigAt(t *testing.T, address string, server, client *tls.Config, limits L
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, client: client, address: l.Addr().String(), accepted: make(chan Conn, 100), release: make(chan struct{}), book: new(brokertest.LogBook)}
-	r.conns = NewConns[Conn](slog.New(slog.NewTextHandler(r.book, nil)), limits)
+	r := newOwner(t, client, limits)
+	r.address = l.Addr().String()
 	if server != nil {
 		l = WithTLS(l, server)
 	}
-	served, ended := make(chan struct{}), make(chan struct{})
+	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		r.conns.Serve(l, func(c Conn) {
-			err := r.conns.Start(c, c, func() {
-				r.accepted <- c
-				select {
-				case <-ended:
-				case <-r.release:
-				}
-				c.Close()
-			})
-			if err != nil {
-				r.conns.Refuse(c, err.Error()+"\n")
-			}
-		})
+		r.conns.Serve(l, r.take)
 	}()
 	t.Cleanup(func() {
-		close(ended)
+		close(r.ended)
 		r.stop()
 		<-served
 	})
 	return r
+}
+
+// newOwner makes a rig that has no connections yet.
+func newOwner(t *testing.T, client *tls.Config, limits Limits) *rig {
+	r := &rig{
+		T: t, client: client, accepted: make(chan Conn, 100), release: make(chan struct{}), book: new(brokertest.LogBook),
+		ended: make(chan struct{}),
+	}
+	r.conns = NewConns[Conn](slog.New(slog.NewTextHandler(r.book, nil)), limits)
+	return r
+}
+
+// take gives a connection to the test until that ends.
+func (r *rig) take(c Conn) {
+	err := r.conns.Start(c, c, func() {
+		r.accepted <- c
+		select {
+		case <-r.ended:
+		case <-r.release:
+		}
+		c.Close()
+	})
+	if err != nil {
+		r.conns.Refuse(c, err.Error()+"\n")
+	}
 }
 
 func (r *rig) stop() {
@@ -115,11 +135,13 @@ func (r *rig) stop() {
 func (r *rig) narrow() (Conn, *peer) {
 	r.Helper()
 	c, p := r.connectWith(small)
-	s, ok := c.(*tcpConn)
-	if ok {
-		s.tcp.SetWriteBuffer(16 << 10)
-	} else {
-		c.(*tlsConn).tcp.SetWriteBuffer(16 << 10)
+	switch c := c.(type) {
+	case *tcpConn:
+		c.tcp.SetWriteBuffer(16 << 10)
+	case *tlsConn:
+		c.tcp.SetWriteBuffer(16 << 10)
+	default:
+		(<-r.link.clients).SetWriteBuffer(16 << 10)
 	}
 	return c, p
 }

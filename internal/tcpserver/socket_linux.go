@@ -20,8 +20,7 @@ type socket struct {
 	maxWindow   uint32      // the most that Observe saw
 	interrupted atomic.Bool // Interrupt was called
 	isCut       atomic.Bool // CutWrites was called
-	place       place       // among the connections of its server
-	admitted    atomic.Bool // the client has logged in; places sets it
+	seat        guest       // among the connections of its server
 }
 
 // longAgo as a deadline ends what waits at once.
@@ -38,7 +37,7 @@ func addrPort(of net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
-func (s *socket) base() *socket { return s }
+func (s *socket) guest() *guest { return &s.seat }
 
 func (s *socket) IsPrivate() bool {
 	return isLoopback(addressOf(s.LocalAddr())) && isLoopback(addressOf(s.RemoteAddr()))
@@ -84,7 +83,6 @@ func (s *socket) noWriteTime() {
 	}
 }
 
-// cutOr makes a time-out ErrCut where writes were cut.
 func (s *socket) cutOr(err error) error {
 	if err != nil && s.isCut.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 		return ErrCut
@@ -95,24 +93,23 @@ func (s *socket) cutOr(err error) error {
 // checks is how often within its limit persist sees whether the peer has taken something.
 const checks = 4
 
-// persist calls op, which writes within some time, until it ends otherwise than by that, or the
+// persist calls op, which writes to c within some time, until it ends otherwise than by that, or the
 // peer has taken nothing for limit, and at most a quarter longer. Bytes written are no sign: the
 // system lets more be written only when there is much space.
-func (s *socket) persist(limit time.Duration, op func(within time.Duration) error) error {
+func persist(c Conn, limit time.Duration, op func(within time.Duration) error) error {
 	last := int64(-1)
 	for idle := 0; ; idle++ {
-		err := s.cutOr(op(limit / checks))
+		err := c.cutOr(op(limit / checks))
 		if !errors.Is(err, os.ErrDeadlineExceeded) || idle == checks {
 			return err
 		}
-		if now := s.taken(); now > last {
+		if now := c.taken(); now > last {
 			last, idle = now, 0
 		}
 	}
 }
 
-// taken is the number of bytes that the peer's system has acknowledged; 0 where the system
-// does not say.
+// taken is 0 where the system does not say.
 func (s *socket) taken() int64 {
 	info, err := s.info()
 	if err != nil {
@@ -185,6 +182,7 @@ func (s *socket) ResetOnClose(on bool) {
 func (s *socket) Abort() {
 	s.ResetOnClose(true)
 	s.tcp.Close()
+	s.seat.leave()
 }
 
 // receive reads without waiting: the error is EAGAIN where nothing has come, and n is 0

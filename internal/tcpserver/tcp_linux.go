@@ -33,8 +33,9 @@ type output struct {
 
 const noSpace = math.MinInt32
 
-func newTCP(nc *net.TCPConn, raw syscall.RawConn) Conn {
-	return &tcpConn{socket: socket{tcp: nc, raw: raw, place: place{address: networkOf(nc.RemoteAddr())}}}
+func newTCP(nc *net.TCPConn, raw syscall.RawConn) *tcpConn {
+	at := nc.RemoteAddr()
+	return &tcpConn{socket: socket{tcp: nc, raw: raw, seat: guest{client: at, place: place{address: networkOf(at)}}}}
 }
 
 func (c *tcpConn) Read(p []byte) (int, error) { return c.tcp.Read(p) }
@@ -152,7 +153,7 @@ func (c *tcpConn) try(fd uintptr) bool {
 
 func (c *tcpConn) WriteAll(limit time.Duration, p ...[]byte) (n int64, err error) {
 	left := net.Buffers(p)
-	err = c.persist(limit, func(within time.Duration) error {
+	err = persist(c, limit, func(within time.Duration) error {
 		c.out.mu.Lock()
 		defer c.out.mu.Unlock()
 		c.setWriteTime(within)
@@ -165,7 +166,7 @@ func (c *tcpConn) WriteAll(limit time.Duration, p ...[]byte) (n int64, err error
 }
 
 func (c *tcpConn) WriteRaw(limit time.Duration, f func(fd uintptr) bool) error {
-	return c.persist(limit, func(within time.Duration) error {
+	return persist(c, limit, func(within time.Duration) error {
 		c.out.mu.Lock()
 		defer c.out.mu.Unlock()
 		return c.write(within, f)
@@ -197,7 +198,10 @@ func (c *tcpConn) PeerClosed() (bool, error) {
 
 func (c *tcpConn) CloseWrite() error { return c.tcp.CloseWrite() }
 
-func (c *tcpConn) Close() error { return c.tcp.Close() }
+func (c *tcpConn) Close() error {
+	defer c.seat.leave()
+	return c.tcp.Close()
+}
 
 func (c *tcpConn) CertificateName() string { return "" }
 

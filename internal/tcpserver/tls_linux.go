@@ -26,10 +26,16 @@ type tlsConn struct {
 	records records
 }
 
-func newTLS(of *socket, config *tls.Config) *tlsConn {
-	c := &tlsConn{socket: socket{tcp: of.tcp, raw: of.raw, place: of.place}, config: config, records: records{TCPConn: of.tcp, raw: of.raw}}
+func newTLS(of *socket, config *tls.Config) *tlsConn { return newTLSAs(tls.Server, of, config) }
+
+// newTLSAs is newTLS for the server's side, or the client's.
+func newTLSAs(side func(net.Conn, *tls.Config) *tls.Conn, of *socket, config *tls.Config) *tlsConn {
+	c := &tlsConn{
+		socket: socket{tcp: of.tcp, raw: of.raw, seat: guest{client: of.seat.client, place: of.seat.place}},
+		config: config, records: records{TCPConn: of.tcp, raw: of.raw},
+	}
 	c.records.waits.Store(true)
-	c.tls = tls.Server(&c.records, config)
+	c.tls = side(&c.records, config)
 	return c
 }
 
@@ -169,7 +175,7 @@ func (c *tlsConn) flush() (err error) {
 
 func (c *tlsConn) WriteAll(limit time.Duration, p ...[]byte) (n int64, err error) {
 	for _, p := range p {
-		err := c.persist(limit, func(within time.Duration) error {
+		err := persist(c, limit, func(within time.Duration) error {
 			more, err := c.Write(p, within)
 			n, p = n+int64(more), p[more:]
 			return err
@@ -227,6 +233,7 @@ func (c *tlsConn) ResetOnClose(on bool) {
 }
 
 func (c *tlsConn) Close() error {
+	defer c.seat.leave()
 	if !c.resets.Load() {
 		_ = c.tls.CloseWrite() // which does not wait
 	}

@@ -15,6 +15,7 @@ type state uint8
 // came before this side's was sent, or did not acknowledge it.
 const (
 	established state = 1
+	closed      state = 7 // after a reset, or the ends of both sides
 
 	lastAck state = 9
 	closing state = 11
