@@ -175,7 +175,7 @@ func typeName(e ast.Expr) string {
 // packageLines are the most lines that each package may have, its tests left out. A limit
 // is raised by hand, with the reason in the commit, or not at all.
 var packageLines = map[string]int{
-	"cmd/admin":                      1650,
+	"cmd/admin":                      1850,
 	"cmd/broker":                     1120,
 	"cmd/consumer":                   2750,
 	"cmd/producer":                   300,
@@ -186,7 +186,7 @@ var packageLines = map[string]int{
 	"internal/broker":                7700,
 	"internal/auth":                  1400,
 	"internal/client":                2250,
-	"internal/cluster":               700,
+	"internal/cluster":               880,
 	"internal/cluster/clusterkey":    300,
 	"internal/commitlog":             11700,
 	"internal/coordinator":           1500,
@@ -206,6 +206,6 @@ var packageLines = map[string]int{
 	"internal/turns":                 200,
 	"internal/units":                 450,
 	"internal/vfs":                   620,
-	"internal/web":                   9150,
+	"internal/web":                   9300,
 	"internal/vfs/crashfs":           950,
 }

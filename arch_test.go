@@ -44,7 +44,7 @@ var arrows = map[string][]string{
 	"internal/delivery":              {"internal/batch", "internal/group", "internal/broker", "internal/units"},
 	"internal/publish":               {"internal/tcpserver", "internal/batch", "internal/message", "internal/broker"},
 	"internal/line":                  {"internal/auth", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
-	"internal/web":                   {"internal/auth", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
+	"internal/web":                   {"internal/auth", "internal/cluster", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
 	"internal/cluster":               {"internal/store"},
 	"cmd/broker":                     {"internal/flags", "internal/units", "internal/auth", "internal/tcpserver", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka", "internal/web"},
 	"cmd/producer":                   {"internal/client", "internal/flags", "internal/message"},

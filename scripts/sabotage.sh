@@ -588,5 +588,11 @@ sabotage "show the cluster key in a log" $key/key.go \
 	's/^func (k Key) Format(/func (k Key) Shape(/' ./$key TestFormatsDoNotShowTheSecret
 sabotage "leave the file of a new cluster key open to others" cmd/admin/clusterkey.go \
 	's/f.Chmod(0o600)/f.Chmod(0o644)/' ./cmd/admin TestNewKeyMakesAFileThatABrokerTakes
+sabotage "remove a node without another in its place" internal/cluster/report.go \
+	's/case current < r.Replicas:/case current < 0:/' ./internal/cluster TestANodeIsRemovedOnlyWhereTheOthersCanGoOn
+sabotage "call a cluster healthy whose replicas lag" internal/cluster/report.go \
+	's/of.State == Up \&\& !p.Current/false/' ./internal/cluster TestReportSaysWhatIsWrong
+sabotage "exit with 0 from admin health though a node is gone" cmd/admin/nodes.go \
+	's/if len(r.Problems) > 0 {/if len(r.Problems) > 9 {/' ./cmd/admin TestHealthIsAnExitCode
 
 go run ./test/sabotage "$@" <"$work/cases"

@@ -38,7 +38,11 @@ Usage: admin topics [-topic TOPIC] [-all]
        admin token add NAME [-expires TIME]
        admin token remove NAME ID
        admin cert -self-signed [-hosts NAMES] [-out DIRECTORY]
+
        admin new-key > FILE
+       admin nodes
+       admin health [-wait TIME]
+       admin remove -node NUMBER [-execute]
 
 Lists topics, or groups with their positions; sets a group's position in each
 partition of a topic; deletes a topic or a group; creates a topic; gives a topic
@@ -50,8 +54,11 @@ user password ask for the password on a terminal, or take it from MBUS_PASSWORD
 or a file. OPERATIONS are publish, consume, admin and describe, with commas
 between, or all. TOPICS and GROUPS are names, or beginnings of names with a * at
 the end: 'orders*'. Where the broker is on this machine, the operator token in
-its data directory logs in. cert makes a certificate for development, new-key
-the key of a cluster.
+its data directory logs in. cert makes a certificate for development.
+
+The last commands are about a cluster: new-key makes its key. health exits
+with 0 if a node owns the topics and all nodes are up and current, else with 1.
+remove removes a node that is gone for good.
 
 POSITION is beginning, end, an offset, -10 (the last ten of each partition), 2h
 or 7d (as long ago), or a time such as 2026-11-22, 2026-11-22 10:00 (local time)
@@ -123,9 +130,20 @@ var names = []string{"topics", "groups", "reset", "delete", "create", "grow"}
 // allNames are these and those of verbs, for people.
 func allNames() string {
 	sorted := slices.Sorted(maps.Keys(verbs))
-	all, last := sorted[:len(sorted)-1], sorted[len(sorted)-1]
-	half := len(all) / 2
-	return strings.Join(names, ", ") + ",\n" + strings.Join(all[:half], ", ") + ",\n" + strings.Join(all[half:], ", ") + " and " + last
+	text, width := strings.Join(names, ", ")+",\n", 0
+	for i, name := range sorted {
+		switch {
+		case i == len(sorted)-1:
+			name = "and " + name
+		case i < len(sorted)-2:
+			name += ","
+		}
+		if width += len(name) + 1; width > 70 {
+			text, width = strings.TrimSuffix(text, " ")+"\n", len(name)+1
+		}
+		text += name + " "
+	}
+	return strings.TrimSuffix(text, " ")
 }
 
 // commandIndex is where the command stands: behind the flags before it and their

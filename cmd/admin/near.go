@@ -10,7 +10,7 @@ import (
 var nouns = map[string]string{
 	"user": "user", "users": "user", "token": "token", "tokens": "token", "topic": "topic", "topics": "topic", "group": "group", "groups": "group",
 	"permission": "permission", "permissions": "permission", "acl": "permission", "acls": "permission", "certificate": "cert", "certs": "cert",
-	"key": "key", "keys": "key",
+	"key": "key", "keys": "key", "node": "node", "nodes": "node", "cluster": "node",
 }
 
 // deeds are what is to be done, likewise.
@@ -33,6 +33,7 @@ var meant = map[string]map[string]string{
 	"permission": {"": "grant NAME OPERATIONS TOPICS, revoke NAME OPERATIONS TOPICS, user show NAME", "list": "user show NAME", "show": "user show NAME", "add": "grant NAME OPERATIONS TOPICS", "delete": "revoke NAME OPERATIONS TOPICS"},
 	"cert":       {"": "cert -self-signed"},
 	"key":        {"": "new-key"},
+	"node":       {"": "nodes, health, remove -node NUMBER", "list": "nodes", "show": "nodes", "delete": "remove -node NUMBER"},
 	"":           {"list": "topics, groups, users", "show": "topics -topic TOPIC, groups -group GROUP, user show NAME", "add": "create -topic TOPIC, user add NAME, token add NAME", "delete": "delete -topic TOPIC, delete -group GROUP, user delete NAME, token remove NAME ID", "password": "user password NAME"},
 }
 

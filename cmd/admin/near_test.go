@@ -18,6 +18,8 @@ func TestNearMissesNameTheCommand(t *testing.T) {
 		"token list": "admin user show NAME", "token revoke alice 1": "admin token remove NAME ID", "token": "admin token add NAME",
 		"topic": "admin topics", "topics list": "admin topics", "list": "admin topics", "create topic orders": "admin create -topic TOPIC",
 		"group": "admin groups", "delete group g": "admin delete -group GROUP", "acl": "admin grant NAME OPERATIONS TOPICS", "certs": "admin cert -self-signed",
+		"node": "admin nodes", "node list": "admin nodes", "remove node 3": "admin remove -node NUMBER", "cluster": "admin health", "new key": "admin new-key",
+		"remove topic orders": "admin delete -topic TOPIC", "remove user alice": "admin user delete NAME",
 		"user show -json": "admin users lists the users", "user": "admin users", "fly": "there are\ntopics, groups,", "": "there are\ntopics, groups,",
 	} {
 		_, said, code := admin(t, strings.Fields(typed)...)

@@ -23,7 +23,15 @@ type usersServer struct {
 	mu      sync.Mutex
 	asked   []string // method, path, authorization and body
 	answers map[string]string
-	token   string // the only one that may do anything; "" if everybody may
+	token   string                   // the only one that may do anything; "" if everybody may
+	next    func() map[string]string // gives the answers behind a request, nil for no change; it is nil if they stay
+}
+
+// changes has the answers change behind some requests, of which f may look at those before.
+func (s *usersServer) changes(f func() map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = f
 }
 
 func serveUsers(t *testing.T, answers map[string]string) *usersServer {
@@ -52,6 +60,11 @@ func (s *usersServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusConflict)
 	}
 	_, _ = io.WriteString(w, answer)
+	if s.next != nil {
+		if answers := s.next(); answers != nil {
+			s.answers = answers
+		}
+	}
 }
 
 func (s *usersServer) requests() []string {

@@ -32,6 +32,9 @@ var verbs = map[string]*verb{
 	"token remove":  {words: []string{"NAME", "ID"}, run: (*call).removeToken},
 	"cert":          {flags: []string{"self-signed", "hosts", "out"}, local: true, run: (*call).makeCertificate},
 	"new-key":       {local: true, run: (*call).newKey},
+	"nodes":         {flags: []string{"json"}, run: (*call).listNodes},
+	"health":        {flags: []string{"wait"}, run: (*call).checkHealth},
+	"remove":        {flags: []string{"node", "execute"}, run: (*call).removeNode},
 }
 
 // A call is a verb with its arguments.
@@ -41,6 +44,8 @@ type call struct {
 	expires    time.Duration
 	hosts      []string
 	dir        string
+	node       int
+	wait       time.Duration
 	selfSigned bool
 	generate   bool
 	execute    bool
@@ -61,7 +66,8 @@ func findVerb(args []string) (name string, v *verb, words, rest []string) {
 	words, rest = split(args)
 	for n := 1; n <= min(2, len(words)); n++ {
 		name = strings.Join(words[:n], " ")
-		if v := verbs[name]; v != nil {
+		isMiss := n == 1 && len(words) > 1 && isNounAndDeed(words[0], words[1]) // such as remove topic
+		if v := verbs[name]; v != nil && !isMiss {
 			return name, v, words[n:], rest
 		}
 	}
@@ -142,6 +148,10 @@ func (c *call) define(s *flags.Set, v *verb) {
 			s.Func(name, "`NAMES`: the names and addresses by which clients reach the broker, with commas between; localhost needs no mention", c.setHosts)
 		case "out":
 			s.StringVar(&c.dir, name, ".", "`DIRECTORY`: where the files are written; it is created if it does not exist")
+		case "node":
+			s.IntVar(&c.node, name, -1, "`NUMBER`: the node that is gone for good; its replicas are made again on other nodes")
+		case "wait":
+			s.DurationVar(&c.wait, name, 0, "`TIME`: how long it may take until all is well")
 		}
 	}
 	s.Acts(v.flags...)

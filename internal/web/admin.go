@@ -13,9 +13,9 @@ import (
 	"mbus/internal/broker"
 )
 
-// adminOperations look at topics, groups and connections, and change them.
+// adminOperations look at topics, groups, connections and nodes, and change them.
 func adminOperations() []operation {
-	return slices.Concat(topicOperations(), groupOperations(), letterOperations(), lookOperations(), connectionOperations())
+	return slices.Concat(topicOperations(), groupOperations(), letterOperations(), lookOperations(), connectionOperations(), nodeOperations())
 }
 
 // Parameters that several operations have.

@@ -237,7 +237,7 @@ var samples = map[string]struct{ query, kind, body string }{
 // Each operation of the document is there, answers as the document says, and refuses a parameter that
 // the document does not have.
 func TestEachOperationOfTheOpenAPIDocumentAnswersAsItSays(t *testing.T) {
-	r := newRig(t, Options{NodeID: 1})
+	r := newRig(t, Options{NodeID: 1, Cluster: newNodesOfTest()})
 	r.publish("orders", "first", "second", "third", "fourth")
 	r.letters("letter")
 	get[groupReset](r, "POST", "/groups/billing/reset?topic=orders&to=0&execute", "")
@@ -255,7 +255,7 @@ func TestEachOperationOfTheOpenAPIDocumentAnswersAsItSays(t *testing.T) {
 		if strings.HasPrefix(path, "/topics/") {
 			group = "workers"
 		}
-		target := strings.NewReplacer("{topic}", topic, "{group}", group, "{partition}", "0", "{offset}", "1", "{connection}", r.connection(), "{user}", "alice", "{token}", tokenID).Replace(path)
+		target := strings.NewReplacer("{topic}", topic, "{group}", group, "{partition}", "0", "{offset}", "1", "{connection}", r.connection(), "{node}", "3", "{user}", "alice", "{token}", tokenID).Replace(path)
 		query := url.Values{}
 		params, _ := op["parameters"].([]any)
 		for _, p := range params {

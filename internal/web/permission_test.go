@@ -44,6 +44,8 @@ var needs = map[string]need{
 	"POST /groups/{group}/reset":       {path: "/groups/billing/reset?topic=orders&to=0&execute", permissions: []string{"consume topic orders", "consume group billing"}},
 	"GET /connections":                 {path: "/connections", permissions: []string{"describe " + everything}},
 	"DELETE /connections/{connection}": {path: "/connections/CONNECTION", permissions: []string{"admin " + everything}},
+	"GET /nodes":                       {path: "/nodes", permissions: []string{"describe " + everything}},
+	"DELETE /nodes/{node}":             {path: "/nodes/3", permissions: []string{"admin " + everything}},
 
 	"GET /topics/{topic}/partitions/{partition}/messages/{offset}": {path: "/topics/orders/partitions/0/messages/0", permissions: []string{"consume topic orders"}},
 	"POST /topics/{topic}/groups/{group}/lease":                    {path: "/topics/orders/groups/workers/lease", permissions: []string{"consume topic orders", "consume group workers"}},
@@ -123,7 +125,7 @@ func (n need) less() (all [][]string) {
 
 // Each operation asks for a log-in and for its permissions, and takes no more.
 func TestEachOperationNeedsItsPermissions(t *testing.T) {
-	r := newRig(t, Options{Debug: true})
+	r := newRig(t, Options{Debug: true, Cluster: newNodesOfTest()})
 	r.publish("orders", "first", "second")
 	r.publish("orders.eu", "first")
 	r.letters("a", "b", "c", "d", "e", "f", "g", "h")

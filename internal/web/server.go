@@ -40,6 +40,8 @@ type Options struct {
 	SyncEvery time.Duration
 	// Fronts are the servers of the other protocols.
 	Fronts []Front
+	// Cluster is what this broker is a node of; nil if it is alone.
+	Cluster Cluster
 }
 
 // A Front is a server whose connections are shown, and closed on request.
