@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	"internal/line":                  {"internal/auth", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
 	"internal/web":                   {"internal/auth", "internal/cluster", "internal/delivery", "internal/publish", "internal/tcpserver", "internal/batch", "internal/message", "internal/group", "internal/broker", "internal/units"},
 	"internal/cluster":               {"internal/store"},
-	"cmd/broker":                     {"internal/flags", "internal/units", "internal/auth", "internal/tcpserver", "internal/commitlog", "internal/store", "internal/broker", "internal/line", "internal/kafka", "internal/web"},
+	"cmd/broker":                     {"internal/flags", "internal/units", "internal/vfs", "internal/auth", "internal/tcpserver", "internal/cluster", "internal/cluster/clusterkey", "internal/commitlog", "internal/jetstream", "internal/store", "internal/broker", "internal/line", "internal/kafka", "internal/web"},
 	"cmd/producer":                   {"internal/client", "internal/flags", "internal/message"},
 	"cmd/consumer":                   {"internal/batch", "internal/client", "internal/flags", "internal/units", "internal/message"},
 	"cmd/admin":                      {"internal/auth", "internal/client", "internal/cluster/clusterkey", "internal/flags", "internal/units", "internal/message"},

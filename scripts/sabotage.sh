@@ -504,7 +504,7 @@ sabotage "forget TLS on one listener" $security \
 sabotage "listen without TLS where other machines reach it" $security \
 	'/) protect(/,/^}/ s/at != nil \&\& !o.security.insecure/at != nil \&\& false/' ./test/programs TestBrokerRefusesToBeOpen
 sabotage "listen without users where other machines reach it" $security \
-	's/ \&\& !b.Users().Any() {/ \&\& false {/' ./test/programs TestBrokerRefusesToBeOpen
+	'/) checkUsers(/,/^}/ s/return o.checkExposed(l)/return nil/' ./test/programs TestBrokerRefusesToBeOpen
 sabotage "name the commands for a half of what is missing only" cmd/broker/refuse.go \
 	's/return !errors.Is(err, os.ErrNotExist)/& || true/' ./test/programs TestWhatTheBrokerSaysMakesItSecure
 sabotage "keep connections of users who were deleted" $security \

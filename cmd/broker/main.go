@@ -33,7 +33,11 @@ func main() {
 		os.Exit(verify(o.verify, os.Stdout, os.Stderr))
 	}
 	log := o.log.logger(os.Stderr)
-	if err := run(o, log); err != nil {
+	start := run
+	if o.cluster.isNode() {
+		start = runNode
+	}
+	if err := start(o, log); err != nil {
 		o.log.fail(err, os.Stderr, log)
 		os.Exit(1)
 	}
@@ -140,6 +144,11 @@ func (f *fronts) guard(b *broker.Broker, c *tcpserver.Certificates) {
 func (f *fronts) stop(limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	f.stopBy(ctx)
+}
+
+// stopBy ends all connections, those that are left at the end of ctx with a reset.
+func (f *fronts) stopBy(ctx context.Context) {
 	close(f.ended)
 	var stopped sync.WaitGroup
 	stopped.Go(func() { f.lines.Stop(ctx) })

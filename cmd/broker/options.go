@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +30,7 @@ type options struct {
 	limits     limitOptions
 	kafka      kafkaOptions
 	http       httpOptions
+	cluster    clusterOptions
 	log        logOptions
 	verify     string // a data directory to check; empty to run a broker
 }
@@ -78,13 +81,18 @@ Keeps topics of messages in a data directory, receives messages on one port and
 sends them on another. Needs no flags.`
 
 // parse reads the flags. If ok is false the program ends with the exit code.
-func parse(args []string) (o *options, code int, ok bool) {
+func parse(args []string) (o *options, code int, ok bool) { return parseTo(os.Stderr, args) }
+
+// parseTo is parse, which says what is wrong to errs.
+func parseTo(errs io.Writer, args []string) (o *options, code int, ok bool) {
 	o = new(options)
 	s := flags.New("broker", usage)
+	s.Err = errs
 	o.define(s)
 	if code, ok = s.Parse(args); !ok {
 		return nil, code, false
 	}
+	o.cluster.note(s)
 	if err := o.check(); err != nil {
 		return nil, s.Fail("%v", err), false
 	}
@@ -102,6 +110,7 @@ func (o *options) define(s *flags.Set) {
 	o.limits.define(s)
 	o.kafka.define(s)
 	o.http.define(s)
+	o.cluster.define(s)
 	o.log.define(s)
 	s.StringVar(&o.verify, "verify", "", "`DIRECTORY`: read this data directory, report all damage, change nothing, and end: exit code 0 if it is intact, 1 if it can't be read, 2 if it is damaged")
 	s.Acts("verify")
@@ -112,6 +121,7 @@ func (o *options) define(s *flags.Set) {
 	s.Group("Limits", "max-message", "max-connections", "max-connections-per-address", "write-timeout")
 	s.Group("For Kafka clients", "node-id", "rebalance-delay", "min-session")
 	s.Group("For HTTP clients", "http-hosts", "debug")
+	s.Group("A cluster of three nodes or more", "cluster", "peers", "cluster-key", "cluster-links", "replicas", "cluster-failover")
 	s.Group("Log", "log-level", "log-format")
 	s.Group("Something else", "verify", "version")
 }
@@ -205,7 +215,7 @@ func (o *limitOptions) check() error {
 func (o *kafkaOptions) define(s *flags.Set) {
 	s.StringVar(&o.advertise, "advertise", "", "`HOST:PORT`: the address to which Kafka clients connect (default the address of each connection; over TLS the name in the certificate that it used)")
 	s.MayBeEmpty("advertise")
-	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in responses to Kafka clients, and in JSON")
+	s.IntVar(&o.nodeID, "node-id", 1, "`NUMBER`: this broker's number in responses to Kafka clients, and in JSON; each node of a cluster has its own")
 	s.DurationVar(&o.rebalanceDelay, "rebalance-delay", 100*time.Millisecond, "`TIME`: how long the first members of a Kafka consumer group wait for more")
 	s.DurationVar(&o.minSession, "min-session", kafka.DefaultMinSession, "`TIME`: the shortest session timeout that a member of a Kafka consumer group may have")
 }
@@ -253,7 +263,7 @@ func (o *options) webOptions(l *listeners) web.Options {
 }
 
 func (o *options) check() error {
-	for _, check := range []func() error{o.listen.check, o.security.check, o.durability.check, o.topics.check, o.limits.check, o.kafka.check} {
+	for _, check := range []func() error{o.listen.check, o.security.check, o.durability.check, o.topics.check, o.limits.check, o.kafka.check, o.checkCluster} {
 		if err := check(); err != nil {
 			return err
 		}

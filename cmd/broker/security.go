@@ -63,7 +63,15 @@ func (o *options) protect(l *listeners, log *slog.Logger) (*tcpserver.Certificat
 
 // checkUsers refuses a start without users if others reach the broker.
 func (o *options) checkUsers(l *listeners, b *broker.Broker) error {
-	if at := o.exposed(l); at != nil && !o.security.insecure && !b.Users().Any() {
+	if b.Users().Any() {
+		return nil
+	}
+	return o.checkExposed(l)
+}
+
+// checkExposed refuses to be reached by others, unless -insecure is set.
+func (o *options) checkExposed(l *listeners) error {
+	if at := o.exposed(l); at != nil && !o.security.insecure {
 		return o.withoutUsers(at)
 	}
 	return nil

@@ -80,15 +80,18 @@ func (s *Server) take(nc tcpserver.Conn, port broker.Port, handle func(*conn) er
 	}
 	stats.Refused.Add(1)
 	s.debug(c, "refused", "port", port, "reason", err)
-	s.conns.Refuse(nc, refusal(err))
+	s.conns.Refuse(nc, Refusal(err))
 	return true
 }
 
-// refusal is the line for a client that is not served.
-func refusal(err error) string {
+// Refusal is the line for a client that is not served, because of an error of package tcpserver.
+func Refusal(err error) string {
 	code := "BUSY"
-	if err == tcpserver.ErrPlain {
+	switch err {
+	case tcpserver.ErrPlain:
 		code = "DENIED"
+	case tcpserver.ErrStopped, tcpserver.ErrNoOwner:
+		code = "SHUTDOWN"
 	}
 	return "-" + code + " " + err.Error() + "\n"
 }

@@ -126,12 +126,12 @@ func (s *Server) Take(nc tcpserver.Conn) bool {
 		return false
 	}
 	stats.Refused.Add(1)
-	s.conns.Refuse(nc, refusal(err))
+	s.conns.Refuse(nc, Refusal(err))
 	return true
 }
 
-// refusal is the answer to a connection that is not served.
-func refusal(err error) string {
+// Refusal is the answer to a connection that is not served, because of an error of package tcpserver.
+func Refusal(err error) string {
 	p := &problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: err.Error()}
 	if err == tcpserver.ErrPlain {
 		p.Status, p.Code = http.StatusBadRequest, "BADREQUEST"
