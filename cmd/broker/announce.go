@@ -23,7 +23,7 @@ func (o *options) announce(l *listeners, b *broker.Broker, log *slog.Logger) {
 	if !o.log.isForPeople() {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "producers: %s\nconsumers: %s\nkafka: %s\nhttp: %s\n", l.producers.Addr(), l.consumers.Addr(), l.kafka.Addr(), l.http.Addr())
+	l.print()
 	if b.Users().Any() { // without a user, the first command would be refused
 		return
 	}
@@ -32,6 +32,11 @@ func (o *options) announce(l *listeners, b *broker.Broker, log *slog.Logger) {
 		next += fmt.Sprintf(" -port %d", port)
 	}
 	fmt.Fprintf(os.Stderr, "next: %s\n", next)
+}
+
+// print prints the addresses for people.
+func (l *listeners) print() {
+	fmt.Fprintf(os.Stderr, "producers: %s\nconsumers: %s\nkafka: %s\nhttp: %s\n", l.producers.Addr(), l.consumers.Addr(), l.kafka.Addr(), l.http.Addr())
 }
 
 // String is the value of -fsync.

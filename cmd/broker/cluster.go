@@ -127,7 +127,7 @@ func (n *clusterNode) engineOptions() jetstream.Options {
 func (n *clusterNode) nodeOptions() cluster.Options {
 	return cluster.Options{
 		Node: n.number(), Version: flags.Version, Ports: n.addresses(), Engine: nodeEngine{n.engine},
-		Serve: n.serveOwned, Lead: n.lead, Report: n.report, Heir: n.heir, Log: n.log,
+		Serve: n.serveOwned, Lead: n.lead, Report: n.report, Log: n.log,
 	}
 }
 
@@ -213,6 +213,9 @@ func (n *clusterNode) serve() {
 	}
 	n.log.Info("listening", "node", n.o.kafka.nodeID, "producers", n.ports.producers.Addr(), "consumers", n.ports.consumers.Addr(),
 		"kafka", n.ports.kafka.Addr(), "http", n.ports.http.Addr(), "advertise", n.o.kafka.advertise, "links", n.linkPort.Addr())
+	if n.o.log.isForPeople() {
+		n.ports.print()
+	}
 	n.node.Own()
 }
 
@@ -265,10 +268,17 @@ func (n *clusterNode) stop() {
 	n.links.EndAll()
 }
 
-// heir is the node that is to lead when this one stops: one that lives, and lacks nothing.
-func (n *clusterNode) heir(ctx context.Context) int32 {
-	return 0
+// Report is what this node knows of all nodes.
+func (n *clusterNode) Report(ctx context.Context) cluster.Report {
+	return n.node.Report(ctx, n.o.cluster.replicas, n.peers)
 }
+
+func (n *clusterNode) peers(ctx context.Context) (all []cluster.Peer, err error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Remove begins to remove a node that is gone for good.
+func (n *clusterNode) Remove(ctx context.Context, node int32) error { return errors.ErrUnsupported }
 
 // A nodeEngine is the engine as package cluster asks for it.
 type nodeEngine struct{ *jetstream.Engine }
@@ -304,7 +314,9 @@ func (n *clusterNode) serveOwned(owned cluster.Owned) (cluster.Service, error) {
 		n.fail(err)
 		return nil, errors.Join(err, b.Close())
 	}
-	s := &service{b, newFronts(b, n.o, n.ports)}
+	shown := n.o.webOptions(n.ports)
+	shown.Cluster = n
+	s := &service{b, newFronts(b, n.o, shown)}
 	s.fronts.guard(b, nil)
 	return s, nil
 }

@@ -82,7 +82,7 @@ func run(o *options, log *slog.Logger) error {
 		return errors.Join(err, b.Close())
 	}
 	operator := newOperatorToken(o.data, b, log)
-	f := newFronts(b, o, l)
+	f := newFronts(b, o, o.webOptions(l))
 	startingDone()
 	f.serve(l)
 	f.guard(b, certificates)
@@ -110,9 +110,8 @@ type fronts struct {
 	ended chan struct{} // closed by stop
 }
 
-func newFronts(b *broker.Broker, o *options, l *listeners) *fronts {
+func newFronts(b *broker.Broker, o *options, shown web.Options) *fronts {
 	f := &fronts{lines: line.NewServer(b), kafka: kafka.NewServer(b, o.kafkaOptions()), ended: make(chan struct{})}
-	shown := o.webOptions(l)
 	shown.Fronts = []web.Front{f.lines, f.kafka}
 	f.web = web.NewServer(b, shown)
 	f.lines.Node = int32(o.kafka.nodeID)

@@ -26,10 +26,9 @@ type Options struct {
 	Ports   map[string]string // host:port at which clients and nodes reach each port of this node
 
 	Engine Engine
-	Serve  func(Owned) (Service, error)    // starts to serve clients; it closes the store if it fails
-	Lead   func(Service, Member)           // says where clients are to go, again and again: see Node.lead
-	Report func(*Member)                   // fills in what changes: Free, Size, Exposed, Open
-	Heir   func(ctx context.Context) int32 // the node that is to lead next; 0 for any
+	Serve  func(Owned) (Service, error) // starts to serve clients; it closes the store if it fails
+	Lead   func(Service, Member)        // says where clients are to go, again and again: see Node.lead
+	Report func(*Member)                // fills in what changes: Free, Size, Exposed, Open
 	Log    *slog.Logger
 }
 
@@ -54,7 +53,7 @@ type Node struct {
 func Start(o Options) (*Node, error) {
 	n := &Node{o: o, start: rand.Text()}
 	n.roll = newRoll(o.Engine, n.member, o.Log)
-	n.ownership = &ownership{engine: o.Engine, serve: o.Serve, changed: n.change, heir: o.Heir, log: o.Log}
+	n.ownership = &ownership{engine: o.Engine, serve: o.Serve, changed: n.change, log: o.Log}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stopRest = cancel
 	unsubscribe, err := n.roll.open()

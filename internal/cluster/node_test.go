@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -40,7 +39,7 @@ func startNodes(t *testing.T, count int) (rigs []*nodeRig) {
 				Leadership
 				Bus
 			}{r.scripted, r.hubPort}, Serve: r.serve, Log: slog.New(slog.DiscardHandler),
-			Heir: func(context.Context) int32 { return 0 }, Report: func(*Member) {},
+			Report: func(*Member) {},
 			Lead: func(s Service, owner Member) {
 				r.mu.Lock()
 				defer r.mu.Unlock()

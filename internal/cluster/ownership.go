@@ -38,7 +38,7 @@ type Leadership interface {
 	Leads() bool
 	// TakeOver makes this node the owner: all others can't write from then on.
 	TakeOver(ctx context.Context) (Owned, error)
-	// StepDown has another node lead: that one, or any for 0.
+	// StepDown has another node lead: that one, or for 0 the best.
 	StepDown(ctx context.Context, to int32) error
 }
 
@@ -55,7 +55,6 @@ type ownership struct {
 	engine  Leadership
 	serve   func(Owned) (Service, error)  // closes the store if it fails
 	changed func(s Service, epoch uint64) // s is nil when the service is about to end
-	heir    func(context.Context) int32   // the node that is to lead next; 0 for any
 	log     *slog.Logger
 
 	failed int // takeovers in a row
@@ -195,10 +194,9 @@ func (o *ownership) rest(ctx context.Context, err error) {
 func (o *ownership) stepDown() {
 	ctx, cancel := context.WithTimeout(context.Background(), stepDownTime)
 	defer cancel()
-	to := o.heir(ctx)
-	if err := o.engine.StepDown(ctx, to); err != nil {
-		o.log.Warn("no other node could be made to lead: the rest elect one when this one has stopped", "node", to, "reason", err)
+	if err := o.engine.StepDown(ctx, 0); err != nil {
+		o.log.Warn("no other node could be made to lead: the rest elect one when this one has stopped", "reason", err)
 		return
 	}
-	o.log.Info("another node leads now", "node", to)
+	o.log.Info("another node leads now")
 }

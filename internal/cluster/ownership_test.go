@@ -139,7 +139,7 @@ func own(t *testing.T, test func(t *testing.T, e *scripted, stop func(), log *by
 	synctest.Test(t, func(t *testing.T) {
 		e, log := new(scripted), new(bytes.Buffer)
 		o := &ownership{
-			engine: e, serve: e.serve, heir: func(context.Context) int32 { return 2 }, log: slog.New(slog.NewTextHandler(log, nil)),
+			engine: e, serve: e.serve, log: slog.New(slog.NewTextHandler(log, nil)),
 			changed: func(s Service, epoch uint64) {
 				if (s == nil) != (epoch == 0) {
 					t.Errorf("changed with %v and epoch %d", s, epoch)
@@ -177,7 +177,7 @@ func TestOwnershipFollowsTheLead(t *testing.T) {
 		e.lead(true)
 		e.must(t, 2*lookEvery, "take over, serve, epoch 2")
 		stop()
-		e.must(t, 0, "epoch 0, leave in good order, step down for 2")
+		e.must(t, 0, "epoch 0, leave in good order, step down for 0")
 	})
 }
 
@@ -229,7 +229,7 @@ func TestStopDuringATakeoverHandsTheLeadOn(t *testing.T) {
 		e.lead(true)
 		e.must(t, time.Minute, "take over")
 		stop()
-		e.must(t, 0, "gave up, step down for 2")
+		e.must(t, 0, "gave up, step down for 0")
 	})
 }
 
@@ -246,7 +246,7 @@ func TestTakeoversThatFailAreTriedAgainAndThenByAnotherNode(t *testing.T) {
 					e.set(func() { e.noServe = broken })
 				}
 				e.lead(true)
-				want := strings.Join(slices.Repeat([]string{once}, triesBeforeStepDown), ", ") + ", step down for 2"
+				want := strings.Join(slices.Repeat([]string{once}, triesBeforeStepDown), ", ") + ", step down for 0"
 				e.must(t, time.Minute, want)
 				if n := strings.Count(log.String(), "the topics can't be taken over"); n != triesBeforeStepDown {
 					t.Errorf("%d warnings: %s", n, log)
@@ -284,7 +284,7 @@ func TestHandOverIsBounded(t *testing.T) {
 		e.must(t, time.Second, "take over, serve, epoch 1")
 		start := time.Now()
 		stop()
-		e.must(t, 0, "epoch 0, leave too slowly, step down for 2")
+		e.must(t, 0, "epoch 0, leave too slowly, step down for 0")
 		if took := time.Since(start); took != leaveTime {
 			t.Errorf("it took %v", took)
 		}
@@ -298,7 +298,7 @@ func TestStopWithoutAnHeir(t *testing.T) {
 		e.lead(true)
 		e.must(t, time.Second, "take over, serve, epoch 1")
 		stop()
-		e.must(t, 0, "epoch 0, leave in good order, step down for 2")
+		e.must(t, 0, "epoch 0, leave in good order, step down for 0")
 		if !strings.Contains(log.String(), "nobody is there") {
 			t.Errorf("it has said: %s", log)
 		}

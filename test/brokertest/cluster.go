@@ -1,0 +1,135 @@
+package brokertest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A Cluster is broker processes that are the nodes of one cluster. Each keeps its ports over all its starts.
+type Cluster struct {
+	Nodes []*Broker // node number 1 first
+
+	t testing.TB
+}
+
+// StartCluster starts a cluster of nodes on loopback, with further flags, and waits until it has an owner.
+func StartCluster(t testing.TB, nodes int, flags ...string) *Cluster {
+	t.Helper()
+	c := NewCluster(t, nodes, flags...)
+	for _, b := range c.Nodes {
+		b.Begin()
+	}
+	for _, b := range c.Nodes {
+		if err := b.Ready(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Owner()
+	return c
+}
+
+// NewCluster is StartCluster without the start.
+func NewCluster(t testing.TB, nodes int, flags ...string) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t}
+	var routes []string
+	for range nodes {
+		routes = append(routes, Reserve(t))
+	}
+	dir := t.TempDir()
+	for i, route := range routes {
+		all := []string{"-node-id", fmt.Sprint(i + 1), "-cluster", route, "-cluster-links", Reserve(t), "-peers", strings.Join(routes, ",")}
+		for _, flag := range []string{"-pport", "-cport", "-kport", "-hport"} {
+			all = append(all, flag, Port(Reserve(t)))
+		}
+		c.Nodes = append(c.Nodes, &Broker{Data: filepath.Join(dir, fmt.Sprint(i+1)), t: t, flags: append(all, flags...)})
+	}
+	return c
+}
+
+// Start starts a node again, and waits until it lets clients in.
+func (c *Cluster) Start(node int) {
+	c.t.Helper()
+	b := c.Nodes[node]
+	b.Begin()
+	if err := b.Ready(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// A ClusterReport is what GET /nodes answers.
+type ClusterReport struct {
+	Owner int32  `json:"owner"`
+	Epoch uint64 `json:"epoch"`
+	Nodes []struct {
+		Node  int32  `json:"node"`
+		State string `json:"state"`
+		Leads int    `json:"leads"`
+	} `json:"nodes"`
+	Problems []string `json:"problems"`
+}
+
+// Report asks a node for what it knows of all.
+func (p *Process) Report() (r ClusterReport, err error) {
+	client := &http.Client{Timeout: 5 * time.Second}
+	answer, err := client.Get("http://" + p.HTTP() + "/nodes")
+	if err != nil {
+		return r, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return r, fmt.Errorf("GET /nodes answers %s", answer.Status)
+	}
+	return r, json.NewDecoder(answer.Body).Decode(&r)
+}
+
+// Owner waits until all nodes that run agree upon an owner, and gives its index in Nodes.
+func (c *Cluster) Owner() (index int) {
+	c.t.Helper()
+	Await(c.t, patience, "all nodes know the same owner", func() bool {
+		index = -1
+		for _, b := range c.Nodes {
+			if !b.Runs() {
+				continue
+			}
+			r, err := b.Report()
+			if err != nil || r.Owner == 0 || index >= 0 && int(r.Owner)-1 != index {
+				return false
+			}
+			index = int(r.Owner) - 1
+		}
+		return index >= 0
+	})
+	return index
+}
+
+// AwaitHealthy waits until each node runs, there is an owner, and all replicas are current.
+func (c *Cluster) AwaitHealthy() {
+	c.t.Helper()
+	Await(c.t, patience, "there is an owner, and all replicas are current", func() bool {
+		for _, b := range c.Nodes {
+			if r, err := b.Report(); err != nil || len(r.Problems) > 0 || len(r.Nodes) != len(c.Nodes) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Runs says whether the process has begun and not ended.
+func (p *Process) Runs() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}

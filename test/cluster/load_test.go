@@ -1,0 +1,291 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"mbus/test/brokertest"
+)
+
+const topic = "orders"
+
+// patience bounds what one client does, such as waiting for an answer.
+const patience = 30 * time.Second
+
+// A load is clients that publish through all ways in, and consume, until it ends. A publisher never sends a message
+// twice: what gets no answer stays uncertain.
+type load struct {
+	t       *testing.T
+	cluster *brokertest.Cluster
+	ctx     context.Context
+	end     context.CancelFunc
+	running sync.WaitGroup
+
+	publishers []*publisher
+	consumer   *consumer
+}
+
+// A publisher numbers its messages, and notes which were acknowledged, and when.
+type publisher struct {
+	name string
+
+	mu    sync.Mutex // guards what follows
+	sent  int
+	acked map[int]bool
+	times []time.Time // of the acknowledgements
+}
+
+func (p *publisher) next() (n int, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sent++
+	return p.sent, fmt.Sprintf("%s %d", p.name, p.sent)
+}
+
+func (p *publisher) acknowledge(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.acked[n] = true
+	p.times = append(p.times, time.Now())
+}
+
+// pause is the longest time without an acknowledgement from a moment on, and whether there was one after it.
+func (p *publisher) pause(since time.Time) (longest time.Duration, over bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(p.times, since, time.Time.Compare)
+	last := since
+	for _, at := range p.times[i:] {
+		longest, last = max(longest, at.Sub(last)), at
+	}
+	return max(longest, time.Since(last)), i+5 < len(p.times)
+}
+
+// startLoad has clients begin. Each knows the addresses of all nodes, and begins with another one.
+func startLoad(t *testing.T, c *brokertest.Cluster) *load {
+	t.Helper()
+	l := &load{t: t, cluster: c}
+	l.ctx, l.end = context.WithCancel(t.Context())
+	for i := range c.Nodes {
+		l.publish(fmt.Sprint("lines", i+1), i, l.asLines)
+		l.publish(fmt.Sprint("http", i+1), i, l.asHTTP)
+	}
+	l.publish("kafka", 0, l.asKafka)
+	l.consumer = &consumer{got: make(map[string]int)}
+	l.running.Go(func() { l.consume(l.consumer) })
+	return l
+}
+
+func (l *load) publish(name string, node int, by func(p *publisher, node int)) {
+	p := &publisher{name: name, acked: make(map[int]bool)}
+	l.publishers = append(l.publishers, p)
+	l.running.Go(func() {
+		for ; l.ctx.Err() == nil; node++ { // the next one, after each error
+			by(p, node%len(l.cluster.Nodes))
+			sleep(l.ctx, 10*time.Millisecond)
+		}
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// dial connects, and closes with ctx, so that nothing waits longer.
+func (l *load) dial(address string) (net.Conn, error) {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err == nil {
+		context.AfterFunc(l.ctx, func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(10 * patience))
+	}
+	return conn, err
+}
+
+// asLines publishes one message after the other over one connection, until an error.
+func (l *load) asLines(p *publisher, node int) {
+	conn, err := l.dial(l.cluster.Nodes[node].Producers())
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	io.WriteString(conn, topic+"\n")
+	for count := 1; ; count++ {
+		n, text := p.next()
+		if _, err := io.WriteString(conn, text+"\n"); err != nil {
+			return
+		}
+		conn.SetReadDeadline(time.Now().Add(patience))
+		answer, err := answers.ReadString('\n')
+		if err != nil || answer != fmt.Sprintf("+%d\n", count) {
+			return
+		}
+		p.acknowledge(n)
+	}
+}
+
+// asHTTP publishes one message after the other, until an error.
+func (l *load) asHTTP(p *publisher, node int) {
+	client := &http.Client{Timeout: patience}
+	defer client.CloseIdleConnections()
+	for {
+		n, text := p.next()
+		request, err := http.NewRequestWithContext(l.ctx, http.MethodPost, "http://"+l.cluster.Nodes[node].HTTP()+"/topics/"+topic, strings.NewReader(text))
+		if err != nil {
+			l.t.Error(err)
+			return
+		}
+		answer, err := client.Do(request)
+		if err != nil {
+			return
+		}
+		_, err = io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode/100 != 2 {
+			return
+		}
+		p.acknowledge(n)
+	}
+}
+
+// asKafka publishes with an idempotent client, which tries again by itself.
+func (l *load) asKafka(p *publisher, _ int) {
+	var seeds []string
+	for _, b := range l.cluster.Nodes {
+		seeds = append(seeds, b.Kafka())
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.DefaultProduceTopic(topic), kgo.AllowAutoTopicCreation(),
+		kgo.DialTimeout(time.Second), kgo.RetryTimeout(patience), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
+	defer client.Close()
+	for l.ctx.Err() == nil {
+		n, text := p.next()
+		if err := client.ProduceSync(l.ctx, kgo.StringRecord(text)).FirstErr(); err == nil {
+			p.acknowledge(n)
+		} else if !errors.Is(err, context.Canceled) {
+			l.t.Logf("the Kafka client: %v", err)
+		}
+	}
+}
+
+// A consumer is of a group, and acknowledges each message.
+type consumer struct {
+	mu  sync.Mutex // guards what follows
+	got map[string]int
+}
+
+func (c *consumer) note(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.got[text]++
+}
+
+// consume follows the topic on one node after the other.
+func (l *load) consume(c *consumer) {
+	for node := 0; l.ctx.Err() == nil; node++ {
+		conn, err := l.dial(l.cluster.Nodes[node%len(l.cluster.Nodes)].Consumers())
+		if err != nil {
+			sleep(l.ctx, 10*time.Millisecond)
+			continue
+		}
+		io.WriteString(conn, topic+"?group=all&follow&ack\n")
+		messages := bufio.NewReader(conn)
+		for n := 1; ; n++ {
+			text, err := messages.ReadString('\n')
+			if err != nil || strings.HasPrefix(text, "-") {
+				break
+			}
+			c.note(strings.TrimSuffix(text, "\n"))
+			fmt.Fprintf(conn, "+%d\n", n)
+		}
+		conn.Close()
+		sleep(l.ctx, 10*time.Millisecond)
+	}
+}
+
+// recover waits until all publishers have acknowledgements again from a moment on, and says for how long one of
+// them had none at most.
+func (l *load) recover(since time.Time) (longest time.Duration) {
+	l.t.Helper()
+	for _, p := range l.publishers {
+		var pause time.Duration
+		brokertest.Await(l.t, time.Minute, p.name+" gets acknowledgements again", func() (over bool) {
+			pause, over = p.pause(since)
+			return over
+		})
+		longest = max(longest, pause)
+	}
+	return longest
+}
+
+// A judgement counts what must not be.
+type judgement struct{ lost, doubled, foreign, unread int }
+
+// judge ends the clients, reads the topic, and compares.
+func (l *load) judge() (j judgement, acked int) {
+	l.t.Helper()
+	read := l.read("from=beginning")
+	rest := l.read("group=all") // what the consumer has not had yet
+	l.end()
+	l.running.Wait()
+	times := make(map[string]int)
+	for _, text := range append(read, l.read("from="+strconv.Itoa(len(read)))...) {
+		times[text]++
+	}
+	for _, text := range rest {
+		l.consumer.note(text)
+	}
+	for _, text := range l.read("group=all") {
+		l.consumer.note(text)
+	}
+	for _, p := range l.publishers {
+		acked += len(p.acked)
+		for n := range p.sent + 1 {
+			text := fmt.Sprintf("%s %d", p.name, n)
+			switch count := times[text]; {
+			case count == 0 && p.acked[n]:
+				j.lost++
+			case count > 1:
+				j.doubled++
+			}
+			if times[text] > 0 && l.consumer.got[text] == 0 {
+				j.unread++
+			}
+			delete(times, text)
+		}
+	}
+	j.foreign = len(times)
+	return j, acked
+}
+
+// read reads the topic to its end by a request of lines.
+func (l *load) read(options string) (all []string) {
+	l.t.Helper()
+	answer, err := l.cluster.Nodes[0].Read(topic + "?" + options)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for line := range strings.Lines(answer) {
+		all = append(all, strings.TrimSuffix(line, "\n"))
+	}
+	return all
+}
