@@ -16,7 +16,7 @@ import (
 // withoutView are the methods of the broker that reach no topic and no group by themselves:
 // what they get has come from a View. All others are methods of View.
 var withoutView = []string{
-	"As", "Close", "Options", "Now", "Check", "CheckConfig", "CheckTimes", // no topic, or one that a View has given
+	"As", "Close", "Leave", "Options", "Now", "Check", "CheckConfig", "CheckTimes", // no topic, or one that a View has given
 	"AwaitPositions", "SyncPositions", "AwaitCommits", "PositionsUnusable", // whether something is durable, or can be
 	"PositionsLost", "StartAtEnd", "Bury", "Once", // a topic and a position that a View has given
 	"Users", "Login", "LoginFailed", "Refused", // who a client is, and how many were refused; only a View changes users

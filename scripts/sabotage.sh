@@ -488,6 +488,16 @@ sabotage "stop without the positions that could not be written" internal/group/w
 	'/) Flush() {/,/^}/ s/if len(w.changed) > 0 {/if false {/' ./internal/group TestPositionsAreWritten
 sabotage "have a stop wait until the ends of logs are read" internal/broker/walk.go \
 	's/^			return false, store.ErrClosed/			_ = store.ErrClosed/' ./internal/web TestAStopEndsTheReadingOfKeys
+sabotage "set positions back whose log is not open yet" internal/broker/positionsload.go \
+	's/if all\[partition\].Available() != nil {/if false {/' ./internal/broker TestAPositionInALogThatIsNotAvailableStays
+sabotage "set a position back that is asked for while its log is not open yet" internal/broker/offsets.go \
+	's/ \&\& all\[partition\].Available() == nil {/ {/' ./internal/broker TestAPositionInALogThatIsNotAvailableStays
+sabotage "wait for a store that does not answer" internal/broker/leave.go \
+	's/case <-ctx.Done():/case <-make(chan int):/' ./internal/broker TestABrokerLeavesAStoreThatDoesNotAnswer
+sabotage "begin to move dead letters beside the end" internal/broker/leave.go \
+	's/^	if !w.ended {/	if true {/; s/^	return !w.ended/	return true/' ./internal/broker TestNoWorkBeginsBesideTheEnd
+sabotage "tell clients of a topic that has moved that it is gone" internal/delivery/code.go \
+	's/{broker.ErrMoved, "SHUTDOWN"}/{broker.ErrMoved, "GONE"}/' ./internal/line TestATopicThatHasMovedIsNotGone
 sabotage "learn from appends only that the disk is full" internal/commitlog/health.go \
 	's/^	r.measure(1)$//' ./internal/commitlog TestHealthMeasuresTheSpaceWithoutAnAppend
 sabotage "take another event for the one of an idempotency key" internal/web/publish.go \

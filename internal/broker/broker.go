@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"mbus/internal/auth"
@@ -59,8 +58,7 @@ type Broker struct {
 	fallback *settings // of a topic without a configuration of its own
 	store    store.Store
 	keeper   *clockKeeper
-	stop     chan struct{}
-	ended    sync.WaitGroup
+	work     work
 
 	deadLetters *deadLetters
 	schedule    *schedule.Schedule
@@ -94,7 +92,7 @@ func New(s store.Store, o Options) (*Broker, error) {
 	o.RetentionUnread = max(0, o.RetentionUnread)
 	b := &Broker{
 		Limits: o.Limits, Log: o.Log, opts: o, store: s,
-		stop: make(chan struct{}), catalog: newCatalog(s),
+		work: work{stop: make(chan struct{})}, catalog: newCatalog(s),
 	}
 	b.keeper = newClockKeeper(s, o.Now, o.Log)
 	b.trail.log = o.Log
@@ -121,28 +119,14 @@ func New(s store.Store, o Options) (*Broker, error) {
 	}
 	b.users.editor.KeepLast(o.Exposed && !o.Insecure)
 	b.keeper.keep()
-	b.ended.Go(func() { b.retention.run(b.stop) })
+	b.work.Go(func() { b.retention.run(b.work.stop) })
 	if o.OffsetsRetention > 0 {
-		b.ended.Go(func() { b.offsets.forgetGroups(b.stop) })
+		b.work.Go(func() { b.offsets.forgetGroups(b.work.stop) })
 	}
 	b.schedule = b.newSchedule()
 	holds := b.holder()
-	b.ended.Go(func() { b.schedule.Run(b.stop, holds) })
+	b.work.Go(func() { b.schedule.Run(b.work.stop, holds) })
 	return b, nil
-}
-
-// Close ends the broker's own work and closes the store, which completes the appends under
-// way. The servers have been stopped before.
-func (b *Broker) Close() error {
-	close(b.stop)
-	b.ended.Wait()
-	b.offsets.groups.Flush()
-	b.keeper.keep()
-	b.trail.endSecond()
-	if err := b.users.editor.Repair(); err != nil {
-		b.Log.Error("a change of a user that failed may be in force after the next start", "topic", UsersTopic, "reason", err)
-	}
-	return b.store.Close()
 }
 
 // Internal reports whether a topic of this name is the broker's own.
@@ -237,7 +221,8 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []*Partition, 
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, &Partition{broker: b, topic: t, number: i, log: log, internal: Internal(t.Name)})
+		opener, _ := log.(store.Opener)
+		list = append(list, &Partition{broker: b, topic: t, number: i, log: log, opener: opener, internal: Internal(t.Name)})
 	}
 	if s := t.settings.Load(); s.removes() && !Internal(t.Name) {
 		s.roll(list)

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -144,7 +143,7 @@ func (k *clockKeeper) write() {
 	k.at = time.Now()
 	k.unnoted.Store(false)
 	err := k.store.KeepNote(k.clock.note())
-	if errors.Is(err, store.ErrClosed) {
+	if store.Ended(err) {
 		return
 	}
 	if err != nil && !k.failing {

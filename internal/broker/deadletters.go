@@ -11,6 +11,7 @@ import (
 	"mbus/internal/batch"
 	"mbus/internal/group"
 	"mbus/internal/message"
+	"mbus/internal/store"
 )
 
 // HasDeadLetters reports whether messages of a topic that have failed too often go to the dead
@@ -37,7 +38,7 @@ const HeaderAttempt = "mbus-attempt"
 type deadLetters struct {
 	open  func(topic string) (*Topic, error) // finds the topic of a topic's dead letters, or creates it
 	log   *slog.Logger
-	moves *sync.WaitGroup // messages that are being moved; the broker's Close waits for it
+	moves *work // messages that are being moved
 
 	mu      sync.Mutex      // guards what follows
 	failing map[string]bool // topics whose latest dead message could not be stored
@@ -46,7 +47,7 @@ type deadLetters struct {
 // newDeadLetters makes them for a broker.
 func newDeadLetters(b *Broker) *deadLetters {
 	return &deadLetters{
-		log: b.Log, moves: &b.ended, failing: make(map[string]bool),
+		log: b.Log, moves: &b.work, failing: make(map[string]bool),
 		open: func(topic string) (*Topic, error) {
 			return b.makeTopic(Self, message.DeadLettersOf(topic), b.opts.Partitions)
 		},
@@ -62,9 +63,13 @@ func (b *Broker) Bury(t *Topic, f group.Failed, reason string, settled func()) {
 
 // move is Bury.
 func (d *deadLetters) move(t *Topic, f group.Failed, reason string, settled func()) {
-	d.moves.Add(1)
+	if !d.moves.begin() { // the broker ends, and nothing is delivered any more
+		f.Position.Unbury(f.Offset, time.Now().Add(deadLetterRetry))
+		settled()
+		return
+	}
 	done := onceOnly(func(err error) {
-		defer d.moves.Done()
+		defer d.moves.done()
 		defer settled()
 		d.moved(f, reason, err)
 	})
@@ -94,6 +99,7 @@ func (d *deadLetters) moved(f group.Failed, reason string, err error) {
 	log := d.log.With("group", k.Group, "topic", k.Topic, "partition", k.Partition, "offset", f.Offset, "reason", reason)
 	changed := d.changes(k.Topic, err != nil)
 	switch {
+	case store.Ended(err):
 	case err != nil && changed:
 		log.Error("a dead message could not be kept: it will be delivered again", "error", err)
 	case changed:

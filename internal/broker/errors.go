@@ -9,7 +9,8 @@ var (
 	ErrOutOfRange   = store.ErrOutOfRange
 	ErrDeleted      = store.ErrDeleted
 	ErrClosed       = store.ErrClosed
-	ErrNotLeader    = store.ErrNotLeader
+	ErrMoved        = store.ErrMoved
+	ErrUnavailable  = store.ErrUnavailable
 	ErrFull         = store.ErrFull
 	ErrFailed       = store.ErrFailed
 	ErrUnusable     = store.ErrUnusable

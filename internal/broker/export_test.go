@@ -16,3 +16,7 @@ func (r *Redrive) Reopen(t *Topic, l Letter) error { return r.reopen(t, l) }
 
 // ForgetGroups forgets groups that are not used.
 func (b *Broker) ForgetGroups(now time.Time) { b.offsets.ForgetGroups(now) }
+
+// BeginWork and EndWork are those of work in the background.
+func (b *Broker) BeginWork() bool { return b.work.begin() }
+func (b *Broker) EndWork()        { b.work.done() }

@@ -79,7 +79,7 @@ func (o *offsets) Position(groupName string, t *Topic, partition int) (*group.Po
 	if err != nil {
 		return nil, err
 	}
-	if all := t.Partitions(); partition < len(all) {
+	if all := t.Partitions(); partition < len(all) && all[partition].Available() == nil {
 		_, end := all[partition].Offsets()
 		if was, beyond := p.Clamp(end); beyond {
 			o.warnBeyond(p.Key(), was, end)

@@ -17,7 +17,8 @@ type Partition struct {
 	number int
 	log    store.Partition
 
-	internal bool // the topic is the broker's own
+	opener   store.Opener // the log, if it may have to be opened later; else nil
+	internal bool         // the topic is the broker's own
 
 	stamp     stamp
 	sequences sequences
@@ -44,8 +45,16 @@ func (p *Partition) Fetch(offset int64, max int, c *store.Chunk) error {
 // may come too late.
 func (p *Partition) Wake(offset int64, f func(Reason)) (cancel func()) { return p.log.Wake(offset, f) }
 
+// Available is ErrUnavailable while the log can't be opened, and nil most often.
+func (p *Partition) Available() error {
+	if p.opener == nil {
+		return nil
+	}
+	return p.opener.Available()
+}
+
 // Offsets are the log start offset and the high watermark: records from start up to but
-// not including high are durable and readable.
+// not including high are durable and readable. Both are 0 while the log is not Available.
 func (p *Partition) Offsets() (start, high int64) {
 	start, high = p.log.Offsets()
 	return max(start, p.begin.Load()), high

@@ -148,6 +148,9 @@ func judgeIn(t *Topic, partition int, s *group.State) verdict {
 	if partition >= len(all) {
 		return noPartition
 	}
+	if all[partition].Available() != nil { // its end is not known
+		return asItIs
+	}
 	if _, end := all[partition].Offsets(); s.Clamp(end) {
 		return clamped
 	}

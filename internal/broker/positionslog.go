@@ -7,6 +7,7 @@ import (
 
 	"mbus/internal/batch"
 	"mbus/internal/group"
+	"mbus/internal/store"
 )
 
 // PositionsTopic is the internal topic that keeps the groups' positions. It is compacted: when
@@ -86,7 +87,7 @@ func (j *positionsLog) write(entries []group.Entry, all iter.Seq[group.Entry]) (
 
 // notKept logs, once until the next success, that entries are not durable.
 func (j *positionsLog) notKept(entries []group.Entry, err error) error {
-	if j.failing {
+	if j.failing || store.Ended(err) {
 		return err
 	}
 	j.failing = true
@@ -124,6 +125,7 @@ func (j *positionsLog) append(entries []group.Entry) (int64, error) {
 func (j *positionsLog) compact(all iter.Seq[group.Entry]) {
 	err := j.rewrite(all)
 	switch {
+	case store.Ended(err):
 	case err != nil:
 		j.report.Warn("the groups' positions could not be compacted: their log grows until the next attempt", "topic", PositionsTopic, "bytes", j.bytes, "reason", err)
 	case j.damaged:

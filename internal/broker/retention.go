@@ -186,8 +186,8 @@ func (r *retention) sweepPartition(t *Topic, i int, now func(keep time.Duration)
 	log := r.log.With("topic", t.Name, "partition", i)
 	start, _ := t.Partitions()[i].Offsets()
 	done, err := t.Partitions()[i].log.Retain(allowed)
-	if errors.Is(err, store.ErrDeleted) {
-		return // the topic was deleted meanwhile
+	if errors.Is(err, store.ErrDeleted) || store.Ended(err) {
+		return // meanwhile
 	}
 	if err != nil {
 		log.Warn("retention failed: it is tried again", "start", start, "reason", err)

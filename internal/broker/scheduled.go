@@ -117,7 +117,7 @@ func (b *Broker) holder() func(t schedule.Target, offset int64) bool {
 			return true
 		}
 		all := topic.Partitions()
-		if int(t.Partition) >= len(all) || offset >= ends[t] {
+		if int(t.Partition) >= len(all) || offset >= ends[t] { // or the log was not available: messages come twice
 			return false
 		}
 		return all[t.Partition].holds(offset)
@@ -178,7 +178,7 @@ func (w *waitingStreams) take(topic [16]byte) *streams {
 func (b *Broker) waitingOf(t *Topic) *streams {
 	select {
 	case <-b.schedule.Loaded():
-	case <-b.stop:
+	case <-b.work.stop:
 	}
 	return b.waiting.take(t.ID)
 }

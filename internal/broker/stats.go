@@ -90,6 +90,8 @@ var reasons = []struct {
 	{store.ErrFailed, "failed"},
 	{store.ErrDeleted, "deleted"},
 	{store.ErrClosed, "stopping"},
+	{store.ErrMoved, "moved"},
+	{store.ErrUnavailable, "unavailable"},
 	{ErrTooLarge, "too-large"},
 	{batch.ErrTooLarge, "too-large"},
 	{batch.ErrCorrupt, "corrupt"},

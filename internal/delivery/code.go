@@ -19,7 +19,8 @@ var codes = []struct {
 	{broker.ErrUnusable, "FAILED"},
 	{broker.ErrDeleted, "GONE"},
 	{broker.ErrClosed, "SHUTDOWN"},
-	{broker.ErrNotLeader, "SHUTDOWN"}, // another broker has it now
+	{broker.ErrMoved, "SHUTDOWN"},       // before ErrUnknownTopic, and never GONE: nothing was deleted
+	{broker.ErrUnavailable, "SHUTDOWN"}, // clients try again
 	{broker.ErrUnknownTopic, "GONE"},
 	{broker.ErrUnknownGroup, "GONE"},
 	{broker.ErrStreamGone, "GONE"},

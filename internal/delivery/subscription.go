@@ -73,6 +73,9 @@ func (s *subscription) begin() error {
 		if s.options.Partitions != nil && !slices.Contains(s.options.Partitions, i) {
 			continue
 		}
+		if err := log.Available(); err != nil {
+			return forClient(err)
+		}
 		pos, err := s.position(i, log)
 		if err != nil {
 			return err
@@ -97,6 +100,9 @@ func (s *subscription) extend() error {
 	}
 	logs := s.topic.Partitions()
 	for i := len(s.partitions); i < len(logs); i++ {
+		if err := logs[i].Available(); err != nil {
+			return forClient(err)
+		}
 		start, _ := logs[i].Offsets()
 		pos := group.NewPosition(start)
 		if s.options.From == nil {

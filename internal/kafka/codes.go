@@ -27,7 +27,8 @@ var codes = []struct {
 	{syscall.ENFILE, kerr.KafkaStorageError},
 	{broker.ErrDeleted, kerr.UnknownTopicOrPartition},
 	{broker.ErrClosed, kerr.NotLeaderForPartition}, // the broker stops
-	{broker.ErrNotLeader, kerr.NotLeaderForPartition},
+	{broker.ErrMoved, kerr.NotLeaderForPartition},
+	{broker.ErrUnavailable, kerr.LeaderNotAvailable},
 	{broker.ErrInternalTopic, kerr.InvalidTopicException},
 	{broker.ErrPartitions, kerr.InvalidPartitions},
 	{broker.ErrConfig, kerr.InvalidConfig},

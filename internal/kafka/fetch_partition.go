@@ -43,6 +43,9 @@ func (p *fetchPartition) locate(c *call, left int, first bool) int {
 	if p.code != 0 {
 		return 0
 	}
+	if p.code = code(p.log.Available()); p.code != 0 {
+		return 0
+	}
 	p.start, p.high = p.log.Offsets()
 	switch {
 	case p.offset < p.start || p.offset > p.high:

@@ -317,7 +317,8 @@ func TestDamageIsAnErrorAndAGapIsPassedOver(t *testing.T) {
 		{errors.New("an I/O error"), kerr.KafkaStorageError},
 		{store.ErrDeleted, kerr.UnknownTopicOrPartition},
 		{store.ErrClosed, kerr.NotLeaderForPartition},
-		{store.ErrNotLeader, kerr.NotLeaderForPartition},
+		{store.ErrMoved, kerr.NotLeaderForPartition},
+		{store.ErrUnavailable, kerr.LeaderNotAvailable},
 	} {
 		fail.Store(&test.err)
 		if p := fetched(ask[*kmsg.FetchResponse](c, fetchRequest(newestFetch, read{"orders", 0, 0}))); p.ErrorCode != test.want.Code {

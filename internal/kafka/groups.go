@@ -68,7 +68,7 @@ func groupCode(err error) int16 {
 		}
 	}
 	switch known := code(err); known {
-	case kerr.KafkaStorageError.Code, kerr.NotLeaderForPartition.Code, kerr.UnknownServerError.Code:
+	case kerr.KafkaStorageError.Code, kerr.NotLeaderForPartition.Code, kerr.LeaderNotAvailable.Code, kerr.UnknownServerError.Code:
 		return kerr.CoordinatorNotAvailable.Code
 	default:
 		return known

@@ -213,7 +213,7 @@ func TestAFullDiskIsAnErrorThatClientsTryAgain(t *testing.T) {
 // topic is there or not.
 func TestAProducerGetsWhyTheLogHasEnded(t *testing.T) {
 	for err, want := range map[error]*kerr.Error{
-		store.ErrDeleted: kerr.UnknownTopicOrPartition, store.ErrClosed: kerr.NotLeaderForPartition, store.ErrNotLeader: kerr.NotLeaderForPartition,
+		store.ErrDeleted: kerr.UnknownTopicOrPartition, store.ErrClosed: kerr.NotLeaderForPartition, store.ErrMoved: kerr.NotLeaderForPartition, store.ErrUnavailable: kerr.LeaderNotAvailable,
 	} {
 		for _, when := range []string{"refused", "not durable"} {
 			b := start(t, setup{wrap: func(s store.Store) store.Store {

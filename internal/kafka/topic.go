@@ -26,8 +26,11 @@ func (c *call) topics() topics { return topics{c.server.broker, c.conn.view} }
 // partition finds a partition, for an access to it, and the error code if there is none.
 func (t topics) partition(topic string, number int32, access broker.Access) (*broker.Topic, *broker.Partition, int16) {
 	found, err := t.view.Topic(topic, access)
-	log, code := partitionOf(found, err, number)
-	return found, log, code
+	log, failed := partitionOf(found, err, number)
+	if failed == 0 {
+		failed = code(log.Available())
+	}
+	return found, log, failed
 }
 
 // partitionOf is a partition of a topic, or the error code if err says that there is no topic,

@@ -185,7 +185,7 @@ func (b *bus) follows(request string) *client {
 
 // A producer whose batch the log refuses gets the reason.
 func TestAProducerGetsWhyTheLogHasEnded(t *testing.T) {
-	for err, code := range map[error]string{store.ErrDeleted: "GONE", store.ErrClosed: "SHUTDOWN", store.ErrNotLeader: "SHUTDOWN"} {
+	for err, code := range map[error]string{store.ErrDeleted: "GONE", store.ErrClosed: "SHUTDOWN", store.ErrMoved: "SHUTDOWN", store.ErrUnavailable: "SHUTDOWN"} {
 		for _, when := range []string{"refused", "not durable"} {
 			t.Run(code+", "+when, func(t *testing.T) {
 				b := start(t, setup{wrap: func(s store.Store) store.Store {

@@ -73,7 +73,7 @@ func (s *Schedule) compact(m *mover) {
 	if err == nil {
 		err = s.trim(cut)
 	}
-	if err != nil && !errors.Is(err, errStopping) {
+	if err != nil && !errors.Is(err, errStopping) && !store.Ended(err) {
 		s.Report.Warn("the log of delayed messages could not be compacted: it grows until the next attempt", "topic", Topic, "bytes", m.log.Size(), "reason", err)
 	}
 }

@@ -15,7 +15,10 @@ import (
 func (s *Schedule) Run(stop <-chan struct{}, holds func(t Target, offset int64) bool) {
 	s.stop = stop
 	defer s.ended.Wait()
-	if err := s.load(holds); err != nil {
+	if err := s.load(holds); store.Ended(err) {
+		close(s.loaded)
+		return
+	} else if err != nil {
 		s.Report.Error("delayed messages could not be read, and will not be delivered before a restart", "topic", Topic, "partition", 0, "reason", err)
 		s.mu.Lock()
 		s.damage.unread = true
@@ -105,7 +108,7 @@ func (s *Schedule) backOff(q *queue, err error) time.Duration {
 	first := q.backoff == 0
 	q.backoff = max(retryAfter, min(2*q.backoff, maxRetryAfter))
 	switch {
-	case !first, errors.Is(err, store.ErrDeleted): // it has been reported, or the topic has just been deleted
+	case !first, errors.Is(err, store.ErrDeleted), store.Ended(err): // it has been reported, or the topic has just been deleted
 	case errors.Is(err, store.ErrFull):
 		s.Report.Warn("delayed messages wait for space on the disk", "topic", q.name, "partition", q.Partition, "reason", err)
 	default:

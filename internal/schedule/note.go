@@ -37,7 +37,7 @@ func (s *Schedule) note(messages []due, to arrival) <-chan struct{} {
 			if err == nil {
 				err = s.trim(cut)
 			}
-			if err != nil && s.noteFails() {
+			if err != nil && !store.Ended(err) && s.noteFails() {
 				s.Report.Error("it could not be noted that delayed messages have been delivered: after a restart they may be delivered again", "topic", Topic, "notes", len(offsets), "reason", err)
 			}
 		}()

@@ -84,7 +84,8 @@ type Partition interface {
 	// must not block or call Write; it may run before Write returns. The caller must use Lead.
 	//
 	// If Write fails, nothing was stored and done is not called: ErrFull (try again later),
-	// ErrFailed (after an I/O error; it may work later), ErrDeleted, ErrClosed or ErrNotLeader.
+	// ErrFailed (after an I/O error; it may work later), ErrDeleted, ErrClosed, ErrMoved or
+	// ErrUnavailable.
 	// The batches may be reused when Write returns.
 	Write(batches []byte, done func(base int64, err error)) (Lead, error)
 
@@ -96,7 +97,7 @@ type Partition interface {
 	Read(offset int64, maxBytes int, c *Chunk) error
 
 	// Offsets returns the log start offset and the high watermark: records from start up to but
-	// not including high are durable and readable.
+	// not including high are durable and readable. They are true for as long as Available says so.
 	Offsets() (start, high int64)
 
 	// OffsetForTime returns the base offset of the first batch with a record at the time or later,
@@ -138,8 +139,12 @@ type Reason int
 const (
 	More    Reason = iota // the high watermark is above the offset
 	Deleted               // the topic was deleted: ErrDeleted
-	Closed                // the store is closing: ErrClosed
+	Closed                // the store is closing, or has moved: ErrClosed or ErrMoved
 )
+
+// An Opener is a Partition that may be opened later than its store, in the background. Until then Available returns
+// ErrUnavailable, as all else does that may fail, and Offsets and Size are 0.
+type Opener interface{ Available() error }
 
 // Retention says which records a partition may remove. The age of a record counts from its append,
 // or from its own time if that is later, by an hour at most.
@@ -164,8 +169,7 @@ var (
 	ErrOutOfRange   = errors.New("offset out of range")
 	ErrDeleted      = errors.New("the topic was deleted")
 	ErrClosed       = errors.New("the store is closing")
-	ErrNotLeader    = errors.New("another broker leads the partition") // for stores that brokers share: nothing was stored; ask the leader
-	ErrFull         = errors.New("no space left for the log")          // nothing was stored; it may work later
+	ErrFull         = errors.New("no space left for the log") // nothing was stored; it may work later
 	ErrFailed       = errors.New("log accepts no more after an I/O error")
 	ErrUnusable     = errors.New("topic can't be used") // it is damaged or missing; the error says what to do
 
@@ -174,6 +178,10 @@ var (
 	ErrMoved       = errors.New("another node owns the topics now")
 	ErrUnavailable = errors.New("the log can't be reached now")
 )
+
+// Ended reports whether an error says that this store has ended, by Close or because another node owns its topics. What was
+// under way goes on at its next start, or there, so that it is no fault to log.
+func Ended(err error) bool { return errors.Is(err, ErrClosed) || errors.Is(err, ErrMoved) }
 
 // A GapError says that a log has lost the records between two offsets.
 type GapError struct {

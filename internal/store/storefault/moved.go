@@ -1,0 +1,117 @@
+package storefault
+
+import (
+	"sync"
+
+	"mbus/internal/store"
+)
+
+// A Movable is a store on several nodes, as far as its errors go: another node owns its topics from Move on.
+type Movable struct {
+	store.Store
+
+	mu      sync.Mutex // guards what follows
+	moved   bool
+	waiting map[*func(store.Reason)]struct{} // of Wake
+}
+
+// NewMovable makes one of another store.
+func NewMovable(s store.Store) *Movable {
+	return &Movable{Store: s, waiting: make(map[*func(store.Reason)]struct{})}
+}
+
+// Move has all that is under way, and all that is asked for, fail with ErrMoved.
+func (m *Movable) Move() {
+	m.mu.Lock()
+	m.moved = true
+	waiting := m.waiting
+	m.waiting = nil
+	m.mu.Unlock()
+	for f := range waiting {
+		(*f)(store.Closed)
+	}
+}
+
+// err is ErrMoved after Move.
+func (m *Movable) err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.moved {
+		return store.ErrMoved
+	}
+	return nil
+}
+
+// CreateTopic implements store.Store.
+func (m *Movable) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
+	if err := m.err(); err != nil {
+		return store.Topic{}, err
+	}
+	return m.Store.CreateTopic(name, partitions, config)
+}
+
+// DeleteTopic implements store.Store.
+func (m *Movable) DeleteTopic(name string) error {
+	if err := m.err(); err != nil {
+		return err
+	}
+	return m.Store.DeleteTopic(name)
+}
+
+// Partition implements store.Store.
+func (m *Movable) Partition(topic string, number int) (store.Partition, error) {
+	p, err := m.Store.Partition(topic, number)
+	return &movable{p, m}, err
+}
+
+type movable struct {
+	store.Partition
+	of *Movable
+}
+
+func (p *movable) Write(batches []byte, done func(int64, error)) (store.Lead, error) {
+	if err := p.of.err(); err != nil {
+		return store.Lead{}, err
+	}
+	return p.Partition.Write(batches, func(base int64, err error) {
+		if moved := p.of.err(); moved != nil { // it may be stored
+			base, err = 0, moved
+		}
+		done(base, err)
+	})
+}
+
+func (p *movable) Read(offset int64, maxBytes int, c *store.Chunk) error {
+	if err := p.of.err(); err != nil {
+		return err
+	}
+	return p.Partition.Read(offset, maxBytes, c)
+}
+
+func (p *movable) Trim(before int64) error {
+	if err := p.of.err(); err != nil {
+		return err
+	}
+	return p.Partition.Trim(before)
+}
+
+func (p *movable) Wake(offset int64, f func(store.Reason)) (cancel func()) {
+	m := p.of
+	var once sync.Once
+	call := func(why store.Reason) { once.Do(func() { f(why) }) }
+	m.mu.Lock()
+	if m.moved {
+		m.mu.Unlock()
+		f(store.Closed)
+		return func() {}
+	}
+	m.waiting[&call] = struct{}{}
+	m.mu.Unlock()
+	stop := p.Partition.Wake(offset, call)
+	return func() {
+		stop()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.waiting, &call)
+	}
+}
