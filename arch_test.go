@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 	"internal/vfs":                   {},
 	"internal/vfs/crashfs":           {"internal/vfs"},
 	"internal/commitlog":             {"internal/batch", "internal/message", "internal/store", "internal/vfs"},
-	"internal/jetstream":             {"internal/batch", "internal/message", "internal/store"},
+	"internal/jetstream":             {"internal/batch", "internal/message", "internal/store", "internal/vfs"},
 	"internal/group":                 {"internal/store"},
 	"internal/turns":                 {},
 	"internal/auth":                  {"internal/turns"},

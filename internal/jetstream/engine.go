@@ -8,25 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-)
-
-const (
-	// MaxPayload bounds one message of the engine, in bytes. It holds a prefix and whole batches.
-	MaxPayload = 8 << 20
-
-	clusterName = "mbus" // of the engine's routes
-	streamPath  = "jetstream"
-
-	startTime = 30 * time.Second // for the embedded server to accept the connections of its own process
-	noLimit   = 1 << 60          // bytes on disk: the engine is to go on until the disk is full
-	memory    = 64 << 20         // bytes of streams in memory: there are none
 )
 
 // Options say how an Engine runs.
@@ -42,91 +30,26 @@ type Options struct {
 	Log       *slog.Logger
 }
 
-// An Engine is this node's part of the engine: an embedded server and connections to it.
-type Engine struct {
-	o      Options
-	log    *slog.Logger
-	server *server.Server
-
-	// A large answer makes a slow consumer of a connection, so that those who write, who read, and all
-	// others have one each.
-	publish, read, calls *nats.Conn
-
-	ctx   context.Context // until Stop
-	end   context.CancelFunc
-	tasks tasks // end with ctx
-	stop  sync.Once
-}
-
-// Start starts the embedded server. It answers before the cluster can be used: see Ready.
-func Start(o Options) (*Engine, error) {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+// check fails if a cluster can't run so.
+func (o *Options) check() error {
+	switch {
+	case o.Node < 1:
+		return fmt.Errorf("node %d: the numbers of nodes begin with 1", o.Node)
+	case o.Replicas != 1 && o.Replicas != 3 && o.Replicas != 5:
+		return fmt.Errorf("%d replicas: choose 3 or 5", o.Replicas)
+	case len(o.Peers) == 0:
+		return nil
 	}
-	setElections(o.Failover)
-	password := rand.Text()
-	so, err := serverOptions(&o, password)
-	if err != nil {
-		return nil, err
-	}
-	s, err := server.NewServer(so)
-	if err != nil {
-		return nil, fmt.Errorf("the engine refuses its settings: %w", err)
-	}
-	logger := &serverLog{log: o.Log, fatal: make(chan string, 1)}
-	s.SetLoggerV2(logger, false, false, false)
-	e := &Engine{o: o, log: o.Log, server: s}
-	e.ctx, e.end = context.WithCancel(context.Background())
-	s.Start()
-	if err := e.connect(logger, password); err != nil {
-		e.Stop()
-		return nil, err
-	}
-	return e, nil
-}
-
-// serverOptions gives the settings of the embedded server.
-func serverOptions(o *Options, password string) (*server.Options, error) {
-	so := &server.Options{
-		ServerName: nodeName(o.Node),
-		// Without a listener for clients the server starts no routes.
-		Host: "127.0.0.1", Port: server.RANDOM_PORT,
-		NoSigs:                 true,
-		MaxPayload:             MaxPayload,
-		JetStream:              true,
-		StoreDir:               o.Dir,
-		SyncAlways:             true,
-		JetStreamMaxStore:      noLimit,
-		JetStreamMaxMemory:     memory,
-		DisableJetStreamBanner: true,
-		Accounts:               []*server.Account{server.NewAccount(server.DEFAULT_SYSTEM_ACCOUNT)},
-		SystemAccount:          server.DEFAULT_SYSTEM_ACCOUNT,
-	}
-	so.Users = []*server.User{
-		{Username: userName, Password: password},
-		{Username: systemName, Password: password, Account: so.Accounts[0]},
-	}
-	if len(o.Peers) == 0 {
-		return so, nil
-	}
-	host, port, err := splitAddress(o.Cluster)
-	if err != nil {
-		return nil, err
-	}
-	so.Cluster = server.ClusterOpts{
-		Name: clusterName, Host: host, Port: port, Advertise: o.Advertise,
-		PingInterval: time.Second, MaxPingsOut: 3, // else a frozen node is noticed after more than a minute
-	}
-	if o.TLS != nil {
-		so.Cluster.TLSConfig, so.Cluster.TLSTimeout = o.TLS, 5
-	}
-	for _, p := range o.Peers {
-		if _, _, err := splitAddress(p); err != nil {
-			return nil, err
+	for _, address := range append([]string{o.Cluster}, o.Peers...) {
+		host, _, err := splitAddress(address)
+		if err != nil {
+			return err
 		}
-		so.Routes = append(so.Routes, &url.URL{Scheme: "nats-route", Host: p})
+		if ip := net.ParseIP(host); o.TLS == nil && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return fmt.Errorf("%q is not an address of loopback: other machines can be reached with a cluster key only", address)
+		}
 	}
-	return so, nil
+	return nil
 }
 
 func splitAddress(address string) (host string, port int, err error) {
@@ -140,29 +63,78 @@ func splitAddress(address string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-const (
-	userName   = "mbus"
-	systemName = "system"
-)
+// An Engine is this node's part of the engine: an embedded server, and connections to it. Messages and
+// calls between nodes work from Start on; the catalog and the streams when Ready has returned.
+type Engine struct {
+	o        Options
+	log      *slog.Logger
+	dir      *directory
+	password string // of this process's connections
 
-// connect makes the connections of this process to its own server.
-func (e *Engine) connect(logger *serverLog, password string) error {
-	for !e.server.ReadyForConnections(10 * time.Millisecond) {
-		select {
-		case text := <-logger.fatal:
-			return fmt.Errorf("the engine can't start: %s", text)
-		case <-time.After(startTime):
-			return errors.New("the engine takes no connections")
-		default:
-		}
+	server atomic.Pointer[embedded] // another one from the moment on in which this node joins its cluster
+
+	*streams
+	*meta
+	// A large answer makes a slow consumer of a connection, so that appends, reads and calls have one each.
+	publish, read, system *nats.Conn
+
+	member *member
+
+	ctx   context.Context // until Stop
+	end   context.CancelFunc
+	tasks tasks // end with ctx
+	stop  sync.Once
+}
+
+// Start starts the engine of this node. It returns before the cluster can be used: see Ready.
+func Start(o Options) (*Engine, error) {
+	if err := o.check(); err != nil {
+		return nil, err
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	dir, err := openDirectory(o.Dir, o.Node)
+	if err != nil {
+		return nil, err
+	}
+	setElections(o.Failover)
+	e := &Engine{o: o, log: o.Log, dir: dir, password: rand.Text(), streams: &streams{replicas: o.Replicas}, member: newMember()}
+	e.ctx, e.end = context.WithCancel(context.Background())
+	e.meta = &meta{e.streams, e.ctx, &e.tasks}
+	if err := e.start(); err != nil {
+		e.Stop()
+		return nil, err
+	}
+	return e, nil
+}
+
+// start starts the first server. That of a node alone is the last one, too.
+func (e *Engine) start() error {
+	alone := len(e.o.Peers) == 0
+	if err := e.startServer(alone); err != nil {
+		return err
+	}
+	if err := e.connect(); err != nil {
+		return err
+	}
+	if err := e.answerHello(); err != nil {
+		return err
+	}
+	e.tasks.start(e.run)
+	return nil
+}
+
+// connect makes the connections of this process to its own server. They outlive a change of the server. The
+// address only spares a look-up of its name.
+func (e *Engine) connect() error {
 	for _, c := range []struct {
 		conn **nats.Conn
-		name string
-	}{{&e.publish, "publish"}, {&e.read, "read"}, {&e.calls, "calls"}} {
-		conn, err := nats.Connect(e.server.ClientURL(),
-			nats.Name(c.name), nats.UserInfo(userName, password),
-			nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
+		user string
+	}{{&e.publish, userName}, {&e.read, userName}, {&e.calls, userName}, {&e.system, systemName}} {
+		conn, err := nats.Connect("nats://127.0.0.1", nats.SetCustomDialer(dialer{e}), nats.IgnoreDiscoveredServers(),
+			nats.UserInfo(c.user, e.password), nats.IgnoreAuthErrorAbort(), nats.Timeout(startTime),
+			nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0), nats.ReconnectBufSize(-1))
 		if err != nil {
 			return fmt.Errorf("the engine can't be reached in its own process: %w", err)
 		}
@@ -171,31 +143,38 @@ func (e *Engine) connect(logger *serverLog, password string) error {
 	return nil
 }
 
+// A dialer connects to the server that the engine has now.
+type dialer struct{ e *Engine }
+
+func (d dialer) Dial(string, string) (net.Conn, error) {
+	address := d.e.server.Load().Addr()
+	if address == nil {
+		return nil, errors.New("the server takes no connections")
+	}
+	return net.Dial(address.Network(), address.String())
+}
+
 // Leads reports whether this node leads the stream of the internal logs, so that it is to be the owner
 // of all topics. The embedded server answers from memory.
-func (e *Engine) Leads() bool { return e.leads(shardStream) }
+func (e *Engine) Leads() bool { return e.member.isReady() && e.leads(shardStream) }
 
 func (e *Engine) leads(stream string) bool {
-	if len(e.o.Peers) == 0 {
-		return true
-	}
-	return e.server.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream)
+	return len(e.o.Peers) == 0 || e.server.Load().JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream)
 }
 
 // Stop ends what the engine does in this process, the server last, and waits for its end.
 func (e *Engine) Stop() {
 	e.stop.Do(func() {
 		e.end()
-		for _, c := range []*nats.Conn{e.publish, e.read, e.calls} {
+		for _, c := range []*nats.Conn{e.publish, e.read, e.calls, e.system} {
 			if c != nil {
 				c.Close()
 			}
 		}
 		e.tasks.wait()
-		e.server.Shutdown()
-		e.server.WaitForShutdown()
+		if s := e.server.Load(); s != nil {
+			s.stop()
+		}
+		e.dir.close()
 	})
 }
-
-// nodeName is the server's name of a node; the engine derives its Raft identity from it.
-func nodeName(node int32) string { return "mbus-" + strconv.Itoa(int(node)) }

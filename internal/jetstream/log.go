@@ -3,6 +3,7 @@ package jetstream
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 )
 
 // A serverLog takes the lines that the embedded server logs. Its notices and warnings also come in
@@ -23,6 +24,10 @@ func (l *serverLog) Warnf(format string, v ...any) {
 }
 
 func (l *serverLog) Errorf(format string, v ...any) {
+	if strings.HasPrefix(format, "Error trying to connect to route") {
+		l.Noticef(format, v...) // also of a node that has not been started yet
+		return
+	}
 	l.log.Warn("the engine reports an error", "says", fmt.Sprintf(format, v...))
 }
 

@@ -27,6 +27,13 @@ type Value struct {
 	Revision uint64 // above 0; ascends over all keys; 0: there is no entry
 }
 
+// meta is the catalog.
+type meta struct {
+	streams *streams
+	ctx     context.Context // of watches
+	tasks   *tasks
+}
+
 // ErrConflict is the error of a change whose condition does not hold: the catalog has changed, or
 // another node owns it.
 var ErrConflict = errors.New("the catalog has changed")
@@ -45,17 +52,17 @@ const (
 var keys = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 
 // Value gives the entry of a key, with Revision 0 if there is none.
-func (e *Engine) Value(ctx context.Context, key string) (Value, error) {
+func (c *meta) Value(ctx context.Context, key string) (Value, error) {
 	if !keys.MatchString(key) {
 		return Value{}, fmt.Errorf("%q is no key of the catalog", key)
 	}
-	v, _, err := e.value(ctx, key)
+	v, _, err := c.value(ctx, key)
 	return v, err
 }
 
 // value gives also which write made the entry.
-func (e *Engine) value(ctx context.Context, key string) (v Value, write string, err error) {
-	m, err := e.storedMessage(ctx, metaStream, server.JSApiMsgGetRequest{LastFor: metaPrefix + key})
+func (c *meta) value(ctx context.Context, key string) (v Value, write string, err error) {
+	m, err := c.streams.storedMessage(ctx, metaStream, server.JSApiMsgGetRequest{LastFor: metaPrefix + key})
 	if err != nil || m == nil {
 		return Value{Key: key}, "", err
 	}
@@ -71,9 +78,9 @@ func writeOf(m *server.StoredMsg) string {
 }
 
 // storedMessage asks the leader of a stream for a message, nil if there is none.
-func (e *Engine) storedMessage(ctx context.Context, stream string, r server.JSApiMsgGetRequest) (*server.StoredMsg, error) {
+func (s *streams) storedMessage(ctx context.Context, stream string, r server.JSApiMsgGetRequest) (*server.StoredMsg, error) {
 	var a server.JSApiMsgGetResponse
-	err := e.api(ctx, fmt.Sprintf(server.JSApiMsgGetT, stream), r, &a, &a.ApiResponse, patience)
+	err := s.api(ctx, fmt.Sprintf(server.JSApiMsgGetT, stream), r, &a, &a.ApiResponse, patience)
 	if isCode(err, codeNoMessage) {
 		return nil, nil
 	}
@@ -86,12 +93,12 @@ func (e *Engine) storedMessage(ctx context.Context, stream string, r server.JSAp
 // Values gives all entries whose keys begin with prefix, which is empty or ends with a dot, in no order.
 // The list is complete as of one moment after the call, or it is an error: the number of entries is
 // that of the stream's leader.
-func (e *Engine) Values(ctx context.Context, prefix string) ([]Value, error) {
+func (c *meta) Values(ctx context.Context, prefix string) ([]Value, error) {
 	filter, err := metaFilter(prefix)
 	if err != nil {
 		return nil, err
 	}
-	names, err := e.metaKeys(ctx, filter)
+	names, err := c.metaKeys(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +110,7 @@ func (e *Engine) Values(ctx context.Context, prefix string) ([]Value, error) {
 	for range min(metaReaders, len(names)) {
 		readers.Go(func() {
 			for i := range next {
-				v, err := e.Value(ctx, names[i])
+				v, err := c.Value(ctx, names[i])
 				if err == nil && v.Revision == 0 {
 					err = fmt.Errorf("the catalog lists %q and does not have it", names[i])
 				}
@@ -125,12 +132,12 @@ func (e *Engine) Values(ctx context.Context, prefix string) ([]Value, error) {
 }
 
 // metaKeys lists the keys of a filter, as the leader has them.
-func (e *Engine) metaKeys(ctx context.Context, filter string) (names []string, err error) {
+func (c *meta) metaKeys(ctx context.Context, filter string) (names []string, err error) {
 	for {
 		var a server.JSApiStreamInfoResponse
 		r := server.JSApiStreamInfoRequest{SubjectsFilter: filter}
 		r.Offset = len(names)
-		if err := e.api(ctx, fmt.Sprintf(server.JSApiStreamInfoT, metaStream), r, &a, &a.ApiResponse, patience); err != nil {
+		if err := c.streams.api(ctx, fmt.Sprintf(server.JSApiStreamInfoT, metaStream), r, &a, &a.ApiResponse, patience); err != nil {
 			return nil, fmt.Errorf("the catalog can't be listed: %w", err)
 		}
 		for subject := range a.State.Subjects {
@@ -162,12 +169,12 @@ func metaFilter(prefix string) (string, error) {
 // SetValue writes an entry if the key's revision is still the one given, 0 for a key that has none. The
 // entry is durable on a majority when it returns. The error is ErrConflict if another change came first;
 // after other errors the entry may be there or not.
-func (e *Engine) SetValue(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	return e.SetValueIf(ctx, key, data, Value{Key: key, Revision: revision})
+func (c *meta) SetValue(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
+	return c.SetValueIf(ctx, key, data, Value{Key: key, Revision: revision})
 }
 
 // SetValueIf writes an entry if the guard, an entry that was read before, is unchanged; see SetValue.
-func (e *Engine) SetValueIf(ctx context.Context, key string, data []byte, guard Value) (uint64, error) {
+func (c *meta) SetValueIf(ctx context.Context, key string, data []byte, guard Value) (uint64, error) {
 	if !keys.MatchString(key) || !keys.MatchString(guard.Key) {
 		return 0, fmt.Errorf("%q or its guard %q is no key of the catalog", key, guard.Key)
 	}
@@ -178,9 +185,9 @@ func (e *Engine) SetValueIf(ctx context.Context, key string, data []byte, guard 
 	m.Header.Set(nats.ExpectedLastSubjSeqHdr, strconv.FormatUint(guard.Revision, 10))
 	m.Header.Set(server.JSExpectedLastSubjSeqSubj, metaPrefix+guard.Key)
 	for {
-		revision, err := e.store(ctx, m)
+		revision, err := c.store(ctx, m)
 		if err == nil {
-			_ = e.calls.Publish(metaChanged, nil)
+			_ = c.streams.calls.Publish(metaChanged, nil)
 			return revision, nil
 		}
 		if ctx.Err() != nil {
@@ -190,11 +197,11 @@ func (e *Engine) SetValueIf(ctx context.Context, key string, data []byte, guard 
 			// It is refused also when an earlier copy of it has been stored whose answer was lost, and,
 			// around a change of leaders, when it is about to be stored. So the guard is read: if it is
 			// unchanged, the condition still holds. If not, this write is there already, or never will be.
-			g, _, err := e.value(ctx, guard.Key)
+			g, _, err := c.value(ctx, guard.Key)
 			if err != nil {
 				return 0, err
 			}
-			v, by, err := e.value(ctx, key)
+			v, by, err := c.value(ctx, key)
 			switch {
 			case err != nil:
 				return 0, err
@@ -211,10 +218,10 @@ func (e *Engine) SetValueIf(ctx context.Context, key string, data []byte, guard 
 }
 
 // store publishes one message of the catalog and waits for its answer.
-func (e *Engine) store(ctx context.Context, m *nats.Msg) (sequence uint64, err error) {
+func (c *meta) store(ctx context.Context, m *nats.Msg) (sequence uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	r, err := e.calls.RequestMsgWithContext(ctx, m)
+	r, err := c.streams.calls.RequestMsgWithContext(ctx, m)
 	if err != nil {
 		return 0, err
 	}
@@ -231,13 +238,13 @@ func (e *Engine) store(ctx context.Context, m *nats.Msg) (sequence uint64, err e
 // Watch calls f with each entry whose key begins with prefix, as Values takes it: first all that are
 // there, then each that changes, by ascending revisions. Of several changes of a key soon after one another
 // f may get the last only. It is called by one goroutine, until stop has returned, and must not call stop.
-func (e *Engine) Watch(prefix string, f func(Value)) (stop func(), err error) {
+func (c *meta) Watch(prefix string, f func(Value)) (stop func(), err error) {
 	filter, err := metaFilter(prefix)
 	if err != nil {
 		return nil, err
 	}
 	wake := make(chan struct{}, 1)
-	s, err := e.calls.Subscribe(metaChanged, func(*nats.Msg) {
+	s, err := c.streams.calls.Subscribe(metaChanged, func(*nats.Msg) {
 		select {
 		case wake <- struct{}{}:
 		default:
@@ -246,13 +253,13 @@ func (e *Engine) Watch(prefix string, f func(Value)) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(e.ctx)
+	ctx, cancel := context.WithCancel(c.ctx)
 	ended := make(chan struct{})
-	started := e.tasks.start(func() {
+	started := c.tasks.start(func() {
 		defer close(ended)
 		defer s.Unsubscribe() //nolint:errcheck // the connection may be closed
 		for next := uint64(1); ctx.Err() == nil; {
-			m, err := e.storedMessage(ctx, metaStream, server.JSApiMsgGetRequest{Seq: next, NextFor: filter})
+			m, err := c.streams.storedMessage(ctx, metaStream, server.JSApiMsgGetRequest{Seq: next, NextFor: filter})
 			if err == nil && m != nil {
 				f(Value{strings.TrimPrefix(m.Subject, metaPrefix), m.Data, m.Sequence})
 				next = m.Sequence + 1

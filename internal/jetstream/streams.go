@@ -16,23 +16,35 @@ const (
 	metaStream  = "mb_meta" // the catalog
 	shardStream = "mb_s0"   // the internal logs; its leader owns all topics
 
+	streamPrefix  = "mb_"
 	metaSubjects  = "mb.meta.>"
 	shardSubjects = "mb.s.0.>"
 
 	// patience is how long a request waits for its answer until it is sent again. What is asked of a
 	// leader that has died gets none.
 	patience = 300 * time.Millisecond
+	// makeTime is the same for making and deleting streams, which takes up to seconds.
+	makeTime = time.Second
 	// duplicateWindow is the least that the engine takes. Message ids are not used.
 	duplicateWindow = 100 * time.Millisecond
 )
 
 // Codes of the engine's errors, ErrCode in its answers.
 const (
+	codeNoPeers        = 10005 // too few nodes are up
+	codeNameInUse      = 10058
 	codeStreamNotFound = 10059
 	codeNoMessage      = 10037
 	codeWrongSequence  = 10071
+	codeNotMember      = 10044
 	codeBusySubject    = 10164 // a message with a condition on the same subject is on its way
 )
+
+// streams is the engine's administration of streams.
+type streams struct {
+	calls    *nats.Conn // of all that is neither an append nor a read of messages
+	replicas int        // of a new stream
+}
 
 // streamConfig gives the settings that all streams have. A stream has no limits of its own: they would
 // take the last message of an idle partition, and with it the next offset.
@@ -46,25 +58,39 @@ func streamConfig(name string, replicas int, subjects ...string) server.StreamCo
 }
 
 // makeStream makes a stream with the standard settings and Options.Replicas. It is no error if there is
-// one with the same settings.
-func (e *Engine) makeStream(ctx context.Context, name string, subjects ...string) error {
-	c := streamConfig(name, e.o.Replicas, subjects...)
-	_, err := e.createStream(ctx, c)
+// one with the same settings. Where too few nodes are up it gets the majority of these replicas, which
+// is as safe, and the rest when the nodes are back.
+func (s *streams) makeStream(ctx context.Context, name string, subjects ...string) error {
+	c := streamConfig(name, s.replicas, subjects...)
+	err := s.createStream(ctx, c)
+	if isCode(err, codeNoPeers) && c.Replicas > 1 {
+		c.Replicas = c.Replicas/2 + 1
+		err = s.createStream(ctx, c)
+	}
+	if isCode(err, codeNameInUse) {
+		return s.haveStream(ctx, name)
+	}
 	return err
 }
 
-func (e *Engine) createStream(ctx context.Context, c server.StreamConfig) (*server.StreamInfo, error) {
+// haveStream is for a stream that is there with other settings: with more replicas, or less.
+func (s *streams) haveStream(ctx context.Context, name string) error {
+	_, err := s.streamInfo(ctx, name)
+	return err
+}
+
+func (s *streams) createStream(ctx context.Context, c server.StreamConfig) error {
 	var a server.JSApiStreamCreateResponse
-	if err := e.api(ctx, fmt.Sprintf(server.JSApiStreamCreateT, c.Name), c, &a, &a.ApiResponse, 5*time.Second); err != nil {
-		return nil, fmt.Errorf("stream %q can't be made: %w", c.Name, err)
+	if err := s.api(ctx, fmt.Sprintf(server.JSApiStreamCreateT, c.Name), c, &a, &a.ApiResponse, makeTime); err != nil {
+		return fmt.Errorf("stream %q can't be made: %w", c.Name, err)
 	}
-	return a.StreamInfo, nil
+	return nil
 }
 
 // deleteStream deletes a stream. It is no error if there is none.
-func (e *Engine) deleteStream(ctx context.Context, name string) error {
+func (s *streams) deleteStream(ctx context.Context, name string) error {
 	var a server.JSApiStreamDeleteResponse
-	err := e.api(ctx, fmt.Sprintf(server.JSApiStreamDeleteT, name), nil, &a, &a.ApiResponse, 5*time.Second)
+	err := s.api(ctx, fmt.Sprintf(server.JSApiStreamDeleteT, name), nil, &a, &a.ApiResponse, makeTime)
 	if err != nil && !isCode(err, codeStreamNotFound) {
 		return fmt.Errorf("stream %q can't be deleted: %w", name, err)
 	}
@@ -72,9 +98,9 @@ func (e *Engine) deleteStream(ctx context.Context, name string) error {
 }
 
 // streamInfo asks a stream's leader for its configuration and state.
-func (e *Engine) streamInfo(ctx context.Context, name string) (*server.StreamInfo, error) {
+func (s *streams) streamInfo(ctx context.Context, name string) (*server.StreamInfo, error) {
 	var a server.JSApiStreamInfoResponse
-	if err := e.api(ctx, fmt.Sprintf(server.JSApiStreamInfoT, name), nil, &a, &a.ApiResponse, patience); err != nil {
+	if err := s.api(ctx, fmt.Sprintf(server.JSApiStreamInfoT, name), nil, &a, &a.ApiResponse, patience); err != nil {
 		return nil, err
 	}
 	return a.StreamInfo, nil
@@ -101,7 +127,12 @@ func isFinal(err error) bool {
 // api sends a request of the engine's administration until it has an answer or ctx is done. The answer
 // is decoded into out, of which head is the part with the error. It is sent again where nobody answers
 // within wait, and where the engine says that it can't answer now.
-func (e *Engine) api(ctx context.Context, subject string, in, out any, head *server.ApiResponse, wait time.Duration) error {
+func (s *streams) api(ctx context.Context, subject string, in, out any, head *server.ApiResponse, wait time.Duration) error {
+	return s.apiOn(ctx, s.calls, subject, in, out, head, wait)
+}
+
+// apiOn is api on another connection.
+func (s *streams) apiOn(ctx context.Context, c *nats.Conn, subject string, in, out any, head *server.ApiResponse, wait time.Duration) error {
 	var data []byte
 	if in != nil {
 		var err error
@@ -112,7 +143,7 @@ func (e *Engine) api(ctx context.Context, subject string, in, out any, head *ser
 	var last error
 	for {
 		*head = server.ApiResponse{}
-		err := e.ask(ctx, e.calls, subject, data, out, wait)
+		err := s.ask(ctx, c, subject, data, out, wait)
 		if err == nil && head.Error == nil {
 			return nil
 		}
@@ -132,7 +163,7 @@ func (e *Engine) api(ctx context.Context, subject string, in, out any, head *ser
 }
 
 // ask sends one request and decodes its answer.
-func (e *Engine) ask(ctx context.Context, c *nats.Conn, subject string, data []byte, out any, wait time.Duration) error {
+func (s *streams) ask(ctx context.Context, c *nats.Conn, subject string, data []byte, out any, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	m, err := c.RequestWithContext(ctx, subject, data)
@@ -146,12 +177,12 @@ func (e *Engine) ask(ctx context.Context, c *nats.Conn, subject string, data []b
 }
 
 // streamNames lists the streams whose names begin with prefix.
-func (e *Engine) streamNames(ctx context.Context, prefix string) (names []string, err error) {
+func (s *streams) streamNames(ctx context.Context, prefix string) (names []string, err error) {
 	for offset := 0; ; {
 		var a server.JSApiStreamNamesResponse
 		var r server.JSApiStreamNamesRequest
 		r.Offset = offset
-		if err := e.api(ctx, server.JSApiStreams, r, &a, &a.ApiResponse, time.Second); err != nil {
+		if err := s.api(ctx, server.JSApiStreams, r, &a, &a.ApiResponse, time.Second); err != nil {
 			return nil, fmt.Errorf("the streams can't be listed: %w", err)
 		}
 		for _, name := range a.Streams {
