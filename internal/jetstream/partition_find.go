@@ -3,6 +3,7 @@ package jetstream
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"mbus/internal/store"
@@ -13,8 +14,10 @@ import (
 const (
 	readPatience = 250 * time.Millisecond
 	readTime     = 10 * time.Second // for answers, if none come
-	wrongReads   = 24               // answers without what is searched, until it counts as lost
-	wrongProbes  = 8                // the same, where others will do
+	wrongReads   = 24               // answers without the message, until it counts as lost
+	wrongTime    = 6 * time.Second  // and how long: for some seconds after a start only the leader answers
+	wrongAgain   = time.Minute      // after that time all replicas have answered, for this long
+	wrongProbes  = 8                // answers without the message, where another one will do
 	mostAhead    = 256 << 10        // bytes that are read of small messages at once
 	leaderEach   = 5                // each so many attempts ask the leader
 )
@@ -23,6 +26,7 @@ const (
 type messages struct {
 	log    *partition
 	points points
+	asked  atomic.Int64 // when all replicas were asked long enough, in nanoseconds since 1970
 }
 
 // A lackError says that all replicas lack a message, or have it damaged.
@@ -37,10 +41,10 @@ func (e *lackError) Unwrap() error { return e.reason }
 
 // fetch gives messages that are not fences, ascending, from the first one at a sequence or above. For
 // that one right must not return an error: it says that a replica lacks something. The caller knows
-// that there is a message. What comes behind is what came with it, up to about max bytes. After so many
-// wrong answers the error is a *lackError.
-func (l *messages) fetch(from uint64, max, wrong int, right func(*message) error) ([]*message, error) {
-	began := time.Now()
+// that there is a message. What comes behind is what came with it, up to about max bytes. If all replicas
+// lack it the error is a *lackError; that is certain, or it comes soon.
+func (l *messages) fetch(from uint64, max int, certain bool, right func(*message) error) ([]*message, error) {
+	began, wrong := time.Now(), 0
 	lack := &lackError{}
 	for try := 1; ; try++ {
 		list, part, err := l.tryFetch(from, max, try%leaderEach == 0, right)
@@ -51,14 +55,14 @@ func (l *messages) fetch(from uint64, max, wrong int, right func(*message) error
 			return nil, l.log.moved()
 		}
 		if !errors.Is(err, errSilent) {
-			wrong--
+			wrong++
 			lack.reason = err
 			if part != nil && (lack.part == nil || len(part.data) > len(lack.part.data)) {
 				lack.part = part
 			}
 		}
 		switch {
-		case wrong <= 0:
+		case l.enough(wrong, began, certain):
 			return nil, lack
 		case time.Since(began) > readTime:
 			return nil, fmt.Errorf("%w: topic %q, partition %d, sequence %d: %w", store.ErrUnavailable, l.log.topic, l.log.number, from, err)
@@ -66,6 +70,21 @@ func (l *messages) fetch(from uint64, max, wrong int, right func(*message) error
 			time.Sleep(time.Duration(min(try, 50)) * time.Millisecond) // a replica may only lag
 		}
 	}
+}
+
+// enough reports whether so many wrong answers since a time say that no replica has a message.
+func (l *messages) enough(wrong int, began time.Time, certain bool) bool {
+	if !certain {
+		return wrong >= wrongProbes
+	}
+	if wrong < wrongReads {
+		return false
+	}
+	if time.Since(began) >= wrongTime {
+		l.asked.Store(time.Now().UnixNano())
+		return true
+	}
+	return time.Since(time.Unix(0, l.asked.Load())) < wrongAgain
 }
 
 // tryFetch asks one replica. Of a damaged message it gives the part before the damage.
@@ -116,7 +135,7 @@ func (l *messages) ask(from uint64, max int, leader bool) ([]stored, error) {
 // another one; nil for none.
 func (l *messages) probe(from, to uint64) (*message, error) {
 	for ; from < to; from++ {
-		list, err := l.fetch(from, 1, wrongProbes, nil)
+		list, err := l.fetch(from, 1, false, nil)
 		var lack *lackError
 		switch {
 		case errors.As(err, &lack):
@@ -173,7 +192,7 @@ func (l *messages) holding(offset int64, v view) (*message, error) {
 	}
 	from, to, near := l.between(offset, v)
 	if near {
-		list, err := l.fetch(from, l.readAhead(), wrongProbes, nil)
+		list, err := l.fetch(from, l.readAhead(), false, nil)
 		if err == nil {
 			l.keep(list)
 			if m := holds(list, offset); m != nil {
@@ -214,7 +233,7 @@ func (l *messages) between(offset int64, v view) (from, to uint64, near bool) {
 // certain gives the message with the record at an offset, which is the first one with records from a
 // sequence on, or says that it is damaged.
 func (l *messages) certain(offset int64, v view, from uint64) (*message, error) {
-	list, err := l.fetch(from, l.readAhead(), wrongReads, func(m *message) error {
+	list, err := l.fetch(from, l.readAhead(), true, func(m *message) error {
 		if m.base > offset || m.kind == batches && m.next <= offset {
 			return fmt.Errorf("the message behind sequence %d has offsets %d to %d, and not %d", from, m.base, m.next-1, offset)
 		}

@@ -147,7 +147,7 @@ func (p *partition) whole(s stored) (*message, error) {
 	if err == nil || m != nil && m.kind == fence {
 		return m, nil
 	}
-	list, err := p.messages.fetch(s.seq, 1, wrongReads, func(m *message) error {
+	list, err := p.messages.fetch(s.seq, 1, true, func(m *message) error {
 		if m.seq != s.seq {
 			return fmt.Errorf("sequence %d came in place of %d", m.seq, s.seq)
 		}

@@ -87,7 +87,7 @@ func (s *sections) load(start int64, enough func(section) bool) ([]section, erro
 
 // head reads the head with a sequence; nil if it was removed, because the log starts behind it.
 func (s *sections) head(seq uint64) (*message, error) {
-	list, err := s.log.messages.fetch(seq, 1, wrongReads, func(m *message) error {
+	list, err := s.log.messages.fetch(seq, 1, true, func(m *message) error {
 		if m.seq == seq && m.kind != head {
 			return fmt.Errorf("sequence %d is no head of a section", seq)
 		}
