@@ -30,7 +30,16 @@ type registry struct {
 type topic struct {
 	store.Topic
 	partitions []*partition
-	unsure     bool // it is not known which topic.json a crash would leave; guarded by the name
+	unsure     bool    // it is not known which topic.json a crash would leave; guarded by the name
+	firsts     []int64 // while it is created: the offsets at which its logs begin; nil for 0
+}
+
+// first is the offset at which the log of a partition begins that is created with the topic.
+func (t *topic) first(partition int) int64 {
+	if t.firsts == nil {
+		return 0
+	}
+	return t.firsts[partition]
 }
 
 // An unusable topic lacks something that the store can't do without, or has it damaged. Its

@@ -56,7 +56,7 @@ type Store struct {
 	healAfter time.Duration // the constant, except in tests
 }
 
-var _ store.Store = (*Store)(nil)
+var _ store.Restorer = (*Store)(nil)
 
 // Open opens a data directory, which it creates if it does not exist, and recovers from a crash.
 // It fails if another process uses the directory, or if it is something else. It does not fail

@@ -47,7 +47,7 @@ func (d *topicDirs) stage(dir string, t *topic) error {
 		if i == t.Partitions {
 			return d.describe(dir, t)
 		}
-		return d.beginLog(t.partitions[i])
+		return d.beginLog(t.partitions[i], t.first(i))
 	})
 }
 
@@ -76,11 +76,17 @@ func (d *topicDirs) describe(dir string, t *topic) error {
 	return vfs.WriteFile(d.fs, filepath.Join(dir, topicName), content)
 }
 
-// beginLog creates the first segment of a partition durably.
-func (d *topicDirs) beginLog(l *partition) error {
+// beginLog creates the first segment of a partition durably. The first record gets the offset.
+func (d *topicDirs) beginLog(l *partition, offset int64) error {
 	d.creating <- struct{}{}
 	defer func() { <-d.creating }()
-	return l.begin(position{}, 0)
+	if offset > 0 {
+		if err := l.start.write(offset, offset); err != nil {
+			return err
+		}
+		l.visible.setStart(offset)
+	}
+	return l.begin(position{}, offset)
 }
 
 // install moves a staged topic to its place. It removes nothing that may hold messages.
@@ -125,7 +131,7 @@ func (d *topicDirs) createInPlace(place string, t *topic) error {
 	}
 	err := d.makeLogs(place, t)
 	if err == nil {
-		err = parallel(t.Partitions, maxSyncs, func(i int) error { return d.beginLog(t.partitions[i]) })
+		err = parallel(t.Partitions, maxSyncs, func(i int) error { return d.beginLog(t.partitions[i], t.first(i)) })
 	}
 	if err == nil {
 		err = d.fs.SyncDir(place)
@@ -264,7 +270,7 @@ func (d *topicDirs) recreate(l *partition) error {
 	if err := d.fs.Mkdir(l.dir); err != nil {
 		return err
 	}
-	return d.beginLog(l)
+	return d.beginLog(l, 0)
 }
 
 // syncAltered syncs the topics that the process before was altering, or all of them if it can't be

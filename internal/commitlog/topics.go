@@ -4,25 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"mbus/internal/store"
 )
 
 // CreateTopic implements store.Store.
 func (s *Store) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
-	if filepath.Base(name) != name || !filepath.IsLocal(name) || name == "." || partitions < 1 {
-		return store.Topic{}, fmt.Errorf("no topic %q of %d partitions can be created", name, partitions)
-	}
-	unlock, err := s.registry.lock(name)
+	unlock, err := s.lockNew(name, partitions)
 	if err != nil {
 		return store.Topic{}, err
 	}
 	defer unlock()
-	if _, err := s.registry.find(name); err == nil {
-		return store.Topic{}, store.ErrTopicExists
-	} else if !errors.Is(err, store.ErrUnknownTopic) {
-		return store.Topic{}, err
-	}
 	first, err := s.registry.takeEpochs(partitions, s.now())
 	if err != nil {
 		return store.Topic{}, err
@@ -33,6 +26,42 @@ func (s *Store) CreateTopic(name string, partitions int, config string) (store.T
 	}
 	s.registry.register(t)
 	return t.Topic, nil
+}
+
+// lockNew locks the name of a topic that is to be created.
+func (s *Store) lockNew(name string, partitions int) (unlock func(), err error) {
+	if filepath.Base(name) != name || !filepath.IsLocal(name) || name == "." || partitions < 1 {
+		return nil, fmt.Errorf("no topic %q of %d partitions can be created", name, partitions)
+	}
+	if unlock, err = s.registry.lock(name); err != nil {
+		return nil, err
+	}
+	if _, err = s.registry.find(name); errors.Is(err, store.ErrUnknownTopic) {
+		return unlock, nil
+	}
+	unlock()
+	if err == nil {
+		err = store.ErrTopicExists
+	}
+	return nil, err
+}
+
+// Restore implements store.Restorer.
+func (s *Store) Restore(t store.Topic, firsts []int64) error {
+	if len(firsts) != t.Partitions || slices.Min(firsts) < 0 {
+		return fmt.Errorf("no topic %q of %d partitions can be restored that begin at %d", t.Name, t.Partitions, firsts)
+	}
+	unlock, err := s.lockNew(t.Name, t.Partitions)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	made := &topic{Topic: t, firsts: firsts}
+	if err := s.create(made); err != nil {
+		return noRoom(err)
+	}
+	s.registry.register(made)
+	return nil
 }
 
 // create creates a topic durably. The caller has locked the name.

@@ -20,6 +20,7 @@ type partition struct {
 	topic  string
 	number int
 	leader int32 // leader epoch of its batches
+	first  int64 // offset of the first record that it ever had, or will have
 	at     place
 	alone  atomic.Bool // no other partition has messages in the stream
 

@@ -26,7 +26,7 @@ func (p *partition) recover(ctx context.Context) (old []uint64, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t := tail{latest: noTime}
+	t := tail{latest: noTime, next: p.first, start: p.first}
 	if last != nil {
 		t.follow(last)
 		p.messages.keep([]*message{last})
@@ -165,7 +165,7 @@ func (p *partition) tidy(fences []uint64) error {
 	if err != nil || len(fences) == 0 {
 		return err
 	}
-	if t.next == 0 && t.pos == 0 && t.start == 0 && t.section == 0 {
+	if t.next == p.first && t.pos == 0 && t.start == p.first && t.section == 0 {
 		return p.wire.purge(p.ctx, p.at, fences[len(fences)-1]+1)
 	}
 	for _, seq := range fences {

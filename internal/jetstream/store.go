@@ -41,6 +41,15 @@ type topic struct {
 	store.Topic
 	dead       []string // ids of deleted topics of its name, whose streams may be left
 	partitions []*partition
+	firsts     []int64 // offsets at which the logs of the first partitions begin; the others at 0
+}
+
+// first is the offset at which a partition's log begins.
+func (t *topic) first(partition int) int64 {
+	if partition >= len(t.firsts) {
+		return 0
+	}
+	return t.firsts[partition]
 }
 
 // Epoch is the number of this ownership, higher than those of all before.

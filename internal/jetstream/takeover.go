@@ -115,10 +115,11 @@ func (s *Store) load(ctx context.Context) error {
 			s.buried[e.Name] = e
 			continue
 		}
-		open := &topic{Topic: t, dead: e.Dead}
+		open := &topic{Topic: t, dead: e.Dead, firsts: e.Firsts}
 		for i := range t.Partitions {
 			p := newPartition(s.owner, &t, i, placeOf(&t, i))
 			p.alone.Store(isAlone(&t, i))
+			p.first = open.first(i)
 			open.partitions = append(open.partitions, p)
 		}
 		s.topics[t.Name] = open

@@ -34,12 +34,13 @@ type topicEntry struct {
 	Epochs     []store.EpochStart `json:"epochs,omitempty"`
 	Config     string             `json:"config,omitempty"`
 	Deleted    bool               `json:"deleted,omitempty"`
-	Dead       []string           `json:"dead,omitempty"` // ids of deleted topics of the name, whose streams may be left
+	Dead       []string           `json:"dead,omitempty"`   // ids of deleted topics of the name, whose streams may be left
+	Firsts     []int64            `json:"firsts,omitempty"` // offsets at which the logs of the first partitions begin; the others at 0
 }
 
 func entryOf(t *topic) topicEntry {
 	return topicEntry{
-		Name: t.Name, ID: formatID(t.ID), Partitions: t.Partitions, Epoch: t.Epoch, Epochs: t.Epochs, Config: t.Config, Dead: t.dead,
+		Name: t.Name, ID: formatID(t.ID), Partitions: t.Partitions, Epoch: t.Epoch, Epochs: t.Epochs, Config: t.Config, Dead: t.dead, Firsts: t.firsts,
 	}
 }
 
@@ -181,7 +182,7 @@ func checkConfig(config string) error {
 	return nil
 }
 
-// CreateTopic implements store.Store. The streams are there before the catalog has the topic.
+// CreateTopic implements store.Store.
 func (s *Store) CreateTopic(name string, partitions int, config string) (store.Topic, error) {
 	if name == "" || partitions < 1 {
 		return store.Topic{}, fmt.Errorf("no topic %q of %d partitions can be created", name, partitions)
@@ -189,47 +190,69 @@ func (s *Store) CreateTopic(name string, partitions int, config string) (store.T
 	if err := checkConfig(config); err != nil {
 		return store.Topic{}, err
 	}
-	unlock, err := s.lock(name)
+	unlock, err := lockNew(s, name)
 	if err != nil {
 		return store.Topic{}, err
 	}
 	defer unlock()
-	if _, err := s.find(name); err == nil {
-		return store.Topic{}, store.ErrTopicExists
-	} else if !errors.Is(err, store.ErrUnknownTopic) {
-		return store.Topic{}, err
-	}
 	t := &topic{Topic: store.Topic{Name: name, ID: newID(), Partitions: partitions, Config: config}}
-	if err := s.prepare(t); err != nil {
+	if err := t.prepare(s); err != nil {
 		return store.Topic{}, err
 	}
-	if err = s.makeStreams(&t.Topic, 0); err == nil {
+	if err := t.create(s); err != nil {
+		return store.Topic{}, err
+	}
+	return t.Topic, nil
+}
+
+// lockNew locks the name of a topic that is to be created.
+func lockNew(s *Store, name string) (unlock func(), err error) {
+	if unlock, err = s.lock(name); err != nil {
+		return nil, err
+	}
+	if _, err = s.find(name); errors.Is(err, store.ErrUnknownTopic) {
+		return unlock, nil
+	}
+	unlock()
+	if err == nil {
+		err = store.ErrTopicExists
+	}
+	return nil, err
+}
+
+// create creates a topic. The streams are there before the catalog has the topic.
+func (t *topic) create(s *Store) error {
+	err := s.makeStreams(&t.Topic, 0)
+	if err == nil {
 		err = s.setTopic(entryOf(t))
 	}
 	if err != nil {
 		if s.ctx.Err() == nil {
 			_ = s.deleteStreams(&t.Topic) // else the next owner does
 		}
-		return store.Topic{}, err
+		return err
 	}
 	s.addPartitions(t, 0)
 	s.put(t)
-	return t.Topic, nil
+	return nil
 }
 
-// prepare gives a new topic its leader epochs, and notes its id and those of deleted topics of its name.
-func (s *Store) prepare(t *topic) error {
+// prepare gives a new topic its leader epochs, and registers it.
+func (t *topic) prepare(s *Store) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
-	if t.Epoch, err = s.takeEpochs(t.Partitions); err != nil {
-		return err
-	}
+	t.Epoch, err = s.takeEpochs(t.Partitions)
+	t.register(s)
+	return err
+}
+
+// register notes the id of a topic that is to be made, and those of deleted topics of its name. The caller holds s.mu.
+func (t *topic) register(s *Store) {
 	s.made[t.ID] = true
 	if old, ok := s.buried[t.Name]; ok {
 		t.dead = deadOf(old)
 	}
-	return nil
 }
 
 // deadOf gives the ids that an entry says are deleted: of the latest topics of the name.
@@ -267,7 +290,8 @@ func (s *Store) addPartitions(t *topic, first int) {
 	for i := first; i < t.Partitions; i++ {
 		p := newPartition(s.owner, &t.Topic, i, placeOf(&t.Topic, i))
 		p.alone.Store(isAlone(&t.Topic, i))
-		p.open(&tail{latest: noTime})
+		p.first = t.first(i)
+		p.open(&tail{latest: noTime, next: p.first, start: p.first})
 		t.partitions = append(t.partitions, p)
 	}
 }
@@ -299,7 +323,7 @@ func (s *Store) AddPartitions(name string, total int) (store.Topic, error) {
 	if total <= old.Partitions {
 		return store.Topic{}, fmt.Errorf("topic %q has %d partitions already, %d are not more", name, old.Partitions, total)
 	}
-	t := &topic{Topic: old.Topic, dead: old.dead, partitions: old.partitions[:old.Partitions:old.Partitions]}
+	t := &topic{Topic: old.Topic, dead: old.dead, firsts: old.firsts, partitions: old.partitions[:old.Partitions:old.Partitions]}
 	s.mu.Lock()
 	epoch, err := s.takeEpochs(total - old.Partitions)
 	s.mu.Unlock()
@@ -334,7 +358,7 @@ func (s *Store) Configure(name, config string) error {
 	if err != nil {
 		return err
 	}
-	t := &topic{Topic: old.Topic, dead: old.dead, partitions: old.partitions}
+	t := &topic{Topic: old.Topic, dead: old.dead, firsts: old.firsts, partitions: old.partitions}
 	t.Config = config
 	if err := s.setTopic(entryOf(t)); err != nil {
 		return err
@@ -356,7 +380,7 @@ func (s *Store) DeleteTopic(name string) error {
 	}
 	e := entryOf(t)
 	e.Deleted = true
-	e.Epoch, e.Epochs = t.EpochsEnd(), nil
+	e.Epoch, e.Epochs, e.Firsts = t.EpochsEnd(), nil, nil
 	if err := s.setTopic(e); err != nil {
 		return err
 	}

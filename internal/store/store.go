@@ -52,6 +52,16 @@ type Store interface {
 	Close() error
 }
 
+// A Restorer is a Store that can take topics of another store as they are.
+type Restorer interface {
+	Store
+	// Restore creates a topic durably, with the id, the epochs and the configuration that it has. The log of
+	// each partition is empty, and begins at the offset in firsts. Appends of its batches, which get offsets
+	// and epochs as ever, make the same log as in the other store. No topic of this store may have the name, the id or
+	// one of the epochs. It fails like CreateTopic.
+	Restore(t Topic, firsts []int64) error
+}
+
 // A Topic is a topic's name, id, partitions and configuration.
 type Topic struct {
 	Name       string

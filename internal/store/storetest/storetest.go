@@ -25,6 +25,7 @@ func Run(t *testing.T, open Opener) {
 	}{
 		{"Topics", topicTests},
 		{"Alter", alterTests},
+		{"Restore", restoreTests},
 		{"Append", appendTests},
 		{"Read", readTests},
 		{"OffsetForTime", timeTests},
