@@ -498,6 +498,10 @@ sabotage "begin to move dead letters beside the end" internal/broker/leave.go \
 	's/^	if !w.ended {/	if true {/; s/^	return !w.ended/	return true/' ./internal/broker TestNoWorkBeginsBesideTheEnd
 sabotage "tell clients of a topic that has moved that it is gone" internal/delivery/code.go \
 	's/{broker.ErrMoved, "SHUTDOWN"}/{broker.ErrMoved, "GONE"}/' ./internal/line TestATopicThatHasMovedIsNotGone
+sabotage "have Kafka clients know of one node only" internal/kafka/nodes.go \
+	's/	for _, n := range s.nodes.Live() {/	for _, n := range s.nodes.Live()[:1] {/' ./internal/kafka TestClientsGetAllNodesThatLive
+sabotage "lead a partition whose log is not open" internal/kafka/nodes.go \
+	's/err := log.Available(); err != nil/err := log.Available(); err == log.Available() \&\& err == broker.ErrClosed/' ./internal/kafka TestAPartitionThatIsNotAvailableHasNoLeader
 sabotage "learn from appends only that the disk is full" internal/commitlog/health.go \
 	's/^	r.measure(1)$//' ./internal/commitlog TestHealthMeasuresTheSpaceWithoutAnAppend
 sabotage "take another event for the one of an idempotency key" internal/web/publish.go \

@@ -39,6 +39,8 @@ type Options struct {
 	Exposed, Insecure bool
 	CertificateEnd    func() time.Time
 
+	Nodes Nodes // of the cluster; nil for a broker that is alone
+
 	Log *slog.Logger     // nil for none
 	Now func() time.Time // the system's clock; nil for time.Now
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Metadata, versions 0 to 13: this broker, at its advertised address or the one that the
-// client has connected to, leads everything. A named topic that does not exist is created if
+// client has connected to, leads everything; with it, all other nodes of its cluster. A named topic that does not exist is created if
 // the request allows it; from version 10 on a topic may be named by its id. Authorized
 // operations are not set.
 func init() {
@@ -20,16 +20,18 @@ func init() {
 
 func metadata(c *call, req *kmsg.MetadataRequest) {
 	resp := req.ResponseKind().(*kmsg.MetadataResponse)
-	b := kmsg.NewMetadataResponseBroker()
-	b.NodeID = c.server.opts.NodeID
-	b.Host, b.Port = c.conn.address()
-	resp.Brokers = append(resp.Brokers, b)
+	for _, n := range c.nodes() {
+		b := kmsg.NewMetadataResponseBroker()
+		b.NodeID, b.Host, b.Port = n.id, n.host, n.port
+		resp.Brokers = append(resp.Brokers, b)
+	}
+	holders := c.server.holders()
 	resp.ClusterID = &c.server.opts.ClusterID
 	resp.ControllerID = c.server.opts.NodeID
 	all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
 	if all {
 		for _, t := range c.topics().all() {
-			resp.Topics = append(resp.Topics, describe(t, c.server.opts.NodeID))
+			resp.Topics = append(resp.Topics, describe(t, holders))
 		}
 	}
 	create := req.Version < 4 || req.AllowAutoTopicCreation
@@ -44,7 +46,7 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 	}
 	seen := make(map[string]bool)
 	for _, asked := range req.Topics {
-		topic := c.metadataOf(asked, create)
+		topic := c.metadataOf(asked, create, holders)
 		if name := topic.Topic; name == nil || !seen[*name] { // each once, however often it is named
 			resp.Topics = append(resp.Topics, topic)
 			if name != nil {
@@ -56,11 +58,11 @@ func metadata(c *call, req *kmsg.MetadataRequest) {
 }
 
 // metadataOf describes one topic of the request.
-func (c *call) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
+func (c *call) metadataOf(asked kmsg.MetadataRequestTopic, create bool, holders []int32) kmsg.MetadataResponseTopic {
 	if asked.Topic == nil {
 		t, err := c.topics().byID(asked.TopicID, broker.Describe)
 		if err == nil {
-			return describe(t, c.server.opts.NodeID)
+			return describe(t, holders)
 		}
 		out := kmsg.NewMetadataResponseTopic()
 		out.TopicID, out.ErrorCode = asked.TopicID, code(err)
@@ -75,20 +77,14 @@ func (c *call) metadataOf(asked kmsg.MetadataRequestTopic, create bool) kmsg.Met
 		out.Topic, out.ErrorCode = asked.Topic, code(err)
 		return out
 	}
-	return describe(t, c.server.opts.NodeID)
+	return describe(t, holders)
 }
 
-// describe describes a topic whose partitions are all led by this broker.
-func describe(t *broker.Topic, self int32) kmsg.MetadataResponseTopic {
+// describe describes a topic. The first of the holders leads all its partitions.
+func describe(t *broker.Topic, holders []int32) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID = &t.Name, t.ID
 	out.IsInternal = broker.Internal(t.Name)
-	replicas := []int32{self}
-	for i := range t.Partitions() {
-		p := kmsg.NewMetadataResponseTopicPartition()
-		p.Partition, p.Leader, p.LeaderEpoch = int32(i), self, leaderEpoch(t, int32(i))
-		p.Replicas, p.ISR = replicas, replicas
-		out.Partitions = append(out.Partitions, p)
-	}
+	out.Partitions = partitionsOf(t, 0, len(t.Partitions()), holders)
 	return out
 }

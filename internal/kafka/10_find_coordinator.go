@@ -70,7 +70,7 @@ func (c *call) coordinator(key string, kind int8) kmsg.FindCoordinatorResponseCo
 		out.ErrorCode, out.ErrorMessage = code(err), text(err)
 		return out
 	}
-	out.NodeID = c.server.opts.NodeID
-	out.Host, out.Port = c.conn.address()
+	self := c.self()
+	out.NodeID, out.Host, out.Port = self.id, self.host, self.port
 	return out
 }

@@ -12,13 +12,13 @@ import (
 )
 
 // CreateTopics, versions 0 to 7: a topic with so many partitions, or as many as the broker's
-// default (-1). One replica; assignments must name this broker. Configurations that
+// default (-1). As many replicas as the cluster has of each message, one on a single broker; assignments must name live brokers. Configurations that
 // DescribeConfigs shows as not read-only are set; others must have their present value. A
 // topic is on disk when the response is sent.
 func init() {
 	register(api{
 		key: 19, min: 0, max: 7, handle: typed(createTopics),
-		doc: "One replica. Configurations as in AlterConfigs.",
+		doc: "As many replicas as the cluster keeps, one on a single broker. Configurations as in AlterConfigs.",
 	})
 }
 
@@ -60,7 +60,7 @@ func (c *call) checkNewTopic(in *kmsg.CreateTopicsRequestTopic) error {
 	case err == nil:
 		return fmt.Errorf("%w: topic %q", broker.ErrTopicExists, in.Topic)
 	}
-	if err := checkReplicas(in, s.opts.NodeID); err != nil {
+	if err := s.checkReplicas(in); err != nil {
 		return err
 	}
 	own, err := c.settings().ofNew(in)
@@ -81,7 +81,7 @@ func (s settings) ofNew(in *kmsg.CreateTopicsRequestTopic) (map[string]string, e
 }
 
 // checkReplicas checks partitions and replication factor, or the assignment in their place.
-func checkReplicas(in *kmsg.CreateTopicsRequestTopic, self int32) error {
+func (s *Server) checkReplicas(in *kmsg.CreateTopicsRequestTopic) error {
 	n := int(in.NumPartitions)
 	if len(in.ReplicaAssignment) > 0 {
 		if in.NumPartitions != -1 || in.ReplicationFactor != -1 {
@@ -89,15 +89,14 @@ func checkReplicas(in *kmsg.CreateTopicsRequestTopic, self int32) error {
 		}
 		seen := make(map[int32]bool)
 		for _, a := range in.ReplicaAssignment {
-			if a.Partition < 0 || int(a.Partition) >= len(in.ReplicaAssignment) || seen[a.Partition] ||
-				len(a.Replicas) != 1 || a.Replicas[0] != self {
-				return fmt.Errorf("%w: the only broker is %d, and partitions are numbered from 0", kerr.InvalidReplicaAssignment, self)
+			if a.Partition < 0 || int(a.Partition) >= len(in.ReplicaAssignment) || seen[a.Partition] || !s.canHold(a.Replicas) {
+				return fmt.Errorf("%w: %s, and partitions are numbered from 0", kerr.InvalidReplicaAssignment, s.whichHold())
 			}
 			seen[a.Partition] = true
 		}
 		n = len(in.ReplicaAssignment)
-	} else if in.ReplicationFactor != 1 && in.ReplicationFactor != -1 {
-		return fmt.Errorf("%w: %d, there is one broker", kerr.InvalidReplicationFactor, in.ReplicationFactor)
+	} else if f := int(in.ReplicationFactor); f != s.replicas() && f != -1 {
+		return fmt.Errorf("%w: %d, each message is on %d: it takes that number, or -1", kerr.InvalidReplicationFactor, f, s.replicas())
 	}
 	if n != -1 && (n < 1 || n > broker.MaxPartitions) {
 		return fmt.Errorf("%w: %d, it takes 1 to %d", kerr.InvalidPartitions, n, broker.MaxPartitions)
@@ -123,7 +122,7 @@ func (c *call) createTopic(in *kmsg.CreateTopicsRequestTopic, validateOnly bool,
 		}
 		out.TopicID = t.ID
 	}
-	out.NumPartitions, out.ReplicationFactor = int32(n), 1
+	out.NumPartitions, out.ReplicationFactor = int32(n), int16(s.replicas())
 	for _, config := range s.topicConfigs(own) {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()
 		c.Name, c.Value, c.ReadOnly, c.Source = config.name, kmsg.StringPtr(config.value), !config.settable, int8(config.source)

@@ -8,7 +8,7 @@ import (
 )
 
 // CreatePartitions, versions 0 to 3: a topic gets more partitions, never fewer. An assignment
-// must name this broker for each new one. They are on disk when the response is sent.
+// must name brokers that live for each new one. They are on disk when the response is sent.
 // Consumers see them with their next Metadata request; groups that have a position in the
 // topic begin at the first message of each.
 func init() {
@@ -52,8 +52,8 @@ func (c *call) checkGrowth(in *kmsg.CreatePartitionsRequestTopic) error {
 		return fmt.Errorf("%w: it is for %d partitions, %d are new", kerr.InvalidReplicaAssignment, len(in.Assignment), n)
 	}
 	for _, a := range in.Assignment {
-		if len(a.Replicas) != 1 || a.Replicas[0] != s.opts.NodeID {
-			return fmt.Errorf("%w: the only broker is %d", kerr.InvalidReplicaAssignment, s.opts.NodeID)
+		if !s.canHold(a.Replicas) {
+			return fmt.Errorf("%w: %s", kerr.InvalidReplicaAssignment, s.whichHold())
 		}
 	}
 	return nil

@@ -7,13 +7,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DescribeCluster, versions 0 to 2: this broker alone, which is also the controller. There
+// DescribeCluster, versions 0 to 2: this broker, which is also the controller, and the other nodes of its cluster. There
 // are no separate controllers (endpoint type 2). Authorized operations are not set. It takes no permission, as in Kafka: Metadata
 // has the same.
 func init() {
 	register(api{
 		key: 60, min: 0, max: 2, handle: typed(describeCluster),
-		doc: "One broker, which is the controller. No authorized operations.",
+		doc: "The nodes of the cluster, or one broker. The one that owns the topics is the controller. No authorized operations.",
 	})
 }
 
@@ -40,9 +40,10 @@ func describeCluster(c *call, req *kmsg.DescribeClusterRequest) {
 		c.reply(resp)
 		return
 	}
-	b := kmsg.NewDescribeClusterResponseBroker()
-	b.NodeID = c.server.opts.NodeID
-	b.Host, b.Port = c.conn.address()
-	resp.Brokers = append(resp.Brokers, b)
+	for _, n := range c.nodes() {
+		b := kmsg.NewDescribeClusterResponseBroker()
+		b.NodeID, b.Host, b.Port = n.id, n.host, n.port
+		resp.Brokers = append(resp.Brokers, b)
+	}
 	c.reply(resp)
 }

@@ -13,7 +13,7 @@ import (
 // DescribeTopicPartitions (KIP-966), version 0: the topics that are named, all if none is,
 // in the order of their names. A response has a limited number of partitions; its cursor
 // names the first partition that is missing, for the next request to begin with. No topic
-// is created. A partition has one replica, which is always in sync.
+// is created. All replicas of a partition are always in sync.
 func init() {
 	register(api{
 		key: 75, min: 0, max: 0, handle: typed(describeTopicPartitions),
@@ -83,11 +83,13 @@ func (c *call) describePartitions(name string, first, most int) (out kmsg.Descri
 		end = first + most
 		next = end
 	}
-	self := []int32{c.server.opts.NodeID}
-	for i := first; i < end; i++ {
+	if first >= end {
+		return out, next
+	}
+	for _, of := range partitionsOf(t, first, end, c.server.holders()) {
 		p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
-		p.Partition, p.LeaderID, p.LeaderEpoch = int32(i), self[0], leaderEpoch(t, int32(i))
-		p.Replicas, p.ISR = self, self
+		p.ErrorCode, p.Partition, p.LeaderID, p.LeaderEpoch = of.ErrorCode, of.Partition, of.Leader, of.LeaderEpoch
+		p.Replicas, p.ISR = of.Replicas, of.ISR
 		out.Partitions = append(out.Partitions, p)
 	}
 	return out, next

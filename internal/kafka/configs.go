@@ -42,12 +42,11 @@ const unlimited = "-1"
 
 // settings are those of the broker and its topics, as Kafka's tools see them.
 type settings struct {
-	broker *broker.Broker
-	view   *broker.View
-	opts   *Options
+	*Server
+	view *broker.View
 }
 
-func (c *call) settings() settings { return settings{c.server.broker, c.conn.view, &c.server.opts} }
+func (c *call) settings() settings { return settings{c.server, c.conn.view} }
 
 // topicDefaults are the settings of a topic that has set none, by name.
 func (s settings) topicDefaults() []config {
@@ -163,8 +162,8 @@ func (s settings) offsetsMinutes() string {
 }
 
 // brokerConfigs are the broker's settings and its defaults for all topics.
-func (s settings) brokerConfigs() []config {
-	id := strconv.Itoa(int(s.opts.NodeID))
+func (s settings) brokerConfigs(of broker.Node) []config {
+	id := strconv.Itoa(int(of.ID))
 	millis := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 	given := func(is bool) kmsg.ConfigSource {
 		if is {
@@ -173,15 +172,15 @@ func (s settings) brokerConfigs() []config {
 		return fromCode
 	}
 	list := []config{
-		{name: "advertised.listeners", value: s.opts.Advertise, kind: kmsg.ConfigTypeString, source: given(s.opts.Advertise != ""), doc: "empty: the address that a client connects to (-advertise)"},
+		{name: "advertised.listeners", value: of.Kafka, kind: kmsg.ConfigTypeString, source: given(s.opts.Advertise != ""), doc: "empty: the address that a client connects to (-advertise)"},
 		{name: "auto.create.topics.enable", value: strconv.FormatBool(!s.broker.Options().NoAutoCreate), kind: kmsg.ConfigTypeBoolean, source: given(s.broker.Options().NoAutoCreate), doc: "topics are created with their first message (-auto-create)"},
 		{name: "broker.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
-		{name: "default.replication.factor", value: "1", kind: kmsg.ConfigTypeInt, source: fromCode, doc: "there is one broker"},
+		{name: "default.replication.factor", value: strconv.Itoa(s.replicas()), kind: kmsg.ConfigTypeInt, source: given(s.nodes != nil), doc: "nodes that keep each message; 1 for a broker that is alone (-replicas)"},
 		{name: "delete.topic.enable", value: "true", kind: kmsg.ConfigTypeBoolean, source: fromCode, doc: "topics can be deleted"},
 		{name: "group.initial.rebalance.delay.ms", value: millis(s.opts.RebalanceDelay), kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "time that the first members of a group wait for more members (-rebalance-delay)"},
 		{name: "group.max.session.timeout.ms", value: millis(MaxSession), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "longest session timeout of a group's member"},
 		{name: "group.min.session.timeout.ms", value: millis(s.opts.MinSession), kind: kmsg.ConfigTypeInt, source: given(s.opts.MinSession != DefaultMinSession), doc: "shortest session timeout of a group's member (-min-session)"},
-		{name: "inter.broker.protocol.version", value: "3.9-IV0", kind: kmsg.ConfigTypeString, source: fromCode, doc: "there is one broker; tools choose their requests by this version of Kafka"},
+		{name: "inter.broker.protocol.version", value: "3.9-IV0", kind: kmsg.ConfigTypeString, source: fromCode, doc: "tools choose their requests by this version of Kafka"},
 		{name: "node.id", value: id, kind: kmsg.ConfigTypeInt, source: fromFlag, doc: "this broker's number (-node-id)"},
 		{name: "num.partitions", value: strconv.Itoa(s.broker.Options().Partitions), kind: kmsg.ConfigTypeInt, source: given(s.broker.Options().Partitions != 1), doc: "partitions of new topics (-partitions)"},
 		{name: "offset.metadata.max.bytes", value: strconv.Itoa(maxMetadata), kind: kmsg.ConfigTypeInt, source: fromCode, doc: "text that is committed with an offset"},
@@ -198,7 +197,7 @@ func (s settings) brokerConfigs() []config {
 	return list
 }
 
-// of are the settings of a topic or of this broker.
+// of are the settings of a topic or of a broker.
 func (s settings) of(kind kmsg.ConfigResourceType, name string) ([]config, error) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
@@ -211,10 +210,11 @@ func (s settings) of(kind kmsg.ConfigResourceType, name string) ([]config, error
 		if err := s.view.Allow(broker.Describe, broker.ClusterResource, ""); err != nil {
 			return nil, err
 		}
-		if name != "" && name != strconv.Itoa(int(s.opts.NodeID)) {
-			return nil, fmt.Errorf("%w: the only broker is %d, not %q", kerr.InvalidRequest, s.opts.NodeID, name)
+		of, err := s.nodeNamed(name)
+		if err != nil {
+			return nil, err
 		}
-		return s.brokerConfigs(), nil
+		return s.brokerConfigs(of), nil
 	}
 	return nil, fmt.Errorf("%w: resources of type %v have no configuration", kerr.InvalidRequest, kind)
 }

@@ -51,7 +51,8 @@ type Server struct {
 	broker   *broker.Broker
 	log      *slog.Logger
 	opts     Options
-	groups   groups // for the handlers of consumer groups
+	nodes    broker.Nodes // nil for a broker that is alone
+	groups   groups       // for the handlers of consumer groups
 	requests requestStats
 	conns    *tcpserver.Conns[*conn]
 	decoding *broker.Budget // for decoded requests
@@ -68,7 +69,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	if o.MinSession == 0 {
 		o.MinSession = DefaultMinSession
 	}
-	s := &Server{broker: b, log: b.Log, opts: o, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: tcpserver.NewConns[*conn](b.Log, tcpserver.Limits{
+	s := &Server{broker: b, log: b.Log, opts: o, nodes: b.Options().Nodes, decoding: broker.NewBudget(decodeMemory), maxWhole: maxWhole, conns: tcpserver.NewConns[*conn](b.Log, tcpserver.Limits{
 		Connections: b.Limits.MaxConnections, PerAddress: b.Limits.MaxPerAddress, Handshake: b.Limits.RequestTime,
 	})}
 	s.groups, s.requests = newGroups(s), newRequestStats(b)
