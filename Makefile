@@ -1,5 +1,6 @@
 # make          four static binaries in build/
 # make demo     a tour with real input, checked; installs what it needs
+# make demo-cluster  three nodes, killed one after the other while clients publish; counts what is lost
 # make test     all tests, 7 minutes; installs what it needs
 # make quick    most of the tests in a minute and a half
 # make promise  tries to prove the promises wrong; LONG=1 for hours, written to docs/PROOF.md
@@ -19,7 +20,7 @@ GOTEST    := gotestsum --format pkgname --format-hide-empty-pkg --
 # Only root can make file systems of its own to cut the power of.
 DISKS     := $(if $(filter 0,$(shell id -u)),losetup mkfs.ext4)
 
-.PHONY: all run demo test tests tests-own tests-others quick promise race check lint fuzz cover sabotage bench bench-peers bench-compare clean
+.PHONY: all run demo demo-cluster test tests tests-own tests-others quick promise race check lint fuzz cover sabotage bench bench-peers bench-compare clean
 
 all:
 	@scripts/need.sh go
@@ -32,6 +33,10 @@ run: all
 demo: all
 	@scripts/need.sh nc
 	scripts/demo.sh build
+
+demo-cluster: all
+	@scripts/need.sh nc curl
+	scripts/demo-cluster.sh build
 
 test:
 	@scripts/timed.sh "make test" "7 minutes on 2 processors; make quick one and a half" make --no-print-directory tests

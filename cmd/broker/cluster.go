@@ -273,12 +273,22 @@ func (n *clusterNode) Report(ctx context.Context) cluster.Report {
 	return n.node.Report(ctx, n.o.cluster.replicas, n.peers)
 }
 
+// peers is what the engine knows of all nodes.
 func (n *clusterNode) peers(ctx context.Context) (all []cluster.Peer, err error) {
-	return nil, errors.ErrUnsupported
+	peers, err := n.engine.Peers(ctx)
+	for _, p := range peers {
+		all = append(all, cluster.Peer{Node: p.Node, Current: p.Current, Lag: p.Lag, Streams: p.Streams, Leads: p.Leads})
+	}
+	return all, err
 }
 
 // Remove begins to remove a node that is gone for good.
-func (n *clusterNode) Remove(ctx context.Context, node int32) error { return errors.ErrUnsupported }
+func (n *clusterNode) Remove(ctx context.Context, node int32) error {
+	if err := n.engine.Remove(ctx, node); err != nil {
+		return fmt.Errorf("%w: %w", cluster.ErrNotNow, err)
+	}
+	return nil
+}
 
 // A nodeEngine is the engine as package cluster asks for it.
 type nodeEngine struct{ *jetstream.Engine }
@@ -290,8 +300,6 @@ func (e nodeEngine) TakeOver(ctx context.Context) (cluster.Owned, error) {
 	}
 	return s, nil
 }
-
-func (e nodeEngine) StepDown(context.Context, int32) error { return errors.ErrUnsupported }
 
 // A service is a broker with its servers, while this node owns the topics.
 type service struct {
@@ -360,10 +368,12 @@ const keepTime = 2 * time.Second
 // clients waiting, must fail first.
 func (s *service) Leave(ctx context.Context) error {
 	if ctx.Err() != nil {
-		err := s.broker.Close()
+		err := s.broker.Leave(ctx)
 		s.fronts.stopBy(ctx)
 		return err
 	}
 	s.fronts.stopBy(ctx)
-	return s.broker.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), keepTime)
+	defer cancel()
+	return s.broker.Leave(ctx)
 }

@@ -171,7 +171,8 @@ func (l *load) asKafka(p *publisher, _ int) {
 		seeds = append(seeds, b.Kafka())
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.DefaultProduceTopic(topic), kgo.AllowAutoTopicCreation(),
-		kgo.DialTimeout(time.Second), kgo.RetryTimeout(patience), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		kgo.DialTimeout(time.Second), kgo.RetryTimeout(patience), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
+		kgo.MetadataMinAge(100*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		l.t.Error(err)
 		return
@@ -222,17 +223,27 @@ func (l *load) consume(c *consumer) {
 	}
 }
 
-// recover waits until all publishers have acknowledgements again from a moment on, and says for how long one of
-// them had none at most.
-func (l *load) recover(since time.Time) (longest time.Duration) {
+// A pause is the longest time for which a client of lines or HTTP, and the Kafka client, had no acknowledgement.
+type pause struct{ here, kafka time.Duration }
+
+func (p pause) String() string {
+	return fmt.Sprintf("%v, the Kafka client %v", p.here.Round(time.Millisecond), p.kafka.Round(time.Millisecond))
+}
+
+// recover waits until all publishers have acknowledgements again from a moment on.
+func (l *load) recover(since time.Time) (longest pause) {
 	l.t.Helper()
 	for _, p := range l.publishers {
-		var pause time.Duration
+		var none time.Duration
 		brokertest.Await(l.t, time.Minute, p.name+" gets acknowledgements again", func() (over bool) {
-			pause, over = p.pause(since)
+			none, over = p.pause(since)
 			return over
 		})
-		longest = max(longest, pause)
+		if p.name == "kafka" {
+			longest.kafka = none
+		} else {
+			longest.here = max(longest.here, none)
+		}
 	}
 	return longest
 }
