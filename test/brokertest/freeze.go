@@ -50,3 +50,6 @@ func anyRuns(stats []string) bool {
 
 // Ended is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.exited }
+
+// Thaw undoes Freeze.
+func (p *Process) Thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }

@@ -23,7 +23,7 @@ import (
 const topic = "orders"
 
 // patience bounds what one client does, such as waiting for an answer.
-const patience = 30 * time.Second
+const patience = 5 * time.Second
 
 // A load is clients that publish through all ways in, and consume, until it ends. A publisher never sends a message
 // twice: what gets no answer stays uncertain.
@@ -171,7 +171,7 @@ func (l *load) asKafka(p *publisher, _ int) {
 		seeds = append(seeds, b.Kafka())
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.DefaultProduceTopic(topic), kgo.AllowAutoTopicCreation(),
-		kgo.DialTimeout(time.Second), kgo.RetryTimeout(patience), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
+		kgo.DialTimeout(time.Second), kgo.RetryTimeout(10*patience), kgo.ProduceRequestTimeout(patience), kgo.RequestTimeoutOverhead(time.Second), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 		kgo.MetadataMinAge(100*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		l.t.Error(err)
@@ -286,6 +286,27 @@ func (l *load) judge() (j judgement, acked int) {
 	}
 	j.foreign = len(times)
 	return j, acked
+}
+
+// mustBeWhole is judge for a test that takes nothing else than all.
+func (l *load) mustBeWhole() {
+	l.t.Helper()
+	j, acked := l.judge()
+	l.t.Logf("%d acknowledged: %+v", acked, j)
+	if j != (judgement{}) || acked == 0 {
+		l.t.Errorf("%+v of %d", j, acked)
+	}
+}
+
+// since counts the messages that were acknowledged after a moment.
+func (l *load) since(at time.Time) (n int) {
+	for _, p := range l.publishers {
+		p.mu.Lock()
+		i, _ := slices.BinarySearchFunc(p.times, at, time.Time.Compare)
+		n += len(p.times) - i
+		p.mu.Unlock()
+	}
+	return n
 }
 
 // read reads the topic to its end by a request of lines.
