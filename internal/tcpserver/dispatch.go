@@ -148,6 +148,15 @@ func (d *Dispatcher) lead(conn Conn) {
 		conn.Abort()
 		return
 	}
+	if err := d.Lead(conn); err != nil {
+		d.refuse(conn, err)
+	}
+}
+
+// Lead has a connection served by the target: by a server of this process, which goes on when Lead returns, or until it has
+// ended by another node. It waits for a target as for connections of Serve. The error is ErrNoOwner or ErrStopped: then
+// nobody has had the connection.
+func (d *Dispatcher) Lead(conn Conn) error {
 	late := time.Now().Add(d.options.Patience)
 	for {
 		d.mu.Lock()
@@ -155,19 +164,17 @@ func (d *Dispatcher) lead(conn Conn) {
 		d.mu.Unlock()
 		switch {
 		case stopped:
-			d.refuse(conn, ErrStopped)
-			return
+			return ErrStopped
 		case !time.Now().Before(late): // also after a freeze of this process
-			d.refuse(conn, ErrNoOwner)
-			return
+			return ErrNoOwner
 		case t.Take != nil:
 			if t.Take(conn) {
-				return
+				return nil
 			}
 		case t.Owner != "":
 			if err := d.carry(conn, t.Owner, changed); !errors.Is(err, ErrNotTaken) {
 				d.log.Debug("a carried connection has ended", "port", d.options.Port, "client", conn.RemoteAddr(), "reason", err)
-				return
+				return nil
 			}
 		}
 		wait := late
