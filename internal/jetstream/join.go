@@ -58,7 +58,7 @@ func refused(format string, v ...any) error { return &refusedError{fmt.Sprintf(f
 // A waiting says what a node waits for.
 type waiting string
 
-func (w waiting) Error() string { return "waiting for " + string(w) }
+func (w waiting) Error() string { return "waiting " + string(w) }
 
 // decide gives the id of the cluster that a node joins, of those that total nodes make: a waiting if the
 // answers don't tell yet, a refusedError if they never will.
@@ -89,11 +89,11 @@ func decide(self hello, answers []hello, total int) (id string, err error) {
 	case self.Cluster != "" && len(known) > 0:
 		return self.Cluster, nil
 	case self.Cluster != "":
-		return "", waiting("another node of the cluster")
+		return "", waiting("for another node of the cluster")
 	case len(members) > 0:
 		return adopt(self, others, members)
 	case len(others)+1 < total:
-		return "", waiting(fmt.Sprintf("%d of %d nodes: a new cluster needs all of them once", total-1-len(others), total))
+		return "", waiting(fmt.Sprintf("for %d of %d nodes: a new cluster needs all of them once", total-1-len(others), total))
 	case len(known) > 0:
 		return known[0].Cluster, nil
 	}
@@ -112,7 +112,7 @@ func decide(self hello, answers []hello, total int) (id string, err error) {
 func adopt(self hello, others map[int32]hello, members []hello) (id string, err error) {
 	i := slices.IndexFunc(members, func(a hello) bool { return len(a.Peers) > 0 })
 	if i < 0 {
-		return "", waiting("the cluster, which has no leader: most of its nodes are down, or have lost their directories")
+		return "", waiting("for the cluster, which has no leader: most of its nodes are down, or have lost their directories")
 	}
 	answered := make(map[string]bool)
 	for _, a := range others {
@@ -123,7 +123,7 @@ func adopt(self hello, others map[int32]hello, members []hello) (id string, err 
 		if p.Peer == self.Peer {
 			again = true
 			if p.Alive {
-				return "", waiting(fmt.Sprintf("the end of another process that is node %d", self.Node))
+				return "", waiting(fmt.Sprintf("for the end of another process that is node %d", self.Node))
 			}
 		}
 	}
@@ -132,17 +132,24 @@ func adopt(self hello, others map[int32]hello, members []hello) (id string, err 
 	}
 	for _, p := range members[i].Peers {
 		if p.Peer != self.Peer && (!p.Current || !answered[p.Peer]) {
-			return "", waiting(fmt.Sprintf("all other nodes: the directory of node %d is empty, and it was a member before", self.Node))
+			return "", waitingToComeBack("until all other nodes are up", self.Node)
 		}
 	}
 	for _, a := range others {
+		if a.Orphans > 0 {
+			return "", waitingToComeBack("until all streams have leaders", self.Node)
+		}
 		for p := range a.Behind {
 			if p != self.Peer {
-				return "", waiting(fmt.Sprintf("a node that lags: the directory of node %d is empty, and it was a member before", self.Node))
+				return "", waitingToComeBack("until no other node lags", self.Node)
 			}
 		}
 	}
 	return members[i].Cluster, nil
+}
+
+func waitingToComeBack(until string, node int32) error {
+	return waiting(fmt.Sprintf("%s: node %d has lost its directory. If that takes too long, replace it by a node with a new number", until, node))
 }
 
 // A member knows whether this node has joined its cluster, and the cluster is ready.
@@ -211,7 +218,7 @@ func (m *member) allRemoved() []int32 {
 func (e *Engine) join() error {
 	for rounds := helloTime / 8; ; rounds = min(2*rounds, helloTime) {
 		var id string
-		err := error(waiting("other nodes"))
+		err := error(waiting("for other nodes"))
 		e.askNodes(rounds, len(e.o.Peers), func(answers []hello) (enough bool) {
 			id, err = decide(e.hello(), answers, len(e.o.Peers))
 			return !isWaiting(err)

@@ -21,7 +21,7 @@ func (s *embedded) peers() (all []peer) {
 	}
 	all = append(all, peer{s.Node(), true, true})
 	for _, r := range z.Meta.Replicas {
-		all = append(all, peer{r.Peer, r.Current && !r.Offline, r.Active < aliveTime && !r.Offline})
+		all = append(all, peer{r.Peer, r.Current && !r.Offline, r.Active > 0 && r.Active < aliveTime && !r.Offline}) // 0: never
 	}
 	return all
 }
