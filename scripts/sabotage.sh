@@ -608,6 +608,24 @@ sabotage "call a cluster healthy whose replicas lag" internal/cluster/report.go 
 	's/of.State == Up \&\& !p.Current/false/' ./internal/cluster TestReportSaysWhatIsWrong
 sabotage "exit with 0 from admin health though a node is gone" cmd/admin/nodes.go \
 	's/if len(r.Problems) > 0 {/if len(r.Problems) > 9 {/' ./cmd/admin TestHealthIsAnExitCode
+sabotage "make a new cluster without all nodes" internal/jetstream/join.go \
+	's/case len(others)+1 < total:/case len(others)+1 < 2:/' ./internal/jetstream TestEmptyNodesDoNotMakeANewCluster
+sabotage "have an empty node vote while another one lags" internal/jetstream/join.go \
+	's/\&\& (!p.Current || !answered\[p.Peer\])/\&\& false/' ./internal/jetstream TestDecideJoinsOneClusterOrWaits
+sabotage "join with the directory of another cluster" internal/jetstream/join.go \
+	's/case self.Cluster != "" \&\& a.Cluster != self.Cluster:/case false:/' ./internal/jetstream TestADirectoryOfAnotherClusterIsRefused
+sabotage "use a directory that another process uses" internal/jetstream/directory.go \
+	's/err = syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil/_ = syscall.Flock; err != nil/' ./internal/jetstream TestStartRefusesDirectories
+sabotage "believe that a change of the catalog is refused" internal/jetstream/meta.go \
+	's/case by == write:/case by == write \&\& false:/' ./internal/jetstream TestCatalogTakesALostAnswerForWhatItIs
+sabotage "write to the catalog without the guard" internal/jetstream/meta.go \
+	's/metaPrefix+guard.Key)$/metaPrefix+key)/' ./internal/jetstream TestCatalogRefusesAChangeWhoseGuardHasChanged
+sabotage "leave a log without the replicas of -replicas" internal/jetstream/replicas.go \
+	's/c.Replicas = e.o.Replicas/_ = c/' ./internal/jetstream TestReplicasAreAddedWhenTheirNumberIsRaised
+sabotage "let a removed node come back" internal/jetstream/join.go \
+	's/case slices.Contains(a.Removed, self.Node):/case false:/' ./internal/jetstream TestANodeIsReplaced
+sabotage "let nodes join without TLS" internal/jetstream/server.go \
+	's/if e.o.TLS != nil {/if false {/' ./internal/jetstream TestNodesWithTheKeyMakeACluster
 sabotage "restore a topic whose logs begin at 0" internal/jetstream/takeover.go \
 	's/p.first = open.first(i)/_ = i/' ./internal/jetstream TestStoreOfOneNode
 sabotage "restore a topic on disk without its log start" internal/commitlog/topicdirs.go \

@@ -22,7 +22,7 @@ const (
 	errorHeader = "Mb-Error"
 )
 
-// ErrNoAnswer is the error of a call whose node is gone, or has no such method.
+// ErrNoAnswer is the error of a call whose node is gone, or has no such method, and of calls that were given up.
 var ErrNoAnswer = errors.New("the node does not answer")
 
 // A RemoteError is what the function of the called node has answered.
@@ -38,11 +38,8 @@ func (e *Engine) Call(ctx context.Context, node int32, method string, data []byt
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	m, err := e.calls.RequestWithContext(ctx, callSubject(node, method), data)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded):
-		return nil, fmt.Errorf("node %d, %q: %w: %w", node, method, ErrNoAnswer, err)
-	case err != nil:
-		return nil, fmt.Errorf("node %d, %q: %w", node, method, err)
+	if err != nil {
+		return nil, fmt.Errorf("node %d, %q: %w: %w", node, method, ErrNoAnswer, stopped(err))
 	}
 	if text := m.Header.Get(errorHeader); text != "" {
 		return nil, &RemoteError{node, text}

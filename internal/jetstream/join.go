@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,8 +18,9 @@ import (
 // and make a new, empty cluster while one with the messages is down.
 
 const (
-	helloSubject = "mb.hello"
-	helloTime    = 250 * time.Millisecond // for the answers of one round
+	helloSubject    = "mb.hello"
+	farewellSubject = "mb.farewell"
+	helloTime       = 250 * time.Millisecond // for the answers of one round
 )
 
 // A hello is what a node says of itself to one that wants to join.
@@ -158,11 +160,12 @@ type member struct {
 
 	mu      sync.Mutex
 	ready   bool
-	reason  error   // why this node has not joined yet, or never will
-	removed []int32 // numbers of nodes that must not join again
+	reason  error           // why this node has not joined yet, or never will
+	removed []int32         // numbers of nodes that must not join again
+	left    map[int32]hello // what nodes said that have joined since this one started
 }
 
-func newMember() *member { return &member{done: make(chan struct{})} }
+func newMember() *member { return &member{done: make(chan struct{}), left: make(map[int32]hello)} }
 
 // decided notes that the cluster is ready, or why it never will be for this node.
 func (m *member) decided(refusal error) {
@@ -172,13 +175,23 @@ func (m *member) decided(refusal error) {
 	close(m.done)
 }
 
-// waits notes what this node waits for, and reports whether it is something else than before.
-func (m *member) waits(reason error) (changed bool) {
+// waits notes what this node waits for.
+func (m *member) waits(reason error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	changed = m.reason == nil || m.reason.Error() != reason.Error()
 	m.reason = reason
-	return changed
+}
+
+func (m *member) leaves(h hello) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left[h.Node] = h
+}
+
+func (m *member) farewells() []hello {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.left))
 }
 
 func (m *member) isReady() bool {
@@ -216,26 +229,34 @@ func (m *member) allRemoved() []int32 {
 
 // join asks the other nodes until it is certain to which cluster this node belongs, and joins it.
 func (e *Engine) join() error {
-	for rounds := helloTime / 8; ; rounds = min(2*rounds, helloTime) {
+	var logged string
+	for rounds := helloTime / 8; e.ctx.Err() == nil; rounds = min(2*rounds, helloTime) {
 		var id string
+		var member bool
 		err := error(waiting("for other nodes"))
-		e.askNodes(rounds, len(e.o.Peers), func(answers []hello) (enough bool) {
-			id, err = decide(e.hello(), answers, len(e.o.Peers))
+		e.askNodes(rounds, func(answers []hello) (enough bool) {
+			self := e.hello()
+			if self.Cluster != "" {
+				answers = append(e.member.farewells(), answers...)
+			}
+			id, err = decide(self, answers, len(e.o.Peers))
+			member = slices.ContainsFunc(answers, func(a hello) bool { return a.Member })
 			return !isWaiting(err)
 		})
 		if err == nil {
-			return e.enter(id)
+			return e.enter(id, member)
 		}
 		if !isWaiting(err) {
 			return err
 		}
-		if e.member.waits(err) && rounds >= helloTime {
+		e.member.waits(err)
+		if rounds == helloTime && err.Error() != logged {
+			logged = err.Error()
 			e.log.Info("this node has not joined the cluster yet", "reason", err)
 		}
-		if pause(e.ctx, rounds/4); e.ctx.Err() != nil {
-			return ErrStopped
-		}
+		pause(e.ctx, rounds/4)
 	}
+	return ErrStopped
 }
 
 func isWaiting(err error) bool {
@@ -243,21 +264,29 @@ func isWaiting(err error) bool {
 	return errors.As(err, &w)
 }
 
-// enter starts the server with streams. What joins a cluster that may hold messages may hold some soon.
-func (e *Engine) enter(id string) error {
-	if m := e.dir.get(); m.Cluster != id {
-		m.Cluster = id
+// enter starts the server with streams. Where others are members, this node may hold messages soon.
+//
+// The start may take long, and the others may wait for an answer of this node. So it says good-bye.
+func (e *Engine) enter(id string, member bool) error {
+	m := e.dir.get()
+	if m.Cluster != id || member && !m.Member {
+		m.Cluster, m.Member = id, m.Member || member
 		if err := e.dir.keep(m); err != nil {
 			return err
 		}
 	}
+	if b, err := json.Marshal(e.hello()); err == nil {
+		_ = e.calls.Publish(farewellSubject, b)
+		_ = e.calls.FlushTimeout(helloTime)
+	}
+	e.log.Info("this node joins the cluster", "cluster", id)
 	e.server.Load().stop()
 	return e.startServer(true)
 }
 
-// askNodes asks all nodes once. It calls f with all answers so far, after each one, until that is enough, n nodes
-// have answered, or the time is over.
-func (e *Engine) askNodes(patience time.Duration, n int, f func([]hello) (enough bool)) {
+// askNodes asks all nodes once. It calls f with all answers so far, after each one, until that is enough or the
+// time is over.
+func (e *Engine) askNodes(patience time.Duration, f func([]hello) (enough bool)) {
 	got := make(chan *nats.Msg, 64)
 	inbox := e.calls.NewInbox()
 	s, err := e.calls.ChanSubscribe(inbox, got)
@@ -270,7 +299,7 @@ func (e *Engine) askNodes(patience time.Duration, n int, f func([]hello) (enough
 	}
 	end := time.NewTimer(patience)
 	defer end.Stop()
-	for answers := []hello(nil); len(answers) < n; {
+	for answers := []hello(nil); ; {
 		select {
 		case m := <-got:
 			var a hello
@@ -290,7 +319,16 @@ func (e *Engine) askNodes(patience time.Duration, n int, f func([]hello) (enough
 
 // answerHello answers other nodes that want to join, until Stop.
 func (e *Engine) answerHello() error {
-	_, err := e.calls.Subscribe(helloSubject, func(m *nats.Msg) {
+	_, err := e.calls.Subscribe(farewellSubject, func(m *nats.Msg) {
+		var h hello
+		if json.Unmarshal(m.Data, &h) == nil {
+			e.member.leaves(h)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	_, err = e.calls.Subscribe(helloSubject, func(m *nats.Msg) {
 		if b, err := json.Marshal(e.hello()); err == nil {
 			_ = m.Respond(b) // the node asks again
 		}
@@ -302,9 +340,8 @@ func (e *Engine) answerHello() error {
 func (e *Engine) hello() hello {
 	s := e.server.Load()
 	m := e.dir.get()
-	h := hello{Node: e.o.Node, Peer: s.Node(), Cluster: m.Cluster, Candidate: m.Candidate, Member: m.Member, Removed: e.member.allRemoved()}
-	if m.Member {
-		h.Peers, h.load = s.peers(), s.load()
+	return hello{
+		Node: e.o.Node, Peer: s.Node(), Cluster: m.Cluster, Candidate: m.Candidate, Member: m.Member,
+		Peers: s.peers(), Removed: e.member.allRemoved(), load: s.load(),
 	}
-	return h
 }

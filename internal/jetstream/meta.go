@@ -180,41 +180,57 @@ func (c *meta) SetValueIf(ctx context.Context, key string, data []byte, guard Va
 	}
 	m := nats.NewMsg(metaPrefix + key)
 	m.Data = data
-	write := rand.Text()
-	m.Header.Set(writeHeader, write)
+	m.Header.Set(writeHeader, rand.Text())
 	m.Header.Set(nats.ExpectedLastSubjSeqHdr, strconv.FormatUint(guard.Revision, 10))
 	m.Header.Set(server.JSExpectedLastSubjSeqSubj, metaPrefix+guard.Key)
+	revision, err := c.put(ctx, key, guard, m)
+	if err != nil {
+		return 0, fmt.Errorf("entry %q of the catalog can't be written: %w", key, err)
+	}
+	_ = c.streams.calls.Publish(metaChanged, nil)
+	return revision, nil
+}
+
+// put stores a message of a key, until that is certain or ctx is done.
+func (c *meta) put(ctx context.Context, key string, guard Value, m *nats.Msg) (revision uint64, err error) {
 	for {
 		revision, err := c.store(ctx, m)
-		if err == nil {
-			_ = c.streams.calls.Publish(metaChanged, nil)
-			return revision, nil
-		}
-		if ctx.Err() != nil {
-			return 0, fmt.Errorf("entry %q of the catalog can't be written: %w", key, err)
+		if err == nil || ctx.Err() != nil {
+			return revision, err
 		}
 		if isCode(err, codeWrongSequence) {
-			// It is refused also when an earlier copy of it has been stored whose answer was lost, and,
-			// around a change of leaders, when it is about to be stored. So the guard is read: if it is
-			// unchanged, the condition still holds. If not, this write is there already, or never will be.
-			g, _, err := c.value(ctx, guard.Key)
-			if err != nil {
-				return 0, err
-			}
-			v, by, err := c.value(ctx, key)
-			switch {
-			case err != nil:
-				return 0, err
-			case by == write:
-				return v.Revision, nil
-			case g.Revision != guard.Revision:
-				return 0, fmt.Errorf("entry %q: %w", key, ErrConflict)
+			revision, err = c.look(ctx, key, guard, m.Header.Get(writeHeader))
+			if err != nil || revision > 0 {
+				return revision, err
 			}
 		} else if isFinal(err) {
-			return 0, fmt.Errorf("entry %q of the catalog can't be written: %w", key, err)
+			return 0, err
 		}
 		pause(ctx, 20*time.Millisecond)
 	}
+}
+
+// look finds out what became of a write that was refused: it gives the revision if it is stored, 0 if it may be
+// sent again, and ErrConflict if it never will be stored.
+//
+// It is refused also when an earlier copy of it has been stored whose answer was lost, and, around a change of
+// leaders, when it is about to be stored. So the guard is read first: if it is unchanged, the condition still holds.
+// If not, the write is there already or never will be.
+func (c *meta) look(ctx context.Context, key string, guard Value, write string) (revision uint64, err error) {
+	g, _, err := c.value(ctx, guard.Key)
+	if err != nil {
+		return 0, err
+	}
+	v, by, err := c.value(ctx, key)
+	switch {
+	case err != nil:
+		return 0, err
+	case by == write:
+		return v.Revision, nil
+	case g.Revision != guard.Revision:
+		return 0, ErrConflict
+	}
+	return 0, nil
 }
 
 // store publishes one message of the catalog and waits for its answer.
@@ -223,7 +239,7 @@ func (c *meta) store(ctx context.Context, m *nats.Msg) (sequence uint64, err err
 	defer cancel()
 	r, err := c.streams.calls.RequestMsgWithContext(ctx, m)
 	if err != nil {
-		return 0, err
+		return 0, stopped(err)
 	}
 	var a server.JSPubAckResponse
 	if err := json.Unmarshal(r.Data, &a); err != nil {

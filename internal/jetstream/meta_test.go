@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 func testContext(t testing.TB) context.Context {
@@ -75,6 +77,26 @@ func TestCatalogGivesAnEntryToOneOfMany(t *testing.T) {
 			t.Fatalf("round %d: the entry is %q, %v; it was given to %q", round, v.Data, err, won)
 		}
 		revision = v.Revision
+	}
+}
+
+// The answer to a change was lost, and its second copy is refused.
+func TestCatalogTakesALostAnswerForWhatItIs(t *testing.T) {
+	e := startEngines(t, 1)[0]
+	ctx := testContext(t)
+	m := nats.NewMsg(metaPrefix + "topic.61")
+	m.Header.Set(writeHeader, "this one")
+	m.Header.Set(nats.ExpectedLastSubjSeqHdr, "0")
+	stored, err := e.meta.store(ctx, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := e.put(ctx, "topic.61", Value{Key: "topic.61"}, m); err != nil || again != stored {
+		t.Errorf("revision %d, %v; the first copy got %d", again, err, stored)
+	}
+	m.Header.Set(writeHeader, "another one")
+	if _, err := e.put(ctx, "topic.61", Value{Key: "topic.61"}, m); !errors.Is(err, ErrConflict) {
+		t.Errorf("the change of another node: %v", err)
 	}
 }
 

@@ -34,7 +34,7 @@ func (e *Engine) Peers(ctx context.Context) ([]Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := e.census(len(known))
+	c := e.census(known)
 	if len(c.peers) == 0 && len(e.o.Peers) > 0 {
 		return nil, ErrNoLeader
 	}
@@ -55,10 +55,10 @@ type census struct {
 	behind  map[string]uint64
 }
 
-// census asks all nodes, of which there are n.
-func (e *Engine) census(n int) census {
+// census asks all nodes, and waits for those that are known.
+func (e *Engine) census(known map[int32]string) census {
 	c := census{make(map[int32]hello), make(map[string]peer), make(map[string]uint64)}
-	e.askNodes(helloTime, n, func(answers []hello) bool {
+	e.askNodes(helloTime, func(answers []hello) (enough bool) {
 		a := answers[len(answers)-1]
 		c.answers[a.Node] = a
 		for _, p := range a.Peers {
@@ -67,7 +67,12 @@ func (e *Engine) census(n int) census {
 		for p, lag := range a.Behind {
 			c.behind[p] += lag
 		}
-		return false
+		for node := range known {
+			if _, ok := c.answers[node]; !ok {
+				return false
+			}
+		}
+		return true
 	})
 	return c
 }
@@ -116,7 +121,7 @@ func (e *Engine) Remove(ctx context.Context, node int32) error {
 	if !ok {
 		return fmt.Errorf("node %d is not known", node)
 	}
-	c := e.census(len(known))
+	c := e.census(known)
 	if _, up := c.answers[node]; up || c.peers[identity].Alive {
 		return fmt.Errorf("node %d is up, or was some seconds ago: stop it, and wait until it is gone", node)
 	}

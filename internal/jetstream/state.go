@@ -12,7 +12,7 @@ const aliveTime = 5 * time.Second
 
 // peers gives all nodes, if this server leads them; else none.
 func (s *embedded) peers() (all []peer) {
-	if !s.JetStreamIsLeader() {
+	if !s.JetStreamIsLeader() { // also without streams
 		return nil
 	}
 	z, err := s.Jsz(nil)

@@ -115,9 +115,17 @@ func isCode(err error, code uint16) bool {
 // ErrStopped is the error of a request after Stop.
 var ErrStopped = errors.New("the engine has been stopped")
 
+// stopped makes ErrStopped of what a connection says after Stop.
+func stopped(err error) error {
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+	return err
+}
+
 // isFinal reports whether err is an error that the same request gets again.
 func isFinal(err error) bool {
-	if errors.Is(err, nats.ErrConnectionClosed) {
+	if errors.Is(err, ErrStopped) {
 		return true
 	}
 	var a *server.ApiError
@@ -167,11 +175,8 @@ func (s *streams) ask(ctx context.Context, c *nats.Conn, subject string, data []
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	m, err := c.RequestWithContext(ctx, subject, data)
-	if errors.Is(err, nats.ErrConnectionClosed) {
-		return fmt.Errorf("%w: %w", ErrStopped, err)
-	}
 	if err != nil {
-		return err
+		return stopped(err)
 	}
 	return json.Unmarshal(m.Data, out)
 }
