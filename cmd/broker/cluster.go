@@ -155,31 +155,19 @@ func (l *listeners) byName() map[string]net.Listener {
 	return map[string]net.Listener{portProducers: l.producers, portConsumers: l.consumers, portKafka: l.kafka, portHTTP: l.http}
 }
 
-// sayWaiting is the time between two log lines while too few nodes are there.
-const sayWaiting = 10 * time.Second
-
-// awaitReady waits until the cluster can be used. It ends with a signal, or an error.
+// awaitReady waits until the cluster can be used; the engine says what it waits for. It ends with a signal, or an error.
 func (n *clusterNode) awaitReady(stop <-chan os.Signal) (os.Signal, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ready := make(chan error, 1)
 	go func() { ready <- n.engine.Ready(ctx) }()
-	for wait := time.Second; ; wait = sayWaiting {
-		select {
-		case err := <-ready:
-			return nil, err
-		case err := <-n.failed:
-			return nil, err
-		case reason := <-stop:
-			return reason, nil
-		case <-time.After(wait):
-			all, here := len(n.o.cluster.peers), len(n.node.Live())
-			if here > all/2 {
-				n.log.Info("waiting for the nodes to agree: the first start of a cluster takes all of them", "here", here, "nodes", all)
-				continue
-			}
-			n.log.Info(fmt.Sprintf("waiting for %d of %d nodes", all/2+1, all), "here", here)
-		}
+	select {
+	case err := <-ready:
+		return nil, err
+	case err := <-n.failed:
+		return nil, err
+	case reason := <-stop:
+		return reason, nil
 	}
 }
 

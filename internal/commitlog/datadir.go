@@ -73,7 +73,11 @@ func (d *dataDir) isOurLock() bool {
 
 // knownFormat checks the content of the file "format".
 func knownFormat(content []byte) error {
-	if got := strings.TrimSpace(string(content)); got != format && got != formatJournal {
+	got := strings.TrimSpace(string(content))
+	if strings.HasPrefix(got, formatCluster) {
+		return errors.New("it belongs to a node of a cluster: -cluster and -peers start it as that; admin export makes a directory of a single broker")
+	}
+	if got != format && got != formatJournal {
 		return fmt.Errorf("its format is %q, this program knows %q and %q: CHANGELOG.md says under Upgrading what to do", got, format, formatJournal)
 	}
 	return nil

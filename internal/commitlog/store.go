@@ -33,6 +33,9 @@ const (
 	// As format, while the journal may hold messages that the segments lack. It differs from format in four
 	// bits: a flipped bit does not hide the journal.
 	formatJournal = "mbus J"
+
+	// How the format of a directory begins that package jetstream has.
+	formatCluster = "mbus cluster "
 )
 
 // A Store keeps its topics in one data directory.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,20 @@ func NewCluster(t testing.TB, nodes int, flags ...string) *Cluster {
 		c.Nodes = append(c.Nodes, &Broker{Data: filepath.Join(dir, fmt.Sprint(i+1)), t: t, flags: append(all, flags...)})
 	}
 	return c
+}
+
+// Flags are those of a node, with further ones.
+func (c *Cluster) Flags(node int, flags ...string) []string {
+	b := c.Nodes[node]
+	return slices.Concat([]string{"-data", b.Data}, b.flags, flags)
+}
+
+// FreePorts are those of a node that gets other ports than it has.
+func (c *Cluster) FreePorts(node int) []string {
+	route := Reserve(c.t)
+	i := slices.Index(c.Nodes[node].flags, "-peers") + 1
+	return c.Flags(node, "-cluster", route, "-cluster-links", Reserve(c.t), "-peers", c.Nodes[node].flags[i]+","+route,
+		"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")
 }
 
 // Start starts a node again, and waits until it lets clients in.

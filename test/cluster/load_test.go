@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +19,8 @@ import (
 	"mbus/test/brokertest"
 )
 
-const topic = "orders"
+// topics are several, because each has a leader of its own in the engine.
+var topics = []string{"orders", "bills", "parcels"}
 
 // patience bounds what one client does, such as waiting for an answer.
 const patience = 5 * time.Second
@@ -35,12 +35,12 @@ type load struct {
 	running sync.WaitGroup
 
 	publishers []*publisher
-	consumer   *consumer
+	consumers  map[string]*consumer // by topic
 }
 
 // A publisher numbers its messages, and notes which were acknowledged, and when.
 type publisher struct {
-	name string
+	name, topic string
 
 	mu    sync.Mutex // guards what follows
 	sent  int
@@ -77,20 +77,22 @@ func (p *publisher) pause(since time.Time) (longest time.Duration, over bool) {
 // startLoad has clients begin. Each knows the addresses of all nodes, and begins with another one.
 func startLoad(t *testing.T, c *brokertest.Cluster) *load {
 	t.Helper()
-	l := &load{t: t, cluster: c}
+	l := &load{t: t, cluster: c, consumers: make(map[string]*consumer)}
 	l.ctx, l.end = context.WithCancel(t.Context())
 	for i := range c.Nodes {
 		l.publish(fmt.Sprint("lines", i+1), i, l.asLines)
 		l.publish(fmt.Sprint("http", i+1), i, l.asHTTP)
 	}
 	l.publish("kafka", 0, l.asKafka)
-	l.consumer = &consumer{got: make(map[string]int)}
-	l.running.Go(func() { l.consume(l.consumer) })
+	for i, topic := range topics {
+		l.consumers[topic] = &consumer{topic: topic, got: make(map[string]int)}
+		l.running.Go(func() { l.consume(l.consumers[topic], i) })
+	}
 	return l
 }
 
 func (l *load) publish(name string, node int, by func(p *publisher, node int)) {
-	p := &publisher{name: name, acked: make(map[int]bool)}
+	p := &publisher{name: name, topic: topics[len(l.publishers)%len(topics)], acked: make(map[int]bool)}
 	l.publishers = append(l.publishers, p)
 	l.running.Go(func() {
 		for ; l.ctx.Err() == nil; node++ { // the next one, after each error
@@ -125,7 +127,7 @@ func (l *load) asLines(p *publisher, node int) {
 	}
 	defer conn.Close()
 	answers := bufio.NewReader(conn)
-	io.WriteString(conn, topic+"\n")
+	io.WriteString(conn, p.topic+"\n")
 	for count := 1; ; count++ {
 		n, text := p.next()
 		if _, err := io.WriteString(conn, text+"\n"); err != nil {
@@ -146,7 +148,7 @@ func (l *load) asHTTP(p *publisher, node int) {
 	defer client.CloseIdleConnections()
 	for {
 		n, text := p.next()
-		request, err := http.NewRequestWithContext(l.ctx, http.MethodPost, "http://"+l.cluster.Nodes[node].HTTP()+"/topics/"+topic, strings.NewReader(text))
+		request, err := http.NewRequestWithContext(l.ctx, http.MethodPost, "http://"+l.cluster.Nodes[node].HTTP()+"/topics/"+p.topic, strings.NewReader(text))
 		if err != nil {
 			l.t.Error(err)
 			return
@@ -170,7 +172,7 @@ func (l *load) asKafka(p *publisher, _ int) {
 	for _, b := range l.cluster.Nodes {
 		seeds = append(seeds, b.Kafka())
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.DefaultProduceTopic(topic), kgo.AllowAutoTopicCreation(),
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.DefaultProduceTopic(p.topic), kgo.AllowAutoTopicCreation(),
 		kgo.DialTimeout(time.Second), kgo.RetryTimeout(10*patience), kgo.ProduceRequestTimeout(patience), kgo.RequestTimeoutOverhead(time.Second), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 		kgo.MetadataMinAge(100*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
@@ -190,6 +192,8 @@ func (l *load) asKafka(p *publisher, _ int) {
 
 // A consumer is of a group, and acknowledges each message.
 type consumer struct {
+	topic string
+
 	mu  sync.Mutex // guards what follows
 	got map[string]int
 }
@@ -200,15 +204,20 @@ func (c *consumer) note(text string) {
 	c.got[text]++
 }
 
-// consume follows the topic on one node after the other.
-func (l *load) consume(c *consumer) {
-	for node := 0; l.ctx.Err() == nil; node++ {
+// lacks says whether the consumer has not had all of these.
+func (c *consumer) lacks(all []string) bool {
+	return slices.ContainsFunc(all, func(text string) bool { return c.got[text] == 0 })
+}
+
+// consume follows the topic, from a node on on one after the other.
+func (l *load) consume(c *consumer, node int) {
+	for ; l.ctx.Err() == nil; node++ {
 		conn, err := l.dial(l.cluster.Nodes[node%len(l.cluster.Nodes)].Consumers())
 		if err != nil {
 			sleep(l.ctx, 10*time.Millisecond)
 			continue
 		}
-		io.WriteString(conn, topic+"?group=all&follow&ack\n")
+		io.WriteString(conn, c.topic+"?group=all&follow&ack\n")
 		messages := bufio.NewReader(conn)
 		for n := 1; ; n++ {
 			text, err := messages.ReadString('\n')
@@ -251,37 +260,38 @@ func (l *load) recover(since time.Time) (longest pause) {
 // A judgement counts what must not be.
 type judgement struct{ lost, doubled, foreign, unread int }
 
-// judge ends the clients, reads the topic, and compares.
+// judge ends the clients, reads the topics, and compares.
 func (l *load) judge() (j judgement, acked int) {
 	l.t.Helper()
-	read := l.read("from=beginning")
-	rest := l.read("group=all") // what the consumer has not had yet
 	l.end()
 	l.running.Wait()
-	times := make(map[string]int)
-	for _, text := range append(read, l.read("from="+strconv.Itoa(len(read)))...) {
-		times[text]++
-	}
-	for _, text := range rest {
-		l.consumer.note(text)
-	}
-	for _, text := range l.read("group=all") {
-		l.consumer.note(text)
+	times := make(map[string]int) // by topic and text
+	for topic, c := range l.consumers {
+		there := l.read(topic, "from=beginning")
+		for _, text := range there {
+			times[topic+" "+text]++
+		}
+		// What the consumer has not had yet. Some may be leased to its connection, whose end the owner gets to know later.
+		for end := time.Now().Add(10 * time.Second); c.lacks(there) && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			for _, text := range l.read(topic, "group=all") {
+				c.note(text)
+			}
+		}
 	}
 	for _, p := range l.publishers {
 		acked += len(p.acked)
 		for n := range p.sent + 1 {
 			text := fmt.Sprintf("%s %d", p.name, n)
-			switch count := times[text]; {
+			switch count := times[p.topic+" "+text]; {
 			case count == 0 && p.acked[n]:
 				j.lost++
 			case count > 1:
 				j.doubled++
 			}
-			if times[text] > 0 && l.consumer.got[text] == 0 {
+			if times[p.topic+" "+text] > 0 && l.consumers[p.topic].got[text] == 0 {
 				j.unread++
 			}
-			delete(times, text)
+			delete(times, p.topic+" "+text)
 		}
 	}
 	j.foreign = len(times)
@@ -309,8 +319,8 @@ func (l *load) since(at time.Time) (n int) {
 	return n
 }
 
-// read reads the topic to its end by a request of lines.
-func (l *load) read(options string) (all []string) {
+// read reads a topic to its end by a request of lines.
+func (l *load) read(topic, options string) (all []string) {
 	l.t.Helper()
 	answer, err := l.cluster.Nodes[0].Read(topic + "?" + options)
 	if err != nil {
