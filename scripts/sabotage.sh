@@ -630,5 +630,20 @@ sabotage "restore a topic whose logs begin at 0" internal/jetstream/takeover.go 
 	's/p.first = open.first(i)/_ = i/' ./internal/jetstream TestStoreOfOneNode
 sabotage "restore a topic on disk without its log start" internal/commitlog/topicdirs.go \
 	's/if err := l.start.write(offset, offset); err != nil {/if err := error(nil); err != nil {/' ./internal/commitlog TestConformsAcrossPowerCuts
+transfer=internal/transfer
+sabotage "serve a cluster of which an import is not done" $transfer/import.go \
+	's/s != nil \&\& s.Done == nil/false/' ./$transfer TestImportGoesOnWhereItHasEnded
+sabotage "import what is damaged" $transfer/import.go \
+	's/m.survey.Verified.Damaged > 0/m.survey.Verified.Damaged > 9/' ./$transfer TestImportIsRefused
+sabotage "mix what two directories have" $transfer/import.go \
+	's/known.Sum != m.state.Sum/false/' ./$transfer TestImportGoesOnWithTheSameDirectoryOnly
+sabotage "import into a cluster that has topics" $transfer/import.go \
+	's/if !m.begun {$/if false {/' ./$transfer TestImportIsRefused
+sabotage "take an export that was cut off for a whole one" $transfer/frames.go \
+	's/return ErrCut$/return io.EOF/' ./$transfer TestAnExportThatIsCutOffIsNoExport
+sabotage "export positions behind the topics" $transfer/export.go \
+	's/return order(a.Name) - order(b.Name)/return order(b.Name) - order(a.Name)/' ./$transfer TestTheBrokersOwnTopicsAreExportedFirst
+sabotage "forget that an exported topic was deleted" $transfer/export.go \
+	's/return e.out.json(frameDeleted, Topic{of, make(\[\]Log, of.Partitions)})/return nil/' ./$transfer TestATopicThatIsDeletedDuringAnExportIsKnownAsDeleted
 
 go run ./test/sabotage "$@" <"$work/cases"

@@ -7,9 +7,8 @@ import (
 	"io"
 	"os"
 
-	"mbus/internal/broker"
 	"mbus/internal/commitlog"
-	"mbus/internal/store"
+	"mbus/internal/transfer"
 )
 
 // Exit codes of -verify, besides 0.
@@ -26,14 +25,8 @@ func verify(dir string, out, errs io.Writer) int {
 		return exitUnreadable
 	}
 	lines := bufio.NewWriter(out)
-	check := new(positionCheck)
-	sum, err := commitlog.VerifyAnd(dir, commitlog.Options{}, check.observer(), func(f commitlog.Finding) {
-		fmt.Fprintln(lines, f)
-	})
-	for _, f := range check.found {
-		fmt.Fprintln(lines, f)
-		sum.Damaged++
-	}
+	found, err := transfer.Look(dir, func(f commitlog.Finding) { fmt.Fprintln(lines, f) })
+	sum := found.Verified
 	if err == nil {
 		fmt.Fprintf(lines, "verified topics=%d partitions=%d records=%d bytes=%d damaged=%d\n",
 			sum.Topics, sum.Partitions, sum.Records, sum.Bytes, sum.Damaged)
@@ -52,24 +45,4 @@ func verify(dir string, out, errs io.Writer) int {
 		return exitDamaged
 	}
 	return 0
-}
-
-// A positionCheck compares the groups' positions with the topics that the store finds.
-type positionCheck struct {
-	broker.PositionCheck
-	found []commitlog.Finding
-}
-
-func (c *positionCheck) observer() commitlog.Observer {
-	return commitlog.Observer{Topic: broker.PositionsTopic, Batch: c.Batch, Topics: c.compare}
-}
-
-func (c *positionCheck) compare(all []commitlog.Checked, deleted func(id [16]byte) bool) {
-	topics, ends := make([]store.Topic, len(all)), make([][]int64, len(all))
-	for i, t := range all {
-		topics[i], ends[i] = t.Topic, t.Ends
-	}
-	for _, f := range c.Compare(topics, ends, deleted) {
-		c.found = append(c.found, commitlog.Finding{Topic: f.Topic, Partition: f.Partition, First: f.First, Next: f.Next, Reason: f.Reason})
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"sort"
 	"sync"
+	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/vfs"
@@ -225,6 +226,15 @@ func (x *index) appendTimes(now uint32, latest int64) (times appendTimes, correc
 		x.times = old.trust(now, latest)
 	}
 	return x.times, x.times != old
+}
+
+// lastAppend returns the time of the last append to the segment; zero if it is not known.
+func (x *index) lastAppend() time.Time {
+	times, _ := x.appendTimes(0, minTime)
+	if times.last == 0 || times.last >= lastTime {
+		return time.Time{}
+	}
+	return time.UnixMilli(millis(times.last))
 }
 
 // dropRecent drops the recent batches.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"mbus/internal/batch"
 	"mbus/internal/store"
@@ -56,17 +57,28 @@ type Verified struct {
 	Damaged            int   // findings that are not harmless
 }
 
-// An Observer gets batches and topics from Verify, to check what only the broker knows.
+// An Observer gets batches and topics from Verify, to check what only the broker knows, or to copy them.
 type Observer struct {
-	Topic  string                                              // whose batches are shown
+	Topic  string                                              // whose batches Batch gets
 	Batch  func(batch.Batch)                                   // each valid one, in order; it is valid until that returns
+	Each   func(Stored) error                                  // each valid one of all topics; Verify fails with the error
 	Topics func(all []Checked, deleted func(id [16]byte) bool) // at the end; deleted is as Store.Deleted
+	Note   func([]byte)                                        // that of Store.Note
+}
+
+// A Stored batch is one that Verify has read, with a record at the log start offset or higher.
+type Stored struct {
+	Topic     store.Topic
+	Partition int
+	Batch     batch.Batch // valid until Each returns
+	Appended  time.Time   // when the last batch of its segment was appended; zero if that is not known
 }
 
 // A Checked topic is one that Verify has looked at.
 type Checked struct {
 	store.Topic
-	Ends []int64 // of its logs, by partition, math.MaxInt64 if not known; nil for one of which it is reported that it can't be used
+	Starts []int64 // log start offsets, by partition
+	Ends   []int64 // of its logs, by partition, math.MaxInt64 if not known; nil for one of which it is reported that it can't be used
 }
 
 // Verify reads every batch of a data directory, and checks its checksum, offsets, partition and index
@@ -122,6 +134,8 @@ type verifier struct {
 	sum   Verified
 	look  Observer
 	all   []Checked
+	buf   []byte // of the batch that is looked at
+	err   error  // of the observer
 }
 
 func (v *verifier) run() error {
@@ -153,7 +167,9 @@ func (v *verifier) run() error {
 		if !e.Dir {
 			continue
 		}
-		v.topic(e.Name)
+		if v.topic(e.Name); v.err != nil {
+			return v.err
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.store.catalog.made)) {
 		if !there[name] {
@@ -162,6 +178,9 @@ func (v *verifier) run() error {
 		}
 	}
 	v.strangers()
+	if v.look.Note != nil {
+		v.look.Note(v.store.Note())
+	}
 	if v.look.Topics != nil {
 		v.look.Topics(v.all, v.store.catalog.isDeleted)
 	}
@@ -266,12 +285,12 @@ func (v *verifier) topic(name string) {
 			Reason: errors.New("it was deleted, or was being deleted, and is there: the next start uses it again"),
 		})
 	}
-	ends := make([]int64, t.Partitions)
+	starts, ends := make([]int64, t.Partitions), make([]int64, t.Partitions)
 	for i := range t.Partitions {
 		v.sum.Partitions++
-		ends[i] = v.partition(v.store.newPartition(t.Topic, i))
+		starts[i], ends[i] = v.partition(t.Topic, v.store.newPartition(t.Topic, i))
 	}
-	v.all = append(v.all, Checked{t.Topic, ends})
+	v.all = append(v.all, Checked{t.Topic, starts, ends})
 	v.beyond(t.Topic)
 }
 

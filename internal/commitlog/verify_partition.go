@@ -6,18 +6,21 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+
+	"mbus/internal/store"
 )
 
 // A checkup reads one partition.
 type checkup struct {
 	*verifier
 	*inventory
+	of   store.Topic
 	next int64 // offset that the next batch has
 }
 
-// partition reads a partition and reports damage. It returns the log's end, or math.MaxInt64 if that is
-// not known.
-func (v *verifier) partition(l *partition) (end int64) {
+// partition reads a partition and reports damage. It returns the log start offset and the log's end, or
+// math.MaxInt64 if that is not known.
+func (v *verifier) partition(of store.Topic, l *partition) (start, end int64) {
 	list, err := l.takeInventory()
 	if isNotExist(err) {
 		err = errors.New("its directory is missing")
@@ -25,9 +28,9 @@ func (v *verifier) partition(l *partition) (end int64) {
 	if err != nil {
 		c := &checkup{verifier: v, inventory: &inventory{log: l}}
 		c.damage(l.dir, 0, 0, 0, err)
-		return math.MaxInt64
+		return 0, math.MaxInt64
 	}
-	c := &checkup{verifier: v, inventory: list}
+	c := &checkup{verifier: v, inventory: list, of: of}
 	valid, err := c.findStart()
 	if err == nil && !valid {
 		err = errors.New("it holds no offset, or can't be read")
@@ -47,13 +50,13 @@ func (v *verifier) partition(l *partition) (end int64) {
 	c.orphaned()
 	c.lostOfJournal()
 	if len(c.segments) == 0 {
-		return c.next
+		return c.start, c.next
 	}
 	if c.next < c.startEnd {
 		c.damage(filepath.Join(l.dir, startName), 0, c.next, c.startEnd,
 			fmt.Errorf("the log ends at offset %d, and had reached %d when its start was written: an incomplete copy, or damaged", c.next, c.startEnd))
 	}
-	return max(c.next, c.segments[len(c.segments)-1].base)
+	return c.start, max(c.next, c.segments[len(c.segments)-1].base)
 }
 
 // damage reports that a file is damaged at pos, and that the offsets from first to next are lost by
@@ -218,11 +221,27 @@ func (r *segmentCheck) count(w *scanner) {
 	c.sum.Bytes += n
 	r.index.batch(w.at, r.whole)
 	c.next = next
-	if c.look.Batch != nil && c.log.topic == c.look.Topic && next > c.start {
-		p := make([]byte, n)
-		if _, err := w.file.ReadAt(p, w.at.pos); err == nil { // as a moment ago
-			c.look.Batch(p)
-		}
+	if next > c.start && c.err == nil {
+		c.show(r.s, w, n)
+	}
+}
+
+// show gives the observer the batch of n bytes at which the scanner is.
+func (c *checkup) show(s *segment, w *scanner, n int64) {
+	isChosen := c.look.Batch != nil && c.log.topic == c.look.Topic
+	if !isChosen && c.look.Each == nil {
+		return
+	}
+	c.buf = slices.Grow(c.buf[:0], int(n))[:n]
+	if _, err := w.file.ReadAt(c.buf, w.at.pos); err != nil { // as a moment ago it could be read
+		c.err = err
+		return
+	}
+	if isChosen {
+		c.look.Batch(c.buf)
+	}
+	if c.look.Each != nil {
+		c.err = c.look.Each(Stored{c.of, c.log.number, c.buf, s.index.lastAppend()})
 	}
 }
 
