@@ -602,6 +602,20 @@ sabotage "show the cluster key in a log" $key/key.go \
 	's/^func (k Key) Format(/func (k Key) Shape(/' ./$key TestFormatsDoNotShowTheSecret
 sabotage "leave the file of a new cluster key open to others" cmd/admin/clusterkey.go \
 	's/f.Chmod(0o600)/f.Chmod(0o644)/' ./cmd/admin TestNewKeyMakesAFileThatABrokerTakes
+ownership=internal/cluster/ownership.go
+members=internal/cluster/members.go
+sabotage "take over when the engine says once that this node leads" $ownership \
+	's/if leads \&\& led {/if leads \&\& (led || true) {/' ./internal/cluster TestLeadOfOneLookIsNoLead
+sabotage "own the topics when another node leads" $ownership \
+	's/if !o.engine.Leads() {/if false {/' ./internal/cluster TestOwnershipFollowsTheLead
+sabotage "own the topics that another node has taken over" $ownership \
+	's/case <-lost:/case <-chan struct{}(nil):/' ./internal/cluster TestLostStoreIsLeftAtOnceAndTakenAgain
+sabotage "give clients time when the topics are lost" $ownership \
+	's/if why != errStopping {/if false {/' ./internal/cluster TestOwnershipFollowsTheLead
+sabotage "stop without another node that leads" $ownership \
+	'/) run(ctx/,/^}/ s/if o.engine.Leads() {/if false {/' ./internal/cluster TestOwnershipFollowsTheLead
+sabotage "believe an owner that has been replaced" $members \
+	's/ \&\& k.Owns == r.latest {/ {/; s/if m.Owns > r.latest {/if m.Owns != 0 {/' ./internal/cluster TestRollKnowsWhoLivesAndWhoOwns
 sabotage "remove a node without another in its place" internal/cluster/report.go \
 	's/case current < r.Replicas:/case current < 0:/' ./internal/cluster TestANodeIsRemovedOnlyWhereTheOthersCanGoOn
 sabotage "call a cluster healthy whose replicas lag" internal/cluster/report.go \
