@@ -56,6 +56,8 @@ type bus struct {
 	book                 *brokertest.LogBook
 	panics               bool // are expected
 	serving              sync.WaitGroup
+	doors                []net.Listener // of another node
+	ends                 []func()       // of that node
 	stopped              bool
 }
 
@@ -111,7 +113,8 @@ func (b *bus) begin() {
 	if s.node != 0 {
 		b.server.Node = s.node
 	}
-	b.producers, b.consumers = b.serve(b.server.ServeProducers), b.serve(b.server.ServeConsumers)
+	b.producers = b.serve(b.server.ServeProducers, b.server.TakeProducer)
+	b.consumers = b.serve(b.server.ServeConsumers, b.server.TakeConsumer)
 	b.stopped = false
 }
 
@@ -123,19 +126,29 @@ func (b *bus) logged() *slog.HandlerOptions {
 	return nil
 }
 
-func (b *bus) serve(on func(net.Listener)) string {
+func (b *bus) serve(on func(net.Listener), take func(tcpserver.Conn) bool) string {
 	b.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	l := listen(b.t)
 	if b.setup.overTLS || overTLS(b.t) {
 		var server *tls.Config
 		server, b.clientTLS = brokertest.TLS(b.t)
 		l = tcpserver.WithTLS(l, server)
 	}
-	b.serving.Go(func() { on(l) })
+	if byLink(b.t) {
+		b.serveByLink(l, take)
+	} else {
+		b.serving.Go(func() { on(l) })
+	}
 	return l.Addr().String()
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // stop ends the bus as the program does, but with more patience.
@@ -147,8 +160,15 @@ func (b *bus) stop() {
 	within(b.t, "the bus stops", func() {
 		ctx, cancel := context.WithTimeout(context.Background(), b.broker.Limits.StopTime)
 		defer cancel()
+		for _, l := range b.doors {
+			l.Close()
+		}
 		b.server.Stop(ctx)
 		_ = b.broker.Close() // fails where tests make the disk fail
+		for _, end := range b.ends {
+			end()
+		}
+		b.ends, b.doors = nil, nil
 		b.serving.Wait()
 	})
 	if panics := b.book.Lines("panic"); len(panics) > 0 && !b.panics {

@@ -19,13 +19,11 @@ const tlsTest = "TestOverTLS"
 // overTLS says whether a test is one of those of TestOverTLS.
 func overTLS(t testing.TB) bool { return strings.HasPrefix(t.Name(), tlsTest+"/") }
 
-// What is promised of the end of a connection, of slow and stalled clients, of limits and of a
-// stop holds over TLS as it does over TCP, also for clients that log in: the tests are the same.
-func TestOverTLS(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes its time; make test runs it")
-	}
-	for name, test := range map[string]func(*testing.T){
+// clientTests are those of what a client sees of its connection, and it of the client.
+var clientTests map[string]func(*testing.T)
+
+func init() { // some of them run others
+	clientTests = map[string]func(*testing.T){
 		"a close consumes":              TestClosingAfterReadingAllConsumes,
 		"a half-close consumes":         TestHalfClosingAtTheEndConsumes,
 		"only a close consumes":         TestNothingIsConsumedUntilTheClientHasClosed,
@@ -77,13 +75,22 @@ func TestOverTLS(t *testing.T) {
 		"whole or missing":              TestMessagesOfAConnectionThatIsResetAreWholeOrMissing,
 		"byte by byte":                  TestBytesMayComeOneAtATime,
 		"the largest message":           TestMessageIsAsLargeAsTheLimitAndNoLarger,
-		"hostile clients":               hostileClients,
-		"a client without TLS":          plainBesideTLS,
 		"a large table":                 TestASlowReaderOfALargeTableGetsAllOfIt,
 		"promises":                      promisesToWorkers,
-	} {
+	}
+}
+
+// What is promised of the end of a connection, of slow and stalled clients, of limits and of a
+// stop holds over TLS as it does over TCP, also for clients that log in: the tests are the same.
+func TestOverTLS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes its time; make test runs it")
+	}
+	for name, test := range clientTests {
 		t.Run(name, test)
 	}
+	t.Run("hostile clients", hostileClients)
+	t.Run("a client without TLS", plainBesideTLS)
 }
 
 // promisesToWorkers is a part of TestPromisesToRandomWorkers.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -13,22 +14,12 @@ import (
 // client's connection is as it was.
 var ErrNotTaken = errors.New("the other node does not take the connection")
 
-// Times of a carrier. They are variables for tests.
-var (
-	// carryMoment is how long a write to a client holds up the frames that follow.
-	carryMoment = 2 * time.Millisecond
-
-	// carryPause is the longest time between two looks at a client that takes its time.
-	carryPause = 10 * time.Second
-
-	// carryStall is how long a client may take none of the bytes that wait for it when the owner has closed.
-	carryStall = time.Minute
-)
-
 // Carry carries a client of this node over a link, to the node that has the other end, until either ends. Then both
 // are closed: a link that breaks is a reset to the client. After ErrNotTaken only the link is.
-func Carry(client, link Conn, hello Hello) error {
-	w := newWire(link)
+func Carry(client, link Conn, hello Hello) error { return carry(client, link, hello, usualTimes) }
+
+func carry(client, link Conn, hello Hello, t linkTimes) error {
+	w := newWire(link, t)
 	body, err := hello.append(nil)
 	if err == nil {
 		err = w.send(frameHello, body...)
@@ -54,9 +45,9 @@ type carrier struct {
 	fore   fore
 	back   back
 
-	mu     sync.Mutex // guards what follows; held while the system may give an error of the client, which it does once
-	failed bool       // it has given one
-	ended  bool       // the sending side to the client is closed
+	writing sync.Mutex // held while bytes are written to the client
+	mu      sync.Mutex // guards what follows; held while the system may give an error of the client, which it does once
+	failed  error      // that it has given
 }
 
 // A fore is the way from the client to the owner.
@@ -79,6 +70,7 @@ type back struct {
 	bytes   backlog    // for the client
 	meter   meter
 	written uint64 // bytes that the client's socket has
+	rests   bool   // a write has not ended: the next goes on with it, even if there are no more bytes
 	steps   []step // that follow them
 	running bool   // a goroutine is at work on both
 	ended   sync.WaitGroup
@@ -93,7 +85,7 @@ type step struct {
 func newCarrier(client Conn, w *wire) *carrier {
 	c := &carrier{client: client, wire: w}
 	c.fore.changed.L, c.fore.granted, c.fore.stopped = &c.fore.mu, firstGrant, make(chan struct{})
-	c.back.meter = newMeter()
+	c.back.meter = newMeter(fullGrant)
 	return c
 }
 
@@ -123,9 +115,8 @@ func (c *carrier) handle(k kind, p []byte) error {
 		c.client.Observe()
 	case frameAdmitted:
 		c.client.guest().admit()
-		c.tell(c.back.widen())
 	case frameEnd:
-		c.then(step{c.closeWrite, carryPause})
+		c.then(step{c.closeWrite, c.wire.times.stall})
 	case frameConfirm:
 		return c.confirm(p)
 	case frameClose:
@@ -141,7 +132,7 @@ func (c *carrier) end(err error) error {
 	if err == errClosed {
 		c.wire.conn.Close()
 		c.stop()
-		c.then(step{c.close, carryStall})
+		c.then(step{c.close, c.wire.times.stall})
 		c.back.ended.Wait()
 		return nil
 	}
@@ -154,21 +145,21 @@ func (c *carrier) end(err error) error {
 
 // close closes the client's connection in good order.
 func (c *carrier) close() {
-	if !c.hasFailed() {
+	if c.failure() == nil {
 		c.client.ResetOnClose(false)
 	}
 	c.client.Close()
 }
 
 // fail notes that the system has given an error of the client, and tells the owner. The caller holds mu.
-func (c *carrier) fail() {
-	if !c.failed {
-		c.failed = true
-		_ = c.wire.send(frameFailed)
+func (c *carrier) fail(err error) {
+	if c.failed == nil {
+		c.failed = err
+		_ = c.wire.send(frameFailed, appendErrno(nil, err)...)
 	}
 }
 
-func (c *carrier) hasFailed() bool {
+func (c *carrier) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failed
@@ -194,24 +185,40 @@ func (c *carrier) write(p []byte) error {
 	if waits || err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.failed {
-		return nil
-	}
-	n, err := c.client.Write(p, carryMoment)
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	n, err := c.put(p, c.wire.times.moment, nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		b.mu.Lock()
 		b.bytes.add(p[n:])
+		b.rests = true
 		b.start(c)
 		b.mu.Unlock()
-	case err != nil:
-		c.fail()
-		return nil
 	}
 	c.tell(b.wrote(n))
 	return nil
+}
+
+// put writes to the client, within some time, or all of p if a step follows. What a client that has failed does not get
+// counts as written.
+func (c *carrier) put(p []byte, within time.Duration, next *step) (n int, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.failure() != nil {
+		return len(p), nil
+	}
+	if next == nil {
+		n, err = c.client.Write(p, within)
+	} else {
+		var all int64
+		all, err = c.client.WriteAll(next.limit, p)
+		n = int(all)
+	}
+	if err == nil || next == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail(err)
+	return len(p), nil
 }
 
 // start has a goroutine do what waits. The caller holds mu.
@@ -230,12 +237,6 @@ func (b *back) wrote(n int) (grant uint64, tell bool) {
 	return b.meter.use(n)
 }
 
-func (b *back) widen() (grant uint64, tell bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.meter.widen()
-}
-
 // then has a step done behind the bytes that wait.
 func (c *carrier) then(s step) {
 	b := &c.back
@@ -250,64 +251,42 @@ func (c *carrier) work() {
 	b := &c.back
 	for {
 		b.mu.Lock()
-		p := b.bytes.bytes()
+		p, rests := b.bytes.lend(), b.rests
 		var next *step
 		if len(b.steps) > 0 {
 			next = &b.steps[0]
 		}
-		if len(p) == 0 {
-			if next == nil {
-				b.running = false
-				b.mu.Unlock()
-				return
-			}
+		switch {
+		case len(p) > 0 || rests:
+			b.mu.Unlock()
+			n, err := c.put(p, c.wire.times.pause, next)
+			b.mu.Lock()
+			b.bytes.skip(n)
+			b.rests = err != nil // a client that takes its time has more
+			b.mu.Unlock()
+			c.tell(b.wrote(n))
+		case next != nil:
 			b.steps = b.steps[1:]
-		}
-		b.mu.Unlock()
-		if len(p) == 0 {
+			b.mu.Unlock()
 			next.do()
-		} else {
-			c.tell(c.writeSlowly(p, next))
+		default:
+			b.running = false
+			b.mu.Unlock()
+			return
 		}
 	}
-}
-
-// writeSlowly writes to a client that takes its time, of which the owner may have enough, or for the next step.
-func (c *carrier) writeSlowly(p []byte, next *step) (grant uint64, tell bool) {
-	var n int64
-	var err error
-	if next == nil {
-		var some int
-		some, err = c.client.Write(p, carryPause)
-		n = int64(some)
-	} else {
-		n, err = c.client.WriteAll(next.limit, p)
-	}
-	b := &c.back
-	if err != nil && (next != nil || !errors.Is(err, os.ErrDeadlineExceeded)) {
-		c.mu.Lock()
-		c.fail()
-		c.mu.Unlock()
-		n = int64(len(p)) // they are lost
-	}
-	b.mu.Lock()
-	b.bytes.skip(int(n))
-	b.mu.Unlock()
-	return b.wrote(int(n))
 }
 
 // closeWrite closes the sending side to the client.
 func (c *carrier) closeWrite() {
-	c.mu.Lock()
-	failed := c.failed
-	c.ended = true
-	c.mu.Unlock()
-	if failed || c.client.CloseWrite() == nil {
+	if c.failure() != nil {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.fail()
+	if err := c.client.CloseWrite(); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.fail(err)
+	}
 }
 
 // confirm finds out how the client ends.
@@ -319,12 +298,12 @@ func (c *carrier) confirm(p []byte) error {
 	last = append([]byte(nil), last...)
 	c.then(step{func() {
 		c.stop()
-		var err error
-		if !c.hasFailed() {
+		err := c.failure()
+		if err == nil {
 			err = closeAs(c.client, how, last, times)
 		}
-		if err == nil && c.hasFailed() {
-			err = &lost{"it has failed before"}
+		if err == nil {
+			err = c.failure() // that nobody else has seen
 		}
 		_ = c.wire.send(frameConfirmed, appendVerdict(nil, err)...)
 	}, times.Acknowledge})
@@ -339,7 +318,7 @@ func (c *carrier) answer() {
 	c.mu.Lock()
 	missing, err := c.client.Unacknowledged()
 	if err != nil {
-		c.fail()
+		c.fail(err)
 	}
 	c.mu.Unlock()
 	if err != nil {
@@ -362,17 +341,24 @@ func (c *carrier) forward() {
 		return // it is stopped
 	}
 	c.mu.Lock()
-	c.failed = true
+	if c.failed == nil {
+		c.failed = err
+	}
+	err = c.failed
 	c.mu.Unlock()
-	_ = c.wire.send(frameReset)
+	_ = c.wire.send(frameReset, appendErrno(nil, err)...)
 }
 
-// endsWell says whether the end that was read is one in good order. After a reset that a write has seen a read gives
-// the same end.
+// endsWell says whether the end that was read is one in good order. After a reset a read gives the same end if
+// something else has had the error, which is another one where the end had come before.
 func (c *carrier) endsWell() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.failed && (c.ended || c.client.view().state != closed)
+	if c.client.view().state != closed {
+		return true
+	}
+	c.writing.Lock() // a write that has had the error has noted it
+	defer c.writing.Unlock()
+	err := c.failure()
+	return err == nil || errors.Is(err, syscall.EPIPE)
 }
 
 // readAll sends all data. The error is the client's, or the link's; none, or a time-out, after stop.
@@ -412,6 +398,7 @@ func (f *fore) await() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for !f.stops && f.sent == f.granted {
+		f.Idle()
 		f.changed.Wait()
 	}
 	return !f.stops

@@ -86,11 +86,11 @@ func parseVerdict(p []byte) error {
 	if err, known := verdicts[p[0]]; known {
 		return err
 	}
-	return linkError("close", &lost{string(p[1:])})
+	return linkError("close", &lost{"the client: " + string(p[1:])})
 }
 
 // A lost says why the connection to a client was lost.
 type lost struct{ text string }
 
-func (l *lost) Error() string { return "the connection to the client: " + l.text }
+func (l *lost) Error() string { return l.text }
 func (l *lost) Unwrap() error { return syscall.ECONNRESET }

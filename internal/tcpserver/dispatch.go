@@ -15,6 +15,7 @@ import (
 type Dispatcher struct {
 	log     *slog.Logger
 	options DispatcherOptions
+	times   linkTimes
 	conns   *Conns[Conn]
 	running sync.WaitGroup // connections that wait or are carried
 
@@ -61,9 +62,8 @@ func NewDispatcher(log *slog.Logger, o DispatcherOptions) *Dispatcher {
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
 	}
-	o.Links = mutual(o.Links)
 	return &Dispatcher{
-		log: log, options: o, conns: NewConns[Conn](log, o.Limits),
+		log: log, options: o, times: usualTimes, conns: NewConns[Conn](log, o.Limits),
 		changed: make(chan struct{}), links: make(map[Conn]struct{}),
 	}
 }
@@ -121,12 +121,14 @@ func (d *Dispatcher) take(conn Conn) {
 		return
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.stopped {
-		d.refuse(conn, ErrStopped)
-		return
+	stopped := d.stopped
+	if !stopped {
+		d.running.Go(func() { d.lead(conn) })
 	}
-	d.running.Go(func() { d.lead(conn) })
+	d.mu.Unlock()
+	if stopped {
+		d.refuse(conn, ErrStopped)
+	}
 }
 
 func (d *Dispatcher) refuse(conn Conn, err error) {
@@ -211,7 +213,7 @@ func (d *Dispatcher) carry(conn Conn, owner string, changed <-chan struct{}) err
 		link.Abort()
 		return ErrNotTaken
 	}
-	err = Carry(conn, link, HelloOf(d.options.Port, conn))
+	err = carry(conn, link, HelloOf(d.options.Port, conn), d.times)
 	d.mu.Lock()
 	delete(d.links, link)
 	d.mu.Unlock()

@@ -4,14 +4,13 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 	"time"
 )
 
 // The bytes of data that one side of a link may have sent and the other has not used: what a client that stalls, or
-// floods, has others hold. Before the log-in it is less.
+// floods, has others hold. Of a client that has not logged in it is less.
 const (
 	firstGrant = smallOutput
 	fullGrant  = 64 << 10
@@ -25,7 +24,7 @@ type meter struct {
 	granted uint64 // bytes that may have come
 }
 
-func newMeter() meter { return meter{window: firstGrant, granted: firstGrant} }
+func newMeter(window uint64) meter { return meter{window: window, granted: window} }
 
 // take counts bytes that have come.
 func (m *meter) take(n int) error {
@@ -105,7 +104,7 @@ func (f *inflow) ready() (bool, error) {
 	case f.closed:
 		return false, linkError("read", net.ErrClosed)
 	case f.isOver():
-		return false, os.ErrDeadlineExceeded
+		return false, errLate("read")
 	case len(f.bytes.bytes()) > 0:
 		return true, nil
 	case f.ended:

@@ -21,6 +21,12 @@ type linked struct {
 // newLinkedRig makes a rig whose clients come by way of another node. Links are over TLS where clients are.
 func newLinkedRig(t *testing.T, overTLS bool, limits Limits) *rig {
 	t.Helper()
+	return newLinkedRigWith(t, overTLS, limits, usualTimes, nil)
+}
+
+// newLinkedRigWith is newLinkedRig with links that go through a road to the address of the rig's.
+func newLinkedRigWith(t *testing.T, overTLS bool, limits Limits, times linkTimes, road func(to string) string) *rig {
+	t.Helper()
 	var server, client, config *tls.Config
 	if overTLS {
 		server, client = brokertest.TLS(t)
@@ -32,11 +38,15 @@ func newLinkedRig(t *testing.T, overTLS bool, limits Limits) *rig {
 		door:  NewDispatcher(log, DispatcherOptions{Port: "test", Limits: Limits{Connections: 10_000, Handshake: bound}, Links: config}),
 		links: NewLinks(log, config), config: config, clients: make(chan *net.TCPConn, 10_000),
 	}
+	r.link.door.times, r.link.links.times = times, times
 	ports, clients := listen(t), listen(t)
 	r.link.address, r.address = ports.Addr().String(), clients.Addr().String()
 	clients = &noting{clients, r.link.clients}
 	if server != nil {
 		clients = WithTLS(clients, server)
+	}
+	if road != nil {
+		r.link.address = road(r.link.address)
 	}
 	r.link.door.Set(Target{Owner: r.link.address})
 	served := make(chan struct{}, 2)

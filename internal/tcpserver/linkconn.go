@@ -5,9 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -25,8 +23,8 @@ type linkConn struct {
 func newLinkConn(w *wire, h Hello) *linkConn {
 	at := net.TCPAddrFromAddrPort(h.Remote)
 	c := &linkConn{
-		hello: h, wire: w, in: inflow{wake: make(chan struct{}, 1), meter: newMeter()},
-		out:  outflow{wake: make(chan struct{}, 1), granted: firstGrant},
+		hello: h, wire: w, in: inflow{wake: make(chan struct{}, 1), meter: newMeter(firstGrant)},
+		out:  outflow{wake: make(chan struct{}, 1), granted: fullGrant},
 		seat: guest{client: at, place: place{address: networkOf(at)}},
 	}
 	var o outside = admission{c}
@@ -48,10 +46,11 @@ func (c *linkConn) handle(k kind, p []byte) error {
 	case frameEnd:
 		c.in.change(func(f *inflow) { f.ended = true })
 	case frameFailed:
-		c.fail()
+		err := parseErrno(p)
+		c.out.fail(linkError("write", err))
+		c.in.change(func(f *inflow) { f.failed = linkError("read", err) })
 	case frameReset:
-		c.fail()
-		c.breakOff(linkError("read", syscall.ECONNRESET))
+		c.breakOff(parseErrno(p))
 	case frameConfirmed:
 		v := &verdict{parseVerdict(p)}
 		c.in.change(func(f *inflow) { f.verdict = v })
@@ -61,15 +60,10 @@ func (c *linkConn) handle(k kind, p []byte) error {
 	return nil
 }
 
-// fail has writes fail: the client takes nothing more.
-func (c *linkConn) fail() {
-	c.out.fail(linkError("write", syscall.ECONNRESET))
-	c.in.change(func(f *inflow) { f.failed = linkError("read", syscall.ECONNRESET) })
-}
-
-// breakOff ends everything, what has come apart.
+// breakOff ends everything but what has come.
 func (c *linkConn) breakOff(err error) {
-	c.out.fail(err)
+	c.out.fail(linkError("write", err))
+	err = linkError("read", err)
 	c.in.change(func(f *inflow) {
 		if f.err == nil {
 			f.err = err
@@ -178,7 +172,7 @@ func (c *linkConn) Write(p []byte, within time.Duration) (n int, err error) {
 		case end.IsZero():
 			end = now.Add(within)
 		case !now.Before(end):
-			return n, os.ErrDeadlineExceeded
+			return n, errLate("write")
 		}
 		awaitUntil(c.out.wake, end)
 	}
@@ -249,7 +243,7 @@ func (c *linkConn) AwaitReset() error {
 		c.in.mu.Lock()
 		err := c.in.failed
 		if err == nil && c.in.isOver() {
-			err = os.ErrDeadlineExceeded
+			err = errLate("read")
 		}
 		c.in.mu.Unlock()
 		if err != nil {
@@ -350,7 +344,7 @@ func (f *inflow) judged() (bool, error) {
 	case f.err != nil:
 		return true, f.err
 	case f.interrupted:
-		return true, os.ErrDeadlineExceeded
+		return true, errLate("read")
 	}
 	return false, nil
 }

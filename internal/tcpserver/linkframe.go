@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"syscall"
 )
 
 // A link is a TCP connection between two nodes that carries one client's connection: the carrying node has the
@@ -23,8 +25,8 @@ import (
 //	data       both ways        bytes from the client, or for it
 //	grant      both ways        8: how many bytes of data the other side may have sent
 //	end        both ways        the client, or the owner, has closed its sending side in good order
-//	failed     to the owner     the client takes no more bytes
-//	reset      to the owner     it has sent all it will, and the connection has not ended in good order
+//	failed     to the owner     4: the system's error of the client's connection, which takes no more bytes
+//	reset      to the owner     4: likewise; all that the client has sent before has been read
 //	ask        to the carrier   for a state
 //	state      to the owner     8: bytes for the client that its system has; 8: a count that grows with each that it takes
 //	observe    to the carrier   Conn.Observe
@@ -60,7 +62,7 @@ const (
 // Sizes of frames, in bytes.
 const (
 	frameHeader = 4
-	maxData     = 32 << 10 // of data: what comes is used in parts
+	maxData     = fullGrant // of data
 	maxHello    = 4 << 10
 	maxText     = 1 << 10 // of an error
 	confirmSize = 1 + 4*8
@@ -68,7 +70,7 @@ const (
 
 // bodies are the least and the most bytes of each kind's body.
 var bodies = [...]struct{ least, most int }{
-	frameHello: {len(greeting), maxHello}, frameData: {1, maxData}, frameGrant: {8, 8}, frameState: {16, 16},
+	frameHello: {len(greeting), maxHello}, frameData: {1, maxData}, frameGrant: {8, 8}, frameFailed: {4, 4}, frameReset: {4, 4}, frameState: {16, 16},
 	frameConfirm: {confirmSize, confirmSize + maxData}, frameConfirmed: {1, 1 + maxText}, frameBeat: {0, 0},
 }
 
@@ -85,6 +87,20 @@ func parseHeader(p []byte) (kind, int, error) {
 }
 
 func putHeader(p []byte, k kind, n int) { binary.BigEndian.PutUint32(p, uint32(k)<<24|uint32(n)) }
+
+// appendErrno appends the body of failed or reset: the number of an error of the system; 0 for another.
+func appendErrno(p []byte, err error) []byte {
+	var number syscall.Errno
+	errors.As(err, &number)
+	return binary.BigEndian.AppendUint32(p, uint32(number))
+}
+
+func parseErrno(p []byte) error {
+	if number := syscall.Errno(binary.BigEndian.Uint32(p)); number != 0 {
+		return number
+	}
+	return io.ErrUnexpectedEOF
+}
 
 // A Hello is what a carrier tells the owner of its client.
 type Hello struct {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"mbus/internal/turns"
@@ -16,16 +15,14 @@ import (
 // maxGreeting is the most links that have not said hello. Beyond that a new one ends at once.
 const maxGreeting = 1000
 
-// greetTime is how long a link may take for its handshake and its hello. It is a variable for tests.
-var greetTime = 5 * time.Second
-
 // linkHandshakes bound the processor time of handshakes between nodes, apart from those of clients.
 var linkHandshakes = turns.New(0.5)
 
-// Links accepts the links by which other nodes carry their clients to this one. Any goroutine may call its methods.
+// Links accept the links by which other nodes carry their clients to this one. Any goroutine may call its methods.
 type Links struct {
 	log    *slog.Logger
 	config *tls.Config
+	times  linkTimes
 
 	mu       sync.Mutex      // guards what follows
 	links    map[Conn]func() // with what ends each, from its accept on
@@ -35,7 +32,7 @@ type Links struct {
 // NewLinks makes one that has no links. With a configuration, links are TLS 1.3, and each side must show a
 // certificate that the configuration takes.
 func NewLinks(log *slog.Logger, config *tls.Config) *Links {
-	return &Links{log: log, config: mutual(config), links: make(map[Conn]func())}
+	return &Links{log: log, config: mutual(config), times: usualTimes, links: make(map[Conn]func())}
 }
 
 // mutual is a configuration for both sides of links; nil without one.
@@ -47,9 +44,6 @@ func mutual(config *tls.Config) *tls.Config {
 	config.MinVersion = tls.VersionTLS13
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	config.DynamicRecordSizingDisabled = true // small records cost a system call each
-	if config.ClientSessionCache == nil {
-		config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
-	}
 	return config
 }
 
@@ -103,7 +97,7 @@ func (l *Links) serve(conn *tcpConn, start func(Hello, Conn) bool) {
 	var c *linkConn
 	w, err := l.greet(conn)
 	if err == nil {
-		late := time.AfterFunc(greetTime, conn.Abort)
+		late := time.AfterFunc(l.times.greet, conn.Abort)
 		err = w.run(func(k kind, p []byte) (err error) {
 			if c != nil {
 				return c.handle(k, p)
@@ -119,7 +113,7 @@ func (l *Links) serve(conn *tcpConn, start func(Hello, Conn) bool) {
 		l.log.Debug("a link has not begun", "node", conn.RemoteAddr(), "reason", err)
 		return
 	}
-	c.breakOff(linkError("read", errors.Join(syscall.ECONNRESET, err)))
+	c.breakOff(&lost{"the link has ended: " + err.Error()})
 }
 
 // greet does the handshake.
@@ -127,12 +121,12 @@ func (l *Links) greet(conn *tcpConn) (*wire, error) {
 	var over Conn = conn
 	if l.config != nil {
 		c := newTLS(&conn.socket, l.config)
-		if err := c.handshake(greetTime, linkHandshakes); err != nil {
+		if err := c.handshake(l.times.greet, linkHandshakes); err != nil {
 			return nil, err
 		}
 		over = c
 	}
-	w := newWire(over)
+	w := newWire(over, l.times)
 	w.expects = frameHello
 	return w, nil
 }
@@ -178,8 +172,8 @@ func DialLink(ctx context.Context, address string, config *tls.Config) (Conn, er
 		return conn, nil
 	}
 	stop := context.AfterFunc(ctx, conn.Abort)
-	c := newTLSAs(tls.Client, &conn.socket, config)
-	err = c.handshake(greetTime, linkHandshakes)
+	c := newTLSAs(tls.Client, &conn.socket, mutual(config))
+	err = c.handshake(usualTimes.greet, linkHandshakes)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}

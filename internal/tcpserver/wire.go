@@ -9,16 +9,22 @@ import (
 	"time"
 )
 
-// The times of links. They are variables for tests.
-var (
-	// linkBeat is the time after which a node that has nothing to send sends a beat.
-	linkBeat = 2500 * time.Millisecond
+// LinkTimes are those of links. Tests have shorter ones.
+type linkTimes struct {
+	greet   time.Duration // for the handshake and the hello of a link
+	beat    time.Duration // after which a node that has nothing to send sends a beat
+	silence time.Duration // without a frame, after which a link counts as broken
+	moment  time.Duration // that a write to a client may hold up the frames that follow
+	pause   time.Duration // between two looks at a client that takes its time, at most
+	stall   time.Duration // in which a client must take some of the bytes that wait for it when the owner has closed
+}
 
-	// linkSilence is the time without a frame after which a link counts as broken: a node that is frozen keeps its
-	// connections open. With the beat on top it is seen within 10 s. One that wakes finds the same, whatever has come
-	// meanwhile.
-	linkSilence = 7500 * time.Millisecond
-)
+// A node that is frozen keeps its connections open: it is seen within 10 s, by the silence and the beat. One that
+// wakes finds the same, whatever has come meanwhile.
+var usualTimes = linkTimes{
+	greet: 5 * time.Second, beat: 2500 * time.Millisecond, silence: 7500 * time.Millisecond,
+	moment: 2 * time.Millisecond, pause: 10 * time.Second, stall: time.Minute,
+}
 
 // errSilent ends a link whose other end is frozen, or out of reach, or where this end was.
 var errSilent = errors.New("nothing came from the other node for too long")
@@ -26,6 +32,7 @@ var errSilent = errors.New("nothing came from the other node for too long")
 // A wire is one end of a link: frames, both ways. One goroutine reads, several may write.
 type wire struct {
 	conn  Conn
+	times linkTimes
 	began time.Time
 	heard atomic.Int64 // when something came last, in nanoseconds from began on
 	wrote atomic.Int64 // likewise
@@ -41,12 +48,12 @@ type wire struct {
 	expects kind // of the next frame; 0 for any
 }
 
-func newWire(c Conn) *wire { return &wire{conn: c, began: time.Now()} }
+func newWire(c Conn, t linkTimes) *wire { return &wire{conn: c, times: t, began: time.Now()} }
 
 func (w *wire) now() int64 { return int64(time.Since(w.began)) }
 
 // isSilent says whether nothing has come for too long, be it that this end did not look.
-func (w *wire) isSilent() bool { return time.Duration(w.now()-w.heard.Load()) > linkSilence }
+func (w *wire) isSilent() bool { return time.Duration(w.now()-w.heard.Load()) > w.times.silence }
 
 // send sends a frame. It does not wait for long: the other end always reads.
 func (w *wire) send(k kind, body ...byte) error {
@@ -74,7 +81,7 @@ func (w *wire) sendFrame(k kind, p []byte) error {
 func (w *wire) write(k kind, p []byte) error {
 	putHeader(p, k, len(p)-frameHeader)
 	w.wrote.Store(w.now())
-	_, err := w.conn.Write(p, linkSilence)
+	_, err := w.conn.Write(p, w.times.silence)
 	if err != nil {
 		w.conn.Abort() // a part of a frame may have gone
 	}
@@ -85,7 +92,7 @@ func (w *wire) write(k kind, p []byte) error {
 // handle returns.
 func (w *wire) run(handle func(k kind, body []byte) error) error {
 	defer w.drop()
-	w.conn.SetReadDeadline(time.Now().Add(linkBeat))
+	w.conn.SetReadDeadline(time.Now().Add(w.times.beat))
 	for {
 		n, err := w.conn.ReadInto(w)
 		switch {
@@ -110,8 +117,8 @@ func (w *wire) run(handle func(k kind, body []byte) error) error {
 
 // beat sends a sign of life where nothing else was sent.
 func (w *wire) beat() error {
-	w.conn.SetReadDeadline(time.Now().Add(linkBeat))
-	if time.Duration(w.now()-w.wrote.Load()) < linkBeat {
+	w.conn.SetReadDeadline(time.Now().Add(w.times.beat))
+	if time.Duration(w.now()-w.wrote.Load()) < w.times.beat {
 		return nil
 	}
 	return w.send(frameBeat)
@@ -192,3 +199,5 @@ func (w *wire) drop() {
 
 // linkError makes an error of a link one of the connection that it carries.
 func linkError(op string, err error) error { return &net.OpError{Op: op, Net: "link", Err: err} }
+
+func errLate(op string) error { return linkError(op, os.ErrDeadlineExceeded) }
