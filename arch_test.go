@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 	"cmd/consumer":                   {"internal/batch", "internal/client", "internal/flags", "internal/units", "internal/message"},
 	"cmd/admin":                      {"internal/auth", "internal/client", "internal/cluster/clusterkey", "internal/flags", "internal/units", "internal/message"},
 	"test/brokertest":                {},
+	"test/oracle":                    {},
 	"test/sabotage":                  {"internal/units"},
 }
 

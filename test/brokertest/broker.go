@@ -14,6 +14,7 @@ type Broker struct {
 	flags   []string
 	program string // empty for the broker built for the tests
 	login   string // of each process
+	host    *Host  // nil for this machine
 }
 
 // Start runs a broker on free ports over the data directory, with further
@@ -37,7 +38,7 @@ func (b *Broker) Begin() {
 	if program == "" {
 		program = Program(b.t, "broker")
 	}
-	p, err := Begin("", program, args...)
+	p, err := begin(b.host, "", program, args...)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -45,6 +46,9 @@ func (b *Broker) Begin() {
 	b.Process = p
 	b.t.Cleanup(func() { b.bury(p) })
 }
+
+// Host is the machine that the broker runs on, over all its starts; nil for this one.
+func (b *Broker) Host() *Host { return b.host }
 
 func (b *Broker) bury(p *Process) {
 	p.Kill()

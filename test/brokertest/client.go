@@ -61,7 +61,7 @@ func (b *Broker) Drain(request string) string {
 
 // Read is Drain for any goroutine.
 func (p *Process) Read(request string) (string, error) {
-	conn, err := net.Dial("tcp", p.Consumers())
+	conn, err := p.Dial(p.Consumers())
 	if err != nil {
 		return "", err
 	}

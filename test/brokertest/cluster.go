@@ -1,9 +1,13 @@
 package brokertest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,15 +26,7 @@ type Cluster struct {
 func StartCluster(t testing.TB, nodes int, flags ...string) *Cluster {
 	t.Helper()
 	c := NewCluster(t, nodes, flags...)
-	for _, b := range c.Nodes {
-		b.Begin()
-	}
-	for _, b := range c.Nodes {
-		if err := b.Ready(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c.Owner()
+	c.StartAll()
 	return c
 }
 
@@ -42,13 +38,12 @@ func NewCluster(t testing.TB, nodes int, flags ...string) *Cluster {
 	for range nodes {
 		routes = append(routes, Reserve(t))
 	}
-	dir := t.TempDir()
 	for i, route := range routes {
 		all := []string{"-node-id", fmt.Sprint(i + 1), "-cluster", route, "-cluster-links", Reserve(t), "-peers", strings.Join(routes, ",")}
 		for _, flag := range []string{"-pport", "-cport", "-kport", "-hport"} {
 			all = append(all, flag, Port(Reserve(t)))
 		}
-		c.Nodes = append(c.Nodes, &Broker{Data: filepath.Join(dir, fmt.Sprint(i+1)), t: t, flags: append(all, flags...)})
+		c.add(append(all, flags...))
 	}
 	return c
 }
@@ -65,6 +60,56 @@ func (c *Cluster) FreePorts(node int) []string {
 	i := slices.Index(c.Nodes[node].flags, "-peers") + 1
 	return c.Flags(node, "-cluster", route, "-cluster-links", Reserve(c.t), "-peers", c.Nodes[node].flags[i]+","+route,
 		"-pport", "0", "-cport", "0", "-kport", "0", "-hport", "0")
+}
+
+// NewClusterOn gives a cluster with a key and a node on each of the hosts, which is not started.
+func NewClusterOn(t testing.TB, hosts []*Host, flags ...string) *Cluster {
+	t.Helper()
+	key := filepath.Join(t.TempDir(), "cluster.key")
+	text, err := exec.Command(Program(t, "admin"), "new-key").Output()
+	if err == nil {
+		err = os.WriteFile(key, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var routes []string
+	for _, h := range hosts {
+		routes = append(routes, h.Address+":9994")
+	}
+	c := &Cluster{t: t}
+	for i, h := range hosts {
+		all := []string{"-node-id", fmt.Sprint(i + 1), "-cluster", routes[i], "-peers", strings.Join(routes, ","), "-cluster-key", key, "-insecure"}
+		for _, flag := range []string{"-phost", "-chost", "-khost", "-hhost"} {
+			all = append(all, flag, h.Address)
+		}
+		for i, flag := range []string{"-pport", "-cport", "-kport", "-hport"} {
+			all = append(all, flag, fmt.Sprint(9100+i))
+		}
+		c.add(append(all, flags...)).host = h
+	}
+	return c
+}
+
+// add adds a node.
+func (c *Cluster) add(flags []string) *Broker {
+	b := &Broker{Data: filepath.Join(c.t.TempDir(), "data"), t: c.t, flags: flags}
+	c.Nodes = append(c.Nodes, b)
+	return b
+}
+
+// StartAll starts all nodes, and waits until there is an owner.
+func (c *Cluster) StartAll() {
+	c.t.Helper()
+	for _, b := range c.Nodes {
+		b.Begin()
+	}
+	for _, b := range c.Nodes {
+		if err := b.Ready(); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.Owner()
 }
 
 // Start starts a node again, and waits until it lets clients in.
@@ -91,7 +136,8 @@ type ClusterReport struct {
 
 // Report asks a node for what it knows of all.
 func (p *Process) Report() (r ClusterReport, err error) {
-	client := &http.Client{Timeout: 5 * time.Second}
+	dial := func(_ context.Context, _, address string) (net.Conn, error) { return p.Dial(address) }
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	answer, err := client.Get("http://" + p.HTTP() + "/nodes")
 	if err != nil {
 		return r, err

@@ -26,6 +26,7 @@ type Process struct {
 	cmd    *exec.Cmd
 	begun  time.Time
 	login  string        // comes before each request
+	host   *Host         // nil for this machine
 	ready  chan struct{} // closed when all addresses are known
 	exited chan struct{} // closed when the process has ended and err is set
 	err    error
@@ -40,7 +41,13 @@ type Process struct {
 // empty, and does not wait for it to listen. It ends when this process does, at
 // the latest.
 func Begin(dir, path string, args ...string) (*Process, error) {
+	return begin(nil, dir, path, args...)
+}
+
+// begin is Begin on a host.
+func begin(on *Host, dir, path string, args ...string) (*Process, error) {
 	p := &Process{
+		host:   on,
 		cmd:    exec.Command(path, args...),
 		ready:  make(chan struct{}),
 		exited: make(chan struct{}),
@@ -54,7 +61,14 @@ func Begin(dir, path string, args ...string) (*Process, error) {
 		return nil, err
 	}
 	p.begun = time.Now()
-	if err := p.cmd.Start(); err != nil {
+	start := p.cmd.Start
+	if on != nil {
+		start = func() (err error) {
+			on.do(func() { err = p.cmd.Start() })
+			return err
+		}
+	}
+	if err := start(); err != nil {
 		return nil, err
 	}
 	go p.watch(stderr)
@@ -123,6 +137,9 @@ func (p *Process) ports() int {
 	}
 	return 3
 }
+
+// Dial connects to an address from the machine of the process.
+func (p *Process) Dial(address string) (net.Conn, error) { return p.host.Dial(address) }
 
 // Ready waits until the broker has said where it listens. The error is what
 // the broker said if it ended instead.

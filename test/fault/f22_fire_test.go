@@ -340,9 +340,7 @@ func (f *fire) read(group string, l *life, conn net.Conn, options string, quiet 
 }
 
 func (f *fire) deliver(group string, l *life, text string) {
-	f.ledger.mu.Lock()
-	publisher, n, ok := f.ledger.parse(text)
-	f.ledger.mu.Unlock()
+	publisher, n, ok := f.ledger.Parse(text)
 	if !ok {
 		f.t.Errorf("%s got what nobody sent: %q", group, text)
 		return
@@ -444,14 +442,12 @@ func (f *fire) tally(sorted []handout) (sum tally, wrong int) {
 			}
 		}
 	}
-	for p, a := range f.ledger.publishers {
-		for n := range a.acked {
-			sum.Acked++
-			if !found[p][n] {
-				sum.Lost++
-			}
+	f.ledger.Acknowledged(func(p string, n int) {
+		sum.Acked++
+		if !found[p][n] {
+			sum.Lost++
 		}
-	}
+	})
 	return sum, wrong
 }
 

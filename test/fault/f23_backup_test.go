@@ -244,13 +244,7 @@ func (l *backupLoad) promised() promise {
 
 // acknowledged are the texts of all messages that have been.
 func (l *ledger) acknowledged() (texts []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for publisher, a := range l.publishers {
-		for n := range a.acked {
-			texts = append(texts, l.message(publisher, n, n*7919%400))
-		}
-	}
+	l.Acknowledged(func(publisher string, n int) { texts = append(texts, l.message(publisher, n, n*7919%400)) })
 	return texts
 }
 

@@ -8,11 +8,10 @@ package fault
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"testing"
 
 	"mbus/test/brokertest"
+	"mbus/test/oracle"
 )
 
 var (
@@ -22,35 +21,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	brokertest.Main(m, finish)
-}
-
-// finish prints what the cases counted, and records it. It gives the exit code.
-func finish(code int) int {
-	if table := tallies.String(); table != "" && testing.Verbose() {
-		fmt.Print("\n", table)
-	}
-	if *recordFile == "" {
-		return code
-	}
-	if err := addRecord(record(code == 0)); err != nil {
-		fmt.Fprintln(os.Stderr, "fault:", err)
-		return 1
-	}
-	return code
-}
-
-func addRecord(text string) error {
-	f, err := os.OpenFile(*recordFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() == 0 {
-		text = proofHead + text
-	}
-	_, err = f.WriteString(text)
-	return err
+	brokertest.Main(m, func(code int) int { return oracle.Finish(code, *recordFile, proofHead) })
 }
 
 // runs is how often a case does its work: brief or, with -long, thorough times.

@@ -2,143 +2,26 @@ package fault
 
 import (
 	"crypto/tls"
-	"fmt"
-	"hash/crc32"
-	"strconv"
-	"strings"
-	"sync"
+
+	"mbus/test/oracle"
 )
 
-// A ledger knows what was sent to one topic and what was acknowledged of it, and
-// judges what is read back. Its methods may be called by any goroutine.
+// A ledger is that of the oracle, with how publishers reach the topic.
 type ledger struct {
+	*oracle.Ledger
 	topic   string
 	options string // of the producers' request, from the question mark on
 
 	config *tls.Config // of the publishers; nil for plain TCP
 	login  string      // comes before each request; "" for no user
-
-	mu         sync.Mutex // guards what follows
-	publishers map[string]*account
 }
 
-// An account is of one publisher: its messages are numbered from 0, none is sent
-// twice, and the numbers of each connection follow each other.
-type account struct {
-	sent  int
-	acked map[int]bool
-	first map[int]int // of each number sent: the first one on the same connection
-}
+func newLedger(topic string) *ledger { return &ledger{Ledger: oracle.NewLedger(topic), topic: topic} }
 
-func newLedger(topic string) *ledger {
-	return &ledger{topic: topic, publishers: make(map[string]*account)}
-}
+func (l *ledger) message(publisher string, n, size int) string { return l.Message(publisher, n, size) }
 
-// message is the text of message n of a publisher: it names its topic, its
-// publisher and its number, is size bytes long or a little more, and carries a
-// checksum, so that nobody else's bytes can be taken for it.
-func (l *ledger) message(publisher string, n, size int) string {
-	text := fmt.Sprintf("%s %s %d ", l.topic, publisher, n)
-	text += strings.Repeat(string(rune('a'+n%26)), max(0, size-len(text)-9))
-	return fmt.Sprintf("%s %08x", text, crc32.ChecksumIEEE([]byte(text)))
-}
+func (l *ledger) send(publisher string, first int) (n int) { return l.Send(publisher, first) }
 
-func (l *ledger) account(publisher string) *account {
-	a := l.publishers[publisher]
-	if a == nil {
-		a = &account{acked: make(map[int]bool), first: make(map[int]int)}
-		l.publishers[publisher] = a
-	}
-	return a
-}
+func (l *ledger) acknowledge(publisher string, n int) { l.Acknowledge(publisher, n) }
 
-// send gives the next number of a publisher, on the connection whose first
-// number is given; -1 begins a new connection.
-func (l *ledger) send(publisher string, first int) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.account(publisher)
-	n = a.sent
-	a.sent++
-	if first < 0 {
-		first = n
-	}
-	a.first[n] = first
-	return n
-}
-
-// acknowledge says that message n of the publisher was acknowledged.
-func (l *ledger) acknowledge(publisher string, n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.account(publisher).acked[n] = true
-}
-
-// judge compares what was read back, in its order, with what was sent. Order is
-// that of each publisher: read the partitions of a topic one after the other only
-// if a publisher writes to one of them.
-func (l *ledger) judge(read []string) tally {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := tally{Runs: 1, Read: len(read)}
-	times := make(map[string]map[int]int)
-	latest := make(map[string]int)
-	for _, text := range read {
-		publisher, n, ok := l.parse(text)
-		if !ok {
-			c.Phantoms++
-			continue
-		}
-		if times[publisher] == nil {
-			times[publisher], latest[publisher] = make(map[int]int), -1
-		}
-		if times[publisher][n]++; times[publisher][n] > 1 {
-			c.Duplicates++
-		} else if n < latest[publisher] {
-			c.Reordered++
-		}
-		latest[publisher] = max(latest[publisher], n)
-	}
-	for name, a := range l.publishers {
-		c.Acked += len(a.acked)
-		lost, holes := a.missing(times[name])
-		c.Lost, c.Holes = c.Lost+lost, c.Holes+holes
-	}
-	return c
-}
-
-// missing counts what was acknowledged and not read, and what was not read
-// although a later one of the same connection was.
-func (a *account) missing(times map[int]int) (lost, holes int) {
-	reached := make(map[int]int) // the highest number read of each connection
-	for n := range times {
-		reached[a.first[n]] = max(reached[a.first[n]], n)
-	}
-	for n, first := range a.first {
-		if times[n] > 0 {
-			continue
-		}
-		if a.acked[n] {
-			lost++
-		}
-		if n < reached[first] {
-			holes++
-		}
-	}
-	return lost, holes
-}
-
-// parse takes a message apart; ok is false for what was never sent.
-func (l *ledger) parse(text string) (publisher string, n int, ok bool) {
-	fields := strings.SplitN(text, " ", 4)
-	if len(fields) < 4 || fields[0] != l.topic || len(text) < 9 {
-		return "", 0, false
-	}
-	n, err := strconv.Atoi(fields[2])
-	a := l.publishers[fields[1]]
-	if err != nil || a == nil || n < 0 || n >= a.sent {
-		return "", 0, false
-	}
-	body, sum := text[:len(text)-9], text[len(text)-8:]
-	return fields[1], n, text[len(body)] == ' ' && sum == fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body)))
-}
+func (l *ledger) judge(read []string) tally { return tally(l.Judge(read)) }
