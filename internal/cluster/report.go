@@ -68,10 +68,23 @@ func (n *Node) Report(ctx context.Context, replicas int, peers func(context.Cont
 			r.problem("node %d has not joined yet", of.Node)
 		}
 	}
-	if err == nil && len(known) < replicas {
+	switch there, wanted := r.count(); {
+	case err != nil:
+	case len(known) < replicas:
 		r.problem("there are %d nodes, and each message is to be on %d", len(known), replicas)
+	case there < wanted:
+		r.problem("%d of %d replicas of streams are not made yet", wanted-there, wanted)
 	}
 	return r
+}
+
+// count counts the replicas of streams, and how many there are to be: a node that has replaced another one has none at
+// first. Each stream has one leader.
+func (r *Report) count() (there, wanted int) {
+	for _, of := range r.Nodes {
+		there, wanted = there+of.Streams, wanted+of.Leads*r.Replicas
+	}
+	return there, wanted
 }
 
 func (r *Report) problem(format string, args ...any) {

@@ -21,7 +21,8 @@ func (r *Report) brief() string {
 
 func TestReportSaysWhatIsWrong(t *testing.T) {
 	current := []Peer{{Node: 1, Current: true, Streams: 3, Leads: 2}, {Node: 2, Current: true, Streams: 3, Leads: 1}, {Node: 3, Current: true, Streams: 3}}
-	lags := []Peer{current[0], current[1], {Node: 3, Lag: 17}}
+	lags := []Peer{current[0], current[1], {Node: 3, Lag: 17, Streams: 3}}
+	replaced := []Peer{current[0], current[1], {Node: 3, Current: true}}
 	for _, test := range []struct {
 		name   string
 		live   int // of the first nodes
@@ -33,6 +34,7 @@ func TestReportSaysWhatIsWrong(t *testing.T) {
 		{"all is well", 3, true, current, nil, "owner 1, 1:up 2:up 3:up; "},
 		{"no owner", 3, false, current, nil, "owner 0, 1:up 2:up 3:up; no node owns the topics"},
 		{"a replica lags", 3, true, lags, nil, "owner 1, 1:up 2:up 3:behind; node 3 is behind by 17 entries"},
+		{"a node has no replicas yet", 3, true, replaced, nil, "owner 1, 1:up 2:up 3:up; 3 of 9 replicas of streams are not made yet"},
 		{"a node is gone that this one has not seen", 2, true, current, nil, "owner 1, 1:up 2:up 3:gone; node 3 is gone"},
 		{"a node has not joined", 3, true, current[:2], nil, "owner 1, 1:up 2:up 3:joining; node 3 has not joined yet, there are 2 nodes, and each message is to be on 3"},
 		{"the engine says nothing", 1, true, nil, errors.New("no leader"), "owner 1, 1:up; it is not known whether the replicas are current: no leader"},
