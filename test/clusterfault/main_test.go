@@ -45,6 +45,14 @@ func start(t *testing.T) *load {
 	return startLoad(t, brokertest.StartCluster(t, 3, "-cluster-failover", failover.String()), nil)
 }
 
+// needLong skips a test of which the brief run has enough in another one, because each cluster takes its time to start and to stop.
+func needLong(t *testing.T) {
+	t.Helper()
+	if !*long && *rounds == 0 {
+		t.Skip("needs -long or -rounds: the brief run has it within another case")
+	}
+}
+
 // drain reads the answer to a request to its end.
 func drain(conn net.Conn, request string) (string, error) {
 	if _, err := io.WriteString(conn, request+"\n"); err != nil {
