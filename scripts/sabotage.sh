@@ -622,6 +622,8 @@ sabotage "call a cluster healthy whose replicas lag" internal/cluster/report.go 
 	's/of.State == Up \&\& !p.Current/false/' ./internal/cluster TestReportSaysWhatIsWrong
 sabotage "exit with 0 from admin health though a node is gone" cmd/admin/nodes.go \
 	's/if len(r.Problems) > 0 {/if len(r.Problems) > 9 {/' ./cmd/admin TestHealthIsAnExitCode
+sabotage "wait for ever for a node of the same number" internal/jetstream/join.go \
+	's/return now.Sub(t.last) <= twinPause/return now.IsZero()/' ./internal/jetstream TestATwinIsOneThatStays
 sabotage "make a new cluster without all nodes" internal/jetstream/join.go \
 	's/case len(others)+1 < total:/case len(others)+1 < 2:/' ./internal/jetstream TestEmptyNodesDoNotMakeANewCluster
 sabotage "have an empty node vote while another one lags" internal/jetstream/join.go \

@@ -163,6 +163,40 @@ type member struct {
 	reason  error           // why this node has not joined yet, or never will
 	removed []int32         // numbers of nodes that must not join again
 	left    map[int32]hello // what nodes said that have joined since this one started
+	twin    twin
+}
+
+// A twin is another process with this node's number. One that has just died looks like that for some seconds.
+type twin struct{ first, last time.Time }
+
+const (
+	twinTime  = 10 * time.Second // after which a twin lives
+	twinPause = 5 * time.Second  // between two attempts to connect to its cluster, and more
+)
+
+// see notes that the others say that they have a node of this number.
+func (t *twin) see(now time.Time) {
+	if now.Sub(t.last) > twinPause {
+		t.first = now
+	}
+	t.last = now
+}
+
+// lives says whether there is a twin.
+func (t *twin) lives(now time.Time) bool {
+	return now.Sub(t.last) <= twinPause && t.last.Sub(t.first) >= twinTime
+}
+
+func (m *member) seeTwin() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.twin.see(time.Now())
+}
+
+func (m *member) hasTwin() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.twin.lives(time.Now())
 }
 
 func newMember() *member { return &member{done: make(chan struct{}), left: make(map[int32]hello)} }
@@ -248,6 +282,9 @@ func (e *Engine) join() error {
 		}
 		if !isWaiting(err) {
 			return err
+		}
+		if e.member.hasTwin() {
+			return refused("node number %d is in use: another process has joined the cluster with it; choose another one, with an empty directory", e.o.Node)
 		}
 		e.member.waits(err)
 		if rounds == helloTime && err.Error() != logged {

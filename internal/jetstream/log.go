@@ -11,6 +11,7 @@ import (
 type serverLog struct {
 	log   *slog.Logger
 	fatal chan string // the first line after which a server of its own would have exited
+	twin  func()      // called when another node has this one's number
 }
 
 func (l *serverLog) Noticef(format string, v ...any) {
@@ -29,6 +30,11 @@ func (l *serverLog) Warnf(format string, v ...any) {
 func (l *serverLog) Errorf(format string, v ...any) {
 	if strings.HasPrefix(format, "Error trying to connect to route") {
 		l.Noticef(format, v...) // also of a node that has not been started yet
+		return
+	}
+	if strings.Contains(format, "Remote server has a duplicate name") {
+		l.Noticef(format, v...) // the node that wants to join ends with an error of its own
+		l.twin()
 		return
 	}
 	l.log.Warn("the engine reports an error", "says", fmt.Sprintf(format, v...))

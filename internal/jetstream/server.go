@@ -42,7 +42,7 @@ func (e *Engine) startServer(streams bool) error {
 	if err != nil {
 		return fmt.Errorf("the engine refuses its settings: %w", err)
 	}
-	logger := &serverLog{log: e.log, fatal: make(chan string, 1)}
+	logger := &serverLog{log: e.log, fatal: make(chan string, 1), twin: e.member.seeTwin}
 	s.SetLoggerV2(logger, false, false, false)
 	s.Start()
 	for end := time.Now().Add(startTime); !s.ReadyForConnections(10 * time.Millisecond); {
