@@ -664,4 +664,11 @@ sabotage "forget that an exported topic was deleted" $transfer/export.go \
 sabotage "call a cluster healthy before a new node has its replicas" internal/cluster/report.go \
 	's/case there < wanted:/case false:/' ./internal/cluster TestReportSaysWhatIsWrong
 
+sabotage "carry what clients sent to a node that was frozen" internal/tcpserver/dispatch.go \
+	's/if isStale(conn) {/if false {/' ./internal/tcpserver TestBytesThatNobodyLookedAtForLongAreNotCarried
+sabotage "take the frames that came while a node was frozen" internal/tcpserver/wire.go \
+	's/> w.times.silence }/< 0 }/' ./internal/tcpserver TestAWireThatWasFrozenTakesNoFrame
+sabotage "hold any number of bytes of a carried client" internal/tcpserver/flow.go \
+	's/m.got > m.granted/false/' ./internal/tcpserver FuzzLink
+
 go run ./test/sabotage "$@" <"$work/cases"
