@@ -30,6 +30,7 @@ var arrows = map[string][]string{
 	"internal/vfs/crashfs":           {"internal/vfs"},
 	"internal/commitlog":             {"internal/batch", "internal/message", "internal/store", "internal/vfs"},
 	"internal/jetstream":             {"internal/batch", "internal/message", "internal/store", "internal/vfs"},
+	"internal/jetstream/enginetest":  {"internal/jetstream", "internal/store"},
 	"internal/group":                 {"internal/store"},
 	"internal/transfer":              {"internal/batch", "internal/broker", "internal/commitlog", "internal/message", "internal/store"},
 	"internal/turns":                 {},

@@ -642,6 +642,52 @@ sabotage "let a removed node come back" internal/jetstream/join.go \
 	's/case slices.Contains(a.Removed, self.Node):/case false:/' ./internal/jetstream TestANodeIsReplaced
 sabotage "let nodes join without TLS" internal/jetstream/server.go \
 	's/if e.o.TLS != nil {/if false {/' ./internal/jetstream TestNodesWithTheKeyMakeACluster
+jet=internal/jetstream
+once=TestAppendIsStoredOnceWhateverTheEngineAnswers
+turns=TestOwnersThatTakeTurnsLoseNothing
+
+sabotage "believe the engine's refusal of a message" $jet/partition_certain.go \
+	's/if seq, err := p.look(); seq > 0/if !errors.Is(err, errSilent) { return 0, err }; &/' ./$jet $once
+sabotage "take a message without an answer for one that is stored" $jet/partition_certain.go \
+	's/return 0, errSilent$/return p.after + 1, nil/' ./$jet $once
+sabotage "store a message whatever stands before it" $jet/partition_certain.go \
+	's/c := condition{lastOfThis, p.after}/c := condition{always, p.after}/; s/c.kind = lastOfAll/_ = c/' ./$jet $turns
+sabotage "go on behind the fence of a later owner" $jet/partition_certain.go \
+	's/f.kind == fence \&\& f.epoch <= p.log.term/f.kind == fence/' ./$jet TestAppendFailsBehindTheFenceOfALaterOwner
+sabotage "give up behind a late fence of an earlier owner" $jet/partition_certain.go \
+	's/f.kind == fence \&\& f.epoch <= p.log.term/f.kind == fence \&\& f.epoch == p.log.term/' ./$jet TestAppendGoesOnBehindALateFenceOfAnEarlierOwner
+sabotage "two messages of a partition on their way" $jet/partition_certain.go \
+	's/return p.wait(p.patience)$/return p.after + 1, nil/' ./$jet TestAppendHasOneMessageOnItsWay
+sabotage "a fence under a condition" $jet/partition_open.go \
+	's/condition{kind: always}/condition{lastOfThis, known}/' ./$jet $turns
+sabotage "open a partition before its fence is stored" $jet/partition_open.go \
+	's/last, old, err := p.walk(ctx, known, at)/last, old, err := p.walk(ctx, known, max(known, 1))/' ./$jet $turns
+sabotage "open a partition where a later owner has been" $jet/partition_open.go \
+	's/case m.epoch > p.term:/case false:/' ./$jet TestTakeoverFailsIfALaterOwnerComesBeforeTheFence
+sabotage "open a log without its last message" $jet/partition_open.go \
+	's/if last == nil \&\& known > 0 {/if false {/' ./$jet TestTakeoverFailsIfTheLastMessageIsLost
+sabotage "leave all fences" $jet/partition_open.go \
+	's/if err != nil || len(fences) == 0 {/if true {/' ./$jet TestFencesOfIdlePartitionsDoNotPileUp
+sabotage "remove the last message of an idle partition" $jet/partition_open.go \
+	's/if t.next == p.first \&\& t.pos == 0/if t.pos >= 0/' ./$jet TestFencesOfIdlePartitionsDoNotPileUp
+sabotage "believe one replica that a message is lost" $jet/partition_find.go \
+	's/return wrong >= wrongProbes/return true/; s/if wrong < wrongReads {/if false {/; s/time.Since(began) >= wrongTime/true/' ./$jet TestReadOfAMessageThatOneReplicaHasDamaged
+sabotage "tell the damage of one message for all behind it" $jet/partition_find.go \
+	'/) beyond(offset/,/^}/ s/for {/for { if true { return nil, nil }/' ./$jet TestReadOfAMessageThatAllReplicasHaveDamaged
+sabotage "count what chunks hold, and hold more" $jet/partition_read.go \
+	's/s.log.held.try(n) {/s.log.held.try(n) || true {/' ./$jet TestChunksHoldBoundedMemory
+sabotage "take the node's budget before the partition's room" $jet/partition_append.go \
+	's/for a.usable() == nil \&\& a.held >= a.log.sizes.partition {/for false {/' ./$jet TestAppendsWaitForRoom
+sabotage "change the catalog after another claim" $jet/topics.go \
+	's/s.engine.SetValueIf(ctx, key, data, s.guard)/s.engine.SetValueIf(ctx, key, data, func() Value { v, _ := s.engine.Value(ctx, s.guard.Key); return v }())/' ./$jet TestOldOwnerChangesNothingInTheCatalog
+sabotage "open the other topics without the groups' positions" $jet/takeover.go \
+	's/^\t\tcase isInternal(o.p.topic):/\t\tcase false:/' ./$jet TestTakeoverFailsIfAnInternalLogCannotBeOpened
+sabotage "one partition that can't be opened stops the takeover" $jet/takeover.go \
+	's/^\t\tcase isInternal(o.p.topic):/\t\tcase true:/' ./$jet TestTakeoverWithAPartitionThatCannotBeOpened
+sabotage "purge the last message" $jet/partition_trim.go \
+	's/below := v.last$/below := v.last + 1/' ./$jet TestTakeoverOfALogThatWasTrimmed
+sabotage "go on with older positions in place of those that are missing" $jet/partition_find.go \
+	's/if isInternal(l.log.topic) \&\& !l.passed.Load() {/if false {/' ./$jet TestInternalLogIsReadWholeOrNotAtAll
 sabotage "restore a topic whose logs begin at 0" internal/jetstream/takeover.go \
 	's/p.first = open.first(i)/_ = i/' ./internal/jetstream TestStoreOfOneNode
 sabotage "restore a topic on disk without its log start" internal/commitlog/topicdirs.go \

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
+	"mbus/internal/jetstream/enginetest"
 	"mbus/internal/store"
 	"mbus/internal/vfs/crashfs"
 	"mbus/test/brokertest"
@@ -58,11 +60,11 @@ func open(s setup) (*bus, error) {
 	if s.disk == nil { // else a test knows which file is synced
 		s.log.JournalBytes = cmp.Or(s.log.JournalBytes, 1<<20)
 	}
-	st, err := commitlog.Open(s.dir, s.log)
+	st, err := s.openStore()
 	if err != nil {
 		return nil, err
 	}
-	var over store.Store = st
+	over := st
 	if s.wrap != nil {
 		over = s.wrap(st)
 	}
@@ -73,6 +75,19 @@ func open(s setup) (*bus, error) {
 	}
 	return newBus(b), nil
 }
+
+// openStore opens the directory, or the same on the engine of a cluster.
+func (s *setup) openStore() (store.Store, error) {
+	switch {
+	case !enginetest.Wanted():
+		return commitlog.Open(s.dir, s.log)
+	case s.disk != nil:
+		return enginetest.Open(s.disk, s.log.SegmentBytes)
+	}
+	return enginetest.Open(s.dir, s.log.SegmentBytes)
+}
+
+func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
 func mustOpen(t testing.TB, s setup) *bus {
 	t.Helper()

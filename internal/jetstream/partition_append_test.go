@@ -212,6 +212,7 @@ func turns(t *testing.T, r *rand.Rand) {
 	var mu sync.Mutex
 	acknowledged := make(map[string]int64)
 	var writers sync.WaitGroup
+	late := make(chan struct{}) // closed when all should have noticed
 	for epoch := uint32(1); epoch <= 12; epoch++ {
 		p := s.owned(t, epoch)
 		if r.IntN(2) == 0 {
@@ -226,6 +227,12 @@ func turns(t *testing.T, r *rand.Rand) {
 		for w := range 2 {
 			writers.Go(func() {
 				for i := 0; ; i++ {
+					select {
+					case <-late:
+						t.Errorf("the owner of epoch %d goes on writing", epoch)
+						return
+					default:
+					}
 					value := fmt.Sprintf("%d %d %d", epoch, w, i)
 					base, err := store.AppendAndWait(p, oneRecord(value))
 					if err != nil {
@@ -243,10 +250,11 @@ func turns(t *testing.T, r *rand.Rand) {
 		time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
 	}
 	s.mu.Lock()
-	s.script = func(place, []byte) fate { return fate{} }
+	s.script = func(place, []byte) fate { return fate{delay: time.Millisecond} }
 	s.reads = func(int) readFate { return readFate{} }
 	s.mu.Unlock()
 	last := s.opened(t, 13)
+	time.AfterFunc(2*certainTime, func() { close(late) })
 	writers.Wait()
 	time.Sleep(5 * time.Second) // late copies have come
 	checkLedger(t, s, last, acknowledged)

@@ -43,6 +43,9 @@ func (a *appender) publish(m *outgoing) (uint64, error) {
 	}
 	defer p.way.end()
 	for {
+		if err := p.given(); err != nil {
+			return 0, err
+		}
 		sent := time.Now()
 		seq, err := p.attempt()
 		if err == nil {
@@ -59,6 +62,18 @@ func (a *appender) publish(m *outgoing) (uint64, error) {
 			p.refused++
 		}
 	}
+}
+
+// given fails if the ownership has ended, or if it has not been certain for too long whether the message
+// is stored.
+func (p *publish) given() error {
+	if err := p.log.ctx.Err(); err != nil {
+		return err
+	}
+	if time.Now().After(p.deadline) {
+		return fmt.Errorf("topic %q, partition %d: it is not known after %v whether a message is stored", p.log.topic, p.log.number, certainTime)
+	}
+	return nil
 }
 
 // attempt sends the message and waits for an answer.
@@ -91,11 +106,8 @@ func (p *publish) wait(most time.Duration) (uint64, error) {
 // if it is stored, or 0 if it is to be sent again.
 func (p *publish) look() (uint64, error) {
 	for {
-		if err := p.log.ctx.Err(); err != nil {
+		if err := p.given(); err != nil {
 			return 0, err
-		}
-		if time.Now().After(p.deadline) {
-			return 0, fmt.Errorf("topic %q, partition %d: it is not known after %v whether a message is stored", p.log.topic, p.log.number, certainTime)
 		}
 		got, err := p.log.wire.next(p.log.ctx, p.log.at, p.after+1, patience)
 		switch {

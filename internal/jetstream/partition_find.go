@@ -27,6 +27,7 @@ type messages struct {
 	log    *partition
 	points points
 	asked  atomic.Int64 // when all replicas were asked long enough, in nanoseconds since 1970
+	passed atomic.Bool  // the log was read up to its end
 }
 
 // A lackError says that all replicas lack a message, or have it damaged.
@@ -298,6 +299,12 @@ func (l *messages) damaged(offset int64, v view, from uint64, reason error) erro
 		return err
 	}
 	l.log.stats.Damage.Add(1)
+	if isInternal(l.log.topic) && !l.passed.Load() {
+		// The groups' positions, the users and the delayed messages are read as a whole at a takeover, which
+		// must not go on with older ones in place of those that are missing.
+		return fmt.Errorf("%w: topic %q lacks offsets %d to %d: start the nodes that are down: %w",
+			store.ErrUnavailable, l.log.topic, offset, next-1, reason)
+	}
 	l.log.log.Error("messages can't be read from any node: they are lost", "topic", l.log.topic, "partition", l.log.number,
 		"offset", offset, "next", next, "stream", l.log.at.stream, "sequence", from, "reason", reason)
 	return &store.DamageError{

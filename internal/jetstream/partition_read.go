@@ -31,6 +31,7 @@ func (p *partition) Read(offset int64, maxBytes int, c *store.Chunk) error {
 	s, same := c.Source.(*source)
 	goesOn := c.Next == offset && !c.Lost
 	if offset == v.high {
+		p.messages.passed.Store(true)
 		if c.Clear(); !goesOn {
 			c.Release()
 		}

@@ -86,8 +86,10 @@ func TestReadOfAMessageThatOneReplicaHasDamaged(t *testing.T) {
 						}
 						return spoil(m, 20, how)
 					}
-					readsAll(t, p)
-					p.forget()
+					for range 5 {
+						readsAll(t, p)
+						p.forget()
+					}
 					if err := store.Walk(p, 0, func(err error) error { return err }, func(batch.Batch) (bool, error) { return true, nil }); err != nil {
 						t.Error(err)
 					}
@@ -237,6 +239,34 @@ func TestChunkAtTheEndHoldsNothing(t *testing.T) {
 		}
 		if used := p.held.used; used != 0 || c.Next != 5 {
 			t.Errorf("at offset %d %d bytes are held", c.Next, used)
+		}
+	})
+}
+
+// At a takeover older positions must not come in place of those that can't be read.
+func TestInternalLogIsReadWholeOrNotAtAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted()
+		p := written(t, s, 50)
+		p.topic = "__consumer_offsets"
+		s.edit = func(_ int, m stored) (stored, bool) { return spoil(m, 20, "missing") }
+		walk := func() (read int64, err error) {
+			return read, store.Walk(p, 0, func(error) error { return nil }, func(b batch.Batch) (bool, error) {
+				read = b.NextOffset()
+				return true, nil
+			})
+		}
+		if read, err := walk(); !errors.Is(err, store.ErrUnavailable) || read != 20 {
+			t.Errorf("read up to %d: %v", read, err)
+		}
+		s.edit = func(_ int, m stored) (stored, bool) { return m, true }
+		if read, err := walk(); err != nil || read != 50 {
+			t.Errorf("read up to %d: %v", read, err)
+		}
+		p.forget()
+		s.edit = func(_ int, m stored) (stored, bool) { return spoil(m, 20, "missing") }
+		if read, err := walk(); err != nil || read != 50 {
+			t.Errorf("later, read up to %d: %v", read, err)
 		}
 	})
 }

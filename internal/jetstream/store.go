@@ -17,6 +17,7 @@ import (
 type Store struct {
 	*owner
 	engine *Engine
+	shard  shard
 	wires  *engineWire
 	guard  Value // the claim: no change of the catalog is taken after another node's
 
@@ -164,7 +165,7 @@ func (s *Store) KeepNote(p []byte) error {
 		return err
 	}
 	defer unlock()
-	if err := s.set(noteKey, p); err != nil {
+	if err := s.set(s.shard.noteKey(), p); err != nil {
 		return err
 	}
 	s.mu.Lock()

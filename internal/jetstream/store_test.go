@@ -19,7 +19,7 @@ func takeOver(t testing.TB, e *Engine, s sizes) *Store {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	owned, err := e.takeOver(ctx, s)
+	owned, err := e.takeOver(ctx, theShard, s)
 	if err != nil {
 		t.Fatal(err)
 	}

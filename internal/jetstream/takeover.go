@@ -30,11 +30,21 @@ type claim struct {
 // It fails if another node takes them over meanwhile, and if the catalog or an internal log can't be
 // read whole. Partitions whose stream has no leader are opened later: see store.Opener.
 func (e *Engine) TakeOver(ctx context.Context) (*Store, error) {
-	return e.takeOver(ctx, defaultSizes)
+	return e.takeOver(ctx, theShard, defaultSizes)
 }
 
-func (e *Engine) takeOver(ctx context.Context, sizes sizes) (*Store, error) {
-	guard, epoch, err := e.claim(ctx)
+// TakeOverShard is TakeOver for other topics than those of TakeOver: each shard has its own. The size of a
+// section in bytes may be smaller than usual. Tests share an engine in this way.
+func (e *Engine) TakeOverShard(ctx context.Context, name string, sectionBytes int64) (*Store, error) {
+	s := defaultSizes
+	if sectionBytes > 0 {
+		s.section = sectionBytes
+	}
+	return e.takeOver(ctx, shard(name), s)
+}
+
+func (e *Engine) takeOver(ctx context.Context, of shard, sizes sizes) (*Store, error) {
+	guard, epoch, err := e.claim(ctx, of)
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +53,10 @@ func (e *Engine) takeOver(ctx context.Context, sizes sizes) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		owner: newOwner(wires, epoch, sizes, e.log), engine: e, wires: wires, guard: guard,
+		owner: newOwner(wires, epoch, sizes, e.log), engine: e, shard: of, wires: wires, guard: guard,
 		topics: make(map[string]*topic), buried: make(map[string]topicEntry), made: make(map[[16]byte]bool),
 	}
-	s.unwatch, err = e.Watch("shard.", s.watch)
+	s.unwatch, err = e.Watch(shardPrefix, s.watch)
 	if err == nil {
 		s.tasks.start(s.awaitLoss)
 		if err = s.load(ctx); err == nil {
@@ -65,15 +75,15 @@ func (e *Engine) takeOver(ctx context.Context, sizes sizes) (*Store, error) {
 }
 
 // claim makes this node the owner in the catalog. It fails with ErrConflict if another one does.
-func (e *Engine) claim(ctx context.Context) (guard Value, epoch uint32, err error) {
-	v, err := e.Value(ctx, claimKey)
+func (e *Engine) claim(ctx context.Context, of shard) (guard Value, epoch uint32, err error) {
+	v, err := e.Value(ctx, of.claimKey())
 	if err != nil {
 		return v, 0, err
 	}
 	var c claim
 	if v.Revision > 0 {
 		if err := json.Unmarshal(v.Data, &c); err != nil {
-			return v, 0, fmt.Errorf("entry %q of the catalog: %w", claimKey, err)
+			return v, 0, fmt.Errorf("entry %q of the catalog: %w", v.Key, err)
 		}
 	}
 	c.Node, c.Epoch = e.o.Node, c.Epoch+1
@@ -81,13 +91,13 @@ func (e *Engine) claim(ctx context.Context) (guard Value, epoch uint32, err erro
 	if err != nil {
 		return v, 0, err
 	}
-	v.Revision, err = e.SetValue(ctx, claimKey, data, v.Revision)
+	v.Revision, err = e.SetValue(ctx, v.Key, data, v.Revision)
 	return v, c.Epoch, err
 }
 
 // watch ends the ownership when another node has claimed the topics.
 func (s *Store) watch(v Value) {
-	if v.Key == claimKey && v.Revision > s.guard.Revision {
+	if v.Key == s.guard.Key && v.Revision > s.guard.Revision {
 		s.lose(fmt.Errorf("the catalog says that the owner is %s", v.Data))
 	}
 }
@@ -98,33 +108,48 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	alone := true
 	for _, v := range values {
-		if v.Key == noteKey {
+		alone = alone && (v.Key == s.guard.Key || !strings.HasPrefix(v.Key, shardPrefix))
+		if v.Key == s.shard.noteKey() {
 			s.note = v.Data
 		}
-		if !strings.HasPrefix(v.Key, topicPrefix) {
-			continue
+		if strings.HasPrefix(v.Key, s.shard.topicPrefix()) {
+			if err := s.loadTopic(v); err != nil {
+				return fmt.Errorf("entry %q of the catalog: %w", v.Key, err)
+			}
 		}
-		e, t, err := parseEntry(v.Data)
-		if err != nil {
-			return fmt.Errorf("entry %q of the catalog: %w", v.Key, err)
-		}
-		s.epochs = max(s.epochs, t.EpochsEnd())
-		if e.Deleted {
-			s.epochs = max(s.epochs, e.Epoch)
-			s.buried[e.Name] = e
-			continue
-		}
-		open := &topic{Topic: t, dead: e.Dead, firsts: e.Firsts}
-		for i := range t.Partitions {
-			p := newPartition(s.owner, &t, i, placeOf(&t, i))
-			p.alone.Store(isAlone(&t, i))
-			p.first = open.first(i)
-			open.partitions = append(open.partitions, p)
-		}
-		s.topics[t.Name] = open
 	}
-	return s.openAll(ctx)
+	if err := s.openAll(ctx); err != nil {
+		return err
+	}
+	if alone {
+		s.tasks.start(s.removeOrphans)
+	}
+	return nil
+}
+
+// loadTopic takes a topic from the catalog.
+func (s *Store) loadTopic(v Value) error {
+	e, t, err := parseEntry(v.Data)
+	if err != nil {
+		return err
+	}
+	s.epochs = max(s.epochs, t.EpochsEnd())
+	if e.Deleted {
+		s.epochs = max(s.epochs, e.Epoch)
+		s.buried[e.Name] = e
+		return nil
+	}
+	open := &topic{Topic: t, dead: e.Dead, firsts: e.Firsts}
+	for i := range t.Partitions {
+		p := newPartition(s.owner, &t, i, placeOf(&t, i))
+		p.alone.Store(isAlone(&t, i))
+		p.first = open.first(i)
+		open.partitions = append(open.partitions, p)
+	}
+	s.topics[t.Name] = open
+	return nil
 }
 
 // An opened partition has fences that nobody needs any more.
@@ -175,7 +200,6 @@ func (s *Store) openAll(ctx context.Context) error {
 	}
 	s.tasks.start(func() { s.openLater(later) })
 	s.tasks.start(func() { s.tidy(done) })
-	s.tasks.start(s.removeOrphans)
 	return nil
 }
 
@@ -277,7 +301,7 @@ func (s *Store) removeOrphans() {
 		if known[id] || s.ctx.Err() != nil {
 			continue
 		}
-		if !dead[id] && !s.isEmpty(name) {
+		if !dead[id] && !s.engine.isEmpty(s.ctx, name) {
 			s.log.Warn("a stream has messages of a topic that the catalog does not have: it is kept", "stream", name)
 			continue
 		}
@@ -316,15 +340,15 @@ func (s *Store) ids() (known, dead map[string]bool) {
 const maxEmpty = 1000
 
 // isEmpty reports whether a stream certainly has no messages but fences.
-func (s *Store) isEmpty(stream string) bool {
-	ctx, cancel := context.WithTimeout(s.ctx, changeTime)
+func (e *Engine) isEmpty(ctx context.Context, stream string) bool {
+	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
-	i, err := s.engine.streamInfo(ctx, stream)
+	i, err := e.streamInfo(ctx, stream)
 	if err != nil || i.State.Msgs > maxEmpty {
 		return false
 	}
 	for seq := i.State.FirstSeq; i.State.Msgs > 0 && seq <= i.State.LastSeq; seq++ {
-		m, err := s.engine.storedMessage(ctx, stream, server.JSApiMsgGetRequest{Seq: seq, NextFor: ">"})
+		m, err := e.storedMessage(ctx, stream, server.JSApiMsgGetRequest{Seq: seq, NextFor: ">"})
 		if err != nil || m == nil {
 			return false
 		}

@@ -347,7 +347,7 @@ func TestTakeoverFailsIfAnInternalLogCannotBeOpened(t *testing.T) {
 func TestTakeoverFailsIfTheCatalogIsDamaged(t *testing.T) {
 	engines := startEngines(t, 1)
 	createTopic(t, takeOver(t, engines[0], defaultSizes), "orders", 1)
-	if _, err := engines[0].SetValue(t.Context(), topicKey("other"), []byte("{"), 0); err != nil {
+	if _, err := engines[0].SetValue(t.Context(), theShard.topicKey("other"), []byte("{"), 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := engines[0].TakeOver(t.Context()); err == nil {
@@ -457,7 +457,7 @@ func TestPartitionsShareStreams(t *testing.T) {
 // A claim that is damaged is not taken for none: epochs would begin again.
 func TestClaimThatIsDamagedIsRefused(t *testing.T) {
 	engine := startEngines(t, 1)[0]
-	if _, err := engine.SetValue(t.Context(), claimKey, []byte("{"), 0); err != nil {
+	if _, err := engine.SetValue(t.Context(), theShard.claimKey(), []byte("{"), 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := engine.TakeOver(t.Context()); err == nil {
@@ -473,7 +473,7 @@ func TestClaimsAscend(t *testing.T) {
 	for _, e := range engines {
 		group.Go(func() {
 			for range 10 {
-				_, epoch, err := e.claim(t.Context())
+				_, epoch, err := e.claim(t.Context(), theShard)
 				if errors.Is(err, ErrConflict) {
 					continue
 				}
@@ -487,7 +487,7 @@ func TestClaimsAscend(t *testing.T) {
 		})
 	}
 	group.Wait()
-	v, err := engines[0].Value(t.Context(), claimKey)
+	v, err := engines[0].Value(t.Context(), theShard.claimKey())
 	var c claim
 	if err == nil {
 		err = json.Unmarshal(v.Data, &c)

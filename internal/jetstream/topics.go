@@ -15,15 +15,24 @@ import (
 	"mbus/internal/store"
 )
 
-// Keys of the catalog. A topic's is of its name in hexadecimal digits. A deleted topic leaves an entry, so
+// A shard is a part of a cluster's topics that has an owner of its own. There is one now. Its keys in the
+// catalog are these: a topic's is of its name in hexadecimal digits. A deleted topic leaves an entry, so
 // that the next one of its name has higher leader epochs.
-const (
-	claimKey    = "shard.0"
-	noteKey     = "note"
-	topicPrefix = "topic."
-)
+type shard string
 
-func topicKey(name string) string { return topicPrefix + hex.EncodeToString([]byte(name)) }
+const theShard shard = "0"
+
+const shardPrefix = "shard."
+
+func (s shard) claimKey() string { return shardPrefix + string(s) }
+
+func (s shard) noteKey() string { return "note." + string(s) }
+
+func (s shard) topicPrefix() string { return "topic." + string(s) + "." }
+
+func (s shard) topicKey(name string) string {
+	return s.topicPrefix() + hex.EncodeToString([]byte(name))
+}
 
 // A topicEntry is the catalog's entry of a topic.
 type topicEntry struct {
@@ -172,7 +181,7 @@ func (s *Store) setTopic(e topicEntry) error {
 	if err != nil {
 		return err
 	}
-	return s.set(topicKey(e.Name), data)
+	return s.set(s.shard.topicKey(e.Name), data)
 }
 
 func checkConfig(config string) error {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
+	"mbus/internal/jetstream/enginetest"
 	"mbus/internal/kafka"
 	"mbus/internal/store"
 	"mbus/internal/tcpserver"
@@ -68,6 +70,19 @@ func start(t testing.TB, s setup) *bus {
 	return b
 }
 
+// openStore opens a directory, or the same on the engine of a cluster.
+func openStore(s setup, options commitlog.Options) (store.Store, error) {
+	switch {
+	case !enginetest.Wanted():
+		return commitlog.Open(s.dir, options)
+	case options.FS != nil:
+		return enginetest.Open(options.FS, options.SegmentBytes)
+	}
+	return enginetest.Open(s.dir, options.SegmentBytes)
+}
+
+func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
+
 func (b *bus) begin(address string) {
 	b.t.Helper()
 	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -76,11 +91,10 @@ func (b *bus) begin(address string) {
 	if options.FS == nil { // else a test knows which file is synced
 		options.JournalBytes = cmp.Or(options.JournalBytes, 1<<20)
 	}
-	inner, err := commitlog.Open(s.dir, options)
+	st, err := openStore(s, options)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	var st store.Store = inner
 	if s.wrap != nil {
 		st = s.wrap(st)
 	}

@@ -16,6 +16,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
+	"mbus/internal/jetstream/enginetest"
 	"mbus/internal/store"
 	"mbus/internal/store/storefault"
 	"mbus/test/brokertest"
@@ -25,6 +26,7 @@ import (
 // the offsets, behind the broker's back.
 func (b *bus) damage(topic string, offsets ...int64) {
 	b.t.Helper()
+	enginetest.NotHere(b.t, "the test damages files")
 	names, err := filepath.Glob(filepath.Join(b.setup.dir, "topics", topic, "0", "*.log"))
 	if err != nil || len(names) == 0 {
 		b.t.Fatalf("no log of %s: %v", topic, err)
@@ -250,6 +252,7 @@ func TestGapIsReportedWhenRetentionWasFaster(t *testing.T) {
 }
 
 func TestGapInTheLogIsReported(t *testing.T) {
+	enginetest.NotHere(t, "the test removes files")
 	b := start(t, setup{log: commitlog.Options{SegmentBytes: 4 << 10}, limits: func(l *broker.Limits) { l.SettleTime = moment }})
 	messages := b.publishTens("orders", 20)
 	b.stop()

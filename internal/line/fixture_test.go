@@ -14,6 +14,7 @@ import (
 	"mbus/internal/broker"
 	"mbus/internal/commitlog"
 	"mbus/internal/group"
+	"mbus/internal/jetstream/enginetest"
 	"mbus/internal/line"
 	"mbus/internal/store"
 	"mbus/internal/tcpserver"
@@ -64,6 +65,9 @@ type bus struct {
 // start runs a bus until the test ends.
 func start(t testing.TB, s setup) *bus {
 	t.Helper()
+	if s.disk != nil {
+		enginetest.NotHere(t, "calls of the disk are watched, or fail")
+	}
 	if s.dir == "" {
 		s.dir = t.TempDir()
 	}
@@ -76,6 +80,19 @@ func start(t testing.TB, s setup) *bus {
 	return b
 }
 
+// openStore opens a directory, or the same on the engine of a cluster.
+func openStore(s setup, options commitlog.Options) (store.Store, error) {
+	switch {
+	case !enginetest.Wanted():
+		return commitlog.Open(s.dir, options)
+	case options.FS != nil:
+		return enginetest.Open(options.FS, options.SegmentBytes)
+	}
+	return enginetest.Open(s.dir, options.SegmentBytes)
+}
+
+func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
+
 func (b *bus) begin() {
 	b.t.Helper()
 	s, log := b.setup, slog.New(slog.NewTextHandler(b.book, b.logged()))
@@ -86,11 +103,10 @@ func (b *bus) begin() {
 	} else {
 		options.JournalBytes = cmp.Or(options.JournalBytes, 1<<20)
 	}
-	inner, err := commitlog.Open(s.dir, options)
+	st, err := openStore(s, options)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	var st store.Store = inner
 	if s.wrap != nil {
 		st = s.wrap(st)
 	}
