@@ -502,6 +502,22 @@ sabotage "have Kafka clients know of one node only" internal/kafka/nodes.go \
 	's/	for _, n := range s.nodes.Live() {/	for _, n := range s.nodes.Live()[:1] {/' ./internal/kafka TestClientsGetAllNodesThatLive
 sabotage "lead a partition whose log is not open" internal/kafka/nodes.go \
 	's/err := log.Available(); err != nil/err := log.Available(); err == log.Available() \&\& err == broker.ErrClosed/' ./internal/kafka TestAPartitionThatIsNotAvailableHasNoLeader
+sabotage "send to the next owner as to the first" internal/relay/session.go \
+	's/c.request.isNew \&\& !c.sent)/c.request.isNew)/' ./internal/relay TestWhatIsStoredAndNotAcknowledgedIsStoredOnce
+sabotage "number what is sent again from another number on" internal/relay/backlog.go \
+	's/return b.acked + 1/return b.acked + 2/' ./internal/relay TestAProducerDoesNotNoticeAnotherOwner
+sabotage "forget what a client has sent when it was sent" internal/relay/session.go \
+	's/^		if c.passes {/		if true {/' ./internal/relay TestAProducerDoesNotNoticeAnotherOwner
+sabotage "end batches where they do not end" internal/relay/backlog.go \
+	's/m.offset += uint64(size)/m.offset += uint64(size) + 1/' ./internal/relay TestEachFormatGoesOnWithAnotherOwner
+sabotage "pass on that one owner stops" internal/relay/session.go \
+	's/case "-SHUTDOWN":/case "-NEVER":/' ./internal/relay TestAProducerDoesNotNoticeAnotherOwner
+sabotage "keep all that a client sends while there is no owner" internal/relay/client.go \
+	's/ahead >= aheadWindow/ahead < 0/; s/c.log.size() >= window/c.log.size() < 0/' ./internal/relay TestWhatANodeKeepsOfAClientIsBounded
+sabotage "keep much of a client that has not logged in" internal/relay/client.go \
+	's/!c.admitted \&\& c.log.size()/false \&\& c.log.size()/' ./internal/relay TestWhatANodeKeepsOfAClientIsBounded
+sabotage "send old bytes after a freeze" internal/relay/client.go \
+	's/case c.relay.wasFrozen():/case false:/' ./internal/relay TestAProcessThatWasFrozenForwardsNothing
 sabotage "learn from appends only that the disk is full" internal/commitlog/health.go \
 	's/^	r.measure(1)$//' ./internal/commitlog TestHealthMeasuresTheSpaceWithoutAnAppend
 sabotage "take another event for the one of an idempotency key" internal/web/publish.go \

@@ -22,6 +22,7 @@ import (
 	"mbus/internal/flags"
 	"mbus/internal/jetstream"
 	"mbus/internal/line"
+	"mbus/internal/relay"
 	"mbus/internal/store"
 	"mbus/internal/tcpserver"
 	"mbus/internal/vfs"
@@ -40,6 +41,7 @@ type clusterNode struct {
 	linkPort    net.Listener
 	links       *tcpserver.Links
 	dispatchers map[string]*tcpserver.Dispatcher // by port
+	relay       *relay.Relay                     // of the producers' port
 	engine      *jetstream.Engine
 	node        *cluster.Node
 
@@ -182,6 +184,7 @@ func (n *clusterNode) dispatch() {
 			Limits: tcpserver.Limits{Connections: limits.MaxConnections, PerAddress: limits.MaxPerAddress, Handshake: limits.RequestTime},
 		})
 	}
+	n.relay = relay.New(relay.Options{Limits: limits, Lead: n.dispatchers[portProducers].Lead, Refusal: line.Refusal, Log: n.log})
 }
 
 // serve lets clients in, and this node own the topics.
@@ -190,8 +193,9 @@ func (n *clusterNode) serve() {
 		s := n.service.Load()
 		return s != nil && s.take(h.Port)(c)
 	})
-	for port, l := range n.ports.byName() {
-		go n.dispatchers[port].Serve(l)
+	go n.relay.Serve(n.ports.producers)
+	for _, port := range []string{portConsumers, portKafka, portHTTP} {
+		go n.dispatchers[port].Serve(n.ports.byName()[port])
 	}
 	if n.certificates != nil {
 		hangUp := make(chan os.Signal, 1)
@@ -246,6 +250,7 @@ func (n *clusterNode) stop() {
 	for _, l := range n.ports.all() {
 		(*l).Close()
 	}
+	n.stopRelay()
 	n.node.Stop()
 	var stopped sync.WaitGroup
 	for _, d := range n.dispatchers {
@@ -254,6 +259,13 @@ func (n *clusterNode) stop() {
 	stopped.Wait()
 	n.linkPort.Close()
 	n.links.EndAll()
+}
+
+// stopRelay has what producers have sent acknowledged, by whichever node owns the topics.
+func (n *clusterNode) stopRelay() {
+	ctx, cancel := context.WithTimeout(context.Background(), n.o.brokerOptions(n.log).Limits.StopTime)
+	defer cancel()
+	n.relay.Stop(ctx)
 }
 
 // Report is what this node knows of all nodes.

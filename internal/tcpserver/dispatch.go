@@ -55,6 +55,9 @@ type Target struct {
 const (
 	dialTime    = 2 * time.Second
 	redialPause = 50 * time.Millisecond
+
+	// pipePause is the time between two looks at a Pipe that waits for an owner.
+	pipePause = time.Second
 )
 
 // NewDispatcher makes one without a target.
@@ -156,17 +159,20 @@ func (d *Dispatcher) lead(conn Conn) {
 }
 
 // Lead has a connection served by the target: by a server of this process, which goes on when Lead returns, or until it has
-// ended by another node. It waits for a target as for connections of Serve. The error is ErrNoOwner or ErrStopped: then
-// nobody has had the connection.
+// ended by another node. It waits for a target as for connections of Serve. The error is ErrNoOwner, ErrStopped, or
+// ErrNotTaken for a Pipe that has failed: then nobody has had the connection.
 func (d *Dispatcher) Lead(conn Conn) error {
 	late := time.Now().Add(d.options.Patience)
 	for {
 		d.mu.Lock()
 		t, changed, stopped := d.target, d.changed, d.stopped
 		d.mu.Unlock()
+		pipe, isPipe := conn.(*Pipe)
 		switch {
 		case stopped:
 			return ErrStopped
+		case isPipe && pipe.HasLeft():
+			return ErrNotTaken
 		case !time.Now().Before(late): // also after a freeze of this process
 			return ErrNoOwner
 		case t.Take != nil:
@@ -180,6 +186,9 @@ func (d *Dispatcher) Lead(conn Conn) error {
 			}
 		}
 		wait := late
+		if isPipe { // whose client may be gone
+			wait = time.Now().Add(pipePause)
+		}
 		if t.Owner != "" || t.Take != nil {
 			wait = time.Now().Add(redialPause)
 		}

@@ -91,19 +91,26 @@ func (p *Pipe) guest() *guest { return &p.seat }
 
 // ready says whether there are bytes to read, or why there will be none.
 func (p *Pipe) ready() (bool, error) {
+	if err := p.mayRead(); err != nil {
+		return false, err
+	}
+	return p.end.Ready(), nil
+}
+
+func (p *Pipe) mayRead() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.closed:
-		return false, linkError("read", net.ErrClosed)
+		return linkError("read", net.ErrClosed)
 	case p.isOver():
-		return false, os.ErrDeadlineExceeded
+		return os.ErrDeadlineExceeded
 	case p.failed != nil:
-		return false, linkError("read", p.failed)
+		return linkError("read", p.failed)
 	case p.ended:
-		return false, io.EOF // what the client may still send is of no use any more
+		return io.EOF // what the client may still send is of no use any more
 	}
-	return p.end.Ready(), nil
+	return nil
 }
 
 // isOver says whether reads end now. The caller holds mu.

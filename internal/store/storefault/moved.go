@@ -12,6 +12,7 @@ type Movable struct {
 
 	mu      sync.Mutex // guards what follows
 	moved   bool
+	behind  bool                             // the next write is stored, and nobody gets to know it
 	waiting map[*func(store.Reason)]struct{} // of Wake
 }
 
@@ -30,6 +31,25 @@ func (m *Movable) Move() {
 	for f := range waiting {
 		(*f)(store.Closed)
 	}
+}
+
+// HasMoved reports whether another node owns the topics.
+func (m *Movable) HasMoved() bool { return m.err() != nil }
+
+// MoveBehindNext is Move when the next batches have been stored, which are not acknowledged.
+func (m *Movable) MoveBehindNext() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.behind = true
+}
+
+// isLast reports whether a write is that of MoveBehindNext.
+func (m *Movable) isLast() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was := m.behind
+	m.behind = false
+	return was
 }
 
 // err is ErrMoved after Move.
@@ -73,7 +93,11 @@ func (p *movable) Write(batches []byte, done func(int64, error)) (store.Lead, er
 	if err := p.of.err(); err != nil {
 		return store.Lead{}, err
 	}
+	isLast := p.of.isLast()
 	return p.Partition.Write(batches, func(base int64, err error) {
+		if isLast {
+			p.of.Move()
+		}
 		if moved := p.of.err(); moved != nil { // it may be stored
 			base, err = 0, moved
 		}
