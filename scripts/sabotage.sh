@@ -205,10 +205,16 @@ sabotage "lose what the socket does not take of a record" internal/tcpserver/tls
 	's/r.kept = append(r.kept, rest...)/_ = rest/' ./internal/tcpserver TestAWriteThatTimedOutGoesOn
 sabotage "write each record of TLS by itself" internal/tcpserver/tls_linux.go \
 	's/if len(p) <= recordSize .*/if true {/' ./internal/tcpserver TestTheRecordsOfAWriteGoTogether
+sabotage "read each record of TLS by itself" internal/tcpserver/tls_linux.go \
+	's/i < maxRecords \&\& n < len(p)/false/' ./internal/tcpserver TestAReadGetsTheRecordsThatHaveCome
+sabotage "read as many records of TLS as come" internal/tcpserver/tls_linux.go \
+	's/i < maxRecords \&\&/true \&\&/' ./internal/tcpserver TestAReadGetsSoManyRecordsAtMost
+sabotage "let the buffer of a batch grow as it is filled" internal/publish/batch.go \
+	's/b.Grow(min(size, MaxAppend))/_ = 0/' ./internal/publish TestABuilderHasSpaceForTheMessagesThatAreExpected
 sabotage "keep the buffer of a TLS connection that stalls" internal/tcpserver/tls_linux.go \
 	's/c.records.shrink()/_ = 0/' ./internal/tcpserver TestAConnectionThatWaitsHoldsNoBufferForRecords
 sabotage "serve clients without TLS off loopback" internal/tcpserver/arrival_linux.go \
-	's/s.seat.place.refused = ErrPlain/_ = ErrPlain/' ./internal/tcpserver TestOffLoopbackOnlyTLSIsServed
+	's/a.seat.place.refused = ErrPlain/_ = ErrPlain/' ./internal/tcpserver TestOffLoopbackOnlyTLSIsServed
 sabotage "use a new certificate that has expired" internal/tcpserver/certificates.go \
 	's/ \&\& !now.After(leaf.NotAfter)//' ./internal/tcpserver TestCertificatesAreReplacedUnderClientsAndBadOnesAreNot
 sabotage "never load a certificate that was not valid yet" internal/tcpserver/certificates.go \
@@ -217,8 +223,12 @@ sabotage "take any number of connections from one address" internal/tcpserver/pl
 	's/of.open >= p.limits.PerAddress/false/' ./internal/tcpserver TestConnectionsOfOneAddressAreLimited
 sabotage "have a turn while a handshake waits for its peer" internal/tcpserver/handshake_linux.go \
 	'/) pause(/,/^}/ { s/r.turn.Pause()/_ = 0/; s/r.turn.Resume()/_ = 0/; }' ./internal/tcpserver TestAHandshakeThatDoesNotComeHoldsUpNobody
-sabotage "compute the handshake of a client that has left" internal/tcpserver/handshake_linux.go \
-	's/if c.HasLeft() {/if false {/' ./internal/tcpserver TestAHandshakeOfAClientThatHasLeftIsNotComputed
+sabotage "compute the handshake of a client that has left" internal/tcpserver/arrival_linux.go \
+	's/case a.HasLeft():/case false:/' ./internal/tcpserver TestAHandshakeOfAClientThatHasLeftIsNotComputed
+sabotage "accept connections that send nothing" internal/tcpserver/arrival_linux.go \
+	's/unix.TCP_DEFER_ACCEPT, int(silence.time.Second)/unix.TCP_DEFER_ACCEPT, 0/' ./internal/tcpserver TestAConnectionThatSendsNothingIsNotAccepted
+sabotage "hand out turns as if nobody worked" internal/turns/crowd.go \
+	's/return 1 + .*/return 1/' ./internal/turns TestTurnsTakeLessInACrowd
 sabotage "serve an address that floods before all others" internal/turns/turns.go \
 	's/^		l.order = append(l.order, from)/		l.order = append([]netip.Prefix{from}, l.order...)/' ./internal/turns TestAddressesTakeTurns
 sabotage "take any processor time for handshakes and passwords" internal/turns/turns.go \

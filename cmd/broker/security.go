@@ -56,7 +56,9 @@ func (o *options) protect(l *listeners, log *slog.Logger) (*tcpserver.Certificat
 		return nil, err
 	}
 	for _, to := range l.all() {
-		*to = tcpserver.WithTLS(*to, c.Config())
+		if *to, err = tcpserver.WithTLS(*to, c.Config()); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }

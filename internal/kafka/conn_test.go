@@ -122,8 +122,16 @@ func TestWhatAClientIsClosedForIsAWarning(t *testing.T) {
 
 func TestARequestThatStopsInTheMiddleIsNotWaitedForWithoutEnd(t *testing.T) {
 	b := start(t, setup{limits: func(l *broker.Limits) { l.RequestTime = 500 * time.Millisecond }})
-	c := b.dial()
-	ask[*kmsg.MetadataResponse](c, metadataFor(1))
+	var c *client
+	await(t, "a client is in time with its handshake and its first request", func() bool {
+		c = b.dial()
+		c.sent++
+		if _, err := c.Write(frame(metadataFor(1), c.sent)); err != nil {
+			return false
+		}
+		_, err := c.tryReceive(metadataFor(1))
+		return err == nil
+	})
 	for range 2 { // the second one's time begins when one of c would be over
 		halfway := b.dial()
 		halfway.Write(frame(metadataFor(1), 1)[:9])

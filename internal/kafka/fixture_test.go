@@ -124,7 +124,9 @@ func (b *bus) begin(address string) {
 		if s.secure != nil {
 			s.secure(server)
 		}
-		l = tcpserver.WithTLS(l, server)
+		if l, err = tcpserver.WithTLS(l, server); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 	b.serving.Go(func() { b.server.Serve(l) })
 	b.stopped = false

@@ -148,7 +148,10 @@ func (b *bus) serve(on func(net.Listener), take func(tcpserver.Conn) bool) strin
 	if b.setup.overTLS || overTLS(b.t) {
 		var server *tls.Config
 		server, b.clientTLS = brokertest.TLS(b.t)
-		l = tcpserver.WithTLS(l, server)
+		var err error
+		if l, err = tcpserver.WithTLS(l, server); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 	if byLink(b.t) {
 		b.serveByLink(l, take)

@@ -248,7 +248,11 @@ func TestCertificateIsALogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.serving.Go(func() { b.server.ServeConsumers(tcpserver.WithTLS(l, config)) })
+	overTLS, err := tcpserver.WithTLS(l, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.serving.Go(func() { b.server.ServeConsumers(overTLS) })
 	as := func(name, text string) *client {
 		b.clientTLS = clients.Clone()
 		if name != "" {

@@ -143,7 +143,7 @@ func (p *publisher) publishLines(lines []byte) (int, error) {
 	case p.request.format == formatJSON:
 		add = p.reader.JSON
 	}
-	out := publish.NewBatch(p.topic, p.stream, p.request.keyed || p.request.format == formatJSON)
+	out := publish.NewBatch(p.topic, p.stream, p.request.keyed || p.request.format == formatJSON, len(lines))
 	defer out.Free()
 	used := 0
 	var wrong error

@@ -21,7 +21,10 @@ func acceptFor(t testing.TB, config *tls.Config, take func(tcpserver.Conn) bool)
 	t.Cleanup(func() { l.Close() })
 	address = l.Addr().String()
 	if config != nil {
-		l = tcpserver.WithTLS(l, config)
+		var err error
+		if l, err = tcpserver.WithTLS(l, config); err != nil {
+			t.Fatal(err)
+		}
 	}
 	accepts := tcpserver.NewConns[tcpserver.Conn](slog.New(slog.DiscardHandler), tcpserver.Limits{Connections: 1, Handshake: patience})
 	go accepts.Serve(l, func(c tcpserver.Conn) {

@@ -29,6 +29,7 @@ type Batch struct {
 	haveKeys   bool                // the messages may have keys
 	messages   int
 	size       int // in bytes, about
+	expected   int // bytes of the messages of a partition, about
 	one        [1]*batch.Builder
 
 	stream *broker.Stream // of the messages; nil for none
@@ -43,14 +44,17 @@ type spot struct {
 }
 
 // NewBatch has no messages yet. haveKeys says that some may have keys that
-// choose their partitions.
-func NewBatch(t *broker.Topic, stream *broker.Stream, haveKeys bool) *Batch {
+// choose their partitions. The messages are to have about so many bytes in all.
+func NewBatch(t *broker.Topic, stream *broker.Stream, haveKeys bool, expected int) *Batch {
 	p := &Batch{partitions: t.Partitions(), stream: stream, haveKeys: haveKeys}
 	p.own = t.Next(len(p.partitions))
 	p.maxBatch = t.MaxBatch()
-	p.builders = p.one[:]
+	p.builders, p.expected = p.one[:], expected
 	if n := len(p.partitions); n > 1 {
 		p.builders = make([]*batch.Builder, n)
+		if haveKeys {
+			p.expected /= n
+		}
 	}
 	if stream != nil {
 		p.latest = make([]spot, len(p.partitions))
@@ -137,8 +141,7 @@ func (p *Batch) Append(port broker.Port, done func(error)) {
 func (p *Batch) add(at spot, time int64, key, value []byte, headers ...batch.Header) {
 	b := p.builders[at.partition]
 	if b == nil {
-		b = builders.Get().(*batch.Builder)
-		b.Reset()
+		b = p.newBuilder()
 		p.builders[at.partition] = b
 	}
 	if b.OpenSize() > 0 && (b.OpenSize()+sizeBound(key, value, headers) > p.maxBatch || !p.follows(at)) {
@@ -154,6 +157,17 @@ func (p *Batch) add(at spot, time int64, key, value []byte, headers ...batch.Hea
 	if b.OpenSize() >= broker.TargetBatch-broker.TargetBatch/64 {
 		p.close(at.partition)
 	}
+}
+
+// newBuilder gives an empty builder with space for the messages that are expected. A buffer that grows as it is filled
+// does so by a quarter at a time, and takes five times the memory in all.
+func (p *Batch) newBuilder() *batch.Builder {
+	b := builders.Get().(*batch.Builder)
+	b.Reset()
+	if size := p.expected + p.expected/8 + batch.HeaderSize + batch.RecordOverhead; b.Cap() < size {
+		b.Grow(min(size, MaxAppend))
+	}
+	return b
 }
 
 // follows reports whether the message of a spot may be added to the open batch of its partition.

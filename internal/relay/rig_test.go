@@ -80,7 +80,10 @@ func newRig(t testing.TB, s setup) *rig {
 	if s.overTLS {
 		var server *tls.Config
 		server, r.tls = brokertest.TLS(t)
-		l = tcpserver.WithTLS(l, server)
+		var err error
+		if l, err = tcpserver.WithTLS(l, server); err != nil {
+			t.Fatal(err)
+		}
 	}
 	served := make(chan struct{})
 	go func() {

@@ -21,13 +21,13 @@ const (
 // repeatAfter is the time between two log lines while accepts fail.
 const repeatAfter = time.Minute
 
-// Each calls start with each connection of l, one after the other, until l is closed. It logs
+// each calls start with each connection that accept gives, one after the other, until that says net.ErrClosed. It logs
 // that accepts fail: when they begin to, each minute, and when they succeed again.
-func Each(l net.Listener, log *slog.Logger, start func(net.Conn)) {
+func each[C any](accept func() (C, error), address net.Addr, log *slog.Logger, start func(C)) {
 	pause := firstPause
 	var failed, logged time.Time // zero while accepts succeed
 	for {
-		conn, err := l.Accept()
+		conn, err := accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -37,7 +37,7 @@ func Each(l net.Listener, log *slog.Logger, start func(net.Conn)) {
 			}
 			if time.Since(logged) >= repeatAfter {
 				log.Warn("no connection can be taken; clients wait: raise the limit of descriptors, or lower -max-connections",
-					"address", l.Addr(), "reason", err)
+					"address", address, "reason", err)
 				logged = time.Now()
 			}
 			time.Sleep(pause)
@@ -45,7 +45,7 @@ func Each(l net.Listener, log *slog.Logger, start func(net.Conn)) {
 			continue
 		}
 		if !failed.IsZero() {
-			log.Info("connections are taken again", "address", l.Addr(), "after", time.Since(failed).Round(time.Millisecond))
+			log.Info("connections are taken again", "address", address, "after", time.Since(failed).Round(time.Millisecond))
 			failed, logged = time.Time{}, time.Time{}
 		}
 		pause = firstPause

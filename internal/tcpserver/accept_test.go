@@ -35,7 +35,8 @@ func (*failing) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)
 func TestConnectionsThatCanNotBeTakenAreLoggedOnceAndThatTheyAreAgain(t *testing.T) {
 	var log bytes.Buffer
 	taken := 0
-	Each(&failing{failures: []int{0, 5, 0, 3}}, slog.New(slog.NewTextHandler(&log, nil)), func(c net.Conn) {
+	l := &failing{failures: []int{0, 5, 0, 3}}
+	each(l.Accept, l.Addr(), slog.New(slog.NewTextHandler(&log, nil)), func(c net.Conn) {
 		taken++
 		c.Close()
 	})

@@ -17,7 +17,7 @@ import (
 func Borrow(l net.Listener) (borrowed net.Listener, stop func()) {
 	b := &borrowing{ended: make(chan struct{})}
 	if t, ok := l.(*tlsListener); ok {
-		b.config, l = t.config, t.Listener
+		b.config, l = t.config, t.TCPListener
 	}
 	var ok bool
 	if b.TCPListener, ok = l.(*net.TCPListener); !ok {

@@ -2,12 +2,13 @@ package tcpserver
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
+
+	"mbus/internal/turns"
 )
 
 // Conns are the connections of a server, which has one listener or several. Any goroutine may
@@ -45,29 +46,25 @@ var (
 // Serve calls start with each connection of l until Stop. Those of a listener of WithTLS come after their
 // handshake, several at a time; others as they are accepted, one after the other.
 func (s *Conns[C]) Serve(l net.Listener, start func(Conn)) {
-	var config *tls.Config
-	if t, ok := l.(*tlsListener); ok {
-		config = t.config
-	}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	if s.IsStopping() { // before it has begun
 		l.Close()
 	}
 	s.mu.Unlock()
-	var pace pace
-	Each(l, s.log, func(nc net.Conn) {
-		conn := newConn(nc.(*net.TCPConn))
-		switch {
-		case conn == nil:
-		case config == nil:
-			start(conn)
-		default:
-			if a := (&arrival{conn, &conn.socket, config}); !s.expect(a, start) {
-				start(a)
+	t, ok := l.(*tlsListener)
+	if !ok {
+		each(l.Accept, l.Addr(), s.log, func(nc net.Conn) {
+			if conn := newConn(nc.(*net.TCPConn)); conn != nil {
+				start(conn)
 			}
-			time.Sleep(pace.rest(time.Now()))
-		}
+		})
+		return
+	}
+	var pace pace
+	each(t.arrive, l.Addr(), s.log, func(a *arrival) {
+		s.meet(a, start)
+		time.Sleep(pace.rest(time.Now()))
 	})
 }
 
@@ -81,38 +78,58 @@ func newConn(nc *net.TCPConn) *tcpConn {
 	return newTCP(nc, raw)
 }
 
-// expect calls start, in a goroutine of its own, with the connection that an arrival turns out to be. It
-// reports false, and does nothing, where a limit is reached: then Start says which.
-func (s *Conns[C]) expect(a *arrival, start func(Conn)) bool {
+// meet calls start, in a goroutine of its own, with the connection that an arrival turns out to be.
+func (s *Conns[C]) meet(a *arrival, start func(Conn)) {
+	first, err := a.first()
+	switch {
+	case err != nil && !isAgain(err): // the client has left
+		a.Close()
+	case !s.expect(a):
+		if a.open() == nil {
+			start(a) // Start says why
+		}
+	case err == nil && first == handshakeRecord:
+		until := time.Now().Add(min(s.limits.Handshake, handshakeTime))
+		handshakes.Ask(a.seat.network(), func(turn *turns.Turn) {
+			conn, err := a.shake(turn, until)
+			s.arrived(a, conn, err, start)
+		})
+	default:
+		go func() {
+			conn, err := a.decide(s.limits.Handshake)
+			s.arrived(a, conn, err, start)
+		}()
+	}
+}
+
+// expect counts an arrival until arrived. It reports false where a limit is reached.
+func (s *Conns[C]) expect(a *arrival) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.IsStopping() || s.places.take(a.guest()) != nil {
+	if s.IsStopping() || s.places.take(a.seat) != nil {
 		return false
 	}
 	s.arriving[a] = struct{}{}
-	s.running.Go(func() {
-		conn, err := a.decide(s.limits.Handshake)
-		if s.arrived(a, err) {
-			start(conn)
-		}
-	})
+	s.running.Add(1)
 	return true
 }
 
-// arrived ends an arrival, and reports whether it has become a connection. It does not warn of an error,
-// because the peer may be any program.
-func (s *Conns[C]) arrived(a *arrival, err error) bool {
+// arrived ends an arrival, and starts the connection that it has become. It does not warn of an error, because the peer
+// may be any program.
+func (s *Conns[C]) arrived(a *arrival, conn Conn, err error, start func(Conn)) {
+	defer s.running.Done()
 	s.mu.Lock()
 	delete(s.arriving, a)
 	if err != nil {
-		s.places.leave(a.guest())
+		s.places.leave(a.seat)
 	}
 	s.mu.Unlock()
 	if err != nil {
-		s.log.Debug("the TLS handshake failed", "client", a.RemoteAddr(), "reason", err)
+		s.log.Debug("the TLS handshake failed", "client", a.seat.client, "reason", err)
 		a.Close()
+		return
 	}
-	return err == nil
+	start(conn)
 }
 
 // Start calls run in a goroutine of its own, and counts c until it returns. After an error, which is ErrStopped,

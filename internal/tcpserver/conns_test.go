@@ -43,12 +43,17 @@ func TestConnectionsBeyondTheLimitGetAnAnswerAndTheOthersGoOn(t *testing.T) {
 // halfHandshakes are those of programs that send nothing, or stop in the middle.
 var halfHandshakes = []string{"", "\x16\x03\x01\x02\x00\x01\x00", "\x16\x03"}
 
-// A handshake that waits for its peer holds up nobody: the only turn is free for others.
-func TestAHandshakeThatDoesNotComeHoldsUpNobody(t *testing.T) {
-	const each, rounds = 7, 5000
+// anyTurns has handshakes take any processor time, one at a time.
+func anyTurns(t *testing.T) {
 	before := handshakes
 	t.Cleanup(func() { handshakes = before })
 	handshakes = turns.NewFor(1, 1)
+}
+
+// A handshake that waits for its peer holds up nobody: the only turn is free for others.
+func TestAHandshakeThatDoesNotComeHoldsUpNobody(t *testing.T) {
+	const each, rounds = 7, 5000
+	anyTurns(t)
 	r := newRig(t, true, 100, never)
 	first, p := r.connect()
 	var stalled []*net.TCPConn

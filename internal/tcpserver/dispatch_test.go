@@ -33,7 +33,10 @@ func newPort(t *testing.T, address string, server, client *tls.Config, o Dispatc
 	p := &port{rig: newOwner(t, client, Limits{Connections: 1000})}
 	p.address = l.Addr().String()
 	if server != nil {
-		l = WithTLS(l, server)
+		var err error
+		if l, err = WithTLS(l, server); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if o.Refusal == nil {
 		o.Refusal = func(err error) string { return err.Error() + "\n" }

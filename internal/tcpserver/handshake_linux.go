@@ -15,23 +15,14 @@ var handshakes = turns.New(0.15)
 // certificate 1 KiB or 2. Package tls would take 256 KiB, and memory for them before anything is proven.
 const maxHandshake = 24 << 10
 
-var (
-	errLongHandshake = errors.New("the handshake is too long")
-	errLeft          = errors.New("the client has left before the handshake")
-)
+var errLongHandshake = errors.New("the handshake is too long")
 
-// handshake does the handshake, in turns of those that are of its kind.
-func (c *tlsConn) handshake(limit time.Duration, of *turns.Limit) error {
-	c.SetReadDeadline(time.Now().Add(limit))
-	c.setWriteTime(limit)
-	c.records.turn = of.Begin(turns.Network(c.RemoteAddrPort().Addr()))
-	defer func() { c.records.turn.Pause() }()
-	if err := c.checkDeadline(); err != nil { // there was no turn for so long
-		return err
-	}
-	if c.HasLeft() {
-		return errLeft
-	}
+// handshake ends the turn.
+func (c *tlsConn) handshake(turn *turns.Turn, until time.Time) error {
+	c.records.turn = turn
+	defer turn.Pause()
+	c.SetReadDeadline(until)
+	c.setWriteTime(time.Until(until))
 	if err := c.tls.Handshake(); err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ func inPieces(claims, sends, each int) string {
 // A client that does not end its handshake holds 64 KiB or less, whatever it sends.
 func TestAHandshakeTakesLittleMemory(t *testing.T) {
 	const clients, most = 200, 64 << 10
+	anyTurns(t)
 	for name, text := range map[string]func(r *rig) string{
 		"nothing":        func(*rig) string { return "" },
 		"a hello":        (*rig).clientHello,
@@ -92,6 +93,12 @@ func (r *rig) haveRead(peers []*net.TCPConn, sent string) bool {
 	r.conns.mu.Lock()
 	defer r.conns.mu.Unlock()
 	for a := range r.conns.arriving {
+		a.mu.Lock()
+		isOpen := a.Conn != nil
+		a.mu.Unlock()
+		if !isOpen {
+			return false
+		}
 		if n, err := brokertest.Unread(a.of.tcp); err != nil || n > 0 {
 			return false
 		}
@@ -117,6 +124,23 @@ func TestAHandshakeThatIsTooLongEnds(t *testing.T) {
 	if n := r.conns.arrivals(); n != 0 {
 		t.Errorf("%d go on", n)
 	}
+}
+
+// The system keeps connections that send nothing to itself: a client that speaks comes before those that came before it.
+func TestAConnectionThatSendsNothingIsNotAccepted(t *testing.T) {
+	const clients, rounds = 20, 10
+	r := newRig(t, true, (clients+1)*rounds, never)
+	for range rounds { // a client that says nothing for a second is accepted, which may happen on a slow machine
+		before := r.conns.arrivals()
+		for range clients {
+			r.plain("")
+		}
+		r.connect()
+		if r.conns.arrivals() == before {
+			return
+		}
+	}
+	t.Error("clients that send nothing are accepted")
 }
 
 // A client that is gone when its turn comes costs no handshake.

@@ -43,7 +43,10 @@ func newLinkedRigWith(t *testing.T, overTLS bool, limits Limits, times linkTimes
 	r.link.address, r.address = ports.Addr().String(), clients.Addr().String()
 	clients = &noting{clients, r.link.clients}
 	if server != nil {
-		clients = WithTLS(clients, server)
+		var err error
+		if clients, err = WithTLS(clients, server); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if road != nil {
 		r.link.address = road(r.link.address)

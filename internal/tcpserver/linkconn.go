@@ -16,16 +16,15 @@ type linkConn struct {
 	wire  *wire
 	in    inflow
 	out   outflow
-	seat  guest
+	seat  *guest
 	reset atomic.Bool // the close to come is a reset
 }
 
 func newLinkConn(w *wire, h Hello) *linkConn {
-	at := net.TCPAddrFromAddrPort(h.Remote)
 	c := &linkConn{
 		hello: h, wire: w, in: inflow{wake: make(chan struct{}, 1), meter: newMeter(firstGrant)},
 		out:  outflow{wake: make(chan struct{}, 1), granted: fullGrant},
-		seat: guest{client: at, place: place{address: networkOf(at)}},
+		seat: newGuest(h.Remote),
 	}
 	var o outside = admission{c}
 	c.seat.outside.Store(&o)
@@ -83,7 +82,7 @@ func (f *inflow) change(by func(f *inflow)) {
 }
 
 func (c *linkConn) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(c.hello.Local) }
-func (c *linkConn) RemoteAddr() net.Addr { return c.seat.client }
+func (c *linkConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.hello.Remote) }
 
 func (c *linkConn) LocalAddrPort() netip.AddrPort  { return c.hello.Local }
 func (c *linkConn) RemoteAddrPort() netip.AddrPort { return c.hello.Remote }
@@ -292,7 +291,7 @@ func (c *linkConn) close() {
 	})
 }
 
-func (c *linkConn) guest() *guest { return &c.seat }
+func (c *linkConn) guest() *guest { return c.seat }
 
 // An admission tells the carrier that its client has logged in.
 type admission struct{ conn *linkConn }

@@ -51,7 +51,7 @@ func mutual(config *tls.Config) *tls.Config {
 // returns soon, and has the Conn served elsewhere; or it returns false, and leaves it: then the other node looks for
 // the owner again. A link that says nothing holds up no other.
 func (l *Links) Serve(from net.Listener, start func(Hello, Conn) bool) {
-	Each(from, l.log, func(nc net.Conn) {
+	each(from.Accept, from.Addr(), l.log, func(nc net.Conn) {
 		conn := newConn(nc.(*net.TCPConn))
 		if conn == nil {
 			return
@@ -121,7 +121,7 @@ func (l *Links) greet(conn *tcpConn) (*wire, error) {
 	var over Conn = conn
 	if l.config != nil {
 		c := newTLS(&conn.socket, l.config)
-		if err := c.handshake(l.times.greet, linkHandshakes); err != nil {
+		if err := c.handshake(linkHandshakes.Begin(conn.seat.network()), time.Now().Add(l.times.greet)); err != nil {
 			return nil, err
 		}
 		over = c
@@ -173,7 +173,7 @@ func DialLink(ctx context.Context, address string, config *tls.Config) (Conn, er
 	}
 	stop := context.AfterFunc(ctx, conn.Abort)
 	c := newTLSAs(tls.Client, &conn.socket, mutual(config))
-	err = c.handshake(usualTimes.greet, linkHandshakes)
+	err = c.handshake(linkHandshakes.Begin(conn.seat.network()), time.Now().Add(usualTimes.greet))
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}

@@ -17,7 +17,7 @@ type Pipe struct {
 	Conn // the client's, for its addresses, and what TLS has proven
 
 	end   PipeEnd
-	seat  guest
+	seat  *guest
 	count atomic.Int64 // bytes that were written
 	reset atomic.Bool  // the close to come is a reset
 	over  chan struct{}
@@ -52,7 +52,7 @@ type PipeEnd interface {
 func NewPipe(of Conn, end PipeEnd) *Pipe {
 	p := &Pipe{Conn: of, end: end, over: make(chan struct{}), wake: make(chan struct{}, 1)}
 	at := of.RemoteAddr()
-	p.seat = guest{client: at, place: place{address: networkOf(at)}}
+	p.seat = newGuest(addrPort(at))
 	var o outside = pipeSeat{end}
 	p.seat.outside.Store(&o)
 	return p
@@ -87,7 +87,7 @@ func (p *Pipe) InOrder() bool {
 	return p.inOrder
 }
 
-func (p *Pipe) guest() *guest { return &p.seat }
+func (p *Pipe) guest() *guest { return p.seat }
 
 // ready says whether there are bytes to read, or why there will be none.
 func (p *Pipe) ready() (bool, error) {

@@ -34,7 +34,7 @@ var (
 // A guest is what the limits of a server know of a connection. After the start of the connection the mutex of
 // Conns guards its place.
 type guest struct {
-	client   net.Addr
+	client   netip.AddrPort
 	place    place
 	admitted atomic.Bool // the client has logged in; places sets it
 	outside  atomic.Pointer[outside]
@@ -46,6 +46,13 @@ type place struct {
 	taken   bool
 	refused error // for good
 }
+
+func newGuest(client netip.AddrPort) *guest {
+	return &guest{client: client, place: place{address: networkOf(client.Addr())}}
+}
+
+// network is whose turns the client has.
+func (g *guest) network() netip.Prefix { return turns.Network(g.client.Addr()) }
 
 // An outside has let a connection in before its server took it: a Dispatcher, or another node by way of a link.
 type outside interface {
@@ -87,12 +94,11 @@ func (d *door) leave() {
 }
 
 // networkOf is the address whose limits a client counts for, invalid on loopback.
-func networkOf(client net.Addr) netip.Prefix {
-	from := addressOf(client)
-	if !from.IsValid() || isLoopback(from) {
+func networkOf(client netip.Addr) netip.Prefix {
+	if client = client.Unmap().WithZone(""); !client.IsValid() || isLoopback(client) {
 		return netip.Prefix{}
 	}
-	return turns.Network(from)
+	return turns.Network(client)
 }
 
 // addressOf is an IP address; an IPv4 address in IPv6 is IPv4.

@@ -148,8 +148,8 @@ func TestAnAddressOfIPv6IsANetwork(t *testing.T) {
 		"192.0.2.1:5": "192.0.2.1/32", "[::ffff:192.0.2.1]:5": "192.0.2.1/32", "[2001:db8:1:2:3::4]:5": "2001:db8:1:2::/64",
 		"[fe80::1%eth0]:5": "fe80::/64", "127.0.0.1:5": "invalid Prefix", "[::1]:5": "invalid Prefix", "[::ffff:127.0.0.1]:5": "invalid Prefix",
 	} {
-		a := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))
-		if got := networkOf(a).String(); got != want {
+		a := netip.MustParseAddrPort(address)
+		if got := networkOf(a.Addr()).String(); got != want {
 			t.Errorf("%s: %s, not %s", address, got, want)
 		}
 	}

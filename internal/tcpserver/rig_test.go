@@ -84,7 +84,9 @@ func newRigAt(t *testing.T, address string, server, client *tls.Config, limits L
 	r := newOwner(t, client, limits)
 	r.address = l.Addr().String()
 	if server != nil {
-		l = WithTLS(l, server)
+		if l, err = WithTLS(l, server); err != nil {
+			t.Fatal(err)
+		}
 	}
 	served := make(chan struct{})
 	go func() {

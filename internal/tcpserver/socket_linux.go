@@ -20,7 +20,7 @@ type socket struct {
 	maxWindow   uint32      // the most that Observe saw
 	interrupted atomic.Bool // Interrupt was called
 	isCut       atomic.Bool // CutWrites was called
-	seat        guest       // among the connections of its server
+	seat        *guest      // among the connections of its server
 }
 
 // longAgo as a deadline ends what waits at once.
@@ -37,7 +37,7 @@ func addrPort(of net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
-func (s *socket) guest() *guest { return &s.seat }
+func (s *socket) guest() *guest { return s.seat }
 
 func (s *socket) IsPrivate() bool {
 	return isLoopback(addressOf(s.LocalAddr())) && isLoopback(addressOf(s.RemoteAddr()))

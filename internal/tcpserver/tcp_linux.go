@@ -34,8 +34,7 @@ type output struct {
 const noSpace = math.MinInt32
 
 func newTCP(nc *net.TCPConn, raw syscall.RawConn) *tcpConn {
-	at := nc.RemoteAddr()
-	return &tcpConn{socket: socket{tcp: nc, raw: raw, seat: guest{client: at, place: place{address: networkOf(at)}}}}
+	return &tcpConn{socket: socket{tcp: nc, raw: raw, seat: newGuest(addrPort(nc.RemoteAddr()))}}
 }
 
 func (c *tcpConn) Read(p []byte) (int, error) { return c.tcp.Read(p) }

@@ -24,6 +24,15 @@ type tlsConn struct {
 	config  *tls.Config // of the server
 	resets  atomic.Bool // the close to come is a reset
 	records records
+	in      input
+}
+
+// An input is the read that goes on.
+type input struct {
+	take func(fd uintptr) bool // tlsConn.read, made once
+	into Buffer
+	n    int
+	err  error
 }
 
 func newTLS(of *socket, config *tls.Config) *tlsConn { return newTLSAs(tls.Server, of, config) }
@@ -31,7 +40,7 @@ func newTLS(of *socket, config *tls.Config) *tlsConn { return newTLSAs(tls.Serve
 // newTLSAs is newTLS for the server's side, or the client's.
 func newTLSAs(side func(net.Conn, *tls.Config) *tls.Conn, of *socket, config *tls.Config) *tlsConn {
 	c := &tlsConn{
-		socket: socket{tcp: of.tcp, raw: of.raw, seat: guest{client: of.seat.client, place: of.seat.place}},
+		socket: socket{tcp: of.tcp, raw: of.raw, seat: of.seat},
 		config: config, records: records{TCPConn: of.tcp, raw: of.raw},
 	}
 	c.records.waits.Store(true)
@@ -64,7 +73,7 @@ func (c *tlsConn) ServerName() (name string, isTLS bool) {
 	return name, true
 }
 
-// readSome reads what has come. The error is errWait where more must come first.
+// readSome reads what has come of a record. The error is errWait where more must come first.
 func (c *tlsConn) readSome(p []byte) (int, error) {
 	n, err := c.tls.Read(p)
 	if n > 0 {
@@ -81,51 +90,66 @@ func isNetwork(err error) bool {
 	return errors.As(err, &op)
 }
 
-// awaitBytes waits until something can be read from the socket. Over TLS the deadline, too,
-// is the socket's.
-func (c *tlsConn) awaitBytes() error {
-	var p [1]byte
-	return c.raw.Read(func(fd uintptr) bool {
-		_, err := receive(int(fd), p[:], syscall.MSG_PEEK)
-		return !isAgain(err)
-	})
-}
+// maxRecords bounds how long a read takes: a peer may send records of one byte as fast as they are read.
+const maxRecords = 1000
 
-// checkDeadline ends a read whose deadline is over although bytes have come.
-func (c *tlsConn) checkDeadline() error { return c.raw.Read(func(uintptr) bool { return true }) }
-
-func (c *tlsConn) Read(p []byte) (n int, err error) {
-	for {
-		if err := c.checkDeadline(); err != nil {
-			return 0, err
-		}
-		if n, err = c.readSome(p); err != errWait {
-			return n, err
-		}
-		if err := c.awaitBytes(); err != nil {
-			return 0, err
-		}
+// readRecords reads what has come of as many records as p takes. An append and its acknowledgement cost as much for
+// the lines of one record as for those of many.
+func (c *tlsConn) readRecords(p []byte) (n int, err error) {
+	if n, err = c.readSome(p); err != nil {
+		return 0, err
 	}
+	c.records.goesOn = true
+	for i := 1; i < maxRecords && n < len(p) && err == nil; i++ {
+		var more int
+		more, err = c.readSome(p[n:])
+		n += more
+	}
+	c.records.goesOn = false
+	return n, nil // an error comes again
 }
 
-func (c *tlsConn) ReadInto(b Buffer) (n int, err error) {
-	for {
-		if err := c.checkDeadline(); err != nil {
-			return 0, err
-		}
-		p := b.Space()
-		if p == nil {
-			return 0, ErrNoSpace
-		}
-		if n, err = c.readSome(p); err != errWait {
-			return n, err
-		}
-		b.Idle()
-		if err := c.awaitBytes(); err != nil {
-			return 0, err
-		}
+func (c *tlsConn) ReadInto(b Buffer) (int, error) {
+	if c.in.take == nil {
+		c.in.take = c.read
 	}
+	c.in.into = b
+	err := c.raw.Read(c.in.take) // over TLS the deadline, too, is the socket's
+	n, failed := c.in.n, c.in.err
+	c.in.into, c.in.n, c.in.err = nil, 0, nil
+	if err == nil {
+		err = failed
+	}
+	return n, err
 }
+
+// read reads what has come. If that is nothing it reports false, to be called again.
+func (c *tlsConn) read(uintptr) bool {
+	p := c.in.into.Space()
+	if p == nil {
+		c.in.err = ErrNoSpace
+		return true
+	}
+	if c.in.n, c.in.err = c.readRecords(p); c.in.err != errWait {
+		return true
+	}
+	c.in.into.Idle()
+	c.in.err = nil
+	return false
+}
+
+func (c *tlsConn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	return c.ReadInto(given(p))
+}
+
+// A given Buffer is a caller's.
+type given []byte
+
+func (p given) Space() []byte { return p }
+func (given) Idle()           {}
 
 func (c *tlsConn) Write(p []byte, within time.Duration) (int, error) {
 	c.setWriteTime(within)
@@ -267,6 +291,9 @@ type records struct {
 	turn  *turns.Turn // of the handshake
 	got   int         // bytes of the handshake
 
+	goesOn bool // a read has got something, and does not ask the socket again if that had less than it was asked for
+	short  bool // it had; the peer's close may lie behind that, so a read that has got nothing asks again
+
 	mu      sync.Mutex // guards what follows
 	kept    []byte     // what the socket is to take next
 	pooled  *[]byte    // that kept began with, from gatherings
@@ -289,7 +316,11 @@ func (r *records) Read(p []byte) (n int, err error) {
 	if r.waits.Load() {
 		return r.readHandshake(p)
 	}
+	if r.goesOn && r.short {
+		return 0, errWait
+	}
 	n, err = r.readNow(p)
+	r.short = n < len(p)
 	switch {
 	case isAgain(err):
 		return 0, errWait

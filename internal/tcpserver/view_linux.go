@@ -1,5 +1,11 @@
 package tcpserver
 
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
 // A view is what the system sees of a connection.
 type view struct {
 	state  state
@@ -32,9 +38,19 @@ func (s *socket) view() view {
 	return view{state(info.State), info.Snd_wnd, info.Options&optionScaled != 0}
 }
 
-func (s *socket) HasLeft() bool {
-	now := s.view().state
-	return now != 0 && now != established
+func (s *socket) HasLeft() (has bool) {
+	_ = control(s.raw, func(fd int) error {
+		has = hasLeft(fd)
+		return nil
+	})
+	return has
+}
+
+// hasLeft asks for the state alone, the first byte of tcp_info.
+func hasLeft(fd int) bool {
+	begin, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	now := state(binary.NativeEndian.AppendUint32(nil, uint32(begin))[0])
+	return err == nil && now != established
 }
 
 func (s *socket) Observe() { s.maxWindow = max(s.maxWindow, s.view().window) }

@@ -16,6 +16,7 @@ type Limit struct {
 	slots int           // turns at a time
 
 	mu      sync.Mutex // guards what follows
+	crowd   crowd
 	credit  time.Duration
 	at      time.Time // of credit
 	running int
@@ -35,7 +36,12 @@ const burst = 500 * time.Millisecond
 const debt = 50 * time.Millisecond
 
 // New makes a limit to a share of the processors' time, 0 to 1.
-func New(share float64) *Limit { return NewFor(share, runtime.GOMAXPROCS(0)) }
+func New(share float64) *Limit {
+	n := runtime.GOMAXPROCS(0)
+	l := NewFor(share, n)
+	l.crowd = newCrowd(n)
+	return l
+}
 
 // NewFor is New for a number of processors. Half as many turns go on at a time, and one at least.
 func NewFor(share float64, processors int) *Limit {
@@ -51,24 +57,57 @@ type Turn struct {
 	limit *Limit
 	began time.Time
 	ready chan struct{} // closed when it may go on; nil where it does not have to wait
-	asked time.Time     // when ready was made
+	asked time.Time     // from when on it has waited; zero where it does not have to wait
+	begin func(*Turn)   // of Ask, until it is called
 }
 
 // Begin waits for a turn. Addresses that ask for more than there is have as many turns each, so that a client of another
 // address waits for one turn of each.
 func (l *Limit) Begin(from netip.Prefix) *Turn {
 	t := &Turn{limit: l}
-	l.mu.Lock()
-	if !l.start(t) {
-		if len(l.waiting[from]) == 0 {
-			l.order = append(l.order, from)
-		}
-		l.waiting[from] = append(l.waiting[from], t)
-		l.rouse()
+	if !l.join(t, from) {
+		<-t.ready
 	}
-	l.mu.Unlock()
-	t.wait()
+	t.began = time.Now()
 	return t
+}
+
+// Ask is Begin for a caller that does not wait: begin is called with the turn in a goroutine of its own, when it has come. So
+// a client that waits costs no goroutine.
+func (l *Limit) Ask(from netip.Prefix, begin func(*Turn)) {
+	t := &Turn{limit: l, begin: begin}
+	if l.join(t, from) {
+		t.goOn()
+	}
+}
+
+// join has a turn wait behind others of its address. It reports true for one that may go on at once.
+func (l *Limit) join(t *Turn, from netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.start(t) {
+		return true
+	}
+	if len(l.waiting[from]) == 0 {
+		l.order = append(l.order, from)
+	}
+	l.waiting[from] = append(l.waiting[from], t)
+	l.rouse()
+	return false
+}
+
+// goOn has a turn go on that has waited.
+func (t *Turn) goOn() {
+	begin := t.begin
+	if begin == nil {
+		close(t.ready)
+		return
+	}
+	t.begin = nil
+	go func() {
+		t.began = time.Now()
+		begin(t)
+	}()
 }
 
 // Running is the number of turns that go on.
@@ -80,7 +119,7 @@ func (l *Limit) Running() int {
 
 // Waited is how long it had to wait, the last time.
 func (t *Turn) Waited() time.Duration {
-	if t.ready == nil {
+	if t.asked.IsZero() {
 		return 0
 	}
 	return t.began.Sub(t.asked)
@@ -90,17 +129,14 @@ func (t *Turn) Waited() time.Duration {
 func (t *Turn) Resume() {
 	l := t.limit
 	l.mu.Lock()
-	if t.ready = nil; !l.start(t) {
+	t.asked = time.Time{}
+	isOn := l.start(t)
+	if !isOn {
 		l.resumed = append(l.resumed, t)
 		l.rouse()
 	}
 	l.mu.Unlock()
-	t.wait()
-}
-
-// wait waits until it may go on.
-func (t *Turn) wait() {
-	if t.ready != nil {
+	if !isOn {
 		<-t.ready
 	}
 	t.began = time.Now()
@@ -122,7 +158,9 @@ func (l *Limit) start(t *Turn) bool {
 		l.running++
 		return true
 	}
-	t.ready, t.asked = make(chan struct{}), time.Now()
+	if t.asked = time.Now(); t.begin == nil {
+		t.ready = make(chan struct{})
+	}
 	return false
 }
 
@@ -134,7 +172,7 @@ func (l *Limit) rouse() {
 			return
 		}
 		l.running++
-		close(l.next().ready)
+		l.next().goOn()
 	}
 }
 
@@ -172,11 +210,12 @@ func (l *Limit) next() (t *Turn) {
 
 // rest is how long there is no credit. The caller holds mu.
 func (l *Limit) rest(now time.Time) time.Duration {
+	share := l.share / l.crowd.slows(now)
 	if !l.at.IsZero() {
-		l.credit = min(l.burst, l.credit+time.Duration(float64(now.Sub(l.at))*l.share))
+		l.credit = min(l.burst, l.credit+time.Duration(float64(now.Sub(l.at))*share))
 	}
 	l.at = now
-	return time.Duration(float64(-l.credit) / l.share)
+	return time.Duration(float64(-l.credit) / share)
 }
 
 // Network is whose turns a client has: its address, for IPv6 the network of 64 bits, in which a host has as many

@@ -36,6 +36,30 @@ func TestTurnsTakeTheirShareOfTheTime(t *testing.T) {
 	}
 }
 
+// A client that asks, and does not wait, has its turn when one is free, and goes on with it as others do.
+func TestATurnThatIsAskedFor(t *testing.T) {
+	l := NewFor(1, 2)
+	begun := make(chan *Turn, 2)
+	for range 2 {
+		l.Ask(address(1), func(turn *Turn) { begun <- turn })
+	}
+	first := <-begun
+	if first.Waited() > 0 || len(begun) > 0 {
+		t.Errorf("the first waited for %s, and there are %d more", first.Waited(), len(begun))
+	}
+	first.Pause()
+	second := <-begun
+	if second.Waited() <= 0 {
+		t.Error("the second did not wait")
+	}
+	second.Pause()
+	first.Resume()
+	first.Pause()
+	if len(begun) > 0 || l.Running() > 0 {
+		t.Errorf("%d more have begun, %d go on", len(begun), l.Running())
+	}
+}
+
 // A turn takes credit for its time. Without credit none begins until there is some.
 func TestATurnWaitsForCredit(t *testing.T) {
 	l := NewFor(0.5, 2)
@@ -143,13 +167,18 @@ func TestAddressesTakeTurns(t *testing.T) {
 	}
 	wait(2, func() *Turn { return l.Begin(address(2)) })
 	wait(3, func() *Turn { return l.Begin(address(3)) })
+	wait(5, func() *Turn {
+		begun := make(chan *Turn)
+		l.Ask(address(5), func(turn *Turn) { begun <- turn })
+		return <-begun
+	})
 	paused := &Turn{limit: l}
 	wait(4, func() *Turn { paused.Resume(); return paused })
 	first.Pause()
 	all.Wait()
-	for i, want := range []int{4, 1, 2, 3, 1, 1} {
+	for i, want := range []int{4, 1, 2, 3, 5, 1, 1} {
 		if order[i] != want {
-			t.Fatalf("the order is %v...", order[:6])
+			t.Fatalf("the order is %v...", order[:7])
 		}
 	}
 }

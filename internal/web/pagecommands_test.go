@@ -24,8 +24,12 @@ func (r *rig) serveTLS() (client *http.Client, port string) {
 	pair := brokertest.NewAuthority(r).Issue(x509.Certificate{DNSNames: []string{"bus.example"}})
 	s := NewServer(r.broker, Options{})
 	ended := make(chan struct{})
+	overTLS, err := tcpserver.WithTLS(l, &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		r.Fatal(err)
+	}
 	go func() {
-		s.Serve(tcpserver.WithTLS(l, &tls.Config{Certificates: []tls.Certificate{pair}}))
+		s.Serve(overTLS)
 		close(ended)
 	}()
 	r.Cleanup(func() {

@@ -195,7 +195,7 @@ func (m *many) ReadInto(b tcpserver.Buffer) (int, error) {
 // before one that is wrong are published. The last line may have no LF, which counts as used.
 func (m *many) publish(lines []byte) (used int, err error) {
 	m.reader.Now = m.c.server.broker.Now().UnixMilli()
-	out := publish.NewBatch(m.topic, m.stream, m.like.partition < 0)
+	out := publish.NewBatch(m.topic, m.stream, m.like.partition < 0, len(lines))
 	defer out.Free()
 	if m.like.partition >= 0 && !out.Only(m.like.partition) {
 		return 0, noPartition(m.topic, m.like.partition)

@@ -62,7 +62,10 @@ func TestHealthDuringRecoveryOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	config, trusting := brokertest.TLS(t)
-	l := tcpserver.WithTLS(tcp, config)
+	l, err := tcpserver.WithTLS(tcp, config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting, DisableKeepAlives: true}}
 	livez := func() {
 		t.Helper()

@@ -1,16 +1,11 @@
 package fault
 
 import (
-	"bufio"
 	"crypto/tls"
 	"encoding/base64"
 	"flag"
 	"fmt"
-	"io"
 	"net"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,13 +30,16 @@ func TestF50HostileConnections(t *testing.T) {
 		return
 	}
 	s := stranger.besiege(t)
-	h := newHostiles(append(s.ports(), s.httpPort()))
+	f, err := newFlood(append(s.ports(), s.httpPort()))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.attack(t, hostileMemory, func() {
-		h.send(2000, hostilePace)
+		f.run(2000, hostilePace, kindOf)
 		s.mustGetIn(t)
 	})
-	h.gone.Wait()
-	report(t, tally{Runs: 2000})
+	report(t, tally{Runs: f.sum()})
+	t.Log(f)
 	s.end(t)
 }
 
@@ -75,22 +73,7 @@ func (s *siege) mustGetIn(t *testing.T) {
 	}
 }
 
-// hostiles are hostile clients. They check no certificate.
-type hostiles struct {
-	ports   []port
-	config  *tls.Config
-	hello   []byte // a ClientHello
-	gone    sync.WaitGroup
-	places  chan struct{} // has an element for each of them
-	refused atomic.Int64
-	stop    atomic.Bool // ends send
-}
-
-func newHostiles(ports []port) *hostiles {
-	return &hostiles{ports: ports, config: &tls.Config{InsecureSkipVerify: true}, hello: clientHello(), places: make(chan struct{}, 4000)}
-}
-
-// clientHello is what a client begins a handshake with.
+// clientHello is what a client of package tls begins a handshake with.
 func clientHello() []byte {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
@@ -103,85 +86,6 @@ func clientHello() []byte {
 	return p[:n]
 }
 
-// send begins n connections, so many a second or, if all places are taken, fewer, and says how many there were before stop.
-func (h *hostiles) send(n, pace int) (sent int) {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	begun := time.Now()
-	for ; sent < n && !h.stop.Load(); <-tick.C {
-		for due := int(time.Since(begun).Seconds() * float64(pace)); sent < min(due, n); sent++ {
-			h.places <- struct{}{}
-			number := sent
-			h.gone.Go(func() {
-				defer func() { <-h.places }()
-				h.attack(kindOf(number/len(h.ports)), number)
-			})
-		}
-	}
-	return sent
-}
-
-// hostilePatience is how long a hostile client waits: one that waits longer makes way for others later.
-const hostilePatience = time.Second
-
-// A hostileKind is something that hostile clients do, and how many of hostileWeights do it.
-type hostileKind struct {
-	name   string
-	weight int
-	do     func(h *hostiles, tcp *net.TCPConn, p port, number int)
-}
-
-var hostileKinds = []hostileKind{
-	{"a ClientHello and a reset", 3, func(h *hostiles, tcp *net.TCPConn, _ port, _ int) {
-		tcp.Write(h.hello)
-		tcp.SetLinger(0)
-	}},
-	{"a handshake up to the answer", 3, func(h *hostiles, tcp *net.TCPConn, _ port, _ int) {
-		tcp.Write(h.hello)
-		tcp.Read(make([]byte, 1))
-		tcp.SetLinger(0)
-	}},
-	{"half a ClientHello", 1, func(h *hostiles, tcp *net.TCPConn, _ port, _ int) { tcp.Write(h.hello[:len(h.hello)/2]) }},
-	{"garbage in a record", 1, func(_ *hostiles, tcp *net.TCPConn, _ port, _ int) {
-		tcp.Write([]byte("\x16\x03\x01\x40\x00" + strings.Repeat("garbage", 100)))
-	}},
-	{"garbage", 1, func(_ *hostiles, tcp *net.TCPConn, _ port, _ int) { tcp.Write([]byte(strings.Repeat("\xff\x00", 100))) }},
-	{"nothing", 3, func(_ *hostiles, tcp *net.TCPConn, _ port, _ int) { tcp.SetLinger(0) }},
-	{"a handshake and a close", 1, func(h *hostiles, tcp *net.TCPConn, _ port, _ int) {
-		if conn, err := secured(tcp, nil, h.config); err == nil {
-			conn.Close()
-		}
-	}},
-	{"a wrong password", 3, (*hostiles).guess},
-}
-
-// hostileWeights is the sum of the weights.
-const hostileWeights = 16
-
-// kindOf is what the client of a number does.
-func kindOf(number int) hostileKind {
-	number %= hostileWeights
-	for _, k := range hostileKinds {
-		if number -= k.weight; number < 0 {
-			return k
-		}
-	}
-	panic("the weights have another sum")
-}
-
-// attack is one connection.
-func (h *hostiles) attack(kind hostileKind, number int) {
-	p := h.ports[number%len(h.ports)]
-	tcp, err := net.DialTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+number%50))}, addressOf(p.address))
-	if err != nil {
-		h.refused.Add(1)
-		return
-	}
-	defer tcp.Close()
-	tcp.SetDeadline(time.Now().Add(hostilePatience))
-	kind.do(h, tcp, p, number)
-}
-
 func addressOf(address string) *net.TCPAddr {
 	a, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
@@ -190,47 +94,34 @@ func addressOf(address string) *net.TCPAddr {
 	return a
 }
 
-// guess tries a wrong password, or garbage over TLS.
-func (h *hostiles) guess(tcp *net.TCPConn, p port, number int) {
-	conn, err := secured(tcp, nil, h.config)
-	if err != nil {
-		h.refused.Add(1)
-		return
-	}
-	defer conn.Close()
+// guess tries a wrong password in the protocol of a port.
+func guess(port string, number int) []byte {
 	password := fmt.Sprint("guess", number)
-	switch p.name {
+	switch port {
 	case "http":
 		credentials := base64.StdEncoding.EncodeToString([]byte(friend + ":" + password))
-		io.WriteString(conn, "GET /topics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic "+credentials+"\r\n\r\n")
+		return fmt.Appendf(nil, "GET /topics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic %s\r\n\r\n", credentials)
 	case "kafka":
-		h.guessKafka(&kafkaConn{Conn: conn}, password, number)
-		return
-	default:
-		io.WriteString(conn, "AUTH "+friend+" "+password+"\norders\nmessage\n")
+		return guessKafka(password, number)
 	}
-	bufio.NewReader(conn).ReadString('\n')
+	return fmt.Appendf(nil, "AUTH %s %s\norders\nmessage\n", friend, password)
 }
 
-// guessKafka tries a wrong password by PLAIN, or half of SCRAM and a wrong proof.
-func (h *hostiles) guessKafka(k *kafkaConn, password string, number int) {
+// guessKafka tries a wrong password by PLAIN, or begins SCRAM and ends with a wrong proof.
+func guessKafka(password string, number int) []byte {
 	handshake := kmsg.NewPtrSASLHandshakeRequest()
 	handshake.Version, handshake.Mechanism = 1, "PLAIN"
-	message := "\x00" + friend + "\x00" + password
+	messages := []string{"\x00" + friend + "\x00" + password}
 	if number%8 < 4 {
-		handshake.Mechanism, message = "SCRAM-SHA-256", "n,,n="+friend+",r=nonce"
+		handshake.Mechanism = "SCRAM-SHA-256"
+		messages = []string{"n,,n=" + friend + ",r=nonce", "c=biws,r=nonce,p=" + base64.StdEncoding.EncodeToString(make([]byte, 32))}
 	}
-	if _, err := k.ask(handshake); err != nil {
-		return
-	}
-	for range 2 {
+	var to kmsg.RequestFormatter
+	p := to.AppendRequest(nil, handshake, 1)
+	for i, message := range messages {
 		req := kmsg.NewPtrSASLAuthenticateRequest()
 		req.Version, req.SASLAuthBytes = 1, []byte(message)
-		resp, err := k.ask(req)
-		if err != nil || handshake.Mechanism == "PLAIN" {
-			return
-		}
-		nonce, _, _ := strings.Cut(string(resp.(*kmsg.SASLAuthenticateResponse).SASLAuthBytes), ",")
-		message = "c=biws," + nonce + ",p=" + base64.StdEncoding.EncodeToString(make([]byte, 32))
+		p = to.AppendRequest(p, req, int32(2+i))
 	}
+	return p
 }

@@ -2,19 +2,18 @@ package fault
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"mbus/test/brokertest"
 )
@@ -27,8 +26,6 @@ type work struct {
 
 // wanted is a steady rate that all clients have room for.
 var wanted = work{lines: 1400, kafka: 300, web: 300, http: true}
-
-func (w work) sum() float64 { return w.lines + w.kafka + w.web }
 
 // A steadiness holds up a bystander that is ahead of its rate.
 type steadiness struct {
@@ -45,132 +42,138 @@ func (s steadiness) await(n int) {
 	}
 }
 
-// bystandHTTP publishes a message and reads it by its offset, again and again.
+// bystandHTTP publishes messages on one connection, and gets each back on another.
 func (s *siege) bystandHTTP(stop <-chan struct{}) (tally, error) {
 	l := newLedger(fmt.Sprintf("http%d", time.Now().UnixNano()))
 	transport := &http.Transport{TLSClientConfig: brokertest.SecureClient(s.t, "")}
 	defer transport.CloseIdleConnections()
-	cl := &http.Client{Transport: transport, Timeout: patience}
-	do := func(method, path, body string) (string, error) {
-		req, err := http.NewRequest(method, "https://"+s.HTTP()+"/topics/"+l.topic+path, strings.NewReader(body))
+	cl := &http.Client{Transport: transport}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	late := time.AfterFunc(patience, cancel)
+	defer late.Stop()
+	do := func(method, path, body string) (*http.Response, error) {
+		late.Reset(patience)
+		req, err := http.NewRequestWithContext(ctx, method, "https://"+s.HTTP()+"/topics/"+l.topic+path, strings.NewReader(body))
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		req.SetBasicAuth(friend, friendPassword)
 		resp, err := cl.Do(req)
-		if err != nil {
-			return "", err
-		}
-		defer resp.Body.Close()
-		p, err := io.ReadAll(resp.Body)
 		if err == nil && resp.StatusCode/100 != 2 {
-			err = fmt.Errorf("%s: %s", resp.Status, p)
+			resp.Body.Close()
+			err = errors.New(resp.Status)
 		}
-		return string(p), err
+		return resp, err
 	}
+	resp, err := do("GET", "/messages?follow&from=beginning", "")
+	if err != nil {
+		return tally{}, fmt.Errorf("following: %w", err)
+	}
+	defer resp.Body.Close()
+	followed := bufio.NewReader(resp.Body)
 	var read []string
 	pace := newSteadiness(s.work.web)
 	for round := 0; round == 0 || !closed(stop); round++ {
 		pace.await(round)
 		number := l.send("p", min(round, 1)-1)
-		if _, err := do("POST", "", l.message("p", number, round*1009%9000)); err != nil {
+		resp, err := do("POST", "", l.message("p", number, round*1009%9000))
+		if err != nil {
 			return l.judge(read), fmt.Errorf("round %d: publishing: %w", round, err)
 		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
 		l.acknowledge("p", number)
-		text, err := do("GET", fmt.Sprintf("/messages?n=1&from=%d", number), "")
+		text, err := followed.ReadString('\n')
 		if err != nil {
 			return l.judge(read), fmt.Errorf("round %d: reading: %w", round, err)
 		}
 		read = append(read, strings.TrimSuffix(text, "\n"))
+		s.came.web.Add(1)
 	}
 	return l.judge(read), nil
 }
 
-// measureHostile is the long run of F50. Hostile clients are a process of their own on the last processor; the broker and
-// its working clients have the others, also while nobody attacks: so the clients' time is not what is measured.
-func measureHostile(t *testing.T) {
-	last := runtime.NumCPU() - 1
-	if last < 1 {
-		t.Skip("there is one processor only")
-	}
-	var others []int
-	for i := range last {
-		others = append(others, i)
-	}
-	pin(t, os.Getpid(), others...)
-	t.Cleanup(func() { pin(t, os.Getpid(), append(others, last)...) })
-	s := stranger.besiege(t)
-	s.measure(t, *hostileFor/40) // fills pools
-	before := s.measure(t, *hostileFor/10)
-	var under rates
-	s.mustStaySmall(t, hostileMemory, func() {
-		h := beginHostiles(t, s, last)
-		begun, spent := time.Now(), processorTime(t, s.Pid())
-		under = s.measure(t, *hostileFor)
-		took, spent := time.Since(begun), processorTime(t, s.Pid())-spent
-		s.mustGetIn(t)
-		sent := h.end()
-		under.tally.Runs = int(sent)
-		t.Logf("%.0f hostile connections a second; the broker took %.2f of a processor", sent/time.Since(begun).Seconds(), spent.Seconds()/took.Seconds())
+// progress is how many messages have come back to bystanders, by protocol.
+type progress struct{ lines, kafka, web atomic.Int64 }
+
+// rates are messages a second.
+type rates struct{ lines, kafka, web float64 }
+
+func (r rates) sum() float64 { return r.lines + r.kafka + r.web }
+
+func (r rates) String() string {
+	return fmt.Sprintf("%.0f a second (lines %.0f, Kafka %.0f, HTTP %.0f)", r.sum(), r.lines, r.kafka, r.web)
+}
+
+// rates measures those of bystanders, who work already.
+func (s *siege) rates(d time.Duration) rates {
+	begun := time.Now()
+	lines, kafka, web := s.came.lines.Load(), s.came.kafka.Load(), s.came.web.Load()
+	time.Sleep(d)
+	took := time.Since(begun).Seconds()
+	return rates{float64(s.came.lines.Load()-lines) / took, float64(s.came.kafka.Load()-kafka) / took, float64(s.came.web.Load()-web) / took}
+}
+
+// workOn has bystanders work, and calls f when messages of each have come back.
+func (s *siege) workOn(t *testing.T, w work, f func()) tally {
+	t.Helper()
+	s.work = w
+	lines, kafka, web := s.came.lines.Load(), s.came.kafka.Load(), s.came.web.Load()
+	c := s.bystand(func() {
+		eventually(t, "all work", func() bool {
+			return s.came.lines.Load() > lines && s.came.kafka.Load() > kafka && s.came.web.Load() > web
+		})
+		f()
 	})
-	report(t, under.tally)
-	after := s.measure(t, *hostileFor/10)
-	steady, most := before.mean(after)
-	t.Logf("working clients want %.0f messages a second: %.2f of them come, %.2f without an attack", wanted.sum(), under.steady/wanted.sum(), steady/wanted.sum())
-	t.Logf("at most they can do %.0f messages a second, without an attack %.0f: they keep %.2f", under.most, most, under.most/most)
-	if kept := under.steady / steady; kept < keptRate {
-		t.Errorf("working clients keep %.2f of their rate, not %v", kept, keptRate)
-	}
+	c.mustKeep(t)
+	s.work = work{}
+	return c
+}
+
+// measureHostile is the long run of F50. Hostile clients are a process of their own, working ones are this one, and all of
+// them and the broker share the processors.
+func measureHostile(t *testing.T) {
+	s := stranger.besiege(t)
+	s.mustStaySmall(t, hostileMemory, func() {
+		before, under, after := s.ratesUnderAttack(t, wanted, *hostileFor)
+		t.Logf("of the messages that working clients want, %v come without an attack, %v with it, and %v then", before, under, after)
+		// Clients that were late catch up, and have more than they want for a while.
+		for _, kept := range []float64{
+			under.lines / min(before.lines, wanted.lines), under.kafka / min(before.kafka, wanted.kafka), under.web / min(before.web, wanted.web),
+		} {
+			if kept < keptRate {
+				t.Errorf("working clients keep %.2f of their rate, not %v", kept, keptRate)
+			}
+		}
+	})
+	before, under, after := s.ratesUnderAttack(t, work{http: true}, *hostileFor/10)
+	t.Logf("as many messages as they can: %v without an attack, %v with it, and %v then", before, under, after)
 	s.end(t)
 }
 
-// rates are those of the bystanders, in messages a second.
-type rates struct {
-	steady float64 // where they want so many
-	most   float64 // where they do as many as they can
-	tally  tally
-}
-
-func (r rates) mean(q rates) (steady, most float64) {
-	return (r.steady + q.steady) / 2, (r.most + q.most) / 2
-}
-
-// measure measures both, for half of the time each.
-func (s *siege) measure(t *testing.T, d time.Duration) (r rates) {
+// ratesUnderAttack measures the rates of bystanders, whose connections are open before, while an attack goes on.
+func (s *siege) ratesUnderAttack(t *testing.T, w work, d time.Duration) (before, under, after rates) {
 	t.Helper()
-	rate := func(w work) float64 {
-		s.work = w
-		begun := time.Now()
-		c := s.bystand(func() { time.Sleep(d / 2) })
-		c.mustKeep(t)
-		r.tally.add(c)
-		return float64(c.Read) / time.Since(begun).Seconds()
-	}
-	r.steady, r.most = rate(wanted), rate(work{http: true})
-	s.work = work{}
-	return r
-}
-
-// pin has the threads of a process, and those that they start, run on some processors only.
-func pin(t *testing.T, pid int, processors ...int) {
-	t.Helper()
-	var set unix.CPUSet
-	for _, p := range processors {
-		set.Set(p)
-	}
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
-	if err != nil || len(threads) == 0 {
-		t.Fatal(err, "no threads")
-	}
-	for _, path := range threads {
-		id, err := strconv.Atoi(filepath.Base(path))
-		if err == nil {
-			err = unix.SchedSetaffinity(id, &set)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	runs := 0
+	c := s.workOn(t, w, func() {
+		s.rates(time.Second) // fills pools
+		before = s.rates(d / 10)
+		h := beginHostiles(t, s)
+		begun, broker, hostile, own := time.Now(), processorTime(t, s.Pid()), processorTime(t, h.cmd.Process.Pid), processorTime(t, os.Getpid())
+		under = s.rates(d)
+		took := time.Since(begun).Seconds()
+		t.Logf("of a processor, the broker took %.2f, hostile clients %.2f, working ones %.2f", (processorTime(t, s.Pid())-broker).Seconds()/took,
+			(processorTime(t, h.cmd.Process.Pid)-hostile).Seconds()/took, (processorTime(t, os.Getpid())-own).Seconds()/took)
+		s.mustGetIn(t)
+		sent, what := h.end()
+		runs = sent
+		t.Logf("%.0f hostile connections a second; done of those made: %s", float64(sent)/time.Since(begun).Seconds(), what)
+		after = s.rates(d / 10)
+	})
+	c.Runs = runs
+	report(t, c)
+	return before, under, after
 }
 
 // hostilesVariable has the test program be hostile clients of the ports that it names.
@@ -184,7 +187,7 @@ type hostileProcess struct {
 	out *bufio.Reader
 }
 
-func beginHostiles(t *testing.T, s *siege, processor int) *hostileProcess {
+func beginHostiles(t *testing.T, s *siege) *hostileProcess {
 	t.Helper()
 	own, err := os.Executable()
 	if err != nil {
@@ -213,7 +216,6 @@ func beginHostiles(t *testing.T, s *siege, processor int) *hostileProcess {
 		cmd.Wait()
 	})
 	h := &hostileProcess{t, cmd, in, bufio.NewReader(out)}
-	pin(t, cmd.Process.Pid, processor)
 	h.line() // it has begun
 	return h
 }
@@ -226,14 +228,16 @@ func (h *hostileProcess) line() string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-// end gives the number of connections.
-func (h *hostileProcess) end() float64 {
+// end gives the number of connections, and what came of them.
+func (h *hostileProcess) end() (n int, what string) {
 	h.in.Close()
-	n, err := strconv.Atoi(h.line())
+	line := h.line()
+	number, what, _ := strings.Cut(line, " ")
+	n, err := strconv.Atoi(number)
 	if err != nil {
-		h.t.Fatal(err)
+		h.t.Fatal(line)
 	}
-	return float64(n)
+	return n, what
 }
 
 // It is hostile clients until its standard input ends, where measureHostile has started it.
@@ -247,13 +251,15 @@ func TestHostileProcess(t *testing.T) {
 	if len(ports) == 0 {
 		t.Skip("it is for the long run of F50")
 	}
-	h := newHostiles(ports)
+	f, err := newFlood(ports)
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
-		h.stop.Store(true)
+		f.stop.Store(true)
 	}()
 	fmt.Println("begun")
-	n := h.send(1<<62, hostilePace)
-	h.gone.Wait()
-	fmt.Println(n)
+	f.run(1<<62, hostilePace, kindOf)
+	fmt.Println(f.sum(), f)
 }

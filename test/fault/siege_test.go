@@ -29,6 +29,7 @@ type siege struct {
 	t     testing.TB
 	over  transport
 	work  work
+	came  progress
 	full  bool // the broker has fewer places than there are hostile clients
 	files int  // open before
 }
@@ -243,6 +244,7 @@ func (s *siege) bystandLines(stop <-chan struct{}) (tally, error) {
 			read = append(read, texts[0])
 			texts = texts[1:]
 		}
+		s.came.lines.Add(int64(n))
 	}
 	return l.judge(read), nil
 }
@@ -302,6 +304,7 @@ func (s *siege) bystandKafka(stop <-chan struct{}) (tally, error) {
 			}
 			fetches.EachRecord(func(r *kgo.Record) { read = append(read, string(r.Value)) })
 		}
+		s.came.kafka.Add(1)
 		cancel()
 	}
 	return l.judge(read), nil
