@@ -527,7 +527,7 @@ sabotage "keep all that a client sends while there is no owner" internal/relay/c
 sabotage "keep much of a client that has not logged in" internal/relay/client.go \
 	's/!c.admitted \&\& c.log.size()/false \&\& c.log.size()/' ./internal/relay TestWhatANodeKeepsOfAClientIsBounded
 sabotage "send old bytes after a freeze" internal/relay/client.go \
-	's/case c.relay.wasFrozen():/case false:/' ./internal/relay TestAProcessThatWasFrozenForwardsNothing
+	's/case c.relay.freeze.IsOver():/case false:/' ./internal/relay TestAProcessThatWasFrozenForwardsNothing
 sabotage "learn from appends only that the disk is full" internal/commitlog/health.go \
 	's/^	r.measure(1)$//' ./internal/commitlog TestHealthMeasuresTheSpaceWithoutAnAppend
 sabotage "take another event for the one of an idempotency key" internal/web/publish.go \

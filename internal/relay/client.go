@@ -93,7 +93,7 @@ func (c *client) readAll() error {
 		case err != nil:
 			c.Idle()
 			return err
-		case c.relay.wasFrozen():
+		case c.relay.freeze.IsOver():
 			return errCut
 		}
 		c.take(n)

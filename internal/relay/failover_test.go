@@ -300,7 +300,7 @@ func TestAProcessThatWasFrozenForwardsNothing(t *testing.T) {
 	r := newRig(t, setup{})
 	p := r.dial("orders\n" + numbered(1, 10))
 	p.mustAck(10)
-	r.relay.beat.Store(int64(time.Since(r.relay.start) - 2*r.relay.times.frozen))
+	r.relay.freeze.Set(2 * r.relay.times.frozen)
 	p.send(numbered(11, 20))
 	if text, err := io.ReadAll(p.r); err == nil {
 		t.Errorf("it ends in good order after %q", text)

@@ -10,7 +10,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"mbus/internal/broker"
@@ -36,9 +35,7 @@ type Relay struct {
 	conns  *tcpserver.Conns[*client]
 	memory *broker.Budget
 	times  times
-	beat   atomic.Int64  // when this process was last seen to be at work, in nanoseconds since the start
-	start  time.Time     // of the Relay
-	stop   chan struct{} // ends the beats
+	freeze *tcpserver.FreezeWatch
 }
 
 // Limits of a Relay.
@@ -68,12 +65,12 @@ func New(o Options) *Relay { return newRelay(o, usualTimes) }
 
 func newRelay(o Options, t times) *Relay {
 	r := &Relay{
-		o: o, times: t, memory: broker.NewBudget(o.Limits.MaxInFlight), start: time.Now(), stop: make(chan struct{}),
+		o: o, times: t, memory: broker.NewBudget(o.Limits.MaxInFlight),
 		conns: tcpserver.NewConns[*client](o.Log, tcpserver.Limits{
 			Connections: o.Limits.MaxConnections, PerAddress: o.Limits.MaxPerAddress, Handshake: o.Limits.RequestTime,
 		}),
 	}
-	go r.watch()
+	r.freeze = tcpserver.WatchFreezes(t.frozen, func() { r.conns.Each((*client).cutOff) })
 	return r
 }
 
@@ -95,33 +92,5 @@ func (r *Relay) Serve(l net.Listener) {
 // context ends the rest is cut off.
 func (r *Relay) Stop(ctx context.Context) {
 	r.conns.Stop(ctx, (*client).interrupt, (*client).cutOff)
-	select {
-	case <-r.stop:
-	default:
-		close(r.stop)
-	}
-}
-
-// watch notes that the process is at work.
-func (r *Relay) watch() {
-	ticker := time.NewTicker(r.times.frozen / 10)
-	defer ticker.Stop()
-	for {
-		r.wasFrozen()
-		r.beat.Store(int64(time.Since(r.start)))
-		select {
-		case <-ticker.C:
-		case <-r.stop:
-			return
-		}
-	}
-}
-
-// wasFrozen cuts off all clients if this process has stood still for so long that what they have sent may be old.
-func (r *Relay) wasFrozen() bool {
-	if time.Since(r.start)-time.Duration(r.beat.Load()) < r.times.frozen {
-		return false
-	}
-	r.conns.Each((*client).cutOff)
-	return true
+	r.freeze.Stop()
 }

@@ -179,7 +179,15 @@ func (s *session) Read(p []byte) (n int, err error) {
 const maxAnswer = 16 << 10
 
 // Write implements tcpserver.PipeEnd.
-func (s *session) Write(p []byte, within time.Duration) error {
+func (s *session) Write(p []byte, within time.Duration) (int, error) {
+	if err := s.take(p, within); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// take takes a part of an answer.
+func (s *session) take(p []byte, within time.Duration) error {
 	s.answering.Lock()
 	defer s.answering.Unlock()
 	c := s.client

@@ -18,8 +18,7 @@ type Pipe struct {
 
 	end   PipeEnd
 	seat  *guest
-	count atomic.Int64 // bytes that were written
-	reset atomic.Bool  // the close to come is a reset
+	reset atomic.Bool // the close to come is a reset
 	over  chan struct{}
 	wake  chan struct{} // an element has the read that waits look again
 
@@ -42,8 +41,8 @@ type PipeEnd interface {
 	// order. It does not wait.
 	Read(p []byte) (n int, err error)
 	// Write takes what the server has written, of which several goroutines may be at work. It may wait for the
-	// client, for so long. The error is the client's.
-	Write(p []byte, within time.Duration) error
+	// client, for so long, as Conn.Write does. The error is the client's.
+	Write(p []byte, within time.Duration) (n int, err error)
 	// Admitted is called when the client has logged in, or has begun to do what needs no log-in.
 	Admitted()
 }
@@ -53,15 +52,21 @@ func NewPipe(of Conn, end PipeEnd) *Pipe {
 	p := &Pipe{Conn: of, end: end, over: make(chan struct{}), wake: make(chan struct{}, 1)}
 	at := of.RemoteAddr()
 	p.seat = newGuest(addrPort(at))
-	var o outside = pipeSeat{end}
+	var o outside = pipeSeat{of, end}
 	p.seat.outside.Store(&o)
 	return p
 }
 
-// A pipeSeat tells the other end that the client has logged in.
-type pipeSeat struct{ end PipeEnd }
+// A pipeSeat tells whoever has let the client in, and the other end, that the client has logged in.
+type pipeSeat struct {
+	of  Conn
+	end PipeEnd
+}
 
-func (s pipeSeat) admit() { s.end.Admitted() }
+func (s pipeSeat) admit() {
+	s.of.guest().admit()
+	s.end.Admitted()
+}
 func (s pipeSeat) leave() {}
 
 // Wake has the server's read look again for what is Ready.
@@ -183,11 +188,11 @@ func (p *Pipe) Write(b []byte, within time.Duration) (int, error) {
 	if err := p.mayWrite(); err != nil {
 		return 0, err
 	}
-	if err := p.end.Write(b, within); err != nil {
-		return 0, linkError("write", err)
+	n, err := p.end.Write(b, within)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = linkError("write", err)
 	}
-	p.count.Add(int64(len(b)))
-	return len(b), nil
+	return n, err
 }
 
 func (p *Pipe) mayWrite() error {
@@ -208,8 +213,12 @@ func (p *Pipe) mayWrite() error {
 
 func (p *Pipe) WriteAll(limit time.Duration, all ...[]byte) (n int64, err error) {
 	for _, b := range all {
-		some, err := p.Write(b, limit)
-		if n += int64(some); err != nil {
+		err := persist(p, limit, func(within time.Duration) error {
+			some, err := p.Write(b, within)
+			n, b = n+int64(some), b[some:]
+			return err
+		})
+		if err != nil {
 			return n, err
 		}
 	}
@@ -223,8 +232,6 @@ func (p *Pipe) AllowsRaw() bool { return false }
 func (p *Pipe) CutWrites() { p.change(func() { p.cut = true }) }
 
 func (p *Pipe) cutOr(err error) error { return err }
-
-func (p *Pipe) taken() int64 { return p.count.Load() }
 
 // Unacknowledged is 0: the other end has what was written.
 func (p *Pipe) Unacknowledged() (int, error) {

@@ -38,11 +38,11 @@ func (s *scripted) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (s *scripted) Write(p []byte, _ time.Duration) error {
+func (s *scripted) Write(p []byte, _ time.Duration) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.got += string(p)
-	return nil
+	return len(p), nil
 }
 
 func (s *scripted) Admitted() { s.change(func() { s.admitted = true }) }

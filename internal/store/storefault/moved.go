@@ -29,7 +29,7 @@ func (m *Movable) Move() {
 	m.waiting = nil
 	m.mu.Unlock()
 	for f := range waiting {
-		(*f)(store.Closed)
+		go (*f)(store.Closed)
 	}
 }
 
@@ -126,7 +126,7 @@ func (p *movable) Wake(offset int64, f func(store.Reason)) (cancel func()) {
 	m.mu.Lock()
 	if m.moved {
 		m.mu.Unlock()
-		f(store.Closed)
+		go f(store.Closed)
 		return func() {}
 	}
 	m.waiting[&call] = struct{}{}
