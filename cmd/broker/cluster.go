@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -20,6 +21,7 @@ import (
 	"mbus/internal/cluster"
 	"mbus/internal/cluster/clusterkey"
 	"mbus/internal/flags"
+	"mbus/internal/gate"
 	"mbus/internal/jetstream"
 	"mbus/internal/line"
 	"mbus/internal/relay"
@@ -42,6 +44,9 @@ type clusterNode struct {
 	links       *tcpserver.Links
 	dispatchers map[string]*tcpserver.Dispatcher // by port
 	relay       *relay.Relay                     // of the producers' port
+	gate        *gate.Gate                       // of the HTTP port
+	about       *web.Node                        // what the node says of itself there
+	httpDoor    *tcpserver.Dispatcher            // that lets its clients in
 	engine      *jetstream.Engine
 	node        *cluster.Node
 
@@ -185,6 +190,16 @@ func (n *clusterNode) dispatch() {
 		})
 	}
 	n.relay = relay.New(relay.Options{Limits: limits, Lead: n.dispatchers[portProducers].Lead, Refusal: line.Refusal, Log: n.log})
+	n.gate = gate.New(gate.Options{Limits: limits, Lead: n.dispatchers[portHTTP].Lead, Local: n.local, Refusal: web.Refusal, Log: n.log})
+	n.about = web.NewNode(web.NodeOptions{
+		Cluster: n, Number: n.number(), Version: flags.Version, Hosts: n.o.http.hosts, Ask: n.gate.Ask,
+		Owns: func() bool { return n.service.Load() != nil },
+	})
+	n.httpDoor = tcpserver.NewDispatcher(n.log, tcpserver.DispatcherOptions{
+		Port: portHTTP, Refusal: web.Refusal,
+		Limits: tcpserver.Limits{Connections: limits.MaxConnections, PerAddress: limits.MaxPerAddress, Handshake: limits.HTTPHeaderTime},
+	})
+	n.httpDoor.Set(tcpserver.Target{Take: n.gate.Take})
 }
 
 // serve lets clients in, and this node own the topics.
@@ -194,7 +209,8 @@ func (n *clusterNode) serve() {
 		return s != nil && s.take(h.Port)(c)
 	})
 	go n.relay.Serve(n.ports.producers)
-	for _, port := range []string{portConsumers, portKafka, portHTTP} {
+	go n.httpDoor.Serve(n.ports.http)
+	for _, port := range []string{portConsumers, portKafka} {
 		go n.dispatchers[port].Serve(n.ports.byName()[port])
 	}
 	if n.certificates != nil {
@@ -250,22 +266,38 @@ func (n *clusterNode) stop() {
 	for _, l := range n.ports.all() {
 		(*l).Close()
 	}
-	n.stopRelay()
+	n.stopClients()
 	n.node.Stop()
 	var stopped sync.WaitGroup
 	for _, d := range n.dispatchers {
 		stopped.Go(d.Stop)
 	}
+	stopped.Go(n.httpDoor.Stop)
 	stopped.Wait()
 	n.linkPort.Close()
 	n.links.EndAll()
 }
 
-// stopRelay has what producers have sent acknowledged, by whichever node owns the topics.
-func (n *clusterNode) stopRelay() {
+// stopClients has what producers have sent acknowledged, and requests answered, by whichever node owns the topics.
+func (n *clusterNode) stopClients() {
 	ctx, cancel := context.WithTimeout(context.Background(), n.o.brokerOptions(n.log).Limits.StopTime)
 	defer cancel()
-	n.relay.Stop(ctx)
+	var stopped sync.WaitGroup
+	stopped.Go(func() { n.relay.Stop(ctx) })
+	stopped.Go(func() { n.gate.Stop(ctx) })
+	go func() {
+		stopped.Wait()
+		cancel()
+	}()
+	<-ctx.Done()
+	n.dispatchers[portProducers].Stop() // nobody waits for an owner any more
+	n.dispatchers[portHTTP].Stop()
+	stopped.Wait()
+}
+
+// local answers HTTP requests about this node.
+func (n *clusterNode) local(r *http.Request, client tcpserver.Conn) http.Handler {
+	return n.about.Local(r, client)
 }
 
 // Report is what this node knows of all nodes.

@@ -43,6 +43,7 @@ type Node struct {
 	owning, rest         sync.WaitGroup
 
 	leading sync.Mutex // so that what is said last is true
+	pause   pause      // without an owner
 
 	mu      sync.Mutex // guards what follows
 	service Service    // nil if this node does not own the topics
@@ -111,6 +112,8 @@ func (n *Node) change(s Service, epoch uint64) {
 func (n *Node) follow(ctx context.Context) {
 	for {
 		changed := n.roll.watch()
+		_, owned := n.Owner()
+		n.pause.note(owned, time.Now())
 		n.lead()
 		select {
 		case <-ctx.Done():

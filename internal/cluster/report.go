@@ -23,8 +23,9 @@ type Report struct {
 	Owner    int32        `json:"owner"` // 0 if no node owns the topics
 	Epoch    uint64       `json:"epoch"` // of the owner's takeover
 	Replicas int          `json:"replicas"`
-	Nodes    []NodeReport `json:"nodes"`    // by number
-	Problems []string     `json:"problems"` // sentences; none if there is an owner and all replicas are current
+	Nodes    []NodeReport `json:"nodes"`         // by number
+	Paused   float64      `json:"pausedSeconds"` // for which this node has known no owner, since its start
+	Problems []string     `json:"problems"`      // sentences; none if there is an owner and all replicas are current
 }
 
 // A NodeReport is what is known of one node.
@@ -47,7 +48,7 @@ const Joining = "joining"
 
 // Report tells of all nodes, and what is wrong. peers asks the engine; replicas is how many each message has.
 func (n *Node) Report(ctx context.Context, replicas int, peers func(context.Context) ([]Peer, error)) Report {
-	r := Report{Replicas: replicas, Problems: []string{}}
+	r := Report{Replicas: replicas, Paused: n.pause.sum(time.Now()).Seconds(), Problems: []string{}}
 	if owner, ok := n.Owner(); ok {
 		r.Owner, r.Epoch = owner.Node, owner.Owns
 	} else {

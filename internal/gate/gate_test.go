@@ -179,19 +179,20 @@ func TestAConnectionOutlivesTheOwner(t *testing.T) {
 		p := r.dial()
 		p.must(200, "POST", "/topics/orders", "first")
 		r.lose()
-		answered := make(chan string)
-		go func() { answered <- p.must(200, "GET", "/topics/orders", "") }()
+		p.send(request("GET", "/topics/orders", ""))
 		time.Sleep(10 * time.Millisecond) // so that it may have begun to wait
 		r.own()
-		if text := <-answered; !strings.Contains(text, `"topic":"orders"`) {
-			t.Errorf("it answers %s", text)
+		if status, text := p.answer("GET"); status != 200 || !strings.Contains(text, `"topic":"orders"`) {
+			t.Errorf("it answers %d, %s", status, text)
 		}
 		r.owner.store.MoveBehindNext() // stored, and not acknowledged
-		go func() { answered <- p.must(200, "POST", "/topics/orders", "second", "Idempotency-Key: 2") }()
+		p.send(request("POST", "/topics/orders", "second", "Idempotency-Key: 2"))
 		brokertest.Await(t, bound, "it is stored", r.owner.store.HasMoved)
 		r.lose()
 		r.own()
-		<-answered
+		if status, text := p.answer("POST"); status != 200 {
+			t.Fatalf("it answers %d, %s", status, text)
+		}
 		p.must(200, "GET", "/healthz", "")
 		r.mustHave("orders", "first", "second")
 
@@ -214,12 +215,13 @@ func TestALargeBodyWithAKeyIsSentAgain(t *testing.T) {
 	p.must(200, "POST", "/topics/orders", "x")
 	large := strings.Repeat("y", 300_000)
 	r.owner.store.MoveBehindNext()
-	answered := make(chan string)
-	go func() { answered <- p.must(200, "POST", "/topics/orders", large, "Idempotency-Key: large") }()
+	p.send(request("POST", "/topics/orders", large, "Idempotency-Key: large"))
 	brokertest.Await(t, bound, "it is stored", r.owner.store.HasMoved)
 	r.lose()
 	r.own()
-	<-answered
+	if status, text := p.answer("POST"); status != 200 {
+		t.Fatalf("it answers %d, %s", status, text)
+	}
 	r.mustHave("orders", "x", large)
 }
 
@@ -245,4 +247,30 @@ func TestAStopWaitsForRequests(t *testing.T) {
 	p.conn.Close()
 	<-stopped
 	r.mustHave("orders", "ab")
+}
+
+// When a link breaks while a request is being served, it is sent again if it has a key, and otherwise the client gets no answer.
+func TestARequestThatMayNotComeTwiceIsSentOnce(t *testing.T) {
+	r := newRig(t, setup{far: true})
+	for _, headers := range [][]string{nil, {"Idempotency-Key: 1"}} {
+		topic := fmt.Sprint("t", len(headers))
+		p := r.dial()
+		release := r.owner.store.HoldNext()
+		p.send(request("POST", "/topics/"+topic, "a message", headers...))
+		brokertest.Await(t, bound, "it is stored", r.owner.store.IsHeld)
+		r.owner.links.EndAll()
+		if headers == nil {
+			if _, err := http.ReadResponse(p.r, nil); err == nil {
+				t.Error("it is answered")
+			}
+			release()
+		} else {
+			release()
+			if status, text := p.answer("POST"); status != 200 {
+				t.Errorf("it answers %d, %s", status, text)
+			}
+		}
+		brokertest.Await(t, bound, "nothing goes on", func() bool { return len(r.owner.server.Connections()) <= 1 })
+		r.mustHave(topic, "a message")
+	}
 }

@@ -15,12 +15,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"mbus/internal/broker"
+	"mbus/internal/cluster"
 )
 
 // newBusyRig has series of all metrics.
 func newBusyRig(t *testing.T) *rig {
 	t.Helper()
-	r := newRig(t, Options{Version: "1.2.3"})
+	r := newRig(t, Options{Version: "1.2.3", Cluster: &statedCluster{cluster.Report{Owner: 1, Nodes: []cluster.NodeReport{{Node: 1}}}}})
 	r.reopen(func(o *broker.Options) { o.CertificateEnd = time.Now })
 	o := r.serveOthers()
 	r.talk(o.producers, "orders\none\ntwo\nthree\n")

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,9 +13,18 @@ import (
 const (
 	checkStopping = "stopping"
 	checkExposure = "exposure"
+	checkCluster  = "cluster" // of a node
 )
 
-var allChecks = append([]string{checkStopping, checkExposure}, broker.Checks...)
+var allChecks = append([]string{checkStopping, checkExposure, checkCluster}, broker.Checks...)
+
+// checks are those that are made of this broker.
+func (s *Server) checks() []string {
+	if s.opts.Cluster != nil {
+		return allChecks
+	}
+	return slices.DeleteFunc(slices.Clone(allChecks), func(name string) bool { return name == checkCluster })
+}
 
 // health is the state of the broker and of this server.
 func (c *call) health() (broker.Health, error) { return c.server.healthFor(c.view) }
@@ -28,6 +38,13 @@ func (s *Server) healthFor(v *broker.View) (broker.Health, error) {
 		h.Problems = append(h.Problems, broker.Problem{
 			Check: checkExposure, Detail: "Other machines reach this broker without " + lacks + ", because it was started with -insecure: whoever reaches it can read or change what it has.",
 		})
+	}
+	if err == nil && s.opts.Cluster != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), reportTime)
+		defer cancel()
+		if wrong := s.opts.Cluster.Report(ctx).Problems; len(wrong) > 0 {
+			h.Problems = append(h.Problems, broker.Problem{Check: checkCluster, Detail: "Of the cluster: " + strings.Join(wrong, "; ") + "."})
+		}
 	}
 	return h, err
 }
@@ -61,8 +78,8 @@ const (
 )
 
 // checkResults are what all checks have found.
-func checkResults(problems []broker.Problem) (all []checkResult) {
-	for _, check := range allChecks {
+func (s *Server) checkResults(problems []broker.Problem) (all []checkResult) {
+	for _, check := range s.checks() {
 		r := checkResult{Name: check, Status: statusOK}
 		for _, p := range problems {
 			if p.Check == check {
@@ -127,7 +144,7 @@ func healthy(c *call) error {
 	if err != nil {
 		return err
 	}
-	report := healthReport{Status: worstOf(h.Problems), Version: c.server.opts.Version, Checks: checkResults(h.Problems), Disk: diskReport{h.Disk.Free, h.Disk.Size, h.Disk.Reserve}}
+	report := healthReport{Status: worstOf(h.Problems), Version: c.server.opts.Version, Checks: c.server.checkResults(h.Problems), Disk: diskReport{h.Disk.Free, h.Disk.Size, h.Disk.Reserve}}
 	status := http.StatusOK
 	if report.Status == statusFailed {
 		status = http.StatusServiceUnavailable

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -82,19 +83,24 @@ func (m *metrics) serve(c *call) error {
 	s.text.Reset()
 	s.broker(c)
 	s.write()
-	others, err := m.others.Gather()
-	if err != nil { // what was gathered is right
-		c.server.log.Debug("metrics of the process are missing", "reason", err)
+	if err := m.process(s); err != nil {
+		return err
 	}
+	c.w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+	err := c.compressed(http.StatusOK, s.text.Bytes())
+	m.scrapes.Put(s)
+	return err
+}
+
+// process writes the metrics of the Go runtime and of the process.
+func (m *metrics) process(s *scrape) error {
+	others, _ := m.others.Gather() // what was gathered is right
 	for _, f := range others {
 		if _, err := expfmt.MetricFamilyToText(&s.text, f); err != nil {
 			return err
 		}
 	}
-	c.w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-	err = c.compressed(http.StatusOK, s.text.Bytes())
-	m.scrapes.Put(s)
-	return err
+	return nil
 }
 
 // broker reads all numbers of the broker.
@@ -105,6 +111,12 @@ func (s *scrape) broker(c *call) {
 	s.store(c)
 	s.fronts(&c.server.broker.Stats)
 	s.leases(c)
+	if nodes := c.server.opts.Cluster; nodes != nil {
+		ctx, cancel := context.WithTimeout(c.r.Context(), reportTime)
+		defer cancel()
+		report := nodes.Report(ctx)
+		s.cluster(&report, c.server.opts.NodeID)
+	}
 	leftOut := s.topics(c)
 	s.set(metricLeftOut, float64(leftOut), labels("kind", "topics"))
 	leftOut = s.groups(c, time.Now())
@@ -121,7 +133,7 @@ func (s *scrape) health(c *call) {
 		s.set(metricDiskSize, float64(h.Disk.Size), "")
 	}
 	s.set(metricDiskReserve, float64(h.Disk.Reserve), "")
-	for _, check := range allChecks {
+	for _, check := range c.server.checks() {
 		value := 1.0
 		if h.Has(check) {
 			value = 0

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"runtime"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 
 	"mbus/internal/broker"
+	"mbus/internal/cluster"
 )
 
 // A setting is one of a topic's.
@@ -36,6 +38,7 @@ type healthView struct {
 	GoVersion  string
 	Conns      []connRow
 	Store      storeRow
+	Nodes      *cluster.Report // nil for a broker that is alone
 }
 
 // A connRow is the connections of a port.
@@ -64,7 +67,7 @@ func showHealth(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := healthView{Report: h, Status: worstOf(h.Problems), Checks: checkResults(h.Problems), GoVersion: runtime.Version(), Durability: "A message is acknowledged when it is synced to the disk."}
+	d := healthView{Report: h, Status: worstOf(h.Problems), Checks: c.server.checkResults(h.Problems), GoVersion: runtime.Version(), Durability: "A message is acknowledged when it is synced to the disk."}
 	if every := c.server.opts.SyncEvery; every > 0 {
 		d.Durability = "A message is acknowledged before it is synced; there is a sync every " + every.String() + ". A power cut may lose the messages since the last one."
 	}
@@ -75,6 +78,12 @@ func showHealth(c *call) error {
 	if stats, err := c.view.StoreStats(); err == nil && stats != nil {
 		_, syncs, _ := stats.Syncs.Buckets()
 		d.Store = storeRow{int64(syncs), milliseconds(stats.Syncs.Quantile(0.5)), milliseconds(stats.Syncs.Quantile(0.99)), stats.Damage.Load()}
+	}
+	if nodes := c.server.opts.Cluster; nodes != nil {
+		ctx, cancel := context.WithTimeout(c.r.Context(), reportTime)
+		defer cancel()
+		report := nodes.Report(ctx)
+		d.Nodes = &report
 	}
 	return show(c, http.StatusOK, "health", view{Title: "Health", Nav: "health", Live: "group=-", Data: d})
 }

@@ -133,8 +133,11 @@ func (s *Server) Take(nc tcpserver.Conn) bool {
 // Refusal is the answer to a connection that is not served, because of an error of package tcpserver.
 func Refusal(err error) string {
 	p := &problem{Status: http.StatusServiceUnavailable, Code: "BUSY", Detail: err.Error()}
-	if err == tcpserver.ErrPlain {
+	switch err {
+	case tcpserver.ErrPlain:
 		p.Status, p.Code = http.StatusBadRequest, "BADREQUEST"
+	case tcpserver.ErrStopped, tcpserver.ErrNoOwner:
+		p.Code = "SHUTDOWN"
 	}
 	return string(p.answer())
 }

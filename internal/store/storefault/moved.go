@@ -13,6 +13,7 @@ type Movable struct {
 	mu      sync.Mutex // guards what follows
 	moved   bool
 	behind  bool                             // the next write is stored, and nobody gets to know it
+	held    chan struct{}                    // closed when the next write may be acknowledged; nil for at once
 	waiting map[*func(store.Reason)]struct{} // of Wake
 }
 
@@ -41,6 +42,31 @@ func (m *Movable) MoveBehindNext() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.behind = true
+}
+
+// HoldNext has the next batches, which are stored, acknowledged by release only.
+func (m *Movable) HoldNext() (release func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	held := make(chan struct{})
+	m.held = held
+	return func() { close(held) }
+}
+
+// IsHeld reports whether the batches of HoldNext have come.
+func (m *Movable) IsHeld() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.held == nil
+}
+
+// takeHeld gives what the acknowledgement of a write waits for; nil for nothing.
+func (m *Movable) takeHeld() chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	held := m.held
+	m.held = nil
+	return held
 }
 
 // isLast reports whether a write is that of MoveBehindNext.
@@ -94,6 +120,15 @@ func (p *movable) Write(batches []byte, done func(int64, error)) (store.Lead, er
 		return store.Lead{}, err
 	}
 	isLast := p.of.isLast()
+	if held := p.of.takeHeld(); held != nil {
+		inner := done
+		done = func(base int64, err error) {
+			go func() {
+				<-held
+				inner(base, err)
+			}()
+		}
+	}
 	return p.Partition.Write(batches, func(base int64, err error) {
 		if isLast {
 			p.of.Move()
