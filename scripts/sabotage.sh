@@ -542,6 +542,8 @@ sabotage "show the cluster to everybody while there is no owner" internal/web/no
 	's/if c.client.RemoteAddrPort().Addr().IsLoopback() {/if true {/' ./internal/web TestTheOwnerDecidesWhatANodeShows
 sabotage "be ready without an owner" internal/web/node.go \
 	's/if c.report(c.r).Owner == 0 \&\& /if false \&\& /' ./internal/web TestANodeSaysThatThereIsNoOwner
+sabotage "look for what producers had stored among what came later" internal/broker/walk.go \
+	's/min(size, most)+max(0, p.log.Size()-p.opened.size)/min(size, most)/' ./internal/broker TestALimitedTailIsThatOfBeforeTheBroker
 sabotage "learn from appends only that the disk is full" internal/commitlog/health.go \
 	's/^	r.measure(1)$//' ./internal/commitlog TestHealthMeasuresTheSpaceWithoutAnAppend
 sabotage "take another event for the one of an idempotency key" internal/web/publish.go \

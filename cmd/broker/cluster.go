@@ -347,6 +347,7 @@ func (n *clusterNode) serveOwned(owned cluster.Owned) (cluster.Service, error) {
 	o := n.o.secured(n.o.brokerOptions(n.log), n.ports, n.certificates)
 	o.Exposed = o.Exposed || slices.ContainsFunc(n.node.Live(), func(m cluster.Member) bool { return m.Exposed })
 	o.Nodes = clusterNodes{n}
+	o.Limits.MaxTail = maxTail
 	b, err := broker.New(owned, o)
 	if err != nil {
 		return nil, errors.Join(err, owned.Close())

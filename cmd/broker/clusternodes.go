@@ -2,6 +2,10 @@ package main
 
 import "mbus/internal/broker"
 
+// maxTail is what a new owner reads of the end of a partition, in bytes, before producers go on that send again: twice what the
+// owner before may have had on its way. More would keep them waiting: it comes over the network.
+const maxTail = 32 << 20
+
 // clusterNodes are the nodes as clients of Kafka get to know them.
 type clusterNodes struct{ *clusterNode }
 

@@ -224,7 +224,12 @@ func (b *Broker) openPartitions(t *Topic, first, total int) (list []*Partition, 
 			return nil, err
 		}
 		opener, _ := log.(store.Opener)
-		list = append(list, &Partition{broker: b, topic: t, number: i, log: log, opener: opener, internal: Internal(t.Name)})
+		p := &Partition{broker: b, topic: t, number: i, log: log, opener: opener, internal: Internal(t.Name)}
+		if p.Available() == nil {
+			_, high := log.Offsets()
+			p.opened = opening{high, log.Size(), true}
+		}
+		list = append(list, p)
 	}
 	if s := t.settings.Load(); s.removes() && !Internal(t.Name) {
 		s.roll(list)

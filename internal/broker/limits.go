@@ -137,6 +137,7 @@ type Limits struct {
 	MaxPerAddress  int           // those of one address, off loopback; 0 for no limit
 	MaxInFlight    int64         // bytes that all connections together hold of what was sent and is not stored yet
 	MaxPositions   int64         // bytes that groups' positions take in memory: about 300,000 of them
+	MaxTail        int64         // bytes of a partition's end that are read to learn what producers had stored; 0 for as many as each kind wants
 	CompactDelayed int64         // bytes from which the log of delayed messages is compacted
 	RequestTime    time.Duration // until the request line is complete: enough to type it
 	WriteTime      time.Duration // that a reader may take no byte

@@ -18,7 +18,8 @@ type Partition struct {
 	log    store.Partition
 
 	opener   store.Opener // the log, if it may have to be opened later; else nil
-	internal bool         // the topic is the broker's own
+	opened   opening
+	internal bool // the topic is the broker's own
 
 	stamp     stamp
 	sequences sequences

@@ -208,16 +208,19 @@ func (s *sequences) load(p *Partition) error {
 	if s.loaded {
 		return nil
 	}
-	at, err := p.log.Tail(producerTail)
+	at, high, err := p.tail(producerTail)
 	if err != nil {
 		return err
 	}
-	_, high := p.Offsets()
 	missing := func(err error) error {
 		p.broker.Log.Warn("idempotent producers' batches may be missing", "reason", err)
 		return nil
 	}
 	s.producers = nil // of an attempt that failed
+	if at >= high {
+		s.loaded = true
+		return nil
+	}
 	if err := walk(p, at, missing, func(b batch.Batch) (goOn bool, err error) {
 		s.replay(b)
 		return b.NextOffset() < high, nil

@@ -13,8 +13,26 @@ func walk(p *Partition, offset int64, missing func(error) error, f func(batch.Ba
 // tailReaders has an element for each call of readTail that reads.
 var tailReaders = make(chan struct{}, maxTailReaders)
 
-// readTail calls f with each batch in the last size bytes of a partition, up to its present end, and
-// returns the first offset. missing is for walk. As many calls as maxTailReaders read at the same time. When
+// An opening is what a log was like when this broker opened it.
+type opening struct {
+	high, size int64
+	known      bool // not for a log that was opened later
+}
+
+// tail is where the last size bytes of a partition begin, and their end, as far as others than this broker may have written them.
+//
+// With Limits.MaxTail they are the last ones of before this broker, and no more than that: of what it has written itself it
+// knows what it has to. Without it they are the last ones of all.
+func (p *Partition) tail(size int64) (from, high int64, err error) {
+	_, high = p.Offsets()
+	if most := p.broker.Limits.MaxTail; most > 0 && p.opened.known {
+		size, high = min(size, most)+max(0, p.log.Size()-p.opened.size), p.opened.high
+	}
+	from, err = p.log.Tail(size)
+	return from, high, err
+}
+
+// readTail calls f with each batch in the tail of a partition, and returns the first offset. missing is for walk. As many calls as maxTailReaders read at the same time. When
 // quit is closed the error is store.ErrClosed.
 func (p *Partition) readTail(size int64, quit <-chan struct{}, missing func(error) error, f func(batch.Batch)) (from int64, err error) {
 	select {
@@ -23,10 +41,10 @@ func (p *Partition) readTail(size int64, quit <-chan struct{}, missing func(erro
 	case <-quit:
 		return 0, store.ErrClosed
 	}
-	if from, err = p.log.Tail(size); err != nil {
-		return 0, err
+	from, high, err := p.tail(size)
+	if err != nil || from >= high {
+		return from, err
 	}
-	_, high := p.Offsets()
 	return from, walk(p, from, missing, func(b batch.Batch) (goOn bool, err error) {
 		select {
 		case <-quit:
