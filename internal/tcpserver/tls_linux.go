@@ -94,13 +94,13 @@ func (c *tlsConn) readRecords(p []byte) (n int, err error) {
 	if n, err = c.readSome(p); err != nil {
 		return 0, err
 	}
-	c.records.goesOn = true
+	c.records.goesOn.Store(true)
 	for i := 1; i < maxRecords && n < len(p) && err == nil; i++ {
 		var more int
 		more, err = c.readSome(p[n:])
 		n += more
 	}
-	c.records.goesOn = false
+	c.records.goesOn.Store(false)
 	return n, nil // an error comes again
 }
 
@@ -287,8 +287,8 @@ type records struct {
 	turn  *turns.Turn // of the handshake
 	got   int         // bytes of the handshake
 
-	goesOn bool // a read has got something, and does not ask the socket again if that had less than it was asked for
-	short  bool // it had; the peer's close may lie behind that, so a read that has got nothing asks again
+	goesOn atomic.Bool // a read has got something, and does not ask the socket again if that had less than it was asked for
+	short  bool        // it had; the peer's close may lie behind that, so a read that has got nothing asks again
 
 	mu      sync.Mutex // guards what follows
 	kept    []byte     // what the socket is to take next
@@ -312,7 +312,7 @@ func (r *records) Read(p []byte) (n int, err error) {
 	if r.waits.Load() {
 		return r.readHandshake(p)
 	}
-	if r.goesOn && r.short {
+	if r.goesOn.Load() && r.short {
 		return 0, errWait
 	}
 	n, err = r.readNow(p)
